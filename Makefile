@@ -1,0 +1,53 @@
+# Every target makes its own environment in .venv; all that is needed is make and a Python 3.11 or newer.
+#
+#   make serve ARGS='--port 9000'     make test ARGS='-k config'     make serve PYTHON=python3.12
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+# What an installation is made from: the kernelspecs are copied by it.
+INSTALLED_FROM := pyproject.toml $(wildcard kernels/*/*)
+
+.PHONY: help serve test lint bench clean
+
+help:
+	@echo 'make serve    start the server, with a voice, and show what to try'
+	@echo 'make test     run all tests'
+	@echo 'make lint     check style and types'
+	@echo 'make bench    measure, and compare with the floors'
+	@echo 'make clean    remove the environment and everything that was built'
+
+serve: .venv/installed-serve
+	@$(BIN)/owt serve --show-examples $(ARGS)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/installed-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean:
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp, not .venv itself: a directory's time says nothing, and an interrupted start leaves no stamp.
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'owt needs Python 3.11 or newer; name one, such as: make PYTHON=python3.12' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/installed-serve: $(INSTALLED_FROM) | .venv/made
+	@echo 'installing owt[speech] into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[speech]'
+	@touch $@
+
+.venv/installed-dev: $(INSTALLED_FROM) | .venv/made
+	@echo 'installing owt[test,speech,notebook,dev] into .venv'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,speech,notebook,dev]'
+	@touch $@

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# A file of Python in a POST: as it is, and in base64 as a field of a JSON object.
+set -euo pipefail
+url=${1:-http://127.0.0.1:9876}
+here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+
+curl --silent --show-error --fail-with-body "$url/?name=owt" \
+  --header 'Content-Type: text/x-python' --data-binary "@$here/echo.py"
+
+jq --raw-input --slurp '{code_b64: @base64, kwargs_b64: ({name: "JSON"} | tojson | @base64)}' "$here/echo.py" |
+  curl --silent --show-error --fail-with-body "$url/" \
+    --header 'Content-Type: application/json' --data-binary @-

@@ -1,0 +1,44 @@
+"""owt: call any Python, now, from anywhere: the request brings the code.
+
+What an adaptor may import, each loaded when it is first used:
+
+    pipe     the pipeline library's beginning (owt.summat)
+    request  the HTTP request of this call (werkzeug's class)
+    state    the session's own namespace
+    Server   where the server is
+
+The package's map: `owt.wire` is what both processes share, `owt.frontend` the server, `owt.kernel`
+what runs in kernels, `owt.provision` how kernels start, `owt.summat` pipelines, `owt.lib` ready
+adaptors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from owt.server import Server
+    from owt.summat import pipe
+
+__all__ = ["Server", "pipe", "request", "state"]
+
+
+def __getattr__(name: str) -> Any:
+    match name:
+        case "pipe":
+            from owt.summat import pipe
+
+            return pipe
+        case "Server":
+            from owt.server import Server
+
+            return Server
+        case "request" | "state":
+            from owt.kernel import context
+
+            return context.given(name)
+    raise AttributeError(f"module 'owt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,10 @@
+"""`python -m owt` is `owt`."""
+
+from __future__ import annotations
+
+import sys
+
+from owt.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The exceptions that owt raises, in one tree.
+
+    OwtError
+    ├── BadRequest          a field of a request cannot be used (400)
+    │   └── NoSuchSession   the request needs a session that does not exist (404)
+    ├── Busy                a limit was reached; try again later (503)
+    ├── KernelDied          the kernel ended while it was needed (502)
+    │   └── KernelNotReady  the kernel never reached the point where calls can run (502)
+    ├── WireError           bytes on the call channel that are not a frame of ours
+    │   └── BadSignature    a frame whose signature does not fit its connection key
+    ├── ConfigError         a setting cannot be used; the server does not start
+    └── MissingExtra        an adaptor needs a package that an extra of owt installs
+
+`status` is the HTTP status that the frontend answers when the error reaches a client.
+"""
+
+from __future__ import annotations
+
+
+class OwtError(Exception):
+    """Anything that owt itself raises."""
+
+    status = 500
+    title = "owt failed"
+
+
+def shortened(value: object, limit: int = 60) -> str:
+    """`value` for an error message: quoted by `repr`, its middle cut out past `limit` characters."""
+    text = repr(value)
+    if len(text) <= limit:
+        return text
+    half = (limit - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+class BadRequest(OwtError):
+    """A field of a request cannot be used: says which, what arrived, and what to send instead."""
+
+    status = 400
+    title = "bad request"
+
+    def __init__(self, field: str, problem: str, got: object = None, *, hint: str = "") -> None:
+        self.field = field
+        message = f"{field}: {problem}"
+        if got is not None:
+            message += f"; got {shortened(got)}"
+        if hint:
+            message += f". {hint}"
+        super().__init__(message)
+
+
+class NoSuchSession(BadRequest):
+    """The request needs a session that exists, and none has this name."""
+
+    status = 404
+    title = "no such session"
+
+
+class Busy(OwtError):
+    """A limit was reached. `retry_after` is a guess, in whole seconds, of when to try again."""
+
+    status = 503
+    title = "busy"
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class KernelDied(OwtError):
+    """The kernel ended while a call or a start needed it; the message says what ended it."""
+
+    status = 502
+    title = "the kernel died"
+
+
+class KernelNotReady(KernelDied):
+    """A kernel was started and never opened its call channel."""
+
+    title = "the kernel did not start"
+
+
+class WireError(OwtError):
+    """Bytes on the call channel that are not a frame of ours."""
+
+
+class BadSignature(WireError):
+    """A frame whose signature does not fit the connection key, or that came out of order."""
+
+
+class ConfigError(OwtError):
+    """A setting cannot be used. The command line prints the message and exits with status 2."""
+
+
+class MissingExtra(OwtError, ImportError):
+    """A package is missing that one of owt's extras installs."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; run: pip install 'owt[{extra}]'")

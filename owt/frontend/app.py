@@ -1,0 +1,242 @@
+"""The server as a whole: put together, started, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from owt.errors import ConfigError
+from owt.frontend import banner, control
+from owt.frontend.auth import Doorkeeper
+from owt.frontend.cache import Cache
+from owt.frontend.channel import Door
+from owt.frontend.config import Settings, settings as all_settings
+from owt.frontend.handlers import CallHandler
+from owt.frontend.kernels import Kernels
+from owt.frontend.pool import Pool
+from owt.frontend.runs import Runs
+from owt.frontend.service import Service
+from owt.frontend.session import Limits
+from owt.frontend.sessions import Sessions
+from owt.provision.template import TemplateProcess
+from owt.server import base_url
+from owt.wire.codec import Welcome
+
+log = logging.getLogger("owt")
+
+LONGEST_DIR = 80
+"""Bytes of a runtime directory's path: a Unix socket's path is at most 107 bytes, and on macOS 103."""
+
+
+class Frontend:
+    """One running server. `start`, then `stop`; everything it makes is its own."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        """`environ` is what kernels inherit, without the server's own settings and secrets."""
+        self.settings = settings
+        self.url = ""
+        self._environ = environ
+        self._mark = secrets.token_hex(8)
+
+    async def start(self) -> None:
+        """Listen, and begin to prepare kernels. Raises `ConfigError` for a port that is taken."""
+        settings = self.settings
+        try:
+            sockets = bind_sockets(settings.port, settings.address)
+        except OSError as error:
+            raise ConfigError(
+                f"--port: cannot listen on {settings.address}:{settings.port}: "
+                f"{error.strerror or error}. Give another --port; 0 picks a free one"
+            ) from None
+        self.port: int = sockets[0].getsockname()[1]
+        self.url = base_url(settings.address, self.port)
+        self.runtime_dir = make_runtime_dir(settings)
+        door = Door(os.path.join(self.runtime_dir, "door"))
+        await door.open()
+        env = self._kernel_environment()
+        self._template = TemplateProcess(
+            runtime_dir=self.runtime_dir,
+            env=env,
+            preload=settings.preload,
+            fork=settings.fork and sys.platform == "linux",
+        )
+        self._template.start()
+        self._kernels = Kernels(
+            runtime_dir=self.runtime_dir, door=door, template=self._template, env=env, welcome=self._welcome
+        )
+        self._door = door
+        limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
+        pool = Pool(
+            kernels=self._kernels,
+            limits=limits,
+            spec=settings.kernel,
+            least=settings.pool_min,
+            most=settings.pool_max,
+        )
+        sessions = Sessions(
+            kernels=self._kernels,
+            limits=limits,
+            pool=pool,
+            spec=settings.kernel,
+            most=settings.max_sessions,
+            idle=settings.session_idle,
+        )
+        self.service = Service(
+            settings=settings,
+            doorkeeper=Doorkeeper(settings.auth),
+            sessions=sessions,
+            runs=Runs(
+                retention=settings.run_retention,
+                journal=settings.run_journal,
+                journal_total=settings.journal_total,
+                window=settings.window,
+            ),
+            cache=Cache(settings.cache_bytes),
+        )
+        application = Application(
+            [*control.routes(self.service), (r".*", CallHandler, {"service": self.service})],
+            log_function=_log_request,
+        )
+        self._http = HTTPServer(
+            application,
+            max_header_size=settings.max_url,
+            max_body_size=settings.max_body,
+            max_buffer_size=settings.max_body + settings.max_url,
+        )
+        self._http.add_sockets(sockets)
+        pool.refill()
+        self._cull = asyncio.get_running_loop().create_task(self._keep_house())
+
+    async def stop(self, drain: float) -> None:
+        """Take no new calls, let running ones finish for `drain` seconds, then end everything."""
+        service = self.service
+        service.draining = True
+        self._http.stop()
+        self._cull.cancel()
+        deadline = asyncio.get_running_loop().time() + drain
+        while service.runs.live() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        await service.sessions.close()
+        # The answers of calls that were ended are on their way; their connections end with them.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self._http.close_all_connections()
+        await self._kernels.close()
+        self._door.close()
+        await self._template.close()
+        shutil.rmtree(self.runtime_dir, ignore_errors=True)
+
+    def _welcome(self, session: str | None, concurrency: int) -> Welcome:
+        return Welcome(
+            url=self.url,
+            address=self.settings.address,
+            port=self.port,
+            session=session,
+            concurrency=concurrency,
+            window=self.settings.window,
+        )
+
+    def _kernel_environment(self) -> dict[str, str]:
+        """What kernels inherit: not the server's settings, least of all its secrets."""
+        ours = {row.variable for row in all_settings()} | {"OWT_CLIENT_AUTH"}
+        env = {name: value for name, value in self._environ.items() if name not in ours}
+        return {**env, "OWT_URL": self.url, "OWT_SERVER_ID": self._mark}
+
+    async def _keep_house(self) -> None:
+        idle = self.settings.session_idle
+        while True:
+            await asyncio.sleep(5 if idle is None else max(0.05, min(5, idle / 4)))
+            self.service.sessions.cull()
+            self.service.runs.prune()
+
+
+def make_runtime_dir(settings: Settings) -> str:
+    """A new folder for sockets and connection files, for its owner only, with a short path.
+
+    Raises `ConfigError` for a folder that cannot be used.
+    """
+    if settings.runtime_dir is not None:
+        bases = [str(settings.runtime_dir)]
+    else:
+        bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
+    problem = "no folder was found"
+    for base in bases:
+        if not base or len(base) > LONGEST_DIR - 16:
+            problem = f"its path is longer than {LONGEST_DIR - 16} bytes, too long for Unix sockets in it"
+            continue
+        try:
+            return tempfile.mkdtemp(prefix="owt-", dir=base)
+        except OSError as error:
+            problem = str(error)
+    raise ConfigError(f"--runtime-dir: {problem}")
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until SIGTERM or SIGINT; gives the exit status.
+
+    Raises `ConfigError` before it serves, for a port that is taken or a folder that cannot be used.
+    """
+    _set_up_logging(settings.verbose)
+    return asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    frontend = Frontend(settings, dict(os.environ))
+    await frontend.start()
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    hurry = asyncio.Event()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            hurry.set()
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    print(f"Owt serving on {frontend.url}", flush=True)
+    if settings.show_examples:
+        user = settings.auth.rpartition(":")[0] if settings.auth else None
+        print(banner.examples(frontend.url, user=user), flush=True)
+    await stopping.wait()
+    log.info("ending; running calls get %g s (send the signal again to end them now)", settings.drain)
+    stop = loop.create_task(frontend.stop(settings.drain))
+    second = loop.create_task(hurry.wait())
+    await asyncio.wait((stop, second), return_when=asyncio.FIRST_COMPLETED)
+    if not stop.done():
+        stop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stop
+        await frontend.stop(0)
+    second.cancel()
+    return 0
+
+
+def _log_request(handler: RequestHandler) -> None:
+    """The access log: method, path, status and time, but no query, which may carry code."""
+    request = handler.request
+    logging.getLogger("owt.access").debug(
+        "%s %s %d %.1f ms", request.method, request.path, handler.get_status(), request.request_time() * 1000
+    )
+
+
+def _set_up_logging(verbose: int) -> None:
+    level = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)[min(verbose, 3)]
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG if verbose >= 3 else logging.WARNING)
+    logging.getLogger("owt").setLevel(level)

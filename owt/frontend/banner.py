@@ -1,0 +1,29 @@
+"""What a person who has just started the server can try, as commands for a shell."""
+
+from __future__ import annotations
+
+import shlex
+
+
+def examples(url: str, *, user: str | None = None) -> str:
+    """Three commands to try against the server at `url`: an echo, a session, and speech.
+
+    With `user`, each command names that user, and curl asks for the password. Ends with a newline.
+    """
+    base = shlex.quote(url.rstrip("/") + "/")
+    who = f" -u {shlex.quote(user)}" if user else ""
+    return f"""\
+Try, in another terminal:
+
+  # The code and its arguments travel with the request.
+  curl{who} -sG {base} --data-urlencode 'kwargs={{"name": "owt"}}' \\
+    --data-urlencode 'code=def run(name): return f"Hello, {{name}}!\\n"'
+
+  # A session keeps its variables: the second answer is 42.
+  curl{who} -s {base} -d session=mine --data-urlencode 'code=x = 41' && \\
+  curl{who} -s {base} -d session=mine --data-urlencode 'code=x + 1'
+
+  # A voice, loaded once, speaks.
+  curl{who} -sG {base} --data-urlencode adaptor=speak \\
+    --data-urlencode 'kwargs={{"text": "Hello. This is owt speaking.", "format": "wav"}}' -o hello.wav
+"""

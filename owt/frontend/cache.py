@@ -1,0 +1,96 @@
+"""Finished answers, kept under session, path and code for calls that ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from cachetools import LRUCache
+
+from owt.frontend.runs import Run, first_error
+from owt.wire.call import Call
+from owt.wire.chunk import Chunk, Head, size
+
+
+class Answer(NamedTuple):
+    """A finished answer: every chunk, what it counts, and the Accept header that it was chosen for,
+    if the adaptor's value was negotiated."""
+
+    chunks: tuple[Chunk, ...]
+    size: int
+    accept: str | None
+
+
+def key_of(call: Call) -> Hashable:
+    """What an answer is stored under. SSE answers and plain ones are kept apart."""
+    caching = call.caching
+    assert caching is not None
+    if caching.key is not None:
+        return ("key", caching.key, call.sse)
+    what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
+    return (call.session, call.request.path, call.sse, caching.with_kwargs, what)
+
+
+class Cache:
+    """Answers, bounded by bytes; the least recently used goes first.
+
+    Calls that are equal to one that is running join it instead of running again.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """`limit` in bytes; 0 keeps nothing (calls still join)."""
+        self._answers: LRUCache[Hashable, Answer] = LRUCache(limit, getsizeof=lambda answer: answer.size)
+        self._running: dict[Hashable, Run] = {}
+
+    def find(self, call: Call) -> tuple[Chunk, ...] | None:
+        """The stored chunks of an equal call, if there are any."""
+        answer = self._answers.get(key_of(call))
+        if answer is None or (answer.accept is not None and answer.accept != call.accept):
+            return None
+        return answer.chunks
+
+    def running(self, call: Call) -> Run | None:
+        """An equal call that is running and can still be followed from its beginning."""
+        run = self._running.get(key_of(call))
+        if run is None or run.ended is not None or not run.complete or run.call.accept != call.accept:
+            return None
+        return run
+
+    def watch(self, run: Run) -> None:
+        """Store what this run answers, if it ends well."""
+        key = key_of(run.call)
+        accept = run.call.accept
+        self._running[key] = run
+
+        def ended(run: Run) -> None:
+            if self._running.get(key) is run:
+                del self._running[key]
+            chunks = tuple(run.chunks)
+            amount = sum(map(size, chunks))
+            if run.complete and first_error(chunks) is None and amount <= self._answers.maxsize:
+                self._answers[key] = Answer(chunks, amount, accept if _varies(chunks) else None)
+
+        run.on_end.append(ended)
+
+    def clear(self) -> int:
+        """Forget every answer; gives how many there were."""
+        count = len(self._answers)
+        self._answers.clear()
+        return count
+
+    @property
+    def count(self) -> int:
+        """Answers that are stored."""
+        return len(self._answers)
+
+    @property
+    def bytes(self) -> int:
+        """What they count."""
+        return int(self._answers.currsize)
+
+
+def _varies(chunks: tuple[Chunk, ...]) -> bool:
+    for chunk in chunks:
+        if isinstance(chunk, Head):
+            return any(name.lower() == "vary" for name, _ in chunk.headers)
+    return False

@@ -1,0 +1,55 @@
+"""The HTML pages: what a browser sees at `/` and at `/_owt/`."""
+
+from __future__ import annotations
+
+from html import escape
+
+LINKS = (
+    ("/_owt/sessions", "sessions and the pool's kernels"),
+    ("/_owt/runs", "runs, those in flight and those that ended not long ago"),
+    ("/_owt/cache", "the cache of answers"),
+    ("/_owt/health", "whether the server takes calls"),
+)
+
+_STYLE = """\
+body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#222}
+pre{background:#f4f4f2;padding:1rem;overflow-x:auto;border-radius:6px}
+code{font-family:ui-monospace,monospace}
+@media(prefers-color-scheme:dark){body{background:#1b1b1b;color:#ddd}pre{background:#2a2a2a}a{color:#8bf}}
+"""
+
+
+def welcome(url: str) -> str:
+    """What owt is and how to call it at `url`."""
+    where = escape(url)
+    return _page(
+        "owt",
+        f"""\
+<h1>owt</h1>
+<p>This server runs Python that a request brings, in a kernel that lives on between calls.
+Try it from a shell:</p>
+<pre><code>curl -G {where}/hello \\
+  --data-urlencode 'code=def run(name): return f"Hello, {{name}}!"' \\
+  --data-urlencode 'kwargs={{"name": "owt"}}'</code></pre>
+<p>or right here:
+<a href="/hello?code=def%20run(name)%3A%20return%20f%22Hello%2C%20%7Bname%7D!%22&amp;kwargs=%7B%22name%22%3A%20%22owt%22%7D">Hello, owt!</a></p>
+<p>A <em>session</em> keeps its variables:</p>
+<pre><code>curl {where}/ -d session=mine --data-urlencode 'code=x = 41'
+curl {where}/ -d session=mine --data-urlencode 'code=x + 1'</code></pre>
+<p><a href="/_owt/">What this server offers</a></p>
+""",
+    )
+
+
+def index() -> str:
+    """The list of the server's own pages."""
+    items = "\n".join(f'<li><a href="{link}">{link}</a>: {escape(text)}</li>' for link, text in LINKS)
+    return _page("owt: this server", f"<h1>This server</h1>\n<ul>\n{items}\n</ul>\n<p><a href=\"/\">owt</a></p>\n")
+
+
+def _page(title: str, body: str) -> str:
+    return (
+        "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
+        '<meta name=viewport content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{_STYLE}</style>\n{body}</html>\n"
+    )

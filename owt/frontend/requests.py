@@ -1,0 +1,278 @@
+"""HTTP pieces to a `Call`, or a `BadRequest` that names the field and shows what arrived.
+
+Pure, and the only place where a request's fields get their meaning; `owt.frontend.fields` says
+where they come from. Rules that the table of fields leaves open:
+
+- Plain text and base64 of the same thing (`code` and `code_b64`, `kwargs` and `kwargs_b64`) is
+  ambiguous, even when one is in the query and the other in the body: 400. So is `adaptor` with code.
+- Empty `code` and `kwargs` count as not given; every other field must hold something, except that
+  a switch without a value (`?reload`) is on.
+- The field `session` wins over the header `Owt-Session`.
+- `cache_kwargs` and `cache_key_override` without `use_cache` change nothing.
+- In a JSON body `kwargs` may be JSON of any kind; a JSON string is taken as the text that it holds.
+"""
+
+from __future__ import annotations
+
+import binascii
+import keyword
+import math
+import re
+import unicodedata
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from owt.errors import BadRequest
+from owt.frontend.accept import lists
+from owt.frontend.fields import Fields, cut, gather, has_any
+from owt.wire.call import Caching, Call, RequestFacts
+
+SESSION_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+_KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+_SWITCH_NUMBER = {0: False, 1: True}  # and so also False and True
+_EXAMPLE = "For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"
+
+_strings = msgspec.json.Decoder(str | None)
+_numbers = msgspec.json.Decoder(int | float | str | None)
+_switches = msgspec.json.Decoder(bool | int | str | None)
+
+# What is no base64 text but may stand around or in it, and what stands for "+" and "/".
+_TO_STANDARD = bytes.maketrans(b"-_ ", b"+/+")
+_LINE_ENDS = b"\t\n\v\f\r"
+
+
+def parse(facts: RequestFacts) -> Call:
+    """The call that a request asks for. Raises `BadRequest`, and nothing else, whatever arrives."""
+    content_type = accept = ""
+    header_session = None
+    for name, value in facts.headers:
+        match name.lower():
+            case "content-type":
+                content_type = value
+            case "accept":
+                # A repeated header is a list written in several lines (RFC 9110, section 5.3).
+                accept = f"{accept},{value}" if accept else value
+            case "owt-session":
+                header_session = value.strip()
+    accept = accept or "*/*"
+    fields = gather(facts, content_type)
+    code = _either(fields, "code", _text(fields, "code"))
+    kwargs = _either(fields, "kwargs", _kwargs(fields))
+    adaptor = _matching(fields, "adaptor", _ADAPTOR_NAME, "a name like 'speak'")
+    session = _session(fields, header_session)
+    fn_name = _fn_name(fields)
+    if code and adaptor:
+        raise BadRequest("adaptor", "stands for code, and the request has code too", adaptor)
+    if not code and not adaptor and not (session and fn_name):
+        raise BadRequest("code", "is missing", hint=_hint(facts, content_type))
+    return Call(
+        request=facts,
+        code=code.removeprefix("\ufeff") if code else None,
+        adaptor=adaptor,
+        kwargs=kwargs,
+        fn_name=fn_name or "run",
+        session=session,
+        kernel=_matching(fields, "kernel", _KERNEL_NAME, "the name of a kernelspec"),
+        accept=accept,
+        sse=_sse(fields, accept),
+        reload=_switch(fields, "reload"),
+        timeout=_timeout(fields),
+        caching=_caching(fields),
+    )
+
+
+def is_blank(facts: RequestFacts) -> bool:
+    """Whether this is a GET of `/` without any field: a browser that opens the page."""
+    return (
+        facts.method in ("GET", "HEAD")
+        and facts.path in ("", "/")
+        and not facts.body
+        and not has_any(facts.query)
+        and not any(name.lower() == "owt-session" for name, _ in facts.headers)
+    )
+
+
+def session_name(name: str, field: str = "session") -> str:
+    """`name`, if it may name a session. Raises `BadRequest` otherwise."""
+    if not SESSION_NAME.fullmatch(name):
+        rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and not begin with '.'"
+        raise BadRequest(field, rule, cut(name))
+    return name
+
+
+def _hint(facts: RequestFacts, content_type: str) -> str:
+    """What to do about missing code. curl calls any body a form if it is not told better."""
+    essence = content_type.partition(";")[0].strip().lower()
+    if facts.body and essence == "application/x-www-form-urlencoded":
+        if facts.body.lstrip()[:1] == b"{":
+            return "The body looks like JSON: say so with -H 'Content-Type: application/json'"
+        return "If the body is the code itself, say so with -H 'Content-Type: text/x-python'"
+    if facts.body and essence == "multipart/form-data":
+        return "Files are for the adaptor; curl -F 'code=<adaptor.py' sends a file's text as a field"
+    return _EXAMPLE
+
+
+def _text(fields: Fields, name: str) -> str | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else _from_raw(_strings, value, name, "text")
+    if text is not None and "\0" in text:
+        raise BadRequest(name, "has a NUL character in it", cut(text))
+    return text
+
+
+def _from_raw(decoder: msgspec.json.Decoder[Any], raw: Raw, name: str, kind: str) -> Any:
+    try:
+        return decoder.decode(raw)
+    except ValueError:  # msgspec's own errors and UnicodeDecodeError
+        raise BadRequest(name, f"must be {kind}", _shown(raw)) from None
+
+
+def _shown(value: str | Raw) -> str:
+    """A field's value for an error message; of JSON, its own text."""
+    if isinstance(value, str):
+        return cut(value)
+    return bytes(memoryview(value)[:100]).decode("utf-8", "replace")
+
+
+def _either(fields: Fields, name: str, plain: str | None) -> str | None:
+    """Field `name` from its plain text or from its base64 form; None when it is empty."""
+    encoded = _text(fields, f"{name}_b64")
+    if encoded is None:
+        return plain or None
+    if plain is not None:
+        raise BadRequest(name, f"is ambiguous: both {name} and {name}_b64 are there", cut(plain))
+    return _from_base64(f"{name}_b64", encoded) or None
+
+
+def _from_base64(name: str, text: str) -> str:
+    """Text from base64 (RFC 4648): either alphabet, padding optional, line ends anywhere."""
+    try:
+        try:
+            data = binascii.a2b_base64(text, strict_mode=True)
+        except ValueError:
+            data = binascii.a2b_base64(_repaired(text), strict_mode=True)
+    except ValueError:
+        raise BadRequest(name, "is not base64", cut(text)) from None
+    try:
+        decoded = data.decode()
+    except UnicodeDecodeError as error:
+        reason = f"does not decode to UTF-8 text: {error.reason} at byte {error.start}"
+        raise BadRequest(name, reason, cut(text)) from None
+    if "\0" in decoded:
+        raise BadRequest(name, "has a NUL character in it", cut(decoded))
+    return decoded
+
+
+def _repaired(text: str) -> bytes:
+    """`text` in the standard alphabet and padded, as far as it can be base64 at all.
+
+    A form turns "+" into a space. No UTF-8 text begins with a "+" in base64, so leading spaces
+    are just spaces; at the end they were "+" if only so the length comes out right.
+    """
+    wrapped = text.encode("ascii").translate(None, _LINE_ENDS).lstrip(b" ")
+    clean = wrapped.rstrip(b" ")
+    if len(clean) % 4 and len(wrapped) % 4 == 0 and not clean.endswith(b"="):
+        clean = wrapped
+    clean = clean.translate(_TO_STANDARD)
+    bare = clean.rstrip(b"=")
+    if len(clean) - len(bare) > 2 or len(bare) % 4 == 1:
+        raise ValueError("its length is not possible")
+    return bare + b"=" * (-len(bare) % 4)
+
+
+def _kwargs(fields: Fields) -> str | None:
+    value = fields.get("kwargs")
+    if isinstance(value, Raw):
+        raw = bytes(value)
+        if raw[:1] not in (b'"', b"n"):
+            try:
+                return raw.decode()
+            except UnicodeDecodeError as error:
+                raise BadRequest("kwargs", f"is not UTF-8: {error.reason}") from None
+    text = _text(fields, "kwargs")
+    return "" if text is not None and text.isspace() else text
+
+
+def _matching(fields: Fields, name: str, pattern: re.Pattern[str], kind: str) -> str | None:
+    text = _text(fields, name)
+    if text is not None and not pattern.fullmatch(text):
+        raise BadRequest(name, f"must be {kind} ({pattern.pattern})", cut(text))
+    return text
+
+
+def _fn_name(fields: Fields) -> str | None:
+    text = _text(fields, "fn_name")
+    if text is None:
+        return None
+    if not text.isidentifier() or keyword.iskeyword(text):
+        raise BadRequest("fn_name", "must be a Python identifier", cut(text))
+    # Python reads identifiers in this form (Language Reference, "Identifiers and keywords").
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+def _session(fields: Fields, header: str | None) -> str | None:
+    name = _text(fields, "session")
+    if name is not None:
+        return session_name(name)
+    return None if header is None else session_name(header, "Owt-Session")
+
+
+def _sse(fields: Fields, accept: str) -> bool:
+    match _text(fields, "stream"):
+        case "sse":
+            return True
+        case "raw":
+            return False
+        case "auto" | None:
+            return lists(accept, "text/event-stream")
+        case other:
+            raise BadRequest("stream", "must be sse, raw or auto", cut(other))
+
+
+def _switch(fields: Fields, name: str) -> bool:
+    value = fields.get(name)
+    if value is None:
+        return False
+    kind = "true or false (or 1, 0, yes, no, on, off)"
+    given = value if isinstance(value, str) else _from_raw(_switches, value, name, kind)
+    if given is None:
+        return False
+    # An int is compared and not printed: Python refuses to print one of thousands of digits.
+    known = _SWITCH.get(given.strip().lower()) if isinstance(given, str) else _SWITCH_NUMBER.get(given)
+    if known is None:
+        raise BadRequest(name, f"must be {kind}", _shown(value))
+    return known
+
+
+def _timeout(fields: Fields) -> float | None:
+    value = fields.get("timeout")
+    if value is None:
+        return None
+    kind = "a number of seconds above 0"
+    given = value if isinstance(value, str) else _from_raw(_numbers, value, "timeout", kind)
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise BadRequest("timeout", f"must be {kind}", _shown(value))
+    return seconds
+
+
+def _caching(fields: Fields) -> Caching | None:
+    with_kwargs = _switch(fields, "cache_kwargs")
+    key = _text(fields, "cache_key_override")
+    return Caching(with_kwargs, key) if _switch(fields, "use_cache") else None

@@ -1,0 +1,307 @@
+"""Sessions: a name bound to a kernel, a queue before it, and what happens when the kernel dies."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from owt.errors import Busy, KernelDied
+from owt.frontend.kernels import Kernel, Kernels
+from owt.frontend.runs import Run
+from owt.wire.chunk import Failed
+from owt.wire.codec import Cancel, Output
+
+log = logging.getLogger("owt.sessions")
+
+SessionState = Literal["starting", "idle", "busy", "dead"]
+
+QUICK_DEATHS = 3
+"""Kernels of a session that may die in a row without having answered anything, before the session
+stops to start new ones by itself."""
+CODES_KNOWN = 1000
+
+Reason = Literal["cancelled", "timeout", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds every session: queued calls, and seconds between a cancel and a kill."""
+
+    queue: int
+    kill_after: float
+
+
+class Session:
+    """One kernel and the calls that want it. The pool's members are sessions without a name.
+
+    Calls begin in order of arrival, up to `concurrency` at a time. When the kernel dies, the calls
+    that it was running fail and the queued ones go on with a fresh kernel.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        *,
+        kernels: Kernels,
+        limits: Limits,
+        spec: str,
+        concurrency: int = 1,
+        on_idle: Callable[[Session], None] = lambda session: None,
+        on_dead: Callable[[Session], None] = lambda session: None,
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.concurrency = concurrency
+        self.created = time.time()
+        self.last_used: float | None = None
+        self.restarts = 0
+        self.restarted: float | None = None
+        self.last_death: str | None = None
+        self.kernel: Kernel | None = None
+        self.queue: deque[Run] = deque()
+        self.active: dict[str, Run] = {}
+        self.codes: dict[str, None] = {}
+        self.calls = 0
+        self._kernels = kernels
+        self._limits = limits
+        self._starting: asyncio.Task[None] | None = None
+        self._timers: dict[str, list[asyncio.TimerHandle]] = {}
+        self._deaths = 0
+        self._closed = False
+        self._on_idle = on_idle
+        self._on_dead = on_dead
+
+    @property
+    def state(self) -> SessionState:
+        """What the session is doing."""
+        if self._closed:
+            return "dead"
+        if self.kernel is not None and self.kernel.alive:
+            return "busy" if self.active else "idle"
+        return "starting" if self._starting is not None else "dead"
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no call has ever run on its kernel."""
+        return self.calls == 0 and not self.queue
+
+    # Kernel --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to start a kernel, unless one is there or on its way."""
+        if self._starting is None and not (self.kernel is not None and self.kernel.alive) and not self._closed:
+            self._starting = asyncio.get_running_loop().create_task(self._start())
+
+    async def started(self) -> None:
+        """Wait for the kernel. Raises `KernelDied` when it cannot be started."""
+        if self._starting is not None:
+            await asyncio.shield(self._starting)
+        if self.kernel is None or not self.kernel.alive:
+            raise KernelDied(f"the kernel {self.last_death or 'did not start'}")
+
+    def adopt(self, spare: Session, concurrency: int) -> None:
+        """Take over the kernel of a pool member that has never run anything."""
+        kernel, spare.kernel = spare.kernel, None
+        assert kernel is not None and spare.fresh
+        spare._closed = True
+        self.concurrency = concurrency
+        self.kernel = kernel
+        kernel.on_output = self._output
+        kernel.on_death = lambda reason: self._died(kernel, reason)
+        kernel.bind(self.name, concurrency)
+
+    async def _start(self) -> None:
+        made: list[Kernel] = []
+        try:
+            kernel = await self._kernels.start(
+                self.spec,
+                self.name,
+                self.concurrency,
+                self._output,
+                lambda reason: self._died(made[0], reason),
+                made.append,
+            )
+        except KernelDied as error:
+            self._starting = None
+            log.error("%s: %s", self.label, error)
+            # A death during the start has been counted by `_died`; calls that wait are told.
+            self.last_death = str(error).removeprefix("the kernel ")
+            for kernel in made:
+                self._kernels.forget(kernel)
+            self._give_up(str(error))
+            return
+        self._starting = None
+        if self._closed:
+            kernel.kill("was not needed any more")
+            return
+        self.kernel = kernel
+        self._pump()
+        if not self.active:
+            self._on_idle(self)
+
+    def _died(self, kernel: Kernel, reason: str) -> None:
+        self._kernels.forget(kernel)
+        if self.kernel is not kernel:
+            return
+        self.kernel = None
+        self.codes.clear()
+        self.last_death = reason
+        log.warning("%s: the kernel %s", self.label, reason)
+        self._deaths += 1
+        for run in list(self.active.values()):
+            self._timers_off(run)
+            wanted = run.cancelled
+            if wanted == "timeout":
+                run.fail(timed_out(run, "; it did not stop when interrupted, so its kernel was killed"))
+            elif wanted is not None:
+                run.fail(
+                    Failed(499, wanted, "cancelled", "the call was cancelled and its kernel was killed")
+                )
+            else:
+                run.fail(Failed(502, "kernel-died", KernelDied.title, f"the kernel {reason}"))
+        self.active.clear()
+        if self._closed:
+            return
+        if self._deaths >= QUICK_DEATHS:
+            self._give_up(f"the kernel {reason}, {self._deaths} times in a row")
+            return
+        self.restarts += 1
+        self.restarted = time.time()
+        self.start()
+
+    def _give_up(self, problem: str) -> None:
+        """Fail what waits; the next call tries again with a new kernel."""
+        self._deaths = 0
+        waiting, self.queue = self.queue, deque()
+        for run in waiting:
+            run.fail(Failed(502, "kernel-died", KernelDied.title, problem))
+        self._on_dead(self)
+
+    # Calls ---------------------------------------------------------------------------------------
+
+    def submit(self, run: Run) -> None:
+        """Run this call when its turn comes. Raises `Busy` when too many wait already."""
+        if len(self.queue) >= self._limits.queue:
+            raise Busy(
+                f"{self.label} already has {len(self.queue)} calls waiting (the limit is --queue "
+                f"{self._limits.queue}); try again later or use another session"
+            )
+        self.last_used = time.time()
+        run.session = self.name
+        self.queue.append(run)
+        if self.kernel is not None and self.kernel.alive:
+            self._pump()
+        else:
+            self.start()
+
+    def cancel(self, run: Run, reason: Reason) -> None:
+        """End one run of this session: out of the queue, or interrupted in its kernel."""
+        if run.ended is not None:
+            return
+        if run in self.queue:
+            self.queue.remove(run)
+            run.fail(Failed(499, reason, "cancelled", "the call was cancelled before it began"))
+            return
+        if run.cancelled is None and self.kernel is not None and run.id in self.active:
+            run.cancelled = reason
+            self.kernel.cancel(Cancel(run.id, reason))
+            self._after(self._limits.kill_after, run, lambda: self._kill_for(run))
+
+    async def interrupt(self) -> bool:
+        """Interrupt whatever the kernel is doing; queued calls stay. False: there is no kernel."""
+        if self.kernel is None or not self.kernel.alive:
+            return False
+        if self.active:
+            for run in list(self.active.values()):
+                self.cancel(run, "interrupted")
+        else:
+            await self.kernel.interrupt()
+        return True
+
+    async def restart(self) -> None:
+        """A fresh kernel: calls in flight fail, queued ones go on with it. Waits until it is there.
+
+        Raises `KernelDied` when it cannot be started.
+        """
+        self._deaths = 0
+        if self.kernel is not None:
+            self.kernel.kill("was restarted on request")
+            await self.kernel.closed()
+        self.start()
+        await self.started()
+
+    async def close(self, reason: str = "was deleted with its session") -> None:
+        """End the kernel; calls in flight and queued ones fail."""
+        self._closed = True
+        waiting, self.queue = self.queue, deque()
+        for run in waiting:
+            run.fail(Failed(502, "kernel-died", "the session is gone", f"the session {reason}"))
+        if self._starting is not None:
+            self._starting.cancel()
+        if (kernel := self.kernel) is not None:
+            kernel.kill(reason)
+            await kernel.closed()
+
+    @property
+    def label(self) -> str:
+        """The session in a message for people."""
+        return "a kernel of the pool" if self.name is None else f"session {self.name}"
+
+    def _pump(self) -> None:
+        kernel = self.kernel
+        while self.queue and kernel is not None and kernel.alive and len(self.active) < self.concurrency:
+            run = self.queue.popleft()
+            call = run.call
+            self.active[run.id] = run
+            self.calls += 1
+            if call.code is not None:
+                self.codes[call.code] = None
+                if len(self.codes) > CODES_KNOWN:
+                    self.codes.pop(next(iter(self.codes)))
+            id = run.id
+            run.on_grant = lambda amount, id=id: kernel.credit(id, amount)  # type: ignore[misc]
+            run.begin(kernel.id)
+            kernel.invoke(id, call)
+            if call.timeout is not None:
+                self._after(call.timeout, run, lambda run=run: self.cancel(run, "timeout"))  # type: ignore[misc]
+
+    def _output(self, message: Output) -> None:
+        run = self.active.get(message.run)
+        if run is None:
+            return
+        run.feed(message.chunks)
+        if run.ended is not None:
+            self._deaths = 0
+            del self.active[run.id]
+            if run.id in self._timers:
+                self._timers_off(run)
+            self.last_used = run.ended
+            if self.queue:
+                self._pump()
+            elif not self.active:
+                self._on_idle(self)
+
+    def _kill_for(self, run: Run) -> None:
+        if run.ended is None and self.kernel is not None:
+            self.kernel.kill(
+                f"did not stop within {self._limits.kill_after:g} s of being interrupted and was killed"
+            )
+
+    def _after(self, seconds: float, run: Run, function: Callable[[], None]) -> None:
+        timer = asyncio.get_running_loop().call_later(seconds, function)
+        self._timers.setdefault(run.id, []).append(timer)
+
+    def _timers_off(self, run: Run) -> None:
+        for timer in self._timers.pop(run.id, ()):
+            timer.cancel()
+
+
+def timed_out(run: Run, more: str = "") -> Failed:
+    """What a run that ran longer than its `timeout` answers."""
+    detail = f"the call ran longer than its timeout of {run.call.timeout:g} s{more}"
+    return Failed(504, "timeout", "timed out", detail)

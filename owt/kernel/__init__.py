@@ -1,0 +1,12 @@
+"""The kernel's side: everything that runs where user code runs.
+
+    app       the IPython kernel, with owt's call channel beside Jupyter's five
+    template  the process that has everything imported and forks kernels
+    channel   the two lanes to the frontend
+    source    program text to something callable
+    arguments kwargs text to arguments
+    runner    one call after another, or several at once; cancelling
+    context   what a run can see: `request`, `state`, the run itself
+    output    stdout, stderr and displays, routed to the run that made them
+    values    values to chunks
+"""

@@ -1,0 +1,65 @@
+"""From an exception to the `Failed` chunk that tells of it."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from types import TracebackType
+
+import owt.kernel
+import owt.summat
+from owt.errors import BadRequest, OwtError
+from owt.kernel.source import SyntaxFault
+from owt.kernel.steps import Stopped
+from owt.wire.chunk import Failed
+
+TRACEBACK_LIMIT = 64 * 1024
+"""Characters of a traceback; the middle of a longer one is cut out."""
+
+_OURS = tuple(os.path.dirname(path) + os.sep for path in (owt.kernel.__file__, owt.summat.__file__) if path)
+
+
+def describe(error: BaseException, stopped: str | None, timeout: float | None) -> Failed:
+    """Why a run failed. `stopped` is why it was told to end, if it was."""
+    if stopped == "timeout":
+        return Failed(504, "timeout", "timed out", f"the call ran longer than its timeout of {timeout:g} s")
+    if stopped is not None:
+        return Failed(499, stopped, "cancelled", f"the call was {stopped} while it ran")
+    if isinstance(error, Stopped):
+        error = error.cause
+    if isinstance(error, SyntaxFault):
+        return Failed(error.status, "syntax", error.title, str(error), "SyntaxError")
+    if isinstance(error, BadRequest):
+        return Failed(error.status, "bad-request", error.title, str(error))
+    name = type(error).__qualname__
+    title = error.title if isinstance(error, OwtError) else f"the adaptor raised {name}"
+    return Failed(500, "exception", title, _text(error), name, _traceback(error))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return _cut(str(error), 4096)
+    except Exception:
+        return f"<{type(error).__qualname__}, whose text cannot be had>"
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback, from the adaptor's own first frame on."""
+    try:
+        shown = traceback.TracebackException(type(error), error, _from_adaptor(error.__traceback__))
+        return _cut("".join(shown.format()), TRACEBACK_LIMIT)
+    except Exception as problem:
+        return f"{type(error).__qualname__}: (its traceback cannot be shown: {type(problem).__name__})\n"
+
+
+def _from_adaptor(trace: TracebackType | None) -> TracebackType | None:
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+        trace = trace.tb_next
+    return trace
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n  ... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

@@ -1,0 +1,186 @@
+"""Values to JSON documents: what JSON has by itself, and what adaptors keep beside it.
+
+msgspec writes dicts, lists, dataclasses, Structs, enums, dates, UUIDs and decimals;
+`_nearest` says what everything else becomes. NaN and the infinities are null. Nothing is imported
+for this: a library's types can only be met where the library is loaded already.
+"""
+
+from __future__ import annotations
+
+import array
+import collections.abc as abc
+import dataclasses
+import datetime
+import decimal
+import enum
+import os
+import sys
+import uuid
+from collections import deque
+from typing import Any
+
+import msgspec
+
+_SAFE_RECURSION = 5_000
+"""Levels that fit the C stack of any thread of ours (8 MiB), whatever is nested."""
+
+_DOCUMENTS = (
+    *(dict, list, tuple, set, frozenset, deque, range, array.array, msgspec.Struct, os.PathLike),
+    *(abc.Mapping, abc.Set, abc.ValuesView, enum.Enum, uuid.UUID, decimal.Decimal),
+    *(datetime.date, datetime.time, datetime.timedelta),
+)
+
+
+def type_name(value: object) -> str:
+    """The qualified name of `value`'s type, as messages show it."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def loaded(module: str, name: str) -> Any:
+    """The class `name` of `module` if that is loaded, else `()`: both fit `isinstance`."""
+    return getattr(sys.modules.get(module), name, ())
+
+
+def encode(value: object) -> bytes:
+    """`value` as one compact JSON document, without a newline.
+
+    Raises TypeError for a value or a key that JSON cannot hold, naming its type, and ValueError for
+    what is nested too deeply or contains itself.
+    """
+    try:
+        if sys.getrecursionlimit() > _SAFE_RECURSION and sys.version_info < (3, 12):
+            return _encode_shallow(value)
+        return _encoder.encode(value)
+    except RecursionError:
+        raise ValueError(
+            f"the answer, a {type_name(value)}, is nested too deeply for JSON, or contains itself"
+        ) from None
+
+
+def is_document(value: object) -> bool:
+    """Whether `value` as a whole is answered as JSON."""
+    return isinstance(value, _DOCUMENTS) or is_array(value) or _is_record(value)
+
+
+def is_array(value: object) -> bool:
+    """Whether `value` is an array or a tensor of any library, on any device."""
+    kind = type(value)
+    return hasattr(kind, "__array__") and hasattr(kind, "tolist")
+
+
+def scalar(value: Any) -> Any:
+    """The Python value of a NumPy scalar. Times finer than a microsecond are cut to microseconds,
+    which is the finest that Python has."""
+    if value.dtype.kind in "mM":
+        value = value.astype(_microseconds(value.dtype))
+    item = value.item()
+    if type(item) is type(value):
+        # Extended precision has no Python counterpart: there, `item` gives the scalar itself.
+        return complex(item) if value.dtype.kind == "c" else float(item)
+    return item
+
+
+def records(table: Any) -> list[Any]:
+    """The rows of a pandas DataFrame as dicts, or the values of a Series.
+
+    Raises ValueError if two columns have the same name, for a dict would lose one of them.
+    """
+    if isinstance(table, loaded("pandas", "Series")):
+        values: list[Any] = table.tolist()
+        return values
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise ValueError(f"the DataFrame has more than one column {twice!r}; rename them for JSON records")
+    rows: list[Any] = table.to_dict(orient="records")
+    return rows
+
+
+def _is_record(value: object) -> bool:
+    """Whether `value` is an instance of a dataclass or a Struct."""
+    return dataclasses.is_dataclass(type(value)) or isinstance(value, msgspec.Struct)
+
+
+def _nearest(value: Any) -> Any:
+    """What stands for `value`, which msgspec cannot write. It asks for keys, too, and there
+    also for the types that it can write as values: seeing one of those means that it is a key."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case None:
+            return "null"
+        case dict() | list() | tuple() | set() | frozenset():
+            raise _bad_key(value)
+        case int():
+            return int(value)
+        case float():
+            return float(value)
+        case datetime.date() | datetime.time():
+            # pandas' NaT counts as a datetime.
+            return None if value is loaded("pandas", "NaT") else value.isoformat()
+        case datetime.timedelta():
+            if hasattr(value, "isoformat"):
+                return value.isoformat()
+            return datetime.timedelta(value.days, value.seconds, value.microseconds)
+        case uuid.UUID() | decimal.Decimal():
+            return str(value)
+        case os.PathLike():
+            return os.fspath(value)
+        case abc.Mapping():
+            return dict(value)
+        case abc.Set() | abc.ValuesView() | deque() | range() | array.array():
+            return list(value)
+    return _nearest_of_libraries(value)
+
+
+def _nearest_of_libraries(value: Any) -> Any:
+    if isinstance(value, loaded("numpy", "generic")):
+        return scalar(value)
+    if isinstance(value, (loaded("pandas", "DataFrame"), loaded("pandas", "Series"))):
+        return records(value)
+    if isinstance(value, (loaded("pandas", "Period"), loaded("pandas", "Interval"))):
+        return str(value)
+    if value is loaded("pandas", "NA"):
+        return None
+    if is_array(value):
+        return _listed(value)
+    if _is_record(value):
+        raise _bad_key(value)
+    raise TypeError(f"JSON cannot hold a {type_name(value)}; make it a dict, list, str or number first")
+
+
+def _listed(array: Any) -> Any:
+    """The nested lists of an array or tensor, or one number if it has no dimensions."""
+    if hasattr(array, "detach") and hasattr(array, "cpu"):
+        array = array.detach().cpu()
+    if isinstance(array, loaded("numpy", "ndarray")) and array.dtype.kind in "mM":
+        array = array.astype(_microseconds(array.dtype))
+    return array.tolist()
+
+
+def _microseconds(dtype: Any) -> Any:
+    """`dtype`, a NumPy time type, no finer than microseconds: of finer ones `tolist` and `item`
+    give bare integers."""
+    import numpy
+
+    unit = numpy.datetime_data(dtype)[0]
+    return f"{dtype.kind}8[us]" if unit in ("ns", "ps", "fs", "as") else dtype
+
+
+def _bad_key(value: object) -> TypeError:
+    return TypeError(f"JSON cannot have a {type_name(value)} as a key; make the key a str or a number")
+
+
+def _encode_shallow(value: object) -> bytes:
+    """As `_encoder.encode`, where an adaptor has raised Python's recursion limit so far that a
+    cycle would overflow the C stack and end the kernel. Python 3.12 and later bound recursion in C
+    by themselves."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(_SAFE_RECURSION)
+    try:
+        return _encoder.encode(value)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_nearest)

@@ -1,0 +1,106 @@
+"""One of the two connections between a kernel and the frontend, the kernel's end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections import deque
+
+from owt.errors import WireError
+from owt.wire.codec import (
+    NONCE,
+    FrameReader,
+    FrameWriter,
+    Hello,
+    Lane,
+    Message,
+    Signer,
+    preface,
+)
+
+READ_SIZE = 256 * 1024
+
+
+class LaneEnd:
+    """A connected lane. `send` may be called from any thread; `receive` from one at a time."""
+
+    def __init__(self, door: str, kernel: str, key: bytes, lane: Lane) -> None:
+        """Connect and say hello. Raises OSError when the door is gone, `WireError` when whoever
+        answers there does not speak as a frontend does."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(door)
+        nonce = b""
+        while len(nonce) < NONCE:
+            part = self._socket.recv(NONCE - len(nonce))
+            if not part:
+                raise WireError(f"{door} closed the connection")
+            nonce += part
+        signer = Signer(key, nonce, lane, frontend=False)
+        self._writer = FrameWriter(signer.sending)
+        self._reader = FrameReader(signer.receiving)
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._deferred: deque[Message] = deque()
+        self._socket.sendall(preface(kernel, lane))
+        self.send(Hello(kernel=kernel, lane=lane, pid=os.getpid()))
+
+    def fileno(self) -> int:
+        """The socket's descriptor, for an event loop."""
+        return self._socket.fileno()
+
+    def send(self, message: Message) -> None:
+        """Write one message; blocks while the frontend's buffers are full, which credit keeps rare.
+
+        A finalizer that the garbage collector runs in the middle of a write may print: what it
+        sends then follows the frame that is being written.
+        """
+        me = threading.get_ident()
+        if self._owner == me:
+            self._deferred.append(message)
+            return
+        with self._lock:
+            self._owner = me
+            try:
+                self._write(message)
+                while self._deferred:
+                    self._write(self._deferred.popleft())
+            finally:
+                self._owner = 0
+
+    def hold(self) -> threading.Lock:
+        """The lock that a thread holds while it writes."""
+        return self._lock
+
+    def receive(self) -> list[Message] | None:
+        """The messages that have arrived, without waiting; None at the end of the connection."""
+        try:
+            data = self._socket.recv(READ_SIZE, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return []
+        except OSError:
+            return None
+        return self._reader.feed(data) if data else None
+
+    def receive_first(self) -> list[Message]:
+        """Wait for the first message or messages. Raises `WireError` if there are none."""
+        while data := self._socket.recv(READ_SIZE):
+            if messages := self._reader.feed(data):
+                return messages
+        raise WireError("the frontend closed the call channel")
+
+    def _write(self, message: Message) -> None:
+        frame = self._writer.encode(message)
+        try:
+            self._socket.sendall(frame)
+        except OSError:
+            # The frontend is gone; the control lane sees it too and ends this process.
+            die()
+
+
+def die() -> None:
+    """End this kernel, and what it started, at once: there is nobody left to work for."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

@@ -1,0 +1,186 @@
+"""The process that has everything imported and forks kernels.
+
+It never has a thread, a ZMQ context or an event loop, so that a fork of it is sound. It is also the
+last to leave: when the frontend's end of its socket closes, for whatever reason, it ends every
+process that belonged to the server, removes the runtime directory, and exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import random
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+from owt.kernel.sweep import MARK, sweep
+from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
+
+PREPARED = (
+    # What a kernel imports in its first second, some of it late and only when asked.
+    "owt.kernel.app",
+    "owt.lib.stream",
+    "ipykernel.debugger",
+    "ipykernel.datapub",
+    "IPython.extensions.storemagic",
+    "matplotlib_inline.config",
+    "jedi",
+    "psutil",
+    "sqlite3",
+    "werkzeug.local",
+    "werkzeug.wrappers",
+    "werkzeug.formparser",
+    "httpx",
+)
+
+PR_SET_NAME = 15
+
+
+class Template:
+    """The template's one loop: requests in, exit statuses out."""
+
+    def __init__(self, channel: socket.socket, *, can_fork: bool) -> None:
+        self._channel = channel
+        self._can_fork = can_fork
+        self._unpacker = Unpacker()
+        self._kernels: set[int] = set()
+        self._wake, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wake.setblocking(False)
+
+    def serve(self, preload: list[str]) -> Fork | None:
+        """Import, then fork on request. Returns None when the frontend is gone, and, in a forked
+        child, what that child is to become."""
+        problems = self._prepare(preload)
+        signal.signal(signal.SIGCHLD, _nothing)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        self._channel.sendall(pack(Ready(self._can_fork, tuple(problems))))
+        while True:
+            ready, _, _ = select.select([self._channel, self._wake], [], [])
+            if self._wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake.recv(4096)
+                self._reap()
+            if self._channel in ready:
+                try:
+                    data = self._channel.recv(1 << 16)
+                except ConnectionError:
+                    return None
+                if not data:
+                    return None
+                for message in self._unpacker.feed(data):
+                    if isinstance(message, Fork) and self._fork(message):
+                        return message
+
+    def _prepare(self, preload: list[str]) -> list[str]:
+        problems = []
+        for name in (*PREPARED, *preload) if self._can_fork else ():
+            try:
+                importlib.import_module(name)
+            except Exception as error:
+                if name in preload:
+                    problems.append(f"--preload {name}: {type(error).__name__}: {error}")
+                continue
+            if threading.active_count() > 1:
+                problems.append(f"importing {name} started a thread, which kernels will not have")
+        gc.collect()
+        gc.freeze()
+        return problems
+
+    def _fork(self, request: Fork) -> bool:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._channel.sendall(pack(NotForked(request.id, str(error))))
+            return False
+        if pid == 0:
+            self._become_child(request)
+            return True
+        self._kernels.add(pid)
+        message = pack(Forked(request.id, pid))
+        try:
+            handle = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            self._channel.sendall(message)
+        else:
+            socket.send_fds(self._channel, [message], [handle])
+            os.close(handle)
+        return False
+
+    def _become_child(self, request: Fork) -> None:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for open_here in (self._channel, self._wake, self._waker):
+            open_here.close()
+        os.environ.clear()
+        os.environ.update(request.env)
+        os.chdir(request.cwd)
+        random.seed()
+        numpy = sys.modules.get("numpy.random")
+        if numpy is not None:
+            numpy.seed()
+
+    def _reap(self) -> None:
+        while self._kernels:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._kernels:
+                self._kernels.remove(pid)
+                with contextlib.suppress(OSError):
+                    self._channel.sendall(pack(Exited(pid, os.waitstatus_to_exitcode(status))))
+
+
+def _nothing(signum: int, frame: FrameType | None) -> None:
+    """A handler that exists only so that the wake-up descriptor is written."""
+
+
+def _name_process(name: bytes) -> None:
+    """Show up under this name in `ps` and `top`."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name, 0, 0, 0)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the template, and in a forked child a kernel."""
+    parser = argparse.ArgumentParser(prog="owt.kernel.template")
+    parser.add_argument("--channel", type=int, required=True, help="descriptor of the socket")
+    parser.add_argument("--runtime-dir", required=True, help="removed at the end")
+    parser.add_argument("--preload", action="append", default=[], help="a module to import")
+    parser.add_argument("--no-fork", action="store_true", help="only end what is left at the end")
+    options = parser.parse_args(argv)
+    # The terminal's Ctrl-C is for the frontend, which then ends this process by closing the socket.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _name_process(b"owt-template")
+    template = Template(socket.socket(fileno=options.channel), can_fork=not options.no_fork)
+    request = template.serve(options.preload)
+    if request is None:
+        mark = os.environ.get(MARK)
+        if mark:
+            sweep(mark)
+        shutil.rmtree(options.runtime_dir, ignore_errors=True)
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _name_process(b"owt-kernel")
+    from owt.kernel.app import main as run_kernel
+
+    run_kernel(list(request.argv))
+
+
+if __name__ == "__main__":
+    main()

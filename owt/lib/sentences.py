@@ -1,0 +1,61 @@
+"""Text to sentences, by the rules of `sentencex`: about 300 languages, nothing to download."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from owt.errors import MissingExtra
+
+
+def split(text: str, language: str = "en", longest: int | None = None) -> list[str]:
+    """The sentences of `text` in order, without the white space between them.
+
+    Line breaks inside of a sentence become spaces; an empty line ends one. `language` is an
+    ISO 639 code. A sentence of more than `longest` characters is cut, after a comma or the like
+    where there is one, else between words.
+
+    Raises `MissingExtra` where sentencex is not installed.
+    """
+    try:
+        from sentencex import segment
+    except ImportError as error:
+        raise MissingExtra("sentencex", "speech") from error
+    found = (" ".join(sentence.split()) for sentence in segment(language, text))
+    sentences = [sentence for sentence in found if sentence]
+    if longest is None:
+        return sentences
+    return [part for sentence in sentences for part in _cut(sentence, longest)]
+
+
+def batches(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
+    """`sentences` in lists of `size`, the last one maybe shorter, as models take them.
+
+    Raises `ValueError` for a size below one.
+    """
+    if size < 1:
+        raise ValueError(f"a batch holds at least one sentence; got {size}")
+    batch: list[str] = []
+    for sentence in sentences:
+        batch.append(sentence)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+_CLAUSE_ENDS = (",", ";", ":", "–", "—", "，", "；", "：", "、")  # noqa: RUF001
+
+
+def _cut(sentence: str, longest: int) -> Iterator[str]:
+    while len(sentence) > longest:
+        head = textwrap.wrap(sentence, longest, break_on_hyphens=False)[0]
+        clause = max(head.rfind(mark) + len(mark) for mark in _CLAUSE_ENDS)
+        # A clause that is much shorter than the limit would only chop up the speech.
+        if clause > longest // 2:
+            head = head[:clause]
+        yield head
+        sentence = sentence[len(head) :].lstrip()
+    if sentence:
+        yield sentence

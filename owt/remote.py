@@ -1,0 +1,108 @@
+"""A running server, as the person who operates it sees it: its own resources under `/_owt/`.
+
+The commands `owt session` and `owt console` are made of this. httpx is imported when it is used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from owt.errors import OwtError, shortened
+from owt.server import Server
+
+if TYPE_CHECKING:
+    import httpx
+
+# A restart answers when the fresh kernel does.
+_PATIENCE = 120.0
+_CONNECT = 5.0
+
+
+class Unreachable(OwtError):
+    """Nothing that answers like an owt server is at the URL."""
+
+
+class Refused(OwtError):
+    """The server answered that it will not, or cannot; the message is the server's. `code` is HTTP's."""
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class Remote:
+    """The server at `url`. `auth` is `user:password`, or None.
+
+    Every method raises `Unreachable` or `Refused`, and the constructor `ConfigError` for a bad URL.
+    """
+
+    def __init__(self, url: str, auth: str | None = None) -> None:
+        self._server = Server.from_url(url, source="--url")
+        self._auth = tuple(auth.split(":", 1)) if auth else None
+
+    def sessions(self) -> dict[str, Any]:
+        """`{"sessions": [...], "pool": [...]}`."""
+        return self._ask("GET", "/_owt/sessions")
+
+    def session(self, name: str) -> dict[str, Any]:
+        """Everything that the server knows of one session."""
+        return self._ask("GET", f"/_owt/sessions/{quote(name, safe='')}")
+
+    def delete(self, name: str) -> dict[str, Any]:
+        """End a session and its kernel."""
+        return self._ask("DELETE", f"/_owt/sessions/{quote(name, safe='')}")
+
+    def restart(self, name: str) -> dict[str, Any]:
+        """Give a session a fresh kernel."""
+        return self._ask("POST", f"/_owt/sessions/{quote(name, safe='')}/restart")
+
+    def interrupt(self, name: str) -> dict[str, Any]:
+        """Interrupt what a session's kernel runs."""
+        return self._ask("POST", f"/_owt/sessions/{quote(name, safe='')}/interrupt")
+
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        import httpx
+
+        url = self._server.url
+        # A proxy that the environment names cannot reach this machine's loopback.
+        direct = self._server.address in ("127.0.0.1", "::1", "localhost")
+        try:
+            with httpx.Client(
+                auth=self._auth,  # type: ignore[arg-type]
+                timeout=httpx.Timeout(_PATIENCE, connect=_CONNECT),
+                trust_env=not direct,
+            ) as client:
+                answer = client.request(method, url + path, headers={"Accept": "application/json"})
+        except httpx.HTTPError as error:
+            why = str(error) or type(error).__name__
+            raise Unreachable(f"no server answers at {url}: {why}; start one: owt serve") from error
+        if answer.status_code >= 400:
+            raise Refused(_refusal(answer), answer.status_code)
+        if not answer.content:
+            return {}
+        document = _document(answer)
+        if document is None:
+            raise Unreachable(f"what answers at {url} is not an owt server; it says {shortened(answer.text)}")
+        return document
+
+
+def _document(answer: httpx.Response) -> dict[str, Any] | None:
+    try:
+        document = answer.json()
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _refusal(answer: httpx.Response) -> str:
+    """The server's message, one line: a problem document's (RFC 9457) detail, or the first line of text."""
+    problem = _document(answer) or {}
+    text = str(problem.get("detail") or problem.get("title") or "")
+    if not text and "html" not in answer.headers.get("Content-Type", ""):
+        text = answer.text
+    lines = text.strip().splitlines()
+    message = lines[0] if lines else f"the server answered {answer.status_code} {answer.reason_phrase}"
+    if answer.status_code == 401:
+        message += "; give --auth user:password, or set OWT_CLIENT_AUTH"
+    return message

@@ -1,0 +1,86 @@
+"""Facts about the running server, inside and outside a kernel. `python -m owt.server` is `owt serve`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from owt.errors import ConfigError, shortened
+
+ADDRESS = "127.0.0.1"
+PORT = 9876
+
+# What listens everywhere is reached, from this machine, through its loopback interface.
+_REACHED_THROUGH = {"0.0.0.0": "127.0.0.1", "::": "::1", "": ADDRESS}
+
+
+def base_url(address: str, port: int, *, scheme: str = "http") -> str:
+    """The URL of `address` and `port`, without a slash at its end (RFC 3986, 3.2.2: IPv6 in brackets)."""
+    host = f"[{address}]" if ":" in address else address
+    return f"{scheme}://{host}:{port}"
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the server is: `url` without a slash at its end, and the `address` and `port` in it.
+
+    `Server.sing()` is the one that this code belongs to.
+    """
+
+    url: str
+    address: str
+    port: int
+
+    _announced: ClassVar[Server | None] = None
+
+    @classmethod
+    def sing(cls) -> Server:
+        """The server: inside a kernel the one whose kernel this is; elsewhere what the environment says.
+
+        Outside a kernel that is OWT_URL, or OWT_ADDRESS and OWT_PORT, or http://127.0.0.1:9876.
+        The first answer is kept. Raises `ConfigError` for a variable that cannot be used.
+        """
+        if cls._announced is None:
+            cls._announced = cls.from_environment(os.environ)
+        return cls._announced
+
+    @classmethod
+    def announce(cls, url: str, address: str, port: int) -> None:
+        """Say where the server is. A kernel does, once its frontend has told it."""
+        cls._announced = cls(url=url.rstrip("/"), address=address, port=port)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Server:
+        """What OWT_URL, or OWT_ADDRESS and OWT_PORT, say. Raises `ConfigError`."""
+        if url := environ.get("OWT_URL"):
+            return cls.from_url(url, source="OWT_URL")
+        address = environ.get("OWT_ADDRESS", "").removeprefix("[").removesuffix("]")
+        address = _REACHED_THROUGH.get(address, address)
+        text = environ.get("OWT_PORT") or str(PORT)
+        if not (text.isascii() and text.isdecimal() and 0 <= int(text) <= 65535):
+            raise ConfigError(f"OWT_PORT: give a port from 0 to 65535; got {shortened(text)}")
+        return cls(url=base_url(address, int(text)), address=address, port=int(text))
+
+    @classmethod
+    def from_url(cls, url: str, *, source: str = "url") -> Server:
+        """The server at `url`; `source` names the setting in the error. Raises `ConfigError`."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ConfigError(f"{source}: this is not a URL; got {shortened(url)}") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"{source}: give a URL such as http://{ADDRESS}:{PORT}; got {shortened(url)}")
+        if port is None:
+            port = 443 if parts.scheme == "https" else 80
+        return cls(url=url.rstrip("/"), address=parts.hostname, port=port)
+
+
+if __name__ == "__main__":
+    from owt.cli import main
+
+    sys.exit(main(["serve", *sys.argv[1:]]))

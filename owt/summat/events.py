@@ -1,0 +1,73 @@
+"""`.sse()`: a stream's items as Server-Sent Events.
+
+Format: the HTML standard, section "Server-sent events", the event-stream grammar. Every item is one
+message: text as it is, each of its lines in a `data` field; bytes as event `bytes` in base64; all
+else as one line of JSON. The last message is `[DONE]`; a stream that fails ends without it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import AsyncIterable, Generator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+from owt.summat.flow import Flow
+from owt.summat.step import MethodStep
+from owt.summat.streams import mapped
+
+DONE = "data: [DONE]\n\n"
+HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+
+_NEW_LINE = re.compile("\r\n|\n|\r")
+
+
+def event(item: object) -> str:
+    """The message that carries `item`. Raises `TypeError` or `ValueError` for what JSON cannot say."""
+    match item:
+        case str():
+            lines = _NEW_LINE.split(item)
+        case bytes() | bytearray() | memoryview():
+            return f"event: bytes\ndata: {base64.b64encode(item).decode('ascii')}\n\n"
+        case _:
+            lines = [json.dumps(item, ensure_ascii=False, allow_nan=False, default=_plain)]
+    return "".join(f"data: {line}\n" for line in lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays, and tensors
+        return value.tolist()
+    raise TypeError(f"an event cannot carry {type(value).__name__}: JSON has nothing for it")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sse(MethodStep):
+    """The pair of a stream of messages and the headers that make the answer an event stream."""
+
+    def run(self, flow: Flow) -> Flow:
+        value = flow.value
+        if isinstance(value, str | bytes | bytearray | memoryview | Mapping) or not isinstance(
+            value, Iterable | AsyncIterable
+        ):
+            raise flow.wrong(self, "items to stream, as .stream(fn) gives them")
+        messages = mapped(event, value)
+        if isinstance(messages, Generator):
+            return flow.giving((_finished(messages), dict(HEADERS)))
+        return flow.giving((_finished_async(messages), dict(HEADERS)))
+
+
+def _finished(messages: Iterable[str]) -> Generator[str, None, None]:
+    yield from messages
+    yield DONE
+
+
+async def _finished_async(messages: Any) -> Any:
+    async with aclosing(messages) as each:
+        async for message in each:
+            yield message
+    yield DONE

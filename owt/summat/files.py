@@ -1,0 +1,97 @@
+"""Steps that read files and turn what they hold into bytes or text."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from owt.summat.errors import PathRefused
+from owt.summat.flow import Flow
+from owt.summat.step import MethodStep
+
+HELD = "BytesIO, an open file, str, bytes, bytearray or memoryview"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Open(MethodStep):
+    """The file that the value names, read whole, as BytesIO."""
+
+    root_dir: str | os.PathLike[str] | None = None
+
+    def run(self, flow: Flow) -> Flow:
+        if not isinstance(flow.value, str | os.PathLike):
+            raise flow.wrong(self, "a path as str or os.PathLike")
+        if self.root_dir is None:
+            with open(flow.value, "rb") as file:
+                return flow.giving(BytesIO(file.read()))
+        return flow.giving(BytesIO(_read_within(os.fspath(self.root_dir), os.fsdecode(flow.value))))
+
+
+def _read_within(root_dir: str, path: str) -> bytes:
+    """The bytes of the regular file at `path`, relative to `root_dir`.
+
+    Links are resolved, and the file that they lead to must be inside too. It is then opened by
+    walking down from the root without following any link, so that nobody can swap a link in
+    between the check and the opening. Raises `PathRefused`, or `OSError` as `open` does.
+    """
+    if os.path.isabs(path):
+        raise PathRefused(f"{path!r} is absolute; give it relative to {root_dir!r}")
+    root = os.path.realpath(root_dir)
+    target = os.path.realpath(os.path.join(root, path))
+    if os.path.commonpath([root, target]) != root:
+        raise PathRefused(f"{path!r} leads out of {root_dir!r}")
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in os.path.relpath(target, root).split(os.sep):
+            # Without O_NONBLOCK a named pipe would be waited for here.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            parent, descriptor = descriptor, os.open(part, flags, dir_fd=descriptor)
+            os.close(parent)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{path!r} is a directory in {root_dir!r}")
+        if not stat.S_ISREG(mode):
+            raise PathRefused(f"{path!r} is not a regular file in {root_dir!r}")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Bytes(MethodStep):
+    """The value's content as bytes; text is encoded as UTF-8."""
+
+    def run(self, flow: Flow) -> Flow:
+        content = _content(flow, self)
+        return flow.giving(content.encode() if isinstance(content, str) else content)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Text(MethodStep):
+    """The value's content as text."""
+
+    encoding: str = "utf-8"
+
+    def run(self, flow: Flow) -> Flow:
+        content = _content(flow, self)
+        return flow.giving(content if isinstance(content, str) else content.decode(self.encoding))
+
+
+def _content(flow: Flow, step: object) -> str | bytes:
+    content: Any = flow.value
+    if isinstance(content, BytesIO):
+        # All of it, wherever an earlier reader left off.
+        content = content.getvalue()
+    elif callable(getattr(content, "read", None)):
+        content = content.read()
+    match content:
+        case str() | bytes():
+            return content
+        case bytearray() | memoryview():
+            return bytes(content)
+        case _:
+            raise flow.wrong(step, HELD)

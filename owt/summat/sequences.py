@@ -1,0 +1,176 @@
+"""Steps on sequences, mappings and streams.
+
+A sequence, set or other iterable gives a list. A mapping counts as the sequence of its values, and
+mapping or filtering keeps their keys. An iterator (a generator, an open file) and an async iterator
+stay lazy: `map` and `filter` give a stream that makes its items when asked. Anything else is an
+error that says which step got what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from owt.errors import shortened
+from owt.summat.errors import NoItem, WrongValue
+from owt.summat.flow import MISSING, Flow
+from owt.summat.importing import lend
+from owt.summat.later import Work, is_awaitable, settled
+from owt.summat.step import MethodStep
+from owt.summat.streams import filtered, is_stream, mapped
+
+ITEMS = "a sequence, a mapping or an iterator"
+INDEXED = "a sequence or a mapping"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Map(MethodStep):
+    """`fn(item)` for each item."""
+
+    fn: Callable[[Any], Any]
+
+    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
+        lend(self.fn, flow.names)
+        if is_stream(flow.value):
+            return flow.giving(mapped(self.fn, flow.value))
+        return settled(self._all(flow))
+
+    def _all(self, flow: Flow) -> Work[Flow]:
+        results: list[Any] = []
+        for item in _items(flow, self):
+            result = self.fn(item)
+            results.append((yield result) if is_awaitable(result) else result)
+        if isinstance(flow.value, Mapping):
+            return flow.giving(dict(zip(flow.value, results, strict=True)))
+        return flow.giving(results)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Filter(MethodStep):
+    """The items for which `fn(item)` is true."""
+
+    fn: Callable[[Any], Any]
+
+    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
+        lend(self.fn, flow.names)
+        if is_stream(flow.value):
+            return flow.giving(filtered(self.fn, flow.value))
+        return settled(self._all(flow))
+
+    def _all(self, flow: Flow) -> Work[Flow]:
+        items = list(_items(flow, self))
+        kept: list[bool] = []
+        for item in items:
+            result = self.fn(item)
+            kept.append(bool((yield result) if is_awaitable(result) else result))
+        if isinstance(flow.value, Mapping):
+            pairs = zip(flow.value.items(), kept, strict=True)
+            return flow.giving({key: item for (key, item), keep in pairs if keep})
+        return flow.giving([item for item, keep in zip(items, kept, strict=True) if keep])
+
+
+def _folded(fn: Callable[[Any, Any], Any], start: Any, flow: Flow, step: object) -> Work[Flow]:
+    lend(fn, flow.names)
+    result = start
+    if isinstance(flow.value, AsyncIterator):
+        while True:
+            try:
+                item = yield anext(flow.value)
+            except StopAsyncIteration:
+                break
+            result = item if result is MISSING else fn(result, item)
+            if is_awaitable(result):
+                result = yield result
+    else:
+        for item in _items(flow, step):
+            result = item if result is MISSING else fn(result, item)
+            if is_awaitable(result):
+                result = yield result
+    if result is MISSING:
+        raise NoItem(f"{step} needs at least one item; {shortened(flow.value)} has none")
+    return flow.giving(result)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Foldl(MethodStep):
+    """`fn(fn(fn(start, first), second), ...)`; a stream is read to its end."""
+
+    fn: Callable[[Any, Any], Any]
+    start: Any
+
+    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
+        return settled(_folded(self.fn, self.start, flow, self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Foldl1(MethodStep):
+    """`foldl` that starts with the first item; there must be one."""
+
+    fn: Callable[[Any, Any], Any]
+
+    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
+        return settled(_folded(self.fn, MISSING, flow, self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Ix(MethodStep):
+    """The item at an index, from the end where it is negative."""
+
+    i: int
+
+    def run(self, flow: Flow) -> Flow:
+        return flow.giving(_item(flow, self.i, self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Last(MethodStep):
+    """The last item; there must be one."""
+
+    def run(self, flow: Flow) -> Flow:
+        return flow.giving(_item(flow, -1, self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Get(MethodStep):
+    """A mapping's value for a key or a sequence's item at an index; a default if there is none."""
+
+    key: Any
+    default: Any = None
+
+    def run(self, flow: Flow) -> Flow:
+        value = flow.value
+        if isinstance(value, Mapping):
+            return flow.giving(value.get(self.key, self.default))
+        if not _is_indexed(value):
+            raise flow.wrong(self, INDEXED)
+        if not isinstance(self.key, int):
+            raise WrongValue(
+                f"{self} of a sequence needs an index, not {type(self.key).__name__};"
+                f" it got {type(value).__name__}: {shortened(value)}"
+            )
+        there = -len(value) <= self.key < len(value)
+        return flow.giving(value[self.key] if there else self.default)
+
+
+def _items(flow: Flow, step: object) -> Iterable[Any]:
+    if isinstance(flow.value, Mapping):
+        return flow.value.values()
+    if isinstance(flow.value, Iterable):
+        return flow.value
+    raise flow.wrong(step, ITEMS)
+
+
+def _item(flow: Flow, index: int, step: object) -> Any:
+    value = list(flow.value.values()) if isinstance(flow.value, Mapping) else flow.value
+    if not _is_indexed(value):
+        raise flow.wrong(step, f"{INDEXED} (an iterator becomes one with .cast(list))")
+    size = len(value)
+    if not -size <= index < size:
+        raise NoItem(f"{step}: the {type(flow.value).__name__} has {size} items: {shortened(flow.value)}")
+    return value[index]
+
+
+def _is_indexed(value: object) -> bool:
+    # NumPy's arrays are sequences by behaviour and not by registration.
+    return isinstance(value, Sequence) or hasattr(value, "__array_interface__")

@@ -1,0 +1,9 @@
+"""What frontend and kernel say to each other: plain values and their encoding.
+
+No I/O, no Tornado, no Jupyter; both processes import it.
+
+    call    what a request asks for
+    chunk   the pieces of what a run sends back
+    codec   messages, signed and framed for a byte stream
+    sse     the text/event-stream format
+"""

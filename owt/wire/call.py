@@ -1,0 +1,55 @@
+"""A call: everything that a request asks for, parsed once at the edge and never changed after."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class RequestFacts(Struct, frozen=True, array_like=True):
+    """The HTTP request as it arrived, enough to build a werkzeug `Request` in the kernel.
+
+    `path` is percent-decoded, `query` is the raw query string without `?`, `headers` keep their
+    order and repetitions, `body` is the raw body (empty for a GET), `host` is the Host header or
+    the address that the server listens on, `remote` is the client's address.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    host: str
+    remote: str = "127.0.0.1"
+    scheme: str = "http"
+
+
+class Caching(Struct, frozen=True, array_like=True):
+    """How a call may be answered from the cache: see `owt.frontend.cache`."""
+
+    with_kwargs: bool = False
+    key: str | None = None
+
+
+class Call(Struct, frozen=True, array_like=True):
+    """One request to run an adaptor.
+
+    `code` is program text; `adaptor` names a module of `owt.lib` whose `run` is meant instead.
+    With neither, `fn_name` names a function in the session's namespace. `kwargs` is text that the
+    kernel evaluates (JSON or a Python expression), or None. `accept` is the Accept header.
+    `session` None means: a kernel of the pool. `kernel` is the kernelspec for a session that this
+    call creates, or None for the default. `timeout` is in seconds of running time.
+    `sse` asks for Server-Sent Events.
+    """
+
+    request: RequestFacts
+    code: str | None = None
+    adaptor: str | None = None
+    kwargs: str | None = None
+    fn_name: str = "run"
+    session: str | None = None
+    kernel: str | None = None
+    accept: str = "*/*"
+    sse: bool = False
+    reload: bool = False
+    timeout: float | None = None
+    caching: Caching | None = None

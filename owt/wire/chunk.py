@@ -1,0 +1,97 @@
+"""The pieces of what a run sends back, in order.
+
+A run's chunks are: any number of `Stdout`, `Stderr`, `Display`; at most one `Head`, before the
+first `Data`; any number of `Data`; at most one `Failed`; and always one `Done`, last. A run that
+failed before it answered anything has no `Head`; a run that failed later has both.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Form = Literal["text", "bytes", "json"]
+
+
+class Head(Struct, frozen=True, array_like=True, tag_field="chunk", tag="head"):
+    """The status and headers of the answer. Header names keep the adaptor's spelling."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+class Data(Struct, frozen=True, array_like=True, tag_field="chunk", tag="data"):
+    """A piece of the answer's body.
+
+    `form` says what `body` is: UTF-8 text, bytes, or one JSON document without a newline at its
+    end. `result` is True for a returned value and False for a yielded one. `more` is True when
+    the next `Data` continues this very value, which was too large for one chunk; of a value of
+    form "bytes", every piece but the last has a length that is a multiple of three (so that each
+    can be written in base64 by itself); of form "text" and "json", pieces may split a character.
+    """
+
+    body: bytes
+    form: Form
+    result: bool = False
+    more: bool = False
+
+
+class Stdout(Struct, frozen=True, array_like=True, tag_field="chunk", tag="stdout"):
+    """Text that the adaptor wrote to standard output."""
+
+    text: str
+
+
+class Stderr(Struct, frozen=True, array_like=True, tag_field="chunk", tag="stderr"):
+    """Text that the adaptor wrote to standard error."""
+
+    text: str
+
+
+class Display(Struct, frozen=True, array_like=True, tag_field="chunk", tag="display"):
+    """A MIME bundle that the adaptor displayed (Jupyter message spec, `display_data`)."""
+
+    bundle: dict[str, Any]
+    metadata: dict[str, Any] = {}
+
+
+class Failed(Struct, frozen=True, array_like=True, tag_field="chunk", tag="failed"):
+    """Why the run failed: `status` is what HTTP should answer, `type` a short name of the kind of
+    failure (`exception`, `syntax`, `bad-request`, `timeout`, `cancelled`, `kernel-died`, ...),
+    `title` and `detail` are for people, `exception` is the exception's class name or empty,
+    `traceback` begins at the adaptor's own frame or is empty."""
+
+    status: int
+    type: str
+    title: str
+    detail: str
+    exception: str = ""
+    traceback: str = ""
+
+
+class Done(Struct, frozen=True, array_like=True, tag_field="chunk", tag="done"):
+    """The end of a run: its HTTP status and its running time in seconds."""
+
+    status: int
+    seconds: float
+
+
+Chunk = Head | Data | Stdout | Stderr | Display | Failed | Done
+
+
+def size(chunk: Chunk) -> int:
+    """What `chunk` counts against a window or a journal, in bytes: its payload, and a little."""
+    match chunk:
+        case Data(body=body):
+            return len(body) + 32
+        case Stdout(text=text) | Stderr(text=text):
+            return len(text) + 32
+        case Display(bundle=bundle):
+            return sum(len(v) if isinstance(v, str) else 256 for v in bundle.values()) + 64
+        case Head(headers=headers):
+            return 64 + sum(len(k) + len(v) for k, v in headers)
+        case Failed(detail=detail, traceback=traceback):
+            return 128 + len(detail) + len(traceback)
+        case Done():
+            return 32

@@ -1,0 +1,166 @@
+"""The text/event-stream format, written and read without I/O.
+
+    encode, comment   one whole event, one comment
+    EventWriter       one event whose data comes in pieces
+    Decoder           bytes as they come to `Event`s
+
+Source: the HTML standard, sections 9.2.5 (parsing) and 9.2.6 (interpreting an event stream).
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+CONTENT_TYPE = "text/event-stream"
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class Event(Struct, frozen=True):
+    """An event as a client gets it. `id` is the last event id at that point, or empty."""
+
+    data: str
+    event: str = "message"
+    id: str = ""
+
+
+def encode(
+    data: str | bytes, event: str | None = None, id: str | None = None, retry: int | None = None
+) -> bytes:
+    """One event. `data` is text, or UTF-8 bytes; line ends of all three kinds split it into lines,
+    so a reader gets each back as LF. `retry` is in milliseconds.
+
+    Raises ValueError for an `event` or `id` with a line end in it, an `id` with NUL (readers would
+    ignore it) and a negative `retry`.
+    """
+    fields = _field(b"event", event) if event else b""
+    if id is not None:
+        if "\0" in id:
+            raise ValueError(f"an event's id cannot hold NUL: {id!r}")
+        fields += _field(b"id", id)
+    if retry is not None:
+        if retry < 0:
+            raise ValueError(f"retry is a time in milliseconds, not {retry!r}")
+        fields += b"retry: %d\n" % retry
+    body = data.encode() if isinstance(data, str) else data
+    return fields + b"data: " + _broken(body) + b"\n\n"
+
+
+def comment(text: str = "") -> bytes:
+    """A comment, which readers skip; it keeps a connection alive and ends no event."""
+    return b"".join(b": %s\n" % line for line in _LINE_END.split(text.encode()))
+
+
+class EventWriter:
+    """One event, its data given in pieces of UTF-8 that may end anywhere, also inside CRLF.
+
+    `open()`, then `write()` any number of times, then `close()` or `abandon()`.
+    """
+
+    def __init__(self, event: str | None = None) -> None:
+        self._event = event
+        self._after_cr = False
+
+    def open(self) -> bytes:
+        return (_field(b"event", self._event) if self._event else b"") + b"data: "
+
+    def write(self, piece: bytes) -> bytes:
+        if not piece:
+            return b""
+        if self._after_cr and piece.startswith(b"\n"):
+            # The other half of a line end that is already written.
+            self._after_cr = False
+            return self.write(piece[1:])
+        self._after_cr = piece.endswith(b"\r")
+        return _broken(piece)
+
+    def close(self) -> bytes:
+        return b"\n\n"
+
+    def abandon(self) -> bytes:
+        """End an event whose data will not come to its end: readers get it as `incomplete`.
+
+        Nothing written can be taken back, but of several `event` fields the last one counts.
+        """
+        return b"\nevent: incomplete\n\n"
+
+
+class Decoder:
+    """An event stream's bytes to events. Feed it whatever arrives; pieces may end anywhere.
+
+    `last_event_id` is what a client sends as Last-Event-ID when it connects again, and `retry`
+    the time in milliseconds that the server asks it to wait before, or None. An event that the
+    stream's end cuts off is never given out.
+    """
+
+    def __init__(self) -> None:
+        self.last_event_id = ""
+        self.retry: int | None = None
+        self._line: list[bytes] = []
+        self._first_line = True
+        self._after_cr = False
+        self._data: list[str] = []
+        self._event = ""
+        self._id = ""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes."""
+        events: list[Event] = []
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        start = 0
+        for end in _LINE_END.finditer(data):
+            self._line.append(data[start : end.start()])
+            start = end.end()
+            line = b"".join(self._line)
+            self._line.clear()
+            if event := self._take(line):
+                events.append(event)
+        self._after_cr = self._after_cr or data.endswith(b"\r")
+        if start < len(data):
+            self._line.append(data[start:])
+        return events
+
+    def _take(self, line: bytes) -> Event | None:
+        if self._first_line:
+            self._first_line = False
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        match name:
+            case b"data":
+                self._data.append(value.decode("utf-8", "replace"))
+            case b"event":
+                self._event = value.decode("utf-8", "replace")
+            case b"id" if b"\0" not in value:
+                self._id = value.decode("utf-8", "replace")
+            case b"retry" if value.isdigit() and len(value) < 16:
+                self.retry = int(value)
+        return None
+
+    def _dispatch(self) -> Event | None:
+        self.last_event_id = self._id
+        data, event = self._data, self._event
+        self._data, self._event = [], ""
+        if not data:
+            return None
+        return Event("\n".join(data), event or "message", self._id)
+
+
+def _field(name: bytes, value: str) -> bytes:
+    encoded = value.encode()
+    if _LINE_END.search(encoded):
+        raise ValueError(f"an event's {name.decode()} cannot hold a line end: {value!r}")
+    return b"%s: %s\n" % (name, encoded)
+
+
+def _broken(data: bytes) -> bytes:
+    """`data` with each of its line ends as the start of another data line."""
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data.replace(b"\n", b"\ndata: ")

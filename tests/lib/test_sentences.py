@@ -1,0 +1,71 @@
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owt.errors import MissingExtra
+from owt.lib import sentences
+
+TEXTS = st.text() | st.lists(
+    st.sampled_from(
+        ["Hello,", "Dr. Who.", "yes!", "no?", "3.14", "“So,”", "(maybe)", "...", "\n", "\n\n", " ", "—"]
+    )
+).map(" ".join)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("This is owt. It speaks! Does it?  Yes.", ["This is owt.", "It speaks!", "Does it?", "Yes."]),
+        ("Dr. Smith paid $4.50. The U.S. Army did not.", ["Dr. Smith paid $4.50.", "The U.S. Army did not."]),
+        ('He said "Stop! Now." and left. Why?', ['He said "Stop! Now." and left.', "Why?"]),
+        ("A line\nthat goes on\n\nA paragraph", ["A line that goes on", "A paragraph"]),
+        ("no full stop", ["no full stop"]),
+        (" \n\t ", []),
+        ("", []),
+    ],
+)
+def test_text_splits_where_a_reader_would_pause(text, expected):
+    assert sentences.split(text) == expected
+
+
+def test_the_language_is_a_choice():
+    assert sentences.split("你好。我是机器人。", language="zh") == ["你好。", "我是机器人。"]
+
+
+@given(TEXTS, st.none() | st.integers(1, 40))
+def test_nothing_but_white_space_is_lost(text, longest):
+    parts = sentences.split(text, longest=longest)
+    assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+@given(TEXTS, st.integers(1, 40))
+def test_no_part_is_empty_or_longer_than_asked(text, longest):
+    assert all(0 < len(part) <= longest for part in sentences.split(text, longest=longest))
+
+
+def test_a_long_sentence_is_cut_after_a_clause_else_between_words():
+    text = "one two three, four five six seven eight nine"
+    assert sentences.split(text, longest=20) == ["one two three,", "four five six seven", "eight nine"]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "lengths"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (0, 3, []), (2, 9, [2])]
+)
+def test_batches_are_full_but_for_the_last(count, size, lengths):
+    texts = [f"Sentence {n}." for n in range(count)]
+    batches = list(sentences.batches(texts, size))
+    assert [len(batch) for batch in batches] == lengths
+    assert [text for batch in batches for text in batch] == texts
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="got 0"):
+        list(sentences.batches(["One."], 0))
+
+
+def test_a_missing_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencex", None)
+    with pytest.raises(MissingExtra, match=r"owt\[speech\]"):
+        sentences.split("One.")

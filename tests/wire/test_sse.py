@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owt.wire.sse import Decoder, Event, EventWriter, comment, encode
+
+# What a stream can carry: everything but lone surrogates, and CR comes back as LF.
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"))
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    ends = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def decode(*pieces: bytes) -> list[Event]:
+    decoder = Decoder()
+    return [event for piece in pieces for event in decoder.feed(piece)]
+
+
+def as_lf(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (encode("hello"), b"data: hello\n\n"),
+        (encode(""), b"data: \n\n"),
+        (encode("a\nb\rc\r\nd\n"), b"data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n"),
+        (encode(" x"), b"data:  x\n\n"),
+        (encode("é".encode()), b"data: \xc3\xa9\n\n"),
+        (
+            encode("x", "tick", id="7", retry=500),
+            b"event: tick\nid: 7\nretry: 500\ndata: x\n\n",
+        ),
+        (encode("x", id=""), b"id: \ndata: x\n\n"),
+        (encode("x", event=""), b"data: x\n\n"),
+        (comment(), b": \n"),
+        (comment("keep\nalive"), b": keep\n: alive\n"),
+    ],
+)
+def test_events_and_comments_are_written_like_this(written: bytes, expected: bytes) -> None:
+    assert written == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"event": "a\nb"}, "an event's event cannot hold a line end: 'a\\nb'"),
+        ({"id": "a\r"}, "an event's id cannot hold a line end: 'a\\r'"),
+        ({"id": "a\0"}, "an event's id cannot hold NUL: 'a\\x00'"),
+        ({"retry": -1}, "retry is a time in milliseconds, not -1"),
+    ],
+)
+def test_fields_that_readers_would_not_get_back_are_refused(
+    arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
+        encode("x", **arguments)  # type: ignore[arg-type]
+    assert str(caught.value) == message
+
+
+@given(texts, lines, lines, st.none() | st.integers(0, 10**14), st.lists(st.integers(0, 10**6)))
+def test_what_is_encoded_comes_back_however_it_is_cut(
+    data: str, event: str, id: str, retry: int | None, places: list[int]
+) -> None:
+    decoder = Decoder()
+    events = [event for piece in cut(encode(data, event, id, retry), places) for event in decoder.feed(piece)]
+    assert events == [Event(as_lf(data), event or "message", id)]
+    assert decoder.retry == retry
+    assert decoder.last_event_id == id
+
+
+@given(texts, st.sampled_from([None, "result"]), st.lists(st.integers(0, 10**6)))
+def test_an_event_written_in_pieces_is_the_event_written_at_once(
+    data: str, name: str | None, places: list[int]
+) -> None:
+    writer = EventWriter(name)
+    pieces = [writer.write(piece) for piece in cut(data.encode(), places)]
+    assert b"".join([writer.open(), *pieces, writer.close()]) == encode(data, name)
+
+
+def test_a_line_end_cut_in_two_is_one_line_end() -> None:
+    writer = EventWriter()
+    written = [writer.write(piece) for piece in (b"a\r", b"\n", b"\nb\r", b"\r", b"", b"\nc")]
+    assert b"".join(written) == b"a\ndata: \ndata: b\ndata: \ndata: c"
+    assert decode(b"data: " + b"".join(written) + b"\n\n") == [Event("a\n\nb\n\nc")]
+
+
+def test_an_abandoned_event_arrives_as_incomplete() -> None:
+    writer = EventWriter("result")
+    written = writer.open() + writer.write(b"half") + writer.abandon()
+    assert written == b"event: result\ndata: half\nevent: incomplete\n\n"
+    assert decode(written) == [Event("half", "incomplete")]
+
+
+@given(st.binary(), st.lists(st.integers(0, 10**6)))
+def test_events_do_not_depend_on_how_the_bytes_are_cut(data: bytes, places: list[int]) -> None:
+    assert decode(*cut(data, places)) == decode(data)
+
+
+@given(st.lists(st.sampled_from([b"data:x", b"event:e", b"id:1", b"\r", b"\n", b"\r\n", b":", b" "])))
+def test_events_do_not_depend_on_a_cut_at_every_byte(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+    assert decode(*(data[i : i + 1] for i in range(len(data)))) == decode(data)
+
+
+# The examples of the HTML standard, section 9.2.6, and the rules beside them.
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b"data: YHOO\ndata: +2\ndata: 10\n\n", [Event("YHOO\n+2\n10")]),
+        (
+            b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
+            [Event("first event", id="1"), Event("second event"), Event(" third event")],
+        ),
+        (b"data\n\ndata\ndata\n\ndata:", [Event(""), Event("\n")]),
+        (b"data:test\n\ndata: test\n\n", [Event("test"), Event("test")]),
+        (b"\xef\xbb\xbfdata: bom\n\n", [Event("bom")]),
+        (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [Event("a")]),
+        (b"\xef\xbb\xbf\xef\xbb\xbfdata: b\n\n", []),
+        (b"data: a\r\rdata: b\r\n\r\n", [Event("a"), Event("b")]),
+        (b"event: only a name\n\ndata: x\n\n", [Event("x")]),
+        (b"id: 1\n\ndata: x\n\n", [Event("x", id="1")]),
+        (b"id: 1\ndata: x\n\ndata: y\nid: 2\0\n\n", [Event("x", id="1"), Event("y", id="1")]),
+        (b"Data: no\n data: no\ndata : no\nother: no\ndata: yes\n\n", [Event("yes")]),
+        (b"data: a:b: c\n\n", [Event("a:b: c")]),
+        (b"event: a\nevent: b\ndata: x\n\n", [Event("x", "b")]),
+        (b"event: a\nevent:\ndata: x\n\n", [Event("x")]),
+        (b"data: \xff\xc3\n\n", [Event("\ufffd\ufffd")]),
+        (b"data: cut off\n", []),
+    ],
+)
+def test_streams_are_read_as_the_standard_says(stream: bytes, events: list[Event]) -> None:
+    assert decode(stream) == events
+
+
+@pytest.mark.parametrize("value", [b"-1", b"1.5", b"x", b"", "٣".encode(), b"9" * 5000])
+def test_a_retry_that_is_not_digits_is_ignored(value: bytes) -> None:
+    decoder = Decoder()
+    decoder.feed(b"retry: 250\nretry: " + value + b"\n")
+    assert decoder.retry == 250
+
+
+def test_the_last_event_id_is_that_of_the_last_complete_event() -> None:
+    decoder = Decoder()
+    decoder.feed(b"id: 1\ndata: x\n\nid: 2\ndata: y\n")
+    assert decoder.last_event_id == "1"
+    decoder.feed(b"\n")
+    assert decoder.last_event_id == "2"
