@@ -1,52 +1,30 @@
-from __future__ import annotations
+"""Fixtures that all tests share."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 
+import httpx
 import pytest
 
-
-class Operated(ThreadingHTTPServer):
-    """An HTTP server that answers what `answers[method, path]` says, and keeps what it was asked.
-
-    An answer is its status, content type and body.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[tuple[str, str], tuple[int, str, bytes]] = {}
-        self.asked: list[tuple[str, str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+from owt.testing import LiveServer
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: Operated
+@pytest.fixture(scope="session")
+def server() -> Iterator[LiveServer]:
+    """A server that many tests share: they use sessions of their own, or none."""
+    with LiveServer("-v", "--pool-max", "6", "--max-sessions", "300") as server:
+        yield server
 
-    def _answer(self) -> None:
-        self.server.asked.append((self.command, self.path, self.headers.get("Authorization")))
-        status, kind, body = self.server.answers[self.command, self.path]
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
-    do_GET = do_POST = do_DELETE = _answer
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+@pytest.fixture(scope="session")
+def http(server: LiveServer) -> Iterator[httpx.Client]:
+    """A client of the shared server."""
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture
-def operated():
-    with Operated() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def session(request: pytest.FixtureRequest, http: httpx.Client) -> Iterator[str]:
+    """A session's name that no other test uses; the session is deleted afterwards."""
+    name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
+    yield name
+    http.delete(f"/_owt/sessions/{name}")

@@ -113,7 +113,7 @@ def test_what_keeps_the_server_from_starting_is_one_line(served, monkeypatch, ca
     ("arguments", "words"),
     [
         (["serve", "--bogus"], ["owt serve: no such option", "--bogus", "owt serve --help"]),
-        (["serve", "--port"], ["owt serve: ", "--port", "requires an argument"]),
+        (["serve", "--port"], ["owt: option '--port' requires an argument"]),
         (["serve", "now"], ["owt serve: got unexpected extra argument", "now"]),
         (["serve", "--port", "x"], ["--port", "'x'", "whole number"]),
         (["serve", "--auth", "ada"], ["--auth", "user:sha256"]),

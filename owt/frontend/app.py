@@ -152,6 +152,8 @@ class Frontend:
         """What kernels inherit: not the server's settings, least of all its secrets."""
         ours = {row.variable for row in all_settings()} | {"OWT_CLIENT_AUTH"}
         env = {name: value for name, value in self._environ.items() if name not in ours}
+        # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
+        env.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
         return {**env, "OWT_URL": self.url, "OWT_SERVER_ID": self._mark}
 
     async def _keep_house(self) -> None:

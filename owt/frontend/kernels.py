@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 import psutil
-import zmq
+import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Any as AnyTrait
@@ -225,7 +225,7 @@ class Kernels:
         self._template = template
         self._env = env
         self._welcome = welcome
-        self._context = zmq.Context()
+        self._context = zmq.asyncio.Context()
         self._specs = KernelSpecManager()
         self._numbers = itertools.count(1)
         self.all: dict[str, Kernel] = {}
@@ -252,21 +252,23 @@ class Kernels:
         Raises `KernelDied` when it ends or is silent before that.
         """
         number = next(self._numbers)
-        manager = OwtKernelManager(
-            kernel_name=spec,
-            transport="ipc",
-            ip=os.path.join(self._runtime_dir, f"k{number}"),
-            connection_file=os.path.join(self._runtime_dir, f"kernel-{number}.json"),
-            context=self._context,
-            kernel_spec_manager=self._specs,
-            template=self._template,
-        )
-        kernel = Kernel(
-            f"k{number}", spec, manager, self._welcome(session, concurrency), on_output, on_death
-        )
-        forget = self._door.expect(kernel.id, kernel)
+        try:
+            manager = OwtKernelManager(
+                kernel_name=spec,
+                transport="ipc",
+                ip=os.path.join(self._runtime_dir, f"k{number}"),
+                connection_file=os.path.join(self._runtime_dir, f"kernel-{number}.json"),
+                context=self._context,
+                kernel_spec_manager=self._specs,
+                template=self._template,
+            )
+        except Exception as error:
+            raise KernelNotReady(f"the kernel {spec!r} could not be started: {error}") from error
+        welcome = self._welcome(session, concurrency)
+        kernel = Kernel(f"k{number}", spec, manager, welcome, on_output, on_death)
         self.all[kernel.id] = kernel
         on_made(kernel)
+        forget = self._door.expect(kernel.id, kernel)
         env = {**self._env, "OWT_DOOR": self._door.path, "OWT_KERNEL_ID": kernel.id}
         launch = asyncio.get_running_loop().create_task(self._launch(kernel, env))
         try:

@@ -49,7 +49,9 @@ class Plain:
 
     def __init__(self, call: Call, run: str, session: str | None) -> None:
         self.status = 200
+        # What a driver appends here before the first chunk stays in every answer, errors too.
         self.headers: Headers = _own_headers(run, session)
+        self._own_headers = self.headers
         self.started = False
         self.finished = False
         self.aborted = False
@@ -86,7 +88,7 @@ class Plain:
         if _is_event_stream(head):
             names = {name.lower() for name, _ in headers}
             headers += [pair for pair in _STREAM_HEADERS if pair[0].lower() not in names]
-        self.headers = headers + self.headers
+        self.headers = headers + self._own_headers
         return []
 
     def _data(self, data: Data) -> list[bytes]:
@@ -106,7 +108,7 @@ class Plain:
         problem = Problem.of(failed, self._run, self._session)
         content_type, body = problem.body(self._accept)
         self.status = failed.status
-        self.headers = [("Content-Type", content_type), *_own_headers(self._run, self._session)]
+        self.headers = [("Content-Type", content_type), *self._own_headers]
         self.started = self._failed = True
         return [body]
 

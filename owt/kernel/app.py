@@ -66,6 +66,9 @@ class OwtKernelApp(IPKernelApp):  # type: ignore[misc]
         # A history file is shared by all kernels of a user, and costs each a thread and a database
         # connection; `In` and `Out` of an attached notebook do not need it.
         self.config.HistoryManager.enabled = False
+        if "OWT_DOOR" in os.environ and not self.parent_handle:
+            # Somebody's child, so no note on how to end it with Ctrl-\\; 1 means: not to be polled.
+            self.parent_handle = 1
         super().initialize(argv)
         door, kernel_id = os.environ.pop("OWT_DOOR", None), os.environ.pop("OWT_KERNEL_ID", None)
         if door and kernel_id:

@@ -12,7 +12,6 @@ import ast
 import builtins
 import enum
 import inspect
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, MethodType
@@ -87,7 +86,8 @@ def call_arguments(
     taken = shape.positional[: len(args)]
     given = [*taken, *(name for name in names if name not in shape.unnamed)]
     missing = [name for name in shape.needed if name not in given]
-    unexpected = [name for name in names if name in taken or not (shape.var_keyword or name in shape.named)]
+    twice = [name for name in taken if name in shape.named]
+    unexpected = [name for name in names if name in twice or not (shape.var_keyword or name in shape.named)]
     problems = []
     if args and not taken and not shape.var_positional:
         problems.append("a value that is not a mapping was sent, and no positional argument is taken")
@@ -194,10 +194,8 @@ def _value(code: CodeType, text: str, namespace: dict[str, Any]) -> Any:
     try:
         return eval(code, names)
     except Exception as error:
-        said = "".join(traceback.format_exception_only(error)).strip()
-        said = said if len(said) <= 200 else f"{said[:195]} ..."
         hint = 'Text stands in quotes, as in {"name": "value"}' if isinstance(error, NameError) else ""
-        raise BadRequest("kwargs", f"evaluating it raised {said}", text, hint=hint) from error
+        raise BadRequest("kwargs", f"evaluating it raised {_said(error)}", text, hint=hint) from error
 
 
 def _again(value: str, namespace: dict[str, Any]) -> Any:
@@ -217,13 +215,20 @@ def _arguments(value: Any, text: str) -> Arguments:
     try:
         kwargs = dict(value)
     except Exception as error:
-        said = "".join(traceback.format_exception_only(error)).strip()
-        raise BadRequest("kwargs", f"reading the mapping raised {said}", text) from error
+        raise BadRequest("kwargs", f"reading the mapping raised {_said(error)}", text) from error
     for key in kwargs:
         if not isinstance(key, str):
             problem = f"keyword arguments have names, and a key is of type {type(key).__name__}"
             raise BadRequest("kwargs", problem, key)
     return Arguments(kwargs)
+
+
+def _said(error: Exception) -> str:
+    try:
+        said = str(error)
+    except Exception:
+        said = "a message that cannot be shown"
+    return f"{type(error).__name__}: {said if len(said) <= 200 else said[:195] + ' ...'}"
 
 
 def _listed(names: list[str]) -> str:

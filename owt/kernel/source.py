@@ -82,8 +82,8 @@ class Program:
         self._kept: Any = _ABSENT
         self._lock = RLock()
 
-    def run(self, given: Mapping[str, Any]) -> ModuleType:
-        """The module, whose top level runs now unless it ran before. `given` are its first globals.
+    def run(self, given: Callable[[], Mapping[str, Any]]) -> ModuleType:
+        """The module, whose top level runs now unless it ran before. `given` makes its first globals.
 
         Raises whatever the top level raises; the next call then runs it again.
         """
@@ -94,7 +94,7 @@ class Program:
                 self.module = module
             return self.module
 
-    def value(self, given: Mapping[str, Any]) -> Any:
+    def value(self, given: Callable[[], Mapping[str, Any]]) -> Any:
         """The value of a program that is an expression; one that is callable is kept.
 
         A value that cannot be called is an answer, and made anew each time. Several threads wait
@@ -126,11 +126,11 @@ class Program:
         return value
 
     @contextmanager
-    def _entered(self, given: Mapping[str, Any]) -> Iterator[ModuleType]:
+    def _entered(self, given: Callable[[], Mapping[str, Any]]) -> Iterator[ModuleType]:
         """A fresh module in `sys.modules`, which leaves it again if the block raises."""
         module = ModuleType(self.name)
         module.__file__ = self.filename
-        module.__dict__.update(given)
+        module.__dict__.update(given())
         sys.modules[self.name] = module
         try:
             yield module
@@ -254,8 +254,13 @@ class Sources:
 
         Raises `SyntaxFault` for text that is neither Python nor an IPython cell.
         """
+        text = self._loaded.get(code)
+        if text is not None:
+            explicit = text.explicit.get(fn_name)
+            if explicit is not None:
+                return explicit
         with self._lock:
-            text = self._loaded.get(code) or self._expressions.find(code) or self._others.find(code)
+            text = text or self._expressions.find(code) or self._others.find(code)
             if text is not None:
                 found = text.explicit.get(fn_name) if fn_name in text.binds else text.other
                 if found is not None:
@@ -372,7 +377,7 @@ class Sources:
     def _evaluate(self, expression: Expression) -> Any:
         namespace = self._namespace
         if namespace.keys().isdisjoint(expression.free) and not any(map(self._changed, expression.usual)):
-            return expression.program.value(self._given())
+            return expression.program.value(self._given)
         self._share()
         return eval(expression.plain if expression.head in namespace else expression.program.code, namespace)
 
@@ -383,7 +388,7 @@ class Sources:
             if text is not None:
                 self._loaded[code] = text
         try:
-            return program.run(self._given())
+            return program.run(self._given)
         except BaseException:
             # Its lines stay for the traceback until other texts crowd it out.
             with self._lock:
@@ -488,7 +493,7 @@ def _parse(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Module,
     try:
         expression = parse_expression(code)
     except SyntaxError as error:
-        fault = _farther(fault, error, code)
+        fault = _later(fault, _without_ours(error, fault, code))
     else:
         statement = ast.copy_location(ast.Expr(expression), expression)
         return code, ast.Module([statement], []), expression
@@ -497,7 +502,7 @@ def _parse(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Module,
         source = transform(code)
         return source, ast.parse(source), None
     except SyntaxError as error:
-        raise _farther(fault, _in_lines_of(code, source, error), code) from None
+        raise _later(fault, _in_lines_of(code, source, error)) from None
     except Exception:
         raise fault from None
 
@@ -601,25 +606,28 @@ def _lines(source: str) -> list[str]:
     return [line if line.endswith("\n") else line + "\n" for line in io.StringIO(source, newline=None)]
 
 
-def _farther(first: SyntaxError, second: SyntaxError, code: str) -> SyntaxError:
-    """Of a text's faults as a module and as if in parentheses, the one that its author meant to avoid.
+def _later(first: SyntaxError, second: SyntaxError) -> SyntaxError:
+    """Of the faults of two readings, the one farther on: the other reading was wrong from its start."""
+    return max(first, second, key=lambda fault: (fault.lineno or 0, fault.offset or 0))
 
-    That is the one that comes later, since the other reading went wrong from the start.
-    """
-    if (second.lineno, second.offset) == (1, 0):
-        # Our own parenthesis was left open, so one of the text's was closed by ours.
+
+def _without_ours(error: SyntaxError, first: SyntaxError, code: str) -> SyntaxError:
+    """The fault of `code` in our parentheses as one of `code`, whose fault as a module is `first`."""
+    lines = _lines(code)
+    if (error.lineno, error.offset) == (1, 0):
+        # Ours was never closed: what should have closed it closed one of the text's.
         try:
             ast.parse(f"({code}")
-        except SyntaxError as error:
-            second = error
-    if (second.lineno or 0, second.offset or 0) <= (first.lineno or 0, first.offset or 0):
+        except SyntaxError as unclosed:
+            error = unclosed
+    if "never closed" in first.msg or ((error.lineno or 0) > len(lines) and "unmatched" in error.msg):
         return first
-    if "never closed" in first.msg:
-        return first
-    if (first.lineno or 0) > 1 and second.msg.endswith("opening parenthesis '(' on line 1"):
-        # Line 1 is in order as a module, so this parenthesis is ours.
-        second.msg = f"unmatched {second.msg.split()[2]}"
-    return second
+    if (error.lineno or 0) > len(lines):
+        error.lineno, error.offset = len(lines), len(lines[-1])
+    if (first.lineno or 0) > 1 and error.msg.startswith("closing") and error.msg.endswith("on line 1"):
+        # As a module, line 1 is in order, so that bracket is ours.
+        error.msg = f"unmatched {error.msg.split()[2]}"
+    return error
 
 
 def _in_lines_of(code: str, source: str, error: SyntaxError) -> SyntaxError:

@@ -63,7 +63,8 @@ class Template:
         problems = self._prepare(preload)
         signal.signal(signal.SIGCHLD, _nothing)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        self._channel.sendall(pack(Ready(self._can_fork, tuple(problems))))
+        with contextlib.suppress(ConnectionError):
+            self._channel.sendall(pack(Ready(self._can_fork, tuple(problems))))
         while True:
             ready, _, _ = select.select([self._channel, self._wake], [], [])
             if self._wake in ready:

@@ -115,7 +115,7 @@ Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Output
 
 _HEADER = 4 + 32 + 8
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Message)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 class Signer:

@@ -188,6 +188,15 @@ def test_a_failure_is_a_problem_document_for_those_who_ask() -> None:
     assert json.loads(body) == PROBLEM
 
 
+@pytest.mark.parametrize("last", [Data(b"x", "text"), FAILED, Done(200, 0)])
+def test_a_driver_may_add_headers_before_the_first_chunk(last: Chunk) -> None:
+    answer = Plain(call(), "r1", None)
+    answer.headers.append(("Owt-Cache", "miss"))
+    for chunk in (head(HTML), last):
+        answer.render(chunk)
+    assert answer.headers == [TEXT if last is FAILED else HTML, RUN, ("Owt-Cache", "miss")]
+
+
 def test_a_failure_after_data_aborts() -> None:
     chunks = (head(HTML), Data(b"abc", "text"), FAILED, Data(b"def", "text"), Done(500, 0))
     assert plain(*chunks) == (200, [HTML, RUN], b"abc", True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import http
-from collections import namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
 from owt.kernel.envelope import Envelope, checked, header, merged, opened
+
+
+class Pair(NamedTuple):
+    text: str
+    number: int
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,7 @@ def test_a_header_value_may_have_spaces_tabs_and_latin_1(value: str) -> None:
 
 def test_a_namedtuple_matches_by_its_fields_when_it_is_asked_about() -> None:
     # `Answer` asks about plain tuples only.
-    assert opened(namedtuple("Pair", "x y")("b", 300)) == Envelope("b", 300)
+    assert opened(Pair("b", 300)) == Envelope("b", 300)
 
 
 def test_merging_replaces_headers_of_the_same_name_in_any_spelling() -> None:

@@ -8,6 +8,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from copy import copy
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
@@ -122,7 +125,7 @@ class Giving:
 
     def __init__(self, **methods: Any) -> None:
         for name, data in methods.items():
-            setattr(self, f"_repr_{name}_", (lambda data: lambda: data)(data))
+            setattr(self, f"_repr_{name}_", partial(copy, data))
 
     def __repr__(self) -> str:
         return "Giving"
@@ -307,6 +310,15 @@ def test_a_figure_of_pyplot_stays_open_after_it_was_drawn(formatter: DisplayForm
         assert plt.fignum_exists(figure.number)
     finally:
         plt.close(figure)
+
+
+def test_a_figure_is_drawn_as_the_shells_inline_figures_are(figure: Figure) -> None:
+    from IPython.core.pylabtools import select_figure_formats
+
+    formatter = DisplayFormatter()
+    select_figure_formats(SimpleNamespace(display_formatter=formatter), {"png"}, dpi=50)
+    chosen = found(figure, formatter).choose("*/*")
+    assert Image.open(io.BytesIO(chosen.body)).width < 150
 
 
 def test_an_empty_figure_is_an_image_too(formatter: DisplayFormatter) -> None:

@@ -1,0 +1,52 @@
+"""What owt is compared with: Tornado alone, doing the same work inside of its own handlers.
+
+    /        answers "hi"
+    /event   sends one event, keeps silent for a moment, ends
+    /chunks  streams `count` chunks of 1 KiB, each flushed, awaiting every `batch`th flush
+
+Run as a process of its own; it prints the address that it listens on.
+"""
+
+import asyncio
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+CHUNK = b"x" * 1023 + b"\n"
+SILENCE = 0.02
+
+
+class Hi(RequestHandler):
+    def get(self) -> None:
+        self.write("hi")
+
+
+class Event(RequestHandler):
+    async def get(self) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        self.write("data: first\n\n")
+        await self.flush()
+        await asyncio.sleep(SILENCE)
+
+
+class Chunks(RequestHandler):
+    async def get(self) -> None:
+        count, batch = int(self.get_argument("count")), int(self.get_argument("batch"))
+        for number in range(1, count + 1):
+            self.write(CHUNK)
+            flushed = self.flush()
+            if number % batch == 0:
+                await flushed
+
+
+async def main() -> None:
+    server = HTTPServer(Application([("/", Hi), ("/event", Event), ("/chunks", Chunks)]))
+    sockets = bind_sockets(0, "127.0.0.1")
+    server.add_sockets(sockets)
+    print(f"serving on http://127.0.0.1:{sockets[0].getsockname()[1]}", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
