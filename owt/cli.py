@@ -88,7 +88,7 @@ def _setting_options(command: Callable[..., object]) -> Callable[..., object]:
 @cli.command()
 @_setting_options
 @click.pass_context
-def serve(context: click.Context, **given: object) -> None:
+def serve(context: click.Context, /, **given: object) -> None:
     """Start the server.
 
     Each option can also be given by the environment variable that stands beside it.

@@ -9,6 +9,7 @@ import sys
 from types import ModuleType
 
 import pytest
+from operated import Operated
 
 from owt import cli
 from owt.errors import ConfigError
@@ -36,6 +37,12 @@ def _no_variables(monkeypatch):
     monkeypatch.setattr(Server, "_announced", None)
     for name in [*(row.variable for row in settings()), "OWT_URL", "OWT_CLIENT_AUTH"]:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def operated():
+    with Operated() as server:
+        yield server
 
 
 @pytest.fixture

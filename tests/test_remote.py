@@ -4,11 +4,18 @@ import base64
 import json
 
 import pytest
+from operated import Operated
 
 from owt.errors import ConfigError
 from owt.remote import Refused, Remote, Unreachable
 
 SESSIONS = {"sessions": [{"name": "mine", "state": "idle"}], "pool": []}
+
+
+@pytest.fixture
+def operated():
+    with Operated() as server:
+        yield server
 
 
 def as_json(document: object, status: int = 200) -> tuple[int, str, bytes]:

@@ -112,7 +112,8 @@ class Frontend:
         self._http = HTTPServer(
             application,
             max_header_size=settings.max_url,
-            max_body_size=settings.max_body,
+            # The handlers refuse bodies larger than --max-body, with an answer that says so.
+            max_body_size=sys.maxsize,
             max_buffer_size=settings.max_body + settings.max_url,
         )
         self._http.add_sockets(sockets)

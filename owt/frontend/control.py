@@ -92,7 +92,7 @@ class SessionHandler(ControlHandler):
         """Make the session, with options as a JSON object; it may exist already if it is the same."""
         session_name(name)
         try:
-            wanted = msgspec.json.decode(self.request.body or b"{}", type=Wanted)
+            wanted = msgspec.json.decode(self.body or b"{}", type=Wanted)
         except msgspec.MsgspecError as error:
             raise BadRequest(
                 "body", str(error), hint='Send a JSON object such as {"kernel": "owt", "concurrency": 4}'

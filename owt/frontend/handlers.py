@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from tornado.httputil import HTTPOutputError
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from owt.errors import OwtError
 from owt.frontend import pages, requests
@@ -27,14 +27,36 @@ log = logging.getLogger("owt.calls")
 BODILESS = (204, 304)
 
 
+@stream_request_body
 class OwtHandler(RequestHandler):
-    """What all of owt's handlers share: the door, and errors as problem documents."""
+    """What all of owt's handlers share: the door, the body, and errors as problem documents.
+
+    The body is taken as it comes: so whoever may not come in, or brings too much, is told before
+    it has been read, and Tornado does not parse forms that are parsed once already.
+    """
 
     service: Service
 
     def initialize(self, service: Service) -> None:
         """`service`: the parts of the server."""
         self.service = service
+        self._body: list[bytes] = []
+        self._body_size = 0
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+
+    def data_received(self, chunk: bytes) -> None:
+        """A part of the body."""
+        self._body_size += len(chunk)
+        if self._body_size > self.service.settings.max_body:
+            self._body.clear()
+            if not self._finished:
+                self._too_large("more")
+        else:
+            self._body.append(chunk)
 
     def set_default_headers(self) -> None:
         """No Server header, and no Content-Type before there is a content."""
@@ -46,7 +68,7 @@ class OwtHandler(RequestHandler):
         return None
 
     def prepare(self) -> None:
-        """Turn away whoever may not come in."""
+        """Turn away whoever may not come in, and bodies that say themselves that they are too large."""
         if not self.service.doorkeeper.admits(self.request.headers.get("Authorization")):
             self.set_header("WWW-Authenticate", REALM)
             problem = Problem(
@@ -54,6 +76,21 @@ class OwtHandler(RequestHandler):
                 "this server needs a user and a password: curl -u user:password ...",
             )
             self.finish_problem(problem)
+            return
+        limit = self.service.settings.max_body
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > limit:
+            self._too_large(f"{int(length)} bytes")
+
+    def _too_large(self, size: str) -> None:
+        limit = self.service.settings.max_body
+        self.set_header("Connection", "close")
+        self.finish_problem(
+            Problem(
+                "urn:owt:body-too-large", "the body is too large", 413,
+                f"the request's body has {size}; the limit is {limit} bytes (--max-body)",
+            )
+        )
 
     def finish_problem(self, problem: Problem) -> None:
         """Answer with a problem."""
@@ -100,6 +137,8 @@ class CallHandler(OwtHandler):
 
     async def post(self) -> None:
         """Run what the body and the query say."""
+        if self._finished:
+            return
         await self._answer(self._facts())
 
     def on_connection_close(self) -> None:
@@ -116,7 +155,7 @@ class CallHandler(OwtHandler):
             path=unquote(path) if "%" in path else path,
             query=request.query,
             headers=tuple(request.headers.get_all()),
-            body=request.body,
+            body=self.body,
             host=request.host,
             remote=request.remote_ip or "",
             scheme=request.protocol,

@@ -42,6 +42,7 @@ OTHERS = 128
 UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 """What Python's parser and compiler raise for one text or another."""
 
+_OF_THE_CALL = frozenset({"request", "state"})
 _BUILTINS = frozenset(dir(builtins))
 _ABSENT = object()
 
@@ -71,11 +72,12 @@ class Program:
     type hints find it. The text's lines are in `linecache` for as long as the program is remembered.
     """
 
-    __slots__ = ("_kept", "_lock", "code", "filename", "module", "name", "text")
+    __slots__ = ("_keeps", "_kept", "_lock", "code", "filename", "module", "name", "text")
 
-    def __init__(self, text: str, code: CodeType) -> None:
+    def __init__(self, text: str, code: CodeType, *, keeps: bool = True) -> None:
         self.text = text
         self.code = code
+        self._keeps = keeps
         self.filename = code.co_filename
         self.name = f"owt_adaptor_{self.filename[len(FILENAME) : -1]}"
         self.module: ModuleType | None = None
@@ -95,7 +97,7 @@ class Program:
             return self.module
 
     def value(self, given: Callable[[], Mapping[str, Any]]) -> Any:
-        """The value of a program that is an expression; one that is callable is kept.
+        """The value of a program that is an expression; if it `keeps`, one that is callable is kept.
 
         A value that cannot be called is an answer, and made anew each time. Several threads wait
         for the first evaluation, which may load a model, and not for later ones.
@@ -121,7 +123,7 @@ class Program:
         linecache.cache.pop(self.filename, None)
 
     def _keep(self, value: Any) -> Any:
-        if callable(value):
+        if self._keeps and callable(value):
             self._kept = value
         return value
 
@@ -275,8 +277,9 @@ class Sources:
 
         For explicit code, its function, always callable. For an expression, its value: in the
         session's namespace, each time, if it uses a name that the session knows; otherwise in a
-        module of its own, and only once if it is callable. Raises what the code raises, and
-        `BadRequest` if explicit code ran and did not bind its function after all.
+        module of its own, and only once if it is callable and was made without looking at `request`
+        or `state`. Raises what the code raises, and `BadRequest` if explicit code ran and did not
+        bind its function after all.
         """
         if isinstance(prepared, Expression):
             return self._evaluate(prepared)
@@ -372,7 +375,9 @@ class Sources:
         _show(filename, source)
         free = free_names(plain)
         usual = frozenset(filter(self._usual, free))
-        return Expression(Program(code, compiled), plain, head, free - usual, usual)
+        # What reads this call's request while it is evaluated is of no use to the next call.
+        keeps = _OF_THE_CALL.isdisjoint(free_names(plain, lambdas=False))
+        return Expression(Program(code, compiled, keeps=keeps), plain, head, free - usual, usual)
 
     def _evaluate(self, expression: Expression) -> Any:
         namespace = self._namespace
@@ -382,20 +387,25 @@ class Sources:
         return eval(expression.plain if expression.head in namespace else expression.program.code, namespace)
 
     def _run(self, program: Program) -> ModuleType:
-        code = program.text
+        self._pin(program.text)
+        try:
+            module = program.run(self._given)
+        except BaseException:
+            # Its lines stay for the traceback until other texts crowd it out.
+            with self._lock:
+                text = self._loaded.pop(program.text, None)
+                if text is not None:
+                    self._others.keep(program.text, text)
+            raise
+        # Another thread's attempt may have failed, and unpinned it, since.
+        self._pin(program.text)
+        return module
+
+    def _pin(self, code: str) -> None:
         with self._lock:
             text = self._expressions.pop(code, None) or self._others.pop(code, None)
             if text is not None:
                 self._loaded[code] = text
-        try:
-            return program.run(self._given)
-        except BaseException:
-            # Its lines stay for the traceback until other texts crowd it out.
-            with self._lock:
-                text = self._loaded.pop(code, None)
-                if text is not None:
-                    self._others.keep(code, text)
-            raise
 
     def _usual(self, name: str) -> bool:
         return name in _BUILTINS or name in self._injected or name == "get_ipython"
@@ -447,10 +457,11 @@ def parse_expression(text: str) -> ast.expr:
     return tree
 
 
-def free_names(code: CodeType) -> frozenset[str]:
+def free_names(code: CodeType, *, lambdas: bool = True) -> frozenset[str]:
     """The names that an expression's code takes from outside, builtins among them.
 
-    A name that the expression itself assigns (`:=`) is free if it is read before that.
+    A name that the expression itself assigns (`:=`) is free if it is read before that. Without
+    `lambdas`, only names that are read while the expression itself is evaluated.
     """
     free: set[str] = set()
     assigned: set[str] = set()
@@ -460,7 +471,7 @@ def free_names(code: CodeType) -> frozenset[str]:
         elif instruction.opname == "LOAD_NAME" and instruction.argval not in assigned:
             free.add(instruction.argval)
     inner: set[str] = set()
-    for nested in _nested(code):
+    for nested in _nested(code, lambdas):
         for instruction in dis.get_instructions(nested):
             if instruction.opname == "LOAD_GLOBAL":
                 inner.add(instruction.argval)
@@ -469,10 +480,11 @@ def free_names(code: CodeType) -> frozenset[str]:
     return frozenset(free | (inner - assigned))
 
 
-def _nested(code: CodeType) -> Iterator[CodeType]:
+def _nested(code: CodeType, lambdas: bool) -> Iterator[CodeType]:
     pending = [code]
     while pending:
         inner = [const for const in pending.pop().co_consts if isinstance(const, CodeType)]
+        inner = [nested for nested in inner if lambdas or nested.co_name != "<lambda>"]
         yield from inner
         pending += inner
 
@@ -620,6 +632,8 @@ def _without_ours(error: SyntaxError, first: SyntaxError, code: str) -> SyntaxEr
             ast.parse(f"({code}")
         except SyntaxError as unclosed:
             error = unclosed
+            if error.lineno == 1 and error.offset is not None:
+                error.offset -= 1
     if "never closed" in first.msg or ((error.lineno or 0) > len(lines) and "unmatched" in error.msg):
         return first
     if (error.lineno or 0) > len(lines):

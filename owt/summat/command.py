@@ -61,6 +61,8 @@ def run(command: Sequence[str | bytes], timeout: float | None = None) -> Finishe
             finally:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
+                # Popen leaves an interrupted child for later, as a zombie.
+                process.wait()
         code = process.returncode
         return Finished(128 - code if code < 0 else code, stdout, stderr)
     finally:

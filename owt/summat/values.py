@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owt.summat.flow import Flow
+from owt.summat.importing import lend
 from owt.summat.step import MethodStep
 
 
@@ -43,4 +44,5 @@ class Cast(MethodStep):
     type: Callable[[Any], Any]
 
     def run(self, flow: Flow) -> Flow:
+        lend(self.type, flow.names)
         return flow.giving(self.type(flow.needed(self)))

@@ -208,13 +208,12 @@ def test_other_text_that_is_no_expression_is_a_cell(kernel: Kernel, code: str) -
         "'text'",
         "(1)",
         "()",
-        "[",
-        "{",
+        "[\n]",
+        "{\n}",
     ],
 )
 def test_one_expression_as_if_in_parentheses_is_an_expression(kernel: Kernel, code: str) -> None:
-    closing = {"[": "\n]", "{": "\n}"}.get(code, "")
-    assert kernel.kind(code + closing) == "Expression"
+    assert kernel.kind(code) == "Expression"
 
 
 @pytest.mark.parametrize(
@@ -388,6 +387,13 @@ def test_a_callable_value_is_made_once_and_kept(kernel: Kernel) -> None:
 def test_a_value_that_cannot_be_called_is_made_anew(kernel: Kernel) -> None:
     code = "__import__('time').perf_counter_ns()"
     assert kernel.load(code) < kernel.load(code)
+
+
+def test_a_callable_value_made_from_this_calls_request_is_made_anew(kernel: Kernel) -> None:
+    for code in ("pipe().const(request)", "pipe().const([request for _ in 'a'])", "const(state)"):
+        assert kernel.load(code) is not kernel.load(code)
+    for code in ("pipe().f(lambda: request)", "f(lambda: [state for _ in 'a'])"):
+        assert kernel.load(code) is kernel.load(code)
 
 
 def test_an_expression_that_raises_is_not_kept(kernel: Kernel) -> None:
@@ -765,6 +771,7 @@ def test_a_function_that_the_session_lacks_is_404_and_lists_those_there_are(kern
         ("pipe(\n  .f(g)\n", 1, "code: line 1: '(' was never closed\n    pipe(\n        ^"),
         ("pipe()\n  .f(g)) + (2", 2, "code: line 2: unmatched ')'\n    .f(g)) + (2\n         ^"),
         ("pipe()\n  .f(g) +", 2, "code: line 2: invalid syntax\n    .f(g) +\n           ^"),
+        ("  f(g(x)", 1, "code: line 1: '(' was never closed\n    f(g(x)\n     ^"),
         ("1)\n#", 1, "code: line 1: unmatched ')'\n    1)\n     ^"),
         ("return 5", 1, "code: line 1: 'return' outside function"),
         ("yield 5", 1, "code: line 1: 'yield' outside function"),

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+
+from owt.summat.later import is_awaitable, settled, then
+
+
+async def answer(value):
+    await asyncio.sleep(0)
+    return value
+
+
+def test_work_that_yields_nothing_is_settled_at_once():
+    def work():
+        return 5
+        yield
+
+    assert settled(work()) == 5
+
+
+def test_work_goes_on_with_what_was_awaited():
+    def work():
+        first = yield answer(1)
+        second = yield answer(first + 1)
+        return first, second
+
+    assert asyncio.run(settled(work())) == (1, 2)
+
+
+def test_work_can_catch_what_an_awaited_thing_raises():
+    async def fail():
+        raise ValueError("no")
+
+    def work():
+        try:
+            yield fail()
+        except ValueError:
+            return (yield answer("caught"))
+
+    assert asyncio.run(settled(work())) == "caught"
+
+
+def test_what_work_does_not_catch_reaches_the_one_who_awaits():
+    async def fail():
+        raise ValueError("no")
+
+    def work():
+        yield fail()
+
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(settled(work()))
+
+
+def test_no_event_loop_of_a_certain_kind_is_needed():
+    class Once:
+        def __await__(self):
+            return (yield "question")
+
+    def work():
+        return (yield Once())
+
+    pending = settled(work())
+    assert inspect.iscoroutine(pending)
+    assert pending.send(None) == "question"
+    with pytest.raises(StopIteration) as ended:
+        pending.send("reply")
+    assert ended.value.value == "reply"
+
+
+def test_then_waits_only_for_what_must_be_awaited():
+    assert then(1, str) == "1"
+    assert asyncio.run(then(answer(1), str)) == "1"
+
+
+def test_only_what_can_be_awaited_is_awaitable():
+    pending = answer(1)
+    assert is_awaitable(pending)
+    pending.close()
+    assert not is_awaitable(answer)
+    assert not is_awaitable(5)
