@@ -24,6 +24,7 @@ class Reader:
         self._run = run
         self._pending = pending
         self._wake: asyncio.Future[None] | None = None
+        self._closed = False
         self.taken = taken
 
     async def next(self) -> list[Chunk]:
@@ -36,7 +37,7 @@ class Reader:
             self.taken = run.bytes - sum(map(size, self._pending))
             run.grant()
         if not self._pending:
-            if run.ended is not None:
+            if run.ended is not None or self._closed:
                 return []
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
@@ -53,7 +54,11 @@ class Reader:
             self._wake.set_result(None)
 
     def close(self) -> None:
-        """Follow no more; a run that has lost its last reader is told so."""
+        """Follow no more: `next` gives an empty list from now on, also to who waits for it. A run that
+        has lost its last reader is told so."""
+        self._closed = True
+        self._pending = []
+        self.wake()
         self._run.left(self)
 
 

@@ -17,8 +17,10 @@ from ipykernel.zmqshell import ZMQInteractiveShell
 from tornado.ioloop import IOLoop
 from traitlets import Type, default
 
+from owt.errors import WireError
 from owt.kernel.channel import KernelChannel
 from owt.kernel.output import RunDisplayPublisher
+from owt.kernel.sweep import leave
 from owt.wire.codec import PROTOCOL
 
 
@@ -49,7 +51,22 @@ class OwtKernel(IPythonKernel):  # type: ignore[misc]
             await super().execute_request(stream, ident, parent)
         else:
             async with self.channel.runner.turn:
-                await super().execute_request(stream, ident, parent)
+                super().pre_handler_hook()
+                try:
+                    await super().execute_request(stream, ident, parent)
+                finally:
+                    super().post_handler_hook()
+
+    def pre_handler_hook(self) -> None:
+        """ipykernel lets SIGINT raise KeyboardInterrupt from here on. A cell may have to wait for a
+        call first, during which SIGINT is the call's; so that happens only once it has its turn."""
+        if self.channel is None:
+            super().pre_handler_hook()
+
+    def post_handler_hook(self) -> None:
+        """The end of what `pre_handler_hook` began."""
+        if self.channel is None:
+            super().post_handler_hook()
 
 
 class OwtKernelApp(IPKernelApp):  # type: ignore[misc]
@@ -72,7 +89,11 @@ class OwtKernelApp(IPKernelApp):  # type: ignore[misc]
         super().initialize(argv)
         door, kernel_id = os.environ.pop("OWT_DOOR", None), os.environ.pop("OWT_KERNEL_ID", None)
         if door and kernel_id:
-            attach(self.kernel, door, kernel_id)
+            try:
+                attach(self.kernel, door, kernel_id)
+            except (OSError, WireError) as error:
+                print(f"owt: the frontend cannot be reached: {error}", file=sys.__stderr__, flush=True)
+                leave(door)
 
 
 def attach(kernel: Any, door: str, kernel_id: str) -> None:

@@ -10,8 +10,9 @@ import asyncio
 from typing import Any
 
 from owt.errors import WireError
-from owt.kernel.lane import LaneEnd, die
+from owt.kernel.lane import LaneEnd
 from owt.kernel.runner import Runner
+from owt.kernel.sweep import leave
 from owt.server import Server
 from owt.wire.codec import Bind, Cancel, Credit, Invoke, Message, Welcome
 
@@ -65,8 +66,7 @@ class KernelChannel:
     def _read_calls(self) -> None:
         messages = self._calls.receive()
         if messages is None:
-            die()
-            return
+            leave(self._control.door)
         for message in messages:
             self._handle_call(message)
 
@@ -83,8 +83,7 @@ class KernelChannel:
     def _read_control(self) -> None:
         messages = self._control.receive()
         if messages is None:
-            die()
-            return
+            leave(self._control.door)
         for message in messages:
             match message:
                 case Credit(run=run, size=size):

@@ -22,9 +22,10 @@ _OURS = tuple(os.path.dirname(path) + os.sep for path in (owt.kernel.__file__, o
 def describe(error: BaseException, stopped: str | None, timeout: float | None) -> Failed:
     """Why a run failed. `stopped` is why it was told to end, if it was."""
     if stopped == "timeout":
-        return Failed(504, "timeout", "timed out", f"the call ran longer than its timeout of {timeout:g} s")
+        limit = "" if timeout is None else f" of {timeout:g} s"
+        return Failed(504, "timeout", "timed out", f"the call ran longer than its timeout{limit}")
     if stopped is not None:
-        return Failed(499, stopped, "cancelled", f"the call was {stopped} while it ran")
+        return Failed(499, stopped, "cancelled", f"the call was {stopped}")
     if isinstance(error, Stopped):
         error = error.cause
     if isinstance(error, SyntaxFault):

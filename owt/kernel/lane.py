@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import threading
 from collections import deque
 
 from owt.errors import WireError
+from owt.kernel.sweep import leave
 from owt.wire.codec import (
     NONCE,
     FrameReader,
@@ -29,6 +29,7 @@ class LaneEnd:
     def __init__(self, door: str, kernel: str, key: bytes, lane: Lane) -> None:
         """Connect and say hello. Raises OSError when the door is gone, `WireError` when whoever
         answers there does not speak as a frontend does."""
+        self.door = door
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.connect(door)
         nonce = b""
@@ -95,12 +96,5 @@ class LaneEnd:
         try:
             self._socket.sendall(frame)
         except OSError:
-            # The frontend is gone; the control lane sees it too and ends this process.
-            die()
-
-
-def die() -> None:
-    """End this kernel, and what it started, at once: there is nobody left to work for."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
+            # There is nobody left to work for; the control lane sees it too.
+            leave(self.door)

@@ -31,6 +31,7 @@ from owt.summat import METHODS, Pipe, pipe
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Done, size
+from owt.wire.codec import Output
 
 ALONE = 16 * 1024
 """Bytes of a chunk that is worth a frame of its own, rather than one with the run's end."""
@@ -47,6 +48,7 @@ class Awaiting:
 class Live(context.Run):
     """A run that has not ended, and how to reach it."""
 
+    begun = False
     prepared: Prepared | None = None
     task: asyncio.Task[None] | None = None
     thread: int | None = None
@@ -75,7 +77,7 @@ class Runner:
         self._later = later
         self._window = window
         self._runs: dict[str, Live] = {}
-        self._early: dict[str, str] = {}
+        self._ended_early: dict[str, None] = {}
         self._lock = threading.Lock()
         self._interrupts = Interrupts(self._interrupt_others)
         self._main = InMainThread(self._interrupts, loop)
@@ -99,10 +101,9 @@ class Runner:
         """Run this call when its turn comes. In the main thread."""
         run = Live(id, call, Outlet(id, self._lane, self._window, self._interrupts, self._later))
         with self._lock:
+            if self._ended_early.pop(id, None) is not None:
+                return
             self._runs[id] = run
-            early = self._early.pop(id, None)
-        if early is not None:
-            run.outlet.stop(early)
         run.task = self._loop.create_task(self._serve(run))
 
     def grant(self, id: str, amount: int) -> None:
@@ -112,16 +113,27 @@ class Runner:
             run.outlet.grant(amount)
 
     def cancel(self, id: str, reason: str) -> None:
-        """End this run and no other, wherever it is. In the control thread."""
+        """End this run and no other, wherever it is. In the control thread.
+
+        One that has not begun is answered from here: the main thread may be busy with a cell, or
+        with something that must not be disturbed, and the call may still lie in the other lane.
+        """
         with self._lock:
             run = self._runs.get(id)
+            begun = run is not None and run.begun
             if run is None:
-                # Its call may still lie in the other lane.
-                self._early[id] = reason
-                if len(self._early) > EARLY:
-                    self._early.pop(next(iter(self._early)))
-                return
-        self._stop(run, reason)
+                self._ended_early[id] = None
+                if len(self._ended_early) > EARLY:
+                    self._ended_early.pop(next(iter(self._ended_early)))
+            elif not begun:
+                del self._runs[id]
+        if run is not None and begun:
+            self._stop(run, reason)
+            return
+        failed = describe(KeyboardInterrupt(), reason, None)
+        self._lane.send(Output(id, (failed, Done(failed.status, 0.0))))
+        if run is not None and run.task is not None:
+            self._loop.call_soon_threadsafe(run.task.cancel)
 
     def _stop(self, run: Live, reason: str) -> None:
         run.outlet.stop(reason)
@@ -164,10 +176,12 @@ class Runner:
             if run.call.code is not None:
                 run.prepared = self._sources.prepare(run.call.code, run.call.fn_name)
             if self.concurrency > 1 and not isinstance(run.prepared, Cell):
+                self._begin(run)
                 tail = await self._work(run, answer, self._in_thread)
             else:
                 async with self.turn:
                     began = time.perf_counter()
+                    self._begin(run)
                     if self.concurrency == 1:
                         context.set_alone(run)
                     try:
@@ -184,8 +198,16 @@ class Runner:
             error.__traceback__ = None
             del error
         with self._lock:
-            del self._runs[run.id]
+            if self._runs.pop(run.id, None) is None:
+                # It was ended before it began, and has been answered.
+                return
         run.outlet.finish((*tail, Done(status, time.perf_counter() - began)))
+
+    def _begin(self, run: Live) -> None:
+        with self._lock:
+            if run.id not in self._runs:
+                raise KeyboardInterrupt
+            run.begun = True
 
     async def _work(
         self, run: Live, answer: Answer, begin: Callable[[Live, Answer], Awaitable[Any]]

@@ -15,14 +15,13 @@ import importlib
 import os
 import random
 import select
-import shutil
 import signal
 import socket
 import sys
 import threading
 from types import FrameType
 
-from owt.kernel.sweep import MARK, sweep
+from owt.kernel.sweep import MARK, clear
 from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
 
 PREPARED = (
@@ -43,6 +42,7 @@ PREPARED = (
 )
 
 PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Template:
@@ -133,7 +133,8 @@ class Template:
             numpy.seed()
 
     def _reap(self) -> None:
-        while self._kernels:
+        # Also what kernels have started and left behind, which is this process's then.
+        while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -150,10 +151,10 @@ def _nothing(signum: int, frame: FrameType | None) -> None:
     """A handler that exists only so that the wake-up descriptor is written."""
 
 
-def _name_process(name: bytes) -> None:
-    """Show up under this name in `ps` and `top`."""
+def _control_process(option: int, value: bytes | int) -> None:
+    """prctl(2), where the system has it."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_NAME, name, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -167,17 +168,17 @@ def main(argv: list[str] | None = None) -> None:
     # The terminal's Ctrl-C is for the frontend, which then ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _name_process(b"owt-template")
+    # The names that `ps` and `top` show.
+    _control_process(PR_SET_NAME, b"owt-template")
+    # Whatever kernels leave behind becomes a child of this process, which ends it at the end.
+    _control_process(PR_SET_CHILD_SUBREAPER, 1)
     template = Template(socket.socket(fileno=options.channel), can_fork=not options.no_fork)
     request = template.serve(options.preload)
     if request is None:
-        mark = os.environ.get(MARK)
-        if mark:
-            sweep(mark)
-        shutil.rmtree(options.runtime_dir, ignore_errors=True)
+        clear(os.environ.get(MARK, ""), options.runtime_dir)
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _name_process(b"owt-kernel")
+    _control_process(PR_SET_NAME, b"owt-kernel")
     from owt.kernel.app import main as run_kernel
 
     run_kernel(list(request.argv))

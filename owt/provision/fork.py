@@ -17,7 +17,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from owt.errors import KernelNotReady
-from owt.provision.template import UNKNOWN_CODE, ForkedProcess, TemplateProcess
+from owt.provision.template import TemplateProcess
 
 log = logging.getLogger("owt.kernels")
 
@@ -45,16 +45,6 @@ class ForkProvisioner(LocalProvisioner):  # type: ignore[misc]
                     self.cwd = cwd
                     return self.connection_info
         return await super().launch_kernel(cmd, **kwargs)
-
-    async def poll(self) -> int | None:
-        """The exit code, or None while the kernel runs."""
-        process = self.process
-        if isinstance(process, ForkedProcess) and process.poll() is None and process.has_exited():
-            template: TemplateProcess | None = getattr(self.parent, "template", None)
-            if template is None or not template.can_fork:
-                process.ended(UNKNOWN_CODE)
-        code: int | None = await super().poll()
-        return code
 
 
 def forkable(cmd: list[str], env: dict[str, str], of_template: dict[str, str]) -> list[str] | None:

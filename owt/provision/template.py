@@ -19,8 +19,8 @@ from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, 
 
 log = logging.getLogger("owt.template")
 
-UNKNOWN_CODE = 255
-"""The exit code of a kernel whose template is gone, so that nobody could wait for it."""
+UNKNOWN_CODE = 1000
+"""Stands for the exit code of a kernel whose template is gone, so that nobody can learn the real one."""
 
 
 class ForkedProcess:
@@ -35,7 +35,12 @@ class ForkedProcess:
         self.pid = pid
         self.returncode: int | None = None
         self.args: list[str] = []
+        self.orphan = False
         self._pidfd = pidfd
+
+    def fileno(self) -> int | None:
+        """A descriptor that becomes readable when the process has ended, or None."""
+        return self._pidfd
 
     def has_exited(self) -> bool:
         """Whether the process is gone, whether or not its exit code is known yet."""
@@ -53,6 +58,8 @@ class ForkedProcess:
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs (or the template has yet to tell)."""
+        if self.orphan and self.has_exited():
+            self.ended(UNKNOWN_CODE)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -223,6 +230,12 @@ class TemplateProcess:
             if not waiting.done():
                 waiting.set_exception(KernelNotReady("the template process died"))
         self._waiting.clear()
+        for child in self._children.values():
+            child.orphan = True
+        self._children.clear()
+        for handle in self._handles:
+            os.close(handle)
+        self._handles.clear()
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=1)

@@ -34,10 +34,9 @@ class Place:
     def note(self, error: BaseException) -> None:
         """Say on `error` that it happened here, unless it says so of this pipe already: of a
         stream, each step that it passed sees its error, and the innermost one counts."""
-        pipe = shown_pipe(self.steps)
-        for note in getattr(error, "__notes__", ()):
-            if str(note).replace(">>>", "").replace("<<<", "").endswith(f"\n    {pipe}"):
-                return
+        pipe = _unmarked(f"\n    {shown_pipe(self.steps)}")
+        if any(_unmarked(str(note)).endswith(pipe) for note in getattr(error, "__notes__", ())):
+            return
         error.add_note(
             f"in step {self.index + 1} of {len(self.steps)}, {shown_step(self.steps[self.index])}:\n"
             f"    {shown_pipe(self.steps, self.index)}"
@@ -55,8 +54,13 @@ def shown_pipe(steps: Steps, marked: int | None = None) -> str:
     return "".join(parts if first else ["pipe()", *parts])
 
 
+def _unmarked(text: str) -> str:
+    return text.replace(">>>", "").replace("<<<", "")
+
+
 def ran(step: Step, flow: Flow) -> Work[Flow]:
-    """Run one step: what it gives, with nothing left to await in it."""
+    """Run one step: what it gives, with nothing left to await in it. A `StopIteration` from the
+    step becomes `RuntimeError` (PEP 479), so that it ends no generator around the pipe."""
     begun = step.run(flow)
     passed: object = (yield begun) if is_awaitable(begun) else begun
     if not isinstance(passed, Flow):
@@ -73,11 +77,6 @@ def fold(steps: Steps, flow: Flow) -> Work[Flow]:
         place = Place(steps, index)
         try:
             passed = yield from ran(step, flow)
-        except StopIteration as error:
-            # It would end whichever generator happens to be around the pipe (PEP 479).
-            failure = RuntimeError("a step raised StopIteration")
-            place.note(failure)
-            raise failure from error
         except Exception as error:
             place.note(error)
             raise

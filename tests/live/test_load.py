@@ -1,0 +1,123 @@
+"""Many calls, and large answers: nothing is mixed up, nothing is lost."""
+
+import asyncio
+import hashlib
+import subprocess
+
+import httpx
+
+from owt.testing import LiveServer
+
+ECHO = 'def run(name): return f"Hello, {name}!"'
+
+
+def test_a_thousand_calls_one_after_another_are_each_answered(http: httpx.Client, session: str) -> None:
+    for number in range(1000):
+        answer = http.post("/", json={"code": ECHO, "kwargs": {"name": number}, "session": session})
+        assert answer.text == f"Hello, {number}!"
+
+
+async def _ask(client: httpx.AsyncClient, number: int, session: str | None) -> str:
+    body = {"code": ECHO, "kwargs": {"name": number}}
+    answer = await client.post("/", json=body | ({"session": session} if session else {}))
+    return answer.text
+
+
+def test_64_calls_at_once_to_one_session_are_each_answered(server: LiveServer, session: str) -> None:
+    async def main() -> list[str]:
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
+            return await asyncio.gather(*(_ask(client, number, session) for number in range(64)))
+
+    assert asyncio.run(main()) == [f"Hello, {number}!" for number in range(64)]
+
+
+def test_64_calls_at_once_to_the_pool_are_each_answered(server: LiveServer) -> None:
+    async def main() -> list[str]:
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
+            return await asyncio.gather(*(_ask(client, number, None) for number in range(64)))
+
+    assert asyncio.run(main()) == [f"Hello, {number}!" for number in range(64)]
+
+
+BLOCKS = """
+def run(blocks, size):
+    for number in range(blocks):
+        yield bytes([number % 251]) * size
+"""
+
+
+def _expected(blocks: int, size: int) -> str:
+    digest = hashlib.sha256()
+    for number in range(blocks):
+        digest.update(bytes([number % 251]) * size)
+    return digest.hexdigest()
+
+
+def _curl_digest(server: LiveServer, code: str, kwargs: str, *options: str) -> str:
+    command = ["curl", "-sSfN", *options, server.url, "--data-urlencode", f"code={code}"]
+    with subprocess.Popen([*command, "--data-urlencode", f"kwargs={kwargs}"], stdout=subprocess.PIPE) as curl:
+        assert curl.stdout is not None
+        digest = hashlib.sha256()
+        while block := curl.stdout.read(1 << 20):
+            digest.update(block)
+    assert curl.returncode == 0
+    return digest.hexdigest()
+
+
+def test_200_mebibytes_are_streamed_whole(server: LiveServer) -> None:
+    digest = _curl_digest(server, BLOCKS, '{"blocks": 200, "size": 1048576}')
+    assert digest == _expected(200, 1 << 20)
+
+
+def test_200_mebibytes_in_one_value_are_sent_whole(server: LiveServer) -> None:
+    digest = _curl_digest(server, "def run(): return b'\\x07' * (200 << 20)", "{}")
+    assert digest == hashlib.sha256(b"\x07" * (200 << 20)).hexdigest()
+
+
+def test_many_small_pieces_are_streamed_whole(server: LiveServer) -> None:
+    digest = _curl_digest(server, BLOCKS, '{"blocks": 50000, "size": 100}')
+    assert digest == _expected(50000, 100)
+
+
+def test_a_slow_reader_loses_nothing(server: LiveServer) -> None:
+    digest = _curl_digest(server, BLOCKS, '{"blocks": 24, "size": 1048576}', "--limit-rate", "12M")
+    assert digest == _expected(24, 1 << 20)
+
+
+def test_ten_thousand_printed_lines_all_arrive(http: httpx.Client) -> None:
+    code = "def run():\n    for n in range(10000): print(n)\n    return 'end'"
+    answer = http.post("/", data={"code": code, "stream": "sse"})
+    text = "".join(
+        "\n".join(line.removeprefix("data: ") for line in event.splitlines() if line.startswith("data: "))
+        for event in answer.text.split("\n\n")
+        if event.startswith("event: stdout")
+    )
+    assert text.splitlines() == [str(n) for n in range(10000)]
+    assert "event: result\ndata: end" in answer.text
+
+
+def test_a_generator_stops_while_nobody_reads(server: LiveServer, http: httpx.Client, session: str) -> None:
+    code = (
+        "made = 0\n"
+        "def run():\n"
+        "    global made\n"
+        "    while True:\n"
+        "        made += 1\n"
+        "        state.made = made\n"
+        "        yield b'x' * 65536\n"
+    )
+    http.put(f"/_owt/sessions/{session}", json={"concurrency": 2})
+    with http.stream("POST", "/", data={"code": code, "session": session}) as answer:
+        assert next(answer.iter_raw())
+        seen = [0, -1]
+        # Its pace is the reader's: once the window and the sockets' buffers are full it stays put.
+        while seen[-1] != seen[-2]:
+            seen.append(_made(http, session))
+        assert seen[-1] < 64 * 1024 * 1024 // 65536
+
+
+def _made(http: httpx.Client, session: str) -> int:
+    code = "async def run():\n    import asyncio\n    await asyncio.sleep(0.3)\n    return state.made"
+    return int(httpx.post(str(http.base_url), data={"code": code, "session": session}, timeout=30).text)
