@@ -9,16 +9,14 @@ from cachetools import LRUCache
 
 from owt.frontend.runs import Run, first_error
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Head, size
+from owt.wire.chunk import Chunk, Data, Head, size
 
 
 class Answer(NamedTuple):
-    """A finished answer: every chunk, what it counts, and the Accept header that it was chosen for,
-    if the adaptor's value was negotiated."""
+    """A finished answer: every chunk, and what they count."""
 
     chunks: tuple[Chunk, ...]
     size: int
-    accept: str | None
 
 
 def key_of(call: Call) -> Hashable:
@@ -34,6 +32,7 @@ def key_of(call: Call) -> Hashable:
 class Cache:
     """Answers, bounded by bytes; the least recently used goes first.
 
+    One that was chosen by the Accept header is kept for that header alone, beside those for others.
     Calls that are equal to one that is running join it instead of running again.
     """
 
@@ -44,10 +43,9 @@ class Cache:
 
     def find(self, call: Call) -> tuple[Chunk, ...] | None:
         """The stored chunks of an equal call, if there are any."""
-        answer = self._answers.get(key_of(call))
-        if answer is None or (answer.accept is not None and answer.accept != call.accept):
-            return None
-        return answer.chunks
+        key = key_of(call)
+        answer = self._answers.get((key, None)) or self._answers.get((key, call.accept))
+        return answer.chunks if answer is not None else None
 
     def running(self, call: Call) -> Run | None:
         """An equal call that is running and can still be followed from its beginning."""
@@ -68,7 +66,7 @@ class Cache:
             chunks = tuple(run.chunks)
             amount = sum(map(size, chunks))
             if run.complete and first_error(chunks) is None and amount <= self._answers.maxsize:
-                self._answers[key] = Answer(chunks, amount, accept if _varies(chunks) else None)
+                self._answers[key, accept if _varies(chunks) else None] = Answer(chunks, amount)
 
         run.on_end.append(ended)
 
@@ -90,7 +88,14 @@ class Cache:
 
 
 def _varies(chunks: tuple[Chunk, ...]) -> bool:
+    """Whether a client with another Accept header could have been answered otherwise: the adaptor or
+    the kernel says so, or it is a stream, whose later items come after the headers."""
     for chunk in chunks:
-        if isinstance(chunk, Head):
-            return any(name.lower() == "vary" for name, _ in chunk.headers)
+        match chunk:
+            case Head(headers=headers) if any(name.lower() == "vary" for name, _ in headers):
+                return True
+            case Data(result=result):
+                return not result
+            case _:
+                pass
     return False

@@ -192,6 +192,7 @@ class CallHandler(OwtHandler):
             # Events: the client learns at once that its call was taken.
             self._begin(answer)
             begun = True
+            self._without_delay()
             await self.flush()
         telling = log.isEnabledFor(logging.INFO)
         while chunks := await reader.next():
@@ -209,6 +210,7 @@ class CallHandler(OwtHandler):
                 if answer.finished:
                     self.finish(b"".join(pieces) if answer.status not in BODILESS else None)
                     return
+                self._without_delay()
             for piece in pieces:
                 self.write(piece)
             if answer.finished:
@@ -216,6 +218,13 @@ class CallHandler(OwtHandler):
             await self.flush()
         if begun:
             self.finish()
+
+    def _without_delay(self) -> None:
+        """Have each piece leave when it is written. Tornado turns this off again after a response, and
+        Nagle's algorithm would hold the second piece until the client's delayed acknowledgement."""
+        stream = getattr(self.request.connection, "stream", None)
+        if stream is not None:
+            stream.set_nodelay(True)
 
     def _begin(self, answer: Renderer) -> None:
         self.set_status(answer.status)

@@ -53,12 +53,15 @@ def evaluate(text: str | None, namespace: dict[str, Any]) -> Arguments:
     """
     if text is None or not text.strip():
         return Arguments()
+    is_json = True
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
-        value = _value(_compiled(text), text, namespace)
+        is_json = False
     except RecursionError:
         raise BadRequest("kwargs", "is nested too deeply", text) from None
+    if not is_json:
+        value = _value(_compiled(text), text, namespace)
     if type(value) is dict and all(type(key) is str for key in value):
         return Arguments(value)
     if isinstance(value, str):
@@ -193,7 +196,7 @@ def _value(code: CodeType, text: str, namespace: dict[str, Any]) -> Any:
     names = dict(namespace)
     try:
         return eval(code, names)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = 'Text stands in quotes, as in {"name": "value"}' if isinstance(error, NameError) else ""
         raise BadRequest("kwargs", f"evaluating it raised {_said(error)}", text, hint=hint) from error
 
@@ -223,7 +226,7 @@ def _arguments(value: Any, text: str) -> Arguments:
     return Arguments(kwargs)
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     try:
         said = str(error)
     except Exception:

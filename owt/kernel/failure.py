@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import traceback
-from types import TracebackType
+from itertools import dropwhile
 
 import owt.kernel
 import owt.summat
 from owt.errors import BadRequest, OwtError
+from owt.kernel.outlet import carried
 from owt.kernel.source import SyntaxFault
 from owt.kernel.steps import Stopped
 from owt.wire.chunk import Failed
 
 TRACEBACK_LIMIT = 64 * 1024
 """Characters of a traceback; the middle of a longer one is cut out."""
+DETAIL_LIMIT = 4096
+NAME_LIMIT = 200
 
 _OURS = tuple(os.path.dirname(path) + os.sep for path in (owt.kernel.__file__, owt.summat.__file__) if path)
 
@@ -28,18 +31,19 @@ def describe(error: BaseException, stopped: str | None, timeout: float | None) -
         return Failed(499, stopped, "cancelled", f"the call was {stopped}")
     if isinstance(error, Stopped):
         error = error.cause
+    error = _unwrapped(error)
     if isinstance(error, SyntaxFault):
         return Failed(error.status, "syntax", error.title, str(error), "SyntaxError")
     if isinstance(error, BadRequest):
-        return Failed(error.status, "bad-request", error.title, str(error))
-    name = type(error).__qualname__
+        return Failed(error.status, "bad-request", error.title, _text(error))
+    name = _cut(type(error).__qualname__, NAME_LIMIT)
     title = error.title if isinstance(error, OwtError) else f"the adaptor raised {name}"
     return Failed(500, "exception", title, _text(error), name, _traceback(error))
 
 
 def _text(error: BaseException) -> str:
     try:
-        return _cut(str(error), 4096)
+        return _cut(str(error), DETAIL_LIMIT)
     except Exception:
         return f"<{type(error).__qualname__}, whose text cannot be had>"
 
@@ -47,19 +51,36 @@ def _text(error: BaseException) -> str:
 def _traceback(error: BaseException) -> str:
     """The traceback, from the adaptor's own first frame on."""
     try:
-        shown = traceback.TracebackException(type(error), error, _from_adaptor(error.__traceback__))
+        shown = traceback.TracebackException(type(error), error, error.__traceback__)
+        _drop_ours(shown)
         return _cut("".join(shown.format()), TRACEBACK_LIMIT)
     except Exception as problem:
         return f"{type(error).__qualname__}: (its traceback cannot be shown: {type(problem).__name__})\n"
 
 
-def _from_adaptor(trace: TracebackType | None) -> TracebackType | None:
+def _drop_ours(shown: traceback.TracebackException) -> None:
+    """Leave out our own frames before the adaptor's first, also of the exceptions that led to this one."""
+    waiting: list[traceback.TracebackException | None] = [shown]
+    while waiting:
+        each = waiting.pop()
+        if each is not None:
+            theirs = dropwhile(lambda frame: frame.filename.startswith(_OURS), each.stack)
+            each.stack = traceback.StackSummary.from_list(list(theirs))
+            waiting += [each.__cause__, each.__context__, *(each.exceptions or ())]
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """The StopIteration of a plain adaptor: leaving our own coroutine made a RuntimeError of it."""
+    cause = error.__cause__
+    trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
         trace = trace.tb_next
-    return trace
+    return cause if trace is None and isinstance(cause, StopIteration) else error
 
 
 def _cut(text: str, limit: int) -> str:
+    """`text` with its middle cut out past `limit` characters, and as UTF-8 can hold it."""
+    text = carried(text)
     if len(text) <= limit:
         return text
     half = limit // 2

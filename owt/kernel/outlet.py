@@ -148,7 +148,7 @@ class Outlet:
     def _take_text(self) -> tuple[Chunk, ...]:
         if not self._text:
             return ()
-        text = "".join(self._text)
+        text = carried("".join(self._text))
         self._text.clear()
         self._text_size = 0
         self._text_sent = time.monotonic()
@@ -189,3 +189,10 @@ class Outlet:
     def _unshield(self, was: bool) -> None:
         if was:
             self._interrupts.unshield(was)
+
+
+def carried(text: str) -> str:
+    """`text` as UTF-8 can carry it: lone surrogates are written as escapes, as Python's stderr does."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()

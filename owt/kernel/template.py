@@ -83,13 +83,17 @@ class Template:
                         return message
 
     def _prepare(self, preload: list[str]) -> list[str]:
+        if not self._can_fork:
+            return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
         problems = []
-        for name in (*PREPARED, *preload) if self._can_fork else ():
+        for name in (*PREPARED, *preload):
             try:
                 importlib.import_module(name)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if name in preload:
-                    problems.append(f"--preload {name}: {type(error).__name__}: {error}")
+                    problems.append(
+                        f"--preload {name}: {type(error).__name__}: {error}; kernels start without it"
+                    )
                 continue
             if threading.active_count() > 1:
                 problems.append(f"importing {name} started a thread, which kernels will not have")

@@ -12,12 +12,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from owt.errors import KernelNotReady
 from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
 
 log = logging.getLogger("owt.template")
+
+MOST_FAILURES = 3
+"""Templates in a row that may end before they are ready; after that kernels start without one."""
 
 UNKNOWN_CODE = 1000
 """Stands for the exit code of a kernel whose template is gone, so that nobody can learn the real one."""
@@ -103,8 +107,9 @@ class TemplateProcess:
         env: dict[str, str],
         preload: Sequence[str],
         fork: bool,
-        restart: bool = True,
     ) -> None:
+        """`env` is the template's environment, `preload` what it imports beside what kernels need
+        anyway; without `fork` it only ends, at the end, what is left."""
         self.pid: int | None = None
         self._command = [sys.executable, "-m", "owt.kernel.template", "--runtime-dir", runtime_dir]
         for name in preload:
@@ -112,8 +117,9 @@ class TemplateProcess:
         if not fork:
             self._command.append("--no-fork")
         self.env = env
-        self._restart = restart
         self._ids = itertools.count(1)
+        self._failures = 0
+        self._sending = asyncio.Lock()
         self._waiting: dict[int, asyncio.Future[ForkedProcess]] = {}
         self._children: dict[int, ForkedProcess] = {}
         self._handles: list[int] = []
@@ -121,7 +127,6 @@ class TemplateProcess:
         self._socket: socket.socket | None = None
         self._ready: asyncio.Future[bool] | None = None
         self._closing = False
-        self._on_exit: list[Callable[[int, int], None]] = []
 
     def start(self) -> None:
         """Start the process; does not wait until it is ready. Needs a running event loop."""
@@ -163,7 +168,10 @@ class TemplateProcess:
         self._waiting[id] = future
         data = pack(Fork(id, tuple(argv), env, cwd))
         try:
-            await asyncio.get_running_loop().sock_sendall(self._socket, data)
+            # One at a time, or parts of two messages could mix when the socket's buffer is full.
+            async with self._sending:
+                if self._socket is not None:
+                    await asyncio.get_running_loop().sock_sendall(self._socket, data)
         except OSError as error:
             self._waiting.pop(id, None)
             raise KernelNotReady(f"the template process is gone: {error}") from error
@@ -197,13 +205,13 @@ class TemplateProcess:
         for message in self._unpacker.feed(data):
             match message:
                 case Ready(can_fork=can_fork, problems=problems):
+                    self._failures = 0
                     for problem in problems:
                         log.warning("%s", problem)
                     if self._ready is not None and not self._ready.done():
                         self._ready.set_result(can_fork)
                 case Forked(id=id, pid=pid):
-                    handle = self._handles.pop(0) if self._handles else None
-                    child = ForkedProcess(pid, handle)
+                    child = ForkedProcess(pid, self._handle_of(pid))
                     self._children[pid] = child
                     if (waiting := self._waiting.pop(id, None)) and not waiting.done():
                         waiting.set_result(child)
@@ -215,6 +223,18 @@ class TemplateProcess:
                 case Exited(pid=pid, code=code):
                     if gone := self._children.pop(pid, None):
                         gone.ended(code)
+
+    def _handle_of(self, pid: int) -> int | None:
+        """The pidfd of this process, from those that arrived. Which is which is asked of the system,
+        since descriptors may be lost on the way when a process has too many."""
+        while self._handles:
+            handle = self._handles.pop(0)
+            with contextlib.suppress(OSError):
+                facts = Path(f"/proc/self/fdinfo/{handle}").read_text().split()
+                if facts[facts.index("Pid:") + 1] == str(pid):
+                    return handle
+            os.close(handle)
+        return None
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -243,8 +263,12 @@ class TemplateProcess:
         if self._closing:
             return
         code = None if self._process is None else self._process.returncode
-        log.warning("the template process ended (exit code %s); kernels start without it", code)
-        if self._restart and code is not None and code < 0:
-            # Killed from outside, so a new one has every chance; one that fails by itself would
-            # fail again.
+        self._failures += 1
+        if self._failures < MOST_FAILURES:
+            log.warning("the template process ended (exit code %s); a new one starts", code)
             self.start()
+        else:
+            log.warning(
+                "the template process ended (exit code %s), %d times in a row; kernels start without it",
+                code, self._failures,
+            )
