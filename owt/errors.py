@@ -2,7 +2,9 @@
 
     OwtError
     ├── BadRequest          a field of a request cannot be used (400)
-    │   └── NoSuchSession   the request needs a session that does not exist (404)
+    │   ├── NoSuchSession   the request needs a session that does not exist (404)
+    │   ├── NoSuchFunction  the session holds no function of the name that was asked for (404)
+    │   └── SyntaxFault     the code is neither Python nor an IPython cell (400)
     ├── Busy                a limit was reached; try again later (503)
     ├── KernelDied          the kernel ended while it was needed (502)
     │   └── KernelNotReady  the kernel never reached the point where calls can run (502)
@@ -54,6 +56,24 @@ class NoSuchSession(BadRequest):
 
     status = 404
     title = "no such session"
+
+
+class NoSuchFunction(BadRequest):
+    """The session holds no function of the name that the call asks for."""
+
+    status = 404
+    title = "no such function"
+
+
+class SyntaxFault(BadRequest):
+    """The code is neither Python nor an IPython cell. `line` counts from 1, or is None."""
+
+    title = "syntax error"
+
+    def __init__(self, problem: str, line: int | None = None, excerpt: str = "") -> None:
+        self.line = line
+        where = f"line {line}: " if line is not None else ""
+        super().__init__("code", where + problem + (f"\n{excerpt}" if excerpt else ""))
 
 
 class Busy(OwtError):

@@ -143,7 +143,11 @@ class Door:
     def expect(self, kernel: str, guest: Guest) -> Callable[[], None]:
         """Let the kernel with this id in. Gives a function that ends the expectation."""
         self._expected[kernel] = guest
-        return lambda: self._expected.pop(kernel, None) and None
+
+        def forget() -> None:
+            self._expected.pop(kernel, None)
+
+        return forget
 
     def expected(self, kernel: str) -> Guest | None:
         """Who is expected under this id."""

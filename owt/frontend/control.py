@@ -93,7 +93,7 @@ class SessionHandler(ControlHandler):
         session_name(name)
         try:
             wanted = msgspec.json.decode(self.body or b"{}", type=Wanted)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:  # msgspec's own errors and UnicodeDecodeError
             raise BadRequest(
                 "body", str(error), hint='Send a JSON object such as {"kernel": "owt", "concurrency": 4}'
             ) from None

@@ -200,6 +200,12 @@ class CallHandler(OwtHandler):
                 tell(run, chunks)
             pieces = [piece for chunk in chunks for piece in answer.render(chunk)]
             if answer.aborted:
+                # What came before the failure, which may have come with it, reaches the client always.
+                if not begun:
+                    self._begin(answer)
+                for piece in pieces:
+                    self.write(piece)
+                await self.flush()
                 self._abort()
                 return
             if not answer.started:
@@ -249,8 +255,10 @@ def tell(run: Run, chunks: list[Chunk]) -> None:
     for chunk in chunks:
         match chunk:
             case Stdout(text=text):
-                log.info("run %s stdout: %s", run.id, text.rstrip("\n"))
+                name = "stdout"
             case Stderr(text=text):
-                log.info("run %s stderr: %s", run.id, text.rstrip("\n"))
+                name = "stderr"
             case _:
-                pass
+                continue
+        for line in text.splitlines():
+            log.info("run %s %s: %s", run.id, name, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from urllib.parse import quote, urlencode
 
 LINKS = (
     ("/_owt/sessions", "sessions and the pool's kernels"),
@@ -22,6 +23,8 @@ code{font-family:ui-monospace,monospace}
 def welcome(url: str) -> str:
     """What owt is and how to call it at `url`."""
     where = escape(url)
+    code = 'def run(name): return f"Hello, {name}!"'
+    first = escape("/hello?" + urlencode({"code": code, "kwargs": '{"name": "owt"}'}, quote_via=quote))
     return _page(
         "owt",
         f"""\
@@ -32,7 +35,7 @@ Try it from a shell:</p>
   --data-urlencode 'code=def run(name): return f"Hello, {{name}}!"' \\
   --data-urlencode 'kwargs={{"name": "owt"}}'</code></pre>
 <p>or right here:
-<a href="/hello?code=def%20run(name)%3A%20return%20f%22Hello%2C%20%7Bname%7D!%22&amp;kwargs=%7B%22name%22%3A%20%22owt%22%7D">Hello, owt!</a></p>
+<a href="{first}">Hello, owt!</a></p>
 <p>A <em>session</em> keeps its variables:</p>
 <pre><code>curl {where}/ -d session=mine --data-urlencode 'code=x = 41'
 curl {where}/ -d session=mine --data-urlencode 'code=x + 1'</code></pre>
@@ -44,7 +47,8 @@ curl {where}/ -d session=mine --data-urlencode 'code=x + 1'</code></pre>
 def index() -> str:
     """The list of the server's own pages."""
     items = "\n".join(f'<li><a href="{link}">{link}</a>: {escape(text)}</li>' for link, text in LINKS)
-    return _page("owt: this server", f"<h1>This server</h1>\n<ul>\n{items}\n</ul>\n<p><a href=\"/\">owt</a></p>\n")
+    body = f'<h1>This server</h1>\n<ul>\n{items}\n</ul>\n<p><a href="/">owt</a></p>\n'
+    return _page("owt: this server", body)
 
 
 def _page(title: str, body: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 from owt.errors import Busy
@@ -73,8 +74,9 @@ class Pool:
         waiting, self.waiting = self.waiting, deque()
         for run in waiting:
             run.fail(Failed(502, "kernel-died", "the server is ending", "the server is ending"))
-        for session in (*self.members, *self.spares):
-            await session.close("was ended with the server")
+        await asyncio.gather(
+            *(session.close("the server is ending") for session in (*self.members, *self.spares))
+        )
 
     def _choose(self, run: Run) -> Session | None:
         code = run.call.code

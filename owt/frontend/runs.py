@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Done, Failed, Head, size
+from owt.wire.chunk import Chunk, Done, Failed, Head, Stderr, Stdout, size
 
 State = Literal["queued", "running", "done", "failed"]
 
@@ -153,8 +153,8 @@ class Run:
         began = self.started or time.time()
         self.feed((failure, Done(failure.status, time.time() - began)))
 
-    def text(self, kind: type) -> str:
-        """The text of all chunks of one kind (`Stdout` or `Stderr`) in the journal."""
+    def text(self, kind: type[Stdout] | type[Stderr]) -> str:
+        """The text of all chunks of one kind in the journal."""
         return "".join(chunk.text for chunk, _ in self._journal if isinstance(chunk, kind))
 
     def grant(self) -> None:
@@ -185,7 +185,9 @@ class Run:
 class Runs:
     """The runs that are known: all that have not ended, and those that ended not long ago."""
 
-    def __init__(self, *, retention: float, journal: int, journal_total: int, window: int, most: int = 10_000) -> None:
+    def __init__(
+        self, *, retention: float, journal: int, journal_total: int, window: int, most: int = 10_000
+    ) -> None:
         """`retention` in seconds after a run's end; `journal` (of each run), `journal_total` (of all
         that have ended) and `window` (of credit) in bytes; `most` ended runs are kept."""
         self._retention = retention

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from owt.errors import Busy, KernelDied
-from owt.frontend.kernels import Kernel, Kernels
+from owt.frontend.kernel import Kernel
+from owt.frontend.kernels import Kernels
 from owt.frontend.runs import Run
 from owt.wire.chunk import Failed
 from owt.wire.codec import Cancel, Output
@@ -20,9 +21,9 @@ log = logging.getLogger("owt.sessions")
 
 SessionState = Literal["starting", "idle", "busy", "dead"]
 
-QUICK_DEATHS = 3
-"""Kernels of a session that may die in a row without having answered anything, before the session
-stops to start new ones by itself."""
+IDLE_DEATHS = 3
+"""Kernels of a session that may die in a row with nothing to do, before it waits for a call until it
+starts the next one."""
 CODES_KNOWN = 1000
 
 Reason = Literal["cancelled", "timeout", "interrupted"]
@@ -67,6 +68,7 @@ class Session:
         self.active: dict[str, Run] = {}
         self.codes: dict[str, None] = {}
         self.calls = 0
+        self.ever_started = False
         self._kernels = kernels
         self._limits = limits
         self._starting: asyncio.Task[None] | None = None
@@ -100,7 +102,7 @@ class Session:
     async def started(self) -> None:
         """Wait for the kernel. Raises `KernelDied` when it cannot be started."""
         if self._starting is not None:
-            await asyncio.shield(self._starting)
+            await asyncio.wait([self._starting])
         if self.kernel is None or not self.kernel.alive:
             raise KernelDied(f"the kernel {self.last_death or 'did not start'}")
 
@@ -111,28 +113,20 @@ class Session:
         spare._closed = True
         self.concurrency = concurrency
         self.kernel = kernel
+        self.ever_started = True
         kernel.on_output = self._output
-        kernel.on_death = lambda reason: self._died(kernel, reason)
+        kernel.on_death = self._died
         kernel.bind(self.name, concurrency)
 
     async def _start(self) -> None:
-        made: list[Kernel] = []
         try:
             kernel = await self._kernels.start(
-                self.spec,
-                self.name,
-                self.concurrency,
-                self._output,
-                lambda reason: self._died(made[0], reason),
-                made.append,
+                self.spec, self.name, self.concurrency, self._output, self._died
             )
         except KernelDied as error:
             self._starting = None
             log.error("%s: %s", self.label, error)
-            # A death during the start has been counted by `_died`; calls that wait are told.
             self.last_death = str(error).removeprefix("the kernel ")
-            for kernel in made:
-                self._kernels.forget(kernel)
             self._give_up(str(error))
             return
         self._starting = None
@@ -140,34 +134,37 @@ class Session:
             kernel.kill("was not needed any more")
             return
         self.kernel = kernel
+        self.ever_started = True
+        if kernel.death is not None:
+            # It ended between its hello and now.
+            self._died(kernel, kernel.death)
+            return
         self._pump()
         if not self.active:
             self._on_idle(self)
 
     def _died(self, kernel: Kernel, reason: str) -> None:
-        self._kernels.forget(kernel)
         if self.kernel is not kernel:
             return
         self.kernel = None
         self.codes.clear()
         self.last_death = reason
         log.warning("%s: the kernel %s", self.label, reason)
-        self._deaths += 1
+        # A death during a call is that call's; only kernels that die by themselves could go on so.
+        self._deaths = 0 if self.active else self._deaths + 1
         for run in list(self.active.values()):
             self._timers_off(run)
             wanted = run.cancelled
             if wanted == "timeout":
                 run.fail(timed_out(run, "; it did not stop when interrupted, so its kernel was killed"))
             elif wanted is not None:
-                run.fail(
-                    Failed(499, wanted, "cancelled", "the call was cancelled and its kernel was killed")
-                )
+                run.fail(Failed(499, wanted, "cancelled", f"the call was {wanted} and its kernel was killed"))
             else:
                 run.fail(Failed(502, "kernel-died", KernelDied.title, f"the kernel {reason}"))
         self.active.clear()
         if self._closed:
             return
-        if self._deaths >= QUICK_DEATHS:
+        if self._deaths >= IDLE_DEATHS:
             self._give_up(f"the kernel {reason}, {self._deaths} times in a row")
             return
         self.restarts += 1
@@ -186,9 +183,11 @@ class Session:
 
     def submit(self, run: Run) -> None:
         """Run this call when its turn comes. Raises `Busy` when too many wait already."""
-        if len(self.queue) >= self._limits.queue:
+        # Those that only wait for the kernel to start are as good as running.
+        waiting = len(self.queue) + len(self.active) - self.concurrency
+        if waiting >= self._limits.queue:
             raise Busy(
-                f"{self.label} already has {len(self.queue)} calls waiting (the limit is --queue "
+                f"{self.label} already has {waiting} calls waiting (the limit is --queue "
                 f"{self._limits.queue}); try again later or use another session"
             )
         self.last_used = time.time()
@@ -235,16 +234,18 @@ class Session:
         self.start()
         await self.started()
 
-    async def close(self, reason: str = "was deleted with its session") -> None:
-        """End the kernel; calls in flight and queued ones fail."""
+    async def close(self, cause: str) -> None:
+        """End the kernel; calls in flight and queued ones fail, and hear the `cause`."""
         self._closed = True
         waiting, self.queue = self.queue, deque()
         for run in waiting:
-            run.fail(Failed(502, "kernel-died", "the session is gone", f"the session {reason}"))
+            run.fail(
+                Failed(502, "kernel-died", "the session is gone", f"the call was not begun because {cause}")
+            )
         if self._starting is not None:
             self._starting.cancel()
         if (kernel := self.kernel) is not None:
-            kernel.kill(reason)
+            kernel.kill(f"was ended because {cause}")
             await kernel.closed()
 
     @property

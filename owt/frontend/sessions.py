@@ -85,7 +85,12 @@ class Sessions:
                 retry_after=5,
             )
         session = Session(
-            name, kernels=self._kernels, limits=self._limits, spec=spec, concurrency=concurrency
+            name,
+            kernels=self._kernels,
+            limits=self._limits,
+            spec=spec,
+            concurrency=concurrency,
+            on_dead=self._dead,
         )
         self.named[name] = session
         spare = self.pool.spare() if spec == self._spec else None
@@ -106,11 +111,11 @@ class Sessions:
                 "session", "there is no session of this name", name, hint=f"There are: {self._names()}"
             ) from None
 
-    async def delete(self, name: str, reason: str = "was deleted with its session") -> None:
+    async def delete(self, name: str) -> None:
         """End a session and its kernel. Raises `NoSuchSession`."""
         session = self.find(name)
         del self.named[name]
-        await session.close(reason)
+        await session.close("its session was deleted")
 
     def cancel(self, run: Run, reason: Reason) -> None:
         """End a run, wherever it is."""
@@ -127,7 +132,7 @@ class Sessions:
             used = session.last_used or session.created
             if session.state == "idle" and not session.queue and now - used > self._idle:
                 del self.named[name]
-                task = asyncio.get_running_loop().create_task(session.close("was idle for too long"))
+                task = asyncio.get_running_loop().create_task(session.close("its session was idle for too long"))
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
@@ -135,8 +140,13 @@ class Sessions:
         """End everything."""
         sessions = list(self.named.values())
         await asyncio.gather(
-            self.pool.close(), *(session.close("was ended with the server") for session in sessions)
+            self.pool.close(), *(session.close("the server is ending") for session in sessions)
         )
+
+    def _dead(self, session: Session) -> None:
+        """A session whose very first kernel could not be started does not keep its name."""
+        if not session.ever_started and session.name is not None:
+            self.named.pop(session.name, None)
 
     def _names(self) -> str:
         return ", ".join(sorted(self.named)) or "none"

@@ -16,7 +16,8 @@ def find(name: str, fn_name: str) -> Callable[..., Any]:
     that there are, and whatever importing the module raises."""
     package = importlib.import_module("owt.lib")
     if name not in {module.name for module in pkgutil.iter_modules(package.__path__)}:
-        raise BadRequest("adaptor", "owt comes with no such adaptor", name, hint=f"There are: {_known(package)}")
+        there = f"There are: {_known(package)}"
+        raise BadRequest("adaptor", "owt comes with no such adaptor", name, hint=there)
     function = getattr(importlib.import_module(f"owt.lib.{name}"), fn_name, None)
     if not callable(function):
         raise BadRequest("fn_name", f"the adaptor {name} has no such function", fn_name)

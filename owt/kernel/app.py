@@ -18,19 +18,26 @@ from tornado.ioloop import IOLoop
 from traitlets import Type, default
 
 from owt.errors import WireError
+from owt.kernel import context
 from owt.kernel.channel import KernelChannel
 from owt.kernel.output import RunDisplayPublisher
 from owt.kernel.sweep import leave
 from owt.wire.codec import PROTOCOL
 
 
-class OwtShell(ZMQInteractiveShell):  # type: ignore[misc]
+class OwtShell(ZMQInteractiveShell):
     """IPython's shell; displays go to the run that made them."""
 
     display_pub_class = Type(RunDisplayPublisher)
 
+    def ask_exit(self) -> None:
+        """`exit` and `quit`. A call ends by them as a script would; its kernel stays for the next."""
+        if context.running() is not None:
+            raise SystemExit
+        super().ask_exit()
 
-class OwtKernel(IPythonKernel):  # type: ignore[misc]
+
+class OwtKernel(IPythonKernel):
     """The kernel: cells of attached notebooks wait their turn behind calls, and calls behind cells."""
 
     shell_class = Type(OwtShell)
@@ -69,10 +76,10 @@ class OwtKernel(IPythonKernel):  # type: ignore[misc]
             super().post_handler_hook()
 
 
-class OwtKernelApp(IPKernelApp):  # type: ignore[misc]
+class OwtKernelApp(IPKernelApp):
     """Starts an `OwtKernel` from a Jupyter connection file."""
 
-    kernel_class = Type(OwtKernel, klass="ipykernel.kernelbase.Kernel")
+    kernel_class = Type(OwtKernel, klass="ipykernel.kernelbase.Kernel")  # type: ignore[assignment]
 
     @default("outstream_class")
     def _default_outstream_class(self) -> str:
@@ -126,7 +133,7 @@ def attach_here() -> None:
 
     from owt.kernel.output import RunStream
 
-    kernel = get_ipython().kernel
+    kernel: Any = get_ipython().kernel  # type: ignore[union-attr]
     door, kernel_id = os.environ.pop("OWT_DOOR"), os.environ.pop("OWT_KERNEL_ID")
     kernel.__class__ = OwtKernel
     kernel.shell_handlers["execute_request"] = kernel.execute_request

@@ -1,9 +1,10 @@
 """The text of a call's `kwargs`, made into arguments, and arguments made to fit a function.
 
 The text is JSON or, failing that, a Python expression that sees the session's names and changes none.
-Its value decides: a mapping becomes keyword arguments; a string that is itself an expression of known
-names is evaluated once more; anything else is the one value that a pipeline starts from, which pipes
-know by the name `__last__`. A mapping with a key `__last__` is a mapping like any other.
+Its value decides: a mapping becomes keyword arguments; None (`null`) is no arguments; a string that is
+itself an expression of known names is evaluated once more; anything else is the one value that a
+pipeline starts from, which pipes know by the name `__last__`. A mapping with a key `__last__` is a
+mapping like any other.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from owt.errors import BadRequest
-from owt.kernel.source import UNREADABLE, free_names, parse_expression
+from owt.kernel.syntax import UNREADABLE, free_names, parse_expression
 
 
 class Missing(enum.Enum):
@@ -34,7 +35,7 @@ class Missing(enum.Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""What `Arguments.value` is when there is no value; None is a value."""
+"""What `Arguments.value` is when there is no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Arguments:
 
 
 def evaluate(text: str | None, namespace: dict[str, Any]) -> Arguments:
-    """The arguments that `text` stands for; none if it is None or blank.
+    """The arguments that `text` stands for; none if it is None or blank, or
+    stands for None.
 
     Evaluating an expression runs the caller's code. Raises `BadRequest` for text that cannot be read,
     an expression that raises, and a mapping whose keys are not all strings.
@@ -213,6 +215,8 @@ def _again(value: str, namespace: dict[str, Any]) -> Any:
 
 
 def _arguments(value: Any, text: str) -> Arguments:
+    if value is None:
+        return Arguments()
     if not isinstance(value, Mapping):
         return Arguments(value=value)
     try:

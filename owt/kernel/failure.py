@@ -8,9 +8,8 @@ from itertools import dropwhile
 
 import owt.kernel
 import owt.summat
-from owt.errors import BadRequest, OwtError
+from owt.errors import BadRequest, OwtError, SyntaxFault
 from owt.kernel.outlet import carried
-from owt.kernel.source import SyntaxFault
 from owt.kernel.steps import Stopped
 from owt.wire.chunk import Failed
 

@@ -13,20 +13,25 @@ from ipykernel.jsonutil import encode_images, json_clean
 from ipykernel.zmqshell import ZMQDisplayPublisher
 
 from owt.kernel import context
+from owt.kernel.outlet import StreamName
 from owt.wire.chunk import Display
 
 
-class RunStream(OutStream):  # type: ignore[misc]
+class RunStream(OutStream):
     """sys.stdout or sys.stderr of a kernel. ipykernel also feeds it what child processes and C
     code write to file descriptors 1 and 2."""
 
-    def write(self, string: str) -> int | None:
+    @property
+    def _kind(self) -> StreamName:
+        return "stderr" if self.name == "stderr" else "stdout"
+
+    def write(self, string: str) -> int:
         """Write text to the run that this code works for; without one, as ipykernel does."""
         run = context.running()
-        if run is not None and isinstance(string, str) and self._is_master_process():
-            if not string or run.outlet.write(self.name, string):
-                return len(string)
-        return super().write(string)  # type: ignore[no-any-return]
+        ours = run is not None and self._is_master_process()
+        if ours and run is not None and (not string or run.outlet.write(self._kind, string)):
+            return len(string)
+        return super().write(string) or 0
 
     def flush(self) -> None:
         """Send what was written so far."""
@@ -37,7 +42,7 @@ class RunStream(OutStream):  # type: ignore[misc]
             super().flush()
 
 
-class RunDisplayPublisher(ZMQDisplayPublisher):  # type: ignore[misc]
+class RunDisplayPublisher(ZMQDisplayPublisher):
     """What `display(...)` publishes through."""
 
     def publish(self, data: Any, metadata: Any = None, *args: Any, **kwargs: Any) -> None:

@@ -11,45 +11,33 @@ import asyncio
 import ctypes
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any
 
-from owt.kernel import adaptors, context
-from owt.kernel.arguments import MISSING, call_arguments, evaluate
+from owt.kernel import context
+from owt.kernel.execution import Execution, Outcome, Surroundings
 from owt.kernel.failure import describe
 from owt.kernel.interrupts import Interrupts
 from owt.kernel.lane import LaneEnd
 from owt.kernel.outlet import Outlet
-from owt.kernel.source import Cell, Prepared, Sources
-from owt.kernel.steps import Steps
-from owt.kernel.usercode import InMainThread, InOtherThread, UserCode
-from owt.kernel.values import Answer, AsyncStream, Stream, Whole
+from owt.kernel.prepared import Cell, Prepared
+from owt.kernel.source import Sources
+from owt.kernel.usercode import InMainThread, InOtherThread
 from owt.server import Server
-from owt.summat import METHODS, Pipe, pipe
+from owt.summat import METHODS, pipe
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Done, size
+from owt.wire.chunk import Chunk, Done
 from owt.wire.codec import Output
 
-ALONE = 16 * 1024
-"""Bytes of a chunk that is worth a frame of its own, rather than one with the run's end."""
 EARLY = 1000
-
-
-@dataclass(frozen=True)
-class Awaiting:
-    """What an `async def` adaptor gave: its value is still to come."""
-
-    value: Awaitable[Any]
 
 
 class Live(context.Run):
     """A run that has not ended, and how to reach it."""
 
     begun = False
-    prepared: Prepared | None = None
     task: asyncio.Task[None] | None = None
     thread: int | None = None
 
@@ -71,7 +59,6 @@ class Runner:
         credit in bytes."""
         self.concurrency = concurrency
         self.turn = asyncio.Lock()
-        self._shell = shell
         self._lane = lane
         self._loop = loop
         self._later = later
@@ -89,6 +76,7 @@ class Runner:
         }
         context.give(injected)
         self._sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
+        self._around = Surroundings(shell, self._sources, self._interrupts, loop)
         shell.user_ns_hidden.update(injected)
 
     def start(self) -> None:
@@ -166,18 +154,17 @@ class Runner:
 
     async def _serve(self, run: Live) -> None:
         began = time.perf_counter()
-        status, tail = 200, ()
-        answer = Answer(run.call, self._shell)
+        status = 200
+        tail: tuple[Chunk, ...]
         context.current.set(run)
         current_request.set(lambda: run.request)
         try:
-            if run.call.reload and run.call.code is not None:
-                self._sources.forget(run.call.code)
-            if run.call.code is not None:
-                run.prepared = self._sources.prepare(run.call.code, run.call.fn_name)
-            if self.concurrency > 1 and not isinstance(run.prepared, Cell):
+            prepared = self._prepare(run.call)
+            execution = Execution(run, prepared, self._around)
+            if self.concurrency > 1 and not isinstance(prepared, Cell):
                 self._begin(run)
-                tail = await self._work(run, answer, self._in_thread)
+                outcome = await self._in_thread(run, execution)
+                tail = tuple(await execution.wait_for(outcome))
             else:
                 async with self.turn:
                     began = time.perf_counter()
@@ -185,10 +172,10 @@ class Runner:
                     if self.concurrency == 1:
                         context.set_alone(run)
                     try:
-                        tail = await self._work(run, answer, self._in_main)
+                        tail = tuple(await execution.wait_for(self._in_main(run, execution)))
                     finally:
                         context.set_alone(None)
-            status = answer.status
+            status = execution.answer.status
             if run.outlet.stopped is not None:
                 # The adaptor caught the interrupt and went on to an answer nobody waits for.
                 raise KeyboardInterrupt
@@ -203,206 +190,60 @@ class Runner:
                 return
         run.outlet.finish((*tail, Done(status, time.perf_counter() - began)))
 
+    def _prepare(self, call: Call) -> Prepared | None:
+        if call.code is None:
+            return None
+        if call.reload:
+            self._sources.forget(call.code)
+        return self._sources.prepare(call.code, call.fn_name)
+
     def _begin(self, run: Live) -> None:
         with self._lock:
             if run.id not in self._runs:
                 raise KeyboardInterrupt
             run.begun = True
 
-    async def _work(
-        self, run: Live, answer: Answer, begin: Callable[[Live, Answer], Awaitable[Any]]
-    ) -> tuple[Chunk, ...]:
-        """Run the call; gives its last chunks, the others have been sent."""
-        outcome = await begin(run, answer)
-        if isinstance(outcome, Awaiting):
-            value = await self._steps(run, outcome.value)
-            self._interrupts.begin(run.id)
-            try:
-                outcome = self._deliver(run, answer, value, self._main)
-            finally:
-                self._interrupts.end()
-        if isinstance(outcome, AsyncStream):
-            outcome = await self._deliver_async(run, answer, outcome)
-        return tuple(outcome)
-
-    async def _in_main(self, run: Live, answer: Answer) -> Any:
+    def _in_main(self, run: Live, execution: Execution) -> Outcome:
         self._interrupts.begin(run.id)
         try:
             if run.outlet.stopped is not None:
                 raise KeyboardInterrupt
-            return self._drive(run, answer, self._main)
+            return execution.begin(self._main)
         finally:
             self._interrupts.end()
 
-    async def _in_thread(self, run: Live, answer: Answer) -> Any:
+    async def _in_thread(self, run: Live, execution: Execution) -> Outcome:
         """Run in a thread of its own, so that an interrupt that comes late hits nothing else."""
-        done: asyncio.Future[Any] = self._loop.create_future()
+        # An error is given as a result: a future cannot hold StopIteration, and asyncio takes
+        # interrupts for its own.
+        done: asyncio.Future[Outcome | BaseException] = self._loop.create_future()
         surroundings = copy_context()
 
         def work() -> None:
-            outcome: tuple[Any, BaseException | None]
+            outcome: Outcome | BaseException
             try:
                 try:
                     with self._lock:
                         run.thread = threading.get_ident()
                     if run.outlet.stopped is not None:
                         raise KeyboardInterrupt
-                    outcome = surroundings.run(self._drive, run, answer, InOtherThread()), None
+                    outcome = surroundings.run(execution.begin, InOtherThread())
                 except BaseException as error:
-                    outcome = None, error
+                    outcome = error
                 with self._lock:
                     run.thread = None
             except BaseException as late:
                 # The interrupt, of which there is only one, came between the two.
                 run.thread = None
-                outcome = None, late
-            self._loop.call_soon_threadsafe(settle, *outcome)
+                outcome = late
+            self._loop.call_soon_threadsafe(settle, outcome)
 
-        def settle(value: Any, error: BaseException | None) -> None:
-            if done.done():
-                return
-            if error is None:
-                done.set_result(value)
-            else:
-                # A future cannot hold StopIteration, and asyncio treats interrupts as its own.
-                done.set_result(error)
+        def settle(outcome: Outcome | BaseException) -> None:
+            if not done.done():
+                done.set_result(outcome)
 
         threading.Thread(target=work, name=f"run {run.id}", daemon=True).start()
         outcome = await done
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
-
-    def _drive(self, run: Live, answer: Answer, user: UserCode) -> Any:
-        """The part that does not wait: up to the last chunks, or to something to await."""
-        with user:
-            value = self._value(run)
-        if hasattr(type(value), "__await__"):
-            return Awaiting(value)
-        return self._deliver(run, answer, value, user)
-
-    def _value(self, run: Live) -> Any:
-        call, prepared = run.call, run.prepared
-        arguments = evaluate(call.kwargs, self._shell.user_ns)
-        if isinstance(prepared, Cell):
-            self._shell.user_ns.update(arguments.kwargs)
-            if arguments.value is not MISSING:
-                self._shell.user_ns["__last__"] = arguments.value
-            return self._cell(prepared)
-        if prepared is not None:
-            target = self._sources.load(prepared)
-            if not callable(target):
-                return target
-        elif call.adaptor is not None:
-            target = adaptors.find(call.adaptor, call.fn_name)
-        else:
-            target = self._sources.named(call.fn_name)
-        if isinstance(target, Pipe):
-            return target(*(() if arguments.value is MISSING else (arguments.value,)), **arguments.kwargs)
-        args, kwargs = call_arguments(target, arguments)
-        return target(*args, **kwargs)
-
-    def _cell(self, cell: Cell) -> Any:
-        events = self._shell.events
-        if cell.awaits:
-
-            async def awaited() -> Any:
-                events.trigger("pre_execute")
-                try:
-                    return await self._sources.run_cell_async(cell)
-                finally:
-                    events.trigger("post_execute")
-
-            return awaited()
-        events.trigger("pre_execute")
-        try:
-            return self._sources.run_cell(cell)
-        finally:
-            # Where the inline backend shows the figures that the cell has drawn.
-            events.trigger("post_execute")
-
-    def _deliver(self, run: Live, answer: Answer, value: Any, user: UserCode) -> Any:
-        with user:
-            course = answer.classify(value)
-        match course:
-            case Whole(chunks=chunks):
-                return _all_but_last(run.outlet, chunks)
-            case Stream():
-                return self._stream(run, answer, course, user)
-            case AsyncStream():
-                return course
-
-    def _stream(self, run: Live, answer: Answer, stream: Stream, user: UserCode) -> Iterable[Chunk]:
-        outlet, items = run.outlet, stream.items
-        returned = None
-        try:
-            while True:
-                with user:
-                    try:
-                        item = next(items)
-                    except StopIteration as stop:
-                        returned = stop.value
-                        break
-                    chunks = answer.item(item)
-                    del item
-                outlet.send(chunks)
-        finally:
-            if stream.close is not None:
-                with user:
-                    stream.close()
-        with user:
-            last = answer.finish(returned)
-        return _all_but_last(outlet, last)
-
-    async def _deliver_async(self, run: Live, answer: Answer, stream: AsyncStream) -> Iterable[Chunk]:
-        try:
-            while True:
-                await self._credit(run.outlet)
-                try:
-                    item = await self._steps(run, stream.items.__anext__())
-                except StopAsyncIteration:
-                    break
-                run.outlet.send(answer.item(item))
-                del item
-        finally:
-            if stream.close is not None:
-                await self._steps(run, stream.close())
-        return _all_but_last(run.outlet, answer.finish())
-
-    def _steps(self, run: Live, awaitable: Awaitable[Any]) -> Steps:
-        def enter() -> None:
-            self._interrupts.begin(run.id)
-            self._interrupts.enter()
-
-        def leave() -> None:
-            self._interrupts.leave()
-            self._interrupts.end()
-
-        return Steps(awaitable, enter, leave)
-
-    async def _credit(self, outlet: Outlet) -> None:
-        """Wait until the run may send, without holding up the loop."""
-        while outlet.credit <= 0:
-            more: asyncio.Future[None] = self._loop.create_future()
-            outlet.on_credit(lambda more=more: self._loop.call_soon_threadsafe(_settle, more))  # type: ignore[misc]
-            try:
-                if outlet.credit <= 0:
-                    await more
-            finally:
-                outlet.on_credit(None)
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _all_but_last(outlet: Outlet, chunks: Iterable[Chunk]) -> list[Chunk]:
-    """Send chunks, but keep the last ones, so that a short answer and its end are one frame."""
-    tail: list[Chunk] = []
-    for chunk in chunks:
-        if tail and size(chunk) + sum(map(size, tail)) > ALONE:
-            outlet.send(tail)
-            tail = []
-        tail.append(chunk)
-    return tail

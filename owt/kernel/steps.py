@@ -29,10 +29,7 @@ class Steps:
             try:
                 self._enter()
                 try:
-                    if error is not None:
-                        waiting_for = steps.throw(error)  # type: ignore[attr-defined]
-                    else:
-                        waiting_for = send(value)
+                    waiting_for = send(value) if error is None else steps.throw(error)
                 finally:
                     self._leave()
             except StopIteration as stop:
@@ -43,7 +40,7 @@ class Steps:
             try:
                 value, error = (yield waiting_for), None
             except GeneratorExit:
-                steps.close()  # type: ignore[attr-defined]
+                steps.close()
                 raise
             except BaseException as thrown:
                 value, error = None, thrown

@@ -85,7 +85,8 @@ class Template:
     def _prepare(self, preload: list[str]) -> list[str]:
         if not self._can_fork:
             return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
-        problems = []
+        problems: list[str] = []
+        threads = threading.active_count()
         for name in (*PREPARED, *preload):
             try:
                 importlib.import_module(name)
@@ -95,7 +96,8 @@ class Template:
                         f"--preload {name}: {type(error).__name__}: {error}; kernels start without it"
                     )
                 continue
-            if threading.active_count() > 1:
+            if threading.active_count() > threads:
+                threads = threading.active_count()
                 problems.append(f"importing {name} started a thread, which kernels will not have")
         gc.collect()
         gc.freeze()

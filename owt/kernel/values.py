@@ -69,11 +69,12 @@ Course = Whole | Stream | AsyncStream
 
 
 class _Body(NamedTuple):
-    """The bytes of a value; `content` None: there are none."""
+    """The bytes of a value; `content` None: there are none. `negotiated`: the Accept header chose them."""
 
     content: bytes | bytearray | memoryview | None
     form: Form
     type: str
+    negotiated: bool = False
 
 
 class Answer:
@@ -146,16 +147,19 @@ class Answer:
         return Whole(self._chunks(body, result=True))
 
     def _chunks(self, body: _Body, *, result: bool) -> Iterable[Chunk]:
-        head = () if self._begun else self._begin(body.type, whole=result)
+        head = () if self._begun else self._begin(body.type, whole=result, negotiated=body.negotiated)
         if body.content is None or self.status in BODILESS:
             return head
         pieces = _pieces(body.content, body.form, result)
         return chain(head, pieces) if isinstance(pieces, Iterator) else (*head, *pieces)
 
-    def _begin(self, content_type: str, *, whole: bool) -> tuple[Head]:
+    def _begin(self, content_type: str, *, whole: bool, negotiated: bool = False) -> tuple[Head]:
         headers = self._headers
         self._begun = True
         self.status = self._planned or 200
+        if negotiated:
+            # Caches, ours and others, must not give it to who takes something else (RFC 9110, 12.5.5).
+            headers = (*headers, ("Vary", "Accept"))
         if not headers and self._default_type:
             return (Head(self.status, (("Content-Type", content_type),)),)
         if whole or self.status in BODILESS:
@@ -223,8 +227,9 @@ class Answer:
         if self._call.sse:
             return _Body(rich.bundle(), "json", JSON)
         said = (header(self._headers, "content-type") or "").partition(";")[0].strip().lower()
-        chosen = rich.choose(said if said in rich else self._call.accept)
-        return _Body(chosen.body, chosen.form, chosen.content_type)
+        negotiated = said not in rich
+        chosen = rich.choose(self._call.accept if negotiated else said)
+        return _Body(chosen.body, chosen.form, chosen.content_type, negotiated)
 
     def _formatter(self) -> DisplayFormatter:
         formatter = getattr(self._shell, "display_formatter", None)

@@ -42,9 +42,10 @@ class ForkedProcess:
         self.orphan = False
         self._pidfd = pidfd
 
-    def fileno(self) -> int | None:
-        """A descriptor that becomes readable when the process has ended, or None."""
-        return self._pidfd
+    def handle(self) -> int | None:
+        """A descriptor, the caller's own, that becomes readable when the process has ended; None
+        where there is no such thing."""
+        return None if self._pidfd is None else os.dup(self._pidfd)
 
     def has_exited(self) -> bool:
         """Whether the process is gone, whether or not its exit code is known yet."""

@@ -22,8 +22,10 @@ from owt.kernel.arguments import MISSING, Arguments, call_arguments, evaluate
 # Text to arguments
 
 
-@pytest.mark.parametrize("text", [None, "", "  \n", "{}", "dict()"])
-def test_no_text_and_an_empty_mapping_are_no_arguments(text: str | None) -> None:
+@pytest.mark.parametrize(
+    "text", [None, "", "  \n", "{}", "dict()", "null", " null ", "None", "print(end='')", "'None'"]
+)
+def test_no_text_none_and_an_empty_mapping_are_no_arguments(text: str | None) -> None:
     assert evaluate(text, {}) == Arguments({}, MISSING)
 
 
@@ -63,8 +65,6 @@ def test_a_mapping_becomes_keyword_arguments(text: str, kwargs: dict[str, Any]) 
     ("text", "value"),
     [
         ("5", 5),
-        ("null", None),
-        ("None", None),
         ("[1, 2]", [1, 2]),
         ("1, 2", (1, 2)),
         ("x", 41),

@@ -1,0 +1,229 @@
+"""Reading a text as Python does; nothing of it runs.
+
+Text that is valid Python keeps Python's meaning. Text that is not is read as if in parentheses, so
+that a chain of methods may begin its lines with dots, and then through IPython's transform.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import io
+from collections.abc import Callable, Iterator
+from types import CodeType
+
+from owt.errors import SyntaxFault
+
+UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
+"""What Python's parser and compiler raise for one text or another."""
+
+
+def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Module, ast.expr | None]:
+    """The Python text that `code` stands for, its tree, and the expression if it is just one.
+
+    `transform` is the IPython shell's `transform_cell`. Raises one of `UNREADABLE`, or `SyntaxFault`.
+    """
+    _check_characters(code)
+    code = code.removeprefix("\ufeff")
+    try:
+        tree = ast.parse(code)
+    except SyntaxError as error:
+        fault = error
+    else:
+        match tree.body:
+            case [ast.Expr(value=expression)]:
+                return code, tree, expression
+        return code, tree, None
+    try:
+        expression = parse_expression(code)
+    except SyntaxError as error:
+        fault = _later(fault, _without_ours(error, fault, code))
+    else:
+        statement = ast.copy_location(ast.Expr(expression), expression)
+        return code, ast.Module([statement], []), expression
+    source = ""
+    try:
+        source = transform(code)
+        return source, ast.parse(source), None
+    except SyntaxError as error:
+        raise _later(fault, _in_lines_of(code, source, error)) from None
+    except Exception:
+        raise fault from None
+
+
+def parse_expression(text: str) -> ast.expr:
+    """`text` as one expression, read as if it stood in parentheses.
+
+    Raises one of `UNREADABLE`. The position of a SyntaxError is that in `text`, or just before it if
+    the text left a bracket open.
+    """
+    try:
+        tree = ast.parse(f"({text}\n)", mode="eval").body
+        # A text that closes its own surroundings, `1) + (2`, can fit one kind of bracket only.
+        ast.parse(f"[{text}\n]", mode="eval")
+    except SyntaxError as error:
+        if error.lineno == 1 and error.offset is not None:
+            error.offset -= 1
+        raise
+    if isinstance(tree, ast.Tuple) and not tree.elts and tree.lineno == 1 and tree.col_offset == 0:
+        raise SyntaxError("there is no expression", (None, 1, 1, text))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr | ast.keyword | ast.arg):
+            if node.lineno == 1:
+                node.col_offset = max(0, node.col_offset - 1)
+            if node.end_lineno == 1 and node.end_col_offset is not None:
+                node.end_col_offset = max(node.col_offset, node.end_col_offset - 1)
+    return tree
+
+
+def bound_names(tree: ast.Module) -> Iterator[str]:
+    """The names that a module's top level binds, in whichever branch, if it gets there."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        children: list[ast.AST] = list(ast.iter_child_nodes(node))
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+                # Decorators, defaults and bases belong to the top level, the body does not.
+                children = [child for child in children if not isinstance(child, ast.stmt)]
+            case ast.Lambda():
+                children = [node.args]
+            case ast.comprehension():
+                children = [node.iter, *node.ifs]
+            case ast.alias(name=name, asname=alias):
+                yield alias or name.partition(".")[0]
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name
+            case ast.AnnAssign(value=None, target=ast.Name()):
+                children = [node.annotation]
+            case ast.AugAssign(target=ast.Name()):
+                children = [node.value]
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name
+            case ast.MatchMapping(rest=str(name)):
+                yield name
+        pending += children
+
+
+def free_names(code: CodeType, *, lambdas: bool = True) -> frozenset[str]:
+    """The names that an expression's code takes from outside, builtins among them.
+
+    A name that the expression itself assigns (`:=`) is free if it is read before that. Without
+    `lambdas`, only names that are read while the expression itself is evaluated.
+    """
+    free: set[str] = set()
+    assigned: set[str] = set()
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "STORE_NAME":
+            assigned.add(instruction.argval)
+        elif instruction.opname == "LOAD_NAME" and instruction.argval not in assigned:
+            free.add(instruction.argval)
+    inner: set[str] = set()
+    for nested in _nested(code, lambdas):
+        for instruction in dis.get_instructions(nested):
+            if instruction.opname == "LOAD_GLOBAL":
+                inner.add(instruction.argval)
+            elif instruction.opname == "STORE_GLOBAL":
+                assigned.add(instruction.argval)
+    return frozenset(free | (inner - assigned))
+
+
+def _nested(code: CodeType, lambdas: bool) -> Iterator[CodeType]:
+    pending = [code]
+    while pending:
+        inner = [const for const in pending.pop().co_consts if isinstance(const, CodeType)]
+        inner = [nested for nested in inner if lambdas or nested.co_name != "<lambda>"]
+        yield from inner
+        pending += inner
+
+
+def leftmost_call(expression: ast.expr) -> ast.Call | None:
+    """The call of the leftmost name in a chain of calls, attributes and subscripts, if it is called."""
+    node = expression
+    while True:
+        match node:
+            case ast.Call(func=ast.Name()):
+                return node
+            case ast.Attribute(value=left) | ast.Subscript(value=left) | ast.Call(func=left):
+                node = left
+            case _:
+                return None
+
+
+def _check_characters(code: str) -> None:
+    at = code.find("\0")
+    if at >= 0:
+        raise SyntaxFault("the code holds a NUL character", code.count("\n", 0, at) + 1)
+    try:
+        code.encode()
+    except UnicodeEncodeError as error:
+        problem = f"the code holds {code[error.start]!r}, half of a surrogate pair, which is not a character"
+        raise SyntaxFault(problem, code.count("\n", 0, error.start) + 1) from None
+
+
+def lines_of(source: str) -> list[str]:
+    """The lines as Python counts them, which is not as `str.splitlines` does, each with its end."""
+    return [line if line.endswith("\n") else line + "\n" for line in io.StringIO(source, newline=None)]
+
+
+def _later(first: SyntaxError, second: SyntaxError) -> SyntaxError:
+    """Of the faults of two readings, the one farther on: the other reading was wrong from its start."""
+    return max(first, second, key=lambda fault: (fault.lineno or 0, fault.offset or 0))
+
+
+def _without_ours(error: SyntaxError, first: SyntaxError, code: str) -> SyntaxError:
+    """The fault of `code` in our parentheses as one of `code`, whose fault as a module is `first`."""
+    lines = lines_of(code)
+    if (error.lineno, error.offset) == (1, 0):
+        # Ours was never closed: what should have closed it closed one of the text's.
+        try:
+            ast.parse(f"({code}")
+        except SyntaxError as unclosed:
+            error = unclosed
+            if error.lineno == 1 and error.offset is not None:
+                error.offset -= 1
+    if "never closed" in first.msg or ((error.lineno or 0) > len(lines) and "unmatched" in error.msg):
+        return first
+    if (error.lineno or 0) > len(lines):
+        error.lineno, error.offset = len(lines), len(lines[-1])
+    if (first.lineno or 0) > 1 and error.msg.startswith("closing") and error.msg.endswith("on line 1"):
+        # As a module, line 1 is in order, so that bracket is ours.
+        error.msg = f"unmatched {error.msg.split()[2]}"
+    return error
+
+
+def _in_lines_of(code: str, source: str, error: SyntaxError) -> SyntaxError:
+    """A fault in `source`, which `code` was transformed into, as one in `code`, if the lines agree."""
+    before, after = lines_of(code), lines_of(source)
+    line = error.lineno or 0
+    if len(before) != len(after) or not 0 < line <= len(before):
+        return SyntaxError(error.msg)
+    column = error.offset if before[line - 1] == after[line - 1] else 0
+    return SyntaxError(error.msg, (None, line, column, before[line - 1]))
+
+
+def syntax_fault(error: BaseException, code: str) -> SyntaxFault:
+    """What to tell the caller of an `UNREADABLE` that reading `code` raised."""
+    match error:
+        case SyntaxError(lineno=int(line)) if line > 0:
+            lines = lines_of(code.removeprefix("\ufeff"))
+            excerpt = _excerpt(lines[line - 1], error.offset or 0) if line <= len(lines) else ""
+            return SyntaxFault(error.msg, min(line, len(lines)) or None, excerpt)
+        case SyntaxError():
+            return SyntaxFault(error.msg)
+        case RecursionError() | MemoryError():
+            return SyntaxFault("the code is nested too deeply to be read")
+        case _:
+            return SyntaxFault(f"the code cannot be read: {error}")
+
+
+def _excerpt(line: str, offset: int, width: int = 80) -> str:
+    """A line of code, cut to `width` around `offset` (from 1; 0 if unknown), and a caret below it."""
+    line = line.rstrip()
+    at = min(max(offset - 1, 0), len(line))
+    start = max(len(line) - len(line.lstrip()), at - width // 2)
+    shown = f"    {line[start : start + width]}"
+    if offset < 1 or at < start:
+        return shown
+    return f"{shown}\n    {''.join(c if c == chr(9) else ' ' for c in line[start:at])}^"

@@ -1,0 +1,73 @@
+"""A session's namespace with the sources that use it, and scraps of program text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from IPython.core.inputtransformer2 import TransformerManager
+
+from owt.kernel.prepared import Cell, Explicit, Expression
+from owt.kernel.program import Program
+from owt.kernel.source import Sources
+
+COUNTER = "__import__('itertools').count()"
+
+PIECES = (
+    "run|path|x|1|0x|_|é|(|)|[|]|{|}|.|,|:|=|:=|;|**|*|@|->|#|\\|'|\"|'''|f'|%|%%|!|?|>>> |\n|\n  |    |\t|\r"
+    "|def |class |lambda |if |else |for |in |with |match |case |try:|except |import |from |return |yield "
+    "|await |async |\0|\x0c|\u2028|\ufeff|\ud800"
+)
+FRAGMENTS = st.sampled_from(PIECES.split("|"))
+
+
+class Pipe:
+    """As much of a pipe as a terse expression needs: it records what it is told."""
+
+    def __init__(self, *steps: object) -> None:
+        self.steps = steps
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *args: Pipe(*self.steps, name, *args)
+
+    def __call__(self, **kwargs: object) -> object:
+        return self.steps
+
+
+METHODS = frozenset({"path", "last", "f", "const", "map", "open"})
+
+
+class Sourced:
+    """A session's namespace and the sources that use it."""
+
+    def __init__(self, **names: Any) -> None:
+        self.names: dict[str, Any] = {"__name__": "__main__", **names}
+        self.sources = Sources(
+            self.names,
+            {"pipe": Pipe, "request": "the request", "state": object()},
+            METHODS,
+            TransformerManager().transform_cell,
+        )
+
+    def prepare(self, code: str, fn_name: str = "run") -> Explicit | Expression | Cell:
+        return self.sources.prepare(code, fn_name)
+
+    def kind(self, code: str, fn_name: str = "run") -> str:
+        return type(self.prepare(code, fn_name)).__name__
+
+    def load(self, code: str, fn_name: str = "run") -> Any:
+        prepared = self.prepare(code, fn_name)
+        assert not isinstance(prepared, Cell)
+        return self.sources.load(prepared)
+
+    def cell(self, code: str) -> Any:
+        prepared = self.prepare(code)
+        assert isinstance(prepared, Cell)
+        return self.sources.run_cell(prepared)
+
+    def program(self, code: str, fn_name: str = "run") -> Program:
+        prepared = self.prepare(code, fn_name)
+        assert not isinstance(prepared, Cell)
+        return prepared.program
