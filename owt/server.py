@@ -59,11 +59,16 @@ class Server:
         if url := environ.get("OWT_URL"):
             return cls.from_url(url, source="OWT_URL")
         address = environ.get("OWT_ADDRESS", "").removeprefix("[").removesuffix("]")
-        address = _REACHED_THROUGH.get(address, address)
         text = environ.get("OWT_PORT") or str(PORT)
         if not (text.isascii() and text.isdecimal() and 0 <= int(text) <= 65535):
             raise ConfigError(f"OWT_PORT: give a port from 0 to 65535; got {shortened(text)}")
-        return cls(url=base_url(address, int(text)), address=address, port=int(text))
+        return cls.reached(address, int(text))
+
+    @classmethod
+    def reached(cls, address: str, port: int) -> Server:
+        """The server that listens on `address` and `port`, as this machine reaches it."""
+        address = _REACHED_THROUGH.get(address, address)
+        return cls(url=base_url(address, port), address=address, port=port)
 
     @classmethod
     def from_url(cls, url: str, *, source: str = "url") -> Server:

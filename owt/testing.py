@@ -1,24 +1,83 @@
-"""A live server for tests: owt's own, and those of other people's adaptors.
+"""What tests of owt use, and tests of other people's adaptors.
+
+    LiveServer   a server in a process of its own
+    Gate         something that an adaptor waits for until the test lets it go on
+    wait_until   wait for a condition, with a deadline
 
     with LiveServer() as server:
-        httpx.get(server.url, params={"code": "1 + 1"}).text == "2"
+        assert server.call("1 + 1").text == "2"
 """
 
 from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
 
 START_TIMEOUT = 30.0
+PATIENCE = 20.0
+
+
+def wait_until(condition: Callable[[], T], timeout: float = PATIENCE) -> T:
+    """Call `condition` until what it gives counts as true, and give that.
+
+    Raises TimeoutError, with the last value, after `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still {value!r} after {timeout:g} s")
+        time.sleep(0.01)
+    return value
+
+
+class Gate:
+    """Holds an adaptor until the test opens it; a named pipe in `folder`.
+
+    The adaptor runs `open(path).read()`, with `str(gate)` as the path.
+    """
+
+    def __init__(self, folder: str | Path, name: str = "gate") -> None:
+        self.path = Path(folder) / name
+        os.mkfifo(self.path)
+        self._end: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def reached(self, timeout: float = PATIENCE) -> None:
+        """Wait until an adaptor stands at the gate. Raises TimeoutError."""
+
+        def hold() -> bool:
+            try:
+                self._end = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                return False
+            return True
+
+        if self._end is None:
+            wait_until(hold, timeout)
+
+    def open(self) -> None:
+        """Let everyone go on who stands at the gate, waiting for the first one to come."""
+        self.reached()
+        assert self._end is not None
+        os.close(self._end)
+        self._end = None
 
 
 class LiveServer:
@@ -28,12 +87,15 @@ class LiveServer:
     `log()`. Leaving the context stops it, and raises AssertionError if it did not stop properly.
     """
 
-    def __init__(self, *args: str, env: Mapping[str, str] | None = None, cwd: str | Path | None = None) -> None:
+    def __init__(
+        self, *args: str, env: Mapping[str, str] | None = None, cwd: str | Path | None = None
+    ) -> None:
         self._args = args
         self._env = {**_clean_environment(), **(env or {})}
         self._cwd = cwd
         self._log = tempfile.NamedTemporaryFile("w+", prefix="owt-log-", suffix=".txt")  # noqa: SIM115
         self._process: subprocess.Popen[str] | None = None
+        self._client: httpx.Client | None = None
         self.url = ""
         self.port = 0
 
@@ -46,7 +108,7 @@ class LiveServer:
     def start(self) -> Self:
         """Start, and wait until it says where it serves. Raises RuntimeError, with its log, if it
         does not."""
-        self._process = subprocess.Popen(
+        self._process = process = subprocess.Popen(
             [sys.executable, "-m", "owt", "serve", "--port", "0", *self._args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -55,22 +117,50 @@ class LiveServer:
             cwd=self._cwd,
             text=True,
         )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        assert process.stdout is not None
+        readable, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
+        line = process.stdout.readline() if readable else ""
         found = re.search(r"Owt serving on (http://.*:(\d+))$", line.strip())
         if found is None:
-            self._process.kill()
-            self._process.wait()
+            process.kill()
+            process.wait()
+            process.stdout.close()
             raise RuntimeError(f"owt serve did not start: {line!r}\n{self.log()}")
         self.url, self.port = found[1], int(found[2])
+        import httpx
+
+        self._client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
         return self
 
-    def stop(self, number: int = signal.SIGTERM, timeout: float = 20.0) -> int:
-        """Send a signal and wait for the end; gives the exit status (negative: by that signal)."""
+    def call(self, code: str | None = None, /, **fields: object) -> httpx.Response:
+        """Run an adaptor: a POST with these fields as a form."""
+        given = {"code": code, **fields}
+        return self.ask("POST", "/", data={name: str(v) for name, v in given.items() if v is not None})
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Any request. `options` are those of `httpx.Client.request`. May be used by several threads."""
+        assert self._client is not None
+        return self._client.request(method, path, **options)
+
+    def session(self, name: str) -> dict[str, Any]:
+        """What the server says of a session."""
+        answer = self.ask("GET", f"/_owt/sessions/{name}")
+        answer.raise_for_status()
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the frontend."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Wait for the frontend's end; gives its exit status (negative: ended by that signal).
+
+        Raises AssertionError, and kills it, when it does not end.
+        """
         process = self._process
         assert process is not None
-        if process.poll() is None:
-            process.send_signal(number)
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -80,20 +170,28 @@ class LiveServer:
         finally:
             if process.stdout is not None:
                 process.stdout.close()
+            if self._client is not None:
+                self._client.close()
+                self._client = None
         return process.returncode
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
+        """Send a signal and wait for the end, as `wait` does."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self.send_signal(number)
+        return self.wait(timeout)
 
     def log(self) -> str:
         """What the server has written to stderr."""
         return Path(self._log.name).read_text()
 
-    def wait_for_log(self, pattern: str, timeout: float = 10.0) -> str:
+    def wait_for_log(self, pattern: str, timeout: float = PATIENCE) -> str:
         """Wait until the log has a match of this regular expression. Raises TimeoutError."""
-        deadline = time.monotonic() + timeout
-        while not (found := re.search(pattern, self.log())):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{pattern!r} is not in the log:\n{self.log()}")
-            time.sleep(0.01)
-        return found[0]
+        try:
+            return wait_until(lambda: re.search(pattern, self.log()), timeout)[0]  # type: ignore[index]
+        except TimeoutError:
+            raise TimeoutError(f"{pattern!r} is not in the log:\n{self.log()}") from None
 
     def __enter__(self) -> Self:
         return self.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
@@ -11,9 +10,13 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakSet
 
 from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
@@ -22,7 +25,8 @@ from owt.frontend import banner, control
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
-from owt.frontend.config import Settings, settings as all_settings
+from owt.frontend.config import Settings
+from owt.frontend.config import settings as all_settings
 from owt.frontend.handlers import CallHandler
 from owt.frontend.kernels import Kernels
 from owt.frontend.pool import Pool
@@ -31,13 +35,35 @@ from owt.frontend.service import Service
 from owt.frontend.session import Limits
 from owt.frontend.sessions import Sessions
 from owt.provision.template import TemplateProcess
-from owt.server import base_url
+from owt.server import Server, base_url
 from owt.wire.codec import Welcome
 
 log = logging.getLogger("owt")
 
+LAST_WORDS = 1.0
+"""Seconds that clients get to take the answers of calls which the end of the server has ended."""
+
 LONGEST_DIR = 80
 """Bytes of a runtime directory's path: a Unix socket's path is at most 107 bytes, and on macOS 103."""
+
+
+class Listener(HTTPServer):
+    """Tornado's server, which also knows whether anything is still on its way to a client."""
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        """As Tornado's."""
+        super().initialize(*args, **kwargs)
+        self._streams: WeakSet[IOStream] = WeakSet()
+
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
+        """A client has connected."""
+        self._streams.add(stream)
+        super().handle_stream(stream, address)
+
+    @property
+    def writing(self) -> bool:
+        """Whether a client has yet to take something that was written for it."""
+        return any(not stream.closed() and stream.writing() for stream in self._streams)
 
 
 class Frontend:
@@ -62,6 +88,7 @@ class Frontend:
             ) from None
         self.port: int = sockets[0].getsockname()[1]
         self.url = base_url(settings.address, self.port)
+        self._url_for_kernels = Server.reached(settings.address, self.port).url
         self.runtime_dir = make_runtime_dir(settings)
         door = Door(os.path.join(self.runtime_dir, "door"))
         await door.open()
@@ -102,6 +129,8 @@ class Frontend:
                 journal=settings.run_journal,
                 journal_total=settings.journal_total,
                 window=settings.window,
+                # One answer does not push out all others.
+                cacheable=settings.cache_bytes // 4,
             ),
             cache=Cache(settings.cache_bytes),
         )
@@ -109,7 +138,7 @@ class Frontend:
             [*control.routes(self.service), (r".*", CallHandler, {"service": self.service})],
             log_function=_log_request,
         )
-        self._http = HTTPServer(
+        self._http = Listener(
             application,
             max_header_size=settings.max_url,
             # The handlers refuse bodies larger than --max-body, with an answer that says so.
@@ -120,28 +149,29 @@ class Frontend:
         pool.refill()
         self._cull = asyncio.get_running_loop().create_task(self._keep_house())
 
-    async def stop(self, drain: float) -> None:
-        """Take no new calls, let running ones finish for `drain` seconds, then end everything."""
+    async def stop(self, drain: float, hurry: asyncio.Event | None = None) -> None:
+        """Take no new calls, let running ones finish for `drain` seconds or until `hurry` is set,
+        then end everything."""
         service = self.service
         service.draining = True
         self._http.stop()
         self._cull.cancel()
-        deadline = asyncio.get_running_loop().time() + drain
-        while service.runs.live() and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+        await _until(lambda: not service.runs.live() and not self._answering(), drain, hurry)
         await service.sessions.close()
-        # The answers of calls that were ended are on their way; their connections end with them.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                await self._http.close_all_connections()
+        # Also those calls are answered that have just been ended.
+        await _until(lambda: not self._answering(), LAST_WORDS, None)
+        await self._http.close_all_connections()
         await self._kernels.close()
         self._door.close()
         await self._template.close()
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
+    def _answering(self) -> bool:
+        return self._http.writing or any(run.followed for run in self.service.runs.all())
+
     def _welcome(self, session: str | None, concurrency: int) -> Welcome:
         return Welcome(
-            url=self.url,
+            url=self._url_for_kernels,
             address=self.settings.address,
             port=self.port,
             session=session,
@@ -155,7 +185,7 @@ class Frontend:
         env = {name: value for name, value in self._environ.items() if name not in ours}
         # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
         env.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-        return {**env, "OWT_URL": self.url, "OWT_SERVER_ID": self._mark}
+        return {**env, "OWT_URL": self._url_for_kernels, "OWT_SERVER_ID": self._mark}
 
     async def _keep_house(self) -> None:
         idle = self.settings.session_idle
@@ -215,16 +245,15 @@ async def _serve(settings: Settings) -> int:
         print(banner.examples(frontend.url, user=user), flush=True)
     await stopping.wait()
     log.info("ending; running calls get %g s (send the signal again to end them now)", settings.drain)
-    stop = loop.create_task(frontend.stop(settings.drain))
-    second = loop.create_task(hurry.wait())
-    await asyncio.wait((stop, second), return_when=asyncio.FIRST_COMPLETED)
-    if not stop.done():
-        stop.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await stop
-        await frontend.stop(0)
-    second.cancel()
+    await frontend.stop(settings.drain, hurry)
     return 0
+
+
+async def _until(condition: Callable[[], bool], seconds: float, hurry: asyncio.Event | None) -> None:
+    """Wait for the condition, at most for `seconds`, and not once `hurry` is set."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline and not (hurry and hurry.is_set()):
+        await asyncio.sleep(0.02)
 
 
 def _log_request(handler: RequestHandler) -> None:

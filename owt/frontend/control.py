@@ -107,7 +107,8 @@ class SessionHandler(ControlHandler):
             session.spec, session.concurrency,
         ):
             raise BadRequest(
-                "session", f"{name} exists with kernel {session.spec!r} and concurrency {session.concurrency}",
+                "session",
+                f"{name} exists with kernel {session.spec!r} and concurrency {session.concurrency}",
                 hint="Delete it first",
             )
         await session.started()

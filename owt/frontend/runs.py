@@ -104,6 +104,11 @@ class Run:
         """What the journal counts."""
         return self._journal_bytes
 
+    @property
+    def followed(self) -> bool:
+        """Whether somebody has yet to take all of it."""
+        return bool(self._readers)
+
     def reader(self) -> Reader:
         """Follow the run from its first chunk. Raises LookupError when the journal has lost it."""
         if not self.complete:
@@ -186,12 +191,21 @@ class Runs:
     """The runs that are known: all that have not ended, and those that ended not long ago."""
 
     def __init__(
-        self, *, retention: float, journal: int, journal_total: int, window: int, most: int = 10_000
+        self,
+        *,
+        retention: float,
+        journal: int,
+        journal_total: int,
+        window: int,
+        cacheable: int = 0,
+        most: int = 10_000,
     ) -> None:
         """`retention` in seconds after a run's end; `journal` (of each run), `journal_total` (of all
-        that have ended) and `window` (of credit) in bytes; `most` ended runs are kept."""
+        that have ended) and `window` (of credit) in bytes; `most` ended runs are kept. A run whose
+        answer is wanted for the cache keeps `cacheable` bytes, if that is more than `journal`."""
         self._retention = retention
         self._journal = journal
+        self._cacheable = max(journal, cacheable)
         self._total = journal_total
         self._most = most
         self._grant_step = max(1, window // 4)
@@ -201,7 +215,8 @@ class Runs:
 
     def create(self, call: Call) -> Run:
         """A new run of this call, with an id that nobody can guess."""
-        run = Run(secrets.token_hex(8), call, self._journal, self._grant_step)
+        journal = self._journal if call.caching is None else self._cacheable
+        run = Run(secrets.token_hex(8), call, journal, self._grant_step)
         self._live[run.id] = run
         run.on_end.append(self._keep)
         return run

@@ -85,7 +85,8 @@ class Session:
             return "dead"
         if self.kernel is not None and self.kernel.alive:
             return "busy" if self.active else "idle"
-        return "starting" if self._starting is not None else "dead"
+        # A kernel that is dying is replaced, which begins when it is known how it died.
+        return "dead" if self._starting is None and self.kernel is None else "starting"
 
     @property
     def fresh(self) -> bool:
@@ -95,16 +96,22 @@ class Session:
     # Kernel --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to start a kernel, unless one is there or on its way."""
-        if self._starting is None and not (self.kernel is not None and self.kernel.alive) and not self._closed:
+        """Begin to start a kernel, unless one is there, dying (a new one follows) or on its way."""
+        if self._starting is None and self.kernel is None and not self._closed:
             self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def started(self) -> None:
-        """Wait for the kernel. Raises `KernelDied` when it cannot be started."""
-        if self._starting is not None:
-            await asyncio.wait([self._starting])
-        if self.kernel is None or not self.kernel.alive:
-            raise KernelDied(f"the kernel {self.last_death or 'did not start'}")
+        """Start a kernel if there is none, and wait for it. Raises `KernelDied` when it cannot be had."""
+        self.start()
+        while not (self.kernel is not None and self.kernel.alive):
+            if self._closed:
+                raise KernelDied("the session was deleted before its kernel was ready")
+            if self.kernel is not None:
+                await self.kernel.closed()
+            elif self._starting is not None:
+                await asyncio.wait([self._starting])
+            else:
+                raise KernelDied(f"the kernel {self.last_death}")
 
     def adopt(self, spare: Session, concurrency: int) -> None:
         """Take over the kernel of a pool member that has never run anything."""

@@ -21,6 +21,7 @@ from owt.kernel.failure import describe
 from owt.kernel.interrupts import Interrupts
 from owt.kernel.lane import LaneEnd
 from owt.kernel.outlet import Outlet
+from owt.kernel.output import drain
 from owt.kernel.prepared import Cell, Prepared
 from owt.kernel.source import Sources
 from owt.kernel.usercode import InMainThread, InOtherThread
@@ -174,6 +175,8 @@ class Runner:
                     try:
                         tail = tuple(await execution.wait_for(self._in_main(run, execution)))
                     finally:
+                        # What its child processes wrote is on its way through a pipe.
+                        drain()
                         context.set_alone(None)
             status = execution.answer.status
             if run.outlet.stopped is not None:

@@ -15,7 +15,6 @@ import pytest
 from sourced import Sourced
 
 
-
 def test_a_module_is_registered_before_its_top_level_runs(kernel: Sourced) -> None:
     run = kernel.load("import sys\nme = sys.modules[__name__]\ndef run(): return me")
     assert run().__dict__ is run.__globals__

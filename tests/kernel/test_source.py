@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import linecache
 import sys
 import traceback
-from typing import Any
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -457,3 +458,11 @@ def test_code_that_cannot_be_read_leaves_no_lines_behind(kernel: Sourced) -> Non
     assert set(linecache.cache) == before
 
 
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(st.lists(FRAGMENTS, max_size=25).map("".join), st.text(max_size=60)))
+def test_any_text_is_prepared_once_or_raises_a_syntax_fault(code: str) -> None:
+    kernel = Sourced()
+    with suppress(SyntaxFault):
+        prepared = kernel.prepare(code)
+        assert kernel.prepare(code) is prepared
+    kernel.sources.forget(code)

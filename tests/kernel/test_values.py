@@ -68,6 +68,10 @@ def head(content_type: str = HTML, status: int = 200) -> Head:
     return Head(status, (("Content-Type", content_type),))
 
 
+def negotiated(content_type: str, status: int = 200) -> Head:
+    return Head(status, (("Content-Type", content_type), ("Vary", "Accept")))
+
+
 def body(chunks: list[Chunk]) -> bytes:
     return b"".join(chunk.body for chunk in chunks if isinstance(chunk, Data))
 
@@ -621,18 +625,30 @@ class TestRich:
     """Objects with representations of several media types."""
 
     def test_a_client_that_takes_anything_gets_the_image(self) -> None:
-        assert whole(Shown()) == [head("image/png"), Data(PNG, "bytes", result=True)]
+        assert whole(Shown()) == [negotiated("image/png"), Data(PNG, "bytes", result=True)]
+
+    def test_a_content_type_of_the_adaptors_own_is_no_negotiation(self) -> None:
+        assert whole((Shown(), {"Content-Type": "text/html"}), accept="image/png") == [
+            head("text/html"), Data(b"<b>", "text", result=True),
+        ]
+
+    def test_a_vary_header_of_the_adaptors_own_stays(self) -> None:
+        assert whole((Shown(), {"Vary": "Cookie"}))[0] == Head(
+            200, (("Content-Type", "image/png"), ("Vary", "Cookie"), ("Vary", "Accept"))
+        )
 
     def test_a_client_that_asks_for_html_gets_html(self) -> None:
-        assert whole(Shown(), accept="text/html") == [head(HTML), Data(b"<b>", "text", result=True)]
+        assert whole(Shown(), accept="text/html") == [negotiated(HTML), Data(b"<b>", "text", result=True)]
 
     def test_a_client_that_can_take_none_gets_the_image(self) -> None:
-        assert whole(Shown(), accept="audio/ogg")[0] == head("image/png")
+        assert whole(Shown(), accept="audio/ogg")[0] == negotiated("image/png")
 
     def test_a_vendor_type_is_given_when_asked_for_by_name(self) -> None:
         kind = "application/vnd.vegalite.v5+json"
-        assert whole(Chart(), accept=kind) == [head(kind), Data(b'{"mark":"bar"}', "json", result=True)]
-        assert whole(Chart()) == [head("text/plain; charset=utf-8"), Data(b"chart", "text", result=True)]
+        assert whole(Chart(), accept=kind) == [negotiated(kind), Data(b'{"mark":"bar"}', "json", result=True)]
+        assert whole(Chart()) == [
+            negotiated("text/plain; charset=utf-8"), Data(b"chart", "text", result=True),
+        ]
 
     def test_events_carry_the_whole_mime_bundle(self) -> None:
         chunks = whole(Shown(), sse=True, accept="text/event-stream")
@@ -647,20 +663,20 @@ class TestRich:
 
     def test_a_figure_in_an_envelope_is_drawn(self) -> None:
         chunks = whole((Figure(figsize=(1, 1)), 201))
-        assert chunks[0] == head("image/png", 201)
+        assert chunks[0] == negotiated("image/png", 201)
         assert body(chunks).startswith(PNG)
 
     def test_a_data_frame_is_text_records_or_csv(self) -> None:
         table = pd.DataFrame({"a": [1]})
-        assert whole(table)[0] == head("text/plain; charset=utf-8")
-        assert whole(table, accept="text/csv")[0] == head("text/csv; charset=utf-8")
-        assert whole(table, accept=JSON) == [head(JSON), Data(b'[{"a":1}]', "json", result=True)]
+        assert whole(table)[0] == negotiated("text/plain; charset=utf-8")
+        assert whole(table, accept="text/csv")[0] == negotiated("text/csv; charset=utf-8")
+        assert whole(table, accept=JSON) == [negotiated(JSON), Data(b'[{"a":1}]', "json", result=True)]
 
     def test_a_series_is_text_and_not_an_array(self) -> None:
-        assert whole(pd.Series([1]))[0] == head("text/plain; charset=utf-8")
+        assert whole(pd.Series([1]))[0] == negotiated("text/plain; charset=utf-8")
 
     def test_a_dict_that_shows_itself_is_shown(self) -> None:
-        assert whole(ShownDict(a=1), accept="text/html")[0] == head(HTML)
+        assert whole(ShownDict(a=1), accept="text/html")[0] == negotiated(HTML)
         assert body(whole(ShownDict(a=1), accept="text/html")) == b"<dl>"
 
     def test_the_shells_formatter_is_asked(self) -> None:
@@ -673,15 +689,15 @@ class TestRich:
         to = Answer(Call(FACTS, accept="text/html"), Shell())  # type: ignore[arg-type]
         course = to.classify(Point())
         assert isinstance(course, Whole)
-        assert list(course.chunks) == [head(HTML), Data(b"<i>point</i>", "text", result=True)]
+        assert list(course.chunks) == [negotiated(HTML), Data(b"<i>point</i>", "text", result=True)]
 
     def test_yielded_figures_are_streamed_as_images(self) -> None:
         chunks = streamed(iter([Shown(), Shown()]))
-        assert chunks == [head("image/png"), Data(PNG, "bytes"), Data(PNG, "bytes")]
+        assert chunks == [negotiated("image/png"), Data(PNG, "bytes"), Data(PNG, "bytes")]
 
     def test_yielded_tables_are_streamed_as_json_lines_to_who_wants_json(self) -> None:
         chunks = streamed(iter([pd.DataFrame({"a": [1]})]), accept=JSON)
-        assert chunks == [head(JSON_LINES), Data(b'[{"a":1}]', "json")]
+        assert chunks == [negotiated(JSON_LINES), Data(b'[{"a":1}]', "json")]
 
     def test_a_yielded_figure_is_a_bundle_in_events(self) -> None:
         last = streamed(iter([Shown()]), sse=True)[1]

@@ -1,0 +1,89 @@
+"""What an adaptor writes reaches the run that it was written for, whichever way it was written."""
+
+import httpx
+import pytest
+
+from owt.wire.sse import Decoder, Event
+
+TWICE = 2
+
+
+def events(http: httpx.Client, code: str, **fields: str) -> list[Event]:
+    answer = http.post("/", data={"code": code, "stream": "sse", **fields})
+    decoder = Decoder()
+    return decoder.feed(answer.content)
+
+
+def text(found: list[Event], name: str) -> str:
+    return "".join(event.data for event in found if event.event == name)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "print('out')",
+        "import sys; sys.stdout.write('out\\n')",
+        "import os; os.write(1, b'out\\n')",
+        "import subprocess; subprocess.run(['echo', 'out'])",
+        "import subprocess, sys; subprocess.run(['echo', 'out'], stdout=sys.stdout)",
+        "import os; os.system('echo out')",
+        "import ctypes; ctypes.CDLL(None).puts(b'out'); ctypes.CDLL(None).fflush(None)",
+        "import threading; t = threading.Thread(target=print, args=('out',)); t.start(); t.join()",
+        "import multiprocessing as m; p = m.get_context('fork').Process(target=print, args=('out',)); "
+        "p.start(); p.join()",
+        "from IPython import get_ipython; get_ipython().system('echo out')",
+        "import logging, sys; logging.basicConfig(stream=sys.stdout, format='%(message)s'); "
+        "logging.warning('out')",
+    ],
+)
+def test_output_of_every_kind_is_the_runs(http: httpx.Client, write: str, session: str) -> None:
+    for _ in range(TWICE):
+        found = events(http, f"def run():\n    {write}\n", session=session)
+        assert text(found, "stdout").replace("\r\n", "\n") == "out\n"
+        assert found[-1].event == "done"
+
+
+def test_stderr_is_kept_apart(http: httpx.Client) -> None:
+    found = events(http, "def run():\n    import os, sys\n    print('e', file=sys.stderr)\n    os.write(2, b'f\\n')")
+    assert text(found, "stderr") == "e\nf\n"
+    assert text(found, "stdout") == ""
+
+
+def test_output_without_a_newline_arrives_too(http: httpx.Client) -> None:
+    assert text(events(http, "def run(): print('no newline', end='')"), "stdout") == "no newline"
+
+
+def test_a_characters_bytes_may_come_apart(http: httpx.Client) -> None:
+    code = "def run():\n    import os\n    for b in '€'.encode(): os.write(1, bytes([b]))\n"
+    assert text(events(http, code), "stdout") == "€"
+
+
+def test_displays_are_mime_bundles(http: httpx.Client) -> None:
+    code = "def run():\n    from IPython.display import HTML, display\n    display(HTML('<b>hi</b>'))\n"
+    (display,) = [event for event in events(http, code) if event.event == "display"]
+    assert '"text/html":"<b>hi</b>"' in display.data
+
+
+def test_a_cells_figures_are_displayed(http: httpx.Client, session: str) -> None:
+    code = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\nNone"
+    names = [event.event for event in events(http, code, session=session)]
+    assert names == ["display", "result", "done"]
+
+
+def test_output_keeps_its_order_with_what_is_yielded(http: httpx.Client) -> None:
+    code = "def run():\n    for n in range(3):\n        print('p', n)\n        yield f'y{n}'\n"
+    found = [(event.event, event.data.strip()) for event in events(http, code)][:6]
+    assert found == [(kind, f"{short}{n}") for n in range(3) for kind, short in (("stdout", "p "), ("message", "y"))]
+
+
+def test_a_run_keeps_what_it_printed(http: httpx.Client) -> None:
+    answer = http.post("/", data={"code": "def run():\n    print('kept')\n    return 'x'"})
+    kept = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
+    assert kept["stdout"] == "kept\n"
+    assert kept["state"] == "done"
+
+
+def test_reading_standard_input_is_an_error_and_no_hang(http: httpx.Client) -> None:
+    answer = http.post("/", data={"code": "def run(): return input()"})
+    assert answer.status_code == 500
+    assert "EOF" in answer.text or "stdin" in answer.text.lower()
