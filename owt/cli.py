@@ -19,9 +19,9 @@ import click
 from click.core import ParameterSource
 
 from owt import listing
-from owt.errors import ConfigError, MissingExtra, OwtError
+from owt.errors import ConfigError, MissingExtra, OwtError, Unreachable
 from owt.frontend.config import Settings, settings
-from owt.remote import Refused, Remote, Unreachable
+from owt.remote import Refused, Remote
 from owt.server import Server
 
 

@@ -11,12 +11,18 @@
     ├── WireError           bytes on the call channel that are not a frame of ours
     │   └── BadSignature    a frame whose signature does not fit its connection key
     ├── ConfigError         a setting cannot be used; the server does not start
-    └── MissingExtra        an adaptor needs a package that an extra of owt installs
+    ├── MissingExtra        an adaptor needs a package that an extra of owt installs
+    ├── CannotSend          a client was given something that cannot be sent; nothing was sent
+    ├── Unreachable         a client found no owt server, or lost it before the answer's end
+    └── RemoteError         a server told a client that its call failed, and why
 
 `status` is the HTTP status that the frontend answers when the error reaches a client.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class OwtError(Exception):
@@ -117,3 +123,39 @@ class MissingExtra(OwtError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; run: pip install 'owt[{extra}]'")
+
+
+class CannotSend(OwtError, TypeError):
+    """A client was given a function, an argument or an option that cannot be sent. Nothing was sent."""
+
+
+class Unreachable(OwtError):
+    """Nothing that answers like an owt server is at the URL, or it went away before the answer's end."""
+
+
+class RemoteError(OwtError):
+    """A server's word that a call failed: the members of a problem document (RFC 9457).
+
+    `status` is HTTP's, `type` a short name behind `urn:owt:`, `title` and `detail` are for people.
+    `exception` is the name of the class that the adaptor raised and `traceback` begins at the
+    adaptor's own frame; both are empty if it raised nothing. `run` and `session` may be None. The
+    traceback is a note of this exception too, so that Python prints it below the local one.
+    """
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        # The one argument of the exception, so that it can be pickled.
+        super().__init__(problem)
+        self.type = str(problem.get("type") or "about:blank")
+        self.title = str(problem.get("title") or "the call failed")
+        self.detail = str(problem.get("detail") or "")
+        self.exception = str(problem.get("exception") or "")
+        self.traceback = str(problem.get("traceback") or "")
+        self.run: str | None = problem.get("run")
+        self.session: str | None = problem.get("session")
+        status = problem.get("status")
+        self.status = status if isinstance(status, int) else 500
+        if self.traceback:
+            self.add_note(f"The remote traceback:\n{self.traceback.rstrip()}")
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.exception or self.title, self.detail) if part)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from owt.errors import OwtError, shortened
+from owt.errors import OwtError, Unreachable, shortened
 from owt.server import Server
 
 if TYPE_CHECKING:
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 # A restart answers when the fresh kernel does.
 _PATIENCE = 120.0
 _CONNECT = 5.0
-
-
-class Unreachable(OwtError):
-    """Nothing that answers like an owt server is at the URL."""
 
 
 class Refused(OwtError):

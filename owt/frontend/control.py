@@ -101,7 +101,8 @@ class SessionHandler(ControlHandler):
         session = sessions.named.get(name)
         status = 200
         if session is None:
-            session = sessions.create(name, wanted.kernel, wanted.concurrency or 1)
+            concurrency = 1 if wanted.concurrency is None else wanted.concurrency
+            session = sessions.create(name, wanted.kernel, concurrency)
             status = 201
         elif (wanted.kernel or session.spec, wanted.concurrency or session.concurrency) != (
             session.spec, session.concurrency,

@@ -275,13 +275,14 @@ class Session:
             run.on_grant = lambda amount, id=id: kernel.credit(id, amount)  # type: ignore[misc]
             run.begin(kernel.id)
             kernel.invoke(id, call)
-            if call.timeout is not None:
-                self._after(call.timeout, run, lambda run=run: self.cancel(run, "timeout"))  # type: ignore[misc]
 
     def _output(self, message: Output) -> None:
         run = self.active.get(message.run)
         if run is None:
             return
+        if run.call.timeout is not None and run.id not in self._timers:
+            # The kernel says when a call with a timeout begins: a cell may have been before it.
+            self._after(run.call.timeout, run, lambda: self.cancel(run, "timeout"))
         run.feed(message.chunks)
         if run.ended is not None:
             self._deaths = 0

@@ -31,13 +31,12 @@ class LaneEnd:
         answers there does not speak as a frontend does."""
         self.door = door
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(door)
-        nonce = b""
-        while len(nonce) < NONCE:
-            part = self._socket.recv(NONCE - len(nonce))
-            if not part:
-                raise WireError(f"{door} closed the connection")
-            nonce += part
+        try:
+            self._socket.connect(door)
+            nonce = self._read_nonce()
+        except BaseException:
+            self._socket.close()
+            raise
         signer = Signer(key, nonce, lane, frontend=False)
         self._writer = FrameWriter(signer.sending)
         self._reader = FrameReader(signer.receiving)
@@ -90,6 +89,15 @@ class LaneEnd:
             if messages := self._reader.feed(data):
                 return messages
         raise WireError("the frontend closed the call channel")
+
+    def _read_nonce(self) -> bytes:
+        nonce = b""
+        while len(nonce) < NONCE:
+            part = self._socket.recv(NONCE - len(nonce))
+            if not part:
+                raise WireError(f"{self.door} closed the connection")
+            nonce += part
+        return nonce
 
     def _write(self, message: Message) -> None:
         frame = self._writer.encode(message)

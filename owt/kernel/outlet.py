@@ -18,7 +18,9 @@ FLUSH_AFTER = 0.001
 """Seconds that text without a newline, or text that follows other text closely, may wait."""
 TEXT_LIMIT = 16 * 1024
 """Characters of text that are sent without waiting any longer."""
-PIECE = 64 * 1024
+PIECE = 6 * TEXT_LIMIT
+"""Characters of text in one chunk: all that may wait, so that a late flush, which must not block, is
+one chunk even if each of its characters is a lone surrogate, which is carried as six."""
 
 
 class Outlet:

@@ -205,6 +205,9 @@ class Runner:
             if run.id not in self._runs:
                 raise KeyboardInterrupt
             run.begun = True
+        if run.call.timeout is not None:
+            # Its time runs from now, and the frontend's clock is the one that counts.
+            self._lane.send(Output(run.id, ()))
 
     def _in_main(self, run: Live, execution: Execution) -> Outcome:
         self._interrupts.begin(run.id)

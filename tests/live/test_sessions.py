@@ -50,7 +50,7 @@ def test_the_session_may_be_named_by_a_header(server, session):
 def test_calls_to_one_session_run_in_order_of_arrival(server, session, tmp_path):
     server.call("order = []", session=session)
     gate = Gate(tmp_path)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         threads.submit(server.call, WAIT, session=session, **waiting(gate))
         gate.reached()
         calls = []
@@ -72,7 +72,7 @@ def narrow():
 
 def test_a_full_queue_answers_503_and_names_the_limit(narrow, tmp_path):
     gate = Gate(tmp_path)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         calls = [threads.submit(narrow.call, WAIT, session="full", **waiting(gate))]
         gate.reached()
         calls += [threads.submit(narrow.call, "'next'", session="full") for _ in range(2)]
@@ -92,7 +92,7 @@ def test_a_full_queue_answers_503_and_names_the_limit(narrow, tmp_path):
 
 def test_a_full_pool_answers_503_and_names_both_limits(narrow, tmp_path):
     gate = Gate(tmp_path)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         calls = [threads.submit(narrow.call, WAIT, **waiting(gate))]
         gate.reached()
         calls += [threads.submit(narrow.call, "'next'") for _ in range(2)]
@@ -121,7 +121,7 @@ def test_there_are_at_most_max_sessions(narrow):
         assert narrow.ask("DELETE", f"/_owt/sessions/{name}").json() == {"deleted": name}
 
 
-@pytest.mark.parametrize("name", ["a", "x" * 64, "A.b_c-9", "..."])
+@pytest.mark.parametrize("name", ["a", "x" * 64, "A.b_c-9", "a..b"])
 def test_names_of_sessions(server, name):
     assert server.call("'ok'", session=name).text == "ok"
     assert server.session(name)["name"] == name
@@ -148,7 +148,7 @@ def test_a_session_that_idles_too_long_is_ended():
 
 def test_a_session_tells_what_it_is_doing(server, session, tmp_path):
     gate = Gate(tmp_path)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         call = threads.submit(server.call, WAIT, session=session, **waiting(gate))
         gate.reached()
         busy = server.session(session)
@@ -173,7 +173,7 @@ def test_a_session_tells_what_it_is_doing(server, session, tmp_path):
 
 def test_a_session_whose_kernel_is_on_its_way_is_starting(tmp_path):
     # A stock kernel is spawned and says hello late enough to be seen on its way.
-    with LiveServer("--pool-min", "0", "--no-fork") as server, ThreadPoolExecutor() as threads:
+    with LiveServer("--pool-min", "0", "--no-fork") as server, ThreadPoolExecutor(16) as threads:
         call = threads.submit(server.call, "'hello'", session="slow")
 
         def seen():
@@ -250,7 +250,7 @@ def test_a_restart_gives_a_fresh_kernel(server, session):
 
 def test_a_restart_fails_the_call_in_flight_and_keeps_the_queue(server, session, tmp_path):
     gate = Gate(tmp_path)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         flying = threads.submit(server.call, WAIT, session=session, **waiting(gate))
         gate.reached()
         queued = threads.submit(server.call, "'queued'", session=session)
@@ -263,7 +263,7 @@ def test_a_restart_fails_the_call_in_flight_and_keeps_the_queue(server, session,
 
 def test_a_deleted_session_fails_its_calls_and_leaves_no_process(server, session, tmp_path):
     gate = Gate(tmp_path)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         flying = threads.submit(server.call, WAIT, session=session, **waiting(gate))
         gate.reached()
         queued = threads.submit(server.call, "'queued'", session=session)
@@ -306,7 +306,7 @@ def test_health_tells_that_calls_are_taken(server):
 
 def test_health_does_not_wait_behind_a_busy_kernel(narrow, tmp_path):
     gate = Gate(tmp_path)
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         call = threads.submit(narrow.call, WAIT, **waiting(gate))
         gate.reached()
         assert narrow.ask("GET", "/_owt/health").json()["runs"] == 1
@@ -339,7 +339,7 @@ def test_owt_session_manages_the_sessions_of_a_live_server(server, session, tmp_
     facts = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert facts["name"] == session
     assert facts["pid"] == str(before["pid"])
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(16) as threads:
         call = threads.submit(server.call, WAIT, session=session, **waiting(gate))
         gate.reached()
         assert owt(server, "interrupt", session) == (0, f"interrupted {session}\n", "")

@@ -1,0 +1,254 @@
+"""Text generation with a language model of the transformers library, token by token:
+`adaptor=generate`.
+
+The model is loaded, and downloaded if need be, by the first call that names it; it stays in its
+kernel.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any
+
+from owt.errors import shortened
+from owt.lib import arguments, models, stream
+
+MODEL = "HuggingFaceTB/SmolLM2-360M-Instruct"
+
+Answer = tuple[Iterator[str], dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A causal language model and the tokenizer that belongs to it, of transformers."""
+
+    model: Any
+    tokenizer: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a generation ended: "stop", the model said so, or "length", there were enough tokens."""
+
+    reason: str
+    tokens: int
+
+
+Pieces = Generator[str | Finish, None, None]
+
+
+def run(
+    prompt: str | list[dict[str, str]],
+    model: str = MODEL,
+    max_new_tokens: int = 256,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float | None = None,
+    do_sample: bool | None = None,
+    seed: int | None = None,
+    cuda_device: int | None = None,
+    format: str = "sse",
+) -> Answer:
+    """Go on from `prompt`. Text is sent as soon as it is made, a word at a time: where a word ends
+    is known by what follows it.
+
+    prompt              a text to go on from, or a chat: messages `{"role": ..., "content": ...}`
+                        for a model that has a template for them
+    model               a model's name on the Hugging Face Hub, or a directory that holds one
+    max_new_tokens      the most tokens to make; fewer if the model's context ends before
+    temperature         of the sampling; 0 always takes the likeliest token
+    top_k, top_p, min_p which tokens are sampled from: the k likeliest, the likeliest whose
+                        probabilities sum up to p, those at least p times as likely as the likeliest
+    repetition_penalty  above 1 makes tokens less likely that were there already
+    do_sample           whether to sample at all; None: if one of the above says how, else as the
+                        model is configured
+    seed                makes sampling repeatable in a kernel that runs one call at a time
+    cuda_device         the number of a CUDA device; None: the first one, or the CPU
+    format              "sse" or "text"
+
+    "sse" gives events `{"text": ...}`, then `{"finish_reason": "stop" or "length", "tokens": how
+    many were made}` and `[DONE]`. "text" gives the text alone.
+
+    Raises `ValueError` for an argument that cannot be used, `MissingExtra` where the packages of
+    the extra `bark` are not installed, and what transformers raises for a model that it cannot
+    load; all before anything is sent. When the reader goes away, the generation ends with the
+    token that it is at.
+    """
+    _check_prompt(prompt)
+    arguments.text("model", model)
+    most = arguments.whole("max_new_tokens", max_new_tokens, "from 1", lambda n: n >= 1)
+    options = _sampling(temperature, top_k, top_p, min_p, repetition_penalty, do_sample)
+    if seed is not None:
+        seed = arguments.whole("seed", seed, "from 0", lambda n: 0 <= n < 2**63)
+    format = arguments.choice("format", format, ("sse", "text"))
+
+    language = load(model, models.device(cuda_device))
+    inputs = _inputs(language, model, prompt)
+    most = min(most, _room(language, inputs))
+    pieces = _pieces(language, inputs, {**options, "max_new_tokens": most}, seed)
+    if format == "text":
+        return _texts(pieces), {"Content-Type": "text/plain; charset=utf-8"}
+    return stream.response(_events, pieces)
+
+
+def load(model: str, device: str) -> Language:
+    """The model of this name on a device. The first call with both loads it and later ones share
+    it, also from several threads. Raises as `run`."""
+    _, transformers = models.libraries()
+
+    def make() -> Language:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        return Language(transformers.AutoModelForCausalLM.from_pretrained(model).to(device), tokenizer)
+
+    return models.once(("text-generation", model, device), make)
+
+
+def _check_prompt(prompt: Any) -> None:
+    match prompt:
+        case str() if prompt:
+            return
+        case [_, *_] if all(_is_message(message) for message in prompt):
+            return
+    raise ValueError(
+        'prompt: a string that is not empty, or messages such as [{"role": "user", "content": "Hello!"}];'
+        f" got {shortened(prompt)}"
+    )
+
+
+def _is_message(message: Any) -> bool:
+    match message:
+        case {"role": str(), "content": str()}:
+            return True
+    return False
+
+
+def _sampling(
+    temperature: Any, top_k: Any, top_p: Any, min_p: Any, repetition_penalty: Any, do_sample: Any
+) -> dict[str, Any]:
+    """The arguments of `generate` that say how a token is chosen."""
+    number = arguments.number
+    options: dict[str, Any] = {}
+    if temperature is not None:
+        options["temperature"] = number("temperature", temperature, "from 0", lambda n: n >= 0)
+    if top_k is not None:
+        options["top_k"] = arguments.whole("top_k", top_k, "from 1", lambda n: n >= 1)
+    if top_p is not None:
+        options["top_p"] = number("top_p", top_p, "above 0, up to 1", lambda n: 0 < n <= 1)
+    if min_p is not None:
+        options["min_p"] = number("min_p", min_p, "from 0 to 1", lambda n: 0 <= n <= 1)
+    greedy = options.get("temperature") == 0
+    if do_sample is not None:
+        do_sample = arguments.flag("do_sample", do_sample)
+        if greedy and do_sample:
+            raise ValueError("temperature: 0 is not sampling; leave it or do_sample out")
+        if options and not greedy and not do_sample:
+            raise ValueError(f"do_sample: false, and yet {', '.join(options)}: leave one of them out")
+    elif options:
+        do_sample = True
+    if greedy:
+        options, do_sample = {}, False
+    if do_sample is not None:
+        options["do_sample"] = do_sample
+    if repetition_penalty is not None:
+        options["repetition_penalty"] = number(
+            "repetition_penalty", repetition_penalty, "above 0", lambda n: n > 0
+        )
+    return options
+
+
+def _inputs(language: Language, name: str, prompt: str | list[dict[str, str]]) -> dict[str, Any]:
+    """The prompt's tokens and their mask, each of shape (1, tokens), on the model's device."""
+    tokenizer = language.tokenizer
+    if isinstance(prompt, str):
+        encoded = tokenizer(prompt, return_tensors="pt")
+    elif tokenizer.chat_template is None:
+        raise ValueError(f"prompt: {name} has no template for a chat; give a string")
+    else:
+        encoded = tokenizer.apply_chat_template(
+            list(prompt), add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+    # Some tokenizers give more than these, which models then refuse.
+    return {key: encoded[key].to(language.model.device) for key in ("input_ids", "attention_mask")}
+
+
+def _room(language: Language, inputs: Mapping[str, Any]) -> int:
+    """How many tokens fit behind the prompt. Raises `ValueError` if none does."""
+    count = inputs["input_ids"].shape[1]
+    if not count:
+        raise ValueError("prompt: there is no token in it; write more")
+    longest = getattr(language.model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is None:
+        return 2**31
+    if count >= longest:
+        raise ValueError(f"prompt: it has {count} tokens, and the model's context {longest}; shorten it")
+    return int(longest) - int(count)
+
+
+def _pieces(
+    language: Language, inputs: Mapping[str, Any], options: Mapping[str, Any], seed: int | None
+) -> Pieces:
+    """The text in pieces, as a thread makes it, and how it ended. The thread is never left behind:
+    closing this, or an interrupt in it, waits for the token in work and ends there."""
+    torch, transformers = models.libraries()
+    streamer = transformers.TextIteratorStreamer(
+        language.tokenizer, skip_prompt=True, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    closed = threading.Event()
+    outcome: list[Any] = []
+
+    def is_closed(ids: Any, scores: Any, **_: Any) -> Any:
+        return torch.full((ids.shape[0],), closed.is_set(), dtype=torch.bool, device=ids.device)
+
+    def work() -> None:
+        try:
+            if seed is not None:
+                torch.manual_seed(seed)
+            made = language.model.generate(
+                **inputs, **options, streamer=streamer, stopping_criteria=[is_closed]
+            )
+            outcome.append(made)
+        except BaseException as error:
+            outcome.append(error)
+            # Or who reads from it would wait for ever.
+            streamer.on_finalized_text("", stream_end=True)
+
+    # In this context, so that what the libraries say belongs to the call.
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="generate", daemon=True)
+    try:
+        thread.start()
+        yield from filter(None, streamer)
+    finally:
+        closed.set()
+        if thread.ident is not None:
+            thread.join()
+    [made] = outcome
+    if isinstance(made, BaseException):
+        raise made
+    yield _finish(language, made[0, inputs["input_ids"].shape[1] :].tolist())
+
+
+def _finish(language: Language, tokens: list[int]) -> Finish:
+    ends = language.model.generation_config.eos_token_id
+    stopped = bool(tokens) and tokens[-1] in (ends if isinstance(ends, list) else [ends])
+    return Finish("stop" if stopped else "length", len(tokens))
+
+
+def _events(pieces: Pieces) -> Iterator[dict[str, Any]]:
+    with closing(pieces):
+        for piece in pieces:
+            match piece:
+                case str():
+                    yield {"text": piece}
+                case Finish(reason, tokens):
+                    yield {"finish_reason": reason, "tokens": tokens}
+
+
+def _texts(pieces: Pieces) -> Iterator[str]:
+    with closing(pieces):
+        yield from (piece for piece in pieces if isinstance(piece, str))

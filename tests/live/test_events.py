@@ -1,0 +1,351 @@
+"""Server-Sent Events: what an EventSource sees of a call."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gate import Gate
+
+from owt.wire.sse import Decoder, Event
+
+EVENTS = "text/event-stream"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Gate(tmp_path) as gate:
+        yield gate
+
+
+def call(http: httpx.Client, code: str, **fields: str) -> httpx.Response:
+    return http.post("/", data={"code": code, **fields}, headers={"Accept": EVENTS})
+
+
+def decoded(content: bytes) -> list[Event]:
+    """The events of a whole stream, which must not end inside of one."""
+    decoder = Decoder()
+    events = decoder.feed(content)
+    assert decoder.feed(b"\n") == []
+    return events
+
+
+def events(http: httpx.Client, code: str, **fields: str) -> list[Event]:
+    return decoded(call(http, code, **fields).content)
+
+
+def pairs(found: list[Event]) -> list[tuple[str, str]]:
+    return [(event.event, event.data) for event in found]
+
+
+def told(found: list[Event]) -> list[tuple[str, str]]:
+    """All but the end, which is checked here."""
+    assert found[-1].event == "done"
+    assert "done" not in [event.event for event in found[:-1]]
+    return pairs(found[:-1])
+
+
+def following(pieces: Iterator[bytes]) -> Iterator[Event]:
+    """The events of a stream as they come."""
+    decoder = Decoder()
+    for piece in pieces:
+        yield from decoder.feed(piece)
+
+
+class TestTheStream:
+    @pytest.mark.parametrize(
+        ("fields", "accept"),
+        [
+            ({}, EVENTS),
+            ({}, f"{EVENTS}, */*;q=0.1"),
+            ({"stream": "auto"}, EVENTS),
+            ({"stream": "sse"}, "*/*"),
+            ({"stream": "sse"}, "text/html"),
+        ],
+    )
+    def test_it_is_chosen_by_the_accept_header_or_the_field(
+        self, http: httpx.Client, fields: dict[str, str], accept: str
+    ) -> None:
+        answer = http.post("/", data={"code": "1", **fields}, headers={"Accept": accept})
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-cache"
+
+    @pytest.mark.parametrize(
+        ("fields", "accept"), [({}, "*/*"), ({}, "text/*"), ({"stream": "raw"}, EVENTS), ({"stream": "auto"}, "*/*")]
+    )
+    def test_other_answers_are_none(
+        self, http: httpx.Client, fields: dict[str, str], accept: str
+    ) -> None:
+        answer = http.post("/", data={"code": "'plain'", **fields}, headers={"Accept": accept})
+        assert answer.text == "plain"
+
+    def test_an_eventsource_asks_by_get(self, http: httpx.Client) -> None:
+        answer = http.get("/", params={"code": "def run():\n    yield 'hi'"}, headers={"Accept": EVENTS})
+        assert told(decoded(answer.content)) == [("message", "hi")]
+
+    def test_it_names_its_run_and_its_session(self, http: httpx.Client, session: str) -> None:
+        answer = call(http, "1", session=session)
+        assert len(answer.headers["owt-run"]) == 16
+        assert answer.headers["owt-session"] == session
+
+    def test_the_last_event_is_done_with_status_and_seconds(self, http: httpx.Client) -> None:
+        last = events(http, "('made', 201)")[-1]
+        assert last.event == "done"
+        done = json.loads(last.data)
+        assert done.keys() == {"status", "seconds"}
+        assert done["status"] == 201
+        assert 0 <= done["seconds"] < 30
+
+
+class TestYields:
+    def test_each_is_a_message(self, http: httpx.Client) -> None:
+        code = "def run():\n    yield 'text'\n    yield {'a': [1, None]}\n    yield 2\n    yield True\n    yield None"
+        assert told(events(http, code)) == [
+            ("message", "text"), ("message", '{"a":[1,null]}'), ("message", "2"), ("message", "true"),
+            ("message", "null"),
+        ]
+
+    def test_text_of_several_lines_is_one_message(self, http: httpx.Client) -> None:
+        code = "def run():\n    yield 'one\\ntwo\\n\\nfour'\n    yield 'data: not a field\\nevent: nor this'"
+        assert told(events(http, code)) == [
+            ("message", "one\ntwo\n\nfour"), ("message", "data: not a field\nevent: nor this"),
+        ]
+
+    def test_bytes_are_base64(self, http: httpx.Client) -> None:
+        found = told(events(http, "def run():\n    yield b'\\x00\\xff'\n    yield bytes(300_001)"))
+        assert [name for name, _ in found] == ["bytes", "bytes"]
+        assert base64.b64decode(found[0][1], validate=True) == b"\x00\xff"
+        assert base64.b64decode(found[1][1], validate=True) == bytes(300_001)
+
+    def test_large_text_is_one_message(self, http: httpx.Client) -> None:
+        code = "def run():\n    yield 'ü\\n' * 500_000\n    yield 'after'"
+        assert told(events(http, code)) == [("message", "ü\n" * 500_000), ("message", "after")]
+
+    def test_of_async_generators_too(self, http: httpx.Client) -> None:
+        code = "async def run():\n    yield 'a'\n    yield {'b': 1}"
+        assert told(events(http, code)) == [("message", "a"), ("message", '{"b":1}')]
+
+    def test_what_a_generator_returns_is_its_result(self, http: httpx.Client) -> None:
+        code = "def run():\n    yield 'a'\n    return {'n': 1}"
+        assert told(events(http, code)) == [("message", "a"), ("result", '{"n":1}')]
+
+
+class TestResults:
+    @pytest.mark.parametrize(
+        ("code", "data"),
+        [
+            ("'text'", "text"),
+            ("{'a': 1}", '{"a":1}'),
+            ("42", "42"),
+            ("None", "null"),
+            ("[1, 2]", "[1,2]"),
+            ("b'\\x00\\xff'", "AP8="),
+        ],
+    )
+    def test_what_is_returned_is_a_result(self, http: httpx.Client, code: str, data: str) -> None:
+        assert told(events(http, code)) == [("result", data)]
+
+    def test_a_figure_is_a_mime_bundle(self, http: httpx.Client) -> None:
+        code = "from matplotlib.figure import Figure\ndef run(): return Figure(figsize=(1, 1))"
+        [(name, data)] = told(events(http, code))
+        bundle = json.loads(data)
+        assert name == "result"
+        assert base64.b64decode(bundle["image/png"]).startswith(PNG)
+        assert bundle["text/plain"].startswith("<Figure")
+
+    def test_a_werkzeug_response_is_its_body(self, http: httpx.Client) -> None:
+        code = "import werkzeug\ndef run(): return werkzeug.Response('tea', 418, content_type='text/plain')"
+        found = events(http, code)
+        assert told(found) == [("result", "tea")]
+        assert json.loads(found[-1].data)["status"] == 418
+
+
+class TestOutput:
+    def test_prints_are_events(self, http: httpx.Client) -> None:
+        code = (
+            "import sys\n"
+            "def run():\n"
+            "    print('out')\n    print('err', file=sys.stderr)\n    yield 'item'\n    print('ünd', end='')\n"
+        )
+        assert told(events(http, code)) == [
+            ("stdout", "out\n"), ("stderr", "err\n"), ("message", "item"), ("stdout", "ünd"),
+        ]
+
+    def test_displays_are_mime_bundles(self, http: httpx.Client) -> None:
+        code = (
+            "from IPython.display import HTML, display\n"
+            "def run():\n    display(HTML('<b>hi</b>'))\n    return 'end'\n"
+        )
+        (name, data), last = told(events(http, code))
+        assert (name, json.loads(data)["text/html"]) == ("display", "<b>hi</b>")
+        assert last == ("result", "end")
+
+    def test_a_displayed_image_is_base64(self, http: httpx.Client) -> None:
+        code = (
+            "from IPython.display import display\nfrom PIL import Image\n"
+            "def run(): display(Image.new('RGB', (1, 1)))\n"
+        )
+        found = told(events(http, code))
+        assert base64.b64decode(json.loads(found[0][1])["image/png"]).startswith(PNG)
+
+    def test_a_figure_that_a_cell_draws_is_displayed(self, http: httpx.Client, session: str) -> None:
+        code = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nNone"
+        found = told(events(http, code, session=session))
+        displayed = [json.loads(data) for name, data in found if name == "display"]
+        assert len(displayed) == 1
+        assert base64.b64decode(displayed[0]["image/png"]).startswith(PNG)
+
+    def test_it_is_kept_with_the_run_as_well(self, http: httpx.Client) -> None:
+        answer = call(http, "def run(): print('kept')")
+        assert http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()["stdout"] == "kept\n"
+
+
+class TestFailures:
+    def test_a_failure_is_a_problem_document_and_then_done(self, http: httpx.Client, session: str) -> None:
+        answer = call(http, "def run():\n    print('before')\n    raise ValueError('no good')", session=session)
+        assert answer.status_code == 200
+        out, error, done = decoded(answer.content)
+        assert (out.event, out.data) == ("stdout", "before\n")
+        problem = json.loads(error.data)
+        assert (error.event, problem["exception"], problem["detail"]) == ("error", "ValueError", "no good")
+        assert (problem["run"], problem["session"]) == (answer.headers["owt-run"], session)
+        assert problem["traceback"].endswith("ValueError: no good\n")
+        assert (done.event, json.loads(done.data)["status"]) == ("done", 500)
+
+    def test_a_failure_after_items_follows_them(self, http: httpx.Client) -> None:
+        found = told(events(http, "def run():\n    yield 'a'\n    raise ValueError('late')"))
+        assert found[0] == ("message", "a")
+        assert (found[1][0], json.loads(found[1][1])["detail"]) == ("error", "late")
+
+    def test_a_syntax_error_is_an_event(self, http: httpx.Client) -> None:
+        found = events(http, "def run(:")
+        assert [event.event for event in found] == ["error", "done"]
+        assert json.loads(found[0].data)["status"] == json.loads(found[1].data)["status"] == 400
+
+    def test_a_death_of_the_kernel_is_an_event(self, http: httpx.Client, session: str) -> None:
+        code = "import os\ndef run():\n    yield 'last words'\n    os._exit(7)"
+        found = told(events(http, code, session=session))
+        assert found[0] == ("message", "last words")
+        assert "exited with status 7" in json.loads(found[1][1])["detail"]
+
+    def test_a_timeout_is_an_event(self, http: httpx.Client, gate: Gate) -> None:
+        found = events(http, f"def run():\n    {gate.wait}", timeout="0.05")
+        assert [event.event for event in found] == ["error", "done"]
+        assert json.loads(found[0].data)["type"] == "urn:owt:timeout"
+        assert json.loads(found[1].data)["status"] == 504
+
+    def test_a_request_that_cannot_be_understood_has_no_stream(self, http: httpx.Client) -> None:
+        answer = call(http, "1", timeout="soon")
+        assert answer.status_code == 400
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+OWN = (
+    "def run():\n"
+    "    def body():\n"
+    "        yield 'event: tick\\nid: 1\\ndata: one\\n\\n'\n"
+    "        {between}\n"
+    "        yield b'data: two\\n\\n'\n"
+    "    return body(), {{'Content-Type': 'text/event-stream'}}\n"
+)
+
+
+class TestAStreamOfTheAdaptorsOwn:
+    TEXT = b"event: tick\nid: 1\ndata: one\n\ndata: two\n\n"
+
+    @pytest.mark.parametrize("accept", [EVENTS, "*/*"])
+    def test_its_text_is_passed_through(self, http: httpx.Client, accept: str) -> None:
+        code = OWN.format(between="print('not in it')")
+        answer = http.post("/", data={"code": code}, headers={"Accept": accept})
+        assert answer.headers["content-type"].startswith(EVENTS)
+        assert answer.content == self.TEXT
+
+    def test_it_arrives_as_it_is_made(self, http: httpx.Client, gate: Gate) -> None:
+        code = OWN.format(between=gate.wait)
+        with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
+            found = following(answer.iter_raw())
+            assert next(found) == Event("one", "tick", "1")
+            gate.open()
+            assert next(found) == Event("two", "message", "1")
+            assert list(found) == []
+
+    def test_its_failure_is_added(self, http: httpx.Client) -> None:
+        code = OWN.format(between="raise ValueError('late')")
+        found = events(http, code)
+        assert [event.event for event in found] == ["tick", "error", "done"]
+        assert json.loads(found[1].data)["detail"] == "late"
+
+    def test_an_event_that_a_failure_cuts_off_is_not_taken_for_whole(self, http: httpx.Client) -> None:
+        code = (
+            "def body():\n    yield 'data: whole\\n\\ndata: ha'\n    raise ValueError\n"
+            "def run(): return body(), {'Content-Type': 'text/event-stream'}\n"
+        )
+        found = events(http, code)
+        assert pairs(found)[0] == ("message", "whole")
+        assert [event.event for event in found[1:]] == ["incomplete", "error", "done"]
+
+
+class TestFirstOutput:
+    @pytest.mark.parametrize(
+        ("line", "event"),
+        [
+            ("yield 'first'", Event("first")),
+            ("yield b'first'", Event("Zmlyc3Q=", "bytes")),
+            ("print('first')", Event("first\n", "stdout")),
+            ("print('first', end='', flush=True)", Event("first", "stdout")),
+            ("print('first', end='')", Event("first", "stdout")),
+            ("print('first', file=__import__('sys').stderr)", Event("first\n", "stderr")),
+        ],
+    )
+    @pytest.mark.parametrize("prefix", ["", "async "])
+    def test_it_arrives_when_it_is_produced(
+        self, http: httpx.Client, gate: Gate, line: str, event: Event, prefix: str
+    ) -> None:
+        code = f"{prefix}def run():\n    {line}\n    {gate.wait}\n    yield 'second'"
+        with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
+            found = following(answer.iter_raw())
+            assert next(found) == event
+            gate.open()
+            assert next(found) == Event("second")
+            assert next(found).event == "done"
+
+    def test_a_display_arrives_when_it_is_made(self, http: httpx.Client, gate: Gate) -> None:
+        code = f"from IPython.display import display\ndef run():\n    display('first')\n    {gate.wait}"
+        with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
+            found = following(answer.iter_raw())
+            assert next(found).event == "display"
+            gate.open()
+            assert [event.event for event in found] == ["result", "done"]
+
+    def test_the_headers_arrive_before_anything_is_produced(self, http: httpx.Client, gate: Gate) -> None:
+        code = f"def run():\n    {gate.wait}\n    return 'end'"
+        with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
+            assert answer.status_code == 200
+            gate.open()
+            assert [event.event for event in following(answer.iter_raw())] == ["result", "done"]
+
+    def test_it_arrives_before_another_sessions_call_lets_the_next_be_made(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
+        with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
+            found = following(answer.iter_raw())
+            assert next(found) == Event("first")
+            http.post("/", data={"code": gate.opening, "session": session})
+            assert next(found) == Event("second")
+
+    def test_curl_shows_it_when_it_is_produced(self, http: httpx.Client, gate: Gate) -> None:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
+        command = ["curl", "-sSN", str(http.base_url), "-d", "stream=sse", "--data-urlencode", f"code={code}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
+            assert process.stdout is not None
+            assert process.stdout.read(13) == b"data: first\n\n"
+            gate.open()
+            assert process.stdout.read(14) == b"data: second\n\n"
+            assert process.stdout.read().startswith(b"event: done\n")
+        assert process.returncode == 0

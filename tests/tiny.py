@@ -1,0 +1,131 @@
+"""Speech models with random weights, small enough to be made in a test: what they say is noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+RATE = 24_000
+FRAME = 320
+"""Samples that a Bark's codec makes of one frame of its codes."""
+SEMANTIC, CODES, QUANTIZERS = 40, 16, 8
+"""Bark's own numbers, in small: semantic tokens, codes of a codebook, codebooks."""
+VOICES = ("v2/en_speaker_6", "v2/en_speaker_1")
+
+
+def letters():
+    """A tokenizer for which each character is a token."""
+    from tokenizers import Regex, Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Split
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = ["[PAD]", "[UNK]", *map(chr, range(32, 127))]
+    tokenizer = Tokenizer(WordLevel({token: n for n, token in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Split(Regex("."), "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def preset(seed: int) -> dict[str, np.ndarray]:
+    """A voice for a tiny Bark, as its processor keeps it."""
+    numbers = np.random.default_rng(seed)
+    return {
+        "semantic_prompt": numbers.integers(0, SEMANTIC, 12),
+        "coarse_prompt": numbers.integers(0, CODES, (2, 18)),
+        "fine_prompt": numbers.integers(0, CODES, (QUANTIZERS, 18)),
+    }
+
+
+def bark(directory: Path, *, voices: bool = True) -> str:
+    """A Bark, saved with its processor and `VOICES` in the directory, whose name it gives.
+
+    It has all four of Bark's models; each text gets a fraction of a second of audio.
+    """
+    import torch
+    from transformers import (
+        BarkCoarseConfig,
+        BarkConfig,
+        BarkFineConfig,
+        BarkModel,
+        BarkProcessor,
+        BarkSemanticConfig,
+        EncodecConfig,
+        GenerationConfig,
+    )
+
+    torch.manual_seed(0)
+    tokenizer = letters()
+    text_offset = SEMANTIC + 8
+    text_pad = text_offset + len(tokenizer)
+    coarse_pad = SEMANTIC + 2 * CODES
+    small = {"num_layers": 1, "num_heads": 2, "hidden_size": 16, "block_size": 512}
+    config = BarkConfig(
+        semantic_config=BarkSemanticConfig(
+            input_vocab_size=text_pad + 2, output_vocab_size=text_offset, **small
+        ).to_dict(),
+        coarse_acoustics_config=BarkCoarseConfig(
+            input_vocab_size=coarse_pad + 2, output_vocab_size=coarse_pad + 2, **small
+        ).to_dict(),
+        fine_acoustics_config=BarkFineConfig(
+            input_vocab_size=CODES + 1,
+            output_vocab_size=CODES,
+            n_codes_total=QUANTIZERS,
+            n_codes_given=1,
+            **small,
+        ).to_dict(),
+        codec_config=EncodecConfig(
+            sampling_rate=RATE,
+            hidden_size=16,
+            num_filters=4,
+            num_lstm_layers=1,
+            codebook_size=CODES,
+            # As many bits a second as all of the codebooks at 75 frames a second.
+            target_bandwidths=[RATE / FRAME * 4 * QUANTIZERS / 1000],
+        ).to_dict(),
+    )
+    model = BarkModel(config).eval()
+    model.generation_config = GenerationConfig(
+        sample_rate=RATE,
+        codebook_size=CODES,
+        semantic_config={
+            "eos_token_id": SEMANTIC,
+            "max_new_tokens": 12,
+            "do_sample": True,
+            "text_encoding_offset": text_offset,
+            "text_pad_token": text_pad,
+            "semantic_infer_token": text_pad + 1,
+            "semantic_vocab_size": SEMANTIC,
+            "max_input_semantic_length": 256,
+            "semantic_rate_hz": 49.9,
+        },
+        coarse_acoustics_config={
+            "do_sample": True,
+            "coarse_semantic_pad_token": coarse_pad,
+            "coarse_infer_token": coarse_pad + 1,
+            "coarse_rate_hz": RATE / FRAME,
+            "n_coarse_codebooks": 2,
+            "max_coarse_input_length": 256,
+            "max_coarse_history": 60,
+            "sliding_window_len": 60,
+        },
+        fine_acoustics_config={
+            "temperature": 0.5,
+            "max_fine_history_length": 128,
+            "max_fine_input_length": 256,
+            "n_fine_codebooks": QUANTIZERS,
+        },
+    )
+    model.save_pretrained(directory)
+    speakers = {name: preset(seed) for seed, name in enumerate(VOICES)} if voices else None
+    if speakers is not None:
+        paths = {}
+        for name, arrays in speakers.items():
+            for part, array in arrays.items():
+                path = Path("speaker_embeddings") / f"{name}_{part}.npy"
+                (directory / path).parent.mkdir(parents=True, exist_ok=True)
+                np.save(directory / path, array)
+                paths.setdefault(name, {})[part] = path.as_posix()
+        speakers = {"repo_or_path": str(directory), **paths}
+    BarkProcessor(tokenizer, speakers).save_pretrained(directory)
+    return str(directory)
