@@ -127,5 +127,5 @@ def bark(directory: Path, *, voices: bool = True) -> str:
                 np.save(directory / path, array)
                 paths.setdefault(name, {})[part] = path.as_posix()
         speakers = {"repo_or_path": str(directory), **paths}
-    BarkProcessor(tokenizer, speakers).save_pretrained(directory)
+    BarkProcessor(tokenizer, speakers).save_pretrained(str(directory))
     return str(directory)

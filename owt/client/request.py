@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from owt.client.options import Options
-from owt.errors import CannotSend
+from owt.errors import CannotSend, shortened
 from owt.server import Server
 
 LONGEST_URL = 65_536
 """httpx takes no longer one. The server does."""
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
-_PROBLEM = "application/problem+json"
+_SCALARS = frozenset({str, int, bool, type(None)})
+_HINTS = {
+    "bytes": "send base64 text",
+    "bytearray": "send base64 text",
+    "ndarray": "send its .tolist()",
+    "Tensor": "send its .tolist()",
+    "DataFrame": 'send its .to_dict("records")',
+    "Series": "send its .tolist()",
+    "set": "send a list",
+    "frozenset": "send a list",
+    "datetime": "send its .isoformat()",
+    "date": "send its .isoformat()",
+    "function": "define it in the code that is sent",
+}
 
 
 @dataclass(frozen=True)
@@ -35,8 +48,9 @@ class Address:
         place = parts.netloc.rpartition("@")[2]
         root = urlunsplit((parts.scheme, place, "", "", ""))
         whole = urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
-        # httpx undoes the percent-encoding of what stands in a URL; here it is done by hand.
-        auth = (parts.username or "", parts.password or "") if parts.username is not None else None
+        auth = None
+        if parts.username is not None:
+            auth = unquote(parts.username), unquote(parts.password or "")
         return cls(whole, Server(root, host.address, host.port), auth)
 
     @property
@@ -73,8 +87,8 @@ def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> d
 
 def post(address: Address, fields: dict[str, Any], accept: str) -> Request:
     """A POST with the fields as a JSON object. Raises `CannotSend`."""
-    headers = {"Accept": f"{accept}, {_PROBLEM}", "Content-Type": "application/json"}
-    return Request("POST", address.url, _json(fields), headers)
+    headers = {"Accept": _accept(accept), "Content-Type": "application/json"}
+    return Request("POST", address.url, _utf8(_json(fields)), headers)
 
 
 def get(address: Address, fields: dict[str, Any], accept: str) -> Request:
@@ -84,7 +98,7 @@ def get(address: Address, fields: dict[str, Any], accept: str) -> Request:
         raise CannotSend(
             f"the URL of a GET would have {len(url)} characters, and {LONGEST_URL} is the most; send a POST"
         )
-    return Request("GET", url, None, {"Accept": f"{accept}, {_PROBLEM}"})
+    return Request("GET", url, None, {"Accept": _accept(accept)})
 
 
 def as_url(address: Address, fields: dict[str, Any]) -> str:
@@ -93,17 +107,54 @@ def as_url(address: Address, fields: dict[str, Any]) -> str:
     for name, value in fields.items():
         match name:
             case "code" | "kwargs":
-                text = value.encode() if isinstance(value, str) else _json(value)
+                text = _utf8(value if isinstance(value, str) else _json(value))
                 pairs[f"{name}_b64"] = urlsafe_b64encode(text).rstrip(b"=").decode()
             case _:
                 pairs[name] = "1" if value is True else str(value)
     return f"{address.url}{'&' if urlsplit(address.url).query else '?'}{urlencode(pairs)}"
 
 
-def _json(document: Any) -> bytes:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+def _accept(accept: str) -> str:
+    # First, because the server asks whether JSON comes before text; no value has this type.
+    return f"application/problem+json, {accept}"
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        place = text[max(error.start - 20, 0) : error.end + 20]
+        raise CannotSend(
+            f"the call has a character that UTF-8 does not hold, in {shortened(place)}"
+        ) from None
 
 
 def _check(value: Any, where: str) -> None:
-    """Raise `CannotSend` unless JSON holds `value` and gives it back as it was (tuples as lists)."""
-    ...
+    """Raise `CannotSend` unless JSON holds `value` and gives it back as it was, but tuples as lists."""
+    match value:
+        case _ if type(value) in _SCALARS:
+            return
+        case dict():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise CannotSend(f"{where or 'kwargs'}: a JSON object's names are str; got {shortened(key)}")
+                _check(item, f"{where}[{key!r}]" if where else key)
+        case list() | tuple():
+            if not _SCALARS.issuperset(map(type, value)):
+                for index, item in enumerate(value):
+                    _check(item, f"{where}[{index}]")
+        case float() if not math.isfinite(value):
+            raise CannotSend(f"{where}: JSON has no {value}")
+        case str() | int() | float():
+            return
+        case _:
+            kind = type(value).__name__
+            hint = next((_HINTS[each.__name__] for each in type(value).__mro__ if each.__name__ in _HINTS), "")
+            raise CannotSend(
+                f"{where}: JSON holds no {kind}; got {shortened(value)}. "
+                + (hint.capitalize() if hint else "Send what it is made of, or evaluate it there: with_options(kwargs=...)")
+            )

@@ -36,7 +36,7 @@ class Reader:
         if run.on_grant is not None:
             self.taken = run.bytes - sum(map(size, self._pending))
             run.grant()
-        if not self._pending:
+        while not self._pending:
             if run.ended is not None or self._closed:
                 return []
             self._wake = asyncio.get_running_loop().create_future()

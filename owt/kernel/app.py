@@ -94,6 +94,8 @@ class OwtKernelApp(IPKernelApp):
             # Somebody's child, so no note on how to end it with Ctrl-\\; 1 means: not to be polled.
             self.parent_handle = 1
         super().initialize(argv)
+        # It registers with the shell when it is imported, and the template, which has none, imported it.
+        sys.modules.pop("matplotlib_inline.backend_inline", None)
         door, kernel_id = os.environ.pop("OWT_DOOR", None), os.environ.pop("OWT_KERNEL_ID", None)
         if door and kernel_id:
             try:

@@ -22,14 +22,16 @@ class Steps:
 
     def __await__(self) -> Generator[Any, Any, Any]:
         steps = self._awaitable.__await__()
+        # A plain iterator may lack these; PEP 380 says what `yield from` then does.
         send: Callable[[Any], Any] = getattr(steps, "send", lambda _: next(steps))
+        throw: Callable[[BaseException], Any] = getattr(steps, "throw", _throw)
         value: Any = None
         error: BaseException | None = None
         while True:
             try:
                 self._enter()
                 try:
-                    waiting_for = send(value) if error is None else steps.throw(error)
+                    waiting_for = send(value) if error is None else throw(error)
                 finally:
                     self._leave()
             except StopIteration as stop:
@@ -40,10 +42,14 @@ class Steps:
             try:
                 value, error = (yield waiting_for), None
             except GeneratorExit:
-                steps.close()
+                getattr(steps, "close", lambda: None)()
                 raise
             except BaseException as thrown:
                 value, error = None, thrown
+
+
+def _throw(error: BaseException) -> Any:
+    raise error
 
 
 class Stopped(Exception):

@@ -86,6 +86,8 @@ class Template:
         if not self._can_fork:
             return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
         problems: list[str] = []
+        # As ipykernel sets it, but before matplotlib is imported, which reads it then.
+        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         threads = threading.active_count()
         for name in (*PREPARED, *preload):
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,10 +19,10 @@ def others() -> list[str | None]:
 
 
 @pytest.fixture
-def interrupts(others: list[str | None]) -> Iterator[Interrupts]:
+def interrupts(others: list[str | None]) -> Interrupts:
     interrupts = Interrupts(others.append)
     interrupts.install()
-    yield interrupts
+    return interrupts
 
 
 def test_an_interrupt_lands_in_user_code(interrupts: Interrupts, others: list[str | None]) -> None:

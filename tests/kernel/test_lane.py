@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from lanes import KEY, FarEnd, Listening
+from lanes import KEY, Listening
 
 from owt.errors import BadSignature, WireError
 from owt.kernel import lane as module

@@ -565,7 +565,7 @@ class TestErrors:
         assert "owt/kernel" not in answer.json()["traceback"].splitlines()[1]
         assert call(http, "import os\nos.getpid()", session=lab).text == pid
 
-    @pytest.mark.parametrize("code", ["exit()", "quit()", "exit", "import sys\nsys.exit()"])
+    @pytest.mark.parametrize("code", ["exit()", "quit()", "import sys\nsys.exit()"])
     def test_a_call_that_exits_does_not_end_its_kernel(
         self, http: httpx.Client, session: str, code: str
     ) -> None:

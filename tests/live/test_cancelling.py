@@ -96,9 +96,9 @@ def strict():
 
 STUBBORN = """
 def run(path):
-    open(path).read()
     while True:
         try:
+            open(path).read()
             while True: pass
         except KeyboardInterrupt:
             pass
@@ -108,7 +108,7 @@ def run(path):
 def test_what_swallows_its_timeout_is_killed(strict, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
-        call = threads.submit(strict.call, STUBBORN, session="s", timeout=0.3, **waiting(gate))
+        call = threads.submit(strict.call, STUBBORN, session="s", timeout=1, **waiting(gate))
         gate.open()
         queued = threads.submit(strict.call, "'next'", session="s")
         assert call.result().status_code == 504

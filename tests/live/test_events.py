@@ -76,11 +76,10 @@ class TestTheStream:
         assert answer.headers["cache-control"] == "no-cache"
 
     @pytest.mark.parametrize(
-        ("fields", "accept"), [({}, "*/*"), ({}, "text/*"), ({"stream": "raw"}, EVENTS), ({"stream": "auto"}, "*/*")]
+        ("fields", "accept"),
+        [({}, "*/*"), ({}, "text/*"), ({"stream": "raw"}, EVENTS), ({"stream": "auto"}, "*/*")],
     )
-    def test_other_answers_are_none(
-        self, http: httpx.Client, fields: dict[str, str], accept: str
-    ) -> None:
+    def test_other_answers_are_none(self, http: httpx.Client, fields: dict[str, str], accept: str) -> None:
         answer = http.post("/", data={"code": "'plain'", **fields}, headers={"Accept": accept})
         assert answer.text == "plain"
 
@@ -104,7 +103,7 @@ class TestTheStream:
 
 class TestYields:
     def test_each_is_a_message(self, http: httpx.Client) -> None:
-        code = "def run():\n    yield 'text'\n    yield {'a': [1, None]}\n    yield 2\n    yield True\n    yield None"
+        code = "def run():\n    for item in ('text', {'a': [1, None]}, 2, True, None): yield item"
         assert told(events(http, code)) == [
             ("message", "text"), ("message", '{"a":[1,null]}'), ("message", "2"), ("message", "true"),
             ("message", "null"),
@@ -170,7 +169,8 @@ class TestOutput:
         code = (
             "import sys\n"
             "def run():\n"
-            "    print('out')\n    print('err', file=sys.stderr)\n    yield 'item'\n    print('ünd', end='')\n"
+            "    print('out')\n    print('err', file=sys.stderr)\n"
+            "    yield 'item'\n    print('ünd', end='')\n"
         )
         assert told(events(http, code)) == [
             ("stdout", "out\n"), ("stderr", "err\n"), ("message", "item"), ("stdout", "ünd"),
@@ -207,7 +207,8 @@ class TestOutput:
 
 class TestFailures:
     def test_a_failure_is_a_problem_document_and_then_done(self, http: httpx.Client, session: str) -> None:
-        answer = call(http, "def run():\n    print('before')\n    raise ValueError('no good')", session=session)
+        code = "def run():\n    print('before')\n    raise ValueError('no good')"
+        answer = call(http, code, session=session)
         assert answer.status_code == 200
         out, error, done = decoded(answer.content)
         assert (out.event, out.data) == ("stdout", "before\n")

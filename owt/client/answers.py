@@ -1,0 +1,102 @@
+"""An answer's bytes to the value that they stand for, by Content-Type; a failure to an exception.
+
+    application/json, ...+json        what the JSON holds
+    application/x-ndjson              a list, one value a line
+    text/..., XML, JavaScript         str
+    anything else (images, audio, ...) bytes
+
+Text that is not what its type says stays as it is: str where it can be decoded, else bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from owt.errors import RemoteError, Unreachable, shortened
+
+PROBLEM = "application/problem+json"
+ANYTHING = "application/json, */*;q=0.9"
+"""The Accept header of a call: tables as records, figures as images, everything else as it is."""
+
+
+def decoded(content_type: str, body: bytes) -> Any:
+    """The value of an answer. An empty body of no type is None."""
+    kind, charset = _parts(content_type)
+    match kind:
+        case "":
+            return body or None
+        case "application/x-ndjson":
+            # Only at LF: JSON strings may hold what `splitlines` takes for the end of a line.
+            return _json(body, lambda: [json.loads(line) for line in body.split(b"\n") if line.strip()])
+        case _ if kind == "application/json" or kind.endswith("+json"):
+            return _json(body, lambda: json.loads(body))
+        case _ if kind.startswith("text/") or kind.endswith(("/xml", "+xml", "/javascript")):
+            return _text(body, charset)
+    return body
+
+
+def failure(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
+    """What an answer of status 400 or above says. `headers` take names in any case.
+
+    An adaptor may answer with such a status itself, and then `detail` is its text.
+    """
+    run, session = headers.get("Owt-Run"), headers.get("Owt-Session")
+    if is_problem(headers):
+        problem = decoded(PROBLEM, body)
+        if isinstance(problem, dict):
+            return RemoteError({"status": status, "run": run, "session": session} | problem)
+    text = decoded("text/plain", body)
+    detail = text.strip() if isinstance(text, str) else f"{len(body)} bytes"
+    title = f"the adaptor answered {status}"
+    return RemoteError({"title": title, "detail": detail, "status": status, "run": run, "session": session})
+
+
+def is_problem(headers: Mapping[str, str]) -> bool:
+    """Whether an answer is a problem document (RFC 9457): how the server itself tells of failures."""
+    return _parts(headers.get("Content-Type", ""))[0] == PROBLEM
+
+
+def check_is_ours(headers: Mapping[str, str], status: int, body: bytes, url: str) -> None:
+    """Raise `Unreachable` unless an owt server sent these headers: each of its answers names a run or
+    is a problem document."""
+    if "Owt-Run" not in headers and not is_problem(headers):
+        said = shortened(body[:200].decode("utf-8", "replace"))
+        raise Unreachable(f"what answers at {url} is not an owt server; it answered {status} {said}")
+
+
+def run_failure(run: Mapping[str, Any]) -> RemoteError | None:
+    """Why a run failed, of what `/_owt/runs/ID` says of it; None if it did not."""
+    match run:
+        case {"failure": {"type": kind, **told}}:
+            session = run.get("session")
+            return RemoteError(
+                {"type": f"urn:owt:{kind}", "status": run.get("status"), "run": run.get("id"), "session": session}
+                | told
+            )
+    return None
+
+
+def _parts(content_type: str) -> tuple[str, str]:
+    """The media type in lower case, and its charset or nothing (RFC 9110, section 8.3)."""
+    kind, *parameters = content_type.split(";")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return kind.strip().lower(), value.strip().strip('"')
+    return kind.strip().lower(), ""
+
+
+def _json(body: bytes, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (ValueError, RecursionError):
+        return _text(body, "")
+
+
+def _text(body: bytes, charset: str) -> str | bytes:
+    try:
+        return body.decode(charset or "utf-8")
+    except (UnicodeDecodeError, LookupError):
+        return body

@@ -1,0 +1,134 @@
+"""What both clients are, but for their I/O."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from owt.client import answers, request
+from owt.client.function import source_of
+from owt.client.options import Options
+from owt.client.request import Address, Request
+from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
+from owt.server import Server
+
+if TYPE_CHECKING:
+    import httpx
+
+EVENTS = "text/event-stream"
+CONNECT = 5.0
+"""Seconds that a connection may take. An answer may take as long as the call does."""
+
+Code = str | Callable[..., Any]
+
+
+class Caller:
+    """A server's address, who calls it, and how.
+
+    `url` is the server's, with the path that the adaptor sees; without one it is
+    `owt.Server.sing()`'s. `auth` is `"user:password"`, or what the URL itself names. Raises
+    `ConfigError` for either of them.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, session: str | None = None, auth: str | None = None, source: str = "url"
+    ) -> None:
+        self._address = Address.of(Server.sing().url if url is None else url, source)
+        self._auth = self._address.auth if auth is None else credentials(auth)
+        self.options = Options(session=session)
+
+    @property
+    def url(self) -> str:
+        """Where the calls go."""
+        return self._address.url
+
+    def with_options(self, **changes: Any) -> Self:
+        """A client on the same connections that calls with these options (`Options`) changed.
+
+        Raises `CannotSend` for an option that there is not.
+        """
+        other = copy.copy(self)
+        other.options = self.options.changed(changes)
+        return other
+
+    def as_url(self, code: Code | None = None, /, **kwargs: Any) -> str:
+        """The URL that makes this call by GET, from a browser or anywhere. Raises `CannotSend`."""
+        return request.as_url(self._address, self._fields(code, kwargs))
+
+    def _fields(self, code: Code | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        options = self.options
+        if code is not None and not isinstance(code, str):
+            source = source_of(code)
+            if options.fn_name is not None:
+                raise CannotSend(
+                    f"fn_name is {options.fn_name!r}, and a function was given; it is called by its own name"
+                )
+            options = options.changed({"fn_name": source.fn_name})
+            code = source.code
+        return request.call_fields(code, kwargs, options)
+
+    def _request(
+        self, code: Code | None, kwargs: dict[str, Any], accept: str, method: str = "POST"
+    ) -> Request:
+        fields = self._fields(code, kwargs)
+        if accept == EVENTS:
+            # Otherwise the server goes by the Accept header.
+            fields.pop("stream", None)
+        else:
+            accept = self.options.accept or accept
+        make = request.get if method == "GET" else request.post
+        return make(self._address, fields, accept)
+
+    def _run_url(self, id: str) -> str:
+        return f"{self._address.server.url}/_owt/runs/{id}"
+
+    def _settings(self) -> dict[str, Any]:
+        """How httpx is to connect."""
+        import httpx
+
+        return {
+            "auth": self._auth,
+            "timeout": httpx.Timeout(None, connect=CONNECT),
+            "limits": httpx.Limits(max_connections=None),
+            "trust_env": not self._address.is_local,
+            # Reading the certificates takes as long as connecting.
+            "verify": self._address.url.startswith("https:"),
+        }
+
+    def _lost(self, error: Exception) -> Unreachable:
+        """What it means that a connection failed."""
+        why = str(error) or type(error).__name__
+        return Unreachable(f"no server answers at {self._address.server.url}: {why}; start one: owt serve")
+
+    def _broken(self, error: Exception, run: dict[str, Any]) -> RemoteError | Unreachable:
+        """What it means that an answer broke off, of which the server says `run`."""
+        why = str(error) or type(error).__name__
+        return answers.run_failure(run) or Unreachable(
+            f"the answer from {self._address.server.url} broke off: {why}"
+        )
+
+    def _check(self, response: httpx.Response, body: bytes) -> None:
+        """Raise what a complete answer says that went wrong on the server's side."""
+        answers.check_is_ours(response.headers, response.status_code, body, self._address.server.url)
+        if response.status_code >= 400 and answers.is_problem(response.headers):
+            raise self._failure(response, body)
+
+    def _failure(self, response: httpx.Response, body: bytes) -> RemoteError:
+        error = answers.failure(response.status_code, response.headers, body)
+        if error.status == 401:
+            error.add_note("Give auth='user:password' (owt call: --auth, or OWT_CLIENT_AUTH)")
+        return error
+
+    def _value(self, response: httpx.Response, body: bytes) -> Any:
+        if response.status_code >= 400:
+            raise self._failure(response, body)
+        return answers.decoded(response.headers.get("Content-Type", ""), body)
+
+
+def credentials(auth: str) -> tuple[str, str]:
+    """User and password, which may have colons in it. Raises `ConfigError`, which does not show it."""
+    user, colon, password = auth.partition(":")
+    if not colon:
+        raise ConfigError("auth: give user:password; there is no colon in what was given")
+    return user, password

@@ -1,0 +1,151 @@
+"""A function's source, as the code of a call.
+
+Only the function's own text is sent. Whatever else it would need there (variables around it, names of
+its module) is an error here, which says what to do; so a call does not fail far away.
+"""
+
+from __future__ import annotations
+
+import __future__
+
+import ast
+import builtins
+import dis
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+from owt.errors import CannotSend, shortened
+
+GIVEN = frozenset({"pipe", "request", "state", "Server", "endpoint"})
+"""The names that all code has on the server without import."""
+
+_FUTURE = "from __future__ import annotations\n"
+_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """`code` defines `fn_name`; with None it is an expression whose value is the function."""
+
+    code: str
+    fn_name: str | None
+
+
+def source_of(function: Callable[..., Any]) -> Source:
+    """The source of a function or a lambda, with its decorators.
+
+    Raises `CannotSend` for what is not a Python function, has no source (built in, or typed at the
+    >>> prompt), uses variables of a function around it or names of its module.
+    """
+    shown = _name(function)
+    plain = inspect.unwrap(function) if callable(function) else function
+    if isinstance(function, MethodType):
+        raise CannotSend(f"{shown} is a method, and its object is not there; send a function")
+    if inspect.isbuiltin(plain) or isinstance(plain, type):
+        example = getattr(plain, "__name__", "f")
+        raise CannotSend(f"{shown} is no Python function; send code that calls it: \"lambda x: {example}(x)\"")
+    if not isinstance(plain, FunctionType):
+        raise CannotSend(f"code is text or a function; got {shortened(function)}")
+    if plain.__code__.co_freevars:
+        names = _listed(plain.__code__.co_freevars)
+        raise CannotSend(
+            f"{shown} uses {names} of the function around it, and only its own text is sent; "
+            f"make it an argument: {_as_argument(plain, plain.__code__.co_freevars[0])}"
+        )
+    source = _find(plain, shown)
+    _check_names(source, plain, shown)
+    return source
+
+
+def _find(function: FunctionType, shown: str) -> Source:
+    code = function.__code__
+    try:
+        lines, _ = inspect.findsource(function)
+        text = "".join(lines)
+        tree = ast.parse(text)
+    except (OSError, SyntaxError, ValueError):
+        raise CannotSend(
+            f"the source of {shown} cannot be found, as of all that is typed at the >>> prompt or made "
+            "by exec; put it into a file or a notebook, or send code as text"
+        ) from None
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name == code.co_name:
+                first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+                if first == code.co_firstlineno:
+                    own = "".join(lines[first - 1 : node.end_lineno]).rstrip() + "\n"
+                    # Not dedented: lines of strings in it would lose what belongs to them.
+                    own = f"if True:\n{own}" if own[0].isspace() else own
+                    future = code.co_flags & __future__.annotations.compiler_flag
+                    return Source(_FUTURE + own if future else own, name)
+    if code.co_name == "<lambda>":
+        return Source(_lambda(code, text, tree, shown), None)
+    raise CannotSend(f"the file of {shown} has changed since it was imported; import it again")
+
+
+def _lambda(code: CodeType, text: str, tree: ast.Module, shown: str) -> str:
+    """The text of a lambda, in parentheses because it may have several lines."""
+    found = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno
+    ]
+    if len(found) > 1:
+        # The last instruction returns the value of the body, and so lies where the body does.
+        *_, place = code.co_positions()
+        found = [node for node in found if _place(node.body) == place]
+    source = ast.get_source_segment(text, found[0]) if len(found) == 1 else None
+    if source is None:
+        raise CannotSend(f"{shown} cannot be told from the others in its line; use def, or send code as text")
+    return f"({source})"
+
+
+def _place(node: ast.expr) -> tuple[int, int | None, int, int | None]:
+    """Where a node is, in the order of `co_positions`."""
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
+def _check_names(source: Source, function: FunctionType, shown: str) -> None:
+    compiled = compile(source.code, "<source>", "exec", dont_inherit=True)
+    own = {source.fn_name, *GIVEN}
+    lost = []
+    for name, at_once in _globals_of(compiled):
+        # A builtin counts as such unless the function's module has made something else of the name.
+        there = name in function.__globals__
+        unknown = there if hasattr(builtins, name) else there or at_once
+        if unknown and name not in own and not (name.startswith("__") and name.endswith("__")):
+            lost.append(name)
+    if lost:
+        modules = [name for name in lost if inspect.ismodule(function.__globals__.get(name))]
+        advice = f"import {modules[0]} inside it" if modules else "define or import them inside it"
+        raise CannotSend(
+            f"{shown} uses {_listed(lost)} of the text around it, and only its own text is sent; "
+            f"{advice}, or send code as text"
+        )
+
+
+def _globals_of(code: CodeType, outer: bool = True) -> Iterator[tuple[str, bool]]:
+    """The global names that code uses, and whether it does so when it is loaded, not when called."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _GLOBAL:
+            yield instruction.argval, outer
+    for const in code.co_consts:
+        # From Python 3.14 on, annotations are evaluated by a function that nobody has to call.
+        if isinstance(const, CodeType) and const.co_name != "__annotate__":
+            yield from _globals_of(const, False)
+
+
+def _name(function: object) -> str:
+    name = getattr(function, "__name__", None)
+    return "the lambda" if name == "<lambda>" else f"{name}()" if isinstance(name, str) else shortened(function)
+
+
+def _as_argument(function: FunctionType, name: str) -> str:
+    if function.__name__ == "<lambda>":
+        return f"lambda ..., {name}: ..., and then call(..., {name}={name})"
+    return f"def {function.__name__}(..., {name}), and then call({function.__name__}, ..., {name}={name})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))

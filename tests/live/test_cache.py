@@ -1,0 +1,385 @@
+"""The cache: answers that are kept, and calls that share one run."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gate import Gate
+
+from owt.testing import LiveServer
+from owt.wire.sse import Decoder
+
+# Answers 1, 2, 3 ... for each time that it really runs in its session.
+COUNTING = "import itertools\ncount = itertools.count(1)\ndef run(**kwargs): return str(next(count))"
+SVG = "image/svg+xml"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Gate(tmp_path) as gate:
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[httpx.Client]:
+    """A client of a server with room for 20,000 bytes of answers."""
+    with (
+        LiveServer("--cache-bytes", "20000", "--pool-min", "0", "--pool-max", "1") as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        yield client
+
+
+def call(
+    http: httpx.Client, code: str, session: str | None, path: str = "/", accept: str = "*/*", **fields: str
+) -> httpx.Response:
+    """A call that may be answered from the cache; without a session, by a kernel of the pool."""
+    data = {"code": code, "use_cache": "1", **({"session": session} if session else {}), **fields}
+    return http.post(path, data=data, headers={"Accept": accept})
+
+
+def cached(answer: httpx.Response) -> tuple[str, str]:
+    return answer.headers["owt-cache"], answer.text
+
+
+class TestHits:
+    def test_an_equal_call_is_answered_without_running(self, http: httpx.Client, session: str) -> None:
+        assert [cached(call(http, COUNTING, session)) for _ in range(3)] == [
+            ("miss", "1"), ("hit", "1"), ("hit", "1"),
+        ]
+
+    def test_a_call_that_does_not_ask_has_nothing_to_do_with_it(
+        self, http: httpx.Client, session: str
+    ) -> None:
+        call(http, COUNTING, session)
+        answer = http.post("/", data={"code": COUNTING, "session": session})
+        assert answer.text == "2"
+        assert "owt-cache" not in answer.headers
+        assert cached(call(http, COUNTING, session)) == ("hit", "1")
+
+    def test_the_other_cache_fields_do_not_ask(self, http: httpx.Client, session: str) -> None:
+        fields = {"use_cache": "false", "cache_kwargs": "1", "cache_key_override": "x"}
+        for expected in ("1", "2"):
+            answer = call(http, COUNTING, session, **fields)
+            assert answer.text == expected
+            assert "owt-cache" not in answer.headers
+
+    def test_status_and_headers_are_kept(self, http: httpx.Client, session: str) -> None:
+        code = "def run(): return 'made', 201, [('X-A', '1'), ('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')]"
+        miss, hit = call(http, code, session), call(http, code, session)
+        assert (miss.headers["owt-cache"], hit.headers["owt-cache"]) == ("miss", "hit")
+        assert (hit.status_code, hit.text, hit.headers["x-a"]) == (201, "made", "1")
+        assert hit.headers.get_list("set-cookie") == ["a=1", "b=2"]
+        assert hit.headers["owt-session"] == session
+        assert hit.headers["owt-run"] != miss.headers["owt-run"]
+
+    def test_an_empty_answer_is_kept(self, http: httpx.Client, session: str) -> None:
+        assert [cached(call(http, "def run(): return None", session)) for _ in range(2)] == [
+            ("miss", ""), ("hit", ""),
+        ]
+
+    def test_an_answer_of_many_megabytes_is_kept(self, http: httpx.Client, session: str) -> None:
+        code = "def run():\n    for n in range(20): yield bytes([n]) * 1_000_000"
+        answers = [call(http, code, session) for _ in range(2)]
+        assert [answer.headers["owt-cache"] for answer in answers] == ["miss", "hit"]
+        assert answers[0].content == answers[1].content
+        assert len(answers[1].content) == 20_000_000
+
+    def test_a_hit_needs_no_kernel(self, http: httpx.Client, session: str) -> None:
+        call(http, COUNTING, session)
+        http.delete(f"/_owt/sessions/{session}")
+        assert cached(call(http, COUNTING, session)) == ("hit", "1")
+        assert http.get(f"/_owt/sessions/{session}").status_code == 404
+
+
+class TestKeys:
+    def test_sessions_do_not_share_answers(self, http: httpx.Client, session: str) -> None:
+        code = "def run(): return 'of a session'"
+        assert call(http, code, session).headers["owt-cache"] == "miss"
+        assert call(http, code, None).headers["owt-cache"] == "miss"
+        assert call(http, code, f"{session}-2").headers["owt-cache"] == "miss"
+        assert call(http, code, None).headers["owt-cache"] == "hit"
+        http.delete(f"/_owt/sessions/{session}-2")
+
+    def test_paths_do_not_share_answers(self, http: httpx.Client, session: str) -> None:
+        assert cached(call(http, COUNTING, session, "/a")) == ("miss", "1")
+        assert cached(call(http, COUNTING, session, "/b")) == ("miss", "2")
+        assert cached(call(http, COUNTING, session, "/a")) == ("hit", "1")
+
+    def test_other_code_has_another_answer(self, http: httpx.Client, session: str) -> None:
+        assert cached(call(http, COUNTING, session)) == ("miss", "1")
+        assert cached(call(http, COUNTING + "\n", session)) == ("miss", "1")
+
+    def test_another_function_has_another_answer(self, http: httpx.Client, session: str) -> None:
+        code = "def a(): return 'a'\ndef b(): return 'b'"
+        assert cached(call(http, code, session, fn_name="a")) == ("miss", "a")
+        assert cached(call(http, code, session, fn_name="b")) == ("miss", "b")
+
+    def test_kwargs_do_not_count_by_themselves(self, http: httpx.Client, session: str) -> None:
+        assert cached(call(http, COUNTING, session, kwargs='{"a": 1}')) == ("miss", "1")
+        assert cached(call(http, COUNTING, session, kwargs='{"a": 2}')) == ("hit", "1")
+
+    def test_kwargs_count_with_cache_kwargs(self, http: httpx.Client, session: str) -> None:
+        def with_kwargs(kwargs: str) -> tuple[str, str]:
+            return cached(call(http, COUNTING, session, kwargs=kwargs, cache_kwargs="1"))
+
+        assert with_kwargs('{"a": 1}') == ("miss", "1")
+        assert with_kwargs('{"a": 2}') == ("miss", "2")
+        assert with_kwargs('{"a": 1}') == ("hit", "1")
+        assert cached(call(http, COUNTING, session)) == ("miss", "3")
+
+    def test_a_key_of_ones_own_replaces_everything(self, http: httpx.Client, session: str) -> None:
+        def with_key(code: str, path: str, key: str) -> tuple[str, str]:
+            return cached(call(http, code, session, path, cache_key_override=f"{session}-{key}"))
+
+        assert with_key(COUNTING, "/a", "x") == ("miss", "1")
+        assert with_key("def run(): return 'other code'", "/b", "x") == ("hit", "1")
+        assert with_key(COUNTING, "/a", "y") == ("miss", "2")
+
+    def test_base64_and_plain_text_of_the_same_code_are_equal(
+        self, http: httpx.Client, session: str
+    ) -> None:
+        assert cached(call(http, "'same'", session)) == ("miss", "same")
+        fields = {"code_b64": "J3NhbWUn", "use_cache": "true", "session": session}
+        assert cached(http.get("/", params=fields)) == ("hit", "same")
+
+    def test_events_and_plain_answers_are_kept_apart(self, http: httpx.Client, session: str) -> None:
+        assert cached(call(http, COUNTING, session)) == ("miss", "1")
+        assert call(http, COUNTING, session, stream="sse").headers["owt-cache"] == "miss"
+        assert cached(call(http, COUNTING, session)) == ("hit", "1")
+
+
+class TestNegotiated:
+    FIGURE = (
+        "from matplotlib.figure import Figure\n"
+        "import itertools\n"
+        "count = itertools.count(1)\n"
+        "def run(): return Figure(figsize=(1, 1)), {'X-Count': str(next(count))}\n"
+    )
+
+    def test_a_kept_png_is_not_given_to_who_wants_svg(self, http: httpx.Client, session: str) -> None:
+        def seen(accept: str) -> tuple[str, str, str]:
+            answer = call(http, self.FIGURE, session, accept=accept)
+            assert answer.headers["vary"] == "Accept"
+            return answer.headers["owt-cache"], answer.headers["content-type"], answer.headers["x-count"]
+
+        assert seen("*/*") == ("miss", "image/png", "1")
+        assert seen(SVG) == ("miss", SVG, "2")
+        assert seen("*/*") == ("hit", "image/png", "1")
+        assert seen(SVG) == ("hit", SVG, "2")
+
+    def test_an_answer_that_was_not_negotiated_is_for_everyone(
+        self, http: httpx.Client, session: str
+    ) -> None:
+        assert cached(call(http, COUNTING, session)) == ("miss", "1")
+        assert cached(call(http, COUNTING, session, accept="text/html")) == ("hit", "1")
+
+    def test_a_figure_later_in_a_stream_is_not_given_to_who_wants_svg(
+        self, http: httpx.Client, session: str
+    ) -> None:
+        code = (
+            "from matplotlib.figure import Figure\n"
+            "def run():\n    yield 'caption:'\n    yield Figure(figsize=(1, 1))\n"
+        )
+        assert call(http, code, session).content.startswith(b"caption:\x89PNG")
+        answer = call(http, code, session, accept=SVG)
+        assert answer.headers["owt-cache"] == "miss"
+        assert answer.content.startswith(b"caption:<?xml")
+
+
+class TestStreams:
+    def test_a_stream_is_replayed_as_its_chunks(self, http: httpx.Client, session: str) -> None:
+        code = "def run():\n    yield 'a'\n    yield b'b'\n    yield {'c': 1}\n    return 'end'"
+
+        def events() -> tuple[str, list[tuple[str, str]]]:
+            answer = call(http, code, session, stream="sse")
+            found = Decoder().feed(answer.content)
+            return answer.headers["owt-cache"], [(event.event, event.data) for event in found]
+
+        miss, first = events()
+        hit, second = events()
+        assert (miss, hit) == ("miss", "hit")
+        assert first == second
+        assert [name for name, _ in first] == ["message", "bytes", "message", "result", "done"]
+
+    def test_prints_and_displays_are_replayed_too(self, http: httpx.Client, session: str) -> None:
+        code = (
+            "from IPython.display import display\n"
+            "def run():\n    print('printed')\n    display({'a': 1})\n    return 'x'\n"
+        )
+        for expected in ("miss", "hit"):
+            answer = call(http, code, session, stream="sse")
+            assert answer.headers["owt-cache"] == expected
+            assert [event.event for event in Decoder().feed(answer.content)] == [
+                "stdout", "display", "result", "done",
+            ]
+
+    def test_a_plain_stream_is_replayed_whole(self, http: httpx.Client, session: str) -> None:
+        code = "def run():\n    for n in range(1000): yield n"
+        for expected in ("miss", "hit"):
+            answer = call(http, code, session)
+            assert answer.headers["owt-cache"] == expected
+            assert answer.headers["content-type"] == "application/x-ndjson"
+            assert answer.text.split() == [str(n) for n in range(1000)]
+
+
+class TestJoining:
+    def test_two_equal_streams_at_once_run_once(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = (
+            "import itertools\ncount = itertools.count(1)\n"
+            f"def run():\n    yield f'run {{next(count)}}, '\n    {gate.wait}\n    yield 'end'\n"
+        )
+        data = {"code": code, "session": session, "use_cache": "1"}
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(http.stream("POST", "/", data=data))
+            pieces = first.iter_raw()
+            assert next(pieces) == b"run 1, "
+            second = stack.enter_context(http.stream("POST", "/", data=data))
+            others = second.iter_raw()
+            assert next(others) == b"run 1, "
+            assert (first.headers["owt-cache"], second.headers["owt-cache"]) == ("miss", "joined")
+            assert first.headers["owt-run"] == second.headers["owt-run"]
+            http.post("/", data={"code": gate.opening})
+            assert b"".join(pieces) == b"".join(others) == b"end"
+        assert cached(call(http, code, session)) == ("hit", "run 1, end")
+
+    def test_two_equal_calls_at_once_run_once(self, http: httpx.Client, session: str, gate: Gate) -> None:
+        code = (
+            "import itertools\ncount = itertools.count(1)\n"
+            f"def run():\n    {gate.wait}\n    return next(count)\n"
+        )
+        data = {"code": code, "session": session, "use_cache": "1", "stream": "sse"}
+        with contextlib.ExitStack() as stack:
+            answers = [stack.enter_context(http.stream("POST", "/", data=data)) for _ in range(3)]
+            assert [answer.headers["owt-cache"] for answer in answers] == ["miss", "joined", "joined"]
+            http.post("/", data={"code": gate.opening})
+            texts = [answer.read() for answer in answers]
+        assert texts[0] == texts[1] == texts[2]
+        assert texts[0].startswith(b"event: result\ndata: 1\n\n")
+
+    def test_a_joined_call_goes_on_when_the_first_client_leaves(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = f"def run():\n    yield 'a'\n    {gate.wait}\n    yield 'b'"
+        data = {"code": code, "session": session, "use_cache": "1"}
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(http.stream("POST", "/", data=data))
+            assert next(first.iter_raw()) == b"a"
+            second = stack.enter_context(http.stream("POST", "/", data=data))
+            pieces = second.iter_raw()
+            assert next(pieces) == b"a"
+            first.close()
+            gate.open()
+            assert b"".join(pieces) == b"b"
+
+    def test_a_joined_call_fails_as_the_first_does(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = f"def run():\n    {gate.wait}\n    raise ValueError('shared')"
+        data = {"code": code, "session": session, "use_cache": "1", "stream": "sse"}
+        with contextlib.ExitStack() as stack:
+            answers = [stack.enter_context(http.stream("POST", "/", data=data)) for _ in range(2)]
+            gate.open()
+            for answer in answers:
+                error = Decoder().feed(answer.read())[0]
+                assert json.loads(error.data)["detail"] == "shared"
+
+    def test_calls_that_ask_for_other_representations_do_not_join(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = f"def run():\n    yield 'a'\n    {gate.wait}\n"
+        data = {"code": code, "use_cache": "1"}
+        with contextlib.ExitStack() as stack:
+            for accept in ("text/html", "text/plain"):
+                answer = stack.enter_context(http.stream("POST", "/", data=data, headers={"Accept": accept}))
+                assert next(answer.iter_raw()) == b"a"
+                assert answer.headers["owt-cache"] == "miss"
+            gate.open()
+            gate.open()
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "raise ValueError('no')",
+            "return 'not found', 404",
+            "return 'broken', 500",
+            "return object()",
+        ],
+    )
+    def test_a_failure_is_never_kept(self, http: httpx.Client, session: str, line: str) -> None:
+        code = f"def run():\n    state.runs = getattr(state, 'runs', 0) + 1\n    {line}"
+        statuses = []
+        for _ in range(2):
+            answer = call(http, code, session)
+            assert answer.headers["owt-cache"] == "miss"
+            statuses.append(answer.status_code)
+        assert statuses[0] == statuses[1] >= 400
+        assert http.post("/", data={"code": "runs", "session": session}).text == "2"
+
+    def test_a_stream_that_fails_late_is_not_kept(self, http: httpx.Client, session: str) -> None:
+        code = "def run():\n    yield 'a'\n    raise ValueError"
+        data = {"code": code, "session": session, "use_cache": "1"}
+        for _ in range(2):
+            with http.stream("POST", "/", data=data) as answer:
+                assert answer.headers["owt-cache"] == "miss"
+                with pytest.raises(httpx.RemoteProtocolError):
+                    answer.read()
+
+    def test_an_answer_that_nobody_waited_for_is_not_kept(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = f"def run():\n    yield 'a'\n    {gate.wait}\n    yield 'b'"
+        data = {"code": code, "session": session, "use_cache": "1"}
+        with http.stream("POST", "/", data=data) as answer:
+            assert next(answer.iter_raw()) == b"a"
+        gate.open()
+        gate.open()
+        assert cached(call(http, code, session)) == ("miss", "ab")
+
+    def test_a_timeout_is_not_kept(self, http: httpx.Client, session: str, gate: Gate) -> None:
+        code = f"def run():\n    {gate.wait}\n    return 'done'"
+        assert call(http, code, session, timeout="0.05").status_code == 504
+        gate.open()
+        assert cached(call(http, code, session)) == ("miss", "done")
+
+
+class TestItsSize:
+    def test_delete_empties_it(self, small: httpx.Client) -> None:
+        call(small, "'kept'", None)
+        assert small.get("/_owt/cache").json()["answers"] == 1
+        assert small.delete("/_owt/cache").json() == {"deleted": 1}
+        assert small.get("/_owt/cache").json() == {"answers": 0, "bytes": 0, "limit": 20000}
+        assert call(small, "'kept'", None).headers["owt-cache"] == "miss"
+
+    def test_the_least_recently_used_goes_first(self, small: httpx.Client) -> None:
+        small.delete("/_owt/cache")
+
+        def ask(name: str) -> str:
+            return str(call(small, f"'{name}' * 6000", None).headers["owt-cache"])
+
+        assert [ask(name) for name in "abc"] == ["miss"] * 3
+        assert ask("a") == "hit"
+        assert ask("d") == "miss"
+        assert small.get("/_owt/cache").json()["answers"] == 3
+        assert ask("a") == "hit"
+        assert ask("b") == "miss"
+
+    def test_it_never_holds_more_than_its_limit(self, small: httpx.Client) -> None:
+        for size in range(1000, 20_000, 1500):
+            call(small, f"'x' * {size}", None)
+            assert small.get("/_owt/cache").json()["bytes"] <= 20_000
+
+    def test_an_answer_that_is_too_large_is_not_kept_and_drives_none_out(self, small: httpx.Client) -> None:
+        small.delete("/_owt/cache")
+        call(small, "'small'", None)
+        for _ in range(2):
+            answer = call(small, "'x' * 30_000", None)
+            assert (answer.headers["owt-cache"], len(answer.text)) == ("miss", 30_000)
+        assert call(small, "'small'", None).headers["owt-cache"] == "hit"
