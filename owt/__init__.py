@@ -7,9 +7,11 @@ What an adaptor may import, each loaded when it is first used:
     state    the session's own namespace
     Server   where the server is
 
+And what a program may import that calls a server: `Client` and `AsyncClient` (owt.client).
+
 The package's map: `owt.wire` is what both processes share, `owt.frontend` the server, `owt.kernel`
 what runs in kernels, `owt.provision` how kernels start, `owt.summat` pipelines, `owt.lib` ready
-adaptors.
+adaptors, `owt.client` the clients.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from owt.client import AsyncClient, Client
     from owt.server import Server
     from owt.summat import pipe
 
-__all__ = ["Server", "pipe", "request", "state"]
+__all__ = ["AsyncClient", "Client", "Server", "pipe", "request", "state"]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,6 +36,10 @@ def __getattr__(name: str) -> Any:
             from owt.server import Server
 
             return Server
+        case "Client" | "AsyncClient":
+            from owt import client
+
+            return getattr(client, name)
         case "request" | "state":
             from owt.kernel import context
 

@@ -1,8 +1,8 @@
-"""The command line: `owt serve`, `owt session`, `owt console`.
+"""The command line: `owt serve`, `owt call`, `owt session`, `owt console`.
 
-Exit status: 0; 1 when the server refused; 2 for a command or a setting that cannot be used; 3 when
-no server answers. Whatever went wrong is one line on stderr. What a command needs is imported
-when it runs, so that `owt --help` needs neither Tornado nor IPython.
+Exit status: 0; 1 when the server refused, or a call failed; 2 for a command or a setting that cannot
+be used; 3 when no server answers. Whatever went wrong is one line on stderr, but a call's traceback.
+What a command needs is imported when it runs, so that `owt --help` needs neither Tornado nor IPython.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import click
 from click.core import ParameterSource
 
 from owt import listing
-from owt.errors import ConfigError, MissingExtra, OwtError, Unreachable
+from owt.client.command import call
+from owt.errors import CannotSend, ConfigError, MissingExtra, OwtError, Unreachable
 from owt.frontend.config import Settings, settings
 from owt.remote import Refused, Remote
 from owt.server import Server
@@ -44,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except OwtError as error:
         _complain("owt", str(error))
         match error:
-            case ConfigError():
+            case ConfigError() | CannotSend():
                 return 2
             case Unreachable():
                 return 3
@@ -102,6 +103,9 @@ def serve(context: click.Context, /, **given: object) -> None:
     from owt.frontend import app
 
     context.exit(app.serve(chosen))
+
+
+cli.add_command(call)
 
 
 def _remote_options(command: Callable[..., object]) -> Callable[..., object]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from owt.child import START_TIMEOUT, Child
 from owt.errors import ConfigError, shortened
 
 ADDRESS = "127.0.0.1"
@@ -28,7 +30,7 @@ def base_url(address: str, port: int, *, scheme: str = "http") -> str:
 class Server:
     """Where the server is: `url` without a slash at its end, and the `address` and `port` in it.
 
-    `Server.sing()` is the one that this code belongs to.
+    `Server.sing()` is the one that this code belongs to, `Server.start()` one of your own.
     """
 
     url: str
@@ -83,6 +85,49 @@ class Server:
         if port is None:
             port = 443 if parts.scheme == "https" else 80
         return cls(url=url.rstrip("/"), address=parts.hostname, port=port)
+
+    @classmethod
+    @contextmanager
+    def start(
+        cls, *options: str, port: int | Iterable[int] = 0, timeout: float = START_TIMEOUT
+    ) -> Iterator[Server]:
+        """Run a server in a process of its own for as long as the `with` block lasts.
+
+            with Server.start(port=9877) as server:
+                httpx.get(server.url)
+
+        `port` 0 picks a free one; of several ports the first is taken that is free. `options` are those
+        of `owt serve`, as on the command line; what they leave open is as the environment says. When
+        the block ends the server, its kernels and what these have started end too, and what the
+        server has logged is written to stderr.
+
+        Raises `ConfigError` for options that cannot be used, for a port that is taken among them, and
+        `OwtError` if it does not serve within `timeout` seconds.
+        """
+        child, url = _started(options, [port] if isinstance(port, int) else port, timeout)
+        try:
+            there = cls.from_url(url)
+            yield cls.reached(there.address, there.port)
+        finally:
+            try:
+                child.stop()
+            finally:
+                sys.stderr.write(child.log())
+                child.close()
+
+
+def _started(options: Iterable[str], ports: Iterable[int], timeout: float) -> tuple[Child, str]:
+    """A server that serves on the first of these ports that is free, and its URL."""
+    taken = ConfigError("port: give at least one")
+    for port in ports:
+        child = Child(*options, "--port", str(port))
+        try:
+            return child, child.serving(timeout)
+        except ConfigError as error:
+            if not str(error).startswith("--port: cannot listen"):
+                raise
+            taken = error
+    raise taken
 
 
 if __name__ == "__main__":

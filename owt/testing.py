@@ -12,23 +12,22 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from owt.child import Child
+from owt.server import Server
+
 if TYPE_CHECKING:
     import httpx
 
 T = TypeVar("T")
 
-START_TIMEOUT = 30.0
 PATIENCE = 20.0
 
 
@@ -93,8 +92,7 @@ class LiveServer:
         self._args = args
         self._env = {**_clean_environment(), **(env or {})}
         self._cwd = cwd
-        self._log = tempfile.NamedTemporaryFile("w+", prefix="owt-log-", suffix=".txt")  # noqa: SIM115
-        self._process: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
         self._client: httpx.Client | None = None
         self.url = ""
         self.port = 0
@@ -102,33 +100,16 @@ class LiveServer:
     @property
     def pid(self) -> int:
         """The frontend's process id."""
-        assert self._process is not None
-        return self._process.pid
+        assert self._child is not None
+        return self._child.pid
 
     def start(self) -> Self:
-        """Start, and wait until it says where it serves. Raises RuntimeError, with its log, if it
-        does not."""
-        self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "owt", "serve", "--port", "0", *self._args],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            env=self._env,
-            cwd=self._cwd,
-            text=True,
-        )
-        assert process.stdout is not None
-        readable, _, _ = select.select([process.stdout], [], [], START_TIMEOUT)
-        line = process.stdout.readline() if readable else ""
-        found = re.search(r"Owt serving on (http://.*:(\d+))$", line.strip())
-        if found is None:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-            raise RuntimeError(f"owt serve did not start: {line!r}\n{self.log()}")
-        self.url, self.port = found[1], int(found[2])
+        """Start, and wait until it says where it serves. Raises `OwtError`, with its log, if it does not."""
         import httpx
 
+        self._child = Child("--port", "0", *self._args, env=self._env, cwd=self._cwd)
+        self.url = self._child.serving()
+        self.port = Server.from_url(self.url).port
         self._client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
         return self
 
@@ -151,40 +132,34 @@ class LiveServer:
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the frontend."""
-        assert self._process is not None
-        self._process.send_signal(number)
+        assert self._child is not None
+        self._child.send_signal(number)
 
     def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for the frontend's end; gives its exit status (negative: ended by that signal).
 
         Raises AssertionError, and kills it, when it does not end.
         """
-        process = self._process
-        assert process is not None
+        assert self._child is not None
         try:
-            process.wait(timeout)
+            return self._child.wait(timeout)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._child.kill()
             raise AssertionError(f"the server did not stop within {timeout} s\n{self.log()}") from None
         finally:
-            if process.stdout is not None:
-                process.stdout.close()
             if self._client is not None:
                 self._client.close()
                 self._client = None
-        return process.returncode
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
         """Send a signal and wait for the end, as `wait` does."""
-        assert self._process is not None
-        if self._process.poll() is None:
-            self.send_signal(number)
+        self.send_signal(number)
         return self.wait(timeout)
 
     def log(self) -> str:
         """What the server has written to stderr."""
-        return Path(self._log.name).read_text()
+        assert self._child is not None
+        return self._child.log()
 
     def wait_for_log(self, pattern: str, timeout: float = PATIENCE) -> str:
         """Wait until the log has a match of this regular expression. Raises TimeoutError."""
@@ -200,8 +175,9 @@ class LiveServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         status = self.stop()
+        assert self._child is not None
         log = self.log()
-        self._log.close()
+        self._child.close()
         if kind is None and status not in (0, -signal.SIGKILL):
             raise AssertionError(f"the server ended with status {status}\n{log}")
 

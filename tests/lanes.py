@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from owt.kernel.interrupts import Interrupts
 from owt.kernel.lane import LaneEnd
+from owt.kernel.outlet import Outlet
 from owt.wire.chunk import Chunk, Done
 from owt.wire.codec import (
     NONCE,
@@ -26,6 +28,8 @@ from owt.wire.codec import (
 
 KEY = b"the connection key"
 PATIENCE = 20.0
+PLENTY = 1 << 30
+"""Bytes of credit that no test uses up."""
 
 
 class FarEnd:
@@ -132,3 +136,37 @@ class Listening:
 
 def socket_of(end: FarEnd | LaneEnd) -> socket.socket:
     return end.socket if isinstance(end, FarEnd) else end._socket
+
+
+class Wired:
+    """A lane, outlets of a run `a` on it, and what is to be called later."""
+
+    def __init__(self, door: Listening) -> None:
+        self.near, self.far = door.connect()
+        self.interrupts = Interrupts(lambda target: None)
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def outlet(self, window: int = PLENTY) -> Outlet:
+        return Outlet("a", self.near, window, self.interrupts, lambda *what: self.due.append(what))
+
+    def later(self) -> None:
+        """What is due happens, in another thread."""
+        due, self.due = self.due, []
+
+        def work() -> None:
+            for _, function in due:
+                function()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    def arrived(self) -> list[Chunk]:
+        """What has been sent by now."""
+        self.near.send(Output("end", ()))
+        found: list[Chunk] = []
+        while (message := self.far.receive()) != Output("end", ()):
+            assert isinstance(message, Output)
+            assert message.run == "a"
+            found += message.chunks
+        return found

@@ -129,3 +129,76 @@ def bark(directory: Path, *, voices: bool = True) -> str:
         speakers = {"repo_or_path": str(directory), **paths}
     BarkProcessor(tokenizer, speakers).save_pretrained(str(directory))
     return str(directory)
+
+
+def vits(directory: Path, *, speakers: int = 1) -> str:
+    """A VITS, which makes a text's audio in one pass, saved with its tokenizer in the directory."""
+    import json
+
+    import torch
+    from transformers import VitsConfig, VitsModel, VitsTokenizer
+
+    torch.manual_seed(0)
+    vocabulary = directory / "letters.json"
+    vocabulary.write_text(json.dumps({letter: n for n, letter in enumerate("_ abcdefghijklmnopqrstuvwxyz'")}))
+    # Letters, and not phonemes, for which there would have to be a phonemizer.
+    tokenizer = VitsTokenizer(str(vocabulary), pad_token="_", unk_token="_", phonemize=False)
+    tokenizer.save_pretrained(directory)
+    config = VitsConfig(
+        vocab_size=29,
+        hidden_size=16,
+        num_hidden_layers=1,
+        ffn_dim=16,
+        flow_size=16,
+        spectrogram_bins=9,
+        num_speakers=speakers,
+        speaker_embedding_size=8 if speakers > 1 else 0,
+        upsample_initial_channel=16,
+        upsample_rates=[4, 4],
+        upsample_kernel_sizes=[8, 8],
+        resblock_kernel_sizes=[3],
+        resblock_dilation_sizes=[[1]],
+        duration_predictor_filter_channels=16,
+        prior_encoder_num_wavenet_layers=1,
+        posterior_encoder_num_wavenet_layers=1,
+        sampling_rate=16_000,
+    )
+    VitsModel(config).eval().save_pretrained(directory)
+    return str(directory)
+
+
+def speecht5(directory: Path) -> str:
+    """A SpeechT5, which makes spectrograms, saved with its tokenizer; its vocoder is in `vocoder`."""
+    import torch
+    from transformers import SpeechT5Config, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    torch.manual_seed(0)
+    letters().save_pretrained(directory)
+    config = SpeechT5Config(
+        vocab_size=97,
+        hidden_size=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        num_mel_bins=8,
+        reduction_factor=2,
+        speaker_embedding_dim=4,
+        speech_decoder_prenet_units=16,
+        speech_decoder_postnet_units=16,
+        speech_decoder_postnet_layers=1,
+        pad_token_id=0,
+    )
+    SpeechT5ForTextToSpeech(config).eval().save_pretrained(directory)
+    vocoder = SpeechT5HifiGanConfig(
+        model_in_dim=8,
+        upsample_initial_channel=16,
+        upsample_rates=[4, 4],
+        upsample_kernel_sizes=[8, 8],
+        resblock_kernel_sizes=[3],
+        resblock_dilation_sizes=[[1]],
+    )
+    SpeechT5HifiGan(vocoder).eval().save_pretrained(directory / "vocoder")
+    return str(directory)

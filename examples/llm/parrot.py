@@ -2,8 +2,7 @@
 
     python parrot.py DIRECTORY
 
-It is as small as a model can be, and works wherever a large one does: begin a sentence of its text,
-and it goes on.
+It works wherever a large one does: begin to tell its story, and it goes on.
 """
 
 import sys

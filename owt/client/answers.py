@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from owt.errors import RemoteError, Unreachable, shortened
+from owt.errors import RemoteError
 
 PROBLEM = "application/problem+json"
 ANYTHING = "application/json, */*;q=0.9"
@@ -58,24 +58,13 @@ def is_problem(headers: Mapping[str, str]) -> bool:
     return _parts(headers.get("Content-Type", ""))[0] == PROBLEM
 
 
-def check_is_ours(headers: Mapping[str, str], status: int, body: bytes, url: str) -> None:
-    """Raise `Unreachable` unless an owt server sent these headers: each of its answers names a run or
-    is a problem document."""
-    if "Owt-Run" not in headers and not is_problem(headers):
-        said = shortened(body[:200].decode("utf-8", "replace"))
-        raise Unreachable(f"what answers at {url} is not an owt server; it answered {status} {said}")
-
-
 def run_failure(run: Mapping[str, Any]) -> RemoteError | None:
     """Why a run failed, of what `/_owt/runs/ID` says of it; None if it did not."""
-    match run:
-        case {"failure": {"type": kind, **told}}:
-            session = run.get("session")
-            return RemoteError(
-                {"type": f"urn:owt:{kind}", "status": run.get("status"), "run": run.get("id"), "session": session}
-                | told
-            )
-    return None
+    failure = run.get("failure")
+    if not isinstance(failure, dict):
+        return None
+    facts = {"status": run.get("status"), "run": run.get("id"), "session": run.get("session")}
+    return RemoteError(facts | failure | {"type": f"urn:owt:{failure.get('type')}"})
 
 
 def _parts(content_type: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from owt.client import answers, request
 from owt.client.function import source_of
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import httpx
 
 EVENTS = "text/event-stream"
+JSON = {"Accept": "application/json"}
 CONNECT = 5.0
 """Seconds that a connection may take. An answer may take as long as the call does."""
 
@@ -32,9 +33,9 @@ class Caller:
     """
 
     def __init__(
-        self, url: str | None = None, *, session: str | None = None, auth: str | None = None, source: str = "url"
+        self, url: str | None = None, *, session: str | None = None, auth: str | None = None
     ) -> None:
-        self._address = Address.of(Server.sing().url if url is None else url, source)
+        self._address = Address.of(Server.sing().url if url is None else url)
         self._auth = self._address.auth if auth is None else credentials(auth)
         self.options = Options(session=session)
 
@@ -68,16 +69,13 @@ class Caller:
             code = source.code
         return request.call_fields(code, kwargs, options)
 
-    def _request(
-        self, code: Code | None, kwargs: dict[str, Any], accept: str, method: str = "POST"
-    ) -> Request:
+    def _request(self, code: Code | None, kwargs: dict[str, Any], accept: str) -> Request:
         fields = self._fields(code, kwargs)
-        if accept == EVENTS:
-            # Otherwise the server goes by the Accept header.
-            fields.pop("stream", None)
-        else:
+        # Who calls by a method has said by it how the answer is to come.
+        fields.pop("stream", None)
+        if accept != EVENTS:
             accept = self.options.accept or accept
-        make = request.get if method == "GET" else request.post
+        make = request.get if self.options.method == "GET" else request.post
         return make(self._address, fields, accept)
 
     def _run_url(self, id: str) -> str:
@@ -108,22 +106,44 @@ class Caller:
             f"the answer from {self._address.server.url} broke off: {why}"
         )
 
-    def _check(self, response: httpx.Response, body: bytes) -> None:
-        """Raise what a complete answer says that went wrong on the server's side."""
-        answers.check_is_ours(response.headers, response.status_code, body, self._address.server.url)
-        if response.status_code >= 400 and answers.is_problem(response.headers):
-            raise self._failure(response, body)
+    def _has_failed(self, response: httpx.Response) -> bool:
+        """Whether an answer that begins like this is one of an adaptor's: if not, `_check` it."""
+        headers = response.headers
+        return "Owt-Run" not in headers or (response.status_code >= 400 and answers.is_problem(headers))
+
+    def _check(self, response: httpx.Response, body: bytes) -> NoReturn:
+        """Raise what an answer means that is not an adaptor's."""
+        if not answers.is_problem(response.headers):
+            raise self._stranger(response, body)
+        raise self._failure(response, body)
 
     def _failure(self, response: httpx.Response, body: bytes) -> RemoteError:
         error = answers.failure(response.status_code, response.headers, body)
         if error.status == 401:
-            error.add_note("Give auth='user:password' (owt call: --auth, or OWT_CLIENT_AUTH)")
+            error.add_note("Give auth='user:password'; owt call takes --auth, or OWT_CLIENT_AUTH")
         return error
 
+    def _stranger(self, response: httpx.Response, body: bytes) -> Unreachable:
+        said = shortened(body[:200].decode("utf-8", "replace"))
+        return Unreachable(
+            f"what answers at {self._address.server.url} is not an owt server; "
+            f"it says {response.status_code} {said}"
+        )
+
     def _value(self, response: httpx.Response, body: bytes) -> Any:
+        """The decoded answer of an adaptor."""
         if response.status_code >= 400:
             raise self._failure(response, body)
         return answers.decoded(response.headers.get("Content-Type", ""), body)
+
+    def _told(self, response: httpx.Response) -> dict[str, Any]:
+        """What the server says itself, under /_owt/."""
+        if response.status_code >= 400:
+            raise self._failure(response, response.content)
+        document = answers.decoded(response.headers.get("Content-Type", ""), response.content)
+        if not isinstance(document, dict):
+            raise self._stranger(response, response.content)
+        return document
 
 
 def credentials(auth: str) -> tuple[str, str]:

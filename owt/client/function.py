@@ -5,7 +5,6 @@ its module) is an error here, which says what to do; so a call does not fail far
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -41,12 +40,12 @@ def source_of(function: Callable[..., Any]) -> Source:
     >>> prompt), uses variables of a function around it or names of its module.
     """
     shown = _name(function)
-    plain = inspect.unwrap(function) if callable(function) else function
+    plain: object = inspect.unwrap(function)
     if isinstance(function, MethodType):
         raise CannotSend(f"{shown} is a method, and its object is not there; send a function")
     if inspect.isbuiltin(plain) or isinstance(plain, type):
         example = getattr(plain, "__name__", "f")
-        raise CannotSend(f"{shown} is no Python function; send code that calls it: \"lambda x: {example}(x)\"")
+        raise CannotSend(f"{shown} has no Python source to send; send code as text: {example!r}")
     if not isinstance(plain, FunctionType):
         raise CannotSend(f"code is text or a function; got {shortened(function)}")
     if plain.__code__.co_freevars:
@@ -138,7 +137,9 @@ def _globals_of(code: CodeType, outer: bool = True) -> Iterator[tuple[str, bool]
 
 def _name(function: object) -> str:
     name = getattr(function, "__name__", None)
-    return "the lambda" if name == "<lambda>" else f"{name}()" if isinstance(name, str) else shortened(function)
+    if not isinstance(name, str):
+        return shortened(function)
+    return "the lambda" if name == "<lambda>" else f"{name}()"
 
 
 def _as_argument(function: FunctionType, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from owt.errors import CannotSend
 
@@ -13,9 +13,10 @@ class Options:
     """The request's fields beside the code and the arguments; the server's README explains each.
 
     `kwargs` is the arguments as text, JSON or a Python expression that the kernel evaluates, for
-    values that JSON does not hold. `accept` is an Accept header: which representation of a figure
-    or a table to send. `timeout` is in seconds of running time; a call that waits has no limit.
-    None and False: not said.
+    values that JSON does not hold. `timeout` is in seconds of running time; waiting has no limit.
+    `accept` is an Accept header, which says what to send of a figure or a table. `method` GET puts
+    everything into the URL. `stream`, "sse" or "raw", counts in `as_url` only. None and False: not
+    said.
     """
 
     session: str | None = None
@@ -30,6 +31,7 @@ class Options:
     cache_kwargs: bool = False
     cache_key_override: str | None = None
     accept: str | None = None
+    method: Literal["GET", "POST"] = "POST"
 
     def changed(self, changes: dict[str, Any]) -> Self:
         """These options with some changed. Raises `CannotSend` for a name that is none of them."""
@@ -44,5 +46,6 @@ class Options:
 
     def as_fields(self) -> dict[str, Any]:
         """Those that were said, as fields of a request."""
-        said = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "accept"}
+        names = [field.name for field in fields(self) if field.name not in ("accept", "method")]
+        said = {name: getattr(self, name) for name in names}
         return {name: value for name, value in said.items() if value is not None and value is not False}

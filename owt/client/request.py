@@ -18,18 +18,19 @@ LONGEST_URL = 65_536
 
 _SCALARS = frozenset({str, int, bool, type(None)})
 _HINTS = {
-    "bytes": "send base64 text",
-    "bytearray": "send base64 text",
-    "ndarray": "send its .tolist()",
-    "Tensor": "send its .tolist()",
-    "DataFrame": 'send its .to_dict("records")',
-    "Series": "send its .tolist()",
-    "set": "send a list",
-    "frozenset": "send a list",
-    "datetime": "send its .isoformat()",
-    "date": "send its .isoformat()",
-    "function": "define it in the code that is sent",
+    "bytes": "Send base64 text",
+    "bytearray": "Send base64 text",
+    "ndarray": "Send its .tolist()",
+    "Tensor": "Send its .tolist()",
+    "DataFrame": 'Send its .to_dict("records")',
+    "Series": "Send its .tolist()",
+    "set": "Send a list",
+    "frozenset": "Send a list",
+    "datetime": "Send its .isoformat()",
+    "date": "Send its .isoformat()",
+    "function": "Define it in the code that is sent",
 }
+_HINT = "Send what it is made of, or have it made there: with_options(kwargs='a Python expression')"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> d
     """The fields of a call. Raises `CannotSend` for what does not fit together or is no JSON."""
     said = options.as_fields()
     if code is None and "adaptor" not in said and not ("session" in said and "fn_name" in said):
-        raise CannotSend("there is no code; give code, or an adaptor, or a session and the fn_name of its function")
+        raise CannotSend("there is no code; give code, or an adaptor, or a session and a fn_name")
     if code is not None and "adaptor" in said:
         raise CannotSend(f"there is code and the adaptor {said['adaptor']!r}; give one of them")
     if kwargs and "kwargs" in said:
@@ -141,7 +142,7 @@ def _check(value: Any, where: str) -> None:
         case dict():
             for key, item in value.items():
                 if not isinstance(key, str):
-                    raise CannotSend(f"{where or 'kwargs'}: a JSON object's names are str; got {shortened(key)}")
+                    raise CannotSend(f"{where}: the names in a JSON object are str; got {shortened(key)}")
                 _check(item, f"{where}[{key!r}]" if where else key)
         case list() | tuple():
             if not _SCALARS.issuperset(map(type, value)):
@@ -152,9 +153,6 @@ def _check(value: Any, where: str) -> None:
         case str() | int() | float():
             return
         case _:
-            kind = type(value).__name__
-            hint = next((_HINTS[each.__name__] for each in type(value).__mro__ if each.__name__ in _HINTS), "")
-            raise CannotSend(
-                f"{where}: JSON holds no {kind}; got {shortened(value)}. "
-                + (hint.capitalize() if hint else "Send what it is made of, or evaluate it there: with_options(kwargs=...)")
-            )
+            kinds = [each.__name__ for each in type(value).__mro__]
+            hint = next((_HINTS[kind] for kind in kinds if kind in _HINTS), _HINT)
+            raise CannotSend(f"{where}: JSON holds no {kinds[0]}; got {shortened(value)}. {hint}")

@@ -50,7 +50,9 @@ class Cache:
     def running(self, call: Call) -> Run | None:
         """An equal call that is running and can still be followed from its beginning."""
         run = self._running.get(key_of(call))
-        if run is None or run.ended is not None or not run.complete or run.call.accept != call.accept:
+        if run is None or run.ended is not None or run.cancelled is not None or not run.complete:
+            return None
+        if run.call.accept != call.accept:
             return None
         return run
 

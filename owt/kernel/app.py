@@ -7,6 +7,7 @@ by any Jupyter program.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from typing import Any
@@ -139,9 +140,18 @@ def attach_here() -> None:
     door, kernel_id = os.environ.pop("OWT_DOOR"), os.environ.pop("OWT_KERNEL_ID")
     kernel.__class__ = OwtKernel
     kernel.shell_handlers["execute_request"] = kernel.execute_request
-    sys.stdout.__class__ = sys.stderr.__class__ = RunStream
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.__class__ = RunStream
     kernel.shell.display_pub.__class__ = RunDisplayPublisher
     attach(kernel, door, kernel_id)
+
+    def uncover() -> None:
+        # IPython, which runs this in a cell, puts each stream's old `write` back after the cell.
+        for stream in streams:
+            stream.__dict__.pop("write", None)
+
+    asyncio.get_running_loop().call_soon(uncover)
 
 
 def main(argv: list[str] | None = None) -> None:

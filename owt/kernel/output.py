@@ -30,7 +30,12 @@ class RunStream(OutStream):
     a pipe that a thread reads; `drain` lets a run wait for its part of it.
     """
 
+    _drains = False
+    """Whether the thread that reads the pipe is this class's own. In a kernel that was another's it is
+    not, and two that read at once could wait for each other."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._drains = True
         # By itself ipykernel leaves the descriptors alone in whatever pytest has started.
         kwargs.setdefault("watchfd", "force")
         super().__init__(*args, **kwargs)
@@ -61,7 +66,7 @@ class RunStream(OutStream):
 
     def drain(self) -> None:
         """Take what has been written to the descriptor by now, so that it belongs to this run."""
-        if self._should_watch:
+        if self._should_watch and self._drains:
             with self._pipe_lock:
                 self._read_pipe()
 

@@ -81,7 +81,7 @@ def run(
     token that it is at.
     """
     _check_prompt(prompt)
-    arguments.text("model", model)
+    model = models.name(model)
     most = arguments.whole("max_new_tokens", max_new_tokens, "from 1", lambda n: n >= 1)
     options = _sampling(temperature, top_k, top_p, min_p, repetition_penalty, do_sample)
     if seed is not None:

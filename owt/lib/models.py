@@ -5,11 +5,12 @@ A loaded model stays in its kernel's memory; ending the session frees it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
-from owt.errors import MissingExtra
+from owt.errors import MissingExtra, shortened
 from owt.lib import arguments
 
 T = TypeVar("T")
@@ -44,6 +45,20 @@ def libraries() -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtra("transformers", "bark") from error
     return torch, transformers
+
+
+def name(value: Any) -> str:
+    """A model's name on the Hugging Face Hub, or the directory that holds one.
+
+    Raises `ValueError` for what is neither a name nor an existing directory.
+    """
+    given = arguments.text("model", value)
+    if given.startswith(("/", ".", "~")):
+        directory = os.path.expanduser(given)
+        if not os.path.isdir(directory):
+            raise ValueError(f"model: there is no such directory; got {shortened(given)}")
+        return os.path.abspath(directory)
+    return given
 
 
 def device(cuda_device: Any = None) -> str:

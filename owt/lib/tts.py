@@ -107,7 +107,7 @@ def run(
     load; all before anything is sent.
     """
     arguments.text("text", text)
-    arguments.text("model", model)
+    model = models.name(model)
     _check_template(sentence_template)
     split_type = arguments.choice("split_type", split_type, ("sentence", "none"))
     size = arguments.whole("batch_size", batch_size, "from 1", lambda n: n >= 1)
@@ -180,7 +180,8 @@ def _check_lengths(pipeline: Any, pieces: list[Piece]) -> None:
 def _sampling(pipeline: Any, model: str, temperature: float | None) -> dict[str, Any]:
     if temperature is None:
         return {}
-    if not pipeline.model.can_generate():
+    # SpeechT5 has a `generate`, in which nothing is sampled.
+    if not pipeline.model.can_generate() or pipeline.model.config.model_type == "speecht5":
         raise ValueError(f"temperature: {model} does not sample, so it has none; leave it out")
     return {"do_sample": True, "temperature": temperature}
 
@@ -191,6 +192,8 @@ def _voice(pipeline: Any, model: str, speaker: Any) -> dict[str, Any]:
     match config.model_type:
         case "bark":
             return _bark_preset(model, speaker)
+        case "speecht5":
+            return {"speaker_embeddings": _x_vector(speaker, config.speaker_embedding_dim)}
         case _ if speaker is None:
             return {}
         case "vits":
@@ -199,8 +202,6 @@ def _voice(pipeline: Any, model: str, speaker: Any) -> dict[str, Any]:
                 raise ValueError(f"speaker: {model} has one voice; leave it out")
             which = f"from 0 to {count - 1}"
             return {"speaker_id": arguments.whole("speaker", speaker, which, lambda n: 0 <= n < count)}
-        case "speecht5":
-            return {"speaker_embeddings": _x_vector(speaker, config.speaker_embedding_dim)}
         case kind:
             raise ValueError(
                 f"speaker: not known how a model of type {kind} is told its voice; leave it out, and"
@@ -235,12 +236,13 @@ def _x_vector(speaker: Any, size: int) -> Any:
     torch, _ = models.libraries()
     try:
         vector = np.asarray(np.load(speaker) if isinstance(speaker, str) else speaker, np.float32).ravel()
-    except (OSError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"speaker: an x-vector or an .npy file with one; got {shortened(speaker)}: {error}"
-        ) from None
+    except (OSError, TypeError, ValueError):
+        vector = np.empty(0, np.float32)
     if len(vector) != size:
-        raise ValueError(f"speaker: an x-vector of {size} numbers; got {len(vector)}: {shortened(speaker)}")
+        raise ValueError(
+            f"speaker: this model needs an x-vector, {size} numbers or an .npy file with them; got"
+            f" {shortened(speaker)}"
+        )
     return torch.from_numpy(vector)[None]
 
 

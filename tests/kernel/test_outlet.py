@@ -5,57 +5,20 @@ from __future__ import annotations
 import gc
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from lanes import FarEnd, Listening
+from lanes import PLENTY, FarEnd, Listening, Wired
 
 from owt.kernel import outlet as module
-from owt.kernel.interrupts import Interrupts
 from owt.kernel.outlet import FLUSH_AFTER, PIECE, TEXT_LIMIT, Outlet, carried
 from owt.wire.chunk import Chunk, Data, Done, Stderr, Stdout, size
 from owt.wire.codec import FrameWriter, Message, Output
 
-PLENTY = 1 << 30
-
-
-class Run:
-    """An outlet, the far end of its lane, and what is to be called later."""
-
-    def __init__(self, door: Listening) -> None:
-        self.near, self.far = door.connect()
-        self.interrupts = Interrupts(lambda target: None)
-        self.due: list[tuple[float, Callable[[], None]]] = []
-
-    def outlet(self, window: int = PLENTY) -> Outlet:
-        return Outlet("a", self.near, window, self.interrupts, lambda *what: self.due.append(what))
-
-    def later(self) -> None:
-        """What is due happens, in another thread."""
-        due, self.due = self.due, []
-
-        def work() -> None:
-            for _, function in due:
-                function()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-
-    def arrived(self) -> list[Chunk]:
-        """What has been sent by now."""
-        self.near.send(Output("end", ()))
-        found: list[Chunk] = []
-        while (message := self.far.receive()) != Output("end", ()):
-            assert isinstance(message, Output)
-            assert message.run == "a"
-            found += message.chunks
-        return found
-
 
 @pytest.fixture
-def run(door: Listening) -> Run:
-    return Run(door)
+def run(door: Listening) -> Wired:
+    return Wired(door)
 
 
 @pytest.fixture
@@ -74,7 +37,7 @@ def data(amount: int) -> Data:
 # Credit
 
 
-def test_chunks_leave_one_by_one_in_order(run: Run) -> None:
+def test_chunks_leave_one_by_one_in_order(run: Wired) -> None:
     outlet = run.outlet()
     chunks = [data(100), data(200), data(300)]
     outlet.send(chunks)
@@ -105,7 +68,7 @@ def nothing_more(far: FarEnd) -> None:
     far.socket.settimeout(20)
 
 
-def test_credit_is_overdrawn_by_one_chunk_at_most(run: Run) -> None:
+def test_credit_is_overdrawn_by_one_chunk_at_most(run: Wired) -> None:
     outlet = run.outlet(window=250)
     thread = sending(outlet, [data(100)] * 20, [])
     sent, granted = 0, 250
@@ -122,7 +85,7 @@ def test_credit_is_overdrawn_by_one_chunk_at_most(run: Run) -> None:
     assert outlet.credit == granted - sent
 
 
-def test_a_sender_without_credit_waits_for_enough_of_it(run: Run) -> None:
+def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
     outlet = run.outlet(window=1)
     outlet.send([data(100)])
     thread = sending(outlet, [data(50)], [])
@@ -136,7 +99,7 @@ def test_a_sender_without_credit_waits_for_enough_of_it(run: Run) -> None:
     assert outlet.credit == -49
 
 
-def test_a_print_without_credit_waits_as_well(run: Run) -> None:
+def test_a_print_without_credit_waits_as_well(run: Wired) -> None:
     outlet = run.outlet(window=1)
     outlet.send([data(100)])
     thread = threading.Thread(target=outlet.write, args=("stdout", "x" * TEXT_LIMIT))
@@ -148,7 +111,7 @@ def test_a_print_without_credit_waits_as_well(run: Run) -> None:
     assert run.arrived() == [Stdout("x" * TEXT_LIMIT)]
 
 
-def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Run) -> None:
+def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Wired) -> None:
     outlet = run.outlet(window=1)
     outlet.send([data(100)])
     errors: list[BaseException] = []
@@ -160,7 +123,7 @@ def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Run) -
     assert run.arrived() == [data(100)]
 
 
-def test_a_stopped_run_may_still_send_what_it_has_credit_for(run: Run) -> None:
+def test_a_stopped_run_may_still_send_what_it_has_credit_for(run: Wired) -> None:
     outlet = run.outlet()
     outlet.stop("cancelled")
     outlet.send([data(100)])
@@ -168,7 +131,7 @@ def test_a_stopped_run_may_still_send_what_it_has_credit_for(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("sigint")
-def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Run) -> None:
+def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired) -> None:
     outlet = run.outlet(window=1)
     outlet.send([data(100)])
     run.interrupts.install()
@@ -190,7 +153,7 @@ def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Run) 
 
 
 @pytest.mark.usefixtures("sigint")
-def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Run) -> None:
+def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Wired) -> None:
     outlet = run.outlet()
     run.interrupts.install()
     run.interrupts.begin("a")
@@ -206,7 +169,7 @@ def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Run) -> None:
     assert run.arrived() == [data(100), data(200)]
 
 
-def test_an_async_sender_is_told_of_credit(run: Run) -> None:
+def test_an_async_sender_is_told_of_credit(run: Wired) -> None:
     outlet = run.outlet()
     told: list[int] = []
     outlet.on_credit(lambda: told.append(outlet.credit))
@@ -219,7 +182,7 @@ def test_an_async_sender_is_told_of_credit(run: Run) -> None:
 # Text
 
 
-def test_a_line_leaves_at_once(run: Run, clock: list[float]) -> None:
+def test_a_line_leaves_at_once(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet()
     assert outlet.write("stdout", "one\n")
     assert run.arrived() == [Stdout("one\n")]
@@ -227,7 +190,7 @@ def test_a_line_leaves_at_once(run: Run, clock: list[float]) -> None:
 
 
 def test_text_without_a_newline_leaves_a_little_later_from_another_thread(
-    run: Run, clock: list[float]
+    run: Wired, clock: list[float]
 ) -> None:
     outlet = run.outlet()
     outlet.write("stdout", "50 %")
@@ -239,7 +202,7 @@ def test_text_without_a_newline_leaves_a_little_later_from_another_thread(
     assert run.due == []
 
 
-def test_lines_that_follow_each_other_closely_are_collected(run: Run, clock: list[float]) -> None:
+def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet()
     outlet.write("stdout", "one\n")
     outlet.write("stdout", "two\n")
@@ -250,7 +213,7 @@ def test_lines_that_follow_each_other_closely_are_collected(run: Run, clock: lis
     assert run.arrived() == [Stdout("two\nthree\nfour\n")]
 
 
-def test_text_stands_before_the_chunks_that_are_sent_after_it(run: Run, clock: list[float]) -> None:
+def test_text_stands_before_the_chunks_that_are_sent_after_it(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet()
     outlet.write("stdout", "before")
     outlet.send([data(100)])
@@ -259,7 +222,7 @@ def test_text_stands_before_the_chunks_that_are_sent_after_it(run: Run, clock: l
     assert run.arrived() == [Stdout("before"), data(100), Stdout("after"), Done(200, 1.0)]
 
 
-def test_stdout_and_stderr_keep_their_order(run: Run, clock: list[float]) -> None:
+def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet()
     outlet.write("stdout", "a")
     outlet.write("stderr", "b")
@@ -269,7 +232,7 @@ def test_stdout_and_stderr_keep_their_order(run: Run, clock: list[float]) -> Non
     assert run.arrived() == [Stdout("a"), Stderr("bc"), Stdout("d")]
 
 
-def test_much_text_does_not_wait_and_leaves_in_pieces(run: Run, clock: list[float]) -> None:
+def test_much_text_does_not_wait_and_leaves_in_pieces(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet()
     outlet.write("stdout", "x" * TEXT_LIMIT)
     assert run.arrived() == [Stdout("x" * TEXT_LIMIT)]
@@ -277,7 +240,7 @@ def test_much_text_does_not_wait_and_leaves_in_pieces(run: Run, clock: list[floa
     assert run.arrived() == [Stdout("y" * PIECE), Stdout("y" * PIECE), Stdout("y")]
 
 
-def test_text_that_waits_for_credit_holds_up_nobody_else(run: Run, clock: list[float]) -> None:
+def test_text_that_waits_for_credit_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet(window=1)
     outlet.send([data(100)])
     outlet.write("stdout", "patience")
@@ -290,14 +253,14 @@ def test_text_that_waits_for_credit_holds_up_nobody_else(run: Run, clock: list[f
     assert run.arrived() == [Stdout("patience")]
 
 
-def test_even_text_that_grows_on_its_way_holds_up_nobody_else(run: Run, clock: list[float]) -> None:
+def test_even_text_that_grows_on_its_way_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet(window=1)
     outlet.write("stdout", "\ud800" * (TEXT_LIMIT - 1))
     run.later()
     assert run.arrived() == [Stdout("\\ud800" * (TEXT_LIMIT - 1))]
 
 
-def test_a_late_flush_does_not_wait_for_who_is_sending(run: Run, clock: list[float]) -> None:
+def test_a_late_flush_does_not_wait_for_who_is_sending(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet()
     outlet.write("stdout", "text")
 
@@ -319,7 +282,7 @@ def test_text_is_carried_as_utf8_can() -> None:
     assert carried("half \ud83d of it") == "half \\ud83d of it"
 
 
-def test_lines_of_several_threads_stay_whole(run: Run) -> None:
+def test_lines_of_several_threads_stay_whole(run: Wired) -> None:
     outlet = run.outlet()
     lines = [[f"{name}{n}\n" for n in range(200)] for name in "abc"]
     threads = [
@@ -355,7 +318,9 @@ class Talkative:
         self.outlet.write("stdout", "last words\n")
 
 
-def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(run: Run, clock: list[float]) -> None:
+def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(
+    run: Wired, clock: list[float]
+) -> None:
     outlet = run.outlet()
     writer = run.near._writer
     run.near._writer = Collecting(writer._key)
@@ -373,7 +338,7 @@ def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(run: Run
 
 
 def test_the_end_is_one_frame_with_the_text_before_it_whatever_the_credit(
-    run: Run, clock: list[float]
+    run: Wired, clock: list[float]
 ) -> None:
     outlet = run.outlet(window=1)
     outlet.send([data(100)])
@@ -383,7 +348,7 @@ def test_the_end_is_one_frame_with_the_text_before_it_whatever_the_credit(
     assert run.far.receive() == Output("a", (Stdout("last"), data(500), Done(200, 1.0)))
 
 
-def test_nothing_comes_after_the_end(run: Run, clock: list[float]) -> None:
+def test_nothing_comes_after_the_end(run: Wired, clock: list[float]) -> None:
     outlet = run.outlet()
     outlet.write("stdout", "in time")
     outlet.finish([Done(200, 1.0)])
@@ -395,7 +360,7 @@ def test_nothing_comes_after_the_end(run: Run, clock: list[float]) -> None:
     assert run.due == []
 
 
-def test_a_late_sender_is_let_go_by_the_credit_that_comes_after_the_end(run: Run) -> None:
+def test_a_late_sender_is_let_go_by_the_credit_that_comes_after_the_end(run: Wired) -> None:
     outlet = run.outlet(window=1)
     outlet.finish([Done(200, 1.0)])
     outlet.grant(-1)

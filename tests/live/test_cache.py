@@ -339,9 +339,28 @@ class TestFailures:
         data = {"code": code, "session": session, "use_cache": "1"}
         with http.stream("POST", "/", data=data) as answer:
             assert next(answer.iter_raw()) == b"a"
-        gate.open()
+        while http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()["ended"] is None:
+            pass
         gate.open()
         assert cached(call(http, code, session)) == ("miss", "ab")
+
+    def test_a_run_that_is_being_cancelled_is_not_joined(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = (
+            "def run():\n    try:\n        yield 'a'\n"
+            f"        {gate.wait}\n    except KeyboardInterrupt:\n        {gate.wait}\n        raise\n"
+        )
+        data = {"code": code, "session": session, "use_cache": "1", "stream": "sse"}
+        with http.stream("POST", "/", data=data) as first:
+            assert first.headers["owt-cache"] == "miss"
+            http.delete(f"/_owt/runs/{first.headers['owt-run']}")
+            with http.stream("POST", "/", data=data) as second:
+                assert second.headers["owt-cache"] == "miss"
+                gate.open()
+                gate.open()
+                assert [event.event for event in Decoder().feed(first.read())][-2:] == ["error", "done"]
+                assert [event.event for event in Decoder().feed(second.read())] == ["message", "done"]
 
     def test_a_timeout_is_not_kept(self, http: httpx.Client, session: str, gate: Gate) -> None:
         code = f"def run():\n    {gate.wait}\n    return 'done'"

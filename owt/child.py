@@ -1,0 +1,124 @@
+"""`owt serve` in a process of its own, for programs that start a server: `Server.start`, and tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from owt.errors import ConfigError, OwtError
+
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 20.0
+"""Seconds; running calls get `--drain` of them, which is 5 unless said otherwise."""
+
+_SERVING = re.compile(r"Owt serving on (http://\S+)$")
+
+
+class Child:
+    """A server that is a child of this process. `start` it, and `stop` it: nothing else ends it.
+
+    `options` are those of `owt serve`, `env` its whole environment (default: this process's).
+    """
+
+    def __init__(
+        self, *options: str, env: Mapping[str, str] | None = None, cwd: str | Path | None = None
+    ) -> None:
+        # A file, not a pipe: nobody has to read it while the server runs.
+        self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "owt", "serve", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                env=env,
+                cwd=cwd,
+                text=True,
+            )
+        except BaseException:
+            self._log.close()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """The frontend's process id."""
+        return self._process.pid
+
+    def serving(self, timeout: float = START_TIMEOUT) -> str:
+        """Wait until it serves, and give its URL.
+
+        Raises `ConfigError` for settings that it refuses, a port that is taken among them, and
+        `OwtError` when it ends or does not begin within `timeout` seconds; then it has ended.
+        """
+        process = self._process
+        assert process.stdout is not None
+        try:
+            readable, _, _ = select.select([process.stdout], [], [], timeout)
+            line = process.stdout.readline() if readable else ""
+        except BaseException:
+            self.kill()
+            self.close()
+            raise
+        if found := _SERVING.match(line.strip()):
+            return found[1]
+        if readable:
+            # It has said something else, or is about to end.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_TIMEOUT)
+        self.kill()
+        log = self.log().strip()
+        self.close()
+        if process.returncode == 2:
+            raise ConfigError(log.removeprefix("owt: "))
+        problem = f"ended with status {process.returncode}" if readable else f"did not serve in {timeout:g} s"
+        raise OwtError(f"owt serve {problem}: {log or 'it wrote nothing to stderr'}")
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the frontend, if it has not ended."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; gives the exit status (negative: ended by that signal).
+
+        Raises `subprocess.TimeoutExpired`.
+        """
+        return self._process.wait(timeout)
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = STOP_TIMEOUT) -> int:
+        """Send a signal, wait for the end, kill it if that takes longer than `timeout` seconds.
+
+        Gives the exit status. Its kernels end with it in any case.
+        """
+        self.send_signal(number)
+        try:
+            return self.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> int:
+        """End it at once; gives the exit status."""
+        self._process.kill()
+        return self._process.wait()
+
+    def log(self) -> str:
+        """What it has written to stderr so far."""
+        # Its own writes go to the end of the file, and reading here must not move them.
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Let go of its output, and of its log; after its end."""
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()

@@ -1,0 +1,43 @@
+"""Models that are made here and loaded by the code that loads real ones. Nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from pathlib import Path
+
+import pytest
+
+# Before anything imports the library that reads it; kernels of a live server inherit it.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import tiny
+import torch
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "llm"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Small models are slower in several threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def bark(tmp_path_factory) -> str:
+    """The directory of a Bark that has two voices."""
+    return tiny.bark(tmp_path_factory.mktemp("bark"))
+
+
+@pytest.fixture(scope="session")
+def parrot(tmp_path_factory) -> str:
+    """The directory of a language model that knows `TEXT` of the example's `parrot.py` by heart."""
+    directory = str(tmp_path_factory.mktemp("parrot"))
+    runpy.run_path(str(EXAMPLE / "parrot.py"))["main"](directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def story() -> str:
+    """What the parrot knows."""
+    return runpy.run_path(str(EXAMPLE / "parrot.py"))["TEXT"]

@@ -1,0 +1,34 @@
+import json
+
+import pytest
+import tiny
+
+from owt.lib import bark as adaptor
+
+
+def test_bark_speaks_by_the_names_of_its_arguments(bark):
+    events, headers = adaptor.run(
+        text="One. Two? Three!",
+        speaker="v2/en_speaker_1",
+        sentence_template="[MAN] %s",
+        split_type="sentence",
+        batch_size=2,
+        temperature=0.7,
+        cuda_device=None,
+        model=bark,
+    )
+    assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    *spoken, last = list(events)
+    assert last == "data: [DONE]\n\n"
+    found = [json.loads(event.removeprefix("data: ")) for event in spoken]
+    assert [event["sentence"] for event in found] == ["One. Two?", "Three!"]
+    assert {event["sampling_rate"] for event in found} == {tiny.RATE}
+    assert len(found[0]["cumulative"]) < len(found[1]["cumulative"])
+
+
+def test_its_usual_voice_has_to_be_there(tmp_path):
+    model = tiny.bark(tmp_path, voices=False)
+    with pytest.raises(ValueError, match=r"^speaker: .*; got 'v2/en_speaker_6'"):
+        adaptor.run("Hello.", model=model)
+    events, _ = adaptor.run("Hello.", model=model, speaker=None)
+    assert len(list(events)) == 2

@@ -1,0 +1,216 @@
+"""owt.kernel.output: what code writes and displays, and whose it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import zmq
+from ipykernel.iostream import IOPubThread
+from jupyter_client.session import Session
+from lanes import PLENTY, Listening, Wired
+
+from owt.kernel import context
+from owt.kernel.context import Run, current
+from owt.kernel.output import RunDisplayPublisher, RunStream, drain
+from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import Display, Done, Stderr, Stdout
+
+
+@pytest.fixture
+def wired(door: Listening) -> Wired:
+    return Wired(door)
+
+
+@pytest.fixture
+def run(wired: Wired) -> Iterator[Run]:
+    """The run that this test's code works for."""
+    facts = RequestFacts("GET", "/", "", (), b"", "localhost")
+    run = Run("a", Call(facts), wired.outlet(PLENTY))
+    token = current.set(run)
+    yield run
+    current.reset(token)
+
+
+@pytest.fixture
+def alone(run: Run) -> Iterator[Run]:
+    """The run, as the only one that there is: threads without a context work for it."""
+    context.set_alone(run)
+    yield run
+    context.set_alone(None)
+
+
+@pytest.fixture
+def iopub() -> Iterator[IOPubThread]:
+    """ipykernel's way to publish; not started, so that it does what it is told at once."""
+    with zmq.Context() as zmq_context, zmq_context.socket(zmq.PUB) as socket:
+        thread = IOPubThread(socket)
+        yield thread
+        thread._event_puller.close()
+        thread.io_loop.close()
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The contents of the messages that would go to whoever is attached."""
+    contents: list[dict[str, Any]] = []
+
+    def send(self: Session, stream: object, message: Any, *args: object, **kwargs: object) -> None:
+        contents.append(message["content"])
+
+    monkeypatch.setattr(Session, "send", send)
+    return contents
+
+
+@pytest.fixture
+def stdout(iopub: IOPubThread) -> Iterator[RunStream]:
+    stream = RunStream(Session(key=b"x"), iopub, "stdout", watchfd=False)
+    yield stream
+    stream.close()
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
+    """What sys.stdout is before a stream takes its place."""
+    with open(tmp_path / "terminal", "w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        yield file
+
+
+@pytest.fixture
+def watching(terminal: IO[str], iopub: IOPubThread) -> Iterator[RunStream]:
+    """A stream that also takes what is written to the terminal's descriptor."""
+    stream = RunStream(Session(key=b"x"), iopub, "stdout")
+    yield stream
+    stream.close()
+    os.close(stream._fid)
+
+
+def test_what_a_run_prints_goes_to_its_outlet(
+    stdout: RunStream, run: Run, wired: Wired, published: Any
+) -> None:
+    print("out", 1, file=stdout)
+    stdout.flush()
+    assert wired.arrived() == [Stdout("out 1\n")]
+    assert published == []
+
+
+def test_stderr_is_kept_apart(iopub: IOPubThread, run: Run, wired: Wired) -> None:
+    stream = RunStream(Session(key=b"x"), iopub, "stderr", watchfd=False)
+    assert stream.write("error\n") == 6
+    assert wired.arrived() == [Stderr("error\n")]
+    stream.close()
+
+
+def test_flush_sends_the_runs_text(stdout: RunStream, run: Run, wired: Wired) -> None:
+    stdout.write("50 %")
+    assert wired.arrived() == []
+    stdout.flush()
+    assert wired.arrived() == [Stdout("50 %")]
+
+
+def test_nothing_written_is_nothing_sent(stdout: RunStream, run: Run, wired: Wired) -> None:
+    assert stdout.write("") == 0
+    stdout.flush()
+    assert wired.arrived() == []
+
+
+def test_without_a_run_text_goes_to_who_is_attached(
+    stdout: RunStream, published: list[dict[str, Any]]
+) -> None:
+    print("for the notebook", file=stdout)
+    stdout.flush()
+    assert published == [{"name": "stdout", "text": "for the notebook\n"}]
+
+
+def test_what_a_run_prints_after_its_end_goes_to_who_is_attached(
+    stdout: RunStream, run: Run, wired: Wired, published: list[dict[str, Any]]
+) -> None:
+    run.outlet.finish([Done(200, 1.0)])
+    assert stdout.write("too late") == 8
+    assert wired.arrived() == [Done(200, 1.0)]
+    stdout._flush()
+    assert published == [{"name": "stdout", "text": "too late"}]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda stream: os.write(stream.fileno(), b"out\n"),
+        lambda stream: subprocess.run(["echo", "out"], stdout=stream, check=True),
+    ],
+)
+def test_what_is_written_to_the_descriptor_belongs_to_the_run_once_it_is_drained(
+    watching: RunStream, alone: Run, wired: Wired, write: Any
+) -> None:
+    write(watching)
+    with redirect_stdout(watching):
+        drain()
+    alone.outlet.flush()
+    assert wired.arrived() == [Stdout("out\n")]
+
+
+def test_a_character_that_comes_in_two_parts_is_one(watching: RunStream, alone: Run, wired: Wired) -> None:
+    for byte in "€".encode():
+        os.write(watching.fileno(), bytes([byte]))
+        watching.drain()
+    alone.outlet.flush()
+    text = "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout))
+    assert text == "€"
+
+
+def test_what_nobody_wrote_for_a_run_reaches_the_terminal(
+    watching: RunStream, terminal: IO[str], published: list[dict[str, Any]]
+) -> None:
+    os.write(watching.fileno(), b"crash\n")
+    watching.drain()
+    watching.flush()
+    assert Path(terminal.name).read_text() == "crash\n"
+    assert published == [{"name": "stdout", "text": "crash\n"}]
+
+
+def test_draining_other_streams_does_nothing(stdout: RunStream) -> None:
+    stdout.drain()
+    drain()
+
+
+def publisher() -> RunDisplayPublisher:
+    return RunDisplayPublisher(session=Session(key=b"x"), pub_socket=None)
+
+
+def test_a_display_goes_to_its_run_as_json_can_carry_it(run: Run, wired: Wired, published: Any) -> None:
+    publisher().publish({"text/plain": "x", "application/json": {"a": (1, 2)}}, {"a": {"width": 1}})
+    assert wired.arrived() == [
+        Display({"text/plain": "x", "application/json": {"a": [1, 2]}}, {"a": {"width": 1}})
+    ]
+    assert published == []
+
+
+def test_a_display_comes_after_what_was_printed_before_it(stdout: RunStream, run: Run, wired: Wired) -> None:
+    stdout.write("before")
+    publisher().publish({"text/plain": "x"})
+    stdout.write("after")
+    stdout.flush()
+    assert wired.arrived() == [Stdout("before"), Display({"text/plain": "x"}, {}), Stdout("after")]
+
+
+def test_a_display_without_a_run_goes_to_who_is_attached(published: list[dict[str, Any]]) -> None:
+    publisher().publish({"text/plain": "x"})
+    assert published[0]["data"] == {"text/plain": "x"}
+
+
+def test_clearing_the_output_is_for_who_is_attached_only(
+    run: Run, wired: Wired, published: list[dict[str, Any]]
+) -> None:
+    publisher().clear_output()
+    assert wired.arrived() == []
+    assert published == []
+    current.set(None)  # type: ignore[arg-type]
+    publisher().clear_output(wait=True)
+    assert published == [{"wait": True}]

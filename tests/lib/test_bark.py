@@ -1,0 +1,67 @@
+"""What needs no model; the rest is in `tests/bark`."""
+
+import inspect
+
+import pytest
+
+from owt.lib import bark, tts
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """The arguments with which `tts.run` was called, by their names."""
+    calls = []
+    signature = inspect.signature(tts.run)
+
+    def run(*args: object, **kwargs: object) -> str:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        calls.append(bound.arguments)
+        return "an answer"
+
+    monkeypatch.setattr(tts, "run", run)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "model"),
+    [
+        ({}, "suno/bark-small"),
+        ({"model_size": "small"}, "suno/bark-small"),
+        ({"model_size": "large"}, "suno/bark"),
+        ({"model_size": "large", "model": "someone/bark"}, "someone/bark"),
+    ],
+)
+def test_the_size_is_a_model_unless_one_is_named(given, arguments, model):
+    assert bark.run("Hello.", **arguments) == "an answer"
+    assert given[0]["model"] == model
+
+
+def test_the_defaults_suit_bark(given):
+    bark.run("Hello.")
+    assert given[0]["speaker"] == "v2/en_speaker_6"
+    assert given[0]["temperature"] == 0.6
+
+
+def test_every_other_argument_is_passed_on_under_its_name(given):
+    arguments = {
+        "text": "Hello.",
+        "speaker": "v2/de_speaker_3",
+        "sentence_template": "[MAN] %s",
+        "split_type": "none",
+        "batch_size": 2,
+        "temperature": 0.4,
+        "cuda_device": 1,
+        "model": "someone/bark",
+        "language": "de",
+        "cumulative": False,
+        "format": "wav",
+        "forward_params": {"min_eos_p": 0.2},
+    }
+    bark.run(**arguments)
+    assert dict(given[0]) == arguments
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(ValueError, match=r'^model_size: "small" or "large"; got \'huge\''):
+        bark.run("Hello.", model_size="huge")

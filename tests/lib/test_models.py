@@ -1,0 +1,113 @@
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from owt.errors import MissingExtra
+from owt.lib import models
+
+
+def test_what_is_made_once_is_shared_also_between_threads():
+    made = []
+
+    def make() -> object:
+        made.append(threading.get_ident())
+        return object()
+
+    key = object()
+    with ThreadPoolExecutor(4) as threads:
+        found = set(threads.map(lambda _: models.once(key, make), range(8)))
+    assert len(found) == len(made) == 1
+    assert models.once(object(), make) not in found
+
+
+def test_waiting_for_one_model_does_not_hold_up_another():
+    begun, go = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        begun.set()
+        go.wait()
+        return "slow"
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(models.once, object(), slow)
+        begun.wait()
+        assert models.once(object(), lambda: "quick") == "quick"
+        go.set()
+        assert waiting.result() == "slow"
+
+
+def test_what_failed_is_tried_again():
+    key = object()
+
+    def broken() -> str:
+        raise OSError("no network")
+
+    with pytest.raises(OSError, match="no network"):
+        models.once(key, broken)
+    assert models.once(key, lambda: "there") == "there"
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_a_missing_package_names_the_extra(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, "torch", object())
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf"{package} is not installed; run: pip install 'owt\[bark\]'"):
+        models.libraries()
+
+
+class Cuda:
+    """torch, as far as it tells of devices."""
+
+    def __init__(self, count: int) -> None:
+        self.cuda = self
+        self.device_count = lambda: count
+        self.is_available = lambda: count > 0
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "found"),
+    [(0, None, "cpu"), (2, None, "cuda:0"), (2, 1, "cuda:1"), (2, "1", "cuda:1"), (1, 0, "cuda:0")],
+)
+def test_the_device_is_the_first_of_cuda_or_the_one_that_is_asked_for_or_the_cpu(
+    monkeypatch, count, wanted, found
+):
+    monkeypatch.setattr(models, "libraries", lambda: (Cuda(count), None))
+    assert models.device(wanted) == found
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(0, 0), (2, 2), (2, "7")])
+def test_a_device_that_is_not_there_is_refused(monkeypatch, count, wanted):
+    monkeypatch.setattr(models, "libraries", lambda: (Cuda(count), None))
+    with pytest.raises(ValueError, match=rf"^cuda_device: .* the {count} CUDA devices .*; got {wanted}\."):
+        models.device(wanted)
+
+
+@pytest.mark.parametrize("wanted", [-1, "cpu", 1.5, True, [0]])
+def test_what_is_no_number_of_a_device_is_refused(wanted):
+    with pytest.raises(ValueError, match=r"^cuda_device: a whole number from 0; got "):
+        models.device(wanted)
+
+
+def test_a_model_is_a_name_or_a_directory(tmp_path, monkeypatch):
+    assert models.name("suno/bark-small") == "suno/bark-small"
+    assert models.name(str(tmp_path)) == str(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    assert models.name("./model") == models.name("~/model") == str(tmp_path / "model")
+
+
+@pytest.mark.parametrize("value", ["/no/such/model", "./model", "~/model", "../no"])
+def test_a_directory_that_does_not_exist_is_refused(monkeypatch, tmp_path, value):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=r"^model: there is no such directory; got "):
+        models.name(value)
+
+
+@pytest.mark.parametrize("value", ["", None, 3])
+def test_what_is_no_name_is_refused(value):
+    with pytest.raises(ValueError, match=r"^model: "):
+        models.name(value)

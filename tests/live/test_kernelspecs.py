@@ -1,0 +1,277 @@
+"""Kernels are real Jupyter kernels, of any Python kernelspec; broken kernelspecs fail at once."""
+
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+
+from owt.testing import Gate, LiveServer, wait_until
+from owt.wire.sse import Decoder
+
+WAIT = "def run(path): return open(path).read()"
+
+BROKEN = {
+    "exits": [sys.executable, "-c", "raise SystemExit(3)"],
+    "exits-well": [sys.executable, "-c", ""],
+    "killed": [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"],
+    "missing": ["/nonexistent/python", "-f", "{connection_file}"],
+    "directory": ["/tmp"],
+    "no-argv": [],
+    "complains": [sys.executable, "-m", "owt.kernel", "--no-such-option=1", "-f"],
+    "without-owt": [sys.executable, "-c", "import sys; sys.modules['owt'] = None\n"
+                    "from ipykernel.kernelapp import main; sys.argv[1:] = ['-f', r'{connection_file}']; main()"],
+}
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory):
+    """A server whose kernelspecs include broken ones."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    for name, argv in BROKEN.items():
+        (folder / "kernels" / name).mkdir(parents=True)
+        spec = {"argv": argv, "display_name": name, "language": "python"}
+        (folder / "kernels" / name / "kernel.json").write_text(json.dumps(spec))
+    (folder / "kernels" / "rubbish").mkdir()
+    (folder / "kernels" / "rubbish" / "kernel.json").write_text("{")
+    (folder / "kernels" / "configured").mkdir()
+    (folder / "kernels" / "configured" / "kernel.json").write_text(json.dumps({
+        "argv": ["python", "-m", "owt.kernel", "-f", "{connection_file}"],
+        "display_name": "configured", "language": "python", "env": {"PYTHONHASHSEED": "0", "COLOUR": "red"},
+    }))
+    with LiveServer(env={"JUPYTER_PATH": str(folder)}) as server:
+        yield server
+
+
+@pytest.fixture
+def stock(specs):
+    """A session with the stock IPython kernel."""
+    yield "stock"
+    specs.ask("DELETE", "/_owt/sessions/stock")
+
+
+def test_a_stock_kernel_serves_calls(specs, stock):
+    assert specs.call("x = 41", session=stock, kernel="python3").text == ""
+    assert specs.call("x + 1", session=stock).text == "42"
+    assert specs.call("def run(): return state.x", session=stock).text == "41"
+    assert specs.call("files = !echo one\nfiles[0]", session=stock).text == "one"
+    assert specs.call("import sys\nasync def run(): return 'ipykernel_launcher' in ' '.join(sys.orig_argv)",
+                      session=stock).text == "True"
+    assert specs.session(stock)["kernel"] == "python3"
+    answer = specs.call(
+        "def run():\n    print('one')\n    display({'text/plain': 'shown'}, raw=True)\n    yield 'two'\n"
+        "    print('three')\n    yield 'four'",
+        session=stock, stream="sse",
+    )
+    told = [(event.event, event.data) for event in Decoder().feed(answer.content)]
+    assert told[:-1] == [
+        ("stdout", "one\n"), ("display", told[1][1]), ("message", "two"), ("stdout", "three\n"), ("message", "four"),
+    ]
+    assert json.loads(told[1][1]) == {"text/plain": "shown"}
+    assert told[-1][0] == "done"
+
+
+def test_a_stock_kernel_is_interrupted_timed_out_and_replaced(specs, stock):
+    specs.call("x = 1", session=stock, kernel="python3")
+    assert specs.call("while True: pass", session=stock, timeout=0.2).status_code == 504
+    assert specs.call("x", session=stock).text == "1"
+    answer = specs.call("import os\nos._exit(3)", session=stock)
+    assert answer.status_code == 502
+    assert "exited with status 3" in answer.text
+    assert specs.call("'x' in state", session=stock).text == "False"
+
+
+def test_a_stock_kernel_overlaps_calls(specs):
+    specs.ask("PUT", "/_owt/sessions/wide", json={"kernel": "python3", "concurrency": 3})
+    specs.call("import threading\nbarrier = threading.Barrier(3)", session="wide")
+    with ThreadPoolExecutor(3) as threads:
+        code = "def run(): state.barrier.wait(10); return 'met'"
+        calls = [threads.submit(specs.call, code, session="wide") for _ in range(3)]
+        assert [call.result().text for call in calls] == ["met"] * 3
+    specs.ask("DELETE", "/_owt/sessions/wide")
+
+
+def test_a_kernelspecs_own_environment_is_applied(specs):
+    code = "import os, sys\ndef run(): return [os.environ['COLOUR'], sys.flags.hash_randomization]"
+    assert specs.call(code, session="configured", kernel="configured").json() == ["red", 0]
+    specs.ask("DELETE", "/_owt/sessions/configured")
+
+
+def test_another_kernelspec_than_the_sessions_is_refused(specs, stock):
+    specs.call("1", session=stock, kernel="python3")
+    answer = specs.call("1", session=stock, kernel="owt")
+    assert answer.status_code == 400
+    assert "kernel" in answer.text
+    assert "python3" in answer.text
+
+
+def test_an_unknown_kernelspec_is_refused_and_the_known_are_named(specs):
+    answer = specs.call("1", session="unknown", kernel="nosuch")
+    assert answer.status_code == 400
+    assert "'nosuch'" in answer.text
+    assert "python3" in answer.text
+    assert specs.ask("GET", "/_owt/sessions/unknown").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("kernel", "status", "reason"),
+    [
+        ("exits", 502, "exited with status 3 before it was ready"),
+        ("exits-well", 502, "exited with status 0 before it was ready"),
+        ("killed", 502, "killed by SIGKILL"),
+        ("missing", 502, "/nonexistent/python"),
+        ("directory", 502, "Permission denied"),
+        ("complains", 502, "exited with status"),
+        ("without-owt", 502, "owt can be imported"),
+        ("no-argv", 400, "argv"),
+        ("rubbish", 400, "kernel.json"),
+    ],
+)
+def test_a_broken_kernelspec_fails_at_once_and_says_how(specs, kernel, status, reason):
+    began = time.monotonic()
+    made = specs.ask("PUT", "/_owt/sessions/broken", json={"kernel": kernel})
+    called = specs.call("1", session="broken", kernel=kernel)
+    for answer in (made, called):
+        assert answer.status_code == status
+        assert reason in answer.text
+    # Far from the minute that a kernel which says nothing is given.
+    assert time.monotonic() - began < 30
+    # No session is left that would hold the name.
+    assert specs.call("'fine'", session="broken").text == "fine"
+    specs.ask("DELETE", "/_owt/sessions/broken")
+
+
+def test_a_server_with_a_broken_default_kernelspec_fails_calls_and_goes_on(tmp_path):
+    (tmp_path / "kernels" / "exits").mkdir(parents=True)
+    spec = {"argv": BROKEN["exits"], "display_name": "exits", "language": "python"}
+    (tmp_path / "kernels" / "exits" / "kernel.json").write_text(json.dumps(spec))
+    with LiveServer("--kernel", "exits", env={"JUPYTER_PATH": str(tmp_path)}) as server:
+        for _ in range(2):
+            answer = server.call("1")
+            assert answer.status_code == 502
+            assert "exited with status 3" in answer.text
+        assert server.ask("GET", "/_owt/health").status_code == 200
+
+
+# Notebooks and consoles attach ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def notebook(server, session):
+    """A Jupyter client that is attached to the session's kernel."""
+    server.call("x = 41", session=session)
+    client = BlockingKernelClient(connection_file=server.session(session)["connection_file"])
+    client.load_connection_file()
+    client.start_channels()
+    client.wait_for_ready(timeout=20)
+    yield client
+    client.stop_channels()
+
+
+def output(client, code):
+    printed = []
+    reply = client.execute_interactive(
+        code, timeout=20, output_hook=lambda message: printed.append(message["content"])
+    )
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return "".join(each.get("text") or each.get("data", {}).get("text/plain", "") for each in printed)
+
+
+def test_kernel_info_tells_of_owt(server, session, notebook):
+    info = notebook.kernel_info(reply=True, timeout=20)["content"]
+    assert info["implementation"] == "ipython"
+    assert info["owt"]["session"] == session
+    assert info["owt"]["url"] == server.url
+    assert info["owt"]["protocol"] >= 1
+
+
+def test_cells_and_calls_share_the_namespace(server, session, notebook):
+    assert output(notebook, "print(x)") == "41\n"
+    assert output(notebook, "y = x + 1\ny") == "42"
+    assert server.call("y", session=session).text == "42"
+    output(notebook, "def greet(name): return f'Hi {name}'")
+    assert server.call(session=session, fn_name="greet", kwargs='{"name": "owt"}').text == "Hi owt"
+    server.call("def run(): state.model = 'loaded'", session=session)
+    assert output(notebook, "model") == "'loaded'"
+
+
+def test_a_call_waits_for_a_cell(server, session, notebook, tmp_path):
+    gate = Gate(tmp_path)
+    notebook.execute(f"order = ['cell']\nopen({str(gate)!r}).read()\norder.append('end of cell')")
+    gate.reached()
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(server.call, "state.order.append('call')", session=session)
+        wait_until(lambda: server.session(session)["state"] == "busy")
+        gate.open()
+        assert call.result().status_code == 200
+    assert server.call("order", session=session).json() == ["cell", "end of cell", "call"]
+
+
+def test_a_cell_waits_for_a_call(server, session, notebook, tmp_path):
+    gate = Gate(tmp_path)
+    server.call("order = []", session=session)
+    with ThreadPoolExecutor() as threads:
+        code = "def run(path):\n    state.order.append('call')\n    open(path).read()\n    state.order.append('end of call')"
+        call = threads.submit(server.call, code, session=session, kwargs=repr({"path": str(gate)}))
+        gate.reached()
+        asked = notebook.execute("order.append('cell')")
+        gate.open()
+        assert call.result().status_code == 200
+        while True:
+            reply = notebook.get_shell_msg(timeout=20)
+            if reply["parent_header"]["msg_id"] == asked:
+                break
+    assert server.call("order", session=session).json() == ["call", "end of call", "cell"]
+
+
+def test_an_async_call_and_a_cell_do_not_mix(server, session, notebook, tmp_path):
+    code = "import asyncio\nasync def run():\n    state.order = ['call']\n    while 'go' not in state:\n" \
+           "        await asyncio.sleep(0.001)\n    state.order.append('end of call')"
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(server.call, code, session=session, timeout=0.5)
+        wait_until(lambda: server.session(session)["state"] == "busy")
+        # The cell would let the call go on, but has to wait for its end.
+        notebook.execute("go = 1; order.append('cell')")
+        assert call.result().status_code == 504
+    wait_until(lambda: server.call("order", session=session).json() == ["call", "cell"])
+
+
+def test_an_interrupt_ends_a_cell(server, session, notebook, tmp_path):
+    gate = Gate(tmp_path)
+    asked = notebook.execute(f"open({str(gate)!r}).read()\nwhile True: pass")
+    gate.open()
+    assert server.ask("POST", f"/_owt/sessions/{session}/interrupt").json()["interrupted"] is True
+    while True:
+        reply = notebook.get_shell_msg(timeout=20)
+        if reply["parent_header"]["msg_id"] == asked:
+            break
+    assert reply["content"]["ename"] == "KeyboardInterrupt"
+    assert server.call("x", session=session).text == "41"
+
+
+def test_prints_of_cells_go_to_the_notebook_and_those_of_calls_to_the_call(server, session, notebook):
+    id = server.call("def run(): print('from the call')", session=session).headers["owt-run"]
+    assert server.ask("GET", f"/_owt/runs/{id}").json()["stdout"] == "from the call\n"
+    assert output(notebook, "print('from the cell')") == "from the cell\n"
+
+
+def test_a_shutdown_from_a_notebook_is_a_death_like_others(server, session, notebook):
+    notebook.shutdown()
+    wait_until(lambda: server.session(session)["restarts"] == 1)
+    assert server.call("'x' in state", session=session).text == "False"
+
+
+def test_the_kernelspec_works_for_any_jupyter_program():
+    code = (
+        "from jupyter_client.manager import start_new_kernel\n"
+        "manager, client = start_new_kernel(kernel_name='owt', startup_timeout=30)\n"
+        "reply = client.execute_interactive('print(6 * 7)', timeout=30)\n"
+        "info = client.kernel_info(reply=True, timeout=30)['content']\n"
+        "print(reply['content']['status'], 'owt' in info)\n"
+        "client.stop_channels(); manager.shutdown_kernel(now=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["42", "ok", "False"]

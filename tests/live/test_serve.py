@@ -1,0 +1,264 @@
+"""`owt serve`: its options, what it says when it cannot serve, who may call, what kernels inherit."""
+
+import hashlib
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from owt.testing import LiveServer, wait_until
+
+SECRET = "correct-horse"
+AUTH = f"alice:{hashlib.sha256(SECRET.encode()).hexdigest()}"
+
+
+def serve(*args, module="owt", env=None):
+    """Run `owt serve` to its end, which has to come by itself."""
+    words = ["serve", *args] if module == "owt" else list(args)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words], capture_output=True, text=True, timeout=30, env={**clean, **(env or {})},
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_port_0_picks_a_free_port_and_prints_it():
+    with LiveServer("--pool-min", "0") as one, LiveServer("--pool-min", "0") as two:
+        assert one.port != two.port
+        for server in (one, two):
+            assert server.url == f"http://127.0.0.1:{server.port}"
+            assert server.ask("GET", "/_owt/health").status_code == 200
+
+
+def test_two_servers_at_once_do_not_know_each_other():
+    with LiveServer() as one, LiveServer() as two:
+        one.call("x = 'one'", session="same")
+        two.call("x = 'two'", session="same")
+        assert [server.call("x", session="same").text for server in (one, two)] == ["one", "two"]
+        folders = {os.path.dirname(server.session("same")["connection_file"]) for server in (one, two)}
+        assert len(folders) == 2
+        one.stop()
+        assert two.call("x", session="same").text == "two"
+
+
+def test_a_taken_port_is_one_line_and_status_2():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for status, out, err in (serve("--port", port), serve(env={"OWT_PORT": port})):
+            assert (status, out) == (2, "")
+            assert err.count("\n") == 1
+            assert port in err
+            assert "in use" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--no-such-flag"], "--no-such-flag"),
+        (["--port", "eighty"], "eighty"),
+        (["--port", "70000"], "70000"),
+        (["--auth", "alice"], "--auth"),
+        (["--auth", "alice:12345"], "--auth"),
+        (["--auth", ":" + "0" * 64], "--auth"),
+        (["--queue", "-1"], "--queue"),
+        (["--pool-min", "5", "--pool-max", "2"], "--pool-max"),
+        (["--address", "999.1.1.1"], "999.1.1.1"),
+        (["--address", "0.0.0.0"], "--insecure"),
+        (["--runtime-dir", "/nonexistent/folder"], "/nonexistent/folder"),
+        (["--kernel", "a b"], "--kernel"),
+        (["--preload", "1x"], "--preload"),
+        (["surplus"], "surplus"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line_and_status_2(args, named):
+    status, out, err = serve("--port", "0", *args)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert named in err
+    assert "Traceback" not in err
+
+
+def test_the_secret_of_a_malformed_auth_is_not_shown():
+    status, _, err = serve("--auth", "alice:" + "z" * 64)
+    assert status == 2
+    assert "zzz" not in err
+
+
+def test_an_address_beyond_this_machine_says_why_it_needs_a_password():
+    status, _, err = serve("--port", "0", env={"OWT_ADDRESS": "0.0.0.0"})
+    assert status == 2
+    assert "run code as this user" in err
+
+
+def test_insecure_allows_an_address_beyond_this_machine():
+    with LiveServer("--address", "0.0.0.0", "--insecure") as server:
+        url = f"http://127.0.0.1:{server.port}"
+        assert server.url == f"http://0.0.0.0:{server.port}"
+        # What adaptors are told can be reached from here.
+        assert httpx.get(url, params={"code": "Server.sing().url"}, trust_env=False).text == url
+
+
+def test_a_password_is_asked_for_and_kernels_do_not_see_it(tmp_path):
+    with LiveServer(env={"OWT_AUTH": AUTH, "OWT_CLIENT_AUTH": f"alice:{SECRET}"}) as server:
+        for path in ("/", "/any/path", "/_owt/", "/_owt/health", "/_owt/sessions", "/_owt/nothing"):
+            refused = server.ask("GET", path)
+            assert refused.status_code == 401, path
+            assert refused.headers["www-authenticate"].startswith("Basic")
+        for wrong in (("alice", "wrong"), ("bob", SECRET), ("", ""), ("alice", "")):
+            assert server.ask("GET", "/", params={"code": "1"}, auth=wrong).status_code == 401
+        assert server.ask("PUT", "/_owt/sessions/x").status_code == 401
+        assert server.ask("POST", "/", data={"code": "1"}).status_code == 401
+        code = (
+            "import os\n"
+            "def run():\n"
+            "    seen = [dict(os.environ)]\n"
+            "    for id in ('self', str(os.getppid())):\n"
+            "        for name in ('environ', 'cmdline'):\n"
+            "            seen.append(open(f'/proc/{id}/{name}').read())\n"
+            "    return seen\n"
+        )
+        answer = server.ask("POST", "/", data={"code": code}, auth=("alice", SECRET))
+        assert answer.status_code == 200
+        assert "OWT_URL" in answer.text
+        for secret in (SECRET, AUTH, AUTH.split(":")[1]):
+            assert secret not in answer.text
+
+
+def test_a_password_lets_a_server_listen_beyond_this_machine():
+    with LiveServer("--address", "0.0.0.0", "--auth", AUTH, "--pool-min", "0") as server:
+        assert httpx.get(f"http://127.0.0.1:{server.port}/_owt/health", trust_env=False).status_code == 401
+
+
+def test_every_setting_can_come_from_the_environment():
+    settings = {
+        "OWT_QUEUE": "0", "OWT_MAX_SESSIONS": "1", "OWT_POOL_MIN": "0", "OWT_VERBOSE": "1", "OWT_DRAIN": "1s",
+    }
+    with LiveServer(env=settings) as server:
+        assert server.call("def run(): print('seen')", session="one").status_code == 200
+        assert "--max-sessions 1" in server.call("1", session="two").text
+        server.wait_for_log("stdout: seen")
+
+
+def test_an_option_goes_before_its_variable():
+    with LiveServer("--max-sessions", "2", "--pool-min", "0", env={"OWT_MAX_SESSIONS": "1"}) as server:
+        assert [server.call("1", session=name).status_code for name in "abc"] == [200, 200, 503]
+
+
+def test_python_m_owt_server_is_owt_serve():
+    status, _, err = serve("--port", "eighty", module="owt.server")
+    assert status == 2
+    assert "eighty" in err
+    process = subprocess.Popen(
+        [sys.executable, "-m", "owt.server", "--port", "0", "--pool-min", "0"], stdout=subprocess.PIPE, text=True,
+    )
+    with process:
+        url = process.stdout.readline().removeprefix("Owt serving on ").strip()
+        assert httpx.get(f"{url}/_owt/health", trust_env=False).json()["status"] == "ok"
+        process.terminate()
+    assert process.returncode == 0
+
+
+def test_preloaded_modules_are_there_before_any_code():
+    with LiveServer("--preload", "numpy,colorsys") as server:
+        code = "import sys\n['numpy' in sys.modules, 'colorsys' in sys.modules, 'wave' in sys.modules]"
+        assert server.call(code).json() == [True, True, False]
+        assert server.call("import numpy\nnumpy.arange(3).sum().item()").text == "3"
+        # Every kernel has random numbers of its own.
+        draws = [server.call("import numpy, random\n[numpy.random.rand(), random.random()]", session=name).json()
+                 for name in "ab"]
+        assert not set(draws[0]) & set(draws[1])
+
+
+def test_a_preload_that_fails_is_a_warning(tmp_path):
+    (tmp_path / "owt_test_raises.py").write_text("raise RuntimeError('no good')")
+    (tmp_path / "owt_test_exits.py").write_text("raise SystemExit(3)")
+    (tmp_path / "owt_test_dies.py").write_text("import os\nos._exit(3)")
+    modules = "owt_test_nosuch,owt_test_raises,owt_test_exits,colorsys"
+    with LiveServer("--preload", modules, env={"PYTHONPATH": str(tmp_path)}) as server:
+        assert server.call("import sys\n'colorsys' in sys.modules").text == "True"
+        log = server.log()
+    assert "--preload owt_test_nosuch: ModuleNotFoundError" in log
+    assert "--preload owt_test_raises: RuntimeError: no good" in log
+    assert "--preload owt_test_exits: SystemExit: 3" in log
+    assert "Traceback" not in log
+    # What ends the process that imports it leaves kernels that start by themselves.
+    with LiveServer("--preload", "owt_test_dies", env={"PYTHONPATH": str(tmp_path)}) as server:
+        assert server.call("'served'").text == "served"
+        assert "kernels start without it" in server.log()
+
+
+def test_without_fork_kernels_are_spawned():
+    with LiveServer("--no-fork", "--preload", "colorsys") as server:
+        server.call("x = 41", session="a")
+        assert server.call("x + 1", session="a").text == "42"
+        assert server.call("import os\nos.getppid()", session="a").text == str(server.pid)
+        assert server.call("while True: pass", session="a", timeout=0.2).status_code == 504
+        assert server.call("x", session="a").text == "41"
+        answer = server.call("import os\nos._exit(3)", session="a")
+        assert answer.status_code == 502
+        assert "exited with status 3" in answer.text
+        assert server.call("'x' in state", session="a").text == "False"
+        assert "--preload has no effect without fork" in server.log()
+
+
+def test_the_runtime_directory_is_its_owners_alone(server, session):
+    server.call("1", session=session)
+    file = Path(server.session(session)["connection_file"])
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert file.stat().st_mode & 0o077 == 0
+    assert '"transport": "ipc"' in file.read_text()
+    assert all(len(str(path)) < 108 for path in file.parent.iterdir())
+
+
+def test_the_runtime_directory_can_be_chosen(tmp_path_factory):
+    folder = Path("/tmp") / f"owt-test-{os.getpid()}"
+    folder.mkdir()
+    try:
+        with LiveServer("--runtime-dir", str(folder)) as server:
+            server.call("1", session="a")
+            assert Path(server.session("a")["connection_file"]).parent.parent == folder
+        assert list(folder.iterdir()) == []
+    finally:
+        folder.rmdir()
+
+
+def test_kernels_lead_their_own_process_group(server, session):
+    code = "import os\n[os.getpid(), os.getpgrp(), os.getsid(0)]"
+    assert len(set(server.call(code, session=session).json())) == 1
+
+
+def test_a_killed_connection_at_the_door_harms_nobody(server, session):
+    server.call("x = 1", session=session)
+    door = str(Path(server.session(session)["connection_file"]).parent / "door")
+    for rubbish in (b"", b"GET / HTTP/1.1\r\n\r\n", b"owt1 k1 calls\n" + b"\0" * 100, b"x" * 10_000):
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(door)
+            knock.sendall(rubbish)
+            knock.shutdown(socket.SHUT_WR)
+            knock.settimeout(10)
+            try:
+                while knock.recv(4096):
+                    pass
+            except ConnectionError:
+                continue
+    assert server.call("x", session=session).text == "1"
+
+
+def test_what_stays_in_the_frontend_is_no_kernel_of_old():
+    with LiveServer("--pool-min", "0") as server:
+        server.call("1", session="warm")
+        server.ask("DELETE", "/_owt/sessions/warm")
+        before = len(os.listdir(f"/proc/{server.pid}/fd"))
+        for n in range(10):
+            server.call("1", session=f"s{n}")
+            server.ask("DELETE", f"/_owt/sessions/s{n}")
+        folder = os.readlink(f"/proc/{server.pid}/cwd")
+        wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) <= before + 2)
+        assert folder
