@@ -15,7 +15,6 @@ from pathlib import Path
 
 from owt.errors import ConfigError, OwtError
 
-START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
 """Seconds; running calls get `--drain` of them, which is 5 unless said otherwise."""
 
@@ -52,7 +51,7 @@ class Child:
         """The frontend's process id."""
         return self._process.pid
 
-    def serving(self, timeout: float = START_TIMEOUT) -> str:
+    def serving(self, timeout: float = 30.0) -> str:
         """Wait until it serves, and give its URL.
 
         Raises `ConfigError` for settings that it refuses, a port that is taken among them, and

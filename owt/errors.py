@@ -158,4 +158,6 @@ class RemoteError(OwtError):
             self.add_note(f"The remote traceback:\n{self.traceback.rstrip()}")
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.exception or self.title, self.detail) if part)
+        if self.exception:
+            return f"{self.exception}: {self.detail}" if self.detail else self.exception
+        return self.detail or self.title

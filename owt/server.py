@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
-from owt.child import START_TIMEOUT, Child
 from owt.errors import ConfigError, shortened
+
+if TYPE_CHECKING:
+    from owt.child import Child
 
 ADDRESS = "127.0.0.1"
 PORT = 9876
@@ -89,7 +91,7 @@ class Server:
     @classmethod
     @contextmanager
     def start(
-        cls, *options: str, port: int | Iterable[int] = 0, timeout: float = START_TIMEOUT
+        cls, *options: str, port: int | Iterable[int] = 0, timeout: float = 30.0
     ) -> Iterator[Server]:
         """Run a server in a process of its own for as long as the `with` block lasts.
 
@@ -118,6 +120,8 @@ class Server:
 
 def _started(options: Iterable[str], ports: Iterable[int], timeout: float) -> tuple[Child, str]:
     """A server that serves on the first of these ports that is free, and its URL."""
+    from owt.child import Child
+
     taken = ConfigError("port: give at least one")
     for port in ports:
         child = Child(*options, "--port", str(port))

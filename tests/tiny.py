@@ -59,7 +59,14 @@ def bark(directory: Path, *, voices: bool = True) -> str:
     text_offset = SEMANTIC + 8
     text_pad = text_offset + len(tokenizer)
     coarse_pad = SEMANTIC + 2 * CODES
-    small = {"num_layers": 1, "num_heads": 2, "hidden_size": 16, "block_size": 512}
+    small = {
+        "num_layers": 1,
+        "num_heads": 2,
+        "hidden_size": 16,
+        "block_size": 512,
+        # Large enough for what goes in to make a difference to what comes out.
+        "initializer_range": 0.5,
+    }
     config = BarkConfig(
         semantic_config=BarkSemanticConfig(
             input_vocab_size=text_pad + 2, output_vocab_size=text_offset, **small
@@ -85,6 +92,9 @@ def bark(directory: Path, *, voices: bool = True) -> str:
         ).to_dict(),
     )
     model = BarkModel(config).eval()
+    for layer in model.codec_model.quantizer.layers:
+        # Zeros otherwise, so that all codes would sound the same.
+        layer.codebook.embed.normal_()
     model.generation_config = GenerationConfig(
         sample_rate=RATE,
         codebook_size=CODES,

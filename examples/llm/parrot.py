@@ -55,7 +55,7 @@ def model(tokens: list[int], vocabulary: int, end: int) -> LlamaForCausalLM:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if loss.item() < 0.02:
+        if loss.item() < 0.005:
             break
     return llama.eval()
 

@@ -50,6 +50,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError
     text = decoded("text/plain", body)
     detail = text.strip() if isinstance(text, str) else f"{len(body)} bytes"
     title = f"the adaptor answered {status}"
+    detail = f"{title}: {detail}" if detail else title
     return RemoteError({"title": title, "detail": detail, "status": status, "run": run, "session": session})
 
 

@@ -4,64 +4,62 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
+from owt.client.caller import Caller
 from owt.client.program import argument, program
+from owt.client.request import Address
 from owt.errors import ConfigError, OwtError, RemoteError
 
 BROKEN_PIPE = 141
 """The exit status of a program that wrote into a pipe that nobody reads (128 and SIGPIPE)."""
 
 
-def _options(command: click.decorators.FC) -> click.decorators.FC:
-    """The options of `owt call`, in the order of its help."""
-    for option in reversed(
-        [
-            click.option(
-                "--address", metavar="URL", help="The server, and a path  [OWT_URL; default: http://127.0.0.1:9876]"
-            ),
-            click.option("--code", metavar="TEXT", help="The code"),
-            click.option("--file", metavar="FILE", help="A file with the code; - is standard input"),
-            click.option("--adaptor", metavar="NAME", help="A ready adaptor of owt.lib, instead of code"),
-            click.option(
-                "--run", metavar="EXPR",
-                help="What is called, a function or a pipeline; it may use what --code or --file defines",
-            ),
-            click.option(
-                "--kwargs", metavar="TEXT", help="All arguments: a JSON object or a Python expression",
-            ),
-            click.option(
-                "--arg", nargs=2, multiple=True, metavar="NAME VALUE",
-                help="An argument; VALUE is JSON or a Python literal, else text. Can be given many times",
-            ),
-            click.option(
-                "--method", type=click.Choice(["GET", "POST"], case_sensitive=False), default="POST",
-                help="How it is sent; a GET has everything in its URL  [default: POST]",
-            ),
-            click.option("--fn-name", metavar="NAME", help="The function to call  [default: run]"),
-            click.option("--url", is_flag=True, help="Print the URL that makes this call, and call nothing"),
-            click.option("--session", metavar="NAME", help="The session"),
-            click.option("--kernel", metavar="NAME", help="The kernelspec for a session that is new"),
-            click.option("--timeout", type=float, metavar="SECONDS", help="The longest running time"),
-            click.option(
-                "--stream", type=click.Choice(["auto", "sse", "raw"]), default="auto",
-                help="sse: everything as it happens; raw: exactly the answer's bytes; "
-                "auto: sse on a terminal, raw into files and pipes  [default: auto]",
-            ),
-            click.option(
-                "--auth", envvar="OWT_CLIENT_AUTH", metavar="USER:PASSWORD", help="Who calls  [OWT_CLIENT_AUTH]"
-            ),
-            click.option("--output", metavar="FILE", help="Where the answer goes; - is standard output"),
-        ]
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
 @click.command(no_args_is_help=True)
-@_options
+@click.option(
+    "--address", metavar="URL", help="The server, and a path  [OWT_URL; default: http://127.0.0.1:9876]"
+)
+@click.option("--code", metavar="TEXT", help="The code")
+@click.option("--file", metavar="FILE", help="A file with the code; - is standard input")
+@click.option("--adaptor", metavar="NAME", help="A ready adaptor of owt.lib, instead of code")
+@click.option(
+    "--run",
+    metavar="EXPR",
+    help="What is called, a function or a pipeline; it may use what --code or --file defines",
+)
+@click.option("--kwargs", metavar="TEXT", help="All arguments: a JSON object or a Python expression")
+@click.option(
+    "--arg",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="An argument; VALUE is JSON or a Python literal, else text. Can be given many times",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["GET", "POST"], case_sensitive=False),
+    default="POST",
+    help="How it is sent; a GET has everything in its URL  [default: POST]",
+)
+@click.option("--fn-name", metavar="NAME", help="The function to call  [default: run]")
+@click.option("--url", is_flag=True, help="Print the URL that makes this call, and call nothing")
+@click.option("--session", metavar="NAME", help="The session")
+@click.option("--kernel", metavar="NAME", help="The kernelspec for a session that is new")
+@click.option("--timeout", type=float, metavar="SECONDS", help="The longest running time")
+@click.option(
+    "--stream",
+    type=click.Choice(["auto", "sse", "raw"]),
+    default="auto",
+    help="sse: everything as it happens; raw: exactly the answer's bytes; "
+    "auto: sse on a terminal, raw into files and pipes  [default: auto]",
+)
+@click.option(
+    "--auth", envvar="OWT_CLIENT_AUTH", metavar="USER:PASSWORD", help="Who calls  [OWT_CLIENT_AUTH]"
+)
+@click.option("--output", metavar="FILE", help="Where the answer goes; - is standard output")
 def call(
     *,
     address: str | None,
@@ -100,9 +98,9 @@ def call(
         raise click.UsageError("give --adaptor or code, not both")
     arguments = {name: argument(value) for name, value in arg}
     options = {**given, "kwargs": kwargs, "method": method.upper(), "accept": "*/*"}
+    if address is not None:
+        Address.of(address, "--address")
     if url:
-        from owt.client.caller import Caller
-
         options["stream"] = None if stream == "auto" else stream
         click.echo(Caller(address).with_options(**options).as_url(text, **arguments))
         return 0
@@ -118,6 +116,7 @@ def _call(
     stream: str,
     path: str | None,
 ) -> int:
+    _import_httpx()
     from owt.client.clients import Client
     from owt.client.output import Output
     from owt.client.printing import print_answer, print_events, tell
@@ -132,8 +131,26 @@ def _call(
         tell(f"{error.traceback or '; '.join([f'owt: {error}', *notes])}".rstrip() + "\n")
         return 1
     except BrokenPipeError:
-        # Python itself would complain when it flushes stdout at its end.
+        # Or Python would complain when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
         raise OwtError(f"the answer cannot be written: {error.strerror or error}") from error
+
+
+def _import_httpx() -> None:
+    """Import httpx, and httpcore below it, without its own command line and without trio.
+
+    They take both where they are installed, need neither here, and would be twice as slow to start.
+    """
+    if "httpx" in sys.modules:
+        return
+    unwanted = {"httpx._main", "trio"} - sys.modules.keys()
+    # What is None here cannot be imported (Language Reference, "The module cache").
+    sys.modules.update(dict.fromkeys(unwanted))  # type: ignore[arg-type]
+    try:
+        import_module("httpx")
+        import_module("httpcore")
+    finally:
+        for name in unwanted:
+            del sys.modules[name]

@@ -91,18 +91,19 @@ def _lambda(code: CodeType, text: str, tree: ast.Module, shown: str) -> str:
         node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno
     ]
     if len(found) > 1:
-        # The last instruction returns the value of the body, and so lies where the body does.
-        *_, place = code.co_positions()
-        found = [node for node in found if _place(node.body) == place]
+        places = list(code.co_positions())
+        found = [node for node in found if _places(node) == places]
     source = ast.get_source_segment(text, found[0]) if len(found) == 1 else None
     if source is None:
         raise CannotSend(f"{shown} cannot be told from the others in its line; use def, or send code as text")
     return f"({source})"
 
 
-def _place(node: ast.expr) -> tuple[int, int | None, int, int | None]:
-    """Where a node is, in the order of `co_positions`."""
-    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+def _places(node: ast.Lambda) -> list[Any]:
+    """Where the instructions of a lambda come from, as `co_positions` has it."""
+    compiled = compile(ast.Expression(node), "<source>", "eval", dont_inherit=True)
+    [inner] = [const for const in compiled.co_consts if isinstance(const, CodeType)]
+    return list(inner.co_positions())
 
 
 def _check_names(source: Source, function: FunctionType, shown: str) -> None:

@@ -215,16 +215,15 @@ class HealthHandler(ControlHandler):
 class UnknownHandler(ControlHandler):
     """Anything else under /_owt/"""
 
-    def prepare(self) -> None:
-        """404, for those who may come in."""
-        super().prepare()
-        if not self._finished:
-            self.finish_problem(
-                Problem(
-                    "about:blank", "not found", 404,
-                    f"the server has no page {self.request.path[:80]!r}; /_owt/ lists those that it has",
-                )
+    def _unknown(self) -> None:
+        self.finish_problem(
+            Problem(
+                "about:blank", "not found", 404,
+                f"the server has no page {self.request.path[:80]!r}; /_owt/ lists those that it has",
             )
+        )
+
+    get = head = post = put = patch = delete = _unknown
 
 
 def when(moment: float | None) -> str | None:
@@ -274,7 +273,7 @@ def show_run(run: Run) -> dict[str, object]:
         "ended": when(run.ended),
         "seconds": seconds,
         "bytes": run.bytes,
-        "failure": failure and {"type": failure.type, "title": failure.title, "detail": failure.detail},
+        "failure": failure and msgspec.structs.asdict(failure),
     }
 
 

@@ -25,6 +25,8 @@ from owt.wire.chunk import Chunk, Stderr, Stdout
 log = logging.getLogger("owt.calls")
 
 BODILESS = (204, 304)
+LONGEST_LENGTH = 20
+"""Digits of a Content-Length that are read as a number; Python refuses to read thousands."""
 
 
 @stream_request_body
@@ -71,6 +73,8 @@ class OwtHandler(RequestHandler):
         """Turn away whoever may not come in, and bodies that say themselves that they are too large."""
         if not self.service.doorkeeper.admits(self.request.headers.get("Authorization")):
             self.set_header("WWW-Authenticate", REALM)
+            # The body has not been read, so the connection ends with this answer.
+            self.set_header("Connection", "close")
             problem = Problem(
                 "urn:owt:unauthorized", "not authorized", 401,
                 "this server needs a user and a password: curl -u user:password ...",
@@ -79,7 +83,9 @@ class OwtHandler(RequestHandler):
             return
         limit = self.service.settings.max_body
         length = self.request.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > limit:
+        if length.isdecimal() and len(length) > LONGEST_LENGTH:
+            self._too_large("more")
+        elif length.isdecimal() and int(length) > limit:
             self._too_large(f"{int(length)} bytes")
 
     def _too_large(self, size: str) -> None:

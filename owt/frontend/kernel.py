@@ -206,7 +206,12 @@ class Kernel:
         self._on_buried(self)
 
     async def _cause(self) -> str:
-        code = await self._exit_code()
+        try:
+            code = await self._exit_code()
+        except Exception:
+            # Whatever a provisioner of others does, calls that wait must hear of the end.
+            log.exception("asking how kernel %s ended", self.id)
+            return "ended"
         return "closed its call channel" if code is None else describe_exit(code)
 
     async def _exit_code(self) -> int | None:

@@ -66,7 +66,7 @@ class Session:
         self.kernel: Kernel | None = None
         self.queue: deque[Run] = deque()
         self.active: dict[str, Run] = {}
-        self.codes: dict[str, None] = {}
+        self.codes: dict[int, None] = {}
         self.calls = 0
         self.ever_started = False
         self._kernels = kernels
@@ -87,6 +87,10 @@ class Session:
             return "busy" if self.active else "idle"
         # A kernel that is dying is replaced, which begins when it is known how it died.
         return "dead" if self._starting is None and self.kernel is None else "starting"
+
+    def knows(self, code: str | None) -> bool:
+        """Whether its kernel has been given this very code before."""
+        return code is not None and hash(code) in self.codes
 
     @property
     def fresh(self) -> bool:
@@ -130,11 +134,13 @@ class Session:
             kernel = await self._kernels.start(
                 self.spec, self.name, self.concurrency, self._output, self._died
             )
-        except KernelDied as error:
+        except Exception as error:
             self._starting = None
-            log.error("%s: %s", self.label, error)
-            self.last_death = str(error).removeprefix("the kernel ")
-            self._give_up(str(error))
+            expected = isinstance(error, KernelDied)
+            problem = str(error) if expected else f"the kernel could not be started: {error!r}"
+            log.error("%s: %s", self.label, problem, exc_info=not expected)
+            self.last_death = problem.removeprefix("the kernel ")
+            self._give_up(problem)
             return
         self._starting = None
         if self._closed:
@@ -156,7 +162,7 @@ class Session:
         self.kernel = None
         self.codes.clear()
         self.last_death = reason
-        log.warning("%s: the kernel %s", self.label, reason)
+        log.log(logging.INFO if self._closed else logging.WARNING, "%s: the kernel %s", self.label, reason)
         # A death during a call is that call's; only kernels that die by themselves could go on so.
         self._deaths = 0 if self.active else self._deaths + 1
         for run in list(self.active.values()):
@@ -268,7 +274,8 @@ class Session:
             self.active[run.id] = run
             self.calls += 1
             if call.code is not None:
-                self.codes[call.code] = None
+                # By hash: codes may be large, and one that is taken for another costs only time.
+                self.codes[hash(call.code)] = None
                 if len(self.codes) > CODES_KNOWN:
                     self.codes.pop(next(iter(self.codes)))
             id = run.id

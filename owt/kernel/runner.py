@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from owt.kernel import context
@@ -33,6 +34,9 @@ from owt.wire.chunk import Chunk, Done
 from owt.wire.codec import Output
 
 EARLY = 1000
+INSIST_AFTER = 0.02
+"""Seconds after which a cancel for the event loop is looked after: a step of the run that begins
+just before it may keep the loop busy."""
 
 
 class Live(context.Run):
@@ -90,7 +94,8 @@ class Runner:
         """Run this call when its turn comes. In the main thread."""
         run = Live(id, call, Outlet(id, self._lane, self._window, self._interrupts, self._later))
         with self._lock:
-            if self._ended_early.pop(id, None) is not None:
+            if id in self._ended_early:
+                del self._ended_early[id]
                 return
             self._runs[id] = run
         run.task = self._loop.create_task(self._serve(run))
@@ -137,15 +142,27 @@ class Runner:
         if self._interrupts.run == run.id:
             self._interrupts.aim(run.id)
         else:
-            self._loop.call_soon_threadsafe(self._cancel_task, run)
+            self._cancel_soon(run)
 
     def _interrupt_others(self, target: str | None) -> None:
         # In the main thread's signal handler, when no user code of the main thread was interrupted.
         for run in list(self._runs.values()):
             if target == run.id:
-                self._loop.call_soon_threadsafe(self._cancel_task, run)
+                self._cancel_soon(run)
             elif target is None:
                 self._later(0, lambda run=run: self._stop(run, "interrupted"))  # type: ignore[misc]
+
+    def _cancel_soon(self, run: Live) -> None:
+        """Cancel a run that awaits something, or interrupt it if it goes on before that happens."""
+        self._loop.call_soon_threadsafe(self._cancel_task, run)
+        self._later(INSIST_AFTER, partial(self._insist, run))
+
+    def _insist(self, run: Live) -> None:
+        if run.id in self._runs and run.task is not None and not run.task.cancelling():
+            if self._interrupts.run == run.id:
+                self._interrupts.aim(run.id)
+            else:
+                self._later(INSIST_AFTER, partial(self._insist, run))
 
     def _cancel_task(self, run: Live) -> None:
         if run.id in self._runs and run.task is not None and run.thread is None:

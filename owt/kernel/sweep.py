@@ -88,16 +88,14 @@ def sweep(mark: str, timeout: float = SWEEP_TIME) -> int:
 def clear(mark: str, runtime_dir: str) -> None:
     """Sweep, then remove the server's runtime directory. One process at a time does this, or two
     could kill each other with the work half done; the directory itself is the lock."""
-    try:
-        lock = os.open(runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        # Somebody has removed it, having swept before.
-        return
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if mark:
-        sweep(mark)
-    shutil.rmtree(runtime_dir, ignore_errors=True)
-    os.close(lock)
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            lock = os.open(runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
+            held.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if mark:
+            sweep(mark)
+        shutil.rmtree(runtime_dir, ignore_errors=True)
 
 
 def leave(door: str) -> NoReturn:
@@ -152,5 +150,7 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    clear(sys.argv[1], sys.argv[2])
+    # Without a directory somebody has swept before, or it was removed by hand and the server lives.
+    if os.path.isdir(sys.argv[2]):
+        clear(sys.argv[1], sys.argv[2])
     _end_group()

@@ -90,6 +90,8 @@ class Template:
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         threads = threading.active_count()
         for name in (*PREPARED, *preload):
+            if self._abandoned():
+                break
             try:
                 importlib.import_module(name)
             except (Exception, SystemExit) as error:
@@ -104,6 +106,15 @@ class Template:
         gc.collect()
         gc.freeze()
         return problems
+
+    def _abandoned(self) -> bool:
+        """Whether the frontend is gone already."""
+        try:
+            return not self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _fork(self, request: Fork) -> bool:
         try:

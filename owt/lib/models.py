@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar, cast
 
@@ -40,6 +41,8 @@ def libraries() -> tuple[Any, Any]:
         import torch
     except ImportError as error:
         raise MissingExtra("torch", "bark") from error
+    # In a kernel tqdm looks for widgets and says that it misses them; a stream shows text.
+    warnings.filterwarnings("ignore", "IProgress not found")
     try:
         import transformers
     except ImportError as error:

@@ -134,19 +134,22 @@ class TemplateProcess:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [*self._command, "--channel", str(theirs.fileno())],
-                env=self.env,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            self._process = self._spawn(theirs)
         self.pid = self._process.pid
         ours.setblocking(False)
         self._socket = ours
         self._unpacker = Unpacker()
         self._ready = loop.create_future()
         loop.add_reader(ours, self._read)
+
+    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*self._command, "--channel", str(theirs.fileno())],
+            env=self.env,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     async def ready(self) -> bool:
         """Wait until it has imported everything. False: it does not fork (or cannot start)."""

@@ -3,7 +3,6 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import transformers
@@ -199,7 +198,8 @@ def test_what_fails_in_the_generation_fails_the_stream(parrot, monkeypatch):
     seen = []
     with pytest.raises(RuntimeError, match="out of memory"):
         seen.extend(events)
-    assert len(seen) > 1 or seen == []
+    assert seen
+    assert "data: [DONE]\n\n" not in seen
     assert workers() == []
 
 
@@ -207,7 +207,3 @@ def test_generations_run_at_once_without_mixing(parrot, story):
     with ThreadPoolExecutor(3) as threads:
         made = list(threads.map(lambda _: written(START, model=parrot, temperature=0), range(3)))
     assert made == [story.removeprefix(START)] * 3
-
-
-def test_words_of_a_language_without_spaces_come_too(parrot):
-    assert Path(parrot, "tokenizer.json").exists()

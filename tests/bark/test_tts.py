@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-import transformers
 
 from owt.lib import models, tts
 
@@ -18,8 +17,9 @@ SENTENCES = ["Hello, this is owt.", "How are you?"]
 
 def payloads(text: str, seed: int = 0, **kwargs: object) -> list[dict]:
     """What the events of an answer say. The same seed gives the same noise."""
-    torch.manual_seed(seed)
     events, headers = tts.run(text, **kwargs)
+    # Loading a model takes random numbers as well.
+    torch.manual_seed(seed)
     assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
     *spoken, last = list(events)
     assert last == "data: [DONE]\n\n"
@@ -56,8 +56,8 @@ def test_each_sentence_is_an_event_with_its_audio_and_all_so_far(bark):
 
 def test_a_streamed_wav_is_a_header_and_then_the_same_samples(bark):
     expected = sound(payloads(TEXT, model=bark))
-    torch.manual_seed(0)
     pieces, headers = tts.run(TEXT, model=bark, format="wav")
+    torch.manual_seed(0)
     assert headers == {"Content-Type": "audio/wav"}
     header, *spoken = list(pieces)
     assert len(spoken) == 2
@@ -144,8 +144,10 @@ def test_what_the_model_would_cut_off_is_refused(bark):
 def test_a_model_is_loaded_once_also_from_many_threads(tmp_path, monkeypatch):
     model = tiny.bark(tmp_path)
     loads = []
-    real = transformers.pipeline
-    monkeypatch.setattr(transformers, "pipeline", lambda *a, **k: loads.append(a) or real(*a, **k))
+    # Importing this replaces the library's main module, so that is looked up afterwards.
+    from transformers import pipeline
+
+    monkeypatch.setattr("transformers.pipeline", lambda *a, **k: loads.append(a) or pipeline(*a, **k))
     with ThreadPoolExecutor(4) as threads:
         pipelines = set(map(id, threads.map(lambda _: tts.load(model, "cpu"), range(4))))
     payloads("Hello.", model=model)
@@ -154,7 +156,7 @@ def test_a_model_is_loaded_once_also_from_many_threads(tmp_path, monkeypatch):
 
 
 def test_a_directory_without_a_model_is_an_error_and_can_be_filled_later(tmp_path):
-    with pytest.raises(OSError, match=r"config\.json"):
+    with pytest.raises((OSError, ValueError), match=r"config\.json"):
         tts.run("Hello.", model=str(tmp_path))
     tiny.vits(tmp_path)
     assert len(payloads("Hello.", model=str(tmp_path))) == 1

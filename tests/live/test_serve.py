@@ -3,7 +3,6 @@
 import hashlib
 import os
 import socket
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -191,7 +190,8 @@ def test_a_preload_that_fails_is_a_warning(tmp_path):
     # What ends the process that imports it leaves kernels that start by themselves.
     with LiveServer("--preload", "owt_test_dies", env={"PYTHONPATH": str(tmp_path)}) as server:
         assert server.call("'served'").text == "served"
-        assert "kernels start without it" in server.log()
+        server.wait_for_log("3 times in a row; kernels start without it")
+        assert server.call("'served'", session="spawned").text == "served"
 
 
 def test_without_fork_kernels_are_spawned():
@@ -211,7 +211,7 @@ def test_without_fork_kernels_are_spawned():
 def test_the_runtime_directory_is_its_owners_alone(server, session):
     server.call("1", session=session)
     file = Path(server.session(session)["connection_file"])
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert file.parent.stat().st_mode & 0o777 == 0o700
     assert file.stat().st_mode & 0o077 == 0
     assert '"transport": "ipc"' in file.read_text()
     assert all(len(str(path)) < 108 for path in file.parent.iterdir())
@@ -251,14 +251,17 @@ def test_a_killed_connection_at_the_door_harms_nobody(server, session):
     assert server.call("x", session=session).text == "1"
 
 
-def test_what_stays_in_the_frontend_is_no_kernel_of_old():
+def test_sessions_that_were_deleted_leave_nothing_open_in_the_frontend():
+    def descriptors():
+        return len(os.listdir(f"/proc/{server.pid}/fd"))
+
     with LiveServer("--pool-min", "0") as server:
         server.call("1", session="warm")
+        folder = Path(server.session("warm")["connection_file"]).parent
         server.ask("DELETE", "/_owt/sessions/warm")
-        before = len(os.listdir(f"/proc/{server.pid}/fd"))
+        before = descriptors()
         for n in range(10):
             server.call("1", session=f"s{n}")
             server.ask("DELETE", f"/_owt/sessions/s{n}")
-        folder = os.readlink(f"/proc/{server.pid}/cwd")
-        wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) <= before + 2)
-        assert folder
+        wait_until(lambda: descriptors() <= before)
+        wait_until(lambda: [path.name for path in folder.iterdir()] == ["door"])

@@ -1,0 +1,316 @@
+/**
+ * Call an owt server from a browser, or from Node 18 or newer. One ES module, no dependencies.
+ *
+ *     import { Client } from "./owt.js";
+ *
+ *     const owt = new Client("http://127.0.0.1:9876", { session: "tour" });
+ *     await owt.call("def run(name): return f'Hello, {name}!'", { name: "owt" });   // "Hello, owt!"
+ *     await owt.call("[1, 2]");                                                     // [1, 2]
+ *     for await (const event of owt.stream("(n * n for n in range(3))"))
+ *       console.log(event.name, event.data);
+ *
+ *     const controller = new AbortController();
+ *     const answer = owt.call("import time\ntime.sleep(60)", {}, { signal: controller.signal });
+ *     controller.abort();                      // the kernel stops, and `answer` rejects
+ *
+ * new Client(url, { session, auth })
+ *     `url` is the server's, with the path that adaptors see; in a page it is the page's own origin unless
+ *     you say otherwise. `auth` is "user:password".
+ * call(code, kwargs, options)
+ *     A promise of the whole answer: JSON becomes objects, a stream of JSON lines an array, text a string,
+ *     everything else (images, audio) a Blob, and an empty answer of no type null. A number is its text.
+ * stream(code, kwargs, options)
+ *     An async iterator over { name, data, id }: what the call yields, prints and displays, as it happens.
+ *     `data` is a string, of `bytes` a Uint8Array, of `display` and `done` an object. What is yielded has the
+ *     name "message"; a value that is no string is JSON. The call begins with the loop; leaving that early
+ *     cancels it.
+ * link(code, kwargs, options)
+ *     The URL that makes the same call by GET.
+ *
+ * `code` is Python; null where `options` say what to call. `options` are the fields of a request, as owt's
+ * README lists them (adaptor, fn_name, session, timeout, reload, ...), and besides
+ *     signal   an AbortSignal, which cancels the call
+ *     accept   the Accept header of a call
+ *     by       "fetch" (default) or "EventSource", which can do without the fetch API's streams, but has all of
+ *              the call in its URL and sends no `auth` of its own. `events` lists the names that an adaptor
+ *              gives to events of its own; such a stream has to end with the message [DONE], since an
+ *              EventSource cannot tell an end from a lost connection.
+ *
+ * A call that fails rejects with a RemoteError. Its `problem` is the server's problem document (RFC 9457), and
+ * `status`, `type`, `exception`, `traceback`, `run` and `session` are the members of it. Unreachable means that
+ * there is no owt server at the URL, or that it went away. A call that is cancelled rejects with the signal's
+ * reason, as fetch does.
+ */
+
+const LOCAL = "http://127.0.0.1:9876";
+const EVENTS = "text/event-stream";
+const PROBLEM = "application/problem+json";
+const NAMES = ["bytes", "stdout", "stderr", "display", "result", "incomplete", "done"];
+
+/** The server says that a call failed, and why. */
+export class RemoteError extends Error {
+  constructor(problem, options) {
+    super([problem.exception || problem.title, problem.detail].filter(Boolean).join(": "), options);
+    this.name = "RemoteError";
+    this.problem = problem;
+    for (const member of ["status", "type", "exception", "traceback", "run", "session"]) {
+      this[member] = problem[member];
+    }
+  }
+}
+
+/** Nothing that answers like an owt server is at the URL, or it went away before the answer's end. */
+export class Unreachable extends Error {
+  constructor(message, options) {
+    super(message, options);
+    this.name = "Unreachable";
+  }
+}
+
+export class Client {
+  #url;
+  #fields;
+  #auth;
+
+  constructor(url = globalThis.location?.origin ?? LOCAL, { auth, ...fields } = {}) {
+    this.#url = new URL(url);
+    this.#fields = fields;
+    this.#auth = auth;
+  }
+
+  async call(code, kwargs = {}, { signal, accept = "application/json, */*;q=0.9", ...fields } = {}) {
+    const response = await this.#ask(code, kwargs, fields, accept, signal);
+    let body;
+    try {
+      body = await response.blob();
+    } catch (error) {
+      throw signal?.aborted ? error : await this.#broken(error, response);
+    }
+    return await decoded(response.headers.get("Content-Type") ?? "", body);
+  }
+
+  stream(code, kwargs = {}, { signal, by = "fetch", events = [], ...fields } = {}) {
+    if (by === "fetch") return this.#fetched(code, kwargs, fields, signal);
+    if (by !== "EventSource") throw new TypeError(`by: "fetch" or "EventSource"; got ${JSON.stringify(by)}`);
+    if (this.#auth) throw new TypeError("an EventSource sends no auth of its own; stream by fetch");
+    if (!globalThis.EventSource) throw new TypeError("there is no EventSource here; stream by fetch");
+    return this.#received(this.link(code, kwargs, fields), [...NAMES, ...events], signal);
+  }
+
+  link(code, kwargs = {}, fields = {}) {
+    const link = new URL(this.#url);
+    for (const [name, value] of Object.entries(this.#called(code, kwargs, fields))) {
+      if (name === "code" || name === "kwargs") {
+        const text = typeof value === "string" ? value : json(value);
+        link.searchParams.set(`${name}_b64`, base64(text));
+      } else {
+        link.searchParams.set(name, value);
+      }
+    }
+    return link.href;
+  }
+
+  #called(code, kwargs, fields) {
+    const called = { ...this.#fields, ...fields };
+    if (code != null) called.code = code;
+    if (Object.keys(kwargs).length) called.kwargs = kwargs;
+    return called;
+  }
+
+  #identity() {
+    return this.#auth ? { Authorization: `Basic ${base64(this.#auth)}` } : {};
+  }
+
+  async #ask(code, kwargs, fields, accept, signal) {
+    const headers = { ...this.#identity(), "Content-Type": "application/json", Accept: `${PROBLEM}, ${accept}` };
+    const body = json(this.#called(code, kwargs, fields));
+    let response;
+    try {
+      response = await fetch(this.#url, { method: "POST", headers, body, signal });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new Unreachable(`no server answers at ${this.#url.origin}; start one: owt serve`, { cause: error });
+    }
+    if (response.status >= 400) throw await refusal(response);
+    if (!response.headers.has("Owt-Run")) {
+      throw new Unreachable(`what answers at ${this.#url.origin} is not an owt server`);
+    }
+    return response;
+  }
+
+  async *#fetched(code, kwargs, fields, signal) {
+    const response = await this.#ask(code, kwargs, fields, EVENTS, signal);
+    const reader = response.body.getReader();
+    const text = new TextDecoder();
+    const parser = new Parser();
+    try {
+      for (;;) {
+        let read;
+        try {
+          read = await reader.read();
+        } catch (error) {
+          throw signal?.aborted ? error : await this.#broken(error, response);
+        }
+        if (read.done) return;
+        for (const each of parser.feed(text.decode(read.value, { stream: true }))) yield event(each);
+      }
+    } finally {
+      // Where the loop was left, this ends the connection, and so the call.
+      reader.cancel().catch(() => {});
+    }
+  }
+
+  async *#received(link, names, signal) {
+    signal?.throwIfAborted();
+    const source = new EventSource(link);
+    const waiting = [];
+    let wake = () => {};
+    const put = (each) => {
+      waiting.push(each);
+      wake();
+    };
+    const take = (each) => put({ name: each.type, data: each.data, id: each.lastEventId });
+    const aborted = () => put({ error: signal.reason });
+    for (const name of ["message", ...names]) source.addEventListener(name, take);
+    // A failure that the server tells of and a lost connection have the same name; only the first has data.
+    source.addEventListener("error", (each) => {
+      const lost = new Unreachable(`the stream from ${this.#url.origin} could not be had, or broke off`);
+      each.data === undefined ? put({ error: lost }) : take(each);
+    });
+    signal?.addEventListener("abort", aborted);
+    try {
+      for (;;) {
+        while (!waiting.length) await new Promise((resolve) => (wake = resolve));
+        const each = waiting.shift();
+        if (each.error) throw each.error;
+        yield event(each);
+        if (each.name === "done" || (each.name === "message" && each.data === "[DONE]")) return;
+      }
+    } finally {
+      // Also so that it does not connect again, which would run the code again.
+      source.close();
+      signal?.removeEventListener("abort", aborted);
+    }
+  }
+
+  /** What it means that an answer broke off: the run knows why. */
+  async #broken(error, response) {
+    const run = response.headers.get("Owt-Run");
+    try {
+      const answer = await fetch(new URL(`/_owt/runs/${run}`, this.#url), { headers: this.#identity() });
+      const { status, session, failure } = await answer.json();
+      if (failure) {
+        const problem = { status, run, session, ...failure, type: `urn:owt:${failure.type}` };
+        return new RemoteError(problem, { cause: error });
+      }
+    } catch {
+      // Then it is the server that has gone.
+    }
+    return new Unreachable(`the answer from ${this.#url.origin} broke off`, { cause: error });
+  }
+}
+
+/** Text of an event stream to events (HTML standard, "Server-sent events"); pieces may end anywhere. */
+class Parser {
+  #line = "";
+  #afterCR = false;
+  #data = [];
+  #name = "";
+  #id = "";
+
+  *feed(text) {
+    let start = this.#afterCR && text.startsWith("\n") ? 1 : 0;
+    if (text) this.#afterCR = text.endsWith("\r");
+    const ends = /\r\n|\n|\r/g;
+    ends.lastIndex = start;
+    for (let end; (end = ends.exec(text)); start = ends.lastIndex) {
+      const line = this.#line + text.slice(start, end.index);
+      this.#line = "";
+      if (line) this.#take(line);
+      else if (this.#data.length) yield this.#event();
+      else this.#name = "";
+    }
+    this.#line += text.slice(start);
+  }
+
+  #take(line) {
+    const colon = line.indexOf(":");
+    const name = colon < 0 ? line : line.slice(0, colon);
+    const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+    if (name === "data") this.#data.push(value);
+    else if (name === "event") this.#name = value;
+    else if (name === "id" && !value.includes("\0")) this.#id = value;
+  }
+
+  #event() {
+    const found = { name: this.#name || "message", data: this.#data.join("\n"), id: this.#id };
+    this.#data = [];
+    this.#name = "";
+    return found;
+  }
+}
+
+/** An event as a caller gets it. Throws a RemoteError for a failure. */
+function event({ name, data, id }) {
+  if (name === "bytes") return { name, data: Uint8Array.from(atob(data), (each) => each.charCodeAt(0)), id };
+  if (name === "error" || name === "display" || name === "done") {
+    let told;
+    try {
+      told = JSON.parse(data);
+    } catch {
+      // An adaptor's own event of this name.
+    }
+    if (name === "error" && told?.title && told?.status) throw new RemoteError(told);
+    if (told !== undefined) return { name, data: told, id };
+  }
+  return { name, data, id };
+}
+
+/** The value of a whole answer, by its Content-Type. Text that is not what its type says stays text. */
+async function decoded(contentType, body) {
+  const type = contentType.split(";")[0].trim().toLowerCase();
+  const isLines = type === "application/x-ndjson";
+  const isJSON = type === "application/json" || type.endsWith("+json");
+  if (!(isLines || isJSON || /^text\/|[/+]xml$|\/javascript$/.test(type))) return type || body.size ? body : null;
+  const text = await body.text();
+  try {
+    if (isLines) return text.split("\n").filter((line) => line.trim()).map((line) => JSON.parse(line));
+    if (isJSON) return JSON.parse(text);
+  } catch {
+    // An adaptor may say what it likes of its answer.
+  }
+  return text;
+}
+
+/** What an answer of status 400 or above says. An adaptor may give one too; then `detail` is its text. */
+async function refusal(response) {
+  const { status, headers } = response;
+  const facts = { status, run: headers.get("Owt-Run"), session: headers.get("Owt-Session") };
+  const text = await response.text();
+  if (headers.get("Content-Type")?.startsWith(PROBLEM)) {
+    try {
+      return new RemoteError({ ...facts, ...JSON.parse(text) });
+    } catch {
+      // The text itself says what there is to say.
+    }
+  }
+  const title = `the server answered ${status}`;
+  return new RemoteError({ ...facts, type: "about:blank", title, detail: text.trim() });
+}
+
+/** JSON, but never with null for what JSON does not hold. */
+function json(value) {
+  return JSON.stringify(value, (name, item) => {
+    if (typeof item === "function" || (typeof item === "number" && !Number.isFinite(item))) {
+      throw new TypeError(`${name}: JSON holds no ${typeof item === "number" ? item : "functions"}`);
+    }
+    return item;
+  });
+}
+
+/** Base64 of the text's UTF-8. */
+function base64(text) {
+  let bytes = "";
+  for (const byte of new TextEncoder().encode(text)) bytes += String.fromCharCode(byte);
+  return btoa(bytes);
+}

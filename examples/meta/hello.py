@@ -1,0 +1,6 @@
+from owt import Server
+
+
+def run(name: str) -> str:
+    server = Server.sing()
+    return f"Hello, {name}, from {server.address}:{server.port}!\n"

@@ -1,0 +1,3 @@
+from owt import pipe
+
+run = pipe().kwarg("file").open().text().f(str.upper)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from owt.client.events import Event, event
+from owt.errors import RemoteError
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "value"),
+    [
+        ("message", "5", "5"),
+        ("message", '{"a": 1}', '{"a": 1}'),
+        ("result", "null", "null"),
+        ("stdout", "line\n", "line\n"),
+        ("bytes", "AP8=", b"\x00\xff"),
+        ("bytes", "not base64!", "not base64!"),
+        ("display", '{"text/plain":"x"}', {"text/plain": "x"}),
+        ("done", '{"status":200,"seconds":0.1}', {"status": 200, "seconds": 0.1}),
+        ("done", "[DONE]", "[DONE]"),
+        ("error", "an adaptor's own", "an adaptor's own"),
+        ("error", '{"code":3}', {"code": 3}),
+        ("whatever", "x", "x"),
+    ],
+)
+def test_an_events_data_is_decoded_by_its_name(name, data, value):
+    assert event(name, data, "7") == Event(name, value, "7")
+
+
+def test_a_failure_is_raised():
+    with pytest.raises(RemoteError, match="KeyError: 'x'") as caught:
+        event("error", json.dumps({"title": "t", "status": 500, "exception": "KeyError", "detail": "'x'"}))
+    assert caught.value.status == 500
+
+
+def test_who_knows_that_it_is_json_reads_it_as_such():
+    assert event("message", "5").json() == 5
+    assert event("display", '{"a":1}').json() == {"a": 1}
+    with pytest.raises(ValueError, match="Expecting value"):
+        event("message", "text").json()

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+import linecache
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from owt.client.function import Source, source_of
+from owt.errors import CannotSend
+
+LIMIT = 3
+
+
+def double(x: int) -> int:
+    # A comment stays.
+    return 2 * x
+
+
+async def slow(x):
+    yield x
+
+
+def factorial(n):
+    return 1 if n < 2 else n * factorial(n - 1)
+
+
+def imports_inside(x):
+    import math
+
+    return math.sqrt(len([x]))
+
+
+def of_the_server():
+    return request.path, state, pipe, Server, __name__  # noqa: F821
+
+
+def uses_module(x):
+    return np.sum(x) + LIMIT
+
+
+def annotated(x: np.ndarray) -> Any:
+    return x
+
+
+def with_default(x=LIMIT):
+    return x
+
+
+def kept(function):
+    @functools.wraps(function)
+    def inner(*args):
+        return function(*args)
+
+    return inner
+
+
+@kept
+def decorated(x):
+    return x
+
+
+@functools.cache
+def cached(x):
+    return x
+
+
+def run(source: Source, **kwargs: object) -> Any:
+    """The value of calling a source where nothing else is known."""
+    if source.fn_name is None:
+        return eval(source.code, {})(**kwargs)
+    names: dict[str, Any] = {}
+    exec(source.code, names)
+    return names[source.fn_name](**kwargs)
+
+
+def test_a_functions_own_text_is_sent_as_it_is_written():
+    source = source_of(double)
+    assert source.fn_name == "double"
+    assert source.code.endswith("def double(x: int) -> int:\n    # A comment stays.\n    return 2 * x\n")
+    assert run(source, x=21) == 42
+
+
+def test_annotations_stay_unevaluated_where_the_file_leaves_them_so():
+    source = source_of(annotated)
+    assert source.code.startswith("from __future__ import annotations\n")
+    assert run(source, x=1) == 1
+
+
+def test_functions_of_all_kinds_can_be_sent():
+    async def first():
+        async for each in run(source_of(slow), x=5):
+            return each
+
+    assert asyncio.run(first()) == 5
+    assert run(source_of(factorial), n=5) == 120
+    assert run(source_of(imports_inside), x=1) == 1.0
+    assert source_of(of_the_server).fn_name == "of_the_server"
+
+
+def test_a_function_in_a_function_keeps_its_text_and_its_strings():
+    def inner():
+        return """one
+    two
+          three"""
+
+    source = source_of(inner)
+    assert source.code.startswith("from __future__ import annotations\nif True:\n    def inner():\n")
+    assert run(source) == "one\n    two\n          three"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + 1,
+        (
+            lambda x: (
+                x  # with a comment
+                + 1
+            )
+        ),
+        [lambda x: x + 1, lambda x: x + 2][0],
+        [lambda x: x + 2, lambda x: x + 1][1],
+    ],
+)
+def test_a_lambda_is_sent_as_an_expression(function):
+    source = source_of(function)
+    assert source.fn_name is None
+    assert run(source, x=1) == 2
+
+
+def refusal(function: Callable[..., Any]) -> str:
+    with pytest.raises(CannotSend) as caught:
+        source_of(function)
+    return str(caught.value)
+
+
+def test_names_of_the_module_are_refused_by_name():
+    assert refusal(uses_module) == (
+        "uses_module() uses np, LIMIT of the text around it, and only its own text is sent; "
+        "import np inside it, or send code as text"
+    )
+    assert "with_default() uses LIMIT" in refusal(with_default)
+    assert "the lambda uses LIMIT" in refusal(lambda: LIMIT)
+    assert "decorated() uses kept" in refusal(decorated)
+    assert "cached() uses functools" in refusal(cached)
+
+
+def test_variables_of_a_function_around_it_are_refused_with_the_way_out():
+    factor, other = 2, 3
+
+    def scaled(x):
+        return x * factor + other
+
+    assert refusal(scaled) == (
+        "scaled() uses factor, other of the function around it, and only its own text is sent; "
+        "make it an argument: def scaled(..., factor), and then call(scaled, ..., factor=factor)"
+    )
+    assert "lambda ..., factor: ..." in refusal(lambda x: x * factor)
+
+
+def test_a_local_name_in_a_default_is_refused():
+    factor = 2
+
+    def scaled(x, by=factor):
+        return x * by
+
+    assert "scaled() uses factor" in refusal(scaled)
+
+
+def test_a_builtin_that_the_module_replaces_is_refused(monkeypatch):
+    assert source_of(imports_inside)
+    monkeypatch.setitem(globals(), "len", lambda x: 0)
+    assert "uses len" in refusal(imports_inside)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (len, "len() has no Python source to send; send code as text: 'len'"),
+        (math.sqrt, "sqrt() has no Python source"),
+        (dict, "dict() has no Python source"),
+        ("x".upper, "upper() has no Python source"),
+        (pytest.MonkeyPatch().setattr, "setattr() is a method"),
+        (functools.partial(double, 1), "code is text or a function; got functools.partial"),
+        (3, "code is text or a function; got 3"),
+        (None, "code is text or a function; got None"),
+    ],
+)
+def test_what_is_no_python_function_is_refused(function, words):
+    assert words in refusal(function)
+
+
+@pytest.mark.parametrize("text", ["def f(): pass", "f = lambda: 1"])
+def test_a_function_without_a_source_is_refused_with_the_way_out(text):
+    names: dict[str, Any] = {}
+    exec(compile(text, "<stdin>", "exec"), names)
+    assert "typed at the >>> prompt or made by exec; put it into a file" in refusal(names["f"])
+
+
+def test_a_function_whose_file_has_changed_is_refused():
+    names: dict[str, Any] = {}
+    exec(compile("\n\ndef f(): pass", "<changed>", "exec"), names)
+    linecache.cache["<changed>"] = (0, None, ["x = 1\n", "y = 1\n", "z = 1\n"], "<changed>")
+    assert refusal(names["f"]) == "the file of f() has changed since it was imported; import it again"
+
+
+def test_a_function_of_a_notebook_cell_can_be_sent():
+    text = "y = 1\ndef f(x):\n    return x\n"
+    names: dict[str, Any] = {}
+    exec(compile(text, "<cell 7>", "exec", dont_inherit=True), names)
+    linecache.cache["<cell 7>"] = (len(text), None, text.splitlines(keepends=True), "<cell 7>")
+    assert source_of(names["f"]) == Source("def f(x):\n    return x\n", "f")
+
+
+def test_lambdas_that_cannot_be_told_apart_are_refused(monkeypatch):
+    text = "f, g = lambda: 1, lambda: 2\n"
+    names: dict[str, Any] = {}
+    exec(compile(text, "<two>", "exec"), names)
+    shifted = "f, g =  lambda: 1, lambda: 2\n"
+    linecache.cache["<two>"] = (len(shifted), None, [shifted], "<two>")
+    assert "cannot be told from the others in its line" in refusal(names["f"])

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import math
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from owt.client.options import Options
+from owt.client.request import LONGEST_URL, Address, as_url, call_fields, get, post
+from owt.errors import CannotSend, ConfigError
+
+HERE = Address.of("http://127.0.0.1:9876")
+
+
+def fields_of(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query, strict_parsing=True, keep_blank_values=True))
+
+
+def unpacked(text: str) -> str:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "whole", "root", "auth"),
+    [
+        ("http://127.0.0.1:9876", "http://127.0.0.1:9876/", "http://127.0.0.1:9876", None),
+        ("http://localhost:1/a/b/", "http://localhost:1/a/b/", "http://localhost:1", None),
+        ("https://h/x?q=1&r#part", "https://h/x?q=1&r", "https://h", None),
+        ("http://ada:p%40ss@h:2/x", "http://h:2/x", "http://h:2", ("ada", "p@ss")),
+        ("http://ada@[::1]:2", "http://[::1]:2/", "http://[::1]:2", ("ada", "")),
+    ],
+)
+def test_an_address_has_the_path_of_the_call_and_the_servers_own(url, whole, root, auth):
+    address = Address.of(url)
+    assert (address.url, address.server.url, address.auth) == (whole, root, auth)
+
+
+def test_no_proxy_is_asked_for_this_machine():
+    assert HERE.is_local
+    assert Address.of("http://localhost:1/x").is_local
+    assert not Address.of("http://example.org").is_local
+
+
+@pytest.mark.parametrize("url", ["localhost:9876", "ftp://h", "http://", "http://h:port", ""])
+def test_an_address_that_is_none_is_refused_under_its_own_name(url):
+    with pytest.raises(ConfigError, match="^--address: "):
+        Address.of(url, "--address")
+
+
+def test_a_post_is_a_json_object_of_the_fields():
+    fields = call_fields("x", {"name": "ö", "n": [1, None]}, Options(session="s", timeout=2.5, reload=True))
+    asked = post(HERE, fields, "*/*")
+    assert (asked.method, asked.url) == ("POST", HERE.url)
+    assert asked.headers == {"Accept": "application/problem+json, */*", "Content-Type": "application/json"}
+    assert json.loads(asked.content or b"") == {
+        "code": "x", "kwargs": {"name": "ö", "n": [1, None]}, "session": "s", "timeout": 2.5, "reload": True,
+    }  # fmt: skip
+
+
+def test_a_get_has_the_fields_in_its_url_with_code_and_arguments_in_base64():
+    address = Address.of("http://h/a?own=1")
+    options = Options(session="s", use_cache=True, timeout=0.5)
+    asked = get(address, call_fields("print('ÿ')", {"a": "?>"}, options), "*/*")
+    assert (asked.method, asked.content) == ("GET", None)
+    found = fields_of(asked.url)
+    assert unpacked(found.pop("code_b64")) == "print('ÿ')"
+    assert json.loads(unpacked(found.pop("kwargs_b64"))) == {"a": "?>"}
+    assert found == {"own": "1", "session": "s", "use_cache": "1", "timeout": "0.5"}
+    assert "=" not in asked.url.split("code_b64=")[1].split("&")[0]
+
+
+def test_arguments_as_text_stay_text():
+    fields = call_fields("x", {}, Options(kwargs="dict(n={1, 2})"))
+    assert json.loads(post(HERE, fields, "*/*").content or b"")["kwargs"] == "dict(n={1, 2})"
+    assert unpacked(fields_of(as_url(HERE, fields))["kwargs_b64"]) == "dict(n={1, 2})"
+
+
+def test_a_url_that_httpx_would_not_take_is_refused_with_the_way_out():
+    with pytest.raises(CannotSend, match=f"{LONGEST_URL} is the most; send a POST"):
+        get(HERE, call_fields("x" * LONGEST_URL, {}, Options()), "*/*")
+
+
+@pytest.mark.parametrize(
+    ("code", "kwargs", "options", "words"),
+    [
+        (None, {}, Options(), "there is no code"),
+        (None, {}, Options(session="s"), "there is no code"),
+        ("x", {}, Options(adaptor="speak"), "'speak'; give one of them"),
+        ("x", {"a": 1}, Options(kwargs="{}"), "give one of them"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(code, kwargs, options, words):
+    with pytest.raises(CannotSend, match=words):
+        call_fields(code, kwargs, options)
+
+
+@pytest.mark.parametrize("options", [Options(adaptor="speak"), Options(session="s", fn_name="f")])
+def test_code_is_not_needed_with_an_adaptor_or_a_sessions_function(options):
+    assert "code" not in call_fields(None, {}, options)
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (np.zeros(3), r"x: JSON holds no ndarray; .* Send its \.tolist\(\)"),
+        (np.int64(3), r"x: JSON holds no int64; .* Send what it is made of"),
+        (pd.DataFrame({"a": [1]}), r"(?s)x: JSON holds no DataFrame; .*records"),
+        (b"ab", r"x: JSON holds no bytes; got b'ab'\. Send base64"),
+        ({"a": [1, {2}]}, r"x\['a'\]\[1\]: JSON holds no set; .*list"),
+        (datetime.datetime(2020, 1, 1), r"x: JSON holds no datetime; .*isoformat"),
+        (Point(1), r"x: JSON holds no Point; .*with_options\(kwargs"),
+        (len, r"x: JSON holds no builtin_function_or_method"),
+        (lambda: 1, r"x: JSON holds no function; .*code that is sent"),
+        ({1: 2}, r"x: the names in a JSON object are str; got 1"),
+        (math.nan, r"x: JSON has no nan"),
+        ([1.5, -math.inf], r"x\[1\]: JSON has no -inf"),
+        ("\ud800", r"UTF-8 does not hold, in '.*ud800"),
+    ],
+)
+def test_a_value_that_json_does_not_hold_is_refused_with_its_place(value, words):
+    with pytest.raises(CannotSend, match=words):
+        post(HERE, call_fields("x", {"x": value}, Options()), "*/*")
+
+
+def test_values_that_json_holds_arrive_as_they_are_and_tuples_as_lists():
+    value = {"a": [1, 2.5, "t", True, None], "b": (1, (2,)), "c": np.float64(0.5), "d": 10**30, "e": "\u2028"}
+    content = post(HERE, call_fields("x", {"v": value}, Options()), "*/*").content
+    assert json.loads(content or b"")["kwargs"]["v"] == {**value, "b": [1, [2]]}
+
+
+def test_an_unknown_option_is_refused_with_those_that_there_are():
+    with pytest.raises(CannotSend, match="'timout' is not an option; the options are session, .*timeout"):
+        Options().changed({"timout": 3})

@@ -1,0 +1,318 @@
+/**
+ * What holds for owt.js wherever it runs. Each fact is a function that throws unless it is one:
+ *
+ *     fact({ owt, url, session, gate })
+ *
+ * `owt` is the module, `url` a server's, `session` a name that is free, and `gate` the code that waits at a
+ * gate and the code that lets one pass (see gate.py).
+ */
+
+const YIELDS = `
+def run():
+    print("counting")
+    yield "one"
+    yield {"two": 2}
+    yield b"\\x03"
+    display({"text/plain": "four"}, raw=True)
+`;
+
+export const facts = {
+  async "text is a string"({ owt, url }) {
+    const code = "def run(name): return f'Hello, {name}!'";
+    equal(await new owt.Client(url).call(code, { name: "owt ☕ 'x' \"y\"" }), "Hello, owt ☕ 'x' \"y\"!");
+  },
+
+  async "a number is its text and nothing is null"({ owt, url }) {
+    const client = new owt.Client(url);
+    equal(await client.call("6 * 7"), "42");
+    equal(await client.call("def run(): return b'', {'Content-Type': ''}"), null);
+  },
+
+  async "JSON is what it holds and JSON lines are an array of it"({ owt, url }) {
+    const client = new owt.Client(url);
+    equal(await client.call("{'word': 'owt', 'parts': (1, 2.5, None)}"), { word: "owt", parts: [1, 2.5, null] });
+    equal(await client.call("({'n': n, 'text': 'a\\u2028b'} for n in range(2))"), [
+      { n: 0, text: "a\u2028b" },
+      { n: 1, text: "a\u2028b" },
+    ]);
+  },
+
+  async "what claims to be JSON and is not stays text"({ owt, url }) {
+    const code = "def run(): return '{', {'Content-Type': 'application/json'}";
+    equal(await new owt.Client(url).call(code), "{");
+  },
+
+  async "bytes are a Blob of their type"({ owt, url }) {
+    const code = "def run(): return b'\\0\\xff', {'Content-Type': 'audio/wav'}";
+    const blob = await new owt.Client(url).call(code);
+    equal(blob.type, "audio/wav");
+    equal([...new Uint8Array(await blob.arrayBuffer())], [0, 255]);
+  },
+
+  async "a session keeps what it has and a call may name another"({ owt, url, session }) {
+    const client = new owt.Client(url, { session });
+    await client.call("x = 41");
+    equal(await client.call("x + 1"), "42");
+    equal(await client.call("'x' in globals()", {}, { session: `${session}-2` }), "False");
+  },
+
+  async "options are the fields of the request"({ owt, url }) {
+    const code = "def go(n): return n * 2\ndef run(n): return n";
+    equal(await new owt.Client(url, { fn_name: "go" }).call(code, { n: 21 }), "42");
+    const error = await rejection(new owt.Client(url).call(null, { text: "" }, { adaptor: "speak" }));
+    equal([error.name, error.exception], ["RemoteError", "ValueError"]);
+  },
+
+  async "the path of the URL is what the adaptor sees"({ owt, url }) {
+    equal(await new owt.Client(`${url}/a/path`).call("path().last()"), "path");
+  },
+
+  async "a failure carries the problem document"({ owt, url, session }) {
+    const error = await rejection(new owt.Client(url, { session }).call("def run(): return 1 / 0"));
+    if (!(error instanceof owt.RemoteError) || !(error instanceof Error)) throw error;
+    equal(error.message, "ZeroDivisionError: division by zero");
+    equal([error.status, error.type, error.exception], [500, "urn:owt:exception", "ZeroDivisionError"]);
+    equal(error.problem.detail, "division by zero");
+    equal(error.session, session);
+    if (!/line 1, in run\n/.test(error.traceback) || !error.run) throw error;
+  },
+
+  async "a refusal is a failure that has no run"({ owt, url }) {
+    const error = await rejection(new owt.Client(url).call("def run(:"));
+    equal([error.name, error.status, error.type], ["RemoteError", 400, "urn:owt:syntax-fault"], error);
+  },
+
+  async "an adaptor's own error status is a failure with its text"({ owt, url }) {
+    const error = await rejection(new owt.Client(url).call("def run(): return 'brewing', 418"));
+    equal([error.name, error.status, error.problem.detail], ["RemoteError", 418, "brewing"]);
+  },
+
+  async "an answer that breaks off is the failure that broke it"({ owt, url }) {
+    const error = await rejection(new owt.Client(url).call("def run():\n    yield 'one'\n    1 / 0"));
+    equal([error.name, error.exception, error.status], ["RemoteError", "ZeroDivisionError", 500], error);
+  },
+
+  async "where no owt server is, the server is unreachable"({ owt, url }) {
+    const error = await rejection(new owt.Client("http://127.0.0.1:9").call("1"));
+    equal([error.name, error instanceof owt.Unreachable], ["Unreachable", true], error);
+    const stranger = await rejection(new owt.Client(`${url}/_owt/health`).call("1"));
+    equal([stranger.name, stranger.status], ["RemoteError", 405], stranger);
+  },
+
+  async "what JSON does not hold is not sent"({ owt, url }) {
+    const client = new owt.Client(url);
+    for (const value of [NaN, Infinity, () => 1, [NaN], 1n]) {
+      equal((await rejection(client.call("lambda value: 1", { value }))).name, "TypeError");
+    }
+  },
+
+  async "a stream is everything that happens, one event each"({ owt, url }) {
+    const events = await all(new owt.Client(url).stream(YIELDS));
+    const { seconds, ...end } = events.at(-1).data;
+    equal(typeof seconds, "number");
+    equal(end, { status: 200 });
+    equal(events.slice(0, -1).map(({ name, data }) => [name, data instanceof Uint8Array ? [...data] : data]), [
+      ["stdout", "counting\n"],
+      ["message", "one"],
+      ["message", '{"two":2}'],
+      ["bytes", [3]],
+      ["display", { "text/plain": "four" }],
+    ]);
+  },
+
+  async "an event arrives before the next one is made"({ owt, url, gate }) {
+    const client = new owt.Client(url);
+    const code = `def run():\n    yield "first"\n    ${gate.wait}\n    yield "second"`;
+    const seen = [];
+    for await (const { name, data } of client.stream(code)) {
+      if (data === "first") await client.call(gate.opening);
+      if (name === "message") seen.push(data);
+    }
+    equal(seen, ["first", "second"]);
+  },
+
+  async "a stream fails where the call did"({ owt, url }) {
+    const events = new owt.Client(url).stream("def run():\n    yield 'one'\n    1 / 0");
+    equal((await events.next()).value.data, "one");
+    const error = await rejection(events.next());
+    equal([error.name, error.exception], ["RemoteError", "ZeroDivisionError"], error);
+    equal((await events.next()).done, true);
+  },
+
+  async "a stream that cannot begin is a failure"({ owt, url }) {
+    const error = await rejection(new owt.Client(url).stream("def run(:").next());
+    equal([error.name, error.status], ["RemoteError", 400], error);
+  },
+
+  async "an adaptor's own events come as it writes them"({ owt, url }) {
+    const pieces = ["data: a\r", "\ndata:b\r", "\rdata\n\n", "event: mine\nid: 7\ndata: {\"x\"", ":1}\n: note\n\n", "data: cut"];
+    const code = `def run(): return iter(${JSON.stringify(pieces)}), {"Content-Type": "text/event-stream"}`;
+    equal(await all(new owt.Client(url).stream(code)), [
+      { name: "message", data: "a\nb", id: "" },
+      { name: "message", data: "", id: "" },
+      { name: "mine", data: '{"x":1}', id: "7" },
+    ]);
+  },
+
+  async "a large event in many pieces is whole"({ owt, url }) {
+    const [event] = await all(new owt.Client(url).stream("def run(): yield '☕' * 1_000_000"));
+    equal(event.data === "☕".repeat(1_000_000), true);
+  },
+
+  async "aborting a call ends it in the kernel"({ owt, url, session, gate }) {
+    const controller = new AbortController();
+    const client = new owt.Client(url, { session });
+    const answer = rejection(client.call(`def run(): ${gate.wait}`, {}, { signal: controller.signal }));
+    await until(url, session, (found) => found?.state === "busy");
+    controller.abort();
+    equal((await answer).name, "AbortError");
+    await cancelled(url, session);
+  },
+
+  async "aborting a stream ends it in the kernel"({ owt, url, session, gate }) {
+    const controller = new AbortController();
+    const client = new owt.Client(url, { session });
+    const code = `def run():\n    yield "first"\n    ${gate.wait}`;
+    const events = client.stream(code, {}, { signal: controller.signal });
+    equal((await events.next()).value.data, "first");
+    controller.abort("enough");
+    equal(await rejection(events.next()), "enough");
+    await cancelled(url, session);
+  },
+
+  async "leaving the loop ends the call in the kernel"({ owt, url, session, gate }) {
+    const code = `def run():\n    yield "first"\n    ${gate.wait}`;
+    for await (const event of new owt.Client(url, { session }).stream(code)) {
+      equal(event.data, "first");
+      break;
+    }
+    await cancelled(url, session);
+  },
+
+  async "a call whose signal is aborted already is not made"({ owt, url, session }) {
+    const client = new owt.Client(url, { session });
+    const options = { signal: AbortSignal.abort() };
+    equal((await rejection(client.call("1", {}, options))).name, "AbortError");
+    equal((await rejection(client.stream("1", {}, options).next())).name, "AbortError");
+    equal((await fetch(`${url}/_owt/sessions/${session}`)).status, 404);
+  },
+
+  async "a link makes the call by GET"({ owt, url, session }) {
+    const client = new owt.Client(`${url}/somewhere`, { session });
+    const link = client.link("def run(name): return f'{name} {request.path}'", { name: "ä+/ ☕?&" }, { timeout: 20 });
+    const answer = await fetch(link);
+    equal(await answer.text(), "ä+/ ☕?& /somewhere");
+    equal(answer.headers.get("Owt-Session"), session);
+  },
+};
+
+/** What holds where there are EventSources. */
+export const withEventSource = {
+  async "an EventSource gives what fetch gives"({ owt, url }) {
+    const client = new owt.Client(url);
+    const names = (events) => events.map(({ name, data }) => [name, name === "done" ? data.status : String(data)]);
+    const opened = watched();
+    const events = await all(client.stream(YIELDS, {}, { by: "EventSource" }));
+    equal(names(events), names(await all(client.stream(YIELDS))));
+    equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
+  },
+
+  async "an EventSource is told that a call failed"({ owt, url }) {
+    const opened = watched();
+    const events = new owt.Client(url).stream("def run():\n    yield 'one'\n    1 / 0", {}, { by: "EventSource" });
+    equal((await events.next()).value.data, "one");
+    const error = await rejection(events.next());
+    equal([error.name, error.exception], ["RemoteError", "ZeroDivisionError"], error);
+    equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
+  },
+
+  async "an EventSource reads an adaptor's own events"({ owt, url }) {
+    const code = `
+from owt.lib import stream
+def run():
+    return stream.response(lambda: ["event: mine\\ndata: 1\\n\\n", {"n": 2}])
+`;
+    const events = await all(new owt.Client(url).stream(code, {}, { by: "EventSource", events: ["mine"] }));
+    equal(events.map(({ name, data }) => [name, data]), [
+      ["mine", "1"],
+      ["message", '{"n":2}'],
+      ["message", "[DONE]"],
+    ]);
+  },
+
+  async "an EventSource that loses its stream does not run the code again"({ owt, url }) {
+    const opened = watched();
+    const code = "def run(): return iter(['data: 1\\n\\n']), {'Content-Type': 'text/event-stream'}";
+    const events = new owt.Client(url).stream(code, {}, { by: "EventSource" });
+    equal((await events.next()).value.data, "1");
+    equal((await rejection(events.next())).name, "Unreachable");
+    equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
+  },
+
+  async "aborting closes the EventSource and ends the call in the kernel"({ owt, url, session, gate }) {
+    const controller = new AbortController();
+    const code = `def run():\n    yield "first"\n    ${gate.wait}`;
+    const options = { by: "EventSource", signal: controller.signal };
+    const events = new owt.Client(url, { session }).stream(code, {}, options);
+    equal((await events.next()).value.data, "first");
+    controller.abort("enough");
+    equal(await rejection(events.next()), "enough");
+    await cancelled(url, session);
+  },
+
+  async "a page's own origin is the server unless it says otherwise"({ owt }) {
+    equal(await new owt.Client().call("6 * 7"), "42");
+  },
+};
+
+/** The EventSources that are made from now on. */
+function watched() {
+  const made = [];
+  globalThis.EventSource = class extends EventSource {
+    constructor(link) {
+      super(link);
+      made.push(this);
+    }
+  };
+  return made;
+}
+
+function equal(actual, expected, cause) {
+  const [got, wanted] = [actual, expected].map((each) => JSON.stringify(each));
+  if (got !== wanted) throw new Error(`${got} instead of ${wanted}`, { cause });
+}
+
+async function all(events) {
+  const found = [];
+  for await (const event of events) found.push(event);
+  return found;
+}
+
+async function rejection(promise) {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  throw new Error("this should have failed");
+}
+
+/** Ask the server for a session until what it says of it will do. */
+async function until(url, session, holds) {
+  const deadline = Date.now() + 20000;
+  for (;;) {
+    const answer = await fetch(`${url}/_owt/sessions/${session}`);
+    const found = answer.ok ? await answer.json() : null;
+    if (holds(found)) return found;
+    if (Date.now() > deadline) throw new Error(`still ${JSON.stringify(found)}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Wait until the session is idle, and see that its only run was cancelled and its kernel is the first. */
+async function cancelled(url, session) {
+  const { restarts } = await until(url, session, (found) => found?.state === "idle");
+  const { runs } = await (await fetch(`${url}/_owt/runs`)).json();
+  const ended = runs.filter((run) => run.session === session).map((run) => [run.state, run.failure?.type]);
+  equal([restarts, ended], [0, [["failed", "cancelled"]]]);
+}

@@ -1,0 +1,86 @@
+"""owt.js in Node. The same facts are checked in a browser by tests/browser."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from gate import Gate
+
+from owt.testing import LiveServer
+
+HERE = Path(__file__).parent
+CLIENTS = HERE.parents[1] / "examples" / "clients"
+# They come before those that need an EventSource, which Node has not.
+FACTS = re.findall(r'^  async "(.+)"', (HERE / "facts.js").read_text().partition("withEventSource")[0], re.MULTILINE)
+
+
+def node(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [shutil.which("node"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_in_node(server, session, tmp_path, fact):
+    with Gate(tmp_path) as gate:
+        done = node(HERE / "check.js", fact, server.url, session, gate.wait, gate.opening)
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def program(body: str, url: str) -> subprocess.CompletedProcess[str]:
+    text = f"import {{ Client }} from {str(CLIENTS / 'owt.js')!r};\nconst url = {url!r};\n{body}"
+    return node("--input-type=module", "--eval", text)
+
+
+def test_a_password_is_sent_with_calls_and_streams():
+    code = "'owt'"
+    auth = f"me:{hashlib.sha256(b'a:b').hexdigest()}"
+    with LiveServer("--auth", auth) as server:
+        done = program(
+            f"""
+            const owt = new Client(url, {{ auth: "me:a:b" }});
+            console.log(await owt.call("{code}"));
+            for await (const event of owt.stream("{code}")) console.log(event.name);
+            await owt.call("def run():\\n    yield 'one'\\n    1 / 0").catch((error) => console.log(error.exception));
+            await new Client(url).call("{code}").catch((error) => console.log(error.status));
+            """,
+            server.url,
+        )
+    assert (done.stdout, done.stderr) == ("owt\nresult\ndone\nZeroDivisionError\n401\n", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ('{ by: "EventSource" }', "there is no EventSource here; stream by fetch"),
+        ('{ by: "carrier pigeon" }', 'by: "fetch" or "EventSource"; got "carrier pigeon"'),
+    ],
+)
+def test_what_node_cannot_stream_by_is_an_error_at_once(options, message):
+    done = program(
+        f'try {{ new Client(url).stream("1", {{}}, {options}) }} catch (error) {{ console.log(error.message) }}',
+        "http://127.0.0.1:9",
+    )
+    assert (done.stdout, done.stderr) == (f"{message}\n", "")
+
+
+def test_a_server_that_goes_away_in_the_middle_is_unreachable(tmp_path):
+    with Gate(tmp_path) as gate, LiveServer() as server:
+        code = f"import os\ndef run():\n    yield 'one'\n    os.kill({server.pid}, 9)\n    {gate.wait}"
+        done = program(
+            f"await new Client(url).call({code!r}).catch((error) => console.log(error.name, error.message))",
+            server.url,
+        )
+        server.wait()
+        assert (done.stdout, done.stderr) == (f"Unreachable the answer from {server.url} broke off\n", "")
+
+
+def test_the_program_of_the_readme_prints_what_it_shows(server):
+    readme = (HERE.parents[1] / "README.md").read_text()
+    [(text, shown)] = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    text = text.replace("./examples/clients/owt.js", str(CLIENTS / "owt.js"))
+    done = node("--input-type=module", "--eval", text.replace("http://127.0.0.1:9876", server.url))
+    assert (done.stdout, done.stderr) == (shown, "")

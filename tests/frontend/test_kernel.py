@@ -1,0 +1,25 @@
+"""How a kernel's end is put into words."""
+
+import signal
+
+import pytest
+
+from owt.frontend.kernel import describe_exit
+from owt.provision.template import UNKNOWN_CODE
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exited with status 0"),
+        (3, "exited with status 3"),
+        (-signal.SIGKILL, "was killed by SIGKILL (by hand, or by the system when memory ran out)"),
+        (-signal.SIGTERM, "was killed by SIGTERM"),
+        (-signal.SIGSEGV, "crashed with SIGSEGV (a fault in native code)"),
+        (-signal.SIGBUS, "crashed with SIGBUS (a fault in native code)"),
+        (-40, "was killed by signal 40"),
+        (UNKNOWN_CODE, "ended (how is not known, because the process that forked it is gone too)"),
+    ],
+)
+def test_an_exit_code_is_put_into_words(code, words):
+    assert describe_exit(code) == words

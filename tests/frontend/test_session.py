@@ -1,0 +1,374 @@
+"""A session's queue, deaths and limits, with kernels that the tests play."""
+
+import asyncio
+from contextlib import suppress
+from functools import wraps
+
+import pytest
+
+from owt.errors import Busy, KernelDied, KernelNotReady
+from owt.frontend.runs import Run
+from owt.frontend.session import IDLE_DEATHS, Limits, Session
+from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import Done
+from owt.wire.codec import Output
+
+FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
+
+
+class PlayedKernel:
+    """What a session needs of a kernel. It answers when the test says so, and ends when it says so."""
+
+    def __init__(self, number, on_output, on_death):
+        self.id = f"k{number}"
+        self.alive = True
+        self.death = None
+        self.killed = None
+        self.on_output, self.on_death = on_output, on_death
+        self.invoked, self.cancelled = [], []
+        self._buried = asyncio.Event()
+
+    def invoke(self, run, call):
+        self.invoked.append(run)
+
+    def bind(self, session, concurrency):
+        self.bound = (session, concurrency)
+
+    def credit(self, run, size):
+        pass
+
+    def cancel(self, message):
+        self.cancelled.append(message.run)
+
+    def answer(self, run=None):
+        self.on_output(Output(run or self.invoked[-1], (Done(200, 0.0),)))
+
+    def fall(self):
+        """It is gone, and how is not known yet."""
+        self.alive = False
+
+    def die(self, reason="died"):
+        self.alive = False
+        self.death = reason
+        self.on_death(self, reason)
+        self._buried.set()
+
+    def kill(self, reason):
+        self.killed = reason
+        asyncio.get_running_loop().call_soon(self.die, reason)
+
+    async def closed(self):
+        await self._buried.wait()
+
+
+class PlayedKernels:
+    """Starts kernels at once, unless told to wait or to fail."""
+
+    def __init__(self):
+        self.all = []
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+        self.problem = None
+        self.at_start = lambda kernel: None
+
+    async def start(self, spec, name, concurrency, on_output, on_death):
+        await self.may_start.wait()
+        if self.problem:
+            raise self.problem
+        kernel = PlayedKernel(len(self.all) + 1, on_output, on_death)
+        self.all.append(kernel)
+        self.at_start(kernel)
+        return kernel
+
+    async def count(self, number):
+        async with asyncio.timeout(10):
+            while len(self.all) < number:
+                await asyncio.sleep(0)
+            await settle()
+        return self.all[-1]
+
+
+async def settle():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class Stage:
+    def __init__(self, queue=2, concurrency=1, kill_after=60.0):
+        self.kernels = PlayedKernels()
+        self.dead = []
+        self.session = Session(
+            "s", kernels=self.kernels, limits=Limits(queue, kill_after), spec="owt", concurrency=concurrency,
+            on_dead=self.dead.append,
+        )
+        self.number = 0
+
+    def submit(self):
+        self.number += 1
+        run = Run(f"r{self.number}", Call(FACTS, code="1"), 1 << 20)
+        self.session.submit(run)
+        return run
+
+
+def scene(function):
+    """A test that runs in an event loop."""
+
+    @wraps(function)
+    def test(*args, **kwargs):
+        asyncio.run(function(*args, **kwargs))
+
+    return test
+
+
+@scene
+async def test_calls_run_one_after_another():
+    stage = Stage()
+    first, second = stage.submit(), stage.submit()
+    assert stage.session.state == "starting"
+    kernel = await stage.kernels.count(1)
+    assert kernel.invoked == [first.id]
+    assert stage.session.state == "busy"
+    kernel.answer()
+    assert first.ended
+    assert kernel.invoked == [first.id, second.id]
+    kernel.answer()
+    assert stage.session.state == "idle"
+
+
+@scene
+async def test_as_many_wait_as_the_limit_says_beside_those_that_run():
+    for queue, concurrency in ((0, 1), (2, 1), (2, 3)):
+        for started in (False, True):
+            stage = Stage(queue, concurrency)
+            if started:
+                stage.session.start()
+                await stage.kernels.count(1)
+            for _ in range(queue + concurrency):
+                stage.submit()
+            with pytest.raises(Busy, match=f"--queue {queue}"):
+                stage.submit()
+            kernel = await stage.kernels.count(1)
+            assert len(kernel.invoked) == concurrency
+            kernel.answer(kernel.invoked[0])
+            stage.submit()
+
+
+@scene
+async def test_a_death_fails_what_ran_and_the_rest_goes_on():
+    stage = Stage(queue=9)
+    first, second = stage.submit(), stage.submit()
+    (await stage.kernels.count(1)).die("fell over")
+    assert first.failure.status == 502
+    assert "fell over" in first.failure.detail
+    kernel = await stage.kernels.count(2)
+    assert kernel.invoked == [second.id]
+    assert stage.session.restarts == 1
+    assert stage.session.last_death == "fell over"
+
+
+@scene
+async def test_deaths_during_calls_never_end_the_queue():
+    stage = Stage(queue=99)
+    runs = [stage.submit() for _ in range(20)]
+    for number in range(20):
+        kernel = await stage.kernels.count(number + 1)
+        assert kernel.invoked == [runs[number].id]
+        kernel.die()
+    assert [run.failure.status for run in runs] == [502] * 20
+    assert not stage.dead
+
+
+@scene
+async def test_kernels_that_die_while_idle_are_replaced_a_few_times():
+    stage = Stage()
+    stage.session.start()
+    for number in range(IDLE_DEATHS):
+        (await stage.kernels.count(number + 1)).die()
+    await settle()
+    assert len(stage.kernels.all) == IDLE_DEATHS
+    assert stage.session.state == "dead"
+    assert stage.dead == [stage.session]
+    run = stage.submit()
+    kernel = await stage.kernels.count(IDLE_DEATHS + 1)
+    kernel.answer()
+    assert run.status == 200
+
+
+@scene
+async def test_a_death_between_hello_and_the_first_call_is_no_end():
+    stage = Stage()
+
+    def die_once(kernel):
+        if kernel.id == "k1":
+            kernel.die()
+
+    stage.kernels.at_start = die_once
+    run = stage.submit()
+    kernel = await stage.kernels.count(2)
+    assert kernel.invoked == [run.id]
+
+
+@scene
+async def test_a_call_that_comes_while_a_kernel_dies_waits_for_the_next():
+    stage = Stage()
+    first = stage.submit()
+    old = await stage.kernels.count(1)
+    old.fall()
+    assert stage.session.state == "starting"
+    second = stage.submit()
+    await settle()
+    # None is started before it is known how the old one ended, or its call could be forgotten.
+    assert len(stage.kernels.all) == 1
+    old.die()
+    assert first.failure.status == 502
+    assert (await stage.kernels.count(2)).invoked == [second.id]
+
+
+@pytest.mark.parametrize("problem", [KernelNotReady("the kernel exited"), OSError("no more files")])
+@scene
+async def test_a_kernel_that_cannot_be_started_fails_what_waits(problem):
+    stage = Stage()
+    stage.kernels.problem = problem
+    runs = [stage.submit(), stage.submit()]
+    await settle()
+    assert [run.failure.status for run in runs] == [502, 502]
+    assert stage.session.state == "dead"
+    assert stage.dead == [stage.session]
+    with pytest.raises(KernelDied, match=r"exited|no more files"):
+        await stage.session.started()
+    stage.kernels.problem = None
+    run = stage.submit()
+    (await stage.kernels.count(1)).answer()
+    assert run.status == 200
+
+
+@scene
+async def test_who_waits_for_the_start_of_a_session_that_is_deleted_is_told():
+    stage = Stage()
+    stage.kernels.may_start.clear()
+    waiting = asyncio.ensure_future(stage.session.started())
+    run = stage.submit()
+    await settle()
+    await stage.session.close("its session was deleted")
+    with pytest.raises(KernelDied, match="deleted"):
+        await waiting
+    assert "its session was deleted" in run.failure.detail
+    assert stage.session.state == "dead"
+    assert stage.kernels.all == []
+
+
+@scene
+async def test_a_cancel_in_the_queue_never_reaches_the_kernel():
+    stage = Stage()
+    first, second, third = stage.submit(), stage.submit(), stage.submit()
+    kernel = await stage.kernels.count(1)
+    stage.session.cancel(second, "cancelled")
+    assert second.failure.status == 499
+    assert kernel.cancelled == []
+    kernel.answer()
+    assert kernel.invoked == [first.id, third.id]
+
+
+@scene
+async def test_a_cancel_reaches_the_kernel_once():
+    stage = Stage()
+    run = stage.submit()
+    kernel = await stage.kernels.count(1)
+    for _ in range(3):
+        stage.session.cancel(run, "cancelled")
+    assert kernel.cancelled == [run.id]
+    kernel.answer()
+    stage.session.cancel(run, "cancelled")
+    assert kernel.cancelled == [run.id]
+
+
+@scene
+async def test_what_does_not_stop_is_killed_and_says_why_it_ended():
+    for reason, status in (("cancelled", 499), ("interrupted", 499), ("timeout", 504)):
+        stage = Stage(kill_after=0.0)
+        run = stage.submit()
+        run.call = Call(FACTS, code="1", timeout=1.5)
+        kernel = await stage.kernels.count(1)
+        stage.session.cancel(run, reason)
+        async with asyncio.timeout(10):
+            await kernel.closed()
+        assert kernel.killed.startswith("did not stop within 0 s")
+        assert (run.failure.status, run.failure.type) == (status, reason)
+        assert "kernel was killed" in run.failure.detail
+
+
+@scene
+async def test_what_stops_in_time_is_not_killed():
+    stage = Stage(kill_after=0.0)
+    run = stage.submit()
+    kernel = await stage.kernels.count(1)
+    stage.session.cancel(run, "cancelled")
+    kernel.answer()
+    await asyncio.sleep(0.01)
+    assert kernel.killed is None
+
+
+@scene
+async def test_a_restart_waits_for_the_fresh_kernel():
+    stage = Stage()
+    run = stage.submit()
+    await stage.kernels.count(1)
+    await stage.session.restart()
+    assert run.failure.status == 502
+    assert len(stage.kernels.all) == 2
+    assert stage.session.state == "idle"
+
+
+@scene
+async def test_a_deleted_session_ends_its_kernel_and_starts_none():
+    stage = Stage()
+    run = stage.submit()
+    kernel = await stage.kernels.count(1)
+    await stage.session.close("its session was deleted")
+    assert kernel.killed == "was ended because its session was deleted"
+    assert run.failure.status == 502
+    await settle()
+    assert len(stage.kernels.all) == 1
+    with suppress(KernelDied):
+        await stage.session.started()
+    assert len(stage.kernels.all) == 1
+
+
+@scene
+async def test_output_of_a_run_that_has_ended_is_dropped():
+    stage = Stage()
+    stage.submit()
+    kernel = await stage.kernels.count(1)
+    kernel.answer("r1")
+    kernel.answer("r1")
+    kernel.answer("r-of-nobody")
+    assert stage.session.state == "idle"
+
+
+@scene
+async def test_a_session_takes_over_a_kernel_that_has_run_nothing():
+    pool, stage = Stage(), Stage()
+    pool.session.start()
+    kernel = await pool.kernels.count(1)
+    stage.session.adopt(pool.session, 3)
+    assert kernel.bound == ("s", 3)
+    run = stage.submit()
+    kernel.answer()
+    assert run.status == 200
+    assert stage.kernels.all == []
+    kernel.die()
+    # The new owner starts the next one.
+    assert await stage.kernels.count(1)
+    assert len(pool.kernels.all) == 1
+
+
+@scene
+async def test_a_session_knows_the_codes_that_its_kernel_was_given():
+    stage = Stage()
+    stage.submit()
+    kernel = await stage.kernels.count(1)
+    assert stage.session.knows("1")
+    assert not stage.session.knows("2")
+    assert not stage.session.knows(None)
+    kernel.die()
+    assert not stage.session.knows("1")

@@ -1,0 +1,239 @@
+"""`owt call` against a real server, as a person or a script uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from owt.testing import Gate, wait_until
+
+CALL = [sys.executable, "-m", "owt", "call"]
+GATED = "def run(gate):\n    yield 'first'\n    open(gate).read()\n    yield 'second'"
+PRINTS = (
+    "import sys\n"
+    "def run():\n"
+    "    print('out')\n"
+    "    print('err', file=sys.stderr)\n"
+    "    yield 'ok'\n"
+    "    yield {'a': 1}\n"
+    "    yield bytes([0, 255])\n"
+)
+
+
+@pytest.fixture
+def environ(server):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
+    return {**kept, "OWT_URL": server.url, "TERM": "xterm"}
+
+
+@pytest.fixture
+def call(environ):
+    """Runs `owt call` with these arguments to its end; its output is bytes."""
+
+    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([*CALL, *arguments], env=environ, capture_output=True, timeout=60, **options)
+
+    return run
+
+
+def on_a_terminal(environ: dict[str, str], *arguments: str) -> str:
+    """What a terminal shows that is the command's stdout and stderr."""
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        with subprocess.Popen([*CALL, *arguments], stdout=theirs, stderr=theirs, env=environ):
+            os.close(theirs)
+            shown = b""
+            try:
+                while piece := terminal.read(65536):
+                    shown += piece
+            except OSError:
+                # Linux's way to say that the last one has left.
+                pass
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_the_answer_is_printed_and_nothing_else(call):
+    done = call("--code", "def run(name, n=1): return f'Hello, {name}!' * n", "--arg", "name", "owt", "--arg", "n", "2")
+    assert (done.stdout, done.stderr, done.returncode) == (b"Hello, owt!Hello, owt!", b"", 0)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_both_methods_carry_all_of_it(call, method):
+    code = "def go(text): return [request.method, request.path, text]"
+    done = call("--method", method, "--code", code, "--fn-name", "go", "--kwargs", "dict(text='ö&=+ ' + '?')")
+    assert json.loads(done.stdout) == [method, "/", "ö&=+ ?"]
+
+
+def test_an_expression_is_called_alone_and_with_what_code_defines(call, tmp_path):
+    assert call("--run", "pipe().kwarg('x').f(lambda x: 2 * x)", "--arg", "x", "4").stdout == b"8"
+    code = "def double(x): return 2*x"
+    expression = 'pipe().kwarg("x").f(double)'
+    assert call("--code", code, "--run", expression, "--arg", "x", "21").stdout == b"42"
+    path = tmp_path / "adaptor.py"
+    path.write_text(code)
+    assert call("--file", str(path), "--run", expression, "--fn-name", "go", "--arg", "x", "2").stdout == b"4"
+    assert call("--file", str(path), "--fn-name", "double", "--kwargs", '{"x": 3}').stdout == b"6"
+    assert call("--file", "-", input=b"[1]").stdout == b"[1]\n"
+
+
+def test_the_path_of_the_address_is_the_adaptors(call, server):
+    assert call("--address", f"{server.url}/a/file.txt", "--run", "path().last()").stdout == b"file.txt"
+
+
+def test_a_session_is_called_by_name(call, session):
+    assert call("--session", session, "--kernel", "owt", "--code", "def f(n):\n    return [n]").returncode == 0
+    done = call("--session", session, "--fn-name", "f", "--arg", "n", "1")
+    assert done.stdout == b"[1]\n"
+
+
+def test_the_url_makes_the_call(call):
+    done = call("--url", "--code", "def run(n): return n + 1", "--arg", "n", "1")
+    assert httpx.get(done.stdout.decode().strip()).text == "2"
+    url = call("--url", "--stream", "sse", "--code", "'x'").stdout.decode().strip()
+    assert httpx.get(url).headers["content-type"].startswith("text/event-stream")
+
+
+def test_bytes_come_out_exact(call, tmp_path):
+    code = "import hashlib\ndef run():\n    for i in range(64): yield hashlib.sha512(bytes([i])).digest() * 1000"
+    expected = hashlib.sha256(b"".join(hashlib.sha512(bytes([i])).digest() * 1000 for i in range(64))).digest()
+    path = tmp_path / "out.bin"
+    assert call("--code", code, "--output", str(path)).stdout == b""
+    for data in (call("--code", code).stdout, path.read_bytes(), call("--code", code, "--stream", "sse").stdout):
+        assert hashlib.sha256(data).digest() == expected
+    assert call("--code", "bytes(range(256))", "--output", "-").stdout == bytes(range(256))
+
+
+def test_a_figure_is_an_image_in_a_file_and_text_is_as_it_is(call):
+    image = call("--code", "from PIL import Image\ndef run(): return Image.new('RGB', (2, 2))").stdout
+    assert image[:4] == b"\x89PNG"
+    assert call("--code", "'a\\r\\nb\\r'").stdout == b"a\r\nb\r"
+
+
+def test_what_is_printed_follows_the_answer_on_stderr(call):
+    done = call("--code", PRINTS)
+    assert done.stdout == b'ok{"a":1}\n\x00\xff'
+    assert done.stderr == b"out\nerr\n"
+
+
+def test_event_by_event_what_is_printed_goes_where_it_went(call, tmp_path):
+    done = call("--stream", "sse", "--code", PRINTS)
+    assert (done.stdout, done.stderr) == (b'out\nok{"a":1}\n\x00\xff', b"err\n")
+    path = tmp_path / "file"
+    done = call("--stream", "sse", "--code", PRINTS, "--output", str(path))
+    assert (done.stdout, done.stderr) == (b"out\n", b"err\n")
+    assert path.read_bytes() == b'ok{"a":1}\n\x00\xff'
+
+
+def test_on_a_terminal_all_of_it_is_seen(environ):
+    code = "import sys\ndef run():\n    print('out')\n    print('err', file=sys.stderr)\n    return {'a': 1}"
+    assert on_a_terminal(environ, "--code", code) == 'out\nerr\n{"a":1}\n'
+    assert on_a_terminal(environ, "--code", "'no newline'") == "no newline\n"
+    table = "__import__('pandas').DataFrame({'a': [1]})"
+    assert on_a_terminal(environ, "--code", table) == "   a\n0  1\n"
+    assert on_a_terminal(environ, "--code", table, "--stream", "raw") == "   a\n0  1"
+
+
+@pytest.mark.parametrize("stream", ["sse", "raw"])
+def test_each_piece_is_printed_when_it_comes(environ, stream, tmp_path):
+    gate = Gate(tmp_path)
+    command = [*CALL, "--stream", stream, "--code", GATED, "--arg", "gate", str(gate)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"first"
+        gate.open()
+        assert process.stdout.read() == b"second"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("stream", ["sse", "raw"])
+@pytest.mark.parametrize("code", ["def run(): return 1 / 0", "def run():\n    yield 'one'\n    yield 1 / 0"])
+def test_a_failed_call_has_its_traceback_on_stderr_and_status_1(call, stream, code):
+    done = call("--stream", stream, "--code", f"{code}")
+    assert done.stdout == (b"one" if "yield" in code else b"")
+    assert done.returncode == 1
+    lines = done.stderr.decode().splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--code", "def run(:"], "owt: SyntaxError: code: line 1"),
+        (["--code", "def run(x): pass"], "owt: kwargs: missing 'x'"),
+        (["--code", "while True: pass", "--timeout", "0.2"], "owt: the call ran longer than its timeout of 0.2 s"),
+        (["--code", "import os; os._exit(3)"], "owt: the kernel"),
+        (["--adaptor", "nosuch"], "owt: adaptor: "),
+    ],
+)
+def test_what_fails_without_a_traceback_is_told_in_words(call, arguments, words):
+    done = call(*arguments)
+    assert (done.stdout, done.returncode) == (b"", 1)
+    assert done.stderr.decode().startswith(words)
+
+
+@pytest.mark.parametrize("stream", ["sse", "raw"])
+def test_an_adaptors_own_error_status_is_status_1_with_its_answer(call, stream):
+    done = call("--stream", stream, "--code", "def run(): return 'no tea', 418")
+    assert (done.stdout, done.returncode) == (b"no tea", 1)
+    assert done.stderr == b"owt: the adaptor answered 418\n"
+
+
+def test_a_failed_call_leaves_the_file_as_it_was(call, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    assert call("--code", "1 / 0", "--output", str(path)).returncode == 1
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("stream", ["sse", "raw"])
+def test_ctrl_c_ends_the_call_there_too(environ, server, session, stream, tmp_path):
+    gate = Gate(tmp_path)
+    command = [*CALL, "--session", session, "--stream", stream, "--code", GATED, "--arg", "gate", str(gate)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(5) == b"first"
+        gate.reached()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == b""
+        assert process.stderr.read().strip() == b""
+    assert process.returncode == 130
+    wait_until(lambda: server.session(session)["state"] == "idle")
+
+
+def test_a_reader_that_goes_away_ends_the_call(environ, server, session):
+    code = "def run():\n    while True: yield 'x' * 1000"
+    command = [*CALL, "--session", session, "--code", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(10) == b"x" * 10
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+    wait_until(lambda: server.session(session)["state"] == "idle")
+
+
+def test_a_file_that_is_full_is_said_in_one_line(call):
+    if not Path("/dev/full").exists():
+        pytest.fail("the tests need /dev/full")
+    done = call("--code", "'x'", "--output", "/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == b"owt: the answer cannot be written: No space left on device\n"
+
+
+def test_the_module_is_the_command(environ, server):
+    done = subprocess.run(
+        [sys.executable, "-m", "owt.client", "--address", server.url, "--code", "[1]"],
+        env=environ, capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (b"[1]\n", b"")

@@ -1,0 +1,316 @@
+"""The Python clients against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import threading
+from contextlib import aclosing, closing
+from typing import Any
+
+import pytest
+
+import owt
+from owt.client import AsyncClient, CannotSend, Client, Event, RemoteError, Unreachable
+from owt.testing import Gate, LiveServer, wait_until
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with Client(server.url) as client:
+        yield client
+
+
+def greet(name, *, code="no code", session="no session", timeout="no timeout"):
+    return {"greeting": f"Hello, {name}!", "others": [code, session, timeout]}
+
+
+def fails(x):
+    def inner():
+        return 1 / x
+
+    return inner()
+
+
+def speaks(n):
+    import sys
+
+    print("counting")
+    for i in range(n):
+        yield f"{i}\n"
+    sys.stderr.write("done\n")
+    yield {"count": n}
+    yield b"\x00\xff"
+
+
+def test_a_functions_source_is_run_and_its_answer_decoded(client):
+    assert client.call(greet, name="owt") == {
+        "greeting": "Hello, owt!", "others": ["no code", "no session", "no timeout"],
+    }  # fmt: skip
+
+
+def test_all_names_belong_to_the_adaptor(client):
+    names = {"code": 1, "session": 2, "timeout": 3}
+    assert client.call(greet, name="x", **names)["others"] == [1, 2, 3]
+    assert client.call("def run(self, fn_name, kwargs, method): return [self, fn_name, kwargs, method]",
+                       self=1, fn_name=2, kwargs=3, method=4) == [1, 2, 3, 4]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("{'a': [1, None]}", {"a": [1, None]}),
+        ("'text'", "text"),
+        ("1 + 1", "2"),
+        ("None", ""),
+        ("bytes(range(256))", bytes(range(256))),
+        ("(b'abc', {'Content-Type': 'audio/wav'})", b"abc"),
+        ("({'a': i} for i in range(2))", [{"a": 0}, {"a": 1}]),
+        ("('a' for i in range(2))", "aa"),
+        ("__import__('pandas').DataFrame({'a': [1, 2]})", [{"a": 1}, {"a": 2}]),
+        ("('', 204)", None),
+    ],
+)
+def test_an_answer_is_decoded_by_its_type(client, code, value):
+    assert client.call(code) == value
+
+
+def test_an_image_is_bytes_and_accept_chooses_another_form(client):
+    code = "from PIL import Image\ndef run(): return Image.new('RGB', (2, 2))"
+    assert client.call(code)[:4] == b"\x89PNG"
+    table = "__import__('pandas').DataFrame({'a': [1, 2]})"
+    assert client.with_options(accept="text/csv").call(table).splitlines() == [",a", "0,1", "1,2"]
+
+
+def test_a_lambda_and_a_local_function_can_be_sent(client):
+    def local(text):
+        return text.upper()
+
+    assert client.call(lambda x: [x, 1], x=2) == [2, 1]
+    assert client.call(local, text="a") == "A"
+
+
+def test_a_session_keeps_its_state_and_is_the_clients(server, session):
+    with owt.Client(server.url, session=session) as client:
+        client.call("x = 41")
+        assert client.call("[x + 1]") == [42]
+        client.call("def added(n):\n    return {'sum': x + n}")
+        assert client.with_options(fn_name="added").call(n=1) == {"sum": 42}
+        assert client.options.fn_name is None
+
+
+def test_options_say_how_a_call_is_made(client, session):
+    other = client.with_options(session=session, use_cache=True)
+    first, second = (other.call("import random\ndef run(): return random.random()") for _ in range(2))
+    assert first == second
+    assert client.with_options(kwargs="{'x': {1, 2}}").call("def run(x): return sum(x)") == "3"
+    assert client.with_options(method="GET").call("def run(): return request.method") == "GET"
+    with pytest.raises(CannotSend, match="'timout' is not an option"):
+        client.with_options(timout=3)
+    with pytest.raises(CannotSend, match="called by its own name"):
+        client.with_options(fn_name="run").call(greet, name="x")
+
+
+def test_a_url_makes_the_same_call(client, http):
+    url = client.as_url(greet, name="owt")
+    assert http.get(url).json()["greeting"] == "Hello, owt!"
+
+
+def test_the_path_of_the_url_is_the_adaptors(server):
+    with Client(f"{server.url}/a/b?q=1") as client:
+        assert client.call("[request.path, request.args['q']]") == ["/a/b", "1"]
+
+
+def test_a_failure_carries_the_remote_traceback(client, session):
+    with pytest.raises(RemoteError) as caught:
+        client.with_options(session=session).call(fails, x=0)
+    error = caught.value
+    assert str(error) == "ZeroDivisionError: division by zero"
+    assert (error.status, error.exception, error.session) == (500, "ZeroDivisionError", session)
+    assert error.traceback.startswith("Traceback (most recent call last):\n")
+    assert "return 1 / x" in error.traceback
+    assert error.run is not None
+    assert client.run(error.run)["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "status", "words"),
+    [
+        ("def run(:", {}, 400, "SyntaxError: code: line 1"),
+        ("def run(x): pass", {}, 400, "missing 'x'"),
+        ("1", {"kernel": "no/kernel"}, 400, "kernel"),
+        (None, {"session": "t-none", "fn_name": "f"}, 404, "t-none"),
+        ("while True: pass", {"timeout": 0.2}, 504, "longer than its timeout of 0.2 s"),
+        ("import os; os._exit(3)", {}, 502, "3"),
+        ("('no tea', 418)", {}, 418, "the adaptor answered 418: no tea"),
+    ],
+)
+def test_whatever_goes_wrong_there_is_an_exception_here(client, code, options, status, words):
+    with pytest.raises(RemoteError, match=words) as caught:
+        client.with_options(**options).call(code)
+    assert caught.value.status == status
+
+
+def test_what_cannot_be_sent_is_never_called(client):
+    with pytest.raises(CannotSend, match="JSON holds no set"):
+        client.call("def run(x): pass", x={1})
+    with pytest.raises(CannotSend, match="uses functools"):
+        client.call(lambda: functools, x=1)
+    with pytest.raises(CannotSend, match="no Python source"):
+        client.stream(math.sqrt, x=1)
+    with pytest.raises(CannotSend, match="there is no code"):
+        client.call()
+
+
+def test_a_stream_tells_each_event_by_its_name(client):
+    events = list(client.stream(speaks, n=2))
+    assert [(event.name, event.data) for event in events[:-1]] == [
+        ("stdout", "counting\n"),
+        ("message", "0\n"),
+        ("message", "1\n"),
+        ("stderr", "done\n"),
+        ("message", '{"count":2}'),
+        ("bytes", b"\x00\xff"),
+    ]
+    assert events[4].json() == {"count": 2}
+    assert events[-1].name == "done"
+    assert events[-1].data["status"] == 200
+
+
+def test_a_streams_events_come_when_they_happen(client, tmp_path):
+    gate = Gate(tmp_path)
+    code = "def run(gate):\n    yield 'first'\n    open(gate).read()\n    yield 'second'"
+    with closing(client.stream(code, gate=str(gate))) as events:
+        assert next(events) == Event("message", "first")
+        gate.open()
+        assert next(events) == Event("message", "second")
+
+
+def test_an_adaptors_own_events_pass(client):
+    code = (
+        "def run():\n"
+        "    return (f'event: tick\\nid: {i}\\ndata: {i}\\n\\n' for i in range(2)), "
+        "{'Content-Type': 'text/event-stream'}"
+    )
+    assert list(client.stream(code)) == [Event("tick", "0", "0"), Event("tick", "1", "1")]
+
+
+def test_a_stream_raises_the_failure_where_it_happened(client):
+    events = client.stream("def run():\n    yield 'one'\n    raise KeyError('two')")
+    assert next(events).data == "one"
+    with pytest.raises(RemoteError, match="KeyError: 'two'") as caught:
+        next(events)
+    assert "raise KeyError('two')" in caught.value.traceback
+    with pytest.raises(RemoteError, match="code: line 1"):
+        next(client.stream("def run(:"))
+
+
+def test_an_answer_that_breaks_off_is_the_failure_that_broke_it(client):
+    code = "def run():\n    yield b'one'\n    raise KeyError('two')"
+    with pytest.raises(RemoteError, match="KeyError: 'two'") as caught:
+        client.call(code)
+    assert "raise KeyError('two')" in caught.value.traceback
+    assert caught.value.status == 500
+    with pytest.raises(RemoteError, match="KeyError"), client.open(code) as response:
+        assert b"".join(response.iter_bytes()) == b"one"
+
+
+def test_a_stream_that_is_left_is_cancelled(client, server, session):
+    events = client.with_options(session=session).stream("def run():\n    yield 'x'\n    while True: pass")
+    assert next(events).data == "x"
+    events.close()
+    wait_until(lambda: server.session(session)["state"] == "idle")
+
+
+def test_an_open_answer_gives_its_bytes_as_they_come(client, tmp_path):
+    gate = Gate(tmp_path)
+    code = "def run(gate):\n    yield b'first'\n    open(gate).read()\n    yield b'second'"
+    with client.open(code, gate=str(gate)) as response:
+        pieces = response.iter_bytes()
+        assert next(pieces) == b"first"
+        gate.open()
+        assert b"".join(pieces) == b"second"
+    with client.open("('no tea', 418)") as response:
+        assert (response.status_code, response.read()) == (418, b"no tea")
+
+
+def test_a_client_serves_many_threads(client):
+    answers: dict[int, Any] = {}
+
+    def ask(n):
+        answers[n] = client.call("def run(n): return [n]", n=n)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {n: [n] for n in range(8)}
+
+
+def test_an_adaptor_can_be_a_client(client):
+    code = "import owt\ndef run():\n    with owt.Client() as client:\n        return client.call('[1]')"
+    assert client.call(code) == [1]
+
+
+def test_where_nothing_answers_it_says_so():
+    with Client("http://127.0.0.1:1") as client, pytest.raises(Unreachable, match="no server answers at"):
+        client.call("1")
+
+
+def test_a_server_that_dies_during_an_answer_is_unreachable():
+    with LiveServer("--no-fork") as server, Client(server.url) as client:
+        events = client.stream("def run():\n    yield 'x'\n    while True: pass")
+        assert next(events).data == "x"
+        server.stop(9)
+        with pytest.raises(Unreachable, match="no server answers"):
+            next(events)
+
+
+def test_a_password_is_given_or_asked_for():
+    sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+    with LiveServer("--auth", f"ada:{sha256}") as server:
+        with Client(server.url, auth="ada:secret") as client:
+            assert client.call("[1]") == [1]
+        with Client(server.url.replace("//", "//ada:secret@")) as client:
+            assert client.call("[1]") == [1]
+        with Client(server.url) as client, pytest.raises(RemoteError, match="password") as caught:
+            client.call("1")
+        assert caught.value.status == 401
+
+
+def test_the_asynchronous_client_does_the_same(server, session, tmp_path):
+    gate = Gate(tmp_path)
+
+    async def check() -> None:
+        async with AsyncClient(server.url, session=session) as client:
+            assert (await client.call(greet, name="owt"))["greeting"] == "Hello, owt!"
+            with pytest.raises(RemoteError, match="ZeroDivisionError") as caught:
+                await client.call(fails, x=0)
+            assert (await client.run(str(caught.value.run)))["state"] == "failed"
+            names = [event.name async for event in client.stream(speaks, n=1)]
+            assert names == ["stdout", "message", "stderr", "message", "bytes", "done"]
+            with pytest.raises(RemoteError, match="KeyError"):
+                await client.call("def run():\n    yield 'one'\n    raise KeyError('two')")
+            code = "def run(gate):\n    yield 'first'\n    open(gate).read()\n    yield 'second'"
+            async with aclosing(client.stream(code, gate=str(gate))) as events:
+                assert await anext(events) == Event("message", "first")
+            async with client.open("bytes(range(256))") as response:
+                assert b"".join([piece async for piece in response.aiter_bytes()]) == bytes(range(256))
+            unnamed = client.with_options(session=None)
+            assert await asyncio.gather(*(unnamed.call("def run(n): return [n]", n=n) for n in range(8))) == [
+                [n] for n in range(8)
+            ]
+
+    asyncio.run(check())
+    wait_until(lambda: server.session(session)["state"] == "idle")
+
+
+def test_the_asynchronous_client_finds_no_server():
+    async def check() -> None:
+        async with AsyncClient("http://127.0.0.1:1") as client:
+            with pytest.raises(Unreachable):
+                await client.call("1")
+
+    asyncio.run(check())
