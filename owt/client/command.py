@@ -18,7 +18,7 @@ BROKEN_PIPE = 141
 """The exit status of a program that wrote into a pipe that nobody reads (128 and SIGPIPE)."""
 
 
-@click.command(no_args_is_help=True)
+@click.command("call", no_args_is_help=True)
 @click.option(
     "--address", metavar="URL", help="The server, and a path  [OWT_URL; default: http://127.0.0.1:9876]"
 )
@@ -60,7 +60,7 @@ BROKEN_PIPE = 141
     "--auth", envvar="OWT_CLIENT_AUTH", metavar="USER:PASSWORD", help="Who calls  [OWT_CLIENT_AUTH]"
 )
 @click.option("--output", metavar="FILE", help="Where the answer goes; - is standard output")
-def call(
+def _command(
     *,
     address: str | None,
     code: str | None,
@@ -105,6 +105,9 @@ def call(
         click.echo(Caller(address).with_options(**options).as_url(text, **arguments))
         return 0
     return _call(address, auth, options, text, arguments, stream, output)
+
+
+call: click.Command = _command
 
 
 def _call(

@@ -252,7 +252,8 @@ async def _serve(settings: Settings) -> int:
 async def _until(condition: Callable[[], bool], seconds: float, hurry: asyncio.Event | None) -> None:
     """Wait for the condition, at most for `seconds`, and not once `hurry` is set."""
     deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline and not (hurry and hurry.is_set()):
+    # Several things may bring it about, and nobody waits for it but the end of the server.
+    while not condition() and time.monotonic() < deadline and not (hurry and hurry.is_set()):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 

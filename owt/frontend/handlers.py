@@ -90,7 +90,6 @@ class OwtHandler(RequestHandler):
 
     def _too_large(self, size: str) -> None:
         limit = self.service.settings.max_body
-        self.set_header("Connection", "close")
         self.finish_problem(
             Problem(
                 "urn:owt:body-too-large", "the body is too large", 413,
@@ -108,6 +107,9 @@ class OwtHandler(RequestHandler):
         self.set_status(answer.status)
         for name, value in answer.headers:
             self.add_header(name, value)
+        if not self.request._body_future.done():
+            # Tornado closes the connection rather than read the rest, and a client must not use it again.
+            self.set_header("Connection", "close")
         self.finish(answer.body)
 
     def finish_error(self, error: OwtError, session: str | None = None) -> None:

@@ -28,7 +28,7 @@ POLL = 0.1
 """Seconds between two looks at a process where the system cannot tell that one has ended."""
 
 
-class OwtKernelManager(AsyncKernelManager):  # type: ignore[misc]
+class OwtKernelManager(AsyncKernelManager):
     """jupyter_client's manager, which also knows the template that `ForkProvisioner` needs."""
 
     template = AnyTrait()
@@ -184,9 +184,8 @@ class Kernel:
         """Learn how it ended, make sure that it has, and clean up."""
         reason = self.ending or await self._cause()
         if not self.ready.done():
-            self.ready.set_exception(
-                KernelNotReady(f"the kernel {reason} before it was ready; what it wrote is in the server's log")
-            )
+            problem = f"the kernel {reason} before it was ready; what it wrote is in the server's log"
+            self.ready.set_exception(KernelNotReady(problem))
             self.ready.exception()
         self.death = reason
         self.on_death(self, reason)

@@ -54,7 +54,9 @@ class Kernels:
             spec = self._specs.get_kernel_spec(name)
         except NoSuchKernel:
             known = ", ".join(sorted(self._specs.find_kernel_specs())) or "none"
-            raise BadRequest("kernel", "there is no such kernelspec", name, hint=f"There are: {known}") from None
+            raise BadRequest(
+                "kernel", "there is no such kernelspec", name, hint=f"There are: {known}"
+            ) from None
         except (ValueError, TypeError, TraitError) as error:
             raise BadRequest("kernel", f"its kernel.json cannot be read ({error})", name) from error
         if not spec.argv:

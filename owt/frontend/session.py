@@ -120,7 +120,8 @@ class Session:
     def adopt(self, spare: Session, concurrency: int) -> None:
         """Take over the kernel of a pool member that has never run anything."""
         kernel, spare.kernel = spare.kernel, None
-        assert kernel is not None and spare.fresh
+        assert kernel is not None
+        assert spare.fresh
         spare._closed = True
         self.concurrency = concurrency
         self.kernel = kernel
@@ -279,7 +280,7 @@ class Session:
                 if len(self.codes) > CODES_KNOWN:
                     self.codes.pop(next(iter(self.codes)))
             id = run.id
-            run.on_grant = lambda amount, id=id: kernel.credit(id, amount)  # type: ignore[misc]
+            run.on_grant = lambda amount, id=id: kernel.credit(id, amount)
             run.begin(kernel.id)
             kernel.invoke(id, call)
 

@@ -49,7 +49,9 @@ class Sessions:
             if call.kernel is not None and call.kernel != self._spec:
                 self._kernels.check_spec(call.kernel)
                 raise BadRequest(
-                    "kernel", "a call that names a kernelspec needs a session to keep its kernel", call.kernel,
+                    "kernel",
+                    "a call that names a kernelspec needs a session to keep its kernel",
+                    call.kernel,
                     hint="Add session=NAME",
                 )
             self.pool.submit(run)
@@ -132,7 +134,8 @@ class Sessions:
             used = session.last_used or session.created
             if session.state == "idle" and not session.queue and now - used > self._idle:
                 del self.named[name]
-                task = asyncio.get_running_loop().create_task(session.close("its session was idle for too long"))
+                end = session.close("its session was idle for too long")
+                task = asyncio.get_running_loop().create_task(end)
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 

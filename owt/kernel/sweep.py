@@ -112,16 +112,18 @@ def leave(door: str) -> NoReturn:
 
 
 def _somebody_at(door: str) -> bool:
+    """Whether the frontend lives: it greets whoever connects. One that is just dying may still have
+    its door open, but greets nobody."""
     with socket.socket(socket.AF_UNIX) as knock:
         knock.settimeout(KNOCK_TIME)
         try:
             knock.connect(door)
-        except (ConnectionRefusedError, FileNotFoundError):
+            return bool(knock.recv(1))
+        except (ConnectionError, FileNotFoundError):
             return False
         except OSError:
             # Too busy to answer is not gone.
             return True
-    return True
 
 
 def _end_group() -> NoReturn:

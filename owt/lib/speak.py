@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from owt.errors import MissingExtra, shortened
-from owt.lib import encoding, sentences, stream
+from owt.lib import arguments, encoding, sentences, stream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,10 +29,11 @@ _loading = threading.Lock()
 _loaded: PiperVoice | None = None
 
 
-def run(text: str, speed: float = 1.0, format: str = "sse") -> Answer:
+def run(text: str, speed: float = 1.0, format: str = "sse", split_type: str = "sentence") -> Answer:
     """Speak `text`. Each sentence is sent as soon as it is made.
 
-    `speed` is a factor: 2 speaks in half of the time. `format` is one of
+    `speed` is a factor: 2 speaks in half of the time. `split_type` is "sentence", "line", for a piece
+    of speech each line, or "none", for all of the text at once. `format` is one of
 
     "sse"  events `{"sentence": its text, "chunk": a complete WAV in base64, "seconds": its length}`,
            then `[DONE]`
@@ -45,8 +46,9 @@ def run(text: str, speed: float = 1.0, format: str = "sse") -> Answer:
     factor = _factor(speed)
     if format not in ("sse", "wav"):
         raise ValueError(f'format: "sse" or "wav"; got {shortened(format)}')
+    split_type = arguments.choice("split_type", split_type, ("sentence", "line", "none"))
     voice = load()
-    parts = sentences.split(text, longest=LONGEST)
+    parts = _parts(text, split_type)
     if format == "wav":
         return _wav(voice, parts, factor), {"Content-Type": "audio/wav"}
     return stream.response(_events, voice, parts, factor)
@@ -85,6 +87,15 @@ def _factor(speed: Any) -> float:
     if factor is None or not SLOWEST <= factor <= FASTEST:
         raise ValueError(f"speed: a number from {SLOWEST:g} to {FASTEST:g}; got {shortened(speed)}")
     return factor
+
+
+def _parts(text: str, split_type: str) -> list[str]:
+    match split_type:
+        case "line":
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        case "none":
+            return [" ".join(text.split())]
+    return sentences.split(text, longest=LONGEST)
 
 
 def _samples(voice: PiperVoice, sentence: str, factor: float) -> NDArray[np.int16]:

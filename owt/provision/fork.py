@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+from typing import Any, cast
 
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
@@ -25,7 +25,7 @@ _BEFORE_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "OMP_")
 """Variables that act when a process starts, so a fork would come too late for them."""
 
 
-class ForkProvisioner(LocalProvisioner):  # type: ignore[misc]
+class ForkProvisioner(LocalProvisioner):
     """Starts kernels by fork where it can, else by spawn."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
@@ -37,11 +37,12 @@ class ForkProvisioner(LocalProvisioner):  # type: ignore[misc]
             await template.ready()
             if template.can_fork and (arguments := forkable(cmd, env, template.env)) is not None:
                 try:
-                    self.process = await template.fork(arguments, env, cwd)
+                    process = await template.fork(arguments, env, cwd)
                 except KernelNotReady as error:
                     log.warning("%s; starting a kernel without it", error)
                 else:
-                    self.pid = self.pgid = self.process.pid
+                    self.process = cast(Any, process)
+                    self.pid = self.pgid = process.pid
                     self.cwd = cwd
                     return self.connection_info
         return await super().launch_kernel(cmd, **kwargs)

@@ -20,6 +20,8 @@ from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, 
 
 log = logging.getLogger("owt.template")
 
+CLOSE_TIMEOUT = 10.0
+"""Seconds that the template gets to end what is left, and itself."""
 MOST_FAILURES = 3
 """Templates in a row that may end before they are ready; after that kernels start without one."""
 
@@ -181,7 +183,7 @@ class TemplateProcess:
             raise KernelNotReady(f"the template process is gone: {error}") from error
         return await future
 
-    async def close(self, timeout: float = 5.0) -> None:
+    async def close(self) -> None:
         """Have it end everything that is left and exit; kill it when that takes too long."""
         self._closing = True
         self._disconnect()
@@ -189,7 +191,7 @@ class TemplateProcess:
         if process is None:
             return
         try:
-            await asyncio.wait_for(asyncio.to_thread(process.wait), timeout)
+            await asyncio.wait_for(asyncio.to_thread(process.wait), CLOSE_TIMEOUT)
         except TimeoutError:
             process.kill()
             process.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 Form = Literal["text", "bytes", "json"]
@@ -88,10 +89,17 @@ def size(chunk: Chunk) -> int:
         case Stdout(text=text) | Stderr(text=text):
             return len(text) + 32
         case Display(bundle=bundle):
-            return sum(len(v) if isinstance(v, str) else 256 for v in bundle.values()) + 64
+            return 64 + sum(map(_length, bundle.values()))
         case Head(headers=headers):
             return 64 + sum(len(k) + len(v) for k, v in headers)
         case Failed(detail=detail, traceback=traceback):
             return 128 + len(detail) + len(traceback)
         case Done():
             return 32
+
+
+def _length(representation: object) -> int:
+    """Of text and bytes; of JSON, as a Vega chart is, that of its text."""
+    if isinstance(representation, str | bytes):
+        return len(representation)
+    return len(msgspec.json.encode(representation))

@@ -119,7 +119,8 @@ def test_a_refusal_is_the_servers_message_with_what_to_do(operated, capsys, tmp_
     assert cli.main(["call", "--address", operated.url, "--code", "1", "--output", str(output)]) == 1
     assert capsys.readouterr() == (
         "",
-        "owt: this server needs a password; Give auth='user:password'; owt call takes --auth, or OWT_CLIENT_AUTH\n",
+        "owt: this server needs a password; "
+        "Give auth='user:password'; owt call takes --auth, or OWT_CLIENT_AUTH\n",
     )
     assert not output.exists()
 

@@ -120,7 +120,7 @@ def test_a_function_in_a_function_keeps_its_text_and_its_strings():
         (
             lambda x: (
                 x  # with a comment
-                + 1
+                - -1
             )
         ),
         [lambda x: x + 1, lambda x: x + 2][0],

@@ -49,7 +49,7 @@ def test_no_proxy_is_asked_for_this_machine():
 
 @pytest.mark.parametrize("url", ["localhost:9876", "ftp://h", "http://", "http://h:port", ""])
 def test_an_address_that_is_none_is_refused_under_its_own_name(url):
-    with pytest.raises(ConfigError, match="^--address: "):
+    with pytest.raises(ConfigError, match=r"^--address: "):
         Address.of(url, "--address")
 
 
@@ -140,5 +140,5 @@ def test_values_that_json_holds_arrive_as_they_are_and_tuples_as_lists():
 
 
 def test_an_unknown_option_is_refused_with_those_that_there_are():
-    with pytest.raises(CannotSend, match="'timout' is not an option; the options are session, .*timeout"):
+    with pytest.raises(CannotSend, match=r"'timout' is not an option; the options are session, .*timeout"):
         Options().changed({"timout": 3})

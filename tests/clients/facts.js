@@ -78,8 +78,8 @@ export const facts = {
   },
 
   async "a refusal is a failure that has no run"({ owt, url }) {
-    const error = await rejection(new owt.Client(url).call("def run(:"));
-    equal([error.name, error.status, error.type], ["RemoteError", 400, "urn:owt:syntax-fault"], error);
+    const error = await rejection(new owt.Client(url).call("1", {}, { fn_name: "1" }));
+    equal([error.name, error.status, error.type, error.run], ["RemoteError", 400, "urn:owt:bad-request", null]);
   },
 
   async "an adaptor's own error status is a failure with its text"({ owt, url }) {

@@ -69,13 +69,18 @@ def test_what_node_cannot_stream_by_is_an_error_at_once(options, message):
 
 def test_a_server_that_goes_away_in_the_middle_is_unreachable(tmp_path):
     with Gate(tmp_path) as gate, LiveServer() as server:
-        code = f"import os\ndef run():\n    yield 'one'\n    os.kill({server.pid}, 9)\n    {gate.wait}"
+        code = f"def run():\n    yield 'one'\n    {gate.wait}"
         done = program(
-            f"await new Client(url).call({code!r}).catch((error) => console.log(error.name, error.message))",
+            f"""
+            const events = new Client(url).stream({code!r});
+            console.log((await events.next()).value.data);
+            process.kill({server.pid}, "SIGKILL");
+            await events.next().catch((error) => console.log(error.name, error.message));
+            """,
             server.url,
         )
         server.wait()
-        assert (done.stdout, done.stderr) == (f"Unreachable the answer from {server.url} broke off\n", "")
+    assert (done.stdout, done.stderr) == (f"one\nUnreachable the answer from {server.url} broke off\n", "")
 
 
 def test_the_program_of_the_readme_prints_what_it_shows(server):

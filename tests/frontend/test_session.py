@@ -82,7 +82,7 @@ class PlayedKernels:
 
     async def count(self, number):
         async with asyncio.timeout(10):
-            while len(self.all) < number:
+            while len(self.all) < number:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             await settle()
         return self.all[-1]

@@ -69,7 +69,8 @@ def test_a_sweep_ends_what_has_the_mark_and_what_descends_from_that(mark):
         bystander = sleeper()
         assert child not in list(sweep.marked(mark))
         # In a process of its own, as this one has children that the sweep is not about.
-        done = python(f"from owt.kernel.sweep import sweep; print(sweep({mark!r}))", stdout=subprocess.PIPE, text=True)
+        code = f"from owt.kernel.sweep import sweep; print(sweep({mark!r}))"
+        done = python(code, stdout=subprocess.PIPE, text=True)
         assert done.communicate(timeout=20)[0] == "2\n"
         assert parent.wait(10) == -signal.SIGKILL
     wait_until(lambda: not os.path.exists(f"/proc/{child}"))
@@ -129,6 +130,19 @@ def test_several_that_leave_at_once_end_everything(mark, folder):
         kernel.stdin.close()
 
 
+def test_a_server_that_closes_its_door_only_now_is_gone(mark, folder):
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(folder / "door"))
+        door.listen()
+        other = sleeper(mark, start_new_session=True)
+        kernel = python(LEAVE.format(str(folder / "door")), mark, start_new_session=True)
+        knock, _ = door.accept()
+        knock.close()
+    assert kernel.wait(20) == -signal.SIGKILL
+    assert other.wait(10) == -signal.SIGKILL
+    assert not folder.exists()
+
+
 def test_a_kernel_that_is_let_go_ends_only_its_own_group(mark, folder):
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(str(folder / "door"))
@@ -137,7 +151,8 @@ def test_a_kernel_that_is_let_go_ends_only_its_own_group(mark, folder):
         code = f"import subprocess; print(subprocess.Popen(['sleep', '1000']).pid, flush=True); " \
                f"{LEAVE.format(str(folder / 'door'))}"
         kernel = python(code, mark, start_new_session=True, stdout=subprocess.PIPE, text=True)
-        with kernel:
+        with kernel, door.accept()[0] as knock:
+            knock.sendall(b"nonce")
             child = int(kernel.stdout.readline())
             assert kernel.wait(20) == -signal.SIGKILL
         wait_until(lambda: not os.path.exists(f"/proc/{child}"))

@@ -76,6 +76,19 @@ def test_the_first_sentence_is_sent_before_the_second_is_made(monkeypatch):
     assert made == [FIRST]
 
 
+@pytest.mark.parametrize(
+    ("split_type", "pieces"),
+    [
+        ("sentence", ["One.", "Two.", "Three.", "Four."]),
+        ("line", ["One. Two.", "Three. Four."]),
+        ("none", ["One. Two. Three. Four."]),
+    ],
+)
+def test_the_text_is_split_as_it_is_asked_for(split_type, pieces):
+    found = payloads("One. Two.\n\n  Three. Four.\n", split_type=split_type)
+    assert [event["sentence"] for event in found] == pieces
+
+
 def test_speed_shortens_and_stretches():
     slow, fast = (sum(event["seconds"] for event in payloads(TEXT, speed=speed)) for speed in (0.5, 2))
     assert slow > 2.5 * fast

@@ -348,18 +348,20 @@ class TestFailures:
         self, http: httpx.Client, session: str, gate: Gate
     ) -> None:
         code = (
-            "def run():\n    try:\n        yield 'a'\n"
-            f"        {gate.wait}\n    except KeyboardInterrupt:\n        {gate.wait}\n        raise\n"
+            f"def run():\n    try:\n        yield 'a'\n        {gate.wait}\n"
+            f"    except KeyboardInterrupt:\n        yield 'stopping'\n        {gate.wait}\n        raise\n"
         )
         data = {"code": code, "session": session, "use_cache": "1", "stream": "sse"}
         with http.stream("POST", "/", data=data) as first:
-            assert first.headers["owt-cache"] == "miss"
+            pieces = first.iter_raw()
+            assert next(pieces) == b"data: a\n\n"
             http.delete(f"/_owt/runs/{first.headers['owt-run']}")
+            assert next(pieces) == b"data: stopping\n\n"
             with http.stream("POST", "/", data=data) as second:
                 assert second.headers["owt-cache"] == "miss"
                 gate.open()
+                assert [event.event for event in Decoder().feed(b"".join(pieces))] == ["error", "done"]
                 gate.open()
-                assert [event.event for event in Decoder().feed(first.read())][-2:] == ["error", "done"]
                 assert [event.event for event in Decoder().feed(second.read())] == ["message", "done"]
 
     def test_a_timeout_is_not_kept(self, http: httpx.Client, session: str, gate: Gate) -> None:

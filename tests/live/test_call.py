@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -47,21 +48,23 @@ def call(environ):
 def on_a_terminal(environ: dict[str, str], *arguments: str) -> str:
     """What a terminal shows that is the command's stdout and stderr."""
     ours, theirs = os.openpty()
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        with subprocess.Popen([*CALL, *arguments], stdout=theirs, stderr=theirs, env=environ):
-            os.close(theirs)
-            shown = b""
-            try:
-                while piece := terminal.read(65536):
-                    shown += piece
-            except OSError:
-                # Linux's way to say that the last one has left.
-                pass
+    command = [*CALL, *arguments]
+    with (
+        os.fdopen(ours, "rb", buffering=0) as terminal,
+        subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environ),
+    ):
+        os.close(theirs)
+        shown = b""
+        # The error is Linux's way to say that the last one has left.
+        with suppress(OSError):
+            while piece := terminal.read(65536):
+                shown += piece
     return shown.decode().replace("\r\n", "\n")
 
 
 def test_the_answer_is_printed_and_nothing_else(call):
-    done = call("--code", "def run(name, n=1): return f'Hello, {name}!' * n", "--arg", "name", "owt", "--arg", "n", "2")
+    code = "def run(name, n=1): return f'Hello, {name}!' * n"
+    done = call("--code", code, "--arg", "name", "owt", "--arg", "n", "2")
     assert (done.stdout, done.stderr, done.returncode) == (b"Hello, owt!Hello, owt!", b"", 0)
 
 
@@ -89,7 +92,8 @@ def test_the_path_of_the_address_is_the_adaptors(call, server):
 
 
 def test_a_session_is_called_by_name(call, session):
-    assert call("--session", session, "--kernel", "owt", "--code", "def f(n):\n    return [n]").returncode == 0
+    code = "def f(n):\n    return [n]"
+    assert call("--session", session, "--kernel", "owt", "--code", code).returncode == 0
     done = call("--session", session, "--fn-name", "f", "--arg", "n", "1")
     assert done.stdout == b"[1]\n"
 
@@ -102,11 +106,18 @@ def test_the_url_makes_the_call(call):
 
 
 def test_bytes_come_out_exact(call, tmp_path):
-    code = "import hashlib\ndef run():\n    for i in range(64): yield hashlib.sha512(bytes([i])).digest() * 1000"
-    expected = hashlib.sha256(b"".join(hashlib.sha512(bytes([i])).digest() * 1000 for i in range(64))).digest()
+    code = (
+        "import random\n"
+        "def run():\n"
+        "    noise = random.Random(1)\n"
+        "    for _ in range(64): yield noise.randbytes(9999)\n"
+    )
+    noise = random.Random(1)
+    expected = hashlib.sha256(b"".join(noise.randbytes(9999) for _ in range(64))).digest()
     path = tmp_path / "out.bin"
     assert call("--code", code, "--output", str(path)).stdout == b""
-    for data in (call("--code", code).stdout, path.read_bytes(), call("--code", code, "--stream", "sse").stdout):
+    by_events = call("--code", code, "--stream", "sse").stdout
+    for data in (call("--code", code).stdout, path.read_bytes(), by_events):
         assert hashlib.sha256(data).digest() == expected
     assert call("--code", "bytes(range(256))", "--output", "-").stdout == bytes(range(256))
 
@@ -169,7 +180,7 @@ def test_a_failed_call_has_its_traceback_on_stderr_and_status_1(call, stream, co
     [
         (["--code", "def run(:"], "owt: SyntaxError: code: line 1"),
         (["--code", "def run(x): pass"], "owt: kwargs: missing 'x'"),
-        (["--code", "while True: pass", "--timeout", "0.2"], "owt: the call ran longer than its timeout of 0.2 s"),
+        (["--code", "while True: pass", "--timeout", "0.2"], "owt: the call ran longer than its timeout"),
         (["--code", "import os; os._exit(3)"], "owt: the kernel"),
         (["--adaptor", "nosuch"], "owt: adaptor: "),
     ],
@@ -224,8 +235,6 @@ def test_a_reader_that_goes_away_ends_the_call(environ, server, session):
 
 
 def test_a_file_that_is_full_is_said_in_one_line(call):
-    if not Path("/dev/full").exists():
-        pytest.fail("the tests need /dev/full")
     done = call("--code", "'x'", "--output", "/dev/full")
     assert done.returncode == 1
     assert done.stderr == b"owt: the answer cannot be written: No space left on device\n"

@@ -23,8 +23,8 @@ ENDLESS = {
     "async-loop": "async def run():\n    while True: pass",
     "async-generator": "import asyncio\nasync def run():\n    yield 'first'\n    await asyncio.sleep(1000)",
     "lock": "import threading\ndef run(): threading.Lock().acquire() and threading.Event().wait()",
-    "thread": "import threading\ndef run():\n    t = threading.Thread(target=threading.Event().wait, daemon=True)\n"
-              "    t.start(); t.join()",
+    "thread": "from threading import Event, Thread\ndef run():\n"
+              "    t = Thread(target=Event().wait, daemon=True)\n    t.start(); t.join()",
     "read": "import os\ndef run(): os.read(os.pipe()[0], 1)",
     "cell": "y = 1\nwhile True: pass",
     "async-cell": "import asyncio\nawait asyncio.sleep(1000)",
@@ -157,18 +157,18 @@ def test_an_answer_after_a_swallowed_interrupt_is_not_given(server, session, tmp
     assert server.call("'next'", session=session).text == "next"
 
 
-FINALLY = {
-    "plain": "def run(path, done):\n    try:\n        open(path).read()\n        while True: pass\n"
-             "    finally:\n        open(done, 'w').close()",
-    "generator": "def run(path, done):\n    try:\n        yield 'first'\n        open(path).read()\n        while True: pass\n"
-                 "    finally:\n        open(done, 'w').close()",
+WAYS = {
+    "plain": "def run(path, done):\n    try:\n        open(path).read()\n        while True: pass\n",
+    "generator": "def run(path, done):\n    try:\n        yield 'first'\n        open(path).read()\n"
+                 "        while True: pass\n",
     "async": "import asyncio\nasync def run(path, done):\n    try:\n        open(path).read()\n"
-             "        await asyncio.sleep(1000)\n    finally:\n        open(done, 'w').close()",
-    "async-generator": "import asyncio\nasync def run(path, done):\n    try:\n        yield 'first'\n        open(path).read()\n"
-                       "        await asyncio.sleep(1000)\n    finally:\n        open(done, 'w').close()",
-    "endless-stream": "def run(path, done):\n    try:\n        open(path).read()\n        while True: yield 'x' * 1000\n"
-                      "    finally:\n        open(done, 'w').close()",
+             "        await asyncio.sleep(1000)\n",
+    "async-generator": "import asyncio\nasync def run(path, done):\n    try:\n        yield 'first'\n"
+                       "        open(path).read()\n        await asyncio.sleep(1000)\n",
+    "endless-stream": "def run(path, done):\n    try:\n        open(path).read()\n"
+                      "        while True: yield 'x' * 1000\n",
 }
+FINALLY = {kind: code + "    finally:\n        open(done, 'w').close()\n" for kind, code in WAYS.items()}
 
 
 class Client:
@@ -176,9 +176,9 @@ class Client:
 
     def __init__(self, server, **fields):
         body = urlencode(fields).encode()
-        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = ["POST / HTTP/1.1", "Host: x", f"Content-Type: {FORM}", f"Content-Length: {len(body)}", "", ""]
         self.socket = socket.create_connection(("127.0.0.1", server.port))
-        self.socket.sendall(head.encode() + body)
+        self.socket.sendall("\r\n".join(head).encode() + body)
 
     def leave(self):
         self.socket.close()
@@ -229,7 +229,8 @@ def test_a_running_call_is_cancelled_by_its_id(server, session, tmp_path):
         assert "cancelled" in call.result().text
     run = server.ask("GET", f"/_owt/runs/{id}").json()
     assert (run["state"], run["status"], run["failure"]["type"]) == ("failed", 499, "cancelled")
-    assert server.ask("DELETE", f"/_owt/runs/{id}").json() == {"run": id, "cancelled": False, "state": "failed"}
+    again = server.ask("DELETE", f"/_owt/runs/{id}")
+    assert again.json() == {"run": id, "cancelled": False, "state": "failed"}
 
 
 def test_a_queued_call_is_cancelled_by_its_id_and_never_runs(server, session, tmp_path):
@@ -257,7 +258,8 @@ def test_a_call_that_waits_for_the_pool_is_cancelled_by_its_id(tmp_path):
         gate.reached()
         second = threads.submit(server.call, "2")
         wait_until(lambda: server.ask("GET", "/_owt/sessions").json()["waiting"] == 1)
-        [id] = [run["id"] for run in server.ask("GET", "/_owt/runs").json()["runs"] if run["state"] == "queued"]
+        runs = server.ask("GET", "/_owt/runs").json()["runs"]
+        [id] = [run["id"] for run in runs if run["state"] == "queued"]
         server.ask("DELETE", f"/_owt/runs/{id}")
         assert second.result().status_code == 499
         gate.open()
@@ -266,7 +268,8 @@ def test_a_call_that_waits_for_the_pool_is_cancelled_by_its_id(tmp_path):
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize(
-    "code", ["def run(n): return n", "async def run(n): return n", "def run(n):\n    yield str(n)", "y = n\ny"],
+    "code",
+    ["def run(n): return n", "async def run(n): return n", "def run(n):\n    yield str(n)", "y = n\ny"],
     ids=["plain", "async", "generator", "cell"],
 )
 def test_a_cancel_never_hits_the_next_call(server, session, code, concurrency):

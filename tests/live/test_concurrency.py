@@ -63,13 +63,14 @@ def events(text):
 
 
 @pytest.mark.parametrize(
-    "codes", [[PLAIN] * 4, [GENERATOR] * 4, [ASYNC] * 4, [MIXED_ASYNC] * 4, [PLAIN, GENERATOR, PLAIN, MIXED_ASYNC]],
+    "codes",
+    [[PLAIN] * 4, [GENERATOR] * 4, [ASYNC] * 4, [MIXED_ASYNC] * 4, [PLAIN, GENERATOR, PLAIN, MIXED_ASYNC]],
     ids=["plain", "generator", "async", "async-threads", "mixed"],
 )
 def test_calls_overlap_and_keep_to_themselves(server, wide, codes):
     def call(n):
-        fields = {"code": codes[n], "session": wide, "kwargs": repr({"n": n}), "mine": f"m{n}", "stream": "sse"}
-        return server.ask("POST", f"/path/{n}", data=fields).text
+        fields = {"code": codes[n], "session": wide, "kwargs": repr({"n": n}), "stream": "sse"}
+        return server.ask("POST", f"/path/{n}", data={**fields, "mine": f"m{n}"}).text
 
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(call, range(4)))
@@ -107,7 +108,8 @@ WAITING = {
     "plain": "def run(path):\n    while True: pass",
     "generator": "def run(path):\n    while True: yield from ()",
     "async": "import asyncio\nasync def run(path):\n    await asyncio.Event().wait()",
-    "async-generator": "import asyncio\nasync def run(path):\n    yield 'first'\n    await asyncio.Event().wait()",
+    "async-generator": "import asyncio\nasync def run(path):\n    yield 'first'\n"
+                       "    await asyncio.Event().wait()",
 }
 
 
@@ -126,7 +128,8 @@ def test_a_cancel_of_one_leaves_the_others(server, wide, tmp_path, kind):
         gate.reached()
         wait_until(lambda: len(server.session(wide)["runs"]) == 2)
         before = set(server.session(wide)["runs"])
-        call = threads.submit(server.call, WAITING[kind], session=wide, kwargs=repr({"path": ""}), stream="sse")
+        fields = {"session": wide, "kwargs": "{'path': ''}", "stream": "sse"}
+        call = threads.submit(server.call, WAITING[kind], **fields)
         [id] = wait_until(lambda: set(server.session(wide)["runs"]) - before)
         server.ask("DELETE", f"/_owt/runs/{id}")
         assert "event: error" in call.result().text

@@ -22,8 +22,8 @@ BROKEN = {
     "directory": ["/tmp"],
     "no-argv": [],
     "complains": [sys.executable, "-m", "owt.kernel", "--no-such-option=1", "-f"],
-    "without-owt": [sys.executable, "-c", "import sys; sys.modules['owt'] = None\n"
-                    "from ipykernel.kernelapp import main; sys.argv[1:] = ['-f', r'{connection_file}']; main()"],
+    "without-owt": [sys.executable, "-c", "import sys; sys.modules['owt'] = None; sys.argv[1:] = "
+                    "['-f', r'{connection_file}']; from ipykernel.kernelapp import main; main()"],
 }
 
 
@@ -68,7 +68,8 @@ def test_a_stock_kernel_serves_calls(specs, stock):
     )
     told = [(event.event, event.data) for event in Decoder().feed(answer.content)]
     assert told[:-1] == [
-        ("stdout", "one\n"), ("display", told[1][1]), ("message", "two"), ("stdout", "three\n"), ("message", "four"),
+        ("stdout", "one\n"), ("display", told[1][1]), ("message", "two"), ("stdout", "three\n"),
+        ("message", "four"),
     ]
     assert json.loads(told[1][1]) == {"text/plain": "shown"}
     assert told[-1][0] == "done"
@@ -214,7 +215,8 @@ def test_a_cell_waits_for_a_call(server, session, notebook, tmp_path):
     gate = Gate(tmp_path)
     server.call("order = []", session=session)
     with ThreadPoolExecutor() as threads:
-        code = "def run(path):\n    state.order.append('call')\n    open(path).read()\n    state.order.append('end of call')"
+        code = "def run(path):\n    state.order.append('call')\n    open(path).read()\n" \
+               "    state.order.append('end of call')"
         call = threads.submit(server.call, code, session=session, kwargs=repr({"path": str(gate)}))
         gate.reached()
         asked = notebook.execute("order.append('cell')")

@@ -56,9 +56,10 @@ RUN = {title: blocks for title, blocks in SECTIONS.items() if any(block.language
 def test_the_commands_of_a_section_print_what_it_shows(server, tmp_path, title):
     tools = tmp_path / "tools"
     tools.mkdir()
-    owt = tools / "owt"
-    owt.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m owt "$@"\n')
-    owt.chmod(0o755)
+    for name, command in (("owt", f'"{sys.executable}" -m owt'), ("python", f'"{sys.executable}"')):
+        tool = tools / name
+        tool.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        tool.chmod(0o755)
     here = tmp_path / "here"
     here.mkdir()
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "OWT_URL": server.url}

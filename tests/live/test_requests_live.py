@@ -252,7 +252,16 @@ class TestPages:
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
     def test_other_methods_are_refused(self, http: httpx.Client, method: str) -> None:
-        assert http.request(method, "/", params={"code": "1"}).status_code == 405
+        answer = http.request(method, "/", params={"code": "1"})
+        assert answer.status_code == 405
+        assert method == "HEAD" or method in answer.text
+
+    @pytest.mark.parametrize(("method", "path"), [("PUT", "/"), ("GET", "/_owt/nothing")])
+    def test_an_answer_before_the_body_was_read_ends_the_connection_and_says_so(
+        self, http: httpx.Client, method: str, path: str
+    ) -> None:
+        assert http.request(method, path).headers["connection"] == "close"
+        assert http.get("/?code=1").text == "1"
 
     def test_the_servers_own_pages_run_no_code(self, http: httpx.Client) -> None:
         answer = http.get("/_owt/nothing", params={"code": "1"})

@@ -139,7 +139,7 @@ class TestHeaders:
     @pytest.mark.parametrize(
         "name", ["Accept", "Content_Type", "Owt_Session", "Cookie", "Accept_Encoding", "Range", "Origin", "X"]
     )
-    @pytest.mark.parametrize("code", ["'ran'", "[1]", "1/0"])
+    @pytest.mark.parametrize("code", ["'ran'", "1/0"])
     def test_of_a_call(self, server: LiveServer, name: str, code: str) -> None:
         for value in HEADERS:
             for method, body in (("GET", b""), ("POST", b"some body")):
@@ -151,19 +151,18 @@ class TestHeaders:
         for value in HEADERS:
             check(ask(server, f"/?code={quote(code)}", Accept=value), value[:60])
 
-    @pytest.mark.parametrize(
-        "field", ["args", "form", "files", "headers", "data", "cookies", "accept_mimetypes", "range", "url"]
-    )
-    def test_that_the_adaptor_reads(self, server: LiveServer, field: str) -> None:
+    @pytest.mark.parametrize("name", ["Content_Type", "Cookie", "Accept", "Range", "Host"])
+    def test_that_the_adaptor_reads(self, server: LiveServer, name: str) -> None:
         code = (
-            "def run():\n    from werkzeug.exceptions import HTTPException\n"
-            f"    try:\n        return len(str(request.{field}))\n"
-            "    except HTTPException as error:\n        return error.code\n"
+            "from werkzeug.exceptions import HTTPException\n"
+            "def run():\n"
+            "    for name in 'args form files headers data cookies accept_mimetypes range url'.split():\n"
+            "        try:\n            yield str(getattr(request, name))[:9]\n"
+            "        except HTTPException as error:\n            yield error.code\n"
         )
         for value in HEADERS:
-            for name in ("Content_Type", "Cookie", "Accept", "Range", "Host"):
-                answer = ask(server, f"/?code={quote(code)}", "POST", b"\xff=%", **{name: value})
-                check(answer, (name, value[:60]))
+            answer = ask(server, f"/?code={quote(code)}", "POST", b"\xff=%", **{name: value})
+            check(answer, (name, value[:60]))
 
 
 class TestBodies:

@@ -13,6 +13,8 @@ import pytest
 from owt.testing import LiveServer, wait_until
 
 SECRET = "correct-horse"
+IDLE = ("--pool-min", "0", "--no-fork")
+"""Options of a server that runs nothing, which is then quick to start."""
 AUTH = f"alice:{hashlib.sha256(SECRET.encode()).hexdigest()}"
 
 
@@ -20,22 +22,15 @@ def serve(*args, module="owt", env=None):
     """Run `owt serve` to its end, which has to come by itself."""
     words = ["serve", *args] if module == "owt" else list(args)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words], capture_output=True, text=True, timeout=30, env={**clean, **(env or {})},
-    )
+    command = [sys.executable, "-m", module, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env={**clean, **(env or {})})
     return done.returncode, done.stdout, done.stderr
 
 
-def test_port_0_picks_a_free_port_and_prints_it():
-    with LiveServer("--pool-min", "0") as one, LiveServer("--pool-min", "0") as two:
-        assert one.port != two.port
-        for server in (one, two):
-            assert server.url == f"http://127.0.0.1:{server.port}"
-            assert server.ask("GET", "/_owt/health").status_code == 200
-
-
-def test_two_servers_at_once_do_not_know_each_other():
+def test_two_servers_on_free_ports_do_not_know_each_other():
     with LiveServer() as one, LiveServer() as two:
+        assert one.port != two.port
+        assert [server.url for server in (one, two)] == [f"http://127.0.0.1:{s.port}" for s in (one, two)]
         one.call("x = 'one'", session="same")
         two.call("x = 'two'", session="same")
         assert [server.call("x", session="same").text for server in (one, two)] == ["one", "two"]
@@ -131,14 +126,12 @@ def test_a_password_is_asked_for_and_kernels_do_not_see_it(tmp_path):
 
 
 def test_a_password_lets_a_server_listen_beyond_this_machine():
-    with LiveServer("--address", "0.0.0.0", "--auth", AUTH, "--pool-min", "0") as server:
+    with LiveServer("--address", "0.0.0.0", "--auth", AUTH, *IDLE) as server:
         assert httpx.get(f"http://127.0.0.1:{server.port}/_owt/health", trust_env=False).status_code == 401
 
 
 def test_every_setting_can_come_from_the_environment():
-    settings = {
-        "OWT_QUEUE": "0", "OWT_MAX_SESSIONS": "1", "OWT_POOL_MIN": "0", "OWT_VERBOSE": "1", "OWT_DRAIN": "1s",
-    }
+    settings = {"OWT_QUEUE": "0", "OWT_MAX_SESSIONS": "1", "OWT_POOL_MIN": "0", "OWT_VERBOSE": "1"}
     with LiveServer(env=settings) as server:
         assert server.call("def run(): print('seen')", session="one").status_code == 200
         assert "--max-sessions 1" in server.call("1", session="two").text
@@ -146,17 +139,17 @@ def test_every_setting_can_come_from_the_environment():
 
 
 def test_an_option_goes_before_its_variable():
-    with LiveServer("--max-sessions", "2", "--pool-min", "0", env={"OWT_MAX_SESSIONS": "1"}) as server:
-        assert [server.call("1", session=name).status_code for name in "abc"] == [200, 200, 503]
+    with LiveServer("--max-body", "2000", *IDLE, env={"OWT_MAX_BODY": "1000"}) as server:
+        sent = [server.ask("POST", "/_owt/nothing", content=b"x" * size) for size in (1500, 2500)]
+        assert [answer.status_code for answer in sent] == [404, 413]
 
 
 def test_python_m_owt_server_is_owt_serve():
     status, _, err = serve("--port", "eighty", module="owt.server")
     assert status == 2
     assert "eighty" in err
-    process = subprocess.Popen(
-        [sys.executable, "-m", "owt.server", "--port", "0", "--pool-min", "0"], stdout=subprocess.PIPE, text=True,
-    )
+    command = [sys.executable, "-m", "owt.server", "--port", "0", *IDLE]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with process:
         url = process.stdout.readline().removeprefix("Owt serving on ").strip()
         assert httpx.get(f"{url}/_owt/health", trust_env=False).json()["status"] == "ok"
@@ -170,8 +163,8 @@ def test_preloaded_modules_are_there_before_any_code():
         assert server.call(code).json() == [True, True, False]
         assert server.call("import numpy\nnumpy.arange(3).sum().item()").text == "3"
         # Every kernel has random numbers of its own.
-        draws = [server.call("import numpy, random\n[numpy.random.rand(), random.random()]", session=name).json()
-                 for name in "ab"]
+        code = "import numpy, random\n[numpy.random.rand(), random.random()]"
+        draws = [server.call(code, session=name).json() for name in "ab"]
         assert not set(draws[0]) & set(draws[1])
 
 

@@ -93,8 +93,7 @@ class Scene:
         wait_until(lambda: not self.folder.exists(), 10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("fork", ["--fork", "--no-fork"])
+@pytest.mark.parametrize(("number", "fork"), [(signal.SIGTERM, "--fork"), (signal.SIGINT, "--no-fork")])
 def test_a_signal_ends_the_server_and_all_that_it_started(number, fork):
     with LiveServer(fork) as server:
         scene = Scene(server)
@@ -103,15 +102,14 @@ def test_a_signal_ends_the_server_and_all_that_it_started(number, fork):
         assert server.log() == ""
 
 
-@pytest.mark.parametrize("fork", ["--fork", "--no-fork"])
-def test_a_killed_frontend_leaves_nothing(fork):
-    with LiveServer(fork) as server:
+def test_a_killed_frontend_leaves_nothing_that_was_spawned():
+    with LiveServer("--no-fork") as server:
         scene = Scene(server)
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
         scene.assert_nothing_left()
 
 
-def test_a_killed_frontend_leaves_no_kernel_that_is_busy(tmp_path):
+def test_a_killed_frontend_leaves_nothing_not_even_a_busy_kernel(tmp_path):
     stubborn = (
         "import signal\n"
         "def run(path):\n"
@@ -133,8 +131,7 @@ def test_a_killed_frontend_leaves_no_kernel_that_is_busy(tmp_path):
         scene.assert_nothing_left()
 
 
-@pytest.mark.parametrize("fork", ["--fork", "--no-fork"])
-@pytest.mark.parametrize("first", ["frontend", "template"])
+@pytest.mark.parametrize(("fork", "first"), [("--fork", "frontend"), ("--no-fork", "template")])
 def test_a_killed_frontend_and_template_leave_nothing(fork, first):
     with LiveServer(fork) as server:
         scene = Scene(server)
@@ -196,8 +193,7 @@ def test_a_killed_template_is_replaced_and_sessions_go_on(tmp_path):
 # Calls in flight ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_running_and_queued_calls_finish_before_the_end(number, tmp_path):
+def test_running_and_queued_calls_finish_before_the_end(tmp_path):
     gate = Gate(tmp_path)
     with LiveServer("--drain", "60") as server, ThreadPoolExecutor() as threads:
         keep = httpx.Client(base_url=server.url, trust_env=False)
@@ -206,7 +202,7 @@ def test_running_and_queued_calls_finish_before_the_end(number, tmp_path):
         gate.reached()
         queued = threads.submit(server.call, "'queued'", session="s")
         wait_until(lambda: server.session("s")["queue"] == 1)
-        server.send_signal(number)
+        server.send_signal(signal.SIGTERM)
         # No new calls: new connections are refused, and calls on old ones.
         wait_until(lambda: keep.get("/_owt/health").json()["status"] == "draining")
         assert keep.get("/_owt/health").status_code == 503
@@ -224,7 +220,12 @@ def test_running_and_queued_calls_finish_before_the_end(number, tmp_path):
 
 def test_a_stream_is_sent_to_its_end_before_the_end(tmp_path):
     gate = Gate(tmp_path)
-    code = "def run(path):\n    yield 'begin\\n'\n    open(path).read()\n    for n in range(300): yield b'x' * 10_000"
+    code = (
+        "def run(path):\n"
+        "    yield 'begin\\n'\n"
+        "    open(path).read()\n"
+        "    for n in range(300): yield b'x' * 10_000\n"
+    )
     with LiveServer("--drain", "60") as server:
         fields = {"code": code, "session": "s", **waiting(gate)}
         with httpx.stream("POST", server.url, data=fields, timeout=30, trust_env=False) as answer:
@@ -235,6 +236,14 @@ def test_a_stream_is_sent_to_its_end_before_the_end(tmp_path):
             body = b"".join(answer.iter_bytes())
         assert len(body) == 6 + 3_000_000
         assert server.wait() == 0
+
+
+def refuses(server):
+    """Whether it takes no more connections, so that it is about to end."""
+    try:
+        return httpx.get(f"{server.url}/_owt/health", trust_env=False) is None
+    except httpx.ConnectError:
+        return True
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["drain is over", "second signal"])
@@ -249,9 +258,7 @@ def test_calls_that_do_not_finish_in_time_are_ended_and_answered(again, tmp_path
         wait_until(lambda: server.ask("GET", "/_owt/health").json()["runs"] == 3)
         server.send_signal(signal.SIGTERM)
         if again:
-            with pytest.raises(httpx.ConnectError):
-                while True:
-                    httpx.get(f"{server.url}/_owt/health", trust_env=False)
+            wait_until(lambda: refuses(server))
             server.send_signal(signal.SIGTERM)
         for each in (call, queued, pooled):
             assert each.result().status_code == 502
@@ -273,9 +280,8 @@ def test_a_stream_that_is_ended_with_the_server_is_a_broken_transfer(tmp_path):
 
 
 def test_a_signal_right_after_the_start_ends_it_as_well():
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with LiveServer() as server:
-            assert server.stop(number) == 0
+    with LiveServer() as server:
+        assert server.stop() == 0
 
 
 def test_the_terminals_interrupt_reaches_no_kernel(tmp_path):

@@ -71,6 +71,12 @@ async def ready(can_fork=True):
     return template
 
 
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
 async def close(template):
     template.vanish()
     await template.close()
@@ -93,8 +99,7 @@ def test_a_fork_gives_a_process_whose_exit_code_the_template_tells():
             assert child.has_exited()
             assert child.poll() is None
             template.say(Exited(process.pid, -15))
-            while child.poll() is None:
-                await asyncio.sleep(0)
+            await until(lambda: child.poll() is not None)
             assert child.poll() == child.wait() == -15
             # Whatever has this id now is not touched.
             child.kill()
@@ -126,7 +131,7 @@ def test_forks_that_are_asked_for_at_once_reach_the_template_whole():
 def test_a_handle_that_is_not_the_childs_is_not_taken_for_it():
     async def scene():
         template = await ready()
-        with sleeper() as (one, handle_of_one), sleeper() as (two, handle_of_two):
+        with sleeper() as (one, _), sleeper() as (two, handle_of_two):
             for process, handle in ((one, handle_of_two), (two, handle_of_two)):
                 asked = asyncio.ensure_future(template.fork([], ENV, "/"))
                 [request] = await template.hear()
@@ -147,8 +152,7 @@ def test_a_child_that_nobody_waits_for_any_more_is_killed():
             await template.hear()
             asked.cancel()
             template.say(Forked(1, process.pid), handle)
-            while process.poll() is None:
-                await asyncio.sleep(0)
+            await until(lambda: process.poll() is not None)
             assert process.returncode == -signal.SIGKILL
         await close(template)
 

@@ -1,0 +1,81 @@
+{-# LANGUAGE OverloadedStrings #-}
+
+-- | Call an owt server from Haskell.
+--
+-- > runghc owt.hs [URL]
+--
+-- It needs http-conduit and aeson: on Debian, apt-get install ghc libghc-http-conduit-dev libghc-aeson-dev.
+module Main (main) where
+
+import Data.Aeson (FromJSON (..), Value, eitherDecode, object, withObject, (.!=), (.:), (.:?), (.=))
+import Data.Aeson.Types (Pair)
+import qualified Data.ByteString.Lazy as Bytes
+import qualified Data.ByteString.Lazy.Char8 as Lines
+import Data.Maybe (fromMaybe, listToMaybe)
+import Data.Text (Text)
+import qualified Data.Text as Text
+import qualified Data.Text.IO as Text
+import Network.HTTP.Conduit (responseTimeoutNone)
+import Network.HTTP.Simple
+import System.Environment (getArgs)
+
+-- | A server's URL, and fields of every request to it, such as @"session" .= "tour"@.
+data Server = Server String [Pair]
+
+-- | Why a call failed: members of a problem document (RFC 9457).
+data Problem = Problem {status :: Int, title, detail, traceback :: Text}
+  deriving (Show)
+
+instance FromJSON Problem where
+  parseJSON = withObject "problem" $ \problem ->
+    Problem
+      <$> problem .: "status"
+      <*> problem .: "title"
+      <*> problem .:? "detail" .!= ""
+      <*> problem .:? "traceback" .!= ""
+
+-- | What @code@ answers to these arguments.
+call :: Server -> Text -> [Pair] -> IO (Either Problem Bytes.ByteString)
+call (Server url fields) code kwargs = do
+  request <- parseRequest ("POST " <> url)
+  response <-
+    httpLBS
+      . setRequestResponseTimeout responseTimeoutNone
+      . setRequestHeader "Accept" ["application/problem+json, */*"]
+      . setRequestBodyJSON (object ("code" .= code : "kwargs" .= object kwargs : fields))
+      $ request
+  let body = getResponseBody response
+      failed = getResponseStatusCode response
+      plain = Problem failed "the adaptor answered with an error" (Text.pack (Lines.unpack body)) ""
+  pure $
+    if failed < 400
+      then Right body
+      else Left (either (const plain) id (eitherDecode body))
+
+-- | The same, where the answer is JSON.
+callJSON :: FromJSON a => Server -> Text -> [Pair] -> IO (Either Problem a)
+callJSON server code kwargs = (>>= decoded) <$> call server code kwargs
+  where
+    decoded body = either (Left . notJSON) Right (eitherDecode body)
+    notJSON message = Problem 200 "the answer is not the JSON that was expected" (Text.pack message) ""
+
+main :: IO ()
+main = do
+  url <- fromMaybe "http://127.0.0.1:9876" . listToMaybe <$> getArgs
+  let owt = Server url []
+      session = Server url ["session" .= ("haskell" :: Text)]
+
+  -- The code and its arguments.
+  greeting <- call owt "def run(name): return f'Hello, {name}!'" ["name" .= ("owt" :: Text)]
+  either (Text.putStr . traceback) Lines.putStrLn greeting
+
+  -- A session keeps what it has from call to call.
+  _ <- call session "numbers = list(range(10))" []
+  squares <- callJSON session "[n * n for n in numbers if n % 2]" []
+  either (Text.putStr . traceback) print (squares :: Either Problem [Int])
+
+  -- A failure is a value too.
+  failure <- callJSON owt "def run(n): return 1 / n" ["n" .= (0 :: Int)]
+  case failure of
+    Left problem -> Text.putStrLn ("failed with " <> Text.pack (show (status problem)) <> ": " <> detail problem)
+    Right value -> print (value :: Value)

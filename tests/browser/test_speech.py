@@ -1,0 +1,208 @@
+"""The page of examples/speech, as a person uses it."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gate import Gate
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from owt.testing import LiveServer, wait_until
+
+pytestmark = pytest.mark.browser
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+# Notes each piece of audio when the page has it played.
+LISTEN = """
+window.heard = [];
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (when) {
+  const peak = this.buffer.getChannelData(0).reduce((most, each) => Math.max(most, Math.abs(each)), 0);
+  heard.push({ when, seconds: this.buffer.duration, peak, now: this.context.currentTime, context: this.context });
+  start.call(this, when);
+};
+"""
+
+# In the page's session: says which sentences are made, and waits before one of them.
+GATED = """
+from owt.lib import speak
+made, original = [], speak._samples
+def samples(voice, sentence, factor):
+    if sentence == "This is the last one.":
+        {wait}
+    made.append(sentence)
+    return original(voice, sentence, factor)
+speak._samples = samples
+"""
+SENTENCES = ["This is the first one.", "And this the second.", "This is the last one."]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveServer]:
+    with LiveServer("-v") as server:
+        yield server
+
+
+class Page:
+    """The page in a browser."""
+
+    def __init__(self, browser: webdriver.Chrome, server: LiveServer) -> None:
+        self.browser = browser
+        self.server = server
+
+    def open(self, script: Path) -> None:
+        """Follow the link that a script prints."""
+        link = subprocess.run([script, self.server.url], capture_output=True, text=True, check=True).stdout
+        self.browser.get(link.strip())
+        assert self.status == "ready"
+
+    def find(self, selector: str) -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    @property
+    def status(self) -> str:
+        return self.find("#status").text
+
+    @property
+    def events(self) -> list[str]:
+        return [each.text for each in self.browser.find_elements(By.CSS_SELECTOR, "#events span")]
+
+    def heard(self) -> list[dict]:
+        return self.browser.execute_script(
+            "return heard.map(({ context, ...rest }) => ({ ...rest, state: context.state, clock: context.currentTime }))"
+        )
+
+    def speak(self, text: str, speed: float = 2, split: str = "sentence") -> None:
+        set_value = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+        self.browser.execute_script(set_value, self.find("[name=text]"), text)
+        self.browser.execute_script(set_value, self.find("[name=speed]"), str(speed))
+        self.find(f"[name=split] option[value={split}]").click()
+        self.find("[name=speak]").click()
+
+    def session(self) -> dict:
+        return self.server.session("speech")
+
+    def run(self) -> dict:
+        """The newest run of the page's session."""
+        runs = self.server.ask("GET", "/_owt/runs").json()["runs"]
+        return [run for run in runs if run["session"] == "speech"][-1]
+
+
+@pytest.fixture
+def page(chromium, server) -> Iterator[Page]:
+    listening = chromium.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": LISTEN})
+    page = Page(chromium, server)
+    page.open(EXAMPLES / "speech" / "page.sh")
+    yield page
+    chromium.get("about:blank")
+    chromium.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", listening)
+    server.ask("DELETE", "/_owt/sessions/speech")
+
+
+def test_it_plays_what_it_is_given_sentence_after_sentence(page):
+    page.speak(" ".join(SENTENCES))
+    wait_until(lambda: page.status == "ready" and page.find("[name=speak]").is_enabled(), 60)
+    assert page.events == [*SENTENCES, "done"]
+    heard = page.heard()
+    assert len(heard) == 3
+    end = 0.0
+    for piece in heard:
+        assert piece["peak"] > 0.05
+        # Right after the one before, or at once if that has ended.
+        assert end - 1e-6 <= piece["when"] <= max(end, piece["now"] + 0.05) + 1e-6
+        end = piece["when"] + piece["seconds"]
+    assert {piece["state"] for piece in heard} == {"closed"}
+    assert heard[0]["clock"] >= end
+    assert not page.find("[name=stop]").is_enabled()
+
+
+def test_the_first_sentence_is_heard_before_the_last_is_made(page, server, tmp_path):
+    with Gate(tmp_path) as gate:
+        server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
+        page.speak(" ".join(SENTENCES))
+        wait_until(lambda: any(piece["clock"] > piece["when"] for piece in page.heard()), 60)
+        wait_until(lambda: page.events == SENTENCES[:2])
+        assert page.run()["state"] == "running"
+        assert page.status == "speaking"
+        gate.open()
+        wait_until(lambda: page.status == "ready", 60)
+    assert page.events == [*SENTENCES, "done"]
+    assert page.run()["state"] == "done"
+
+
+def test_stop_ends_the_sound_and_the_work(page, server, tmp_path):
+    with Gate(tmp_path) as gate:
+        server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
+        page.speak(" ".join(SENTENCES), speed=0.5)
+        wait_until(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#events .playing"), 60)
+        wait_until(lambda: len(page.events) == 2)
+        speaking = page.run()
+        assert speaking["state"] == "running"
+        page.find("[name=stop]").click()
+        wait_until(lambda: page.status == "stopped")
+        wait_until(lambda: page.session()["state"] == "idle")
+    stopped = page.run()
+    assert (stopped["id"], stopped["state"]) == (speaking["id"], "failed")
+    assert stopped["failure"]["type"] == "cancelled"
+    assert page.session()["restarts"] == 0
+    assert server.call("made", session="speech").json() == SENTENCES[:2]
+    wait_until(lambda: {piece["state"] for piece in page.heard()} == {"closed"})
+    assert page.browser.find_elements(By.CSS_SELECTOR, "#events .playing") == []
+    # And it speaks again.
+    page.speak("Hello.")
+    wait_until(lambda: page.events == ["Hello.", "done"] and page.status == "ready", 60)
+
+
+def test_leaving_the_page_ends_the_work(page, server, tmp_path):
+    with Gate(tmp_path) as gate:
+        server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
+        page.speak(" ".join(SENTENCES))
+        wait_until(lambda: len(page.events) == 2, 60)
+        page.browser.get("about:blank")
+        wait_until(lambda: page.session()["state"] == "idle")
+    assert page.run()["failure"]["type"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("split", "pieces"),
+    [("line", ["One. Two.", "Three."]), ("none", ["One. Two. Three."])],
+)
+def test_the_text_is_split_as_the_page_says(page, split, pieces):
+    page.speak("One. Two.\nThree.", split=split)
+    wait_until(lambda: page.events == [*pieces, "done"], 60)
+
+
+def test_the_speed_is_the_one_of_the_slider(page):
+    lengths = []
+    for speed in (0.5, 2):
+        page.speak("A sentence.", speed=speed)
+        assert page.find("[name=factor]").text == f"{speed:.2f}\u00d7"
+        wait_until(lambda: page.events == ["A sentence.", "done"] and page.status == "ready", 60)
+        lengths.append(page.heard()[-1]["seconds"])
+    assert lengths[0] > 2 * lengths[1]
+
+
+def test_what_goes_wrong_is_said(page):
+    page.speak(" ")
+    wait_until(lambda: page.status == "failed", 60)
+    [event] = page.events
+    assert event.startswith("ValueError: text: ")
+    assert page.find("[name=speak]").is_enabled()
+
+
+def test_a_reload_of_the_live_page_shows_an_edited_file(page, tmp_path):
+    for folder in ("speech", "clients"):
+        shutil.copytree(EXAMPLES / folder, tmp_path / folder)
+    page.open(tmp_path / "speech" / "live.sh")
+    assert page.find("h1").text == "owt speaks"
+    html, script = tmp_path / "speech" / "speech.html", tmp_path / "speech" / "speech.js"
+    html.write_text(html.read_text().replace("<h1>owt speaks", "<h1>owt speaks anew"))
+    script.write_text(script.read_text() + 'show("edited");\n')
+    page.browser.refresh()
+    assert page.find("h1").text == "owt speaks anew"
+    wait_until(lambda: page.status == "edited")

@@ -1,0 +1,151 @@
+"""owt.errors: one tree, as its docstring draws it."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owt import errors
+from owt.errors import (
+    BadRequest,
+    Busy,
+    MissingExtra,
+    NoSuchFunction,
+    NoSuchSession,
+    OwtError,
+    RemoteError,
+    SyntaxFault,
+    shortened,
+)
+
+DEFINED = {
+    name: cls
+    for name, cls in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(cls, BaseException) and cls.__module__ == errors.__name__
+}
+
+
+def drawn() -> dict[str, tuple[str, int | None]]:
+    """Each name in the docstring's tree, its parent's, and the status that stands behind it."""
+    found: dict[str, tuple[str, int | None]] = {}
+    above: dict[int, str] = {}
+    for line in (errors.__doc__ or "").splitlines():
+        if match := re.match(r"    (?P<lines>[│├└─ ]*)(?P<name>[A-Z]\w+)\b", line):
+            depth = len(match["lines"]) // 4
+            above[depth] = match["name"]
+            if depth:
+                status = re.search(r"\((\d{3})\)$", line)
+                found[match["name"]] = (above[depth - 1], int(status[1]) if status else None)
+    return found
+
+
+def test_the_docstring_draws_every_exception_below_its_base() -> None:
+    tree = drawn()
+    assert {name: base for name, (base, _) in tree.items()} == {
+        name: cls.__bases__[0].__name__ for name, cls in DEFINED.items() if cls is not OwtError
+    }
+
+
+def test_the_docstring_says_with_which_status_http_answers() -> None:
+    for name, (_, status) in drawn().items():
+        if status is not None:
+            assert DEFINED[name].status == status, name
+
+
+def test_every_exception_is_ours_and_has_a_title() -> None:
+    for cls in DEFINED.values():
+        assert issubclass(cls, OwtError)
+        assert cls.title
+        assert 400 <= cls.status < 600
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (BadRequest("kwargs", "is odd"), "kwargs: is odd"),
+        (BadRequest("kwargs", "is odd", 5), "kwargs: is odd; got 5"),
+        (BadRequest("kwargs", "is odd", ""), "kwargs: is odd; got ''"),
+        (BadRequest("kwargs", "is odd", 5, hint="Send 4"), "kwargs: is odd; got 5. Send 4"),
+        (BadRequest("kwargs", "is odd", hint="Send 4"), "kwargs: is odd. Send 4"),
+        (NoSuchSession("session", "is not there", "a"), "session: is not there; got 'a'"),
+        (NoSuchFunction("fn_name", "is not there", "f"), "fn_name: is not there; got 'f'"),
+        (SyntaxFault("invalid syntax"), "code: invalid syntax"),
+        (SyntaxFault("invalid syntax", 3), "code: line 3: invalid syntax"),
+        (SyntaxFault("invalid syntax", 3, "    x ="), "code: line 3: invalid syntax\n    x ="),
+    ],
+)
+def test_a_bad_request_says_what_was_wrong_what_arrived_and_what_to_do(
+    error: BadRequest, message: str
+) -> None:
+    assert str(error) == message
+    assert message.startswith(error.field)
+
+
+def test_a_long_value_is_shortened_in_the_message() -> None:
+    message = str(BadRequest("code", "is odd", "a" * 1000 + "z" * 1000))
+    assert message.startswith("code: is odd; got 'aaaa")
+    assert message.endswith("zzzz'")
+    assert len(message) < 90
+
+
+@given(st.text() | st.binary() | st.lists(st.integers()), st.integers(20, 200))
+def test_shortened_is_the_representation_or_its_two_ends(value: object, limit: int) -> None:
+    text, short = repr(value), shortened(value, limit)
+    if len(text) <= limit:
+        assert short == text
+    else:
+        start, end = short.split(" ... ", 1) if text.count(" ... ") == 0 else ("", "")
+        assert text.startswith(start)
+        assert text.endswith(end)
+        assert len(short) <= limit
+
+
+def test_busy_says_when_to_try_again() -> None:
+    assert Busy("full").retry_after == 1
+    assert Busy("full", retry_after=5).retry_after == 5
+
+
+def test_a_missing_extra_says_how_to_get_it_and_is_an_import_error() -> None:
+    error = MissingExtra("torch", "bark")
+    assert str(error) == "torch is not installed; run: pip install 'owt[bark]'"
+    assert isinstance(error, ImportError)
+
+
+def test_a_remote_error_is_what_the_problem_document_says() -> None:
+    error = RemoteError(
+        {
+            "type": "urn:owt:exception",
+            "title": "the adaptor raised ValueError",
+            "status": 500,
+            "detail": "no",
+            "exception": "ValueError",
+            "traceback": "Traceback\n",
+            "run": "r1",
+        }
+    )
+    assert str(error) == "ValueError: no"
+    assert (error.status, error.run, error.session) == (500, "r1", None)
+    assert error.__notes__ == ["The remote traceback:\nTraceback"]
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.run) == (str(error), "r1")
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        ({}, "the call failed"),
+        ({"title": "busy", "status": 503}, "busy"),
+        ({"title": "busy", "detail": "64 calls wait"}, "64 calls wait"),
+        ({"exception": "KeyError"}, "KeyError"),
+        ({"status": "odd", "detail": None, "type": None}, "the call failed"),
+    ],
+)
+def test_a_remote_error_needs_no_member(problem: dict[str, object], text: str) -> None:
+    error = RemoteError(problem)
+    assert str(error) == text
+    assert isinstance(error.status, int)

@@ -1,0 +1,99 @@
+"""owt.testing: what tests are helped with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from owt.errors import ConfigError
+from owt.testing import Gate, LiveServer, wait_until
+
+# wait_until
+
+
+def test_waiting_gives_what_it_waited_for() -> None:
+    values = iter([None, 0, "", "found"])
+    assert wait_until(lambda: next(values)) == "found"
+
+
+def test_waiting_ends_with_the_last_value() -> None:
+    with pytest.raises(TimeoutError, match=r"still \[\] after 0 s"):
+        wait_until(list, timeout=0)
+
+
+def test_an_error_while_waiting_is_not_waited_out() -> None:
+    with pytest.raises(ZeroDivisionError):
+        wait_until(lambda: 1 / 0)
+
+
+# Gate
+
+
+def test_a_gate_holds_an_adaptor_until_it_is_opened(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    passed = threading.Event()
+
+    def adaptor() -> None:
+        with open(str(gate)) as file:
+            file.read()
+        passed.set()
+
+    thread = threading.Thread(target=adaptor)
+    thread.start()
+    gate.reached()
+    gate.reached()
+    assert not passed.is_set()
+    gate.open()
+    thread.join()
+    assert passed.is_set()
+
+
+def test_a_gate_that_nobody_stands_at_is_not_reached(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError):
+        Gate(tmp_path, "other").reached(timeout=0)
+    assert (tmp_path / "other").is_fifo()
+
+
+# LiveServer
+
+
+def test_a_live_server_answers_logs_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWT_MAX_SESSIONS", "rubbish of a developer's own")
+    with LiveServer("-v", env={"OWT_QUEUE": "3", "OF_A_TEST": "1"}) as server:
+        assert server.url == f"http://127.0.0.1:{server.port}"
+        assert server.call("import os\nos.environ['OF_A_TEST']", session="a").text == "1"
+        assert server.call("x = 1", session="a", timeout=None).status_code == 200
+        assert server.session("a")["state"] == "idle"
+        with pytest.raises(httpx.HTTPStatusError, match="404"):
+            server.session("b")
+        assert server.ask("GET", "/_owt/health").status_code == 200
+        server.call("print('hello, log')")
+        assert server.wait_for_log("hello, (log)") == "hello, log"
+        with pytest.raises(TimeoutError, match=r"'never written' is not in the log:\n.*hello, log"):
+            server.wait_for_log("never written", timeout=0)
+        pid = server.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_server_that_refuses_its_settings_says_which() -> None:
+    with pytest.raises(ConfigError, match="--queue"), LiveServer("--queue", "many"):
+        pass
+
+
+def test_a_server_that_ends_badly_fails_the_test() -> None:
+    server = LiveServer().start()
+    # It has ended before it is told to.
+    server.send_signal(signal.SIGABRT)
+    with pytest.raises(AssertionError, match="ended with status -6"):
+        server.__exit__(None, None, None)
+
+
+def test_a_server_that_a_test_kills_is_no_failure() -> None:
+    with LiveServer() as server:
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
