@@ -14,6 +14,8 @@ import qualified Data.ByteString.Lazy.Char8 as Lines
 import Data.Maybe (fromMaybe, listToMaybe)
 import Data.Text (Text)
 import qualified Data.Text as Text
+import Data.Text.Encoding (decodeUtf8With)
+import Data.Text.Encoding.Error (lenientDecode)
 import qualified Data.Text.IO as Text
 import Network.HTTP.Conduit (responseTimeoutNone)
 import Network.HTTP.Simple
@@ -34,7 +36,7 @@ instance FromJSON Problem where
       <*> problem .:? "detail" .!= ""
       <*> problem .:? "traceback" .!= ""
 
--- | What @code@ answers to these arguments.
+-- | What @code@ answers to these arguments. Throws an @HttpException@ where no server answers.
 call :: Server -> Text -> [Pair] -> IO (Either Problem Bytes.ByteString)
 call (Server url fields) code kwargs = do
   request <- parseRequest ("POST " <> url)
@@ -46,7 +48,7 @@ call (Server url fields) code kwargs = do
       $ request
   let body = getResponseBody response
       failed = getResponseStatusCode response
-      plain = Problem failed "the adaptor answered with an error" (Text.pack (Lines.unpack body)) ""
+      plain = Problem failed "the adaptor answered with an error" (decodeUtf8With lenientDecode (Bytes.toStrict body)) ""
   pure $
     if failed < 400
       then Right body

@@ -15,12 +15,13 @@ from typing import Any
 from owt.kernel import adaptors
 from owt.kernel.arguments import MISSING, call_arguments, evaluate
 from owt.kernel.context import Run
+from owt.kernel.course import AsyncStream, Stream, Whole
 from owt.kernel.interrupts import Interrupts
 from owt.kernel.prepared import Cell, Prepared
 from owt.kernel.source import Sources
 from owt.kernel.steps import Steps
 from owt.kernel.usercode import InMainThread, UserCode
-from owt.kernel.values import Answer, AsyncStream, Stream, Whole
+from owt.kernel.values import Answer
 from owt.summat import Pipe
 from owt.wire.chunk import Chunk, size
 

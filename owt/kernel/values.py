@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import enum
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from owt.kernel import jsonable, richness
+from owt.kernel.course import AsyncStream, Course, Stream, Whole
 from owt.kernel.envelope import Headers, checked, header, merged, opened
 from owt.kernel.jsonable import loaded, type_name
 from owt.wire.call import Call
@@ -39,33 +39,6 @@ BODILESS = (204, 304)
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """The complete answer. The chunks may be lazy: iterate once; no user code runs in that."""
-
-    chunks: Iterable[Chunk]
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """An answer that comes item by item: give each item to `Answer.item`, the value that ended the
-    iterator (of StopIteration) to `Answer.finish`, and call `close` at the end, whichever it is."""
-
-    items: Iterator[object]
-    close: Callable[[], object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AsyncStream:
-    """As `Stream`, for an asynchronous iterator; what `close` returns is to be awaited."""
-
-    items: AsyncIterator[object]
-    close: Callable[[], Awaitable[object]] | None = None
-
-
-Course = Whole | Stream | AsyncStream
 
 
 class _Body(NamedTuple):

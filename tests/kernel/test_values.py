@@ -27,7 +27,8 @@ import werkzeug.sansio.response
 from matplotlib.figure import Figure
 from werkzeug.datastructures import FileStorage
 
-from owt.kernel.values import BLOCK, HTML, JSON, JSON_LINES, PIECE, Answer, AsyncStream, Stream, Whole
+from owt.kernel.course import AsyncStream, Stream, Whole
+from owt.kernel.values import BLOCK, HTML, JSON, JSON_LINES, PIECE, Answer
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Head
 

@@ -256,7 +256,7 @@ class TestPages:
         assert answer.status_code == 405
         assert method == "HEAD" or method in answer.text
 
-    @pytest.mark.parametrize(("method", "path"), [("PUT", "/"), ("GET", "/_owt/nothing")])
+    @pytest.mark.parametrize(("method", "path"), [("PUT", "/"), ("GET", "/_owt/sessions/%FF")])
     def test_an_answer_before_the_body_was_read_ends_the_connection_and_says_so(
         self, http: httpx.Client, method: str, path: str
     ) -> None:

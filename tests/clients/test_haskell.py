@@ -1,0 +1,26 @@
+"""owt.hs, where there is a compiler for it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+PROGRAM = Path(__file__).parents[2] / "examples" / "clients" / "owt.hs"
+
+
+def run(url: str) -> subprocess.CompletedProcess[str]:
+    command = [shutil.which("runghc"), "-Wall", PROGRAM, url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+
+def test_it_calls_keeps_a_session_and_tells_of_failures(server):
+    done = run(server.url)
+    server.ask("DELETE", "/_owt/sessions/haskell").raise_for_status()
+    assert done.stderr == ""
+    assert done.stdout == "Hello, owt!\n[1,9,25,49,81]\nfailed with 500: division by zero\n"
+    assert done.returncode == 0
+
+
+def test_it_fails_visibly_where_no_server_answers():
+    done = run("http://127.0.0.1:9")
+    assert done.returncode != 0
+    assert "ConnectionFailure" in done.stderr
