@@ -15,11 +15,12 @@ BARK := .venv-bark
 # The tests need no CUDA, and other versions may come with gigabytes of it.
 TORCH := torch==2.13.0
 
-.PHONY: help serve test test-bark lint bench clean
+.PHONY: help serve test test-browser test-bark lint bench clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and show what to try'
-	@echo 'make test         run all tests but those of the models'
+	@echo 'make test         run all tests but those that follow'
+	@echo 'make test-browser run the tests in Chromium, which must be there, and its driver'
 	@echo 'make test-bark    run the tests of the models, which need the extra bark'
 	@echo 'make lint         check style and types'
 	@echo 'make bench        measure, and compare with the floors'
@@ -30,6 +31,9 @@ serve: .venv/installed-serve
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-browser: .venv/installed-dev
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 test-bark: $(BARK)/installed
 	$(BARK)/bin/python -m pytest tests/bark $(ARGS)

@@ -22,7 +22,8 @@ _SERVING = re.compile(r"Owt serving on (http://\S+)$")
 
 
 class Child:
-    """A server that is a child of this process. `start` it, and `stop` it: nothing else ends it.
+    """A server that is a child of this process, begun when this is made. See that it is `serving`, `stop`
+    it, and `close` this; it does not end with the program that began it.
 
     `options` are those of `owt serve`, `env` its whole environment (default: this process's).
     """

@@ -26,7 +26,8 @@ ALLOWED = {
     "errors": set(),
     "wire": {"errors"},
     "summat": {"errors"},
-    "server": {"errors", "cli"},
+    "child": {"errors"},
+    "server": {"errors", "child", "cli"},
     "frontend": {"errors", "wire", "provision", "server"},
     "provision": {"errors", "wire"},
     "kernel": {"errors", "wire", "summat", "server", "lib", "owt"},
@@ -35,7 +36,7 @@ ALLOWED = {
     "remote": {"errors", "server"},
     "client": {"errors", "server", "cli"},
     "cli": {"errors", "client", "frontend", "listing", "remote", "server"},
-    "testing": {"errors", "wire"},
+    "testing": {"errors", "child", "server", "wire"},
     "__main__": {"cli"},
     "owt": {"errors", "client", "kernel", "server", "summat"},
 }
@@ -146,7 +147,8 @@ def test_the_import_rules_see_every_way_to_import(tmp_path):
             "owt.cli",
             ["tornado", "IPython", "ipykernel", "zmq", "jupyter_client", "httpx", "rich", "werkzeug"],
         ),
-        ("owt.server", ["tornado", "IPython", "zmq", "click", "httpx"]),
+        ("owt.server", ["tornado", "IPython", "zmq", "click", "httpx", "subprocess"]),
+        ("owt.child", ["tornado", "IPython", "zmq", "click", "httpx"]),
         ("owt.client", ["tornado", "IPython", "ipykernel", "zmq", "click", "httpx", "owt.frontend"]),
         ("owt.lib.speak", ["numpy", "onnxruntime", "piper", "sentencex", "tornado"]),
     ],
@@ -174,8 +176,9 @@ def test_a_module_has_a_docstring_and_a_name_that_says_something():
 
 
 def test_the_tests_lie_as_the_package_does():
-    # Tests of the whole: real servers, the stories that the documentation tells, and real models.
-    whole = {"live", "examples", "notebooks", "bark"}
+    # Tests of the whole: real servers, the stories that the documentation tells, real models, what runs
+    # in browsers, and the clients that are not Python.
+    whole = {"live", "examples", "notebooks", "bark", "browser", "clients"}
     for path in (ROOT / "tests").rglob("test_*.py"):
         place = path.parent.relative_to(ROOT / "tests")
         assert (PACKAGE / place).is_dir() or place.parts[0] in whole, path

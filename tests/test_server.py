@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
+import socket
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from owt.errors import ConfigError
@@ -82,3 +85,65 @@ def test_importing_it_loads_neither_click_nor_tornado():
     program = "import owt.server, sys; print([m for m in ('click', 'tornado', 'httpx') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def post(server: Server, **fields: str) -> httpx.Response:
+    return httpx.post(server.url, data=fields, trust_env=False, timeout=30)
+
+
+def test_a_server_of_ones_own_lasts_as_long_as_the_block():
+    with Server.start() as server:
+        assert server == Server(f"http://127.0.0.1:{server.port}", "127.0.0.1", server.port)
+        assert post(server, code="Server.sing().port").text == str(server.port)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.url, trust_env=False, timeout=30)
+
+
+def test_it_ends_too_when_the_block_fails():
+    with pytest.raises(KeyboardInterrupt), Server.start() as server:
+        raise KeyboardInterrupt
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.url, trust_env=False, timeout=30)
+
+
+def test_it_takes_the_options_of_the_command_and_its_log_goes_to_stderr(capsys):
+    with Server.start("-v", "--max-sessions", "1") as server:
+        assert post(server, code="print('owt')", session="one").status_code == 200
+        assert post(server, code="1", session="two").status_code == 503
+        assert capsys.readouterr().err == ""
+    assert "stdout: owt\n" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"^--port: cannot listen on 127.0.0.1:{port}: "):
+            Server.start(port=port).__enter__()
+        with pytest.raises(ConfigError, match=rf"^--port: cannot listen on 127.0.0.1:{port}: "):
+            Server.start(port=[port, port]).__enter__()
+
+
+def test_of_several_ports_the_first_that_is_free_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Server.start(port=iter([port, 0])) as server:
+            assert server.port != port
+
+
+@pytest.mark.parametrize(
+    ("options", "ports", "message"),
+    [
+        (["--rubbish"], 0, "owt serve: no such option '--rubbish'; see owt serve --help"),
+        (["--address", "0.0.0.0"], 0, "--address (OWT_ADDRESS): other machines can reach 0.0.0.0"),
+        ([], [], "port: give at least one"),
+    ],
+)
+def test_what_cannot_be_used_is_an_error_that_says_so(options, ports, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
+        Server.start(*options, port=ports).__enter__()
+
+
+def test_one_that_listens_everywhere_is_reached_here():
+    with Server.start("--address", "0.0.0.0", "--insecure") as server:
+        assert server.address == "127.0.0.1"
+        assert httpx.get(f"{server.url}/_owt/health", trust_env=False, timeout=30).status_code == 200

@@ -23,7 +23,9 @@ from owt.wire.codec import Bind, Cancel, Credit, Invoke, Lane, Output, Welcome
 log = logging.getLogger("owt.kernels")
 
 EXIT_TIMEOUT = 2.0
-"""Seconds within which a process that is ending has an exit code."""
+"""Seconds that a process may go on after it has closed its lanes; then it is killed."""
+CODE_TIMEOUT = 30.0
+"""Seconds that it may take to learn the exit code of a process that is gone."""
 POLL = 0.1
 """Seconds between two looks at a process where the system cannot tell that one has ended."""
 
@@ -216,11 +218,15 @@ class Kernel:
     async def _exit_code(self) -> int | None:
         """The exit code, as soon as it is known; None when the process goes on."""
         provisioner = self.manager.provisioner
-        deadline = time.monotonic() + EXIT_TIMEOUT
+        began = time.monotonic()
         while provisioner is not None and provisioner.has_process:
             code: int | None = await provisioner.poll()
-            if code is not None or time.monotonic() > deadline:
+            if code is not None:
                 return code
+            process = getattr(provisioner, "process", None)
+            gone = isinstance(process, ForkedProcess) and process.has_exited()
+            if time.monotonic() - began > (CODE_TIMEOUT if gone else EXIT_TIMEOUT):
+                return None
             await asyncio.sleep(0.005)
         return None
 

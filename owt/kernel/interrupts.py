@@ -39,6 +39,12 @@ class Interrupts:
         assert self._thread is not None
         signal.pthread_kill(self._thread, signal.SIGINT)
 
+    @property
+    def aimed(self) -> str | None:
+        """The run of an `aim` that the main thread has not noticed yet. It stays so when the signal
+        came just before the main thread began to wait for something; another signal ends that."""
+        return self._aim
+
     def begin(self, run: str) -> None:
         """The main thread now works for `run`."""
         self._pending = False

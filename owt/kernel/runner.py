@@ -35,8 +35,8 @@ from owt.wire.codec import Output
 
 EARLY = 1000
 INSIST_AFTER = 0.02
-"""Seconds after which a cancel for the event loop is looked after: a step of the run that begins
-just before it may keep the loop busy."""
+"""Seconds after which is seen to it that a run has noticed its cancel: a step that begins just before
+may keep the event loop busy, and a signal that comes just before the main thread waits does not wake it."""
 
 
 class Live(context.Run):
@@ -140,7 +140,7 @@ class Runner:
                     )
                 return
         if self._interrupts.run == run.id:
-            self._interrupts.aim(run.id)
+            self._aim(run)
         else:
             self._cancel_soon(run)
 
@@ -152,6 +152,15 @@ class Runner:
             elif target is None:
                 self._later(0, lambda run=run: self._stop(run, "interrupted"))  # type: ignore[misc]
 
+    def _aim(self, run: Live) -> None:
+        """Interrupt a run that has the main thread, until that has noticed."""
+        self._interrupts.aim(run.id)
+        self._later(INSIST_AFTER, partial(self._aim_again, run))
+
+    def _aim_again(self, run: Live) -> None:
+        if self._interrupts.aimed == run.id:
+            self._aim(run)
+
     def _cancel_soon(self, run: Live) -> None:
         """Cancel a run that awaits something, or interrupt it if it goes on before that happens."""
         self._loop.call_soon_threadsafe(self._cancel_task, run)
@@ -160,7 +169,7 @@ class Runner:
     def _insist(self, run: Live) -> None:
         if run.id in self._runs and run.task is not None and not run.task.cancelling():
             if self._interrupts.run == run.id:
-                self._interrupts.aim(run.id)
+                self._aim(run)
             else:
                 self._later(INSIST_AFTER, partial(self._insist, run))
 

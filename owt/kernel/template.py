@@ -81,6 +81,8 @@ class Template:
                 for message in self._unpacker.feed(data):
                     if isinstance(message, Fork) and self._fork(message):
                         return message
+                    # Calls wait to hear how a kernel ended, also while many others are asked for.
+                    self._reap()
 
     def _prepare(self, preload: list[str]) -> list[str]:
         if not self._can_fork:

@@ -23,7 +23,7 @@ log = logging.getLogger("owt.template")
 CLOSE_TIMEOUT = 10.0
 """Seconds that the template gets to end what is left, and itself."""
 MOST_FAILURES = 3
-"""Templates in a row that may end before they are ready; after that kernels start without one."""
+"""Templates in a row that may be killed before they are ready; then kernels start without one."""
 
 UNKNOWN_CODE = 1000
 """Stands for the exit code of a kernel whose template is gone, so that nobody can learn the real one."""
@@ -250,6 +250,7 @@ class TemplateProcess:
 
     def _lost(self) -> None:
         self._disconnect()
+        was_ready = self._ready is not None and self._ready.done()
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(False)
         for waiting in self._waiting.values():
@@ -270,11 +271,9 @@ class TemplateProcess:
             return
         code = None if self._process is None else self._process.returncode
         self._failures += 1
-        if self._failures < MOST_FAILURES:
+        # One that ended by itself while it imported would do so again.
+        if self._failures < MOST_FAILURES and (was_ready or code is None or code < 0):
             log.warning("the template process ended (exit code %s); a new one starts", code)
             self.start()
         else:
-            log.warning(
-                "the template process ended (exit code %s), %d times in a row; kernels start without it",
-                code, self._failures,
-            )
+            log.warning("the template process ended (exit code %s); kernels start without it", code)

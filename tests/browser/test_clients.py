@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from gate import Gate
 
-pytestmark = pytest.mark.browser
-
 ROOT = Path(__file__).parents[2]
 FACTS = ROOT / "tests" / "clients" / "facts.js"
 NAMES = re.findall(r'^  async "(.+)"', FACTS.read_text(), re.MULTILINE)

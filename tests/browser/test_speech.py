@@ -13,8 +13,6 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from owt.testing import LiveServer, wait_until
 
-pytestmark = pytest.mark.browser
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # Notes each piece of audio when the page has it played.

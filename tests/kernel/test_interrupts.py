@@ -93,6 +93,18 @@ def test_an_aim_is_for_one_signal(interrupts: Interrupts, others: list[str | Non
     assert others == ["a"]
 
 
+def test_an_aim_is_known_until_the_main_thread_has_noticed(interrupts: Interrupts) -> None:
+    seen: list[str | None] = []
+    interrupts.begin("a")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        interrupts.aim("a")
+        seen.append(interrupts.aimed)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert [*seen, interrupts.aimed] == ["a", None]
+
+
 def test_a_shield_defers_the_interrupt_to_its_end(interrupts: Interrupts) -> None:
     interrupts.begin("a")
     interrupts.enter()
@@ -142,13 +154,18 @@ def test_another_thread_interrupts_a_main_thread_that_computes(interrupts: Inter
     thread.join()
 
 
-def test_another_thread_interrupts_a_main_thread_that_waits(interrupts: Interrupts) -> None:
+def test_a_main_thread_that_waits_is_interrupted_if_need_be_by_several_signals(
+    interrupts: Interrupts,
+) -> None:
     interrupts.begin("a")
-    began = threading.Event()
+    began, noticed = threading.Event(), threading.Event()
 
     def aim() -> None:
         began.wait()
+        # One that comes just before the main thread begins to wait does not end the waiting.
         interrupts.aim("a")
+        while not noticed.wait(0.05) and interrupts.aimed == "a":
+            interrupts.aim("a")
 
     thread = threading.Thread(target=aim)
     thread.start()
@@ -156,4 +173,5 @@ def test_another_thread_interrupts_a_main_thread_that_waits(interrupts: Interrup
         interrupts.enter()
         began.set()
         threading.Event().wait()
+    noticed.set()
     thread.join()

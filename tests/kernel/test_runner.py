@@ -99,6 +99,27 @@ def test_a_cancel_ends_its_run_and_no_other(
     assert bodies(chunks["b"]) == [b"b"]
 
 
+@pytest.mark.parametrize("code", [ASLEEP, BUSY_IN_A_STEP], ids=["asleep", "step"])
+def test_a_cancel_is_repeated_until_it_is_noticed(
+    bench: Bench, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[int] = []
+    kill = signal.pthread_kill
+
+    def unreliable(thread: int, number: int) -> None:
+        # As when it comes just before the thread begins to wait.
+        if len(lost) < 2:
+            lost.append(number)
+        else:
+            kill(thread, number)
+
+    monkeypatch.setattr(signal, "pthread_kill", unreliable)
+    bench.first("a", Data, bench.cancel("a"))
+    chunks = bench.run(a=call(code), b=call("'b'"))
+    assert failure(chunks["a"]).type == "cancelled"
+    assert bodies(chunks["b"]) == [b"b"]
+
+
 def test_a_timeout_says_so(bench: Bench) -> None:
     bench.first("a", Data, bench.cancel("a", "timeout"))
     failed = failure(bench.run(a=call(BUSY, timeout=1.5))["a"])

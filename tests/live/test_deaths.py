@@ -248,3 +248,14 @@ def test_one_sessions_death_does_not_disturb_another(server, session, tmp_path):
         gate.open()
         assert call.result().status_code == 200
     server.ask("DELETE", f"/_owt/sessions/{session}-b")
+
+
+def test_many_deaths_at_once_each_say_how(server, session):
+    names = [f"{session}-{n}" for n in range(16)]
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda name: server.call("import os\nos._exit(3)", session=name), names))
+        assert [answer.status_code for answer in answers] == [502] * 16
+        assert all("exited with status 3" in answer.text for answer in answers)
+        again = list(threads.map(lambda name: server.call("'again'", session=name).text, names))
+        assert again == ["again"] * 16
+        list(threads.map(lambda name: server.ask("DELETE", f"/_owt/sessions/{name}"), names))

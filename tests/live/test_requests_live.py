@@ -132,6 +132,27 @@ class TestBase64:
         assert http.get("/?code='a%2Bb'").text == "a+b"
 
 
+class TestKwargs:
+    @pytest.mark.parametrize(
+        "kwargs",
+        ['{"n": 42}', "{'n': 6 * 7}", "dict(n=42)", '"dict(n=42)"', "{'n': len('x' * 42)}", "{**{'n': 42}}"],
+    )
+    def test_json_and_expressions_for_a_mapping_are_keyword_arguments(
+        self, http: httpx.Client, kwargs: str
+    ) -> None:
+        assert http.post("/", data={"code": ECHO, "kwargs": kwargs}).json() == {"n": 42}
+
+    def test_an_expression_sees_the_sessions_names(self, http: httpx.Client, session: str) -> None:
+        http.post("/", data={"code": "x = 42", "session": session})
+        answer = http.post("/", data={"code": ECHO, "kwargs": "{'n': x}", "session": session})
+        assert answer.json() == {"n": 42}
+
+    @pytest.mark.parametrize("kwargs", ["[1, 2, 3]", '"(1, 2, 3)"', "range(1, 4)"])
+    def test_any_other_value_is_what_a_pipe_starts_from(self, http: httpx.Client, kwargs: str) -> None:
+        answer = http.post("/", data={"code": "pipe().f(sum).done()", "kwargs": kwargs})
+        assert answer.text == "6"
+
+
 class TestPythonBodies:
     @pytest.mark.parametrize(
         "kind", ["text/x-python", "application/x-python", "text/x-python; charset=utf-8"]

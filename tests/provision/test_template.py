@@ -24,13 +24,14 @@ class Played(TemplateProcess):
     def __init__(self):
         super().__init__(runtime_dir="/nonexistent", env=ENV, preload=(), fork=True)
         self.starts = 0
+        self.program = ""
         self.theirs = None
         self.unpacker = Unpacker()
 
     def _spawn(self, theirs):
         self.starts += 1
         self.theirs = theirs.dup()
-        return subprocess.Popen([sys.executable, "-c", ""])
+        return subprocess.Popen([sys.executable, "-c", self.program])
 
     def say(self, message, handle=None):
         if handle is None:
@@ -186,9 +187,22 @@ def test_a_template_that_ends_is_started_again_and_its_children_go_on():
     asyncio.run(scene())
 
 
-def test_a_template_that_never_gets_ready_is_given_up():
+def test_a_template_that_ends_by_itself_before_it_is_ready_is_given_up():
     async def scene():
         template = Played()
+        template.start()
+        template.vanish()
+        assert await template.ready() is False
+        assert template.starts == 1
+        await template.close()
+
+    asyncio.run(scene())
+
+
+def test_a_template_that_is_killed_before_it_is_ready_is_given_up_later():
+    async def scene():
+        template = Played()
+        template.program = "import os; os.kill(os.getpid(), 9)"
         template.start()
         for _ in range(3):
             template.vanish()
