@@ -104,7 +104,11 @@ class Bench:
 
     def run(self, **calls: Call) -> dict[str, list[Chunk]]:
         """The chunks of these calls, which arrive at once, by their names."""
-        return self.loops.run(self.serve(**calls))
+        try:
+            return self.loops.run(self.serve(**calls))
+        finally:
+            # The control thread has done what it does at these chunks.
+            self.control.do(int)
 
     async def serve(self, **calls: Call) -> dict[str, list[Chunk]]:
         for id, each in calls.items():

@@ -112,9 +112,10 @@ class OwtHandler(RequestHandler):
             self.set_header("Connection", "close")
         self.finish(answer.body)
 
-    def finish_error(self, error: OwtError, session: str | None = None) -> None:
+    def finish_error(self, error: OwtError, session: str | None = None, run: str | None = None) -> None:
         """Answer with an error of ours."""
-        self.finish_answer(problem_response(error, self.request.headers.get("Accept", "*/*"), session))
+        accept = self.request.headers.get("Accept", "*/*")
+        self.finish_answer(problem_response(error, accept, session, run))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Tornado's own errors, as problems; those of our making never say how the server works."""
@@ -176,7 +177,8 @@ class CallHandler(OwtHandler):
             session = call.session
             run, cached = self.service.submit(call)
         except OwtError as error:
-            self.finish_error(error, session)
+            refused = self.service.refuse(facts, session, error)
+            self.finish_error(error, session, refused.id)
             return
         answer = renderer(call, run.id, call.session)
         if cached is not None:

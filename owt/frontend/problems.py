@@ -76,17 +76,19 @@ class Answer(Struct, frozen=True):
     body: bytes
 
 
-def problem_response(error: OwtError, accept: str = "*/*", session: str | None = None) -> Answer:
-    """The answer for an error that came before there was a run."""
-    problem = Problem(
-        f"urn:owt:{_kebab(type(error).__name__)}",
-        error.title,
-        error.status,
-        str(error),
-        session=session,
-    )
-    content_type, body = problem.body(accept)
+def failed(error: OwtError) -> Failed:
+    """An error of the frontend as a run's failure."""
+    return Failed(error.status, _kebab(type(error).__name__), error.title, str(error))
+
+
+def problem_response(
+    error: OwtError, accept: str = "*/*", session: str | None = None, run: str | None = None
+) -> Answer:
+    """The answer for an error that came before a run began. `run` is the id under which it is kept."""
+    content_type, body = Problem.of(failed(error), run, session).body(accept)
     headers = [("Content-Type", content_type)]
+    if run is not None:
+        headers.append(("Owt-Run", run))
     if session is not None:
         headers.append(("Owt-Session", session))
     if isinstance(error, Busy):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from owt.errors import Busy
+from owt.errors import Busy, OwtError
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.config import Settings
+from owt.frontend.problems import failed
 from owt.frontend.runs import Run, Runs
 from owt.frontend.sessions import Sessions
-from owt.wire.call import Call
+from owt.wire.call import Call, RequestFacts
 
 
 @dataclass
@@ -47,6 +48,12 @@ class Service:
         if run.ended is None:
             self.cache.watch(run)
         return run, "miss"
+
+    def refuse(self, facts: RequestFacts, session: str | None, error: OwtError) -> Run:
+        """A run that failed before it began, so that what was refused can be looked up as well."""
+        run = self.runs.create(Call(facts, session=session))
+        run.fail(failed(error))
+        return run
 
     def _begin(self, call: Call) -> Run:
         run = self.runs.create(call)

@@ -88,4 +88,5 @@ def test_the_program_of_the_readme_prints_what_it_shows(server):
     [(text, shown)] = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
     text = text.replace("./examples/clients/owt.js", str(CLIENTS / "owt.js"))
     done = node("--input-type=module", "--eval", text.replace("http://127.0.0.1:9876", server.url))
-    assert (done.stdout, done.stderr) == (shown, "")
+    assert done.stderr == ""
+    assert re.fullmatch(".*?".join(map(re.escape, shown.split("..."))), done.stdout)

@@ -2,7 +2,8 @@
 
 Each block of language `sh` is run; a block of language `text` right after it is what it prints, where
 `...` stands for anything. The blocks of one section share a directory. Blocks of language `console`
-(they install things, or start servers) are not run.
+(they install things, or start servers) are not run. That of language `js` is run by
+tests/clients/test_javascript.py.
 """
 
 import os
@@ -16,7 +17,7 @@ import pytest
 
 README = Path(__file__).parents[2] / "README.md"
 AS_WRITTEN = "localhost:9876"
-LANGUAGES = {"sh", "text", "console"}
+LANGUAGES = {"sh", "text", "console", "js"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def test_output_is_shown_only_after_the_command_that_prints_it():
         for before, block in zip([None, *blocks], blocks, strict=False):
             if block.language == "text":
                 assert before is not None, title
-                assert before.language == "sh", title
+                assert before.language in ("sh", "js"), title
 
 
 def test_the_table_of_settings_is_the_one_that_the_server_has():

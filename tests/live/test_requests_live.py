@@ -412,3 +412,12 @@ class TestMalformed:
         assert answer.status_code == 400
         assert answer.text.startswith("bad request: Owt-Session: ")
         assert "'a b'" in answer.text
+
+
+def test_a_refused_request_has_a_run_that_tells_why(http: httpx.Client) -> None:
+    answer = http.post("/", data={"code_b64": "%%%"})
+    assert answer.status_code == 400
+    run = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
+    assert run["state"] == "failed"
+    assert run["failure"]["type"] == "bad-request"
+    assert "code_b64" in run["failure"]["detail"]
