@@ -2,7 +2,7 @@ from owt import Client, Server
 
 
 def run(code: str, kwargs: dict[str, object]) -> object:
-    """What a second server, one port further (or on the next that is free), answers to `code` and `kwargs`."""
+    """What a second server, on the next port that is free, answers to `code` and `kwargs`."""
     here = Server.sing().port
     with Server.start(port=range(here + 1, 65536)) as server, Client(server.url) as client:
         return client.call(code, **kwargs)

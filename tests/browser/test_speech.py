@@ -21,7 +21,8 @@ window.heard = [];
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (when) {
   const peak = this.buffer.getChannelData(0).reduce((most, each) => Math.max(most, Math.abs(each)), 0);
-  heard.push({ when, seconds: this.buffer.duration, peak, now: this.context.currentTime, context: this.context });
+  const { context, buffer } = this;
+  heard.push({ when, seconds: buffer.duration, peak, now: context.currentTime, context });
   start.call(this, when);
 };
 """
@@ -71,8 +72,10 @@ class Page:
         return [each.text for each in self.browser.find_elements(By.CSS_SELECTOR, "#events span")]
 
     def heard(self) -> list[dict]:
+        """The pieces of audio, and how their context is doing."""
         return self.browser.execute_script(
-            "return heard.map(({ context, ...rest }) => ({ ...rest, state: context.state, clock: context.currentTime }))"
+            "return heard.map(({ context: { state, currentTime }, ...rest }) =>"
+            " ({ ...rest, state, clock: currentTime }))"
         )
 
     def speak(self, text: str, speed: float = 2, split: str = "sentence") -> None:

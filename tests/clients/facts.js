@@ -77,9 +77,10 @@ export const facts = {
     if (!/line 1, in run\n/.test(error.traceback) || !error.run) throw error;
   },
 
-  async "a refusal is a failure that has no run"({ owt, url }) {
+  async "a refusal says what cannot be used"({ owt, url }) {
     const error = await rejection(new owt.Client(url).call("1", {}, { fn_name: "1" }));
-    equal([error.name, error.status, error.type, error.run], ["RemoteError", 400, "urn:owt:bad-request", null]);
+    equal([error.name, error.status, error.type], ["RemoteError", 400, "urn:owt:bad-request"], error);
+    equal(error.problem.detail.startsWith("fn_name: "), true);
   },
 
   async "an adaptor's own error status is a failure with its text"({ owt, url }) {

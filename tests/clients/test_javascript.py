@@ -14,7 +14,8 @@ from owt.testing import LiveServer
 HERE = Path(__file__).parent
 CLIENTS = HERE.parents[1] / "examples" / "clients"
 # They come before those that need an EventSource, which Node has not.
-FACTS = re.findall(r'^  async "(.+)"', (HERE / "facts.js").read_text().partition("withEventSource")[0], re.MULTILINE)
+TEXT = (HERE / "facts.js").read_text().partition("withEventSource")[0]
+FACTS = re.findall(r'^  async "(.+)"', TEXT, re.MULTILINE)
 
 
 def node(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -44,7 +45,8 @@ def test_a_password_is_sent_with_calls_and_streams():
             const owt = new Client(url, {{ auth: "me:a:b" }});
             console.log(await owt.call("{code}"));
             for await (const event of owt.stream("{code}")) console.log(event.name);
-            await owt.call("def run():\\n    yield 'one'\\n    1 / 0").catch((error) => console.log(error.exception));
+            const broken = owt.call("def run():\\n    yield 'one'\\n    1 / 0");
+            await broken.catch((error) => console.log(error.exception));
             await new Client(url).call("{code}").catch((error) => console.log(error.status));
             """,
             server.url,
@@ -60,10 +62,8 @@ def test_a_password_is_sent_with_calls_and_streams():
     ],
 )
 def test_what_node_cannot_stream_by_is_an_error_at_once(options, message):
-    done = program(
-        f'try {{ new Client(url).stream("1", {{}}, {options}) }} catch (error) {{ console.log(error.message) }}',
-        "http://127.0.0.1:9",
-    )
+    call = f'new Client(url).stream("1", {{}}, {options})'
+    done = program(f"try {{ {call} }} catch (error) {{ console.log(error.message) }}", "http://127.0.0.1:9")
     assert (done.stdout, done.stderr) == (f"{message}\n", "")
 
 

@@ -2,95 +2,16 @@
 
 import asyncio
 from contextlib import suppress
-from functools import wraps
 
 import pytest
+from played import PlayedKernels, scene, settle
 
 from owt.errors import Busy, KernelDied, KernelNotReady
 from owt.frontend.runs import Run
 from owt.frontend.session import IDLE_DEATHS, Limits, Session
 from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Done
-from owt.wire.codec import Output
 
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
-
-
-class PlayedKernel:
-    """What a session needs of a kernel. It answers when the test says so, and ends when it says so."""
-
-    def __init__(self, number, on_output, on_death):
-        self.id = f"k{number}"
-        self.alive = True
-        self.death = None
-        self.killed = None
-        self.on_output, self.on_death = on_output, on_death
-        self.invoked, self.cancelled = [], []
-        self._buried = asyncio.Event()
-
-    def invoke(self, run, call):
-        self.invoked.append(run)
-
-    def bind(self, session, concurrency):
-        self.bound = (session, concurrency)
-
-    def credit(self, run, size):
-        pass
-
-    def cancel(self, message):
-        self.cancelled.append(message.run)
-
-    def answer(self, run=None):
-        self.on_output(Output(run or self.invoked[-1], (Done(200, 0.0),)))
-
-    def fall(self):
-        """It is gone, and how is not known yet."""
-        self.alive = False
-
-    def die(self, reason="died"):
-        self.alive = False
-        self.death = reason
-        self.on_death(self, reason)
-        self._buried.set()
-
-    def kill(self, reason):
-        self.killed = reason
-        asyncio.get_running_loop().call_soon(self.die, reason)
-
-    async def closed(self):
-        await self._buried.wait()
-
-
-class PlayedKernels:
-    """Starts kernels at once, unless told to wait or to fail."""
-
-    def __init__(self):
-        self.all = []
-        self.may_start = asyncio.Event()
-        self.may_start.set()
-        self.problem = None
-        self.at_start = lambda kernel: None
-
-    async def start(self, spec, name, concurrency, on_output, on_death):
-        await self.may_start.wait()
-        if self.problem:
-            raise self.problem
-        kernel = PlayedKernel(len(self.all) + 1, on_output, on_death)
-        self.all.append(kernel)
-        self.at_start(kernel)
-        return kernel
-
-    async def count(self, number):
-        async with asyncio.timeout(10):
-            while len(self.all) < number:  # noqa: ASYNC110
-                await asyncio.sleep(0)
-            await settle()
-        return self.all[-1]
-
-
-async def settle():
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 class Stage:
@@ -108,16 +29,6 @@ class Stage:
         run = Run(f"r{self.number}", Call(FACTS, code="1"), 1 << 20)
         self.session.submit(run)
         return run
-
-
-def scene(function):
-    """A test that runs in an event loop."""
-
-    @wraps(function)
-    def test(*args, **kwargs):
-        asyncio.run(function(*args, **kwargs))
-
-    return test
 
 
 @scene
