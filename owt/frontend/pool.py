@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 
 from owt.errors import Busy
+from owt.frontend.endings import Reason, not_begun, without_kernel
 from owt.frontend.kernels import Kernels
 from owt.frontend.runs import Run
-from owt.frontend.session import Limits, Reason, Session
-from owt.wire.chunk import Failed
+from owt.frontend.session import Limits, Session
 
 
 class Pool:
@@ -55,7 +55,7 @@ class Pool:
         """End a run of the pool, wherever it is."""
         if run in self.waiting:
             self.waiting.remove(run)
-            run.fail(Failed(499, reason, "cancelled", "the call was cancelled before it began"))
+            run.fail(not_begun(reason))
         for member in self.members:
             if run.id in member.active or run in member.queue:
                 member.cancel(run, reason)
@@ -73,7 +73,7 @@ class Pool:
         self._closed = True
         waiting, self.waiting = self.waiting, deque()
         for run in waiting:
-            run.fail(Failed(502, "kernel-died", "the server is ending", "the server is ending"))
+            run.fail(without_kernel("the server is ending", "the server is ending"))
         await asyncio.gather(
             *(session.close("the server is ending") for session in (*self.members, *self.spares))
         )

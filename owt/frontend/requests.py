@@ -29,7 +29,8 @@ from owt.frontend.accept import lists
 from owt.frontend.fields import Fields, cut, gather, has_any
 from owt.wire.call import Caching, Call, RequestFacts
 
-SESSION_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+# "." and ".." would be steps in a path, so no URL could name such a session.
+SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
@@ -104,7 +105,7 @@ def is_blank(facts: RequestFacts) -> bool:
 def session_name(name: str, field: str = "session") -> str:
     """`name`, if it may name a session. Raises `BadRequest` otherwise."""
     if not SESSION_NAME.fullmatch(name):
-        rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and not begin with '.'"
+        rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and not '.' or '..'"
         raise BadRequest(field, rule, cut(name))
     return name
 

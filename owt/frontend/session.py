@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from owt.errors import Busy, KernelDied
+from owt.frontend.endings import Reason, not_begun, with_its_kernel, without_kernel
 from owt.frontend.kernel import Kernel
 from owt.frontend.kernels import Kernels
 from owt.frontend.runs import Run
-from owt.wire.chunk import Failed
+from owt.frontend.timers import Timers
 from owt.wire.codec import Cancel, Output
 
 log = logging.getLogger("owt.sessions")
@@ -25,8 +26,6 @@ IDLE_DEATHS = 3
 """Kernels of a session that may die in a row with nothing to do, before it waits for a call until it
 starts the next one."""
 CODES_KNOWN = 1000
-
-Reason = Literal["cancelled", "timeout", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Session:
         self._kernels = kernels
         self._limits = limits
         self._starting: asyncio.Task[None] | None = None
-        self._timers: dict[str, list[asyncio.TimerHandle]] = {}
+        self._timers = Timers()
         self._deaths = 0
         self._closed = False
         self._on_idle = on_idle
@@ -167,14 +166,8 @@ class Session:
         # A death during a call is that call's; only kernels that die by themselves could go on so.
         self._deaths = 0 if self.active else self._deaths + 1
         for run in list(self.active.values()):
-            self._timers_off(run)
-            wanted = run.cancelled
-            if wanted == "timeout":
-                run.fail(timed_out(run, "; it did not stop when interrupted, so its kernel was killed"))
-            elif wanted is not None:
-                run.fail(Failed(499, wanted, "cancelled", f"the call was {wanted} and its kernel was killed"))
-            else:
-                run.fail(Failed(502, "kernel-died", KernelDied.title, f"the kernel {reason}"))
+            self._timers.off(run.id)
+            run.fail(with_its_kernel(run, reason))
         self.active.clear()
         if self._closed:
             return
@@ -190,7 +183,7 @@ class Session:
         self._deaths = 0
         waiting, self.queue = self.queue, deque()
         for run in waiting:
-            run.fail(Failed(502, "kernel-died", KernelDied.title, problem))
+            run.fail(without_kernel(problem))
         self._on_dead(self)
 
     # Calls ---------------------------------------------------------------------------------------
@@ -218,12 +211,12 @@ class Session:
             return
         if run in self.queue:
             self.queue.remove(run)
-            run.fail(Failed(499, reason, "cancelled", "the call was cancelled before it began"))
+            run.fail(not_begun(reason))
             return
         if run.cancelled is None and self.kernel is not None and run.id in self.active:
             run.cancelled = reason
             self.kernel.cancel(Cancel(run.id, reason))
-            self._after(self._limits.kill_after, run, lambda: self._kill_for(run))
+            self._timers.after(self._limits.kill_after, run.id, lambda: self._kill_for(run))
 
     async def interrupt(self) -> bool:
         """Interrupt whatever the kernel is doing; queued calls stay. False: there is no kernel."""
@@ -253,9 +246,7 @@ class Session:
         self._closed = True
         waiting, self.queue = self.queue, deque()
         for run in waiting:
-            run.fail(
-                Failed(502, "kernel-died", "the session is gone", f"the call was not begun because {cause}")
-            )
+            run.fail(without_kernel(f"the call was not begun because {cause}", "the session is gone"))
         if self._starting is not None:
             self._starting.cancel()
         if (kernel := self.kernel) is not None:
@@ -290,13 +281,12 @@ class Session:
             return
         if run.call.timeout is not None and run.id not in self._timers:
             # The kernel says when a call with a timeout begins: a cell may have been before it.
-            self._after(run.call.timeout, run, lambda: self.cancel(run, "timeout"))
+            self._timers.after(run.call.timeout, run.id, lambda: self.cancel(run, "timeout"))
         run.feed(message.chunks)
         if run.ended is not None:
             self._deaths = 0
             del self.active[run.id]
-            if run.id in self._timers:
-                self._timers_off(run)
+            self._timers.off(run.id)
             self.last_used = run.ended
             if self.queue:
                 self._pump()
@@ -308,17 +298,3 @@ class Session:
             self.kernel.kill(
                 f"did not stop within {self._limits.kill_after:g} s of being interrupted and was killed"
             )
-
-    def _after(self, seconds: float, run: Run, function: Callable[[], None]) -> None:
-        timer = asyncio.get_running_loop().call_later(seconds, function)
-        self._timers.setdefault(run.id, []).append(timer)
-
-    def _timers_off(self, run: Run) -> None:
-        for timer in self._timers.pop(run.id, ()):
-            timer.cancel()
-
-
-def timed_out(run: Run, more: str = "") -> Failed:
-    """What a run that ran longer than its `timeout` answers."""
-    detail = f"the call ran longer than its timeout of {run.call.timeout:g} s{more}"
-    return Failed(504, "timeout", "timed out", detail)

@@ -6,10 +6,11 @@ import asyncio
 import time
 
 from owt.errors import BadRequest, Busy, NoSuchSession
+from owt.frontend.endings import Reason
 from owt.frontend.kernels import Kernels
 from owt.frontend.pool import Pool
 from owt.frontend.runs import Run
-from owt.frontend.session import Limits, Reason, Session
+from owt.frontend.session import Limits, Session
 
 MOST_OVERLAPPING = 1000
 

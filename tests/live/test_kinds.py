@@ -126,7 +126,8 @@ def test_state_is_the_sessions_namespace(http: httpx.Client, session: str) -> No
     call(http, "def run():\n    state.model = 'loaded'", session=session)
     assert call(http, "model", session=session).text == "loaded"
     assert call(http, "def run(): return state.model", session=session).text == "loaded"
-    assert call(http, "from owt import state\ndef run(): return state.model", session=session).text == "loaded"
+    imported = "from owt import state\ndef run(): return state.model"
+    assert call(http, imported, session=session).text == "loaded"
 
 
 def test_tracebacks_begin_at_the_adaptors_own_frame(http: httpx.Client) -> None:

@@ -44,7 +44,8 @@ def test_output_of_every_kind_is_the_runs(http: httpx.Client, write: str, sessio
 
 
 def test_stderr_is_kept_apart(http: httpx.Client) -> None:
-    found = events(http, "def run():\n    import os, sys\n    print('e', file=sys.stderr)\n    os.write(2, b'f\\n')")
+    code = "def run():\n    import os, sys\n    print('e', file=sys.stderr)\n    os.write(2, b'f\\n')"
+    found = events(http, code)
     assert text(found, "stderr") == "e\nf\n"
     assert text(found, "stdout") == ""
 
@@ -73,7 +74,8 @@ def test_a_cells_figures_are_displayed(http: httpx.Client, session: str) -> None
 def test_output_keeps_its_order_with_what_is_yielded(http: httpx.Client) -> None:
     code = "def run():\n    for n in range(3):\n        print('p', n)\n        yield f'y{n}'\n"
     found = [(event.event, event.data.strip()) for event in events(http, code)][:6]
-    assert found == [(kind, f"{short}{n}") for n in range(3) for kind, short in (("stdout", "p "), ("message", "y"))]
+    kinds = (("stdout", "p "), ("message", "y"))
+    assert found == [(kind, f"{short}{n}") for n in range(3) for kind, short in kinds]
 
 
 def test_a_run_keeps_what_it_printed(http: httpx.Client) -> None:

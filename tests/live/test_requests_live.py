@@ -305,7 +305,7 @@ class TestMalformed:
             ({"code": "1", "session": "a/b"}, "session", "'a/b'"),
             ({"code": "1", "session": ""}, "session", "''"),
             ({"code": "1", "session": "x" * 65}, "session", "'xxx"),
-            ({"code": "1", "session": ".hidden"}, "session", "'.hidden'"),
+            ({"code": "1", "session": ".."}, "session", "'..'"),
             ({"code": "1", "session": "ü"}, "session", "'ü'"),
             ({"code": "1", "session": "bad-kernel", "kernel": "nosuch"}, "kernel", "'nosuch'"),
             ({"code": "1", "kernel": "nosuch"}, "kernel", "'nosuch'"),
