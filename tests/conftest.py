@@ -1,11 +1,19 @@
 """Fixtures that all tests share."""
 
+import signal
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from owt.testing import LiveServer
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in the background has them ignore SIGINT, which every program that
+    they start would inherit, and so never be interrupted."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import random
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -27,6 +27,17 @@ PRINTS = (
     "    yield {'a': 1}\n"
     "    yield bytes([0, 255])\n"
 )
+
+
+@contextmanager
+def running(command, environ):
+    """A command whose output is read while it runs. It does not outlive a test that fails."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 @pytest.fixture
@@ -209,7 +220,7 @@ def test_a_failed_call_leaves_the_file_as_it_was(call, tmp_path):
 def test_ctrl_c_ends_the_call_there_too(environ, server, session, stream, tmp_path):
     gate = Gate(tmp_path)
     command = [*CALL, "--session", session, "--stream", stream, "--code", GATED, "--arg", "gate", str(gate)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
+    with running(command, environ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read(5) == b"first"
@@ -224,7 +235,7 @@ def test_ctrl_c_ends_the_call_there_too(environ, server, session, stream, tmp_pa
 def test_a_reader_that_goes_away_ends_the_call(environ, server, session):
     code = "def run():\n    while True: yield 'x' * 1000"
     command = [*CALL, "--session", session, "--code", code]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
+    with running(command, environ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read(10) == b"x" * 10
