@@ -10,7 +10,7 @@ from typing import Protocol
 
 from owt.errors import WireError
 from owt.wire.codec import (
-    LANES,
+    NONCE,
     FrameReader,
     FrameWriter,
     Hello,
@@ -24,7 +24,6 @@ from owt.wire.codec import (
 
 log = logging.getLogger("owt.channel")
 
-NONCE_SIZE = 16
 PREFACE_LIMIT = 200
 
 
@@ -51,7 +50,7 @@ class LaneProtocol(asyncio.Protocol):
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self._nonce = os.urandom(NONCE_SIZE)
+        self._nonce = os.urandom(NONCE)
         self._preface = b""
         self._guest: Guest | None = None
         self._lane: Lane = "calls"
@@ -152,6 +151,3 @@ class Door:
     def expected(self, kernel: str) -> Guest | None:
         """Who is expected under this id."""
         return self._expected.get(kernel)
-
-
-__all__ = ["LANES", "Door", "Guest", "LaneProtocol"]

@@ -59,7 +59,6 @@ class Kernel:
         self.spec = spec
         self.manager = manager
         self.key: bytes = manager.session.key
-        self.started = time.time()
         self.pid: int | None = None
         self.connection_file: str = manager.connection_file
         self.ending: str | None = None

@@ -27,7 +27,7 @@ class Outlet:
     """A run's way out. Chunks of several threads are kept whole and in order.
 
     Sending blocks while the run has no credit left, which pauses the generator or the `print` that
-    sends. Credit may be overdrawn by the chunks of one `send`.
+    sends. Credit may be overdrawn by one chunk.
     """
 
     def __init__(
