@@ -269,8 +269,11 @@ class TestJoining:
         data = {"code": code, "session": session, "use_cache": "1"}
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(http.stream("POST", "/", data=data))
-            assert next(first.iter_raw()) == b"a"
+            # Kept: a connection whose iterator is dropped is closed.
+            from_first = first.iter_raw()
+            assert next(from_first) == b"a"
             second = stack.enter_context(http.stream("POST", "/", data=data))
+            assert second.headers["owt-cache"] == "joined"
             pieces = second.iter_raw()
             assert next(pieces) == b"a"
             first.close()
@@ -295,9 +298,11 @@ class TestJoining:
         code = f"def run():\n    yield 'a'\n    {gate.wait}\n"
         data = {"code": code, "use_cache": "1"}
         with contextlib.ExitStack() as stack:
+            readers = []
             for accept in ("text/html", "text/plain"):
                 answer = stack.enter_context(http.stream("POST", "/", data=data, headers={"Accept": accept}))
-                assert next(answer.iter_raw()) == b"a"
+                readers.append(answer.iter_raw())
+                assert next(readers[-1]) == b"a"
                 assert answer.headers["owt-cache"] == "miss"
             gate.open()
             gate.open()
