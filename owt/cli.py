@@ -76,6 +76,10 @@ def _setting_options(command: Callable[..., object]) -> Callable[..., object]:
         match row.kind:
             case "value":
                 option = click.option(row.option, row.name, metavar=row.metavar, type=str, help=about)
+            case "list":
+                option = click.option(
+                    row.option, row.name, metavar=row.metavar, type=str, multiple=True, help=about
+                )
             case "switch":
                 option = click.option(
                     f"{row.option}/--no-{row.option[2:]}", row.name, default=None, help=about

@@ -122,7 +122,7 @@ class Frontend:
         )
         self.service = Service(
             settings=settings,
-            doorkeeper=Doorkeeper(settings.auth),
+            doorkeeper=Doorkeeper(settings.auth[0] if settings.auth else None),
             sessions=sessions,
             runs=Runs(
                 retention=settings.run_retention,
@@ -140,10 +140,10 @@ class Frontend:
         )
         self._http = Listener(
             application,
-            max_header_size=settings.max_url,
+            max_header_size=settings.max_url + settings.max_header,
             # The handlers refuse bodies larger than --max-body, with an answer that says so.
             max_body_size=sys.maxsize,
-            max_buffer_size=settings.max_body + settings.max_url,
+            max_buffer_size=settings.max_body + settings.max_url + settings.max_header,
         )
         self._http.add_sockets(sockets)
         pool.refill()
@@ -241,7 +241,7 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(number, on_signal)
     print(f"Owt serving on {frontend.url}", flush=True)
     if settings.show_examples:
-        user = settings.auth.rpartition(":")[0] if settings.auth else None
+        user = settings.auth[0].partition(":")[0] if settings.auth else None
         print(banner.examples(frontend.url, user=user), flush=True)
     await stopping.wait()
     log.info("ending; running calls get %g s (send the signal again to end them now)", settings.drain)

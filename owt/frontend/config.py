@@ -8,7 +8,6 @@ variable before the default. Nothing is read from the environment unless `from_o
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from owt.errors import ConfigError
+from owt.frontend.access import Access
 from owt.frontend.setting import (
     Setting,
-    read_address,
-    read_auth,
-    read_directory,
     read_kernelspec,
     read_modules,
+    read_path,
     read_seconds,
     read_seconds_or_never,
     read_size,
+    read_size_or_none,
     read_switch,
     read_whole,
     setting,
@@ -41,31 +40,13 @@ def _twice_the_cores() -> int:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Access):
     """Everything that can be set, checked. Sizes are in bytes, times in seconds; None means never or none.
 
-    Raises `ConfigError` for a value that cannot be used, and for an address that other machines
-    can reach without a password, unless `insecure` is set.
+    Raises `ConfigError` for a value that cannot be used, for values that do not go together, and for an
+    address that other machines can reach without a password, unless `insecure` is set.
     """
 
-    address: str = setting("Address to listen on", read_address, "HOST", default="127.0.0.1")
-    port: int = setting(
-        "Port to listen on; 0 picks a free one", read_whole, "PORT", default=9876, low=0, high=65535
-    )
-    auth: str | None = setting(
-        "User, and SHA-256 of the password, that every request must give",
-        read_auth,
-        "USER:SHA256",
-        shown="none",
-        secret=True,
-    )
-    insecure: bool = setting(
-        "Listen beyond this machine without a password",
-        read_switch,
-        kind="switch",
-        default=False,
-        shown="off",
-    )
     verbose: int = setting(
         "Say more in the log: what calls print, then what the server does, then each message (-v, -vv, -vvv)",
         read_whole,
@@ -112,20 +93,47 @@ class Settings:
         default=(),
         shown="none",
     )
+    kernel_memory: int | None = setting(
+        "Memory that a kernel may allocate, or none for no limit (Linux)",
+        read_size_or_none,
+        "SIZE",
+        shown="none",
+        low=MIB,
+    )
     kernel: str = setting(
         "Kernelspec of sessions that name none, and of the pool", read_kernelspec, "NAME", default="owt"
     )
     max_body: int = setting(
         "Largest request body", read_size, "SIZE", default=100 * MIB, shown="100MiB", low=0
     )
+    # A URL may hold a whole program, as the links of examples/speech do.
     max_url: int = setting(
-        "Largest URL and headers of a request, together",
+        "Longest URL of a request", read_size, "SIZE", default=MIB, shown="1MiB", low=1 * KIB
+    )
+    max_header: int = setting(
+        "Largest headers of a request, together",
         read_size,
         "SIZE",
-        # A URL of 1 MiB, as examples with whole programs in it need, and Tornado's usual 64 KiB of headers.
-        default=MIB + 64 * KIB,
-        shown="1088KiB",
+        default=64 * KIB,
+        shown="64KiB",
         low=1 * KIB,
+    )
+    max_nesting: int = setting(
+        "Brackets in kwargs that may be open at once", read_whole, "N", default=100, low=1
+    )
+    max_connections: int = setting(
+        "Clients that may be connected at once", read_whole, "N", default=1000, low=1
+    )
+    connection_idle: float = setting(
+        "Time that a connection may stay open without a request",
+        read_seconds,
+        "TIME",
+        default=60.0,
+        shown="60s",
+        low=0.01,
+    )
+    max_runs: int = setting(
+        "Calls that may be queued and running at once", read_whole, "N", default=1000, low=1
     )
     window: int = setting(
         "Output that a call may be ahead of its reader",
@@ -143,6 +151,22 @@ class Settings:
         shown="10s",
         low=0,
     )
+    resume_window: float = setting(
+        "Time that a run of events goes on without a reader, so that one can come back",
+        read_seconds,
+        "TIME",
+        default=10.0,
+        shown="10s",
+        low=0,
+    )
+    keepalive: float = setting(
+        "Time without events after which a stream of events sends a comment",
+        read_seconds,
+        "TIME",
+        default=15.0,
+        shown="15s",
+        low=0.01,
+    )
     run_retention: float = setting(
         "Time that a finished run and its output are kept",
         read_seconds,
@@ -159,7 +183,7 @@ class Settings:
     )
     runtime_dir: Path | None = setting(
         "Directory for sockets and connection files, for its owner only",
-        read_directory,
+        read_path,
         "DIR",
         shown="a new one, removed at the end",
     )
@@ -186,12 +210,7 @@ class Settings:
                 f"--pool-min (OWT_POOL_MIN): give at most {self.pool_max}, which is --pool-max "
                 f"(OWT_POOL_MAX), or raise that as well; got {self.pool_min}"
             )
-        if not (self.auth or self.insecure or is_loopback(self.address)):
-            raise ConfigError(
-                f"--address (OWT_ADDRESS): other machines can reach {self.address}, and whoever can reach "
-                "the port can run code as this user; give --auth user:sha256-of-password as well, "
-                "or --insecure to allow it"
-            )
+        self.check()
 
     @classmethod
     def from_options(cls, options: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
@@ -220,7 +239,7 @@ def settings_table() -> str:
     lines = ["| option | variable | default | meaning |", "|---|---|---|---|"]
     for row in settings():
         match row.kind:
-            case "value":
+            case "value" | "list":
                 option = f"{row.option} {row.metavar}"
             case "switch":
                 option = f"{row.option}`, `--no-{row.option[2:]}"
@@ -228,15 +247,3 @@ def settings_table() -> str:
                 option = f"{row.option}`, `-{row.name[0]}"
         lines.append(f"| `{option}` | `{row.variable}` | {row.shown} | {row.help} |")
     return "\n".join(lines) + "\n"
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach `address` (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3; RFC 6761, 6.3).
-
-    A name is taken for loopback only if it is `localhost` or ends in it: other names are not looked up.
-    """
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        name = address.lower().rstrip(".")
-        return name == "localhost" or name.endswith(".localhost")

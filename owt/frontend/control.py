@@ -9,7 +9,7 @@ import msgspec
 
 from owt.errors import BadRequest, OwtError
 from owt.frontend import pages
-from owt.frontend.handlers import OwtHandler
+from owt.frontend.handler import OwtHandler
 from owt.frontend.problems import Problem
 from owt.frontend.requests import session_name
 from owt.frontend.runs import Run

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from owt.errors import ConfigError, shortened
 
-Kind = Literal["value", "switch", "count"]
+Kind = Literal["value", "list", "switch", "count"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,9 @@ class Setting:
 
     `read` turns text into the value, or raises `ValueError` with what would be right. `low` and
     `high` bound numbers, both included. `shown` is the default as people read it. A `switch` is
-    turned on and off by `--name` and `--no-name`; a `count` is an option repeated. A `secret`
-    value never appears in a message.
+    turned on and off by `--name` and `--no-name`; a `count` is an option repeated. A `list` is an
+    option that may be given several times, or a variable with commas between; each of its texts is
+    read by itself, and the value is a tuple. A `secret` value never appears in a message.
     """
 
     name: str
@@ -50,6 +50,8 @@ class Setting:
         Raises `ConfigError`.
         """
         try:
+            if self.kind == "list":
+                return self._values(raw)
             value = self.read(raw) if isinstance(raw, str) else raw
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 self._check_bounds(value)
@@ -57,6 +59,12 @@ class Setting:
             got = "" if self.secret else f"; got {shortened(raw)}"
             raise ConfigError(f"{source}: {error}{got}") from None
         return value
+
+    def _values(self, raw: object) -> tuple[object, ...]:
+        if isinstance(raw, str):
+            raw = [part.strip() for part in raw.split(",") if part.strip()]
+        assert isinstance(raw, Iterable)
+        return tuple(self.read(each) if isinstance(each, str) else each for each in raw)
 
     def _check_bounds(self, value: float) -> None:
         low, high = self.low, self.high
@@ -73,35 +81,6 @@ def read_whole(text: str) -> int:
     return int(text)
 
 
-def read_address(text: str) -> str:
-    """An IP address, without the brackets that an IPv6 address may have, or a host name."""
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    try:
-        ipaddress.ip_address(bare)
-    except ValueError:
-        # What looks like an IPv4 address and is not one would otherwise be looked up as a name.
-        if not re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", bare) or re.fullmatch(r"[0-9.]+", bare):
-            raise ValueError(
-                "give an IP address or a host name, such as 127.0.0.1, ::1 or localhost"
-            ) from None
-    return bare
-
-
-def read_auth(text: str) -> str:
-    """`user:hash`, the hash in lower case. Its errors never show what may be a password."""
-    user, colon, digest = text.rpartition(":")
-    how = "give user:sha256, the hash as made by: printf %s PASSWORD | sha256sum"
-    if not colon or not user:
-        raise ValueError(f"there is no user name before a colon; {how}")
-    if ":" in user:
-        raise ValueError(f"a user name cannot hold a colon; {how}")
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
-        raise ValueError(
-            f"what follows {shortened(user + ':')} is not a SHA-256 hash in 64 hexadecimal digits; {how}"
-        )
-    return f"{user}:{digest.lower()}"
-
-
 _SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -112,6 +91,16 @@ def read_size(text: str) -> int:
         raise ValueError("give a size in bytes or with a unit (powers of 1024), such as 4096, 512k or 256MiB")
     unit = _SIZE_UNITS[found[2]]
     return int(float(found[1]) * unit) if "." in found[1] else int(found[1]) * unit
+
+
+def read_size_or_none(text: str) -> int | None:
+    """Bytes, as `read_size` has them, or None for `none`."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return read_size(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or none") from None
 
 
 _SECONDS_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -165,8 +154,10 @@ def read_kernelspec(text: str) -> str:
     return text
 
 
-def read_directory(text: str) -> Path:
+def read_path(text: str) -> Path:
     """A path; `~` is the home directory."""
+    if not text or "\0" in text:
+        raise ValueError("give a path")
     return Path(text).expanduser()
 
 

@@ -9,21 +9,24 @@ from pathlib import Path
 import pytest
 
 from owt.errors import ConfigError
-from owt.frontend.config import KIB, MIB, Settings, is_loopback, settings, settings_table
+from owt.frontend.access import is_loopback, read_network
+from owt.frontend.config import KIB, MIB, Settings, settings, settings_table
 
+TOKEN = "0123456789abcdef"
+BCRYPT = "$2b$04$" + 53 * "a"
 HASH = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
 
 
 def test_the_defaults_need_nothing():
     chosen = Settings.from_options({}, {})
     assert chosen == Settings()
-    assert (chosen.address, chosen.port, chosen.auth) == ("127.0.0.1", 9876, None)
+    assert (chosen.address, chosen.port, chosen.auth) == ("127.0.0.1", 9876, ())
     assert (chosen.drain, chosen.queue, chosen.pool_min, chosen.max_sessions) == (5.0, 64, 1, 100)
     assert chosen.session_idle is None
     assert chosen.cache_bytes == 256 * MIB
     assert chosen.window == 4 * MIB
     assert chosen.max_body == 100 * MIB
-    assert chosen.max_url > MIB + 32 * KIB
+    assert (chosen.max_url, chosen.max_header) == (MIB, 64 * KIB)
     assert chosen.kernel == "owt"
     assert chosen.preload == ()
     assert chosen.fork is True
@@ -56,7 +59,24 @@ def test_every_setting_has_a_variable():
     texts = {
         "address": ("::1", "::1"),
         "port": ("8000", 8000),
-        "auth": (f"ada:{HASH.upper()}", f"ada:{HASH}"),
+        "base_url": ("owt/", "/owt"),
+        "certfile": ("cert.pem", Path("cert.pem")),
+        "keyfile": ("key.pem", Path("key.pem")),
+        "trusted_proxy": ("10.0.0.0/8, ::1", (read_network("10.0.0.0/8"), read_network("::1"))),
+        "auth": (f"ada:{HASH.upper()}, bob:{BCRYPT}", (f"ada:{HASH}", f"bob:{BCRYPT}")),
+        "auth_file": ("users", Path("users")),
+        "token": (TOKEN, (TOKEN,)),
+        "token_file": ("tokens", Path("tokens")),
+        "allow_host": ("Owt.Example.org., *.lan", ("owt.example.org", "*.lan")),
+        "allow_origin": ("HTTPS://Example.org:443/", ("https://example.org",)),
+        "max_header": ("8k", 8 * KIB),
+        "max_nesting": ("7", 7),
+        "max_connections": ("10", 10),
+        "connection_idle": ("5m", 300.0),
+        "max_runs": ("3", 3),
+        "resume_window": ("0", 0.0),
+        "keepalive": ("1s", 1.0),
+        "kernel_memory": ("2g", 2048 * MIB),
         "insecure": ("yes", True),
         "verbose": ("2", 2),
         "drain": ("1.5", 1.5),
@@ -79,13 +99,22 @@ def test_every_setting_has_a_variable():
         "fork": ("off", False),
         "show_examples": ("1", True),
     }
-    assert set(texts) == {each.name for each in fields(Settings)}
+    # These two do not go together.
+    assert {*texts, "unix_socket"} == {each.name for each in fields(Settings)}
+    assert Settings.from_options({}, {"OWT_UNIX_SOCKET": "~/s"}).unix_socket == Path.home() / "s"
     environ = {f"OWT_{name.upper()}": text for name, (text, _) in texts.items()}
     chosen = Settings.from_options({}, environ)
     assert {name: getattr(chosen, name) for name in texts} == {
         name: value for name, (_, value) in texts.items()
     }
     assert Settings.from_options({name: text for name, (text, _) in texts.items()}, {}) == chosen
+
+
+def test_an_option_that_may_be_repeated_is_read_each_time():
+    given = (f"ada:{HASH}", f"bob:{BCRYPT}")
+    assert Settings.from_options({"auth": given}, {"OWT_AUTH": f"eve:{HASH}"}).auth == given
+    with pytest.raises(ConfigError, match=r"^--auth: "):
+        Settings.from_options({"auth": (given[0], "eve")}, {})
 
 
 def test_an_empty_variable_counts_as_not_set():
@@ -154,25 +183,25 @@ def test_a_bad_value_is_refused_however_the_settings_are_made():
     with pytest.raises(ConfigError, match=r"^--port: give a number from 0 to 65535; got 70000$"):
         Settings(port=70000)
     with pytest.raises(ConfigError, match=r"^--auth: "):
-        Settings(auth="ada")
+        Settings(auth=("ada",))
 
 
 @pytest.mark.parametrize(
-    "text", ["secret", "ada:secret", f"{HASH}", f"ada:{HASH[1:]}", f":{HASH}", f"ada:secret:{HASH}", ""]
+    "text", ["secret", "ada:secret", f"{HASH}", f"ada:{HASH[1:]}", f":{HASH}", f"ada:secret:{HASH}"]
 )
 def test_malformed_auth_says_how_it_is_made_and_never_repeats_a_password(text):
     with pytest.raises(ConfigError) as caught:
         Settings.from_options({"auth": text}, {})
     message = str(caught.value)
     assert message.startswith("--auth: ")
-    assert "sha256sum" in message
+    assert "owt hash-password" in message
     assert "secret" not in message
     assert HASH not in message
     assert "\n" not in message
 
 
 def test_the_password_hash_is_not_in_the_repr():
-    assert HASH not in repr(Settings(auth=f"ada:{HASH}"))
+    assert HASH not in repr(Settings(auth=(f"ada:{HASH}",)))
 
 
 @pytest.mark.parametrize(
@@ -189,6 +218,50 @@ def test_an_address_that_others_can_reach_needs_auth_or_insecure(address):
     bare = address.strip("[]")
     assert Settings.from_options({"address": address, "auth": f"ada:{HASH}"}, {}).address == bare
     assert Settings.from_options({"address": address}, {"OWT_INSECURE": "1"}).address == bare
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "right"),
+    [
+        ("allow_origin", "example.org", "https://example.org"),
+        ("allow_origin", "*", "https://example.org"),
+        ("allow_origin", "https://example.org/page", "https://example.org"),
+        ("allow_origin", "null", "https://example.org"),
+        ("allow_host", "http://owt.lan", "without port and scheme"),
+        ("allow_host", "*", "*.example.org"),
+        ("allow_host", "owt.lan:80", "without port"),
+        ("trusted_proxy", "10.0.0.0/99", "10.0.0.0/8"),
+        ("base_url", "/a/../b", "a path such as /owt"),
+        ("base_url", "/a b", "a path such as /owt"),
+        ("base_url", "/_owt/x", "the server's own pages"),
+        ("kernel_memory", "lots", "or none"),
+        ("kernel_memory", "1", "or more"),
+        ("max_nesting", "0", "1 or more"),
+    ],
+)
+def test_what_says_who_may_come_in_is_checked(name, text, right):
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_options({name: text}, {})
+    assert str(caught.value).startswith("--" + name.replace("_", "-") + ": ")
+    assert right in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["short", "with space in it and long", "0123456789abcdef\n", "=" * 20])
+def test_a_token_that_cannot_be_used_is_never_shown(text):
+    with pytest.raises(ConfigError, match=r"^--token: a token has 16 or more") as caught:
+        Settings.from_options({"token": (text,)}, {})
+    assert text not in str(caught.value)
+
+
+def test_a_certificate_needs_its_key_and_a_port():
+    with pytest.raises(ConfigError, match=r"--certfile .* --keyfile .* give both, or neither"):
+        Settings(certfile=Path("cert.pem"))
+    with pytest.raises(ConfigError, match=r"--unix-socket .* leave --certfile out"):
+        Settings(certfile=Path("cert.pem"), keyfile=Path("key.pem"), unix_socket=Path("owt.sock"))
+
+
+def test_a_unix_socket_needs_no_password_whatever_the_address():
+    assert not Settings(unix_socket=Path("owt.sock"), address="0.0.0.0").guarded
 
 
 @pytest.mark.parametrize(
