@@ -38,6 +38,7 @@ class PlayedKernel:
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
         self.interrupted = 0
+        self.was_cancelled = asyncio.Event()
         self._buried = asyncio.Event()
 
     def invoke(self, run: str, call: Call) -> None:
@@ -53,6 +54,7 @@ class PlayedKernel:
 
     def cancel(self, message: Cancel) -> None:
         self.cancelled.append(message.run)
+        self.was_cancelled.set()
 
     async def interrupt(self) -> None:
         self.interrupted += 1

@@ -50,7 +50,7 @@ class Cache:
     def running(self, call: Call) -> Run | None:
         """An equal call that is running and can still be followed from its beginning."""
         run = self._running.get(key_of(call))
-        if run is None or run.ended is not None or run.cancelled is not None or not run.complete:
+        if run is None or run.ended is not None or run.cancelled is not None or not run.journal.complete:
             return None
         if run.call.accept != call.accept:
             return None
@@ -65,9 +65,9 @@ class Cache:
         def ended(run: Run) -> None:
             if self._running.get(key) is run:
                 del self._running[key]
-            chunks = tuple(run.chunks)
+            chunks = tuple(run.journal.chunks)
             amount = sum(map(size, chunks))
-            if run.complete and first_error(chunks) is None and amount <= self._answers.maxsize:
+            if run.journal.complete and first_error(chunks) is None and amount <= self._answers.maxsize:
                 self._answers[key, accept if _varies(chunks) else None] = Answer(chunks, amount)
 
         run.on_end.append(ended)

@@ -9,6 +9,7 @@ import msgspec
 
 from owt.errors import BadRequest, OwtError
 from owt.frontend import pages
+from owt.frontend.followers import AnswerHandler, EventsHandler, no_such_run
 from owt.frontend.handler import OwtHandler
 from owt.frontend.problems import Problem
 from owt.frontend.requests import session_name
@@ -145,8 +146,9 @@ class RunsHandler(ControlHandler):
     """/_owt/runs"""
 
     def get(self) -> None:
-        """The runs that are known, oldest first."""
-        self.finish_json({"runs": [show_run(run) for run in self.service.runs.all()]})
+        """The runs of this user that are known, oldest first."""
+        runs = [show_run(run) for run in self.service.runs.all() if self.user in run.users]
+        self.finish_json({"runs": runs})
 
 
 class RunHandler(ControlHandler):
@@ -166,15 +168,9 @@ class RunHandler(ControlHandler):
             self.finish_json({"run": id, "cancelled": not ended, "state": run.state}, 200 if ended else 202)
 
     def _find(self, id: str) -> Run | None:
-        run = self.service.runs.get(id)
+        run = self.service.known(id, self.user)
         if run is None:
-            retention = self.service.settings.run_retention
-            self.finish_problem(
-                Problem(
-                    "urn:owt:no-such-run", "no such run", 404,
-                    f"there is no run {id[:40]!r}; ended runs are kept for {retention:g} s",
-                )
-            )
+            self.finish_problem(no_such_run(id, self.service.settings.run_retention))
         return run
 
 
@@ -272,12 +268,14 @@ def show_run(run: Run) -> dict[str, object]:
         "started": when(run.started),
         "ended": when(run.ended),
         "seconds": seconds,
-        "bytes": run.bytes,
+        "bytes": run.journal.total,
+        "detached": run.detached,
+        "events": run.journal.number(run.journal.end),
         "failure": failure and msgspec.structs.asdict(failure),
     }
 
 
-def routes(service: Service) -> list[tuple[str, type[ControlHandler], dict[str, Service]]]:
+def routes(service: Service) -> list[tuple[str, type[OwtHandler], dict[str, Service]]]:
     """The pages under /_owt/."""
     given = {"service": service}
     return [
@@ -288,6 +286,8 @@ def routes(service: Service) -> list[tuple[str, type[ControlHandler], dict[str, 
         (r"/_owt/sessions/([^/]+)/restart", RestartHandler, given),
         (r"/_owt/runs", RunsHandler, given),
         (r"/_owt/runs/([^/]+)", RunHandler, given),
+        (r"/_owt/runs/([^/]+)/events", EventsHandler, given),
+        (r"/_owt/runs/([^/]+)/answer", AnswerHandler, given),
         (r"/_owt/cache", CacheHandler, given),
         (r"/_owt/health", HealthHandler, given),
         (r"/_owt/.*", UnknownHandler, given),

@@ -39,6 +39,7 @@ NAMES = frozenset(
         "timeout",
         "reload",
         "stream",
+        "detach",
     }
 )
 

@@ -24,6 +24,7 @@ class OwtHandler(RequestHandler):
     """
 
     service: Service
+    user: str | None = None
 
     def initialize(self, service: Service) -> None:
         """`service`: the parts of the server."""

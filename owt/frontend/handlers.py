@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import socket
-import struct
 from urllib.parse import unquote
 
-from tornado.httputil import HTTPOutputError
-from tornado.iostream import StreamClosedError
+import msgspec
 
 from owt.errors import OwtError
 from owt.frontend import pages, requests
-from owt.frontend.handler import OwtHandler
-from owt.frontend.responses import Renderer, renderer
-from owt.frontend.runs import Reader, Run
-from owt.wire.call import RequestFacts
-from owt.wire.chunk import Chunk, Stderr, Stdout
-
-log = logging.getLogger("owt.calls")
-
-BODILESS = (204, 304)
+from owt.frontend.answering import AnsweringHandler
+from owt.frontend.events import Events
+from owt.frontend.responses import Plain, own_headers
+from owt.frontend.resuming import read_id, same_call
+from owt.frontend.runs import Run
+from owt.wire.call import Call, RequestFacts
 
 
-class CallHandler(OwtHandler):
+class CallHandler(AnsweringHandler):
     """Any path that is not the server's own: runs an adaptor."""
 
     SUPPORTED_METHODS = ("GET", "POST")
-    _reader: Reader | None = None
 
     async def get(self) -> None:
         """Run what the query says; a plain GET of `/` gets the page that explains owt."""
@@ -36,19 +28,13 @@ class CallHandler(OwtHandler):
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.finish(pages.welcome(f"{facts.scheme}://{facts.host}"))
             return
-        await self._answer(facts)
+        await self._call(facts)
 
     async def post(self) -> None:
         """Run what the body and the query say."""
         if self._finished:
             return
-        await self._answer(self._facts())
-
-    def on_connection_close(self) -> None:
-        """The client has gone: so has this reader of the run."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        await self._call(self._facts())
 
     def _facts(self) -> RequestFacts:
         request = self.request
@@ -64,105 +50,37 @@ class CallHandler(OwtHandler):
             scheme=request.protocol,
         )
 
-    async def _answer(self, facts: RequestFacts) -> None:
+    async def _call(self, facts: RequestFacts) -> None:
         session = None
         try:
             call = requests.parse(facts)
             session = call.session
-            run, cached = self.service.submit(call)
+            if call.sse and (place := read_id(self.request.headers.get("Last-Event-ID"))) is not None:
+                earlier = self.service.known(place.run, self.user)
+                if earlier is not None:
+                    same_call(earlier, call)
+                await self.resume(earlier, place)
+                return
+            run, cached = self.service.submit(call, self.user)
         except OwtError as error:
-            refused = self.service.refuse(facts, session, error)
+            refused = self.service.refuse(facts, session, error, self.user)
             self.finish_error(error, session, refused.id)
             return
-        answer = renderer(call, run.id, call.session)
+        if call.detach:
+            self._detach(run, call)
+            return
+        answer = Events(run.id, call.session) if call.sse else Plain(call.accept, run.id, call.session)
         if cached is not None:
             answer.headers.append(("Owt-Cache", cached))
-        self._reader = reader = run.reader()
-        try:
-            await self._write(run, reader, answer)
-        except StreamClosedError:
-            pass
-        except HTTPOutputError as error:
-            log.warning("run %s: %s", run.id, error)
-            self._abort()
-        finally:
-            if self._reader is not None:
-                self._reader.close()
-                self._reader = None
+        await self.answer(run, run.reader(), answer)
 
-    async def _write(self, run: Run, reader: Reader, answer: Renderer) -> None:
-        begun = False
-        if answer.started:
-            # Events: the client learns at once that its call was taken.
-            self._begin(answer)
-            begun = True
-            self._without_delay()
-            await self.flush()
-        telling = log.isEnabledFor(logging.INFO)
-        while chunks := await reader.next():
-            if telling:
-                tell(run, chunks)
-            pieces = [piece for chunk in chunks for piece in answer.render(chunk)]
-            if answer.aborted:
-                # What came before the failure, which may have come with it, reaches the client always.
-                if not begun:
-                    self._begin(answer)
-                for piece in pieces:
-                    self.write(piece)
-                await self.flush()
-                self._abort()
-                return
-            if not answer.started:
-                continue
-            if not begun:
-                self._begin(answer)
-                begun = True
-                if answer.finished:
-                    self.finish(b"".join(pieces) if answer.status not in BODILESS else None)
-                    return
-                self._without_delay()
-            for piece in pieces:
-                self.write(piece)
-            if answer.finished:
-                break
-            await self.flush()
-        if begun:
-            self.finish()
-
-    def _without_delay(self) -> None:
-        """Have each piece leave when it is written. Tornado turns this off again after a response, and
-        Nagle's algorithm would hold the second piece until the client's delayed acknowledgement."""
-        stream = getattr(self.request.connection, "stream", None)
-        if stream is not None:
-            stream.set_nodelay(True)
-
-    def _begin(self, answer: Renderer) -> None:
-        self.set_status(answer.status)
-        for name, value in answer.headers:
+    def _detach(self, run: Run, call: Call) -> None:
+        """Say where the run can be found (RFC 9110, section 15.3.3)."""
+        where = f"/_owt/runs/{run.id}"
+        self.set_status(202)
+        for name, value in own_headers(run.id, call.session):
             self.add_header(name, value)
-
-    def _abort(self) -> None:
-        """End the connection so that no client takes what it got for the whole."""
-        connection = self.request.connection
-        stream = getattr(connection, "stream", None)
-        if stream is not None and not stream.closed():
-            if self.request.version == "HTTP/1.0":
-                # Without chunks, the end of the connection would look like the end of the answer.
-                linger = struct.pack("ii", 1, 0)
-                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            stream.close()
-        self._finished = True
-
-
-def tell(run: Run, chunks: list[Chunk]) -> None:
-    """What a call prints, for the server's log."""
-    for chunk in chunks:
-        match chunk:
-            case Stdout(text=text):
-                name = "stdout"
-            case Stderr(text=text):
-                name = "stderr"
-            case _:
-                continue
-        for line in text.splitlines():
-            log.info("run %s %s: %s", run.id, name, line)
+        self.set_header("Location", where)
+        self.set_header("Content-Type", "application/json")
+        addresses = {"run": run.id, "url": where, "events": f"{where}/events", "answer": f"{where}/answer"}
+        self.finish(msgspec.json.encode(addresses) + b"\n")

@@ -88,6 +88,7 @@ def parse(facts: RequestFacts) -> Call:
         reload=_switch(fields, "reload"),
         timeout=_timeout(fields),
         caching=_caching(fields),
+        detach=_switch(fields, "detach"),
     )
 
 

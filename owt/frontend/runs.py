@@ -2,72 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
 
+from owt.frontend.journal import Journal, Lost
+from owt.frontend.reader import Reader
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Done, Failed, Head, Stderr, Stdout, size
+from owt.wire.chunk import Chunk, Done, Failed, Head, Stderr, Stdout
 
 State = Literal["queued", "running", "done", "failed"]
 
-
-class Reader:
-    """One follower of a run. It gets every chunk from where it began, and says what it has taken."""
-
-    def __init__(self, run: Run, pending: list[Chunk], taken: int) -> None:
-        self._run = run
-        self._pending = pending
-        self._wake: asyncio.Future[None] | None = None
-        self._closed = False
-        self.taken = taken
-
-    async def next(self) -> list[Chunk]:
-        """The chunks since the last call, at least one; an empty list after the last.
-
-        The caller takes them, then calls `next` again, which tells the kernel that they are taken.
-        """
-        run = self._run
-        if run.on_grant is not None:
-            self.taken = run.bytes - sum(map(size, self._pending))
-            run.grant()
-        while not self._pending:
-            if run.ended is not None or self._closed:
-                return []
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-        chunks, self._pending = self._pending, []
-        return chunks
-
-    def add(self, chunk: Chunk) -> None:
-        """The run has a new chunk."""
-        self._pending.append(chunk)
-
-    def wake(self) -> None:
-        """There is something new."""
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-
-    def close(self) -> None:
-        """Follow no more: `next` gives an empty list from now on, also to who waits for it. A run that
-        has lost its last reader is told so."""
-        self._closed = True
-        self._pending = []
-        self.wake()
-        self._run.left(self)
 
 
 class Run:
     """One execution of a call.
 
     `on_grant(bytes)` is called as readers take chunks, so that the kernel may send more; the slowest
-    reader sets the pace, in steps of `grant_step` bytes. The journal keeps the newest `journal_limit`
-    bytes of chunks.
+    reader sets the pace, in steps of `grant_step` bytes, and the last one that left if there is none:
+    it may come back. A run that was `detached` waits for nobody.
     """
 
     def __init__(self, id: str, call: Call, journal_limit: int, grant_step: int = 1) -> None:
@@ -82,58 +39,54 @@ class Run:
         self.status: int | None = None
         self.failure: Failed | None = None
         self.cancelled: str | None = None
-        self.bytes = 0
-        self.complete = True
+        self.detached = call.detach
+        self.users: set[str | None] = set()
+        self.fingerprint = fingerprint(call)
+        self.journal = Journal(journal_limit)
         self.on_grant: Callable[[int], None] | None = None
         self.on_end: list[Callable[[Run], None]] = []
         self.on_abandoned: Callable[[Run], None] | None = None
-        self._limit = journal_limit
-        self._journal: deque[tuple[Chunk, int]] = deque()
-        self._journal_bytes = 0
         self._grant_step = grant_step
         self._granted = 0
         self._readers: list[Reader] = []
-
-    @property
-    def chunks(self) -> list[Chunk]:
-        """What the journal holds."""
-        return [chunk for chunk, _ in self._journal]
-
-    @property
-    def journal_bytes(self) -> int:
-        """What the journal counts."""
-        return self._journal_bytes
+        # How far the readers had come that left: bytes, and place.
+        self._left = (0, 0)
 
     @property
     def followed(self) -> bool:
         """Whether somebody has yet to take all of it."""
         return bool(self._readers)
 
-    def reader(self) -> Reader:
-        """Follow the run from its first chunk. Raises LookupError when the journal has lost it."""
-        if not self.complete:
-            raise LookupError(f"the journal of run {self.id} no longer holds its beginning")
-        reader = Reader(self, self.chunks, 0)
+    def reader(self, after: int | None = None) -> Reader:
+        """Follow the run: from its first chunk, or from the event after this number.
+
+        Raises `Lost` when the journal does not hold that place.
+        """
+        if after is None and not self.journal.complete:
+            raise Lost
+        reader = Reader(self, 0 if after is None else self.journal.place(after))
         self._readers.append(reader)
         return reader
+
+    def detach(self) -> None:
+        """Run to the end, whoever reads."""
+        self.detached = True
+        self.grant()
 
     def begin(self, kernel: str) -> None:
         """A kernel has been given the call."""
         self.state = "running"
         self.kernel = kernel
         self.started = time.time()
+        self.grant()
 
     def feed(self, chunks: Iterable[Chunk]) -> None:
         """Chunks that the kernel sent. Those after `Done` have no meaning and are dropped."""
         if self.ended is not None:
             return
+        journal = self.journal
         for chunk in chunks:
-            amount = size(chunk)
-            self._journal.append((chunk, amount))
-            self._journal_bytes += amount
-            self.bytes += amount
-            for reader in self._readers:
-                reader.add(chunk)
+            journal.append(chunk)
             match chunk:
                 case Failed():
                     self.failure = chunk
@@ -144,9 +97,12 @@ class Run:
                     break
                 case _:
                     pass
-        self._trim()
+        if journal.bytes > journal.limit:
+            self.trim()
         for reader in self._readers:
             reader.wake()
+        if self.detached and not self._readers:
+            self.grant()
         if self.ended is not None:
             self.on_grant = None
             callbacks, self.on_end = self.on_end, []
@@ -160,31 +116,42 @@ class Run:
 
     def text(self, kind: type[Stdout] | type[Stderr]) -> str:
         """The text of all chunks of one kind in the journal."""
-        return "".join(chunk.text for chunk, _ in self._journal if isinstance(chunk, kind))
+        return "".join(chunk.text for chunk in self.journal.chunks if isinstance(chunk, kind))
 
     def grant(self) -> None:
         """Let the kernel send what every reader has taken by now."""
         if self.on_grant is None:
             return
-        due = min((reader.taken for reader in self._readers), default=self.bytes) - self._granted
+        if self.detached:
+            taken = self.journal.total
+        else:
+            taken = min((reader.taken for reader in self._readers), default=self._left[0])
+        due = taken - self._granted
         if due >= self._grant_step:
             self._granted += due
             self.on_grant(due)
+
+    def trim(self) -> None:
+        """Forget the oldest chunks beyond the journal's limit, but none that a reader who sets the pace has
+        yet to take."""
+        keep = self.journal.end
+        if not self.detached:
+            keep = min((reader.place for reader in self._readers), default=self._left[1])
+        self.journal.trim(keep)
 
     def left(self, reader: Reader) -> None:
         """A reader follows no more."""
         if reader in self._readers:
             self._readers.remove(reader)
+            self._left = max(self._left, (reader.taken, reader.place))
             self.grant()
             if not self._readers and self.ended is None and self.on_abandoned is not None:
                 self.on_abandoned(self)
 
-    def _trim(self) -> None:
-        journal = self._journal
-        while self._journal_bytes > self._limit and journal:
-            _, amount = journal.popleft()
-            self._journal_bytes -= amount
-            self.complete = False
+
+def fingerprint(call: Call) -> int:
+    """Tells whether a request asks for the same call again: by what it asks for, not by how."""
+    return hash((call.session, call.request.path, call.code, call.adaptor, call.kwargs, call.fn_name))
 
 
 class Runs:
@@ -201,8 +168,9 @@ class Runs:
         most: int = 10_000,
     ) -> None:
         """`retention` in seconds after a run's end; `journal` (of each run), `journal_total` (of all
-        that have ended) and `window` (of credit) in bytes; `most` ended runs are kept. A run whose
-        answer is wanted for the cache keeps `cacheable` bytes, if that is more than `journal`."""
+        together; runs that have ended are forgotten first) and `window` (of credit) in bytes; `most` ended
+        runs are kept. A run whose answer is wanted for the cache keeps `cacheable` bytes, if that is more
+        than `journal`."""
         self._retention = retention
         self._journal = journal
         self._cacheable = max(journal, cacheable)
@@ -212,12 +180,17 @@ class Runs:
         self._live: dict[str, Run] = {}
         self._ended: OrderedDict[str, Run] = OrderedDict()
         self._ended_bytes = 0
+        # What the journals of the live runs may hold, by their limits.
+        self._limits = 0
 
     def create(self, call: Call) -> Run:
         """A new run of this call, with an id that nobody can guess."""
         journal = self._journal if call.caching is None else self._cacheable
         run = Run(secrets.token_hex(8), call, journal, self._grant_step)
         self._live[run.id] = run
+        self._limits += journal
+        if self._limits > self._total:
+            self._share()
         run.on_end.append(self._keep)
         return run
 
@@ -236,26 +209,42 @@ class Runs:
 
     def drop(self, run: Run) -> None:
         """Forget a run that never began."""
-        self._live.pop(run.id, None)
+        self._out(run)
 
     def prune(self) -> None:
         """Forget ended runs that are past their time or over the limit."""
         horizon = time.time() - self._retention
+        room = self._total - self._limits
+        if self._ended_bytes > room:
+            room = self._total - sum(run.journal.bytes for run in self._live.values())
         while self._ended:
             run = next(iter(self._ended.values()))
             assert run.ended is not None
-            if run.ended > horizon and self._ended_bytes <= self._total and len(self._ended) <= self._most:
+            if run.ended > horizon and self._ended_bytes <= room and len(self._ended) <= self._most:
                 return
             del self._ended[run.id]
-            self._ended_bytes -= run.journal_bytes
+            self._ended_bytes -= run.journal.bytes
+
+    def _share(self) -> None:
+        """Give each live run an equal part of what all may keep. What a reader has yet to take stays."""
+        part = self._total // len(self._live)
+        self._limits = 0
+        for run in self._live.values():
+            run.journal.limit = min(run.journal.limit, part)
+            self._limits += run.journal.limit
+            run.trim()
+
+    def _out(self, run: Run) -> None:
+        if self._live.pop(run.id, None) is not None:
+            self._limits -= run.journal.limit
 
     def _keep(self, run: Run) -> None:
-        self._live.pop(run.id, None)
+        self._out(run)
         # An ended run is kept for what it sent, not for what it was sent.
         facts = msgspec.structs.replace(run.call.request, body=b"", headers=(), query="")
         run.call = msgspec.structs.replace(run.call, request=facts, code=None, kwargs=None)
         self._ended[run.id] = run
-        self._ended_bytes += run.journal_bytes
+        self._ended_bytes += run.journal.bytes
         self.prune()
 
 

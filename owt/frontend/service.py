@@ -12,6 +12,7 @@ from owt.frontend.config import Settings
 from owt.frontend.problems import failed
 from owt.frontend.runs import Run, Runs
 from owt.frontend.sessions import Sessions
+from owt.frontend.timers import Timers
 from owt.wire.call import Call, RequestFacts
 
 
@@ -26,8 +27,9 @@ class Service:
     cache: Cache
     started: float = field(default_factory=time.time)
     draining: bool = False
+    _unfollowed: Timers = field(default_factory=Timers)
 
-    def submit(self, call: Call) -> tuple[Run, str | None]:
+    def submit(self, call: Call, user: str | None = None) -> tuple[Run, str | None]:
         """Begin a call, or find an answer to it in the cache: the run to follow, and `hit`, `miss`,
         `joined`, or None for a call that has nothing to do with the cache.
 
@@ -35,6 +37,31 @@ class Service:
         """
         if self.draining:
             raise Busy("the server is ending; it takes no new calls")
+        run, cached = self._begin_or_find(call)
+        run.users.add(user)
+        if call.detach:
+            run.detach()
+        return run, cached
+
+    def refuse(
+        self, facts: RequestFacts, session: str | None, error: OwtError, user: str | None = None
+    ) -> Run:
+        """A run that failed before it began, so that what was refused can be looked up as well."""
+        run = self.runs.create(Call(facts, session=session))
+        run.users.add(user)
+        run.fail(failed(error))
+        return run
+
+    def known(self, id: str, user: str | None) -> Run | None:
+        """The run with this id, if it is known and this user has called it: nobody else reads along."""
+        run = self.runs.get(id)
+        return run if run is not None and user in run.users else None
+
+    def followed(self, run: Run) -> None:
+        """Somebody has come (back) to read the run."""
+        self._unfollowed.off(run.id)
+
+    def _begin_or_find(self, call: Call) -> tuple[Run, str | None]:
         if call.caching is None:
             return self._begin(call), None
         chunks = self.cache.find(call)
@@ -43,17 +70,12 @@ class Service:
             run.feed(chunks)
             return run, "hit"
         if (running := self.cache.running(call)) is not None:
+            self.followed(running)
             return running, "joined"
         run = self._begin(call)
         if run.ended is None:
             self.cache.watch(run)
         return run, "miss"
-
-    def refuse(self, facts: RequestFacts, session: str | None, error: OwtError) -> Run:
-        """A run that failed before it began, so that what was refused can be looked up as well."""
-        run = self.runs.create(Call(facts, session=session))
-        run.fail(failed(error))
-        return run
 
     def _begin(self, call: Call) -> Run:
         run = self.runs.create(call)
@@ -66,4 +88,16 @@ class Service:
         return run
 
     def _abandoned(self, run: Run) -> None:
+        """The last reader has gone. One of events may come back for a while; nobody waits for a run that
+        was detached, and a plain answer cannot be gone on with."""
+        if run.detached:
+            return
+        if run.call.sse and self.settings.resume_window > 0:
+            self._unfollowed.after(self.settings.resume_window, run.id, lambda: self._give_up(run))
+            run.on_end.append(self.followed)
+        else:
+            self._give_up(run)
+
+    def _give_up(self, run: Run) -> None:
+        self._unfollowed.off(run.id)
         self.sessions.cancel(run, "cancelled")

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from owt.kernel import adaptors
@@ -208,13 +209,20 @@ class Execution:
                 outlet.on_credit(None)
 
     def _all_but_last(self, chunks: Iterable[Chunk]) -> Ending:
-        tail: list[Chunk] = []
-        for chunk in chunks:
-            if tail and size(chunk) + sum(map(size, tail)) > ALONE:
-                self._outlet.send(tail)
-                tail = []
-            tail.append(chunk)
-        return Ending(tail)
+        """Send an answer that is large; a short one is sent with the run's end.
+
+        All pieces of a large value go in one `send`, so that nothing comes between them.
+        """
+        early: list[Chunk] = []
+        amount = 0
+        rest = iter(chunks)
+        for chunk in rest:
+            early.append(chunk)
+            amount += size(chunk)
+            if amount > ALONE:
+                self._outlet.send(chain(early, rest))
+                return Ending([])
+        return Ending(early)
 
 
 def _settle_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
@@ -224,5 +232,3 @@ def _settle_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) 
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-

@@ -38,7 +38,7 @@ class Call(Struct, frozen=True, array_like=True):
     kernel evaluates (JSON or a Python expression), or None. `accept` is the Accept header.
     `session` None means: a kernel of the pool. `kernel` is the kernelspec for a session that this
     call creates, or None for the default. `timeout` is in seconds of running time.
-    `sse` asks for Server-Sent Events.
+    `sse` asks for Server-Sent Events, `detach` for no answer but the run's address.
     """
 
     request: RequestFacts
@@ -53,3 +53,4 @@ class Call(Struct, frozen=True, array_like=True):
     reload: bool = False
     timeout: float | None = None
     caching: Caching | None = None
+    detach: bool = False

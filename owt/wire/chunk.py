@@ -27,8 +27,8 @@ class Data(Struct, frozen=True, array_like=True, tag_field="chunk", tag="data"):
 
     `form` says what `body` is: UTF-8 text, bytes, or one JSON document without a newline at its
     end. `result` is True for a returned value and False for a yielded one. `more` is True when
-    the next `Data` continues this very value, which was too large for one chunk; of a value of
-    form "bytes", every piece but the last has a length that is a multiple of three (so that each
+    the next chunk is a `Data` that continues this very value, which was too large for one chunk; of a
+    value of form "bytes", every piece but the last has a length that is a multiple of three (so that each
     can be written in base64 by itself); of form "text" and "json", pieces may split a character.
     """
 
@@ -81,21 +81,25 @@ class Done(Struct, frozen=True, array_like=True, tag_field="chunk", tag="done"):
 Chunk = Head | Data | Stdout | Stderr | Display | Failed | Done
 
 
+OVERHEAD = 128
+"""Bytes that a chunk takes in memory beside its payload, so that a million tiny ones count as well."""
+
+
 def size(chunk: Chunk) -> int:
-    """What `chunk` counts against a window or a journal, in bytes: its payload, and a little."""
+    """What `chunk` counts against a window or a journal, in bytes: its payload, and `OVERHEAD`."""
     match chunk:
         case Data(body=body):
-            return len(body) + 32
+            return len(body) + OVERHEAD
         case Stdout(text=text) | Stderr(text=text):
-            return len(text) + 32
+            return len(text) + OVERHEAD
         case Display(bundle=bundle):
-            return 64 + sum(map(_length, bundle.values()))
+            return OVERHEAD + sum(map(_length, bundle.values()))
         case Head(headers=headers):
-            return 64 + sum(len(k) + len(v) for k, v in headers)
+            return OVERHEAD + sum(len(k) + len(v) for k, v in headers)
         case Failed(detail=detail, traceback=traceback):
-            return 128 + len(detail) + len(traceback)
+            return OVERHEAD + len(detail) + len(traceback)
         case Done():
-            return 32
+            return OVERHEAD
 
 
 def _length(representation: object) -> int:

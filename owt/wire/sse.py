@@ -2,6 +2,8 @@
 
     encode, comment   one whole event, one comment
     EventWriter       one event whose data comes in pieces
+    Splitter          somebody's stream, cut where its events end
+    with_id           an event of somebody's stream, with an id of ours
     Decoder           bytes as they come to `Event`s
 
 Source: the HTML standard, sections 9.2.5 (parsing) and 9.2.6 (interpreting an event stream).
@@ -10,6 +12,7 @@ Source: the HTML standard, sections 9.2.5 (parsing) and 9.2.6 (interpreting an e
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -53,6 +56,12 @@ def comment(text: str = "") -> bytes:
     return b"".join(b": %s\n" % line for line in _LINE_END.split(text.encode()))
 
 
+def announced(headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether these headers say that an event stream follows."""
+    kinds = [value for name, value in headers if name.lower() == "content-type"]
+    return bool(kinds) and kinds[-1].partition(";")[0].strip().lower() == CONTENT_TYPE
+
+
 class EventWriter:
     """One event, its data given in pieces of UTF-8 that may end anywhere, also inside CRLF.
 
@@ -76,15 +85,54 @@ class EventWriter:
         self._after_cr = piece.endswith(b"\r")
         return _broken(piece)
 
-    def close(self) -> bytes:
-        return b"\n\n"
+    def close(self, id: str | None = None) -> bytes:
+        """End the event, which may get its id only here."""
+        return b"\n" + (_field(b"id", id) if id else b"") + b"\n"
 
-    def abandon(self) -> bytes:
+    def abandon(self, id: str | None = None) -> bytes:
         """End an event whose data will not come to its end: readers get it as `incomplete`.
 
         Nothing written can be taken back, but of several `event` fields the last one counts.
         """
-        return b"\nevent: incomplete\n\n"
+        return b"\nevent: incomplete" + self.close(id)
+
+
+class Splitter:
+    """Cuts an event stream that comes in pieces where its events end; joined, the parts are the stream.
+
+    An event ends with an empty line. When that is a CR, an LF that follows may come with the next part.
+    """
+
+    def __init__(self) -> None:
+        # Whether the stream so far ends at the beginning of a line, and whether with a CR.
+        self._at_line = True
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> list[tuple[bytes, bool]]:
+        """The parts that `data` makes, each with whether an event ends with it; only the last may not."""
+        parts: list[tuple[bytes, bool]] = []
+        # Where the part begins, and where the line does.
+        start = line = 0
+        for end in _LINE_END.finditer(data):
+            half = self._after_cr and end.start() == 0 and data[:1] == b"\n"
+            if end.start() > line or (line == 0 and not self._at_line):
+                self._at_line = True
+            elif not half:
+                parts.append((data[start : end.end()], True))
+                start = end.end()
+            line = end.end()
+        if data:
+            self._at_line = line == len(data)
+            self._after_cr = data.endswith(b"\r")
+        if start < len(data):
+            parts.append((data[start:], False))
+        return parts
+
+
+def with_id(end: bytes, id: str) -> bytes:
+    """`end`, the part of a stream with which an event ends, with this id as the event's last field."""
+    at = len(end) - (2 if end.endswith(b"\r\n") else 1)
+    return end[:at] + _field(b"id", id) + end[at:]
 
 
 class Decoder:

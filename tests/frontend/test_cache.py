@@ -32,6 +32,8 @@ def run_of(call: Call, *chunks: Chunk, journal: int = 10_000) -> Run:
 def kept(cache: Cache, call: Call, *chunks: Chunk, journal: int = 10_000) -> tuple[Chunk, ...] | None:
     """What an equal call finds after this one has answered these chunks."""
     run = run_of(call, journal=journal)
+    # Nobody reads it, so nothing beyond the limit is kept for a reader.
+    run.detach()
     cache.watch(run)
     run.feed(chunks)
     return cache.find(call)
@@ -154,6 +156,7 @@ class TestRunning:
 
     def test_a_run_whose_beginning_is_lost_is_not_found(self, cache: Cache) -> None:
         run = run_of(CALL, journal=100)
+        run.detach()
         cache.watch(run)
         run.feed([PLAIN, Data(b"x" * 200, "bytes")])
         assert cache.running(CALL) is None

@@ -1,18 +1,12 @@
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from owt.frontend.problems import Headers
-from owt.frontend.responses import Events, Plain, renderer
-from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Stderr, Stdout
-from owt.wire.sse import Decoder, Event
+from owt.frontend.responses import Plain
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
 
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
 HTML = ("Content-Type", "text/html; charset=utf-8")
@@ -34,27 +28,15 @@ PROBLEM = {
 }
 
 
-def call(accept: str = "*/*", *, sse: bool = False) -> Call:
-    return Call(RequestFacts("GET", "/", "", (), b"", "localhost"), "x", accept=accept, sse=sse)
-
-
 def plain(
     *chunks: Chunk, accept: str = "*/*", session: str | None = None
 ) -> tuple[int, Headers, bytes, bool]:
     """Status, headers, body and whether it was aborted, of a whole run."""
-    answer = Plain(call(accept), "r1", session)
+    answer = Plain(accept, "r1", session)
     body = b"".join(piece for chunk in chunks for piece in answer.render(chunk))
     assert answer.started
     assert answer.finished or answer.aborted
     return answer.status, answer.headers, body, answer.aborted
-
-
-def events(*chunks: Chunk, session: str | None = None) -> bytes:
-    answer = Events(call(sse=True), "r1", session)
-    assert answer.started
-    body = b"".join(piece for chunk in chunks for piece in answer.render(chunk))
-    assert (answer.status, answer.finished, answer.aborted) == (200, True, False)
-    return body
 
 
 def head(*headers: tuple[str, str], status: int = 200) -> Head:
@@ -88,7 +70,7 @@ def test_some_statuses_have_no_body(status: int) -> None:
 
 
 def test_status_and_headers_are_known_with_the_first_data_and_not_before() -> None:
-    answer = Plain(call(), "r1", "s")
+    answer = Plain("*/*", "r1", "s")
     assert answer.render(head(TEXT, status=201)) == []
     assert answer.started is False
     assert answer.render(Data(b"x", "text")) == [b"x"]
@@ -100,7 +82,7 @@ def test_status_and_headers_are_known_with_the_first_data_and_not_before() -> No
 
 def test_data_is_passed_on_and_not_copied() -> None:
     body = bytes(1000)
-    [piece] = Plain(call(), "r1", None).render(Data(body, "bytes"))
+    [piece] = Plain("*/*", "r1", None).render(Data(body, "bytes"))
     assert piece is body
 
 
@@ -190,7 +172,7 @@ def test_a_failure_is_a_problem_document_for_those_who_ask() -> None:
 
 @pytest.mark.parametrize("last", [Data(b"x", "text"), FAILED, Done(200, 0)])
 def test_a_driver_may_add_headers_before_the_first_chunk(last: Chunk) -> None:
-    answer = Plain(call(), "r1", None)
+    answer = Plain("*/*", "r1", None)
     answer.headers.append(("Owt-Cache", "miss"))
     for chunk in (head(HTML), last):
         answer.render(chunk)
@@ -221,172 +203,3 @@ def test_an_adaptors_own_event_stream_is_not_to_be_buffered(
 ) -> None:
     chunks = (Head(200, given), Data(b"data: x\n", "text"), Stdout("no"), Data(b"\n", "text"), Done(200, 0))
     assert plain(*chunks) == (200, [*expected, RUN], b"data: x\n\n", False)
-
-
-def test_the_call_chooses_the_renderer() -> None:
-    assert isinstance(renderer(call(), "r1", None), Plain)
-    assert isinstance(renderer(call(sse=True), "r1", None), Events)
-
-
-def test_events_start_at_once() -> None:
-    answer = Events(call(sse=True), "r1", "s")
-    assert (answer.started, answer.finished, answer.status) == (True, False, 200)
-    assert answer.headers == [
-        ("Content-Type", "text/event-stream; charset=utf-8"),
-        *UNBUFFERED,
-        RUN,
-        ("Owt-Session", "s"),
-    ]
-
-
-def test_every_chunk_is_an_event() -> None:
-    chunks = (
-        Stdout("one\ntwo\n"),
-        head(HTML, status=404),
-        Data(b"line 1\r\nline 2", "text"),
-        Stderr("careful"),
-        Data(b'{"a":1}', "json"),
-        Data(b"\x00\xff", "bytes"),
-        Display({"text/plain": "x", "image/png": "iVBOR"}, {"width": 3}),
-        Data(b"[2]", "json", result=True),
-        Done(404, 0.5),
-    )
-    assert events(*chunks) == (
-        b"event: stdout\ndata: one\ndata: two\ndata: \n\n"
-        b"data: line 1\ndata: line 2\n\n"
-        b"event: stderr\ndata: careful\n\n"
-        b'data: {"a":1}\n\n'
-        b"event: bytes\ndata: AP8=\n\n"
-        b'event: display\ndata: {"text/plain":"x","image/png":"iVBOR"}\n\n'
-        b"event: result\ndata: [2]\n\n"
-        b'event: done\ndata: {"status":404,"seconds":0.5}\n\n'
-    )
-
-
-@pytest.mark.parametrize(
-    ("data", "written"),
-    [
-        (Data(b"a\nb", "text", True), b"event: result\ndata: a\ndata: b\n\n"),
-        (Data(b"", "text", True), b"event: result\ndata: \n\n"),
-        (Data(b"null", "json", True), b"event: result\ndata: null\n\n"),
-        (Data(b"\xff", "bytes", True), b"event: result\ndata: /w==\n\n"),
-    ],
-)
-def test_a_returned_value_is_the_result(data: Data, written: bytes) -> None:
-    answer = Events(call(sse=True), "r1", None)
-    assert b"".join([*answer.render(head(HTML)), *answer.render(data)]) == written
-
-
-def test_a_large_value_is_one_event_written_as_it_comes() -> None:
-    answer = Events(call(sse=True), "r1", None)
-    chunks: Iterable[Chunk] = (
-        Data(b"\xc3", "text", more=True),
-        Data(b"\xa9\r", "text", more=True),
-        Stdout("between"),
-        Data(b"\nb", "text"),
-        Data(b"abc", "bytes", True, True),
-        Data(b"de", "bytes", True),
-    )
-    assert [b"".join(answer.render(chunk)) for chunk in chunks] == [
-        b"data: \xc3",
-        b"\xa9\ndata: ",
-        b"",
-        b"b\n\nevent: stdout\ndata: between\n\n",
-        b"event: result\ndata: YWJj",
-        b"ZGU=\n\n",
-    ]
-
-
-@given(
-    st.binary() | st.text(st.characters(exclude_categories=["Cs"])).map(str.encode),
-    st.lists(st.integers(0, 30)),
-    st.sampled_from(["text", "bytes"]),
-    st.booleans(),
-)
-def test_pieces_arrive_as_one_value(body: bytes, sizes: list[int], form: Form, result: bool) -> None:
-    if form == "text":
-        body = body.decode("utf-8", "replace").encode()
-    chunks: list[Chunk] = []
-    rest = body
-    for size in sizes:
-        chunks.append(Data(rest[: size * 3], form, result, True))
-        rest = rest[size * 3 :]
-    chunks.append(Data(rest, form, result))
-    [event, done] = Decoder().feed(events(*chunks, Done(200, 0)))
-    assert done.event == "done"
-    name = "result" if result else "bytes" if form == "bytes" else "message"
-    if form == "bytes":
-        assert (event.event, base64.b64decode(event.data)) == (name, body)
-    else:
-        lf = body.decode().replace("\r\n", "\n").replace("\r", "\n")
-        assert event == Event(lf, name)
-
-
-def test_a_failure_is_an_event_and_done_still_the_last_one() -> None:
-    got = Decoder().feed(events(head(HTML), Data(b"x", "text"), FAILED, Done(500, 1.5)))
-    assert [event.event for event in got] == ["message", "error", "done"]
-    assert json.loads(got[1].data) == PROBLEM
-    assert json.loads(got[2].data) == {"status": 500, "seconds": 1.5}
-
-
-def test_a_value_cut_off_by_a_failure_is_incomplete() -> None:
-    chunks = (Data(b"ha", "text", True, True), Stdout("held"), Data(b"lf", "text", True, True))
-    got = Decoder().feed(events(*chunks, FAILED, Done(500, 0)))
-    assert [(event.event, event.data) for event in got[:2]] == [("incomplete", "half"), ("stdout", "held")]
-    assert [event.event for event in got[2:]] == ["error", "done"]
-
-
-def test_a_value_cut_off_by_the_end_is_incomplete() -> None:
-    got = Decoder().feed(events(Data(b"half", "text", True, True), Done(500, 0)))
-    assert [event.event for event in got] == ["incomplete", "done"]
-
-
-def test_an_adaptors_own_event_stream_passes_through() -> None:
-    chunks = (
-        Stdout("before"),
-        head(STREAM),
-        Data(b"event: x\r\nda", "text"),
-        *NOISE,
-        Data(b"ta: \xff\r\n\r\n", "bytes"),
-        Data(b"1", "json"),
-        Done(200, 0),
-    )
-    assert events(*chunks) == b"event: stdout\ndata: before\n\nevent: x\r\ndata: \xff\r\n\r\n1\n"
-
-
-@pytest.mark.parametrize(
-    ("pieces", "closing"),
-    [
-        ([b"data: x\n\n"], b""),
-        ([b"data: x\n", b"\n"], b""),
-        ([b"data: x\r\n", b"\r", b"\n"], b""),
-        ([b"data: x\r", b"\r"], b""),
-        ([], b""),
-        ([b"data: x\n"], b"event: incomplete\n\n"),
-        ([b"data: x\r"], b"event: incomplete\n\n"),
-        ([b"data: x"], b"\nevent: incomplete\n\n"),
-        ([b"data: x\r\n"], b"event: incomplete\n\n"),
-    ],
-)
-def test_a_failure_in_an_adaptors_own_event_stream_closes_it_first(
-    pieces: list[bytes], closing: bytes
-) -> None:
-    data = [Data(piece, "text") for piece in pieces]
-    whole = events(head(STREAM), *data, FAILED, Done(500, 0))
-    written = b"".join(pieces) + closing + b"event: error\ndata: {"
-    assert whole[: len(written)] == written
-    got = Decoder().feed(whole)
-    assert [event.event for event in got[-2:]] == ["error", "done"]
-    assert json.loads(got[-2].data) == PROBLEM
-    assert [event.event for event in got[:-2]] == (["incomplete" if closing else "message"] if pieces else [])
-
-
-any_chunk: st.SearchStrategy[Chunk] = st.sampled_from(
-    [*NOISE, Data(b"a", "text"), Data(b"abc", "bytes", False, True), Data(b"1", "json", True), FAILED]
-)
-
-
-@given(st.lists(any_chunk))
-def test_the_last_event_is_always_done(chunks: list[Chunk]) -> None:
-    got = Decoder().feed(events(*chunks, Done(200, 0)))
-    assert [event.event for event in got].index("done") == len(got) - 1

@@ -8,7 +8,7 @@ import time
 import pytest
 from played import call, scene, settle
 
-from owt.frontend.runs import Reader, Run, Runs, first_error
+from owt.frontend.runs import Run, Runs, first_error
 from owt.wire.call import Caching, Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout, size
 
@@ -26,15 +26,10 @@ def a_run(journal: int = 1 << 20, step: int = 1) -> Run:
     return Run("r1", call(), journal, step)
 
 
-def runs(retention: float = 60, journal: int = 1000, total: int = 10_000, most: int = 100) -> Runs:
-    return Runs(retention=retention, journal=journal, journal_total=total, window=1000, most=most)
+def runs(retention: float = 60, journal: int = 10_000, total: int = 100_000, most: int = 100) -> Runs:
+    return Runs(retention=retention, journal=journal, journal_total=total, window=10000, most=most)
 
 
-async def everything(reader: Reader) -> list[Chunk]:
-    found: list[Chunk] = []
-    while chunks := await reader.next():
-        found += chunks
-    return found
 
 
 # States
@@ -45,7 +40,7 @@ def test_a_run_waits_then_runs_then_is_done() -> None:
     assert (run.state, run.started, run.ended, run.status) == ("queued", None, None, None)
     run.begin("k1")
     assert (run.state, run.kernel) == ("running", "k1")
-    run.feed([HEAD, data(100), DONE])
+    run.feed([HEAD, data(1000), DONE])
     assert (run.state, run.status, run.failure) == ("done", 200, None)
     assert run.started is not None
     assert run.ended is not None
@@ -65,7 +60,7 @@ def test_a_run_is_failed_from_outside_before_and_after_it_began() -> None:
             run.begin("k1")
         run.fail(Failed(502, "kernel-died", "it died", ""))
         assert run.status == 502
-        [failed, done] = run.chunks
+        [failed, done] = run.journal.chunks
         assert isinstance(failed, Failed)
         assert isinstance(done, Done)
         assert done.seconds >= 0
@@ -73,10 +68,10 @@ def test_a_run_is_failed_from_outside_before_and_after_it_began() -> None:
 
 def test_what_comes_after_the_end_is_dropped() -> None:
     run = a_run()
-    run.feed([DONE, data(100)])
-    run.feed([data(100), FAILED])
+    run.feed([DONE, data(1000)])
+    run.feed([data(1000), FAILED])
     run.fail(FAILED)
-    assert run.chunks == [DONE]
+    assert run.journal.chunks == [DONE]
     assert run.state == "done"
 
 
@@ -98,118 +93,6 @@ def test_text_is_that_of_one_kind() -> None:
     assert run.text(Stderr) == "e"
 
 
-# Readers
-
-
-@scene
-async def test_a_reader_gets_what_was_and_what_comes() -> None:
-    run = a_run()
-    run.feed([HEAD])
-    reader = run.reader()
-    assert await reader.next() == [HEAD]
-    run.feed([Stdout("a")])
-    run.feed([Stdout("b")])
-    assert await reader.next() == [Stdout("a"), Stdout("b")]
-    run.feed([DONE])
-    assert await reader.next() == [DONE]
-    assert await reader.next() == []
-    assert await reader.next() == []
-
-
-@scene
-async def test_a_reader_waits_for_the_next_chunk() -> None:
-    run = a_run()
-    reader = run.reader()
-    waiting = asyncio.create_task(reader.next())
-    await settle()
-    assert not waiting.done()
-    reader.wake()
-    await settle()
-    assert not waiting.done()
-    run.feed([HEAD])
-    assert await waiting == [HEAD]
-
-
-@scene
-async def test_every_reader_gets_everything_whenever_it_came() -> None:
-    run = a_run()
-    first = run.reader()
-    following = asyncio.create_task(everything(first))
-    run.feed([HEAD, data(100)])
-    await settle()
-    late = run.reader()
-    run.feed([data(200), DONE])
-    after = run.reader()
-    chunks = [HEAD, data(100), data(200), DONE]
-    assert await following == await everything(late) == await everything(after) == chunks
-
-
-@scene
-async def test_a_reader_that_has_begun_loses_nothing_of_what_the_journal_forgets() -> None:
-    run = a_run(journal=250)
-    reader = run.reader()
-    chunks = [data(100) for _ in range(10)]
-    run.feed(chunks)
-    run.feed([DONE])
-    assert await everything(reader) == [*chunks, DONE]
-    assert not run.complete
-
-
-def test_who_comes_after_the_journal_lost_the_beginning_is_told() -> None:
-    run = a_run(journal=250)
-    run.feed([data(100), data(100)])
-    run.reader()
-    run.feed([data(100)])
-    with pytest.raises(LookupError, match="run r1 no longer holds its beginning"):
-        run.reader()
-
-
-def test_the_journal_keeps_the_newest_within_its_limit() -> None:
-    run = a_run(journal=250)
-    run.feed([data(100), data(110), data(120)])
-    assert run.chunks == [data(110), data(120)]
-    assert run.journal_bytes == 230
-    assert run.bytes == 330
-    run.feed([data(500)])
-    assert run.chunks == []
-    assert run.journal_bytes == 0
-
-
-@scene
-async def test_a_reader_that_is_closed_gets_nothing_more() -> None:
-    run = a_run()
-    reader = run.reader()
-    waiting = asyncio.create_task(reader.next())
-    await settle()
-    reader.close()
-    assert await waiting == []
-    run.feed([HEAD])
-    assert await reader.next() == []
-
-
-def test_a_run_that_lost_its_last_reader_is_told() -> None:
-    run = a_run()
-    abandoned: list[Run] = []
-    run.on_abandoned = abandoned.append
-    first, second = run.reader(), run.reader()
-    first.close()
-    assert (abandoned, run.followed) == ([], True)
-    second.close()
-    assert (abandoned, run.followed) == ([run], False)
-    second.close()
-    assert abandoned == [run]
-
-
-def test_a_run_that_has_ended_is_not_abandoned() -> None:
-    run = a_run()
-    abandoned: list[Run] = []
-    run.on_abandoned = abandoned.append
-    reader = run.reader()
-    run.feed([DONE])
-    reader.close()
-    assert abandoned == []
-
-
 # Credit
 
 
@@ -224,15 +107,15 @@ async def test_what_is_taken_is_granted_when_more_is_asked_for() -> None:
     run = a_run()
     grants = granting(run)
     reader = run.reader()
-    run.feed([data(100), data(200)])
+    run.feed([data(1000), data(2000)])
     await reader.next()
     assert grants == []
     asking = asyncio.create_task(reader.next())
     await settle()
-    assert grants == [300]
-    run.feed([data(50)])
+    assert grants == [3000]
+    run.feed([data(500)])
     await asking
-    assert grants == [300]
+    assert grants == [3000]
 
 
 @scene
@@ -240,18 +123,18 @@ async def test_the_slowest_reader_sets_the_pace() -> None:
     run = a_run()
     grants = granting(run)
     quick, slow = run.reader(), run.reader()
-    run.feed([data(100)])
+    run.feed([data(1000)])
     await quick.next()
     asking = asyncio.create_task(quick.next())
     await settle()
     assert grants == []
-    run.feed([data(100)])
+    run.feed([data(1000)])
     await asking
     # It takes both at once; the quick one has said so of the first only.
     await slow.next()
     waiting = asyncio.create_task(slow.next())
     await settle()
-    assert grants == [100]
+    assert grants == [1000]
     waiting.cancel()
 
 
@@ -260,37 +143,81 @@ async def test_a_slow_reader_that_leaves_holds_up_nobody() -> None:
     run = a_run()
     grants = granting(run)
     quick, slow = run.reader(), run.reader()
-    run.feed([data(100)])
+    run.feed([data(1000)])
     await quick.next()
     asking = asyncio.create_task(quick.next())
     await settle()
     assert grants == []
     slow.close()
-    assert grants == [100]
+    assert grants == [1000]
     asking.cancel()
 
 
 @scene
 async def test_credit_is_granted_in_steps() -> None:
-    run = a_run(step=250)
+    run = a_run(step=2500)
     grants = granting(run)
     reader = run.reader()
     for _ in range(6):
-        run.feed([data(100)])
+        run.feed([data(1000)])
         await reader.next()
     asking = asyncio.create_task(reader.next())
     await settle()
-    assert grants == [300, 300]
+    assert grants == [3000, 3000]
     asking.cancel()
 
 
-def test_a_run_that_nobody_follows_goes_on() -> None:
+def test_a_run_that_nobody_follows_waits_for_somebody_to_come_back() -> None:
     run = a_run()
     grants = granting(run)
     run.reader().close()
-    run.feed([data(100)])
+    run.feed([data(1000)])
     run.grant()
-    assert grants == [100]
+    assert grants == []
+
+
+@scene
+async def test_who_comes_back_is_granted_for_what_it_takes_beyond_the_one_that_left() -> None:
+    run = a_run()
+    grants = granting(run)
+    first = run.reader()
+    run.feed([data(1000), data(1000)])
+    await first.next()
+    asking = asyncio.create_task(first.next())
+    await settle()
+    first.close()
+    assert await asking == []
+    assert grants == [2000]
+    run.feed([data(1000)])
+    again = run.reader(after=1)
+    assert await again.next() == [data(1000), data(1000)]
+    asking = asyncio.create_task(again.next())
+    await settle()
+    assert grants == [2000, 1000]
+    asking.cancel()
+
+
+@scene
+async def test_a_detached_run_waits_for_nobody_also_not_for_its_readers() -> None:
+    run = a_run()
+    grants = granting(run)
+    run.detach()
+    run.feed([data(1000)])
+    assert grants == [1000]
+    slow = run.reader()
+    run.feed([data(1000)])
+    await slow.next()
+    run.grant()
+    assert grants == [1000, 1000]
+
+
+def test_a_run_that_is_detached_on_its_way_gets_what_it_waited_for() -> None:
+    run = a_run()
+    grants = granting(run)
+    run.feed([data(1000)])
+    assert grants == []
+    run.detach()
+    assert grants == [1000]
 
 
 @scene
@@ -298,8 +225,9 @@ async def test_nothing_is_granted_after_the_end() -> None:
     run = a_run()
     grants = granting(run)
     reader = run.reader()
-    run.feed([data(100), DONE])
-    assert await everything(reader) == [data(100), DONE]
+    run.feed([data(1000), DONE])
+    assert await reader.next() == [data(1000), DONE]
+    assert await reader.next() == []
     assert grants == []
 
 
@@ -337,11 +265,42 @@ def test_an_ended_run_is_forgotten_after_its_time(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_oldest_ended_runs_make_room() -> None:
-    known = runs(total=250)
+    known = runs(total=10000, journal=4000)
     first, second, third = (known.create(call()) for _ in range(3))
     for run in (second, first, third):
-        run.feed([data(100 - size(DONE)), DONE])
+        run.feed([data(4000 - size(DONE)), DONE])
     assert known.all() == [first, third]
+
+
+def test_live_runs_share_what_all_journals_may_hold() -> None:
+    known = runs(total=10000, journal=6000)
+    made = [known.create(call()) for _ in range(4)]
+    for run in made:
+        run.detach()
+        run.feed([data(1500)] * 4)
+    assert [run.journal.bytes for run in made] == [1500] * 4
+    for run in made:
+        run.feed([DONE])
+    assert sum(run.journal.bytes for run in known.all()) <= 10000
+
+
+def test_live_runs_push_out_ended_ones() -> None:
+    known = runs(total=10000, journal=6000)
+    ended = known.create(call())
+    ended.feed([data(5000), DONE])
+    live = known.create(call())
+    live.detach()
+    live.feed([data(5000)])
+    assert known.all() == [live]
+
+
+def test_what_a_reader_has_yet_to_take_is_kept_whatever_the_limits() -> None:
+    known = runs(total=2000, journal=2000)
+    run = known.create(call())
+    run.reader()
+    run.feed([data(1500)] * 4)
+    known.create(call())
+    assert run.journal.bytes == 6000
 
 
 def test_no_more_ended_runs_are_known_than_the_limit() -> None:
@@ -370,19 +329,20 @@ def test_an_ended_run_keeps_nothing_of_what_it_was_sent() -> None:
 
 
 def test_a_run_that_is_wanted_for_the_cache_keeps_more() -> None:
-    known = Runs(retention=60, journal=100, journal_total=1000, window=1000, cacheable=500)
+    known = Runs(retention=60, journal=1000, journal_total=100000, window=10000, cacheable=5000)
     plain, wanted = known.create(call()), known.create(call(caching=Caching()))
     for run in (plain, wanted):
-        run.feed([data(300)])
-    assert (plain.complete, wanted.complete) == (False, True)
+        run.detach()
+        run.feed([data(3000)])
+    assert (plain.journal.complete, wanted.journal.complete) == (False, True)
 
 
 @pytest.mark.parametrize(
     ("chunks", "status"),
     [
-        ([HEAD, data(100), DONE], None),
+        ([HEAD, data(1000), DONE], None),
         ([Head(404, ()), Done(404, 0.1)], 404),
-        ([HEAD, data(100), FAILED, Done(500, 0.1)], 500),
+        ([HEAD, data(1000), FAILED, Done(500, 0.1)], 500),
         ([Failed(504, "timeout", "", ""), Done(504, 0.1)], 504),
         ([Head(302, ()), Done(302, 0.1)], None),
         ([], None),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+import asyncio
+from typing import Any, cast
 
 import pytest
 from played import PlayedKernels, call, scene, settle
@@ -24,12 +25,12 @@ from owt.wire.chunk import Data
 class Stage:
     """A service whose kernels the test plays."""
 
-    def __init__(self, most: int = 1) -> None:
+    def __init__(self, most: int = 1, **settings: Any) -> None:
         self.kernels = PlayedKernels()
         kernels, limits = cast("Kernels", self.kernels), Limits(1, 60.0)
         pool = Pool(kernels=kernels, limits=limits, spec="owt", least=0, most=most)
         self.service = Service(
-            settings=Settings(),
+            settings=Settings(**settings),
             doorkeeper=Doorkeeper(None),
             sessions=Sessions(kernels=kernels, limits=limits, pool=pool, spec="owt", most=2, idle=None),
             runs=Runs(retention=60, journal=10_000, journal_total=100_000, window=1000),
@@ -84,6 +85,57 @@ async def test_a_run_that_nobody_follows_any_more_is_cancelled() -> None:
 
 
 @scene
+async def test_a_run_of_events_waits_for_a_reader_to_come_back() -> None:
+    stage = Stage(resume_window=0.05)
+    run, _ = stage.service.submit(call(sse=True, session="one"))
+    kernel = await stage.kernels.count(1)
+    run.reader().close()
+    assert kernel.cancelled == []
+    run.reader()
+    stage.service.followed(run)
+    other, _ = stage.service.submit(call(sse=True, session="other"))
+    last = await stage.kernels.count(2)
+    other.reader().close()
+    async with asyncio.timeout(10):
+        await last.was_cancelled.wait()
+    assert last.cancelled == [other.id]
+    # Its time was up before, and somebody reads it.
+    assert kernel.cancelled == []
+
+
+@scene
+async def test_without_a_resume_window_a_run_of_events_is_cancelled_at_once() -> None:
+    stage = Stage(resume_window=0)
+    run, _ = stage.service.submit(call(sse=True))
+    kernel = await stage.kernels.count(1)
+    run.reader().close()
+    assert kernel.cancelled == [run.id]
+
+
+@scene
+async def test_a_detached_run_is_never_cancelled_for_want_of_readers() -> None:
+    stage = Stage(resume_window=0)
+    run, _ = stage.service.submit(call(detach=True))
+    kernel = await stage.kernels.count(1)
+    run.reader().close()
+    await settle()
+    assert kernel.cancelled == []
+
+
+@scene
+async def test_a_run_is_known_only_to_who_has_called_it() -> None:
+    stage = Stage()
+    run, _ = stage.service.submit(call(caching=Caching()), "ada")
+    assert stage.service.known(run.id, "ada") is run
+    assert stage.service.known(run.id, "bob") is None
+    assert stage.service.known(run.id, None) is None
+    assert stage.service.known("0" * 16, "ada") is None
+    joined, _ = stage.service.submit(call(caching=Caching()), "bob")
+    assert joined is run
+    assert stage.service.known(run.id, "bob") is run
+
+
+@scene
 async def test_an_answer_is_stored_and_found() -> None:
     stage = Stage()
     first, cached = stage.service.submit(call(caching=Caching()))
@@ -93,7 +145,7 @@ async def test_an_answer_is_stored_and_found() -> None:
     second, cached = stage.service.submit(call(caching=Caching()))
     assert cached == "hit"
     assert second is not first
-    assert second.chunks == first.chunks
+    assert second.journal.chunks == first.journal.chunks
     assert second.state == "done"
     assert kernel.invoked == [first.id]
     await settle()

@@ -39,11 +39,11 @@ def data(amount: int) -> Data:
 
 def test_chunks_leave_one_by_one_in_order(run: Wired) -> None:
     outlet = run.outlet()
-    chunks = [data(100), data(200), data(300)]
+    chunks = [data(1000), data(2000), data(3000)]
     outlet.send(chunks)
-    outlet.send([data(400)])
-    assert run.arrived() == [*chunks, data(400)]
-    assert outlet.credit == PLENTY - 1000
+    outlet.send([data(4000)])
+    assert run.arrived() == [*chunks, data(4000)]
+    assert outlet.credit == PLENTY - 10_000
 
 
 def sending(outlet: Outlet, chunks: list[Chunk], errors: list[BaseException]) -> threading.Thread:
@@ -69,34 +69,34 @@ def nothing_more(far: FarEnd) -> None:
 
 
 def test_credit_is_overdrawn_by_one_chunk_at_most(run: Wired) -> None:
-    outlet = run.outlet(window=250)
-    thread = sending(outlet, [data(100)] * 20, [])
-    sent, granted = 0, 250
+    outlet = run.outlet(window=2500)
+    thread = sending(outlet, [data(1000)] * 20, [])
+    sent, granted = 0, 2500
     for n in range(20):
         run.far.chunks(1)
         # It was sent while there was some credit left.
         assert sent < granted
-        sent += 100
+        sent += 1000
         if sent >= granted and n < 19:
             nothing_more(run.far)
-            outlet.grant(130)
-            granted += 130
+            outlet.grant(1300)
+            granted += 1300
     thread.join()
     assert outlet.credit == granted - sent
 
 
 def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
     outlet = run.outlet(window=1)
-    outlet.send([data(100)])
-    thread = sending(outlet, [data(50)], [])
-    outlet.grant(99)
+    outlet.send([data(1000)])
+    thread = sending(outlet, [data(500)], [])
+    outlet.grant(999)
     assert outlet.credit == 0
     run.far.chunks(1)
     nothing_more(run.far)
     outlet.grant(1)
     thread.join()
-    assert run.arrived() == [data(50)]
-    assert outlet.credit == -49
+    assert run.arrived() == [data(500)]
+    assert outlet.credit == -499
 
 
 def test_a_print_without_credit_waits_as_well(run: Wired) -> None:

@@ -1,0 +1,189 @@
+"""Answering with a run: its chunks, as they come, to an HTTP response."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+import time
+
+from tornado.httputil import HTTPOutputError
+from tornado.iostream import StreamClosedError
+
+from owt.frontend.events import Events
+from owt.frontend.handler import OwtHandler
+from owt.frontend.reader import Reader
+from owt.frontend.responses import Plain
+from owt.frontend.resuming import Place, Resumed, lost, resume
+from owt.frontend.runs import Run
+from owt.wire.chunk import Chunk, Stderr, Stdout
+
+log = logging.getLogger("owt.calls")
+
+BODILESS = (204, 304)
+
+Renderer = Plain | Events
+
+
+class AnsweringHandler(OwtHandler):
+    """A handler that can answer with a run."""
+
+    _reader: Reader | None = None
+    _keepalive: asyncio.TimerHandle | None = None
+    _comment: asyncio.Future[None] | None = None
+    _written = 0.0
+
+    def on_connection_close(self) -> None:
+        """The client has gone: so has this reader of the run."""
+        self._leave()
+
+    async def answer(self, run: Run, reader: Reader, answer: Renderer) -> None:
+        """Send what the reader gets, to its end or until the client leaves."""
+        self._reader = reader
+        try:
+            await self._write(run, reader, answer)
+        except StreamClosedError:
+            pass
+        except HTTPOutputError as error:
+            log.warning("run %s: %s", run.id, error)
+            self._abort()
+        finally:
+            self._leave()
+
+    async def resume(self, run: Run | None, place: Place) -> None:
+        """Go on with a run's events after the last that the client has, or say that it is over (204) or
+        lost (an event)."""
+        found = "over" if place.after is None else "lost" if run is None else resume(run, place.after)
+        match found:
+            case Resumed(run=run, reader=reader, after=after):
+                self.service.followed(run)
+                head, failed = run.journal.head, run.failure is not None
+                events = Events(run.id, run.session, after=after, head=head, failed=failed)
+                await self.answer(run, reader, events)
+            case "over":
+                self.set_status(204)
+                self.add_header("Owt-Run", place.run)
+                self.finish()
+            case _:
+                self._begin(Events(place.run, None))
+                self.finish(lost(place, run is not None, self.service.settings.run_retention))
+
+    def _leave(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+            self._keepalive = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    async def _write(self, run: Run, reader: Reader, answer: Renderer) -> None:
+        begun = False
+        if isinstance(answer, Events):
+            # The client learns at once that its call was taken.
+            self._begin(answer)
+            begun = True
+            self._without_delay()
+            self.write(answer.opening())
+            self._keep_alive(answer)
+            await self.flush()
+        telling = log.isEnabledFor(logging.INFO)
+        while chunks := await reader.next():
+            if telling:
+                tell(run, chunks)
+            pieces = [piece for chunk in chunks for piece in answer.render(chunk)]
+            if answer.aborted:
+                # What came before the failure, which may have come with it, reaches the client always.
+                if not begun:
+                    self._begin(answer)
+                for piece in pieces:
+                    self.write(piece)
+                await self.flush()
+                self._abort()
+                return
+            if not answer.started:
+                continue
+            if not begun:
+                self._begin(answer)
+                begun = True
+                if answer.finished:
+                    self.finish(b"".join(pieces) if answer.status not in BODILESS else None)
+                    return
+                self._without_delay()
+            if self._comment is not None:
+                await self._comment
+                self._comment = None
+            for piece in pieces:
+                self.write(piece)
+            if answer.finished:
+                break
+            self._written = time.monotonic()
+            await self.flush()
+        if begun:
+            self.finish()
+
+    def _keep_alive(self, answer: Events) -> None:
+        """Send a comment whenever nothing was sent for a while, so that proxies keep the connection."""
+        loop = asyncio.get_running_loop()
+        interval = self.service.settings.keepalive
+
+        def look() -> None:
+            wait = self._written + interval - time.monotonic()
+            if wait <= 0:
+                wait = interval
+                # Not after one that the client has yet to take.
+                if (self._comment is None or self._comment.done()) and not self._writing():
+                    self._say(answer.keepalive())
+            self._keepalive = loop.call_later(wait, look)
+
+        self._written = time.monotonic()
+        self._keepalive = loop.call_later(interval, look)
+
+    def _say(self, comment: bytes) -> None:
+        if comment:
+            self.write(comment)
+            self._written = time.monotonic()
+            self._comment = asyncio.ensure_future(self.flush())
+            self._comment.add_done_callback(asyncio.Future.exception)
+
+    def _writing(self) -> bool:
+        stream = getattr(self.request.connection, "stream", None)
+        return stream is not None and (stream.closed() or stream.writing())
+
+    def _without_delay(self) -> None:
+        """Have each piece leave when it is written. Tornado turns this off again after a response, and
+        Nagle's algorithm would hold the second piece until the client's delayed acknowledgement."""
+        stream = getattr(self.request.connection, "stream", None)
+        if stream is not None:
+            stream.set_nodelay(True)
+
+    def _begin(self, answer: Renderer) -> None:
+        self.set_status(answer.status)
+        for name, value in answer.headers:
+            self.add_header(name, value)
+
+    def _abort(self) -> None:
+        """End the connection so that no client takes what it got for the whole."""
+        connection = self.request.connection
+        stream = getattr(connection, "stream", None)
+        if stream is not None and not stream.closed():
+            if self.request.version == "HTTP/1.0":
+                # Without chunks, the end of the connection would look like the end of the answer.
+                linger = struct.pack("ii", 1, 0)
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            stream.close()
+        self._finished = True
+
+
+def tell(run: Run, chunks: list[Chunk]) -> None:
+    """What a call prints, for the server's log."""
+    for chunk in chunks:
+        match chunk:
+            case Stdout(text=text):
+                name = "stdout"
+            case Stderr(text=text):
+                name = "stderr"
+            case _:
+                continue
+        for line in text.splitlines():
+            log.info("run %s %s: %s", run.id, name, line)
