@@ -19,7 +19,8 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[LiveServer]:
     """A server that many tests share: they use sessions of their own, or none."""
-    with LiveServer("-v", "--pool-max", "6", "--max-sessions", "300") as server:
+    options = ["--pool-max", "6", "--max-sessions", "300", "--resume-window", "500ms"]
+    with LiveServer("-v", *options) as server:
         yield server
 
 

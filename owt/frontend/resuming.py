@@ -16,6 +16,7 @@ from owt.frontend.reader import Reader
 from owt.frontend.runs import Run, fingerprint
 from owt.wire import sse
 from owt.wire.call import Call
+from owt.wire.chunk import Chunk, Data
 
 OVER = "over"
 """What stands for a number in the id of the event that says that nothing can follow. Who comes back with
@@ -69,13 +70,23 @@ def resume(run: Run, after: int) -> Resumed | Literal["over", "lost"]:
     """Where a client goes on that has the run's events up to this number: `over` where nothing follows
     any more, `lost` where the journal does not hold what follows."""
     journal = run.journal
-    last = journal.number(journal.end)
-    if run.ended is not None and after >= last:
+    if run.ended is not None and after >= journal.number(journal.end):
         return "over"
     try:
-        return Resumed(run, run.reader(after), after)
+        place = journal.place(after)
     except Lost:
         return "lost"
+    if run.ended is not None and not _event_in(run, journal.chunks[place - journal.first :]):
+        return "over"
+    return Resumed(run, run.reader(after), after)
+
+
+def _event_in(run: Run, rest: list[Chunk]) -> bool:
+    """Whether any event is left among the last chunks of a run. Of an adaptor's own stream what is printed
+    is none, and neither is an end without a failure."""
+    if run.failure is not None or run.journal.head is None or not sse.announced(run.journal.head.headers):
+        return True
+    return any(isinstance(chunk, Data) and not chunk.more for chunk in rest)
 
 
 def lost(place: Place, known: bool, retention: float) -> bytes:

@@ -12,7 +12,7 @@ from played import call
 from owt.errors import BadRequest
 from owt.frontend.resuming import Place, Resumed, lost, read_after, read_id, resume, same_call
 from owt.frontend.runs import Run
-from owt.wire.chunk import Data, Done, Head
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout
 from owt.wire.sse import Decoder
 
 HEAD = Head(200, ())
@@ -59,7 +59,7 @@ def test_an_after_that_is_no_number_is_refused(text: str) -> None:
         read_after(text)
 
 
-def a_run(*chunks: Data | Head | Done) -> Run:
+def a_run(*chunks: Chunk) -> Run:
     run = Run(RUN, call("x", session="s"), 1 << 20)
     run.feed(chunks)
     return run
@@ -78,6 +78,31 @@ def test_after_the_last_event_of_a_run_that_has_ended_it_is_over() -> None:
     run = a_run(HEAD, Data(b"a", "text"), DONE)
     assert isinstance(resume(run, 1), Resumed)
     assert resume(run, 2) == resume(run, 3) == "over"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        [],
+        [Stdout("printed")],
+        [Data(b"data: cut off", "text")],
+    ],
+)
+def test_of_an_adaptors_own_stream_it_is_over_when_no_event_follows(rest: list[Chunk]) -> None:
+    head = Head(200, (("Content-Type", "text/event-stream"),))
+    run = a_run(head, Data(b"data: x\n\n", "text"), *rest)
+    assert isinstance(resume(run, 1), Resumed)
+    run.feed([DONE])
+    assert isinstance(resume(run, 0), Resumed)
+    assert resume(run, 1) == "over"
+
+
+def test_a_failure_of_an_adaptors_own_stream_is_an_event_that_follows() -> None:
+    head = Head(200, (("Content-Type", "text/event-stream"),))
+    run = a_run(head, Data(b"data: x\n\n", "text"), Failed(500, "exception", "it failed", ""), DONE)
+    assert isinstance(resume(run, 1), Resumed)
+    assert isinstance(resume(run, 2), Resumed)
+    assert resume(run, 3) == "over"
 
 
 def test_what_the_journal_has_forgotten_is_lost() -> None:

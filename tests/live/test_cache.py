@@ -260,7 +260,7 @@ class TestJoining:
             http.post("/", data={"code": gate.opening})
             texts = [answer.read() for answer in answers]
         assert texts[0] == texts[1] == texts[2]
-        assert texts[0].startswith(b"event: result\ndata: 1\n\n")
+        assert Decoder().feed(texts[0])[0].data == "1"
 
     def test_a_joined_call_goes_on_when_the_first_client_leaves(
         self, http: httpx.Client, session: str, gate: Gate
@@ -359,9 +359,11 @@ class TestFailures:
         data = {"code": code, "session": session, "use_cache": "1", "stream": "sse"}
         with http.stream("POST", "/", data=data) as first:
             pieces = first.iter_raw()
-            assert next(pieces) == b"data: a\n\n"
+            decoder = Decoder()
+            found = (event for piece in pieces for event in decoder.feed(piece))
+            assert next(found).data == "a"
             http.delete(f"/_owt/runs/{first.headers['owt-run']}")
-            assert next(pieces) == b"data: stopping\n\n"
+            assert next(found).data == "stopping"
             with http.stream("POST", "/", data=data) as second:
                 assert second.headers["owt-cache"] == "miss"
                 gate.open()

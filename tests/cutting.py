@@ -1,0 +1,81 @@
+"""Connections that a test can cut."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+
+class Forwarder:
+    """Passes the connections to a port of its own on to a server, until they are cut."""
+
+    def __init__(self, port: int) -> None:
+        self._to = ("127.0.0.1", port)
+        self._closed = False
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._begin(self._accept)
+
+    def cut(self) -> int:
+        """End every connection, as a network does that goes away; gives how many there were."""
+        with self._lock:
+            ended, self._open = self._open, []
+        for end in ended:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        return len(ended) // 2
+
+    def close(self) -> None:
+        """Cut every connection, and let none through until it is opened."""
+        self._closed = True
+        self.cut()
+
+    def open(self) -> None:
+        """Let connections through again."""
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+
+    def _begin(self, work: object, *args: object) -> None:
+        thread = threading.Thread(target=work, args=args)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                if self._closed:
+                    near.close()
+                    continue
+                far = socket.create_connection(self._to)
+                with self._lock:
+                    self._open += [near, far]
+                self._begin(self._pass_on, near, far)
+                self._begin(self._pass_on, far, near)
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)

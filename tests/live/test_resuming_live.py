@@ -1,0 +1,335 @@
+"""Coming back to a run: what a client gets that lost its connection, and what becomes of a run meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gate import Gate
+
+from owt.testing import LiveServer, wait_until
+from owt.wire.sse import Decoder, Event
+
+EVENTS = {"Accept": "text/event-stream"}
+KIB = 1024
+
+# Says how often it has run, and that it ended.
+COUNTED = """
+def run():
+    state.runs = getattr(state, "runs", 0) + 1
+    print("begun")
+    for n in range(4):
+        yield {"n": n}
+    yield b"bytes"
+"""
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Gate(tmp_path) as gate:
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[LiveServer]:
+    """A server that keeps little."""
+    with LiveServer("--run-journal", "8KiB", "--window", "4KiB", "--keepalive", "50ms") as server:
+        yield server
+
+
+def following(answer: httpx.Response) -> Iterator[Event]:
+    decoder = Decoder()
+    for piece in answer.iter_raw():
+        yield from decoder.feed(piece)
+
+
+def events(answer: httpx.Response) -> list[Event]:
+    assert answer.status_code == 200, answer.text
+    return Decoder().feed(answer.content)
+
+
+def ask(http: httpx.Client, code: str, last: str | None = None, **fields: str) -> httpx.Response:
+    headers = {**EVENTS, **({"Last-Event-ID": last} if last else {})}
+    return http.get("/", params={"code": code, **fields}, headers=headers)
+
+
+class TestEvents:
+    def test_every_event_has_the_runs_id_and_the_next_number(self, http: httpx.Client, session: str) -> None:
+        answer = ask(http, COUNTED, session=session)
+        run = answer.headers["owt-run"]
+        assert answer.text.startswith(f"retry: 1000\nid: {run}-0\n\n")
+        assert [event.id for event in events(answer)] == [f"{run}-{n}" for n in range(1, 8)]
+
+    def test_whoever_comes_back_after_any_event_gets_the_rest_and_nothing_runs_again(
+        self, http: httpx.Client, session: str
+    ) -> None:
+        whole = events(ask(http, COUNTED, session=session))
+        run = whole[0].id.rpartition("-")[0]
+        for seen in range(len(whole)):
+            last = whole[seen - 1].id if seen else f"{run}-0"
+            again = ask(http, COUNTED, last, session=session)
+            assert again.headers["owt-run"] == run
+            assert again.text.startswith(f"retry: 1000\nid: {last}\n\n")
+            assert events(again) == whole[seen:]
+            after = http.get(f"/_owt/runs/{run}/events", params={"after": seen})
+            assert events(after) == whole[seen:]
+        assert http.get("/", params={"code": "state.runs", "session": session}).text == "1"
+
+    def test_after_the_end_a_browser_is_told_to_stop(self, http: httpx.Client, session: str) -> None:
+        last = events(ask(http, COUNTED, session=session))[-1].id
+        for answer in (
+            ask(http, COUNTED, last, session=session),
+            http.get(f"/_owt/runs/{last.rpartition('-')[0]}/events", headers={"Last-Event-ID": last}),
+            http.get(f"/_owt/runs/{last.rpartition('-')[0]}/events?after=7"),
+        ):
+            assert (answer.status_code, answer.content) == (204, b"")
+        assert http.get("/", params={"code": "state.runs", "session": session}).text == "1"
+
+    def test_a_connection_cut_at_any_byte_loses_nothing_and_repeats_nothing(
+        self, http: httpx.Client, session: str
+    ) -> None:
+        big = "def run():\n    print('before')\n    yield 'x' * 600_000\n    yield 'é\\n' * 9\n    return 1"
+        answer = ask(http, big, session=session)
+        whole, content = events(answer), answer.content
+        assert [len(event.data) for event in whole[:2]] == [7, 600_000]
+        for cut in (0, 20, 70, 100, 300_000, len(content) // 2, len(content) - 60, len(content) - 1):
+            decoder = Decoder()
+            seen = decoder.feed(content[:cut])
+            last = decoder.last_event_id or None
+            if last is None:
+                continue
+            rest = ask(http, big, last, session=session)
+            assert [*seen, *events(rest)] == whole, cut
+
+    def test_a_reader_comes_back_to_a_run_that_goes_on(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
+        with http.stream("GET", "/", params={"code": code, "session": session}, headers=EVENTS) as answer:
+            first = next(following(answer))
+        params = {"code": code, "session": session}
+        with http.stream("GET", "/", params=params, headers={**EVENTS, "Last-Event-ID": first.id}) as again:
+            assert again.headers["owt-run"] == answer.headers["owt-run"]
+            gate.open()
+            assert next(following(again)).data == "second"
+
+    def test_several_readers_follow_one_run(self, http: httpx.Client, session: str, gate: Gate) -> None:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
+        with http.stream("GET", "/", params={"code": code, "session": session}, headers=EVENTS) as answer:
+            found = following(answer)
+            first = next(found)
+            address = f"/_owt/runs/{answer.headers['owt-run']}/events"
+            with http.stream("GET", address) as other, http.stream("GET", f"{address}?after=1") as late:
+                others = following(other)
+                assert next(others) == first
+                gate.open()
+                rest = list(found)
+                assert [event.data for event in rest[:1]] == ["second"]
+                assert list(others) == rest
+                assert list(following(late)) == rest
+
+    def test_an_adaptors_own_stream_is_gone_on_with_as_well(self, http: httpx.Client, session: str) -> None:
+        code = """
+def run():
+    state.runs = getattr(state, "runs", 0) + 1
+    def body():
+        yield "event: tick\\ndata: 1\\n\\ndata: 2\\n\\nda"
+        yield "ta: 3\\r\\n\\r\\n"
+    return body(), {"Content-Type": "text/event-stream"}
+"""
+        whole = events(ask(http, code, session=session))
+        assert [event.event for event in whole] == ["tick", "message", "message"]
+        assert [event.data for event in whole] == ["1", "2", "3"]
+        for seen in (1, 2):
+            assert events(ask(http, code, whole[seen - 1].id, session=session)) == whole[seen:]
+        # Nothing that an event could be made of follows.
+        assert ask(http, code, whole[2].id, session=session).status_code == 204
+        assert http.get("/", params={"code": "state.runs", "session": session}).text == "1"
+
+    def test_another_call_cannot_be_come_back_to(self, http: httpx.Client, session: str) -> None:
+        last = events(ask(http, COUNTED, session=session))[0].id
+        answer = ask(http, "1 + 1", last, session=session)
+        assert answer.status_code == 400
+        assert "Last-Event-ID: belongs to another call" in answer.text
+
+    def test_an_id_of_somebody_elses_stream_means_nothing(self, http: httpx.Client, session: str) -> None:
+        found = events(ask(http, COUNTED, "17", session=session))
+        assert found[-1].event == "done"
+
+    def test_a_run_that_is_not_known_is_not_run_again(self, http: httpx.Client, session: str) -> None:
+        [lost] = events(ask(http, COUNTED, f"{'0' * 16}-3", session=session))
+        assert lost.event == "error"
+        assert "is not known here" in json.loads(lost.data)["detail"]
+        assert ask(http, COUNTED, lost.id, session=session).status_code == 204
+        answer = http.get("/", params={"code": "state.runs", "session": session})
+        assert "AttributeError" in answer.text
+
+    @pytest.mark.parametrize("after", ["x", "-1", "1.5"])
+    def test_an_after_that_is_no_number_is_refused(self, http: httpx.Client, after: str) -> None:
+        run = ask(http, "1").headers["owt-run"]
+        answer = http.get(f"/_owt/runs/{run}/events", params={"after": after})
+        assert answer.status_code == 400
+        assert "after: must be the number" in answer.text
+
+    @pytest.mark.parametrize("page", ["events", "answer"])
+    def test_a_run_that_is_not_known_has_no_pages(self, http: httpx.Client, page: str) -> None:
+        answer = http.get(f"/_owt/runs/{'0' * 16}/{page}")
+        assert answer.status_code == 404
+        assert "--run-retention" in answer.text
+
+    def test_a_kernel_that_dies_is_told_to_who_comes_back(self, http: httpx.Client, session: str) -> None:
+        whole = events(ask(http, "def run():\n    yield 1\n    import os; os._exit(3)", session=session))
+        assert [event.event for event in whole] == ["message", "error", "done"]
+        run, _, _ = whole[0].id.rpartition("-")
+        assert events(http.get(f"/_owt/runs/{run}/events?after=1")) == whole[1:]
+
+
+class TestDetached:
+    def test_it_is_answered_with_where_it_can_be_found(self, http: httpx.Client, session: str) -> None:
+        code = "def run(): print('out'); return {'n': 42}"
+        answer = http.post("/", data={"code": code, "session": session, "detach": "1"})
+        assert answer.status_code == 202
+        run = answer.headers["owt-run"]
+        assert answer.headers["location"] == f"/_owt/runs/{run}"
+        assert answer.json() == {
+            "run": run,
+            "url": f"/_owt/runs/{run}",
+            "events": f"/_owt/runs/{run}/events",
+            "answer": f"/_owt/runs/{run}/answer",
+        }
+        found = events(http.get(f"/_owt/runs/{run}/events"))
+        assert [event.event for event in found] == ["stdout", "result", "done"]
+        plain = http.get(f"/_owt/runs/{run}/answer")
+        assert (plain.status_code, plain.json()) == (200, {"n": 42})
+        assert plain.headers["content-type"] == "application/json"
+        shown = http.get(f"/_owt/runs/{run}").json()
+        assert [shown[name] for name in ("state", "detached", "events")] == ["done", True, 3]
+        assert shown["stdout"] == "out\n"
+
+    def test_it_runs_to_its_end_without_a_reader(self, http: httpx.Client, session: str) -> None:
+        # Ten times the window and more.
+        code = "def run():\n    for _ in range(700): yield b'x' * 65536\n    state.end = True"
+        run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
+        wait_until(lambda: http.get(run["url"]).json()["state"] == "done")
+        assert http.post("/", data={"code": "state.end", "session": session}).text == "True"
+        # More than is kept of a run.
+        lost = http.get(run["answer"])
+        assert lost.status_code == 410
+        assert "--run-journal" in lost.text
+        [error] = events(http.get(run["events"]))
+        assert error.event == "error"
+        assert http.get(run["events"], headers={"Last-Event-ID": error.id}).status_code == 204
+
+    def test_readers_that_leave_do_not_end_it(self, http: httpx.Client, session: str, gate: Gate) -> None:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
+        run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
+        for page in ("events", "answer"):
+            with http.stream("GET", run[page]) as answer:
+                assert next(answer.iter_raw())
+        gate.open()
+        assert http.get(run["answer"]).text == "firstsecond"
+
+    def test_it_is_cancelled_by_its_id(self, http: httpx.Client, session: str, gate: Gate) -> None:
+        code = (
+            f"def run():\n    yield 1\n    try:\n        {gate.wait}\n"
+            "    finally:\n        state.ended = True"
+        )
+        run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
+        wait_until(lambda: http.get(run["url"]).json()["events"])
+        assert http.delete(run["url"]).status_code == 202
+        assert [event.event for event in events(http.get(run["events"]))] == ["message", "error", "done"]
+        assert http.post("/", data={"code": "state.ended", "session": session}).text == "True"
+
+    def test_a_failure_is_its_answer(self, http: httpx.Client, session: str) -> None:
+        run = http.post("/", data={"code": "1 / 0", "session": session, "detach": "1"}).json()
+        answer = http.get(run["answer"])
+        assert answer.status_code == 500
+        assert "ZeroDivisionError" in answer.text
+
+
+class TestTheLastReader:
+    ENDLESS = (
+        "def run():\n    try:\n        yield 'first'\n        import time\n        time.sleep(1000)\n"
+        "    finally:\n        state.ended = True"
+    )
+
+    def ended(self, http: httpx.Client, session: str) -> bool:
+        return http.post("/", data={"code": "state.ended", "session": session}).text == "True"
+
+    @pytest.mark.parametrize("stream", ["raw", "sse"])
+    def test_a_run_that_nobody_comes_back_to_is_cancelled(
+        self, http: httpx.Client, session: str, stream: str
+    ) -> None:
+        data = {"code": self.ENDLESS, "session": session, "stream": stream}
+        with http.stream("POST", "/", data=data) as answer:
+            assert next(answer.iter_raw())
+        run = answer.headers["owt-run"]
+        wait_until(lambda: http.get(f"/_owt/runs/{run}").json()["state"] == "failed")
+        assert http.get(f"/_owt/runs/{run}").json()["failure"]["type"] == "cancelled"
+        assert self.ended(http, session)
+
+    def test_a_plain_answer_is_cancelled_at_once_and_events_only_after_a_while(self) -> None:
+        with LiveServer("--resume-window", "1h") as server:
+            runs = {}
+            for stream in ("sse", "raw"):
+                data = {"code": self.ENDLESS, "session": stream, "stream": stream}
+                with httpx.stream("POST", server.url, data=data) as answer:
+                    assert next(answer.iter_raw())
+                runs[stream] = f"/_owt/runs/{answer.headers['owt-run']}"
+            wait_until(lambda: server.ask("GET", runs["raw"]).json()["state"] == "failed")
+            assert server.ask("GET", runs["sse"]).json()["state"] == "running"
+            assert server.ask("DELETE", runs["sse"]).status_code == 202
+
+    def test_a_plain_answer_goes_on_while_somebody_follows_its_events(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
+        with http.stream("POST", "/", data={"code": code, "session": session}) as answer:
+            pieces = answer.iter_raw()
+            assert next(pieces) == b"first"
+            other = http.stream("GET", f"/_owt/runs/{answer.headers['owt-run']}/events")
+            follower = other.__enter__()
+            found = following(follower)
+            assert next(found).data == "first"
+        gate.open()
+        assert next(found).data == "second"
+        other.__exit__(None, None, None)
+
+
+class TestTheJournal:
+    def test_a_place_that_it_no_longer_holds_is_an_error_and_then_the_end(self, small: LiveServer) -> None:
+        code = "def run():\n    for n in range(100): yield 'x' * 1000"
+        params = {"code": code, "session": "a"}
+        whole = events(small.ask("GET", "/", params=params, headers=EVENTS))
+        assert len(whole) == 101
+
+        def back(last: str) -> httpx.Response:
+            return small.ask("GET", "/", params=params, headers={**EVENTS, "Last-Event-ID": last})
+
+        assert events(back(whole[98].id)) == whole[99:]
+        [lost] = events(back(whole[10].id))
+        assert lost.event == "error"
+        assert "--run-journal" in json.loads(lost.data)["detail"]
+        assert back(lost.id).status_code == 204
+
+    def test_a_slow_reader_loses_nothing_of_more_than_it_holds(self, small: LiveServer) -> None:
+        code = "def run():\n    for n in range(3000): yield f'{n} ' * 20"
+        with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
+            found = [event.data for event in following(answer)]
+        assert found[:-1] == [f"{n} " * 20 for n in range(3000)]
+
+    def test_a_comment_comes_when_nothing_else_does(self, small: LiveServer, tmp_path: Path) -> None:
+        with Gate(tmp_path) as gate:
+            code = f"def run():\n    yield 1\n    {gate.wait}\n    yield 2"
+            with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
+                content, opened = b"", False
+                for piece in answer.iter_raw():
+                    content += piece
+                    if content.count(b": \n") >= 3 and not opened:
+                        gate.open()
+                        opened = True
+        assert content.count(b": \n") >= 3
+        assert [event.data for event in Decoder().feed(content)][:2] == ["1", "2"]
