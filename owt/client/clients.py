@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from owt.client.answers import ANYTHING
 from owt.client.caller import EVENTS, JSON, Caller, Code
-from owt.client.events import Event, event
+from owt.client.events import Event, event, is_opening
 from owt.client.request import Request
 from owt.errors import RemoteError, Unreachable
 
@@ -83,7 +83,8 @@ class Client(Caller):
 
         with self._opened(request) as response:
             for each in EventSource(response).iter_sse():
-                yield event(each.event, each.data, each.id)
+                if not is_opening(each):
+                    yield event(each.event, each.data, each.id)
 
     @contextmanager
     def _opened(self, request: Request) -> Iterator[httpx.Response]:
@@ -159,7 +160,8 @@ class AsyncClient(Caller):
 
         async with self._opened(request) as response, aclosing(EventSource(response).aiter_sse()) as events:
             async for each in events:
-                yield event(each.event, each.data, each.id)
+                if not is_opening(each):
+                    yield event(each.event, each.data, each.id)
 
     @asynccontextmanager
     async def _opened(self, request: Request) -> AsyncIterator[httpx.Response]:

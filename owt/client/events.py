@@ -5,9 +5,12 @@ from __future__ import annotations
 import binascii
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from owt.errors import RemoteError
+
+if TYPE_CHECKING:
+    from httpx_sse import ServerSentEvent
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,9 @@ def event(name: str, data: str, id: str = "") -> Event:
                     raise RemoteError(document)
                 return Event(name, document, id)
     return Event(name, data, id)
+
+
+def is_opening(event: ServerSentEvent) -> bool:
+    """Whether this is what a stream begins with, an id and the time to wait before coming back. By the
+    HTML standard (section 9.2.6) it is no event, since it has no data; httpx-sse gives it out as one."""
+    return event.retry is not None and not event.data

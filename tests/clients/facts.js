@@ -148,11 +148,14 @@ export const facts = {
   async "an adaptor's own events come as it writes them"({ owt, url }) {
     const pieces = ["data: a\r", "\ndata:b\r", "\rdata\n\n", "event: mine\nid: 7\ndata: {\"x\"", ":1}\n: note\n\n", "data: cut"];
     const code = `def run(): return iter(${JSON.stringify(pieces)}), {"Content-Type": "text/event-stream"}`;
-    equal(await all(new owt.Client(url).stream(code)), [
-      { name: "message", data: "a\nb", id: "" },
-      { name: "message", data: "", id: "" },
-      { name: "mine", data: '{"x":1}', id: "7" },
+    const events = await all(new owt.Client(url).stream(code));
+    equal(events.map(({ name, data }) => [name, data]), [
+      ["message", "a\nb"],
+      ["message", ""],
+      ["mine", '{"x":1}'],
     ]);
+    // The run's id and the event's number, so that one can come back to it.
+    equal(events.every(({ id }) => /^[0-9a-f]{16}-\d+$/.test(id)), true, events);
   },
 
   async "a large event in many pieces is whole"({ owt, url }) {
