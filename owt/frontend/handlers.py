@@ -67,7 +67,7 @@ class CallHandler(OwtHandler):
     async def _answer(self, facts: RequestFacts) -> None:
         session = None
         try:
-            call = requests.parse(facts)
+            call = requests.parse(facts, max_nesting=self.service.settings.max_nesting)
             session = call.session
             run, cached = self.service.submit(call)
         except OwtError as error:
