@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Done, Failed, Head, Stderr, Stdout, size
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stderr, Stdout, size
 
 State = Literal["queued", "running", "done", "failed"]
 
@@ -78,11 +78,13 @@ class Run:
         self.kernel: str | None = None
         self.created = time.time()
         self.started: float | None = None
+        self.answered: float | None = None
         self.ended: float | None = None
         self.status: int | None = None
         self.failure: Failed | None = None
         self.cancelled: str | None = None
         self.bytes = 0
+        self.sent = 0
         self.complete = True
         self.on_grant: Callable[[int], None] | None = None
         self.on_end: list[Callable[[Run], None]] = []
@@ -135,6 +137,10 @@ class Run:
             for reader in self._readers:
                 reader.add(chunk)
             match chunk:
+                case Data(body=body):
+                    self.sent += len(body)
+                case Head():
+                    self.answered = time.time()
                 case Failed():
                     self.failure = chunk
                 case Done(status=status):
