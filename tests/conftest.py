@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from owt.testing import LiveServer
+from owt.testing import LiveServer, wait_until
 
 
 def pytest_configure() -> None:
@@ -20,6 +20,7 @@ def pytest_configure() -> None:
 def server() -> Iterator[LiveServer]:
     """A server that many tests share: they use sessions of their own, or none."""
     with LiveServer("-v", "--pool-max", "6", "--max-sessions", "300") as server:
+        wait_until(lambda: server.ask("GET", "/_owt/health/ready").status_code == 200)
         yield server
 
 

@@ -7,6 +7,7 @@ is as it is now (sessions, queues, memory) is looked at when somebody asks, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import accumulate
@@ -32,6 +33,9 @@ from owt.frontend.session import SessionState
 from owt.frontend.tally import Histogram
 
 Connections = Callable[[], int]
+
+_VERSION = re.compile(r"version=(?!\d{1,4}(?:\.\d{1,4})*\s*(?:[;,]|$))")
+"""A version that is none, which `choose_encoder` cannot compare."""
 
 
 class Usage:
@@ -211,7 +215,8 @@ class MetricsHandler(ControlHandler):
 
     def get(self) -> None:
         """The metrics, as text or, for a client that says that it reads it, OpenMetrics."""
-        encode, content_type = choose_encoder(self.request.headers.get("Accept", ""))
+        accept = self.request.headers.get("Accept", "")
+        encode, content_type = choose_encoder("" if _VERSION.search(accept) else accept)
         self.set_header("Content-Type", content_type)
         self.set_header("Cache-Control", "no-store")
         self.finish(encode(self._registry))
