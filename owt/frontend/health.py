@@ -31,10 +31,10 @@ def readiness(service: Service) -> Readiness:
     sessions = service.sessions
     if sessions.pool.has_kernel:
         return Readiness("ok")
-    if sessions.kernels.preparing:
-        return Readiness("starting", "the process that kernels are forked from is still importing")
     if (problem := sessions.pool.problem) is not None:
         return Readiness("no-kernel", f"the last kernel could not be started: {problem}")
+    if sessions.kernels.preparing:
+        return Readiness("starting", "the process that kernels are forked from is still importing")
     return Readiness("ok")
 
 

@@ -33,6 +33,9 @@ def test_calls_at_the_limit_and_one_past_it(tmp_path: Path) -> None:
             assert refused.status_code == 503
             assert "4 calls are queued and running already (the limit is --max-runs 4)" in refused.text
             assert refused.headers["retry-after"] == "1"
+        numbers = server.ask("GET", "/_owt/metrics").text
+        assert 'owt_refusals_total{status="503"} 4.0' in numbers
+        assert 'owt_calls_total{outcome="busy"} 4.0' in numbers
         # What needs no run of its own is answered.
         assert server.call("6 * 7", **cached).headers["owt-cache"] == "hit"
         joined = threads.submit(server.call, WAIT, kwargs=repr({"path": str(gates[2])}), **cached)
