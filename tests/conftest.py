@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from owt.testing import LiveServer
+from owt.testing import LiveServer, wait_until
 
 
 def pytest_configure() -> None:
@@ -21,6 +21,7 @@ def server() -> Iterator[LiveServer]:
     """A server that many tests share: they use sessions of their own, or none."""
     options = ["--pool-max", "6", "--max-sessions", "300", "--resume-window", "500ms"]
     with LiveServer("-v", *options) as server:
+        wait_until(lambda: server.ask("GET", "/_owt/health/ready").status_code == 200)
         yield server
 
 

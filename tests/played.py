@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
-from owt.errors import BadRequest
+from owt.errors import BadRequest, KernelDied
+from owt.frontend.kernels import Failure
+from owt.frontend.tally import Cause, Tally
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
 from owt.wire.codec import Cancel, Output
@@ -29,6 +32,7 @@ class PlayedKernel:
         self.alive = True
         self.death: str | None = None
         self.killed: str | None = None
+        self.pid: int | None = None
         self.on_output = on_output
         self.on_death = on_death
         self.bound: tuple[str | None, int] | None = None
@@ -40,6 +44,10 @@ class PlayedKernel:
         self.interrupted = 0
         self.was_cancelled = asyncio.Event()
         self._buried = asyncio.Event()
+
+    @property
+    def state(self) -> str:
+        return "ready" if self.alive else "ending"
 
     def invoke(self, run: str, call: Call) -> None:
         self.invoked.append(run)
@@ -77,7 +85,7 @@ class PlayedKernel:
         self.on_death(self, reason)
         self._buried.set()
 
-    def kill(self, reason: str) -> None:
+    def kill(self, reason: str, cause: Cause = "ended") -> None:
         self.killed = reason
         asyncio.get_running_loop().call_soon(self.die, reason)
 
@@ -93,9 +101,15 @@ class PlayedKernels:
         self.may_start = asyncio.Event()
         self.may_start.set()
         self.problem: Exception | None = None
+        self.failures: dict[str, Failure] = {}
+        self.preparing = False
+        self.tally = Tally()
         self.at_start: Callable[[PlayedKernel], object] = lambda kernel: None
         self._specs = specs or ("owt",)
         self._news = asyncio.Event()
+
+    def each(self) -> list[PlayedKernel]:
+        return [kernel for kernel in self.all if kernel.alive]
 
     def check_spec(self, name: str) -> None:
         if name not in self._specs:
@@ -106,7 +120,10 @@ class PlayedKernels:
     ) -> PlayedKernel:
         await self.may_start.wait()
         if self.problem:
+            if isinstance(self.problem, KernelDied):
+                self.failures[spec] = Failure(str(self.problem), time.monotonic())
             raise self.problem
+        self.failures.pop(spec, None)
         kernel = PlayedKernel(f"k{len(self.all) + 1}", spec, session, on_output, on_death)
         self.all.append(kernel)
         self.at_start(kernel)

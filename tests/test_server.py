@@ -146,4 +146,4 @@ def test_what_cannot_be_used_is_an_error_that_says_so(options, ports, message):
 def test_one_that_listens_everywhere_is_reached_here():
     with Server.start("--address", "0.0.0.0", "--insecure") as server:
         assert server.address == "127.0.0.1"
-        assert httpx.get(f"{server.url}/_owt/health", trust_env=False, timeout=30).status_code == 200
+        assert httpx.get(f"{server.url}/_owt/health/live", trust_env=False, timeout=30).status_code == 200

@@ -71,7 +71,7 @@ def test_a_live_server_answers_logs_and_stops(monkeypatch: pytest.MonkeyPatch) -
         assert server.session("a")["state"] == "idle"
         with pytest.raises(httpx.HTTPStatusError, match="404"):
             server.session("b")
-        assert server.ask("GET", "/_owt/health").status_code == 200
+        assert server.ask("GET", "/_owt/health/live").status_code == 200
         server.call("print('hello, log')")
         assert server.wait_for_log("hello, (log)") == "hello, log"
         with pytest.raises(TimeoutError, match=r"'never written' is not in the log:\n.*hello, log"):

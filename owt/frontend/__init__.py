@@ -5,6 +5,7 @@
     requests   HTTP pieces to a Call
     handlers   a call's way in and out
     control    the server's own pages under /_owt/
+    health     whether it takes calls; metrics and tally: what it counts
     sessions   names to kernels, queues, the pool
     kernels    starting and ending kernel processes
     channel    the door that kernels knock at, and the two lanes of each

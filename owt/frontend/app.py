@@ -21,7 +21,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from owt.errors import ConfigError
-from owt.frontend import banner, control
+from owt.frontend import banner, control, health, metrics
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
@@ -34,6 +34,7 @@ from owt.frontend.runs import Runs
 from owt.frontend.service import Service
 from owt.frontend.session import Limits
 from owt.frontend.sessions import Sessions
+from owt.frontend.tally import Tally
 from owt.provision.template import TemplateProcess
 from owt.server import Server, base_url
 from owt.wire.codec import Welcome
@@ -59,6 +60,11 @@ class Listener(HTTPServer):
         """A client has connected."""
         self._streams.add(stream)
         super().handle_stream(stream, address)
+
+    @property
+    def connections(self) -> int:
+        """Clients that are connected."""
+        return sum(not stream.closed() for stream in self._streams)
 
     @property
     def writing(self) -> bool:
@@ -100,8 +106,14 @@ class Frontend:
             fork=settings.fork and sys.platform == "linux",
         )
         self._template.start()
+        tally = Tally()
         self._kernels = Kernels(
-            runtime_dir=self.runtime_dir, door=door, template=self._template, env=env, welcome=self._welcome
+            runtime_dir=self.runtime_dir,
+            door=door,
+            template=self._template,
+            env=env,
+            welcome=self._welcome,
+            tally=tally,
         )
         self._door = door
         limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
@@ -133,9 +145,14 @@ class Frontend:
                 cacheable=settings.cache_bytes // 4,
             ),
             cache=Cache(settings.cache_bytes),
+            tally=tally,
         )
+        watching = [
+            *health.routes(self.service),
+            *metrics.routes(self.service, lambda: self._http.connections),
+        ]
         application = Application(
-            [*control.routes(self.service), (r".*", CallHandler, {"service": self.service})],
+            [*control.routes(self.service, watching), (r".*", CallHandler, {"service": self.service})],
             log_function=_log_request,
         )
         self._http = Listener(

@@ -1,7 +1,8 @@
-"""The server's own pages, under /_owt/: sessions, runs, the cache, health."""
+"""The server's own pages, under /_owt/: sessions, runs, the cache."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -188,26 +189,6 @@ class CacheHandler(ControlHandler):
         self.finish_json({"deleted": self.service.cache.clear()})
 
 
-class HealthHandler(ControlHandler):
-    """/_owt/health"""
-
-    def get(self) -> None:
-        """Whether the server takes calls, and a few numbers."""
-        service = self.service
-        sessions = service.sessions
-        status = "draining" if service.draining else "ok"
-        self.finish_json(
-            {
-                "status": status,
-                "started": when(service.started),
-                "sessions": len(sessions.named),
-                "pool": {"kernels": len(sessions.pool.members), "spare": len(sessions.pool.spares)},
-                "runs": len(service.runs.live()),
-            },
-            503 if service.draining else 200,
-        )
-
-
 class UnknownHandler(ControlHandler):
     """Anything else under /_owt/"""
 
@@ -275,9 +256,11 @@ def show_run(run: Run) -> dict[str, object]:
     }
 
 
-def routes(service: Service) -> list[tuple[str, type[OwtHandler], dict[str, Service]]]:
-    """The pages under /_owt/."""
-    given = {"service": service}
+def routes(
+    service: Service, more: Sequence[tuple[str, type[OwtHandler], dict[str, Any]]] = ()
+) -> list[tuple[str, type[OwtHandler], dict[str, Any]]]:
+    """The pages under /_owt/, `more` of them among these."""
+    given: dict[str, Any] = {"service": service}
     return [
         (r"/_owt/?", IndexHandler, given),
         (r"/_owt/sessions", SessionsHandler, given),
@@ -289,9 +272,6 @@ def routes(service: Service) -> list[tuple[str, type[OwtHandler], dict[str, Serv
         (r"/_owt/runs/([^/]+)/events", EventsHandler, given),
         (r"/_owt/runs/([^/]+)/answer", AnswerHandler, given),
         (r"/_owt/cache", CacheHandler, given),
-        (r"/_owt/health", HealthHandler, given),
+        *more,
         (r"/_owt/.*", UnknownHandler, given),
     ]
-
-
-

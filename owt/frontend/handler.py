@@ -98,6 +98,7 @@ class OwtHandler(RequestHandler):
     def finish_answer(self, answer: Answer) -> None:
         """Answer with what is complete already."""
         self.set_status(answer.status)
+        self.service.tally.refused(answer.status)
         for name, value in answer.headers:
             self.add_header(name, value)
         if not self.request._body_future.done():

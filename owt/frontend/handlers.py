@@ -53,7 +53,7 @@ class CallHandler(AnsweringHandler):
     async def _call(self, facts: RequestFacts) -> None:
         session = None
         try:
-            call = requests.parse(facts)
+            call = requests.parse(facts, max_nesting=self.service.settings.max_nesting)
             session = call.session
             if call.sse and (place := read_id(self.request.headers.get("Last-Event-ID"))) is not None:
                 earlier = self.service.known(place.run, self.user)

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import psutil
 from jupyter_client.manager import AsyncKernelManager
@@ -16,6 +17,7 @@ from traitlets import Any as AnyTrait
 
 from owt.errors import KernelNotReady
 from owt.frontend.channel import LaneProtocol
+from owt.frontend.tally import Cause
 from owt.provision.template import UNKNOWN_CODE, ForkedProcess
 from owt.wire.call import Call
 from owt.wire.codec import Bind, Cancel, Credit, Invoke, Lane, Output, Welcome
@@ -62,6 +64,7 @@ class Kernel:
         self.pid: int | None = None
         self.connection_file: str = manager.connection_file
         self.ending: str | None = None
+        self.cause: Cause = "crashed"
         self.death: str | None = None
         self.on_output = on_output
         self.on_death = on_death
@@ -102,6 +105,13 @@ class Kernel:
         """Whether calls can be sent."""
         return not self._dead and len(self._lanes) == 2
 
+    @property
+    def state(self) -> Literal["starting", "ready", "ending"]:
+        """Where it is between its start and its end."""
+        if self._dead:
+            return "ending"
+        return "ready" if len(self._lanes) == 2 else "starting"
+
     def invoke(self, run: str, call: Call) -> None:
         """Send a call. Its output comes to `on_output`, or `on_death` is called."""
         self._lanes["calls"].send(Invoke(run, call))
@@ -134,10 +144,11 @@ class Kernel:
         except psutil.Error:
             return None
 
-    def kill(self, reason: str) -> None:
-        """End the process at once; `reason` is what `on_death` will hear."""
+    def kill(self, reason: str, cause: Cause = "ended") -> None:
+        """End the process at once; `reason` is what `on_death` will hear, `cause` what is counted."""
         if self.ending is None:
             self.ending = reason
+            self.cause = cause
         self._lost()
 
     async def closed(self) -> None:
@@ -185,6 +196,8 @@ class Kernel:
         """Learn how it ended, make sure that it has, and clean up."""
         reason = self.ending or await self._cause()
         if not self.ready.done():
+            if self.ending is None:
+                self.cause = "unready"
             problem = f"the kernel {reason} before it was ready; what it wrote is in the server's log"
             self.ready.set_exception(KernelNotReady(problem))
             self.ready.exception()

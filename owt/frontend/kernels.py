@@ -6,7 +6,9 @@ import asyncio
 import itertools
 import os
 import subprocess
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
@@ -15,6 +17,7 @@ from traitlets import TraitError
 from owt.errors import BadRequest, KernelDied, KernelNotReady
 from owt.frontend.channel import Door
 from owt.frontend.kernel import Kernel, OwtKernelManager
+from owt.frontend.tally import Tally
 from owt.provision.template import TemplateProcess
 from owt.wire.codec import Output, Welcome
 
@@ -23,6 +26,13 @@ _BRING_IN = "__import__('owt.kernel.app').kernel.app.attach_here()"
 
 START_TIMEOUT = 60.0
 """Seconds that a kernel may take from its start to its hello."""
+
+
+class Failure(NamedTuple):
+    """Why a kernel could not be started, and when, by the monotonic clock."""
+
+    problem: str
+    moment: float
 
 
 class Kernels:
@@ -36,8 +46,12 @@ class Kernels:
         template: TemplateProcess | None,
         env: dict[str, str],
         welcome: Callable[[str | None, int], Welcome],
+        tally: Tally,
     ) -> None:
-        """`welcome(session, concurrency)` makes what a kernel is told when it connects."""
+        """`welcome(session, concurrency)` makes what a kernel is told when it connects; the `tally` counts
+        what is started and what ends."""
+        self.tally = tally
+        self.failures: dict[str, Failure] = {}
         self._runtime_dir = runtime_dir
         self._door = door
         self._template = template
@@ -62,6 +76,15 @@ class Kernels:
         if not spec.argv:
             raise BadRequest("kernel", "its kernel.json has no argv", name)
 
+    @property
+    def preparing(self) -> bool:
+        """Whether kernels that are forked have to wait, because the template is not ready yet."""
+        return self._template is not None and self._template.preparing
+
+    def each(self) -> list[Kernel]:
+        """Every kernel of which anything is left, from its start on."""
+        return list(self.all.values())
+
     async def start(
         self,
         spec: str,
@@ -71,7 +94,24 @@ class Kernels:
         on_death: Callable[[Kernel, str], None],
     ) -> Kernel:
         """Start a kernel and wait for its hello. Raises `KernelDied` when it ends or is silent
-        before that; `on_death` hears of that too."""
+        before that; `on_death` hears of that too. `failures` has it until one of this kernelspec starts."""
+        self.tally.kernel_starts += 1
+        try:
+            kernel = await self._start(spec, session, concurrency, on_output, on_death)
+        except KernelDied as error:
+            self.failures[spec] = Failure(str(error).removeprefix("the kernel "), time.monotonic())
+            raise
+        self.failures.pop(spec, None)
+        return kernel
+
+    async def _start(
+        self,
+        spec: str,
+        session: str | None,
+        concurrency: int,
+        on_output: Callable[[Output], None],
+        on_death: Callable[[Kernel, str], None],
+    ) -> Kernel:
         number = next(self._numbers)
         try:
             manager = OwtKernelManager(
@@ -98,18 +138,18 @@ class Kernels:
                 for finished in done:
                     finished.result()
         except TimeoutError:
-            kernel.kill(f"said nothing for {START_TIMEOUT:.0f} s after its start")
+            kernel.kill(f"said nothing for {START_TIMEOUT:.0f} s after its start", "unready")
             raise KernelNotReady(
                 f"the kernel {kernel.ending}; does the kernelspec {spec!r} run `python -m owt.kernel`?"
             ) from None
         except KernelDied as error:
-            kernel.kill(str(error).removeprefix("the kernel "))
+            kernel.kill(str(error).removeprefix("the kernel "), "unready")
             raise
         except asyncio.CancelledError:
             kernel.kill("was not needed any more")
             raise
         except Exception as error:
-            kernel.kill(f"could not be started: {error}")
+            kernel.kill(f"could not be started: {error}", "unready")
             raise KernelNotReady(f"the kernel {spec!r} could not be started: {error}") from error
         finally:
             forget()
@@ -151,6 +191,7 @@ class Kernels:
 
     def _buried(self, kernel: Kernel) -> None:
         self.all.pop(kernel.id, None)
+        self.tally.kernel_ends[kernel.cause] += 1
 
 
 def _seen(task: asyncio.Task[None]) -> None:

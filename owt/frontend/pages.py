@@ -9,7 +9,10 @@ LINKS = (
     ("/_owt/sessions", "sessions and the pool's kernels"),
     ("/_owt/runs", "runs, those in flight and those that ended not long ago"),
     ("/_owt/cache", "the cache of answers"),
-    ("/_owt/health", "whether the server takes calls"),
+    ("/_owt/health", "whether the server takes calls, and if not, why"),
+    ("/_owt/health/live", "whether it answers at all"),
+    ("/_owt/health/ready", "whether it takes calls, in short"),
+    ("/_owt/metrics", "what it has counted and what it uses, for Prometheus"),
 )
 
 _STYLE = """\

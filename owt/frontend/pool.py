@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 
 from owt.errors import Busy
@@ -10,6 +11,11 @@ from owt.frontend.endings import Reason, not_begun, without_kernel
 from owt.frontend.kernels import Kernels
 from owt.frontend.runs import Run
 from owt.frontend.session import Limits, Session
+
+FIRST_RETRY, LAST_RETRY = 0.5, 30.0
+"""Seconds until a spare that could not be had is tried again: twice as many each time."""
+RECENT = 10.0
+"""Seconds for which a failed start says that no kernel can be had, where nobody but a call tries again."""
 
 
 class Pool:
@@ -30,6 +36,22 @@ class Pool:
         self._least = least
         self._most = most
         self._closed = False
+        self._failures = 0
+        self._retry: asyncio.TimerHandle | None = None
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether there is a kernel that calls could be sent to, busy or not."""
+        everyone = (*self.members, *self.spares)
+        return any(each.kernel is not None and each.kernel.alive for each in everyone)
+
+    @property
+    def problem(self) -> str | None:
+        """Why a kernel could not be started when that was last tried, if it could not."""
+        failure = self._kernels.failures.get(self._spec)
+        if failure is None or (self._least == 0 and time.monotonic() - failure.moment > RECENT):
+            return None
+        return failure.problem
 
     def refill(self) -> None:
         """Have `least` spares ready or on their way."""
@@ -71,6 +93,8 @@ class Pool:
     async def close(self) -> None:
         """End every kernel of the pool."""
         self._closed = True
+        if self._retry is not None:
+            self._retry.cancel()
         waiting, self.waiting = self.waiting, deque()
         for run in waiting:
             run.fail(without_kernel("the server is ending", "the server is ending"))
@@ -105,6 +129,8 @@ class Pool:
         )
 
     def _idle(self, session: Session) -> None:
+        if self._failures and session in self.spares:
+            self._failures = 0
         if self.waiting and session in self.members:
             session.submit(self.waiting.popleft())
 
@@ -115,5 +141,16 @@ class Pool:
         if session in self.spares:
             # Not replaced at once, or a broken environment would start kernels in a loop.
             self.spares.remove(session)
+            self._refill_later()
         if self.waiting and not self.members:
             self.submit(self.waiting.popleft())
+
+    def _refill_later(self) -> None:
+        if self._retry is None and not self._closed:
+            delay = min(FIRST_RETRY * 2**self._failures, LAST_RETRY)
+            self._failures += 1
+            self._retry = asyncio.get_running_loop().call_later(delay, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.refill()

@@ -25,6 +25,7 @@ import msgspec
 from msgspec import Raw
 
 from owt.errors import BadRequest
+from owt.frontend import nesting
 from owt.frontend.accept import lists
 from owt.frontend.fields import Fields, cut, gather, has_any
 from owt.wire.call import Caching, Call, RequestFacts
@@ -51,8 +52,11 @@ _TO_STANDARD = bytes.maketrans(b"-_ ", b"+/+")
 _LINE_ENDS = b"\t\n\v\f\r"
 
 
-def parse(facts: RequestFacts) -> Call:
-    """The call that a request asks for. Raises `BadRequest`, and nothing else, whatever arrives."""
+def parse(facts: RequestFacts, *, max_nesting: int = 100) -> Call:
+    """The call that a request asks for. Raises `BadRequest`, and nothing else, whatever arrives.
+
+    In `kwargs`, at most `max_nesting` brackets may be open at once.
+    """
     content_type = accept = ""
     header_session = None
     for name, value in facts.headers:
@@ -68,6 +72,8 @@ def parse(facts: RequestFacts) -> Call:
     fields = gather(facts, content_type)
     code = _either(fields, "code", _text(fields, "code"))
     kwargs = _either(fields, "kwargs", _kwargs(fields))
+    if kwargs is not None:
+        nesting.check("kwargs", kwargs, max_nesting)
     adaptor = _matching(fields, "adaptor", _ADAPTOR_NAME, "a name like 'speak'")
     session = _session(fields, header_session)
     fn_name = _fn_name(fields)

@@ -13,7 +13,7 @@ import msgspec
 from owt.frontend.journal import Journal, Lost
 from owt.frontend.reader import Reader
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Done, Failed, Head, Stderr, Stdout
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stderr, Stdout
 
 State = Literal["queued", "running", "done", "failed"]
 
@@ -35,6 +35,7 @@ class Run:
         self.kernel: str | None = None
         self.created = time.time()
         self.started: float | None = None
+        self.answered: float | None = None
         self.ended: float | None = None
         self.status: int | None = None
         self.failure: Failed | None = None
@@ -43,6 +44,7 @@ class Run:
         self.users: set[str | None] = set()
         self.fingerprint = fingerprint(call)
         self.journal = Journal(journal_limit)
+        self.sent = 0
         self.on_grant: Callable[[int], None] | None = None
         self.on_end: list[Callable[[Run], None]] = []
         self.on_abandoned: Callable[[Run], None] | None = None
@@ -88,6 +90,10 @@ class Run:
         for chunk in chunks:
             journal.append(chunk)
             match chunk:
+                case Data(body=body):
+                    self.sent += len(body)
+                case Head():
+                    self.answered = time.time()
                 case Failed():
                     self.failure = chunk
                 case Done(status=status):
@@ -197,6 +203,11 @@ class Runs:
     def get(self, id: str) -> Run | None:
         """The run with this id, if it is still known."""
         return self._live.get(id) or self._ended.get(id)
+
+    @property
+    def living(self) -> int:
+        """How many runs have not ended."""
+        return len(self._live)
 
     def live(self) -> list[Run]:
         """The runs that have not ended, oldest first."""

@@ -12,6 +12,7 @@ from owt.frontend.config import Settings
 from owt.frontend.problems import failed
 from owt.frontend.runs import Run, Runs
 from owt.frontend.sessions import Sessions
+from owt.frontend.tally import Tally
 from owt.frontend.timers import Timers
 from owt.wire.call import Call, RequestFacts
 
@@ -27,13 +28,14 @@ class Service:
     cache: Cache
     started: float = field(default_factory=time.time)
     draining: bool = False
+    tally: Tally = field(default_factory=Tally)
     _unfollowed: Timers = field(default_factory=Timers)
 
     def submit(self, call: Call, user: str | None = None) -> tuple[Run, str | None]:
         """Begin a call, or find an answer to it in the cache: the run to follow, and `hit`, `miss`,
         `joined`, or None for a call that has nothing to do with the cache.
 
-        Raises the errors of `Sessions.submit`, and `Busy` when the server is ending.
+        Raises the errors of `Sessions.submit`, and `Busy` when the server is ending or at its limit.
         """
         if self.draining:
             raise Busy("the server is ending; it takes no new calls")
@@ -50,6 +52,7 @@ class Service:
         run = self.runs.create(Call(facts, session=session))
         run.users.add(user)
         run.fail(failed(error))
+        self.tally.outcome(run.failure)
         return run
 
     def known(self, id: str, user: str | None) -> Run | None:
@@ -67,18 +70,29 @@ class Service:
         chunks = self.cache.find(call)
         if chunks is not None:
             run = self.runs.create(call)
+            run.on_end.append(self.tally.ended)
             run.feed(chunks)
+            self.tally.lookups["hit"] += 1
             return run, "hit"
         if (running := self.cache.running(call)) is not None:
             self.followed(running)
+            self.tally.lookups["joined"] += 1
             return running, "joined"
         run = self._begin(call)
+        self.tally.lookups["miss"] += 1
         if run.ended is None:
             self.cache.watch(run)
         return run, "miss"
 
     def _begin(self, call: Call) -> Run:
+        most = self.settings.max_runs
+        if self.runs.living >= most:
+            raise Busy(
+                f"{most} calls are queued and running already (the limit is --max-runs {most}); "
+                "try again later"
+            )
         run = self.runs.create(call)
+        run.on_end.append(self.tally.ended)
         run.on_abandoned = self._abandoned
         try:
             self.sessions.submit(run)

@@ -23,8 +23,7 @@ log = logging.getLogger("owt.sessions")
 SessionState = Literal["starting", "idle", "busy", "dead"]
 
 IDLE_DEATHS = 3
-"""Kernels of a session that may die in a row with nothing to do, before it waits for a call until it
-starts the next one."""
+"""Kernels that may die in a row with nothing to do, before a session waits for a call to start the next."""
 CODES_KNOWN = 1000
 
 
@@ -175,6 +174,7 @@ class Session:
             self._give_up(f"the kernel {reason}, {self._deaths} times in a row")
             return
         self.restarts += 1
+        self._kernels.tally.kernel_restarts += 1
         self.restarted = time.time()
         self.start()
 
@@ -295,6 +295,5 @@ class Session:
 
     def _kill_for(self, run: Run) -> None:
         if run.ended is None and self.kernel is not None:
-            self.kernel.kill(
-                f"did not stop within {self._limits.kill_after:g} s of being interrupted and was killed"
-            )
+            time_given = f"{self._limits.kill_after:g} s"
+            self.kernel.kill(f"did not stop within {time_given} of being interrupted and was killed", "stuck")

@@ -32,7 +32,7 @@ class Sessions:
         not used for `idle` seconds are ended (None: never)."""
         self.named: dict[str, Session] = {}
         self.pool = pool
-        self._kernels = kernels
+        self.kernels = kernels
         self._limits = limits
         self._spec = spec
         self._most = most
@@ -48,7 +48,7 @@ class Sessions:
         call = run.call
         if call.session is None:
             if call.kernel is not None and call.kernel != self._spec:
-                self._kernels.check_spec(call.kernel)
+                self.kernels.check_spec(call.kernel)
                 raise BadRequest(
                     "kernel",
                     "a call that names a kernelspec needs a session to keep its kernel",
@@ -78,7 +78,7 @@ class Sessions:
         Raises `BadRequest` for an unknown kernelspec and `Busy` when there are too many sessions.
         """
         spec = spec or self._spec
-        self._kernels.check_spec(spec)
+        self.kernels.check_spec(spec)
         if not 1 <= concurrency <= MOST_OVERLAPPING:
             raise BadRequest("concurrency", f"give a whole number from 1 to {MOST_OVERLAPPING}", concurrency)
         if len(self.named) >= self._most:
@@ -89,7 +89,7 @@ class Sessions:
             )
         session = Session(
             name,
-            kernels=self._kernels,
+            kernels=self.kernels,
             limits=self._limits,
             spec=spec,
             concurrency=concurrency,

@@ -160,6 +160,11 @@ class TemplateProcess:
         return await asyncio.shield(self._ready)
 
     @property
+    def preparing(self) -> bool:
+        """Whether it has yet to import what it was started to import."""
+        return self._ready is not None and not self._ready.done()
+
+    @property
     def can_fork(self) -> bool:
         """Whether a fork can be had right now."""
         ready = self._ready

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -226,6 +228,42 @@ async def test_spares_that_can_get_no_kernel_are_not_tried_over_and_over() -> No
     await settle()
     assert len(tries) == 2
     assert stage.pool.spares == []
+
+
+@scene
+async def test_spares_that_can_get_no_kernel_are_tried_again_later_and_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    delays: list[float] = []
+    retries: list[Callable[[], None]] = []
+
+    def call_later(seconds: float, function: Callable[[], None]) -> asyncio.Handle:
+        delays.append(seconds)
+        retries.append(function)
+        return asyncio.get_running_loop().call_soon(lambda: None)
+
+    stage = Stage(least=2)
+    stage.kernels.problem = KernelNotReady("no such program")
+    stage.pool.refill()
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", call_later)
+    for _ in range(9):
+        await settle()
+        assert stage.pool.spares == []
+        retries.pop()()
+    await settle()
+    assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30]
+    # Once there is one, the next failure is the first again.
+    stage.kernels.problem = None
+    retries.pop()()
+    await stage.kernels.count(2)
+    assert len(stage.pool.spares) == 2
+    stage.kernels.problem = KernelNotReady("no such program")
+    stage.kernels.all[0].die()
+    await settle()
+    assert delays[10:] == [0.5]
+    await stage.pool.close()
+    retries.pop()()
+    assert stage.pool.has_kernel is False
 
 
 @scene

@@ -3,39 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
 
 import pytest
-from played import PlayedKernels, call, scene, settle
+from played import call, scene, settle
+from staged import Stage
 
 from owt.errors import Busy, NoSuchSession
-from owt.frontend.auth import Doorkeeper
-from owt.frontend.cache import Cache
-from owt.frontend.config import Settings
-from owt.frontend.kernels import Kernels
-from owt.frontend.pool import Pool
-from owt.frontend.runs import Runs
-from owt.frontend.service import Service
-from owt.frontend.session import Limits
-from owt.frontend.sessions import Sessions
 from owt.wire.call import Caching
 from owt.wire.chunk import Data
-
-
-class Stage:
-    """A service whose kernels the test plays."""
-
-    def __init__(self, most: int = 1, **settings: Any) -> None:
-        self.kernels = PlayedKernels()
-        kernels, limits = cast("Kernels", self.kernels), Limits(1, 60.0)
-        pool = Pool(kernels=kernels, limits=limits, spec="owt", least=0, most=most)
-        self.service = Service(
-            settings=Settings(**settings),
-            doorkeeper=Doorkeeper(None),
-            sessions=Sessions(kernels=kernels, limits=limits, pool=pool, spec="owt", most=2, idle=None),
-            runs=Runs(retention=60, journal=10_000, journal_total=100_000, window=1000),
-            cache=Cache(10_000),
-        )
 
 
 @scene
@@ -188,3 +163,22 @@ async def test_calls_that_do_not_ask_for_the_cache_have_nothing_to_do_with_it() 
     run, cached = stage.service.submit(call())
     assert cached is None
     assert kernel.invoked[-1] == run.id
+
+
+@scene
+async def test_one_call_more_than_may_be_queued_and_running_is_refused() -> None:
+    stage = Stage(most=1, queue=5, max_runs=3)
+    stage.service.submit(call(session="a"))
+    stage.service.submit(call(session="a"))
+    run, _ = stage.service.submit(call(caching=Caching()))
+    await stage.kernels.count(2)
+    with pytest.raises(Busy, match=r"3 calls are queued and running already .* --max-runs 3"):
+        stage.service.submit(call())
+    assert len(stage.service.runs.live()) == 3
+    # What needs no run of its own is taken.
+    assert stage.service.submit(call(caching=Caching())) == (run, "joined")
+    stage.kernels.all[1].answer(body=b"42")
+    stage.service.submit(call("other"))
+    assert stage.service.submit(call(caching=Caching()))[1] == "hit"
+    with pytest.raises(Busy):
+        stage.service.submit(call("another", caching=Caching()))

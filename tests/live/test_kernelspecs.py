@@ -154,7 +154,11 @@ def test_a_server_with_a_broken_default_kernelspec_fails_calls_and_goes_on(tmp_p
             answer = server.call("1")
             assert answer.status_code == 502
             assert "exited with status 3" in answer.text
-        assert server.ask("GET", "/_owt/health").status_code == 200
+        # It answers, and says that it cannot take calls.
+        assert server.ask("GET", "/_owt/health/live").status_code == 200
+        ready = server.ask("GET", "/_owt/health/ready")
+        assert (ready.status_code, ready.json()["status"]) == (503, "no-kernel")
+        assert "exited with status 3" in ready.json()["reason"]
 
 
 # Notebooks and consoles attach ---------------------------------------------------------------------

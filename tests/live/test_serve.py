@@ -152,7 +152,7 @@ def test_python_m_owt_server_is_owt_serve():
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with process:
         url = process.stdout.readline().removeprefix("Owt serving on ").strip()
-        assert httpx.get(f"{url}/_owt/health", trust_env=False).json()["status"] == "ok"
+        assert httpx.get(f"{url}/_owt/health/live", trust_env=False).json()["status"] == "ok"
         process.terminate()
     assert process.returncode == 0
 

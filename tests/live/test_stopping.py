@@ -197,7 +197,7 @@ def test_running_and_queued_calls_finish_before_the_end(tmp_path):
     gate = Gate(tmp_path)
     with LiveServer("--drain", "60") as server, ThreadPoolExecutor() as threads:
         keep = httpx.Client(base_url=server.url, trust_env=False)
-        assert keep.get("/_owt/health").status_code == 200
+        assert keep.get("/_owt/health/live").status_code == 200
         call = threads.submit(server.call, WAIT, session="s", **waiting(gate))
         gate.reached()
         queued = threads.submit(server.call, "'queued'", session="s")
@@ -206,6 +206,8 @@ def test_running_and_queued_calls_finish_before_the_end(tmp_path):
         # No new calls: new connections are refused, and calls on old ones.
         wait_until(lambda: keep.get("/_owt/health").json()["status"] == "draining")
         assert keep.get("/_owt/health").status_code == 503
+        assert keep.get("/_owt/health/ready").json()["status"] == "draining"
+        assert keep.get("/_owt/health/live").status_code == 200
         refused = keep.get("/", params={"code": "1"})
         assert refused.status_code == 503
         assert "retry-after" in refused.headers

@@ -1,0 +1,36 @@
+"""A service whose kernels the test plays."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from played import PlayedKernels
+
+from owt.frontend.auth import Doorkeeper
+from owt.frontend.cache import Cache
+from owt.frontend.config import Settings
+from owt.frontend.kernels import Kernels
+from owt.frontend.pool import Pool
+from owt.frontend.runs import Runs
+from owt.frontend.service import Service
+from owt.frontend.session import Limits
+from owt.frontend.sessions import Sessions
+
+
+class Stage:
+    """A service whose kernels the test plays; `settings` are those of the server."""
+
+    def __init__(self, *, most: int = 1, least: int = 0, queue: int = 1, **settings: Any) -> None:
+        self.kernels = PlayedKernels()
+        kernels, limits = cast("Kernels", self.kernels), Limits(queue, 60.0)
+        self.pool = Pool(kernels=kernels, limits=limits, spec="owt", least=least, most=most)
+        self.service = Service(
+            settings=Settings(**settings),
+            doorkeeper=Doorkeeper(None),
+            sessions=Sessions(
+                kernels=kernels, limits=limits, pool=self.pool, spec="owt", most=2, idle=None
+            ),
+            runs=Runs(retention=60, journal=10_000, journal_total=100_000, window=1000),
+            cache=Cache(10_000),
+            tally=self.kernels.tally,
+        )
