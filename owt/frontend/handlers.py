@@ -26,7 +26,6 @@ BODILESS = (204, 304)
 class CallHandler(OwtHandler):
     """Any path that is not the server's own: runs an adaptor."""
 
-    SUPPORTED_METHODS = ("GET", "POST")
     _reader: Reader | None = None
 
     async def get(self) -> None:
@@ -138,8 +137,7 @@ class CallHandler(OwtHandler):
 
     def _begin(self, answer: Renderer) -> None:
         self.set_status(answer.status)
-        for name, value in answer.headers:
-            self.add_header(name, value)
+        self.add_headers(answer.headers)
 
     def _abort(self) -> None:
         """End the connection so that no client takes what it got for the whole."""

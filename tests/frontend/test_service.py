@@ -12,6 +12,7 @@ from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.config import Settings
 from owt.frontend.kernels import Kernels
+from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
 from owt.frontend.runs import Runs
 from owt.frontend.service import Service
@@ -31,6 +32,7 @@ class Stage:
         self.service = Service(
             settings=Settings(),
             doorkeeper=Doorkeeper(None),
+            origins=Origins(Settings()),
             sessions=Sessions(kernels=kernels, limits=limits, pool=pool, spec="owt", most=2, idle=None),
             runs=Runs(retention=60, journal=10_000, journal_total=100_000, window=1000),
             cache=Cache(10_000),
