@@ -102,8 +102,8 @@ class Origins:
         if known in self._origins and site in (None, "same-site", "cross-site"):
             return self._allowed(method, origin, headers)
         if site is None:
-            own = _normal(f"{scheme}://{host}")
-            if known == own:
+            own = _normal(f"{scheme}://{host or ''}")
+            if known == own and host:
                 return self._admitted
             return Refused(_foreign(f"Origin: {origin[:80]}, here is {own[:80]}", origin))
         return Refused(_foreign(f"Sec-Fetch-Site: {site[:40]}", origin))
