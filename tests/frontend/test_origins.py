@@ -187,7 +187,7 @@ class TestHost:
 
     @pytest.mark.parametrize(
         "host",
-        ["example.org", "x.owt.example.org", "xowt.example.org", "lan", "xlan", "a.lan.example", ".lan", "*.lan"],
+        ["example.org", "x.owt.example.org", "xowt.example.org", "lan", "xlan", "a.lan.example", ".lan"],
     )
     def test_names_beside_them_are_not(self, host: str) -> None:
         problem(judge(OPEN, host=host))
