@@ -8,8 +8,12 @@ What stands against that, in this order:
 - Browsers say how a page is related to what it asks for, in `Sec-Fetch-Site` (W3C Fetch Metadata, section
   2.4), also for links and images, which carry no `Origin`.
 - Where that is missing, `Origin` (RFC 6454, section 7) must be the server's own.
-- Both are missing in what programs send, and in a GET of a browser that is old, or that came by plain HTTP
-  from another machine (Fetch Metadata, section 3). Nobody can tell then whether a page elsewhere sent it.
+- Both are missing in what programs send, but also in a GET of a browser that is old, or that was sent by
+  plain HTTP to another machine: browsers tell only trustworthy URLs (Fetch Metadata, section 3). A page
+  elsewhere may have sent it then, so a browser that says nothing is refused.
+
+What nobody can tell is whether an address was typed, or clicked in a mail, or is where such an address
+redirected to: all of them are `none`.
 
 An origin that is allowed may call as if it were the server's own. For its pages, answers carry the headers
 of the CORS protocol (Fetch standard, section 3.3), and its preflights are answered.
@@ -97,7 +101,11 @@ class Origins:
         if site == "same-origin" or site == "none":
             return self._admitted
         if origin is None:
-            return self._admitted if site is None else Refused(_foreign(f"Sec-Fetch-Site: {site[:40]}"))
+            if site is not None:
+                return Refused(_foreign(f"Sec-Fetch-Site: {site[:40]}"))
+            if _is_browser(headers) and (own := _normal(f"{scheme}://{host or ''}")) not in self._origins:
+                return Refused(_silent(own))
+            return self._admitted
         known = _normal(origin)
         if known in self._origins and site in (None, "same-site", "cross-site"):
             return self._allowed(method, origin, headers)
@@ -164,6 +172,23 @@ def _foreign(why: str, origin: str | None = None) -> Problem:
         "urn:owt:other-origin", "request from another origin", 403,
         f"a page from elsewhere sent this request ({why}), and may not run code here. {hint}",
     )
+
+
+def _silent(own: str) -> Problem:
+    """The refusal for a browser that does not say where a request comes from."""
+    return Problem(
+        "urn:owt:other-origin", "request of unknown origin", 403,
+        "this browser does not say which page sent the request, so any page may have. Browsers of today say "
+        "so at https addresses and at localhost: use --certfile, or a tunnel (ssh -L 9876:localhost:9876). "
+        f"If no page in this browser can do harm, start owt with --allow-origin {own[:80]}",
+    )
+
+
+def _is_browser(headers: Mapping[str, str]) -> bool:
+    """Whether a browser sent these headers. Pages cannot make it leave out either of the two, and of the
+    programs that call themselves Mozilla, PowerShell for one, hardly any names a language."""
+    agent = headers.get("User-Agent")
+    return agent is not None and agent.startswith("Mozilla/") and headers.get("Accept-Language") is not None
 
 
 def _normal(origin: str) -> str:

@@ -67,7 +67,8 @@ def friend() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def server(friend: Site) -> Iterator[LiveServer]:
-    with LiveServer("-vv", "--allow-origin", f"http://localhost:{friend.port}") as server:
+    origin = f"http://localhost:{friend.port}"
+    with LiveServer("-vv", "--allow-origin", origin, "--allow-host", "owt.example") as server:
         yield server
 
 
@@ -315,4 +316,20 @@ def test_a_name_that_is_made_to_point_here_runs_nothing(misled, server, call):
     # Now the page is of the same origin as the server, as the browser sees it.
     post = "fetch(arguments[0], { method: 'POST' }).then((answer) => arguments[1](answer.status))"
     assert misled.execute_async_script(post, urlsplit(rebound)._replace(scheme="").geturl()) == 403
+    assert not call.ran
+
+
+@pytest.mark.parametrize("way", ["img-unreferred", "link-unreferred", "fetch-opaque"])
+def test_where_a_browser_does_not_say_which_page_asks_nothing_runs(misled, elsewhere, call, way):
+    # As at any address of another machine without TLS.
+    call.url = call.url.replace("127.0.0.1", "owt.example")
+    elsewhere.page = filled(BY_GET[way], call)
+    misled.get(f"http://evil.example:{elsewhere.port}/")
+    call.refused("GET")
+
+
+def test_a_visitor_is_told_so(misled, call):
+    call.url = call.url.replace("127.0.0.1", "owt.example")
+    misled.get(call.url)
+    assert "this browser does not say which page sent the request" in misled.page_source
     assert not call.ran

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -336,6 +336,46 @@ class TestOrigin:
     def test_no_text_passes_for_another(self, origin: str, site: str | None) -> None:
         detail = problem(judge(OPEN, origin=origin, site=site, host="localhost")).detail
         assert len(detail) < 500
+
+
+class TestBrowsersThatSayNothing:
+    """Old ones, and all of them at an address of another machine without TLS."""
+
+    GET: ClassVar = {"User_Agent": "Mozilla/5.0 (X11; Linux x86_64)", "Accept_Language": "en"}
+    OWN = "http://192.0.2.7:9876"
+
+    @pytest.mark.parametrize("language", ["en", "", "*"])
+    def test_a_get_may_be_that_of_any_page(self, language: str) -> None:
+        asked = judge(STRICT, host="192.0.2.7:9876", **{**self.GET, "Accept_Language": language})
+        refusal = problem(asked)
+        assert refusal.type == "urn:owt:other-origin"
+        assert "--certfile" in refusal.detail
+        assert refusal.detail.endswith(f"--allow-origin {self.OWN}")
+
+    @pytest.mark.parametrize("site", ["same-origin", "none"])
+    def test_those_that_say_something_are_believed(self, site: str) -> None:
+        assert admitted(judge(STRICT, site=site, **self.GET))
+
+    def test_so_are_those_that_send_the_own_origin(self) -> None:
+        asked = judge(STRICT, host="192.0.2.7:9876", method="POST", origin=self.OWN, **self.GET)
+        assert admitted(asked)
+
+    def test_the_own_origin_can_be_allowed_to_everyone(self) -> None:
+        origins = Origins(Access(allow_origin=(self.OWN,)))
+        assert admitted(judge(origins, host="192.0.2.7:9876", **self.GET))
+        problem(judge(origins, host="192.0.2.8:9876", **self.GET))
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"User_Agent": "curl/8.0"},
+            {"User_Agent": "python-httpx/0.28", "Accept_Language": "en"},
+            {"User_Agent": "Mozilla/5.0 (Windows NT; Windows NT 10.0; en-US) WindowsPowerShell/5.1"},
+            {"Accept_Language": "en"},
+        ],
+    )
+    def test_programs_say_nothing_either(self, headers: dict[str, str]) -> None:
+        assert admitted(judge(STRICT, **headers))
 
 
 class TestAllowed:
