@@ -10,6 +10,7 @@ from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.config import Settings
 from owt.frontend.kernels import Kernels
+from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
 from owt.frontend.runs import Runs
 from owt.frontend.service import Service
@@ -24,9 +25,11 @@ class Stage:
         self.kernels = PlayedKernels()
         kernels, limits = cast("Kernels", self.kernels), Limits(queue, 60.0)
         self.pool = Pool(kernels=kernels, limits=limits, spec="owt", least=least, most=most)
+        chosen = Settings(**settings)
         self.service = Service(
-            settings=Settings(**settings),
+            settings=chosen,
             doorkeeper=Doorkeeper(None),
+            origins=Origins(chosen),
             sessions=Sessions(
                 kernels=kernels, limits=limits, pool=self.pool, spec="owt", most=2, idle=None
             ),

@@ -15,7 +15,8 @@
  *
  * new Client(url, { session, auth })
  *     `url` is the server's, with the path that adaptors see; in a page it is the page's own origin unless
- *     you say otherwise. `auth` is "user:password".
+ *     you say otherwise. A server elsewhere has to be started with --allow-origin and the page's origin.
+ *     `auth` is "user:password".
  * call(code, kwargs, options)
  *     A promise of the whole answer: JSON becomes objects, a stream of JSON lines an array, text a string,
  *     everything else (images, audio) a Blob, and an empty answer of no type null. A number is its text.

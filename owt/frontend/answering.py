@@ -159,8 +159,7 @@ class AnsweringHandler(OwtHandler):
 
     def _begin(self, answer: Renderer) -> None:
         self.set_status(answer.status)
-        for name, value in answer.headers:
-            self.add_header(name, value)
+        self.add_headers(answer.headers)
 
     def _abort(self) -> None:
         """End the connection so that no client takes what it got for the whole."""

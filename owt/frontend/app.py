@@ -29,6 +29,7 @@ from owt.frontend.config import Settings
 from owt.frontend.config import settings as all_settings
 from owt.frontend.handlers import CallHandler
 from owt.frontend.kernels import Kernels
+from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
 from owt.frontend.runs import Runs
 from owt.frontend.service import Service
@@ -135,6 +136,7 @@ class Frontend:
         self.service = Service(
             settings=settings,
             doorkeeper=Doorkeeper(settings.auth[0] if settings.auth else None),
+            origins=Origins(settings),
             sessions=sessions,
             runs=Runs(
                 retention=settings.run_retention,

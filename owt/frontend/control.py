@@ -43,10 +43,6 @@ class ControlHandler(OwtHandler):
         if not isinstance(value, OwtError):
             super().log_exception(typ, value, tb)
 
-    def options(self) -> None:
-        """No preflights: these pages are for programs of the same origin."""
-        self.set_status(405)
-
 
 class IndexHandler(ControlHandler):
     """/_owt/"""

@@ -13,8 +13,6 @@ from owt.frontend.resuming import Place, read_after, read_id
 class EventsHandler(AnsweringHandler):
     """/_owt/runs/ID/events"""
 
-    SUPPORTED_METHODS = ("GET",)
-
     async def get(self, id: str) -> None:
         """The run's events, from the one after `after=N` or after the `Last-Event-ID`, which a browser
         sends that comes back to this very address."""
@@ -34,8 +32,6 @@ class EventsHandler(AnsweringHandler):
 
 class AnswerHandler(AnsweringHandler):
     """/_owt/runs/ID/answer"""
-
-    SUPPORTED_METHODS = ("GET",)
 
     async def get(self, id: str) -> None:
         """The answer that the run's caller gets, or would have got; waits for the run's end."""

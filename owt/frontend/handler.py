@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from owt.errors import OwtError
 from owt.frontend.auth import REALM
-from owt.frontend.problems import Answer, Problem, problem_response
+from owt.frontend.origins import OVERRULING, Preflight, Refused
+from owt.frontend.problems import Answer, Headers, Problem, problem_response
 from owt.frontend.service import Service
 
 LONGEST_LENGTH = 20
@@ -25,6 +27,7 @@ class OwtHandler(RequestHandler):
 
     service: Service
     user: str | None = None
+    _standing: Sequence[tuple[str, str]] = ()
 
     def initialize(self, service: Service) -> None:
         """`service`: the parts of the server."""
@@ -48,9 +51,14 @@ class OwtHandler(RequestHandler):
             self._body.append(chunk)
 
     def set_default_headers(self) -> None:
-        """No Server header, and no Content-Type before there is a content."""
+        """No Server header, no Content-Type before there is a content, and what every answer has.
+
+        Tornado calls this again when an error takes the place of an answer that was being made.
+        """
         self.clear_header("Server")
         self.clear_header("Content-Type")
+        for name, value in self._standing:
+            self.set_header(name, value)
 
     def compute_etag(self) -> str | None:
         """None: the answer of a call is not a document that stays."""
@@ -64,6 +72,20 @@ class OwtHandler(RequestHandler):
         """
         if self._finished:
             return
+        request = self.request
+        verdict = self.service.origins.judge(
+            request.method or "", request.protocol, request.host, request.headers
+        )
+        if isinstance(verdict, Refused):
+            self.finish_problem(verdict.problem)
+            return
+        if isinstance(verdict, Preflight):
+            # Before anyone is asked for a password: a preflight never has one.
+            self.finish_answer(Answer(204, verdict.headers, b""))
+            return
+        self._standing = verdict.headers
+        for name, value in verdict.headers:
+            self.set_header(name, value)
         if not self.service.doorkeeper.admits(self.request.headers.get("Authorization")):
             self.set_header("WWW-Authenticate", REALM)
             # The body has not been read, so the connection ends with this answer.
@@ -74,6 +96,9 @@ class OwtHandler(RequestHandler):
             )
             self.finish_problem(problem)
             return
+        if getattr(type(self), (request.method or "").lower(), None) is RequestHandler.options:
+            # Tornado's own: this page has no such method, and nobody needs the body to be told so.
+            raise HTTPError(405)
         limit = self.service.settings.max_body
         length = self.request.headers.get("Content-Length", "")
         if length.isdecimal() and len(length) > LONGEST_LENGTH:
@@ -99,12 +124,17 @@ class OwtHandler(RequestHandler):
         """Answer with what is complete already."""
         self.set_status(answer.status)
         self.service.tally.refused(answer.status)
-        for name, value in answer.headers:
-            self.add_header(name, value)
+        self.add_headers(answer.headers)
         if not self.request._body_future.done():
             # Tornado closes the connection rather than read the rest, and a client must not use it again.
             self.set_header("Connection", "close")
-        self.finish(answer.body)
+        self.finish(answer.body or None)
+
+    def add_headers(self, headers: Headers) -> None:
+        """Add headers to the answer, but not such as what was decided about its origin overrules."""
+        for name, value in headers:
+            if not (self._standing and name.lower() in OVERRULING and name in self._headers):
+                self.add_header(name, value)
 
     def finish_error(self, error: OwtError, session: str | None = None, run: str | None = None) -> None:
         """Answer with an error of ours."""

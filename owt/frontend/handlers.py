@@ -19,7 +19,6 @@ from owt.wire.call import Call, RequestFacts
 class CallHandler(AnsweringHandler):
     """Any path that is not the server's own: runs an adaptor."""
 
-    SUPPORTED_METHODS = ("GET", "POST")
 
     async def get(self) -> None:
         """Run what the query says; a plain GET of `/` gets the page that explains owt."""
@@ -78,8 +77,7 @@ class CallHandler(AnsweringHandler):
         """Say where the run can be found (RFC 9110, section 15.3.3)."""
         where = f"/_owt/runs/{run.id}"
         self.set_status(202)
-        for name, value in own_headers(run.id, call.session):
-            self.add_header(name, value)
+        self.add_headers(own_headers(run.id, call.session))
         self.set_header("Location", where)
         self.set_header("Content-Type", "application/json")
         addresses = {"run": run.id, "url": where, "events": f"{where}/events", "answer": f"{where}/answer"}

@@ -9,6 +9,7 @@ from owt.errors import Busy, OwtError
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.config import Settings
+from owt.frontend.origins import Origins
 from owt.frontend.problems import failed
 from owt.frontend.runs import Run, Runs
 from owt.frontend.sessions import Sessions
@@ -23,6 +24,7 @@ class Service:
 
     settings: Settings
     doorkeeper: Doorkeeper
+    origins: Origins
     sessions: Sessions
     runs: Runs
     cache: Cache

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from selenium import webdriver
@@ -12,7 +13,21 @@ from selenium.webdriver.chrome.service import Service
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[webdriver.Chrome]:
-    """Chromium by its own driver; nothing is downloaded."""
+    """A Chromium that the tests share."""
+    with started() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def misled() -> Iterator[webdriver.Chrome]:
+    """A Chromium for which every name that ends in .example is this machine."""
+    with started("--host-resolver-rules=MAP *.example 127.0.0.1") as browser:
+        yield browser
+
+
+@contextmanager
+def started(*more: str) -> Iterator[webdriver.Chrome]:
+    """Chromium by its own driver; nothing is downloaded. `more`: further options."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     assert program, "these tests need Chromium: apt-get install chromium"
     assert driver, "these tests need Chromium's driver: apt-get install chromium-driver"
@@ -25,6 +40,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
         # Containers give little shared memory.
         "--disable-dev-shm-usage",
         "--no-proxy-server",
+        *more,
         *(["--no-sandbox"] if os.geteuid() == 0 else []),
     ):
         options.add_argument(argument)
