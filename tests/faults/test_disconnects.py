@@ -1,0 +1,153 @@
+"""Clients that go away at every stage of a call, 500 times: nothing of them is left behind."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from urllib.parse import urlencode
+
+import psutil
+import pytest
+
+from owt.testing import Bystander, LiveServer, wait_until
+
+TIMES = 500
+MIB = 1024 * 1024
+
+SLEEPS = "def run():\n    import time\n    time.sleep(1000)"
+STREAMS = "def run():\n    while True: yield b'x' * 4096"
+WAITS = "def run():\n    import time\n    yield 'first'\n    time.sleep(1000)"
+PRINTS = "def run():\n    while True: print('x' * 4000)"
+WHOLE = "def run(): return 'x' * 3_000_000"
+ASYNC = "import asyncio\nasync def run():\n    yield 'first'\n    await asyncio.sleep(1000)"
+ANSWERS = "1 + 1"
+
+
+@pytest.fixture
+def server() -> Iterator[LiveServer]:
+    options = ["--resume-window", "0", "--run-retention", "0", "--kill-after", "30s", "--pool-max", "2"]
+    with LiveServer(*options) as server:
+        yield server
+
+
+def request(code: str, **fields: str) -> bytes:
+    """A POST of this code, as bytes."""
+    body = urlencode({"code": code, **fields}).encode()
+    return (
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body)
+    ) + body
+
+
+def parts_of(whole: bytes) -> list[bytes]:
+    """What may have been sent of a request when its client goes."""
+    head = whole.index(b"\r\n\r\n") + 4
+    return [b"", whole[:3], whole[: head - 2], whole[:head], whole[: head + 10], whole[:-1]]
+
+
+def sent(data: bytes) -> Callable[[socket.socket], None]:
+    return lambda client: client.sendall(data)
+
+
+def begun(data: bytes, amount: int = 1) -> Callable[[socket.socket], None]:
+    """The client goes when it has had so much of the answer."""
+
+    def work(client: socket.socket) -> None:
+        client.sendall(data)
+        while amount > 0 and len(client.recv(amount, socket.MSG_WAITALL)) < amount:
+            break
+
+    return work
+
+
+def stages() -> list[Callable[[socket.socket], None]]:
+    """Everything that a client may have done when it goes."""
+    named = {"session": "left"}
+    events = {**named, "stream": "sse"}
+    return [
+        *(sent(part) for part in parts_of(request(SLEEPS, **named))),
+        # While it is queued, computes, or has just begun.
+        sent(request(SLEEPS, **named)),
+        sent(request(SLEEPS)),
+        sent(request(SLEEPS, **events)),
+        sent(request(ASYNC, **named)),
+        sent(request(PRINTS, **named)),
+        # With a second request behind the first, also with a part of one.
+        sent(request(SLEEPS, **named) + request(ANSWERS)),
+        sent(request(SLEEPS, **named) + b"GET /"),
+        # In the answer: at its first byte, in its headers, later.
+        begun(request(STREAMS, **named)),
+        begun(request(STREAMS), 100_000),
+        begun(request(STREAMS, **events), 100_000),
+        begun(request(WAITS, **named), 200),
+        begun(request(WAITS, **events), 150),
+        begun(request(ASYNC, **events), 150),
+        begun(request(PRINTS, **events), 10_000),
+        begun(request(WHOLE, **named), 1_000_000),
+        begun(request(WHOLE, **events), 1_000_000),
+        # After it.
+        begun(request(ANSWERS, **named), 100),
+        begun(request(ANSWERS, detach="1", **named), 100),
+        begun(request("1 / 0"), 100),
+        begun(b"GET /_owt/health HTTP/1.1\r\nHost: localhost\r\n\r\n", 20),
+    ]
+
+
+def leave(server: LiveServer, stage: Callable[[socket.socket], None], *, rudely: bool) -> None:
+    """Connect, do what the stage says, and go: with a FIN, or with a reset."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        stage(client)
+        if rudely:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def belongings(server: LiveServer) -> dict[str, object]:
+    """What the server has, while nothing runs."""
+    frontend = psutil.Process(server.pid)
+    # The answer of the question is on its way while this is counted, in each of the counts.
+    document = server.ask("GET", "/_owt/sessions").json()
+    pids = sorted(each["pid"] for each in (*document["sessions"], *document["pool"]))
+    return {
+        "kernels": pids,
+        "descriptors": frontend.num_fds(),
+        "of kernels": [psutil.Process(pid).num_fds() for pid in pids],
+        "processes": sorted(child.pid for child in frontend.children(recursive=True)),
+        "runs": server.ask("GET", "/_owt/runs").json()["runs"],
+    }
+
+
+def quiet(server: LiveServer) -> bool:
+    return bool(server.ask("GET", "/_owt/health").json()["runs"] == 0)
+
+
+def memory(server: LiveServer) -> dict[int, int]:
+    """Unique bytes of the frontend and of each kernel."""
+    document = server.ask("GET", "/_owt/sessions").json()
+    pids = [server.pid, *(each["pid"] for each in (*document["sessions"], *document["pool"]))]
+    return {pid: psutil.Process(pid).memory_full_info().uss for pid in pids}
+
+
+def test_nothing_is_left_of_clients_that_go_away_at_any_stage(server: LiveServer) -> None:
+    every = stages()
+
+    def goes(times: int) -> None:
+        for n, stage in zip(range(times), itertools.cycle(every), strict=False):
+            leave(server, stage, rudely=n // len(every) % 2 == 1)
+
+    assert server.call("state.kept = 1", session="left").status_code == 200
+    with Bystander(server) as other:
+        # Once to grow what grows once.
+        goes(2 * len(every))
+        wait_until(lambda: quiet(server) or None)
+    before, held = belongings(server), memory(server)
+    with Bystander(server) as other:
+        goes(TIMES)
+        wait_until(lambda: quiet(server) or None)
+    assert other.calls > 0
+    wait_until(lambda: belongings(server) == before)
+    # The same kernels, with their state: no call was ended by killing one.
+    assert server.call("state.kept", session="left").text == "1"
+    for pid, amount in memory(server).items():
+        assert amount < held[pid] + 8 * MIB, pid
