@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
-from owt.errors import BadRequest
+from owt.errors import BadRequest, Busy
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
 from owt.wire.codec import Cancel, Output
@@ -91,6 +91,7 @@ class PlayedKernels:
         self.may_start = asyncio.Event()
         self.may_start.set()
         self.problem: Exception | None = None
+        self.no_room: Busy | None = None
         self.at_start: Callable[[PlayedKernel], object] = lambda kernel: None
         self._specs = specs or ("owt",)
         self._news = asyncio.Event()
@@ -98,6 +99,10 @@ class PlayedKernels:
     def check_spec(self, name: str) -> None:
         if name not in self._specs:
             raise BadRequest("kernel", "there is no such kernelspec", name)
+
+    def check_room(self) -> None:
+        if self.no_room:
+            raise self.no_room
 
     async def start(
         self, spec: str, session: str | None, concurrency: int, on_output: Any, on_death: Any

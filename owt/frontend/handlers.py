@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
-import struct
 from urllib.parse import unquote
 
 from tornado.httputil import HTTPOutputError
@@ -148,8 +146,7 @@ class CallHandler(OwtHandler):
         if stream is not None and not stream.closed():
             if self.request.version == "HTTP/1.0":
                 # Without chunks, the end of the connection would look like the end of the answer.
-                linger = struct.pack("ii", 1, 0)
-                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                stream.reset()
             stream.close()
         self._finished = True
 
