@@ -126,6 +126,8 @@ class Kernels:
                     finished.result()
         except TimeoutError:
             kernel.kill(f"said nothing for {START_TIMEOUT:.0f} s after its start")
+            if not self._descriptors.free():
+                raise self._descriptors.exhausted("start a kernel") from None
             raise KernelNotReady(
                 f"the kernel {kernel.ending}; does the kernelspec {spec!r} run `python -m owt.kernel`?"
             ) from None
