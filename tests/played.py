@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
-from owt.errors import BadRequest, KernelDied
+from owt.errors import BadRequest, Busy, KernelDied
 from owt.frontend.kernels import Failure
 from owt.frontend.tally import Cause, Tally
 from owt.wire.call import Call, RequestFacts
@@ -104,6 +104,7 @@ class PlayedKernels:
         self.failures: dict[str, Failure] = {}
         self.preparing = False
         self.tally = Tally()
+        self.no_room: Busy | None = None
         self.at_start: Callable[[PlayedKernel], object] = lambda kernel: None
         self._specs = specs or ("owt",)
         self._news = asyncio.Event()
@@ -114,6 +115,10 @@ class PlayedKernels:
     def check_spec(self, name: str) -> None:
         if name not in self._specs:
             raise BadRequest("kernel", "there is no such kernelspec", name)
+
+    def check_room(self) -> None:
+        if self.no_room:
+            raise self.no_room
 
     async def start(
         self, spec: str, session: str | None, concurrency: int, on_output: Any, on_death: Any

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from owt.errors import ConfigError
-from owt.testing import Gate, LiveServer, wait_until
+from owt.testing import Bystander, Gate, LiveServer, wait_until
 
 # wait_until
 
@@ -97,3 +97,28 @@ def test_a_server_that_ends_badly_fails_the_test() -> None:
 def test_a_server_that_a_test_kills_is_no_failure() -> None:
     with LiveServer() as server:
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+
+
+# Bystander
+
+
+def test_a_bystander_calls_on_and_is_answered() -> None:
+    with LiveServer() as server:
+        with Bystander(server) as other:
+            before = other.calls
+            assert before > 0
+            wait_until(lambda: other.calls > before + 2)
+        after = other.calls
+        assert server.session("bystander")["calls"] == after
+        # A block that ends at once has been one all the same.
+        with Bystander(server) as other:
+            before = other.calls
+        assert other.calls > before
+
+
+def test_a_bystander_that_is_disturbed_fails_the_test() -> None:
+    with LiveServer() as server:
+        with pytest.raises(AssertionError, match="of the bystander"), Bystander(server):
+            server.stop(signal.SIGKILL)
+        with pytest.raises(AssertionError, match="call 1 of the bystander"), Bystander(server):
+            pass

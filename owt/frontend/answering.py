@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 import time
 
 from tornado.httputil import HTTPOutputError
@@ -168,8 +166,7 @@ class AnsweringHandler(OwtHandler):
         if stream is not None and not stream.closed():
             if self.request.version == "HTTP/1.0":
                 # Without chunks, the end of the connection would look like the end of the answer.
-                linger = struct.pack("ii", 1, 0)
-                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                stream.reset()
             stream.close()
         self._finished = True
 

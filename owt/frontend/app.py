@@ -12,11 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
-from weakref import WeakSet
 
-from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
@@ -27,8 +23,10 @@ from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
 from owt.frontend.config import Settings
 from owt.frontend.config import settings as all_settings
+from owt.frontend.descriptors import Descriptors
 from owt.frontend.handlers import CallHandler
 from owt.frontend.kernels import Kernels
+from owt.frontend.listener import Listener
 from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
 from owt.frontend.runs import Runs
@@ -49,36 +47,13 @@ LONGEST_DIR = 80
 """Bytes of a runtime directory's path: a Unix socket's path is at most 107 bytes, and on macOS 103."""
 
 
-class Listener(HTTPServer):
-    """Tornado's server, which also knows whether anything is still on its way to a client."""
-
-    def initialize(self, *args: Any, **kwargs: Any) -> None:
-        """As Tornado's."""
-        super().initialize(*args, **kwargs)
-        self._streams: WeakSet[IOStream] = WeakSet()
-
-    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """A client has connected."""
-        self._streams.add(stream)
-        super().handle_stream(stream, address)
-
-    @property
-    def connections(self) -> int:
-        """Clients that are connected."""
-        return sum(not stream.closed() for stream in self._streams)
-
-    @property
-    def writing(self) -> bool:
-        """Whether a client has yet to take something that was written for it."""
-        return any(not stream.closed() and stream.writing() for stream in self._streams)
-
-
 class Frontend:
     """One running server. `start`, then `stop`; everything it makes is its own."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], descriptors: Descriptors) -> None:
         """`environ` is what kernels inherit, without the server's own settings and secrets."""
         self.settings = settings
+        self._descriptors = descriptors
         self.url = ""
         self._environ = environ
         self._mark = secrets.token_hex(8)
@@ -115,6 +90,7 @@ class Frontend:
             env=env,
             welcome=self._welcome,
             tally=tally,
+            descriptors=self._descriptors,
         )
         self._door = door
         limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
@@ -157,13 +133,7 @@ class Frontend:
             [*control.routes(self.service, watching), (r".*", CallHandler, {"service": self.service})],
             log_function=_log_request,
         )
-        self._http = Listener(
-            application,
-            max_header_size=settings.max_url + settings.max_header,
-            # The handlers refuse bodies larger than --max-body, with an answer that says so.
-            max_body_size=sys.maxsize,
-            max_buffer_size=settings.max_body + settings.max_url + settings.max_header,
-        )
+        self._http = Listener(application, settings=settings, descriptors=self._descriptors)
         self._http.add_sockets(sockets)
         pool.refill()
         self._cull = asyncio.get_running_loop().create_task(self._keep_house())
@@ -245,7 +215,9 @@ def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    frontend = Frontend(settings, dict(os.environ))
+    descriptors = Descriptors()
+    descriptors.raise_limit()
+    frontend = Frontend(settings, dict(os.environ), descriptors)
     await frontend.start()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from owt.errors import KernelDied
+from owt.errors import Busy, KernelDied, OwtError
+from owt.frontend.problems import failed
 from owt.frontend.runs import Run
 from owt.wire.chunk import Failed
 
@@ -20,6 +21,15 @@ def not_begun(reason: Reason) -> Failed:
 def without_kernel(problem: str, title: str = KernelDied.title) -> Failed:
     """There is no kernel for it any more."""
     return Failed(502, "kernel-died", title, problem)
+
+
+def unstarted(error: Exception) -> Failed:
+    """A kernel for it could not be started, because of this error."""
+    if isinstance(error, Busy):
+        return failed(error)
+    return without_kernel(
+        str(error) if isinstance(error, OwtError) else f"the kernel could not be started: {error!r}"
+    )
 
 
 def with_its_kernel(run: Run, reason: str) -> Failed:

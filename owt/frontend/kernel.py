@@ -136,12 +136,12 @@ class Kernel:
             await self.manager.signal_kernel(signal.SIGINT)
 
     def memory(self) -> int | None:
-        """Resident bytes of the process, or None when it is gone."""
+        """Resident bytes of the process; None when it is gone, or no file descriptor is left to ask with."""
         if self.pid is None:
             return None
         try:
             return int(psutil.Process(self.pid).memory_info().rss)
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return None
 
     def kill(self, reason: str, cause: Cause = "ended") -> None:

@@ -14,8 +14,9 @@ import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from traitlets import TraitError
 
-from owt.errors import BadRequest, KernelDied, KernelNotReady
+from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError
 from owt.frontend.channel import Door
+from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.kernel import Kernel, OwtKernelManager
 from owt.frontend.tally import Tally
 from owt.provision.template import TemplateProcess
@@ -47,6 +48,7 @@ class Kernels:
         env: dict[str, str],
         welcome: Callable[[str | None, int], Welcome],
         tally: Tally,
+        descriptors: Descriptors,
     ) -> None:
         """`welcome(session, concurrency)` makes what a kernel is told when it connects; the `tally` counts
         what is started and what ends."""
@@ -57,6 +59,8 @@ class Kernels:
         self._template = template
         self._env = env
         self._welcome = welcome
+        self._descriptors = descriptors
+        self._starting = 0
         self._context = zmq.asyncio.Context()
         self._specs = KernelSpecManager()
         self._numbers = itertools.count(1)
@@ -85,6 +89,10 @@ class Kernels:
         """Every kernel of which anything is left, from its start on."""
         return list(self.all.values())
 
+    def check_room(self) -> None:
+        """Raises `Busy` when there are not file descriptors enough to start one more kernel."""
+        self._descriptors.require(self._starting + 1)
+
     async def start(
         self,
         spec: str,
@@ -93,14 +101,22 @@ class Kernels:
         on_output: Callable[[Output], None],
         on_death: Callable[[Kernel, str], None],
     ) -> Kernel:
-        """Start a kernel and wait for its hello. Raises `KernelDied` when it ends or is silent
-        before that; `on_death` hears of that too. `failures` has it until one of this kernelspec starts."""
+        """Start a kernel and wait for its hello.
+
+        Raises `Busy`, before or after it has begun, when there are no file descriptors for it, and
+        `KernelDied` when the kernel ends or is silent before its hello; once it has begun, `on_death` hears
+        of that too. `failures` has it until one of this kernelspec starts.
+        """
+        self.check_room()
+        self._starting += 1
         self.tally.kernel_starts += 1
         try:
             kernel = await self._start(spec, session, concurrency, on_output, on_death)
         except KernelDied as error:
             self.failures[spec] = Failure(str(error).removeprefix("the kernel "), time.monotonic())
             raise
+        finally:
+            self._starting -= 1
         self.failures.pop(spec, None)
         return kernel
 
@@ -124,7 +140,7 @@ class Kernels:
                 template=self._template,
             )
         except Exception as error:
-            raise KernelNotReady(f"the kernel {spec!r} could not be started: {error}") from error
+            raise self._unstarted(spec, error) from error
         welcome = self._welcome(session, concurrency)
         kernel = Kernel(f"k{number}", spec, manager, welcome, on_output, on_death, self._buried)
         self.all[kernel.id] = kernel
@@ -139,6 +155,8 @@ class Kernels:
                     finished.result()
         except TimeoutError:
             kernel.kill(f"said nothing for {START_TIMEOUT:.0f} s after its start", "unready")
+            if not self._descriptors.free():
+                raise self._descriptors.exhausted("start a kernel") from None
             raise KernelNotReady(
                 f"the kernel {kernel.ending}; does the kernelspec {spec!r} run `python -m owt.kernel`?"
             ) from None
@@ -150,16 +168,23 @@ class Kernels:
             raise
         except Exception as error:
             kernel.kill(f"could not be started: {error}", "unready")
-            raise KernelNotReady(f"the kernel {spec!r} could not be started: {error}") from error
+            raise self._unstarted(spec, error) from error
         finally:
             forget()
             launch.cancel()
         return kernel
 
+    def _unstarted(self, spec: str, error: Exception) -> OwtError:
+        if ran_out(error):
+            return self._descriptors.exhausted("start a kernel")
+        return KernelNotReady(f"the kernel {spec!r} could not be started: {error}")
+
     async def _launch(self, kernel: Kernel, env: dict[str, str]) -> None:
         manager = kernel.manager
         await manager.start_kernel(env=env, stdin=subprocess.DEVNULL)
         kernel.watch()
+        if kernel.pid is not None:
+            self._descriptors.give_back(kernel.pid)
         if manager.kernel_spec is not None and "owt.kernel" not in manager.kernel_spec.argv:
             await self._bring_in(kernel)
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from owt.errors import Busy
-from owt.frontend.endings import Reason, not_begun, without_kernel
+from owt.frontend.endings import Reason, not_begun, unstarted, without_kernel
 from owt.frontend.kernels import Kernels
 from owt.frontend.runs import Run
 from owt.frontend.session import Limits, Session
@@ -54,14 +54,15 @@ class Pool:
         return failure.problem
 
     def refill(self) -> None:
-        """Have `least` spares ready or on their way."""
-        while len(self.spares) < self._least and not self._closed:
+        """Have `least` spares ready or on their way, if there is room."""
+        while len(self.spares) < self._least and not self._closed and self._room():
             spare = self._new()
             self.spares.append(spare)
             spare.start()
 
     def submit(self, run: Run) -> None:
-        """Run a call on a kernel of the pool. Raises `Busy` when too many wait already."""
+        """Run a call on a kernel of the pool. Raises `Busy` when too many wait already, and when there is
+        no room for a kernel to wait for."""
         member = self._choose(run)
         if member is not None:
             member.submit(run)
@@ -113,10 +114,23 @@ class Pool:
                     best = member
         if best is not None or len(self.members) >= self._most:
             return best
+        if not self.spares:
+            if not self.members:
+                self._kernels.check_room()
+            elif not self._room():
+                return None
         member = self.spare() or (self.spares.pop(0) if self.spares else self._new())
         self.members.append(member)
         self.refill()
         return member
+
+    def _room(self) -> bool:
+        """Whether one more kernel can be started."""
+        try:
+            self._kernels.check_room()
+        except Busy:
+            return False
+        return True
 
     def _new(self) -> Session:
         return Session(
@@ -142,8 +156,12 @@ class Pool:
             # Not replaced at once, or a broken environment would start kernels in a loop.
             self.spares.remove(session)
             self._refill_later()
-        if self.waiting and not self.members:
-            self.submit(self.waiting.popleft())
+        while self.waiting and not self.members:
+            run = self.waiting.popleft()
+            try:
+                self.submit(run)
+            except Busy as error:
+                run.fail(unstarted(error))
 
     def _refill_later(self) -> None:
         if self._retry is None and not self._closed:

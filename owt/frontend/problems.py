@@ -10,6 +10,8 @@ where there is none.
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
+from http import HTTPStatus
 
 import msgspec
 from msgspec import Struct
@@ -74,6 +76,18 @@ class Answer(Struct, frozen=True):
     status: int
     headers: Headers
     body: bytes
+
+    def last(self) -> bytes:
+        """Its bytes, for a connection that ends with it; the same whatever was asked for."""
+        reason = HTTPStatus(self.status).phrase
+        headers = [
+            ("Date", formatdate(usegmt=True)),
+            *self.headers,
+            ("Content-Length", str(len(self.body))),
+            ("Connection", "close"),
+        ]
+        lines = [f"HTTP/1.1 {self.status} {reason}", *(f"{name}: {value}" for name, value in headers)]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
 
 
 def failed(error: OwtError) -> Failed:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from owt.errors import shortened
+from owt.errors import Busy, shortened
 from owt.frontend.problems import Headers, Problem
 from owt.wire import sse
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
@@ -106,6 +106,8 @@ class Plain:
         content_type, body = problem.body(self._accept)
         self.status = failed.status
         self.headers = [("Content-Type", content_type), *self._own_headers]
+        if failed.status == Busy.status:
+            self.headers.append(("Retry-After", "1"))
         self.started = self._failed = True
         return [body]
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from owt.errors import Busy, KernelDied
-from owt.frontend.endings import Reason, not_begun, with_its_kernel, without_kernel
+from owt.errors import Busy, KernelDied, OwtError
+from owt.frontend.endings import Reason, not_begun, unstarted, with_its_kernel, without_kernel
 from owt.frontend.kernel import Kernel
 from owt.frontend.kernels import Kernels
 from owt.frontend.runs import Run
 from owt.frontend.timers import Timers
+from owt.wire.chunk import Failed
 from owt.wire.codec import Cancel, Output
 
 log = logging.getLogger("owt.sessions")
@@ -95,15 +96,14 @@ class Session:
         """Whether no call has ever run on its kernel."""
         return self.calls == 0 and not self.queue
 
-    # Kernel --------------------------------------------------------------------------------------
-
     def start(self) -> None:
         """Begin to start a kernel, unless one is there, dying (a new one follows) or on its way."""
         if self._starting is None and self.kernel is None and not self._closed:
             self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def started(self) -> None:
-        """Start a kernel if there is none, and wait for it. Raises `KernelDied` when it cannot be had."""
+        """Start a kernel if there is none, and wait for it. Raises `KernelDied`, or `Busy`, when it cannot
+        be had."""
         self.start()
         while not (self.kernel is not None and self.kernel.alive):
             if self._closed:
@@ -113,6 +113,7 @@ class Session:
             elif self._starting is not None:
                 await asyncio.wait([self._starting])
             else:
+                self._kernels.check_room()
                 raise KernelDied(f"the kernel {self.last_death}")
 
     def adopt(self, spare: Session, concurrency: int) -> None:
@@ -135,11 +136,10 @@ class Session:
             )
         except Exception as error:
             self._starting = None
-            expected = isinstance(error, KernelDied)
-            problem = str(error) if expected else f"the kernel could not be started: {error!r}"
-            log.error("%s: %s", self.label, problem, exc_info=not expected)
-            self.last_death = problem.removeprefix("the kernel ")
-            self._give_up(problem)
+            failure = unstarted(error)
+            log.error("%s: %s", self.label, failure.detail, exc_info=not isinstance(error, OwtError))
+            self.last_death = failure.detail.removeprefix("the kernel ")
+            self._give_up(failure)
             return
         self._starting = None
         if self._closed:
@@ -171,25 +171,23 @@ class Session:
         if self._closed:
             return
         if self._deaths >= IDLE_DEATHS:
-            self._give_up(f"the kernel {reason}, {self._deaths} times in a row")
+            self._give_up(without_kernel(f"the kernel {reason}, {self._deaths} times in a row"))
             return
         self.restarts += 1
         self._kernels.tally.kernel_restarts += 1
         self.restarted = time.time()
         self.start()
 
-    def _give_up(self, problem: str) -> None:
+    def _give_up(self, failure: Failed) -> None:
         """Fail what waits; the next call tries again with a new kernel."""
         self._deaths = 0
         waiting, self.queue = self.queue, deque()
         for run in waiting:
-            run.fail(without_kernel(problem))
+            run.fail(failure)
         self._on_dead(self)
 
-    # Calls ---------------------------------------------------------------------------------------
-
     def submit(self, run: Run) -> None:
-        """Run this call when its turn comes. Raises `Busy` when too many wait already."""
+        """Run this call when its turn comes. Raises `Busy` when too many wait, or no kernel can be had."""
         # Those that only wait for the kernel to start are as good as running.
         waiting = len(self.queue) + len(self.active) - self.concurrency
         if waiting >= self._limits.queue:
@@ -197,6 +195,8 @@ class Session:
                 f"{self.label} already has {waiting} calls waiting (the limit is --queue "
                 f"{self._limits.queue}); try again later or use another session"
             )
+        if self.kernel is None and self._starting is None:
+            self._kernels.check_room()
         self.last_used = time.time()
         run.session = self.name
         self.queue.append(run)

@@ -75,8 +75,11 @@ class Sessions:
     def create(self, name: str, spec: str | None = None, concurrency: int = 1) -> Session:
         """A new session, whose kernel is starting or comes out of the pool.
 
-        Raises `BadRequest` for an unknown kernelspec and `Busy` when there are too many sessions.
+        Raises `BadRequest` for an unknown kernelspec and `Busy` when there are too many sessions, or too few
+        file descriptors.
         """
+        # First of all: to look for a kernelspec takes a descriptor, too.
+        self.kernels.check_room()
         spec = spec or self._spec
         self.kernels.check_spec(spec)
         if not 1 <= concurrency <= MOST_OVERLAPPING:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from owt.frontend.endings import not_begun, with_its_kernel, without_kernel
+from owt.errors import Busy, KernelNotReady
+from owt.frontend.endings import not_begun, unstarted, with_its_kernel, without_kernel
 from owt.frontend.runs import Run
 from owt.wire.call import Call, RequestFacts
 
@@ -31,3 +32,9 @@ def test_a_kernels_death_is_told_by_why_it_died(
 def test_a_run_that_waited_says_that_it_never_began() -> None:
     assert "before it began" in not_begun("cancelled").detail
     assert without_kernel("why").status == 502
+
+
+def test_a_kernel_that_could_not_be_started_is_told_by_why() -> None:
+    assert unstarted(Busy("full")).status == 503
+    assert unstarted(KernelNotReady("slow")).status == 502
+    assert "ValueError('odd')" in unstarted(ValueError("odd")).detail

@@ -291,3 +291,46 @@ async def test_the_end_fails_what_waits_and_ends_every_kernel() -> None:
     stage.pool.refill()
     await settle()
     assert len(stage.kernels.all) == 2
+
+
+@scene
+async def test_without_room_for_a_kernel_a_call_waits_for_one_that_is_there_or_is_refused() -> None:
+    stage = Stage()
+    stage.kernels.no_room = Busy("no descriptors")
+    with pytest.raises(Busy, match="no descriptors"):
+        stage.submit()
+    assert stage.pool.members == []
+    stage.kernels.no_room = None
+    first = stage.submit()
+    kernel = await stage.kernels.count(1)
+    stage.kernels.no_room = Busy("no descriptors")
+    second = stage.submit()
+    assert list(stage.pool.waiting) == [second]
+    kernel.answer(first.id)
+    assert kernel.invoked == [first.id, second.id]
+
+
+@scene
+async def test_without_room_for_a_kernel_no_spare_is_tried() -> None:
+    stage = Stage(least=1)
+    stage.kernels.no_room = Busy("no descriptors")
+    stage.pool.refill()
+    assert stage.pool.spares == []
+    stage.kernels.no_room = None
+    stage.pool.refill()
+    await stage.kernels.count(1)
+    assert len(stage.pool.spares) == 1
+
+
+@scene
+async def test_what_waits_for_the_last_member_is_refused_when_there_is_room_for_no_other() -> None:
+    stage = Stage(most=1)
+    first, *others = stage.submit(), stage.submit(), stage.submit()
+    kernel = await stage.kernels.count(1)
+    stage.kernels.problem = KernelNotReady("the kernel did not start")
+    stage.kernels.no_room = Busy("no descriptors")
+    kernel.die()
+    await settle()
+    assert first.failure is not None
+    assert [run.failure and run.failure.status for run in others] == [503, 503]
+    assert stage.pool.members == []

@@ -99,3 +99,11 @@ def test_an_error_before_a_run_is_a_problem_document_for_those_who_ask(
         "run": None,
         "session": "s",
     }
+
+
+def test_an_answer_that_is_the_last_of_its_connection_says_so() -> None:
+    head, _, body = problem_response(Busy("full")).last().partition(b"\r\n\r\n")
+    line, *headers = head.decode().split("\r\n")
+    assert line == "HTTP/1.1 503 Service Unavailable"
+    assert {"Connection: close", "Retry-After: 1", f"Content-Length: {len(body)}"} <= set(headers)
+    assert body == b"busy: full\n"

@@ -179,6 +179,11 @@ def test_a_driver_may_add_headers_before_the_first_chunk(last: Chunk) -> None:
     assert answer.headers == [TEXT if last is FAILED else HTML, RUN, ("Owt-Cache", "miss")]
 
 
+def test_who_meets_a_limit_is_told_when_to_try_again() -> None:
+    _, headers, _, _ = plain(Failed(503, "busy", "busy", "full"), Done(503, 0.0))
+    assert ("Retry-After", "1") in headers
+
+
 def test_a_failure_after_data_aborts() -> None:
     chunks = (head(HTML), Data(b"abc", "text"), FAILED, Data(b"def", "text"), Done(500, 0))
     assert plain(*chunks) == (200, [HTML, RUN], b"abc", True)

@@ -283,3 +283,31 @@ async def test_a_session_knows_the_codes_that_its_kernel_was_given():
     assert not stage.session.knows(None)
     kernel.die()
     assert not stage.session.knows("1")
+
+
+@scene
+async def test_a_call_that_would_need_a_kernel_is_refused_when_there_is_no_room_for_one():
+    stage = Stage()
+    stage.kernels.no_room = Busy("no descriptors")
+    with pytest.raises(Busy, match="no descriptors"):
+        stage.submit()
+    assert not stage.session.queue
+    stage.kernels.no_room = None
+    stage.submit()
+    kernel = await stage.kernels.count(1)
+    kernel.answer()
+    stage.kernels.no_room = Busy("no descriptors")
+    stage.submit()
+    assert len(kernel.invoked) == 2
+
+
+@scene
+async def test_a_kernel_for_which_the_room_was_lost_on_the_way_is_a_limit_reached_and_no_death():
+    stage = Stage()
+    stage.kernels.problem = stage.kernels.no_room = Busy("no descriptors")
+    stage.session.start()
+    run = Run("r", Call(FACTS, code="1"), 1 << 20)
+    stage.session.submit(run)
+    with pytest.raises(Busy, match="no descriptors"):
+        await stage.session.started()
+    assert (run.failure.status, run.failure.type, run.failure.detail) == (503, "busy", "no descriptors")

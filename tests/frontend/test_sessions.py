@@ -278,3 +278,15 @@ async def test_the_end_ends_everything() -> None:
     assert [run.status for run in runs] == [502] * 4
     assert stage.kernels.all
     assert all(kernel.killed for kernel in stage.kernels.all)
+
+
+@scene
+async def test_without_room_for_a_kernel_no_session_is_made() -> None:
+    stage = Stage()
+    stage.kernels.no_room = Busy("no descriptors")
+    with pytest.raises(Busy, match="no descriptors"):
+        stage.submit(session="a")
+    assert stage.sessions.named == {}
+    stage.kernels.no_room = None
+    stage.submit(session="a")
+    await stage.kernels.count(1)

@@ -1,0 +1,131 @@
+"""Refusals that curl can read, and clients that go, with real kernels."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from owt.testing import LiveServer, wait_until
+
+MIB = 1024 * 1024
+SOFT = 500
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveServer]:
+    """A server that was started with a soft limit below the hard one."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, hard))
+    live = LiveServer("--max-url", "4KiB", "--max-header", "4KiB", "--max-body", "1MiB")
+    try:
+        live.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+    with contextlib.ExitStack() as stack:
+        stack.push(live)
+        yield live
+
+
+def curl(*arguments: str | Path) -> str:
+    """What curl prints, which must end well."""
+    done = subprocess.run(
+        ["curl", "-sS", "--max-time", "30", *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_curl_reads_why_its_body_is_refused_however_much_it_sends(
+    server: LiveServer, tmp_path: Path
+) -> None:
+    body = tmp_path / "body"
+    with body.open("wb") as file:
+        file.truncate(200 * MIB)
+    for number in range(20):
+        how = ["-H", "Transfer-Encoding: chunked"] if number % 2 else []
+        said = curl("-H", "Expect:", *how, "-X", "POST", "-T", body, "-w", "%{http_code}", server.url)
+        assert "--max-body" in said
+        assert said.endswith("413")
+
+
+def test_curl_reads_why_its_url_or_its_headers_are_refused(server: LiveServer) -> None:
+    for size in (5000, 100_000):
+        said = curl("-w", "%{http_code}", f"{server.url}/{'u' * size}")
+        assert "--max-url" in said
+        assert said.endswith("414")
+        said = curl("-H", "Accept: application/json", "-H", f"X: {'h' * size}", server.url)
+        problem = json.loads(said)
+        assert (problem["status"], problem["type"]) == (431, "urn:owt:headers-too-large")
+        assert "--max-header" in problem["detail"]
+
+
+ENDLESS = """
+import time
+def run():
+    while True:
+        time.sleep(0.01)
+"""
+
+
+def state(server: LiveServer, session: str) -> str | None:
+    """What the session does; None: there is none."""
+    answer = server.ask("GET", f"/_owt/sessions/{session}")
+    return str(answer.json()["state"]) if answer.status_code == 200 else None
+
+
+@pytest.mark.parametrize("ahead", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_a_call_that_says_nothing_is_cancelled_when_its_client_goes_whatever_that_had_sent_ahead(
+    server: LiveServer, ahead: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        target = f"/?session=silent&code={quote(ENDLESS)}"
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() + ahead)
+        wait_until(lambda: state(server, "silent") == "busy")
+    wait_until(lambda: state(server, "silent") == "idle")
+
+
+def test_the_server_has_all_descriptors_that_it_may_have_and_kernels_as_many_as_it_was_given(
+    server: LiveServer,
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    code = "import resource\nresource.getrlimit(resource.RLIMIT_NOFILE)[0]"
+    assert server.call(code, session="forked").text == str(SOFT)
+    answer = server.call(code, session="spawned", kernel="python3")
+    assert answer.text == str(SOFT)
+
+
+def test_when_descriptors_are_gone_what_runs_goes_on_and_what_is_new_is_refused(server: LiveServer) -> None:
+    assert server.call("def f(): return 'well'\n", session="old").status_code == 200
+    limit = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir(f"/proc/{server.pid}/fd")))
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (highest + 1, limit[1]))
+    try:
+        refused = server.call("'well'", session="new")
+        made = server.ask("PUT", "/_owt/sessions/new")
+        assert server.call("f()", session="old").text == "well"
+        names = [each["name"] for each in server.ask("GET", "/_owt/sessions").json()["sessions"]]
+        said = curl("-w", "%{http_code}", server.url)
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limit)
+    for answer in (refused, made):
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "cannot start a kernel" in answer.text
+        assert "(ulimit -n)" in answer.text
+    assert "old" in names
+    assert "new" not in names
+    assert "file descriptors" in said
+    assert said.endswith("503")
+    assert server.call("'well'", session="new").text == "well"
+    assert curl("-w", "%{http_code}", "-o", os.devnull, server.url) == "200"
+    assert "Traceback" not in server.log()
