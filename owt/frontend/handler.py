@@ -7,7 +7,8 @@ from typing import Any
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from owt.errors import OwtError
-from owt.frontend.auth import REALM
+from owt.frontend import logs
+from owt.frontend.auth import Admitted, Refused
 from owt.frontend.problems import Answer, Problem, problem_response
 from owt.frontend.service import Service
 
@@ -26,8 +27,9 @@ class OwtHandler(RequestHandler):
     service: Service
 
     def initialize(self, service: Service) -> None:
-        """`service`: the parts of the server."""
+        """`service`: the parts of the server. `user` is who calls, or None where nobody is asked."""
         self.service = service
+        self.user: str | None = None
         self._body: list[bytes] = []
         self._body_size = 0
 
@@ -63,16 +65,19 @@ class OwtHandler(RequestHandler):
         """
         if self._finished:
             return
-        if not self.service.doorkeeper.admits(self.request.headers.get("Authorization")):
-            self.set_header("WWW-Authenticate", REALM)
-            # The body has not been read, so the connection ends with this answer.
-            self.set_header("Connection", "close")
-            problem = Problem(
-                "urn:owt:unauthorized", "not authorized", 401,
-                "this server needs a user and a password: curl -u user:password ...",
-            )
-            self.finish_problem(problem)
-            return
+        request = self.request
+        match await self.service.doorkeeper.admit(
+            request.headers.get("Authorization"), request.remote_ip or ""
+        ):
+            case Admitted(user=user):
+                self.user = user
+            case Refused(problem=problem, headers=headers):
+                for name, value in headers:
+                    self.add_header(name, value)
+                # The body has not been read, so the connection ends with this answer.
+                self.set_header("Connection", "close")
+                self.finish_problem(problem)
+                return
         limit = self.service.settings.max_body
         length = self.request.headers.get("Content-Length", "")
         if length.isdecimal() and len(length) > LONGEST_LENGTH:
@@ -119,3 +124,8 @@ class OwtHandler(RequestHandler):
         elif status_code >= 500:
             detail = "this is a fault in owt's frontend; its log says more"
         self.finish_problem(Problem("about:blank", title, status_code, detail))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """What nobody expected. Tornado's own way would show the query; HTTP errors are answers."""
+        if not isinstance(value, HTTPError):
+            logs.log_fault(self.request, (typ, value, tb))

@@ -11,7 +11,7 @@ from tornado.httputil import HTTPOutputError
 from tornado.iostream import StreamClosedError
 
 from owt.errors import OwtError
-from owt.frontend import pages, requests
+from owt.frontend import logs, pages, requests
 from owt.frontend.handler import OwtHandler
 from owt.frontend.responses import Renderer, renderer
 from owt.frontend.runs import Reader, Run
@@ -53,15 +53,20 @@ class CallHandler(OwtHandler):
     def _facts(self) -> RequestFacts:
         request = self.request
         path = request.path
+        headers = request.headers.get_all()
+        if self.service.doorkeeper.guarded:
+            # This header is for the server: code in a kernel is not to see passwords.
+            headers = [(name, value) for name, value in headers if name != "Authorization"]
         return RequestFacts(
             method=request.method or "GET",
             path=unquote(path) if "%" in path else path,
             query=request.query,
-            headers=tuple(request.headers.get_all()),
+            headers=tuple(headers),
             body=self.body,
             host=request.host,
             remote=request.remote_ip or "",
             scheme=request.protocol,
+            user=self.user,
         )
 
     async def _answer(self, facts: RequestFacts) -> None:
@@ -70,6 +75,7 @@ class CallHandler(OwtHandler):
             call = requests.parse(facts)
             session = call.session
             run, cached = self.service.submit(call)
+            logs.log_call(run.id, call)
         except OwtError as error:
             refused = self.service.refuse(facts, session, error)
             self.finish_error(error, session, refused.id)

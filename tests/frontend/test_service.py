@@ -11,6 +11,7 @@ from owt.errors import Busy, NoSuchSession
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.config import Settings
+from owt.frontend.credentials import Credentials
 from owt.frontend.kernels import Kernels
 from owt.frontend.pool import Pool
 from owt.frontend.runs import Runs
@@ -30,7 +31,7 @@ class Stage:
         pool = Pool(kernels=kernels, limits=limits, spec="owt", least=0, most=most)
         self.service = Service(
             settings=Settings(),
-            doorkeeper=Doorkeeper(None),
+            doorkeeper=Doorkeeper(Credentials()),
             sessions=Sessions(kernels=kernels, limits=limits, pool=pool, spec="owt", most=2, idle=None),
             runs=Runs(retention=60, journal=10_000, journal_total=100_000, window=1000),
             cache=Cache(10_000),
