@@ -159,6 +159,7 @@ class Frontend:
         then end everything."""
         service = self.service
         service.draining = True
+        service.doorkeeper.close()
         self._http.stop()
         self._cull.cancel()
         await _until(lambda: not service.runs.live() and not self._answering(), drain, hurry)
@@ -166,14 +167,15 @@ class Frontend:
         # Also those calls are answered that have just been ended.
         await _until(lambda: not self._answering(), LAST_WORDS, None)
         await self._http.close_all_connections()
-        service.doorkeeper.close()
         await self._kernels.close()
         self._door.close()
         await self._template.close()
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
     def _answering(self) -> bool:
-        return self._http.writing or any(run.followed for run in self.service.runs.all())
+        service = self.service
+        followed = any(run.followed for run in service.runs.all())
+        return self._http.writing or service.doorkeeper.asked > 0 or followed
 
     def _welcome(self, session: str | None, concurrency: int) -> Welcome:
         return Welcome(

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Hashable
 
 from cachetools import TTLCache
 
+from owt.errors import Busy
+
 log = logging.getLogger("owt.auth")
 
 FIRST_DELAY = 0.1
@@ -33,6 +35,10 @@ class TooMany(Exception):
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
         super().__init__(f"{MOST_WAITING} attempts wait already")
+
+
+def _ending() -> Busy:
+    return Busy("the server is ending; it lets nobody in whom it does not know yet")
 
 
 class _Visitor:
@@ -60,14 +66,19 @@ class Attempts:
         """`clock` and `sleep` are in seconds; tests bring theirs."""
         self._sleep = sleep
         self._visitors: TTLCache[str, _Visitor] = TTLCache(MOST_ADDRESSES, FORGOTTEN, timer=clock)
+        self._waiting: set[asyncio.Task[bool]] = set()
+        self._closed = False
 
     async def make(self, address: str, key: Hashable, check: Callable[[], Awaitable[bool]]) -> bool:
         """Whether the check succeeds; after a delay if the address has failed before.
 
         The check comes after the delay, so that nobody learns sooner of a right guess. Equal keys of one
         address are one attempt: a program that begins with many calls at once waits for one check. An
-        attempt that was begun counts, also when its client has gone. Raises `TooMany`.
+        attempt that was begun counts, also when its client has gone. Raises `TooMany`, and `Busy` once this
+        is closed.
         """
+        if self._closed:
+            raise _ending()
         place = network(address)
         visitor = self._visitors.get(place)
         if visitor is None:
@@ -78,8 +89,21 @@ class Attempts:
                 raise TooMany(math.ceil(max(visitor.delay, 1.0)))
             attempt = asyncio.get_running_loop().create_task(self._attempt(visitor, place, check))
             visitor.waiting[key] = attempt
+            self._waiting.add(attempt)
             attempt.add_done_callback(lambda _: visitor.waiting.pop(key, None))
-        return await asyncio.shield(attempt)
+            attempt.add_done_callback(self._waiting.discard)
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if self._closed and attempt.cancelled():
+                raise _ending() from None
+            raise
+
+    def close(self) -> None:
+        """End the attempts that wait, and make no more."""
+        self._closed = True
+        for attempt in self._waiting:
+            attempt.cancel()
 
     async def _attempt(self, visitor: _Visitor, place: str, check: Callable[[], Awaitable[bool]]) -> bool:
         async with visitor.turn:

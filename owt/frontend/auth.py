@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from cachetools import LRUCache
 from msgspec import Struct
 
+from owt.errors import Busy
 from owt.frontend.attempts import Attempts, TooMany
 from owt.frontend.credentials import Credentials
 from owt.frontend.passwords import Passwords
-from owt.frontend.problems import Headers, Problem
+from owt.frontend.problems import Headers, Problem, failed
 
 TOKEN_USER = "token"
 """What whoever brings a token is called."""
@@ -57,6 +58,8 @@ class Doorkeeper:
 
     What was found right once is remembered as a keyed hash, and passes from then on at once, whatever
     its address has failed meanwhile. Everything else is an attempt: see `Attempts`.
+
+    `guarded` is whether anybody is asked, `asked` how many wait for an answer.
     """
 
     def __init__(self, credentials: Credentials, attempts: Attempts | None = None) -> None:
@@ -69,6 +72,7 @@ class Doorkeeper:
         self._known: LRUCache[bytes, Admitted] = LRUCache(max(1, len(self._passwords) + len(self._tokens)))
         self._attempts = attempts or Attempts()
         self._checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="owt-passwords")
+        self.asked = 0
         self.guarded = bool(credentials.users or credentials.tokens)
 
     async def admit(self, authorization: str | None, address: str) -> Admission:
@@ -88,6 +92,7 @@ class Doorkeeper:
         async def check() -> bool:
             return await self._is_right(given, digest)
 
+        self.asked += 1
         try:
             if not await self._attempts.make(address, digest, check):
                 if given.user is None:
@@ -96,12 +101,17 @@ class Doorkeeper:
                 return self._refused("there is no such user, or the password is another one")
         except TooMany as error:
             return _too_many(error)
+        except Busy as error:
+            return Refused(Problem.of(failed(error)), [("Retry-After", str(error.retry_after))])
+        finally:
+            self.asked -= 1
         name = TOKEN_USER if given.user is None else given.user.decode()
         # Not again by those that shared the attempt.
         return self._known.setdefault(digest, Admitted(name))
 
     def close(self) -> None:
-        """Begin no more checks."""
+        """Check no more credentials, also those that wait. Who is known already passes."""
+        self._attempts.close()
         self._checkers.shutdown(wait=False, cancel_futures=True)
 
     async def _is_right(self, given: _Given, digest: bytes) -> bool:

@@ -24,6 +24,8 @@ access = logging.getLogger("owt.access")
 calls = logging.getLogger("owt.calls")
 faults = logging.getLogger("owt.faults")
 
+_MALFORMED = "Malformed HTTP message from %s"
+
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
@@ -81,8 +83,7 @@ def one_line(code: str) -> str:
 
 
 def without_quotations(record: logging.LogRecord) -> bool:
-    """A filter for Tornado's log: what it says of a malformed request quotes the header that is to blame,
-    an Authorization header perhaps."""
-    if str(record.msg).startswith("Malformed HTTP message") and isinstance(record.args, tuple):
-        record.args = tuple(re.split(r"""['":]""", str(each))[0].strip() for each in record.args)
+    """A filter for Tornado's log: why a request is malformed, which may quote its headers, is left out."""
+    if str(record.msg).startswith(_MALFORMED) and isinstance(record.args, tuple):
+        record.msg, record.args = _MALFORMED, record.args[:1]
     return True

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 from played import scene, settle
 
+from owt.errors import Busy
 from owt.frontend.attempts import FORGOTTEN, LONGEST_DELAY, MOST_WAITING, Attempts, TooMany, network
 
 
@@ -173,6 +174,20 @@ async def test_an_attempt_counts_also_when_its_client_has_gone() -> None:
     await settle()
     await fail(attempts, 1)
     assert night.slept == [0.1, 0.2]
+
+
+@scene
+async def test_at_the_end_nobody_waits_any_longer() -> None:
+    night = Night()
+    attempts = night.attempts()
+    await fail(attempts, 1)
+    night.hold()
+    waiting = [asyncio.create_task(attempts.make("10.0.0.1", n % 2, WRONG)) for n in range(4)]
+    await settle()
+    attempts.close()
+    for each in (*waiting, attempts.make("10.0.0.2", "new", RIGHT)):
+        with pytest.raises(Busy, match="the server is ending"):
+            await each
 
 
 @scene

@@ -207,6 +207,18 @@ async def test_a_password_is_checked_once_by_bcrypt_and_off_the_loop(monkeypatch
 
 
 @scene
+async def test_a_server_that_ends_lets_in_only_whom_it_knows() -> None:
+    door = doorkeeper(me="secret", you="other")
+    await door.admit(basic("me", "secret"), "::1")
+    door.close()
+    assert await door.admit(basic("me", "secret"), "::1") == Admitted("me")
+    refused = await door.admit(basic("you", "other"), "::1")
+    assert isinstance(refused, Refused)
+    assert (refused.problem.type, refused.problem.status) == ("urn:owt:busy", 503)
+    assert refused.headers == [("Retry-After", "1")]
+
+
+@scene
 async def test_known_credentials_are_answered_without_giving_way_to_others() -> None:
     door = doorkeeper(TOKEN, me="secret")
     for header in (basic("me", "secret"), BEARER):

@@ -88,21 +88,12 @@ def test_an_uncaught_exception_has_its_traceback_and_not_the_query(caplog: pytes
     assert "secret" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("problem", "shown"),
-    [
-        ("Invalid header value 'Bearer \\x01secret'", "Invalid header value"),
-        ('Invalid header name "secret\'s"', "Invalid header name"),
-        ("Only integer Content-Length is allowed: secret", "Only integer Content-Length is allowed"),
-        ("no colon in header line", "no colon in header line"),
-    ],
-)
-def test_what_tornado_says_of_a_malformed_request_does_not_quote_it(problem: str, shown: str) -> None:
-    arguments = ("10.0.0.1", ValueError(problem))
+def test_what_tornado_says_of_a_malformed_request_does_not_quote_it() -> None:
+    arguments = ("10.0.0.1", ValueError("Invalid header value 'Bearer \\x01secret'"))
     text = "Malformed HTTP message from %s: %s"
     record = logging.LogRecord("tornado.general", logging.INFO, "", 0, text, arguments, None)
     assert without_quotations(record)
-    assert record.getMessage() == f"Malformed HTTP message from 10.0.0.1: {shown}"
+    assert record.getMessage() == "Malformed HTTP message from 10.0.0.1"
 
 
 def test_what_tornado_says_of_other_things_stays_as_it_is() -> None:
