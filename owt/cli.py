@@ -1,4 +1,4 @@
-"""The command line: `owt serve`, `owt call`, `owt session`, `owt console`.
+"""The command line: `owt serve`, `owt call`, `owt session`, `owt console`, `owt hash-password`.
 
 Exit status: 0; 1 when the server refused, or a call failed; 2 for a command or a setting that cannot
 be used; 3 when no server answers. Whatever went wrong is one line on stderr, but a call's traceback.
@@ -20,8 +20,11 @@ from click.core import ParameterSource
 
 from owt import listing
 from owt.client.command import call
+from owt.client.identity import authorization, credentials
+from owt.client.identity_options import identity_options
 from owt.errors import CannotSend, ConfigError, MissingExtra, OwtError, Unreachable
 from owt.frontend.config import Settings, settings
+from owt.hash_password import hash_password
 from owt.remote import Refused, Remote
 from owt.server import Server
 
@@ -110,21 +113,17 @@ def serve(context: click.Context, /, **given: object) -> None:
 
 
 cli.add_command(call)
+cli.add_command(hash_password)
 
 
 def _remote_options(command: Callable[..., object]) -> Callable[..., object]:
     """The options that say which server, and as whom."""
     url = click.option("--url", metavar="URL", help="The server  [OWT_URL; default: http://127.0.0.1:9876]")
-    auth = click.option(
-        "--auth", envvar="OWT_CLIENT_AUTH", metavar="USER:PASSWORD", help="Who asks  [OWT_CLIENT_AUTH]"
-    )
-    return url(auth(command))
+    return url(identity_options(command))
 
 
-def _remote(url: str | None, auth: str | None) -> Remote:
-    if auth is not None and ":" not in auth:
-        raise ConfigError("--auth (OWT_CLIENT_AUTH): give user:password; there is no colon in what was given")
-    return Remote(url or Server.sing().url, auth)
+def _remote(url: str | None, auth: str | None, token: str | None) -> Remote:
+    return Remote(url or Server.sing().url, authorization(None if auth is None else credentials(auth), token))
 
 
 @cli.group()
@@ -135,9 +134,9 @@ def session() -> None:
 @session.command("list")
 @_remote_options
 @click.option("--json", "raw", is_flag=True, help="Print what the server says, as JSON.")
-def list_sessions(url: str | None, auth: str | None, raw: bool) -> None:
+def list_sessions(url: str | None, auth: str | None, token: str | None, raw: bool) -> None:
     """List the sessions and the pool's kernels."""
-    answer = _remote(url, auth).sessions()
+    answer = _remote(url, auth, token).sessions()
     if raw:
         _print_json(answer)
         return
@@ -154,9 +153,9 @@ def list_sessions(url: str | None, auth: str | None, raw: bool) -> None:
 @click.argument("name")
 @_remote_options
 @click.option("--json", "raw", is_flag=True, help="Print what the server says, as JSON.")
-def show(name: str, url: str | None, auth: str | None, raw: bool) -> None:
+def show(name: str, url: str | None, auth: str | None, token: str | None, raw: bool) -> None:
     """Show all that the server knows of the session NAME."""
-    answer = _remote(url, auth).session(name)
+    answer = _remote(url, auth, token).session(name)
     if raw:
         _print_json(answer)
     else:
@@ -166,39 +165,39 @@ def show(name: str, url: str | None, auth: str | None, raw: bool) -> None:
 @session.command()
 @click.argument("name")
 @_remote_options
-def delete(name: str, url: str | None, auth: str | None) -> None:
+def delete(name: str, url: str | None, auth: str | None, token: str | None) -> None:
     """End the session NAME, and its kernel with all that is in it."""
-    _remote(url, auth).delete(name)
+    _remote(url, auth, token).delete(name)
     click.echo(f"deleted {name}")
 
 
 @session.command()
 @click.argument("name")
 @_remote_options
-def restart(name: str, url: str | None, auth: str | None) -> None:
+def restart(name: str, url: str | None, auth: str | None, token: str | None) -> None:
     """Give the session NAME a fresh kernel."""
-    _remote(url, auth).restart(name)
+    _remote(url, auth, token).restart(name)
     click.echo(f"restarted {name}")
 
 
 @session.command()
 @click.argument("name")
 @_remote_options
-def interrupt(name: str, url: str | None, auth: str | None) -> None:
+def interrupt(name: str, url: str | None, auth: str | None, token: str | None) -> None:
     """Interrupt what the session NAME runs."""
-    _remote(url, auth).interrupt(name)
+    _remote(url, auth, token).interrupt(name)
     click.echo(f"interrupted {name}")
 
 
 @cli.command()
 @click.argument("name")
 @_remote_options
-def console(name: str, url: str | None, auth: str | None) -> NoReturn:
+def console(name: str, url: str | None, auth: str | None, token: str | None) -> NoReturn:
     """Open a Jupyter console on the live session NAME.
 
     Ctrl-D leaves the console and keeps the session; `exit` in it ends the kernel.
     """
-    connection = _remote(url, auth).session(name).get("connection_file")
+    connection = _remote(url, auth, token).session(name).get("connection_file")
     if not connection or not Path(connection).is_file():
         raise Refused(
             f"session {name!r} has no connection file on this machine (the server says {connection}); "

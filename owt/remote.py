@@ -5,6 +5,7 @@ The commands `owt session` and `owt console` are made of this. httpx is imported
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -28,14 +29,14 @@ class Refused(OwtError):
 
 
 class Remote:
-    """The server at `url`. `auth` is `user:password`, or None.
+    """The server at `url`. `authorization` is the headers that say who asks, if any.
 
     Every method raises `Unreachable` or `Refused`, and the constructor `ConfigError` for a bad URL.
     """
 
-    def __init__(self, url: str, auth: str | None = None) -> None:
+    def __init__(self, url: str, authorization: Mapping[str, str] | None = None) -> None:
         self._server = Server.from_url(url, source="--url")
-        self._auth = tuple(auth.split(":", 1)) if auth else None
+        self._headers = {"Accept": "application/json", **(authorization or {})}
 
     def sessions(self) -> dict[str, Any]:
         """`{"sessions": [...], "pool": [...]}`."""
@@ -65,11 +66,10 @@ class Remote:
         direct = self._server.address in ("127.0.0.1", "::1", "localhost")
         try:
             with httpx.Client(
-                auth=self._auth,  # type: ignore[arg-type]
                 timeout=httpx.Timeout(_PATIENCE, connect=_CONNECT),
                 trust_env=not direct,
             ) as client:
-                answer = client.request(method, url + path, headers={"Accept": "application/json"})
+                answer = client.request(method, url + path, headers=self._headers)
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise Unreachable(f"no server answers at {url}: {why}; start one: owt serve") from error
@@ -100,5 +100,7 @@ def _refusal(answer: httpx.Response) -> str:
     lines = text.strip().splitlines()
     message = lines[0] if lines else f"the server answered {answer.status_code} {answer.reason_phrase}"
     if answer.status_code == 401:
-        message += "; give --auth user:password, or set OWT_CLIENT_AUTH"
+        message += (
+            "; give --auth user:password or --token TOKEN, or set OWT_CLIENT_AUTH or OWT_CLIENT_TOKEN"
+        )
     return message

@@ -9,6 +9,7 @@ from played import PlayedKernels
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.config import Settings
+from owt.frontend.credentials import Credentials
 from owt.frontend.kernels import Kernels
 from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
@@ -28,7 +29,7 @@ class Stage:
         chosen = Settings(**settings)
         self.service = Service(
             settings=chosen,
-            doorkeeper=Doorkeeper(None),
+            doorkeeper=Doorkeeper(Credentials()),
             origins=Origins(chosen),
             sessions=Sessions(
                 kernels=kernels, limits=limits, pool=self.pool, spec="owt", most=2, idle=None

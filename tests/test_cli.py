@@ -35,7 +35,7 @@ ANSWER = {"sessions": [SESSION], "pool": [{"state": "idle", "kernel": "owt", "pi
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch):
     monkeypatch.setattr(Server, "_announced", None)
-    for name in [*(row.variable for row in settings()), "OWT_URL", "OWT_CLIENT_AUTH"]:
+    for name in [*(row.variable for row in settings()), "OWT_URL", "OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"]:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -258,13 +258,19 @@ def test_json_is_what_the_server_says(operated, capsys, arguments, document):
 )
 def test_a_command_says_what_it_did(operated, monkeypatch, capsys, command, request_line, printed):
     monkeypatch.setenv("OWT_URL", operated.url)
-    monkeypatch.setenv("OWT_CLIENT_AUTH", "ada:secret")
+    monkeypatch.setenv("OWT_CLIENT_TOKEN", "secret")
     operated.answers[request_line] = says({})
     assert cli.main(["session", command, "mine"]) == 0
     assert capsys.readouterr().out == printed
     [(*asked, authorization)] = operated.asked
     assert tuple(asked) == request_line
-    assert authorization.startswith("Basic ")
+    assert authorization == "Bearer secret"
+
+
+def test_a_password_may_hold_a_colon(operated):
+    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
+    assert cli.main(["session", "list", "--url", operated.url, "--auth", "ada:se:cret"]) == 0
+    assert [authorization for *_, authorization in operated.asked] == ["Basic YWRhOnNlOmNyZXQ="]
 
 
 def test_a_refusal_is_the_servers_message_and_status_1(operated, capsys):

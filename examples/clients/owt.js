@@ -13,10 +13,10 @@
  *     const answer = owt.call("import time\ntime.sleep(60)", {}, { signal: controller.signal });
  *     controller.abort();                      // the kernel stops, and `answer` rejects
  *
- * new Client(url, { session, auth })
+ * new Client(url, { session, auth, token })
  *     `url` is the server's, with the path that adaptors see; in a page it is the page's own origin unless
  *     you say otherwise. A server elsewhere has to be started with --allow-origin and the page's origin.
- *     `auth` is "user:password".
+ *     `auth` is "user:password"; `token` is a bearer token, instead.
  * call(code, kwargs, options)
  *     A promise of the whole answer: JSON becomes objects, a stream of JSON lines an array, text a string,
  *     everything else (images, audio) a Blob, and an empty answer of no type null. A number is its text.
@@ -33,9 +33,9 @@
  *     signal   an AbortSignal, which cancels the call
  *     accept   the Accept header of a call
  *     by       "fetch" (default) or "EventSource", which can do without the fetch API's streams, but has all of
- *              the call in its URL and sends no `auth` of its own. `events` lists the names that an adaptor
- *              gives to events of its own; such a stream has to end with the message [DONE], since an
- *              EventSource cannot tell an end from a lost connection.
+ *              the call in its URL and sends no `auth` or `token` of its own. `events` lists the names that
+ *              an adaptor gives to events of its own; such a stream has to end with the message [DONE],
+ *              since an EventSource cannot tell an end from a lost connection.
  *
  * A call that fails rejects with a RemoteError. Its `problem` is the server's problem document (RFC 9457), and
  * `status`, `type`, `exception`, `traceback`, `run` and `session` are the members of it. Unreachable means that
@@ -71,12 +71,14 @@ export class Unreachable extends Error {
 export class Client {
   #url;
   #fields;
-  #auth;
+  #authorization;
 
-  constructor(url = globalThis.location?.origin ?? LOCAL, { auth, ...fields } = {}) {
+  constructor(url = globalThis.location?.origin ?? LOCAL, { auth, token, ...fields } = {}) {
+    if (auth && token) throw new TypeError("give auth or token, not both");
     this.#url = new URL(url);
     this.#fields = fields;
-    this.#auth = auth;
+    if (auth) this.#authorization = `Basic ${base64(auth)}`;
+    if (token) this.#authorization = `Bearer ${token}`;
   }
 
   async call(code, kwargs = {}, { signal, accept = "application/json, */*;q=0.9", ...fields } = {}) {
@@ -93,7 +95,7 @@ export class Client {
   stream(code, kwargs = {}, { signal, by = "fetch", events = [], ...fields } = {}) {
     if (by === "fetch") return this.#fetched(code, kwargs, fields, signal);
     if (by !== "EventSource") throw new TypeError(`by: "fetch" or "EventSource"; got ${JSON.stringify(by)}`);
-    if (this.#auth) throw new TypeError("an EventSource sends no auth of its own; stream by fetch");
+    if (this.#authorization) throw new TypeError("an EventSource sends no auth of its own; stream by fetch");
     if (!globalThis.EventSource) throw new TypeError("there is no EventSource here; stream by fetch");
     return this.#received(this.link(code, kwargs, fields), [...NAMES, ...events], signal);
   }
@@ -119,7 +121,7 @@ export class Client {
   }
 
   #identity() {
-    return this.#auth ? { Authorization: `Basic ${base64(this.#auth)}` } : {};
+    return this.#authorization ? { Authorization: this.#authorization } : {};
   }
 
   async #ask(code, kwargs, fields, accept, signal) {

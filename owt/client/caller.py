@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from owt.client import answers, request
 from owt.client.function import source_of
+from owt.client.identity import authorization, credentials
 from owt.client.options import Options
 from owt.client.request import Address, Request
-from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
+from owt.errors import CannotSend, RemoteError, Unreachable, shortened
 from owt.server import Server
 
 if TYPE_CHECKING:
@@ -28,15 +29,23 @@ class Caller:
     """A server's address, who calls it, and how.
 
     `url` is the server's, with the path that the adaptor sees; without one it is
-    `owt.Server.sing()`'s. `auth` is `"user:password"`, or what the URL itself names. Raises
-    `ConfigError` for either of them.
+    `owt.Server.sing()`'s. `auth` is `"user:password"`, or what the URL itself names; `token` is a
+    bearer token instead. Raises `ConfigError` for each of them.
     """
 
     def __init__(
-        self, url: str | None = None, *, session: str | None = None, auth: str | None = None
+        self,
+        url: str | None = None,
+        *,
+        session: str | None = None,
+        auth: str | None = None,
+        token: str | None = None,
     ) -> None:
         self._address = Address.of(Server.sing().url if url is None else url)
-        self._auth = self._address.auth if auth is None else credentials(auth)
+        given = None if auth is None else credentials(auth)
+        if given is None and token is None:
+            given = self._address.auth
+        self._authorization = authorization(given, token)
         self.options = Options(session=session)
 
     @property
@@ -86,7 +95,7 @@ class Caller:
         import httpx
 
         return {
-            "auth": self._auth,
+            "headers": self._authorization,
             "timeout": httpx.Timeout(None, connect=CONNECT),
             "limits": httpx.Limits(max_connections=None),
             "trust_env": not self._address.is_local,
@@ -120,7 +129,10 @@ class Caller:
     def _failure(self, response: httpx.Response, body: bytes) -> RemoteError:
         error = answers.failure(response.status_code, response.headers, body)
         if error.status == 401:
-            error.add_note("Give auth='user:password'; owt call takes --auth, or OWT_CLIENT_AUTH")
+            error.add_note(
+                "Give auth='user:password' or token='...'; owt call takes --auth and --token, or "
+                "OWT_CLIENT_AUTH and OWT_CLIENT_TOKEN"
+            )
         return error
 
     def _stranger(self, response: httpx.Response, body: bytes) -> Unreachable:
@@ -144,11 +156,3 @@ class Caller:
         if not isinstance(document, dict):
             raise self._stranger(response, response.content)
         return document
-
-
-def credentials(auth: str) -> tuple[str, str]:
-    """User and password, which may have colons in it. Raises `ConfigError`, which does not show it."""
-    user, colon, password = auth.partition(":")
-    if not colon:
-        raise ConfigError("auth: give user:password; there is no colon in what was given")
-    return user, password

@@ -25,9 +25,14 @@ class Client(Caller):
     """
 
     def __init__(
-        self, url: str | None = None, *, session: str | None = None, auth: str | None = None
+        self,
+        url: str | None = None,
+        *,
+        session: str | None = None,
+        auth: str | None = None,
+        token: str | None = None,
     ) -> None:
-        super().__init__(url, session=session, auth=auth)
+        super().__init__(url, session=session, auth=auth, token=token)
         import httpx
 
         self._http = httpx.Client(**self._settings())
@@ -113,9 +118,14 @@ class AsyncClient(Caller):
     """`Client` with await: the same methods, options and errors. An asynchronous context manager."""
 
     def __init__(
-        self, url: str | None = None, *, session: str | None = None, auth: str | None = None
+        self,
+        url: str | None = None,
+        *,
+        session: str | None = None,
+        auth: str | None = None,
+        token: str | None = None,
     ) -> None:
-        super().__init__(url, session=session, auth=auth)
+        super().__init__(url, session=session, auth=auth, token=token)
         import httpx
 
         self._http = httpx.AsyncClient(**self._settings())

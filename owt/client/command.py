@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from owt.client.caller import Caller
+from owt.client.identity_options import identity_options
 from owt.client.program import argument, program
 from owt.client.request import Address
-from owt.errors import ConfigError, OwtError, RemoteError
+from owt.errors import OwtError, RemoteError
 
 BROKEN_PIPE = 141
 """The exit status of a program that wrote into a pipe that nobody reads (128 and SIGPIPE)."""
@@ -56,9 +57,7 @@ BROKEN_PIPE = 141
     help="sse: everything as it happens; raw: exactly the answer's bytes; "
     "auto: sse on a terminal, raw into files and pipes  [default: auto]",
 )
-@click.option(
-    "--auth", envvar="OWT_CLIENT_AUTH", metavar="USER:PASSWORD", help="Who calls  [OWT_CLIENT_AUTH]"
-)
+@identity_options
 @click.option("--output", metavar="FILE", help="Where the answer goes; - is standard output")
 def _command(
     *,
@@ -69,6 +68,7 @@ def _command(
     kwargs: str | None,
     arg: tuple[tuple[str, str], ...],
     auth: str | None,
+    token: str | None,
     url: bool,
     stream: str,
     output: str | None,
@@ -86,8 +86,6 @@ def _command(
     """
     if kwargs is not None and arg:
         raise click.UsageError("give --kwargs or --arg, not both")
-    if auth is not None and ":" not in auth:
-        raise ConfigError("--auth (OWT_CLIENT_AUTH): give user:password; there is no colon in what was given")
     text = program(code, file, run, given["fn_name"])
     if text is None and given["adaptor"] is None and None in (given["session"], given["fn_name"]):
         raise click.UsageError(
@@ -104,7 +102,7 @@ def _command(
         options["stream"] = None if stream == "auto" else stream
         click.echo(Caller(address).with_options(**options).as_url(text, **arguments))
         return 0
-    return _call(address, auth, options, text, arguments, stream, output)
+    return _call(address, {"auth": auth, "token": token}, options, text, arguments, stream, output)
 
 
 call: click.Command = _command
@@ -112,7 +110,7 @@ call: click.Command = _command
 
 def _call(
     address: str | None,
-    auth: str | None,
+    identity: dict[str, str | None],
     options: dict[str, Any],
     code: str | None,
     arguments: dict[str, Any],
@@ -127,7 +125,7 @@ def _call(
     watched = stream == "sse" or (stream == "auto" and path is None and sys.stdout.isatty())
     show = print_events if watched else print_answer
     try:
-        with Client(address, auth=auth).with_options(**options) as client, Output(path) as output:
+        with Client(address, **identity).with_options(**options) as client, Output(path) as output:
             return show(client, code, arguments, output)
     except RemoteError as error:
         notes = [] if error.traceback else getattr(error, "__notes__", [])

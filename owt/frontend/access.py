@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from owt.errors import ConfigError, shortened
+from owt.frontend.passwords import hash_problem
 from owt.frontend.setting import read_path, read_switch, read_whole, setting
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -41,14 +42,11 @@ def read_credential(text: str) -> str:
     how = "give user:hash, as `owt hash-password USER` makes it"
     if not colon or not user:
         raise ValueError(f"there is no user name before a colon; {how}")
-    if re.fullmatch(r"[0-9a-fA-F]{64}", digest):
-        return f"{user}:{digest.lower()}"
-    if not re.fullmatch(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", digest):
-        raise ValueError(
-            f"what follows {shortened(user + ':')} is neither a SHA-256 hash in 64 hexadecimal digits nor a "
-            f"bcrypt hash; {how}"
-        )
-    return text
+    if not user.isprintable():
+        raise ValueError(f"the user name {shortened(user)} has characters that nobody can type; {how}")
+    if problem := hash_problem(digest):
+        raise ValueError(f"what follows {shortened(user + ':')} is {problem}; {how}")
+    return text if digest.startswith("$") else f"{user}:{digest.lower()}"
 
 
 def read_token(text: str) -> str:

@@ -14,15 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 
 from owt.errors import ConfigError
-from owt.frontend import banner, control, health, metrics
+from owt.frontend import banner, control, disguise, health, logs, metrics
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
 from owt.frontend.config import Settings
 from owt.frontend.config import settings as all_settings
+from owt.frontend.credentials import Credentials
 from owt.frontend.descriptors import Descriptors
 from owt.frontend.handlers import CallHandler
 from owt.frontend.kernels import Kernels
@@ -59,8 +60,12 @@ class Frontend:
         self._mark = secrets.token_hex(8)
 
     async def start(self) -> None:
-        """Listen, and begin to prepare kernels. Raises `ConfigError` for a port that is taken."""
+        """Listen, and begin to prepare kernels.
+
+        Raises `ConfigError` for a port that is taken, and for files with users or tokens that cannot be used.
+        """
         settings = self.settings
+        self.credentials = Credentials.of(settings)
         try:
             sockets = bind_sockets(settings.port, settings.address)
         except OSError as error:
@@ -111,7 +116,7 @@ class Frontend:
         )
         self.service = Service(
             settings=settings,
-            doorkeeper=Doorkeeper(settings.auth[0] if settings.auth else None),
+            doorkeeper=Doorkeeper(self.credentials),
             origins=Origins(settings),
             sessions=sessions,
             runs=Runs(
@@ -131,7 +136,7 @@ class Frontend:
         ]
         application = Application(
             [*control.routes(self.service, watching), (r".*", CallHandler, {"service": self.service})],
-            log_function=_log_request,
+            log_function=logs.log_request,
         )
         self._http = Listener(application, settings=settings, descriptors=self._descriptors)
         self._http.add_sockets(sockets)
@@ -143,6 +148,7 @@ class Frontend:
         then end everything."""
         service = self.service
         service.draining = True
+        service.doorkeeper.close()
         self._http.stop()
         self._cull.cancel()
         await _until(lambda: not service.runs.live() and not self._answering(), drain, hurry)
@@ -156,7 +162,9 @@ class Frontend:
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
     def _answering(self) -> bool:
-        return self._http.writing or any(run.followed for run in self.service.runs.all())
+        service = self.service
+        followed = any(run.followed for run in service.runs.all())
+        return self._http.writing or service.doorkeeper.asked > 0 or followed
 
     def _welcome(self, session: str | None, concurrency: int) -> Welcome:
         return Welcome(
@@ -170,7 +178,7 @@ class Frontend:
 
     def _kernel_environment(self) -> dict[str, str]:
         """What kernels inherit: not the server's settings, least of all its secrets."""
-        ours = {row.variable for row in all_settings()} | {"OWT_CLIENT_AUTH"}
+        ours = {row.variable for row in all_settings()} | disguise.CLIENT_SECRETS
         env = {name: value for name, value in self._environ.items() if name not in ours}
         # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
         env.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
@@ -210,7 +218,8 @@ def serve(settings: Settings) -> int:
 
     Raises `ConfigError` before it serves, for a port that is taken or a folder that cannot be used.
     """
-    _set_up_logging(settings.verbose)
+    logs.set_up(settings.verbose)
+    disguise.put_on(settings, os.environ)
     return asyncio.run(_serve(settings))
 
 
@@ -232,8 +241,9 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(number, on_signal)
     print(f"Owt serving on {frontend.url}", flush=True)
     if settings.show_examples:
-        user = settings.auth[0].partition(":")[0] if settings.auth else None
-        print(banner.examples(frontend.url, user=user), flush=True)
+        user = next(iter(frontend.credentials.users), None)
+        token = bool(frontend.credentials.tokens)
+        print(banner.examples(frontend.url, user=user, token=token), flush=True)
     await stopping.wait()
     log.info("ending; running calls get %g s (send the signal again to end them now)", settings.drain)
     await frontend.stop(settings.drain, hurry)
@@ -246,21 +256,3 @@ async def _until(condition: Callable[[], bool], seconds: float, hurry: asyncio.E
     # Several things may bring it about, and nobody waits for it but the end of the server.
     while not condition() and time.monotonic() < deadline and not (hurry and hurry.is_set()):  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-
-
-def _log_request(handler: RequestHandler) -> None:
-    """The access log: method, path, status and time, but no query, which may carry code."""
-    request = handler.request
-    logging.getLogger("owt.access").debug(
-        "%s %s %d %.1f ms", request.method, request.path, handler.get_status(), request.request_time() * 1000
-    )
-
-
-def _set_up_logging(verbose: int) -> None:
-    level = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)[min(verbose, 3)]
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG if verbose >= 3 else logging.WARNING)
-    logging.getLogger("owt").setLevel(level)

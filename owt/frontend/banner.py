@@ -5,13 +5,18 @@ from __future__ import annotations
 import shlex
 
 
-def examples(url: str, *, user: str | None = None) -> str:
+def examples(url: str, *, user: str | None = None, token: bool = False) -> str:
     """Three commands to try against the server at `url`: an echo, a session, and speech.
 
-    With `user`, each command names that user, and curl asks for the password. Ends with a newline.
+    With `user`, each command names that user, and curl asks for the password; else with `token`, it
+    sends the one that the shell's variable OWT_CLIENT_TOKEN holds. Ends with a newline.
     """
     base = shlex.quote(url.rstrip("/") + "/")
-    who = f" -u {shlex.quote(user)}" if user else ""
+    who = ""
+    if user:
+        who = f" -u {shlex.quote(user)}"
+    elif token:
+        who = ' -H "Authorization: Bearer $OWT_CLIENT_TOKEN"'
     return f"""\
 Try, in another terminal:
 

@@ -8,8 +8,7 @@ from typing import Any
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from owt.errors import OwtError
-from owt.frontend.auth import REALM
-from owt.frontend.origins import OVERRULING, Preflight, Refused
+from owt.frontend import auth, logs, origins
 from owt.frontend.problems import Answer, Headers, Problem, problem_response
 from owt.frontend.service import Service
 
@@ -30,8 +29,9 @@ class OwtHandler(RequestHandler):
     _standing: Sequence[tuple[str, str]] = ()
 
     def initialize(self, service: Service) -> None:
-        """`service`: the parts of the server."""
+        """`service`: the parts of the server. `user` is who calls, or None where nobody is asked."""
         self.service = service
+        self.user: str | None = None
         self._body: list[bytes] = []
         self._body_size = 0
 
@@ -76,26 +76,27 @@ class OwtHandler(RequestHandler):
         verdict = self.service.origins.judge(
             request.method or "", request.protocol, request.host, request.headers
         )
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, origins.Refused):
             self.finish_problem(verdict.problem)
             return
-        if isinstance(verdict, Preflight):
+        if isinstance(verdict, origins.Preflight):
             # Before anyone is asked for a password: a preflight never has one.
             self.finish_answer(Answer(204, verdict.headers, b""))
             return
         self._standing = verdict.headers
         for name, value in verdict.headers:
             self.set_header(name, value)
-        if not self.service.doorkeeper.admits(self.request.headers.get("Authorization")):
-            self.set_header("WWW-Authenticate", REALM)
-            # The body has not been read, so the connection ends with this answer.
-            self.set_header("Connection", "close")
-            problem = Problem(
-                "urn:owt:unauthorized", "not authorized", 401,
-                "this server needs a user and a password: curl -u user:password ...",
-            )
-            self.finish_problem(problem)
-            return
+        match await self.service.doorkeeper.admit(
+            request.headers.get("Authorization"), request.remote_ip or ""
+        ):
+            case auth.Admitted(user=user):
+                self.user = user
+            case auth.Refused(problem=problem, headers=headers):
+                self.add_headers(headers)
+                # The body has not been read, so the connection ends with this answer.
+                self.set_header("Connection", "close")
+                self.finish_problem(problem)
+                return
         if getattr(type(self), (request.method or "").lower(), None) is RequestHandler.options:
             # Tornado's own: this page has no such method, and nobody needs the body to be told so.
             raise HTTPError(405)
@@ -133,7 +134,7 @@ class OwtHandler(RequestHandler):
     def add_headers(self, headers: Headers) -> None:
         """Add headers to the answer, but not such as what was decided about its origin overrules."""
         for name, value in headers:
-            if not (self._standing and name.lower() in OVERRULING and name in self._headers):
+            if not (self._standing and name.lower() in origins.OVERRULING and name in self._headers):
                 self.add_header(name, value)
 
     def finish_error(self, error: OwtError, session: str | None = None, run: str | None = None) -> None:
@@ -151,3 +152,8 @@ class OwtHandler(RequestHandler):
         elif status_code >= 500:
             detail = "this is a fault in owt's frontend; its log says more"
         self.finish_problem(Problem("about:blank", title, status_code, detail))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """What nobody expected. Tornado's own way would show the query; HTTP errors are answers."""
+        if not isinstance(value, HTTPError):
+            logs.log_fault(self.request, (typ, value, tb))

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import msgspec
 
 from owt.errors import OwtError
-from owt.frontend import pages, requests
+from owt.frontend import logs, pages, requests
 from owt.frontend.answering import AnsweringHandler
 from owt.frontend.events import Events
 from owt.frontend.responses import Plain, own_headers
@@ -38,15 +38,20 @@ class CallHandler(AnsweringHandler):
     def _facts(self) -> RequestFacts:
         request = self.request
         path = request.path
+        headers = request.headers.get_all()
+        if self.service.doorkeeper.guarded:
+            # This header is for the server: code in a kernel is not to see passwords.
+            headers = [(name, value) for name, value in headers if name != "Authorization"]
         return RequestFacts(
             method=request.method or "GET",
             path=unquote(path) if "%" in path else path,
             query=request.query,
-            headers=tuple(request.headers.get_all()),
+            headers=tuple(headers),
             body=self.body,
             host=request.host,
             remote=request.remote_ip or "",
             scheme=request.protocol,
+            user=self.user,
         )
 
     async def _call(self, facts: RequestFacts) -> None:
@@ -61,6 +66,7 @@ class CallHandler(AnsweringHandler):
                 await self.resume(earlier, place)
                 return
             run, cached = self.service.submit(call, self.user)
+            logs.log_call(run.id, call)
         except OwtError as error:
             refused = self.service.refuse(facts, session, error, self.user)
             self.finish_error(error, session, refused.id)

@@ -112,6 +112,8 @@ def build_request(facts: RequestFacts) -> Request:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
+    if facts.user is not None:
+        environ["REMOTE_USER"] = facts.user
     for name, value in facts.headers:
         key = name.upper().replace("-", "_")
         if key == "CONTENT_TYPE":

@@ -10,7 +10,8 @@ class RequestFacts(Struct, frozen=True, array_like=True):
 
     `path` is percent-decoded, `query` is the raw query string without `?`, `headers` keep their
     order and repetitions, `body` is the raw body (empty for a GET), `host` is the Host header or
-    the address that the server listens on, `remote` is the client's address.
+    the address that the server listens on, `remote` is the client's address. `user` is who calls, where
+    the server asks for that; the Authorization header is then not among the headers.
     """
 
     method: str
@@ -21,6 +22,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
     host: str
     remote: str = "127.0.0.1"
     scheme: str = "http"
+    user: str | None = None
 
 
 class Caching(Struct, frozen=True, array_like=True):

@@ -16,7 +16,7 @@ from owt.server import Server
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch):
     monkeypatch.setattr(Server, "_announced", None)
-    for name in ("OWT_URL", "OWT_ADDRESS", "OWT_PORT", "OWT_CLIENT_AUTH"):
+    for name in ("OWT_URL", "OWT_ADDRESS", "OWT_PORT", "OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -79,6 +79,8 @@ def test_the_server_is_the_one_of_the_environment(capsys, monkeypatch):
         (["--code", "1", "--timeout", "soon"], ["--timeout", "'soon'"]),
         (["--code", "1", "--address", "here"], ["--address", "'here'"]),
         (["--code", "1", "--auth", "secret"], ["OWT_CLIENT_AUTH", "user:password"]),
+        (["--code", "1", "--auth", "a:secret", "--token", "secret"], ["OWT_CLIENT_TOKEN", "not both"]),
+        (["--code", "1", "--token", "a secret"], ["token: ", "without blanks"]),
         (["--code", "1", "--output", "/gone/file"], ["--output: /gone/file cannot be written"]),
         (["--code", "x" * 70_000, "--method", "GET"], ["65536 is the most; send a POST"]),
         (["--code", "1", "--bogus"], ["no such option", "--bogus"]),
@@ -120,19 +122,30 @@ def test_a_refusal_is_the_servers_message_with_what_to_do(operated, capsys, tmp_
     assert capsys.readouterr() == (
         "",
         "owt: this server needs a password; "
-        "Give auth='user:password'; owt call takes --auth, or OWT_CLIENT_AUTH\n",
+        "Give auth='user:password' or token='...'; owt call takes --auth and --token, or OWT_CLIENT_AUTH and "
+        "OWT_CLIENT_TOKEN\n",
     )
     assert not output.exists()
 
 
-@pytest.mark.parametrize("variable", [True, False])
-def test_who_calls_is_said_by_a_flag_or_a_variable(operated, monkeypatch, variable):
+@pytest.mark.parametrize(
+    ("given", "variables", "sent"),
+    [
+        (["--auth", "ada:se:cret"], {}, "Basic YWRhOnNlOmNyZXQ="),
+        ([], {"OWT_CLIENT_AUTH": "ada:se:cret"}, "Basic YWRhOnNlOmNyZXQ="),
+        (["--token", "abc"], {}, "Bearer abc"),
+        ([], {"OWT_CLIENT_TOKEN": "abc"}, "Bearer abc"),
+        (["--token", "abc"], {"OWT_CLIENT_AUTH": "eve:x"}, "Bearer abc"),
+        (["--auth", "ada:se:cret"], {"OWT_CLIENT_TOKEN": "abc"}, "Basic YWRhOnNlOmNyZXQ="),
+        ([], {"OWT_CLIENT_AUTH": ""}, None),
+    ],
+)
+def test_who_calls_is_said_by_an_option_or_a_variable(operated, monkeypatch, given, variables, sent):
     operated.answers["GET", "/?code_b64=MQ"] = (200, "text/html", b"")
-    if variable:
-        monkeypatch.setenv("OWT_CLIENT_AUTH", "ada:se:cret")
-    given = [] if variable else ["--auth", "ada:se:cret"]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     cli.main(["call", "--address", operated.url, "--code", "1", "--method", "GET", *given])
-    assert [authorization for *_, authorization in operated.asked] == ["Basic YWRhOnNlOmNyZXQ="]
+    assert [authorization for *_, authorization in operated.asked] == [sent]
 
 
 def test_the_help_and_the_client_as_a_module_need_little():

@@ -36,12 +36,14 @@ def program(body: str, url: str) -> subprocess.CompletedProcess[str]:
     return node("--input-type=module", "--eval", text)
 
 
-def test_a_password_is_sent_with_calls_and_streams():
+def test_a_password_or_a_token_is_sent_with_calls_and_streams():
     code = "'owt'"
     auth = f"me:{hashlib.sha256(b'a:b').hexdigest()}"
-    with LiveServer("--auth", auth) as server:
+    with LiveServer("--auth", auth, "--token", "0123456789abcdef") as server:
         done = program(
             f"""
+            const robot = new Client(url, {{ token: "0123456789abcdef" }});
+            console.log(await robot.call("request.remote_user"));
             const owt = new Client(url, {{ auth: "me:a:b" }});
             console.log(await owt.call("{code}"));
             for await (const event of owt.stream("{code}")) console.log(event.name);
@@ -51,7 +53,12 @@ def test_a_password_is_sent_with_calls_and_streams():
             """,
             server.url,
         )
-    assert (done.stdout, done.stderr) == ("owt\nresult\ndone\nZeroDivisionError\n401\n", "")
+    assert (done.stdout, done.stderr) == ("token\nowt\nresult\ndone\nZeroDivisionError\n401\n", "")
+
+
+def test_a_client_is_one_caller():
+    text = 'try { new Client(url, { auth: "a:b", token: "c" }) } catch (error) { console.log(error.message) }'
+    assert program(text, "http://127.0.0.1:9").stdout == "give auth or token, not both\n"
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,12 @@ def test_every_command_calls_the_server(url):
         assert url.rstrip("/") + "/" in command
 
 
+def test_with_a_token_every_command_sends_the_one_of_the_shell():
+    for command in commands(examples(URL, token=True)):
+        assert command[1:3] == ["-H", "Authorization: Bearer $OWT_CLIENT_TOKEN"]
+    assert '-H "Authorization: Bearer $' in examples(URL, token=True)
+
+
 def test_with_a_user_every_command_names_it():
     for command in commands(examples(URL, user="ada l")):
         assert command[1:3] == ["-u", "ada l"]

@@ -13,7 +13,7 @@ from owt.frontend.access import is_loopback, read_network
 from owt.frontend.config import KIB, MIB, Settings, settings, settings_table
 
 TOKEN = "0123456789abcdef"
-BCRYPT = "$2b$04$" + 53 * "a"
+BCRYPT = "$2b$04$" + 53 * "."
 HASH = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
 
 

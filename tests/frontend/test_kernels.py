@@ -14,6 +14,7 @@ from owt.errors import Busy
 from owt.frontend.channel import Door
 from owt.frontend.descriptors import KERNEL, MARGIN, Descriptors
 from owt.frontend.kernels import Kernels
+from owt.frontend.tally import Tally
 from owt.wire.codec import Welcome
 
 
@@ -26,6 +27,7 @@ def kernels_in(folder: str, descriptors: Descriptors) -> tuple[Kernels, Door]:
         env=dict(os.environ),
         welcome=lambda session, concurrency: Welcome("http://localhost:9876", "localhost", 9876),
         descriptors=descriptors,
+        tally=Tally(),
     )
     return kernels, door
 

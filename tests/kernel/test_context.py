@@ -25,8 +25,9 @@ def facts(
     host: str = "127.0.0.1:9876",
     remote: str = "127.0.0.1",
     scheme: str = "http",
+    user: str | None = None,
 ) -> RequestFacts:
-    return RequestFacts(method, path, query, headers, body, host, remote, scheme)
+    return RequestFacts(method, path, query, headers, body, host, remote, scheme, user)
 
 
 def a_run(id: str, path: str = "/") -> Run:
@@ -151,6 +152,12 @@ def test_a_request_is_what_the_client_sent() -> None:
     assert request.get_json() == {"a": 1}
     assert request.remote_addr == "10.0.0.1"
     assert request.content_length == 8
+
+
+@pytest.mark.parametrize("user", ["ada", "ключ", None])
+def test_the_user_is_the_one_that_the_server_knows(user: str | None) -> None:
+    headers = (("Remote-User", "eve"), ("Remote_User", "eve"))
+    assert build_request(facts(headers=headers, user=user)).remote_user == user
 
 
 def test_a_form_and_its_files_are_parsed() -> None:

@@ -23,6 +23,7 @@ facts = st.builds(
     host=texts,
     remote=texts,
     scheme=texts,
+    user=maybe,
 )
 calls = st.builds(
     Call,

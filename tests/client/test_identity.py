@@ -1,0 +1,62 @@
+"""owt.client.identity: who calls."""
+
+from __future__ import annotations
+
+import pytest
+from operated import Operated
+
+from owt.client import AsyncClient, Client
+from owt.client.identity import authorization
+from owt.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("auth", "token", "header"),
+    [
+        (("ada", "se:cret"), None, "Basic YWRhOnNlOmNyZXQ="),
+        (("ключ", ""), None, "Basic 0LrQu9GO0Yc6"),
+        (None, "abc-._~+/=", "Bearer abc-._~+/="),
+    ],
+)
+def test_it_is_a_header(auth, token, header):
+    assert authorization(auth, token) == {"Authorization": header}
+
+
+def test_nobody_is_no_header():
+    assert authorization(None, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("auth", "token"),
+    [(("a", "secret"), "secret"), (None, ""), (None, "a secret"), (None, "secret\r\nX: y"), (None, "sécret")],
+)
+def test_what_cannot_be_sent_is_an_error_that_does_not_show_it(auth, token):
+    with pytest.raises(ConfigError, match=r"^token: ") as caught:
+        authorization(auth, token)
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "given", "sent"),
+    [
+        ("", {"token": "abc"}, "Bearer abc"),
+        ("", {"auth": "ada:secret"}, "Basic YWRhOnNlY3JldA=="),
+        ("ada:secret@", {}, "Basic YWRhOnNlY3JldA=="),
+        ("eve:x@", {"token": "abc"}, "Bearer abc"),
+        ("eve:x@", {"auth": "ada:secret"}, "Basic YWRhOnNlY3JldA=="),
+        ("", {}, None),
+    ],
+)
+def test_a_client_sends_what_it_was_given_before_what_its_url_says(place, given, sent):
+    with Operated() as server:
+        server.answers["GET", "/_owt/runs/1"] = (200, "application/json", b"{}")
+        url = f"http://{place}127.0.0.1:{server.server_port}"
+        with Client(url, **given) as client:
+            client.run("1")
+    assert server.asked == [("GET", "/_owt/runs/1", sent)]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_client_is_one_caller(kind):
+    with pytest.raises(ConfigError, match="auth or token, not both"):
+        kind("http://127.0.0.1:9", auth="a:b", token="abc")

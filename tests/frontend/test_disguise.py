@@ -1,0 +1,27 @@
+"""owt.frontend.disguise: the command line that others see. Live servers show the rest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from owt.frontend.config import Settings
+from owt.frontend.disguise import title
+
+HASH = hashlib.sha256(b"secret").hexdigest()
+
+
+def test_what_was_set_is_shown_and_nothing_else() -> None:
+    chosen = Settings(port=80, pool_min=0, fork=False, show_examples=True, verbose=2, allow_host=("a", "b"))
+    words = "owt serve --port 80 --allow-host a --allow-host b -vv --pool-min 0 --no-fork --show-examples"
+    assert title(chosen) == words
+
+
+def test_the_port_is_shown_in_any_case() -> None:
+    assert title(Settings()) == "owt serve --port 9876"
+
+
+def test_secrets_are_not_shown_and_where_they_are_is() -> None:
+    users = (f"ada:{HASH}", f"bob:{HASH}")
+    chosen = Settings(auth=users, token=("0123456789abcdef",), auth_file=Path("users"))
+    assert title(chosen) == "owt serve --port 9876 --auth ... --auth ... --auth-file users --token ..."

@@ -1,0 +1,102 @@
+"""owt.frontend.logs: what the log may say."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from played import call
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
+
+from owt.frontend.logs import CODE, log_call, log_fault, one_line, summary, without_quotations
+
+
+class Connection:
+    """What Tornado's request needs of one."""
+
+    context = None
+
+    def set_close_callback(self, callback: object) -> None:
+        raise NotImplementedError
+
+
+def request(uri: str) -> HTTPServerRequest:
+    line = RequestStartLine("GET", uri, "HTTP/1.1")
+    headers = HTTPHeaders({"Host": "localhost", "Authorization": "secret"})
+    return HTTPServerRequest(connection=Connection(), start_line=line, headers=headers)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("/", "GET /"),
+        ("/a/b?secret=1&secret", "GET /a/b"),
+        ("/a?secret?secret", "GET /a"),
+        ("http://me:secret@host/a?secret", "GET /a"),
+        ("http://me:secret@host", "GET /"),
+        ("/a%3Fb", "GET /a%3Fb"),
+        ("/" + "x" * 1000, f"GET /{'x' * 169} ... {'x' * 20}"),
+    ],
+)
+def test_a_request_is_shown_by_its_path(uri: str, shown: str) -> None:
+    assert summary(request(uri)) == shown
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("1 + 1", "'1 + 1'"),
+        ("def run():\n    return 1\n", r"'def run():\n    return 1\n'"),
+        ("\x1b[31mred", r"'\x1b[31mred'"),
+    ],
+)
+def test_code_is_shown_on_one_line(code: str, shown: str) -> None:
+    assert one_line(code) == shown
+
+
+@pytest.mark.parametrize("code", ["x" * (CODE + 1), "\n" * 1000, "é\n" * 10_000_000])
+def test_long_code_is_shortened(code: str) -> None:
+    shown = one_line(code)
+    assert len(shown) <= CODE
+    assert " ... " in shown
+    assert "\n" not in shown
+
+
+def test_a_call_is_told_of_with_its_code_or_what_stands_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "owt.calls"):
+        log_call("r1", call("1 + 1", kwargs="{'secret': 1}"))
+        log_call("r2", call(None, adaptor="speak", session="mine"))
+        log_call("r3", call(None, fn_name="remember", session="mine"))
+    assert caplog.messages == [
+        "run r1 in session (pool): code '1 + 1'",
+        "run r2 in session mine: adaptor speak",
+        "run r3 in session mine: function remember",
+    ]
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "owt.calls"):
+        log_call("r1", call("1 + 1"))
+    assert caplog.messages == []
+
+
+def test_an_uncaught_exception_has_its_traceback_and_not_the_query(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ZeroDivisionError("by zero")
+    except ZeroDivisionError as error:
+        log_fault(request("/a?secret"), (type(error), error, error.__traceback__))
+    assert "uncaught exception in GET /a\n" in caplog.text
+    assert "ZeroDivisionError: by zero" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_what_tornado_says_of_a_malformed_request_does_not_quote_it() -> None:
+    arguments = ("10.0.0.1", ValueError("Invalid header value 'Bearer \\x01secret'"))
+    text = "Malformed HTTP message from %s: %s"
+    record = logging.LogRecord("tornado.general", logging.INFO, "", 0, text, arguments, None)
+    assert without_quotations(record)
+    assert record.getMessage() == "Malformed HTTP message from 10.0.0.1"
+
+
+def test_what_tornado_says_of_other_things_stays_as_it_is() -> None:
+    record = logging.LogRecord("tornado.general", logging.INFO, "", 0, "error on read: %s", ("it's",), None)
+    assert without_quotations(record)
+    assert record.getMessage() == "error on read: it's"
