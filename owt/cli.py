@@ -114,7 +114,7 @@ cli.add_command(call)
 
 def _remote_options(command: Callable[..., object]) -> Callable[..., object]:
     """The options that say which server, and as whom."""
-    url = click.option("--url", metavar="URL", help="The server  [OWT_URL; default: http://127.0.0.1:9876]")
+    url = click.option("--url", metavar="URL", help="The server, with its base URL  [OWT_URL; default: http://127.0.0.1:9876]")
     auth = click.option(
         "--auth", envvar="OWT_CLIENT_AUTH", metavar="USER:PASSWORD", help="Who asks  [OWT_CLIENT_AUTH]"
     )

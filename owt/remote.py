@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from owt.errors import OwtError, Unreachable, shortened
-from owt.server import Server
+from owt.server import Server, split_unix
+from owt.trust import verification
 
 if TYPE_CHECKING:
     import httpx
@@ -61,15 +62,19 @@ class Remote:
         import httpx
 
         url = self._server.url
+        socket, root = split_unix(url)
         # A proxy that the environment names cannot reach this machine's loopback.
-        direct = self._server.address in ("127.0.0.1", "::1", "localhost")
+        direct = socket is not None or self._server.address in ("127.0.0.1", "::1", "localhost")
+        verify = verification(self._server)
         try:
             with httpx.Client(
                 auth=self._auth,  # type: ignore[arg-type]
                 timeout=httpx.Timeout(_PATIENCE, connect=_CONNECT),
                 trust_env=not direct,
+                verify=verify,
+                transport=httpx.HTTPTransport(uds=socket, verify=False) if socket else None,
             ) as client:
-                answer = client.request(method, url + path, headers={"Accept": "application/json"})
+                answer = client.request(method, root + path, headers={"Accept": "application/json"})
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise Unreachable(f"no server answers at {url}: {why}; start one: owt serve") from error

@@ -14,7 +14,7 @@
  *     controller.abort();                      // the kernel stops, and `answer` rejects
  *
  * new Client(url, { session, auth })
- *     `url` is the server's, with the path that adaptors see; in a page it is the page's own origin unless
+ *     `url` is the server's, with the path that adaptors see; in a page it is the page's own folder unless
  *     you say otherwise. `auth` is "user:password".
  * call(code, kwargs, options)
  *     A promise of the whole answer: JSON becomes objects, a stream of JSON lines an array, text a string,
@@ -72,7 +72,7 @@ export class Client {
   #fields;
   #auth;
 
-  constructor(url = globalThis.location?.origin ?? LOCAL, { auth, ...fields } = {}) {
+  constructor(url = globalThis.location ? new URL(".", globalThis.location) : LOCAL, { auth, ...fields } = {}) {
     this.#url = new URL(url);
     this.#fields = fields;
     this.#auth = auth;
@@ -196,8 +196,10 @@ export class Client {
   /** What it means that an answer broke off: the run knows why. */
   async #broken(error, response) {
     const run = response.headers.get("Owt-Run");
+    // The server may lie under a path; the client's own path is the adaptor's as well.
+    const base = response.headers.get("Owt-Base") ?? "";
     try {
-      const answer = await fetch(new URL(`/_owt/runs/${run}`, this.#url), { headers: this.#identity() });
+      const answer = await fetch(new URL(`${base}/_owt/runs/${run}`, this.#url), { headers: this.#identity() });
       const { status, session, failure } = await answer.json();
       if (failure) {
         const problem = { status, run, session, ...failure, type: `urn:owt:${failure.type}` };

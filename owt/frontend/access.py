@@ -10,7 +10,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from owt.errors import ConfigError, shortened
 from owt.frontend.setting import read_path, read_switch, read_whole, setting
@@ -214,8 +214,3 @@ def is_loopback(address: str) -> bool:
     except ValueError:
         name = address.lower().rstrip(".")
         return name == "localhost" or name.endswith(".localhost")
-
-
-def unix_url(path: Path) -> str:
-    """The URL by which clients reach a server that listens on a Unix socket."""
-    return "http+unix://" + quote(str(path), safe="")

@@ -17,25 +17,25 @@ from weakref import WeakSet
 
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
-from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
+from owt import trust
 from owt.errors import ConfigError
-from owt.frontend import banner, control
+from owt.frontend import banner
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
 from owt.frontend.config import Settings
 from owt.frontend.config import settings as all_settings
-from owt.frontend.handlers import CallHandler
 from owt.frontend.kernels import Kernels
 from owt.frontend.pool import Pool
+from owt.frontend.routing import routes
 from owt.frontend.runs import Runs
 from owt.frontend.service import Service
 from owt.frontend.session import Limits
 from owt.frontend.sessions import Sessions
+from owt.frontend.sockets import open_sockets
 from owt.provision.template import TemplateProcess
-from owt.server import Server, base_url
 from owt.wire.codec import Welcome
 
 log = logging.getLogger("owt")
@@ -77,19 +77,15 @@ class Frontend:
         self._mark = secrets.token_hex(8)
 
     async def start(self) -> None:
-        """Listen, and begin to prepare kernels. Raises `ConfigError` for a port that is taken."""
+        """Listen, and begin to prepare kernels. Raises `ConfigError` as `open_sockets` does."""
         settings = self.settings
+        self._doors = doors = open_sockets(settings)
+        self.url = doors.url
         try:
-            sockets = bind_sockets(settings.port, settings.address)
-        except OSError as error:
-            raise ConfigError(
-                f"--port: cannot listen on {settings.address}:{settings.port}: "
-                f"{error.strerror or error}. Give another --port; 0 picks a free one"
-            ) from None
-        self.port: int = sockets[0].getsockname()[1]
-        self.url = base_url(settings.address, self.port)
-        self._url_for_kernels = Server.reached(settings.address, self.port).url
-        self.runtime_dir = make_runtime_dir(settings)
+            self.runtime_dir = make_runtime_dir(settings)
+        except ConfigError:
+            doors.remove()
+            raise
         door = Door(os.path.join(self.runtime_dir, "door"))
         await door.open()
         env = self._kernel_environment()
@@ -134,18 +130,16 @@ class Frontend:
             ),
             cache=Cache(settings.cache_bytes),
         )
-        application = Application(
-            [*control.routes(self.service), (r".*", CallHandler, {"service": self.service})],
-            log_function=_log_request,
-        )
+        application = Application(routes(self.service), log_function=_log_request)
         self._http = Listener(
             application,
+            ssl_options=doors.tls,
             max_header_size=settings.max_url + settings.max_header,
             # The handlers refuse bodies larger than --max-body, with an answer that says so.
             max_body_size=sys.maxsize,
             max_buffer_size=settings.max_body + settings.max_url + settings.max_header,
         )
-        self._http.add_sockets(sockets)
+        self._http.add_sockets(doors.sockets)
         pool.refill()
         self._cull = asyncio.get_running_loop().create_task(self._keep_house())
 
@@ -155,6 +149,7 @@ class Frontend:
         service = self.service
         service.draining = True
         self._http.stop()
+        self._doors.remove()
         self._cull.cancel()
         await _until(lambda: not service.runs.live() and not self._answering(), drain, hurry)
         await service.sessions.close()
@@ -171,9 +166,9 @@ class Frontend:
 
     def _welcome(self, session: str | None, concurrency: int) -> Welcome:
         return Welcome(
-            url=self._url_for_kernels,
-            address=self.settings.address,
-            port=self.port,
+            url=self._doors.here.url,
+            address=self._doors.here.address,
+            port=self._doors.here.port,
             session=session,
             concurrency=concurrency,
             window=self.settings.window,
@@ -181,11 +176,13 @@ class Frontend:
 
     def _kernel_environment(self) -> dict[str, str]:
         """What kernels inherit: not the server's settings, least of all its secrets."""
-        ours = {row.variable for row in all_settings()} | {"OWT_CLIENT_AUTH"}
+        ours = {row.variable for row in all_settings()} | {"OWT_CLIENT_AUTH", trust.VARIABLE}
         env = {name: value for name, value in self._environ.items() if name not in ours}
         # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
         env.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-        return {**env, "OWT_URL": self._url_for_kernels, "OWT_SERVER_ID": self._mark}
+        if certificate := self._doors.keep_certificate(self.runtime_dir):
+            env[trust.VARIABLE] = certificate
+        return {**env, "OWT_URL": self._doors.here.url, "OWT_SERVER_ID": self._mark}
 
     async def _keep_house(self) -> None:
         idle = self.settings.session_idle

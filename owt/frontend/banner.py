@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import shlex
 
+from owt.server import split_unix
+
 
 def examples(url: str, *, user: str | None = None) -> str:
     """Three commands to try against the server at `url`: an echo, a session, and speech.
 
-    With `user`, each command names that user, and curl asks for the password. Ends with a newline.
+    With `user`, each command names that user, and curl asks for the password. `url` may name a Unix
+    socket (`http+unix://...`). The certificate of https is not checked: it need not be for this address.
+    Ends with a newline.
     """
-    base = shlex.quote(url.rstrip("/") + "/")
-    who = f" -u {shlex.quote(user)}" if user else ""
+    socket, root = split_unix(url)
+    base = shlex.quote(root.rstrip("/") + "/")
+    who = f" --unix-socket {shlex.quote(socket)}" if socket else ""
+    who += " -k" if root.startswith("https:") else ""
+    who += f" -u {shlex.quote(user)}" if user else ""
     return f"""\
 Try, in another terminal:
 

@@ -9,6 +9,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from owt.errors import OwtError
 from owt.frontend.auth import REALM
 from owt.frontend.problems import Answer, Problem, problem_response
+from owt.frontend.proxies import settle
 from owt.frontend.service import Service
 
 LONGEST_LENGTH = 20
@@ -30,11 +31,20 @@ class OwtHandler(RequestHandler):
         self.service = service
         self._body: list[bytes] = []
         self._body_size = 0
+        settle(self.request, service.settings)
+        if self.base:
+            # So that a client that was given a longer path finds the pages under /_owt/.
+            self.set_header("Owt-Base", self.base)
 
     @property
     def body(self) -> bytes:
         """The request's body."""
         return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+
+    @property
+    def base(self) -> str:
+        """The path under which all of the server lies: "" or such as `/owt`."""
+        return self.service.settings.base_url
 
     def data_received(self, chunk: bytes) -> None:
         """A part of the body."""

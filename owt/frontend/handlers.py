@@ -34,7 +34,7 @@ class CallHandler(OwtHandler):
         facts = self._facts()
         if requests.is_blank(facts):
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.finish(pages.welcome(f"{facts.scheme}://{facts.host}"))
+            self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
             return
         await self._answer(facts)
 
@@ -52,7 +52,7 @@ class CallHandler(OwtHandler):
 
     def _facts(self) -> RequestFacts:
         request = self.request
-        path = request.path
+        path = request.path[len(self.base) :] or "/"
         return RequestFacts(
             method=request.method or "GET",
             path=unquote(path) if "%" in path else path,
@@ -62,6 +62,7 @@ class CallHandler(OwtHandler):
             host=request.host,
             remote=request.remote_ip or "",
             scheme=request.protocol,
+            root=self.base,
         )
 
     async def _answer(self, facts: RequestFacts) -> None:

@@ -10,7 +10,9 @@ class RequestFacts(Struct, frozen=True, array_like=True):
 
     `path` is percent-decoded, `query` is the raw query string without `?`, `headers` keep their
     order and repetitions, `body` is the raw body (empty for a GET), `host` is the Host header or
-    the address that the server listens on, `remote` is the client's address.
+    the address that the server listens on, `remote` is the client's address, or `unix` for one that came
+    by the Unix socket. `root` is the path before `path` under which the server lies, without a slash at
+    its end: "" or such as `/owt`.
     """
 
     method: str
@@ -21,6 +23,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
     host: str
     remote: str = "127.0.0.1"
     scheme: str = "http"
+    root: str = ""
 
 
 class Caching(Struct, frozen=True, array_like=True):
