@@ -1,7 +1,7 @@
 """How the server is reached and who may come in: the first part of its settings.
 
-The rules that they are for are in `owt.frontend.listener` (sockets, TLS, proxies), `owt.frontend.auth`
-(users) and `owt.frontend.origins` (browsers).
+The rules that they are for are in `owt.frontend.sockets` (a port, TLS, a Unix socket),
+`owt.frontend.proxies` (who is believed), `owt.frontend.auth` (users) and `owt.frontend.origins` (browsers).
 """
 
 from __future__ import annotations

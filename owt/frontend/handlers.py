@@ -13,6 +13,7 @@ from tornado.iostream import StreamClosedError
 from owt.errors import OwtError
 from owt.frontend import pages, requests
 from owt.frontend.handler import OwtHandler
+from owt.frontend.problems import Problem
 from owt.frontend.responses import Renderer, renderer
 from owt.frontend.runs import Reader, Run
 from owt.wire.call import RequestFacts
@@ -66,6 +67,15 @@ class CallHandler(OwtHandler):
         )
 
     async def _answer(self, facts: RequestFacts) -> None:
+        if not self._breakable:
+            self.finish_problem(
+                Problem(
+                    "urn:owt:http-version", "HTTP/1.1 is needed", 505,
+                    "this came by HTTP/1.0 over the Unix socket, where an answer that broke off would look "
+                    "whole; use HTTP/1.1 (nginx: proxy_http_version 1.1;)",
+                )
+            )
+            return
         session = None
         try:
             call = requests.parse(facts)
@@ -142,12 +152,22 @@ class CallHandler(OwtHandler):
         for name, value in answer.headers:
             self.add_header(name, value)
 
+    @property
+    def _chunked(self) -> bool:
+        """Whether an answer of unknown length has chunks, the last of which is its end: as Tornado has it."""
+        return self.request.version == "HTTP/1.1"
+
+    @property
+    def _breakable(self) -> bool:
+        """Whether a client can see that an answer broke off: a Unix socket knows no reset."""
+        return self._chunked or self.service.settings.unix_socket is None
+
     def _abort(self) -> None:
         """End the connection so that no client takes what it got for the whole."""
         connection = self.request.connection
         stream = getattr(connection, "stream", None)
         if stream is not None and not stream.closed():
-            if self.request.version == "HTTP/1.0":
+            if not self._chunked:
                 # Without chunks, the end of the connection would look like the end of the answer.
                 linger = struct.pack("ii", 1, 0)
                 stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -189,7 +189,8 @@ def _remove_stale(path: str) -> None:
                 if _mark(os.lstat(path)) == _mark(found):
                     os.unlink(path)
                 return
-            except TimeoutError:
+            except (BlockingIOError, TimeoutError):
+                # Somebody listens, and has more clients than it can take just now.
                 pass
         raise _refused(path, "it is in use; another server listens there")
     except FileNotFoundError:
