@@ -89,7 +89,8 @@ class Caller:
             here = Server.sing().url
         except ConfigError:
             return None
-        return urlsplit(here).path if self._address.url.startswith(f"{here}/") else None
+        place = f"{self._address.server.url}{self._address.path}/"
+        return urlsplit(here).path if place.startswith(f"{here}/") else None
 
     def _learn(self, response: httpx.Response) -> bool:
         """Note the server's base URL; whether it is another one than was thought."""
