@@ -120,6 +120,8 @@ class CallHandler(OwtHandler):
                     self._begin(answer)
                 for piece in pieces:
                     self.write(piece)
+                # A reset forgets what has not left yet; behind TLS's tickets it would still be waiting.
+                self._without_delay()
                 await self.flush()
                 self._abort()
                 return
