@@ -18,7 +18,7 @@ from owt.errors import ConfigError, OwtError
 STOP_TIMEOUT = 20.0
 """Seconds; running calls get `--drain` of them, which is 5 unless said otherwise."""
 
-_SERVING = re.compile(r"Owt serving on (http://\S+)$")
+_SERVING = re.compile(r"Owt serving on ((?:https?|http\+unix)://\S+)$")
 
 
 class Child:

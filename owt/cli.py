@@ -118,7 +118,8 @@ cli.add_command(hash_password)
 
 def _remote_options(command: Callable[..., object]) -> Callable[..., object]:
     """The options that say which server, and as whom."""
-    url = click.option("--url", metavar="URL", help="The server  [OWT_URL; default: http://127.0.0.1:9876]")
+    about = "The server, with its base URL  [OWT_URL; default: http://127.0.0.1:9876]"
+    url = click.option("--url", metavar="URL", help=about)
     return url(identity_options(command))
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from owt.errors import OwtError, Unreachable, shortened
-from owt.server import Server
+from owt.server import Server, split_unix
+from owt.trust import verification
 
 if TYPE_CHECKING:
     import httpx
@@ -62,14 +63,18 @@ class Remote:
         import httpx
 
         url = self._server.url
+        socket, root = split_unix(url)
         # A proxy that the environment names cannot reach this machine's loopback.
-        direct = self._server.address in ("127.0.0.1", "::1", "localhost")
+        direct = socket is not None or self._server.address in ("127.0.0.1", "::1", "localhost")
+        verify = verification(self._server)
         try:
             with httpx.Client(
                 timeout=httpx.Timeout(_PATIENCE, connect=_CONNECT),
                 trust_env=not direct,
+                verify=verify,
+                transport=httpx.HTTPTransport(uds=socket, verify=False) if socket else None,
             ) as client:
-                answer = client.request(method, url + path, headers=self._headers)
+                answer = client.request(method, root + path, headers=self._headers)
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise Unreachable(f"no server answers at {url}: {why}; start one: owt serve") from error

@@ -24,9 +24,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from owt.child import Child
-from owt.server import Server
+from owt.server import Server, split_unix
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 T = TypeVar("T")
@@ -85,14 +87,20 @@ class Gate:
 class LiveServer:
     """`owt serve` in a process of its own, on a free port; a context manager.
 
-    `args` are further options of `owt serve`, `env` further variables. What the server logs is in
+    `args` are further options of `owt serve`, `env` further variables. `verify` is httpx's: which
+    certificates to believe of a server with --certfile (default: any). What the server logs is in
     `log()`. Leaving the context stops it, and raises AssertionError if it did not stop properly.
     """
 
     def __init__(
-        self, *args: str, env: Mapping[str, str] | None = None, cwd: str | Path | None = None
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        verify: ssl.SSLContext | bool = False,
     ) -> None:
         self._args = args
+        self._verify = verify
         self._env = {**_clean_environment(), **(env or {})}
         self._cwd = cwd
         self._child: Child | None = None
@@ -113,7 +121,11 @@ class LiveServer:
         self._child = Child("--port", "0", *self._args, env=self._env, cwd=self._cwd)
         self.url = self._child.serving()
         self.port = Server.from_url(self.url).port
-        self._client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        socket, root = split_unix(self.url)
+        transport = httpx.HTTPTransport(uds=socket, verify=False) if socket else None
+        self._client = httpx.Client(
+            base_url=root, timeout=60, trust_env=False, verify=self._verify, transport=transport
+        )
         return self
 
     def call(self, code: str | None = None, /, **fields: object) -> httpx.Response:

@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from owt.errors import ConfigError
-from owt.server import Server, base_url
+from owt.server import Server, base_url, split_unix, unix_url
 
 
 @pytest.fixture(autouse=True)
 def _nothing_announced(monkeypatch):
     monkeypatch.setattr(Server, "_announced", None)
-    for name in ("OWT_URL", "OWT_ADDRESS", "OWT_PORT"):
+    for name in ("OWT_URL", "OWT_ADDRESS", "OWT_PORT", "OWT_UNIX_SOCKET", "OWT_BASE_URL", "OWT_CERTFILE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -46,6 +46,17 @@ def test_the_kernel_announces_it():
         ({"OWT_URL": "https://owt.example/"}, "https://owt.example", "owt.example", 443),
         ({"OWT_URL": "http://h:1", "OWT_PORT": "2"}, "http://h:1", "h", 1),
         ({"OWT_URL": "http://[::1]:5"}, "http://[::1]:5", "::1", 5),
+        ({"OWT_URL": "https://h/owt/"}, "https://h/owt", "h", 443),
+        ({"OWT_URL": "http+unix://%2Frun%2FOwt%20x/"}, "http+unix://%2Frun%2FOwt%20x", "/run/Owt x", 0),
+        ({"OWT_UNIX_SOCKET": "/run/owt", "OWT_PORT": "1"}, "http+unix://%2Frun%2Fowt", "/run/owt", 0),
+        (
+            {"OWT_UNIX_SOCKET": "/run/owt", "OWT_BASE_URL": "owt"},
+            "http+unix://%2Frun%2Fowt/owt",
+            "/run/owt",
+            0,
+        ),
+        ({"OWT_BASE_URL": "/a/b/"}, "http://127.0.0.1:9876/a/b", "127.0.0.1", 9876),
+        ({"OWT_CERTFILE": "c", "OWT_KEYFILE": "k"}, "https://127.0.0.1:9876", "127.0.0.1", 9876),
     ],
 )
 def test_outside_a_kernel_the_environment_says(environ, url, address, port):
@@ -61,6 +72,9 @@ def test_outside_a_kernel_the_environment_says(environ, url, address, port):
         ({"OWT_URL": "http://"}, "OWT_URL"),
         ({"OWT_URL": "http://h:port"}, "OWT_URL"),
         ({"OWT_URL": "http://[::1"}, "OWT_URL"),
+        ({"OWT_URL": "http+unix:///run/owt"}, "OWT_URL"),
+        ({"OWT_URL": "http+unix://run/owt"}, "OWT_URL"),
+        ({"OWT_URL": "http+unix://owt.sock"}, "OWT_URL"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(environ, source):
@@ -71,6 +85,38 @@ def test_a_variable_that_cannot_be_used_is_named(environ, source):
 def test_an_ipv6_address_stands_in_brackets():
     assert base_url("::1", 9876) == "http://[::1]:9876"
     assert base_url("127.0.0.1", 1) == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("path", ["/run/owt", "/a b/ü/%2F", "/a@b:c?d#e", "/\udcff"])
+def test_the_url_of_a_unix_socket_has_its_path_whatever_it_is(path):
+    url = unix_url(path)
+    assert split_unix(url) == (path, "http://owt")
+    assert split_unix(f"{url}/owt/a?b=1") == (path, "http://owt/owt/a?b=1")
+    assert split_unix(f"http+unix://ada:s@{url[12:]}?b") == (path, "http://owt?b")
+    assert Server.from_url(url).address == path
+
+
+def test_another_url_is_asked_as_it_is():
+    assert split_unix("https://h:1/a?b=http+unix://x") == (None, "https://h:1/a?b=http+unix://x")
+
+
+def test_the_url_of_a_unix_socket_is_the_same_in_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert unix_url("owt") == unix_url(tmp_path / "owt")
+
+
+@pytest.mark.parametrize(
+    ("url", "reached"),
+    [
+        ("https://0.0.0.0:1/owt", "https://127.0.0.1:1/owt"),
+        ("http://[::]:1", "http://[::1]:1"),
+        ("http://h:1/owt", "http://h:1/owt"),
+        ("http+unix://%2Frun%2Fowt", "http+unix://%2Frun%2Fowt"),
+    ],
+)
+def test_an_address_that_stands_for_all_is_reached_by_loopback(url, reached):
+    server = Server.from_url(url).as_reached()
+    assert server == Server.from_url(reached)
 
 
 def test_its_module_runs_the_server():

@@ -14,7 +14,7 @@
  *     controller.abort();                      // the kernel stops, and `answer` rejects
  *
  * new Client(url, { session, auth, token })
- *     `url` is the server's, with the path that adaptors see; in a page it is the page's own origin unless
+ *     `url` is the server's, with the path that adaptors see; in a page it is the page's own folder unless
  *     you say otherwise. A server elsewhere has to be started with --allow-origin and the page's origin.
  *     `auth` is "user:password"; `token` is a bearer token, instead.
  * call(code, kwargs, options)
@@ -73,7 +73,7 @@ export class Client {
   #fields;
   #authorization;
 
-  constructor(url = globalThis.location?.origin ?? LOCAL, { auth, token, ...fields } = {}) {
+  constructor(url = globalThis.location ? new URL(".", globalThis.location) : LOCAL, { auth, token, ...fields } = {}) {
     if (auth && token) throw new TypeError("give auth or token, not both");
     this.#url = new URL(url);
     this.#fields = fields;
@@ -199,8 +199,10 @@ export class Client {
   /** What it means that an answer broke off: the run knows why. */
   async #broken(error, response) {
     const run = response.headers.get("Owt-Run");
+    // The server may lie under a path; the client's own path is the adaptor's as well.
+    const base = response.headers.get("Owt-Base") ?? "";
     try {
-      const answer = await fetch(new URL(`/_owt/runs/${run}`, this.#url), { headers: this.#identity() });
+      const answer = await fetch(new URL(`${base}/_owt/runs/${run}`, this.#url), { headers: this.#identity() });
       const { status, session, failure } = await answer.json();
       if (failure) {
         const problem = { status, run, session, ...failure, type: `urn:owt:${failure.type}` };

@@ -2,7 +2,7 @@
 
 import { Client } from "owt";
 
-const owt = new Client(location.origin, { session: "speech", adaptor: "speak" });
+const owt = new Client(new URL(".", location), { session: "speech", adaptor: "speak" });
 const form = document.querySelector("form");
 const list = document.querySelector("#events");
 const status = document.querySelector("#status");

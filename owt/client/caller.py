@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import urlsplit
 
 from owt.client import answers, request
 from owt.client.function import source_of
 from owt.client.identity import authorization, credentials
 from owt.client.options import Options
 from owt.client.request import Address, Request
-from owt.errors import CannotSend, RemoteError, Unreachable, shortened
-from owt.server import Server
+from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
+from owt.server import Server, split_unix
+from owt.trust import verification
 
 if TYPE_CHECKING:
     import httpx
@@ -29,8 +31,9 @@ class Caller:
     """A server's address, who calls it, and how.
 
     `url` is the server's, with the path that the adaptor sees; without one it is
-    `owt.Server.sing()`'s. `auth` is `"user:password"`, or what the URL itself names; `token` is a
-    bearer token instead. Raises `ConfigError` for each of them.
+    `owt.Server.sing()`'s. `http+unix://%2Fpath%2Fof%2Fsocket` stands for a Unix socket. `auth` is
+    `"user:password"`, or what the URL itself names; `token` is a bearer token instead. Raises
+    `ConfigError` for each of them.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Caller:
             given = self._address.auth
         self._authorization = authorization(given, token)
         self.options = Options(session=session)
+        self._base = self._guessed_base()
 
     @property
     def url(self) -> str:
@@ -87,21 +91,45 @@ class Caller:
         make = request.get if self.options.method == "GET" else request.post
         return make(self._address, fields, accept)
 
-    def _run_url(self, id: str) -> str:
-        return f"{self._address.server.url}/_owt/runs/{id}"
+    def _guessed_base(self) -> str | None:
+        """The path under which the server lies, if that can be known before it has answered."""
+        if not self._address.path:
+            return ""
+        try:
+            here = Server.sing().url
+        except ConfigError:
+            return None
+        place = f"{self._address.server.url}{self._address.path}/"
+        return urlsplit(here).path if place.startswith(f"{here}/") else None
 
-    def _settings(self) -> dict[str, Any]:
-        """How httpx is to connect."""
+    def _learn(self, response: httpx.Response) -> bool:
+        """Note the server's base URL; whether it is another one than was thought."""
+        known, headers = self._base, response.headers
+        if "Owt-Base" in headers or "Owt-Run" in headers:
+            self._base = headers.get("Owt-Base", "")
+        elif known is None and response.status_code >= 400 and not answers.is_problem(headers):
+            # Something else than owt answers at the root.
+            self._base = self._address.path
+        return (self._base or "") != (known or "")
+
+    def _run_url(self, id: str) -> str:
+        return split_unix(f"{self._address.server.url}{self._base or ''}/_owt/runs/{id}")[1]
+
+    def _settings(self, transport: Callable[..., Any]) -> dict[str, Any]:
+        """How httpx is to connect. `transport` is its class for Unix sockets."""
         import httpx
 
-        return {
+        limits = httpx.Limits(max_connections=None)
+        settings: dict[str, Any] = {
             "headers": self._authorization,
             "timeout": httpx.Timeout(None, connect=CONNECT),
-            "limits": httpx.Limits(max_connections=None),
+            "limits": limits,
             "trust_env": not self._address.is_local,
-            # Reading the certificates takes as long as connecting.
-            "verify": self._address.url.startswith("https:"),
+            "verify": verification(self._address.server),
         }
+        if socket := self._address.socket:
+            settings["transport"] = transport(uds=socket, limits=limits, verify=False)
+        return settings
 
     def _lost(self, error: Exception) -> Unreachable:
         """What it means that a connection failed."""

@@ -35,7 +35,7 @@ class Client(Caller):
         super().__init__(url, session=session, auth=auth, token=token)
         import httpx
 
-        self._http = httpx.Client(**self._settings())
+        self._http = httpx.Client(**self._settings(httpx.HTTPTransport))
 
     def call(self, code: Code | None = None, /, **kwargs: Any) -> Any:
         """Run `code` with `kwargs`, and give the whole answer, decoded by its Content-Type.
@@ -69,7 +69,10 @@ class Client(Caller):
         import httpx
 
         try:
-            return self._told(self._http.get(self._run_url(id), headers=JSON))
+            answer = self._http.get(self._run_url(id), headers=JSON)
+            if self._learn(answer):
+                answer = self._http.get(self._run_url(id), headers=JSON)
+            return self._told(answer)
         except httpx.RequestError as error:
             raise self._lost(error) from error
 
@@ -101,6 +104,7 @@ class Client(Caller):
                 request.method, request.url, content=request.content, headers=request.headers
             ) as response:
                 run = response.headers.get("Owt-Run")
+                self._learn(response)
                 if self._has_failed(response):
                     self._check(response, response.read())
                 yield response
@@ -128,7 +132,7 @@ class AsyncClient(Caller):
         super().__init__(url, session=session, auth=auth, token=token)
         import httpx
 
-        self._http = httpx.AsyncClient(**self._settings())
+        self._http = httpx.AsyncClient(**self._settings(httpx.AsyncHTTPTransport))
 
     async def call(self, code: Code | None = None, /, **kwargs: Any) -> Any:
         """As `Client.call`. Cancelling it cancels the call."""
@@ -151,7 +155,10 @@ class AsyncClient(Caller):
         import httpx
 
         try:
-            return self._told(await self._http.get(self._run_url(id), headers=JSON))
+            answer = await self._http.get(self._run_url(id), headers=JSON)
+            if self._learn(answer):
+                answer = await self._http.get(self._run_url(id), headers=JSON)
+            return self._told(answer)
         except httpx.RequestError as error:
             raise self._lost(error) from error
 
@@ -183,6 +190,7 @@ class AsyncClient(Caller):
                 request.method, request.url, content=request.content, headers=request.headers
             ) as response:
                 run = response.headers.get("Owt-Run")
+                self._learn(response)
                 if self._has_failed(response):
                     self._check(response, await response.aread())
                 yield response

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from owt.client.options import Options
 from owt.errors import CannotSend, shortened
-from owt.server import Server
+from owt.server import Server, split_unix
 
 LONGEST_URL = 65_536
 """httpx takes no longer one. The server does."""
@@ -35,7 +35,11 @@ _HINT = "Send what it is made of, or have it made there: with_options(kwargs='a 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to call: `url` with its path and query, `server` without them, `auth` from the URL."""
+    """Where to call: `url` with its path and query, `server` without them, `auth` from the URL.
+
+    Whether the path, or a part of it, is a server's base URL or all of it the adaptor's, an address does
+    not say.
+    """
 
     url: str
     server: Server
@@ -55,9 +59,24 @@ class Address:
         return cls(whole, Server(root, host.address, host.port), auth)
 
     @property
+    def http(self) -> str:
+        """`url` as an HTTP client is to ask it, over the `socket` if there is one."""
+        return split_unix(self.url)[1]
+
+    @property
+    def path(self) -> str:
+        """The path of `url`, without a slash at its end."""
+        return urlsplit(self.url).path.rstrip("/")
+
+    @property
+    def socket(self) -> str | None:
+        """The Unix socket to connect to, or None."""
+        return split_unix(self.url)[0]
+
+    @property
     def is_local(self) -> bool:
-        """Whether it is this machine's loopback, which no proxy can reach."""
-        return self.server.address in ("127.0.0.1", "::1", "localhost")
+        """Whether it is this machine's loopback or Unix socket, which no proxy can reach."""
+        return self.socket is not None or self.server.address in ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -89,7 +108,7 @@ def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> d
 def post(address: Address, fields: dict[str, Any], accept: str) -> Request:
     """A POST with the fields as a JSON object. Raises `CannotSend`."""
     headers = {"Accept": _accept(accept), "Content-Type": "application/json"}
-    return Request("POST", address.url, _utf8(_json(fields)), headers)
+    return Request("POST", address.http, _utf8(_json(fields)), headers)
 
 
 def get(address: Address, fields: dict[str, Any], accept: str) -> Request:
@@ -99,7 +118,7 @@ def get(address: Address, fields: dict[str, Any], accept: str) -> Request:
         raise CannotSend(
             f"the URL of a GET would have {len(url)} characters, and {LONGEST_URL} is the most; send a POST"
         )
-    return Request("GET", url, None, {"Accept": _accept(accept)})
+    return Request("GET", split_unix(url)[1], None, {"Accept": _accept(accept)})
 
 
 def as_url(address: Address, fields: dict[str, Any]) -> str:

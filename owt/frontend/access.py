@@ -1,7 +1,7 @@
 """How the server is reached and who may come in: the first part of its settings.
 
-The rules that they are for are in `owt.frontend.listener` (sockets, TLS, proxies), `owt.frontend.auth`
-(users) and `owt.frontend.origins` (browsers).
+The rules that they are for are in `owt.frontend.sockets` (a port, TLS, a Unix socket),
+`owt.frontend.proxies` (who is believed), `owt.frontend.auth` (users) and `owt.frontend.origins` (browsers).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from owt.errors import ConfigError, shortened
 from owt.frontend.passwords import hash_problem
@@ -212,8 +212,3 @@ def is_loopback(address: str) -> bool:
     except ValueError:
         name = address.lower().rstrip(".")
         return name == "localhost" or name.endswith(".localhost")
-
-
-def unix_url(path: Path) -> str:
-    """The URL by which clients reach a server that listens on a Unix socket."""
-    return "http+unix://" + quote(str(path), safe="")

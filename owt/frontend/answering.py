@@ -11,6 +11,7 @@ from tornado.iostream import StreamClosedError
 
 from owt.frontend.events import Events
 from owt.frontend.handler import OwtHandler
+from owt.frontend.problems import Problem
 from owt.frontend.reader import Reader
 from owt.frontend.responses import Plain
 from owt.frontend.resuming import Place, Resumed, lost, resume
@@ -35,6 +36,20 @@ class AnsweringHandler(OwtHandler):
     def on_connection_close(self) -> None:
         """The client has gone: so has this reader of the run."""
         self._leave()
+
+    def breakable(self) -> bool:
+        """Whether a client can see that an answer broke off, which it cannot where there are neither chunks
+        nor a reset: a Unix socket knows none. Otherwise this is the answer."""
+        if self._chunked or self.service.settings.unix_socket is None:
+            return True
+        self.finish_problem(
+            Problem(
+                "urn:owt:http-version", "HTTP/1.1 is needed", 505,
+                "this came by HTTP/1.0 over the Unix socket, where an answer that broke off would look "
+                "whole; use HTTP/1.1 (nginx: proxy_http_version 1.1;)",
+            )
+        )
+        return False
 
     async def answer(self, run: Run, reader: Reader, answer: Renderer) -> None:
         """Send what the reader gets, to its end or until the client leaves."""
@@ -96,6 +111,8 @@ class AnsweringHandler(OwtHandler):
                     self._begin(answer)
                 for piece in pieces:
                     self.write(piece)
+                # A reset forgets what has not left yet; behind TLS's tickets it would still be waiting.
+                self._without_delay()
                 await self.flush()
                 self._abort()
                 return
@@ -159,12 +176,17 @@ class AnsweringHandler(OwtHandler):
         self.set_status(answer.status)
         self.add_headers(answer.headers)
 
+    @property
+    def _chunked(self) -> bool:
+        """Whether an answer of unknown length has chunks, the last of which is its end: as Tornado has it."""
+        return self.request.version == "HTTP/1.1"
+
     def _abort(self) -> None:
         """End the connection so that no client takes what it got for the whole."""
         connection = self.request.connection
         stream = getattr(connection, "stream", None)
         if stream is not None and not stream.closed():
-            if self.request.version == "HTTP/1.0":
+            if not self._chunked:
                 # Without chunks, the end of the connection would look like the end of the answer.
                 stream.reset()
             stream.close()

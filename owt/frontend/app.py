@@ -13,11 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 
-from tornado.netutil import bind_sockets
 from tornado.web import Application
 
+from owt import trust
 from owt.errors import ConfigError
-from owt.frontend import banner, control, disguise, health, logs, metrics
+from owt.frontend import banner, disguise, health, logs, metrics
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
@@ -25,18 +25,18 @@ from owt.frontend.config import Settings
 from owt.frontend.config import settings as all_settings
 from owt.frontend.credentials import Credentials
 from owt.frontend.descriptors import Descriptors
-from owt.frontend.handlers import CallHandler
 from owt.frontend.kernels import Kernels
 from owt.frontend.listener import Listener
 from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
+from owt.frontend.routing import routes
 from owt.frontend.runs import Runs
 from owt.frontend.service import Service
 from owt.frontend.session import Limits
 from owt.frontend.sessions import Sessions
+from owt.frontend.sockets import open_sockets
 from owt.frontend.tally import Tally
 from owt.provision.template import TemplateProcess
-from owt.server import Server, base_url
 from owt.wire.codec import Welcome
 
 log = logging.getLogger("owt")
@@ -60,23 +60,17 @@ class Frontend:
         self._mark = secrets.token_hex(8)
 
     async def start(self) -> None:
-        """Listen, and begin to prepare kernels.
-
-        Raises `ConfigError` for a port that is taken, and for files with users or tokens that cannot be used.
-        """
+        """Listen, and begin to prepare kernels. Raises `ConfigError` as `open_sockets` does, and for files
+        with users or tokens that cannot be used."""
         settings = self.settings
         self.credentials = Credentials.of(settings)
+        self._doors = doors = open_sockets(settings)
+        self.url = doors.url
         try:
-            sockets = bind_sockets(settings.port, settings.address)
-        except OSError as error:
-            raise ConfigError(
-                f"--port: cannot listen on {settings.address}:{settings.port}: "
-                f"{error.strerror or error}. Give another --port; 0 picks a free one"
-            ) from None
-        self.port: int = sockets[0].getsockname()[1]
-        self.url = base_url(settings.address, self.port)
-        self._url_for_kernels = Server.reached(settings.address, self.port).url
-        self.runtime_dir = make_runtime_dir(settings)
+            self.runtime_dir = make_runtime_dir(settings)
+        except ConfigError:
+            doors.remove()
+            raise
         door = Door(os.path.join(self.runtime_dir, "door"))
         await door.open()
         env = self._kernel_environment()
@@ -134,12 +128,11 @@ class Frontend:
             *health.routes(self.service),
             *metrics.routes(self.service, lambda: self._http.connections),
         ]
-        application = Application(
-            [*control.routes(self.service, watching), (r".*", CallHandler, {"service": self.service})],
-            log_function=logs.log_request,
+        application = Application(routes(self.service, watching), log_function=logs.log_request)
+        self._http = Listener(
+            application, settings=settings, descriptors=self._descriptors, ssl_options=doors.tls
         )
-        self._http = Listener(application, settings=settings, descriptors=self._descriptors)
-        self._http.add_sockets(sockets)
+        self._http.add_sockets(doors.sockets)
         pool.refill()
         self._cull = asyncio.get_running_loop().create_task(self._keep_house())
 
@@ -150,6 +143,7 @@ class Frontend:
         service.draining = True
         service.doorkeeper.close()
         self._http.stop()
+        self._doors.remove()
         self._cull.cancel()
         await _until(lambda: not service.runs.live() and not self._answering(), drain, hurry)
         await service.sessions.close()
@@ -168,9 +162,9 @@ class Frontend:
 
     def _welcome(self, session: str | None, concurrency: int) -> Welcome:
         return Welcome(
-            url=self._url_for_kernels,
-            address=self.settings.address,
-            port=self.port,
+            url=self._doors.here.url,
+            address=self._doors.here.address,
+            port=self._doors.here.port,
             session=session,
             concurrency=concurrency,
             window=self.settings.window,
@@ -178,11 +172,13 @@ class Frontend:
 
     def _kernel_environment(self) -> dict[str, str]:
         """What kernels inherit: not the server's settings, least of all its secrets."""
-        ours = {row.variable for row in all_settings()} | disguise.CLIENT_SECRETS
+        ours = {row.variable for row in all_settings()} | disguise.CLIENT_SECRETS | {trust.VARIABLE}
         env = {name: value for name, value in self._environ.items() if name not in ours}
         # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
         env.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-        return {**env, "OWT_URL": self._url_for_kernels, "OWT_SERVER_ID": self._mark}
+        if certificate := self._doors.keep_certificate(self.runtime_dir):
+            env[trust.VARIABLE] = certificate
+        return {**env, "OWT_URL": self._doors.here.url, "OWT_SERVER_ID": self._mark}
 
     async def _keep_house(self) -> None:
         idle = self.settings.session_idle

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import shlex
 
+from owt.server import split_unix
+
 
 def examples(url: str, *, user: str | None = None, token: bool = False) -> str:
     """Three commands to try against the server at `url`: an echo, a session, and speech.
 
     With `user`, each command names that user, and curl asks for the password; else with `token`, it
-    sends the one that the shell's variable OWT_CLIENT_TOKEN holds. Ends with a newline.
+    sends the one that the shell's variable OWT_CLIENT_TOKEN holds. `url` may name a Unix socket
+    (`http+unix://...`). The certificate of https is not checked: it need not be for this address. Ends with
+    a newline.
     """
-    base = shlex.quote(url.rstrip("/") + "/")
-    who = ""
+    socket, root = split_unix(url)
+    base = shlex.quote(root.rstrip("/") + "/")
+    who = f" --unix-socket {shlex.quote(socket)}" if socket else ""
+    who += " -k" if root.startswith("https:") else ""
     if user:
-        who = f" -u {shlex.quote(user)}"
+        who += f" -u {shlex.quote(user)}"
     elif token:
-        who = ' -H "Authorization: Bearer $OWT_CLIENT_TOKEN"'
+        who += ' -H "Authorization: Bearer $OWT_CLIENT_TOKEN"'
     return f"""\
 Try, in another terminal:
 

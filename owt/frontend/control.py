@@ -50,10 +50,10 @@ class IndexHandler(ControlHandler):
     def get(self) -> None:
         """A page that links to what the server offers; JSON for programs that ask for it."""
         if "application/json" in self.request.headers.get("Accept", ""):
-            self.finish_json({"links": [link for link, _ in pages.LINKS]})
+            self.finish_json({"links": [self.base + link for link, _ in pages.LINKS]})
             return
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(pages.index())
+        self.finish(pages.index(self.base))
 
 
 class SessionsHandler(ControlHandler):
@@ -192,7 +192,7 @@ class UnknownHandler(ControlHandler):
         self.finish_problem(
             Problem(
                 "about:blank", "not found", 404,
-                f"the server has no page {self.request.path[:80]!r}; /_owt/ lists those that it has",
+                f"there is no page {self.request.path[:80]!r}; {self.base}/_owt/ lists those that there are",
             )
         )
 

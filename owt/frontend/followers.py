@@ -16,6 +16,8 @@ class EventsHandler(AnsweringHandler):
     async def get(self, id: str) -> None:
         """The run's events, from the one after `after=N` or after the `Last-Event-ID`, which a browser
         sends that comes back to this very address."""
+        if not self.breakable():
+            return
         run = self.service.known(id, self.user)
         place = read_id(self.request.headers.get("Last-Event-ID"))
         if place is None or place.run != id:
@@ -35,6 +37,8 @@ class AnswerHandler(AnsweringHandler):
 
     async def get(self, id: str) -> None:
         """The answer that the run's caller gets, or would have got; waits for the run's end."""
+        if not self.breakable():
+            return
         run = self.service.known(id, self.user)
         if run is None:
             self.finish_problem(no_such_run(id, self.service.settings.run_retention))

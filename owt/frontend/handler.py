@@ -10,6 +10,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from owt.errors import OwtError
 from owt.frontend import auth, logs, origins
 from owt.frontend.problems import Answer, Headers, Problem, problem_response
+from owt.frontend.proxies import settle
 from owt.frontend.service import Service
 
 LONGEST_LENGTH = 20
@@ -34,11 +35,20 @@ class OwtHandler(RequestHandler):
         self.user: str | None = None
         self._body: list[bytes] = []
         self._body_size = 0
+        settle(self.request, service.settings)
+        if self.base:
+            # So that a client that was given a longer path finds the pages under /_owt/.
+            self._stand([("Owt-Base", self.base)])
 
     @property
     def body(self) -> bytes:
         """The request's body."""
         return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+
+    @property
+    def base(self) -> str:
+        """The path under which all of the server lies: "" or such as `/owt`."""
+        return self.service.settings.base_url
 
     def data_received(self, chunk: bytes) -> None:
         """A part of the body."""
@@ -58,6 +68,12 @@ class OwtHandler(RequestHandler):
         self.clear_header("Server")
         self.clear_header("Content-Type")
         for name, value in self._standing:
+            self.set_header(name, value)
+
+    def _stand(self, headers: Sequence[tuple[str, str]]) -> None:
+        """Every answer to this request has these headers."""
+        self._standing = (*self._standing, *headers)
+        for name, value in headers:
             self.set_header(name, value)
 
     def compute_etag(self) -> str | None:
@@ -83,9 +99,7 @@ class OwtHandler(RequestHandler):
             # Before anyone is asked for a password: a preflight never has one.
             self.finish_answer(Answer(204, verdict.headers, b""))
             return
-        self._standing = verdict.headers
-        for name, value in verdict.headers:
-            self.set_header(name, value)
+        self._stand(verdict.headers)
         match await self.service.doorkeeper.admit(
             request.headers.get("Authorization"), request.remote_ip or ""
         ):

@@ -25,7 +25,7 @@ class CallHandler(AnsweringHandler):
         facts = self._facts()
         if requests.is_blank(facts):
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.finish(pages.welcome(f"{facts.scheme}://{facts.host}"))
+            self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
             return
         await self._call(facts)
 
@@ -37,7 +37,7 @@ class CallHandler(AnsweringHandler):
 
     def _facts(self) -> RequestFacts:
         request = self.request
-        path = request.path
+        path = request.path[len(self.base) :] or "/"
         headers = request.headers.get_all()
         if self.service.doorkeeper.guarded:
             # This header is for the server: code in a kernel is not to see passwords.
@@ -52,9 +52,12 @@ class CallHandler(AnsweringHandler):
             remote=request.remote_ip or "",
             scheme=request.protocol,
             user=self.user,
+            root=self.base,
         )
 
     async def _call(self, facts: RequestFacts) -> None:
+        if not self.breakable():
+            return
         session = None
         try:
             call = requests.parse(facts, max_nesting=self.service.settings.max_nesting)
@@ -81,7 +84,7 @@ class CallHandler(AnsweringHandler):
 
     def _detach(self, run: Run, call: Call) -> None:
         """Say where the run can be found (RFC 9110, section 15.3.3)."""
-        where = f"/_owt/runs/{run.id}"
+        where = f"{self.base}/_owt/runs/{run.id}"
         self.set_status(202)
         self.add_headers(own_headers(run.id, call.session))
         self.set_header("Location", where)

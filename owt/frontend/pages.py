@@ -23,11 +23,11 @@ code{font-family:ui-monospace,monospace}
 """
 
 
-def welcome(url: str) -> str:
-    """What owt is and how to call it at `url`."""
-    where = escape(url)
+def welcome(url: str, base: str = "") -> str:
+    """What owt is and how to call it at `url`, under the path `base`."""
+    where = escape(url + base)
     code = 'def run(name): return f"Hello, {name}!"'
-    first = escape("/hello?" + urlencode({"code": code, "kwargs": '{"name": "owt"}'}, quote_via=quote))
+    first = escape(f"{base}/hello?" + urlencode({"code": code, "kwargs": '{"name": "owt"}'}, quote_via=quote))
     return _page(
         "owt",
         f"""\
@@ -42,15 +42,17 @@ Try it from a shell:</p>
 <p>A <em>session</em> keeps its variables:</p>
 <pre><code>curl {where}/ -d session=mine --data-urlencode 'code=x = 41'
 curl {where}/ -d session=mine --data-urlencode 'code=x + 1'</code></pre>
-<p><a href="/_owt/">What this server offers</a></p>
+<p><a href="{base}/_owt/">What this server offers</a></p>
 """,
     )
 
 
-def index() -> str:
-    """The list of the server's own pages."""
-    items = "\n".join(f'<li><a href="{link}">{link}</a>: {escape(text)}</li>' for link, text in LINKS)
-    body = f'<h1>This server</h1>\n<ul>\n{items}\n</ul>\n<p><a href="/">owt</a></p>\n'
+def index(base: str = "") -> str:
+    """The list of the server's own pages, under the path `base`."""
+    items = "\n".join(
+        f'<li><a href="{base}{link}">{base}{link}</a>: {escape(text)}</li>' for link, text in LINKS
+    )
+    body = f'<h1>This server</h1>\n<ul>\n{items}\n</ul>\n<p><a href="{base}/">owt</a></p>\n'
     return _page("owt: this server", body)
 
 

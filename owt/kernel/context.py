@@ -94,9 +94,9 @@ def build_request(facts: RequestFacts) -> Request:
         host, port = facts.host, "443" if facts.scheme == "https" else "80"
     environ: dict[str, Any] = {
         "REQUEST_METHOD": facts.method,
-        "SCRIPT_NAME": "",
+        "SCRIPT_NAME": facts.root,
         "PATH_INFO": facts.path.encode("utf-8", "surrogateescape").decode("latin-1"),
-        "REQUEST_URI": quote(facts.path) + (f"?{facts.query}" if facts.query else ""),
+        "REQUEST_URI": quote(facts.root + facts.path) + (f"?{facts.query}" if facts.query else ""),
         "QUERY_STRING": facts.query,
         "SERVER_NAME": host,
         "SERVER_PORT": port,

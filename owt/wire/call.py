@@ -10,8 +10,10 @@ class RequestFacts(Struct, frozen=True, array_like=True):
 
     `path` is percent-decoded, `query` is the raw query string without `?`, `headers` keep their
     order and repetitions, `body` is the raw body (empty for a GET), `host` is the Host header or
-    the address that the server listens on, `remote` is the client's address. `user` is who calls, where
-    the server asks for that; the Authorization header is then not among the headers.
+    the address that the server listens on, `remote` is the client's address, or `unix` for one that came
+    by the Unix socket. `user` is who calls, where the server asks for that; the Authorization header is
+    then not among the headers. `root` is the path before `path` under which the server lies, without a
+    slash at its end: "" or such as `/owt`.
     """
 
     method: str
@@ -23,6 +25,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
     remote: str = "127.0.0.1"
     scheme: str = "http"
     user: str | None = None
+    root: str = ""
 
 
 class Caching(Struct, frozen=True, array_like=True):

@@ -34,6 +34,8 @@ def unpacked(text: str) -> str:
         ("https://h/x?q=1&r#part", "https://h/x?q=1&r", "https://h", None),
         ("http://ada:p%40ss@h:2/x", "http://h:2/x", "http://h:2", ("ada", "p@ss")),
         ("http://ada@[::1]:2", "http://[::1]:2/", "http://[::1]:2", ("ada", "")),
+        ("http+unix://%2Frun%2FO", "http+unix://%2Frun%2FO/", "http+unix://%2Frun%2FO", None),
+        ("http+unix://a:b@%2FO/x?q", "http+unix://%2FO/x?q", "http+unix://%2FO", ("a", "b")),
     ],
 )
 def test_an_address_has_the_path_of_the_call_and_the_servers_own(url, whole, root, auth):
@@ -44,7 +46,17 @@ def test_an_address_has_the_path_of_the_call_and_the_servers_own(url, whole, roo
 def test_no_proxy_is_asked_for_this_machine():
     assert HERE.is_local
     assert Address.of("http://localhost:1/x").is_local
+    assert Address.of("http+unix://%2Frun%2Fowt").is_local
     assert not Address.of("http://example.org").is_local
+
+
+def test_over_a_unix_socket_http_is_asked():
+    address = Address.of("http+unix://%2Frun%2FOwt/a?own=1")
+    assert address.socket == "/run/Owt"
+    fields = call_fields("x", {}, Options())
+    assert post(address, fields, "*/*").url == "http://owt/a?own=1"
+    assert get(address, fields, "*/*").url.startswith("http://owt/a?own=1&code_b64=")
+    assert as_url(address, fields).startswith("http+unix://%2Frun%2FOwt/a?own=1&code_b64=")
 
 
 @pytest.mark.parametrize("url", ["localhost:9876", "ftp://h", "http://", "http://h:port", ""])

@@ -90,6 +90,18 @@ def test_a_server_that_goes_away_in_the_middle_is_unreachable(tmp_path):
     assert (done.stdout, done.stderr) == (f"one\nUnreachable the answer from {server.url} broke off\n", "")
 
 
+def test_why_an_answer_broke_off_is_found_also_where_the_server_lies_under_a_path():
+    with LiveServer("--base-url", "/my/owt") as server:
+        done = program(
+            """
+            const broken = new Client(`${url}/a/b`).call("def run():\\n    yield 'one'\\n    1 / 0");
+            await broken.catch((error) => console.log(error.exception));
+            """,
+            server.url,
+        )
+    assert (done.stdout, done.stderr) == ("ZeroDivisionError\n", "")
+
+
 def test_the_program_of_the_readme_prints_what_it_shows(server):
     readme = (HERE.parents[1] / "README.md").read_text()
     [(text, shown)] = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)

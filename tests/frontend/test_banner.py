@@ -48,6 +48,16 @@ def test_with_a_token_every_command_sends_the_one_of_the_shell():
     for command in commands(examples(URL, token=True)):
         assert command[1:3] == ["-H", "Authorization: Bearer $OWT_CLIENT_TOKEN"]
     assert '-H "Authorization: Bearer $' in examples(URL, token=True)
+def test_a_unix_socket_is_what_curl_connects_to():
+    for command in commands(examples("http+unix://%2Frun%2Fa%20b/owt")):
+        assert command[1:3] == ["--unix-socket", "/run/a b"]
+        assert "http://owt/owt/" in command
+
+
+def test_the_certificate_is_not_checked_because_it_need_not_be_for_the_address():
+    for command in commands(examples("https://127.0.0.1:9876")):
+        assert command[1] == "-k"
+        assert "https://127.0.0.1:9876/" in command
 
 
 def test_with_a_user_every_command_names_it():

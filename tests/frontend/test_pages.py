@@ -63,6 +63,15 @@ def test_the_welcomes_link_makes_the_call_that_it_shows() -> None:
     assert fields["kwargs"] == ['{"name": "owt"}']
 
 
+def test_under_a_base_url_every_link_and_command_has_it() -> None:
+    welcome = Page(pages.welcome("http://h:1", "/owt"))
+    assert "curl -G http://h:1/owt/hello" in welcome.text
+    assert "curl http://h:1/owt/ -d session" in welcome.text
+    assert Page(pages.index("/owt")).text.count("/owt/_owt/") == len(pages.LINKS)
+    for link in (*welcome.links, *Page(pages.index("/owt")).links):
+        assert link.startswith("/owt/")
+
+
 def test_an_address_cannot_bring_markup_into_the_page() -> None:
     text = pages.welcome("http://<script>alert(1)</script>\"'")
     assert "<script" not in text

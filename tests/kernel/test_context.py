@@ -9,6 +9,7 @@ from contextvars import copy_context
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from owt.kernel import context
 from owt.kernel.context import Run, State, build_request, current, current_request, request_proxy, running
@@ -186,6 +187,14 @@ def test_the_url_is_the_one_that_the_client_used(host: str, scheme: str, url: st
     request = build_request(facts(path="/a", query="b=1", host=host, scheme=scheme))
     assert request.url == url
     assert request.base_url == url.removesuffix("?b=1")
+
+
+def test_under_a_base_url_the_path_is_what_follows_it() -> None:
+    request = build_request(replace(facts(path="/a ü", query="b=1", host="h"), root="/owt"))
+    assert (request.path, request.script_root, request.root_path) == ("/a ü", "/owt", "/owt")
+    assert request.url_root == "http://h/owt/"
+    assert request.url == "http://h/owt/a%20ü?b=1"
+    assert request.environ["REQUEST_URI"] == "/owt/a%20%C3%BC?b=1"
 
 
 def test_a_header_that_comes_several_times_is_one_with_commas() -> None:

@@ -21,7 +21,7 @@ DIGEST = hashlib.sha256(b"correct-horse").hexdigest()
 CROSS = ("-H", "Sec-Fetch-Site: cross-site")
 FROM_APP = (*CROSS, "-H", f"Origin: {APP}")
 PAGES = ["/_owt/", "/_owt/sessions", "/_owt/runs", "/_owt/runs/x", "/_owt/cache", "/_owt/health", "/_owt/x"]
-EXPOSED = "Owt-Run, Owt-Session, Owt-Cache, Retry-After"
+EXPOSED = "Owt-Run, Owt-Session, Owt-Cache, Owt-Base, Retry-After"
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 Each block of language `sh` is run; a block of language `text` right after it is what it prints, where
 `...` stands for anything. The blocks of one section share a directory. Blocks of language `console`
 (they install things, or start servers) are not run. That of language `js` is run by
-tests/clients/test_javascript.py.
+tests/clients/test_javascript.py, and those of language `nginx` by tests/live/test_nginx.py.
 """
 
 import os
@@ -17,7 +17,7 @@ import pytest
 
 README = Path(__file__).parents[2] / "README.md"
 AS_WRITTEN = "localhost:9876"
-LANGUAGES = {"sh", "text", "console", "js"}
+LANGUAGES = {"sh", "text", "console", "js", "nginx"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""owt.client.caller: under which path the server lies."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from owt.client.caller import Caller
+from owt.server import Server
+
+HERE = "http://127.0.0.1:9876"
+RUN = {"Owt-Run": "r1"}
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "_announced", Server.from_url(f"{HERE}/owt"))
+
+
+def run_urls(url: str | None, *answers: httpx.Response) -> list[str]:
+    """Where a run is looked for, before any answer has come and after each."""
+    caller = Caller(url)
+    urls = [caller._run_url("r1")]
+    for answer in answers:
+        before = urls[-1]
+        assert caller._learn(answer) == (caller._run_url("r1") != before)
+        urls.append(caller._run_url("r1"))
+    return urls
+
+
+def test_the_known_servers_base_url_is_known() -> None:
+    for url in (None, f"{HERE}/owt/", f"{HERE}/owt/a/b"):
+        assert run_urls(url) == [f"{HERE}/owt/_owt/runs/r1"]
+
+
+def test_of_another_one_it_is_what_its_answers_say() -> None:
+    answer = httpx.Response(200, headers={**RUN, "Owt-Base": "/x"})
+    assert run_urls("http://h/x/a", answer) == ["http://h/_owt/runs/r1", "http://h/x/_owt/runs/r1"]
+
+
+def test_an_answer_that_names_none_comes_from_the_root() -> None:
+    assert run_urls("http://h/a/b", httpx.Response(200, headers=RUN)) == ["http://h/_owt/runs/r1"] * 2
+
+
+def test_where_something_else_answers_at_the_root_it_is_the_whole_path() -> None:
+    stranger = httpx.Response(404, headers={"Content-Type": "text/html"})
+    assert run_urls("http://h/x/", stranger)[-1] == "http://h/x/_owt/runs/r1"
+    problem = httpx.Response(404, headers={"Content-Type": "application/problem+json"})
+    assert run_urls("http://h/a/", problem)[-1] == "http://h/_owt/runs/r1"
+
+
+def test_a_proxys_own_error_changes_nothing_that_is_known() -> None:
+    known = httpx.Response(200, headers={**RUN, "Owt-Base": "/x"})
+    stranger = httpx.Response(502, headers={"Content-Type": "text/html"})
+    assert run_urls("http://h/x/a", known, stranger)[-1] == "http://h/x/_owt/runs/r1"
+
+
+def test_over_a_unix_socket_it_is_asked_by_http() -> None:
+    assert run_urls("http+unix://%2Frun%2Fowt/a") == ["http://owt/_owt/runs/r1"]
