@@ -79,6 +79,8 @@ class Frontend:
     async def start(self) -> None:
         """Listen, and begin to prepare kernels. Raises `ConfigError` for a port that is taken."""
         settings = self.settings
+        if settings.kernel_memory is not None and sys.platform != "linux":
+            log.warning("--kernel-memory has no effect here: only Linux can limit so what a kernel allocates")
         try:
             sockets = bind_sockets(settings.port, settings.address)
         except OSError as error:
@@ -177,6 +179,7 @@ class Frontend:
             session=session,
             concurrency=concurrency,
             window=self.settings.window,
+            memory=self.settings.kernel_memory,
         )
 
     def _kernel_environment(self) -> dict[str, str]:

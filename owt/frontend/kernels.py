@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import subprocess
@@ -16,7 +17,7 @@ from owt.errors import BadRequest, KernelDied, KernelNotReady
 from owt.frontend.channel import Door
 from owt.frontend.kernel import Kernel, OwtKernelManager
 from owt.provision.template import TemplateProcess
-from owt.wire.codec import Output, Welcome
+from owt.wire.codec import Behind, Output, Welcome
 
 _BRING_IN = "__import__('owt.kernel.app').kernel.app.attach_here()"
 """What a kernel that is not owt's own is asked to run: it connects to the door, too."""
@@ -67,7 +68,7 @@ class Kernels:
         spec: str,
         session: str | None,
         concurrency: int,
-        on_output: Callable[[Output], None],
+        on_output: Callable[[Output | Behind], None],
         on_death: Callable[[Kernel, str], None],
     ) -> Kernel:
         """Start a kernel and wait for its hello. Raises `KernelDied` when it ends or is silent
@@ -84,7 +85,7 @@ class Kernels:
                 template=self._template,
             )
         except Exception as error:
-            raise KernelNotReady(f"the kernel {spec!r} could not be started: {error}") from error
+            raise self._no_start(spec, error) from error
         welcome = self._welcome(session, concurrency)
         kernel = Kernel(f"k{number}", spec, manager, welcome, on_output, on_death, self._buried)
         self.all[kernel.id] = kernel
@@ -110,11 +111,17 @@ class Kernels:
             raise
         except Exception as error:
             kernel.kill(f"could not be started: {error}")
-            raise KernelNotReady(f"the kernel {spec!r} could not be started: {error}") from error
+            raise self._no_start(spec, error) from error
         finally:
             forget()
             launch.cancel()
         return kernel
+
+    def _no_start(self, spec: str, error: Exception) -> KernelNotReady:
+        problem = f"the kernel {spec!r} could not be started: {error}"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem += f". Make room in the runtime directory {self._runtime_dir} (--runtime-dir)"
+        return KernelNotReady(problem)
 
     async def _launch(self, kernel: Kernel, env: dict[str, str]) -> None:
         manager = kernel.manager

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from owt.errors import Busy, KernelDied
+from owt.errors import Busy, KernelDied, KernelKilled
+from owt.frontend.codes import Codes
+from owt.frontend.deadlines import Deadlines
 from owt.frontend.endings import Reason, not_begun, with_its_kernel, without_kernel
 from owt.frontend.kernel import Kernel
 from owt.frontend.kernels import Kernels
 from owt.frontend.runs import Run
-from owt.frontend.timers import Timers
-from owt.wire.codec import Cancel, Output
+from owt.wire.codec import Behind, Cancel, Output
 
 log = logging.getLogger("owt.sessions")
 
@@ -25,7 +26,6 @@ SessionState = Literal["starting", "idle", "busy", "dead"]
 IDLE_DEATHS = 3
 """Kernels of a session that may die in a row with nothing to do, before it waits for a call until it
 starts the next one."""
-CODES_KNOWN = 1000
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Session:
         self.kernel: Kernel | None = None
         self.queue: deque[Run] = deque()
         self.active: dict[str, Run] = {}
-        self.codes: dict[int, None] = {}
+        self.codes = Codes()
         self.calls = 0
         self.ever_started = False
         self._kernels = kernels
         self._limits = limits
         self._starting: asyncio.Task[None] | None = None
-        self._timers = Timers()
+        self._deadlines = Deadlines(limits.kill_after, lambda: self.kernel, self.cancel)
         self._deaths = 0
         self._closed = False
         self._on_idle = on_idle
@@ -87,16 +87,10 @@ class Session:
         # A kernel that is dying is replaced, which begins when it is known how it died.
         return "dead" if self._starting is None and self.kernel is None else "starting"
 
-    def knows(self, code: str | None) -> bool:
-        """Whether its kernel has been given this very code before."""
-        return code is not None and hash(code) in self.codes
-
     @property
     def fresh(self) -> bool:
         """Whether no call has ever run on its kernel."""
         return self.calls == 0 and not self.queue
-
-    # Kernel --------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to start a kernel, unless one is there, dying (a new one follows) or on its way."""
@@ -136,11 +130,7 @@ class Session:
             )
         except Exception as error:
             self._starting = None
-            expected = isinstance(error, KernelDied)
-            problem = str(error) if expected else f"the kernel could not be started: {error!r}"
-            log.error("%s: %s", self.label, problem, exc_info=not expected)
-            self.last_death = problem.removeprefix("the kernel ")
-            self._give_up(problem)
+            self._not_started(error)
             return
         self._starting = None
         if self._closed:
@@ -156,6 +146,20 @@ class Session:
         if not self.active:
             self._on_idle(self)
 
+    def _not_started(self, error: Exception) -> None:
+        expected = isinstance(error, KernelDied)
+        problem = str(error) if expected else f"the kernel could not be started: {error!r}"
+        log.error("%s: %s", self.label, problem, exc_info=None if expected else error)
+        self.last_death = problem.removeprefix("the kernel ")
+        if isinstance(error, KernelKilled) and not self._closed:
+            # Calls have not begun, so they can go on with the next one.
+            self._deaths += 1
+            if self._deaths < IDLE_DEATHS:
+                self.start()
+                return
+            problem += f" ({self._deaths} times in a row)"
+        self._give_up(problem)
+
     def _died(self, kernel: Kernel, reason: str) -> None:
         if self.kernel is not kernel:
             return
@@ -166,7 +170,7 @@ class Session:
         # A death during a call is that call's; only kernels that die by themselves could go on so.
         self._deaths = 0 if self.active else self._deaths + 1
         for run in list(self.active.values()):
-            self._timers.off(run.id)
+            self._deadlines.ended(run)
             run.fail(with_its_kernel(run, reason))
         self.active.clear()
         if self._closed:
@@ -185,8 +189,6 @@ class Session:
         for run in waiting:
             run.fail(without_kernel(problem))
         self._on_dead(self)
-
-    # Calls ---------------------------------------------------------------------------------------
 
     def submit(self, run: Run) -> None:
         """Run this call when its turn comes. Raises `Busy` when too many wait already."""
@@ -216,7 +218,7 @@ class Session:
         if run.cancelled is None and self.kernel is not None and run.id in self.active:
             run.cancelled = reason
             self.kernel.cancel(Cancel(run.id, reason))
-            self._timers.after(self._limits.kill_after, run.id, lambda: self._kill_for(run))
+            self._deadlines.cancelled(run)
 
     async def interrupt(self) -> bool:
         """Interrupt whatever the kernel is doing; queued calls stay. False: there is no kernel."""
@@ -265,36 +267,28 @@ class Session:
             call = run.call
             self.active[run.id] = run
             self.calls += 1
-            if call.code is not None:
-                # By hash: codes may be large, and one that is taken for another costs only time.
-                self.codes[hash(call.code)] = None
-                if len(self.codes) > CODES_KNOWN:
-                    self.codes.pop(next(iter(self.codes)))
+            self.codes.add(call.code)
             id = run.id
             run.on_grant = lambda amount, id=id: kernel.credit(id, amount)
             run.begin(kernel.id)
             kernel.invoke(id, call)
+            self._deadlines.given(run)
 
-    def _output(self, message: Output) -> None:
+    def _output(self, message: Output | Behind) -> None:
         run = self.active.get(message.run)
         if run is None:
             return
-        if run.call.timeout is not None and run.id not in self._timers:
-            # The kernel says when a call with a timeout begins: a cell may have been before it.
-            self._timers.after(run.call.timeout, run.id, lambda: self.cancel(run, "timeout"))
+        if isinstance(message, Behind):
+            self._deadlines.behind(run)
+            return
+        self._deadlines.begun(run)
         run.feed(message.chunks)
         if run.ended is not None:
             self._deaths = 0
             del self.active[run.id]
-            self._timers.off(run.id)
+            self._deadlines.ended(run)
             self.last_used = run.ended
             if self.queue:
                 self._pump()
             elif not self.active:
                 self._on_idle(self)
-
-    def _kill_for(self, run: Run) -> None:
-        if run.ended is None and self.kernel is not None:
-            self.kernel.kill(
-                f"did not stop within {self._limits.kill_after:g} s of being interrupted and was killed"
-            )
