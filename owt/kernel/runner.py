@@ -24,7 +24,7 @@ from owt.kernel.lane import LaneEnd
 from owt.kernel.live import Live, LiveRuns
 from owt.kernel.memory import Memory
 from owt.kernel.outlet import Outlet
-from owt.kernel.output import drain
+from owt.kernel.output import Streams
 from owt.kernel.prepared import Cell, Prepared
 from owt.kernel.source import Sources
 from owt.kernel.sweep import leave
@@ -65,6 +65,7 @@ class Runner:
         self._window = window
         self._memory = memory
         self._runs = LiveRuns()
+        self._streams = Streams()
         self._interrupts = Interrupts(self._interrupt_others)
         self._main = InMainThread(self._interrupts, loop)
         injected = {
@@ -199,7 +200,7 @@ class Runner:
                         tail = tuple(await execution.wait_for(self._in_main(run, execution)))
                     finally:
                         # What its child processes wrote is on its way through a pipe.
-                        drain()
+                        self._streams.take()
                         context.set_alone(None)
             status = execution.answer.status
             if run.outlet.stopped is not None:
