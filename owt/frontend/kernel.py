@@ -213,6 +213,9 @@ class Kernel:
             self.manager.shutting_down = True
             await self.manager._async_kill_kernel()
             await self.manager.cleanup_resources()
+            # The manager forgets one that it could not write to its end.
+            with contextlib.suppress(OSError):
+                os.unlink(self.connection_file)
         except Exception:
             log.exception("cleaning up after kernel %s", self.id)
         self._on_buried(self)
