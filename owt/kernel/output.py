@@ -179,13 +179,19 @@ class Streams:
         }
 
     def take(self) -> None:
-        """A run that has the main thread ends: it gets what was written for it to the descriptors, and
-        the next one finds everything in place."""
+        """The only run there is ends: it gets what was written to the descriptors by now, and what
+        processes that it leaves behind write from now on is nobody's."""
+        self.mend()
+        left = _has_children()
+        for stream in self._streams.values():
+            stream.drain()
+            if left:
+                stream.renew()
+
+    def mend(self) -> None:
+        """A run ends: the next one finds both in place."""
         for name, stream in self._streams.items():
             stream.mend()
-            stream.drain()
-            if _has_children():
-                stream.renew()
             if getattr(sys, name, None) is None:
                 setattr(sys, name, stream)
 

@@ -188,8 +188,11 @@ class Runner:
             execution = Execution(run, prepared, self._around)
             if self.concurrency > 1 and not isinstance(prepared, Cell):
                 self._begin(run)
-                outcome = await self._in_thread(run, execution)
-                tail = tuple(await execution.wait_for(outcome))
+                try:
+                    outcome = await self._in_thread(run, execution)
+                    tail = tuple(await execution.wait_for(outcome))
+                finally:
+                    self._streams.mend()
             else:
                 async with self.turn:
                     began = time.perf_counter()

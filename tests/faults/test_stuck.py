@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
 import pytest
+from jupyter_client.blocking import BlockingKernelClient
 
 from owt.testing import Gate, wait_until
 
@@ -107,6 +108,29 @@ def test_a_call_that_wants_a_stopped_kernel_is_answered_and_the_session_goes_on(
     assert answer.status_code in ((504, 502) if fields else (502,))
     assert "and was killed" in answer.text
     assert server.call("'x' in state", session=session).text == "False"
+
+
+def test_a_timeout_does_not_run_while_a_notebooks_cell_is_before_the_call(
+    server, session, bystander, tmp_path
+):
+    gate = Gate(tmp_path)
+    server.call("x = 1", session=session)
+    notebook = BlockingKernelClient(connection_file=server.session(session)["connection_file"])
+    notebook.load_connection_file()
+    notebook.start_channels()
+    try:
+        notebook.wait_for_ready(timeout=20)
+        notebook.execute(f"open({str(gate)!r}).read()")
+        gate.reached()
+        with ThreadPoolExecutor() as threads:
+            call = threads.submit(server.call, "x", session=session, timeout=0.05)
+            before = bystander.calls
+            wait_until(lambda: bystander.calls > before + 60)
+            assert not call.done()
+            gate.open()
+            assert call.result().text == "1"
+    finally:
+        notebook.stop_channels()
 
 
 def test_a_timeout_holds_while_something_left_behind_blocks_the_kernel(server, session, tmp_path):
