@@ -8,6 +8,7 @@
     ├── Busy                a limit was reached; try again later (503)
     ├── KernelDied          the kernel ended while it was needed (502)
     │   └── KernelNotReady  the kernel never reached the point where calls can run (502)
+    │       └── KernelKilled    a signal ended it before; the next one may do better (502)
     ├── WireError           bytes on the call channel that are not a frame of ours
     │   └── BadSignature    a frame whose signature does not fit its connection key
     ├── ConfigError         a setting cannot be used; the server does not start
@@ -104,6 +105,10 @@ class KernelNotReady(KernelDied):
     """A kernel was started and never opened its call channel."""
 
     title = "the kernel did not start"
+
+
+class KernelKilled(KernelNotReady):
+    """A signal ended a kernel while it started; the next one may do better."""
 
 
 class WireError(OwtError):

@@ -13,7 +13,7 @@ from owt.frontend.kernels import Failure
 from owt.frontend.tally import Cause, Tally
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
-from owt.wire.codec import Cancel, Output
+from owt.wire.codec import Behind, Cancel, Output, Overdue
 
 HEAD = Head(200, (("Content-Type", "text/plain"),))
 
@@ -41,6 +41,8 @@ class PlayedKernel:
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
+        self.asked: list[Overdue] = []
+        self.is_stopped = False
         self.interrupted = 0
         self.was_cancelled = asyncio.Event()
         self._buried = asyncio.Event()
@@ -64,12 +66,22 @@ class PlayedKernel:
         self.cancelled.append(message.run)
         self.was_cancelled.set()
 
+    def ask(self, message: Overdue) -> None:
+        self.asked.append(message)
+
+    def stopped(self) -> bool:
+        return self.is_stopped
+
     async def interrupt(self) -> None:
         self.interrupted += 1
 
     def send(self, *chunks: Chunk, run: str | None = None) -> None:
         """Send chunks of a run, by default the newest."""
         self.on_output(Output(run or self.invoked[-1], chunks))
+
+    def behind(self, run: str | None = None) -> None:
+        """Say that a cell is before a run, by default the newest."""
+        self.on_output(Behind(run or self.invoked[-1]))
 
     def answer(self, run: str | None = None, body: bytes = b"") -> None:
         """End a run well, by default the newest."""
@@ -105,6 +117,8 @@ class PlayedKernels:
         self.preparing = False
         self.tally = Tally()
         self.no_room: Busy | None = None
+        self.failing: int | None = None
+        self.tries = 0
         self.at_start: Callable[[PlayedKernel], object] = lambda kernel: None
         self._specs = specs or ("owt",)
         self._news = asyncio.Event()
@@ -124,7 +138,8 @@ class PlayedKernels:
         self, spec: str, session: str | None, concurrency: int, on_output: Any, on_death: Any
     ) -> PlayedKernel:
         await self.may_start.wait()
-        if self.problem:
+        self.tries += 1
+        if self.problem and (self.failing is None or self.tries <= self.failing):
             if isinstance(self.problem, KernelDied):
                 self.failures[spec] = Failure(str(self.problem), time.monotonic())
             raise self.problem

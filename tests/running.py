@@ -12,10 +12,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from lanes import PLENTY, Listening
 from traitlets.config import Config
 
+from owt.kernel.memory import Memory
 from owt.kernel.runner import Runner
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done
-from owt.wire.codec import Output
+from owt.wire.codec import Behind, Output
 
 
 def new_shell() -> InteractiveShell:
@@ -79,8 +80,10 @@ class Bench:
             later=self.control.later,
             window=window,
             concurrency=concurrency,
+            memory=Memory(),
         )
         self.runner.start()
+        self.behind: list[str] = []
         self.frames: dict[str, list[tuple[Chunk, ...]]] = defaultdict(list)
         self._reactions: list[tuple[str, type, Callable[[], object]]] = []
         self._ended: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -142,6 +145,9 @@ class Bench:
 
     def _read(self) -> None:
         while (message := self.far.receive()) != Output("", ()):
+            if isinstance(message, Behind):
+                self.behind.append(message.run)
+                continue
             assert isinstance(message, Output)
             self.frames[message.run].append(message.chunks)
             for chunk in message.chunks:

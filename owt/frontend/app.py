@@ -63,6 +63,8 @@ class Frontend:
         """Listen, and begin to prepare kernels. Raises `ConfigError` as `open_sockets` does, and for files
         with users or tokens that cannot be used."""
         settings = self.settings
+        if settings.kernel_memory is not None and sys.platform != "linux":
+            log.warning("--kernel-memory has no effect here: only Linux can limit so what a kernel allocates")
         self.credentials = Credentials.of(settings)
         self._doors = doors = open_sockets(settings)
         self.url = doors.url
@@ -168,6 +170,7 @@ class Frontend:
             session=session,
             concurrency=concurrency,
             window=self.settings.window,
+            memory=self.settings.kernel_memory,
         )
 
     def _kernel_environment(self) -> dict[str, str]:

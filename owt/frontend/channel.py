@@ -11,6 +11,7 @@ from typing import Protocol
 from owt.errors import WireError
 from owt.wire.codec import (
     NONCE,
+    Behind,
     FrameReader,
     FrameWriter,
     Hello,
@@ -38,8 +39,8 @@ class Guest(Protocol):
     def connected(self, lane: Lane, connection: LaneProtocol) -> None:
         """A lane of it is open, and its hello was right."""
 
-    def output(self, message: Output) -> None:
-        """It sends chunks of a run."""
+    def output(self, message: Output | Behind) -> None:
+        """It sends chunks of a run, or what a run waits for."""
 
     def disconnected(self, lane: Lane) -> None:
         """A lane of it has ended."""
@@ -111,7 +112,7 @@ class LaneProtocol(asyncio.Protocol):
         guest = self._guest
         assert guest is not None
         match message:
-            case Output() if self._greeted:
+            case Output() | Behind() if self._greeted:
                 guest.output(message)
             case Hello(lane=lane) if not self._greeted and lane == self._lane:
                 self._greeted = True

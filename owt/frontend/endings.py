@@ -38,10 +38,7 @@ def with_its_kernel(run: Run, reason: str) -> Failed:
         case None:
             return without_kernel(f"the kernel {reason}")
         case "timeout":
-            detail = (
-                f"the call ran longer than its timeout of {run.call.timeout:g} s; it did not stop when "
-                "interrupted, so its kernel was killed"
-            )
+            detail = f"the call ran longer than its timeout of {run.call.timeout:g} s; its kernel {reason}"
             return Failed(504, "timeout", "timed out", detail)
         case wanted:
             return Failed(499, wanted, "cancelled", f"the call was {wanted} and its kernel was killed")

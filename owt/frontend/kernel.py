@@ -15,12 +15,12 @@ import psutil
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Any as AnyTrait
 
-from owt.errors import KernelNotReady
+from owt.errors import KernelKilled, KernelNotReady
 from owt.frontend.channel import LaneProtocol
 from owt.frontend.tally import Cause
 from owt.provision.template import UNKNOWN_CODE, ForkedProcess
 from owt.wire.call import Call
-from owt.wire.codec import Bind, Cancel, Credit, Invoke, Lane, Output, Welcome
+from owt.wire.codec import Behind, Bind, Cancel, Credit, Invoke, Lane, Output, Overdue, Welcome
 
 log = logging.getLogger("owt.kernels")
 
@@ -51,7 +51,7 @@ class Kernel:
         spec: str,
         manager: OwtKernelManager,
         welcome: Welcome,
-        on_output: Callable[[Output], None],
+        on_output: Callable[[Output | Behind], None],
         on_death: Callable[[Kernel, str], None],
         on_buried: Callable[[Kernel], None],
     ) -> None:
@@ -73,6 +73,7 @@ class Kernel:
         self._welcome = welcome
         self._lanes: dict[Lane, LaneProtocol] = {}
         self._dead = False
+        self._signalled = False
         self._closing: asyncio.Task[None] | None = None
         self._watched: int | None = None
         self._polling: asyncio.Task[None] | None = None
@@ -89,8 +90,8 @@ class Kernel:
         if len(self._lanes) == 2 and not self.ready.done():
             self.ready.set_result(None)
 
-    def output(self, message: Output) -> None:
-        """Chunks of a run arrived."""
+    def output(self, message: Output | Behind) -> None:
+        """News of a run arrived."""
         self.on_output(message)
 
     def disconnected(self, lane: Lane) -> None:
@@ -127,6 +128,10 @@ class Kernel:
 
     def cancel(self, message: Cancel) -> None:
         """End one run."""
+        self.ask(message)
+
+    def ask(self, message: Cancel | Overdue) -> None:
+        """Have the kernel end a run, or say what has become of it."""
         if lane := self._lanes.get("control"):
             lane.send(message)
 
@@ -143,6 +148,13 @@ class Kernel:
             return int(psutil.Process(self.pid).memory_info().rss)
         except (psutil.Error, OSError):
             return None
+
+    def stopped(self) -> bool:
+        """Whether the process is stopped, by SIGSTOP or the like; not by a debugger."""
+        try:
+            return self.pid is not None and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False
 
     def kill(self, reason: str, cause: Cause = "ended") -> None:
         """End the process at once; `reason` is what `on_death` will hear, `cause` what is counted."""
@@ -199,7 +211,7 @@ class Kernel:
             if self.ending is None:
                 self.cause = "unready"
             problem = f"the kernel {reason} before it was ready; what it wrote is in the server's log"
-            self.ready.set_exception(KernelNotReady(problem))
+            self.ready.set_exception((KernelKilled if self._signalled else KernelNotReady)(problem))
             self.ready.exception()
         self.death = reason
         self.on_death(self, reason)
@@ -214,6 +226,9 @@ class Kernel:
             self.manager.shutting_down = True
             await self.manager._async_kill_kernel()
             await self.manager.cleanup_resources()
+            # The manager forgets one that it could not write to its end.
+            with contextlib.suppress(OSError):
+                os.unlink(self.connection_file)
         except Exception:
             log.exception("cleaning up after kernel %s", self.id)
         self._on_buried(self)
@@ -225,7 +240,8 @@ class Kernel:
             # Whatever a provisioner of others does, calls that wait must hear of the end.
             log.exception("asking how kernel %s ended", self.id)
             return "ended"
-        return "closed its call channel" if code is None else describe_exit(code)
+        self._signalled = code is not None and (code < 0 or code == UNKNOWN_CODE)
+        return "closed its call channel" if code is None else describe_exit(code, self._welcome.memory)
 
     async def _exit_code(self) -> int | None:
         """The exit code, as soon as it is known; None when the process goes on."""
@@ -243,8 +259,12 @@ class Kernel:
         return None
 
 
-def describe_exit(code: int) -> str:
-    """An exit code, as in `subprocess.Popen.returncode`, in words that fit after "the kernel"."""
+def describe_exit(code: int, memory: int | None = None) -> str:
+    """An exit code, as in `subprocess.Popen.returncode`, in words that fit after "the kernel".
+
+    `memory` is how many bytes it was allowed, which may be why it ended.
+    """
+    limit = "" if memory is None else f", or by the {memory / 2**20:g} MiB of --kernel-memory"
     if code == UNKNOWN_CODE:
         return "ended (how is not known, because the process that forked it is gone too)"
     if code >= 0:
@@ -254,7 +274,7 @@ def describe_exit(code: int) -> str:
     except ValueError:
         name = f"signal {-code}"
     if name == "SIGKILL":
-        return "was killed by SIGKILL (by hand, or by the system when memory ran out)"
+        return f"was killed by SIGKILL (by hand, or by the system when memory ran out{limit})"
     if name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"):
-        return f"crashed with {name} (a fault in native code)"
+        return f"crashed with {name} (a fault in native code{limit})"
     return f"was killed by {name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import subprocess
@@ -20,7 +21,7 @@ from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.kernel import Kernel, OwtKernelManager
 from owt.frontend.tally import Tally
 from owt.provision.template import TemplateProcess
-from owt.wire.codec import Output, Welcome
+from owt.wire.codec import Behind, Output, Welcome
 
 _BRING_IN = "__import__('owt.kernel.app').kernel.app.attach_here()"
 """What a kernel that is not owt's own is asked to run: it connects to the door, too."""
@@ -98,7 +99,7 @@ class Kernels:
         spec: str,
         session: str | None,
         concurrency: int,
-        on_output: Callable[[Output], None],
+        on_output: Callable[[Output | Behind], None],
         on_death: Callable[[Kernel, str], None],
     ) -> Kernel:
         """Start a kernel and wait for its hello.
@@ -125,7 +126,7 @@ class Kernels:
         spec: str,
         session: str | None,
         concurrency: int,
-        on_output: Callable[[Output], None],
+        on_output: Callable[[Output | Behind], None],
         on_death: Callable[[Kernel, str], None],
     ) -> Kernel:
         number = next(self._numbers)
@@ -177,7 +178,10 @@ class Kernels:
     def _unstarted(self, spec: str, error: Exception) -> OwtError:
         if ran_out(error):
             return self._descriptors.exhausted("start a kernel")
-        return KernelNotReady(f"the kernel {spec!r} could not be started: {error}")
+        problem = f"the kernel {spec!r} could not be started: {error}"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem += f". Make room in the runtime directory {self._runtime_dir} (--runtime-dir)"
+        return KernelNotReady(problem)
 
     async def _launch(self, kernel: Kernel, env: dict[str, str]) -> None:
         manager = kernel.manager

@@ -108,7 +108,7 @@ class Pool:
         best: Session | None = None
         for member in self.members:
             if member.state == "idle" and not member.queue:
-                if member.knows(code):
+                if code in member.codes:
                     return member
                 if best is None or (member.last_used or 0) > (best.last_used or 0):
                     best = member

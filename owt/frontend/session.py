@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from owt.errors import Busy, KernelDied, OwtError
+from owt.errors import Busy, KernelDied, KernelKilled, OwtError
+from owt.frontend.codes import Codes
+from owt.frontend.deadlines import Deadlines
 from owt.frontend.endings import Reason, not_begun, unstarted, with_its_kernel, without_kernel
 from owt.frontend.kernel import Kernel
 from owt.frontend.kernels import Kernels
 from owt.frontend.runs import Run
-from owt.frontend.timers import Timers
 from owt.wire.chunk import Failed
-from owt.wire.codec import Cancel, Output
+from owt.wire.codec import Behind, Cancel, Output
 
 log = logging.getLogger("owt.sessions")
 
@@ -25,7 +26,6 @@ SessionState = Literal["starting", "idle", "busy", "dead"]
 
 IDLE_DEATHS = 3
 """Kernels that may die in a row with nothing to do, before a session waits for a call to start the next."""
-CODES_KNOWN = 1000
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Session:
         self.kernel: Kernel | None = None
         self.queue: deque[Run] = deque()
         self.active: dict[str, Run] = {}
-        self.codes: dict[int, None] = {}
+        self.codes = Codes()
         self.calls = 0
         self.ever_started = False
         self._kernels = kernels
         self._limits = limits
         self._starting: asyncio.Task[None] | None = None
-        self._timers = Timers()
+        self._deadlines = Deadlines(limits.kill_after, lambda: self.kernel, self.cancel)
         self._deaths = 0
         self._closed = False
         self._on_idle = on_idle
@@ -86,10 +86,6 @@ class Session:
             return "busy" if self.active else "idle"
         # A kernel that is dying is replaced, which begins when it is known how it died.
         return "dead" if self._starting is None and self.kernel is None else "starting"
-
-    def knows(self, code: str | None) -> bool:
-        """Whether its kernel has been given this very code before."""
-        return code is not None and hash(code) in self.codes
 
     @property
     def fresh(self) -> bool:
@@ -136,10 +132,7 @@ class Session:
             )
         except Exception as error:
             self._starting = None
-            failure = unstarted(error)
-            log.error("%s: %s", self.label, failure.detail, exc_info=not isinstance(error, OwtError))
-            self.last_death = failure.detail.removeprefix("the kernel ")
-            self._give_up(failure)
+            self._not_started(error)
             return
         self._starting = None
         if self._closed:
@@ -155,6 +148,20 @@ class Session:
         if not self.active:
             self._on_idle(self)
 
+    def _not_started(self, error: Exception) -> None:
+        failure = unstarted(error)
+        unexpected = None if isinstance(error, OwtError) else error
+        log.error("%s: %s", self.label, failure.detail, exc_info=unexpected)
+        self.last_death = failure.detail.removeprefix("the kernel ")
+        if isinstance(error, KernelKilled) and not self._closed:
+            # Calls have not begun, so they can go on with the next one.
+            self._deaths += 1
+            if self._deaths < IDLE_DEATHS:
+                self.start()
+                return
+            failure = without_kernel(f"{failure.detail} ({self._deaths} times in a row)")
+        self._give_up(failure)
+
     def _died(self, kernel: Kernel, reason: str) -> None:
         if self.kernel is not kernel:
             return
@@ -165,7 +172,7 @@ class Session:
         # A death during a call is that call's; only kernels that die by themselves could go on so.
         self._deaths = 0 if self.active else self._deaths + 1
         for run in list(self.active.values()):
-            self._timers.off(run.id)
+            self._deadlines.ended(run)
             run.fail(with_its_kernel(run, reason))
         self.active.clear()
         if self._closed:
@@ -216,7 +223,7 @@ class Session:
         if run.cancelled is None and self.kernel is not None and run.id in self.active:
             run.cancelled = reason
             self.kernel.cancel(Cancel(run.id, reason))
-            self._timers.after(self._limits.kill_after, run.id, lambda: self._kill_for(run))
+            self._deadlines.cancelled(run)
 
     async def interrupt(self) -> bool:
         """Interrupt whatever the kernel is doing; queued calls stay. False: there is no kernel."""
@@ -265,35 +272,28 @@ class Session:
             call = run.call
             self.active[run.id] = run
             self.calls += 1
-            if call.code is not None:
-                # By hash: codes may be large, and one that is taken for another costs only time.
-                self.codes[hash(call.code)] = None
-                if len(self.codes) > CODES_KNOWN:
-                    self.codes.pop(next(iter(self.codes)))
+            self.codes.add(call.code)
             id = run.id
             run.on_grant = lambda amount, id=id: kernel.credit(id, amount)
             run.begin(kernel.id)
             kernel.invoke(id, call)
+            self._deadlines.given(run)
 
-    def _output(self, message: Output) -> None:
+    def _output(self, message: Output | Behind) -> None:
         run = self.active.get(message.run)
         if run is None:
             return
-        if run.call.timeout is not None and run.id not in self._timers:
-            # The kernel says when a call with a timeout begins: a cell may have been before it.
-            self._timers.after(run.call.timeout, run.id, lambda: self.cancel(run, "timeout"))
+        if isinstance(message, Behind):
+            self._deadlines.behind(run)
+            return
+        self._deadlines.begun(run)
         run.feed(message.chunks)
         if run.ended is not None:
             self._deaths = 0
             del self.active[run.id]
-            self._timers.off(run.id)
+            self._deadlines.ended(run)
             self.last_used = run.ended
             if self.queue:
                 self._pump()
             elif not self.active:
                 self._on_idle(self)
-
-    def _kill_for(self, run: Run) -> None:
-        if run.ended is None and self.kernel is not None:
-            time_given = f"{self._limits.kill_after:g} s"
-            self.kernel.kill(f"did not stop within {time_given} of being interrupted and was killed", "stuck")

@@ -19,7 +19,7 @@ from tornado.ioloop import IOLoop
 from traitlets import Type, default
 
 from owt.errors import WireError
-from owt.kernel import context
+from owt.kernel import context, threads
 from owt.kernel.channel import KernelChannel
 from owt.kernel.output import RunDisplayPublisher
 from owt.kernel.sweep import leave
@@ -112,6 +112,7 @@ def attach(kernel: Any, door: str, kernel_id: str) -> None:
     `kernel` is any ipykernel kernel; only an `OwtKernel` makes cells and calls take turns. Raises
     OSError or `WireError` when the frontend cannot be reached.
     """
+    threads.follow()
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
     channel = KernelChannel(
         door=door,

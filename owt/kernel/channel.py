@@ -11,10 +11,11 @@ from typing import Any
 
 from owt.errors import WireError
 from owt.kernel.lane import LaneEnd
+from owt.kernel.memory import Memory
 from owt.kernel.runner import Runner
 from owt.kernel.sweep import leave
 from owt.server import Server
-from owt.wire.codec import Bind, Cancel, Credit, Invoke, Message, Welcome
+from owt.wire.codec import Bind, Cancel, Credit, Invoke, Message, Overdue, Welcome
 
 
 class KernelChannel:
@@ -43,6 +44,7 @@ class KernelChannel:
             raise WireError(f"the frontend began with {type(first).__name__}, not with Welcome")
         self.welcome = first
         self.session = first.session
+        self._memory = Memory()
         Server.announce(first.url, first.address, first.port)
         self.runner = Runner(
             shell=shell,
@@ -51,10 +53,12 @@ class KernelChannel:
             later=self._later,
             window=first.window,
             concurrency=first.concurrency,
+            memory=self._memory,
         )
 
     def start(self) -> None:
         """Begin to read. In the main thread, before or while its loop runs."""
+        self._memory.limit(self.welcome.memory)
         self.runner.start()
         self._main.add_reader(self._calls.fileno(), self._read_calls)
         for message in self._early:
@@ -90,6 +94,8 @@ class KernelChannel:
                     self.runner.grant(run, size)
                 case Cancel(run=run, reason=reason):
                     self.runner.cancel(run, reason)
+                case Overdue(run=run, timeout=timeout):
+                    self.runner.overdue(run, timeout)
                 case Welcome():
                     pass
                 case _:

@@ -40,9 +40,22 @@ def describe(error: BaseException, stopped: str | None, timeout: float | None) -
     return Failed(500, "exception", title, _text(error), name, _traceback(error))
 
 
+def not_begun(timeout: float) -> Failed:
+    """Why a run failed whose kernel was busy with something else for as long as the run could take."""
+    return Failed(
+        504, "timeout", "timed out",
+        f"the call did not begin within its timeout of {timeout:g} s: its kernel is busy with something that "
+        "was left running",
+    )
+
+
 def _text(error: BaseException) -> str:
     try:
-        return _cut(str(error), DETAIL_LIMIT)
+        text = str(error)
+        if isinstance(error, MemoryError):
+            # Python's own has no text, and which limit it was is in a note.
+            text = "; ".join(filter(None, (text, *map(str, getattr(error, "__notes__", ())))))
+        return _cut(text, DETAIL_LIMIT)
     except Exception:
         return f"<{type(error).__qualname__}, whose text cannot be had>"
 

@@ -74,14 +74,15 @@ class LaneEnd:
         return self._lock
 
     def receive(self) -> list[Message] | None:
-        """The messages that have arrived, without waiting; None at the end of the connection."""
+        """The messages that have arrived, without waiting; None at the end of the connection, and
+        when it is of no more use: a part could not be understood, or did not fit into memory."""
         try:
             data = self._socket.recv(READ_SIZE, socket.MSG_DONTWAIT)
+            return self._reader.feed(data) if data else None
         except (BlockingIOError, InterruptedError):
             return []
-        except OSError:
+        except (OSError, WireError, MemoryError):
             return None
-        return self._reader.feed(data) if data else None
 
     def receive_first(self) -> list[Message]:
         """Wait for the first message or messages. Raises `WireError` if there are none."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import codecs
 import os
-import select
+import selectors
 import sys
 import threading
-from functools import cached_property
 from typing import Any
 
 from ipykernel.iostream import OutStream
@@ -27,15 +26,19 @@ class RunStream(OutStream):
     """sys.stdout or sys.stderr of a kernel.
 
     What child processes and native code write to file descriptors 1 and 2 comes here as well, through
-    a pipe that a thread reads; `drain` lets a run wait for its part of it.
+    a pipe that a thread reads; `drain` lets a run wait for its part of it, and `renew` begins another
+    pipe for the next run.
     """
 
     _drains = False
-    """Whether the thread that reads the pipe is this class's own. In a kernel that was another's it is
-    not, and two that read at once could wait for each other."""
+    """Whether the pipes are this class's own. In a kernel that was another's they are not, and two
+    that read from one at once could wait for each other."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._drains = True
+        self._pipe_lock = threading.Lock()
+        self._pipes: dict[int, codecs.IncrementalDecoder] = {}
+        self._selector = selectors.DefaultSelector()
         # By itself ipykernel leaves the descriptors alone in whatever pytest has started.
         kwargs.setdefault("watchfd", "force")
         super().__init__(*args, **kwargs)
@@ -64,51 +67,75 @@ class RunStream(OutStream):
         """The descriptor that a child process may be given, so that its output comes here."""
         return int(self._original_stdstream_fd if self._should_watch else super().fileno())
 
+    def close(self) -> None:
+        """Nothing, in a run: the kernel needs the stream for those that follow."""
+        if context.running() is None:
+            super().close()
+
     def drain(self) -> None:
         """Take what has been written to the descriptor by now, so that it belongs to this run."""
         if self._should_watch and self._drains:
             with self._pipe_lock:
-                self._read_pipe()
+                self._read_pipe(self._fid)
+
+    def renew(self) -> None:
+        """Part what is written from now on from what is written by processes that were started before:
+        theirs belongs to no run any more."""
+        if self._should_watch and self._drains:
+            with self._pipe_lock:
+                os.close(self._pipe_in)
+                self._begin_pipe()
+
+    def mend(self) -> None:
+        """Have the descriptor again, if it was closed."""
+        if self._should_watch and self._drains:
+            try:
+                os.fstat(self._original_stdstream_fd)
+            except OSError:
+                os.dup2(self._pipe_in, self._original_stdstream_fd)
 
     @property
     def _kind(self) -> StreamName:
         return "stderr" if self.name == "stderr" else "stdout"
 
-    @property
-    def _pipe_lock(self) -> threading.Lock:
-        # The watching thread begins before `__init__` has ended, so whoever comes first makes it.
-        lock: threading.Lock = self.__dict__.setdefault("_the_pipe_lock", threading.Lock())
-        return lock
+    def _setup_stream_redirects(self, name: str) -> None:
+        # As ipykernel's, with pipes that can be renewed.
+        self._original_stdstream_fd = getattr(sys, name).fileno()
+        self._original_stdstream_copy = os.dup(self._original_stdstream_fd)
+        self._begin_pipe()
+        self.watch_fd_thread = threading.Thread(target=self._watch_pipe_fd, daemon=True)
+        self.watch_fd_thread.start()
 
-    @cached_property
-    def _pipe_poll(self) -> select.poll:
-        """Whether the pipe holds anything; used by whoever has the lock."""
-        return self._new_poll()
-
-    def _new_poll(self) -> select.poll:
-        poll = select.poll()
-        assert self._fid is not None
-        poll.register(self._fid, select.POLLIN)
-        return poll
-
-    @cached_property
-    def _decoder(self) -> codecs.IncrementalDecoder:
-        return codecs.getincrementaldecoder("utf-8")("replace")
+    def _begin_pipe(self) -> None:
+        # The second end for writing is kept, so that the pipe does not end when the first is closed.
+        self._fid, self._pipe_in = os.pipe()
+        os.set_blocking(self._fid, False)
+        os.dup2(self._pipe_in, self._original_stdstream_fd)
+        self._pipes[self._fid] = codecs.getincrementaldecoder("utf-8")("replace")
+        self._selector.register(self._fid, selectors.EVENT_READ)
 
     def _watch_pipe_fd(self) -> None:
         """ipykernel's thread for this stream runs this."""
-        waiting = self._new_poll()
         while self._should_watch:
-            waiting.poll()
-            with self._pipe_lock:
-                self._read_pipe()
+            for key, _ in self._selector.select():
+                with self._pipe_lock:
+                    self._read_pipe(key.fd)
 
-    def _read_pipe(self) -> None:
-        assert self._fid is not None
-        while self._should_watch and self._pipe_poll.poll(0):
-            data = os.read(self._fid, 64 * 1024)
-            text = self._decoder.decode(data)
-            run = context.running()
+    def _read_pipe(self, pipe: int | None) -> None:
+        # Whoever calls this has the lock.
+        while self._should_watch and pipe is not None and pipe in self._pipes:
+            try:
+                data = os.read(pipe, 64 * 1024)
+            except BlockingIOError:
+                return
+            if not data:
+                # An earlier one, and nobody is left who could write to it.
+                self._selector.unregister(pipe)
+                del self._pipes[pipe]
+                os.close(pipe)
+                return
+            text = self._pipes[pipe].decode(data)
+            run = context.running() if pipe == self._fid else None
             if run is not None and run.outlet.write(self._kind, text):
                 continue
             # Nobody's: a cell's, for who is attached, or a crash report, for the server's terminal.
@@ -140,8 +167,42 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             super().clear_output(wait)
 
 
-def drain() -> None:
-    """Have stdout and stderr take what was written to their descriptors by now."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, RunStream):
+class Streams:
+    """The kernel's stdout and stderr, whatever user code makes of their names and descriptors."""
+
+    def __init__(self) -> None:
+        """Those that are in place now."""
+        self._streams = {
+            name: stream
+            for name in ("stdout", "stderr")
+            if isinstance(stream := getattr(sys, name, None), RunStream)
+        }
+
+    def take(self) -> None:
+        """The only run there is ends: it gets what was written to the descriptors by now, and what
+        processes that it leaves behind write from now on is nobody's."""
+        self.mend()
+        left = _has_children()
+        for stream in self._streams.values():
             stream.drain()
+            if left:
+                stream.renew()
+
+    def mend(self) -> None:
+        """A run ends: the next one finds both in place."""
+        for name, stream in self._streams.items():
+            stream.mend()
+            if getattr(sys, name, None) is None:
+                setattr(sys, name, stream)
+
+
+def _has_children() -> bool:
+    """Whether there are child processes, ended ones that nobody has waited for among them."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    except AttributeError:
+        # macOS has no such call before Python 3.13.
+        return True
+    return True

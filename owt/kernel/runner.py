@@ -18,33 +18,27 @@ from typing import Any
 
 from owt.kernel import context
 from owt.kernel.execution import Execution, Outcome, Surroundings
-from owt.kernel.failure import describe
+from owt.kernel.failure import describe, not_begun
 from owt.kernel.interrupts import Interrupts
 from owt.kernel.lane import LaneEnd
+from owt.kernel.live import Live, LiveRuns
+from owt.kernel.memory import Memory
 from owt.kernel.outlet import Outlet
-from owt.kernel.output import drain
+from owt.kernel.output import Streams
 from owt.kernel.prepared import Cell, Prepared
 from owt.kernel.source import Sources
+from owt.kernel.sweep import leave
 from owt.kernel.usercode import InMainThread, InOtherThread
 from owt.server import Server
 from owt.summat import METHODS, pipe
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Done
-from owt.wire.codec import Output
+from owt.wire.chunk import Chunk, Done, Failed
+from owt.wire.codec import Behind, Output
 
-EARLY = 1000
 INSIST_AFTER = 0.02
 """Seconds after which is seen to it that a run has noticed its cancel: a step that begins just before
 may keep the event loop busy, and a signal that comes just before the main thread waits does not wake it."""
-
-
-class Live(context.Run):
-    """A run that has not ended, and how to reach it."""
-
-    begun = False
-    task: asyncio.Task[None] | None = None
-    thread: int | None = None
 
 
 class Runner:
@@ -59,6 +53,7 @@ class Runner:
         later: Callable[[float, Callable[[], None]], None],
         window: int,
         concurrency: int,
+        memory: Memory,
     ) -> None:
         """`later(seconds, function)` calls a function in the control thread; `window` is each run's
         credit in bytes."""
@@ -68,9 +63,9 @@ class Runner:
         self._loop = loop
         self._later = later
         self._window = window
-        self._runs: dict[str, Live] = {}
-        self._ended_early: dict[str, None] = {}
-        self._lock = threading.Lock()
+        self._memory = memory
+        self._runs = LiveRuns()
+        self._streams = Streams()
         self._interrupts = Interrupts(self._interrupt_others)
         self._main = InMainThread(self._interrupts, loop)
         injected = {
@@ -93,12 +88,8 @@ class Runner:
     def accept(self, id: str, call: Call) -> None:
         """Run this call when its turn comes. In the main thread."""
         run = Live(id, call, Outlet(id, self._lane, self._window, self._interrupts, self._later))
-        with self._lock:
-            if id in self._ended_early:
-                del self._ended_early[id]
-                return
-            self._runs[id] = run
-        run.task = self._loop.create_task(self._serve(run))
+        if self._runs.add(run):
+            run.task = self._loop.create_task(self._serve(run))
 
     def grant(self, id: str, amount: int) -> None:
         """The run's readers have taken some of its output. In the control thread."""
@@ -112,26 +103,33 @@ class Runner:
         One that has not begun is answered from here: the main thread may be busy with a cell, or
         with something that must not be disturbed, and the call may still lie in the other lane.
         """
-        with self._lock:
-            run = self._runs.get(id)
-            begun = run is not None and run.begun
-            if run is None:
-                self._ended_early[id] = None
-                if len(self._ended_early) > EARLY:
-                    self._ended_early.pop(next(iter(self._ended_early)))
-            elif not begun:
-                del self._runs[id]
-        if run is not None and begun:
+        taken, run = self._runs.take_back(id)
+        if taken:
+            self._end_early(id, run, describe(KeyboardInterrupt(), reason, None))
+        elif run is not None:
             self._stop(run, reason)
+
+    def overdue(self, id: str, timeout: float) -> None:
+        """End this run if it has not begun in `timeout` seconds, unless it waits for its turn behind a
+        cell; say so in any case. In the control thread."""
+        run = self._runs.get(id)
+        if run is not None and run.begun:
             return
-        failed = describe(KeyboardInterrupt(), reason, None)
+        if self.turn.locked():
+            self._lane.send(Behind(id))
+            return
+        taken, run = self._runs.take_back(id)
+        if taken:
+            self._end_early(id, run, not_begun(timeout))
+
+    def _end_early(self, id: str, run: Live | None, failed: Failed) -> None:
         self._lane.send(Output(id, (failed, Done(failed.status, 0.0))))
         if run is not None and run.task is not None:
             self._loop.call_soon_threadsafe(run.task.cancel)
 
     def _stop(self, run: Live, reason: str) -> None:
         run.outlet.stop(reason)
-        with self._lock:
+        with self._runs.lock:
             if run.thread is not None:
                 # Not while that thread writes a frame: it would be cut short.
                 with self._lane.hold():
@@ -146,7 +144,7 @@ class Runner:
 
     def _interrupt_others(self, target: str | None) -> None:
         # In the main thread's signal handler, when no user code of the main thread was interrupted.
-        for run in list(self._runs.values()):
+        for run in self._runs.all():
             if target == run.id:
                 self._cancel_soon(run)
             elif target is None:
@@ -167,14 +165,14 @@ class Runner:
         self._later(INSIST_AFTER, partial(self._insist, run))
 
     def _insist(self, run: Live) -> None:
-        if run.id in self._runs and run.task is not None and not run.task.cancelling():
+        if run in self._runs and run.task is not None and not run.task.cancelling():
             if self._interrupts.run == run.id:
                 self._aim(run)
             else:
                 self._later(INSIST_AFTER, partial(self._insist, run))
 
     def _cancel_task(self, run: Live) -> None:
-        if run.id in self._runs and run.task is not None and run.thread is None:
+        if run in self._runs and run.task is not None and run.thread is None:
             run.task.cancel()
 
     # One run ---------------------------------------------------------------------------------------
@@ -190,8 +188,11 @@ class Runner:
             execution = Execution(run, prepared, self._around)
             if self.concurrency > 1 and not isinstance(prepared, Cell):
                 self._begin(run)
-                outcome = await self._in_thread(run, execution)
-                tail = tuple(await execution.wait_for(outcome))
+                try:
+                    outcome = await self._in_thread(run, execution)
+                    tail = tuple(await execution.wait_for(outcome))
+                finally:
+                    self._streams.mend()
             else:
                 async with self.turn:
                     began = time.perf_counter()
@@ -202,22 +203,27 @@ class Runner:
                         tail = tuple(await execution.wait_for(self._in_main(run, execution)))
                     finally:
                         # What its child processes wrote is on its way through a pipe.
-                        drain()
+                        self._streams.take()
                         context.set_alone(None)
             status = execution.answer.status
             if run.outlet.stopped is not None:
                 # The adaptor caught the interrupt and went on to an answer nobody waits for.
                 raise KeyboardInterrupt
         except BaseException as error:
+            self._memory.relieve(error)
             failed = describe(error, run.outlet.stopped, run.call.timeout)
             status, tail = failed.status, (failed,)
             error.__traceback__ = None
             del error
-        with self._lock:
-            if self._runs.pop(run.id, None) is None:
-                # It was ended before it began, and has been answered.
-                return
-        run.outlet.finish((*tail, Done(status, time.perf_counter() - began)))
+        if not self._runs.end(run):
+            # It was ended before it began, and has been answered.
+            return
+        try:
+            run.outlet.finish((*tail, Done(status, time.perf_counter() - began)))
+        except MemoryError:
+            # The kernel cannot even say how the call ended.
+            leave(self._lane.door)
+        self._memory.keep_reserve()
 
     def _prepare(self, call: Call) -> Prepared | None:
         if call.code is None:
@@ -227,10 +233,8 @@ class Runner:
         return self._sources.prepare(call.code, call.fn_name)
 
     def _begin(self, run: Live) -> None:
-        with self._lock:
-            if run.id not in self._runs:
-                raise KeyboardInterrupt
-            run.begun = True
+        if not self._runs.begin(run):
+            raise KeyboardInterrupt
         if run.call.timeout is not None:
             # Its time runs from now, and the frontend's clock is the one that counts.
             self._lane.send(Output(run.id, ()))
@@ -255,14 +259,14 @@ class Runner:
             outcome: Outcome | BaseException
             try:
                 try:
-                    with self._lock:
+                    with self._runs.lock:
                         run.thread = threading.get_ident()
                     if run.outlet.stopped is not None:
                         raise KeyboardInterrupt
                     outcome = surroundings.run(execution.begin, InOtherThread())
                 except BaseException as error:
                     outcome = error
-                with self._lock:
+                with self._runs.lock:
                     run.thread = None
             except BaseException as late:
                 # The interrupt, of which there is only one, came between the two.

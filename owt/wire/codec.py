@@ -65,7 +65,8 @@ class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     """The frontend's first message: where the server is, and how this kernel is to run calls.
 
     `url` is the server's base address; `session` the name that the kernel is bound to, or None;
-    `concurrency` how many calls may overlap; `window` the credit, in bytes, of each run.
+    `concurrency` how many calls may overlap; `window` the credit, in bytes, of each run; `memory`
+    how many bytes the kernel may allocate beside what it starts with, or None for no limit.
     """
 
     url: str
@@ -74,6 +75,7 @@ class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     session: str | None = None
     concurrency: int = 1
     window: int = 4 * 1024 * 1024
+    memory: int | None = None
 
 
 class Bind(Struct, frozen=True, array_like=True, tag="bind"):
@@ -104,6 +106,20 @@ class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
     reason: Literal["cancelled", "timeout", "interrupted"]
 
 
+class Overdue(Struct, frozen=True, array_like=True, tag="overdue"):
+    """This run should have begun: its timeout, in seconds, is over. The kernel says that it has, says
+    that it is `Behind` something, or ends it."""
+
+    run: str
+    timeout: float
+
+
+class Behind(Struct, frozen=True, array_like=True, tag="behind"):
+    """This run has not begun, because a cell is before it, which may take its time."""
+
+    run: str
+
+
 class Output(Struct, frozen=True, array_like=True, tag="output"):
     """Chunks of a run, in order."""
 
@@ -111,7 +127,7 @@ class Output(Struct, frozen=True, array_like=True, tag="output"):
     chunks: tuple[Chunk, ...]
 
 
-Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Output
+Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Output
 
 _HEADER = 4 + 32 + 8
 _encoder = msgspec.msgpack.Encoder()

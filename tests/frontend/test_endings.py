@@ -14,7 +14,7 @@ CALL = Call(RequestFacts("GET", "/", "", (), b"", "localhost"), timeout=1.5)
     ("cancelled", "status", "type", "said"),
     [
         (None, 502, "kernel-died", "the kernel exited with status 3"),
-        ("timeout", 504, "timeout", "its timeout of 1.5 s"),
+        ("timeout", 504, "timeout", "its timeout of 1.5 s; its kernel exited"),
         ("cancelled", 499, "cancelled", "its kernel was killed"),
         ("interrupted", 499, "interrupted", "the call was interrupted"),
     ],

@@ -23,3 +23,9 @@ from owt.provision.template import UNKNOWN_CODE
 )
 def test_an_exit_code_is_put_into_words(code, words):
     assert describe_exit(code) == words
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_a_limit_of_memory_is_named_where_it_may_be_the_cause(number):
+    assert "or by the 1.5 MiB of --kernel-memory" in describe_exit(-number, 3 << 19)
+    assert "--kernel-memory" not in describe_exit(3, 3 << 19)

@@ -10,7 +10,7 @@ import pytest
 
 from owt.errors import BadRequest, KernelDied, MissingExtra, NoSuchFunction, SyntaxFault
 from owt.kernel import failure
-from owt.kernel.failure import DETAIL_LIMIT, NAME_LIMIT, TRACEBACK_LIMIT, describe
+from owt.kernel.failure import DETAIL_LIMIT, NAME_LIMIT, TRACEBACK_LIMIT, describe, not_begun
 from owt.kernel.steps import Stopped
 from owt.wire.chunk import Failed
 
@@ -25,6 +25,18 @@ def raised(error: BaseException) -> BaseException:
 
 def of(error: BaseException) -> Failed:
     return describe(raised(error), None, None)
+
+
+def test_lack_of_memory_is_told_with_its_notes() -> None:
+    error = MemoryError()
+    error.add_note("the limit")
+    assert of(error).detail == "the limit"
+    assert "the limit" in of(error).traceback
+
+
+def test_a_call_that_did_not_begin_in_time_says_so() -> None:
+    assert "did not begin within its timeout of 1.5 s" in not_begun(1.5).detail
+    assert not_begun(1.5).status == 504
 
 
 def test_an_exception_is_told_with_its_class_text_and_traceback() -> None:

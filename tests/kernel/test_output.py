@@ -18,7 +18,8 @@ from lanes import PLENTY, Listening, Wired
 
 from owt.kernel import context
 from owt.kernel.context import Run, current
-from owt.kernel.output import RunDisplayPublisher, RunStream, drain
+from owt.kernel.output import RunDisplayPublisher, RunStream, Streams
+from owt.testing import wait_until
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Display, Done, Stderr, Stdout
 
@@ -89,7 +90,9 @@ def watching(terminal: IO[str], iopub: IOPubThread) -> Iterator[RunStream]:
     stream = RunStream(Session(key=b"x"), iopub, "stdout")
     yield stream
     stream.close()
-    os.close(stream._fid)
+    stream._selector.close()
+    for end in (stream._fid, stream._pipe_in):
+        os.close(end)
 
 
 def test_what_a_run_prints_goes_to_its_outlet(
@@ -150,8 +153,7 @@ def test_what_is_written_to_the_descriptor_belongs_to_the_run_once_it_is_drained
     watching: RunStream, alone: Run, wired: Wired, write: Any
 ) -> None:
     write(watching)
-    with redirect_stdout(watching):
-        drain()
+    watching.drain()
     alone.outlet.flush()
     assert wired.arrived() == [Stdout("out\n")]
 
@@ -175,9 +177,59 @@ def test_what_nobody_wrote_for_a_run_reaches_the_terminal(
     assert published == [{"name": "stdout", "text": "crash\n"}]
 
 
-def test_draining_other_streams_does_nothing(stdout: RunStream) -> None:
-    stdout.drain()
-    drain()
+def test_a_run_cannot_close_the_stream_for_others(
+    stdout: RunStream, run: Run, wired: Wired, published: Any
+) -> None:
+    stdout.close()
+    print("still open", file=stdout)
+    stdout.flush()
+    assert wired.arrived() == [Stdout("still open\n")]
+
+
+def test_a_run_that_takes_the_stream_away_leaves_it_to_the_next(
+    watching: RunStream, alone: Run, wired: Wired
+) -> None:
+    with redirect_stdout(watching):
+        streams = Streams()
+        os.close(watching.fileno())
+        sys.stdout = None  # type: ignore[assignment]
+        streams.take()
+        print("out")
+        del sys.stdout
+        streams.take()
+        os.write(watching.fileno(), b"out\n")
+        streams.take()
+    alone.outlet.flush()
+    assert "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout)) == "out\nout\n"
+
+
+def test_what_a_process_writes_after_its_run_is_no_other_runs(
+    watching: RunStream, alone: Run, wired: Wired, terminal: IO[str], published: Any
+) -> None:
+    def taken() -> list[Any]:
+        watching.drain()
+        alone.outlet.flush()
+        return wired.arrived()
+
+    with redirect_stdout(watching), subprocess.Popen(
+        ["sh", "-c", "echo first; read line; echo late"], stdin=subprocess.PIPE, stdout=watching
+    ) as left:
+        streams = Streams()
+        assert wait_until(taken) == [Stdout("first\n")]
+        streams.take()
+        left.communicate(b"go on\n")
+        os.write(watching.fileno(), b"next\n")
+        streams.take()
+        alone.outlet.flush()
+        assert wired.arrived() == [Stdout("next\n")]
+        wait_until(lambda: Path(terminal.name).read_text() == "late\n")
+        # The pipe that nobody else has any more is not kept.
+        wait_until(lambda: list(watching._pipes) == [watching._fid])
+
+
+def test_a_stream_without_a_descriptor_has_nothing_to_take(stdout: RunStream) -> None:
+    with redirect_stdout(stdout):
+        Streams().take()
 
 
 def publisher() -> RunDisplayPublisher:

@@ -15,7 +15,8 @@ from owt.testing import LiveServer
 
 @pytest.fixture(scope="module")
 def based():
-    with LiveServer("--base-url", "/my/owt", "--trusted-proxy", "127.0.0.1", "--allow-host", "owt.example.org") as server:
+    proxy = ("--trusted-proxy", "127.0.0.1", "--allow-host", "owt.example.org")
+    with LiveServer("--base-url", "/my/owt", *proxy) as server:
         yield server
 
 

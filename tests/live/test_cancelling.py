@@ -112,7 +112,7 @@ def test_what_swallows_its_timeout_is_killed(strict, tmp_path):
         gate.open()
         queued = threads.submit(strict.call, "'next'", session="s")
         assert call.result().status_code == 504
-        assert "kernel was killed" in call.result().text
+        assert "was killed" in call.result().text
         assert queued.result().text == "next"
     after = strict.session("s")
     assert after["restarts"] == 1
@@ -126,7 +126,7 @@ def test_what_swallows_its_interrupt_is_killed(strict, tmp_path):
         gate.open()
         strict.ask("POST", "/_owt/sessions/i/interrupt")
         assert call.result().status_code == 499
-        assert "kernel was killed" in call.result().text
+        assert "was killed" in call.result().text
     assert strict.call("'next'", session="i").text == "next"
 
 

@@ -15,6 +15,7 @@ from owt.wire import codec
 from owt.wire.call import Caching, Call, RequestFacts
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.codec import (
+    Behind,
     Bind,
     Cancel,
     Credit,
@@ -24,6 +25,7 @@ from owt.wire.codec import (
     Invoke,
     Message,
     Output,
+    Overdue,
     Signer,
     Welcome,
     preface,
@@ -51,12 +53,15 @@ EVERY_MESSAGE: list[Message] = [
     Hello("kernel-1", "control", 4711, 2),
     Welcome("http://localhost:9876", "127.0.0.1", 9876),
     Welcome("http://localhost:9876", "127.0.0.1", 9876, "s", 4, 1024),
+    Welcome("http://localhost:9876", "127.0.0.1", 9876, "s", 4, 1024, 1 << 30),
     Bind("s", 2),
     Bind(None, 1),
     Invoke("r1", CALL),
     Invoke("r2", Call(RequestFacts("GET", "/", "", (), b"", "h"))),
     Credit("r1", 65536),
     Cancel("r1", "timeout"),
+    Overdue("r1", 0.5),
+    Behind("r1"),
     Output("r1", ()),
     Output(
         "r1",

@@ -1,0 +1,70 @@
+"""The disk of the runtime directory is full."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from owt.testing import Bystander, LiveServer
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    # Under /tmp, since a Unix socket's path must be short.
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="owt-disk-") as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "owt-test", folder]
+        try:
+            done = subprocess.run(mount, capture_output=True, text=True, timeout=20)
+        except OSError as error:
+            pytest.skip(f"mount cannot be run: {error}")
+        if done.returncode != 0:
+            pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", folder], check=True, timeout=20)
+
+
+def fill(folder: Path) -> Path:
+    """Leave no room in the file system of this folder; gives the file that takes it."""
+    filler = folder / "filler"
+    with open(filler, "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
+    assert os.statvfs(folder).f_bavail == 0
+    return filler
+
+
+def test_a_full_disk_refuses_new_sessions_disturbs_no_other_and_is_no_end(small_disk):
+    with LiveServer("--runtime-dir", str(small_disk), "--pool-max", "2") as server:
+        with Bystander(server) as other:
+            server.call("x = 1", session="old").raise_for_status()
+            filler = fill(small_disk)
+            # The first may get a kernel that the pool had ready.
+            answers = [server.call("1", session=f"new-{n}") for n in range(4)]
+            assert [answer.status_code for answer in answers[1:]] == [502] * 3
+            for answer in answers[1:]:
+                assert "No space left on device" in answer.text
+                assert f"Make room in the runtime directory {small_disk}/owt-" in answer.text
+                assert "(--runtime-dir)" in answer.text
+            pooled = [server.call("while True: pass", timeout=0.2) for _ in range(2)]
+            assert {answer.status_code for answer in pooled} <= {502, 504}
+            # One that runs goes on, and the death of one is told.
+            assert server.call("x", session="old").text == "1"
+            assert server.call("import os\nos._exit(3)", session="old").status_code == 502
+            # The dead kernel has left a little room.
+            again = server.call("2", session="old")
+            assert again.text == "2" or "No space left on device" in again.text
+            filler.unlink()
+            assert server.call("'x' in state", session="old").text == "False"
+            assert server.call("1", session="new-3").text == "1"
+            assert server.call("3").text == "3"
+        assert other.calls > 0
+        folder, = small_disk.glob("owt-*")
+        # What could not be written whole is not left there.
+        assert all(path.stat().st_size for path in folder.glob("kernel-*.json"))

@@ -1,0 +1,99 @@
+"""Kernels that want more memory than --kernel-memory lets them have."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from owt.testing import Bystander, LiveServer
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
+
+LIMIT = "a kernel may allocate 64 MiB here (--kernel-memory)"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LiveServer]:
+    """A server whose kernels may allocate 64 MiB."""
+    with LiveServer("--kernel-memory", "64MiB") as server:
+        yield server
+
+
+TOO_MUCH = {
+    "at once": "def run(): return bytearray(10**9)",
+    "bit by bit": "def run():\n    held = []\n    while True: held.append(bytearray(1000))",
+    "small objects": "def run():\n    held = []\n    while True: held.append(str(len(held)) * 9)",
+    "async": "async def run():\n    held = []\n    while True: held.append(bytearray(1000))",
+    "cell": "held = [0]\nwhile True: held.append(bytearray(10**6))",
+    "kept": "def run():\n    state.held = []\n    while True: state.held.append(bytearray(1000))",
+}
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("kind", TOO_MUCH)
+def test_a_call_that_allocates_too_much_fails_and_its_kernel_lives(server, session, kind):
+    server.call("x = 1", session=session)
+    answer = server.ask(
+        "POST", "/", data={"code": TOO_MUCH[kind], "session": session}, headers={"Accept": "application/json"}
+    )
+    assert answer.status_code == 500
+    problem = answer.json()
+    assert problem["exception"] == "MemoryError"
+    assert problem["detail"] == LIMIT
+    assert problem["traceback"].endswith(f"MemoryError\n{LIMIT}\n")
+    # What the call left can be freed, and then there is room again.
+    assert server.call("state.held = held = None", session=session).status_code == 200
+    assert server.call("def run(): return len(bytearray(30 << 20))", session=session).text == str(30 << 20)
+    assert server.call("x", session=session).text == "1"
+    assert server.session(session)["restarts"] == 0
+
+
+@pytest.mark.usefixtures("bystander")
+def test_native_code_that_dies_of_it_says_so(server, session):
+    code = (
+        "import ctypes\n"
+        "def run():\n"
+        "    libc = ctypes.CDLL(None)\n"
+        "    libc.malloc.restype = ctypes.c_void_p\n"
+        "    ctypes.memset(libc.malloc(ctypes.c_size_t(10**9)), 0, 1)\n"
+    )
+    answer = server.call(code, session=session)
+    assert answer.status_code == 502
+    assert "crashed with SIGSEGV (a fault in native code, or by the 64 MiB of --kernel-memory)" in answer.text
+    assert server.call("2", session=session).text == "2"
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_call_that_does_not_fit_ends_its_kernel_and_no_other(server, session):
+    server.call("x = 1", session=session)
+    answer = server.ask(
+        "POST", "/", params={"session": session, "code": "data().f(len)"}, content=b"x" * (70 << 20),
+        headers={"Content-Type": "application/octet-stream"},
+    )
+    assert answer.status_code == 502
+    assert "by the 64 MiB of --kernel-memory" in answer.text
+    assert server.call("2", session=session).text == "2"
+
+
+@pytest.mark.usefixtures("bystander")
+def test_a_stream_that_runs_out_of_memory_is_broken(server, session):
+    code = "def run():\n    yield 'first'\n    bytearray(10**9)"
+    found = server.call(code, session=session, stream="sse").text
+    assert "event: error" in found
+    assert LIMIT in found
+
+
+def test_every_kernel_has_the_limit_however_it_started(server):
+    code = "import resource as r\nsoft, hard = r.getrlimit(r.RLIMIT_DATA)\n[soft == hard, 0 < hard < 2**31]"
+    server.ask("PUT", "/_owt/sessions/threads", json={"concurrency": 4}).raise_for_status()
+    spawned = {"session": "spawned", "kernel": "python3"}
+    for fields in ({}, {"session": "forked"}, spawned, {"session": "threads"}):
+        assert server.call(code, **fields).json() == [True, True], fields
+
+
+def test_a_kernel_without_forks_has_the_limit_and_one_without_limit_none():
+    code = "import resource\nresource.getrlimit(resource.RLIMIT_DATA)[1] < 2**31"
+    with LiveServer("--no-fork", "--kernel-memory", "64MiB") as server, Bystander(server) as other:
+        assert server.call(code).text == "True"
+        assert server.call("bytearray(10**9)").status_code == 500
+    assert other.calls > 0

@@ -1,0 +1,94 @@
+"""The server's own processes: the template is killed, the frontend is killed."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from owt.kernel.sweep import MARK, marked
+from owt.testing import Gate, LiveServer, wait_until
+
+WAIT = "def run(path): return open(path).read() + 'finished'"
+
+
+def waiting(gate: Gate) -> dict[str, str]:
+    return {"kwargs": repr({"path": str(gate)})}
+
+
+def template_of(mark):
+    """The template of the server with this mark."""
+
+    def find():
+        for pid in marked(mark):
+            try:
+                if Path(f"/proc/{pid}/comm").read_text() == "owt-template\n":
+                    return pid
+            except OSError:
+                pass
+        return None
+
+    return wait_until(find)
+
+
+def test_a_killed_template_disturbs_no_session_and_new_ones_start(server, bystander, session, tmp_path):
+    gate = Gate(tmp_path)
+    mark = server.call(f"import os\nos.environ[{MARK!r}]").text
+    server.call("x = 41", session=session)
+    names = [f"{session}-{n}" for n in range(6)]
+    with ThreadPoolExecutor(12) as threads:
+        call = threads.submit(server.call, WAIT, session=session, **waiting(gate))
+        gate.reached()
+        new = [threads.submit(server.call, "1 + 1", session=name) for name in names[:3]]
+        os.kill(template_of(mark), signal.SIGKILL)
+        new += [threads.submit(server.call, "1 + 1", session=name) for name in names[3:]]
+        assert [each.result().text for each in new] == ["2"] * 6
+        gate.open()
+        assert call.result().text == "finished"
+    assert server.call("x + 1", session=session).text == "42"
+    assert server.session(session)["restarts"] == 0
+    for name in names:
+        server.ask("DELETE", f"/_owt/sessions/{name}")
+
+
+LEFT = """
+import os, subprocess
+def run(path):
+    subprocess.Popen(['sleep', '1000'], start_new_session=True)
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.execvp('sleep', ['sleep', '1000'])
+        os._exit(0)
+    os.wait()
+    while True:
+        try:
+            open(path).read()
+            n = 0
+            while True: n += 1
+        except BaseException: pass
+"""
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("state", ["computing", "starting"])
+def test_a_killed_frontend_leaves_nothing_after_five_seconds(state, tmp_path):
+    """The bystander's server, which is another, is not touched."""
+    with LiveServer() as doomed, ThreadPoolExecutor() as threads:
+        mark = doomed.call(f"import os\nos.environ[{MARK!r}]").text
+        doomed.call("1", session="s")
+        folder = Path(doomed.session("s")["connection_file"]).parent
+        if state == "computing":
+            gate = Gate(tmp_path)
+            call = threads.submit(doomed.call, LEFT, session="s", **waiting(gate))
+            gate.open()
+        elif state == "starting":
+            call = threads.submit(doomed.call, "1", session="new")
+            wait_until(lambda: doomed.ask("GET", "/_owt/health").json()["sessions"] == 2)
+        doomed.send_signal(signal.SIGKILL)
+        wait_until(lambda: not list(marked(mark)), 5)
+        wait_until(lambda: not folder.exists(), 5)
+        if state == "computing":
+            assert isinstance(call.exception(), httpx.HTTPError)

@@ -1,0 +1,177 @@
+"""Kernels that do not answer: busy in native code, stopped, or busy with what was left running."""
+
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+
+from owt.testing import Gate, wait_until
+
+pytestmark = pytest.mark.usefixtures("bystander")
+
+WAIT = "def run(path): return open(path).read()"
+
+BUSY = {
+    "loop": "def run():\n    print('on')\n    while True: pass",
+    # These hold the interpreter's lock, so that no other thread of the kernel runs either.
+    "native-call": "import ctypes\ndef run():\n    print('on')\n    ctypes.PyDLL(None).sleep(1000)",
+    "big-number": "def run():\n    print('on')\n    return 7 ** (10 ** 8) % 2",
+    "regular-expression": "import re\ndef run():\n    print('on')\n    re.match('(a*)*b', 'a' * 60)",
+    "stubborn": "def run():\n    print('on')\n    while True:\n        try:\n"
+                "            n = 0\n            while True: n += 1\n        except KeyboardInterrupt: pass",
+}
+
+
+def waiting(gate: Gate) -> dict[str, str]:
+    return {"kwargs": repr({"path": str(gate)})}
+
+
+def began(server, session):
+    """Wait until the session's call has printed; gives its run."""
+    run = wait_until(lambda: server.session(session)["current_run"])
+    wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["stdout"])
+    return run
+
+
+@pytest.mark.parametrize("kind", BUSY)
+def test_a_timeout_ends_what_is_stuck(server, session, kind):
+    server.call("x = 1", session=session)
+    answer = server.call(BUSY[kind], session=session, timeout=0.2)
+    assert answer.status_code == 504
+    assert "its timeout of 0.2 s" in answer.text
+    killed = server.session(session)["restarts"]
+    assert killed == (0 if kind == "loop" else 1)
+    assert ("did not stop within 0.5 s" in answer.text) == bool(killed)
+    assert server.call("'x' in state", session=session).text == str(not killed)
+
+
+@pytest.mark.parametrize("kind", ["loop", "native-call", "stubborn"])
+def test_a_client_that_leaves_ends_what_is_stuck(server, session, kind):
+    server.call("x = 1", session=session)
+    body = urlencode({"code": BUSY[kind], "session": session}).encode()
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" \
+           f"Content-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(head.encode() + body)
+        run = began(server, session)
+    wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["status"] == 499)
+    killed = kind != "loop"
+    wait_until(lambda: server.session(session)["restarts"] == int(killed))
+    assert server.call("'x' in state", session=session).text == str(not killed)
+
+
+def test_a_kernel_stopped_during_a_call_is_killed_and_the_session_goes_on(server, session, tmp_path):
+    gate = Gate(tmp_path)
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(server.call, WAIT, session=session, **waiting(gate))
+        gate.reached()
+        queued = threads.submit(server.call, "'queued'", session=session)
+        wait_until(lambda: server.session(session)["queue"] == 1)
+        os.kill(server.session(session)["pid"], signal.SIGSTOP)
+        assert call.result().status_code == 502
+        assert "was stopped (SIGSTOP) for 0.5 s while it had calls and was killed" in call.result().text
+        assert queued.result().text == "queued"
+
+
+def test_a_kernel_that_goes_on_after_a_stop_keeps_its_call(server, session, tmp_path):
+    gate = Gate(tmp_path)
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(server.call, WAIT, session=session, **waiting(gate))
+        gate.reached()
+        pid = server.session(session)["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGCONT)
+        gate.open()
+        assert call.result().status_code == 200
+
+
+def test_a_kernel_stopped_while_idle_is_left_alone(server, session, bystander):
+    server.call("x = 1", session=session)
+    pid = server.session(session)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    before = bystander.calls
+    wait_until(lambda: bystander.calls > before + 50)
+    os.kill(pid, signal.SIGCONT)
+    assert server.call("x", session=session).text == "1"
+    assert server.session(session)["pid"] == pid
+
+
+@pytest.mark.parametrize("fields", [{}, {"timeout": 0.1}], ids=["no timeout", "timeout"])
+def test_a_call_that_wants_a_stopped_kernel_is_answered_and_the_session_goes_on(server, session, fields):
+    server.call("x = 1", session=session)
+    os.kill(server.session(session)["pid"], signal.SIGSTOP)
+    answer = server.call("x", session=session, **fields)
+    assert answer.status_code in ((504, 502) if fields else (502,))
+    assert "and was killed" in answer.text
+    assert server.call("'x' in state", session=session).text == "False"
+
+
+def test_a_timeout_does_not_run_while_a_notebooks_cell_is_before_the_call(
+    server, session, bystander, tmp_path
+):
+    gate = Gate(tmp_path)
+    server.call("x = 1", session=session)
+    notebook = BlockingKernelClient(connection_file=server.session(session)["connection_file"])
+    notebook.load_connection_file()
+    notebook.start_channels()
+    try:
+        notebook.wait_for_ready(timeout=20)
+        notebook.execute(f"open({str(gate)!r}).read()")
+        gate.reached()
+        with ThreadPoolExecutor() as threads:
+            call = threads.submit(server.call, "x", session=session, timeout=0.05)
+            before = bystander.calls
+            wait_until(lambda: bystander.calls > before + 60)
+            assert not call.done()
+            gate.open()
+            assert call.result().text == "1"
+    finally:
+        notebook.stop_channels()
+
+
+def test_a_timeout_holds_while_something_left_behind_blocks_the_kernel(server, session, tmp_path):
+    gate = Gate(tmp_path)
+    code = (
+        "import asyncio\n"
+        "async def run(path):\n"
+        "    asyncio.get_running_loop().call_soon(lambda: open(path).read())\n"
+    )
+    server.call("x = 1", session=session)
+    assert server.call(code, session=session, **waiting(gate)).status_code == 200
+    gate.reached()
+    answer = server.call("state.ran = True", session=session, timeout=0.1)
+    assert answer.status_code == 504
+    assert "did not begin within its timeout of 0.1 s" in answer.text
+    gate.open()
+    assert server.call("(x, 'ran' in state)", session=session).json() == [1, False]
+    assert server.session(session)["restarts"] == 0
+
+
+def test_a_timeout_holds_while_something_left_behind_holds_the_interpreters_lock(server, session, tmp_path):
+    gate = Gate(tmp_path)
+    code = (
+        "import ctypes, threading\n"
+        "def run(path):\n"
+        "    def hold():\n"
+        "        with open(path) as file: file.read()\n"
+        "        ctypes.PyDLL(None).sleep(1000)\n"
+        "    threading.Thread(target=hold, daemon=True).start()\n"
+    )
+    assert server.call(code, session=session, **waiting(gate)).status_code == 200
+    gate.open()
+    pid = server.session(session)["pid"]
+
+    def asleep():
+        # Calls are answered until the thread has come to hold the lock.
+        answer = server.call("1", session=session, timeout=0.1)
+        return answer.status_code != 200 and answer
+
+    answer = wait_until(asleep)
+    assert answer.status_code == 504
+    assert "its timeout of 0.1 s; its kernel did not answer for 0.5 s and was killed" in answer.text
+    assert server.call("2", session=session).text == "2"
+    assert server.session(session)["pid"] != pid
