@@ -1,10 +1,15 @@
 """Kernels that want more memory than --kernel-memory lets them have."""
 
+import asyncio
+import os
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from owt.frontend import app
+from owt.frontend.config import Settings
 from owt.testing import Bystander, LiveServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
@@ -97,3 +102,15 @@ def test_a_kernel_without_forks_has_the_limit_and_one_without_limit_none():
         assert server.call(code).text == "True"
         assert server.call("bytearray(10**9)").status_code == 500
     assert other.calls > 0
+
+
+def test_where_memory_cannot_be_limited_the_server_says_so(monkeypatch, caplog):
+    async def serve() -> None:
+        frontend = app.Frontend(Settings(port=0, pool_min=0, kernel_memory=1 << 30), dict(os.environ))
+        await frontend.start()
+        await frontend.stop(0)
+
+    monkeypatch.setattr(app, "sys", SimpleNamespace(platform="darwin", maxsize=sys.maxsize))
+    asyncio.run(serve())
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("--kernel-memory has no effect here")
