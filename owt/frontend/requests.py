@@ -31,6 +31,8 @@ from owt.wire.call import Caching, Call, RequestFacts
 
 # "." and ".." would be steps in a path, so no URL could name such a session.
 SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+LONGEST_NAME = 1000
+"""Characters of a function's name."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
@@ -53,18 +55,19 @@ _LINE_ENDS = b"\t\n\v\f\r"
 
 def parse(facts: RequestFacts) -> Call:
     """The call that a request asks for. Raises `BadRequest`, and nothing else, whatever arrives."""
-    content_type = accept = ""
+    content_type = ""
+    accepts: list[str] = []
     header_session = None
     for name, value in facts.headers:
         match name.lower():
             case "content-type":
                 content_type = value
             case "accept":
-                # A repeated header is a list written in several lines (RFC 9110, section 5.3).
-                accept = f"{accept},{value}" if accept else value
+                accepts.append(value)
             case "owt-session":
                 header_session = value.strip()
-    accept = accept or "*/*"
+    # A repeated header is a list written in several lines (RFC 9110, section 5.3).
+    accept = ",".join(filter(None, accepts)) or "*/*"
     fields = gather(facts, content_type)
     code = _either(fields, "code", _text(fields, "code"))
     kwargs = _either(fields, "kwargs", _kwargs(fields))
@@ -195,10 +198,10 @@ def _repaired(text: str) -> bytes:
 def _kwargs(fields: Fields) -> str | None:
     value = fields.get("kwargs")
     if isinstance(value, Raw):
-        raw = bytes(value)
-        if raw[:1] not in (b'"', b"n"):
+        raw = memoryview(value)
+        if bytes(raw[:1]) not in (b'"', b"n"):
             try:
-                return raw.decode()
+                return str(raw, "utf-8")
             except UnicodeDecodeError as error:
                 raise BadRequest("kwargs", f"is not UTF-8: {error.reason}") from None
     text = _text(fields, "kwargs")
@@ -216,7 +219,7 @@ def _fn_name(fields: Fields) -> str | None:
     text = _text(fields, "fn_name")
     if text is None:
         return None
-    if not text.isidentifier() or keyword.iskeyword(text):
+    if len(text) > LONGEST_NAME or not text.isidentifier() or keyword.iskeyword(text):
         raise BadRequest("fn_name", "must be a Python identifier", cut(text))
     # Python reads identifiers in this form (Language Reference, "Identifiers and keywords").
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
