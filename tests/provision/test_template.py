@@ -192,9 +192,10 @@ def test_a_template_that_says_what_no_template_says_is_replaced(caplog):
         template = await ready()
         waiting = asyncio.ensure_future(template.fork([], ENV, "/"))
         await template.hear()
-        template.theirs.sendall(b"\0\0\0\x01\xc1")
-        with pytest.raises(KernelNotReady, match="died"):
-            await waiting
+        with template.theirs as theirs:
+            theirs.sendall(b"\0\0\0\x01\xc1")
+            with pytest.raises(KernelNotReady, match="died"):
+                await waiting
         assert template.starts == 2
         await close(template)
 
