@@ -41,7 +41,7 @@ class ControlHandler(OwtHandler):
         if not isinstance(value, OwtError):
             super().log_exception(typ, value, tb)
 
-    def options(self) -> None:
+    def options(self, *path: str) -> None:
         """No preflights: these pages are for programs of the same origin."""
         self.set_status(405)
 

@@ -1,0 +1,190 @@
+"""Random bytes, and requests that were right before something happened to them, against a live server.
+
+Every exchange is made from the seed and its number alone. For a longer hunt, or another one:
+
+    FUZZ_SEED=7 FUZZ_COUNT=50000 python -m pytest tests/faults/test_fuzz.py
+
+A failure prints the seed, the number of the exchange and its bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlencode
+
+import pytest
+import strict
+from fuzzed import FORM, KINDS, SEED, Exchange, exchange
+from strict import Answer
+
+from owt.testing import LiveServer, wait_until
+
+COUNT = int(os.environ.get("FUZZ_COUNT", "2100"))
+"""Of exchanges, in three equal parts."""
+
+WORKERS = 8
+QUIET = 0.2
+"""Seconds without a word from the server after which the client sends no more."""
+LIMIT = 15.0
+"""Seconds within which the server must then end the connection."""
+
+FAULT = b"this is a fault in owt's frontend"
+
+
+class Bystander:
+    """Somebody else's calls, all the while; leaving the context raises if an answer was wrong."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self.calls = 0
+        self._port = server.port
+        self._stop = threading.Event()
+        self._wrong: list[str] = []
+        self._thread = threading.Thread(target=self._go_on)
+
+    def _go_on(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            while not self._stop.is_set():
+                kwargs = f'{{"n": {self.calls}}}'
+                fields = {"session": "bystander", "code": "lambda n: n * 2", "kwargs": kwargs}
+                connection.request("POST", "/", urlencode(fields), {"Content-Type": FORM})
+                answer = connection.getresponse()
+                text = answer.read().decode()
+                if (answer.status, text) != (200, str(self.calls * 2)):
+                    self._wrong.append(f"{self.calls} * 2 is {answer.status} {text[:500]!r}")
+                    return
+                self.calls += 1
+                self._stop.wait(0.005)
+        except (OSError, http.client.HTTPException) as error:
+            self._wrong.append(f"call {self.calls}: {error!r}")
+        finally:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        assert self._wrong == []
+
+
+def converse(port: int, what: Exchange) -> bytes:
+    """Send, and give all that comes until the connection's end.
+
+    Raises TimeoutError when that does not come, after nothing more can be sent.
+    """
+    received: list[bytes] = []
+    with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(what.sent)
+            if what.ends:
+                connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LIMIT if what.right or what.ends else QUIET)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                try:
+                    piece = connection.recv(1 << 16)
+                except TimeoutError:
+                    if connection.gettimeout() == LIMIT:
+                        raise
+                    connection.settimeout(LIMIT)
+                    connection.shutdown(socket.SHUT_WR)
+                    continue
+                if not piece:
+                    break
+                received.append(piece)
+    return b"".join(received)
+
+
+def judge(what: Exchange, received: bytes) -> None:
+    """Raises ValueError for what a server must not answer."""
+    try:
+        answers = strict.answers(received, head=what.head)
+    except ValueError:
+        if not what.head:
+            raise
+        # What was HEAD may not be any more.
+        answers = strict.answers(received)
+    for answer in answers:
+        _check(answer)
+    if what.right:
+        if [answer.whole for answer in answers] != [True]:
+            raise ValueError(f"{len(answers)} answers, or not all of it")
+        if answers[0].header("connection") != ["close"]:
+            raise ValueError(f"the connection was to be closed: {answers[0].headers}")
+
+
+def _check(answer: Answer) -> None:
+    if FAULT in answer.body:
+        raise ValueError("the server says that it is at fault")
+    if answer.status == 500 and not answer.header("owt-run"):
+        raise ValueError("500, and no adaptor did it")
+    if answer.status not in (0, 200, 201, 202, 204, *range(400, 500), 500, 502, 503, 504):
+        raise ValueError(f"status {answer.status}")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveServer]:
+    """A server of this file's own."""
+    options = "--pool-min 1 --pool-max 2 --max-sessions 3 --resume-window 1 --kill-after 3"
+    with LiveServer(*options.split()) as server:
+        for name in ("fuzz-1", "fuzz-2"):
+            server.call("1", session=name).raise_for_status()
+        yield server
+
+
+def faults(log: str) -> list[str]:
+    """What the server's log has that it must not have."""
+    words = r"^\S+ \S+ [EC] .*$|^Traceback.*$|^.*Uncaught.*$|^.*never (?:awaited|retrieved).*$"
+    return re.findall(words, log, re.MULTILINE)
+
+
+def settled(server: LiveServer) -> tuple[int, int]:
+    """Sockets to clients, and runs in flight."""
+    health = server.ask("GET", "/_owt/health").json()
+    return connections(server), health["runs"]
+
+
+def connections(server: LiveServer) -> int:
+    """Of clients with the frontend, on its port."""
+    inodes = set()
+    for link in Path(f"/proc/{server.pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(os.readlink(link))
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{server.port:04X}") and f"socket:[{row[9]}]" in inodes for row in rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rubbish_gets_answers_that_are_http_and_disturbs_nobody(server: LiveServer, kind: str) -> None:
+    before = settled(server)
+
+    def one(number: int) -> str | None:
+        what = exchange(kind, number)
+        received = b""
+        try:
+            received = converse(server.port, what)
+            judge(what, received)
+        except (ValueError, OSError) as error:
+            sent = what.sent if len(what.sent) < 3000 else what.sent[:1500] + b" ... " + what.sent[-1500:]
+            return f"seed {SEED}, {kind} {number}: {error!r}\nsent {sent!r}\nreceived {received[:3000]!r}"
+        return None
+
+    with Bystander(server) as other, ThreadPoolExecutor(WORKERS) as workers:
+        failures = [failure for failure in workers.map(one, range(COUNT // len(KINDS))) if failure]
+    assert failures == [], "\n\n".join(failures[:5])
+    assert other.calls > 0
+    assert server.call("1 + 1").text == "2"
+    wait_until(lambda: settled(server) == before)
+    assert faults(server.log()) == []
