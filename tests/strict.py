@@ -63,7 +63,9 @@ def answers(received: bytes, *, head: bool = False) -> list[Answer]:
 def _line(data: bytes) -> tuple[bytes, bytes]:
     line, end, rest = data.partition(b"\r\n")
     if len(line) > LONGEST_LINE:
-        raise ValueError(f"a line of {len(line)} bytes: {line[:100]!r}")
+        raise ValueError(f"no line of HTTP has {len(line)} bytes: {line[:100]!r}")
+    if b"\n" in line:
+        raise ValueError(f"no CR before a line's end: {line[:100]!r}")
     if not end:
         raise _End
     return line, rest
@@ -100,6 +102,8 @@ def _body(status: int, headers: list[tuple[str, str]], data: bytes, *, head: boo
             raise _End(data)
         return data[:length], data[length:]
     # It ends with the connection (RFC 9112, section 6.3).
+    if any(name == "connection" and value.lower() == "keep-alive" for name, value in headers):
+        raise ValueError("an answer without an end on a connection that stays")
     return data, b""
 
 

@@ -28,6 +28,7 @@ class CallHandler(OwtHandler):
 
     SUPPORTED_METHODS = ("GET", "POST")
     _reader: Reader | None = None
+    _ends_connection = False
 
     async def get(self) -> None:
         """Run what the query says; a plain GET of `/` gets the page that explains owt."""
@@ -127,7 +128,10 @@ class CallHandler(OwtHandler):
                 break
             await self.flush()
         if begun:
-            self.finish()
+            finished = self.finish()
+            if self._ends_connection:
+                await finished
+                self._close()
 
     def _without_delay(self) -> None:
         """Have each piece leave when it is written. Tornado turns this off again after a response, and
@@ -140,6 +144,17 @@ class CallHandler(OwtHandler):
         self.set_status(answer.status)
         for name, value in answer.headers:
             self.add_header(name, value)
+        if self.request.version != "HTTP/1.1" and not answer.finished:
+            # Without chunks it ends with its connection (RFC 9112, section 6.3), whatever the client asked
+            # for. Tornado would keep the connection, and say so.
+            self._ends_connection = all(name != "Content-Length" for name, _ in answer.headers)
+            if self._ends_connection:
+                self.request.headers.pop("Connection", None)
+
+    def _close(self) -> None:
+        stream = getattr(self.request.connection, "stream", None)
+        if stream is not None:
+            stream.close()
 
     def _abort(self) -> None:
         """End the connection so that no client takes what it got for the whole."""
