@@ -47,6 +47,8 @@ NAMES = frozenset(
 MAX_PAIRS = 10_000
 MAX_PARTS = 1_000
 MAX_PART_HEAD = 10_000
+SLICE = 256 * 1024
+"""Bytes that are percent-decoded in one go."""
 
 # Of an object only our fields are kept: one of a hundred megabytes may have millions of others.
 _objects = msgspec.json.Decoder(msgspec.defstruct("_Object", [(name, Raw, None) for name in sorted(NAMES)]))
@@ -176,8 +178,28 @@ def _pairs(text: bytes, where: str) -> dict[str, bytes]:
     """Percent-decoded values by their names, whose characters stand for one byte each."""
     if text.count(b"&") >= MAX_PAIRS:
         raise BadRequest(where, f"has more than {MAX_PAIRS} fields")
-    # Tornado's, since the standard library's takes 20 s for 100 MiB of percent signs.
-    return {name: values[-1] for name, values in parse_qs_bytes(text, keep_blank_values=True).items()}
+    pairs = {}
+    for pair in filter(None, text.split(b"&")):
+        name, _, value = pair.partition(b"=")
+        pairs[_unquoted(name).decode("latin-1")] = _unquoted(value)
+    return pairs
+
+
+def _unquoted(text: bytes) -> bytes:
+    """`text` without its percent-encoding, decoded slice by slice: what takes long gives way to other
+    threads between two slices only."""
+    slices = []
+    start = 0
+    while start < len(text):
+        end = start + SLICE
+        if end < len(text):
+            # No escape is cut in two.
+            escape = text.rfind(b"%", end - 2, end)
+            end = escape if escape > start else end
+        # Tornado's, since the standard library's takes a minute for 100 MiB of percent signs.
+        slices += parse_qs_bytes(b"=" + text[start:end], keep_blank_values=True)[""]
+        start = end
+    return b"".join(slices)
 
 
 def _decoded(value: bytes, field: str) -> str:

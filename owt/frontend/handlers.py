@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import struct
@@ -22,6 +23,9 @@ log = logging.getLogger("owt.calls")
 
 BODILESS = (204, 304)
 
+LARGE = 1024 * 1024
+"""Bytes of a body that take so long to parse that the event loop must not wait for it."""
+
 
 class CallHandler(OwtHandler):
     """Any path that is not the server's own: runs an adaptor."""
@@ -29,6 +33,7 @@ class CallHandler(OwtHandler):
     SUPPORTED_METHODS = ("GET", "POST")
     _reader: Reader | None = None
     _ends_connection = False
+    _gone = False
 
     async def get(self) -> None:
         """Run what the query says; a plain GET of `/` gets the page that explains owt."""
@@ -47,6 +52,7 @@ class CallHandler(OwtHandler):
 
     def on_connection_close(self) -> None:
         """The client has gone: so has this reader of the run."""
+        self._gone = True
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -68,7 +74,12 @@ class CallHandler(OwtHandler):
     async def _answer(self, facts: RequestFacts) -> None:
         session = None
         try:
-            call = requests.parse(facts)
+            if len(facts.body) > LARGE:
+                call = await asyncio.to_thread(requests.parse, facts)
+                if self._gone:
+                    return
+            else:
+                call = requests.parse(facts)
             session = call.session
             run, cached = self.service.submit(call)
         except OwtError as error:

@@ -32,7 +32,7 @@ from owt.wire.call import Caching, Call, RequestFacts
 # "." and ".." would be steps in a path, so no URL could name such a session.
 SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 LONGEST_NAME = 1000
-"""Characters of a function's name."""
+"""Characters of the name of a function, an adaptor or a kernelspec."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
@@ -210,7 +210,7 @@ def _kwargs(fields: Fields) -> str | None:
 
 def _matching(fields: Fields, name: str, pattern: re.Pattern[str], kind: str) -> str | None:
     text = _text(fields, name)
-    if text is not None and not pattern.fullmatch(text):
+    if text is not None and (len(text) > LONGEST_NAME or not pattern.fullmatch(text)):
         raise BadRequest(name, f"must be {kind} ({pattern.pattern})", cut(text))
     return text
 

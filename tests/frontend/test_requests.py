@@ -3,7 +3,7 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
-from urllib.parse import quote, quote_from_bytes, urlencode
+from urllib.parse import quote, quote_from_bytes, unquote_plus, urlencode
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owt.errors import BadRequest
+from owt.frontend import fields
 from owt.frontend.fields import MAX_PAIRS, MAX_PARTS, NAMES
 from owt.frontend.requests import is_blank, parse, session_name
 from owt.wire.call import Caching, Call, RequestFacts
@@ -504,9 +505,17 @@ def test_percent_signs_that_encode_nothing_stand_for_themselves(given: str, text
     assert parse(facts(f"code=1{given}")).code == f"1{text}"
 
 
-def test_a_function_has_a_name_of_bearable_length() -> None:
-    assert parse(from_query(code="1", fn_name="f" * 1000)).fn_name == "f" * 1000
-    assert "must be a Python identifier" in refusal(from_query(code="1", fn_name="f" * 1001))
+@given(st.lists(st.sampled_from(["%", "4", "%41", "=", "+", "z", "%2b"])).map("".join), st.integers(3, 9))
+def test_what_is_decoded_in_slices_is_what_is_decoded_at_once(text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fields, "SLICE", size)
+        assert parse(facts(f"code=1{text}")).code == "1" + unquote_plus(text)
+
+
+@pytest.mark.parametrize(("field", "kind"), [("fn_name", "a Python identifier"), ("kernel", "the name of")])
+def test_a_name_has_a_bearable_length(field: str, kind: str) -> None:
+    assert parse(from_query(code="1", **{field: "f" * 1000})).code == "1"
+    assert f"{field}: must be {kind}" in refusal(from_query(code="1", **{field: "f" * 1001}))
 
 
 def test_a_query_of_more_fields_than_may_be_read_is_no_visit() -> None:
