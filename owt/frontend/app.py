@@ -21,7 +21,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from owt.errors import ConfigError
-from owt.frontend import banner, control
+from owt.frontend import banner, control, heads
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
@@ -58,6 +58,7 @@ class Listener(HTTPServer):
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """A client has connected."""
         self._streams.add(stream)
+        heads.bound(stream)
         super().handle_stream(stream, address)
 
     @property
