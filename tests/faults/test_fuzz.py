@@ -157,13 +157,14 @@ def put_in_order(server: LiveServer) -> None:
             server.ask("DELETE", f"/_owt/sessions/{session['name']}")
     for name in SESSIONS:
         assert server.call("1", session=name).text == "1"
-    wait_until(lambda: states(server) == {"idle"})
+    wait_until(lambda: at_rest(server))
 
 
-def states(server: LiveServer) -> set[str]:
-    """Of all sessions, and of the pool's kernels."""
+def at_rest(server: LiveServer) -> bool:
+    """Whether all sessions and the pool's kernels, one with calls behind it and one fresh, do nothing."""
     listed = server.ask("GET", "/_owt/sessions").json()
-    return {session["state"] for session in (*listed["sessions"], *listed["pool"])}
+    states = {session["state"] for session in (*listed["sessions"], *listed["pool"])}
+    return states == {"idle"} and len(listed["pool"]) == 2
 
 
 def settled(server: LiveServer) -> dict[str, object]:
