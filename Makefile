@@ -15,7 +15,7 @@ BARK := .venv-bark
 # The tests need no CUDA, and other versions may come with gigabytes of it.
 TORCH := torch==2.13.0
 
-.PHONY: help serve test test-browser test-bark lint bench clean
+.PHONY: help serve test test-browser test-bark lint bench bench-memory clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and show what to try'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test-bark    run the tests of the models, which need the extra bark'
 	@echo 'make lint         check style and types'
 	@echo 'make bench        measure, and compare with the floors'
+	@echo 'make bench-memory measure the memory of a stream whose reader stands still'
 	@echo 'make clean        remove the environments and everything that was built'
 
 serve: .venv/installed-serve
@@ -44,6 +45,9 @@ lint: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-memory: .venv/installed-dev
+	$(BIN)/python benchmarks/memory.py $(ARGS)
 
 clean:
 	rm -rf .venv $(BARK) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -72,21 +72,25 @@ def number(figure: float) -> str:
 def document(rows: Sequence[Row], notes: Sequence[str]) -> str:
     """The whole of RESULTS.md."""
     heading = ["what", "owt", "floor", "owt / floor", "goal", ""]
-    lines = ["# Results", "", *_machine(), ""]
+    lines = ["# Results", "", *machine("run.py"), ""]
     lines += ["Figures are medians of the rounds, with the least and the most in brackets.", ""]
-    lines += [
-        "| " + " | ".join(cells) + " |" for cells in (heading, ["---"] * 6, *(row.cells() for row in rows))
-    ]
+    lines += table(heading, [row.cells() for row in rows])
     return "\n".join([*lines, "", *notes]) + "\n"
 
 
-def _machine() -> list[str]:
+def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table's lines."""
+    return ["| " + " | ".join(cells) + " |" for cells in (heading, ["---"] * len(heading), *rows)]
+
+
+def machine(script: str) -> list[str]:
+    """Where, with what, when and by which command of this folder something was measured."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return [
         f"- machine: {os.cpu_count()} cores, {_processor()}, {platform.system()} {platform.machine()}",
         f"- {platform.python_implementation()} {platform.python_version()}, {packages}",
         f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        f"- command: `{shlex.join(['python', 'benchmarks/run.py', *sys.argv[1:]])}`",
+        f"- command: `{shlex.join(['python', f'benchmarks/{script}', *sys.argv[1:]])}`",
     ]
 
 

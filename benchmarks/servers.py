@@ -18,19 +18,26 @@ STOP = 15.0
 @contextmanager
 def owt() -> Iterator[int]:
     """A running owt; gives its port."""
-    with _process("-m", "owt", "serve", "--port", "0") as port:
+    with owt_process() as (port, _):
         yield port
+
+
+@contextmanager
+def owt_process(*options: str) -> Iterator[tuple[int, int]]:
+    """A running owt with these options; gives its port and the frontend's process id."""
+    with _process("-m", "owt", "serve", "--port", "0", *options) as running:
+        yield running
 
 
 @contextmanager
 def floor() -> Iterator[int]:
     """A running bare Tornado server; gives its port."""
-    with _process(str(ROOT / "benchmarks" / "floor.py")) as port:
+    with _process(str(ROOT / "benchmarks" / "floor.py")) as (port, _):
         yield port
 
 
 @contextmanager
-def _process(*command: str) -> Iterator[int]:
+def _process(*command: str) -> Iterator[tuple[int, int]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH", "")]))
     with tempfile.TemporaryFile("w+") as errors:
@@ -48,7 +55,7 @@ def _process(*command: str) -> Iterator[int]:
                 errors.seek(0)
                 raise RuntimeError(f"{' '.join(command)} did not start within {START:g} s:\n{errors.read()}")
             giving_up.cancel()
-            yield int(found[1])
+            yield int(found[1]), process.pid
         finally:
             giving_up.cancel()
             process.terminate()

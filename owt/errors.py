@@ -35,6 +35,10 @@ class OwtError(Exception):
 
 def shortened(value: object, limit: int = 60) -> str:
     """`value` for an error message: quoted by `repr`, its middle cut out past `limit` characters."""
+    if isinstance(value, str | bytes) and len(value) > 4 * limit:
+        # The ends are all that is shown, and the whole may be a hundred megabytes.
+        ends: tuple[Any, Any] = value[: 2 * limit], value[-2 * limit :]
+        value = ends[0] + ends[1]
     text = repr(value)
     if len(text) <= limit:
         return text

@@ -32,9 +32,12 @@ class AnsweringHandler(OwtHandler):
     _keepalive: asyncio.TimerHandle | None = None
     _comment: asyncio.Future[None] | None = None
     _written = 0.0
+    _ends_connection = False
+    gone = False
 
     def on_connection_close(self) -> None:
         """The client has gone: so has this reader of the run."""
+        self.gone = True
         self._leave()
 
     def breakable(self) -> bool:
@@ -135,7 +138,10 @@ class AnsweringHandler(OwtHandler):
             self._written = time.monotonic()
             await self.flush()
         if begun:
-            self.finish()
+            finished = self.finish()
+            if self._ends_connection:
+                await finished
+                self._close()
 
     def _keep_alive(self, answer: Events) -> None:
         """Send a comment whenever nothing was sent for a while, so that proxies keep the connection."""
@@ -175,6 +181,17 @@ class AnsweringHandler(OwtHandler):
     def _begin(self, answer: Renderer) -> None:
         self.set_status(answer.status)
         self.add_headers(answer.headers)
+        if not self._chunked and not answer.finished:
+            # Without chunks it ends with its connection (RFC 9112, section 6.3), whatever the client asked
+            # for. Tornado would keep the connection, and say so.
+            self._ends_connection = all(name != "Content-Length" for name, _ in answer.headers)
+            if self._ends_connection:
+                self.request.headers.pop("Connection", None)
+
+    def _close(self) -> None:
+        stream = getattr(self.request.connection, "stream", None)
+        if stream is not None:
+            stream.close()
 
     @property
     def _chunked(self) -> bool:

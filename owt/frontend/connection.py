@@ -23,6 +23,10 @@ log = logging.getLogger("owt.access")
 SLACK = 1024
 """Bytes of a head beside its URL and its headers: method, version, line ends."""
 
+MOST_LINES = 2000
+"""Header lines. Parsing one costs microseconds, and a megabyte of the shortest lines would hold the event
+loop for most of a second."""
+
 _ACCEPT = re.compile(rb"^accept:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -50,6 +54,11 @@ class HeadLimits:
             return Problem(
                 "urn:owt:url-too-long", "the URL is too long", 414,
                 f"the limit is {self.url} bytes (--max-url); send code and kwargs in a POST's body",
+            )
+        if headers.count(b"\n") > MOST_LINES:
+            return Problem(
+                "urn:owt:headers-too-many", "there are too many headers", 431,
+                f"the request has more than {MOST_LINES} header lines",
             )
         size = len(headers.removesuffix(b"\n").removesuffix(b"\r"))
         if size > self.header or len(head) > self.together:

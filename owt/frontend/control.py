@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,7 +13,7 @@ from owt.frontend import pages
 from owt.frontend.followers import AnswerHandler, EventsHandler, no_such_run
 from owt.frontend.handler import OwtHandler
 from owt.frontend.problems import Problem
-from owt.frontend.requests import session_name
+from owt.frontend.requests import LONGEST_NAME, session_name
 from owt.frontend.runs import Run
 from owt.frontend.service import Service
 from owt.frontend.session import Session
@@ -75,7 +75,7 @@ class SessionsHandler(ControlHandler):
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """What a PUT may say about the session that it makes."""
 
-    kernel: str | None = None
+    kernel: Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)] | None = None
     concurrency: int | None = None
 
 

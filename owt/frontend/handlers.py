@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from urllib.parse import unquote
 
 import msgspec
@@ -14,6 +16,9 @@ from owt.frontend.responses import Plain, own_headers
 from owt.frontend.resuming import read_id, same_call
 from owt.frontend.runs import Run
 from owt.wire.call import Call, RequestFacts
+
+LARGE = 1024 * 1024
+"""Bytes of a body that take so long to parse that the event loop must not wait for it."""
 
 
 class CallHandler(AnsweringHandler):
@@ -60,7 +65,13 @@ class CallHandler(AnsweringHandler):
             return
         session = None
         try:
-            call = requests.parse(facts, max_nesting=self.service.settings.max_nesting)
+            parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting)
+            if len(facts.body) > LARGE:
+                call = await asyncio.to_thread(parse)
+                if self.gone:
+                    return
+            else:
+                call = parse()
             session = call.session
             if call.sse and (place := read_id(self.request.headers.get("Last-Event-ID"))) is not None:
                 earlier = self.service.known(place.run, self.user)

@@ -32,6 +32,8 @@ from owt.wire.call import Caching, Call, RequestFacts
 
 # "." and ".." would be steps in a path, so no URL could name such a session.
 SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+LONGEST_NAME = 1000
+"""Characters of the name of a function, an adaptor or a kernelspec."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
@@ -57,18 +59,19 @@ def parse(facts: RequestFacts, *, max_nesting: int = 100) -> Call:
 
     In `kwargs`, at most `max_nesting` brackets may be open at once.
     """
-    content_type = accept = ""
+    content_type = ""
+    accepts: list[str] = []
     header_session = None
     for name, value in facts.headers:
         match name.lower():
             case "content-type":
                 content_type = value
             case "accept":
-                # A repeated header is a list written in several lines (RFC 9110, section 5.3).
-                accept = f"{accept},{value}" if accept else value
+                accepts.append(value)
             case "owt-session":
                 header_session = value.strip()
-    accept = accept or "*/*"
+    # A repeated header is a list written in several lines (RFC 9110, section 5.3).
+    accept = ",".join(filter(None, accepts)) or "*/*"
     fields = gather(facts, content_type)
     code = _either(fields, "code", _text(fields, "code"))
     kwargs = _either(fields, "kwargs", _kwargs(fields))
@@ -202,10 +205,10 @@ def _repaired(text: str) -> bytes:
 def _kwargs(fields: Fields) -> str | None:
     value = fields.get("kwargs")
     if isinstance(value, Raw):
-        raw = bytes(value)
-        if raw[:1] not in (b'"', b"n"):
+        raw = memoryview(value)
+        if bytes(raw[:1]) not in (b'"', b"n"):
             try:
-                return raw.decode()
+                return str(raw, "utf-8")
             except UnicodeDecodeError as error:
                 raise BadRequest("kwargs", f"is not UTF-8: {error.reason}") from None
     text = _text(fields, "kwargs")
@@ -214,7 +217,7 @@ def _kwargs(fields: Fields) -> str | None:
 
 def _matching(fields: Fields, name: str, pattern: re.Pattern[str], kind: str) -> str | None:
     text = _text(fields, name)
-    if text is not None and not pattern.fullmatch(text):
+    if text is not None and (len(text) > LONGEST_NAME or not pattern.fullmatch(text)):
         raise BadRequest(name, f"must be {kind} ({pattern.pattern})", cut(text))
     return text
 
@@ -223,7 +226,7 @@ def _fn_name(fields: Fields) -> str | None:
     text = _text(fields, "fn_name")
     if text is None:
         return None
-    if not text.isidentifier() or keyword.iskeyword(text):
+    if len(text) > LONGEST_NAME or not text.isidentifier() or keyword.iskeyword(text):
         raise BadRequest("fn_name", "must be a Python identifier", cut(text))
     # Python reads identifiers in this form (Language Reference, "Identifiers and keywords").
     return text if text.isascii() else unicodedata.normalize("NFKC", text)

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from owt.errors import KernelNotReady
+from owt.errors import KernelNotReady, WireError
 from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
 
 log = logging.getLogger("owt.template")
@@ -213,7 +213,15 @@ class TemplateProcess:
         if not data:
             self._lost()
             return
-        for message in self._unpacker.feed(data):
+        try:
+            messages = self._unpacker.feed(data)
+        except WireError as error:
+            log.error("the template process is ended: %s", error)
+            if self._process is not None:
+                self._process.kill()
+            self._lost()
+            return
+        for message in messages:
             match message:
                 case Ready(can_fork=can_fork, problems=problems):
                     self._failures = 0

@@ -44,11 +44,11 @@ def preface(kernel: str, lane: Lane) -> bytes:
 
 def read_preface(line: bytes) -> tuple[str, Lane]:
     """The kernel's id and the lane of a `preface`. Raises `WireError` for any other line."""
-    words = line.decode("ascii", "replace").split()
-    if len(words) == 3 and words[0] == f"owt{PROTOCOL}":
+    words = line.removesuffix(b"\n").split(b" ")
+    if len(words) == 3 and words[0] == b"owt%d" % PROTOCOL and words[1].isascii():
         for lane in LANES:
-            if words[2] == lane:
-                return words[1], lane
+            if words[2] == lane.encode():
+                return words[1].decode(), lane
     raise WireError(f"a connection to the call channel began with {line[:60]!r}")
 
 

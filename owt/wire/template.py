@@ -8,6 +8,11 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from owt.errors import WireError
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes; a kernel's arguments and environment are a few thousand."""
+
 
 class Fork(Struct, frozen=True, array_like=True, tag="fork"):
     """Start a kernel with these arguments (of `python -m owt.kernel`), environment and folder."""
@@ -65,11 +70,19 @@ class Unpacker:
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[TemplateMessage]:
-        """The messages that `data` completes. Raises `msgspec.MsgspecError` for rubbish."""
+        """The messages that `data` completes. Raises `WireError`; the connection is then of no more use."""
         pending = self._pending
         pending += data
         messages = []
-        while len(pending) >= 4 and len(pending) >= (end := 4 + int.from_bytes(pending[:4])):
-            messages.append(_decoder.decode(bytes(pending[4:end])))
+        while len(pending) >= 4:
+            length = int.from_bytes(pending[:4])
+            if length > MAX_MESSAGE:
+                raise WireError(f"a message of {length} bytes is not one of ours")
+            if len(pending) < (end := 4 + length):
+                break
+            try:
+                messages.append(_decoder.decode(bytes(pending[4:end])))
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise WireError(f"what came is no message of ours: {error}") from error
             del pending[:end]
         return messages

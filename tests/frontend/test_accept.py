@@ -65,3 +65,18 @@ def test_an_error_is_json_for_clients_that_rank_json_first(accept: str, expected
 def test_no_header_is_an_error(accept: str) -> None:
     assert isinstance(ranges(accept), list)
     assert prefers_json(accept) in (True, False)
+
+
+medias = st.from_regex(r"([a-z]{1,5}|\*)/([a-z+.-]{1,5}|\*)", fullmatch=True)
+weights = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
+
+
+@given(st.lists(st.tuples(medias, weights)), st.sampled_from(["", " ", ";charset=utf-8", ";a=b ; c"]))
+def test_a_list_of_any_ranges_is_sorted_by_weight_and_then_by_place(
+    listed: list[tuple[str, float]], parameter: str
+) -> None:
+    header = ", ".join(f"{media}{parameter};q={weight:.3f}" for media, weight in listed)
+    expected = [media for media, weight in sorted(listed, key=lambda pair: -pair[1]) if weight]
+    assert ranges(header) == expected
+    for media in {media for media, _ in listed}:
+        assert lists(header, media) is (media in expected)

@@ -8,7 +8,7 @@ import socket
 import pytest
 from played import scene, settle
 
-from owt.frontend.connection import SLACK, Connection, HeadLimits
+from owt.frontend.connection import MOST_LINES, SLACK, Connection, HeadLimits
 from owt.frontend.lingering import Lingering
 
 LIMITS = HeadLimits(url=10, header=20)
@@ -49,6 +49,14 @@ def test_a_head_past_a_limit_is_told_which(status: int, head: bytes) -> None:
     assert problem is not None
     assert problem.status == status
     assert {414: "10 bytes (--max-url)", 431: "20 bytes for all"}[status] in problem.detail
+
+
+def test_a_head_has_at_most_so_many_lines() -> None:
+    limits = HeadLimits(url=10, header=1 << 20)
+    assert limits.complaint(b"GET / HTTP/1.1\r\n" + b"A:\r\n" * (MOST_LINES - 1) + b"\r\n") is None
+    problem = limits.complaint(b"GET / HTTP/1.1\r\n" + b"A:\r\n" * MOST_LINES + b"\r\n")
+    assert problem is not None
+    assert (problem.status, problem.detail) == (431, "the request has more than 2000 header lines")
 
 
 async def ended(how: str) -> bytes | type[BaseException]:

@@ -3,13 +3,15 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
-from urllib.parse import quote, quote_from_bytes, urlencode
+from urllib.parse import quote, quote_from_bytes, unquote_plus, urlencode
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owt.errors import BadRequest
+from owt.frontend import fields
 from owt.frontend.fields import MAX_PAIRS, MAX_PARTS, NAMES
 from owt.frontend.requests import is_blank, parse, session_name
 from owt.wire.call import Caching, Call, RequestFacts
@@ -391,7 +393,11 @@ def test_accept_in_several_lines_is_one_list() -> None:
             facts("", multipart(('name="code"', b"\xff")), MULTIPART),
             "code: is not UTF-8: invalid start byte; got '\ufffd'",
         ),
-        (facts("code=%ff"), "code: is not UTF-8 when percent-decoded: invalid start byte; got '%ff'"),
+        (facts("code=%ff"), "code: is not UTF-8 when percent-decoded: invalid start byte; got '%FF'"),
+        (
+            facts("code=\ud800"),
+            "code: is not UTF-8 when percent-decoded: invalid continuation byte; got '%ED%A0%80'",
+        ),
         (facts("code=1%00"), "code: has a NUL character in it; got '1\\x00'"),
         (facts("&" * MAX_PAIRS), f"query: has more than {MAX_PAIRS} fields"),
         (facts("", b"&" * MAX_PAIRS, FORM), f"body: has more than {MAX_PAIRS} fields"),
@@ -483,6 +489,40 @@ def test_a_message_shows_only_the_ends_of_what_arrived() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("%", "%"),
+        ("%%", "%%"),
+        ("%%41", "%A"),
+        ("%4", "%4"),
+        ("%zz", "%zz"),
+        ("%3D%25=", "=%="),
+        ("+%2B", " +"),
+    ],
+)
+def test_percent_signs_that_encode_nothing_stand_for_themselves(given: str, text: str) -> None:
+    assert parse(facts(f"code=1{given}")).code == f"1{text}"
+
+
+@given(st.lists(st.sampled_from(["%", "4", "%41", "=", "+", "z", "%2b"])).map("".join), st.integers(3, 9))
+def test_what_is_decoded_in_slices_is_what_is_decoded_at_once(text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fields, "SLICE", size)
+        assert parse(facts(f"code=1{text}")).code == "1" + unquote_plus(text)
+
+
+@pytest.mark.parametrize(("field", "kind"), [("fn_name", "a Python identifier"), ("kernel", "the name of")])
+def test_a_name_has_a_bearable_length(field: str, kind: str) -> None:
+    assert parse(from_query(code="1", **{field: "f" * 1000})).code == "1"
+    assert f"{field}: must be {kind}" in refusal(from_query(code="1", **{field: "f" * 1001}))
+
+
+def test_a_query_of_more_fields_than_may_be_read_is_no_visit() -> None:
+    assert is_blank(facts("&" * (MAX_PAIRS - 1), method="GET")) is True
+    assert is_blank(facts("&" * MAX_PAIRS, method="GET")) is False
+
+
 def test_function_names_are_compared_as_python_reads_them() -> None:
     assert parse(from_json(code="1", fn_name="cafe\u0301")).fn_name == "caf\u00e9"
 
@@ -571,3 +611,99 @@ def test_whatever_json_a_field_has_is_used_or_refused_by_name(name: str, value: 
         parse(from_json(**{"code": "1", name: value}))
     except BadRequest as error:
         assert error.field in (name, "code", "kwargs", "body")  # noqa: PT017 - either way is right
+
+
+# What a field can hold: everything but NUL, and a byte order mark is not part of code.
+held = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")) | st.text(
+    "\r\n\t &=%+;\"'{}[]-_/\\aé☕", max_size=20
+)
+programs = held.filter(bool)
+switches = st.sampled_from(["", "1", "true", "YES", "off", "0"])
+given_fields = st.fixed_dictionaries(
+    {"code": programs},
+    optional={
+        "kwargs": programs.filter(lambda text: not text.isspace()),
+        "fn_name": st.sampled_from(["run", "f", "_1", "é", "Straße", "名前"]),
+        "session": st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
+        "kernel": st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True),
+        "use_cache": switches,
+        "cache_kwargs": switches,
+        "cache_key_override": held,
+        "timeout": st.floats(0, 1e300, exclude_min=True).map(repr) | st.integers(1, 10**9).map(str),
+        "reload": switches,
+        "stream": st.sampled_from(["sse", "raw", "auto"]),
+        "unknown": held,
+    },
+)
+
+
+def from_base64(**fields: str) -> RequestFacts:
+    return from_json(**{f"{n}_b64" if n in ("code", "kwargs") else n: v for n, v in b64s(fields).items()})
+
+
+def from_form_in_base64(**fields: str) -> RequestFacts:
+    return from_form(**{f"{n}_b64" if n in ("code", "kwargs") else n: v for n, v in b64s(fields).items()})
+
+
+def b64s(fields: dict[str, str]) -> dict[str, str]:
+    return {name: b64(text) if name in ("code", "kwargs") else text for name, text in fields.items()}
+
+
+def from_query_and_form(**fields: str) -> RequestFacts:
+    """Every other field in the query, and what the body has wins."""
+    names = list(fields)
+    query = {name: fields[name] for name in names[::2]} | dict.fromkeys(names[1::2], "")
+    query.pop("code_b64", None)
+    body = urlencode({name: fields[name] for name in names[1::2]}).encode()
+    return facts(urlencode(query), body, FORM)
+
+
+@settings(max_examples=200)
+@given(given_fields)
+def test_fields_mean_the_same_however_they_are_sent(fields: dict[str, str]) -> None:
+    blank = facts()
+    sources = [from_json, from_form, from_multipart, from_base64, from_form_in_base64, from_query_and_form]
+    expected = msgspec.structs.replace(parse(from_query(**fields)), request=blank)
+    assert (expected.code, expected.kwargs) == (fields["code"], fields.get("kwargs"))
+    for source in sources:
+        assert msgspec.structs.replace(parse(source(**fields)), request=blank) == expected, source
+
+
+@st.composite
+def nearly_right(draw: st.DrawFn) -> RequestFacts:
+    """A request that was right before a few of its body's bytes, or of its query's, were changed."""
+    source = draw(st.sampled_from([from_json, from_query, from_form, from_multipart, from_base64]))
+    request = source(**draw(given_fields))
+    kind = draw(st.sampled_from([value for name, value in request.headers if name == "Content-Type"] or [""]))
+    if draw(st.integers(0, 4)) == 0:
+        kind = draw(st.sampled_from([FORM, JSON, PYTHON, MULTIPART, MULTIPART[:-3], kind + "; charset=\xff"]))
+    query = mutated(draw, request.query.encode()).decode("latin-1")
+    return facts(query, mutated(draw, request.body), kind)
+
+
+def mutated(draw: st.DrawFn, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for place, old, new in draw(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), odd), max_size=4)):
+        changed[place : place + old] = new
+    return bytes(changed)
+
+
+odd = st.binary(max_size=3) | st.sampled_from(
+    [b"\r\n", b"--frontier", b"--frontier--\r\n", b'"', b"\\", b"{", b"[", b"%", b"&", b"\0", b"\xff", b"="]
+)
+
+
+@settings(max_examples=500)
+@given(nearly_right())
+def test_what_was_nearly_right_is_a_call_or_a_bad_request(request: RequestFacts) -> None:
+    try:
+        call = parse(request)
+    except BadRequest as error:
+        assert str(error)  # noqa: PT017 - either way is right
+        assert len(str(error)) < 2000  # noqa: PT017
+    else:
+        assert call.request is request
+        for text in (call.code, call.kwargs):
+            assert text is None or (text and "\0" not in text and text.encode())
+        assert call.session is None or session_name(call.session)
+        assert call.timeout is None or 0 < call.timeout < float("inf")

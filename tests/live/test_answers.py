@@ -381,6 +381,17 @@ class TestStreams:
             call(http, code, session=session)
         assert call(http, "closed", session=session).text == "True"
 
+    @pytest.mark.parametrize("stream", ["raw", "sse"])
+    def test_without_chunks_ends_with_its_connection(self, http: httpx.Client, stream: str) -> None:
+        # An old client may ask to keep the connection, as `ab -k` does; the answer would have no end.
+        old = ("--http1.0", "-H", "Connection: keep-alive", "--max-time", "20", "-D", "-", str(http.base_url))
+        code = "def run():\n    yield 'a'\n    yield 'b'"
+        done = curl(*old, "--data-urlencode", f"code={code}", "-d", f"stream={stream}")
+        assert done.returncode == 0
+        head, _, body = done.stdout.lower().partition(b"\r\n\r\n")
+        assert b"keep-alive" not in head
+        assert body == b"ab" or body.startswith(b"data: a\n\ndata: b\n\nevent: done\n")
+
 
 FIGURE = (
     "from matplotlib.figure import Figure\n"

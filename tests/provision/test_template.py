@@ -187,6 +187,22 @@ def test_a_template_that_ends_is_started_again_and_its_children_go_on():
     asyncio.run(scene())
 
 
+def test_a_template_that_says_what_no_template_says_is_replaced(caplog):
+    async def scene():
+        template = await ready()
+        waiting = asyncio.ensure_future(template.fork([], ENV, "/"))
+        await template.hear()
+        with template.theirs as theirs:
+            theirs.sendall(b"\0\0\0\x01\xc1")
+            with pytest.raises(KernelNotReady, match="died"):
+                await waiting
+        assert template.starts == 2
+        await close(template)
+
+    asyncio.run(scene())
+    assert "the template process is ended: what came is no message of ours" in caplog.text
+
+
 def test_a_template_that_ends_by_itself_before_it_is_ready_is_given_up():
     async def scene():
         template = Played()

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owt.errors import BadSignature, WireError
@@ -115,6 +115,9 @@ messages = st.one_of(
     st.builds(Cancel, text, st.sampled_from(["cancelled", "timeout", "interrupted"])),
     st.builds(Output, text, st.lists(chunks).map(tuple)),
 )
+
+
+lanes = st.sampled_from([b"calls", b"control", b"control\n", b"shell"])
 
 
 def frames(*given: Message) -> list[bytes]:
@@ -264,6 +267,73 @@ def test_rubbish_is_never_a_message(rubbish: bytes) -> None:
         assert str(error)  # noqa: PT017 - either way is right
 
 
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[list[Message], bytes]:
+    """Messages, and their frames after something has happened to them."""
+    sent = draw(st.lists(messages, min_size=1, max_size=3))
+    stream = frames(*sent)
+    match draw(st.sampled_from(["bytes", "cut", "frames"])):
+        case "frames":
+            order = draw(st.lists(st.integers(0, len(stream) - 1), min_size=1, max_size=5))
+            return sent, b"".join(stream[i] for i in order)
+        case "cut":
+            whole = b"".join(stream)
+            start, end = draw(st.integers(0, len(whole))), draw(st.integers(0, len(whole)))
+            return sent, whole[:start] + whole[end:]
+    changed = bytearray(b"".join(stream))
+    patches = st.tuples(st.integers(0), st.integers(0, 4), st.binary(max_size=4))
+    for place, old, new in draw(st.lists(patches)):
+        at = place % (len(changed) + 1)
+        changed[at : at + old] = new
+    return sent, bytes(changed)
+
+
+@settings(max_examples=300)
+@given(damaged(), st.lists(st.integers(0, 10**6), max_size=3))
+def test_damaged_frames_give_what_came_before_the_damage_or_an_error(
+    what: tuple[list[Message], bytes], places: list[int]
+) -> None:
+    sent, stream = what
+    ends = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
+    reader = FrameReader(KEY)
+    got: list[Message] = []
+    try:
+        for a, b in itertools.pairwise(ends):
+            got += reader.feed(stream[a:b])
+    except WireError as error:
+        assert str(error)  # noqa: PT017 - either way is right
+    assert got == sent[: len(got)]
+
+
+@settings(max_examples=300)
+@given(messages | st.none(), st.binary(max_size=30), st.integers(0, 10**6), st.integers(0, 8))
+def test_whatever_is_signed_is_a_message_or_an_error(
+    message: Message | None, patch: bytes, place: int, old: int
+) -> None:
+    # A kernel whose user code does what it likes holds the key, and the frontend must bear what it sends.
+    payload = bytearray(msgspec.msgpack.encode(message))
+    at = place % (len(payload) + 1)
+    payload[at : at + old] = patch
+    try:
+        [got] = FrameReader(KEY).feed(signed(bytes(payload)))
+    except WireError as error:
+        assert str(error)  # noqa: PT017 - either way is right
+    else:
+        assert isinstance(got, Message)
+        # Text and numbers in it are such that it can be sent on.
+        assert FrameReader(KEY).feed(FrameWriter(KEY).encode(got))
+
+
+@given(st.binary() | st.tuples(st.sampled_from([b"owt1", b"owt"]), st.binary(), lanes).map(b" ".join))
+def test_any_first_line_is_a_preface_or_an_error(line: bytes) -> None:
+    try:
+        kernel, lane = read_preface(line)
+    except WireError as error:
+        assert str(error)  # noqa: PT017 - either way is right
+    else:
+        assert read_preface(preface(kernel, lane)) == (kernel, lane)
+
+
 def test_a_large_message_in_small_pieces_is_read_once() -> None:
     message = Output("r", (Data(bytes(range(256)) * 4096, "bytes"),))
     [frame] = frames(message)
@@ -279,7 +349,17 @@ def test_a_preface_names_kernel_and_lane(lane: codec.Lane) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"", b"\n", b"GET / HTTP/1.1\n", b"owt0 k calls\n", b"owt1 k shell\n", b"owt1 calls\n", b"\xff" * 99],
+    [
+        b"",
+        b"\n",
+        b"GET / HTTP/1.1\n",
+        b"owt0 k calls\n",
+        b"owt1 k shell\n",
+        b"owt1 calls\n",
+        b"owt1 \xff calls\n",
+        b"owt1  k calls",
+        b"\xff" * 99,
+    ],
 )
 def test_another_first_line_is_refused(line: bytes) -> None:
     with pytest.raises(WireError, match="a connection to the call channel began with"):

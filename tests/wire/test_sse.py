@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owt.wire.sse import Decoder, Event, EventWriter, comment, encode
@@ -154,3 +155,80 @@ def test_the_last_event_id_is_that_of_the_last_complete_event() -> None:
     assert decoder.last_event_id == "1"
     decoder.feed(b"\n")
     assert decoder.last_event_id == "2"
+
+
+def as_the_standard_says(stream: bytes) -> tuple[list[Event], str, int | None]:
+    """The events, the last event id and the retry time, by the letter of sections 9.2.5 and 9.2.6: all of
+    the stream at once, and one rule after the other."""
+    text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
+    events: list[Event] = []
+    data = event = buffer = last = ""
+    retry = None
+    for line in re.split("\r\n|\n|\r", text)[:-1]:
+        if line == "":
+            last = buffer
+            if data:
+                events.append(Event(data[:-1], event or "message", last))
+            data = event = ""
+        elif not line.startswith(":"):
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "event":
+                event = value
+            elif field == "data":
+                data += value + "\n"
+            elif field == "id" and "\0" not in value:
+                buffer = value
+            # So many milliseconds are more than a hundred thousand years.
+            elif field == "retry" and re.fullmatch("[0-9]{1,15}", value):
+                retry = int(value)
+    return events, last, retry
+
+
+pieces_of_streams = st.sampled_from(
+    ["data", "event", "id", "retry", ":", ": ", " ", "\n", "\r", "\r\n", "\ufeff", "\0", "7", "x", "é"]
+)
+streams = (
+    st.lists(pieces_of_streams.map(str.encode) | st.binary(max_size=3)).map(b"".join)
+    | st.lists(st.tuples(pieces_of_streams, texts).map(":".join)).map("\n".join).map(str.encode)
+    | st.binary()
+)
+
+
+@settings(max_examples=500)
+@given(streams, st.lists(st.integers(0, 10**6), max_size=4))
+def test_any_stream_however_it_is_cut_is_read_as_the_standard_says(stream: bytes, places: list[int]) -> None:
+    decoder = Decoder()
+    events = [event for piece in cut(stream, places) for event in decoder.feed(piece)]
+    assert (events, decoder.last_event_id, decoder.retry) == as_the_standard_says(stream)
+
+
+tricky = st.text("\r\n: \0\ufeffdataeventid1é☕") | texts
+written = st.one_of(
+    st.tuples(tricky, lines, st.none() | lines).map(lambda each: (encode(*each), each)),
+    tricky.map(lambda text: (comment(text), None)),
+)
+
+
+@given(st.lists(written), st.lists(st.integers(0, 10**6), max_size=4))
+def test_events_among_comments_come_back_in_order(
+    sent: list[tuple[bytes, tuple[str, str, str | None] | None]], places: list[int]
+) -> None:
+    expected = []
+    last = ""
+    for _, event in sent:
+        if event is not None:
+            data, name, id = event
+            last = last if id is None else id
+            expected.append(Event(as_lf(data), name or "message", last))
+    assert decode(*cut(b"".join(stream for stream, _ in sent), places)) == expected
+
+
+@given(tricky, st.sampled_from([None, "result"]), st.lists(st.integers(0, 10**6)), texts)
+def test_an_event_that_is_abandoned_anywhere_is_incomplete_and_the_next_one_whole(
+    data: str, name: str | None, places: list[int], after: str
+) -> None:
+    writer = EventWriter(name)
+    pieces = [writer.write(piece) for piece in cut(data.encode(), places)]
+    stream = b"".join([writer.open(), *pieces, writer.abandon(), encode(after)])
+    assert decode(stream) == [Event(as_lf(data), "incomplete"), Event(as_lf(after))]

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, TemplateMessage, Unpacker, pack
+from owt.errors import WireError
+from owt.wire.template import (
+    MAX_MESSAGE,
+    Exited,
+    Fork,
+    Forked,
+    NotForked,
+    Ready,
+    TemplateMessage,
+    Unpacker,
+    pack,
+)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 whole = st.integers(0, 2**31)
@@ -39,7 +50,38 @@ def test_a_message_is_its_length_and_msgpack() -> None:
     assert msgspec.msgpack.decode(packed[4:]) == ["exited", 7, -9]
 
 
-@pytest.mark.parametrize("body", [b"", b"\xc1", msgspec.msgpack.encode(["gone", 1]), b"\xff" * 8])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc1",
+        msgspec.msgpack.encode(["gone", 1]),
+        b"\xff" * 8,
+        b"\x93\xaanot-forked\x01\xa1\xff",
+        msgspec.msgpack.encode(Exited(1, 1)) + b"\0",
+    ],
+)
 def test_rubbish_is_refused(body: bytes) -> None:
-    with pytest.raises(msgspec.MsgspecError):
+    with pytest.raises(WireError, match="is no message of ours"):
         Unpacker().feed(len(body).to_bytes(4, "big") + body)
+
+
+def test_a_length_that_no_message_has_is_refused_at_once() -> None:
+    assert Unpacker().feed(MAX_MESSAGE.to_bytes(4, "big")) == []
+    with pytest.raises(WireError, match=f"a message of {MAX_MESSAGE + 1} bytes is not one of ours"):
+        Unpacker().feed((MAX_MESSAGE + 1).to_bytes(4, "big"))
+
+
+@given(st.lists(messages, max_size=3), st.integers(0), st.integers(0, 4), st.binary(max_size=4))
+def test_damaged_bytes_give_messages_or_an_error(
+    sent: list[TemplateMessage], place: int, old: int, new: bytes
+) -> None:
+    stream = bytearray(b"".join(map(pack, sent)))
+    at = place % (len(stream) + 1)
+    stream[at : at + old] = new
+    try:
+        found = Unpacker().feed(bytes(stream))
+    except WireError as error:
+        assert str(error)  # noqa: PT017 - either way is right
+    else:
+        assert Unpacker().feed(b"".join(map(pack, found))) == found
