@@ -36,7 +36,8 @@ class AnsweringHandler(OwtHandler):
     gone = False
 
     def on_connection_close(self) -> None:
-        """The client has gone: so has this reader of the run."""
+        """The client has gone: so has this reader of the run, and the rest of the body."""
+        super().on_connection_close()
         self.gone = True
         self._leave()
 

@@ -10,6 +10,7 @@ import pytest
 
 from owt.frontend import app
 from owt.frontend.config import Settings
+from owt.frontend.descriptors import Descriptors
 from owt.testing import Bystander, LiveServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
@@ -106,7 +107,8 @@ def test_a_kernel_without_forks_has_the_limit_and_one_without_limit_none():
 
 def test_where_memory_cannot_be_limited_the_server_says_so(monkeypatch, caplog):
     async def serve() -> None:
-        frontend = app.Frontend(Settings(port=0, pool_min=0, kernel_memory=1 << 30), dict(os.environ))
+        settings = Settings(port=0, pool_min=0, kernel_memory=1 << 30)
+        frontend = app.Frontend(settings, dict(os.environ), Descriptors())
         await frontend.start()
         await frontend.stop(0)
 

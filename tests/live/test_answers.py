@@ -382,15 +382,24 @@ class TestStreams:
         assert call(http, "closed", session=session).text == "True"
 
     @pytest.mark.parametrize("stream", ["raw", "sse"])
-    def test_without_chunks_ends_with_its_connection(self, http: httpx.Client, stream: str) -> None:
+    def test_without_chunks_ends_with_its_connection(
+        self, http: httpx.Client, gate: Gate, stream: str
+    ) -> None:
         # An old client may ask to keep the connection, as `ab -k` does; the answer would have no end.
-        old = ("--http1.0", "-H", "Connection: keep-alive", "--max-time", "20", "-D", "-", str(http.base_url))
-        code = "def run():\n    yield 'a'\n    yield 'b'"
-        done = curl(*old, "--data-urlencode", f"code={code}", "-d", f"stream={stream}")
-        assert done.returncode == 0
-        head, _, body = done.stdout.lower().partition(b"\r\n\r\n")
-        assert b"keep-alive" not in head
-        assert body == b"ab" or body.startswith(b"data: a\n\ndata: b\n\nevent: done\n")
+        old = ("--http1.0", "-H", "Connection: keep-alive", "--max-time", "20", "-i", str(http.base_url))
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
+        command = ["curl", "-sSN", *old, "--data-urlencode", f"code={code}", "-d", f"stream={stream}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
+            assert process.stdout is not None
+            answer = b""
+            while b"first" not in answer:
+                answer += process.stdout.read(1)
+            gate.open()
+            answer += b"".join(iter(lambda: process.stdout.read(1000), b""))
+        assert process.returncode == 0
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"keep-alive" not in head.lower()
+        assert b"second" in body
 
 
 FIGURE = (

@@ -1,0 +1,59 @@
+"""owt.frontend.answering: what is left of a request whose client has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from played import scene, settle
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application
+
+from owt.frontend.answering import AnsweringHandler
+from owt.frontend.auth import Doorkeeper
+from owt.frontend.config import Settings
+from owt.frontend.credentials import Credentials
+from owt.frontend.origins import Origins
+from owt.frontend.service import Service
+from owt.frontend.tally import Tally
+
+HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+
+
+@pytest.mark.parametrize("sent", [HEAD, HEAD + b"x" * 99])
+def test_nothing_is_left_of_a_client_that_goes_in_its_body(sent: bytes) -> None:
+    handlers: list[weakref.ref[AnsweringHandler]] = []
+
+    class Handler(AnsweringHandler):
+        def initialize(self, service: Service) -> None:
+            super().initialize(service)
+            handlers.append(weakref.ref(self))
+
+        def post(self) -> None:
+            raise AssertionError("the body was never whole")
+
+    @scene
+    async def come_and_go() -> None:
+        parts = {"doorkeeper": Doorkeeper(Credentials()), "origins": Origins(Settings()), "tally": Tally()}
+        given: dict[str, Any] = {"service": cast("Service", SimpleNamespace(settings=Settings(), **parts))}
+        server = HTTPServer(Application([(r".*", Handler, given)], log_function=lambda handler: None))
+        socket, port = bind_unused_port()
+        server.add_socket(socket)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            while not handlers:
+                await settle()
+        writer.close()
+        await writer.wait_closed()
+        async with asyncio.timeout(10):
+            while gc.collect() >= 0 and handlers[0]() is not None:
+                await settle()
+        server.stop()
+
+    come_and_go()
