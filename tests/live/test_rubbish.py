@@ -282,12 +282,12 @@ class TestCode:
                 assert '"status":502' not in answer.text, text[:60]
 
 
-HOST = b" HTTP/1.1\r\nHost: x\r\n"
+HOST = b" HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /" + HOST
 
 CONNECTIONS = [
     b"\r\n\r\n", b"GET\r\n\r\n", b"GET /\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
-    b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"get / http/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"get / http/1.1\r\nHost: localhost\r\n\r\n",
     b"GET /\xff\xfe?code=\xff" + HOST + b"\r\n", b"GET /%ff%fe?code=%ff" + HOST + b"\r\n",
     b"GET http://other/?code=1" + HOST + b"\r\n", b"GET *" + HOST + b"\r\n", b"GET ?code=1" + HOST + b"\r\n",
     b"GET /?code=1 HTTP/1.1\r\nHost: \xff\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a, b\r\nHost: c\r\n\r\n",
