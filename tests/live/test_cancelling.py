@@ -176,7 +176,8 @@ class Client:
 
     def __init__(self, server, **fields):
         body = urlencode(fields).encode()
-        head = ["POST / HTTP/1.1", "Host: localhost", f"Content-Type: {FORM}", f"Content-Length: {len(body)}", "", ""]
+        head = ["POST / HTTP/1.1", "Host: localhost", f"Content-Type: {FORM}"]
+        head += [f"Content-Length: {len(body)}", "", ""]
         self.socket = socket.create_connection(("127.0.0.1", server.port))
         self.socket.sendall("\r\n".join(head).encode() + body)
 
