@@ -25,7 +25,7 @@ def as_url(script: Path) -> str:
 
 @pytest.mark.parametrize("fact", NAMES)
 def test_in_chromium(chromium, server, session, tmp_path, fact):
-    chromium.get(f"{server.url}/_owt/")
+    chromium.get(f"{server.url}/")
     with Gate(tmp_path) as gate:
         given = {
             "url": server.url,
