@@ -62,19 +62,19 @@ class Forwarder:
         for thread in self._threads:
             thread.join()
 
-    def told(self) -> str:
-        """Code that cuts every connection, from any process here, and ends when they are cut."""
+    def cutting(self) -> str:
+        """An expression that cuts every connection, from any process here; its value is how many."""
         listening = socket.create_server(("127.0.0.1", 0))
         self._doors.append(listening)
         self._begin(self._listen, listening)
         port = listening.getsockname()[1]
-        return f"__import__('socket').create_connection(('127.0.0.1', {port})).recv(1)"
+        return f"int(__import__('socket').create_connection(('127.0.0.1', {port})).recv(9))"
 
     def _listen(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = listening.accept()
-                self.cut()
+                near.sendall(b"%d" % self.cut())
                 near.close()
 
     def _begin(self, work: object, *args: object) -> None:
