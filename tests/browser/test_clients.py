@@ -8,7 +8,7 @@ import pytest
 from cutting import Forwarder
 from gate import Gate
 
-from owt.testing import wait_until
+from owt.testing import LiveServer, wait_until
 
 ROOT = Path(__file__).parents[2]
 FACTS = ROOT / "tests" / "clients" / "facts.js"
@@ -21,9 +21,10 @@ Promise.all([import(owt), import(facts)])
   .then(() => tell(""), (error) => tell(String(error.stack)));
 """
 STREAM = """
-const [owt, code, session, by, tell] = arguments;
+const [owt, code, session, by, url, tell] = arguments;
 import(owt)
-  .then(({ Client }) => (window.events = new Client().stream(code, {}, { session, by })).next())
+  .then(({ Client }) => new Client(url ?? undefined).stream(code, {}, { session, by }))
+  .then((events) => (window.events = events).next())
   .then(({ value }) => tell(value.data), (error) => tell(String(error.stack)));
 """
 
@@ -57,8 +58,24 @@ def test_leaving_the_page_ends_its_streams(chromium, patient, tmp_path, by):
     chromium.get(f"{patient.url}/")
     with Gate(tmp_path) as gate:
         code = f"def run():\n    yield 'first'\n    {gate.wait}"
-        assert chromium.execute_async_script(STREAM, OWT, code, session, by) == "first"
+        assert chromium.execute_async_script(STREAM, OWT, code, session, by, None) == "first"
         chromium.get("about:blank")
         wait_until(lambda: patient.session(session)["state"] == "idle")
-    runs = patient.ask("GET", "/_owt/runs").json()["runs"]
-    assert [run["failure"]["type"] for run in runs if run["session"] == session] == ["cancelled"]
+    assert failures(patient, session) == ["cancelled"]
+
+
+def test_a_server_elsewhere_and_under_a_path_is_told_as_well(chromium, patient, tmp_path):
+    options = ("--base-url", "/my/owt", "--allow-origin", patient.url, "--resume-window", "1h")
+    with Gate(tmp_path) as gate, LiveServer(*options) as server:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}"
+        for by, leave in (("fetch", "location = 'about:blank'"), ("EventSource", "events.return()")):
+            chromium.get(f"{patient.url}/")
+            assert chromium.execute_async_script(STREAM, OWT, code, by, by, f"{server.url}/a/b") == "first"
+            chromium.execute_script(leave)
+            wait_until(lambda by=by: server.session(by)["state"] == "idle")
+            assert failures(server, by) == ["cancelled"]
+
+
+def failures(server: LiveServer, session: str) -> list[str]:
+    runs = server.ask("GET", "/_owt/runs").json()["runs"]
+    return [run["failure"]["type"] for run in runs if run["session"] == session]

@@ -289,7 +289,7 @@ def run():
     ]);
   },
 
-  async "an EventSource learns that an adaptor's own events are over and does not run the code again"({ owt, url, session }) {
+  async "an EventSource learns when an adaptor's own events are over"({ owt, url, session }) {
     const opened = watched();
     const client = new owt.Client(url, { session });
     const code = `

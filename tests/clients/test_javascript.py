@@ -109,7 +109,8 @@ def test_why_an_answer_broke_off_is_found_also_where_the_server_lies_under_a_pat
 def test_a_stream_comes_back_and_is_left_by_the_servers_path_and_with_the_token(tmp_path):
     options = ("--base-url", "/my/owt", "--token", "0123456789abcdef", "--resume-window", "1h")
     with Gate(tmp_path) as gate, LiveServer(*options) as server, Forwarder(server.port) as between:
-        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield {between.cutting()}\n    {gate.wait}"
+        wait, cut = gate.wait, between.cutting()
+        code = f"def run():\n    yield 'first'\n    {wait}\n    yield {cut}\n    {wait}"
         done = program(
             f"""
             const owt = new Client(`${{url}}/my/owt/a/b`, {{ token: "0123456789abcdef" }});
