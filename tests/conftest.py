@@ -26,6 +26,13 @@ def server() -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="session")
+def patient() -> Iterator[LiveServer]:
+    """A server whose runs of events wait so long for a reader that only a client's word ends them."""
+    with LiveServer("--resume-window", "1h", "--max-sessions", "300") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def http(server: LiveServer) -> Iterator[httpx.Client]:
     """A client of the shared server."""
     with httpx.Client(base_url=server.url, timeout=30) as client:

@@ -18,6 +18,7 @@ class Forwarder:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self._doors = [self._listening]
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -42,18 +43,39 @@ class Forwarder:
         """Let connections through again."""
         self._closed = False
 
+    def turn(self, port: int) -> None:
+        """Cut every connection, and lead those that follow to another server."""
+        self._to = ("127.0.0.1", port)
+        self.cut()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        for door in self._doors:
+            with contextlib.suppress(OSError):
+                door.shutdown(socket.SHUT_RDWR)
+            door.close()
         self.cut()
         for thread in self._threads:
             thread.join()
+
+    def cutting(self) -> str:
+        """An expression that cuts every connection, from any process here; its value is how many."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self._doors.append(listening)
+        self._begin(self._listen, listening)
+        port = listening.getsockname()[1]
+        return f"int(__import__('socket').create_connection(('127.0.0.1', {port})).recv(9))"
+
+    def _listen(self, listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listening.accept()
+                near.sendall(b"%d" % self.cut())
+                near.close()
 
     def _begin(self, work: object, *args: object) -> None:
         thread = threading.Thread(target=work, args=args)  # type: ignore[arg-type]

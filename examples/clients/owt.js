@@ -23,8 +23,8 @@
  * stream(code, kwargs, options)
  *     An async iterator over { name, data, id }: what the call yields, prints and displays, as it happens.
  *     `data` is a string, of `bytes` a Uint8Array, of `display` and `done` an object. What is yielded has the
- *     name "message"; a value that is no string is JSON. The call begins with the loop; leaving that early
- *     cancels it.
+ *     name "message"; a value that is no string is JSON. The call begins with the loop; leaving that early,
+ *     or the page, cancels it. A stream that loses its connection comes back and goes on with the next event.
  * link(code, kwargs, options)
  *     The URL that makes the same call by GET.
  *
@@ -47,6 +47,8 @@ const LOCAL = "http://127.0.0.1:9876";
 const EVENTS = "text/event-stream";
 const PROBLEM = "application/problem+json";
 const NAMES = ["bytes", "stdout", "stderr", "display", "result", "incomplete", "done"];
+const PAUSES = [0, 100, 200, 500, 1000, 1000]; // milliseconds before each try to come back
+const LEAVING = 2000; // milliseconds that it may take to tell a server that one has left
 
 /** The server says that a call failed, and why. */
 export class RemoteError extends Error {
@@ -72,6 +74,7 @@ export class Client {
   #url;
   #fields;
   #authorization;
+  #base; // the path under which the server lies, once it has said so
 
   constructor(url = globalThis.location ? new URL(".", globalThis.location) : LOCAL, { auth, token, ...fields } = {}) {
     if (auth && token) throw new TypeError("give auth or token, not both");
@@ -87,7 +90,7 @@ export class Client {
     try {
       body = await response.blob();
     } catch (error) {
-      throw signal?.aborted ? error : await this.#broken(error, response);
+      throw signal?.aborted ? error : await this.#broken(error, response.headers.get("Owt-Run"));
     }
     return await decoded(response.headers.get("Content-Type") ?? "", body);
   }
@@ -138,34 +141,62 @@ export class Client {
     if (!response.headers.has("Owt-Run")) {
       throw new Unreachable(`what answers at ${this.#url.origin} is not an owt server`);
     }
+    this.#base = response.headers.get("Owt-Base") ?? "";
     return response;
   }
 
   async *#fetched(code, kwargs, fields, signal) {
     const response = await this.#ask(code, kwargs, fields, EVENTS, signal);
-    const reader = response.body.getReader();
-    const text = new TextDecoder();
-    const parser = new Parser();
+    const following = new Following((run) => this.#cancel(run), signal);
+    following.run = response.headers.get("Owt-Run");
+    // Equal calls may have joined this run, or it is another's: then it is not ours to end.
+    following.shared = response.headers.has("Owt-Cache");
     try {
-      for (;;) {
-        let read;
-        try {
-          read = await reader.read();
-        } catch (error) {
-          throw signal?.aborted ? error : await this.#broken(error, response);
-        }
-        if (read.done) return;
-        for (const each of parser.feed(text.decode(read.value, { stream: true }))) yield event(each);
-      }
+      yield* this.#followed(response, following, signal);
+    } catch (error) {
+      throw following.failed(error);
     } finally {
-      // Where the loop was left, this ends the connection, and so the call.
-      reader.cancel().catch(() => {});
+      following.close();
     }
+  }
+
+  /** The run's events from this answer on, and from those that one has to come back for. */
+  async *#followed(response, following, signal) {
+    while (response) {
+      let lost;
+      try {
+        for await (const each of read(response)) yield following.take(each);
+      } catch (error) {
+        if (!(error instanceof Lost)) throw error;
+        if (signal?.aborted) throw error.cause;
+        lost = error.cause;
+      }
+      response = following.over ? null : await this.#again(following, lost, signal);
+    }
+  }
+
+  /** The answer with the events that follow, or null if there are none. */
+  async #again(following, lost, signal) {
+    const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${EVENTS}` };
+    for (let pause; (pause = following.pauses.shift()) !== undefined; ) {
+      await new Promise((resolve) => setTimeout(resolve, pause));
+      try {
+        const response = await this.#told(`${following.run}/events?after=${following.after}`, { headers, signal });
+        if (response.status >= 400 && response.status < 500) throw await refusal(response);
+        if (response.ok && response.headers.has("Owt-Run")) return response.status === 204 ? null : response;
+      } catch (error) {
+        if (signal?.aborted || error instanceof RemoteError) throw error;
+        lost = error;
+      }
+    }
+    throw await this.#broken(lost, following.run);
   }
 
   async *#received(link, names, signal) {
     signal?.throwIfAborted();
     const source = new EventSource(link);
+    const following = new Following((run) => this.#cancel(run), signal);
+    following.shared = /[?&]use_cache=/.test(link);
     const waiting = [];
     let wake = () => {};
     const put = (each) => {
@@ -175,10 +206,14 @@ export class Client {
     const take = (each) => put({ name: each.type, data: each.data, id: each.lastEventId });
     const aborted = () => put({ error: signal.reason });
     for (const name of ["message", ...names]) source.addEventListener(name, take);
+    let begun = false;
+    source.addEventListener("open", () => (begun = true));
     // A failure that the server tells of and a lost connection have the same name; only the first has data.
+    // The browser comes back to what it has lost, or is told by 204 that nothing follows, and closes.
     source.addEventListener("error", (each) => {
-      const lost = new Unreachable(`the stream from ${this.#url.origin} could not be had, or broke off`);
-      each.data === undefined ? put({ error: lost }) : take(each);
+      if (each.data !== undefined) take(each);
+      else if (!begun || source.readyState === EventSource.CLOSED || !following.pauses.length) put({ ended: true });
+      else following.pauses.shift();
     });
     signal?.addEventListener("abort", aborted);
     try {
@@ -186,23 +221,31 @@ export class Client {
         while (!waiting.length) await new Promise((resolve) => (wake = resolve));
         const each = waiting.shift();
         if (each.error) throw each.error;
-        yield event(each);
-        if (each.name === "done" || (each.name === "message" && each.data === "[DONE]")) return;
+        if (each.ended) {
+          source.close();
+          const lost = new Unreachable(`the stream from ${this.#url.origin} could not be had, or broke off`);
+          if (!following.run) throw lost;
+          return yield* this.#followed(await this.#again(following, lost, signal), following, signal);
+        }
+        const given = following.take(each);
+        following.over ||= each.name === "message" && each.data === "[DONE]";
+        yield given;
+        if (following.over) return;
       }
+    } catch (error) {
+      throw following.failed(error);
     } finally {
-      // Also so that it does not connect again, which would run the code again.
+      // Also so that it does not connect again.
       source.close();
       signal?.removeEventListener("abort", aborted);
+      following.close();
     }
   }
 
   /** What it means that an answer broke off: the run knows why. */
-  async #broken(error, response) {
-    const run = response.headers.get("Owt-Run");
-    // The server may lie under a path; the client's own path is the adaptor's as well.
-    const base = response.headers.get("Owt-Base") ?? "";
+  async #broken(error, run) {
     try {
-      const answer = await fetch(new URL(`${base}/_owt/runs/${run}`, this.#url), { headers: this.#identity() });
+      const answer = await this.#told(run, { headers: this.#identity() });
       const { status, session, failure } = await answer.json();
       if (failure) {
         const problem = { status, run, session, ...failure, type: `urn:owt:${failure.type}` };
@@ -212,6 +255,96 @@ export class Client {
       // Then it is the server that has gone.
     }
     return new Unreachable(`the answer from ${this.#url.origin} broke off`, { cause: error });
+  }
+
+  /** Have the server end a run, if it can be told. Nobody waits for that, and it may outlive the page. */
+  #cancel(run) {
+    const signal = AbortSignal.timeout?.(LEAVING);
+    this.#told(run, { method: "DELETE", headers: this.#identity(), keepalive: true, signal }).catch(() => {});
+  }
+
+  /** What the server itself says of a run, whatever path it lies under; the adaptor's path follows that. */
+  async #told(about, options) {
+    const own = this.#url.pathname.replace(/\/+$/, "");
+    const bases = this.#base === undefined ? [...new Set(["", own])] : [this.#base];
+    let response;
+    for (const base of bases) {
+      response = await fetch(new URL(`${base}/_owt/runs/${about}`, this.#url), options);
+      if (response.ok || base === this.#base) break;
+      if (response.headers.has("Owt-Base")) bases.push((this.#base = response.headers.get("Owt-Base")));
+    }
+    return response;
+  }
+}
+
+/** How far a caller has come in the events of a run, which ends if it is left. */
+class Following {
+  run = null;
+  after = 0;
+  over = false;
+  shared = false;
+  pauses = [...PAUSES];
+  #cancel;
+  #signal;
+  #left = false;
+
+  constructor(cancel, signal) {
+    this.#cancel = cancel;
+    this.#signal = signal;
+    // At once, even if nobody asks for the next event any more.
+    signal?.addEventListener("abort", this.leave);
+    globalThis.addEventListener?.("pagehide", this.leave);
+  }
+
+  /** An event as its caller gets it. Throws a RemoteError for a failure. */
+  take(each) {
+    const [, run, number] = /^([0-9a-f]{16})-(\d+)$/.exec(each.id) ?? [];
+    if (run) [this.run, this.after] = [run, Number(number)];
+    this.pauses = [...PAUSES];
+    const given = event(each);
+    // An adaptor may have an event `done` of its own.
+    this.over = given.name === "done" && typeof given.data?.seconds === "number";
+    return given;
+  }
+
+  /** This error ends the reading. If it is one of ours, there is nothing left to end. */
+  failed(error) {
+    this.over ||= error instanceof RemoteError || error instanceof Unreachable;
+    return error;
+  }
+
+  leave = () => {
+    if (!this.run || this.over || this.shared || this.#left) return;
+    this.#left = true;
+    this.#cancel(this.run);
+  };
+
+  close() {
+    this.leave();
+    this.#signal?.removeEventListener("abort", this.leave);
+    globalThis.removeEventListener?.("pagehide", this.leave);
+  }
+}
+
+/** A connection ended before its answer did; `cause` is how. */
+class Lost extends Error {}
+
+/** The events of an answer. Throws Lost. */
+async function* read(response) {
+  const reader = response.body.getReader();
+  const text = new TextDecoder();
+  const parser = new Parser();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch((cause) => {
+        throw new Lost("", { cause });
+      });
+      if (done) return;
+      yield* parser.feed(text.decode(value, { stream: true }));
+    }
+  } finally {
+    // Where the loop was left, this ends the connection.
+    reader.cancel().catch(() => {});
   }
 }
 

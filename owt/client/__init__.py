@@ -13,8 +13,9 @@ gives another client on the same connections:
 
 The package's map: `clients` has the two clients and all their I/O; everything else is pure and
 shared by both: `options` and `caller` (what is asked of whom), `request` (an HTTP request of it),
-`function` (a function's source), `answers` (an answer decoded, or raised), `events`. `command` is
-`owt call`, `printing` what it prints and `output` where to. httpx is imported with the first client.
+`function` (a function's source), `answers` (an answer decoded, or raised), `events`, `following`
+(coming back to a run's events, and ending a run that is left). `command` is `owt call`, `printing`
+what it prints and `output` where to. httpx is imported with the first client.
 """
 
 from owt.client.clients import AsyncClient, Client

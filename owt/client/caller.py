@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import urlsplit
 
-from owt.client import answers, request
+from owt.client import answers, following, request
+from owt.client.following import Following
 from owt.client.function import source_of
 from owt.client.identity import authorization, credentials
 from owt.client.options import Options
-from owt.client.request import Address, Request
+from owt.client.request import CONNECT, Address, Request
 from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
 from owt.server import Server, split_unix
 from owt.trust import verification
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 EVENTS = "text/event-stream"
 JSON = {"Accept": "application/json"}
-CONNECT = 5.0
-"""Seconds that a connection may take. An answer may take as long as the call does."""
 
 Code = str | Callable[..., Any]
 
@@ -114,6 +113,22 @@ class Caller:
 
     def _run_url(self, id: str) -> str:
         return split_unix(f"{self._address.server.url}{self._base or ''}/_owt/runs/{id}")[1]
+
+    def _again(self, followed: Following) -> Request:
+        """What asks for the events that follow."""
+        url = f"{self._run_url(followed.run or '')}/events?after={followed.after}"
+        headers = {"Accept": f"{answers.PROBLEM}, {EVENTS}"}
+        return Request("GET", url, headers=headers, connect=following.CONNECT)
+
+    def _sent(self, request: Request) -> dict[str, Any]:
+        """A request as httpx is to send it."""
+        import httpx
+
+        timeout = httpx.Timeout(None, connect=request.connect)
+        return {
+            "method": request.method, "url": request.url, "content": request.content,
+            "headers": request.headers, "timeout": timeout,
+        }  # fmt: skip
 
     def _settings(self, transport: Callable[..., Any]) -> dict[str, Any]:
         """How httpx is to connect. `transport` is its class for Unix sockets."""

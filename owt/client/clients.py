@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
+from time import sleep
 from typing import TYPE_CHECKING, Any, Self
 
 from owt.client.answers import ANYTHING
 from owt.client.caller import EVENTS, JSON, Caller, Code
-from owt.client.events import Event, event, is_opening
+from owt.client.events import Event
+from owt.client.following import LEAVING, Following
 from owt.client.request import Request
 from owt.errors import RemoteError, Unreachable
 
@@ -49,14 +51,16 @@ class Client(Caller):
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> Generator[Event]:
         """Run `code` with `kwargs`, and give what it yields, prints and displays as it happens.
 
-        A failure is raised where it happened. Closing the generator cancels the call.
+        A failure is raised where it happened. If the connection is lost, it comes back and goes on with
+        the next event. Closing the generator cancels the call.
         """
         return self._events(self._request(code, kwargs, EVENTS))
 
     @contextmanager
     def open(self, code: Code | None = None, /, **kwargs: Any) -> Iterator[httpx.Response]:
         """Run `code` with `kwargs`, and give the answer as it begins: its status, its headers, and its
-        bytes as they come, by `iter_bytes()`. Leaving the block before the end cancels the call.
+        bytes as they come, by `iter_bytes()`. Leaving the block before the end cancels the call; one whose
+        `accept` asks for events, when the server has waited for a reader to come back.
 
         An adaptor's own answer of status 400 or above is an answer here. What goes wrong inside
         the block is raised from it.
@@ -87,12 +91,36 @@ class Client(Caller):
         self.close()
 
     def _events(self, request: Request) -> Generator[Event]:
+        import httpx
+
+        following = Following()
+        try:
+            while True:
+                lost: Exception | None = None
+                try:
+                    yield from self._followed(request, following)
+                except (httpx.RequestError, RemoteError, Unreachable) as error:
+                    lost = error
+                if (pause := following.pause(lost)) is None:
+                    break
+                sleep(pause)
+                request = self._again(following)
+            if not following.over:
+                raise self._gave_up(lost or EOFError("it has no end"), following.run) from lost
+        except BaseException as error:
+            if run := following.left(error):
+                self._cancel(run)
+            raise
+
+    def _followed(self, request: Request, following: Following) -> Generator[Event]:
+        """The events of one connection."""
         from httpx_sse import EventSource
 
-        with self._opened(request) as response:
-            for each in EventSource(response).iter_sse():
-                if not is_opening(each):
-                    yield event(each.event, each.data, each.id)
+        with self._answered(request) as response:
+            events = EventSource(response).iter_sse() if following.answered(response) else ()
+            for each in events:
+                if (given := following.event(each)) is not None:
+                    yield given
 
     @contextmanager
     def _opened(self, request: Request) -> Iterator[httpx.Response]:
@@ -100,18 +128,34 @@ class Client(Caller):
 
         run: str | None = None
         try:
-            with self._http.stream(
-                request.method, request.url, content=request.content, headers=request.headers
-            ) as response:
-                run = response.headers.get("Owt-Run")
-                self._learn(response)
-                if self._has_failed(response):
-                    self._check(response, response.read())
+            with self._answered(request) as response:
+                run = response.headers["Owt-Run"]
                 yield response
         except httpx.RequestError as error:
-            raise (self._lost(error) if run is None else self._broke(error, run)) from error
+            raise self._gave_up(error, run) from error
 
-    def _broke(self, error: Exception, run: str) -> RemoteError | Unreachable:
+    @contextmanager
+    def _answered(self, request: Request) -> Iterator[httpx.Response]:
+        with self._http.stream(**self._sent(request)) as response:
+            self._learn(response)
+            if self._has_failed(response):
+                self._check(response, response.read())
+            yield response
+
+    def _cancel(self, run: str) -> None:
+        """Have the server end a run, as well as that can be done in a moment."""
+        import httpx
+
+        with suppress(Exception):
+            # A generator may be closed after its client.
+            closed = self._http.is_closed
+            new = httpx.Client(**self._settings(httpx.HTTPTransport)) if closed else nullcontext(self._http)
+            with new as http:
+                http.delete(self._run_url(run), headers=JSON, timeout=LEAVING)
+
+    def _gave_up(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
+        if run is None:
+            return self._lost(error)
         try:
             return self._broken(error, self.run(run))
         except RemoteError:
@@ -173,12 +217,41 @@ class AsyncClient(Caller):
         await self.aclose()
 
     async def _events(self, request: Request) -> AsyncGenerator[Event]:
+        import asyncio
+
+        import httpx
+
+        following = Following()
+        try:
+            while True:
+                lost: Exception | None = None
+                try:
+                    async with aclosing(self._followed(request, following)) as events:
+                        async for given in events:
+                            yield given
+                except (httpx.RequestError, RemoteError, Unreachable) as error:
+                    lost = error
+                if (pause := following.pause(lost)) is None:
+                    break
+                await asyncio.sleep(pause)
+                request = self._again(following)
+            if not following.over:
+                raise await self._gave_up(lost or EOFError("it has no end"), following.run) from lost
+        except BaseException as error:
+            if run := following.left(error):
+                await self._cancel(run)
+            raise
+
+    async def _followed(self, request: Request, following: Following) -> AsyncGenerator[Event]:
         from httpx_sse import EventSource
 
-        async with self._opened(request) as response, aclosing(EventSource(response).aiter_sse()) as events:
-            async for each in events:
-                if not is_opening(each):
-                    yield event(each.event, each.data, each.id)
+        async with self._answered(request) as response:
+            if not following.answered(response):
+                return
+            async with aclosing(EventSource(response).aiter_sse()) as events:
+                async for each in events:
+                    if (given := following.event(each)) is not None:
+                        yield given
 
     @asynccontextmanager
     async def _opened(self, request: Request) -> AsyncIterator[httpx.Response]:
@@ -186,18 +259,33 @@ class AsyncClient(Caller):
 
         run: str | None = None
         try:
-            async with self._http.stream(
-                request.method, request.url, content=request.content, headers=request.headers
-            ) as response:
-                run = response.headers.get("Owt-Run")
-                self._learn(response)
-                if self._has_failed(response):
-                    self._check(response, await response.aread())
+            async with self._answered(request) as response:
+                run = response.headers["Owt-Run"]
                 yield response
         except httpx.RequestError as error:
-            raise (self._lost(error) if run is None else await self._broke(error, run)) from error
+            raise await self._gave_up(error, run) from error
 
-    async def _broke(self, error: Exception, run: str) -> RemoteError | Unreachable:
+    @asynccontextmanager
+    async def _answered(self, request: Request) -> AsyncIterator[httpx.Response]:
+        async with self._http.stream(**self._sent(request)) as response:
+            self._learn(response)
+            if self._has_failed(response):
+                self._check(response, await response.aread())
+            yield response
+
+    async def _cancel(self, run: str) -> None:
+        import httpx
+
+        with suppress(Exception):
+            closed = self._http.is_closed
+            transport = httpx.AsyncHTTPTransport
+            new = httpx.AsyncClient(**self._settings(transport)) if closed else nullcontext(self._http)
+            async with new as http:
+                await http.delete(self._run_url(run), headers=JSON, timeout=LEAVING)
+
+    async def _gave_up(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
+        if run is None:
+            return self._lost(error)
         try:
             return self._broken(error, await self.run(run))
         except RemoteError:

@@ -65,3 +65,9 @@ def is_opening(event: ServerSentEvent) -> bool:
     """Whether this is what a stream begins with, an id and the time to wait before coming back. By the
     HTML standard (section 9.2.6) it is no event, since it has no data; httpx-sse gives it out as one."""
     return event.retry is not None and not event.data
+
+
+def is_end(event: Event) -> bool:
+    """Whether this is the server's `done`; an adaptor may have events of that name."""
+    data = event.data
+    return event.name == "done" and isinstance(data, dict) and data.keys() >= {"status", "seconds"}

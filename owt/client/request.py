@@ -15,6 +15,8 @@ from owt.server import Server, split_unix
 
 LONGEST_URL = 65_536
 """httpx takes no longer one. The server does."""
+CONNECT = 5.0
+"""Seconds that a connection may take. An answer may take as long as the call does."""
 
 _SCALARS = frozenset({str, int, bool, type(None)})
 _HINTS = {
@@ -81,12 +83,13 @@ class Address:
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request that carries a call."""
+    """An HTTP request that carries a call or comes back to one; its connection may take `connect` seconds."""
 
     method: str
     url: str
     content: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    connect: float = CONNECT
 
 
 def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> dict[str, Any]:

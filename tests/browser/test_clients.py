@@ -5,7 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from cutting import Forwarder
 from gate import Gate
+
+from owt.testing import LiveServer, wait_until
 
 ROOT = Path(__file__).parents[2]
 FACTS = ROOT / "tests" / "clients" / "facts.js"
@@ -17,20 +20,62 @@ Promise.all([import(owt), import(facts)])
   .then(([owt, { facts, withEventSource }]) => ({ ...facts, ...withEventSource })[name]({ owt, ...given }))
   .then(() => tell(""), (error) => tell(String(error.stack)));
 """
+STREAM = """
+const [owt, code, session, by, url, tell] = arguments;
+import(owt)
+  .then(({ Client }) => new Client(url ?? undefined).stream(code, {}, { session, by }))
+  .then((events) => (window.events = events).next())
+  .then(({ value }) => tell(value.data), (error) => tell(String(error.stack)));
+"""
 
 
 def as_url(script: Path) -> str:
     return f"data:text/javascript;base64,{base64.b64encode(script.read_bytes()).decode()}"
 
 
+OWT = as_url(ROOT / "examples" / "clients" / "owt.js")
+
+
 @pytest.mark.parametrize("fact", NAMES)
-def test_in_chromium(chromium, server, session, tmp_path, fact):
-    chromium.get(f"{server.url}/")
-    with Gate(tmp_path) as gate:
+def test_in_chromium(chromium, patient, tmp_path, fact):
+    session = f"chromium-{NAMES.index(fact)}"
+    with Gate(tmp_path) as gate, Forwarder(patient.port) as between:
+        chromium.get(f"{between.url}/")
         given = {
-            "url": server.url,
+            "url": between.url,
             "session": session,
             "gate": {"wait": gate.wait, "opening": gate.opening},
+            "cut": between.cutting(),
         }
-        owt = as_url(ROOT / "examples" / "clients" / "owt.js")
-        assert chromium.execute_async_script(CHECK, owt, as_url(FACTS), fact, given) == ""
+        assert chromium.execute_async_script(CHECK, OWT, as_url(FACTS), fact, given) == ""
+        chromium.get("about:blank")
+    patient.ask("DELETE", f"/_owt/sessions/{session}")
+
+
+@pytest.mark.parametrize("by", ["fetch", "EventSource"])
+def test_leaving_the_page_ends_its_streams(chromium, patient, tmp_path, by):
+    session = f"page-{by}"
+    chromium.get(f"{patient.url}/")
+    with Gate(tmp_path) as gate:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}"
+        assert chromium.execute_async_script(STREAM, OWT, code, session, by, None) == "first"
+        chromium.get("about:blank")
+        wait_until(lambda: patient.session(session)["state"] == "idle")
+    assert failures(patient, session) == ["cancelled"]
+
+
+def test_a_server_elsewhere_and_under_a_path_is_told_as_well(chromium, patient, tmp_path):
+    options = ("--base-url", "/my/owt", "--allow-origin", patient.url, "--resume-window", "1h")
+    with Gate(tmp_path) as gate, LiveServer(*options) as server:
+        code = f"def run():\n    yield 'first'\n    {gate.wait}"
+        for by, leave in (("fetch", "location = 'about:blank'"), ("EventSource", "events.return()")):
+            chromium.get(f"{patient.url}/")
+            assert chromium.execute_async_script(STREAM, OWT, code, by, by, f"{server.url}/a/b") == "first"
+            chromium.execute_script(leave)
+            wait_until(lambda by=by: server.session(by)["state"] == "idle")
+            assert failures(server, by) == ["cancelled"]
+
+
+def failures(server: LiveServer, session: str) -> list[str]:
+    runs = server.ask("GET", "/_owt/runs").json()["runs"]
+    return [run["failure"]["type"] for run in runs if run["session"] == session]

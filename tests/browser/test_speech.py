@@ -43,7 +43,8 @@ SENTENCES = ["This is the first one.", "And this the second.", "This is the last
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    with LiveServer("-v") as server:
+    # By itself it would not end what the page leaves.
+    with LiveServer("-v", "--resume-window", "1h") as server:
         yield server
 
 

@@ -1,10 +1,11 @@
 /**
  * What holds for owt.js wherever it runs. Each fact is a function that throws unless it is one:
  *
- *     fact({ owt, url, session, gate })
+ *     fact({ owt, url, session, gate, cut })
  *
- * `owt` is the module, `url` a server's, `session` a name that is free, and `gate` the code that waits at a
- * gate and the code that lets one pass (see gate.py).
+ * `owt` is the module, `url` a server's that ends no run of events for want of a reader, `session` a name that
+ * is free, `gate` the code that waits at a gate and the code that lets one pass (see gate.py), and `cut` the
+ * code that cuts every connection to the server (see cutting.py), and gives how many there were.
  */
 
 const YIELDS = `
@@ -158,6 +159,30 @@ export const facts = {
     equal(events.every(({ id }) => /^[0-9a-f]{16}-\d+$/.test(id)), true, events);
   },
 
+  async "a stream that is cut goes on with the next event"({ owt, url, session, gate, cut }) {
+    const client = new owt.Client(url, { session });
+    equal(await cuts(client.stream(cutting(gate, cut)), new owt.Client(url), gate), [0, 1, 2, 3, "done"]);
+    equal(await client.call("state.runs"), "1");
+  },
+
+  async "an adaptor's own stream that is cut goes on to its end"({ owt, url, gate, cut }) {
+    const code = `
+def run():
+    def body():
+        yield "data: 1\\n\\ndata: 2"
+        ${gate.wait}
+        assert ${cut} > 0
+        yield "3\\n\\nevent: done\\ndata: 4\\n\\n"
+    return body(), {"Content-Type": "text/event-stream"}`;
+    equal(await cuts(new owt.Client(url).stream(code), new owt.Client(url), gate), [1, 23, "done"]);
+  },
+
+  async "what fails while nobody is connected fails the stream"({ owt, url, gate, cut }) {
+    const code = `def run():\n    yield "first"\n    ${gate.wait}\n    ${cut} > 0 and 1 / 0`;
+    const error = await rejection(cuts(new owt.Client(url).stream(code), new owt.Client(url), gate));
+    equal([error.name, error.exception], ["RemoteError", "ZeroDivisionError"], error);
+  },
+
   async "a large event in many pieces is whole"({ owt, url }) {
     const [event] = await all(new owt.Client(url).stream("def run(): yield '☕' * 1_000_000"));
     equal(event.data === "☕".repeat(1_000_000), true);
@@ -191,6 +216,26 @@ export const facts = {
       break;
     }
     await cancelled(url, session);
+  },
+
+  async "a stream that is aborted ends even if nobody asks for its next event"({ owt, url, session, gate }) {
+    const controller = new AbortController();
+    const code = `def run():\n    yield "first"\n    ${gate.wait}`;
+    const events = new owt.Client(url, { session }).stream(code, {}, { signal: controller.signal });
+    equal((await events.next()).value.data, "first");
+    controller.abort();
+    await cancelled(url, session);
+  },
+
+  async "a stream that others may have joined is left to them"({ owt, url, session, gate }) {
+    const client = new owt.Client(url, { session, use_cache: 1 });
+    const code = `def run():\n    yield "first"\n    ${gate.wait}\n    yield "second"`;
+    const [mine, others] = [client.stream(code), client.stream(code)];
+    const [{ value: one }, { value: two }] = [await mine.next(), await others.next()];
+    equal(one.id, two.id);
+    await mine.return();
+    await new owt.Client(url).call(gate.opening);
+    equal((await others.next()).value.data, "second");
   },
 
   async "a call whose signal is aborted already is not made"({ owt, url, session }) {
@@ -244,12 +289,30 @@ def run():
     ]);
   },
 
-  async "an EventSource that loses its stream does not run the code again"({ owt, url }) {
+  async "an EventSource learns when an adaptor's own events are over"({ owt, url, session }) {
     const opened = watched();
-    const code = "def run(): return iter(['data: 1\\n\\n']), {'Content-Type': 'text/event-stream'}";
-    const events = new owt.Client(url).stream(code, {}, { by: "EventSource" });
-    equal((await events.next()).value.data, "1");
-    equal((await rejection(events.next())).name, "Unreachable");
+    const client = new owt.Client(url, { session });
+    const code = `
+def run():
+    state.runs = getattr(state, "runs", 0) + 1
+    return iter(["data: 1\\n\\n"]), {"Content-Type": "text/event-stream"}`;
+    const events = await all(client.stream(code, {}, { by: "EventSource" }));
+    equal(events.map(({ data }) => data), ["1"]);
+    equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
+    equal(await client.call("state.runs"), "1");
+  },
+
+  async "an EventSource that is cut goes on with the next event"({ owt, url, session, gate, cut }) {
+    const client = new owt.Client(url, { session });
+    const events = client.stream(cutting(gate, cut, 1), {}, { by: "EventSource" });
+    equal(await cuts(events, new owt.Client(url), gate), [0, 1, "done"]);
+    equal(await client.call("state.runs"), "1");
+  },
+
+  async "an EventSource that cannot be had is unreachable"({ owt, url }) {
+    const opened = watched();
+    const error = await rejection(new owt.Client(`${url}/_owt/health`).stream("1", {}, { by: "EventSource" }).next());
+    equal(error.name, "Unreachable", error);
     equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
   },
 
@@ -264,10 +327,34 @@ def run():
     await cancelled(url, session);
   },
 
-  async "a page's own origin is the server unless it says otherwise"({ owt }) {
+  async "a page's own folder is the server unless it says otherwise"({ owt }) {
     equal(await new owt.Client().call("6 * 7"), "42");
   },
 };
+
+/** Counts; before each number but the first it waits at the gate and cuts its own connection. */
+function cutting(gate, cut, last = 3) {
+  return `
+def run():
+    state.runs = getattr(state, "runs", 0) + 1
+    yield 0
+    for n in range(1, ${last + 1}):
+        ${gate.wait}
+        assert ${cut} > 0
+        yield n
+`;
+}
+
+/** What these events say, the gate being opened after each. */
+async function cuts(events, client, gate) {
+  const seen = [];
+  for await (const { name, data } of events) {
+    seen.push(name === "message" ? Number(data) : name);
+    // Its answer may be cut off as well.
+    await client.call(gate.opening).catch(() => {});
+  }
+  return seen;
+}
 
 /** The EventSources that are made from now on. */
 function watched() {

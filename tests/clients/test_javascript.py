@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cutting import Forwarder
 from gate import Gate
 
-from owt.testing import LiveServer
+from owt.testing import LiveServer, wait_until
 
 HERE = Path(__file__).parent
 CLIENTS = HERE.parents[1] / "examples" / "clients"
@@ -24,9 +25,12 @@ def node(*arguments: str | Path, **options: object) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("fact", FACTS)
-def test_in_node(server, session, tmp_path, fact):
-    with Gate(tmp_path) as gate:
-        done = node(HERE / "check.js", fact, server.url, session, gate.wait, gate.opening)
+def test_in_node(patient, tmp_path, fact):
+    session = f"node-{FACTS.index(fact)}"
+    with Gate(tmp_path) as gate, Forwarder(patient.port) as between:
+        cut = between.cutting()
+        done = node(HERE / "check.js", fact, between.url, session, gate.wait, gate.opening, cut)
+    patient.ask("DELETE", f"/_owt/sessions/{session}")
     assert done.stderr == ""
     assert done.returncode == 0
 
@@ -100,6 +104,31 @@ def test_why_an_answer_broke_off_is_found_also_where_the_server_lies_under_a_pat
             server.url,
         )
     assert (done.stdout, done.stderr) == ("ZeroDivisionError\n", "")
+
+
+def test_a_stream_comes_back_and_is_left_by_the_servers_path_and_with_the_token(tmp_path):
+    options = ("--base-url", "/my/owt", "--token", "0123456789abcdef", "--resume-window", "1h")
+    with Gate(tmp_path) as gate, LiveServer(*options) as server, Forwarder(server.port) as between:
+        wait, cut = gate.wait, between.cutting()
+        code = f"def run():\n    yield 'first'\n    {wait}\n    yield {cut}\n    {wait}"
+        done = program(
+            f"""
+            const owt = new Client(`${{url}}/my/owt/a/b`, {{ token: "0123456789abcdef" }});
+            const events = owt.stream({code!r});
+            await events.next();
+            await owt.call({gate.opening!r}).catch(() => {{}});
+            const {{ data, id }} = (await events.next()).value;
+            console.log(data, id.split("-")[0]);
+            await events.return();
+            """,
+            between.url,
+        )
+        assert done.stderr == ""
+        cut, run = done.stdout.split()
+        assert int(cut) >= 1
+        known = {"headers": {"Authorization": "Bearer 0123456789abcdef"}}
+        failure = wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}", **known).json()["failure"])
+        assert failure["type"] == "cancelled"
 
 
 def test_the_program_of_the_readme_prints_what_it_shows(server):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import owt
-from owt.client import AsyncClient, CannotSend, Client, Event, RemoteError, Unreachable
+from owt.client import AsyncClient, CannotSend, Client, Event, RemoteError, Unreachable, following
 from owt.testing import Gate, LiveServer, wait_until
 
 
@@ -266,7 +266,8 @@ def test_where_nothing_answers_it_says_so():
         client.call("1")
 
 
-def test_a_server_that_dies_during_an_answer_is_unreachable():
+def test_a_server_that_dies_during_an_answer_is_unreachable(monkeypatch):
+    monkeypatch.setattr(following, "PAUSES", (0.0,))
     with LiveServer("--no-fork") as server, Client(server.url) as client:
         events = client.stream("def run():\n    yield 'x'\n    while True: pass")
         assert next(events).data == "x"

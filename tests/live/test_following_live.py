@@ -1,0 +1,329 @@
+"""The Python clients and the events of a run: they come back to it, and end it when they are left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing, closing, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from cutting import Forwarder
+from gate import Gate
+
+from owt.client import AsyncClient, Client, Event, RemoteError, Unreachable, clients, following
+from owt.testing import LiveServer, wait_until
+
+STAYS = "import time\ndef run():\n    yield 'first'\n    time.sleep(3600)"
+CALL = [sys.executable, "-m", "owt", "call", "--stream", "sse"]
+
+
+@pytest.fixture
+def client(patient: LiveServer) -> Iterator[Client]:
+    with Client(patient.url) as client:
+        yield client
+
+
+@pytest.fixture
+def between(patient: LiveServer) -> Iterator[Forwarder]:
+    with Forwarder(patient.port) as forwarder:
+        yield forwarder
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    with Gate(tmp_path) as gate:
+        yield gate
+
+
+def run_of(event: Event) -> str:
+    return event.id.partition("-")[0]
+
+
+def failure(server: LiveServer, event: Event) -> str:
+    """How the run of this event has failed; waits for its end."""
+    run = run_of(event)
+    told = wait_until(lambda: (told := server.ask("GET", f"/_owt/runs/{run}").json())["ended"] and told)
+    return told["failure"]["type"] if told["failure"] else "none"
+
+
+def counted(gate: Gate, n: int) -> str:
+    """Waits after each of its events, and says how often it has run."""
+    return (
+        "def run():\n    state.runs = getattr(state, 'runs', 0) + 1\n"
+        f"    for n in range({n}):\n        yield {{'n': n}}\n        {gate.wait}\n"
+    )
+
+
+class TestLeaving:
+    """Nobody but the client can have ended these runs: the server would wait for an hour."""
+
+    def test_closing_the_generator_ends_the_run(self, patient, client):
+        events = client.stream(STAYS)
+        first = next(events)
+        events.close()
+        assert failure(patient, first) == "cancelled"
+
+    def test_a_loop_that_is_left_ends_it(self, patient, client):
+        seen = []
+        for event in client.stream(STAYS):
+            seen.append(event)
+            break
+        assert failure(patient, seen[0]) == "cancelled"
+
+    def test_an_exception_in_the_loop_ends_it(self, patient, client):
+        seen = []
+        with suppress(ZeroDivisionError):
+            for event in client.stream(STAYS):
+                seen.append(event)
+                1 / 0  # noqa: B018
+        assert failure(patient, seen[0]) == "cancelled"
+
+    def test_a_generator_may_outlive_its_client(self, patient):
+        with Client(patient.url) as client:
+            events = client.stream(STAYS)
+            first = next(events)
+        events.close()
+        assert failure(patient, first) == "cancelled"
+
+    def test_what_cannot_be_told_is_no_error_and_takes_no_time(self, patient, between):
+        with Client(between.url) as client:
+            events = client.stream(STAYS)
+            first = next(events)
+            between.close()
+            events.close()
+        patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()
+
+    def test_the_end_of_the_program_ends_it(self, patient):
+        program = (
+            "import sys, owt\n"
+            "client = owt.Client(sys.argv[1])\n"
+            "events = client.stream(sys.argv[2])\n"
+            "print(next(events).id)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, patient.url, STAYS],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert done.stderr == ""
+        assert failure(patient, Event("message", "", done.stdout)) == "cancelled"
+
+    def test_ctrl_c_ends_it(self, patient):
+        env = {**os.environ, "OWT_URL": patient.url}
+        command = [*CALL, "--session", "ctrl-c", "--code", STAYS]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.read(5) == b"first"
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.read().strip() == b""
+        assert process.returncode == 130
+        wait_until(lambda: patient.session("ctrl-c")["state"] == "idle")
+
+    def test_a_run_that_others_may_have_joined_is_left_to_them(self, patient, client, gate):
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
+        caching = client.with_options(session="joined", use_cache=True)
+        mine, others = caching.stream(code), caching.stream(code)
+        assert run_of(next(mine)) == run_of(next(others))
+        mine.close()
+        gate.open()
+        assert [event.data for event in others][:1] == ["second"]
+
+    def test_who_reads_to_the_end_or_fails_has_nothing_to_cancel(self, client, monkeypatch):
+        monkeypatch.setattr(Client, "_cancel", lambda self, run: pytest.fail("it has ended"))
+        events = client.stream("1")
+        assert [next(events).name, next(events).name] == ["result", "done"]
+        events.close()
+        with pytest.raises(RemoteError):
+            list(client.stream("1 / 0"))
+
+
+def test_the_servers_path_and_the_token_are_as_for_all_requests(gate):
+    token = "0123456789abcdef"
+    with (
+        LiveServer("--base-url", "/my/owt", "--token", token, "--resume-window", "1h") as server,
+        Forwarder(server.port) as between,
+        Client(f"{between.url}/my/owt/a/b", token=token) as client,
+    ):
+        with closing(client.stream(counted(gate, 2))) as events:
+            first = next(events)
+            assert between.cut() >= 1
+            gate.open()
+            assert next(events).json() == {"n": 1}
+        wait_until(lambda: client.run(run_of(first))["ended"])
+        assert client.run(run_of(first))["failure"]["type"] == "cancelled"
+
+
+class TestLeavingWithAwait:
+    def test_each_way_to_leave_ends_the_run(self, patient):
+        found: list[Event] = []
+
+        async def closed(client: AsyncClient) -> None:
+            async with aclosing(client.stream(STAYS)) as events:
+                found.append(await anext(events))
+
+        async def dropped(client: AsyncClient) -> None:
+            async for event in client.stream(STAYS):
+                found.append(event)
+                break
+
+        async def failed(client: AsyncClient) -> None:
+            with suppress(ZeroDivisionError):
+                async for event in client.stream(STAYS):
+                    found.append(event)
+                    1 / 0  # noqa: B018
+
+        async def cancelled(client: AsyncClient) -> None:
+            here = asyncio.Event()
+
+            async def listen() -> None:
+                async for event in client.stream(STAYS):
+                    found.append(event)
+                    here.set()
+
+            task = asyncio.create_task(listen())
+            await here.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        async def outlived(client: AsyncClient) -> None:
+            events = client.stream(STAYS)
+            found.append(await anext(events))
+            await client.aclose()
+            await events.aclose()
+
+        async def check(leave) -> None:
+            async with AsyncClient(patient.url) as client:
+                await leave(client)
+
+        for leave in (closed, dropped, failed, cancelled, outlived):
+            asyncio.run(check(leave))
+            assert failure(patient, found[-1]) == "cancelled", leave
+
+
+class TestComingBack:
+    def test_a_connection_that_is_lost_loses_no_event_and_repeats_none(self, patient, between, gate):
+        with Client(between.url, session="back") as client:
+            events = client.stream(counted(gate, 3))
+            for n in range(3):
+                assert next(events).json() == {"n": n}
+                assert between.cut() >= 1
+                gate.open()
+            assert [event.name for event in events] == ["done"]
+        assert patient.call("state.runs", session="back").text == "1"
+
+    def test_the_asynchronous_client_comes_back_too(self, patient, between, gate):
+        async def check() -> None:
+            async with AsyncClient(between.url, session="async-back") as client:
+                events = client.stream(counted(gate, 2))
+                for n in range(2):
+                    assert (await anext(events)).json() == {"n": n}
+                    assert between.cut() >= 1
+                    gate.open()
+                assert [event.name async for event in events] == ["done"]
+
+        asyncio.run(check())
+        assert patient.call("state.runs", session="async-back").text == "1"
+
+    def test_the_command_comes_back_too(self, patient, between, gate):
+        env = {**os.environ, "OWT_URL": between.url}
+        command = [*CALL, "--code", counted(gate, 2)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as process:
+            assert process.stdout is not None
+            for line in (b'{"n":0}\n', b'{"n":1}\n'):
+                assert process.stdout.readline() == line
+                assert between.cut() >= 1
+                gate.open()
+            assert process.stdout.read() == b""
+        assert process.returncode == 0
+
+    def test_events_that_are_cut_in_the_middle_are_given_once(self, between):
+        with Client(between.url) as client:
+            seen = []
+            for event in client.stream("def run():\n    for n in range(40): yield f'{n} ' * 50_000"):
+                seen.append(event.data)
+                if len(seen) % 10 == 1:
+                    between.cut()
+        assert seen[:-1] == [f"{n} " * 50_000 for n in range(40)]
+
+    def test_an_adaptors_own_stream_is_gone_on_with_to_its_end(self, between, gate):
+        code = (
+            f"def run():\n    def body():\n        yield 'data: 1\\n\\ndata: 2'\n        {gate.wait}\n"
+            "        yield '3\\n\\n'\n    return body(), {'Content-Type': 'text/event-stream'}"
+        )
+        with Client(between.url) as client:
+            events = client.stream(code)
+            assert next(events).data == "1"
+            between.cut()
+            gate.open()
+            assert [event.data for event in events] == ["23"]
+
+    def test_a_failure_meanwhile_is_raised(self, patient, between, gate):
+        with Client(between.url) as client:
+            events = client.stream(f"def run():\n    yield 'first'\n    {gate.wait}\n    1 / 0")
+            first = next(events)
+            between.close()
+            gate.open()
+            assert failure(patient, first) == "exception"
+            between.open()
+            with pytest.raises(RemoteError, match="ZeroDivisionError"):
+                next(events)
+
+    def test_events_that_are_lost_are_a_failure(self, gate):
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n    for n in range(100): yield str(n) * 1000"
+        with (
+            LiveServer("--run-journal", "16KiB", "--window", "8KiB") as small,
+            Forwarder(small.port) as between,
+            Client(between.url) as client,
+        ):
+            events = client.stream(code)
+            run = run_of(next(events))
+            # Another reader takes so much that the place of the first is forgotten before it comes back.
+            with httpx.stream("GET", f"{small.url}/_owt/runs/{run}/events") as other:
+                pieces = other.iter_raw()
+                assert next(pieces)
+                between.cut()
+                gate.open()
+                assert b"event: done" in b"".join(pieces)
+            with pytest.raises(RemoteError, match="are no longer kept") as caught:
+                next(events)
+            assert (caught.value.status, caught.value.type) == (410, "urn:owt:events-lost")
+
+    def test_a_server_that_knows_nothing_of_the_run_is_believed(self, patient, between, server):
+        with Client(between.url) as client:
+            events = client.stream(STAYS)
+            first = next(events)
+            between.turn(server.port)
+            with pytest.raises(RemoteError, match=f"there is no run '{run_of(first)}'"):
+                next(events)
+        patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()
+
+    def test_where_the_server_has_gone_it_gives_up(self, patient, between, monkeypatch):
+        monkeypatch.setattr(following, "PAUSES", (0.0, 0.0))
+        with Client(between.url) as client:
+            events = client.stream(STAYS)
+            first = next(events)
+            between.close()
+            with pytest.raises(Unreachable, match="no server answers"):
+                next(events)
+        patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()
+
+    def test_ctrl_c_works_while_it_waits_and_ends_the_run(self, patient, between, monkeypatch):
+        def interrupted(pause: float) -> None:
+            between.open()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(clients, "sleep", interrupted)
+        with Client(between.url) as client:
+            events = client.stream(STAYS)
+            first = next(events)
+            between.close()
+            with pytest.raises(KeyboardInterrupt):
+                next(events)
+        assert failure(patient, first) == "cancelled"
