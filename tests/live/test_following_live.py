@@ -91,7 +91,7 @@ class TestLeaving:
         events.close()
         assert failure(patient, first) == "cancelled"
 
-    def test_what_cannot_be_told_is_no_error_and_takes_no_time(self, patient, between):
+    def test_a_server_that_cannot_be_told_is_no_error(self, patient, between):
         with Client(between.url) as client:
             events = client.stream(STAYS)
             first = next(events)
