@@ -10,7 +10,7 @@ from owt.wire.chunk import Chunk
 if TYPE_CHECKING:
     from owt.frontend.runs import Run
 
-BATCH = 1024 * 1024
+BATCH = 256 * 1024
 """Bytes that a reader is given at once, so that what is on its way to a slow client stays bounded."""
 
 
