@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from owt.testing import Bystander, LiveServer
@@ -14,6 +15,13 @@ def server() -> Iterator[LiveServer]:
         "--kill-after", "0.5", "--resume-window", "0", "--drain", "1", "--max-sessions", "300"
     ) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def http(server: LiveServer) -> Iterator[httpx.Client]:
+    """A client of this folder's server: the one of all tests is another server's."""
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture

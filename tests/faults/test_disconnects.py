@@ -28,7 +28,7 @@ ANSWERS = "1 + 1"
 
 @pytest.fixture
 def server() -> Iterator[LiveServer]:
-    options = ["--resume-window", "0", "--run-retention", "0", "--kill-after", "30s", "--pool-max", "2"]
+    options = ["--resume-window", "0", "--run-retention", "0", "--kill-after", "30s", "--pool-max", "1"]
     with LiveServer(*options) as server:
         yield server
 

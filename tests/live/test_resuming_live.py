@@ -104,14 +104,13 @@ class TestEvents:
             rest = ask(http, big, last, session=session)
             assert [*seen, *events(rest)] == whole, cut
 
-    def test_a_reader_comes_back_to_a_run_that_goes_on(
-        self, http: httpx.Client, session: str, gate: Gate
-    ) -> None:
+    def test_a_reader_comes_back_to_a_run_that_goes_on(self, patient: LiveServer, gate: Gate) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
-        with http.stream("GET", "/", params={"code": code, "session": session}, headers=EVENTS) as answer:
+        params = {"code": code, "session": "comes-back"}
+        with httpx.stream("GET", patient.url, params=params, headers=EVENTS) as answer:
             first = next(following(answer))
-        params = {"code": code, "session": session}
-        with http.stream("GET", "/", params=params, headers={**EVENTS, "Last-Event-ID": first.id}) as again:
+        last = {**EVENTS, "Last-Event-ID": first.id}
+        with httpx.stream("GET", patient.url, params=params, headers=last) as again:
             assert again.headers["owt-run"] == answer.headers["owt-run"]
             gate.open()
             assert next(following(again)).data == "second"
