@@ -11,6 +11,7 @@ from tornado.iostream import StreamClosedError
 
 from owt.frontend.events import Events
 from owt.frontend.handler import OwtHandler
+from owt.frontend.journal import Lost
 from owt.frontend.problems import Problem
 from owt.frontend.reader import Reader
 from owt.frontend.responses import Plain
@@ -59,9 +60,13 @@ class AnsweringHandler(OwtHandler):
         """Send what the reader gets, to its end or until the client leaves."""
         self._reader = reader
         try:
-            await self._write(run, reader, answer)
+            # It may have left before there was a reader to close.
+            if not self.gone:
+                await self._write(run, reader, answer)
         except StreamClosedError:
             pass
+        except Lost:
+            self._lose(run, reader, answer)
         except HTTPOutputError as error:
             log.warning("run %s: %s", run.id, error)
             self._abort()
@@ -85,6 +90,14 @@ class AnsweringHandler(OwtHandler):
             case _:
                 self._begin(Events(place.run, None))
                 self.finish(lost(place, run is not None, self.service.settings.run_retention))
+
+    def _lose(self, run: Run, reader: Reader, answer: Renderer) -> None:
+        """The reader was too slow for a run that waits for nobody."""
+        if isinstance(answer, Events):
+            place = Place(run.id, run.journal.number(reader.place))
+            self.finish(lost(place, True, self.service.settings.run_retention))
+        else:
+            self._abort()
 
     def _leave(self) -> None:
         if self._keepalive is not None:

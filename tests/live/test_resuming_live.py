@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -323,6 +324,39 @@ class TestTheJournal:
         with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
             found = [event.data for event in following(answer)]
         assert found[:-1] == [f"{n} " * 20 for n in range(3000)]
+
+    def test_a_follower_too_slow_for_a_detached_run_is_told_what_it_has_lost(
+        self, small: LiveServer, tmp_path: Path
+    ) -> None:
+        # More than the sockets hold between the two.
+        with Gate(tmp_path) as gate:
+            code = f"def run():\n    yield 'first'\n    {gate.wait}\n"
+            code += "    for _ in range(1000): yield 'x' * 65536"
+            run = small.ask("POST", "/", data={"code": code, "detach": "1"}).json()
+            with (
+                httpx.stream("GET", small.url + run["events"]) as events,
+                socket.create_connection(("127.0.0.1", small.port), timeout=20) as plain,
+            ):
+                plain.sendall(f"GET {run['answer']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                found = following(events)
+                assert next(found).data == "first"
+                begun = b""
+                while b"first" not in begun:
+                    begun += plain.recv(1 << 16)
+                gate.open()
+                wait_until(lambda: small.ask("GET", run["url"]).json()["state"] == "done")
+                rest = list(found)
+                answer = b"".join(iter(lambda: plain.recv(1 << 20), b""))
+        # A plain answer has no way to say so but to break off, without its last chunk.
+        assert begun.startswith(b"HTTP/1.1 200 ")
+        assert not answer.endswith(b"0\r\n\r\n")
+        assert len(rest) < 1000
+        assert rest[-1].event == "error"
+        # What came before is whole, and then nothing follows but the word.
+        assert [event.data for event in rest[:-1]] == ["x" * 65536] * (len(rest) - 1)
+        assert json.loads(rest[-1].data)["title"] == "the events are lost"
+        back = small.ask("GET", run["events"], headers={"Last-Event-ID": rest[-1].id})
+        assert back.status_code == 204
 
     def test_a_comment_comes_when_nothing_else_does(self, small: LiveServer, tmp_path: Path) -> None:
         with Gate(tmp_path) as gate:
