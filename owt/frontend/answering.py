@@ -60,9 +60,7 @@ class AnsweringHandler(OwtHandler):
         """Send what the reader gets, to its end or until the client leaves."""
         self._reader = reader
         try:
-            # It may have left before there was a reader to close.
-            if not self.gone:
-                await self._write(run, reader, answer)
+            await self._write(run, reader, answer)
         except StreamClosedError:
             pass
         except Lost:

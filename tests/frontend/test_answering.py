@@ -11,18 +11,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from played import call, scene, settle
+from played import scene, settle
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application
 
 from owt.frontend.answering import AnsweringHandler
-from owt.frontend.auth import Admitted, Doorkeeper
+from owt.frontend.auth import Doorkeeper
 from owt.frontend.config import Settings
 from owt.frontend.credentials import Credentials
 from owt.frontend.origins import Origins
-from owt.frontend.responses import Plain
-from owt.frontend.runs import Run
 from owt.frontend.service import Service
 from owt.frontend.tally import Tally
 
@@ -30,16 +28,10 @@ HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
 
 
 @asynccontextmanager
-async def serving(handler: type[AnsweringHandler], **parts: object) -> AsyncIterator[int]:
+async def serving(handler: type[AnsweringHandler]) -> AsyncIterator[int]:
     """The port of a server that has this handler alone."""
-    all_parts = {
-        "settings": Settings(),
-        "doorkeeper": Doorkeeper(Credentials()),
-        "origins": Origins(Settings()),
-        "tally": Tally(),
-        **parts,
-    }
-    given: dict[str, Any] = {"service": cast("Service", SimpleNamespace(**all_parts))}
+    parts = {"doorkeeper": Doorkeeper(Credentials()), "origins": Origins(Settings()), "tally": Tally()}
+    given: dict[str, Any] = {"service": cast("Service", SimpleNamespace(settings=Settings(), **parts))}
     server = HTTPServer(Application([(r".*", handler, given)], log_function=lambda handler: None))
     socket, port = bind_unused_port()
     server.add_socket(socket)
@@ -79,37 +71,3 @@ def test_nothing_is_left_of_a_client_that_goes_in_its_body(sent: bytes) -> None:
             await until(lambda: gc.collect() >= 0 and handlers[0]() is None)
 
     come_and_go()
-
-
-@scene
-async def test_a_run_is_left_also_by_a_client_that_went_before_there_was_a_reader() -> None:
-    abandoned: list[Run] = []
-    handlers: list[AnsweringHandler] = []
-    go_on = asyncio.Event()
-
-    class Handler(AnsweringHandler):
-        async def get(self) -> None:
-            run = Run("r1", call(), 1000)
-            run.on_abandoned = abandoned.append
-            await self.answer(run, run.reader(), Plain("*/*", run.id, None))
-
-        def initialize(self, service: Service) -> None:
-            super().initialize(service)
-            handlers.append(self)
-
-    class Slow:
-        guarded = True
-
-        async def admit(self, authorization: str | None, address: str) -> Admitted:
-            await go_on.wait()
-            return Admitted("ada")
-
-    async with serving(Handler, doorkeeper=Slow()) as port:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await until(lambda: handlers)
-        writer.close()
-        await writer.wait_closed()
-        await until(lambda: handlers[0].gone)
-        go_on.set()
-        await until(lambda: abandoned)
