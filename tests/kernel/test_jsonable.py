@@ -149,7 +149,7 @@ IDENTIFIER = uuid.UUID(int=1)
         ([np.float64("nan")], "[null]"),
         ([np.longdouble(0.5)], "[0.5]"),
         ([np.datetime64("2026-01-02T03:04:05.5", "ns")], '["2026-01-02T03:04:05.500000"]'),
-        ([np.datetime64("NaT")], "[null]"),
+        ([np.datetime64("NaT", "s")], "[null]"),
         (Tensor([0.5, 1.5]), "[0.5,1.5]"),
         ([pd.Timestamp("2026-01-02T03:04:05")], '["2026-01-02T03:04:05"]'),
         ([pd.Timestamp("2026-01-02", tz="UTC")], '["2026-01-02T00:00:00+00:00"]'),
