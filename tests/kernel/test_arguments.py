@@ -284,7 +284,7 @@ def generator(n: int) -> Iterator[int]:
         (injecting, {"speed": 2}),
         (injecting, {}),
         (dict, {"a": 1}),
-        (zip, {"a": 1}),
+        (max, {"a": 1}),
     ],
 )
 def test_kwargs_that_fit_are_passed_by_name(function: Callable[..., Any], kwargs: dict[str, Any]) -> None:

@@ -162,7 +162,7 @@ class TestWhole:
         assert whole(None, sse=True) == [head(), Data(b"null", "json", result=True)]
 
     def test_not_a_time_is_none(self) -> None:
-        assert whole(np.datetime64("NaT")) == [head()]
+        assert whole(np.datetime64("NaT", "s")) == [head()]
 
     @pytest.mark.parametrize(
         ("value", "document"),
