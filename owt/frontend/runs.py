@@ -107,7 +107,7 @@ class Run:
             self.trim()
         for reader in self._readers:
             reader.wake()
-        if self.detached and not self._readers:
+        if self.detached:
             self.grant()
         if self.ended is not None:
             self.on_grant = None

@@ -223,6 +223,21 @@ class TestDetached:
         assert error.event == "error"
         assert http.get(run["events"], headers={"Last-Event-ID": error.id}).status_code == 204
 
+    def test_a_follower_that_stands_still_holds_up_no_detached_run(
+        self, http: httpx.Client, server: LiveServer, session: str, gate: Gate
+    ) -> None:
+        # More than the window and the sockets hold between the two.
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n"
+        code += "    for _ in range(1000): yield b'x' * 65536"
+        run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as follower:
+            follower.sendall(f"GET {run['answer']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            begun = b""
+            while b"first" not in begun:
+                begun += follower.recv(1 << 16)
+            gate.open()
+            wait_until(lambda: http.get(run["url"]).json()["state"] == "done")
+
     def test_readers_that_leave_do_not_end_it(self, http: httpx.Client, session: str, gate: Gate) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
         run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
