@@ -26,7 +26,6 @@ class OwtHandler(RequestHandler):
     """
 
     service: Service
-    user: str | None = None
     _standing: Sequence[tuple[str, str]] = ()
 
     def initialize(self, service: Service) -> None:

@@ -24,7 +24,6 @@ LARGE = 1024 * 1024
 class CallHandler(AnsweringHandler):
     """Any path that is not the server's own: runs an adaptor."""
 
-
     async def get(self) -> None:
         """Run what the query says; a plain GET of `/` gets the page that explains owt."""
         facts = self._facts()

@@ -108,7 +108,7 @@ class Journal:
     def place(self, number: int) -> int:
         """The place after the event of this number. Raises `Lost` where that cannot be gone on from."""
         place = number
-        if self._head_at is not None and self._head_at < number + 1:
+        if self._head_at is not None and self._head_at <= number:
             place += 1
         if not self.first <= place <= self.end:
             raise Lost
