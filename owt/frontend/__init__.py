@@ -14,7 +14,7 @@ The way in:
     proxies      whose X-Forwarded headers are believed
     origins      which web pages may call
     auth         who may call; `credentials` and `passwords` are checked, `attempts` wait
-    routing      which handler answers where
+    delegate     the short way of a call to its handler; `routing` which handler answers where else
     handler      what all handlers share
     handlers     a call; `control` the pages under /_owt/, `followers` those of one run
     requests     HTTP pieces to a Call; `fields` where they come from, `nesting` how deep, `accept`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable
 
 from tornado.httputil import HTTPOutputError
 from tornado.iostream import StreamClosedError
@@ -17,7 +18,7 @@ from owt.frontend.reader import Reader
 from owt.frontend.responses import Plain
 from owt.frontend.resuming import Place, Resumed, lost, resume
 from owt.frontend.runs import Run
-from owt.wire.chunk import Chunk, Stderr, Stdout
+from owt.wire.chunk import Chunk, Done, Stderr, Stdout
 
 log = logging.getLogger("owt.calls")
 
@@ -49,18 +50,22 @@ class AnsweringHandler(OwtHandler):
             return True
         self.finish_problem(
             Problem(
-                "urn:owt:http-version", "HTTP/1.1 is needed", 505,
+                "urn:owt:http-version",
+                "HTTP/1.1 is needed",
+                505,
                 "this came by HTTP/1.0 over the Unix socket, where an answer that broke off would look "
                 "whole; use HTTP/1.1 (nginx: proxy_http_version 1.1;)",
             )
         )
         return False
 
-    async def answer(self, run: Run, reader: Reader, answer: Renderer) -> None:
-        """Send what the reader gets, to its end or until the client leaves."""
+    async def answer(
+        self, run: Run, reader: Reader, answer: Renderer, first: list[Chunk] | None = None
+    ) -> None:
+        """Send what the reader gets, after the `first` that it got, to its end or until the client leaves."""
         self._reader = reader
         try:
-            await self._write(run, reader, answer)
+            await self._write(run, reader, answer, first)
         except StreamClosedError:
             pass
         except Lost:
@@ -70,6 +75,29 @@ class AnsweringHandler(OwtHandler):
             self._abort()
         finally:
             self._leave()
+
+    def answer_whole(self, run: Run, reader: Reader, answer: Plain) -> Awaitable[None] | None:
+        """Send what the reader has, if that is a whole answer. Otherwise gives what is to be awaited."""
+        self._reader = reader
+        try:
+            chunks = reader.now()
+            whole = bool(chunks) and isinstance(chunks[-1], Done) and run.failure is None
+        except Lost:
+            self._lose(run, reader, answer)
+            self._leave()
+            return None
+        if not whole or log.isEnabledFor(logging.INFO):
+            return self.answer(run, reader, answer, chunks)
+        try:
+            pieces = [piece for chunk in chunks for piece in answer.render(chunk)]
+            self._begin(answer)
+            self._finish_whole(answer, pieces)
+        except HTTPOutputError as error:
+            log.warning("run %s: %s", run.id, error)
+            self._abort()
+        finally:
+            self._leave()
+        return None
 
     async def resume(self, run: Run | None, place: Place) -> None:
         """Go on with a run's events after the last that the client has, or say that it is over (204) or
@@ -105,18 +133,21 @@ class AnsweringHandler(OwtHandler):
             self._reader.close()
             self._reader = None
 
-    async def _write(self, run: Run, reader: Reader, answer: Renderer) -> None:
+    def _finish_whole(self, answer: Renderer, pieces: list[bytes]) -> None:
+        self.finish(b"".join(pieces) if answer.status not in BODILESS else None)
+
+    async def _write(self, run: Run, reader: Reader, answer: Renderer, chunks: list[Chunk] | None) -> None:
         begun = False
         if isinstance(answer, Events):
             # The client learns at once that its call was taken.
             self._begin(answer)
             begun = True
-            self._without_delay()
             self.write(answer.opening())
             self._keep_alive(answer)
             await self.flush()
         telling = log.isEnabledFor(logging.INFO)
-        while chunks := await reader.next():
+        chunks = chunks or await reader.next()
+        while chunks:
             if telling:
                 tell(run, chunks)
             pieces = [piece for chunk in chunks for piece in answer.render(chunk)]
@@ -126,29 +157,27 @@ class AnsweringHandler(OwtHandler):
                     self._begin(answer)
                 for piece in pieces:
                     self.write(piece)
-                # A reset forgets what has not left yet; behind TLS's tickets it would still be waiting.
-                self._without_delay()
+                # A reset forgets what has not left yet.
                 await self.flush()
                 self._abort()
                 return
-            if not answer.started:
-                continue
-            if not begun:
-                self._begin(answer)
-                begun = True
+            if answer.started:
+                if not begun:
+                    self._begin(answer)
+                    begun = True
+                    if answer.finished:
+                        self._finish_whole(answer, pieces)
+                        return
+                if self._comment is not None:
+                    await self._comment
+                    self._comment = None
+                for piece in pieces:
+                    self.write(piece)
                 if answer.finished:
-                    self.finish(b"".join(pieces) if answer.status not in BODILESS else None)
-                    return
-                self._without_delay()
-            if self._comment is not None:
-                await self._comment
-                self._comment = None
-            for piece in pieces:
-                self.write(piece)
-            if answer.finished:
-                break
-            self._written = time.monotonic()
-            await self.flush()
+                    break
+                self._written = time.monotonic()
+                await self.flush()
+            chunks = await reader.next()
         if begun:
             finished = self.finish()
             if self._ends_connection:
@@ -182,13 +211,6 @@ class AnsweringHandler(OwtHandler):
     def _writing(self) -> bool:
         stream = getattr(self.request.connection, "stream", None)
         return stream is not None and (stream.closed() or stream.writing())
-
-    def _without_delay(self) -> None:
-        """Have each piece leave when it is written. Tornado turns this off again after a response, and
-        Nagle's algorithm would hold the second piece until the client's delayed acknowledgement."""
-        stream = getattr(self.request.connection, "stream", None)
-        if stream is not None:
-            stream.set_nodelay(True)
 
     def _begin(self, answer: Renderer) -> None:
         self.set_status(answer.status)

@@ -13,8 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 
-from tornado.web import Application
-
 from owt import trust
 from owt.errors import ConfigError
 from owt.frontend import banner, disguise, health, logs, metrics
@@ -24,12 +22,12 @@ from owt.frontend.channel import Door
 from owt.frontend.config import Settings
 from owt.frontend.config import settings as all_settings
 from owt.frontend.credentials import Credentials
+from owt.frontend.delegate import Owt
 from owt.frontend.descriptors import Descriptors
 from owt.frontend.kernels import Kernels
 from owt.frontend.listener import Listener
 from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
-from owt.frontend.routing import routes
 from owt.frontend.runs import Runs
 from owt.frontend.service import Service
 from owt.frontend.session import Limits
@@ -130,9 +128,11 @@ class Frontend:
             *health.routes(self.service),
             *metrics.routes(self.service, lambda: self._http.connections),
         ]
-        application = Application(routes(self.service, watching), log_function=logs.log_request)
         self._http = Listener(
-            application, settings=settings, descriptors=self._descriptors, ssl_options=doors.tls
+            Owt(self.service, watching),
+            settings=settings,
+            descriptors=self._descriptors,
+            ssl_options=doors.tls,
         )
         self._http.add_sockets(doors.sockets)
         pool.refill()

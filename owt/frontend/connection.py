@@ -27,6 +27,9 @@ MOST_LINES = 2000
 """Header lines. Parsing one costs microseconds, and a megabyte of the shortest lines would hold the event
 loop for most of a second."""
 
+SMALL = 4096
+"""Bytes of a request that is no reason to stop listening."""
+
 _ACCEPT = re.compile(rb"^accept:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -93,6 +96,18 @@ class Connection(IOStream):
         self._reading_head = False
         self._reset = False
         super().__init__(sock, **kwargs)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def set_nodelay(self, value: bool) -> None:
+        """Nothing. Tornado has it off between two answers, by two system calls for each; here it is
+        always on, since what is written is a whole answer, or a piece that somebody waits for, and Nagle's
+        algorithm would hold the second piece until the client's delayed acknowledgement."""
+
+    def reading(self) -> bool:
+        """As Tornado's; also while a small request has arrived that is yet to be taken. Otherwise each one
+        would be taken off the event loop's list and be put back on it, for those microseconds."""
+        return super().reading() or (not self.answering and 0 < self._read_buffer_size <= SMALL)
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """As Tornado's, which reads the heads of requests with it, and nothing else."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Sequence
+from functools import lru_cache
 from typing import Any
 
+from tornado.httputil import HTTPHeaders, format_timestamp
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from owt.errors import OwtError
@@ -15,6 +18,12 @@ from owt.frontend.service import Service
 
 LONGEST_LENGTH = 20
 """Digits of a Content-Length that are read as a number; Python refuses to read thousands."""
+
+
+@lru_cache(maxsize=1)
+def date(second: int) -> str:
+    """The Date header's value for a time in whole seconds since 1970 (RFC 9110, section 6.6.1)."""
+    return format_timestamp(second)
 
 
 @stream_request_body
@@ -59,15 +68,19 @@ class OwtHandler(RequestHandler):
         else:
             self._body.append(chunk)
 
-    def set_default_headers(self) -> None:
-        """No Server header, no Content-Type before there is a content, and what every answer has.
+    def clear(self) -> None:
+        """The beginning of an answer: no Server header, no Content-Type before there is a content, and
+        what every answer has.
 
         Tornado calls this again when an error takes the place of an answer that was being made.
         """
-        self.clear_header("Server")
-        self.clear_header("Content-Type")
+        self._headers = HTTPHeaders()
+        self._headers["Date"] = date(int(time.time()))
         for name, value in self._standing:
             self.set_header(name, value)
+        self._write_buffer: list[bytes] = []
+        self._status_code = 200
+        self._reason = "OK"
 
     def _stand(self, headers: Sequence[tuple[str, str]]) -> None:
         """Every answer to this request has these headers."""
@@ -79,39 +92,58 @@ class OwtHandler(RequestHandler):
         """None: the answer of a call is not a document that stays."""
         return None
 
-    async def prepare(self) -> None:
+    def prepare(self) -> Awaitable[None] | None:
         """Turn away whoever may not come in, and what is too large, before the body is read.
 
         In this order: what the request's line and headers may hold, which pages may call, who may call,
-        the body's size. Whoever answers here returns; Tornado then runs no method.
+        the body's size. Whoever answers here returns; Tornado then runs no method. There is something to
+        wait for only where credentials are asked for.
         """
-        if self._finished:
-            return
+        if self._finished or not self._may_come_from_there():
+            return None
+        if self.service.doorkeeper.guarded:
+            return self._ask()
+        self._look_at_the_size()
+        return None
+
+    def _may_come_from_there(self) -> bool:
         request = self.request
         verdict = self.service.origins.judge(
             request.method or "", request.protocol, request.host, request.headers
         )
-        if isinstance(verdict, origins.Refused):
-            self.finish_problem(verdict.problem)
-            return
-        if isinstance(verdict, origins.Preflight):
-            # Before anyone is asked for a password: a preflight never has one.
-            self.finish_answer(Answer(204, verdict.headers, b""))
-            return
-        self._stand(verdict.headers)
+        match verdict:
+            case origins.Admitted(headers=headers):
+                if headers:
+                    self._stand(headers)
+                return True
+            case origins.Refused(problem=problem):
+                self.finish_problem(problem)
+            case origins.Preflight(headers=headers):
+                # Before anyone is asked for a password: a preflight never has one.
+                self.finish_answer(Answer(204, headers, b""))
+        return False
+
+    async def _ask(self) -> None:
+        request = self.request
         match await self.service.doorkeeper.admit(
             request.headers.get("Authorization"), request.remote_ip or ""
         ):
             case auth.Admitted(user=user):
                 self.user = user
+                self._look_at_the_size()
             case auth.Refused(problem=problem, headers=headers):
                 self.add_headers(headers)
                 # The body has not been read, so the connection ends with this answer.
                 self.set_header("Connection", "close")
                 self.finish_problem(problem)
-                return
-        if getattr(type(self), (request.method or "").lower(), None) is RequestHandler.options:
-            # Tornado's own: this page has no such method, and nobody needs the body to be told so.
+
+    def answers(self, method: str) -> bool:
+        """Whether this page has such a method of its own, rather than Tornado's."""
+        return getattr(type(self), method.lower(), None) is not RequestHandler.options
+
+    def _look_at_the_size(self) -> None:
+        if not self.answers(self.request.method or ""):
+            # Nobody needs the body to be told so.
             raise HTTPError(405)
         limit = self.service.settings.max_body
         length = self.request.headers.get("Content-Length", "")
@@ -124,7 +156,9 @@ class OwtHandler(RequestHandler):
         limit = self.service.settings.max_body
         self.finish_problem(
             Problem(
-                "urn:owt:body-too-large", "the body is too large", 413,
+                "urn:owt:body-too-large",
+                "the body is too large",
+                413,
                 f"the request's body has {size}; the limit is {limit} bytes (--max-body)",
             )
         )
@@ -148,7 +182,7 @@ class OwtHandler(RequestHandler):
         """Add headers to the answer, but not such as what was decided about its origin overrules."""
         for name, value in headers:
             if not (self._standing and name.lower() in origins.OVERRULING and name in self._headers):
-                self.add_header(name, value)
+                self._headers.add(name, value)
 
     def finish_error(self, error: OwtError, session: str | None = None, run: str | None = None) -> None:
         """Answer with an error of ours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from owt.errors import OwtError
 from owt.frontend import logs, pages, requests
 from owt.frontend.answering import AnsweringHandler
 from owt.frontend.events import Events
+from owt.frontend.reader import Reader
 from owt.frontend.responses import Plain, own_headers
 from owt.frontend.resuming import read_id, same_call
 from owt.frontend.runs import Run
@@ -22,22 +24,51 @@ LARGE = 1024 * 1024
 
 
 class CallHandler(AnsweringHandler):
-    """Any path that is not the server's own: runs an adaptor."""
+    """Any path that is not the server's own: runs an adaptor. Driven by `CallDelegate`."""
 
-    async def get(self) -> None:
-        """Run what the query says; a plain GET of `/` gets the page that explains owt."""
+    go_on: Callable[[Awaitable[None]], None]
+    """Has a task await something; set by who drives this."""
+
+    def answers(self, method: str) -> bool:
+        """Whether there is anything to be had by this method."""
+        return method in ("GET", "POST")
+
+    def enter(self) -> Awaitable[None] | None:
+        """The head of the request is here: see who comes in. There may be something to wait for."""
+        return self._guarded(self.prepare)
+
+    def take(self) -> Awaitable[None] | None:
+        """All of the request is here: begin the call. There may be something to wait for."""
+        return None if self._finished else self._guarded(self._take)
+
+    def _guarded(self, step: Callable[[], Awaitable[None] | None]) -> Awaitable[None] | None:
+        """Take a step, and answer the errors that nobody expected, in what follows of it too."""
+        try:
+            waiting = step()
+        except Exception as error:
+            self._handle_request_exception(error)
+            return None
+        return None if waiting is None else self._guard(waiting)
+
+    async def _guard(self, waiting: Awaitable[None]) -> None:
+        try:
+            await waiting
+        except Exception as error:
+            self._handle_request_exception(error)
+
+    def _take(self) -> Awaitable[None] | None:
+        """A plain GET of `/` gets the page that explains owt; all else is a call."""
         facts = self._facts()
-        if requests.is_blank(facts):
+        if facts.method == "GET" and requests.is_blank(facts):
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
-            return
-        await self._call(facts)
-
-    async def post(self) -> None:
-        """Run what the body and the query say."""
-        if self._finished:
-            return
-        await self._call(self._facts())
+            return None
+        if not self.breakable():
+            return None
+        parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting)
+        if len(facts.body) > LARGE:
+            return self._call_large(facts, parse)
+        return self._call(facts, parse)
 
     def _facts(self) -> RequestFacts:
         request = self.request
@@ -59,38 +90,52 @@ class CallHandler(AnsweringHandler):
             root=self.base,
         )
 
-    async def _call(self, facts: RequestFacts) -> None:
-        if not self.breakable():
-            return
+    async def _call_large(self, facts: RequestFacts, parse: Callable[[], Call]) -> None:
+        parsing = asyncio.ensure_future(asyncio.to_thread(parse))
+        await asyncio.wait([parsing])
+        if not self.gone and (waiting := self._call(facts, parsing.result)) is not None:
+            await waiting
+
+    def _call(self, facts: RequestFacts, parse: Callable[[], Call]) -> Awaitable[None] | None:
         session = None
         try:
-            parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting)
-            if len(facts.body) > LARGE:
-                call = await asyncio.to_thread(parse)
-                if self.gone:
-                    return
-            else:
-                call = parse()
+            call = parse()
             session = call.session
             if call.sse and (place := read_id(self.request.headers.get("Last-Event-ID"))) is not None:
                 earlier = self.service.known(place.run, self.user)
                 if earlier is not None:
                     same_call(earlier, call)
-                await self.resume(earlier, place)
-                return
+                return self.resume(earlier, place)
             run, cached = self.service.submit(call, self.user)
             logs.log_call(run.id, call)
         except OwtError as error:
             refused = self.service.refuse(facts, session, error, self.user)
             self.finish_error(error, session, refused.id)
-            return
+            return None
         if call.detach:
             self._detach(run, call)
-            return
-        answer = Events(run.id, call.session) if call.sse else Plain(call.accept, run.id, call.session)
+            return None
+        reader = run.reader()
+        if call.sse:
+            events = Events(run.id, call.session)
+            self._mark(events, cached)
+            return self.answer(run, reader, events)
+        plain = Plain(call.accept, run.id, call.session)
+        self._mark(plain, cached)
+        # Nothing is to be done for it before there is something to send: most answers need no task.
+        self._reader = reader
+        reader.on_news(lambda: self._answer(run, reader, plain))
+        return None
+
+    def _mark(self, answer: Plain | Events, cached: str | None) -> None:
         if cached is not None:
             answer.headers.append(("Owt-Cache", cached))
-        await self.answer(run, run.reader(), answer)
+
+    def _answer(self, run: Run, reader: Reader, answer: Plain) -> None:
+        if not self.gone:
+            waiting = self._guarded(lambda: self.answer_whole(run, reader, answer))
+            if waiting is not None:
+                self.go_on(waiting)
 
     def _detach(self, run: Run, call: Call) -> None:
         """Say where the run can be found (RFC 9110, section 15.3.3)."""

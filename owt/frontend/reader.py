@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from owt.wire.chunk import Chunk
@@ -25,6 +26,7 @@ class Reader:
         # What it was given last, and has yet to take: chunks, and bytes.
         self._given = (0, 0)
         self._wake: asyncio.Future[None] | None = None
+        self._on_news: Callable[[], None] | None = None
         self._closed = False
 
     async def next(self) -> list[Chunk]:
@@ -34,21 +36,40 @@ class Reader:
         more than `BATCH` bytes come at once. Raises `Lost` where the journal has lost what comes next,
         which happens only to readers that do not set the pace.
         """
-        run = self._run
-        journal = run.journal
-        self.place += self._given[0]
-        self.taken += self._given[1]
-        self._given = (0, 0)
-        if run.on_grant is not None:
-            run.grant()
-        if journal.bytes > journal.limit:
-            run.trim()
+        run, journal = self._run, self._run.journal
+        self._take_note()
         while self.place == journal.end or self._closed:
             if run.ended is not None or self._closed:
                 return []
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
-        chunks, amount = journal.take(self.place, BATCH)
+        return self._give()
+
+    def now(self) -> list[Chunk]:
+        """As `next`, without waiting: an empty list where there is nothing yet, too."""
+        self._take_note()
+        return [] if self._closed or self.place == self._run.journal.end else self._give()
+
+    def on_news(self, callback: Callable[[], None]) -> None:
+        """Have the event loop call this once, soon after there is something to take, or the end."""
+        if self._closed or self.place < self._run.journal.end or self._run.ended is not None:
+            asyncio.get_running_loop().call_soon(callback)
+        else:
+            self._on_news = callback
+
+    def _take_note(self) -> None:
+        """What was given last is taken."""
+        run = self._run
+        self.place += self._given[0]
+        self.taken += self._given[1]
+        self._given = (0, 0)
+        if run.on_grant is not None:
+            run.grant()
+        if run.journal.bytes > run.journal.limit:
+            run.trim()
+
+    def _give(self) -> list[Chunk]:
+        chunks, amount = self._run.journal.take(self.place, BATCH)
         self._given = (len(chunks), amount)
         return chunks
 
@@ -56,6 +77,9 @@ class Reader:
         """There is something new."""
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+        if self._on_news is not None:
+            callback, self._on_news = self._on_news, None
+            asyncio.get_running_loop().call_soon(callback)
 
     def close(self) -> None:
         """Follow no more: `next` gives an empty list from now on, also to who waits for it. A run that

@@ -1,4 +1,5 @@
-"""Which handler answers at which path: everything lies under the base URL."""
+"""Which handler answers at which path: everything lies under the base URL, and calls wherever else nothing
+does (`delegate`)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,6 @@ from tornado.web import RequestHandler
 
 from owt.frontend import control
 from owt.frontend.handler import OwtHandler
-from owt.frontend.handlers import CallHandler
 from owt.frontend.problems import Problem
 from owt.frontend.service import Service
 
@@ -35,11 +35,9 @@ Page = tuple[str, type[OwtHandler], dict[str, Any]]
 
 
 def routes(service: Service, more: Sequence[Page] = ()) -> list[Route]:
-    """All paths, in the order in which they are tried; `more` are further pages of the server's own."""
-    given: dict[str, Any] = {"service": service}
+    """All paths that are no calls, in the order in which they are tried; `more` are further pages of the
+    server's own."""
     base = re.escape(service.settings.base_url)
     own_pages = control.routes(service, more)
     own: list[Route] = [(base + pattern, handler, each) for pattern, handler, each in own_pages]
-    if not base:
-        return [*own, (r".*", CallHandler, given)]
-    return [*own, (base + r"(?:/.*)?", CallHandler, given), (r".*", OutsideHandler, given)]
+    return [*own, (r".*", OutsideHandler, {"service": service})]
