@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 import struct
+import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ class Connection(IOStream):
     """A connection that the listener has accepted.
 
     A head that is too large is answered here, since Tornado would close the connection without a word.
-    `answering` tells that a request has been read whose answer is on its way.
+    `answering` tells that a request has been read whose answer is on its way, and `silent_since` (seconds
+    of the monotonic clock) that the head of the next is waited for, or the end of TLS's handshake.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Connection(IOStream):
     ) -> None:
         """`on_close` hears of the connection's end; `kwargs` are those of Tornado's stream."""
         self.answering = False
+        self.silent_since: float | None = time.monotonic()
         self._limits = limits
         self._lingering = lingering
         self._on_close = on_close
@@ -98,6 +101,10 @@ class Connection(IOStream):
         super().__init__(sock, **kwargs)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def silent_before(self, moment: float) -> bool:
+        """Whether the client has let us wait for a request since before then."""
+        return self.silent_since is not None and self.silent_since < moment
 
     def set_nodelay(self, value: bool) -> None:
         """Nothing. Tornado has it off between two answers, by two system calls for each; here it is
@@ -111,10 +118,12 @@ class Connection(IOStream):
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """As Tornado's, which reads the heads of requests with it, and nothing else."""
+        self.silent_since = time.monotonic()
         checked: Future[bytes] = Future()
 
         def check(read: Future[bytes]) -> None:
             self._reading_head = False
+            self.silent_since = None
             if checked.done():
                 return
             if error := read.exception():

@@ -7,6 +7,7 @@ import logging
 import select
 import socket
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -56,12 +57,13 @@ class Listener(HTTPServer):
         super().initialize(
             application,
             max_header_size=self._limits.together,
-            idle_connection_timeout=settings.connection_idle,
             # The handlers refuse bodies larger than --max-body, with an answer that says so.
             max_body_size=sys.maxsize,
             max_buffer_size=settings.max_body + self._limits.together,
             **kwargs,
         )
+        # Tornado would set a timer for each request; here one look is taken at all connections.
+        self.conn_params.header_timeout = None
         self._settings = settings
         self._descriptors = descriptors
         self._lingering = Lingering(lambda: descriptors.lingering, self._relieved)
@@ -234,8 +236,12 @@ class Listener(HTTPServer):
             self._timer = asyncio.get_running_loop().call_later(LOOK, self._look)
 
     def _look(self) -> None:
-        """What nobody tells: clients that have gone with bytes unread, and descriptors that became free."""
+        """What nobody tells: clients that have been silent for too long, those that have gone with bytes
+        unread, and descriptors that became free."""
         self._timer = None
+        horizon = time.monotonic() - self._settings.connection_idle
+        for connection in [each for each in self._open if each.silent_before(horizon)]:
+            connection.close()
         poll = select.poll()
         polled: dict[int, Connection] = {}
         for connection in self._open:
