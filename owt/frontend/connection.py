@@ -56,18 +56,24 @@ class HeadLimits:
         url = line.split(b" ", 2)[1] if b" " in line else b""
         if len(url.rstrip(b"\r")) > self.url or len(line) > self.url + SLACK:
             return Problem(
-                "urn:owt:url-too-long", "the URL is too long", 414,
+                "urn:owt:url-too-long",
+                "the URL is too long",
+                414,
                 f"the limit is {self.url} bytes (--max-url); send code and kwargs in a POST's body",
             )
         if headers.count(b"\n") > MOST_LINES:
             return Problem(
-                "urn:owt:headers-too-many", "there are too many headers", 431,
+                "urn:owt:headers-too-many",
+                "there are too many headers",
+                431,
                 f"the request has more than {MOST_LINES} header lines",
             )
         size = len(headers.removesuffix(b"\n").removesuffix(b"\r"))
         if size > self.header or len(head) > self.together:
             return Problem(
-                "urn:owt:headers-too-large", "the headers are too large", 431,
+                "urn:owt:headers-too-large",
+                "the headers are too large",
+                431,
                 f"the limit is {self.header} bytes for all of them together (--max-header)",
             )
         return None

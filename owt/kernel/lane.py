@@ -20,8 +20,6 @@ from owt.wire.codec import (
     preface,
 )
 
-READ_SIZE = 256 * 1024
-
 
 class LaneEnd:
     """A connected lane. `send` may be called from any thread; `receive` from one at a time."""
@@ -77,8 +75,9 @@ class LaneEnd:
         """The messages that have arrived, without waiting; None at the end of the connection, and
         when it is of no more use: a part could not be understood, or did not fit into memory."""
         try:
-            data = self._socket.recv(READ_SIZE, socket.MSG_DONTWAIT)
-            return self._reader.feed(data) if data else None
+            with self._reader.room() as room:
+                size = self._socket.recv_into(room, 0, socket.MSG_DONTWAIT)
+            return self._reader.received(size) if size else None
         except (BlockingIOError, InterruptedError):
             return []
         except (OSError, WireError, MemoryError):
@@ -86,8 +85,12 @@ class LaneEnd:
 
     def receive_first(self) -> list[Message]:
         """Wait for the first message or messages. Raises `WireError` if there are none."""
-        while data := self._socket.recv(READ_SIZE):
-            if messages := self._reader.feed(data):
+        while True:
+            with self._reader.room() as room:
+                size = self._socket.recv_into(room)
+            if not size:
+                break
+            if messages := self._reader.received(size):
                 return messages
         raise WireError("the frontend closed the call channel")
 

@@ -37,6 +37,10 @@ from owt.wire.chunk import Chunk
 PROTOCOL = 1
 MAX_FRAME = 512 * 1024 * 1024
 NONCE = 16
+ROOM = 8 * 1024
+"""Bytes that are received at once, at first."""
+MOST_ROOM = 256 * 1024
+"""Bytes that are received at once where there are always as many as there is room for."""
 
 Lane = Literal["calls", "control"]
 LANES: tuple[Lane, ...] = ("calls", "control")
@@ -181,40 +185,80 @@ class FrameWriter:
 
 
 class FrameReader:
-    """Frames to messages, for one direction of one connection: feed it bytes as they come."""
+    """Frames to messages, for one direction of one connection.
+
+    Bytes are put where `room` says, by the system itself, and then `received` is told how many; or all is
+    done by `feed`.
+    """
 
     def __init__(self, key: bytes) -> None:
         """`key` is the writer's."""
         self._cipher = AESGCM(key)
         self._sequence = 0
-        self._pending = bytearray()
+        self._size = ROOM
+        self._buffer = bytearray(ROOM)
+        # What has come and is not yet a message lies from `start` to `end`.
+        self._start = 0
+        self._end = 0
         self._wanted = 4
 
-    def feed(self, data: bytes | bytearray | memoryview) -> list[Message]:
-        """The messages that `data` completes.
+    def room(self) -> memoryview:
+        """Where the next bytes belong: there is room for all of a frame that has begun."""
+        pending = self._end - self._start
+        least = max(self._size // 2, self._wanted - pending)
+        if len(self._buffer) - self._end < least:
+            with memoryview(self._buffer) as old:
+                if len(old) < pending + least:
+                    self._buffer = bytearray(max(self._size, pending + least))
+                with memoryview(self._buffer) as new:
+                    new[:pending] = old[self._start : self._end]
+            self._start, self._end = 0, pending
+        return memoryview(self._buffer)[self._end :]
+
+    def received(self, size: int) -> list[Message]:
+        """The messages that `size` more bytes complete.
 
         Raises `BadSignature` or `WireError`; the connection is then of no more use.
         """
-        pending = self._pending
-        pending += data
-        if len(pending) < self._wanted:
+        self._end += size
+        if self._end == len(self._buffer) and self._size < MOST_ROOM:
+            self._size *= 2
+        if self._end - self._start < self._wanted:
             return []
         messages: list[Message] = []
-        offset, end = 0, len(pending)
+        start, end = self._start, self._end
         self._wanted = 4
-        with memoryview(pending) as view:
-            while end - offset >= 4:
-                length = int.from_bytes(view[offset : offset + 4])
+        with memoryview(self._buffer) as view:
+            while end - start >= 4:
+                length = int.from_bytes(view[start : start + 4])
                 if length < _HEADER - 4 or length > MAX_FRAME:
                     raise WireError(f"a frame of {length} bytes is not one of ours")
-                if end - offset - 4 < length:
+                if end - start - 4 < length:
                     # Not parsed again before all of it is here.
                     self._wanted = length + 4
                     break
-                offset += 4
-                messages.append(self._open(view[offset : offset + length]))
-                offset += length
-        del pending[:offset]
+                start += 4
+                messages.append(self._open(view[start : start + length]))
+                start += length
+        self._start = start
+        if start == end:
+            self._start = self._end = 0
+            if len(self._buffer) > 2 * MOST_ROOM:
+                # It was for one large frame.
+                self._buffer = bytearray(self._size)
+        return messages
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Message]:
+        """The messages that `data` completes. Raises as `received` does."""
+        messages: list[Message] = []
+        with memoryview(data) as given:
+            at = 0
+            while at < len(given):
+                room = self.room()
+                part = given[at : at + len(room)]
+                room[: len(part)] = part
+                at += len(part)
+                messages += self.received(len(part))
         return messages
 
     def _open(self, frame: memoryview) -> Message:

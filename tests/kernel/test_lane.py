@@ -203,11 +203,11 @@ def test_a_replayed_frame_ends_the_lane(door: Listening) -> None:
 def test_what_does_not_fit_into_memory_ends_the_lane(
     door: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def feed(data: bytes) -> None:
+    def received(size: int) -> None:
         raise MemoryError
 
     near, far = door.connect()
-    monkeypatch.setattr(near._reader, "feed", feed)
+    monkeypatch.setattr(near._reader, "received", received)
     far.send(Credit("a", 1))
     assert near.receive() is None
 
