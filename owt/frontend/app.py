@@ -26,13 +26,13 @@ from owt.frontend.config import settings as all_settings
 from owt.frontend.credentials import Credentials
 from owt.frontend.descriptors import Descriptors
 from owt.frontend.kernels import Kernels
+from owt.frontend.limits import Limits
 from owt.frontend.listener import Listener
 from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
 from owt.frontend.routing import routes
 from owt.frontend.runs import Runs
 from owt.frontend.service import Service
-from owt.frontend.session import Limits
 from owt.frontend.sessions import Sessions
 from owt.frontend.sockets import open_sockets
 from owt.frontend.tally import Tally

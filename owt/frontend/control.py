@@ -222,7 +222,7 @@ def show_session(session: Session) -> dict[str, object]:
         "runs": active,
         "calls": session.calls,
         "started": when(session.created),
-        "last_used": when(session.last_used),
+        "last_used": when(session.used),
         "restarts": session.restarts,
         "restarted": when(session.restarted),
         "last_death": session.last_death,

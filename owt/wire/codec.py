@@ -120,6 +120,12 @@ class Behind(Struct, frozen=True, array_like=True, tag="behind"):
     run: str
 
 
+class Cell(Struct, frozen=True, array_like=True, tag="cell"):
+    """A cell of an attached notebook begins to run in this kernel, or has ended."""
+
+    running: bool
+
+
 class Output(Struct, frozen=True, array_like=True, tag="output"):
     """Chunks of a run, in order."""
 
@@ -127,7 +133,7 @@ class Output(Struct, frozen=True, array_like=True, tag="output"):
     chunks: tuple[Chunk, ...]
 
 
-Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Output
+Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Cell | Output
 
 _HEADER = 4 + 32 + 8
 _encoder = msgspec.msgpack.Encoder()

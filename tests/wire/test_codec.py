@@ -16,6 +16,7 @@ from owt.wire.call import Caching, Call, RequestFacts
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.codec import (
     Behind,
+    Cell,
     Bind,
     Cancel,
     Credit,
@@ -62,6 +63,7 @@ EVERY_MESSAGE: list[Message] = [
     Cancel("r1", "timeout"),
     Overdue("r1", 0.5),
     Behind("r1"),
+    Cell(True),
     Output("r1", ()),
     Output(
         "r1",
