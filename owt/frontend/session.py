@@ -15,7 +15,7 @@ from owt.frontend.deadlines import Deadlines
 from owt.frontend.endings import Reason, not_begun, unstarted, with_its_kernel, without_kernel
 from owt.frontend.kernel import Kernel
 from owt.frontend.kernels import Kernels
-from owt.frontend.limits import Limits
+from owt.frontend.limits import IDLE_DEATHS, Limits
 from owt.frontend.runs import Run
 from owt.frontend.watchers import Watchers
 from owt.wire.chunk import Failed
@@ -24,9 +24,6 @@ from owt.wire.codec import Behind, Cancel, Output
 log = logging.getLogger("owt.sessions")
 
 SessionState = Literal["starting", "idle", "busy", "dead"]
-
-IDLE_DEATHS = 3
-"""Kernels that may die in a row with nothing to do, before a session waits for a call to start the next."""
 
 
 class Session:
@@ -88,8 +85,8 @@ class Session:
 
     @property
     def fresh(self) -> bool:
-        """Whether neither call nor cell has ever run on its kernel."""
-        return self.calls == 0 and not self.queue and self.used is None
+        """Whether no call has ever run on its kernel."""
+        return self.calls == 0 and not self.queue
 
     def start(self) -> None:
         """Begin to start a kernel, unless one is there, dying (a new one follows) or on its way."""

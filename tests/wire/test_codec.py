@@ -16,9 +16,9 @@ from owt.wire.call import Caching, Call, RequestFacts
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.codec import (
     Behind,
-    Cell,
     Bind,
     Cancel,
+    Cell,
     Credit,
     FrameReader,
     FrameWriter,
