@@ -225,10 +225,11 @@ class Session:
             self._deadlines.cancelled(run)
 
     async def interrupt(self) -> bool:
-        """Interrupt whatever the kernel is doing; queued calls stay. False: there is no kernel."""
+        """Interrupt whatever the kernel is doing, a cell before the calls that wait for it; queued calls
+        stay. False: there is no kernel."""
         if self.kernel is None or not self.kernel.alive:
             return False
-        if self.active:
+        if self.active and not self.kernel.in_cell:
             for run in list(self.active.values()):
                 self.cancel(run, "interrupted")
         else:

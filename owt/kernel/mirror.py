@@ -127,7 +127,9 @@ class Reflection:
                     pass
 
     def end(self) -> None:
-        """The run has ended, if anybody has been told that it began."""
+        """The run has ended. Also those are told who were not when it began, and heard it from elsewhere."""
+        if self._parent is None and self._mirror.attached:
+            self._parent = self._mirror.parent(self._run, self._call.request.user)
         if self._parent is not None:
             self._mirror.send(self._run, "status", {"execution_state": "idle"}, self._parent)
             self._parent = None

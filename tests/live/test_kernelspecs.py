@@ -209,7 +209,7 @@ def test_a_call_waits_for_a_cell(server, session, notebook, tmp_path):
     gate.reached()
     with ThreadPoolExecutor() as threads:
         call = threads.submit(server.call, "state.order.append('call')", session=session)
-        wait_until(lambda: server.session(session)["state"] == "busy")
+        wait_until(lambda: server.session(session)["runs"])
         gate.open()
         assert call.result().status_code == 200
     assert server.call("order", session=session).json() == ["cell", "end of cell", "call"]
