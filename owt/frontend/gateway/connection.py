@@ -62,7 +62,7 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
         self._live.watchers.add(self._hear)
         if self._live.kernel is not None and self._live.kernel.alive:
             connected: asyncio.Future[None] = super().connect()
-            connected.add_done_callback(lambda _: self._joined.set() if self.channels else None)
+            connected.add_done_callback(self._connected)
             return connected
         # It has died meanwhile. The next one will be heard of.
         self.multi_kernel_manager.notify_connect(self.kernel_id)
@@ -135,6 +135,12 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
             if not stream.closed():
                 stream.on_recv_stream(self.handle_outgoing_message)
 
+    def _connected(self, _: asyncio.Future[None]) -> None:
+        if self.channels:
+            # A client that comes back after its kernel's death waits for a word.
+            self._tell(self._live.state)
+            self._joined.set()
+
     # What becomes of the kernel ----------------------------------------------------------------------
 
     def _hear(self, news: News) -> None:
@@ -173,8 +179,8 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
         self.session.key = self._live.kernel.key
         with contextlib.suppress(HTTPError):
             self.create_stream()
-            await self.nudge()
+            nudged = self.nudge()
+            await nudged
             if not self._paused:
                 self._listen()
-            self._tell(self.kernel_manager.execution_state)
-            self._joined.set()
+            self._connected(nudged)

@@ -49,8 +49,9 @@ class SessionKernel(LoggingConfigurable):
 
     @property
     def execution_state(self) -> str:
-        """`starting`, `idle`, `busy` or `dead`."""
-        return self.live.state
+        """`starting`, `idle` or `dead`, for a connection that asks whether the kernel may be asked something:
+        ours answer on the control channel also while they are busy."""
+        return "idle" if self.live.state == "busy" else self.live.state
 
     @property
     def ports(self) -> list[str]:
@@ -63,7 +64,7 @@ class SessionKernel(LoggingConfigurable):
             "id": self.kernel_id,
             "name": self.kernel_name,
             "last_activity": when(self.live.used or self.live.created),
-            "execution_state": self.execution_state,
+            "execution_state": self.live.state,
             "connections": self.connections,
             "session": self.live.name,
         }

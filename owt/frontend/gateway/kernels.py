@@ -40,7 +40,7 @@ class SessionKernels(LoggingConfigurable):
     # As jupyter_server's handlers and connections find them.
     allow_tracebacks = True
     allowed_message_types: tuple[str, ...] = ()
-    kernel_info_timeout = 60.0
+    kernel_info_timeout = 5.0
 
     def __init__(self, service: Service, **kwargs: Any) -> None:
         super().__init__(**kwargs)
