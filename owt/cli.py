@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -194,15 +193,20 @@ def interrupt(name: str, url: str | None, auth: str | None, token: str | None) -
 @click.argument("name")
 @_remote_options
 def console(name: str, url: str | None, auth: str | None, token: str | None) -> NoReturn:
-    """Open a Jupyter console on the live session NAME.
+    """Open a Jupyter console on the live session NAME, beside the calls that it serves.
 
     Ctrl-D leaves the console and keeps the session; `exit` in it ends the kernel.
     """
-    connection = _remote(url, auth, token).session(name).get("connection_file")
-    if not connection or not Path(connection).is_file():
+    remote = _remote(url, auth, token)
+    state = remote.session(name)
+    if state.get("state") in ("starting", "dead"):
+        click.echo(f"session {name} has no kernel yet; waiting for it", err=True)
+        state = remote.ready(name)
+    connection = state.get("connection_file")
+    if not connection or not os.access(connection, os.R_OK):
         raise Refused(
-            f"session {name!r} has no connection file on this machine (the server says {connection}); "
-            "a console runs where the kernel does",
+            f"session {name!r} has no connection file on this machine that you may read (the server says "
+            f"{connection}); a console runs where the kernel does, as the same user",
             404,
         )
     if find_spec("jupyter_console") is None:

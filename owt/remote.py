@@ -47,6 +47,10 @@ class Remote:
         """Everything that the server knows of one session."""
         return self._ask("GET", f"/_owt/sessions/{quote(name, safe='')}")
 
+    def ready(self, name: str) -> dict[str, Any]:
+        """Wait until the session, which there is, has a kernel; gives what `session` does."""
+        return self._ask("PUT", f"/_owt/sessions/{quote(name, safe='')}")
+
     def delete(self, name: str) -> dict[str, Any]:
         """End a session and its kernel."""
         return self._ask("DELETE", f"/_owt/sessions/{quote(name, safe='')}")

@@ -43,6 +43,8 @@ class PlayedKernel:
         self.credits: list[tuple[str, int]] = []
         self.asked: list[Overdue] = []
         self.is_stopped = False
+        self.in_cell = False
+        self.last_cell: float | None = None
         self.interrupted = 0
         self.was_cancelled = asyncio.Event()
         self._buried = asyncio.Event()

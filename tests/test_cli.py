@@ -315,3 +315,40 @@ def test_a_console_needs_the_kernels_machine(operated, capsys, connection):
     operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": connection})
     assert cli.main(["console", "mine", "--url", operated.url]) == 1
     assert "a console runs where the kernel does" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("state", ["starting", "dead"])
+def test_a_console_waits_for_a_kernel(operated, monkeypatch, tmp_path, state):
+    connection = tmp_path / "kernel.json"
+    connection.write_text("{}")
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"state": state, "connection_file": None})
+    operated.answers["PUT", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    executed = []
+    monkeypatch.setattr(cli, "find_spec", lambda name: name)
+    monkeypatch.setattr(os, "execv", lambda program, arguments: executed.append(arguments[-1]))
+    cli.main(["console", "mine", "--url", operated.url])
+    assert executed == [str(connection)]
+
+
+def test_a_console_on_a_kernel_that_cannot_be_had_says_why(operated, capsys):
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"state": "dead", "connection_file": None})
+    problem = {"title": "the kernel did not start", "detail": "the kernel exited with status 3"}
+    operated.answers["PUT", "/_owt/sessions/mine"] = says(problem, 502)
+    assert cli.main(["console", "mine", "--url", operated.url]) == 1
+    assert "the kernel exited with status 3" in capsys.readouterr().err
+
+
+def test_a_console_on_a_session_that_there_is_not_says_so(operated, capsys):
+    problem = {"title": "no such session", "detail": "session: there is none with this name; got 'mine'"}
+    operated.answers["GET", "/_owt/sessions/mine"] = says(problem, 404)
+    assert cli.main(["console", "mine", "--url", operated.url]) == 1
+    assert "there is none with this name" in capsys.readouterr().err
+
+
+def test_a_console_needs_a_connection_file_that_its_user_may_read(operated, monkeypatch, tmp_path, capsys):
+    connection = tmp_path / "kernel.json"
+    connection.write_text("{}")
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(connection))
+    assert cli.main(["console", "mine", "--url", operated.url]) == 1
+    assert "as the same user" in capsys.readouterr().err

@@ -142,7 +142,8 @@ def test_the_import_rules_see_every_way_to_import(tmp_path):
             "owt.summat",
             ["tornado", "IPython", "ipykernel", "zmq", "msgspec", "werkzeug", "owt.frontend", "owt.kernel"],
         ),
-        ("owt.frontend.app", ["IPython", "ipykernel", "owt.kernel", "owt.summat"]),
+        ("owt.frontend.app", ["IPython", "ipykernel", "jupyter_server", "owt.kernel", "owt.summat"]),
+        ("owt.frontend.gateway.handlers", ["IPython", "ipykernel", "nbformat", "owt.kernel", "owt.summat"]),
         ("owt.kernel.app", ["tornado.web", "tornado.httpserver", "owt.frontend"]),
         ("owt.provision.fork", ["tornado.web", "IPython", "ipykernel", "owt.frontend", "owt.kernel"]),
         (

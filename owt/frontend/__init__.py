@@ -21,6 +21,7 @@ The way in:
 
 Where it runs:
     sessions     names to kernels; `session` one of them, `pool` those without a name
+    limits       what bounds each of them
     deadlines    how long a kernel may take; `timers`, `codes` that it knows, `endings` without it
     kernels      starting kernel processes; `kernel` is one
     channel      the door that kernels knock at, and the two lanes of each
@@ -31,6 +32,10 @@ The way back:
     answering    chunks to a response, as they come
     responses    chunks to HTTP; `events` to SSE, `problems` failures to either
     cache        finished answers
+
+For Jupyter:
+    gateway      sessions as kernels of a Jupyter server; a package of its own, loaded when it is asked for
+    watchers     who hears what becomes of a session's kernel
 
 Seen from outside:
     tally        what is counted; `metrics` tells it, `health` whether calls can be taken

@@ -21,16 +21,18 @@ from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
 from owt.frontend.config import Settings
 from owt.frontend.config import settings as all_settings
+from owt.frontend.control import Page
 from owt.frontend.credentials import Credentials
 from owt.frontend.delegate import Owt
 from owt.frontend.descriptors import Descriptors
+from owt.frontend.gateway.mount import Mount
 from owt.frontend.kernels import Kernels
+from owt.frontend.limits import Limits
 from owt.frontend.listener import Listener
 from owt.frontend.origins import Origins
 from owt.frontend.pool import Pool
 from owt.frontend.runs import Runs
 from owt.frontend.service import Service
-from owt.frontend.session import Limits
 from owt.frontend.sessions import Sessions
 from owt.frontend.sockets import open_sockets
 from owt.frontend.tally import Tally
@@ -124,12 +126,14 @@ class Frontend:
             cache=Cache(settings.cache_bytes),
             tally=tally,
         )
-        watching = [
+        self._gateway = Mount(self.service)
+        pages: list[Page] = [
             *health.routes(self.service),
             *metrics.routes(self.service, lambda: self._http.connections),
+            (self._gateway.pattern, self._gateway, {}),
         ]
         self._http = Listener(
-            Owt(self.service, watching),
+            Owt(self.service, pages),
             settings=settings,
             descriptors=self._descriptors,
             ssl_options=doors.tls,
@@ -152,6 +156,7 @@ class Frontend:
         # Also those calls are answered that have just been ended.
         await _until(lambda: not self._answering(), LAST_WORDS, None)
         await self._http.close_all_connections()
+        self._gateway.close()
         await self._kernels.close()
         self._door.close()
         await self._template.close()

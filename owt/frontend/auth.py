@@ -139,7 +139,8 @@ class Doorkeeper:
                 except (binascii.Error, ValueError):
                     return None
                 return _Given(user, password) if colon else None
-            case "bearer" if self._tokens and rest:
+            case "bearer" | "token" if self._tokens and rest:
+                # Jupyter's programs say `token`.
                 return _Given(None, rest.encode("utf-8", "replace"))
         return None
 

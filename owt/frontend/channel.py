@@ -12,6 +12,7 @@ from owt.errors import WireError
 from owt.wire.codec import (
     NONCE,
     Behind,
+    Cell,
     FrameReader,
     FrameWriter,
     Hello,
@@ -39,7 +40,7 @@ class Guest(Protocol):
     def connected(self, lane: Lane, connection: LaneProtocol) -> None:
         """A lane of it is open, and its hello was right."""
 
-    def output(self, message: Output | Behind) -> None:
+    def output(self, message: Output | Behind | Cell) -> None:
         """It sends chunks of a run, or what a run waits for."""
 
     def disconnected(self, lane: Lane) -> None:
@@ -123,7 +124,7 @@ class LaneProtocol(asyncio.BufferedProtocol):
         guest = self._guest
         assert guest is not None
         match message:
-            case Output() | Behind() if self._greeted:
+            case Output() | Behind() | Cell() if self._greeted:
                 guest.output(message)
             case Hello(lane=lane) if not self._greeted and lane == self._lane:
                 self._greeted = True

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
+from tornado.routing import Router
 
 from owt.errors import BadRequest, OwtError
 from owt.frontend import pages
@@ -18,6 +19,9 @@ from owt.frontend.runs import Run
 from owt.frontend.service import Service
 from owt.frontend.session import Session
 from owt.wire.chunk import Stderr, Stdout
+
+Page = tuple[str, type[OwtHandler] | Router, dict[str, Any]]
+"""A path's pattern, below the base URL, and who answers there."""
 
 
 class ControlHandler(OwtHandler):
@@ -222,7 +226,7 @@ def show_session(session: Session) -> dict[str, object]:
         "runs": active,
         "calls": session.calls,
         "started": when(session.created),
-        "last_used": when(session.last_used),
+        "last_used": when(session.used),
         "restarts": session.restarts,
         "restarted": when(session.restarted),
         "last_death": session.last_death,
@@ -253,8 +257,8 @@ def show_run(run: Run) -> dict[str, object]:
 
 
 def routes(
-    service: Service, more: Sequence[tuple[str, type[OwtHandler], dict[str, Any]]] = ()
-) -> list[tuple[str, type[OwtHandler], dict[str, Any]]]:
+    service: Service, more: Sequence[Page] = ()
+) -> list[Page]:
     """The pages under /_owt/, `more` of them among these."""
     given: dict[str, Any] = {"service": service}
     return [

@@ -20,7 +20,7 @@ from owt.frontend.channel import LaneProtocol
 from owt.frontend.tally import Cause
 from owt.provision.template import UNKNOWN_CODE, ForkedProcess
 from owt.wire.call import Call
-from owt.wire.codec import Behind, Bind, Cancel, Credit, Invoke, Lane, Output, Overdue, Welcome
+from owt.wire.codec import Behind, Bind, Cancel, Cell, Credit, Invoke, Lane, Output, Overdue, Welcome
 
 log = logging.getLogger("owt.kernels")
 
@@ -66,6 +66,8 @@ class Kernel:
         self.ending: str | None = None
         self.cause: Cause = "crashed"
         self.death: str | None = None
+        self.in_cell = False
+        self.last_cell: float | None = None
         self.on_output = on_output
         self.on_death = on_death
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -90,9 +92,13 @@ class Kernel:
         if len(self._lanes) == 2 and not self.ready.done():
             self.ready.set_result(None)
 
-    def output(self, message: Output | Behind) -> None:
-        """News of a run arrived."""
-        self.on_output(message)
+    def output(self, message: Output | Behind | Cell) -> None:
+        """News of a run, or of a cell, arrived."""
+        if isinstance(message, Cell):
+            self.in_cell = message.running
+            self.last_cell = time.time()
+        else:
+            self.on_output(message)
 
     def disconnected(self, lane: Lane) -> None:
         """A lane ended: the process is gone, or of no more use."""

@@ -9,8 +9,9 @@ from collections import deque
 from owt.errors import Busy
 from owt.frontend.endings import Reason, not_begun, unstarted, without_kernel
 from owt.frontend.kernels import Kernels
+from owt.frontend.limits import Limits
 from owt.frontend.runs import Run
-from owt.frontend.session import Limits, Session
+from owt.frontend.session import Session
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 """Seconds until a spare that could not be had is tried again: twice as many each time."""

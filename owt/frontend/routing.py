@@ -7,9 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from tornado.routing import Router
 from tornado.web import RequestHandler
 
 from owt.frontend import control
+from owt.frontend.control import Page
 from owt.frontend.handler import OwtHandler
 from owt.frontend.problems import Problem
 from owt.frontend.service import Service
@@ -30,8 +32,7 @@ class OutsideHandler(OwtHandler):
     get = head = post = put = patch = delete = options = _outside
 
 
-Route = tuple[str, type[RequestHandler], dict[str, Any]]
-Page = tuple[str, type[OwtHandler], dict[str, Any]]
+Route = tuple[str, type[RequestHandler] | Router, dict[str, Any]]
 
 
 def routes(service: Service, more: Sequence[Page] = ()) -> list[Route]:

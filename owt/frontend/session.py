@@ -7,7 +7,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
@@ -16,24 +15,15 @@ from owt.frontend.deadlines import Deadlines
 from owt.frontend.endings import Reason, not_begun, unstarted, with_its_kernel, without_kernel
 from owt.frontend.kernel import Kernel
 from owt.frontend.kernels import Kernels
+from owt.frontend.limits import IDLE_DEATHS, Limits
 from owt.frontend.runs import Run
+from owt.frontend.watchers import Watchers
 from owt.wire.chunk import Failed
 from owt.wire.codec import Behind, Cancel, Output
 
 log = logging.getLogger("owt.sessions")
 
 SessionState = Literal["starting", "idle", "busy", "dead"]
-
-IDLE_DEATHS = 3
-"""Kernels that may die in a row with nothing to do, before a session waits for a call to start the next."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What bounds every session: queued calls, and seconds between a cancel and a kill."""
-
-    queue: int
-    kill_after: float
 
 
 class Session:
@@ -68,6 +58,7 @@ class Session:
         self.codes = Codes()
         self.calls = 0
         self.ever_started = False
+        self.watchers = Watchers()
         self._kernels = kernels
         self._limits = limits
         self._starting: asyncio.Task[None] | None = None
@@ -83,9 +74,14 @@ class Session:
         if self._closed:
             return "dead"
         if self.kernel is not None and self.kernel.alive:
-            return "busy" if self.active else "idle"
+            return "busy" if self.active or self.kernel.in_cell else "idle"
         # A kernel that is dying is replaced, which begins when it is known how it died.
         return "dead" if self._starting is None and self.kernel is None else "starting"
+
+    @property
+    def used(self) -> float | None:
+        """When a call or a cell last began or ended, if one did."""
+        return max(self.last_used or 0, (self.kernel and self.kernel.last_cell) or 0) or None
 
     @property
     def fresh(self) -> bool:
@@ -140,6 +136,7 @@ class Session:
             return
         self.kernel = kernel
         self.ever_started = True
+        self.watchers.tell("started")
         if kernel.death is not None:
             # It ended between its hello and now.
             self._died(kernel, kernel.death)
@@ -183,6 +180,7 @@ class Session:
         self.restarts += 1
         self._kernels.tally.kernel_restarts += 1
         self.restarted = time.time()
+        self.watchers.tell("died")
         self.start()
 
     def _give_up(self, failure: Failed) -> None:
@@ -191,6 +189,7 @@ class Session:
         waiting, self.queue = self.queue, deque()
         for run in waiting:
             run.fail(failure)
+        self.watchers.tell("given-up")
         self._on_dead(self)
 
     def submit(self, run: Run) -> None:
@@ -226,10 +225,11 @@ class Session:
             self._deadlines.cancelled(run)
 
     async def interrupt(self) -> bool:
-        """Interrupt whatever the kernel is doing; queued calls stay. False: there is no kernel."""
+        """Interrupt whatever the kernel is doing, a cell before the calls that wait for it; queued calls
+        stay. False: there is no kernel."""
         if self.kernel is None or not self.kernel.alive:
             return False
-        if self.active:
+        if self.active and not self.kernel.in_cell:
             for run in list(self.active.values()):
                 self.cancel(run, "interrupted")
         else:
@@ -251,6 +251,7 @@ class Session:
     async def close(self, cause: str) -> None:
         """End the kernel; calls in flight and queued ones fail, and hear the `cause`."""
         self._closed = True
+        self.watchers.tell("closed")
         waiting, self.queue = self.queue, deque()
         for run in waiting:
             run.fail(without_kernel(f"the call was not begun because {cause}", "the session is gone"))

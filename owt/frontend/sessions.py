@@ -8,9 +8,10 @@ import time
 from owt.errors import BadRequest, Busy, NoSuchSession
 from owt.frontend.endings import Reason
 from owt.frontend.kernels import Kernels
+from owt.frontend.limits import Limits
 from owt.frontend.pool import Pool
 from owt.frontend.runs import Run
-from owt.frontend.session import Limits, Session
+from owt.frontend.session import Session
 
 MOST_OVERLAPPING = 1000
 
@@ -135,7 +136,7 @@ class Sessions:
             return
         now = time.time()
         for name, session in list(self.named.items()):
-            used = session.last_used or session.created
+            used = session.used or session.created
             if session.state == "idle" and not session.queue and now - used > self._idle:
                 del self.named[name]
                 end = session.close("its session was idle for too long")

@@ -21,6 +21,7 @@ from traitlets import Type, default
 from owt.errors import WireError
 from owt.kernel import context, threads
 from owt.kernel.channel import KernelChannel
+from owt.kernel.mirror import Mirror
 from owt.kernel.output import RunDisplayPublisher
 from owt.kernel.sweep import leave
 from owt.wire.codec import PROTOCOL
@@ -60,9 +61,11 @@ class OwtKernel(IPythonKernel):
         else:
             async with self.channel.runner.turn:
                 super().pre_handler_hook()
+                self.channel.cell(True)
                 try:
                     await super().execute_request(stream, ident, parent)
                 finally:
+                    self.channel.cell(False)
                     super().post_handler_hook()
 
     def pre_handler_hook(self) -> None:
@@ -114,6 +117,8 @@ def attach(kernel: Any, door: str, kernel_id: str) -> None:
     """
     threads.follow()
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+    mirror = Mirror(kernel)
+    mirror.watch()
     channel = KernelChannel(
         door=door,
         kernel_id=kernel_id,
@@ -121,6 +126,7 @@ def attach(kernel: Any, door: str, kernel_id: str) -> None:
         shell=kernel.shell,
         main=main,
         in_control=kernel.control_thread.io_loop.asyncio_loop,
+        mirror=mirror,
     )
     kernel.channel = channel
     channel.start()

@@ -12,10 +12,11 @@ from typing import Any
 from owt.errors import WireError
 from owt.kernel.lane import LaneEnd
 from owt.kernel.memory import Memory
+from owt.kernel.mirror import Mirror
 from owt.kernel.runner import Runner
 from owt.kernel.sweep import leave
 from owt.server import Server
-from owt.wire.codec import Bind, Cancel, Credit, Invoke, Message, Overdue, Welcome
+from owt.wire.codec import Bind, Cancel, Cell, Credit, Invoke, Message, Overdue, Welcome
 
 
 class KernelChannel:
@@ -30,6 +31,7 @@ class KernelChannel:
         shell: Any,
         main: asyncio.AbstractEventLoop,
         in_control: asyncio.AbstractEventLoop,
+        mirror: Mirror | None = None,
     ) -> None:
         """Connect. `main` is the main thread's loop, `in_control` the control thread's.
 
@@ -54,6 +56,7 @@ class KernelChannel:
             window=first.window,
             concurrency=first.concurrency,
             memory=self._memory,
+            mirror=mirror,
         )
 
     def start(self) -> None:
@@ -66,6 +69,10 @@ class KernelChannel:
         self._control_loop.call_soon_threadsafe(
             lambda: self._control_loop.add_reader(self._control.fileno(), self._read_control)
         )
+
+    def cell(self, running: bool) -> None:
+        """A cell of an attached notebook begins, or has ended."""
+        self._calls.send(Cell(running))
 
     def _read_calls(self) -> None:
         messages = self._calls.receive()

@@ -9,6 +9,7 @@ from typing import Literal
 
 from owt.kernel.interrupts import Interrupts
 from owt.kernel.lane import LaneEnd
+from owt.kernel.mirror import Reflection
 from owt.wire.chunk import Chunk, Stderr, Stdout, size
 from owt.wire.codec import Output
 
@@ -37,9 +38,12 @@ class Outlet:
         window: int,
         interrupts: Interrupts,
         later: Callable[[float, Callable[[], None]], None],
+        reflection: Reflection | None = None,
     ) -> None:
-        """`later(seconds, function)` calls a function in a thread that user code does not hold up."""
+        """`later(seconds, function)` calls a function in a thread that user code does not hold up;
+        `reflection` shows the run to those who are attached to the kernel."""
         self.run = run
+        self.reflection = reflection
         self.stopped: str | None = None
         self._lane = lane
         self._credit = window
@@ -97,7 +101,11 @@ class Outlet:
             with self._order:
                 text = self._take_text()
                 self._closed = True
-                self._lane.send(Output(self.run, (*text, *chunks)))
+                last = (*text, *chunks)
+                self._lane.send(Output(self.run, last))
+                if self.reflection is not None:
+                    self.reflection.show(last)
+                    self.reflection.end()
         finally:
             self._unshield(was)
 
@@ -169,6 +177,8 @@ class Outlet:
         with self._more:
             self._credit -= size(chunk)
         self._lane.send(Output(self.run, (chunk,)))
+        if self.reflection is not None:
+            self.reflection.show((chunk,))
 
     def _wait(self) -> None:
         main = threading.get_ident() == self._main and self._interrupts.run == self.run

@@ -23,6 +23,7 @@ from owt.kernel.interrupts import Interrupts
 from owt.kernel.lane import LaneEnd
 from owt.kernel.live import Live, LiveRuns
 from owt.kernel.memory import Memory
+from owt.kernel.mirror import Mirror, Reflection
 from owt.kernel.outlet import Outlet
 from owt.kernel.output import Streams
 from owt.kernel.prepared import Cell, Prepared
@@ -54,9 +55,10 @@ class Runner:
         window: int,
         concurrency: int,
         memory: Memory,
+        mirror: Mirror | None = None,
     ) -> None:
         """`later(seconds, function)` calls a function in the control thread; `window` is each run's
-        credit in bytes."""
+        credit in bytes; the `mirror` shows runs to who is attached."""
         self.concurrency = concurrency
         self.turn = asyncio.Lock()
         self._lane = lane
@@ -64,6 +66,7 @@ class Runner:
         self._later = later
         self._window = window
         self._memory = memory
+        self._mirror = mirror
         self._runs = LiveRuns()
         self._streams = Streams()
         self._interrupts = Interrupts(self._interrupt_others)
@@ -87,7 +90,8 @@ class Runner:
 
     def accept(self, id: str, call: Call) -> None:
         """Run this call when its turn comes. In the main thread."""
-        run = Live(id, call, Outlet(id, self._lane, self._window, self._interrupts, self._later))
+        seen = Reflection(self._mirror, id, call) if self._mirror is not None else None
+        run = Live(id, call, Outlet(id, self._lane, self._window, self._interrupts, self._later, seen))
         if self._runs.add(run):
             run.task = self._loop.create_task(self._serve(run))
 
@@ -235,6 +239,8 @@ class Runner:
     def _begin(self, run: Live) -> None:
         if not self._runs.begin(run):
             raise KeyboardInterrupt
+        if run.outlet.reflection is not None:
+            run.outlet.reflection.begin()
         if run.call.timeout is not None:
             # Its time runs from now, and the frontend's clock is the one that counts.
             self._lane.send(Output(run.id, ()))

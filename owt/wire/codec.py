@@ -129,6 +129,12 @@ class Behind(Struct, frozen=True, array_like=True, tag="behind"):
     run: str
 
 
+class Cell(Struct, frozen=True, array_like=True, tag="cell"):
+    """A cell of an attached notebook begins to run in this kernel, or has ended."""
+
+    running: bool
+
+
 class Output(Struct, frozen=True, array_like=True, tag="output"):
     """Chunks of a run, in order."""
 
@@ -136,7 +142,7 @@ class Output(Struct, frozen=True, array_like=True, tag="output"):
     chunks: tuple[Chunk, ...]
 
 
-Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Output
+Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Cell | Output
 
 _SIGNATURE = 16
 _HEADER = 4 + _SIGNATURE

@@ -209,7 +209,7 @@ def test_a_call_waits_for_a_cell(server, session, notebook, tmp_path):
     gate.reached()
     with ThreadPoolExecutor() as threads:
         call = threads.submit(server.call, "state.order.append('call')", session=session)
-        wait_until(lambda: server.session(session)["state"] == "busy")
+        wait_until(lambda: server.session(session)["runs"])
         gate.open()
         assert call.result().status_code == 200
     assert server.call("order", session=session).json() == ["cell", "end of cell", "call"]
@@ -262,6 +262,57 @@ def test_prints_of_cells_go_to_the_notebook_and_those_of_calls_to_the_call(serve
     id = server.call("def run(): print('from the call')", session=session).headers["owt-run"]
     assert server.ask("GET", f"/_owt/runs/{id}").json()["stdout"] == "from the call\n"
     assert output(notebook, "print('from the cell')") == "from the cell\n"
+
+
+def test_a_notebook_sees_what_a_call_prints_marked_with_its_run(server, session, notebook):
+    id = server.call("def run(): print('from the call')", session=session).headers["owt-run"]
+    seen = []
+    while not seen or seen[-1]["content"].get("execution_state") != "idle":
+        message = notebook.get_iopub_msg(timeout=20)
+        if message["parent_header"].get("msg_id") == id:
+            seen.append(message)
+    kinds = [each["msg_type"] for each in seen]
+    assert kinds == ["status", "execute_input", "stream", "status"]
+    assert all(each["metadata"]["owt"]["run"] == id for each in seen)
+    assert seen[2]["content"]["text"] == "from the call\n"
+
+
+def test_attaching_and_detaching_does_not_disturb_a_call(server, session):
+    code = "def run():\n    for n in range(300):\n        print(n)\n        yield {'n': n}\n"
+    server.call("x = 1", session=session)
+    file = server.session(session)["connection_file"]
+    seen = 0
+
+    def attach():
+        client = BlockingKernelClient(connection_file=file)
+        client.load_connection_file()
+        client.start_channels()
+        return client
+
+    with ThreadPoolExecutor() as threads:
+        calls = [threads.submit(server.call, code, session=session, stream="sse") for _ in range(3)]
+        while not all(call.done() for call in calls):
+            client = attach()
+            client.wait_for_ready(timeout=20)
+            seen += 1
+            client.stop_channels()
+        texts = [call.result().text for call in calls]
+    assert seen > 0
+    for text in texts:
+        events = list(Decoder().feed(text.encode()))
+        assert [json.loads(each.data)["n"] for each in events if each.event == "message"] == list(range(300))
+        printed = "".join(each.data for each in events if each.event == "stdout")
+        assert printed.split() == [str(n) for n in range(300)]
+
+
+def test_a_notebook_that_reads_nothing_holds_up_no_call(server, session, notebook):
+    # More than what ZeroMQ's queues hold; what does not go in is dropped, for the notebook only.
+    code = "def run():\n    for n in range(5000):\n        yield n\n        print(n, flush=True)\n"
+    answer = server.call(code, session=session, stream="sse")
+    events = list(Decoder().feed(answer.text.encode()))
+    assert [int(each.data) for each in events if each.event == "message"] == list(range(5000))
+    assert events[-1].event == "done"
+    assert server.call("x", session=session).text == "41"
 
 
 def test_a_shutdown_from_a_notebook_is_a_death_like_others(server, session, notebook):

@@ -18,6 +18,7 @@ from owt.wire.codec import (
     Behind,
     Bind,
     Cancel,
+    Cell,
     Credit,
     FrameReader,
     FrameWriter,
@@ -62,6 +63,7 @@ EVERY_MESSAGE: list[Message] = [
     Cancel("r1", "timeout"),
     Overdue("r1", 0.5),
     Behind("r1"),
+    Cell(True),
     Output("r1", ()),
     Output(
         "r1",
