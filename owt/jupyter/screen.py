@@ -1,0 +1,170 @@
+"""What a call sends back, shown as it comes: what a notebook and a terminal have in common."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from abc import ABC, abstractmethod
+from typing import Any, TextIO
+
+from owt.jupyter import media
+from owt.jupyter.media import Assembler, Media
+from owt.jupyter.pieces import Blob, Bundle, Json, Named, Over, Piece, Printed, Text, kind_of
+
+FLUSH_EVERY = 0.05
+"""Seconds between two flushes of text, at least; what comes closer together leaves together."""
+LINE = 88
+"""Characters of JSON on one line at most."""
+
+# Texts that can be shown better than as text, if an answer says that it is one.
+_RICH = frozenset({"image/svg+xml", "text/markdown", "text/latex"})
+
+
+class Screen(ABC):
+    """Shows pieces in their order: give each to `show`, and call `end` once, whatever happens."""
+
+    def __init__(self) -> None:
+        self._blobs: Assembler | None = None
+        self._flushed = 0.0
+        self._in_line = False
+
+    def show(self, piece: Piece) -> None:
+        """The next piece."""
+        if not isinstance(piece, Blob):
+            self._end_blobs()
+        match piece:
+            case Printed(stream, text):
+                self._write(text, sys.stderr if stream == "stderr" else sys.stdout)
+            case Text(returned=True) if (kind := kind_of(piece.type)) in _RICH:
+                self._bundle(Bundle({kind: piece.text, "text/plain": piece.text}))
+            case Text(text, line=line):
+                self._write(f"{text}\n" if line else text, sys.stdout)
+            case Json(value):
+                self._document(value)
+            case Blob(data, type):
+                self._blob(data, type)
+            case Bundle():
+                self._begin_line()
+                self._bundle(piece)
+            case Named(name, data):
+                self._begin_line()
+                shown = data if isinstance(data, str) else _one_line(data)
+                self._write(f"{name}: {shown}\n", sys.stdout)
+            case Over(status) if status >= 400:
+                self._write(f"owt: the adaptor answered {status}\n", sys.stderr)
+            case _:
+                pass
+
+    def end(self) -> None:
+        """Nothing more comes. What has come is shown."""
+        self._end_blobs()
+        self._begin_line()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    @abstractmethod
+    def _bundle(self, bundle: Bundle) -> None:
+        """Show a MIME bundle."""
+
+    @abstractmethod
+    def _pretty(self, document: Any, text: str) -> None:
+        """Show a JSON object that is longer than a line, which is `text` with its lines indented."""
+
+    @abstractmethod
+    def _media(self, one: Media, caption: str) -> None:
+        """Show a picture, a sound, or what cannot be shown."""
+
+    @abstractmethod
+    def _progress(self, text: str | None) -> None:
+        """Say how far something has come that cannot be shown yet; None: that is over."""
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        stream.write(text)
+        if text:
+            self._in_line = not text.endswith("\n")
+        now = time.monotonic()
+        if now - self._flushed > FLUSH_EVERY:
+            self._flushed = now
+            stream.flush()
+
+    def _begin_line(self) -> None:
+        """End a line that was begun: what follows is no part of it."""
+        if self._in_line:
+            self._write("\n", sys.stdout)
+
+    def _document(self, document: Any) -> None:
+        self._begin_line()
+        others, found = media.in_json(document)
+        if found:
+            texts = [value for value in others.values() if isinstance(value, str)]
+            caption = " ".join(texts) if texts else _one_line(others) if others else ""
+            for one in found:
+                self._media(one, caption)
+            return
+        text = _one_line(document)
+        if len(text) <= LINE:
+            self._write(f"{text}\n", sys.stdout)
+        else:
+            self._pretty(document, json.dumps(document, indent=2, ensure_ascii=False))
+
+    def _blob(self, data: bytes, type: str) -> None:
+        if self._blobs is None:
+            text = None if media.kind(data) else _text(data, type)
+            if text is not None:
+                self._write(text, sys.stdout)
+                return
+            self._blobs = Assembler(kind_of(type) or "application/octet-stream")
+        self._begin_line()
+        for one in self._blobs.feed(data):
+            self._media(one, "")
+        size = self._blobs.size
+        self._progress(media.size_text(size) if size and not self._blobs.is_known else None)
+
+    def _end_blobs(self) -> None:
+        if self._blobs is not None:
+            blobs, self._blobs = self._blobs, None
+            self._progress(None)
+            for one in blobs.end():
+                self._media(one, "")
+
+
+class Nothing(Screen):
+    """Shows nothing."""
+
+    def show(self, piece: Piece) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+    def _bundle(self, bundle: Bundle) -> None: ...
+
+    def _pretty(self, document: Any, text: str) -> None: ...
+
+    def _media(self, one: Media, caption: str) -> None: ...
+
+    def _progress(self, text: str | None) -> None: ...
+
+
+def described(one: Media, caption: str) -> str:
+    """A picture or a sound in one line: `audio/wav, 1.3 s, 58.0 kB`."""
+    parts = [one.type, *([] if one.seconds is None else [f"{one.seconds:.1f} s"]), one.shown_size]
+    if one.part is not None:
+        parts.insert(1, f"part {one.part}")
+    return f"{caption} ({', '.join(parts)})" if caption else ", ".join(parts)
+
+
+def _one_line(document: Any) -> str:
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _text(data: bytes, type: str) -> str | None:
+    """Bytes that are text after all, as bytes of no type of their own may be."""
+    kind = kind_of(type)
+    if not (kind.startswith("text/") or kind.endswith(("json", "xml", "javascript"))):
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
