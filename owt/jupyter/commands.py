@@ -43,7 +43,7 @@ class Run:
 
 @click.command("%owt", add_help_option=False)
 @click.argument("words", nargs=-1, metavar="[URL | serve [OPTIONS] | stop]", type=click.UNPROCESSED)
-@click.option("--session", "-s", metavar="NAME", help="The session; '' is none, and each call borrows a kernel")
+@click.option("--session", "-s", metavar="NAME", help="The session; '' is none: each call borrows a kernel")
 @identity_options
 def connect(words: tuple[str, ...], session: str | None, auth: str | None, token: str | None) -> Connect:
     """Connect this notebook to an owt server, and say what is there.
@@ -55,14 +55,14 @@ def connect(words: tuple[str, ...], session: str | None, auth: str | None, token
                                   the options of `owt serve`. It ends with this notebook's kernel
     %owt stop                     end it now
 
+    OWT_URL is set to the server, so that Client(), !owt call and !curl "$OWT_URL" mean the same one.
+
     Without a URL the server is that of OWT_URL, or http://127.0.0.1:9876; in a kernel of owt's, its own.
     """
     return Connect(words, session, auth, token)
 
 
-@click.command(
-    "%owt serve", add_help_option=False, context_settings={"ignore_unknown_options": True}
-)
+@click.command("%owt serve", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @click.option("--session", "-s", metavar="NAME")
 def serve(options: tuple[str, ...], session: str | None) -> Serve:
@@ -92,7 +92,7 @@ def run(arguments: tuple[str, ...], local: bool, quiet: bool, **options: Any) ->
     """
     said = {name: value for name, value in options.items() if value not in (None, False)}
     if local and (elsewhere := [f"--{name}" for name in ("session", "kernel", "timeout") if name in said]):
-        raise CannotSend(f"{elsewhere[0]}: with --local no server is called, and the notebook's kernel runs it")
+        raise CannotSend(f"{elsewhere[0]}: with --local no server is called")
     return Run(arguments, local, quiet, said)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from owt.child import Child
@@ -83,7 +84,7 @@ class Own:
         self.options = tuple(options)
         # Of an option that is given twice, the last one counts.
         self._child = Child("--port", "0", *options, tied=True)
-        self.token = dict(zip(options, options[1:], strict=False)).get("--token")
+        self.token = dict(pairwise(options)).get("--token")
         self.server = Server.from_url(self._child.serving()).as_reached()
 
     @property

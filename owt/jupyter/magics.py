@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from owt.jupyter.pieces import Chunks, Over, of_event
 from owt.jupyter.received import Received
 from owt.jupyter.screen import Nothing, Screen
 from owt.jupyter.words import arguments, split
+from owt.server import Server
 from owt.wire.call import Call, RequestFacts
 
 if TYPE_CHECKING:
@@ -69,6 +71,11 @@ class Magics:
     def _use(self, connection: Connection) -> None:
         told = connection.told()
         self.connection = connection
+        if getattr(getattr(self.shell, "kernel", None), "channel", None) is None:
+            # `Client()`, !owt and !curl "$OWT_URL" mean the same server; in a kernel of a server's, its own.
+            os.environ["OWT_URL"] = connection.url
+            here = Server.from_url(connection.url)
+            Server.announce(here.url, here.address, here.port)
         print(told)
 
     def _serve(self, asked: commands.Serve) -> None:

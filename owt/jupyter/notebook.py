@@ -7,7 +7,7 @@ import secrets
 from html import escape
 from typing import Any
 
-from IPython.display import publish_display_data
+from IPython.core import display_functions
 
 from owt.jupyter.media import Media
 from owt.jupyter.pieces import Bundle
@@ -33,26 +33,24 @@ class Notebook(Screen):
 
     def _bundle(self, bundle: Bundle) -> None:
         transient = {} if bundle.id is None else {"display_id": f"{self._id}-{bundle.id}"}
-        publish_display_data(
-            bundle.data, bundle.metadata, transient=transient, update=bundle.update and bool(transient)
-        )
+        _publish(bundle.data, bundle.metadata, transient=transient, update=bundle.update and bool(transient))
 
     def _pretty(self, document: Any, text: str) -> None:
         data = {"text/plain": text}
         if text.count("\n") >= LONG:
             data["application/json"] = document
-        publish_display_data(data)
+        _publish(data)
 
     def _media(self, one: Media, caption: str) -> None:
         text = described(one, caption)
         encoded = base64.b64encode(one.data).decode()
         match one.type.partition("/")[0]:
             case "image":
-                publish_display_data({one.type: encoded, "text/plain": text})
+                _publish({one.type: encoded, "text/plain": text})
             case "audio":
-                publish_display_data({"text/html": self._player(one, encoded, caption), "text/plain": text})
+                _publish({"text/html": self._player(one, encoded, caption), "text/plain": text})
             case _:
-                publish_display_data({"text/plain": text})
+                _publish({"text/plain": text})
 
     def _player(self, one: Media, encoded: str, caption: str) -> str:
         seconds = "" if one.seconds is None else f"{one.seconds:.1f} s"
@@ -71,5 +69,9 @@ class Notebook(Screen):
             return
         transient = {"display_id": f"{self._id}-progress"}
         data = {"text/plain": "" if text is None else f"{text} so far"}
-        publish_display_data(data, transient=transient, update=self._shows_progress)
+        _publish(data, transient=transient, update=self._shows_progress)
         self._shows_progress = text is not None
+
+
+# It has no types.
+_publish: Any = display_functions.publish_display_data

@@ -91,6 +91,7 @@ class Over:
 
 Piece = Printed | Text | Json | Blob | Bundle | Named | Over
 
+
 class Facts(Protocol):
     """What a server's events do not say of an answer; "" where it cannot be had."""
 
@@ -107,7 +108,7 @@ def of_event(event: Event, facts: Facts) -> Piece | None:
     """What a server's event is. None: an end that says no more than that; None was returned."""
     match event:
         case Event("stdout" | "stderr" as stream, str(text)):
-            return Printed(stream, text)  # type: ignore[arg-type]
+            return Printed(stream, text)
         case Event("display", dict(bundle)):
             return _display(bundle)
         case Event("bytes", bytes(data)):
@@ -156,7 +157,7 @@ class Chunks:
 
     def _value(self, chunk: Data, body: bytes) -> Piece | None:
         if chunk.form == "bytes":
-            return Blob(body, self._type)
+            return Blob(body, self._type, returned=chunk.result)
         text = body.decode()
         if chunk.result:
             return _returned(text, chunk.form, self._type)
@@ -207,7 +208,10 @@ def _display(bundle: dict[str, Any]) -> Bundle:
     if not isinstance(facts, dict):
         facts = {}
     return Bundle(
-        data, metadata=facts.get("metadata") or {}, id=facts.get("display_id"), update=bool(facts.get("update"))
+        data,
+        metadata=facts.get("metadata") or {},
+        id=facts.get("display_id"),
+        update=bool(facts.get("update")),
     )
 
 

@@ -18,7 +18,9 @@ AROUND = 2
 """Lines that are shown before and after the one at which a frame is."""
 WIDTH = 75
 
-_FRAME = re.compile(r'(?P<margin>[ |]*)  File "(?P<file><adaptor [^"]*)", line (?P<line>\d+), in (?P<name>.*)')
+_FRAME = re.compile(
+    r'(?P<margin>[ |]*)  File "(?P<file><adaptor [^"]*)", line (?P<line>\d+), in (?P<name>.*)'
+)
 _MARKS = re.compile(r"[ |]*[~^][ ~^]*")
 
 
@@ -101,7 +103,8 @@ def in_cell(text: str, cell: str, first_line: int = 1) -> str:
 def _context(source: list[str], number: int, first_line: int) -> list[str]:
     shown = range(max(number - AROUND, 1), min(number + AROUND, len(source)) + 1)
     return [
-        f"{'---->' if at == number else '     '} {at + first_line - 1:>3} {source[at - 1]}".rstrip() for at in shown
+        f"{'---->' if at == number else '     '} {at + first_line - 1:>3} {source[at - 1]}".rstrip()
+        for at in shown
     ]
 
 

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from owt.kernel import context, given
@@ -21,7 +20,7 @@ from owt.kernel.failure import as_raised
 from owt.kernel.interrupts import Interrupts
 from owt.kernel.outlet import Outlet, StreamName
 from owt.kernel.source import Sources
-from owt.kernel.usercode import InMainThread
+from owt.kernel.usercode import InOtherThread
 from owt.summat import METHODS
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
@@ -63,31 +62,30 @@ class Here:
         What the adaptor prints goes where this process's own code prints.
         """
         id = secrets.token_hex(4)
-        outer = asyncio._get_running_loop()
         # SIGINT stays with whoever has it: Python's own handler, while a cell runs.
         interrupts = Interrupts(lambda target: None)
         # What is shown is this process's own work, not the run's.
-        outlet = _Direct(id, partial(copy_context().run, show), interrupts)
+        outside = copy_context()
+        outlet = _Direct(id, lambda chunk: outside.run(show, chunk), interrupts)
         run = context.Run(id, call, outlet)
         token, request = context.current.set(run), current_request.set(lambda: run.request)
+        # Each run has a loop of its own, where a notebook's cell is inside of one that runs.
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
         try:
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loops:
                 around = Surroundings(self._shell, self._sources, interrupts, loops.get_loop())
                 prepared = self._sources.prepare(call.code, call.fn_name) if call.code is not None else None
                 execution = Execution(run, prepared, around)
                 interrupts.begin(id)
-                # A type of asyncio's stubs: None stands for no loop, as in a terminal.
-                outcome = execution.begin(InMainThread(interrupts, outer))  # type: ignore[arg-type]
-                asyncio._set_running_loop(None)
-                try:
-                    tail = loops.run(execution.wait_for(outcome))
-                finally:
-                    asyncio._set_running_loop(outer)
-            outlet.send(tail)
+                # There is nothing to mark: no loop runs, and an interrupt is Python's own.
+                outcome = execution.begin(InOtherThread())
+                outlet.send(loops.run(execution.wait_for(outcome)))
             return Ended(execution.answer.status)
         except BaseException as error:
             return Ended(500, as_raised(error))
         finally:
+            asyncio._set_running_loop(outer)
             context.current.reset(token)
             current_request.reset(request)
 
