@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from notebook import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60
@@ -47,9 +48,6 @@ class Executed:
 
 def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any) -> Executed:
     """Execute a notebook in a kernel of its own whose directory is `folder`."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
-    places = [str(ROOT), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     client = NotebookClient(
         notebook,
         timeout=PATIENCE,
@@ -57,7 +55,7 @@ def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any
         resources={"metadata": {"path": str(folder)}},
         **options,
     )
-    client.execute(env=environment)
+    asyncio.run(client.async_execute(env=environment()))
     return Executed(notebook)
 
 

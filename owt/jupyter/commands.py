@@ -57,6 +57,8 @@ def connect(words: tuple[str, ...], session: str | None, auth: str | None, token
 
     OWT_URL is set to the server, so that Client(), !owt call and !curl "$OWT_URL" mean the same one.
 
+    %%owt? tells how a cell is sent.
+
     Without a URL the server is that of OWT_URL, or http://127.0.0.1:9876; in a kernel of owt's, its own.
     """
     return Connect(words, session, auth, token)

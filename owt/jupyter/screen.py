@@ -42,8 +42,8 @@ class Screen(ABC):
                 self._write(f"{text}\n" if line else text, sys.stdout)
             case Json(value):
                 self._document(value)
-            case Blob(data, type):
-                self._blob(data, type)
+            case Blob():
+                self._blob(piece)
             case Bundle():
                 self._begin_line()
                 self._bundle(piece)
@@ -52,6 +52,7 @@ class Screen(ABC):
                 shown = data if isinstance(data, str) else _one_line(data)
                 self._write(f"{name}: {shown}\n", sys.stdout)
             case Over(status) if status >= 400:
+                self._begin_line()
                 self._write(f"owt: the adaptor answered {status}\n", sys.stderr)
             case _:
                 pass
@@ -108,18 +109,19 @@ class Screen(ABC):
         else:
             self._pretty(document, json.dumps(document, indent=2, ensure_ascii=False))
 
-    def _blob(self, data: bytes, type: str) -> None:
+    def _blob(self, blob: Blob) -> None:
         if self._blobs is None:
-            text = None if media.kind(data) else _text(data, type)
-            if text is not None:
+            is_text = _is_text(blob.type)
+            if is_text and media.kind(blob.data) is None and (text := _decoded(blob.data)) is not None:
                 self._write(text, sys.stdout)
                 return
-            self._blobs = Assembler(kind_of(type) or "application/octet-stream")
+            # Bytes for which the adaptor names no type have that of text.
+            self._blobs = Assembler("application/octet-stream" if is_text else kind_of(blob.type))
         self._begin_line()
-        for one in self._blobs.feed(data):
+        for one in self._blobs.feed(blob.data):
             self._media(one, "")
-        size = self._blobs.size
-        self._progress(media.size_text(size) if size and not self._blobs.is_known else None)
+        size = 0 if blob.returned or self._blobs.is_known else self._blobs.size
+        self._progress(media.size_text(size) if size else None)
 
     def _end_blobs(self) -> None:
         if self._blobs is not None:
@@ -159,11 +161,13 @@ def _one_line(document: Any) -> str:
     return json.dumps(document, ensure_ascii=False)
 
 
-def _text(data: bytes, type: str) -> str | None:
-    """Bytes that are text after all, as bytes of no type of their own may be."""
+def _is_text(type: str) -> bool:
     kind = kind_of(type)
-    if not (kind.startswith("text/") or kind.endswith(("json", "xml", "javascript"))):
-        return None
+    return not kind or kind.startswith("text/") or kind.endswith(("json", "xml", "javascript"))
+
+
+def _decoded(data: bytes) -> str | None:
+    """Bytes that are text after all."""
     try:
         return data.decode()
     except UnicodeDecodeError:
