@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbclient import NotebookClient
 from notebook import environment
 
@@ -41,9 +39,14 @@ class Executed:
         [found] = [each for each in self.outputs[cell] if each.output_type == "error"]
         return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(found.traceback))
 
-    def failed(self) -> list[str]:
-        """The cells' failures, by the names of what they raised."""
-        return [each.ename for outputs in self.outputs for each in outputs if each.output_type == "error"]
+    def failed(self) -> list[tuple[int, str]]:
+        """Which cells have failed, and the names of what they raised."""
+        return [
+            (cell, each.ename)
+            for cell, outputs in enumerate(self.outputs)
+            for each in outputs
+            if each.output_type == "error"
+        ]
 
 
 def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any) -> Executed:
@@ -57,10 +60,3 @@ def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any
     )
     asyncio.run(client.async_execute(env=environment()))
     return Executed(notebook)
-
-
-def cells(sources: Iterable[str]) -> Any:
-    """A notebook of these code cells."""
-    new = nbformat.v4.new_notebook()
-    new.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    return new

@@ -37,7 +37,7 @@ _SHORTEST = 48
 @dataclass(frozen=True)
 class Media:
     """A picture, a sound or anything else, whole. `seconds` is a sound's length, if it can be told; `part`
-    is which part of a longer sound it is, from 1 on, None: all there is, or all of it once more."""
+    is which part of a longer sound it is, from 1 on, and 0 all of it once more; None: it came whole."""
 
     type: str
     data: bytes
@@ -45,9 +45,11 @@ class Media:
     part: int | None = None
 
     @property
-    def shown_size(self) -> str:
-        """The size for people."""
-        return size_text(len(self.data))
+    def facts(self) -> list[str]:
+        """Which part it is, how long, and how large, for people, each if there is something to say."""
+        part = [] if self.part is None else [f"part {self.part}" if self.part else "all of it"]
+        seconds = [] if self.seconds is None else [f"{self.seconds:.1f} s"]
+        return [*part, *seconds, size_text(len(self.data))]
 
 
 def size_text(size: int) -> str:
@@ -139,7 +141,8 @@ class Assembler:
             if self._parts and self.size:
                 ready.append(self._part(self._wav))
             if self._parts != 1:
-                ready.append(Media("audio/wav", self._wav.file(sound), self._wav.seconds(len(sound))))
+                again = 0 if self._parts else None
+                ready.append(Media("audio/wav", self._wav.file(sound), self._wav.seconds(len(sound)), again))
         elif self._data:
             ready.append(whole(self._type or self._said, bytes(self._data)))
         self._data.clear()

@@ -53,10 +53,9 @@ class Notebook(Screen):
                 _publish({"text/plain": text})
 
     def _player(self, one: Media, encoded: str, caption: str) -> str:
-        seconds = "" if one.seconds is None else f"{one.seconds:.1f} s"
-        note = f"part {one.part}, {seconds}" if one.part is not None else seconds
+        note = ", ".join(one.facts)
         # What is there once more is not to be heard twice.
-        chain = f'data-owt="{self._id}" onended="{_NEXT}"' if caption or one.part is not None else ""
+        chain = f'data-owt="{self._id}" onended="{_NEXT}"' if one.part != 0 else ""
         return (
             '<div style="display: flex; align-items: center; gap: 0.75em; margin: 2px 0">'
             f'<audio controls preload="auto" style="height: 2.25em; width: 18em; flex: none" {chain} '

@@ -38,6 +38,9 @@ class Screen(ABC):
                 self._write(text, sys.stderr if stream == "stderr" else sys.stdout)
             case Text(returned=True) if (kind := kind_of(piece.type)) in _RICH:
                 self._bundle(Bundle({kind: piece.text, "text/plain": piece.text}))
+            case Text("[DONE]", line=True):
+                # How streams of events end by convention, not a part of them.
+                pass
             case Text(text, line=line):
                 self._write(f"{text}\n" if line else text, sys.stdout)
             case Json(value):
@@ -107,7 +110,7 @@ class Screen(ABC):
         if len(text) <= LINE:
             self._write(f"{text}\n", sys.stdout)
         else:
-            self._pretty(document, json.dumps(document, indent=2, ensure_ascii=False))
+            self._pretty(document, indented(document))
 
     def _blob(self, blob: Blob) -> None:
         if self._blobs is None:
@@ -151,10 +154,20 @@ class Nothing(Screen):
 
 def described(one: Media, caption: str) -> str:
     """A picture or a sound in one line: `audio/wav, 1.3 s, 58.0 kB`."""
-    parts = [one.type, *([] if one.seconds is None else [f"{one.seconds:.1f} s"]), one.shown_size]
-    if one.part is not None:
-        parts.insert(1, f"part {one.part}")
-    return f"{caption} ({', '.join(parts)})" if caption else ", ".join(parts)
+    facts = ", ".join([one.type, *one.facts])
+    return f"{caption} ({facts})" if caption else facts
+
+
+def indented(document: Any, indent: str = "") -> str:
+    """JSON with a line for each member, but for what fits on one line."""
+    text = _one_line(document)
+    if len(indent) + len(text) <= LINE or not isinstance(document, dict | list):
+        return text
+    inner = f"{indent}  "
+    if isinstance(document, dict):
+        members = [f"{_one_line(str(name))}: {indented(each, inner)}" for name, each in document.items()]
+        return "{\n" + ",\n".join(inner + member for member in members) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(inner + indented(each, inner) for each in document) + f"\n{indent}]"
 
 
 def _one_line(document: Any) -> str:

@@ -91,8 +91,17 @@ def test_a_picture_in_bytes_is_shown(run):
 
 
 def test_a_long_object_is_pretty(run):
-    [shown] = run("%%owt\n{'letters': list('abcdefghijklmnopqrstuvwxyz')}").displays
-    assert shown["text/plain"].startswith('{\n  "letters": [\n    "a",\n')
+    [shown] = run("%%owt\n{'words': ['summat'] * 2, 'more': {'text': 'x' * 90, 'n': None}}").displays
+    assert (
+        shown["text/plain"]
+        == f"""{{
+  "words": ["summat", "summat"],
+  "more": {{
+    "text": "{"x" * 90}",
+    "n": null
+  }}
+}}"""
+    )
 
 
 def test_a_display_is_updated_in_its_place(run):
