@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.asynchronous import AsyncKernelClient
-from jupyter_client.manager import AsyncKernelManager, start_new_async_kernel
+from jupyter_client.manager import start_new_async_kernel
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
@@ -61,7 +61,7 @@ class Cell:
 class Notebook:
     """Sends cells to a kernel: `notebook(source)` waits for the end."""
 
-    def __init__(self, manager: AsyncKernelManager, client: AsyncKernelClient, loops: asyncio.Runner) -> None:
+    def __init__(self, manager: Any, client: AsyncKernelClient, loops: asyncio.Runner) -> None:
         self._manager = manager
         self._client = client
         self._loops = loops
@@ -118,6 +118,20 @@ def notebook(folder: Path, kernel: str = "python3") -> Iterator[Notebook]:
         finally:
             client.stop_channels()
             loops.run(manager.shutdown_kernel(now=True))
+
+
+@contextmanager
+def attach(connection_file: str) -> Iterator[Notebook]:
+    """A notebook on a kernel that runs already."""
+    with asyncio.Runner() as loops:
+        client = AsyncKernelClient(connection_file=connection_file)
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            loops.run(client.wait_for_ready(timeout=PATIENCE))
+            yield Notebook(None, client, loops)
+        finally:
+            client.stop_channels()
 
 
 def environment() -> dict[str, str]:

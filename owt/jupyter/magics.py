@@ -71,7 +71,7 @@ class Magics:
     def _use(self, connection: Connection) -> None:
         told = connection.told()
         self.connection = connection
-        if getattr(getattr(self.shell, "kernel", None), "channel", None) is None:
+        if _channel(self.shell) is None:
             # `Client()`, !owt and !curl "$OWT_URL" mean the same server; in a kernel of a server's, its own.
             os.environ["OWT_URL"] = connection.url
             here = Server.from_url(connection.url)
@@ -124,6 +124,7 @@ class Magics:
             connection = self.connected()
             options = {"session": connection.session, **asked.options}
             session = options["session"] = options["session"] or None
+            self._check_elsewhere(connection.url, session)
             where = f"on {connection.url}" + (f", session {session}" if session else "")
             client = connection.client.with_options(**options)
             facts = RunFacts(client)
@@ -137,7 +138,7 @@ class Magics:
             screen.end()
         except KeyboardInterrupt:
             screen.end()
-            ended = f"the run {run} was cancelled, {where}" if run else f"the call was given up, {where}"
+            ended = f"the run {run} was cancelled, {where}" if run else f"the call was cancelled, {where}"
             raise tracebacks.plain(KeyboardInterrupt(ended), self.shell) from None
         except RemoteError as error:
             screen.end()
@@ -145,6 +146,19 @@ class Magics:
         except OwtError as error:
             screen.end()
             raise tracebacks.plain(error, self.shell) from None
+
+    def _check_elsewhere(self, url: str, session: str | None) -> None:
+        """Raise `CannotSend` for the session that this very cell runs in: its calls wait for it to end."""
+        channel = _channel(self.shell)
+        if (
+            channel is not None
+            and session is not None
+            and (channel.session, Server.sing().url) == (session, url)
+        ):
+            raise CannotSend(
+                f"--session: this notebook is on session {session} itself, where calls wait for its cell; "
+                "run it here with --local, or in another session"
+            )
 
     def _run_here(
         self, asked: commands.Run, cell: str, kwargs: dict[str, Any], screen: Screen, received: Received
@@ -179,6 +193,11 @@ class Magics:
         from owt.jupyter.terminal import Terminal
 
         return Terminal()
+
+
+def _channel(shell: Any) -> Any:
+    """Of a kernel that a server has started, how calls come to it; else None."""
+    return getattr(getattr(shell, "kernel", None), "channel", None)
 
 
 def _connection(asked: commands.Connect) -> Connection:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -47,6 +48,9 @@ def remote(error: RemoteError, cell: str, first_line: int, where: str, shell: An
     `where` is where it ran; line 1 of the code is line `first_line` of the cell.
     """
     if not error.traceback:
+        if error.exception == "SyntaxError":
+            count = partial(_counted, first_line)
+            error.detail = re.sub(r"^code: line (\d+)(?=:)", count, error.detail)
         return plain(error, shell)
 
     def lines() -> list[str]:
@@ -98,6 +102,10 @@ def in_cell(text: str, cell: str, first_line: int = 1) -> str:
         before = _FRAME.fullmatch(line)
         out.append(line)
     return "\n".join(out) + "\n"
+
+
+def _counted(first_line: int, match: re.Match[str]) -> str:
+    return f"cell line {int(match[1]) + first_line - 1}"
 
 
 def _context(source: list[str], number: int, first_line: int) -> list[str]:

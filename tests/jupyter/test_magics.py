@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from notebook import Notebook, notebook
+from notebook import Notebook, attach, notebook
 
 from owt.testing import Gate, LiveServer, wait_until
 
@@ -180,7 +180,7 @@ def test_a_failure_is_the_remote_traceback_with_the_cells_lines(run):
 @pytest.mark.parametrize(
     ("source", "name", "message"),
     [
-        ("%%owt\ndef run(:", "RemoteError", "SyntaxError: code: line 1"),
+        ("%%owt\ndef run(:", "RemoteError", "SyntaxError: cell line 2: "),
         ("%%owt a=$nothing\na", "CannotSend", "a: the notebook has no nothing"),
         ("%%owt --session a/b\n1", "RemoteError", "session: "),
         ("%%owt --timeout 0.1\nimport time\ntime.sleep(30)", "RemoteError", "ran longer than its timeout"),
@@ -199,10 +199,13 @@ def test_what_is_no_bug_is_one_message_without_frames(run, source, name, message
 
 def test_interrupting_the_cell_cancels_the_run(run, patient, tmp_path):
     gate = Gate(tmp_path)
-    watcher = threading.Thread(target=lambda: (gate.reached(), run.interrupt()))
-    watcher.start()
-    cell = run(f"%%owt\nprint('waiting')\nopen({str(gate)!r}).read()")
-    watcher.join()
+
+    def each(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream":
+            gate.reached()
+            run.interrupt()
+
+    cell = run(f"%%owt\nprint('waiting')\nopen({str(gate)!r}).read()", each)
     assert cell.reply["ename"] == "KeyboardInterrupt"
     found = re.search(r"the run (\w+) was cancelled", cell.traceback)
     assert found is not None
@@ -266,6 +269,47 @@ def test_the_help_tells_what_there_is(run):
     assert "%owt serve" in shown["data"]["text/plain"]
 
 
+LOCAL = """
+%load_ext owt
+get_ipython().run_cell_magic("owt", "--local", '''
+from IPython.display import display
+def run():
+    print("out", flush=True)
+    display({"text/plain": "shown"}, raw=True)
+    yield "a"
+''')
+"""
+
+
+def test_local_works_in_a_kernel_of_owts_kernelspec(tmp_path):
+    with notebook(tmp_path, "owt") as own:
+        cell = own(LOCAL.strip())
+        assert (cell.stdout, cell.displays) == ("out\na\n", [{"text/plain": "shown"}])
+
+
+@pytest.fixture
+def attached(server: LiveServer, session: str) -> Iterator[Notebook]:
+    """A notebook on a live session."""
+    server.call("import owt", session=session)
+    with attach(server.session(session)["connection_file"]) as attached:
+        attached("%load_ext owt")
+        yield attached
+
+
+def test_a_notebook_on_a_session_shares_what_its_calls_have_loaded(attached, server, session):
+    code = "loaded = []\ndef run():\n    loaded.append(1)\n    return loaded\n"
+    assert server.call(code, session=session).json() == [1]
+    assert attached(f"%%owt --local\n{code}").stdout == "[1, 1]\n"
+    assert server.call(code, session=session).json() == [1, 1, 1]
+
+
+def test_a_notebook_on_a_session_does_not_wait_for_itself(attached, server, session):
+    assert f" at {server.url}, no session" in attached("%owt").stdout
+    cell = attached(f"%%owt --session {session}\n1")
+    assert cell.traceback.startswith(f"CannotSend: --session: this notebook is on session {session} itself")
+    assert attached("%%owt\n1 + 1").stdout == "2\n"
+
+
 def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
     with notebook(tmp_path) as own:
         told = own("%load_ext owt\n%owt serve --pool-max 1")
@@ -281,4 +325,12 @@ def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
             each.pid for each in psutil.Process(own.pid).children() if "serve" in " ".join(each.cmdline())
         ]
         os.kill(own.pid, signal.SIGKILL)
-        wait_until(lambda: not psutil.pid_exists(pid))
+        wait_until(lambda: is_over(pid))
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended; somebody else's child may be left as a zombie for a while."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
