@@ -15,6 +15,7 @@ from owt.jupyter.pieces import Chunks, Over, of_event
 from owt.jupyter.received import Received
 from owt.jupyter.screen import Nothing, Screen
 from owt.jupyter.words import arguments, split
+from owt.remote import Refused
 from owt.server import Server
 from owt.wire.call import Call, RequestFacts
 
@@ -70,7 +71,9 @@ class Magics:
 
     def _use(self, connection: Connection) -> None:
         told = connection.told()
-        self.connection = connection
+        before, self.connection = self.connection, connection
+        if before is not None and before.client is not connection.client:
+            before.client.close()
         if _channel(self.shell) is None:
             # `Client()`, !owt and !curl "$OWT_URL" mean the same server; in a kernel of a server's, its own.
             os.environ["OWT_URL"] = connection.url
@@ -85,7 +88,12 @@ class Magics:
             if own is not None:
                 own.stop()
             own = self.own = Own(asked.options)
-        self._use(Connection.to(own.url, asked.session or None, token=own.token))
+        try:
+            self._use(Connection.to(own.url, asked.session or None, token=own.token))
+        except Refused as error:
+            # It wants a password, of which it has but the hash.
+            error.add_note(f"The server serves on {own.url}")
+            raise
 
     def _stop(self) -> None:
         if self.own is None:

@@ -253,6 +253,13 @@ def test_a_local_failure_is_debugged_in_the_notebook(run):
     assert "42" in run("%debug", answers=["p found", "q"]).stdout
 
 
+def test_a_local_breakpoint_stops_in_the_notebook(run):
+    code = "def run():\n    found = 41\n    breakpoint()\n    return found + 1"
+    cell = run(f"%%owt --local\n{code}", answers=["p found * 1000", "c"])
+    assert "41000" in cell.stdout
+    assert cell.stdout.endswith("42\n")
+
+
 def test_tab_offers_options_sessions_and_variables(run):
     run("%%owt --session other\n1")
     assert run.completions("%%owt --ses") == ["--session"]
@@ -326,6 +333,18 @@ def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
         ]
         os.kill(own.pid, signal.SIGKILL)
         wait_until(lambda: is_over(pid))
+
+
+def test_a_notebooks_own_server_may_want_a_token_and_is_stopped(tmp_path):
+    with notebook(tmp_path) as own:
+        told = own("%load_ext owt\n%owt serve --pool-max 1 --token 0123456789abcdef -s tour")
+        url = re.search(r"at (\S+), session tour", told.stdout)[1]
+        assert own("%%owt\n1 + 1").stdout == "2\n"
+        assert own(f"%owt {url} --token wrong0123456789").traceback.startswith("Refused: ")
+        # What one was connected to stays.
+        assert own("%%owt\n1 + 1").stdout == "2\n"
+        assert own("%owt stop").stdout == f"the server at {url} has ended\n"
+        assert own(f"%owt {url}").traceback.startswith(f"Unreachable: no server answers at {url}")
 
 
 def is_over(pid: int) -> bool:
