@@ -254,7 +254,9 @@ def test_a_local_failure_is_debugged_in_the_notebook(run):
 
 
 def test_a_local_breakpoint_stops_in_the_notebook(run):
-    code = "def run():\n    found = 41\n    breakpoint()\n    return found + 1"
+    # Python's own breakpoint() is, in a kernel, for a debugger that is attached to it.
+    trace = "from IPython.core.debugger import set_trace"
+    code = f"{trace}\ndef run():\n    found = 41\n    set_trace()\n    return found + 1"
     cell = run(f"%%owt --local\n{code}", answers=["p found * 1000", "c"])
     assert "41000" in cell.stdout
     assert cell.stdout.endswith("42\n")
