@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cells import environment
 from nbclient import NotebookClient
-from notebook import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from notebook import Notebook, attach, notebook
+from cells import Notebook, attach, notebook
 
 from owt.testing import Gate, LiveServer, wait_until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from notebook import ROOT, notebook
+from cells import ROOT, notebook
 
 
 def test_the_cells_of_the_readme_send_what_they_say(tmp_path):
