@@ -10,32 +10,23 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Any
+from copy import deepcopy
+from typing import Any, ClassVar, Self
+from uuid import uuid4
 
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
-from ipykernel.zmqshell import ZMQInteractiveShell
 from tornado.ioloop import IOLoop
 from traitlets import Type, default
+from traitlets.config import Config
 
 from owt.errors import WireError
-from owt.kernel import context, threads
+from owt.kernel import threads
 from owt.kernel.channel import KernelChannel
 from owt.kernel.output import RunDisplayPublisher
+from owt.kernel.shell import OwtShell, become_instance
 from owt.kernel.sweep import leave
 from owt.wire.codec import PROTOCOL
-
-
-class OwtShell(ZMQInteractiveShell):
-    """IPython's shell; displays go to the run that made them."""
-
-    display_pub_class = Type(RunDisplayPublisher)
-
-    def ask_exit(self) -> None:
-        """`exit` and `quit`. A call ends by them as a script would; its kernel stays for the next."""
-        if context.running() is not None:
-            raise SystemExit
-        super().ask_exit()
 
 
 class OwtKernel(IPythonKernel):
@@ -43,6 +34,66 @@ class OwtKernel(IPythonKernel):
 
     shell_class = Type(OwtShell)
     channel: KernelChannel | None = None
+    prepared: ClassVar[OwtKernel | None] = None
+
+    @classmethod
+    def prepare(cls, app: IPKernelApp) -> None:
+        """Make the kernel, and its shell, that a fork of this process will have.
+
+        To make them takes as long as all else in the start of a forked kernel, and touches so many objects
+        (each module, for one) that the fork would share little memory with this process any more. They
+        have no sockets yet, and traitlets and IPython know of no kernel and no shell.
+        """
+        environ = dict(os.environ)
+        config = deepcopy(app.config)
+        # A real app has this section, and a shell without one makes it in a way that is warned of.
+        config.IPKernelApp.connection_file = ""
+        try:
+            cls.prepared = cls(config=config, profile_dir=app.profile_dir, log=app.log, user_ns=None)
+        finally:
+            OwtShell.clear_instance()
+            # The shell has set variables, such as PAGER, that only a kernel should have.
+            os.environ.clear()
+            os.environ.update(environ)
+
+    @classmethod
+    def instance(cls, *args: Any, **kwargs: Any) -> Self:
+        """The process's kernel: the prepared one, if it is such as `kwargs` ask for."""
+        kernel, OwtKernel.prepared = OwtKernel.prepared, None
+        if cls._instance is None and kernel is not None and type(kernel) is cls and kernel._fits(**kwargs):
+            kernel._join(kwargs)
+        return super().instance(*args, **kwargs)
+
+    def _fits(self, *, parent: Any, profile_dir: Any, user_ns: Any = None, **others: Any) -> bool:
+        """Whether a kernel made with these would be like this one. What `others` are is set in `_join`."""
+        return (
+            user_ns is None
+            and profile_dir is not None
+            and profile_dir.location == self.profile_dir.location
+            and _of_kernel(parent.config) == _of_kernel(self.config)
+        )
+
+    def _join(self, given: dict[str, Any]) -> None:
+        """Be the kernel of this process, with these sockets and threads: what ipykernel's kernels do with
+        them when they are made. tests/kernel/test_app.py compares the outcome with a kernel made anew."""
+        for name, value in given.items():
+            setattr(self, name, value)
+        self.config = self.parent.config
+        self.ident = str(uuid4())
+        self._stdout, self._stderr = sys.stdout, sys.stderr
+        if hasattr(self, "debugger"):
+            self.debugger = self.debugger_class(
+                self.log,
+                self.debugpy_stream,
+                self._publish_debug_event,
+                self.debug_shell_socket,
+                self.session,
+                self._kernel_modules,
+                self.debug_just_my_code,
+                self.filter_internal_frames,
+            )
+        self.shell.join(self)
+        become_instance(self)
 
     @property
     def kernel_info(self) -> dict[str, Any]:
@@ -86,11 +137,49 @@ class OwtKernelApp(IPKernelApp):
     def _default_outstream_class(self) -> str:
         return "owt.kernel.output.RunStream"
 
-    def initialize(self, argv: list[str] | None = None) -> None:
-        """Start the kernel's parts, then connect to the frontend."""
+    prepared: ClassVar[OwtKernelApp | None] = None
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Make in advance what a fork of this process will have: an app, its profile's folder, its kernel
+        and shell. Starts no thread, and opens nothing."""
+        app = cls()
+        app.init_profile_dir()
+        OwtKernel.prepare(app)
+        cls.prepared = app
+
+    @classmethod
+    def forget(cls) -> None:
+        """Have nothing prepared: this process is to be another one than that which was prepared for."""
+        cls.prepared = OwtKernel.prepared = None
+
+    @classmethod
+    def instance(cls, *args: Any, **kwargs: Any) -> Self:
+        """The process's app: the prepared one, if there is one."""
+        app, OwtKernelApp.prepared = OwtKernelApp.prepared, None
+        if cls._instance is None and type(app) is cls and not kwargs:
+            become_instance(app)
+        return super().instance(*args, **kwargs)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         # A history file is shared by all kernels of a user, and costs each a thread and a database
         # connection; `In` and `Out` of an attached notebook do not need it.
         self.config.HistoryManager.enabled = False
+
+    def parse_command_line(self, argv: Any = None) -> None:
+        """`-f FILE`, as our kernelspec has it, is understood at once: the parser for all else, made of all
+        options of all classes, would be a fifth of a forked kernel's start."""
+        if argv is None or len(argv) != 2 or argv[0] != "-f" or argv[1].startswith("-"):
+            super().parse_command_line(argv)
+            return
+        self.argv = list(argv)
+        self.extra_args = []
+        self.cli_config = Config({"IPKernelApp": {"connection_file": argv[1]}})
+        self.update_config(self.cli_config)
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        """Start the kernel's parts, then connect to the frontend."""
         if "OWT_DOOR" in os.environ and not self.parent_handle:
             # Somebody's child, so no note on how to end it with Ctrl-\\; 1 means: not to be polled.
             self.parent_handle = 1
@@ -104,6 +193,11 @@ class OwtKernelApp(IPKernelApp):
             except (OSError, WireError) as error:
                 print(f"owt: the frontend cannot be reached: {error}", file=sys.__stderr__, flush=True)
                 leave(door)
+
+
+def _of_kernel(config: Config) -> dict[str, Any]:
+    """The sections of `config` that a kernel and its shell may heed: all but the app's own."""
+    return {name: section for name, section in config.items() if name != "IPKernelApp" and section}
 
 
 def attach(kernel: Any, door: str, kernel_id: str) -> None:

@@ -29,7 +29,7 @@ PREPARED = (
     "owt.kernel.app",
     "owt.lib.stream",
     "ipykernel.debugger",
-    "ipykernel.datapub",
+    "IPython.core.debugger",
     "IPython.extensions.storemagic",
     "matplotlib_inline.config",
     "jedi",
@@ -40,6 +40,9 @@ PREPARED = (
     "werkzeug.formparser",
     "httpx",
 )
+
+OF_KERNEL = {"OWT_DOOR", "OWT_KERNEL_ID"}
+"""Variables that differ from kernel to kernel and that only owt reads."""
 
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
@@ -88,6 +91,7 @@ class Template:
         if not self._can_fork:
             return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
         problems: list[str] = []
+        self._here = (dict(os.environ), os.getcwd())
         # As ipykernel sets it, but before matplotlib is imported, which reads it then.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         threads = threading.active_count()
@@ -105,9 +109,20 @@ class Template:
             if threading.active_count() > threads:
                 threads = threading.active_count()
                 problems.append(f"importing {name} started a thread, which kernels will not have")
+        self._rehearse()
         gc.collect()
         gc.freeze()
         return problems
+
+    def _rehearse(self) -> None:
+        """Make what each kernel would make. Without it kernels start as well, but later."""
+        from owt.kernel.app import OwtKernelApp
+
+        try:
+            OwtKernelApp.prepare()
+        except (Exception, SystemExit) as error:
+            OwtKernelApp.forget()
+            print(f"owt: kernels start slower: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def _abandoned(self) -> bool:
         """Whether the frontend is gone already."""
@@ -148,6 +163,10 @@ class Template:
         os.environ.clear()
         os.environ.update(request.env)
         os.chdir(request.cwd)
+        given = {name: value for name, value in request.env.items() if name not in OF_KERNEL}
+        if (given, request.cwd) != self._here:
+            # IPython's folders, colours and much else come from the environment.
+            sys.modules["owt.kernel.app"].OwtKernelApp.forget()
         random.seed()
         numpy = sys.modules.get("numpy.random")
         if numpy is not None:
