@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from copy import deepcopy
 from typing import Any, ClassVar, Self
 from uuid import uuid4
 
@@ -45,11 +44,10 @@ class OwtKernel(IPythonKernel):
         have no sockets yet, and traitlets and IPython know of no kernel and no shell.
         """
         environ = dict(os.environ)
-        config = deepcopy(app.config)
-        # A real app has this section, and a shell without one makes it in a way that is warned of.
-        config.IPKernelApp.connection_file = ""
         try:
-            cls.prepared = cls(config=config, profile_dir=app.profile_dir, log=app.log, user_ns=None)
+            kernel = cls(parent=app, profile_dir=app.profile_dir, log=app.log, user_ns=None)
+            kernel.shell._sys_modules_keys = set(sys.modules)
+            cls.prepared = kernel
         finally:
             OwtShell.clear_instance()
             # The shell has set variables, such as PAGER, that only a kernel should have.
@@ -144,7 +142,10 @@ class OwtKernelApp(IPKernelApp):
         """Make in advance what a fork of this process will have: an app, its profile's folder, its kernel
         and shell. Starts no thread, and opens nothing."""
         app = cls()
+        # A real one has this section, and a shell without it makes one that is warned of.
+        app.config.IPKernelApp.connection_file = ""
         app.init_profile_dir()
+        app.init_config_files()
         OwtKernel.prepare(app)
         cls.prepared = app
 
@@ -163,6 +164,7 @@ class OwtKernelApp(IPKernelApp):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._staged = False
         # A history file is shared by all kernels of a user, and costs each a thread and a database
         # connection; `In` and `Out` of an attached notebook do not need it.
         self.config.HistoryManager.enabled = False
@@ -176,7 +178,42 @@ class OwtKernelApp(IPKernelApp):
         self.argv = list(argv)
         self.extra_args = []
         self.cli_config = Config({"IPKernelApp": {"connection_file": argv[1]}})
-        self.update_config(self.cli_config)
+        # In place: what was prepared has this very object, and need not load it again.
+        self.config.IPKernelApp.connection_file = self.connection_file = argv[1]
+
+    def init_config_files(self) -> None:
+        """Once is enough: the template has done it."""
+        if not self._staged:
+            self._staged = True
+            super().init_config_files()
+
+    def load_config_file(self, *args: Any, **kwargs: Any) -> None:
+        """Nearly nobody has such files, and to see that takes a loader for each place and kind of file."""
+        names = {os.path.splitext(name)[0] for name in ("ipython_config.py", *self.config_files)}
+        files = (os.path.join(place, name) for place in self.config_file_paths for name in names)
+        if any(os.path.exists(file + kind) for file in files for kind in (".py", ".json")):
+            super().load_config_file(*args, **kwargs)
+
+    def update_config(self, config: Config) -> None:
+        """What is so already need not be loaded again into all that is configured."""
+        if config != self.config:
+            super().update_config(config)
+
+    def init_code(self) -> None:
+        """Run the profile's startup files, and what options name. IPython ends this by noting the names of
+        all modules, for `%reset -s`; a prepared shell has that note, and not to write it anew leaves the
+        pages of these thousands of strings shared."""
+        shell: Any = self.shell
+        if not hasattr(shell, "_sys_modules_keys"):
+            super().init_code()
+            return
+        self._run_startup_files()
+        self._run_exec_lines()
+        self._run_exec_files()
+        if self.hide_initial_ns:
+            shell.user_ns_hidden.update(shell.user_ns)
+        self._run_cmd_line_code()
+        self._run_module()
 
     def initialize(self, argv: list[str] | None = None) -> None:
         """Start the kernel's parts, then connect to the frontend."""

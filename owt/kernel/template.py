@@ -31,6 +31,9 @@ PREPARED = (
     "ipykernel.debugger",
     "IPython.core.debugger",
     "IPython.extensions.storemagic",
+    "IPython.core.logger",
+    "tornado.platform.asyncio",
+    "faulthandler",
     "matplotlib_inline.config",
     "jedi",
     "psutil",
@@ -110,6 +113,9 @@ class Template:
                 threads = threading.active_count()
                 problems.append(f"importing {name} started a thread, which kernels will not have")
         self._rehearse()
+        if sys.version_info < (3, 12):
+            # It holds references to names all over the memory, and a kernel's own look-ups let go of them.
+            sys._clear_type_cache()
         gc.collect()
         gc.freeze()
         return problems
