@@ -46,7 +46,8 @@ class OwtKernel(IPythonKernel):
         environ = dict(os.environ)
         try:
             kernel = cls(parent=app, profile_dir=app.profile_dir, log=app.log, user_ns=None)
-            kernel.shell._sys_modules_keys = set(sys.modules)
+            shell: Any = kernel.shell
+            shell._sys_modules_keys = set(sys.modules)
             cls.prepared = kernel
         finally:
             OwtShell.clear_instance()
@@ -58,16 +59,19 @@ class OwtKernel(IPythonKernel):
     def instance(cls, *args: Any, **kwargs: Any) -> Self:
         """The process's kernel: the prepared one, if it is such as `kwargs` ask for."""
         kernel, OwtKernel.prepared = OwtKernel.prepared, None
-        if cls._instance is None and kernel is not None and type(kernel) is cls and kernel._fits(**kwargs):
+        if kernel is not None and type(kernel) is cls and not cls.initialized() and kernel._fits(kwargs):
             kernel._join(kwargs)
         return super().instance(*args, **kwargs)
 
-    def _fits(self, *, parent: Any, profile_dir: Any, user_ns: Any = None, **others: Any) -> bool:
-        """Whether a kernel made with these would be like this one. What `others` are is set in `_join`."""
+    def _fits(self, given: dict[str, Any]) -> bool:
+        """Whether a kernel made with these would be like this one, once it has `given` (`_join`)."""
+        parent, folder = given.get("parent"), given.get("profile_dir")
+        mine: Any = self.profile_dir
         return (
-            user_ns is None
-            and profile_dir is not None
-            and profile_dir.location == self.profile_dir.location
+            parent is not None
+            and folder is not None
+            and folder.location == mine.location
+            and given.get("user_ns") is None
             and _of_kernel(parent.config) == _of_kernel(self.config)
         )
 
@@ -76,7 +80,7 @@ class OwtKernel(IPythonKernel):
         them when they are made. tests/kernel/test_app.py compares the outcome with a kernel made anew."""
         for name, value in given.items():
             setattr(self, name, value)
-        self.config = self.parent.config
+        self.config = given["parent"].config
         self.ident = str(uuid4())
         self._stdout, self._stderr = sys.stdout, sys.stderr
         if hasattr(self, "debugger"):
@@ -90,7 +94,8 @@ class OwtKernel(IPythonKernel):
                 self.debug_just_my_code,
                 self.filter_internal_frames,
             )
-        self.shell.join(self)
+        shell: Any = self.shell
+        shell.join(self)
         become_instance(self)
 
     @property
@@ -158,7 +163,7 @@ class OwtKernelApp(IPKernelApp):
     def instance(cls, *args: Any, **kwargs: Any) -> Self:
         """The process's app: the prepared one, if there is one."""
         app, OwtKernelApp.prepared = OwtKernelApp.prepared, None
-        if cls._instance is None and type(app) is cls and not kwargs:
+        if app is not None and type(app) is cls and not cls.initialized() and not kwargs:
             become_instance(app)
         return super().instance(*args, **kwargs)
 

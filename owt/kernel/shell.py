@@ -42,7 +42,7 @@ class OwtShell(ZMQInteractiveShell):
         become_instance(self)
 
 
-def become_instance(singleton: SingletonConfigurable) -> None:
+def become_instance(singleton: Any) -> None:
     """Have traitlets know an object that was made otherwise as the one instance of its classes."""
     for each in type(singleton).mro():
         if issubclass(each, SingletonConfigurable) and each is not SingletonConfigurable:
