@@ -34,7 +34,6 @@ PREPARED = (
     "IPython.core.logger",
     "tornado.platform.asyncio",
     "faulthandler",
-    "matplotlib_inline.config",
     "jedi",
     "psutil",
     "sqlite3",
