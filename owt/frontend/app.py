@@ -17,7 +17,7 @@ from tornado.web import Application
 
 from owt import trust
 from owt.errors import ConfigError
-from owt.frontend import banner, disguise, health, logs, metrics
+from owt.frontend import banner, directory, disguise, health, logs, metrics
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
@@ -25,6 +25,7 @@ from owt.frontend.config import Settings
 from owt.frontend.config import settings as all_settings
 from owt.frontend.credentials import Credentials
 from owt.frontend.descriptors import Descriptors
+from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernels import Kernels
 from owt.frontend.listener import Listener
 from owt.frontend.origins import Origins
@@ -84,6 +85,7 @@ class Frontend:
         )
         self._template.start()
         tally = Tally()
+        endpoints = Endpoints()
         self._kernels = Kernels(
             runtime_dir=self.runtime_dir,
             door=door,
@@ -92,6 +94,7 @@ class Frontend:
             welcome=self._welcome,
             tally=tally,
             descriptors=self._descriptors,
+            endpoints=endpoints,
         )
         self._door = door
         limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
@@ -125,9 +128,11 @@ class Frontend:
             ),
             cache=Cache(settings.cache_bytes),
             tally=tally,
+            endpoints=endpoints,
         )
         watching = [
             *health.routes(self.service),
+            *directory.routes(self.service),
             *metrics.routes(self.service, lambda: self._http.connections),
         ]
         application = Application(routes(self.service, watching), log_function=logs.log_request)

@@ -17,6 +17,7 @@ from owt.wire.codec import (
     Hello,
     Lane,
     Message,
+    Offer,
     Output,
     Signer,
     Welcome,
@@ -41,6 +42,9 @@ class Guest(Protocol):
 
     def output(self, message: Output | Behind) -> None:
         """It sends chunks of a run, or what a run waits for."""
+
+    def offered(self, message: Offer) -> None:
+        """It says which paths its session answers at, or asks whether it may."""
 
     def disconnected(self, lane: Lane) -> None:
         """A lane of it has ended."""
@@ -114,6 +118,8 @@ class LaneProtocol(asyncio.Protocol):
         match message:
             case Output() | Behind() if self._greeted:
                 guest.output(message)
+            case Offer() if self._greeted:
+                guest.offered(message)
             case Hello(lane=lane) if not self._greeted and lane == self._lane:
                 self._greeted = True
                 self.send(guest.welcome())

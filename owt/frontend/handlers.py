@@ -27,7 +27,7 @@ class CallHandler(AnsweringHandler):
     async def get(self) -> None:
         """Run what the query says; a plain GET of `/` gets the page that explains owt."""
         facts = self._facts()
-        if requests.is_blank(facts):
+        if requests.is_blank(facts) and self.service.endpoints.find("GET", "/") is None:
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
             return
@@ -38,6 +38,9 @@ class CallHandler(AnsweringHandler):
         if self._finished:
             return
         await self._call(self._facts())
+
+    # Endpoints answer these; what brings code does not come so.
+    put = patch = delete = post
 
     def _facts(self) -> RequestFacts:
         request = self.request
@@ -64,7 +67,10 @@ class CallHandler(AnsweringHandler):
             return
         session = None
         try:
-            parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting)
+            path = self.request.path[len(self.base) :]
+            find = partial(self.service.endpoints.find, facts.method, path)
+            nesting = self.service.settings.max_nesting
+            parse = partial(requests.parse, facts, max_nesting=nesting, find=find)
             if len(facts.body) > LARGE:
                 call = await asyncio.to_thread(parse)
                 if self.gone:

@@ -15,7 +15,7 @@ from owt.kernel.memory import Memory
 from owt.kernel.runner import Runner
 from owt.kernel.sweep import leave
 from owt.server import Server
-from owt.wire.codec import Bind, Cancel, Credit, Invoke, Message, Overdue, Welcome
+from owt.wire.codec import Bind, Cancel, Credit, Invoke, Message, Overdue, Verdict, Welcome
 
 
 class KernelChannel:
@@ -55,6 +55,7 @@ class KernelChannel:
             concurrency=first.concurrency,
             memory=self._memory,
         )
+        self.runner.endpoints.session = first.session
 
     def start(self) -> None:
         """Begin to read. In the main thread, before or while its loop runs."""
@@ -79,7 +80,7 @@ class KernelChannel:
             case Invoke(run=run, call=call):
                 self.runner.accept(run, call)
             case Bind(session=session, concurrency=concurrency):
-                self.session = session
+                self.session = self.runner.endpoints.session = session
                 self.runner.concurrency = concurrency
             case _:
                 raise WireError(f"{type(message).__name__} has no place on the calls lane")
@@ -96,6 +97,8 @@ class KernelChannel:
                     self.runner.cancel(run, reason)
                 case Overdue(run=run, timeout=timeout):
                     self.runner.overdue(run, timeout)
+                case Verdict(number=number, problem=problem):
+                    self.runner.endpoints.heard(number, problem)
                 case Welcome():
                     pass
                 case _:

@@ -28,6 +28,7 @@ from msgspec import Struct
 from owt.errors import BadSignature, WireError
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk
+from owt.wire.endpoint import Endpoint
 
 PROTOCOL = 1
 MAX_FRAME = 512 * 1024 * 1024
@@ -127,7 +128,25 @@ class Output(Struct, frozen=True, array_like=True, tag="output"):
     chunks: tuple[Chunk, ...]
 
 
-Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Output
+class Offer(Struct, frozen=True, array_like=True, tag="offer"):
+    """What paths the kernel's session would have, or with `keep` has from now on: then `endpoints` are all
+    of them, and `removed` the shapes of paths that are not even to be remembered. Answered by a
+    `Verdict` of the same number."""
+
+    number: int
+    endpoints: tuple[Endpoint, ...]
+    removed: tuple[str, ...] = ()
+    keep: bool = True
+
+
+class Verdict(Struct, frozen=True, array_like=True, tag="verdict"):
+    """The frontend's answer to an `Offer`: why it cannot be, in words for people, or None."""
+
+    number: int
+    problem: str | None = None
+
+
+Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Output | Offer | Verdict
 
 _HEADER = 4 + 32 + 8
 _encoder = msgspec.msgpack.Encoder()
