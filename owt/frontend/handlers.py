@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from owt.errors import OwtError
+from owt.errors import EndpointGone, MethodNotAllowed, OwtError
 from owt.frontend import logs, pages, requests
 from owt.frontend.answering import AnsweringHandler
 from owt.frontend.events import Events
@@ -23,6 +23,18 @@ LARGE = 1024 * 1024
 
 class CallHandler(AnsweringHandler):
     """Any path that is not the server's own: runs an adaptor."""
+
+    async def prepare(self) -> None:
+        """Also turn away a method that only endpoints have, where there is none, before the body is read."""
+        await super().prepare()
+        if self._finished or self.request.method in requests.METHODS:
+            return
+        method, path = self.request.method or "", self.request.path[len(self.base) :]
+        try:
+            if self.service.endpoints.find(method, path) is None:
+                raise MethodNotAllowed(method, path, requests.METHODS)
+        except (MethodNotAllowed, EndpointGone) as error:
+            self.finish_error(error)
 
     async def get(self) -> None:
         """Run what the query says; a plain GET of `/` gets the page that explains owt."""
