@@ -9,20 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from owt.errors import WireError
-from owt.wire.codec import (
-    NONCE,
-    Behind,
-    Cell,
-    FrameReader,
-    FrameWriter,
-    Hello,
-    Lane,
-    Message,
-    Output,
-    Signer,
-    Welcome,
-    read_preface,
-)
+from owt.wire.codec import Behind, Cell, FrameReader, FrameWriter, Hello, Message, Offer, Output, Welcome
+from owt.wire.greeting import NONCE, Lane, Signer, read_preface
 
 log = logging.getLogger("owt.channel")
 
@@ -42,6 +30,9 @@ class Guest(Protocol):
 
     def output(self, message: Output | Behind | Cell) -> None:
         """It sends chunks of a run, or what a run waits for."""
+
+    def offered(self, message: Offer) -> None:
+        """It says which paths its session answers at, or asks whether it may."""
 
     def disconnected(self, lane: Lane) -> None:
         """A lane of it has ended."""
@@ -126,6 +117,8 @@ class LaneProtocol(asyncio.BufferedProtocol):
         match message:
             case Output() | Behind() | Cell() if self._greeted:
                 guest.output(message)
+            case Offer() if self._greeted:
+                guest.offered(message)
             case Hello(lane=lane) if not self._greeted and lane == self._lane:
                 self._greeted = True
                 self.send(guest.welcome())

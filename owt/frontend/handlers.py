@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from owt.errors import OwtError
+from owt.errors import EndpointGone, MethodNotAllowed, OwtError
 from owt.frontend import logs, pages, requests
 from owt.frontend.answering import AnsweringHandler
 from owt.frontend.events import Events
@@ -18,6 +18,7 @@ from owt.frontend.responses import Plain, own_headers
 from owt.frontend.resuming import read_id, same_call
 from owt.frontend.runs import Run
 from owt.wire.call import Call, RequestFacts
+from owt.wire.endpoint import METHODS
 
 LARGE = 1024 * 1024
 """Bytes of a body that take so long to parse that the event loop must not wait for it."""
@@ -30,12 +31,25 @@ class CallHandler(AnsweringHandler):
     """Has a task await something; set by who drives this."""
 
     def answers(self, method: str) -> bool:
-        """Whether there is anything to be had by this method."""
-        return method in ("GET", "POST")
+        """Whether calls, or an endpoint, have this method."""
+        return method in METHODS
 
     def enter(self) -> Awaitable[None] | None:
         """The head of the request is here: see who comes in. There may be something to wait for."""
         return self._guarded(self.prepare)
+
+    def _look_at_the_size(self) -> None:
+        """Also turn away a method that only endpoints have, where there is none, before the body is read."""
+        super()._look_at_the_size()
+        method = self.request.method or ""
+        if self._finished or method in requests.METHODS:
+            return
+        path = self.request.path[len(self.base) :]
+        try:
+            if self.service.endpoints.find(method, path) is None:
+                raise MethodNotAllowed(method, path, requests.METHODS)
+        except (MethodNotAllowed, EndpointGone) as error:
+            self.finish_error(error)
 
     def take(self) -> Awaitable[None] | None:
         """All of the request is here: begin the call. There may be something to wait for."""
@@ -59,13 +73,16 @@ class CallHandler(AnsweringHandler):
     def _take(self) -> Awaitable[None] | None:
         """A plain GET of `/` gets the page that explains owt; all else is a call."""
         facts = self._facts()
-        if facts.method == "GET" and requests.is_blank(facts):
+        endpoints = self.service.endpoints
+        if facts.method == "GET" and requests.is_blank(facts) and endpoints.find("GET", "/") is None:
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
             return None
         if not self.breakable():
             return None
-        parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting)
+        find = partial(endpoints.find, facts.method, self.request.path[len(self.base) :])
+        nesting = self.service.settings.max_nesting
+        parse = partial(requests.parse, facts, max_nesting=nesting, find=find)
         if len(facts.body) > LARGE:
             return self._call_large(facts, parse)
         return self._call(facts, parse)

@@ -19,6 +19,7 @@ from owt.kernel.context import Run
 from owt.kernel.course import AsyncStream, Stream, Whole
 from owt.kernel.interrupts import Interrupts
 from owt.kernel.prepared import Cell, Prepared
+from owt.kernel.registry import Registry
 from owt.kernel.source import Sources
 from owt.kernel.steps import Steps
 from owt.kernel.usercode import InMainThread, UserCode
@@ -36,6 +37,7 @@ class Surroundings:
 
     shell: Any
     sources: Sources
+    endpoints: Registry | None
     interrupts: Interrupts
     loop: asyncio.AbstractEventLoop
 
@@ -95,6 +97,9 @@ class Execution:
 
     def _value(self) -> Any:
         call, prepared, namespace = self._run.call, self._prepared, self._around.shell.user_ns
+        if call.endpoint is not None and self._around.endpoints is not None:
+            function, by_position, by_name = self._around.endpoints.prepare(self._run, namespace)
+            return function(*by_position, **by_name)
         arguments = evaluate(call.kwargs, namespace)
         if isinstance(prepared, Cell):
             namespace.update(arguments.kwargs)

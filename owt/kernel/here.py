@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from owt.kernel import context, given
+from owt.kernel.endpoints import Decorator
 from owt.kernel.execution import Execution, Surroundings
 from owt.kernel.failure import as_raised
 from owt.kernel.interrupts import Interrupts
@@ -51,7 +52,7 @@ class Here:
         if channel is not None:
             self._sources: Sources = channel.runner.sources
             return
-        injected = given.names(shell.user_ns)
+        injected = given.names(shell.user_ns, Decorator())
         context.give(injected)
         shell.user_ns_hidden.update(injected)
         self._sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
@@ -74,7 +75,7 @@ class Here:
         asyncio._set_running_loop(None)
         try:
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loops:
-                around = Surroundings(self._shell, self._sources, interrupts, loops.get_loop())
+                around = Surroundings(self._shell, self._sources, None, interrupts, loops.get_loop())
                 prepared = self._sources.prepare(call.code, call.fn_name) if call.code is not None else None
                 execution = Execution(run, prepared, around)
                 interrupts.begin(id)

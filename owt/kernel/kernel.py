@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 from owt.kernel.channel import KernelChannel
 from owt.kernel.shell import OwtShell, become_instance
-from owt.wire.codec import PROTOCOL
+from owt.wire.greeting import PROTOCOL
 
 
 class OwtKernel(IPythonKernel):

@@ -27,6 +27,7 @@ from owt.kernel.mirror import Mirror, Reflection
 from owt.kernel.outlet import Outlet
 from owt.kernel.output import Streams
 from owt.kernel.prepared import Cell, Prepared
+from owt.kernel.registry import Registry
 from owt.kernel.source import Sources
 from owt.kernel.sweep import leave
 from owt.kernel.usercode import InMainThread, InOtherThread
@@ -70,10 +71,11 @@ class Runner:
         self._streams = Streams()
         self._interrupts = Interrupts(self._interrupt_others)
         self._main = InMainThread(self._interrupts, loop)
-        injected = given.names(shell.user_ns)
+        self.endpoints = Registry(shell, lane.send, lambda id: self._runs.get(id) is not None)
+        injected = given.names(shell.user_ns, self.endpoints.endpoint)
         context.give(injected)
         self.sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
-        self._around = Surroundings(shell, self.sources, self._interrupts, loop)
+        self._around = Surroundings(shell, self.sources, self.endpoints, self._interrupts, loop)
         shell.user_ns_hidden.update(injected)
 
     def start(self) -> None:
@@ -207,7 +209,9 @@ class Runner:
             if run.outlet.stopped is not None:
                 # The adaptor caught the interrupt and went on to an answer nobody waits for.
                 raise KeyboardInterrupt
+            self.endpoints.settle(run.id, good=True)
         except BaseException as error:
+            self.endpoints.settle(run.id, good=False)
             self._memory.relieve(error)
             failed = describe(error, run.outlet.stopped, run.call.timeout)
             status, tail = failed.status, (failed,)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from owt.errors import BadSignature, WireError
 from owt.wire import codec
-from owt.wire.call import Caching, Call, RequestFacts
+from owt.wire.call import Caching, Call, RequestFacts, Target
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.codec import (
     Behind,
@@ -25,13 +25,14 @@ from owt.wire.codec import (
     Hello,
     Invoke,
     Message,
+    Offer,
     Output,
     Overdue,
-    Signer,
+    Verdict,
     Welcome,
-    preface,
-    read_preface,
 )
+from owt.wire.endpoint import Endpoint, Parameter
+from owt.wire.greeting import LANES, NONCE, Lane, Signer, preface, read_preface
 
 KEY = b"a connection key"
 
@@ -64,6 +65,19 @@ EVERY_MESSAGE: list[Message] = [
     Overdue("r1", 0.5),
     Behind("r1"),
     Cell(True),
+    Offer(1, (Endpoint("/a", ("GET",), "f"),), ("/b/{}",)),
+    Offer(
+        2,
+        (
+            Endpoint(
+                "/{x}", ("GET", "PUT"), "f", "d", (Parameter("x", "path", "{}", True, "1"),), True, "{}", True
+            ),
+        ),
+        keep=False,
+    ),
+    Verdict(1),
+    Verdict(2, "it is taken"),
+    Invoke("r3", Call(REQUEST, session="s", endpoint=Target("/{x}", ("1",), "k1.1"))),
     Output("r1", ()),
     Output(
         "r1",
@@ -209,8 +223,8 @@ def test_frames_fit_one_connection_lane_and_direction_only() -> None:
     ends = [
         (key, nonce, lane, frontend)
         for key in (b"key", b"other")
-        for nonce in (b"0" * codec.NONCE, b"1" * codec.NONCE)
-        for lane in codec.LANES
+        for nonce in (b"0" * NONCE, b"1" * NONCE)
+        for lane in LANES
         for frontend in (True, False)
     ]
     for key, nonce, lane, frontend in ends:
@@ -344,8 +358,8 @@ def test_a_large_message_in_small_pieces_is_read_once() -> None:
     assert got == [message]
 
 
-@pytest.mark.parametrize("lane", codec.LANES)
-def test_a_preface_names_kernel_and_lane(lane: codec.Lane) -> None:
+@pytest.mark.parametrize("lane", LANES)
+def test_a_preface_names_kernel_and_lane(lane: Lane) -> None:
     assert read_preface(preface("k-1", lane)) == ("k-1", lane)
 
 
