@@ -122,3 +122,20 @@ def test_speech(tmp_path):
     ]
     assert seen.value(7) == "['One sentence.', 'And another.']"
     assert seen.failed() == []
+
+
+def test_endpoint_workflow(tmp_path):
+    seen = run("06_endpoint_workflow", tmp_path)
+    assert seen.text(1) == "loading the model\n"
+    assert seen.text(3) == "merci merci\r\n"
+    assert seen.text(4).startswith("the arguments do not fit: times: expected int; got 'often'.")
+    # The model was loaded once, and the function is the new one.
+    assert seen.text(5) == ""
+    assert seen.text(6) == "Merci ! Merci !\r\n"
+    assert "NameError: name 'transalte' is not defined" in seen.traceback(7)
+    assert seen.text(8) == "Salut !\r\n"
+    [endpoint] = json.loads(seen.text(9))["endpoints"]
+    assert (endpoint["path"], endpoint["session"], endpoint["state"]) == ("/translate/{word}", "dev", "live")
+    assert "the kernel crashed with SIGABRT" in seen.traceback(10)
+    assert "translate of session dev, whose kernel crashed with SIGABRT" in seen.text(11)
+    assert seen.failed() == [(7, "RemoteError"), (10, "RemoteError")]
