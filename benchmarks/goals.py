@@ -1,0 +1,44 @@
+"""What owt must reach. Absolute figures move from machine to machine, so most goals are ratios."""
+
+from measuring import Goal
+
+WARM = "warm call, 1 client, p50"
+WARM_8 = "warm calls, 8 clients on one session"
+FIRST_PRINT = "first print to reach a client, p50"
+FIRST_YIELD = "first yield to reach a client, p50"
+CHUNKS_1K = "1 KiB chunks from a generator"
+CHUNKS_64K = "64 KiB chunks"
+CHUNKS_1M = "1 MiB chunks"
+FROM_POOL = "first answer of a new session, from the warm pool"
+BY_FORK = "first answer of a new session, by fork with an empty pool"
+FROM_POOL_HEAVY = "the same from the warm pool, with numpy and pandas preloaded"
+BY_FORK_HEAVY = "the same by fork, with numpy and pandas preloaded"
+ONE_IDLE = "memory of one idle session (PSS)"
+IDLE_ANSWERING = "idle sessions that answered again"
+IDLE_CPU = "the frontend's CPU time while all sessions are idle"
+STALLED_FRONTEND = "a reader that stops: growth of the frontend"
+STALLED_KERNEL = "a reader that stops: growth of the kernel"
+SPEECH = "speech: first audio byte, p50"
+
+MANY = 500
+WINDOW_MIB = 4
+
+GOALS = {
+    WARM: Goal(4),
+    WARM_8: Goal(0.5, at_most=False),
+    FIRST_PRINT: Goal(2, of="figure"),
+    FIRST_YIELD: Goal(2, of="figure"),
+    CHUNKS_1K: Goal(0.4, at_most=False),
+    CHUNKS_64K: Goal(0.4, at_most=False),
+    CHUNKS_1M: Goal(1, at_most=False),
+    FROM_POOL: Goal(10, of="figure"),
+    BY_FORK: Goal(60, of="figure"),
+    FROM_POOL_HEAVY: Goal(10, of="figure"),
+    BY_FORK_HEAVY: Goal(60, of="figure"),
+    ONE_IDLE: Goal(14, of="figure"),
+    IDLE_ANSWERING: Goal(MANY, at_most=False, of="figure"),
+    IDLE_CPU: Goal(2, of="figure"),
+    STALLED_FRONTEND: Goal(WINDOW_MIB + 8, of="figure"),
+    STALLED_KERNEL: Goal(WINDOW_MIB + 8, of="figure"),
+    SPEECH: Goal(5, of="difference"),
+}
