@@ -11,11 +11,11 @@ import load
 import peers
 import servers
 from connection import Request, once
+from goals import BARE as FLOOR
 from goals import GOALS, WARM, WARM_8
 from measuring import MIB, Effort, Measurement, Row, Table, in_turns, number, short
 from stock import stock_kernel
 
-FLOOR = "bare Tornado"
 STOCK = "stock jupyter_client execute, no HTTP"
 LENGTH = "def run(text): return str(len(text))"
 MEBIBYTE = "call with 1 MiB of kwargs, p50"

@@ -16,24 +16,29 @@ KIB, MIB = 1024, 1024 * 1024
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit for the ratio of owt's figure to the other's, for owt's own, or for the difference of both."""
+    """A limit for the ratio of owt's figure to the other's, for owt's own, or for the difference of both.
+
+    `unit` is that of a figure and a difference, and `against` the other of a ratio and a difference.
+    """
 
     limit: float
+    unit: str = ""
     at_most: bool = True
     of: Literal["ratio", "figure", "difference"] = "ratio"
+    against: str = ""
 
     def reached(self, measured: float) -> bool:
         return measured <= self.limit if self.at_most else measured >= self.limit
 
-    def text(self, unit: str, against: str) -> str:
+    def text(self) -> str:
         sense = "at most" if self.at_most else "at least"
         match self.of:
             case "ratio":
-                return f"{sense} {self.limit:g} times {against}"
+                return f"{sense} {self.limit:g} times {self.against}"
             case "figure":
-                return f"{sense} {self.limit:g} {unit}"
+                return f"{sense} {self.limit:g} {self.unit}"
             case "difference":
-                return f"{sense} {against} + {self.limit:g} {unit}"
+                return f"{sense} {self.against} + {self.limit:g} {self.unit}"
 
 
 @dataclass(frozen=True)
@@ -131,8 +136,9 @@ class Measurement:
     how: str
     measure: Part
 
-    def run(self, effort: Effort) -> Iterator[object]:
-        """What `measure` gives, and a row with the problem for each that it promised and did not give."""
+    def run(self, effort: Effort, goals: Mapping[str, Goal]) -> Iterator[object]:
+        """What `measure` gives, and a row with the problem for each that it promised and did not give; the
+        `goals` are by the rows' names."""
         missing = list(self.rows)
         problem = "was not measured"
         try:
@@ -145,7 +151,7 @@ class Measurement:
             problem = f"{type(error).__name__}: {error}"
             missing = missing or [self.name]
         for what in missing:
-            yield Row(what, problem=problem)
+            yield Row(what, goal=goals.get(what), problem=problem)
 
 
 def in_turns(rounds: int, *sides: Callable[[], T], warm: bool = True) -> list[list[T]]:

@@ -8,16 +8,14 @@ import matplotlib
 from calls import FLOOR, STOCK, Comparison, Side
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 from measuring import Row, number
 from peers import FLASK, GATEWAY, LITSERVE
 
 OWN, OTHER, BARE, MISSED = "#1f6fb4", "#b9bec5", "#dfe2e6", "#c8442b"
 P50 = "one warm call: p50, ms (shorter is better)"
 RATE = "8 clients on one session: calls/s (longer is better)"
-SHARES = "goals: how much of the limit was used (left of the line: reached)"
-LEAST = 0.02
-TICKS = (0.05, 0.1, 0.2, 0.5, 1)
+SHARES = "goals: how much of each limit was used"
+MOST = 2.5
 NAMES = {
     FLOOR: "bare Tornado, writes “hi”",
     FLASK: "Flask dev server, exec",
@@ -33,17 +31,20 @@ def draw(pieces: Sequence[object], path: Path) -> None:
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "owt", "font.size": 9}
     comparisons = [piece for piece in pieces if isinstance(piece, Comparison)]
     goals = [piece for piece in pieces if isinstance(piece, Row) and piece.goal and not piece.problem]
-    figure = Figure(figsize=(8.6, 2.4 + 0.29 * max(8, len(goals))), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[2.2, 0.29 * max(8, len(goals)) + 0.2])
-    p50, rate = above.subplots(1, 2)
+    height = 0.6 + 0.26 * max(8, len(goals))
+    figure = Figure(figsize=(8.6, 2.3 + height), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[2.3, height])
+    p50, rate = above.subfigures(1, 2)
+    for part, title in ((p50, P50), (rate, RATE), (below, SHARES)):
+        part.suptitle(title, x=0.01, ha="left", fontsize=9.5, fontweight="bold")
     for comparison in comparisons[:1]:
-        _bars(p50, P50, comparison, lambda side: side.p50)
-        _bars(rate, RATE, comparison, lambda side: side.rate_8)
+        _bars(p50.subplots(), comparison, lambda side: side.p50)
+        _bars(rate.subplots(), comparison, lambda side: side.rate_8)
     _goals(below.subplots(), goals)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
-def _bars(axes: Axes, title: str, comparison: Comparison, figures: Callable[[Side], list[float]]) -> None:
+def _bars(axes: Axes, comparison: Comparison, figures: Callable[[Side], list[float]]) -> None:
     """A bar for each side that was measured, with its figure."""
     sides = [side for side in comparison.sides if figures(side) and not side.problem]
     medians = [statistics.median(figures(side)) for side in sides]
@@ -57,25 +58,21 @@ def _bars(axes: Axes, title: str, comparison: Comparison, figures: Callable[[Sid
     for label in axes.get_yticklabels():
         label.set_fontweight("bold" if label.get_text() == "owt" else "normal")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.set_title(title, fontsize=9.5, loc="left")
 
 
 def _goals(axes: Axes, rows: Sequence[Row]) -> None:
-    """A dot for each goal, at the part of its limit that was used; what was measured, and the limit."""
-    shares = [max(row.share, LEAST) for row in rows]
+    """A bar for each goal, as long as the part of its limit that was used, with what was measured."""
+    shares = [min(row.share, MOST) for row in rows]
     colors = [OWN if row.reached else MISSED for row in rows]
     places = range(len(rows))
-    axes.hlines(places, LEAST, shares, color=colors, linewidth=1.5)
-    axes.scatter(shares, places, color=colors, s=26, zorder=3)
+    axes.barh(places, shares, color=colors, height=0.55)
     axes.axvline(1, color="#444", linewidth=1, linestyle="--")
-    axes.set_xscale("log")
-    axes.set_xlim(LEAST, 2 * max([1.0, *shares]))
+    axes.set_xlim(0, max([1.3, *shares]))
     axes.set_yticks(places, [row.what for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.8)
-    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks([0, 0.5, 1], ["0", "half", "limit"])
     axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
     for place, row in zip(places, rows, strict=True):
         axes.text(
             1.01,
@@ -85,7 +82,6 @@ def _goals(axes: Axes, rows: Sequence[Row]) -> None:
             va="center",
             color="black" if row.reached else MISSED,
         )
-    axes.set_title(SHARES, fontsize=9.5, loc="left")
 
 
 def _measured(row: Row) -> str:

@@ -29,7 +29,7 @@ NOTES = (
 
 def cells(row: Row) -> list[str]:
     """The row's line of the table."""
-    goal = row.goal.text(row.unit, row.against) if row.goal else "none"
+    goal = row.goal.text() if row.goal else "none"
     if row.problem:
         return [row.what, goal, short(row.problem), "", "", "failed"]
     other = f"{spread(row.other)} {row.unit}, {row.against}" if row.other else ""

@@ -21,6 +21,7 @@ import plot
 import speech
 import starts
 import streams
+from goals import GOALS
 from measuring import Effort, Measurement, Row, Table
 from report import cells, document, table
 
@@ -46,7 +47,7 @@ def measure(
         print(f"\n{measurement.name}", flush=True)
         started = time.perf_counter()
         found = []
-        for piece in measurement.run(effort):
+        for piece in measurement.run(effort, GOALS):
             found.append(piece)
             match piece:
                 case Row():
