@@ -127,6 +127,12 @@ def has_its_length(answer: bytes) -> bool:
     return bool(separator and length) and len(body) >= int(length[1])
 
 
+def stays_open(answer: bytes) -> bool:
+    """Whether the connection can be used again after this answer (RFC 9112, section 9.3)."""
+    head = answer.partition(b"\r\n\r\n")[0].lower()
+    return head.startswith(b"http/1.1") and b"\r\nconnection: close" not in head
+
+
 def check(answer: bytes) -> None:
     """Raises ValueError for an answer that is not a 200, or a 202 to a call that is detached."""
     if not re.match(rb"HTTP/1\.[01] 20[02] ", answer):

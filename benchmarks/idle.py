@@ -7,24 +7,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import load
+import psutil
 import servers
 from calls import echo
 from connection import Request, once
-from goals import GOALS, IDLE_ANSWERING, IDLE_CPU, ONE_IDLE
+from goals import GOALS, IDLE_ANSWERING, IDLE_CPU, MANY, ONE_IDLE
 from measuring import Effort, Measurement, Row, in_turns
 from processes import cpu_seconds, family, pss
 from stock import stock_kernel
 
-IDLE_MEMORY = "memory of them and the server, together (PSS)"
-IDLE_EACH = "memory of one among them"
-IDLE_KERNELS_CPU = "the kernels' CPU time meanwhile, together"
-IDLE_P50 = "the answer of one that was idle, p50"
-IDLE_SLOWEST = "the slowest of these answers"
-MAKING = "making one of them, in a row"
+IDLE_MEMORY = "idle sessions: memory of all and the server (PSS)"
+IDLE_EACH = "idle sessions: memory of one among them"
+IDLE_KERNELS_CPU = "idle sessions: the kernels' CPU time, together"
+IDLE_P50 = "idle sessions: answer of one, p50"
+IDLE_SLOWEST = "idle sessions: the slowest answer"
+MAKING = "idle sessions: making one"
 
 CLIENTS = 4
 WATCHED = 10.0
 MB = 1e6
+ROOM_FOR_EACH = int(32 * MB)
+"""Bytes of memory that must be free for each session; to run out of it would harm more than this."""
 STOCK = "stock kernel"
 
 
@@ -50,6 +53,11 @@ def one(effort: Effort) -> Iterator[object]:
 
 def many(effort: Effort) -> Iterator[object]:
     """Hundreds of sessions at once."""
+    needed, free = effort.sessions * ROOM_FOR_EACH, psutil.virtual_memory().available
+    if free < needed:
+        raise RuntimeError(
+            f"{effort.sessions} sessions may need {needed / 1e9:.0f} GB; {free / 1e9:.1f} GB are free"
+        )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
@@ -119,8 +127,8 @@ MEASUREMENTS = (
             IDLE_SLOWEST,
             MAKING,
         ),
-        f"sessions are made by {CLIENTS} clients, watched for {WATCHED:g} s while nobody calls, and then "
-        "each is called once more, one after another",
+        f"{MANY} sessions are made by {CLIENTS} clients, watched for {WATCHED:g} s while nobody calls, and "
+        "then each is called once more, one after another",
         many,
     ),
 )

@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 
 import servers
 import wrk
-from connection import CHUNKED_END, Connection, Request, has_its_length, once
+from connection import CHUNKED_END, Connection, Request, has_its_length, once, stays_open
 
 
 class _Caller(asyncio.Protocol):
@@ -57,9 +57,11 @@ class _Caller(asyncio.Protocol):
         elif now >= self._until:
             self.ended.set_result(None)
             self._transport.close()
-        # A server that speaks HTTP/1.0 closes the connection, and is asked by the next one.
-        elif self._answer.startswith(b"HTTP/1.1"):
+        elif stays_open(self._answer):
             self._ask()
+        else:
+            # And ask by a new connection.
+            self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.ended.done():
@@ -158,11 +160,14 @@ JOBS = {
 
 
 def run(job: str, *requests: Request, **options: object) -> dict:
-    """Do one of `JOBS` in a process of its own; its figures."""
+    """Do one of `JOBS` in a process of its own; its figures. Raises RuntimeError if it fails."""
     order = json.dumps({"job": job, "requests": [asdict(each) for each in requests], "options": options})
-    done = subprocess.run(
-        [sys.executable, __file__], input=order, capture_output=True, text=True, timeout=180, check=False
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, __file__], input=order, capture_output=True, text=True, timeout=120, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{job} {requests[0].path}: no end after {error.timeout:g} s") from None
     if done.returncode:
         raise RuntimeError(f"{job} {requests[0].path}: {done.stderr.strip()[-1000:]}")
     return json.loads(done.stdout)

@@ -51,7 +51,7 @@ def headlines(pieces: Sequence[object]) -> list[str]:
             lines.append(f"- 8 clients get {times:.2g} times the calls a second that Kernel Gateway answers.")
     if (new := rows.get(FROM_POOL)) and new.ratio:
         lines.append(
-            f"- A new session answers in 1/{1 / new.ratio:.0f} of the time that a stock kernel takes to."
+            f"- A stock kernel takes {1 / new.ratio:.2g} times as long to its first answer as a new session."
         )
     return lines
 

@@ -124,7 +124,7 @@ MEASUREMENTS = (
     Measurement(
         "busy",
         (BUSY,),
-        "as above, while another session's kernel runs an endless loop",
+        "the first yield as above, while another session's kernel runs an endless loop",
         beside_a_busy_session,
     ),
 )
