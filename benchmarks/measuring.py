@@ -34,7 +34,8 @@ class Goal:
         sense = "at most" if self.at_most else "at least"
         match self.of:
             case "ratio":
-                return f"{sense} {self.limit:g} times {self.against}"
+                times = "" if self.limit == 1 else f"{self.limit:g} times "
+                return f"{sense} {times}{self.against}"
             case "figure":
                 return f"{sense} {self.limit:g} {self.unit}"
             case "difference":

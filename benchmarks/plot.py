@@ -23,12 +23,16 @@ NAMES = {
     GATEWAY: "Kernel Gateway",
     STOCK: "stock execute, no HTTP",
 }
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "owt", "font.size": 9}
 
 
 def draw(pieces: Sequence[object], path: Path) -> None:
-    """Draw what there is. The same figures give the same file."""
-    matplotlib.use("svg")
-    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "owt", "font.size": 9}
+    """Draw what there is, as SVG. The same figures give the same file."""
+    with matplotlib.rc_context(STYLE):
+        _figure(pieces).savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _figure(pieces: Sequence[object]) -> Figure:
     comparisons = [piece for piece in pieces if isinstance(piece, Comparison)]
     goals = [piece for piece in pieces if isinstance(piece, Row) and piece.goal and not piece.problem]
     height = 0.6 + 0.26 * max(8, len(goals))
@@ -41,7 +45,7 @@ def draw(pieces: Sequence[object], path: Path) -> None:
         _bars(p50.subplots(), comparison, lambda side: side.p50)
         _bars(rate.subplots(), comparison, lambda side: side.rate_8)
     _goals(below.subplots(), goals)
-    figure.savefig(path, metadata={"Date": None, "Creator": None})
+    return figure
 
 
 def _bars(axes: Axes, comparison: Comparison, figures: Callable[[Side], list[float]]) -> None:

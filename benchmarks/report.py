@@ -40,20 +40,23 @@ def cells(row: Row) -> list[str]:
 
 def headlines(pieces: Sequence[object]) -> list[str]:
     """The three ratios that say most, as far as they were measured; README shows these very lines."""
-    lines = []
     rows = by_name(pieces)
+    lines = []
     if (warm := rows.get(WARM)) and warm.ratio:
-        lines.append(
-            f"- A warm call takes {warm.ratio:.2g} times as long as bare Tornado takes to write `hi`."
-        )
+        times = _two(warm.ratio)
+        lines.append(f"A warm call takes {times} times as long as bare Tornado takes to write `hi`.")
     for table in pieces:
-        if isinstance(table, Comparison) and (times := table.times(GATEWAY)):
-            lines.append(f"- 8 clients get {times:.2g} times the calls a second that Kernel Gateway answers.")
+        if isinstance(table, Comparison) and (ratio := table.times(GATEWAY)):
+            lines.append(f"8 clients get {_two(ratio)} times the calls a second that Kernel Gateway answers.")
     if (new := rows.get(FROM_POOL)) and new.ratio:
-        lines.append(
-            f"- A stock kernel takes {1 / new.ratio:.2g} times as long to its first answer as a new session."
-        )
-    return lines
+        times = _two(1 / new.ratio)
+        lines.append(f"A stock kernel takes {times} times as long to its first answer as a new session.")
+    return [f"- {line}" for line in lines]
+
+
+def _two(ratio: float) -> str:
+    """Two digits, or whole if it is large."""
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def document(

@@ -14,7 +14,7 @@ from goals import GOALS, SPEECH
 from measuring import Effort, Measurement, Row, in_turns
 
 VOICE = Path(__file__).with_name("voice.py")
-SENTENCE = "Hello, this is owt."
+SENTENCE = "Hello!"
 COUNT = 20
 # What comes before the audio: the header of a WAV file, 44 bytes, as a chunk of the transfer.
 HEADER = len("2c\r\n") + 44 + len("\r\n")
