@@ -23,6 +23,7 @@ from connection import Request, once
 from goals import GOALS, STALLED_FRONTEND, STALLED_KERNEL, WINDOW_MIB
 from matplotlib.figure import Figure
 from measuring import MIB, Effort, Measurement, Row, number
+from plot import STYLE
 from processes import Process
 from reader import CASES, Case, Reader
 from report import machine, table
@@ -147,8 +148,11 @@ def document(results: Sequence[Result], still: float) -> str:
 
 def plot(results: Sequence[Result]) -> None:
     """Draw memory.svg."""
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.fonttype"] = "none"
+    with matplotlib.rc_context(STYLE):
+        _figure(results).savefig(PLOT, metadata={"Date": None, "Creator": None})
+
+
+def _figure(results: Sequence[Result]) -> Figure:
     figure = Figure(figsize=(8, 2.4 * len(results)), layout="constrained")
     for axes, result in zip(figure.subplots(len(results), sharex=True), results, strict=True):
         for process in result.processes:
@@ -161,7 +165,7 @@ def plot(results: Sequence[Result]) -> None:
         axes.set_ylabel("growth of PSS, MiB")
     axes.set_xlabel("seconds")
     axes.legend(fontsize=8)
-    figure.savefig(PLOT, metadata={"Date": None})
+    return figure
 
 
 MEASUREMENTS = (

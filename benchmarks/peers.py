@@ -145,7 +145,7 @@ def _run(command: Sequence[str]) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RuntimeError(str(error)) from error
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[:4])} failed: {done.stderr.strip()[-300:]}")
+        raise RuntimeError(f"python {' '.join(command[1:4])} failed: {done.stderr.strip()[-300:]}")
 
 
 def versions() -> dict[str, str]:
