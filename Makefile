@@ -15,6 +15,9 @@ BARK := .venv-bark
 # The tests need no CUDA, and other versions may come with gigabytes of it.
 TORCH := torch==2.13.0
 
+# The servers that owt is compared with; benchmarks/peers.py makes it.
+PEERS := .venv-peers
+
 .PHONY: help serve test test-browser test-bark lint bench bench-memory bench-kernel clean
 
 help:
@@ -23,7 +26,7 @@ help:
 	@echo 'make test-browser run the tests in Chromium, which must be there, and its driver'
 	@echo 'make test-bark    run the tests of the models, which need the extra bark'
 	@echo 'make lint         check style and types'
-	@echo 'make bench        measure, and compare with the floors'
+	@echo 'make bench        measure everything beside other servers, in under 10 minutes'
 	@echo 'make bench-memory measure the memory of a stream whose reader stands still'
 	@echo 'make bench-kernel measure what an idle kernel and the start of one cost'
 	@echo 'make clean        remove the environments and everything that was built'
@@ -54,7 +57,7 @@ bench-kernel: .venv/installed-dev
 	$(BIN)/python benchmarks/kernel.py $(ARGS)
 
 clean:
-	rm -rf .venv $(BARK) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(BARK) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp, not .venv itself: a directory's time says nothing, and an interrupted start leaves no stamp.

@@ -1,8 +1,10 @@
 """What owt is compared with: Tornado alone, doing the same work inside of its own handlers.
 
-    /        answers "hi"
-    /event   sends one event, keeps silent for a moment, ends
-    /chunks  streams `count` chunks of 1 KiB, each flushed, awaiting every `batch`th flush
+    GET  /        answers "hi"
+    POST /        reads the body, and answers "hi"
+    /event        sends one event, keeps silent for a moment, ends
+    /chunks       streams `count` chunks of `size` bytes, each flushed, awaiting every `batch`th flush
+    /events       the same with events, whose data is their number
 
 Run as a process of its own; it prints the address that it listens on.
 """
@@ -13,13 +15,14 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-CHUNK = b"x" * 1023 + b"\n"
 SILENCE = 0.02
 
 
 class Hi(RequestHandler):
     def get(self) -> None:
         self.write("hi")
+
+    post = get
 
 
 class Event(RequestHandler):
@@ -32,16 +35,29 @@ class Event(RequestHandler):
 
 class Chunks(RequestHandler):
     async def get(self) -> None:
-        count, batch = int(self.get_argument("count")), int(self.get_argument("batch"))
+        count, batch, size = (int(self.get_argument(name)) for name in ("count", "batch", "size"))
+        chunk = bytes(size)
         for number in range(1, count + 1):
-            self.write(CHUNK)
+            self.write(chunk)
+            flushed = self.flush()
+            if number % batch == 0:
+                await flushed
+
+
+class Events(RequestHandler):
+    async def get(self) -> None:
+        count, batch = (int(self.get_argument(name)) for name in ("count", "batch"))
+        self.set_header("Content-Type", "text/event-stream")
+        for number in range(1, count + 1):
+            self.write(f"id: {number}\ndata: {number}\n\n")
             flushed = self.flush()
             if number % batch == 0:
                 await flushed
 
 
 async def main() -> None:
-    server = HTTPServer(Application([("/", Hi), ("/event", Event), ("/chunks", Chunks)]))
+    handlers = [("/", Hi), ("/event", Event), ("/chunks", Chunks), ("/events", Events)]
+    server = HTTPServer(Application(handlers))
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
     print(f"serving on http://127.0.0.1:{sockets[0].getsockname()[1]}", flush=True)

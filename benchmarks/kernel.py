@@ -21,7 +21,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import servers
-from report import machine, number, spread, table
+from measuring import number, spread
+from report import machine, table
 
 CODE = "def run():\n    import os\n    return os.getpid()"
 MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ (\S+) \S+ \S+ \S+ *(.*)")

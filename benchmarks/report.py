@@ -1,81 +1,93 @@
-"""What was measured, as a table in Markdown with the machine that it comes from."""
+"""What was measured, as a document in Markdown with the machine that it comes from."""
 
 import os
 import platform
 import shlex
-import statistics
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import wrk
+from calls import Comparison
+from goals import FROM_POOL, WARM
+from measuring import Measurement, Row, Table, by_name, short, spread
+from peers import GATEWAY
+
 PACKAGES = ("tornado", "ipykernel", "ipython", "jupyter_client", "pyzmq", "msgspec")
+HEADING = ("what", "goal", "owt", "compared with", "ratio", "")
+NOTES = (
+    "Figures are medians of the rounds, with the least and the most in brackets. In each round everything "
+    "that is compared is measured, one after the other; a ratio is the median of the rounds' ratios, so that "
+    "what else the machine does meets both.",
+    "Each server is a process of its own, and so is what calls it. Calls of several clients, and warm calls "
+    "of one, are made by {load}; everything else by blocking sockets.",
+    "1 MB is 10⁶ bytes, 1 MiB is 2²⁰.",
+)
 
 
-@dataclass(frozen=True)
-class Goal:
-    """`limit` is for the ratio of owt's figure to the floor's, or, if `absolute`, for owt's own."""
-
-    limit: float
-    at_most: bool
-    absolute: bool = False
-
-    def reached(self, own: float, ratio: float) -> bool:
-        figure = own if self.absolute else ratio
-        return figure <= self.limit if self.at_most else figure >= self.limit
-
-    def text(self, unit: str) -> str:
-        sense = "at most" if self.at_most else "at least"
-        return f"{sense} {self.limit:g} {unit}" if self.absolute else f"{sense} {self.limit:g} of the floor"
+def cells(row: Row) -> list[str]:
+    """The row's line of the table."""
+    goal = row.goal.text() if row.goal else "none"
+    if row.problem:
+        return [row.what, goal, short(row.problem), "", "", "failed"]
+    other = f"{spread(row.other)} {row.unit}, {row.against}" if row.other else ""
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
+    reached = {True: "reached", False: "**not reached**", None: ""}[row.reached]
+    return [row.what, goal, f"{spread(row.own)} {row.unit}", other, ratio, reached]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One thing measured: a figure of owt's and one of the floor's from each round, in `unit`."""
-
-    what: str
-    unit: str
-    own: Sequence[float]
-    floor: Sequence[float]
-    goal: Goal
-
-    def ratio(self) -> float:
-        """The median of the rounds' ratios, each of which compares two neighbours in time."""
-        return statistics.median(mine / bare for mine, bare in zip(self.own, self.floor, strict=True))
-
-    def reached(self) -> bool:
-        return self.goal.reached(statistics.median(self.own), self.ratio())
-
-    def cells(self) -> list[str]:
-        return [
-            self.what,
-            f"{spread(self.own)} {self.unit}",
-            f"{spread(self.floor)} {self.unit}",
-            f"{self.ratio():.2f}",
-            self.goal.text(self.unit),
-            "reached" if self.reached() else "not reached",
-        ]
+def headlines(pieces: Sequence[object]) -> list[str]:
+    """The three ratios that say most, as far as they were measured; README shows these very lines."""
+    rows = by_name(pieces)
+    lines = []
+    if (warm := rows.get(WARM)) and warm.ratio:
+        times = _two(warm.ratio)
+        lines.append(f"A warm call takes {times} times as long as bare Tornado takes to write `hi`.")
+    for table in pieces:
+        if isinstance(table, Comparison) and (ratio := table.times(GATEWAY)):
+            lines.append(f"8 clients get {_two(ratio)} times the calls a second that Kernel Gateway answers.")
+    if (new := rows.get(FROM_POOL)) and new.ratio:
+        times = _two(1 / new.ratio)
+        lines.append(f"A stock kernel takes {times} times as long to its first answer as a new session.")
+    return [f"- {line}" for line in lines]
 
 
-def spread(figures: Sequence[float]) -> str:
-    """The median, then the least and the most."""
-    return f"{number(statistics.median(figures))} ({number(min(figures))} to {number(max(figures))})"
+def _two(ratio: float) -> str:
+    """Two digits, or whole if it is large."""
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
-def number(figure: float) -> str:
-    """Three digits, or whole if it is large."""
-    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
-
-
-def document(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """The whole of RESULTS.md."""
-    heading = ["what", "owt", "floor", "owt / floor", "goal", ""]
-    lines = ["# Results", "", *machine("run.py"), ""]
-    lines += ["Figures are medians of the rounds, with the least and the most in brackets.", ""]
-    lines += table(heading, [row.cells() for row in rows])
-    return "\n".join([*lines, "", *notes]) + "\n"
+def document(
+    parts: Sequence[tuple[Measurement, float, Sequence[object]]], peers: Mapping[str, str], script: str
+) -> str:
+    """The whole of RESULTS.md. `parts` are what was measured, the seconds that it took, and what came out;
+    `peers` the versions of other servers."""
+    pieces = [piece for _, _, found in parts for piece in found]
+    rows = [piece for piece in pieces if isinstance(piece, Row)]
+    with_goal, without = [row for row in rows if row.goal], [row for row in rows if not row.goal]
+    reached = [row.reached for row in with_goal if row.reached is not None]
+    lines = ["# Results", "", *machine(script)]
+    if peers:
+        lines.append(f"- compared with {', '.join(f'{name} {number}' for name, number in peers.items())}")
+    lines += [f"- {sum(reached)} of {len(with_goal)} goals reached", ""]
+    lines += [*headlines(pieces), ""] if headlines(pieces) else []
+    lines += ["![owt, its goals, and others](results.svg)", ""]
+    lines += [*table(HEADING, [cells(row) for row in (*with_goal, *without)]), ""]
+    for piece in pieces:
+        if isinstance(piece, Table):
+            lines += [f"## {piece.title}", "", *table(piece.heading, piece.lines), ""]
+    lines += ["## How it is measured", ""]
+    load = "wrk with one thread" if wrk.COMMAND else "a client in Python (asyncio), since there is no wrk"
+    lines += [f"{note.format(load=load)}\n" for note in NOTES]
+    for measurement, seconds, found in parts:
+        what = [piece.what for piece in found if isinstance(piece, Row)]
+        what += [piece.title for piece in found if isinstance(piece, Table)]
+        only = f"`--only {measurement.name}`, {seconds:.0f} s"
+        lines.append(f"- **{'; '.join(what)}** ({only}): {measurement.how}.")
+    total = sum(seconds for _, seconds, _ in parts)
+    return "\n".join([*lines, "", f"All of it took {total / 60:.1f} minutes."]) + "\n"
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

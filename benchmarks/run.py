@@ -1,147 +1,88 @@
-"""Measure owt against bare Tornado on this machine, and write RESULTS.md beside this file.
+"""Measure owt beside bare Tornado, stock Jupyter and others on this machine.
 
-    python benchmarks/run.py [--rounds 5] [--seconds 2]
+    python benchmarks/run.py [--only REGEX] [--rounds 5] [--quick] [--into DIR]
 
-Both servers run all the time and are measured in turns, so that whatever else the machine does
-meets both. Exit status 1 only when something did not work, not when a goal is missed.
+Writes RESULTS.md and results.svg beside this file. With --only or --quick they are written only where
+--into says. Exit status 1 only when something did not work, not when a goal is missed.
 """
 
 import argparse
-import base64
-import json
+import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import load
-import servers
-from floor import CHUNK, SILENCE
-from load import Request
-from report import Goal, Row, document, number
-from stock import execute_round_trip
+import calls
+import idle
+import memory
+import peers
+import plot
+import speech
+import starts
+import streams
+from goals import GOALS
+from measuring import Effort, Measurement, Row, Table
+from report import cells, document, table
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
+HERE = Path(__file__).parent
+QUICK = Effort(rounds=1, seconds=1, sessions=20)
 
-ECHO = 'def run(name): return f"Hello, {name}!"'
-PRINT = f"import time\ndef run():\n    print('first')\n    time.sleep({SILENCE})\n"
-YIELD = f"import time\ndef run():\n    yield 'first'\n    time.sleep({SILENCE})\n"
-CHUNKS = f"def run(count):\n    for _ in range(count): yield b'x' * {len(CHUNK) - 1} + b'\\n'\n"
-
-STREAMED = 30_000
-FIRSTS = 40
-# Of how many flushes bare Tornado awaits one; the fastest counts.
-BATCHES = (1, 32)
-
-Measure = Callable[[], float]
-
-
-def fields(code: str, **kwargs: object) -> dict:
-    """A call's fields, in base64 as programs send them, all to one session."""
-    arguments = json.dumps(kwargs).encode()
-    return {
-        "session": "bench",
-        "code_b64": base64.b64encode(code.encode()).decode(),
-        "kwargs_b64": base64.b64encode(arguments).decode(),
-    }
+MEASUREMENTS = (
+    *calls.MEASUREMENTS,
+    *streams.MEASUREMENTS,
+    *starts.MEASUREMENTS,
+    *idle.MEASUREMENTS,
+    *memory.MEASUREMENTS,
+    *speech.MEASUREMENTS,
+)
 
 
-def in_turns(rounds: int, own: Measure, floor: Measure) -> tuple[list[float], list[float]]:
-    """Figures of both, measured one after the other in each round; one turn of each does not count."""
-    own(), floor()
-    pairs = [(own(), floor()) for _ in range(rounds)]
-    return [mine for mine, _ in pairs], [bare for _, bare in pairs]
-
-
-def warm_call(owt: int, floor: int, rounds: int, seconds: float) -> Row:
-    own, bare = Request(owt, "/", fields(ECHO, name="owt")), Request(floor)
-
-    def p50(request: Request) -> float:
-        return load.run("calls", request, clients=1, seconds=seconds)["p50"] * 1000
-
-    figures = in_turns(rounds, lambda: p50(own), lambda: p50(bare))
-    return Row("warm call, 1 client, p50", "ms", *figures, Goal(4, at_most=True))
-
-
-def warm_calls(owt: int, floor: int, rounds: int, seconds: float) -> Row:
-    own, bare = Request(owt, "/", fields(ECHO, name="owt")), Request(floor)
-
-    def rate(request: Request) -> float:
-        return load.run("calls", request, clients=8, seconds=seconds)["rate"]
-
-    figures = in_turns(rounds, lambda: rate(own), lambda: rate(bare))
-    return Row("warm calls, 8 clients on one session", "calls/s", *figures, Goal(0.5, at_most=False))
-
-
-def first_output(what: str, code: str, owt: int, floor: int, rounds: int) -> Row:
-    own, bare = Request(owt, "/", {**fields(code), "stream": "sse"}), Request(floor, "/event")
-
-    def p50(request: Request) -> float:
-        return load.run("first", request, needle="data: first", count=FIRSTS)["p50"] * 1000
-
-    figures = in_turns(rounds, lambda: p50(own), lambda: p50(bare))
-    return Row(f"first {what} to reach a client, p50", "ms", *figures, Goal(2, at_most=True, absolute=True))
-
-
-def chunks(owt: int, floor: int, rounds: int) -> Row:
-    own = Request(owt, "/", fields(CHUNKS, count=STREAMED))
-    bare = [Request(floor, f"/chunks?count={STREAMED}&batch={batch}") for batch in BATCHES]
-
-    def rate(request: Request) -> float:
-        return STREAMED / load.run("stream", request, size=STREAMED * len(CHUNK))["seconds"]
-
-    figures = in_turns(rounds, lambda: rate(own), lambda: max(rate(request) for request in bare))
-    return Row("1 KiB chunks from a generator", "chunks/s", *figures, Goal(0.4, at_most=False))
-
-
-def check_echo(port: int) -> None:
-    """Measuring wrong answers would be easy; raises ValueError for one."""
-    _, _, answer = load.Connection(port).ask(Request(port, "/", fields(ECHO, name="owt")))
-    if not answer.endswith(b"Hello, owt!"):
-        raise ValueError(f"the echo adaptor answered {answer[-300:]!r}")
-
-
-def measure(rounds: int, seconds: float) -> str:
-    """Run everything; the text of RESULTS.md."""
-    with servers.floor() as floor, servers.owt() as owt:
-        check_echo(owt)
-        rows = []
-        for row in (
-            lambda: warm_call(owt, floor, rounds, seconds),
-            lambda: warm_calls(owt, floor, rounds, seconds),
-            lambda: first_output("print", PRINT, owt, floor, rounds),
-            lambda: first_output("yield", YIELD, owt, floor, rounds),
-            lambda: chunks(owt, floor, rounds),
-        ):
-            rows.append(row())
-            print(" | ".join(rows[-1].cells()), flush=True)
-        check_echo(owt)
-    stock = execute_round_trip(200) * 1000
-    generator = "wrk, one thread" if load.WRK else "Python (asyncio), since wrk is not installed"
-    return document(
-        rows,
-        [
-            "The floor is a bare Tornado handler in a process of its own (`benchmarks/floor.py`).",
-            f"Calls were made by {generator}; everything else by blocking sockets in a process of its own.",
-            "",
-            "For reference: an `execute` round trip of stock jupyter_client, without HTTP, "
-            f"takes {number(stock)} ms.",
-        ],
-    )
+def measure(
+    measurements: Sequence[Measurement], effort: Effort
+) -> list[tuple[Measurement, float, Sequence[object]]]:
+    """Everything, one after another: with each the seconds that it took, and what came out."""
+    parts = []
+    for measurement in measurements:
+        print(f"\n{measurement.name}", flush=True)
+        started = time.perf_counter()
+        found = []
+        for piece in measurement.run(effort, GOALS):
+            found.append(piece)
+            match piece:
+                case Row():
+                    print("  " + " | ".join(cells(piece)), flush=True)
+                case Table():
+                    print("\n".join(f"  {line}" for line in table(piece.heading, piece.lines)), flush=True)
+        parts.append((measurement, time.perf_counter() - started, found))
+        print(f"  {parts[-1][1]:.0f} s", flush=True)
+    return parts
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure owt against bare Tornado.")
-    parser.add_argument("--rounds", type=int, default=5, help="times that each pair is measured")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of each measurement of calls")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", metavar="REGEX", help="measure the parts whose name has a match")
+    parser.add_argument("--rounds", type=int, default=Effort.rounds, help="turns of each that is measured")
+    parser.add_argument("--quick", action="store_true", help="one short round, to see whether it works")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="where the results are written")
     options = parser.parse_args()
-    try:
-        text = measure(options.rounds, options.seconds)
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 1
-    RESULTS.write_text(text)
-    print(f"\n{text}")
-    return 0
+    chosen = [each for each in MEASUREMENTS if re.search(options.only or "", each.name)]
+    if not chosen:
+        parser.error(f"--only {options.only}: there are {', '.join(each.name for each in MEASUREMENTS)}")
+    effort = QUICK if options.quick else Effort(rounds=options.rounds)
+
+    parts = measure(chosen, effort)
+    into = options.into or (None if options.only or options.quick else HERE)
+    if into is not None:
+        into.mkdir(parents=True, exist_ok=True)
+        pieces = [piece for _, _, found in parts for piece in found]
+        compared = any(isinstance(piece, calls.Comparison) for piece in pieces)
+        (into / "RESULTS.md").write_text(document(parts, peers.versions() if compared else {}, "run.py"))
+        plot.draw(pieces, into / "results.svg")
+    failed = [piece for _, _, found in parts for piece in found if isinstance(piece, Row) and piece.problem]
+    for row in failed:
+        print(f"benchmarks: {row.what}: {row.problem}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -186,8 +186,8 @@ def test_a_module_has_a_docstring_and_a_name_that_says_something():
 
 def test_the_tests_lie_as_the_package_does():
     # Tests of the whole: real servers, what goes wrong with them, the stories that the documentation
-    # tells, real models, what runs in browsers, and the clients that are not Python.
-    whole = {"live", "faults", "examples", "notebooks", "bark", "browser", "clients"}
+    # tells, real models, what runs in browsers, the clients that are not Python, and the benchmarks.
+    whole = {"live", "faults", "examples", "notebooks", "bark", "browser", "clients", "benchmarks"}
     for path in (ROOT / "tests").rglob("test_*.py"):
         place = path.parent.relative_to(ROOT / "tests")
         assert (PACKAGE / place).is_dir() or place.parts[0] in whole, path

@@ -1,0 +1,210 @@
+"""Calls that are answered at once: owt, the floor, and what others make of the same task."""
+
+import base64
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import load
+import peers
+import servers
+from connection import Request, once
+from goals import BARE as FLOOR
+from goals import GOALS, WARM, WARM_8
+from measuring import MIB, Effort, Measurement, Row, Table, in_turns, number, short
+from stock import stock_kernel
+
+STOCK = "stock jupyter_client execute, no HTTP"
+LENGTH = "def run(text): return str(len(text))"
+MEBIBYTE = "call with 1 MiB of kwargs, p50"
+CLIENTS = (1, 8, 64)
+SESSIONS = (1, 4, 16)
+
+
+def fields(code: str, session: str = "bench", **kwargs: object) -> dict:
+    """A call's fields, in base64 as programs send them."""
+    return {
+        "session": session,
+        "code_b64": base64.b64encode(code.encode()).decode(),
+        "kwargs_b64": base64.b64encode(json.dumps(kwargs).encode()).decode(),
+    }
+
+
+def echo(port: int, session: str = "bench") -> Request:
+    """The call that is compared. Raises ValueError if owt answers it wrongly."""
+    request = Request(port, "/", fields(peers.ECHO, session, name="owt"))
+    if (body := once(request).body) != b"Hello, owt!":
+        raise ValueError(f"the echo adaptor answered {body[:200]!r}")
+    return request
+
+
+@dataclass
+class Side:
+    """One of those that are compared, and its figures: p50 in ms, and calls a second."""
+
+    name: str
+    measure: Callable[[int], dict] | None = None
+    p50: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    rate_8: list[float] = field(default_factory=list)
+    problem: str = ""
+    most_clients: int = 8
+
+    def turn(self, clients: int) -> None:
+        """Measure once, unless there was a problem or this side cannot serve so many."""
+        if self.measure is None or self.problem or clients > self.most_clients:
+            return
+        try:
+            figures = self.measure(clients)
+        except (OSError, RuntimeError, ValueError) as error:
+            self.problem = str(error)
+            return
+        if clients == 1:
+            self.p50.append(figures["p50"] * 1000)
+            self.rate.append(figures["rate"])
+        else:
+            self.rate_8.append(figures["rate"])
+
+    def cells(self, own: "Side") -> list[str]:
+        """The line of the table, with how owt compares."""
+        if self.problem:
+            return [self.name, short(self.problem), "", "", "", ""]
+        cells = [self.name, f"{number(statistics.median(self.p50))} ms", number(statistics.median(self.rate))]
+        cells.append(number(statistics.median(self.rate_8)) if self.rate_8 else "-")
+        if self is own:
+            return [*cells, "", ""]
+        ratios = median_ratio(own.p50, self.p50), median_ratio(own.rate_8, self.rate_8)
+        return [*cells, *(_times(ratio) for ratio in ratios)]
+
+
+@dataclass(frozen=True)
+class Comparison(Table):
+    """The table of owt, the floor and the peers, with its figures for the plot."""
+
+    sides: tuple[Side, ...] = ()
+
+    def times(self, name: str) -> float | None:
+        """How many times as many calls a second owt answers to 8 clients as the one of this name."""
+        [own] = [side for side in self.sides if side.name == "owt"]
+        [other] = [side for side in self.sides if side.name == name]
+        return None if other.problem else median_ratio(own.rate_8, other.rate_8)
+
+
+def median_ratio(own: list[float], other: list[float]) -> float | None:
+    """The median of the rounds' ratios, if the other was measured."""
+    return statistics.median(mine / its for mine, its in zip(own, other, strict=True)) if other else None
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
+
+
+def compare(effort: Effort) -> Iterator[object]:
+    """Warm calls of everyone, by one client and by eight."""
+    problems = peers.install()
+    with ExitStack() as stack:
+        floor = Request(stack.enter_context(servers.floor()))
+        own = echo(stack.enter_context(servers.owt()))
+        sides = [Side(FLOOR, _by_load(floor, effort.seconds)), Side("owt", _by_load(own, effort.seconds))]
+        for peer in peers.PEERS:
+            side = Side(peer.name, problem=problems.get(peer.name, ""))
+            sides.append(side)
+            if not side.problem:
+                try:
+                    side.measure = _by_load(stack.enter_context(peers.running(peer)), 1)
+                except (OSError, RuntimeError) as error:
+                    side.problem = str(error)
+        kernel = stack.enter_context(stock_kernel())
+        sides.append(Side(STOCK, lambda _: _executes(kernel.execute, effort.seconds / 2), most_clients=1))
+        for _ in range(effort.rounds):
+            for clients in (1, 8):
+                for side in sides:
+                    side.turn(clients)
+        echo(own.port)
+    bare, ours = sides[:2]
+    if problem := bare.problem or ours.problem:
+        raise RuntimeError(problem)
+    yield Row(WARM, "ms", ours.p50, bare.p50, FLOOR, GOALS[WARM])
+    yield Row(WARM_8, "calls/s", ours.rate_8, bare.rate_8, FLOOR, GOALS[WARM_8])
+    heading = ["server", "p50, 1 client", "calls/s, 1 client", "calls/s, 8 clients"]
+    heading += ["owt's p50 / its", "owt's calls/s / its, 8 clients"]
+    lines = [side.cells(ours) for side in sides]
+    yield Comparison("The same call elsewhere", heading, lines, tuple(sides))
+
+
+def _by_load(request: Request, seconds: float) -> Callable[[int], dict]:
+    return lambda clients: load.run("calls", request, clients=clients, seconds=seconds)
+
+
+def _executes(execute: Callable[[str], float], seconds: float) -> dict:
+    times: list[float] = []
+    while sum(times) < seconds:
+        times.append(execute('print("Hello, owt!")'))
+    return {"p50": statistics.median(times), "rate": len(times) / sum(times)}
+
+
+def latency(effort: Effort) -> Iterator[object]:
+    """Many clients over many sessions."""
+    with servers.floor() as floor, servers.owt() as owt:
+        sessions = [echo(owt, f"s{number}") for number in range(max(SESSIONS))]
+        servers.quiet(owt)
+        rounds = effort.at_most(3)
+        heading = ["clients", *(f"{_plural(count)}: p50, calls/s" for count in SESSIONS), f"{FLOOR}"]
+        lines = []
+        for clients in CLIENTS:
+            sides = [sessions[:count] for count in SESSIONS] + [[Request(floor)]]
+
+            def side(requests: list[Request], clients: int = clients) -> Callable[[], dict]:
+                return lambda: load.run("calls", *requests, clients=clients, seconds=1)
+
+            found = in_turns(rounds, *(side(requests) for requests in sides), warm=False)
+            lines.append([str(clients), *(_p50_and_rate(figures) for figures in found)])
+        yield Table("Clients and sessions", heading, lines)
+
+
+def _plural(sessions: int) -> str:
+    return "1 session" if sessions == 1 else f"{sessions} sessions"
+
+
+def _p50_and_rate(figures: list[dict]) -> str:
+    p50 = statistics.median(each["p50"] for each in figures) * 1000
+    return f"{number(p50)} ms, {number(statistics.median(each['rate'] for each in figures))}"
+
+
+def mebibyte(effort: Effort) -> Iterator[object]:
+    """A call with much to read, against a handler that reads as much and looks at none of it."""
+    with servers.floor() as floor, servers.owt() as owt:
+        own = Request(owt, "/", fields(LENGTH, text="x" * MIB))
+        if (body := once(own).body) != str(MIB).encode():
+            raise ValueError(f"a call with 1 MiB was answered with {body[:200]!r}")
+        bare = Request(floor, "/", own.fields)
+
+        def p50(request: Request) -> Callable[[], float]:
+            return lambda: load.run("whole", request, count=20)["p50"] * 1000
+
+        yield Row(MEBIBYTE, "ms", *in_turns(effort.rounds, p50(own), p50(bare)), f"{FLOOR}, the same body")
+
+
+MEASUREMENTS = (
+    Measurement(
+        "calls",
+        (WARM, WARM_8),
+        "the echo adaptor `def run(name): …`, code and kwargs in base64 in a JSON POST; the floor is a "
+        'handler that writes "hi" (`benchmarks/floor.py`)',
+        compare,
+    ),
+    Measurement(
+        "latency",
+        (),
+        "the same call by 1, 8 and 64 clients, spread over 1, 4 and 16 sessions",
+        latency,
+    ),
+    Measurement(
+        "kwargs",
+        (MEBIBYTE,),
+        "a string of 1 MiB in JSON in base64, whose length the adaptor returns; the floor reads the body",
+        mebibyte,
+    ),
+)

@@ -1,0 +1,45 @@
+"""What owt must reach. Absolute figures move from machine to machine, so most goals are ratios."""
+
+from measuring import Goal
+
+WARM = "warm call, 1 client, p50"
+WARM_8 = "warm calls, 8 clients on one session"
+FIRST_PRINT = "first print to reach a client, p50"
+FIRST_YIELD = "first yield to reach a client, p50"
+CHUNKS_1K = "1 KiB chunks from a generator"
+CHUNKS_64K = "64 KiB chunks"
+CHUNKS_1M = "1 MiB chunks"
+FROM_POOL = "first answer of a new session from the warm pool"
+BY_FORK = "first answer of a new session by fork, pool empty"
+FROM_POOL_HEAVY = "from the warm pool, numpy and pandas preloaded"
+BY_FORK_HEAVY = "by fork, numpy and pandas preloaded"
+ONE_IDLE = "memory of one idle session (PSS)"
+IDLE_ANSWERING = "idle sessions: answered again"
+IDLE_CPU = "idle sessions: the frontend's CPU time"
+STALLED_FRONTEND = "a reader that stops: growth of the frontend"
+STALLED_KERNEL = "a reader that stops: growth of the kernel"
+SPEECH = "speech: first audio byte, p50"
+
+MANY = 500
+WINDOW_MIB = 4
+
+BARE = "bare Tornado"
+GOALS = {
+    WARM: Goal(4, against=BARE),
+    WARM_8: Goal(0.5, at_most=False, against=BARE),
+    FIRST_PRINT: Goal(2, "ms", of="figure"),
+    FIRST_YIELD: Goal(2, "ms", of="figure"),
+    CHUNKS_1K: Goal(0.4, at_most=False, against=BARE),
+    CHUNKS_64K: Goal(0.4, at_most=False, against=BARE),
+    CHUNKS_1M: Goal(1, at_most=False, against=BARE),
+    FROM_POOL: Goal(10, "ms", of="figure"),
+    BY_FORK: Goal(60, "ms", of="figure"),
+    FROM_POOL_HEAVY: Goal(10, "ms", of="figure"),
+    BY_FORK_HEAVY: Goal(60, "ms", of="figure"),
+    ONE_IDLE: Goal(14, "MB", of="figure"),
+    IDLE_ANSWERING: Goal(MANY, "sessions", at_most=False, of="figure"),
+    IDLE_CPU: Goal(2, "% of a core", of="figure"),
+    STALLED_FRONTEND: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
+    STALLED_KERNEL: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
+    SPEECH: Goal(5, "ms", of="difference", against="the model alone"),
+}

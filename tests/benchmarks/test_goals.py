@@ -1,0 +1,51 @@
+"""What must be reached is measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import goals
+import pytest
+import run
+
+PROMISED = [row for part in run.MEASUREMENTS for row in part.rows]
+
+
+@pytest.mark.parametrize(
+    ("what", "limits"),
+    [
+        ("a warm call", {goals.WARM: "at most 4 times bare Tornado"}),
+        ("warm calls of 8 clients", {goals.WARM_8: "at least 0.5 times bare Tornado"}),
+        ("the first output", {goals.FIRST_PRINT: "at most 2 ms", goals.FIRST_YIELD: "at most 2 ms"}),
+        ("1 KiB chunks", {goals.CHUNKS_1K: "at least 0.4 times bare Tornado"}),
+        ("64 KiB chunks", {goals.CHUNKS_64K: "at least 0.4 times bare Tornado"}),
+        ("1 MiB chunks", {goals.CHUNKS_1M: "at least bare Tornado"}),
+        ("a new session", {goals.FROM_POOL: "at most 10 ms", goals.BY_FORK: "at most 60 ms"}),
+        ("a heavy import", {goals.FROM_POOL_HEAVY: "at most 10 ms", goals.BY_FORK_HEAVY: "at most 60 ms"}),
+        ("one idle session", {goals.ONE_IDLE: "at most 14 MB"}),
+        (
+            "idle sessions",
+            {goals.IDLE_ANSWERING: "at least 500 sessions", goals.IDLE_CPU: "at most 2 % of a core"},
+        ),
+        (
+            "a reader that stops",
+            {goals.STALLED_FRONTEND: "at most 12 MiB", goals.STALLED_KERNEL: "at most 12 MiB"},
+        ),
+        ("speech", {goals.SPEECH: "at most the model alone + 5 ms"}),
+    ],
+)
+def test_each_thing_that_has_a_limit_has_rows_with_it(what: str, limits: dict[str, str]):
+    for row, limit in limits.items():
+        assert goals.GOALS[row].text() == limit
+        assert row in PROMISED
+
+
+def test_every_goal_is_measured_by_one_part_only():
+    counted = Counter(PROMISED)
+    assert {goal: counted[goal] for goal in goals.GOALS} == dict.fromkeys(goals.GOALS, 1)
+
+
+def test_parts_and_rows_have_names_of_their_own():
+    assert len(PROMISED) == len(set(PROMISED))
+    names = [part.name for part in run.MEASUREMENTS]
+    assert len(names) == len(set(names))
