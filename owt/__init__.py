@@ -5,6 +5,7 @@ What an adaptor may import, each loaded when it is first used:
     pipe     the pipeline library's beginning (owt.summat)
     request  the HTTP request of this call (werkzeug's class)
     state    the session's own namespace
+    endpoint gives a function of the session a path: `@endpoint("/speak")`
     Server   where the server is
 
 And what a program may import that calls a server: `Client` and `AsyncClient` (owt.client).
@@ -20,10 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from owt.client import AsyncClient, Client
+    from owt.kernel.endpoints import Decorator
     from owt.server import Server
     from owt.summat import pipe
 
-__all__ = ["AsyncClient", "Client", "Server", "pipe", "request", "state"]
+    endpoint: Decorator
+
+__all__ = ["AsyncClient", "Client", "Server", "endpoint", "pipe", "request", "state"]
 
 
 def __getattr__(name: str) -> Any:
@@ -40,6 +44,12 @@ def __getattr__(name: str) -> Any:
             from owt import client
 
             return getattr(client, name)
+        case "endpoint":
+            from owt.kernel import context
+            from owt.kernel.endpoints import Decorator
+
+            # A file that uses it can be imported anywhere.
+            return context.given(name) if context.is_given(name) else Decorator()
         case "request" | "state":
             from owt.kernel import context
 

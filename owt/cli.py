@@ -1,4 +1,5 @@
-"""The command line: `owt serve`, `owt call`, `owt session`, `owt console`, `owt hash-password`.
+"""The command line: `owt serve`, `owt call`, `owt session`, `owt endpoints`, `owt console` and
+`owt hash-password`.
 
 Exit status: 0; 1 when the server refused, or a call failed; 2 for a command or a setting that cannot
 be used; 3 when no server answers. Whatever went wrong is one line on stderr, but a call's traceback.
@@ -140,13 +141,19 @@ def list_sessions(url: str | None, auth: str | None, token: str | None, raw: boo
     if raw:
         _print_json(answer)
         return
-    rows = listing.rows(answer)
-    if not rows:
-        click.echo("no sessions")
-    elif sys.stdout.isatty():
-        _print_table(rows)
-    else:
-        click.echo(listing.columns(list(listing.COLUMNS.values()), rows), nl=False)
+    _print_table(list(listing.COLUMNS.values()), listing.rows(answer), "no sessions")
+
+
+@cli.command("endpoints")
+@_remote_options
+@click.option("--json", "raw", is_flag=True, help="Print what the server says, as JSON.")
+def list_endpoints(url: str | None, auth: str | None, token: str | None, raw: bool) -> None:
+    """List the paths that sessions of a running server answer at."""
+    answer = _remote(url, auth, token).endpoints()
+    if raw:
+        _print_json(answer)
+        return
+    _print_table(listing.ENDPOINT_COLUMNS, listing.endpoint_rows(answer), "no endpoints")
 
 
 @session.command()
@@ -220,11 +227,18 @@ def _print_json(document: dict[str, Any]) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def _print_table(rows: list[list[str]]) -> None:
+def _print_table(heading: Sequence[str], rows: list[list[str]], nothing: str) -> None:
+    """A table for a terminal, aligned columns for anything else, or that there is `nothing`."""
+    if not rows:
+        click.echo(nothing)
+        return
+    if not sys.stdout.isatty():
+        click.echo(listing.columns(heading, rows), nl=False)
+        return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*listing.COLUMNS.values(), box=None, pad_edge=False)
+    table = Table(*heading, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -4,7 +4,11 @@
     ├── BadRequest          a field of a request cannot be used (400)
     │   ├── NoSuchSession   the request needs a session that does not exist (404)
     │   ├── NoSuchFunction  the session holds no function of the name that was asked for (404)
-    │   └── SyntaxFault     the code is neither Python nor an IPython cell (400)
+    │   ├── SyntaxFault     the code is neither Python nor an IPython cell (400)
+    │   └── Unprocessable   the arguments do not fit the endpoint (422)
+    ├── MethodNotAllowed    the path is not answered for this method (405)
+    ├── EndpointGone        the endpoint's kernel is gone, or has it no more (410)
+    ├── EndpointError       a function cannot be an endpoint
     ├── Busy                a limit was reached; try again later (503)
     ├── KernelDied          the kernel ended while it was needed (502)
     │   └── KernelNotReady  the kernel never reached the point where calls can run (502)
@@ -23,7 +27,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -86,6 +90,43 @@ class SyntaxFault(BadRequest):
         self.line = line
         where = f"line {line}: " if line is not None else ""
         super().__init__("code", where + problem + (f"\n{excerpt}" if excerpt else ""))
+
+
+class Unprocessable(BadRequest):
+    """What a request has for an endpoint's parameters does not fit them. `problems` are sentences, each
+    beginning with its field; `hint` says what the endpoint takes."""
+
+    status = 422
+    title = "the arguments do not fit"
+
+    def __init__(self, problems: Sequence[str], hint: str) -> None:
+        shown = [*problems[:10], *(["..."] if len(problems) > 10 else [])]
+        Exception.__init__(self, f"{'. '.join(shown)}. {hint}")
+        self.field = problems[0].partition(":")[0]
+
+
+class MethodNotAllowed(OwtError):
+    """The path is not answered for the request's method; `allow` are those that it is answered for."""
+
+    status = 405
+    title = "method not allowed"
+
+    def __init__(self, method: str, path: str, allow: Sequence[str]) -> None:
+        self.allow = ", ".join(allow)
+        super().__init__(f"{method} is not answered at {shortened(path, 100)}; {self.allow} would be")
+
+
+class EndpointGone(OwtError):
+    """There was an endpoint at the path; the message says what became of it, and how it comes back."""
+
+    status = 410
+    title = "the endpoint is gone"
+
+
+class EndpointError(OwtError, ValueError):
+    """A function cannot be an endpoint: says at which path, why, and what to do."""
+
+    title = "not an endpoint"
 
 
 class Busy(OwtError):

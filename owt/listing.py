@@ -1,4 +1,4 @@
-"""What the server says of its sessions, as text for people."""
+"""What the server says of its sessions and endpoints, as text for people."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ COLUMNS = {
     "last_used": "LAST USED",
     "restarts": "RESTARTS",
 }
+ENDPOINT_COLUMNS = ("METHODS", "PATH", "SESSION", "STATE", "ABOUT")
 _TIMES = ("started", "last_used", "restarted")
 
 
@@ -32,6 +33,20 @@ def rows(answer: Mapping[str, Any]) -> list[list[str]]:
         for each in answer.get("pool", ())
     ]
     return sessions + pool
+
+
+def endpoint_rows(answer: Mapping[str, Any]) -> list[list[str]]:
+    """The cells of a listing of endpoints, without its heading. `answer` is `{"endpoints": [...]}`."""
+    return [
+        [
+            ", ".join(each.get("methods", ())),
+            cell("path", each.get("path")),
+            cell("session", each.get("session")),
+            cell("state", each.get("state")),
+            cell("about", each.get("reason") or str(each.get("description") or "").partition("\n")[0]),
+        ]
+        for each in answer.get("endpoints", ())
+    ]
 
 
 def columns(heading: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

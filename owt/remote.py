@@ -63,6 +63,10 @@ class Remote:
         """Interrupt what a session's kernel runs."""
         return self._ask("POST", f"/_owt/sessions/{quote(name, safe='')}/interrupt")
 
+    def endpoints(self) -> dict[str, Any]:
+        """`{"endpoints": [...]}`."""
+        return self._ask("GET", "/_owt/endpoints")
+
     def _ask(self, method: str, path: str) -> dict[str, Any]:
         import httpx
 

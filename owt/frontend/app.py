@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from owt import trust
 from owt.errors import ConfigError
-from owt.frontend import banner, disguise, health, logs, metrics
+from owt.frontend import banner, directory, disguise, health, logs, metrics
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.channel import Door
@@ -25,6 +25,7 @@ from owt.frontend.control import Page
 from owt.frontend.credentials import Credentials
 from owt.frontend.delegate import Owt
 from owt.frontend.descriptors import Descriptors
+from owt.frontend.endpoints import Endpoints
 from owt.frontend.gateway.mount import Mount
 from owt.frontend.kernels import Kernels
 from owt.frontend.limits import Limits
@@ -84,6 +85,7 @@ class Frontend:
         )
         self._template.start()
         tally = Tally()
+        endpoints = Endpoints()
         self._kernels = Kernels(
             runtime_dir=self.runtime_dir,
             door=door,
@@ -92,6 +94,7 @@ class Frontend:
             welcome=self._welcome,
             tally=tally,
             descriptors=self._descriptors,
+            endpoints=endpoints,
         )
         self._door = door
         limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
@@ -125,10 +128,12 @@ class Frontend:
             ),
             cache=Cache(settings.cache_bytes),
             tally=tally,
+            endpoints=endpoints,
         )
         self._gateway = Mount(self.service)
         pages: list[Page] = [
             *health.routes(self.service),
+            *directory.routes(self.service),
             *metrics.routes(self.service, lambda: self._http.connections),
             (self._gateway.pattern, self._gateway, {}),
         ]

@@ -59,7 +59,7 @@ class Doorkeeper:
     What was found right once is remembered as a keyed hash, and passes from then on at once, whatever
     its address has failed meanwhile. Everything else is an attempt: see `Attempts`.
 
-    `guarded` is whether anybody is asked, `asked` how many wait for an answer.
+    `guarded` is whether anybody is asked, `users` and `tokens` for what, `asked` how many wait for an answer.
     """
 
     def __init__(self, credentials: Credentials, attempts: Attempts | None = None) -> None:
@@ -73,7 +73,8 @@ class Doorkeeper:
         self._attempts = attempts or Attempts()
         self._checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="owt-passwords")
         self.asked = 0
-        self.guarded = bool(credentials.users or credentials.tokens)
+        self.users, self.tokens = bool(credentials.users), bool(credentials.tokens)
+        self.guarded = self.users or self.tokens
 
     async def admit(self, authorization: str | None, address: str) -> Admission:
         """Whether whoever sends this header from this address may come in.

@@ -25,7 +25,13 @@ def key_of(call: Call) -> Hashable:
     assert caching is not None
     if caching.key is not None:
         return ("key", caching.key, call.sse)
-    what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
+    what: tuple[Hashable, ...]
+    if (at := call.endpoint) is not None:
+        # Its arguments are the request itself, and when it is defined again it may answer otherwise.
+        facts = call.request
+        what = (at, facts.method, facts.query, facts.body, call.kwargs)
+    else:
+        what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
     return (call.session, call.request.path, call.sse, caching.with_kwargs, what)
 
 

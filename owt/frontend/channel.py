@@ -18,6 +18,7 @@ from owt.wire.codec import (
     Hello,
     Lane,
     Message,
+    Offer,
     Output,
     Signer,
     Welcome,
@@ -42,6 +43,9 @@ class Guest(Protocol):
 
     def output(self, message: Output | Behind | Cell) -> None:
         """It sends chunks of a run, or what a run waits for."""
+
+    def offered(self, message: Offer) -> None:
+        """It says which paths its session answers at, or asks whether it may."""
 
     def disconnected(self, lane: Lane) -> None:
         """A lane of it has ended."""
@@ -126,6 +130,8 @@ class LaneProtocol(asyncio.BufferedProtocol):
         match message:
             case Output() | Behind() | Cell() if self._greeted:
                 guest.output(message)
+            case Offer() if self._greeted:
+                guest.offered(message)
             case Hello(lane=lane) if not self._greeted and lane == self._lane:
                 self._greeted = True
                 self.send(guest.welcome())

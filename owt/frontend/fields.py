@@ -20,29 +20,11 @@ from tornado.escape import parse_qs_bytes
 from tornado.httputil import ParseMultipartConfig, parse_multipart_form_data
 
 from owt.errors import BadRequest
-from owt.wire.call import RequestFacts
+from owt.wire.call import FIELDS, RequestFacts
 
 Fields = Mapping[str, str | Raw]
 
-NAMES = frozenset(
-    {
-        "code_b64",
-        "code",
-        "kwargs_b64",
-        "kwargs",
-        "adaptor",
-        "fn_name",
-        "session",
-        "kernel",
-        "use_cache",
-        "cache_kwargs",
-        "cache_key_override",
-        "timeout",
-        "reload",
-        "stream",
-        "detach",
-    }
-)
+NAMES = FIELDS
 
 # More than any form needs; the parsing happens on the server's event loop.
 MAX_PAIRS = 10_000

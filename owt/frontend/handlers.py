@@ -18,6 +18,7 @@ from owt.frontend.responses import Plain, own_headers
 from owt.frontend.resuming import read_id, same_call
 from owt.frontend.runs import Run
 from owt.wire.call import Call, RequestFacts
+from owt.wire.endpoint import METHODS
 
 LARGE = 1024 * 1024
 """Bytes of a body that take so long to parse that the event loop must not wait for it."""
@@ -31,7 +32,7 @@ class CallHandler(AnsweringHandler):
 
     def answers(self, method: str) -> bool:
         """Whether there is anything to be had by this method."""
-        return method in ("GET", "POST")
+        return method in METHODS
 
     def enter(self) -> Awaitable[None] | None:
         """The head of the request is here: see who comes in. There may be something to wait for."""
@@ -59,13 +60,14 @@ class CallHandler(AnsweringHandler):
     def _take(self) -> Awaitable[None] | None:
         """A plain GET of `/` gets the page that explains owt; all else is a call."""
         facts = self._facts()
-        if facts.method == "GET" and requests.is_blank(facts):
+        if requests.is_blank(facts) and self.service.endpoints.find("GET", "/") is None:
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
             return None
         if not self.breakable():
             return None
-        parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting)
+        find = partial(self.service.endpoints.find, facts.method, self.request.path[len(self.base) :])
+        parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting, find=find)
         if len(facts.body) > LARGE:
             return self._call_large(facts, parse)
         return self._call(facts, parse)

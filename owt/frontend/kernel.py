@@ -17,10 +17,25 @@ from traitlets import Any as AnyTrait
 
 from owt.errors import KernelKilled, KernelNotReady
 from owt.frontend.channel import LaneProtocol
+from owt.frontend.endpoints import Endpoints
+from owt.frontend.exits import describe_exit
 from owt.frontend.tally import Cause
 from owt.provision.template import UNKNOWN_CODE, ForkedProcess
 from owt.wire.call import Call
-from owt.wire.codec import Behind, Bind, Cancel, Cell, Credit, Invoke, Lane, Output, Overdue, Welcome
+from owt.wire.codec import (
+    Behind,
+    Bind,
+    Cancel,
+    Cell,
+    Credit,
+    Invoke,
+    Lane,
+    Offer,
+    Output,
+    Overdue,
+    Verdict,
+    Welcome,
+)
 
 log = logging.getLogger("owt.kernels")
 
@@ -54,9 +69,10 @@ class Kernel:
         on_output: Callable[[Output | Behind], None],
         on_death: Callable[[Kernel, str], None],
         on_buried: Callable[[Kernel], None],
+        endpoints: Endpoints,
     ) -> None:
         """`on_death` hears what ended the process, as words that fit after "the kernel";
-        `on_buried` is called when nothing is left of it."""
+        `on_buried` is called when nothing is left of it. `endpoints` hears what paths it answers at."""
         self.id = id
         self.spec = spec
         self.manager = manager
@@ -73,6 +89,8 @@ class Kernel:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_buried = on_buried
         self._welcome = welcome
+        self._session = welcome.session
+        self._endpoints = endpoints
         self._lanes: dict[Lane, LaneProtocol] = {}
         self._dead = False
         self._signalled = False
@@ -100,6 +118,10 @@ class Kernel:
         else:
             self.on_output(message)
 
+    def offered(self, message: Offer) -> None:
+        """It has endpoints, or asks whether it may have some."""
+        self.ask(Verdict(message.number, self._endpoints.offer(self.id, self._session, message)))
+
     def disconnected(self, lane: Lane) -> None:
         """A lane ended: the process is gone, or of no more use."""
         self._lanes.pop(lane, None)
@@ -125,6 +147,7 @@ class Kernel:
 
     def bind(self, session: str | None, concurrency: int) -> None:
         """The kernel now belongs to this session."""
+        self._session = session
         self._lanes["calls"].send(Bind(session, concurrency))
 
     def credit(self, run: str, size: int) -> None:
@@ -136,8 +159,8 @@ class Kernel:
         """End one run."""
         self.ask(message)
 
-    def ask(self, message: Cancel | Overdue) -> None:
-        """Have the kernel end a run, or say what has become of it."""
+    def ask(self, message: Cancel | Overdue | Verdict) -> None:
+        """Have the kernel end a run, or say what has become of it; or answer what it asked."""
         if lane := self._lanes.get("control"):
             lane.send(message)
 
@@ -220,6 +243,7 @@ class Kernel:
             self.ready.set_exception((KernelKilled if self._signalled else KernelNotReady)(problem))
             self.ready.exception()
         self.death = reason
+        self._endpoints.lost(self.id, reason)
         self.on_death(self, reason)
         for lane in list(self._lanes.values()):
             lane.close()
@@ -263,24 +287,3 @@ class Kernel:
                 return None
             await asyncio.sleep(0.005)
         return None
-
-
-def describe_exit(code: int, memory: int | None = None) -> str:
-    """An exit code, as in `subprocess.Popen.returncode`, in words that fit after "the kernel".
-
-    `memory` is how many bytes it was allowed, which may be why it ended.
-    """
-    limit = "" if memory is None else f", or by the {memory / 2**20:g} MiB of --kernel-memory"
-    if code == UNKNOWN_CODE:
-        return "ended (how is not known, because the process that forked it is gone too)"
-    if code >= 0:
-        return f"exited with status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    if name == "SIGKILL":
-        return f"was killed by SIGKILL (by hand, or by the system when memory ran out{limit})"
-    if name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"):
-        return f"crashed with {name} (a fault in native code{limit})"
-    return f"was killed by {name}"

@@ -18,6 +18,7 @@ from traitlets import TraitError
 from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError
 from owt.frontend.channel import Door
 from owt.frontend.descriptors import Descriptors, ran_out
+from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernel import Kernel, OwtKernelManager
 from owt.frontend.tally import Tally
 from owt.provision.template import TemplateProcess
@@ -50,9 +51,10 @@ class Kernels:
         welcome: Callable[[str | None, int], Welcome],
         tally: Tally,
         descriptors: Descriptors,
+        endpoints: Endpoints | None = None,
     ) -> None:
         """`welcome(session, concurrency)` makes what a kernel is told when it connects; the `tally` counts
-        what is started and what ends."""
+        what is started and what ends; `endpoints` are told of the kernels' paths."""
         self.tally = tally
         self.failures: dict[str, Failure] = {}
         self._runtime_dir = runtime_dir
@@ -61,6 +63,7 @@ class Kernels:
         self._env = env
         self._welcome = welcome
         self._descriptors = descriptors
+        self._endpoints = endpoints or Endpoints()
         self._starting = 0
         self._context = zmq.asyncio.Context()
         self._specs = KernelSpecManager()
@@ -143,7 +146,9 @@ class Kernels:
         except Exception as error:
             raise self._unstarted(spec, error) from error
         welcome = self._welcome(session, concurrency)
-        kernel = Kernel(f"k{number}", spec, manager, welcome, on_output, on_death, self._buried)
+        kernel = Kernel(
+            f"k{number}", spec, manager, welcome, on_output, on_death, self._buried, self._endpoints
+        )
         self.all[kernel.id] = kernel
         forget = self._door.expect(kernel.id, kernel)
         env = {**self._env, "OWT_DOOR": self._door.path, "OWT_KERNEL_ID": kernel.id}

@@ -55,6 +55,8 @@ def log_call(run: str, call: Call) -> None:
         return
     if call.code is not None:
         what = "code " + one_line(call.code)
+    elif call.endpoint is not None:
+        what = f"endpoint {call.endpoint.path}"
     elif call.adaptor is not None:
         what = f"adaptor {call.adaptor}"
     else:

@@ -34,7 +34,7 @@ OVERRULING = frozenset({"access-control-allow-origin", "access-control-allow-cre
 """Headers of which an answer has one or none: an allowed origin gets ours, not the adaptor's."""
 
 EXPOSED = "Owt-Run, Owt-Session, Owt-Cache, Owt-Base, Retry-After"
-METHODS = "GET, POST, PUT, DELETE"
+METHODS = "GET, POST, PUT, PATCH, DELETE"
 MAX_AGE = "7200"
 """Seconds that a browser may remember the answer to a preflight; Chromium takes no more."""
 

@@ -7,6 +7,8 @@ from urllib.parse import quote, urlencode
 
 LINKS = (
     ("/_owt/sessions", "sessions and the pool's kernels"),
+    ("/_owt/endpoints", "endpoints: the paths that sessions answer at"),
+    ("/_owt/openapi.json", "the endpoints as an OpenAPI document"),
     ("/_owt/runs", "runs, those in flight and those that ended not long ago"),
     ("/_owt/cache", "the cache of answers"),
     ("/_owt/health", "whether the server takes calls, and if not, why"),
@@ -28,7 +30,7 @@ def welcome(url: str, base: str = "") -> str:
     where = escape(url + base)
     code = 'def run(name): return f"Hello, {name}!"'
     first = escape(f"{base}/hello?" + urlencode({"code": code, "kwargs": '{"name": "owt"}'}, quote_via=quote))
-    return _page(
+    return page(
         "owt",
         f"""\
 <h1>owt</h1>
@@ -53,10 +55,11 @@ def index(base: str = "") -> str:
         f'<li><a href="{base}{link}">{base}{link}</a>: {escape(text)}</li>' for link, text in LINKS
     )
     body = f'<h1>This server</h1>\n<ul>\n{items}\n</ul>\n<p><a href="{base}/">owt</a></p>\n'
-    return _page("owt: this server", body)
+    return page("owt: this server", body)
 
 
-def _page(title: str, body: str) -> str:
+def page(title: str, body: str) -> str:
+    """A whole page, with this HTML for its body."""
     return (
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
         '<meta name=viewport content="width=device-width, initial-scale=1">\n'

@@ -16,7 +16,7 @@ from http import HTTPStatus
 import msgspec
 from msgspec import Struct
 
-from owt.errors import Busy, OwtError
+from owt.errors import Busy, MethodNotAllowed, OwtError
 from owt.frontend.accept import prefers_json
 from owt.wire.chunk import Failed
 
@@ -107,6 +107,8 @@ def problem_response(
         headers.append(("Owt-Session", session))
     if isinstance(error, Busy):
         headers.append(("Retry-After", str(error.retry_after)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(("Allow", error.allow))
     return Answer(error.status, headers, body)
 
 

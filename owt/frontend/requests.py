@@ -9,31 +9,35 @@ where they come from. Rules that the table of fields leaves open:
   a switch without a value (`?reload`) is on.
 - The field `session` wins over the header `Owt-Session`.
 - `cache_kwargs` and `cache_key_override` without `use_cache` change nothing.
+- Code wins over an endpoint at the request's path, and so does `fn_name` with a session.
 - In a JSON body `kwargs` may be JSON of any kind; a JSON string is taken as the text that it holds.
 """
 
 from __future__ import annotations
 
-import binascii
 import keyword
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from owt.errors import BadRequest
-from owt.frontend import nesting
+from owt.errors import BadRequest, MethodNotAllowed
+from owt.frontend import encoded, nesting
 from owt.frontend.accept import lists
+from owt.frontend.endpoints import Match
 from owt.frontend.fields import Fields, cut, gather, has_any
-from owt.wire.call import Caching, Call, RequestFacts
+from owt.wire.call import Caching, Call, RequestFacts, Target
 
 # "." and ".." would be steps in a path, so no URL could name such a session.
 SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 LONGEST_NAME = 1000
 """Characters of the name of a function, an adaptor or a kernelspec."""
+METHODS = ("GET", "POST")
+"""The methods of a call that brings code, or names it."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
@@ -49,15 +53,15 @@ _strings = msgspec.json.Decoder(str | None)
 _numbers = msgspec.json.Decoder(int | float | str | None)
 _switches = msgspec.json.Decoder(bool | int | str | None)
 
-# What is no base64 text but may stand around or in it, and what stands for "+" and "/".
-_TO_STANDARD = bytes.maketrans(b"-_ ", b"+/+")
-_LINE_ENDS = b"\t\n\v\f\r"
 
+def parse(
+    facts: RequestFacts, *, max_nesting: int = 100, find: Callable[[], Match | None] = lambda: None
+) -> Call:
+    """The call that a request asks for. Raises `BadRequest` and `MethodNotAllowed`, whatever arrives,
+    and what `find` raises.
 
-def parse(facts: RequestFacts, *, max_nesting: int = 100) -> Call:
-    """The call that a request asks for. Raises `BadRequest`, and nothing else, whatever arrives.
-
-    In `kwargs`, at most `max_nesting` brackets may be open at once.
+    In `kwargs`, at most `max_nesting` brackets may be open at once. `find` gives the endpoint at the
+    request's path; it is not asked when the request says what to run.
     """
     content_type = ""
     accepts: list[str] = []
@@ -82,8 +86,16 @@ def parse(facts: RequestFacts, *, max_nesting: int = 100) -> Call:
     fn_name = _fn_name(fields)
     if code and adaptor:
         raise BadRequest("adaptor", "stands for code, and the request has code too", adaptor)
+    target = None
     if not code and not adaptor and not (session and fn_name):
-        raise BadRequest("code", "is missing", hint=_hint(facts, content_type))
+        found = find()
+        if found is not None:
+            session, target = _at(found, session, fn_name)
+        elif facts.method in METHODS:
+            none = f"is missing, and {cut(facts.path)!r} is no endpoint (/_owt/endpoints lists them)"
+            raise BadRequest("code", none, hint=_hint(facts, content_type))
+    if target is None and facts.method not in METHODS:
+        raise MethodNotAllowed(facts.method, facts.path, METHODS)
     return Call(
         request=facts,
         code=code.removeprefix("\ufeff") if code else None,
@@ -98,6 +110,7 @@ def parse(facts: RequestFacts, *, max_nesting: int = 100) -> Call:
         timeout=_timeout(fields),
         caching=_caching(fields),
         detach=_switch(fields, "detach"),
+        endpoint=target,
     )
 
 
@@ -118,6 +131,17 @@ def session_name(name: str, field: str = "session") -> str:
         rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and not '.' or '..'"
         raise BadRequest(field, rule, cut(name))
     return name
+
+
+def _at(found: Match, session: str | None, fn_name: str | None) -> tuple[str, Target]:
+    """The session and the target of a call of an endpoint, which leave nothing to choose."""
+    if session not in (None, found.session):
+        rule = f"the endpoint {found.target.path} is in session {found.session}"
+        raise BadRequest("session", rule, session, hint="Leave it out")
+    if fn_name is not None:
+        rule = f"the endpoint {found.target.path} says itself which function that is"
+        raise BadRequest("fn_name", rule, fn_name, hint="Leave it out, or name the session too")
+    return found.session, found.target
 
 
 def _hint(facts: RequestFacts, content_type: str) -> str:
@@ -158,48 +182,12 @@ def _shown(value: str | Raw) -> str:
 
 def _either(fields: Fields, name: str, plain: str | None) -> str | None:
     """Field `name` from its plain text or from its base64 form; None when it is empty."""
-    encoded = _text(fields, f"{name}_b64")
-    if encoded is None:
+    text = _text(fields, f"{name}_b64")
+    if text is None:
         return plain or None
     if plain is not None:
         raise BadRequest(name, f"is ambiguous: both {name} and {name}_b64 are there", cut(plain))
-    return _from_base64(f"{name}_b64", encoded) or None
-
-
-def _from_base64(name: str, text: str) -> str:
-    """Text from base64 (RFC 4648): either alphabet, padding optional, line ends anywhere."""
-    try:
-        try:
-            data = binascii.a2b_base64(text, strict_mode=True)
-        except ValueError:
-            data = binascii.a2b_base64(_repaired(text), strict_mode=True)
-    except ValueError:
-        raise BadRequest(name, "is not base64", cut(text)) from None
-    try:
-        decoded = data.decode()
-    except UnicodeDecodeError as error:
-        reason = f"does not decode to UTF-8 text: {error.reason} at byte {error.start}"
-        raise BadRequest(name, reason, cut(text)) from None
-    if "\0" in decoded:
-        raise BadRequest(name, "has a NUL character in it", cut(decoded))
-    return decoded
-
-
-def _repaired(text: str) -> bytes:
-    """`text` in the standard alphabet and padded, as far as it can be base64 at all.
-
-    A form turns "+" into a space. No UTF-8 text begins with a "+" in base64, so leading spaces
-    are just spaces; at the end they were "+" if only so the length comes out right.
-    """
-    wrapped = text.encode("ascii").translate(None, _LINE_ENDS).lstrip(b" ")
-    clean = wrapped.rstrip(b" ")
-    if len(clean) % 4 and len(wrapped) % 4 == 0 and not clean.endswith(b"="):
-        clean = wrapped
-    clean = clean.translate(_TO_STANDARD)
-    bare = clean.rstrip(b"=")
-    if len(clean) - len(bare) > 2 or len(bare) % 4 == 1:
-        raise ValueError("its length is not possible")
-    return bare + b"=" * (-len(bare) % 4)
+    return encoded.decoded(f"{name}_b64", text) or None
 
 
 def _kwargs(fields: Fields) -> str | None:

@@ -157,7 +157,9 @@ class Run:
 
 def fingerprint(call: Call) -> int:
     """Tells whether a request asks for the same call again: by what it asks for, not by how."""
-    return hash((call.session, call.request.path, call.code, call.adaptor, call.kwargs, call.fn_name))
+    facts = call.request
+    fields = (facts.method, facts.query, facts.body) if call.endpoint is not None else None
+    return hash((call.session, facts.path, call.code, call.adaptor, call.kwargs, call.fn_name, fields))
 
 
 class Runs:

@@ -9,6 +9,7 @@ from owt.errors import Busy, OwtError
 from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.config import Settings
+from owt.frontend.endpoints import Endpoints
 from owt.frontend.origins import Origins
 from owt.frontend.problems import failed
 from owt.frontend.runs import Run, Runs
@@ -31,6 +32,7 @@ class Service:
     started: float = field(default_factory=time.time)
     draining: bool = False
     tally: Tally = field(default_factory=Tally)
+    endpoints: Endpoints = field(default_factory=Endpoints)
     _unfollowed: Timers = field(default_factory=Timers)
 
     def submit(self, call: Call, user: str | None = None) -> tuple[Run, str | None]:

@@ -16,7 +16,7 @@ from owt.kernel.mirror import Mirror
 from owt.kernel.runner import Runner
 from owt.kernel.sweep import leave
 from owt.server import Server
-from owt.wire.codec import Bind, Cancel, Cell, Credit, Invoke, Message, Overdue, Welcome
+from owt.wire.codec import Bind, Cancel, Cell, Credit, Invoke, Message, Overdue, Verdict, Welcome
 
 
 class KernelChannel:
@@ -58,6 +58,7 @@ class KernelChannel:
             memory=self._memory,
             mirror=mirror,
         )
+        self.runner.endpoints.session = first.session
 
     def start(self) -> None:
         """Begin to read. In the main thread, before or while its loop runs."""
@@ -86,7 +87,7 @@ class KernelChannel:
             case Invoke(run=run, call=call):
                 self.runner.accept(run, call)
             case Bind(session=session, concurrency=concurrency):
-                self.session = session
+                self.session = self.runner.endpoints.session = session
                 self.runner.concurrency = concurrency
             case _:
                 raise WireError(f"{type(message).__name__} has no place on the calls lane")
@@ -103,6 +104,8 @@ class KernelChannel:
                     self.runner.cancel(run, reason)
                 case Overdue(run=run, timeout=timeout):
                     self.runner.overdue(run, timeout)
+                case Verdict(number=number, problem=problem):
+                    self.runner.endpoints.heard(number, problem)
                 case Welcome():
                     pass
                 case _:

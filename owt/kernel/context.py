@@ -49,6 +49,11 @@ def give(names: Mapping[str, Any]) -> None:
     _given.update(names)
 
 
+def is_given(name: str) -> bool:
+    """Whether this is a name that code in a kernel has, and this is a kernel."""
+    return name in _given
+
+
 def given(name: str) -> Any:
     """One of the names that code in a kernel has. Raises AttributeError outside a kernel."""
     try:

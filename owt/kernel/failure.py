@@ -8,7 +8,7 @@ from itertools import dropwhile
 
 import owt.kernel
 import owt.summat
-from owt.errors import BadRequest, OwtError, SyntaxFault
+from owt.errors import BadRequest, EndpointGone, OwtError, SyntaxFault, Unprocessable
 from owt.kernel.outlet import carried
 from owt.kernel.steps import Stopped
 from owt.wire.chunk import Failed
@@ -33,6 +33,10 @@ def describe(error: BaseException, stopped: str | None, timeout: float | None) -
     error = _unwrapped(error)
     if isinstance(error, SyntaxFault):
         return Failed(error.status, "syntax", error.title, str(error), "SyntaxError")
+    if isinstance(error, Unprocessable):
+        return Failed(error.status, "unprocessable", error.title, _text(error))
+    if isinstance(error, EndpointGone):
+        return Failed(error.status, "endpoint-gone", error.title, _text(error))
     if isinstance(error, BadRequest):
         return Failed(error.status, "bad-request", error.title, _text(error))
     name = _cut(type(error).__qualname__, NAME_LIMIT)

@@ -167,6 +167,20 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             super().clear_output(wait)
 
 
+def show(value: object) -> None:
+    """Display a cell's value, as a notebook does; None is not shown."""
+    if value is not None:
+        from IPython.display import display
+
+        display(value)
+
+
+def mime_bundle(shell: Any, value: object) -> Any:
+    """The representations of a value as Jupyter's messages have them: images in base64."""
+    data, _ = shell.display_formatter.format(value)
+    return json_clean(encode_images(data))
+
+
 class Streams:
     """The kernel's stdout and stderr, whatever user code makes of their names and descriptors."""
 

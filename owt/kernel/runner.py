@@ -27,6 +27,7 @@ from owt.kernel.mirror import Mirror, Reflection
 from owt.kernel.outlet import Outlet
 from owt.kernel.output import Streams
 from owt.kernel.prepared import Cell, Prepared
+from owt.kernel.registry import Registry
 from owt.kernel.source import Sources
 from owt.kernel.sweep import leave
 from owt.kernel.usercode import InMainThread, InOtherThread
@@ -71,7 +72,9 @@ class Runner:
         self._streams = Streams()
         self._interrupts = Interrupts(self._interrupt_others)
         self._main = InMainThread(self._interrupts, loop)
+        self.endpoints = Registry(shell, lane.send, lambda id: self._runs.get(id) is not None)
         injected = {
+            "endpoint": self.endpoints.endpoint,
             "pipe": pipe,
             "request": context.request_proxy(),
             "state": context.State(shell.user_ns),
@@ -79,7 +82,7 @@ class Runner:
         }
         context.give(injected)
         self._sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
-        self._around = Surroundings(shell, self._sources, self._interrupts, loop)
+        self._around = Surroundings(shell, self._sources, self.endpoints, self._interrupts, loop)
         shell.user_ns_hidden.update(injected)
 
     def start(self) -> None:
@@ -213,7 +216,9 @@ class Runner:
             if run.outlet.stopped is not None:
                 # The adaptor caught the interrupt and went on to an answer nobody waits for.
                 raise KeyboardInterrupt
+            self.endpoints.settle(run.id, good=True)
         except BaseException as error:
+            self.endpoints.settle(run.id, good=False)
             self._memory.relieve(error)
             failed = describe(error, run.outlet.stopped, run.call.timeout)
             status, tail = failed.status, (failed,)
@@ -232,6 +237,8 @@ class Runner:
     def _prepare(self, call: Call) -> Prepared | None:
         if call.code is None:
             return None
+        if call.cell is not None:
+            return self._sources.cell(call.code)
         if call.reload:
             self._sources.forget(call.code)
         return self._sources.prepare(call.code, call.fn_name)

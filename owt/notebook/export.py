@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import NotebookError
-from owt.notebook import annotations
+from owt.notebook.annotations import is_marked, split
 from owt.notebook.document import Cell, read
 from owt.notebook.magics import Plain, plain
 from owt.notebook.names import statements
@@ -41,7 +41,7 @@ def export(path: Path, endpoint: str | None = None) -> str:
 
 
 def _exported(cells: Sequence[Cell], endpoint: str | None, name: str) -> str:
-    parts = [_part(cell) for cell in cells if not annotations.is_marked(cell)]
+    parts = [_part(cell) for cell in cells if not is_marked(cell)]
     names = _decorators(parts)
     found = {
         where: (function.name, part)
@@ -116,7 +116,7 @@ def _is_decorator(node: ast.expr, names: set[str]) -> bool:
 
 
 def _unknown(endpoint: str, cells: Sequence[Cell], found: Iterable[str]) -> str:
-    _, marked = annotations.split(cells)
+    _, marked = split(cells)
     if any(endpoint in (each.shown, each.path) for each in marked):
         return (
             f"{endpoint} is a cell that works with the variable REQUEST, and no function; write one with "

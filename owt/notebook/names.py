@@ -69,8 +69,6 @@ def _statement(node: ast.stmt) -> Statement:
                 (eager if at_once else late).add(name)
             elif instruction.opname in _BINDS and part is code:
                 binds.add(name)
-            elif instruction.opname == "STORE_GLOBAL" and at_once:
-                binds.add(name)
     eager -= _targets(node)
     return Statement(meaning, frozenset(binds), frozenset(eager), frozenset(late), _is_steady(node))
 

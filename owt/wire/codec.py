@@ -10,8 +10,7 @@ The frames of a connection in one direction are counted from 0, and each one's n
 signature, so a frame cannot be repeated, dropped or moved unnoticed. The connection, its lane and the
 direction are part of the key (`Signer`), so a frame fits nowhere else, and no nonce is used twice.
 
-A connection begins with a nonce of `NONCE` bytes from the frontend, then the kernel's `preface`,
-then frames both ways.
+A connection begins with a nonce of `NONCE` bytes from the frontend, the kernel's `preface`, and frames.
 
 GMAC is AES-GCM without anything to encrypt: as strong as Jupyter's HMAC-SHA256 against whoever lacks the
 key, and at 1 MiB five times as fast.
@@ -33,6 +32,7 @@ from msgspec import Struct
 from owt.errors import BadSignature, WireError
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk
+from owt.wire.endpoint import Endpoint
 
 PROTOCOL = 1
 MAX_FRAME = 512 * 1024 * 1024
@@ -73,9 +73,9 @@ class Hello(Struct, frozen=True, array_like=True, tag="hello"):
 class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     """The frontend's first message: where the server is, and how this kernel is to run calls.
 
-    `url` is the server's base address; `session` the name that the kernel is bound to, or None;
-    `concurrency` how many calls may overlap; `window` the credit, in bytes, of each run; `memory`
-    how many bytes the kernel may allocate beside what it starts with, or None for no limit.
+    `url` is the server's base address; `session` the name that the kernel is bound to; `concurrency` how
+    many calls may overlap; `window` the credit of each run, and `memory` what the kernel may allocate
+    beside what it starts with, in bytes.
     """
 
     url: str
@@ -116,8 +116,7 @@ class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
 
 
 class Overdue(Struct, frozen=True, array_like=True, tag="overdue"):
-    """This run should have begun: its timeout, in seconds, is over. The kernel says that it has, says
-    that it is `Behind` something, or ends it."""
+    """This run should have begun in `timeout` seconds. The kernel ends it, or says what is the matter."""
 
     run: str
     timeout: float
@@ -142,7 +141,26 @@ class Output(Struct, frozen=True, array_like=True, tag="output"):
     chunks: tuple[Chunk, ...]
 
 
-Message = Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Cell | Output
+class Offer(Struct, frozen=True, array_like=True, tag="offer"):
+    """What paths the kernel's session would have, or with `keep` has from now on, and no others. Those of
+    the shapes `removed` are not even remembered. Answered by the `Verdict` of this number."""
+
+    number: int
+    endpoints: tuple[Endpoint, ...]
+    removed: tuple[str, ...] = ()
+    keep: bool = True
+
+
+class Verdict(Struct, frozen=True, array_like=True, tag="verdict"):
+    """The frontend's answer to an `Offer`: why it cannot be, in words for people, or None."""
+
+    number: int
+    problem: str | None = None
+
+
+Message = (
+    Hello | Welcome | Bind | Invoke | Credit | Cancel | Overdue | Behind | Cell | Output | Offer | Verdict
+)
 
 _SIGNATURE = 16
 _HEADER = 4 + _SIGNATURE

@@ -453,7 +453,7 @@ class TestPreflight:
         assert self.headers(Access_Control_Request_Headers="authorization,content-type") == {
             "Access-Control-Allow-Origin": APP,
             "Access-Control-Allow-Credentials": "true",
-            "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
+            "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
             "Access-Control-Allow-Headers": "authorization,content-type",
             "Access-Control-Max-Age": "7200",
             "Vary": "Origin",

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from owt.frontend import control, health, metrics, pages
+from owt.frontend import control, directory, health, metrics, pages
 
 
 class Page(HTMLParser):
@@ -81,7 +81,7 @@ def test_an_address_cannot_bring_markup_into_the_page() -> None:
 def test_the_index_links_to_what_the_server_offers() -> None:
     page = Page(pages.index())
     assert page.links == [link for link, _ in pages.LINKS] + ["/"]
-    watching = [*health.routes(None), *metrics.routes(None)]  # type: ignore[arg-type]
+    watching = [*health.routes(None), *metrics.routes(None), *directory.routes(None)]  # type: ignore[arg-type]
     *known, _unknown = control.routes(None, watching)  # type: ignore[arg-type]
     patterns = [re.compile(route[0] + "$") for route in known]
     for link, _ in pages.LINKS:

@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from owt.errors import BadRequest
+from owt.errors import BadRequest, MethodNotAllowed
 from owt.frontend import fields
+from owt.frontend.endpoints import Match
 from owt.frontend.fields import MAX_PAIRS, MAX_PARTS, NAMES
 from owt.frontend.requests import is_blank, parse, session_name
-from owt.wire.call import Caching, Call, RequestFacts
+from owt.wire.call import Caching, Call, RequestFacts, Target
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 PYTHON = "text/x-python"
 MULTIPART = 'multipart/form-data; boundary="frontier"'
+NOTHING = "code: is missing, and '/' is no endpoint (/_owt/endpoints lists them)."
 
 
 def facts(
@@ -308,19 +310,19 @@ def test_accept_in_several_lines_is_one_list() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (facts(), "code: is missing. For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"),
+        (facts(), NOTHING + " For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"),
         (
             facts(body=b'{"code": "1"}', content_type=FORM),
-            "code: is missing. The body looks like JSON: say so with -H 'Content-Type: application/json'",
+            NOTHING + " The body looks like JSON: say so with -H 'Content-Type: application/json'",
         ),
         (
             facts(body=b"def run(): pass", content_type=FORM),
-            "code: is missing. If the body is the code itself, say so with -H 'Content-Type: text/x-python'",
+            NOTHING + " If the body is the code itself, say so with -H 'Content-Type: text/x-python'",
         ),
         (
             facts(body=multipart(('name="code"; filename="a.py"', b"1")), content_type=MULTIPART),
-            "code: is missing. "
-            "Files are for the adaptor; curl -F 'code=<adaptor.py' sends a file's text as a field",
+            NOTHING + " "
+            + "Files are for the adaptor; curl -F 'code=<adaptor.py' sends a file's text as a field",
         ),
         (
             from_query(code="1", code_b64="MQ"),
@@ -707,3 +709,41 @@ def test_what_was_nearly_right_is_a_call_or_a_bad_request(request: RequestFacts)
             assert text is None or (text and "\0" not in text and text.encode())
         assert call.session is None or session_name(call.session)
         assert call.timeout is None or 0 < call.timeout < float("inf")
+
+
+FOUND = Match("dev", Target("/speak", (), "k1.1"))
+
+
+def test_a_request_without_code_is_for_the_endpoint_at_its_path() -> None:
+    call = parse(facts("text=hi&stream=sse", method="GET", path="/speak"), find=lambda: FOUND)
+    assert (call.session, call.endpoint, call.code) == ("dev", FOUND.target, None)
+    assert call.sse
+
+
+@pytest.mark.parametrize("fields", ["code=1", "code_b64=MQ", "adaptor=speak", "session=a&fn_name=f"])
+def test_what_says_what_to_run_wins_over_an_endpoint(fields: str) -> None:
+    def find() -> Match:
+        raise AssertionError("nobody needs to know")
+
+    assert parse(facts(fields, path="/speak"), find=find).endpoint is None
+
+
+def test_a_call_of_an_endpoint_may_name_its_session_and_no_other() -> None:
+    assert parse(facts("session=dev"), find=lambda: FOUND).session == "dev"
+    with pytest.raises(BadRequest, match="session: the endpoint /speak is in session dev; got 'other'"):
+        parse(facts("session=other"), find=lambda: FOUND)
+
+
+def test_a_call_of_an_endpoint_names_no_function() -> None:
+    with pytest.raises(BadRequest, match="fn_name: the endpoint /speak says itself which function"):
+        parse(facts("fn_name=other"), find=lambda: FOUND)
+
+
+@pytest.mark.parametrize("fields", ["", "code=1"])
+def test_only_endpoints_are_called_by_methods_other_than_get_and_post(fields: str) -> None:
+    with pytest.raises(MethodNotAllowed, match="PUT is not answered at '/x'; GET, POST would be"):
+        parse(facts(fields, method="PUT", path="/x"))
+
+
+def test_an_endpoint_may_be_called_by_another_method() -> None:
+    assert parse(facts(method="PATCH"), find=lambda: FOUND).endpoint == FOUND.target

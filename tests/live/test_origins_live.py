@@ -263,7 +263,7 @@ class TestPreflight:
         assert answer.cors == {
             "allow-credentials": ["true"],
             "allow-headers": ["authorization,content-type"],
-            "allow-methods": ["GET, POST, PUT, DELETE"],
+            "allow-methods": ["GET, POST, PUT, PATCH, DELETE"],
             "allow-origin": [APP],
             "max-age": ["7200"],
         }

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from owt.frontend.kernel import describe_exit
+from owt.frontend.exits import describe_exit
 from owt.provision.template import UNKNOWN_CODE
 
 

@@ -1,0 +1,261 @@
+"""The endpoints as an OpenAPI document.
+
+Source: the OpenAPI Specification 3.1.0. Its schemas are JSON Schema, draft 2020-12, as endpoints bring
+them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from owt.frontend.endpoints import Entry
+from owt.wire.endpoint import REFERENCE, Endpoint, Parameter, shape
+
+Json = dict[str, Any]
+
+WITH_BODY = ("POST", "PUT", "PATCH")
+"""Methods whose fields come in a body; those of the others are in the query."""
+HTML = "text/html"
+EVENTS = "text/event-stream"
+
+_PROBLEM: Json = {
+    "type": "object",
+    "description": "A problem document (RFC 9457)",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "exception": {"type": "string"},
+        "traceback": {"type": "string"},
+        "run": {"type": ["string", "null"]},
+        "session": {"type": ["string", "null"]},
+    },
+}
+PROBLEM = "OwtProblem"
+"""The name of that schema."""
+_ENDS = {
+    "410": "The session's kernel is gone, or has the endpoint no more; the detail says why",
+    "422": "The arguments do not fit; the detail names each field that does not",
+    "503": "Too many calls wait; the header Retry-After says when to try again",
+}
+_SCHEMES = {
+    "password": {"type": "http", "scheme": "basic"},
+    "token": {"type": "http", "scheme": "bearer"},
+}
+
+
+def document(entries: Iterable[Entry], *, url: str, version: str, users: bool, tokens: bool) -> Json:
+    """An OpenAPI document of the endpoints that answer.
+
+    `url` is the server's, with its base URL; `users` and `tokens` are whether it lets in who has a
+    password or a token.
+    """
+    names = Names()
+    paths: Json = {}
+    places: dict[str, str] = {}
+    for entry in entries:
+        if entry.gone is not None:
+            continue
+        endpoint = entry.endpoint
+        # A document must not have two paths that differ in their parameters' names only.
+        path = places.setdefault(shape(endpoint.path), endpoint.path)
+        for method in endpoint.methods:
+            paths.setdefault(path, {})[method.lower()] = _operation(entry, method, path, names)
+    ways = [name for name, there in (("password", users), ("token", tokens)) if there]
+    found: Json = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "owt",
+            "version": version,
+            "description": "The functions that sessions of this server answer with at paths of their own.",
+        },
+        "servers": [{"url": url}],
+        "paths": paths,
+        "components": {"schemas": {**names.schemas, PROBLEM: _PROBLEM}},
+    }
+    if ways:
+        found["components"]["securitySchemes"] = {way: _SCHEMES[way] for way in ways}
+        found["security"] = [{way: []} for way in ways]
+    return found
+
+
+class Names:
+    """Names for the schemas of all endpoints, and for all operations: each means one thing."""
+
+    def __init__(self) -> None:
+        self.schemas: Json = {}
+        self._operations: set[str] = set()
+
+    def of(self, definitions: Json) -> dict[str, str]:
+        """What the names of an endpoint's own definitions are here, where these are then defined."""
+        # One meaning: what a name refers to counts as well.
+        base = {name: re.sub(r"[^A-Za-z0-9._-]", "_", name) or "_" for name in definitions}
+        for number in range(1, len(self.schemas) + 3):
+            chosen = {name: each if number == 1 else f"{each}_{number}" for name, each in base.items()}
+            schemas = {chosen[name]: _renamed(each, chosen) for name, each in definitions.items()}
+            if len(schemas) == len(definitions) and all(
+                self.schemas.get(name, each) == each and name != PROBLEM for name, each in schemas.items()
+            ):
+                self.schemas.update(schemas)
+                return chosen
+        raise AssertionError("one of that many numbers is free")
+
+    def operation(self, method: str, name: str, path: str) -> str:
+        """An operation's id."""
+        plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "endpoint"
+        along = "_".join(re.findall(r"\w+", path, flags=re.ASCII))
+        tried = (plain, f"{method.lower()}_{plain}", f"{method.lower()}_{plain}_{along}")
+        numbered = (f"{tried[-1]}_{number}" for number in itertools.count(2))
+        found = next(each for each in itertools.chain(tried, numbered) if each not in self._operations)
+        self._operations.add(found)
+        return found
+
+
+def _operation(entry: Entry, method: str, path: str, names: Names) -> Json:
+    endpoint = entry.endpoint
+    chosen = names.of(msgspec.json.decode(endpoint.definitions))
+    summary, _, rest = endpoint.description.partition("\n")
+    operation: Json = {"operationId": names.operation(method, endpoint.name, endpoint.path)}
+    if summary:
+        operation["summary"] = summary[:200]
+    if rest.strip():
+        operation["description"] = endpoint.description
+    operation["tags"] = [entry.session]
+    with_body = method in WITH_BODY
+    as_written = re.findall(r"\{(\w+)\}", path)
+    own = re.findall(r"\{(\w+)\}", endpoint.path)
+    by_name = {each.name: each for each in endpoint.parameters}
+    found = []
+    for shown, name in zip(as_written, own, strict=True):
+        schema = _schema(by_name[name], chosen) if name in by_name else {"type": "string"}
+        found.append({"name": shown, "in": "path", "required": True, "schema": schema})
+    fields = [each for each in endpoint.parameters if each.where == "field"]
+    if not with_body:
+        found += [
+            {
+                "name": each.name,
+                "in": "query",
+                "required": each.required,
+                **_in_text(_schema(each, chosen), names.schemas),
+            }
+            for each in fields
+        ]
+    if found:
+        operation["parameters"] = found
+    if with_body and (fields or endpoint.more):
+        operation["requestBody"] = _body(endpoint, fields, chosen)
+    operation["responses"] = _responses(endpoint, chosen, names.schemas)
+    return operation
+
+
+def _schema(parameter: Parameter, chosen: dict[str, str]) -> Json:
+    schema: Json = _renamed(msgspec.json.decode(parameter.schema), chosen)
+    if parameter.default is not None:
+        return {**schema, "default": msgspec.json.decode(parameter.default)}
+    return schema
+
+
+def _in_text(schema: Json, schemas: Json) -> Json:
+    """How a query says what has this schema: JSON for what has names, a field for each item of a list."""
+    if _kind(schema, schemas) == "object":
+        return {"content": {"application/json": {"schema": schema}}}
+    if schema.get("contentEncoding") == "base64":
+        schema = {key: value for key, value in schema.items() if key != "contentEncoding"}
+    return {"schema": schema}
+
+
+def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str]) -> Json:
+    schema: Json = {
+        "type": "object",
+        "properties": {each.name: _schema(each, chosen) for each in fields},
+        "additionalProperties": endpoint.more,
+    }
+    required = [each.name for each in fields if each.required]
+    if required:
+        schema["required"] = required
+    form: Json = {
+        **schema,
+        "properties": {name: _uploaded(each) for name, each in schema["properties"].items()},
+    }
+    kinds = {
+        "application/json": schema,
+        "application/x-www-form-urlencoded": form,
+        "multipart/form-data": form,
+    }
+    return {"required": bool(required), "content": {kind: {"schema": each} for kind, each in kinds.items()}}
+
+
+def _uploaded(schema: Json) -> Json:
+    """In a form, bytes are themselves."""
+    if schema.get("contentEncoding") != "base64":
+        return schema
+    rest = {key: value for key, value in schema.items() if key not in ("type", "contentEncoding")}
+    return {**rest, "contentMediaType": "application/octet-stream"}
+
+
+def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: Json) -> Json:
+    result: Json = {} if endpoint.result is None else _renamed(msgspec.json.decode(endpoint.result), chosen)
+    kind = _kind(result, schemas)
+    content: Json
+    if endpoint.streams:
+        line = HTML if kind in ("string", None) else "application/x-ndjson"
+        content = {line: {"schema": result}, EVENTS: {"schema": {"type": "string"}}}
+    else:
+        what = {"string": HTML, "null": HTML, None: "*/*"}.get(kind, "application/json")
+        if kind in ("integer", "number", "boolean"):
+            what = HTML
+        content = {what: {"schema": result}}
+    what_comes = "What the function yields, as it comes" if endpoint.streams else "What the function returns"
+    problem = {"schema": {"$ref": REFERENCE + PROBLEM}}
+    ends = {
+        status: {
+            "description": text,
+            "content": {"application/problem+json": problem, "text/plain": {"schema": {"type": "string"}}},
+        }
+        for status, text in _ENDS.items()
+    }
+    return {"200": {"description": what_comes, "content": content}, **ends}
+
+
+def _kind(schema: Any, schemas: Json) -> str | None:
+    """The JSON type that a schema has, None for one with several, or with none."""
+    seen: set[str] = set()
+    while isinstance(schema, dict) and isinstance(reference := schema.get("$ref"), str):
+        name = reference.removeprefix(REFERENCE)
+        if name in seen:
+            return None
+        seen.add(name)
+        schema = schemas.get(name)
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _renamed(schema: Any, chosen: dict[str, str]) -> Any:
+    """The schema with its references to definitions under the names that these have here."""
+    if isinstance(schema, list):
+        return [_renamed(each, chosen) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _renamed(value, chosen) for key, value in schema.items()}
+    reference = found.get("$ref")
+    if isinstance(reference, str) and reference.startswith(REFERENCE):
+        name = reference.removeprefix(REFERENCE)
+        found["$ref"] = REFERENCE + chosen.get(name, name)
+    discriminator = found.get("discriminator")
+    if isinstance(discriminator, dict) and isinstance(mapping := discriminator.get("mapping"), dict):
+        found["discriminator"] = {
+            **discriminator,
+            "mapping": {
+                key: REFERENCE + chosen.get(each.removeprefix(REFERENCE), each.removeprefix(REFERENCE))
+                for key, each in mapping.items()
+                if isinstance(each, str)
+            },
+        }
+    return found

@@ -1,0 +1,234 @@
+"""What a function takes and gives, as an endpoint: by its signature and annotations.
+
+Annotations are msgspec's business: whatever it can convert has a JSON Schema and is converted. What it
+does not know (a class of somebody's) is passed as it came, and described as anything.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import PurePath
+from types import NoneType
+from typing import Any
+
+import msgspec
+from msgspec import inspect as types
+
+from owt.errors import EndpointError, shortened
+from owt.wire.call import FIELDS
+from owt.wire.endpoint import REFERENCE, Parameter
+
+LONGEST_DEFAULT = 1000
+"""Bytes of a default value that is shown in a description."""
+FROM_TEXT = (PurePath, complex, Fraction)
+"""Classes that msgspec does not know and that are made of a text."""
+
+Kind = inspect.Parameter
+
+_STREAMS = (abc.Iterator, abc.Generator, abc.AsyncIterator, abc.AsyncGenerator)
+_SERIES = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType)
+_STRUCTURED = (
+    *_SERIES,
+    types.DictType,
+    types.StructType,
+    types.DataclassType,
+    types.TypedDictType,
+    types.NamedTupleType,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One parameter. `type` is its annotation; `known` whether there is one that msgspec can convert to.
+
+    Of that, `series`, `structured`, `text`, `bytes`, `switch` and `nothing` say what may be among its
+    values: several ones, what JSON has brackets for, any text, bytes, and None; or only true and false.
+    """
+
+    name: str
+    kind: Any
+    type: Any
+    required: bool
+    default: Any
+    known: bool = False
+    series: bool = False
+    structured: bool = False
+    text: bool = True
+    bytes: bool = False
+    switch: bool = False
+    nothing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What an endpoint's function takes by name, what `**kwargs` takes (None: there is none), and how
+    all of it looks to people."""
+
+    parameters: dict[str, Taken]
+    more: Taken | None
+    returns: Any
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is told of a signature: see `owt.wire.endpoint.Endpoint`."""
+
+    parameters: tuple[Parameter, ...]
+    result: str | None
+    streams: bool
+    definitions: str
+
+
+def read(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> Signature:
+    """The signature of the function at this path. Raises `EndpointError` for one that cannot be used:
+    its annotations cannot be read, a parameter is missing or has a name that is owt's."""
+    name = getattr(function, "__name__", type(function).__name__)
+    try:
+        found = inspect.signature(function, eval_str=True)
+    except Exception as error:
+        raise EndpointError(
+            f"{path}: the signature of {name} cannot be read: {type(error).__name__}: {error}"
+        ) from error
+    parameters: dict[str, Taken] = {}
+    more = None
+    for each in found.parameters.values():
+        if each.kind is Kind.VAR_KEYWORD:
+            more = _taken(each)
+        elif each.kind is not Kind.VAR_POSITIONAL:
+            if each.name in FIELDS and each.name not in path_names:
+                raise EndpointError(
+                    f"{path}: {name} has a parameter {each.name!r}, which is an option of owt's in every "
+                    "request; give it another name"
+                )
+            parameters[each.name] = _taken(each)
+    if more is None and (missing := [each for each in path_names if each not in parameters]):
+        raise EndpointError(
+            f"{path}: {name} has no parameter {missing[0]!r}, which the path has; write def {name}("
+            f"{', '.join([*path_names, *(each for each in parameters if each not in path_names)])})"
+        )
+    shown = str(found.replace(return_annotation=Kind.empty))
+    return Signature(parameters, more, found.return_annotation, shown[1:-1] if len(shown) < 500 else "...")
+
+
+def describe(function: Callable[..., Any], signature: Signature, path_names: Sequence[str]) -> Described:
+    """The signature as JSON Schemas."""
+    item, streams = _result(function, signature.returns)
+    asked = [taken.type if taken.known else Any for taken in signature.parameters.values()]
+    schemas, definitions = _schemas([*asked, Any if item is Kind.empty else item])
+    *given, result = (json.dumps(schema) for schema in schemas)
+    return Described(
+        tuple(
+            Parameter(
+                taken.name,
+                "path" if taken.name in path_names else "field",
+                schema,
+                taken.required or taken.name in path_names,
+                None if taken.required else _default(taken.default),
+            )
+            for taken, schema in zip(signature.parameters.values(), given, strict=True)
+        ),
+        None if item is Kind.empty else result,
+        streams,
+        json.dumps(definitions),
+    )
+
+
+def _taken(parameter: inspect.Parameter) -> Taken:
+    name, kind, annotation = parameter.name, parameter.kind, parameter.annotation
+    required = parameter.default is Kind.empty and kind is not Kind.VAR_KEYWORD
+    default = None if parameter.default is Kind.empty else parameter.default
+    if default is None and not required and annotation not in (Kind.empty, Any):
+        # As in `text: str = None`, which means it.
+        annotation = annotation | None if isinstance(annotation, type) else typing.Optional[annotation]  # noqa: UP045
+    try:
+        members = [] if annotation is Kind.empty else _members(types.type_info(annotation))
+    except Exception:
+        members = []
+    if not members or not all(map(_is_known, members)):
+        return Taken(name, kind, annotation, required, default)
+    return Taken(
+        name,
+        kind,
+        annotation,
+        required,
+        default,
+        known=True,
+        series=any(isinstance(each, _SERIES) for each in members),
+        structured=any(isinstance(each, _STRUCTURED) for each in members),
+        text=any(isinstance(each, (types.StrType, types.AnyType)) for each in members),
+        bytes=any(isinstance(each, (types.BytesType, types.ByteArrayType)) for each in members),
+        switch=all(isinstance(each, (types.BoolType, types.NoneType)) for each in members),
+        nothing=any(isinstance(each, types.NoneType) for each in members),
+    )
+
+
+def _members(info: types.Type) -> list[types.Type]:
+    match info:
+        case types.Metadata(type=inner):
+            return _members(inner)
+        case types.UnionType(types=several):
+            return [member for each in several for member in _members(each)]
+    return [info]
+
+
+def _is_known(info: types.Type) -> bool:
+    return not isinstance(info, types.CustomType) or issubclass(info.cls, FROM_TEXT)
+
+
+def _result(function: Callable[..., Any], returns: Any) -> tuple[Any, bool]:
+    """The type of what is sent, or of each item if it is a stream, and whether it is one."""
+    if typing.get_origin(returns) in _STREAMS or returns in _STREAMS:
+        inner = typing.get_args(returns)
+        return inner[0] if inner else Kind.empty, True
+    plain = inspect.unwrap(function)
+    streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
+    return Kind.empty if streams else returns, streams
+
+
+def _schemas(asked: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """A schema for each type, and the definitions that they refer to; anything goes for one that has
+    none."""
+    asked = [NoneType if each is None else each for each in asked]
+    try:
+        return _components(asked)
+    except Exception:
+        schemas: list[Any] = []
+        definitions: dict[str, Any] = {}
+        for each in asked:
+            try:
+                [schema], more = _components([each])
+            except Exception:
+                schema, more = {}, {}
+            schemas.append(schema)
+            definitions.update(more)
+        return schemas, definitions
+
+
+def _components(asked: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    schemas, definitions = msgspec.json.schema_components(
+        asked, schema_hook=_unknown, ref_template=REFERENCE + "{name}"
+    )
+    return list(schemas), definitions
+
+
+def _unknown(kind: type) -> dict[str, Any]:
+    return {"type": "string"} if issubclass(kind, FROM_TEXT) else {}
+
+
+def _default(value: Any) -> str | None:
+    try:
+        text = msgspec.json.encode(value, enc_hook=_refuse)
+    except Exception:
+        return None
+    return text.decode() if len(text) <= LONGEST_DEFAULT else None
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"JSON has no {shortened(value)}")

@@ -1,0 +1,77 @@
+"""owt.wire.endpoint: paths, and the limits of what is told of an endpoint."""
+
+from __future__ import annotations
+
+import pytest
+
+from owt.errors import EndpointError
+from owt.wire.endpoint import LARGEST, MOST, Endpoint, check, parameters, segments, shape
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/", ()),
+        ("/speak", ("speak",)),
+        ("/greet/{name}", ("greet", None)),
+        ("/a/{b}/c.d/{e_1}", ("a", None, "c.d", None)),
+        ("/grüße", ("grüße",)),
+        ("/_owty", ("_owty",)),
+    ],
+)
+def test_a_path_is_segments_each_of_them_text_or_a_parameter(path, found):
+    assert segments(path) == found
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("speak", "begins with a slash"),
+        ("", "begins with a slash"),
+        (None, "begins with a slash"),
+        ("/_owt", "the server's own"),
+        ("/_owt/runs", "the server's own"),
+        ("/a/", "an empty segment"),
+        ("//a", "an empty segment"),
+        ("/a/../b", r"segment '\.\.' cannot be"),
+        ("/a b", "segment 'a b' cannot be"),
+        ("/a?b", "cannot be"),
+        ("/a%20b", "cannot be"),
+        ("/a\nb", "cannot be"),
+        ("/a/x{b}", "cannot be"),
+        ("/{b", "cannot be"),
+        ("/{}", "the parameter '' is no name"),
+        ("/{1}", "the parameter '1' is no name"),
+        ("/{class}", "the parameter 'class' is no name"),
+        ("/{a}/{a}", "the parameter 'a' is there twice"),
+        ("/" + "x" * 500, "at most 500 characters"),
+        ("/x" * 31, "at most 30 segments"),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused_with_the_reason(path, why):
+    with pytest.raises(EndpointError, match=why):
+        segments(path)
+
+
+def test_paths_that_differ_in_the_names_of_their_parameters_have_one_shape():
+    assert shape("/greet/{name}") == shape("/greet/{who}") == "/greet/{}"
+    assert parameters("/{a}/b/{c}") == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "why"),
+    [
+        ([Endpoint("/a", (), "f")], "its methods are"),
+        ([Endpoint("/a", ("BREW",), "f")], "its methods are .*BREW"),
+        ([Endpoint("/_owt/a", ("GET",), "f")], "the server's own"),
+        ([Endpoint("/a", ("GET",), "f", "x" * LARGEST)], f"the limit is {LARGEST}"),
+        ([Endpoint(f"/{n}", ("GET",), "f") for n in range(MOST + 1)], f"at most {MOST} endpoints"),
+    ],
+)
+def test_endpoints_beyond_the_limits_are_refused(endpoints, why):
+    with pytest.raises(EndpointError, match=why):
+        check(endpoints)
+
+
+def test_a_session_may_have_as_many_as_the_limit_says():
+    check([Endpoint(f"/{n}", ("GET",), "f") for n in range(MOST)])
