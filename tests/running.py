@@ -16,7 +16,7 @@ from owt.kernel.memory import Memory
 from owt.kernel.runner import Runner
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done
-from owt.wire.codec import Behind, Output
+from owt.wire.codec import Behind, Offer, Output
 
 
 def new_shell() -> InteractiveShell:
@@ -63,6 +63,7 @@ class Control:
 class Bench:
     """A `Runner` on this thread's event loop, and what it sends.
 
+    What it offers as its session's endpoints is in `offers`, and `refusal` is the answer to that.
     `first` and `each` say what the control thread does when a run's chunk of a kind arrives.
     """
 
@@ -84,6 +85,9 @@ class Bench:
         )
         self.runner.start()
         self.behind: list[str] = []
+        self.runner.endpoints.session = "dev"
+        self.offers: list[Offer] = []
+        self.refusal: str | None = None
         self.frames: dict[str, list[tuple[Chunk, ...]]] = defaultdict(list)
         self._reactions: list[tuple[str, type, Callable[[], object]]] = []
         self._ended: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -147,6 +151,10 @@ class Bench:
         while (message := self.far.receive()) != Output("", ()):
             if isinstance(message, Behind):
                 self.behind.append(message.run)
+                continue
+            if isinstance(message, Offer):
+                self.offers.append(message)
+                self.runner.endpoints.heard(message.number, self.refusal)
                 continue
             assert isinstance(message, Output)
             self.frames[message.run].append(message.chunks)

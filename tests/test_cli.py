@@ -229,6 +229,26 @@ def test_list_prints_a_table_on_a_terminal(operated):
     assert "15.0 MiB" in shown
 
 
+def test_endpoints_are_listed_with_what_became_of_them(operated, capsys):
+    live = {"methods": ["GET", "POST"], "path": "/speak", "session": "dev", "state": "live", "reason": None}
+    gone = {"methods": ["GET"], "path": "/a", "session": "dev", "state": "gone", "reason": "the kernel died"}
+    answer = {"endpoints": [{**live, "description": "Speak.\n\nMore."}, gone]}
+    operated.answers["GET", "/_owt/endpoints"] = says(answer)
+    assert cli.main(["endpoints", "--url", operated.url]) == 0
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["METHODS", "PATH", "SESSION", "STATE", "ABOUT"]
+    assert first.split() == ["GET,", "POST", "/speak", "dev", "live", "Speak."]
+    assert second.endswith("the kernel died")
+    assert cli.main(["endpoints", "--json", "--url", operated.url]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+
+
+def test_a_server_may_have_no_endpoints(operated, capsys):
+    operated.answers["GET", "/_owt/endpoints"] = says({"endpoints": []})
+    assert cli.main(["endpoints", "--url", operated.url]) == 0
+    assert capsys.readouterr().out == "no endpoints\n"
+
+
 def test_show_prints_a_fact_a_line(operated, capsys):
     session = {**SESSION, "connection_file": "/run/kernel-1.json"}
     operated.answers["GET", "/_owt/sessions/mine"] = says(session)

@@ -25,6 +25,7 @@ def test_each_method_asks_for_one_resource(operated):
     operated.answers = {
         ("GET", "/_owt/sessions"): as_json(SESSIONS),
         ("GET", "/_owt/sessions/mine"): as_json({"name": "mine"}),
+        ("GET", "/_owt/endpoints"): as_json({"endpoints": []}),
         ("DELETE", "/_owt/sessions/mine"): (204, "application/json", b""),
         ("POST", "/_owt/sessions/mine/restart"): as_json({"name": "mine"}),
         ("POST", "/_owt/sessions/mine/interrupt"): as_json({"name": "mine"}, 202),
@@ -32,6 +33,7 @@ def test_each_method_asks_for_one_resource(operated):
     remote = Remote(operated.url)
     assert remote.sessions() == SESSIONS
     assert remote.session("mine") == {"name": "mine"}
+    assert remote.endpoints() == {"endpoints": []}
     assert remote.delete("mine") == {}
     assert remote.restart("mine") == {"name": "mine"}
     assert remote.interrupt("mine") == {"name": "mine"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -29,7 +30,8 @@ def key_of(call: Call) -> Hashable:
     if (at := call.endpoint) is not None:
         # Its arguments are the request itself, and when it is defined again it may answer otherwise.
         facts = call.request
-        what = (at, facts.method, facts.query, facts.body, call.kwargs)
+        body = hashlib.sha256(facts.body).digest()
+        what = (at, facts.method, facts.query, body, call.kwargs)
     else:
         what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
     return (call.session, call.request.path, call.sse, caching.with_kwargs, what)

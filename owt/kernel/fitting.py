@@ -126,7 +126,7 @@ def _fit(field: Field, taken: Taken, name: str, problems: list[str]) -> Any:
 
 
 def _from_texts(texts: Sequence[Any], taken: Taken) -> Any:
-    if taken.series and not (len(texts) == 1 and _is_json(texts[0])):
+    if taken.series and not (len(texts) == 1 and _is_list(texts[0])):
         items = [_plain(text, taken) for text in texts]
         try:
             return _converted(items, taken)
@@ -154,6 +154,10 @@ def _plain(text: Any, taken: Taken) -> str | bytes:
         return text.encode() if taken.bytes and not taken.text else text
     content: bytes = text.read()
     return content if taken.bytes else content.decode()
+
+
+def _is_list(text: Any) -> bool:
+    return isinstance(text, str) and text.lstrip().startswith("[")
 
 
 def _is_json(text: Any) -> bool:

@@ -48,7 +48,8 @@ class Taken:
     """One parameter. `type` is its annotation; `known` whether there is one that msgspec can convert to.
 
     Of that, `series`, `structured`, `text`, `bytes`, `switch` and `nothing` say what may be among its
-    values: several ones, what JSON has brackets for, any text, bytes, and None; or only true and false.
+    values, or the items of several: several ones, what JSON has brackets for, any text, bytes, and None;
+    or only true and false.
     """
 
     name: str
@@ -144,7 +145,7 @@ def _taken(parameter: inspect.Parameter) -> Taken:
     name, kind, annotation = parameter.name, parameter.kind, parameter.annotation
     required = parameter.default is Kind.empty and kind is not Kind.VAR_KEYWORD
     default = None if parameter.default is Kind.empty else parameter.default
-    if default is None and not required and annotation not in (Kind.empty, Any):
+    if default is None and not required and kind is not Kind.VAR_KEYWORD and annotation is not Kind.empty:
         # As in `text: str = None`, which means it.
         annotation = annotation | None if isinstance(annotation, type) else typing.Optional[annotation]  # noqa: UP045
     try:
@@ -153,6 +154,8 @@ def _taken(parameter: inspect.Parameter) -> Taken:
         members = []
     if not members or not all(map(_is_known, members)):
         return Taken(name, kind, annotation, required, default)
+    # Of several ones, each is a text or bytes.
+    single = [inner for each in members for inner in _items(each)]
     return Taken(
         name,
         kind,
@@ -162,8 +165,8 @@ def _taken(parameter: inspect.Parameter) -> Taken:
         known=True,
         series=any(isinstance(each, _SERIES) for each in members),
         structured=any(isinstance(each, _STRUCTURED) for each in members),
-        text=any(isinstance(each, (types.StrType, types.AnyType)) for each in members),
-        bytes=any(isinstance(each, (types.BytesType, types.ByteArrayType)) for each in members),
+        text=any(isinstance(each, (types.StrType, types.AnyType)) for each in single),
+        bytes=any(isinstance(each, (types.BytesType, types.ByteArrayType)) for each in single),
         switch=all(isinstance(each, (types.BoolType, types.NoneType)) for each in members),
         nothing=any(isinstance(each, types.NoneType) for each in members),
     )
@@ -175,6 +178,13 @@ def _members(info: types.Type) -> list[types.Type]:
             return _members(inner)
         case types.UnionType(types=several):
             return [member for each in several for member in _members(each)]
+    return [info]
+
+
+def _items(info: types.Type) -> list[types.Type]:
+    match info:
+        case types.ListType() | types.SetType() | types.FrozenSetType() | types.VarTupleType():
+            return _members(info.item_type)
     return [info]
 
 

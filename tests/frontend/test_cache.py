@@ -9,7 +9,7 @@ import pytest
 
 from owt.frontend.cache import Cache, key_of
 from owt.frontend.runs import Run
-from owt.wire.call import Caching, Call, RequestFacts
+from owt.wire.call import Caching, Call, RequestFacts, Target
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout
 
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
@@ -73,6 +73,23 @@ def test_calls_that_differ_have_different_keys(other: Call) -> None:
 )
 def test_what_is_no_part_of_the_key(other: Call) -> None:
     assert key_of(other) == key_of(CALL)
+
+
+ENDPOINT = changed(code=None, endpoint=Target("/speak", (), "k1.1"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"endpoint": Target("/speak", (), "k1.2")},
+        {"kwargs": "{}"},
+        {"request": msgspec.structs.replace(FACTS, query="text=x")},
+        {"request": msgspec.structs.replace(FACTS, body=b"text=x")},
+        {"request": msgspec.structs.replace(FACTS, method="POST")},
+    ],
+)
+def test_an_endpoints_answer_is_for_its_arguments_and_for_one_definition(other: dict[str, Any]) -> None:
+    assert key_of(msgspec.structs.replace(ENDPOINT, **other)) != key_of(ENDPOINT)
 
 
 def test_kwargs_are_part_of_the_key_when_asked_for() -> None:

@@ -23,6 +23,7 @@ from owt.wire.codec import (
     Invoke,
     Lane,
     Message,
+    Offer,
     Output,
     Signer,
     Welcome,
@@ -50,6 +51,9 @@ class PlayedGuest:
         self.told.put_nowait(("connected", lane))
 
     def output(self, message: Output) -> None:
+        self.told.put_nowait(message)
+
+    def offered(self, message: Offer) -> None:
         self.told.put_nowait(message)
 
     def disconnected(self, lane: Lane) -> None:
@@ -244,6 +248,15 @@ async def test_output_reaches_the_kernels_owner() -> None:
         await enter(visitor, guest)
         visitor.writer.write(visitor.frame(OUTPUT) + visitor.frame(OUTPUT))
         assert [await guest.told.get(), await guest.told.get()] == [OUTPUT, OUTPUT]
+
+
+@scene
+async def test_what_a_kernel_offers_reaches_its_owner_too() -> None:
+    async with opened() as (_, guest, visit):
+        visitor = await visit()
+        await enter(visitor, guest)
+        visitor.writer.write(visitor.frame(Offer(1, ())))
+        assert await guest.told.get() == Offer(1, ())
 
 
 @scene

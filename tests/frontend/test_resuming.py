@@ -12,6 +12,7 @@ from played import call
 from owt.errors import BadRequest
 from owt.frontend.resuming import Place, Resumed, lost, read_after, read_id, resume, same_call
 from owt.frontend.runs import Run
+from owt.wire.call import Call, RequestFacts, Target
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout
 from owt.wire.sse import Decoder
 
@@ -120,6 +121,17 @@ def test_only_the_same_call_comes_back() -> None:
     for other in others:
         with pytest.raises(BadRequest, match=r"Last-Event-ID: belongs to another call.*Leave the header out"):
             same_call(run, other)
+
+
+def test_a_call_of_an_endpoint_is_another_with_other_fields() -> None:
+    def asked(query: str, edition: str = "k1.1") -> Call:
+        facts = RequestFacts("GET", "/speak", query, (), b"", "localhost")
+        return Call(facts, session="s", endpoint=Target("/speak", (), edition))
+
+    run = Run("id", asked("text=x"), 1000)
+    same_call(run, asked("text=x", "k1.2"))
+    with pytest.raises(BadRequest, match="belongs to another call"):
+        same_call(run, asked("text=y"))
 
 
 def test_a_run_still_knows_its_call_after_it_has_forgotten_the_code() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from owt.errors import BadSignature, WireError
 from owt.wire import codec
-from owt.wire.call import Caching, Call, RequestFacts
+from owt.wire.call import Caching, Call, NotebookCell, RequestFacts, Target
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.codec import (
     Behind,
@@ -25,13 +25,16 @@ from owt.wire.codec import (
     Hello,
     Invoke,
     Message,
+    Offer,
     Output,
     Overdue,
     Signer,
+    Verdict,
     Welcome,
     preface,
     read_preface,
 )
+from owt.wire.endpoint import Endpoint, Parameter
 
 KEY = b"a connection key"
 
@@ -64,6 +67,21 @@ EVERY_MESSAGE: list[Message] = [
     Overdue("r1", 0.5),
     Behind("r1"),
     Cell(True),
+    Offer(1, (Endpoint("/a", ("GET",), "f"),), ("/b/{}",)),
+    Offer(
+        2,
+        (
+            Endpoint(
+                "/{x}", ("GET", "PUT"), "f", "d", (Parameter("x", "path", "{}", True, "1"),), True, "{}", True
+            ),
+        ),
+        keep=False,
+    ),
+    Verdict(1),
+    Verdict(2, "it is taken"),
+    Invoke("r3", Call(REQUEST, session="s", endpoint=Target("/{x}", ("1",), "k1.1"))),
+    Invoke("r4", Call(REQUEST, code="x = 1", cell=NotebookCell())),
+    Invoke("r5", Call(REQUEST, code="x", cell=NotebookCell("GET", "/{x}", ("x",), "/:x", "print(1)"))),
     Output("r1", ()),
     Output(
         "r1",
