@@ -17,13 +17,15 @@ The way in:
     delegate     the short way of a call to its handler; `routing` which handler answers where else
     handler      what all handlers share
     handlers     a call; `control` the pages under /_owt/, `followers` those of one run
-    requests     HTTP pieces to a Call; `fields` where they come from, `nesting` how deep, `accept`
+    requests     HTTP pieces to a Call; `fields` where they come from, `nesting` how deep, `accept`,
+                 `encoded` base64
+    endpoints    which session answers at which path; `directory` and `openapi` say so
 
 Where it runs:
     sessions     names to kernels; `session` one of them, `pool` those without a name
     limits       what bounds each of them
     deadlines    how long a kernel may take; `timers`, `codes` that it knows, `endings` without it
-    kernels      starting kernel processes; `kernel` is one
+    kernels      starting kernel processes; `kernel` is one, `exits` how one ended
     channel      the door that kernels knock at, and the two lanes of each
 
 The way back:

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Hashable
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Literal
 
 from owt.errors import Busy, NotebookError, OwtError
-from owt.frontend.answering import tell
+from owt.frontend.documents import Document
 from owt.frontend.endpoints import Endpoints
-from owt.frontend.file import File
+from owt.frontend.logs import tell
 from owt.frontend.runs import Run
 from owt.frontend.session import Session
 from owt.frontend.sessions import Sessions
 from owt.frontend.watchers import News
-from owt.notebook.changes import again
-from owt.notebook.contents import Contents, Meaning
-from owt.notebook.names import Statement
+from owt.notebook.contents import Contents
+from owt.notebook.progress import Progress
 from owt.wire.call import Call, NotebookCell, RequestFacts
 from owt.wire.chunk import Failed
 
@@ -50,22 +47,21 @@ class Notebook:
 
     def __init__(
         self,
-        path: Path,
-        name: str,
+        document: Document,
         *,
         sessions: Sessions,
         endpoints: Endpoints,
         submit: Callable[[Call], tuple[Run, str | None]],
         on_news: Callable[[], None],
     ) -> None:
-        """`name` is the session's. Raises `NotebookError` for a file that is no notebook."""
-        self.path = path
-        self.name = name
+        """`submit` begins a call, and `on_news` is called when the notebook is there, or has failed."""
+        self.path = document.file.path
+        self.name = document.name
         self.state: State = "loading"
         self.reason: str | None = None
         self.complete = False
-        self._file = File(path)
-        self._contents = Contents.of(path)
+        self._file = document.file
+        self._contents = document.contents
         self._sessions = sessions
         self._endpoints = endpoints
         self._submit = submit
@@ -143,8 +139,7 @@ class Notebook:
         # Another object for each kernel.
         self._era = object()
         self._entered = False
-        self._ran: Counter[Meaning] = Counter()
-        self._known: set[Statement] = set()
+        self._progress = Progress()
         # The endpoints that cells have registered: by which cell, and the endpoint's edition.
         self._owned: dict[tuple[str, str], tuple[Hashable, str]] = {}
         self._served: set[Hashable] = set()
@@ -185,10 +180,7 @@ class Notebook:
         """Bring what is there up to date, or as far as it goes before there is something newer to do.
 
         Raises `_Failed`."""
-        due = again(contents.meanings, self._ran.elements(), self._known, contents.users)
-        for at in due:
-            # What depends on a cell that has run is not in effect until it has run as well.
-            self._ran -= Counter([contents.meanings[at]])
+        due = self._progress.begin(contents)
         log.info("%s: %d of %d cells are to run", self.path, len(due), len(contents.cells))
         if not self._entered:
             await self._run("the folder", ENTER, {"path": str(self.path.resolve().parent)})
@@ -196,9 +188,7 @@ class Notebook:
         for at in due:
             cell, meaning = contents.cells[at], contents.meanings[at]
             await self._run(cell.label, cell.code, cell=NotebookCell(), key=meaning, may_fail=cell.may_fail)
-            bound = frozenset[str]().union(*(statement.binds for statement in meaning))
-            self._known = {each for each in self._known if bound.isdisjoint(each.binds)} | set(meaning)
-            self._ran[meaning] += 1
+            self._progress.ran(meaning)
             if self._wanted.is_set():
                 return
         for each in contents.marked:
@@ -207,8 +197,7 @@ class Notebook:
                 await self._run(each.label, each.code, cell=told, key=each)
                 self._served.add(each)
         self._served &= set(contents.marked)
-        self._ran = Counter(contents.meanings)
-        self._known = {statement for meaning in contents.meanings for statement in meaning}
+        self._progress.end(contents)
         await self._remove_orphans({*contents.meanings, *contents.marked})
         if not self._wanted.is_set():
             self.complete, self._lost = True, 0
@@ -266,8 +255,7 @@ class Notebook:
         if failure is None or may_fail:
             return
         if failure.type != "syntax":
-            # Something of it has run, and may have spoilt what an earlier version did.
-            self._ran &= Counter(self._contents.meanings)
+            self._progress.spoilt(self._contents)
         raise self._failed(label, failure)
 
     async def _outcome(self, call: Call) -> Failed | None:
@@ -283,7 +271,7 @@ class Notebook:
         try:
             while chunks := await reader.next():
                 if log.isEnabledFor(logging.INFO):
-                    tell(run, chunks)
+                    tell(run.id, chunks)
         finally:
             reader.close()
         return run.failure

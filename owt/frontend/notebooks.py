@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from owt.errors import Busy, ConfigError, EndpointGone, MethodNotAllowed, NotebookError
+from owt.errors import Busy, EndpointGone, MethodNotAllowed
+from owt.frontend.documents import Document
 from owt.frontend.endpoints import Endpoints, Match
 from owt.frontend.notebook import Notebook
 from owt.frontend.runs import Run
@@ -17,8 +16,6 @@ from owt.wire.call import Call
 
 LOOK = 0.3
 """Seconds between two looks at the files (--watch)."""
-LONGEST_NAME = 64
-"""Characters of a session's name."""
 
 
 class StillLoading(Exception):
@@ -37,36 +34,16 @@ class Notebooks:
 
     def open(
         self,
-        paths: Sequence[Path],
+        documents: Sequence[Document],
         *,
         sessions: Sessions,
         submit: Callable[[Call], tuple[Run, str | None]],
     ) -> None:
-        """Read these files. `submit` begins a call.
-
-        Raises `ConfigError` for one that is no notebook, and for two whose sessions would have one name.
-        """
-        known: dict[str, Path] = {}
-        for path in paths:
-            name = name_of(path)
-            if name in known:
-                raise ConfigError(
-                    f"--notebook (OWT_NOTEBOOK): {known[name]} and {path} would both be session {name!r}; "
-                    "rename one of them"
-                )
-            known[name] = path
-            try:
-                notebook = Notebook(
-                    path,
-                    name,
-                    sessions=sessions,
-                    endpoints=self._endpoints,
-                    submit=submit,
-                    on_news=self._tell,
-                )
-            except NotebookError as error:
-                raise ConfigError(f"--notebook (OWT_NOTEBOOK): {error}") from None
-            self.all.append(notebook)
+        """Serve these. `submit` begins a call."""
+        self.all += [
+            Notebook(each, sessions=sessions, endpoints=self._endpoints, submit=submit, on_news=self._tell)
+            for each in documents
+        ]
 
     def start(self, *, watch: bool) -> None:
         """Begin to run all of them; with `watch`, also what changes in their files."""
@@ -130,17 +107,3 @@ class Notebooks:
             for notebook in self.all:
                 with contextlib.suppress(OSError):
                     await notebook.look()
-
-
-def name_of(path: Path) -> str:
-    """The session's name for a file: the file's, with `-` for what a session's name cannot have.
-
-    Raises `ConfigError` when nothing is left.
-    """
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:LONGEST_NAME].strip("-.")
-    if not name:
-        raise ConfigError(
-            f"--notebook (OWT_NOTEBOOK): {path}: its session is named after it, and there is no letter, digit "
-            "or '_' of ASCII in its name; rename it"
-        )
-    return name

@@ -138,7 +138,8 @@ class Sessions:
         now = time.time()
         for name, session in list(self.named.items()):
             used = session.used or session.created
-            if session.state == "idle" and name not in self.kept and not session.queue and now - used > self._idle:
+            unused = session.state == "idle" and not session.queue and now - used > self._idle
+            if unused and name not in self.kept:
                 del self.named[name]
                 end = session.close("its session was idle for too long")
                 task = asyncio.get_running_loop().create_task(end)

@@ -121,6 +121,8 @@ def _fit(field: Field, taken: Taken, name: str, problems: list[str]) -> Any:
         why = str(error) or type(error).__name__
         if field.value is MISSING and (expected := _EXPECTED.fullmatch(why)):
             why = f"expected {expected[1]}"
+        elif why.startswith("Invalid enum value") and taken.choices:
+            why = f"expected one of {shortened(taken.choices, 200)[1:-1].removesuffix(',')}"
         problems.append(f"{name}: {why.replace('`', '')}; got {shortened(shown)}")
         return None
 

@@ -30,9 +30,6 @@ from owt.wire.endpoint import MOST, Endpoint, parameters, shape
 PATIENCE = 10.0
 """Seconds that the frontend may take to answer."""
 
-CELL = ""
-"""Stands for a run's id in what a notebook's cell drafts."""
-
 
 class Removal(NamedTuple):
     """A path that is to be one no more, for these methods."""
@@ -59,7 +56,8 @@ class Registry:
         self._is_running = is_running
         self._live: Live = {}
         self._drafts: dict[str, list[Change]] = {}
-        self._in_cell = False
+        # Cells may run cells, as %run does with a notebook.
+        self._cells: list[list[Change]] = []
         self._versions = itertools.count(1)
         self._numbers = itertools.count(1)
         self._verdicts: dict[int, _Waiting] = {}
@@ -126,21 +124,20 @@ class Registry:
         self._change(replace(new, endpoint=versioned))
 
     def _change(self, change: Change) -> None:
-        owner = self._owner()
-        if owner is None:
-            self._take_effect([change])
-            return
         with self._lock:
-            draft = self._drafts.setdefault(owner, [])
+            draft = self._draft()
+            if draft is None:
+                self._take_effect([change])
+                return
+            _check_count(_changed(self._live, [*draft, change]))
             draft.append(change)
-            _check_count(_changed(self._live, draft))
 
-    def _owner(self) -> str | None:
-        """Whose draft a change belongs in: a run's, the cell's, or nobody's."""
+    def _draft(self) -> list[Change] | None:
+        """What the change belongs in: the draft of a run, of a cell, or none."""
         run = context.running()
         if run is not None and self._is_running(run.id):
-            return run.id
-        return CELL if self._in_cell else None
+            return self._drafts.setdefault(run.id, [])
+        return self._cells[-1] if self._cells else None
 
     def _take_effect(self, draft: Sequence[Change]) -> None:
         with self._lock:
@@ -163,12 +160,18 @@ class Registry:
             raise EndpointError(waiting.problem)
 
     def _cell_begins(self, info: Any) -> None:
-        self._in_cell = True
+        self._cells.append([])
 
     def _cell_ends(self, result: Any) -> None:
-        self._in_cell = False
+        # There was no beginning for an empty cell, and is no result for one that was cancelled.
+        draft = self._cells.pop() if self._cells else []
+        if not draft or result is None or not result.success:
+            return
+        if self._cells:
+            self._cells[-1].extend(draft)
+            return
         try:
-            self.settle(CELL, good=result.success)
+            self._take_effect(draft)
         except EndpointError as error:
             print(f"owt: nothing was registered: {error}", file=sys.stderr)
 

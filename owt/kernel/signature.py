@@ -49,7 +49,7 @@ class Taken:
 
     Of that, `series`, `structured`, `text`, `bytes`, `switch` and `nothing` say what may be among its
     values, or the items of several: several ones, what JSON has brackets for, any text, bytes, and None;
-    or only true and false.
+    or only true and false. `choices` are the only values there are, if that is what they are.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Taken:
     bytes: bool = False
     switch: bool = False
     nothing: bool = False
+    choices: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,7 @@ def _taken(parameter: inspect.Parameter) -> Taken:
         bytes=any(isinstance(each, (types.BytesType, types.ByteArrayType)) for each in single),
         switch=all(isinstance(each, (types.BoolType, types.NoneType)) for each in members),
         nothing=any(isinstance(each, types.NoneType) for each in members),
+        choices=tuple(choice for each in members for choice in _choices(each)),
     )
 
 
@@ -179,6 +181,15 @@ def _members(info: types.Type) -> list[types.Type]:
         case types.UnionType(types=several):
             return [member for each in several for member in _members(each)]
     return [info]
+
+
+def _choices(info: types.Type) -> list[Any]:
+    match info:
+        case types.LiteralType(values=values):
+            return list(values)
+        case types.EnumType(cls=cls):
+            return [each.value for each in cls]
+    return []
 
 
 def _items(info: types.Type) -> list[types.Type]:

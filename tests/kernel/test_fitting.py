@@ -301,6 +301,14 @@ def test_a_long_value_is_shown_shortened_and_many_problems_are_cut():
     assert len(refusal(taking(int), "x=1&" + urlencode({f"f{n}": "" for n in range(1000)}))) < 1000
 
 
+@pytest.mark.parametrize(
+    ("kind", "one_of"), [(Literal["a", "b"], "'a', 'b'"), (Colour, "'red'"), (Colour | None, "'red'")]
+)
+def test_where_there_is_a_choice_it_is_told(kind, one_of):
+    assert f"x: expected one of {one_of}; got 'z'" in refusal(taking(kind), "x=z")
+    assert f"x: expected one of {one_of}; got 'z'" in refusal(taking(kind), json={"x": "z"})
+
+
 def test_kwargs_must_have_names():
     assert "kwargs: must be a mapping of names to values; got 3" in refusal(
         lambda: 1, kwargs=Arguments(value=3)

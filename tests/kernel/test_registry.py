@@ -200,32 +200,42 @@ def test_a_session_has_so_many_and_no_more(bench):
     assert live(bench) == {}
 
 
-def cell(bench: Bench, shell: Any, code: str) -> bool:
+def cell(shell: Any, code: str) -> bool:
     """Run this as a notebook's cell; gives whether it succeeded."""
     return bool(shell.run_cell(code).success)
 
 
 def test_a_cell_of_a_notebook_registers_when_it_has_succeeded(bench, shell):
     shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
-    assert cell(bench, shell, SPEAK + "assert not endpoint_paths()\n") is False
-    assert live(bench) == {}
-    assert cell(bench, shell, SPEAK)
+    shell.user_ns["sent"] = lambda: live(bench)
+    assert cell(shell, SPEAK + "assert sent() == {}\n")
     assert get(bench, "/speak", "text=hi") == "HI"
 
 
-def test_an_error_in_a_cell_leaves_the_old_one_in_place(bench, shell, capsys):
+def test_an_error_in_a_cell_leaves_the_old_one_in_place(bench, shell):
     shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
-    cell(bench, shell, SPEAK)
-    assert not cell(bench, shell, SPEAK.replace("upper", "title") + "unknown_name\n")
+    cell(shell, SPEAK)
+    assert not cell(shell, SPEAK.replace("upper", "title") + "unknown_name\n")
     assert get(bench, "/speak", "text=hi") == "HI"
-    assert cell(bench, shell, SPEAK.replace("upper", "title"))
+    assert cell(shell, SPEAK.replace("upper", "title"))
     assert get(bench, "/speak", "text=hi") == "Hi"
+
+
+def test_a_cell_that_another_cell_runs_counts_with_that(bench, shell):
+    shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
+    inner = f"get_ipython().run_cell({SPEAK!r})\n"
+    assert not cell(shell, inner + "unknown_name\n")
+    assert live(bench) == {}
+    assert not cell(shell, "get_ipython().run_cell('')\nunknown_name\n")
+    failing = SPEAK.replace("speak", "no") + "unknown_name"
+    assert cell(shell, inner + f"get_ipython().run_cell({failing!r})\n0")
+    assert set(live(bench)) == {"/speak"}
 
 
 def test_a_cell_is_told_when_another_session_was_faster(bench, shell, capsys):
     shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
     shell.user_ns["lose"] = lambda: setattr(bench, "refusal", "it is taken")
-    cell(bench, shell, SPEAK + "lose()\n")
+    cell(shell, SPEAK + "lose()\n")
     assert "owt: nothing was registered: it is taken" in capsys.readouterr().err
     assert get(bench, "/speak", "text=hi").startswith("410")
 
