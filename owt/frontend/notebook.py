@@ -166,7 +166,7 @@ class Notebook:
             except _Overtaken:
                 pass
             except _Failed as error:
-                self._fail(f"{error.label}: {error.failure.title}: {error.failure.detail}")
+                self._fail(str(error))
             except OwtError as error:
                 log.error("%s: %s", self.path, error)
                 self._fail(str(error))
@@ -277,10 +277,9 @@ class Notebook:
         return run.failure
 
     def _failed(self, label: str, failure: Failed) -> _Failed:
-        log.error(
-            "%s, %s: %s", self.path, label, failure.traceback or f"{failure.title}: {failure.detail}"
-        )
-        return _Failed(label, failure)
+        why = f"{failure.exception or failure.title}: {failure.detail}"
+        log.error("%s, %s: %s", self.path, label, failure.traceback or why)
+        return _Failed(f"{label}: {why}")
 
 
 class _Overtaken(Exception):
@@ -288,9 +287,4 @@ class _Overtaken(Exception):
 
 
 class _Failed(Exception):
-    """A cell has failed."""
-
-    def __init__(self, label: str, failure: Failed) -> None:
-        super().__init__(label)
-        self.label = label
-        self.failure = failure
+    """A cell has failed: says which, and why."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from owt.errors import OwtError, shortened
 from owt.kernel import context
 from owt.kernel.endpoints import Registered
-from owt.kernel.output import mime_bundle
+from owt.kernel.output import is_shown, mime_bundle
 from owt.kernel.prepared import Cell
 from owt.kernel.signature import Signature
 from owt.wire.call import NotebookCell
@@ -35,12 +35,13 @@ VARIABLE = "REQUEST"
 class Annotated:
     """What an annotated cell does for a request."""
 
-    def __init__(self, told: NotebookCell, cell: Cell, around: Surroundings) -> None:
+    def __init__(self, told: NotebookCell, cell: Cell, code: str, around: Surroundings) -> None:
         """Raises `SyntaxFault` for a ResponseInfo cell that cannot be read."""
         self.__name__ = f"{told.method} {told.shown}"
         self._names = told.names
-        self._cell = cell
-        self._response = None if told.response is None else around.sources.cell(told.response)
+        self._cell = (cell, code)
+        response = told.response
+        self._response = None if response is None else (around.sources.cell(response), response)
         self._around = around
 
     async def __call__(self, *path: str) -> tuple[str, int, dict[str, str]]:
@@ -50,25 +51,27 @@ class Annotated:
         around = self._around
         values = dict(zip(self._names, path, strict=True))
         around.shell.user_ns[VARIABLE] = bundle(run.request, run.call.request.headers, values)
-        body = await self._text(self._cell)
+        body = await self._text(*self._cell)
         headers, status = {"Content-Type": "text/plain"}, 200
         if self._response is not None:
-            headers_said, status = response_info(await self._text(self._response))
+            headers_said, status = response_info(await self._text(*self._response))
             headers.update(headers_said)
         return body, status, headers
 
-    async def _text(self, cell: Cell) -> str:
+    async def _text(self, cell: Cell, code: str) -> str:
         """What a cell prints, else its value as Jupyter's message `execute_result` would have it."""
         with redirect_stdout(io.StringIO()) as printed:
             value = await self._around.run_cell_async(cell)
         if text := printed.getvalue():
             return text
-        return "" if value is None else json.dumps(mime_bundle(self._around.shell, value))
+        shell = self._around.shell
+        return json.dumps(mime_bundle(shell, value)) if is_shown(shell, code, value) else ""
 
 
-def registered(told: NotebookCell, cell: Cell, around: Surroundings) -> Registered:
-    """A cell as an endpoint. Raises `EndpointError`, and `SyntaxFault` as `Annotated` does."""
-    function = Annotated(told, cell, around)
+def registered(told: NotebookCell, cell: Cell, code: str, around: Surroundings) -> Registered:
+    """A cell, whose text is `code`, as an endpoint. Raises `EndpointError`, and `SyntaxFault` as `Annotated`
+    does."""
+    function = Annotated(told, cell, code, around)
     endpoint = Endpoint(
         path=told.path,
         methods=(told.method,),

@@ -18,7 +18,7 @@ from owt.kernel.arguments import MISSING, call_arguments, evaluate
 from owt.kernel.context import Run
 from owt.kernel.course import AsyncStream, Stream, Whole
 from owt.kernel.interrupts import Interrupts
-from owt.kernel.output import show
+from owt.kernel.output import is_shown, show
 from owt.kernel.prepared import Cell, Prepared
 from owt.kernel.registry import Registry
 from owt.kernel.source import Sources
@@ -142,17 +142,21 @@ class Execution:
 
     def _notebook_cell(self, cell: Cell, told: NotebookCell) -> Any:
         if told.path:
-            self._around.endpoints.register(annotated.registered(told, cell, self._around))
+            code = self._run.call.code or ""
+            self._around.endpoints.register(annotated.registered(told, cell, code, self._around))
             return None
         value = self._cell(cell)
         if not cell.awaits:
-            show(value)
-            return None
+            return self._show(value)
 
         async def awaited() -> None:
-            show(await value)
+            self._show(await value)
 
         return awaited()
+
+    def _show(self, value: object) -> None:
+        if is_shown(self._around.shell, self._run.call.code or "", value):
+            show(value)
 
     def _cell(self, cell: Cell) -> Any:
         return self._around.run_cell_async(cell) if cell.awaits else self._around.run_cell(cell)

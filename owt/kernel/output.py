@@ -167,12 +167,16 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             super().clear_output(wait)
 
 
-def show(value: object) -> None:
-    """Display a cell's value, as a notebook does; None is not shown."""
-    if value is not None:
-        from IPython.display import display
+def is_shown(shell: Any, code: str, value: object) -> bool:
+    """Whether a notebook shows the value of a cell: not None, and not where a semicolon ends the cell."""
+    return value is not None and not shell.displayhook.semicolon_at_end_of_expression(code)
 
-        display(value)
+
+def show(value: object) -> None:
+    """Display a cell's value."""
+    from IPython.display import display
+
+    display(value)
 
 
 def mime_bundle(shell: Any, value: object) -> Any:

@@ -42,7 +42,7 @@ def test_parameters_are_segments():
 
 @pytest.mark.parametrize("path", ["/a:b", "/:a.json", "/:a-b", "/:"])
 def test_other_parameters_cannot_be(path):
-    with pytest.raises(NotebookError, match="cell 1: .*a parameter is a whole segment"):
+    with pytest.raises(NotebookError, match=r"cell 1: .*a parameter is a whole segment"):
         split(cells(f"# GET {path}"))
 
 
