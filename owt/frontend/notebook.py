@@ -75,8 +75,7 @@ class Notebook:
         self._forget()
 
     def start(self) -> None:
-        """Make the session, and begin to run the cells in it. Raises what `Sessions.create` does."""
-        self._attach()
+        """Begin to run the cells."""
         self._load_soon()
         self._task = asyncio.get_running_loop().create_task(self._keep_loading())
 
@@ -242,7 +241,7 @@ class Notebook:
             session=self.name,
             cell=cell,
         )
-        failure = await self._outcome(call)
+        failure = await self._outcome(call, era)
         if era is not self._era:
             # The kernel has died, and its successor is to have all of it.
             self._lost += 1
@@ -258,9 +257,11 @@ class Notebook:
             self._progress.spoilt(self._contents)
         raise self._failed(label, failure)
 
-    async def _outcome(self, call: Call) -> Failed | None:
-        """Why the call failed, if it did."""
+    async def _outcome(self, call: Call, era: object) -> Failed | None:
+        """Why the call failed, if it did; in another era it is not even tried."""
         while True:
+            if era is not self._era:
+                return None
             try:
                 run, _ = self._submit(call)
                 break

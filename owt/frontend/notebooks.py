@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable, Sequence
 
 from owt.errors import Busy, EndpointGone, MethodNotAllowed
@@ -13,6 +13,8 @@ from owt.frontend.notebook import Notebook
 from owt.frontend.runs import Run
 from owt.frontend.sessions import Sessions
 from owt.wire.call import Call
+
+log = logging.getLogger("owt.notebooks")
 
 LOOK = 0.3
 """Seconds between two looks at the files (--watch)."""
@@ -105,5 +107,7 @@ class Notebooks:
         while True:
             await asyncio.sleep(LOOK)
             for notebook in self.all:
-                with contextlib.suppress(OSError):
+                try:
                     await notebook.look()
+                except Exception:
+                    log.exception("%s", notebook.path)

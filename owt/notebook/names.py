@@ -48,7 +48,10 @@ def statements(text: str) -> tuple[Statement, ...]:
     magics = tuple(Statement(magic.text) for magic in found.magics)
     if not found.tree.body and magics:
         return (Statement(text.strip()),)
-    return (*magics, *map(_statement, found.tree.body))
+    try:
+        return (*magics, *map(_statement, found.tree.body))
+    except RecursionError:
+        return (Statement(text.strip()),)
 
 
 def _statement(node: ast.stmt) -> Statement:
