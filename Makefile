@@ -15,7 +15,7 @@ BARK := .venv-bark
 # The tests need no CUDA, and other versions may come with gigabytes of it.
 TORCH := torch==2.13.0
 
-.PHONY: help serve test test-browser test-bark lint bench bench-memory clean
+.PHONY: help serve test test-browser test-bark lint bench bench-memory bench-kernel clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and show what to try'
@@ -25,6 +25,7 @@ help:
 	@echo 'make lint         check style and types'
 	@echo 'make bench        measure, and compare with the floors'
 	@echo 'make bench-memory measure the memory of a stream whose reader stands still'
+	@echo 'make bench-kernel measure what an idle kernel and the start of one cost'
 	@echo 'make clean        remove the environments and everything that was built'
 
 serve: .venv/installed-serve
@@ -48,6 +49,9 @@ bench: .venv/installed-dev
 
 bench-memory: .venv/installed-dev
 	$(BIN)/python benchmarks/memory.py $(ARGS)
+
+bench-kernel: .venv/installed-dev
+	$(BIN)/python benchmarks/kernel.py $(ARGS)
 
 clean:
 	rm -rf .venv $(BARK) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

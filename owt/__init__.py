@@ -10,9 +10,11 @@ What an adaptor may import, each loaded when it is first used:
 
 And what a program may import that calls a server: `Client` and `AsyncClient` (owt.client).
 
+In IPython and in notebooks, `%load_ext owt` brings the magics `%owt` and `%%owt` (owt.jupyter).
+
 The package's map: `owt.wire` is what both processes share, `owt.frontend` the server, `owt.kernel`
 what runs in kernels, `owt.provision` how kernels start, `owt.summat` pipelines, `owt.lib` ready
-adaptors, `owt.client` the clients.
+adaptors, `owt.client` the clients, `owt.jupyter` the magics.
 """
 
 from __future__ import annotations
@@ -55,6 +57,13 @@ def __getattr__(name: str) -> Any:
 
             return context.given(name)
     raise AttributeError(f"module 'owt' has no attribute {name!r}")
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """What IPython calls for `%load_ext owt`."""
+    from owt.jupyter import load
+
+    load(shell)
 
 
 def __dir__() -> list[str]:

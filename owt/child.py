@@ -25,22 +25,29 @@ class Child:
     """A server that is a child of this process, begun when this is made. See that it is `serving`, `stop`
     it, and `close` this; it does not end with the program that began it.
 
-    `options` are those of `owt serve`, `env` its whole environment (default: this process's).
+    `options` are those of `owt serve`, `env` its whole environment (default: this process's). With `tied`
+    it ends when this process does, however that ends (`owt.tied`), and no Ctrl-C of a terminal reaches it.
     """
 
     def __init__(
-        self, *options: str, env: Mapping[str, str] | None = None, cwd: str | Path | None = None
+        self,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        tied: bool = False,
     ) -> None:
         # A file, not a pipe: nobody has to read it while the server runs.
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "owt", "serve", *options],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", *(["owt.tied"] if tied else ["owt", "serve"]), *options],
+                stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 env=env,
                 cwd=cwd,
+                # Jupyter's interrupt and a terminal's Ctrl-C go to whole process groups.
+                start_new_session=tied,
                 text=True,
             )
         except BaseException:
@@ -92,6 +99,10 @@ class Child:
         """
         return self._process.wait(timeout)
 
+    def ended(self) -> int | None:
+        """The exit status, if it has ended."""
+        return self._process.poll()
+
     def stop(self, number: int = signal.SIGTERM, timeout: float = STOP_TIMEOUT) -> int:
         """Send a signal, wait for the end, kill it if that takes longer than `timeout` seconds.
 
@@ -119,6 +130,7 @@ class Child:
 
     def close(self) -> None:
         """Let go of its output, and of its log; after its end."""
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._log.close()

@@ -39,6 +39,10 @@ class Remote:
         self._server = Server.from_url(url, source="--url")
         self._headers = {"Accept": "application/json", **(authorization or {})}
 
+    def about(self) -> dict[str, Any]:
+        """`{"version": the server's, "links": [...]}`."""
+        return self._ask("GET", "/_owt/")
+
     def sessions(self) -> dict[str, Any]:
         """`{"sessions": [...], "pool": [...]}`."""
         return self._ask("GET", "/_owt/sessions")

@@ -14,17 +14,8 @@ from owt.kernel.interrupts import Interrupts
 from owt.kernel.lane import LaneEnd
 from owt.kernel.outlet import Outlet
 from owt.wire.chunk import Chunk, Done
-from owt.wire.codec import (
-    NONCE,
-    FrameReader,
-    FrameWriter,
-    Hello,
-    Lane,
-    Message,
-    Output,
-    Signer,
-    read_preface,
-)
+from owt.wire.codec import FrameReader, FrameWriter, Hello, Message, Output
+from owt.wire.greeting import NONCE, Lane, Signer, read_preface
 
 KEY = b"the connection key"
 PATIENCE = 20.0

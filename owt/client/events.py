@@ -61,6 +61,22 @@ def event(name: str, data: str, id: str = "") -> Event:
     return Event(name, data, id)
 
 
+def container(text: str) -> dict[str, Any] | list[Any] | None:
+    """The JSON object or list that a text is, if it is one."""
+    if text[:1] not in ("{", "["):
+        return None
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict | list) else None
+
+
+def is_bundle(document: dict[str, Any]) -> bool:
+    """Whether a JSON object is a MIME bundle: what a figure or a table is in a stream of events."""
+    return "text/plain" in document and all("/" in name for name in document)
+
+
 def is_opening(event: ServerSentEvent) -> bool:
     """Whether this is what a stream begins with, an id and the time to wait before coming back. By the
     HTML standard (section 9.2.6) it is no event, since it has no data; httpx-sse gives it out as one."""

@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import Any
 
 from owt.client.clients import Client
-from owt.client.events import Event
+from owt.client.events import Event, container, is_bundle
 from owt.client.output import Output
 from owt.errors import OwtError, RemoteError
 
@@ -77,8 +77,8 @@ def shown(event: Event) -> bytes:
         case Event("result", "null"):
             return b""
         case Event("message" | "result", str(text)):
-            document = _container(text)
-            if event.name == "result" and isinstance(document, dict) and _is_bundle(document):
+            document = container(text)
+            if event.name == "result" and isinstance(document, dict) and is_bundle(document):
                 return _bundle(document)
             return (text if document is None else f"{text}\n").encode(errors="replace")
         case Event(data=str(text)):
@@ -113,21 +113,6 @@ def _exit_status(status: int) -> int:
 def _write_stdout(data: bytes) -> None:
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
-
-
-def _container(text: str) -> dict[str, Any] | list[Any] | None:
-    """The JSON object or list that a text is, if it is one."""
-    if text[:1] not in ("{", "["):
-        return None
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict | list) else None
-
-
-def _is_bundle(document: dict[str, Any]) -> bool:
-    return "text/plain" in document and all("/" in name for name in document)
 
 
 def _bundle(bundle: dict[str, Any]) -> bytes:

@@ -9,21 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from owt.errors import WireError
-from owt.wire.codec import (
-    NONCE,
-    Behind,
-    Cell,
-    FrameReader,
-    FrameWriter,
-    Hello,
-    Lane,
-    Message,
-    Offer,
-    Output,
-    Signer,
-    Welcome,
-    read_preface,
-)
+from owt.wire.codec import Behind, Cell, FrameReader, FrameWriter, Hello, Message, Offer, Output, Welcome
+from owt.wire.greeting import NONCE, Lane, Signer, read_preface
 
 log = logging.getLogger("owt.channel")
 

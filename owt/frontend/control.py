@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import msgspec
@@ -54,7 +55,8 @@ class IndexHandler(ControlHandler):
     def get(self) -> None:
         """A page that links to what the server offers; JSON for programs that ask for it."""
         if "application/json" in self.request.headers.get("Accept", ""):
-            self.finish_json({"links": [self.base + link for link, _ in pages.LINKS]})
+            links = [self.base + link for link, _ in pages.LINKS]
+            self.finish_json({"version": version("owt"), "links": links})
             return
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(pages.index(self.base))
@@ -237,6 +239,13 @@ def show_session(session: Session) -> dict[str, object]:
     }
 
 
+def content_type(run: Run) -> str | None:
+    """The Content-Type that a run's plain answer has, once it has begun."""
+    head = run.journal.head
+    said = [] if head is None else [value for name, value in head.headers if name.lower() == "content-type"]
+    return said[-1] if said else None
+
+
 def show_run(run: Run) -> dict[str, object]:
     """A run as JSON."""
     seconds = (run.ended - run.started) if run.ended and run.started else None
@@ -252,6 +261,8 @@ def show_run(run: Run) -> dict[str, object]:
         "started": when(run.started),
         "ended": when(run.ended),
         "seconds": seconds,
+        "content_type": content_type(run),
+        "form": run.form,
         "bytes": run.journal.total,
         "detached": run.detached,
         "events": run.journal.number(run.journal.end),

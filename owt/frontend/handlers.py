@@ -33,7 +33,7 @@ class CallHandler(AnsweringHandler):
     """Has a task await something; set by who drives this."""
 
     def answers(self, method: str) -> bool:
-        """Whether there is anything to be had by this method."""
+        """Whether calls, or an endpoint, have this method."""
         return method in METHODS
 
     def _look_at_the_size(self) -> None:
@@ -44,7 +44,7 @@ class CallHandler(AnsweringHandler):
             return
         try:
             if self._find(method) is None:
-                raise MethodNotAllowed(method, self.request.path, requests.METHODS)
+                raise MethodNotAllowed(method, self.request.path[len(self.base) :], requests.METHODS)
         except StillLoading:
             pass
         except OwtError as error:

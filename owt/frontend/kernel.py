@@ -29,13 +29,13 @@ from owt.wire.codec import (
     Cell,
     Credit,
     Invoke,
-    Lane,
     Offer,
     Output,
     Overdue,
     Verdict,
     Welcome,
 )
+from owt.wire.greeting import Lane
 
 log = logging.getLogger("owt.kernels")
 

@@ -24,7 +24,7 @@ from owt.frontend.tally import Tally
 from owt.provision.template import TemplateProcess
 from owt.wire.codec import Behind, Output, Welcome
 
-_BRING_IN = "__import__('owt.kernel.app').kernel.app.attach_here()"
+_BRING_IN = "__import__('owt.kernel.attaching').kernel.attaching.attach_here()"
 """What a kernel that is not owt's own is asked to run: it connects to the door, too."""
 
 START_TIMEOUT = 60.0

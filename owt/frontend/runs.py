@@ -13,7 +13,7 @@ import msgspec
 from owt.frontend.journal import Journal, Lost
 from owt.frontend.reader import Reader
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stderr, Stdout
+from owt.wire.chunk import Chunk, Data, Done, Failed, Form, Head, Stderr, Stdout
 
 State = Literal["queued", "running", "done", "failed"]
 
@@ -24,7 +24,7 @@ class Run:
 
     `on_grant(bytes)` is called as readers take chunks, so that the kernel may send more; the slowest
     reader sets the pace, in steps of `grant_step` bytes, and the last one that left if there is none:
-    it may come back. A run that was `detached` waits for nobody.
+    it may come back. A run that was `detached` waits for nobody. `form` is that of the newest value.
     """
 
     def __init__(self, id: str, call: Call, journal_limit: int, grant_step: int = 1) -> None:
@@ -45,6 +45,7 @@ class Run:
         self.fingerprint = fingerprint(call)
         self.journal = Journal(journal_limit)
         self.sent = 0
+        self.form: Form | None = None
         self.on_grant: Callable[[int], None] | None = None
         self.on_end: list[Callable[[Run], None]] = []
         self.on_abandoned: Callable[[Run], None] | None = None
@@ -92,6 +93,7 @@ class Run:
             match chunk:
                 case Data(body=body):
                     self.sent += len(body)
+                    self.form = chunk.form
                 case Head():
                     self.answered = time.time()
                 case Failed():

@@ -1,6 +1,7 @@
 """The kernel's side: everything that runs where user code runs.
 
-    app       the IPython kernel, with owt's call channel beside Jupyter's five
+    app       the program of an IPython kernel, with owt's call channel beside Jupyter's five
+    kernel    the kernel, where cells and calls take turns; `shell` its shell, `attaching` to the frontend
     template  the process that has everything imported and forks kernels
     channel   the two lanes to the frontend
     source    program text to something callable

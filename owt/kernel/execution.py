@@ -39,7 +39,7 @@ class Surroundings:
 
     shell: Any
     sources: Sources
-    endpoints: Registry
+    endpoints: Registry | None
     interrupts: Interrupts
     loop: asyncio.AbstractEventLoop
 
@@ -116,7 +116,7 @@ class Execution:
 
     def _value(self) -> Any:
         call, prepared, namespace = self._run.call, self._prepared, self._around.shell.user_ns
-        if call.endpoint is not None:
+        if call.endpoint is not None and self._around.endpoints is not None:
             function, by_position, by_name = self._around.endpoints.prepare(self._run, namespace)
             return function(*by_position, **by_name)
         if call.cell is not None and isinstance(prepared, Cell):
@@ -141,9 +141,10 @@ class Execution:
         return target(*args, **kwargs)
 
     def _notebook_cell(self, cell: Cell, told: NotebookCell) -> Any:
-        if told.path:
+        endpoints = self._around.endpoints
+        if told.path and endpoints is not None:
             code = self._run.call.code or ""
-            self._around.endpoints.register(annotated.registered(told, cell, code, self._around))
+            endpoints.register(annotated.registered(told, cell, code, self._around))
             return None
         value = self._cell(cell)
         if not cell.awaits:

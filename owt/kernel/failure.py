@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import traceback
 from itertools import dropwhile
@@ -19,6 +20,8 @@ DETAIL_LIMIT = 4096
 NAME_LIMIT = 200
 
 _OURS = tuple(os.path.dirname(path) + os.sep for path in (owt.kernel.__file__, owt.summat.__file__) if path)
+
+_ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 
 
 def describe(error: BaseException, stopped: str | None, timeout: float | None) -> Failed:
@@ -51,6 +54,18 @@ def not_begun(timeout: float) -> Failed:
         f"the call did not begin within its timeout of {timeout:g} s: its kernel is busy with something that "
         "was left running",
     )
+
+
+def as_raised(error: BaseException) -> BaseException:
+    """The exception that the adaptor raised, its traceback beginning at the adaptor's own frame; without
+    a traceback where none of the adaptor's frames is in it. For who shows it where it was raised."""
+    if isinstance(error, Stopped):
+        error = error.cause
+    error = _unwrapped(error)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((*_OURS, _ASYNCIO)):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 def _text(error: BaseException) -> str:

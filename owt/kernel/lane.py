@@ -9,16 +9,8 @@ from collections import deque
 
 from owt.errors import WireError
 from owt.kernel.sweep import leave
-from owt.wire.codec import (
-    NONCE,
-    FrameReader,
-    FrameWriter,
-    Hello,
-    Lane,
-    Message,
-    Signer,
-    preface,
-)
+from owt.wire.codec import FrameReader, FrameWriter, Hello, Message
+from owt.wire.greeting import NONCE, Lane, Signer, preface
 
 
 class LaneEnd:

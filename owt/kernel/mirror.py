@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
-
-from jupyter_client.session import utcnow
 
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Display, Failed, Stderr, Stdout
@@ -84,7 +83,7 @@ class Mirror:
             "msg_type": "execute_request",
             "session": self._session,
             "username": user or "owt",
-            "date": utcnow(),
+            "date": datetime.now(UTC),
             "version": "5.3",
         }
 

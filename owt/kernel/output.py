@@ -19,7 +19,7 @@ from ipykernel.zmqshell import ZMQDisplayPublisher
 
 from owt.kernel import context
 from owt.kernel.outlet import StreamName
-from owt.wire.chunk import Display
+from owt.wire.chunk import FACTS, Display
 
 
 class RunStream(OutStream):
@@ -159,7 +159,10 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             super().publish(data, metadata, *args, **kwargs)
         else:
             bundle = json_clean(encode_images(data))
-            run.outlet.send([Display(bundle=bundle, metadata=json_clean(metadata or {}))])
+            metadata = json_clean(metadata or {})
+            if facts := _facts(metadata, *args, **kwargs):
+                bundle[FACTS] = facts
+            run.outlet.send([Display(bundle=bundle, metadata=metadata)])
 
     def clear_output(self, wait: bool = False) -> None:
         """There is nothing to clear in a call's answer: what was sent is sent."""
@@ -183,6 +186,15 @@ def mime_bundle(shell: Any, value: object) -> Any:
     """The representations of a value as Jupyter's messages have them: images in base64."""
     data, _ = shell.display_formatter.format(value)
     return json_clean(encode_images(data))
+
+
+def _facts(
+    metadata: dict[str, Any], source: Any = None, *, transient: Any = None, update: bool = False, **_: Any
+) -> dict[str, Any]:
+    """What a display says beside its representations, as far as it says anything: its id, whether it takes
+    the place of an earlier one with this id, and its metadata."""
+    facts = {"display_id": (transient or {}).get("display_id"), "update": update, "metadata": metadata}
+    return {name: value for name, value in facts.items() if value}
 
 
 class Streams:

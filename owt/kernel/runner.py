@@ -16,7 +16,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from owt.kernel import context
+from owt.kernel import context, given
 from owt.kernel.execution import Execution, Outcome, Surroundings
 from owt.kernel.failure import describe, not_begun
 from owt.kernel.interrupts import Interrupts
@@ -31,8 +31,7 @@ from owt.kernel.registry import Registry
 from owt.kernel.source import Sources
 from owt.kernel.sweep import leave
 from owt.kernel.usercode import InMainThread, InOtherThread
-from owt.server import Server
-from owt.summat import METHODS, pipe
+from owt.summat import METHODS
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Done, Failed
@@ -73,16 +72,10 @@ class Runner:
         self._interrupts = Interrupts(self._interrupt_others)
         self._main = InMainThread(self._interrupts, loop)
         self.endpoints = Registry(shell, lane.send, lambda id: self._runs.get(id) is not None)
-        injected = {
-            "endpoint": self.endpoints.endpoint,
-            "pipe": pipe,
-            "request": context.request_proxy(),
-            "state": context.State(shell.user_ns),
-            "Server": Server,
-        }
+        injected = given.names(shell.user_ns, self.endpoints.endpoint)
         context.give(injected)
-        self._sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
-        self._around = Surroundings(shell, self._sources, self.endpoints, self._interrupts, loop)
+        self.sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
+        self._around = Surroundings(shell, self.sources, self.endpoints, self._interrupts, loop)
         shell.user_ns_hidden.update(injected)
 
     def start(self) -> None:
@@ -238,10 +231,10 @@ class Runner:
         if call.code is None:
             return None
         if call.cell is not None:
-            return self._sources.cell(call.code)
+            return self.sources.cell(call.code)
         if call.reload:
-            self._sources.forget(call.code)
-        return self._sources.prepare(call.code, call.fn_name)
+            self.sources.forget(call.code)
+        return self.sources.prepare(call.code, call.fn_name)
 
     def _begin(self, run: Live) -> None:
         if not self._runs.begin(run):

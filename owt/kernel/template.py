@@ -29,9 +29,11 @@ PREPARED = (
     "owt.kernel.app",
     "owt.lib.stream",
     "ipykernel.debugger",
-    "ipykernel.datapub",
+    "IPython.core.debugger",
     "IPython.extensions.storemagic",
-    "matplotlib_inline.config",
+    "IPython.core.logger",
+    "tornado.platform.asyncio",
+    "faulthandler",
     "jedi",
     "psutil",
     "sqlite3",
@@ -40,6 +42,9 @@ PREPARED = (
     "werkzeug.formparser",
     "httpx",
 )
+
+OF_KERNEL = {"OWT_DOOR", "OWT_KERNEL_ID"}
+"""Variables that differ from kernel to kernel and that only owt reads."""
 
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
@@ -88,6 +93,7 @@ class Template:
         if not self._can_fork:
             return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
         problems: list[str] = []
+        self._here = (dict(os.environ), os.getcwd())
         # As ipykernel sets it, but before matplotlib is imported, which reads it then.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         threads = threading.active_count()
@@ -105,9 +111,23 @@ class Template:
             if threading.active_count() > threads:
                 threads = threading.active_count()
                 problems.append(f"importing {name} started a thread, which kernels will not have")
+        self._rehearse()
+        if sys.version_info < (3, 12):
+            # It holds references to names all over the memory, and a kernel's own look-ups let go of them.
+            sys._clear_type_cache()
         gc.collect()
         gc.freeze()
         return problems
+
+    def _rehearse(self) -> None:
+        """Make what each kernel would make. Without it kernels start as well, but later."""
+        from owt.kernel.app import OwtKernelApp
+
+        try:
+            OwtKernelApp.prepare()
+        except (Exception, SystemExit) as error:
+            OwtKernelApp.forget()
+            print(f"owt: kernels start slower: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def _abandoned(self) -> bool:
         """Whether the frontend is gone already."""
@@ -148,6 +168,10 @@ class Template:
         os.environ.clear()
         os.environ.update(request.env)
         os.chdir(request.cwd)
+        given = {name: value for name, value in request.env.items() if name not in OF_KERNEL}
+        if (given, request.cwd) != self._here:
+            # IPython's folders, colours and much else come from the environment.
+            sys.modules["owt.kernel.app"].OwtKernelApp.forget()
         random.seed()
         numpy = sys.modules.get("numpy.random")
         if numpy is not None:

@@ -5,6 +5,6 @@ No I/O, no Tornado, no Jupyter; both processes import it.
     call      what a request asks for
     chunk     the pieces of what a run sends back
     endpoint  what a kernel tells of a function that has a path
-    codec     messages, signed and framed for a byte stream
+    greeting  how a connection begins, and its keys; `codec` messages, signed and framed for a byte stream
     sse       the text/event-stream format
 """

@@ -12,6 +12,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+FACTS = "application/vnd.owt.display+json"
+"""The media type, in a displayed MIME bundle, of what the display says beside its representations: an object
+of `display_id`, `update` (it takes the place of the earlier one with this id) and `metadata`, each if there
+is any (Jupyter message spec, `display_data` and `update_display_data`)."""
+
 Form = Literal["text", "bytes", "json"]
 
 

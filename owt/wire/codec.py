@@ -8,20 +8,17 @@ A frame is:
 
 The frames of a connection in one direction are counted from 0, and each one's number is the nonce of its
 signature, so a frame cannot be repeated, dropped or moved unnoticed. The connection, its lane and the
-direction are part of the key (`Signer`), so a frame fits nowhere else, and no nonce is used twice.
-
-A connection begins with a nonce of `NONCE` bytes from the frontend, the kernel's `preface`, and frames.
+direction are part of the key (`owt.wire.greeting`), so a frame fits nowhere else, and no nonce is used twice.
 
 GMAC is AES-GCM without anything to encrypt: as strong as Jupyter's HMAC-SHA256 against whoever lacks the
 key, and at 1 MiB five times as fast.
 
-Sources: NIST SP 800-38D (GMAC, and its rule for nonces), RFC 2104 (HMAC, which derives the keys), the
-Jupyter message spec's connection key, msgpack.org.
+Sources: NIST SP 800-38D (GMAC, and its rule for nonces), the Jupyter message spec's connection key,
+msgpack.org.
 """
 
 from __future__ import annotations
 
-import hmac
 from typing import Literal
 
 import msgspec
@@ -33,32 +30,13 @@ from owt.errors import BadSignature, WireError
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk
 from owt.wire.endpoint import Endpoint
+from owt.wire.greeting import PROTOCOL, Lane
 
-PROTOCOL = 1
 MAX_FRAME = 512 * 1024 * 1024
-NONCE = 16
 ROOM = 8 * 1024
 """Bytes that are received at once, at first."""
 MOST_ROOM = 256 * 1024
 """Bytes that are received at once where there are always as many as there is room for."""
-
-Lane = Literal["calls", "control"]
-LANES: tuple[Lane, ...] = ("calls", "control")
-
-
-def preface(kernel: str, lane: Lane) -> bytes:
-    """The line that a kernel sends first, unsigned, so that the frontend knows which key to use."""
-    return f"owt{PROTOCOL} {kernel} {lane}\n".encode()
-
-
-def read_preface(line: bytes) -> tuple[str, Lane]:
-    """The kernel's id and the lane of a `preface`. Raises `WireError` for any other line."""
-    words = line.removesuffix(b"\n").split(b" ")
-    if len(words) == 3 and words[0] == b"owt%d" % PROTOCOL and words[1].isascii():
-        for lane in LANES:
-            if words[2] == lane.encode():
-                return words[1].decode(), lane
-    raise WireError(f"a connection to the call channel began with {line[:60]!r}")
 
 
 class Hello(Struct, frozen=True, array_like=True, tag="hello"):
@@ -73,9 +51,9 @@ class Hello(Struct, frozen=True, array_like=True, tag="hello"):
 class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     """The frontend's first message: where the server is, and how this kernel is to run calls.
 
-    `url` is the server's base address; `session` the name that the kernel is bound to; `concurrency` how
-    many calls may overlap; `window` the credit of each run, and `memory` what the kernel may allocate
-    beside what it starts with, in bytes.
+    `url` is the server's base address; `session` the name that the kernel is bound to, or None;
+    `concurrency` how many calls may overlap; `window` the credit, in bytes, of each run; `memory`
+    how many bytes the kernel may allocate beside what it starts with, or None for no limit.
     """
 
     url: str
@@ -116,7 +94,8 @@ class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
 
 
 class Overdue(Struct, frozen=True, array_like=True, tag="overdue"):
-    """This run should have begun in `timeout` seconds. The kernel ends it, or says what is the matter."""
+    """This run should have begun: its timeout, in seconds, is over. The kernel says that it has, says
+    that it is `Behind` something, or ends it."""
 
     run: str
     timeout: float
@@ -142,8 +121,9 @@ class Output(Struct, frozen=True, array_like=True, tag="output"):
 
 
 class Offer(Struct, frozen=True, array_like=True, tag="offer"):
-    """What paths the kernel's session would have, or with `keep` has from now on, and no others. Those of
-    the shapes `removed` are not even remembered. Answered by the `Verdict` of this number."""
+    """What paths the kernel's session would have, or with `keep` has from now on: then `endpoints` are all
+    of them, and `removed` the shapes of paths that are not even to be remembered. Answered by a
+    `Verdict` of the same number."""
 
     number: int
     endpoints: tuple[Endpoint, ...]
@@ -166,20 +146,6 @@ _SIGNATURE = 16
 _HEADER = 4 + _SIGNATURE
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
-
-
-class Signer:
-    """The keys of one connection, one for each direction.
-
-    They are derived from the kernel's connection key, the nonce that the frontend drew for this
-    connection, and the lane, so that no frame of another connection, lane or direction fits.
-    """
-
-    def __init__(self, key: bytes, nonce: bytes, lane: Lane, *, frontend: bool) -> None:
-        secret = hmac.digest(key, nonce + lane.encode(), "sha256")
-        down = hmac.digest(secret, b"frontend to kernel", "sha256")
-        up = hmac.digest(secret, b"kernel to frontend", "sha256")
-        self.sending, self.receiving = (down, up) if frontend else (up, down)
 
 
 class FrameWriter:

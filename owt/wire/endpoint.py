@@ -99,9 +99,7 @@ def segments(path: object) -> tuple[str | None, ...]:
     names = parameters(path)
     for name in names:
         if not name.isidentifier() or keyword.iskeyword(name):
-            raise EndpointError(
-                f"{shortened(path)}: the parameter {shortened(name)} is no name. {_EXAMPLE}"
-            )
+            raise EndpointError(f"{shortened(path)}: the parameter {shortened(name)} is no name. {_EXAMPLE}")
         if names.count(name) > 1:
             raise EndpointError(f"{shortened(path)}: the parameter {name!r} is there twice")
     return tuple(found)

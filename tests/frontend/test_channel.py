@@ -15,20 +15,8 @@ from played import call, scene
 
 from owt.frontend.channel import PREFACE_LIMIT, Door, LaneProtocol
 from owt.wire.chunk import Done
-from owt.wire.codec import (
-    NONCE,
-    FrameReader,
-    FrameWriter,
-    Hello,
-    Invoke,
-    Lane,
-    Message,
-    Offer,
-    Output,
-    Signer,
-    Welcome,
-    preface,
-)
+from owt.wire.codec import FrameReader, FrameWriter, Hello, Invoke, Message, Offer, Output, Welcome
+from owt.wire.greeting import NONCE, Lane, Signer, preface
 
 KEY = b"the kernel's connection key"
 WELCOME = Welcome("http://localhost:9876", "localhost", 9876)

@@ -21,7 +21,7 @@ from owt.kernel.context import Run, current
 from owt.kernel.output import RunDisplayPublisher, RunStream, Streams
 from owt.testing import wait_until
 from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Display, Done, Stderr, Stdout
+from owt.wire.chunk import FACTS, Display, Done, Stderr, Stdout
 
 
 @pytest.fixture
@@ -237,11 +237,20 @@ def publisher() -> RunDisplayPublisher:
 
 
 def test_a_display_goes_to_its_run_as_json_can_carry_it(run: Run, wired: Wired, published: Any) -> None:
-    publisher().publish({"text/plain": "x", "application/json": {"a": (1, 2)}}, {"a": {"width": 1}})
-    assert wired.arrived() == [
-        Display({"text/plain": "x", "application/json": {"a": [1, 2]}}, {"a": {"width": 1}})
-    ]
+    publisher().publish({"text/plain": "x", "application/json": {"a": (1, 2)}})
+    assert wired.arrived() == [Display({"text/plain": "x", "application/json": {"a": [1, 2]}}, {})]
     assert published == []
+
+
+def test_what_a_display_says_of_itself_goes_with_it(run: Run, wired: Wired) -> None:
+    publisher().publish({"text/plain": "x"}, {"a": {"width": 1}}, transient={"display_id": "d"})
+    publisher().publish({"text/plain": "y"}, transient={"display_id": "d"}, update=True)
+    first = {"display_id": "d", "metadata": {"a": {"width": 1}}}
+    again = {"display_id": "d", "update": True}
+    assert wired.arrived() == [
+        Display({"text/plain": "x", FACTS: first}, {"a": {"width": 1}}),
+        Display({"text/plain": "y", FACTS: again}, {}),
+    ]
 
 
 def test_a_display_comes_after_what_was_printed_before_it(stdout: RunStream, run: Run, wired: Wired) -> None:

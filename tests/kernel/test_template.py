@@ -91,6 +91,16 @@ def test_a_kernel_leads_its_own_session_and_its_handle_kills_it(template):
     assert template.hear() == Exited(forked.pid, -signal.SIGKILL)
 
 
+def test_a_kernel_with_an_environment_of_its_own_does_without_what_was_prepared(template):
+    home, file = template.folder / "ipython", template.folder / "kernel-9.json"
+    template.fork(9, "-f", str(file), IPYTHONDIR=str(home))
+    forked = template.hear()
+    wait_until(file.exists)
+    assert (home / "profile_default" / "startup").is_dir()
+    signal.pidfd_send_signal(template.handles[-1], signal.SIGKILL)
+    assert template.hear() == Exited(forked.pid, -signal.SIGKILL)
+
+
 def test_a_kernel_that_cannot_start_exits_with_a_status(template):
     template.ours.sendall(pack(Fork(3, ("--version",), template.env, "/nonexistent")))
     forked = template.hear()

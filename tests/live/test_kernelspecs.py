@@ -245,6 +245,26 @@ def test_an_async_call_and_a_cell_do_not_mix(server, session, notebook, tmp_path
     wait_until(lambda: server.call("order", session=session).json() == ["call", "cell"])
 
 
+def test_a_notebook_can_debug(server, session, notebook):
+    def ask(command, **arguments):
+        message = notebook.session.msg(
+            "debug_request", {"type": "request", "seq": 1, "command": command, "arguments": arguments}
+        )
+        notebook.control_channel.send(message)
+        while (reply := notebook.get_control_msg(timeout=20))["parent_header"]["msg_id"] != message["msg_id"]:
+            pass
+        return reply["content"]
+
+    assert ask("initialize", clientID="test", adapterID="")["success"]
+    assert ask("attach")["success"]
+    code = "def double(x):\n    y = 2 * x\n    return y"
+    source = ask("dumpCell", code=code)["body"]["sourcePath"]
+    [point] = ask("setBreakpoints", source={"path": source}, breakpoints=[{"line": 2}])["body"]["breakpoints"]
+    assert point["verified"]
+    assert ask("disconnect", restart=False, terminateDebuggee=False)["success"]
+    assert server.call("1 + 1", session=session).text == "2"
+
+
 def test_an_interrupt_ends_a_cell(server, session, notebook, tmp_path):
     gate = Gate(tmp_path)
     asked = notebook.execute(f"open({str(gate)!r}).read()\nwhile True: pass")

@@ -3,7 +3,8 @@
 Each block of language `sh` is run; a block of language `text` right after it is what it prints, where
 `...` stands for anything. The blocks of one section share a directory. Blocks of language `console`
 (they install things, or start servers) are not run. That of language `js` is run by
-tests/clients/test_javascript.py, and those of language `nginx` by tests/live/test_nginx.py.
+tests/clients/test_javascript.py, those of language `nginx` by tests/live/test_nginx.py, and those of
+language `python`, which are cells of a notebook, by tests/notebooks/test_readme_cells.py.
 """
 
 import os
@@ -17,7 +18,7 @@ import pytest
 
 README = Path(__file__).parents[2] / "README.md"
 AS_WRITTEN = "localhost:9876"
-LANGUAGES = {"sh", "text", "console", "js", "nginx"}
+LANGUAGES = {"sh", "text", "console", "js", "nginx", "python"}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from html import unescape
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
 
@@ -258,7 +259,9 @@ class TestPages:
         assert {link: http.get(link).status_code for link in links} == dict.fromkeys(links, 200)
 
     def test_programs_get_the_links_as_json(self, http: httpx.Client) -> None:
-        links = http.get("/_owt", headers={"Accept": "application/json"}).json()["links"]
+        told = http.get("/_owt", headers={"Accept": "application/json"}).json()
+        assert told["version"] == version("owt")
+        links = told["links"]
         types = {link: http.get(link).headers["content-type"] for link in links}
         assert types.pop("/_owt/metrics").startswith("text/plain; version=")
         assert set(types.values()) == {"application/json"}
@@ -423,3 +426,19 @@ def test_a_refused_request_has_a_run_that_tells_why(http: httpx.Client) -> None:
     assert run["state"] == "failed"
     assert run["failure"]["type"] == "bad-request"
     assert "code_b64" in run["failure"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("code", "type", "form"),
+    [
+        ("'a'", "text/html; charset=utf-8", "text"),
+        ("b'a', {'Content-Type': 'audio/wav'}", "audio/wav", "bytes"),
+        ("{'a': 1}", "application/json", "json"),
+        ("(n for n in range(2))", "application/x-ndjson", "json"),
+        ("1 / 0", None, None),
+    ],
+)
+def test_a_run_tells_of_what_kind_its_answer_is(http: httpx.Client, code: str, type: str, form: str) -> None:
+    answer = http.get("/", params={"code": code, "stream": "sse"})
+    run = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
+    assert (run["content_type"], run["form"]) == (type, form)

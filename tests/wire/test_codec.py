@@ -28,13 +28,11 @@ from owt.wire.codec import (
     Offer,
     Output,
     Overdue,
-    Signer,
     Verdict,
     Welcome,
-    preface,
-    read_preface,
 )
 from owt.wire.endpoint import Endpoint, Parameter
+from owt.wire.greeting import LANES, NONCE, Lane, Signer, preface, read_preface
 
 KEY = b"a connection key"
 
@@ -227,8 +225,8 @@ def test_frames_fit_one_connection_lane_and_direction_only() -> None:
     ends = [
         (key, nonce, lane, frontend)
         for key in (b"key", b"other")
-        for nonce in (b"0" * codec.NONCE, b"1" * codec.NONCE)
-        for lane in codec.LANES
+        for nonce in (b"0" * NONCE, b"1" * NONCE)
+        for lane in LANES
         for frontend in (True, False)
     ]
     for key, nonce, lane, frontend in ends:
@@ -362,8 +360,8 @@ def test_a_large_message_in_small_pieces_is_read_once() -> None:
     assert got == [message]
 
 
-@pytest.mark.parametrize("lane", codec.LANES)
-def test_a_preface_names_kernel_and_lane(lane: codec.Lane) -> None:
+@pytest.mark.parametrize("lane", LANES)
+def test_a_preface_names_kernel_and_lane(lane: Lane) -> None:
     assert read_preface(preface("k-1", lane)) == ("k-1", lane)
 
 

@@ -1,0 +1,187 @@
+"""What a call sends back, shown as it comes: what a notebook and a terminal have in common."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from abc import ABC, abstractmethod
+from typing import Any, TextIO
+
+from owt.jupyter import media
+from owt.jupyter.media import Assembler, Media
+from owt.jupyter.pieces import Blob, Bundle, Json, Named, Over, Piece, Printed, Text, kind_of
+
+FLUSH_EVERY = 0.05
+"""Seconds between two flushes of text, at least; what comes closer together leaves together."""
+LINE = 88
+"""Characters of JSON on one line at most."""
+
+# Texts that can be shown better than as text, if an answer says that it is one.
+_RICH = frozenset({"image/svg+xml", "text/markdown", "text/latex"})
+
+
+class Screen(ABC):
+    """Shows pieces in their order: give each to `show`, and call `end` once, whatever happens."""
+
+    def __init__(self) -> None:
+        self._blobs: Assembler | None = None
+        self._flushed = 0.0
+        self._in_line = False
+
+    def show(self, piece: Piece) -> None:
+        """The next piece."""
+        if not isinstance(piece, Blob):
+            self._end_blobs()
+        match piece:
+            case Printed(stream, text):
+                self._write(text, sys.stderr if stream == "stderr" else sys.stdout)
+            case Text(returned=True) if (kind := kind_of(piece.type)) in _RICH:
+                self._bundle(Bundle({kind: piece.text, "text/plain": piece.text}))
+            case Text("[DONE]", line=True):
+                # How streams of events end by convention, not a part of them.
+                pass
+            case Text(text, line=line):
+                self._write(f"{text}\n" if line else text, sys.stdout)
+            case Json(value):
+                self._document(value)
+            case Blob():
+                self._blob(piece)
+            case Bundle():
+                self._begin_line()
+                self._bundle(piece)
+            case Named(name, data):
+                self._begin_line()
+                shown = data if isinstance(data, str) else _one_line(data)
+                self._write(f"{name}: {shown}\n", sys.stdout)
+            case Over(status) if status >= 400:
+                self._begin_line()
+                self._write(f"owt: the adaptor answered {status}\n", sys.stderr)
+            case _:
+                pass
+
+    def end(self) -> None:
+        """Nothing more comes. What has come is shown."""
+        self._end_blobs()
+        self._begin_line()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    @abstractmethod
+    def _bundle(self, bundle: Bundle) -> None:
+        """Show a MIME bundle."""
+
+    @abstractmethod
+    def _pretty(self, document: Any, text: str) -> None:
+        """Show a JSON object that is longer than a line, which is `text` with its lines indented."""
+
+    @abstractmethod
+    def _media(self, one: Media, caption: str) -> None:
+        """Show a picture, a sound, or what cannot be shown."""
+
+    @abstractmethod
+    def _progress(self, text: str | None) -> None:
+        """Say how far something has come that cannot be shown yet; None: that is over."""
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        stream.write(text)
+        if text:
+            self._in_line = not text.endswith("\n")
+        now = time.monotonic()
+        if now - self._flushed > FLUSH_EVERY:
+            self._flushed = now
+            stream.flush()
+
+    def _begin_line(self) -> None:
+        """End a line that was begun: what follows is no part of it."""
+        if self._in_line:
+            self._write("\n", sys.stdout)
+
+    def _document(self, document: Any) -> None:
+        self._begin_line()
+        others, found = media.in_json(document)
+        if found:
+            texts = [value for value in others.values() if isinstance(value, str)]
+            caption = " ".join(texts) if texts else _one_line(others) if others else ""
+            for one in found:
+                self._media(one, caption)
+            return
+        text = _one_line(document)
+        if len(text) <= LINE:
+            self._write(f"{text}\n", sys.stdout)
+        else:
+            self._pretty(document, indented(document))
+
+    def _blob(self, blob: Blob) -> None:
+        if self._blobs is None:
+            is_text = _is_text(blob.type)
+            if is_text and media.kind(blob.data) is None and (text := _decoded(blob.data)) is not None:
+                self._write(text, sys.stdout)
+                return
+            # Bytes for which the adaptor names no type have that of text.
+            self._blobs = Assembler("application/octet-stream" if is_text else kind_of(blob.type))
+        self._begin_line()
+        for one in self._blobs.feed(blob.data):
+            self._media(one, "")
+        size = 0 if blob.returned or self._blobs.is_known else self._blobs.size
+        self._progress(media.size_text(size) if size else None)
+
+    def _end_blobs(self) -> None:
+        if self._blobs is not None:
+            blobs, self._blobs = self._blobs, None
+            self._progress(None)
+            for one in blobs.end():
+                self._media(one, "")
+
+
+class Nothing(Screen):
+    """Shows nothing."""
+
+    def show(self, piece: Piece) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+    def _bundle(self, bundle: Bundle) -> None: ...
+
+    def _pretty(self, document: Any, text: str) -> None: ...
+
+    def _media(self, one: Media, caption: str) -> None: ...
+
+    def _progress(self, text: str | None) -> None: ...
+
+
+def described(one: Media, caption: str) -> str:
+    """A picture or a sound in one line: `audio/wav, 1.3 s, 58.0 kB`."""
+    facts = ", ".join([one.type, *one.facts])
+    return f"{caption} ({facts})" if caption else facts
+
+
+def indented(document: Any, indent: str = "") -> str:
+    """JSON with a line for each member, but for what fits on one line."""
+    text = _one_line(document)
+    if len(indent) + len(text) <= LINE or not isinstance(document, dict | list):
+        return text
+    inner = f"{indent}  "
+    if isinstance(document, dict):
+        members = [f"{_one_line(str(name))}: {indented(each, inner)}" for name, each in document.items()]
+        return "{\n" + ",\n".join(inner + member for member in members) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(inner + indented(each, inner) for each in document) + f"\n{indent}]"
+
+
+def _one_line(document: Any) -> str:
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _is_text(type: str) -> bool:
+    kind = kind_of(type)
+    return not kind or kind.startswith("text/") or kind.endswith(("json", "xml", "javascript"))
+
+
+def _decoded(data: bytes) -> str | None:
+    """Bytes that are text after all."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,117 @@
+"""Running a call in this very process, without a frontend: what `%%owt --local` does.
+
+The way is that of a call which arrives at a kernel, from its text to its chunks, but for what brings and
+takes it: nothing travels, and what the adaptor raises is kept with its frames, for a debugger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections.abc import Callable
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any
+
+from owt.kernel import context, given
+from owt.kernel.endpoints import Decorator
+from owt.kernel.execution import Execution, Surroundings
+from owt.kernel.failure import as_raised
+from owt.kernel.interrupts import Interrupts
+from owt.kernel.outlet import Outlet, StreamName
+from owt.kernel.source import Sources
+from owt.kernel.usercode import InOtherThread
+from owt.summat import METHODS
+from owt.summat.inputs import current_request
+from owt.wire.call import Call
+from owt.wire.chunk import Chunk
+from owt.wire.codec import Output
+
+Show = Callable[[Chunk], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: with an answer of this `status`, or by what the adaptor raised, whose traceback
+    begins at its own frame."""
+
+    status: int
+    error: BaseException | None = None
+
+
+class Here:
+    """Runs calls in the main thread of this process, whose IPython shell is `shell`, one at a time.
+
+    In a kernel of owt's that has calls too, they and these share what they have loaded.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        channel = getattr(getattr(shell, "kernel", None), "channel", None)
+        if channel is not None:
+            self._sources: Sources = channel.runner.sources
+            return
+        injected = given.names(shell.user_ns, Decorator())
+        context.give(injected)
+        shell.user_ns_hidden.update(injected)
+        self._sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
+
+    def run(self, call: Call, show: Show) -> Ended:
+        """Run a call, and `show` each of its chunks as soon as it is made.
+
+        What the adaptor prints goes where this process's own code prints.
+        """
+        id = secrets.token_hex(4)
+        # SIGINT stays with whoever has it: Python's own handler, while a cell runs.
+        interrupts = Interrupts(lambda target: None)
+        # What is shown is this process's own work, not the run's.
+        outside = copy_context()
+        outlet = _Direct(id, lambda chunk: outside.run(show, chunk), interrupts)
+        run = context.Run(id, call, outlet)
+        token, request = context.current.set(run), current_request.set(lambda: run.request)
+        # Each run has a loop of its own, where a notebook's cell is inside of one that runs.
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loops:
+                around = Surroundings(self._shell, self._sources, None, interrupts, loops.get_loop())
+                prepared = self._sources.prepare(call.code, call.fn_name) if call.code is not None else None
+                execution = Execution(run, prepared, around)
+                interrupts.begin(id)
+                # There is nothing to mark: no loop runs, and an interrupt is Python's own.
+                outcome = execution.begin(InOtherThread())
+                outlet.send(loops.run(execution.wait_for(outcome)))
+            return Ended(execution.answer.status)
+        except BaseException as error:
+            return Ended(500, as_raised(error))
+        finally:
+            asyncio._set_running_loop(outer)
+            context.current.reset(token)
+            current_request.reset(request)
+
+
+class _Direct(Outlet):
+    """A run's way out that ends here: each chunk is shown when it is sent."""
+
+    def __init__(self, run: str, show: Show, interrupts: Interrupts) -> None:
+        lane: Any = _Shown(show)
+        super().__init__(run, lane, sys.maxsize, interrupts, lambda seconds, function: None)
+
+    def write(self, name: StreamName, text: str) -> bool:
+        """Nothing: whoever writes keeps the text, and has it go where it goes without a run."""
+        return False
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+
+class _Shown:
+    """Takes the frames of one run, in place of the call channel."""
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+
+    def send(self, message: Output) -> None:
+        for chunk in message.chunks:
+            self._show(chunk)

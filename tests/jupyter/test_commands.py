@@ -1,0 +1,55 @@
+"""The command lines of the magics."""
+
+from __future__ import annotations
+
+import pytest
+
+from owt.errors import CannotSend, ConfigError
+from owt.jupyter import commands
+from owt.jupyter.commands import Connect, Run, Serve, described, option_names, parsed
+from owt.jupyter.words import split
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch):
+    for name in ("OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_cells_options_may_stand_before_and_after_its_arguments():
+    asked = parsed(commands.run, split('n=1 -q --session "tour" text="--local" --timeout 3'))
+    assert asked == Run(("n=1", 'text="--local"'), False, True, {"session": "tour", "timeout": 3.0})
+
+
+def test_a_url_a_session_and_who_calls():
+    asked = parsed(commands.connect, split("http://h:1 -s tour --token abc"))
+    assert asked == Connect(("http://h:1",), "tour", None, "abc")
+
+
+def test_the_options_of_a_server_are_not_read_here():
+    asked = parsed(commands.serve, split("--pool-max 2 -v --session tour --token 0123456789abcdef"))
+    assert asked == Serve(("--pool-max", "2", "-v", "--token", "0123456789abcdef"), "tour")
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "problem"),
+    [
+        (commands.run, "--sessio tour", r"no such option '?--sessio.*%%owt\? lists the options"),
+        (commands.run, "--timeout soon", r"invalid value for '--timeout'.*"),
+        (commands.run, "--local --session tour", r"--session: with --local no server is called"),
+    ],
+)
+def test_a_line_that_cannot_be_used_says_why(command, line, problem):
+    with pytest.raises(CannotSend, match=problem):
+        parsed(command, split(line))
+
+
+def test_who_calls_is_one_of_two():
+    with pytest.raises(ConfigError, match="give one of them"):
+        parsed(commands.connect, split("--token abc --auth a:b"))
+
+
+@pytest.mark.parametrize("command", [commands.connect, commands.run])
+def test_the_help_lists_every_option(command):
+    shown = described(command)
+    assert [name for name in option_names(command) if name not in shown] == []

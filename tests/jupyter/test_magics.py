@@ -1,0 +1,357 @@
+"""The magics in a real kernel, with a real server."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+from cells import Notebook, attach, notebook
+
+from owt.testing import Gate, LiveServer, wait_until
+
+WAV = """
+import numpy as np
+from owt.lib.encoding import wav
+sound = wav(np.zeros(800, np.int16), 1000)
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(patient: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
+    """A kernel that has loaded the magics. The server ends no run by itself, whoever leaves."""
+    with notebook(tmp_path_factory.mktemp("notebook")) as shared:
+        told = shared(f"%load_ext owt\n%owt {patient.url} --session magics")
+        assert re.fullmatch(
+            rf"owt [\d.]+ at {patient.url}, session magics: new, its kernel starts with the first call\n",
+            told.stdout,
+        )
+        yield shared
+
+
+@pytest.fixture
+def run(shared: Notebook) -> Notebook:
+    return shared
+
+
+def value(run: Notebook) -> str:
+    return run("_owt").value
+
+
+def test_the_value_is_shown_and_kept(run):
+    cell = run('%%owt name="owt" n={1 + 1}\ndef run(name, n):\n    return {name: n}')
+    assert (cell.stdout, cell.stderr, cell.displays) == ('{"owt": 2}\n', "", [])
+    assert value(run) == "{'owt': 2}"
+
+
+def test_a_variable_of_the_notebook_is_an_argument(run):
+    run("words = ['a', 'b']")
+    assert run("%%owt words=$words\nlambda words: words[::-1]").stdout == '["b", "a"]\n'
+
+
+def test_bytes_that_are_returned_are_bytes(run):
+    assert run("%%owt\nb'\\x00\\xff' * 600").displays == [{"text/plain": "application/octet-stream, 1.2 kB"}]
+    assert run("_owt == b'\\x00\\xff' * 600").value == "True"
+
+
+def test_text_that_looks_like_base64_is_text(run):
+    assert run("%%owt\n'abcd'").stdout == "abcd\n"
+    assert value(run) == "'abcd'"
+
+
+def test_what_is_printed_is_printed_where_it_was(run):
+    cell = run("%%owt\nimport sys\nprint('out')\nprint('err', file=sys.stderr)")
+    assert (cell.stdout, cell.stderr) == ("out\n", "err\n")
+
+
+def test_a_table_is_html_and_text(run):
+    [shown] = run("%%owt\nimport pandas\npandas.DataFrame({'a': [1]})").displays
+    assert "<table" in shown["text/html"]
+    assert shown["text/plain"].split() == ["a", "0", "1"]
+
+
+def test_a_figure_is_a_picture(run):
+    code = "from matplotlib.figure import Figure\ndef run():\n    return Figure(figsize=(1, 1))"
+    [shown] = run(f"%%owt\n{code}").displays
+    assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
+
+
+def test_a_picture_in_bytes_is_shown(run):
+    code = (
+        "import io\nfrom PIL import Image\nfile = io.BytesIO()\nImage.new('RGB', (9, 9)).save(file, 'PNG')\n"
+    )
+    [shown] = run(f"%%owt\n{code}file.getvalue(), {{'Content-Type': 'image/png'}}").displays
+    assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
+
+
+def test_a_long_object_is_pretty(run):
+    [shown] = run("%%owt\n{'words': ['summat'] * 2, 'more': {'text': 'x' * 90, 'n': None}}").displays
+    assert (
+        shown["text/plain"]
+        == f"""{{
+  "words": ["summat", "summat"],
+  "more": {{
+    "text": "{"x" * 90}",
+    "n": null
+  }}
+}}"""
+    )
+
+
+def test_a_display_is_updated_in_its_place(run):
+    code = """
+from IPython.display import display
+def run():
+    handle = display({"text/plain": "before"}, raw=True, display_id=True)
+    handle.update({"text/plain": "after"}, raw=True)
+"""
+    cell = run(f"%%owt{code}")
+    assert (cell.displays, cell.updates) == ([{"text/plain": "before"}], [{"text/plain": "after"}])
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "text"),
+    [
+        ("yield 'now'", "stream", "now"),
+        ("print('now')", "stream", "now"),
+        ("yield {'step': 1}", "stream", '{"step": 1}'),
+        (WAV + "yield sound", "display_data", "<audio"),
+    ],
+    ids=["text", "print", "json", "audio"],
+)
+def test_what_comes_is_shown_while_the_adaptor_goes_on(run, tmp_path, code, kind, text):
+    gate = Gate(tmp_path)
+    seen: list[str] = []
+
+    def each(message: dict[str, Any]) -> None:
+        if message["msg_type"] == kind and text in str(message["content"]):
+            # Nobody else opens it.
+            seen.append(text)
+            gate.open()
+
+    body = "\n    ".join([*code.strip().splitlines(), f"open({str(gate)!r}).read()", "yield ''"])
+    run(f"%%owt\ndef run():\n    {body}", each)
+    assert seen == [text]
+
+
+def test_each_chunk_of_sound_has_a_player_that_starts_the_next_one(run):
+    code = "".join(f"    {line}\n" for line in WAV.strip().splitlines())
+    cell = run(f"%%owt\ndef run():\n{code}    yield sound\n    yield sound")
+    assert [shown["text/plain"] for shown in cell.displays] == ["audio/wav, 0.8 s, 1.6 kB"] * 2
+    assert all('src="data:audio/wav;base64,UklGR' in shown["text/html"] for shown in cell.displays)
+
+
+def test_events_of_the_adaptors_own_are_shown_by_their_names(run):
+    stream = "'event: token\\ndata: a\\n\\ndata: b\\n\\n'"
+    code = f"def run():\n    return {stream}, {{'Content-Type': 'text/event-stream'}}"
+    assert run(f"%%owt\n{code}").stdout == "token: a\nb\n"
+    assert value(run) == "[{'event': 'token', 'data': 'a'}, 'b']"
+
+
+def test_a_status_is_told(run):
+    cell = run("%%owt\n'brewing', 418")
+    assert (cell.stdout, cell.stderr) == ("brewing\n", "owt: the adaptor answered 418\n")
+
+
+def test_nothing_is_shown_if_that_is_asked(run):
+    cell = run("%%owt -q\nprint('out')\n6 * 7")
+    assert (cell.stdout, cell.stderr, cell.displays) == ("", "", [])
+    assert value(run) == "'42'"
+
+
+def test_a_failure_is_the_remote_traceback_with_the_cells_lines(run):
+    cell = run("%%owt\nimport json\n\ndef run():\n    yield 'a'\n    json.loads('{')")
+    assert (cell.reply["status"], cell.reply["ename"]) == ("error", "RemoteError")
+    assert cell.reply["evalue"].startswith("JSONDecodeError: Expecting property name")
+    assert "Cell line 6, in run\n" in cell.traceback
+    assert "---->   6     json.loads('{')" in cell.traceback
+    assert re.search(r'File ".*/json/__init__.py", line \d+, in loads', cell.traceback)
+    assert "clients.py" not in cell.traceback
+    # What had come by then.
+    assert value(run) == "'a'"
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "message"),
+    [
+        ("%%owt\ndef run(:", "RemoteError", "SyntaxError: cell line 2: "),
+        ("%%owt a=$nothing\na", "CannotSend", "a: the notebook has no nothing"),
+        ("%%owt --session a/b\n1", "RemoteError", "session: "),
+        ("%%owt --timeout 0.1\nimport time\ntime.sleep(30)", "RemoteError", "ran longer than its timeout"),
+        ("%owt http://127.0.0.1:1", "Unreachable", "no server answers at http://127.0.0.1:1"),
+        ("%owt gopher://a", "ConfigError", "give a URL"),
+        ("%owt stop", "CannotSend", "this notebook has started no server"),
+    ],
+)
+def test_what_is_no_bug_is_one_message_without_frames(run, source, name, message):
+    cell = run(source)
+    assert cell.reply["status"] == "error"
+    assert cell.traceback.startswith(f"{name}: ")
+    assert message in cell.traceback
+    assert "File" not in cell.traceback
+
+
+def test_interrupting_the_cell_cancels_the_run(run, patient, tmp_path):
+    gate = Gate(tmp_path)
+
+    def each(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream":
+            gate.reached()
+            run.interrupt()
+
+    cell = run(f"%%owt\nprint('waiting')\nopen({str(gate)!r}).read()", each)
+    assert cell.reply["ename"] == "KeyboardInterrupt"
+    found = re.search(r"the run (\w+) was cancelled", cell.traceback)
+    assert found is not None
+    told = wait_until(lambda: ended(patient, found[1]))
+    assert (told["state"], told["failure"]["type"]) == ("failed", "cancelled")
+    assert "clients.py" not in cell.traceback
+
+
+def ended(server: LiveServer, run: str) -> dict[str, Any] | None:
+    told = server.ask("GET", f"/_owt/runs/{run}").json()
+    return told if told["ended"] else None
+
+
+def test_a_cell_for_another_session_leaves_the_connection_as_it_is(run, patient):
+    run("%%owt --session other\nhere = 1")
+    assert run("%%owt\n'here' in globals()").stdout == "False\n"
+    assert f"at {patient.url}, session magics: idle" in run("%owt").stdout
+
+
+def test_clients_and_commands_of_the_notebook_mean_the_same_server(run, patient):
+    assert run("from owt import Client\nClient().url").value == f"'{patient.url}/'"
+    assert run('!curl -sS "$OWT_URL" -d code=1').stdout == "1"
+
+
+def test_local_runs_in_the_notebooks_own_kernel(run):
+    cell = run(
+        f'%%owt --local name="owt"\ndef run(name):\n    import os\n    return name, os.getpid() == {run.pid}'
+    )
+    assert cell.stdout == '["owt", true]\n'
+    assert run("%%owt --local\nleft = request.method").reply["status"] == "ok"
+    assert run("left").value == "'POST'"
+
+
+def test_local_shows_the_same(run):
+    code = "def run():\n    print('out')\n    yield {'a': 1}\n    yield 'text'"
+    here, there = run(f"%%owt --local\n{code}"), run(f"%%owt\n{code}")
+    assert here.stdout == there.stdout == 'out\n{"a": 1}\ntext\n'
+
+
+def test_a_local_failure_is_debugged_in_the_notebook(run):
+    cell = run("%%owt --local\ndef run():\n    found = 42\n    return found / 0")
+    assert cell.reply["ename"] == "ZeroDivisionError"
+    assert re.search(r"---->? 3 +return found / 0", cell.traceback)
+    assert "magics.py" not in cell.traceback
+    assert "42" in run("%debug", answers=["p found", "q"]).stdout
+
+
+def test_a_local_breakpoint_stops_in_the_notebook(run):
+    # Python's own breakpoint() is, in a kernel, for a debugger that is attached to it.
+    trace = "from IPython.core.debugger import set_trace"
+    code = f"{trace}\ndef run():\n    found = 41\n    set_trace()\n    return found + 1"
+    cell = run(f"%%owt --local\n{code}", answers=["p found * 1000", "c"])
+    assert "41000" in cell.stdout
+    assert cell.stdout.endswith("42\n")
+
+
+def test_tab_offers_options_sessions_and_variables(run):
+    run("%%owt --session other\n1")
+    assert run.completions("%%owt --ses") == ["--session"]
+    assert {"other", "magics"} <= set(run.completions("%%owt --session "))
+    run("some_words = []")
+    assert run.completions("%%owt words=$some_w") == ["some_words"]
+    assert "serve" in run.completions("%owt ser")
+
+
+def test_the_help_tells_what_there_is(run):
+    [shown] = run("%%owt?").reply["payload"]
+    assert "--local" in shown["data"]["text/plain"]
+    [shown] = run("%owt?").reply["payload"]
+    assert "%owt serve" in shown["data"]["text/plain"]
+
+
+LOCAL = """
+%load_ext owt
+get_ipython().run_cell_magic("owt", "--local", '''
+from IPython.display import display
+def run():
+    print("out", flush=True)
+    display({"text/plain": "shown"}, raw=True)
+    yield "a"
+''')
+"""
+
+
+def test_local_works_in_a_kernel_of_owts_kernelspec(tmp_path):
+    with notebook(tmp_path, "owt") as own:
+        cell = own(LOCAL.strip())
+        assert (cell.stdout, cell.displays) == ("out\na\n", [{"text/plain": "shown"}])
+
+
+@pytest.fixture
+def attached(server: LiveServer, session: str) -> Iterator[Notebook]:
+    """A notebook on a live session."""
+    server.call("import owt", session=session)
+    with attach(server.session(session)["connection_file"]) as attached:
+        attached("%load_ext owt")
+        yield attached
+
+
+def test_a_notebook_on_a_session_shares_what_its_calls_have_loaded(attached, server, session):
+    code = "loaded = []\ndef run():\n    loaded.append(1)\n    return loaded\n"
+    assert server.call(code, session=session).json() == [1]
+    assert attached(f"%%owt --local\n{code}").stdout == "[1, 1]\n"
+    assert server.call(code, session=session).json() == [1, 1, 1]
+
+
+def test_a_notebook_on_a_session_does_not_wait_for_itself(attached, server, session):
+    assert f" at {server.url}, no session" in attached("%owt").stdout
+    cell = attached(f"%%owt --session {session}\n1")
+    assert cell.traceback.startswith(f"CannotSend: --session: this notebook is on session {session} itself")
+    assert attached("%%owt\n1 + 1").stdout == "2\n"
+
+
+def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
+    with notebook(tmp_path) as own:
+        told = own("%load_ext owt\n%owt serve --pool-max 1")
+        url = re.search(r"at (\S+),", told.stdout)[1]
+        gate = Gate(tmp_path)
+        watcher = threading.Thread(target=lambda: (gate.reached(), own.interrupt()))
+        watcher.start()
+        assert own(f"%%owt\nopen({str(gate)!r}).read()").reply["ename"] == "KeyboardInterrupt"
+        watcher.join()
+        # The cell again, and the interrupt, leave it as it is.
+        assert url in own("%owt serve --pool-max 1").stdout
+        [pid] = [
+            each.pid for each in psutil.Process(own.pid).children() if "serve" in " ".join(each.cmdline())
+        ]
+        os.kill(own.pid, signal.SIGKILL)
+        wait_until(lambda: is_over(pid))
+
+
+def test_a_notebooks_own_server_may_want_a_token_and_is_stopped(tmp_path):
+    with notebook(tmp_path) as own:
+        told = own("%load_ext owt\n%owt serve --pool-max 1 --token 0123456789abcdef -s tour")
+        url = re.search(r"at (\S+), session tour", told.stdout)[1]
+        assert own("%%owt\n1 + 1").stdout == "2\n"
+        assert own(f"%owt {url} --token wrong0123456789").traceback.startswith("Refused: ")
+        # What one was connected to stays.
+        assert own("%%owt\n1 + 1").stdout == "2\n"
+        assert own("%owt stop").stdout == f"the server at {url} has ended\n"
+        assert own(f"%owt {url}").traceback.startswith(f"Unreachable: no server answers at {url}")
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended; somebody else's child may be left as a zombie for a while."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
