@@ -48,7 +48,7 @@ class Settings(Access):
     """
 
     notebook: tuple[Path, ...] = setting(
-        "Notebook (.ipynb or .py) to run in a session named after it, for its endpoints; can be repeated",
+        "Notebook (.ipynb or .py) to run in a session named after it, for its endpoints; may be repeated",
         read_path,
         "PATH",
         kind="list",
