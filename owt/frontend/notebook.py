@@ -96,6 +96,7 @@ class Notebook:
             log.warning("%s; what it was before stays", error)
             return
         if self.state == "failed" or not contents.same(self._contents):
+            log.info("%s has been saved%s", self.path, " again" if self._loading else "")
             self._contents = contents
             self._lost = 0
             self._load_soon()
@@ -165,7 +166,9 @@ class Notebook:
             except _Overtaken:
                 pass
             except _Failed as error:
-                self._fail(str(error))
+                # Unless it has been saved meanwhile.
+                if not self._wanted.is_set():
+                    self._fail(str(error))
             except OwtError as error:
                 log.error("%s: %s", self.path, error)
                 self._fail(str(error))
@@ -245,9 +248,10 @@ class Notebook:
         if era is not self._era:
             # The kernel has died, and its successor is to have all of it.
             self._lost += 1
-            if self._lost >= MOST_LOST or self._session is None:
-                raise self._failed(label, failure or LOST)
-            raise _Overtaken
+            if self._lost < MOST_LOST or self._session is None:
+                raise _Overtaken
+            self._wanted.clear()
+            raise self._failed(label, failure or LOST)
         for place, edition in self._places().items():
             if before.get(place) != edition:
                 self._owned[place] = (key, edition)

@@ -207,6 +207,15 @@ class TestWatched:
         wait_until(lambda: asked(served, "/speak")["text"] == "good")
         assert asked(served, "/speak")["model"] == before["model"]
 
+    def test_what_is_saved_while_a_cell_runs_that_will_fail_is_not_lost(self, served, speech, tmp_path):
+        gate = Gate(tmp_path)
+        save(speech, MODEL, SPEAK, *ODD, f"open({str(gate)!r}).read()\n1 / 0")
+        gate.reached()
+        save(speech, MODEL, SPEAK.replace('"text": text', '"text": "saved"'), *ODD)
+        served.wait_for_log("speech.ipynb has been saved again")
+        gate.open()
+        wait_until(lambda: asked(served, "/speak")["text"] == "saved")
+
     def test_half_a_file_changes_nothing(self, served, speech):
         before = asked(served, "/speak")
         whole = notebook(MODEL, SPEAK.replace('"text": text', '"text": "whole"'), *ODD)
