@@ -115,7 +115,8 @@ def read(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> 
             f"{path}: {name} has no parameter {missing[0]!r}, which the path has; write def {name}("
             f"{', '.join([*path_names, *(each for each in parameters if each not in path_names)])})"
         )
-    shown = str(found.replace(return_annotation=Kind.empty))
+    # Where the session's own classes come from means nothing to who calls.
+    shown = str(found.replace(return_annotation=Kind.empty)).replace(f"{function.__module__}.", "")
     return Signature(parameters, more, found.return_annotation, shown[1:-1] if len(shown) < 500 else "...")
 
 
