@@ -102,8 +102,7 @@ def _statements(text: str, lines: list[str]) -> Iterator[Piece]:
 def _placed(body: str, before: int, future: str) -> str:
     """A cell's text below `before` empty lines, the first of which takes the imports from `__future__` that
     count for the whole file."""
-    found = plain(body)
-    if found is None or any(each.text.startswith("%%") for each in found.magics):
+    if body.lstrip().startswith("%%"):
         # A cell magic has to be in the first line.
         return body
     return future + "\n" * before + body

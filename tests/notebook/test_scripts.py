@@ -65,6 +65,10 @@ def test_a_file_without_code_has_no_cells(text):
     assert pieces(text) == []
 
 
+def test_so_has_what_cannot_be_read():
+    assert pieces("# %%\nx = 1\n# %%\ndef f(:\n")[1].code == "\n\n\ndef f(:"
+
+
 @pytest.mark.parametrize("mark", ["", "# %%\n"])
 def test_what_runs_has_the_line_numbers_of_the_file(mark):
     text = f"{mark}import a\n\n{mark}def f():\n    1 / 0\n"
