@@ -1,4 +1,4 @@
-"""The command line: `owt serve`, `owt call`, `owt session`, `owt endpoints`, `owt console` and
+"""The command line: `owt serve`, `owt call`, `owt session`, `owt endpoints`, `owt console`, `owt export` and
 `owt hash-password`.
 
 Exit status: 0; 1 when the server refused, or a call failed; 2 for a command or a setting that cannot
@@ -25,6 +25,7 @@ from owt.client.identity_options import identity_options
 from owt.errors import CannotSend, ConfigError, MissingExtra, OwtError, Unreachable
 from owt.frontend.config import Settings, settings
 from owt.hash_password import hash_password
+from owt.notebook.command import command as export
 from owt.remote import Refused, Remote
 from owt.server import Server
 
@@ -114,6 +115,7 @@ def serve(context: click.Context, /, **given: object) -> None:
 
 cli.add_command(call)
 cli.add_command(hash_password)
+cli.add_command(export)
 
 
 def _remote_options(command: Callable[..., object]) -> Callable[..., object]:

@@ -16,6 +16,7 @@
     ├── WireError           bytes on the call channel that are not a frame of ours
     │   └── BadSignature    a frame whose signature does not fit its connection key
     ├── ConfigError         a setting cannot be used; the server does not start
+    ├── NotebookError       a file is no notebook, or holds what cannot be served or exported
     ├── MissingExtra        an adaptor needs a package that an extra of owt installs
     ├── CannotSend          a client was given something that cannot be sent; nothing was sent
     ├── Unreachable         a client found no owt server, or lost it before the answer's end
@@ -166,6 +167,12 @@ class BadSignature(WireError):
 
 class ConfigError(OwtError):
     """A setting cannot be used. The command line prints the message and exits with status 2."""
+
+
+class NotebookError(OwtError):
+    """A file is no notebook for Python, or holds what cannot be done: says where, why, and what to do."""
+
+    title = "not a notebook"
 
 
 class MissingExtra(OwtError, ImportError):

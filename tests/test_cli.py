@@ -74,6 +74,7 @@ def test_each_setting_is_an_option(served):
         "--token-file": "tokens",
         "--allow-host": "owt.example.org",
         "--allow-origin": "https://example.org",
+        "--notebook": "speech.ipynb",
         "--drain": "2s",
         "--queue": "3",
         "--pool-min": "0",
@@ -100,15 +101,15 @@ def test_each_setting_is_an_option(served):
         "--journal-total": "7k",
         "--runtime-dir": "there",
     }
-    switches = ["--insecure", "--no-fork", "--show-examples", "-vv"]
+    switches = ["--insecure", "--no-fork", "--show-examples", "--watch", "-vv"]
     assert {row.option for row in settings()} == {
         *arguments,
-        *("--insecure", "--fork", "--show-examples", "--verbose"),
+        *("--insecure", "--fork", "--show-examples", "--watch", "--verbose"),
         "--unix-socket",
     }
     assert cli.main(["serve", *switches, *(text for pair in arguments.items() for text in pair)]) == 0
     given = {option[2:].replace("-", "_"): text for option, text in arguments.items()}
-    given |= {"insecure": True, "fork": False, "show_examples": True, "verbose": 2}
+    given |= {"insecure": True, "fork": False, "show_examples": True, "watch": True, "verbose": 2}
     assert served == [Settings.from_options(given, {})]
 
 

@@ -13,12 +13,13 @@ from tornado.iostream import StreamClosedError
 from owt.frontend.events import Events
 from owt.frontend.handler import OwtHandler
 from owt.frontend.journal import Lost
+from owt.frontend.logs import tell
 from owt.frontend.problems import Problem
 from owt.frontend.reader import Reader
 from owt.frontend.responses import Plain
 from owt.frontend.resuming import Place, Resumed, lost, resume
 from owt.frontend.runs import Run
-from owt.wire.chunk import Chunk, Done, Stderr, Stdout
+from owt.wire.chunk import Chunk, Done
 
 log = logging.getLogger("owt.calls")
 
@@ -149,7 +150,7 @@ class AnsweringHandler(OwtHandler):
         chunks = chunks or await reader.next()
         while chunks:
             if telling:
-                tell(run, chunks)
+                tell(run.id, chunks)
             pieces = [piece for chunk in chunks for piece in answer.render(chunk)]
             if answer.aborted:
                 # What came before the failure, which may have come with it, reaches the client always.
@@ -242,17 +243,3 @@ class AnsweringHandler(OwtHandler):
                 stream.reset()
             stream.close()
         self._finished = True
-
-
-def tell(run: Run, chunks: list[Chunk]) -> None:
-    """What a call prints, for the server's log."""
-    for chunk in chunks:
-        match chunk:
-            case Stdout(text=text):
-                name = "stdout"
-            case Stderr(text=text):
-                name = "stderr"
-            case _:
-                continue
-        for line in text.splitlines():
-            log.info("run %s %s: %s", run.id, name, line)

@@ -25,6 +25,7 @@ from owt.frontend.control import Page
 from owt.frontend.credentials import Credentials
 from owt.frontend.delegate import Owt
 from owt.frontend.descriptors import Descriptors
+from owt.frontend.documents import read_all
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.gateway.mount import Mount
 from owt.frontend.kernels import Kernels
@@ -62,11 +63,12 @@ class Frontend:
 
     async def start(self) -> None:
         """Listen, and begin to prepare kernels. Raises `ConfigError` as `open_sockets` does, and for files
-        with users or tokens that cannot be used."""
+        with users or tokens that cannot be used, and notebooks that are none."""
         settings = self.settings
         if settings.kernel_memory is not None and sys.platform != "linux":
             log.warning("--kernel-memory has no effect here: only Linux can limit so what a kernel allocates")
         self.credentials = Credentials.of(settings)
+        documents = read_all(settings.notebook)
         self._doors = doors = open_sockets(settings)
         self.url = doors.url
         try:
@@ -130,6 +132,8 @@ class Frontend:
             tally=tally,
             endpoints=endpoints,
         )
+        notebooks = self.service.notebooks
+        notebooks.open(documents, sessions=sessions, submit=self.service.submit)
         self._gateway = Mount(self.service)
         pages: list[Page] = [
             *health.routes(self.service),
@@ -143,6 +147,7 @@ class Frontend:
             descriptors=self._descriptors,
             ssl_options=doors.tls,
         )
+        notebooks.start(watch=settings.watch)
         self._http.add_sockets(doors.sockets)
         pool.refill()
         self._cull = asyncio.get_running_loop().create_task(self._keep_house())
@@ -153,6 +158,7 @@ class Frontend:
         service = self.service
         service.draining = True
         service.doorkeeper.close()
+        service.notebooks.close()
         self._http.stop()
         self._doors.remove()
         self._cull.cancel()

@@ -47,6 +47,21 @@ class Settings(Access):
     address that other machines can reach without a password, unless `insecure` is set.
     """
 
+    notebook: tuple[Path, ...] = setting(
+        "Notebook (.ipynb or .py) to run in a session named after it, for its endpoints; may be repeated",
+        read_path,
+        "PATH",
+        kind="list",
+        default=(),
+        shown="none",
+    )
+    watch: bool = setting(
+        "Run what has changed in the notebooks when they are saved",
+        read_switch,
+        kind="switch",
+        default=False,
+        shown="off",
+    )
     verbose: int = setting(
         "Say more in the log: what calls print, then what the server does, then each message (-v, -vv, -vvv)",
         read_whole,
@@ -210,6 +225,8 @@ class Settings(Access):
                 f"--pool-min (OWT_POOL_MIN): give at most {self.pool_max}, which is --pool-max "
                 f"(OWT_POOL_MAX), or raise that as well; got {self.pool_min}"
             )
+        if self.watch and not self.notebook:
+            raise ConfigError("--watch (OWT_WATCH): there is nothing to watch; give a file by --notebook")
         self.check()
 
     @classmethod

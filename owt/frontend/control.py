@@ -90,7 +90,10 @@ class SessionHandler(ControlHandler):
 
     def get(self, name: str) -> None:
         """One session."""
-        self.finish_json(show_session(self.service.sessions.find(name)))
+        shown = show_session(self.service.sessions.find(name))
+        if (notebook := self.service.notebooks.of(name)) is not None:
+            shown["notebook"] = notebook.show()
+        self.finish_json(shown)
 
     async def put(self, name: str) -> None:
         """Make the session, with options as a JSON object; it may exist already if it is the same."""

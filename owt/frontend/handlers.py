@@ -9,10 +9,12 @@ from urllib.parse import unquote
 
 import msgspec
 
-from owt.errors import EndpointGone, MethodNotAllowed, OwtError
+from owt.errors import MethodNotAllowed, OwtError
 from owt.frontend import logs, pages, requests
 from owt.frontend.answering import AnsweringHandler
+from owt.frontend.endpoints import Match
 from owt.frontend.events import Events
+from owt.frontend.notebooks import StillLoading
 from owt.frontend.reader import Reader
 from owt.frontend.responses import Plain, own_headers
 from owt.frontend.resuming import read_id, same_call
@@ -34,22 +36,27 @@ class CallHandler(AnsweringHandler):
         """Whether calls, or an endpoint, have this method."""
         return method in METHODS
 
-    def enter(self) -> Awaitable[None] | None:
-        """The head of the request is here: see who comes in. There may be something to wait for."""
-        return self._guarded(self.prepare)
-
     def _look_at_the_size(self) -> None:
         """Also turn away a method that only endpoints have, where there is none, before the body is read."""
         super()._look_at_the_size()
         method = self.request.method or ""
         if self._finished or method in requests.METHODS:
             return
-        path = self.request.path[len(self.base) :]
         try:
-            if self.service.endpoints.find(method, path) is None:
-                raise MethodNotAllowed(method, path, requests.METHODS)
-        except (MethodNotAllowed, EndpointGone) as error:
+            if self._find(method) is None:
+                raise MethodNotAllowed(method, self.request.path[len(self.base) :], requests.METHODS)
+        except StillLoading:
+            pass
+        except OwtError as error:
             self.finish_error(error)
+
+    def _find(self, method: str) -> Match | None:
+        """The endpoint at the request's path."""
+        return self.service.notebooks.find(method, self.request.path[len(self.base) :])
+
+    def enter(self) -> Awaitable[None] | None:
+        """The head of the request is here: see who comes in. There may be something to wait for."""
+        return self._guarded(self.prepare)
 
     def take(self) -> Awaitable[None] | None:
         """All of the request is here: begin the call. There may be something to wait for."""
@@ -73,19 +80,24 @@ class CallHandler(AnsweringHandler):
     def _take(self) -> Awaitable[None] | None:
         """A plain GET of `/` gets the page that explains owt; all else is a call."""
         facts = self._facts()
-        endpoints = self.service.endpoints
-        if facts.method == "GET" and requests.is_blank(facts) and endpoints.find("GET", "/") is None:
+        find = partial(self._find, facts.method)
+        if requests.is_blank(facts) and self._is_free(find):
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
             return None
         if not self.breakable():
             return None
-        find = partial(endpoints.find, facts.method, self.request.path[len(self.base) :])
-        nesting = self.service.settings.max_nesting
-        parse = partial(requests.parse, facts, max_nesting=nesting, find=find)
+        parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting, find=find)
         if len(facts.body) > LARGE:
             return self._call_large(facts, parse)
         return self._call(facts, parse)
+
+    def _is_free(self, find: Callable[[], Match | None]) -> bool:
+        """Whether there is not even a problem with an endpoint."""
+        try:
+            return find() is None
+        except (OwtError, StillLoading):
+            return False
 
     def _facts(self) -> RequestFacts:
         request = self.request
@@ -108,15 +120,27 @@ class CallHandler(AnsweringHandler):
         )
 
     async def _call_large(self, facts: RequestFacts, parse: Callable[[], Call]) -> None:
-        parsing = asyncio.ensure_future(asyncio.to_thread(parse))
-        await asyncio.wait([parsing])
+        while True:
+            parsing = asyncio.ensure_future(asyncio.to_thread(parse))
+            await asyncio.wait([parsing])
+            if not isinstance(parsing.exception(), StillLoading):
+                break
+            await self.service.notebooks.settled()
         if not self.gone and (waiting := self._call(facts, parsing.result)) is not None:
+            await waiting
+
+    async def _call_later(self, facts: RequestFacts, parse: Callable[[], Call]) -> None:
+        await self.service.notebooks.settled()
+        if not self.gone and (waiting := self._call(facts, parse)) is not None:
             await waiting
 
     def _call(self, facts: RequestFacts, parse: Callable[[], Call]) -> Awaitable[None] | None:
         session = None
         try:
-            call = parse()
+            try:
+                call = parse()
+            except StillLoading:
+                return self._call_later(facts, parse)
             session = call.session
             if call.sse and (place := read_id(self.request.headers.get("Last-Event-ID"))) is not None:
                 earlier = self.service.known(place.run, self.user)

@@ -1,8 +1,8 @@
 """Whether the server is alive and whether it is ready for calls: /_owt/health.
 
 Nothing here waits for a kernel, or asks one anything, so it answers while all of them are busy or stopped.
-A server is alive when it answers at all. It is ready unless it is ending, or no kernel could be had for a
-call that came now.
+A server is alive when it answers at all. It is ready unless it is ending, a notebook of it is not in effect
+(yet, or at all), or no kernel could be had for a call that came now.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Struct
 from owt.frontend.control import ControlHandler, when
 from owt.frontend.service import Service
 
-Status = Literal["ok", "starting", "draining", "no-kernel"]
+Status = Literal["ok", "starting", "draining", "no-kernel", "loading", "notebook-failed"]
 
 
 class Readiness(Struct, frozen=True):
@@ -28,6 +28,11 @@ def readiness(service: Service) -> Readiness:
     """Whether the server is ready for calls now."""
     if service.draining:
         return Readiness("draining", "the server is ending; it takes no new calls")
+    for notebook in service.notebooks.all:
+        if not notebook.complete:
+            if notebook.state == "failed":
+                return Readiness("notebook-failed", f"{notebook.path}: {notebook.reason}")
+            return Readiness("loading", f"{notebook.path}: its cells are running")
     sessions = service.sessions
     if sessions.pool.has_kernel:
         return Readiness("ok")
@@ -70,6 +75,7 @@ class HealthHandler(ControlHandler):
                 "sessions": len(sessions.named),
                 "pool": {"kernels": len(sessions.pool.members), "spare": len(sessions.pool.spares)},
                 "runs": len(self.service.runs.live()),
+                "notebooks": [each.show() for each in self.service.notebooks.all],
             },
             200 if ready.status == "ok" else 503,
         )

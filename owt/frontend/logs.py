@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from types import TracebackType
 
 from tornado.httputil import HTTPServerRequest
@@ -15,6 +16,7 @@ from tornado.web import RequestHandler
 
 from owt.errors import shortened
 from owt.wire.call import Call
+from owt.wire.chunk import Chunk, Stderr, Stdout
 
 CODE = 200
 PATH = 200
@@ -62,6 +64,20 @@ def log_call(run: str, call: Call) -> None:
     else:
         what = f"function {call.fn_name}"
     calls.debug("run %s in session %s: %s", run, call.session or "(pool)", what)
+
+
+def tell(run: str, chunks: Sequence[Chunk]) -> None:
+    """What a run prints."""
+    for chunk in chunks:
+        match chunk:
+            case Stdout(text=text):
+                name = "stdout"
+            case Stderr(text=text):
+                name = "stderr"
+            case _:
+                continue
+        for line in text.splitlines():
+            calls.info("run %s %s: %s", run, name, line)
 
 
 def log_fault(request: HTTPServerRequest, error: ExcInfo) -> None:

@@ -10,6 +10,7 @@ from owt.frontend.auth import Doorkeeper
 from owt.frontend.cache import Cache
 from owt.frontend.config import Settings
 from owt.frontend.endpoints import Endpoints
+from owt.frontend.notebooks import Notebooks
 from owt.frontend.origins import Origins
 from owt.frontend.problems import failed
 from owt.frontend.runs import Run, Runs
@@ -33,7 +34,11 @@ class Service:
     draining: bool = False
     tally: Tally = field(default_factory=Tally)
     endpoints: Endpoints = field(default_factory=Endpoints)
+    notebooks: Notebooks = field(init=False)
     _unfollowed: Timers = field(default_factory=Timers)
+
+    def __post_init__(self) -> None:
+        self.notebooks = Notebooks(self.endpoints)
 
     def submit(self, call: Call, user: str | None = None) -> tuple[Run, str | None]:
         """Begin a call, or find an answer to it in the cache: the run to follow, and `hit`, `miss`,

@@ -30,8 +30,9 @@ class Sessions:
         idle: float | None,
     ) -> None:
         """`spec` is the kernelspec of sessions that name none; at most `most` named sessions; those
-        not used for `idle` seconds are ended (None: never)."""
+        not used for `idle` seconds are ended (None: never), but for those in `kept`."""
         self.named: dict[str, Session] = {}
+        self.kept: set[str] = set()
         self.pool = pool
         self.kernels = kernels
         self._limits = limits
@@ -137,7 +138,8 @@ class Sessions:
         now = time.time()
         for name, session in list(self.named.items()):
             used = session.used or session.created
-            if session.state == "idle" and not session.queue and now - used > self._idle:
+            unused = session.state == "idle" and not session.queue and now - used > self._idle
+            if unused and name not in self.kept:
                 del self.named[name]
                 end = session.close("its session was idle for too long")
                 task = asyncio.get_running_loop().create_task(end)

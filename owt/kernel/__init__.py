@@ -8,6 +8,7 @@
     arguments kwargs text to arguments
     endpoints the decorator `@endpoint`, for functions as `signature` reads them; `registry` has those of
               the session, `fitting` makes a request's fields fit
+    annotated cells of a notebook that run for whoever asks for their path
     runner    one call after another, or several at once; cancelling
     context   what a run can see: `request`, `state`, the run itself
     output    stdout, stderr and displays, routed to the run that made them

@@ -36,11 +36,13 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Registered:
-    """An endpoint's function, how it is called, and what is told of it."""
+    """An endpoint's function, how it is called, and what is told of it. One that takes the request `whole`
+    is given the path's parameters, by position, and looks at all else itself."""
 
     function: Callable[..., Any]
     signature: Signature
     endpoint: Endpoint
+    whole: bool = False
 
 
 def marks(function: object) -> tuple[Mark, ...]:

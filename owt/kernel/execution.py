@@ -13,11 +13,12 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from owt.kernel import adaptors
+from owt.kernel import adaptors, annotated
 from owt.kernel.arguments import MISSING, call_arguments, evaluate
 from owt.kernel.context import Run
 from owt.kernel.course import AsyncStream, Stream, Whole
 from owt.kernel.interrupts import Interrupts
+from owt.kernel.output import is_shown, show
 from owt.kernel.prepared import Cell, Prepared
 from owt.kernel.registry import Registry
 from owt.kernel.source import Sources
@@ -25,6 +26,7 @@ from owt.kernel.steps import Steps
 from owt.kernel.usercode import InMainThread, UserCode
 from owt.kernel.values import Answer
 from owt.summat import Pipe
+from owt.wire.call import NotebookCell
 from owt.wire.chunk import Chunk, size
 
 ALONE = 16 * 1024
@@ -40,6 +42,23 @@ class Surroundings:
     endpoints: Registry | None
     interrupts: Interrupts
     loop: asyncio.AbstractEventLoop
+
+    def run_cell(self, cell: Cell) -> Any:
+        """The value of a cell that does not await."""
+        self.shell.events.trigger("pre_execute")
+        try:
+            return self.sources.run_cell(cell)
+        finally:
+            # Where the inline backend shows the figures that the cell has drawn.
+            self.shell.events.trigger("post_execute")
+
+    async def run_cell_async(self, cell: Cell) -> Any:
+        """The value of any cell."""
+        self.shell.events.trigger("pre_execute")
+        try:
+            return await self.sources.run_cell_async(cell)
+        finally:
+            self.shell.events.trigger("post_execute")
 
 
 @dataclass(frozen=True)
@@ -100,6 +119,8 @@ class Execution:
         if call.endpoint is not None and self._around.endpoints is not None:
             function, by_position, by_name = self._around.endpoints.prepare(self._run, namespace)
             return function(*by_position, **by_name)
+        if call.cell is not None and isinstance(prepared, Cell):
+            return self._notebook_cell(prepared, call.cell)
         arguments = evaluate(call.kwargs, namespace)
         if isinstance(prepared, Cell):
             namespace.update(arguments.kwargs)
@@ -119,24 +140,27 @@ class Execution:
         args, kwargs = call_arguments(target, arguments)
         return target(*args, **kwargs)
 
+    def _notebook_cell(self, cell: Cell, told: NotebookCell) -> Any:
+        endpoints = self._around.endpoints
+        if told.path and endpoints is not None:
+            code = self._run.call.code or ""
+            endpoints.register(annotated.registered(told, cell, code, self._around))
+            return None
+        value = self._cell(cell)
+        if not cell.awaits:
+            return self._show(value)
+
+        async def awaited() -> None:
+            self._show(await value)
+
+        return awaited()
+
+    def _show(self, value: object) -> None:
+        if is_shown(self._around.shell, self._run.call.code or "", value):
+            show(value)
+
     def _cell(self, cell: Cell) -> Any:
-        events, sources = self._around.shell.events, self._around.sources
-        if cell.awaits:
-
-            async def awaited() -> Any:
-                events.trigger("pre_execute")
-                try:
-                    return await sources.run_cell_async(cell)
-                finally:
-                    events.trigger("post_execute")
-
-            return awaited()
-        events.trigger("pre_execute")
-        try:
-            return sources.run_cell(cell)
-        finally:
-            # Where the inline backend shows the figures that the cell has drawn.
-            events.trigger("post_execute")
+        return self._around.run_cell_async(cell) if cell.awaits else self._around.run_cell(cell)
 
     def _deliver(self, value: Any, user: UserCode) -> Ending | AsyncStream:
         with user:

@@ -170,6 +170,24 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             super().clear_output(wait)
 
 
+def is_shown(shell: Any, code: str, value: object) -> bool:
+    """Whether a notebook shows the value of a cell: not None, and not where a semicolon ends the cell."""
+    return value is not None and not shell.displayhook.semicolon_at_end_of_expression(code)
+
+
+def show(value: object) -> None:
+    """Display a cell's value."""
+    from IPython.display import display
+
+    display(value)
+
+
+def mime_bundle(shell: Any, value: object) -> Any:
+    """The representations of a value as Jupyter's messages have them: images in base64."""
+    data, _ = shell.display_formatter.format(value)
+    return json_clean(encode_images(data))
+
+
 def _facts(
     metadata: dict[str, Any], source: Any = None, *, transient: Any = None, update: bool = False, **_: Any
 ) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,7 +51,7 @@ class Registry:
     ) -> None:
         """`send` sends to the frontend, and `is_running` says whether a run of this id has not ended."""
         self.session: str | None = None
-        self.endpoint = Decorator(self._register, lambda path, methods: self._change(Removal(path, methods)))
+        self.endpoint = Decorator(self.register, lambda path, methods: self._change(Removal(path, methods)))
         self._send = send
         self._is_running = is_running
         self._live: Live = {}
@@ -100,6 +101,8 @@ class Registry:
                 f"{method} {target.path}: this kernel of session {self.session} does not have it; it is back "
                 "when the cell that defines it has run again"
             )
+        if found.whole:
+            return found.function, list(target.arguments), {}
         args, kwargs = fitted(
             found.signature,
             dict(zip(parameters(found.endpoint.path), target.arguments, strict=True)),
@@ -109,7 +112,8 @@ class Registry:
         )
         return found.function, args, kwargs
 
-    def _register(self, new: Registered) -> None:
+    def register(self, new: Registered) -> None:
+        """Have an endpoint as soon as the cell or the call has succeeded. Raises `EndpointError`."""
         if self.session is None:
             raise EndpointError(
                 f"{new.endpoint.path}: an endpoint belongs to a session, and this call names none; "
@@ -117,7 +121,7 @@ class Registry:
             )
         versioned = msgspec.structs.replace(new.endpoint, version=next(self._versions))
         self._ask((versioned,), keep=False)
-        self._change(Registered(new.function, new.signature, versioned))
+        self._change(replace(new, endpoint=versioned))
 
     def _change(self, change: Change) -> None:
         with self._lock:

@@ -230,6 +230,8 @@ class Runner:
     def _prepare(self, call: Call) -> Prepared | None:
         if call.code is None:
             return None
+        if call.cell is not None:
+            return self.sources.cell(call.code)
         if call.reload:
             self.sources.forget(call.code)
         return self.sources.prepare(call.code, call.fn_name)

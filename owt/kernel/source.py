@@ -86,6 +86,14 @@ class Sources:
             except UNREADABLE as error:
                 raise syntax_fault(error, code) from error
 
+    def cell(self, code: str) -> Cell:
+        """`code` as a cell, whatever else it could be. Raises `SyntaxFault`."""
+        try:
+            source, tree, _ = parse_text(code, self._transform)
+            return compiled_cell(code, source, tree)
+        except UNREADABLE as error:
+            raise syntax_fault(error, code) from error
+
     def load(self, prepared: Explicit | Expression) -> Any:
         """Run what was prepared, unless it ran before: what to call or, if not callable, the answer.
 

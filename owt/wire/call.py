@@ -68,6 +68,22 @@ class Target(Struct, frozen=True, array_like=True):
     edition: str = ""
 
 
+class NotebookCell(Struct, frozen=True, array_like=True):
+    """The call's code is a notebook's cell: it runs in the session's namespace, whatever it looks like, and
+    shows its value rather than answering with it.
+
+    With a `path`, in braces what the cell calls `names`, it does not run now but whenever the path is asked
+    for by `method`, and `response` after it: see `owt.kernel.annotated`. `shown` is the path as the
+    notebook has it.
+    """
+
+    method: str = ""
+    path: str = ""
+    names: tuple[str, ...] = ()
+    shown: str = ""
+    response: str | None = None
+
+
 class Call(Struct, frozen=True, array_like=True):
     """One request to run an adaptor.
 
@@ -77,7 +93,8 @@ class Call(Struct, frozen=True, array_like=True):
     kernel evaluates (JSON or a Python expression), or None. `accept` is the Accept header.
     `session` None means: a kernel of the pool. `kernel` is the kernelspec for a session that this
     call creates, or None for the default. `timeout` is in seconds of running time.
-    `sse` asks for Server-Sent Events, `detach` for no answer but the run's address.
+    `sse` asks for Server-Sent Events, `detach` for no answer but the run's address. `cell` says that the
+    code is a cell of a notebook that the server serves.
     """
 
     request: RequestFacts
@@ -94,3 +111,4 @@ class Call(Struct, frozen=True, array_like=True):
     caching: Caching | None = None
     detach: bool = False
     endpoint: Target | None = None
+    cell: NotebookCell | None = None

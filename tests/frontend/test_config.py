@@ -98,6 +98,8 @@ def test_every_setting_has_a_variable():
         "runtime_dir": ("somewhere", Path("somewhere")),
         "fork": ("off", False),
         "show_examples": ("1", True),
+        "notebook": ("a.ipynb, b.py", (Path("a.ipynb"), Path("b.py"))),
+        "watch": ("1", True),
     }
     # These two do not go together.
     assert {*texts, "unix_socket"} == {each.name for each in fields(Settings)}
@@ -279,6 +281,11 @@ def test_other_names_are_not_taken_for_loopback(address):
 def test_a_pool_cannot_keep_more_kernels_than_it_may_have():
     with pytest.raises(ConfigError, match=r"--pool-min .* --pool-max .*; got 5"):
         Settings(pool_min=5, pool_max=4)
+
+
+def test_there_has_to_be_something_to_watch():
+    with pytest.raises(ConfigError, match=r"--watch .*--notebook"):
+        Settings(watch=True)
 
 
 def test_the_table_has_a_row_for_each_setting():

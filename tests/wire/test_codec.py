@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from owt.errors import BadSignature, WireError
 from owt.wire import codec
-from owt.wire.call import Caching, Call, RequestFacts, Target
+from owt.wire.call import Caching, Call, NotebookCell, RequestFacts, Target
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.codec import (
     Behind,
@@ -78,6 +78,8 @@ EVERY_MESSAGE: list[Message] = [
     Verdict(1),
     Verdict(2, "it is taken"),
     Invoke("r3", Call(REQUEST, session="s", endpoint=Target("/{x}", ("1",), "k1.1"))),
+    Invoke("r4", Call(REQUEST, code="x = 1", cell=NotebookCell())),
+    Invoke("r5", Call(REQUEST, code="x", cell=NotebookCell("GET", "/{x}", ("x",), "/:x", "print(1)"))),
     Output("r1", ()),
     Output(
         "r1",

@@ -1,0 +1,101 @@
+"""Cells of notebooks that a server serves, in a runner. What annotated cells answer is what Jupyter Kernel
+Gateway 3.0.1 answered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from running import Bench, bodies
+
+from owt.kernel.annotated import bundle, response_info
+from owt.kernel.context import build_request
+from owt.wire.call import NotebookCell, RequestFacts
+from owt.wire.chunk import Done, Failed
+
+
+def facts(body: bytes = b"", kind: str | None = None, query: str = "", **headers: str) -> RequestFacts:
+    sent = [*headers.items(), *([] if kind is None else [("Content-Type", kind)])]
+    return RequestFacts("POST", "/x", query, tuple(sent), body, "localhost")
+
+
+def request(facts: RequestFacts) -> dict[str, object]:
+    document: dict[str, object] = json.loads(bundle(build_request(facts), facts.headers, {"name": "é"}))
+    return document
+
+
+class TestCells:
+    def test_a_cell_that_defines_run_is_not_called(self, bench: Bench):
+        assert bodies(bench.ask("def run(): raise ValueError", cell=NotebookCell())) == []
+        assert callable(bench.names["run"])
+
+    @pytest.mark.parametrize("code", ["x = 1\nx + 1", "import asyncio\nawait asyncio.sleep(0)\n2"])
+    def test_a_value_is_displayed_and_is_not_the_answer(self, bench: Bench, capsys, code):
+        assert bodies(bench.ask(code, cell=NotebookCell())) == []
+        assert capsys.readouterr().out == "2\n"
+
+    @pytest.mark.parametrize("code", ["1;", "None", "x = 1"])
+    def test_not_where_a_notebook_would_not(self, bench: Bench, capsys, code):
+        bench.ask(code, cell=NotebookCell())
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize("code", ["object()", "(n for n in range(3))", "1, 999, {}"])
+    def test_it_may_be_what_no_answer_can_be(self, bench: Bench, code):
+        assert bench.ask(code, cell=NotebookCell())[-1].status == 200
+
+    def test_an_error_is_one(self, bench: Bench):
+        failed, done = bench.ask("1 / 0", cell=NotebookCell())
+        assert isinstance(failed, Failed)
+        assert isinstance(done, Done)
+        assert (failed.exception, done.status) == ("ZeroDivisionError", 500)
+
+    def test_what_cannot_be_read_is_told(self, bench: Bench):
+        assert bench.ask("def f(:", cell=NotebookCell())[0].type == "syntax"
+
+
+class TestRequest:
+    def test_a_form_is_lists(self):
+        body = request(facts(b"a=1&b=2&a=3&c=", "application/x-www-form-urlencoded"))["body"]
+        assert body == {"a": ["1", "3"], "b": ["2"], "c": [""]}
+
+    @pytest.mark.parametrize(
+        ("body", "kind", "found"),
+        [
+            (b'{"x": [1, null]}', "application/json", {"x": [1, None]}),
+            (b'{"x": 1}', "application/json; charset=utf-8", '{"x": 1}'),
+            (b"not json", "application/json", "not json"),
+            (b"", "application/json", ""),
+            ("é".encode(), "text/plain", "é"),
+            (b"untyped", None, "untyped"),
+            (b"", None, ""),
+        ],
+    )
+    def test_any_other_body_is_text_but_json(self, body, kind, found):
+        assert request(facts(body, kind))["body"] == found
+
+    def test_the_query_is_lists(self):
+        assert request(facts(query="x=1&x=2&y="))["args"] == {"x": ["1", "2"], "y": [""]}
+
+    def test_repeated_headers_are_a_list(self):
+        sent = (("X-One", "a"), ("X-Two", "1"), ("X-Two", "2"), ("X-Two", "3"))
+        found = RequestFacts("GET", "/x", "", sent, b"", "localhost")
+        assert request(found)["headers"] == {"X-One": "a", "X-Two": ["1", "2", "3"]}
+
+    def test_the_paths_parameters_are_there(self):
+        assert request(facts())["path"] == {"name": "é"}
+
+
+class TestResponseInfo:
+    def test_it_has_headers_and_a_status(self):
+        assert response_info('{"headers": {"x-n": 5, "content-type": "a/b"}, "status": 202}') == (
+            {"X-N": "5", "Content-Type": "a/b"},
+            202,
+        )
+
+    def test_it_may_have_neither(self):
+        assert response_info("{}") == ({}, 200)
+
+    @pytest.mark.parametrize("text", ["", "no json", "[1]", "1"])
+    def test_what_is_no_json_object_is_told(self, text):
+        with pytest.raises(Exception, match="the ResponseInfo cell printed no JSON"):
+            response_info(text)

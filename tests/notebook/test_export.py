@@ -1,0 +1,103 @@
+import json
+
+import pytest
+
+from owt.errors import NotebookError
+from owt.notebook.export import export
+
+SPEECH = [
+    "from __future__ import annotations\nimport json\nfrom owt import endpoint, pipe",
+    "%matplotlib inline\nimport math",
+    "unused = 1",
+    "def shout(text: str) -> str:\n    return json.dumps(text.upper())",
+    '@endpoint(\n    "/speak",\n    methods=["GET"],\n)\ndef speak(text="hi"):\n    return shout(text)',
+    '@endpoint("/add/{a}")\ndef add(a: int, b: int = 1):\n    return math.floor(a + b)',
+]
+
+
+@pytest.fixture
+def exported(tmp_path):
+    def exported(cells, endpoint=None):
+        path = tmp_path / "speech.ipynb"
+        code = [{"cell_type": "code", "source": text} for text in cells]
+        path.write_text(json.dumps({"nbformat": 4, "cells": code}))
+        return export(path, endpoint)
+
+    return exported
+
+
+def loaded(text: str) -> dict[str, object]:
+    names: dict[str, object] = {}
+    exec(compile(text, "exported", "exec", dont_inherit=True), names)
+    return names
+
+
+def test_an_endpoint_is_exported_with_the_cells_that_it_needs(exported):
+    text = exported(SPEECH, "/speak")
+    assert text == (
+        "# Exported by owt from speech.ipynb.\n\n"
+        "from __future__ import annotations\n\n"
+        "import json\nfrom owt import pipe\n\n"
+        f"{SPEECH[3]}\n\n"
+        'def speak(text="hi"):\n    return shout(text)\n\n'
+        "run = speak\n"
+    )
+    assert loaded(text)["run"]("owt") == '"OWT"'
+
+
+def test_magics_become_comments(exported):
+    text = exported(SPEECH, "/add/{a}")
+    assert "# %matplotlib inline\nimport math\n" in text
+    assert loaded(text)["run"](1.5) == 2
+
+
+def test_what_changes_a_needed_thing_is_needed(exported):
+    cells = ["d = {}", "d['x'] = 1", "e = 2", '@endpoint("/d")\ndef f(): return d']
+    text = exported(cells, "/d")
+    assert "d['x'] = 1" in text
+    assert "e = 2" not in text
+
+
+def test_without_an_endpoint_all_of_it_is_exported(exported):
+    text = exported(["x = 1", "y = 2", "def run(): return x"])
+    assert text.endswith("x = 1\n\ny = 2\n\ndef run(): return x\n")
+
+
+def test_the_only_endpoint_is_what_runs(exported):
+    text = exported(["x = 1", "import owt", '@owt.endpoint("/x")\nasync def get(): return x'])
+    assert text.endswith("x = 1\n\nimport owt\n\nasync def get(): return x\n\nrun = get\n")
+
+
+def test_an_endpoint_may_have_another_name_here(exported):
+    text = exported(["from owt import endpoint as at", '@at(path="/x")\n@str\ndef get(): return 1'])
+    assert text == "# Exported by owt from speech.ipynb.\n\n@str\ndef get(): return 1\n\nrun = get\n"
+
+
+def test_cells_that_are_marked_for_requests_stay_out(exported):
+    text = exported(["# GET /x\nprint(REQUEST)", "def run(): return 1"])
+    assert text.endswith(".\n\ndef run(): return 1\n")
+
+
+def test_a_script_is_exported_as_well(tmp_path):
+    path = tmp_path / "speech.py"
+    path.write_text('x = 1\ny = 2\n\n@endpoint("/y")\ndef f():\n    return y\n')
+    assert export(path, "/y").endswith("py.\n\ny = 2\n\ndef f():\n    return y\n\nrun = f\n")
+
+
+@pytest.mark.parametrize(
+    ("cells", "endpoint", "problem"),
+    [
+        (SPEECH, "/none", "no function with @endpoint.'/none'.*: /add/{a}, /speak$"),
+        (SPEECH, None, "no function run in it; choose one of its endpoints: --endpoint /add/{a} or /speak"),
+        (["x = 1"], None, "no function run in it, and no endpoint"),
+        (["# GET /x\nprint(1)"], "/x", "works with the variable REQUEST"),
+        (["files = !ls", "def run(): return files"], None, "cell 1: files = !ls takes its value"),
+        (["x = await f()", "def run(): return x"], None, "cell 1: it cannot be in a file of its own"),
+        (["def run(:"], None, "cell 1: its text is neither"),
+        (["def run(): pass", '@endpoint("/x")\ndef f(): return run()'], "/x", "it binds the name run"),
+        (["def run(): pass", 'endpoint("/x")(run)'], None, "cell 2: it uses endpoint for something else"),
+    ],
+)
+def test_what_a_plain_file_cannot_have_is_refused(exported, cells, endpoint, problem):
+    with pytest.raises(NotebookError, match=problem):
+        exported(cells, endpoint)
