@@ -193,9 +193,10 @@ class FrameReader:
         self._wanted = 4
 
     def room(self) -> memoryview:
-        """Where the next bytes belong: there is room for all of a frame that has begun."""
+        """Where the next bytes belong."""
         pending = self._end - self._start
-        least = max(self._size // 2, self._wanted - pending)
+        # A frame's length is not signed, so a large one gets as much memory as has come of it, again and again.
+        least = max(self._size // 2, min(self._wanted - pending, max(MOST_ROOM, pending)))
         if len(self._buffer) - self._end < least:
             with memoryview(self._buffer) as old:
                 if len(old) < pending + least:
