@@ -195,7 +195,7 @@ class FrameReader:
     def room(self) -> memoryview:
         """Where the next bytes belong."""
         pending = self._end - self._start
-        # A frame's length is not signed, so a large one gets as much memory as has come of it, again and again.
+        # A frame's length is not signed, so a large one gets as much memory as has come of it by then.
         least = max(self._size // 2, min(self._wanted - pending, max(MOST_ROOM, pending)))
         if len(self._buffer) - self._end < least:
             with memoryview(self._buffer) as old:
