@@ -1,0 +1,44 @@
+"""The story of README's "From a cell to a server": a function that is written in a notebook, on the very kernel
+that serves it."""
+
+from attached import ROOT, Notebook, state
+
+from owt.testing import wait_until
+
+MODEL = "loads = globals().get('loads', 0) + 1\nmodel = str.upper"
+SPEAK = '@endpoint("/{name}/speak")\ndef speak(text: str) -> str:\n    return {what}\n'
+
+
+def test_a_function_is_written_in_a_notebook_while_curl_calls_it(server, session):
+    asked = {"path": f"{session}.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
+    opened = server.ask("POST", f"{ROOT}/api/sessions", json=asked).json()
+
+    def speak():
+        return server.ask("GET", f"/{session}/speak?text=hi")
+
+    def cell(what):
+        return SPEAK.format(name=session, what=what)
+
+    with Notebook(server, opened["kernel"]["id"]) as notebook:
+        notebook.run(MODEL)
+        notebook.run(cell("model(text)"))
+        assert speak().text == "HI"
+
+        notebook.run(cell("model(text) + '!'"))
+        assert speak().text == "HI!"
+        assert notebook.run("print(loads)") == "1\n"
+
+        notebook.run(cell("model(text) + '?'") + "oh_no\n")
+        assert speak().text == "HI!"
+
+        # A crash is told in both places.
+        crash = server.ask("POST", "/", data={"session": session, "code": "import os; os.abort()"})
+        assert (crash.status_code, "crashed with SIGABRT" in crash.text) == (502, True)
+        notebook.until(lambda each: state(each) == "restarting")
+        gone = speak()
+        assert (gone.status_code, "crashed with SIGABRT" in gone.text) == (410, True)
+
+        wait_until(lambda: server.session(session)["state"] == "idle")
+        notebook.run(MODEL)
+        notebook.run(cell("model(text) + '!!'"))
+        assert speak().text == "HI!!"
