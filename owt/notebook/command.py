@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from owt.errors import NotebookError
-from owt.notebook.export import export
 
 
 @click.command("export")
@@ -21,6 +20,9 @@ def _command(path: Path, endpoint: str | None, output: Path | None) -> None:
 
     Magics and shell commands become comments.
     """
+    # It reads notebooks, which other commands need not.
+    from owt.notebook.export import export
+
     text = export(path, endpoint)
     if output is None or str(output) == "-":
         click.echo(text, nl=False)

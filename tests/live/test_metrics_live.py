@@ -28,7 +28,9 @@ def run(path):
 
 @pytest.fixture(scope="module")
 def watched() -> Iterator[LiveServer]:
-    with LiveServer("--pool-max", "1", "--max-body", "10000", "--kill-after", "0.2") as server:
+    # Nothing in reserve, which would be replaced at a moment of its own.
+    pool = ("--pool-min", "0", "--pool-max", "1")
+    with LiveServer(*pool, "--max-body", "10000", "--kill-after", "0.2") as server:
         server.call("1")
         yield server
 

@@ -1,5 +1,5 @@
-"""The story of README's "From a cell to a server": a function that is written in a notebook, on the very kernel
-that serves it."""
+"""The story of README's "From a cell to a server": a function that is written in a notebook, on the very
+kernel that serves it."""
 
 from attached import ROOT, Notebook, state
 
