@@ -20,14 +20,14 @@ is any (Jupyter message spec, `display_data` and `update_display_data`)."""
 Form = Literal["text", "bytes", "json"]
 
 
-class Head(Struct, frozen=True, array_like=True, tag_field="chunk", tag="head"):
+class Head(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="head"):
     """The status and headers of the answer. Header names keep the adaptor's spelling."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
 
 
-class Data(Struct, frozen=True, array_like=True, tag_field="chunk", tag="data"):
+class Data(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="data"):
     """A piece of the answer's body.
 
     `form` says what `body` is: UTF-8 text, bytes, or one JSON document without a newline at its
@@ -43,13 +43,13 @@ class Data(Struct, frozen=True, array_like=True, tag_field="chunk", tag="data"):
     more: bool = False
 
 
-class Stdout(Struct, frozen=True, array_like=True, tag_field="chunk", tag="stdout"):
+class Stdout(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="stdout"):
     """Text that the adaptor wrote to standard output."""
 
     text: str
 
 
-class Stderr(Struct, frozen=True, array_like=True, tag_field="chunk", tag="stderr"):
+class Stderr(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="stderr"):
     """Text that the adaptor wrote to standard error."""
 
     text: str
@@ -62,7 +62,7 @@ class Display(Struct, frozen=True, array_like=True, tag_field="chunk", tag="disp
     metadata: dict[str, Any] = {}
 
 
-class Failed(Struct, frozen=True, array_like=True, tag_field="chunk", tag="failed"):
+class Failed(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="failed"):
     """Why the run failed: `status` is what HTTP should answer, `type` a short name of the kind of
     failure (`exception`, `syntax`, `bad-request`, `timeout`, `cancelled`, `kernel-died`, ...),
     `title` and `detail` are for people, `exception` is the exception's class name or empty,
@@ -76,7 +76,7 @@ class Failed(Struct, frozen=True, array_like=True, tag_field="chunk", tag="faile
     traceback: str = ""
 
 
-class Done(Struct, frozen=True, array_like=True, tag_field="chunk", tag="done"):
+class Done(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="done"):
     """The end of a run: its HTTP status and its running time in seconds."""
 
     status: int

@@ -113,7 +113,7 @@ class Cell(Struct, frozen=True, array_like=True, tag="cell"):
     running: bool
 
 
-class Output(Struct, frozen=True, array_like=True, tag="output"):
+class Output(Struct, frozen=True, array_like=True, gc=False, tag="output"):
     """Chunks of a run, in order."""
 
     run: str
