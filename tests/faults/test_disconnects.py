@@ -121,8 +121,8 @@ def belongings(server: LiveServer) -> dict[str, Any]:
 
 
 def nothing_more(now: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether the server has the same kernels, and nothing that it had not before. The end of a connection, of
-    a process or of a run may take its time, so there may have been some then that are gone by now."""
+    """Whether the server has the same kernels, and nothing that it had not before. The end of a connection,
+    of a process or of a run may take its time, so there may have been some then that are gone by now."""
     return (
         now["kernels"] == before["kernels"]
         and set(now["processes"]) <= set(before["processes"])
