@@ -103,7 +103,7 @@ class OwtHandler(RequestHandler):
             return None
         if self.service.doorkeeper.guarded:
             return self._ask()
-        self._look_at_the_size()
+        self._look_at_the_head()
         return None
 
     def _may_come_from_there(self) -> bool:
@@ -130,7 +130,7 @@ class OwtHandler(RequestHandler):
         ):
             case auth.Admitted(user=user):
                 self.user = user
-                self._look_at_the_size()
+                self._look_at_the_head()
             case auth.Refused(problem=problem, headers=headers):
                 self.add_headers(headers)
                 # The body has not been read, so the connection ends with this answer.
@@ -141,7 +141,7 @@ class OwtHandler(RequestHandler):
         """Whether this page has such a method of its own, rather than Tornado's."""
         return getattr(type(self), method.lower(), None) is not RequestHandler.options
 
-    def _look_at_the_size(self) -> None:
+    def _look_at_the_head(self) -> None:
         if not self.answers(self.request.method or ""):
             # Nobody needs the body to be told so.
             raise HTTPError(405)

@@ -36,9 +36,9 @@ class CallHandler(AnsweringHandler):
         """Whether calls, or an endpoint, have this method."""
         return method in METHODS
 
-    def _look_at_the_size(self) -> None:
+    def _look_at_the_head(self) -> None:
         """Also turn away a method that only endpoints have, where there is none, before the body is read."""
-        super()._look_at_the_size()
+        super()._look_at_the_head()
         method = self.request.method or ""
         if self._finished or method in requests.METHODS:
             return
