@@ -16,7 +16,7 @@ from traitlets import Type, default
 from traitlets.config import Config
 
 from owt.errors import WireError
-from owt.kernel.attaching import attach
+from owt.kernel.attaching import attach, end_in_order
 from owt.kernel.kernel import OwtKernel
 from owt.kernel.shell import become_instance
 from owt.kernel.sweep import leave
@@ -117,6 +117,7 @@ class OwtKernelApp(IPKernelApp):
             # Somebody's child, so no note on how to end it with Ctrl-\\; 1 means: not to be polled.
             self.parent_handle = 1
         super().initialize(argv)
+        end_in_order(self.kernel)
         # It registers with the shell when it is imported, and the template, which has none, imported it.
         sys.modules.pop("matplotlib_inline.backend_inline", None)
         door, kernel_id = os.environ.pop("OWT_DOOR", None), os.environ.pop("OWT_KERNEL_ID", None)

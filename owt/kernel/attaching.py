@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import sys
 from typing import Any
@@ -14,6 +15,24 @@ from owt.kernel.channel import KernelChannel
 from owt.kernel.kernel import OwtKernel
 from owt.kernel.mirror import Mirror
 from owt.kernel.output import RunDisplayPublisher
+
+
+def end_in_order(kernel: Any) -> None:
+    """Have this process, when it ends, end its control thread before the thread of IOPub.
+
+    When a notebook shuts the kernel down, the control thread still flushes the streams and says that it is
+    idle, while the main thread already leaves. ipykernel ends IOPub's thread first, and the control thread
+    then waits for one that is not there: for 10 s with each stream, or for good.
+    """
+    thread = kernel.control_thread
+
+    def end() -> None:
+        if thread is not None and thread.is_alive():
+            thread.stop()
+            thread.join()
+
+    # What is registered last is run first, and IOPub's thread has registered its end by now.
+    atexit.register(end)
 
 
 def attach(kernel: Any, door: str, kernel_id: str) -> None:
@@ -58,6 +77,7 @@ def attach_here() -> None:
     for stream in streams:
         stream.__class__ = RunStream
     kernel.shell.display_pub.__class__ = RunDisplayPublisher
+    end_in_order(kernel)
     attach(kernel, door, kernel_id)
 
     def uncover() -> None:

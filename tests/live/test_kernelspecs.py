@@ -341,6 +341,39 @@ def test_a_shutdown_from_a_notebook_is_a_death_like_others(server, session, note
     assert server.call("'x' in state", session=session).text == "False"
 
 
+NOTE_THE_ORDER = """
+def run(path):
+    kernel = get_ipython().kernel
+    thread = kernel.iopub_thread.thread
+    join = thread.join
+
+    def noted(timeout=None):
+        open(path, "w").write(f"control lives: {kernel.control_thread.is_alive()}")
+        join(timeout)
+
+    thread.join = noted
+"""
+
+
+@pytest.mark.parametrize("kernel", ["owt", "python3"])
+def test_the_thread_that_answers_a_shutdown_ends_before_the_one_that_it_writes_to(
+    server, session, kernel, tmp_path
+):
+    # The other way round, it would wait for the other for 20 s or for good, now and then.
+    path = tmp_path / "order"
+    server.call(NOTE_THE_ORDER, kwargs=json.dumps({"path": str(path)}), session=session, kernel=kernel)
+    client = BlockingKernelClient(connection_file=server.session(session)["connection_file"])
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=20)
+        client.shutdown()
+        wait_until(lambda: server.session(session)["restarts"] == 1)
+    finally:
+        client.stop_channels()
+    assert path.read_text() == "control lives: False"
+
+
 def test_the_kernelspec_works_for_any_jupyter_program():
     code = (
         "from jupyter_client.manager import start_new_kernel\n"
