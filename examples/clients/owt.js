@@ -348,11 +348,15 @@ async function* read(response) {
   }
 }
 
+/** What a comment of the server's says of the line end before it, which readers otherwise take for LF. */
+const LINE_ENDS = { "owt cr": "\r", "owt crlf": "\r\n" };
+
 /** Text of an event stream to events (HTML standard, "Server-sent events"); pieces may end anywhere. */
 class Parser {
   #line = "";
   #afterCR = false;
   #data = [];
+  #end = "\n";
   #name = "";
   #id = "";
 
@@ -365,8 +369,7 @@ class Parser {
       const line = this.#line + text.slice(start, end.index);
       this.#line = "";
       if (line) this.#take(line);
-      else if (this.#data.length) yield this.#event();
-      else this.#name = "";
+      else yield* this.#event();
     }
     this.#line += text.slice(start);
   }
@@ -375,16 +378,19 @@ class Parser {
     const colon = line.indexOf(":");
     const name = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
-    if (name === "data") this.#data.push(value);
+    if (name === "data") {
+      this.#data.push(this.#data.length ? this.#end : "", value);
+      this.#end = "\n";
+    } else if (name === "") this.#end = LINE_ENDS[value] ?? this.#end;
     else if (name === "event") this.#name = value;
     else if (name === "id" && !value.includes("\0")) this.#id = value;
   }
 
-  #event() {
-    const found = { name: this.#name || "message", data: this.#data.join("\n"), id: this.#id };
+  *#event() {
+    if (this.#data.length) yield { name: this.#name || "message", data: this.#data.join(""), id: this.#id };
     this.#data = [];
+    this.#end = "\n";
     this.#name = "";
-    return found;
   }
 }
 

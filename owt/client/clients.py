@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
 from time import sleep
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from owt.client.answers import ANYTHING
 from owt.client.caller import EVENTS, JSON, Caller, Code
@@ -114,13 +114,12 @@ class Client(Caller):
 
     def _followed(self, request: Request, following: Following) -> Generator[Event]:
         """The events of one connection."""
-        from httpx_sse import EventSource
+        from owt.wire.sse import Decoder
 
+        decoder = Decoder()
         with self._answered(request) as response:
-            events = EventSource(response).iter_sse() if following.answered(response) else ()
-            for each in events:
-                if (given := following.event(each)) is not None:
-                    yield given
+            for data in response.iter_bytes() if following.answered(response) else ():
+                yield from following.events(decoder.feed(data))
 
     @contextmanager
     def _opened(self, request: Request) -> Iterator[httpx.Response]:
@@ -243,14 +242,16 @@ class AsyncClient(Caller):
             raise
 
     async def _followed(self, request: Request, following: Following) -> AsyncGenerator[Event]:
-        from httpx_sse import EventSource
+        from owt.wire.sse import Decoder
 
+        decoder = Decoder()
         async with self._answered(request) as response:
             if not following.answered(response):
                 return
-            async with aclosing(EventSource(response).aiter_sse()) as events:
-                async for each in events:
-                    if (given := following.event(each)) is not None:
+            pieces = cast("AsyncGenerator[bytes]", response.aiter_bytes())
+            async with aclosing(pieces):
+                async for data in pieces:
+                    for given in following.events(decoder.feed(data)):
                         yield given
 
     @asynccontextmanager

@@ -5,12 +5,9 @@ from __future__ import annotations
 import binascii
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from owt.errors import RemoteError
-
-if TYPE_CHECKING:
-    from httpx_sse import ServerSentEvent
 
 
 @dataclass(frozen=True)
@@ -75,12 +72,6 @@ def container(text: str) -> dict[str, Any] | list[Any] | None:
 def is_bundle(document: dict[str, Any]) -> bool:
     """Whether a JSON object is a MIME bundle: what a figure or a table is in a stream of events."""
     return "text/plain" in document and all("/" in name for name in document)
-
-
-def is_opening(event: ServerSentEvent) -> bool:
-    """Whether this is what a stream begins with, an id and the time to wait before coming back. By the
-    HTML standard (section 9.2.6) it is no event, since it has no data; httpx-sse gives it out as one."""
-    return event.retry is not None and not event.data
 
 
 def is_end(event: Event) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from owt.client.events import Event, event, is_end, is_opening
+from owt.client.events import Event, event, is_end
 from owt.errors import OwtError, RemoteError
 
 if TYPE_CHECKING:
     import httpx
-    from httpx_sse import ServerSentEvent
+
+    from owt.wire import sse
 
 PAUSES = (0.0, 0.1, 0.2, 0.5, 1.0, 1.0)
 """Seconds before each try to come back, counted anew after each event. With the time that the connections
@@ -48,20 +50,19 @@ class Following:
         self.over = response.status_code == OVER
         return not self.over
 
-    def event(self, each: ServerSentEvent) -> Event | None:
-        """What the caller gets of an event; None for what begins a stream. Raises `RemoteError`."""
-        if is_opening(each):
-            return None
-        if number := _ID.fullmatch(each.id):
-            self.after = int(number[1])
-        self._tries = 0
-        try:
-            given = event(each.event, each.data, each.id)
-        except RemoteError:
-            self.over = True
-            raise
-        self.over = is_end(given)
-        return given
+    def events(self, come: Iterable[sse.Event]) -> Iterator[Event]:
+        """What the caller gets of the events that have come. Raises `RemoteError`."""
+        for each in come:
+            if number := _ID.fullmatch(each.id):
+                self.after = int(number[1])
+            self._tries = 0
+            try:
+                given = event(each.event, each.data, each.id)
+            except RemoteError:
+                self.over = True
+                raise
+            self.over = is_end(given)
+            yield given
 
     def pause(self, lost: Exception | None) -> float | None:
         """Seconds to wait before coming back, after a connection that `lost` ended (None: it seemed whole).

@@ -6,6 +6,10 @@
     with_id           an event of somebody's stream, with an id of ours
     Decoder           bytes as they come to `Event`s
 
+To a reader each line end in an event's data is LF, whatever it was. What was CR or CRLF is therefore said
+in a comment before the line that follows (`:owt cr`, `:owt crlf`), which others skip: without it, a progress
+bar that is written over itself would be a column of bars.
+
 Source: the HTML standard, sections 9.2.5 (parsing) and 9.2.6 (interpreting an event stream).
 """
 
@@ -19,6 +23,8 @@ from msgspec import Struct
 CONTENT_TYPE = "text/event-stream"
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_NEXT_LINE = {b"\n": b"\ndata: ", b"\r": b"\n:owt cr\ndata: ", b"\r\n": b"\n:owt crlf\ndata: "}
+_ENDS = {b"owt cr": "\r", b"owt crlf": "\r\n"}
 
 
 class Event(Struct, frozen=True):
@@ -32,8 +38,8 @@ class Event(Struct, frozen=True):
 def encode(
     data: str | bytes, event: str | None = None, id: str | None = None, retry: int | None = None
 ) -> bytes:
-    """One event. `data` is text, or UTF-8 bytes; line ends of all three kinds split it into lines,
-    so a reader gets each back as LF. `retry` is in milliseconds.
+    """One event. `data` is text, or UTF-8 bytes, whose line ends of all three kinds split it into lines.
+    `retry` is in milliseconds.
 
     Raises ValueError for an `event` or `id` with a line end in it, an `id` with NUL (readers would
     ignore it) and a negative `retry`.
@@ -76,25 +82,26 @@ class EventWriter:
         return (_field(b"event", self._event) if self._event else b"") + b"data: "
 
     def write(self, piece: bytes) -> bytes:
-        if not piece:
-            return b""
-        if self._after_cr and piece.startswith(b"\n"):
-            # The other half of a line end that is already written.
-            self._after_cr = False
-            return self.write(piece[1:])
+        if self._after_cr:
+            piece = b"\r" + piece
+        # Whether an LF belongs to it is known with the next piece.
         self._after_cr = piece.endswith(b"\r")
-        return _broken(piece)
+        return _broken(piece[:-1] if self._after_cr else piece)
 
     def close(self, id: str | None = None) -> bytes:
         """End the event, which may get its id only here."""
-        return b"\n" + (_field(b"id", id) if id else b"") + b"\n"
+        return self._rest() + b"\n" + (_field(b"id", id) if id else b"") + b"\n"
 
     def abandon(self, id: str | None = None) -> bytes:
         """End an event whose data will not come to its end: readers get it as `incomplete`.
 
         Nothing written can be taken back, but of several `event` fields the last one counts.
         """
-        return b"\nevent: incomplete" + self.close(id)
+        return self._rest() + b"\nevent: incomplete" + self.close(id)
+
+    def _rest(self) -> bytes:
+        rest, self._after_cr = _broken(b"\r") if self._after_cr else b"", False
+        return rest
 
 
 class Splitter:
@@ -150,6 +157,7 @@ class Decoder:
         self._first_line = True
         self._after_cr = False
         self._data: list[str] = []
+        self._end = "\n"
         self._event = ""
         self._id = ""
 
@@ -182,7 +190,12 @@ class Decoder:
         value = value.removeprefix(b" ")
         match name:
             case b"data":
+                if self._data:
+                    self._data.append(self._end)
                 self._data.append(value.decode("utf-8", "replace"))
+                self._end = "\n"
+            case b"":
+                self._end = _ENDS.get(value, self._end)
             case b"event":
                 self._event = value.decode("utf-8", "replace")
             case b"id" if b"\0" not in value:
@@ -194,10 +207,10 @@ class Decoder:
     def _dispatch(self) -> Event | None:
         self.last_event_id = self._id
         data, event = self._data, self._event
-        self._data, self._event = [], ""
+        self._data, self._end, self._event = [], "\n", ""
         if not data:
             return None
-        return Event("\n".join(data), event or "message", self._id)
+        return Event("".join(data), event or "message", self._id)
 
 
 def _field(name: bytes, value: str) -> bytes:
@@ -209,6 +222,6 @@ def _field(name: bytes, value: str) -> bytes:
 
 def _broken(data: bytes) -> bytes:
     """`data` with each of its line ends as the start of another data line."""
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return data.replace(b"\n", b"\ndata: ")
+    if b"\r" not in data:
+        return data.replace(b"\n", b"\ndata: ")
+    return _LINE_END.sub(lambda end: _NEXT_LINE[end[0]], data)

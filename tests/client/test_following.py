@@ -6,22 +6,22 @@ import json
 
 import httpx
 import pytest
-from httpx_sse import ServerSentEvent
 
 from owt.client.events import Event
 from owt.client.following import PAUSES, Following
 from owt.errors import RemoteError, Unreachable
+from owt.wire import sse
 
 RUN = "0123456789abcdef"
 CUT = httpx.ReadError("cut")
 
 
-def message(number: int) -> ServerSentEvent:
-    return ServerSentEvent("message", "x", f"{RUN}-{number}")
+def message(number: int) -> sse.Event:
+    return sse.Event("x", "message", f"{RUN}-{number}")
 
 
-def done(data: object) -> ServerSentEvent:
-    return ServerSentEvent("done", json.dumps(data), f"{RUN}-9")
+def done(data: object) -> sse.Event:
+    return sse.Event(json.dumps(data), "done", f"{RUN}-9")
 
 
 def problem(status: int) -> RemoteError:
@@ -37,16 +37,20 @@ def following() -> Following:
 
 
 def test_it_goes_on_after_the_last_event(following: Following) -> None:
-    assert following.event(ServerSentEvent("", "", f"{RUN}-0", 1000)) is None
     assert following.after == 0
-    assert following.event(message(1)) == Event("message", "x", f"{RUN}-1")
-    following.event(message(4))
+    assert list(following.events([message(1)])) == [Event("message", "x", f"{RUN}-1")]
+    assert len(list(following.events([message(2), message(4)]))) == 2
     assert (following.run, following.after) == (RUN, 4)
 
 
+def test_an_event_that_its_reader_did_not_take_is_to_come_again(following: Following) -> None:
+    assert next(following.events([message(1), message(2)])).id == f"{RUN}-1"
+    assert following.after == 1
+
+
 def test_an_id_that_is_not_the_servers_is_no_place(following: Following) -> None:
-    following.event(message(3))
-    following.event(ServerSentEvent("message", "x", "mine-7"))
+    list(following.events([message(3)]))
+    list(following.events([sse.Event("x", id="mine-7")]))
     assert following.after == 3
 
 
@@ -55,21 +59,21 @@ def test_it_tries_until_it_is_enough_and_each_event_gives_it_new_tries(
     following: Following, lost: Exception | None
 ) -> None:
     for _ in range(2):
-        following.event(message(1))
+        list(following.events([message(1)]))
         assert [following.pause(lost) for _ in PAUSES] == [*PAUSES]
         assert following.pause(lost) is None
         assert not following.over
 
 
 def test_it_does_not_come_back_to_what_is_over(following: Following) -> None:
-    following.event(done({"status": 200, "seconds": 0.1}))
+    list(following.events([done({"status": 200, "seconds": 0.1})]))
     assert following.over
     assert following.pause(CUT) is None
 
 
 @pytest.mark.parametrize("data", ["[DONE]", {"status": 200}, 1])
 def test_an_adaptors_own_done_is_not_the_end(following: Following, data: object) -> None:
-    following.event(done(data))
+    list(following.events([done(data)]))
     assert following.pause(None) == PAUSES[0]
 
 
@@ -101,7 +105,7 @@ def test_the_servers_last_word_is_raised(following: Following, status: int) -> N
 def test_an_event_of_a_failure_is_the_end(following: Following, status: int) -> None:
     data = json.dumps({"title": "t", "status": status})
     with pytest.raises(RemoteError) as caught:
-        following.event(ServerSentEvent("error", data, f"{RUN}-2"))
+        list(following.events([sse.Event(data, "error", f"{RUN}-2")]))
     with pytest.raises(RemoteError):
         following.pause(caught.value)
     assert following.left(GeneratorExit()) is None
@@ -117,7 +121,7 @@ def test_a_run_is_left_as_it_is_that_is_over_or_unknown_or_lost_or_may_be_anothe
 ) -> None:
     assert following.left(Unreachable("it broke off")) is None
     assert Following().left(GeneratorExit()) is None
-    following.event(done({"status": 200, "seconds": 0.1}))
+    list(following.events([done({"status": 200, "seconds": 0.1})]))
     assert following.left(GeneratorExit()) is None
     shared = Following()
     shared.answered(httpx.Response(200, headers={"Owt-Run": RUN, "Owt-Cache": "joined"}))

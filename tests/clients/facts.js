@@ -122,6 +122,17 @@ export const facts = {
     ]);
   },
 
+  async "a line end in an event is what it was"({ owt, url }) {
+    const text = "10 %\r20 %\r\n\r\r\n\n|\r";
+    const code = "def run(text):\n    print(text, end='')\n    yield text\n    return text";
+    const events = await all(new owt.Client(url).stream(code, { text }));
+    equal(events.slice(0, -1).map(({ name, data }) => [name, data]), [
+      ["stdout", text],
+      ["message", text],
+      ["result", text],
+    ]);
+  },
+
   async "an event arrives before the next one is made"({ owt, url, gate }) {
     const client = new owt.Client(url);
     const code = `def run():\n    yield "first"\n    ${gate.wait}\n    yield "second"`;

@@ -70,6 +70,12 @@ def test_what_is_printed_is_printed_where_it_was(run):
     assert (cell.stdout, cell.stderr) == ("out\n", "err\n")
 
 
+def test_a_progress_bar_is_written_over_itself(run):
+    # As tqdm and many others do it; frontends show what follows a CR in place of the line.
+    code = "import sys\nfor n in (10, 20):\n    print(f'\\r{n} %', end='', file=sys.stderr, flush=True)"
+    assert run(f"%%owt\n{code}").stderr == "\r10 %\r20 %"
+
+
 def test_a_table_is_html_and_text(run):
     [shown] = run("%%owt\nimport pandas\npandas.DataFrame({'a': [1]})").displays
     assert "<table" in shown["text/html"]

@@ -185,6 +185,15 @@ def test_a_stream_tells_each_event_by_its_name(client):
     assert events[-1].data["status"] == 200
 
 
+def test_a_line_end_in_an_event_is_what_it_was(client):
+    text = "10 %\r20 %\r\n\r\r\n\n|\r"
+    code = "def run(text):\n    print(text, end='')\n    yield text\n    return text"
+    events = list(client.stream(code, text=text))[:-1]
+    assert [(event.name, event.data) for event in events] == [
+        ("stdout", text), ("message", text), ("result", text)
+    ]
+
+
 def test_a_streams_events_come_when_they_happen(client, tmp_path):
     gate = Gate(tmp_path)
     code = "def run(gate):\n    yield 'first'\n    open(gate).read()\n    yield 'second'"

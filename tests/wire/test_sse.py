@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from owt.wire.sse import Decoder, Event, EventWriter, comment, encode
 
-# What a stream can carry: everything but lone surrogates, and CR comes back as LF.
+# What a stream can carry: everything but lone surrogates.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"))
 
@@ -24,16 +24,15 @@ def decode(*pieces: bytes) -> list[Event]:
     return [event for piece in pieces for event in decoder.feed(piece)]
 
 
-def as_lf(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
         (encode("hello"), b"data: hello\n\n"),
         (encode(""), b"data: \n\n"),
-        (encode("a\nb\rc\r\nd\n"), b"data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n"),
+        (
+            encode("a\nb\rc\r\nd\n"),
+            b"data: a\ndata: b\n:owt cr\ndata: c\n:owt crlf\ndata: d\ndata: \n\n",
+        ),
         (encode(" x"), b"data:  x\n\n"),
         (encode("é".encode()), b"data: \xc3\xa9\n\n"),
         (
@@ -73,7 +72,7 @@ def test_what_is_encoded_comes_back_however_it_is_cut(
 ) -> None:
     decoder = Decoder()
     events = [event for piece in cut(encode(data, event, id, retry), places) for event in decoder.feed(piece)]
-    assert events == [Event(as_lf(data), event or "message", id)]
+    assert events == [Event(data, event or "message", id)]
     assert decoder.retry == retry
     assert decoder.last_event_id == id
 
@@ -90,8 +89,15 @@ def test_an_event_written_in_pieces_is_the_event_written_at_once(
 def test_a_line_end_cut_in_two_is_one_line_end() -> None:
     writer = EventWriter()
     written = [writer.write(piece) for piece in (b"a\r", b"\n", b"\nb\r", b"\r", b"", b"\nc")]
-    assert b"".join(written) == b"a\ndata: \ndata: b\ndata: \ndata: c"
-    assert decode(b"data: " + b"".join(written) + b"\n\n") == [Event("a\n\nb\n\nc")]
+    assert written == [
+        b"a",
+        b"\n:owt crlf\ndata: ",
+        b"\ndata: b",
+        b"\n:owt cr\ndata: ",
+        b"",
+        b"\n:owt crlf\ndata: c",
+    ]
+    assert decode(writer.open() + b"".join(written) + writer.close()) == [Event("a\r\n\nb\r\r\nc")]
 
 
 def test_an_abandoned_event_arrives_as_incomplete() -> None:
@@ -203,6 +209,28 @@ def test_any_stream_however_it_is_cut_is_read_as_the_standard_says(stream: bytes
     assert (events, decoder.last_event_id, decoder.retry) == as_the_standard_says(stream)
 
 
+@given(st.text("\r\n: ax") | texts, st.integers(0, 10**6))
+def test_a_reader_that_knows_the_standard_alone_gets_every_line_end_as_lf(data: str, place: int) -> None:
+    writer = EventWriter()
+    pieces = [writer.write(piece) for piece in cut(data.encode(), [place])]
+    for stream in (encode(data), b"".join([writer.open(), *pieces, writer.close()])):
+        [event], _, _ = as_the_standard_says(stream)
+        assert event.data == data.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@pytest.mark.parametrize(
+    ("stream", "events"),
+    [
+        (b":owt cr\ndata: a\ndata: b\n\n", [Event("a\nb")]),
+        (b"data: a\n:owt cr\n\ndata: b\ndata: c\n\n", [Event("a"), Event("b\nc")]),
+        (b"data: a\n:owt crs\ndata: b\n: owt crlf\ndata: c\n\n", [Event("a\nb\r\nc")]),
+        (b"data: a\n:owt cr\nid: 7\ndata: b\n\n", [Event("a\rb", id="7")]),
+    ],
+)
+def test_a_line_end_is_told_by_the_comment_before_the_next_line(stream: bytes, events: list[Event]) -> None:
+    assert decode(stream) == events
+
+
 tricky = st.text("\r\n: \0\ufeffdataeventid1é☕") | texts
 written = st.one_of(
     st.tuples(tricky, lines, st.none() | lines).map(lambda each: (encode(*each), each)),
@@ -220,7 +248,7 @@ def test_events_among_comments_come_back_in_order(
         if event is not None:
             data, name, id = event
             last = last if id is None else id
-            expected.append(Event(as_lf(data), name or "message", last))
+            expected.append(Event(data, name or "message", last))
     assert decode(*cut(b"".join(stream for stream, _ in sent), places)) == expected
 
 
@@ -231,4 +259,4 @@ def test_an_event_that_is_abandoned_anywhere_is_incomplete_and_the_next_one_whol
     writer = EventWriter(name)
     pieces = [writer.write(piece) for piece in cut(data.encode(), places)]
     stream = b"".join([writer.open(), *pieces, writer.abandon(), encode(after)])
-    assert decode(stream) == [Event(as_lf(data), "incomplete"), Event(as_lf(after))]
+    assert decode(stream) == [Event(data, "incomplete"), Event(after)]
