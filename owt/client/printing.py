@@ -116,7 +116,14 @@ def _write_stdout(data: bytes) -> None:
 
 
 def _bundle(bundle: dict[str, Any]) -> bytes:
+    # Not for an answer that is no stream: of all the client loads, this takes the longest.
+    from owt.wire.chunk import FACTS
+
     text = bundle.get("text/plain")
+    kinds = [str(kind) for kind in bundle if kind != FACTS]
+    if not kinds:
+        # Earlier ones make way, which what is printed already cannot.
+        return b""
     if not isinstance(text, str):
-        text = f"<{', '.join(map(str, bundle))}>"
+        text = f"<{', '.join(kinds)}>"
     return f"{text}\n".encode(errors="replace")

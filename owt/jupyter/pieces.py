@@ -75,6 +75,13 @@ class Bundle:
 
 
 @dataclass(frozen=True)
+class Cleared:
+    """What was shown so far makes way, with `wait` for what follows."""
+
+    wait: bool
+
+
+@dataclass(frozen=True)
 class Named:
     """An event under a name of the adaptor's own."""
 
@@ -89,7 +96,7 @@ class Over:
     status: int
 
 
-Piece = Printed | Text | Json | Blob | Bundle | Named | Over
+Piece = Printed | Text | Json | Blob | Bundle | Cleared | Named | Over
 
 
 class Facts(Protocol):
@@ -202,11 +209,13 @@ def _own(name: str, text: str) -> Piece:
     return Text(text, line=True) if document is None else Json(document)
 
 
-def _display(bundle: dict[str, Any]) -> Bundle:
+def _display(bundle: dict[str, Any]) -> Bundle | Cleared:
     data = dict(bundle)
     facts = data.pop(FACTS, None)
     if not isinstance(facts, dict):
         facts = {}
+    if clear := facts.get("clear"):
+        return Cleared(clear == "wait")
     return Bundle(
         data,
         metadata=facts.get("metadata") or {},

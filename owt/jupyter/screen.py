@@ -8,9 +8,11 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any, TextIO
 
+from IPython.core import display_functions
+
 from owt.jupyter import media
 from owt.jupyter.media import Assembler, Media
-from owt.jupyter.pieces import Blob, Bundle, Json, Named, Over, Piece, Printed, Text, kind_of
+from owt.jupyter.pieces import Blob, Bundle, Cleared, Json, Named, Over, Piece, Printed, Text, kind_of
 
 FLUSH_EVERY = 0.05
 """Seconds between two flushes of text, at least; what comes closer together leaves together."""
@@ -50,6 +52,9 @@ class Screen(ABC):
             case Bundle():
                 self._begin_line()
                 self._bundle(piece)
+            case Cleared(wait):
+                self._in_line = False
+                self._clear(wait)
             case Named(name, data):
                 self._begin_line()
                 shown = data if isinstance(data, str) else _one_line(data)
@@ -70,6 +75,10 @@ class Screen(ABC):
     @abstractmethod
     def _bundle(self, bundle: Bundle) -> None:
         """Show a MIME bundle."""
+
+    def _clear(self, wait: bool) -> None:
+        """Take away what was shown so far, or have what follows do it. The cell's frontend does that."""
+        display_functions.clear_output(wait)  # type: ignore[no-untyped-call]
 
     @abstractmethod
     def _pretty(self, document: Any, text: str) -> None:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Display, Failed, Stderr, Stdout
+from owt.wire.chunk import FACTS, Chunk, Display, Failed, Stderr, Stdout
 
 log = logging.getLogger("owt.mirror")
 
@@ -118,8 +118,8 @@ class Reflection:
                     self._send("stream", {"name": "stdout", "text": text})
                 case Stderr(text=text):
                     self._send("stream", {"name": "stderr", "text": text})
-                case Display(bundle=bundle, metadata=metadata):
-                    self._send("display_data", {"data": bundle, "metadata": metadata, "transient": {}})
+                case Display():
+                    self._send(*_displayed(chunk))
                 case Failed():
                     self._send("error", _error(chunk))
                 case _:
@@ -142,6 +142,21 @@ class Reflection:
 
     def _send(self, kind: str, content: dict[str, Any]) -> None:
         self._mirror.send(self._run, kind, content, self._parent or self._begin())
+
+
+def _displayed(display: Display) -> tuple[str, dict[str, Any]]:
+    """The type and content of Jupyter's message for a display."""
+    data = dict(display.bundle)
+    facts = data.pop(FACTS, {})
+    if clear := facts.get("clear"):
+        return "clear_output", {"wait": clear == "wait"}
+    id = facts.get("display_id")
+    content = {
+        "data": data,
+        "metadata": display.metadata,
+        "transient": {} if id is None else {"display_id": id},
+    }
+    return "update_display_data" if facts.get("update") else "display_data", content
 
 
 def _code(run: str, call: Call) -> str:

@@ -165,9 +165,12 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             run.outlet.send([Display(bundle=bundle, metadata=metadata)])
 
     def clear_output(self, wait: bool = False) -> None:
-        """There is nothing to clear in a call's answer: what was sent is sent."""
-        if context.running() is None:
+        """Have who watches the run, or the cell, take away what was shown so far."""
+        run = context.running()
+        if run is None:
             super().clear_output(wait)
+        else:
+            run.outlet.send([Display(bundle={FACTS: {"clear": "wait" if wait else "now"}})])
 
 
 def is_shown(shell: Any, code: str, value: object) -> bool:

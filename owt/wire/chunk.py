@@ -15,7 +15,8 @@ from msgspec import Struct
 FACTS = "application/vnd.owt.display+json"
 """The media type, in a displayed MIME bundle, of what the display says beside its representations: an object
 of `display_id`, `update` (it takes the place of the earlier one with this id) and `metadata`, each if there
-is any (Jupyter message spec, `display_data` and `update_display_data`)."""
+is any (Jupyter message spec, `display_data` and `update_display_data`). Or it is nothing to show, and `clear`
+alone says that what was shown so far makes way: "now", or "wait" for what follows (`clear_output`)."""
 
 Form = Literal["text", "bytes", "json"]
 

@@ -4,6 +4,7 @@ import pytest
 
 from owt.client.events import Event
 from owt.client.printing import shown
+from owt.wire.chunk import FACTS
 
 BUNDLE = {"text/plain": "   a\n0  1", "text/html": "<table>"}
 
@@ -25,6 +26,8 @@ BUNDLE = {"text/plain": "   a\n0  1", "text/html": "<table>"}
         (Event("result", '{"text/plain":"x","other":1}'), b'{"text/plain":"x","other":1}\n'),
         (Event("display", BUNDLE), b"   a\n0  1\n"),
         (Event("display", {"image/png": "AA=="}), b"<image/png>\n"),
+        (Event("display", {"image/png": "AA==", FACTS: {"display_id": "d"}}), b"<image/png>\n"),
+        (Event("display", {FACTS: {"clear": "now"}}), b""),
         (Event("tick", "own"), b"own\n"),
         (Event("done", {"own": 1}), b'{"own": 1}\n'),
     ],

@@ -110,6 +110,16 @@ def test_a_long_object_is_pretty(run):
     )
 
 
+def test_what_was_shown_makes_way(run):
+    code = "from IPython.display import clear_output\nprint('a', end='')\nclear_output(wait=True)\n'b'"
+    told = [
+        (each["msg_type"], each["content"].get("text", each["content"].get("wait")))
+        for each in run(f"%%owt\n{code}").messages
+        if each["msg_type"] in ("stream", "clear_output")
+    ]
+    assert told == [("stream", "a"), ("clear_output", True), ("stream", "b\n")]
+
+
 def test_a_display_is_updated_in_its_place(run):
     code = """
 from IPython.display import display

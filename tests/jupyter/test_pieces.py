@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import pytest
 
 from owt.client.events import Event
-from owt.jupyter.pieces import Blob, Bundle, Chunks, Json, Named, Over, Piece, Printed, Text, of_event
+from owt.jupyter.pieces import (
+    Blob,
+    Bundle,
+    Chunks,
+    Cleared,
+    Json,
+    Named,
+    Over,
+    Piece,
+    Printed,
+    Text,
+    of_event,
+)
 from owt.jupyter.received import Received
 from owt.wire.chunk import FACTS, Chunk, Data, Display, Head
 
@@ -69,6 +81,13 @@ def test_a_display_may_take_the_place_of_an_earlier_one():
     expected = Bundle({"text/plain": "a"}, metadata={"x": 1}, id="d", update=True)
     assert of_event(Event("display", shown), Said()) == expected
     assert list(Chunks().feed(Display(shown))) == [expected]
+
+
+@pytest.mark.parametrize(("clear", "wait"), [("now", False), ("wait", True)])
+def test_what_was_displayed_may_make_way(clear: str, wait: bool):
+    shown = {FACTS: {"clear": clear}}
+    assert of_event(Event("display", shown), Said()) == Cleared(wait)
+    assert list(Chunks().feed(Display(shown))) == [Cleared(wait)]
 
 
 def of(*chunks: Chunk) -> list[Piece]:

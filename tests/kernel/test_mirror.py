@@ -6,7 +6,7 @@ import pytest
 from running import call
 
 from owt.kernel.mirror import SHOWN, Mirror, Reflection
-from owt.wire.chunk import Data, Display, Failed, Stderr, Stdout
+from owt.wire.chunk import FACTS, Data, Display, Failed, Stderr, Stdout
 
 
 class PlayedSession:
@@ -128,6 +128,22 @@ def test_a_run_looks_like_a_cell_of_somebody_else(kernel, mirror):
     assert {each["msg_id"] for each in kernel.session.parents} == {"r1"}
     assert {each["msg_type"] for each in kernel.session.parents} == {"execute_request"}
     assert all(each == {"owt": {"run": "r1"}} for each in kernel.session.metadata)
+
+
+def test_a_display_takes_the_place_of_an_earlier_one_or_makes_way(kernel, mirror):
+    attach(kernel)
+    seen = Reflection(mirror, "r", call("1"))
+    one, other = {"text/plain": "a"}, {"text/plain": "b"}
+    seen.show([Display({**one, FACTS: {"display_id": "d"}})])
+    seen.show([Display({**other, FACTS: {"display_id": "d", "update": True}})])
+    seen.show([Display({FACTS: {"clear": clear}}) for clear in ("now", "wait")])
+    said = {"metadata": {}, "transient": {"display_id": "d"}}
+    assert kernel.session.sent[2:] == [
+        ("display_data", {"data": one, **said}),
+        ("update_display_data", {"data": other, **said}),
+        ("clear_output", {"wait": False}),
+        ("clear_output", {"wait": True}),
+    ]
 
 
 def test_who_comes_late_hears_the_beginning_first(kernel, mirror):

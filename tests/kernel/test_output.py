@@ -266,11 +266,12 @@ def test_a_display_without_a_run_goes_to_who_is_attached(published: list[dict[st
     assert published[0]["data"] == {"text/plain": "x"}
 
 
-def test_clearing_the_output_is_for_who_is_attached_only(
+def test_clearing_the_output_is_for_who_watches_the_run_or_the_cell(
     run: Run, wired: Wired, published: list[dict[str, Any]]
 ) -> None:
     publisher().clear_output()
-    assert wired.arrived() == []
+    publisher().clear_output(wait=True)
+    assert wired.arrived() == [Display({FACTS: {"clear": "now"}}), Display({FACTS: {"clear": "wait"}})]
     assert published == []
     current.set(None)  # type: ignore[arg-type]
     publisher().clear_output(wait=True)
