@@ -5,17 +5,37 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
+import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.asynchronous import AsyncKernelClient
-from jupyter_client.manager import start_new_async_kernel
+from jupyter_client.manager import AsyncKernelManager
+from traitlets import default
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60.0
+
+
+class Manager(AsyncKernelManager):
+    """Starts a kernel that listens at Unix sockets: a TCP port, which is chosen here and taken there, may be
+    somebody else's by then (jupyter_client#487)."""
+
+    @default("transport")
+    def _default_transport(self) -> str:
+        return "ipc"
+
+    @default("connection_file")
+    def _default_connection_file(self) -> str:
+        # A socket's path has to be short.
+        folder = tempfile.mkdtemp(prefix="owt-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return os.path.join(folder, "k.json")
 
 
 class Cell:
@@ -111,9 +131,12 @@ class Notebook:
 def notebook(folder: Path, kernel: str = "python3") -> Iterator[Notebook]:
     """A notebook with a kernel of its own whose directory is `folder`, as long as the block lasts."""
     with asyncio.Runner() as loops:
-        started = start_new_async_kernel(kernel_name=kernel, cwd=str(folder), env=environment())
-        manager, client = loops.run(started)
+        manager = Manager(kernel_name=kernel)
+        loops.run(manager.start_kernel(cwd=str(folder), env=environment()))
+        client = manager.client()
+        client.start_channels()
         try:
+            loops.run(client.wait_for_ready(timeout=PATIENCE))
             yield Notebook(manager, client, loops)
         finally:
             client.stop_channels()

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cells import environment
+from cells import Manager, environment
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +55,7 @@ def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any
         notebook,
         timeout=PATIENCE,
         kernel_name=kernel,
+        kernel_manager_class=Manager,
         resources={"metadata": {"path": str(folder)}},
         **options,
     )
