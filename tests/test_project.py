@@ -37,7 +37,7 @@ ALLOWED = {
     "trust": {"errors", "server"},
     "listing": set(),
     "remote": {"errors", "server", "trust"},
-    "client": {"errors", "server", "trust", "cli"},
+    "client": {"errors", "server", "trust", "cli", "wire"},
     "cli": {"errors", "client", "frontend", "hash_password", "listing", "notebook", "remote", "server"},
     "testing": {"errors", "child", "server", "wire"},
     # Nobody imports it but IPython's %load_ext, by the package's own module.
