@@ -8,8 +8,6 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any, TextIO
 
-from IPython.core import display_functions
-
 from owt.jupyter import media
 from owt.jupyter.media import Assembler, Media
 from owt.jupyter.pieces import Blob, Bundle, Cleared, Json, Named, Over, Piece, Printed, Text, kind_of
@@ -78,6 +76,8 @@ class Screen(ABC):
 
     def _clear(self, wait: bool) -> None:
         """Take away what was shown so far, or have what follows do it. The cell's frontend does that."""
+        from IPython.core import display_functions
+
         display_functions.clear_output(wait)  # type: ignore[no-untyped-call]
 
     @abstractmethod
