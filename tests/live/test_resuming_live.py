@@ -249,7 +249,7 @@ class TestDetached:
 
     def test_it_is_cancelled_by_its_id(self, http: httpx.Client, session: str, gate: Gate) -> None:
         code = (
-            f"def run():\n    yield 1\n    try:\n        {gate.wait}\n"
+            f"def run():\n    try:\n        yield 1\n        {gate.wait}\n"
             "    finally:\n        state.ended = True"
         )
         run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
