@@ -140,7 +140,7 @@ class Settings(Access):
         "Clients that may be connected at once", read_whole, "N", default=1000, low=1
     )
     connection_idle: float = setting(
-        "Time that a connection may stay open without a request",
+        "Time that a connection may stay open without a request, or a request without more of its body",
         read_seconds,
         "TIME",
         default=60.0,

@@ -84,7 +84,8 @@ class Connection(IOStream):
 
     A head that is too large is answered here, since Tornado would close the connection without a word.
     `answering` tells that a request has been read whose answer is on its way, and `silent_since` (seconds
-    of the monotonic clock) that the head of the next is waited for, or the end of TLS's handshake.
+    of the monotonic clock) that the head of the next is waited for, or the end of TLS's handshake, or more
+    of a body.
     """
 
     def __init__(
@@ -103,6 +104,10 @@ class Connection(IOStream):
         self._lingering = lingering
         self._on_close = on_close
         self._reading_head = False
+        self._reading_body = False
+        # What had been written when the request came that is being read.
+        self._written_before = 0
+        self._chunked = False
         self._reset = False
         super().__init__(sock, **kwargs)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -130,6 +135,8 @@ class Connection(IOStream):
         def check(read: Future[bytes]) -> None:
             self._reading_head = False
             self.silent_since = None
+            self._chunked = False
+            self._written_before = self._total_write_index
             if checked.done():
                 return
             if error := read.exception():
@@ -149,6 +156,44 @@ class Connection(IOStream):
         else:
             read.add_done_callback(check)
         return checked
+
+    def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
+        """As Tornado's, which reads bodies with it; but also messages of WebSockets, which may be silent for
+        as long as they like."""
+        read = super().read_bytes(num_bytes, partial)
+        return self._of_body(read) if partial or self._chunked else read
+
+    def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        """As Tornado's, which reads the sizes of a body's chunks with it, and nothing else."""
+        self._chunked = True
+        return self._of_body(super().read_until(delimiter, max_bytes))
+
+    def _of_body(self, read: Awaitable[bytes]) -> Awaitable[bytes]:
+        assert isinstance(read, Future)
+        if not read.done():
+            self._reading_body = True
+            self.silent_since = time.monotonic()
+            read.add_done_callback(self._heard)
+        return read
+
+    def _heard(self, read: Future[bytes]) -> None:
+        self._reading_body = False
+        self.silent_since = None
+
+    def let_go(self, patience: float) -> None:
+        """Close, because nothing has come for `patience` seconds. Who has sent a part of a body is told so,
+        if nothing else has been answered."""
+        if self._reading_body and self._total_write_index == self._written_before:
+            self._tell(
+                "*/*",
+                Problem(
+                    "urn:owt:request-timeout",
+                    "the request's body does not come",
+                    408,
+                    f"nothing has come of the rest for {patience:g} s (--connection-idle)",
+                ),
+            )
+        self.close()
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """As Tornado's, which sets one while a request that has been read is answered."""
@@ -181,8 +226,11 @@ class Connection(IOStream):
     def _refuse(self, head: bytes, problem: Problem) -> None:
         found = _ACCEPT.search(head)
         accept = found[1].strip().decode("latin-1") if found else "*/*"
-        content_type, body = problem.body(accept)
         log.debug("a request's head was refused: %d %s", problem.status, problem.title)
+        self._tell(accept, problem)
+
+    def _tell(self, accept: str, problem: Problem) -> None:
+        content_type, body = problem.body(accept)
         # There is room for it, as the answer before has been taken; a client for whom there is none has
         # read nothing, and would not read this.
         answer = Answer(problem.status, [("Content-Type", content_type)], body)

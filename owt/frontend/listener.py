@@ -239,9 +239,10 @@ class Listener(HTTPServer):
         """What nobody tells: clients that have been silent for too long, those that have gone with bytes
         unread, and descriptors that became free."""
         self._timer = None
-        horizon = time.monotonic() - self._settings.connection_idle
+        patience = self._settings.connection_idle
+        horizon = time.monotonic() - patience
         for connection in [each for each in self._open if each.silent_before(horizon)]:
-            connection.close()
+            connection.let_go(patience)
         poll = select.poll()
         polled: dict[int, Connection] = {}
         for connection in self._open:

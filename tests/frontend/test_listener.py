@@ -33,6 +33,9 @@ class Hello(RequestHandler):
     def get(self) -> None:
         self.finish("hello")
 
+    def post(self) -> None:
+        self.finish(self.request.body)
+
 
 class Forever(RequestHandler):
     """Answers nothing, and notes that it was asked and that its client has gone."""
@@ -326,6 +329,67 @@ async def test_silent_clients_are_let_go_and_so_are_those_between_two_requests()
         for client in (silent, done, slow):
             assert await client.end() == b""
         await here.count(0)
+
+
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        POST + b"Content-Length: 5\r\n\r\n",
+        POST + b"Content-Length: 5\r\n\r\nhell",
+        CHUNKED,
+        CHUNKED + b"5\r\n",
+        CHUNKED + b"5\r\nhell",
+        CHUNKED + b"5\r\nhello",
+        CHUNKED + b"5\r\nhello\r\n",
+    ],
+)
+@scene
+async def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(sent: bytes) -> None:
+    async with house(connection_idle=0.05) as here:
+        client = await here.connect()
+        # The second request of its connection: what the first was answered does not count.
+        await client.send(GET)
+        assert (await client.answer()).text == "hello"
+        await client.send(sent)
+        answer = await client.answer()
+        assert answer.status == 408
+        assert "nothing has come of the rest for 0.05 s (--connection-idle)" in answer.text
+        assert await client.end() == b""
+        await here.count(0)
+
+
+@scene
+async def test_who_was_answered_before_the_body_came_gets_no_second_answer() -> None:
+    async with house(connection_idle=0.05) as here:
+        client = await here.connect()
+        await client.send(b"POST /refuses HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+        assert (await client.answer()).status == 413
+        assert await client.end() == b""
+        await here.count(0)
+
+
+@scene
+async def test_a_body_that_comes_slowly_is_waited_for() -> None:
+    async with house() as here:
+        client = await here.connect()
+        await client.send(POST + b"Content-Length: 5\r\n\r\n")
+        await here.count(1)
+        [connection] = here.listener._open
+        times = []
+        for letter in b"hell":
+            before = connection.silent_since
+            await client.send(bytes([letter]))
+            async with asyncio.timeout(PATIENCE):
+                while connection.silent_since in (None, before):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+            times.append(connection.silent_since)
+        assert times == sorted(set(times))
+        await client.send(b"o")
+        assert (await client.answer()).text == "hello"
 
 
 @scene
