@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dis
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
@@ -20,6 +21,8 @@ _BINDS = {"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL"}
 _AT_ONCE = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 _OPTIMIZED = 1
 """`inspect.CO_OPTIMIZED`: the code of a function; that of a class or a module has it not."""
+_INSERTED = re.compile(r"\{([^{}]*)\}|\$([^\W\d]\w*)")
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _NESTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
@@ -45,13 +48,20 @@ def statements(text: str) -> tuple[Statement, ...]:
     found = plain(text)
     if found is None:
         return (Statement(text.strip()),)
-    magics = tuple(Statement(magic.text) for magic in found.magics)
-    if not found.tree.body and magics:
+    magics = tuple(Statement(magic.text, eager=_inserted(magic.text)) for magic in found.magics)
+    if not found.tree.body and text.lstrip().startswith("%%"):
+        # Its magic is all of it.
         return (Statement(text.strip()),)
     try:
         return (*magics, *map(_statement, found.tree.body))
     except RecursionError:
         return (Statement(text.strip()),)
+
+
+def _inserted(magic: str) -> frozenset[str]:
+    """The names whose values IPython puts into a magic's line: of `{expressions}`, and `$name`."""
+    found = (braces or name for braces, name in _INSERTED.findall(magic))
+    return frozenset(name for each in found for name in _NAME.findall(each))
 
 
 def _statement(node: ast.stmt) -> Statement:
