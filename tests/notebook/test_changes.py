@@ -112,6 +112,12 @@ def test_cells_that_wait_for_requests_use_names_too():
     assert run_again(old, ["x = 2", old[1]], ["print(x)"]) == [0, 1]
 
 
+def test_what_another_star_import_may_have_changed_runs_again():
+    old = ["from a import *", "y = sqrt(2)", "z = abs(w)", "def f(): return tau", "u = f()", "w = 1"]
+    assert run_again(old, ["from b import *", *old[1:]]) == [0, 1, 4]
+    assert run_again(old, ["from a import *\nimport os", *old[1:]]) == [0]
+
+
 @pytest.mark.parametrize("text", ["def speak(:", "%%bash\nls", "%matplotlib inline"])
 def test_what_is_not_python_runs_again_when_its_text_changes(text):
     assert edited(3, text) == [3]
