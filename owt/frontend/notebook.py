@@ -95,9 +95,11 @@ class Notebook:
         except NotebookError as error:
             log.warning("%s; what it was before stays", error)
             return
-        if self.state == "failed" or not contents.same(self._contents):
+        same = contents.same(self._contents)
+        # Also where nothing has to run: the next kernel's tracebacks are to fit the file.
+        self._contents = contents
+        if self.state == "failed" or not same:
             log.info("%s has been saved%s", self.path, " again" if self._loading else "")
-            self._contents = contents
             self._lost = 0
             self._load_soon()
 
