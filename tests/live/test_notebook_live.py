@@ -118,6 +118,7 @@ class TestServed:
         served.wait_for_log("stdout: from a shell")
 
     def test_its_session_shows_it(self, served, folder):
+        wait_until(lambda: ready(served))
         assert state(served) == {
             "path": str(folder / "speech.ipynb"),
             "session": "speech",
@@ -130,6 +131,7 @@ class TestServed:
         assert sorted(each["session"] for each in health["notebooks"]) == ["gateway", "plain", "speech"]
 
     def test_its_session_is_not_ended_for_being_idle(self, served):
+        wait_until(lambda: ready(served))
         served.call("1", session="idle")
         wait_until(lambda: served.ask("GET", "/_owt/sessions/idle").status_code == 404)
         assert served.session("speech")["state"] == "idle"
