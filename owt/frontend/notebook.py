@@ -120,6 +120,9 @@ class Notebook:
 
     def _hear(self, news: News) -> None:
         match news:
+            case "restarting":
+                # The next death is not the notebook's fault.
+                self._lost = -1
             case "died":
                 if not self._loading:
                     self._lost = 0

@@ -10,7 +10,7 @@ from played import PlayedKernel, scene, settle
 from staged import Stage
 
 from owt.frontend.documents import read_all
-from owt.frontend.notebook import ENTER, Notebook
+from owt.frontend.notebook import ENTER, MOST_LOST, Notebook
 from owt.wire.chunk import Done, Failed
 
 
@@ -112,6 +112,28 @@ async def test_the_next_kernel_runs_the_text_that_was_saved_last(path: Path) -> 
     kernel.die()
     following = await served.kernel(2)
     assert await ran(following) == "# About x.\nx = f()"
+    served.notebook.close()
+
+
+@scene
+async def test_a_notebook_of_which_kernels_die_is_given_up(path: Path) -> None:
+    served = Served(path)
+    for number in range(1, MOST_LOST + 1):
+        (await served.kernel(number)).die("crashed")
+        await settle()
+    assert served.notebook.show()["reason"] == "cell 1: the kernel died: the kernel crashed"
+    served.notebook.close()
+
+
+@scene
+async def test_not_where_somebody_asked_for_other_kernels(path: Path) -> None:
+    served = Served(path)
+    for number in range(1, MOST_LOST + 2):
+        await served.kernel(number)
+        await served.stage.service.sessions.named["n"].restart()
+    last = await served.kernel(MOST_LOST + 2)
+    assert [await ran(last), await ran(last)] == ["x = f()", "y = 2"]
+    assert served.notebook.complete
     served.notebook.close()
 
 
