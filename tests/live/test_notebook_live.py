@@ -192,6 +192,12 @@ class TestWatched:
         save(speech, MODEL, SPEAK, *ODD[:-1])
         wait_until(lambda: "is no endpoint" in curl(served, "/late"))
 
+    def test_where_another_cell_has_the_same_path_that_one_answers_again(self, served, speech):
+        save(speech, MODEL, SPEAK, *ODD, ODD[-1].replace("return late", "return 'varied'"))
+        wait_until(lambda: curl(served, "/late") == "varied 200")
+        save(speech, MODEL, SPEAK, *ODD)
+        wait_until(lambda: curl(served, "/late") == "awaited 200")
+
     def test_an_endpoint_that_moves_to_another_path_is_not_at_the_old_one(self, served, speech):
         save(speech, MODEL, SPEAK, *ODD[:-1], ODD[-1].replace("/late", "/later"))
         wait_until(lambda: curl(served, "/later") == "awaited 200")
