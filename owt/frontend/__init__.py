@@ -28,7 +28,8 @@ Where it runs:
     kernels      starting kernel processes; `kernel` is one, `exits` how one ended
     channel      the door that kernels knock at, and the two lanes of each
 
-    notebooks    those that the server runs by itself; `notebook` is one, `documents` and `file` its text
+    notebooks    those that the server runs by itself; `notebook` is one, `documents` and `file` its text,
+                 `owners` whose endpoints are whose
 
 The way back:
     runs         one execution of a call; `journal` its chunks, `reader` who follows it

@@ -38,7 +38,8 @@ def title(chosen: Settings) -> str:
                 words += [word for each in value for word in (row.option, "..." if row.secret else str(each))]
             case "value":
                 words += [row.option, "..." if row.secret else str(value)]
-    return " ".join(words)
+    # The names of files may be no text.
+    return " ".join(words).encode(errors="replace").decode()
 
 
 def put_on(chosen: Settings, environ: MutableMapping[str, str]) -> None:

@@ -49,8 +49,12 @@ def read_all(paths: Sequence[Path]) -> list[Document]:
 def name_of(path: Path) -> str:
     """The session's name for a file: the file's, with `-` for what a session's name cannot have.
 
-    Raises `ConfigError` when nothing is left.
+    Raises `ConfigError` when nothing is left, and for a name that is no text, which JSON cannot tell.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{_BLAME}: {str(path)!r}: its name is not UTF-8; rename it") from None
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:LONGEST_NAME].strip("-")
     if not SESSION_NAME.fullmatch(name):
         raise ConfigError(

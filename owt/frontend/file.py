@@ -25,9 +25,10 @@ class File:
         self._read = now
         return True
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _look(self) -> tuple[int, ...] | None:
         try:
             found = os.stat(self.path)
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        # ctime is that of any change: of what it holds, where a clock is set back, and of who may read it.
+        return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino

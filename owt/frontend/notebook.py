@@ -6,17 +6,18 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Hashable
-from collections.abc import Set as AbstractSet
 from typing import Literal
 
 from owt.errors import Busy, NotebookError, OwtError
 from owt.frontend.documents import Document
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.logs import tell
+from owt.frontend.owners import Owners
 from owt.frontend.runs import Run
 from owt.frontend.session import Session
 from owt.frontend.sessions import Sessions
 from owt.frontend.watchers import News
+from owt.notebook.annotations import Annotated
 from owt.notebook.contents import Contents
 from owt.notebook.progress import Progress
 from owt.wire.call import Call, NotebookCell, RequestFacts
@@ -95,9 +96,11 @@ class Notebook:
         except NotebookError as error:
             log.warning("%s; what it was before stays", error)
             return
-        if self.state == "failed" or not contents.same(self._contents):
+        same = contents.same(self._contents)
+        # Also where nothing has to run: the next kernel's tracebacks are to fit the file.
+        self._contents = contents
+        if self.state == "failed" or not same:
             log.info("%s has been saved%s", self.path, " again" if self._loading else "")
-            self._contents = contents
             self._lost = 0
             self._load_soon()
 
@@ -118,6 +121,9 @@ class Notebook:
 
     def _hear(self, news: News) -> None:
         match news:
+            case "restarting":
+                # The next death is not the notebook's fault.
+                self._lost = -1
             case "died":
                 if not self._loading:
                     self._lost = 0
@@ -140,8 +146,7 @@ class Notebook:
         self._era = object()
         self._entered = False
         self._progress = Progress()
-        # The endpoints that cells have registered: by which cell, and the endpoint's edition.
-        self._owned: dict[tuple[str, str], tuple[Hashable, str]] = {}
+        self._owners = Owners(self._endpoints, self.name)
         self._served: set[Hashable] = set()
 
     def _fail(self, reason: str) -> None:
@@ -188,40 +193,42 @@ class Notebook:
             await self._run("the folder", ENTER, {"path": str(self.path.resolve().parent)})
             self._entered = True
         for at in due:
-            cell, meaning = contents.cells[at], contents.meanings[at]
-            await self._run(cell.label, cell.code, cell=NotebookCell(), key=meaning, may_fail=cell.may_fail)
-            self._progress.ran(meaning)
+            await self._run_cell(contents, at)
+            self._progress.ran(contents.meanings[at])
             if self._wanted.is_set():
                 return
         for each in contents.marked:
             if each not in self._served:
-                told = NotebookCell(each.method, each.path, each.names, each.shown, each.response)
-                await self._run(each.label, each.code, cell=told, key=each)
+                await self._run_marked(each)
                 self._served.add(each)
         self._served &= set(contents.marked)
         self._progress.end(contents)
-        await self._remove_orphans({*contents.meanings, *contents.marked})
+        await self._remove_orphans(contents)
         if not self._wanted.is_set():
             self.complete, self._lost = True, 0
             self.state = "ready"
             self._on_news()
 
-    async def _remove_orphans(self, cells: AbstractSet[Hashable]) -> None:
-        """What only cells have registered that have gone, or now register something else, goes too."""
-        there = self._places()
-        for (path, method), (key, edition) in list(self._owned.items()):
-            if key not in cells:
-                if there.get((path, method)) == edition:
-                    await self._run(path, REMOVE, {"path": path, "methods": [method]})
-                self._owned.pop((path, method), None)
+    async def _remove_orphans(self, contents: Contents) -> None:
+        """What only cells have registered that have gone, or now register something else, goes too. A cell
+        that had its place before has it again."""
+        cells = {*contents.meanings, *contents.marked}
+        for place, edition, heir in self._owners.orphans(cells):
+            if isinstance(heir, Annotated):
+                await self._run_marked(heir)
+            elif heir is not None:
+                await self._run_cell(contents, contents.meanings.index(heir))
+            if self._owners.places().get(place) == edition:
+                await self._run(place[0], REMOVE, {"path": place[0], "methods": [place[1]]})
+        self._owners.keep(cells)
 
-    def _places(self) -> dict[tuple[str, str], str]:
-        return {
-            (entry.endpoint.path, method): entry.edition
-            for entry in self._endpoints.all()
-            if entry.session == self.name and entry.gone is None
-            for method in entry.endpoint.methods
-        }
+    async def _run_cell(self, contents: Contents, at: int) -> None:
+        cell, key = contents.cells[at], contents.meanings[at]
+        await self._run(cell.label, cell.code, cell=NotebookCell(), key=key, may_fail=cell.may_fail)
+
+    async def _run_marked(self, each: Annotated) -> None:
+        told = NotebookCell(each.method, each.path, each.names, each.shown, each.response)
+        await self._run(each.label, each.code, cell=told, key=each)
 
     async def _run(
         self,
@@ -233,10 +240,9 @@ class Notebook:
         key: Hashable = None,
         may_fail: bool = False,
     ) -> None:
-        """Run code in the session, and note the endpoints that it registers as the cell's, `key`.
-
-        Raises `_Failed`."""
-        before, era = self._places(), self._era
+        """Run code in the session, and note the endpoints that it registers as the cell's, `key`. Raises
+        `_Failed`."""
+        before, era = self._owners.places(), self._era
         call = Call(
             RequestFacts("GET", "/", "", (), b"", "localhost"),
             code=code,
@@ -252,9 +258,8 @@ class Notebook:
                 raise _Overtaken
             self._wanted.clear()
             raise self._failed(label, failure or LOST)
-        for place, edition in self._places().items():
-            if before.get(place) != edition:
-                self._owned[place] = (key, edition)
+        if key is not None:
+            self._owners.note(key, before)
         if failure is None or may_fail:
             return
         if failure.type != "syntax":

@@ -243,6 +243,7 @@ class Session:
         """
         self._deaths = 0
         if self.kernel is not None:
+            self.watchers.tell("restarting")
             self.kernel.kill("was restarted on request")
             await self.kernel.closed()
         self.start()
@@ -270,14 +271,13 @@ class Session:
         kernel = self.kernel
         while self.queue and kernel is not None and kernel.alive and len(self.active) < self.concurrency:
             run = self.queue.popleft()
-            call = run.call
             self.active[run.id] = run
             self.calls += 1
-            self.codes.add(call.code)
+            self.codes.add(run.call.code)
             id = run.id
             run.on_grant = lambda amount, id=id: kernel.credit(id, amount)
             run.begin(kernel.id)
-            kernel.invoke(id, call)
+            kernel.invoke(id, run.call)
             self._deadlines.given(run)
 
     def _output(self, message: Output | Behind) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-News = Literal["started", "died", "given-up", "closed"]
-"""A kernel is there; it has died and the next one is on its way; there is none until somebody asks for one;
-the session has ended."""
+News = Literal["started", "restarting", "died", "given-up", "closed"]
+"""A kernel is there; it is about to die, as somebody has asked for another one; it has died and the next one
+is on its way; there is none until somebody asks for one; the session has ended."""
 
 
 class Watchers:

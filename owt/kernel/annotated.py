@@ -115,12 +115,25 @@ def _body(request: Request) -> Any:
 
 
 def response_info(text: str) -> tuple[dict[str, str], int]:
-    """The headers and the status that a ResponseInfo cell has printed."""
+    """The headers and the status that a ResponseInfo cell has printed.
+
+    Raises `OwtError` for what is neither.
+    """
     try:
         info = json.loads(text)
     except ValueError as error:
         raise OwtError(f"the ResponseInfo cell printed no JSON: {error}; got {shortened(text)}") from None
     if not isinstance(info, dict):
         raise OwtError(f"the ResponseInfo cell printed no JSON object; got {shortened(text)}")
-    headers = {str(name).title(): str(value) for name, value in dict(info.get("headers") or {}).items()}
-    return headers, int(info.get("status", 200))
+    headers, status = info.get("headers") or {}, info.get("status")
+    if not isinstance(headers, dict) or not all(map(_is_header, headers.values())):
+        raise OwtError(f"the ResponseInfo cell: headers are an object of texts; got {shortened(headers)}")
+    status = 200 if status is None else status
+    number = int(status) if isinstance(status, str) and status.isdecimal() else status
+    if isinstance(number, bool) or not isinstance(number, int) or not 200 <= number <= 599:
+        raise OwtError(f"the ResponseInfo cell: a status is from 200 to 599; got {shortened(status)}")
+    return {name.title(): str(value) for name, value in headers.items()}, number
+
+
+def _is_header(value: object) -> bool:
+    return isinstance(value, str | int | float)

@@ -1,6 +1,7 @@
 """What a text was found to be, compiled: explicit code, an expression, or a cell."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import inspect
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from types import CodeType
 
 from owt.kernel.program import Program, filename_of, show
+
+_FUTURES = [getattr(__future__, name).compiler_flag for name in __future__.all_feature_names]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +54,11 @@ class Cell:
 Prepared = Explicit | Expression | Cell
 
 
-def compiled_cell(code: str, source: str, tree: ast.Module) -> Cell:
-    """The cell that `code` is, which stands for the Python text `source` with this tree."""
+def compiled_cell(code: str, source: str, tree: ast.Module, future: int = 0) -> Cell:
+    """The cell that `code` is, which stands for the Python text `source` with this tree. `future` is what it
+    is to have from `__future__` without an import, as compiler flags."""
     filename = filename_of("cell", code)
-    allow = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    allow = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future
     body, last = None, None
     statements = tree.body
     match statements:
@@ -65,6 +69,11 @@ def compiled_cell(code: str, source: str, tree: ast.Module) -> Cell:
         body = compile(ast.Module(statements, []), filename, "exec", allow, dont_inherit=True)
     show(filename, source)
     return Cell(filename, body, last, awaits(body) or awaits(last))
+
+
+def futures(code: CodeType | None) -> int:
+    """What this code has from `__future__`, as compiler flags."""
+    return 0 if code is None else sum(flag for flag in _FUTURES if code.co_flags & flag)
 
 
 def awaits(code: CodeType | None) -> bool:

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from owt.errors import BadRequest, NoSuchFunction, shortened
-from owt.kernel.prepared import Cell, Explicit, Expression, Prepared, awaits, compiled_cell
+from owt.kernel.prepared import Cell, Explicit, Expression, Prepared, awaits, compiled_cell, futures
 from owt.kernel.program import Program, filename_of, show
 from owt.kernel.syntax import UNREADABLE, bound_names, free_names, leftmost_call, parse_text, syntax_fault
 from owt.kernel.texts import RecentTexts, Text
@@ -62,6 +62,7 @@ class Sources:
         self._loaded: dict[str, Text] = {}
         self._expressions = RecentTexts(EXPRESSIONS)
         self._others = RecentTexts(OTHERS)
+        self._future = 0
         self._lock = RLock()
         self._share()
 
@@ -87,10 +88,11 @@ class Sources:
                 raise syntax_fault(error, code) from error
 
     def cell(self, code: str) -> Cell:
-        """`code` as a cell, whatever else it could be. Raises `SyntaxFault`."""
+        """`code` as a notebook's cell, whatever else it could be: what cells that have run took from
+        `__future__` counts for it, too, as in IPython. Raises `SyntaxFault`."""
         try:
             source, tree, _ = parse_text(code, self._transform)
-            return compiled_cell(code, source, tree)
+            return compiled_cell(code, source, tree, self._future)
         except UNREADABLE as error:
             raise syntax_fault(error, code) from error
 
@@ -121,6 +123,7 @@ class Sources:
     def run_cell(self, cell: Cell) -> Any:
         """The value of a cell that does not await: of its last expression, else None."""
         self._share()
+        self._future |= futures(cell.body)
         if cell.body is not None:
             exec(cell.body, self._namespace)
         return None if cell.last is None else eval(cell.last, self._namespace)
@@ -128,6 +131,7 @@ class Sources:
     async def run_cell_async(self, cell: Cell) -> Any:
         """The value of any cell, awaiting what it awaits at its top level."""
         self._share()
+        self._future |= futures(cell.body)
         value = None
         for code in filter(None, (cell.body, cell.last)):
             value = eval(code, self._namespace)

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
-from owt.notebook.names import Statement
+from owt.notebook.names import Statement, origin
 
 Cell = tuple[Statement, ...]
 """A cell as it counts here."""
@@ -39,23 +39,25 @@ def again(
             left[cell] -= 1
         else:
             due.add(at)
-    wanted = _wanted([*cells, *users])
+    own = {name for cell in cells for statement in cell for name in statement.binds}
+    wanted = {origin(name, own) for name in _wanted([*cells, *users])}
     changed: dict[str, int] = {}
     bound: dict[str, list[tuple[int, Statement]]] = {}
     before = None
     while before != (now := (len(due), dict(changed))):
         before = now
         for at, cell in enumerate(cells):
-            if at not in due and _is_due(cell, at, changed, bound, wanted):
+            if at not in due and _is_due(cell, at, changed, bound, wanted, own):
                 due.add(at)
             for statement in cell:
                 if at in due:
                     for name in statement.binds:
                         bound.setdefault(name, []).append((at, statement))
                     same = statement.steady and statement in known
-                    if not same or _uses(statement.eager, changed, at):
+                    if not same or _uses(statement.eager, changed, at, own):
                         _note(changed, statement.binds, at)
-                if since := [changed[name] for name in statement.late if name in changed]:
+                used = {origin(name, own) for name in statement.late}
+                if since := [changed[name] for name in used if name in changed]:
                     # What the function does has changed, wherever it stands.
                     _note(changed, statement.binds, min(since))
     return sorted(due)
@@ -67,9 +69,10 @@ def _is_due(
     changed: dict[str, int],
     bound: dict[str, list[tuple[int, Statement]]],
     wanted: AbstractSet[str],
+    own: AbstractSet[str],
 ) -> bool:
     for statement in cell:
-        if _uses(statement.eager, changed, at):
+        if _uses(statement.eager, changed, at, own):
             return True
         for name in statement.binds & wanted:
             if any(above < at and other != statement for above, other in bound.get(name, ())):
@@ -77,8 +80,8 @@ def _is_due(
     return False
 
 
-def _uses(names: Iterable[str], changed: dict[str, int], at: int) -> bool:
-    return any(changed.get(name, at) < at for name in names)
+def _uses(names: Iterable[str], changed: dict[str, int], at: int, own: AbstractSet[str]) -> bool:
+    return any(changed.get(origin(name, own), at) < at for name in names)
 
 
 def _note(places: dict[str, int], names: Iterable[str], at: int) -> None:

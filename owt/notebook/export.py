@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import NotebookError
 from owt.notebook.annotations import is_marked, split
 from owt.notebook.document import Cell, read
-from owt.notebook.magics import Plain, plain
-from owt.notebook.names import statements
+from owt.notebook.magics import UNREADABLE, Plain, plain
+from owt.notebook.names import origin, statements
 
 DECORATOR = "endpoint"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+_BLOCKS = (
+    *(ast.Expr, ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith),
+    *(ast.Try, ast.TryStar, ast.ExceptHandler, ast.Match, ast.match_case),
+)
+"""What runs with the cell: statements, and what has statements within."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A cell as Python, with the names that it binds and those that it uses."""
+    """A cell as Python, with the names that it binds, those of which it calls methods, and those that it
+    uses."""
 
     cell: Cell
     python: Plain
     binds: frozenset[str]
+    calls: frozenset[str]
     uses: frozenset[str]
 
 
@@ -43,8 +50,9 @@ def export(path: Path, endpoint: str | None = None) -> str:
 def _exported(cells: Sequence[Cell], endpoint: str | None, name: str) -> str:
     parts = [_part(cell) for cell in cells if not is_marked(cell)]
     names = _decorators(parts)
+    # By its path, or else by its name.
     found = {
-        where: (function.name, part)
+        where or function.name: (function.name, part)
         for part in parts
         for function in _functions(part)
         for decorator in function.decorator_list
@@ -60,8 +68,7 @@ def _exported(cells: Sequence[Cell], endpoint: str | None, name: str) -> str:
     elif len(found) == 1:
         run, _ = next(iter(found.values()))
     else:
-        several = f"; choose one of its endpoints: --endpoint {' or '.join(sorted(found))}" if found else ""
-        raise NotebookError(f"there is no function run in it{several or ', and no endpoint'}")
+        raise NotebookError(f"there is no function run in it{_choice(found)}")
     if run != "run" and (other := next((part for part in parts if "run" in part.binds), None)):
         raise NotebookError(
             f"{other.cell.label}: it binds the name run, which the function {run} is to have in the file; "
@@ -77,7 +84,24 @@ def _part(cell: Cell) -> _Part:
     known = statements(cell.text)
     binds = frozenset[str]().union(*(each.binds for each in known))
     uses = frozenset[str]().union(*(each.eager | each.late for each in known))
-    return _Part(cell, found, binds, uses)
+    return _Part(cell, found, binds, frozenset(_called(found.tree)), uses)
+
+
+def _called(tree: ast.Module) -> Iterator[str]:
+    """The names of what may be another thing after a method was called whose value nobody takes: `x` in
+    `x.eval()`, `x[0].y.append(1)` and `x.to(y).eval()`."""
+    pending: list[ast.AST] = [tree]
+    while pending:
+        each = pending.pop()
+        pending += [child for child in ast.iter_child_nodes(each) if isinstance(child, _BLOCKS)]
+        base = each.value if isinstance(each, ast.Expr) else None
+        base = base.value if isinstance(base, ast.Await) else base
+        if not isinstance(base, ast.Call):
+            continue
+        while isinstance(base, ast.Call | ast.Attribute | ast.Subscript):
+            called, base = base, base.func if isinstance(base, ast.Call) else base.value
+        if isinstance(base, ast.Name) and not isinstance(called, ast.Call):
+            yield base.id
 
 
 def _functions(part: _Part) -> Iterable[Function]:
@@ -86,11 +110,13 @@ def _functions(part: _Part) -> Iterable[Function]:
 
 def _decorators(parts: Sequence[_Part]) -> set[str]:
     """The names under which the notebook has `endpoint`."""
-    names = {DECORATOR}
+    names = {DECORATOR, f"owt.{DECORATOR}"}
     for part in parts:
         for node in part.python.tree.body:
             if isinstance(node, ast.ImportFrom) and node.module == "owt":
                 names |= {each.asname or each.name for each in node.names if each.name == DECORATOR}
+            elif isinstance(node, ast.Import):
+                names |= {f"{each.asname}.{DECORATOR}" for each in node.names if each.name == "owt"}
     return names
 
 
@@ -110,8 +136,8 @@ def _is_decorator(node: ast.expr, names: set[str]) -> bool:
     match node:
         case ast.Name(id=name):
             return name in names
-        case ast.Attribute(value=ast.Name(id="owt"), attr=name):
-            return name == DECORATOR
+        case ast.Attribute(value=ast.Name(id=module), attr=name):
+            return f"{module}.{name}" in names
     return False
 
 
@@ -122,15 +148,29 @@ def _unknown(endpoint: str, cells: Sequence[Cell], found: Iterable[str]) -> str:
             f"{endpoint} is a cell that works with the variable REQUEST, and no function; write one with "
             f"@endpoint to export it"
         )
-    there = ", ".join(sorted(filter(None, found))) or "none"
+    there = ", ".join(_paths(found)) or "none"
     return f"there is no function with @endpoint({endpoint!r}) in it; its endpoints are: {there}"
 
 
+def _choice(found: Iterable[str]) -> str:
+    if not found:
+        return ", and no endpoint"
+    if paths := _paths(found):
+        return f"; choose one of its endpoints: --endpoint {' or '.join(paths)}"
+    return "; its endpoints cannot be chosen from, as their paths are not in the text: name one function run"
+
+
+def _paths(found: Iterable[str]) -> list[str]:
+    return sorted(each for each in found if each.startswith("/"))
+
+
 def _needed(parts: Sequence[_Part], start: _Part) -> list[_Part]:
-    """The cells that bind what `start` uses, and so on."""
+    """The cells that bind what `start` uses, or call its methods, and so on."""
+    bound = {name for part in parts for name in part.binds}
     needed = [start]
     for part in needed:
-        needed += [each for each in parts if each not in needed and each.binds & part.uses]
+        uses = {origin(name, bound) for name in part.uses}
+        needed += [each for each in parts if each not in needed and (each.binds | each.calls) & uses]
     return [part for part in parts if part in needed]
 
 
@@ -155,23 +195,49 @@ def _text(part: _Part, names: set[str], future: list[str]) -> str:
                 f"{label}: {magic.text} takes its value from what only IPython does; write it in Python"
             )
     lines: list[str | None] = list(python.source.split("\n"))
-    for node in python.tree.body:
-        last = node.end_lineno or node.lineno
-        if isinstance(node, Function):
-            for decorator in node.decorator_list:
-                if _path(decorator, names) is not None:
-                    _replace(lines, decorator.lineno, decorator.end_lineno or decorator.lineno)
-        elif isinstance(node, ast.ImportFrom) and node.module == "__future__":
-            future += [each.name for each in node.names]
-            _replace(lines, node.lineno, last)
-        elif isinstance(node, ast.ImportFrom) and node.module == "owt":
-            others = [each for each in node.names if each.name != DECORATOR]
-            if len(others) < len(node.names):
-                rest = ast.unparse(ast.ImportFrom("owt", others, 0)) if others else None
-                _replace(lines, node.lineno, last, rest)
+    for nodes in _by_line(python.tree.body):
+        for each in nodes:
+            if isinstance(each, Function):
+                for decorator in each.decorator_list:
+                    if _path(decorator, names) is not None:
+                        _replace(lines, decorator.lineno, decorator.end_lineno or decorator.lineno)
+        stay = [_staying(each, future) for each in nodes]
+        if stay != nodes:
+            first, last = nodes[0].lineno, nodes[-1].end_lineno or nodes[-1].lineno
+            rest = [
+                ast.get_source_segment(python.source, after) if after is before else ast.unparse(after)
+                for before, after in zip(nodes, stay, strict=True)
+                if after is not None
+            ]
+            _replace(lines, first, last, "; ".join(filter(None, rest)) or None)
     text = "\n".join(line for line in lines if line is not None).strip("\n")
     _check(text, label, names)
     return text
+
+
+def _by_line(body: Sequence[ast.stmt]) -> list[list[ast.stmt]]:
+    """The statements, those together that share a line."""
+    groups: list[list[ast.stmt]] = []
+    for node in body:
+        if groups and node.lineno <= (groups[-1][-1].end_lineno or 0):
+            groups[-1].append(node)
+        else:
+            groups.append([node])
+    return groups
+
+
+def _staying(node: ast.stmt, future: list[str]) -> ast.stmt | None:
+    """The statement without an import that is none of the file's own: of `endpoint`, or from `__future__`,
+    whose names go to `future`."""
+    match node:
+        case ast.ImportFrom(module="__future__", names=imported):
+            future += [each.name for each in imported]
+            return None
+        case ast.ImportFrom(module="owt", names=imported):
+            others = [each for each in imported if each.name != DECORATOR]
+            if len(others) < len(imported):
+                return ast.ImportFrom("owt", others, 0) if others else None
+    return node
 
 
 def _replace(lines: list[str | None], first: int, last: int, text: str | None = None) -> None:
@@ -182,8 +248,9 @@ def _check(text: str, label: str, names: set[str]) -> None:
     try:
         tree = ast.parse(text)
         compile(tree, "<cell>", "exec", dont_inherit=True)
-    except SyntaxError as error:
-        raise NotebookError(f"{label}: it cannot be in a file of its own: {error.msg}") from None
+    except UNREADABLE as error:
+        why = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise NotebookError(f"{label}: it cannot be in a file of its own: {why}") from None
     for node in ast.walk(tree):
         if isinstance(node, ast.expr) and _is_decorator(node, names):
             raise NotebookError(

@@ -44,13 +44,13 @@ class Plain:
 
 def plain(text: str) -> Plain | None:
     """What is Python in a cell, or None for a text that cannot be read at all."""
-    lines = text.split("\n")
+    lines = _flush(text.split("\n"))
     magics: list[Magic] = []
     first = next((number for number, line in enumerate(lines) if line.strip()), 0)
     if match := _CELL_MAGIC.match(lines[first]):
         magics.append(Magic(first + 1, lines[first].strip()))
         end = first + 1 if match["name"] in OF_PYTHON else len(lines)
-        lines[first:end] = [f"# {line}".rstrip() for line in lines[first:end]]
+        lines[first:end] = _comments(lines[first:end])
     # Each round takes one line out.
     for _ in range(len(lines) + 1):
         source = "\n".join(lines)
@@ -62,18 +62,43 @@ def plain(text: str) -> Plain | None:
             return None
         if not 0 < number <= len(lines):
             return None
-        line = lines[number - 1]
+        at, end = _continued(lines, number - 1)
+        line = lines[at]
         indent = line[: len(line) - len(line.lstrip())]
         if timed := _TIMED.match(line):
-            lines[number - 1] = indent + timed["statement"]
+            lines[at] = indent + timed["statement"]
             continue
         assigned = _ASSIGNED.match(line)
         if assigned is None and not _LINE.match(line):
             return None
-        magics.append(Magic(number, line.strip(), assigned is not None))
+        whole = "\n".join(lines[at:end]).strip()
+        magics.append(Magic(at + 1, whole, assigned is not None))
+        lines[at:end] = _comments(lines[at:end])
         if assigned is not None:
-            lines[number - 1] = f"{indent}{assigned['target'].strip()} = None  # {line.strip()}"
-        else:
+            # Another value whenever it runs, and for another magic.
+            lines[at] = f"{indent}{assigned['target'].strip()} = get_ipython().getoutput({whole!r})"
+        elif indent:
             # A block needs a statement.
-            lines[number - 1] = f"{indent}{'pass  ' if indent else ''}# {line.strip()}"
+            lines[at] = f"{indent}pass  # {line.strip()}"
     return None
+
+
+def _flush(lines: list[str]) -> list[str]:
+    """The lines without the indentation of the first one, as IPython takes it from a cell."""
+    first = next((line for line in lines if line.strip()), "")
+    return [line.removeprefix(first[: len(first) - len(first.lstrip())]) for line in lines]
+
+
+def _comments(lines: list[str]) -> list[str]:
+    return [f"# {line}".rstrip() for line in lines]
+
+
+def _continued(lines: list[str], at: int) -> tuple[int, int]:
+    """Where the line begins that this one belongs to, and where it has ended: a backslash at a line's end
+    continues magics as well."""
+    end = at + 1
+    while at > 0 and lines[at - 1].endswith("\\"):
+        at -= 1
+    while end < len(lines) and lines[end - 1].endswith("\\"):
+        end += 1
+    return at, end

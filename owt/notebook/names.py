@@ -8,18 +8,27 @@ makes. Nothing of it runs.
 from __future__ import annotations
 
 import ast
+import builtins
 import dis
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import CodeType
 
 from owt.notebook.magics import UNREADABLE, plain
 
+STAR = "*"
+"""What an import of everything binds."""
+_GIVEN = frozenset(
+    {*dir(builtins), "display", "endpoint", "get_ipython", "pipe", "request", "Server", "state"}
+)
 _READS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
 _BINDS = {"STORE_NAME", "STORE_GLOBAL", "DELETE_NAME", "DELETE_GLOBAL"}
 _AT_ONCE = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
 _OPTIMIZED = 1
 """`inspect.CO_OPTIMIZED`: the code of a function; that of a class or a module has it not."""
+_INSERTED = re.compile(r"\{([^{}]*)\}|\$([^\W\d]\w*)")
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _NESTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
@@ -45,13 +54,26 @@ def statements(text: str) -> tuple[Statement, ...]:
     found = plain(text)
     if found is None:
         return (Statement(text.strip()),)
-    magics = tuple(Statement(magic.text) for magic in found.magics)
-    if not found.tree.body and magics:
+    magics = tuple(Statement(magic.text, eager=_inserted(magic.text)) for magic in found.magics)
+    if not found.tree.body and text.lstrip().startswith("%%"):
+        # Its magic is all of it.
         return (Statement(text.strip()),)
     try:
         return (*magics, *map(_statement, found.tree.body))
     except RecursionError:
         return (Statement(text.strip()),)
+
+
+def origin(name: str, bound: Collection[str]) -> str:
+    """What has to be bound for this name to be there, where `bound` is all that cells bind: the name, or
+    `STAR` for one that is bound nowhere and not given to all code."""
+    return name if name in bound or name in _GIVEN else STAR
+
+
+def _inserted(magic: str) -> frozenset[str]:
+    """The names whose values IPython puts into a magic's line: of `{expressions}`, and `$name`."""
+    found = (braces or name for braces, name in _INSERTED.findall(magic))
+    return frozenset(name for each in found for name in _NAME.findall(each))
 
 
 def _statement(node: ast.stmt) -> Statement:
@@ -73,6 +95,7 @@ def _statement(node: ast.stmt) -> Statement:
             elif instruction.opname in _BINDS and part is code:
                 binds.add(name)
     eager -= _targets(node)
+    binds |= {STAR for each in ast.walk(node) if isinstance(each, ast.alias) and each.name == STAR}
     return Statement(meaning, frozenset(binds), frozenset(eager), frozenset(late), _is_steady(node))
 
 

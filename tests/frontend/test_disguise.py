@@ -25,3 +25,7 @@ def test_secrets_are_not_shown_and_where_they_are_is() -> None:
     users = (f"ada:{HASH}", f"bob:{HASH}")
     chosen = Settings(auth=users, token=("0123456789abcdef",), auth_file=Path("users"))
     assert title(chosen) == "owt serve --port 9876 --auth ... --auth ... --auth-file users --token ..."
+
+
+def test_a_path_that_is_no_text_is_shown_as_far_as_it_is() -> None:
+    assert title(Settings(auth_file=Path("us\udce9rs"))) == "owt serve --port 9876 --auth-file us?rs"

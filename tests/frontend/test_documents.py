@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,10 @@ def test_two_files_cannot_have_one_session(tmp_path):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"^--notebook \(OWT_NOTEBOOK\): .*none\.ipynb: No such file"):
         read_all([tmp_path / "none.ipynb"])
+
+
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.py")
+    save(path, "x = 1")
+    with pytest.raises(ConfigError, match=r"caf\\udce9\.py': its name is not UTF-8; rename it"):
+        read_all([path])

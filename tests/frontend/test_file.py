@@ -43,6 +43,15 @@ def test_another_file_in_its_place_is_a_change(path, tmp_path):
     assert [file.changed(), file.changed()] == [False, True]
 
 
+def test_so_are_other_permissions_as_it_may_not_have_been_readable(path):
+    file = File(path)
+    before = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == before:
+        # The clock of a file system has few ticks.
+        path.chmod(0o600)
+    assert [file.changed(), file.changed()] == [False, True]
+
+
 def test_while_there_is_none_nothing_has_changed(path):
     file = File(path)
     path.unlink()

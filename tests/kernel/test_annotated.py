@@ -8,6 +8,7 @@ import json
 import pytest
 from running import Bench, bodies
 
+from owt.errors import OwtError
 from owt.kernel.annotated import bundle, response_info
 from owt.kernel.context import build_request
 from owt.wire.call import NotebookCell, RequestFacts
@@ -42,6 +43,13 @@ class TestCells:
     @pytest.mark.parametrize("code", ["object()", "(n for n in range(3))", "1, 999, {}"])
     def test_it_may_be_what_no_answer_can_be(self, bench: Bench, code):
         assert bench.ask(code, cell=NotebookCell())[-1].status == 200
+
+    def test_what_comes_from_the_future_counts_for_the_cells_that_follow(self, bench: Bench):
+        bench.ask("def late(x: Later): pass", cell=NotebookCell())
+        assert "late" not in bench.names
+        bench.ask("from __future__ import annotations", cell=NotebookCell())
+        bench.ask("def late(x: Later): pass", cell=NotebookCell())
+        assert bench.names["late"].__annotations__ == {"x": "Later"}
 
     def test_an_error_is_one(self, bench: Bench):
         failed, done = bench.ask("1 / 0", cell=NotebookCell())
@@ -94,6 +102,20 @@ class TestResponseInfo:
 
     def test_it_may_have_neither(self):
         assert response_info("{}") == ({}, 200)
+
+    @pytest.mark.parametrize("text", ['{"status": null, "headers": null}', '{"status": "200"}'])
+    def test_what_it_leaves_open_is_as_usual(self, text):
+        assert response_info(text) == ({}, 200)
+
+    @pytest.mark.parametrize("status", ["99", "600", '"abc"', "[200]", "true", "200.5"])
+    def test_a_status_that_none_is_is_told(self, status):
+        with pytest.raises(OwtError, match=r"ResponseInfo cell: a status is from 200 to 599; got"):
+            response_info(f'{{"status": {status}}}')
+
+    @pytest.mark.parametrize("headers", ["[1]", '"a"', "1", '{"X-A": ["a", "b"]}', '{"X-A": null}'])
+    def test_headers_that_none_are_are_told(self, headers):
+        with pytest.raises(OwtError, match=r"ResponseInfo cell: headers are an object of texts; got"):
+            response_info(f'{{"headers": {headers}}}')
 
     @pytest.mark.parametrize("text", ["", "no json", "[1]", "1"])
     def test_what_is_no_json_object_is_told(self, text):

@@ -118,6 +118,7 @@ class TestServed:
         served.wait_for_log("stdout: from a shell")
 
     def test_its_session_shows_it(self, served, folder):
+        wait_until(lambda: ready(served))
         assert state(served) == {
             "path": str(folder / "speech.ipynb"),
             "session": "speech",
@@ -130,6 +131,7 @@ class TestServed:
         assert sorted(each["session"] for each in health["notebooks"]) == ["gateway", "plain", "speech"]
 
     def test_its_session_is_not_ended_for_being_idle(self, served):
+        wait_until(lambda: ready(served))
         served.call("1", session="idle")
         wait_until(lambda: served.ask("GET", "/_owt/sessions/idle").status_code == 404)
         assert served.session("speech")["state"] == "idle"
@@ -189,6 +191,12 @@ class TestWatched:
     def test_the_endpoints_of_a_deleted_cell_go(self, served, speech):
         save(speech, MODEL, SPEAK, *ODD[:-1])
         wait_until(lambda: "is no endpoint" in curl(served, "/late"))
+
+    def test_where_another_cell_has_the_same_path_that_one_answers_again(self, served, speech):
+        save(speech, MODEL, SPEAK, *ODD, ODD[-1].replace("return late", "return 'varied'"))
+        wait_until(lambda: curl(served, "/late") == "varied 200")
+        save(speech, MODEL, SPEAK, *ODD)
+        wait_until(lambda: curl(served, "/late") == "awaited 200")
 
     def test_an_endpoint_that_moves_to_another_path_is_not_at_the_old_one(self, served, speech):
         save(speech, MODEL, SPEAK, *ODD[:-1], ODD[-1].replace("/late", "/later"))

@@ -95,6 +95,12 @@ def test_nor_where_it_binds_the_same():
     assert run_again(old, ["import os\nx = 2", old[1]]) == [0]
 
 
+def test_a_change_of_a_shell_command_has_its_output_taken_again():
+    old = ["PATH = 'a'", "files = !ls {PATH}", "n = len(files)"]
+    assert run_again(old, [old[0], "files = !ls -l {PATH}", old[2]]) == [1, 2]
+    assert run_again(old, ["PATH = 'b'", *old[1:]]) == [0, 1, 2]
+
+
 def test_a_change_of_an_item_is_a_change():
     old = ["d = {}", "d['a'] = 1", "x = f(d)"]
     assert run_again(old, [old[0], "d['a'] = 2", old[2]]) == [1, 2]
@@ -104,6 +110,12 @@ def test_cells_that_wait_for_requests_use_names_too():
     old = ["x = 1", "x = f()"]
     assert run_again(old, ["x = 2", old[1]]) == [0]
     assert run_again(old, ["x = 2", old[1]], ["print(x)"]) == [0, 1]
+
+
+def test_what_another_star_import_may_have_changed_runs_again():
+    old = ["from a import *", "y = sqrt(2)", "z = abs(w)", "def f(): return tau", "u = f()", "w = 1"]
+    assert run_again(old, ["from b import *", *old[1:]]) == [0, 1, 4]
+    assert run_again(old, ["from a import *\nimport os", *old[1:]]) == [0]
 
 
 @pytest.mark.parametrize("text", ["def speak(:", "%%bash\nls", "%matplotlib inline"])

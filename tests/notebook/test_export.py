@@ -58,6 +58,43 @@ def test_what_changes_a_needed_thing_is_needed(exported):
     assert "e = 2" not in text
 
 
+def test_methods_that_are_called_of_a_needed_thing_are_needed(exported):
+    cells = ["words, more = [], []", "for each in 'ab':\n    words.append(each)"]
+    others = ["more.append(1)", "print(words.pop)", "f()"]
+    text = exported([*cells, *others, '@endpoint("/d")\ndef f(): return words'], "/d")
+    assert text.split("\n\n")[1:-2] == cells[:2]
+    assert loaded(text)["run"]() == ["a", "b"]
+
+
+def test_star_imports_are_needed_for_names_that_come_from_nowhere_else(exported):
+    cells = ["from math import *", "x = 1", '@endpoint("/a")\ndef a(): return floor(x + 0.5)']
+    assert loaded(exported(cells, "/a"))["run"]() == 1
+    assert "import" not in exported([*cells, '@endpoint("/b")\ndef b(): return str(x)'], "/b")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from owt import endpoint; x = 1",
+        "x = 1; from owt import endpoint",
+        "from owt import endpoint, pipe; x = 1",
+    ],
+)
+def test_what_stands_in_one_line_with_an_import_that_goes_stays(exported, cell):
+    assert loaded(exported([cell, '@endpoint("/x")\ndef f(): return x']))["run"]() == 1
+
+
+def test_also_where_it_comes_from_the_future(exported):
+    cells = ["from __future__ import annotations; x = 1", '@endpoint("/x")\ndef f(y: None): return x']
+    text = exported(cells)
+    assert text.split("\n\n")[1:3] == ["from __future__ import annotations", "x = 1"]
+
+
+def test_owt_may_have_another_name_here(exported):
+    text = exported(["import owt as o, math", '@o.endpoint("/x")\ndef get(): return 1'])
+    assert text.endswith("import owt as o, math\n\ndef get(): return 1\n\nrun = get\n")
+
+
 def test_without_an_endpoint_all_of_it_is_exported(exported):
     text = exported(["x = 1", "y = 2", "def run(): return x"])
     assert text.endswith("x = 1\n\ny = 2\n\ndef run(): return x\n")
@@ -90,6 +127,12 @@ def test_a_script_is_exported_as_well(tmp_path):
         (SPEECH, "/none", "no function with @endpoint.'/none'.*: /add/{a}, /speak$"),
         (SPEECH, None, "no function run in it; choose one of its endpoints: --endpoint /add/{a} or /speak"),
         (["x = 1"], None, "no function run in it, and no endpoint"),
+        (
+            ['@endpoint(A)\ndef f(): pass\n@endpoint("/b")\ndef g(): pass'],
+            None,
+            "choose one of its endpoints: --endpoint /b$",
+        ),
+        (['@endpoint(A)\ndef f(): pass\n@endpoint(B)\ndef g(): pass'], None, "paths are not in the text"),
         (["# GET /x\nprint(1)"], "/x", "works with the variable REQUEST"),
         (["files = !ls", "def run(): return files"], None, "cell 1: files = !ls takes its value"),
         (["x = await f()", "def run(): return x"], None, "cell 1: it cannot be in a file of its own"),

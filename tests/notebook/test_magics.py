@@ -23,6 +23,27 @@ def test_a_line_that_only_ipython_reads_becomes_a_comment(line):
     assert plain(f"x = 1\n{line}").magics == (Magic(2, line),)
 
 
+@pytest.mark.parametrize("text", ["!pip install a \\\n    b", "%env A=1 \\\n\\\n  2"])
+def test_a_line_that_goes_on_is_one(text):
+    comments = [f"# {line}".rstrip() for line in text.split("\n")]
+    assert source(f"x = 1\n{text}\n").split("\n") == ["x = 1", *comments, ""]
+    assert plain(text).magics == (Magic(1, text),)
+
+
+def test_an_assignment_may_go_on_as_well():
+    found = plain("files = !ls \\\n  -l\ny = 2")
+    assert found.magics == (Magic(1, "files = !ls \\\n  -l", assigns=True),)
+    assert [type(each) for each in found.tree.body] == [ast.Assign, ast.Assign]
+    assert found.tree.body[1].lineno == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["    x = 1\n    if x:\n        y = 2", "  %who\n  x = 1", "\n  # One.\n  x = 1\ny = 2"]
+)
+def test_a_cell_that_is_indented_as_a_whole_is_read_as_if_it_were_not(text):
+    assert source(text)
+
+
 def test_in_a_block_a_statement_takes_its_place():
     assert source("if x:\n    !ls\nelse:\n    %who") == "if x:\n    pass  # !ls\nelse:\n    pass  # %who"
 

@@ -57,6 +57,32 @@ def test_each_magic_is_a_statement():
     assert [each.binds for each in statements("!ls\nx = 1")] == [set(), {"x"}]
 
 
+@pytest.mark.parametrize("text", ["x = !ls", "def x():\n    y = !ls\n    return y"])
+def test_what_a_magic_gives_is_another_value_when_the_magic_is_another(text):
+    before, after = statements(text), statements(text.replace("ls", "ls -l"))
+    assert [each for each in before if "x" in each.binds] != [each for each in after if "x" in each.binds]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("!wget {URL} -O {path / name}", "URL path name"),
+        ("%run $script --n {n + 1}", "script n"),
+        ("!a {", ""),
+    ],
+)
+def test_a_magic_uses_what_is_put_into_its_line(text, names):
+    assert one(text).eager == set(names.split())
+
+
+def test_what_a_magic_gives_is_not_steady():
+    assert [each.steady for each in statements("x = !ls") if each.binds] == [False]
+
+
+def test_so_does_one_that_gives_a_value():
+    assert {name for each in statements("x = !ls {folder}") for name in each.eager} >= {"folder"}
+
+
 @pytest.mark.parametrize("text", ["%%bash\nls", "def f(:", "return 1"])
 def test_of_what_cannot_be_known_the_text_counts(text):
     found = one(text)
