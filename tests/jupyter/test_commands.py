@@ -26,6 +26,11 @@ def test_a_url_a_session_and_who_calls():
     assert asked == Connect(("http://h:1",), "tour", None, "abc")
 
 
+def test_a_value_in_quotes_may_stand_behind_an_equals_sign():
+    assert parsed(commands.connect, split('--session="tour" --auth="ada:two words"')).auth == "ada:two words"
+    assert parsed(commands.run, split("--session='tour'")).options == {"session": "tour"}
+
+
 def test_the_options_of_a_server_are_not_read_here():
     asked = parsed(commands.serve, split("--pool-max 2 -v --session tour --token 0123456789abcdef"))
     assert asked == Serve(("--pool-max", "2", "-v", "--token", "0123456789abcdef"), "tour")
