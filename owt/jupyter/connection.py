@@ -76,6 +76,15 @@ def _kernel_told(facts: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _token(options: Sequence[str]) -> str | None:
+    """One of the tokens that a server takes which is started with these options."""
+    for option, following in pairwise((*options, "")):
+        name, given, value = option.partition("=")
+        if name == "--token":
+            return value if given else following
+    return None
+
+
 class Own:
     """A server of the notebook's own. It ends with the notebook's kernel, however that ends."""
 
@@ -84,7 +93,7 @@ class Own:
         self.options = tuple(options)
         # Of an option that is given twice, the last one counts.
         self._child = Child("--port", "0", *options, tied=True)
-        self.token = dict(pairwise(options)).get("--token")
+        self.token = _token(options)
         self.server = Server.from_url(self._child.serving()).as_reached()
 
     @property

@@ -23,7 +23,12 @@ def test_a_cells_options_may_stand_before_and_after_its_arguments():
 
 def test_a_url_a_session_and_who_calls():
     asked = parsed(commands.connect, split("http://h:1 -s tour --token abc"))
-    assert asked == Connect(("http://h:1",), "tour", None, "abc")
+    assert asked == Connect(("http://h:1",), "tour", None, "abc", identified=True)
+
+
+def test_who_calls_may_be_said_by_the_environment(monkeypatch):
+    monkeypatch.setenv("OWT_CLIENT_TOKEN", "abc")
+    assert parsed(commands.connect, []) == Connect((), None, None, "abc", identified=False)
 
 
 def test_a_value_in_quotes_may_stand_behind_an_equals_sign():

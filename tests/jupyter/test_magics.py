@@ -355,9 +355,12 @@ def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
 
 def test_a_notebooks_own_server_may_want_a_token_and_is_stopped(tmp_path):
     with notebook(tmp_path) as own:
-        told = own("%load_ext owt\n%owt serve --pool-max 1 --token 0123456789abcdef -s tour")
+        told = own("%load_ext owt\n%owt serve --pool-max 1 --token=0123456789abcdef -s tour")
         url = re.search(r"at (\S+), session tour", told.stdout)[1]
         assert own("%%owt\n1 + 1").stdout == "2\n"
+        # Who calls is somebody else, and the server and the session are as they were.
+        assert own("%owt --token wrong0123456789").traceback.startswith("Refused: ")
+        assert f"at {url}, session tour" in own("%owt --token 0123456789abcdef").stdout
         assert own(f"%owt {url} --token wrong0123456789").traceback.startswith("Refused: ")
         # What one was connected to stays.
         assert own("%%owt\n1 + 1").stdout == "2\n"
