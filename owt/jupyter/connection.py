@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 from owt.child import Child
 from owt.client import Client
@@ -46,7 +47,12 @@ class Connection:
 
     def told(self) -> str:
         """What there is, in one line. Raises `Unreachable` and `Refused`."""
-        about = self.remote.about()
+        try:
+            about = self.remote.about()
+        except Refused as error:
+            if error.code in (400, 404) and (path := urlsplit(self.url).path):
+                error.add_note(f"%owt wants the server's own URL; {path} is not its --base-url")
+            raise
         return f"owt {about.get('version', '?')} at {self.url}, {self._session_told()}"
 
     def sessions(self) -> list[str]:

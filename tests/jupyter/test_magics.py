@@ -213,6 +213,12 @@ def test_what_is_no_bug_is_one_message_without_frames(run, source, name, message
     assert "File" not in cell.traceback
 
 
+def test_a_url_with_an_adaptors_path_is_no_servers(run, patient):
+    told = run(f"%owt {patient.url}/a/b").traceback.splitlines()
+    assert told[0].startswith("Refused: ")
+    assert told[1] == "%owt wants the server's own URL; /a/b is not its --base-url"
+
+
 def test_interrupting_the_cell_cancels_the_run(run, patient, tmp_path):
     gate = Gate(tmp_path)
 
