@@ -148,7 +148,7 @@ class Child:
 
 
 def _read(pipe: IO[str]) -> None:
-    """Take what is printed after the URL, which nobody wants: a pipe that is full would hold up the kernels."""
+    """Take what is printed after the URL, which nobody wants: a full pipe would hold up the kernels."""
     with pipe:
         while os.read(pipe.fileno(), 64 * 1024):
             pass

@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import psutil
@@ -76,6 +77,14 @@ def test_a_progress_bar_is_written_over_itself(run):
     assert run(f"%%owt\n{code}").stderr == "\r10 %\r20 %"
 
 
+def test_stdout_and_stderr_keep_their_order_and_the_lines_of_each(run):
+    code = "import sys\nfor n in (1, 2):\n    print(n, end=' ', file=sys.stderr)\n    print(n)"
+    cell = run(f"%%owt\n{code}\n{{'n': n}}")
+    told = [each["content"] for each in cell.messages if each["msg_type"] == "stream"]
+    parts = groupby(told, lambda content: content["name"])
+    assert ["".join(each["text"] for each in part) for _, part in parts] == ["1 ", "1\n", "2 ", '2\n{"n": 2}\n']
+
+
 def test_a_table_is_html_and_text(run):
     [shown] = run("%%owt\nimport pandas\npandas.DataFrame({'a': [1]})").displays
     assert "<table" in shown["text/html"]
@@ -94,6 +103,11 @@ def test_a_picture_in_bytes_is_shown(run):
     )
     [shown] = run(f"%%owt\n{code}file.getvalue(), {{'Content-Type': 'image/png'}}").displays
     assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
+
+
+def test_a_drawing_in_bytes_is_shown(run):
+    [shown] = run("%%owt\nb'<svg/>', {'Content-Type': 'image/svg+xml'}").displays
+    assert shown == {"image/svg+xml": "<svg/>", "text/plain": "<svg/>"}
 
 
 def test_a_long_object_is_pretty(run):
@@ -129,6 +143,14 @@ def run():
 """
     cell = run(f"%%owt{code}")
     assert (cell.displays, cell.updates) == ([{"text/plain": "before"}], [{"text/plain": "after"}])
+
+
+def test_a_display_is_updated_by_a_later_cell(run):
+    first = run("%%owt\nfrom IPython.display import display\nshown = display('before', display_id=True)")
+    then = run("%%owt\nshown.update('after')")
+    told = [each for each in (*first.messages, *then.messages) if "display" in each["msg_type"]]
+    assert [each["msg_type"] for each in told] == ["display_data", "update_display_data"]
+    assert told[0]["content"]["transient"] == told[1]["content"]["transient"]
 
 
 @pytest.mark.parametrize(
