@@ -168,6 +168,7 @@ class Magics:
     def _run_here(
         self, asked: commands.Run, cell: str, kwargs: dict[str, Any], screen: Screen, received: Received
     ) -> None:
+        from owt.client.options import Options
         from owt.client.request import call_fields
         from owt.kernel.here import Here
 
@@ -181,7 +182,7 @@ class Magics:
                 screen.show(piece)
 
         try:
-            fields = call_fields(cell, kwargs, self.connected().client.with_options(**asked.options).options)
+            fields = call_fields(cell, kwargs, Options(**asked.options))
         except OwtError as error:
             raise tracebacks.plain(error, self.shell) from None
         ended = self._here.run(_call(fields), show)

@@ -81,8 +81,9 @@ def test_stdout_and_stderr_keep_their_order_and_the_lines_of_each(run):
     code = "import sys\nfor n in (1, 2):\n    print(n, end=' ', file=sys.stderr)\n    print(n)"
     cell = run(f"%%owt\n{code}\n{{'n': n}}")
     told = [each["content"] for each in cell.messages if each["msg_type"] == "stream"]
-    parts = groupby(told, lambda content: content["name"])
-    assert ["".join(each["text"] for each in part) for _, part in parts] == ["1 ", "1\n", "2 ", '2\n{"n": 2}\n']
+    parts = [[*part] for _, part in groupby(told, lambda content: content["name"])]
+    texts = ["".join(each["text"] for each in part) for part in parts]
+    assert texts == ["1 ", "1\n", "2 ", '2\n{"n": 2}\n']
 
 
 def test_a_table_is_html_and_text(run):
@@ -283,6 +284,30 @@ def test_local_runs_in_the_notebooks_own_kernel(run):
     assert run("left").value == "'POST'"
 
 
+BUSY = "while True: pass"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"print('begun', flush=True)\n{BUSY}",
+        f"def run():\n    yield 'begun'\n    {BUSY}",
+        f"async def run():\n    print('begun', flush=True)\n    {BUSY}",
+        f"async def run():\n    yield 'begun'\n    {BUSY}",
+        "import asyncio\nasync def run():\n    yield 'begun'\n    await asyncio.sleep(1000)",
+    ],
+    ids=["cell", "generator", "async", "async-generator", "waiting"],
+)
+def test_interrupting_a_local_cell_ends_it_at_once(run, code):
+    def each(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream" and "begun" in message["content"]["text"]:
+            run.interrupt()
+
+    cell = run(f"%%owt --local\n{code}", each)
+    assert cell.reply["ename"] == "KeyboardInterrupt"
+    assert run("1").value == "1"
+
+
 def test_local_shows_the_same(run):
     code = "def run():\n    print('out')\n    yield {'a': 1}\n    yield 'text'"
     here, there = run(f"%%owt --local\n{code}"), run(f"%%owt\n{code}")
@@ -324,6 +349,8 @@ def test_the_help_tells_what_there_is(run):
 
 LOCAL = """
 %load_ext owt
+import os
+os.environ["OWT_URL"] = "nowhere"
 get_ipython().run_cell_magic("owt", "--local", '''
 from IPython.display import display
 def run():
@@ -334,7 +361,7 @@ def run():
 """
 
 
-def test_local_works_in_a_kernel_of_owts_kernelspec(tmp_path):
+def test_local_works_in_a_kernel_of_owts_kernelspec_and_needs_no_server(tmp_path):
     with notebook(tmp_path, "owt") as own:
         cell = own(LOCAL.strip())
         assert (cell.stdout, cell.displays) == ("out\na\n", [{"text/plain": "shown"}])
