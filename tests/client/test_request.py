@@ -147,7 +147,7 @@ def test_a_value_that_json_does_not_hold_is_refused_with_its_place(value, words)
 
 @pytest.mark.parametrize("timeout", [math.inf, math.nan])
 def test_an_option_that_json_does_not_hold_is_refused_by_its_name(timeout):
-    with pytest.raises(CannotSend, match="^timeout: JSON has no "):
+    with pytest.raises(CannotSend, match=r"^timeout: JSON has no "):
         call_fields("x", {}, Options(timeout=timeout))
 
 
