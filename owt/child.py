@@ -10,13 +10,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 from owt.errors import ConfigError, OwtError
 
 STOP_TIMEOUT = 20.0
 """Seconds; running calls get `--drain` of them, which is 5 unless said otherwise."""
+READ_TIMEOUT = 1.0
+"""Seconds; what a server has started ends with it, and what outlives it after all is not waited for."""
 
 _SERVING = re.compile(r"Owt serving on ((?:https?|http\+unix)://\S+)$")
 
@@ -38,6 +42,7 @@ class Child:
     ) -> None:
         # A file, not a pipe: nobody has to read it while the server runs.
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115
+        self._reader: threading.Thread | None = None
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *(["owt.tied"] if tied else ["owt", "serve"]), *options],
@@ -75,6 +80,8 @@ class Child:
             self.close()
             raise
         if found := _SERVING.match(line.strip()):
+            self._reader = threading.Thread(target=_read, args=(process.stdout,), daemon=True)
+            self._reader.start()
             return found[1]
         if readable:
             # It has said something else, or is about to end.
@@ -130,7 +137,18 @@ class Child:
 
     def close(self) -> None:
         """Let go of its output, and of its log; after its end."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._reader is not None:
+            # It closes what it reads, at the latest when all are gone that may write there.
+            self._reader.join(READ_TIMEOUT)
+        elif self._process.stdout is not None:
+            self._process.stdout.close()
         self._log.close()
+
+
+def _read(pipe: IO[str]) -> None:
+    """Take what is printed after the URL, which nobody wants: a full pipe would hold up the kernels."""
+    with pipe:
+        while os.read(pipe.fileno(), 64 * 1024):
+            pass

@@ -109,9 +109,14 @@ class Server:
         try:
             parts = urlsplit(url)
             port = parts.port
+            socket, _ = split_unix(url)
+            if socket is None:
+                # As it will be looked up: labels have 1 to 63 characters (RFC 3490, section 4.1).
+                (parts.hostname or "").encode("idna")
+            if not url.isprintable():
+                raise ValueError
         except ValueError:
             raise ConfigError(f"{source}: this is not a URL; got {shortened(url)}") from None
-        socket, _ = split_unix(url)
         if socket is not None:
             if not os.path.isabs(socket):
                 raise ConfigError(

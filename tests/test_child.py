@@ -70,3 +70,18 @@ def test_one_that_crashes_is_an_error_with_what_it_wrote(tmp_path):
     child = Child(env={**os.environ, "PYTHONPATH": str(tmp_path)})
     with pytest.raises(OwtError, match=r"^owt serve ended with status 3: no luck today$"):
         child.serving()
+
+
+def test_nobody_has_to_read_what_it_goes_on_to_print(tmp_path):
+    # As kernels do with what processes print that a call has left behind.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nos.write(1, b'Owt serving on http://127.0.0.1:1\\n')\n"
+        "left = 2**20\nwhile left:\n    left -= os.write(1, b'x' * left)\nos._exit(3)\n"
+    )
+    child = Child(env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert child.serving() == "http://127.0.0.1:1"
+    try:
+        assert child.wait(20) == 3
+    finally:
+        child.kill()
+        child.close()

@@ -35,7 +35,7 @@
  *     by       "fetch" (default) or "EventSource", which can do without the fetch API's streams, but has all of
  *              the call in its URL and sends no `auth` or `token` of its own. `events` lists the names that
  *              an adaptor gives to events of its own; such a stream has to end with the message [DONE],
- *              since an EventSource cannot tell an end from a lost connection.
+ *              since an EventSource cannot tell an end from a lost connection. It takes each line end for LF.
  *
  * A call that fails rejects with a RemoteError. Its `problem` is the server's problem document (RFC 9457), and
  * `status`, `type`, `exception`, `traceback`, `run` and `session` are the members of it. Unreachable means that
@@ -120,6 +120,8 @@ export class Client {
     const called = { ...this.#fields, ...fields };
     if (code != null) called.code = code;
     if (Object.keys(kwargs).length) called.kwargs = kwargs;
+    // Not said: in a link, undefined would be a word.
+    for (const name of Object.keys(called)) if (called[name] == null) delete called[name];
     return called;
   }
 
@@ -396,18 +398,15 @@ class Parser {
 
 /** An event as a caller gets it. Throws a RemoteError for a failure. */
 function event({ name, data, id }) {
-  if (name === "bytes") return { name, data: Uint8Array.from(atob(data), (each) => each.charCodeAt(0)), id };
-  if (name === "error" || name === "display" || name === "done") {
-    let told;
-    try {
-      told = JSON.parse(data);
-    } catch {
-      // An adaptor's own event of this name.
-    }
-    if (name === "error" && told?.title && told?.status) throw new RemoteError(told);
-    if (told !== undefined) return { name, data: told, id };
+  let told;
+  try {
+    if (name === "bytes") told = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
+    if (name === "error" || name === "display" || name === "done") told = JSON.parse(data);
+  } catch {
+    // An adaptor's own event of this name.
   }
-  return { name, data, id };
+  if (name === "error" && told?.title && told?.status) throw new RemoteError(told);
+  return { name, data: told === Object(told) && !Array.isArray(told) ? told : data, id };
 }
 
 /** The value of a whole answer, by its Content-Type. Text that is not what its type says stays text. */

@@ -131,9 +131,14 @@ class Caller:
         }  # fmt: skip
 
     def _settings(self, transport: Callable[..., Any]) -> dict[str, Any]:
-        """How httpx is to connect. `transport` is its class for Unix sockets."""
+        """How httpx is to connect. `transport` is its class for Unix sockets. Raises `ConfigError`."""
         import httpx
 
+        try:
+            # It reads the host's name when it is asked for it.
+            _ = httpx.URL(self._address.http).host
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ConfigError(f"url: {error}; got {shortened(self._address.url)}") from None
         limits = httpx.Limits(max_connections=None)
         settings: dict[str, Any] = {
             "headers": self._authorization,

@@ -101,6 +101,8 @@ def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> d
         raise CannotSend(f"there is code and the adaptor {said['adaptor']!r}; give one of them")
     if kwargs and "kwargs" in said:
         raise CannotSend("there are keyword arguments and the option kwargs; give one of them")
+    for name, value in said.items():
+        _check(value, name)
     fields = {} if code is None else {"code": code}
     if kwargs:
         _check(kwargs, "")

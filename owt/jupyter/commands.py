@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from owt.client.identity_options import identity_options
 from owt.errors import CannotSend
@@ -21,6 +22,8 @@ class Connect:
     session: str | None
     auth: str | None
     token: str | None
+    identified: bool = False
+    """Whether the line itself says who calls, and not the environment."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def connect(words: tuple[str, ...], session: str | None, auth: str | None, token
     %owt                          say what one is connected to
     %owt URL --session tour       connect
     %owt --session tour           the same server, another session
+    %owt --token TOKEN            the same server and session, as somebody else
     %owt serve                    start a server for this notebook, on a free port, and connect to it; with
                                   the options of `owt serve`. It ends with this notebook's kernel
     %owt stop                     end it now
@@ -61,7 +65,9 @@ def connect(words: tuple[str, ...], session: str | None, auth: str | None, token
 
     Without a URL the server is that of OWT_URL, or http://127.0.0.1:9876; in a kernel of owt's, its own.
     """
-    return Connect(words, session, auth, token)
+    source = click.get_current_context().get_parameter_source
+    identified = ParameterSource.COMMANDLINE in (source("auth"), source("token"))
+    return Connect(words, session, auth, token, identified)
 
 
 @click.command("%owt serve", add_help_option=False, context_settings={"ignore_unknown_options": True})

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlsplit
 
 from owt.child import Child
 from owt.client import Client
@@ -46,7 +47,12 @@ class Connection:
 
     def told(self) -> str:
         """What there is, in one line. Raises `Unreachable` and `Refused`."""
-        about = self.remote.about()
+        try:
+            about = self.remote.about()
+        except Refused as error:
+            if error.code in (400, 404) and (path := urlsplit(self.url).path):
+                error.add_note(f"%owt wants the server's own URL; {path} is not its --base-url")
+            raise
         return f"owt {about.get('version', '?')} at {self.url}, {self._session_told()}"
 
     def sessions(self) -> list[str]:
@@ -76,6 +82,15 @@ def _kernel_told(facts: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _token(options: Sequence[str]) -> str | None:
+    """One of the tokens that a server takes which is started with these options."""
+    for option, following in pairwise((*options, "")):
+        name, given, value = option.partition("=")
+        if name == "--token":
+            return value if given else following
+    return None
+
+
 class Own:
     """A server of the notebook's own. It ends with the notebook's kernel, however that ends."""
 
@@ -84,7 +99,7 @@ class Own:
         self.options = tuple(options)
         # Of an option that is given twice, the last one counts.
         self._child = Child("--port", "0", *options, tied=True)
-        self.token = dict(pairwise(options)).get("--token")
+        self.token = _token(options)
         self.server = Server.from_url(self._child.serving()).as_reached()
 
     @property

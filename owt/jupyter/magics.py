@@ -53,17 +53,14 @@ class Magics:
     def connected(self) -> Connection:
         """What the notebook is connected to; without a word on that, where clients look for a server."""
         if self.connection is None:
-            self.connection = _connection(commands.parsed(commands.connect, []))
+            self.connection = _connection(commands.parsed(commands.connect, []), None)
         return self.connection
 
     def _connect(self, asked: commands.Connect) -> None:
-        elsewhere = bool(asked.words) or (asked.auth, asked.token) != (None, None) or self.connection is None
         if asked.words == ("stop",):
             self._stop()
-        elif elsewhere and not (asked.words or asked.session is not None):
-            print(self.connected().told())
-        elif elsewhere:
-            self._use(_connection(asked))
+        elif asked.words or asked.identified:
+            self._use(_connection(asked, self.connection))
         elif asked.session is not None:
             self._use(self.connected().with_session(asked.session or None))
         else:
@@ -171,6 +168,7 @@ class Magics:
     def _run_here(
         self, asked: commands.Run, cell: str, kwargs: dict[str, Any], screen: Screen, received: Received
     ) -> None:
+        from owt.client.options import Options
         from owt.client.request import call_fields
         from owt.kernel.here import Here
 
@@ -184,7 +182,7 @@ class Magics:
                 screen.show(piece)
 
         try:
-            fields = call_fields(cell, kwargs, self.connected().client.with_options(**asked.options).options)
+            fields = call_fields(cell, kwargs, Options(**asked.options))
         except OwtError as error:
             raise tracebacks.plain(error, self.shell) from None
         ended = self._here.run(_call(fields), show)
@@ -208,11 +206,15 @@ def _channel(shell: Any) -> Any:
     return getattr(getattr(shell, "kernel", None), "channel", None)
 
 
-def _connection(asked: commands.Connect) -> Connection:
+def _connection(asked: commands.Connect, before: Connection | None) -> Connection:
+    """What is asked for. Without a URL it is the server from before, and its session unless one is named."""
     if len(asked.words) > 1:
         raise CannotSend(f"give one URL; got {' '.join(asked.words)}")
-    url = asked.words[0] if asked.words else None
-    return Connection.to(url, asked.session or None, asked.auth, asked.token)
+    url, session = asked.words[0] if asked.words else None, asked.session
+    if url is None and before is not None:
+        url = before.url
+        session = before.session if session is None else session
+    return Connection.to(url, session or None, asked.auth, asked.token)
 
 
 def _call(fields: dict[str, Any]) -> Call:

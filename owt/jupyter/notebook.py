@@ -26,13 +26,18 @@ _NEXT = (
 class Notebook(Screen):
     """Shows one call below its cell."""
 
+    # A flush waits for the kernel's other thread.
+    flush_every = 0.05
+    apart = True
+
     def __init__(self) -> None:
         super().__init__()
         self._id = secrets.token_hex(4)
         self._shows_progress = False
 
     def _bundle(self, bundle: Bundle) -> None:
-        transient = {} if bundle.id is None else {"display_id": f"{self._id}-{bundle.id}"}
+        # As it is: another cell may update what this one has displayed.
+        transient = {} if bundle.id is None else {"display_id": bundle.id}
         _publish(bundle.data, bundle.metadata, transient=transient, update=bundle.update and bool(transient))
 
     def _pretty(self, document: Any, text: str) -> None:

@@ -6,16 +6,17 @@ import json
 import sys
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import Any, TextIO
 
 from owt.jupyter import media
 from owt.jupyter.media import Assembler, Media
 from owt.jupyter.pieces import Blob, Bundle, Cleared, Json, Named, Over, Piece, Printed, Text, kind_of
 
-FLUSH_EVERY = 0.05
-"""Seconds between two flushes of text, at least; what comes closer together leaves together."""
 LINE = 88
 """Characters of JSON on one line at most."""
+DEEP = 20
+"""JSON objects and lists within each other that are indented; what is in the last ones is on one line."""
 
 # Texts that can be shown better than as text, if an answer says that it is one.
 _RICH = frozenset({"image/svg+xml", "text/markdown", "text/latex"})
@@ -24,10 +25,17 @@ _RICH = frozenset({"image/svg+xml", "text/markdown", "text/latex"})
 class Screen(ABC):
     """Shows pieces in their order: give each to `show`, and call `end` once, whatever happens."""
 
+    flush_every = 0.0
+    """Seconds between two flushes of text, at least; what comes closer together leaves together."""
+    apart = False
+    """Whether stdout and stderr are shown apart, so that a line of the one does not go on in the other."""
+
     def __init__(self) -> None:
         self._blobs: Assembler | None = None
         self._flushed = 0.0
-        self._in_line = False
+        self._last: TextIO | None = None
+        # Those on which a line was begun and has not ended.
+        self._begun: set[TextIO] = set()
 
     def show(self, piece: Piece) -> None:
         """The next piece."""
@@ -37,7 +45,7 @@ class Screen(ABC):
             case Printed(stream, text):
                 self._write(text, sys.stderr if stream == "stderr" else sys.stdout)
             case Text(returned=True) if (kind := kind_of(piece.type)) in _RICH:
-                self._bundle(Bundle({kind: piece.text, "text/plain": piece.text}))
+                self._rich(kind, piece.text)
             case Text("[DONE]", line=True):
                 # How streams of events end by convention, not a part of them.
                 pass
@@ -51,14 +59,14 @@ class Screen(ABC):
                 self._begin_line()
                 self._bundle(piece)
             case Cleared(wait):
-                self._in_line = False
+                self._begun.clear()
                 self._clear(wait)
             case Named(name, data):
                 self._begin_line()
                 shown = data if isinstance(data, str) else _one_line(data)
                 self._write(f"{name}: {shown}\n", sys.stdout)
             case Over(status) if status >= 400:
-                self._begin_line()
+                self._begin_line(sys.stderr)
                 self._write(f"owt: the adaptor answered {status}\n", sys.stderr)
             case _:
                 pass
@@ -93,18 +101,34 @@ class Screen(ABC):
         """Say how far something has come that cannot be shown yet; None: that is over."""
 
     def _write(self, text: str, stream: TextIO) -> None:
+        if not text:
+            return
+        if self._last not in (None, stream):
+            # Each has a buffer of its own, and they would not leave in their order.
+            self._last.flush()
+        self._last = stream
         stream.write(text)
-        if text:
-            self._in_line = not text.endswith("\n")
+        if not self.apart:
+            self._begun.clear()
+        if text.endswith("\n"):
+            self._begun.discard(stream)
+        else:
+            self._begun.add(stream)
         now = time.monotonic()
-        if now - self._flushed > FLUSH_EVERY:
+        if now - self._flushed >= self.flush_every:
             self._flushed = now
             stream.flush()
 
-    def _begin_line(self) -> None:
-        """End a line that was begun: what follows is no part of it."""
-        if self._in_line:
-            self._write("\n", sys.stdout)
+    def _begin_line(self, stream: TextIO | None = None) -> None:
+        """End a line that was begun: what follows, on `stream` (default: stdout), is no part of it."""
+        stream = stream or sys.stdout
+        for begun in [*self._begun]:
+            if begun is stream or not self.apart:
+                self._write("\n", begun)
+
+    def _rich(self, kind: str, text: str) -> None:
+        self._begin_line()
+        self._bundle(Bundle({kind: text, "text/plain": text}))
 
     def _document(self, document: Any) -> None:
         self._begin_line()
@@ -116,16 +140,20 @@ class Screen(ABC):
                 self._media(one, caption)
             return
         text = _one_line(document)
-        if len(text) <= LINE:
-            self._write(f"{text}\n", sys.stdout)
-        else:
-            self._pretty(document, indented(document))
+        if len(text) > LINE:
+            with suppress(RecursionError):
+                self._pretty(document, indented(document))
+                return
+        self._write(f"{text}\n", sys.stdout)
 
     def _blob(self, blob: Blob) -> None:
         if self._blobs is None:
             is_text = _is_text(blob.type)
             if is_text and media.kind(blob.data) is None and (text := _decoded(blob.data)) is not None:
-                self._write(text, sys.stdout)
+                if blob.returned and (kind := kind_of(blob.type)) in _RICH:
+                    self._rich(kind, text)
+                else:
+                    self._write(text, sys.stdout)
                 return
             # Bytes for which the adaptor names no type have that of text.
             self._blobs = Assembler("application/octet-stream" if is_text else kind_of(blob.type))
@@ -168,11 +196,12 @@ def described(one: Media, caption: str) -> str:
 
 
 def indented(document: Any, indent: str = "") -> str:
-    """JSON with a line for each member, but for what fits on one line."""
+    """JSON with a line for each member, but for what fits on one line, or lies too deep."""
     text = _one_line(document)
-    if len(indent) + len(text) <= LINE or not isinstance(document, dict | list):
-        return text
     inner = f"{indent}  "
+    fits = len(indent) + len(text) <= LINE or len(inner) > 2 * DEEP
+    if fits or not isinstance(document, dict | list):
+        return text
     if isinstance(document, dict):
         members = [f"{_one_line(str(name))}: {indented(each, inner)}" for name, each in document.items()]
         return "{\n" + ",\n".join(inner + member for member in members) + f"\n{indent}}}"
@@ -180,7 +209,10 @@ def indented(document: Any, indent: str = "") -> str:
 
 
 def _one_line(document: Any) -> str:
-    return json.dumps(document, ensure_ascii=False)
+    try:
+        return json.dumps(document, ensure_ascii=False)
+    except RecursionError:
+        return f"<{type(document).__name__}, nested too deeply to be shown>"
 
 
 def _is_text(type: str) -> bool:

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 from rich.markdown import Markdown
 from rich.status import Status
 from rich.text import Text as Line
@@ -35,7 +35,7 @@ class Terminal(Screen):
             self._console.print(Line(f"<{', '.join(map(str, data))}>", style="dim"))
 
     def _pretty(self, document: Any, text: str) -> None:
-        self._console.print(JSON(text))
+        self._console.print(JSONHighlighter()(text), soft_wrap=True)
 
     def _media(self, one: Media, caption: str) -> None:
         self._console.print(Line(described(one, caption), style="dim"))

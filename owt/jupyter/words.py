@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from owt.errors import CannotSend, shortened
 
 _ARGUMENT = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
+_OPTION = re.compile(r"(--[\w-]+=)(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$[^\W\d]\w*")
 # The pieces of a line that matter: a quoted text with its quotes, brackets, blanks; anything else.
 _PIECE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[\[({]|[\])}]|\s+|.""", re.DOTALL)
@@ -37,8 +39,11 @@ def split(line: str) -> list[str]:
 
 
 def unquoted(word: str) -> str:
-    """A word that is an option's value, without the quotes around it."""
-    return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"" else word
+    """A word that is an option or its value, without the quotes around the value."""
+    name, value = ("", word)
+    if found := _OPTION.fullmatch(word):
+        name, value = found.groups()
+    return name + (value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value)
 
 
 def is_argument(word: str) -> bool:
@@ -72,6 +77,9 @@ def _value(name: str, text: str, namespace: Mapping[str, Any]) -> Any:
             # A name that is not there is told of here; what the expression raises is its own affair.
             return eval(compile(expression, f"<{name}>", "eval"), {**namespace})
         except NameError as error:
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            if frame.f_code.co_filename != f"<{name}>":
+                raise
             raise CannotSend(f"{name}: the notebook has no {error.name}; got {shortened(text)}") from None
     try:
         with warnings.catch_warnings(action="ignore"):

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +24,7 @@ from owt.kernel.failure import as_raised
 from owt.kernel.interrupts import Interrupts
 from owt.kernel.outlet import Outlet, StreamName
 from owt.kernel.source import Sources
+from owt.kernel.steps import Stopped
 from owt.kernel.usercode import InOtherThread
 from owt.summat import METHODS
 from owt.summat.inputs import current_request
@@ -63,8 +67,7 @@ class Here:
         What the adaptor prints goes where this process's own code prints.
         """
         id = secrets.token_hex(4)
-        # SIGINT stays with whoever has it: Python's own handler, while a cell runs.
-        interrupts = Interrupts(lambda target: None)
+        interrupts = _Interrupts()
         # What is shown is this process's own work, not the run's.
         outside = copy_context()
         outlet = _Direct(id, lambda chunk: outside.run(show, chunk), interrupts)
@@ -78,10 +81,11 @@ class Here:
                 around = Surroundings(self._shell, self._sources, None, interrupts, loops.get_loop())
                 prepared = self._sources.prepare(call.code, call.fn_name) if call.code is not None else None
                 execution = Execution(run, prepared, around)
-                interrupts.begin(id)
                 # There is nothing to mark: no loop runs, and an interrupt is Python's own.
                 outcome = execution.begin(InOtherThread())
-                outlet.send(loops.run(execution.wait_for(outcome)))
+                with interrupts.installed():
+                    last = loops.run(interrupts.reach(execution.wait_for(outcome)))
+                outlet.send(last)
             return Ended(execution.answer.status)
         except BaseException as error:
             return Ended(500, as_raised(error))
@@ -89,6 +93,58 @@ class Here:
             asyncio._set_running_loop(outer)
             context.current.reset(token)
             current_request.reset(request)
+
+
+class _Interrupts(Interrupts):
+    """Of one run: also what waits on the loop is interrupted, and so is the next step if nothing runs."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda target: self._soon())
+        self._task: asyncio.Task[Any] | None = None
+        self._is_due = False
+        self._cancelled = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """SIGINT is handled here, as in a server's kernel: asyncio would only cancel what waits, and a step
+        that is busy would go on. Python's own handler makes way, which a cell has, and no other."""
+        before = signal.getsignal(signal.SIGINT)
+        is_main = threading.current_thread() is threading.main_thread()
+        if before is not signal.default_int_handler or not is_main:
+            yield
+            return
+        self.install()
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    async def reach(self, chunks: Coroutine[Any, Any, list[Chunk]]) -> list[Chunk]:
+        """These chunks, while an interrupt reaches what makes them. Raises `Stopped` if one did."""
+        self._task = asyncio.current_task()
+        try:
+            return await chunks
+        except asyncio.CancelledError:
+            if self._cancelled:
+                raise Stopped(KeyboardInterrupt()) from None
+            raise
+
+    def enter(self) -> None:
+        super().enter()
+        if self._is_due:
+            self._is_due = False
+            raise KeyboardInterrupt
+
+    def _soon(self) -> None:
+        self._is_due = True
+        if self._task is not None:
+            # Which wakes a loop that waits.
+            self._task.get_loop().call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._is_due and self._task is not None:
+            self._is_due, self._cancelled = False, True
+            self._task.cancel()
 
 
 class _Direct(Outlet):

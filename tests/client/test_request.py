@@ -145,6 +145,12 @@ def test_a_value_that_json_does_not_hold_is_refused_with_its_place(value, words)
         post(HERE, call_fields("x", {"x": value}, Options()), "*/*")
 
 
+@pytest.mark.parametrize("timeout", [math.inf, math.nan])
+def test_an_option_that_json_does_not_hold_is_refused_by_its_name(timeout):
+    with pytest.raises(CannotSend, match=r"^timeout: JSON has no "):
+        call_fields("x", {}, Options(timeout=timeout))
+
+
 def test_values_that_json_holds_arrive_as_they_are_and_tuples_as_lists():
     value = {"a": [1, 2.5, "t", True, None], "b": (1, (2,)), "c": np.float64(0.5), "d": 10**30, "e": "\u2028"}
     content = post(HERE, call_fields("x", {"v": value}, Options()), "*/*").content

@@ -158,13 +158,17 @@ export const facts = {
   },
 
   async "an adaptor's own events come as it writes them"({ owt, url }) {
-    const pieces = ["data: a\r", "\ndata:b\r", "\rdata\n\n", "event: mine\nid: 7\ndata: {\"x\"", ":1}\n: note\n\n", "data: cut"];
+    const pieces = ["data: a\r", "\ndata:b\r", "\rdata\n\n", "event: mine\nid: 7\ndata: {\"x\"", ":1}\n: note\n\n",
+      "event: bytes\ndata: no base64!\n\n", "event: done\ndata: 1\n\n", "event: error\ndata: [1]\n\n", "data: cut"];
     const code = `def run(): return iter(${JSON.stringify(pieces)}), {"Content-Type": "text/event-stream"}`;
     const events = await all(new owt.Client(url).stream(code));
     equal(events.map(({ name, data }) => [name, data]), [
       ["message", "a\nb"],
       ["message", ""],
       ["mine", '{"x":1}'],
+      ["bytes", "no base64!"],
+      ["done", "1"],
+      ["error", "[1]"],
     ]);
     // The run's id and the event's number, so that one can come back to it.
     equal(events.every(({ id }) => /^[0-9a-f]{16}-\d+$/.test(id)), true, events);
@@ -259,7 +263,8 @@ def run():
 
   async "a link makes the call by GET"({ owt, url, session }) {
     const client = new owt.Client(`${url}/somewhere`, { session });
-    const link = client.link("def run(name): return f'{name} {request.path}'", { name: "ä+/ ☕?&" }, { timeout: 20 });
+    const options = { timeout: 20, kernel: undefined, reload: null };
+    const link = client.link("def run(name): return f'{name} {request.path}'", { name: "ä+/ ☕?&" }, options);
     const answer = await fetch(link);
     equal(await answer.text(), "ä+/ ☕?& /somewhere");
     equal(answer.headers.get("Owt-Session"), session);

@@ -23,7 +23,17 @@ def test_a_cells_options_may_stand_before_and_after_its_arguments():
 
 def test_a_url_a_session_and_who_calls():
     asked = parsed(commands.connect, split("http://h:1 -s tour --token abc"))
-    assert asked == Connect(("http://h:1",), "tour", None, "abc")
+    assert asked == Connect(("http://h:1",), "tour", None, "abc", identified=True)
+
+
+def test_who_calls_may_be_said_by_the_environment(monkeypatch):
+    monkeypatch.setenv("OWT_CLIENT_TOKEN", "abc")
+    assert parsed(commands.connect, []) == Connect((), None, None, "abc", identified=False)
+
+
+def test_a_value_in_quotes_may_stand_behind_an_equals_sign():
+    assert parsed(commands.connect, split('--session="tour" --auth="ada:two words"')).auth == "ada:two words"
+    assert parsed(commands.run, split("--session='tour'")).options == {"session": "tour"}
 
 
 def test_the_options_of_a_server_are_not_read_here():

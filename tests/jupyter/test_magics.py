@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import psutil
@@ -76,6 +77,15 @@ def test_a_progress_bar_is_written_over_itself(run):
     assert run(f"%%owt\n{code}").stderr == "\r10 %\r20 %"
 
 
+def test_stdout_and_stderr_keep_their_order_and_the_lines_of_each(run):
+    code = "import sys\nfor n in (1, 2):\n    print(n, end=' ', file=sys.stderr)\n    print(n)"
+    cell = run(f"%%owt\n{code}\n{{'n': n}}")
+    told = [each["content"] for each in cell.messages if each["msg_type"] == "stream"]
+    parts = [[*part] for _, part in groupby(told, lambda content: content["name"])]
+    texts = ["".join(each["text"] for each in part) for part in parts]
+    assert texts == ["1 ", "1\n", "2 ", '2\n{"n": 2}\n']
+
+
 def test_a_table_is_html_and_text(run):
     [shown] = run("%%owt\nimport pandas\npandas.DataFrame({'a': [1]})").displays
     assert "<table" in shown["text/html"]
@@ -94,6 +104,11 @@ def test_a_picture_in_bytes_is_shown(run):
     )
     [shown] = run(f"%%owt\n{code}file.getvalue(), {{'Content-Type': 'image/png'}}").displays
     assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
+
+
+def test_a_drawing_in_bytes_is_shown(run):
+    [shown] = run("%%owt\nb'<svg/>', {'Content-Type': 'image/svg+xml'}").displays
+    assert shown == {"image/svg+xml": "<svg/>", "text/plain": "<svg/>"}
 
 
 def test_a_long_object_is_pretty(run):
@@ -129,6 +144,14 @@ def run():
 """
     cell = run(f"%%owt{code}")
     assert (cell.displays, cell.updates) == ([{"text/plain": "before"}], [{"text/plain": "after"}])
+
+
+def test_a_display_is_updated_by_a_later_cell(run):
+    first = run("%%owt\nfrom IPython.display import display\nshown = display('before', display_id=True)")
+    then = run("%%owt\nshown.update('after')")
+    told = [each for each in (*first.messages, *then.messages) if "display" in each["msg_type"]]
+    assert [each["msg_type"] for each in told] == ["display_data", "update_display_data"]
+    assert told[0]["content"]["transient"] == told[1]["content"]["transient"]
 
 
 @pytest.mark.parametrize(
@@ -213,6 +236,12 @@ def test_what_is_no_bug_is_one_message_without_frames(run, source, name, message
     assert "File" not in cell.traceback
 
 
+def test_a_url_with_an_adaptors_path_is_no_servers(run, patient):
+    told = run(f"%owt {patient.url}/a/b").traceback.splitlines()
+    assert told[0].startswith("Refused: ")
+    assert told[1] == "%owt wants the server's own URL; /a/b is not its --base-url"
+
+
 def test_interrupting_the_cell_cancels_the_run(run, patient, tmp_path):
     gate = Gate(tmp_path)
 
@@ -253,6 +282,30 @@ def test_local_runs_in_the_notebooks_own_kernel(run):
     assert cell.stdout == '["owt", true]\n'
     assert run("%%owt --local\nleft = request.method").reply["status"] == "ok"
     assert run("left").value == "'POST'"
+
+
+BUSY = "while True: pass"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"print('begun', flush=True)\n{BUSY}",
+        f"def run():\n    yield 'begun'\n    {BUSY}",
+        f"async def run():\n    print('begun', flush=True)\n    {BUSY}",
+        f"async def run():\n    yield 'begun'\n    {BUSY}",
+        "import asyncio\nasync def run():\n    yield 'begun'\n    await asyncio.sleep(1000)",
+    ],
+    ids=["cell", "generator", "async", "async-generator", "waiting"],
+)
+def test_interrupting_a_local_cell_ends_it_at_once(run, code):
+    def each(message: dict[str, Any]) -> None:
+        if message["msg_type"] == "stream" and "begun" in message["content"]["text"]:
+            run.interrupt()
+
+    cell = run(f"%%owt --local\n{code}", each)
+    assert cell.reply["ename"] == "KeyboardInterrupt"
+    assert run("1").value == "1"
 
 
 def test_local_shows_the_same(run):
@@ -296,6 +349,8 @@ def test_the_help_tells_what_there_is(run):
 
 LOCAL = """
 %load_ext owt
+import os
+os.environ["OWT_URL"] = "nowhere"
 get_ipython().run_cell_magic("owt", "--local", '''
 from IPython.display import display
 def run():
@@ -306,7 +361,7 @@ def run():
 """
 
 
-def test_local_works_in_a_kernel_of_owts_kernelspec(tmp_path):
+def test_local_works_in_a_kernel_of_owts_kernelspec_and_needs_no_server(tmp_path):
     with notebook(tmp_path, "owt") as own:
         cell = own(LOCAL.strip())
         assert (cell.stdout, cell.displays) == ("out\na\n", [{"text/plain": "shown"}])
@@ -355,9 +410,12 @@ def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
 
 def test_a_notebooks_own_server_may_want_a_token_and_is_stopped(tmp_path):
     with notebook(tmp_path) as own:
-        told = own("%load_ext owt\n%owt serve --pool-max 1 --token 0123456789abcdef -s tour")
+        told = own("%load_ext owt\n%owt serve --pool-max 1 --token=0123456789abcdef -s tour")
         url = re.search(r"at (\S+), session tour", told.stdout)[1]
         assert own("%%owt\n1 + 1").stdout == "2\n"
+        # Who calls is somebody else, and the server and the session are as they were.
+        assert own("%owt --token wrong0123456789").traceback.startswith("Refused: ")
+        assert f"at {url}, session tour" in own("%owt --token 0123456789abcdef").stdout
         assert own(f"%owt {url} --token wrong0123456789").traceback.startswith("Refused: ")
         # What one was connected to stays.
         assert own("%%owt\n1 + 1").stdout == "2\n"

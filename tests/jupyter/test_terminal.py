@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,10 +41,13 @@ SOUND = wav(np.zeros(500, np.int16), 1000)
         ([Text("a\n"), Text("b\n")], "a\nb\n"),
         ([Text("a"), Json({"b": 1})], 'a\n{"b": 1}\n'),
         ([Text("a"), Printed("stdout", "b")], "ab\n"),
+        ([Text("<svg/>", returned=True, type="image/svg+xml")], "<svg/>\n"),
         ([Json(1), Json(None)], "1\nnull\n"),
         ([Named("token", "a"), Named("token", {"b": 1})], 'token: a\ntoken: {"b": 1}\n'),
         ([Text("a", line=True), Text("[DONE]", line=True)], "a\n"),
         ([Bundle({"text/plain": "[red]table", "text/html": "<b>"})], "[red]table\n"),
+        ([Json({"a": [1], "b": "x" * 90})], f'{{\n  "a": [1],\n  "b": "{"x" * 90}"\n}}\n'),
+        ([Json(["x" * 200])], f'[\n  "{"x" * 200}"\n]\n'),
         ([Bundle({"image/png": "aaaa"})], "<image/png>\n"),
         ([Blob(SOUND, "audio/wav"), Text("after")], "audio/wav, 0.5 s, 1.0 kB\nafter\n"),
         (
@@ -57,8 +63,16 @@ def test_pieces_are_text(shown, pieces, expected):
     assert shown(*pieces) == (expected, "")
 
 
-def test_markdown_is_rendered(shown):
-    assert shown(Bundle({"text/markdown": "* one", "text/plain": "x"}))[0].split() == ["•", "one"]
+@pytest.mark.parametrize(
+    "piece",
+    [
+        Bundle({"text/markdown": "* one", "text/plain": "x"}),
+        Text("* one", returned=True, type="text/markdown; charset=utf-8"),
+        Blob(b"* one", "text/markdown", returned=True),
+    ],
+)
+def test_markdown_is_rendered(shown, piece):
+    assert shown(piece)[0].split() == ["•", "one"]
 
 
 def test_what_goes_to_stderr_goes_there(shown):
@@ -66,6 +80,32 @@ def test_what_goes_to_stderr_goes_there(shown):
         "b\n",
         "a\nowt: the adaptor answered 418\n",
     )
+
+
+def test_a_line_is_ended_where_it_was_begun(shown):
+    assert shown(Printed("stderr", "9 %"), Json(1)) == ("1\n", "9 %\n")
+
+
+def test_text_is_there_when_it_has_come(monkeypatch):
+    flushed: list[str] = []
+
+    class Buffered(io.StringIO):
+        def flush(self) -> None:
+            flushed.append(self.getvalue())
+
+    monkeypatch.setattr(sys, "stdout", Buffered())
+    screen = Terminal()
+    screen.show(Text("a"))
+    screen.show(Text("b"))
+    assert flushed[-1] == "ab"
+
+
+@pytest.mark.parametrize("depth", [300, 930, 2000])
+def test_what_is_nested_deeply_is_shown_nevertheless(shown, depth):
+    document: list[Any] = []
+    for _ in range(depth):
+        document = [document]
+    assert shown(Json(document))[0].count("\n") < 50
 
 
 def test_a_quiet_cell_shows_nothing(capsys):

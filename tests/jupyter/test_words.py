@@ -26,7 +26,18 @@ def test_a_word_ends_at_a_blank_outside_of_quotes_and_brackets(line, words):
 
 
 @pytest.mark.parametrize(
-    ("word", "text"), [('"a b"', "a b"), ("''", ""), ("a", "a"), ('"', '"'), ("'a\"", "'a\"")]
+    ("word", "text"),
+    [
+        ('"a b"', "a b"),
+        ("''", ""),
+        ("a", "a"),
+        ('"', '"'),
+        ("'a\"", "'a\""),
+        ('--session="a b"', "--session=a b"),
+        ("--session=''", "--session="),
+        ("--session=a", "--session=a"),
+        ('--"a"', '--"a"'),
+    ],
 )
 def test_an_options_value_may_be_in_quotes(word, text):
     assert unquoted(word) == text
@@ -61,6 +72,7 @@ def test_a_value_is_a_literal_or_what_an_expression_is_in_the_notebook(word, val
         (["a=1+x"], r"a: give a Python literal"),
         (["a=$missing"], r"a: the notebook has no missing"),
         (["a={missing + 1}"], r"a: the notebook has no missing"),
+        (["a={[missing for _ in 'x']}"], r"a: the notebook has no missing"),
         (["owt"], r"arguments are name=value, .* got 'owt'"),
         (["a=1", "a=2"], r"a: there are two of them"),
     ],
@@ -73,3 +85,12 @@ def test_what_is_no_argument_is_said_before_anything_is_sent(words, problem):
 def test_what_an_expression_raises_is_its_own_affair():
     with pytest.raises(ZeroDivisionError):
         arguments(["a={1 / 0}"], {})
+
+
+def broken():
+    return missing  # noqa: F821
+
+
+def test_a_name_that_a_function_misses_is_not_the_notebooks_to_have():
+    with pytest.raises(NameError, match="'missing' is not defined"):
+        arguments(["a={broken()}"], {"broken": broken})

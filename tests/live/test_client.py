@@ -275,6 +275,11 @@ def test_where_nothing_answers_it_says_so():
         client.call("1")
 
 
+def test_a_host_that_is_no_name_is_no_url():
+    with pytest.raises(owt.errors.ConfigError, match=r"^url: .*; got 'http://xn--/'$"):
+        Client("http://xn--/")
+
+
 def test_a_server_that_dies_during_an_answer_is_unreachable(monkeypatch):
     monkeypatch.setattr(following, "PAUSES", (0.0,))
     with LiveServer("--no-fork") as server, Client(server.url) as client:
