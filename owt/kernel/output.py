@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import select
 import selectors
 import sys
 import threading
@@ -21,6 +22,9 @@ from owt.kernel import context
 from owt.kernel.outlet import StreamName
 from owt.wire.chunk import FACTS, Display
 
+PATIENCE = 1000
+"""Milliseconds in which the server's terminal is to take what it is shown."""
+
 
 class RunStream(OutStream):
     """sys.stdout or sys.stderr of a kernel.
@@ -33,6 +37,9 @@ class RunStream(OutStream):
     _drains = False
     """Whether the pipes are this class's own. In a kernel that was another's they are not, and two
     that read from one at once could wait for each other."""
+
+    _deaf = False
+    """Whether the server's terminal took nothing the last time."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._drains = True
@@ -140,7 +147,24 @@ class RunStream(OutStream):
                 continue
             # Nobody's: a cell's, for who is attached, or a crash report, for the server's terminal.
             super().write(text)
-            os.write(self._original_stdstream_copy, data)
+            self._echo(data)
+
+    def _echo(self, data: bytes) -> None:
+        """Write to the server's terminal. What nobody takes there is dropped: a full pipe of somebody who
+        does not read holds up no kernel."""
+        rest = memoryview(data)
+        ready = select.poll()
+        ready.register(self._original_stdstream_copy, select.POLLOUT)
+        try:
+            while rest:
+                self._deaf = not ready.poll(0 if self._deaf else PATIENCE)
+                if self._deaf:
+                    return
+                # As much as a pipe that is ready takes at once (POSIX, `write`).
+                rest = rest[os.write(self._original_stdstream_copy, rest[: select.PIPE_BUF]) :]
+        except OSError:
+            # The terminal is gone.
+            self._deaf = True
 
     def _write_to_descriptor(self, string: str) -> int:
         data = memoryview(string.encode("utf-8", "surrogateescape"))

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +16,7 @@ from ipykernel.iostream import IOPubThread
 from jupyter_client.session import Session
 from lanes import PLENTY, Listening, Wired
 
-from owt.kernel import context
+from owt.kernel import context, output
 from owt.kernel.context import Run, current
 from owt.kernel.output import RunDisplayPublisher, RunStream, Streams
 from owt.testing import wait_until
@@ -156,6 +156,38 @@ def test_what_is_written_to_the_descriptor_belongs_to_the_run_once_it_is_drained
     watching.drain()
     alone.outlet.flush()
     assert wired.arrived() == [Stdout("out\n")]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_terminal_that_takes_nothing_holds_nobody_up(
+    iopub: IOPubThread, monkeypatch: pytest.MonkeyPatch, published: Any, reads: bool
+) -> None:
+    theirs, ours = os.pipe()
+    os.set_blocking(ours, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(ours, bytes(4096))
+    os.set_blocking(ours, True)
+    if not reads:
+        os.close(theirs)
+    monkeypatch.setattr(output, "PATIENCE", 0)
+    with os.fdopen(ours, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        stream = RunStream(Session(key=b"x"), iopub, "stdout")
+        for _ in range(2):
+            os.write(stream.fileno(), b"nobody's\n")
+            stream.drain()
+        if reads:
+            # Who reads again gets what comes from then on.
+            os.read(theirs, 1 << 20)
+            os.write(stream.fileno(), b"heard\n")
+            stream.drain()
+            assert os.read(theirs, 1 << 20).endswith(b"heard\n")
+            os.close(theirs)
+        stream.close()
+        stream._selector.close()
+        for end in (stream._fid, stream._pipe_in):
+            os.close(end)
 
 
 def test_a_character_that_comes_in_two_parts_is_one(watching: RunStream, alone: Run, wired: Wired) -> None:
