@@ -12,7 +12,7 @@ Sources: the URL standard (application/x-www-form-urlencoded), RFC 7578 (multipa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from msgspec import ValidationError
 
 from owt.errors import Unprocessable, shortened
 from owt.kernel.arguments import MISSING, Arguments
-from owt.kernel.signature import FROM_TEXT, Kind, Signature, Taken
+from owt.kernel.schemas import FROM_TEXT
+from owt.kernel.signature import Kind, Signature, Taken
 from owt.wire.call import FIELDS
 
 if TYPE_CHECKING:
@@ -128,26 +129,51 @@ def _fit(field: Field, taken: Taken, name: str, problems: list[str]) -> Any:
 
 
 def _from_texts(texts: Sequence[Any], taken: Taken) -> Any:
-    if taken.series and not (len(texts) == 1 and _is_list(texts[0])):
-        items = [_plain(text, taken) for text in texts]
-        try:
-            return _converted(items, taken)
-        except ValidationError:
-            if not any(map(_is_json, items)):
-                raise
-            read = [msgspec.json.decode(item) if _is_json(item) else item for item in items]
-            return _converted(read, taken)
-    text = _plain(texts[-1], taken)
-    if isinstance(text, bytes):
-        return _converted(text, taken)
-    if taken.switch:
-        text = _SWITCH.get(text.lower(), text)
-    if text == "" and taken.nothing and not taken.text:
+    given = [_plain(text, taken) for text in texts]
+    if given == [""] and taken.nothing and not taken.text:
         # A form sends it so when nothing was filled in.
         return None
-    if taken.structured and _is_json(text):
-        return _converted(msgspec.json.decode(text), taken)
-    return _converted(text, taken)
+    first: Exception | None = None
+    for way in _ways(given, taken):
+        try:
+            return way(given, taken)
+        except (ValueError, RecursionError) as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _ways(texts: Sequence[str | bytes], taken: Taken) -> Iterator[Callable[[Sequence[Any], Taken], Any]]:
+    """How these may be read, the likely way first. Only of what may be any text there are several: it may
+    begin as JSON does."""
+    is_one = len(texts) == 1
+    if taken.structured and _is_json(texts[-1]) and (not taken.series or (is_one and _is_list(texts[0]))):
+        yield _from_json
+        if not taken.text:
+            return
+    if taken.series:
+        yield _from_items
+        if not (is_one and taken.text):
+            return
+    yield _from_text
+
+
+def _from_json(texts: Sequence[Any], taken: Taken) -> Any:
+    return _converted(msgspec.json.decode(texts[-1]), taken)
+
+
+def _from_items(texts: Sequence[Any], taken: Taken) -> Any:
+    try:
+        return _converted(texts, taken)
+    except ValidationError:
+        if not any(map(_is_json, texts)):
+            raise
+        return _converted([msgspec.json.decode(text) if _is_json(text) else text for text in texts], taken)
+
+
+def _from_text(texts: Sequence[Any], taken: Taken) -> Any:
+    text = texts[-1]
+    return _converted(_SWITCH.get(text.lower(), text) if taken.switch else text, taken)
 
 
 def _plain(text: Any, taken: Taken) -> str | bytes:
