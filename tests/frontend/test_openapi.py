@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -36,6 +37,12 @@ class Shape(msgspec.Struct):
 
 class Options(TypedDict, total=False):
     loud: bool
+
+
+@dataclasses.dataclass
+class Odd:
+    n: int = None  # type: ignore[assignment]
+    far: float = math.inf
 
 
 def other_point() -> type:
@@ -128,6 +135,9 @@ def test_a_function_that_takes_anything_says_so():
         (int, {"text/html": {"schema": {"type": "integer"}}}),
         (Point, {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}),
         (list[int], {"application/json": {"schema": {"type": "array", "items": {"type": "integer"}}}}),
+        (bytes, {"text/html": {"schema": {}}}),
+        (datetime.date, {"application/json": {"schema": {"type": "string", "format": "date"}}}),
+        (tuple[str, int], {"*/*": {"schema": {}}}),
         (object, {"*/*": {"schema": {}}}),
     ],
 )
@@ -144,7 +154,8 @@ def test_the_answer_is_described_by_what_the_function_returns(result, content):
         (Iterator[str], "text/html"),
         (AsyncIterator[str], "text/html"),
         (Iterator[Point], "application/x-ndjson"),
-        (Iterator, "text/html"),
+        (Iterator[bytes], "text/html"),
+        (Iterator, "*/*"),
     ],
 )
 def test_a_stream_is_lines_or_events(result, lines):
@@ -200,6 +211,41 @@ def test_a_structured_field_of_a_query_is_json():
 
     [parameter] = one(f)["parameters"]
     assert parameter["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}
+
+
+def test_a_field_of_a_form_that_has_to_be_json_says_so():
+    def f(at: Point | None, n: int, data: list[bytes]): ...
+
+    form = one(f, "POST")["requestBody"]["content"]["multipart/form-data"]
+    assert form["encoding"] == {"at": {"contentType": "application/json"}}
+    assert form["schema"]["properties"]["data"]["items"] == {"contentMediaType": "application/octet-stream"}
+
+
+def test_a_list_in_a_path_is_json():
+    def f(numbers: list[int]): ...
+
+    [parameter] = one(f, path="/{numbers}")["parameters"]
+    assert list(parameter["content"]) == ["application/json"]
+
+
+def test_what_gives_none_has_no_content():
+    def f() -> None: ...
+
+    assert "content" not in one(f)["responses"]["200"]
+
+
+def test_the_name_of_a_parameter_may_have_the_marks_of_any_script():
+    def f(**more): ...
+
+    [parameter] = one(f, path="/{नाम}")["parameters"]
+    assert (parameter["name"], parameter["in"]) == ("नाम", "path")
+
+
+def test_defaults_that_their_types_do_not_allow_leave_the_document_valid():
+    def f(a: int = "x", b: float = math.inf, c: Literal["a"] = "b", d: Odd = None): ...
+
+    parameters = {each["name"]: each.get("schema", {}) for each in one(f)["parameters"]}
+    assert [name for name, schema in parameters.items() if "default" in schema] == []
 
 
 def test_types_of_one_name_that_are_not_one_type_get_names_of_their_own():
