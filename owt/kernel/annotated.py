@@ -115,12 +115,21 @@ def _body(request: Request) -> Any:
 
 
 def response_info(text: str) -> tuple[dict[str, str], int]:
-    """The headers and the status that a ResponseInfo cell has printed."""
+    """The headers and the status that a ResponseInfo cell has printed. Raises `OwtError`."""
     try:
         info = json.loads(text)
     except ValueError as error:
         raise OwtError(f"the ResponseInfo cell printed no JSON: {error}; got {shortened(text)}") from None
     if not isinstance(info, dict):
         raise OwtError(f"the ResponseInfo cell printed no JSON object; got {shortened(text)}")
-    headers = {str(name).title(): str(value) for name, value in dict(info.get("headers") or {}).items()}
-    return headers, int(info.get("status", 200))
+    headers, status = info.get("headers") or {}, info.get("status", 200)
+    if not isinstance(headers, dict):
+        raise OwtError(f"the ResponseInfo cell printed headers that are no object; got {shortened(headers)}")
+    try:
+        number = int(status)
+    except (TypeError, ValueError, OverflowError):
+        number = 0
+    if not 200 <= number <= 599:
+        told = "the ResponseInfo cell printed a status that is no number from 200 to 599"
+        raise OwtError(f"{told}; got {shortened(status)}")
+    return {str(name).title(): str(value) for name, value in headers.items()}, number
