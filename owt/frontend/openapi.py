@@ -96,11 +96,10 @@ class Names:
     def of(self, definitions: Json) -> dict[str, str]:
         """What the names of an endpoint's own definitions are here, where these are then defined."""
         # One meaning: what a name refers to counts as well.
-        base = {name: re.sub(r"[^A-Za-z0-9._-]", "_", name) or "_" for name in definitions}
         for number in range(1, len(self.schemas) + 3):
-            chosen = {name: each if number == 1 else f"{each}_{number}" for name, each in base.items()}
+            chosen = {name: name if number == 1 else f"{name}_{number}" for name in definitions}
             schemas = {chosen[name]: _renamed(each, chosen) for name, each in definitions.items()}
-            if len(schemas) == len(definitions) and all(
+            if all(
                 self.schemas.get(name, each) == each and name != PROBLEM for name, each in schemas.items()
             ):
                 self.schemas.update(schemas)
