@@ -124,8 +124,8 @@ class Runner:
 
     def _end_early(self, id: str, run: Live | None, failed: Failed) -> None:
         self._lane.send(Output(id, (failed, Done(failed.status, 0.0))))
-        if run is not None and run.task is not None:
-            self._loop.call_soon_threadsafe(run.task.cancel)
+        if run is not None and (task := run.task) is not None:
+            self._loop.call_soon_threadsafe(task.cancel)
 
     def _stop(self, run: Live, reason: str) -> None:
         run.outlet.stop(reason)
@@ -165,7 +165,7 @@ class Runner:
         self._later(INSIST_AFTER, partial(self._insist, run))
 
     def _insist(self, run: Live) -> None:
-        if run in self._runs and run.task is not None and not run.task.cancelling():
+        if run in self._runs and (task := run.task) is not None and not task.cancelling():
             if self._interrupts.run == run.id:
                 self._aim(run)
             else:
