@@ -76,7 +76,7 @@ def fitted(
     more = signature.more
     for key in unknown:
         if more is None or key in path or key in named:
-            problems.append(f"{shortened(key)[1:-1]}: is not one of its fields")
+            problems.append(f"{shortened(key)[1:-1]}: is not one of its fields{_hint(key, request)}")
         else:
             named[key] = _fit(fields[key], more, key, problems)
     if more is not None:
@@ -108,6 +108,12 @@ def _fields(request: Request, problems: list[str]) -> dict[str, Field]:
                 if isinstance(document, dict):
                     fields.update((key, Field(value=value)) for key, value in document.items())
     return {key: field for key, field in fields.items() if key not in FIELDS}
+
+
+def _hint(key: str, request: Request) -> str:
+    """What to do about JSON that came as a form, as curl sends whatever it is not told better."""
+    is_form = request.mimetype == "application/x-www-form-urlencoded"
+    return "; say -H 'Content-Type: application/json' for JSON" if is_form and _is_json(key) else ""
 
 
 def _fit(field: Field, taken: Taken, name: str, problems: list[str]) -> Any:

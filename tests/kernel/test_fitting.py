@@ -268,6 +268,13 @@ def test_json_that_is_nested_without_end_is_refused():
     assert "body: is not JSON" in refusal(lambda x: 1, data=body, content_type="application/json")
 
 
+def test_json_that_came_as_a_form_is_told_what_to_say():
+    form = "application/x-www-form-urlencoded"
+    said = refusal(lambda x: 1, data=b'{"x": 1}', content_type=form)
+    assert "is not one of its fields; say -H 'Content-Type: application/json' for JSON." in said
+    assert "-H" not in refusal(lambda x: 1, data=b"y=1", content_type=form)
+
+
 def test_options_of_owt_are_no_arguments():
     assert fit(taking(int), "x=1&stream=sse&timeout=3", data={"use_cache": "1"}) == {"x": 1}
     assert fit(lambda **more: 1, json={"detach": True, "a": 1}) == {"a": 1}
