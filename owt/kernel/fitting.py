@@ -1,10 +1,10 @@
 """A request's fields, made to fit an endpoint's parameters.
 
 A field of the body wins over one of the query, and what `kwargs` says over both. Text (of a query, a
-form, the path) is read as the parameter's type; for a type that JSON has brackets for, it may be JSON.
-What a JSON body has is converted only where JSON lacks the type. Several fields of one name are a list.
-A file that was uploaded is its bytes, or its text, or for a parameter without a type werkzeug's
-FileStorage.
+form, the path) is read as the parameter's type; for a type that JSON has brackets for, it may be JSON, and
+where any text fits, what only looks like JSON is text. What a JSON body has is converted where it is not of
+the type. Several fields of one name are a list. A file that was uploaded is its bytes, or its text, or for a
+parameter without a type werkzeug's FileStorage.
 
 Sources: the URL standard (application/x-www-form-urlencoded), RFC 7578 (multipart/form-data), RFC 8259.
 """
