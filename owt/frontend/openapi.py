@@ -92,19 +92,30 @@ class Names:
     def __init__(self) -> None:
         self.schemas: Json = {}
         self._operations: set[str] = set()
+        self._chosen: dict[str, dict[str, str]] = {}
+        self._tried: dict[tuple[str, ...], int] = {}
 
-    def of(self, definitions: Json) -> dict[str, str]:
+    def of(self, definitions: str) -> dict[str, str]:
         """What the names of an endpoint's own definitions are here, where these are then defined."""
-        # One meaning: what a name refers to counts as well.
-        for number in range(1, len(self.schemas) + 3):
+        if definitions not in self._chosen:
+            self._chosen[definitions] = self._choose(msgspec.json.decode(definitions))
+        return self._chosen[definitions]
+
+    def _choose(self, definitions: Json) -> dict[str, str]:
+        # Thousands of classes may have one name, so no number but the first is tried twice.
+        names = tuple(definitions)
+        for number in itertools.chain([1], itertools.count(self._tried.get(names, 2))):
+            if number > 1:
+                self._tried[names] = number + 1
             chosen = {name: name if number == 1 else f"{name}_{number}" for name in definitions}
             schemas = {chosen[name]: _renamed(each, chosen) for name, each in definitions.items()}
+            # One meaning: what a name refers to counts as well.
             if all(
                 self.schemas.get(name, each) == each and name != PROBLEM for name, each in schemas.items()
             ):
                 self.schemas.update(schemas)
                 return chosen
-        raise AssertionError("one of that many numbers is free")
+        raise AssertionError("there is always one more number")
 
     def operation(self, method: str, name: str, path: str) -> str:
         """An operation's id."""
@@ -119,7 +130,7 @@ class Names:
 
 def _operation(entry: Entry, method: str, path: str, names: Names) -> Json:
     endpoint = entry.endpoint
-    chosen = names.of(msgspec.json.decode(endpoint.definitions))
+    chosen = names.of(endpoint.definitions)
     summary, _, rest = endpoint.description.partition("\n")
     operation: Json = {"operationId": names.operation(method, endpoint.name, endpoint.path)}
     if summary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import json
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, Literal, TypedDict
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from openapi_spec_validator import validate
 
+from owt.frontend import openapi
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.openapi import document
 from owt.kernel.endpoints import registered
@@ -268,6 +270,18 @@ def test_types_of_one_name_that_are_not_one_type_get_names_of_their_own():
     assert body("/f") == body("/h") == {"$ref": "#/components/schemas/Point"}
     assert body("/g") == {"$ref": "#/components/schemas/Point_2"}
     assert set(schemas["Point_2"]["properties"]) == {"lat", "lon"}
+
+
+def test_among_many_types_of_one_name_each_is_looked_at_a_few_times_only(monkeypatch):
+    renamed = openapi._renamed
+    calls = []
+    monkeypatch.setattr(openapi, "_renamed", lambda *given: calls.append(0) or renamed(*given))
+    names = openapi.Names()
+    many = [json.dumps({"Args": {"title": f"{number}"}}) for number in range(100)]
+    chosen = [names.of(each)["Args"] for each in (*many, *many)]
+    assert chosen == ["Args", *(f"Args_{number}" for number in range(2, 101))] * 2
+    # Twice the types, each with the two values in it that are looked at in turn.
+    assert len(calls) <= 4 * len(many)
 
 
 def test_paths_of_one_shape_are_one_path():
