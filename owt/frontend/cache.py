@@ -31,7 +31,8 @@ def key_of(call: Call) -> Hashable:
         # Its arguments are the request itself, and when it is defined again it may answer otherwise.
         facts = call.request
         body = hashlib.sha256(facts.body).digest()
-        what = (at, facts.method, facts.query, body, call.kwargs)
+        kind = next((value for name, value in facts.headers if name.lower() == "content-type"), None)
+        what = (at, facts.method, facts.query, body, kind, call.kwargs)
     else:
         what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
     return (call.session, call.request.path, call.sse, caching.with_kwargs, what)

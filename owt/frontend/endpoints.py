@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -18,12 +18,16 @@ from owt.errors import EndpointError, EndpointGone, MethodNotAllowed
 from owt.frontend.nesting import is_deeper
 from owt.wire.call import Target
 from owt.wire.codec import Offer
-from owt.wire.endpoint import METHODS, Endpoint, check, segments, shape
+from owt.wire.endpoint import METHODS, MOST_SEGMENTS, Endpoint, check, segments, shape
 
 MOST_LIVE = 2000
 """Endpoints of all sessions together."""
 DEEPEST = 100
 """Brackets that may be open at once in what is told of an endpoint's types."""
+
+Schema = dict[str, Any]
+# The names are the OpenAPI Specification's (Components Object).
+Definitions = dict[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]+$")], Schema]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +83,7 @@ class Endpoints:
 
         Raises `MethodNotAllowed` and `EndpointGone`.
         """
-        if not self._entries:
+        if not self._entries or path.count("/") > MOST_SEGMENTS:
             return None
         parts = [unquote(part) for part in path[1:].split("/")] if path not in ("", "/") else []
         allowed: set[str] = set()
@@ -122,9 +126,13 @@ class Endpoints:
                     f"choose another path, or end that one: there, endpoint.remove({other.endpoint.path!r}) "
                     f"(or owt session delete {other.session})"
                 )
-        foreign = sum(entry.gone is None and entry.kernel != kernel for entry in self._entries.values())
-        if foreign + len(wanted) > MOST_LIVE:
-            return f"the server has {foreign} endpoints already (the limit is {MOST_LIVE})"
+        others = {
+            (entry.kernel, entry.endpoint.version)
+            for entry in self._entries.values()
+            if entry.gone is None and entry.kernel != kernel
+        }
+        if len(others) + len(offer.endpoints) > MOST_LIVE:
+            return f"the server has {len(others)} endpoints already (the limit is {MOST_LIVE})"
         if offer.keep:
             self._keep(kernel, session, wanted, offer.removed)
         return None
@@ -211,19 +219,20 @@ def _nodes(
 
 
 def _check_types(endpoint: Endpoint) -> None:
-    """Raises `EndpointError` for schemas that are not JSON, or nested too deeply."""
-    texts = [endpoint.definitions, endpoint.result or "null"]
+    """Raises `EndpointError` for schemas that are not JSON objects, or nested too deeply, and for names of
+    them that a document cannot have."""
+    texts: list[tuple[str, Any]] = [(endpoint.definitions, Definitions), (endpoint.result or "{}", Schema)]
     for each in endpoint.parameters:
-        texts += [each.schema, each.default or "null"]
-    for text in texts:
+        texts += [(each.schema, Schema), (each.default or "null", Any)]
+    for text, kind in texts:
         try:
             if is_deeper(text, DEEPEST):
                 raise EndpointError(f"{endpoint.path}: its types are nested more than {DEEPEST} deep")
-            msgspec.json.decode(text)
+            msgspec.json.decode(text, type=kind)
         except ValueError as error:
             if isinstance(error, EndpointError):
                 raise
-            raise EndpointError(f"{endpoint.path}: its types are not JSON: {error}") from None
+            raise EndpointError(f"{endpoint.path}: its types are not JSON Schemas: {error}") from None
 
 
 def _gone(method: str, entry: Entry) -> EndpointGone:

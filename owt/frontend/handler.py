@@ -196,6 +196,8 @@ class OwtHandler(RequestHandler):
         title = self._reason or "error"
         if status_code == 405:
             detail = f"{self.request.method} is not answered at {self.request.path}"
+            # An answer 405 has to say it (RFC 9110, section 15.5.6).
+            self.set_header("Allow", ", ".join(filter(self.answers, self.SUPPORTED_METHODS)))
         elif status_code >= 500:
             detail = "this is a fault in owt's frontend; its log says more"
         self.finish_problem(Problem("about:blank", title, status_code, detail))

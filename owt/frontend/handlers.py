@@ -20,7 +20,6 @@ from owt.frontend.responses import Plain, own_headers
 from owt.frontend.resuming import read_id, same_call
 from owt.frontend.runs import Run
 from owt.wire.call import Call, RequestFacts
-from owt.wire.endpoint import METHODS
 
 LARGE = 1024 * 1024
 """Bytes of a body that take so long to parse that the event loop must not wait for it."""
@@ -33,11 +32,11 @@ class CallHandler(AnsweringHandler):
     """Has a task await something; set by who drives this."""
 
     def answers(self, method: str) -> bool:
-        """Whether calls, or an endpoint, have this method."""
-        return method in METHODS
+        """It depends on the path, which `_look_at_the_head` looks at."""
+        return True
 
     def _look_at_the_head(self) -> None:
-        """Also turn away a method that only endpoints have, where there is none, before the body is read."""
+        """Also turn away a method that neither calls nor an endpoint here have, before the body is read."""
         super()._look_at_the_head()
         method = self.request.method or ""
         if self._finished or method in requests.METHODS:

@@ -13,15 +13,14 @@ from typing import Any
 
 import msgspec
 
+from owt.frontend import media
 from owt.frontend.endpoints import Entry
-from owt.wire.endpoint import REFERENCE, Endpoint, Parameter, shape
+from owt.wire.endpoint import REFERENCE, Endpoint, Parameter, parameters, shape
 
 Json = dict[str, Any]
 
 WITH_BODY = ("POST", "PUT", "PATCH")
 """Methods whose fields come in a body; those of the others are in the query."""
-HTML = "text/html"
-EVENTS = "text/event-stream"
 
 _PROBLEM: Json = {
     "type": "object",
@@ -38,6 +37,7 @@ _PROBLEM: Json = {
         "session": {"type": ["string", "null"]},
     },
 }
+_FILE: Json = {"contentMediaType": "application/octet-stream"}
 PROBLEM = "OwtProblem"
 """The name of that schema."""
 _ENDS = {
@@ -92,20 +92,30 @@ class Names:
     def __init__(self) -> None:
         self.schemas: Json = {}
         self._operations: set[str] = set()
+        self._chosen: dict[str, dict[str, str]] = {}
+        self._tried: dict[tuple[str, ...], int] = {}
 
-    def of(self, definitions: Json) -> dict[str, str]:
+    def of(self, definitions: str) -> dict[str, str]:
         """What the names of an endpoint's own definitions are here, where these are then defined."""
-        # One meaning: what a name refers to counts as well.
-        base = {name: re.sub(r"[^A-Za-z0-9._-]", "_", name) or "_" for name in definitions}
-        for number in range(1, len(self.schemas) + 3):
-            chosen = {name: each if number == 1 else f"{each}_{number}" for name, each in base.items()}
+        if definitions not in self._chosen:
+            self._chosen[definitions] = self._choose(msgspec.json.decode(definitions))
+        return self._chosen[definitions]
+
+    def _choose(self, definitions: Json) -> dict[str, str]:
+        # Thousands of classes may have one name, so no number but the first is tried twice.
+        names = tuple(definitions)
+        for number in itertools.chain([1], itertools.count(self._tried.get(names, 2))):
+            if number > 1:
+                self._tried[names] = number + 1
+            chosen = {name: name if number == 1 else f"{name}_{number}" for name in definitions}
             schemas = {chosen[name]: _renamed(each, chosen) for name, each in definitions.items()}
-            if len(schemas) == len(definitions) and all(
+            # One meaning: what a name refers to counts as well.
+            if all(
                 self.schemas.get(name, each) == each and name != PROBLEM for name, each in schemas.items()
             ):
                 self.schemas.update(schemas)
                 return chosen
-        raise AssertionError("one of that many numbers is free")
+        raise AssertionError("there is always one more number")
 
     def operation(self, method: str, name: str, path: str) -> str:
         """An operation's id."""
@@ -120,7 +130,7 @@ class Names:
 
 def _operation(entry: Entry, method: str, path: str, names: Names) -> Json:
     endpoint = entry.endpoint
-    chosen = names.of(msgspec.json.decode(endpoint.definitions))
+    chosen = names.of(endpoint.definitions)
     summary, _, rest = endpoint.description.partition("\n")
     operation: Json = {"operationId": names.operation(method, endpoint.name, endpoint.path)}
     if summary:
@@ -129,13 +139,12 @@ def _operation(entry: Entry, method: str, path: str, names: Names) -> Json:
         operation["description"] = endpoint.description
     operation["tags"] = [entry.session]
     with_body = method in WITH_BODY
-    as_written = re.findall(r"\{(\w+)\}", path)
-    own = re.findall(r"\{(\w+)\}", endpoint.path)
     by_name = {each.name: each for each in endpoint.parameters}
     found = []
-    for shown, name in zip(as_written, own, strict=True):
+    for shown, name in zip(parameters(path), parameters(endpoint.path), strict=True):
         schema = _schema(by_name[name], chosen) if name in by_name else {"type": "string"}
-        found.append({"name": shown, "in": "path", "required": True, "schema": schema})
+        told = media.in_url(schema, names.schemas, in_path=True)
+        found.append({"name": shown, "in": "path", "required": True, **told})
     fields = [each for each in endpoint.parameters if each.where == "field"]
     if not with_body:
         found += [
@@ -143,14 +152,14 @@ def _operation(entry: Entry, method: str, path: str, names: Names) -> Json:
                 "name": each.name,
                 "in": "query",
                 "required": each.required,
-                **_in_text(_schema(each, chosen), names.schemas),
+                **media.in_url(_schema(each, chosen), names.schemas),
             }
             for each in fields
         ]
     if found:
         operation["parameters"] = found
     if with_body and (fields or endpoint.more):
-        operation["requestBody"] = _body(endpoint, fields, chosen)
+        operation["requestBody"] = _body(endpoint, fields, chosen, names.schemas)
     operation["responses"] = _responses(endpoint, chosen, names.schemas)
     return operation
 
@@ -162,16 +171,7 @@ def _schema(parameter: Parameter, chosen: dict[str, str]) -> Json:
     return schema
 
 
-def _in_text(schema: Json, schemas: Json) -> Json:
-    """How a query says what has this schema: JSON for what has names, a field for each item of a list."""
-    if _kind(schema, schemas) == "object":
-        return {"content": {"application/json": {"schema": schema}}}
-    if schema.get("contentEncoding") == "base64":
-        schema = {key: value for key, value in schema.items() if key != "contentEncoding"}
-    return {"schema": schema}
-
-
-def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str]) -> Json:
+def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str], schemas: Json) -> Json:
     schema: Json = {
         "type": "object",
         "properties": {each.name: _schema(each, chosen) for each in fields},
@@ -180,38 +180,22 @@ def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str]) -
     required = [each.name for each in fields if each.required]
     if required:
         schema["required"] = required
-    form: Json = {
-        **schema,
-        "properties": {name: _uploaded(each) for name, each in schema["properties"].items()},
-    }
-    kinds = {
-        "application/json": schema,
+    properties: Json = schema["properties"]
+    uploaded = {name: media.raw(each, _FILE) for name, each in properties.items()}
+    form: Json = {"schema": {**schema, "properties": uploaded}}
+    if in_json := [name for name, each in properties.items() if media.is_json(each, schemas)]:
+        form["encoding"] = {name: {"contentType": media.JSON} for name in in_json}
+    content = {
+        media.JSON: {"schema": schema},
         "application/x-www-form-urlencoded": form,
         "multipart/form-data": form,
     }
-    return {"required": bool(required), "content": {kind: {"schema": each} for kind, each in kinds.items()}}
-
-
-def _uploaded(schema: Json) -> Json:
-    """In a form, bytes are themselves."""
-    if schema.get("contentEncoding") != "base64":
-        return schema
-    rest = {key: value for key, value in schema.items() if key not in ("type", "contentEncoding")}
-    return {**rest, "contentMediaType": "application/octet-stream"}
+    return {"required": bool(required), "content": content}
 
 
 def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: Json) -> Json:
     result: Json = {} if endpoint.result is None else _renamed(msgspec.json.decode(endpoint.result), chosen)
-    kind = _kind(result, schemas)
-    content: Json
-    if endpoint.streams:
-        line = HTML if kind in ("string", None) else "application/x-ndjson"
-        content = {line: {"schema": result}, EVENTS: {"schema": {"type": "string"}}}
-    else:
-        what = {"string": HTML, "null": HTML, None: "*/*"}.get(kind, "application/json")
-        if kind in ("integer", "number", "boolean"):
-            what = HTML
-        content = {what: {"schema": result}}
+    content = media.of_answer(result, schemas, streams=endpoint.streams)
     what_comes = "What the function yields, as it comes" if endpoint.streams else "What the function returns"
     problem = {"schema": {"$ref": REFERENCE + PROBLEM}}
     ends = {
@@ -221,20 +205,10 @@ def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: Json) -> Jso
         }
         for status, text in _ENDS.items()
     }
-    return {"200": {"description": what_comes, "content": content}, **ends}
-
-
-def _kind(schema: Any, schemas: Json) -> str | None:
-    """The JSON type that a schema has, None for one with several, or with none."""
-    seen: set[str] = set()
-    while isinstance(schema, dict) and isinstance(reference := schema.get("$ref"), str):
-        name = reference.removeprefix(REFERENCE)
-        if name in seen:
-            return None
-        seen.add(name)
-        schema = schemas.get(name)
-    kind = schema.get("type") if isinstance(schema, dict) else None
-    return kind if isinstance(kind, str) else None
+    answer: Json = {"description": what_comes}
+    if content:
+        answer["content"] = content
+    return {"200": answer, **ends}
 
 
 def _renamed(schema: Any, chosen: dict[str, str]) -> Any:

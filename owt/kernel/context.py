@@ -126,7 +126,8 @@ def build_request(facts: RequestFacts) -> Request:
         elif key not in ("CONTENT_LENGTH", "HOST", "TRANSFER_ENCODING"):
             key = f"HTTP_{key}"
             environ[key] = f"{environ[key]},{value}" if key in environ else value
-    return Request(environ)
+    # Not in its own environment: such a circle keeps a body and its files until it is collected.
+    return Request(environ, populate_request=False)
 
 
 class State:

@@ -1,10 +1,10 @@
 """A request's fields, made to fit an endpoint's parameters.
 
 A field of the body wins over one of the query, and what `kwargs` says over both. Text (of a query, a
-form, the path) is read as the parameter's type; for a type that JSON has brackets for, it may be JSON.
-What a JSON body has is converted only where JSON lacks the type. Several fields of one name are a list.
-A file that was uploaded is its bytes, or its text, or for a parameter without a type werkzeug's
-FileStorage.
+form, the path) is read as the parameter's type; for a type that JSON has brackets for, it may be JSON, and
+where any text fits, what only looks like JSON is text. What a JSON body has is converted where it is not of
+the type. Several fields of one name are a list. A file that was uploaded is its bytes, or its text, or for a
+parameter without a type werkzeug's FileStorage.
 
 Sources: the URL standard (application/x-www-form-urlencoded), RFC 7578 (multipart/form-data), RFC 8259.
 """
@@ -12,7 +12,7 @@ Sources: the URL standard (application/x-www-form-urlencoded), RFC 7578 (multipa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from msgspec import ValidationError
 
 from owt.errors import Unprocessable, shortened
 from owt.kernel.arguments import MISSING, Arguments
-from owt.kernel.signature import FROM_TEXT, Kind, Signature, Taken
+from owt.kernel.schemas import FROM_TEXT
+from owt.kernel.signature import Kind, Signature, Taken
 from owt.wire.call import FIELDS
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def fitted(
     more = signature.more
     for key in unknown:
         if more is None or key in path or key in named:
-            problems.append(f"{shortened(key)[1:-1]}: is not one of its fields")
+            problems.append(f"{shortened(key)[1:-1]}: is not one of its fields{_hint(key, request)}")
         else:
             named[key] = _fit(fields[key], more, key, problems)
     if more is not None:
@@ -109,6 +110,12 @@ def _fields(request: Request, problems: list[str]) -> dict[str, Field]:
     return {key: field for key, field in fields.items() if key not in FIELDS}
 
 
+def _hint(key: str, request: Request) -> str:
+    """What to do about JSON that came as a form, as curl sends whatever it is not told better."""
+    is_form = request.mimetype == "application/x-www-form-urlencoded"
+    return "; say -H 'Content-Type: application/json' for JSON" if is_form and _is_json(key) else ""
+
+
 def _fit(field: Field, taken: Taken, name: str, problems: list[str]) -> Any:
     try:
         if field.value is not MISSING:
@@ -128,26 +135,51 @@ def _fit(field: Field, taken: Taken, name: str, problems: list[str]) -> Any:
 
 
 def _from_texts(texts: Sequence[Any], taken: Taken) -> Any:
-    if taken.series and not (len(texts) == 1 and _is_list(texts[0])):
-        items = [_plain(text, taken) for text in texts]
-        try:
-            return _converted(items, taken)
-        except ValidationError:
-            if not any(map(_is_json, items)):
-                raise
-            read = [msgspec.json.decode(item) if _is_json(item) else item for item in items]
-            return _converted(read, taken)
-    text = _plain(texts[-1], taken)
-    if isinstance(text, bytes):
-        return _converted(text, taken)
-    if taken.switch:
-        text = _SWITCH.get(text.lower(), text)
-    if text == "" and taken.nothing and not taken.text:
+    given = [_plain(text, taken) for text in texts]
+    if given == [""] and taken.nothing and not taken.text:
         # A form sends it so when nothing was filled in.
         return None
-    if taken.structured and _is_json(text):
-        return _converted(msgspec.json.decode(text), taken)
-    return _converted(text, taken)
+    first: Exception | None = None
+    for way in _ways(given, taken):
+        try:
+            return way(given, taken)
+        except (ValueError, RecursionError) as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _ways(texts: Sequence[str | bytes], taken: Taken) -> Iterator[Callable[[Sequence[Any], Taken], Any]]:
+    """How these may be read, the likely way first. Only of what may be any text there are several: it may
+    begin as JSON does."""
+    is_one = len(texts) == 1
+    if taken.structured and _is_json(texts[-1]) and (not taken.series or (is_one and _is_list(texts[0]))):
+        yield _from_json
+        if not taken.text:
+            return
+    if taken.series:
+        yield _from_items
+        if not (is_one and taken.text):
+            return
+    yield _from_text
+
+
+def _from_json(texts: Sequence[Any], taken: Taken) -> Any:
+    return _converted(msgspec.json.decode(texts[-1]), taken)
+
+
+def _from_items(texts: Sequence[Any], taken: Taken) -> Any:
+    try:
+        return _converted(texts, taken)
+    except ValidationError:
+        if not any(map(_is_json, texts)):
+            raise
+        return _converted([msgspec.json.decode(text) if _is_json(text) else text for text in texts], taken)
+
+
+def _from_text(texts: Sequence[Any], taken: Taken) -> Any:
+    text = texts[-1]
+    return _converted(_SWITCH.get(text.lower(), text) if taken.switch else text, taken)
 
 
 def _plain(text: Any, taken: Taken) -> str | bytes:

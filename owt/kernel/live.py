@@ -69,5 +69,7 @@ class LiveRuns:
 
     def end(self, run: Live) -> bool:
         """The run is over. False: it was taken back, and has been answered."""
+        # Its task's context knows the run: such a circle keeps a request's body until it is collected.
+        run.task = None
         with self.lock:
             return self._runs.pop(run.id, None) is not None

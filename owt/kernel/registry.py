@@ -24,6 +24,7 @@ from owt.kernel import context
 from owt.kernel.arguments import evaluate
 from owt.kernel.endpoints import Decorator, Registered
 from owt.kernel.fitting import fitted
+from owt.wire.call import Call
 from owt.wire.codec import Offer
 from owt.wire.endpoint import MOST, Endpoint, parameters, shape
 
@@ -77,12 +78,22 @@ class Registry:
             waiting.problem = problem
             waiting.there.set()
 
-    def settle(self, run: str, *, good: bool) -> None:
-        """A run is about to end: what it has drafted takes effect if that is good. Raises `EndpointError`
-        when the frontend refuses it after all."""
-        draft = self._drafts.pop(run, None)
-        if draft is not None and good:
+    def settle(self, run: str) -> None:
+        """A run is about to end well: what it has drafted takes effect. Raises `EndpointError` when the
+        frontend refuses it after all."""
+        if (draft := self._drafts.get(run)) is not None:
             self._take_effect(draft)
+            del self._drafts[run]
+
+    def give_up(self, run: str) -> bool:
+        """A run has failed: what it has drafted, if anything, is lost. Gives whether there was something."""
+        return self._drafts.pop(run, None) is not None
+
+    def is_cell(self, call: Call) -> bool:
+        """Whether a call is for a notebook's cell, which takes its turn as cells do."""
+        target = call.endpoint
+        found = None if target is None else self._live.get((shape(target.path), call.request.method))
+        return found is not None and found.whole
 
     def prepare(
         self, run: context.Run, namespace: dict[str, Any]
@@ -163,7 +174,9 @@ class Registry:
         self._cells.append([])
 
     def _cell_ends(self, result: Any) -> None:
-        # There was no beginning for an empty cell, and is no result for one that was cancelled.
+        # There is no result for a cell that was cancelled, and was no beginning for one that is empty.
+        if result is not None and not (result.info.raw_cell or "").strip():
+            return
         draft = self._cells.pop() if self._cells else []
         if not draft or result is None or not result.success:
             return

@@ -124,8 +124,8 @@ class Runner:
 
     def _end_early(self, id: str, run: Live | None, failed: Failed) -> None:
         self._lane.send(Output(id, (failed, Done(failed.status, 0.0))))
-        if run is not None and run.task is not None:
-            self._loop.call_soon_threadsafe(run.task.cancel)
+        if run is not None and (task := run.task) is not None:
+            self._loop.call_soon_threadsafe(task.cancel)
 
     def _stop(self, run: Live, reason: str) -> None:
         run.outlet.stop(reason)
@@ -165,7 +165,7 @@ class Runner:
         self._later(INSIST_AFTER, partial(self._insist, run))
 
     def _insist(self, run: Live) -> None:
-        if run in self._runs and run.task is not None and not run.task.cancelling():
+        if run in self._runs and (task := run.task) is not None and not task.cancelling():
             if self._interrupts.run == run.id:
                 self._aim(run)
             else:
@@ -186,7 +186,7 @@ class Runner:
         try:
             prepared = self._prepare(run.call)
             execution = Execution(run, prepared, self._around)
-            if self.concurrency > 1 and not isinstance(prepared, Cell):
+            if self.concurrency > 1 and not (isinstance(prepared, Cell) or self.endpoints.is_cell(run.call)):
                 self._begin(run)
                 try:
                     outcome = await self._in_thread(run, execution)
@@ -209,9 +209,11 @@ class Runner:
             if run.outlet.stopped is not None:
                 # The adaptor caught the interrupt and went on to an answer nobody waits for.
                 raise KeyboardInterrupt
-            self.endpoints.settle(run.id, good=True)
+            self.endpoints.settle(run.id)
         except BaseException as error:
-            self.endpoints.settle(run.id, good=False)
+            if self.endpoints.give_up(run.id) and run.call.code is not None:
+                # The next call of this code has to define them again.
+                self.sources.forget(run.call.code)
             self._memory.relieve(error)
             failed = describe(error, run.outlet.stopped, run.call.timeout)
             status, tail = failed.status, (failed,)

@@ -6,33 +6,28 @@ does not know (a class of somebody's) is passed as it came, and described as any
 
 from __future__ import annotations
 
+import datetime
 import inspect
 import json
 import typing
 from collections import abc
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import PurePath
-from types import NoneType
 from typing import Any
 
-import msgspec
 from msgspec import inspect as types
 
-from owt.errors import EndpointError, shortened
+from owt.errors import EndpointError
+from owt.kernel.schemas import FROM_TEXT, default_of, schemas_of
 from owt.wire.call import FIELDS
-from owt.wire.endpoint import REFERENCE, Parameter
-
-LONGEST_DEFAULT = 1000
-"""Bytes of a default value that is shown in a description."""
-FROM_TEXT = (PurePath, complex, Fraction)
-"""Classes that msgspec does not know and that are made of a text."""
+from owt.wire.endpoint import Parameter
 
 Kind = inspect.Parameter
 
 _STREAMS = (abc.Iterator, abc.Generator, abc.AsyncIterator, abc.AsyncGenerator)
 _SERIES = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType)
+_BYTES = (types.BytesType, types.ByteArrayType, types.MemoryViewType)
 _STRUCTURED = (
     *_SERIES,
     types.DictType,
@@ -94,6 +89,8 @@ def read(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> 
     name = getattr(function, "__name__", type(function).__name__)
     try:
         found = inspect.signature(function, eval_str=True)
+        # Where the session's own classes come from means nothing to who calls.
+        shown = str(found.replace(return_annotation=Kind.empty)).replace(f"{function.__module__}.", "")
     except Exception as error:
         raise EndpointError(
             f"{path}: the signature of {name} cannot be read: {type(error).__name__}: {error}"
@@ -115,8 +112,6 @@ def read(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> 
             f"{path}: {name} has no parameter {missing[0]!r}, which the path has; write def {name}("
             f"{', '.join([*path_names, *(each for each in parameters if each not in path_names)])})"
         )
-    # Where the session's own classes come from means nothing to who calls.
-    shown = str(found.replace(return_annotation=Kind.empty)).replace(f"{function.__module__}.", "")
     return Signature(parameters, more, found.return_annotation, shown[1:-1] if len(shown) < 500 else "...")
 
 
@@ -124,20 +119,19 @@ def describe(function: Callable[..., Any], signature: Signature, path_names: Seq
     """The signature as JSON Schemas."""
     item, streams = _result(function, signature.returns)
     asked = [taken.type if taken.known else Any for taken in signature.parameters.values()]
-    schemas, definitions = _schemas([*asked, Any if item is Kind.empty else item])
-    *given, result = (json.dumps(schema) for schema in schemas)
+    [*given, result], definitions = schemas_of([*asked, Any if item is Kind.empty else item])
     return Described(
         tuple(
             Parameter(
                 taken.name,
                 "path" if taken.name in path_names else "field",
-                schema,
+                json.dumps(schema),
                 taken.required or taken.name in path_names,
-                None if taken.required else _default(taken.default),
+                None if taken.required else default_of(taken.default, schema, definitions),
             )
             for taken, schema in zip(signature.parameters.values(), given, strict=True)
         ),
-        None if item is Kind.empty else result,
+        None if item is Kind.empty else json.dumps(result),
         streams,
         json.dumps(definitions),
     )
@@ -149,7 +143,8 @@ def _taken(parameter: inspect.Parameter) -> Taken:
     default = None if parameter.default is Kind.empty else parameter.default
     if default is None and not required and kind is not Kind.VAR_KEYWORD and annotation is not Kind.empty:
         # As in `text: str = None`, which means it.
-        annotation = annotation | None if isinstance(annotation, type) else typing.Optional[annotation]  # noqa: UP045
+        with suppress(TypeError):  # of what is no type
+            annotation = annotation | None if isinstance(annotation, type) else typing.Optional[annotation]  # noqa: UP045
     try:
         members = [] if annotation is Kind.empty else _members(types.type_info(annotation))
     except Exception:
@@ -168,7 +163,7 @@ def _taken(parameter: inspect.Parameter) -> Taken:
         series=any(isinstance(each, _SERIES) for each in members),
         structured=any(isinstance(each, _STRUCTURED) for each in members),
         text=any(isinstance(each, (types.StrType, types.AnyType)) for each in single),
-        bytes=any(isinstance(each, (types.BytesType, types.ByteArrayType)) for each in single),
+        bytes=any(isinstance(each, _BYTES) for each in single),
         switch=all(isinstance(each, (types.BoolType, types.NoneType)) for each in members),
         nothing=any(isinstance(each, types.NoneType) for each in members),
         choices=tuple(choice for each in members for choice in _choices(each)),
@@ -201,56 +196,37 @@ def _items(info: types.Type) -> list[types.Type]:
 
 
 def _is_known(info: types.Type) -> bool:
-    return not isinstance(info, types.CustomType) or issubclass(info.cls, FROM_TEXT)
+    match info:
+        case types.CustomType():
+            kind: Any = info.cls
+            return isinstance(kind, type) and issubclass(kind, FROM_TEXT)
+        case types.CollectionType(item_type=inner):
+            parts = [inner]
+        case types.TupleType(item_types=several):
+            parts = list(several)
+        case types.DictType(key_type=key, value_type=value):
+            parts = [key, value]
+        case _:
+            return True
+    return all(_is_known(member) for part in parts for member in _members(part))
 
 
 def _result(function: Callable[..., Any], returns: Any) -> tuple[Any, bool]:
     """The type of what is sent, or of each item if it is a stream, and whether it is one."""
     if typing.get_origin(returns) in _STREAMS or returns in _STREAMS:
         inner = typing.get_args(returns)
-        return inner[0] if inner else Kind.empty, True
+        return Kind.empty if not inner or _is_quoted(inner[0]) else inner[0], True
     plain = inspect.unwrap(function)
     streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
-    return Kind.empty if streams else returns, streams
+    return Kind.empty if streams or _is_quoted(returns) or _is_envelope(returns) else returns, streams
 
 
-def _schemas(asked: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """A schema for each type, and the definitions that they refer to; anything goes for one that has
-    none."""
-    asked = [NoneType if each is None else each for each in asked]
-    try:
-        return _components(asked)
-    except Exception:
-        schemas: list[Any] = []
-        definitions: dict[str, Any] = {}
-        for each in asked:
-            try:
-                [schema], more = _components([each])
-            except Exception:
-                schema, more = {}, {}
-            schemas.append(schema)
-            definitions.update(more)
-        return schemas, definitions
+def _is_quoted(kind: Any) -> bool:
+    """Whether it is sent as a JSON string, and its schema is that of a plain one."""
+    return isinstance(kind, type) and issubclass(kind, (datetime.datetime, datetime.time, *FROM_TEXT))
 
 
-def _components(asked: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
-    schemas, definitions = msgspec.json.schema_components(
-        asked, schema_hook=_unknown, ref_template=REFERENCE + "{name}"
-    )
-    return list(schemas), definitions
-
-
-def _unknown(kind: type) -> dict[str, Any]:
-    return {"type": "string"} if issubclass(kind, FROM_TEXT) else {}
-
-
-def _default(value: Any) -> str | None:
-    try:
-        text = msgspec.json.encode(value, enc_hook=_refuse)
-    except Exception:
-        return None
-    return text.decode() if len(text) <= LONGEST_DEFAULT else None
-
-
-def _refuse(value: Any) -> Any:
-    raise TypeError(f"JSON has no {shortened(value)}")
+def _is_envelope(kind: Any) -> bool:
+    """Whether it may be a body with what is said of it: `(body, status)`, `(body, headers)` or all three."""
+    inner = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
+    return len(inner) in (2, 3) and inner[0 if inner[1] is ... else 1] not in (str, bytes, bool, float)

@@ -86,6 +86,7 @@ ENDPOINT = changed(code=None, endpoint=Target("/speak", (), "k1.1"))
         {"request": msgspec.structs.replace(FACTS, query="text=x")},
         {"request": msgspec.structs.replace(FACTS, body=b"text=x")},
         {"request": msgspec.structs.replace(FACTS, method="POST")},
+        {"request": msgspec.structs.replace(FACTS, headers=(("content-type", "application/json"),))},
     ],
 )
 def test_an_endpoints_answer_is_for_its_arguments_and_for_one_definition(other: dict[str, Any]) -> None:

@@ -194,9 +194,23 @@ def test_a_kernel_of_the_pool_has_none(table):
 
 def test_the_endpoints_of_all_sessions_are_bounded(table):
     for number in range(MOST_LIVE // MOST):
-        endpoints = [at(f"/{number}/{n}", "GET") for n in range(MOST)]
+        endpoints = [at(f"/{number}/{n}", "GET", version=n) for n in range(MOST)]
         assert keep(table, *endpoints, kernel=f"k{number}", session=f"s{number}") is None
     assert f"the limit is {MOST_LIVE}" in (keep(table, at("/a", "GET"), kernel="x", session="x") or "")
+
+
+def test_so_many_are_functions_and_not_their_methods(table):
+    for number in range(MOST_LIVE // MOST):
+        endpoints = [at(f"/{number}/{n}", version=n) for n in range(MOST)]
+        assert keep(table, *endpoints, kernel=f"k{number}", session=f"s{number}") is None
+    assert "the server has 2000 endpoints already" in (keep(table, at("/a"), kernel="x", session="x") or "")
+
+
+def test_a_path_with_more_segments_than_any_has_is_not_taken_apart(table, monkeypatch):
+    keep(table, at("".join(f"/{{p{number}}}" for number in range(30))))
+    assert found(table, "/x" * 30) is not None
+    monkeypatch.setattr("owt.frontend.endpoints.unquote", lambda text: pytest.fail("it was"))
+    assert found(table, "/x" * 31) is None
 
 
 @pytest.mark.parametrize(
@@ -205,6 +219,10 @@ def test_the_endpoints_of_all_sessions_are_bounded(table):
         (at("/_owt/a"), "the server's own"),
         (at("/a", "BREW"), "its methods are"),
         (at("/a", definitions="{"), "its types are not JSON"),
+        (at("/a", definitions="[]"), "its types are not JSON Schemas"),
+        (at("/a", definitions='{"P": 3}'), "its types are not JSON Schemas"),
+        (at("/a", definitions='{"P[int]": {}}'), "its types are not JSON Schemas"),
+        (at("/a", result="3"), "its types are not JSON Schemas"),
         (at("/a", result="[" * 200 + "]" * 200), "nested more than 100 deep"),
         (at("/a", parameters=(Parameter("x", "field", "nonsense", True),)), "its types are not JSON"),
     ],

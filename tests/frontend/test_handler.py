@@ -36,7 +36,7 @@ class Handler(OwtHandler):
         self.finish(repr(self.user))
 
 
-async def answer(uri: str, *headers: str, credentials: Credentials) -> str:
+async def answer(uri: str, *headers: str, credentials: Credentials, method: str = "GET") -> str:
     """The whole answer of a server that has the handler."""
     parts = {"doorkeeper": Doorkeeper(credentials), "origins": Origins(Settings()), "tally": Tally()}
     service = cast("Service", SimpleNamespace(settings=Settings(), **parts))
@@ -45,7 +45,7 @@ async def answer(uri: str, *headers: str, credentials: Credentials) -> str:
     socket, port = bind_unused_port()
     server.add_socket(socket)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    lines = [f"GET {uri} HTTP/1.1", "Host: localhost", *headers, "Connection: close", "", ""]
+    lines = [f"{method} {uri} HTTP/1.1", "Host: localhost", *headers, "Connection: close", "", ""]
     writer.write("\r\n".join(lines).encode())
     async with asyncio.timeout(10):
         text = (await reader.read()).decode()
@@ -81,3 +81,10 @@ def test_what_goes_wrong_is_logged_without_the_request(
     assert ("ZeroDivisionError: by zero" in caplog.text) == told
     assert (f"GET {path}\n" in caplog.text) == told
     assert "secret" not in caplog.text
+
+
+@scene
+async def test_a_method_that_a_page_has_not_is_answered_with_those_that_it_has() -> None:
+    text = await answer("/x", credentials=Credentials(), method="PUT")
+    assert text.startswith("HTTP/1.1 405 ")
+    assert "\r\nAllow: GET\r\n" in text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import json
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -12,6 +14,7 @@ import msgspec
 import pytest
 from openapi_spec_validator import validate
 
+from owt.frontend import openapi
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.openapi import document
 from owt.kernel.endpoints import registered
@@ -36,6 +39,12 @@ class Shape(msgspec.Struct):
 
 class Options(TypedDict, total=False):
     loud: bool
+
+
+@dataclasses.dataclass
+class Odd:
+    n: int = None  # type: ignore[assignment]
+    far: float = math.inf
 
 
 def other_point() -> type:
@@ -128,6 +137,9 @@ def test_a_function_that_takes_anything_says_so():
         (int, {"text/html": {"schema": {"type": "integer"}}}),
         (Point, {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}),
         (list[int], {"application/json": {"schema": {"type": "array", "items": {"type": "integer"}}}}),
+        (bytes, {"text/html": {"schema": {}}}),
+        (datetime.date, {"application/json": {"schema": {"type": "string", "format": "date"}}}),
+        (tuple[str, int], {"*/*": {"schema": {}}}),
         (object, {"*/*": {"schema": {}}}),
     ],
 )
@@ -144,7 +156,8 @@ def test_the_answer_is_described_by_what_the_function_returns(result, content):
         (Iterator[str], "text/html"),
         (AsyncIterator[str], "text/html"),
         (Iterator[Point], "application/x-ndjson"),
-        (Iterator, "text/html"),
+        (Iterator[bytes], "text/html"),
+        (Iterator, "*/*"),
     ],
 )
 def test_a_stream_is_lines_or_events(result, lines):
@@ -202,6 +215,41 @@ def test_a_structured_field_of_a_query_is_json():
     assert parameter["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}
 
 
+def test_a_field_of_a_form_that_has_to_be_json_says_so():
+    def f(at: Point | None, n: int, data: list[bytes]): ...
+
+    form = one(f, "POST")["requestBody"]["content"]["multipart/form-data"]
+    assert form["encoding"] == {"at": {"contentType": "application/json"}}
+    assert form["schema"]["properties"]["data"]["items"] == {"contentMediaType": "application/octet-stream"}
+
+
+def test_a_list_in_a_path_is_json():
+    def f(numbers: list[int]): ...
+
+    [parameter] = one(f, path="/{numbers}")["parameters"]
+    assert list(parameter["content"]) == ["application/json"]
+
+
+def test_what_gives_none_has_no_content():
+    def f() -> None: ...
+
+    assert "content" not in one(f)["responses"]["200"]
+
+
+def test_the_name_of_a_parameter_may_have_the_marks_of_any_script():
+    def f(**more): ...
+
+    [parameter] = one(f, path="/{नाम}")["parameters"]
+    assert (parameter["name"], parameter["in"]) == ("नाम", "path")
+
+
+def test_defaults_that_their_types_do_not_allow_leave_the_document_valid():
+    def f(a: int = "x", b: float = math.inf, c: Literal["a"] = "b", d: Odd = None): ...
+
+    parameters = {each["name"]: each.get("schema", {}) for each in one(f)["parameters"]}
+    assert [name for name, schema in parameters.items() if "default" in schema] == []
+
+
 def test_types_of_one_name_that_are_not_one_type_get_names_of_their_own():
     Other = other_point()
 
@@ -222,6 +270,18 @@ def test_types_of_one_name_that_are_not_one_type_get_names_of_their_own():
     assert body("/f") == body("/h") == {"$ref": "#/components/schemas/Point"}
     assert body("/g") == {"$ref": "#/components/schemas/Point_2"}
     assert set(schemas["Point_2"]["properties"]) == {"lat", "lon"}
+
+
+def test_among_many_types_of_one_name_each_is_looked_at_a_few_times_only(monkeypatch):
+    renamed = openapi._renamed
+    calls = []
+    monkeypatch.setattr(openapi, "_renamed", lambda *given: calls.append(0) or renamed(*given))
+    names = openapi.Names()
+    many = [json.dumps({"Args": {"title": f"{number}"}}) for number in range(100)]
+    chosen = [names.of(each)["Args"] for each in (*many, *many)]
+    assert chosen == ["Args", *(f"Args_{number}" for number in range(2, 101))] * 2
+    # Twice the types, each with the two values in it that are looked at in turn.
+    assert len(calls) <= 4 * len(many)
 
 
 def test_paths_of_one_shape_are_one_path():

@@ -11,7 +11,7 @@ from running import Bench, bodies
 from owt.errors import OwtError
 from owt.kernel.annotated import bundle, response_info
 from owt.kernel.context import build_request
-from owt.wire.call import NotebookCell, RequestFacts
+from owt.wire.call import Call, NotebookCell, RequestFacts, Target
 from owt.wire.chunk import Done, Failed
 
 
@@ -121,3 +121,31 @@ class TestResponseInfo:
     def test_what_is_no_json_object_is_told(self, text):
         with pytest.raises(Exception, match="the ResponseInfo cell printed no JSON"):
             response_info(text)
+
+    @pytest.mark.parametrize("status", ["99", "600", '"abc"', "null", "[1]", "1e400"])
+    def test_a_status_that_no_answer_can_have_is_told(self, status):
+        with pytest.raises(OwtError, match="a status that is no number from 200 to 599; got "):
+            response_info(f'{{"status": {status}}}')
+
+    def test_headers_that_are_no_object_are_told(self):
+        with pytest.raises(OwtError, match=r"headers that are no object; got \[1\]"):
+            response_info('{"headers": [1]}')
+
+
+def test_where_calls_overlap_the_cells_take_their_turns(new_bench):
+    bench = new_bench(concurrency=2)
+    code = (
+        "import asyncio\nasked = json.loads(REQUEST)['args']['n'][0]\nprint(asked)\n"
+        "for _ in range(5): await asyncio.sleep(0)\nprint(json.loads(REQUEST)['args']['n'][0])\n"
+    )
+    bench.ask("import json", session="dev")
+    bench.ask(code, cell=NotebookCell("GET", "/a", (), "/a"), session="dev")
+
+    def at(n: int) -> Call:
+        asked = RequestFacts("GET", "/a", f"n={n}", (), b"", "localhost")
+        return Call(asked, session="dev", endpoint=Target("/a"))
+
+    answers = bench.run(one=at(1), two=at(2), three=at(3))
+    assert {run: b"".join(bodies(chunks)) for run, chunks in answers.items()} == {
+        "one": b"1\n1\n", "two": b"2\n2\n", "three": b"3\n3\n",
+    }  # fmt: skip

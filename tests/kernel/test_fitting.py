@@ -132,6 +132,16 @@ def refusal(function: Callable[..., Any], query: str = "", **more: Any) -> str:
         (tuple[int, str], '[3, "x"]', (3, "x")),
         (list[Point], '{"x": 1}', [Point(1)]),
         (Mine, "as it is", "as it is"),
+        (list[Mine], "as it is", "as it is"),
+        (list[str], "[draft", ["[draft"]),
+        (list[str], "[1]", ["[1]"]),
+        (list[str], '["a"]', ["a"]),
+        (list[bytes], "[1]", [b"[1]"]),
+        (list[int] | None, "", None),
+        (str | list[int], "a", "a"),
+        (str | list[int], "[1]", [1]),
+        (str | Point, "{x", "{x"),
+        (str | Point, '{"x": 1}', Point(1)),
     ],
 )
 def test_text_is_read_as_the_type_says(kind, text, value):
@@ -148,6 +158,7 @@ def test_text_is_read_as_the_type_says(kind, text, value):
         (tuple[int, str], ["1", "2"], (1, "2")),
         (list[Point], ['{"x": 1}', '{"x": 2}'], [Point(1), Point(2)]),
         (list[int] | None, ["1", "2"], [1, 2]),
+        (list[bytes], ["a", "b"], [b"a", b"b"]),
         (int, ["1", "2"], 2),
     ],
 )
@@ -210,6 +221,14 @@ def test_an_uploaded_file_is_its_bytes_or_its_text():
     assert fit(taking(dict), data=upload(b'{"a": 1}')) == {"x": {"a": 1}}
 
 
+def test_an_uploaded_file_may_be_a_list_in_json():
+    assert fit(taking(list[int]), data=upload(b"[1, 2]")) == {"x": [1, 2]}
+
+
+def test_bytes_of_any_class_are_what_came():
+    assert bytes(fit(taking(memoryview), "x=ab")["x"]) == b"ab"
+
+
 def test_an_uploaded_file_without_a_type_is_a_file():
     found = fit(lambda x: 1, data=upload())["x"]
     assert isinstance(found, FileStorage)
@@ -247,6 +266,13 @@ def test_json_that_is_none_is_refused():
 def test_json_that_is_nested_without_end_is_refused():
     body = b'{"x":' + b"[" * 100_000
     assert "body: is not JSON" in refusal(lambda x: 1, data=body, content_type="application/json")
+
+
+def test_json_that_came_as_a_form_is_told_what_to_say():
+    form = "application/x-www-form-urlencoded"
+    said = refusal(lambda x: 1, data=b'{"x": 1}', content_type=form)
+    assert "is not one of its fields; say -H 'Content-Type: application/json' for JSON." in said
+    assert "-H" not in refusal(lambda x: 1, data=b"y=1", content_type=form)
 
 
 def test_options_of_owt_are_no_arguments():

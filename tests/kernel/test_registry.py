@@ -98,6 +98,31 @@ def test_an_explicit_adaptor_may_register_what_it_defines(bench):
     assert get(bench, "/f") == "f"
 
 
+def test_what_an_adaptor_defines_is_there_after_its_next_call_if_the_first_one_failed(bench):
+    code = '@endpoint("/f")\ndef f(): return "f"\ndef run(n): return 1 / n\n'
+    bench.ask(code, kwargs='{"n": 0}')
+    assert live(bench) == {}
+    bench.ask(code, kwargs='{"n": 1}')
+    assert get(bench, "/f") == "f"
+
+
+def test_and_if_the_frontend_refused_it_at_its_end(bench):
+    code = '@endpoint("/f")\ndef f(): return "f"\ndef run(): state.refuse("it is taken")\n'
+    bench.names["refuse"] = lambda why: setattr(bench, "refusal", why)
+    assert "it is taken" in said(bench.ask(code))
+    bench.names["refuse"] = print
+    bench.refusal = None
+    bench.ask(code)
+    assert get(bench, "/f") == "f"
+
+
+def test_an_adaptor_that_defines_none_is_not_loaded_again_when_it_fails(bench):
+    code = "loads = state.loads = getattr(state, 'loads', 0) + 1\ndef run(n): return 1 / n\n"
+    bench.ask(code, kwargs='{"n": 0}')
+    bench.ask(code, kwargs='{"n": 1}')
+    assert bench.names["loads"] == 1
+
+
 def test_running_it_again_replaces_it_for_the_next_call(bench):
     bench.ask(SPEAK)
     bench.ask(SPEAK.replace("upper", "title"))
@@ -227,6 +252,8 @@ def test_a_cell_that_another_cell_runs_counts_with_that(bench, shell):
     assert not cell(shell, inner + "unknown_name\n")
     assert live(bench) == {}
     assert not cell(shell, "get_ipython().run_cell('')\nunknown_name\n")
+    assert not cell(shell, SPEAK + "get_ipython().run_cell('  ')\nunknown_name\n")
+    assert live(bench) == {}
     failing = SPEAK.replace("speak", "no") + "unknown_name"
     assert cell(shell, inner + f"get_ipython().run_cell({failing!r})\n0")
     assert set(live(bench)) == {"/speak"}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
 from running import Bench, bodies, call
+from werkzeug.wrappers import Request
 
+from owt.kernel import context
+from owt.wire.call import RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, size
 
 BUSY = "def run():\n    yield 'on'\n    while True: pass\n"
@@ -343,3 +348,36 @@ def test_exceptions_that_mean_something_to_python_are_told_like_others(
     chunks = bench.ask(f"{prefix}def run(): raise {name}('x')")
     assert failure(chunks).exception == name
     assert bench.text("def run(): return 'next'") == "next"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "request.path",
+        "def run(): return request.path",
+        "def run(): yield request.path",
+        "async def run(): return request.path",
+        "async def run(): yield request.path",
+        "def run(): raise ValueError(request.path)",
+    ],
+)
+def test_a_request_with_its_body_and_files_goes_with_its_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    requests: list[weakref.ref[Request]] = []
+    build_request = context.build_request
+
+    def build(facts: RequestFacts) -> Request:
+        request = build_request(facts)
+        requests.append(weakref.ref(request))
+        return request
+
+    monkeypatch.setattr(context, "build_request", build)
+    gc.collect()
+    # What is left in a circle would wait for this, and a large upload with it.
+    gc.disable()
+    try:
+        bench.ask(code)
+        assert [request() for request in requests] == [None]
+    finally:
+        gc.enable()

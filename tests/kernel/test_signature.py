@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -45,6 +46,64 @@ def test_a_type_that_msgspec_does_not_know_is_anything():
     schemas = [json.loads(each.schema) for each in described(f).parameters]
     assert schemas[0] == {}
     assert schemas[2] == {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [
+        (list[Mine], False),
+        (dict[str, list[Mine]], False),
+        (tuple[int, Mine], False),
+        (Callable[[int], str], False),
+        (list[Path], True),
+        (dict[str, int], True),
+    ],
+)
+def test_a_list_of_what_is_not_known_is_not_known(kind, known):
+    def f(x): ...
+
+    f.__annotations__["x"] = kind
+    assert read(f, "/f", []).parameters["x"].known is known
+
+
+def test_an_annotation_that_is_no_type_is_none():
+    def f(a=None, b=None): ...
+
+    f.__annotations__.update(a=5, b={"min": 1})
+    assert [taken.known for taken in read(f, "/f", []).parameters.values()] == [False, False]
+
+
+def test_a_default_that_cannot_be_shown_is_told_of():
+    class Hidden:
+        def __repr__(self) -> str:
+            raise RuntimeError("hidden")
+
+    def f(a=Hidden()): ...  # noqa: B008
+
+    with pytest.raises(EndpointError, match="signature of f cannot be read: RuntimeError: hidden"):
+        read(f, "/f", [])
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [tuple[str, int], tuple[bytes, dict[str, str]], tuple[Any, int, dict[str, str]], tuple[int, ...],
+     Path, datetime.datetime, Iterator[Path]],
+)  # fmt: skip
+def test_what_is_sent_otherwise_than_its_type_looks_is_not_told(returns):
+    def f(): ...
+
+    f.__annotations__["return"] = returns
+    assert described(f).result is None
+
+
+@pytest.mark.parametrize(
+    "returns", [tuple[int, str], tuple[str, ...], tuple[int, int, int, int], Iterator[tuple[str, int]]]
+)
+def test_a_tuple_that_is_only_a_list_is_told(returns):
+    def f(): ...
+
+    f.__annotations__["return"] = returns
+    assert json.loads(described(f).result or "")["type"] == "array"
 
 
 def test_a_path_of_the_file_system_is_a_text():

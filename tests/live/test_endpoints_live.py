@@ -156,8 +156,10 @@ def test_another_method_is_405_with_those_that_there_are(live, name):
     define(live, name, '@endpoint("/a", methods=["PUT", "DELETE"])\ndef a(): return request.method\n')
     assert curl(live, f"-X PUT @/{name}/a") == "PUT"
     assert curl(live, f"-X DELETE @/{name}/a") == "DELETE"
-    answer = live.ask("GET", f"/{name}/a")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "PUT, DELETE")
+    for method in ("GET", "HEAD", "OPTIONS"):
+        answer = live.ask(method, f"/{name}/a")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "PUT, DELETE")
+    assert live.ask("OPTIONS", f"/{name}/b").headers["allow"] == "GET, POST"
 
 
 def test_code_wins_over_an_endpoint_at_its_path(live, name):
