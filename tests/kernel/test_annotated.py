@@ -107,7 +107,7 @@ class TestResponseInfo:
     def test_what_it_leaves_open_is_as_usual(self, text):
         assert response_info(text) == ({}, 200)
 
-    @pytest.mark.parametrize("status", ["99", "600", '"abc"', "[200]", "true", "200.5"])
+    @pytest.mark.parametrize("status", ["99", "600", '"abc"', "[200]", "true", "200.5", "1e400"])
     def test_a_status_that_none_is_is_told(self, status):
         with pytest.raises(OwtError, match=r"ResponseInfo cell: a status is from 200 to 599; got"):
             response_info(f'{{"status": {status}}}')
@@ -121,15 +121,6 @@ class TestResponseInfo:
     def test_what_is_no_json_object_is_told(self, text):
         with pytest.raises(Exception, match="the ResponseInfo cell printed no JSON"):
             response_info(text)
-
-    @pytest.mark.parametrize("status", ["99", "600", '"abc"', "null", "[1]", "1e400"])
-    def test_a_status_that_no_answer_can_have_is_told(self, status):
-        with pytest.raises(OwtError, match="a status that is no number from 200 to 599; got "):
-            response_info(f'{{"status": {status}}}')
-
-    def test_headers_that_are_no_object_are_told(self):
-        with pytest.raises(OwtError, match=r"headers that are no object; got \[1\]"):
-            response_info('{"headers": [1]}')
 
 
 def test_where_calls_overlap_the_cells_take_their_turns(new_bench):
