@@ -61,6 +61,8 @@ def test_a_stock_kernel_serves_calls(specs, stock):
     assert specs.call("import sys\nasync def run(): return 'ipykernel_launcher' in ' '.join(sys.orig_argv)",
                       session=stock).text == "True"
     assert specs.session(stock)["kernel"] == "python3"
+    request = "get_ipython().kernel.control_handlers['create_subshell_request'].__qualname__"
+    assert specs.call(request, session=stock).text == "OwtKernel.create_subshell_request"
     answer = specs.call(
         "def run():\n    print('one')\n    display({'text/plain': 'shown'}, raw=True)\n    yield 'two'\n"
         "    print('three')\n    yield 'four'",
@@ -243,6 +245,16 @@ def test_an_async_call_and_a_cell_do_not_mix(server, session, notebook, tmp_path
         notebook.execute("go = 1; order.append('cell')")
         assert call.result().status_code == 504
     wait_until(lambda: server.call("order", session=session).json() == ["call", "cell"])
+
+
+def test_a_kernel_has_no_subshells(server, session, notebook):
+    # Their cells would run beside calls, in threads of their own, and the locks between them break.
+    assert notebook.kernel_info(reply=True, timeout=20)["content"]["supported_features"] == ["debugger"]
+    notebook.control_channel.send(notebook.session.msg("create_subshell_request", {}))
+    while (reply := notebook.get_control_msg(timeout=20))["msg_type"] != "create_subshell_reply":
+        pass
+    assert reply["content"]["status"] == "error"
+    assert "no subshells" in reply["content"]["evalue"]
 
 
 def test_a_notebook_can_debug(server, session, notebook):
