@@ -316,7 +316,7 @@ def test_the_log_does_not_show_a_message_that_names_no_channel(server, notebook)
     notebook.socket.send(json.dumps(message))
     seen = notebook.until(lambda each: is_idle(each, "m"))
     assert "sesamestreet\n" in [each["content"].get("text") for each in seen]
-    assert "No channel specified, assuming shell: (a dict)" in server.log()
+    assert "I owt.jupyter: No channel specified, assuming shell: (a dict)" in server.log()
     assert "'street'" not in server.log()
 
 

@@ -206,10 +206,12 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
 
 
 class Discreet(logging.LoggerAdapter[logging.Logger]):
-    """Logs what jupyter_server does, without the messages of clients, which it shows when they are odd."""
+    """Logs what jupyter_server does, without the messages of clients, which it shows when they are odd. It
+    warns of each that names no channel, and Jupyter's own client for Python never names one."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log a message whose arguments that are neither names, numbers nor errors are left out."""
+        level = logging.INFO if level == logging.WARNING else level
         super().log(level, msg, *map(_named, args), **kwargs)
 
 
