@@ -14,7 +14,7 @@ from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 from played import scene
 from traitlets.config import LoggingConfigurable
 
-from owt.errors import KernelDied
+from owt.errors import Busy, KernelDied
 from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.kernel import SessionKernel
 from owt.frontend.session import Session
@@ -221,6 +221,17 @@ async def test_what_is_no_request_ends_the_connection(folder, message):
         await stage.connection.connect()
         await stage.connection.take(message)
         assert stage.handler.closed == 1007
+
+
+@scene
+async def test_without_file_descriptors_there_is_no_connection(folder):
+    def refuse() -> None:
+        raise Busy("the server has run out of file descriptors")
+
+    async with Stage(folder) as stage:
+        stage.handler.service.sessions.kernels.check_room = refuse
+        with pytest.raises(Busy):
+            await stage.connection.prepare()
 
 
 @scene
