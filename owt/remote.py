@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from owt.errors import OwtError, Unreachable, shortened
+from owt.errors import BadRequest, OwtError, Unreachable, shortened
 from owt.server import Server, split_unix
 from owt.trust import verification
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # A restart answers when the fresh kernel does.
 _PATIENCE = 120.0
 _CONNECT = 5.0
+_LONGEST = 1000
 
 
 class Refused(OwtError):
@@ -32,7 +33,8 @@ class Refused(OwtError):
 class Remote:
     """The server at `url`. `authorization` is the headers that say who asks, if any.
 
-    Every method raises `Unreachable` or `Refused`, and the constructor `ConfigError` for a bad URL.
+    Every method raises `Unreachable` or `Refused`, one with a name `BadRequest` for a name that no path can
+    have, and the constructor `ConfigError` for a bad URL.
     """
 
     def __init__(self, url: str, authorization: Mapping[str, str] | None = None) -> None:
@@ -49,23 +51,23 @@ class Remote:
 
     def session(self, name: str) -> dict[str, Any]:
         """Everything that the server knows of one session."""
-        return self._ask("GET", f"/_owt/sessions/{quote(name, safe='')}")
+        return self._ask("GET", _page(name))
 
     def ready(self, name: str) -> dict[str, Any]:
         """Wait until the session, which there is, has a kernel; gives what `session` does."""
-        return self._ask("PUT", f"/_owt/sessions/{quote(name, safe='')}")
+        return self._ask("PUT", _page(name))
 
     def delete(self, name: str) -> dict[str, Any]:
         """End a session and its kernel."""
-        return self._ask("DELETE", f"/_owt/sessions/{quote(name, safe='')}")
+        return self._ask("DELETE", _page(name))
 
     def restart(self, name: str) -> dict[str, Any]:
         """Give a session a fresh kernel."""
-        return self._ask("POST", f"/_owt/sessions/{quote(name, safe='')}/restart")
+        return self._ask("POST", _page(name) + "/restart")
 
     def interrupt(self, name: str) -> dict[str, Any]:
         """Interrupt what a session's kernel runs."""
-        return self._ask("POST", f"/_owt/sessions/{quote(name, safe='')}/interrupt")
+        return self._ask("POST", _page(name) + "/interrupt")
 
     def endpoints(self) -> dict[str, Any]:
         """`{"endpoints": [...]}`."""
@@ -98,6 +100,18 @@ class Remote:
         if document is None:
             raise Unreachable(f"what answers at {url} is not an owt server; it says {shortened(answer.text)}")
         return document
+
+
+def _page(session: str) -> str:
+    """The path of a session's page."""
+    try:
+        quoted = quote(session, safe="")
+    except UnicodeEncodeError:
+        # Bytes of the command line that are no text.
+        quoted = ""
+    if quoted in ("", ".", "..") or len(quoted) > _LONGEST:
+        raise BadRequest("session", "no session can have this name", session)
+    return f"/_owt/sessions/{quoted}"
 
 
 def _document(answer: httpx.Response) -> dict[str, Any] | None:

@@ -21,7 +21,13 @@ class Notebook:
     """Attached to the kernel of this id; a context manager."""
 
     def __init__(
-        self, server: LiveServer, kernel: str, *, host: str | None = None, **headers: str
+        self,
+        server: LiveServer,
+        kernel: str,
+        *,
+        host: str | None = None,
+        protocol: str | None = None,
+        **headers: str,
     ) -> None:
         url = server.url.replace("http", "ws", 1) + f"{ROOT}/api/kernels/{kernel}/channels"
         self.session = uuid.uuid4().hex
@@ -29,7 +35,11 @@ class Notebook:
         self.socket.settimeout(PATIENCE)
         try:
             self.socket.connect(
-                f"{url}?session_id={self.session}", header=headers, host=host, suppress_origin=True
+                f"{url}?session_id={self.session}",
+                header=headers,
+                host=host,
+                suppress_origin=True,
+                subprotocols=[protocol] if protocol else None,
             )
         except Exception:
             self.socket.shutdown()
@@ -57,6 +67,12 @@ class Notebook:
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
         self.socket.send(json.dumps({**message, "channel": channel, "buffers": []}))
         return id
+
+    def ended(self) -> bool:
+        """Whether the server ends the connection, whatever it says before. Raises TimeoutError."""
+        while self.socket.recv():
+            pass
+        return True
 
     def execute(self, code: str) -> str:
         """Send a cell; gives its id."""

@@ -5,7 +5,7 @@ import json
 import pytest
 from operated import Operated
 
-from owt.errors import ConfigError
+from owt.errors import BadRequest, ConfigError
 from owt.remote import Refused, Remote, Unreachable
 
 SESSIONS = {"sessions": [{"name": "mine", "state": "idle"}], "pool": []}
@@ -44,6 +44,15 @@ def test_a_name_cannot_leave_its_place_in_the_path(operated):
     operated.answers = {("GET", "/_owt/sessions/..%2Fruns%3Fx"): as_json({"detail": "a bad name"}, 400)}
     with pytest.raises(Refused, match="a bad name"):
         Remote(operated.url).session("../runs?x")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "\udcff", "x" * 70_000])
+def test_a_name_that_no_path_can_have_is_refused_and_not_asked_for(operated, name):
+    remote = Remote(operated.url)
+    for ask in (remote.session, remote.ready, remote.delete, remote.restart, remote.interrupt):
+        with pytest.raises(BadRequest, match="no session can have this name"):
+            ask(name)
+    assert operated.asked == []
 
 
 def test_it_says_who_asks(operated):

@@ -73,6 +73,7 @@ def attach_here() -> None:
     door, kernel_id = os.environ.pop("OWT_DOOR"), os.environ.pop("OWT_KERNEL_ID")
     kernel.__class__ = OwtKernel
     kernel.shell_handlers["execute_request"] = kernel.execute_request
+    kernel.control_handlers["create_subshell_request"] = kernel.create_subshell_request
     streams = (sys.stdout, sys.stderr)
     for stream in streams:
         stream.__class__ = RunStream

@@ -16,6 +16,9 @@ from owt.kernel.channel import KernelChannel
 from owt.kernel.shell import OwtShell, become_instance
 from owt.wire.greeting import PROTOCOL
 
+SUBSHELLS = "kernel subshells"
+"""What ipykernel calls them among its features."""
+
 
 class OwtKernel(IPythonKernel):
     """The kernel: cells of attached notebooks wait their turn behind calls, and calls behind cells."""
@@ -94,7 +97,19 @@ class OwtKernel(IPythonKernel):
         if self.channel is not None:
             facts = self.channel.welcome
             info["owt"] = {"protocol": PROTOCOL, "url": facts.url, "session": self.channel.session}
+            info["supported_features"] = [each for each in info["supported_features"] if each != SUBSHELLS]
         return info
+
+    async def create_subshell_request(self, socket: Any, ident: Any, parent: Any) -> None:
+        """Refuse a subshell (Jupyter enhancement proposal 91): it would run cells beside calls, in a thread
+        of its own, where neither knows of the other."""
+        if self.channel is None:
+            await super().create_subshell_request(socket, ident, parent)
+            return
+        reason = "cells and calls of an owt session run one after another; it has no subshells"
+        content = {"status": "error", "ename": "NoSubshells", "evalue": reason, "traceback": [reason]}
+        session: Any = self.session
+        session.send(socket, "create_subshell_reply", content, parent, ident)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Run a cell of an attached notebook, when no call runs."""

@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from jupyter_client.jsonutil import json_clean
+
 from owt.wire.call import Call
 from owt.wire.chunk import FACTS, Chunk, Display, Failed, Stderr, Stdout
 
@@ -152,11 +154,20 @@ def _displayed(display: Display) -> tuple[str, dict[str, Any]]:
         return "clear_output", {"wait": clear == "wait"}
     id = facts.get("display_id")
     content = {
-        "data": data,
-        "metadata": display.metadata,
+        "data": _clean(data),
+        "metadata": _clean(display.metadata),
         "transient": {} if id is None else {"display_id": id},
     }
     return "update_display_data" if facts.get("update") else "display_data", content
+
+
+def _clean(items: dict[str, Any]) -> dict[str, Any]:
+    """What JSON can carry. jupyter_client does this too, with a warning, which would be the call's."""
+    try:
+        cleaned: dict[str, Any] = json_clean(items)
+    except ValueError:
+        return items
+    return cleaned
 
 
 def _code(run: str, call: Call) -> str:

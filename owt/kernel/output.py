@@ -182,8 +182,8 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
         if run is None:
             super().publish(data, metadata, *args, **kwargs)
         else:
-            bundle = json_clean(encode_images(data))
-            metadata = json_clean(metadata or {})
+            bundle = _keyed(json_clean(encode_images(data)))
+            metadata = _keyed(json_clean(metadata or {}))
             if facts := _facts(metadata, *args, **kwargs):
                 bundle[FACTS] = facts
             run.outlet.send([Display(bundle=bundle, metadata=metadata)])
@@ -213,6 +213,11 @@ def mime_bundle(shell: Any, value: object) -> Any:
     """The representations of a value as Jupyter's messages have them: images in base64."""
     data, _ = shell.display_formatter.format(value)
     return json_clean(encode_images(data))
+
+
+def _keyed(items: dict[Any, Any]) -> dict[str, Any]:
+    """A copy whose keys are text, as Jupyter's JSON makes them. A kernel that sends others is ended."""
+    return {key if isinstance(key, str) else str(key): value for key, value in items.items()}
 
 
 def _facts(

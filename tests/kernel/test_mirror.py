@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -144,6 +145,15 @@ def test_a_display_takes_the_place_of_an_earlier_one_or_makes_way(kernel, mirror
         ("clear_output", {"wait": False}),
         ("clear_output", {"wait": True}),
     ]
+
+
+def test_a_display_is_sent_as_json_can_carry_it(kernel, mirror):
+    attach(kernel)
+    Reflection(mirror, "r", call("1")).show([Display({"application/json": {"a": math.nan}}, {"b": math.inf})])
+    # jupyter_client would print a warning of numbers that are none, among what the call prints.
+    assert kernel.session.sent[-1][1] == {
+        "data": {"application/json": {"a": "nan"}}, "metadata": {"b": "inf"}, "transient": {},
+    }
 
 
 def test_who_comes_late_hears_the_beginning_first(kernel, mirror):

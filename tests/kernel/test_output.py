@@ -285,6 +285,18 @@ def test_what_a_display_says_of_itself_goes_with_it(run: Run, wired: Wired) -> N
     ]
 
 
+def test_the_keys_of_a_display_are_text(run: Run, wired: Wired) -> None:
+    publisher().publish({"text/plain": "x", 5: "y"}, {None: 1})
+    shown = Display({"text/plain": "x", "5": "y", FACTS: {"metadata": {"None": 1}}}, {"None": 1})
+    assert wired.arrived() == [shown]
+
+
+def test_what_is_displayed_stays_as_it_was(run: Run, wired: Wired) -> None:
+    data = {"text/plain": "x"}
+    publisher().publish(data, transient={"display_id": "d"})
+    assert data == {"text/plain": "x"}
+
+
 def test_a_display_comes_after_what_was_printed_before_it(stdout: RunStream, run: Run, wired: Wired) -> None:
     stdout.write("before")
     publisher().publish({"text/plain": "x"})

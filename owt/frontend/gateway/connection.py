@@ -5,21 +5,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from functools import partial
 from typing import Any
 
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError
+from zmq import ZMQError
 
-from owt.errors import BadRequest, OwtError
+from owt.errors import OwtError
+from owt.frontend.gateway.frame import check_frame
 from owt.frontend.watchers import News
 
 LOOK = 0.05
 """Seconds between two looks at whether a kernel has taken what was sent to it."""
 
-GOING_AWAY, NOT_UNDERSTOOD = 1001, 1007
+GOING_AWAY, NOT_UNDERSTOOD, INTERNAL_ERROR = 1001, 1007, 1011
 """Codes of RFC 6455, section 7.4.1."""
+
+ALIGNED = "v1.kernel.websocket.jupyter.org"
+"""The subprotocol whose frames are all binary."""
 
 
 class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
@@ -34,6 +40,7 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.log: Any = Discreet(self.log, {})
         # Those of this server, not of the class.
         self._open_sessions = self.multi_kernel_manager.open
         # The window takes its place: nothing is dropped for a client that keeps up.
@@ -47,25 +54,23 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
         self._paused = False
 
     async def prepare(self) -> None:
-        """Have a kernel. Raises what `Session.started` does, and `BadRequest` for a session id that ZeroMQ
-        cannot have as an identity (RFC 28/REQREP)."""
-        if not 0 < len(self.session.bsession) < 256:
-            raise BadRequest("session_id", "must have 1 to 255 characters", self.session.session)
+        """Have a kernel. Raises what `Session.started` does, and `Busy` when there are not descriptors
+        enough for its channels."""
         await self._register_session()
         await self._live.started()
+        # A connection takes about as many as a kernel.
+        self.websocket_handler.service.sessions.kernels.check_room()
         self.session.key = self._live.kernel.key
         self._kernel_info_future.set_result({})
 
     def connect(self) -> asyncio.Future[None]:
-        """Connect the channels. Done when messages come and go."""
+        """Connect the channels. Messages wait until that is done."""
         self._opened = True
         self._live.watchers.add(self._hear)
-        if self._live.kernel is not None and self._live.kernel.alive:
-            connected: asyncio.Future[None] = super().connect()
-            connected.add_done_callback(self._connected)
-            return connected
-        # It has died meanwhile. The next one will be heard of.
         self.multi_kernel_manager.notify_connect(self.kernel_id)
+        if self._live.kernel is not None and self._live.kernel.alive:
+            self._join()
+        # Or it has died meanwhile. The next one will be heard of.
         nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         nothing.set_result(None)
         return nothing
@@ -77,8 +82,8 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
         self._joined.set()
         if self._opened:
             super().disconnect()
-        else:
-            self._open_sessions.pop(self.session_key, None)
+        elif self._open_sessions.get(self.session_key) is self.websocket_handler:
+            del self._open_sessions[self.session_key]
 
     async def take(self, message: str | bytes) -> None:
         """Pass a message of the client on. Waits for a kernel, and until it has taken it."""
@@ -90,7 +95,10 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
                 return
             await self._joined.wait()
         try:
+            check_frame(message, self.subprotocol == ALIGNED)
             self.handle_incoming_message(message)
+            if (iopub := self.channels.get("iopub")) is not None and iopub.sending():
+                raise ValueError("it is for IOPub, where only the kernel speaks")
         except Exception as error:
             self.log.info("a client of kernel %s sent what is no message: %s", self.kernel_id, error)
             self.websocket_handler.close(NOT_UNDERSTOOD, "not a Jupyter message")
@@ -135,12 +143,6 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
             if not stream.closed():
                 stream.on_recv_stream(self.handle_outgoing_message)
 
-    def _connected(self, _: asyncio.Future[None]) -> None:
-        if self.channels:
-            # A client that comes back after its kernel's death waits for a word.
-            self._tell(self._live.state)
-            self._joined.set()
-
     # What becomes of the kernel ----------------------------------------------------------------------
 
     def _hear(self, news: News) -> None:
@@ -153,7 +155,7 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
                 self._cut()
             case "started":
                 self._cut()
-                self._joining = asyncio.get_running_loop().create_task(self._join())
+                self._join()
             case "closed":
                 self._tell("dead")
                 self._cut()
@@ -174,13 +176,46 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
             if not stream.closed():
                 stream.close()
 
-    async def _join(self) -> None:
-        """Connect to the session's new kernel."""
+    def _join(self) -> None:
+        """Connect to the kernel that the session has now."""
         self.session.key = self._live.kernel.key
-        with contextlib.suppress(HTTPError):
+        self._joining = asyncio.get_running_loop().create_task(self._joins())
+
+    async def _joins(self) -> None:
+        try:
             self.create_stream()
-            nudged = self.nudge()
-            await nudged
-            if not self._paused:
-                self._listen()
-            self._connected(nudged)
+            # A kernel whose code holds the interpreter's lock answers nobody, for as long as that takes. It
+            # has our subscription by then, so that nothing is missed after these seconds.
+            with contextlib.suppress(TimeoutError):
+                await self.nudge()
+        except HTTPError:
+            # It has died meanwhile.
+            return
+        except ZMQError as error:
+            self.log.error("a client cannot be connected to kernel %s: %s", self.kernel_id, error)
+            self.websocket_handler.close(INTERNAL_ERROR, str(error))
+            return
+        if self._joining is not asyncio.current_task():
+            # The kernel has been let go of; jupyter_server's nudge keeps to itself that it was cancelled.
+            return
+        if not self._paused:
+            self._listen()
+        # A client that comes back after its kernel's death waits for a word.
+        self._tell(self._live.state)
+        self._joined.set()
+
+
+class Discreet(logging.LoggerAdapter[logging.Logger]):
+    """Logs what jupyter_server does, without the messages of clients, which it shows when they are odd. It
+    warns of each that names no channel, and Jupyter's own client for Python never names one."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a message whose arguments that are neither names, numbers nor errors are left out."""
+        level = logging.INFO if level == logging.WARNING else level
+        super().log(level, msg, *map(_named, args), **kwargs)
+
+
+def _named(argument: object) -> object:
+    if isinstance(argument, int | float | Exception) or (isinstance(argument, str) and len(argument) < 100):
+        return argument
+    return f"(a {type(argument).__name__})"

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from datetime import UTC, datetime
+from http.client import responses
 from typing import Any
 
 import jupyter_server
@@ -21,13 +22,13 @@ from jupyter_server.services.kernelspecs.handlers import default_handlers as spe
 from jupyter_server.services.sessions.handlers import default_handlers as session_handlers
 from tornado.web import Application, HTTPError, RequestHandler
 
-from owt.errors import OwtError
+from owt.errors import BadRequest, OwtError
 from owt.frontend import logs
 from owt.frontend.control import when
 from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.kernels import SessionKernels
 from owt.frontend.gateway.notebooks import Notebooks
-from owt.frontend.gateway.specs import Specs
+from owt.frontend.gateway.specs import Specs, live_session
 from owt.frontend.handler import OwtHandler
 from owt.frontend.problems import Problem, failed
 from owt.frontend.service import Service
@@ -63,7 +64,7 @@ class Guarded(OwtHandler):
             return None
         try:
             model = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise HTTPError(400, "the body is not JSON") from None
         if not isinstance(model, dict):
             raise HTTPError(400, "the body must be a JSON object")
@@ -89,16 +90,20 @@ class Guarded(OwtHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """An error of ours has its own status, also where Jupyter's handlers have made another of it."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        cause = error.__cause__ if isinstance(error, HTTPError) else error
-        if isinstance(cause, OwtError):
-            if isinstance(retry := getattr(cause, "retry_after", None), int):
+        if isinstance(error, HTTPError) and isinstance(error.__cause__, OwtError | HTTPError):
+            error = error.__cause__
+        if isinstance(error, OwtError):
+            if isinstance(retry := getattr(error, "retry_after", None), int):
                 self.set_header("Retry-After", str(retry))
-            self.finish_problem(Problem.of(failed(cause)))
+            self.finish_problem(Problem.of(failed(error)))
             return
         detail = ""
-        if isinstance(error, HTTPError) and error.log_message:
-            detail = error.log_message % error.args if error.args else error.log_message
-        self.finish_problem(Problem("about:blank", self._reason or "error", status_code, detail))
+        if isinstance(error, HTTPError):
+            status_code = error.status_code
+            if error.log_message:
+                detail = error.log_message % error.args if error.args else error.log_message
+        title = responses.get(status_code) or self._reason or "error"
+        self.finish_problem(Problem("about:blank", title, status_code, detail))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Errors of ours are answers, not accidents."""
@@ -113,6 +118,8 @@ def guarded(handler: type[RequestHandler]) -> type[RequestHandler]:
 
 class Channels(Guarded, KernelWebsocketHandler):  # type: ignore[misc]
     """The WebSocket of a kernel."""
+
+    gone = False
 
     @property
     def ping_interval(self) -> float:
@@ -130,13 +137,20 @@ class Channels(Guarded, KernelWebsocketHandler):  # type: ignore[misc]
         """A message of the client. The next one is read when this one has been passed on."""
         await self.connection.take(ws_message)
 
-    async def open(self, kernel_id: str) -> None:
-        """The WebSocket is open, unless its client has gone meanwhile."""
-        if getattr(self, "connection", None) is not None:
-            await super().open(kernel_id)
+    async def pre_get(self) -> None:
+        """Make the connection. Raises `BadRequest` for a session id that ZeroMQ cannot have as an identity
+        (RFC 28/REQREP), and a 499 when the client goes away meanwhile: nobody would be told again."""
+        id = self.get_argument("session_id", "")
+        if not id.isascii() or len(id) > 255:
+            raise BadRequest("session_id", "must have at most 255 characters, all of them ASCII", id)
+        if not self.gone:
+            await super().pre_get()
+        if self.gone:
+            raise HTTPError(499, reason="client gone")
 
     def on_close(self) -> None:
         """The client has gone, perhaps before there was a connection."""
+        self.gone = True
         if getattr(self, "connection", None) is not None:
             super().on_close()
 
@@ -148,6 +162,12 @@ class Resource(Guarded, KernelSpecResourceHandler):  # type: ignore[misc]
         """As both do."""
         OwtHandler.initialize(self, service)
         KernelSpecResourceHandler.initialize(self)
+
+    async def get(self, kernel_name: str, path: str, include_body: bool = True) -> None:
+        """The file. Raises a 404 for the kernelspec of a session, which has none."""
+        if live_session(kernel_name) is not None:
+            raise HTTPError(404, "the kernelspec of a session has no files")
+        await KernelSpecResourceHandler.get(self, kernel_name, path, include_body)
 
 
 class VersionHandler(Guarded, APIHandler):  # type: ignore[misc]

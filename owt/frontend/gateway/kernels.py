@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import zmq
-from jupyter_client.multikernelmanager import DuplicateKernelError
 from tornado.web import HTTPError
 from traitlets.config import LoggingConfigurable
 
@@ -23,6 +22,9 @@ from owt.frontend.session import Session
 HELD = 100
 """Messages of one channel that wait for a WebSocket whose client is slow. Of more, the kernel keeps a
 thousand, and drops the rest."""
+
+CHANNELS = 6
+"""Sockets that a WebSocket has while it connects: four channels, and two more to ask whether they work."""
 
 LONGEST_STEM = 56
 _ID = re.compile(r"\w+-\w+-\w+-\w+-\w+", re.ASCII)
@@ -50,6 +52,9 @@ class SessionKernels(LoggingConfigurable):
         self._kernel_connections: dict[str, int] = {}
         self._service = service
         self._context: zmq.Context[Any] = zmq.Context()
+        # ZeroMQ's own limit is reached with 255 notebooks.
+        most = CHANNELS * service.settings.max_connections
+        self._context.max_sockets = max(1023, min(most, self._context.get(zmq.SOCKET_LIMIT)))
         self._context.rcvhwm = HELD
         self._kernels: dict[Session, tuple[SessionKernel, SessionKernel]] = {}
 
@@ -106,8 +111,7 @@ class SessionKernels(LoggingConfigurable):
     ) -> str:
         """Make a session, named after the notebook at `path`, or join the one whose kernelspec it is.
 
-        Raises `BadRequest`, `Busy` and `KernelDied` as calls do, and `DuplicateKernelError` for an id that
-        there is already.
+        Raises `BadRequest`, `Busy` and `KernelDied` as calls do, and a 409 for an id that there is already.
         """
         sessions = self._service.sessions
         if self._service.draining:
@@ -125,7 +129,7 @@ class SessionKernels(LoggingConfigurable):
             if not _ID.fullmatch(kernel_id) or len(kernel_id) > 64:
                 raise BadRequest("kernel_id", "must look like a UUID", kernel_id)
             if kernel_id in self:
-                raise DuplicateKernelError(f"Kernel already exists: {kernel_id}")
+                raise HTTPError(409, "Kernel already exists: %s", kernel_id)
         live = sessions.create(self._free(path), kernel_name)
         own, _ = self._add(live, kernel_id or str(uuid.uuid4()))
         await live.started()

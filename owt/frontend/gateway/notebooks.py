@@ -78,7 +78,8 @@ class Notebooks:
         return await self._kernels.start_kernel(wanted.get("kernel_name"), name)
 
     async def update_session(self, session_id: str, **changes: Any) -> None:
-        """Give it another path, name, type or kernel id."""
+        """Give it another path, name, type or kernel id. What is None stays."""
+        changes = {field: value for field, value in changes.items() if value is not None}
         self._check(**changes)
         notebook = self._find(session_id)
         self._known[notebook.id] = notebook

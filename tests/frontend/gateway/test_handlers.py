@@ -1,0 +1,52 @@
+"""owt.frontend.gateway.handlers: a client of the WebSocket that goes away before there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
+from played import scene
+from tornado.web import HTTPError
+
+from owt.frontend.gateway.handlers import Channels
+
+
+class PlayedConnection:
+    disconnected = False
+
+    def disconnect(self) -> None:
+        self.disconnected = True
+
+
+@pytest.fixture
+def channels(monkeypatch: pytest.MonkeyPatch) -> Channels:
+    channels = Channels.__new__(Channels)
+    monkeypatch.setattr(channels, "get_argument", lambda *_: "id", raising=False)
+    return channels
+
+
+@scene
+async def test_who_goes_while_the_kernel_starts_leaves_no_connection(channels, monkeypatch):
+    connection = PlayedConnection()
+
+    async def leave(handler: Any) -> None:
+        handler.connection = connection
+        handler.on_close()
+
+    monkeypatch.setattr(KernelWebsocketHandler, "pre_get", leave)
+    with pytest.raises(HTTPError, match="499"):
+        await channels.pre_get()
+    assert connection.disconnected
+
+
+@scene
+async def test_who_has_gone_before_gets_no_connection(channels, monkeypatch):
+    async def connect(handler: Any) -> None:
+        raise AssertionError("a connection of which nobody would say that it has ended")
+
+    monkeypatch.setattr(KernelWebsocketHandler, "pre_get", connect)
+    # While its password was looked at, for example.
+    channels.on_close()
+    with pytest.raises(HTTPError, match="499"):
+        await channels.pre_get()
