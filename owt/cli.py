@@ -23,7 +23,7 @@ from owt.client.command import call
 from owt.client.identity import authorization, credentials
 from owt.client.identity_options import identity_options
 from owt.errors import CannotSend, ConfigError, MissingExtra, OwtError, Unreachable
-from owt.frontend.config import Settings, settings
+from owt.frontend.settings.config import Settings, settings
 from owt.hash_password import hash_password
 from owt.notebook.command import command as export
 from owt.remote import Refused, Remote

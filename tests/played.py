@@ -9,8 +9,8 @@ from functools import wraps
 from typing import Any
 
 from owt.errors import BadRequest, Busy, KernelDied
-from owt.frontend.kernels import Failure
-from owt.frontend.tally import Cause, Tally
+from owt.frontend.hosting.kernels import Failure
+from owt.frontend.running.tally import Cause, Tally
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
 from owt.wire.codec import Behind, Cancel, Output, Overdue

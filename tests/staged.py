@@ -6,17 +6,17 @@ from typing import Any, cast
 
 from played import PlayedKernels
 
-from owt.frontend.auth import Doorkeeper
-from owt.frontend.cache import Cache
-from owt.frontend.config import Settings
-from owt.frontend.credentials import Credentials
-from owt.frontend.kernels import Kernels
-from owt.frontend.origins import Origins
-from owt.frontend.pool import Pool
-from owt.frontend.runs import Runs
+from owt.frontend.admission.auth import Doorkeeper
+from owt.frontend.admission.credentials import Credentials
+from owt.frontend.admission.origins import Origins
+from owt.frontend.hosting.kernels import Kernels
+from owt.frontend.running.cache import Cache
+from owt.frontend.running.runs import Runs
+from owt.frontend.scheduling.pool import Pool
+from owt.frontend.scheduling.session import Limits
+from owt.frontend.scheduling.sessions import Sessions
 from owt.frontend.service import Service
-from owt.frontend.session import Limits
-from owt.frontend.sessions import Sessions
+from owt.frontend.settings.config import Settings
 
 
 class Stage:

@@ -13,7 +13,7 @@ from operated import Operated
 
 from owt import cli
 from owt.errors import ConfigError
-from owt.frontend.config import Settings, settings
+from owt.frontend.settings.config import Settings, settings
 from owt.server import Server
 
 SESSION = {

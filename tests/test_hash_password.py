@@ -13,8 +13,8 @@ import bcrypt
 import pytest
 
 from owt import cli
-from owt.frontend.access import read_credential
-from owt.frontend.passwords import Passwords
+from owt.frontend.settings.access import read_credential
+from owt.frontend.settings.passwords import Passwords
 
 
 def fits(line: str, user: str, password: bytes) -> bool:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,19 @@ def imported(path: Path, root: Path = ROOT) -> Iterator[str]:
 def is_module(name: str, root: Path) -> bool:
     path = root.joinpath(*name.split("."))
     return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def test_the_frontends_folders_need_each_other_in_one_direction():
+    folder = {module: module.split(".")[2] for path in MODULES if (module := dotted(path)).count(".") > 1}
+    needs = {}
+    for path in sorted((PACKAGE / "frontend").rglob("*.py")):
+        here = folder.get(dotted(path))
+        found = {folder.get(name) for name in imported(path) if name.startswith("owt.frontend.")}
+        needs.setdefault(here, set()).update(found - {here, None})
+    needs.pop(None)
+    assert {"listening", "running", "rendering"} <= needs.keys()
+    # Raises CycleError, which names the circle.
+    assert list(TopologicalSorter(needs).static_order())
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
@@ -196,7 +210,7 @@ def test_the_tests_lie_as_the_package_does():
 
 
 def test_every_setting_can_be_found_by_its_option_in_the_readme():
-    from owt.frontend.config import settings
+    from owt.frontend.settings.config import settings
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [row.option for row in settings() if row.option not in readme] == []

@@ -15,29 +15,30 @@ from collections.abc import Callable, Mapping
 
 from owt import trust
 from owt.errors import ConfigError
-from owt.frontend import banner, directory, disguise, health, logs, metrics
-from owt.frontend.auth import Doorkeeper
-from owt.frontend.cache import Cache
-from owt.frontend.channel import Door
-from owt.frontend.config import Settings
-from owt.frontend.config import settings as all_settings
-from owt.frontend.control import Page
-from owt.frontend.credentials import Credentials
+from owt.frontend import banner, disguise, logs
+from owt.frontend.about import directory, health, metrics
+from owt.frontend.about.control import Page
+from owt.frontend.admission.auth import Doorkeeper
+from owt.frontend.admission.credentials import Credentials
+from owt.frontend.admission.origins import Origins
 from owt.frontend.delegate import Owt
-from owt.frontend.descriptors import Descriptors
-from owt.frontend.documents import read_all
-from owt.frontend.endpoints import Endpoints
 from owt.frontend.gateway.mount import Mount
-from owt.frontend.kernels import Kernels
-from owt.frontend.limits import Limits
-from owt.frontend.listener import Listener
-from owt.frontend.origins import Origins
-from owt.frontend.pool import Pool
-from owt.frontend.runs import Runs
+from owt.frontend.hosting.channel import Door
+from owt.frontend.hosting.kernels import Kernels
+from owt.frontend.listening.descriptors import Descriptors
+from owt.frontend.listening.listener import Listener
+from owt.frontend.listening.sockets import open_sockets
+from owt.frontend.resolving.endpoints import Endpoints
+from owt.frontend.running.cache import Cache
+from owt.frontend.running.runs import Runs
+from owt.frontend.running.tally import Tally
+from owt.frontend.scheduling.limits import Limits
+from owt.frontend.scheduling.pool import Pool
+from owt.frontend.scheduling.sessions import Sessions
+from owt.frontend.served.documents import read_all
 from owt.frontend.service import Service
-from owt.frontend.sessions import Sessions
-from owt.frontend.sockets import open_sockets
-from owt.frontend.tally import Tally
+from owt.frontend.settings.config import Settings
+from owt.frontend.settings.config import settings as all_settings
 from owt.provision.template import TemplateProcess
 from owt.wire.codec import Welcome
 

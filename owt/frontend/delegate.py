@@ -17,8 +17,8 @@ from tornado.httputil import (
 from tornado.web import Application
 
 from owt.frontend import logs
-from owt.frontend.control import Page
-from owt.frontend.handlers import CallHandler
+from owt.frontend.about.control import Page
+from owt.frontend.calling.handlers import CallHandler
 from owt.frontend.routing import routes
 from owt.frontend.service import Service
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, MutableMapping
 from pathlib import Path
 
-from owt.frontend.config import Settings, settings
+from owt.frontend.settings.config import Settings, settings
 
 log = logging.getLogger("owt")
 

@@ -6,17 +6,17 @@ import time
 from dataclasses import dataclass, field
 
 from owt.errors import Busy, OwtError
-from owt.frontend.auth import Doorkeeper
-from owt.frontend.cache import Cache
-from owt.frontend.config import Settings
-from owt.frontend.endpoints import Endpoints
-from owt.frontend.notebooks import Notebooks
-from owt.frontend.origins import Origins
-from owt.frontend.problems import failed
-from owt.frontend.runs import Run, Runs
-from owt.frontend.sessions import Sessions
-from owt.frontend.tally import Tally
-from owt.frontend.timers import Timers
+from owt.frontend.admission.auth import Doorkeeper
+from owt.frontend.admission.origins import Origins
+from owt.frontend.rendering.problems import failed
+from owt.frontend.resolving.endpoints import Endpoints
+from owt.frontend.running.cache import Cache
+from owt.frontend.running.runs import Run, Runs
+from owt.frontend.running.tally import Tally
+from owt.frontend.scheduling.sessions import Sessions
+from owt.frontend.scheduling.timers import Timers
+from owt.frontend.served.notebooks import Notebooks
+from owt.frontend.settings.config import Settings
 from owt.wire.call import Call, RequestFacts
 
 

@@ -50,7 +50,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
 
 
 class Caching(Struct, frozen=True, array_like=True):
-    """How a call may be answered from the cache: see `owt.frontend.cache`."""
+    """How a call may be answered from the cache: see `owt.frontend.running.cache`."""
 
     with_kwargs: bool = False
     key: str | None = None

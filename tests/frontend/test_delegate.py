@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from owt.frontend.config import Settings
 from owt.frontend.delegate import CallDelegate, Owt
 from owt.frontend.service import Service
+from owt.frontend.settings.config import Settings
 
 
 def is_call(path: str, method: str = "GET", base: str = "") -> bool:

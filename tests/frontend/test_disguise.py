@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from owt.frontend.config import Settings
 from owt.frontend.disguise import title
+from owt.frontend.settings.config import Settings
 
 HASH = hashlib.sha256(b"secret").hexdigest()
 

@@ -16,7 +16,7 @@ from zmq import ZMQError
 
 from owt.errors import OwtError
 from owt.frontend.gateway.frame import check_frame
-from owt.frontend.watchers import News
+from owt.frontend.scheduling.watchers import News
 
 LOOK = 0.05
 """Seconds between two looks at whether a kernel has taken what was sent to it."""

@@ -24,13 +24,13 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from owt.errors import BadRequest, OwtError
 from owt.frontend import logs
-from owt.frontend.control import when
+from owt.frontend.about.control import when
+from owt.frontend.calling.handler import OwtHandler
 from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.kernels import SessionKernels
 from owt.frontend.gateway.notebooks import Notebooks
 from owt.frontend.gateway.specs import Specs, live_session
-from owt.frontend.handler import OwtHandler
-from owt.frontend.problems import Problem, failed
+from owt.frontend.rendering.problems import Problem, failed
 from owt.frontend.service import Service
 
 _log = logging.getLogger("owt.jupyter")

@@ -17,8 +17,8 @@ from traitlets.config import LoggingConfigurable
 from owt.errors import Busy, KernelDied
 from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.kernel import SessionKernel
-from owt.frontend.session import Session
-from owt.frontend.watchers import Watchers
+from owt.frontend.scheduling.session import Session
+from owt.frontend.scheduling.watchers import Watchers
 
 PORTS = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
 REQUEST = json.dumps(

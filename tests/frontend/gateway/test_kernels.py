@@ -11,13 +11,13 @@ from played import PlayedKernels, scene
 from tornado.web import HTTPError
 
 from owt.errors import BadRequest, Busy
-from owt.frontend.config import Settings
 from owt.frontend.gateway.kernels import CHANNELS, SessionKernels
-from owt.frontend.kernels import Kernels
-from owt.frontend.limits import Limits
-from owt.frontend.pool import Pool
+from owt.frontend.hosting.kernels import Kernels
+from owt.frontend.scheduling.limits import Limits
+from owt.frontend.scheduling.pool import Pool
+from owt.frontend.scheduling.sessions import Sessions
 from owt.frontend.service import Service
-from owt.frontend.sessions import Sessions
+from owt.frontend.settings.config import Settings
 
 
 class Stage:
