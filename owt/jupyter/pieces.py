@@ -23,6 +23,8 @@ from owt.wire import sse
 from owt.wire.chunk import FACTS, Chunk, Data, Display, Head
 
 LINES = "application/x-ndjson"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+"""What ipywidgets displays beside text: a view of a model, which a notebook has from its own kernel alone."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def of_event(event: Event, facts: Facts) -> Piece | None:
         case Event("stdout" | "stderr" as stream, str(text)):
             return Printed(stream, text)
         case Event("display", dict(bundle)):
-            return _display(bundle)
+            # A widget's model is in the other kernel, and a notebook would say that it has none.
+            without = {kind: data for kind, data in bundle.items() if kind != WIDGET}
+            return _display(without if "text/plain" in without else bundle)
         case Event("bytes", bytes(data)):
             return Blob(data, facts.type)
         case Event("incomplete", str(text)):

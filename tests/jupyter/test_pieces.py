@@ -83,6 +83,14 @@ def test_a_display_may_take_the_place_of_an_earlier_one():
     assert list(Chunks().feed(Display(shown))) == [expected]
 
 
+def test_of_a_widget_there_is_the_text():
+    view = {"version_major": 2, "version_minor": 0, "model_id": "7b8e"}
+    shown = {"text/plain": "0%", "application/vnd.jupyter.widget-view+json": view}
+    assert of_event(Event("display", shown), Said()) == Bundle({"text/plain": "0%"})
+    # In the very kernel that has its model, it is itself.
+    assert list(Chunks().feed(Display(shown))) == [Bundle(shown)]
+
+
 @pytest.mark.parametrize(("clear", "wait"), [("now", False), ("wait", True)])
 def test_what_was_displayed_may_make_way(clear: str, wait: bool):
     shown = {FACTS: {"clear": clear}}
