@@ -18,8 +18,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from jupyter_client.jsonutil import json_clean
-
 from owt.wire.call import Call
 from owt.wire.chunk import FACTS, Chunk, Display, Failed, Stderr, Stdout
 
@@ -163,6 +161,9 @@ def _displayed(display: Display) -> tuple[str, dict[str, Any]]:
 
 def _clean(items: dict[str, Any]) -> dict[str, Any]:
     """What JSON can carry. jupyter_client does this too, with a warning, which would be the call's."""
+    # Where nobody is attached, and in files that merely use `endpoint`, there is no Jupyter.
+    from jupyter_client.jsonutil import json_clean
+
     try:
         cleaned: dict[str, Any] = json_clean(items)
     except ValueError:
