@@ -6,6 +6,7 @@
     logs        what the log may say
     banner      what to try first
     disguise    a process title without secrets
+    memory      how memory is given back to the system
 
 The way of a call:
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 
 from owt import trust
 from owt.errors import ConfigError
-from owt.frontend import banner, disguise, logs
+from owt.frontend import banner, disguise, logs, memory
 from owt.frontend.about import directory, health, metrics
 from owt.frontend.about.control import Page
 from owt.frontend.admission.auth import Doorkeeper
@@ -235,6 +235,7 @@ def serve(settings: Settings) -> int:
     Raises `ConfigError` before it serves, for a port that is taken or a folder that cannot be used.
     """
     logs.set_up(settings.verbose)
+    memory.keep()
     disguise.put_on(settings, os.environ)
     return asyncio.run(_serve(settings))
 

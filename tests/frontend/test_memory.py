@@ -1,0 +1,30 @@
+"""owt.frontend.memory: memory that is used again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PAGES = """
+import resource
+from owt.frontend import memory
+
+memory.keep()
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+b"x" * (8 << 20)
+before = faults()
+for _ in range(10):
+    b"x" * (8 << 20)
+print((faults() - before) * resource.getpagesize())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_blocks_of_megabytes_come_from_the_system_once() -> None:
+    done = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) < 8 << 20
