@@ -226,7 +226,7 @@ def test_a_kernel_that_had_to_be_killed_is_told_from_one_that_crashed(
 ) -> None:
     numbers, gate = Numbers(watched), Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
-        call = threads.submit(watched.call, DEAF, session="deaf", timeout=0.1, **waiting(gate))
+        call = threads.submit(watched.call, DEAF, session="deaf", timeout=0.5, **waiting(gate))
         gate.reached()
         assert call.result().status_code == 504
     wait_until(lambda: numbers.since("owt_kernel_ends_total", cause="stuck") == 1)
