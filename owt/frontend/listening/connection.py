@@ -114,7 +114,7 @@ class Connection(IOStream):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def silent_before(self, moment: float) -> bool:
-        """Whether the client has let us wait for a request since before then."""
+        """Whether the client has let us wait for a request, or for more of its body, since before then."""
         return self.silent_since is not None and self.silent_since < moment
 
     def set_nodelay(self, value: bool) -> None:
