@@ -13,7 +13,7 @@ And what a program may import that calls a server: `Client` and `AsyncClient` (o
 In IPython and in notebooks, `%load_ext owt` brings the magics `%owt` and `%%owt` (owt.jupyter).
 
 The package's map: `owt.wire` is what both processes share, `owt.frontend` the server, `owt.kernel`
-what runs in kernels, `owt.provision` how kernels start, `owt.summat` pipelines, `owt.lib` ready
+what runs in kernels, `owt.host` the process that forks kernels, `owt.summat` pipelines, `owt.lib` ready
 adaptors, `owt.client` the clients, `owt.jupyter` the magics.
 """
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from owt.client import AsyncClient, Client
-    from owt.kernel.endpoints import Decorator
+    from owt.kernel.endpoints.decorator import Decorator
     from owt.server import Server
     from owt.summat import pipe
 
@@ -47,13 +47,13 @@ def __getattr__(name: str) -> Any:
 
             return getattr(client, name)
         case "endpoint":
-            from owt.kernel import context
-            from owt.kernel.endpoints import Decorator
+            from owt.kernel.calls import context
+            from owt.kernel.endpoints.decorator import Decorator
 
             # A file that uses it can be imported anywhere.
             return context.given(name) if context.is_given(name) else Decorator()
         case "request" | "state":
-            from owt.kernel import context
+            from owt.kernel.calls import context
 
             return context.given(name)
     raise AttributeError(f"module 'owt' has no attribute {name!r}")

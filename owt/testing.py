@@ -23,8 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from owt.child import Child
 from owt.server import Server, split_unix
+from owt.server.child import Child
 
 if TYPE_CHECKING:
     import ssl

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from owt.kernel.interrupts import Interrupts
-from owt.kernel.lane import LaneEnd
-from owt.kernel.outlet import Outlet
+from owt.kernel.calls.connection import LaneEnd
+from owt.kernel.calls.interrupts import Interrupts
+from owt.kernel.calls.output_sender import OutputSender
 from owt.wire.chunk import Chunk, Done
-from owt.wire.codec import FrameReader, FrameWriter, Hello, Message, Output
-from owt.wire.greeting import NONCE, Lane, Signer, read_preface
+from owt.wire.handshake import NONCE, Lane, Signer, read_preface
+from owt.wire.messages import FrameReader, FrameWriter, Hello, Message, Output
 
 KEY = b"the connection key"
 PATIENCE = 20.0
@@ -137,8 +137,8 @@ class Wired:
         self.interrupts = Interrupts(lambda target: None)
         self.due: list[tuple[float, Callable[[], None]]] = []
 
-    def outlet(self, window: int = PLENTY) -> Outlet:
-        return Outlet("a", self.near, window, self.interrupts, lambda *what: self.due.append(what))
+    def outlet(self, window: int = PLENTY) -> OutputSender:
+        return OutputSender("a", self.near, window, self.interrupts, lambda *what: self.due.append(what))
 
     def later(self) -> None:
         """What is due happens, in another thread."""

@@ -9,11 +9,11 @@ from functools import wraps
 from typing import Any
 
 from owt.errors import BadRequest, Busy, KernelDied
-from owt.frontend.hosting.kernels import Failure
-from owt.frontend.running.tally import Cause, Tally
+from owt.frontend.counters import Cause, Counters
+from owt.frontend.kernels.kernels import Failure
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
-from owt.wire.codec import Behind, Cancel, Output, Overdue
+from owt.wire.messages import Cancel, Output, Queued, StartDeadlinePassed
 
 HEAD = Head(200, (("Content-Type", "text/plain"),))
 
@@ -41,7 +41,7 @@ class PlayedKernel:
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
-        self.asked: list[Overdue] = []
+        self.asked: list[StartDeadlinePassed] = []
         self.is_stopped = False
         self.in_cell = False
         self.last_cell: float | None = None
@@ -68,7 +68,7 @@ class PlayedKernel:
         self.cancelled.append(message.run)
         self.was_cancelled.set()
 
-    def ask(self, message: Overdue) -> None:
+    def ask(self, message: StartDeadlinePassed) -> None:
         self.asked.append(message)
 
     def stopped(self) -> bool:
@@ -83,7 +83,7 @@ class PlayedKernel:
 
     def behind(self, run: str | None = None) -> None:
         """Say that a cell is before a run, by default the newest."""
-        self.on_output(Behind(run or self.invoked[-1]))
+        self.on_output(Queued(run or self.invoked[-1]))
 
     def answer(self, run: str | None = None, body: bytes = b"") -> None:
         """End a run well, by default the newest."""
@@ -117,7 +117,7 @@ class PlayedKernels:
         self.problem: Exception | None = None
         self.failures: dict[str, Failure] = {}
         self.preparing = False
-        self.tally = Tally()
+        self.counters = Counters()
         self.no_room: Busy | None = None
         self.failing: int | None = None
         self.tries = 0

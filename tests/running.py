@@ -12,11 +12,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from lanes import PLENTY, Listening
 from traitlets.config import Config
 
-from owt.kernel.memory import Memory
-from owt.kernel.runner import Runner
+from owt.kernel.calls.runner import Runner
+from owt.kernel.process.memory_limit import Memory
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done
-from owt.wire.codec import Behind, Offer, Output
+from owt.wire.messages import Output, Queued, RegisterEndpoints
 
 
 def new_shell() -> InteractiveShell:
@@ -86,7 +86,7 @@ class Bench:
         self.runner.start()
         self.behind: list[str] = []
         self.runner.endpoints.session = "dev"
-        self.offers: list[Offer] = []
+        self.offers: list[RegisterEndpoints] = []
         self.refusal: str | None = None
         self.frames: dict[str, list[tuple[Chunk, ...]]] = defaultdict(list)
         self._reactions: list[tuple[str, type, Callable[[], object]]] = []
@@ -149,10 +149,10 @@ class Bench:
 
     def _read(self) -> None:
         while (message := self.far.receive()) != Output("", ()):
-            if isinstance(message, Behind):
+            if isinstance(message, Queued):
                 self.behind.append(message.run)
                 continue
-            if isinstance(message, Offer):
+            if isinstance(message, RegisterEndpoints):
                 self.offers.append(message)
                 self.runner.endpoints.heard(message.number, self.refusal)
                 continue

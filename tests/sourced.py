@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
-from owt.kernel.prepared import Cell, Explicit, Expression
-from owt.kernel.program import Program
-from owt.kernel.source import Sources
+from owt.kernel.code.prepared import Cell, Explicit, Expression
+from owt.kernel.code.program import Program
+from owt.kernel.code.source import Sources
 
 COUNTER = "__import__('itertools').count()"
 

@@ -6,17 +6,17 @@ from typing import Any, cast
 
 from played import PlayedKernels
 
-from owt.frontend.admission.auth import Doorkeeper
-from owt.frontend.admission.credentials import Credentials
-from owt.frontend.admission.origins import Origins
-from owt.frontend.hosting.kernels import Kernels
-from owt.frontend.running.cache import Cache
-from owt.frontend.running.runs import Runs
-from owt.frontend.scheduling.pool import Pool
-from owt.frontend.scheduling.session import Limits
-from owt.frontend.scheduling.sessions import Sessions
+from owt.frontend.access.authentication import Authenticator
+from owt.frontend.access.credentials import Credentials
+from owt.frontend.access.origins import Origins
+from owt.frontend.config.settings import Settings
+from owt.frontend.kernels.kernels import Kernels
+from owt.frontend.runs.cache import Cache
+from owt.frontend.runs.runs import Runs
 from owt.frontend.service import Service
-from owt.frontend.settings.config import Settings
+from owt.frontend.sessions.pool import Pool
+from owt.frontend.sessions.session import Limits
+from owt.frontend.sessions.sessions import Sessions
 
 
 class Stage:
@@ -29,12 +29,12 @@ class Stage:
         chosen = Settings(**settings)
         self.service = Service(
             settings=chosen,
-            doorkeeper=Doorkeeper(Credentials()),
+            authenticator=Authenticator(Credentials()),
             origins=Origins(chosen),
             sessions=Sessions(
                 kernels=kernels, limits=limits, pool=self.pool, spec="owt", most=2, idle=None
             ),
             runs=Runs(retention=60, journal=10_000, journal_total=100_000, window=1000),
             cache=Cache(10_000),
-            tally=self.kernels.tally,
+            counters=self.kernels.counters,
         )

@@ -2,6 +2,6 @@
 
 import sys
 
-from owt.cli import main
+from owt.cli.main import main
 
 sys.exit(main(["call", *sys.argv[1:]]))

@@ -15,7 +15,7 @@ from owt.client.options import Options
 from owt.client.request import CONNECT, Address, Request
 from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
 from owt.server import Server, split_unix
-from owt.trust import verification
+from owt.server.certificate import verification
 
 if TYPE_CHECKING:
     import httpx

@@ -13,34 +13,34 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 
-from owt import trust
 from owt.errors import ConfigError
-from owt.frontend import banner, disguise, logs, memory
-from owt.frontend.about import directory, health, metrics
-from owt.frontend.about.control import Page
-from owt.frontend.admission.auth import Doorkeeper
-from owt.frontend.admission.credentials import Credentials
-from owt.frontend.admission.origins import Origins
-from owt.frontend.delegate import Owt
+from owt.frontend import banner, logs, malloc, process_title
+from owt.frontend.access.authentication import Authenticator
+from owt.frontend.access.credentials import Credentials
+from owt.frontend.access.origins import Origins
+from owt.frontend.api import directory, health, metrics
+from owt.frontend.api.control import Page
+from owt.frontend.application import Owt
+from owt.frontend.config.settings import Settings
+from owt.frontend.config.settings import settings as all_settings
+from owt.frontend.counters import Counters
+from owt.frontend.descriptors import Descriptors
+from owt.frontend.endpoints import Endpoints
 from owt.frontend.gateway.mount import Mount
-from owt.frontend.hosting.channel import Door
-from owt.frontend.hosting.kernels import Kernels
-from owt.frontend.listening.descriptors import Descriptors
-from owt.frontend.listening.listener import Listener
-from owt.frontend.listening.sockets import open_sockets
-from owt.frontend.resolving.endpoints import Endpoints
-from owt.frontend.running.cache import Cache
-from owt.frontend.running.runs import Runs
-from owt.frontend.running.tally import Tally
-from owt.frontend.scheduling.limits import Limits
-from owt.frontend.scheduling.pool import Pool
-from owt.frontend.scheduling.sessions import Sessions
-from owt.frontend.served.documents import read_all
+from owt.frontend.http.listener import Listener
+from owt.frontend.http.sockets import open_sockets
+from owt.frontend.kernels.connection import Door
+from owt.frontend.kernels.kernels import Kernels
+from owt.frontend.kernels.template import TemplateProcess
+from owt.frontend.notebooks.documents import read_all
+from owt.frontend.runs.cache import Cache
+from owt.frontend.runs.runs import Runs
 from owt.frontend.service import Service
-from owt.frontend.settings.config import Settings
-from owt.frontend.settings.config import settings as all_settings
-from owt.provision.template import TemplateProcess
-from owt.wire.codec import Welcome
+from owt.frontend.sessions.limits import Limits
+from owt.frontend.sessions.pool import Pool
+from owt.frontend.sessions.sessions import Sessions
+from owt.server import certificate
+from owt.wire.messages import Welcome
 
 log = logging.getLogger("owt")
 
@@ -87,7 +87,7 @@ class Frontend:
             fork=settings.fork and sys.platform == "linux",
         )
         self._template.start()
-        tally = Tally()
+        counters = Counters()
         endpoints = Endpoints()
         self._kernels = Kernels(
             runtime_dir=self.runtime_dir,
@@ -95,7 +95,7 @@ class Frontend:
             template=self._template,
             env=env,
             welcome=self._welcome,
-            tally=tally,
+            counters=counters,
             descriptors=self._descriptors,
             endpoints=endpoints,
         )
@@ -118,7 +118,7 @@ class Frontend:
         )
         self.service = Service(
             settings=settings,
-            doorkeeper=Doorkeeper(self.credentials),
+            authenticator=Authenticator(self.credentials),
             origins=Origins(settings),
             sessions=sessions,
             runs=Runs(
@@ -130,7 +130,7 @@ class Frontend:
                 cacheable=settings.cache_bytes // 4,
             ),
             cache=Cache(settings.cache_bytes),
-            tally=tally,
+            counters=counters,
             endpoints=endpoints,
         )
         notebooks = self.service.notebooks
@@ -158,7 +158,7 @@ class Frontend:
         then end everything."""
         service = self.service
         service.draining = True
-        service.doorkeeper.close()
+        service.authenticator.close()
         service.notebooks.close()
         self._http.stop()
         self._doors.remove()
@@ -177,7 +177,7 @@ class Frontend:
     def _answering(self) -> bool:
         service = self.service
         followed = any(run.followed for run in service.runs.all())
-        return self._http.writing or service.doorkeeper.asked > 0 or followed
+        return self._http.writing or service.authenticator.asked > 0 or followed
 
     def _welcome(self, session: str | None, concurrency: int) -> Welcome:
         return Welcome(
@@ -192,12 +192,13 @@ class Frontend:
 
     def _kernel_environment(self) -> dict[str, str]:
         """What kernels inherit: not the server's settings, least of all its secrets."""
-        ours = {row.variable for row in all_settings()} | disguise.CLIENT_SECRETS | {trust.VARIABLE}
+        ours = {row.variable for row in all_settings()} | process_title.CLIENT_SECRETS
+        ours.add(certificate.VARIABLE)
         env = {name: value for name, value in self._environ.items() if name not in ours}
         # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
         env.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-        if certificate := self._doors.keep_certificate(self.runtime_dir):
-            env[trust.VARIABLE] = certificate
+        if path := self._doors.keep_certificate(self.runtime_dir):
+            env[certificate.VARIABLE] = path
         return {**env, "OWT_URL": self._doors.here.url, "OWT_SERVER_ID": self._mark}
 
     async def _keep_house(self) -> None:
@@ -235,8 +236,8 @@ def serve(settings: Settings) -> int:
     Raises `ConfigError` before it serves, for a port that is taken or a folder that cannot be used.
     """
     logs.set_up(settings.verbose)
-    memory.keep()
-    disguise.put_on(settings, os.environ)
+    malloc.keep()
+    process_title.put_on(settings, os.environ)
     return asyncio.run(_serve(settings))
 
 

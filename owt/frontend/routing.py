@@ -10,10 +10,10 @@ from typing import Any
 from tornado.routing import Router
 from tornado.web import RequestHandler
 
-from owt.frontend.about import control
-from owt.frontend.about.control import Page
-from owt.frontend.calling.handler import OwtHandler
-from owt.frontend.rendering.problems import Problem
+from owt.frontend.api import control
+from owt.frontend.api.control import Page
+from owt.frontend.http.handler import OwtHandler
+from owt.frontend.problems import Problem
 from owt.frontend.service import Service
 
 

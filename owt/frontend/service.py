@@ -6,17 +6,17 @@ import time
 from dataclasses import dataclass, field
 
 from owt.errors import Busy, OwtError
-from owt.frontend.admission.auth import Doorkeeper
-from owt.frontend.admission.origins import Origins
-from owt.frontend.rendering.problems import failed
-from owt.frontend.resolving.endpoints import Endpoints
-from owt.frontend.running.cache import Cache
-from owt.frontend.running.runs import Run, Runs
-from owt.frontend.running.tally import Tally
-from owt.frontend.scheduling.sessions import Sessions
-from owt.frontend.scheduling.timers import Timers
-from owt.frontend.served.notebooks import Notebooks
-from owt.frontend.settings.config import Settings
+from owt.frontend.access.authentication import Authenticator
+from owt.frontend.access.origins import Origins
+from owt.frontend.config.settings import Settings
+from owt.frontend.counters import Counters
+from owt.frontend.endpoints import Endpoints
+from owt.frontend.notebooks.notebooks import Notebooks
+from owt.frontend.problems import failed
+from owt.frontend.runs.cache import Cache
+from owt.frontend.runs.runs import Run, Runs
+from owt.frontend.sessions.sessions import Sessions
+from owt.frontend.sessions.timers import Timers
 from owt.wire.call import Call, RequestFacts
 
 
@@ -25,14 +25,14 @@ class Service:
     """The collaborators of a server's handlers, and the one way in for a call."""
 
     settings: Settings
-    doorkeeper: Doorkeeper
+    authenticator: Authenticator
     origins: Origins
     sessions: Sessions
     runs: Runs
     cache: Cache
     started: float = field(default_factory=time.time)
     draining: bool = False
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
     endpoints: Endpoints = field(default_factory=Endpoints)
     notebooks: Notebooks = field(init=False)
     _unfollowed: Timers = field(default_factory=Timers)
@@ -61,7 +61,7 @@ class Service:
         run = self.runs.create(Call(facts, session=session))
         run.users.add(user)
         run.fail(failed(error))
-        self.tally.outcome(run.failure)
+        self.counters.outcome(run.failure)
         return run
 
     def known(self, id: str, user: str | None) -> Run | None:
@@ -79,16 +79,16 @@ class Service:
         chunks = self.cache.find(call)
         if chunks is not None:
             run = self.runs.create(call)
-            run.on_end.append(self.tally.ended)
+            run.on_end.append(self.counters.ended)
             run.feed(chunks)
-            self.tally.lookups["hit"] += 1
+            self.counters.lookups["hit"] += 1
             return run, "hit"
         if (running := self.cache.running(call)) is not None:
             self.followed(running)
-            self.tally.lookups["joined"] += 1
+            self.counters.lookups["joined"] += 1
             return running, "joined"
         run = self._begin(call)
-        self.tally.lookups["miss"] += 1
+        self.counters.lookups["miss"] += 1
         if run.ended is None:
             self.cache.watch(run)
         return run, "miss"
@@ -101,7 +101,7 @@ class Service:
                 "try again later"
             )
         run = self.runs.create(call)
-        run.on_end.append(self.tally.ended)
+        run.on_end.append(self.counters.ended)
         run.on_abandoned = self._abandoned
         try:
             self.sessions.submit(run)

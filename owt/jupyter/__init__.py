@@ -20,7 +20,7 @@ def load(shell: Any) -> None:
     from IPython.core.magic import no_var_expand
 
     from owt.jupyter import commands
-    from owt.jupyter.completing import Completer
+    from owt.jupyter.completer import Completer
     from owt.jupyter.magics import Magics
 
     magics = Magics(shell)

@@ -9,9 +9,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from owt.client.identity_options import identity_options
+from owt.cli.identity_options import identity_options
 from owt.errors import CannotSend
-from owt.jupyter.words import is_argument, unquoted
+from owt.jupyter.arguments import is_argument, unquoted
 
 
 @dataclass(frozen=True)

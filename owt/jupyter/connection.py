@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from owt.child import Child
 from owt.client import Client
+from owt.client.control import Refused, Remote
 from owt.client.identity import authorization, credentials
 from owt.client.request import Address
-from owt.remote import Refused, Remote
 from owt.server import Server
+from owt.server.child import Child
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,20 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from owt.client.control import Refused
 from owt.errors import CannotSend, OwtError, RemoteError
 from owt.jupyter import commands, tracebacks
+from owt.jupyter.arguments import arguments, split
 from owt.jupyter.connection import Connection, Own
-from owt.jupyter.facts import RunFacts
-from owt.jupyter.pieces import Chunks, Over, of_event
-from owt.jupyter.received import Received
-from owt.jupyter.screen import Nothing, Screen
-from owt.jupyter.words import arguments, split
-from owt.remote import Refused
+from owt.jupyter.output_items import Chunks, Over, of_event
+from owt.jupyter.renderer import Nothing, Screen
+from owt.jupyter.result import Received
+from owt.jupyter.run_info import RunFacts
 from owt.server import Server
 from owt.wire.call import Call, RequestFacts
 
 if TYPE_CHECKING:
-    from owt.kernel.here import Here
+    from owt.kernel.calls.local_runner import Here
 
 FIRST_LINE = 2
 """The line of a cell at which the code begins; the magic has the first one."""
@@ -170,7 +170,7 @@ class Magics:
     ) -> None:
         from owt.client.options import Options
         from owt.client.request import call_fields
-        from owt.kernel.here import Here
+        from owt.kernel.calls.local_runner import Here
 
         if self._here is None:
             self._here = Here(self.shell)
@@ -193,7 +193,7 @@ class Magics:
 
     def _screen(self) -> Screen:
         if getattr(self.shell, "kernel", None) is not None:
-            from owt.jupyter.notebook import Notebook
+            from owt.jupyter.display import Notebook
 
             return Notebook()
         from owt.jupyter.terminal import Terminal

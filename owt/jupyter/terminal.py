@@ -12,8 +12,8 @@ from rich.status import Status
 from rich.text import Text as Line
 
 from owt.jupyter.media import Media
-from owt.jupyter.pieces import Bundle
-from owt.jupyter.screen import Screen, described
+from owt.jupyter.output_items import Bundle
+from owt.jupyter.renderer import Screen, described
 
 
 class Terminal(Screen):

@@ -50,7 +50,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
 
 
 class Caching(Struct, frozen=True, array_like=True):
-    """How a call may be answered from the cache: see `owt.frontend.running.cache`."""
+    """How a call may be answered from the cache: see `owt.frontend.runs.cache`."""
 
     with_kwargs: bool = False
     key: str | None = None
@@ -73,7 +73,8 @@ class NotebookCell(Struct, frozen=True, array_like=True):
     shows its value rather than answering with it.
 
     With a `path`, in braces what the cell calls `names`, it does not run now but whenever the path is asked
-    for by `method`, and `response` after it: see `owt.kernel.annotated`. `shown` is the path as the
+    for by `method`, and `response` after it: see `owt.kernel.endpoints.kernel_gateway`.
+    `shown` is the path as the
     notebook has it.
     """
 

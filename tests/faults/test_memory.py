@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from owt.frontend import app
-from owt.frontend.listening.descriptors import Descriptors
-from owt.frontend.settings.config import Settings
+from owt.frontend.config.settings import Settings
+from owt.frontend.descriptors import Descriptors
 from owt.testing import Bystander, LiveServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")

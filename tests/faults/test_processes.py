@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from owt.kernel.sweep import MARK, marked
+from owt.host.reaper import MARK, marked
 from owt.testing import Gate, LiveServer, wait_until
 
 WAIT = "def run(path): return open(path).read() + 'finished'"

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from owt.frontend.about.control import UnknownHandler
-from owt.frontend.about.directory import EndpointsHandler, OpenApiHandler
-from owt.frontend.about.directory import routes as of_endpoints
+from owt.frontend.api.control import UnknownHandler
+from owt.frontend.api.directory import EndpointsHandler, OpenApiHandler
+from owt.frontend.api.directory import routes as of_endpoints
+from owt.frontend.config.settings import Settings
 from owt.frontend.routing import OutsideHandler, routes
 from owt.frontend.service import Service
-from owt.frontend.settings.config import Settings
 
 
 def handler(path: str, base: str) -> Any:

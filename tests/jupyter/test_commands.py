@@ -6,8 +6,8 @@ import pytest
 
 from owt.errors import CannotSend, ConfigError
 from owt.jupyter import commands
+from owt.jupyter.arguments import split
 from owt.jupyter.commands import Connect, Run, Serve, described, option_names, parsed
-from owt.jupyter.words import split
 
 
 @pytest.fixture(autouse=True)

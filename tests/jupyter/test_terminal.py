@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owt.jupyter.pieces import Blob, Bundle, Json, Named, Over, Piece, Printed, Text
-from owt.jupyter.screen import Nothing, indented
+from owt.jupyter.output_items import Blob, Bundle, Json, Named, Over, Piece, Printed, Text
+from owt.jupyter.renderer import Nothing, indented
 from owt.jupyter.terminal import Terminal
 from owt.lib.encoding import wav
 

@@ -15,7 +15,7 @@ from lanes import Listening
 from running import Bench, new_shell
 from sourced import Sourced
 
-from owt.kernel import context
+from owt.kernel.calls import context
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import bcrypt
 import httpx
 import pytest
 
-from owt import cli
+from owt.cli import main
 from owt.client import Client
 from owt.errors import RemoteError
 from owt.server import Server
@@ -221,7 +221,7 @@ def test_commands_come_in_by_an_option_or_a_variable(
         monkeypatch.delenv(name, raising=False)
     for name, value in {"OWT_URL": guarded.url, **variables}.items():
         monkeypatch.setenv(name, value)
-    assert cli.main(arguments) == status
+    assert main.main(arguments) == status
     out, err = capsys.readouterr()
     if status:
         assert "--token TOKEN" in err

@@ -102,6 +102,6 @@ def test_output_is_shown_only_after_the_command_that_prints_it():
 
 
 def test_the_table_of_settings_is_the_one_that_the_server_has():
-    from owt.frontend.settings.config import settings_table
+    from owt.frontend.config.settings import settings_table
 
     assert settings_table() in README.read_text()

@@ -12,10 +12,10 @@ import sys
 import pytest
 
 from owt import Server
-from owt.child import Child
 from owt.client import AsyncClient, Client
 from owt.errors import ConfigError
 from owt.server import unix_url
+from owt.server.child import Child
 from owt.testing import Gate, LiveServer, wait_until
 
 FAILING = "def run():\n    yield 'begun'\n    raise ValueError"

@@ -16,7 +16,7 @@ from zmq import ZMQError
 
 from owt.errors import OwtError
 from owt.frontend.gateway.frame import check_frame
-from owt.frontend.scheduling.watchers import News
+from owt.frontend.sessions.observers import KernelEvent
 
 LOOK = 0.05
 """Seconds between two looks at whether a kernel has taken what was sent to it."""
@@ -66,7 +66,7 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
     def connect(self) -> asyncio.Future[None]:
         """Connect the channels. Messages wait until that is done."""
         self._opened = True
-        self._live.watchers.add(self._hear)
+        self._live.observers.add(self._hear)
         self.multi_kernel_manager.notify_connect(self.kernel_id)
         if self._live.kernel is not None and self._live.kernel.alive:
             self._join()
@@ -77,7 +77,7 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
 
     def disconnect(self) -> None:
         """The WebSocket has ended."""
-        self._live.watchers.remove(self._hear)
+        self._live.observers.remove(self._hear)
         self._cut()
         self._joined.set()
         if self._opened:
@@ -145,7 +145,7 @@ class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
 
     # What becomes of the kernel ----------------------------------------------------------------------
 
-    def _hear(self, news: News) -> None:
+    def _hear(self, news: KernelEvent) -> None:
         match news:
             case "died":
                 self._tell("restarting")

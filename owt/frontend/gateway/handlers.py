@@ -24,13 +24,13 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from owt.errors import BadRequest, OwtError
 from owt.frontend import logs
-from owt.frontend.about.control import when
-from owt.frontend.calling.handler import OwtHandler
+from owt.frontend.api.control import when
 from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.kernels import SessionKernels
 from owt.frontend.gateway.notebooks import Notebooks
 from owt.frontend.gateway.specs import Specs, live_session
-from owt.frontend.rendering.problems import Problem, failed
+from owt.frontend.http.handler import OwtHandler
+from owt.frontend.problems import Problem, failed
 from owt.frontend.service import Service
 
 _log = logging.getLogger("owt.jupyter")
@@ -81,7 +81,7 @@ class Guarded(OwtHandler):
         document = json.loads(problem.json())
         document |= {"message": problem.detail or problem.title, "reason": problem.title}
         self.set_status(problem.status)
-        self.service.tally.refused(problem.status)
+        self.service.counters.refused(problem.status)
         if not self.request._body_future.done():
             self.set_header("Connection", "close")
         self.set_header("Content-Type", "application/json")

@@ -13,8 +13,8 @@ from traitlets import Instance
 from traitlets.config import LoggingConfigurable
 from zmq.eventloop.zmqstream import ZMQStream
 
-from owt.frontend.about.control import when
-from owt.frontend.scheduling.session import Session
+from owt.frontend.api.control import when
+from owt.frontend.sessions.session import Session
 
 
 class _Wires(ConnectionFileMixin):

@@ -11,8 +11,8 @@ from tornado.web import Application
 
 from owt.errors import MissingExtra
 from owt.frontend import logs
-from owt.frontend.calling.handler import OwtHandler
-from owt.frontend.rendering.problems import Problem
+from owt.frontend.http.handler import OwtHandler
+from owt.frontend.problems import Problem
 from owt.frontend.service import Service
 
 ROOT = "/_owt/jupyter"

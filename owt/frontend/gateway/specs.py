@@ -10,8 +10,8 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 
-from owt.frontend.resolving.requests import LONGEST_NAME, SESSION_NAME
-from owt.frontend.scheduling.sessions import Sessions
+from owt.frontend.http.requests import LONGEST_NAME, SESSION_NAME
+from owt.frontend.sessions.sessions import Sessions
 
 LIVE = "owt-session."
 """What the kernelspec of a session begins with; the session's name follows."""

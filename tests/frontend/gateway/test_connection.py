@@ -17,8 +17,8 @@ from traitlets.config import LoggingConfigurable
 from owt.errors import Busy, KernelDied
 from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.kernel import SessionKernel
-from owt.frontend.scheduling.session import Session
-from owt.frontend.scheduling.watchers import Watchers
+from owt.frontend.sessions.observers import Observers
+from owt.frontend.sessions.session import Session
 
 PORTS = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
 REQUEST = json.dumps(
@@ -67,7 +67,7 @@ class PlayedLive:
 
     def __init__(self, kernel: Silent | None) -> None:
         self.kernel = kernel
-        self.watchers = Watchers()
+        self.observers = Observers()
 
     @property
     def state(self) -> str:
@@ -187,9 +187,9 @@ async def test_so_does_the_next_kernel(folder):
     async with Stage(folder) as stage:
         await stage.connection.connect()
         stage.live.kernel = None
-        stage.live.watchers.tell("died")
+        stage.live.observers.tell("died")
         stage.live.kernel = stage.kernel("2")
-        stage.live.watchers.tell("started")
+        stage.live.observers.tell("started")
         async with asyncio.timeout(20):
             await stage.connection.take(REQUEST)
         assert await stage.live.kernel.asked() == {"code": "1"}
@@ -201,7 +201,7 @@ async def test_a_kernel_that_cannot_be_had_is_dead(folder):
     async with Stage(folder) as stage:
         await stage.connection.connect()
         stage.live.kernel = None
-        stage.live.watchers.tell("given-up")
+        stage.live.observers.tell("given-up")
         await stage.connection.take(REQUEST)
         assert stage.handler.told == ["dead", "dead"]
 
@@ -210,7 +210,7 @@ async def test_a_kernel_that_cannot_be_had_is_dead(folder):
 async def test_the_end_of_the_session_is_the_end_of_the_connection(folder):
     async with Stage(folder) as stage:
         await stage.connection.connect()
-        stage.live.watchers.tell("closed")
+        stage.live.observers.tell("closed")
         assert (stage.handler.told, stage.handler.closed) == (["dead"], 1001)
 
 

@@ -11,13 +11,13 @@ from played import PlayedKernels, scene
 from tornado.web import HTTPError
 
 from owt.errors import BadRequest, Busy
+from owt.frontend.config.settings import Settings
 from owt.frontend.gateway.kernels import CHANNELS, SessionKernels
-from owt.frontend.hosting.kernels import Kernels
-from owt.frontend.scheduling.limits import Limits
-from owt.frontend.scheduling.pool import Pool
-from owt.frontend.scheduling.sessions import Sessions
+from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.service import Service
-from owt.frontend.settings.config import Settings
+from owt.frontend.sessions.limits import Limits
+from owt.frontend.sessions.pool import Pool
+from owt.frontend.sessions.sessions import Sessions
 
 
 class Stage:

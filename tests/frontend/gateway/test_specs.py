@@ -10,7 +10,7 @@ import pytest
 from jupyter_client.kernelspec import NoSuchKernel
 
 from owt.frontend.gateway.specs import Specs, live_session
-from owt.frontend.scheduling.sessions import Sessions
+from owt.frontend.sessions.sessions import Sessions
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The command `owt`: one module for each subcommand, and what they print."""

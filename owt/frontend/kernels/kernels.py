@@ -1,0 +1,234 @@
+"""Kernels: started by jupyter_client, waited for at the door, ended with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import zmq.asyncio
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from traitlets import TraitError
+
+from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError
+from owt.frontend.counters import Counters
+from owt.frontend.descriptors import Descriptors, ran_out
+from owt.frontend.endpoints import Endpoints
+from owt.frontend.kernels.connection import Door
+from owt.frontend.kernels.kernel import Kernel, OwtKernelManager
+from owt.frontend.kernels.template import TemplateProcess
+from owt.wire.messages import Output, Queued, Welcome
+
+_BRING_IN = "__import__('owt.kernel.process.attach').kernel.process.attach.attach_here()"
+"""What a kernel that is not owt's own is asked to run: it connects to the door, too."""
+
+START_TIMEOUT = 60.0
+"""Seconds that a kernel may take from its start to its hello."""
+
+
+class Failure(NamedTuple):
+    """Why a kernel could not be started, and when, by the monotonic clock."""
+
+    problem: str
+    moment: float
+
+
+class Kernels:
+    """Starts kernels. One for a server."""
+
+    def __init__(
+        self,
+        *,
+        runtime_dir: str,
+        door: Door,
+        template: TemplateProcess | None,
+        env: dict[str, str],
+        welcome: Callable[[str | None, int], Welcome],
+        counters: Counters,
+        descriptors: Descriptors,
+        endpoints: Endpoints | None = None,
+    ) -> None:
+        """`welcome(session, concurrency)` makes what a kernel is told when it connects; the `tally` counts
+        what is started and what ends; `endpoints` are told of the kernels' paths."""
+        self.counters = counters
+        self.failures: dict[str, Failure] = {}
+        self._runtime_dir = runtime_dir
+        self._door = door
+        self._template = template
+        self._env = env
+        self._welcome = welcome
+        self._descriptors = descriptors
+        self._endpoints = endpoints or Endpoints()
+        self._starting = 0
+        self._context = zmq.asyncio.Context()
+        self._specs = KernelSpecManager()
+        self._numbers = itertools.count(1)
+        self.all: dict[str, Kernel] = {}
+
+    def check_spec(self, name: str) -> None:
+        """Raises `BadRequest` when there is no kernelspec of this name, or none that can be used."""
+        try:
+            spec = self._specs.get_kernel_spec(name)
+        except NoSuchKernel:
+            known = ", ".join(sorted(self._specs.find_kernel_specs())) or "none"
+            raise BadRequest(
+                "kernel", "there is no such kernelspec", name, hint=f"There are: {known}"
+            ) from None
+        except (ValueError, TypeError, TraitError) as error:
+            raise BadRequest("kernel", f"its kernel.json cannot be read ({error})", name) from error
+        if not spec.argv:
+            raise BadRequest("kernel", "its kernel.json has no argv", name)
+
+    @property
+    def preparing(self) -> bool:
+        """Whether kernels that are forked have to wait, because the template is not ready yet."""
+        return self._template is not None and self._template.preparing
+
+    def each(self) -> list[Kernel]:
+        """Every kernel of which anything is left, from its start on."""
+        return list(self.all.values())
+
+    def check_room(self) -> None:
+        """Raises `Busy` when there are not file descriptors enough to start one more kernel."""
+        self._descriptors.require(self._starting + 1)
+
+    async def start(
+        self,
+        spec: str,
+        session: str | None,
+        concurrency: int,
+        on_output: Callable[[Output | Queued], None],
+        on_death: Callable[[Kernel, str], None],
+    ) -> Kernel:
+        """Start a kernel and wait for its hello.
+
+        Raises `Busy`, before or after it has begun, when there are no file descriptors for it, and
+        `KernelDied` when the kernel ends or is silent before its hello; once it has begun, `on_death` hears
+        of that too. `failures` has it until one of this kernelspec starts.
+        """
+        self.check_room()
+        self._starting += 1
+        self.counters.kernel_starts += 1
+        try:
+            kernel = await self._start(spec, session, concurrency, on_output, on_death)
+        except KernelDied as error:
+            self.failures[spec] = Failure(str(error).removeprefix("the kernel "), time.monotonic())
+            raise
+        finally:
+            self._starting -= 1
+        self.failures.pop(spec, None)
+        return kernel
+
+    async def _start(
+        self,
+        spec: str,
+        session: str | None,
+        concurrency: int,
+        on_output: Callable[[Output | Queued], None],
+        on_death: Callable[[Kernel, str], None],
+    ) -> Kernel:
+        number = next(self._numbers)
+        try:
+            manager = OwtKernelManager(
+                kernel_name=spec,
+                transport="ipc",
+                ip=os.path.join(self._runtime_dir, f"k{number}"),
+                connection_file=os.path.join(self._runtime_dir, f"kernel-{number}.json"),
+                context=self._context,
+                kernel_spec_manager=self._specs,
+                template=self._template,
+            )
+        except Exception as error:
+            raise self._unstarted(spec, error) from error
+        welcome = self._welcome(session, concurrency)
+        kernel = Kernel(
+            f"k{number}", spec, manager, welcome, on_output, on_death, self._buried, self._endpoints
+        )
+        self.all[kernel.id] = kernel
+        forget = self._door.expect(kernel.id, kernel)
+        env = {**self._env, "OWT_DOOR": self._door.path, "OWT_KERNEL_ID": kernel.id}
+        launch = asyncio.get_running_loop().create_task(self._launch(kernel, env))
+        launch.add_done_callback(_seen)
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                done, _ = await asyncio.wait((launch, kernel.ready), return_when=asyncio.FIRST_EXCEPTION)
+                for finished in done:
+                    finished.result()
+        except TimeoutError:
+            kernel.kill(f"said nothing for {START_TIMEOUT:.0f} s after its start", "unready")
+            if not self._descriptors.free():
+                raise self._descriptors.exhausted("start a kernel") from None
+            raise KernelNotReady(
+                f"the kernel {kernel.ending}; does the kernelspec {spec!r} run `python -m owt.kernel`?"
+            ) from None
+        except KernelDied as error:
+            kernel.kill(str(error).removeprefix("the kernel "), "unready")
+            raise
+        except asyncio.CancelledError:
+            kernel.kill("was not needed any more")
+            raise
+        except Exception as error:
+            kernel.kill(f"could not be started: {error}", "unready")
+            raise self._unstarted(spec, error) from error
+        finally:
+            forget()
+            launch.cancel()
+        return kernel
+
+    def _unstarted(self, spec: str, error: Exception) -> OwtError:
+        if ran_out(error):
+            return self._descriptors.exhausted("start a kernel")
+        problem = f"the kernel {spec!r} could not be started: {error}"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem += f". Make room in the runtime directory {self._runtime_dir} (--runtime-dir)"
+        return KernelNotReady(problem)
+
+    async def _launch(self, kernel: Kernel, env: dict[str, str]) -> None:
+        manager = kernel.manager
+        await manager.start_kernel(env=env, stdin=subprocess.DEVNULL)
+        kernel.watch()
+        if kernel.pid is not None:
+            self._descriptors.give_back(kernel.pid)
+        if manager.kernel_spec is not None and "owt.kernel" not in manager.kernel_spec.argv:
+            await self._bring_in(kernel)
+
+    async def _bring_in(self, kernel: Kernel) -> None:
+        """Have a kernel that is not owt's own connect to the door, over Jupyter's shell channel."""
+        client = kernel.manager.client(context=self._context)
+        client.start_channels(hb=False, stdin=False, iopub=False)
+        try:
+            id = client.execute(_BRING_IN, silent=True, store_history=False, allow_stdin=False)
+            while True:
+                reply = await client.get_shell_msg()
+                if reply["parent_header"].get("msg_id") == id:
+                    break
+        finally:
+            client.stop_channels()
+        if reply["content"]["status"] != "ok":
+            problem = f"{reply['content'].get('ename')}: {reply['content'].get('evalue')}"
+            raise KernelNotReady(
+                f"the kernelspec {kernel.spec!r} runs calls only if owt can be imported there ({problem})"
+            )
+
+    async def close(self) -> None:
+        """End every kernel."""
+        kernels = list(self.all.values())
+        for kernel in kernels:
+            kernel.kill("was ended with the server")
+        await asyncio.gather(*(kernel.closed() for kernel in kernels))
+        self._context.destroy(linger=0)
+
+    def _buried(self, kernel: Kernel) -> None:
+        self.all.pop(kernel.id, None)
+        self.counters.kernel_ends[kernel.cause] += 1
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """A task whose failure may come when another has been told already."""
+    if not task.cancelled():
+        task.exception()

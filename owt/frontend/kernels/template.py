@@ -1,0 +1,292 @@
+"""The frontend's end of the template process: start it, have it fork, learn what ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from owt.errors import KernelNotReady, WireError
+from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
+
+log = logging.getLogger("owt.template")
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds that the template gets to end what is left, and itself."""
+MOST_FAILURES = 3
+"""Templates in a row that may be killed before they are ready; then kernels start without one."""
+
+UNKNOWN_CODE = 1000
+"""Stands for the exit code of a kernel whose template is gone, so that nobody can learn the real one."""
+
+
+class ForkedProcess:
+    """A forked kernel: as much of `subprocess.Popen` as a provisioner needs.
+
+    It is identified by its pidfd where there is one, which no later process can take over.
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int, pidfd: int | None) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.args: list[str] = []
+        self.orphan = False
+        self._pidfd = pidfd
+
+    def handle(self) -> int | None:
+        """A descriptor, the caller's own, that becomes readable when the process has ended; None
+        where there is no such thing."""
+        return None if self._pidfd is None else os.dup(self._pidfd)
+
+    def has_exited(self) -> bool:
+        """Whether the process is gone, whether or not its exit code is known yet."""
+        if self.returncode is not None:
+            return True
+        if self._pidfd is not None:
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            return bool(poll.poll(0))
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs (or the template has yet to tell)."""
+        if self.orphan and self.has_exited():
+            self.ended(UNKNOWN_CODE)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code. Callers poll first, so this never waits."""
+        return UNKNOWN_CODE if self.returncode is None else self.returncode
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal to this process, never to one that took its id."""
+        if self.returncode is not None or self.has_exited():
+            return
+        if self._pidfd is not None:
+            signal.pidfd_send_signal(self._pidfd, signum)
+        else:
+            os.kill(self.pid, signum)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+    def ended(self, code: int) -> None:
+        """The template says that it ended, with this code."""
+        if self.returncode is None:
+            self.returncode = code
+            if self._pidfd is not None:
+                os.close(self._pidfd)
+                self._pidfd = None
+
+
+class TemplateProcess:
+    """The template process. When it dies it is started again, and kernels start by an ordinary
+    spawn meanwhile; kernels that it forked go on."""
+
+    def __init__(
+        self,
+        *,
+        runtime_dir: str,
+        env: dict[str, str],
+        preload: Sequence[str],
+        fork: bool,
+    ) -> None:
+        """`env` is the template's environment, `preload` what it imports beside what kernels need
+        anyway; without `fork` it only ends, at the end, what is left."""
+        self.pid: int | None = None
+        self._command = [sys.executable, "-m", "owt.host.template", "--runtime-dir", runtime_dir]
+        for name in preload:
+            self._command += ["--preload", name]
+        if not fork:
+            self._command.append("--no-fork")
+        self.env = env
+        self._ids = itertools.count(1)
+        self._failures = 0
+        self._sending = asyncio.Lock()
+        self._waiting: dict[int, asyncio.Future[ForkedProcess]] = {}
+        self._children: dict[int, ForkedProcess] = {}
+        self._handles: list[int] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._ready: asyncio.Future[bool] | None = None
+        self._closing = False
+
+    def start(self) -> None:
+        """Start the process; does not wait until it is ready. Needs a running event loop."""
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = self._spawn(theirs)
+        self.pid = self._process.pid
+        ours.setblocking(False)
+        self._socket = ours
+        self._unpacker = Unpacker()
+        self._ready = loop.create_future()
+        loop.add_reader(ours, self._read)
+
+    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*self._command, "--channel", str(theirs.fileno())],
+            env=self.env,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    async def ready(self) -> bool:
+        """Wait until it has imported everything. False: it does not fork (or cannot start)."""
+        if self._ready is None:
+            return False
+        return await asyncio.shield(self._ready)
+
+    @property
+    def preparing(self) -> bool:
+        """Whether it has yet to import what it was started to import."""
+        return self._ready is not None and not self._ready.done()
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether a fork can be had right now."""
+        ready = self._ready
+        return ready is not None and ready.done() and ready.result()
+
+    async def fork(self, argv: Sequence[str], env: dict[str, str], cwd: str) -> ForkedProcess:
+        """Fork a kernel. Raises `KernelNotReady` when the template cannot or is gone."""
+        if not self.can_fork or self._socket is None:
+            raise KernelNotReady("the template process is not there")
+        id = next(self._ids)
+        future: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
+        self._waiting[id] = future
+        data = pack(Fork(id, tuple(argv), env, cwd))
+        try:
+            # One at a time, or parts of two messages could mix when the socket's buffer is full.
+            async with self._sending:
+                if self._socket is not None:
+                    await asyncio.get_running_loop().sock_sendall(self._socket, data)
+        except OSError as error:
+            self._waiting.pop(id, None)
+            raise KernelNotReady(f"the template process is gone: {error}") from error
+        return await future
+
+    async def close(self) -> None:
+        """Have it end everything that is left and exit; kill it when that takes too long."""
+        self._closing = True
+        self._disconnect()
+        process = self._process
+        if process is None:
+            return
+        try:
+            await asyncio.wait_for(asyncio.to_thread(process.wait), CLOSE_TIMEOUT)
+        except TimeoutError:
+            process.kill()
+            process.wait()
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data, handles, _, _ = socket.recv_fds(self._socket, 1 << 16, 64)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, handles = b"", []
+        self._handles += handles
+        if not data:
+            self._lost()
+            return
+        try:
+            messages = self._unpacker.feed(data)
+        except WireError as error:
+            log.error("the template process is ended: %s", error)
+            if self._process is not None:
+                self._process.kill()
+            self._lost()
+            return
+        for message in messages:
+            match message:
+                case Ready(can_fork=can_fork, problems=problems):
+                    self._failures = 0
+                    for problem in problems:
+                        log.warning("%s", problem)
+                    if self._ready is not None and not self._ready.done():
+                        self._ready.set_result(can_fork)
+                case Forked(id=id, pid=pid):
+                    child = ForkedProcess(pid, self._handle_of(pid))
+                    self._children[pid] = child
+                    if (waiting := self._waiting.pop(id, None)) and not waiting.done():
+                        waiting.set_result(child)
+                    else:
+                        child.kill()
+                case NotForked(id=id, problem=problem):
+                    if (waiting := self._waiting.pop(id, None)) and not waiting.done():
+                        waiting.set_exception(KernelNotReady(f"fork failed: {problem}"))
+                case Exited(pid=pid, code=code):
+                    if gone := self._children.pop(pid, None):
+                        gone.ended(code)
+
+    def _handle_of(self, pid: int) -> int | None:
+        """The pidfd of this process, from those that arrived. Which is which is asked of the system,
+        since descriptors may be lost on the way when a process has too many."""
+        while self._handles:
+            handle = self._handles.pop(0)
+            with contextlib.suppress(OSError):
+                facts = Path(f"/proc/self/fdinfo/{handle}").read_text().split()
+                if facts[facts.index("Pid:") + 1] == str(pid):
+                    return handle
+            os.close(handle)
+        return None
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _lost(self) -> None:
+        self._disconnect()
+        was_ready = self._ready is not None and self._ready.done()
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(False)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(KernelNotReady("the template process died"))
+        self._waiting.clear()
+        for child in self._children.values():
+            child.orphan = True
+        self._children.clear()
+        for handle in self._handles:
+            os.close(handle)
+        self._handles.clear()
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=1)
+        self._ready = None
+        if self._closing:
+            return
+        code = None if self._process is None else self._process.returncode
+        self._failures += 1
+        # One that ended by itself while it imported would do so again.
+        if self._failures < MOST_FAILURES and (was_ready or code is None or code < 0):
+            log.warning("the template process ended (exit code %s); a new one starts", code)
+            self.start()
+        else:
+            log.warning("the template process ended (exit code %s); kernels start without it", code)

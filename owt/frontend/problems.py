@@ -1,0 +1,116 @@
+"""Failures as HTTP answers: an RFC 9457 problem document, or text, as the client prefers.
+
+A problem's `type` is `urn:owt:` and a short name: that of the `Failed` chunk (`exception`, `syntax`,
+`timeout`, `cancelled`, ...), or, for an error that the frontend raised before there was a run, the
+exception's class in kebab case (`bad-request`, `no-such-session`, `busy`, `kernel-died`, ...).
+Every member is always there; `exception` and `traceback` are empty and `run` and `session` null
+where there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from email.utils import formatdate
+from http import HTTPStatus
+
+import msgspec
+from msgspec import Struct
+
+from owt.errors import Busy, MethodNotAllowed, OwtError
+from owt.frontend.accept import prefers_json
+from owt.wire.chunk import Failed
+
+Headers = list[tuple[str, str]]
+
+JSON_TYPE = "application/problem+json"
+TEXT_TYPE = "text/plain; charset=utf-8"
+
+_encoder = msgspec.json.Encoder()
+
+
+class Problem(Struct, frozen=True):
+    """A problem document (RFC 9457, section 3), with owt's extension members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    exception: str = ""
+    traceback: str = ""
+    run: str | None = None
+    session: str | None = None
+
+    @classmethod
+    def of(cls, failed: Failed, run: str | None = None, session: str | None = None) -> Problem:
+        """The problem that a `Failed` chunk tells of."""
+        return cls(
+            f"urn:owt:{failed.type}",
+            failed.title,
+            failed.status,
+            failed.detail,
+            failed.exception,
+            failed.traceback,
+            run,
+            session,
+        )
+
+    def json(self) -> bytes:
+        """One JSON object, compact, without a newline."""
+        return _encoder.encode(self)
+
+    def text(self) -> bytes:
+        """The traceback, or what there is instead, ending in one newline."""
+        text = self.traceback or ": ".join(part for part in (self.title, self.detail) if part)
+        return (text.rstrip("\n") + "\n").encode()
+
+    def body(self, accept: str) -> tuple[str, bytes]:
+        """Content type and body for a client that sent this Accept header."""
+        if prefers_json(accept):
+            return JSON_TYPE, self.json() + b"\n"
+        return TEXT_TYPE, self.text()
+
+
+class Answer(Struct, frozen=True):
+    """A whole HTTP answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    def last(self) -> bytes:
+        """Its bytes, for a connection that ends with it; the same whatever was asked for."""
+        reason = HTTPStatus(self.status).phrase
+        headers = [
+            ("Date", formatdate(usegmt=True)),
+            *self.headers,
+            ("Content-Length", str(len(self.body))),
+            ("Connection", "close"),
+        ]
+        lines = [f"HTTP/1.1 {self.status} {reason}", *(f"{name}: {value}" for name, value in headers)]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + self.body
+
+
+def failed(error: OwtError) -> Failed:
+    """An error of the frontend as a run's failure."""
+    return Failed(error.status, _kebab(type(error).__name__), error.title, str(error))
+
+
+def problem_response(
+    error: OwtError, accept: str = "*/*", session: str | None = None, run: str | None = None
+) -> Answer:
+    """The answer for an error that came before a run began. `run` is the id under which it is kept."""
+    content_type, body = Problem.of(failed(error), run, session).body(accept)
+    headers = [("Content-Type", content_type)]
+    if run is not None:
+        headers.append(("Owt-Run", run))
+    if session is not None:
+        headers.append(("Owt-Session", session))
+    if isinstance(error, Busy):
+        headers.append(("Retry-After", str(error.retry_after)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(("Allow", error.allow))
+    return Answer(error.status, headers, body)
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()

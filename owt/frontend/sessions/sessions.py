@@ -1,0 +1,162 @@
+"""The sessions of a server, by name, and the pool for calls that name none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from owt.errors import BadRequest, Busy, NoSuchSession
+from owt.frontend.kernels.kernels import Kernels
+from owt.frontend.runs.runs import Run
+from owt.frontend.sessions.failures import Reason
+from owt.frontend.sessions.limits import Limits
+from owt.frontend.sessions.pool import Pool
+from owt.frontend.sessions.session import Session
+
+MOST_OVERLAPPING = 1000
+
+
+class Sessions:
+    """Finds the kernel for each call, making sessions as calls name them."""
+
+    def __init__(
+        self,
+        *,
+        kernels: Kernels,
+        limits: Limits,
+        pool: Pool,
+        spec: str,
+        most: int,
+        idle: float | None,
+    ) -> None:
+        """`spec` is the kernelspec of sessions that name none; at most `most` named sessions; those
+        not used for `idle` seconds are ended (None: never), but for those in `kept`."""
+        self.named: dict[str, Session] = {}
+        self.kept: set[str] = set()
+        self.pool = pool
+        self.kernels = kernels
+        self._limits = limits
+        self._spec = spec
+        self._most = most
+        self._idle = idle
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def submit(self, run: Run) -> None:
+        """Give a call to the session that it names, or to the pool.
+
+        Raises `BadRequest` for an unknown kernelspec and for a kernelspec other than the session's,
+        `NoSuchSession` for a call without code to a session that does not exist, and `Busy` at a limit.
+        """
+        call = run.call
+        if call.session is None:
+            if call.kernel is not None and call.kernel != self._spec:
+                self.kernels.check_spec(call.kernel)
+                raise BadRequest(
+                    "kernel",
+                    "a call that names a kernelspec needs a session to keep its kernel",
+                    call.kernel,
+                    hint="Add session=NAME",
+                )
+            self.pool.submit(run)
+            return
+        session = self.named.get(call.session)
+        if session is None:
+            if call.code is None and call.adaptor is None:
+                raise NoSuchSession(
+                    "session", "a call without code needs a session that exists", call.session,
+                    hint=f"Add the field code to make one. There are: {self._names()}",
+                )
+            session = self.create(call.session, call.kernel)
+        elif call.kernel is not None and call.kernel != session.spec:
+            raise BadRequest(
+                "kernel", f"session {call.session} runs the kernelspec {session.spec!r}", call.kernel,
+                hint="Leave the field out, or delete the session first",
+            )
+        session.submit(run)
+
+    def create(self, name: str, spec: str | None = None, concurrency: int = 1) -> Session:
+        """A new session, whose kernel is starting or comes out of the pool.
+
+        Raises `BadRequest` for an unknown kernelspec and `Busy` when there are too many sessions, or too few
+        file descriptors.
+        """
+        # First of all: to look for a kernelspec takes a descriptor, too.
+        self.kernels.check_room()
+        spec = spec or self._spec
+        self.kernels.check_spec(spec)
+        if not 1 <= concurrency <= MOST_OVERLAPPING:
+            raise BadRequest("concurrency", f"give a whole number from 1 to {MOST_OVERLAPPING}", concurrency)
+        if len(self.named) >= self._most:
+            raise Busy(
+                f"there are {len(self.named)} sessions already (the limit is --max-sessions {self._most}); "
+                "delete one first: owt session delete NAME",
+                retry_after=5,
+            )
+        session = Session(
+            name,
+            kernels=self.kernels,
+            limits=self._limits,
+            spec=spec,
+            concurrency=concurrency,
+            on_dead=self._dead,
+        )
+        self.named[name] = session
+        spare = self.pool.spare() if spec == self._spec else None
+        if spare is not None:
+            session.adopt(spare, concurrency)
+            # Not now: the call that wants this session comes first.
+            asyncio.get_running_loop().call_later(0.05, self.pool.refill)
+        else:
+            session.start()
+        return session
+
+    def find(self, name: str) -> Session:
+        """The session of this name. Raises `NoSuchSession`."""
+        try:
+            return self.named[name]
+        except KeyError:
+            raise NoSuchSession(
+                "session", "there is no session of this name", name, hint=f"There are: {self._names()}"
+            ) from None
+
+    async def delete(self, name: str) -> None:
+        """End a session and its kernel. Raises `NoSuchSession`."""
+        session = self.find(name)
+        del self.named[name]
+        await session.close("its session was deleted")
+
+    def cancel(self, run: Run, reason: Reason) -> None:
+        """End a run, wherever it is."""
+        for session in self.named.values():
+            session.cancel(run, reason)
+        self.pool.cancel(run, reason)
+
+    def cull(self) -> None:
+        """End the sessions that were idle for too long."""
+        if self._idle is None:
+            return
+        now = time.time()
+        for name, session in list(self.named.items()):
+            used = session.used or session.created
+            unused = session.state == "idle" and not session.queue and now - used > self._idle
+            if unused and name not in self.kept:
+                del self.named[name]
+                end = session.close("its session was idle for too long")
+                task = asyncio.get_running_loop().create_task(end)
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """End everything."""
+        sessions = list(self.named.values())
+        await asyncio.gather(
+            self.pool.close(), *(session.close("the server is ending") for session in sessions)
+        )
+
+    def _dead(self, session: Session) -> None:
+        """A session whose very first kernel could not be started does not keep its name."""
+        if not session.ever_started and session.name is not None:
+            self.named.pop(session.name, None)
+
+    def _names(self) -> str:
+        return ", ".join(sorted(self.named)) or "none"

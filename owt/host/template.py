@@ -1,0 +1,237 @@
+"""The process that has everything imported and forks kernels.
+
+It never has a thread, a ZMQ context or an event loop, so that a fork of it is sound. It is also the
+last to leave: when the frontend's end of its socket closes, for whatever reason, it ends every
+process that belonged to the server, removes the runtime directory, and exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import random
+import select
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+from owt.host.reaper import MARK, clear
+from owt.wire.messages import Bind, FrameReader, FrameWriter
+from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
+
+PREPARED = (
+    # What a kernel imports in its first second, some of it late and only when asked.
+    "owt.kernel.process.app",
+    "owt.lib.stream",
+    "ipykernel.debugger",
+    "IPython.core.debugger",
+    "IPython.extensions.storemagic",
+    "IPython.core.logger",
+    "tornado.platform.asyncio",
+    "faulthandler",
+    "jedi",
+    "psutil",
+    "sqlite3",
+    "werkzeug.local",
+    "werkzeug.wrappers",
+    "werkzeug.formparser",
+    "httpx",
+)
+
+OF_KERNEL = {"OWT_DOOR", "OWT_KERNEL_ID"}
+"""Variables that differ from kernel to kernel and that only owt reads."""
+
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Template:
+    """The template's one loop: requests in, exit statuses out."""
+
+    def __init__(self, channel: socket.socket, *, can_fork: bool) -> None:
+        self._channel = channel
+        self._can_fork = can_fork
+        self._unpacker = Unpacker()
+        self._kernels: set[int] = set()
+        self._wake, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wake.setblocking(False)
+
+    def serve(self, preload: list[str]) -> Fork | None:
+        """Import, then fork on request. Returns None when the frontend is gone, and, in a forked
+        child, what that child is to become."""
+        problems = self._prepare(preload)
+        signal.signal(signal.SIGCHLD, _nothing)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        with contextlib.suppress(ConnectionError):
+            self._channel.sendall(pack(Ready(self._can_fork, tuple(problems))))
+        while True:
+            ready, _, _ = select.select([self._channel, self._wake], [], [])
+            if self._wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake.recv(4096)
+                self._reap()
+            if self._channel in ready:
+                try:
+                    data = self._channel.recv(1 << 16)
+                except ConnectionError:
+                    return None
+                if not data:
+                    return None
+                for message in self._unpacker.feed(data):
+                    if isinstance(message, Fork) and self._fork(message):
+                        return message
+                    # Calls wait to hear how a kernel ended, also while many others are asked for.
+                    self._reap()
+
+    def _prepare(self, preload: list[str]) -> list[str]:
+        if not self._can_fork:
+            return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
+        problems: list[str] = []
+        self._here = (dict(os.environ), os.getcwd())
+        # As ipykernel sets it, but before matplotlib is imported, which reads it then.
+        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+        threads = threading.active_count()
+        for name in (*PREPARED, *preload):
+            if self._abandoned():
+                break
+            try:
+                importlib.import_module(name)
+            except (Exception, SystemExit) as error:
+                if name in preload:
+                    problems.append(
+                        f"--preload {name}: {type(error).__name__}: {error}; kernels start without it"
+                    )
+                continue
+            if threading.active_count() > threads:
+                threads = threading.active_count()
+                problems.append(f"importing {name} started a thread, which kernels will not have")
+        self._rehearse()
+        if sys.version_info < (3, 12):
+            # It holds references to names all over the memory, and a kernel's own look-ups let go of them.
+            sys._clear_type_cache()
+        gc.collect()
+        gc.freeze()
+        return problems
+
+    def _rehearse(self) -> None:
+        """Make what each kernel would make. Without it kernels start as well, but later."""
+        from owt.kernel.process.app import OwtKernelApp
+
+        try:
+            OwtKernelApp.prepare()
+        except (Exception, SystemExit) as error:
+            OwtKernelApp.forget()
+            print(f"owt: kernels start slower: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        # OpenSSL sets itself up when it first signs: 2 MiB and 5 ms of each kernel.
+        key = bytes(32)
+        FrameReader(key).feed(FrameWriter(key).encode(Bind(None, 1)))
+
+    def _abandoned(self) -> bool:
+        """Whether the frontend is gone already."""
+        try:
+            return not self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _fork(self, request: Fork) -> bool:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._channel.sendall(pack(NotForked(request.id, str(error))))
+            return False
+        if pid == 0:
+            self._become_child(request)
+            return True
+        self._kernels.add(pid)
+        message = pack(Forked(request.id, pid))
+        try:
+            handle = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            self._channel.sendall(message)
+        else:
+            socket.send_fds(self._channel, [message], [handle])
+            os.close(handle)
+        return False
+
+    def _become_child(self, request: Fork) -> None:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for open_here in (self._channel, self._wake, self._waker):
+            open_here.close()
+        os.environ.clear()
+        os.environ.update(request.env)
+        os.chdir(request.cwd)
+        given = {name: value for name, value in request.env.items() if name not in OF_KERNEL}
+        if (given, request.cwd) != self._here:
+            # IPython's folders, colours and much else come from the environment.
+            sys.modules["owt.kernel.process.app"].OwtKernelApp.forget()
+        random.seed()
+        numpy = sys.modules.get("numpy.random")
+        if numpy is not None:
+            numpy.seed()
+
+    def _reap(self) -> None:
+        # Also what kernels have started and left behind, which is this process's then.
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._kernels:
+                self._kernels.remove(pid)
+                with contextlib.suppress(OSError):
+                    self._channel.sendall(pack(Exited(pid, os.waitstatus_to_exitcode(status))))
+
+
+def _nothing(signum: int, frame: FrameType | None) -> None:
+    """A handler that exists only so that the wake-up descriptor is written."""
+
+
+def _control_process(option: int, value: bytes | int) -> None:
+    """prctl(2), where the system has it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the template, and in a forked child a kernel."""
+    parser = argparse.ArgumentParser(prog="owt.host.template")
+    parser.add_argument("--channel", type=int, required=True, help="descriptor of the socket")
+    parser.add_argument("--runtime-dir", required=True, help="removed at the end")
+    parser.add_argument("--preload", action="append", default=[], help="a module to import")
+    parser.add_argument("--no-fork", action="store_true", help="only end what is left at the end")
+    options = parser.parse_args(argv)
+    # The terminal's Ctrl-C is for the frontend, which then ends this process by closing the socket.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # The names that `ps` and `top` show.
+    _control_process(PR_SET_NAME, b"owt-template")
+    # Whatever kernels leave behind becomes a child of this process, which ends it at the end.
+    _control_process(PR_SET_CHILD_SUBREAPER, 1)
+    template = Template(socket.socket(fileno=options.channel), can_fork=not options.no_fork)
+    request = template.serve(options.preload)
+    if request is None:
+        clear(os.environ.get(MARK, ""), options.runtime_dir)
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _control_process(PR_SET_NAME, b"owt-kernel")
+    from owt.kernel.process.app import main as run_kernel
+
+    run_kernel(list(request.argv))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""What a run's values become: an adaptor's returned or yielded value to chunks.
+
+    str, bytes, numbers, None       the body as it is, its text, or nothing
+    dict, list, dataclass, array    JSON: `owt.kernel.answer.json_encoding`
+    (body, status, headers)         the body, as said: `owt.kernel.answer.response_tuple`
+    a werkzeug or Flask response    as it is
+    iterators, sync and async       item by item, pulled by the runner
+    figures, images, tables         as the client likes: `owt.kernel.answer.representations`
+
+Nothing here does I/O; iterating, awaiting and sending are the runner's.
+"""
+
+from __future__ import annotations
+
+import enum
+import io
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from owt.kernel.answer import json_encoding, representations
+from owt.kernel.answer.json_encoding import loaded, type_name
+from owt.kernel.answer.outcome import AsyncStream, Course, Stream, Whole
+from owt.kernel.answer.response_tuple import Headers, checked, header, merged, opened
+from owt.wire.call import Call
+from owt.wire.chunk import Chunk, Data, Form, Head
+
+if TYPE_CHECKING:
+    from IPython.core.formatters import DisplayFormatter
+    from IPython.core.interactiveshell import InteractiveShell
+
+PIECE = 255 * 1024
+"""Bytes of a body in one chunk at most; a multiple of three (see `Data`)."""
+BLOCK = 64 * 1024
+"""Bytes that are read from a file at a time."""
+BODILESS = (204, 304)
+"""Statuses of answers that have no body (RFC 9110, 15.3.5 and 15.4.5)."""
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+JSON_LINES = "application/x-ndjson"
+
+
+class _Body(NamedTuple):
+    """The bytes of a value; `content` None: there are none. `negotiated`: the Accept header chose them."""
+
+    content: bytes | bytearray | memoryview | None
+    form: Form
+    type: str
+    negotiated: bool = False
+
+
+class Answer:
+    """Turns the values of one run into chunks.
+
+    `classify` takes what the adaptor returned, `item` and `finish` what its iterator yields and ends
+    with. A `Head` comes with the first piece of the answer and not before that was made, so whatever
+    fails earlier can still be answered with an error status. All three may run long user code
+    (rendering, conversion) and may be interrupted: an answer that raised has given nothing.
+    They raise TypeError for a value that cannot be answered, naming its type, and ValueError for
+    headers that HTTP cannot carry and for cyclic JSON.
+    """
+
+    def __init__(self, call: Call, shell: InteractiveShell | None = None) -> None:
+        """`shell`'s display formatter gives the rich representations; None: IPython's own."""
+        self.status = 200
+        self._call = call
+        self._shell = shell
+        self._planned: int | None = None
+        self._headers: Headers = ()
+        self._default_type = True
+        self._begun = False
+
+    def classify(self, value: Any) -> Course:
+        """How the run goes on after the adaptor returned `value`; awaitables are awaited before."""
+        if type(value) is tuple:
+            envelope = opened(value)
+            if envelope is None:
+                return self._whole(_json(value))
+            self._plan(envelope.status, envelope.headers)
+            value = envelope.body
+        make = _RETURNED.get(type(value))
+        if make is not None:
+            return self._whole(make(value))
+        if isinstance(value, loaded("werkzeug.sansio.response", "Response")):
+            return self._response(value)
+        if _is_file(value):
+            return Stream(_blocks(value), getattr(value, "close", None))
+        if hasattr(type(value), "__next__"):
+            return Stream(value, getattr(value, "close", None))
+        if hasattr(type(value), "__aiter__"):
+            async_items = value.__aiter__()
+            return AsyncStream(async_items, getattr(async_items, "aclose", None))
+        return self._whole(self._other(value, _RETURNED))
+
+    def item(self, value: Any) -> Iterable[Chunk]:
+        """The chunks of one item of a stream; the first one's begin with the `Head`."""
+        return self._chunks(self._yielded(value), result=False)
+
+    def finish(self, returned: object = None) -> Iterable[Chunk]:
+        """The chunks after a stream's last item. `returned` is what a generator returned: after items
+        it follows them as the result; without any it is answered as if a function had returned it."""
+        if self._begun:
+            return () if returned is None else self._chunks(self._yielded(returned), result=True)
+        if returned is None:
+            return self._begin(HTML, whole=True)
+        match self.classify(returned):
+            case Whole(chunks=chunks):
+                return chunks
+        raise TypeError(
+            f"the generator returned a {type_name(returned)}, which is not sent on; write `yield from` it"
+        )
+
+    def _whole(self, body: _Body) -> Whole:
+        if body.content is None:
+            if self._call.sse:
+                body = _Body(b"null", "json", HTML)
+            else:
+                return Whole(self._begin(body.type, whole=True))
+        return Whole(self._chunks(body, result=True))
+
+    def _chunks(self, body: _Body, *, result: bool) -> Iterable[Chunk]:
+        head = () if self._begun else self._begin(body.type, whole=result, negotiated=body.negotiated)
+        if body.content is None or self.status in BODILESS:
+            return head
+        pieces = _pieces(body.content, body.form, result)
+        return chain(head, pieces) if isinstance(pieces, Iterator) else (*head, *pieces)
+
+    def _begin(self, content_type: str, *, whole: bool, negotiated: bool = False) -> tuple[Head]:
+        headers = self._headers
+        self._begun = True
+        self.status = self._planned or 200
+        if negotiated:
+            # Caches, ours and others, must not give it to who takes something else (RFC 9110, 12.5.5).
+            headers = (*headers, ("Vary", "Accept"))
+        if not headers and self._default_type:
+            return (Head(self.status, (("Content-Type", content_type),)),)
+        if whole or self.status in BODILESS:
+            # The frontend counts for itself what it sends.
+            headers = tuple(pair for pair in headers if pair[0].lower() != "content-length")
+        if self._default_type and header(headers, "content-type") is None:
+            headers = (("Content-Type", content_type), *headers)
+        return (Head(self.status, headers),)
+
+    def _plan(self, status: int | None, headers: Headers) -> None:
+        self._headers = merged(self._headers, headers)
+        if status is not None:
+            self._planned = status
+
+    def _response(self, response: Any) -> Course:
+        """A response of werkzeug, Flask or werkzeug.sansio, which has no body. What an envelope around
+        it said goes over its own status and headers."""
+        status, headers = response.status_code, checked(list(response.headers))
+        if not 200 <= status <= 599:
+            raise ValueError(f"a response's status is from 200 to 599; got {status}")
+        self._planned = self._planned or status
+        self._headers = merged(headers, self._headers)
+        self._default_type = False
+        if not hasattr(response, "response"):
+            return Whole(self._begin(HTML, whole=True))
+        if self._planned in BODILESS:
+            response.close()
+            return Whole(self._begin(HTML, whole=True))
+        if not response.is_sequence:
+            return Stream(iter(response.response), response.close)
+        body = b"".join(response.iter_encoded())
+        response.close()
+        return self._whole(_Body(body, _form(body, response.mimetype), HTML))
+
+    def _yielded(self, value: Any) -> _Body:
+        make = _YIELDED.get(type(value))
+        return self._other(value, _YIELDED) if make is None else make(value)
+
+    def _other(self, value: Any, makers: _Makers) -> _Body:
+        """The body of a value that is of none of the plain types, by what it can do."""
+        if isinstance(value, loaded("numpy", "generic")):
+            value = json_encoding.scalar(value)
+            return makers.get(type(value), makers[dict])(value)
+        if isinstance(value, str):
+            return makers[str](value)
+        if isinstance(value, (bytes, bytearray)):
+            return makers[bytes](value)
+        if isinstance(value, (int, float)) and not isinstance(value, enum.Enum):
+            return makers[int](value)
+        if isinstance(value, loaded("pandas", "Series")) or not json_encoding.is_array(value):
+            rich = representations.find(value, self._formatter())
+            if rich is not None:
+                body = self._represented(rich)
+                is_line = makers is _YIELDED and body.form == "json"
+                return body._replace(type=JSON_LINES) if is_line else body
+        if json_encoding.is_document(value):
+            return makers[dict](value)
+        raise TypeError(
+            f"an adaptor cannot answer with a {type_name(value)}; return str, bytes, a number, None, "
+            "something that JSON holds (dict, list, dataclass, array), (body, status, headers), an "
+            "iterator, a werkzeug Response, or an object with IPython's rich representations"
+        )
+
+    def _represented(self, rich: representations.Rich) -> _Body:
+        if self._call.sse:
+            return _Body(rich.bundle(), "json", JSON)
+        said = (header(self._headers, "content-type") or "").partition(";")[0].strip().lower()
+        negotiated = said not in rich
+        chosen = rich.choose(self._call.accept if negotiated else said)
+        return _Body(chosen.body, chosen.form, chosen.content_type, negotiated)
+
+    def _formatter(self) -> DisplayFormatter:
+        formatter = getattr(self._shell, "display_formatter", None)
+        return _formatter_of_ipython() if formatter is None else cast("DisplayFormatter", formatter)
+
+
+@cache
+def _formatter_of_ipython() -> DisplayFormatter:
+    from IPython.core.formatters import DisplayFormatter
+
+    return DisplayFormatter()
+
+
+def _text(value: str) -> _Body:
+    # Not `value.encode`: an enum that is a str stands for its value.
+    return _Body(str.encode(value), "text", HTML)
+
+
+def _raw(value: bytes | bytearray | memoryview) -> _Body:
+    return _Body(value, "bytes", HTML)
+
+
+def _number(value: float) -> _Body:
+    return _Body(str(value).encode(), "text", HTML)
+
+
+def _nothing(value: None) -> _Body:
+    return _Body(None, "text", HTML)
+
+
+def _json(value: object) -> _Body:
+    return _Body(json_encoding.encode(value), "json", JSON)
+
+
+def _json_line(value: object) -> _Body:
+    return _Body(json_encoding.encode(value), "json", JSON_LINES)
+
+
+_Makers = dict[type, Callable[[Any], _Body]]
+
+_RETURNED: _Makers = {
+    str: _text,
+    type(None): _nothing,
+    **dict.fromkeys((dict, list, tuple, set, frozenset), _json),
+    **dict.fromkeys((bytes, bytearray, memoryview), _raw),
+    **dict.fromkeys((int, float, bool), _number),
+}
+_YIELDED: _Makers = dict.fromkeys(_RETURNED, _json_line) | dict.fromkeys((bytes, bytearray, memoryview), _raw)
+_YIELDED[str] = _text
+
+
+def _form(body: bytes, mimetype: str | None) -> Form:
+    """Whether a response's body is text, for clients that can be sent text."""
+    if not mimetype or not (mimetype.startswith("text/") or mimetype.endswith(("json", "xml", "javascript"))):
+        return "bytes"
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return "bytes"
+    return "text"
+
+
+def _is_file(value: object) -> bool:
+    # On the instance: wrappers of files, such as tempfile's and werkzeug's, pass attributes on.
+    return (
+        hasattr(type(value), "__iter__")
+        and hasattr(value, "__next__")
+        and callable(getattr(value, "read", None))
+    )
+
+
+def _blocks(file: Any) -> Iterator[object]:
+    """A file's content as it comes: blocks of a binary file, lines of a text file."""
+    read = getattr(file, "read1", file.read if isinstance(file, io.RawIOBase) else None)
+    return iter(file) if read is None else iter(lambda: read(BLOCK), b"")
+
+
+def _pieces(content: bytes | bytearray | memoryview, form: Form, result: bool) -> Iterable[Data]:
+    if (content.nbytes if isinstance(content, memoryview) else len(content)) <= PIECE:
+        return (Data(bytes(content), form, result),)
+    return _split(content, form, result)
+
+
+def _split(content: bytes | bytearray | memoryview, form: Form, result: bool) -> Iterator[Data]:
+    if isinstance(content, memoryview) and not content.c_contiguous:
+        content = bytes(content)
+    with memoryview(content).cast("B") as view:
+        for start in range(0, len(view), PIECE):
+            end = start + PIECE
+            yield Data(bytes(view[start:end]), form, result, end < len(view))

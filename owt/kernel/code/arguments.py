@@ -1,0 +1,252 @@
+"""The text of a call's `kwargs`, made into arguments, and arguments made to fit a function.
+
+The text is JSON or, failing that, a Python expression that sees the session's names and changes none.
+Its value decides: a mapping becomes keyword arguments; None (`null`) is no arguments; a string that is
+itself an expression of known names is evaluated once more; anything else is the one value that a
+pipeline starts from, which pipes know by the name `__last__`. A mapping with a key `__last__` is a
+mapping like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import enum
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, MethodType
+from typing import Any, Final, Literal
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from owt.errors import BadRequest
+from owt.kernel.code.syntax import UNREADABLE, free_names, parse_expression
+
+
+class Missing(enum.Enum):
+    """The type of `MISSING`."""
+
+    MISSING = "MISSING"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+"""What `Arguments.value` is when there is no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a call passes: `kwargs` by name, or one `value` that is not a mapping."""
+
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    value: Any | Literal[Missing.MISSING] = MISSING
+
+
+def evaluate(text: str | None, namespace: dict[str, Any]) -> Arguments:
+    """The arguments that `text` stands for; none if it is None or blank, or
+    stands for None.
+
+    Evaluating an expression runs the caller's code. Raises `BadRequest` for text that cannot be read,
+    an expression that raises, and a mapping whose keys are not all strings.
+    """
+    if text is None or not text.strip():
+        return Arguments()
+    is_json = True
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        is_json = False
+    except RecursionError:
+        raise BadRequest("kwargs", "is nested too deeply", text) from None
+    if not is_json:
+        value = _value(_compiled(text), text, namespace)
+    if type(value) is dict and all(type(key) is str for key in value):
+        return Arguments(value)
+    if isinstance(value, str):
+        value = _again(value, namespace)
+    return _arguments(value, text)
+
+
+def call_arguments(
+    function: Callable[..., Any], arguments: Arguments
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The positional and keyword arguments with which `function` is to be called.
+
+    A value is the one positional argument. Raises `BadRequest` if the function's own signature does
+    not take the arguments, so that a TypeError of the call is always the function's. What another
+    function that it wraps takes does not count. A callable without a signature takes anything.
+    """
+    kwargs = arguments.kwargs
+    args = () if arguments.value is MISSING else (arguments.value,)
+    shape = _shape(function)
+    if shape is None:
+        return args, kwargs
+    names = kwargs.keys()
+    if not args and names >= shape.required and (shape.var_keyword or names <= shape.named):
+        return args, kwargs
+    taken = shape.positional[: len(args)]
+    given = [*taken, *(name for name in names if name not in shape.unnamed)]
+    missing = [name for name in shape.needed if name not in given]
+    twice = [name for name in taken if name in shape.named]
+    unexpected = [name for name in names if name in twice or not (shape.var_keyword or name in shape.named)]
+    problems = []
+    if args and not taken and not shape.var_positional:
+        problems.append("a value that is not a mapping was sent, and no positional argument is taken")
+    if missing:
+        problems.append(f"missing {_listed(missing)}")
+    if unexpected:
+        problems.append(f"unexpected {_listed(unexpected)}")
+    if not problems:
+        return args, kwargs
+    hint = f"The signature is {_signature(function)}"
+    by_position = [name for name in missing if name in shape.unnamed]
+    if by_position:
+        hint += f"; {_listed(by_position)} cannot be given by name, send a value that is not a mapping"
+    raise BadRequest("kwargs", ", ".join(problems), hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a signature takes: names by position, those of them that have no other way (`unnamed`),
+    names by keyword, and those without a default (`needed`). `required` is `needed` again, with a
+    stand-in that no call can give for each that keywords cannot reach."""
+
+    positional: tuple[str, ...]
+    unnamed: frozenset[str]
+    named: frozenset[str]
+    needed: tuple[str, ...]
+    required: frozenset[object]
+    var_positional: bool
+    var_keyword: bool
+
+
+# The code and defaults are remembered too, because reloading tools replace them in place.
+_Shapes = WeakKeyDictionary[FunctionType, tuple[CodeType, object, object, _Shape | None]]
+_shapes: _Shapes = WeakKeyDictionary()
+_method_shapes: _Shapes = WeakKeyDictionary()
+
+
+def _shape(function: Callable[..., Any]) -> _Shape | None:
+    """The shape of what can be called; remembered for functions and methods written in Python."""
+    shapes, plain = _shapes, function
+    if not isinstance(function, FunctionType | MethodType | type):
+        call = type(function).__call__
+        if isinstance(call, FunctionType):
+            function = MethodType(call, function)
+    if isinstance(function, MethodType):
+        shapes, plain = _method_shapes, function.__func__
+    if not isinstance(plain, FunctionType):
+        return _inspected(function)
+    known = shapes.get(plain)
+    if known is not None:
+        code, defaults, kwdefaults, shape = known
+        if code is plain.__code__ and defaults is plain.__defaults__ and kwdefaults is plain.__kwdefaults__:
+            return shape
+    shape = _inspected(function)
+    shapes[plain] = (plain.__code__, plain.__defaults__, plain.__kwdefaults__, shape)
+    return shape
+
+
+def _inspected(function: Callable[..., Any]) -> _Shape | None:
+    try:
+        parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
+    except Exception:
+        # Most builtins have no signature, and a `__signature__` may be anything.
+        return None
+    kinds = {parameter.name: parameter.kind for parameter in parameters}
+    needed = tuple(
+        p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    )
+    unnamed = frozenset(name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_ONLY)
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return _Shape(
+        positional=tuple(
+            name
+            for name, kind in kinds.items()
+            if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        ),
+        unnamed=unnamed,
+        named=frozenset(name for name, kind in kinds.items() if kind in by_name),
+        needed=needed,
+        required=frozenset(MISSING if name in unnamed else name for name in needed),
+        var_positional=inspect.Parameter.VAR_POSITIONAL in kinds.values(),
+        var_keyword=inspect.Parameter.VAR_KEYWORD in kinds.values(),
+    )
+
+
+def _compiled(text: str) -> CodeType:
+    try:
+        return _compile(text)
+    except (RecursionError, MemoryError):
+        raise BadRequest("kwargs", "is nested too deeply", text) from None
+    except UNREADABLE as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        hint = f'As Python: {reason}. Send {{"name": "value"}} or dict(name="value"), say'
+        raise BadRequest("kwargs", "is neither JSON nor a Python expression", text, hint=hint) from None
+
+
+def _compile(text: str) -> CodeType:
+    return compile(ast.Expression(parse_expression(text)), "<kwargs>", "eval", dont_inherit=True)
+
+
+def _value(code: CodeType, text: str, namespace: dict[str, Any]) -> Any:
+    # A copy, because an expression can assign; not a mapping of both, because lambdas see globals only.
+    names = dict(namespace)
+    try:
+        return eval(code, names)
+    except (Exception, SystemExit) as error:
+        hint = 'Text stands in quotes, as in {"name": "value"}' if isinstance(error, NameError) else ""
+        raise BadRequest("kwargs", f"evaluating it raised {_said(error)}", text, hint=hint) from error
+
+
+def _again(value: str, namespace: dict[str, Any]) -> Any:
+    """What `value` says as an expression; `value` itself if it is none, or names what is not known."""
+    try:
+        code = _compile(value)
+    except UNREADABLE:
+        return value
+    if not all(name in namespace or hasattr(builtins, name) for name in free_names(code)):
+        return value
+    return _value(code, value, namespace)
+
+
+def _arguments(value: Any, text: str) -> Arguments:
+    if value is None:
+        return Arguments()
+    if not isinstance(value, Mapping):
+        return Arguments(value=value)
+    try:
+        kwargs = dict(value)
+    except Exception as error:
+        raise BadRequest("kwargs", f"reading the mapping raised {_said(error)}", text) from error
+    for key in kwargs:
+        if not isinstance(key, str):
+            problem = f"keyword arguments have names, and a key is of type {type(key).__name__}"
+            raise BadRequest("kwargs", problem, key)
+    return Arguments(kwargs)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        said = str(error)
+    except Exception:
+        said = "a message that cannot be shown"
+    return f"{type(error).__name__}: {said if len(said) <= 200 else said[:195] + ' ...'}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names[:10]) + (" ..." if len(names) > 10 else "")
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", type(function).__name__)
+    try:
+        parameters = str(inspect.signature(function, follow_wrapped=False))
+    except Exception:
+        # The representation of a default value is its author's code.
+        parameters = "(...)"
+    return f"{name}{parameters}" if len(parameters) <= 200 else f"{name}{parameters[:195]} ...)"

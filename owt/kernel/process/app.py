@@ -1,0 +1,136 @@
+"""The program of an IPython kernel, with owt's call channel beside Jupyter's five.
+
+A kernel that the frontend starts finds the door and its id in the environment (`OWT_DOOR`,
+`OWT_KERNEL_ID`). Without them it is an ordinary IPython kernel, so that the kernelspec can be used
+by any Jupyter program.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, ClassVar, Self
+
+from ipykernel.kernelapp import IPKernelApp
+from traitlets import Type, default
+from traitlets.config import Config
+
+from owt.errors import WireError
+from owt.host.reaper import leave
+from owt.kernel.process.attach import attach, end_in_order
+from owt.kernel.process.kernel import OwtKernel
+from owt.kernel.process.shell import become_instance
+
+
+class OwtKernelApp(IPKernelApp):
+    """Starts an `OwtKernel` from a Jupyter connection file."""
+
+    kernel_class = Type(OwtKernel, klass="ipykernel.kernelbase.Kernel")  # type: ignore[assignment]
+
+    @default("outstream_class")
+    def _default_outstream_class(self) -> str:
+        return "owt.kernel.calls.stdio.RunStream"
+
+    prepared: ClassVar[OwtKernelApp | None] = None
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Make in advance what a fork of this process will have: an app, its profile's folder, its kernel
+        and shell. Starts no thread, and opens nothing."""
+        app = cls()
+        # A real one has this section, and a shell without it makes one that is warned of.
+        app.config.IPKernelApp.connection_file = ""
+        app.init_profile_dir()
+        app.init_config_files()
+        OwtKernel.prepare(app)
+        cls.prepared = app
+
+    @classmethod
+    def forget(cls) -> None:
+        """Have nothing prepared: this process is to be another one than that which was prepared for."""
+        cls.prepared = OwtKernel.prepared = None
+
+    @classmethod
+    def instance(cls, *args: Any, **kwargs: Any) -> Self:
+        """The process's app: the prepared one, if there is one."""
+        app, OwtKernelApp.prepared = OwtKernelApp.prepared, None
+        if app is not None and type(app) is cls and not cls.initialized() and not kwargs:
+            become_instance(app)
+        return super().instance(*args, **kwargs)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._staged = False
+        # A history file is shared by all kernels of a user, and costs each a thread and a database
+        # connection; `In` and `Out` of an attached notebook do not need it.
+        self.config.HistoryManager.enabled = False
+
+    def parse_command_line(self, argv: Any = None) -> None:
+        """`-f FILE`, as our kernelspec has it, is understood at once: the parser for all else, made of all
+        options of all classes, would be a fifth of a forked kernel's start."""
+        if argv is None or len(argv) != 2 or argv[0] != "-f" or argv[1].startswith("-"):
+            super().parse_command_line(argv)
+            return
+        self.argv = list(argv)
+        self.extra_args = []
+        self.cli_config = Config({"IPKernelApp": {"connection_file": argv[1]}})
+        # In place: what was prepared has this very object, and need not load it again.
+        self.config.IPKernelApp.connection_file = self.connection_file = argv[1]
+
+    def init_config_files(self) -> None:
+        """Once is enough: the template has done it."""
+        if not self._staged:
+            self._staged = True
+            super().init_config_files()
+
+    def load_config_file(self, *args: Any, **kwargs: Any) -> None:
+        """Nearly nobody has such files, and to see that takes a loader for each place and kind of file."""
+        names = {os.path.splitext(name)[0] for name in ("ipython_config.py", *self.config_files)}
+        files = (os.path.join(place, name) for place in self.config_file_paths for name in names)
+        if any(os.path.exists(file + kind) for file in files for kind in (".py", ".json")):
+            super().load_config_file(*args, **kwargs)
+
+    def update_config(self, config: Config) -> None:
+        """What is so already need not be loaded again into all that is configured."""
+        if config != self.config:
+            super().update_config(config)
+
+    def init_code(self) -> None:
+        """Run the profile's startup files, and what options name. IPython ends this by noting the names of
+        all modules, for `%reset -s`; a prepared shell has that note, and not to write it anew leaves the
+        pages of these thousands of strings shared."""
+        shell: Any = self.shell
+        if not hasattr(shell, "_sys_modules_keys"):
+            super().init_code()
+            return
+        self._run_startup_files()
+        self._run_exec_lines()
+        self._run_exec_files()
+        if self.hide_initial_ns:
+            shell.user_ns_hidden.update(shell.user_ns)
+        self._run_cmd_line_code()
+        self._run_module()
+
+    def initialize(self, argv: list[str] | None = None) -> None:
+        """Start the kernel's parts, then connect to the frontend."""
+        if "OWT_DOOR" in os.environ and not self.parent_handle:
+            # Somebody's child, so no note on how to end it with Ctrl-\\; 1 means: not to be polled.
+            self.parent_handle = 1
+        super().initialize(argv)
+        end_in_order(self.kernel)
+        # It registers with the shell when it is imported, and the template, which has none, imported it.
+        sys.modules.pop("matplotlib_inline.backend_inline", None)
+        door, kernel_id = os.environ.pop("OWT_DOOR", None), os.environ.pop("OWT_KERNEL_ID", None)
+        if door and kernel_id:
+            try:
+                attach(self.kernel, door, kernel_id)
+            except (OSError, WireError) as error:
+                print(f"owt: the frontend cannot be reached: {error}", file=sys.__stderr__, flush=True)
+                leave(door)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a kernel until it is told to end."""
+    app = OwtKernelApp.instance()
+    app.initialize(sys.argv[1:] if argv is None else argv)
+    app.start()

@@ -1,1 +1,0 @@
-"""Kernel provisioners for jupyter_client, and the client of the process that forks kernels."""

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from base64 import urlsafe_b64decode
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from operated import Operated
+
+from owt.cli import main
+from owt.server import Server
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch):
+    monkeypatch.setattr(Server, "_announced", None)
+    for name in ("OWT_URL", "OWT_ADDRESS", "OWT_PORT", "OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def operated():
+    with Operated() as server:
+        yield server
+
+
+def url_fields(capsys, *arguments: str) -> dict[str, str]:
+    assert main.main(["call", "--url", *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return {name: values[-1] for name, values in parse_qs(urlsplit(out.strip()).query).items()}
+
+
+def unpacked(text: str) -> str:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+
+
+def test_every_flag_that_says_what_to_call_is_in_the_url(capsys):
+    fields = url_fields(
+        capsys,
+        *("--address", "http://h:1/path?x=1", "--code", "def f(n): pass", "--fn-name", "f"),
+        *("--arg", "n", "3", "--arg", "name", "owt", "--arg", "n", "4", "--session", "s", "--kernel", "k"),
+        *("--timeout", "2.5", "--stream", "sse", "--auth", "ada:secret", "--method", "post"),
+    )
+    assert unpacked(fields.pop("code_b64")) == "def f(n): pass"
+    assert json.loads(unpacked(fields.pop("kwargs_b64"))) == {"n": 4, "name": "owt"}
+    assert fields == {
+        "x": "1", "fn_name": "f", "session": "s", "kernel": "k", "timeout": "2.5", "stream": "sse",
+    }  # fmt: skip
+
+
+def test_kwargs_are_sent_as_they_are_written(capsys):
+    fields = url_fields(capsys, "--adaptor", "speak", "--kwargs", "dict(n={1})")
+    assert unpacked(fields["kwargs_b64"]) == "dict(n={1})"
+    assert fields["adaptor"] == "speak"
+    assert "stream" not in fields
+
+
+def test_the_server_is_the_one_of_the_environment(capsys, monkeypatch):
+    monkeypatch.setenv("OWT_URL", "http://there:7")
+    assert main.main(["call", "--url", "--run", "1"]) == 0
+    assert capsys.readouterr().out == "http://there:7/?code_b64=MQ\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--arg", "a", "1"], ["owt call: there is no code", "--code", "--adaptor", "--session"]),
+        (["--session", "s"], ["owt call: there is no code"]),
+        (["--code", "1", "--adaptor", "a"], ["--adaptor or code, not both"]),
+        (["--code", "1", "--kwargs", "{}", "--arg", "a", "1"], ["--kwargs or --arg, not both"]),
+        (["--code", "1", "--file", "x"], ["--code or --file, not both"]),
+        (["--file", "/gone.py"], ["--file: /gone.py cannot be read"]),
+        (["--code", "1", "--arg", "a"], ["'--arg' requires 2 arguments"]),
+        (["--code", "1", "--arg", "a", '{"x": 1e999}'], ["a['x']", "JSON has no inf"]),
+        (["--code", "1", "--method", "PUT"], ["--method", "'PUT'"]),
+        (["--code", "1", "--timeout", "soon"], ["--timeout", "'soon'"]),
+        (["--code", "1", "--address", "here"], ["--address", "'here'"]),
+        (["--code", "1", "--auth", "secret"], ["OWT_CLIENT_AUTH", "user:password"]),
+        (["--code", "1", "--auth", "a:secret", "--token", "secret"], ["OWT_CLIENT_TOKEN", "not both"]),
+        (["--code", "1", "--token", "a secret"], ["token: ", "without blanks"]),
+        (["--code", "1", "--output", "/gone/file"], ["--output: /gone/file cannot be written"]),
+        (["--code", "x" * 70_000, "--method", "GET"], ["65536 is the most; send a POST"]),
+        (["--code", "1", "--bogus"], ["no such option", "--bogus"]),
+        (["--code", "1", "extra"], ["unexpected extra argument", "extra"]),
+    ],
+)
+def test_a_usage_error_is_one_line_and_status_2(capsys, arguments, words):
+    assert main.main(["call", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert all(word in err for word in words), err
+    assert "secret" not in err
+
+
+def test_no_arguments_at_all_show_the_help_and_give_status_2(capsys):
+    assert main.main(["call"]) == 2
+    assert "--fn-name" in capsys.readouterr().err
+
+
+def test_where_nothing_listens_the_status_is_3(operated, capsys):
+    operated.server_close()
+    assert main.main(["call", "--address", f"{operated.url}/path", "--code", "1"]) == 3
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"no server answers at {operated.url}: " in err
+
+
+def test_what_is_no_owt_server_gives_status_3(operated, capsys):
+    operated.answers["POST", "/"] = (200, "text/html", b"<html>hello")
+    assert main.main(["call", "--address", operated.url, "--code", "1"]) == 3
+    assert "is not an owt server; it says 200 '<html>hello'" in capsys.readouterr().err
+
+
+def test_a_refusal_is_the_servers_message_with_what_to_do(operated, capsys, tmp_path):
+    problem = {"title": "not authorized", "detail": "this server needs a password", "status": 401}
+    operated.answers["POST", "/"] = (401, "application/problem+json", json.dumps(problem).encode())
+    output = tmp_path / "file"
+    assert main.main(["call", "--address", operated.url, "--code", "1", "--output", str(output)]) == 1
+    assert capsys.readouterr() == (
+        "",
+        "owt: this server needs a password; "
+        "Give auth='user:password' or token='...'; owt call takes --auth and --token, or OWT_CLIENT_AUTH and "
+        "OWT_CLIENT_TOKEN\n",
+    )
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "variables", "sent"),
+    [
+        (["--auth", "ada:se:cret"], {}, "Basic YWRhOnNlOmNyZXQ="),
+        ([], {"OWT_CLIENT_AUTH": "ada:se:cret"}, "Basic YWRhOnNlOmNyZXQ="),
+        (["--token", "abc"], {}, "Bearer abc"),
+        ([], {"OWT_CLIENT_TOKEN": "abc"}, "Bearer abc"),
+        (["--token", "abc"], {"OWT_CLIENT_AUTH": "eve:x"}, "Bearer abc"),
+        (["--auth", "ada:se:cret"], {"OWT_CLIENT_TOKEN": "abc"}, "Basic YWRhOnNlOmNyZXQ="),
+        ([], {"OWT_CLIENT_AUTH": ""}, None),
+    ],
+)
+def test_who_calls_is_said_by_an_option_or_a_variable(operated, monkeypatch, given, variables, sent):
+    operated.answers["GET", "/?code_b64=MQ"] = (200, "text/html", b"")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    main.main(["call", "--address", operated.url, "--code", "1", "--method", "GET", *given])
+    assert [authorization for *_, authorization in operated.asked] == [sent]
+
+
+def test_the_help_and_the_client_as_a_module_need_little():
+    program = (
+        "import sys, runpy\n"
+        "sys.argv[1:] = ['--help']\n"
+        "try:\n"
+        "    runpy.run_module('owt.client', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, sorted({'httpx', 'rich', 'tornado', 'IPython', 'msgspec'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[0] == "Usage: owt call [OPTIONS]"
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_call_loads_no_more_than_it_uses(operated):
+    program = (
+        "import sys\n"
+        "from owt.cli import main\n"
+        f"main.main(['call', '--address', {operated.url!r}, '--code', '1'])\n"
+        "names = {'rich', 'tornado', 'IPython', 'zmq', 'msgspec', 'trio', 'httpx'}\n"
+        "print(sorted(names & {name for name, module in sys.modules.items() if module}))\n"
+    )
+    operated.answers["POST", "/"] = (200, "text/html", b"")
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "['httpx']\n"

@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import socket
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+from operated import Operated
+
+from owt.cli import main
+from owt.errors import ConfigError
+from owt.frontend.config.settings import Settings, settings
+from owt.server import Server
+
+SESSION = {
+    "name": "mine",
+    "state": "busy",
+    "kernel": "owt",
+    "pid": 4711,
+    "memory": 15 * 2**20,
+    "queue": 2,
+    "current_run": "r-1",
+    "started": 1_700_000_000.0,
+    "last_used": None,
+    "restarts": 0,
+    "restarted": None,
+}
+ANSWER = {"sessions": [SESSION], "pool": [{"state": "idle", "kernel": "owt", "pid": 4712}]}
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch):
+    monkeypatch.setattr(Server, "_announced", None)
+    for name in [*(row.variable for row in settings()), "OWT_URL", "OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"]:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def operated():
+    with Operated() as server:
+        yield server
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """The settings that `owt serve` started a server with; `serve` gives the exit status 0."""
+    started: list[Settings] = []
+    app = ModuleType("owt.frontend.app")
+    app.serve = lambda chosen: started.append(chosen) or 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "owt.frontend.app", app)
+    monkeypatch.setattr("owt.frontend.app", app, raising=False)
+    return started
+
+
+def says(document: object, status: int = 200) -> tuple[int, str, bytes]:
+    return status, "application/json", json.dumps(document).encode()
+
+
+def test_each_setting_is_an_option(served):
+    arguments = {
+        "--address": "::1",
+        "--port": "0",
+        "--base-url": "/owt",
+        "--certfile": "cert.pem",
+        "--keyfile": "key.pem",
+        "--trusted-proxy": "10.0.0.0/8",
+        "--auth": f"ada:{'0' * 64}",
+        "--auth-file": "users",
+        "--token": "0123456789abcdef",
+        "--token-file": "tokens",
+        "--allow-host": "owt.example.org",
+        "--allow-origin": "https://example.org",
+        "--notebook": "speech.ipynb",
+        "--drain": "2s",
+        "--queue": "3",
+        "--pool-min": "0",
+        "--pool-max": "2",
+        "--max-sessions": "5",
+        "--session-idle": "1h",
+        "--cache-bytes": "1m",
+        "--preload": "json,os.path",
+        "--kernel": "python3",
+        "--kernel-memory": "2g",
+        "--max-header": "8k",
+        "--max-nesting": "9",
+        "--max-connections": "10",
+        "--connection-idle": "11",
+        "--max-runs": "12",
+        "--resume-window": "13",
+        "--keepalive": "14",
+        "--max-body": "1k",
+        "--max-url": "2k",
+        "--window": "3k",
+        "--kill-after": "4",
+        "--run-retention": "5",
+        "--run-journal": "6k",
+        "--journal-total": "7k",
+        "--runtime-dir": "there",
+    }
+    switches = ["--insecure", "--no-fork", "--show-examples", "--watch", "-vv"]
+    assert {row.option for row in settings()} == {
+        *arguments,
+        *("--insecure", "--fork", "--show-examples", "--watch", "--verbose"),
+        "--unix-socket",
+    }
+    assert main.main(["serve", *switches, *(text for pair in arguments.items() for text in pair)]) == 0
+    given = {option[2:].replace("-", "_"): text for option, text in arguments.items()}
+    given |= {"insecure": True, "fork": False, "show_examples": True, "watch": True, "verbose": 2}
+    assert served == [Settings.from_options(given, {})]
+
+
+def test_without_options_the_variables_count(served, monkeypatch):
+    monkeypatch.setenv("OWT_PORT", "8001")
+    monkeypatch.setenv("OWT_FORK", "0")
+    monkeypatch.setenv("OWT_VERBOSE", "3")
+    assert main.main(["serve", "--fork"]) == 0
+    assert [(each.port, each.fork, each.verbose) for each in served] == [(8001, True, 3)]
+
+
+def test_the_servers_exit_status_is_the_commands(served, monkeypatch):
+    monkeypatch.setattr(sys.modules["owt.frontend.app"], "serve", lambda chosen: 7)
+    assert main.main(["serve"]) == 7
+
+
+def test_what_keeps_the_server_from_starting_is_one_line(served, monkeypatch, capsys):
+    def refuse(chosen: Settings) -> int:
+        raise ConfigError("--port: 9876 is taken;\ntry another")
+
+    monkeypatch.setattr(sys.modules["owt.frontend.app"], "serve", refuse)
+    assert main.main(["serve"]) == 2
+    assert capsys.readouterr().err == "owt: --port: 9876 is taken; try another\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["serve", "--bogus"], ["owt serve: no such option", "--bogus", "owt serve --help"]),
+        (["serve", "--port"], ["owt: option '--port' requires an argument"]),
+        (["serve", "now"], ["owt serve: got unexpected extra argument", "now"]),
+        (["serve", "--port", "x"], ["--port", "'x'", "whole number"]),
+        (["serve", "--auth", "ada"], ["--auth", "user:hash"]),
+        (["serve", "--address", "0.0.0.0"], ["--auth", "--insecure"]),
+        (["serve", "-vvvv"], ["--verbose", "from 0 to 3"]),
+        (["srve"], ["owt: no such command 'srve'"]),
+        (["session", "show"], ["owt session show: missing argument 'NAME'"]),
+        (["session", "list", "--url", "here"], ["--url", "'here'"]),
+        (["session", "list", "--auth", "secret"], ["OWT_CLIENT_AUTH", "user:password"]),
+    ],
+)
+def test_a_usage_error_is_one_line_and_status_2(served, capsys, arguments, words):
+    assert main.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert all(word in err for word in words)
+    assert "secret" not in err
+    assert served == []
+
+
+def test_a_bad_variable_is_named(served, monkeypatch, capsys):
+    monkeypatch.setenv("OWT_QUEUE", "long")
+    assert main.main(["serve"]) == 2
+    assert capsys.readouterr().err == "owt: OWT_QUEUE: give a whole number; got 'long'\n"
+
+
+def test_a_taken_port_is_one_line_and_status_2():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "owt", "serve", "--port", port],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert port in done.stderr
+
+
+def test_the_version_is_the_packages(capsys):
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"owt {importlib.metadata.version('owt')}\n"
+
+
+def test_help_names_each_variable(capsys):
+    assert main.main(["serve", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for row in settings():
+        assert f"[{row.variable};" in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["session"]])
+def test_a_group_alone_shows_its_help(capsys, arguments):
+    assert main.main(arguments) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+def test_list_prints_aligned_columns(operated, capsys):
+    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
+    assert main.main(["session", "list", "--url", operated.url]) == 0
+    heading, mine, pool = capsys.readouterr().out.splitlines()
+    for title, cell in (("NAME", "mine"), ("STATE", "busy"), ("PID", "4711"), ("MEMORY", "15.0 MiB")):
+        assert mine[heading.index(title) :].startswith(cell)
+    assert pool.startswith("(pool)")
+
+
+def test_list_says_when_there_is_nothing(operated, capsys):
+    operated.answers["GET", "/_owt/sessions"] = says({"sessions": [], "pool": []})
+    assert main.main(["session", "list", "--url", operated.url]) == 0
+    assert capsys.readouterr().out == "no sessions\n"
+
+
+def test_list_prints_a_table_on_a_terminal(operated):
+    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        command = [sys.executable, "-m", "owt", "session", "list", "--url", operated.url]
+        environ = {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
+        subprocess.run(command, stdout=theirs, env=environ, check=True, timeout=60)
+        os.close(theirs)
+        shown = terminal.read(65536).decode()
+    assert "\x1b[" in shown
+    assert "mine" in shown
+    assert "15.0 MiB" in shown
+
+
+def test_endpoints_are_listed_with_what_became_of_them(operated, capsys):
+    live = {"methods": ["GET", "POST"], "path": "/speak", "session": "dev", "state": "live", "reason": None}
+    gone = {"methods": ["GET"], "path": "/a", "session": "dev", "state": "gone", "reason": "the kernel died"}
+    answer = {"endpoints": [{**live, "description": "Speak.\n\nMore."}, gone]}
+    operated.answers["GET", "/_owt/endpoints"] = says(answer)
+    assert main.main(["endpoints", "--url", operated.url]) == 0
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["METHODS", "PATH", "SESSION", "STATE", "ABOUT"]
+    assert first.split() == ["GET,", "POST", "/speak", "dev", "live", "Speak."]
+    assert second.endswith("the kernel died")
+    assert main.main(["endpoints", "--json", "--url", operated.url]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+
+
+def test_a_server_may_have_no_endpoints(operated, capsys):
+    operated.answers["GET", "/_owt/endpoints"] = says({"endpoints": []})
+    assert main.main(["endpoints", "--url", operated.url]) == 0
+    assert capsys.readouterr().out == "no endpoints\n"
+
+
+def test_show_prints_a_fact_a_line(operated, capsys):
+    session = {**SESSION, "connection_file": "/run/kernel-1.json"}
+    operated.answers["GET", "/_owt/sessions/mine"] = says(session)
+    assert main.main(["session", "show", "mine", "--url", operated.url]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["name"] == "mine"
+    assert lines["memory"] == "15.0 MiB"
+    assert lines["restarted"] == "-"
+    assert lines["connection"].split() == ["file", "/run/kernel-1.json"]
+
+
+@pytest.mark.parametrize(("arguments", "document"), [(["list"], ANSWER), (["show", "mine"], SESSION)])
+def test_json_is_what_the_server_says(operated, capsys, arguments, document):
+    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
+    operated.answers["GET", "/_owt/sessions/mine"] = says(SESSION)
+    assert main.main(["session", *arguments, "--json", "--url", operated.url]) == 0
+    assert json.loads(capsys.readouterr().out) == document
+
+
+@pytest.mark.parametrize(
+    ("command", "request_line", "printed"),
+    [
+        ("delete", ("DELETE", "/_owt/sessions/mine"), "deleted mine\n"),
+        ("restart", ("POST", "/_owt/sessions/mine/restart"), "restarted mine\n"),
+        ("interrupt", ("POST", "/_owt/sessions/mine/interrupt"), "interrupted mine\n"),
+    ],
+)
+def test_a_command_says_what_it_did(operated, monkeypatch, capsys, command, request_line, printed):
+    monkeypatch.setenv("OWT_URL", operated.url)
+    monkeypatch.setenv("OWT_CLIENT_TOKEN", "secret")
+    operated.answers[request_line] = says({})
+    assert main.main(["session", command, "mine"]) == 0
+    assert capsys.readouterr().out == printed
+    [(*asked, authorization)] = operated.asked
+    assert tuple(asked) == request_line
+    assert authorization == "Bearer secret"
+
+
+def test_a_password_may_hold_a_colon(operated):
+    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
+    assert main.main(["session", "list", "--url", operated.url, "--auth", "ada:se:cret"]) == 0
+    assert [authorization for *_, authorization in operated.asked] == ["Basic YWRhOnNlOmNyZXQ="]
+
+
+def test_a_refusal_is_the_servers_message_and_status_1(operated, capsys):
+    problem = {"title": "no such session", "detail": "session: there is none with this name; got 'mine'"}
+    operated.answers["GET", "/_owt/sessions/mine"] = says(problem, 404)
+    assert main.main(["session", "show", "mine", "--url", operated.url]) == 1
+    assert capsys.readouterr().err == "owt: session: there is none with this name; got 'mine'\n"
+
+
+def test_no_server_is_one_line_and_status_3(operated, capsys):
+    operated.server_close()
+    assert main.main(["session", "list", "--url", operated.url]) == 3
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert operated.url in err
+    assert "owt serve" in err
+
+
+def test_a_console_opens_on_the_sessions_connection_file(operated, monkeypatch, tmp_path):
+    connection = tmp_path / "kernel.json"
+    connection.write_text("{}")
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    executed = []
+    monkeypatch.setattr(main, "find_spec", lambda name: name)
+    monkeypatch.setattr(os, "execv", lambda program, arguments: executed.append((program, arguments)))
+    main.main(["console", "mine", "--url", operated.url])
+    python = sys.executable
+    assert executed == [(python, [python, "-m", "jupyter_console", "--existing", str(connection)])]
+
+
+def test_a_console_needs_an_extra(operated, monkeypatch, tmp_path, capsys):
+    connection = tmp_path / "kernel.json"
+    connection.write_text("{}")
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    monkeypatch.setattr(main, "find_spec", lambda name: None)
+    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    assert "pip install 'owt[notebook]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("connection", [None, "/nowhere/kernel.json"])
+def test_a_console_needs_the_kernels_machine(operated, capsys, connection):
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": connection})
+    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    assert "a console runs where the kernel does" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("state", ["starting", "dead"])
+def test_a_console_waits_for_a_kernel(operated, monkeypatch, tmp_path, state):
+    connection = tmp_path / "kernel.json"
+    connection.write_text("{}")
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"state": state, "connection_file": None})
+    operated.answers["PUT", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    executed = []
+    monkeypatch.setattr(main, "find_spec", lambda name: name)
+    monkeypatch.setattr(os, "execv", lambda program, arguments: executed.append(arguments[-1]))
+    main.main(["console", "mine", "--url", operated.url])
+    assert executed == [str(connection)]
+
+
+def test_a_console_on_a_kernel_that_cannot_be_had_says_why(operated, capsys):
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"state": "dead", "connection_file": None})
+    problem = {"title": "the kernel did not start", "detail": "the kernel exited with status 3"}
+    operated.answers["PUT", "/_owt/sessions/mine"] = says(problem, 502)
+    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    assert "the kernel exited with status 3" in capsys.readouterr().err
+
+
+def test_a_console_on_a_session_that_there_is_not_says_so(operated, capsys):
+    problem = {"title": "no such session", "detail": "session: there is none with this name; got 'mine'"}
+    operated.answers["GET", "/_owt/sessions/mine"] = says(problem, 404)
+    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    assert "there is none with this name" in capsys.readouterr().err
+
+
+def test_a_console_needs_a_connection_file_that_its_user_may_read(operated, monkeypatch, tmp_path, capsys):
+    connection = tmp_path / "kernel.json"
+    connection.write_text("{}")
+    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(connection))
+    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    assert "as the same user" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+
+from owt.cli.output import Output
+from owt.errors import ConfigError
+
+
+@pytest.mark.parametrize("path", [None, "-"])
+def test_standard_output_gets_each_piece_at_once(capsysbinary, path):
+    with Output(path) as out:
+        assert not out.is_file
+        out.write(b"\x00\xff")
+        assert capsysbinary.readouterr().out == b"\x00\xff"
+        assert not out.ends_in_newline
+        out.write(b"\n")
+        assert out.ends_in_newline
+    assert capsysbinary.readouterr().out == b"\n"
+
+
+def test_a_file_is_replaced_when_the_answer_begins(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"what was there before")
+    with Output(str(path)) as out:
+        assert out.is_file
+        assert path.read_bytes() == b"what was there before"
+        out.begin(None)
+        assert path.read_bytes() == b""
+        out.write(b"new")
+        assert path.read_bytes() == b"new"
+        out.begin(3)
+    assert path.read_bytes() == b"new"
+
+
+def test_without_an_answer_everything_is_as_before(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_bytes(b"old")
+    for path in (old, new):
+        with Output(str(path)):
+            pass
+    assert old.read_bytes() == b"old"
+    assert not new.exists()
+
+
+def test_an_empty_answer_makes_an_empty_file(tmp_path):
+    with Output(str(tmp_path / "file")) as out:
+        out.begin(0)
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_devices_and_pipes_are_written_to():
+    with Output(os.devnull) as out:
+        out.write(b"gone")
+    assert os.path.exists(os.devnull)
+
+
+def test_what_cannot_be_written_is_refused_before_the_call(tmp_path):
+    with pytest.raises(ConfigError, match=r"--output: .*gone/file cannot be written: No such file"):
+        Output(str(tmp_path / "gone" / "file"))
+    with pytest.raises(ConfigError, match="Is a directory"):
+        Output(str(tmp_path))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A terminal on stderr. Not a fixture: pytest sets up its own stderr after those."""
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    return screen
+
+
+def test_a_long_download_has_a_progress_line(monkeypatch, tmp_path):
+    screen = terminal(monkeypatch)
+    with Output(str(tmp_path / "speech.wav"), patience=0) as out:
+        out.begin(4000)
+        out.write(b"x" * 1000)
+        out.write(b"x" * 3000)
+    assert "speech.wav" in screen.getvalue()
+    assert "4.0/4.0 kB" in screen.getvalue()
+
+
+def test_a_short_download_has_none(monkeypatch, tmp_path):
+    screen = terminal(monkeypatch)
+    with Output(str(tmp_path / "file"), patience=1000) as out:
+        out.write(b"x" * 1000)
+    assert screen.getvalue() == ""
+
+
+def test_where_nobody_looks_there_is_none(capsys, tmp_path):
+    with Output(str(tmp_path / "file"), patience=0) as out:
+        out.write(b"x" * 1000)
+    assert capsys.readouterr() == ("", "")

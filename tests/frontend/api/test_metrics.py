@@ -1,0 +1,175 @@
+"""owt.frontend.api.metrics: the parts of a server as metrics, with kernels that the tests play."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import cast
+
+from played import PlayedKernel, call, scene, settle
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from staged import Stage
+
+from owt.errors import BadRequest, Busy
+from owt.frontend.api.metrics import ServerCollector, Usage, routes
+from owt.frontend.kernels.kernel import Kernel
+from owt.wire.call import Caching, RequestFacts
+
+
+def read(stage: Stage, connections: int | None = None) -> dict[str, float]:
+    """Every sample, by its name as text."""
+    registry = CollectorRegistry()
+    registry.register(ServerCollector(stage.service, None if connections is None else lambda: connections))
+    samples = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return samples
+
+
+@scene
+async def test_a_server_that_has_done_nothing_has_all_metrics_already() -> None:
+    samples = read(Stage())
+    assert samples["owt_calls_total{outcome=done}"] == 0
+    assert samples["owt_call_seconds_count"] == 0
+    assert samples["owt_call_seconds_bucket{le=+Inf}"] == 0
+    assert samples["owt_cancels_total{reason=timeout}"] == 0
+    assert samples["owt_kernels{state=idle}"] == 0
+    assert samples["owt_refusals_total{status=503}"] == 0
+
+
+@scene
+async def test_the_collector_keeps_nothing_of_what_it_looks_at() -> None:
+    stage = Stage()
+    before = read(stage)
+    stage.service.submit(call())
+    during = read(stage)
+    (await stage.kernels.count(1)).answer(body=b"12345")
+    after = read(stage)
+    numbers = ("owt_calls_running", "owt_calls_total{outcome=done}", "owt_answer_bytes_total")
+    assert [[samples[name] for name in numbers] for samples in (before, during, after)] == [
+        [0, 0, 0], [0, 0, 0], [0, 1, 5],
+    ]
+
+
+@scene
+async def test_sessions_kernels_and_queues_are_counted_by_state() -> None:
+    stage = Stage(queue=5)
+    for _ in range(3):
+        stage.service.submit(call(session="a"))
+    stage.service.submit(call(session="b"))
+    await stage.kernels.count(2)
+    stage.kernels.all[1].answer()
+    for _ in range(2):
+        stage.service.submit(call())
+    await stage.kernels.count(3)
+    samples = read(stage)
+    assert samples["owt_sessions{state=busy}"] == 1
+    assert samples["owt_sessions{state=idle}"] == 1
+    assert samples["owt_kernels{state=busy}"] == 2
+    assert samples["owt_kernels{state=idle}"] == 1
+    assert samples["owt_calls_waiting{queue=session}"] == 2
+    assert samples["owt_calls_waiting{queue=pool}"] == 1
+    assert samples["owt_calls_running"] == 2
+    assert samples["owt_pool_kernels{kind=used}"] == 1
+
+
+@scene
+async def test_a_call_that_was_refused_is_one_that_ended_but_took_no_time() -> None:
+    stage = Stage()
+    facts = RequestFacts("GET", "/", "", (), b"", "localhost")
+    stage.service.refuse(facts, None, BadRequest("code", "is missing"))
+    stage.service.refuse(facts, None, Busy("full"))
+    samples = read(stage)
+    assert samples["owt_calls_total{outcome=bad-request}"] == 1
+    assert samples["owt_calls_total{outcome=busy}"] == 1
+    assert samples["owt_call_seconds_count"] == 0
+
+
+@scene
+async def test_lookups_in_the_cache() -> None:
+    stage = Stage()
+    wanted = call(caching=Caching())
+    stage.service.submit(wanted)
+    stage.service.submit(wanted)
+    (await stage.kernels.count(1)).answer(body=b"42")
+    stage.service.submit(wanted)
+    stage.service.submit(call())
+    samples = read(stage)
+    results = ("miss", "joined", "hit")
+    assert [samples[f"owt_cache_lookups_total{{result={name}}}"] for name in results] == [1, 1, 1]
+    assert samples["owt_cache_answers"] == 1
+    assert samples["owt_cache_bytes"] > 2
+
+
+@scene
+async def test_a_session_whose_kernel_is_replaced_counts_a_restart() -> None:
+    stage = Stage()
+    stage.service.submit(call(session="a"))
+    (await stage.kernels.count(1)).die()
+    await stage.kernels.count(2)
+    assert read(stage)["owt_kernel_restarts_total"] == 1
+    await stage.service.sessions.delete("a")
+    await settle()
+    # It is no less when the session is gone.
+    assert read(stage)["owt_kernel_restarts_total"] == 1
+
+
+@scene
+async def test_connections_are_asked_for_when_there_is_somebody_to_ask() -> None:
+    assert read(Stage(), connections=7)["owt_connections"] == 7
+    assert "owt_connections" not in read(Stage())
+
+
+@scene
+async def test_a_servers_registry_is_its_own() -> None:
+    known = set(REGISTRY._names_to_collectors)
+    (path, _, first), (_, _, second) = routes(Stage().service)[0], routes(Stage().service)[0]
+    assert path == "/_owt/metrics"
+    registries = [cast("CollectorRegistry", given["registry"]) for given in (first, second)]
+    assert registries[0] is not registries[1]
+    assert all(b"process_open_fds" in generate_latest(registry) for registry in registries)
+    assert set(REGISTRY._names_to_collectors) == known
+
+
+def kernel(id: str, pid: int | None) -> Kernel:
+    """As much of a kernel as its usage is asked of."""
+    played = PlayedKernel(id, "owt", None, None, None)
+    played.pid = pid
+    return cast("Kernel", played)
+
+
+def busy_child() -> subprocess.Popen[bytes]:
+    """A process that has used some CPU time."""
+    program = "import os\nwhile sum(os.times()[:2]) < 0.1: pass\nprint(flush=True)\ninput()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child
+
+
+@scene
+async def test_the_time_of_kernels_that_are_gone_stays_in_the_sum() -> None:
+    usage = Usage()
+    with busy_child() as child:
+        kernels = [kernel("k1", child.pid), kernel("k2", os.getpid())]
+        memory, seconds = usage.read(kernels)
+        _, own = Usage().read(kernels[1:])
+        assert seconds >= own + 0.05
+        child.communicate()
+    less, later = usage.read(kernels)
+    assert 0 < less < memory
+    assert later >= seconds
+    assert usage.read([])[1] >= later
+    assert usage.read([])[0] == 0
+
+
+@scene
+async def test_a_kernel_without_a_process_uses_nothing() -> None:
+    assert Usage().read([kernel("k1", None), kernel("k2", 2**22 + 1)]) == (0, 0.0)

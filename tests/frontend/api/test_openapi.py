@@ -1,0 +1,308 @@
+"""owt.frontend.api.openapi: the endpoints as an OpenAPI document, checked by a validator of others."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
+import pytest
+from openapi_spec_validator import validate
+
+from owt.frontend.api import openapi
+from owt.frontend.api.openapi import document
+from owt.frontend.endpoints import Endpoints
+from owt.kernel.endpoints.decorator import registered
+from owt.wire.messages import RegisterEndpoints
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float = 0.0
+
+
+class Shape(msgspec.Struct):
+    corners: list[Point]
+    inner: Shape | None = None
+
+
+class Options(TypedDict, total=False):
+    loud: bool
+
+
+@dataclasses.dataclass
+class Odd:
+    n: int = None  # type: ignore[assignment]
+    far: float = math.inf
+
+
+def other_point() -> type:
+    return msgspec.defstruct("Point", [("lat", float), ("lon", float)], namespace={"__doc__": None})
+
+
+def described(*functions: tuple[str, tuple[str, ...], Callable[..., Any]], **options: Any) -> dict[str, Any]:
+    """The document of these functions, each with its path and methods, which is valid."""
+    table = Endpoints()
+    endpoints = tuple(registered(function, path, methods).endpoint for path, methods, function in functions)
+    assert table.offer("k1", "dev", RegisterEndpoints(1, endpoints)) is None
+    facts = {"url": "http://h:1/base", "version": "1", "users": False, "tokens": False, **options}
+    # As a client gets it.
+    found = msgspec.json.decode(msgspec.json.encode(document(table.all(), **facts)))
+    validate(found)
+    return found
+
+
+def one(function: Callable[..., Any], method: str = "GET", path: str = "/f") -> dict[str, Any]:
+    operation: dict[str, Any] = described((path, (method,), function))["paths"][path][method.lower()]
+    return operation
+
+
+def test_a_server_without_endpoints_has_a_valid_document_too():
+    assert described()["paths"] == {}
+
+
+def test_fields_of_a_get_are_parameters_of_the_query_with_their_types_and_defaults():
+    def f(text: str, n: int = 1, how: Literal["a", "b"] = "a", when: datetime.date | None = None): ...
+
+    assert one(f)["parameters"] == [
+        {"name": "text", "in": "query", "required": True, "schema": {"type": "string"}},
+        {"name": "n", "in": "query", "required": False, "schema": {"type": "integer", "default": 1}},
+        {"name": "how", "in": "query", "required": False, "schema": {"enum": ["a", "b"], "default": "a"}},
+        {
+            "name": "when",
+            "in": "query",
+            "required": False,
+            "schema": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}], "default": None},
+        },
+    ]
+
+
+def test_fields_of_a_post_are_a_body_json_or_a_form():
+    def f(text: str, n: int = 1): ...
+
+    body = one(f, "POST")["requestBody"]
+    assert body["required"]
+    schema = body["content"]["application/json"]["schema"]
+    assert schema == {
+        "type": "object",
+        "properties": {"text": {"type": "string"}, "n": {"type": "integer", "default": 1}},
+        "additionalProperties": False,
+        "required": ["text"],
+    }
+    assert body["content"]["application/x-www-form-urlencoded"]["schema"] == schema
+
+
+def test_a_file_is_bytes_in_a_form_and_base64_in_json():
+    def f(data: bytes): ...
+
+    content = one(f, "POST")["requestBody"]["content"]
+    in_json = content["application/json"]["schema"]["properties"]["data"]
+    in_form = content["multipart/form-data"]["schema"]["properties"]["data"]
+    assert in_json == {"type": "string", "contentEncoding": "base64"}
+    assert in_form == {"contentMediaType": "application/octet-stream"}
+
+
+def test_parameters_of_the_path_are_in_the_path():
+    def f(name: str, n: int): ...
+
+    operation = one(f, "POST", "/greet/{name}")
+    assert operation["parameters"] == [
+        {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    ]
+    assert set(operation["requestBody"]["content"]["application/json"]["schema"]["properties"]) == {"n"}
+
+
+def test_a_function_that_takes_anything_says_so():
+    def f(**more: int): ...
+
+    schema = one(f, "POST")["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["additionalProperties"] is True
+
+
+@pytest.mark.parametrize(
+    ("result", "content"),
+    [
+        (str, {"text/html": {"schema": {"type": "string"}}}),
+        (int, {"text/html": {"schema": {"type": "integer"}}}),
+        (Point, {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}),
+        (list[int], {"application/json": {"schema": {"type": "array", "items": {"type": "integer"}}}}),
+        (bytes, {"text/html": {"schema": {}}}),
+        (datetime.date, {"application/json": {"schema": {"type": "string", "format": "date"}}}),
+        (tuple[str, int], {"*/*": {"schema": {}}}),
+        (object, {"*/*": {"schema": {}}}),
+    ],
+)
+def test_the_answer_is_described_by_what_the_function_returns(result, content):
+    def f(): ...
+
+    f.__annotations__["return"] = result
+    assert one(f)["responses"]["200"]["content"] == content
+
+
+@pytest.mark.parametrize(
+    ("result", "lines"),
+    [
+        (Iterator[str], "text/html"),
+        (AsyncIterator[str], "text/html"),
+        (Iterator[Point], "application/x-ndjson"),
+        (Iterator[bytes], "text/html"),
+        (Iterator, "*/*"),
+    ],
+)
+def test_a_stream_is_lines_or_events(result, lines):
+    def f(): ...
+
+    f.__annotations__["return"] = result
+    assert set(one(f)["responses"]["200"]["content"]) == {lines, "text/event-stream"}
+
+
+def test_every_operation_says_how_it_may_fail():
+    def f(): ...
+
+    assert {"410", "422", "503"} < set(one(f)["responses"])
+
+
+def test_the_docstring_is_the_summary_and_the_description():
+    def f():
+        """Say it.
+
+        Out loud.
+        """
+
+    operation = one(f)
+    assert operation["summary"] == "Say it."
+    assert operation["description"] == "Say it.\n\nOut loud."
+
+
+def test_operations_have_ids_of_their_own():
+    def f(): ...
+
+    paths = described(
+        ("/a", ("GET", "POST"), f),
+        ("/b", ("GET",), f),
+        ("/c/{x}", ("GET",), lambda x: x),
+        ("/d", ("GET",), f),
+    )["paths"]
+    ids = [operation["operationId"] for path in paths.values() for operation in path.values()]
+    assert len(ids) == 5 == len(set(ids))
+
+
+def test_every_type_that_msgspec_knows_makes_a_valid_document():
+    def f(a: Shape, b: list[Point], c: Colour, d: Options, e: set[int] | None = None,
+          g: Annotated[int, msgspec.Meta(ge=1, description="how many")] = 1,
+          h: dict[str, Point] | None = None, i: datetime.datetime | None = None,
+          j: tuple[int, str] = (1, "a"), k: complex = 1j, m: object = None) -> Shape: ...  # fmt: skip
+
+    found = described(("/f", ("GET", "POST"), f))
+    assert {"Shape", "Point", "Colour", "Options"} < set(found["components"]["schemas"])
+
+
+def test_a_structured_field_of_a_query_is_json():
+    def f(at: Point): ...
+
+    [parameter] = one(f)["parameters"]
+    assert parameter["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}
+
+
+def test_a_field_of_a_form_that_has_to_be_json_says_so():
+    def f(at: Point | None, n: int, data: list[bytes]): ...
+
+    form = one(f, "POST")["requestBody"]["content"]["multipart/form-data"]
+    assert form["encoding"] == {"at": {"contentType": "application/json"}}
+    assert form["schema"]["properties"]["data"]["items"] == {"contentMediaType": "application/octet-stream"}
+
+
+def test_a_list_in_a_path_is_json():
+    def f(numbers: list[int]): ...
+
+    [parameter] = one(f, path="/{numbers}")["parameters"]
+    assert list(parameter["content"]) == ["application/json"]
+
+
+def test_what_gives_none_has_no_content():
+    def f() -> None: ...
+
+    assert "content" not in one(f)["responses"]["200"]
+
+
+def test_the_name_of_a_parameter_may_have_the_marks_of_any_script():
+    def f(**more): ...
+
+    [parameter] = one(f, path="/{नाम}")["parameters"]
+    assert (parameter["name"], parameter["in"]) == ("नाम", "path")
+
+
+def test_defaults_that_their_types_do_not_allow_leave_the_document_valid():
+    def f(a: int = "x", b: float = math.inf, c: Literal["a"] = "b", d: Odd = None): ...
+
+    parameters = {each["name"]: each.get("schema", {}) for each in one(f)["parameters"]}
+    assert [name for name, schema in parameters.items() if "default" in schema] == []
+
+
+def test_types_of_one_name_that_are_not_one_type_get_names_of_their_own():
+    Other = other_point()
+
+    def f(at: Point): ...
+
+    def g(at): ...
+
+    g.__annotations__["at"] = Other
+    found = described(("/f", ("POST",), f), ("/g", ("POST",), g), ("/h", ("POST",), f))
+    schemas = found["components"]["schemas"]
+    assert {"Point", "Point_2"} < set(schemas)
+
+    def body(path: str) -> dict[str, Any]:
+        content: dict[str, Any] = found["paths"][path]["post"]["requestBody"]["content"]
+        properties: dict[str, Any] = content["application/json"]["schema"]["properties"]
+        return properties["at"]
+
+    assert body("/f") == body("/h") == {"$ref": "#/components/schemas/Point"}
+    assert body("/g") == {"$ref": "#/components/schemas/Point_2"}
+    assert set(schemas["Point_2"]["properties"]) == {"lat", "lon"}
+
+
+def test_among_many_types_of_one_name_each_is_looked_at_a_few_times_only(monkeypatch):
+    renamed = openapi._renamed
+    calls = []
+    monkeypatch.setattr(openapi, "_renamed", lambda *given: calls.append(0) or renamed(*given))
+    names = openapi.Names()
+    many = [json.dumps({"Args": {"title": f"{number}"}}) for number in range(100)]
+    chosen = [names.of(each)["Args"] for each in (*many, *many)]
+    assert chosen == ["Args", *(f"Args_{number}" for number in range(2, 101))] * 2
+    # Twice the types, each with the two values in it that are looked at in turn.
+    assert len(calls) <= 4 * len(many)
+
+
+def test_paths_of_one_shape_are_one_path():
+    def f(a): ...
+
+    def g(b): ...
+
+    paths = described(("/{a}", ("GET",), f), ("/{b}", ("POST",), g))["paths"]
+    assert set(paths) == {"/{a}"}
+    assert set(paths["/{a}"]) == {"get", "post"}
+
+
+def test_the_server_is_where_it_lies():
+    assert described()["servers"] == [{"url": "http://h:1/base"}]
+
+
+def test_who_is_asked_who_they_are_is_told_how_to_say_it():
+    found = described(users=True, tokens=True)
+    assert found["security"] == [{"password": []}, {"token": []}]
+    schemes = found["components"]["securitySchemes"]
+    assert {name: scheme["scheme"] for name, scheme in schemes.items()} == {
+        "password": "basic", "token": "bearer",
+    }  # fmt: skip
+    assert "security" not in described()

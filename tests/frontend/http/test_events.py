@@ -1,0 +1,295 @@
+"""owt.frontend.http.events: chunks as Server-Sent Events, each with an id to come back with."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owt.frontend.http.events import Events
+from owt.frontend.runs.journal import Journal
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Stderr, Stdout
+from owt.wire.sse import Decoder, Event
+
+HTML = ("Content-Type", "text/html; charset=utf-8")
+STREAM = ("Content-Type", "text/event-stream")
+RUN = ("Owt-Run", "r1")
+UNBUFFERED = [("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
+NOISE = (Stdout("a"), Stderr("b"), Display({"text/plain": "c"}))
+FAILED = Failed(500, "exception", "the adaptor raised", "no", "ValueError", "Traceback\nValueError: no")
+PROBLEM = {
+    "type": "urn:owt:exception",
+    "title": "the adaptor raised",
+    "status": 500,
+    "detail": "no",
+    "exception": "ValueError",
+    "traceback": "Traceback\nValueError: no",
+    "run": "r1",
+    "session": None,
+}
+
+
+def journal(*chunks: Chunk) -> Journal:
+    made = Journal(1 << 30)
+    for chunk in chunks:
+        made.append(chunk)
+    return made
+
+
+def written(chunks: Iterable[Chunk], answer: Events | None = None) -> bytes:
+    answer = answer or Events("r1", None)
+    return b"".join(piece for chunk in chunks for piece in answer.render(chunk))
+
+
+def events(*chunks: Chunk) -> bytes:
+    """The body of a whole run's events, without the opening."""
+    answer = Events("r1", None)
+    assert answer.started
+    body = written(journal(*chunks).chunks, answer)
+    assert (answer.status, answer.finished, answer.aborted) == (200, True, False)
+    return body
+
+
+def head(*headers: tuple[str, str], status: int = 200) -> Head:
+    return Head(status, headers)
+
+
+def test_events_start_at_once() -> None:
+    answer = Events("r1", "s")
+    assert (answer.started, answer.finished, answer.status) == (True, False, 200)
+    assert answer.headers == [
+        ("Content-Type", "text/event-stream; charset=utf-8"),
+        *UNBUFFERED,
+        RUN,
+        ("Owt-Session", "s"),
+    ]
+    assert answer.opening() == b"retry: 1000\nid: r1-0\n\n"
+
+
+def test_every_chunk_is_an_event() -> None:
+    chunks = (
+        Stdout("one\ntwo\n"),
+        head(HTML, status=404),
+        Data(b"line 1\r\nline 2", "text"),
+        Stderr("careful"),
+        Data(b'{"a":1}', "json"),
+        Data(b"\x00\xff", "bytes"),
+        Display({"text/plain": "x", "image/png": "iVBOR"}, {"width": 3}),
+        Data(b"[2]", "json", result=True),
+        Done(404, 0.5),
+    )
+    assert events(*chunks) == (
+        b"event: stdout\nid: r1-1\ndata: one\ndata: two\ndata: \n\n"
+        b"id: r1-2\ndata: line 1\n:owt crlf\ndata: line 2\n\n"
+        b"event: stderr\nid: r1-3\ndata: careful\n\n"
+        b'id: r1-4\ndata: {"a":1}\n\n'
+        b"event: bytes\nid: r1-5\ndata: AP8=\n\n"
+        b'event: display\nid: r1-6\ndata: {"text/plain":"x","image/png":"iVBOR"}\n\n'
+        b"event: result\nid: r1-7\ndata: [2]\n\n"
+        b'event: done\nid: r1-8\ndata: {"status":404,"seconds":0.5}\n\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        (Data(b"a\nb", "text", True), b"event: result\nid: r1-1\ndata: a\ndata: b\n\n"),
+        (Data(b"", "text", True), b"event: result\nid: r1-1\ndata: \n\n"),
+        (Data(b"null", "json", True), b"event: result\nid: r1-1\ndata: null\n\n"),
+        (Data(b"\xff", "bytes", True), b"event: result\nid: r1-1\ndata: /w==\n\n"),
+    ],
+)
+def test_a_returned_value_is_the_result(data: Data, body: bytes) -> None:
+    assert written([head(HTML), data]) == body
+
+
+def test_a_large_value_is_one_event_written_as_it_comes() -> None:
+    answer = Events("r1", None)
+    chunks: Iterable[Chunk] = (
+        Data(b"\xc3", "text", more=True),
+        Data(b"\xa9\r", "text", more=True),
+        Data(b"\nb", "text"),
+        Data(b"abc", "bytes", True, True),
+        Data(b"de", "bytes", True),
+    )
+    assert [b"".join(answer.render(chunk)) for chunk in chunks] == [
+        b"data: \xc3",
+        b"\xa9",
+        b"\n:owt crlf\ndata: b\nid: r1-3\n\n",
+        b"event: result\ndata: YWJj",
+        b"ZGU=\nid: r1-5\n\n",
+    ]
+
+
+@given(
+    st.binary() | st.text(st.characters(exclude_categories=["Cs"])).map(str.encode),
+    st.lists(st.integers(0, 30)),
+    st.sampled_from(["text", "bytes"]),
+    st.booleans(),
+)
+def test_pieces_arrive_as_one_value(body: bytes, sizes: list[int], form: Form, result: bool) -> None:
+    if form == "text":
+        body = body.decode("utf-8", "replace").encode()
+    chunks: list[Chunk] = []
+    rest = body
+    for size in sizes:
+        chunks.append(Data(rest[: size * 3], form, result, True))
+        rest = rest[size * 3 :]
+    chunks.append(Data(rest, form, result))
+    [event, done] = Decoder().feed(events(*chunks, Done(200, 0)))
+    assert done.event == "done"
+    name = "result" if result else "bytes" if form == "bytes" else "message"
+    if form == "bytes":
+        assert (event.event, base64.b64decode(event.data)) == (name, body)
+    else:
+        assert event == Event(body.decode(), name, f"r1-{len(chunks)}")
+
+
+def test_a_failure_is_an_event_and_done_still_the_last_one() -> None:
+    got = Decoder().feed(events(head(HTML), Data(b"x", "text"), FAILED, Done(500, 1.5)))
+    assert [event.event for event in got] == ["message", "error", "done"]
+    assert json.loads(got[1].data) == PROBLEM
+    assert json.loads(got[2].data) == {"status": 500, "seconds": 1.5}
+
+
+def test_a_value_cut_off_by_a_failure_is_incomplete() -> None:
+    chunks = (Data(b"ha", "text", True, True), Data(b"lf", "text", True, True))
+    got = Decoder().feed(events(*chunks, FAILED, Done(500, 0)))
+    assert got[0] == Event("half", "incomplete", "r1-2")
+    assert [(event.event, event.id) for event in got[1:]] == [("error", "r1-3"), ("done", "r1-4")]
+
+
+def test_what_comes_in_the_middle_of_a_value_cuts_it_off() -> None:
+    got = Decoder().feed(events(Data(b"half", "text", True, True), Stdout("x"), Done(200, 0)))
+    assert got[:2] == [Event("half", "incomplete", "r1-1"), Event("x", "stdout", "r1-2")]
+
+
+def test_a_value_cut_off_by_the_end_is_incomplete() -> None:
+    got = Decoder().feed(events(Data(b"half", "text", True, True), Done(500, 0)))
+    assert [event.event for event in got] == ["incomplete", "done"]
+
+
+def test_an_adaptors_own_event_stream_passes_through_with_ids() -> None:
+    chunks = (
+        Stdout("before"),
+        head(STREAM),
+        Data(b"event: x\r\nda", "text"),
+        *NOISE,
+        Data(b"ta: \xff\r\n\r\nid: mine\ndata: y\n\n", "bytes"),
+        Data(b"1", "json"),
+        Done(200, 0),
+    )
+    assert events(*chunks) == (
+        b"event: stdout\nid: r1-1\ndata: before\n\n"
+        b"event: x\r\ndata: \xff\r\nid: r1-6\n\r\n"
+        b"id: mine\ndata: y\nid: r1-7\n\n"
+        b"1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "closing"),
+    [
+        ([b"data: x\n\n"], b""),
+        ([b"data: x\n", b"\n"], b""),
+        ([b"data: x\r\n", b"\r", b"\n"], b""),
+        ([b"data: x\r", b"\r"], b""),
+        ([], b""),
+        ([b"data: x\n"], b"event: incomplete\n\n"),
+        ([b"data: x\r"], b"event: incomplete\n\n"),
+        ([b"data: x"], b"\nevent: incomplete\n\n"),
+        ([b"data: x\r\n"], b"event: incomplete\n\n"),
+    ],
+)
+def test_a_failure_in_an_adaptors_own_event_stream_closes_it_first(
+    pieces: list[bytes], closing: bytes
+) -> None:
+    data = [Data(piece, "text") for piece in pieces]
+    whole = events(head(STREAM), *data, FAILED, Done(500, 0))
+    without_ids = re.sub(rb"id: r1-\d+\n", b"", whole)
+    start = b"".join(pieces) + closing + b"event: error\ndata: {"
+    assert without_ids[: len(start)] == start
+    got = Decoder().feed(whole)
+    assert [event.event for event in got[-2:]] == ["error", "done"]
+    assert json.loads(got[-2].data) == PROBLEM
+    assert [event.event for event in got[:-2]] == (["incomplete" if closing else "message"] if pieces else [])
+
+
+any_chunk: st.SearchStrategy[Chunk] = st.sampled_from(
+    [*NOISE, Data(b"a", "text"), Data(b"abc", "bytes", False, True), Data(b"1", "json", True), FAILED]
+)
+
+
+@given(st.lists(any_chunk))
+def test_the_last_event_is_always_done(chunks: list[Chunk]) -> None:
+    got = Decoder().feed(events(*chunks, Done(200, 0)))
+    assert [event.event for event in got].index("done") == len(got) - 1
+
+
+@given(st.lists(any_chunk, max_size=12), st.integers(0, 12), st.data())
+def test_whoever_comes_back_after_any_event_gets_the_rest_and_nothing_twice(
+    chunks: list[Chunk], head_at: int, data: st.DataObject
+) -> None:
+    chunks.insert(head_at, head(HTML))
+    kept = journal(*chunks, Done(200, 0))
+    whole = Decoder().feed(written(kept.chunks))
+    seen = data.draw(st.integers(0, len(whole)))
+    after = int(whole[seen - 1].id.removeprefix("r1-")) if seen else 0
+    rest = kept.take(kept.place(after), 1 << 30)[0]
+    again = Events("r1", None, after=after, head=kept.head)
+    assert again.opening() == f"retry: 1000\nid: r1-{after}\n\n".encode()
+    assert Decoder().feed(written(rest, again)) == whole[seen:]
+
+
+@given(
+    st.lists(st.sampled_from([b"data: x", b"\n", b"\r", b"\r\n", b": c", b"\n\n", b"event: e"]), max_size=25),
+    st.lists(st.integers(0, 60), max_size=6),
+)
+def test_whoever_comes_back_to_an_adaptors_own_stream_gets_the_rest_and_nothing_twice(
+    lines: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(lines)
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    parts = [Data(stream[a:b], "text") for a, b in itertools.pairwise(places)]
+    kept = journal(head(STREAM), *parts, Done(200, 0))
+    whole = Decoder().feed(written(kept.chunks))
+    assert [(each.event, each.data) for each in whole] == [
+        (each.event, each.data) for each in Decoder().feed(stream)
+    ]
+    for seen, event in enumerate(whole, 1):
+        after = int(event.id.removeprefix("r1-"))
+        rest = kept.take(kept.place(after), 1 << 30)[0]
+        assert Decoder().feed(written(rest, Events("r1", None, after=after, head=kept.head))) == whole[seen:]
+
+
+def test_the_end_of_a_failed_stream_of_the_adaptors_own_is_the_same_for_who_comes_back() -> None:
+    kept = journal(head(STREAM), Data(b"data: x\n\n", "text"), FAILED, Done(500, 0))
+    whole = Decoder().feed(written(kept.chunks))
+    assert [event.event for event in whole] == ["message", "error", "done"]
+    for seen in (1, 2):
+        again = Events("r1", None, after=seen, head=kept.head, failed=True)
+        assert Decoder().feed(written(kept.take(kept.place(seen), 1 << 30)[0], again)) == whole[seen:]
+
+
+def test_a_comment_keeps_the_connection_alive_where_it_fits() -> None:
+    answer = Events("r1", None)
+    assert answer.keepalive() == b": \n"
+    written([Data(b"half", "text", more=True)], answer)
+    assert answer.keepalive() == b""
+    written([Data(b"half", "text")], answer)
+    assert answer.keepalive() == b": \n"
+
+
+@pytest.mark.parametrize(
+    ("part", "comment"), [(b"data: x", b""), (b"data: x\n", b": \n"), (b"data: x\r", b""), (b"", b": \n")]
+)
+def test_a_comment_never_falls_into_a_line_of_the_adaptors_own(part: bytes, comment: bytes) -> None:
+    answer = Events("r1", None, head=head(STREAM))
+    written([Data(part, "text", more=True)], answer)
+    assert answer.keepalive() == comment

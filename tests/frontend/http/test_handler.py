@@ -1,0 +1,91 @@
+"""owt.frontend.http.handler: what all handlers do alike."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from played import scene
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application, HTTPError
+
+from owt.frontend.access.authentication import Authenticator
+from owt.frontend.access.credentials import Credentials
+from owt.frontend.access.origins import Origins
+from owt.frontend.config.settings import Settings
+from owt.frontend.counters import Counters
+from owt.frontend.http.handler import OwtHandler
+from owt.frontend.service import Service
+
+TOKEN = "0123456789abcdef"
+
+
+class Handler(OwtHandler):
+    """Says who asks, or does what the path says."""
+
+    def get(self) -> None:
+        match self.request.path:
+            case "/fault":
+                raise ZeroDivisionError("by zero")
+            case "/error":
+                raise HTTPError(400, "secret")
+        self.finish(repr(self.user))
+
+
+async def answer(uri: str, *headers: str, credentials: Credentials, method: str = "GET") -> str:
+    """The whole answer of a server that has the handler."""
+    parts = {"authenticator": Authenticator(credentials), "origins": Origins(Settings())}
+    parts["counters"] = Counters()
+    service = cast("Service", SimpleNamespace(settings=Settings(), **parts))
+    given: dict[str, Any] = {"service": service}
+    server = HTTPServer(Application([(r".*", Handler, given)], log_function=lambda handler: None))
+    socket, port = bind_unused_port()
+    server.add_socket(socket)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"{method} {uri} HTTP/1.1", "Host: localhost", *headers, "Connection: close", "", ""]
+    writer.write("\r\n".join(lines).encode())
+    async with asyncio.timeout(10):
+        text = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    server.stop()
+    await server.close_all_connections()
+    return text
+
+
+@scene
+async def test_a_handler_knows_who_asks() -> None:
+    bearer = f"Authorization: Bearer {TOKEN}"
+    assert (await answer("/", bearer, credentials=Credentials({}, [TOKEN]))).endswith("\r\n\r\n'token'")
+    assert (await answer("/", bearer, credentials=Credentials())).endswith("\r\n\r\nNone")
+
+
+@scene
+async def test_who_may_not_come_in_is_told_so_and_runs_no_method() -> None:
+    said = await answer("/fault", credentials=Credentials({}, [TOKEN]))
+    assert said.startswith("HTTP/1.1 401 ")
+    assert '\r\nWww-Authenticate: Bearer realm="owt"\r\n' in said
+    assert "\r\nConnection: close\r\n" in said
+
+
+@pytest.mark.parametrize(("path", "status", "told"), [("/fault", 500, True), ("/error", 400, False)])
+def test_what_goes_wrong_is_logged_without_the_request(
+    caplog: pytest.LogCaptureFixture, path: str, status: int, told: bool
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        said = asyncio.run(answer(f"{path}?secret=1", "Cookie: secret", credentials=Credentials()))
+    assert said.startswith(f"HTTP/1.1 {status} ")
+    assert ("ZeroDivisionError: by zero" in caplog.text) == told
+    assert (f"GET {path}\n" in caplog.text) == told
+    assert "secret" not in caplog.text
+
+
+@scene
+async def test_a_method_that_a_page_has_not_is_answered_with_those_that_it_has() -> None:
+    text = await answer("/x", credentials=Credentials(), method="PUT")
+    assert text.startswith("HTTP/1.1 405 ")
+    assert "\r\nAllow: GET\r\n" in text

@@ -1,0 +1,89 @@
+"""owt.frontend.http.pages: what a browser sees."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from owt.frontend.api import control, directory, health, metrics
+from owt.frontend.http import pages
+
+
+class Page(HTMLParser):
+    """A page's links and text; what is opened is closed."""
+
+    VOID = frozenset({"meta", "br"})
+    UNCLOSED = frozenset({"html"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.links.append(dict(attrs)["href"] or "")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("text", [pages.welcome("http://localhost:9876"), pages.index()])
+def test_a_page_is_whole_html(text: str) -> None:
+    assert text.startswith("<!doctype html>")
+    page = Page(text)
+    assert page.open == []
+    # Nothing is fetched from elsewhere.
+    assert re.search(r"(?:src|href)=[\"']?(?:https?:)?//", text) is None
+
+
+def test_the_welcome_shows_how_to_call_this_server() -> None:
+    page = Page(pages.welcome("http://example.org:1234"))
+    assert "curl -G http://example.org:1234/hello" in page.text
+    assert 'code=def run(name): return f"Hello, {name}!"' in page.text
+
+
+def test_the_welcomes_link_makes_the_call_that_it_shows() -> None:
+    link = Page(pages.welcome("http://localhost")).links[0]
+    parts = urlsplit(link)
+    assert (parts.scheme, parts.netloc, parts.path) == ("", "", "/hello")
+    fields = parse_qs(parts.query)
+    assert fields["code"] == ['def run(name): return f"Hello, {name}!"']
+    assert fields["kwargs"] == ['{"name": "owt"}']
+
+
+def test_under_a_base_url_every_link_and_command_has_it() -> None:
+    welcome = Page(pages.welcome("http://h:1", "/owt"))
+    assert "curl -G http://h:1/owt/hello" in welcome.text
+    assert "curl http://h:1/owt/ -d session" in welcome.text
+    assert Page(pages.index("/owt")).text.count("/owt/_owt/") == len(pages.LINKS)
+    for link in (*welcome.links, *Page(pages.index("/owt")).links):
+        assert link.startswith("/owt/")
+
+
+def test_an_address_cannot_bring_markup_into_the_page() -> None:
+    text = pages.welcome("http://<script>alert(1)</script>\"'")
+    assert "<script" not in text
+    assert "<script>alert(1)</script>" in unescape(text)
+
+
+def test_the_index_links_to_what_the_server_offers() -> None:
+    page = Page(pages.index())
+    assert page.links == [link for link, _ in pages.LINKS] + ["/"]
+    watching = [*health.routes(None), *metrics.routes(None), *directory.routes(None)]  # type: ignore[arg-type]
+    *known, _unknown = control.routes(None, watching)  # type: ignore[arg-type]
+    patterns = [re.compile(route[0] + "$") for route in known]
+    for link, _ in pages.LINKS:
+        assert any(pattern.match(link) for pattern in patterns), link

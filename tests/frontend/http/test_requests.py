@@ -1,0 +1,749 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote, quote_from_bytes, unquote_plus, urlencode
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from owt.errors import BadRequest, MethodNotAllowed
+from owt.frontend.endpoints import Match
+from owt.frontend.http import fields
+from owt.frontend.http.fields import MAX_PAIRS, MAX_PARTS, NAMES
+from owt.frontend.http.requests import is_blank, parse, session_name
+from owt.wire.call import Caching, Call, RequestFacts, Target
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+PYTHON = "text/x-python"
+MULTIPART = 'multipart/form-data; boundary="frontier"'
+NOTHING = "code: is missing, and '/' is no endpoint (/_owt/endpoints lists them)."
+
+
+def facts(
+    query: str = "",
+    body: bytes = b"",
+    content_type: str | None = None,
+    *,
+    method: str = "POST",
+    path: str = "/",
+    headers: tuple[tuple[str, str], ...] = (),
+) -> RequestFacts:
+    if content_type is not None:
+        headers += (("Content-Type", content_type),)
+    return RequestFacts(method, path, query, headers, body, "localhost:9876")
+
+
+def multipart(*parts: tuple[str, bytes]) -> bytes:
+    return b"".join(
+        b"--frontier\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + body + b"\r\n"
+        for head, body in parts
+    ) + (b"--frontier--\r\n")
+
+
+def from_json(**fields: Any) -> RequestFacts:
+    return facts(body=json.dumps(fields).encode(), content_type=JSON)
+
+
+def from_query(**fields: str) -> RequestFacts:
+    return facts(urlencode(fields), method="GET")
+
+
+def from_form(**fields: str) -> RequestFacts:
+    return facts(body=urlencode(fields).encode(), content_type=FORM)
+
+
+def from_multipart(**fields: str) -> RequestFacts:
+    parts = [(f'name="{name}"', value.encode()) for name, value in fields.items()]
+    return facts(body=multipart(*parts), content_type=MULTIPART)
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def refusal(request: RequestFacts) -> str:
+    with pytest.raises(BadRequest) as caught:
+        parse(request)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("source", [from_json, from_query, from_form, from_multipart])
+def test_every_source_gives_the_same_call(source: Any) -> None:
+    request = source(
+        code_b64=b64("x = 'é'\n"),
+        kwargs="{'name': 'owt+1 & é'}",
+        fn_name="answer",
+        session="s-1",
+        kernel="python3",
+        use_cache="true",
+        cache_kwargs="1",
+        cache_key_override="key",
+        timeout="2.5",
+        reload="yes",
+        stream="sse",
+        unknown="ignored",
+    )
+    assert parse(request) == Call(
+        request=request,
+        code="x = 'é'\n",
+        kwargs="{'name': 'owt+1 & é'}",
+        fn_name="answer",
+        session="s-1",
+        kernel="python3",
+        accept="*/*",
+        sse=True,
+        reload=True,
+        timeout=2.5,
+        caching=Caching(with_kwargs=True, key="key"),
+    )
+
+
+def test_a_call_without_options_has_the_defaults() -> None:
+    request = from_query(code="1 + 1")
+    assert parse(request) == Call(request=request, code="1 + 1")
+
+
+def test_an_adaptor_is_named_instead_of_code() -> None:
+    request = from_json(adaptor="speak", kwargs={"text": "hello"}, code=None)
+    assert parse(request) == Call(request=request, adaptor="speak", kwargs='{"text": "hello"}')
+
+
+def test_a_session_and_a_function_need_no_code() -> None:
+    request = from_query(session="s", fn_name="answer", code="")
+    assert parse(request) == Call(request=request, session="s", fn_name="answer")
+
+
+def test_a_body_of_python_is_the_code_and_the_query_its_kwargs() -> None:
+    request = facts("name=o%22wt+1&session=s&n=1&n=%C3%A9", b"\xef\xbb\xbfname\n", f"{PYTHON};charset=UTF-8")
+    assert parse(request) == Call(
+        request=request, code="name\n", session="s", kwargs='{"name":"o\\"wt 1","n":"é"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "content_type", "kwargs"),
+    [
+        ("", "application/x-python", None),
+        ("kwargs=[1]", "Text/X-Python", "[1]"),
+        ("kwargs_b64=WzFd", "text/x-python; charset=us-ascii", "[1]"),
+        ("&&", 'text/x-python; charset="utf-8"', None),
+    ],
+)
+def test_a_body_of_python_takes_kwargs_too(query: str, content_type: str, kwargs: str | None) -> None:
+    request = facts(query, b"1", content_type)
+    assert parse(request) == Call(request=request, code="1", kwargs=kwargs)
+
+
+def test_a_query_may_hold_the_raw_bytes_of_utf8() -> None:
+    # HTTP servers give the request line as Latin-1, a character for each byte.
+    assert parse(facts("code='é'".encode().decode("latin-1"))).code == "'é'"
+    assert parse(facts("code=%27é%27".encode().decode("latin-1"))).code == "'é'"
+
+
+def test_the_last_of_repeated_fields_counts_and_the_body_wins() -> None:
+    assert parse(facts("code=1&code=2")).code == "2"
+    assert parse(facts("code=1", b"code=2&code=3", FORM)).code == "3"
+    assert parse(facts("code=1&fn_name=f", b'{"code":"2"}', JSON)).code == "2"
+    assert parse(facts("code=1&fn_name=f", b'{"code":"2"}', JSON)).fn_name == "f"
+    body = multipart(('name="code"', b"2"), ('name="code"', b"3"))
+    assert parse(facts("code=1", body, MULTIPART)).code == "3"
+    assert parse(facts("c%6fde=1")).code == "1"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"[1, 2]", JSON),
+        (b'"text"', "application/json; charset=utf-8"),
+        (b"{rubbish", "application/ld+json"),
+        (b"\xff\x00", "application/octet-stream"),
+        (b"code=2", "text/plain"),
+        (b"code=2", None),
+        (b"", JSON),
+        (b"", PYTHON),
+        (b"", MULTIPART),
+    ],
+)
+def test_other_bodies_are_left_to_the_adaptor(body: bytes, content_type: str | None) -> None:
+    request = facts("code=1", body, content_type)
+    assert parse(request) == Call(request=request, code="1")
+
+
+def test_files_are_left_to_the_adaptor() -> None:
+    body = multipart(
+        ('name="code"; filename="code.py"', b"2"),
+        ('name="big"; filename="x"', b"\r\n--front\r\n" * 1000),
+        ('name="fn_name"', b"f"),
+        ('name="session"; filename=""', b""),
+    )
+    request = facts("code=1", b"a preamble\r\n" + body, MULTIPART)
+    assert parse(request) == Call(request=request, code="1", fn_name="f")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, None, "é"]}, '{"a": [1, null, "\\u00e9"]}'),
+        ([1], "[1]"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (None, None),
+        ("", None),
+        (" \n", None),
+        ("dict(a=1)", "dict(a=1)"),
+        ('{"a": 1}', '{"a": 1}'),
+    ],
+)
+def test_kwargs_of_a_json_body_become_text(value: object, text: str | None) -> None:
+    assert parse(from_json(code="1", kwargs=value)).kwargs == text
+
+
+@pytest.mark.parametrize(
+    ("encoded", "text"),
+    [
+        ("YWI+", "ab>"),
+        ("YWI-", "ab>"),
+        ("YWI ", "ab>"),
+        ("Pz8/", "???"),
+        ("Pz8_", "???"),
+        ("PD4/Pj4 ", "<>?>>>"),
+        ("PD4/Pj4+", "<>?>>>"),
+        ("YQ==", "a"),
+        ("YQ=", "a"),
+        ("YQ", "a"),
+        ("YWI=", "ab"),
+        ("YWI", "ab"),
+        (" \n YWI= \r\n", "ab"),
+        ("YQ ", "a"),
+        ("YQ== ", "a"),
+        ("YWJj   ", "abc"),
+        ("YWJj\nZGVm\n", "abcdef"),
+        ("YW\r\nJjZG\tVm", "abcdef"),
+    ],
+)
+def test_base64_is_read_in_all_its_dialects(encoded: str, text: str) -> None:
+    assert parse(from_json(code_b64=encoded)).code == text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1))
+def test_base64_survives_a_query_that_nobody_quoted(text: str) -> None:
+    for encoded in (
+        base64.b64encode(text.encode()),
+        base64.urlsafe_b64encode(text.encode()),
+        base64.encodebytes(text.encode()),
+    ):
+        assert parse(facts(b"code_b64=".decode() + encoded.decode())).code == text
+        bare = encoded.decode().replace("\n", "").rstrip("=")
+        assert parse(facts(f"code_b64={quote(bare)}")).code == text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *[(text, True) for text in ("", "1", "TRUE", "yes", "on")],
+        *[(text, False) for text in ("0", "False", "no", " off ")],
+    ],
+)
+def test_switches_are_read_from_text(value: str, expected: bool) -> None:
+    assert parse(from_query(code="1", reload=value)).reload is expected
+
+
+def test_a_switch_without_a_value_is_on() -> None:
+    assert parse(facts("code=1&reload")).reload is True
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(True, True), (1, True), ("1", True), (False, False), (0, False), (None, False)]
+)
+def test_switches_are_read_from_json(value: object, expected: bool) -> None:
+    assert parse(from_json(code="1", reload=value)).reload is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(5, 5.0), (0.25, 0.25), ("1e3", 1000.0), (" 2 ", 2.0), (None, None)]
+)
+def test_timeouts_are_seconds(value: object, seconds: float | None) -> None:
+    assert parse(from_json(code="1", timeout=value)).timeout == seconds
+
+
+def test_cache_options_alone_do_not_cache() -> None:
+    assert parse(from_query(code="1", cache_kwargs="1", cache_key_override="k")).caching is None
+    assert parse(from_query(code="1", use_cache="0")).caching is None
+    assert parse(from_query(code="1", use_cache="")).caching == Caching()
+    assert parse(from_query(code="1", use_cache="", cache_key_override="")).caching == Caching(key="")
+
+
+def test_the_session_field_wins_over_the_header() -> None:
+    header = (("owt-session", "from-header"),)
+    assert parse(facts("code=1", headers=header)).session == "from-header"
+    assert parse(facts("code=1&session=from-field", headers=header)).session == "from-field"
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "sse"),
+    [
+        ("", "text/event-stream", True),
+        ("", "text/html, text/event-stream;q=0.5", True),
+        ("", "text/event-stream;q=0", False),
+        ("", "*/*", False),
+        ("&stream=auto", "text/event-stream", True),
+        ("&stream=auto", "*/*", False),
+        ("&stream=raw", "text/event-stream", False),
+        ("&stream=sse", "*/*", True),
+    ],
+)
+def test_events_are_sent_to_those_who_ask(query: str, accept: str, sse: bool) -> None:
+    call = parse(facts(f"code=1{query}", headers=(("Accept", accept),)))
+    assert (call.sse, call.accept) == (sse, accept)
+
+
+def test_accept_in_several_lines_is_one_list() -> None:
+    call = parse(facts("code=1", headers=(("Accept", "a/b"), ("ACCEPT", "c/d"))))
+    assert call.accept == "a/b,c/d"
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (facts(), NOTHING + " For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"),
+        (
+            facts(body=b'{"code": "1"}', content_type=FORM),
+            NOTHING + " The body looks like JSON: say so with -H 'Content-Type: application/json'",
+        ),
+        (
+            facts(body=b"def run(): pass", content_type=FORM),
+            NOTHING + " If the body is the code itself, say so with -H 'Content-Type: text/x-python'",
+        ),
+        (
+            facts(body=multipart(('name="code"; filename="a.py"', b"1")), content_type=MULTIPART),
+            NOTHING + " "
+            + "Files are for the adaptor; curl -F 'code=<adaptor.py' sends a file's text as a field",
+        ),
+        (
+            from_query(code="1", code_b64="MQ"),
+            "code: is ambiguous: both code and code_b64 are there; got '1'",
+        ),
+        (
+            facts("kwargs=1", b'{"code": "1", "kwargs_b64": "MQ"}', JSON),
+            "kwargs: is ambiguous: both kwargs and kwargs_b64 are there; got '1'",
+        ),
+        (
+            from_query(code="1", adaptor="speak"),
+            "adaptor: stands for code, and the request has code too; got 'speak'",
+        ),
+        (
+            facts("adaptor=speak", b"1", PYTHON),
+            "adaptor: stands for code, and the request has code too; got 'speak'",
+        ),
+        (
+            facts("code=2", b"1", PYTHON),
+            "code: is in the query, and the body is code too. Send one of them",
+        ),
+        (
+            facts("kwargs=1&name=owt", b"1", PYTHON),
+            "kwargs: is given beside other query parameters. Move 'name' into kwargs, or leave kwargs out",
+        ),
+        (
+            facts("", b"x = '\xff'", PYTHON),
+            "body: code must be UTF-8: invalid start byte; got b\"x = '\\xff'\"",
+        ),
+        (
+            facts("", b"1", "text/x-python; charset=latin-1"),
+            "body: code must be UTF-8; got 'latin-1'. Leave the charset out",
+        ),
+        (
+            facts("n%61me=%FF", b"1", PYTHON),
+            "name: is not UTF-8 when percent-decoded: invalid start byte; got '%FF'",
+        ),
+        (
+            facts("%FF=1", b"1", PYTHON),
+            "query: is not UTF-8 when percent-decoded: invalid start byte; got '%FF'",
+        ),
+        (from_json(code_b64="a"), "code_b64: is not base64; got 'a'"),
+        (from_json(code_b64="YQ==="), "code_b64: is not base64; got 'YQ==='"),
+        (
+            from_json(kwargs_b64="Y*==", code="1"),
+            "kwargs_b64: is not base64; got 'Y*=='",
+        ),
+        (
+            from_json(code_b64="_w"),
+            "code_b64: does not decode to UTF-8 text: invalid start byte at byte 0; got '_w'",
+        ),
+        (from_json(code_b64="AA"), "code_b64: has a NUL character in it; got '\\x00'"),
+        (from_json(code="a\0b"), "code: has a NUL character in it; got 'a\\x00b'"),
+        (from_json(code=5), "code: must be text; got '5'"),
+        (from_json(session=["a"], code="1"), "session: must be text; got '[\"a\"]'"),
+        (facts(body=b'{"code": "\xff"}', content_type=JSON), "code: must be text; got '\"\ufffd\"'"),
+        (
+            facts(body=b'{"code": "1", "kwargs": {"a": "\xff"}}', content_type=JSON),
+            "kwargs: is not UTF-8: invalid start byte",
+        ),
+        (
+            facts("code=1", b"[" * 100_000, JSON),
+            "body: the JSON is nested too deeply",
+        ),
+        (
+            facts("code=1", b"rubbish", "multipart/form-data"),
+            "body: is not multipart/form-data: the Content-Type names no boundary; got 'rubbish'",
+        ),
+        (
+            facts("", multipart(('name="code"', b"\xff")), MULTIPART),
+            "code: is not UTF-8: invalid start byte; got '\ufffd'",
+        ),
+        (facts("code=%ff"), "code: is not UTF-8 when percent-decoded: invalid start byte; got '%FF'"),
+        (
+            facts("code=\ud800"),
+            "code: is not UTF-8 when percent-decoded: invalid continuation byte; got '%ED%A0%80'",
+        ),
+        (facts("code=1%00"), "code: has a NUL character in it; got '1\\x00'"),
+        (facts("&" * MAX_PAIRS), f"query: has more than {MAX_PAIRS} fields"),
+        (facts("", b"&" * MAX_PAIRS, FORM), f"body: has more than {MAX_PAIRS} fields"),
+        (
+            from_query(code="1", fn_name="a.b"),
+            "fn_name: must be a Python identifier; got 'a.b'",
+        ),
+        (from_query(code="1", fn_name="class"), "fn_name: must be a Python identifier; got 'class'"),
+        (from_query(code="1", fn_name=""), "fn_name: must be a Python identifier; got ''"),
+        (
+            from_query(code="1", session="a" * 65),
+            "session: must be 1 to 64 letters, digits, '.', '_' or '-', and not '.' or '..'; "
+            f"got '{'a' * 26} ... {'a' * 26}'",
+        ),
+        (
+            facts("code=1", headers=(("Owt-Session", "a b"),)),
+            "Owt-Session: must be 1 to 64 letters, digits, '.', '_' or '-', and not '.' or '..'; "
+            "got 'a b'",
+        ),
+        (
+            from_query(code="1", kernel="../x"),
+            "kernel: must be the name of a kernelspec ([A-Za-z0-9._-]+); got '../x'",
+        ),
+        (
+            from_query(adaptor="Speak"),
+            "adaptor: must be a name like 'speak' ([a-z][a-z0-9_]*); got 'Speak'",
+        ),
+        (from_query(code="1", stream="SSE"), "stream: must be sse, raw or auto; got 'SSE'"),
+        (
+            from_query(code="1", reload="maybe"),
+            "reload: must be true or false (or 1, 0, yes, no, on, off); got 'maybe'",
+        ),
+        (
+            from_json(code="1", use_cache=2),
+            "use_cache: must be true or false (or 1, 0, yes, no, on, off); got '2'",
+        ),
+        (
+            from_json(code="1", cache_kwargs=[]),
+            "cache_kwargs: must be true or false (or 1, 0, yes, no, on, off); got '[]'",
+        ),
+        (from_query(code="1", timeout="0"), "timeout: must be a number of seconds above 0; got '0'"),
+        (from_query(code="1", timeout="nan"), "timeout: must be a number of seconds above 0; got 'nan'"),
+        (from_query(code="1", timeout="inf"), "timeout: must be a number of seconds above 0; got 'inf'"),
+        (from_json(code="1", timeout=True), "timeout: must be a number of seconds above 0; got 'true'"),
+        (from_json(code="1", timeout=-1), "timeout: must be a number of seconds above 0; got '-1'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(request_: RequestFacts, message: str) -> None:
+    assert refusal(request_) == message
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "begin", "end"),
+    [
+        (b'{"a": 1,}', JSON, "body: is not valid JSON: ", " (byte 8); got '{\"a\": 1,}'"),
+        (b"[" + b"1," * 50 + b" x]", JSON, "body: is not valid JSON: ", f" (byte 102); got '{'1,' * 12} x]'"),
+        (b"[1, 2", JSON, "body: is not valid JSON: ", "; got '[1, 2'"),
+        (b'{"code": "\\ud800"}', JSON, "body: is not valid JSON: ", '; got \'{"code": "\\\\ud800"}\''),
+        (b"rubbish", MULTIPART, "body: is not multipart/form-data: ", "; got 'rubbish'"),
+        (b"--frontier\r\n\r\n", MULTIPART, "body: is not multipart/form-data: ", "\\r\\n'"),
+    ],
+)
+def test_a_malformed_body_is_refused_though_the_query_has_the_code(
+    body: bytes, content_type: str, begin: str, end: str
+) -> None:
+    message = refusal(facts("code=1", body, content_type))
+    assert message.startswith(begin)
+    assert message.endswith(end)
+
+
+@pytest.mark.parametrize("digits", [400, 4300, 4301, 100_000])
+@pytest.mark.parametrize("name", ["timeout", "reload", "code"])
+def test_numbers_too_large_to_print_are_refused_by_name(name: str, digits: int) -> None:
+    body = b'{"code": "1", "%s": %s}' % (name.encode(), b"1" * digits)
+    assert refusal(facts(body=body, content_type=JSON)).startswith(f"{name}: must be ")
+
+
+def test_too_many_parts_are_refused() -> None:
+    body = multipart(*[('name="x"', b"")] * (MAX_PARTS + 1))
+    assert "more than 1000 parts" in refusal(facts("code=1", body, MULTIPART))
+
+
+def test_a_message_shows_only_the_ends_of_what_arrived() -> None:
+    message = refusal(from_query(code_b64="*" + "A" * 1_000_000 + "?"))
+    assert message == (
+        f"code_b64: is not base64; got '*{'A' * 25} ... {'A' * 25}?'".replace(
+            f"{'A' * 25}?'", f"{'A' * 25}?'"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("%", "%"),
+        ("%%", "%%"),
+        ("%%41", "%A"),
+        ("%4", "%4"),
+        ("%zz", "%zz"),
+        ("%3D%25=", "=%="),
+        ("+%2B", " +"),
+    ],
+)
+def test_percent_signs_that_encode_nothing_stand_for_themselves(given: str, text: str) -> None:
+    assert parse(facts(f"code=1{given}")).code == f"1{text}"
+
+
+@given(st.lists(st.sampled_from(["%", "4", "%41", "=", "+", "z", "%2b"])).map("".join), st.integers(3, 9))
+def test_what_is_decoded_in_slices_is_what_is_decoded_at_once(text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fields, "SLICE", size)
+        assert parse(facts(f"code=1{text}")).code == "1" + unquote_plus(text)
+
+
+@pytest.mark.parametrize(("field", "kind"), [("fn_name", "a Python identifier"), ("kernel", "the name of")])
+def test_a_name_has_a_bearable_length(field: str, kind: str) -> None:
+    assert parse(from_query(code="1", **{field: "f" * 1000})).code == "1"
+    assert f"{field}: must be {kind}" in refusal(from_query(code="1", **{field: "f" * 1001}))
+
+
+def test_a_query_of_more_fields_than_may_be_read_is_no_visit() -> None:
+    assert is_blank(facts("&" * (MAX_PAIRS - 1), method="GET")) is True
+    assert is_blank(facts("&" * MAX_PAIRS, method="GET")) is False
+
+
+def test_function_names_are_compared_as_python_reads_them() -> None:
+    assert parse(from_json(code="1", fn_name="cafe\u0301")).fn_name == "caf\u00e9"
+
+
+@pytest.mark.parametrize("name", ["a", "A.b_c-9", "_", "-", "a.", "x" * 64])
+def test_session_names(name: str) -> None:
+    assert session_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\n", "é", "x" * 65])
+def test_names_that_no_session_has(name: str) -> None:
+    with pytest.raises(BadRequest):
+        session_name(name)
+
+
+@pytest.mark.parametrize(
+    ("request_", "blank"),
+    [
+        (facts(method="GET"), True),
+        (facts("utm_source=x&y", method="GET"), True),
+        (facts("x=%ff", method="GET"), True),
+        (facts("c%6Fde=1", method="GET"), False),
+        (facts("reload", method="GET"), False),
+        (facts(method="GET", path="/a"), False),
+        (facts(method="POST"), False),
+        (facts(body=b"x", method="GET"), False),
+        (facts(method="GET", headers=(("OWT-Session", "s"),)), False),
+    ],
+)
+def test_only_a_get_without_fields_is_a_visit(request_: RequestFacts, blank: bool) -> None:
+    assert is_blank(request_) is blank
+
+
+headers = st.lists(
+    st.tuples(
+        st.sampled_from(["Content-Type", "Accept", "Owt-Session", "X"]) | st.text(),
+        st.sampled_from([FORM, JSON, PYTHON, MULTIPART, "multipart/form-data; boundary=frontier"])
+        | st.text(),
+    )
+).map(tuple)
+junk = st.binary(max_size=20).map(quote_from_bytes) | st.text(max_size=20)
+queries = st.lists(st.tuples(st.sampled_from(sorted(NAMES)) | junk, junk)).map(
+    lambda pairs: "&".join("=".join(pair) for pair in pairs)
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+bodies = (
+    st.binary()
+    | queries.map(lambda text: text.encode("utf-8", "replace"))
+    | st.dictionaries(st.sampled_from(sorted(NAMES)), json_values).map(lambda d: json.dumps(d).encode())
+    | st.lists(st.tuples(st.sampled_from(sorted(NAMES)).map(lambda name: f'name="{name}"'), st.binary())).map(
+        lambda parts: multipart(*parts)
+    )
+)
+
+
+@settings(max_examples=500)
+@given(
+    st.builds(
+        RequestFacts,
+        st.sampled_from(["GET", "POST"]),
+        st.text(),
+        queries | st.text(),
+        headers,
+        bodies,
+        st.text(),
+    )
+)
+def test_whatever_arrives_is_a_call_or_a_bad_request(request: RequestFacts) -> None:
+    is_blank(request)
+    try:
+        call = parse(request)
+    except BadRequest as error:
+        assert str(error)  # noqa: PT017 - either way is right
+    else:
+        assert call.request is request
+        assert call.code or call.adaptor or call.session
+
+
+@given(st.sampled_from(sorted(NAMES)), json_values)
+def test_whatever_json_a_field_has_is_used_or_refused_by_name(name: str, value: object) -> None:
+    try:
+        parse(from_json(**{"code": "1", name: value}))
+    except BadRequest as error:
+        assert error.field in (name, "code", "kwargs", "body")  # noqa: PT017 - either way is right
+
+
+# What a field can hold: everything but NUL, and a byte order mark is not part of code.
+held = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")) | st.text(
+    "\r\n\t &=%+;\"'{}[]-_/\\aé☕", max_size=20
+)
+programs = held.filter(bool)
+switches = st.sampled_from(["", "1", "true", "YES", "off", "0"])
+given_fields = st.fixed_dictionaries(
+    {"code": programs},
+    optional={
+        "kwargs": programs.filter(lambda text: not text.isspace()),
+        "fn_name": st.sampled_from(["run", "f", "_1", "é", "Straße", "名前"]),
+        "session": st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
+        "kernel": st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True),
+        "use_cache": switches,
+        "cache_kwargs": switches,
+        "cache_key_override": held,
+        "timeout": st.floats(0, 1e300, exclude_min=True).map(repr) | st.integers(1, 10**9).map(str),
+        "reload": switches,
+        "stream": st.sampled_from(["sse", "raw", "auto"]),
+        "unknown": held,
+    },
+)
+
+
+def from_base64(**fields: str) -> RequestFacts:
+    return from_json(**{f"{n}_b64" if n in ("code", "kwargs") else n: v for n, v in b64s(fields).items()})
+
+
+def from_form_in_base64(**fields: str) -> RequestFacts:
+    return from_form(**{f"{n}_b64" if n in ("code", "kwargs") else n: v for n, v in b64s(fields).items()})
+
+
+def b64s(fields: dict[str, str]) -> dict[str, str]:
+    return {name: b64(text) if name in ("code", "kwargs") else text for name, text in fields.items()}
+
+
+def from_query_and_form(**fields: str) -> RequestFacts:
+    """Every other field in the query, and what the body has wins."""
+    names = list(fields)
+    query = {name: fields[name] for name in names[::2]} | dict.fromkeys(names[1::2], "")
+    query.pop("code_b64", None)
+    body = urlencode({name: fields[name] for name in names[1::2]}).encode()
+    return facts(urlencode(query), body, FORM)
+
+
+@settings(max_examples=200)
+@given(given_fields)
+def test_fields_mean_the_same_however_they_are_sent(fields: dict[str, str]) -> None:
+    blank = facts()
+    sources = [from_json, from_form, from_multipart, from_base64, from_form_in_base64, from_query_and_form]
+    expected = msgspec.structs.replace(parse(from_query(**fields)), request=blank)
+    assert (expected.code, expected.kwargs) == (fields["code"], fields.get("kwargs"))
+    for source in sources:
+        assert msgspec.structs.replace(parse(source(**fields)), request=blank) == expected, source
+
+
+@st.composite
+def nearly_right(draw: st.DrawFn) -> RequestFacts:
+    """A request that was right before a few of its body's bytes, or of its query's, were changed."""
+    source = draw(st.sampled_from([from_json, from_query, from_form, from_multipart, from_base64]))
+    request = source(**draw(given_fields))
+    kind = draw(st.sampled_from([value for name, value in request.headers if name == "Content-Type"] or [""]))
+    if draw(st.integers(0, 4)) == 0:
+        kind = draw(st.sampled_from([FORM, JSON, PYTHON, MULTIPART, MULTIPART[:-3], kind + "; charset=\xff"]))
+    query = mutated(draw, request.query.encode()).decode("latin-1")
+    return facts(query, mutated(draw, request.body), kind)
+
+
+def mutated(draw: st.DrawFn, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for place, old, new in draw(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), odd), max_size=4)):
+        changed[place : place + old] = new
+    return bytes(changed)
+
+
+odd = st.binary(max_size=3) | st.sampled_from(
+    [b"\r\n", b"--frontier", b"--frontier--\r\n", b'"', b"\\", b"{", b"[", b"%", b"&", b"\0", b"\xff", b"="]
+)
+
+
+@settings(max_examples=500)
+@given(nearly_right())
+def test_what_was_nearly_right_is_a_call_or_a_bad_request(request: RequestFacts) -> None:
+    try:
+        call = parse(request)
+    except BadRequest as error:
+        assert str(error)  # noqa: PT017 - either way is right
+        assert len(str(error)) < 2000  # noqa: PT017
+    else:
+        assert call.request is request
+        for text in (call.code, call.kwargs):
+            assert text is None or (text and "\0" not in text and text.encode())
+        assert call.session is None or session_name(call.session)
+        assert call.timeout is None or 0 < call.timeout < float("inf")
+
+
+FOUND = Match("dev", Target("/speak", (), "k1.1"))
+
+
+def test_a_request_without_code_is_for_the_endpoint_at_its_path() -> None:
+    call = parse(facts("text=hi&stream=sse", method="GET", path="/speak"), find=lambda: FOUND)
+    assert (call.session, call.endpoint, call.code) == ("dev", FOUND.target, None)
+    assert call.sse
+
+
+@pytest.mark.parametrize("fields", ["code=1", "code_b64=MQ", "adaptor=speak", "session=a&fn_name=f"])
+def test_what_says_what_to_run_wins_over_an_endpoint(fields: str) -> None:
+    def find() -> Match:
+        raise AssertionError("nobody needs to know")
+
+    assert parse(facts(fields, path="/speak"), find=find).endpoint is None
+
+
+def test_a_call_of_an_endpoint_may_name_its_session_and_no_other() -> None:
+    assert parse(facts("session=dev"), find=lambda: FOUND).session == "dev"
+    with pytest.raises(BadRequest, match="session: the endpoint /speak is in session dev; got 'other'"):
+        parse(facts("session=other"), find=lambda: FOUND)
+
+
+def test_a_call_of_an_endpoint_names_no_function() -> None:
+    with pytest.raises(BadRequest, match="fn_name: the endpoint /speak says itself which function"):
+        parse(facts("fn_name=other"), find=lambda: FOUND)
+
+
+@pytest.mark.parametrize("fields", ["", "code=1"])
+def test_only_endpoints_are_called_by_methods_other_than_get_and_post(fields: str) -> None:
+    with pytest.raises(MethodNotAllowed, match="PUT is not answered at '/x'; GET, POST would be"):
+        parse(facts(fields, method="PUT", path="/x"))
+
+
+def test_an_endpoint_may_be_called_by_another_method() -> None:
+    assert parse(facts(method="PATCH"), find=lambda: FOUND).endpoint == FOUND.target

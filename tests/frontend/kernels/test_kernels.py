@@ -1,0 +1,111 @@
+"""owt.frontend.kernels.kernels: kernels that cannot be started for want of descriptors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from tempfile import TemporaryDirectory
+
+import pytest
+from played import scene
+
+from owt.errors import Busy
+from owt.frontend.counters import Counters
+from owt.frontend.descriptors import KERNEL, MARGIN, Descriptors
+from owt.frontend.kernels.connection import Door
+from owt.frontend.kernels.kernels import Kernels
+from owt.wire.messages import Welcome
+
+
+def kernels_in(folder: str, descriptors: Descriptors) -> tuple[Kernels, Door]:
+    door = Door(os.path.join(folder, "door"))
+    kernels = Kernels(
+        runtime_dir=folder,
+        door=door,
+        template=None,
+        env=dict(os.environ),
+        welcome=lambda session, concurrency: Welcome("http://localhost:9876", "localhost", 9876),
+        descriptors=descriptors,
+        counters=Counters(),
+    )
+    return kernels, door
+
+
+def in_use() -> set[int]:
+    """The descriptors of this process."""
+    here = os.open("/dev/fd", os.O_RDONLY)
+    try:
+        return set(map(int, os.listdir(here))) - {here}
+    finally:
+        os.close(here)
+
+
+async def start(kernels: Kernels) -> None:
+    await kernels.start("owt", None, 1, lambda output: None, lambda kernel, reason: None)
+
+
+@scene
+async def test_none_is_begun_for_which_there_are_no_descriptors() -> None:
+    class Few(Descriptors):
+        def free(self) -> int:
+            return KERNEL + MARGIN - 1
+
+    with TemporaryDirectory() as folder:
+        kernels, _ = kernels_in(folder, Few())
+        with pytest.raises(Busy, match="cannot start a kernel"):
+            kernels.check_room()
+        with pytest.raises(Busy, match="cannot start a kernel"):
+            await start(kernels)
+        assert kernels.all == {}
+        assert os.listdir(folder) == []
+        await kernels.close()
+
+
+@scene
+async def test_those_that_are_starting_have_their_descriptors_to_come() -> None:
+    class Few(Descriptors):
+        def free(self) -> int:
+            return 2 * KERNEL + MARGIN - 1
+
+    with TemporaryDirectory() as folder:
+        kernels, door = kernels_in(folder, Few())
+        await door.open()
+        kernels.check_room()
+        starting = asyncio.create_task(start(kernels))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            kernels.check_room()
+        starting.cancel()
+        await asyncio.wait([starting])
+        kernels.check_room()
+        door.close()
+        await kernels.close()
+
+
+@scene
+async def test_one_that_runs_out_of_descriptors_as_it_starts_leaves_nothing_behind() -> None:
+    class Unaware(Descriptors):
+        def require(self, kernels: int) -> None:
+            """As if somebody else took them just now."""
+
+    with TemporaryDirectory() as folder:
+        kernels, door = kernels_in(folder, Unaware())
+        await door.open()
+        before = in_use()
+        unused = [number for number in range(1000) if number not in before]
+        # It takes one to write a connection file, and three to start a process.
+        for free in (0, 1):
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (unused[free], hard))
+            try:
+                with pytest.raises(Busy, match="cannot start a kernel"):
+                    await start(kernels)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            await asyncio.gather(*(kernel.closed() for kernel in kernels.all.values()))
+            assert kernels.all == {}
+            assert in_use() == before
+            assert os.listdir(folder) == ["door"]
+        door.close()
+        await kernels.close()

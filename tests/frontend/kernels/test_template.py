@@ -1,0 +1,253 @@
+"""The frontend's end of the template process, with a template that the tests play."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from owt.errors import KernelNotReady
+from owt.frontend.kernels.template import UNKNOWN_CODE, ForkedProcess, TemplateProcess
+from owt.testing import wait_until
+from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
+
+ENV = {"PATH": "/bin"}
+
+
+class Played(TemplateProcess):
+    """A client whose template is played by the test, over `self.theirs`."""
+
+    def __init__(self):
+        super().__init__(runtime_dir="/nonexistent", env=ENV, preload=(), fork=True)
+        self.starts = 0
+        self.program = ""
+        self.theirs = None
+        self.unpacker = Unpacker()
+
+    def _spawn(self, theirs):
+        self.starts += 1
+        self.theirs = theirs.dup()
+        return subprocess.Popen([sys.executable, "-c", self.program])
+
+    def say(self, message, handle=None):
+        if handle is None:
+            self.theirs.sendall(pack(message))
+        else:
+            socket.send_fds(self.theirs, [pack(message)], [handle])
+
+    async def hear(self):
+        self.theirs.setblocking(False)
+        while not (messages := self.unpacker.feed(
+            await asyncio.get_running_loop().sock_recv(self.theirs, 1 << 20)
+        )):
+            pass
+        return messages
+
+    def vanish(self):
+        self.theirs.close()
+
+
+@contextlib.contextmanager
+def sleeper():
+    """A process, and its pidfd."""
+    process = subprocess.Popen(["sleep", "1000"])
+    handle = os.pidfd_open(process.pid)
+    try:
+        yield process, handle
+    finally:
+        process.kill()
+        process.wait()
+        os.close(handle)
+
+
+async def ready(can_fork=True):
+    template = Played()
+    template.start()
+    template.say(Ready(can_fork, ()))
+    assert await template.ready() is can_fork
+    return template
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def close(template):
+    template.vanish()
+    await template.close()
+
+
+def test_a_fork_gives_a_process_whose_exit_code_the_template_tells():
+    async def scene():
+        template = await ready()
+        with sleeper() as (process, handle):
+            asked = asyncio.ensure_future(template.fork(["-f", "x"], ENV, "/tmp"))
+            [request] = await template.hear()
+            assert request == Fork(1, ("-f", "x"), ENV, "/tmp")
+            template.say(Forked(1, process.pid), handle)
+            child = await asked
+            assert child.pid == process.pid
+            assert child.poll() is None
+            assert not child.has_exited()
+            child.send_signal(signal.SIGTERM)
+            assert process.wait(10) == -signal.SIGTERM
+            assert child.has_exited()
+            assert child.poll() is None
+            template.say(Exited(process.pid, -15))
+            await until(lambda: child.poll() is not None)
+            assert child.poll() == child.wait() == -15
+            # Whatever has this id now is not touched.
+            child.kill()
+        await close(template)
+
+    asyncio.run(scene())
+
+
+def test_forks_that_are_asked_for_at_once_reach_the_template_whole():
+    async def scene():
+        template = await ready()
+        env = {**ENV, "LARGE": "x" * 50_000}
+        asked = [asyncio.ensure_future(template.fork([str(n)], env, "/tmp")) for n in range(40)]
+        requests = []
+        while len(requests) < 40:
+            requests += await template.hear()
+        assert [request.argv for request in requests] == [(str(n),) for n in range(40)]
+        assert {request.env["LARGE"] for request in requests} == {env["LARGE"]}
+        for request in requests:
+            template.say(NotForked(request.id, "no memory"))
+        for each in asked:
+            with pytest.raises(KernelNotReady, match="no memory"):
+                await each
+        await close(template)
+
+    asyncio.run(scene())
+
+
+def test_a_handle_that_is_not_the_childs_is_not_taken_for_it():
+    async def scene():
+        template = await ready()
+        with sleeper() as (one, _), sleeper() as (two, handle_of_two):
+            for process, handle in ((one, handle_of_two), (two, handle_of_two)):
+                asked = asyncio.ensure_future(template.fork([], ENV, "/"))
+                [request] = await template.hear()
+                template.say(Forked(request.id, process.pid), handle)
+                child = await asked
+                child.kill()
+                assert process.wait(10) == -signal.SIGKILL
+        await close(template)
+
+    asyncio.run(scene())
+
+
+def test_a_child_that_nobody_waits_for_any_more_is_killed():
+    async def scene():
+        template = await ready()
+        with sleeper() as (process, handle):
+            asked = asyncio.ensure_future(template.fork([], ENV, "/"))
+            await template.hear()
+            asked.cancel()
+            template.say(Forked(1, process.pid), handle)
+            await until(lambda: process.poll() is not None)
+            assert process.returncode == -signal.SIGKILL
+        await close(template)
+
+    asyncio.run(scene())
+
+
+def test_a_template_that_ends_is_started_again_and_its_children_go_on():
+    async def scene():
+        template = await ready()
+        with sleeper() as (process, handle):
+            asked = asyncio.ensure_future(template.fork([], ENV, "/"))
+            await template.hear()
+            template.say(Forked(1, process.pid), handle)
+            child = await asked
+            waiting = asyncio.ensure_future(template.fork([], ENV, "/"))
+            await template.hear()
+            template.vanish()
+            with pytest.raises(KernelNotReady, match="died"):
+                await waiting
+            assert not template.can_fork
+            assert template.starts == 2
+            template.say(Ready(True, ()))
+            assert await template.ready()
+            assert child.poll() is None
+            child.kill()
+            process.wait(10)
+            # Nobody can tell how it ended.
+            assert child.poll() == UNKNOWN_CODE
+        await close(template)
+
+    asyncio.run(scene())
+
+
+def test_a_template_that_says_what_no_template_says_is_replaced(caplog):
+    async def scene():
+        template = await ready()
+        waiting = asyncio.ensure_future(template.fork([], ENV, "/"))
+        await template.hear()
+        with template.theirs as theirs:
+            theirs.sendall(b"\0\0\0\x01\xc1")
+            with pytest.raises(KernelNotReady, match="died"):
+                await waiting
+        assert template.starts == 2
+        await close(template)
+
+    asyncio.run(scene())
+    assert "the template process is ended: what came is no message of ours" in caplog.text
+
+
+def test_a_template_that_ends_by_itself_before_it_is_ready_is_given_up():
+    async def scene():
+        template = Played()
+        template.start()
+        template.vanish()
+        assert await template.ready() is False
+        assert template.starts == 1
+        await template.close()
+
+    asyncio.run(scene())
+
+
+def test_a_template_that_is_killed_before_it_is_ready_is_given_up_later():
+    async def scene():
+        template = Played()
+        template.program = "import os; os.kill(os.getpid(), 9)"
+        template.start()
+        for _ in range(3):
+            template.vanish()
+            assert await template.ready() is False
+        assert template.starts == 3
+        assert await template.ready() is False
+        with pytest.raises(KernelNotReady):
+            await template.fork([], ENV, "/")
+        await template.close()
+
+    asyncio.run(scene())
+
+
+def test_a_template_that_cannot_fork_says_so():
+    async def scene():
+        template = await ready(can_fork=False)
+        assert not template.can_fork
+        await close(template)
+
+    asyncio.run(scene())
+
+
+def test_without_a_handle_a_process_is_known_by_its_id():
+    process = subprocess.Popen(["sleep", "1000"])
+    child = ForkedProcess(process.pid, None)
+    assert child.handle() is None
+    assert not child.has_exited()
+    child.terminate()
+    assert process.wait(10) == -signal.SIGTERM
+    wait_until(child.has_exited)
+    assert child.poll() is None
+    assert child.wait() == UNKNOWN_CODE

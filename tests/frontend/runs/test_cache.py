@@ -1,0 +1,201 @@
+"""Answers that are kept: under which key, for whom, and how many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from owt.frontend.runs.cache import Cache, key_of
+from owt.frontend.runs.runs import Run
+from owt.wire.call import Caching, Call, RequestFacts, Target
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout
+
+FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
+CALL = Call(FACTS, code="1", caching=Caching())
+PLAIN = Head(200, (("Content-Type", "text/html"),))
+VARYING = Head(200, (("Content-Type", "image/png"), ("Vary", "Accept")))
+DONE = Done(200, 0.1)
+
+
+def changed(**fields: Any) -> Call:
+    return msgspec.structs.replace(CALL, **fields)
+
+
+def run_of(call: Call, *chunks: Chunk, journal: int = 10_000) -> Run:
+    run = Run("id", call, journal)
+    run.feed(chunks)
+    return run
+
+
+def kept(cache: Cache, call: Call, *chunks: Chunk, journal: int = 10_000) -> tuple[Chunk, ...] | None:
+    """What an equal call finds after this one has answered these chunks."""
+    run = run_of(call, journal=journal)
+    # Nobody reads it, so nothing beyond the limit is kept for a reader.
+    run.detach()
+    cache.watch(run)
+    run.feed(chunks)
+    return cache.find(call)
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache(10_000)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed(session="s"),
+        changed(request=msgspec.structs.replace(FACTS, path="/other")),
+        changed(code="2"),
+        changed(code=None, adaptor="speak"),
+        changed(fn_name="other"),
+        changed(sse=True),
+        changed(caching=Caching(with_kwargs=True)),
+        changed(caching=Caching(key="mine")),
+    ],
+)
+def test_calls_that_differ_have_different_keys(other: Call) -> None:
+    assert key_of(other) != key_of(CALL)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed(kwargs="{}"),
+        changed(accept="text/html"),
+        changed(timeout=1.0),
+        changed(reload=True),
+        changed(request=msgspec.structs.replace(FACTS, method="POST", query="x=1", body=b"x")),
+    ],
+)
+def test_what_is_no_part_of_the_key(other: Call) -> None:
+    assert key_of(other) == key_of(CALL)
+
+
+ENDPOINT = changed(code=None, endpoint=Target("/speak", (), "k1.1"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"endpoint": Target("/speak", (), "k1.2")},
+        {"kwargs": "{}"},
+        {"request": msgspec.structs.replace(FACTS, query="text=x")},
+        {"request": msgspec.structs.replace(FACTS, body=b"text=x")},
+        {"request": msgspec.structs.replace(FACTS, method="POST")},
+        {"request": msgspec.structs.replace(FACTS, headers=(("content-type", "application/json"),))},
+    ],
+)
+def test_an_endpoints_answer_is_for_its_arguments_and_for_one_definition(other: dict[str, Any]) -> None:
+    assert key_of(msgspec.structs.replace(ENDPOINT, **other)) != key_of(ENDPOINT)
+
+
+def test_kwargs_are_part_of_the_key_when_asked_for() -> None:
+    one, two = (changed(kwargs=text, caching=Caching(with_kwargs=True)) for text in "12")
+    assert key_of(one) != key_of(two)
+
+
+def test_a_key_of_ones_own_replaces_all_but_the_form_of_the_answer() -> None:
+    mine = Caching(key="mine")
+    assert key_of(changed(caching=mine)) == key_of(changed(caching=mine, session="s", code="2", kwargs="3"))
+    assert key_of(changed(caching=mine)) != key_of(changed(caching=mine, sse=True))
+
+
+def test_every_chunk_is_kept(cache: Cache) -> None:
+    chunks = (Stdout("x\n"), PLAIN, Data(b"1", "text", True), DONE)
+    assert kept(cache, CALL, *chunks) == chunks
+    assert cache.count == 1
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (Failed(500, "exception", "t", "d"), Done(500, 0.1)),
+        (PLAIN, Data(b"1", "text"), Failed(500, "exception", "t", "d"), Done(500, 0.1)),
+        (Head(404, ()), Data(b"no", "text", True), Done(404, 0.1)),
+    ],
+)
+def test_a_failure_is_not_kept(cache: Cache, chunks: tuple[Chunk, ...]) -> None:
+    assert kept(cache, CALL, *chunks) is None
+
+
+def test_an_answer_whose_beginning_the_journal_lost_is_not_kept(cache: Cache) -> None:
+    assert kept(cache, CALL, PLAIN, Data(b"x" * 500, "bytes"), DONE, journal=400) is None
+
+
+def test_an_answer_larger_than_the_cache_is_not_kept(cache: Cache) -> None:
+    assert kept(cache, CALL, PLAIN, Data(b"x" * 20_000, "bytes", True), DONE, journal=50_000) is None
+
+
+def test_nothing_is_kept_in_no_bytes() -> None:
+    assert kept(Cache(0), CALL, PLAIN, DONE) is None
+
+
+def test_a_negotiated_answer_is_kept_for_each_accept_header(cache: Cache) -> None:
+    png, svg = changed(accept="image/png"), changed(accept="image/svg+xml")
+    chunks = (VARYING, Data(b"png", "bytes", True), DONE)
+    assert kept(cache, png, *chunks) == chunks
+    assert cache.find(svg) is None
+    others = (VARYING, Data(b"svg", "text", True), DONE)
+    assert kept(cache, svg, *others) == others
+    assert cache.find(png) == chunks
+
+
+def test_a_stream_is_kept_for_its_accept_header_alone(cache: Cache) -> None:
+    kept(cache, CALL, PLAIN, Data(b"1", "text"), DONE)
+    assert cache.find(changed(accept="text/html")) is None
+
+
+def test_any_other_answer_is_for_everyone(cache: Cache) -> None:
+    chunks = (PLAIN, Data(b"1", "text", True), DONE)
+    kept(cache, CALL, *chunks)
+    assert cache.find(changed(accept="text/html")) == chunks
+
+
+class TestRunning:
+    def test_an_equal_call_finds_the_run(self, cache: Cache) -> None:
+        run = run_of(CALL)
+        cache.watch(run)
+        assert cache.running(CALL) is run
+        assert cache.running(changed(code="2")) is None
+
+    def test_a_call_with_another_accept_header_does_not(self, cache: Cache) -> None:
+        cache.watch(run_of(CALL))
+        assert cache.running(changed(accept="text/html")) is None
+
+    def test_a_run_that_is_being_cancelled_is_not_found(self, cache: Cache) -> None:
+        run = run_of(CALL)
+        cache.watch(run)
+        run.cancelled = "cancelled"
+        assert cache.running(CALL) is None
+
+    def test_a_run_whose_beginning_is_lost_is_not_found(self, cache: Cache) -> None:
+        run = run_of(CALL, journal=100)
+        run.detach()
+        cache.watch(run)
+        run.feed([PLAIN, Data(b"x" * 200, "bytes")])
+        assert cache.running(CALL) is None
+
+    def test_a_run_that_has_ended_is_not_found(self, cache: Cache) -> None:
+        run = run_of(CALL)
+        cache.watch(run)
+        run.feed([PLAIN, DONE])
+        assert cache.running(CALL) is None
+
+    def test_a_later_run_takes_its_place(self, cache: Cache) -> None:
+        first, second = run_of(CALL), run_of(CALL)
+        cache.watch(first)
+        cache.watch(second)
+        first.feed([PLAIN, DONE])
+        assert cache.running(CALL) is second
+
+
+def test_clear_tells_how_many_there_were(cache: Cache) -> None:
+    kept(cache, CALL, PLAIN, DONE)
+    kept(cache, changed(code="2"), PLAIN, DONE)
+    assert cache.bytes > 0
+    assert cache.clear() == 2
+    assert (cache.count, cache.bytes, cache.find(CALL)) == (0, 0, None)

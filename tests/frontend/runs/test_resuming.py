@@ -1,0 +1,149 @@
+"""owt.frontend.runs.resuming: where a client that comes back goes on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from played import call
+
+from owt.errors import BadRequest
+from owt.frontend.runs.resuming import Place, Resumed, lost, read_after, read_id, resume, same_call
+from owt.frontend.runs.runs import Run
+from owt.wire.call import Call, RequestFacts, Target
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout
+from owt.wire.sse import Decoder
+
+HEAD = Head(200, ())
+DONE = Done(200, 0.1)
+RUN = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (f"{RUN}-0", Place(RUN, 0)),
+        (f" {RUN}-17 ", Place(RUN, 17)),
+        (f"{RUN}-over", Place(RUN, None)),
+        (None, None),
+        ("", None),
+        ("17", None),
+        (RUN, None),
+        (f"{RUN}-", None),
+        (f"{RUN}--1", None),
+        (f"{RUN}-1.5", None),
+        (f"{RUN.upper()}-1", None),
+        (f"{RUN}-{10**15}", None),
+        (f"{RUN}-1\n", Place(RUN, 1)),
+        (f"x{RUN}-1", None),
+    ],
+)
+def test_an_id_of_ours_is_known_from_any_other(text: str | None, place: Place | None) -> None:
+    assert read_id(text) == place
+
+
+@given(st.text())
+def test_no_id_is_an_error(text: str) -> None:
+    read_id(text)
+
+
+@pytest.mark.parametrize(("text", "number"), [(None, 0), ("", 0), ("0", 0), ("12", 12)])
+def test_after_is_a_number(text: str | None, number: int) -> None:
+    assert read_after(text) == number
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "1.5", "\u0661", "9" * 16, " 1"])
+def test_an_after_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest, match=r"^after: must be the number N of an event's id RUN-N; got "):
+        read_after(text)
+
+
+def a_run(*chunks: Chunk) -> Run:
+    run = Run(RUN, call("x", session="s"), 1 << 20)
+    run.feed(chunks)
+    return run
+
+
+def test_one_goes_on_after_any_event_of_a_run_that_goes_on() -> None:
+    run = a_run(HEAD, Data(b"a", "text"), Data(b"b", "text"))
+    for after in (0, 1, 2):
+        found = resume(run, after)
+        assert isinstance(found, Resumed)
+        assert (found.run, found.after, found.reader.place) == (run, after, after + 1)
+    assert resume(run, 3) == "lost"
+
+
+def test_after_the_last_event_of_a_run_that_has_ended_it_is_over() -> None:
+    run = a_run(HEAD, Data(b"a", "text"), DONE)
+    assert isinstance(resume(run, 1), Resumed)
+    assert resume(run, 2) == resume(run, 3) == "over"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        [],
+        [Stdout("printed")],
+        [Data(b"data: cut off", "text")],
+    ],
+)
+def test_of_an_adaptors_own_stream_it_is_over_when_no_event_follows(rest: list[Chunk]) -> None:
+    head = Head(200, (("Content-Type", "text/event-stream"),))
+    run = a_run(head, Data(b"data: x\n\n", "text"), *rest)
+    assert isinstance(resume(run, 1), Resumed)
+    run.feed([DONE])
+    assert isinstance(resume(run, 0), Resumed)
+    assert resume(run, 1) == "over"
+
+
+def test_a_failure_of_an_adaptors_own_stream_is_an_event_that_follows() -> None:
+    head = Head(200, (("Content-Type", "text/event-stream"),))
+    run = a_run(head, Data(b"data: x\n\n", "text"), Failed(500, "exception", "it failed", ""), DONE)
+    assert isinstance(resume(run, 1), Resumed)
+    assert isinstance(resume(run, 2), Resumed)
+    assert resume(run, 3) == "over"
+
+
+def test_what_the_journal_has_forgotten_is_lost() -> None:
+    run = Run(RUN, call("x"), 500)
+    run.detach()
+    run.feed([HEAD, *[Data(b"x" * 100, "text")] * 5])
+    assert resume(run, 1) == "lost"
+    assert isinstance(resume(run, 5), Resumed)
+
+
+def test_only_the_same_call_comes_back() -> None:
+    run = a_run()
+    same_call(run, call("x", session="s", accept="text/event-stream", sse=True, timeout=3))
+    others = [call("y", session="s"), call("x"), call("x", session="s", kwargs="{}"), call("x", path="/a")]
+    for other in others:
+        with pytest.raises(BadRequest, match=r"Last-Event-ID: belongs to another call.*Leave the header out"):
+            same_call(run, other)
+
+
+def test_a_call_of_an_endpoint_is_another_with_other_fields() -> None:
+    def asked(query: str, edition: str = "k1.1") -> Call:
+        facts = RequestFacts("GET", "/speak", query, (), b"", "localhost")
+        return Call(facts, session="s", endpoint=Target("/speak", (), edition))
+
+    run = Run("id", asked("text=x"), 1000)
+    same_call(run, asked("text=x", "k1.2"))
+    with pytest.raises(BadRequest, match="belongs to another call"):
+        same_call(run, asked("text=y"))
+
+
+def test_a_run_still_knows_its_call_after_it_has_forgotten_the_code() -> None:
+    run = a_run()
+    run.call = call(None)
+    same_call(run, call("x", session="s"))
+
+
+@pytest.mark.parametrize(("known", "words"), [(True, "--run-journal"), (False, "not known here")])
+def test_what_is_lost_is_said_once(known: bool, words: str) -> None:
+    [event] = Decoder().feed(lost(Place(RUN, 3), known, 300))
+    assert event.event == "error"
+    assert words in json.loads(event.data)["detail"]
+    # Whoever comes back with this id is told that it is over.
+    assert read_id(event.id) == Place(RUN, None)

@@ -1,0 +1,238 @@
+"""owt.frontend.endpoints: which session answers at which path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from owt.errors import EndpointGone, MethodNotAllowed
+from owt.frontend.endpoints import MOST_LIVE, Endpoints
+from owt.wire.endpoint import MOST, Endpoint, Parameter
+from owt.wire.messages import RegisterEndpoints
+
+
+def at(path: str, *methods: str, name: str = "f", version: int = 1, **more: Any) -> Endpoint:
+    return Endpoint(path, methods or ("GET", "POST"), name, version=version, **more)
+
+
+def keep(
+    table: Endpoints, *endpoints: Endpoint, kernel: str = "k1", session: str | None = "dev", **more: Any
+) -> str | None:
+    return table.offer(kernel, session, RegisterEndpoints(1, endpoints, **more))
+
+
+def found(table: Endpoints, path: str, method: str = "GET") -> tuple[str, tuple[str, ...]] | None:
+    match = table.find(method, path)
+    return None if match is None else (match.target.path, match.target.arguments)
+
+
+@pytest.fixture
+def table() -> Endpoints:
+    return Endpoints()
+
+
+def test_there_is_nothing_at_a_path_that_nobody_has(table):
+    assert found(table, "/speak") is None
+    keep(table, at("/speak"))
+    assert found(table, "/speak/more") is None
+    assert found(table, "/") is None
+
+
+def test_a_path_leads_to_the_session_that_has_it(table):
+    assert keep(table, at("/speak"), at("/")) is None
+    match = table.find("GET", "/speak")
+    assert match is not None
+    assert match.session == "dev"
+    assert found(table, "/") == found(table, "") == ("/", ())
+
+
+def test_parameters_are_what_stands_in_their_place_decoded(table):
+    keep(table, at("/greet/{name}/in/{language}"))
+    assert found(table, "/greet/J%C3%BCrgen%2FX/in/de") == ("/greet/{name}/in/{language}", ("Jürgen/X", "de"))
+
+
+def test_a_parameter_is_never_empty(table):
+    keep(table, at("/greet/{name}"))
+    assert found(table, "/greet/") is None
+
+
+def test_literal_segments_win_over_parameters(table):
+    keep(table, at("/{a}/x"), at("/one/{b}"), at("/one/x"), at("/{a}/{b}"))
+    assert found(table, "/one/x") == ("/one/x", ())
+    assert found(table, "/one/y") == ("/one/{b}", ("y",))
+    assert found(table, "/two/x") == ("/{a}/x", ("two",))
+    assert found(table, "/two/y") == ("/{a}/{b}", ("two", "y"))
+
+
+def test_a_literal_that_leads_nowhere_does_not_hide_a_parameter(table):
+    keep(table, at("/one/two"), at("/{a}/three"))
+    assert found(table, "/one/three") == ("/{a}/three", ("one",))
+
+
+def test_a_literal_without_the_method_does_not_hide_a_parameter(table):
+    keep(table, at("/items/all", "GET"), at("/items/{id}", "DELETE"))
+    assert found(table, "/items/all", "DELETE") == ("/items/{id}", ("all",))
+
+
+def test_another_method_is_refused_with_those_that_there_are(table):
+    keep(table, at("/a", "POST", name="f"), at("/a", "GET", name="g"))
+    with pytest.raises(MethodNotAllowed, match="PUT is not answered at '/a'") as error:
+        table.find("PUT", "/a")
+    assert error.value.allow == "GET, POST"
+
+
+def test_asking_whether_a_path_is_free_takes_it_for_nobody(table):
+    assert keep(table, at("/a"), keep=False) is None
+    assert found(table, "/a") is None
+    assert keep(table, at("/a"), kernel="k2", session="other") is None
+
+
+def test_a_path_of_another_session_is_refused_and_that_session_named(table):
+    keep(table, at("/greet/{name}", name="greet"))
+    problem = keep(table, at("/greet/{who}", "GET"), kernel="k2", session="other")
+    assert problem is not None
+    assert "GET /greet/{who} is taken by greet of session dev" in problem
+    assert "endpoint.remove('/greet/{name}')" in problem
+    match = table.find("GET", "/greet/x")
+    assert match is not None
+    assert match.session == "dev"
+
+
+def test_another_session_may_have_other_methods_of_a_path(table):
+    keep(table, at("/a", "GET"))
+    assert keep(table, at("/a", "POST"), kernel="k2", session="other") is None
+
+
+def test_what_a_kernel_has_is_what_it_last_said(table):
+    keep(table, at("/a"), at("/b"))
+    keep(table, at("/b", version=2))
+    assert found(table, "/a") is None
+    assert found(table, "/b") is not None
+
+
+def test_a_definition_anew_is_another_edition_and_what_stayed_is_not(table):
+    def edition(path: str) -> str:
+        match = table.find("GET", path)
+        assert match is not None
+        return match.target.edition
+
+    keep(table, at("/a"), at("/b", version=2))
+    a, b = edition("/a"), edition("/b")
+    keep(table, at("/a"), at("/b", version=3))
+    assert edition("/a") == a
+    assert edition("/b") != b
+
+
+def test_endpoints_end_with_their_kernel_and_the_reason_is_told(table):
+    keep(table, at("/speak", name="speak"))
+    table.lost("k1", "was killed by SIGKILL")
+    with pytest.raises(EndpointGone) as error:
+        table.find("GET", "/speak")
+    assert str(error.value) == (
+        "GET /speak was speak of session dev, whose kernel was killed by SIGKILL; it is back when the cell "
+        "that defines it has run again"
+    )
+
+
+def test_what_is_gone_is_gone_for_every_method(table):
+    keep(table, at("/a", "GET"))
+    table.lost("k1", "died")
+    with pytest.raises(EndpointGone):
+        table.find("PUT", "/a")
+
+
+def test_a_fresh_kernel_brings_back_what_it_defines_and_nothing_else(table):
+    keep(table, at("/a"), at("/b"))
+    table.lost("k1", "died")
+    keep(table, at("/a"), kernel="k2")
+    assert found(table, "/a") is not None
+    with pytest.raises(EndpointGone):
+        table.find("GET", "/b")
+
+
+def test_the_death_of_an_old_kernel_does_not_end_what_the_next_one_has(table):
+    keep(table, at("/a"))
+    keep(table, at("/a"), kernel="k2")
+    table.lost("k1", "died")
+    assert found(table, "/a") is not None
+
+
+def test_a_path_that_is_gone_is_free_for_others(table):
+    keep(table, at("/a"))
+    table.lost("k1", "died")
+    assert keep(table, at("/a"), kernel="k2", session="other") is None
+
+
+def test_what_is_removed_is_forgotten_also_when_it_is_gone(table):
+    keep(table, at("/a"), at("/b"))
+    table.lost("k1", "died")
+    keep(table, kernel="k2", removed=("/a",))
+    assert found(table, "/a") is None
+    with pytest.raises(EndpointGone):
+        table.find("GET", "/b")
+
+
+def test_one_session_does_not_remove_what_another_has(table):
+    keep(table, at("/a"))
+    keep(table, kernel="k2", session="other", removed=("/a",))
+    assert found(table, "/a") is not None
+
+
+def test_so_many_that_are_gone_are_remembered_and_the_oldest_forgotten():
+    table = Endpoints(most_gone=2)
+    for number in range(3):
+        keep(table, at(f"/{number}", "GET"), kernel=f"k{number}")
+        table.lost(f"k{number}", "died")
+    assert found(table, "/0") is None
+    assert [entry.endpoint.path for entry in table.all()] == ["/1", "/2"]
+
+
+def test_a_kernel_of_the_pool_has_none(table):
+    assert "this kernel has none" in (keep(table, at("/a"), session=None) or "")
+
+
+def test_the_endpoints_of_all_sessions_are_bounded(table):
+    for number in range(MOST_LIVE // MOST):
+        endpoints = [at(f"/{number}/{n}", "GET", version=n) for n in range(MOST)]
+        assert keep(table, *endpoints, kernel=f"k{number}", session=f"s{number}") is None
+    assert f"the limit is {MOST_LIVE}" in (keep(table, at("/a", "GET"), kernel="x", session="x") or "")
+
+
+def test_so_many_are_functions_and_not_their_methods(table):
+    for number in range(MOST_LIVE // MOST):
+        endpoints = [at(f"/{number}/{n}", version=n) for n in range(MOST)]
+        assert keep(table, *endpoints, kernel=f"k{number}", session=f"s{number}") is None
+    assert "the server has 2000 endpoints already" in (keep(table, at("/a"), kernel="x", session="x") or "")
+
+
+def test_a_path_with_more_segments_than_any_has_is_not_taken_apart(table, monkeypatch):
+    keep(table, at("".join(f"/{{p{number}}}" for number in range(30))))
+    assert found(table, "/x" * 30) is not None
+    monkeypatch.setattr("owt.frontend.endpoints.unquote", lambda text: pytest.fail("it was"))
+    assert found(table, "/x" * 31) is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        (at("/_owt/a"), "the server's own"),
+        (at("/a", "BREW"), "its methods are"),
+        (at("/a", definitions="{"), "its types are not JSON"),
+        (at("/a", definitions="[]"), "its types are not JSON Schemas"),
+        (at("/a", definitions='{"P": 3}'), "its types are not JSON Schemas"),
+        (at("/a", definitions='{"P[int]": {}}'), "its types are not JSON Schemas"),
+        (at("/a", result="3"), "its types are not JSON Schemas"),
+        (at("/a", result="[" * 200 + "]" * 200), "nested more than 100 deep"),
+        (at("/a", parameters=(Parameter("x", "field", "nonsense", True),)), "its types are not JSON"),
+    ],
+)
+def test_a_kernel_is_not_believed_what_breaks_the_rules(table, endpoint, why):
+    assert why in (keep(table, endpoint) or "")
+    assert table.all() == []
+
+
+def test_the_list_is_by_path_and_has_each_endpoint_once_with_its_methods(table):
+    keep(table, at("/b", "GET", "POST"), at("/a", "POST"))
+    shown = [(entry.endpoint.path, entry.endpoint.methods, entry.gone) for entry in table.all()]
+    assert shown == [("/a", ("POST",), None), ("/b", ("GET", "POST"), None)]

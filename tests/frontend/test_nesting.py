@@ -1,0 +1,135 @@
+"""owt.frontend.nesting: brackets that are open at once, and those that only look so."""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from owt.errors import BadRequest
+from owt.frontend.config.settings import Settings
+from owt.frontend.http.requests import parse
+from owt.frontend.nesting import check, is_deeper
+from owt.wire.call import RequestFacts
+
+texts = st.text(st.sampled_from("[](){}'\"\\#\n ab\u00fc"), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def depth(text: str) -> int:
+    """The depth that the check finds."""
+    return next(most for most in range(1000) if not is_deeper(text, most))
+
+
+def depth_of(value: Any) -> int:
+    """The brackets around the innermost part of a value of lists and dicts."""
+    match value:
+        case list():
+            return 1 + max(map(depth_of, value), default=0)
+        case dict():
+            return 1 + max(map(depth_of, value.values()), default=0)
+        case _:
+            return 0
+
+
+@given(values)
+def test_brackets_of_json_are_counted_and_those_in_its_strings_are_not(value: Any) -> None:
+    assert depth(json.dumps(value)) == depth_of(value)
+    assert depth(json.dumps(value, indent=1, ensure_ascii=False)) == depth_of(value)
+
+
+@given(values)
+def test_brackets_of_python_are_counted_and_those_in_its_strings_are_not(value: Any) -> None:
+    assert depth(repr(value)) == depth_of(value)
+
+
+@given(texts, st.sampled_from(["'", '"', "'''", '"""']), st.sampled_from(["", "r", "b", "f", "Rb", "u"]))
+def test_a_literal_ends_where_python_ends_it(inner: str, quote: str, prefix: str) -> None:
+    text = f"({prefix}{quote}{inner}{quote}, [])"
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return
+    match tree:
+        case ast.Tuple(elts=[ast.Constant() | ast.JoinedStr(), ast.List()]):
+            assert depth(text) == 2
+        case _:
+            # The text between the quotes had more in it than one literal.
+            return
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", 0),
+        ("1", 0),
+        ("[]", 1),
+        ("[][][]", 1),
+        ("dict(a=[{1: (2,)}])", 4),
+        ("[(}{)]", 2),
+        ("'[[['", 0),
+        ('"[[["', 0),
+        ("'it\\'s [' + '['", 0),
+        ('"a\\"[" + "["', 0),
+        ('"a\\\\" + ["b"]', 1),
+        ("r'\\'[' + f(1)", 1),
+        ("'''[ ' [\n [''' + (1)", 1),
+        ('"""[ " [\n ["""', 0),
+        ('"""a\\"""[""" + (1)', 1),
+        ('"" + "[" + ""', 0),
+        ('{"a": "it\'s [", "b": "#["}', 1),
+        ("f'{[[1]]}'", 0),
+        ("1 # [[[", 0),
+        ("(1 # '[[[\n, [2])", 2),
+        ("'#' + [1]", 1),
+        # Not closed: it takes the rest.
+        ("'''[[[", 0),
+        # An end of line ends what is not closed.
+        ("'[[\n[", 1),
+        ("\ud800['\ud800[']", 1),
+    ],
+)
+def test_what_counts(text: str, found: int) -> None:
+    assert depth(text) == found
+
+
+def test_a_text_of_many_pieces_is_counted_through() -> None:
+    assert depth("[" * 3 + "[]," * 100_000 + "[[]]" + "]" * 3) == 5
+    assert is_deeper("[]" * 100_000 + "[" * 101, 100)
+    assert not is_deeper("[]" * 100_000 + "[" * 100, 100)
+
+
+def test_the_limit_is_said_with_its_option_and_the_text_is_shortened() -> None:
+    check("kwargs", "[" * 7 + "]" * 7, 7)
+    with pytest.raises(BadRequest) as caught:
+        check("kwargs", "[" * 50_000 + "]" * 50_000, 7)
+    assert str(caught.value).startswith("kwargs: is nested too deeply: more than 7 brackets")
+    assert "(--max-nesting)" in str(caught.value)
+    assert len(str(caught.value)) < 250
+
+
+def test_kwargs_of_every_form_are_held_to_the_limit_of_the_settings() -> None:
+    most = Settings().max_nesting
+    form = (("Content-Type", "application/json"),)
+    for inside in (most - 1, most):
+        # The outermost bracket is that of the arguments.
+        value = '{"a":' + "[" * inside + "]" * inside + "}"
+        requests = (
+            RequestFacts("POST", "/", "", form, b'{"code":"1","kwargs":%b}' % value.encode(), "localhost"),
+            RequestFacts("GET", "/", f"code=1&kwargs={value}", (), b"", "localhost"),
+        )
+        for facts in requests:
+            if inside < most:
+                assert parse(facts).kwargs == value
+            else:
+                with pytest.raises(BadRequest, match="--max-nesting"):
+                    parse(facts)
+            assert parse(facts, max_nesting=most + 1).kwargs == value

@@ -1,0 +1,130 @@
+"""The template process: it imports, forks, reaps, and clears up when the frontend is gone."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from owt.host.reaper import MARK, marked
+from owt.testing import wait_until
+from owt.wire.template import Exited, Fork, Forked, Ready, Unpacker, pack
+
+
+class Template:
+    """A template process, and a frontend's end of its socket."""
+
+    def __init__(self, *options):
+        self.mark = f"test-{secrets.token_hex(8)}"
+        self.folder = Path(tempfile.mkdtemp(prefix="owt-"))
+        self.env = {**os.environ, MARK: self.mark}
+        self.unpacker = Unpacker()
+        self.messages = []
+        self.handles = []
+        self.ours, theirs = socket.socketpair()
+        self.ours.settimeout(30)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "owt.host.template", "--channel", str(theirs.fileno()),
+                 "--runtime-dir", str(self.folder), *options],
+                pass_fds=[theirs.fileno()], env=self.env, start_new_session=True,
+                stdout=subprocess.PIPE, text=True,
+            )
+
+    def hear(self):
+        while not self.messages:
+            data, handles, _, _ = socket.recv_fds(self.ours, 1 << 16, 8)
+            assert data
+            self.handles += handles
+            self.messages += self.unpacker.feed(data)
+        return self.messages.pop(0)
+
+    def fork(self, id, *argv, **env):
+        self.ours.sendall(pack(Fork(id, argv, {**self.env, **env}, str(self.folder))))
+
+    def leave(self):
+        self.ours.close()
+        for handle in self.handles:
+            os.close(handle)
+        assert self.process.wait(20) == 0
+        self.process.stdout.close()
+        assert not self.folder.exists()
+        wait_until(lambda: not list(marked(self.mark)))
+
+
+@pytest.fixture(scope="module")
+def template():
+    template = Template("--preload", "colorsys", "--preload", "owt_no_such_module")
+    template.ready = template.hear()
+    yield template
+    template.leave()
+
+
+def test_it_tells_of_preloads_that_failed(template):
+    assert template.ready.can_fork
+    [problem] = template.ready.problems
+    assert problem.startswith("--preload owt_no_such_module: ModuleNotFoundError")
+
+
+def test_a_fork_runs_the_kernel_and_its_status_is_told(template):
+    template.fork(1, "--version")
+    forked = template.hear()
+    assert isinstance(forked, Forked)
+    assert forked.id == 1
+    assert template.hear() == Exited(forked.pid, 0)
+    # The version, from ipykernel's command line.
+    assert template.process.stdout.readline().strip().count(".") >= 1
+
+
+def test_a_kernel_leads_its_own_session_and_its_handle_kills_it(template):
+    template.fork(2, "-f", str(template.folder / "kernel-1.json"))
+    forked = template.hear()
+    wait_until((template.folder / "kernel-1.json").exists)
+    assert os.getsid(forked.pid) == os.getpgid(forked.pid) == forked.pid
+    assert Path(f"/proc/{forked.pid}/comm").read_text() == "owt-kernel\n"
+    signal.pidfd_send_signal(template.handles[-1], signal.SIGKILL)
+    assert template.hear() == Exited(forked.pid, -signal.SIGKILL)
+
+
+def test_a_kernel_with_an_environment_of_its_own_does_without_what_was_prepared(template):
+    home, file = template.folder / "ipython", template.folder / "kernel-9.json"
+    template.fork(9, "-f", str(file), IPYTHONDIR=str(home))
+    forked = template.hear()
+    wait_until(file.exists)
+    assert (home / "profile_default" / "startup").is_dir()
+    signal.pidfd_send_signal(template.handles[-1], signal.SIGKILL)
+    assert template.hear() == Exited(forked.pid, -signal.SIGKILL)
+
+
+def test_a_kernel_that_cannot_start_exits_with_a_status(template):
+    template.ours.sendall(pack(Fork(3, ("--version",), template.env, "/nonexistent")))
+    forked = template.hear()
+    assert template.hear() == Exited(forked.pid, 1)
+
+
+def test_signals_of_the_terminal_do_not_end_it(template):
+    os.kill(template.process.pid, signal.SIGINT)
+    os.kill(template.process.pid, signal.SIGTERM)
+    template.fork(4, "--version")
+    assert template.hear().id == 4
+    assert template.hear().code == 0
+
+
+def test_without_fork_it_waits_for_the_end_and_clears_up():
+    template = Template("--no-fork", "--preload", "colorsys")
+    ready = template.hear()
+    assert ready == Ready(False, ready.problems)
+    assert "no effect" in ready.problems[0]
+    left = subprocess.Popen(["sleep", "1000"], env=template.env, start_new_session=True)
+    template.leave()
+    assert left.wait(10) == -signal.SIGKILL
+
+
+def test_a_frontend_that_is_gone_while_it_imports_is_noticed():
+    template = Template()
+    template.leave()

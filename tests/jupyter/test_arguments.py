@@ -1,0 +1,96 @@
+"""The line after %%owt."""
+
+from __future__ import annotations
+
+import pytest
+
+from owt.errors import CannotSend
+from owt.jupyter.arguments import arguments, split, unquoted
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", []),
+        ("  a=1   b=2 ", ["a=1", "b=2"]),
+        ('text="two words" n=1', ['text="two words"', "n=1"]),
+        (r'text="a \" b" n=1', [r'text="a \" b"', "n=1"]),
+        ("words=['a', 'b'] n=(1, 2)", ["words=['a', 'b']", "n=(1, 2)"]),
+        ("d={'a b': [1, 2]} --session tour", ["d={'a b': [1, 2]}", "--session", "tour"]),
+        ("text=it's n=1", ["text=it's", "n=1"]),
+        ("a=] b=1", ["a=]", "b=1"]),
+    ],
+)
+def test_a_word_ends_at_a_blank_outside_of_quotes_and_brackets(line, words):
+    assert split(line) == words
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ('"a b"', "a b"),
+        ("''", ""),
+        ("a", "a"),
+        ('"', '"'),
+        ("'a\"", "'a\""),
+        ('--session="a b"', "--session=a b"),
+        ("--session=''", "--session="),
+        ("--session=a", "--session=a"),
+        ('--"a"', '--"a"'),
+    ],
+)
+def test_an_options_value_may_be_in_quotes(word, text):
+    assert unquoted(word) == text
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ('a="x=y"', "x=y"),
+        ("a=-3", -3),
+        ("a=1.5,", 1.5),
+        ("a=None", None),
+        ("a=[1, 'b', {'c': True}]", [1, "b", {"c": True}]),
+        ("a={'b': 1}", {"b": 1}),
+        ("a={}", {}),
+        ("a=$rows", ["r"]),
+        ("a={rows}", ["r"]),
+        ("a={len(rows) + 1}", 2),
+        ("a={[row * 2 for row in rows]}", ["rr"]),
+        ("größe=1", 1),
+    ],
+)
+def test_a_value_is_a_literal_or_what_an_expression_is_in_the_notebook(word, value):
+    [given] = arguments([word], {"rows": ["r"]}).values()
+    assert given == value
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["a=owt"], r"a: give a Python literal such as .* got 'owt'; for the text, write a='owt'"),
+        (["a=1+x"], r"a: give a Python literal"),
+        (["a=$missing"], r"a: the notebook has no missing"),
+        (["a={missing + 1}"], r"a: the notebook has no missing"),
+        (["a={[missing for _ in 'x']}"], r"a: the notebook has no missing"),
+        (["owt"], r"arguments are name=value, .* got 'owt'"),
+        (["a=1", "a=2"], r"a: there are two of them"),
+    ],
+)
+def test_what_is_no_argument_is_said_before_anything_is_sent(words, problem):
+    with pytest.raises(CannotSend, match=problem):
+        arguments(words, {})
+
+
+def test_what_an_expression_raises_is_its_own_affair():
+    with pytest.raises(ZeroDivisionError):
+        arguments(["a={1 / 0}"], {})
+
+
+def broken():
+    return missing  # noqa: F821
+
+
+def test_a_name_that_a_function_misses_is_not_the_notebooks_to_have():
+    with pytest.raises(NameError, match="'missing' is not defined"):
+        arguments(["a={broken()}"], {"broken": broken})

@@ -1,0 +1,115 @@
+"""`(body, status, headers)`: what is one, and which headers can go out."""
+
+from __future__ import annotations
+
+import http
+from typing import Any, NamedTuple
+
+import pytest
+from werkzeug.datastructures import Headers as WerkzeugHeaders
+
+from owt.kernel.answer.response_tuple import ResponseTuple, checked, header, merged, opened
+
+
+class Pair(NamedTuple):
+    text: str
+    number: int
+
+
+@pytest.mark.parametrize(
+    ("value", "envelope"),
+    [
+        (("b", 201), ResponseTuple("b", 201)),
+        (("b", 200), ResponseTuple("b", 200)),
+        (("b", 599), ResponseTuple("b", 599)),
+        (("b", http.HTTPStatus.NOT_FOUND), ResponseTuple("b", 404)),
+        (("b", {"A": "x"}), ResponseTuple("b", None, (("A", "x"),))),
+        (("b", {"A": 7}), ResponseTuple("b", None, (("A", "7"),))),
+        (("b", {}), ResponseTuple("b", None)),
+        (("b", [("A", "x"), ("A", "y")]), ResponseTuple("b", None, (("A", "x"), ("A", "y")))),
+        (("b", 201, {"A": "x"}), ResponseTuple("b", 201, (("A", "x"),))),
+        (("b", 201, []), ResponseTuple("b", 201)),
+        ((None, 404), ResponseTuple(None, 404)),
+        (("b", {"A": "  x\t"}), ResponseTuple("b", None, (("A", "x"),))),
+    ],
+)
+def test_a_body_with_a_status_or_headers_is_an_envelope(value: Any, envelope: ResponseTuple) -> None:
+    assert opened(value) == envelope
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (),
+        ("b",),
+        (1, 2),
+        ("b", 199),
+        ("b", 600),
+        ("b", True),
+        ("b", 200.0),
+        ("b", []),
+        ("b", None),
+        ("b", {"A": [1]}),
+        ("b", {"A": True}),
+        ("b", {"A": None}),
+        ("b", {1: "x"}),
+        ("b", [["A", "x"]]),
+        ("b", [("A", 1)]),
+        ("b", [("A", "x", "y")]),
+        ("b", 200, None),
+        ("b", 20, {"A": "x"}),
+        ("b", {"A": "x"}, 200),
+        ("b", 200, {"A": "x"}, 1),
+    ],
+)
+def test_any_other_tuple_is_just_a_tuple(value: Any) -> None:
+    assert opened(value) is None
+
+
+def test_the_status_of_an_enum_is_a_plain_int() -> None:
+    envelope = opened(("b", http.HTTPStatus.CREATED))
+    assert envelope is not None
+    assert type(envelope.status) is int
+
+
+def test_werkzeug_headers_keep_their_repetitions() -> None:
+    headers = WerkzeugHeaders([("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
+    envelope = opened(("b", headers))
+    assert envelope is not None
+    assert envelope.headers == (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "é", "a\x00", "a\r\nX"])
+def test_a_header_name_that_is_no_token_is_an_error_that_names_it(name: str) -> None:
+    with pytest.raises(ValueError, match="a header's name has only") as failure:
+        opened(("b", {name: "x"}))
+    assert repr(name) in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["a\r\nSet-Cookie: x", "a\n", "\r", "a\x00b", "\x1b", "\x7f", "€", "\ud800"]
+)
+def test_a_header_value_that_http_cannot_carry_is_an_error_that_names_the_header(value: str) -> None:
+    with pytest.raises(ValueError, match="header X-Thing: ") as failure:
+        checked([("X-Good", "y"), ("X-Thing", value)])
+    assert value not in str(failure.value) or value.isprintable()
+
+
+@pytest.mark.parametrize("value", ["", "a b", "a\tb", "é", '"quoted"; q=1'])
+def test_a_header_value_may_have_spaces_tabs_and_latin_1(value: str) -> None:
+    assert checked([("A", value)]) == (("A", value),)
+
+
+def test_a_namedtuple_matches_by_its_fields_when_it_is_asked_about() -> None:
+    # `Answer` asks about plain tuples only.
+    assert opened(Pair("b", 300)) == ResponseTuple("b", 300)
+
+
+def test_merging_replaces_headers_of_the_same_name_in_any_spelling() -> None:
+    old = (("A", "1"), ("content-type", "x"), ("B", "2"))
+    assert merged(old, (("Content-Type", "y"),)) == (("A", "1"), ("B", "2"), ("Content-Type", "y"))
+
+
+def test_a_header_is_found_in_any_spelling() -> None:
+    assert header((("A", "1"), ("CONTENT-type", "x")), "content-type") == "x"
+    assert header((("A", "1"),), "content-type") is None

@@ -1,0 +1,774 @@
+"""What a run's values become."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import collections
+import csv
+import dataclasses
+import enum
+import io
+import itertools
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Any, NamedTuple
+
+import flask
+import numpy as np
+import pandas as pd
+import pytest
+import werkzeug
+import werkzeug.sansio.response
+from matplotlib.figure import Figure
+from werkzeug.datastructures import FileStorage
+
+from owt.kernel.answer.outcome import AsyncStream, Stream, Whole
+from owt.kernel.answer.values import BLOCK, HTML, JSON, JSON_LINES, PIECE, Answer
+from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import Chunk, Data, Head
+
+PNG = b"\x89PNG\r\n\x1a\n"
+FACTS = RequestFacts("GET", "/", "", (), b"", "localhost:9876")
+
+
+def answer(*, accept: str = "*/*", sse: bool = False) -> Answer:
+    return Answer(Call(FACTS, accept=accept, sse=sse))
+
+
+def whole(value: object, *, accept: str = "*/*", sse: bool = False) -> list[Chunk]:
+    """The chunks of a value that is answered at once."""
+    course = answer(accept=accept, sse=sse).classify(value)
+    assert isinstance(course, Whole)
+    return list(course.chunks)
+
+
+def streamed(value: object, *, accept: str = "*/*", sse: bool = False) -> list[Chunk]:
+    """The chunks of a value that is answered item by item, driven as the runner drives it."""
+    to = answer(accept=accept, sse=sse)
+    course = to.classify(value)
+    assert isinstance(course, Stream)
+    chunks: list[Chunk] = []
+    while True:
+        try:
+            item = next(course.items)
+        except StopIteration as stop:
+            chunks += to.finish(stop.value)
+            break
+        chunks += to.item(item)
+    if course.close is not None:
+        course.close()
+    return chunks
+
+
+def head(content_type: str = HTML, status: int = 200) -> Head:
+    return Head(status, (("Content-Type", content_type),))
+
+
+def negotiated(content_type: str, status: int = 200) -> Head:
+    return Head(status, (("Content-Type", content_type), ("Vary", "Accept")))
+
+
+def body(chunks: list[Chunk]) -> bytes:
+    return b"".join(chunk.body for chunk in chunks if isinstance(chunk, Data))
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Pair(NamedTuple):
+    text: str
+    number: int
+
+
+class Name(str, enum.Enum):  # noqa: UP042 - its str() is not its value
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+@dataclasses.dataclass
+class Point:
+    x: int = 1
+
+
+class Shown:
+    def _repr_html_(self) -> str:
+        return "<b>"
+
+    def _repr_png_(self) -> bytes:
+        return PNG
+
+
+class ShownDict(dict[str, int]):
+    def _repr_html_(self) -> str:
+        return "<dl>"
+
+
+class Chart:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"application/vnd.vegalite.v5+json": {"mark": "bar"}, "text/plain": "chart"}
+
+
+class Word(str):
+    def __str__(self) -> str:
+        return "something else"
+
+
+class TestWhole:
+    """Values that are answered at once."""
+
+    @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            ("hällo", "hällo"),
+            ("", ""),
+            (Word("word"), "word"),
+            (Name.RED, "red"),
+            (42, "42"),
+            (1.5, "1.5"),
+            (float("nan"), "nan"),
+            (True, "True"),
+            (np.int64(7), "7"),
+            (np.float64(0.1), "0.1"),
+            (np.longdouble(0.5), "0.5"),
+            (np.bool_(False), "False"),
+            (np.str_("s"), "s"),
+        ],
+    )
+    def test_text_and_numbers_are_html_text(self, value: object, text: str) -> None:
+        assert whole(value) == [head(), Data(text.encode(), "text", result=True)]
+
+    @pytest.mark.parametrize(
+        "value", [b"a\xffb", bytearray(b"a\xffb"), memoryview(b"a\xffb"), np.bytes_(b"a\xffb")], ids=type
+    )
+    def test_bytes_are_as_they_are(self, value: object) -> None:
+        assert whole(value) == [head(), Data(b"a\xffb", "bytes", result=True)]
+
+    def test_a_memoryview_with_gaps_is_its_bytes(self) -> None:
+        assert body(whole(memoryview(b"abcd")[::2])) == b"ac"
+
+    def test_none_has_no_body(self) -> None:
+        assert whole(None) == [head()]
+
+    def test_none_is_a_null_result_for_events(self) -> None:
+        assert whole(None, sse=True) == [head(), Data(b"null", "json", result=True)]
+
+    def test_not_a_time_is_none(self) -> None:
+        assert whole(np.datetime64("NaT", "s")) == [head()]
+
+    @pytest.mark.parametrize(
+        ("value", "document"),
+        [
+            ({"a": [1, None]}, '{"a":[1,null]}'),
+            ([1, "x"], '[1,"x"]'),
+            ((1, 2, 3), "[1,2,3]"),
+            ((), "[]"),
+            (("body", 42), '["body",42]'),
+            (("body", 600), '["body",600]'),
+            (("body", True), '["body",true]'),
+            ({1}, "[1]"),
+            (frozenset({1}), "[1]"),
+            (range(3), "[0,1,2]"),
+            ({"a": 1}.items(), '[["a",1]]'),
+            (collections.Counter("aa"), '{"a":2}'),
+            (Pair("b", 404), '["b",404]'),
+            (Point(), '{"x":1}'),
+            (Color.RED, '"red"'),
+            (Level.HIGH, "3"),
+            (pathlib.PurePosixPath("/a"), '"/a"'),
+            (np.array([[1.5, np.nan]]), "[[1.5,null]]"),
+            (np.datetime64("2026-01-02"), '"2026-01-02"'),
+            (pd.Timestamp("2026-01-02"), '"2026-01-02T00:00:00"'),
+            (pd.Index([1, 2]), "[1,2]"),
+        ],
+    )
+    def test_documents_are_compact_json(self, value: object, document: str) -> None:
+        assert whole(value) == [head(JSON), Data(document.encode(), "json", result=True)]
+
+    def test_json_is_json_for_whoever_asks(self) -> None:
+        assert whole({"a": 1}, accept="text/html")[0] == head(JSON)
+
+    @pytest.mark.parametrize(
+        "value", [object(), 1j, Point, print, NotImplemented, ValueError("x"), np.complex128(1j)], ids=str
+    )
+    def test_something_else_is_an_error_that_names_its_type(self, value: object) -> None:
+        to = answer()
+        shown = "complex" if isinstance(value, complex) else type(value).__qualname__
+        with pytest.raises(TypeError, match=shown):
+            to.classify(value)
+        assert list(to.finish()) == [head()], "an answer that failed had given a head"
+
+    def test_the_error_says_what_an_adaptor_may_return(self) -> None:
+        with pytest.raises(TypeError, match="cannot answer with a type; return str, bytes, a number, None"):
+            whole(Point)
+
+    def test_a_text_with_a_lone_surrogate_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            whole("\ud800")
+
+    def test_a_cycle_is_an_error(self) -> None:
+        value: list[Any] = []
+        value.append(value)
+        with pytest.raises(ValueError, match="contains itself"):
+            whole(value)
+
+    def test_the_status_is_200_before_and_the_heads_after(self) -> None:
+        to = answer()
+        assert to.status == 200
+        to.classify(("x", 418))
+        assert to.status == 418
+
+
+class TestEnvelopes:
+    """A body with a status, headers or both."""
+
+    def test_a_status_goes_with_the_body(self) -> None:
+        assert whole(("made", 201)) == [head(status=201), Data(b"made", "text", result=True)]
+
+    def test_headers_come_after_the_default_type(self) -> None:
+        assert whole(({"a": 1}, {"X-A": 7}))[0] == Head(200, (("Content-Type", JSON), ("X-A", "7")))
+
+    @pytest.mark.parametrize("name", ["Content-Type", "content-type", "CONTENT-TYPE"])
+    def test_a_given_content_type_replaces_the_default(self, name: str) -> None:
+        assert whole(("a,b", 200, {name: "text/csv"}))[0] == Head(200, ((name, "text/csv"),))
+
+    def test_headers_may_be_repeated(self) -> None:
+        cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+        assert whole(("x", cookies))[0] == Head(200, (("Content-Type", HTML), *cookies))
+
+    def test_a_body_of_none_is_empty(self) -> None:
+        assert whole((None, 404)) == [head(status=404)]
+
+    def test_a_tuple_inside_is_a_json_list(self) -> None:
+        assert whole((("x", 404), 201)) == [head(JSON, 201), Data(b'["x",404]', "json", result=True)]
+
+    @pytest.mark.parametrize("status", [204, 304])
+    @pytest.mark.parametrize("sse", [False, True])
+    @pytest.mark.parametrize("value", ["x", None, {"a": 1}])
+    def test_statuses_without_a_body_have_none(self, status: int, sse: bool, value: object) -> None:
+        assert [type(chunk) for chunk in whole((value, status), sse=sse)] == [Head]
+
+    def test_a_content_length_of_a_whole_body_is_the_frontends(self) -> None:
+        assert whole(("abc", {"content-length": "99"}))[0] == head()
+
+    def test_a_content_length_of_a_stream_is_kept(self) -> None:
+        chunks = streamed((iter([b"abc"]), {"Content-Length": 3}))
+        assert chunks[0] == Head(200, (("Content-Type", HTML), ("Content-Length", "3")))
+
+    def test_a_header_that_http_cannot_carry_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="header X-A: "):
+            whole(("x", {"X-A": "1\r\nX-B: 2"}))
+
+    def test_a_stream_has_its_status_and_headers_too(self) -> None:
+        chunks = streamed((iter(["a", "b"]), 202, {"Content-Type": "text/event-stream"}))
+        assert chunks == [
+            Head(202, (("Content-Type", "text/event-stream"),)),
+            Data(b"a", "text"),
+            Data(b"b", "text"),
+        ]
+
+    @pytest.mark.parametrize("status", [204, 304])
+    def test_a_stream_with_a_status_without_body_runs_and_sends_none(self, status: int) -> None:
+        ran = []
+
+        def run() -> Iterator[str]:
+            ran.append(1)
+            yield "a"
+            ran.append(2)
+
+        assert streamed((run(), status)) == [head(status=status)]
+        assert ran == [1, 2]
+
+    def test_the_content_type_that_is_given_chooses_the_representation(self) -> None:
+        figure = Figure(figsize=(1, 1))
+        chunks = whole((figure, {"content-type": "image/svg+xml"}), accept="image/png")
+        assert chunks[0] == Head(200, (("content-type", "image/svg+xml"),))
+        assert body(chunks).startswith(b"<?xml")
+
+
+class TestStreams:
+    """Values that are answered item by item."""
+
+    def test_text_and_bytes_are_streamed_as_html(self) -> None:
+        def run() -> Iterator[object]:
+            yield "ä"
+            yield b"\xff"
+            yield bytearray(b"b")
+            yield memoryview(b"m")
+            yield ""
+
+        assert streamed(run()) == [
+            head(),
+            Data("ä".encode(), "text"),
+            *(Data(b"\xff", "bytes"), Data(b"b", "bytes"), Data(b"m", "bytes"), Data(b"", "text")),
+        ]
+
+    def test_anything_else_is_streamed_as_json_lines(self) -> None:
+        items = [{"a": 1}, [1], 7, 1.5, True, None, (1, 404), np.int64(3), np.array([1]), Point(), Color.RED]
+        chunks = streamed(iter(items))
+        documents = [
+            *('{"a":1}', "[1]", "7", "1.5", "true", "null", "[1,404]", "3", "[1]", '{"x":1}', '"red"')
+        ]
+        assert chunks == [head(JSON_LINES), *(Data(text.encode(), "json") for text in documents)]
+
+    def test_the_first_item_decides_the_content_type(self) -> None:
+        assert streamed(iter(["a", {"b": 1}])) == [head(), Data(b"a", "text"), Data(b'{"b":1}', "json")]
+
+    def test_a_stream_without_items_is_empty_html(self) -> None:
+        assert streamed(iter(())) == [head()]
+
+    def test_no_head_is_given_before_the_first_item(self) -> None:
+        def run() -> Iterator[str]:
+            raise ZeroDivisionError
+            yield
+
+        to = answer()
+        course = to.classify((run(), 201))
+        assert isinstance(course, Stream)
+        with pytest.raises(ZeroDivisionError):
+            next(course.items)
+        assert to.status == 200
+
+    def test_no_head_is_given_for_a_first_item_that_cannot_be_sent(self) -> None:
+        to = answer()
+        with pytest.raises(TypeError, match="object"):
+            to.item(object())
+        assert list(to.item("a")) == [head(), Data(b"a", "text")]
+
+    def test_the_head_is_given_once(self) -> None:
+        assert sum(isinstance(chunk, Head) for chunk in streamed(iter("abc"))) == 1
+
+    def test_what_a_generator_returns_after_items_is_the_result(self) -> None:
+        def run() -> Generator[str, None, object]:
+            yield "a"
+            return {"n": 1}
+
+        assert streamed(run()) == [head(), Data(b"a", "text"), Data(b'{"n":1}', "json", result=True)]
+
+    def test_what_a_generator_returns_without_items_is_the_answer(self) -> None:
+        def run() -> Generator[str, None, object]:
+            return ({"n": 1}, 404)
+            yield
+
+        assert streamed(run()) == [head(JSON, 404), Data(b'{"n":1}', "json", result=True)]
+
+    def test_what_a_generator_returns_keeps_the_headers_around_it(self) -> None:
+        def run() -> Generator[str, None, object]:
+            return "x"
+            yield
+
+        assert streamed((run(), 202, {"X-A": "1"}))[0] == Head(202, (("Content-Type", HTML), ("X-A", "1")))
+
+    def test_a_generator_returned_by_an_empty_generator_is_an_error(self) -> None:
+        def run() -> Generator[str, None, object]:
+            return iter("ab")
+            yield
+
+        with pytest.raises(TypeError, match="yield from"):
+            streamed(run())
+
+    @pytest.mark.parametrize(
+        "iterator",
+        [
+            *(map(str, [1, 2]), filter(None, ["1", "2"]), reversed(["2", "1"]), iter(["1", "2"])),
+            *(itertools.chain("1", "2"), itertools.islice(itertools.count(1), 2)),
+        ],
+        ids=lambda iterator: type(iterator).__name__,
+    )
+    def test_iterators_of_all_kinds_are_streamed(self, iterator: Iterator[object]) -> None:
+        assert body(streamed(iterator)) == b"12"
+
+    def test_rows_of_a_csv_reader_are_json_lines(self) -> None:
+        assert body(streamed(csv.reader(["a,b"]))) == b'["a","b"]'
+
+    def test_an_item_fails_where_it_is_and_says_its_type(self) -> None:
+        with pytest.raises(TypeError, match="complex"):
+            streamed(iter(["a", 1j]))
+
+    def test_closing_a_generator_runs_its_finally(self) -> None:
+        ended = []
+
+        def run() -> Iterator[str]:
+            try:
+                yield "a"
+            finally:
+                ended.append(True)
+
+        course = answer().classify(run())
+        assert isinstance(course, Stream)
+        assert course.close is not None
+        next(course.items)
+        course.close()
+        assert ended == [True]
+
+    def test_an_iterator_without_close_has_none(self) -> None:
+        course = answer().classify(iter("ab"))
+        assert isinstance(course, Stream)
+        assert course.close is None
+
+
+class TestAsyncStreams:
+    """Asynchronous iterators."""
+
+    def test_an_async_generator_is_streamed_and_can_be_closed(self) -> None:
+        ended = []
+
+        async def run() -> AsyncIterator[str]:
+            try:
+                yield "a"
+                yield "b"
+            finally:
+                ended.append(True)
+
+        async def drive() -> list[Chunk]:
+            to = answer()
+            course = to.classify((run(), 201))
+            assert isinstance(course, AsyncStream)
+            chunks = [*to.item(await anext(course.items))]
+            assert course.close is not None
+            await course.close()
+            return [*chunks, *to.finish()]
+
+        assert asyncio.run(drive()) == [head(status=201), Data(b"a", "text")]
+        assert ended == [True]
+
+    def test_an_async_iterable_is_iterated(self) -> None:
+        class Numbers:
+            def __aiter__(self) -> AsyncIterator[int]:
+                return self._numbers()
+
+            async def _numbers(self) -> AsyncIterator[int]:
+                yield 1
+
+        async def drive() -> list[Chunk]:
+            to = answer()
+            course = to.classify(Numbers())
+            assert isinstance(course, AsyncStream)
+            return [chunk async for item in course.items for chunk in to.item(item)]
+
+        assert asyncio.run(drive()) == [head(JSON_LINES), Data(b"1", "json")]
+
+    def test_an_async_iterator_without_aclose_has_no_close(self) -> None:
+        class Once:
+            def __aiter__(self) -> Once:
+                return self
+
+            async def __anext__(self) -> str:
+                raise StopAsyncIteration
+
+        course = answer().classify(Once())
+        assert isinstance(course, AsyncStream)
+        assert course.close is None
+
+
+class TestFiles:
+    """Open files are iterators of what is in them."""
+
+    def test_a_binary_file_is_streamed_in_blocks_and_closed(self, tmp_path: pathlib.Path) -> None:
+        content = bytes(range(256)) * 1024
+        path = tmp_path / "data"
+        path.write_bytes(content)
+        file = path.open("rb")
+        chunks = streamed(file)
+        assert body(chunks) == content
+        assert max(len(chunk.body) for chunk in chunks if isinstance(chunk, Data)) <= BLOCK
+        assert file.closed
+
+    def test_an_unbuffered_file_is_streamed_in_blocks(self, tmp_path: pathlib.Path) -> None:
+        path = tmp_path / "data"
+        path.write_bytes(b"\n" * 1000)
+        assert len(streamed(path.open("rb", buffering=0))) == 2
+
+    def test_a_text_file_is_streamed_in_lines(self) -> None:
+        assert streamed(io.StringIO("a\nb\n")) == [head(), Data(b"a\n", "text"), Data(b"b\n", "text")]
+
+    def test_files_in_wrappers_are_files(self) -> None:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"a\nb")
+            file.seek(0)
+            assert body(streamed(file)) == b"a\nb"
+        assert body(streamed(FileStorage(io.BytesIO(b"upload")))) == b"upload"
+
+    def test_a_pipe_gives_what_is_there(self) -> None:
+        with subprocess.Popen([sys.executable, "-c", "print('out')"], stdout=subprocess.PIPE) as process:
+            assert body(streamed(process.stdout)) == b"out\n"
+
+
+class TestResponses:
+    """Responses of werkzeug and Flask."""
+
+    def test_a_response_is_as_it_is(self) -> None:
+        response = werkzeug.Response("hällo", 202, {"X-A": "1"}, mimetype="text/plain")
+        assert whole(response) == [
+            Head(202, (("X-A", "1"), ("Content-Type", "text/plain; charset=utf-8"))),
+            Data("hällo".encode(), "text", result=True),
+        ]
+
+    def test_a_response_without_a_type_gets_none(self) -> None:
+        response = werkzeug.Response(b"x")
+        del response.headers["Content-Type"]
+        assert whole(response) == [Head(200, ()), Data(b"x", "bytes", result=True)]
+
+    def test_a_response_keeps_repeated_headers(self) -> None:
+        response = werkzeug.Response("x")
+        response.set_cookie("a", "1")
+        response.set_cookie("b", "2")
+        first = whole(response)[0]
+        assert isinstance(first, Head)
+        assert [value.partition(";")[0] for name, value in first.headers if name == "Set-Cookie"] == [
+            "a=1",
+            "b=2",
+        ]
+
+    @pytest.mark.parametrize(
+        ("mimetype", "form"),
+        [
+            ("application/json", "text"),
+            ("application/problem+json", "text"),
+            ("image/svg+xml", "text"),
+            ("application/octet-stream", "bytes"),
+            ("image/png", "bytes"),
+        ],
+    )
+    def test_a_responses_body_is_text_if_its_type_says_so(self, mimetype: str, form: str) -> None:
+        last = whole(werkzeug.Response(b"{}", mimetype=mimetype))[-1]
+        assert isinstance(last, Data)
+        assert last.form == form
+
+    def test_text_that_is_no_utf_8_is_bytes(self) -> None:
+        last = whole(werkzeug.Response(b"\xff", content_type="text/plain; charset=latin-1"))[-1]
+        assert last == Data(b"\xff", "bytes", result=True)
+
+    def test_a_whole_response_is_closed_and_its_length_is_the_frontends(self) -> None:
+        closed = []
+        response = werkzeug.Response("x")
+        response.headers["Content-Length"] = "99"
+        response.call_on_close(lambda: closed.append(True))
+        first = whole(response)[0]
+        assert isinstance(first, Head)
+        assert "Content-Length" not in dict(first.headers)
+        assert closed == [True]
+
+    def test_a_streaming_response_is_streamed_and_closed(self) -> None:
+        closed = []
+
+        def run() -> Iterator[Any]:
+            try:
+                yield "ä"
+                yield b"\xff"
+            finally:
+                closed.append("generator")
+
+        response = werkzeug.Response(run(), 201, {"Content-Length": "3"}, content_type="text/x")
+        response.call_on_close(lambda: closed.append("response"))
+        assert streamed(response) == [
+            Head(201, (("Content-Length", "3"), ("Content-Type", "text/x"))),
+            Data("ä".encode(), "text"),
+            Data(b"\xff", "bytes"),
+        ]
+        assert closed == ["generator", "response"]
+
+    def test_a_streaming_response_that_sends_nothing_has_its_head(self) -> None:
+        assert streamed(werkzeug.Response(iter(()), 202, content_type="text/x")) == [head("text/x", 202)]
+
+    def test_a_response_around_a_file_is_streamed(self, tmp_path: pathlib.Path) -> None:
+        path = tmp_path / "a.bin"
+        path.write_bytes(b"content")
+        environ = werkzeug.test.create_environ()
+        response = werkzeug.utils.send_file(path, environ)
+        assert body(streamed(response)) == b"content"
+
+    def test_what_is_said_around_a_response_goes_over_its_own(self) -> None:
+        response = werkzeug.Response("x", 404, {"X-A": "1", "X-B": "2"}, content_type="text/x")
+        assert whole((response, 200, {"x-a": "3"}))[0] == Head(
+            200, (("X-B", "2"), ("Content-Type", "text/x"), ("x-a", "3"))
+        )
+        assert whole((werkzeug.Response("x", 404), {"X-A": "3"}))[0].status == 404  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("status", [204, 304])
+    def test_a_response_whose_status_has_no_body_is_not_iterated(self, status: int) -> None:
+        closed = []
+        response = werkzeug.Response(iter(["never"]), status)
+        response.call_on_close(lambda: closed.append(True))
+        assert [type(chunk) for chunk in whole(response)] == [Head]
+        assert closed == [True]
+
+    def test_a_sansio_response_has_no_body(self) -> None:
+        response = werkzeug.sansio.response.Response(404, {"X-A": "1"})
+        assert whole(response) == [
+            Head(404, (("X-A", "1"), ("Content-Type", "text/plain; charset=utf-8"))),
+        ]
+
+    def test_a_redirect_keeps_its_location(self) -> None:
+        first = whole(werkzeug.utils.redirect("/there"))[0]
+        assert isinstance(first, Head)
+        assert (first.status, dict(first.headers)["Location"]) == (302, "/there")
+
+    def test_a_status_that_no_answer_can_have_is_an_error(self) -> None:
+        with pytest.raises(ValueError, match="from 200 to 599; got 101"):
+            whole(werkzeug.Response("x", 101))
+
+    def test_a_flask_response_is_as_it_is(self) -> None:
+        with flask.Flask("app").app_context():
+            response = flask.jsonify(a=1)
+        assert whole(response) == [head(JSON), Data(b'{"a":1}\n', "text", result=True)]
+
+
+class TestRich:
+    """Objects with representations of several media types."""
+
+    def test_a_client_that_takes_anything_gets_the_image(self) -> None:
+        assert whole(Shown()) == [negotiated("image/png"), Data(PNG, "bytes", result=True)]
+
+    def test_a_content_type_of_the_adaptors_own_is_no_negotiation(self) -> None:
+        assert whole((Shown(), {"Content-Type": "text/html"}), accept="image/png") == [
+            head("text/html"), Data(b"<b>", "text", result=True),
+        ]
+
+    def test_a_vary_header_of_the_adaptors_own_stays(self) -> None:
+        assert whole((Shown(), {"Vary": "Cookie"}))[0] == Head(
+            200, (("Content-Type", "image/png"), ("Vary", "Cookie"), ("Vary", "Accept"))
+        )
+
+    def test_a_client_that_asks_for_html_gets_html(self) -> None:
+        assert whole(Shown(), accept="text/html") == [negotiated(HTML), Data(b"<b>", "text", result=True)]
+
+    def test_a_client_that_can_take_none_gets_the_image(self) -> None:
+        assert whole(Shown(), accept="audio/ogg")[0] == negotiated("image/png")
+
+    def test_a_vendor_type_is_given_when_asked_for_by_name(self) -> None:
+        kind = "application/vnd.vegalite.v5+json"
+        assert whole(Chart(), accept=kind) == [negotiated(kind), Data(b'{"mark":"bar"}', "json", result=True)]
+        assert whole(Chart()) == [
+            negotiated("text/plain; charset=utf-8"), Data(b"chart", "text", result=True),
+        ]
+
+    def test_events_carry_the_whole_mime_bundle(self) -> None:
+        chunks = whole(Shown(), sse=True, accept="text/event-stream")
+        assert chunks[0] == head(JSON)
+        last = chunks[1]
+        assert isinstance(last, Data)
+        assert (last.form, last.result) == ("json", True)
+        bundle = json.loads(last.body)
+        assert bundle["text/html"] == "<b>"
+        assert base64.b64decode(bundle["image/png"]) == PNG
+        assert bundle.keys() == {"text/html", "image/png", "text/plain"}
+
+    def test_a_figure_in_an_envelope_is_drawn(self) -> None:
+        chunks = whole((Figure(figsize=(1, 1)), 201))
+        assert chunks[0] == negotiated("image/png", 201)
+        assert body(chunks).startswith(PNG)
+
+    def test_a_data_frame_is_text_records_or_csv(self) -> None:
+        table = pd.DataFrame({"a": [1]})
+        assert whole(table)[0] == negotiated("text/plain; charset=utf-8")
+        assert whole(table, accept="text/csv")[0] == negotiated("text/csv; charset=utf-8")
+        assert whole(table, accept=JSON) == [negotiated(JSON), Data(b'[{"a":1}]', "json", result=True)]
+
+    def test_a_series_is_text_and_not_an_array(self) -> None:
+        assert whole(pd.Series([1]))[0] == negotiated("text/plain; charset=utf-8")
+
+    def test_a_dict_that_shows_itself_is_shown(self) -> None:
+        assert whole(ShownDict(a=1), accept="text/html")[0] == negotiated(HTML)
+        assert body(whole(ShownDict(a=1), accept="text/html")) == b"<dl>"
+
+    def test_the_shells_formatter_is_asked(self) -> None:
+        from IPython.core.formatters import DisplayFormatter
+
+        class Shell:
+            display_formatter = DisplayFormatter()
+
+        Shell.display_formatter.formatters["text/html"].for_type(Point, lambda point: "<i>point</i>")
+        to = Answer(Call(FACTS, accept="text/html"), Shell())  # type: ignore[arg-type]
+        course = to.classify(Point())
+        assert isinstance(course, Whole)
+        assert list(course.chunks) == [negotiated(HTML), Data(b"<i>point</i>", "text", result=True)]
+
+    def test_yielded_figures_are_streamed_as_images(self) -> None:
+        chunks = streamed(iter([Shown(), Shown()]))
+        assert chunks == [negotiated("image/png"), Data(PNG, "bytes"), Data(PNG, "bytes")]
+
+    def test_yielded_tables_are_streamed_as_json_lines_to_who_wants_json(self) -> None:
+        chunks = streamed(iter([pd.DataFrame({"a": [1]})]), accept=JSON)
+        assert chunks == [negotiated(JSON_LINES), Data(b'[{"a":1}]', "json")]
+
+    def test_a_yielded_figure_is_a_bundle_in_events(self) -> None:
+        last = streamed(iter([Shown()]), sse=True)[1]
+        assert isinstance(last, Data)
+        assert json.loads(last.body).keys() == {"text/html", "image/png", "text/plain"}
+        assert (last.form, last.result) == ("json", False)
+
+
+class TestPieces:
+    """Large bodies are split."""
+
+    @pytest.mark.parametrize(
+        ("value", "form"),
+        [
+            (b"abc" * 200_000, "bytes"),
+            (bytearray(b"abc" * 200_000), "bytes"),
+            (memoryview(b"abc" * 200_000), "bytes"),
+            (memoryview(b"a.b.c." * 200_000)[::2], "bytes"),
+            ("abc" * 200_000, "text"),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    @pytest.mark.parametrize("yielded", [False, True])
+    def test_every_piece_but_the_last_says_that_there_is_more(
+        self, value: Any, form: str, yielded: bool
+    ) -> None:
+        first, *pieces = streamed(iter([value])) if yielded else whole(value)
+        assert first == head()
+        data = [piece for piece in pieces if isinstance(piece, Data)]
+        assert [(len(piece.body), piece.more) for piece in data] == [
+            *((PIECE, True), (PIECE, True), (600_000 - 2 * PIECE, False))
+        ]
+        assert {(piece.form, piece.result) for piece in data} == {(form, not yielded)}
+        assert body(pieces) == b"abc" * 200_000
+
+    def test_a_large_document_is_split_too(self) -> None:
+        chunks = whole(list(range(100_000)))
+        assert len(chunks) > 2
+        assert json.loads(body(chunks)) == list(range(100_000))
+
+    def test_a_view_of_wide_numbers_counts_bytes(self) -> None:
+        numbers = np.zeros((3, PIECE // 8), dtype="i8")
+        assert body(whole(numbers.data)) == numbers.tobytes()
+
+    @pytest.mark.parametrize(("size", "pieces"), [(PIECE, 1), (PIECE + 1, 2), (2 * PIECE, 2)])
+    def test_a_body_that_just_fits_is_not_split(self, size: int, pieces: int) -> None:
+        chunks = whole(b"x" * size)
+        assert len(chunks) == 1 + pieces
+        assert chunks[-1].more is False  # type: ignore[union-attr]
+
+    def test_pieces_divide_by_three_for_base64(self) -> None:
+        assert PIECE % 3 == 0
+
+    def test_a_large_body_is_cut_as_it_is_sent(self) -> None:
+        course = answer().classify(b"x" * (3 * PIECE))
+        assert isinstance(course, Whole)
+        assert isinstance(course.chunks, Iterator)
+
+
+def test_no_library_is_imported_to_answer_with_plain_values() -> None:
+    program = """
+import sys
+from owt.kernel.answer.values import Answer
+from owt.wire.call import Call, RequestFacts
+call = Call(RequestFacts("GET", "/", "", (), b"", "localhost"))
+for value in ("a", b"b", 1, None, {"a": 1}, ("a", 404), ("a", 1)):
+    list(Answer(call).classify(value).chunks)
+next(Answer(call).classify(iter("ab")).items)
+names = ("numpy", "pandas", "matplotlib", "PIL", "werkzeug", "IPython", "tornado")
+print([name for name in names if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")

@@ -1,0 +1,252 @@
+"""owt.kernel.calls.context: the run that code works for, its request, and the session's state."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextvars import copy_context
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from owt.kernel.calls import context
+from owt.kernel.calls.context import (
+    Run,
+    State,
+    build_request,
+    current,
+    current_request,
+    request_proxy,
+    running,
+)
+from owt.kernel.calls.output_sender import OutputSender
+from owt.wire.call import Call, RequestFacts
+
+
+def facts(
+    method: str = "GET",
+    path: str = "/",
+    query: str = "",
+    headers: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+    host: str = "127.0.0.1:9876",
+    remote: str = "127.0.0.1",
+    scheme: str = "http",
+    user: str | None = None,
+) -> RequestFacts:
+    return RequestFacts(method, path, query, headers, body, host, remote, scheme, user)
+
+
+def a_run(id: str, path: str = "/") -> Run:
+    # A run that sends nothing needs no outlet.
+    return Run(id, Call(facts(path=path)), cast("OutputSender", None))
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs() -> Iterator[None]:
+    context.set_alone(None)
+    yield
+    context.set_alone(None)
+
+
+# The current run
+
+
+def test_outside_a_call_nothing_runs_and_there_is_no_request() -> None:
+    assert running() is None
+    with pytest.raises(RuntimeError, match="no request here"):
+        current_request()
+
+
+def in_context(run: Run, function: Any) -> Any:
+    def inside() -> Any:
+        current.set(run)
+        return function()
+
+    return copy_context().run(inside)
+
+
+def in_thread(function: Any) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(function()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_the_run_is_the_contexts() -> None:
+    a, b = a_run("a"), a_run("b")
+    assert in_context(a, running) is a
+    assert in_context(a, lambda: (in_context(b, running), running())) == (b, a)
+    assert running() is None
+
+
+def test_tasks_and_threads_with_the_context_work_for_the_same_run() -> None:
+    a = a_run("a")
+
+    async def now() -> Run | None:
+        return running()
+
+    async def work() -> list[Run | None]:
+        mine = copy_context()
+        return [
+            await asyncio.create_task(now()),
+            await asyncio.to_thread(running),
+            in_thread(lambda: mine.run(running)),
+        ]
+
+    assert in_context(a, lambda: asyncio.run(work())) == [a, a, a]
+
+
+def test_a_thread_without_the_context_works_for_the_only_run_there_is() -> None:
+    a = a_run("a")
+    assert in_context(a, lambda: in_thread(running)) is None
+    context.set_alone(a)
+    assert in_thread(running) is a
+    context.set_alone(None)
+    assert in_thread(running) is None
+
+
+def test_a_context_goes_before_the_only_run() -> None:
+    a, b = a_run("a"), a_run("b")
+    context.set_alone(b)
+    assert in_context(a, running) is a
+
+
+def test_the_proxy_stands_for_the_request_of_whoever_uses_it() -> None:
+    request = request_proxy()
+    assert in_context(a_run("a", "/a"), lambda: request.path) == "/a"
+    assert in_context(a_run("b", "/b"), lambda: request.path) == "/b"
+    with pytest.raises(RuntimeError, match="no request here"):
+        request.path  # noqa: B018
+
+
+def test_a_runs_request_is_built_once() -> None:
+    run = a_run("a")
+    assert run.request is run.request
+    assert repr(run) == "<run a>"
+
+
+def test_names_that_a_kernel_gives_are_found_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "_given", {})
+    with pytest.raises(AttributeError, match="state is there only in code that owt runs"):
+        context.given("state")
+    context.give({"state": 42})
+    assert context.given("state") == 42
+
+
+# Requests
+
+
+def test_a_request_is_what_the_client_sent() -> None:
+    request = build_request(
+        facts(
+            method="POST",
+            path="/a b/ключ",
+            query="x=1&x=2&y=%C3%A9",
+            headers=(("Content-Type", "application/json"), ("X-One", "1"), ("Accept", "text/html")),
+            body=b'{"a": 1}',
+            remote="10.0.0.1",
+        )
+    )
+    assert request.method == "POST"
+    assert request.path == "/a b/ключ"
+    assert request.args.getlist("x") == ["1", "2"]
+    assert request.args["y"] == "é"
+    assert request.headers["X-One"] == "1"
+    assert request.mimetype == "application/json"
+    assert request.data == b'{"a": 1}'
+    assert request.get_json() == {"a": 1}
+    assert request.remote_addr == "10.0.0.1"
+    assert request.content_length == 8
+
+
+@pytest.mark.parametrize("user", ["ada", "ключ", None])
+def test_the_user_is_the_one_that_the_server_knows(user: str | None) -> None:
+    headers = (("Remote-User", "eve"), ("Remote_User", "eve"))
+    assert build_request(facts(headers=headers, user=user)).remote_user == user
+
+
+def test_a_form_and_its_files_are_parsed() -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="f"; filename="x.txt"\r\n\r\ntext\r\n--b--\r\n'
+    )
+    request = build_request(
+        facts("POST", headers=(("content-type", "multipart/form-data; boundary=b"),), body=body)
+    )
+    assert request.form["a"] == "1"
+    assert request.files["f"].filename == "x.txt"
+    assert request.files["f"].read() == b"text"
+    request.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme", "url"),
+    [
+        ("127.0.0.1:9876", "http", "http://127.0.0.1:9876/a?b=1"),
+        ("example.org", "https", "https://example.org/a?b=1"),
+        ("[::1]:9876", "http", "http://[::1]:9876/a?b=1"),
+    ],
+)
+def test_the_url_is_the_one_that_the_client_used(host: str, scheme: str, url: str) -> None:
+    request = build_request(facts(path="/a", query="b=1", host=host, scheme=scheme))
+    assert request.url == url
+    assert request.base_url == url.removesuffix("?b=1")
+
+
+def test_under_a_base_url_the_path_is_what_follows_it() -> None:
+    request = build_request(replace(facts(path="/a ü", query="b=1", host="h"), root="/owt"))
+    assert (request.path, request.script_root, request.root_path) == ("/a ü", "/owt", "/owt")
+    assert request.url_root == "http://h/owt/"
+    assert request.url == "http://h/owt/a%20ü?b=1"
+    assert request.environ["REQUEST_URI"] == "/owt/a%20%C3%BC?b=1"
+
+
+def test_a_header_that_comes_several_times_is_one_with_commas() -> None:
+    request = build_request(facts(headers=(("Accept", "text/html"), ("Accept", "image/png"))))
+    assert request.headers["Accept"] == "text/html,image/png"
+
+
+def test_a_client_cannot_lie_about_the_length_or_the_host() -> None:
+    headers = (("Content-Length", "5000"), ("Host", "elsewhere"), ("Transfer-Encoding", "chunked"))
+    request = build_request(facts("POST", headers=headers, body=b"1234"))
+    assert request.data == b"1234"
+    assert request.host == "127.0.0.1:9876"
+
+
+# State
+
+
+def test_state_is_the_namespace() -> None:
+    names: dict[str, Any] = {"x": 1}
+    state = State(names)
+    assert state.x == 1
+    state.y = 2
+    assert names == {"x": 1, "y": 2}
+    names["z"] = 3
+    assert state.z == 3
+    del state.x
+    assert names == {"y": 2, "z": 3}
+
+
+def test_state_says_what_it_lacks_and_how_to_set_it() -> None:
+    state = State({})
+    with pytest.raises(AttributeError, match=r"no 'model'; set it with `state\.model = \.\.\.`"):
+        state.model  # noqa: B018
+    with pytest.raises(AttributeError, match="no 'model'"):
+        del state.model
+    assert getattr(state, "model", None) is None
+    assert not hasattr(state, "model")
+
+
+def test_state_lists_its_names() -> None:
+    state = State({"a": 1, "_hidden": 2})
+    assert "a" in state
+    assert "_hidden" in state
+    assert "b" not in state
+    assert list(state) == dir(state) == ["a"]
+    assert repr(state) == "<state: a>"
+    assert repr(State({})) == "<state: empty>"

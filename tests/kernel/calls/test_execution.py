@@ -1,0 +1,190 @@
+"""owt.kernel.calls.execution: from a call to its chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from running import Bench, bodies, call
+
+from owt.kernel.calls.execution import ALONE
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head
+
+
+def failure(chunks: list[Chunk]) -> Failed:
+    failed = chunks[-2]
+    assert isinstance(failed, Failed)
+    return failed
+
+
+# What is called
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "answer"),
+    [
+        ("def run(a, b): return a + b", {"kwargs": '{"a": 1, "b": 2}'}, "3"),
+        ("def other(): return 'other'", {"fn_name": "other"}, "other"),
+        ("async def run(): return 'later'", {}, "later"),
+        ("lambda x: x.upper()", {"kwargs": '"text"'}, "TEXT"),
+        ("6 * 7", {}, "42"),
+        ("pipe().kwarg('x').f(str.upper)", {"kwargs": "dict(x='owt')"}, "OWT"),
+        ("pipe().f(lambda x: x + 1)", {"kwargs": "41"}, "42"),
+        ("path().last()", {"path": "/a/b/c"}, "c"),
+        ("x = 41\nx + 1", {}, "42"),
+        ("y = a + b\ny", {"kwargs": '{"a": 1, "b": 2}'}, "3"),
+        ("y = __last__\ny", {"kwargs": "[1, 2]"}, "[1,2]"),
+        ("def run(): return Server.sing().port > 0", {}, "True"),
+        ("def run(): return request.path", {"path": "/here"}, "/here"),
+        ("def run(): return None", {"kwargs": "null"}, ""),
+    ],
+)
+def test_every_kind_of_code_answers(bench: Bench, code: str, fields: dict[str, Any], answer: str) -> None:
+    assert bench.text(code, **fields) == answer
+
+
+def test_a_session_function_is_called_by_its_name(bench: Bench) -> None:
+    bench.ask("def mine(n): return n + 1\nx = 0")
+    assert bench.text(fn_name="mine", kwargs='{"n": 41}') == "42"
+
+
+def test_an_adaptor_of_owts_own_is_called_by_its_name(bench: Bench) -> None:
+    failed = failure(bench.ask(adaptor="speak", kwargs="{}"))
+    assert failed.type == "bad-request"
+    assert "missing 'text'" in failed.detail
+
+
+def test_a_callable_that_is_made_anew_is_called_with_the_calls_own_request(bench: Bench) -> None:
+    code = "pipe().const(request.path)"
+    assert [bench.text(code, path=path) for path in ("/a", "/b")] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "detail"),
+    [
+        ("def run(a): pass", {}, "kwargs: missing 'a'. The signature is run(a)"),
+        ("def run(): pass", {"kwargs": "{"}, "kwargs: is neither JSON nor a Python expression"),
+        ("run = 1", {}, "fn_name: the code binds it to 1"),
+        (None, {"fn_name": "gone"}, "fn_name: the session has no such function"),
+        (None, {"adaptor": "gone"}, "adaptor: owt comes with no such adaptor"),
+        ("1 +", {}, "code: line 1: invalid syntax"),
+    ],
+)
+def test_a_call_that_cannot_be_made_says_what_is_wrong(
+    bench: Bench, code: str | None, fields: dict[str, Any], detail: str
+) -> None:
+    chunks = bench.ask(code, **fields)
+    assert len(chunks) == 2
+    assert failure(chunks).detail.startswith(detail)
+
+
+def test_a_type_error_of_the_adaptors_own_is_its_failure(bench: Bench) -> None:
+    failed = failure(bench.ask("def run(): return len(1)"))
+    assert (failed.status, failed.exception) == (500, "TypeError")
+    assert failed.traceback.splitlines()[1].endswith("line 1, in run")
+
+
+def test_a_cell_triggers_the_shells_events(bench: Bench) -> None:
+    seen: list[str] = []
+    events = bench.runner._around.shell.events
+    hooks = [(name, lambda name=name: seen.append(name)) for name in ("pre_execute", "post_execute")]
+    for name, hook in hooks:
+        events.register(name, hook)
+    try:
+        bench.ask("x = 1")
+        bench.ask("x = 1\n1 / 0")
+        bench.ask("import asyncio\nawait asyncio.sleep(0)")
+        bench.ask("def run(): pass")
+    finally:
+        for name, hook in hooks:
+            events.unregister(name, hook)
+    assert seen == ["pre_execute", "post_execute"] * 3
+
+
+def test_a_plain_adaptor_may_run_a_loop_of_its_own(bench: Bench) -> None:
+    assert bench.text("import asyncio\ndef run(): return asyncio.run(asyncio.sleep(0, 'own'))") == "own"
+
+
+# What is sent, and when
+
+
+def test_a_short_answer_and_its_end_are_one_frame(bench: Bench) -> None:
+    bench.run(a=call("def run(): return 'short'"))
+    assert len(bench.frames["a"]) == 1
+
+
+def test_a_large_answer_leaves_piece_by_piece(bench: Bench) -> None:
+    bench.run(a=call(f"def run(): return b'x' * {3 * ALONE}"))
+    frames = bench.frames["a"]
+    assert [type(chunk) for chunk in bench.chunks("a")] == [Head, Data, Done]
+    assert [type(chunk) for chunk in frames[-1]] == [Done]
+    assert len(frames) == 3
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run():\n    yield 'a'\n    yield 'b'\n    return 'c'\n",
+        "async def run():\n    yield 'a'\n    yield 'b'\n",
+        "def run(): return iter(['a', 'b'])",
+        "async def items():\n    yield 'a'\n    yield 'b'\nasync def run(): return items()\n",
+        "async def run():\n    return (item for item in 'ab')\n",
+    ],
+    ids=["generator", "async generator", "iterator", "awaited async generator", "awaited generator"],
+)
+def test_items_leave_as_they_are_made(bench: Bench, code: str) -> None:
+    bench.run(a=call(code))
+    frames = bench.frames["a"]
+    assert [type(chunk) for chunk in frames[0]] == [Head]
+    assert [bodies(frame) for frame in frames[1:3]] == [[b"a"], [b"b"]]
+    assert isinstance(frames[-1][-1], Done)
+
+
+def test_an_item_is_made_only_when_there_is_credit_for_it(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench(window=2500)
+    code = "def run():\n    for n in range(9):\n        state.made = n\n        yield 'x' * 968\n"
+    made: list[int] = []
+
+    def look() -> None:
+        made.append(bench.names["made"])
+        bench.runner.grant("a", 1000)
+
+    bench.each("a", Data, look)
+    bench.run(a=call(code))
+    # At most the three that the window has room for, and the one that waits to be sent.
+    assert all(now <= n + 3 for n, now in enumerate(made))
+    assert len(made) == 9
+
+
+def test_an_async_stream_without_credit_does_not_hold_up_others(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench(window=500, concurrency=2)
+    stream = "async def run():\n    for n in range(3): yield 'x' * 968\n"
+    bench.each("b", Done, lambda: bench.runner.grant("a", 1 << 20))
+    chunks = bench.run(a=call(stream), b=call("async def run(): return 'b'"))
+    assert bodies(chunks["b"]) == [b"b"]
+    assert len(bodies(chunks["a"])) == 3
+
+
+@pytest.mark.parametrize("prefix", ["", "async "])
+def test_a_stream_that_fails_has_sent_what_came_before(bench: Bench, prefix: str) -> None:
+    chunks = bench.ask(f"{prefix}def run():\n    yield 'a'\n    1 / 0\n")
+    assert [type(chunk) for chunk in chunks] == [Head, Data, Failed, Done]
+    assert failure(chunks).exception == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize("prefix", ["", "async "])
+def test_a_stream_whose_item_cannot_be_sent_is_closed(bench: Bench, prefix: str) -> None:
+    code = (
+        f"{prefix}def run():\n    try:\n        yield object()\n    finally:\n        state.closed = True\n"
+    )
+    assert failure(bench.ask(code)).exception == "TypeError"
+    assert bench.text("closed") == "True"
+
+
+def test_a_generators_return_value_follows_its_items(bench: Bench) -> None:
+    chunks = bench.ask("def run():\n    yield 'a'\n    return {'b': 1}\n", sse=True)
+    assert [(chunk.body, chunk.result) for chunk in chunks if isinstance(chunk, Data)] == [
+        (b"a", False),
+        (b'{"b":1}', True),
+    ]

@@ -1,0 +1,198 @@
+"""owt.kernel.calls.failure: what is said of a run that failed."""
+
+from __future__ import annotations
+
+import traceback
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+from owt.errors import BadRequest, KernelDied, MissingExtra, NoSuchFunction, SyntaxFault
+from owt.kernel.calls import failure
+from owt.kernel.calls.failure import DETAIL_LIMIT, NAME_LIMIT, TRACEBACK_LIMIT, describe, not_begun
+from owt.kernel.calls.steps import Stopped
+from owt.wire.chunk import Failed
+
+
+def raised(error: BaseException) -> BaseException:
+    """The error, as if this very file's code had raised it."""
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+def of(error: BaseException) -> Failed:
+    return describe(raised(error), None, None)
+
+
+def test_lack_of_memory_is_told_with_its_notes() -> None:
+    error = MemoryError()
+    error.add_note("the limit")
+    assert of(error).detail == "the limit"
+    assert "the limit" in of(error).traceback
+
+
+def test_a_call_that_did_not_begin_in_time_says_so() -> None:
+    assert "did not begin within its timeout of 1.5 s" in not_begun(1.5).detail
+    assert not_begun(1.5).status == 504
+
+
+def test_an_exception_is_told_with_its_class_text_and_traceback() -> None:
+    failed = of(ZeroDivisionError("by nothing"))
+    assert failed == Failed(
+        500,
+        "exception",
+        "the adaptor raised ZeroDivisionError",
+        "by nothing",
+        "ZeroDivisionError",
+        failed.traceback,
+    )
+    assert failed.traceback.startswith("Traceback (most recent call last):\n")
+    assert f'File "{__file__}"' in failed.traceback
+    assert failed.traceback.endswith("ZeroDivisionError: by nothing\n")
+
+
+def test_errors_of_the_request_are_bad_requests() -> None:
+    assert of(BadRequest("kwargs", "is odd", 5)) == Failed(
+        400, "bad-request", "bad request", "kwargs: is odd; got 5"
+    )
+    assert of(NoSuchFunction("fn_name", "is not there", "f")) == Failed(
+        404, "bad-request", "no such function", "fn_name: is not there; got 'f'"
+    )
+
+
+def test_a_syntax_fault_is_of_a_kind_of_its_own() -> None:
+    assert of(SyntaxFault("invalid syntax", 2)) == Failed(
+        400, "syntax", "syntax error", "code: line 2: invalid syntax", "SyntaxError"
+    )
+
+
+def test_other_errors_of_ours_have_their_own_titles() -> None:
+    assert of(KernelDied("it died")).title == KernelDied.title
+    missing = of(MissingExtra("torch", "bark"))
+    assert missing.exception == "MissingExtra"
+    assert "pip install 'owt[bark]'" in missing.detail
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "interrupted"])
+def test_a_run_that_was_told_to_end_says_so_whatever_it_raised(reason: str) -> None:
+    expected = Failed(499, reason, "cancelled", f"the call was {reason}")
+    assert describe(raised(KeyboardInterrupt()), reason, None) == expected
+    assert describe(raised(ValueError("while cleaning up")), reason, 3.0) == expected
+
+
+def test_a_timeout_says_how_long_it_was() -> None:
+    assert describe(KeyboardInterrupt(), "timeout", 1.5) == Failed(
+        504, "timeout", "timed out", "the call ran longer than its timeout of 1.5 s"
+    )
+
+
+def test_what_ended_a_coroutine_is_shown_and_not_our_wrapping_of_it() -> None:
+    failed = of(Stopped(raised(SystemExit(3))))
+    assert (failed.exception, failed.detail) == ("SystemExit", "3")
+    assert "Stopped" not in failed.traceback
+
+
+def adaptor_called_by_ours(code: str) -> Any:
+    """A function of ours, as far as tracebacks can tell, that calls code of the adaptor's."""
+    theirs: dict[str, Any] = {}
+    exec(compile(code, "<adaptor 1>", "exec"), theirs)
+    ours: dict[str, Any] = {}
+    exec(compile("def call(run):\n    return run()", failure.__file__, "exec"), ours)
+    function = ours["call"]
+    assert isinstance(function, FunctionType)
+    return lambda: function(theirs["run"])
+
+
+def test_the_traceback_begins_at_the_adaptors_first_frame() -> None:
+    call = adaptor_called_by_ours("def run():\n    inner()\ndef inner():\n    1 / 0\n")
+    try:
+        call()
+    except ZeroDivisionError as caught:
+        # Without this file's own frame, which no adaptor is called from.
+        error = caught.with_traceback(caught.__traceback__.tb_next.tb_next)  # type: ignore[union-attr]
+    failed = describe(error, None, None)
+    places = [line.strip() for line in failed.traceback.splitlines() if line.startswith("  File")]
+    assert places == ['File "<adaptor 1>", line 2, in run', 'File "<adaptor 1>", line 4, in inner']
+
+
+def test_exceptions_that_led_to_it_are_shown_without_our_frames_too() -> None:
+    call = adaptor_called_by_ours("def run():\n    raise ValueError('first')\n")
+    try:
+        try:
+            call()
+        except ValueError as first:
+            first.__traceback__ = first.__traceback__.tb_next.tb_next  # type: ignore[union-attr]
+            raise KeyError("second") from first
+    except KeyError as caught:
+        error = caught
+    shown = describe(error, None, None).traceback
+    assert "ValueError: first" in shown
+    assert "KeyError: 'second'" in shown
+    assert failure.__file__ not in shown
+
+
+def test_a_group_of_exceptions_is_shown_with_its_members() -> None:
+    failed = of(ExceptionGroup("several", [raised(ValueError("one")), raised(TypeError("two"))]))  # type: ignore[list-item]
+    assert "ValueError: one" in failed.traceback
+    assert "TypeError: two" in failed.traceback
+
+
+def test_long_texts_lose_their_middle() -> None:
+    failed = of(ValueError("a" * 5000 + "b" * 5000 + "c" * 100_000))
+    assert len(failed.detail) < DETAIL_LIMIT + 100
+    assert failed.detail.startswith("aaaa")
+    assert "characters left out" in failed.detail
+    assert failed.detail.endswith("cccc")
+    assert len(failed.traceback) < TRACEBACK_LIMIT + 100
+    assert len(of(type("E" * 1000, (Exception,), {})()).exception) < NAME_LIMIT + 100
+
+
+def test_a_text_that_utf8_cannot_hold_is_escaped() -> None:
+    failed = of(ValueError("half \ud800"))
+    assert failed.detail == "half \\ud800"
+    assert "half \\ud800" in failed.traceback
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_an_exception_whose_text_raises_is_told_all_the_same() -> None:
+    failed = of(Unspeakable())
+    assert failed.detail == "<Unspeakable, whose text cannot be had>"
+    assert failed.exception == "Unspeakable"
+    assert "Unspeakable" in failed.traceback
+
+
+def test_a_traceback_that_cannot_be_made_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(traceback, "TracebackException", broken)
+    shown = of(KeyError("x")).traceback
+    assert shown == "KeyError: (its traceback cannot be shown: ValueError)\n"
+
+
+def test_the_stop_iteration_of_an_adaptor_is_itself() -> None:
+    """Python turns one that leaves a coroutine into a RuntimeError, in a frame of ours."""
+    ours: dict[str, Any] = {}
+    code = "async def work(stop):\n    raise stop\n"
+    exec(compile(code, failure.__file__, "exec"), ours)
+    try:
+        ours["work"](StopIteration("theirs")).send(None)
+    except RuntimeError as error:
+        error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
+        failed = describe(error, None, None)
+    assert (failed.exception, failed.detail) == ("StopIteration", "theirs")
+
+
+def test_a_runtime_error_of_the_adaptors_is_left_as_it_is() -> None:
+    try:
+        raise RuntimeError("mine") from StopIteration()
+    except RuntimeError as error:
+        failed = describe(error, None, None)
+    assert (failed.exception, failed.detail) == ("RuntimeError", "mine")

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from running import call
+
+from owt.kernel.calls.iopub import SHOWN, IopubMirror, RunMirror
+from owt.wire.chunk import FACTS, Data, Display, Failed, Stderr, Stdout
+
+
+class PlayedSession:
+    """Keeps what is sent, or cannot send."""
+
+    session = "k"
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.parents: list[dict[str, Any]] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.problem: Exception | None = None
+
+    def send(
+        self, socket: object, kind: str, content: dict[str, Any], *, parent: Any, ident: bytes, metadata: Any
+    ) -> None:
+        if self.problem is not None:
+            raise self.problem
+        self.sent.append((kind, content))
+        self.parents.append(parent)
+        self.metadata.append(metadata)
+
+
+class PlayedThread:
+    """ipykernel's IOPub thread, whose loop does at once what it is told."""
+
+    def __init__(self) -> None:
+        self.greeted: list[list[bytes]] = []
+        self._xpub_stream = self
+        self.io_loop = self
+
+    def add_callback(self, function: Any) -> None:
+        function()
+
+    def on_recv(self, function: Any) -> None:
+        self.hear = function
+
+    def _handle_subscription(self, frames: list[bytes]) -> None:
+        self.greeted.append(frames)
+
+
+class PlayedKernel:
+    class shell:
+        execution_count = 7
+
+    def __init__(self) -> None:
+        self.session = PlayedSession()
+        self.iopub_thread = PlayedThread()
+        self.iopub_socket = None
+
+    def _topic(self, kind: str) -> bytes:
+        return kind.encode()
+
+
+@pytest.fixture
+def kernel():
+    return PlayedKernel()
+
+
+@pytest.fixture
+def mirror(kernel):
+    mirror = IopubMirror(kernel)
+    mirror.watch()
+    return mirror
+
+
+def attach(kernel, topic=b""):
+    kernel.iopub_thread.hear([b"\1" + topic])
+
+
+def detach(kernel, topic=b""):
+    kernel.iopub_thread.hear([b"\0" + topic])
+
+
+def test_nothing_is_sent_while_nobody_is_attached(kernel, mirror):
+    seen = RunMirror(mirror, "r", call("1"))
+    seen.begin()
+    seen.show([Stdout("text")])
+    seen.end()
+    assert kernel.session.sent == []
+
+
+def test_somebody_is_attached_from_the_first_subscription_to_the_end_of_the_last(kernel, mirror):
+    assert not mirror.attached
+    attach(kernel)
+    attach(kernel, b"status")
+    detach(kernel)
+    assert mirror.attached
+    detach(kernel, b"status")
+    assert not mirror.attached
+
+
+def test_ipykernel_hears_of_subscriptions_too(kernel, mirror):
+    attach(kernel)
+    assert kernel.iopub_thread.greeted == [[b"\1"]]
+
+
+def test_a_kernel_that_cannot_tell_has_no_mirror(kernel):
+    kernel.iopub_thread = None
+    mirror = IopubMirror(kernel)
+    mirror.watch()
+    assert not mirror.attached
+
+
+def test_a_run_looks_like_a_cell_of_somebody_else(kernel, mirror):
+    attach(kernel)
+    seen = RunMirror(mirror, "r1", call("print('a')", path="/p"))
+    seen.begin()
+    seen.show([Stdout("a"), Stderr("b"), Display({"text/plain": "c"}, {"m": 1}), Data(b"d", "text")])
+    seen.end()
+    assert kernel.session.sent == [
+        ("status", {"execution_state": "busy"}),
+        ("execute_input", {"code": "# run r1: GET /p\nprint('a')", "execution_count": 7}),
+        ("stream", {"name": "stdout", "text": "a"}),
+        ("stream", {"name": "stderr", "text": "b"}),
+        ("display_data", {"data": {"text/plain": "c"}, "metadata": {"m": 1}, "transient": {}}),
+        ("status", {"execution_state": "idle"}),
+    ]
+    assert {each["msg_id"] for each in kernel.session.parents} == {"r1"}
+    assert {each["msg_type"] for each in kernel.session.parents} == {"execute_request"}
+    assert all(each == {"owt": {"run": "r1"}} for each in kernel.session.metadata)
+
+
+def test_a_display_takes_the_place_of_an_earlier_one_or_makes_way(kernel, mirror):
+    attach(kernel)
+    seen = RunMirror(mirror, "r", call("1"))
+    one, other = {"text/plain": "a"}, {"text/plain": "b"}
+    seen.show([Display({**one, FACTS: {"display_id": "d"}})])
+    seen.show([Display({**other, FACTS: {"display_id": "d", "update": True}})])
+    seen.show([Display({FACTS: {"clear": clear}}) for clear in ("now", "wait")])
+    said = {"metadata": {}, "transient": {"display_id": "d"}}
+    assert kernel.session.sent[2:] == [
+        ("display_data", {"data": one, **said}),
+        ("update_display_data", {"data": other, **said}),
+        ("clear_output", {"wait": False}),
+        ("clear_output", {"wait": True}),
+    ]
+
+
+def test_a_display_is_sent_as_json_can_carry_it(kernel, mirror):
+    attach(kernel)
+    RunMirror(mirror, "r", call("1")).show([Display({"application/json": {"a": math.nan}}, {"b": math.inf})])
+    # jupyter_client would print a warning of numbers that are none, among what the call prints.
+    assert kernel.session.sent[-1][1] == {
+        "data": {"application/json": {"a": "nan"}}, "metadata": {"b": "inf"}, "transient": {},
+    }
+
+
+def test_who_comes_late_hears_the_beginning_first(kernel, mirror):
+    seen = RunMirror(mirror, "r", call("1"))
+    seen.begin()
+    attach(kernel)
+    seen.show([Stdout("a")])
+    seen.show([Stdout("b")])
+    assert [kind for kind, _ in kernel.session.sent] == ["status", "execute_input", "stream", "stream"]
+
+
+def test_who_comes_when_there_is_nothing_more_hears_the_end(kernel, mirror):
+    seen = RunMirror(mirror, "r", call("1"))
+    seen.begin()
+    attach(kernel)
+    seen.end()
+    assert kernel.session.sent == [("status", {"execution_state": "idle"})]
+
+
+def test_a_failure_is_an_error_with_its_traceback(kernel, mirror):
+    attach(kernel)
+    RunMirror(mirror, "r", call("1")).show([Failed(500, "exception", "t", "why", "ValueError", "T:\n  x\n")])
+    assert kernel.session.sent[-1] == (
+        "error", {"ename": "ValueError", "evalue": "why", "traceback": ["T:", "  x"]},
+    )
+
+
+def test_a_failure_without_an_exception_says_what_it_is(kernel, mirror):
+    attach(kernel)
+    RunMirror(mirror, "r", call("1")).show([Failed(504, "timeout", "timed out", "longer than 1 s")])
+    assert kernel.session.sent[-1][1] == {
+        "ename": "timed out", "evalue": "longer than 1 s", "traceback": ["timed out: longer than 1 s"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"code": "x" * (SHOWN + 1)}, "x" * SHOWN + "\n# ..."),
+        ({"adaptor": "speak"}, "# adaptor speak"),
+        ({"fn_name": "greet"}, "# greet(...)"),
+    ],
+)
+def test_the_code_that_is_shown_is_short(kernel, mirror, fields, shown):
+    attach(kernel)
+    RunMirror(mirror, "r", call(**fields)).begin()
+    assert kernel.session.sent[-1][1]["code"] == f"# run r: GET /\n{shown}"
+
+
+def test_what_cannot_be_shown_is_no_problem_of_the_run(kernel, mirror):
+    attach(kernel)
+    kernel.session.problem = ValueError("cannot be JSON")
+    seen = RunMirror(mirror, "r", call("1"))
+    seen.begin()
+    seen.show([Stdout("a")])
+    seen.end()
+    assert kernel.session.sent == []

@@ -1,0 +1,121 @@
+"""Calls that run in this very process."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import Any
+
+import pytest
+from running import bodies, call
+
+from owt.errors import BadRequest, SyntaxFault
+from owt.kernel.calls import context
+from owt.kernel.calls.local_runner import Ended, Here
+from owt.wire.chunk import Chunk, Data, Head
+
+
+class Ran:
+    """Runs calls, and keeps their chunks."""
+
+    def __init__(self, shell: Any) -> None:
+        self.names = shell.user_ns
+        self.here = Here(shell)
+        self.chunks: list[Chunk] = []
+
+    def __call__(self, code: str, **fields: Any) -> Ended:
+        self.chunks.clear()
+        return self.here.run(call(code, **fields), self.chunks.append)
+
+    def text(self, code: str, **fields: Any) -> str:
+        ended = self(code, **fields)
+        assert ended.error is None
+        return b"".join(bodies(self.chunks)).decode()
+
+
+@pytest.fixture
+def ran(shell: Any) -> Ran:
+    return Ran(shell)
+
+
+def test_an_adaptor_is_called_with_its_arguments(ran):
+    assert ran.text("def run(n): return n + 1", kwargs='{"n": 1}') == "2"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "request.path",
+        "path().last()",
+        "pipe().const('a')",
+        "def run(): return state.letter",
+        "async def run(): return 'a'",
+        "letter",
+        "x = 1\nletter",
+        "def run():\n    import asyncio\n    async def a(): return 'a'\n    return asyncio.run(a())",
+    ],
+)
+def test_code_is_what_it_is_on_a_server(ran, code):
+    ran.names["letter"] = "a"
+    assert ran.text(code, path="/a").removeprefix("/") == "a"
+
+
+def test_a_cell_runs_in_the_notebooks_own_namespace(ran):
+    assert ran("left = 41").error is None
+    assert ran.names["left"] == 41
+
+
+def test_each_item_is_shown_before_the_next_one_is_made(ran):
+    seen: list[int] = []
+    ran.names["seen"] = lambda: seen.append(len(ran.chunks))
+    assert ran("def run():\n    for n in range(3):\n        state.seen()\n        yield str(n)").error is None
+    # The head comes with the first item.
+    assert seen == [0, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["", "async "])
+def test_it_works_inside_of_an_event_loop_as_in_a_notebooks_cell(ran, kind):
+    async def cell() -> str:
+        loop = asyncio.get_running_loop()
+        text = ran.text(f"{kind}def run():\n    yield 'a'\n    yield 'b'")
+        assert asyncio.get_running_loop() is loop
+        return text
+
+    assert asyncio.run(cell()) == "ab"
+
+
+def test_what_is_raised_has_the_adaptors_frames_only(ran):
+    ended = ran("def run():\n    return inner()\ndef inner():\n    return 1 / 0")
+    assert isinstance(ended.error, ZeroDivisionError)
+    frames = traceback.extract_tb(ended.error.__traceback__)
+    assert [(frame.name, frame.line) for frame in frames] == [
+        ("run", "return inner()"),
+        ("inner", "return 1 / 0"),
+    ]
+
+
+def test_the_frames_of_async_adaptors_too(ran):
+    ended = ran("import asyncio\nasync def run():\n    await asyncio.sleep(0)\n    raise KeyboardInterrupt")
+    assert isinstance(ended.error, KeyboardInterrupt)
+    assert [frame.name for frame in traceback.extract_tb(ended.error.__traceback__)] == ["run"]
+
+
+def test_what_cannot_be_called_says_so(ran):
+    assert isinstance(ran("def run(:").error, SyntaxFault)
+    assert isinstance(ran("def run(a): pass", kwargs='{"b": 1}').error, BadRequest)
+
+
+def test_status_and_headers_are_those_of_the_adaptor(ran):
+    assert ran("def run(): return 'tea', 418, {'Content-Type': 'text/plain'}") == Ended(418)
+    match ran.chunks:
+        case [Head(status=418, headers=headers), Data(body=b"tea")]:
+            assert ("Content-Type", "text/plain") in headers
+        case _:
+            pytest.fail(str(ran.chunks))
+
+
+def test_there_is_no_run_any_more_afterwards_nor_while_something_is_shown(ran, shell):
+    runs = []
+    Here(shell).run(call("'a'"), lambda chunk: runs.append(context.running()))
+    assert runs == [None, None]
+    assert context.running() is None

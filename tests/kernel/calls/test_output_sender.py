@@ -1,0 +1,378 @@
+"""owt.kernel.calls.output_sender: a run's chunks, in order, within its credit."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import types
+from collections.abc import Iterator
+
+import pytest
+from lanes import PLENTY, FarEnd, Listening, Wired
+
+from owt.kernel.calls import output_sender as module
+from owt.kernel.calls.output_sender import FLUSH_AFTER, PIECE, TEXT_LIMIT, OutputSender, carried
+from owt.wire.chunk import Chunk, Data, Done, Stderr, Stdout, size
+from owt.wire.messages import FrameWriter, Message, Output
+
+
+@pytest.fixture
+def run(door: Listening) -> Wired:
+    return Wired(door)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """The time that outlets see: its last item."""
+    now = [1000.0]
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[-1]))
+    return now
+
+
+def data(amount: int) -> Data:
+    """A chunk that counts `amount` bytes."""
+    return Data(b"x" * (amount - size(Data(b"", "bytes"))), "bytes")
+
+
+# Credit
+
+
+def test_chunks_leave_one_by_one_in_order(run: Wired) -> None:
+    outlet = run.outlet()
+    chunks = [data(1000), data(2000), data(3000)]
+    outlet.send(chunks)
+    outlet.send([data(4000)])
+    assert run.arrived() == [*chunks, data(4000)]
+    assert outlet.credit == PLENTY - 10_000
+
+
+def sending(outlet: OutputSender, chunks: list[Chunk], errors: list[BaseException]) -> threading.Thread:
+    """A thread that sends."""
+
+    def work() -> None:
+        try:
+            outlet.send(chunks)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def nothing_more(far: FarEnd) -> None:
+    assert not far.pending
+    far.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        far.socket.recv(1)
+    far.socket.settimeout(20)
+
+
+def test_credit_is_overdrawn_by_one_chunk_at_most(run: Wired) -> None:
+    outlet = run.outlet(window=2500)
+    thread = sending(outlet, [data(1000)] * 20, [])
+    sent, granted = 0, 2500
+    for n in range(20):
+        run.far.chunks(1)
+        # It was sent while there was some credit left.
+        assert sent < granted
+        sent += 1000
+        if sent >= granted and n < 19:
+            nothing_more(run.far)
+            outlet.grant(1300)
+            granted += 1300
+    thread.join()
+    assert outlet.credit == granted - sent
+
+
+def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
+    outlet = run.outlet(window=1)
+    outlet.send([data(1000)])
+    thread = sending(outlet, [data(500)], [])
+    outlet.grant(999)
+    assert outlet.credit == 0
+    run.far.chunks(1)
+    nothing_more(run.far)
+    outlet.grant(1)
+    thread.join()
+    assert run.arrived() == [data(500)]
+    assert outlet.credit == -499
+
+
+def test_a_print_without_credit_waits_as_well(run: Wired) -> None:
+    outlet = run.outlet(window=1)
+    outlet.send([data(100)])
+    thread = threading.Thread(target=outlet.write, args=("stdout", "x" * TEXT_LIMIT))
+    thread.start()
+    run.far.chunks(1)
+    nothing_more(run.far)
+    outlet.grant(1000)
+    thread.join()
+    assert run.arrived() == [Stdout("x" * TEXT_LIMIT)]
+
+
+def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Wired) -> None:
+    outlet = run.outlet(window=1)
+    outlet.send([data(100)])
+    errors: list[BaseException] = []
+    thread = sending(outlet, [data(100)], errors)
+    outlet.stop("cancelled")
+    thread.join()
+    assert [type(error) for error in errors] == [KeyboardInterrupt]
+    assert outlet.stopped == "cancelled"
+    assert run.arrived() == [data(100)]
+
+
+def test_a_stopped_run_may_still_send_what_it_has_credit_for(run: Wired) -> None:
+    outlet = run.outlet()
+    outlet.stop("cancelled")
+    outlet.send([data(100)])
+    assert run.arrived() == [data(100)]
+
+
+@pytest.mark.usefixtures("sigint")
+def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired) -> None:
+    outlet = run.outlet(window=1)
+    outlet.send([data(100)])
+    run.interrupts.install()
+    run.interrupts.begin("a")
+    run.interrupts.enter()
+
+    def chunks() -> Iterator[Chunk]:
+        thread.start()
+        yield data(100)
+
+    def aim() -> None:
+        run.interrupts.aim("a")
+        # A signal that comes just before the main thread begins to wait does not end the waiting.
+        while not noticed.wait(0.05) and run.interrupts.aimed == "a":
+            run.interrupts.aim("a")
+
+    noticed = threading.Event()
+    thread = threading.Thread(target=aim)
+    with pytest.raises(KeyboardInterrupt):
+        outlet.send(chunks())
+    noticed.set()
+    thread.join()
+    run.interrupts.end()
+    outlet.grant(1000)
+    outlet.send([data(200)])
+    assert run.arrived() == [data(100), data(200)]
+
+
+@pytest.mark.usefixtures("sigint")
+def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Wired) -> None:
+    outlet = run.outlet()
+    run.interrupts.install()
+    run.interrupts.begin("a")
+    run.interrupts.enter()
+
+    def chunks() -> Iterator[Chunk]:
+        yield data(100)
+        run.interrupts.aim("a")
+        yield data(200)
+
+    with pytest.raises(KeyboardInterrupt):
+        outlet.send(chunks())
+    assert run.arrived() == [data(100), data(200)]
+
+
+def test_an_async_sender_is_told_of_credit(run: Wired) -> None:
+    outlet = run.outlet()
+    told: list[int] = []
+    outlet.on_credit(lambda: told.append(outlet.credit))
+    outlet.grant(5)
+    outlet.on_credit(None)
+    outlet.grant(5)
+    assert told == [PLENTY + 5]
+
+
+# Text
+
+
+def test_a_line_leaves_at_once(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet()
+    assert outlet.write("stdout", "one\n")
+    assert run.arrived() == [Stdout("one\n")]
+    assert run.due == []
+
+
+def test_text_without_a_newline_leaves_a_little_later_from_another_thread(
+    run: Wired, clock: list[float]
+) -> None:
+    outlet = run.outlet()
+    outlet.write("stdout", "50 %")
+    outlet.write("stdout", " 60 %")
+    assert run.arrived() == []
+    assert [seconds for seconds, _ in run.due] == [FLUSH_AFTER]
+    run.later()
+    assert run.arrived() == [Stdout("50 % 60 %")]
+    assert run.due == []
+
+
+def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet()
+    outlet.write("stdout", "one\n")
+    outlet.write("stdout", "two\n")
+    outlet.write("stdout", "three\n")
+    assert run.arrived() == [Stdout("one\n")]
+    clock.append(clock[-1] + 2 * FLUSH_AFTER)
+    outlet.write("stdout", "four\n")
+    assert run.arrived() == [Stdout("two\nthree\nfour\n")]
+
+
+def test_text_stands_before_the_chunks_that_are_sent_after_it(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet()
+    outlet.write("stdout", "before")
+    outlet.send([data(100)])
+    outlet.write("stdout", "after")
+    outlet.finish([Done(200, 1.0)])
+    assert run.arrived() == [Stdout("before"), data(100), Stdout("after"), Done(200, 1.0)]
+
+
+def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet()
+    outlet.write("stdout", "a")
+    outlet.write("stderr", "b")
+    outlet.write("stderr", "c")
+    outlet.write("stdout", "d")
+    outlet.flush()
+    assert run.arrived() == [Stdout("a"), Stderr("bc"), Stdout("d")]
+
+
+def test_much_text_does_not_wait_and_leaves_in_pieces(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet()
+    outlet.write("stdout", "x" * TEXT_LIMIT)
+    assert run.arrived() == [Stdout("x" * TEXT_LIMIT)]
+    outlet.write("stdout", "y" * (2 * PIECE + 1))
+    assert run.arrived() == [Stdout("y" * PIECE), Stdout("y" * PIECE), Stdout("y")]
+
+
+def test_text_that_waits_for_credit_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet(window=1)
+    outlet.send([data(100)])
+    outlet.write("stdout", "patience")
+    run.later()
+    run.later()
+    assert len(run.due) == 1
+    assert run.arrived() == [data(100)]
+    outlet.grant(1000)
+    run.later()
+    assert run.arrived() == [Stdout("patience")]
+
+
+def test_even_text_that_grows_on_its_way_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet(window=1)
+    outlet.write("stdout", "\ud800" * (TEXT_LIMIT - 1))
+    run.later()
+    assert run.arrived() == [Stdout("\\ud800" * (TEXT_LIMIT - 1))]
+
+
+def test_a_late_flush_does_not_wait_for_who_is_sending(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet()
+    outlet.write("stdout", "text")
+
+    def chunks() -> Iterator[Chunk]:
+        # Sending has begun: the text is on its way.
+        outlet.write("stdout", "more")
+        run.later()
+        yield data(100)
+
+    outlet.send(chunks())
+    assert run.arrived() == [Stdout("text"), data(100)]
+    run.later()
+    assert run.arrived() == [Stdout("more")]
+
+
+def test_text_is_carried_as_utf8_can() -> None:
+    assert carried("plain") == "plain"
+    assert carried("ключ 🔑") == "ключ 🔑"
+    assert carried("half \ud83d of it") == "half \\ud83d of it"
+
+
+def test_lines_of_several_threads_stay_whole(run: Wired) -> None:
+    outlet = run.outlet()
+    lines = [[f"{name}{n}\n" for n in range(200)] for name in "abc"]
+    threads = [
+        threading.Thread(target=lambda mine=mine: [outlet.write("stdout", line) for line in mine])
+        for mine in lines
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    outlet.flush()
+    text = "".join(chunk.text for chunk in run.arrived() if isinstance(chunk, Stdout))
+    found = text.splitlines(keepends=True)
+    assert [[line for line in found if line[0] == name] for name in "abc"] == lines
+
+
+class Collecting(FrameWriter):
+    """Collects garbage before it writes a frame, as may happen at any allocation."""
+
+    def __init__(self, writer: FrameWriter) -> None:
+        """Goes on where `writer` is."""
+        self.__dict__.update(writer.__dict__)
+
+    def encode(self, message: Message) -> bytearray:
+        gc.collect(0)
+        return super().encode(message)
+
+
+class Talkative:
+    """Prints when it is collected."""
+
+    def __init__(self, outlet: OutputSender) -> None:
+        self.itself = self
+        self.outlet = outlet
+
+    def __del__(self) -> None:
+        self.outlet.write("stdout", "last words\n")
+
+
+def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(
+    run: Wired, clock: list[float]
+) -> None:
+    outlet = run.outlet()
+    run.near._writer = Collecting(run.near._writer)
+    gc.disable()
+    try:
+        Talkative(outlet)
+        outlet.send([data(100), data(200)])
+    finally:
+        gc.enable()
+    assert run.arrived() == [data(100), Stdout("last words\n"), data(200)]
+
+
+# The end
+
+
+def test_the_end_is_one_frame_with_the_text_before_it_whatever_the_credit(
+    run: Wired, clock: list[float]
+) -> None:
+    outlet = run.outlet(window=1)
+    outlet.send([data(100)])
+    outlet.write("stdout", "last")
+    outlet.finish([data(500), Done(200, 1.0)])
+    assert run.far.receive() == Output("a", (data(100),))
+    assert run.far.receive() == Output("a", (Stdout("last"), data(500), Done(200, 1.0)))
+
+
+def test_nothing_comes_after_the_end(run: Wired, clock: list[float]) -> None:
+    outlet = run.outlet()
+    outlet.write("stdout", "in time")
+    outlet.finish([Done(200, 1.0)])
+    assert not outlet.write("stdout", "too late\n")
+    outlet.send([data(100)])
+    outlet.flush()
+    run.later()
+    assert run.arrived() == [Stdout("in time"), Done(200, 1.0)]
+    assert run.due == []
+
+
+def test_a_late_sender_is_let_go_by_the_credit_that_comes_after_the_end(run: Wired) -> None:
+    outlet = run.outlet(window=1)
+    outlet.finish([Done(200, 1.0)])
+    outlet.grant(-1)
+    outlet.send([data(100)])
+    assert run.arrived() == [Done(200, 1.0)]

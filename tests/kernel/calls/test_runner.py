@@ -1,0 +1,383 @@
+"""owt.kernel.calls.runner: whose turn it is, and how a run is ended."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import weakref
+from collections.abc import Callable
+
+import pytest
+from running import Bench, bodies, call
+from werkzeug.wrappers import Request
+
+from owt.kernel.calls import context
+from owt.wire.call import RequestFacts
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, size
+
+BUSY = "def run():\n    yield 'on'\n    while True: pass\n"
+ASLEEP = "import threading\ndef run():\n    yield 'on'\n    threading.Event().wait()\n"
+AWAITING = "import asyncio\nasync def run():\n    yield 'on'\n    await asyncio.Event().wait()\n"
+BUSY_IN_A_STEP = "async def run():\n    yield 'on'\n    while True: pass\n"
+
+
+def failure(chunks: list[Chunk]) -> Failed:
+    *_, failed, done = chunks
+    assert isinstance(failed, Failed)
+    assert isinstance(done, Done)
+    assert done.status == failed.status
+    return failed
+
+
+# Turns
+
+
+def test_a_run_ends_with_its_status_and_its_seconds(bench: Bench) -> None:
+    head, data, done = bench.ask("def run(): return 'hi', 201")
+    assert isinstance(head, Head)
+    assert data == Data(b"hi", "text", result=True)
+    assert isinstance(done, Done)
+    assert done.status == 201
+    assert 0 <= done.seconds < 20
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run(n):\n    state.seen.append(n)\n    yield 'a'\n    state.seen.append(n)\n",
+        "import asyncio\nasync def run(n):\n    state.seen.append(n)\n    await asyncio.sleep(0)\n"
+        "    state.seen.append(n)\n",
+        "seen.append(n)\nimport asyncio\nawait asyncio.sleep(0)\nseen.append(n)",
+    ],
+    ids=["plain", "async", "cell"],
+)
+def test_calls_have_the_session_to_themselves_in_the_order_of_arrival(bench: Bench, code: str) -> None:
+    bench.ask("seen = []\n")
+    bench.run(**{f"r{n}": call(code, kwargs=f'{{"n": {n}}}') for n in range(4)})
+    assert bench.text("seen") == "[0,0,1,1,2,2,3,3]"
+
+
+def test_a_call_waits_for_a_notebooks_cell(bench: Bench) -> None:
+    async def main() -> list[Chunk]:
+        async with bench.runner.turn:
+            bench.runner.accept("a", call("1"))
+            bench.control.do(int)
+            assert bench.chunks("a") == []
+        return (await bench.serve(b=call("2")))["b"]
+
+    assert bodies(bench.loops.run(main())) == [b"2"]
+    assert bodies(bench.chunks("a")) == [b"1"]
+
+
+def test_the_next_call_runs_after_one_that_failed(bench: Bench) -> None:
+    chunks = bench.run(a=call("1 / 0"), b=call("1 +"), c=call("raise SystemExit"), d=call("4"))
+    assert failure(chunks["a"]).exception == "ZeroDivisionError"
+    assert failure(chunks["b"]).type == "syntax"
+    assert failure(chunks["c"]).exception == "SystemExit"
+    assert bodies(chunks["d"]) == [b"4"]
+
+
+def test_a_call_may_ask_for_its_code_to_be_loaded_again(bench: Bench) -> None:
+    code = "import itertools\ncount = itertools.count()\ndef run(): return next(count)"
+    assert [bench.text(code), bench.text(code), bench.text(code, reload=True)] == ["0", "1", "0"]
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize(
+    "code", [BUSY, ASLEEP, AWAITING, BUSY_IN_A_STEP], ids=["busy", "asleep", "awaiting", "step"]
+)
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_cancel_ends_its_run_and_no_other(
+    new_bench: Callable[..., Bench], code: str, concurrency: int
+) -> None:
+    if code == ASLEEP and concurrency == 2:
+        # A thread that sleeps in C cannot be woken by Python; it ends when it wakes.
+        code = code.replace(".wait()", ".wait(0.05)").replace("    threading", "    while True: threading")
+    bench = new_bench(concurrency=concurrency)
+    bench.first("a", Data, bench.cancel("a"))
+    chunks = bench.run(a=call(code), b=call("def run(): return 'b'"))
+    assert bodies(chunks["a"]) == [b"on"]
+    assert failure(chunks["a"]) == Failed(499, "cancelled", "cancelled", "the call was cancelled")
+    assert bodies(chunks["b"]) == [b"b"]
+
+
+@pytest.mark.parametrize("code", [ASLEEP, BUSY_IN_A_STEP], ids=["asleep", "step"])
+def test_a_cancel_is_repeated_until_it_is_noticed(
+    bench: Bench, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[int] = []
+    kill = signal.pthread_kill
+
+    def unreliable(thread: int, number: int) -> None:
+        # As when it comes just before the thread begins to wait.
+        if len(lost) < 2:
+            lost.append(number)
+        else:
+            kill(thread, number)
+
+    monkeypatch.setattr(signal, "pthread_kill", unreliable)
+    bench.first("a", Data, bench.cancel("a"))
+    chunks = bench.run(a=call(code), b=call("'b'"))
+    assert failure(chunks["a"]).type == "cancelled"
+    assert bodies(chunks["b"]) == [b"b"]
+
+
+def test_a_timeout_says_so(bench: Bench) -> None:
+    bench.first("a", Data, bench.cancel("a", "timeout"))
+    failed = failure(bench.run(a=call(BUSY, timeout=1.5))["a"])
+    assert (failed.status, failed.type) == (504, "timeout")
+    assert "1.5 s" in failed.detail
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run():\n"
+        "    try:\n        yield 'on'\n        while True: pass\n"
+        "    finally:\n        state.cleaned = True\n",
+        "import asyncio\nasync def run():\n"
+        "    try:\n        yield 'on'\n        await asyncio.Event().wait()\n"
+        "    finally:\n        await asyncio.sleep(0)\n        state.cleaned = True\n",
+    ],
+    ids=["plain", "async"],
+)
+def test_a_cancelled_adaptor_cleans_up(bench: Bench, code: str) -> None:
+    bench.first("a", Data, bench.cancel("a"))
+    bench.run(a=call(code))
+    assert bench.text("cleaned") == "True"
+
+
+def test_an_adaptor_that_goes_on_after_a_cancel_is_cancelled_all_the_same(bench: Bench) -> None:
+    code = (
+        "def run():\n    yield 'on'\n    try:\n        while True: pass\n"
+        "    except KeyboardInterrupt:\n        pass\n    yield 'still there'\n"
+    )
+    bench.first("a", Data, bench.cancel("a"))
+    assert failure(bench.run(a=call(code))["a"]).type == "cancelled"
+
+
+def test_a_call_that_waits_is_cancelled_while_another_is_busy(bench: Bench) -> None:
+    go = threading.Event()
+    bench.names["go"] = go
+    bench.first("a", Data, bench.cancel("b"))
+    bench.first("b", Done, go.set)
+    code = "def run():\n    yield 'on'\n    state.go.wait()\n    yield 'off'\n"
+    chunks = bench.run(a=call(code), b=call("state.ran = True"), c=call("'ran' in state"))
+    assert failure(chunks["b"]) == Failed(499, "cancelled", "cancelled", "the call was cancelled")
+    assert len(chunks["b"]) == 2
+    assert bodies(chunks["a"]) == [b"on", b"off"]
+    assert bodies(chunks["c"]) == [b"False"]
+
+
+def test_a_call_that_waits_for_a_notebooks_cell_is_cancelled_at_once(bench: Bench) -> None:
+    async def main() -> list[Chunk]:
+        async with bench.runner.turn:
+            bench.runner.accept("a", call("1"))
+            bench.control.do(bench.cancel("a"))
+            await bench.ended("a")
+        return bench.chunks("a")
+
+    assert failure(bench.loops.run(main())).type == "cancelled"
+    assert len(bench.frames["a"]) == 1
+
+
+def test_a_cancel_that_overtakes_its_call_keeps_it_from_running(bench: Bench) -> None:
+    bench.control.do(bench.cancel("a"))
+    chunks = bench.run(a=call("state.ran = True"))["a"]
+    assert failure(chunks).type == "cancelled"
+    assert bench.text("'ran' in state") == "False"
+    assert len(bench.frames["a"]) == 1
+    # Only that once: an id is never used again, but the memory of it is not kept for ever either.
+    assert bodies(bench.run(b=call("2"))["b"]) == [b"2"]
+
+
+def test_a_call_that_does_not_begin_in_time_is_ended_and_never_runs(bench: Bench) -> None:
+    # It has yet to arrive: the main thread is busy with something else.
+    bench.control.do(bench.runner.overdue, "a", 0.5)
+    failed = failure(bench.run(a=call("state.ran = True"))["a"])
+    assert (failed.status, failed.type) == (504, "timeout")
+    assert "did not begin within its timeout of 0.5 s" in failed.detail
+    assert bench.text("'ran' in state") == "False"
+
+
+def test_a_call_behind_a_cell_may_wait(bench: Bench) -> None:
+    async def main() -> list[Chunk]:
+        async with bench.runner.turn:
+            bench.runner.accept("a", call("1"))
+            bench.control.do(bench.runner.overdue, "a", 0.5)
+        await bench.ended("a")
+        return bench.chunks("a")
+
+    assert bodies(bench.loops.run(main())) == [b"1"]
+    assert bench.behind == ["a"]
+
+
+def test_a_call_that_has_begun_is_not_overdue(bench: Bench) -> None:
+    bench.first("a", Data, lambda: bench.runner.overdue("a", 0.5))
+    assert bodies(bench.run(a=call("def run():\n    yield 'on'\n    yield 'off'\n"))["a"]) == [b"on", b"off"]
+    assert bench.behind == []
+
+
+def test_many_cancels_of_runs_that_never_come_are_forgotten(bench: Bench) -> None:
+    for n in range(1100):
+        bench.control.do(bench.cancel(f"gone {n}"))
+    assert len(bench.runner._runs._taken) == 1000
+
+
+def test_a_cancel_ends_a_run_that_waits_for_credit(new_bench: Callable[..., Bench]) -> None:
+    code = "def run():\n    while True: yield 'x' * 968\n"
+    for concurrency in (1, 2):
+        bench = new_bench(window=2500, concurrency=concurrency)
+        arrived: list[int] = []
+
+        def count(bench: Bench = bench, arrived: list[int] = arrived) -> None:
+            arrived.append(1)
+            if len(arrived) == 3:
+                bench.runner.cancel("a", "cancelled")
+
+        bench.each("a", Data, count)
+        chunks = bench.run(a=call(code))["a"]
+        assert failure(chunks).type == "cancelled"
+        assert len(bodies(chunks)) == 3
+
+
+# Credit
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run():\n    for n in range(50): yield str(n) * 500\n",
+        "async def run():\n    for n in range(50): yield str(n) * 500\n",
+    ],
+    ids=["plain", "async"],
+)
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_stream_goes_on_as_its_readers_take_it(
+    new_bench: Callable[..., Bench], code: str, concurrency: int
+) -> None:
+    bench = new_bench(window=3000, concurrency=concurrency)
+    taken: list[Chunk] = []
+    ahead: list[int] = []
+
+    def take() -> None:
+        new = [chunk for chunk in bench.chunks("a") if isinstance(chunk, Data)][len(taken) :]
+        ahead.append(sum(map(size, new)))
+        taken.extend(new)
+        bench.runner.grant("a", ahead[-1])
+
+    bench.each("a", Data, take)
+    chunks = bench.run(a=call(code))["a"]
+    assert bodies(chunks) == [(str(n) * 500).encode() for n in range(50)]
+    assert max(ahead) <= 3000 + 1100
+
+
+def test_credit_for_a_run_that_is_over_is_nothing(bench: Bench) -> None:
+    bench.ask("1")
+    bench.control.do(bench.runner.grant, "run 0", 1000)
+    assert bench.text("2") == "2"
+
+
+# Overlapping
+
+
+def test_plain_adaptors_overlap_in_threads(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench(concurrency=3)
+    bench.names["meet"] = threading.Barrier(3)
+    code = "def run(): return state.meet.wait(10) >= 0 and request.path"
+    chunks = bench.run(**{name: call(code, path=f"/{name}") for name in "abc"})
+    assert {name: bodies(chunks[name]) for name in "abc"} == {name: [f"/{name}".encode()] for name in "abc"}
+
+
+def test_async_adaptors_overlap_on_the_loop(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench(concurrency=2)
+    code = (
+        "import asyncio\nqueue = asyncio.Queue()\n"
+        "async def give(): await queue.put(request.path)\n"
+        "async def take(): return await queue.get(), request.path\n"
+    )
+    chunks = bench.run(a=call(code, path="/a", fn_name="take"), b=call(code, path="/b", fn_name="give"))
+    assert bodies(chunks["a"]) == [b'["/b","/a"]']
+
+
+def test_cells_take_turns_whatever_else_overlaps(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench(concurrency=3)
+    bench.ask("seen = []\n")
+    cell = "import asyncio\nseen.append(n)\nawait asyncio.sleep(0)\nseen.append(n)"
+    bench.run(**{f"r{n}": call(cell, kwargs=f'{{"n": {n}}}') for n in range(3)})
+    assert bench.text("seen") == "[0,0,1,1,2,2]"
+
+
+def test_one_of_several_overlapping_runs_is_cancelled_alone(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench(concurrency=2)
+    go = threading.Event()
+    bench.names["go"] = go
+    bench.first("a", Data, bench.cancel("a"))
+    bench.first("a", Done, go.set)
+    patient = "def run():\n    yield 'on'\n    state.go.wait()\n    yield 'off'\n"
+    chunks = bench.run(a=call(BUSY), b=call(patient))
+    assert failure(chunks["a"]).type == "cancelled"
+    assert bodies(chunks["b"]) == [b"on", b"off"]
+
+
+def test_sigint_interrupts_everything_that_runs(new_bench: Callable[..., Bench]) -> None:
+    bench = new_bench(concurrency=2)
+    begun: list[str] = []
+
+    def begin() -> None:
+        begun.append("on")
+        if len(begun) == 2:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    bench.first("a", Data, begin)
+    bench.first("b", Data, begin)
+    chunks = bench.run(a=call(BUSY), b=call(AWAITING))
+    assert {name: failure(chunks[name]).type for name in "ab"} == {"a": "interrupted", "b": "interrupted"}
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("name", ["StopIteration", "StopAsyncIteration", "GeneratorExit", "SystemExit"])
+@pytest.mark.parametrize("prefix", ["", "async "])
+def test_exceptions_that_mean_something_to_python_are_told_like_others(
+    new_bench: Callable[..., Bench], concurrency: int, name: str, prefix: str
+) -> None:
+    bench = new_bench(concurrency=concurrency)
+    chunks = bench.ask(f"{prefix}def run(): raise {name}('x')")
+    assert failure(chunks).exception == name
+    assert bench.text("def run(): return 'next'") == "next"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "request.path",
+        "def run(): return request.path",
+        "def run(): yield request.path",
+        "async def run(): return request.path",
+        "async def run(): yield request.path",
+        "def run(): raise ValueError(request.path)",
+    ],
+)
+def test_a_request_with_its_body_and_files_goes_with_its_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    requests: list[weakref.ref[Request]] = []
+    build_request = context.build_request
+
+    def build(facts: RequestFacts) -> Request:
+        request = build_request(facts)
+        requests.append(weakref.ref(request))
+        return request
+
+    monkeypatch.setattr(context, "build_request", build)
+    gc.collect()
+    # What is left in a circle would wait for this, and a large upload with it.
+    gc.disable()
+    try:
+        bench.ask(code)
+        assert [request() for request in requests] == [None]
+    finally:
+        gc.enable()

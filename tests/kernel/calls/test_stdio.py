@@ -1,0 +1,323 @@
+"""owt.kernel.calls.stdio: what code writes and displays, and whose it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import zmq
+from ipykernel.iostream import IOPubThread
+from jupyter_client.session import Session
+from lanes import PLENTY, Listening, Wired
+
+import owt.kernel.calls.stdio
+from owt.kernel.calls import context
+from owt.kernel.calls.context import Run, current
+from owt.kernel.calls.stdio import RunDisplayPublisher, RunStream, Streams
+from owt.testing import wait_until
+from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import FACTS, Display, Done, Stderr, Stdout
+
+
+@pytest.fixture
+def wired(door: Listening) -> Wired:
+    return Wired(door)
+
+
+@pytest.fixture
+def run(wired: Wired) -> Iterator[Run]:
+    """The run that this test's code works for."""
+    facts = RequestFacts("GET", "/", "", (), b"", "localhost")
+    run = Run("a", Call(facts), wired.outlet(PLENTY))
+    token = current.set(run)
+    yield run
+    current.reset(token)
+
+
+@pytest.fixture
+def alone(run: Run) -> Iterator[Run]:
+    """The run, as the only one that there is: threads without a context work for it."""
+    context.set_alone(run)
+    yield run
+    context.set_alone(None)
+
+
+@pytest.fixture
+def iopub() -> Iterator[IOPubThread]:
+    """ipykernel's way to publish; not started, so that it does what it is told at once."""
+    with zmq.Context() as zmq_context, zmq_context.socket(zmq.PUB) as socket:
+        thread = IOPubThread(socket)
+        yield thread
+        thread._event_puller.close()
+        thread.io_loop.close()
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The contents of the messages that would go to whoever is attached."""
+    contents: list[dict[str, Any]] = []
+
+    def send(self: Session, stream: object, message: Any, *args: object, **kwargs: object) -> None:
+        contents.append(message["content"])
+
+    monkeypatch.setattr(Session, "send", send)
+    return contents
+
+
+@pytest.fixture
+def stdout(iopub: IOPubThread) -> Iterator[RunStream]:
+    stream = RunStream(Session(key=b"x"), iopub, "stdout", watchfd=False)
+    yield stream
+    stream.close()
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
+    """What sys.stdout is before a stream takes its place."""
+    with open(tmp_path / "terminal", "w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        yield file
+
+
+@pytest.fixture
+def watching(terminal: IO[str], iopub: IOPubThread) -> Iterator[RunStream]:
+    """A stream that also takes what is written to the terminal's descriptor."""
+    stream = RunStream(Session(key=b"x"), iopub, "stdout")
+    yield stream
+    stream.close()
+    stream._selector.close()
+    for end in (stream._fid, stream._pipe_in):
+        os.close(end)
+
+
+def test_what_a_run_prints_goes_to_its_outlet(
+    stdout: RunStream, run: Run, wired: Wired, published: Any
+) -> None:
+    print("out", 1, file=stdout)
+    stdout.flush()
+    assert wired.arrived() == [Stdout("out 1\n")]
+    assert published == []
+
+
+def test_stderr_is_kept_apart(iopub: IOPubThread, run: Run, wired: Wired) -> None:
+    stream = RunStream(Session(key=b"x"), iopub, "stderr", watchfd=False)
+    assert stream.write("error\n") == 6
+    assert wired.arrived() == [Stderr("error\n")]
+    stream.close()
+
+
+def test_flush_sends_the_runs_text(stdout: RunStream, run: Run, wired: Wired) -> None:
+    stdout.write("50 %")
+    assert wired.arrived() == []
+    stdout.flush()
+    assert wired.arrived() == [Stdout("50 %")]
+
+
+def test_nothing_written_is_nothing_sent(stdout: RunStream, run: Run, wired: Wired) -> None:
+    assert stdout.write("") == 0
+    stdout.flush()
+    assert wired.arrived() == []
+
+
+def test_without_a_run_text_goes_to_who_is_attached(
+    stdout: RunStream, published: list[dict[str, Any]]
+) -> None:
+    print("for the notebook", file=stdout)
+    stdout.flush()
+    assert published == [{"name": "stdout", "text": "for the notebook\n"}]
+
+
+def test_what_a_run_prints_after_its_end_goes_to_who_is_attached(
+    stdout: RunStream, run: Run, wired: Wired, published: list[dict[str, Any]]
+) -> None:
+    run.outlet.finish([Done(200, 1.0)])
+    assert stdout.write("too late") == 8
+    assert wired.arrived() == [Done(200, 1.0)]
+    stdout._flush()
+    assert published == [{"name": "stdout", "text": "too late"}]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda stream: os.write(stream.fileno(), b"out\n"),
+        lambda stream: subprocess.run(["echo", "out"], stdout=stream, check=True),
+    ],
+)
+def test_what_is_written_to_the_descriptor_belongs_to_the_run_once_it_is_drained(
+    watching: RunStream, alone: Run, wired: Wired, write: Any
+) -> None:
+    write(watching)
+    watching.drain()
+    alone.outlet.flush()
+    assert wired.arrived() == [Stdout("out\n")]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_terminal_that_takes_nothing_holds_nobody_up(
+    iopub: IOPubThread, monkeypatch: pytest.MonkeyPatch, published: Any, reads: bool
+) -> None:
+    theirs, ours = os.pipe()
+    os.set_blocking(ours, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(ours, bytes(4096))
+    os.set_blocking(ours, True)
+    if not reads:
+        os.close(theirs)
+    monkeypatch.setattr(owt.kernel.calls.stdio, "PATIENCE", 0)
+    with os.fdopen(ours, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        stream = RunStream(Session(key=b"x"), iopub, "stdout")
+        for _ in range(2):
+            os.write(stream.fileno(), b"nobody's\n")
+            stream.drain()
+        if reads:
+            # Who reads again gets what comes from then on.
+            os.read(theirs, 1 << 20)
+            os.write(stream.fileno(), b"heard\n")
+            stream.drain()
+            assert os.read(theirs, 1 << 20).endswith(b"heard\n")
+            os.close(theirs)
+        stream.close()
+        stream._selector.close()
+        for end in (stream._fid, stream._pipe_in):
+            os.close(end)
+
+
+def test_a_character_that_comes_in_two_parts_is_one(watching: RunStream, alone: Run, wired: Wired) -> None:
+    for byte in "€".encode():
+        os.write(watching.fileno(), bytes([byte]))
+        watching.drain()
+    alone.outlet.flush()
+    text = "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout))
+    assert text == "€"
+
+
+def test_what_nobody_wrote_for_a_run_reaches_the_terminal(
+    watching: RunStream, terminal: IO[str], published: list[dict[str, Any]]
+) -> None:
+    os.write(watching.fileno(), b"crash\n")
+    watching.drain()
+    watching.flush()
+    assert Path(terminal.name).read_text() == "crash\n"
+    assert published == [{"name": "stdout", "text": "crash\n"}]
+
+
+def test_a_run_cannot_close_the_stream_for_others(
+    stdout: RunStream, run: Run, wired: Wired, published: Any
+) -> None:
+    stdout.close()
+    print("still open", file=stdout)
+    stdout.flush()
+    assert wired.arrived() == [Stdout("still open\n")]
+
+
+def test_a_run_that_takes_the_stream_away_leaves_it_to_the_next(
+    watching: RunStream, alone: Run, wired: Wired
+) -> None:
+    with redirect_stdout(watching):
+        streams = Streams()
+        os.close(watching.fileno())
+        sys.stdout = None  # type: ignore[assignment]
+        streams.take()
+        print("out")
+        del sys.stdout
+        streams.take()
+        os.write(watching.fileno(), b"out\n")
+        streams.take()
+    alone.outlet.flush()
+    assert "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout)) == "out\nout\n"
+
+
+def test_what_a_process_writes_after_its_run_is_no_other_runs(
+    watching: RunStream, alone: Run, wired: Wired, terminal: IO[str], published: Any
+) -> None:
+    def taken() -> list[Any]:
+        watching.drain()
+        alone.outlet.flush()
+        return wired.arrived()
+
+    with redirect_stdout(watching), subprocess.Popen(
+        ["sh", "-c", "echo first; read line; echo late"], stdin=subprocess.PIPE, stdout=watching
+    ) as left:
+        streams = Streams()
+        assert wait_until(taken) == [Stdout("first\n")]
+        streams.take()
+        left.communicate(b"go on\n")
+        os.write(watching.fileno(), b"next\n")
+        streams.take()
+        alone.outlet.flush()
+        assert wired.arrived() == [Stdout("next\n")]
+        wait_until(lambda: Path(terminal.name).read_text() == "late\n")
+        # The pipe that nobody else has any more is not kept.
+        wait_until(lambda: list(watching._pipes) == [watching._fid])
+
+
+def test_a_stream_without_a_descriptor_has_nothing_to_take(stdout: RunStream) -> None:
+    with redirect_stdout(stdout):
+        Streams().take()
+
+
+def publisher() -> RunDisplayPublisher:
+    return RunDisplayPublisher(session=Session(key=b"x"), pub_socket=None)
+
+
+def test_a_display_goes_to_its_run_as_json_can_carry_it(run: Run, wired: Wired, published: Any) -> None:
+    publisher().publish({"text/plain": "x", "application/json": {"a": (1, 2)}})
+    assert wired.arrived() == [Display({"text/plain": "x", "application/json": {"a": [1, 2]}}, {})]
+    assert published == []
+
+
+def test_what_a_display_says_of_itself_goes_with_it(run: Run, wired: Wired) -> None:
+    publisher().publish({"text/plain": "x"}, {"a": {"width": 1}}, transient={"display_id": "d"})
+    publisher().publish({"text/plain": "y"}, transient={"display_id": "d"}, update=True)
+    first = {"display_id": "d", "metadata": {"a": {"width": 1}}}
+    again = {"display_id": "d", "update": True}
+    assert wired.arrived() == [
+        Display({"text/plain": "x", FACTS: first}, {"a": {"width": 1}}),
+        Display({"text/plain": "y", FACTS: again}, {}),
+    ]
+
+
+def test_the_keys_of_a_display_are_text(run: Run, wired: Wired) -> None:
+    publisher().publish({"text/plain": "x", 5: "y"}, {None: 1})
+    shown = Display({"text/plain": "x", "5": "y", FACTS: {"metadata": {"None": 1}}}, {"None": 1})
+    assert wired.arrived() == [shown]
+
+
+def test_what_is_displayed_stays_as_it_was(run: Run, wired: Wired) -> None:
+    data = {"text/plain": "x"}
+    publisher().publish(data, transient={"display_id": "d"})
+    assert data == {"text/plain": "x"}
+
+
+def test_a_display_comes_after_what_was_printed_before_it(stdout: RunStream, run: Run, wired: Wired) -> None:
+    stdout.write("before")
+    publisher().publish({"text/plain": "x"})
+    stdout.write("after")
+    stdout.flush()
+    assert wired.arrived() == [Stdout("before"), Display({"text/plain": "x"}, {}), Stdout("after")]
+
+
+def test_a_display_without_a_run_goes_to_who_is_attached(published: list[dict[str, Any]]) -> None:
+    publisher().publish({"text/plain": "x"})
+    assert published[0]["data"] == {"text/plain": "x"}
+
+
+def test_clearing_the_output_is_for_who_watches_the_run_or_the_cell(
+    run: Run, wired: Wired, published: list[dict[str, Any]]
+) -> None:
+    publisher().clear_output()
+    publisher().clear_output(wait=True)
+    assert wired.arrived() == [Display({FACTS: {"clear": "now"}}), Display({FACTS: {"clear": "wait"}})]
+    assert published == []
+    current.set(None)  # type: ignore[arg-type]
+    publisher().clear_output(wait=True)
+    assert published == [{"wait": True}]

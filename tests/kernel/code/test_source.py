@@ -1,0 +1,468 @@
+"""owt.kernel.code.source: what a text is, and how it is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import linecache
+import sys
+import traceback
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sourced import COUNTER, FRAGMENTS, Pipe, Sourced
+
+from owt.errors import BadRequest, NoSuchFunction, SyntaxFault
+from owt.kernel.code import source
+from owt.kernel.code.prepared import Cell
+
+# What a text is
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run(): pass",
+        "async def run(): pass",
+        "class run: pass",
+        "run = 1",
+        "a = run = 1",
+        "a, (b, *run) = 1, (2, 3)",
+        "run: int = 1",
+        "import run",
+        "import run.sub",
+        "import module as run",
+        "from module import run",
+        "from module import other as run",
+        "(run := print)",
+        "if (run := print): pass",
+        "print([run := 1 for _ in 'a'])",
+        "@(run := staticmethod)\ndef f(): pass",
+        "def f(x=(run := 1)): pass",
+        "lambda x=(run := 1): x",
+        "for run in []: pass",
+        "with open('x') as run: pass",
+        "with a as (b, run): pass",
+        "if False:\n    def run(): pass",
+        "if x: pass\nelse:\n    run = 1",
+        "try: import fast as run\nexcept ImportError: pass",
+        "try: pass\nexcept E: run = 1",
+        "try: pass\nfinally: run = 1",
+        "while x:\n    run = 1",
+        "for x in y: pass\nelse: run = 1",
+        "match x:\n    case 1:\n        run = 1",
+        "match x:\n    case [run]: pass",
+        "match x:\n    case [*run]: pass",
+        "match x:\n    case {**run}: pass",
+        "match x:\n    case int() as run: pass",
+        "async def f(): pass\nx = 1; run = f",
+        "    def run():\n        return 1\n",
+        "\ufeffdef run(): pass",
+        "%matplotlib inline\ndef run(): pass",
+        "!ls\nrun = 1",
+    ],
+)
+def test_text_that_binds_the_name_at_its_top_level_is_explicit(kernel: Sourced, code: str) -> None:
+    assert kernel.kind(code) == "Explicit"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def other():\n    def run(): pass",
+        "def other():\n    global run\n    run = 1",
+        "class Other:\n    run = 1",
+        "x = [run for run in y]",
+        "x = lambda: (run := 1)",
+        "x = lambda run: run",
+        "def f(run): pass",
+        "run: int",
+        "run += 1",
+        "del run",
+        "x.run = 1",
+        "x['run'] = 1",
+        "try: pass\nexcept E as run: pass",
+        "import a.run",
+        "from run import other",
+        "from module import *",
+        "run()\nrun()",
+        "",
+        "# run = 1",
+        "%time run",
+        "!ls",
+        "x = !ls",
+        "x?",
+        ">>> x = 1",
+        "x = 1",
+        "a\n(b)",
+        "print('a')\n(1, 2)",
+        "await f()",
+        "[x async for x in y]",
+        "pipe()\n  .f(await g())",
+    ],
+)
+def test_other_text_that_is_no_expression_is_a_cell(kernel: Sourced, code: str) -> None:
+    assert kernel.kind(code) == "Cell"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x + 1",
+        "run",
+        "run()",
+        "  1 + 1",
+        "pipe().f(g)",
+        "pipe()\n  .f(g)\n  .done()",
+        "pipe()\n.f(g)\n\n  # a comment\n  .done()  # another",
+        "\n\n# a comment\n    pipe()\n",
+        "\t1,\n\t2",
+        "1 +\n  2",
+        "x for x in y",
+        "x := 5",
+        "'text'",
+        "(1)",
+        "()",
+        "[\n]",
+        "{\n}",
+    ],
+)
+def test_one_expression_as_if_in_parentheses_is_an_expression(kernel: Sourced, code: str) -> None:
+    assert kernel.kind(code) == "Expression"
+
+
+def test_the_name_decides_between_explicit_and_not_for_one_text(kernel: Sourced) -> None:
+    code = "def run(): return 1"
+    assert kernel.kind(code) == "Explicit"
+    assert kernel.kind(code, "main") == "Cell"
+    assert kernel.kind(code) == "Explicit"
+    assert kernel.kind("(run := len)", "main") == "Expression"
+    assert kernel.kind("(run := len)") == "Explicit"
+    assert kernel.load("(run := len)") is len
+
+
+def test_preparing_runs_nothing_of_the_text(kernel: Sourced) -> None:
+    kernel.names["ran"] = []
+    for code in (
+        "ran.append(1)\ndef run(): pass",
+        "ran.append(1)",
+        "ran.append(1); x = 1",
+        "%time ran.append(1)",
+    ):
+        kernel.prepare(code)
+    assert kernel.names["ran"] == []
+
+
+def test_a_prepared_text_is_not_parsed_again(kernel: Sourced, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["def run(): pass", "1 + 1", "x = 1"]
+    first = [kernel.prepare(text) for text in texts]
+    monkeypatch.setattr(source, "parse_text", None)
+    assert all(kernel.prepare(text) is prepared for text, prepared in zip(texts, first, strict=True))
+    kernel.load(texts[0])
+    assert kernel.prepare(texts[0]) is first[0]
+
+
+# Terse expressions
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["path().last()", "path()\n  .last()", "  path().last()", "(path().last())", "path().last() # end"],
+)
+def test_a_pipe_method_that_is_called_leftmost_stands_after_pipe(kernel: Sourced, code: str) -> None:
+    assert kernel.load(code)() == ("path", "last")
+
+
+def test_subscripts_and_attributes_lead_to_the_leftmost_name(kernel: Sourced) -> None:
+    assert kernel.load("path().last().steps[0].upper()") == "PATH"
+
+
+@pytest.mark.parametrize("code", ["path", "path.last()", "path + path()", "unknown().last()", "map().last()"])
+def test_other_expressions_are_not_terse(kernel: Sourced, code: str) -> None:
+    with pytest.raises((NameError, TypeError, AttributeError)):
+        kernel.load(code)
+
+
+def test_a_name_that_the_session_knows_is_not_terse_while_it_knows_it(kernel: Sourced) -> None:
+    code = "path().upper()"
+    assert kernel.load("path().last()")() == ("path", "last")
+    kernel.names["path"] = lambda: "mine"
+    assert kernel.load(code) == "MINE"
+    del kernel.names["path"]
+    assert kernel.load(code)() == ("path", "upper")
+
+
+def test_a_terse_expression_sees_the_sessions_functions(kernel: Sourced) -> None:
+    kernel.names["double"] = lambda x: 2 * x
+    assert kernel.load("const(double(4))")() == ("const", 8)
+
+
+def test_a_terse_expression_works_in_a_session_that_was_reset(kernel: Sourced) -> None:
+    kernel.names.clear()
+    kernel.names["x"] = 4
+    assert kernel.load("const(x)")() == ("const", 4)
+
+
+# Expressions and the session
+
+
+def test_an_expression_reads_the_sessions_names_at_each_call(kernel: Sourced) -> None:
+    kernel.cell("x = 41")
+    assert kernel.load("x + 1") == 42
+    kernel.cell("x = 50")
+    assert kernel.load("x + 1") == 51
+
+
+def test_an_expression_uses_a_redefined_session_function_at_once(kernel: Sourced) -> None:
+    kernel.cell("def double(x): return 2 * x")
+    assert kernel.load("lambda x: double(x)")(x=2) == 4
+    kernel.cell("def double(x): return 3 * x")
+    assert kernel.load("lambda x: double(x)")(x=2) == 6
+
+
+def test_an_expression_sees_a_name_that_the_session_learns_later(kernel: Sourced) -> None:
+    with pytest.raises(NameError):
+        kernel.load("later + 1")
+    kernel.names["later"] = 1
+    assert kernel.load("later + 1") == 2
+
+
+def test_a_name_that_the_expression_binds_is_not_the_sessions(kernel: Sourced) -> None:
+    kernel.names["x"] = "the session's"
+    assert "__main__" not in kernel.load("lambda x: __name__")(x=1)
+    assert kernel.load("[x for x in (1, 2)]") == [1, 2]
+    assert kernel.load("(x := 5) + x") == 10
+    assert kernel.names["x"] == "the session's"
+
+
+def test_a_name_both_bound_inside_and_free_is_the_sessions(kernel: Sourced) -> None:
+    kernel.names["x"] = [1, 2]
+    assert kernel.load("[x + 1 for x in x]") == [2, 3]
+    kernel.names["n"] = 41
+    assert kernel.load("(n := n + 1)") == 42
+    assert kernel.names["n"] == 42
+
+
+def test_a_builtin_or_injected_name_that_the_session_redefines_is_the_sessions(kernel: Sourced) -> None:
+    assert kernel.load("max(1, 2)") == 2
+    kernel.names["max"] = 41
+    assert kernel.load("max + 1") == 42
+    kernel.names["request"] = "mine"
+    assert kernel.load("request.upper()") == "MINE"
+
+
+def test_what_the_shell_put_into_a_fresh_namespace_counts_as_builtin() -> None:
+    kernel = Sourced(open=lambda name: f"opened {name}")
+    code = "lambda: (open, __name__)"
+    assert kernel.load(code)()[1] != "__main__"
+    kernel.cell("def open(name): pass")
+    assert kernel.load(code)() == (kernel.names["open"], "__main__")
+
+
+def test_a_callable_value_is_made_once_and_kept(kernel: Sourced) -> None:
+    code = f"(lambda counter: lambda: next(counter))({COUNTER})"
+    assert [kernel.load(code)() for _ in range(3)] == [0, 1, 2]
+    assert kernel.load(code) is kernel.load(code)
+
+
+def test_a_value_that_cannot_be_called_is_made_anew(kernel: Sourced) -> None:
+    code = "__import__('time').perf_counter_ns()"
+    assert kernel.load(code) < kernel.load(code)
+
+
+def test_a_callable_value_made_from_this_calls_request_is_made_anew(kernel: Sourced) -> None:
+    for code in ("pipe().const(request)", "pipe().const([request for _ in 'a'])", "const(state)"):
+        assert kernel.load(code) is not kernel.load(code)
+    for code in ("pipe().f(lambda: request)", "f(lambda: [state for _ in 'a'])"):
+        assert kernel.load(code) is kernel.load(code)
+
+
+# Explicit code
+
+
+def test_the_top_level_runs_once_per_text(kernel: Sourced) -> None:
+    code = f"counter = {COUNTER}\nnext(counter)\ndef run(): return next(counter)\ndef again(): return run()"
+    assert kernel.load(code)() == 1
+    assert kernel.load(code)() == 2
+    assert kernel.load(code, "again")() == 3
+    assert kernel.load(code + "\n")() == 1
+
+
+def test_two_functions_of_one_text_share_a_module(kernel: Sourced) -> None:
+    code = "def run(): pass\ndef other(): pass"
+    assert kernel.load(code).__globals__ is kernel.load(code, "other").__globals__
+
+
+def test_explicit_code_has_the_injected_names_and_not_the_sessions(kernel: Sourced) -> None:
+    kernel.names["mine"] = 1
+    assert kernel.load("top = request\ndef run(): return top, pipe")() == ("the request", Pipe)
+    with pytest.raises(NameError):
+        kernel.load("def run(): return mine")()
+    kernel.load("pipe = 3\ndef run(): pass")
+    assert kernel.names["pipe"] is Pipe
+
+
+def test_explicit_code_is_not_main(kernel: Sourced) -> None:
+    assert kernel.load("run = int\nif __name__ == '__main__': raise SystemExit") is int
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "if False:\n    run = 1\ndef other(): pass",
+            "ran without binding it; got 'run'. The code defines: other",
+        ),
+        ("run = 1\nx = len", r"binds it to 1, which cannot be called; got 'run'. The code defines: x"),
+        ("run = 1", "The code defines no functions"),
+    ],
+)
+def test_a_function_that_is_not_there_after_all_is_a_bad_fn_name(
+    kernel: Sourced, code: str, message: str
+) -> None:
+    with pytest.raises(BadRequest, match=message) as caught:
+        kernel.load(code)
+    assert caught.value.field == "fn_name"
+    assert caught.value.status == 400
+
+
+def test_a_session_function_is_found_after_a_global_was_rebound(kernel: Sourced) -> None:
+    code = "def run():\n    global run\n    run = len\n    return 'first'"
+    assert kernel.load(code)() == "first"
+    assert kernel.load(code) is len
+
+
+def test_forgotten_code_is_loaded_again(kernel: Sourced) -> None:
+    for code in (f"counter = {COUNTER}\ndef run(): return next(counter)", f"{COUNTER}.__next__"):
+        assert [kernel.load(code)(), kernel.load(code)()] == [0, 1]
+        old = kernel.program(code)
+        kernel.sources.forget(code)
+        assert old.name not in sys.modules
+        assert old.filename not in linecache.cache
+        assert kernel.load(code)() == 0
+    kernel.sources.forget("never seen")
+
+
+def test_explicit_code_with_magics_has_the_shell() -> None:
+    class Shell:
+        def getoutput(self, command: str) -> str:
+            return f"output of {command}"
+
+    kernel = Sourced(get_ipython=Shell)
+    assert kernel.load("files = !ls -l\ndef run(): return files")() == "output of ls -l"
+
+
+# Cells
+
+
+def test_a_cell_runs_in_the_session_and_answers_its_last_expression(kernel: Sourced) -> None:
+    assert kernel.cell("x = 41") is None
+    assert kernel.cell("y = x\ny + 1") == 42
+    assert kernel.cell("") is None
+    assert kernel.cell("pass") is None
+    assert kernel.cell("1;2") == 2
+    assert kernel.names["x"] == 41
+
+
+def test_a_cell_has_the_injected_names_even_after_a_reset(kernel: Sourced) -> None:
+    kernel.names.clear()
+    assert kernel.cell("x = 1\nrequest") == "the request"
+
+
+def test_a_cell_with_magics_calls_the_shell() -> None:
+    class Shell:
+        def system(self, command: str) -> None:
+            ran.append(command)
+
+    ran: list[str] = []
+    kernel = Sourced(get_ipython=Shell)
+    kernel.cell("!ls -l\nx = 1")
+    assert ran == ["ls -l"]
+    assert kernel.names["x"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "awaits"),
+    [
+        ("import asyncio\nawait asyncio.sleep(0)\nx = 1\nx + 1", True),
+        ("import asyncio\nx = 1\n(await asyncio.sleep(0), x + 1)[1]", True),
+        ("async def two(): return 2\nawait two()", True),
+        ("x = 2\nx", False),
+    ],
+)
+def test_a_cell_may_await_at_its_top_level(kernel: Sourced, code: str, awaits: bool) -> None:
+    cell = kernel.prepare(code)
+    assert isinstance(cell, Cell)
+    assert cell.awaits is awaits
+    assert asyncio.run(kernel.sources.run_cell_async(cell)) == 2
+
+
+def test_a_cell_that_ends_in_a_statement_answers_none_when_awaited(kernel: Sourced) -> None:
+    cell = kernel.prepare("import asyncio\nx = await asyncio.sleep(0, 7)")
+    assert isinstance(cell, Cell)
+    assert asyncio.run(kernel.sources.run_cell_async(cell)) is None
+    assert kernel.names["x"] == 7
+
+
+def test_future_statements_hold_in_a_cell(kernel: Sourced) -> None:
+    kernel.cell("from __future__ import annotations\ndef f(x: unknown): pass\nf")
+    assert kernel.names["f"].__annotations__ == {"x": "unknown"}
+    with pytest.raises(NameError):
+        kernel.cell("x = 1\ndef f(x: unknown): pass")
+
+
+def test_tracebacks_and_getsource_show_a_cells_lines(kernel: Sourced) -> None:
+    kernel.cell("x = 0\ndef divide(): return 1 / x\n")
+    linecache.checkcache()
+    assert inspect.getsource(kernel.names["divide"]) == "def divide(): return 1 / x\n"
+    with pytest.raises(ZeroDivisionError) as caught:
+        kernel.cell("y = 1\ndivide()")
+    lines = [frame.line for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert lines[-2:] == ["divide()", "def divide(): return 1 / x"]
+
+
+# Functions of the session
+
+
+def test_a_function_of_the_session_is_found_by_name(kernel: Sourced) -> None:
+    kernel.cell("x = 1\ndef mine(): return x")
+    assert kernel.sources.named("mine")() == 1
+
+
+def test_a_function_that_the_session_lacks_is_404_and_lists_those_there_are(kernel: Sourced) -> None:
+    kernel.cell("x = 1\ndef mine(): pass\ndef also(): pass\ndef _hidden(): pass")
+    with pytest.raises(
+        NoSuchFunction, match=r"no such function; got 'run'\. The session has: also, mine$"
+    ) as caught:
+        kernel.sources.named("run")
+    assert caught.value.status == 404
+    assert caught.value.field == "fn_name"
+    with pytest.raises(NoSuchFunction, match="binds it to 1, which cannot be called"):
+        kernel.sources.named("x")
+    with pytest.raises(NoSuchFunction, match="The session has no functions"):
+        Sourced().sources.named("run")
+    with pytest.raises(NoSuchFunction, match="and 5 more"):
+        Sourced(**{f"f{n}": len for n in range(25)}).sources.named("run")
+
+
+# Text that cannot be read
+
+
+def test_code_that_cannot_be_read_leaves_no_lines_behind(kernel: Sourced) -> None:
+    before = set(linecache.cache)
+    for code in ("return 5", "x = 1\nreturn 5", "a b", "def run(): pass\nreturn 5", "(yield)"):
+        with pytest.raises(SyntaxFault):
+            kernel.prepare(code)
+    assert set(linecache.cache) == before
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(st.lists(FRAGMENTS, max_size=25).map("".join), st.text(max_size=60)))
+def test_any_text_is_prepared_once_or_raises_a_syntax_fault(code: str) -> None:
+    kernel = Sourced()
+    with suppress(SyntaxFault):
+        prepared = kernel.prepare(code)
+        assert kernel.prepare(code) is prepared
+    kernel.sources.forget(code)

@@ -1,0 +1,345 @@
+"""owt.kernel.endpoints.binding: a request's fields, made to fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+from urllib.parse import urlencode
+
+import msgspec
+import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
+
+from owt.errors import Unprocessable
+from owt.kernel.code.arguments import Arguments
+from owt.kernel.endpoints.binding import fitted
+from owt.kernel.endpoints.signature import read
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.Enum):
+    LOW = 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+class Shape(msgspec.Struct):
+    corners: list[Point]
+
+
+class Options(TypedDict):
+    loud: bool
+
+
+class Mine:
+    """A class that msgspec does not know."""
+
+
+OPEN: list[Request] = []
+"""The requests of a test, whose files are open."""
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while OPEN:
+        request = OPEN.pop()
+        request.close()
+        request.environ["wsgi.input"].close()
+
+
+def taking(kind: Any) -> Callable[..., Any]:
+    def f(x): ...
+
+    f.__annotations__["x"] = kind
+    return f
+
+
+def fit(
+    function: Callable[..., Any],
+    query: str = "",
+    *,
+    path: dict[str, str] | None = None,
+    kwargs: Arguments = Arguments(),  # noqa: B008
+    **request: Any,
+) -> dict[str, Any]:
+    """The arguments by name."""
+    built = EnvironBuilder(query_string=query, method="POST" if request else "GET", **request)
+    path = path or {}
+    signature = read(function, "/f", list(path))
+    asked = Request(built.get_environ())
+    OPEN.append(asked)
+    args, named = fitted(signature, path, asked, kwargs, "GET /f")
+    return {**{f"#{number}": value for number, value in enumerate(args)}, **named}
+
+
+def refusal(function: Callable[..., Any], query: str = "", **more: Any) -> str:
+    with pytest.raises(Unprocessable) as error:
+        fit(function, query, **more)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (int, "3", 3),
+        (float, "3", 3.0),
+        (bool, "true", True),
+        (bool, "0", False),
+        (bool, "on", True),
+        (bool | None, "no", False),
+        (str, "3", "3"),
+        (str, "", ""),
+        (Any, "3", "3"),
+        (int | None, "null", None),
+        (int | None, "", None),
+        (str | None, "", ""),
+        (str | None, "null", "null"),
+        (int | float, "2.5", 2.5),
+        (Literal["a", "b"], "b", "b"),
+        (Literal[1, 2], "2", 2),
+        (Colour, "red", Colour.RED),
+        (Level, "1", Level.LOW),
+        (datetime.date, "2026-01-02", datetime.date(2026, 1, 2)),
+        (datetime.datetime, "2026-01-02T03:04:05", datetime.datetime(2026, 1, 2, 3, 4, 5)),
+        (bytes, "a b", b"a b"),
+        (Path, "/a", Path("/a")),
+        (complex, "1+2j", 1 + 2j),
+        (Point, '{"x": 1}', Point(1)),
+        (Point | None, '{"x": "1"}', Point(1)),
+        (Shape, '{"corners": [{"x": 1, "y": 2}]}', Shape([Point(1, 2)])),
+        (Options, '{"loud": true}', {"loud": True}),
+        (dict[str, int], '{"a": 1}', {"a": 1}),
+        (dict, '{"a": [1]}', {"a": [1]}),
+        (list[int], "3", [3]),
+        (list[int], "[3, 4]", [3, 4]),
+        (list, "[3, 4]", [3, 4]),
+        (tuple[int, str], '[3, "x"]', (3, "x")),
+        (list[Point], '{"x": 1}', [Point(1)]),
+        (Mine, "as it is", "as it is"),
+        (list[Mine], "as it is", "as it is"),
+        (list[str], "[draft", ["[draft"]),
+        (list[str], "[1]", ["[1]"]),
+        (list[str], '["a"]', ["a"]),
+        (list[bytes], "[1]", [b"[1]"]),
+        (list[int] | None, "", None),
+        (str | list[int], "a", "a"),
+        (str | list[int], "[1]", [1]),
+        (str | Point, "{x", "{x"),
+        (str | Point, '{"x": 1}', Point(1)),
+    ],
+)
+def test_text_is_read_as_the_type_says(kind, text, value):
+    found = fit(taking(kind), urlencode({"x": text}))["x"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "value"),
+    [
+        (list[int], ["1", "2"], [1, 2]),
+        (set[str], ["a", "b", "a"], {"a", "b"}),
+        (tuple[int, str], ["1", "2"], (1, "2")),
+        (list[Point], ['{"x": 1}', '{"x": 2}'], [Point(1), Point(2)]),
+        (list[int] | None, ["1", "2"], [1, 2]),
+        (list[bytes], ["a", "b"], [b"a", b"b"]),
+        (int, ["1", "2"], 2),
+    ],
+)
+def test_a_field_that_is_repeated_is_a_list_where_that_fits_and_else_the_last_counts(kind, values, value):
+    assert fit(taking(kind), urlencode({"x": values}, doseq=True)) == {"x": value}
+
+
+def test_without_an_annotation_text_stays_text():
+    assert fit(lambda x: 1, "x=3") == {"x": "3"}
+
+
+@pytest.mark.parametrize("value", ["3", 3, None, [1, "a"], {"a": 1.5}])
+def test_without_an_annotation_json_stays_what_it_is(value):
+    assert fit(lambda x: 1, json={"x": value}) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "found"),
+    [
+        (int, 3, 3),
+        (Point, {"x": 1}, Point(1)),
+        (bytes, "YWI=", b"ab"),
+        (datetime.date, "2026-01-02", datetime.date(2026, 1, 2)),
+        (Path, "/a", Path("/a")),
+        (list[Colour], ["red"], [Colour.RED]),
+    ],
+)
+def test_what_json_lacks_is_made_of_what_it_has(kind, value, found):
+    assert fit(taking(kind), json={"x": value}) == {"x": found}
+
+
+def test_a_form_is_read_as_a_query_is():
+    assert fit(taking(list[int]), data={"x": ["1", "2"]}) == {"x": [1, 2]}
+
+
+def test_a_body_wins_over_the_query_and_kwargs_over_both():
+    def f(a: int, b: int, c: int): ...
+
+    found = fit(f, "a=1&b=1&c=1", data={"b": "2", "c": "2"}, kwargs=Arguments({"c": 3}))
+    assert found == {"a": 1, "b": 2, "c": 3}
+
+
+def test_a_parameter_of_the_path_is_converted_too():
+    assert fit(taking(int), path={"x": "3"}) == {"x": 3}
+    assert "x: expected int; got 'a'" in refusal(taking(int), path={"x": "a"})
+
+
+def test_a_parameter_of_the_path_is_no_field():
+    assert "x: is not one of its fields" in refusal(taking(int), "x=4", path={"x": "3"})
+
+
+def upload(content: bytes = b"\xff\x00") -> dict[str, Any]:
+    return {"x": (io.BytesIO(content), "a.bin")}
+
+
+def test_an_uploaded_file_is_its_bytes_or_its_text():
+    assert fit(taking(bytes), data=upload()) == {"x": b"\xff\x00"}
+    assert fit(taking(str), data=upload("ä".encode())) == {"x": "ä"}
+    assert fit(taking(list[bytes]), data=upload()) == {"x": [b"\xff\x00"]}
+    assert fit(taking(dict), data=upload(b'{"a": 1}')) == {"x": {"a": 1}}
+
+
+def test_an_uploaded_file_may_be_a_list_in_json():
+    assert fit(taking(list[int]), data=upload(b"[1, 2]")) == {"x": [1, 2]}
+
+
+def test_bytes_of_any_class_are_what_came():
+    assert bytes(fit(taking(memoryview), "x=ab")["x"]) == b"ab"
+
+
+def test_an_uploaded_file_without_a_type_is_a_file():
+    found = fit(lambda x: 1, data=upload())["x"]
+    assert isinstance(found, FileStorage)
+    assert (found.filename, found.read()) == ("a.bin", b"\xff\x00")
+
+
+def test_an_uploaded_file_that_is_not_text_does_not_fit_a_text():
+    assert "x: 'utf-8' codec can't decode" in refusal(taking(str), data=upload())
+
+
+def test_a_large_field_of_a_form_fits():
+    large = "x" * 2_000_000
+    assert fit(taking(str), data={"x": large}) == {"x": large}
+    in_parts = {"x": large, "y": (io.BytesIO(b"1"), "y")}
+    assert fit(lambda x, y: 1, data=in_parts)["x"] == large
+
+
+def test_the_request_can_still_be_read_by_the_function():
+    built = EnvironBuilder(method="POST", data={"x": "1"})
+    request = Request(built.get_environ())
+    fitted(read(taking(int), "/f", []), {}, request, Arguments(), "f")
+    assert request.get_data() == b"x=1"
+    assert request.form["x"] == "1"
+
+
+@pytest.mark.parametrize("body", [b"[1, 2]", b'"x"', b"3"])
+def test_json_that_is_no_object_is_left_to_the_function(body):
+    assert fit(lambda: 1, data=body, content_type="application/json") == {}
+
+
+def test_json_that_is_none_is_refused():
+    assert "body: is not JSON" in refusal(lambda: 1, data=b"{", content_type="application/json")
+
+
+def test_json_that_is_nested_without_end_is_refused():
+    body = b'{"x":' + b"[" * 100_000
+    assert "body: is not JSON" in refusal(lambda x: 1, data=body, content_type="application/json")
+
+
+def test_json_that_came_as_a_form_is_told_what_to_say():
+    form = "application/x-www-form-urlencoded"
+    said = refusal(lambda x: 1, data=b'{"x": 1}', content_type=form)
+    assert "is not one of its fields; say -H 'Content-Type: application/json' for JSON." in said
+    assert "-H" not in refusal(lambda x: 1, data=b"y=1", content_type=form)
+
+
+def test_options_of_owt_are_no_arguments():
+    assert fit(taking(int), "x=1&stream=sse&timeout=3", data={"use_cache": "1"}) == {"x": 1}
+    assert fit(lambda **more: 1, json={"detach": True, "a": 1}) == {"a": 1}
+
+
+def test_positional_parameters_get_what_they_are_named_by():
+    def f(a: int, b: int = 7, /, c: int = 8, *rest: int, d: int): ...
+
+    assert fit(f, "a=1&d=2") == {"#0": 1, "#1": 7, "d": 2}
+
+
+def test_what_takes_anything_gets_the_rest():
+    def f(a, **more: int): ...
+
+    assert fit(f, "a=1&b=2&c=3&c=4") == {"a": "1", "b": 2, "c": 4}
+    assert "b: expected int; got 'x'" in refusal(f, "a=1&b=x")
+
+
+def test_a_path_may_go_into_what_takes_anything():
+    assert fit(lambda **more: 1, path={"name": "x"}) == {"name": "x"}
+
+
+def test_all_that_does_not_fit_is_told_with_what_would():
+    def f(text: str, n: int = 1): ...
+
+    assert refusal(f, "n=many&speed=2") == (
+        "text: is missing. n: expected int; got 'many'. speed: is not one of its fields. "
+        "GET /f takes text: str, n: int = 1"
+    ).replace("text: str, n: int = 1", str(read(f, "/f", []).shown))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "problem"),
+    [
+        (int, "3", None),
+        (int, "x", "x: Expected int, got str; got 'x'"),
+        (Point, {"y": 1}, "x: Object missing required field x"),
+        (list[Point], [{"x": []}], r"Expected int, got array - at $[0].x"),
+    ],
+)
+def test_what_does_not_fit_in_json_is_told_with_its_place(kind, value, problem):
+    if problem is None:
+        assert fit(taking(kind), json={"x": value}) == {"x": 3}
+    else:
+        assert problem in refusal(taking(kind), json={"x": value})
+
+
+def test_a_long_value_is_shown_shortened_and_many_problems_are_cut():
+    assert len(refusal(taking(int), f"x={'y' * 100_000}")) < 500
+    assert len(refusal(taking(int), "x=1&" + urlencode({f"f{n}": "" for n in range(1000)}))) < 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "one_of"), [(Literal["a", "b"], "'a', 'b'"), (Colour, "'red'"), (Colour | None, "'red'")]
+)
+def test_where_there_is_a_choice_it_is_told(kind, one_of):
+    assert f"x: expected one of {one_of}; got 'z'" in refusal(taking(kind), "x=z")
+    assert f"x: expected one of {one_of}; got 'z'" in refusal(taking(kind), json={"x": "z"})
+
+
+def test_kwargs_must_have_names():
+    assert "kwargs: must be a mapping of names to values; got 3" in refusal(
+        lambda: 1, kwargs=Arguments(value=3)
+    )
+
+
+def test_json_is_not_read_for_what_is_not_json():
+    assert fit(taking(str), urlencode({"x": json.dumps({"a": 1})})) == {"x": '{"a": 1}'}

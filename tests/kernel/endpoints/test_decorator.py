@@ -1,0 +1,121 @@
+"""owt.kernel.endpoints.decorator: `@endpoint`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import owt
+from owt.errors import EndpointError
+from owt.kernel.endpoints.decorator import Decorator, Mark, Registered, marks, registered
+from owt.wire.endpoint import LONGEST_DESCRIPTION
+
+endpoint = Decorator()
+
+
+def test_a_function_stays_what_it_is_and_is_marked():
+    def f(text): ...
+
+    assert endpoint("/speak")(f) is f
+    assert endpoint("/say", methods=["get"])(f) is f
+    assert marks(f) == (Mark("/speak", ("GET", "POST")), Mark("/say", ("GET",)))
+
+
+def test_a_path_is_marked_once():
+    def f(): ...
+
+    endpoint("/a", methods=["GET"])(endpoint("/a", methods="PUT")(f))
+    assert marks(f) == (Mark("/a", ("GET",)),)
+
+
+def test_what_has_no_room_for_a_mark_is_an_endpoint_all_the_same():
+    new: list[Registered] = []
+    assert Decorator(new.append)("/a")([].append) is not None
+    assert [each.endpoint.path for each in new] == ["/a"]
+    assert marks(len) == ()
+
+
+def test_what_is_told_is_the_name_the_docstring_and_the_methods():
+    def f():
+        """Say it.
+
+        Out loud:
+            now.
+        """
+
+    told = registered(f, "/f", ("GET",)).endpoint
+    assert (told.path, told.methods, told.name) == ("/f", ("GET",), "f")
+    assert told.description == "Say it.\n\nOut loud:\n    now."
+
+
+def test_a_long_docstring_is_cut():
+    def f(): ...
+
+    f.__doc__ = "x" * 10_000
+    assert len(registered(f, "/f", ("GET",)).endpoint.description) == LONGEST_DESCRIPTION
+
+
+def test_methods_are_in_one_order_and_once():
+    def f(): ...
+
+    endpoint("/f", methods=["post", "GET", "POST"])(f)
+    assert marks(f) == (Mark("/f", ("GET", "POST")),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "why"),
+    [
+        ((len,), {}, r'@endpoint needs a path: write @endpoint\("/len"\)'),
+        (("speak",), {}, "begins with a slash"),
+        (("/_owt/x",), {}, "the server's own"),
+        (("/f",), {"methods": ["BREW"]}, "'BREW' is no method of an endpoint; there are GET, POST"),
+        (("/f",), {"methods": [1]}, "1 is no method"),
+        (("/f",), {"methods": []}, "at least one method"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_write(arguments, options, why):
+    with pytest.raises(EndpointError, match=why):
+        endpoint(*arguments, **options)
+
+
+def test_only_what_can_be_called_is_an_endpoint():
+    with pytest.raises(EndpointError, match="only a function can be an endpoint; got 3"):
+        endpoint("/f")(3)  # type: ignore[type-var]
+
+
+def test_too_large_types_are_refused():
+    def f(x): ...
+
+    f.__annotations__["x"] = "__import__('typing').Literal[tuple(f'{n:090}' for n in range(1000))]"
+    with pytest.raises(EndpointError, match="its description and its types take"):
+        endpoint("/f")(f)
+
+
+def test_how_a_refusal_was_found_out_is_not_in_its_traceback():
+    with pytest.raises(EndpointError) as error:
+        endpoint("/f")(lambda timeout: 1)
+    assert [entry.name for entry in error.traceback] == [
+        "test_how_a_refusal_was_found_out_is_not_in_its_traceback", "decorate",
+    ]  # fmt: skip
+
+
+def test_outside_of_kernels_a_file_that_uses_it_can_be_imported_and_read():
+    program = (
+        "from owt import endpoint\n"
+        "@endpoint('/speak')\n"
+        "def speak(text: str): return text\n"
+        "endpoint.remove('/other')\n"
+        "import sys\n"
+        "assert speak('x') == 'x' and speak.__owt_endpoints__[0].path == '/speak'\n"
+        "print(sorted({'IPython', 'tornado', 'ipykernel', 'werkzeug'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+def test_it_is_one_of_the_names_of_the_package():
+    assert "endpoint" in owt.__all__
+    assert "@endpoint(" in repr(owt.endpoint)

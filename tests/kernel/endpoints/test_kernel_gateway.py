@@ -1,0 +1,142 @@
+"""Cells of notebooks that a server serves, in a runner. What annotated cells answer is what Jupyter Kernel
+Gateway 3.0.1 answered."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from running import Bench, bodies
+
+from owt.errors import OwtError
+from owt.kernel.calls.context import build_request
+from owt.kernel.endpoints.kernel_gateway import bundle, response_info
+from owt.wire.call import Call, NotebookCell, RequestFacts, Target
+from owt.wire.chunk import Done, Failed
+
+
+def facts(body: bytes = b"", kind: str | None = None, query: str = "", **headers: str) -> RequestFacts:
+    sent = [*headers.items(), *([] if kind is None else [("Content-Type", kind)])]
+    return RequestFacts("POST", "/x", query, tuple(sent), body, "localhost")
+
+
+def request(facts: RequestFacts) -> dict[str, object]:
+    document: dict[str, object] = json.loads(bundle(build_request(facts), facts.headers, {"name": "é"}))
+    return document
+
+
+class TestCells:
+    def test_a_cell_that_defines_run_is_not_called(self, bench: Bench):
+        assert bodies(bench.ask("def run(): raise ValueError", cell=NotebookCell())) == []
+        assert callable(bench.names["run"])
+
+    @pytest.mark.parametrize("code", ["x = 1\nx + 1", "import asyncio\nawait asyncio.sleep(0)\n2"])
+    def test_a_value_is_displayed_and_is_not_the_answer(self, bench: Bench, capsys, code):
+        assert bodies(bench.ask(code, cell=NotebookCell())) == []
+        assert capsys.readouterr().out == "2\n"
+
+    @pytest.mark.parametrize("code", ["1;", "None", "x = 1"])
+    def test_not_where_a_notebook_would_not(self, bench: Bench, capsys, code):
+        bench.ask(code, cell=NotebookCell())
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize("code", ["object()", "(n for n in range(3))", "1, 999, {}"])
+    def test_it_may_be_what_no_answer_can_be(self, bench: Bench, code):
+        assert bench.ask(code, cell=NotebookCell())[-1].status == 200
+
+    def test_what_comes_from_the_future_counts_for_the_cells_that_follow(self, bench: Bench):
+        bench.ask("def late(x: Later): pass", cell=NotebookCell())
+        assert "late" not in bench.names
+        bench.ask("from __future__ import annotations", cell=NotebookCell())
+        bench.ask("def late(x: Later): pass", cell=NotebookCell())
+        assert bench.names["late"].__annotations__ == {"x": "Later"}
+
+    def test_an_error_is_one(self, bench: Bench):
+        failed, done = bench.ask("1 / 0", cell=NotebookCell())
+        assert isinstance(failed, Failed)
+        assert isinstance(done, Done)
+        assert (failed.exception, done.status) == ("ZeroDivisionError", 500)
+
+    def test_what_cannot_be_read_is_told(self, bench: Bench):
+        assert bench.ask("def f(:", cell=NotebookCell())[0].type == "syntax"
+
+
+class TestRequest:
+    def test_a_form_is_lists(self):
+        body = request(facts(b"a=1&b=2&a=3&c=", "application/x-www-form-urlencoded"))["body"]
+        assert body == {"a": ["1", "3"], "b": ["2"], "c": [""]}
+
+    @pytest.mark.parametrize(
+        ("body", "kind", "found"),
+        [
+            (b'{"x": [1, null]}', "application/json", {"x": [1, None]}),
+            (b'{"x": 1}', "application/json; charset=utf-8", '{"x": 1}'),
+            (b"not json", "application/json", "not json"),
+            (b"", "application/json", ""),
+            ("é".encode(), "text/plain", "é"),
+            (b"untyped", None, "untyped"),
+            (b"", None, ""),
+        ],
+    )
+    def test_any_other_body_is_text_but_json(self, body, kind, found):
+        assert request(facts(body, kind))["body"] == found
+
+    def test_the_query_is_lists(self):
+        assert request(facts(query="x=1&x=2&y="))["args"] == {"x": ["1", "2"], "y": [""]}
+
+    def test_repeated_headers_are_a_list(self):
+        sent = (("X-One", "a"), ("X-Two", "1"), ("X-Two", "2"), ("X-Two", "3"))
+        found = RequestFacts("GET", "/x", "", sent, b"", "localhost")
+        assert request(found)["headers"] == {"X-One": "a", "X-Two": ["1", "2", "3"]}
+
+    def test_the_paths_parameters_are_there(self):
+        assert request(facts())["path"] == {"name": "é"}
+
+
+class TestResponseInfo:
+    def test_it_has_headers_and_a_status(self):
+        assert response_info('{"headers": {"x-n": 5, "content-type": "a/b"}, "status": 202}') == (
+            {"X-N": "5", "Content-Type": "a/b"},
+            202,
+        )
+
+    def test_it_may_have_neither(self):
+        assert response_info("{}") == ({}, 200)
+
+    @pytest.mark.parametrize("text", ['{"status": null, "headers": null}', '{"status": "200"}'])
+    def test_what_it_leaves_open_is_as_usual(self, text):
+        assert response_info(text) == ({}, 200)
+
+    @pytest.mark.parametrize("status", ["99", "600", '"abc"', "[200]", "true", "200.5", "1e400"])
+    def test_a_status_that_none_is_is_told(self, status):
+        with pytest.raises(OwtError, match=r"ResponseInfo cell: a status is from 200 to 599; got"):
+            response_info(f'{{"status": {status}}}')
+
+    @pytest.mark.parametrize("headers", ["[1]", '"a"', "1", '{"X-A": ["a", "b"]}', '{"X-A": null}'])
+    def test_headers_that_none_are_are_told(self, headers):
+        with pytest.raises(OwtError, match=r"ResponseInfo cell: headers are an object of texts; got"):
+            response_info(f'{{"headers": {headers}}}')
+
+    @pytest.mark.parametrize("text", ["", "no json", "[1]", "1"])
+    def test_what_is_no_json_object_is_told(self, text):
+        with pytest.raises(Exception, match="the ResponseInfo cell printed no JSON"):
+            response_info(text)
+
+
+def test_where_calls_overlap_the_cells_take_their_turns(new_bench):
+    bench = new_bench(concurrency=2)
+    code = (
+        "import asyncio\nasked = json.loads(REQUEST)['args']['n'][0]\nprint(asked)\n"
+        "for _ in range(5): await asyncio.sleep(0)\nprint(json.loads(REQUEST)['args']['n'][0])\n"
+    )
+    bench.ask("import json", session="dev")
+    bench.ask(code, cell=NotebookCell("GET", "/a", (), "/a"), session="dev")
+
+    def at(n: int) -> Call:
+        asked = RequestFacts("GET", "/a", f"n={n}", (), b"", "localhost")
+        return Call(asked, session="dev", endpoint=Target("/a"))
+
+    answers = bench.run(one=at(1), two=at(2), three=at(3))
+    assert {run: b"".join(bodies(chunks)) for run, chunks in answers.items()} == {
+        "one": b"1\n1\n", "two": b"2\n2\n", "three": b"3\n3\n",
+    }  # fmt: skip

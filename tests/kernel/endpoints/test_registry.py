@@ -1,0 +1,288 @@
+"""owt.kernel.endpoints.registry: what a kernel's session answers at which path, and from when on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from running import Bench, bodies, call
+
+from owt.wire.call import Call, RequestFacts, Target
+from owt.wire.chunk import Chunk, Data, Failed
+from owt.wire.endpoint import MOST
+
+
+def at(path: str, query: str = "", *arguments: str, method: str = "GET", **fields: Any) -> Call:
+    """A call of the endpoint at this path."""
+    facts = RequestFacts(method, "/x", query, (), b"", "localhost:9876")
+    return Call(facts, session="dev", endpoint=Target(path, arguments), **fields)
+
+
+def get(bench: Bench, path: str, query: str = "", *arguments: str, **options: Any) -> str:
+    """What the endpoint answers, or the status and the reason."""
+    chunks = bench.run(asked=at(path, query, *arguments, **options))["asked"]
+    bench.frames.clear()
+    bench._ended.clear()
+    return said(chunks)
+
+
+def said(chunks: list[Chunk]) -> str:
+    if isinstance(chunks[-2], Failed):
+        return f"{chunks[-2].status} {chunks[-2].type}: {chunks[-2].detail}"
+    return b"".join(bodies(chunks)).decode()
+
+
+def live(bench: Bench) -> dict[str, tuple[str, ...]]:
+    """What the frontend was told last."""
+    kept = [offer for offer in bench.offers if offer.keep]
+    return {each.path: each.methods for each in kept[-1].endpoints} if kept else {}
+
+
+SPEAK = '@endpoint("/speak")\ndef speak(text: str): return text.upper()\n'
+
+
+def test_a_call_registers_a_function_and_the_path_calls_it(bench):
+    bench.ask(SPEAK)
+    assert live(bench) == {"/speak": ("GET", "POST")}
+    assert get(bench, "/speak", "text=hi") == "HI"
+
+
+def test_the_function_stays_in_the_session_as_it_is(bench):
+    bench.ask(SPEAK)
+    assert bench.text("speak('a')") == "A"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("def", "return ['a', 'b']"),
+        ("async def", "return ['a', 'b']"),
+        ("def", "yield 'a'\n    yield 'b'"),
+        ("async def", "yield 'a'\n    yield 'b'"),
+    ],
+)
+def test_functions_and_generators_of_either_kind_can_be_endpoints(bench, head, body):
+    bench.ask(f'@endpoint("/f")\n{head} f():\n    {body}\n')
+    assert get(bench, "/f") in ('["a","b"]', "ab")
+
+
+def test_so_can_pipelines(bench):
+    bench.ask('endpoint("/p")(pipe().kwarg("word").f(str.upper))\n0')
+    assert get(bench, "/p", "word=x") == "X"
+
+
+def test_the_parameters_of_the_path_arrive(bench):
+    bench.ask('@endpoint("/{a}/{n}")\ndef f(n: int, a): return [a, n]\n')
+    assert get(bench, "/{a}/{n}", "", "x", "3") == '["x",3]'
+
+
+def test_kwargs_are_arguments_too(bench):
+    bench.ask(SPEAK)
+    assert get(bench, "/speak", kwargs='{"text": "hi"}') == "HI"
+
+
+def test_the_request_is_there(bench):
+    bench.ask('@endpoint("/f")\ndef f(a): return request.args["a"]\n')
+    assert get(bench, "/f", "a=1") == "1"
+
+
+def test_arguments_that_do_not_fit_are_422(bench):
+    bench.ask(SPEAK)
+    assert get(bench, "/speak", "txt=hi") == (
+        "422 unprocessable: text: is missing. txt: is not one of its fields. GET /speak takes text: str"
+    )
+
+
+def test_an_explicit_adaptor_may_register_what_it_defines(bench):
+    bench.ask('@endpoint("/f")\ndef f(): return "f"\ndef run(): return "run"\n')
+    assert get(bench, "/f") == "f"
+
+
+def test_what_an_adaptor_defines_is_there_after_its_next_call_if_the_first_one_failed(bench):
+    code = '@endpoint("/f")\ndef f(): return "f"\ndef run(n): return 1 / n\n'
+    bench.ask(code, kwargs='{"n": 0}')
+    assert live(bench) == {}
+    bench.ask(code, kwargs='{"n": 1}')
+    assert get(bench, "/f") == "f"
+
+
+def test_and_if_the_frontend_refused_it_at_its_end(bench):
+    code = '@endpoint("/f")\ndef f(): return "f"\ndef run(): state.refuse("it is taken")\n'
+    bench.names["refuse"] = lambda why: setattr(bench, "refusal", why)
+    assert "it is taken" in said(bench.ask(code))
+    bench.names["refuse"] = print
+    bench.refusal = None
+    bench.ask(code)
+    assert get(bench, "/f") == "f"
+
+
+def test_an_adaptor_that_defines_none_is_not_loaded_again_when_it_fails(bench):
+    code = "loads = state.loads = getattr(state, 'loads', 0) + 1\ndef run(n): return 1 / n\n"
+    bench.ask(code, kwargs='{"n": 0}')
+    bench.ask(code, kwargs='{"n": 1}')
+    assert bench.names["loads"] == 1
+
+
+def test_running_it_again_replaces_it_for_the_next_call(bench):
+    bench.ask(SPEAK)
+    bench.ask(SPEAK.replace("upper", "title"))
+    assert get(bench, "/speak", "text=hi") == "Hi"
+
+
+def test_an_error_leaves_everything_as_it_was(bench):
+    bench.ask(SPEAK)
+    bench.ask(SPEAK.replace("upper", "title") + '@endpoint("/new")\ndef new(): ...\nunknown_name\n')
+    assert get(bench, "/speak", "text=hi") == "HI"
+    assert live(bench) == {"/speak": ("GET", "POST")}
+
+
+def test_what_is_not_registered_again_stays_until_it_is_removed(bench):
+    bench.ask(SPEAK)
+    bench.ask('@endpoint("/other")\ndef speak2(): ...\n')
+    assert set(live(bench)) == {"/speak", "/other"}
+    bench.ask('endpoint.remove("/speak")')
+    assert set(live(bench)) == {"/other"}
+    assert bench.offers[-1].removed == ("/speak",)
+    gone = "410 endpoint-gone: GET /speak: this kernel of session dev does not have it"
+    assert get(bench, "/speak", "text=hi").startswith(gone)
+
+
+def test_a_function_that_is_defined_again_without_it_changes_nothing(bench):
+    bench.ask(SPEAK)
+    bench.ask("def speak(text): return 'plain'\n0")
+    assert get(bench, "/speak", "text=hi") == "HI"
+
+
+def test_a_removal_in_a_call_that_fails_is_none(bench):
+    bench.ask(SPEAK)
+    bench.ask('endpoint.remove("/speak")\nunknown_name\n')
+    assert get(bench, "/speak", "text=hi") == "HI"
+
+
+def test_methods_of_one_path_may_be_functions_of_their_own(bench):
+    bench.ask(
+        '@endpoint("/a", methods=["GET"])\ndef look(): return "look"\n'
+        '@endpoint("/a", methods=["POST"])\ndef make(): return "make"\n'
+    )
+    assert get(bench, "/a") == "look"
+    assert get(bench, "/a", method="POST") == "make"
+
+
+def test_a_function_gives_up_the_methods_that_it_has_no_more(bench):
+    bench.ask('@endpoint("/a", methods=["GET", "PUT"])\ndef f(): ...\n')
+    bench.ask('@endpoint("/a", methods=["GET"])\ndef f(): ...\n')
+    assert live(bench) == {"/a": ("GET",)}
+
+
+def test_another_function_takes_over_the_methods_that_it_has(bench):
+    bench.ask('@endpoint("/a/{x}")\ndef f(x): return "f"\n')
+    bench.ask('@endpoint("/a/{y}", methods=["POST"])\ndef g(y): return "g" + y\n')
+    assert live(bench) == {"/a/{x}": ("GET",), "/a/{y}": ("POST",)}
+    assert get(bench, "/a/{x}", "", "1", method="POST") == "g1"
+
+
+def test_a_call_in_flight_finishes_on_the_old_function(new_bench):
+    bench = new_bench(concurrency=2)
+    bench.ask(
+        "import threading\nreached, go = threading.Event(), threading.Event()\n"
+        '@endpoint("/f")\ndef f():\n    reached.set()\n    go.wait(20)\n    return "old"\n'
+    )
+
+    async def scene() -> tuple[list[Chunk], list[Chunk]]:
+        bench.runner.accept("old", at("/f"))
+        code = 'reached.wait(20)\n@endpoint("/f")\ndef f(): return "new"\n'
+        await bench.serve(cell=call(code, session="dev"))
+        new = (await bench.serve(new=at("/f")))["new"]
+        bench.names["go"].set()
+        await bench.ended("old")
+        return bench.chunks("old"), new
+
+    old, new = bench.loops.run(scene())
+    assert said(old) == "old"
+    assert said(new) == "new"
+
+
+def test_what_the_frontend_refuses_fails_where_it_is_written(bench):
+    bench.refusal = "GET /speak is taken by f of session other"
+    chunks = bench.ask(SPEAK)
+    failed = chunks[-2]
+    assert isinstance(failed, Failed)
+    assert (failed.status, failed.exception) == (500, "EndpointError")
+    assert "taken by f of session other" in failed.detail
+    assert "in <module>" in failed.traceback
+    assert "registry.py" not in failed.traceback
+    assert not any(offer.keep for offer in bench.offers)
+
+
+def test_a_call_without_a_session_has_no_endpoints(bench):
+    bench.runner.endpoints.session = None
+    assert "belongs to a session, and this call names none; add session=NAME" in said(bench.ask(SPEAK))
+
+
+def test_a_session_has_so_many_and_no_more(bench):
+    code = "for n in range({}):\n    endpoint(f'/{{n}}')(lambda: n)\n0"
+    assert "at most 200 endpoints" in said(bench.ask(code.format(MOST + 1)))
+    assert live(bench) == {}
+
+
+def cell(shell: Any, code: str) -> bool:
+    """Run this as a notebook's cell; gives whether it succeeded."""
+    return bool(shell.run_cell(code).success)
+
+
+def test_a_cell_of_a_notebook_registers_when_it_has_succeeded(bench, shell):
+    shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
+    shell.user_ns["sent"] = lambda: live(bench)
+    assert cell(shell, SPEAK + "assert sent() == {}\n")
+    assert get(bench, "/speak", "text=hi") == "HI"
+
+
+def test_an_error_in_a_cell_leaves_the_old_one_in_place(bench, shell):
+    shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
+    cell(shell, SPEAK)
+    assert not cell(shell, SPEAK.replace("upper", "title") + "unknown_name\n")
+    assert get(bench, "/speak", "text=hi") == "HI"
+    assert cell(shell, SPEAK.replace("upper", "title"))
+    assert get(bench, "/speak", "text=hi") == "Hi"
+
+
+def test_a_cell_that_another_cell_runs_counts_with_that(bench, shell):
+    shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
+    inner = f"get_ipython().run_cell({SPEAK!r})\n"
+    assert not cell(shell, inner + "unknown_name\n")
+    assert live(bench) == {}
+    assert not cell(shell, "get_ipython().run_cell('')\nunknown_name\n")
+    assert not cell(shell, SPEAK + "get_ipython().run_cell('  ')\nunknown_name\n")
+    assert live(bench) == {}
+    failing = SPEAK.replace("speak", "no") + "unknown_name"
+    assert cell(shell, inner + f"get_ipython().run_cell({failing!r})\n0")
+    assert set(live(bench)) == {"/speak"}
+
+
+def test_a_cell_is_told_when_another_session_was_faster(bench, shell, capsys):
+    shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
+    shell.user_ns["lose"] = lambda: setattr(bench, "refusal", "it is taken")
+    cell(shell, SPEAK + "lose()\n")
+    assert "owt: nothing was registered: it is taken" in capsys.readouterr().err
+    assert get(bench, "/speak", "text=hi").startswith("410")
+
+
+def test_outside_of_cells_and_calls_it_counts_at_once(bench):
+    bench.runner.endpoints.endpoint("/now")(lambda: "now")
+    assert get(bench, "/now") == "now"
+
+
+def test_every_definition_has_a_number_of_its_own(bench):
+    bench.ask(SPEAK)
+    bench.ask('@endpoint("/a")\ndef a(): ...\n')
+    [first, second] = sorted(
+        (each.version, each.path) for each in [offer for offer in bench.offers if offer.keep][-1].endpoints
+    )
+    assert (first[1], second[1]) == ("/speak", "/a")
+    assert first[0] < second[0]
+
+
+def test_calls_that_register_nothing_tell_nothing(bench):
+    bench.ask("1 + 1")
+    assert bench.offers == []
+    assert isinstance(bench.ask("1")[-2], Data)

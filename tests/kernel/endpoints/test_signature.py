@@ -1,0 +1,204 @@
+"""owt.kernel.endpoints.signature: what a function takes and gives."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from owt.errors import EndpointError
+from owt.kernel.endpoints.signature import Described, describe, read
+from owt.wire.endpoint import parameters
+
+
+class Mine:
+    """A class that msgspec does not know."""
+
+
+def described(function: Callable[..., Any], path: str = "/f") -> Described:
+    names = parameters(path)
+    return describe(function, read(function, path, names), names)
+
+
+def test_parameters_have_a_place_a_schema_and_a_default():
+    def f(name, text: str, n: int = 2): ...
+
+    name, text, n = described(f, "/{name}").parameters
+    assert (name.where, name.schema, name.required) == ("path", "{}", True)
+    assert (text.where, json.loads(text.schema), text.required) == ("field", {"type": "string"}, True)
+    assert (n.where, n.required, n.default) == ("field", False, "2")
+
+
+def test_a_default_that_json_does_not_have_is_not_told():
+    def f(a=Mine, b=b"x" * 2000): ...
+
+    assert [each.default for each in described(f).parameters] == [None, None]
+
+
+def test_a_type_that_msgspec_does_not_know_is_anything():
+    def f(a: Mine, b: list[Mine], c: int): ...
+
+    schemas = [json.loads(each.schema) for each in described(f).parameters]
+    assert schemas[0] == {}
+    assert schemas[2] == {"type": "integer"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"),
+    [
+        (list[Mine], False),
+        (dict[str, list[Mine]], False),
+        (tuple[int, Mine], False),
+        (Callable[[int], str], False),
+        (list[Path], True),
+        (dict[str, int], True),
+    ],
+)
+def test_a_list_of_what_is_not_known_is_not_known(kind, known):
+    def f(x): ...
+
+    f.__annotations__["x"] = kind
+    assert read(f, "/f", []).parameters["x"].known is known
+
+
+def test_an_annotation_that_is_no_type_is_none():
+    def f(a=None, b=None): ...
+
+    f.__annotations__.update(a=5, b={"min": 1})
+    assert [taken.known for taken in read(f, "/f", []).parameters.values()] == [False, False]
+
+
+def test_a_default_that_cannot_be_shown_is_told_of():
+    class Hidden:
+        def __repr__(self) -> str:
+            raise RuntimeError("hidden")
+
+    def f(a=Hidden()): ...  # noqa: B008
+
+    with pytest.raises(EndpointError, match="signature of f cannot be read: RuntimeError: hidden"):
+        read(f, "/f", [])
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [tuple[str, int], tuple[bytes, dict[str, str]], tuple[Any, int, dict[str, str]], tuple[int, ...],
+     Path, datetime.datetime, Iterator[Path]],
+)  # fmt: skip
+def test_what_is_sent_otherwise_than_its_type_looks_is_not_told(returns):
+    def f(): ...
+
+    f.__annotations__["return"] = returns
+    assert described(f).result is None
+
+
+@pytest.mark.parametrize(
+    "returns", [tuple[int, str], tuple[str, ...], tuple[int, int, int, int], Iterator[tuple[str, int]]]
+)
+def test_a_tuple_that_is_only_a_list_is_told(returns):
+    def f(): ...
+
+    f.__annotations__["return"] = returns
+    assert json.loads(described(f).result or "")["type"] == "array"
+
+
+def test_a_path_of_the_file_system_is_a_text():
+    def f(a: Path): ...
+
+    assert json.loads(described(f).parameters[0].schema) == {"type": "string"}
+
+
+def test_none_as_the_default_makes_none_a_value():
+    def f(a: int = None): ...  # noqa: RUF013
+
+    assert {"type": "null"} in json.loads(described(f).parameters[0].schema)["anyOf"]
+
+
+@pytest.mark.parametrize(
+    ("returns", "streams"),
+    [
+        (Iterator[int], True),
+        (Generator[int, None, None], True),
+        (AsyncIterator[int], True),
+        (Iterator, True),
+        (list[int], False),
+        (int, False),
+    ],
+)
+def test_what_is_annotated_as_an_iterator_streams(returns, streams):
+    def f(): ...
+
+    f.__annotations__["return"] = returns
+    assert described(f).streams is streams
+
+
+def test_a_generator_streams_whatever_it_says():
+    def f():
+        yield 1
+
+    async def g():
+        yield 1
+
+    assert described(f).streams
+    assert described(g).streams
+
+
+def test_the_items_of_a_stream_are_what_is_described():
+    def f() -> Iterator[int]: ...
+
+    def g() -> int: ...
+
+    def h(): ...
+
+    an_int = '{"type": "integer"}'
+    assert [described(each).result for each in (f, g, h)] == [an_int, an_int, None]
+
+
+def test_what_a_decorator_wraps_is_what_counts():
+    def f(text: str): ...
+
+    @functools.wraps(f)
+    def wrapper(*args, **kwargs): ...
+
+    assert list(read(wrapper, "/f", []).parameters) == ["text"]
+
+
+def test_what_has_a_call_or_arguments_already_has_a_signature_too():
+    class Adder:
+        def __call__(self, a: int) -> int:
+            return a
+
+    assert list(read(Adder(), "/f", []).parameters) == ["a"]
+    assert list(read(functools.partial(lambda a, b: a, 1), "/f", []).parameters) == ["b"]
+
+
+def test_a_parameter_with_the_name_of_an_option_is_refused():
+    def f(timeout): ...
+
+    with pytest.raises(EndpointError, match="f has a parameter 'timeout', which is an option of owt's"):
+        read(f, "/f", [])
+
+
+def test_in_the_path_a_parameter_may_have_any_name():
+    def f(session): ...
+
+    assert list(read(f, "/{session}", ["session"]).parameters) == ["session"]
+
+
+def test_a_parameter_of_the_path_that_the_function_lacks_is_refused_with_what_to_write():
+    def f(text): ...
+
+    with pytest.raises(EndpointError, match=r"f has no parameter 'name'.*write def f\(name, text\)"):
+        read(f, "/{name}", ["name"])
+    assert read(lambda **more: 1, "/{name}", ["name"]).more is not None
+
+
+def test_annotations_that_cannot_be_read_are_refused():
+    def f(a: Unknown): ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(EndpointError, match="signature of f cannot be read: NameError: name 'Unknown'"):
+        read(f, "/f", [])

@@ -1,0 +1,147 @@
+"""What the template makes in advance: a fork that takes it is the kernel that it would have been without."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = r"""
+import asyncio, json, os, sys, tempfile, threading
+import zmq
+from traitlets import HasTraits
+
+folder = sys.argv[1]
+os.environ["IPYTHONDIR"] = os.path.join(folder, "ipython")
+profile = os.path.join(folder, "ipython", "profile_default")
+
+import owt.kernel.process.kernel
+from owt.kernel.process.app import OwtKernelApp
+from IPython.core.getipython import get_ipython
+
+open_before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+environ = dict(os.environ)
+OwtKernelApp.prepare()
+facts = {
+    "threads": threading.active_count(),
+    "opened": len(set(os.listdir("/proc/self/fd")) - open_before) if open_before else 0,
+    "context": zmq.Context._instance is not None,
+    "loop": asyncio.get_event_loop_policy()._local._loop is not None,
+    "shell": get_ipython() is not None,
+    "environ": dict(os.environ) == environ,
+}
+
+def shape(thing):
+    hidden = {"_trait_values", "_trait_notifiers", "_trait_validators", "_cross_validation_lock"}
+    names = set(vars(thing)) - hidden
+    shape = {name: type(getattr(thing, name)).__name__ for name in names}
+    if isinstance(thing, HasTraits):
+        shape |= {name: type(value).__name__ for name, value in thing._trait_values.items()}
+    return shape
+
+def kernel(number, prepared, settings=None):
+    "The facts of a forked kernel."
+    readable, writable = os.pipe()
+    if os.fork():
+        os.close(writable)
+        with open(readable) as pipe:
+            return json.loads(pipe.read())
+    if not prepared:
+        OwtKernelApp.forget()
+    if settings:
+        with open(os.path.join(profile, "ipython_kernel_config.py"), "w") as file:
+            file.write(settings)
+    ready = owt.kernel.process.kernel.OwtKernel.prepared
+    app = OwtKernelApp.instance()
+    app.parent_handle = 1
+    file = os.path.join(folder, f"{number}.json")
+    with open(file, "w") as connection:
+        json.dump({"transport": "ipc", "ip": os.path.join(folder, str(number)), "key": "k"}, connection)
+    app.initialize(["-f", file])
+    kernel, shell = app.kernel, app.kernel.shell
+    found = {
+        "taken": kernel is ready,
+        "app": shape(app), "kernel": shape(kernel), "shell": shape(shell),
+        "hook": shape(shell.displayhook), "publisher": shape(shell.display_pub),
+        "debugger": shape(kernel.debugger), "client": shape(kernel.debugger.debugpy_client),
+        "handlers": sorted(kernel.shell_handlers),
+        "ident": kernel.ident,
+        "topic": shell.displayhook.topic.decode(),
+        "one": [
+            get_ipython() is shell, shell.kernel is kernel, kernel.parent is app, shell.parent is kernel,
+            sys.modules["__main__"] is shell.user_module, shell.displayhook.session is kernel.session,
+            shell.display_pub.session is kernel.session, kernel.session.key == b"k",
+            kernel.debugger.session is kernel.session, kernel.config is app.config,
+            kernel._stdout is sys.stdout, type(kernel).instance() is kernel,
+            kernel.session.check_pid and kernel.session.pid == os.getpid(),
+            type(shell.history_manager.db).__name__ == "DummyDB",
+        ],
+        "set": {name: os.environ.get(name) for name in ("PAGER", "TERM", "CLICOLOR")},
+        "hidden": sorted(shell.user_ns_hidden), "names": sorted(shell.user_ns),
+        "startup": shell.user_ns.get("startup"), "interactivity": shell.ast_node_interactivity,
+        "path": sys.path,
+    }
+    with open(writable, "w") as pipe:
+        json.dump(found, pipe)
+    os._exit(0)
+
+facts["prepared"], facts["other"], facts["anew"] = kernel(1, True), kernel(2, True), kernel(3, False)
+with open(os.path.join(profile, "startup", "first.py"), "w") as file:
+    file.write("startup = 'ran'")
+facts["started"] = kernel(4, True)
+facts["configured"] = kernel(5, True, "c.InteractiveShell.ast_node_interactivity = 'all'")
+with open(os.path.join(folder, "facts.json"), "w") as file:
+    json.dump(facts, file)
+"""
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    # A short path, since it holds Unix sockets.
+    folder = tmp_path_factory.mktemp("k")
+    subprocess.run([sys.executable, "-c", SCRIPT, str(folder)], check=True, timeout=60)
+    return json.loads((folder / "facts.json").read_text())
+
+
+@pytest.mark.parametrize("what", ["opened", "context", "loop", "shell"])
+def test_preparing_leaves_nothing_that_a_fork_must_not_have(facts, what):
+    assert not facts[what]
+
+
+def test_preparing_starts_no_thread_and_leaves_the_environment(facts):
+    assert facts["threads"] == 1
+    assert facts["environ"]
+
+
+def test_a_fork_takes_what_was_prepared(facts):
+    assert [facts["prepared"]["taken"], facts["anew"]["taken"]] == [True, False]
+
+
+PARTS = ["app", "kernel", "shell", "hook", "publisher", "debugger", "client", "handlers", "hidden", "names"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_of_a_prepared_kernel_is_as_one_made_anew(facts, part):
+    assert facts["prepared"][part] == facts["anew"][part]
+
+
+def test_a_prepared_kernel_belongs_to_its_process(facts):
+    assert all(facts["prepared"]["one"])
+    assert facts["prepared"]["set"] == facts["anew"]["set"]
+    assert facts["prepared"]["path"] == facts["anew"]["path"]
+
+
+def test_no_two_kernels_have_the_same_identity(facts):
+    prepared, other = facts["prepared"], facts["other"]
+    assert prepared["ident"] != other["ident"]
+    assert prepared["topic"] == f"kernel.{prepared['ident']}.execute_result"
+
+
+def test_a_startup_file_that_is_written_later_is_run(facts):
+    assert facts["started"]["taken"]
+    assert facts["started"]["startup"] == "ran"
+
+
+def test_settings_that_are_written_later_are_heeded_by_a_kernel_of_its_own(facts):
+    assert not facts["configured"]["taken"]
+    assert facts["configured"]["interactivity"] == "all"

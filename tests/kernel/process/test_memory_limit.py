@@ -1,0 +1,127 @@
+"""owt.kernel.process.memory_limit: a process that limits itself.
+
+Each is a process of its own, since a limit stays."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from owt.kernel.process.memory_limit import Memory
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
+
+MIB = 1 << 20
+BEGIN = f"""
+import resource
+from owt.kernel.process.memory_limit import Memory
+memory = Memory()
+memory.limit(64 * {MIB})
+
+def caught(function):
+    try:
+        function()
+    except Exception as error:
+        return error
+"""
+
+
+def said(code: str) -> list[str]:
+    """What a process prints that runs this code with a limit of 64 MiB."""
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.splitlines()
+
+
+def test_the_limit_is_for_what_is_allocated_from_now_on_and_cannot_be_raised() -> None:
+    code = f"""
+soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+print(soft == hard)
+print(len(bytearray(40 * {MIB})))
+print(type(caught(lambda: bytearray(80 * {MIB}))).__name__)
+"""
+    assert said(code) == ["True", str(40 * MIB), "MemoryError"]
+
+
+def test_a_lower_limit_of_the_system_stays() -> None:
+    code = """
+before = resource.getrlimit(resource.RLIMIT_DATA)
+Memory().limit(1 << 40)
+print(resource.getrlimit(resource.RLIMIT_DATA) == before)
+"""
+    assert said(code) == ["True"]
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [
+        "bytearray(1 << 40)",
+        "__import__('mmap').mmap(-1, 1 << 40, flags=2)",
+        "[__import__('_thread').start_new_thread(__import__('time').sleep, (9,)) for _ in range(99)]",
+    ],
+    ids=["Python", "system", "threads"],
+)
+def test_what_lack_of_memory_raises_tells_of_the_limit(lack: str) -> None:
+    code = f"""
+error = caught(lambda: {lack})
+memory.relieve(error)
+print(error.__notes__, flush=True)
+# Without waiting for threads.
+import os
+os._exit(0)
+"""
+    assert said(code) == ["['a kernel may allocate 64 MiB here (--kernel-memory)']"]
+
+
+def test_the_cause_of_another_error_is_noted_too() -> None:
+    code = f"""
+def run():
+    try:
+        bytearray(80 * {MIB})
+    except MemoryError:
+        raise ValueError("no room")
+error = caught(run)
+memory.relieve(error)
+print(hasattr(error, "__notes__"), len(error.__context__.__notes__))
+"""
+    assert said(code) == ["False 1"]
+
+
+def test_memory_that_ran_out_is_let_go_of_before_the_failure_is_told() -> None:
+    code = f"""
+def run():
+    held = []
+    while True:
+        held.append(bytearray(1000))
+error = caught(run)
+memory.relieve(error)
+print(len(bytearray(40 * {MIB})))
+"""
+    assert said(code) == [str(40 * MIB)]
+
+
+def test_the_next_call_can_free_what_the_last_one_left() -> None:
+    code = f"""
+left = []
+def run():
+    while True:
+        left.append(bytearray(1000))
+memory.relieve(caught(run))
+print(len(bytearray(3 * {MIB})))
+memory.keep_reserve()
+left.clear()
+memory.keep_reserve()
+print(len(bytearray(40 * {MIB})))
+"""
+    assert said(code) == [str(3 * MIB), str(40 * MIB)]
+
+
+def test_without_a_limit_nothing_is_noted() -> None:
+    error = MemoryError()
+    memory = Memory()
+    memory.limit(None)
+    memory.relieve(error)
+    assert not hasattr(error, "__notes__")

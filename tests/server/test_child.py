@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import psutil
+import pytest
+
+from owt.errors import ConfigError, OwtError
+from owt.server.child import Child
+from owt.testing import wait_until
+
+
+@pytest.fixture
+def child():
+    child = Child("--port", "0")
+    yield child
+    child.kill()
+    child.close()
+
+
+def test_it_says_where_it_serves_and_stops_when_it_is_told(child):
+    assert child.serving().startswith("http://127.0.0.1:")
+    kernels = psutil.Process(child.pid).children(recursive=True)
+    assert child.stop() == 0
+    wait_until(lambda: not any(process.is_running() for process in kernels))
+
+
+def test_what_stopped_already_stays_stopped(child):
+    child.serving()
+    child.send_signal(signal.SIGKILL)
+    assert child.wait(20) == -signal.SIGKILL
+    child.send_signal(signal.SIGTERM)
+    assert child.stop() == -signal.SIGKILL
+
+
+def test_one_that_does_not_stop_in_time_is_killed(child):
+    child.serving()
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0)
+    assert child.stop(timeout=0.1) == -signal.SIGKILL
+
+
+def test_its_log_can_be_read_while_it_writes():
+    child = Child("--port", "0", "-vvv")
+    child.serving()
+    before = wait_until(child.log)
+    child.stop()
+    assert child.log().startswith(before)
+    assert len(child.log()) > len(before)
+    child.close()
+
+
+def test_settings_that_it_refuses_are_an_error_with_its_own_words():
+    with pytest.raises(ConfigError, match=r"^--port: give a whole number; got 'rubbish'$"):
+        Child("--port", "rubbish").serving()
+
+
+def test_one_that_is_not_there_in_time_is_an_error_and_ends():
+    child = Child("--port", "0")
+    with pytest.raises(OwtError, match=r"^owt serve did not serve in 0 s: it wrote nothing to stderr$"):
+        child.serving(timeout=0)
+    assert not psutil.pid_exists(child.pid)
+
+
+def test_one_that_crashes_is_an_error_with_what_it_wrote(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.write(2, b'no luck today\\n')\nos._exit(3)\n")
+    child = Child(env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    with pytest.raises(OwtError, match=r"^owt serve ended with status 3: no luck today$"):
+        child.serving()
+
+
+def test_nobody_has_to_read_what_it_goes_on_to_print(tmp_path):
+    # As kernels do with what processes print that a call has left behind.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nos.write(1, b'Owt serving on http://127.0.0.1:1\\n')\n"
+        "left = 2**20\nwhile left:\n    left -= os.write(1, b'x' * left)\nos._exit(3)\n"
+    )
+    child = Child(env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert child.serving() == "http://127.0.0.1:1"
+    try:
+        assert child.wait(20) == 3
+    finally:
+        child.kill()
+        child.close()

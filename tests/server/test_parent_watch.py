@@ -1,0 +1,74 @@
+"""A server that ends with the process that started it, however that ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import httpx
+import psutil
+import pytest
+
+from owt.server.child import Child
+from owt.testing import wait_until
+
+STARTER = """
+import os, sys, time
+from owt.server.child import Child
+child = Child("--port", "0", "--pool-max", "1", tied=True)
+print(child.serving(), child.pid, flush=True)
+if os.fork() == 0:
+    # Holds whatever the starter has open.
+    os.setsid()
+    time.sleep(60)
+sys.stdin.read()
+"""
+
+
+def is_there(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells of a process's end")
+def test_a_killed_starter_takes_the_server_along():
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        url, pid = starter.stdout.readline().split()
+        try:
+            [forked] = wait_until(
+                lambda: [each.pid for each in psutil.Process(starter.pid).children() if each.pid != int(pid)]
+            )
+            assert httpx.post(url, data={"code": "1 + 1"}, timeout=30).text == "2"
+        finally:
+            starter.kill()
+            starter.wait()
+    try:
+        wait_until(lambda: not is_there(int(pid)))
+    finally:
+        os.kill(forked, signal.SIGKILL)
+
+
+def test_letting_go_of_the_pipe_ends_the_server():
+    child = Child("--port", "0", "--pool-max", "1", tied=True)
+    try:
+        child.serving()
+        child._process.stdin.close()
+        assert child.wait(20) == 0
+    finally:
+        child.stop()
+        child.close()
+
+
+def test_an_interrupt_of_the_process_group_does_not_reach_it():
+    child = Child("--port", "0", "--pool-max", "1", tied=True)
+    try:
+        child.serving()
+        assert os.getpgid(child.pid) != os.getpgid(0)
+        assert child.ended() is None
+        assert child.stop() == 0
+        assert child.ended() == 0
+    finally:
+        child.close()
