@@ -14,12 +14,12 @@ from owt.errors import BadRequest, OwtError
 from owt.frontend.api.followers import AnswerHandler, EventsHandler, no_such_run
 from owt.frontend.http import pages
 from owt.frontend.http.handler import OwtHandler
-from owt.frontend.http.requests import LONGEST_NAME, session_name
 from owt.frontend.problems import Problem
 from owt.frontend.runs.runs import Run
 from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
 from owt.wire.chunk import Stderr, Stdout
+from owt.wire.names import MAX_NAME_LENGTH, session_name
 
 Page = tuple[str, type[OwtHandler] | Router, dict[str, Any]]
 """A path's pattern, below the base URL, and who answers there."""
@@ -81,7 +81,7 @@ class SessionsHandler(ControlHandler):
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """What a PUT may say about the session that it makes."""
 
-    kernel: Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)] | None = None
+    kernel: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)] | None = None
     concurrency: int | None = None
 
 

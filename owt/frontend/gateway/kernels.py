@@ -15,9 +15,9 @@ from traitlets.config import LoggingConfigurable
 from owt.errors import BadRequest, Busy
 from owt.frontend.gateway.kernel import SessionKernel
 from owt.frontend.gateway.specs import LIVE, live_session
-from owt.frontend.http.requests import SESSION_NAME
 from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
+from owt.wire.names import SESSION_NAME
 
 HELD = 100
 """Messages of one channel that wait for a WebSocket whose client is slow. Of more, the kernel keeps a

@@ -10,8 +10,8 @@ from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 
-from owt.frontend.http.requests import LONGEST_NAME, SESSION_NAME
 from owt.frontend.sessions.sessions import Sessions
+from owt.wire.names import MAX_NAME_LENGTH, SESSION_NAME
 
 LIVE = "owt-session."
 """What the kernelspec of a session begins with; the session's name follows."""
@@ -45,10 +45,10 @@ class Specs:
         session = live_session(kernel_name)
         if session is not None and session in self._sessions.named:
             return _model(session)
-        place = self._installed.find_kernel_specs().get(kernel_name[:LONGEST_NAME].lower())
+        place = self._installed.find_kernel_specs().get(kernel_name[:MAX_NAME_LENGTH].lower())
         spec = _read(place) if place is not None else None
         if spec is None:
-            raise NoSuchKernel(kernel_name[:LONGEST_NAME])
+            raise NoSuchKernel(kernel_name[:MAX_NAME_LENGTH])
         return spec
 
 

@@ -32,11 +32,8 @@ from owt.frontend.endpoints import Match
 from owt.frontend.http import base64_fields
 from owt.frontend.http.fields import Fields, cut, gather, has_any
 from owt.wire.call import Caching, Call, RequestFacts, Target
+from owt.wire.names import MAX_NAME_LENGTH, session_name
 
-# "." and ".." would be steps in a path, so no URL could name such a session.
-SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
-LONGEST_NAME = 1000
-"""Characters of the name of a function, an adaptor or a kernelspec."""
 METHODS = ("GET", "POST")
 """The methods of a call that brings code, or names it."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -126,14 +123,6 @@ def is_blank(facts: RequestFacts) -> bool:
     )
 
 
-def session_name(name: str, field: str = "session") -> str:
-    """`name`, if it may name a session. Raises `BadRequest` otherwise."""
-    if not SESSION_NAME.fullmatch(name):
-        rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and not '.' or '..'"
-        raise BadRequest(field, rule, cut(name))
-    return name
-
-
 def _at(found: Match, session: str | None, fn_name: str | None) -> tuple[str, Target]:
     """The session and the target of a call of an endpoint, which leave nothing to choose."""
     if session not in (None, found.session):
@@ -206,7 +195,7 @@ def _kwargs(fields: Fields) -> str | None:
 
 def _matching(fields: Fields, name: str, pattern: re.Pattern[str], kind: str) -> str | None:
     text = _text(fields, name)
-    if text is not None and (len(text) > LONGEST_NAME or not pattern.fullmatch(text)):
+    if text is not None and (len(text) > MAX_NAME_LENGTH or not pattern.fullmatch(text)):
         raise BadRequest(name, f"must be {kind} ({pattern.pattern})", cut(text))
     return text
 
@@ -215,7 +204,7 @@ def _fn_name(fields: Fields) -> str | None:
     text = _text(fields, "fn_name")
     if text is None:
         return None
-    if len(text) > LONGEST_NAME or not text.isidentifier() or keyword.iskeyword(text):
+    if len(text) > MAX_NAME_LENGTH or not text.isidentifier() or keyword.iskeyword(text):
         raise BadRequest("fn_name", "must be a Python identifier", cut(text))
     # Python reads identifiers in this form (Language Reference, "Identifiers and keywords").
     return text if text.isascii() else unicodedata.normalize("NFKC", text)

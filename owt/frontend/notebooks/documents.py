@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import ConfigError, NotebookError
-from owt.frontend.http.requests import SESSION_NAME
 from owt.frontend.notebooks.file import File
 from owt.notebook.contents import Contents
+from owt.wire.names import SESSION_NAME
 
-LONGEST_NAME = 64
+MAX_NAME_LENGTH = 64
 """Characters of a session's name."""
 _BLAME = "--notebook (OWT_NOTEBOOK)"
 
@@ -55,7 +55,7 @@ def name_of(path: Path) -> str:
         str(path).encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{_BLAME}: {str(path)!r}: its name is not UTF-8; rename it") from None
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:LONGEST_NAME].strip("-")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:MAX_NAME_LENGTH].strip("-")
     if not SESSION_NAME.fullmatch(name):
         raise ConfigError(
             f"{_BLAME}: {path}: a session cannot be named after it; rename it, with letters, digits, '.', "

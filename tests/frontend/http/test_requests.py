@@ -14,8 +14,9 @@ from owt.errors import BadRequest, MethodNotAllowed
 from owt.frontend.endpoints import Match
 from owt.frontend.http import fields
 from owt.frontend.http.fields import MAX_PAIRS, MAX_PARTS, NAMES
-from owt.frontend.http.requests import is_blank, parse, session_name
+from owt.frontend.http.requests import is_blank, parse
 from owt.wire.call import Caching, Call, RequestFacts, Target
+from owt.wire.names import session_name
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
