@@ -1,0 +1,45 @@
+"""tests/vocabulary.py: the rules for names and prose, and that the code follows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import vocabulary
+
+PACKAGE = Path(__file__).resolve().parent.parent / "owt"
+PENDING: set[str] = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")}
+"""Files that do not follow the rules yet."""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"""What a run is."""\n', "a docstring begins with 'What'"),
+        ('"""A run."""\n\n\ndef f():\n    """Whether it runs."""\n', "a docstring begins with 'Whether'"),
+        ('"""A run."""\nfor each in ():\n    pass\n', "the name 'each'"),
+        ('"""A run."""\n\n\ndef f(most):\n    pass\n', "the name 'most'"),
+        ('"""A run."""\n\n\nclass C:\n    def _bury(self):\n        pass\n', "the name '_bury'"),
+        ('"""A run."""\n# Nobody reads it.\n', "'Nobody'"),
+    ],
+)
+def test_a_break_of_the_rules_is_reported(tmp_path, text, expected):
+    path = tmp_path / "module.py"
+    path.write_text(text)
+    [complaint] = vocabulary.complaints(path)
+    assert expected in complaint
+
+
+def test_standard_prose_and_names_are_accepted(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        '"""Runs."""\n\n\ndef first(runs):\n    """Return the oldest run."""\n'
+        "    for run in runs:\n        return run\n"
+    )
+    assert list(vocabulary.complaints(path)) == []
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_follows_the_rules(path):
+    if path.relative_to(PACKAGE).as_posix() not in PENDING:
+        assert list(vocabulary.complaints(path)) == []
