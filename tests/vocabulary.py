@@ -17,7 +17,7 @@ that of a class or a module with a noun phrase."""
 
 WORDS = {
     r"nobody|no one|somebody|someone|whoever|anybody": "the role: client, caller, reader, user, process",
-    r"who (asks|calls|comes|waits|reads|brings|wants|has|is|may|cannot|does)": "the role and 'that': the client that",
+    r"who (asks|calls|comes|waits|reads|brings|wants|has|is|may|cannot|does)": "the role and 'that'",
     r"(is|are|be|was|were|being) told": "receives, gets, is notified of",
     r"hears?( of)?|heard": "receives, is notified of",
     r"tells? of": "reports",
@@ -98,7 +98,7 @@ def complaints(path: Path) -> Iterator[str]:
             first = (ast.get_docstring(node) or "").split(maxsplit=1)[:1]
             if first and first[0].rstrip(",.:") in NOUN_CLAUSES:
                 where = getattr(node, "lineno", 1)
-                yield f"{path}:{where}: a docstring begins with {first[0]!r}: use an imperative or a noun phrase"
+                yield f"{path}:{where}: a docstring begins with {first[0]!r}: an imperative, or a noun phrase"
         for name in _defined(node):
             if not name.endswith("__") and (bare := name.strip("_").lower()) in NAMES:
                 yield f"{path}:{getattr(node, 'lineno', 1)}: the name {name!r}: {NAMES[bare]}"
