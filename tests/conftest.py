@@ -1,24 +1,54 @@
-"""Fixtures that all tests share."""
+"""Fixtures that all tests share, and the two stages in which the tests run."""
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from owt.testing import LiveServer, wait_until
 
+SECOND_STAGE = ("live", "faults", "notebooks", "clients", "docs")
+"""Folders with tests of running servers: end-to-end, fault and fuzz tests, documents and other clients."""
+
 
 def pytest_configure() -> None:
-    """A shell that runs the tests in the background has them ignore SIGINT, which every program that
-    they start would inherit, and so never be interrupted."""
+    """Restore SIGINT: a background shell ignores it, and child processes would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def in_second_stage(path: Path) -> bool:
+    """Return whether a test file's tests run after those of single modules."""
+    return path.relative_to(Path(__file__).parent).parts[0] in SECOND_STAGE
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the second stage after the first; otherwise the order stays."""
+    items.sort(key=lambda item: in_second_stage(item.path))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Stop before the second stage when a test of the first has failed: it would fail for the same reason."""
+    session = item.session
+    if not in_second_stage(item.path) or session.config.stash.get(STARTED, False):
+        return None
+    if session.testsfailed:
+        session.shouldfail = "the first stage failed, so the tests of running servers were not started"
+        return True
+    session.config.stash[STARTED] = True
+    return None
+
+
+STARTED = pytest.StashKey[bool]()
+"""Whether the second stage has begun."""
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[LiveServer]:
-    """A server that many tests share: they use sessions of their own, or none."""
+    """Start a server that many tests share: each uses sessions of its own, or none."""
     options = ["--pool-max", "6", "--max-sessions", "300", "--resume-window", "500ms"]
     with LiveServer("-v", *options) as server:
         wait_until(lambda: server.ask("GET", "/_owt/health/ready").status_code == 200)
@@ -27,21 +57,21 @@ def server() -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="session")
 def patient() -> Iterator[LiveServer]:
-    """A server whose runs of events wait so long for a reader that only a client's word ends them."""
+    """Start a server whose event runs wait for a reader until a client cancels them."""
     with LiveServer("--resume-window", "1h", "--max-sessions", "300") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def http(server: LiveServer) -> Iterator[httpx.Client]:
-    """A client of the shared server."""
+    """Open a client of the shared server."""
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
 def session(request: pytest.FixtureRequest, http: httpx.Client) -> Iterator[str]:
-    """A session's name that no other test uses; the session is deleted afterwards."""
+    """Return a session name that no other test uses, and delete the session afterwards."""
     name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
     yield name
     http.delete(f"/_owt/sessions/{name}")

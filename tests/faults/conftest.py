@@ -1,4 +1,4 @@
-"""A server that is soon out of patience, and a session beside those that something happens to."""
+"""A server with short time limits, and a session that the faults must not disturb."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from owt.testing import Bystander, LiveServer
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LiveServer]:
-    """The server of all tests that need no other."""
+    """Start the server of all fault tests that need no special one."""
     with LiveServer(
         "--kill-after", "0.5", "--resume-window", "0", "--drain", "1", "--max-sessions", "300"
     ) as server:
@@ -19,14 +19,14 @@ def server() -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="session")
 def http(server: LiveServer) -> Iterator[httpx.Client]:
-    """A client of this folder's server: the one of all tests is another server's."""
+    """Open a client of the server of the fault tests."""
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield client
 
 
 @pytest.fixture
 def bystander(server: LiveServer) -> Iterator[Bystander]:
-    """Calls to another session, which go on during the whole test; each must be right."""
+    """Call another session during the whole test; every answer must be right."""
     with Bystander(server) as other:
         yield other
     assert other.calls > 0
