@@ -2,27 +2,27 @@
 
     OwtError
     ├── BadRequest          a field of a request cannot be used (400)
-    │   ├── NoSuchSession   the request needs a session that does not exist (404)
-    │   ├── NoSuchFunction  the session holds no function of the name that was asked for (404)
+    │   ├── NoSuchSession   the request names a session that does not exist (404)
+    │   ├── NoSuchFunction  the session has no function with the requested name (404)
     │   ├── SyntaxFault     the code is neither Python nor an IPython cell (400)
-    │   └── Unprocessable   the arguments do not fit the endpoint (422)
-    ├── MethodNotAllowed    the path is not answered for this method (405)
-    ├── EndpointGone        the endpoint's kernel is gone, or has it no more (410)
+    │   └── Unprocessable   the arguments do not fit the endpoint's parameters (422)
+    ├── MethodNotAllowed    the path does not support the request's method (405)
+    ├── EndpointGone        the endpoint's kernel ended or no longer has the endpoint (410)
     ├── EndpointError       a function cannot be an endpoint
-    ├── Busy                a limit was reached; try again later (503)
+    ├── Busy                a limit is reached; try again later (503)
     ├── KernelDied          the kernel ended while it was needed (502)
-    │   └── KernelNotReady  the kernel never reached the point where calls can run (502)
-    │       └── KernelKilled    a signal ended it before; the next one may do better (502)
-    ├── WireError           bytes on the call channel that are not a frame of ours
+    │   └── KernelNotReady  the kernel ended before it could run calls (502)
+    │       └── KernelKilled    a signal ended the kernel during its start; a retry may succeed (502)
+    ├── WireError           bytes on the call connection that are not a valid frame
     │   └── BadSignature    a frame whose signature does not fit its connection key
     ├── ConfigError         a setting cannot be used; the server does not start
-    ├── NotebookError       a file is no notebook, or holds what cannot be served or exported
+    ├── NotebookError       a notebook cannot be read, served or exported
     ├── MissingExtra        an adaptor needs a package that an extra of owt installs
-    ├── CannotSend          a client was given something that cannot be sent; nothing was sent
-    ├── Unreachable         a client found no owt server, or lost it before the answer's end
-    └── RemoteError         a server told a client that its call failed, and why
+    ├── CannotSend          a client cannot send a function, an argument or an option
+    ├── Unreachable         no owt server answers at the URL, or the connection broke
+    └── RemoteError         the server reported that a call failed
 
-`status` is the HTTP status that the frontend answers when the error reaches a client.
+`status` is the HTTP status of the frontend's response to a client.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from typing import Any
 
 
 class OwtError(Exception):
-    """Anything that owt itself raises."""
+    """Base class of all exceptions that owt raises."""
 
     status = 500
     title = "owt failed"
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    """`value` for an error message: quoted by `repr`, its middle cut out past `limit` characters."""
+    """Return `repr(value)` for an error message, with its middle cut out beyond `limit` characters."""
     if isinstance(value, str | bytes) and len(value) > 4 * limit:
-        # The ends are all that is shown, and the whole may be a hundred megabytes.
+        # Only the ends are shown, and the whole may have a hundred megabytes.
         ends: tuple[Any, Any] = value[: 2 * limit], value[-2 * limit :]
         value = ends[0] + ends[1]
     text = repr(value)
@@ -52,37 +52,37 @@ def shortened(value: object, limit: int = 60) -> str:
 
 
 class BadRequest(OwtError):
-    """A field of a request cannot be used: says which, what arrived, and what to send instead."""
+    """A field of a request cannot be used. The message has the field, the problem, the value and a hint."""
 
     status = 400
     title = "bad request"
 
-    def __init__(self, field: str, problem: str, got: object = None, *, hint: str = "") -> None:
+    def __init__(self, field: str, problem: str, value: object = None, *, hint: str = "") -> None:
         self.field = field
         message = f"{field}: {problem}"
-        if got is not None:
-            message += f"; got {shortened(got)}"
+        if value is not None:
+            message += f"; got {shortened(value)}"
         if hint:
             message += f". {hint}"
         super().__init__(message)
 
 
 class NoSuchSession(BadRequest):
-    """The request needs a session that exists, and none has this name."""
+    """The request names a session that does not exist."""
 
     status = 404
     title = "no such session"
 
 
 class NoSuchFunction(BadRequest):
-    """The session holds no function of the name that the call asks for."""
+    """The session has no function with the requested name."""
 
     status = 404
     title = "no such function"
 
 
 class SyntaxFault(BadRequest):
-    """The code is neither Python nor an IPython cell. `line` counts from 1, or is None."""
+    """The code is neither Python nor an IPython cell. `line` counts from 1, or is None if unknown."""
 
     title = "syntax error"
 
@@ -93,44 +93,47 @@ class SyntaxFault(BadRequest):
 
 
 class Unprocessable(BadRequest):
-    """What a request has for an endpoint's parameters does not fit them. `problems` are sentences, each
-    beginning with its field; `hint` says what the endpoint takes."""
+    """The arguments of a request do not fit the endpoint's parameters. `field` is the first that does not."""
 
     status = 422
     title = "the arguments do not fit"
 
-    def __init__(self, problems: Sequence[str], hint: str) -> None:
-        shown = [*problems[:10], *(["..."] if len(problems) > 10 else [])]
-        Exception.__init__(self, f"{'. '.join(shown)}. {hint}")
-        self.field = problems[0].partition(":")[0]
+    def __init__(self, problems: Sequence[tuple[str, str]], hint: str) -> None:
+        """Name the first ten of `problems`, pairs of a field and its problem, then the endpoint's parameters
+        (`hint`)."""
+        sentences = [f"{field}: {problem}" for field, problem in problems[:10]]
+        if len(problems) > 10:
+            sentences.append("...")
+        Exception.__init__(self, f"{'. '.join(sentences)}. {hint}")
+        self.field = problems[0][0]
 
 
 class MethodNotAllowed(OwtError):
-    """The path is not answered for the request's method; `allow` are those that it is answered for."""
+    """The path does not support the request's method. `allow` lists the methods that it supports."""
 
     status = 405
     title = "method not allowed"
 
     def __init__(self, method: str, path: str, allow: Sequence[str]) -> None:
         self.allow = ", ".join(allow)
-        super().__init__(f"{method} is not answered at {shortened(path, 100)}; {self.allow} would be")
+        super().__init__(f"{method} is not supported at {shortened(path, 100)}; use {self.allow}")
 
 
 class EndpointGone(OwtError):
-    """There was an endpoint at the path; the message says what became of it, and how it comes back."""
+    """The path had an endpoint. The message says why the endpoint is gone and how to bring it back."""
 
     status = 410
     title = "the endpoint is gone"
 
 
 class EndpointError(OwtError, ValueError):
-    """A function cannot be an endpoint: says at which path, why, and what to do."""
+    """A function cannot be an endpoint. The message has the path, the reason and the remedy."""
 
     title = "not an endpoint"
 
 
 class Busy(OwtError):
-    """A limit was reached. `retry_after` is a guess, in whole seconds, of when to try again."""
+    """A limit is reached. `retry_after` estimates, in whole seconds, when a retry may succeed."""
 
     status = 503
     title = "busy"
@@ -141,24 +144,24 @@ class Busy(OwtError):
 
 
 class KernelDied(OwtError):
-    """The kernel ended while a call or a start needed it; the message says what ended it."""
+    """The kernel ended while a call or a start needed it. The message has the reason."""
 
     status = 502
     title = "the kernel died"
 
 
 class KernelNotReady(KernelDied):
-    """A kernel was started and never opened its call channel."""
+    """A kernel was started and never opened its call connection."""
 
     title = "the kernel did not start"
 
 
 class KernelKilled(KernelNotReady):
-    """A signal ended a kernel while it started; the next one may do better."""
+    """A signal ended a kernel during its start. A retry may succeed."""
 
 
 class WireError(OwtError):
-    """Bytes on the call channel that are not a frame of ours."""
+    """Bytes on the call connection that are not a valid frame."""
 
 
 class BadSignature(WireError):
@@ -170,37 +173,38 @@ class ConfigError(OwtError):
 
 
 class NotebookError(OwtError):
-    """A file is no notebook for Python, or holds what cannot be done: says where, why, and what to do."""
+    """A notebook cannot be read, served or exported. The message has the place, the reason and the remedy."""
 
     title = "not a notebook"
 
 
 class MissingExtra(OwtError, ImportError):
-    """A package is missing that one of owt's extras installs."""
+    """A package is missing that an extra of owt installs."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; run: pip install 'owt[{extra}]'")
 
 
 class CannotSend(OwtError, TypeError):
-    """A client was given a function, an argument or an option that cannot be sent. Nothing was sent."""
+    """A client cannot send a function, an argument or an option. No request was sent."""
 
 
 class Unreachable(OwtError):
-    """Nothing that answers like an owt server is at the URL, or it went away before the answer's end."""
+    """No owt server answers at the URL, or the connection broke before the end of the response."""
 
 
 class RemoteError(OwtError):
-    """A server's word that a call failed: the members of a problem document (RFC 9457).
+    """The server reported that a call failed. The attributes are the members of its problem document
+    (RFC 9457).
 
-    `status` is HTTP's, `type` a short name behind `urn:owt:`, `title` and `detail` are for people.
-    `exception` is the name of the class that the adaptor raised and `traceback` begins at the
-    adaptor's own frame; both are empty if it raised nothing. `run` and `session` may be None. The
-    traceback is a note of this exception too, so that Python prints it below the local one.
+    `status` is the HTTP status, `type` is `urn:owt:` and a short name, `title` and `detail` are texts for
+    people. `exception` is the name of the class that the adaptor raised, and `traceback` begins at the
+    adaptor's own frame; both are empty if the adaptor raised no exception. `run` and `session` may be None.
+    The traceback is also a note of this exception, so Python prints it below the local traceback.
     """
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
-        # The one argument of the exception, so that it can be pickled.
+        # The exception has a single argument, so that it can be pickled.
         super().__init__(problem)
         self.type = str(problem.get("type") or "about:blank")
         self.title = str(problem.get("title") or "the call failed")

@@ -1,4 +1,4 @@
-"""owt.errors: one tree, as its docstring draws it."""
+"""owt.errors: the tree of exceptions and their messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from owt import errors
 from owt.errors import (
     BadRequest,
     Busy,
+    MethodNotAllowed,
     MissingExtra,
     NoSuchFunction,
     NoSuchSession,
     OwtError,
     RemoteError,
     SyntaxFault,
+    Unprocessable,
     shortened,
 )
 
@@ -30,34 +32,34 @@ DEFINED = {
 }
 
 
-def drawn() -> dict[str, tuple[str, int | None]]:
-    """Each name in the docstring's tree, its parent's, and the status that stands behind it."""
-    found: dict[str, tuple[str, int | None]] = {}
-    above: dict[int, str] = {}
+def tree_of_docstring() -> dict[str, tuple[str, int | None]]:
+    """Return the name of each exception in the docstring's tree, with its base's name and its status."""
+    tree: dict[str, tuple[str, int | None]] = {}
+    ancestors: dict[int, str] = {}
     for line in (errors.__doc__ or "").splitlines():
         if match := re.match(r"    (?P<lines>[│├└─ ]*)(?P<name>[A-Z]\w+)\b", line):
             depth = len(match["lines"]) // 4
-            above[depth] = match["name"]
+            ancestors[depth] = match["name"]
             if depth:
                 status = re.search(r"\((\d{3})\)$", line)
-                found[match["name"]] = (above[depth - 1], int(status[1]) if status else None)
-    return found
+                tree[match["name"]] = (ancestors[depth - 1], int(status[1]) if status else None)
+    return tree
 
 
-def test_the_docstring_draws_every_exception_below_its_base() -> None:
-    tree = drawn()
+def test_the_docstrings_tree_has_every_exception_below_its_base() -> None:
+    tree = tree_of_docstring()
     assert {name: base for name, (base, _) in tree.items()} == {
         name: cls.__bases__[0].__name__ for name, cls in DEFINED.items() if cls is not OwtError
     }
 
 
-def test_the_docstring_says_with_which_status_http_answers() -> None:
-    for name, (_, status) in drawn().items():
+def test_the_docstrings_tree_has_the_status_of_each_exception() -> None:
+    for name, (_, status) in tree_of_docstring().items():
         if status is not None:
             assert DEFINED[name].status == status, name
 
 
-def test_every_exception_is_ours_and_has_a_title() -> None:
+def test_every_exception_is_an_owt_error_with_a_title_and_a_status() -> None:
     for cls in DEFINED.values():
         assert issubclass(cls, OwtError)
         assert cls.title
@@ -79,7 +81,7 @@ def test_every_exception_is_ours_and_has_a_title() -> None:
         (SyntaxFault("invalid syntax", 3, "    x ="), "code: line 3: invalid syntax\n    x ="),
     ],
 )
-def test_a_bad_request_says_what_was_wrong_what_arrived_and_what_to_do(
+def test_the_message_of_a_bad_request_has_field_problem_value_and_hint(
     error: BadRequest, message: str
 ) -> None:
     assert str(error) == message
@@ -94,7 +96,7 @@ def test_a_long_value_is_shortened_in_the_message() -> None:
 
 
 @given(st.text() | st.binary() | st.lists(st.integers()), st.integers(20, 200))
-def test_shortened_is_the_representation_or_its_two_ends(value: object, limit: int) -> None:
+def test_shortened_returns_the_representation_or_its_two_ends(value: object, limit: int) -> None:
     text, short = repr(value), shortened(value, limit)
     if len(text) <= limit:
         assert short == text
@@ -105,18 +107,18 @@ def test_shortened_is_the_representation_or_its_two_ends(value: object, limit: i
         assert len(short) <= limit
 
 
-def test_busy_says_when_to_try_again() -> None:
+def test_busy_has_the_seconds_until_a_retry() -> None:
     assert Busy("full").retry_after == 1
     assert Busy("full", retry_after=5).retry_after == 5
 
 
-def test_a_missing_extra_says_how_to_get_it_and_is_an_import_error() -> None:
+def test_a_missing_extra_is_an_import_error_that_names_the_pip_command() -> None:
     error = MissingExtra("torch", "bark")
     assert str(error) == "torch is not installed; run: pip install 'owt[bark]'"
     assert isinstance(error, ImportError)
 
 
-def test_a_remote_error_is_what_the_problem_document_says() -> None:
+def test_a_remote_error_has_the_members_of_the_problem_document() -> None:
     error = RemoteError(
         {
             "type": "urn:owt:exception",
@@ -135,6 +137,20 @@ def test_a_remote_error_is_what_the_problem_document_says() -> None:
     assert (str(again), again.run) == (str(error), "r1")
 
 
+def test_an_unprocessable_request_names_its_first_field_and_at_most_ten_problems() -> None:
+    problems = [(f"a:{number}", "is missing") for number in range(11)]
+    error = Unprocessable(problems, "f takes a")
+    assert error.field == "a:0"
+    assert str(error).startswith("a:0: is missing. a:1: is missing. ")
+    assert str(error).endswith("a:9: is missing. .... f takes a")
+
+
+def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
+    error = MethodNotAllowed("PUT", "/a", ["GET", "POST"])
+    assert str(error) == "PUT is not supported at '/a'; use GET, POST"
+    assert error.allow == "GET, POST"
+
+
 @pytest.mark.parametrize(
     ("problem", "text"),
     [
@@ -145,7 +161,7 @@ def test_a_remote_error_is_what_the_problem_document_says() -> None:
         ({"status": "odd", "detail": None, "type": None}, "the call failed"),
     ],
 )
-def test_a_remote_error_needs_no_member(problem: dict[str, object], text: str) -> None:
+def test_a_remote_error_accepts_missing_and_odd_members(problem: dict[str, object], text: str) -> None:
     error = RemoteError(problem)
     assert str(error) == text
     assert isinstance(error.status, int)

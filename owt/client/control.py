@@ -12,6 +12,7 @@ from urllib.parse import quote
 from owt.errors import BadRequest, OwtError, Unreachable, shortened
 from owt.server import Server, split_unix
 from owt.server.certificate import verification
+from owt.wire.http import is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -79,7 +80,7 @@ class Remote:
         url = self._server.url
         socket, root = split_unix(url)
         # A proxy that the environment names cannot reach this machine's loopback.
-        direct = socket is not None or self._server.address in ("127.0.0.1", "::1", "localhost")
+        direct = socket is not None or is_loopback(self._server.address)
         verify = verification(self._server)
         try:
             with httpx.Client(

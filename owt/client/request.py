@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 from owt.client.options import Options
 from owt.errors import CannotSend, shortened
 from owt.server import Server, split_unix
+from owt.wire.http import is_loopback
 
 LONGEST_URL = 65_536
 """httpx takes no longer one. The server does."""
@@ -78,7 +79,7 @@ class Address:
     @property
     def is_local(self) -> bool:
         """Whether it is this machine's loopback or Unix socket, which no proxy can reach."""
-        return self.socket is not None or self.server.address in ("127.0.0.1", "::1", "localhost")
+        return self.socket is not None or is_loopback(self.server.address)
 
 
 @dataclass(frozen=True)

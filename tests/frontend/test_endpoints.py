@@ -77,7 +77,7 @@ def test_a_literal_without_the_method_does_not_hide_a_parameter(table):
 
 def test_another_method_is_refused_with_those_that_there_are(table):
     keep(table, at("/a", "POST", name="f"), at("/a", "GET", name="g"))
-    with pytest.raises(MethodNotAllowed, match="PUT is not answered at '/a'") as error:
+    with pytest.raises(MethodNotAllowed, match="PUT is not supported at '/a'") as error:
         table.find("PUT", "/a")
     assert error.value.allow == "GET, POST"
 

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from owt.errors import shortened
 from owt.frontend.config.access import Access
 from owt.frontend.problems import Headers, Problem
+from owt.wire.http import TOKEN
 
 OVERRULING = frozenset({"access-control-allow-origin", "access-control-allow-credentials"})
 """Headers of which an answer has one or none: an allowed origin gets ours, not the adaptor's."""
@@ -40,7 +41,7 @@ MAX_AGE = "7200"
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)(?::[0-9]{0,5})?")
 _ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?")
-_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(\s*,\s*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
+_NAMES = re.compile(rf"{TOKEN}(\s*,\s*{TOKEN})*")
 _LONGEST_HOST = 300
 # What a browser reads as an address, or not at all: its last part is a number (WHATWG URL, section 3.5).
 _LIKE_ADDRESS = re.compile(r"\[.*|(.*\.)?([0-9]+|0x[0-9a-f]*)")

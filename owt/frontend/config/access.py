@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from owt.errors import ConfigError, shortened
 from owt.frontend.config.passwords import hash_problem
 from owt.frontend.config.setting import read_path, read_switch, read_whole, setting
+from owt.wire.http import is_loopback
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -200,15 +201,3 @@ class Access:
                 "the port can run code as this user; give --auth, --auth-file, --token or --token-file as "
                 "well, or --insecure to allow it"
             )
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach `address` (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3; RFC 6761, 6.3).
-
-    A name is taken for loopback only if it is `localhost` or ends in it: other names are not looked up.
-    """
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        name = address.lower().rstrip(".")
-        return name == "localhost" or name.endswith(".localhost")

@@ -20,10 +20,10 @@ from owt.frontend.runs.reader import Reader
 from owt.frontend.runs.resuming import Place, Resumed, lost, resume
 from owt.frontend.runs.runs import Run
 from owt.wire.chunk import Chunk, Done
+from owt.wire.http import BODILESS
 
 log = logging.getLogger("owt.calls")
 
-BODILESS = (204, 304)
 MANY = 16 * 1024
 """Bytes that are worth a way of their own to the client."""
 

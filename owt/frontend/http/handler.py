@@ -196,7 +196,7 @@ class OwtHandler(RequestHandler):
         detail = (error.log_message or "") if isinstance(error, HTTPError) else ""
         title = self._reason or "error"
         if status_code == 405:
-            detail = f"{self.request.method} is not answered at {self.request.path}"
+            detail = f"{self.request.method} is not supported at {self.request.path}"
             # An answer 405 has to say it (RFC 9110, section 15.5.6).
             self.set_header("Allow", ", ".join(filter(self.answers, self.SUPPORTED_METHODS)))
         elif status_code >= 500:

@@ -27,12 +27,13 @@ from owt.errors import Busy, shortened
 from owt.frontend.problems import Headers, Problem
 from owt.wire import sse
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
+from owt.wire.http import BODILESS, TOKEN, is_final_status
 
 # Connection management is the server's own (RFC 9110, section 7.6.1), and so is who serves when.
 _NOT_THE_ADAPTORS = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "server", "date"}
 )
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_NAME = re.compile(TOKEN)
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 USUAL = 200
 """Characters of a header's value that may be remembered."""
@@ -85,7 +86,7 @@ class Plain:
         if complaint:
             return self._fail(Failed(500, "bad-answer", "the adaptor's answer is not HTTP", complaint))
         self.status = head.status
-        self._bodiless = head.status in (204, 304)
+        self._bodiless = head.status in BODILESS
         self.headers = [*headers, *self._own_headers]
         return []
 
@@ -165,10 +166,10 @@ def _as_latin1(value: str) -> str:
 
 def _complaint(head: Head) -> str:
     """Why `head` cannot be sent, or nothing (RFC 9110, sections 5.1, 5.5 and 15)."""
-    if not 200 <= head.status <= 599:
+    if not is_final_status(head.status):
         return f"the status must be from 200 to 599, not {head.status}"
     for name, value in head.headers:
-        if not _TOKEN.fullmatch(name):
+        if not _HEADER_NAME.fullmatch(name):
             return f"{shortened(name)} is not a header's name"
         if _UNSAFE.search(value):
             return f"the header {name} has a control character in its value: {shortened(value)}"

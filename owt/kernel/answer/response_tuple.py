@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from owt.errors import shortened
 from owt.kernel.answer.json_encoding import loaded
+from owt.wire.http import TOKEN, is_final_status
 
 Headers = tuple[tuple[str, str], ...]
 
-# RFC 9110: 5.6.2 (token), 5.5 (field values; of its obs-text, what Latin-1 has).
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NAME = re.compile(TOKEN)
+# RFC 9110, 5.5; of obs-text, the characters of Latin-1.
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -31,11 +32,13 @@ def opened(value: tuple[object, ...]) -> ResponseTuple | None:
     str, or werkzeug's Headers. Raises ValueError for a header that HTTP cannot carry.
     """
     match value:
-        case (body, int(status)) if _is_status(status):
+        case (body, int(status)) if is_final_status(status):
             return ResponseTuple(body, int(status))
         case (body, headers) if headers != [] and (pairs := _pairs(headers)) is not None:
             return ResponseTuple(body, None, checked(pairs))
-        case (body, int(status), headers) if _is_status(status) and (pairs := _pairs(headers)) is not None:
+        case (body, int(status), headers) if (
+            is_final_status(status) and (pairs := _pairs(headers)) is not None
+        ):
             return ResponseTuple(body, int(status), checked(pairs))
     return None
 
@@ -68,10 +71,6 @@ def merged(old: Headers, new: Headers) -> Headers:
 def header(headers: Headers, wanted: str) -> str | None:
     """The value of the first header with the name `wanted`, given in lower case."""
     return next((value for name, value in headers if name.lower() == wanted), None)
-
-
-def _is_status(status: int) -> bool:
-    return not isinstance(status, bool) and 200 <= status <= 599
 
 
 def _pairs(headers: object) -> list[tuple[str, str]] | None:

@@ -25,6 +25,7 @@ from owt.kernel.answer.outcome import AsyncStream, Course, Stream, Whole
 from owt.kernel.answer.response_tuple import Headers, checked, header, merged, opened
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Form, Head
+from owt.wire.http import BODILESS, is_final_status
 
 if TYPE_CHECKING:
     from IPython.core.formatters import DisplayFormatter
@@ -34,8 +35,6 @@ PIECE = 255 * 1024
 """Bytes of a body in one chunk at most; a multiple of three (see `Data`)."""
 BLOCK = 64 * 1024
 """Bytes that are read from a file at a time."""
-BODILESS = (204, 304)
-"""Statuses of answers that have no body (RFC 9110, 15.3.5 and 15.4.5)."""
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
@@ -151,7 +150,7 @@ class Answer:
         """A response of werkzeug, Flask or werkzeug.sansio, which has no body. What an envelope around
         it said goes over its own status and headers."""
         status, headers = response.status_code, checked(list(response.headers))
-        if not 200 <= status <= 599:
+        if not is_final_status(status):
             raise ValueError(f"a response's status is from 200 to 599; got {status}")
         self._planned = self._planned or status
         self._headers = merged(headers, self._headers)

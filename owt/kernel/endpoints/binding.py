@@ -49,10 +49,10 @@ def fitted(
     `path` is what the path's parameters are, `kwargs` what the field of that name says, and `name` how
     the endpoint is called in a message. Raises `Unprocessable`, which lists all that does not fit.
     """
-    problems: list[str] = []
+    problems: list[tuple[str, str]] = []
     fields = _fields(request, problems)
     if kwargs.value is not MISSING:
-        problems.append(f"kwargs: must be a mapping of names to values; got {shortened(kwargs.value)}")
+        problems.append(("kwargs", f"must be a mapping of names to values; got {shortened(kwargs.value)}"))
     fields.update((key, Field(value=value)) for key, value in kwargs.kwargs.items())
     given = {key: Field(texts=[text]) for key, text in path.items()}
     unknown = [key for key in fields if key in path or key not in signature.parameters]
@@ -63,7 +63,7 @@ def fitted(
         if field is not None:
             value = _fit(field, taken, key, problems)
         elif taken.required:
-            problems.append(f"{key}: is missing")
+            problems.append((key, "is missing"))
             continue
         elif taken.kind is not Kind.POSITIONAL_ONLY:
             continue
@@ -76,7 +76,7 @@ def fitted(
     more = signature.more
     for key in unknown:
         if more is None or key in path or key in named:
-            problems.append(f"{shortened(key)[1:-1]}: is not one of its fields{_hint(key, request)}")
+            problems.append((shortened(key)[1:-1], f"is not one of its fields{_hint(key, request)}"))
         else:
             named[key] = _fit(fields[key], more, key, problems)
     if more is not None:
@@ -86,7 +86,7 @@ def fitted(
     return args, named
 
 
-def _fields(request: Request, problems: list[str]) -> dict[str, Field]:
+def _fields(request: Request, problems: list[tuple[str, str]]) -> dict[str, Field]:
     """What the query and the body have, without what is for owt itself."""
     fields: dict[str, Field] = {key: Field(texts=texts) for key, texts in request.args.lists()}
     match request.mimetype:
@@ -103,7 +103,7 @@ def _fields(request: Request, problems: list[str]) -> dict[str, Field]:
             try:
                 document = msgspec.json.decode(request.get_data() or b"{}")
             except (ValueError, RecursionError) as error:
-                problems.append(f"body: is not JSON: {error}")
+                problems.append(("body", f"is not JSON: {error}"))
             else:
                 if isinstance(document, dict):
                     fields.update((key, Field(value=value)) for key, value in document.items())
@@ -116,7 +116,7 @@ def _hint(key: str, request: Request) -> str:
     return "; say -H 'Content-Type: application/json' for JSON" if is_form and _is_json(key) else ""
 
 
-def _fit(field: Field, taken: Taken, name: str, problems: list[str]) -> Any:
+def _fit(field: Field, taken: Taken, name: str, problems: list[tuple[str, str]]) -> Any:
     try:
         if field.value is not MISSING:
             return _converted(field.value, taken) if taken.known else field.value
@@ -130,7 +130,7 @@ def _fit(field: Field, taken: Taken, name: str, problems: list[str]) -> Any:
             why = f"expected {expected[1]}"
         elif why.startswith("Invalid enum value") and taken.choices:
             why = f"expected one of {shortened(taken.choices, 200)[1:-1].removesuffix(',')}"
-        problems.append(f"{name}: {why.replace('`', '')}; got {shortened(shown)}")
+        problems.append((name, f"{why.replace('`', '')}; got {shortened(shown)}"))
         return None
 
 

@@ -23,6 +23,7 @@ from owt.kernel.endpoints.decorator import Registered
 from owt.kernel.endpoints.signature import Signature
 from owt.wire.call import NotebookCell
 from owt.wire.endpoint import Endpoint, Parameter, check, parameters
+from owt.wire.http import is_final_status
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
@@ -130,7 +131,7 @@ def response_info(text: str) -> tuple[dict[str, str], int]:
         raise OwtError(f"the ResponseInfo cell: headers are an object of texts; got {shortened(headers)}")
     status = 200 if status is None else status
     number = int(status) if isinstance(status, str) and status.isdecimal() else status
-    if isinstance(number, bool) or not isinstance(number, int) or not 200 <= number <= 599:
+    if not is_final_status(number):
         raise OwtError(f"the ResponseInfo cell: a status is from 200 to 599; got {shortened(status)}")
     return {name.title(): str(value) for name, value in headers.items()}, number
 

@@ -742,7 +742,7 @@ def test_a_call_of_an_endpoint_names_no_function() -> None:
 
 @pytest.mark.parametrize("fields", ["", "code=1"])
 def test_only_endpoints_are_called_by_methods_other_than_get_and_post(fields: str) -> None:
-    with pytest.raises(MethodNotAllowed, match="PUT is not answered at '/x'; GET, POST would be"):
+    with pytest.raises(MethodNotAllowed, match="PUT is not supported at '/x'; use GET, POST"):
         parse(facts(fields, method="PUT", path="/x"))
 
 

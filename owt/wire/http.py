@@ -1,0 +1,30 @@
+"""HTTP rules that several processes apply: statuses, header names, loopback addresses."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TypeGuard
+
+BODILESS = (204, 304)
+"""Statuses of responses that have no body (RFC 9110, 15.3.5 and 15.4.5)."""
+
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+"""Pattern of a token, such as a header's name (RFC 9110, 5.6.2)."""
+
+
+def is_final_status(status: object) -> TypeGuard[int]:
+    """Return whether `status` can be the status of a final response: an int from 200 to 599, not a bool."""
+    return isinstance(status, int) and not isinstance(status, bool) and 200 <= status <= 599
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this machine can reach `address`: a loopback IP address, or `localhost`.
+
+    Of names, `localhost` and names that end in `.localhost` count (RFC 6761, 6.3); none is looked up. For
+    addresses see RFC 1122, 3.2.1.3, and RFC 4291, 2.5.3.
+    """
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        name = address.lower().rstrip(".")
+        return name == "localhost" or name.endswith(".localhost")
