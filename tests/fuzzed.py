@@ -1,4 +1,4 @@
-"""What no client should send: random bytes, and requests that were right before something happened.
+"""Random bytes and mutated requests, for the fuzz tests.
 
 Each `Exchange` is made from `SEED`, its kind and its number alone.
 """
@@ -32,24 +32,24 @@ class Request:
     end: bytes = b"\r\n"
 
     def encode(self) -> bytes:
-        """Its bytes."""
+        """Return its bytes."""
         line = self.method.encode("latin-1") + b" " + self.target.encode("latin-1") + b" " + self.version
         lines = [line, *(name + b": " + value for name, value in self.headers)]
         return self.end.join([*lines, b"", self.body])
 
     def having(self, name: bytes, value: bytes) -> Request:
-        """The same with one more header."""
+        """Return a copy with one more header."""
         return replace(self, headers=(*self.headers, (name, value)))
 
 
 def sending(body: bytes, kind: str = "", target: str = "/", method: str = "POST") -> Request:
-    """A request with a body."""
+    """Return a request with a body."""
     request = Request(target, method, body=body).having(b"Content-Length", b"%d" % len(body))
     return request.having(b"Content-Type", kind.encode("latin-1")) if kind else request
 
 
 def in_chunks(body: bytes, size: int = 5) -> Request:
-    """A form whose body comes in chunks."""
+    """Return a form whose body is sent in chunks."""
     chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in _cut(body, size)]
     request = Request("/", "POST", body=b"".join([*chunks, b"0\r\n\r\n"]))
     return request.having(b"Transfer-Encoding", b"chunked").having(b"Content-Type", FORM.encode())
@@ -225,7 +225,7 @@ CHANGES: tuple[Change, ...] = (
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a client sends.
+    """The bytes that a client sends.
 
     `head` says that it asks for no body, `right` that it is HTTP, so that one whole answer must come, and
     `ends` that the client sends nothing more from then on.
@@ -238,7 +238,7 @@ class Exchange:
 
 
 def random_bytes(dice: random.Random) -> Exchange:
-    """Nothing that is meant to be HTTP."""
+    """Return random bytes that are not meant to be HTTP."""
     size = dice.choice([0, 1, 10, 100, 1000, 5000])
     match dice.randrange(4):
         case 0:
@@ -253,7 +253,7 @@ def random_bytes(dice: random.Random) -> Exchange:
 
 
 def mutated(dice: random.Random) -> Exchange:
-    """One to three requests of which at least one is wrong."""
+    """Return one to three requests of which at least one is malformed."""
     requests = dice.choices(RIGHT, k=dice.choice([1, 1, 1, 2, 3]))
     changed = requests[-1]
     for change in dice.sample(CHANGES, k=dice.choice([0, 1, 1, 2, 3])):
@@ -291,7 +291,7 @@ PAGES = ("sessions", "runs", "cache", "health", "metrics", "nothing", "", RESTAR
 
 
 def odd_fields(dice: random.Random) -> Exchange:
-    """A request that is HTTP, whose fields, or whose path under /_owt/, nobody would send."""
+    """Return a valid HTTP request with odd fields or an odd path under /_owt/."""
     request = _of_the_servers_pages(dice) if dice.random() < 0.4 else _of_a_call(dice)
     request = request.having(b"Connection", b"close")
     if dice.random() < 0.3:
@@ -305,7 +305,7 @@ def _of_a_call(dice: random.Random) -> Request:
     fields = {name: dice.choice(ODD_TEXTS) for name in names}
     if dice.random() < 0.7:
         fields = {"code": dice.choice(["1", "lambda **kw: len(kw)", GENERATOR])} | fields
-    # Sessions are made for good names, and few of them.
+    # Valid names create sessions, so use few of them.
     if fields.get("session") in ("0", "true", "null", "..", "a" * 64, "owt"):
         fields["session"] = "fuzz-1"
     encoded = {name: value.encode("utf-8", "surrogateescape") for name, value in fields.items()}
@@ -334,7 +334,7 @@ def _of_a_call(dice: random.Random) -> Request:
 def _of_the_servers_pages(dice: random.Random) -> Request:
     name = quote(dice.choice(ODD_TEXTS).encode("utf-8", "surrogateescape"), safe="")
     path = dice.choice([*PAGES, f"sessions/{name}", f"runs/{name}", f"runs/{name}/events?after={name}", name])
-    # Kernels take a while to start: sessions are made and ended seldom.
+    # Kernels take time to start, so create and end sessions seldom.
     made = ["GET", "GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"][dice.randrange(8)]
     if made == "DELETE" and "fuzz" in path and dice.random() < 0.8:
         made = "GET"
@@ -355,5 +355,5 @@ KINDS: dict[str, Callable[[random.Random], Exchange]] = {
 
 
 def exchange(kind: str, number: int) -> Exchange:
-    """The exchange of this number, always the same for the same seed."""
+    """Return the exchange of this number, always the same for the same seed."""
     return KINDS[kind](random.Random(f"{SEED} {kind} {number}"))

@@ -14,7 +14,7 @@ from owt.testing import Bystander, LiveServer
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A file system of 64 KiB."""
+    """Mount a file system of 64 KiB."""
     # Under /tmp, since a Unix socket's path must be short.
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="owt-disk-") as folder:
         mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "owt-test", folder]
@@ -31,7 +31,7 @@ def small_disk() -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Leave no room in the file system of this folder; gives the file that takes it."""
+    """Fill the file system of this folder; return the file that fills it."""
     filler = folder / "filler"
     with open(filler, "wb", buffering=0) as file, suppress(OSError):
         while True:
@@ -40,7 +40,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_refuses_new_sessions_disturbs_no_other_and_is_no_end(small_disk):
+def test_full_disk_refuses_new_sessions_and_disturbs_no_other(small_disk):
     with LiveServer("--runtime-dir", str(small_disk), "--pool-max", "2") as server:
         with Bystander(server) as other:
             server.call("x = 1", session="old").raise_for_status()
@@ -54,7 +54,7 @@ def test_a_full_disk_refuses_new_sessions_disturbs_no_other_and_is_no_end(small_
                 assert "(--runtime-dir)" in answer.text
             pooled = [server.call("while True: pass", timeout=0.2) for _ in range(2)]
             assert {answer.status_code for answer in pooled} <= {502, 504}
-            # One that runs goes on, and the death of one is told.
+            # A running session continues, and a kernel's death is reported.
             assert server.call("x", session="old").text == "1"
             assert server.call("import os\nos._exit(3)", session="old").status_code == 502
             # The dead kernel has left a little room.
@@ -66,5 +66,5 @@ def test_a_full_disk_refuses_new_sessions_disturbs_no_other_and_is_no_end(small_
             assert server.call("3").text == "3"
         assert other.calls > 0
         folder, = small_disk.glob("owt-*")
-        # What could not be written whole is not left there.
+        # Incompletely written files are removed.
         assert all(path.stat().st_size for path in folder.glob("kernel-*.json"))

@@ -1,6 +1,6 @@
-"""Random bytes, and requests that were right before something happened to them, against a live server.
+"""Random bytes and mutated requests against a live server.
 
-Every exchange is made from the seed and its number alone. For a longer hunt, or another one:
+The seed and an exchange's number determine it completely. For a longer run, or another one:
 
     FUZZ_SEED=7 FUZZ_COUNT=50000 python -m pytest tests/faults/test_fuzz.py
 
@@ -25,11 +25,11 @@ from strict import Answer
 from owt.testing import Bystander, LiveServer, wait_until
 
 COUNT = int(os.environ.get("FUZZ_COUNT", "2100"))
-"""Of exchanges, in three equal parts."""
+"""Number of exchanges, in three equal parts."""
 
 WORKERS = 8
 QUIET = 0.2
-"""Seconds without a word from the server after which the client sends no more."""
+"""Seconds without data from the server after which the client closes its side."""
 LIMIT = 15.0
 """Seconds within which the server must then end the connection."""
 
@@ -38,9 +38,9 @@ FAULT = b"this is a fault in owt's frontend"
 
 
 def converse(port: int, what: Exchange) -> bytes:
-    """Send, and give all that comes until the connection's end.
+    """Send the exchange and return all bytes received until the connection ends.
 
-    Raises TimeoutError when that does not come, after nothing more can be sent.
+    Raises `TimeoutError` if the connection does not end after the client has closed its side.
     """
     received: list[bytes] = []
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as connection:
@@ -66,13 +66,13 @@ def converse(port: int, what: Exchange) -> bytes:
 
 
 def judge(what: Exchange, received: bytes) -> None:
-    """Raises ValueError for what a server must not answer."""
+    """Raise `ValueError` for an answer that a server must not give."""
     try:
         answers = strict.answers(received, head=what.head)
     except ValueError:
         if not what.head:
             raise
-        # What was HEAD may not be any more.
+        # A mutated request may no longer be HEAD.
         answers = strict.answers(received)
     for answer in answers:
         _check(answer)
@@ -94,7 +94,7 @@ def _check(answer: Answer) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    """A server of this file's own."""
+    """Start a server for this file."""
     options = "--pool-min 1 --pool-max 1 --max-sessions 3 --resume-window 1 --kill-after 3"
     with LiveServer(*options.split()) as server:
         assert server.call("1").text == "1"
@@ -102,13 +102,13 @@ def server() -> Iterator[LiveServer]:
 
 
 def faults(log: str) -> list[str]:
-    """What the server's log has that it must not have."""
+    """Return the lines of a server's log that report a fault."""
     words = r"^\S+ \S+ [EC] .*$|^Traceback.*$|^.*Uncaught.*$|^.*never (?:awaited|retrieved).*$"
     return re.findall(words, log, re.MULTILINE)
 
 
 def put_in_order(server: LiveServer) -> None:
-    """End the sessions that were made or changed meanwhile, and make those again that were there."""
+    """End the sessions that the exchanges made or changed, and make the original ones again."""
     for session in server.ask("GET", "/_owt/sessions").json()["sessions"]:
         if session["name"] != "bystander":
             server.ask("DELETE", f"/_owt/sessions/{session['name']}")
@@ -118,21 +118,21 @@ def put_in_order(server: LiveServer) -> None:
 
 
 def at_rest(server: LiveServer) -> bool:
-    """Whether all sessions and the pool's kernels, one with calls behind it and one fresh, do nothing."""
+    """Return whether all sessions and both kernels of the pool, one used and one fresh, are idle."""
     listed = server.ask("GET", "/_owt/sessions").json()
     states = {session["state"] for session in (*listed["sessions"], *listed["pool"])}
     return states == {"idle"} and len(listed["pool"]) == 2
 
 
 def settled(server: LiveServer) -> dict[str, object]:
-    """What must not grow."""
+    """Return the figures that must not grow."""
     health = server.ask("GET", "/_owt/health").json()
     kept = {name: health[name] for name in ("status", "sessions", "pool", "runs")}
     return {**kept, "descriptors": len(list(Path(f"/proc/{server.pid}/fd").iterdir()))}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rubbish_gets_answers_that_are_http_and_disturbs_nobody(server: LiveServer, kind: str) -> None:
+def test_malformed_requests_get_valid_http_and_disturb_no_session(server: LiveServer, kind: str) -> None:
     put_in_order(server)
     before = settled(server)
 
@@ -163,7 +163,7 @@ WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def test_what_a_server_sends_is_read_answer_by_answer() -> None:
+def test_strict_reader_splits_received_bytes_into_answers() -> None:
     received = b"HTTP/1.1 100 (Continue)\r\n\r\n" + WHOLE + CHUNKED + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     received += b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 400 Bad Request\r\n\r\nto the end"
     found = strict.answers(received)
@@ -195,6 +195,6 @@ def test_what_a_server_sends_is_read_answer_by_answer() -> None:
         b"HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\n\r\nab",
     ],
 )
-def test_what_no_server_may_send_is_found(received: bytes) -> None:
+def test_strict_reader_refuses_invalid_http(received: bytes) -> None:
     with pytest.raises(ValueError, match=r"no |an answer|a chunk|a 204"):
         strict.answers(received)

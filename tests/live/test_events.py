@@ -1,4 +1,4 @@
-"""Server-Sent Events: what an EventSource sees of a call."""
+"""Server-Sent Events: a call as an EventSource receives it."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def call(http: httpx.Client, code: str, **fields: str) -> httpx.Response:
 
 
 def decoded(content: bytes) -> list[Event]:
-    """The events of a whole stream, which must not end inside of one."""
+    """Return the events of a complete stream; it must not end inside an event."""
     decoder = Decoder()
     events = decoder.feed(content)
     assert decoder.feed(b"\n") == []
@@ -38,19 +38,19 @@ def events(http: httpx.Client, code: str, **fields: str) -> list[Event]:
     return decoded(call(http, code, **fields).content)
 
 
-def pairs(found: list[Event]) -> list[tuple[str, str]]:
-    return [(event.event, event.data) for event in found]
+def pairs(received: list[Event]) -> list[tuple[str, str]]:
+    return [(event.event, event.data) for event in received]
 
 
-def told(found: list[Event]) -> list[tuple[str, str]]:
-    """All but the end, which is checked here."""
-    assert found[-1].event == "done"
-    assert "done" not in [event.event for event in found[:-1]]
-    return pairs(found[:-1])
+def events_before_done(received: list[Event]) -> list[tuple[str, str]]:
+    """Return all events but the last, and check that the last is `done`."""
+    assert received[-1].event == "done"
+    assert "done" not in [event.event for event in received[:-1]]
+    return pairs(received[:-1])
 
 
 def following(pieces: Iterator[bytes]) -> Iterator[Event]:
-    """The events of a stream as they come, without their ids."""
+    """Yield the events of a stream as they arrive, without their ids."""
     decoder = Decoder()
     for piece in pieces:
         for event in decoder.feed(piece):
@@ -68,7 +68,7 @@ class TestTheStream:
             ({"stream": "sse"}, "text/html"),
         ],
     )
-    def test_it_is_chosen_by_the_accept_header_or_the_field(
+    def test_accept_header_or_stream_field_selects_an_event_stream(
         self, http: httpx.Client, fields: dict[str, str], accept: str
     ) -> None:
         answer = http.post("/", data={"code": "1", **fields}, headers={"Accept": accept})
@@ -80,20 +80,22 @@ class TestTheStream:
         ("fields", "accept"),
         [({}, "*/*"), ({}, "text/*"), ({"stream": "raw"}, EVENTS), ({"stream": "auto"}, "*/*")],
     )
-    def test_other_answers_are_none(self, http: httpx.Client, fields: dict[str, str], accept: str) -> None:
+    def test_answer_without_that_choice_is_plain(
+        self, http: httpx.Client, fields: dict[str, str], accept: str
+    ) -> None:
         answer = http.post("/", data={"code": "'plain'", **fields}, headers={"Accept": accept})
         assert answer.text == "plain"
 
-    def test_an_eventsource_asks_by_get(self, http: httpx.Client) -> None:
+    def test_get_request_of_an_eventsource_gets_events(self, http: httpx.Client) -> None:
         answer = http.get("/", params={"code": "def run():\n    yield 'hi'"}, headers={"Accept": EVENTS})
-        assert told(decoded(answer.content)) == [("message", "hi")]
+        assert events_before_done(decoded(answer.content)) == [("message", "hi")]
 
-    def test_it_names_its_run_and_its_session(self, http: httpx.Client, session: str) -> None:
+    def test_event_stream_names_its_run_and_session(self, http: httpx.Client, session: str) -> None:
         answer = call(http, "1", session=session)
         assert len(answer.headers["owt-run"]) == 16
         assert answer.headers["owt-session"] == session
 
-    def test_the_last_event_is_done_with_status_and_seconds(self, http: httpx.Client) -> None:
+    def test_last_event_is_done_with_status_and_seconds(self, http: httpx.Client) -> None:
         last = events(http, "('made', 201)")[-1]
         assert last.event == "done"
         done = json.loads(last.data)
@@ -103,36 +105,37 @@ class TestTheStream:
 
 
 class TestYields:
-    def test_each_is_a_message(self, http: httpx.Client) -> None:
+    def test_each_yielded_value_is_a_message(self, http: httpx.Client) -> None:
         code = "def run():\n    for item in ('text', {'a': [1, None]}, 2, True, None): yield item"
-        assert told(events(http, code)) == [
+        assert events_before_done(events(http, code)) == [
             ("message", "text"), ("message", '{"a":[1,null]}'), ("message", "2"), ("message", "true"),
             ("message", "null"),
         ]
 
-    def test_text_of_several_lines_is_one_message(self, http: httpx.Client) -> None:
+    def test_yielded_text_of_several_lines_is_one_message(self, http: httpx.Client) -> None:
         code = "def run():\n    yield 'one\\ntwo\\n\\nfour'\n    yield 'data: not a field\\nevent: nor this'"
-        assert told(events(http, code)) == [
+        assert events_before_done(events(http, code)) == [
             ("message", "one\ntwo\n\nfour"), ("message", "data: not a field\nevent: nor this"),
         ]
 
-    def test_bytes_are_base64(self, http: httpx.Client) -> None:
-        found = told(events(http, "def run():\n    yield b'\\x00\\xff'\n    yield bytes(300_001)"))
-        assert [name for name, _ in found] == ["bytes", "bytes"]
-        assert base64.b64decode(found[0][1], validate=True) == b"\x00\xff"
-        assert base64.b64decode(found[1][1], validate=True) == bytes(300_001)
+    def test_yielded_bytes_are_base64(self, http: httpx.Client) -> None:
+        code = "def run():\n    yield b'\\x00\\xff'\n    yield bytes(300_001)"
+        received = events_before_done(events(http, code))
+        assert [name for name, _ in received] == ["bytes", "bytes"]
+        assert base64.b64decode(received[0][1], validate=True) == b"\x00\xff"
+        assert base64.b64decode(received[1][1], validate=True) == bytes(300_001)
 
-    def test_large_text_is_one_message(self, http: httpx.Client) -> None:
+    def test_large_yielded_text_is_one_message(self, http: httpx.Client) -> None:
         code = "def run():\n    yield 'ü\\n' * 500_000\n    yield 'after'"
-        assert told(events(http, code)) == [("message", "ü\n" * 500_000), ("message", "after")]
+        assert events_before_done(events(http, code)) == [("message", "ü\n" * 500_000), ("message", "after")]
 
-    def test_of_async_generators_too(self, http: httpx.Client) -> None:
+    def test_values_of_an_async_generator_are_messages(self, http: httpx.Client) -> None:
         code = "async def run():\n    yield 'a'\n    yield {'b': 1}"
-        assert told(events(http, code)) == [("message", "a"), ("message", '{"b":1}')]
+        assert events_before_done(events(http, code)) == [("message", "a"), ("message", '{"b":1}')]
 
-    def test_what_a_generator_returns_is_its_result(self, http: httpx.Client) -> None:
+    def test_return_value_of_a_generator_is_its_result(self, http: httpx.Client) -> None:
         code = "def run():\n    yield 'a'\n    return {'n': 1}"
-        assert told(events(http, code)) == [("message", "a"), ("result", '{"n":1}')]
+        assert events_before_done(events(http, code)) == [("message", "a"), ("result", '{"n":1}')]
 
 
 class TestResults:
@@ -147,22 +150,22 @@ class TestResults:
             ("b'\\x00\\xff'", "AP8="),
         ],
     )
-    def test_what_is_returned_is_a_result(self, http: httpx.Client, code: str, data: str) -> None:
-        assert told(events(http, code)) == [("result", data)]
+    def test_returned_value_is_a_result(self, http: httpx.Client, code: str, data: str) -> None:
+        assert events_before_done(events(http, code)) == [("result", data)]
 
-    def test_a_figure_is_a_mime_bundle(self, http: httpx.Client) -> None:
+    def test_returned_figure_is_a_mime_bundle(self, http: httpx.Client) -> None:
         code = "from matplotlib.figure import Figure\ndef run(): return Figure(figsize=(1, 1))"
-        [(name, data)] = told(events(http, code))
+        [(name, data)] = events_before_done(events(http, code))
         bundle = json.loads(data)
         assert name == "result"
         assert base64.b64decode(bundle["image/png"]).startswith(PNG)
         assert bundle["text/plain"].startswith("<Figure")
 
-    def test_a_werkzeug_response_is_its_body(self, http: httpx.Client) -> None:
+    def test_returned_werkzeug_response_is_its_body(self, http: httpx.Client) -> None:
         code = "import werkzeug\ndef run(): return werkzeug.Response('tea', 418, content_type='text/plain')"
-        found = events(http, code)
-        assert told(found) == [("result", "tea")]
-        assert json.loads(found[-1].data)["status"] == 418
+        received = events(http, code)
+        assert events_before_done(received) == [("result", "tea")]
+        assert json.loads(received[-1].data)["status"] == 418
 
 
 class TestOutput:
@@ -173,7 +176,7 @@ class TestOutput:
             "    print('out')\n    print('err', file=sys.stderr)\n"
             "    yield 'item'\n    print('ünd', end='')\n"
         )
-        assert told(events(http, code)) == [
+        assert events_before_done(events(http, code)) == [
             ("stdout", "out\n"), ("stderr", "err\n"), ("message", "item"), ("stdout", "ünd"),
         ]
 
@@ -182,7 +185,7 @@ class TestOutput:
             "from IPython.display import HTML, display\n"
             "def run():\n    display(HTML('<b>hi</b>'))\n    return 'end'\n"
         )
-        (name, data), last = told(events(http, code))
+        (name, data), last = events_before_done(events(http, code))
         assert (name, json.loads(data)["text/html"]) == ("display", "<b>hi</b>")
         assert last == ("result", "end")
 
@@ -191,17 +194,17 @@ class TestOutput:
             "from IPython.display import display\nfrom PIL import Image\n"
             "def run(): display(Image.new('RGB', (1, 1)))\n"
         )
-        found = told(events(http, code))
-        assert base64.b64decode(json.loads(found[0][1])["image/png"]).startswith(PNG)
+        received = events_before_done(events(http, code))
+        assert base64.b64decode(json.loads(received[0][1])["image/png"]).startswith(PNG)
 
     def test_a_figure_that_a_cell_draws_is_displayed(self, http: httpx.Client, session: str) -> None:
         code = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nNone"
-        found = told(events(http, code, session=session))
-        displayed = [json.loads(data) for name, data in found if name == "display"]
+        received = events_before_done(events(http, code, session=session))
+        displayed = [json.loads(data) for name, data in received if name == "display"]
         assert len(displayed) == 1
         assert base64.b64decode(displayed[0]["image/png"]).startswith(PNG)
 
-    def test_it_is_kept_with_the_run_as_well(self, http: httpx.Client) -> None:
+    def test_printed_output_is_kept_with_the_run(self, http: httpx.Client) -> None:
         answer = call(http, "def run(): print('kept')")
         assert http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()["stdout"] == "kept\n"
 
@@ -220,26 +223,26 @@ class TestFailures:
         assert (done.event, json.loads(done.data)["status"]) == ("done", 500)
 
     def test_a_failure_after_items_follows_them(self, http: httpx.Client) -> None:
-        found = told(events(http, "def run():\n    yield 'a'\n    raise ValueError('late')"))
-        assert found[0] == ("message", "a")
-        assert (found[1][0], json.loads(found[1][1])["detail"]) == ("error", "late")
+        received = events_before_done(events(http, "def run():\n    yield 'a'\n    raise ValueError('late')"))
+        assert received[0] == ("message", "a")
+        assert (received[1][0], json.loads(received[1][1])["detail"]) == ("error", "late")
 
     def test_a_syntax_error_is_an_event(self, http: httpx.Client) -> None:
-        found = events(http, "def run(:")
-        assert [event.event for event in found] == ["error", "done"]
-        assert json.loads(found[0].data)["status"] == json.loads(found[1].data)["status"] == 400
+        received = events(http, "def run(:")
+        assert [event.event for event in received] == ["error", "done"]
+        assert json.loads(received[0].data)["status"] == json.loads(received[1].data)["status"] == 400
 
     def test_a_death_of_the_kernel_is_an_event(self, http: httpx.Client, session: str) -> None:
         code = "import os\ndef run():\n    yield 'last words'\n    os._exit(7)"
-        found = told(events(http, code, session=session))
-        assert found[0] == ("message", "last words")
-        assert "exited with status 7" in json.loads(found[1][1])["detail"]
+        received = events_before_done(events(http, code, session=session))
+        assert received[0] == ("message", "last words")
+        assert "exited with status 7" in json.loads(received[1][1])["detail"]
 
     def test_a_timeout_is_an_event(self, http: httpx.Client, gate: Gate) -> None:
-        found = events(http, f"def run():\n    {gate.wait}", timeout="0.05")
-        assert [event.event for event in found] == ["error", "done"]
-        assert json.loads(found[0].data)["type"] == "urn:owt:timeout"
-        assert json.loads(found[1].data)["status"] == 504
+        received = events(http, f"def run():\n    {gate.wait}", timeout="0.05")
+        assert [event.event for event in received] == ["error", "done"]
+        assert json.loads(received[0].data)["type"] == "urn:owt:timeout"
+        assert json.loads(received[1].data)["status"] == 504
 
     def test_a_request_that_cannot_be_understood_has_no_stream(self, http: httpx.Client) -> None:
         answer = call(http, "1", timeout="soon")
@@ -258,45 +261,45 @@ OWN = (
 
 
 class TestAStreamOfTheAdaptorsOwn:
-    def test_its_text_is_passed_through(self, http: httpx.Client) -> None:
+    def test_adaptors_event_stream_is_passed_through(self, http: httpx.Client) -> None:
         code = OWN.format(between="print('not in it')")
         answer = http.post("/", data={"code": code})
         assert answer.headers["content-type"].startswith(EVENTS)
         assert answer.content == b"event: tick\nid: 1\ndata: one\n\ndata: two\n\n"
 
-    def test_who_asks_for_events_gets_it_with_ids_to_come_back_with(self, http: httpx.Client) -> None:
+    def test_adaptors_event_stream_gets_ids_for_reconnecting_clients(self, http: httpx.Client) -> None:
         answer = call(http, OWN.format(between="print('not in it')"))
         run = answer.headers["owt-run"]
         assert answer.headers["content-type"].startswith(EVENTS)
-        # What was printed has a number too, and no event.
+        # Printed output has a number as well, but no event.
         assert answer.text == (
             f"retry: 1000\nid: {run}-0\n\n"
             f"event: tick\nid: 1\ndata: one\nid: {run}-1\n\ndata: two\nid: {run}-3\n\n"
         )
 
-    def test_it_arrives_as_it_is_made(self, http: httpx.Client, gate: Gate) -> None:
+    def test_adaptors_event_stream_arrives_as_it_is_produced(self, http: httpx.Client, gate: Gate) -> None:
         code = OWN.format(between=gate.wait)
         with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
-            found = following(answer.iter_raw())
-            assert next(found) == Event("one", "tick")
+            received = following(answer.iter_raw())
+            assert next(received) == Event("one", "tick")
             gate.open()
-            assert next(found) == Event("two")
-            assert list(found) == []
+            assert next(received) == Event("two")
+            assert list(received) == []
 
-    def test_its_failure_is_added(self, http: httpx.Client) -> None:
+    def test_failure_in_an_adaptors_event_stream_is_appended(self, http: httpx.Client) -> None:
         code = OWN.format(between="raise ValueError('late')")
-        found = events(http, code)
-        assert [event.event for event in found] == ["tick", "error", "done"]
-        assert json.loads(found[1].data)["detail"] == "late"
+        received = events(http, code)
+        assert [event.event for event in received] == ["tick", "error", "done"]
+        assert json.loads(received[1].data)["detail"] == "late"
 
-    def test_an_event_that_a_failure_cuts_off_is_not_taken_for_whole(self, http: httpx.Client) -> None:
+    def test_event_cut_off_by_a_failure_is_marked_incomplete(self, http: httpx.Client) -> None:
         code = (
             "def body():\n    yield 'data: whole\\n\\ndata: ha'\n    raise ValueError\n"
             "def run(): return body(), {'Content-Type': 'text/event-stream'}\n"
         )
-        found = events(http, code)
-        assert pairs(found)[0] == ("message", "whole")
-        assert [event.event for event in found[1:]] == ["incomplete", "error", "done"]
+        received = events(http, code)
+        assert pairs(received)[0] == ("message", "whole")
+        assert [event.event for event in received[1:]] == ["incomplete", "error", "done"]
 
 
 class TestFirstOutput:
@@ -312,24 +315,24 @@ class TestFirstOutput:
         ],
     )
     @pytest.mark.parametrize("prefix", ["", "async "])
-    def test_it_arrives_when_it_is_produced(
+    def test_first_output_arrives_when_it_is_produced(
         self, http: httpx.Client, gate: Gate, line: str, event: Event, prefix: str
     ) -> None:
         code = f"{prefix}def run():\n    {line}\n    {gate.wait}\n    yield 'second'"
         with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
-            found = following(answer.iter_raw())
-            assert next(found) == event
+            received = following(answer.iter_raw())
+            assert next(received) == event
             gate.open()
-            assert next(found) == Event("second")
-            assert next(found).event == "done"
+            assert next(received) == Event("second")
+            assert next(received).event == "done"
 
     def test_a_display_arrives_when_it_is_made(self, http: httpx.Client, gate: Gate) -> None:
         code = f"from IPython.display import display\ndef run():\n    display('first')\n    {gate.wait}"
         with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
-            found = following(answer.iter_raw())
-            assert next(found).event == "display"
+            received = following(answer.iter_raw())
+            assert next(received).event == "display"
             gate.open()
-            assert [event.event for event in found] == ["result", "done"]
+            assert [event.event for event in received] == ["result", "done"]
 
     def test_the_headers_arrive_before_anything_is_produced(self, http: httpx.Client, gate: Gate) -> None:
         code = f"def run():\n    {gate.wait}\n    return 'end'"
@@ -338,24 +341,24 @@ class TestFirstOutput:
             gate.open()
             assert [event.event for event in following(answer.iter_raw())] == ["result", "done"]
 
-    def test_it_arrives_before_another_sessions_call_lets_the_next_be_made(
+    def test_first_output_arrives_before_a_call_of_another_session_unblocks_the_next(
         self, http: httpx.Client, session: str, gate: Gate
     ) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
         with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
-            found = following(answer.iter_raw())
-            assert next(found) == Event("first")
+            received = following(answer.iter_raw())
+            assert next(received) == Event("first")
             http.post("/", data={"code": gate.opening, "session": session})
-            assert next(found) == Event("second")
+            assert next(received) == Event("second")
 
-    def test_curl_shows_it_when_it_is_produced(self, http: httpx.Client, gate: Gate) -> None:
+    def test_curl_shows_the_first_output_when_it_is_produced(self, http: httpx.Client, gate: Gate) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
         command = ["curl", "-sSN", str(http.base_url), "-d", "stream=sse", "--data-urlencode", f"code={code}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
             assert process.stdout is not None
-            found = following(iter(lambda: process.stdout.read(1), b""))  # type: ignore[union-attr]
-            assert next(found) == Event("first")
+            received = following(iter(lambda: process.stdout.read(1), b""))  # type: ignore[union-attr]
+            assert next(received) == Event("first")
             gate.open()
-            assert [next(found).data, next(found).event] == ["second", "done"]
-            assert list(found) == []
+            assert [next(received).data, next(received).event] == ["second", "done"]
+            assert list(received) == []
         assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""Many calls, and large answers: nothing is mixed up, nothing is lost."""
+"""Many calls and large answers: nothing is mixed up or lost."""
 
 import asyncio
 import hashlib
@@ -98,20 +98,22 @@ def test_ten_thousand_printed_lines_all_arrive(http: httpx.Client) -> None:
     assert [event.data for event in events if event.event == "result"] == ["end"]
 
 
-def test_a_generator_stops_while_nobody_reads(server: LiveServer, http: httpx.Client, session: str) -> None:
+def test_generator_pauses_while_its_client_does_not_read(
+    server: LiveServer, http: httpx.Client, session: str
+) -> None:
     code = "def run():\n    while True: yield b'x' * 65536\n"
     with http.stream("POST", "/", data={"code": code, "session": session}) as answer:
-        # Kept, because a connection whose iterator is dropped is closed, and the call then cancelled.
+        # Keep the iterator: dropping it closes the connection, which cancels the call.
         pieces = answer.iter_raw()
         assert next(pieces)
         run = f"{server.url}/_owt/runs/{answer.headers['owt-run']}"
 
-        def made() -> int:
+        def bytes_sent() -> int:
             return int(httpx.get(run).json()["bytes"])
 
-        # The window is used up. Each look that follows is time in which an unbounded kernel goes on.
-        wait_until(lambda: made() >= 4 * MIB)
+        # The window is used up. An unbounded kernel would continue during these requests.
+        wait_until(lambda: bytes_sent() >= 4 * MIB)
         for _ in range(200):
-            assert made() < 64 * MIB
+            assert bytes_sent() < 64 * MIB
         assert httpx.get(run).json()["state"] == "running"
         assert next(pieces)

@@ -21,7 +21,7 @@ from owt.testing import Gate, LiveServer, wait_until
 
 README = Path(__file__).parents[2] / "README.md"
 CLIENT = "127.0.0.5"
-"""Where the client of these tests has its end of the connection: not where nginx has."""
+"""Source address of the client in these tests; nginx connects from another."""
 
 FAILING = {
     "chunks": "def run():\n    yield 'begun'\n    raise ValueError",
@@ -34,13 +34,13 @@ FAILING = {
 
 
 def program() -> str:
-    """nginx, or the test ends here: as a failure where everything has been installed for the tests."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None:
+    """Return the path of nginx; without it fail where CI has installed it, else skip."""
+    match = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if match is None:
         if os.environ.get("CI"):
             pytest.fail("nginx is missing; Debian's package is nginx-light")
         pytest.skip("there is no nginx here")
-    return found
+    return match
 
 
 def configured() -> tuple[str, str, list[list[str]]]:
@@ -57,7 +57,7 @@ def replaced(text: str, old: str, new: object, times: int = 1) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """A server behind nginx: the certificate of its name there, the port and the path."""
+    """A server behind nginx: its certificate, port and path there."""
 
     certificate: Certificate
     port: int
@@ -98,9 +98,9 @@ def places(tmp_path_factory):
         config = replaced(config, "unix:/run/owt.sock", f"unix:{unix}")
         config = replaced(config, "listen 443 ssl", f"listen 127.0.0.1:{port} ssl", 2)
         host, shared = [make(folder, name) for name in ("owt.example.org", "example.org")]
-        for each in (host, shared):
-            config = replaced(config, f"/etc/ssl/{each.name}.pem", each.certfile)
-            config = replaced(config, f"/etc/ssl/{each.name}.key", each.keyfile)
+        for certificate in (host, shared):
+            config = replaced(config, f"/etc/ssl/{certificate.name}.pem", certificate.certfile)
+            config = replaced(config, f"/etc/ssl/{certificate.name}.key", certificate.keyfile)
         (folder / "owt_proxy.conf").write_text(proxy)
         (folder / "owt.conf").write_text(config)
         # What Debian's nginx.conf has, for a user who may write nothing outside this folder.
@@ -139,14 +139,14 @@ def place(request, places):
     return places[request.param]
 
 
-def test_a_call_comes_through_and_knows_where_it_came_from(place):
+def test_call_passes_and_sees_its_original_url_and_address(place):
     code = "[request.url, request.url_root, request.path, request.remote_addr]"
     done = place.call(code, path="a%20b?c=d")
     assert done.stderr == ""
     assert json.loads(done.stdout) == [f"{place.url}a%20b?c=d", place.url, "/a b", CLIENT]
 
 
-def test_a_client_cannot_say_that_it_is_another(place):
+def test_client_cannot_forge_its_address(place):
     lies = [
         word
         for name, value in (("For", "192.0.2.1"), ("Proto", "http"), ("Host", "evil.example"))
@@ -156,7 +156,7 @@ def test_a_client_cannot_say_that_it_is_another(place):
     assert json.loads(done.stdout) == [place.url, CLIENT, f"192.0.2.1, {CLIENT}"]
 
 
-def test_the_servers_own_pages_are_found_by_their_links(place):
+def test_links_between_the_servers_own_pages_work(place):
     page = place.ask().stdout
     [index] = re.findall(r'href="([^"]+_owt/)"', page)
     assert index == f"{place.path}_owt/"
@@ -179,28 +179,28 @@ def test_an_event_arrives_while_the_adaptor_still_runs(place, tmp_path):
         assert curl.returncode == 0
 
 
-@pytest.mark.parametrize("told", FAILING)
-def test_an_answer_that_cannot_be_finished_makes_curl_fail(place, told):
-    done = place.call(FAILING[told])
+@pytest.mark.parametrize("failure", FAILING)
+def test_unfinished_answer_makes_curl_fail(place, failure):
+    done = place.call(FAILING[failure])
     assert done.stdout == "begun"
     assert done.returncode != 0
 
 
-def test_a_client_that_goes_away_cancels_its_call(place, tmp_path):
+def test_client_that_disconnects_cancels_its_call(place, tmp_path):
     gate = Gate(tmp_path)
     code = f"def run():\n    yield request.environ['HTTP_X_MARK']\n    open({str(gate)!r}).read()"
     command = place.command("-H", f"X-Mark: {tmp_path.name}", "-i", "--data-urlencode", f"code={code}")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as curl:
         gate.reached()
         seen = b""
-        while not (found := re.search(rb"owt-run: (\S+)\r\n", seen, re.IGNORECASE)):
+        while not (match := re.search(rb"owt-run: (\S+)\r\n", seen, re.IGNORECASE)):
             seen += os.read(curl.stdout.fileno(), 1000)
         curl.kill()
-    run = found[1].decode()
+    run = match[1].decode()
     wait_until(lambda: place.server.ask("GET", f"/_owt/runs/{run}").json()["status"] == 499)
 
 
-def test_a_url_may_hold_a_program_and_a_body_more(place):
+def test_large_url_and_larger_body_pass(place):
     # Not by curl: 7.88 waits for ever when it could not send all of a request's headers at once.
     with socket.create_connection(("127.0.0.1", place.port), 30) as plain:
         name = place.certificate.name
@@ -214,7 +214,7 @@ def test_a_url_may_hold_a_program_and_a_body_more(place):
             assert connection.getresponse().read() == b"3000000"
 
 
-def test_what_lies_beside_the_path_is_not_the_servers(places):
+def test_paths_beside_the_base_url_do_not_reach_the_server(places):
     done = places["path"].ask("-o", "/dev/null", "-w", "%{http_code}", path="../other")
     assert done.stdout == "404"
     done = places["path"].ask("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", path="../owt")

@@ -1,4 +1,4 @@
-"""Rubbish in every field, header, body and connection: an answer, no fault of the server's, no hang."""
+"""Malformed fields, headers, bodies and connections get an answer, without a server fault or a hang."""
 
 import contextlib
 import http.client
@@ -20,7 +20,7 @@ FIELDS = [
     "cache_kwargs", "cache_key_override", "timeout", "reload", "stream", "unknown",
 ]
 CODE = {name: {} if name in ("code", "code_b64", "adaptor") else {"code": b"'ran'"} for name in FIELDS}
-"""What else a request must have for the field to count."""
+"""Other fields that a request needs for the field to have an effect."""
 
 RUBBISH = [
     b"", b" ", b"\0", b"\t\r\n", b"\r\nX-Injected: yes", b"\xff\xfe", b"\xed\xa0\x80", "ü💥".encode(),
@@ -45,7 +45,7 @@ HEADERS = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    """A server of this file's own, whose log is checked for faults after each test."""
+    """Start a server for this file; its log is checked for faults after each test."""
     with LiveServer("-v", "--pool-max", "2", "--max-sessions", "50") as server:
         yield server
 
@@ -58,7 +58,7 @@ def client(server: LiveServer) -> Iterator[httpx.Client]:
 
 @pytest.fixture(autouse=True)
 def _no_fault(server: LiveServer, client: httpx.Client) -> Iterator[None]:
-    """After each test the server takes calls, and has logged no fault of its own."""
+    """Check after each test that the server takes calls and has logged no fault."""
     yield
     assert client.get("/", params={"code": "'well'"}).text == "well"
     assert re.findall(r"^.* [EC] .*$|^Traceback.*$", server.log(), re.MULTILINE) == []
@@ -67,7 +67,7 @@ def _no_fault(server: LiveServer, client: httpx.Client) -> Iterator[None]:
 def ask(
     server: LiveServer, target: str, method: str = "GET", body: bytes = b"", **headers: bytes
 ) -> httpx.Response:
-    """A request that no client library would send."""
+    """Send a request that no client library would send, and return its response."""
     lines = [f"{method} {target} HTTP/1.1".encode(), b"Host: localhost", b"Content-Length: %d" % len(body)]
     lines += [name.replace("_", "-").encode() + b": " + value for name, value in headers.items()]
     with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) as connection:
@@ -78,11 +78,11 @@ def ask(
 
 
 def check(answer: httpx.Response, sent: object, *, may_raise: bool = False) -> None:
-    """The answer is a success or blames the request; rubbish that is code may also raise."""
+    """Check that the response is a success or a client error; malformed code may also raise."""
     seen = answer.status_code, answer.text[:300], sent
     assert "x-injected" not in answer.headers, seen
     if answer.status_code >= 500:
-        # What the adaptor raised, or a timeout of next to nothing.
+        # The adaptor raised, or the timeout was very short.
         assert may_raise or answer.status_code == 504, seen
         assert answer.status_code in (500, 504), seen
         assert "owt-run" in answer.headers, seen
@@ -94,27 +94,27 @@ def check(answer: httpx.Response, sent: object, *, may_raise: bool = False) -> N
 
 class TestFields:
     @pytest.mark.parametrize("field", FIELDS)
-    def test_in_the_query(self, server: LiveServer, field: str) -> None:
+    def test_malformed_query_field_is_refused_or_answered(self, server: LiveServer, field: str) -> None:
         for value in RUBBISH:
             pairs = {**CODE[field], field: value}
             query = "&".join(f"{name}={quote(text, safe='')}" for name, text in pairs.items())
             check(ask(server, f"/rubbish?{query}"), value[:40], may_raise=field == "code")
 
     @pytest.mark.parametrize("field", FIELDS)
-    def test_in_a_form(self, client: httpx.Client, field: str) -> None:
+    def test_malformed_form_field_is_refused_or_answered(self, client: httpx.Client, field: str) -> None:
         for value in RUBBISH:
             answer = client.post("/", data={**CODE[field], field: value})
             check(answer, value[:40], may_raise=field == "code")
 
     @pytest.mark.parametrize("field", FIELDS)
-    def test_in_multipart(self, client: httpx.Client, field: str) -> None:
+    def test_malformed_multipart_field_is_refused_or_answered(self, client: httpx.Client, field: str) -> None:
         for value in RUBBISH:
             pairs = {**CODE[field], field: value}
             answer = client.post("/", files={name: (None, text) for name, text in pairs.items()})
             check(answer, value[:40], may_raise=field == "code")
 
     @pytest.mark.parametrize("field", FIELDS)
-    def test_in_json(self, client: httpx.Client, field: str) -> None:
+    def test_malformed_json_field_is_refused_or_answered(self, client: httpx.Client, field: str) -> None:
         before = '"code": "\'ran\'", ' if CODE[field] else ""
         for document in DOCUMENTS:
             body = f'{{{before}"{field}": {document}}}'
@@ -122,12 +122,16 @@ class TestFields:
             check(answer, body[:60], may_raise=field == "code")
 
     @pytest.mark.parametrize("field", FIELDS)
-    def test_several_times(self, server: LiveServer, client: httpx.Client, field: str) -> None:
+    def test_repeated_field_is_refused_or_answered(
+        self, server: LiveServer, client: httpx.Client, field: str
+    ) -> None:
         pairs = f"{field}=a&{field}=&{field}=b&{field}&={field}&&"
         check(ask(server, f"/?{pairs}"), pairs, may_raise=True)
         check(client.post("/", data={field: ["a", "b"]}), field, may_raise=True)
 
-    def test_in_names_of_fields(self, server: LiveServer, client: httpx.Client) -> None:
+    def test_malformed_field_names_are_ignored_or_refused(
+        self, server: LiveServer, client: httpx.Client
+    ) -> None:
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         for name in RUBBISH:
             text = quote(name, safe="")
@@ -140,26 +144,30 @@ class TestHeaders:
         "name", ["Accept", "Content_Type", "Owt_Session", "Cookie", "Accept_Encoding", "Range", "X"]
     )
     @pytest.mark.parametrize("code", ["'ran'", "1/0"])
-    def test_of_a_call(self, server: LiveServer, name: str, code: str) -> None:
+    def test_malformed_header_of_a_call_causes_no_server_error(
+        self, server: LiveServer, name: str, code: str
+    ) -> None:
         for value in HEADERS:
             for method, body in (("GET", b""), ("POST", b"some body")):
                 answer = ask(server, f"/?code={quote(code)}", method, body, **{name: value})
                 check(answer, (name, value[:60]), may_raise=code == "1/0")
 
     @pytest.mark.parametrize("name", ["Origin", "Sec_Fetch_Site"])
-    def test_that_say_where_a_call_comes_from(self, server: LiveServer, name: str) -> None:
+    def test_malformed_origin_header_is_refused(self, server: LiveServer, name: str) -> None:
         for value in HEADERS:
             answer = ask(server, f"/?code={quote('1/0')}", **{name: value})
             assert answer.status_code == 403, value[:60]
             assert len(answer.content) < 1000, value[:60]
 
-    def test_of_a_call_whose_value_is_negotiated(self, server: LiveServer) -> None:
+    def test_malformed_accept_header_of_a_rich_value_causes_no_server_error(self, server: LiveServer) -> None:
         code = "class Rich:\n    def _repr_html_(self): return '<b>'\ndef run(): return Rich()"
         for value in HEADERS:
             check(ask(server, f"/?code={quote(code)}", Accept=value), value[:60])
 
     @pytest.mark.parametrize("name", ["Content_Type", "Cookie", "Accept", "Range", "Host"])
-    def test_that_the_adaptor_reads(self, server: LiveServer, name: str) -> None:
+    def test_malformed_header_read_by_the_adaptor_causes_no_server_error(
+        self, server: LiveServer, name: str
+    ) -> None:
         code = (
             "from werkzeug.exceptions import HTTPException\n"
             "def run():\n"
@@ -187,25 +195,29 @@ class TestBodies:
     )
 
     @pytest.mark.parametrize("kind", TYPES)
-    def test_of_every_type(self, client: httpx.Client, kind: str) -> None:
+    def test_malformed_body_of_any_content_type_is_refused_or_answered(
+        self, client: httpx.Client, kind: str
+    ) -> None:
         for body in self.BODIES:
             answer = client.post("/", content=body, headers={"Content-Type": kind})
             check(answer, body[:60], may_raise=True)
 
     @pytest.mark.parametrize("kind", TYPES)
-    def test_of_every_type_beside_code_in_the_query(self, client: httpx.Client, kind: str) -> None:
+    def test_malformed_body_beside_code_in_the_query_is_refused_or_answered(
+        self, client: httpx.Client, kind: str
+    ) -> None:
         for body in self.BODIES:
             answer = client.post("/?code='ran'", content=body, headers={"Content-Type": kind})
             check(answer, body[:60], may_raise=True)
 
-    def test_of_pages_of_the_servers_own(self, client: httpx.Client) -> None:
+    def test_malformed_body_of_the_control_api_is_refused(self, client: httpx.Client) -> None:
         for body in (*RUBBISH, *(document.encode() for document in DOCUMENTS)):
             for wrapped in (body, b'{"kernel": ' + body + b"}", b'{"concurrency": ' + body + b"}"):
                 answer = client.put("/_owt/sessions/rubbish-put", content=wrapped)
                 assert answer.status_code in (200, 201, 400), (answer.text, wrapped[:60])
         client.delete("/_owt/sessions/rubbish-put")
 
-    def test_in_paths_of_the_servers_own_pages(self, server: LiveServer) -> None:
+    def test_malformed_path_of_the_control_api_causes_no_server_error(self, server: LiveServer) -> None:
         for value in RUBBISH:
             name = quote(value, safe="")
             for path in (f"/_owt/{name}", f"/_owt/sessions/{name}", f"/_owt/runs/{name}"):
@@ -233,12 +245,14 @@ KWARGS = [
 
 
 class TestKwargs:
-    """Kwargs are evaluated in the kernel, which must answer whatever they are and live on."""
+    """Kwargs are evaluated in the kernel, which must answer and stay alive."""
 
     @pytest.mark.parametrize(
         "code", ["def run(**kwargs): return 'ran'", "def run(x=None): return 'ran'", "z = 1\n'ran'"]
     )
-    def test_of_a_function_or_a_cell(self, client: httpx.Client, code: str) -> None:
+    def test_malformed_kwargs_of_a_function_or_a_cell_leave_the_kernel_alive(
+        self, client: httpx.Client, code: str
+    ) -> None:
         pid = client.post("/", data={"code": "import os\nos.getpid()", "session": "kwargs"}).text
         for text in KWARGS:
             answer = client.post("/", data={"code": code, "kwargs": text, "session": "kwargs"})
@@ -246,7 +260,7 @@ class TestKwargs:
             assert answer.status_code == 400 or answer.text == "ran", (answer.text, text[:60])
         assert client.post("/", data={"code": "os.getpid()", "session": "kwargs"}).text == pid
 
-    def test_of_a_pipe(self, client: httpx.Client) -> None:
+    def test_malformed_kwargs_of_a_pipe_are_refused_or_answered(self, client: httpx.Client) -> None:
         for text in KWARGS:
             check(client.post("/", data={"code": "pipe().const('ran').done()", "kwargs": text}), text[:60])
 
@@ -269,11 +283,11 @@ CODES = [
 
 
 class TestCode:
-    def test_with_a_plain_answer(self, client: httpx.Client) -> None:
+    def test_malformed_code_gets_a_plain_answer(self, client: httpx.Client) -> None:
         for text in CODES:
             check(client.post("/", data={"code": text, "session": "code"}), text[:60], may_raise=True)
 
-    def test_with_events(self, client: httpx.Client) -> None:
+    def test_malformed_code_gets_an_event_stream_that_ends_with_done(self, client: httpx.Client) -> None:
         for text in CODES:
             answer = client.post("/", data={"code": text, "session": "events", "stream": "sse"})
             check(answer, text[:60])
@@ -309,7 +323,9 @@ CONNECTIONS = [
 
 class TestConnections:
     @pytest.mark.parametrize("sent", CONNECTIONS, ids=range(len(CONNECTIONS)))
-    def test_that_speak_no_http(self, server: LiveServer, sent: bytes) -> None:
+    def test_connection_without_valid_http_gets_an_error_status_or_is_closed(
+        self, server: LiveServer, sent: bytes
+    ) -> None:
         received = b""
         with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) as connection:
             with contextlib.suppress(ConnectionError):
@@ -320,7 +336,7 @@ class TestConnections:
                     received += piece
         assert re.match(rb"HTTP/1\.[01] [234]\d\d |$", received), received[:200]
 
-    def test_that_end_in_the_middle(self, server: LiveServer) -> None:
+    def test_connection_that_ends_inside_a_request_is_closed(self, server: LiveServer) -> None:
         whole = b"POST /?code=1" + HOST + b"Content-Length: 10\r\n\r\n0123456789"
         for length in range(1, len(whole), 7):
             with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) as connection:
