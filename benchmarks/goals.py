@@ -19,6 +19,9 @@ IDLE_CPU = "idle sessions: the frontend's CPU time"
 STALLED_FRONTEND = "a reader that stops: growth of the frontend"
 STALLED_KERNEL = "a reader that stops: growth of the kernel"
 SPEECH = "speech: first audio byte, p50"
+BODY = "body of 100 MB, to its length"
+BODY_GROWTH = "body of 95 MB, to its length"
+NEIGHBOUR = "a neighbour's slowest health check beside a body of 100 MB"
 
 MANY = 500
 WINDOW_MIB = 4
@@ -41,5 +44,8 @@ GOALS = {
     IDLE_CPU: Goal(2, "% of a core", of="figure"),
     STALLED_FRONTEND: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
     STALLED_KERNEL: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
+    BODY: Goal(1000, "ms", of="figure"),
+    BODY_GROWTH: Goal(10, against="a body of 10 MB"),
+    NEIGHBOUR: Goal(50, "ms", of="figure"),
     SPEECH: Goal(5, "ms", of="difference", against="the model alone"),
 }

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import bodies
 import calls
 import idle
 import memory
@@ -30,6 +31,7 @@ QUICK = Effort(rounds=1, seconds=1, sessions=20)
 
 MEASUREMENTS = (
     *calls.MEASUREMENTS,
+    *bodies.MEASUREMENTS,
     *streams.MEASUREMENTS,
     *starts.MEASUREMENTS,
     *idle.MEASUREMENTS,

@@ -31,6 +31,14 @@ PROMISED = [row for part in run.MEASUREMENTS for row in part.rows]
             "a reader that stops",
             {goals.STALLED_FRONTEND: "at most 12 MiB", goals.STALLED_KERNEL: "at most 12 MiB"},
         ),
+        (
+            "a large body",
+            {
+                goals.BODY: "at most 1000 ms",
+                goals.BODY_GROWTH: "at most 10 times a body of 10 MB",
+                goals.NEIGHBOUR: "at most 50 ms",
+            },
+        ),
         ("speech", {goals.SPEECH: "at most the model alone + 5 ms"}),
     ],
 )
