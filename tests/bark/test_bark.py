@@ -26,7 +26,7 @@ def test_bark_speaks_by_the_names_of_its_arguments(bark):
     assert len(found[0]["cumulative"]) < len(found[1]["cumulative"])
 
 
-def test_its_usual_voice_has_to_be_there(tmp_path):
+def test_bark_without_its_default_voice_is_an_error(tmp_path):
     model = tiny.bark(tmp_path, voices=False)
     with pytest.raises(ValueError, match=r"^speaker: .*; got 'v2/en_speaker_6'"):
         adaptor.run("Hello.", model=model)

@@ -40,7 +40,7 @@ def chatty(parrot, tmp_path) -> str:
     return str(model)
 
 
-def test_words_come_one_by_one_and_then_how_it_ended(parrot, story):
+def test_words_are_streamed_one_by_one_and_then_the_finish_reason(parrot, story):
     *words, finish = payloads(START, model=parrot, temperature=0)
     assert all(set(word) == {"text"} and word["text"] for word in words)
     assert START + "".join(word["text"] for word in words) == story
@@ -52,17 +52,17 @@ def test_words_come_one_by_one_and_then_how_it_ended(parrot, story):
     assert finish["tokens"] == made
 
 
-def test_plain_text_is_the_same_without_events(parrot, story):
+def test_plain_text_equals_the_text_of_the_events(parrot, story):
     assert START + written(START, model=parrot, temperature=0) == story
 
 
-def test_the_most_tokens_are_not_passed(parrot, story):
+def test_max_tokens_is_not_exceeded(parrot, story):
     *words, finish = payloads(START, model=parrot, temperature=0, max_new_tokens="7")
     assert finish == {"finish_reason": "length", "tokens": 7}
     assert story.startswith(START + "".join(word["text"] for word in words))
 
 
-def test_the_first_word_is_sent_before_the_last_is_made(parrot):
+def test_first_word_is_sent_before_the_last_is_generated(parrot):
     steps = Steps(generate.load(parrot, "cpu").model)
     events, _ = generate.run(START, model=parrot, temperature=0)
     with steps:
@@ -101,7 +101,7 @@ def test_a_chat_with_a_model_that_has_no_template_is_refused(parrot):
         generate.run([{"role": "user", "content": START}], model=parrot)
 
 
-def test_the_context_is_not_passed(parrot):
+def test_context_length_is_not_exceeded(parrot):
     size = generate.load(parrot, "cpu").model.config.max_position_embeddings
     prompt = "!" * (size - 3)
     *_, finish = payloads(prompt, model=parrot, max_new_tokens=100, do_sample=True)
@@ -153,7 +153,7 @@ class Steps:
     ids=["closed", "interrupted"],
 )
 @pytest.mark.parametrize("format", ["sse", "text"])
-def test_when_the_reader_goes_away_the_generation_ends_with_the_token_it_is_at(parrot, leave, format):
+def test_closing_the_reader_ends_generation_at_the_current_token(parrot, leave, format):
     steps = Steps(generate.load(parrot, "cpu").model)
     answer, _ = generate.run(START, model=parrot, temperature=0, format=format)
 
@@ -175,14 +175,14 @@ def test_when_the_reader_goes_away_the_generation_ends_with_the_token_it_is_at(p
         assert steps.taken < 50
 
 
-def test_an_answer_that_nobody_reads_begins_nothing(parrot):
+def test_unread_answer_starts_no_generation(parrot):
     answer, _ = generate.run(START, model=parrot)
     assert workers() == []
     answer.close()
     assert workers() == []
 
 
-def test_what_fails_in_the_generation_fails_the_stream(parrot, monkeypatch):
+def test_failure_in_generation_fails_the_stream(parrot, monkeypatch):
     language = generate.load(parrot, "cpu")
     real = language.model.forward
     calls = []
@@ -203,7 +203,7 @@ def test_what_fails_in_the_generation_fails_the_stream(parrot, monkeypatch):
     assert workers() == []
 
 
-def test_generations_run_at_once_without_mixing(parrot, story):
+def test_concurrent_generations_do_not_mix(parrot, story):
     with ThreadPoolExecutor(3) as threads:
         made = list(threads.map(lambda _: written(START, model=parrot, temperature=0), range(3)))
     assert made == [story.removeprefix(START)] * 3

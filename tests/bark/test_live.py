@@ -55,7 +55,7 @@ def example(tmp_path, server):
     return run
 
 
-def test_the_example_prints_what_its_transcript_says(example):
+def test_example_prints_its_transcript(example):
     steps = (EXAMPLE / "expected.txt").read_text().removeprefix("$ ").split("\n$ ")
     assert len(steps) == 2
     for step in steps:
@@ -83,7 +83,7 @@ def test_a_sampling_argument_that_cannot_be_used_is_an_error_status(http, parrot
     assert "top_k: a whole number from 1; got 0" in answer.text
 
 
-def test_a_client_that_goes_away_ends_the_generation_and_the_session_goes_on(
+def test_disconnect_ends_the_generation_and_keeps_the_session(
     http, server, session, parrot, tmp_path
 ):
     gate = tmp_path / "gate"

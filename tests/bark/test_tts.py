@@ -66,7 +66,7 @@ def test_a_streamed_wav_is_a_header_and_then_the_same_samples(bark):
     assert b"".join(spoken) == expected.tobytes()
 
 
-def test_the_first_sentence_is_sent_before_the_second_is_made(bark, monkeypatch):
+def test_first_sentence_is_sent_before_the_second_is_synthesised(bark, monkeypatch):
     made = []
     real = tts.Voice.samples
 
@@ -81,14 +81,14 @@ def test_the_first_sentence_is_sent_before_the_second_is_made(bark, monkeypatch)
     assert made == ["[Hello, this is owt.]"]
 
 
-def test_a_batch_is_spoken_in_one_go(bark):
+def test_batch_is_synthesised_in_one_pass(bark):
     [event] = payloads(TEXT, model=bark, batch_size=2)
     assert event["sentence"] == TEXT
     [whole] = payloads(TEXT, model=bark, split_type="none")
     assert np.array_equal(heard(event["chunk"]), heard(whole["chunk"]))
 
 
-def test_the_template_is_what_the_model_gets(bark):
+def test_template_is_applied_to_the_text(bark):
     plain, other = (sound(payloads("Hi.", model=bark, sentence_template=t)) for t in ("%s", "[laughs] %s"))
     assert not np.array_equal(plain, other)
 
@@ -135,7 +135,7 @@ def test_other_parameters_reach_the_model(bark):
     assert len(heard(event["chunk"])) <= round(4 * 75 / 49.9) * tiny.FRAME
 
 
-def test_what_the_model_would_cut_off_is_refused(bark):
+def test_text_longer_than_the_model_takes_is_refused(bark):
     with pytest.raises(ValueError, match=r"^text: the model reads 256 tokens at a time; got 300: 'aaa"):
         tts.run("a" * 300, model=bark, split_type="none")
     assert len(payloads("word " * 60 + "end.", model=bark)) == 2

@@ -45,7 +45,7 @@ def part(*rows: str, measure) -> Measurement:
     return Measurement("part", rows, "somehow", measure)
 
 
-def test_a_fault_costs_only_the_rows_that_had_not_come():
+def test_fault_costs_only_the_rows_not_yet_measured():
     def measure(effort: Effort) -> Iterator[Row]:
         yield Row("first", "ms", own=[1])
         raise ValueError("no such server")
@@ -55,7 +55,7 @@ def test_a_fault_costs_only_the_rows_that_had_not_come():
     assert (second.what, second.problem) == ("second", "ValueError: no such server")
 
 
-def test_a_fault_after_all_rows_is_told_as_well():
+def test_fault_after_all_rows_is_reported():
     def measure(effort: Effort) -> Iterator[Row]:
         yield Row("first", "ms", own=[1])
         raise ValueError("no such server")
@@ -65,13 +65,13 @@ def test_a_fault_after_all_rows_is_told_as_well():
     assert (whole.what, whole.problem) == ("part", "ValueError: no such server")
 
 
-def test_a_row_that_does_not_come_is_told():
+def test_missing_row_is_reported():
     goal = Goal(4)
     [row] = part("first", measure=lambda effort: iter(())).run(Effort(), {"first": goal})
     assert (row.what, row.problem, row.goal) == ("first", "was not measured", goal)
 
 
-def test_sides_take_turns_and_the_first_turn_does_not_count():
+def test_sides_alternate_and_the_first_round_is_not_counted():
     order = []
 
     def side(name: str):

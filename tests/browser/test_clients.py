@@ -37,7 +37,7 @@ OWT = as_url(ROOT / "examples" / "clients" / "owt.js")
 
 
 @pytest.mark.parametrize("fact", NAMES)
-def test_in_chromium(chromium, patient, tmp_path, fact):
+def test_owt_js_fact_holds_in_chromium(chromium, patient, tmp_path, fact):
     session = f"chromium-{NAMES.index(fact)}"
     with Gate(tmp_path) as gate, Forwarder(patient.port) as between:
         chromium.get(f"{between.url}/")
@@ -53,7 +53,7 @@ def test_in_chromium(chromium, patient, tmp_path, fact):
 
 
 @pytest.mark.parametrize("by", ["fetch", "EventSource"])
-def test_leaving_the_page_ends_its_streams(chromium, patient, tmp_path, by):
+def test_leaving_the_page_cancels_its_streams(chromium, patient, tmp_path, by):
     session = f"page-{by}"
     chromium.get(f"{patient.url}/")
     with Gate(tmp_path) as gate:
@@ -64,7 +64,7 @@ def test_leaving_the_page_ends_its_streams(chromium, patient, tmp_path, by):
     assert failures(patient, session) == ["cancelled"]
 
 
-def test_a_server_elsewhere_and_under_a_path_is_told_as_well(chromium, patient, tmp_path):
+def test_leaving_the_page_cancels_streams_of_a_server_at_another_origin_and_path(chromium, patient, tmp_path):
     options = ("--base-url", "/my/owt", "--allow-origin", patient.url, "--resume-window", "1h")
     with Gate(tmp_path) as gate, LiveServer(*options) as server:
         code = f"def run():\n    yield 'first'\n    {gate.wait}"

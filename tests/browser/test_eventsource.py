@@ -1,4 +1,4 @@
-"""A browser's own EventSource, whose connection is cut: it comes back by itself, and loses nothing."""
+"""Chromium's EventSource over a connection that is cut: it reconnects and loses nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selenium import webdriver
 
 from owt.testing import LiveServer, wait_until
 
-# What the page does with the address that follows `#`.
+# The page follows the URL after `#`.
 PAGE = """
 def run(): return '''<!doctype html><title>events</title><script>
 window.got = [];
@@ -73,7 +73,7 @@ class Listening:
         return self._browser.execute_script(script)
 
 
-def test_it_comes_back_to_the_same_run_and_stops_at_its_end(
+def test_eventsource_reconnects_to_the_same_run_and_stops_at_its_end(
     chromium: webdriver.Chrome, server: LiveServer, between: Forwarder, gate: Gate
 ) -> None:
     code = (
@@ -96,7 +96,7 @@ def test_it_comes_back_to_the_same_run_and_stops_at_its_end(
     assert server.call("state.runs", session="back").text == "1"
 
 
-def test_what_was_sent_while_it_was_away_is_not_lost(
+def test_events_sent_during_a_disconnect_are_not_lost(
     chromium: webdriver.Chrome, server: LiveServer, between: Forwarder, gate: Gate
 ) -> None:
     code = f"def run():\n    yield 'first'\n    {gate.wait}\n    for n in range(2000): yield f'{{n}} ' * 10\n"
@@ -108,7 +108,7 @@ def test_what_was_sent_while_it_was_away_is_not_lost(
     assert page.texts[1:-1] == [f"{n} " * 10 for n in range(2000)]
 
 
-def test_a_stream_of_the_adaptors_own_is_gone_on_with(
+def test_adaptors_own_event_stream_is_resumed(
     chromium: webdriver.Chrome, server: LiveServer, between: Forwarder, gate: Gate
 ) -> None:
     code = (
@@ -126,7 +126,7 @@ def test_a_stream_of_the_adaptors_own_is_gone_on_with(
     assert server.call("state.runs", session="own").text == "1"
 
 
-def test_a_stream_without_any_event_is_not_run_again(
+def test_stream_without_events_is_not_run_again(
     chromium: webdriver.Chrome, server: LiveServer, between: Forwarder
 ) -> None:
     code = (
@@ -139,7 +139,7 @@ def test_a_stream_without_any_event_is_not_run_again(
     assert server.call("state.runs", session="none").text == "1"
 
 
-def test_what_is_lost_is_said_once_and_nothing_runs_again(
+def test_lost_events_are_reported_once_and_nothing_runs_again(
     chromium: webdriver.Chrome, server: LiveServer, between: Forwarder, gate: Gate
 ) -> None:
     code = (

@@ -106,7 +106,7 @@ def page(chromium, server) -> Iterator[Page]:
     server.ask("DELETE", "/_owt/sessions/speech")
 
 
-def test_it_plays_what_it_is_given_sentence_after_sentence(page):
+def test_page_plays_a_text_sentence_by_sentence(page):
     page.speak(" ".join(SENTENCES))
     wait_until(lambda: page.status == "ready" and page.find("[name=speak]").is_enabled(), 60)
     assert page.events == [*SENTENCES, "done"]
@@ -123,7 +123,7 @@ def test_it_plays_what_it_is_given_sentence_after_sentence(page):
     assert not page.find("[name=stop]").is_enabled()
 
 
-def test_the_first_sentence_is_heard_before_the_last_is_made(page, server, tmp_path):
+def test_first_sentence_plays_before_the_last_is_synthesised(page, server, tmp_path):
     with Gate(tmp_path) as gate:
         server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
         page.speak(" ".join(SENTENCES))
@@ -137,7 +137,7 @@ def test_the_first_sentence_is_heard_before_the_last_is_made(page, server, tmp_p
     assert page.run()["state"] == "done"
 
 
-def test_stop_ends_the_sound_and_the_work(page, server, tmp_path):
+def test_stop_button_ends_playback_and_cancels_the_call(page, server, tmp_path):
     with Gate(tmp_path) as gate:
         server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
         page.speak(" ".join(SENTENCES), speed=0.5)
@@ -160,7 +160,7 @@ def test_stop_ends_the_sound_and_the_work(page, server, tmp_path):
     wait_until(lambda: page.events == ["Hello.", "done"] and page.status == "ready", 60)
 
 
-def test_leaving_the_page_ends_the_work(page, server, tmp_path):
+def test_leaving_the_page_cancels_the_call(page, server, tmp_path):
     with Gate(tmp_path) as gate:
         server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
         page.speak(" ".join(SENTENCES))
@@ -174,12 +174,12 @@ def test_leaving_the_page_ends_the_work(page, server, tmp_path):
     ("split", "pieces"),
     [("line", ["One. Two.", "Three."]), ("none", ["One. Two. Three."])],
 )
-def test_the_text_is_split_as_the_page_says(page, split, pieces):
+def test_text_is_split_as_selected_on_the_page(page, split, pieces):
     page.speak("One. Two.\nThree.", split=split)
     wait_until(lambda: page.events == [*pieces, "done"], 60)
 
 
-def test_the_speed_is_the_one_of_the_slider(page):
+def test_speed_slider_sets_the_speed(page):
     lengths = []
     for speed in (0.5, 2):
         page.speak("A sentence.", speed=speed)
@@ -189,7 +189,7 @@ def test_the_speed_is_the_one_of_the_slider(page):
     assert lengths[0] > 2 * lengths[1]
 
 
-def test_what_goes_wrong_is_said(page):
+def test_page_shows_an_error(page):
     page.speak(" ")
     wait_until(lambda: page.status == "failed", 60)
     [event] = page.events
@@ -197,7 +197,7 @@ def test_what_goes_wrong_is_said(page):
     assert page.find("[name=speak]").is_enabled()
 
 
-def test_a_reload_of_the_live_page_shows_an_edited_file(page, tmp_path):
+def test_reload_of_the_live_page_shows_an_edited_file(page, tmp_path):
     for folder in ("speech", "clients"):
         shutil.copytree(EXAMPLES / folder, tmp_path / folder)
     page.open(tmp_path / "speech" / "live.sh")
