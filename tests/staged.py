@@ -34,7 +34,13 @@ class Stage:
             sessions=Sessions(
                 kernels=kernels, limits=limits, pool=self.pool, spec="owt", most=2, idle=None
             ),
-            runs=Runs(retention=60, journal=10_000, journal_total=100_000, window=1000),
+            runs=Runs(
+                retention=60,
+                journal=10_000,
+                journal_total=100_000,
+                window=1000,
+                resume_window=chosen.resume_window,
+            ),
             cache=Cache(10_000),
             counters=self.kernels.counters,
         )

@@ -128,6 +128,7 @@ class Frontend:
                 window=settings.window,
                 # One answer does not push out all others.
                 cacheable=settings.cache_bytes // 4,
+                resume_window=settings.resume_window,
             ),
             cache=Cache(settings.cache_bytes),
             counters=counters,
@@ -176,7 +177,7 @@ class Frontend:
 
     def _answering(self) -> bool:
         service = self.service
-        followed = any(run.followed for run in service.runs.all())
+        followed = any(run.has_readers for run in service.runs.all())
         return self._http.writing or service.authenticator.asked > 0 or followed
 
     def _welcome(self, session: str | None, concurrency: int) -> Welcome:

@@ -68,10 +68,10 @@ class Counters:
         self.kernel_restarts = 0
         self.kernel_ends = dict.fromkeys(CAUSES, 0)
 
-    def ended(self, run: Run) -> None:
-        """A run has ended, well or not; one that a kernel never began may be among them."""
+    def run_ended(self, run: Run) -> None:
+        """Count the end of a run, which a kernel may have begun or not."""
         self.outcome(run.failure)
-        created, started, ended, answered = run.created, run.started, run.ended, run.answered
+        created, started, ended, answered = run.created_at, run.started_at, run.ended_at, run.answered_at
         assert ended is not None
         self.answer_bytes += run.sent
         self.seconds.add(ended - created)
@@ -82,11 +82,11 @@ class Counters:
             self.running.add(ended - started)
         if run.failure is not None:
             # Calls that were told to end while they waited, and those that ran.
-            reason = run.cancelled or run.failure.type
+            reason = run.cancel_reason or run.failure.type
             if reason in self.cancels:
                 self.cancels[reason] += 1
-        elif run.cancelled is not None:
-            self.cancels[run.cancelled] += 1
+        elif run.cancel_reason is not None:
+            self.cancels[run.cancel_reason] += 1
 
     def outcome(self, failure: Failed | None) -> None:
         """A call has ended, or was refused before it began."""

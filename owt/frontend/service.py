@@ -16,7 +16,6 @@ from owt.frontend.problems import failed
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Run, Runs
 from owt.frontend.sessions.sessions import Sessions
-from owt.frontend.sessions.timers import Timers
 from owt.wire.call import Call, RequestFacts
 
 
@@ -35,7 +34,6 @@ class Service:
     counters: Counters = field(default_factory=Counters)
     endpoints: Endpoints = field(default_factory=Endpoints)
     notebooks: Notebooks = field(init=False)
-    _unfollowed: Timers = field(default_factory=Timers)
 
     def __post_init__(self) -> None:
         self.notebooks = Notebooks(self.endpoints)
@@ -69,58 +67,37 @@ class Service:
         run = self.runs.get(id)
         return run if run is not None and user in run.users else None
 
-    def followed(self, run: Run) -> None:
-        """Somebody has come (back) to read the run."""
-        self._unfollowed.off(run.id)
-
     def _begin_or_find(self, call: Call) -> tuple[Run, str | None]:
         if call.caching is None:
             return self._begin(call), None
         chunks = self.cache.find(call)
         if chunks is not None:
             run = self.runs.create(call)
-            run.on_end.append(self.counters.ended)
+            run.observe(self.counters)
             run.feed(chunks)
             self.counters.lookups["hit"] += 1
             return run, "hit"
-        if (running := self.cache.running(call)) is not None:
-            self.followed(running)
+        if (running := self.cache.find_live(call)) is not None:
             self.counters.lookups["joined"] += 1
             return running, "joined"
         run = self._begin(call)
         self.counters.lookups["miss"] += 1
-        if run.ended is None:
-            self.cache.watch(run)
+        if not run.ended:
+            self.cache.observe(run)
         return run, "miss"
 
     def _begin(self, call: Call) -> Run:
         most = self.settings.max_runs
-        if self.runs.living >= most:
+        if self.runs.live_count >= most:
             raise Busy(
                 f"{most} calls are queued and running already (the limit is --max-runs {most}); "
                 "try again later"
             )
         run = self.runs.create(call)
-        run.on_end.append(self.counters.ended)
-        run.on_abandoned = self._abandoned
+        run.observe(self.counters)
         try:
             self.sessions.submit(run)
         except BaseException:
             self.runs.drop(run)
             raise
         return run
-
-    def _abandoned(self, run: Run) -> None:
-        """The last reader has gone. One of events may come back for a while; nobody waits for a run that
-        was detached, and a plain answer cannot be gone on with."""
-        if run.detached:
-            return
-        if run.call.sse and self.settings.resume_window > 0:
-            self._unfollowed.after(self.settings.resume_window, run.id, lambda: self._give_up(run))
-            run.on_end.append(self.followed)
-        else:
-            self._give_up(run)
-
-    def _give_up(self, run: Run) -> None:
-        self._unfollowed.off(run.id)
-        self.sessions.cancel(run, "cancelled")

@@ -6,19 +6,28 @@ import pytest
 from played import HEAD, call
 
 from owt.frontend.counters import OUTCOMES, SECONDS, Counters, Histogram
-from owt.frontend.runs.runs import Run
+from owt.frontend.runs.runs import CancelReason, Run
 from owt.wire.chunk import Chunk, Data, Done, Failed
 
 DONE = Done(200, 0.1)
 
 
-def ended(*chunks: Chunk, cancelled: str | None = None, began: bool = True) -> Counters:
+class StartedKernel:
+    """A kernel that ignores credit."""
+
+    id = "k1"
+
+    def credit(self, run: str, size: int) -> None:
+        pass
+
+
+def ended(*chunks: Chunk, cancelled: CancelReason | None = None, began: bool = True) -> Counters:
     """The counters of one run that has ended so."""
     counters, run = Counters(), Run("id", call(), 1 << 20)
-    run.on_end.append(counters.ended)
-    run.cancelled = cancelled
+    run.observe(counters)
+    run.cancel_reason = cancelled
     if began:
-        run.begin("k1")
+        run.start(StartedKernel())
     run.feed(chunks)
     return counters
 
@@ -65,7 +74,7 @@ def test_a_call_that_no_kernel_began_did_not_run() -> None:
 
 
 @pytest.mark.parametrize("reason", ["cancelled", "timeout", "interrupted"])
-def test_a_call_that_was_told_to_end_counts_as_that_whatever_came_of_it(reason: str) -> None:
+def test_a_call_that_was_told_to_end_counts_as_that_whatever_came_of_it(reason: CancelReason) -> None:
     failures = [Failed(499, reason, "", ""), Failed(500, "exception", "E", ""), None]
     for failure in failures:
         chunks = (DONE,) if failure is None else (failure, DONE)

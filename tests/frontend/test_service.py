@@ -20,7 +20,7 @@ async def test_a_call_is_run_and_its_answer_followed() -> None:
     assert cached is None
     assert stage.service.runs.get(run.id) is run
     (await stage.kernels.count(1)).answer(body=b"42")
-    chunks = await run.reader().next()
+    chunks = await run.follow().next()
     assert Data(b"42", "text", result=True) in chunks
 
 
@@ -52,7 +52,7 @@ async def test_a_run_that_nobody_follows_any_more_is_cancelled() -> None:
     stage = Stage()
     run, _ = stage.service.submit(call())
     kernel = await stage.kernels.count(1)
-    first, second = run.reader(), run.reader()
+    first, second = run.follow(), run.follow()
     first.close()
     assert kernel.cancelled == []
     second.close()
@@ -64,13 +64,12 @@ async def test_a_run_of_events_waits_for_a_reader_to_come_back() -> None:
     stage = Stage(resume_window=0.05)
     run, _ = stage.service.submit(call(sse=True, session="one"))
     kernel = await stage.kernels.count(1)
-    run.reader().close()
+    run.follow().close()
     assert kernel.cancelled == []
-    run.reader()
-    stage.service.followed(run)
+    run.follow()
     other, _ = stage.service.submit(call(sse=True, session="other"))
     last = await stage.kernels.count(2)
-    other.reader().close()
+    other.follow().close()
     async with asyncio.timeout(10):
         await last.was_cancelled.wait()
     assert last.cancelled == [other.id]
@@ -83,7 +82,7 @@ async def test_without_a_resume_window_a_run_of_events_is_cancelled_at_once() ->
     stage = Stage(resume_window=0)
     run, _ = stage.service.submit(call(sse=True))
     kernel = await stage.kernels.count(1)
-    run.reader().close()
+    run.follow().close()
     assert kernel.cancelled == [run.id]
 
 
@@ -92,7 +91,7 @@ async def test_a_detached_run_is_never_cancelled_for_want_of_readers() -> None:
     stage = Stage(resume_window=0)
     run, _ = stage.service.submit(call(detach=True))
     kernel = await stage.kernels.count(1)
-    run.reader().close()
+    run.follow().close()
     await settle()
     assert kernel.cancelled == []
 
@@ -130,10 +129,10 @@ async def test_an_answer_is_stored_and_found() -> None:
 async def test_equal_calls_at_once_run_once() -> None:
     stage = Stage()
     first, _ = stage.service.submit(call(caching=Caching()))
-    first_reader = first.reader()
+    first_reader = first.follow()
     second, cached = stage.service.submit(call(caching=Caching()))
     assert (second, cached) == (first, "joined")
-    second_reader = second.reader()
+    second_reader = second.follow()
     kernel = await stage.kernels.count(1)
     # One client's leaving is not the other's.
     first_reader.close()

@@ -169,8 +169,8 @@ class RunHandler(ControlHandler):
     def delete(self, id: str) -> None:
         """Cancel the run; one that has ended stays as it is."""
         if (run := self._find(id)) is not None:
-            ended = run.ended is not None
-            self.service.sessions.cancel(run, "cancelled")
+            ended = run.ended
+            run.cancel("cancelled")
             self.finish_json({"run": id, "cancelled": not ended, "state": run.state}, 200 if ended else 202)
 
     def _find(self, id: str) -> Run | None:
@@ -248,7 +248,7 @@ def content_type(run: Run) -> str | None:
 
 def show_run(run: Run) -> dict[str, object]:
     """A run as JSON."""
-    seconds = (run.ended - run.started) if run.ended and run.started else None
+    seconds = (run.ended_at - run.started_at) if run.ended_at and run.started_at else None
     failure = run.failure
     return {
         "id": run.id,
@@ -257,9 +257,9 @@ def show_run(run: Run) -> dict[str, object]:
         "kernel": run.kernel,
         "path": run.call.request.path,
         "status": run.status,
-        "created": when(run.created),
-        "started": when(run.started),
-        "ended": when(run.ended),
+        "created": when(run.created_at),
+        "started": when(run.started_at),
+        "ended": when(run.ended_at),
         "seconds": seconds,
         "content_type": content_type(run),
         "form": run.form,

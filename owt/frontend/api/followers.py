@@ -6,8 +6,8 @@ from owt.errors import BadRequest
 from owt.frontend.http.answering import AnsweringHandler
 from owt.frontend.http.responses import Plain
 from owt.frontend.problems import Problem
-from owt.frontend.runs.journal import Lost
-from owt.frontend.runs.resuming import Place, read_after, read_id
+from owt.frontend.runs.journal import ChunksLost
+from owt.frontend.runs.resuming import EventId, parse_after, parse_event_id
 
 
 class EventsHandler(AnsweringHandler):
@@ -19,10 +19,10 @@ class EventsHandler(AnsweringHandler):
         if not self.breakable():
             return
         run = self.service.known(id, self.user)
-        place = read_id(self.request.headers.get("Last-Event-ID"))
+        place = parse_event_id(self.request.headers.get("Last-Event-ID"))
         if place is None or place.run != id:
             try:
-                place = Place(id, read_after(self.get_query_argument("after", None)))
+                place = EventId(id, parse_after(self.get_query_argument("after", None)))
             except BadRequest as error:
                 self.finish_error(error)
                 return
@@ -44,8 +44,8 @@ class AnswerHandler(AnsweringHandler):
             self.finish_problem(no_such_run(id, self.service.settings.run_retention))
             return
         try:
-            reader = run.reader()
-        except Lost:
+            reader = run.follow()
+        except ChunksLost:
             self.finish_problem(
                 Problem(
                     "urn:owt:answer-lost", "the answer is lost", 410,
@@ -54,7 +54,6 @@ class AnswerHandler(AnsweringHandler):
                 )
             )
             return
-        self.service.followed(run)
         await self.answer(run, reader, Plain(self.request.headers.get("Accept", "*/*"), run.id, run.session))
 
 

@@ -15,10 +15,9 @@ from owt.frontend.http.handler import OwtHandler
 from owt.frontend.http.responses import Plain
 from owt.frontend.logs import tell
 from owt.frontend.problems import Problem
-from owt.frontend.runs.journal import Lost
-from owt.frontend.runs.reader import Reader
-from owt.frontend.runs.resuming import Place, Resumed, lost, resume
-from owt.frontend.runs.runs import Run
+from owt.frontend.runs.journal import ChunksLost
+from owt.frontend.runs.resuming import EventId, Resumed, lost_event, resume
+from owt.frontend.runs.runs import Reader, Run
 from owt.wire.chunk import Chunk, Done
 from owt.wire.http import BODILESS
 
@@ -71,7 +70,7 @@ class AnsweringHandler(OwtHandler):
             await self._write(run, reader, answer, first)
         except StreamClosedError:
             pass
-        except Lost:
+        except ChunksLost:
             self._lose(run, reader, answer)
         except HTTPOutputError as error:
             log.warning("run %s: %s", run.id, error)
@@ -83,9 +82,9 @@ class AnsweringHandler(OwtHandler):
         """Send what the reader has, if that is a whole answer. Otherwise gives what is to be awaited."""
         self._reader = reader
         try:
-            chunks = reader.now()
+            chunks = reader.available()
             whole = bool(chunks) and isinstance(chunks[-1], Done) and run.failure is None
-        except Lost:
+        except ChunksLost:
             self._lose(run, reader, answer)
             self._leave()
             return None
@@ -102,13 +101,12 @@ class AnsweringHandler(OwtHandler):
             self._leave()
         return None
 
-    async def resume(self, run: Run | None, place: Place) -> None:
+    async def resume(self, run: Run | None, place: EventId) -> None:
         """Go on with a run's events after the last that the client has, or say that it is over (204) or
         lost (an event)."""
-        found = "over" if place.after is None else "lost" if run is None else resume(run, place.after)
+        found = "over" if place.number is None else "lost" if run is None else resume(run, place.number)
         match found:
             case Resumed(run=run, reader=reader, after=after):
-                self.service.followed(run)
                 head, failed = run.journal.head, run.failure is not None
                 events = Events(run.id, run.session, after=after, head=head, failed=failed)
                 await self.answer(run, reader, events)
@@ -118,13 +116,13 @@ class AnsweringHandler(OwtHandler):
                 self.finish()
             case _:
                 self._begin(Events(place.run, None))
-                self.finish(lost(place, run is not None, self.service.settings.run_retention))
+                self.finish(lost_event(place, run is not None, self.service.settings.run_retention))
 
     def _lose(self, run: Run, reader: Reader, answer: Renderer) -> None:
         """The reader was too slow for a run that waits for nobody."""
         if isinstance(answer, Events):
-            place = Place(run.id, run.journal.number(reader.place))
-            self.finish(lost(place, True, self.service.settings.run_retention))
+            place = EventId(run.id, run.journal.number(reader.position))
+            self.finish(lost_event(place, True, self.service.settings.run_retention))
         else:
             self._abort()
 

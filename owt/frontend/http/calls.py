@@ -17,9 +17,8 @@ from owt.frontend.http.answering import AnsweringHandler
 from owt.frontend.http.events import Events
 from owt.frontend.http.responses import Plain, own_headers
 from owt.frontend.notebooks.notebooks import StillLoading
-from owt.frontend.runs.reader import Reader
-from owt.frontend.runs.resuming import read_id, same_call
-from owt.frontend.runs.runs import Run
+from owt.frontend.runs.resuming import check_same_call, parse_event_id
+from owt.frontend.runs.runs import Reader, Run
 from owt.wire.call import Call, RequestFacts
 
 LARGE = 1024 * 1024
@@ -142,10 +141,10 @@ class CallHandler(AnsweringHandler):
             except StillLoading:
                 return self._call_later(facts, parse)
             session = call.session
-            if call.sse and (place := read_id(self.request.headers.get("Last-Event-ID"))) is not None:
+            if call.sse and (place := parse_event_id(self.request.headers.get("Last-Event-ID"))) is not None:
                 earlier = self.service.known(place.run, self.user)
                 if earlier is not None:
-                    same_call(earlier, call)
+                    check_same_call(earlier, call)
                 return self.resume(earlier, place)
             run, cached = self.service.submit(call, self.user)
             logs.log_call(run.id, call)
@@ -156,7 +155,7 @@ class CallHandler(AnsweringHandler):
         if call.detach:
             self._detach(run, call)
             return None
-        reader = run.reader()
+        reader = run.follow()
         if call.sse:
             events = Events(run.id, call.session)
             self._mark(events, cached)
@@ -165,7 +164,7 @@ class CallHandler(AnsweringHandler):
         self._mark(plain, cached)
         # Nothing is to be done for it before there is something to send: most answers need no task.
         self._reader = reader
-        reader.on_news(lambda: self._answer(run, reader, plain))
+        reader.notify(lambda: self._answer(run, reader, plain))
         return None
 
     def _mark(self, answer: Plain | Events, cached: str | None) -> None:

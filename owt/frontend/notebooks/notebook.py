@@ -277,7 +277,7 @@ class Notebook:
             except Busy as error:
                 log.warning("%s: %s", self.path, error)
                 await asyncio.sleep(BUSY)
-        reader = run.reader()
+        reader = run.follow()
         try:
             while chunks := await reader.next():
                 if log.isEnabledFor(logging.INFO):

@@ -1,7 +1,7 @@
 """Runs: one execution of a call each.
 
-    runs      a run, and all that are known
-    journal   the newest chunks of a run
-    resuming  readers that reconnect
-    cache     finished answers
+    runs      run, its readers, table of known runs
+    journal   newest chunks of a run
+    resuming  clients that reconnect to a run
+    cache     stored answers
 """

@@ -1,4 +1,4 @@
-"""Finished answers, kept under session, path and code for calls that ask for it."""
+"""Cache of finished answers, by session, path and code, for calls that ask for it."""
 
 from __future__ import annotations
 
@@ -13,94 +13,95 @@ from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Head, size
 
 
-class Answer(NamedTuple):
-    """A finished answer: every chunk, and what they count."""
+class CachedAnswer(NamedTuple):
+    """All chunks of a finished answer, and their size in bytes."""
 
     chunks: tuple[Chunk, ...]
     size: int
 
 
 def key_of(call: Call) -> Hashable:
-    """What an answer is stored under. SSE answers and plain ones are kept apart."""
+    """Return the key of a call's answer. Answers as events and plain ones have different keys."""
     caching = call.caching
     assert caching is not None
     if caching.key is not None:
         return ("key", caching.key, call.sse)
     what: tuple[Hashable, ...]
-    if (at := call.endpoint) is not None:
-        # Its arguments are the request itself, and when it is defined again it may answer otherwise.
+    if call.endpoint is not None:
+        # The request itself holds an endpoint's arguments, and a new edition may answer differently.
         facts = call.request
         body = hashlib.sha256(facts.body).digest()
         kind = next((value for name, value in facts.headers if name.lower() == "content-type"), None)
-        what = (at, facts.method, facts.query, body, kind, call.kwargs)
+        what = (call.endpoint, facts.method, facts.query, body, kind, call.kwargs)
     else:
         what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
     return (call.session, call.request.path, call.sse, caching.with_kwargs, what)
 
 
 class Cache:
-    """Answers, bounded by bytes; the least recently used goes first.
+    """Answers, bounded by bytes; the least recently used is dropped first.
 
-    One that was chosen by the Accept header is kept for that header alone, beside those for others.
-    Calls that are equal to one that is running join it instead of running again.
+    An answer that depends on the Accept header is stored once for each header. A call that is equal to a
+    live one joins it.
     """
 
     def __init__(self, limit: int) -> None:
-        """`limit` in bytes; 0 keeps nothing (calls still join)."""
-        self._answers: LRUCache[Hashable, Answer] = LRUCache(limit, getsizeof=lambda answer: answer.size)
-        self._running: dict[Hashable, Run] = {}
+        """`limit` is in bytes; with 0 the cache stores nothing, but calls still join."""
+        self._answers: LRUCache[Hashable, CachedAnswer] = LRUCache(limit, lambda answer: answer.size)
+        self._live: dict[Hashable, Run] = {}
+        # Key and Accept header of each observed run, which forgets its input when it ends.
+        self._observed: dict[str, tuple[Hashable, str]] = {}
 
     def find(self, call: Call) -> tuple[Chunk, ...] | None:
-        """The stored chunks of an equal call, if there are any."""
+        """Return the chunks of the stored answer to an equal call, if there is one."""
         key = key_of(call)
         answer = self._answers.get((key, None)) or self._answers.get((key, call.accept))
         return answer.chunks if answer is not None else None
 
-    def running(self, call: Call) -> Run | None:
-        """An equal call that is running and can still be followed from its beginning."""
-        run = self._running.get(key_of(call))
-        if run is None or run.ended is not None or run.cancelled is not None or not run.journal.complete:
+    def find_live(self, call: Call) -> Run | None:
+        """Return the live run of an equal call, if it can be followed from its beginning."""
+        run = self._live.get(key_of(call))
+        if run is None or run.ended or run.cancel_reason is not None or not run.journal.complete:
             return None
-        if run.call.accept != call.accept:
-            return None
-        return run
+        return run if run.call.accept == call.accept else None
 
-    def watch(self, run: Run) -> None:
-        """Store what this run answers, if it ends well."""
+    def observe(self, run: Run) -> None:
+        """Store the answer of this run when it ends, if it is a success."""
         key = key_of(run.call)
-        accept = run.call.accept
-        self._running[key] = run
+        self._live[key] = run
+        self._observed[run.id] = (key, run.call.accept)
+        run.observe(self)
 
-        def ended(run: Run) -> None:
-            if self._running.get(key) is run:
-                del self._running[key]
-            chunks = tuple(run.journal.chunks)
-            amount = sum(map(size, chunks))
-            if run.journal.complete and first_error(chunks) is None and amount <= self._answers.maxsize:
-                self._answers[key, accept if _varies(chunks) else None] = Answer(chunks, amount)
-
-        run.on_end.append(ended)
+    def run_ended(self, run: Run) -> None:
+        """Store the run's answer, if it is a success and complete."""
+        key, accept = self._observed.pop(run.id)
+        if self._live.get(key) is run:
+            del self._live[key]
+        chunks = tuple(run.journal.chunks)
+        amount = sum(map(size, chunks))
+        if run.journal.complete and first_error(chunks) is None and amount <= self._answers.maxsize:
+            self._answers[key, accept if _varies(chunks) else None] = CachedAnswer(chunks, amount)
 
     def clear(self) -> int:
-        """Forget every answer; gives how many there were."""
+        """Drop every answer, and return their number."""
         count = len(self._answers)
         self._answers.clear()
         return count
 
     @property
     def count(self) -> int:
-        """Answers that are stored."""
+        """Return the number of stored answers."""
         return len(self._answers)
 
     @property
     def bytes(self) -> int:
-        """What they count."""
+        """Return the size of the stored answers."""
         return int(self._answers.currsize)
 
 
 def _varies(chunks: tuple[Chunk, ...]) -> bool:
-    """Whether a client with another Accept header could have been answered otherwise: the adaptor or
-    the kernel says so, or it is a stream, whose later items come after the headers."""
+    """Return True if a client with another Accept header could have got another answer: the adaptor or the
+    kernel says so (`Vary`), or the answer is a stream, whose later items come after the headers."""
     for chunk in chunks:
         match chunk:
             case Head(headers=headers) if any(name.lower() == "vary" for name, _ in headers):

@@ -1,9 +1,9 @@
-"""A run's journal: the newest of its chunks, each with its place, for readers that come and go.
+"""Journal of a run: its newest chunks, for readers that come and go.
 
-Places count chunks from the run's beginning, and go on counting when the oldest are forgotten. Numbers
-are places for clients: what an event is called in `Last-Event-ID`. The head, which is no event, has none,
-so the first event is number 1; a value in several pieces has the number of its last one, so that a reader
-who comes back with a number has always seen whole events.
+A *position* is the index of a chunk, counted from the run's beginning; it stays valid when older chunks are
+dropped. An *event number* is what a client sends as `Last-Event-ID`. The head is no event and has no number,
+so the first event has number 1. A value of several chunks has the number of its last one, so that a client
+that resumes after a number has received whole events only.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from owt.wire import sse
 from owt.wire.chunk import Chunk, Data, Head, size
 
 COMPACT = 1024
-"""Forgotten chunks that may lie in the list before it is made shorter."""
+"""Number of dropped chunks from which the list is shortened."""
 
 
-class Lost(LookupError):
-    """The journal holds the place no more, or it never was one."""
+class ChunksLost(LookupError):
+    """A position that the journal no longer holds, or that does not exist."""
 
 
 class Journal:
-    """The newest chunks of one run, at least `limit` bytes of them where there are so many.
+    """The newest chunks of one run.
 
-    Of an adaptor's own event stream, the chunks are cut where its events end: `Data.more` then says that
-    the event goes on.
+    If the adaptor sends an event stream of its own, its chunks are cut at the ends of its events;
+    `Data.more` then says that the event continues.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self.head: Head | None = None
         self.first = 0
         self.end = 0
@@ -35,95 +34,95 @@ class Journal:
         self.total = 0
         self._chunks: list[Chunk] = []
         self._sizes: list[int] = []
-        self._gone = 0
-        # The place of the head, and whether the last chunk that was forgotten left a value open.
-        self._head_at: int | None = None
+        # Number of dropped chunks at the beginning of both lists.
+        self._dropped = 0
+        self._head_position: int | None = None
+        # True if the last dropped chunk is continued by the first one that is left.
         self._inside = False
         self._splitter: sse.Splitter | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether the beginning is there."""
+        """Return True if no chunk was dropped."""
         return self.first == 0
 
     @property
     def chunks(self) -> list[Chunk]:
-        """All that it holds."""
-        return self._chunks[self._gone :]
+        """Return all chunks that are left."""
+        return self._chunks[self._dropped :]
 
     def append(self, chunk: Chunk) -> None:
-        """The run has sent one more."""
+        """Add a chunk."""
         match chunk:
             case Data() if self._splitter is not None:
-                self._split(chunk, self._splitter)
+                body = chunk.body + b"\n" if chunk.form == "json" and not chunk.more else chunk.body
+                for part, ends in self._splitter.feed(body):
+                    self._append(Data(part, "text", chunk.result, not ends))
                 return
             case Head():
                 self.head = chunk
-                self._head_at = self.end
+                self._head_position = self.end
                 if sse.announced(chunk.headers):
                     self._splitter = sse.Splitter()
             case _:
                 pass
         self._append(chunk)
 
-    def before(self, place: int) -> int:
-        """Bytes of all chunks before `place`."""
-        held = self._sizes[place - self.first + self._gone :]
-        return self.total - sum(held)
+    def bytes_before(self, position: int) -> int:
+        """Return the size of all chunks before `position`."""
+        return self.total - sum(self._sizes[position - self.first + self._dropped :])
 
-    def take(self, place: int, most: int) -> tuple[list[Chunk], int]:
-        """Chunks from `place` on, at least one if there is one, up to `most` bytes; and what they count.
+    def read(self, position: int, max_size: int) -> tuple[list[Chunk], int]:
+        """Return the chunks from `position` on, up to `max_size` bytes but at least one, and their size.
 
-        Raises `Lost` for a place before the first.
+        Raises `ChunksLost` if the chunk at `position` was dropped.
         """
-        if place < self.first:
-            raise Lost
-        start = stop = place - self.first + self._gone
+        if position < self.first:
+            raise ChunksLost
+        start = stop = position - self.first + self._dropped
         sizes, amount = self._sizes, 0
-        while stop < len(sizes) and (amount + sizes[stop] <= most or stop == start):
+        while stop < len(sizes) and (amount + sizes[stop] <= max_size or stop == start):
             amount += sizes[stop]
             stop += 1
         return self._chunks[start:stop], amount
 
-    def trim(self, keep: int) -> None:
-        """Forget the oldest while there are more bytes than the limit, but nothing from place `keep` on."""
+    def trim(self, limit: int, keep: int) -> None:
+        """Drop the oldest chunks until `limit` bytes are left, but none from position `keep` on."""
         chunks, sizes = self._chunks, self._sizes
-        while self.bytes > self.limit and self.first < keep:
-            at = self._gone
-            chunk = chunks[at]
+        while self.bytes > limit and self.first < keep:
+            index = self._dropped
+            chunk = chunks[index]
             self._inside = isinstance(chunk, Data) and chunk.more
-            self.bytes -= sizes[at]
-            # Its memory is free at once; its place in the list when there are many.
-            chunks[at] = _FORGOTTEN
-            self._gone += 1
+            self.bytes -= sizes[index]
+            # Free the chunk at once, and shorten the list when there are many.
+            chunks[index] = _DROPPED
+            self._dropped += 1
             self.first += 1
-        if self._gone > COMPACT and self._gone > len(chunks) // 2:
-            del chunks[: self._gone], sizes[: self._gone]
-            self._gone = 0
+        if self._dropped > COMPACT and self._dropped > len(chunks) // 2:
+            del chunks[: self._dropped], sizes[: self._dropped]
+            self._dropped = 0
 
-    def number(self, place: int) -> int:
-        """The number of the last event before `place`."""
-        return place - (self._head_at is not None and self._head_at < place)
+    def number(self, position: int) -> int:
+        """Return the number of the last event before `position`."""
+        return position - (self._head_position is not None and self._head_position < position)
 
-    def place(self, number: int) -> int:
-        """The place after the event of this number. Raises `Lost` where that cannot be gone on from."""
-        place = number
-        if self._head_at is not None and self._head_at <= number:
-            place += 1
-        if not self.first <= place <= self.end:
-            raise Lost
-        at = place - self.first + self._gone
-        if place < self.end and isinstance(self._chunks[at], Data):
-            before = self._chunks[at - 1] if place > self.first else None
-            if self._inside if place == self.first else isinstance(before, Data) and before.more:
+    def position(self, number: int) -> int:
+        """Return the position after the event with this number.
+
+        Raises `ChunksLost` if a reader cannot continue from there.
+        """
+        position = number
+        if self._head_position is not None and self._head_position <= number:
+            position += 1
+        if not self.first <= position <= self.end:
+            raise ChunksLost
+        index = position - self.first + self._dropped
+        if position < self.end and isinstance(self._chunks[index], Data):
+            before = self._chunks[index - 1] if position > self.first else None
+            if self._inside if position == self.first else isinstance(before, Data) and before.more:
                 # In the middle of a value: no event ended here.
-                raise Lost
-        return place
-
-    def _split(self, data: Data, splitter: sse.Splitter) -> None:
-        body = data.body + b"\n" if data.form == "json" and not data.more else data.body
-        for part, ends in splitter.feed(body):
-            self._append(Data(part, "text", data.result, not ends))
+                raise ChunksLost
+        return position
 
     def _append(self, chunk: Chunk) -> None:
         amount = size(chunk)
@@ -134,4 +133,4 @@ class Journal:
         self.total += amount
 
 
-_FORGOTTEN = Head(0, ())
+_DROPPED = Head(0, ())

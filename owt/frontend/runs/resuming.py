@@ -1,7 +1,7 @@
-"""Coming back to a run: what `Last-Event-ID` and `after` say, and where they lead.
+"""Resuming a run: the meaning of `Last-Event-ID` and `after`.
 
-A browser's EventSource connects again after any end of a response, with the id of the last event that it
-has (the HTML standard, section 9.2.3). It must then get what follows, and must never run the code again.
+A browser's EventSource reconnects after any end of a response, with the id of the last event that it has (the
+HTML standard, section 9.2.3). It must then get the events that follow, and must never run the code again.
 """
 
 from __future__ import annotations
@@ -11,46 +11,43 @@ from typing import Literal, NamedTuple
 
 from owt.errors import BadRequest
 from owt.frontend.problems import Problem
-from owt.frontend.runs.journal import Lost
-from owt.frontend.runs.reader import Reader
-from owt.frontend.runs.runs import Run, fingerprint
+from owt.frontend.runs.journal import ChunksLost
+from owt.frontend.runs.runs import Reader, Run, fingerprint
 from owt.wire import sse
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data
 
 OVER = "over"
-"""What stands for a number in the id of the event that says that nothing can follow. Who comes back with
-that is told to stop."""
+"""Event number in an id that marks the end of a run. A client that reconnects with it gets 204."""
 
 _ID = re.compile(rf"([0-9a-f]{{16}})-(\d{{1,15}}|{OVER})")
 
 
-class Place(NamedTuple):
-    """A run's id, and the number of the last event of it that a client has (None: nothing can follow)."""
+class EventId(NamedTuple):
+    """Id of an event: its run's id, and its number (None: it marks the end)."""
 
     run: str
-    after: int | None
+    number: int | None
 
 
 class Resumed(NamedTuple):
-    """A run that can be gone on with: its reader, and the number of the last event before."""
+    """A run that a client resumes, its new reader, and the number of the last event that the client has."""
 
     run: Run
     reader: Reader
     after: int
 
 
-def read_id(text: str | None) -> Place | None:
-    """What the header `Last-Event-ID` says, or None for an id that is not one of ours: an adaptor's own,
-    of another server, or rubbish."""
-    found = _ID.fullmatch(text.strip()) if text else None
-    if found is None:
+def parse_event_id(text: str | None) -> EventId | None:
+    """Return the id that the header `Last-Event-ID` holds, or None if this server cannot have made it."""
+    match = _ID.fullmatch(text.strip()) if text else None
+    if match is None:
         return None
-    return Place(found[1], None if found[2] == OVER else int(found[2]))
+    return EventId(match[1], None if match[2] == OVER else int(match[2]))
 
 
-def read_after(text: str | None) -> int:
-    """The number in `after=N`; 0, the beginning, if it is not there. Raises `BadRequest`."""
+def parse_after(text: str | None) -> int:
+    """Return the number in `after=N`; 0, the beginning, if it is missing. Raises `BadRequest`."""
     if not text:
         return 0
     if not re.fullmatch(r"[0-9]{1,15}", text):
@@ -58,8 +55,8 @@ def read_after(text: str | None) -> int:
     return int(text)
 
 
-def same_call(run: Run, call: Call) -> None:
-    """Raises `BadRequest` when a request that would come back to `run` asks for another call."""
+def check_same_call(run: Run, call: Call) -> None:
+    """Raise `BadRequest` if a request that would resume `run` is for another call."""
     if run.fingerprint != fingerprint(call):
         raise BadRequest(
             "Last-Event-ID", "belongs to another call", run.id, hint="Leave the header out to run this one"
@@ -67,39 +64,42 @@ def same_call(run: Run, call: Call) -> None:
 
 
 def resume(run: Run, after: int) -> Resumed | Literal["over", "lost"]:
-    """Where a client goes on that has the run's events up to this number: `over` where nothing follows
-    any more, `lost` where the journal does not hold what follows."""
+    """Resume a run for a client that has its events up to this number.
+
+    Returns `over` if no event can follow, and `lost` if the journal does not hold the next one.
+    """
     journal = run.journal
-    if run.ended is not None and after >= journal.number(journal.end):
+    if run.ended and after >= journal.number(journal.end):
         return "over"
     try:
-        place = journal.place(after)
-    except Lost:
+        position = journal.position(after)
+    except ChunksLost:
         return "lost"
-    if run.ended is not None and not _event_in(run, journal.chunks[place - journal.first :]):
+    if run.ended and not _has_event(run, journal.chunks[position - journal.first :]):
         return "over"
-    return Resumed(run, run.reader(after), after)
+    return Resumed(run, run.follow(after), after)
 
 
-def _event_in(run: Run, rest: list[Chunk]) -> bool:
-    """Whether any event is left among the last chunks of a run. Of an adaptor's own stream what is printed
-    is none, and neither is an end without a failure."""
+def _has_event(run: Run, rest: list[Chunk]) -> bool:
+    """Return True if the last chunks of a run make an event. In an adaptor's own event stream, printed text
+    and an end without failure make none."""
     if run.failure is not None or run.journal.head is None or not sse.announced(run.journal.head.headers):
         return True
     return any(isinstance(chunk, Data) and not chunk.more for chunk in rest)
 
 
-def lost(place: Place, known: bool, retention: float) -> bytes:
-    """The event that says why a stream cannot go on. Its id has a browser stop when it comes back."""
+def lost_event(last: EventId, known: bool, retention: float) -> bytes:
+    """Return the event that explains why a stream cannot be resumed. A browser that reconnects with its id
+    gets 204 and stops."""
     if known:
         detail = (
-            f"the events after number {place.after} of run {place.run} are no longer kept "
+            f"the events after number {last.number} of run {last.run} are no longer kept "
             "(--run-journal says how much of a run is)"
         )
     else:
         detail = (
-            f"run {place.run} is not known here: runs are kept for {retention:g} s after their end "
+            f"run {last.run} is not known here: runs are kept for {retention:g} s after their end "
             "(--run-retention), and not beyond the server's own end"
         )
-    problem = Problem("urn:owt:events-lost", "the events are lost", 410, detail, run=place.run)
-    return sse.encode(problem.json(), "error", id=f"{place.run}-{OVER}")
+    problem = Problem("urn:owt:events-lost", "the events are lost", 410, detail, run=last.run)
+    return sse.encode(problem.json(), "error", id=f"{last.run}-{OVER}")

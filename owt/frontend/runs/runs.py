@@ -1,93 +1,164 @@
-"""Runs: one execution of a call each, with a state and a journal of its chunks."""
+"""Runs: executions of calls, their readers, and the table of all known runs.
+
+    call -> Runs.create -> Run.enqueue -> Run.start -> Run.feed ... -> ended
+                              |              |            |
+                           session         kernel      readers, observers
+
+A run owns its state and its journal. The session (or pool) that has queued it and the kernel that executes it
+are its collaborators: it asks the first to cancel it, and gives the second credit for more output as its
+readers take chunks.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Literal
+from enum import StrEnum
+from typing import Literal, Protocol
 
 import msgspec
 
-from owt.frontend.runs.journal import Journal, Lost
-from owt.frontend.runs.reader import Reader
+from owt.frontend.runs.journal import ChunksLost, Journal
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Done, Failed, Form, Head, Stderr, Stdout
 
-State = Literal["queued", "running", "done", "failed"]
+BATCH = 256 * 1024
+"""Maximum size, in bytes, of the chunks that a reader gets at once. It bounds what is buffered for a slow
+client."""
 
+CancelReason = Literal["cancelled", "timeout", "interrupted"]
+"""Reason for the cancellation of a run."""
+
+
+class RunState(StrEnum):
+    """State of a run; the last two are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class RunQueue(Protocol):
+    """The session or pool that a run was submitted to."""
+
+    def cancel(self, run: Run, reason: CancelReason) -> None:
+        """Remove the run from the queue, or interrupt it."""
+
+
+class RunKernel(Protocol):
+    """The kernel that executes a run."""
+
+    @property
+    def id(self) -> str:
+        """Return the kernel's id."""
+
+    def credit(self, run: str, size: int) -> None:
+        """Allow `size` more bytes of output of the run with this id."""
+
+
+class RunObserver(Protocol):
+    """Observer of a run. Its methods must not raise."""
+
+    def run_ended(self, run: Run) -> None:
+        """Handle the end of the run, which comes once."""
 
 
 class Run:
     """One execution of a call.
 
-    `on_grant(bytes)` is called as readers take chunks, so that the kernel may send more; the slowest
-    reader sets the pace, in steps of `grant_step` bytes, and the last one that left if there is none:
-    it may come back. A run that was `detached` waits for nobody. `form` is that of the newest value.
+    The kernel gets credit as readers take chunks, so that it may send more. The slowest reader sets the pace,
+    in steps of `grant_step` bytes. If no reader is left, the position of the last one counts, since it may
+    come back. A detached run waits for no reader.
+
+    When its last reader leaves, a run is cancelled: at once, or after `resume_window` seconds if its answer
+    is a stream of events, which a client can resume. Times are seconds since 1970.
     """
 
-    def __init__(self, id: str, call: Call, journal_limit: int, grant_step: int = 1) -> None:
+    def __init__(
+        self,
+        id: str,
+        call: Call,
+        journal_limit: int,
+        *,
+        budget: JournalBudget | None = None,
+        grant_step: int = 1,
+        resume_window: float = 0,
+    ) -> None:
+        """`journal_limit` is in bytes; `budget` is what the run shares with others (None: nothing)."""
         self.id = id
         self.call = call
-        self.state: State = "queued"
-        self.session: str | None = call.session
+        self.state = RunState.QUEUED
+        self.session = call.session
         self.kernel: str | None = None
-        self.created = time.time()
-        self.started: float | None = None
-        self.answered: float | None = None
-        self.ended: float | None = None
+        self.created_at = time.time()
+        self.started_at: float | None = None
+        self.answered_at: float | None = None
+        self.ended_at: float | None = None
         self.status: int | None = None
         self.failure: Failed | None = None
-        self.cancelled: str | None = None
+        self.cancel_reason: CancelReason | None = None
         self.detached = call.detach
         self.users: set[str | None] = set()
         self.fingerprint = fingerprint(call)
-        self.journal = Journal(journal_limit)
+        self.journal = Journal()
+        self.journal_limit = journal_limit
         self.sent = 0
         self.form: Form | None = None
-        self.on_grant: Callable[[int], None] | None = None
-        self.on_end: list[Callable[[Run], None]] = []
-        self.on_abandoned: Callable[[Run], None] | None = None
+        self._budget = budget or JournalBudget(journal_limit)
+        self._queue: RunQueue | None = None
+        self._executor: RunKernel | None = None
+        self._observers: list[RunObserver] = []
         self._grant_step = grant_step
         self._granted = 0
         self._readers: list[Reader] = []
-        # How far the readers had come that left: bytes, and place.
-        self._left = (0, 0)
+        # The furthest that a reader had come when it left: bytes, position.
+        self._left_at = (0, 0)
+        self._resume_window = resume_window
+        self._abandoned: asyncio.TimerHandle | None = None
 
     @property
-    def followed(self) -> bool:
-        """Whether somebody has yet to take all of it."""
+    def ended(self) -> bool:
+        """Return True if the run is in a final state."""
+        return self.ended_at is not None
+
+    @property
+    def has_readers(self) -> bool:
+        """Return True if a reader has yet to take all chunks."""
         return bool(self._readers)
 
-    def reader(self, after: int | None = None) -> Reader:
-        """Follow the run: from its first chunk, or from the event after this number.
+    def observe(self, observer: RunObserver) -> None:
+        """Notify this observer, after those that were added before."""
+        self._observers.append(observer)
 
-        Raises `Lost` when the journal does not hold that place.
-        """
-        if after is None and not self.journal.complete:
-            raise Lost
-        reader = Reader(self, 0 if after is None else self.journal.place(after))
-        self._readers.append(reader)
-        return reader
+    # Life: queued, running, ended.
 
-    def detach(self) -> None:
-        """Run to the end, whoever reads."""
-        self.detached = True
+    def enqueue(self, queue: RunQueue) -> None:
+        """Record that the run waits for its turn in this session or pool."""
+        self._queue = queue
+
+    def start(self, kernel: RunKernel) -> None:
+        """Record that this kernel executes the run."""
+        self.state = RunState.RUNNING
+        self.kernel = kernel.id
+        self.started_at = time.time()
+        self._executor = kernel
         self.grant()
 
-    def begin(self, kernel: str) -> None:
-        """A kernel has been given the call."""
-        self.state = "running"
-        self.kernel = kernel
-        self.started = time.time()
-        self.grant()
+    def cancel(self, reason: CancelReason) -> None:
+        """Have the session end the run, unless it has ended."""
+        if self._queue is not None and not self.ended:
+            self._queue.cancel(self, reason)
 
     def feed(self, chunks: Iterable[Chunk]) -> None:
-        """Chunks that the kernel sent. Those after `Done` have no meaning and are dropped."""
-        if self.ended is not None:
+        """Add chunks that the kernel sent. Chunks after `Done` are ignored."""
+        if self.ended:
             return
         journal = self.journal
+        before = journal.bytes
         for chunk in chunks:
             journal.append(chunk)
             match chunk:
@@ -95,77 +166,228 @@ class Run:
                     self.sent += len(body)
                     self.form = chunk.form
                 case Head():
-                    self.answered = time.time()
+                    self.answered_at = time.time()
                 case Failed():
                     self.failure = chunk
                 case Done(status=status):
                     self.status = status
-                    self.ended = time.time()
-                    self.state = "failed" if self.failure else "done"
+                    self.ended_at = time.time()
+                    self.state = RunState.FAILED if self.failure else RunState.DONE
                     break
                 case _:
                     pass
-        if journal.bytes > journal.limit:
-            self.trim()
+        self._budget.held += journal.bytes - before
+        self.trim()
+        self._budget.reclaim()
         for reader in self._readers:
             reader.wake()
         if self.detached:
             self.grant()
-        if self.ended is not None:
-            self.on_grant = None
-            callbacks, self.on_end = self.on_end, []
-            for callback in callbacks:
-                callback(self)
+        if self.ended:
+            self._end()
 
     def fail(self, failure: Failed) -> None:
-        """End the run from outside of its kernel."""
-        began = self.started or time.time()
+        """End the run with a failure that its kernel did not report."""
+        began = self.started_at or time.time()
         self.feed((failure, Done(failure.status, time.time() - began)))
 
-    def text(self, kind: type[Stdout] | type[Stderr]) -> str:
-        """The text of all chunks of one kind in the journal."""
-        return "".join(chunk.text for chunk in self.journal.chunks if isinstance(chunk, kind))
+    def _end(self) -> None:
+        self._queue = self._executor = None
+        self._keep_running()
+        observers, self._observers = self._observers, []
+        for observer in observers:
+            observer.run_ended(self)
+
+    # Readers, and the credit that they give.
+
+    def follow(self, after: int | None = None) -> Reader:
+        """Return a new reader that begins with the first chunk, or after the event with this number.
+
+        Raises `ChunksLost` if the journal does not hold the chunk there.
+        """
+        if after is None and not self.journal.complete:
+            raise ChunksLost
+        reader = Reader(self, 0 if after is None else self.journal.position(after))
+        self._readers.append(reader)
+        self._keep_running()
+        return reader
+
+    def remove_reader(self, reader: Reader) -> None:
+        """Follow the pace of the other readers; without any, cancel the run, perhaps later."""
+        if reader not in self._readers:
+            return
+        self._readers.remove(reader)
+        self._left_at = max(self._left_at, (reader.consumed, reader.position))
+        self.grant()
+        if self._readers or self.detached or self.ended:
+            return
+        if self.call.sse and self._resume_window > 0:
+            loop = asyncio.get_running_loop()
+            self._abandoned = loop.call_later(self._resume_window, self.cancel, "cancelled")
+        else:
+            self.cancel("cancelled")
+
+    def detach(self) -> None:
+        """Run to the end, with or without readers."""
+        self.detached = True
+        self._keep_running()
+        self.grant()
 
     def grant(self) -> None:
-        """Let the kernel send what every reader has taken by now."""
-        if self.on_grant is None:
+        """Give the kernel credit for what every reader has taken."""
+        if self._executor is None:
             return
         if self.detached:
-            taken = self.journal.total
+            consumed = self.journal.total
         else:
-            taken = min((reader.taken for reader in self._readers), default=self._left[0])
-        due = taken - self._granted
+            consumed = min((reader.consumed for reader in self._readers), default=self._left_at[0])
+        due = consumed - self._granted
         if due >= self._grant_step:
             self._granted += due
-            self.on_grant(due)
+            self._executor.credit(self.id, due)
 
     def trim(self) -> None:
-        """Forget the oldest chunks beyond the journal's limit, but none that a reader who sets the pace has
-        yet to take."""
-        keep = self.journal.end
+        """Drop the oldest chunks beyond the journal's limit, but none that a reader has yet to take and
+        that the kernel has no credit for."""
+        journal, limit = self.journal, self._budget.limit_of(self)
+        if journal.bytes <= limit:
+            return
+        keep = journal.end
         if not self.detached:
-            keep = min((reader.place for reader in self._readers), default=self._left[1])
-        self.journal.trim(keep)
+            keep = min((reader.position for reader in self._readers), default=self._left_at[1])
+        before = journal.bytes
+        journal.trim(limit, keep)
+        self._budget.held += journal.bytes - before
 
-    def left(self, reader: Reader) -> None:
-        """A reader follows no more."""
-        if reader in self._readers:
-            self._readers.remove(reader)
-            self._left = max(self._left, (reader.taken, reader.place))
-            self.grant()
-            if not self._readers and self.ended is None and self.on_abandoned is not None:
-                self.on_abandoned(self)
+    def text(self, kind: type[Stdout] | type[Stderr]) -> str:
+        """Return the text of all chunks of one kind in the journal."""
+        return "".join(chunk.text for chunk in self.journal.chunks if isinstance(chunk, kind))
+
+    def _keep_running(self) -> None:
+        if self._abandoned is not None:
+            self._abandoned.cancel()
+            self._abandoned = None
+
+
+class Reader:
+    """Reader of a run's chunks, in order, from the one where it began. Made by `Run.follow`.
+
+    `position` is that of the next chunk, and `consumed` the size of all chunks of the run before it.
+    """
+
+    def __init__(self, run: Run, position: int) -> None:
+        self.position = position
+        self.consumed = run.journal.bytes_before(position)
+        self._run = run
+        # Number and size of the chunks that were returned last and are not yet counted as taken.
+        self._pending = (0, 0)
+        self._waiter: asyncio.Future[None] | None = None
+        self._callback: Callable[[], None] | None = None
+        self._closed = False
+
+    async def next(self) -> list[Chunk]:
+        """Return the chunks since the last call, up to `BATCH` bytes; an empty list after the last chunk.
+
+        Waits for at least one chunk. The next call of `next` or `available` confirms that they were sent.
+        Raises `ChunksLost` if the journal has dropped the next chunk, as it may if the run is detached.
+        """
+        journal = self._run.journal
+        self._confirm()
+        while self.position == journal.end or self._closed:
+            if self._run.ended or self._closed:
+                return []
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._read()
+
+    def available(self) -> list[Chunk]:
+        """Return what `next` does, but an empty list where that would wait."""
+        self._confirm()
+        return [] if self._closed or self.position == self._run.journal.end else self._read()
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        """Have the event loop call `callback` once, when there are chunks or the run has ended."""
+        if self._closed or self.position < self._run.journal.end or self._run.ended:
+            asyncio.get_running_loop().call_soon(callback)
+        else:
+            self._callback = callback
+
+    def wake(self) -> None:
+        """Continue `next`, and call back."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if self._callback is not None:
+            callback, self._callback = self._callback, None
+            asyncio.get_running_loop().call_soon(callback)
+
+    def close(self) -> None:
+        """Stop reading: `next` returns an empty list from now on, also where it waits."""
+        self._closed = True
+        self.wake()
+        self._run.remove_reader(self)
+
+    def _confirm(self) -> None:
+        self.position += self._pending[0]
+        self.consumed += self._pending[1]
+        self._pending = (0, 0)
+        self._run.grant()
+        self._run.trim()
+
+    def _read(self) -> list[Chunk]:
+        chunks, amount = self._run.journal.read(self.position, BATCH)
+        self._pending = (len(chunks), amount)
+        return chunks
+
+
+class JournalBudget:
+    """Bytes that the journals of all live runs may hold together.
+
+    Each run has a limit of its own. When these limits add up to more than `total`, each run may hold an equal
+    share at most. A run is trimmed to its share when it grows. While all runs hold more than `total`, each
+    growth also trims two of them in turn. The cost of a call therefore does not depend on the number of runs.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.held = 0
+        self._limits = 0
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+
+    def join(self, run: Run) -> None:
+        """Count a new run."""
+        self._runs[run.id] = run
+        self._limits += run.journal_limit
+
+    def leave(self, run: Run) -> None:
+        """Stop counting a run."""
+        del self._runs[run.id]
+        self._limits -= run.journal_limit
+        self.held -= run.journal.bytes
+
+    def limit_of(self, run: Run) -> int:
+        """Return how many bytes the journal of this run may hold now."""
+        if self._limits <= self.total:
+            return run.journal_limit
+        return min(run.journal_limit, self.total // len(self._runs))
+
+    def reclaim(self) -> None:
+        """Trim the next two runs in turn, if all hold too much together."""
+        if self.held > self.total:
+            for _ in range(min(2, len(self._runs))):
+                id, run = next(iter(self._runs.items()))
+                self._runs.move_to_end(id)
+                run.trim()
 
 
 def fingerprint(call: Call) -> int:
-    """Tells whether a request asks for the same call again: by what it asks for, not by how."""
+    """Return a number that is equal for requests of the same call: the same code, arguments and session."""
     facts = call.request
     fields = (facts.method, facts.query, facts.body) if call.endpoint is not None else None
     return hash((call.session, facts.path, call.code, call.adaptor, call.kwargs, call.fn_name, fields))
 
 
 class Runs:
-    """The runs that are known: all that have not ended, and those that ended not long ago."""
+    """The known runs: all that are live, and those that ended recently."""
 
     def __init__(
         self,
@@ -175,87 +397,76 @@ class Runs:
         journal_total: int,
         window: int,
         cacheable: int = 0,
-        most: int = 10_000,
+        resume_window: float = 0,
+        max_ended: int = 10_000,
     ) -> None:
-        """`retention` in seconds after a run's end; `journal` (of each run), `journal_total` (of all
-        together; runs that have ended are forgotten first) and `window` (of credit) in bytes; `most` ended
-        runs are kept. A run whose answer is wanted for the cache keeps `cacheable` bytes, if that is more
-        than `journal`."""
+        """`retention` is in seconds after the end of a run. `journal` (of each run), `journal_total` (of all
+        together; ended runs are dropped first) and `window` (of credit) are in bytes. The journal of a run
+        whose answer may be cached holds `cacheable` bytes, if that is more than `journal`."""
         self._retention = retention
         self._journal = journal
         self._cacheable = max(journal, cacheable)
-        self._total = journal_total
-        self._most = most
+        self._budget = JournalBudget(journal_total)
+        self._max_ended = max_ended
         self._grant_step = max(1, window // 4)
+        self._resume_window = resume_window
         self._live: dict[str, Run] = {}
         self._ended: OrderedDict[str, Run] = OrderedDict()
         self._ended_bytes = 0
-        # What the journals of the live runs may hold, by their limits.
-        self._limits = 0
 
     def create(self, call: Call) -> Run:
-        """A new run of this call, with an id that nobody can guess."""
-        journal = self._journal if call.caching is None else self._cacheable
-        run = Run(secrets.token_hex(8), call, journal, self._grant_step)
+        """Return a new run of this call, with an id that cannot be guessed."""
+        run = Run(
+            secrets.token_hex(8),
+            call,
+            self._journal if call.caching is None else self._cacheable,
+            budget=self._budget,
+            grant_step=self._grant_step,
+            resume_window=self._resume_window,
+        )
         self._live[run.id] = run
-        self._limits += journal
-        if self._limits > self._total:
-            self._share()
-        run.on_end.append(self._keep)
+        self._budget.join(run)
+        run.observe(self)
         return run
 
     def get(self, id: str) -> Run | None:
-        """The run with this id, if it is still known."""
+        """Return the run with this id, if it is known."""
         return self._live.get(id) or self._ended.get(id)
 
     @property
-    def living(self) -> int:
-        """How many runs have not ended."""
+    def live_count(self) -> int:
+        """Return the number of runs that have not ended."""
         return len(self._live)
 
     def live(self) -> list[Run]:
-        """The runs that have not ended, oldest first."""
+        """Return the runs that have not ended, oldest first."""
         return list(self._live.values())
 
     def all(self) -> list[Run]:
-        """Every run that is known, oldest first."""
+        """Return every known run, oldest first."""
         self.prune()
         return [*self._ended.values(), *self._live.values()]
 
     def drop(self, run: Run) -> None:
-        """Forget a run that never began."""
-        self._out(run)
+        """Forget a run that is live no more, or that was not accepted."""
+        if self._live.pop(run.id, None) is not None:
+            self._budget.leave(run)
 
     def prune(self) -> None:
-        """Forget ended runs that are past their time or over the limit."""
+        """Forget ended runs that are past their retention, or beyond the limits."""
         horizon = time.time() - self._retention
-        room = self._total - self._limits
-        if self._ended_bytes > room:
-            room = self._total - sum(run.journal.bytes for run in self._live.values())
+        room = self._budget.total - self._budget.held
         while self._ended:
             run = next(iter(self._ended.values()))
-            assert run.ended is not None
-            if run.ended > horizon and self._ended_bytes <= room and len(self._ended) <= self._most:
+            assert run.ended_at is not None
+            if run.ended_at > horizon and self._ended_bytes <= room and len(self._ended) <= self._max_ended:
                 return
             del self._ended[run.id]
             self._ended_bytes -= run.journal.bytes
 
-    def _share(self) -> None:
-        """Give each live run an equal part of what all may keep. What a reader has yet to take stays."""
-        part = self._total // len(self._live)
-        self._limits = 0
-        for run in self._live.values():
-            run.journal.limit = min(run.journal.limit, part)
-            self._limits += run.journal.limit
-            run.trim()
-
-    def _out(self, run: Run) -> None:
-        if self._live.pop(run.id, None) is not None:
-            self._limits -= run.journal.limit
-
-    def _keep(self, run: Run) -> None:
-        self._out(run)
-        # An ended run is kept for what it sent, not for what it was sent.
+    def run_ended(self, run: Run) -> None:
+        """Keep the run with its output, but without its input."""
+        self.drop(run)
         facts = msgspec.structs.replace(run.call.request, body=b"", headers=(), query="")
         run.call = msgspec.structs.replace(run.call, request=facts, code=None, kwargs=None)
         self._ended[run.id] = run
@@ -264,7 +475,7 @@ class Runs:
 
 
 def first_error(chunks: Iterable[Chunk]) -> int | None:
-    """The status that shows an answer to be no success, or None: only successes are cached."""
+    """Return the status that makes an answer an error, or None. Only successes are cached."""
     for chunk in chunks:
         match chunk:
             case Failed(status=status):

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from owt.frontend.kernels.kernel import Kernel
-from owt.frontend.runs.runs import Run
-from owt.frontend.sessions.failures import Reason
+from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions.timers import Timers
 from owt.wire.messages import StartDeadlinePassed
 
@@ -25,7 +24,10 @@ class Deadlines:
     """
 
     def __init__(
-        self, kill_after: float, kernel: Callable[[], Kernel | None], cancel: Callable[[Run, Reason], None]
+        self,
+        kill_after: float,
+        kernel: Callable[[], Kernel | None],
+        cancel: Callable[[Run, CancelReason], None],
     ) -> None:
         """`kernel()` is the session's kernel by now; `cancel(run, "timeout")` is called for what ran
         for too long."""
@@ -82,9 +84,9 @@ class Deadlines:
 
     def _kill_later(self, run: Run, why: str, *, timeout: bool = False) -> None:
         def kill() -> None:
-            if run.ended is None and (kernel := self._kernel()) is not None:
-                if timeout and run.cancelled is None:
-                    run.cancelled = "timeout"
+            if not run.ended and (kernel := self._kernel()) is not None:
+                if timeout and run.cancel_reason is None:
+                    run.cancel_reason = "timeout"
                 kernel.kill(f"{why} and was killed", "stuck")
 
         self._timers.after(self._kill_after, run.id, kill)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from owt.errors import Busy, KernelDied, OwtError
 from owt.frontend.problems import failed
-from owt.frontend.runs.runs import Run
+from owt.frontend.runs.runs import CancelReason, Run
 from owt.wire.chunk import Failed
 
-Reason = Literal["cancelled", "timeout", "interrupted"]
-"""Why a run is told to end."""
 
-
-def not_begun(reason: Reason) -> Failed:
+def not_begun(reason: CancelReason) -> Failed:
     """It was told to end while it waited for its turn."""
     return Failed(499, reason, "cancelled", "the call was cancelled before it began")
 
@@ -34,7 +29,7 @@ def unstarted(error: Exception) -> Failed:
 
 def with_its_kernel(run: Run, reason: str) -> Failed:
     """Its kernel died, by itself or because the run did not end when it was told to."""
-    match run.cancelled:
+    match run.cancel_reason:
         case None:
             return without_kernel(f"the kernel {reason}")
         case "timeout":

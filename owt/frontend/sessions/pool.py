@@ -8,8 +8,8 @@ from collections import deque
 
 from owt.errors import Busy
 from owt.frontend.kernels.kernels import Kernels
-from owt.frontend.runs.runs import Run
-from owt.frontend.sessions.failures import Reason, not_begun, unstarted, without_kernel
+from owt.frontend.runs.runs import CancelReason, Run
+from owt.frontend.sessions.failures import not_begun, unstarted, without_kernel
 from owt.frontend.sessions.limits import Limits
 from owt.frontend.sessions.session import Session
 
@@ -73,16 +73,14 @@ class Pool:
                 f"calls wait (--queue {self._limits.queue}); try again later"
             )
         else:
+            run.enqueue(self)
             self.waiting.append(run)
 
-    def cancel(self, run: Run, reason: Reason) -> None:
-        """End a run of the pool, wherever it is."""
+    def cancel(self, run: Run, reason: CancelReason) -> None:
+        """Fail a run that waits for a kernel."""
         if run in self.waiting:
             self.waiting.remove(run)
             run.fail(not_begun(reason))
-        for member in self.members:
-            if run.id in member.active or run in member.queue:
-                member.cancel(run, reason)
 
     def spare(self) -> Session | None:
         """A ready kernel that has never run anything, for a new session; the pool has one less."""

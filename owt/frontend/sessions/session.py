@@ -12,10 +12,10 @@ from typing import Literal
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.kernels.kernels import Kernels
-from owt.frontend.runs.runs import Run
+from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions.codes import Codes
 from owt.frontend.sessions.deadlines import Deadlines
-from owt.frontend.sessions.failures import Reason, not_begun, unstarted, with_its_kernel, without_kernel
+from owt.frontend.sessions.failures import not_begun, unstarted, with_its_kernel, without_kernel
 from owt.frontend.sessions.limits import IDLE_DEATHS, Limits
 from owt.frontend.sessions.observers import Observers
 from owt.wire.chunk import Failed
@@ -204,23 +204,23 @@ class Session:
         if self.kernel is None and self._starting is None:
             self._kernels.check_room()
         self.last_used = time.time()
-        run.session = self.name
+        run.enqueue(self)
         self.queue.append(run)
         if self.kernel is not None and self.kernel.alive:
             self._pump()
         else:
             self.start()
 
-    def cancel(self, run: Run, reason: Reason) -> None:
+    def cancel(self, run: Run, reason: CancelReason) -> None:
         """End one run of this session: out of the queue, or interrupted in its kernel."""
-        if run.ended is not None:
+        if run.ended:
             return
         if run in self.queue:
             self.queue.remove(run)
             run.fail(not_begun(reason))
             return
-        if run.cancelled is None and self.kernel is not None and run.id in self.active:
-            run.cancelled = reason
+        if run.cancel_reason is None and self.kernel is not None and run.id in self.active:
+            run.cancel_reason = reason
             self.kernel.cancel(Cancel(run.id, reason))
             self._deadlines.cancelled(run)
 
@@ -274,10 +274,8 @@ class Session:
             self.active[run.id] = run
             self.calls += 1
             self.codes.add(run.call.code)
-            id = run.id
-            run.on_grant = lambda amount, id=id: kernel.credit(id, amount)
-            run.begin(kernel.id)
-            kernel.invoke(id, run.call)
+            run.start(kernel)
+            kernel.invoke(run.id, run.call)
             self._deadlines.given(run)
 
     def _output(self, message: Output | Queued) -> None:
@@ -289,11 +287,11 @@ class Session:
             return
         self._deadlines.begun(run)
         run.feed(message.chunks)
-        if run.ended is not None:
+        if run.ended:
             self._deaths = 0
             del self.active[run.id]
             self._deadlines.ended(run)
-            self.last_used = run.ended
+            self.last_used = run.ended_at
             if self.queue:
                 self._pump()
             elif not self.active:

@@ -8,7 +8,6 @@ import time
 from owt.errors import BadRequest, Busy, NoSuchSession
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
-from owt.frontend.sessions.failures import Reason
 from owt.frontend.sessions.limits import Limits
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.session import Session
@@ -124,12 +123,6 @@ class Sessions:
         session = self.find(name)
         del self.named[name]
         await session.close("its session was deleted")
-
-    def cancel(self, run: Run, reason: Reason) -> None:
-        """End a run, wherever it is."""
-        for session in self.named.values():
-            session.cancel(run, reason)
-        self.pool.cancel(run, reason)
 
     def cull(self) -> None:
         """End the sessions that were idle for too long."""

@@ -36,7 +36,7 @@ PROBLEM = {
 
 
 def journal(*chunks: Chunk) -> Journal:
-    made = Journal(1 << 30)
+    made = Journal()
     for chunk in chunks:
         made.append(chunk)
     return made
@@ -241,7 +241,7 @@ def test_whoever_comes_back_after_any_event_gets_the_rest_and_nothing_twice(
     whole = Decoder().feed(written(kept.chunks))
     seen = data.draw(st.integers(0, len(whole)))
     after = int(whole[seen - 1].id.removeprefix("r1-")) if seen else 0
-    rest = kept.take(kept.place(after), 1 << 30)[0]
+    rest = kept.read(kept.position(after), 1 << 30)[0]
     again = Events("r1", None, after=after, head=kept.head)
     assert again.opening() == f"retry: 1000\nid: r1-{after}\n\n".encode()
     assert Decoder().feed(written(rest, again)) == whole[seen:]
@@ -264,7 +264,7 @@ def test_whoever_comes_back_to_an_adaptors_own_stream_gets_the_rest_and_nothing_
     ]
     for seen, event in enumerate(whole, 1):
         after = int(event.id.removeprefix("r1-"))
-        rest = kept.take(kept.place(after), 1 << 30)[0]
+        rest = kept.read(kept.position(after), 1 << 30)[0]
         assert Decoder().feed(written(rest, Events("r1", None, after=after, head=kept.head))) == whole[seen:]
 
 

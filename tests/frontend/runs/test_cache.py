@@ -34,7 +34,7 @@ def kept(cache: Cache, call: Call, *chunks: Chunk, journal: int = 10_000) -> tup
     run = run_of(call, journal=journal)
     # Nobody reads it, so nothing beyond the limit is kept for a reader.
     run.detach()
-    cache.watch(run)
+    cache.observe(run)
     run.feed(chunks)
     return cache.find(call)
 
@@ -158,39 +158,39 @@ def test_any_other_answer_is_for_everyone(cache: Cache) -> None:
 class TestRunning:
     def test_an_equal_call_finds_the_run(self, cache: Cache) -> None:
         run = run_of(CALL)
-        cache.watch(run)
-        assert cache.running(CALL) is run
-        assert cache.running(changed(code="2")) is None
+        cache.observe(run)
+        assert cache.find_live(CALL) is run
+        assert cache.find_live(changed(code="2")) is None
 
     def test_a_call_with_another_accept_header_does_not(self, cache: Cache) -> None:
-        cache.watch(run_of(CALL))
-        assert cache.running(changed(accept="text/html")) is None
+        cache.observe(run_of(CALL))
+        assert cache.find_live(changed(accept="text/html")) is None
 
     def test_a_run_that_is_being_cancelled_is_not_found(self, cache: Cache) -> None:
         run = run_of(CALL)
-        cache.watch(run)
-        run.cancelled = "cancelled"
-        assert cache.running(CALL) is None
+        cache.observe(run)
+        run.cancel_reason = "cancelled"
+        assert cache.find_live(CALL) is None
 
     def test_a_run_whose_beginning_is_lost_is_not_found(self, cache: Cache) -> None:
         run = run_of(CALL, journal=100)
         run.detach()
-        cache.watch(run)
+        cache.observe(run)
         run.feed([PLAIN, Data(b"x" * 200, "bytes")])
-        assert cache.running(CALL) is None
+        assert cache.find_live(CALL) is None
 
     def test_a_run_that_has_ended_is_not_found(self, cache: Cache) -> None:
         run = run_of(CALL)
-        cache.watch(run)
+        cache.observe(run)
         run.feed([PLAIN, DONE])
-        assert cache.running(CALL) is None
+        assert cache.find_live(CALL) is None
 
     def test_a_later_run_takes_its_place(self, cache: Cache) -> None:
         first, second = run_of(CALL), run_of(CALL)
-        cache.watch(first)
-        cache.watch(second)
+        cache.observe(first)
+        cache.observe(second)
         first.feed([PLAIN, DONE])
-        assert cache.running(CALL) is second
+        assert cache.find_live(CALL) is second
 
 
 def test_clear_tells_how_many_there_were(cache: Cache) -> None:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from played import call
 
 from owt.errors import BadRequest
-from owt.frontend.runs.resuming import Place, Resumed, lost, read_after, read_id, resume, same_call
+from owt.frontend.runs.resuming import (
+    EventId,
+    Resumed,
+    check_same_call,
+    lost_event,
+    parse_after,
+    parse_event_id,
+    resume,
+)
 from owt.frontend.runs.runs import Run
 from owt.wire.call import Call, RequestFacts, Target
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout
@@ -24,9 +32,9 @@ RUN = "0123456789abcdef"
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        (f"{RUN}-0", Place(RUN, 0)),
-        (f" {RUN}-17 ", Place(RUN, 17)),
-        (f"{RUN}-over", Place(RUN, None)),
+        (f"{RUN}-0", EventId(RUN, 0)),
+        (f" {RUN}-17 ", EventId(RUN, 17)),
+        (f"{RUN}-over", EventId(RUN, None)),
         (None, None),
         ("", None),
         ("17", None),
@@ -36,28 +44,28 @@ RUN = "0123456789abcdef"
         (f"{RUN}-1.5", None),
         (f"{RUN.upper()}-1", None),
         (f"{RUN}-{10**15}", None),
-        (f"{RUN}-1\n", Place(RUN, 1)),
+        (f"{RUN}-1\n", EventId(RUN, 1)),
         (f"x{RUN}-1", None),
     ],
 )
-def test_an_id_of_ours_is_known_from_any_other(text: str | None, place: Place | None) -> None:
-    assert read_id(text) == place
+def test_an_id_of_ours_is_known_from_any_other(text: str | None, place: EventId | None) -> None:
+    assert parse_event_id(text) == place
 
 
 @given(st.text())
 def test_no_id_is_an_error(text: str) -> None:
-    read_id(text)
+    parse_event_id(text)
 
 
 @pytest.mark.parametrize(("text", "number"), [(None, 0), ("", 0), ("0", 0), ("12", 12)])
 def test_after_is_a_number(text: str | None, number: int) -> None:
-    assert read_after(text) == number
+    assert parse_after(text) == number
 
 
 @pytest.mark.parametrize("text", ["-1", "x", "1.5", "\u0661", "9" * 16, " 1"])
 def test_an_after_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match=r"^after: must be the number N of an event's id RUN-N; got "):
-        read_after(text)
+        parse_after(text)
 
 
 def a_run(*chunks: Chunk) -> Run:
@@ -71,7 +79,7 @@ def test_one_goes_on_after_any_event_of_a_run_that_goes_on() -> None:
     for after in (0, 1, 2):
         found = resume(run, after)
         assert isinstance(found, Resumed)
-        assert (found.run, found.after, found.reader.place) == (run, after, after + 1)
+        assert (found.run, found.after, found.reader.position) == (run, after, after + 1)
     assert resume(run, 3) == "lost"
 
 
@@ -116,11 +124,11 @@ def test_what_the_journal_has_forgotten_is_lost() -> None:
 
 def test_only_the_same_call_comes_back() -> None:
     run = a_run()
-    same_call(run, call("x", session="s", accept="text/event-stream", sse=True, timeout=3))
+    check_same_call(run, call("x", session="s", accept="text/event-stream", sse=True, timeout=3))
     others = [call("y", session="s"), call("x"), call("x", session="s", kwargs="{}"), call("x", path="/a")]
     for other in others:
         with pytest.raises(BadRequest, match=r"Last-Event-ID: belongs to another call.*Leave the header out"):
-            same_call(run, other)
+            check_same_call(run, other)
 
 
 def test_a_call_of_an_endpoint_is_another_with_other_fields() -> None:
@@ -129,21 +137,21 @@ def test_a_call_of_an_endpoint_is_another_with_other_fields() -> None:
         return Call(facts, session="s", endpoint=Target("/speak", (), edition))
 
     run = Run("id", asked("text=x"), 1000)
-    same_call(run, asked("text=x", "k1.2"))
+    check_same_call(run, asked("text=x", "k1.2"))
     with pytest.raises(BadRequest, match="belongs to another call"):
-        same_call(run, asked("text=y"))
+        check_same_call(run, asked("text=y"))
 
 
 def test_a_run_still_knows_its_call_after_it_has_forgotten_the_code() -> None:
     run = a_run()
     run.call = call(None)
-    same_call(run, call("x", session="s"))
+    check_same_call(run, call("x", session="s"))
 
 
 @pytest.mark.parametrize(("known", "words"), [(True, "--run-journal"), (False, "not known here")])
 def test_what_is_lost_is_said_once(known: bool, words: str) -> None:
-    [event] = Decoder().feed(lost(Place(RUN, 3), known, 300))
+    [event] = Decoder().feed(lost_event(EventId(RUN, 3), known, 300))
     assert event.event == "error"
     assert words in json.loads(event.data)["detail"]
     # Whoever comes back with this id is told that it is over.
-    assert read_id(event.id) == Place(RUN, None)
+    assert parse_event_id(event.id) == EventId(RUN, None)

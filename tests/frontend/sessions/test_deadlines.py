@@ -58,7 +58,7 @@ async def test_a_kernel_that_does_not_answer_is_killed_and_the_call_is_timed_out
     stage = Stage(timeout=0.0, kill_after=0.0)
     await stage.until(lambda: stage.kernel.killed)
     assert stage.kernel.killed == "did not answer for 0 s and was killed"
-    assert stage.run.cancelled == "timeout"
+    assert stage.run.cancel_reason == "timeout"
 
 
 @scene

@@ -3,7 +3,7 @@
 import pytest
 
 from owt.errors import Busy, KernelNotReady
-from owt.frontend.runs.runs import Run
+from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions.failures import not_begun, unstarted, with_its_kernel, without_kernel
 from owt.wire.call import Call, RequestFacts
 
@@ -20,10 +20,10 @@ CALL = Call(RequestFacts("GET", "/", "", (), b"", "localhost"), timeout=1.5)
     ],
 )
 def test_a_kernels_death_is_told_by_why_it_died(
-    cancelled: str | None, status: int, type: str, said: str
+    cancelled: CancelReason | None, status: int, type: str, said: str
 ) -> None:
     run = Run("r", CALL, 1000)
-    run.cancelled = cancelled
+    run.cancel_reason = cancelled
     failed = with_its_kernel(run, "exited with status 3")
     assert (failed.status, failed.type) == (status, type)
     assert said in failed.detail

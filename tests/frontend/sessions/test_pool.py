@@ -162,7 +162,7 @@ async def test_a_call_that_waits_is_cancelled_without_a_kernel() -> None:
     stage.submit()
     waiting = stage.submit()
     kernel = await stage.kernels.count(1)
-    stage.pool.cancel(waiting, "cancelled")
+    waiting.cancel("cancelled")
     assert waiting.failure is not None
     assert (waiting.failure.status, waiting.failure.type) == (499, "cancelled")
     kernel.answer()
@@ -174,9 +174,9 @@ async def test_a_call_that_runs_is_cancelled_in_its_kernel_and_no_other() -> Non
     stage = Stage()
     first, second = stage.submit(), stage.submit()
     await stage.kernels.count(2)
-    stage.pool.cancel(second, "cancelled")
+    second.cancel("cancelled")
     assert [kernel.cancelled for kernel in stage.kernels.all] == [[], [second.id]]
-    assert first.cancelled is None
+    assert first.cancel_reason is None
 
 
 @scene

@@ -228,11 +228,11 @@ async def test_a_run_is_cancelled_wherever_it_is(session: str | None) -> None:
     other = stage.submit(session="other")
     await stage.kernels.count(2)
     for run in (waiting, running):
-        stage.sessions.cancel(run, "cancelled")
+        run.cancel("cancelled")
     assert waiting.status == 499
     [kernel] = [kernel for kernel in stage.kernels.all if kernel.session == session]
     assert kernel.cancelled == [running.id]
-    assert other.cancelled is None
+    assert other.cancel_reason is None
 
 
 @scene
