@@ -7,8 +7,8 @@ from typing import Any, cast
 from played import PlayedKernels
 
 from owt.frontend.access.authentication import Authenticator
-from owt.frontend.access.credentials import Credentials
 from owt.frontend.access.origins import Origins
+from owt.frontend.config.credentials import Credentials
 from owt.frontend.config.settings import Settings
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.cache import Cache

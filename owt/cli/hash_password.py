@@ -1,4 +1,4 @@
-"""`owt hash-password`: what `owt serve --auth` and a password file take, of a password."""
+"""`owt hash-password`: print the hash of a password for `owt serve --auth` and password files."""
 
 from __future__ import annotations
 
@@ -8,49 +8,47 @@ import sys
 import click
 
 from owt.errors import ConfigError, shortened
-
-LONGEST = 72
-"""Bytes of a password that bcrypt looks at."""
+from owt.frontend.config.credentials import MAX_BCRYPT_PASSWORD
 
 COST = 12
-"""Rounds of bcrypt, as a power of two: a check takes about a quarter of a second."""
+"""Default cost of bcrypt, the binary logarithm of its rounds: a check takes about a quarter of a second."""
 
 
 @click.command("hash-password")
 @click.argument("user", required=False)
-@click.option("--sha256", is_flag=True, help="SHA-256: quick to check, and to guess")
+@click.option("--sha256", is_flag=True, help="Use SHA-256, which is fast to check and to guess")
 @click.option(
     "--cost",
     type=click.IntRange(4, 20),
     metavar="N",
-    help=f"How slow bcrypt is to check and to guess: each step doubles the time  [default: {COST}]",
+    help=f"Cost of bcrypt; each step doubles the time of a check and of a guess  [default: {COST}]",
 )
 def hash_password(user: str | None, sha256: bool, cost: int | None) -> None:
-    """Print what owt keeps of a password, with USER: before it, for --auth and --auth-file.
+    """Print the hash of a password, after USER and a colon, for --auth and --auth-file.
 
-    The password is asked for twice on a terminal; else it is the first line of standard input.
+    The password is read twice from a terminal, else from the first line of standard input.
     """
     if sha256 and cost is not None:
         raise click.UsageError("give --sha256 or --cost, not both: SHA-256 has no cost")
     if user is not None:
         _check_user(user)
     password = _password()
-    kept = hashlib.sha256(password).hexdigest() if sha256 else _bcrypt(password, cost or COST)
-    click.echo(kept if user is None else f"{user}:{kept}")
+    digest = hashlib.sha256(password).hexdigest() if sha256 else _bcrypt(password, cost or COST)
+    click.echo(digest if user is None else f"{user}:{digest}")
 
 
 def _check_user(user: str) -> None:
-    # What RFC 7617, section 2, and the lines of a password file leave to a name.
-    if ":" in user or not user.isprintable() or user.strip() != user or not user or user.startswith("#"):
+    # The syntax of RFC 7617, section 2, and of the lines of a password file.
+    if not user or ":" in user or user.strip() != user or user.startswith("#") or not user.isprintable():
         raise ConfigError(
-            f"USER: give a name without a colon, without blanks around it and without # before it; "
+            "USER: give a printable name without a colon, without spaces around it and without # before it; "
             f"got {shortened(user)}"
         )
 
 
 def _password() -> bytes:
     if sys.stdin.isatty():
-        # Not on stdout, which may be a file that is to have the hash.
+        # Prompts on stderr: stdout may be the password file.
         text: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         password = text.encode("utf-8", "surrogateescape")
     else:
@@ -65,11 +63,11 @@ def _password() -> bytes:
 def _bcrypt(password: bytes, cost: int) -> str:
     import bcrypt
 
-    if len(password) > LONGEST:
+    if len(password) > MAX_BCRYPT_PASSWORD:
         raise ConfigError(
-            f"the password has {len(password)} bytes, and bcrypt looks at {LONGEST} only; give a shorter "
-            "one, or --sha256"
+            f"the password has {len(password)} bytes, and bcrypt uses only {MAX_BCRYPT_PASSWORD}; give a "
+            "shorter one, or --sha256"
         )
     if b"\0" in password:
-        raise ConfigError("the password has a zero byte, and bcrypt takes none; give another, or --sha256")
+        raise ConfigError("the password has a zero byte, which bcrypt refuses; give another, or --sha256")
     return bcrypt.hashpw(password, bcrypt.gensalt(cost)).decode()

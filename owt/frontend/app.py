@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 from owt.errors import ConfigError
 from owt.frontend import banner, logs, malloc, process_title
 from owt.frontend.access.authentication import Authenticator
-from owt.frontend.access.credentials import Credentials
 from owt.frontend.access.origins import Origins
 from owt.frontend.api import directory, health, metrics
 from owt.frontend.api.control import Page
 from owt.frontend.application import Owt
+from owt.frontend.config.credentials import Credentials
 from owt.frontend.config.settings import Settings
 from owt.frontend.config.settings import settings as all_settings
 from owt.frontend.counters import Counters
@@ -68,7 +68,9 @@ class Frontend:
         settings = self.settings
         if settings.kernel_memory is not None and sys.platform != "linux":
             log.warning("--kernel-memory has no effect here: only Linux can limit so what a kernel allocates")
-        self.credentials = Credentials.of(settings)
+        self.credentials = Credentials.load(
+            settings.auth, settings.auth_file, settings.token, settings.token_file
+        )
         documents = read_all(settings.notebook)
         self._doors = doors = open_sockets(settings)
         self.url = doors.url
@@ -178,7 +180,7 @@ class Frontend:
     def _answering(self) -> bool:
         service = self.service
         followed = any(run.has_readers for run in service.runs.all())
-        return self._http.writing or service.authenticator.asked > 0 or followed
+        return self._http.writing or service.authenticator.pending > 0 or followed
 
     def _welcome(self, session: str | None, concurrency: int) -> Welcome:
         return Welcome(

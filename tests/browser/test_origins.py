@@ -224,8 +224,8 @@ def test_nor_does_a_file(browser, call, tmp_path, page):
 def test_a_visitor_sees_why_a_link_does_not_work(browser, elsewhere, call):
     elsewhere.page = filled(BY_GET["link"], call)
     browser.get(f"http://localhost:{elsewhere.port}/")
-    wait_until(lambda: "a page from elsewhere sent this request" in browser.page_source)
-    assert "put the address into the browser's address bar" in browser.page_source
+    wait_until(lambda: "a page of another origin sent this request" in browser.page_source)
+    assert "enter the address in the browser's address bar" in browser.page_source
 
 
 @pytest.mark.parametrize("path", ["/_owt/sessions", "/_owt/runs", "/_owt/health"])
@@ -331,5 +331,5 @@ def test_where_a_browser_does_not_say_which_page_asks_nothing_runs(misled, elsew
 def test_a_visitor_is_told_so(misled, call):
     call.url = call.url.replace("127.0.0.1", "owt.example")
     misled.get(call.url)
-    assert "this browser does not say which page sent the request" in misled.page_source
+    assert "the browser does not state which page sent this request" in misled.page_source
     assert not call.ran

@@ -241,7 +241,7 @@ def test_a_hash_that_owt_has_made_lets_in(tmp_path: Path) -> None:
         for user in ("ada", "bob"):
             assert server.ask("GET", "/_owt/health/live", auth=(user, PASSWORDS[user])).status_code == 200
         assert server.ask("GET", "/_owt/health/live", auth=("bob", "correct-horse")).status_code == 401
-        server.wait_for_log(f"other users may read or change it; run: chmod 600 {file}")
+        server.wait_for_log(f"other users can read or change the file; run: chmod 600 {file}")
 
 
 def test_a_file_that_cannot_be_used_keeps_the_server_from_starting(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
-"""Access: which clients are served.
+"""Access: decisions on which clients are served.
 
     authentication  users and tokens, from the Authorization header
     throttling      delays after failed logins
-    credentials     users and tokens, from options and files
-    origins         which web pages may call, and under which host names
+    origins         web pages and host names
     proxies         X-Forwarded headers of trusted proxies
 """

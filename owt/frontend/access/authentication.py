@@ -1,167 +1,185 @@
-"""Who may use the server: users with passwords (Basic, RFC 7617), and bearer tokens (RFC 6750)."""
+"""Authentication of requests: users with passwords (Basic, RFC 7617) and bearer tokens (RFC 6750)."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import secrets
 from asyncio import get_running_loop
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from cachetools import LRUCache
 from msgspec import Struct
 
 from owt.errors import Busy
-from owt.frontend.access.credentials import Credentials
-from owt.frontend.access.throttling import Attempts, TooMany
-from owt.frontend.config.passwords import Passwords
+from owt.frontend.access.throttling import Throttle, TooManyAttempts
+from owt.frontend.config.credentials import BCRYPT, MAX_BCRYPT_PASSWORD, Credentials
 from owt.frontend.problems import Headers, Problem, failed
 
 TOKEN_USER = "token"
-"""What whoever brings a token is called."""
+"""Name of the user for requests with a token."""
 
-CHECKERS = 2
-"""Threads that check bcrypt hashes, which keeps one processor busy each."""
+CHECK_THREADS = 2
+"""Threads that check passwords. bcrypt keeps one processor busy per check, for a good part of a second."""
 
 _BASIC = 'Basic realm="owt", charset="UTF-8"'
 _BEARER = 'Bearer realm="owt"'
 
 
-class Admitted(Struct, frozen=True):
-    """May come in. `user` is None where nobody is asked for a name."""
+class Authenticated(Struct, frozen=True):
+    """The request has valid credentials. `user` is None if the server requires none."""
 
     user: str | None = None
 
 
-class Refused(Struct, frozen=True):
-    """May not, and is answered this."""
+class Unauthenticated(Struct, frozen=True):
+    """The request has no valid credentials; the response is `problem` with `headers`."""
 
     problem: Problem
     headers: Headers
 
 
-Admission = Admitted | Refused
+class Passwords:
+    """Password hashes of all users.
 
-_EVERYBODY = Admitted()
+    A check does the same work for every user, known or not: one SHA-256, and one bcrypt for each cost in
+    use. So its duration does not reveal which users exist.
+    """
+
+    def __init__(self, users: Mapping[str, str]) -> None:
+        """`users` maps names to hashes of the forms that `read_credential` accepts."""
+        self._sha256: dict[bytes, bytes] = {}
+        self._bcrypt: dict[int, dict[bytes, bytes]] = {}
+        for user, digest in users.items():
+            if match := BCRYPT.fullmatch(digest):
+                self._bcrypt.setdefault(int(match["cost"]), {})[user.encode()] = digest.encode()
+            else:
+                self._sha256[user.encode()] = digest.lower().encode()
+
+    def check(self, user: bytes, password: bytes) -> bool:
+        """Return whether `password` is the user's password."""
+        digest = hashlib.sha256(password).hexdigest().encode()
+        matches = hmac.compare_digest(digest, self._sha256.get(user, b"-" * 64))
+        for cost, hashes in self._bcrypt.items():
+            matches |= _matches_bcrypt(password, hashes.get(user), cost)
+        return matches
 
 
-class _Given(Struct, frozen=True):
-    """The credentials of an Authorization header."""
+def _matches_bcrypt(password: bytes, digest: bytes | None, cost: int) -> bool:
+    """Return whether `digest` is a bcrypt hash of `password`; without a digest False, after the same time."""
+    import bcrypt
+
+    matches = bcrypt.checkpw(password[:MAX_BCRYPT_PASSWORD], digest or b"$2b$%02d$" % cost + b"." * 53)
+    # bcrypt repeats a password after a zero byte, so it cannot tell "a" from "a\0a".
+    return matches and digest is not None and len(password) <= MAX_BCRYPT_PASSWORD and b"\0" not in password
+
+
+class _Claim(Struct, frozen=True):
+    """Credentials of an Authorization header. `user` is None for a token."""
 
     user: bytes | None
     secret: bytes
 
 
 class Authenticator:
-    """Says of Authorization headers whether they let their sender in.
+    """Decision on Authorization headers.
 
-    What was found right once is remembered as a keyed hash, and passes from then on at once, whatever
-    its address has failed meanwhile. Everything else is an attempt: see `Attempts`.
+    Valid credentials are remembered as a keyed hash and then pass at once, even if their address has failed
+    logins. All other credentials pass through the `Throttle`.
 
-    `guarded` is whether anybody is asked, `users` and `tokens` for what, `asked` how many wait for an answer.
+    `guarded` is whether the server requires credentials, `users` and `tokens` which kinds it accepts, and
+    `pending` the number of requests that wait for a decision.
     """
 
-    def __init__(self, credentials: Credentials, attempts: Attempts | None = None) -> None:
-        """Without users and tokens everybody may come in."""
+    def __init__(self, credentials: Credentials, throttle: Throttle | None = None) -> None:
         self._passwords = Passwords(credentials.users)
-        # Of this process only, so that nobody outside can compute what is compared.
+        # Random, so that other processes cannot compute the hashes that are compared.
         self._key = secrets.token_bytes(32)
-        self._tokens = [self._digest(_Given(None, token.encode())) for token in credentials.tokens]
-        # A user and a token have one right answer each.
-        self._known: LRUCache[bytes, Admitted] = LRUCache(max(1, len(self._passwords) + len(self._tokens)))
-        self._attempts = attempts or Attempts()
-        self._checkers = ThreadPoolExecutor(CHECKERS, thread_name_prefix="owt-passwords")
-        self.asked = 0
+        self._tokens = [self._digest(_Claim(None, token.encode())) for token in credentials.tokens]
+        # Bounded: each user and each token has one right claim.
+        self._known: dict[bytes, Authenticated] = {}
+        self._throttle = throttle or Throttle()
+        self._threads = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="owt-passwords")
+        self.pending = 0
         self.users, self.tokens = bool(credentials.users), bool(credentials.tokens)
         self.guarded = self.users or self.tokens
 
-    async def admit(self, authorization: str | None, address: str) -> Admission:
-        """Whether whoever sends this header from this address may come in.
-
-        Suspends only where the answer takes time, which is with credentials that are new.
-        """
+    async def authenticate(self, authorization: str | None, address: str) -> Authenticated | Unauthenticated:
+        """Return the decision on a header from a client's address. Suspends only for unknown credentials."""
         if not self.guarded:
-            return _EVERYBODY
-        given = self._read(authorization or "")
-        if given is None:
-            return self._refused("this server lets in only whom it knows")
-        digest = self._digest(given)
+            return Authenticated()
+        claim = self._read(authorization or "")
+        if claim is None:
+            return self._unauthorized("the server requires credentials")
+        digest = self._digest(claim)
         if (known := self._known.get(digest)) is not None:
             return known
-
-        async def check() -> bool:
-            return await self._is_right(given, digest)
-
-        self.asked += 1
+        self.pending += 1
         try:
-            if not await self._attempts.make(address, digest, check):
-                if given.user is None:
-                    # RFC 6750, section 3.1: a code only where there was a token.
-                    return self._refused("the server knows no such token", ', error="invalid_token"')
-                return self._refused("there is no such user, or the password is another one")
-        except TooMany as error:
-            return _too_many(error)
+            if not await self._throttle.attempt(address, digest, lambda: self._is_valid(claim, digest)):
+                if claim.user is None:
+                    # RFC 6750, section 3.1: an error code only if the request has a token.
+                    return self._unauthorized("the token is not valid", ', error="invalid_token"')
+                return self._unauthorized("the user or the password is wrong")
+        except TooManyAttempts as error:
+            return _too_many_attempts(error.retry_after)
         except Busy as error:
-            return Refused(Problem.of(failed(error)), [("Retry-After", str(error.retry_after))])
+            return Unauthenticated(Problem.of(failed(error)), [("Retry-After", str(error.retry_after))])
         finally:
-            self.asked -= 1
-        name = TOKEN_USER if given.user is None else given.user.decode()
-        # Not again by those that shared the attempt.
-        return self._known.setdefault(digest, Admitted(name))
+            self.pending -= 1
+        user = TOKEN_USER if claim.user is None else claim.user.decode()
+        self._known[digest] = accepted = Authenticated(user)
+        return accepted
 
     def close(self) -> None:
-        """Check no more credentials, also those that wait. Who is known already passes."""
-        self._attempts.close()
-        self._checkers.shutdown(wait=False, cancel_futures=True)
+        """Refuse all credentials that are unknown or pending. Known credentials stay valid."""
+        self._throttle.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _is_right(self, given: _Given, digest: bytes) -> bool:
-        if given.user is None:
-            # All of them are looked at, whichever it is.
+    async def _is_valid(self, claim: _Claim, digest: bytes) -> bool:
+        if claim.user is None:
+            # Compares all tokens, so that the time does not depend on which one matches.
             return sum(hmac.compare_digest(digest, token) for token in self._tokens) > 0
-        if not self._passwords.slow:
-            return self._passwords.check(given.user, given.secret)
-        check = self._passwords.check
-        return await get_running_loop().run_in_executor(self._checkers, check, given.user, given.secret)
+        loop = get_running_loop()
+        return await loop.run_in_executor(self._threads, self._passwords.check, claim.user, claim.secret)
 
-    def _digest(self, given: _Given) -> bytes:
-        # A user's name has no colon in it (RFC 7617, section 2), so no two credentials are one text.
-        who = b"bearer " if given.user is None else b"basic " + given.user + b":"
-        return hmac.digest(self._key, who + given.secret, "sha256")
+    def _digest(self, claim: _Claim) -> bytes:
+        # A user name has no colon (RFC 7617, section 2), so different claims are different texts.
+        owner = b"bearer " if claim.user is None else b"basic " + claim.user + b":"
+        return hmac.digest(self._key, owner + claim.secret, "sha256")
 
-    def _read(self, authorization: str) -> _Given | None:
-        """The credentials of a header, if they are of a kind that may let somebody in."""
-        scheme, _, rest = authorization.strip().partition(" ")
-        rest = rest.strip()
+    def _read(self, authorization: str) -> _Claim | None:
+        """Return the claim of a header, or None if the header has none of a kind that the server accepts."""
+        scheme, _, value = authorization.strip().partition(" ")
+        value = value.strip()
         match scheme.lower():
-            case "basic" if len(self._passwords):
+            case "basic" if self.users:
                 try:
-                    user, colon, password = base64.b64decode(rest, validate=True).partition(b":")
+                    user, colon, password = base64.b64decode(value, validate=True).partition(b":")
                 except (binascii.Error, ValueError):
                     return None
-                return _Given(user, password) if colon else None
-            case "bearer" | "token" if self._tokens and rest:
-                # Jupyter's programs say `token`.
-                return _Given(None, rest.encode("utf-8", "replace"))
+                return _Claim(user, password) if colon else None
+            case "bearer" | "token" if self.tokens and value:
+                # Jupyter's clients use the scheme `token`.
+                return _Claim(None, value.encode("utf-8", "replace"))
         return None
 
-    def _refused(self, why: str, token_error: str = "") -> Refused:
-        ways = []
+    def _unauthorized(self, reason: str, token_error: str = "") -> Unauthenticated:
+        examples = []
         headers: Headers = []
-        if len(self._passwords):
+        if self.users:
             headers.append(("WWW-Authenticate", _BASIC))
-            ways.append("curl -u user:password ...")
-        if self._tokens:
+            examples.append("curl -u user:password ...")
+        if self.tokens:
             headers.append(("WWW-Authenticate", _BEARER + token_error))
-            ways.append('curl -H "Authorization: Bearer TOKEN" ...')
-        detail = f"{why}; say who you are: {', or '.join(ways)}"
-        return Refused(Problem("urn:owt:unauthorized", "not authorized", 401, detail), headers)
+            examples.append('curl -H "Authorization: Bearer TOKEN" ...')
+        detail = f"{reason}; send valid credentials: {', or '.join(examples)}"
+        return Unauthenticated(Problem("urn:owt:unauthorized", "not authorized", 401, detail), headers)
 
 
-def _too_many(error: TooMany) -> Refused:
-    detail = (
-        f"too many attempts with wrong passwords or tokens come from your address; "
-        f"try again in {error.retry_after} s"
-    )
+def _too_many_attempts(retry_after: int) -> Unauthenticated:
+    detail = f"too many failed logins from your address; try again in {retry_after} s"
     problem = Problem("urn:owt:too-many-attempts", "too many attempts", 429, detail)
-    return Refused(problem, [("Retry-After", str(error.retry_after))])
+    return Unauthenticated(problem, [("Retry-After", str(retry_after))])

@@ -1,9 +1,9 @@
-"""What a reverse proxy says of a request that it passes on: X-Forwarded-For, -Proto and -Host.
+"""X-Forwarded-For, -Proto and -Host headers of reverse proxies.
 
-Anybody can write these headers, so they are believed only of proxies that are trusted. They are not
-standardised (RFC 7239 has the `Forwarded` header, which few proxies send); the rules are those of
-nginx's real_ip_recursive: of the addresses, each of which was added by the proxy behind it, the
-right-most that is no trusted proxy's is the client's.
+Any client can send these headers, so only those of trusted proxies count. They are not standardised (RFC 7239
+defines the `Forwarded` header, which few proxies send); the rules are those of nginx's real_ip_recursive.
+Each proxy appends the address of its own client, so the client is the right-most address that is not a
+trusted proxy's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from owt.frontend.config.access import Network
 from owt.frontend.config.settings import Settings
 
 UNIX = "unix"
-"""The address of a client that came by the Unix socket."""
+"""Address of a client that connects to the Unix socket."""
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -27,10 +27,10 @@ _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[(?P<ip>[0-9A-Fa-f:.]+)\])(:(?P<por
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where a request came from, and what it was sent to.
+class Source:
+    """Client and target of a request.
 
-    `remote` is the client's IP address, or `unix`; `scheme` is `http` or `https`; `host` has a port if
+    `remote` is the client's IP address, or `unix`; `scheme` is `http` or `https`; `host` includes the port if
     the URL has one.
     """
 
@@ -39,41 +39,42 @@ class Origin:
     host: str
 
 
-def settle(request: HTTPServerRequest, settings: Settings) -> None:
-    """Put the true client, scheme and host of a request into it; its headers stay as they came.
+def apply_forwarded(request: HTTPServerRequest, settings: Settings) -> None:
+    """Set the client, scheme and host of a request to those that trusted proxies report.
 
-    Without a trusted proxy these are the connection's own, and those of its Host header.
+    Without a trusted proxy they are those of the connection and of the Host header. The headers stay
+    unchanged.
     """
     unix = settings.unix_socket is not None
-    seen = Origin(UNIX if unix else request.remote_ip or "", request.protocol, request.host)
-    origin = forwarded(seen, request.headers, settings.trusted_proxy)
-    request.remote_ip, request.protocol = origin.remote, origin.scheme
-    if origin.host != request.host:
-        request.host = origin.host
-        request.host_name = split_host_and_port(origin.host.lower())[0]
+    peer = Source(UNIX if unix else request.remote_ip or "", request.protocol, request.host)
+    source = forwarded(peer, request.headers, settings.trusted_proxy)
+    request.remote_ip, request.protocol = source.remote, source.scheme
+    if source.host != request.host:
+        request.host = source.host
+        request.host_name = split_host_and_port(source.host.lower())[0]
 
 
-def forwarded(seen: Origin, headers: Mapping[str, str], trusted: Sequence[Network]) -> Origin:
-    """The request's origin, of what the connection shows and what the headers say.
+def forwarded(peer: Source, headers: Mapping[str, str], trusted: Sequence[Network]) -> Source:
+    """Return the source of a request from its connection's peer and its headers.
 
-    `headers` have several lines of one name joined by commas (RFC 9110, 5.3). Whoever reaches the Unix
-    socket is a trusted proxy if there is any. What cannot be read is as if it were not there.
+    `headers` joins repeated headers by commas (RFC 9110, 5.3). If there are trusted proxies, each peer on the
+    Unix socket is one. Values that cannot be parsed are ignored.
     """
-    if not trusted or not (seen.remote == UNIX or _is_trusted(_address(seen.remote), trusted)):
-        return seen
+    if not trusted or not (peer.remote == UNIX or _is_trusted(_address(peer.remote), trusted)):
+        return peer
     scheme = _last(headers.get("X-Forwarded-Proto", "")).lower()
     host = _last(headers.get("X-Forwarded-Host", ""))
-    return Origin(
-        remote=_client(seen.remote, headers.get("X-Forwarded-For", ""), trusted),
-        scheme=scheme if scheme in ("http", "https") else seen.scheme,
-        host=host if _is_host(host) else seen.host,
+    return Source(
+        remote=_client(peer.remote, headers.get("X-Forwarded-For", ""), trusted),
+        scheme=scheme if scheme in ("http", "https") else peer.scheme,
+        host=host if _is_host(host) else peer.host,
     )
 
 
 def _client(peer: str, chain: str, trusted: Sequence[Network]) -> str:
-    """The right-most address that is no trusted proxy's; the left-most, if all are.
+    """Return the right-most address that is not a trusted proxy's, or the left-most if all are.
 
-    What stands left of something that is no address was not written by a trusted proxy.
+    A value that is no address was not written by a trusted proxy, so the values to its left do not count.
     """
     remote = peer
     for address in _from_the_right(chain):
@@ -86,26 +87,25 @@ def _client(peer: str, chain: str, trusted: Sequence[Network]) -> str:
 
 
 def _from_the_right(chain: str) -> Iterator[IP | None]:
-    # Not split at once: a header has room for thousands, and the first few say it.
+    # Not split at once: a header has room for thousands of addresses, and the last few suffice.
     while chain:
         chain, _, last = chain.rpartition(",")
-        # A zone (RFC 4007, section 11) may hold any text, and means nothing on another machine.
+        # A zone (RFC 4007, section 11) may be any text and has no meaning on another machine.
         yield None if "%" in last else _address(last.strip())
 
 
 def _address(text: str) -> IP | None:
-    """An IP address, which may have a port (with IPv6: and brackets), or None.
+    """Return the IP address in `text`, with or without a port (IPv6: in brackets), or None.
 
-    An IPv4 address that was mapped to an IPv6 one (RFC 4291, 2.5.5.2) is what it was.
+    An IPv4 address that is mapped to IPv6 (RFC 4291, 2.5.5.2) is returned as IPv4.
     """
-    if found := re.fullmatch(r"\[(.+)\](:\d+)?|(\d+\.\d+\.\d+\.\d+):\d+", text):
-        text = found[1] or found[3]
+    if match := re.fullmatch(r"\[(.+)\](:\d+)?|(\d+\.\d+\.\d+\.\d+):\d+", text):
+        text = match[1] or match[3]
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _is_trusted(address: IP | None, trusted: Sequence[Network]) -> bool:
@@ -113,10 +113,10 @@ def _is_trusted(address: IP | None, trusted: Sequence[Network]) -> bool:
 
 
 def _is_host(text: str) -> bool:
-    found = _HOST.fullmatch(text)
-    if found is None or int(found["port"] or 0) > 65535:
+    match = _HOST.fullmatch(text)
+    if match is None or int(match["port"] or 0) > 65535:
         return False
-    return found["ip"] is None or isinstance(_address(text[: found.end("ip") + 1]), ipaddress.IPv6Address)
+    return match["ip"] is None or isinstance(_address(text[: match.end("ip") + 1]), ipaddress.IPv6Address)
 
 
 def _last(values: str) -> str:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from owt.errors import ConfigError, shortened
-from owt.frontend.config.passwords import hash_problem
+from owt.errors import ConfigError
+from owt.frontend.config.credentials import read_credential, read_token
 from owt.frontend.config.setting import read_path, read_switch, read_whole, setting
 from owt.wire.http import is_loopback
 
@@ -32,31 +32,6 @@ def read_address(text: str) -> str:
                 "give an IP address or a host name, such as 127.0.0.1, ::1 or localhost"
             ) from None
     return bare
-
-
-def read_credential(text: str) -> str:
-    """`user:hash`: SHA-256 in hexadecimal digits (given out in lower case), or bcrypt.
-
-    Its errors never show what may be a password.
-    """
-    user, colon, digest = text.partition(":")
-    how = "give user:hash, as `owt hash-password USER` makes it"
-    if not colon or not user:
-        raise ValueError(f"there is no user name before a colon; {how}")
-    if not user.isprintable():
-        raise ValueError(f"the user name {shortened(user)} has characters that nobody can type; {how}")
-    if problem := hash_problem(digest):
-        raise ValueError(f"what follows {shortened(user + ':')} is {problem}; {how}")
-    return text if digest.startswith("$") else f"{user}:{digest.lower()}"
-
-
-def read_token(text: str) -> str:
-    """A bearer token (RFC 6750, section 2.1). Its errors never show it."""
-    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
-        raise ValueError(
-            "a token has 16 or more letters, digits and - . _ ~ + /; make one with: openssl rand -hex 32"
-        )
-    return text
 
 
 def read_host(text: str) -> str:

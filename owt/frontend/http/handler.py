@@ -13,7 +13,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from owt.errors import OwtError
 from owt.frontend import logs
 from owt.frontend.access import authentication, origins
-from owt.frontend.access.proxies import settle
+from owt.frontend.access.proxies import apply_forwarded
 from owt.frontend.problems import Answer, Headers, Problem, problem_response
 from owt.frontend.service import Service
 
@@ -44,7 +44,7 @@ class OwtHandler(RequestHandler):
         self.user: str | None = None
         self._body: list[bytes] = []
         self._body_size = 0
-        settle(self.request, service.settings)
+        apply_forwarded(self.request, service.settings)
         if self.base:
             # So that a client that was given a longer path finds the pages under /_owt/.
             self._stand([("Owt-Base", self.base)])
@@ -109,15 +109,15 @@ class OwtHandler(RequestHandler):
 
     def _may_come_from_there(self) -> bool:
         request = self.request
-        verdict = self.service.origins.judge(
+        verdict = self.service.origins.check(
             request.method or "", request.protocol, request.host, request.headers
         )
         match verdict:
-            case origins.Admitted(headers=headers):
+            case origins.Allowed(headers=headers):
                 if headers:
                     self._stand(headers)
                 return True
-            case origins.Refused(problem=problem):
+            case origins.Forbidden(problem=problem):
                 self.finish_problem(problem)
             case origins.Preflight(headers=headers):
                 # Before anyone is asked for a password: a preflight never has one.
@@ -126,13 +126,13 @@ class OwtHandler(RequestHandler):
 
     async def _ask(self) -> None:
         request = self.request
-        match await self.service.authenticator.admit(
+        match await self.service.authenticator.authenticate(
             request.headers.get("Authorization"), request.remote_ip or ""
         ):
-            case authentication.Admitted(user=user):
+            case authentication.Authenticated(user=user):
                 self.user = user
                 self._look_at_the_head()
-            case authentication.Refused(problem=problem, headers=headers):
+            case authentication.Unauthenticated(problem=problem, headers=headers):
                 self.add_headers(headers)
                 # The body has not been read, so the connection ends with this answer.
                 self.set_header("Connection", "close")

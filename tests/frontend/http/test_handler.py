@@ -14,8 +14,8 @@ from tornado.testing import bind_unused_port
 from tornado.web import Application, HTTPError
 
 from owt.frontend.access.authentication import Authenticator
-from owt.frontend.access.credentials import Credentials
 from owt.frontend.access.origins import Origins
+from owt.frontend.config.credentials import Credentials
 from owt.frontend.config.settings import Settings
 from owt.frontend.counters import Counters
 from owt.frontend.http.handler import OwtHandler
