@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from owt.testing import LiveServer, wait_until
+from owt.testing import Gate, LiveServer, wait_until
 
 SECOND_STAGE = ("live", "faults", "notebooks", "clients", "docs")
 """Folders with tests of running servers: end-to-end, fault and fuzz tests, documents and other clients."""
@@ -75,3 +75,9 @@ def session(request: pytest.FixtureRequest, http: httpx.Client) -> Iterator[str]
     name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
     yield name
     http.delete(f"/_owt/sessions/{name}")
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """A gate of this test, which adaptors wait at until the test opens it."""
+    return Gate(tmp_path)

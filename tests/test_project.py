@@ -35,7 +35,7 @@ ALLOWED = {
     "lib": {"errors", "summat", "owt"},
     "client": {"errors", "server", "wire", "cli"},
     "cli": {"errors", "client", "frontend", "notebook", "server", "wire"},
-    "testing": {"errors", "server", "wire"},
+    "testing": {"errors", "frontend", "server", "wire"},
     # Only IPython's %load_ext imports it, through the package's own module.
     "jupyter": {"errors", "cli", "client", "kernel", "server", "wire"},
     "__main__": {"cli"},

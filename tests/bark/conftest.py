@@ -11,7 +11,7 @@ import pytest
 # Before anything imports the library that reads it; kernels of a live server inherit it.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import tiny
+import tiny_models
 import torch
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "llm"
@@ -26,7 +26,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def bark(tmp_path_factory) -> str:
     """The directory of a Bark that has two voices."""
-    return tiny.bark(tmp_path_factory.mktemp("bark"))
+    return tiny_models.bark(tmp_path_factory.mktemp("bark"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-import tiny
+import tiny_models
 
 from owt.lib import bark as adaptor
 
@@ -22,12 +22,12 @@ def test_bark_speaks_by_the_names_of_its_arguments(bark):
     assert last == "data: [DONE]\n\n"
     found = [json.loads(event.removeprefix("data: ")) for event in spoken]
     assert [event["sentence"] for event in found] == ["One. Two?", "Three!"]
-    assert {event["sampling_rate"] for event in found} == {tiny.RATE}
+    assert {event["sampling_rate"] for event in found} == {tiny_models.RATE}
     assert len(found[0]["cumulative"]) < len(found[1]["cumulative"])
 
 
 def test_bark_without_its_default_voice_is_an_error(tmp_path):
-    model = tiny.bark(tmp_path, voices=False)
+    model = tiny_models.bark(tmp_path, voices=False)
     with pytest.raises(ValueError, match=r"^speaker: .*; got 'v2/en_speaker_6'"):
         adaptor.run("Hello.", model=model)
     events, _ = adaptor.run("Hello.", model=model, speaker=None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-import tiny
+import tiny_models
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "llm"
 START = "Once upon a time"
@@ -106,7 +106,7 @@ def test_disconnect_ends_the_generation_and_keeps_the_session(
 
 
 def test_speech_is_streamed_by_the_server(http, bark):
-    kwargs = {"text": "Hello. How are you?", "model": bark, "speaker": tiny.VOICES[1]}
+    kwargs = {"text": "Hello. How are you?", "model": bark, "speaker": tiny_models.VOICES[1]}
     with http.stream("POST", "/", json={"adaptor": "bark", "kwargs": kwargs}) as answer:
         assert answer.status_code == 200
         lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]

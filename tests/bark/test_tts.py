@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import tiny
+import tiny_models
 import torch
 
 from owt.lib import models, tts
@@ -26,14 +26,14 @@ def payloads(text: str, seed: int = 0, **kwargs: object) -> list[dict]:
     return [json.loads(event.removeprefix("data: ")) for event in spoken]
 
 
-def heard(data: str, rate: int = tiny.RATE) -> np.ndarray:
+def heard(data: str, rate: int = tiny_models.RATE) -> np.ndarray:
     """The samples of a mono WAV in base64, whose header says what it ought to."""
     with wave.open(io.BytesIO(base64.b64decode(data, validate=True))) as file:
         assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (rate, 2, 1)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")
 
 
-def sound(events: list[dict], rate: int = tiny.RATE) -> np.ndarray:
+def sound(events: list[dict], rate: int = tiny_models.RATE) -> np.ndarray:
     return np.concatenate([heard(event["chunk"], rate) for event in events])
 
 
@@ -43,12 +43,12 @@ def test_each_sentence_is_an_event_with_its_audio_and_all_so_far(bark):
     so_far = np.empty(0, np.int16)
     for event in events:
         assert set(event) == {"sentence", "chunk", "cumulative", "seconds", "sampling_rate"}
-        assert event["sampling_rate"] == tiny.RATE
+        assert event["sampling_rate"] == tiny_models.RATE
         audio = heard(event["chunk"])
         assert len(audio) > 0
-        assert len(audio) % tiny.FRAME == 0
+        assert len(audio) % tiny_models.FRAME == 0
         assert audio.any()
-        assert event["seconds"] == round(len(audio) / tiny.RATE, 3)
+        assert event["seconds"] == round(len(audio) / tiny_models.RATE, 3)
         so_far = np.concatenate([so_far, audio])
         assert np.array_equal(heard(event["cumulative"]), so_far)
     assert len(so_far) > len(heard(events[0]["chunk"]))
@@ -62,7 +62,7 @@ def test_a_streamed_wav_is_a_header_and_then_the_same_samples(bark):
     header, *spoken = list(pieces)
     assert len(spoken) == 2
     with wave.open(io.BytesIO(header)) as file:
-        assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (tiny.RATE, 2, 1)
+        assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (tiny_models.RATE, 2, 1)
     assert b"".join(spoken) == expected.tobytes()
 
 
@@ -95,15 +95,15 @@ def test_template_is_applied_to_the_text(bark):
 
 def test_the_voice_is_a_preset_and_not_another_for_each_sentence(bark):
     usual, first, second = (
-        sound(payloads("Hi.", model=bark, speaker=speaker)) for speaker in (None, *tiny.VOICES)
+        sound(payloads("Hi.", model=bark, speaker=speaker)) for speaker in (None, *tiny_models.VOICES)
     )
     assert np.array_equal(usual, first)
     assert not np.array_equal(first, second)
 
 
 def test_a_preset_may_be_a_file(bark, tmp_path):
-    np.savez(tmp_path / "mine.npz", **tiny.preset(1))
-    expected = sound(payloads("Hi.", model=bark, speaker=tiny.VOICES[1]))
+    np.savez(tmp_path / "mine.npz", **tiny_models.preset(1))
+    expected = sound(payloads("Hi.", model=bark, speaker=tiny_models.VOICES[1]))
     for name in ("mine", "mine.npz"):
         assert np.array_equal(sound(payloads("Hi.", model=bark, speaker=str(tmp_path / name))), expected)
 
@@ -115,7 +115,7 @@ def test_an_unknown_voice_is_refused_and_some_are_named(bark, speaker):
 
 
 def test_a_bark_without_presets_speaks_with_a_voice_of_its_own(tmp_path):
-    model = tiny.bark(tmp_path, voices=False)
+    model = tiny_models.bark(tmp_path, voices=False)
     assert len(payloads(TEXT, model=model)) == 2
     with pytest.raises(ValueError, match=r"comes with none\) .*; got 'v2/en_speaker_6'"):
         tts.run(TEXT, model=model, speaker="v2/en_speaker_6")
@@ -132,7 +132,7 @@ def test_the_temperature_reaches_the_sampling(bark):
 def test_other_parameters_reach_the_model(bark):
     [event] = payloads("Hi.", model=bark, forward_params={"semantic_max_new_tokens": 4, "temperature": 0.5})
     # 49.9 semantic tokens a second, and 75 frames.
-    assert len(heard(event["chunk"])) <= round(4 * 75 / 49.9) * tiny.FRAME
+    assert len(heard(event["chunk"])) <= round(4 * 75 / 49.9) * tiny_models.FRAME
 
 
 def test_text_longer_than_the_model_takes_is_refused(bark):
@@ -142,7 +142,7 @@ def test_text_longer_than_the_model_takes_is_refused(bark):
 
 
 def test_a_model_is_loaded_once_also_from_many_threads(tmp_path, monkeypatch):
-    model = tiny.bark(tmp_path)
+    model = tiny_models.bark(tmp_path)
     loads = []
     # Importing this replaces the library's main module, so that is looked up afterwards.
     from transformers import pipeline
@@ -151,19 +151,19 @@ def test_a_model_is_loaded_once_also_from_many_threads(tmp_path, monkeypatch):
     with ThreadPoolExecutor(4) as threads:
         pipelines = set(map(id, threads.map(lambda _: tts.load(model, "cpu"), range(4))))
     payloads("Hello.", model=model)
-    payloads("Hello.", model=model, speaker=tiny.VOICES[1])
+    payloads("Hello.", model=model, speaker=tiny_models.VOICES[1])
     assert len(pipelines) == len(loads) == 1
 
 
 def test_a_directory_without_a_model_is_an_error_and_can_be_filled_later(tmp_path):
     with pytest.raises((OSError, ValueError), match=r"config\.json"):
         tts.run("Hello.", model=str(tmp_path))
-    tiny.vits(tmp_path)
+    tiny_models.vits(tmp_path)
     assert len(payloads("Hello.", model=str(tmp_path))) == 1
 
 
 def test_a_model_that_makes_audio_in_one_pass_speaks_at_its_own_rate(tmp_path):
-    model = tiny.vits(tmp_path)
+    model = tiny_models.vits(tmp_path)
     events = payloads(TEXT, model=model)
     assert [event["sentence"] for event in events] == SENTENCES
     assert {event["sampling_rate"] for event in events} == {16_000}
@@ -176,7 +176,7 @@ def test_a_model_that_makes_audio_in_one_pass_speaks_at_its_own_rate(tmp_path):
 
 
 def test_a_model_with_numbered_speakers_takes_a_number(tmp_path):
-    model = tiny.vits(tmp_path, speakers=3)
+    model = tiny_models.vits(tmp_path, speakers=3)
     first, same, other = (sound(payloads("Hi.", model=model, speaker=n), 16_000) for n in (1, "1", 2))
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
@@ -188,7 +188,7 @@ def test_a_model_with_numbered_speakers_takes_a_number(tmp_path):
 def test_a_model_that_makes_spectrograms_takes_an_x_vector(tmp_path, monkeypatch):
     from transformers.pipelines import text_to_audio
 
-    model = tiny.speecht5(tmp_path)
+    model = tiny_models.speecht5(tmp_path)
     # The pipeline's vocoder is one of the Hub's, which is not at hand.
     monkeypatch.setattr(text_to_audio, "DEFAULT_VOCODER_ID", str(tmp_path / "vocoder"))
     np.save(tmp_path / "me.npy", np.arange(4.0))

@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from cutting import Forwarder
-from gate import Gate
+from tcp_proxy import TcpProxy
 
 from owt.testing import LiveServer, wait_until
 
@@ -37,15 +36,15 @@ OWT = as_url(ROOT / "examples" / "clients" / "owt.js")
 
 
 @pytest.mark.parametrize("fact", NAMES)
-def test_owt_js_fact_holds_in_chromium(chromium, patient, tmp_path, fact):
+def test_owt_js_fact_holds_in_chromium(chromium, patient, gate, fact):
     session = f"chromium-{NAMES.index(fact)}"
-    with Gate(tmp_path) as gate, Forwarder(patient.port) as between:
+    with TcpProxy(patient.port) as between:
         chromium.get(f"{between.url}/")
         given = {
             "url": between.url,
             "session": session,
             "gate": {"wait": gate.wait, "opening": gate.opening},
-            "cut": between.cutting(),
+            "cut": between.cut_expression(),
         }
         assert chromium.execute_async_script(CHECK, OWT, as_url(FACTS), fact, given) == ""
         chromium.get("about:blank")
@@ -53,20 +52,19 @@ def test_owt_js_fact_holds_in_chromium(chromium, patient, tmp_path, fact):
 
 
 @pytest.mark.parametrize("by", ["fetch", "EventSource"])
-def test_leaving_the_page_cancels_its_streams(chromium, patient, tmp_path, by):
+def test_leaving_the_page_cancels_its_streams(chromium, patient, gate, by):
     session = f"page-{by}"
     chromium.get(f"{patient.url}/")
-    with Gate(tmp_path) as gate:
-        code = f"def run():\n    yield 'first'\n    {gate.wait}"
-        assert chromium.execute_async_script(STREAM, OWT, code, session, by, None) == "first"
-        chromium.get("about:blank")
-        wait_until(lambda: patient.session(session)["state"] == "idle")
+    code = f"def run():\n    yield 'first'\n    {gate.wait}"
+    assert chromium.execute_async_script(STREAM, OWT, code, session, by, None) == "first"
+    chromium.get("about:blank")
+    wait_until(lambda: patient.session(session)["state"] == "idle")
     assert failures(patient, session) == ["cancelled"]
 
 
-def test_leaving_the_page_cancels_streams_of_a_server_at_another_origin_and_path(chromium, patient, tmp_path):
+def test_leaving_the_page_cancels_streams_of_a_server_at_another_origin_and_path(chromium, patient, gate):
     options = ("--base-url", "/my/owt", "--allow-origin", patient.url, "--resume-window", "1h")
-    with Gate(tmp_path) as gate, LiveServer(*options) as server:
+    with LiveServer(*options) as server:
         code = f"def run():\n    yield 'first'\n    {gate.wait}"
         for by, leave in (("fetch", "location = 'about:blank'"), ("EventSource", "events.return()")):
             chromium.get(f"{patient.url}/")

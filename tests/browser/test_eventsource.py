@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
-from cutting import Forwarder
-from gate import Gate
 from selenium import webdriver
+from tcp_proxy import TcpProxy
 
-from owt.testing import LiveServer, wait_until
+from owt.testing import Gate, LiveServer, wait_until
 
 # The page follows the URL after `#`.
 PAGE = """
@@ -37,21 +35,15 @@ def server() -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def between(server: LiveServer) -> Iterator[Forwarder]:
-    with Forwarder(server.port) as forwarder:
+def between(server: LiveServer) -> Iterator[TcpProxy]:
+    with TcpProxy(server.port) as forwarder:
         yield forwarder
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
 
 
 class Listening:
     """A page whose EventSource listens to a call."""
 
-    def __init__(self, browser: webdriver.Chrome, between: Forwarder, code: str, session: str) -> None:
+    def __init__(self, browser: webdriver.Chrome, between: TcpProxy, code: str, session: str) -> None:
         self._browser = browser
         source = "/?" + urlencode({"code": code, "session": session})
         browser.get("about:blank")
@@ -74,7 +66,7 @@ class Listening:
 
 
 def test_eventsource_reconnects_to_the_same_run_and_stops_at_its_end(
-    chromium: webdriver.Chrome, server: LiveServer, between: Forwarder, gate: Gate
+    chromium: webdriver.Chrome, server: LiveServer, between: TcpProxy, gate: Gate
 ) -> None:
     code = (
         "def run():\n    state.runs = getattr(state, 'runs', 0) + 1\n    print('begun')\n"
@@ -97,7 +89,7 @@ def test_eventsource_reconnects_to_the_same_run_and_stops_at_its_end(
 
 
 def test_events_sent_during_a_disconnect_are_not_lost(
-    chromium: webdriver.Chrome, server: LiveServer, between: Forwarder, gate: Gate
+    chromium: webdriver.Chrome, server: LiveServer, between: TcpProxy, gate: Gate
 ) -> None:
     code = f"def run():\n    yield 'first'\n    {gate.wait}\n    for n in range(2000): yield f'{{n}} ' * 10\n"
     page = Listening(chromium, between, code, "away")
@@ -109,7 +101,7 @@ def test_events_sent_during_a_disconnect_are_not_lost(
 
 
 def test_adaptors_own_event_stream_is_resumed(
-    chromium: webdriver.Chrome, server: LiveServer, between: Forwarder, gate: Gate
+    chromium: webdriver.Chrome, server: LiveServer, between: TcpProxy, gate: Gate
 ) -> None:
     code = (
         "def run():\n    state.runs = getattr(state, 'runs', 0) + 1\n"
@@ -127,7 +119,7 @@ def test_adaptors_own_event_stream_is_resumed(
 
 
 def test_stream_without_events_is_not_run_again(
-    chromium: webdriver.Chrome, server: LiveServer, between: Forwarder
+    chromium: webdriver.Chrome, server: LiveServer, between: TcpProxy
 ) -> None:
     code = (
         "def run():\n    state.runs = getattr(state, 'runs', 0) + 1\n"
@@ -140,7 +132,7 @@ def test_stream_without_events_is_not_run_again(
 
 
 def test_lost_events_are_reported_once_and_nothing_runs_again(
-    chromium: webdriver.Chrome, server: LiveServer, between: Forwarder, gate: Gate
+    chromium: webdriver.Chrome, server: LiveServer, between: TcpProxy, gate: Gate
 ) -> None:
     code = (
         "def run():\n    state.runs = getattr(state, 'runs', 0) + 1\n    yield 'first'\n"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gate import Gate
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -123,31 +122,29 @@ def test_page_plays_a_text_sentence_by_sentence(page):
     assert not page.find("[name=stop]").is_enabled()
 
 
-def test_first_sentence_plays_before_the_last_is_synthesised(page, server, tmp_path):
-    with Gate(tmp_path) as gate:
-        server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
-        page.speak(" ".join(SENTENCES))
-        wait_until(lambda: any(piece["clock"] > piece["when"] for piece in page.heard()), 60)
-        wait_until(lambda: page.events == SENTENCES[:2])
-        assert page.run()["state"] == "running"
-        assert page.status == "speaking"
-        gate.open()
-        wait_until(lambda: page.status == "ready", 60)
+def test_first_sentence_plays_before_the_last_is_synthesised(page, server, gate):
+    server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
+    page.speak(" ".join(SENTENCES))
+    wait_until(lambda: any(piece["clock"] > piece["when"] for piece in page.heard()), 60)
+    wait_until(lambda: page.events == SENTENCES[:2])
+    assert page.run()["state"] == "running"
+    assert page.status == "speaking"
+    gate.open()
+    wait_until(lambda: page.status == "ready", 60)
     assert page.events == [*SENTENCES, "done"]
     assert page.run()["state"] == "done"
 
 
-def test_stop_button_ends_playback_and_cancels_the_call(page, server, tmp_path):
-    with Gate(tmp_path) as gate:
-        server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
-        page.speak(" ".join(SENTENCES), speed=0.5)
-        wait_until(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#events .playing"), 60)
-        wait_until(lambda: len(page.events) == 2)
-        speaking = page.run()
-        assert speaking["state"] == "running"
-        page.find("[name=stop]").click()
-        wait_until(lambda: page.status == "stopped")
-        wait_until(lambda: page.session()["state"] == "idle")
+def test_stop_button_ends_playback_and_cancels_the_call(page, server, gate):
+    server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
+    page.speak(" ".join(SENTENCES), speed=0.5)
+    wait_until(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#events .playing"), 60)
+    wait_until(lambda: len(page.events) == 2)
+    speaking = page.run()
+    assert speaking["state"] == "running"
+    page.find("[name=stop]").click()
+    wait_until(lambda: page.status == "stopped")
+    wait_until(lambda: page.session()["state"] == "idle")
     stopped = page.run()
     assert (stopped["id"], stopped["state"]) == (speaking["id"], "failed")
     assert stopped["failure"]["type"] == "cancelled"
@@ -160,13 +157,12 @@ def test_stop_button_ends_playback_and_cancels_the_call(page, server, tmp_path):
     wait_until(lambda: page.events == ["Hello.", "done"] and page.status == "ready", 60)
 
 
-def test_leaving_the_page_cancels_the_call(page, server, tmp_path):
-    with Gate(tmp_path) as gate:
-        server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
-        page.speak(" ".join(SENTENCES))
-        wait_until(lambda: len(page.events) == 2, 60)
-        page.browser.get("about:blank")
-        wait_until(lambda: page.session()["state"] == "idle")
+def test_leaving_the_page_cancels_the_call(page, server, gate):
+    server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
+    page.speak(" ".join(SENTENCES))
+    wait_until(lambda: len(page.events) == 2, 60)
+    page.browser.get("about:blank")
+    wait_until(lambda: page.session()["state"] == "idle")
     assert page.run()["failure"]["type"] == "cancelled"
 
 

@@ -7,7 +7,7 @@ from base64 import urlsafe_b64decode
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from operated import Operated
+from recording_server import RecordingServer
 
 from owt.cli import main
 from owt.server import Server
@@ -22,7 +22,7 @@ def _no_variables(monkeypatch):
 
 @pytest.fixture
 def operated():
-    with Operated() as server:
+    with RecordingServer() as server:
         yield server
 
 

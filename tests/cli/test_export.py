@@ -1,4 +1,4 @@
-from noted import save
+from notebook_files import save
 
 from owt.cli import main
 

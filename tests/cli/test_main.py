@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 
 import pytest
-from operated import Operated
+from recording_server import RecordingServer
 
 from owt.cli import main
 from owt.errors import ConfigError
@@ -41,7 +41,7 @@ def _no_variables(monkeypatch):
 
 @pytest.fixture
 def operated():
-    with Operated() as server:
+    with RecordingServer() as server:
         yield server
 
 

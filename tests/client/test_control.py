@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from operated import Operated
+from recording_server import RecordingServer
 
 from owt.client.control import Refused, Remote, Unreachable
 from owt.errors import BadRequest, ConfigError
@@ -13,7 +13,7 @@ SESSIONS = {"sessions": [{"name": "mine", "state": "idle"}], "pool": []}
 
 @pytest.fixture
 def operated():
-    with Operated() as server:
+    with RecordingServer() as server:
         yield server
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from operated import Operated
+from recording_server import RecordingServer
 
 from owt.client import AsyncClient, Client
 from owt.client.identity import authorization
@@ -48,7 +48,7 @@ def test_what_cannot_be_sent_is_an_error_that_does_not_show_it(auth, token):
     ],
 )
 def test_a_client_sends_what_it_was_given_before_what_its_url_says(place, given, sent):
-    with Operated() as server:
+    with RecordingServer() as server:
         server.answers["GET", "/_owt/runs/1"] = (200, "application/json", b"{}")
         url = f"http://{place}127.0.0.1:{server.server_port}"
         with Client(url, **given) as client:

@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cutting import Forwarder
-from gate import Gate
+from tcp_proxy import TcpProxy
 
 from owt.testing import LiveServer, wait_until
 
@@ -25,10 +24,10 @@ def node(*arguments: str | Path, **options: object) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("fact", FACTS)
-def test_in_node(patient, tmp_path, fact):
+def test_in_node(patient, gate, fact):
     session = f"node-{FACTS.index(fact)}"
-    with Gate(tmp_path) as gate, Forwarder(patient.port) as between:
-        cut = between.cutting()
+    with TcpProxy(patient.port) as between:
+        cut = between.cut_expression()
         done = node(HERE / "check.js", fact, between.url, session, gate.wait, gate.opening, cut)
     patient.ask("DELETE", f"/_owt/sessions/{session}")
     assert done.stderr == ""
@@ -78,8 +77,8 @@ def test_what_node_cannot_stream_by_is_an_error_at_once(options, message):
     assert (done.stdout, done.stderr) == (f"{message}\n", "")
 
 
-def test_a_server_that_goes_away_in_the_middle_is_unreachable(tmp_path):
-    with Gate(tmp_path) as gate, LiveServer() as server:
+def test_a_server_that_goes_away_in_the_middle_is_unreachable(gate):
+    with LiveServer() as server:
         code = f"def run():\n    yield 'one'\n    {gate.wait}"
         done = program(
             f"""
@@ -106,10 +105,10 @@ def test_why_an_answer_broke_off_is_found_also_where_the_server_lies_under_a_pat
     assert (done.stdout, done.stderr) == ("ZeroDivisionError\n", "")
 
 
-def test_a_stream_comes_back_and_is_left_by_the_servers_path_and_with_the_token(tmp_path):
+def test_a_stream_comes_back_and_is_left_by_the_servers_path_and_with_the_token(gate):
     options = ("--base-url", "/my/owt", "--token", "0123456789abcdef", "--resume-window", "1h")
-    with Gate(tmp_path) as gate, LiveServer(*options) as server, Forwarder(server.port) as between:
-        wait, cut = gate.wait, between.cutting()
+    with LiveServer(*options) as server, TcpProxy(server.port) as between:
+        wait, cut = gate.wait, between.cut_expression()
         code = f"def run():\n    yield 'first'\n    {wait}\n    yield {cut}\n    {wait}"
         done = program(
             f"""

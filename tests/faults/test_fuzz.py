@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import strict
-from fuzzed import KINDS, SEED, Exchange, exchange
-from strict import Answer
+import strict_http
+from fuzz_requests import KINDS, SEED, Exchange, exchange
+from strict_http import Response
 
 from owt.testing import Bystander, LiveServer, wait_until
 
@@ -68,12 +68,12 @@ def converse(port: int, what: Exchange) -> bytes:
 def judge(what: Exchange, received: bytes) -> None:
     """Raise `ValueError` for an answer that a server must not give."""
     try:
-        answers = strict.answers(received, head=what.head)
+        answers = strict_http.responses(received, head=what.head)
     except ValueError:
         if not what.head:
             raise
         # A mutated request may no longer be HEAD.
-        answers = strict.answers(received)
+        answers = strict_http.responses(received)
     for answer in answers:
         _check(answer)
     if what.right:
@@ -83,7 +83,7 @@ def judge(what: Exchange, received: bytes) -> None:
             raise ValueError(f"the connection was to be closed: {answers[0].headers}")
 
 
-def _check(answer: Answer) -> None:
+def _check(answer: Response) -> None:
     if FAULT in answer.body:
         raise ValueError("the server says that it is at fault")
     if answer.status == 500 and not answer.header("owt-run"):
@@ -166,14 +166,14 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def test_strict_reader_splits_received_bytes_into_answers() -> None:
     received = b"HTTP/1.1 100 (Continue)\r\n\r\n" + WHOLE + CHUNKED + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     received += b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 400 Bad Request\r\n\r\nto the end"
-    found = strict.answers(received)
+    found = strict_http.responses(received)
     assert [(answer.status, answer.body) for answer in found] == [
         (200, b"ab"), (200, b"abc"), (204, b""), (400, b"to the end"),
     ]
     for length in range(1, len(WHOLE)):
-        found = strict.answers(CHUNKED + b"0\r\n\r\n" + WHOLE[:length])
+        found = strict_http.responses(CHUNKED + b"0\r\n\r\n" + WHOLE[:length])
         assert [answer.whole for answer in found] == [True, False]
-    assert strict.answers(WHOLE[:-2], head=True) == [Answer(200, (("content-length", "2"),), b"")]
+    assert strict_http.responses(WHOLE[:-2], head=True) == [Response(200, (("content-length", "2"),), b"")]
 
 
 @pytest.mark.parametrize(
@@ -197,4 +197,4 @@ def test_strict_reader_splits_received_bytes_into_answers() -> None:
 )
 def test_strict_reader_refuses_invalid_http(received: bytes) -> None:
     with pytest.raises(ValueError, match=r"no |an answer|a chunk|a 204"):
-        strict.answers(received)
+        strict_http.responses(received)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from played import HEAD, call
 
 from owt.frontend.counters import OUTCOMES, SECONDS, Counters, Histogram
 from owt.frontend.runs.runs import CancelReason, Run
+from owt.testing.kernel import HEAD, new_call
 from owt.wire.chunk import Chunk, Data, Done, Failed
 
 DONE = Done(200, 0.1)
@@ -23,7 +23,7 @@ class StartedKernel:
 
 def ended(*chunks: Chunk, cancelled: CancelReason | None = None, began: bool = True) -> Counters:
     """The counters of one run that has ended so."""
-    counters, run = Counters(), Run("id", call(), 1 << 20)
+    counters, run = Counters(), Run("id", new_call(), 1 << 20)
     run.observe(counters)
     run.cancel_reason = cancelled
     if began:

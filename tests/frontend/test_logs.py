@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import pytest
-from played import call
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from owt.frontend.logs import CODE, log_call, log_fault, one_line, summary, without_quotations
+from owt.testing.kernel import new_call
 
 
 class Connection:
@@ -64,9 +64,9 @@ def test_long_code_is_shortened(code: str) -> None:
 
 def test_a_call_is_told_of_with_its_code_or_what_stands_for_it(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "owt.calls"):
-        log_call("r1", call("1 + 1", kwargs="{'secret': 1}"))
-        log_call("r2", call(None, adaptor="speak", session="mine"))
-        log_call("r3", call(None, fn_name="remember", session="mine"))
+        log_call("r1", new_call("1 + 1", kwargs="{'secret': 1}"))
+        log_call("r2", new_call(None, adaptor="speak", session="mine"))
+        log_call("r3", new_call(None, fn_name="remember", session="mine"))
     assert caplog.messages == [
         "run r1 in session (pool): code '1 + 1'",
         "run r2 in session mine: adaptor speak",
@@ -74,7 +74,7 @@ def test_a_call_is_told_of_with_its_code_or_what_stands_for_it(caplog: pytest.Lo
     ]
     caplog.clear()
     with caplog.at_level(logging.INFO, "owt.calls"):
-        log_call("r1", call("1 + 1"))
+        log_call("r1", new_call("1 + 1"))
     assert caplog.messages == []
 
 

@@ -5,53 +5,54 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from played import call, scene, settle
-from staged import Stage
+from scripted_service import ScriptedService
 
 from owt.errors import Busy, NoSuchSession
+from owt.testing import async_test, settle
+from owt.testing.kernel import new_call
 from owt.wire.call import Caching
 from owt.wire.chunk import Data
 
 
-@scene
+@async_test
 async def test_a_call_is_run_and_its_answer_followed() -> None:
-    stage = Stage()
-    run, cached = stage.service.submit(call())
+    stage = ScriptedService()
+    run, cached = stage.service.submit(new_call())
     assert cached is None
     assert stage.service.runs.get(run.id) is run
-    (await stage.kernels.count(1)).answer(body=b"42")
+    (await stage.kernels.wait_for_kernel(1)).answer(body=b"42")
     chunks = await run.follow().next()
     assert Data(b"42", "text", result=True) in chunks
 
 
-@scene
+@async_test
 async def test_a_call_that_is_refused_leaves_no_run() -> None:
-    stage = Stage()
+    stage = ScriptedService()
     with pytest.raises(NoSuchSession):
-        stage.service.submit(call(None, session="gone"))
+        stage.service.submit(new_call(None, session="gone"))
     for _ in range(2):
-        stage.service.submit(call())
+        stage.service.submit(new_call())
     with pytest.raises(Busy):
-        stage.service.submit(call())
+        stage.service.submit(new_call())
     assert len(stage.service.runs.live()) == 2
 
 
-@scene
+@async_test
 async def test_a_server_that_is_ending_takes_no_calls_not_even_cached_ones() -> None:
-    stage = Stage()
-    stage.service.submit(call(caching=Caching()))
-    (await stage.kernels.count(1)).answer()
+    stage = ScriptedService()
+    stage.service.submit(new_call(caching=Caching()))
+    (await stage.kernels.wait_for_kernel(1)).answer()
     stage.service.draining = True
-    for refused in (call(), call(caching=Caching())):
+    for refused in (new_call(), new_call(caching=Caching())):
         with pytest.raises(Busy, match="the server is ending"):
             stage.service.submit(refused)
 
 
-@scene
+@async_test
 async def test_a_run_that_nobody_follows_any_more_is_cancelled() -> None:
-    stage = Stage()
-    run, _ = stage.service.submit(call())
-    kernel = await stage.kernels.count(1)
+    stage = ScriptedService()
+    run, _ = stage.service.submit(new_call())
+    kernel = await stage.kernels.wait_for_kernel(1)
     first, second = run.follow(), run.follow()
     first.close()
     assert kernel.cancelled == []
@@ -59,64 +60,64 @@ async def test_a_run_that_nobody_follows_any_more_is_cancelled() -> None:
     assert kernel.cancelled == [run.id]
 
 
-@scene
+@async_test
 async def test_a_run_of_events_waits_for_a_reader_to_come_back() -> None:
-    stage = Stage(resume_window=0.05)
-    run, _ = stage.service.submit(call(sse=True, session="one"))
-    kernel = await stage.kernels.count(1)
+    stage = ScriptedService(resume_window=0.05)
+    run, _ = stage.service.submit(new_call(sse=True, session="one"))
+    kernel = await stage.kernels.wait_for_kernel(1)
     run.follow().close()
     assert kernel.cancelled == []
     run.follow()
-    other, _ = stage.service.submit(call(sse=True, session="other"))
-    last = await stage.kernels.count(2)
+    other, _ = stage.service.submit(new_call(sse=True, session="other"))
+    last = await stage.kernels.wait_for_kernel(2)
     other.follow().close()
     async with asyncio.timeout(10):
-        await last.was_cancelled.wait()
+        await last.cancel_received.wait()
     assert last.cancelled == [other.id]
     # Its time was up before, and somebody reads it.
     assert kernel.cancelled == []
 
 
-@scene
+@async_test
 async def test_without_a_resume_window_a_run_of_events_is_cancelled_at_once() -> None:
-    stage = Stage(resume_window=0)
-    run, _ = stage.service.submit(call(sse=True))
-    kernel = await stage.kernels.count(1)
+    stage = ScriptedService(resume_window=0)
+    run, _ = stage.service.submit(new_call(sse=True))
+    kernel = await stage.kernels.wait_for_kernel(1)
     run.follow().close()
     assert kernel.cancelled == [run.id]
 
 
-@scene
+@async_test
 async def test_a_detached_run_is_never_cancelled_for_want_of_readers() -> None:
-    stage = Stage(resume_window=0)
-    run, _ = stage.service.submit(call(detach=True))
-    kernel = await stage.kernels.count(1)
+    stage = ScriptedService(resume_window=0)
+    run, _ = stage.service.submit(new_call(detach=True))
+    kernel = await stage.kernels.wait_for_kernel(1)
     run.follow().close()
     await settle()
     assert kernel.cancelled == []
 
 
-@scene
+@async_test
 async def test_a_run_is_known_only_to_who_has_called_it() -> None:
-    stage = Stage()
-    run, _ = stage.service.submit(call(caching=Caching()), "ada")
+    stage = ScriptedService()
+    run, _ = stage.service.submit(new_call(caching=Caching()), "ada")
     assert stage.service.known(run.id, "ada") is run
     assert stage.service.known(run.id, "bob") is None
     assert stage.service.known(run.id, None) is None
     assert stage.service.known("0" * 16, "ada") is None
-    joined, _ = stage.service.submit(call(caching=Caching()), "bob")
+    joined, _ = stage.service.submit(new_call(caching=Caching()), "bob")
     assert joined is run
     assert stage.service.known(run.id, "bob") is run
 
 
-@scene
+@async_test
 async def test_an_answer_is_stored_and_found() -> None:
-    stage = Stage()
-    first, cached = stage.service.submit(call(caching=Caching()))
+    stage = ScriptedService()
+    first, cached = stage.service.submit(new_call(caching=Caching()))
     assert cached == "miss"
-    kernel = await stage.kernels.count(1)
+    kernel = await stage.kernels.wait_for_kernel(1)
     kernel.answer(body=b"42")
-    second, cached = stage.service.submit(call(caching=Caching()))
+    second, cached = stage.service.submit(new_call(caching=Caching()))
     assert cached == "hit"
     assert second is not first
     assert second.journal.chunks == first.journal.chunks
@@ -125,15 +126,15 @@ async def test_an_answer_is_stored_and_found() -> None:
     await settle()
 
 
-@scene
+@async_test
 async def test_equal_calls_at_once_run_once() -> None:
-    stage = Stage()
-    first, _ = stage.service.submit(call(caching=Caching()))
+    stage = ScriptedService()
+    first, _ = stage.service.submit(new_call(caching=Caching()))
     first_reader = first.follow()
-    second, cached = stage.service.submit(call(caching=Caching()))
+    second, cached = stage.service.submit(new_call(caching=Caching()))
     assert (second, cached) == (first, "joined")
     second_reader = second.follow()
-    kernel = await stage.kernels.count(1)
+    kernel = await stage.kernels.wait_for_kernel(1)
     # One client's leaving is not the other's.
     first_reader.close()
     kernel.answer(body=b"42")
@@ -142,42 +143,42 @@ async def test_equal_calls_at_once_run_once() -> None:
     assert kernel.cancelled == []
 
 
-@scene
+@async_test
 async def test_a_failure_is_not_stored() -> None:
-    stage = Stage()
-    first, _ = stage.service.submit(call(caching=Caching()))
-    (await stage.kernels.count(1)).die()
+    stage = ScriptedService()
+    first, _ = stage.service.submit(new_call(caching=Caching()))
+    (await stage.kernels.wait_for_kernel(1)).die()
     assert first.status == 502
-    second, cached = stage.service.submit(call(caching=Caching()))
+    second, cached = stage.service.submit(new_call(caching=Caching()))
     assert cached == "miss"
     assert second is not first
 
 
-@scene
+@async_test
 async def test_calls_that_do_not_ask_for_the_cache_have_nothing_to_do_with_it() -> None:
-    stage = Stage()
-    stage.service.submit(call(caching=Caching()))
-    kernel = await stage.kernels.count(1)
+    stage = ScriptedService()
+    stage.service.submit(new_call(caching=Caching()))
+    kernel = await stage.kernels.wait_for_kernel(1)
     kernel.answer()
-    run, cached = stage.service.submit(call())
+    run, cached = stage.service.submit(new_call())
     assert cached is None
     assert kernel.invoked[-1] == run.id
 
 
-@scene
+@async_test
 async def test_one_call_more_than_may_be_queued_and_running_is_refused() -> None:
-    stage = Stage(most=1, queue=5, max_runs=3)
-    stage.service.submit(call(session="a"))
-    stage.service.submit(call(session="a"))
-    run, _ = stage.service.submit(call(caching=Caching()))
-    await stage.kernels.count(2)
+    stage = ScriptedService(most=1, queue=5, max_runs=3)
+    stage.service.submit(new_call(session="a"))
+    stage.service.submit(new_call(session="a"))
+    run, _ = stage.service.submit(new_call(caching=Caching()))
+    await stage.kernels.wait_for_kernel(2)
     with pytest.raises(Busy, match=r"3 calls are queued and running already .* --max-runs 3"):
-        stage.service.submit(call())
+        stage.service.submit(new_call())
     assert len(stage.service.runs.live()) == 3
     # What needs no run of its own is taken.
-    assert stage.service.submit(call(caching=Caching())) == (run, "joined")
+    assert stage.service.submit(new_call(caching=Caching())) == (run, "joined")
     stage.kernels.all[1].answer(body=b"42")
-    stage.service.submit(call("other"))
-    assert stage.service.submit(call(caching=Caching()))[1] == "hit"
+    stage.service.submit(new_call("other"))
+    assert stage.service.submit(new_call(caching=Caching()))[1] == "hit"
     with pytest.raises(Busy):
-        stage.service.submit(call("another", caching=Caching()))
+        stage.service.submit(new_call("another", caching=Caching()))

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from cells import Notebook, attach, notebook
+from jupyter_kernel import Notebook, attach, notebook
 
 from owt.testing import Gate, LiveServer, wait_until
 

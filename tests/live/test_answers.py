@@ -10,9 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gate import Gate
 
-from owt.testing import LiveServer
+from owt.testing import Gate, LiveServer
 
 HTML = "text/html; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -20,12 +19,6 @@ JSON = "application/json"
 LINES = "application/x-ndjson"
 PNG = b"\x89PNG\r\n\x1a\n"
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,15 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-from gate import Gate
 
+from owt.testing import Gate
 from owt.wire.sse import Decoder, Event
 
 EVENTS = "text/event-stream"
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
 
 
 def call(http: httpx.Client, code: str, **fields: str) -> httpx.Response:

@@ -9,15 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import aclosing, closing, suppress
-from pathlib import Path
 
 import httpx
 import pytest
-from cutting import Forwarder
-from gate import Gate
+from tcp_proxy import TcpProxy
 
 from owt.client import AsyncClient, Client, Event, RemoteError, Unreachable, clients, following
-from owt.testing import LiveServer, wait_until
+from owt.testing import Gate, LiveServer, wait_until
 
 STAYS = "import time\ndef run():\n    yield 'first'\n    time.sleep(3600)"
 CALL = [sys.executable, "-m", "owt", "call", "--stream", "sse"]
@@ -30,15 +28,9 @@ def client(patient: LiveServer) -> Iterator[Client]:
 
 
 @pytest.fixture
-def between(patient: LiveServer) -> Iterator[Forwarder]:
-    with Forwarder(patient.port) as forwarder:
+def between(patient: LiveServer) -> Iterator[TcpProxy]:
+    with TcpProxy(patient.port) as forwarder:
         yield forwarder
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
 
 
 def run_of(event: Event) -> str:
@@ -147,7 +139,7 @@ def test_the_servers_path_and_the_token_are_as_for_all_requests(gate):
     token = "0123456789abcdef"
     with (
         LiveServer("--base-url", "/my/owt", "--token", token, "--resume-window", "1h") as server,
-        Forwarder(server.port) as between,
+        TcpProxy(server.port) as between,
         Client(f"{between.url}/my/owt/a/b", token=token) as client,
     ):
         with closing(client.stream(counted(gate, 2))) as events:
@@ -279,7 +271,7 @@ class TestComingBack:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    for n in range(100): yield str(n) * 1000"
         with (
             LiveServer("--run-journal", "16KiB", "--window", "8KiB") as small,
-            Forwarder(small.port) as between,
+            TcpProxy(small.port) as between,
             Client(between.url) as client,
         ):
             events = client.stream(code)
@@ -299,7 +291,7 @@ class TestComingBack:
         with Client(between.url) as client:
             events = client.stream(STAYS)
             first = next(events)
-            between.turn(server.port)
+            between.redirect(server.port)
             with pytest.raises(RemoteError, match=f"there is no run '{run_of(first)}'"):
                 next(events)
         patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()

@@ -8,7 +8,7 @@ import threading
 import httpx
 import psutil
 import pytest
-from attached import ROOT, Notebook, about, is_idle, kernel_of, state
+from channels_client import ROOT, ChannelsClient, about, is_idle, kernel_of, state
 from websocket import WebSocketBadStatusException
 
 from owt.testing import Gate, LiveServer, wait_until
@@ -26,7 +26,7 @@ def kernel(server, session):
 
 @pytest.fixture
 def notebook(server, kernel):
-    with Notebook(server, kernel) as client:
+    with ChannelsClient(server, kernel) as client:
         yield client
 
 
@@ -97,7 +97,7 @@ def test_a_guest_leaves_and_the_session_lives_on(server, kernel, session):
     guest = server.ask("POST", KERNELS, json={"name": f"owt-session.{session}"}).json()
     assert guest["session"] == session
     assert guest["id"] != kernel
-    with Notebook(server, guest["id"]) as notebook:
+    with ChannelsClient(server, guest["id"]) as notebook:
         assert notebook.run("print(x)") == "41\n"
     assert server.ask("DELETE", f"{KERNELS}/{guest['id']}").status_code == 204
     assert server.call("x", session=session).text == "41"
@@ -118,7 +118,7 @@ def test_a_restart_keeps_the_kernels_id_and_not_its_variables(server, kernel, se
 
 def test_an_interrupt_ends_a_cell_before_the_calls_behind_it(server, kernel, session, tmp_path):
     gate = Gate(tmp_path)
-    with Notebook(server, kernel) as notebook:
+    with ChannelsClient(server, kernel) as notebook:
         id = notebook.execute(f"open({str(gate)!r}).read()\nwhile True: pass")
         gate.reached()
         call = threading.Thread(target=server.call, args=("y = x + 1",), kwargs={"session": session})
@@ -247,7 +247,7 @@ def test_a_notebook_opens_while_a_call_runs_and_sees_the_rest(server, session, k
     call.start()
     gate.reached()
     run = server.session(session)["current_run"]
-    with Notebook(server, kernel) as notebook:
+    with ChannelsClient(server, kernel) as notebook:
         notebook.until(lambda each: state(each) == "busy" and not each["parent_header"])
         gate.open()
         seen = notebook.until(lambda each: is_idle(each, run))
@@ -281,14 +281,14 @@ def test_a_session_that_ends_is_a_dead_kernel(server, session, notebook):
 def test_the_server_ends_with_a_notebook_open():
     with LiveServer() as server:
         server.call("x = 1", session="s")
-        with Notebook(server, kernel_of(server, "s")) as notebook:
+        with ChannelsClient(server, kernel_of(server, "s")) as notebook:
             assert notebook.run("print(x)") == "1\n"
             assert server.stop(signal.SIGTERM) == 0
             notebook.until(lambda each: state(each) == "dead")
 
 
 def test_what_is_no_message_ends_the_connection_and_nothing_else(server, session, kernel):
-    with Notebook(server, kernel) as notebook:
+    with ChannelsClient(server, kernel) as notebook:
         notebook.socket.send("no message")
         with pytest.raises(AssertionError, match="the connection ended"):
             notebook.until(lambda each: False)
@@ -297,7 +297,7 @@ def test_what_is_no_message_ends_the_connection_and_nothing_else(server, session
 
 @pytest.mark.parametrize("protocol", [None, "v1.kernel.websocket.jupyter.org"])
 def test_rubbish_ends_the_connection_and_holds_up_nobody(server, session, kernel, protocol):
-    with Notebook(server, kernel, protocol=protocol) as notebook:
+    with ChannelsClient(server, kernel, protocol=protocol) as notebook:
         # In either protocol its first bytes are the number of those that follow.
         notebook.socket.send_binary(b"\x7frubbish" * 3)
         assert notebook.ended()
@@ -338,13 +338,13 @@ def test_a_client_that_reads_nothing_costs_the_server_little():
         server.call("from IPython.display import display", session="s")
         kernel = kernel_of(server, "s")
         process = psutil.Process(server.pid)
-        with Notebook(server, kernel) as slow:
+        with ChannelsClient(server, kernel) as slow:
             slow.run("")
             before = process.memory_info().rss
             # A call that is not held up, whose displays go to nobody but the notebook.
             code = f"for n in range({amount}): display({{'text/plain': 'x' * {size}}}, raw=True)"
             assert server.call(code, session="s").status_code == 200
-            with Notebook(server, kernel) as other:
+            with ChannelsClient(server, kernel) as other:
                 # By now the kernel has sent all that it could.
                 assert other.run("print('here')") == "here\n"
             # A hundred messages wait in the server, and the rest in the kernel.
@@ -381,9 +381,9 @@ def test_a_websocket_wants_a_token_and_is_no_other_pages(guarded):
         ({**known, "host": "evil.example"}, 403),
     ):
         with pytest.raises(WebSocketBadStatusException) as refused:
-            Notebook(guarded, kernels[0]["id"], **headers)
+            ChannelsClient(guarded, kernels[0]["id"], **headers)
         assert refused.value.status_code == status
-    with Notebook(guarded, kernels[0]["id"], **known) as notebook:
+    with ChannelsClient(guarded, kernels[0]["id"], **known) as notebook:
         assert notebook.run("print(6 * 7)") == "42\n"
 
 

@@ -7,7 +7,7 @@ import sys
 
 import httpx
 import pytest
-from attached import ROOT
+from channels_client import ROOT
 
 from owt.testing import LiveServer, wait_until
 

@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from noted import notebook, save
+from notebook_files import notebook, save
 
 from owt.notebook.export import export
 from owt.testing import Gate, LiveServer, wait_until

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-from gate import Gate
 
-from owt.testing import LiveServer, wait_until
+from owt.testing import Gate, LiveServer, wait_until
 from owt.wire.sse import Decoder, Event
 
 EVENTS = {"Accept": "text/event-stream"}
@@ -26,12 +24,6 @@ def run():
         yield {"n": n}
     yield b"bytes"
 """
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Iterator[Gate]:
-    with Gate(tmp_path) as gate:
-        yield gate
 
 
 @pytest.fixture(scope="module")
@@ -341,27 +333,26 @@ class TestTheJournal:
         assert found[:-1] == [f"{n} " * 20 for n in range(3000)]
 
     def test_a_follower_too_slow_for_a_detached_run_is_told_what_it_has_lost(
-        self, small: LiveServer, tmp_path: Path
+        self, small: LiveServer, gate: Gate
     ) -> None:
         # More than the sockets hold between the two.
-        with Gate(tmp_path) as gate:
-            code = f"def run():\n    yield 'first'\n    {gate.wait}\n"
-            code += "    for _ in range(1000): yield 'x' * 65536"
-            run = small.ask("POST", "/", data={"code": code, "detach": "1"}).json()
-            with (
-                httpx.stream("GET", small.url + run["events"]) as events,
-                socket.create_connection(("127.0.0.1", small.port), timeout=20) as plain,
-            ):
-                plain.sendall(f"GET {run['answer']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-                found = following(events)
-                assert next(found).data == "first"
-                begun = b""
-                while b"first" not in begun:
-                    begun += plain.recv(1 << 16)
-                gate.open()
-                wait_until(lambda: small.ask("GET", run["url"]).json()["state"] == "done")
-                rest = list(found)
-                answer = b"".join(iter(lambda: plain.recv(1 << 20), b""))
+        code = f"def run():\n    yield 'first'\n    {gate.wait}\n"
+        code += "    for _ in range(1000): yield 'x' * 65536"
+        run = small.ask("POST", "/", data={"code": code, "detach": "1"}).json()
+        with (
+            httpx.stream("GET", small.url + run["events"]) as events,
+            socket.create_connection(("127.0.0.1", small.port), timeout=20) as plain,
+        ):
+            plain.sendall(f"GET {run['answer']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            found = following(events)
+            assert next(found).data == "first"
+            begun = b""
+            while b"first" not in begun:
+                begun += plain.recv(1 << 16)
+            gate.open()
+            wait_until(lambda: small.ask("GET", run["url"]).json()["state"] == "done")
+            rest = list(found)
+            answer = b"".join(iter(lambda: plain.recv(1 << 20), b""))
         # A plain answer has no way to say so but to break off, without its last chunk.
         assert begun.startswith(b"HTTP/1.1 200 ")
         assert not answer.endswith(b"0\r\n\r\n")
@@ -373,15 +364,14 @@ class TestTheJournal:
         back = small.ask("GET", run["events"], headers={"Last-Event-ID": rest[-1].id})
         assert back.status_code == 204
 
-    def test_a_comment_comes_when_nothing_else_does(self, small: LiveServer, tmp_path: Path) -> None:
-        with Gate(tmp_path) as gate:
-            code = f"def run():\n    yield 1\n    {gate.wait}\n    yield 2"
-            with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
-                content, opened = b"", False
-                for piece in answer.iter_raw():
-                    content += piece
-                    if content.count(b": \n") >= 3 and not opened:
-                        gate.open()
-                        opened = True
+    def test_a_comment_comes_when_nothing_else_does(self, small: LiveServer, gate: Gate) -> None:
+        code = f"def run():\n    yield 1\n    {gate.wait}\n    yield 2"
+        with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
+            content, opened = b"", False
+            for piece in answer.iter_raw():
+                content += piece
+                if content.count(b": \n") >= 3 and not opened:
+                    gate.open()
+                    opened = True
         assert content.count(b": \n") >= 3
         assert [event.data for event in Decoder().feed(content)][:2] == ["1", "2"]

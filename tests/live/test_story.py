@@ -1,7 +1,7 @@
 """The story of README's "From a cell to a server": a function that is written in a notebook, on the very
 kernel that serves it."""
 
-from attached import ROOT, Notebook, state
+from channels_client import ROOT, ChannelsClient, state
 
 from owt.testing import wait_until
 
@@ -19,7 +19,7 @@ def test_a_function_is_written_in_a_notebook_while_curl_calls_it(server, session
     def cell(what):
         return SPEAK.format(name=session, what=what)
 
-    with Notebook(server, opened["kernel"]["id"]) as notebook:
+    with ChannelsClient(server, opened["kernel"]["id"]) as notebook:
         notebook.run(MODEL)
         notebook.run(cell("model(text)"))
         assert speak().text == "HI"

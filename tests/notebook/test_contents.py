@@ -1,5 +1,5 @@
 import pytest
-from noted import save
+from notebook_files import save
 
 from owt.errors import NotebookError
 from owt.notebook.contents import Contents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from noted import save
+from notebook_files import save
 
 from owt.notebook.contents import Contents
 from owt.notebook.progress import Progress

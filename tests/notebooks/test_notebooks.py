@@ -11,13 +11,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from executed import ROOT, Executed, execute
+from executed_notebook import ROOT, ExecutedNotebook, execute
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FAILS = {"tags": ["raises-exception"]}
 
 
-def run(name: str, folder: Path) -> Executed:
+def run(name: str, folder: Path) -> ExecutedNotebook:
     return execute(nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4), folder)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cells import ROOT, notebook
+from jupyter_kernel import ROOT, notebook
 
 
 def test_the_cells_of_the_readme_send_what_they_say(tmp_path):

@@ -8,11 +8,11 @@ import hashlib
 
 import bcrypt
 import pytest
-from played import scene, settle
 
 from owt.frontend.access.authentication import Authenticated, Authenticator, Passwords, Unauthenticated
 from owt.frontend.access.throttling import MAX_PENDING, Throttle
 from owt.frontend.config.credentials import Credentials
+from owt.testing import async_test, settle
 
 TOKEN = "0123456789abcdef"
 BEARER = f"Bearer {TOKEN}"
@@ -38,7 +38,7 @@ def authenticator(*tokens: str, **passwords: str) -> Authenticator:
     ("user", "password"),
     [("me", "secret"), ("me", "se:cr:et"), ("me", ""), ("ключ", "пароль"), ("token", "x")],
 )
-@scene
+@async_test
 async def test_the_right_user_and_password_are_accepted(user: str, password: str) -> None:
     subject = authenticator(**{"other": "x", user: password})
     for _ in range(2):
@@ -73,7 +73,7 @@ async def test_the_right_user_and_password_are_accepted(user: str, password: str
         None,
     ],
 )
-@scene
+@async_test
 async def test_wrong_and_malformed_credentials_are_refused(header: str | None) -> None:
     refusal = await authenticator(TOKEN, me="secret").authenticate(header, "::1")
     assert isinstance(refusal, Unauthenticated)
@@ -81,13 +81,13 @@ async def test_wrong_and_malformed_credentials_are_refused(header: str | None) -
 
 
 @pytest.mark.parametrize("scheme", ["basic ", "BASIC ", "Basic  ", "  Basic "])
-@scene
+@async_test
 async def test_the_scheme_is_case_insensitive_and_may_have_spaces_around_it(scheme: str) -> None:
     header = scheme + base64.b64encode(b"me:secret").decode()
     assert await authenticator(me="secret").authenticate(header, "::1") == Authenticated("me")
 
 
-@scene
+@async_test
 async def test_each_of_several_tokens_is_accepted() -> None:
     subject = authenticator(TOKEN, TOKEN + "==")
     for header in (BEARER, f"bearer  {TOKEN}==", BEARER):
@@ -95,7 +95,7 @@ async def test_each_of_several_tokens_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("header", [None, "", "Basic !!!", basic("me", "secret"), BEARER])
-@scene
+@async_test
 async def test_without_users_and_tokens_every_request_is_accepted(header: str | None) -> None:
     subject = authenticator()
     assert not subject.guarded
@@ -110,7 +110,7 @@ async def test_without_users_and_tokens_every_request_is_accepted(header: str | 
         (authenticator(TOKEN, me="x"), ["Basic", "Bearer"], ["curl -u", 'or curl -H "Authorization: Bearer']),
     ],
 )
-@scene
+@async_test
 async def test_a_refusal_has_a_challenge_and_an_example_for_each_scheme(
     subject: Authenticator, schemes: list[str], how: list[str]
 ) -> None:
@@ -122,7 +122,7 @@ async def test_a_refusal_has_a_challenge_and_an_example_for_each_scheme(
     assert all(word in refusal.problem.detail for word in how)
 
 
-@scene
+@async_test
 async def test_only_the_refusal_of_a_wrong_token_has_an_error_code() -> None:
     subject = authenticator(TOKEN)
     for header, code in ((None, False), ("Bearer wrong", True)):
@@ -132,7 +132,7 @@ async def test_only_the_refusal_of_a_wrong_token_has_an_error_code() -> None:
         assert ('error="invalid_token"' in challenge) == code
 
 
-@scene
+@async_test
 async def test_the_refusals_of_a_wrong_user_and_a_wrong_password_are_equal() -> None:
     subject = authenticator(me="secret")
     assert await subject.authenticate(basic("me", "wrong"), "::1") == await subject.authenticate(
@@ -152,7 +152,7 @@ class BlockedSleep:
         await self.wake.wait()
 
 
-@scene
+@async_test
 async def test_known_credentials_pass_at_once_after_failures_of_their_address() -> None:
     sleep = BlockedSleep()
     subject = Authenticator(Credentials(users(me="secret", you="other"), [TOKEN]), Throttle(sleep=sleep))
@@ -178,7 +178,7 @@ async def test_known_credentials_pass_at_once_after_failures_of_their_address() 
 
 
 @pytest.mark.parametrize("header", [None, "", "Basic !!!", "Negotiate abc", "Bearer", "Bearer x"])
-@scene
+@async_test
 async def test_a_request_without_usable_credentials_does_not_count_as_a_failure(header: str | None) -> None:
     sleep = BlockedSleep()
     subject = Authenticator(Credentials(users(me="secret")), Throttle(sleep=sleep))
@@ -188,7 +188,7 @@ async def test_a_request_without_usable_credentials_does_not_count_as_a_failure(
     assert sleep.count == 0
 
 
-@scene
+@async_test
 async def test_concurrent_requests_share_one_bcrypt_check_off_the_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -212,7 +212,7 @@ async def test_concurrent_requests_share_one_bcrypt_check_off_the_loop(
     subject.close()
 
 
-@scene
+@async_test
 async def test_after_close_only_known_credentials_are_accepted() -> None:
     subject = authenticator(me="secret", you="other")
     await subject.authenticate(basic("me", "secret"), "::1")
@@ -224,7 +224,7 @@ async def test_after_close_only_known_credentials_are_accepted() -> None:
     assert refusal.headers == [("Retry-After", "1")]
 
 
-@scene
+@async_test
 async def test_known_credentials_are_accepted_without_suspending() -> None:
     subject = authenticator(TOKEN, me="secret")
     for header in (basic("me", "secret"), BEARER):

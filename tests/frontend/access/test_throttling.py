@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterable
 
 import pytest
-from played import scene, settle
 
 from owt.errors import Busy
 from owt.frontend.access.throttling import (
@@ -17,6 +16,7 @@ from owt.frontend.access.throttling import (
     TooManyAttempts,
     network,
 )
+from owt.testing import async_test, settle
 
 
 class FakeTime:
@@ -63,7 +63,7 @@ async def fail(throttle: Throttle, times: int, address: str = "10.0.0.1") -> Non
         assert not await throttle.attempt(address, f"failure {n}", WRONG)
 
 
-@scene
+@async_test
 async def test_each_failure_of_an_address_doubles_its_delay_up_to_a_limit() -> None:
     time = FakeTime()
     await fail(time.throttle(), 9)
@@ -71,7 +71,7 @@ async def test_each_failure_of_an_address_doubles_its_delay_up_to_a_limit() -> N
     assert max(time.slept) == MAX_DELAY
 
 
-@scene
+@async_test
 async def test_the_delay_stays_bounded_after_very_many_failures() -> None:
     time = FakeTime()
     throttle = time.throttle()
@@ -79,7 +79,7 @@ async def test_the_delay_stays_bounded_after_very_many_failures() -> None:
     assert time.slept[-1] == MAX_DELAY
 
 
-@scene
+@async_test
 async def test_a_right_guess_is_checked_only_after_the_delay() -> None:
     time, check = FakeTime(), Check(True)
     throttle = time.throttle()
@@ -93,7 +93,7 @@ async def test_a_right_guess_is_checked_only_after_the_delay() -> None:
     assert check.count == 1
 
 
-@scene
+@async_test
 async def test_attempts_of_one_address_run_one_after_another() -> None:
     time = FakeTime()
     throttle = time.throttle()
@@ -103,7 +103,7 @@ async def test_attempts_of_one_address_run_one_after_another() -> None:
     assert time.slept == [0.1, 0.2, 0.4]
 
 
-@scene
+@async_test
 async def test_a_success_resets_the_failures_of_the_address() -> None:
     time = FakeTime()
     throttle = time.throttle()
@@ -114,7 +114,7 @@ async def test_a_success_resets_the_failures_of_the_address() -> None:
     assert time.slept == [0.1]
 
 
-@scene
+@async_test
 async def test_failures_expire_after_minutes_without_one() -> None:
     time = FakeTime()
     throttle = time.throttle()
@@ -128,7 +128,7 @@ async def test_failures_expire_after_minutes_without_one() -> None:
     assert time.slept == []
 
 
-@scene
+@async_test
 async def test_failures_of_one_address_do_not_delay_another() -> None:
     time = FakeTime()
     throttle = time.throttle()
@@ -138,7 +138,7 @@ async def test_failures_of_one_address_do_not_delay_another() -> None:
     assert time.slept == []
 
 
-@scene
+@async_test
 async def test_the_number_of_pending_attempts_of_an_address_is_bounded() -> None:
     time = FakeTime()
     throttle = time.throttle()
@@ -158,7 +158,7 @@ async def test_the_number_of_pending_attempts_of_an_address_is_bounded() -> None
     assert await throttle.attempt("10.0.0.1", "one more", check)
 
 
-@scene
+@async_test
 async def test_concurrent_attempts_with_one_key_share_one_check() -> None:
     time, check = FakeTime(), Check(True)
     throttle = time.throttle()
@@ -167,7 +167,7 @@ async def test_concurrent_attempts_with_one_key_share_one_check() -> None:
     assert check.count == 1
 
 
-@scene
+@async_test
 async def test_an_attempt_counts_after_its_caller_was_cancelled() -> None:
     time = FakeTime()
     throttle = time.throttle()
@@ -183,7 +183,7 @@ async def test_an_attempt_counts_after_its_caller_was_cancelled() -> None:
     assert time.slept == [0.1, 0.2]
 
 
-@scene
+@async_test
 async def test_close_ends_pending_attempts_and_refuses_new_ones() -> None:
     time = FakeTime()
     throttle = time.throttle()
@@ -197,7 +197,7 @@ async def test_close_ends_pending_attempts_and_refuses_new_ones() -> None:
             await attempt
 
 
-@scene
+@async_test
 async def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("owt.frontend.access.throttling.MAX_ADDRESSES", 100)
     time = FakeTime()

@@ -7,19 +7,20 @@ import subprocess
 import sys
 from typing import cast
 
-from played import PlayedKernel, call, scene, settle
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from staged import Stage
+from scripted_service import ScriptedService
 
 from owt.errors import BadRequest, Busy
 from owt.frontend.api.metrics import ServerCollector, Usage, routes
 from owt.frontend.kernels.kernel import Kernel
+from owt.testing import async_test, settle
+from owt.testing.kernel import ScriptedKernel, new_call
 from owt.wire.call import Caching, RequestFacts
 
 
-def read(stage: Stage, connections: int | None = None) -> dict[str, float]:
+def read(stage: ScriptedService, connections: int | None = None) -> dict[str, float]:
     """Every sample, by its name as text."""
     registry = CollectorRegistry()
     registry.register(ServerCollector(stage.service, None if connections is None else lambda: connections))
@@ -31,9 +32,9 @@ def read(stage: Stage, connections: int | None = None) -> dict[str, float]:
     return samples
 
 
-@scene
+@async_test
 async def test_a_server_that_has_done_nothing_has_all_metrics_already() -> None:
-    samples = read(Stage())
+    samples = read(ScriptedService())
     assert samples["owt_calls_total{outcome=done}"] == 0
     assert samples["owt_call_seconds_count"] == 0
     assert samples["owt_call_seconds_bucket{le=+Inf}"] == 0
@@ -42,13 +43,13 @@ async def test_a_server_that_has_done_nothing_has_all_metrics_already() -> None:
     assert samples["owt_refusals_total{status=503}"] == 0
 
 
-@scene
+@async_test
 async def test_the_collector_keeps_nothing_of_what_it_looks_at() -> None:
-    stage = Stage()
+    stage = ScriptedService()
     before = read(stage)
-    stage.service.submit(call())
+    stage.service.submit(new_call())
     during = read(stage)
-    (await stage.kernels.count(1)).answer(body=b"12345")
+    (await stage.kernels.wait_for_kernel(1)).answer(body=b"12345")
     after = read(stage)
     numbers = ("owt_calls_running", "owt_calls_total{outcome=done}", "owt_answer_bytes_total")
     assert [[samples[name] for name in numbers] for samples in (before, during, after)] == [
@@ -56,17 +57,17 @@ async def test_the_collector_keeps_nothing_of_what_it_looks_at() -> None:
     ]
 
 
-@scene
+@async_test
 async def test_sessions_kernels_and_queues_are_counted_by_state() -> None:
-    stage = Stage(queue=5)
+    stage = ScriptedService(queue=5)
     for _ in range(3):
-        stage.service.submit(call(session="a"))
-    stage.service.submit(call(session="b"))
-    await stage.kernels.count(2)
+        stage.service.submit(new_call(session="a"))
+    stage.service.submit(new_call(session="b"))
+    await stage.kernels.wait_for_kernel(2)
     stage.kernels.all[1].answer()
     for _ in range(2):
-        stage.service.submit(call())
-    await stage.kernels.count(3)
+        stage.service.submit(new_call())
+    await stage.kernels.wait_for_kernel(3)
     samples = read(stage)
     assert samples["owt_sessions{state=busy}"] == 1
     assert samples["owt_sessions{state=idle}"] == 1
@@ -78,9 +79,9 @@ async def test_sessions_kernels_and_queues_are_counted_by_state() -> None:
     assert samples["owt_pool_kernels{kind=used}"] == 1
 
 
-@scene
+@async_test
 async def test_a_call_that_was_refused_is_one_that_ended_but_took_no_time() -> None:
-    stage = Stage()
+    stage = ScriptedService()
     facts = RequestFacts("GET", "/", "", (), b"", "localhost")
     stage.service.refuse(facts, None, BadRequest("code", "is missing"))
     stage.service.refuse(facts, None, Busy("full"))
@@ -90,15 +91,15 @@ async def test_a_call_that_was_refused_is_one_that_ended_but_took_no_time() -> N
     assert samples["owt_call_seconds_count"] == 0
 
 
-@scene
+@async_test
 async def test_lookups_in_the_cache() -> None:
-    stage = Stage()
-    wanted = call(caching=Caching())
+    stage = ScriptedService()
+    wanted = new_call(caching=Caching())
     stage.service.submit(wanted)
     stage.service.submit(wanted)
-    (await stage.kernels.count(1)).answer(body=b"42")
+    (await stage.kernels.wait_for_kernel(1)).answer(body=b"42")
     stage.service.submit(wanted)
-    stage.service.submit(call())
+    stage.service.submit(new_call())
     samples = read(stage)
     results = ("miss", "joined", "hit")
     assert [samples[f"owt_cache_lookups_total{{result={name}}}"] for name in results] == [1, 1, 1]
@@ -106,12 +107,12 @@ async def test_lookups_in_the_cache() -> None:
     assert samples["owt_cache_bytes"] > 2
 
 
-@scene
+@async_test
 async def test_a_session_whose_kernel_is_replaced_counts_a_restart() -> None:
-    stage = Stage()
-    stage.service.submit(call(session="a"))
-    (await stage.kernels.count(1)).die()
-    await stage.kernels.count(2)
+    stage = ScriptedService()
+    stage.service.submit(new_call(session="a"))
+    (await stage.kernels.wait_for_kernel(1)).die()
+    await stage.kernels.wait_for_kernel(2)
     assert read(stage)["owt_kernel_restarts_total"] == 1
     await stage.service.sessions.delete("a")
     await settle()
@@ -119,16 +120,16 @@ async def test_a_session_whose_kernel_is_replaced_counts_a_restart() -> None:
     assert read(stage)["owt_kernel_restarts_total"] == 1
 
 
-@scene
+@async_test
 async def test_connections_are_asked_for_when_there_is_somebody_to_ask() -> None:
-    assert read(Stage(), connections=7)["owt_connections"] == 7
-    assert "owt_connections" not in read(Stage())
+    assert read(ScriptedService(), connections=7)["owt_connections"] == 7
+    assert "owt_connections" not in read(ScriptedService())
 
 
-@scene
+@async_test
 async def test_a_servers_registry_is_its_own() -> None:
     known = set(REGISTRY._names_to_collectors)
-    (path, _, first), (_, _, second) = routes(Stage().service)[0], routes(Stage().service)[0]
+    (path, _, first), (_, _, second) = (routes(ScriptedService().service)[0] for _ in range(2))
     assert path == "/_owt/metrics"
     registries = [cast("CollectorRegistry", given["registry"]) for given in (first, second)]
     assert registries[0] is not registries[1]
@@ -138,7 +139,7 @@ async def test_a_servers_registry_is_its_own() -> None:
 
 def kernel(id: str, pid: int | None) -> Kernel:
     """As much of a kernel as its usage is asked of."""
-    played = PlayedKernel(id, "owt", None, None, None)
+    played = ScriptedKernel(id, "owt", None, None, None)
     played.pid = pid
     return cast("Kernel", played)
 
@@ -154,7 +155,7 @@ def busy_child() -> subprocess.Popen[bytes]:
     return child
 
 
-@scene
+@async_test
 async def test_the_time_of_kernels_that_are_gone_stays_in_the_sum() -> None:
     usage = Usage()
     with busy_child() as child:
@@ -170,6 +171,6 @@ async def test_the_time_of_kernels_that_are_gone_stays_in_the_sum() -> None:
     assert usage.read([])[0] == 0
 
 
-@scene
+@async_test
 async def test_a_kernel_without_a_process_uses_nothing() -> None:
     assert Usage().read([kernel("k1", None), kernel("k2", 2**22 + 1)]) == (0, 0.0)

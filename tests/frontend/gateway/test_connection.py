@@ -11,7 +11,6 @@ import pytest
 import zmq
 import zmq.asyncio
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
-from played import scene
 from traitlets.config import LoggingConfigurable
 
 from owt.errors import Busy, KernelDied
@@ -19,6 +18,7 @@ from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.kernel import SessionKernel
 from owt.frontend.sessions.observers import Observers
 from owt.frontend.sessions.session import Session
+from owt.testing import async_test
 
 PORTS = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
 REQUEST = json.dumps(
@@ -173,7 +173,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("g")
 
 
-@scene
+@async_test
 async def test_a_kernel_that_says_nothing_gets_messages_all_the_same(folder):
     async with Stage(folder) as stage:
         await stage.connection.connect()
@@ -182,7 +182,7 @@ async def test_a_kernel_that_says_nothing_gets_messages_all_the_same(folder):
         assert stage.handler.told == ["busy"]
 
 
-@scene
+@async_test
 async def test_so_does_the_next_kernel(folder):
     async with Stage(folder) as stage:
         await stage.connection.connect()
@@ -196,7 +196,7 @@ async def test_so_does_the_next_kernel(folder):
         assert stage.handler.told == ["restarting", "busy"]
 
 
-@scene
+@async_test
 async def test_a_kernel_that_cannot_be_had_is_dead(folder):
     async with Stage(folder) as stage:
         await stage.connection.connect()
@@ -206,7 +206,7 @@ async def test_a_kernel_that_cannot_be_had_is_dead(folder):
         assert stage.handler.told == ["dead", "dead"]
 
 
-@scene
+@async_test
 async def test_the_end_of_the_session_is_the_end_of_the_connection(folder):
     async with Stage(folder) as stage:
         await stage.connection.connect()
@@ -215,7 +215,7 @@ async def test_the_end_of_the_session_is_the_end_of_the_connection(folder):
 
 
 @pytest.mark.parametrize("message", ["rubbish", "{}", b"\x7frubbish", REQUEST.replace("shell", "iopub")])
-@scene
+@async_test
 async def test_what_is_no_request_ends_the_connection(folder, message):
     async with Stage(folder) as stage:
         await stage.connection.connect()
@@ -223,7 +223,7 @@ async def test_what_is_no_request_ends_the_connection(folder, message):
         assert stage.handler.closed == 1007
 
 
-@scene
+@async_test
 async def test_without_file_descriptors_there_is_no_connection(folder):
     def refuse() -> None:
         raise Busy("the server has run out of file descriptors")
@@ -234,7 +234,7 @@ async def test_without_file_descriptors_there_is_no_connection(folder):
             await stage.connection.prepare()
 
 
-@scene
+@async_test
 async def test_nothing_is_left_of_a_connection_that_was_never_opened(folder):
     async with Stage(folder) as stage:
         assert len(stage.manager.open) == 1

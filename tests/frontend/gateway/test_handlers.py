@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
-from played import scene
 from tornado.web import HTTPError
 
 from owt.frontend.gateway.handlers import Channels
+from owt.testing import async_test
 
 
 class PlayedConnection:
@@ -26,7 +26,7 @@ def channels(monkeypatch: pytest.MonkeyPatch) -> Channels:
     return channels
 
 
-@scene
+@async_test
 async def test_who_goes_while_the_kernel_starts_leaves_no_connection(channels, monkeypatch):
     connection = PlayedConnection()
 
@@ -40,7 +40,7 @@ async def test_who_goes_while_the_kernel_starts_leaves_no_connection(channels, m
     assert connection.disconnected
 
 
-@scene
+@async_test
 async def test_who_has_gone_before_gets_no_connection(channels, monkeypatch):
     async def connect(handler: Any) -> None:
         raise AssertionError("a connection of which nobody would say that it has ended")

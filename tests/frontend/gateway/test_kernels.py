@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 import zmq
-from played import PlayedKernels, scene
 from tornado.web import HTTPError
 
 from owt.errors import BadRequest, Busy
@@ -18,6 +17,8 @@ from owt.frontend.service import Service
 from owt.frontend.sessions.limits import Limits
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.sessions import Sessions
+from owt.testing import async_test
+from owt.testing.kernel import ScriptedKernels
 
 
 class Stage:
@@ -25,7 +26,7 @@ class Stage:
 
     def __init__(self, most: int = 5) -> None:
         limits = Limits(2, 60.0)
-        kernels = cast("Kernels", PlayedKernels("owt"))
+        kernels = cast("Kernels", ScriptedKernels("owt"))
         pool = Pool(kernels=kernels, limits=limits, spec="owt", least=0, most=1)
         self.sessions = Sessions(kernels=kernels, limits=limits, pool=pool, spec="owt", most=most, idle=None)
         self.service = SimpleNamespace(settings=Settings(), sessions=self.sessions, draining=False)
@@ -56,14 +57,14 @@ def stage() -> Any:
         ("x" * 5000, "x" * 56),
     ],
 )
-@scene
+@async_test
 async def test_a_kernel_is_a_session_that_is_named_after_its_notebook(stage, path, name):
     first, second = [await stage.kernels.start_kernel(path=path) for _ in range(2)]
     assert list(stage.sessions.named) == [name, f"{name}-2"]
     assert [stage.kernels.get_kernel(each).live.name for each in (first, second)] == [name, f"{name}-2"]
 
 
-@scene
+@async_test
 async def test_ids_stay_and_go_with_their_sessions(stage):
     stage.sessions.create("a")
     [model] = stage.kernels.list_kernels()
@@ -74,7 +75,7 @@ async def test_ids_stay_and_go_with_their_sessions(stage):
         stage.kernels.get_kernel(model["id"])
 
 
-@scene
+@async_test
 async def test_a_guest_is_listed_while_somebody_has_it(stage):
     guest = await stage.kernels.start_kernel("owt-session.a")
     assert await stage.kernels.start_kernel("owt-session.a") == guest
@@ -88,7 +89,7 @@ async def test_a_guest_is_listed_while_somebody_has_it(stage):
     assert stage.listed == [("a", "owt")]
 
 
-@scene
+@async_test
 async def test_an_id_that_is_asked_for_is_given_once(stage):
     id = await stage.kernels.start_kernel(kernel_id="1-2-3-4-5")
     assert id == "1-2-3-4-5"
@@ -99,7 +100,7 @@ async def test_an_id_that_is_asked_for_is_given_once(stage):
     assert len(stage.sessions.named) == 1
 
 
-@scene
+@async_test
 async def test_a_server_that_ends_starts_no_kernels(stage):
     stage.service.draining = True
     with pytest.raises(Busy, match="ending"):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from played import scene
 from tornado.web import HTTPError
 
 from owt.errors import BadRequest, Busy
 from owt.frontend.gateway import notebooks as module
 from owt.frontend.gateway.kernels import SessionKernels
 from owt.frontend.gateway.notebooks import Notebooks
+from owt.testing import async_test
 
 
 class PlayedLive:
@@ -25,7 +25,7 @@ class PlayedSessionKernel:
         self.live = PlayedLive(name)
 
 
-class PlayedKernels:
+class ScriptedKernels:
     """Kernels by name, `id-NAME` each."""
 
     def __init__(self, *names: str) -> None:
@@ -53,7 +53,7 @@ class PlayedKernels:
 
 @pytest.fixture
 def kernels():
-    return PlayedKernels("dev")
+    return ScriptedKernels("dev")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def notebooks(kernels):
     return Notebooks(cast("SessionKernels", kernels))
 
 
-@scene
+@async_test
 async def test_a_session_without_a_notebook_is_a_console_of_its_name(notebooks):
     [found] = notebooks.list_sessions()
     assert (found["path"], found["type"], found["kernel"]["id"]) == ("dev", "console", "id-dev")
@@ -69,14 +69,14 @@ async def test_a_session_without_a_notebook_is_a_console_of_its_name(notebooks):
     assert notebooks.session_exists("dev")
 
 
-@scene
+@async_test
 async def test_a_notebook_takes_the_consoles_place(notebooks):
     made = await notebooks.create_session("x/n.ipynb", "n.ipynb", "notebook", None, "id-dev")
     assert notebooks.list_sessions() == [made]
     assert made["notebook"] == {"path": "x/n.ipynb", "name": "n.ipynb"}
 
 
-@scene
+@async_test
 async def test_what_a_change_does_not_say_stays(notebooks):
     made = await notebooks.create_session("n.ipynb", "n", "notebook", None, "id-dev")
     await notebooks.update_session(made["id"], path=None, name="m")
@@ -84,7 +84,7 @@ async def test_what_a_change_does_not_say_stays(notebooks):
     assert (changed["path"], changed["name"]) == ("n.ipynb", "m")
 
 
-@scene
+@async_test
 async def test_a_console_that_is_changed_is_remembered(notebooks):
     [found] = notebooks.list_sessions()
     await notebooks.update_session(found["id"], path="new.ipynb", type="notebook")
@@ -92,7 +92,7 @@ async def test_a_console_that_is_changed_is_remembered(notebooks):
     assert (changed["id"], changed["path"], changed["type"]) == (found["id"], "new.ipynb", "notebook")
 
 
-@scene
+@async_test
 async def test_a_notebook_ends_with_its_kernel(notebooks, kernels):
     made = await notebooks.create_session("n.ipynb", "", "notebook")
     await notebooks.delete_session(made["id"])
@@ -104,7 +104,7 @@ async def test_a_notebook_ends_with_its_kernel(notebooks, kernels):
             await gone(made["id"])
 
 
-@scene
+@async_test
 async def test_what_is_no_text_or_too_long_is_refused_and_starts_nothing(notebooks, kernels):
     for path in (5, "x" * 5000):
         with pytest.raises(BadRequest, match="path: must"):
@@ -112,7 +112,7 @@ async def test_what_is_no_text_or_too_long_is_refused_and_starts_nothing(noteboo
     assert list(kernels.all) == ["id-dev"]
 
 
-@scene
+@async_test
 async def test_there_is_a_limit(notebooks, monkeypatch):
     monkeypatch.setattr(module, "MOST", 1)
     await notebooks.create_session("1.ipynb")

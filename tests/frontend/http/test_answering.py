@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from played import scene, settle
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application
@@ -23,6 +22,7 @@ from owt.frontend.config.settings import Settings
 from owt.frontend.counters import Counters
 from owt.frontend.http.answering import AnsweringHandler
 from owt.frontend.service import Service
+from owt.testing import async_test, settle
 
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
 
@@ -61,7 +61,7 @@ def test_nothing_is_left_of_a_client_that_goes_in_its_body(sent: bytes) -> None:
         def post(self) -> None:
             raise AssertionError("the body was never whole")
 
-    @scene
+    @async_test
     async def come_and_go() -> None:
         async with serving(Handler) as port:
             _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -6,10 +6,10 @@ import asyncio
 import socket
 
 import pytest
-from played import scene, settle
 
 from owt.frontend.http.connection import MOST_LINES, SLACK, Connection, HeadLimits
 from owt.frontend.http.lingering import Lingering
+from owt.testing import async_test, settle
 
 LIMITS = HeadLimits(url=10, header=20)
 
@@ -85,11 +85,11 @@ async def ended(how: str) -> bytes | type[BaseException]:
         lingering.close()
 
 
-@scene
+@async_test
 async def test_the_last_words_can_be_read() -> None:
     assert await ended("close") == b"the last words"
 
 
-@scene
+@async_test
 async def test_after_a_reset_nothing_looks_complete() -> None:
     assert await ended("reset") is ConnectionResetError

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from played import scene
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, HTTPError
@@ -20,6 +19,7 @@ from owt.frontend.config.settings import Settings
 from owt.frontend.counters import Counters
 from owt.frontend.http.handler import OwtHandler
 from owt.frontend.service import Service
+from owt.testing import async_test
 
 TOKEN = "0123456789abcdef"
 
@@ -57,14 +57,14 @@ async def answer(uri: str, *headers: str, credentials: Credentials, method: str 
     return text
 
 
-@scene
+@async_test
 async def test_a_handler_knows_who_asks() -> None:
     bearer = f"Authorization: Bearer {TOKEN}"
     assert (await answer("/", bearer, credentials=Credentials({}, [TOKEN]))).endswith("\r\n\r\n'token'")
     assert (await answer("/", bearer, credentials=Credentials())).endswith("\r\n\r\nNone")
 
 
-@scene
+@async_test
 async def test_who_may_not_come_in_is_told_so_and_runs_no_method() -> None:
     said = await answer("/fault", credentials=Credentials({}, [TOKEN]))
     assert said.startswith("HTTP/1.1 401 ")
@@ -84,7 +84,7 @@ def test_what_goes_wrong_is_logged_without_the_request(
     assert "secret" not in caplog.text
 
 
-@scene
+@async_test
 async def test_a_method_that_a_page_has_not_is_answered_with_those_that_it_has() -> None:
     text = await answer("/x", credentials=Credentials(), method="PUT")
     assert text.startswith("HTTP/1.1 405 ")

@@ -7,10 +7,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from played import scene, settle
-
 from owt.frontend.http import lingering as module
 from owt.frontend.http.lingering import Lingering
+from owt.testing import async_test, settle
 
 PATIENCE = 10
 
@@ -45,7 +44,7 @@ def place(most: int = 10) -> Iterator[Place]:
         client.close()
 
 
-@scene
+@async_test
 async def test_a_client_sees_the_end_and_may_send_on() -> None:
     with place() as here:
         ours, client = here.add()
@@ -61,7 +60,7 @@ async def test_a_client_sees_the_end_and_may_send_on() -> None:
         assert here.closed == 1
 
 
-@scene
+@async_test
 async def test_a_client_that_has_gone_already_leaves_nothing() -> None:
     with place() as here:
         ours, client = socket.socketpair()
@@ -72,7 +71,7 @@ async def test_a_client_that_has_gone_already_leaves_nothing() -> None:
         assert ours.fileno() == -1
 
 
-@scene
+@async_test
 async def test_a_client_that_never_goes_is_closed_after_a_time(monkeypatch) -> None:
     monkeypatch.setattr(module, "LONGEST", 0.01)
     with place() as here:
@@ -83,7 +82,7 @@ async def test_a_client_that_never_goes_is_closed_after_a_time(monkeypatch) -> N
         assert ours.fileno() == -1
 
 
-@scene
+@async_test
 async def test_a_client_that_sends_too_much_is_closed(monkeypatch) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", 100)
     with place() as here:
@@ -96,7 +95,7 @@ async def test_a_client_that_sends_too_much_is_closed(monkeypatch) -> None:
         assert len(here.lingering) == 0
 
 
-@scene
+@async_test
 async def test_there_is_room_again_once_the_oldest_has_had_its_time(monkeypatch) -> None:
     with place(most=2) as here:
         first, _ = here.add()
@@ -109,7 +108,7 @@ async def test_there_is_room_again_once_the_oldest_has_had_its_time(monkeypatch)
         assert len(here.lingering) == 1
 
 
-@scene
+@async_test
 async def test_one_more_than_may_linger_takes_the_place_of_the_oldest() -> None:
     with place(most=2) as here:
         (first, _), _, _ = here.add(), here.add(), here.add()

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from played import scene
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, stream_request_body
 
@@ -24,6 +23,7 @@ from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import OWN, RESERVE, Descriptors
 from owt.frontend.http.lingering import MOST_BYTES
 from owt.frontend.http.listener import Listener
+from owt.testing import async_test
 
 PATIENCE = 10
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
@@ -194,7 +194,7 @@ def headers_of(size: int) -> bytes:
     return b"GET / HTTP/1.1\r\n" + line + b"h" * (size - len(line) - 2) + b"\r\n\r\n"
 
 
-@scene
+@async_test
 async def test_a_url_may_be_as_long_as_the_limit_and_no_byte_longer() -> None:
     async with house(max_url=2000, max_header=3000) as here:
         assert (await here.ask(url_of(2000))).text == "hello"
@@ -204,7 +204,7 @@ async def test_a_url_may_be_as_long_as_the_limit_and_no_byte_longer() -> None:
         assert answer.headers["connection"] == "close"
 
 
-@scene
+@async_test
 async def test_headers_may_together_be_as_large_as_the_limit_and_no_byte_larger() -> None:
     async with house(max_url=2000, max_header=3000) as here:
         assert (await here.ask(headers_of(3000))).text == "hello"
@@ -214,7 +214,7 @@ async def test_headers_may_together_be_as_large_as_the_limit_and_no_byte_larger(
         assert answer.headers["connection"] == "close"
 
 
-@scene
+@async_test
 async def test_both_limits_may_be_reached_in_one_request() -> None:
     async with house(max_url=2000, max_header=3000) as here:
         line, _, _ = url_of(2000).partition(b"\r\n")
@@ -222,7 +222,7 @@ async def test_both_limits_may_be_reached_in_one_request() -> None:
         assert (await here.ask(line + b"\r\n" + headers)).text == "hello"
 
 
-@scene
+@async_test
 async def test_a_request_that_its_connection_has_before_is_held_to_the_limits_too() -> None:
     async with house(max_url=2000) as here:
         client = await here.connect()
@@ -233,7 +233,7 @@ async def test_a_request_that_its_connection_has_before_is_held_to_the_limits_to
         assert await client.end() == b""
 
 
-@scene
+@async_test
 async def test_a_head_that_never_ends_is_answered_as_soon_as_it_is_too_large() -> None:
     async with house(max_url=2000, max_header=3000) as here:
         for status, beginning in (
@@ -246,7 +246,7 @@ async def test_a_head_that_never_ends_is_answered_as_soon_as_it_is_too_large() -
             assert (await here.ask(beginning)).status == status, beginning[:40]
 
 
-@scene
+@async_test
 async def test_a_head_far_beyond_the_limits_does_not_keep_the_answer_from_being_read() -> None:
     async with house(max_url=2000, max_header=3000) as here:
         for status, beginning in ((414, b"GET /"), (431, b"GET / HTTP/1.1\r\nX: ")):
@@ -256,7 +256,7 @@ async def test_a_head_far_beyond_the_limits_does_not_keep_the_answer_from_being_
             assert await client.end() == b""
 
 
-@scene
+@async_test
 async def test_the_answer_to_a_head_that_is_too_large_is_json_for_who_wants_that() -> None:
     async with house(max_url=2000, max_header=3000) as here:
         for status, name, request in (
@@ -272,7 +272,7 @@ async def test_the_answer_to_a_head_that_is_too_large_is_json_for_who_wants_that
 # Connections
 
 
-@scene
+@async_test
 async def test_one_client_more_than_may_be_connected_is_told_so() -> None:
     async with house(max_connections=2) as here:
         first, second = await here.connect(), await here.connect()
@@ -294,7 +294,7 @@ async def test_one_client_more_than_may_be_connected_is_told_so() -> None:
         assert (await here.ask(GET)).text == "hello"
 
 
-@scene
+@async_test
 async def test_many_that_are_refused_at_once_are_all_told_so() -> None:
     async with house(max_connections=1) as here:
         await here.connect()
@@ -306,7 +306,7 @@ async def test_many_that_are_refused_at_once_are_all_told_so() -> None:
             client.sock.close()
 
 
-@scene
+@async_test
 async def test_where_descriptors_are_few_fewer_clients_may_be_connected() -> None:
     class Few(Descriptors):
         limit = OWN + 16 + 4
@@ -320,7 +320,7 @@ async def test_where_descriptors_are_few_fewer_clients_may_be_connected() -> Non
         assert f"{Few.limit} file descriptors (ulimit -n)" in answer.text
 
 
-@scene
+@async_test
 async def test_silent_clients_are_let_go_and_so_are_those_between_two_requests() -> None:
     async with house(connection_idle=0.05) as here:
         silent, done, slow = [await here.connect() for _ in range(3)]
@@ -348,7 +348,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
         CHUNKED + b"5\r\nhello\r\n",
     ],
 )
-@scene
+@async_test
 async def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(sent: bytes) -> None:
     async with house(connection_idle=0.05) as here:
         client = await here.connect()
@@ -363,7 +363,7 @@ async def test_a_body_that_does_not_come_to_its_end_is_not_waited_for(sent: byte
         await here.count(0)
 
 
-@scene
+@async_test
 async def test_who_was_answered_before_the_body_came_gets_no_second_answer() -> None:
     async with house(connection_idle=0.05) as here:
         client = await here.connect()
@@ -373,7 +373,7 @@ async def test_who_was_answered_before_the_body_came_gets_no_second_answer() -> 
         await here.count(0)
 
 
-@scene
+@async_test
 async def test_a_body_that_comes_slowly_is_waited_for() -> None:
     async with house() as here:
         client = await here.connect()
@@ -393,7 +393,7 @@ async def test_a_body_that_comes_slowly_is_waited_for() -> None:
         assert (await client.answer()).text == "hello"
 
 
-@scene
+@async_test
 async def test_connections_are_probed_so_that_lost_ones_are_noticed() -> None:
     async with house() as here:
         await here.connect()
@@ -417,7 +417,7 @@ class Plenty(Descriptors):
     limit = 1000
 
 
-@scene
+@async_test
 async def test_a_client_for_whom_there_is_no_descriptor_is_told_so() -> None:
     async with house(Plenty()) as here:
         before = await here.connect()
@@ -437,7 +437,7 @@ async def test_a_client_for_whom_there_is_no_descriptor_is_told_so() -> None:
         assert (await here.ask(GET)).text == "hello"
 
 
-@scene
+@async_test
 async def test_more_clients_than_the_reserve_has_descriptors_are_told_one_after_another() -> None:
     async with house(Plenty()) as here:
         sockets = [socket.socket() for _ in range(2 * RESERVE)]
@@ -450,7 +450,7 @@ async def test_more_clients_than_the_reserve_has_descriptors_are_told_one_after_
         assert (await here.ask(GET)).text == "hello"
 
 
-@scene
+@async_test
 async def test_without_any_descriptor_clients_wait_and_the_loop_does_not_spin() -> None:
     async with house(Plenty()) as here:
         tries = 0
@@ -478,7 +478,7 @@ async def test_without_any_descriptor_clients_wait_and_the_loop_does_not_spin() 
 # Clients that go
 
 
-@scene
+@async_test
 async def test_a_client_that_goes_is_noticed_whatever_it_had_sent_ahead() -> None:
     for ahead in (b"", b"GET /", GET, GET * 20):
         async with house() as here:
@@ -490,7 +490,7 @@ async def test_a_client_that_goes_is_noticed_whatever_it_had_sent_ahead() -> Non
             await here.count(0)
 
 
-@scene
+@async_test
 async def test_a_client_that_ends_its_own_half_counts_as_gone() -> None:
     for ahead in (b"", b"GET /"):
         async with house() as here:
@@ -502,7 +502,7 @@ async def test_a_client_that_ends_its_own_half_counts_as_gone() -> None:
             assert await client.end() == b""
 
 
-@scene
+@async_test
 async def test_a_client_that_stays_is_not_taken_for_gone() -> None:
     async with house() as here:
         client = await here.connect()
@@ -517,7 +517,7 @@ async def test_a_client_that_stays_is_not_taken_for_gone() -> None:
         assert (await client.answer()).text == "hello"
 
 
-@scene
+@async_test
 async def test_an_answer_before_the_end_of_the_body_can_be_read_by_who_sends_all_of_it_first() -> None:
     head = b"POST /refuses HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
     async with house() as here:
@@ -530,7 +530,7 @@ async def test_an_answer_before_the_end_of_the_body_can_be_read_by_who_sends_all
             assert await client.end() == b""
 
 
-@scene
+@async_test
 async def test_who_sends_on_without_end_is_cut_off() -> None:
     head = b"POST /refuses HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
     async with house() as here:
@@ -554,7 +554,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return context
 
 
-@scene
+@async_test
 async def ask_with_tls(certificate: ssl.SSLContext) -> None:
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = False

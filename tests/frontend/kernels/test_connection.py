@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from played import call, scene
 
 from owt.frontend.kernels.connection import PREFACE_LIMIT, Door, LaneProtocol
+from owt.testing import async_test
+from owt.testing.kernel import new_call
 from owt.wire.chunk import Done
 from owt.wire.handshake import NONCE, Lane, Signer, preface
 from owt.wire.messages import (
@@ -125,14 +126,14 @@ async def enter(visitor: Visitor, guest: PlayedGuest, lane: Lane = "calls") -> N
 
 
 @pytest.mark.parametrize("lane", ["calls", "control"])
-@scene
+@async_test
 async def test_an_expected_kernel_is_welcomed(lane: Lane) -> None:
     async with opened() as (_, guest, visit):
         await enter(await visit(), guest, lane)
         assert list(guest.lanes) == [lane]
 
 
-@scene
+@async_test
 async def test_a_kernel_comes_in_by_both_lanes() -> None:
     async with opened() as (_, guest, visit):
         await enter(await visit(), guest, "control")
@@ -140,7 +141,7 @@ async def test_a_kernel_comes_in_by_both_lanes() -> None:
         assert list(guest.lanes) == ["control", "calls"]
 
 
-@scene
+@async_test
 async def test_a_preface_may_come_byte_by_byte() -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -164,7 +165,7 @@ async def test_a_preface_may_come_byte_by_byte() -> None:
         (b"owt1 ../k1 calls\n", "no kernel '../k1' is expected"),
     ],
 )
-@scene
+@async_test
 async def test_whoever_begins_otherwise_is_thrown_out(line: bytes, said: str) -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -173,7 +174,7 @@ async def test_whoever_begins_otherwise_is_thrown_out(line: bytes, said: str) ->
         assert guest.told.empty()
 
 
-@scene
+@async_test
 async def test_the_log_says_why_somebody_was_thrown_out(caplog: pytest.LogCaptureFixture) -> None:
     async with opened() as (_, _, visit):
         visitor = await visit()
@@ -183,7 +184,7 @@ async def test_the_log_says_why_somebody_was_thrown_out(caplog: pytest.LogCaptur
     assert caplog.records[0].levelno == logging.ERROR
 
 
-@scene
+@async_test
 async def test_a_kernel_that_is_expected_no_more_is_thrown_out() -> None:
     async with opened() as (door, guest, visit):
         forget = door.expect("k2", guest)
@@ -195,7 +196,7 @@ async def test_a_kernel_that_is_expected_no_more_is_thrown_out() -> None:
         assert door.expected("k1") is guest
 
 
-@scene
+@async_test
 async def test_whoever_has_another_key_is_thrown_out() -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -205,7 +206,7 @@ async def test_whoever_has_another_key_is_thrown_out() -> None:
         assert guest.told.empty()
 
 
-@scene
+@async_test
 async def test_what_was_recorded_on_one_connection_is_worth_nothing_on_another() -> None:
     async with opened() as (_, guest, visit):
         first = await visit()
@@ -222,10 +223,10 @@ async def test_what_was_recorded_on_one_connection_is_worth_nothing_on_another()
 
 @pytest.mark.parametrize(
     "message",
-    [Hello("k1", "control", 1), OUTPUT, WELCOME, Invoke("a", call())],
+    [Hello("k1", "control", 1), OUTPUT, WELCOME, Invoke("a", new_call())],
     ids=lambda m: type(m).__name__,
 )
-@scene
+@async_test
 async def test_the_first_message_is_the_right_hello(message: Message) -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -238,7 +239,7 @@ async def test_the_first_message_is_the_right_hello(message: Message) -> None:
 # Inside
 
 
-@scene
+@async_test
 async def test_output_reaches_the_kernels_owner() -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -247,7 +248,7 @@ async def test_output_reaches_the_kernels_owner() -> None:
         assert [await guest.told.get(), await guest.told.get()] == [OUTPUT, OUTPUT]
 
 
-@scene
+@async_test
 async def test_what_a_kernel_offers_reaches_its_owner_too() -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -256,17 +257,17 @@ async def test_what_a_kernel_offers_reaches_its_owner_too() -> None:
         assert await guest.told.get() == RegisterEndpoints(1, ())
 
 
-@scene
+@async_test
 async def test_a_message_to_the_kernel_reaches_it() -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
         await enter(visitor, guest)
-        message = Invoke("a", call())
+        message = Invoke("a", new_call())
         guest.lanes["calls"].send(message)
         assert await visitor.receive() == message
 
 
-@scene
+@async_test
 async def test_a_replayed_frame_ends_the_connection() -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -280,9 +281,9 @@ async def test_a_replayed_frame_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [Hello("k1", "calls", 1), WELCOME, Invoke("a", call())], ids=lambda m: type(m).__name__
+    "message", [Hello("k1", "calls", 1), WELCOME, Invoke("a", new_call())], ids=lambda m: type(m).__name__
 )
-@scene
+@async_test
 async def test_a_message_out_of_place_ends_the_connection(message: Message) -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -292,7 +293,7 @@ async def test_a_message_out_of_place_ends_the_connection(message: Message) -> N
         assert await guest.told.get() == ("disconnected", "calls")
 
 
-@scene
+@async_test
 async def test_rubbish_ends_the_connection() -> None:
     async with opened() as (_, guest, visit):
         visitor = await visit()
@@ -302,7 +303,7 @@ async def test_rubbish_ends_the_connection() -> None:
         assert await guest.told.get() == ("disconnected", "calls")
 
 
-@scene
+@async_test
 async def test_the_end_of_a_connection_is_told_once_and_only_of_guests() -> None:
     async with opened() as (_, guest, visit):
         stranger = await visit()
@@ -314,10 +315,10 @@ async def test_the_end_of_a_connection_is_told_once_and_only_of_guests() -> None
         assert await guest.told.get() == ("disconnected", "control")
         assert guest.told.empty()
         # Whoever still holds the lane may send; nobody hears it.
-        guest.lanes["control"].send(Invoke("a", call()))
+        guest.lanes["control"].send(Invoke("a", new_call()))
 
 
-@scene
+@async_test
 async def test_a_closed_door_lets_nobody_in_and_nobody_out() -> None:
     async with opened() as (door, guest, visit):
         visitor = await visit()

@@ -8,13 +8,13 @@ import resource
 from tempfile import TemporaryDirectory
 
 import pytest
-from played import scene
 
 from owt.errors import Busy
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import KERNEL, MARGIN, Descriptors
 from owt.frontend.kernels.connection import Door
 from owt.frontend.kernels.kernels import Kernels
+from owt.testing import async_test
 from owt.wire.messages import Welcome
 
 
@@ -45,7 +45,7 @@ async def start(kernels: Kernels) -> None:
     await kernels.start("owt", None, 1, lambda output: None, lambda kernel, reason: None)
 
 
-@scene
+@async_test
 async def test_none_is_begun_for_which_there_are_no_descriptors() -> None:
     class Few(Descriptors):
         def free(self) -> int:
@@ -62,7 +62,7 @@ async def test_none_is_begun_for_which_there_are_no_descriptors() -> None:
         await kernels.close()
 
 
-@scene
+@async_test
 async def test_those_that_are_starting_have_their_descriptors_to_come() -> None:
     class Few(Descriptors):
         def free(self) -> int:
@@ -83,7 +83,7 @@ async def test_those_that_are_starting_have_their_descriptors_to_come() -> None:
         await kernels.close()
 
 
-@scene
+@async_test
 async def test_one_that_runs_out_of_descriptors_as_it_starts_leaves_nothing_behind() -> None:
     class Unaware(Descriptors):
         def require(self, kernels: int) -> None:

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from noted import save
+from notebook_files import save
 
 from owt.errors import ConfigError
 from owt.frontend.notebooks.documents import name_of, read_all

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from noted import save
-from played import PlayedKernel, scene, settle
-from staged import Stage
+from notebook_files import save
+from scripted_service import ScriptedService
 
 from owt.frontend.notebooks.documents import read_all
 from owt.frontend.notebooks.notebook import ENTER, MOST_LOST, Notebook
+from owt.testing import async_test, settle
+from owt.testing.kernel import ScriptedKernel
 from owt.wire.chunk import Done, Failed
 
 
@@ -18,7 +19,7 @@ class Served:
     """A notebook of a staged server."""
 
     def __init__(self, path: Path) -> None:
-        self.stage = Stage()
+        self.stage = ScriptedService()
         self.path = path
         self.news = 0
         [document] = read_all([path])
@@ -35,9 +36,9 @@ class Served:
     def _count(self) -> None:
         self.news += 1
 
-    async def kernel(self, number: int = 1) -> PlayedKernel:
+    async def kernel(self, number: int = 1) -> ScriptedKernel:
         """The kernel of this number, which has entered the notebook's folder."""
-        kernel = await self.stage.kernels.count(number)
+        kernel = await self.stage.kernels.wait_for_kernel(number)
         assert kernel.calls[-1].code == ENTER
         kernel.answer()
         await settle()
@@ -51,7 +52,7 @@ class Served:
         await settle()
 
 
-async def ran(kernel: PlayedKernel) -> str | None:
+async def ran(kernel: ScriptedKernel) -> str | None:
     """The code of the newest call, which ends well now."""
     code = kernel.calls[-1].code
     kernel.answer()
@@ -59,7 +60,7 @@ async def ran(kernel: PlayedKernel) -> str | None:
     return code
 
 
-async def fail(kernel: PlayedKernel) -> None:
+async def fail(kernel: ScriptedKernel) -> None:
     failed = Failed(500, "exception", "it failed", "by zero", "ZeroDivisionError", "Traceback ...")
     kernel.send(failed, Done(500, 0.0))
     await settle()
@@ -71,10 +72,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "n.ipynb"
 
 
-@scene
+@async_test
 async def test_its_cells_run_one_after_another_in_its_folder(path: Path) -> None:
     served = Served(path)
-    kernel = await served.stage.kernels.count(1)
+    kernel = await served.stage.kernels.wait_for_kernel(1)
     assert (kernel.calls[0].session, kernel.calls[0].kwargs) == ("n", f'{{"path": "{path.parent}"}}')
     await served.kernel()
     assert [await ran(kernel), served.notebook.state] == ["x = f()", "loading"]
@@ -83,7 +84,7 @@ async def test_its_cells_run_one_after_another_in_its_folder(path: Path) -> None
     served.notebook.close()
 
 
-@scene
+@async_test
 async def test_it_ends_at_a_cell_that_fails_and_goes_on_there_when_it_is_saved(path: Path) -> None:
     served = Served(path)
     kernel = await served.kernel()
@@ -100,7 +101,7 @@ async def test_it_ends_at_a_cell_that_fails_and_goes_on_there_when_it_is_saved(p
     served.notebook.close()
 
 
-@scene
+@async_test
 async def test_the_next_kernel_runs_the_text_that_was_saved_last(path: Path) -> None:
     served = Served(path)
     kernel = await served.kernel()
@@ -115,7 +116,7 @@ async def test_the_next_kernel_runs_the_text_that_was_saved_last(path: Path) -> 
     served.notebook.close()
 
 
-@scene
+@async_test
 async def test_a_notebook_of_which_kernels_die_is_given_up(path: Path) -> None:
     served = Served(path)
     for number in range(1, MOST_LOST + 1):
@@ -125,7 +126,7 @@ async def test_a_notebook_of_which_kernels_die_is_given_up(path: Path) -> None:
     served.notebook.close()
 
 
-@scene
+@async_test
 async def test_not_where_somebody_asked_for_other_kernels(path: Path) -> None:
     served = Served(path)
     for number in range(1, MOST_LOST + 2):
@@ -137,17 +138,17 @@ async def test_not_where_somebody_asked_for_other_kernels(path: Path) -> None:
     served.notebook.close()
 
 
-@scene
+@async_test
 async def test_a_notebook_whose_kernels_cannot_start_runs_in_the_first_one_that_does(path: Path) -> None:
     served = Served(path)
     kernel = await served.kernel()
     for _ in range(2):
         await ran(kernel)
-    served.stage.kernels.problem = OSError("no memory")
+    served.stage.kernels.start_error = OSError("no memory")
     kernel.die()
     await settle()
     assert (served.notebook.state, served.notebook.complete) == ("failed", False)
-    served.stage.kernels.problem = None
+    served.stage.kernels.start_error = None
     served.stage.service.sessions.named["n"].start()
     following = await served.kernel(2)
     assert [await ran(following), await ran(following)] == ["x = f()", "y = 2"]

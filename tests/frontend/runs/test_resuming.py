@@ -7,7 +7,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from played import call
 
 from owt.errors import BadRequest
 from owt.frontend.runs.resuming import (
@@ -20,6 +19,7 @@ from owt.frontend.runs.resuming import (
     resume,
 )
 from owt.frontend.runs.runs import Run
+from owt.testing.kernel import new_call
 from owt.wire.call import Call, RequestFacts, Target
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout
 from owt.wire.sse import Decoder
@@ -69,7 +69,7 @@ def test_an_after_that_is_no_number_is_refused(text: str) -> None:
 
 
 def a_run(*chunks: Chunk) -> Run:
-    run = Run(RUN, call("x", session="s"), 1 << 20)
+    run = Run(RUN, new_call("x", session="s"), 1 << 20)
     run.feed(chunks)
     return run
 
@@ -115,7 +115,7 @@ def test_a_failure_of_an_adaptors_own_stream_is_an_event_that_follows() -> None:
 
 
 def test_what_the_journal_has_forgotten_is_lost() -> None:
-    run = Run(RUN, call("x"), 500)
+    run = Run(RUN, new_call("x"), 500)
     run.detach()
     run.feed([HEAD, *[Data(b"x" * 100, "text")] * 5])
     assert resume(run, 1) == "lost"
@@ -124,8 +124,13 @@ def test_what_the_journal_has_forgotten_is_lost() -> None:
 
 def test_only_the_same_call_comes_back() -> None:
     run = a_run()
-    check_same_call(run, call("x", session="s", accept="text/event-stream", sse=True, timeout=3))
-    others = [call("y", session="s"), call("x"), call("x", session="s", kwargs="{}"), call("x", path="/a")]
+    check_same_call(run, new_call("x", session="s", accept="text/event-stream", sse=True, timeout=3))
+    others = [
+        new_call("y", session="s"),
+        new_call("x"),
+        new_call("x", session="s", kwargs="{}"),
+        new_call("x", path="/a"),
+    ]
     for other in others:
         with pytest.raises(BadRequest, match=r"Last-Event-ID: belongs to another call.*Leave the header out"):
             check_same_call(run, other)
@@ -144,8 +149,8 @@ def test_a_call_of_an_endpoint_is_another_with_other_fields() -> None:
 
 def test_a_run_still_knows_its_call_after_it_has_forgotten_the_code() -> None:
     run = a_run()
-    run.call = call(None)
-    check_same_call(run, call("x", session="s"))
+    run.call = new_call(None)
+    check_same_call(run, new_call("x", session="s"))
 
 
 @pytest.mark.parametrize(("known", "words"), [(True, "--run-journal"), (False, "not known here")])

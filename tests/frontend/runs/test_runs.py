@@ -6,10 +6,11 @@ import asyncio
 import time
 
 import pytest
-from played import call, scene, settle
 
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.runs import BATCH, CancelReason, Reader, Run, Runs, RunState, first_error
+from owt.testing import async_test, settle
+from owt.testing.kernel import new_call
 from owt.wire.call import Caching, Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout, size
 
@@ -56,7 +57,7 @@ def data(amount: int) -> Data:
 
 
 def new_run(journal: int = 1 << 20, step: int = 1) -> Run:
-    return Run("r1", call(), journal, grant_step=step)
+    return Run("r1", new_call(), journal, grant_step=step)
 
 
 def started_run(step: int = 1) -> tuple[Run, list[int]]:
@@ -154,7 +155,7 @@ def test_text_joins_the_chunks_of_one_kind() -> None:
 # Readers
 
 
-@scene
+@async_test
 async def test_a_reader_gets_earlier_and_later_chunks() -> None:
     run = new_run()
     run.feed([HEAD])
@@ -169,7 +170,7 @@ async def test_a_reader_gets_earlier_and_later_chunks() -> None:
     assert await reader.next() == []
 
 
-@scene
+@async_test
 async def test_next_waits_for_a_chunk() -> None:
     run = new_run()
     reader = run.follow()
@@ -183,7 +184,7 @@ async def test_next_waits_for_a_chunk() -> None:
     assert await waiting == [HEAD]
 
 
-@scene
+@async_test
 async def test_available_does_not_wait() -> None:
     run, credits = started_run()
     reader = run.follow()
@@ -194,7 +195,7 @@ async def test_available_does_not_wait() -> None:
     assert credits == [1000]
 
 
-@scene
+@async_test
 async def test_notify_calls_back_once_when_there_is_something_to_read() -> None:
     run = new_run()
     reader, calls = run.follow(), []
@@ -210,7 +211,7 @@ async def test_notify_calls_back_once_when_there_is_something_to_read() -> None:
     assert calls == ["chunk", "at once"]
 
 
-@scene
+@async_test
 async def test_every_reader_gets_every_chunk() -> None:
     run = new_run()
     first = run.follow()
@@ -224,7 +225,7 @@ async def test_every_reader_gets_every_chunk() -> None:
     assert await following == await read_all(late) == await read_all(after_end) == chunks
 
 
-@scene
+@async_test
 async def test_the_journal_drops_no_chunk_that_a_reader_has_yet_to_take() -> None:
     run = new_run(journal=250)
     reader = run.follow()
@@ -235,7 +236,7 @@ async def test_the_journal_drops_no_chunk_that_a_reader_has_yet_to_take() -> Non
     assert not run.journal.complete
 
 
-@scene
+@async_test
 async def test_follow_raises_chunks_lost_after_the_journal_dropped_the_beginning() -> None:
     run = new_run(journal=250)
     reader = run.follow()
@@ -249,7 +250,7 @@ async def test_follow_raises_chunks_lost_after_the_journal_dropped_the_beginning
         run.follow()
 
 
-@scene
+@async_test
 async def test_next_returns_at_most_a_batch() -> None:
     run = new_run()
     reader = run.follow()
@@ -260,7 +261,7 @@ async def test_next_returns_at_most_a_batch() -> None:
     assert await reader.next() == chunks[4:]
 
 
-@scene
+@async_test
 async def test_a_chunk_larger_than_a_batch_comes_alone() -> None:
     run = new_run(journal=1)
     reader = run.follow()
@@ -270,7 +271,7 @@ async def test_a_chunk_larger_than_a_batch_comes_alone() -> None:
     assert await reader.next() == chunks[1:]
 
 
-@scene
+@async_test
 async def test_a_reader_that_resumes_gets_the_events_that_follow() -> None:
     run = new_run()
     run.feed([Stdout("1"), HEAD, data(200), data(300), data(400), DONE])
@@ -280,7 +281,7 @@ async def test_a_reader_that_resumes_gets_the_events_that_follow() -> None:
         assert await read_all(run.follow(after=after)) == events[after:], after
 
 
-@scene
+@async_test
 async def test_a_slow_reader_of_a_detached_run_loses_chunks() -> None:
     run = new_run(journal=250)
     run.detach()
@@ -290,7 +291,7 @@ async def test_a_slow_reader_of_a_detached_run_loses_chunks() -> None:
         await reader.next()
 
 
-@scene
+@async_test
 async def test_taken_chunks_beyond_the_limit_are_dropped_when_more_are_read() -> None:
     run = new_run(journal=250)
     reader = run.follow()
@@ -303,7 +304,7 @@ async def test_taken_chunks_beyond_the_limit_are_dropped_when_more_are_read() ->
     waiting.cancel()
 
 
-@scene
+@async_test
 async def test_a_closed_reader_gets_nothing_more() -> None:
     run = new_run()
     reader = run.follow()
@@ -336,9 +337,9 @@ def test_a_run_that_ended_is_not_cancelled_when_its_reader_leaves() -> None:
     assert queue.cancelled == []
 
 
-@scene
+@async_test
 async def test_a_run_of_events_is_cancelled_after_the_resume_window() -> None:
-    run, queue = Run("r1", call(sse=True), 1000, resume_window=0.01), CountingQueue()
+    run, queue = Run("r1", new_call(sse=True), 1000, resume_window=0.01), CountingQueue()
     run.enqueue(queue)
     run.follow().close()
     assert queue.cancelled == []
@@ -350,9 +351,9 @@ async def test_a_run_of_events_is_cancelled_after_the_resume_window() -> None:
 
 @pytest.mark.parametrize("event", ["follow", "detach", "end"])
 def test_a_new_reader_detaching_and_the_end_keep_a_run_from_being_cancelled(event: str) -> None:
-    @scene
+    @async_test
     async def check() -> None:
-        run, queue = Run("r1", call(sse=True), 1000, resume_window=0.01), CountingQueue()
+        run, queue = Run("r1", new_call(sse=True), 1000, resume_window=0.01), CountingQueue()
         run.enqueue(queue)
         run.follow().close()
         match event:
@@ -371,7 +372,7 @@ def test_a_new_reader_detaching_and_the_end_keep_a_run_from_being_cancelled(even
 # Credit
 
 
-@scene
+@async_test
 async def test_the_kernel_gets_credit_for_taken_chunks_when_more_are_read() -> None:
     run, credits = started_run()
     reader = run.follow()
@@ -386,7 +387,7 @@ async def test_the_kernel_gets_credit_for_taken_chunks_when_more_are_read() -> N
     assert credits == [3000]
 
 
-@scene
+@async_test
 async def test_the_slowest_reader_sets_the_pace() -> None:
     run, credits = started_run()
     quick, slow = run.follow(), run.follow()
@@ -405,7 +406,7 @@ async def test_the_slowest_reader_sets_the_pace() -> None:
     waiting.cancel()
 
 
-@scene
+@async_test
 async def test_a_slow_reader_that_leaves_releases_the_others() -> None:
     run, credits = started_run()
     quick, slow = run.follow(), run.follow()
@@ -419,7 +420,7 @@ async def test_a_slow_reader_that_leaves_releases_the_others() -> None:
     waiting.cancel()
 
 
-@scene
+@async_test
 async def test_credit_is_given_in_steps() -> None:
     run, credits = started_run(step=2500)
     reader = run.follow()
@@ -440,7 +441,7 @@ def test_a_run_without_readers_gives_no_credit() -> None:
     assert credits == []
 
 
-@scene
+@async_test
 async def test_a_reader_that_resumes_gives_credit_beyond_the_one_that_left() -> None:
     run, credits = started_run()
     first = run.follow()
@@ -460,7 +461,7 @@ async def test_a_reader_that_resumes_gives_credit_beyond_the_one_that_left() -> 
     waiting.cancel()
 
 
-@scene
+@async_test
 async def test_a_detached_run_gives_credit_without_waiting_for_its_readers() -> None:
     run, credits = started_run()
     run.detach()
@@ -481,7 +482,7 @@ def test_detaching_gives_the_outstanding_credit() -> None:
     assert credits == [1000]
 
 
-@scene
+@async_test
 async def test_no_credit_is_given_after_the_end() -> None:
     run, credits = started_run()
     reader = run.follow()
@@ -496,7 +497,7 @@ async def test_no_credit_is_given_after_the_end() -> None:
 
 def test_a_run_is_known_while_it_is_live_and_after_its_end() -> None:
     runs = new_runs()
-    run = runs.create(call())
+    run = runs.create(new_call())
     assert runs.get(run.id) is run
     assert runs.live() == runs.all() == [run]
     run.feed([DONE])
@@ -507,14 +508,14 @@ def test_a_run_is_known_while_it_is_live_and_after_its_end() -> None:
 
 def test_ids_of_runs_have_64_random_bits() -> None:
     runs = new_runs()
-    ids = {runs.create(call()).id for _ in range(100)}
+    ids = {runs.create(new_call()).id for _ in range(100)}
     assert len(ids) == 100
     assert {len(id) for id in ids} == {16}
 
 
 def test_an_ended_run_is_forgotten_after_its_retention(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = new_runs(retention=60)
-    live, ended = runs.create(call()), runs.create(call())
+    live, ended = runs.create(new_call()), runs.create(new_call())
     ended.feed([DONE])
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 59)
@@ -526,7 +527,7 @@ def test_an_ended_run_is_forgotten_after_its_retention(monkeypatch: pytest.Monke
 
 def test_the_oldest_ended_runs_are_forgotten_beyond_the_total() -> None:
     runs = new_runs(total=10000, journal=4000)
-    first, second, third = (runs.create(call()) for _ in range(3))
+    first, second, third = (runs.create(new_call()) for _ in range(3))
     for run in (second, first, third):
         run.feed([data(4000 - size(DONE)), DONE])
     assert runs.all() == [first, third]
@@ -534,7 +535,7 @@ def test_the_oldest_ended_runs_are_forgotten_beyond_the_total() -> None:
 
 def test_live_runs_share_the_total() -> None:
     runs = new_runs(total=10000, journal=6000)
-    live = [runs.create(call()) for _ in range(4)]
+    live = [runs.create(new_call()) for _ in range(4)]
     for run in live:
         run.detach()
         run.feed([data(1500)] * 4)
@@ -546,8 +547,8 @@ def test_live_runs_share_the_total() -> None:
 
 def test_a_live_run_may_hold_more_again_when_others_have_ended() -> None:
     runs = new_runs(total=10000, journal=6000)
-    others = [runs.create(call()) for _ in range(4)]
-    run = runs.create(call())
+    others = [runs.create(new_call()) for _ in range(4)]
+    run = runs.create(new_call())
     run.detach()
     run.feed([data(1000)] * 6)
     assert run.journal.bytes == 2000
@@ -559,11 +560,11 @@ def test_a_live_run_may_hold_more_again_when_others_have_ended() -> None:
 
 def test_full_journals_of_quiet_runs_are_trimmed_as_others_grow() -> None:
     runs = new_runs(total=10_000, journal=5000)
-    quiet = [runs.create(call()) for _ in range(2)]
+    quiet = [runs.create(new_call()) for _ in range(2)]
     for run in quiet:
         run.detach()
         run.feed([data(1000)] * 5)
-    growing = [runs.create(call()) for _ in range(8)]
+    growing = [runs.create(new_call()) for _ in range(8)]
     for run in growing:
         run.detach()
         run.feed([data(1000)] * 5)
@@ -572,9 +573,9 @@ def test_full_journals_of_quiet_runs_are_trimmed_as_others_grow() -> None:
 
 def test_live_runs_push_out_ended_ones() -> None:
     runs = new_runs(total=10000, journal=6000)
-    ended = runs.create(call())
+    ended = runs.create(new_call())
     ended.feed([data(5000), DONE])
-    live = runs.create(call())
+    live = runs.create(new_call())
     live.detach()
     live.feed([data(5000)])
     assert runs.all() == [live]
@@ -582,10 +583,10 @@ def test_live_runs_push_out_ended_ones() -> None:
 
 def test_chunks_that_a_reader_has_yet_to_take_are_kept_beyond_the_limits() -> None:
     runs = new_runs(total=2000, journal=2000)
-    run = runs.create(call())
+    run = runs.create(new_call())
     run.follow()
     run.feed([data(1500)] * 4)
-    runs.create(call())
+    runs.create(new_call())
     assert run.journal.bytes == 6000
 
 
@@ -594,7 +595,7 @@ def test_the_work_of_a_call_does_not_depend_on_the_number_of_live_runs(
     live: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = new_runs(total=20_000, journal=10_000)
-    others = [runs.create(call()) for _ in range(live)]
+    others = [runs.create(new_call()) for _ in range(live)]
     for other in others:
         other.detach()
         # Together they hold the total, so that the new run has to make room.
@@ -602,7 +603,7 @@ def test_the_work_of_a_call_does_not_depend_on_the_number_of_live_runs(
     trims: list[Run] = []
     trim = Run.trim
     monkeypatch.setattr(Run, "trim", lambda run: (trims.append(run), trim(run))[1])
-    new = runs.create(call())
+    new = runs.create(new_call())
     assert trims == []
     reader = new.follow()
     new.feed([HEAD, data(1000), DONE])
@@ -614,7 +615,7 @@ def test_the_work_of_a_call_does_not_depend_on_the_number_of_live_runs(
 
 def test_the_number_of_known_ended_runs_is_limited() -> None:
     runs = new_runs(max_ended=2)
-    ended = [runs.create(call()) for _ in range(5)]
+    ended = [runs.create(new_call()) for _ in range(5)]
     for run in ended:
         run.feed([DONE])
     assert runs.all() == ended[3:]
@@ -622,7 +623,7 @@ def test_the_number_of_known_ended_runs_is_limited() -> None:
 
 def test_a_dropped_run_is_not_known() -> None:
     runs = new_runs()
-    run = runs.create(call())
+    run = runs.create(new_call())
     runs.drop(run)
     assert runs.get(run.id) is None
     assert runs.all() == []
@@ -639,7 +640,7 @@ def test_an_ended_run_keeps_nothing_of_its_input() -> None:
 
 def test_a_run_whose_answer_may_be_cached_keeps_more() -> None:
     runs = Runs(retention=60, journal=1000, journal_total=100000, window=10000, cacheable=5000)
-    plain, cached = runs.create(call()), runs.create(call(caching=Caching()))
+    plain, cached = runs.create(new_call()), runs.create(new_call(caching=Caching()))
     for run in (plain, cached):
         run.detach()
         run.feed([data(3000)])

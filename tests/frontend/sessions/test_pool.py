@@ -9,20 +9,21 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from played import PlayedKernel, PlayedKernels, call, scene, settle
 
 from owt.errors import Busy, KernelNotReady
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.session import Limits, Session
+from owt.testing import async_test, settle
+from owt.testing.kernel import ScriptedKernel, ScriptedKernels, new_call
 
 
 class Stage:
     """A pool, and the calls that it was given."""
 
     def __init__(self, *, least: int = 0, most: int = 3, queue: int = 2) -> None:
-        self.kernels = PlayedKernels()
+        self.kernels = ScriptedKernels()
         self.pool = Pool(
             kernels=cast("Kernels", self.kernels),
             limits=Limits(queue, 60.0),
@@ -33,15 +34,15 @@ class Stage:
         self._numbers = itertools.count(1)
 
     def submit(self, code: str | None = "1", **fields: Any) -> Run:
-        run = Run(f"r{next(self._numbers)}", call(code, **fields), 1 << 20)
+        run = Run(f"r{next(self._numbers)}", new_call(code, **fields), 1 << 20)
         self.pool.submit(run)
         return run
 
-    async def members(self, *codes: str) -> list[PlayedKernel]:
+    async def members(self, *codes: str) -> list[ScriptedKernel]:
         """Idle members that have run these, the first longest ago."""
         for code in codes:
             self.submit(code)
-        await self.kernels.count(len(codes))
+        await self.kernels.wait_for_kernel(len(codes))
         for kernel in self.kernels.all:
             kernel.answer()
         self.use(*self.pool.members)
@@ -53,7 +54,7 @@ class Stage:
             member.last_used = 1000.0 + seconds
 
 
-@scene
+@async_test
 async def test_a_kernel_that_has_loaded_this_very_code_goes_first() -> None:
     stage = Stage()
     first, second, third = await stage.members("a", "b", "c")
@@ -63,7 +64,7 @@ async def test_a_kernel_that_has_loaded_this_very_code_goes_first() -> None:
         kernel.answer()
 
 
-@scene
+@async_test
 async def test_then_the_one_that_was_used_last() -> None:
     stage = Stage()
     first, second, third = await stage.members("a", "b", "c")
@@ -73,7 +74,7 @@ async def test_then_the_one_that_was_used_last() -> None:
     assert stage.submit("newer").id in third.invoked
 
 
-@scene
+@async_test
 async def test_a_busy_kernel_is_passed_over_whatever_it_has_loaded() -> None:
     stage = Stage()
     first, second = await stage.members("a", "b")
@@ -83,57 +84,57 @@ async def test_a_busy_kernel_is_passed_over_whatever_it_has_loaded() -> None:
     assert run.id not in first.invoked
 
 
-@scene
+@async_test
 async def test_then_a_spare_which_is_replaced() -> None:
     stage = Stage(least=1)
     stage.pool.refill()
-    spare = await stage.kernels.count(1)
+    spare = await stage.kernels.wait_for_kernel(1)
     assert len(stage.pool.spares) == 1
     run = stage.submit()
     assert spare.invoked == [run.id]
-    await stage.kernels.count(2)
+    await stage.kernels.wait_for_kernel(2)
     assert (len(stage.pool.members), len(stage.pool.spares)) == (1, 1)
 
 
-@scene
+@async_test
 async def test_a_spare_that_is_ready_goes_before_one_that_is_starting() -> None:
     stage = Stage(least=2)
     stage.pool.refill()
-    await stage.kernels.count(2)
+    await stage.kernels.wait_for_kernel(2)
     stage.kernels.all[0].die()
     stage.kernels.may_start.clear()
     run = stage.submit()
     assert stage.kernels.all[1].invoked == [run.id]
 
 
-@scene
+@async_test
 async def test_a_spare_that_is_starting_goes_before_a_new_one() -> None:
     stage = Stage(least=1)
     stage.kernels.may_start.clear()
     stage.pool.refill()
     run = stage.submit()
     stage.kernels.may_start.set()
-    await stage.kernels.count(2)
+    await stage.kernels.wait_for_kernel(2)
     assert stage.kernels.all[0].invoked == [run.id]
 
 
-@scene
+@async_test
 async def test_then_a_new_one_up_to_the_most() -> None:
     stage = Stage(most=2)
     runs = [stage.submit(), stage.submit(), stage.submit()]
-    await stage.kernels.count(2)
+    await stage.kernels.wait_for_kernel(2)
     assert [kernel.invoked for kernel in stage.kernels.all] == [[runs[0].id], [runs[1].id]]
     assert list(stage.pool.waiting) == [runs[2]]
     assert len(stage.kernels.all) == 2
 
 
-@scene
+@async_test
 async def test_then_it_waits_for_the_first_that_is_free() -> None:
     stage = Stage(most=2)
     stage.submit()
     stage.submit()
     third, fourth = stage.submit("c"), stage.submit("d")
-    await stage.kernels.count(2)
+    await stage.kernels.wait_for_kernel(2)
     second_kernel = stage.kernels.all[1]
     second_kernel.answer()
     assert second_kernel.invoked[-1] == third.id
@@ -142,7 +143,7 @@ async def test_then_it_waits_for_the_first_that_is_free() -> None:
     assert not stage.pool.waiting
 
 
-@scene
+@async_test
 async def test_more_may_not_wait_than_the_limit() -> None:
     stage = Stage(most=1, queue=2)
     for _ in range(3):
@@ -151,17 +152,17 @@ async def test_more_may_not_wait_than_the_limit() -> None:
     with pytest.raises(Busy, match=expected) as busy:
         stage.submit()
     assert busy.value.retry_after == 1
-    kernel = await stage.kernels.count(1)
+    kernel = await stage.kernels.wait_for_kernel(1)
     kernel.answer()
     stage.submit()
 
 
-@scene
+@async_test
 async def test_a_call_that_waits_is_cancelled_without_a_kernel() -> None:
     stage = Stage(most=1)
     stage.submit()
     waiting = stage.submit()
-    kernel = await stage.kernels.count(1)
+    kernel = await stage.kernels.wait_for_kernel(1)
     waiting.cancel("cancelled")
     assert waiting.failure is not None
     assert (waiting.failure.status, waiting.failure.type) == (499, "cancelled")
@@ -169,57 +170,57 @@ async def test_a_call_that_waits_is_cancelled_without_a_kernel() -> None:
     assert waiting.id not in kernel.invoked
 
 
-@scene
+@async_test
 async def test_a_call_that_runs_is_cancelled_in_its_kernel_and_no_other() -> None:
     stage = Stage()
     first, second = stage.submit(), stage.submit()
-    await stage.kernels.count(2)
+    await stage.kernels.wait_for_kernel(2)
     second.cancel("cancelled")
     assert [kernel.cancelled for kernel in stage.kernels.all] == [[], [second.id]]
     assert first.cancel_reason is None
 
 
-@scene
+@async_test
 async def test_a_member_whose_kernel_died_gets_another_and_goes_on() -> None:
     stage = Stage(most=1)
     run, waiting = stage.submit(), stage.submit("b")
-    (await stage.kernels.count(1)).die("fell over")
+    (await stage.kernels.wait_for_kernel(1)).die("fell over")
     assert run.failure is not None
     assert run.failure.status == 502
-    assert (await stage.kernels.count(2)).invoked == [waiting.id]
+    assert (await stage.kernels.wait_for_kernel(2)).invoked == [waiting.id]
 
 
-@scene
+@async_test
 async def test_code_is_not_warm_in_a_kernel_that_replaced_the_one_that_had_it() -> None:
     stage = Stage()
     first, second = await stage.members("a", "b")
     first.die()
-    await stage.kernels.count(3)
+    await stage.kernels.wait_for_kernel(3)
     assert stage.submit("a").id in second.invoked
 
 
-@scene
+@async_test
 async def test_a_member_that_can_get_no_kernel_makes_room() -> None:
     stage = Stage(most=1)
-    stage.kernels.problem = KernelNotReady("no such program")
+    stage.kernels.start_error = KernelNotReady("no such program")
     runs = [stage.submit(), stage.submit()]
     await settle()
     # Each is told: the second had its own try.
     assert [run.status for run in runs] == [502, 502]
     assert stage.pool.members == []
-    stage.kernels.problem = None
+    stage.kernels.start_error = None
     run = stage.submit()
-    (await stage.kernels.count(1)).answer()
+    (await stage.kernels.wait_for_kernel(1)).answer()
     assert run.status == 200
 
 
-@scene
+@async_test
 async def test_spares_that_can_get_no_kernel_are_not_tried_over_and_over() -> None:
     stage = Stage(least=2)
     tries: list[float] = []
 
-    class Broken(PlayedKernels):
-        async def start(self, *args: Any) -> PlayedKernel:
+    class Broken(ScriptedKernels):
+        async def start(self, *args: Any) -> ScriptedKernel:
             tries.append(time.monotonic())
             raise KernelNotReady("no such program")
 
@@ -230,7 +231,7 @@ async def test_spares_that_can_get_no_kernel_are_not_tried_over_and_over() -> No
     assert stage.pool.spares == []
 
 
-@scene
+@async_test
 async def test_spares_that_can_get_no_kernel_are_tried_again_later_and_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,7 +244,7 @@ async def test_spares_that_can_get_no_kernel_are_tried_again_later_and_later(
         return asyncio.get_running_loop().call_soon(lambda: None)
 
     stage = Stage(least=2)
-    stage.kernels.problem = KernelNotReady("no such program")
+    stage.kernels.start_error = KernelNotReady("no such program")
     stage.pool.refill()
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", call_later)
     for _ in range(9):
@@ -253,11 +254,11 @@ async def test_spares_that_can_get_no_kernel_are_tried_again_later_and_later(
     await settle()
     assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30]
     # Once there is one, the next failure is the first again.
-    stage.kernels.problem = None
+    stage.kernels.start_error = None
     retries.pop()()
-    await stage.kernels.count(2)
+    await stage.kernels.wait_for_kernel(2)
     assert len(stage.pool.spares) == 2
-    stage.kernels.problem = KernelNotReady("no such program")
+    stage.kernels.start_error = KernelNotReady("no such program")
     stage.kernels.all[0].die()
     await settle()
     assert delays[10:] == [0.5]
@@ -266,25 +267,25 @@ async def test_spares_that_can_get_no_kernel_are_tried_again_later_and_later(
     assert stage.pool.has_kernel is False
 
 
-@scene
+@async_test
 async def test_a_ready_spare_is_given_away_once() -> None:
     stage = Stage(least=1)
     stage.kernels.may_start.clear()
     stage.pool.refill()
     assert stage.pool.spare() is None
     stage.kernels.may_start.set()
-    await stage.kernels.count(1)
+    await stage.kernels.wait_for_kernel(1)
     spare = stage.pool.spare()
     assert spare is not None
     assert spare.fresh
     assert stage.pool.spare() is None
 
 
-@scene
+@async_test
 async def test_the_end_fails_what_waits_and_ends_every_kernel() -> None:
     stage = Stage(most=1, least=1)
     running, waiting = stage.submit(), stage.submit()
-    await stage.kernels.count(2)
+    await stage.kernels.wait_for_kernel(2)
     await stage.pool.close()
     assert (running.status, waiting.status) == (502, 502)
     assert all(kernel.killed for kernel in stage.kernels.all)
@@ -293,42 +294,42 @@ async def test_the_end_fails_what_waits_and_ends_every_kernel() -> None:
     assert len(stage.kernels.all) == 2
 
 
-@scene
+@async_test
 async def test_without_room_for_a_kernel_a_call_waits_for_one_that_is_there_or_is_refused() -> None:
     stage = Stage()
-    stage.kernels.no_room = Busy("no descriptors")
+    stage.kernels.busy = Busy("no descriptors")
     with pytest.raises(Busy, match="no descriptors"):
         stage.submit()
     assert stage.pool.members == []
-    stage.kernels.no_room = None
+    stage.kernels.busy = None
     first = stage.submit()
-    kernel = await stage.kernels.count(1)
-    stage.kernels.no_room = Busy("no descriptors")
+    kernel = await stage.kernels.wait_for_kernel(1)
+    stage.kernels.busy = Busy("no descriptors")
     second = stage.submit()
     assert list(stage.pool.waiting) == [second]
     kernel.answer(first.id)
     assert kernel.invoked == [first.id, second.id]
 
 
-@scene
+@async_test
 async def test_without_room_for_a_kernel_no_spare_is_tried() -> None:
     stage = Stage(least=1)
-    stage.kernels.no_room = Busy("no descriptors")
+    stage.kernels.busy = Busy("no descriptors")
     stage.pool.refill()
     assert stage.pool.spares == []
-    stage.kernels.no_room = None
+    stage.kernels.busy = None
     stage.pool.refill()
-    await stage.kernels.count(1)
+    await stage.kernels.wait_for_kernel(1)
     assert len(stage.pool.spares) == 1
 
 
-@scene
+@async_test
 async def test_what_waits_for_the_last_member_is_refused_when_there_is_room_for_no_other() -> None:
     stage = Stage(most=1)
     first, *others = stage.submit(), stage.submit(), stage.submit()
-    kernel = await stage.kernels.count(1)
-    stage.kernels.problem = KernelNotReady("the kernel did not start")
-    stage.kernels.no_room = Busy("no descriptors")
+    kernel = await stage.kernels.wait_for_kernel(1)
+    stage.kernels.start_error = KernelNotReady("the kernel did not start")
+    stage.kernels.busy = Busy("no descriptors")
     kernel.die()
     await settle()
     assert first.failure is not None

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 
-class Operated(ThreadingHTTPServer):
+class RecordingServer(ThreadingHTTPServer):
     """Answers what `answers[method, path]` says, and keeps what it was `asked`.
 
     An answer is its status, content type and body. What was asked is the method, the path and the
@@ -37,7 +37,7 @@ class Operated(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Operated
+    server: RecordingServer
 
     def _answer(self) -> None:
         self.server.asked.append((self.command, self.path, self.headers.get("Authorization")))

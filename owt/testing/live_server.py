@@ -1,87 +1,24 @@
-"""What tests of owt use, and tests of other people's adaptors.
-
-    LiveServer   a server in a process of its own
-    Bystander    somebody else, whose calls to another session must all be right meanwhile
-    Gate         something that an adaptor waits for until the test lets it go on
-    wait_until   wait for a condition, with a deadline
-
-    with LiveServer() as server:
-        assert server.call("1 + 1").text == "2"
-"""
+"""`owt serve` in a process of its own, for tests."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from owt.server import Server, split_unix
 from owt.server.child import Child
+from owt.testing.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
-
-T = TypeVar("T")
-
-PATIENCE = 20.0
-
-
-def wait_until(condition: Callable[[], T], timeout: float = PATIENCE) -> T:
-    """Call `condition` until what it gives counts as true, and give that.
-
-    Raises TimeoutError, with the last value, after `timeout` seconds.
-    """
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"still {value!r} after {timeout:g} s")
-        time.sleep(0.01)
-    return value
-
-
-class Gate:
-    """Holds an adaptor until the test opens it; a named pipe in `folder`.
-
-    The adaptor runs `open(path).read()`, with `str(gate)` as the path.
-    """
-
-    def __init__(self, folder: str | Path, name: str = "gate") -> None:
-        self.path = Path(folder) / name
-        os.mkfifo(self.path)
-        self._end: int | None = None
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    def reached(self, timeout: float = PATIENCE) -> None:
-        """Wait until an adaptor stands at the gate. Raises TimeoutError."""
-
-        def hold() -> bool:
-            try:
-                self._end = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
-            except OSError:
-                return False
-            return True
-
-        if self._end is None:
-            wait_until(hold, timeout)
-
-    def open(self) -> None:
-        """Let everyone go on who stands at the gate, waiting for the first one to come."""
-        self.reached()
-        assert self._end is not None
-        os.close(self._end)
-        self._end = None
 
 
 class LiveServer:
@@ -195,78 +132,6 @@ class LiveServer:
         self._child.close()
         if kind is None and status not in (0, -signal.SIGKILL):
             raise AssertionError(f"the server ended with status {status}\n{log}")
-
-
-class Bystander:
-    """Calls a session of its own, named `bystander`, from a thread, as long as the `with` block lasts.
-
-        with Bystander(server) as other:
-            ...  # what must not disturb others
-        assert other.calls > 0
-
-    Each call sends a number, one higher than the last, and wants twice as much back; `calls` counts those
-    that got it. The block begins after the first. Leaving it raises AssertionError if an answer was wrong
-    or did not come, or if there was none since the block began.
-    """
-
-    PAUSE = 0.01
-    """Seconds between two calls, so that they disturb nobody either."""
-
-    def __init__(self, server: LiveServer) -> None:
-        self.calls = 0
-        self._server = server
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._call_on, name="bystander")
-        self._problem: BaseException | None = None
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        try:
-            wait_until(lambda: self.calls or self._problem)
-        except BaseException:
-            self._end()
-            raise
-        self._before = self.calls
-        if self._problem is not None:
-            self._end()
-            self._check()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            with contextlib.suppress(TimeoutError):
-                wait_until(lambda: self.calls > self._before or self._problem)
-        self._end()
-        if kind is None:
-            self._check()
-
-    def _end(self) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def _check(self) -> None:
-        if (problem := self._problem) is not None:
-            raise AssertionError(f"call {self.calls + 1} of the bystander: {problem}") from problem
-        if self.calls == self._before:
-            raise AssertionError("no call of the bystander was answered")
-
-    def _call_on(self) -> None:
-        import httpx
-
-        try:
-            # A connection of its own, which stays.
-            with httpx.Client(base_url=self._server.url, timeout=PATIENCE, trust_env=False) as client:
-                while not self._stopping.wait(self.PAUSE):
-                    number = self.calls
-                    code = "def run(n): return n * 2"
-                    sent = {"code": code, "kwargs": {"n": number}, "session": "bystander"}
-                    answer = client.post("/", json=sent)
-                    assert (answer.status_code, answer.text) == (200, str(number * 2)), answer.text
-                    self.calls += 1
-        except BaseException as problem:
-            self._problem = problem
 
 
 def _clean_environment() -> dict[str, str]:

@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cells import Manager, environment
+from jupyter_kernel import Manager, environment
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60
 
 
-class Executed:
+class ExecutedNotebook:
     """What the code cells of an executed notebook have shown."""
 
     def __init__(self, notebook: Any) -> None:
@@ -49,7 +49,7 @@ class Executed:
         ]
 
 
-def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any) -> Executed:
+def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any) -> ExecutedNotebook:
     """Execute a notebook in a kernel of its own whose directory is `folder`."""
     client = NotebookClient(
         notebook,
@@ -60,4 +60,4 @@ def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any
         **options,
     )
     asyncio.run(client.async_execute(env=environment()))
-    return Executed(notebook)
+    return ExecutedNotebook(notebook)

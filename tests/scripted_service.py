@@ -1,10 +1,8 @@
-"""A service whose kernels the test plays."""
+"""A service with scripted kernels, for tests of what is built upon a service."""
 
 from __future__ import annotations
 
 from typing import Any, cast
-
-from played import PlayedKernels
 
 from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
@@ -17,13 +15,14 @@ from owt.frontend.service import Service
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.session import Limits
 from owt.frontend.sessions.sessions import Sessions
+from owt.testing.kernel import ScriptedKernels
 
 
-class Stage:
-    """A service whose kernels the test plays; `settings` are those of the server."""
+class ScriptedService:
+    """Service whose kernels the test scripts; `settings` are those of the server."""
 
     def __init__(self, *, most: int = 1, least: int = 0, queue: int = 1, **settings: Any) -> None:
-        self.kernels = PlayedKernels()
+        self.kernels = ScriptedKernels()
         kernels, limits = cast("Kernels", self.kernels), Limits(queue, 60.0)
         self.pool = Pool(kernels=kernels, limits=limits, spec="owt", least=least, most=most)
         chosen = Settings(**settings)

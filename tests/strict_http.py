@@ -12,7 +12,7 @@ LONGEST_LINE = 100_000
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One answer. `whole` is False for one that the end of the connection has cut off."""
 
     status: int
@@ -29,13 +29,13 @@ class _End(Exception):
     """The connection's end came before the answer's."""
 
 
-def answers(received: bytes, *, head: bool = False) -> list[Answer]:
+def responses(received: bytes, *, head: bool = False) -> list[Response]:
     """All that was received until the connection's end, the last answer being cut off perhaps.
 
-    Final answers only: those with 1xx are checked and left out. `head` says that the requests were HEAD.
+    Final responses only: those with 1xx are checked and left out. `head` says that the requests were HEAD.
     Raises ValueError for anything that a server must not send.
     """
-    found: list[Answer] = []
+    found: list[Response] = []
     rest = received
     while rest:
         try:
@@ -44,7 +44,7 @@ def answers(received: bytes, *, head: bool = False) -> list[Answer]:
             # Not even its status has come.
             if not b"HTTP/1.1 ".startswith(rest[:9]) and not rest.startswith(b"HTTP/1.1 "):
                 raise ValueError(f"no status line: {rest[:100]!r}") from None
-            return [*found, Answer(0, (), b"", whole=False)]
+            return [*found, Response(0, (), b"", whole=False)]
         if not (matched := STATUS_LINE.fullmatch(line)):
             raise ValueError(f"no status line: {line[:100]!r}")
         status = int(matched[1])
@@ -55,8 +55,8 @@ def answers(received: bytes, *, head: bool = False) -> list[Answer]:
                 continue
             body, rest = _body(status, headers, rest, head=head)
         except _End as end:
-            return [*found, Answer(status, tuple(headers), end.args[0] if end.args else b"", whole=False)]
-        found.append(Answer(status, tuple(headers), body))
+            return [*found, Response(status, tuple(headers), end.args[0] if end.args else b"", whole=False)]
+        found.append(Response(status, tuple(headers), body))
     return found
 
 

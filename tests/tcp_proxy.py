@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Forwarder:
+class TcpProxy:
     """Passes the connections to a port of its own on to a server, until they are cut."""
 
     def __init__(self, port: int) -> None:
@@ -43,7 +43,7 @@ class Forwarder:
         """Let connections through again."""
         self._closed = False
 
-    def turn(self, port: int) -> None:
+    def redirect(self, port: int) -> None:
         """Cut every connection, and lead those that follow to another server."""
         self._to = ("127.0.0.1", port)
         self.cut()
@@ -62,7 +62,7 @@ class Forwarder:
         for thread in self._threads:
             thread.join()
 
-    def cutting(self) -> str:
+    def cut_expression(self) -> str:
         """An expression that cuts every connection, from any process here; its value is how many."""
         listening = socket.create_server(("127.0.0.1", 0))
         self._doors.append(listening)

@@ -17,7 +17,7 @@ PATIENCE = 20.0
 Message = dict[str, Any]
 
 
-class Notebook:
+class ChannelsClient:
     """Attached to the kernel of this id; a context manager."""
 
     def __init__(

@@ -1,0 +1,258 @@
+"""Scripted kernels: fakes of a kernel and of what starts kernels, which act when the test says so.
+
+    ScriptedKernels   starts a `ScriptedKernel` at once, unless the test delays or fails the start
+    ScriptedKernel    records the messages that it gets, and sends chunks or dies when the test says so
+    SessionKernel     what a session needs of a kernel; the real one and the fake are checked against it
+    KernelStarter     what a session needs of the object that starts kernels; checked likewise
+
+    kernels = ScriptedKernels()
+    session = Session("dev", kernels=kernels, limits=limits, spec="owt")
+    session.submit(run)
+    kernel = await kernels.wait_for_kernel(1)
+    kernel.answer(body=b"42")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from owt.errors import BadRequest, Busy, KernelDied
+from owt.frontend.counters import Cause, Counters
+from owt.frontend.kernels.kernels import Failure
+from owt.testing.waiting import settle
+from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import Chunk, Data, Done, Head
+from owt.wire.messages import Cancel, Output, Queued, RegisterResult, StartDeadlinePassed
+
+if TYPE_CHECKING:
+    from owt.frontend.kernels.kernel import Kernel
+    from owt.frontend.kernels.kernels import Kernels
+
+HEAD = Head(200, (("Content-Type", "text/plain"),))
+"""First chunk of a result that is text."""
+
+OnOutput = Callable[[Output | Queued], None]
+OnDeath = Callable[[Any, str], None]
+"""Called with the kernel, and with the reason in words that fit after "the kernel"."""
+
+
+def new_call(code: str | None = "1", *, path: str = "/", **fields: Any) -> Call:
+    """Return a call of this code; `fields` are further fields of `Call`."""
+    return Call(RequestFacts("GET", path, "", (), b"", "localhost"), code=code, **fields)
+
+
+class SessionKernel(Protocol):
+    """Interface of a kernel as a session uses it."""
+
+    id: str
+    spec: str
+    death: str | None
+    in_cell: bool
+    last_cell: float | None
+    pid: int | None
+
+    @property
+    def alive(self) -> bool: ...
+    def invoke(self, run: str, call: Call) -> None: ...
+    def bind(self, session: str | None, concurrency: int) -> None: ...
+    def credit(self, run: str, size: int) -> None: ...
+    def cancel(self, message: Cancel) -> None: ...
+    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult) -> None: ...
+    def stopped(self) -> bool: ...
+    def kill(self, reason: str, cause: Cause = ...) -> None: ...
+    async def interrupt(self) -> None: ...
+    async def closed(self) -> None: ...
+
+
+class KernelStarter(Protocol):
+    """Interface of the object that starts kernels, as sessions and the pool use it."""
+
+    counters: Counters
+    failures: dict[str, Failure]
+
+    def check_spec(self, name: str) -> None: ...
+    def check_room(self) -> None: ...
+
+
+class ScriptedKernel:
+    """Fake of `owt.frontend.kernels.kernel.Kernel` that records what a session sends and acts for the test.
+
+    `invoked` has the ids of the runs that were sent, `calls` their calls, `cancelled` the ids of those that
+    were cancelled, `credits` the credit of each run, `messages` what was sent by `ask`, `bound` the session
+    and the concurrency of `bind`, `killed` the reason of `kill`.
+    `cancel_received` is set by the first cancel.
+    """
+
+    def __init__(
+        self, id: str, spec: str, session: str | None, on_output: OnOutput, on_death: OnDeath
+    ) -> None:
+        self.id = id
+        self.spec = spec
+        self.session = session
+        self.on_output = on_output
+        self.on_death = on_death
+        self.alive = True
+        self.death: str | None = None
+        self.pid: int | None = None
+        self.in_cell = False
+        self.last_cell: float | None = None
+        self.is_stopped = False
+        self.invoked: list[str] = []
+        self.calls: list[Call] = []
+        self.cancelled: list[str] = []
+        self.credits: list[tuple[str, int]] = []
+        self.messages: list[Cancel | StartDeadlinePassed | RegisterResult] = []
+        self.bound: tuple[str | None, int] | None = None
+        self.killed: str | None = None
+        self.interrupts = 0
+        self.cancel_received = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    # What a session does with a kernel.
+
+    @property
+    def state(self) -> str:
+        """State as the kernel's REST resource has it."""
+        return "ready" if self.alive else "ending"
+
+    def invoke(self, run: str, call: Call) -> None:
+        """Record a call."""
+        self.invoked.append(run)
+        self.calls.append(call)
+
+    def bind(self, session: str | None, concurrency: int) -> None:
+        """Record the session that the kernel belongs to from now on."""
+        self.session = session
+        self.bound = (session, concurrency)
+
+    def credit(self, run: str, size: int) -> None:
+        """Record credit for a run, in bytes."""
+        self.credits.append((run, size))
+
+    def cancel(self, message: Cancel) -> None:
+        """Record that a run is cancelled; the test decides when it ends."""
+        self.cancelled.append(message.run)
+        self.cancel_received.set()
+
+    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult) -> None:
+        """Record a control message."""
+        self.messages.append(message)
+
+    def stopped(self) -> bool:
+        """Return `is_stopped`, which the test sets."""
+        return self.is_stopped
+
+    async def interrupt(self) -> None:
+        """Count an interrupt."""
+        self.interrupts += 1
+
+    def kill(self, reason: str, cause: Cause = "ended") -> None:
+        """Record the reason, and die of it in the next step of the event loop."""
+        self.killed = reason
+        asyncio.get_running_loop().call_soon(self.die, reason)
+
+    async def closed(self) -> None:
+        """Wait until the kernel has died."""
+        await self._closed.wait()
+
+    # What a test has a kernel do.
+
+    def send(self, *chunks: Chunk, run: str | None = None) -> None:
+        """Send chunks of a run, by default of the newest."""
+        self.on_output(Output(run or self.invoked[-1], chunks))
+
+    def answer(self, run: str | None = None, body: bytes = b"") -> None:
+        """Send a complete result of a run, by default of the newest."""
+        self.send(HEAD, Data(body, "text", result=True), Done(200, 0.0), run=run)
+
+    def report_queued(self, run: str | None = None) -> None:
+        """Report that a cell delays a run, by default the newest."""
+        self.on_output(Queued(run or self.invoked[-1]))
+
+    def disconnect(self) -> None:
+        """Lose the connection while the reason is not known yet; `die` follows."""
+        self.alive = False
+
+    def die(self, reason: str = "died") -> None:
+        """End, and report the reason."""
+        self.alive = False
+        self.death = reason
+        self.on_death(self, reason)
+        self._closed.set()
+
+
+class ScriptedKernels:
+    """Fake of `owt.frontend.kernels.kernels.Kernels` that starts scripted kernels for these kernelspecs.
+
+    A start waits for the event `may_start`, which is set at first. It raises `start_error` if there is one:
+    always, or the first `max_failures` times. `starts` counts the starts. `check_room` raises `busy` if it
+    is set. `on_start` is called with each new kernel. `all` has every kernel, in order.
+    """
+
+    def __init__(self, *specs: str) -> None:
+        self.all: list[ScriptedKernel] = []
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+        self.start_error: Exception | None = None
+        self.max_failures: int | None = None
+        self.busy: Busy | None = None
+        self.starts = 0
+        self.on_start: Callable[[ScriptedKernel], object] = lambda kernel: None
+        self.failures: dict[str, Failure] = {}
+        self.preparing = False
+        self.counters = Counters()
+        self._specs = specs or ("owt",)
+        self._started = asyncio.Event()
+
+    def each(self) -> list[ScriptedKernel]:
+        """Return the kernels that are alive."""
+        return [kernel for kernel in self.all if kernel.alive]
+
+    def check_spec(self, name: str) -> None:
+        """Raise `BadRequest` unless there is a kernelspec of this name."""
+        if name not in self._specs:
+            raise BadRequest("kernel", "there is no such kernelspec", name)
+
+    def check_room(self) -> None:
+        """Raise `busy` if the test has set it."""
+        if self.busy:
+            raise self.busy
+
+    async def start(
+        self, spec: str, session: str | None, concurrency: int, on_output: OnOutput, on_death: OnDeath
+    ) -> ScriptedKernel:
+        """Start a kernel, or raise `start_error`."""
+        await self.may_start.wait()
+        self.starts += 1
+        if self.start_error and (self.max_failures is None or self.starts <= self.max_failures):
+            if isinstance(self.start_error, KernelDied):
+                self.failures[spec] = Failure(str(self.start_error), time.monotonic())
+            raise self.start_error
+        self.failures.pop(spec, None)
+        kernel = ScriptedKernel(f"k{len(self.all) + 1}", spec, session, on_output, on_death)
+        self.all.append(kernel)
+        self.on_start(kernel)
+        self._started.set()
+        return kernel
+
+    async def wait_for_kernel(self, number: int) -> ScriptedKernel:
+        """Wait until `number` kernels have been started, and return the last one. Raises TimeoutError."""
+        async with asyncio.timeout(10):
+            while len(self.all) < number:
+                self._started.clear()
+                await self._started.wait()
+            await settle()
+        return self.all[-1]
+
+
+if TYPE_CHECKING:
+    # The type checker compares the interfaces with the real classes and with the fakes.
+
+    def _kernels(real: Kernel, fake: ScriptedKernel) -> tuple[SessionKernel, SessionKernel]:
+        return real, fake
+
+    def _starters(real: Kernels, fake: ScriptedKernels) -> tuple[KernelStarter, KernelStarter]:
+        return real, fake
