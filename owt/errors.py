@@ -30,6 +30,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
+"""Exceptions that Python's parser and compiler raise for one text or another."""
+
 
 class OwtError(Exception):
     """Base class of all exceptions that owt raises."""

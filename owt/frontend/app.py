@@ -32,7 +32,8 @@ from owt.frontend.http.sockets import open_sockets
 from owt.frontend.kernels.connection import Door
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.kernels.template import TemplateProcess
-from owt.frontend.notebooks.documents import read_all
+from owt.frontend.maintenance import Maintenance
+from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
 from owt.frontend.service import Service
@@ -71,7 +72,7 @@ class Frontend:
         self.credentials = Credentials.load(
             settings.auth, settings.auth_file, settings.token, settings.token_file
         )
-        documents = read_all(settings.notebook)
+        documents = read_documents(settings.notebook)
         self._doors = doors = open_sockets(settings)
         self.url = doors.url
         try:
@@ -151,10 +152,15 @@ class Frontend:
             descriptors=self._descriptors,
             ssl_options=doors.tls,
         )
-        notebooks.start(watch=settings.watch)
+        self._maintenance = Maintenance()
+        idle = settings.session_idle
+        interval = 5 if idle is None else max(0.05, min(5, idle / 4))
+        self._maintenance.every(interval, sessions.cull)
+        self._maintenance.every(interval, self.service.runs.prune)
+        notebooks.start(self._maintenance if settings.watch else None)
         self._http.add_sockets(doors.sockets)
         pool.refill()
-        self._cull = asyncio.get_running_loop().create_task(self._keep_house())
+        self._maintenance.start()
 
     async def stop(self, drain: float, hurry: asyncio.Event | None = None) -> None:
         """Take no new calls, let running ones finish for `drain` seconds or until `hurry` is set,
@@ -165,7 +171,7 @@ class Frontend:
         service.notebooks.close()
         self._http.stop()
         self._doors.remove()
-        self._cull.cancel()
+        self._maintenance.stop()
         await _until(lambda: not service.runs.live() and not self._answering(), drain, hurry)
         await service.sessions.close()
         # Also those calls are answered that have just been ended.
@@ -203,13 +209,6 @@ class Frontend:
         if path := self._doors.keep_certificate(self.runtime_dir):
             env[certificate.VARIABLE] = path
         return {**env, "OWT_URL": self._doors.here.url, "OWT_SERVER_ID": self._mark}
-
-    async def _keep_house(self) -> None:
-        idle = self.settings.session_idle
-        while True:
-            await asyncio.sleep(5 if idle is None else max(0.05, min(5, idle / 4)))
-            self.service.sessions.cull()
-            self.service.runs.prune()
 
 
 def make_runtime_dir(settings: Settings) -> str:

@@ -1,13 +1,11 @@
-"""Notebooks as documents: what is in them, and what has to run again when they change.
+"""Notebooks as documents: their cells, and which of them have to run again after a change.
 
-    document     a file's cells: `.ipynb`, or `.py`
-    scripts      the cells of a `.py` file
-    magics       what is Python in a cell, and what only IPython reads
-    names        what each statement binds and uses
-    changes      which cells run again after a change
-    annotations  cells that are marked as endpoints in the manner of Jupyter Kernel Gateway
-    export       a notebook as a plain adaptor file
-    command      `owt export`
+    document       cells of a file, `.ipynb` or `.py`
+    gateway_cells  cells that are endpoints in the manner of Jupyter Kernel Gateway
+    magics         a cell's Python, and the lines that only IPython reads
+    names          the names that each statement binds and uses
+    changes        the cells that have to run again after a change
+    export         a notebook as a plain adaptor file
 
-Nothing here runs any of it.
+This package runs no cell.
 """

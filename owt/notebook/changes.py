@@ -1,12 +1,13 @@
-"""Which cells of a notebook run again after a change.
+"""Selection of the cells that have to run again after a change of a notebook.
 
-Those that are new or changed (comments and layout are no change), and of those below them
+A new or changed cell runs (comments and layout are no change). Of the cells below it, these run again:
 
-- the ones that, while they run, use a name which has changed, also by way of a function that uses it;
-- the ones that bind once more what a cell above, which runs again, binds, if anybody else uses it.
+- those that use, while they run, a name that has changed, also by way of a function that uses it;
+- those that bind a name again that a selected cell above binds, if any other cell uses the name.
 
-A name has not changed if its statement has not and makes the same again: an import, a function, a class
-or a constant. So a new import in a cell of imports loads no model again that uses another of them.
+A name has not changed if its statement has not changed and produces the same again: an import, a function,
+a class or a constant. So a further import in the imports' cell reloads no model that uses another import. A
+changed `from module import *` may change any name, so everything below it runs again.
 """
 
 from __future__ import annotations
@@ -14,88 +15,150 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
 
-from owt.notebook.names import Statement, origin
+from owt.errors import NotebookError
+from owt.notebook.document import Cell, read
+from owt.notebook.gateway_cells import GatewayCell, split
+from owt.notebook.names import STAR, Statement, statements
 
-Cell = tuple[Statement, ...]
-"""A cell as it counts here."""
+Meaning = tuple[Statement, ...]
+"""A cell's statements. Two cells that differ in layout and comments alone have the same."""
 
 
-def again(
-    cells: Sequence[Cell],
-    ran: Iterable[Cell],
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A notebook's contents: the `cells` that run, in order, with the `meanings` of each; the `gateway_cells`
+    that run for requests, and the meanings of their code (`users`)."""
+
+    cells: tuple[Cell, ...]
+    meanings: tuple[Meaning, ...]
+    gateway_cells: tuple[GatewayCell, ...]
+    users: tuple[Meaning, ...]
+
+    @classmethod
+    def of(cls, path: Path) -> Contents:
+        """Return the contents of a file. Raises `NotebookError`."""
+        try:
+            cells, gateway_cells = split(read(path))
+        except NotebookError as error:
+            text = str(error)
+            raise NotebookError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+        return cls(
+            tuple(cells),
+            tuple(statements(cell.text) for cell in cells),
+            tuple(gateway_cells),
+            tuple(statements(text) for cell in gateway_cells for text in (cell.code, cell.response or "")),
+        )
+
+    def same(self, other: Contents) -> bool:
+        """Return True if no cell has to run to get from one to the other."""
+        return self.meanings == other.meanings and self.gateway_cells == other.gateway_cells
+
+
+class Progress:
+    """Record of the cells that are in effect in one kernel."""
+
+    def __init__(self) -> None:
+        self._ran: Counter[Meaning] = Counter()
+        self._known: set[Statement] = set()
+
+    def begin(self, contents: Contents) -> list[int]:
+        """Return the indices of the cells that have to run for these contents, in order. From now on none of
+        them counts as in effect, until `ran`."""
+        due = select(contents.meanings, self._ran.elements(), self._known, contents.users)
+        self._ran -= Counter(contents.meanings[index] for index in due)
+        return due
+
+    def ran(self, cell: Meaning) -> None:
+        """Record that a cell has run."""
+        bound = frozenset[str]().union(*(statement.binds for statement in cell))
+        self._known = {other for other in self._known if bound.isdisjoint(other.binds)} | set(cell)
+        self._ran[cell] += 1
+
+    def spoil(self, contents: Contents) -> None:
+        """Record that a cell failed in its middle: it may have changed the effect of its earlier version,
+        which therefore no longer counts."""
+        self._ran &= Counter(contents.meanings)
+
+    def end(self, contents: Contents) -> None:
+        """Record that all of these contents are in effect, and nothing else."""
+        self._ran = Counter(contents.meanings)
+        self._known = {statement for meaning in contents.meanings for statement in meaning}
+
+
+def select(
+    cells: Sequence[Meaning],
+    ran: Iterable[Meaning],
     known: Collection[Statement],
-    users: Sequence[Cell] = (),
+    users: Sequence[Meaning] = (),
 ) -> list[int]:
-    """The places of the `cells` that have to run, in order.
+    """Return the indices of the `cells` that have to run, in order.
 
-    `ran` are the cells that are in effect, and `known` the statements that were in effect last, also of
-    cells that have gone. `users` use names, and do not run.
+    `ran` are the cells in effect, and `known` the statements that were last in effect, also of cells that
+    are gone. `users` use names and do not run.
     """
     left = Counter(ran)
     due: set[int] = set()
-    for at, cell in enumerate(cells):
+    for index, cell in enumerate(cells):
         if left[cell] > 0:
             left[cell] -= 1
         else:
-            due.add(at)
-    own = {name for cell in cells for statement in cell for name in statement.binds}
-    wanted = {origin(name, own) for name in _wanted([*cells, *users])}
+            due.add(index)
+    used = _used([*cells, *users])
+    # The first cell that changes a name, and the statements of due cells that bind a name.
     changed: dict[str, int] = {}
     bound: dict[str, list[tuple[int, Statement]]] = {}
     before = None
     while before != (now := (len(due), dict(changed))):
         before = now
-        for at, cell in enumerate(cells):
-            if at not in due and _is_due(cell, at, changed, bound, wanted, own):
-                due.add(at)
+        for index, cell in enumerate(cells):
+            if index not in due and any(_is_due(part, index, changed, bound, used) for part in cell):
+                due.add(index)
             for statement in cell:
-                if at in due:
+                if index in due:
                     for name in statement.binds:
-                        bound.setdefault(name, []).append((at, statement))
+                        bound.setdefault(name, []).append((index, statement))
                     same = statement.steady and statement in known
-                    if not same or _uses(statement.eager, changed, at, own):
-                        _note(changed, statement.binds, at)
-                used = {origin(name, own) for name in statement.late}
-                if since := [changed[name] for name in used if name in changed]:
-                    # What the function does has changed, wherever it stands.
+                    if not same or _depends(statement, changed, index):
+                        _note(changed, statement.binds, index)
+                if since := [changed[name] for name in {*statement.late, STAR} if name in changed]:
+                    # The function behaves differently, wherever it is defined.
                     _note(changed, statement.binds, min(since))
     return sorted(due)
 
 
 def _is_due(
-    cell: Cell,
-    at: int,
+    statement: Statement,
+    index: int,
     changed: dict[str, int],
     bound: dict[str, list[tuple[int, Statement]]],
-    wanted: AbstractSet[str],
-    own: AbstractSet[str],
+    used: AbstractSet[str],
 ) -> bool:
-    for statement in cell:
-        if _uses(statement.eager, changed, at, own):
-            return True
-        for name in statement.binds & wanted:
-            if any(above < at and other != statement for above, other in bound.get(name, ())):
-                return True
-    return False
+    return _depends(statement, changed, index) or any(
+        above < index and other != statement
+        for name in statement.binds & used
+        for above, other in bound.get(name, ())
+    )
 
 
-def _uses(names: Iterable[str], changed: dict[str, int], at: int, own: AbstractSet[str]) -> bool:
-    return any(changed.get(origin(name, own), at) < at for name in names)
+def _depends(statement: Statement, changed: dict[str, int], index: int) -> bool:
+    return any(changed.get(name, index) < index for name in {*statement.eager, STAR})
 
 
-def _note(places: dict[str, int], names: Iterable[str], at: int) -> None:
+def _note(changed: dict[str, int], names: Iterable[str], index: int) -> None:
     for name in names:
-        places[name] = min(at, places.get(name, at))
+        changed[name] = min(index, changed.get(name, index))
 
 
-def _wanted(cells: Sequence[Cell]) -> set[str]:
-    """The names that some cell does not only bind for itself."""
-    wanted: set[str] = set()
+def _used(cells: Sequence[Meaning]) -> set[str]:
+    """Return the names that a cell uses and does not bind itself before."""
+    used: set[str] = set()
     for cell in cells:
         own: set[str] = set()
         for statement in cell:
-            wanted |= statement.eager - own
-            wanted |= statement.late
+            used |= statement.eager - own
+            used |= statement.late
             own |= statement.binds
-    return wanted
+    return used

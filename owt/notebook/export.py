@@ -1,4 +1,4 @@
-"""A notebook as a plain adaptor file: Python without magics and without endpoints, which defines `run`."""
+"""Export of a notebook as a plain adaptor file: Python without magics and endpoints, which defines `run`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from owt.errors import NotebookError
-from owt.notebook.annotations import is_marked, split
+from owt.errors import UNREADABLE, NotebookError
 from owt.notebook.document import Cell, read
-from owt.notebook.magics import UNREADABLE, Plain, plain
-from owt.notebook.names import origin, statements
+from owt.notebook.gateway_cells import is_annotated, split
+from owt.notebook.magics import ParsedCell, parse_cell
+from owt.notebook.names import STAR, statements
 
 DECORATOR = "endpoint"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -19,88 +19,87 @@ _BLOCKS = (
     *(ast.Expr, ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith),
     *(ast.Try, ast.TryStar, ast.ExceptHandler, ast.Match, ast.match_case),
 )
-"""What runs with the cell: statements, and what has statements within."""
+"""Nodes that run with the cell: statements, and parts of statements that hold statements."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A cell as Python, with the names that it binds, those of which it calls methods, and those that it
-    uses."""
+    """A cell with its Python, and the names that it binds, uses, and calls methods of."""
 
     cell: Cell
-    python: Plain
+    python: ParsedCell
     binds: frozenset[str]
     calls: frozenset[str]
     uses: frozenset[str]
 
 
 def export(path: Path, endpoint: str | None = None) -> str:
-    """The text of an adaptor file that does what the notebook's `endpoint` does, with the cells which that
-    needs; without `endpoint`, all cells, where `run` is the notebook's own or its only endpoint.
+    """Return the text of an adaptor file that does what the notebook's `endpoint` does, with the cells that
+    it needs; without `endpoint`, all cells, where `run` is the notebook's own or its only endpoint.
 
-    Raises `NotebookError`, naming the cell, for what a plain file cannot have.
+    Raises `NotebookError`, naming the cell, for code that a plain file cannot have.
     """
     cells = read(path)
     try:
-        return _exported(cells, endpoint, path.name)
+        return _export(cells, endpoint, path.name)
     except NotebookError as error:
         raise NotebookError(f"{path}: {error}") from None
 
 
-def _exported(cells: Sequence[Cell], endpoint: str | None, name: str) -> str:
-    parts = [_part(cell) for cell in cells if not is_marked(cell)]
-    names = _decorators(parts)
-    # By its path, or else by its name.
-    found = {
-        where or function.name: (function.name, part)
+def _export(cells: Sequence[Cell], endpoint: str | None, file_name: str) -> str:
+    parts = [_part(cell) for cell in cells if not is_annotated(cell)]
+    names = _decorator_names(parts)
+    # By path, or else by the function's name.
+    endpoints = {
+        path or function.name: (function.name, part)
         for part in parts
         for function in _functions(part)
         for decorator in function.decorator_list
-        if (where := _path(decorator, names)) is not None
+        if (path := _path(decorator, names)) is not None
     }
     if endpoint is not None:
-        if endpoint not in found:
-            raise NotebookError(_unknown(endpoint, cells, found))
-        run, start = found[endpoint]
+        if endpoint not in endpoints:
+            raise NotebookError(_unknown(endpoint, cells, endpoints))
+        run, start = endpoints[endpoint]
         parts = _needed(parts, start)
     elif any("run" in part.binds for part in parts):
         run = "run"
-    elif len(found) == 1:
-        run, _ = next(iter(found.values()))
+    elif len(endpoints) == 1:
+        run, _ = next(iter(endpoints.values()))
     else:
-        raise NotebookError(f"there is no function run in it{_choice(found)}")
+        raise NotebookError(f"there is no function run in it{_choice(endpoints)}")
     if run != "run" and (other := next((part for part in parts if "run" in part.binds), None)):
         raise NotebookError(
-            f"{other.cell.label}: it binds the name run, which the function {run} is to have in the file; "
+            f"{other.cell.label}: it binds the name run, which the function {run} gets in the file; "
             "give it another name"
         )
-    return _file(parts, names, run, name)
+    return _file(parts, names, run, file_name)
 
 
 def _part(cell: Cell) -> _Part:
-    found = plain(cell.text)
-    if found is None:
+    python = parse_cell(cell.text)
+    if python is None:
         raise NotebookError(f"{cell.label}: its text is neither Python nor a magic")
-    known = statements(cell.text)
-    binds = frozenset[str]().union(*(each.binds for each in known))
-    uses = frozenset[str]().union(*(each.eager | each.late for each in known))
-    return _Part(cell, found, binds, frozenset(_called(found.tree)), uses)
+    meaning = statements(cell.text)
+    binds = frozenset[str]().union(*(statement.binds for statement in meaning))
+    uses = frozenset[str]().union(*(statement.eager | statement.late for statement in meaning))
+    return _Part(cell, python, binds, frozenset(_called(python.tree)), uses)
 
 
 def _called(tree: ast.Module) -> Iterator[str]:
-    """The names of what may be another thing after a method was called whose value nobody takes: `x` in
+    """Yield the names of objects that a method call may change, since its value is not used: `x` in
     `x.eval()`, `x[0].y.append(1)` and `x.to(y).eval()`."""
     pending: list[ast.AST] = [tree]
     while pending:
-        each = pending.pop()
-        pending += [child for child in ast.iter_child_nodes(each) if isinstance(child, _BLOCKS)]
-        base = each.value if isinstance(each, ast.Expr) else None
+        node = pending.pop()
+        pending += [child for child in ast.iter_child_nodes(node) if isinstance(child, _BLOCKS)]
+        base = node.value if isinstance(node, ast.Expr) else None
         base = base.value if isinstance(base, ast.Await) else base
         if not isinstance(base, ast.Call):
             continue
         while isinstance(base, ast.Call | ast.Attribute | ast.Subscript):
-            called, base = base, base.func if isinstance(base, ast.Call) else base.value
-        if isinstance(base, ast.Name) and not isinstance(called, ast.Call):
+            outer, base = base, base.func if isinstance(base, ast.Call) else base.value
+        if isinstance(base, ast.Name) and not isinstance(outer, ast.Call):
             yield base.id
 
 
@@ -108,24 +107,24 @@ def _functions(part: _Part) -> Iterable[Function]:
     return (node for node in part.python.tree.body if isinstance(node, Function))
 
 
-def _decorators(parts: Sequence[_Part]) -> set[str]:
-    """The names under which the notebook has `endpoint`."""
+def _decorator_names(parts: Sequence[_Part]) -> set[str]:
+    """Return the names under which the notebook has `endpoint`."""
     names = {DECORATOR, f"owt.{DECORATOR}"}
     for part in parts:
         for node in part.python.tree.body:
             if isinstance(node, ast.ImportFrom) and node.module == "owt":
-                names |= {each.asname or each.name for each in node.names if each.name == DECORATOR}
+                names |= {alias.asname or alias.name for alias in node.names if alias.name == DECORATOR}
             elif isinstance(node, ast.Import):
-                names |= {f"{each.asname}.{DECORATOR}" for each in node.names if each.name == "owt"}
+                names |= {f"{alias.asname}.{DECORATOR}" for alias in node.names if alias.name == "owt"}
     return names
 
 
 def _path(decorator: ast.expr, names: set[str]) -> str | None:
-    """The path that a decorator gives a function, "" if that is not in the text, None if it gives none."""
+    """Return the path that a decorator gives a function: "" if it is not a literal, None if there is none."""
     match decorator:
         case ast.Call(func=function, args=args, keywords=keywords) if _is_decorator(function, names):
-            given = [*args[:1], *(each.value for each in keywords if each.arg == "path")]
-            match given:
+            paths = [*args[:1], *(keyword.value for keyword in keywords if keyword.arg == "path")]
+            match paths:
                 case [ast.Constant(value=str(path))]:
                     return path
             return ""
@@ -141,43 +140,43 @@ def _is_decorator(node: ast.expr, names: set[str]) -> bool:
     return False
 
 
-def _unknown(endpoint: str, cells: Sequence[Cell], found: Iterable[str]) -> str:
-    _, marked = split(cells)
-    if any(endpoint in (each.shown, each.path) for each in marked):
+def _unknown(endpoint: str, cells: Sequence[Cell], endpoints: Iterable[str]) -> str:
+    _, gateway_cells = split(cells)
+    if any(endpoint in (cell.raw_path, cell.path) for cell in gateway_cells):
         return (
             f"{endpoint} is a cell that works with the variable REQUEST, and no function; write one with "
             f"@endpoint to export it"
         )
-    there = ", ".join(_paths(found)) or "none"
-    return f"there is no function with @endpoint({endpoint!r}) in it; its endpoints are: {there}"
+    known = ", ".join(_paths(endpoints)) or "none"
+    return f"there is no function with @endpoint({endpoint!r}) in it; its endpoints are: {known}"
 
 
-def _choice(found: Iterable[str]) -> str:
-    if not found:
+def _choice(endpoints: Iterable[str]) -> str:
+    if not endpoints:
         return ", and no endpoint"
-    if paths := _paths(found):
+    if paths := _paths(endpoints):
         return f"; choose one of its endpoints: --endpoint {' or '.join(paths)}"
     return "; its endpoints cannot be chosen from, as their paths are not in the text: name one function run"
 
 
-def _paths(found: Iterable[str]) -> list[str]:
-    return sorted(each for each in found if each.startswith("/"))
+def _paths(endpoints: Iterable[str]) -> list[str]:
+    return sorted(endpoint for endpoint in endpoints if endpoint.startswith("/"))
 
 
 def _needed(parts: Sequence[_Part], start: _Part) -> list[_Part]:
-    """The cells that bind what `start` uses, or call its methods, and so on."""
-    bound = {name for part in parts for name in part.binds}
+    """Return the cells that bind a name that `start` uses, or call its methods, transitively. A star import
+    may bind any name."""
     needed = [start]
     for part in needed:
-        uses = {origin(name, bound) for name in part.uses}
-        needed += [each for each in parts if each not in needed and (each.binds | each.calls) & uses]
+        uses = {*part.uses, STAR}
+        needed += [other for other in parts if other not in needed and (other.binds | other.calls) & uses]
     return [part for part in parts if part in needed]
 
 
-def _file(parts: Sequence[_Part], names: set[str], run: str, name: str) -> str:
+def _file(parts: Sequence[_Part], names: set[str], run: str, file_name: str) -> str:
     future: list[str] = []
     texts = [_text(part, names, future) for part in parts]
-    blocks = [f"# Exported by owt from {name}."]
+    blocks = [f"# Exported by owt from {file_name}."]
     if future:
         blocks.append(f"from __future__ import {', '.join(dict.fromkeys(future))}")
     blocks += [text for text in texts if text]
@@ -187,7 +186,7 @@ def _file(parts: Sequence[_Part], names: set[str], run: str, name: str) -> str:
 
 
 def _text(part: _Part, names: set[str], future: list[str]) -> str:
-    """A cell's text for the file. Its imports from `__future__` go to `future` instead."""
+    """Return a cell's text for the file. The names that it imports from `__future__` go to `future`."""
     label, python = part.cell.label, part.python
     for magic in python.magics:
         if magic.assigns:
@@ -196,17 +195,17 @@ def _text(part: _Part, names: set[str], future: list[str]) -> str:
             )
     lines: list[str | None] = list(python.source.split("\n"))
     for nodes in _by_line(python.tree.body):
-        for each in nodes:
-            if isinstance(each, Function):
-                for decorator in each.decorator_list:
+        for node in nodes:
+            if isinstance(node, Function):
+                for decorator in node.decorator_list:
                     if _path(decorator, names) is not None:
                         _replace(lines, decorator.lineno, decorator.end_lineno or decorator.lineno)
-        stay = [_staying(each, future) for each in nodes]
-        if stay != nodes:
+        remaining = [_remaining(node, future) for node in nodes]
+        if remaining != nodes:
             first, last = nodes[0].lineno, nodes[-1].end_lineno or nodes[-1].lineno
             rest = [
                 ast.get_source_segment(python.source, after) if after is before else ast.unparse(after)
-                for before, after in zip(nodes, stay, strict=True)
+                for before, after in zip(nodes, remaining, strict=True)
                 if after is not None
             ]
             _replace(lines, first, last, "; ".join(filter(None, rest)) or None)
@@ -216,7 +215,7 @@ def _text(part: _Part, names: set[str], future: list[str]) -> str:
 
 
 def _by_line(body: Sequence[ast.stmt]) -> list[list[ast.stmt]]:
-    """The statements, those together that share a line."""
+    """Return the statements in groups that share a line."""
     groups: list[list[ast.stmt]] = []
     for node in body:
         if groups and node.lineno <= (groups[-1][-1].end_lineno or 0):
@@ -226,16 +225,15 @@ def _by_line(body: Sequence[ast.stmt]) -> list[list[ast.stmt]]:
     return groups
 
 
-def _staying(node: ast.stmt, future: list[str]) -> ast.stmt | None:
-    """The statement without an import that is none of the file's own: of `endpoint`, or from `__future__`,
-    whose names go to `future`."""
+def _remaining(node: ast.stmt, future: list[str]) -> ast.stmt | None:
+    """Return the statement without imports of `endpoint` and from `__future__`; the latter go to `future`."""
     match node:
-        case ast.ImportFrom(module="__future__", names=imported):
-            future += [each.name for each in imported]
+        case ast.ImportFrom(module="__future__", names=aliases):
+            future += [alias.name for alias in aliases]
             return None
-        case ast.ImportFrom(module="owt", names=imported):
-            others = [each for each in imported if each.name != DECORATOR]
-            if len(others) < len(imported):
+        case ast.ImportFrom(module="owt", names=aliases):
+            others = [alias for alias in aliases if alias.name != DECORATOR]
+            if len(others) < len(aliases):
                 return ast.ImportFrom("owt", others, 0) if others else None
     return node
 
@@ -249,11 +247,11 @@ def _check(text: str, label: str, names: set[str]) -> None:
         tree = ast.parse(text)
         compile(tree, "<cell>", "exec", dont_inherit=True)
     except UNREADABLE as error:
-        why = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise NotebookError(f"{label}: it cannot be in a file of its own: {why}") from None
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise NotebookError(f"{label}: it cannot be in a file of its own: {reason}") from None
     for node in ast.walk(tree):
         if isinstance(node, ast.expr) and _is_decorator(node, names):
             raise NotebookError(
-                f"{label}: it uses endpoint for something else than to decorate a function at the top level, "
+                f"{label}: it uses endpoint for something other than decorating a function at the top level, "
                 "which an adaptor file cannot"
             )

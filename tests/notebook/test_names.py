@@ -1,11 +1,13 @@
+"""owt.notebook.names: the names that statements bind and use."""
+
 import pytest
 
 from owt.notebook.names import Statement, statements
 
 
 def one(text: str) -> Statement:
-    [found] = statements(text)
-    return found
+    [statement] = statements(text)
+    return statement
 
 
 @pytest.mark.parametrize(
@@ -25,66 +27,60 @@ def one(text: str) -> Statement:
         ("x = [a(i) for i in b if c]", "x", "a b c", ""),
         ("x = sum(a(i) for i in b)", "x", "sum a b", ""),
         ("for i in a: print(i)", "i", "a print", ""),
+        ("for i in i: print(i)", "i", "i print", ""),
+        ("while x: x = f(y)", "x", "x f y", ""),
         ("with open(a) as f: x = f.read()", "f x", "open a", ""),
         ("x = await f()", "x", "f", ""),
         ("%time x = f(y)", "x", "f y", ""),
         ("def f():\n    global x\n    x = 1", "f", "", ""),
     ],
 )
-def test_a_statement_tells_what_it_binds_and_uses(text, binds, eager, late):
-    found = one(text)
-    assert found.binds == set(binds.split())
-    assert found.eager == set(eager.split())
-    assert found.late == set(late.split())
+def test_names_that_a_statement_binds_and_uses(text, binds, eager, late):
+    statement = one(text)
+    assert statement.binds == set(binds.split())
+    assert statement.eager == set(eager.split())
+    assert statement.late == set(late.split())
 
 
-@pytest.mark.parametrize("text", ["import a", "def f(): pass", "class A: pass", "x = -1", "x = 'a', 2 * 3"])
-def test_what_makes_the_same_again_is_steady(text):
+@pytest.mark.parametrize("text", ["import a", "def f(): pass", "class A: pass", "x = -1", "x: t = 1, 2 * 3"])
+def test_imports_definitions_and_constants_are_steady(text):
     assert one(text).steady
 
 
 @pytest.mark.parametrize("text", ["x = f()", "x = []", "x = y", "f()", "x += 1"])
-def test_other_statements_are_not(text):
+def test_other_statements_are_not_steady(text):
     assert not one(text).steady
 
 
-def test_comments_and_layout_have_no_meaning():
+def test_comments_and_layout_do_not_change_the_meaning():
     assert statements("def f( a ):  # one\n    return a\n\n") == statements("# two\ndef f(a): return a")
 
 
-def test_each_magic_is_a_statement():
+def test_magic_is_a_statement_of_its_own():
     assert statements("!ls\nx = 1") != statements("!ls -l\nx = 1")
-    assert [each.binds for each in statements("!ls\nx = 1")] == [set(), {"x"}]
+    assert [part.binds for part in statements("!ls\nx = 1")] == [set(), {"x"}]
 
 
 @pytest.mark.parametrize("text", ["x = !ls", "def x():\n    y = !ls\n    return y"])
-def test_what_a_magic_gives_is_another_value_when_the_magic_is_another(text):
+def test_assignment_from_another_magic_is_another_statement(text):
     before, after = statements(text), statements(text.replace("ls", "ls -l"))
-    assert [each for each in before if "x" in each.binds] != [each for each in after if "x" in each.binds]
+    assert [part for part in before if "x" in part.binds] != [part for part in after if "x" in part.binds]
 
 
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("!wget {URL} -O {path / name}", "URL path name"),
-        ("%run $script --n {n + 1}", "script n"),
-        ("!a {", ""),
-    ],
-)
-def test_a_magic_uses_what_is_put_into_its_line(text, names):
-    assert one(text).eager == set(names.split())
+def test_magic_uses_all_names_in_its_line():
+    assert one("!wget {URL} -O $path").eager == {"wget", "URL", "O", "path"}
 
 
-def test_what_a_magic_gives_is_not_steady():
-    assert [each.steady for each in statements("x = !ls") if each.binds] == [False]
+def test_assignment_from_a_magic_is_not_steady():
+    assert [part.steady for part in statements("x = !ls") if part.binds] == [False]
 
 
-def test_so_does_one_that_gives_a_value():
-    assert {name for each in statements("x = !ls {folder}") for name in each.eager} >= {"folder"}
+def test_assignment_from_a_magic_uses_the_names_in_its_line():
+    assert {name for part in statements("x = !ls {folder}") for name in part.eager} >= {"folder"}
 
 
 @pytest.mark.parametrize("text", ["%%bash\nls", "def f(:", "return 1"])
-def test_of_what_cannot_be_known_the_text_counts(text):
-    found = one(text)
-    assert not found.binds | found.eager | found.late
-    assert found != one(text.replace("s", "S").replace("f", "g").replace("1", "2"))
+def test_text_that_is_not_python_is_one_statement(text):
+    statement = one(text)
+    assert not statement.binds | statement.eager | statement.late
+    assert statement != one(text.replace("s", "S").replace("f", "g").replace("1", "2"))

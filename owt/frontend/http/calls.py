@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from urllib.parse import unquote
 
@@ -16,7 +17,7 @@ from owt.frontend.http import pages, requests
 from owt.frontend.http.answering import AnsweringHandler
 from owt.frontend.http.events import Events
 from owt.frontend.http.responses import Plain, own_headers
-from owt.frontend.notebooks.notebooks import StillLoading
+from owt.frontend.notebooks.notebooks import Lookup
 from owt.frontend.runs.resuming import check_same_call, parse_event_id
 from owt.frontend.runs.runs import Reader, Run
 from owt.wire.call import Call, RequestFacts
@@ -42,16 +43,26 @@ class CallHandler(AnsweringHandler):
         if self._finished or method in requests.METHODS:
             return
         try:
-            if self._find(method) is None:
-                raise MethodNotAllowed(method, self.request.path[len(self.base) :], requests.METHODS)
-        except StillLoading:
-            pass
+            if self.service.notebooks.match_now(method, self._endpoint_path) is None:
+                raise MethodNotAllowed(method, self._endpoint_path, requests.METHODS)
         except OwtError as error:
             self.finish_error(error)
 
+    @property
+    def _endpoint_path(self) -> str:
+        return self.request.path[len(self.base) :]
+
     def _find(self, method: str) -> Match | None:
-        """The endpoint at the request's path."""
-        return self.service.notebooks.find(method, self.request.path[len(self.base) :])
+        """The endpoint at the request's path. Raises `_Pending` while a notebook is loading."""
+        match = self.service.notebooks.match_now(method, self._endpoint_path)
+        if match is Lookup.PENDING:
+            raise _Pending
+        return match
+
+    async def _wait_for_notebooks(self, method: str) -> None:
+        # The next look raises the same error.
+        with suppress(OwtError):
+            await self.service.notebooks.match(method, self._endpoint_path)
 
     def enter(self) -> Awaitable[None] | None:
         """The head of the request is here: see who comes in. There may be something to wait for."""
@@ -95,7 +106,7 @@ class CallHandler(AnsweringHandler):
         """Whether there is not even a problem with an endpoint."""
         try:
             return find() is None
-        except (OwtError, StillLoading):
+        except (OwtError, _Pending):
             return False
 
     def _facts(self) -> RequestFacts:
@@ -122,14 +133,14 @@ class CallHandler(AnsweringHandler):
         while True:
             parsing = asyncio.ensure_future(asyncio.to_thread(parse))
             await asyncio.wait([parsing])
-            if not isinstance(parsing.exception(), StillLoading):
+            if not isinstance(parsing.exception(), _Pending):
                 break
-            await self.service.notebooks.settled()
+            await self._wait_for_notebooks(facts.method)
         if not self.gone and (waiting := self._call(facts, parsing.result)) is not None:
             await waiting
 
     async def _call_later(self, facts: RequestFacts, parse: Callable[[], Call]) -> None:
-        await self.service.notebooks.settled()
+        await self._wait_for_notebooks(facts.method)
         if not self.gone and (waiting := self._call(facts, parse)) is not None:
             await waiting
 
@@ -138,7 +149,7 @@ class CallHandler(AnsweringHandler):
         try:
             try:
                 call = parse()
-            except StillLoading:
+            except _Pending:
                 return self._call_later(facts, parse)
             session = call.session
             if call.sse and (place := parse_event_id(self.request.headers.get("Last-Event-ID"))) is not None:
@@ -186,3 +197,7 @@ class CallHandler(AnsweringHandler):
         self.set_header("Content-Type", "application/json")
         addresses = {"run": run.id, "url": where, "events": f"{where}/events", "answer": f"{where}/answer"}
         self.finish(msgspec.json.encode(addresses) + b"\n")
+
+
+class _Pending(Exception):
+    """The endpoint at the path is not known before a notebook has been loaded."""

@@ -1,6 +1,6 @@
-"""Notebooks that the server runs, and runs again when they change.
+"""Notebooks that the server runs, and runs again when their files change.
 
-    documents  notebook files, read at the start
-    notebook   one notebook and its session
-    notebooks  all of them
+    documents  notebook files: read before the start, and watched
+    notebook   one notebook in its session
+    notebooks  all notebooks, and the lookup of endpoints that waits for them
 """

@@ -1,64 +1,94 @@
-"""The files of notebooks that the server is to serve, read before it starts."""
+"""Files of served notebooks: read before the server starts, and watched for changes."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import ConfigError, NotebookError
-from owt.frontend.notebooks.file import File
-from owt.notebook.contents import Contents
+from owt.notebook.changes import Contents
 from owt.wire.names import SESSION_NAME
 
 MAX_NAME_LENGTH = 64
 """Characters of a session's name."""
-_BLAME = "--notebook (OWT_NOTEBOOK)"
+_OPTION = "--notebook (OWT_NOTEBOOK)"
+
+
+class WatchedFile:
+    """A file that is checked periodically for changes.
+
+    Editors write a file in place, in parts, or replace it, and in between there may be no file. A change
+    therefore counts when the file differs from the one that was read and two checks in a row saw it alike.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """The present file counts as read."""
+        self.path = path
+        self._read = self._seen = self._stat()
+
+    def changed(self) -> bool:
+        """Return True if the file should be read again; it then counts as read."""
+        now = self._stat()
+        settled, self._seen = now == self._seen, now
+        if now is None or not settled or now == self._read:
+            return False
+        self._read = now
+        return True
+
+    def _stat(self) -> tuple[int, ...] | None:
+        try:
+            stat = os.stat(self.path)
+        except OSError:
+            return None
+        # ctime also changes when the clock was set back, and with the permissions.
+        return stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 @dataclass(frozen=True)
 class Document:
-    """A notebook's file, what was in it, and the name of its session."""
+    """A notebook's file, its contents, and the name of its session."""
 
-    file: File
+    file: WatchedFile
     name: str
     contents: Contents
 
 
-def read_all(paths: Sequence[Path]) -> list[Document]:
-    """What is in these files.
+def read_documents(paths: Sequence[Path]) -> list[Document]:
+    """Read these notebooks.
 
-    Raises `ConfigError` for one that is no notebook, and for two whose sessions would have one name.
+    Raises `ConfigError` for a file that is no notebook, and for two files whose sessions would have one name.
     """
-    found: dict[str, Document] = {}
+    documents: dict[str, Document] = {}
     for path in paths:
-        name = name_of(path)
-        if name in found:
-            raise ConfigError(
-                f"{_BLAME}: {found[name].file.path} and {path} would both be session {name!r}; rename one"
-            )
-        file = File(path)
+        name = session_name(path)
+        if name in documents:
+            other = documents[name].file.path
+            raise ConfigError(f"{_OPTION}: {other} and {path} would both be session {name!r}; rename one")
+        # Before it is read, so that a change while it is read is noticed.
+        file = WatchedFile(path)
         try:
-            found[name] = Document(file, name, Contents.of(path))
+            documents[name] = Document(file, name, Contents.of(path))
         except NotebookError as error:
-            raise ConfigError(f"{_BLAME}: {error}") from None
-    return list(found.values())
+            raise ConfigError(f"{_OPTION}: {error}") from None
+    return list(documents.values())
 
 
-def name_of(path: Path) -> str:
-    """The session's name for a file: the file's, with `-` for what a session's name cannot have.
+def session_name(path: Path) -> str:
+    """Return the session's name for a file: the file's, with `-` for characters a session's name cannot have.
 
-    Raises `ConfigError` when nothing is left, and for a name that is no text, which JSON cannot tell.
+    Raises `ConfigError` if nothing is left, and for a file name that is not UTF-8, which JSON cannot hold.
     """
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{_BLAME}: {str(path)!r}: its name is not UTF-8; rename it") from None
+        raise ConfigError(f"{_OPTION}: {str(path)!r}: its name is not UTF-8; rename it") from None
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:MAX_NAME_LENGTH].strip("-")
     if not SESSION_NAME.fullmatch(name):
         raise ConfigError(
-            f"{_BLAME}: {path}: a session cannot be named after it; rename it, with letters, digits, '.', "
+            f"{_OPTION}: {path}: a session cannot be named after it; rename it, with letters, digits, '.', "
             "'_' or '-'"
         )
     return name

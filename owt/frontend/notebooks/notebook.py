@@ -1,36 +1,33 @@
-"""One notebook that the server serves: its cells run in a session of its own, also after a change."""
+"""One served notebook: its cells run in a session of its own, and again after a change."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Hashable
-from typing import Literal
+from collections.abc import Callable, Collection, Hashable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
 
 from owt.errors import Busy, NotebookError, OwtError
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.logs import tell
 from owt.frontend.notebooks.documents import Document
-from owt.frontend.notebooks.owners import Owners
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.observers import KernelEvent
 from owt.frontend.sessions.session import Session
 from owt.frontend.sessions.sessions import Sessions
-from owt.notebook.annotations import Annotated
-from owt.notebook.contents import Contents
-from owt.notebook.progress import Progress
+from owt.notebook.changes import Contents, Progress
+from owt.notebook.gateway_cells import GatewayCell
 from owt.wire.call import Call, NotebookCell, RequestFacts
 from owt.wire.chunk import Failed
 
 log = logging.getLogger("owt.notebooks")
 
-State = Literal["loading", "ready", "failed"]
-
-MOST_LOST = 3
-"""Kernels in a row that may die of the notebook before it counts as failed."""
-BUSY = 1.0
-"""Seconds until a cell is tried again that could not be taken because the server had too much to do."""
+MAX_DEATHS = 3
+"""Kernels in a row that may die while they run the notebook before it counts as failed."""
+BUSY_DELAY = 1.0
+"""Seconds until a cell is submitted again that the server refused at one of its limits."""
 
 LOST = Failed(502, "kernel-died", "the kernel died", "its kernel died while it ran")
 
@@ -38,12 +35,93 @@ REMOVE = "__import__('owt').endpoint.remove"
 ENTER = "__import__('os').chdir"
 
 
-class Notebook:
-    """Keeps a session as the notebook in a file says.
+class NotebookState(StrEnum):
+    """States of a notebook."""
 
-    All cells run when it starts, and again in each fresh kernel of the session; when the file has changed,
-    those that `owt.notebook.changes` names. They stop at one that fails, which is tried again when the file
-    changes. `complete` is True while all of it, or of an earlier version, is in effect.
+    LOADING = "loading"
+    """Cells run, or are about to."""
+    READY = "ready"
+    """All cells are in effect."""
+    FAILED = "failed"
+    """A cell failed, or there is no kernel. A change of the file or another kernel leads to LOADING."""
+
+
+Route = tuple[str, str]
+"""A path and a method."""
+
+
+class Orphan(NamedTuple):
+    """An endpoint whose cell no longer exists, with the cell that had registered its route before."""
+
+    route: Route
+    edition: str
+    heir: Hashable | None
+
+
+class EndpointOwners:
+    """The endpoints that one session's kernel has, and the cells that registered them."""
+
+    def __init__(self, endpoints: Endpoints, session: str) -> None:
+        self._endpoints = endpoints
+        self._session = session
+        # The editions that cells registered, the one in effect last.
+        self._owners: dict[Route, dict[Hashable, str]] = {}
+
+    def editions(self) -> dict[Route, str]:
+        """Return the edition of each of the session's endpoints that answers."""
+        return {
+            (entry.endpoint.path, method): entry.edition
+            for entry in self._endpoints.all()
+            if entry.session == self._session and entry.gone is None
+            for method in entry.endpoint.methods
+        }
+
+    def add(self, cell: Hashable, before: Mapping[Route, str]) -> None:
+        """Record this cell as owner of the editions that differ from those `before` it ran."""
+        for route, edition in self.editions().items():
+            if before.get(route) != edition:
+                owners = self._owners.setdefault(route, {})
+                owners.pop(cell, None)
+                owners[cell] = edition
+
+    def orphans(self, cells: Collection[Hashable]) -> list[Orphan]:
+        """Return the endpoints in effect whose owner is a cell other than these."""
+        editions = self.editions()
+        orphans = []
+        for route, owners in self._owners.items():
+            last, edition = next(reversed(owners.items()))
+            if last not in cells and editions.get(route) == edition:
+                heir = next((cell for cell in reversed(owners) if cell in cells), None)
+                orphans.append(Orphan(route, edition, heir))
+        return orphans
+
+    def keep(self, cells: Collection[Hashable]) -> None:
+        """Forget all cells but these."""
+        kept = {
+            route: {cell: edition for cell, edition in owners.items() if cell in cells}
+            for route, owners in self._owners.items()
+        }
+        self._owners = {route: owners for route, owners in kept.items() if owners}
+
+
+class _InKernel:
+    """Record of one kernel: which parts of the notebook are in effect there. A new kernel gets a new one."""
+
+    def __init__(self, endpoints: Endpoints, session: str) -> None:
+        self.complete = False
+        self.in_folder = False
+        self.progress = Progress()
+        self.owners = EndpointOwners(endpoints, session)
+        self.served: set[GatewayCell] = set()
+
+
+class Notebook:
+    """A session that follows a notebook file.
+
+    All cells run at the start, and again in each new kernel of the session; after a change of the file, the
+    cells that `owt.notebook.changes` selects. A failing cell ends the load; it runs again when the file
+    changes. One task runs the cells, one load after another; events of the session and changes of the file
+    only request a load.
     """
 
     def __init__(
@@ -53,126 +131,132 @@ class Notebook:
         sessions: Sessions,
         endpoints: Endpoints,
         submit: Callable[[Call], tuple[Run, str | None]],
-        on_news: Callable[[], None],
+        on_settled: Callable[[], None],
     ) -> None:
-        """`submit` begins a call, and `on_news` is called when the notebook is there, or has failed."""
+        """`submit` begins a call; `on_settled` is called when the state becomes READY or FAILED."""
+        self.file = document.file
         self.path = document.file.path
         self.name = document.name
-        self.state: State = "loading"
+        self.state = NotebookState.LOADING
         self.reason: str | None = None
-        self.complete = False
-        self._file = document.file
         self._contents = document.contents
         self._sessions = sessions
         self._endpoints = endpoints
         self._submit = submit
-        self._on_news = on_news
-        self._wanted = asyncio.Event()
+        self._on_settled = on_settled
+        self._load_requested = asyncio.Event()
+        self._loader: asyncio.Task[None] | None = None
         self._session: Session | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._loading = False
-        self._lost = 0
-        self._given_up = False
-        self._forget()
+        self._kernel = _InKernel(endpoints, self.name)
+        self._deaths = 0
+        self._without_kernel = False
+
+    @property
+    def complete(self) -> bool:
+        """True while all of the notebook, or of an earlier version of it, is in effect."""
+        return self._kernel.complete
 
     def start(self) -> None:
         """Begin to run the cells."""
-        self._load_soon()
-        self._task = asyncio.get_running_loop().create_task(self._keep_loading())
+        self._request_load()
+        self._loader = asyncio.get_running_loop().create_task(self._load_on_request())
 
     def close(self) -> None:
-        """Run nothing more, and cancel what runs."""
-        if self._task is not None:
-            self._task.cancel()
+        """Cancel the running load and start no more."""
+        if self._loader is not None:
+            self._loader.cancel()
         if self._session is not None:
-            self._session.observers.remove(self._hear)
+            self._session.observers.remove(self._on_kernel_event)
 
-    async def look(self) -> None:
-        """See whether the file has been saved, and have what changed run if it was."""
-        if not self._file.changed():
-            return
+    async def reload(self) -> None:
+        """Read the file again and request a load if its cells have changed, or the last load failed."""
         try:
             contents = await asyncio.to_thread(Contents.of, self.path)
         except NotebookError as error:
-            log.warning("%s; what it was before stays", error)
+            log.warning("%s; the earlier version stays in effect", error)
             return
         same = contents.same(self._contents)
-        # Also where nothing has to run: the next kernel's tracebacks are to fit the file.
+        # Even if nothing has to run: the next kernel's tracebacks shall fit the file.
         self._contents = contents
-        if self.state == "failed" or not same:
-            log.info("%s has been saved%s", self.path, " again" if self._loading else "")
-            self._lost = 0
-            self._load_soon()
+        if self.state is NotebookState.FAILED or not same:
+            again = " again" if self.state is NotebookState.LOADING else ""
+            log.info("%s has been saved%s", self.path, again)
+            self._deaths = 0
+            self._request_load()
 
     def show(self) -> dict[str, object]:
-        """Its state as JSON."""
+        """Return the state as JSON."""
         return {"path": str(self.path), "session": self.name, "state": self.state, "reason": self.reason}
 
-    # What its session says -------------------------------------------------------------------------
+    # Transitions -------------------------------------------------------------------------------------
+
+    def _request_load(self) -> None:
+        self.state, self.reason = NotebookState.LOADING, None
+        self._load_requested.set()
+
+    def _loaded(self) -> None:
+        self._kernel.complete, self._deaths = True, 0
+        self.state = NotebookState.READY
+        self._on_settled()
+
+    def _fail(self, reason: str) -> None:
+        self._load_requested.clear()
+        self.state, self.reason = NotebookState.FAILED, reason
+        self._on_settled()
+
+    def _reset_kernel(self) -> None:
+        self._kernel = _InKernel(self._endpoints, self.name)
+
+    def _on_kernel_event(self, event: KernelEvent) -> None:
+        match event:
+            case "restarting":
+                # The death that follows was requested, and is not counted.
+                self._deaths = -1
+            case "died":
+                if self.state is not NotebookState.LOADING:
+                    self._deaths = 0
+                self._reset_kernel()
+                self._request_load()
+            case "given-up":
+                self._without_kernel = True
+            case "started" if self._without_kernel:
+                # A call has started another kernel.
+                self._without_kernel = False
+                self._reset_kernel()
+                self._request_load()
+            case "closed":
+                self._session = None
+                self._reset_kernel()
+                self._fail(
+                    "its session was deleted; it runs again after a change of its file, or a new start of "
+                    "the server"
+                )
 
     def _attach(self) -> None:
+        """Observe the session of this name, which is created if there is none."""
         session = self._sessions.named.get(self.name)
         if session is None or session is not self._session:
             session = session or self._sessions.create(self.name)
-            session.observers.add(self._hear)
+            session.observers.add(self._on_kernel_event)
             self._session = session
             self._sessions.kept.add(self.name)
-            self._forget()
+            self._reset_kernel()
 
-    def _hear(self, news: KernelEvent) -> None:
-        match news:
-            case "restarting":
-                # The next death is not the notebook's fault.
-                self._lost = -1
-            case "died":
-                if not self._loading:
-                    self._lost = 0
-                self._forget()
-                self._load_soon()
-            case "given-up":
-                self._given_up = True
-            case "started" if self._given_up:
-                self._given_up = False
-                self._load_soon()
-            case "closed":
-                self._session = None
-                self._forget()
-                self._fail("its session was deleted; it runs again when the server starts, or sees it saved")
+    # Loading -----------------------------------------------------------------------------------------
 
-    def _forget(self) -> None:
-        """The kernel is another one, which has nothing of the notebook."""
-        self.complete = False
-        # Another object for each kernel.
-        self._era = object()
-        self._entered = False
-        self._progress = Progress()
-        self._owners = Owners(self._endpoints, self.name)
-        self._served: set[Hashable] = set()
-
-    def _fail(self, reason: str) -> None:
-        self._wanted.clear()
-        self.state, self.reason = "failed", reason
-        self._on_news()
-
-    # Running it ------------------------------------------------------------------------------------
-
-    def _load_soon(self) -> None:
-        self.state, self.reason = "loading", None
-        self._wanted.set()
-
-    async def _keep_loading(self) -> None:
+    async def _load_on_request(self) -> None:
         while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            self._loading = True
+            await self._load_requested.wait()
+            self._load_requested.clear()
             try:
                 self._attach()
                 await self._load(self._contents)
-            except _Overtaken:
+            except _KernelReplaced:
+                # Its death has requested the next load.
                 pass
-            except _Failed as error:
-                # Unless it has been saved meanwhile.
-                if not self._wanted.is_set():
+            except _CellFailed as error:
+                # A change during the load has requested the next one.
+                if not self._load_requested.is_set():
                     self._fail(str(error))
             except OwtError as error:
                 log.error("%s: %s", self.path, error)
@@ -180,55 +264,55 @@ class Notebook:
             except Exception as error:
                 log.exception("%s", self.path)
                 self._fail(repr(error))
-            finally:
-                self._loading = False
 
     async def _load(self, contents: Contents) -> None:
-        """Bring what is there up to date, or as far as it goes before there is something newer to do.
+        """Bring the kernel up to date, unless another load is requested meanwhile.
 
-        Raises `_Failed`."""
-        due = self._progress.begin(contents)
-        log.info("%s: %d of %d cells are to run", self.path, len(due), len(contents.cells))
-        if not self._entered:
+        Raises `_CellFailed` and `_KernelReplaced`.
+        """
+        kernel = self._kernel
+        due = kernel.progress.begin(contents)
+        log.info("%s: running %d of %d cells", self.path, len(due), len(contents.cells))
+        if not kernel.in_folder:
             await self._run("the folder", ENTER, {"path": str(self.path.resolve().parent)})
-            self._entered = True
-        for at in due:
-            await self._run_cell(contents, at)
-            self._progress.ran(contents.meanings[at])
-            if self._wanted.is_set():
+            kernel.in_folder = True
+        for index in due:
+            await self._run_cell(contents, index)
+            kernel.progress.ran(contents.meanings[index])
+            if self._load_requested.is_set():
                 return
-        for each in contents.marked:
-            if each not in self._served:
-                await self._run_marked(each)
-                self._served.add(each)
-        self._served &= set(contents.marked)
-        self._progress.end(contents)
+        for cell in contents.gateway_cells:
+            if cell not in kernel.served:
+                await self._run_gateway_cell(cell)
+                kernel.served.add(cell)
+        kernel.served &= set(contents.gateway_cells)
+        kernel.progress.end(contents)
         await self._remove_orphans(contents)
-        if not self._wanted.is_set():
-            self.complete, self._lost = True, 0
-            self.state = "ready"
-            self._on_news()
+        if not self._load_requested.is_set():
+            self._loaded()
 
     async def _remove_orphans(self, contents: Contents) -> None:
-        """What only cells have registered that have gone, or now register something else, goes too. A cell
-        that had its place before has it again."""
-        cells = {*contents.meanings, *contents.marked}
-        for place, edition, heir in self._owners.orphans(cells):
-            if isinstance(heir, Annotated):
-                await self._run_marked(heir)
+        """Remove the endpoints whose cells no longer exist or register another route. A remaining cell that
+        had the route before runs again, and has it again."""
+        owners = self._kernel.owners
+        cells = {*contents.meanings, *contents.gateway_cells}
+        for route, edition, heir in owners.orphans(cells):
+            if isinstance(heir, GatewayCell):
+                await self._run_gateway_cell(heir)
             elif heir is not None:
                 await self._run_cell(contents, contents.meanings.index(heir))
-            if self._owners.places().get(place) == edition:
-                await self._run(place[0], REMOVE, {"path": place[0], "methods": [place[1]]})
-        self._owners.keep(cells)
+            if owners.editions().get(route) == edition:
+                path, method = route
+                await self._run(path, REMOVE, {"path": path, "methods": [method]})
+        owners.keep(cells)
 
-    async def _run_cell(self, contents: Contents, at: int) -> None:
-        cell, key = contents.cells[at], contents.meanings[at]
+    async def _run_cell(self, contents: Contents, index: int) -> None:
+        cell, key = contents.cells[index], contents.meanings[index]
         await self._run(cell.label, cell.code, cell=NotebookCell(), key=key, may_fail=cell.may_fail)
 
-    async def _run_marked(self, each: Annotated) -> None:
-        told = NotebookCell(each.method, each.path, each.names, each.shown, each.response)
-        await self._run(each.label, each.code, cell=told, key=each)
+    async def _run_gateway_cell(self, cell: GatewayCell) -> None:
+        annotation = NotebookCell(cell.method, cell.path, cell.names, cell.raw_path, cell.response)
+        await self._run(cell.label, cell.code, cell=annotation, key=cell)
 
     async def _run(
         self,
@@ -240,9 +324,12 @@ class Notebook:
         key: Hashable = None,
         may_fail: bool = False,
     ) -> None:
-        """Run code in the session, and note the endpoints that it registers as the cell's, `key`. Raises
-        `_Failed`."""
-        before, era = self._owners.places(), self._era
+        """Run code in the session, and record the endpoints that it registers as those of the cell `key`.
+
+        Raises `_CellFailed` and `_KernelReplaced`.
+        """
+        kernel = self._kernel
+        before = kernel.owners.editions()
         call = Call(
             RequestFacts("GET", "/", "", (), b"", "localhost"),
             code=code,
@@ -250,33 +337,32 @@ class Notebook:
             session=self.name,
             cell=cell,
         )
-        failure = await self._outcome(call, era)
-        if era is not self._era:
-            # The kernel has died, and its successor is to have all of it.
-            self._lost += 1
-            if self._lost < MOST_LOST or self._session is None:
-                raise _Overtaken
-            self._wanted.clear()
+        failure = await self._submit_and_wait(call, kernel)
+        if kernel is not self._kernel:
+            self._deaths += 1
+            if self._deaths < MAX_DEATHS or self._session is None:
+                raise _KernelReplaced
+            self._load_requested.clear()
             raise self._failed(label, failure or LOST)
         if key is not None:
-            self._owners.note(key, before)
+            kernel.owners.add(key, before)
         if failure is None or may_fail:
             return
         if failure.type != "syntax":
-            self._progress.spoilt(self._contents)
+            kernel.progress.spoil(self._contents)
         raise self._failed(label, failure)
 
-    async def _outcome(self, call: Call, era: object) -> Failed | None:
-        """Why the call failed, if it did; in another era it is not even tried."""
+    async def _submit_and_wait(self, call: Call, kernel: _InKernel) -> Failed | None:
+        """Return the failure of the call, if it fails; it is not submitted once the kernel is another one."""
         while True:
-            if era is not self._era:
+            if kernel is not self._kernel:
                 return None
             try:
                 run, _ = self._submit(call)
                 break
             except Busy as error:
                 log.warning("%s: %s", self.path, error)
-                await asyncio.sleep(BUSY)
+                await asyncio.sleep(BUSY_DELAY)
         reader = run.follow()
         try:
             while chunks := await reader.next():
@@ -286,15 +372,15 @@ class Notebook:
             reader.close()
         return run.failure
 
-    def _failed(self, label: str, failure: Failed) -> _Failed:
-        why = f"{failure.exception or failure.title}: {failure.detail}"
-        log.error("%s, %s: %s", self.path, label, failure.traceback or why)
-        return _Failed(f"{label}: {why}")
+    def _failed(self, label: str, failure: Failed) -> _CellFailed:
+        reason = f"{failure.exception or failure.title}: {failure.detail}"
+        log.error("%s, %s: %s", self.path, label, failure.traceback or reason)
+        return _CellFailed(f"{label}: {reason}")
 
 
-class _Overtaken(Exception):
-    """The kernel is another one."""
+class _KernelReplaced(Exception):
+    """The kernel of the load is no longer the session's."""
 
 
-class _Failed(Exception):
-    """A cell has failed: says which, and why."""
+class _CellFailed(Exception):
+    """A cell failed; the message says which one and why."""

@@ -1,27 +1,32 @@
-"""The notebooks that the server serves (--notebook), and what waits for them."""
+"""All notebooks that the server runs (--notebook), and the lookup of endpoints that waits for them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from enum import Enum
 
 from owt.errors import Busy, EndpointGone, MethodNotAllowed
 from owt.frontend.endpoints import Endpoints, Match
+from owt.frontend.maintenance import Job, Maintenance
 from owt.frontend.notebooks.documents import Document
-from owt.frontend.notebooks.notebook import Notebook
+from owt.frontend.notebooks.notebook import Notebook, NotebookState
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.sessions import Sessions
 from owt.wire.call import Call
 
 log = logging.getLogger("owt.notebooks")
 
-LOOK = 0.3
-"""Seconds between two looks at the files (--watch)."""
+WATCH_INTERVAL = 0.3
+"""Seconds between two checks of the files (--watch). Python has no portable notification of file changes."""
 
 
-class StillLoading(Exception):
-    """What is at a path cannot be told before the notebooks are there: see `Notebooks.settled`."""
+class Lookup(Enum):
+    """Results of a lookup other than an endpoint."""
+
+    PENDING = "pending"
+    """The result depends on a notebook that is still loading."""
 
 
 class Notebooks:
@@ -30,8 +35,9 @@ class Notebooks:
     def __init__(self, endpoints: Endpoints) -> None:
         self.all: list[Notebook] = []
         self._endpoints = endpoints
-        self._changed = asyncio.Event()
-        self._watching: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
+        self._watch: Job | None = None
+        self._reloads: dict[Notebook, asyncio.Task[None]] = {}
         self._closed = False
 
     def open(
@@ -41,73 +47,94 @@ class Notebooks:
         sessions: Sessions,
         submit: Callable[[Call], tuple[Run, str | None]],
     ) -> None:
-        """Serve these. `submit` begins a call."""
+        """Add these notebooks. `submit` begins a call."""
         self.all += [
-            Notebook(each, sessions=sessions, endpoints=self._endpoints, submit=submit, on_news=self._tell)
-            for each in documents
+            Notebook(
+                document,
+                sessions=sessions,
+                endpoints=self._endpoints,
+                submit=submit,
+                on_settled=self._notify,
+            )
+            for document in documents
         ]
 
-    def start(self, *, watch: bool) -> None:
-        """Begin to run all of them; with `watch`, also what changes in their files."""
+    def start(self, watch: Maintenance | None = None) -> None:
+        """Begin to run all of them; with `watch`, this scheduler also checks their files for changes."""
         for notebook in self.all:
             notebook.start()
-        if watch:
-            self._watching = asyncio.get_running_loop().create_task(self._watch())
+        if watch is not None:
+            self._watch = watch.every(WATCH_INTERVAL, self._check_files)
 
     def close(self) -> None:
-        """Run nothing more."""
+        """Run no more cells, and end the lookups that wait."""
         self._closed = True
-        if self._watching is not None:
-            self._watching.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        for task in self._reloads.values():
+            task.cancel()
         for notebook in self.all:
             notebook.close()
-        self._tell()
+        self._notify()
 
     def of(self, session: str) -> Notebook | None:
-        """The notebook that runs in the session of this name."""
-        return next((each for each in self.all if each.name == session), None)
+        """Return the notebook that runs in the session of this name."""
+        return next((notebook for notebook in self.all if notebook.name == session), None)
 
-    def find(self, method: str, path: str) -> Match | None:
-        """As `Endpoints.find`. Raises `StillLoading` where a notebook has yet to say what is there, and
-        `Busy` where one cannot, because it failed."""
+    async def match(self, method: str, path: str) -> Match | None:
+        """Return the endpoint that answers a request, as `Endpoints.find` does. Waits for notebooks that are
+        loading, if the result depends on them.
+
+        Raises `MethodNotAllowed`, `EndpointGone`, and `Busy` if a notebook that may define it has failed, or
+        the server is shutting down.
+        """
+        while (match := self.match_now(method, path)) is Lookup.PENDING:
+            await self._settled.wait()
+        return match
+
+    def match_now(self, method: str, path: str) -> Match | Lookup | None:
+        """Return the result of `match`, or `PENDING` where `match` would wait. Raises as `match` does."""
+        if not self.all:
+            return self._endpoints.find(method, path)
         try:
-            found = self._endpoints.find(method, path)
+            match = self._endpoints.find(method, path)
         except (EndpointGone, MethodNotAllowed):
-            self._check(self.all)
+            if self._is_loading(self.all):
+                return Lookup.PENDING
             raise
-        if found is None:
-            self._check(self.all)
-            for notebook in self._incomplete(self.all):
+        if match is not None:
+            # Its own notebook may define in a later cell what it uses.
+            own = [notebook for notebook in self.all if notebook.name == match.session]
+            return Lookup.PENDING if self._is_loading(own) else match
+        if self._is_loading(self.all):
+            return Lookup.PENDING
+        for notebook in self.all:
+            if not notebook.complete:
                 raise Busy(f"the notebook {notebook.path.name} has failed, {notebook.reason}", retry_after=5)
-        elif (own := self.of(found.session)) is not None:
-            # It may use what a later cell defines.
-            self._check([own])
-        return found
+        return None
 
-    async def settled(self) -> None:
-        """Wait until a notebook is there, or has failed."""
-        changed = self._changed
-        if not self._closed:
-            await changed.wait()
+    def _is_loading(self, notebooks: Sequence[Notebook]) -> bool:
+        if not any(item.state is NotebookState.LOADING and not item.complete for item in notebooks):
+            return False
+        if self._closed:
+            raise Busy("the server is shutting down; it accepts no new calls")
+        return True
 
-    def _check(self, notebooks: Sequence[Notebook]) -> None:
-        if any(each.state == "loading" for each in self._incomplete(notebooks)):
-            if self._closed:
-                raise Busy("the server is ending; it takes no new calls")
-            raise StillLoading
+    def _notify(self) -> None:
+        """Wake the lookups that wait; each looks again."""
+        self._settled.set()
+        self._settled = asyncio.Event()
 
-    def _incomplete(self, notebooks: Sequence[Notebook]) -> list[Notebook]:
-        return [each for each in notebooks if not each.complete]
+    def _check_files(self) -> None:
+        for notebook in self.all:
+            if notebook not in self._reloads and notebook.file.changed():
+                task = asyncio.get_running_loop().create_task(self._reload(notebook))
+                self._reloads[notebook] = task
 
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK)
-            for notebook in self.all:
-                try:
-                    await notebook.look()
-                except Exception:
-                    log.exception("%s", notebook.path)
+    async def _reload(self, notebook: Notebook) -> None:
+        try:
+            await notebook.reload()
+        except Exception:
+            log.exception("%s", notebook.path)
+        finally:
+            del self._reloads[notebook]

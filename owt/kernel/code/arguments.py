@@ -21,8 +21,8 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from owt.errors import BadRequest
-from owt.kernel.code.syntax import UNREADABLE, free_names, parse_expression
+from owt.errors import UNREADABLE, BadRequest
+from owt.kernel.code.syntax import free_names, parse_expression
 
 
 class Missing(enum.Enum):

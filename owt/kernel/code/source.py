@@ -22,11 +22,10 @@ from threading import RLock
 from types import ModuleType
 from typing import Any
 
-from owt.errors import BadRequest, NoSuchFunction, shortened
+from owt.errors import UNREADABLE, BadRequest, NoSuchFunction, shortened
 from owt.kernel.code.prepared import Cell, Explicit, Expression, Prepared, awaits, compiled_cell, futures
 from owt.kernel.code.program import Program, filename_of, show
 from owt.kernel.code.syntax import (
-    UNREADABLE,
     bound_names,
     free_names,
     leftmost_call,

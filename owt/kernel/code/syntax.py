@@ -14,9 +14,6 @@ from types import CodeType
 
 from owt.errors import SyntaxFault
 
-UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
-"""What Python's parser and compiler raise for one text or another."""
-
 
 def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Module, ast.expr | None]:
     """The Python text that `code` stands for, its tree, and the expression if it is just one.

@@ -1,3 +1,5 @@
+"""owt.frontend.notebooks.documents: files of served notebooks, and changes of files."""
+
 import os
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import pytest
 from notebook_files import save
 
 from owt.errors import ConfigError
-from owt.frontend.notebooks.documents import name_of, read_all
+from owt.frontend.notebooks.documents import WatchedFile, read_documents, session_name
 
 
 @pytest.mark.parametrize(
@@ -18,39 +20,97 @@ from owt.frontend.notebooks.documents import name_of, read_all
         (f"{'x' * 100}.py", "x" * 64),
     ],
 )
-def test_a_session_is_named_after_the_file(file, name):
-    assert name_of(Path(file)) == name
+def test_session_is_named_after_the_file(file, name):
+    assert session_name(Path(file)) == name
 
 
 @pytest.mark.parametrize("file", ["żó.ipynb", "...py"])
-def test_a_file_after_which_none_can_be_named_is_refused(file):
+def test_file_name_without_usable_characters_is_refused(file):
     with pytest.raises(ConfigError, match=r"--notebook .*rename it"):
-        name_of(Path(file))
+        session_name(Path(file))
 
 
-def test_files_are_read_in_order(tmp_path):
+def test_documents_are_read_in_order(tmp_path):
     save(tmp_path / "b.ipynb", "x = 1", "# GET /x\nprint(x)")
     save(tmp_path / "a.py", "y = 2")
-    first, second = read_all([tmp_path / "b.ipynb", tmp_path / "a.py"])
+    first, second = read_documents([tmp_path / "b.ipynb", tmp_path / "a.py"])
     assert (first.name, second.name) == ("b", "a")
     assert [cell.text for cell in first.contents.cells] == ["x = 1"]
-    assert [each.path for each in first.contents.marked] == ["/x"]
+    assert [cell.path for cell in first.contents.gateway_cells] == ["/x"]
 
 
-def test_two_files_cannot_have_one_session(tmp_path):
+def test_two_files_with_one_session_name_are_refused(tmp_path):
     save(tmp_path / "a.ipynb")
     save(tmp_path / "a.py")
     with pytest.raises(ConfigError, match=r"a\.ipynb and .*a\.py would both be session 'a'"):
-        read_all([tmp_path / "a.ipynb", tmp_path / "a.py"])
+        read_documents([tmp_path / "a.ipynb", tmp_path / "a.py"])
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"^--notebook \(OWT_NOTEBOOK\): .*none\.ipynb: No such file"):
-        read_all([tmp_path / "none.ipynb"])
+        read_documents([tmp_path / "none.ipynb"])
 
 
-def test_a_file_whose_name_is_no_text_is_refused(tmp_path):
+def test_file_name_that_is_not_utf_8_is_refused(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9.py")
     save(path, "x = 1")
     with pytest.raises(ConfigError, match=r"caf\\udce9\.py': its name is not UTF-8; rename it"):
-        read_all([path])
+        read_documents([path])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "n.py"
+    path.write_text("1")
+    return path
+
+
+def checks(file: WatchedFile, number: int = 2) -> list[bool]:
+    return [file.changed() for _ in range(number)]
+
+
+def test_unchanged_file_has_not_changed(path):
+    assert checks(WatchedFile(path)) == [False, False]
+
+
+def test_file_has_changed_once_two_checks_see_it_alike(path):
+    file = WatchedFile(path)
+    path.write_text("12")
+    assert checks(file, 3) == [False, True, False]
+
+
+def test_growing_file_has_not_changed_yet(path):
+    file = WatchedFile(path)
+    results = []
+    for size in range(2, 5):
+        path.write_text("x" * size)
+        results.append(file.changed())
+    assert results == [False] * 3
+    assert file.changed()
+
+
+def test_replaced_file_with_equal_times_and_size_has_changed(path, tmp_path):
+    file = WatchedFile(path)
+    (tmp_path / "new").write_text("2")
+    before = os.stat(path)
+    os.utime(tmp_path / "new", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(tmp_path / "new", path)
+    assert checks(file) == [False, True]
+
+
+def test_changed_permissions_count_as_a_change(path):
+    # The file may not have been readable before.
+    file = WatchedFile(path)
+    before = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == before:
+        # The clock of a file system has few ticks.
+        path.chmod(0o600)
+    assert checks(file) == [False, True]
+
+
+def test_missing_file_has_not_changed_until_it_is_back(path):
+    file = WatchedFile(path)
+    path.unlink()
+    assert checks(file) == [False, False]
+    path.write_text("12")
+    assert checks(file) == [False, True]

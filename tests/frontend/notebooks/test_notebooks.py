@@ -1,88 +1,149 @@
-"""What is at a path while notebooks are loading, or have failed."""
+"""owt.frontend.notebooks.notebooks: lookups of endpoints while notebooks load, and watched files."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
+from notebook_files import save
 
 from owt.errors import Busy, EndpointGone, MethodNotAllowed
-from owt.frontend.endpoints import Endpoints
-from owt.frontend.notebooks.notebooks import Notebooks, StillLoading
+from owt.frontend.endpoints import Endpoints, Match
+from owt.frontend.maintenance import Maintenance
+from owt.frontend.notebooks.documents import WatchedFile
+from owt.frontend.notebooks.notebook import Notebook, NotebookState
+from owt.frontend.notebooks.notebooks import Lookup, Notebooks
+from owt.testing import async_test
 from owt.wire.endpoint import Endpoint
 from owt.wire.messages import RegisterEndpoints
 
 
 def notebooks(*states: tuple[str, str, bool]) -> Notebooks:
-    """The notebooks of a server where kernel `k1` of session `s` has `/there`, and `k2` had `/gone`."""
+    """Return notebooks of a server where kernel `k1` of session `s` has `/there`, and `k2` had `/gone`."""
     endpoints = Endpoints()
     for kernel, path in (("k1", "/there"), ("k2", "/gone")):
         endpoints.offer(kernel, "s", RegisterEndpoints(1, (Endpoint(path, ("GET",), "f"),)))
     endpoints.lost("k2", "has crashed")
-    found = Notebooks(endpoints)
-    found.all += [
-        SimpleNamespace(
-            name=name, state=state, complete=complete, path=Path(f"{name}.py"), reason="line 1: bad"
+    served = Notebooks(endpoints)
+    served.all += [
+        cast(
+            "Notebook",
+            SimpleNamespace(
+                name=name,
+                state=NotebookState(state),
+                complete=complete,
+                path=Path(f"{name}.py"),
+                reason="line 1: bad",
+                close=lambda: None,
+            ),
         )
         for name, state, complete in states
     ]
-    return found
+    return served
 
 
-def test_without_notebooks_it_is_as_the_endpoints_say():
+def session(match: Match | Lookup | None) -> str:
+    assert isinstance(match, Match)
+    return match.session
+
+
+def test_match_without_notebooks_is_that_of_the_endpoints() -> None:
     served = notebooks()
-    assert served.find("GET", "/there").session == "s"
-    assert served.find("GET", "/none") is None
+    assert session(served.match_now("GET", "/there")) == "s"
+    assert served.match_now("GET", "/none") is None
     with pytest.raises(EndpointGone):
-        served.find("GET", "/gone")
+        served.match_now("GET", "/gone")
     with pytest.raises(MethodNotAllowed):
-        served.find("PUT", "/there")
+        served.match_now("PUT", "/there")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/none"), ("GET", "/gone"), ("PUT", "/there")])
-def test_what_a_notebook_may_bring_is_waited_for(method, path):
-    with pytest.raises(StillLoading):
-        notebooks(("s", "loading", False)).find(method, path)
+def test_route_that_a_loading_notebook_may_register_is_pending(method: str, path: str) -> None:
+    assert notebooks(("s", "loading", False)).match_now(method, path) is Lookup.PENDING
 
 
-def test_also_what_is_there_but_may_need_a_later_cell():
-    with pytest.raises(StillLoading):
-        notebooks(("s", "loading", False)).find("GET", "/there")
+def test_registered_endpoint_of_a_loading_notebook_is_pending() -> None:
+    assert notebooks(("s", "loading", False)).match_now("GET", "/there") is Lookup.PENDING
 
 
-def test_not_what_another_session_has():
-    assert notebooks(("other", "loading", False)).find("GET", "/there") is not None
+def test_endpoint_of_another_session_is_not_pending() -> None:
+    assert session(notebooks(("other", "loading", False)).match_now("GET", "/there")) == "s"
 
 
-def test_what_only_changes_is_not_waited_for():
+def test_routes_of_a_notebook_that_only_changes_are_not_pending() -> None:
     served = notebooks(("s", "loading", True))
-    assert served.find("GET", "/there") is not None
-    assert served.find("GET", "/none") is None
+    assert session(served.match_now("GET", "/there")) == "s"
+    assert served.match_now("GET", "/none") is None
 
 
-def test_what_a_failed_notebook_might_have_brought_is_told():
+def test_unknown_route_beside_a_failed_notebook_reports_its_failure() -> None:
     with pytest.raises(Busy, match=r"s\.py has failed, line 1: bad"):
-        notebooks(("s", "failed", False)).find("GET", "/none")
+        notebooks(("s", "failed", False)).match_now("GET", "/none")
 
 
-def test_a_change_that_failed_leaves_what_was_there():
+def test_failed_change_leaves_the_earlier_endpoints() -> None:
     served = notebooks(("s", "failed", True))
-    assert served.find("GET", "/there") is not None
-    assert served.find("GET", "/none") is None
+    assert session(served.match_now("GET", "/there")) == "s"
+    assert served.match_now("GET", "/none") is None
 
 
-def test_nobody_waits_for_a_server_that_ends():
-    async def end() -> None:
-        served = notebooks(("s", "loading", False))
-        served.all[0].close = lambda: None
-        waiting = asyncio.create_task(served.settled())
-        await asyncio.sleep(0)
-        served.close()
+@async_test
+async def test_match_waits_until_the_notebook_is_ready() -> None:
+    served = notebooks(("s", "loading", False))
+    waiting = asyncio.create_task(served.match("GET", "/there"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    notebook = cast("Any", served.all[0])
+    notebook.state, notebook.complete = NotebookState.READY, True
+    served._notify()
+    assert session(await waiting) == "s"
+
+
+@async_test
+async def test_match_ends_when_the_server_shuts_down() -> None:
+    served = notebooks(("s", "loading", False))
+    waiting = asyncio.create_task(served.match("GET", "/there"))
+    await asyncio.sleep(0)
+    served.close()
+    with pytest.raises(Busy, match="the server is shutting down"):
         await waiting
-        await served.settled()
-        with pytest.raises(Busy, match="the server is ending"):
-            served.find("GET", "/there")
+    with pytest.raises(Busy, match="the server is shutting down"):
+        await served.match("GET", "/there")
 
-    asyncio.run(end())
+
+@async_test
+async def test_changed_file_is_read_again_once(tmp_path: Path) -> None:
+    path = tmp_path / "n.py"
+    save(path, "x = 1")
+    reloads = 0
+    gate = asyncio.Event()
+
+    async def reload() -> None:
+        nonlocal reloads
+        reloads += 1
+        await gate.wait()
+
+    served = Notebooks(Endpoints())
+    notebook = Mock(spec=Notebook, file=WatchedFile(path), reload=reload)
+    served.all.append(notebook)
+    served.start(Maintenance())
+    save(path, "x = 2")
+    for _ in range(4):
+        served._check_files()
+        await asyncio.sleep(0)
+    assert reloads == 1
+    # Saved while it is being read: read again afterwards.
+    save(path, "x = 33")
+    for _ in range(2):
+        served._check_files()
+    gate.set()
+    await asyncio.sleep(0)
+    for _ in range(2):
+        served._check_files()
+        await asyncio.sleep(0)
+    assert reloads == 2
+    served.close()
