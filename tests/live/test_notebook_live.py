@@ -59,23 +59,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "beside.txt").write_text("beside")
     save(folder / "speech.ipynb", MODEL, SPEAK, *ODD)
     save(folder / "gateway.ipynb", "import json", *ANNOTATED)
-    save(folder / "plain.py", "made = [object()]", '@endpoint("/plain")\ndef f(): return str(id(made[0]))')
+    save(folder / "plain.py", "kept = [object()]", '@endpoint("/plain")\ndef f(): return str(id(kept[0]))')
     return folder
 
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[LiveServer]:
-    files = [part for each in folder.glob("*.*y*") for part in ("--notebook", str(each))]
+    files = [part for file in folder.glob("*.*y*") for part in ("--notebook", str(file))]
     with LiveServer("-v", "--session-idle", "200ms", "--watch", *files) as server:
         yield server
 
 
 @pytest.fixture
 def speech(served: LiveServer, folder: Path) -> Iterator[Path]:
-    """The notebook, which is as it was again after the test."""
+    """Yield the notebook, and restore it after the test."""
     yield folder / "speech.ipynb"
     save(folder / "speech.ipynb", MODEL, SPEAK, *ODD)
-    wait_until(lambda: ready(served) and asked(served, "/speak")["text"] == "hi")
+    wait_until(lambda: ready(served) and fetch(served, "/speak")["text"] == "hi")
     wait_until(lambda: curl(served, "/late") == "awaited 200")
 
 
@@ -90,7 +90,7 @@ def curl(server: LiveServer, path: str, *options: str) -> str:
     return done.stdout
 
 
-def asked(server: LiveServer, path: str) -> dict[str, object]:
+def fetch(server: LiveServer, path: str) -> dict[str, object]:
     answer = server.ask("GET", path)
     assert answer.status_code == 200, answer.text
     document: dict[str, object] = answer.json()
@@ -102,22 +102,22 @@ def ready(server: LiveServer) -> bool:
 
 
 def state(server: LiveServer, name: str = "speech") -> dict[str, str]:
-    shown: dict[str, str] = server.session(name)["notebook"]
-    return shown
+    notebook: dict[str, str] = server.session(name)["notebook"]
+    return notebook
 
 
 class TestServed:
-    def test_what_curl_asks_for_at_once_waits_for_the_notebook(self, served):
+    def test_first_request_waits_for_the_notebook(self, served):
         assert curl(served, "/speak?text=owt").startswith('{"text":"owt","model":')
 
-    def test_any_cell_is_a_cell_whatever_it_looks_like(self, served):
-        # Also one that is no answer, awaits, has magics, or opens a file beside the notebook.
+    def test_cells_may_be_anything_that_ipython_runs(self, served):
+        # Adaptors, awaits, magics, and code that opens a file in the notebook's folder.
         assert curl(served, "/late") == "awaited 200"
 
-    def test_what_cells_print_is_in_the_log(self, served):
+    def test_output_of_cells_is_logged(self, served):
         served.wait_for_log("stdout: from a shell")
 
-    def test_its_session_shows_it(self, served, folder):
+    def test_session_shows_its_notebook(self, served, folder):
         wait_until(lambda: ready(served))
         assert state(served) == {
             "path": str(folder / "speech.ipynb"),
@@ -127,18 +127,19 @@ class TestServed:
         }
 
     def test_health_lists_the_notebooks(self, served):
-        health = asked(served, "/_owt/health")
-        assert sorted(each["session"] for each in health["notebooks"]) == ["gateway", "plain", "speech"]
+        health = fetch(served, "/_owt/health")
+        sessions = sorted(notebook["session"] for notebook in health["notebooks"])
+        assert sessions == ["gateway", "plain", "speech"]
 
-    def test_its_session_is_not_ended_for_being_idle(self, served):
+    def test_session_of_a_notebook_has_no_idle_timeout(self, served):
         wait_until(lambda: ready(served))
         served.call("1", session="idle")
         wait_until(lambda: served.ask("GET", "/_owt/sessions/idle").status_code == 404)
         assert served.session("speech")["state"] == "idle"
 
 
-class TestAnnotated:
-    """What Jupyter Kernel Gateway 3.0.1 answered for the same cells and requests."""
+class TestGatewayCells:
+    """Cells as endpoints. The expected responses are those of Jupyter Kernel Gateway 3.0.1."""
 
     @pytest.mark.parametrize(
         ("path", "options", "answer"),
@@ -160,80 +161,80 @@ class TestAnnotated:
             ("/await", [], "awaited 200"),
         ],
     )
-    def test_a_cell_answers(self, served, path, options, answer):
+    def test_gateway_cell_responds(self, served, path, options, answer):
         assert curl(served, path, *options) == answer
 
-    def test_it_is_plain_text_with_the_headers_of_its_response_info(self, served):
+    def test_response_is_plain_text_with_the_headers_of_its_response_info(self, served):
         answer = served.ask("GET", "/hello/ann")
         assert (answer.headers["Content-Type"], answer.headers["X-Owt"]) == ("text/plain", "1")
 
-    def test_another_method_is_not_allowed(self, served):
+    def test_other_method_gets_405(self, served):
         assert curl(served, "/body").endswith(" 405")
 
-    def test_an_error_is_one_with_its_traceback(self, served):
-        # The gateway's is one line.
+    def test_error_gets_500_with_its_traceback(self, served):
+        # The Kernel Gateway sends one line.
         assert "ZeroDivisionError: division by zero\n 500" in curl(served, "/error")
 
 
 class TestWatched:
-    def test_a_changed_function_is_there_and_the_model_is_the_same(self, served, speech):
-        before = asked(served, "/speak")
+    def test_changed_function_is_in_effect_and_the_model_is_not_reloaded(self, served, speech):
+        before = fetch(served, "/speak")
         save(speech, MODEL, SPEAK.replace('"text": text', '"text": text.upper()'), *ODD)
-        wait_until(lambda: asked(served, "/speak")["text"] == "HI")
-        assert asked(served, "/speak") == {**before, "text": "HI"}
+        wait_until(lambda: fetch(served, "/speak")["text"] == "HI")
+        assert fetch(served, "/speak") == {**before, "text": "HI"}
 
-    def test_a_new_cell_is_there(self, served, speech):
+    def test_new_cells_are_in_effect(self, served, speech):
         annotated = "# GET /new\nprint('annotated', end='')"
         save(speech, MODEL, SPEAK, *ODD, annotated, '@endpoint("/newer")\ndef f(): pass')
         wait_until(lambda: curl(served, "/new") == "annotated 200")
         wait_until(lambda: curl(served, "/newer") == " 200")
 
-    def test_the_endpoints_of_a_deleted_cell_go(self, served, speech):
+    def test_endpoint_of_a_deleted_cell_is_removed(self, served, speech):
         save(speech, MODEL, SPEAK, *ODD[:-1])
         wait_until(lambda: "is no endpoint" in curl(served, "/late"))
 
-    def test_where_another_cell_has_the_same_path_that_one_answers_again(self, served, speech):
+    def test_other_cell_with_the_route_of_a_deleted_one_gets_it_back(self, served, speech):
         save(speech, MODEL, SPEAK, *ODD, ODD[-1].replace("return late", "return 'varied'"))
         wait_until(lambda: curl(served, "/late") == "varied 200")
         save(speech, MODEL, SPEAK, *ODD)
         wait_until(lambda: curl(served, "/late") == "awaited 200")
 
-    def test_an_endpoint_that_moves_to_another_path_is_not_at_the_old_one(self, served, speech):
+    def test_endpoint_moved_to_another_path_leaves_the_old_one(self, served, speech):
         save(speech, MODEL, SPEAK, *ODD[:-1], ODD[-1].replace("/late", "/later"))
         wait_until(lambda: curl(served, "/later") == "awaited 200")
         wait_until(lambda: "is no endpoint" in curl(served, "/late"))
 
-    def test_a_cell_that_fails_leaves_its_endpoint_and_is_tried_again(self, served, speech):
-        before = asked(served, "/speak")
+    def test_failing_change_keeps_the_earlier_endpoint(self, served, speech):
+        before = fetch(served, "/speak")
         save(speech, MODEL, SPEAK + "\nno_such_name", *ODD)
         wait_until(lambda: state(served)["state"] == "failed")
         assert "cell 2: NameError" in state(served)["reason"]
         served.wait_for_log(r"cell 2: Traceback[^$]*line 4[^$]*no_such_name")
         assert ready(served)
-        assert asked(served, "/speak") == before
+        assert fetch(served, "/speak") == before
         save(speech, MODEL, SPEAK.replace('"text": text', '"text": "good"'), *ODD)
-        wait_until(lambda: asked(served, "/speak")["text"] == "good")
-        assert asked(served, "/speak")["model"] == before["model"]
+        wait_until(lambda: fetch(served, "/speak")["text"] == "good")
+        assert fetch(served, "/speak")["model"] == before["model"]
 
-    def test_what_is_saved_while_a_cell_runs_that_will_fail_is_not_lost(self, served, speech, tmp_path):
+    def test_change_during_a_failing_cell_is_loaded(self, served, speech, tmp_path):
         gate = Gate(tmp_path)
         save(speech, MODEL, SPEAK, *ODD, f"open({str(gate)!r}).read()\n1 / 0")
         gate.reached()
         save(speech, MODEL, SPEAK.replace('"text": text', '"text": "saved"'), *ODD)
         served.wait_for_log("speech.ipynb has been saved again")
         gate.open()
-        wait_until(lambda: asked(served, "/speak")["text"] == "saved")
+        wait_until(lambda: fetch(served, "/speak")["text"] == "saved")
 
-    def test_half_a_file_changes_nothing(self, served, speech):
-        before = asked(served, "/speak")
+    def test_truncated_file_changes_nothing(self, served, speech):
+        before = fetch(served, "/speak")
         whole = notebook(MODEL, SPEAK.replace('"text": text', '"text": "whole"'), *ODD)
         speech.write_text(whole[: len(whole) // 2])
-        served.wait_for_log("this is no notebook.*what it was before stays")
-        assert asked(served, "/speak") == before
+        served.wait_for_log("this is no notebook.*the earlier version stays in effect")
+        assert fetch(served, "/speak") == before
         speech.write_text(whole)
-        wait_until(lambda: asked(served, "/speak")["text"] == "whole")
+        wait_until(lambda: fetch(served, "/speak")["text"] == "whole")
 
-    def test_a_plain_file_runs_the_statements_that_changed(self, served, folder):
+    def test_script_runs_its_changed_statements(self, served, folder):
         before = curl(served, "/plain")
         text = (folder / "plain.py").read_text()
         (folder / "plain.py").write_text("# About it.\n\n" + text.replace("str(id", "'again ' + str(id"))
@@ -241,30 +242,30 @@ class TestWatched:
 
 
 class TestOtherKernels:
-    def test_after_a_crash_it_runs_again_and_requests_wait_for_that(self, served):
-        before = asked(served, "/speak")
+    def test_notebook_runs_again_after_a_crash_and_requests_wait(self, served):
+        before = fetch(served, "/speak")
         crashed = served.call("import os; os._exit(9)", session="speech")
         assert crashed.status_code == 502
-        after = asked(served, "/speak")
+        after = fetch(served, "/speak")
         assert after["pid"] != before["pid"]
 
-    def test_after_a_restart_too(self, served):
-        before = asked(served, "/speak")
+    def test_notebook_runs_again_after_a_restart(self, served):
+        before = fetch(served, "/speak")
         served.ask("POST", "/_owt/sessions/speech/restart").raise_for_status()
-        assert asked(served, "/speak")["pid"] != before["pid"]
+        assert fetch(served, "/speak")["pid"] != before["pid"]
 
-    def test_after_its_session_was_deleted_it_waits_for_a_change(self, served, speech):
+    def test_notebook_whose_session_was_deleted_waits_for_a_change(self, served, speech):
         served.ask("DELETE", "/_owt/sessions/speech").raise_for_status()
         health = served.ask("GET", "/_owt/health/ready")
         assert (health.status_code, "its session was deleted" in health.text) == (503, True)
         assert served.ask("GET", "/speak").status_code == 410
         save(speech, MODEL, SPEAK.replace('"text": text', '"text": "back"'), *ODD)
         wait_until(lambda: ready(served))
-        assert asked(served, "/speak")["text"] == "back"
+        assert fetch(served, "/speak")["text"] == "back"
 
 
 class TestLoading:
-    def test_requests_for_paths_wait_others_do_not_and_health_says_so(self, tmp_path):
+    def test_only_requests_for_endpoints_wait_and_health_reports_loading(self, tmp_path):
         gate = Gate(tmp_path)
         first = '@endpoint("/early")\ndef early(): return later'
         save(tmp_path / "slow.ipynb", first, f"open({str(gate)!r}).read()", "later = 'whole'")
@@ -282,7 +283,7 @@ class TestLoading:
             assert answers == ["whole 200"]
             assert ready(server)
 
-    def test_a_server_that_ends_meanwhile_tells_those_who_wait(self, tmp_path):
+    def test_waiting_request_gets_503_when_the_server_shuts_down(self, tmp_path):
         save(tmp_path / "stuck.ipynb", "import time\nprint('stuck')\ntime.sleep(600)")
         with LiveServer("-v", "--notebook", str(tmp_path / "stuck.ipynb"), "--drain", "100s") as server:
             server.wait_for_log("stdout: stuck")
@@ -290,17 +291,17 @@ class TestLoading:
                 waiting.request("GET", "/_owt/health/live")
                 waiting.getresponse().read()
                 waiting.request("GET", "/any")
-                # What came later has been answered.
+                # A later request has been answered, so the waiting one has arrived.
                 server.ask("GET", "/_owt/health/live")
                 server.send_signal(signal.SIGTERM)
                 answer = waiting.getresponse()
-                assert (answer.status, b"the server is ending" in answer.read()) == (503, True)
+                assert (answer.status, b"the server is shutting down" in answer.read()) == (503, True)
             assert server.wait() == 0
 
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose notebooks cannot be had."""
+    """Start a server whose notebooks fail."""
     folder = tmp_path_factory.mktemp("failed")
     save(folder / "bad.ipynb", "x = 1", "1 / 0", '@endpoint("/x")\ndef f(): return x')
     save(folder / "deadly.ipynb", "import os\nos._exit(1)")
@@ -310,7 +311,7 @@ def failed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 class TestFailed:
-    def test_whoever_asks_is_told(self, failed):
+    def test_request_reports_the_failed_notebook(self, failed):
         answer = failed.ask("GET", "/x")
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
         assert "bad.ipynb has failed, cell 2: ZeroDivisionError: division by zero" in answer.text
@@ -319,12 +320,12 @@ class TestFailed:
         health = failed.ask("GET", "/_owt/health/ready")
         assert (health.status_code, health.json()["status"]) == (503, "notebook-failed")
 
-    def test_a_notebook_that_kills_every_kernel_is_given_up(self, failed):
+    def test_notebook_that_kills_every_kernel_fails(self, failed):
         wait_until(lambda: state(failed, "deadly")["state"] == "failed")
         assert "cell 1: the kernel died" in state(failed, "deadly")["reason"]
         assert failed.session("deadly")["restarts"] == 3
 
-    def test_a_file_that_is_no_notebook_is_told_before_anything_starts(self, tmp_path):
+    def test_file_that_is_no_notebook_prevents_the_start(self, tmp_path):
         (tmp_path / "text.ipynb").write_text("text")
         done = subprocess.run(
             [sys.executable, "-m", "owt", "serve", "--port", "0", "--notebook", "text.ipynb"],
@@ -338,7 +339,7 @@ class TestFailed:
 
 
 class TestExport:
-    def test_an_exported_endpoint_is_an_adaptor(self, server, folder):
+    def test_exported_endpoint_is_an_adaptor(self, server, folder):
         text = export(folder / "speech.ipynb", "/speak")
         answer = server.call(text, kwargs='{"text": "exported"}')
         assert answer.json()["text"] == "exported"
