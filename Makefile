@@ -1,5 +1,5 @@
-# Every target makes its own environment in .venv, the tests of models in .venv-bark; all that is needed is
-# make and a Python 3.11 or newer.
+# Every target creates its own environment: .venv, .venv-bark for the tests of models, .venv-docs for the
+# documentation. It needs only make and Python 3.11 or newer.
 #
 #   make serve ARGS='--port 9000'     make test ARGS='-k config'     make serve PYTHON=python3.12
 
@@ -7,29 +7,33 @@ PYTHON ?= python3
 ARGS ?=
 
 BIN := .venv/bin
-# What an installation is made from: the kernelspecs are copied by it.
+# The sources of an installation, which copies the kernelspecs.
 INSTALLED_FROM := pyproject.toml $(wildcard kernels/*/*)
 
-# The models' libraries are large, so they have an environment of their own.
+# The models' libraries are large, so they have a separate environment.
 BARK := .venv-bark
-# The tests need no CUDA, and other versions may come with gigabytes of it.
+# The tests need no CUDA; other versions may bring gigabytes of it.
 TORCH := torch==2.13.0
 
-# The servers that owt is compared with; benchmarks/peers.py makes it.
+# The servers that the benchmarks compare owt with; benchmarks/peers.py creates this environment.
 PEERS := .venv-peers
 
-.PHONY: help serve test test-browser test-bark lint bench bench-memory bench-kernel clean
+DOCS := .venv-docs
+
+.PHONY: help serve test test-browser test-bark lint docs picture bench bench-memory bench-kernel clean
 
 help:
-	@echo 'make serve        start the server, with a voice, and show what to try'
-	@echo 'make test         run all tests but those that follow'
-	@echo 'make test-browser run the tests in Chromium, which must be there, and its driver'
+	@echo 'make serve        start the server, with a voice, and print commands to try'
+	@echo 'make test         run all tests except test-browser and test-bark'
+	@echo 'make test-browser run the tests that need Chromium and its driver'
 	@echo 'make test-bark    run the tests of the models, which need the extra bark'
 	@echo 'make lint         check style and types'
+	@echo 'make docs         generate the reference, check the links and build docs/ into build/docs'
+	@echo 'make picture      draw the picture in the README from a real server'
 	@echo 'make bench        measure everything beside other servers, in under 10 minutes'
-	@echo 'make bench-memory measure the memory of a stream whose reader stands still'
-	@echo 'make bench-kernel measure what an idle kernel and the start of one cost'
-	@echo 'make clean        remove the environments and everything that was built'
+	@echo 'make bench-memory measure the memory of a stream whose reader stops'
+	@echo 'make bench-kernel measure the cost of an idle kernel and of its start'
+	@echo 'make clean        remove the environments and all build results'
 
 serve: .venv/installed-serve
 	@$(BIN)/owt serve --show-examples $(ARGS)
@@ -47,6 +51,15 @@ lint: .venv/installed-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
+docs: $(DOCS)/installed
+	$(DOCS)/bin/python docs/generate.py
+	$(DOCS)/bin/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --nitpicky \
+	  -d build/doctrees docs build/docs
+	@echo 'the documentation is in build/docs/index.html'
+
+picture: .venv/installed-serve
+	$(BIN)/python docs/make_picture.py
+
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
@@ -57,11 +70,11 @@ bench-kernel: .venv/installed-dev
 	$(BIN)/python benchmarks/kernel.py $(ARGS)
 
 clean:
-	rm -rf .venv $(BARK) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(BARK) $(DOCS) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp, not .venv itself: a directory's time says nothing, and an interrupted start leaves no stamp.
-.venv/made $(BARK)/made:
+# A stamp file, because the time of a directory is meaningless, and an interrupted start leaves no stamp.
+.venv/made $(BARK)/made $(DOCS)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'owt needs Python 3.11 or newer; name one, such as: make PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)
@@ -71,6 +84,11 @@ $(BARK)/installed: $(INSTALLED_FROM) | $(BARK)/made
 	@echo 'installing owt[bark] into $(BARK)'
 	@$(BARK)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' pytest pytest-timeout \
 	  --editable '.[bark]'
+	@touch $@
+
+$(DOCS)/installed: $(INSTALLED_FROM) | $(DOCS)/made
+	@echo 'installing owt[docs] into $(DOCS)'
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 .venv/installed-serve: $(INSTALLED_FROM) | .venv/made

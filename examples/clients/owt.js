@@ -28,8 +28,8 @@
  * link(code, kwargs, options)
  *     The URL that makes the same call by GET.
  *
- * `code` is Python; null where `options` say what to call. `options` are the fields of a request, as owt's
- * README lists them (adaptor, fn_name, session, timeout, reload, ...), and besides
+ * `code` is Python; null where `options` say what to call. `options` are the fields of a request, as
+ * docs/reference/request-fields.md lists them (adaptor, fn_name, session, timeout, reload, ...), and besides
  *     signal   an AbortSignal, which cancels the call
  *     accept   the Accept header of a call
  *     by       "fetch" (default) or "EventSource", which can do without the fetch API's streams, but has all of

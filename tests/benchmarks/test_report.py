@@ -81,7 +81,7 @@ def test_the_same_figures_give_the_same_plot(tmp_path: Path, pieces: list[object
     assert (WARM in text) == (MEASURED in pieces)
 
 
-def test_the_ratios_in_the_readme_are_those_of_the_last_results():
+def test_ratios_in_the_readme_are_those_of_the_last_results():
     readme = (ROOT / "README.md").read_text()
     [section] = re.findall(r"^## Speed\n(.*?)^## ", readme, re.DOTALL | re.MULTILINE)
     shown = re.findall(r"^- .*$", section, re.MULTILINE)

@@ -130,9 +130,9 @@ def test_a_stream_comes_back_and_is_left_by_the_servers_path_and_with_the_token(
         assert failure["type"] == "cancelled"
 
 
-def test_the_program_of_the_readme_prints_what_it_shows(server):
-    readme = (HERE.parents[1] / "README.md").read_text()
-    [(text, shown)] = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+def test_the_documented_program_prints_what_the_page_shows(server):
+    page = (HERE.parents[1] / "docs" / "reference" / "owt-js.md").read_text()
+    [(text, shown)] = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     text = text.replace("./examples/clients/owt.js", str(CLIENTS / "owt.js"))
     done = node("--input-type=module", "--eval", text.replace("http://127.0.0.1:9876", server.url))
     assert done.stderr == ""

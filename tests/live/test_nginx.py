@@ -1,6 +1,6 @@
-"""owt behind nginx, as README.md configures both.
+"""owt behind nginx, with the configuration of docs/how-to/proxy-tls.md.
 
-The configuration is the README's, with its paths, ports and certificates replaced by those of the test.
+Paths, ports and certificates are replaced by those of the test.
 nginx is an ordinary process here, on a port of its own.
 """
 
@@ -19,7 +19,7 @@ from certificates import Certificate, make
 
 from owt.testing import Gate, LiveServer, wait_until
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "proxy-tls.md"
 CLIENT = "127.0.0.5"
 """Source address of the client in these tests; nginx connects from another."""
 
@@ -44,8 +44,8 @@ def program() -> str:
 
 
 def configured() -> tuple[str, str, list[list[str]]]:
-    """What the README has: owt_proxy.conf, owt.conf, and the options of the servers that they are for."""
-    proxy, places = re.findall(r"^```nginx\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    """Return owt_proxy.conf, owt.conf, and the options of the servers that they are for, from the page."""
+    proxy, places = re.findall(r"^```nginx\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     options = [line.split() for line in re.findall(r"^# owt serve (.+)$", places, re.MULTILINE)]
     return proxy, places, options
 

@@ -1,5 +1,4 @@
-"""The story of README's "From a cell to a server": a function that is written in a notebook, on the very
-kernel that serves it."""
+"""Development of an endpoint in a notebook on the kernel that serves it (docs/how-to/jupyterlab.md)."""
 
 from channels_client import ROOT, ChannelsClient, state
 
