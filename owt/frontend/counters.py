@@ -1,20 +1,26 @@
-"""What one server has counted since it started: plain numbers that cost a call next to nothing.
+"""Counters of one server since its start, as a collector of prometheus_client.
 
-`owt.frontend.api.metrics` reads them when somebody asks. Everything here happens on the event loop's
-thread, so nothing is locked. What users choose (names, paths, texts) is never what something is counted by.
+The counters are plain numbers: all of a call's cost 2 us here and 10 us with prometheus_client's Counter and
+Histogram, which take locks; these would also add a `_created` series each. Only the event loop's thread
+counts. Labels have fixed values; names, paths and texts that users choose are never labels.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from typing import Any, Literal, get_args
 
-from owt.frontend.runs.runs import Run
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from owt.frontend.runs.runs import CancelReason, Run
 from owt.wire.chunk import Failed
 
 Cause = Literal["crashed", "stuck", "unready", "ended"]
-"""Why a kernel is no more: by itself or from outside; killed because a call did not stop; it never became
-ready; or on purpose."""
+"""Cause of a kernel's end: a crash or a signal from outside; killed because a call did not stop; a failed
+start; on purpose."""
 
 DONE = "done"
 OTHER = "other"
@@ -25,48 +31,107 @@ OUTCOMES = (
     "cancelled", "interrupted", "kernel-died", "kernel-not-ready",
     OTHER,
 )
-REASONS = ("cancelled", "timeout", "interrupted")
-CAUSES: tuple[Cause, ...] = ("crashed", "stuck", "unready", "ended")
 REFUSALS = (401, 403, 413, 414, 421, 429, 431, 503)
-LOOKUPS = ("hit", "miss", "joined")
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Upper bounds of the times that are told apart: a warm call takes a millisecond, a long text minutes."""
+"""Upper bounds of a histogram's buckets, in seconds: a warm call takes a millisecond, a long text minutes."""
+
+
+class LabelledCounter(dict[Any, int]):
+    """Counts by the value of one label. All values exist from the start."""
+
+    def __init__(self, name: str, text: str, label: str, values: Iterable[object]) -> None:
+        super().__init__(dict.fromkeys(values, 0))
+        self.name, self.text, self.label = name, text, label
+
+    def family(self) -> Metric:
+        """Return the counter for Prometheus."""
+        family = CounterMetricFamily(self.name, self.text, labels=[self.label])
+        for value, count in self.items():
+            family.add_metric([str(value)], count)
+        return family
 
 
 class Histogram:
-    """How many of the values seen were at most each of the `bounds`, and their sum."""
+    """Numbers of values up to each of the `bounds`, and their sum."""
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "name", "sum", "text")
 
-    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
-        self.bounds = bounds
+    def __init__(self, name: str, text: str, bounds: tuple[float, ...] = SECONDS) -> None:
+        self.name, self.text, self.bounds = name, text, bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
     def add(self, value: float) -> None:
-        """One more value. A clock that was set back makes no negative time."""
+        """Count one value. A negative one, after the clock was set back, counts as zero."""
         if value > 0:
             self.sum += value
         self.counts[bisect_left(self.bounds, value)] += 1
 
+    def family(self) -> Metric:
+        """Return the histogram for Prometheus."""
+        bounds = [*map(str, self.bounds), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self.counts), strict=True))
+        return HistogramMetricFamily(self.name, self.text, buckets=buckets, sum_value=self.sum)
 
-class Counters:
-    """The counts of one server."""
+
+class Counters(Collector):
+    """Counters of one server."""
 
     def __init__(self) -> None:
-        self.calls = dict.fromkeys(OUTCOMES, 0)
-        self.cancels = dict.fromkeys(REASONS, 0)
-        self.refusals = dict.fromkeys(REFUSALS, 0)
-        self.lookups = dict.fromkeys(LOOKUPS, 0)
-        self.answer_bytes = 0
-        self.seconds = Histogram()
-        self.first_byte = Histogram()
-        self.waiting = Histogram()
-        self.running = Histogram()
+        self.calls = LabelledCounter(
+            "owt_calls",
+            "Calls that ended or were refused, by outcome: done, or the kind of failure, without calls that "
+            "joined an equal call.",
+            "outcome",
+            OUTCOMES,
+        )
+        self.seconds = Histogram(
+            "owt_call_seconds", "Time from a call's arrival to its end, without refused calls."
+        )
+        self.first_byte = Histogram(
+            "owt_call_first_byte_seconds", "Time from a call's arrival to the start of its response."
+        )
+        self.waiting = Histogram(
+            "owt_call_waiting_seconds", "Time from a call's arrival until it was sent to a kernel."
+        )
+        self.running = Histogram(
+            "owt_call_running_seconds", "Time from when a call was sent to a kernel to the call's end."
+        )
+        self.cancels = LabelledCounter(
+            "owt_cancels", "Calls that ended by cancellation, by reason.", "reason", get_args(CancelReason)
+        )
+        self.refusals = LabelledCounter(
+            "owt_refusals", "Requests that the server itself refused, by HTTP status.", "status", REFUSALS
+        )
+        self.lookups = LabelledCounter(
+            "owt_cache_lookups",
+            "Calls that use the cache, by result: found (hit), not found (miss), joined to an equal call.",
+            "result",
+            ("hit", "miss", "joined"),
+        )
+        self.kernel_ends = LabelledCounter(
+            "owt_kernel_ends",
+            "Kernels that ended, by cause: crashed (or killed from outside), stuck (killed because a call "
+            "did not stop), unready (failed to start), ended (on purpose).",
+            "cause",
+            get_args(Cause),
+        )
         self.kernel_starts = 0
         self.kernel_restarts = 0
-        self.kernel_ends = dict.fromkeys(CAUSES, 0)
+        self.answer_bytes = 0
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all counters except `answer_bytes`, which does not include active runs."""
+        for metric in vars(self).values():
+            if isinstance(metric, LabelledCounter | Histogram):
+                yield metric.family()
+        yield CounterMetricFamily("owt_kernel_starts", "Kernels that were started.", self.kernel_starts)
+        yield CounterMetricFamily(
+            "owt_kernel_restarts",
+            "Kernels that were replaced because they ended before their session did.",
+            self.kernel_restarts,
+        )
 
     def run_ended(self, run: Run) -> None:
         """Count the end of a run, which a kernel may have begun or not."""
@@ -80,20 +145,17 @@ class Counters:
         if started is not None:
             self.waiting.add(started - created)
             self.running.add(ended - started)
-        if run.failure is not None:
-            # Calls that were told to end while they waited, and those that ran.
-            reason = run.cancel_reason or run.failure.type
-            if reason in self.cancels:
-                self.cancels[reason] += 1
-        elif run.cancel_reason is not None:
-            self.cancels[run.cancel_reason] += 1
+        # A call that was cancelled in the queue has no reason, but its failure has the type.
+        reason = run.cancel_reason or (run.failure and run.failure.type)
+        if reason in self.cancels:
+            self.cancels[reason] += 1
 
     def outcome(self, failure: Failed | None) -> None:
-        """A call has ended, or was refused before it began."""
+        """Count a call that ended, or that was refused before it began."""
         kind = DONE if failure is None else failure.type
         self.calls[kind if kind in self.calls else OTHER] += 1
 
     def refused(self, status: int) -> None:
-        """The frontend itself has answered a request with this status. Those of `REFUSALS` are counted."""
+        """Count a response of the frontend itself, if its status is one of `REFUSALS`."""
         if status in self.refusals:
             self.refusals[status] += 1

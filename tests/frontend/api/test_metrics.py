@@ -1,4 +1,4 @@
-"""owt.frontend.api.metrics: the parts of a server as metrics, with kernels that the tests play."""
+"""owt.frontend.api.metrics: metrics of a server with scripted kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scripted_service import ScriptedService
 
 from owt.errors import BadRequest, Busy
-from owt.frontend.api.metrics import ServerCollector, Usage, routes
+from owt.frontend.api.metrics import KernelUsage, StateCollector, routes
 from owt.frontend.kernels.kernel import Kernel
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernel, new_call
@@ -21,9 +21,10 @@ from owt.wire.call import Caching, RequestFacts
 
 
 def read(stage: ScriptedService, connections: int | None = None) -> dict[str, float]:
-    """Every sample, by its name as text."""
+    """Return the value of every sample by its name and labels."""
     registry = CollectorRegistry()
-    registry.register(ServerCollector(stage.service, None if connections is None else lambda: connections))
+    registry.register(stage.service.counters)
+    registry.register(StateCollector(stage.service, None if connections is None else lambda: connections))
     samples = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
@@ -33,7 +34,7 @@ def read(stage: ScriptedService, connections: int | None = None) -> dict[str, fl
 
 
 @async_test
-async def test_a_server_that_has_done_nothing_has_all_metrics_already() -> None:
+async def test_a_new_server_has_all_metrics() -> None:
     samples = read(ScriptedService())
     assert samples["owt_calls_total{outcome=done}"] == 0
     assert samples["owt_call_seconds_count"] == 0
@@ -44,7 +45,7 @@ async def test_a_server_that_has_done_nothing_has_all_metrics_already() -> None:
 
 
 @async_test
-async def test_the_collector_keeps_nothing_of_what_it_looks_at() -> None:
+async def test_each_scrape_reads_the_current_state() -> None:
     stage = ScriptedService()
     before = read(stage)
     stage.service.submit(new_call())
@@ -80,7 +81,7 @@ async def test_sessions_kernels_and_queues_are_counted_by_state() -> None:
 
 
 @async_test
-async def test_a_call_that_was_refused_is_one_that_ended_but_took_no_time() -> None:
+async def test_a_refused_call_has_an_outcome_but_no_duration() -> None:
     stage = ScriptedService()
     facts = RequestFacts("GET", "/", "", (), b"", "localhost")
     stage.service.refuse(facts, None, BadRequest("code", "is missing"))
@@ -92,13 +93,13 @@ async def test_a_call_that_was_refused_is_one_that_ended_but_took_no_time() -> N
 
 
 @async_test
-async def test_lookups_in_the_cache() -> None:
+async def test_lookups_in_the_cache_are_counted_by_result() -> None:
     stage = ScriptedService()
-    wanted = new_call(caching=Caching())
-    stage.service.submit(wanted)
-    stage.service.submit(wanted)
+    cached = new_call(caching=Caching())
+    stage.service.submit(cached)
+    stage.service.submit(cached)
     (await stage.kernels.wait_for_kernel(1)).answer(body=b"42")
-    stage.service.submit(wanted)
+    stage.service.submit(cached)
     stage.service.submit(new_call())
     samples = read(stage)
     results = ("miss", "joined", "hit")
@@ -116,36 +117,36 @@ async def test_a_session_whose_kernel_is_replaced_counts_a_restart() -> None:
     assert read(stage)["owt_kernel_restarts_total"] == 1
     await stage.service.sessions.delete("a")
     await settle()
-    # It is no less when the session is gone.
+    # The counter stays after the session was deleted.
     assert read(stage)["owt_kernel_restarts_total"] == 1
 
 
 @async_test
-async def test_connections_are_asked_for_when_there_is_somebody_to_ask() -> None:
+async def test_connections_are_exported_if_the_server_counts_them() -> None:
     assert read(ScriptedService(), connections=7)["owt_connections"] == 7
     assert "owt_connections" not in read(ScriptedService())
 
 
 @async_test
-async def test_a_servers_registry_is_its_own() -> None:
+async def test_each_server_has_its_own_registry() -> None:
     known = set(REGISTRY._names_to_collectors)
     (path, _, first), (_, _, second) = (routes(ScriptedService().service)[0] for _ in range(2))
     assert path == "/_owt/metrics"
-    registries = [cast("CollectorRegistry", given["registry"]) for given in (first, second)]
+    registries = [cast("CollectorRegistry", options["registry"]) for options in (first, second)]
     assert registries[0] is not registries[1]
     assert all(b"process_open_fds" in generate_latest(registry) for registry in registries)
     assert set(REGISTRY._names_to_collectors) == known
 
 
 def kernel(id: str, pid: int | None) -> Kernel:
-    """As much of a kernel as its usage is asked of."""
-    played = ScriptedKernel(id, "owt", None, None, None)
-    played.pid = pid
-    return cast("Kernel", played)
+    """Return a kernel with the attributes that KernelUsage reads."""
+    scripted = ScriptedKernel(id, "owt", None, None, None)
+    scripted.pid = pid
+    return cast("Kernel", scripted)
 
 
 def busy_child() -> subprocess.Popen[bytes]:
-    """A process that has used some CPU time."""
+    """Return a process that has used some CPU time."""
     program = "import os\nwhile sum(os.times()[:2]) < 0.1: pass\nprint(flush=True)\ninput()"
     child = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -156,12 +157,12 @@ def busy_child() -> subprocess.Popen[bytes]:
 
 
 @async_test
-async def test_the_time_of_kernels_that_are_gone_stays_in_the_sum() -> None:
-    usage = Usage()
+async def test_the_cpu_time_includes_kernels_that_ended() -> None:
+    usage = KernelUsage()
     with busy_child() as child:
         kernels = [kernel("k1", child.pid), kernel("k2", os.getpid())]
         memory, seconds = usage.read(kernels)
-        _, own = Usage().read(kernels[1:])
+        _, own = KernelUsage().read(kernels[1:])
         assert seconds >= own + 0.05
         child.communicate()
     less, later = usage.read(kernels)
@@ -172,5 +173,5 @@ async def test_the_time_of_kernels_that_are_gone_stays_in_the_sum() -> None:
 
 
 @async_test
-async def test_a_kernel_without_a_process_uses_nothing() -> None:
-    assert Usage().read([kernel("k1", None), kernel("k2", 2**22 + 1)]) == (0, 0.0)
+async def test_a_kernel_without_a_process_uses_no_memory_and_no_time() -> None:
+    assert KernelUsage().read([kernel("k1", None), kernel("k2", 2**22 + 1)]) == (0, 0.0)
