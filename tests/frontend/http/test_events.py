@@ -274,7 +274,7 @@ def test_the_end_of_a_failed_stream_of_the_adaptors_own_is_the_same_for_who_come
     assert [event.event for event in whole] == ["message", "error", "done"]
     for seen in (1, 2):
         again = Events("r1", None, after=seen, head=kept.head, failed=True)
-        assert Decoder().feed(written(kept.take(kept.place(seen), 1 << 30)[0], again)) == whole[seen:]
+        assert Decoder().feed(written(kept.read(kept.position(seen), 1 << 30)[0], again)) == whole[seen:]
 
 
 def test_a_comment_keeps_the_connection_alive_where_it_fits() -> None:
