@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from owt.errors import Busy, MethodNotAllowed, OwtError
-from owt.frontend.accept import prefers_json
+from owt.wire.accept import prefers_json
 from owt.wire.chunk import Failed
 
 Headers = list[tuple[str, str]]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from owt.errors import BadRequest
 from owt.frontend.config.settings import Settings
-from owt.frontend.http.requests import parse
+from owt.frontend.http.requests import parse_fields
 from owt.frontend.nesting import check, is_deeper
 from owt.wire.call import RequestFacts
 
@@ -128,8 +128,8 @@ def test_kwargs_of_every_form_are_held_to_the_limit_of_the_settings() -> None:
         )
         for facts in requests:
             if inside < most:
-                assert parse(facts).kwargs == value
+                assert parse_fields(facts).kwargs == value
             else:
                 with pytest.raises(BadRequest, match="--max-nesting"):
-                    parse(facts)
-            assert parse(facts, max_nesting=most + 1).kwargs == value
+                    parse_fields(facts)
+            assert parse_fields(facts, max_nesting=most + 1).kwargs == value

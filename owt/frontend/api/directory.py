@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from owt.frontend.accept import lists
 from owt.frontend.api import openapi
 from owt.frontend.api.control import ControlHandler, when
 from owt.frontend.endpoints import Entry
 from owt.frontend.http import pages
 from owt.frontend.http.handler import OwtHandler
 from owt.frontend.service import Service
+from owt.wire.accept import names
 
 
 class EndpointsHandler(ControlHandler):
@@ -24,7 +24,7 @@ class EndpointsHandler(ControlHandler):
         """All endpoints, those too that are gone; a page for browsers."""
         entries = self.service.endpoints.all()
         self.set_header("Vary", "Accept")
-        if lists(self.request.headers.get("Accept", ""), "text/html"):
+        if names(self.request.headers.get("Accept", ""), "text/html"):
             self.set_header("Content-Type", "text/html; charset=utf-8")
             self.set_header("Cache-Control", "no-store")
             self.finish(page(entries, self.base))

@@ -16,6 +16,7 @@ from owt.frontend.endpoints import Match
 from owt.frontend.http import pages, requests
 from owt.frontend.http.answering import AnsweringHandler
 from owt.frontend.http.events import Events
+from owt.frontend.http.requests import CallFields
 from owt.frontend.http.responses import Plain, own_headers
 from owt.frontend.notebooks.notebooks import Lookup
 from owt.frontend.runs.resuming import check_same_call, parse_event_id
@@ -52,17 +53,9 @@ class CallHandler(AnsweringHandler):
     def _endpoint_path(self) -> str:
         return self.request.path[len(self.base) :]
 
-    def _find(self, method: str) -> Match | None:
-        """The endpoint at the request's path. Raises `_Pending` while a notebook is loading."""
-        match = self.service.notebooks.match_now(method, self._endpoint_path)
-        if match is Lookup.PENDING:
-            raise _Pending
-        return match
-
-    async def _wait_for_notebooks(self, method: str) -> None:
-        # The next look raises the same error.
-        with suppress(OwtError):
-            await self.service.notebooks.match(method, self._endpoint_path)
+    def _find(self, method: str) -> Match | Lookup | None:
+        """Return the endpoint at the request's path."""
+        return self.service.notebooks.match_now(method, self._endpoint_path)
 
     def enter(self) -> Awaitable[None] | None:
         """The head of the request is here: see who comes in. There may be something to wait for."""
@@ -88,26 +81,12 @@ class CallHandler(AnsweringHandler):
             self._handle_request_exception(error)
 
     def _take(self) -> Awaitable[None] | None:
-        """A plain GET of `/` gets the page that explains owt; all else is a call."""
+        """Begin the call; a plain GET of `/` gets the page that explains owt."""
         facts = self._facts()
-        find = partial(self._find, facts.method)
-        if requests.is_blank(facts) and self._is_free(find):
-            self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
-            return None
-        if not self.breakable():
-            return None
-        parse = partial(requests.parse, facts, max_nesting=self.service.settings.max_nesting, find=find)
+        parse = partial(requests.parse_fields, facts, max_nesting=self.service.settings.max_nesting)
         if len(facts.body) > LARGE:
             return self._call_large(facts, parse)
         return self._call(facts, parse)
-
-    def _is_free(self, find: Callable[[], Match | None]) -> bool:
-        """Whether there is not even a problem with an endpoint."""
-        try:
-            return find() is None
-        except (OwtError, _Pending):
-            return False
 
     def _facts(self) -> RequestFacts:
         request = self.request
@@ -129,28 +108,33 @@ class CallHandler(AnsweringHandler):
             root=self.base,
         )
 
-    async def _call_large(self, facts: RequestFacts, parse: Callable[[], Call]) -> None:
-        while True:
-            parsing = asyncio.ensure_future(asyncio.to_thread(parse))
-            await asyncio.wait([parsing])
-            if not isinstance(parsing.exception(), _Pending):
-                break
-            await self._wait_for_notebooks(facts.method)
+    async def _call_large(self, facts: RequestFacts, parse: Callable[[], CallFields]) -> None:
+        parsing = asyncio.ensure_future(asyncio.to_thread(parse))
+        await asyncio.wait([parsing])
         if not self.gone and (waiting := self._call(facts, parsing.result)) is not None:
             await waiting
 
-    async def _call_later(self, facts: RequestFacts, parse: Callable[[], Call]) -> None:
-        await self._wait_for_notebooks(facts.method)
-        if not self.gone and (waiting := self._call(facts, parse)) is not None:
+    async def _call_later(self, facts: RequestFacts, fields: CallFields) -> None:
+        # The next look raises the same error.
+        with suppress(OwtError):
+            await self.service.notebooks.match(facts.method, self._endpoint_path)
+        if not self.gone and (waiting := self._call(facts, lambda: fields)) is not None:
             await waiting
 
-    def _call(self, facts: RequestFacts, parse: Callable[[], Call]) -> Awaitable[None] | None:
+    def _call(self, facts: RequestFacts, parse: Callable[[], CallFields]) -> Awaitable[None] | None:
         session = None
         try:
-            try:
-                call = parse()
-            except _Pending:
-                return self._call_later(facts, parse)
+            fields = parse()
+            match = self._find(facts.method) if fields.needs_endpoint else None
+            if match is Lookup.PENDING:
+                return self._call_later(facts, fields)
+            if match is None and requests.is_page_view(facts, fields):
+                self.set_header("Content-Type", "text/html; charset=utf-8")
+                self.finish(pages.welcome(f"{facts.scheme}://{facts.host}", facts.root))
+                return None
+            if not self.breakable():
+                return None
+            call = requests.parse_call(facts, fields, match)
             session = call.session
             if call.sse and (place := parse_event_id(self.request.headers.get("Last-Event-ID"))) is not None:
                 earlier = self.service.known(place.run, self.user)
@@ -197,7 +181,3 @@ class CallHandler(AnsweringHandler):
         self.set_header("Content-Type", "application/json")
         addresses = {"run": run.id, "url": where, "events": f"{where}/events", "answer": f"{where}/answer"}
         self.finish(msgspec.json.encode(addresses) + b"\n")
-
-
-class _Pending(Exception):
-    """The endpoint at the path is not known before a notebook has been loaded."""

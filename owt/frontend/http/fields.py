@@ -1,15 +1,16 @@
-"""Where a request's fields come from: query string, JSON object, form, multipart, or the code itself.
+"""Fields of a request: read from query string, JSON object, form, multipart, or a body of Python code.
 
-A body's field wins over the query's field of the same name, and of a repeated field the last one
-counts. Nothing is interpreted here: a `Fields` maps names to text, or to the JSON that a JSON body
-had for it. Names that are no fields of ours may be in it and mean nothing; the adaptor reads them.
+A field in the body wins over the field of the same name in the query, and the last one of repeated fields
+counts. Nothing is interpreted here: a `Fields` maps names to text, or to the JSON that a JSON body has for
+the name. Other names than owt's are left to the adaptor.
 
 Sources: the URL standard (application/x-www-form-urlencoded), RFC 8259 (JSON), RFC 7578
-(multipart/form-data), RFC 3629 (UTF-8).
+(multipart/form-data), RFC 3629 (UTF-8), RFC 4648 (base64).
 """
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Mapping
 from urllib.parse import quote_from_bytes
@@ -24,69 +25,105 @@ from owt.wire.call import FIELDS, RequestFacts
 
 Fields = Mapping[str, str | Raw]
 
-NAMES = FIELDS
-
-# More than any form needs; the parsing happens on the server's event loop.
+# More than any form needs. They bound work on the event loop.
 MAX_PAIRS = 10_000
 MAX_PARTS = 1_000
 MAX_PART_HEAD = 10_000
 SLICE = 256 * 1024
-"""Bytes that are percent-decoded in one go."""
+"""Size in bytes of what is percent-decoded at once."""
+_CODE = frozenset({"code", "code_b64", "kwargs", "kwargs_b64"})
 
-# Of an object only our fields are kept: one of a hundred megabytes may have millions of others.
-_objects = msgspec.json.Decoder(msgspec.defstruct("_Object", [(name, Raw, None) for name in sorted(NAMES)]))
+# Only owt's fields of an object are kept: a body of 100 MB may have millions of others.
+_objects = msgspec.json.Decoder(msgspec.defstruct("_Object", [(name, Raw, None) for name in sorted(FIELDS)]))
 _begins_an_object = re.compile(rb"[ \t\r\n]*\{")
 _documents = msgspec.json.Decoder(Raw)
 _multipart_limits = ParseMultipartConfig(max_parts=MAX_PARTS, max_part_header_size=MAX_PART_HEAD)
+# Characters that may stand around or in base64 text, and those that stand for "+" and "/".
+_TO_STANDARD = bytes.maketrans(b"-_ ", b"+/+")
+_LINE_ENDS = b"\t\n\v\f\r"
 
 
-def gather(facts: RequestFacts, content_type: str) -> Fields:
-    """All fields of a request. Raises `BadRequest` for a query or a body that cannot be read.
+def read_fields(facts: RequestFacts, content_type: str) -> tuple[Fields, bool]:
+    """Return all fields of a request, and True if the body holds the code or the kwargs (not as multipart).
 
-    `content_type` is the header's value. A body of a type that carries no fields (also JSON that
-    is not an object) is left to the adaptor.
+    `content_type` is the header's value. A body of a type without fields, or JSON that is no object, is left
+    to the adaptor. Raises `BadRequest` for a query or a body that cannot be read.
     """
     body = facts.body
     essence, _, parameters = content_type.partition(";")
     essence = essence.strip().lower()
     if body and essence in ("text/x-python", "application/x-python"):
-        return _from_python(facts.query, body, parameters)
-    found = _from_pairs(_bytes(facts.query), "query") if facts.query else {}
-    fields: Fields
-    match essence:
-        case _ if not body:
-            return found
-        case "application/json":
-            fields = _from_json(body)
-        case "application/x-www-form-urlencoded":
-            fields = _from_pairs(body, "body")
-        case "multipart/form-data":
-            fields = _from_multipart(body, parameters)
-        case _:
-            return found
-    return {**found, **fields} if found else fields
-
-
-def has_any(query: str) -> bool:
-    """Whether any field of ours is in this query string, or it has more fields than may be read."""
-    text = _bytes(query)
-    return text.count(b"&") >= MAX_PAIRS or not NAMES.isdisjoint(_pairs(text, "query"))
+        return _from_python(facts.query, body, parameters), True
+    in_query = _from_pairs(_bytes(facts.query), "query") if facts.query else {}
+    in_body: Fields = {}
+    if body:
+        match essence:
+            case "application/json":
+                in_body = _from_json(body)
+            case "application/x-www-form-urlencoded":
+                in_body = _from_pairs(body, "body")
+            case "multipart/form-data":
+                return {**in_query, **_from_multipart(body, parameters)}, False
+            case _:
+                pass
+    return {**in_query, **in_body} if in_query else in_body, not _CODE.isdisjoint(in_body)
 
 
 def cut(value: str) -> str:
-    """The two ends of `value`, enough for an error message, so that a long one is not copied."""
+    """Return the two ends of a long `value`, enough for an error message, so that it is not copied."""
     return value if len(value) <= 200 else value[:100] + value[-100:]
 
 
+def decode_base64(name: str, text: str) -> str:
+    """Return the text that field `name` holds in base64.
+
+    Both alphabets are read, with or without padding, with line ends anywhere. Raises `BadRequest` unless it
+    is base64 of UTF-8 text.
+    """
+    try:
+        try:
+            # As strict as binascii and four times as fast, which counts for large calls.
+            data = msgspec.convert(text, bytes)
+        except ValueError:
+            data = binascii.a2b_base64(_repaired(text), strict_mode=True)
+    except ValueError:
+        raise BadRequest(name, "is not base64", cut(text)) from None
+    try:
+        decoded = data.decode()
+    except UnicodeDecodeError as error:
+        reason = f"does not decode to UTF-8 text: {error.reason} at byte {error.start}"
+        raise BadRequest(name, reason, cut(text)) from None
+    if "\0" in decoded:
+        raise BadRequest(name, "has a NUL character in it", cut(decoded))
+    return decoded
+
+
+def _repaired(text: str) -> bytes:
+    """Return `text` in the standard alphabet and padded, as far as it can be base64.
+
+    A form turns "+" into a space. Base64 of UTF-8 text cannot begin with "+", so leading spaces are spaces;
+    spaces at the end stand for "+" only if the length is then possible.
+    """
+    wrapped = text.encode("ascii").translate(None, _LINE_ENDS).lstrip(b" ")
+    clean = wrapped.rstrip(b" ")
+    if len(clean) % 4 and len(wrapped) % 4 == 0 and not clean.endswith(b"="):
+        clean = wrapped
+    clean = clean.translate(_TO_STANDARD)
+    bare = clean.rstrip(b"=")
+    if len(clean) - len(bare) > 2 or len(bare) % 4 == 1:
+        raise ValueError("its length is not possible")
+    return bare + b"=" * (-len(bare) % 4)
+
+
 def _from_pairs(text: bytes, where: str) -> Fields:
-    return {name: _decoded(value, name) for name, value in _pairs(text, where).items() if name in NAMES}
+    return {name: _decoded(value, name) for name, value in _pairs(text, where).items() if name in FIELDS}
 
 
 def _from_json(body: bytes) -> Fields:
     try:
         if _begins_an_object.match(body):
-            given = _objects.decode(body)
-            return {name: raw for name in NAMES if (raw := getattr(given, name)) is not None}
+            document = _objects.decode(body)
+            return {name: raw for name in FIELDS if (raw := getattr(document, name)) is not None}
         _documents.decode(body)
     except RecursionError:
         raise BadRequest("body", "the JSON is nested too deeply") from None
@@ -96,26 +133,26 @@ def _from_json(body: bytes) -> Fields:
 
 
 def _from_multipart(body: bytes, parameters: str) -> Fields:
-    found: dict[str, list[bytes]] = {}
+    values: dict[str, list[bytes]] = {}
     boundary = _parameter(parameters, "boundary")
     try:
         if not boundary:
             raise ValueError("the Content-Type names no boundary")
         mark = boundary.encode("latin-1")
-        parse_multipart_form_data(mark, _without_files(body, mark), found, {}, config=_multipart_limits)
-    except Exception as error:  # the parser states no closed set of what it raises
+        parse_multipart_form_data(mark, _without_files(body, mark), values, {}, config=_multipart_limits)
+    except Exception as error:  # the parser does not document its exceptions
         raise BadRequest("body", f"is not multipart/form-data: {error}", _start(body)) from None
     fields: dict[str, str | Raw] = {}
-    for name in NAMES & found.keys():
+    for name in FIELDS & values.keys():
         try:
-            fields[name] = found[name][-1].decode()
+            fields[name] = values[name][-1].decode()
         except UnicodeDecodeError as error:
             raise BadRequest(name, f"is not UTF-8: {error.reason}", _start(error.object)) from None
     return fields
 
 
 def _without_files(body: bytes, boundary: bytes) -> bytes:
-    """`body` without its files, which are large and would be copied twice to be thrown away."""
+    """Return `body` without its files. They can be large, and every parser would copy them."""
     mark = b"--" + boundary
     kept: list[bytes] = []
     start = body.find(mark)
@@ -138,7 +175,7 @@ def _from_python(query: str, body: bytes, parameters: str) -> Fields:
     others: dict[str, str] = {}
     for latin, value in _pairs(_bytes(query), "query").items():
         name = _decoded(latin.encode("latin-1"), "query")
-        if name in NAMES:
+        if name in FIELDS:
             fields[name] = _decoded(value, name)
         elif name or value:
             others[name] = _decoded(value, name)
@@ -147,8 +184,8 @@ def _from_python(query: str, body: bytes, parameters: str) -> Fields:
     try:
         fields["code"] = body.decode()
     except UnicodeDecodeError as error:
-        place = body[max(error.start - 20, 0) : error.end + 20]
-        raise BadRequest("body", f"code must be UTF-8: {error.reason}", place) from None
+        excerpt = body[max(error.start - 20, 0) : error.end + 20]
+        raise BadRequest("body", f"code must be UTF-8: {error.reason}", excerpt) from None
     if others:
         if "kwargs" in fields or "kwargs_b64" in fields:
             hint = f"Move {cut(next(iter(others)))!r} into kwargs, or leave kwargs out"
@@ -158,7 +195,7 @@ def _from_python(query: str, body: bytes, parameters: str) -> Fields:
 
 
 def _pairs(text: bytes, where: str) -> dict[str, bytes]:
-    """Percent-decoded values by their names, whose characters stand for one byte each."""
+    """Return percent-decoded values by their names. Each character of a name stands for one byte."""
     if text.count(b"&") >= MAX_PAIRS:
         raise BadRequest(where, f"has more than {MAX_PAIRS} fields")
     pairs = {}
@@ -169,17 +206,16 @@ def _pairs(text: bytes, where: str) -> dict[str, bytes]:
 
 
 def _unquoted(text: bytes) -> bytes:
-    """`text` without its percent-encoding, decoded slice by slice: what takes long gives way to other
-    threads between two slices only."""
+    """Return `text` without its percent-encoding. Other threads may run between two slices."""
     slices = []
     start = 0
     while start < len(text):
         end = start + SLICE
         if end < len(text):
-            # No escape is cut in two.
+            # Do not cut an escape in two.
             escape = text.rfind(b"%", end - 2, end)
             end = escape if escape > start else end
-        # Tornado's, since the standard library's takes a minute for 100 MiB of percent signs.
+        # Tornado's, since the standard library takes a minute for 100 MiB of percent signs.
         slices += parse_qs_bytes(b"=" + text[start:end], keep_blank_values=True)[""]
         start = end
     return b"".join(slices)
@@ -189,25 +225,25 @@ def _decoded(value: bytes, field: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        place = quote_from_bytes(value[max(error.start - 20, 0) : error.end + 20])
+        excerpt = quote_from_bytes(value[max(error.start - 20, 0) : error.end + 20])
         raise BadRequest(
-            cut(field) or "query", f"is not UTF-8 when percent-decoded: {error.reason}", place
+            cut(field) or "query", f"is not UTF-8 when percent-decoded: {error.reason}", excerpt
         ) from None
 
 
 def _bytes(text: str) -> bytes:
-    """A query's bytes: each of its characters stands for one, unless it came from elsewhere than HTTP."""
+    """Return a query's bytes. Each of its characters stands for one byte, unless it did not come by HTTP."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _parameter(parameters: str, wanted: str) -> str:
-    """A parameter of a Content-Type, or nothing (RFC 9110, section 5.6.6)."""
+def _parameter(parameters: str, name: str) -> str:
+    """Return a parameter of a Content-Type, or "" (RFC 9110, section 5.6.6)."""
     for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == wanted:
+        key, _, value = parameter.partition("=")
+        if key.strip().lower() == name:
             return value.strip().strip('"')
     return ""
 
@@ -217,7 +253,7 @@ def _start(body: bytes) -> str:
 
 
 def _near(body: bytes, message: str) -> str:
-    """The part of `body` that a message of msgspec is about; it counts bytes, or means the end."""
+    """Return the part of `body` that an error message of msgspec is about: around its byte, or the end."""
     at = re.search(r"byte (\d+)\)", message)
     middle = int(at[1]) if at else len(body)
     return body[max(middle - 25, 0) : middle + 25].decode("utf-8", "replace")

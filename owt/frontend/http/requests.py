@@ -1,16 +1,21 @@
-"""HTTP pieces to a `Call`, or a `BadRequest` that names the field and shows what arrived.
+"""HTTP requests to calls.
 
-Pure, and the only place where a request's fields get their meaning; `owt.frontend.http.fields` says
-where they come from. Rules that the table of fields leaves open:
+    fields = parse_fields(facts)                          values of the request's fields
+    match = the endpoint at the path, if `fields.needs_endpoint`
+    call = parse_call(facts, fields, match)
 
-- Plain text and base64 of the same thing (`code` and `code_b64`, `kwargs` and `kwargs_b64`) is
-  ambiguous, even when one is in the query and the other in the body: 400. So is `adaptor` with code.
-- Empty `code` and `kwargs` count as not given; every other field must hold something, except that
-  a switch without a value (`?reload`) is on.
+Both functions are pure and raise `BadRequest`, which names the field and shows its value. They alone give the
+fields their meaning; `owt.frontend.http.fields` reads them from query and body. Rules beyond the table of
+fields:
+
+- Plain text and base64 of the same field (`code` and `code_b64`, `kwargs` and `kwargs_b64`) are ambiguous,
+  also if one is in the query and the other in the body: 400. So are `adaptor` and code.
+- Empty `code` and `kwargs` count as missing. Every other field must have a value, but a switch without one
+  (`?reload`) is on.
 - The field `session` wins over the header `Owt-Session`.
-- `cache_kwargs` and `cache_key_override` without `use_cache` change nothing.
+- `cache_kwargs` and `cache_key_override` have no effect without `use_cache`.
 - Code wins over an endpoint at the request's path, and so does `fn_name` with a session.
-- In a JSON body `kwargs` may be JSON of any kind; a JSON string is taken as the text that it holds.
+- In a JSON body `kwargs` may be any JSON. A JSON string stands for the text in it.
 """
 
 from __future__ import annotations
@@ -19,23 +24,21 @@ import keyword
 import math
 import re
 import unicodedata
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from owt.errors import BadRequest, MethodNotAllowed
 from owt.frontend import nesting
-from owt.frontend.accept import lists
 from owt.frontend.endpoints import Match
-from owt.frontend.http import base64_fields
-from owt.frontend.http.fields import Fields, cut, gather, has_any
+from owt.frontend.http.fields import Fields, cut, decode_base64, read_fields
+from owt.wire.accept import names
 from owt.wire.call import Caching, Call, RequestFacts, Target
 from owt.wire.names import MAX_NAME_LENGTH, session_name
 
 METHODS = ("GET", "POST")
-"""The methods of a call that brings code, or names it."""
+"""Methods of calls that bring code, or name it."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
@@ -44,7 +47,7 @@ _SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
     "no": False,
     "off": False,
 }
-_SWITCH_NUMBER = {0: False, 1: True}  # and so also False and True
+_SWITCH_NUMBER = {0: False, 1: True}  # also False and True
 _EXAMPLE = "For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"
 
 _strings = msgspec.json.Decoder(str | None)
@@ -52,14 +55,38 @@ _numbers = msgspec.json.Decoder(int | float | str | None)
 _switches = msgspec.json.Decoder(bool | int | str | None)
 
 
-def parse(
-    facts: RequestFacts, *, max_nesting: int = 100, find: Callable[[], Match | None] = lambda: None
-) -> Call:
-    """The call that a request asks for. Raises `BadRequest` and `MethodNotAllowed`, whatever arrives,
-    and what `find` raises.
+class CallFields(Struct, frozen=True, gc=False, kw_only=True):
+    """The values of a request's fields; None for a missing one.
 
-    In `kwargs`, at most `max_nesting` brackets may be open at once. `find` gives the endpoint at the
-    request's path; it is not asked when the request says what to run.
+    `blank` is True for a request that has no field at all. `in_body` is True if the body holds the code or
+    the kwargs as a field, or is the code.
+    """
+
+    code: str | None
+    adaptor: str | None
+    kwargs: str | None
+    fn_name: str | None
+    session: str | None
+    kernel: str | None
+    accept: str
+    sse: bool
+    reload: bool
+    timeout: float | None
+    caching: Caching | None
+    detach: bool
+    blank: bool
+    in_body: bool
+
+    @property
+    def needs_endpoint(self) -> bool:
+        """Return True if the fields do not say what to run, so that the path has to."""
+        return not (self.code or self.adaptor or (self.session and self.fn_name))
+
+
+def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> CallFields:
+    """Return the values of a request's fields.
+
+    At most `max_nesting` brackets may be open at once in `kwargs`. Raises `BadRequest`.
     """
     content_type = ""
     accepts: list[str] = []
@@ -74,33 +101,20 @@ def parse(
                 header_session = value.strip()
     # A repeated header is a list written in several lines (RFC 9110, section 5.3).
     accept = ",".join(filter(None, accepts)) or "*/*"
-    fields = gather(facts, content_type)
+    fields, in_body = read_fields(facts, content_type)
     code = _either(fields, "code", _text(fields, "code"))
     kwargs = _either(fields, "kwargs", _kwargs(fields))
     if kwargs is not None:
         nesting.check("kwargs", kwargs, max_nesting)
     adaptor = _matching(fields, "adaptor", _ADAPTOR_NAME, "a name like 'speak'")
-    session = _session(fields, header_session)
-    fn_name = _fn_name(fields)
     if code and adaptor:
         raise BadRequest("adaptor", "stands for code, and the request has code too", adaptor)
-    target = None
-    if not code and not adaptor and not (session and fn_name):
-        found = find()
-        if found is not None:
-            session, target = _at(found, session, fn_name)
-        elif facts.method in METHODS:
-            none = f"is missing, and {cut(facts.path)!r} is no endpoint (/_owt/endpoints lists them)"
-            raise BadRequest("code", none, hint=_hint(facts, content_type))
-    if target is None and facts.method not in METHODS:
-        raise MethodNotAllowed(facts.method, facts.path, METHODS)
-    return Call(
-        request=facts,
+    return CallFields(
         code=code.removeprefix("\ufeff") if code else None,
         adaptor=adaptor,
         kwargs=kwargs,
-        fn_name=fn_name or "run",
-        session=session,
+        session=_session(fields, header_session),
+        fn_name=_fn_name(fields),
         kernel=_matching(fields, "kernel", _KERNEL_NAME, "the name of a kernelspec"),
         accept=accept,
         sse=_sse(fields, accept),
@@ -108,34 +122,63 @@ def parse(
         timeout=_timeout(fields),
         caching=_caching(fields),
         detach=_switch(fields, "detach"),
+        blank=not fields and header_session is None,
+        in_body=in_body,
+    )
+
+
+def is_page_view(facts: RequestFacts, fields: CallFields) -> bool:
+    """Return True for a GET of `/` without any field, as a browser sends it."""
+    return fields.blank and facts.method in ("GET", "HEAD") and facts.path in ("", "/") and not facts.body
+
+
+def parse_call(facts: RequestFacts, fields: CallFields, match: Match | None = None) -> Call:
+    """Return the call that a request asks for.
+
+    `match` is the endpoint at the request's path; it counts only if the fields do not say what to run. Raises
+    `BadRequest` and `MethodNotAllowed`.
+    """
+    session, fn_name, target = fields.session, fields.fn_name, None
+    if fields.needs_endpoint:
+        if match is not None:
+            session, target = _at(match, session, fn_name)
+        elif facts.method in METHODS:
+            missing = f"is missing, and {cut(facts.path)!r} is no endpoint (/_owt/endpoints lists them)"
+            raise BadRequest("code", missing, hint=_hint(facts))
+    if target is None and facts.method not in METHODS:
+        raise MethodNotAllowed(facts.method, facts.path, METHODS)
+    return Call(
+        request=facts,
+        code=fields.code,
+        adaptor=fields.adaptor,
+        kwargs=fields.kwargs,
+        fn_name=fn_name or "run",
+        session=session,
+        kernel=fields.kernel,
+        accept=fields.accept,
+        sse=fields.sse,
+        reload=fields.reload,
+        timeout=fields.timeout,
+        caching=fields.caching,
+        detach=fields.detach,
         endpoint=target,
     )
 
 
-def is_blank(facts: RequestFacts) -> bool:
-    """Whether this is a GET of `/` without any field: a browser that opens the page."""
-    return (
-        facts.method in ("GET", "HEAD")
-        and facts.path in ("", "/")
-        and not facts.body
-        and not has_any(facts.query)
-        and not any(name.lower() == "owt-session" for name, _ in facts.headers)
-    )
-
-
-def _at(found: Match, session: str | None, fn_name: str | None) -> tuple[str, Target]:
-    """The session and the target of a call of an endpoint, which leave nothing to choose."""
-    if session not in (None, found.session):
-        rule = f"the endpoint {found.target.path} is in session {found.session}"
+def _at(match: Match, session: str | None, fn_name: str | None) -> tuple[str, Target]:
+    """Return session and target of a call of an endpoint, which leaves neither to the request."""
+    if session not in (None, match.session):
+        rule = f"the endpoint {match.target.path} is in session {match.session}"
         raise BadRequest("session", rule, session, hint="Leave it out")
     if fn_name is not None:
-        rule = f"the endpoint {found.target.path} says itself which function that is"
+        rule = f"the endpoint {match.target.path} says itself which function that is"
         raise BadRequest("fn_name", rule, fn_name, hint="Leave it out, or name the session too")
-    return found.session, found.target
+    return match.session, match.target
 
 
-def _hint(facts: RequestFacts, content_type: str) -> str:
-    """What to do about missing code. curl calls any body a form if it is not told better."""
+def _hint(facts: RequestFacts) -> str:
+    """Return advice about missing code. curl sends any body as a form unless it has a Content-Type."""
+    content_type = next((value for name, value in facts.headers if name.lower() == "content-type"), "")
     essence = content_type.partition(";")[0].strip().lower()
     if facts.body and essence == "application/x-www-form-urlencoded":
         if facts.body.lstrip()[:1] == b"{":
@@ -150,34 +193,34 @@ def _text(fields: Fields, name: str) -> str | None:
     value = fields.get(name)
     if value is None:
         return None
-    text = value if isinstance(value, str) else _from_raw(_strings, value, name, "text")
+    text = value if isinstance(value, str) else _decode(_strings, value, name, "text")
     if text is not None and "\0" in text:
         raise BadRequest(name, "has a NUL character in it", cut(text))
     return text
 
 
-def _from_raw(decoder: msgspec.json.Decoder[Any], raw: Raw, name: str, kind: str) -> Any:
+def _decode(decoder: msgspec.json.Decoder[Any], raw: Raw, name: str, kind: str) -> Any:
     try:
         return decoder.decode(raw)
     except ValueError:  # msgspec's own errors and UnicodeDecodeError
-        raise BadRequest(name, f"must be {kind}", _shown(raw)) from None
+        raise BadRequest(name, f"must be {kind}", _excerpt(raw)) from None
 
 
-def _shown(value: str | Raw) -> str:
-    """A field's value for an error message; of JSON, its own text."""
+def _excerpt(value: str | Raw) -> str:
+    """Return a field's value for an error message; JSON as its own text."""
     if isinstance(value, str):
         return cut(value)
     return bytes(memoryview(value)[:100]).decode("utf-8", "replace")
 
 
 def _either(fields: Fields, name: str, plain: str | None) -> str | None:
-    """Field `name` from its plain text or from its base64 form; None when it is empty."""
+    """Return field `name` from its plain text or its base64 form; None if it is empty."""
     text = _text(fields, f"{name}_b64")
     if text is None:
         return plain or None
     if plain is not None:
         raise BadRequest(name, f"is ambiguous: both {name} and {name}_b64 are there", cut(plain))
-    return base64_fields.decoded(f"{name}_b64", text) or None
+    return decode_base64(f"{name}_b64", text) or None
 
 
 def _kwargs(fields: Fields) -> str | None:
@@ -206,7 +249,7 @@ def _fn_name(fields: Fields) -> str | None:
         return None
     if len(text) > MAX_NAME_LENGTH or not text.isidentifier() or keyword.iskeyword(text):
         raise BadRequest("fn_name", "must be a Python identifier", cut(text))
-    # Python reads identifiers in this form (Language Reference, "Identifiers and keywords").
+    # Python normalizes identifiers so (Language Reference, "Identifiers and keywords").
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
@@ -224,40 +267,40 @@ def _sse(fields: Fields, accept: str) -> bool:
         case "raw":
             return False
         case "auto" | None:
-            return lists(accept, "text/event-stream")
+            return names(accept, "text/event-stream")
         case other:
             raise BadRequest("stream", "must be sse, raw or auto", cut(other))
 
 
 def _switch(fields: Fields, name: str) -> bool:
-    value = fields.get(name)
-    if value is None:
+    field = fields.get(name)
+    if field is None:
         return False
     kind = "true or false (or 1, 0, yes, no, on, off)"
-    given = value if isinstance(value, str) else _from_raw(_switches, value, name, kind)
-    if given is None:
+    value = field if isinstance(field, str) else _decode(_switches, field, name, kind)
+    if value is None:
         return False
-    # An int is compared and not printed: Python refuses to print one of thousands of digits.
-    known = _SWITCH.get(given.strip().lower()) if isinstance(given, str) else _SWITCH_NUMBER.get(given)
-    if known is None:
-        raise BadRequest(name, f"must be {kind}", _shown(value))
-    return known
+    # An int is compared rather than printed: Python does not print one of thousands of digits.
+    switch = _SWITCH.get(value.strip().lower()) if isinstance(value, str) else _SWITCH_NUMBER.get(value)
+    if switch is None:
+        raise BadRequest(name, f"must be {kind}", _excerpt(field))
+    return switch
 
 
 def _timeout(fields: Fields) -> float | None:
-    value = fields.get("timeout")
-    if value is None:
+    field = fields.get("timeout")
+    if field is None:
         return None
     kind = "a number of seconds above 0"
-    given = value if isinstance(value, str) else _from_raw(_numbers, value, "timeout", kind)
-    if given is None:
+    value = field if isinstance(field, str) else _decode(_numbers, field, "timeout", kind)
+    if value is None:
         return None
     try:
-        seconds = float(given)
+        seconds = float(value)
     except (ValueError, OverflowError):
         seconds = math.nan
     if not (seconds > 0 and math.isfinite(seconds)):
-        raise BadRequest("timeout", f"must be {kind}", _shown(value))
+        raise BadRequest("timeout", f"must be {kind}", _excerpt(field))
     return seconds
 
 

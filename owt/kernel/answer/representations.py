@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from owt.kernel.answer import json_encoding
 from owt.kernel.answer.json_encoding import loaded, type_name
+from owt.wire.accept import media_ranges
 from owt.wire.chunk import Form
 
 if TYPE_CHECKING:
@@ -143,7 +143,10 @@ def ranked(accept: str, available: Iterable[str]) -> list[str]:
     RFC 9110, 12.5.1: of the ranges that fit a type the most specific one gives its quality. Of the
     same quality, types that are named more specifically come first, then the order of `PREFERRED`.
     """
-    ranges = _ranges(accept)
+    ranges: dict[str, float] = {}
+    for name, quality in media_ranges(accept or "*/*"):
+        # Repeated ranges differ by parameters only, which do not count; the best comes first.
+        ranges.setdefault(name, quality)
     wanted: list[tuple[float, int, int, str]] = []
     rest: list[tuple[int, str]] = []
     for mime in available:
@@ -156,19 +159,6 @@ def ranked(accept: str, available: Iterable[str]) -> list[str]:
         else:
             rest.append((_place(_ANYTHING, mime), mime))
     return [mime for *_, mime in sorted(wanted)] + [mime for _, mime in sorted(rest)]
-
-
-@lru_cache(maxsize=64)
-def _ranges(accept: str) -> dict[str, float]:
-    """The media ranges of an Accept header without their parameters, with their qualities."""
-    from werkzeug.http import parse_accept_header
-
-    ranges: dict[str, float] = {}
-    for name, quality in parse_accept_header(accept or "*/*"):
-        bare = name.partition(";")[0].strip().lower()
-        bare = "*/*" if bare == "*" else bare
-        ranges[bare] = max(quality, ranges.get(bare, 0.0))
-    return ranges
 
 
 def _place(order: tuple[str, ...], mime: str) -> int:

@@ -1,3 +1,5 @@
+"""Tests of owt.frontend.http.requests: the meaning of every field, and its error messages."""
+
 from __future__ import annotations
 
 import base64
@@ -13,9 +15,9 @@ from hypothesis import strategies as st
 from owt.errors import BadRequest, MethodNotAllowed
 from owt.frontend.endpoints import Match
 from owt.frontend.http import fields
-from owt.frontend.http.fields import MAX_PAIRS, MAX_PARTS, NAMES
-from owt.frontend.http.requests import is_blank, parse
-from owt.wire.call import Caching, Call, RequestFacts, Target
+from owt.frontend.http.fields import MAX_PAIRS, MAX_PARTS
+from owt.frontend.http.requests import is_page_view, parse_call, parse_fields
+from owt.wire.call import FIELDS, Caching, Call, RequestFacts, Target
 from owt.wire.names import session_name
 
 FORM = "application/x-www-form-urlencoded"
@@ -67,6 +69,15 @@ def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def parse(request: RequestFacts, match: Match | None = None) -> Call:
+    """Return the call of a request at whose path this endpoint is."""
+    return parse_call(request, parse_fields(request), match)
+
+
+def is_page(request: RequestFacts) -> bool:
+    return is_page_view(request, parse_fields(request))
+
+
 def refusal(request: RequestFacts) -> str:
     with pytest.raises(BadRequest) as caught:
         parse(request)
@@ -74,7 +85,7 @@ def refusal(request: RequestFacts) -> str:
 
 
 @pytest.mark.parametrize("source", [from_json, from_query, from_form, from_multipart])
-def test_every_source_gives_the_same_call(source: Any) -> None:
+def test_every_source_of_fields_gives_the_same_call(source: Any) -> None:
     request = source(
         code_b64=b64("x = 'é'\n"),
         kwargs="{'name': 'owt+1 & é'}",
@@ -109,17 +120,17 @@ def test_a_call_without_options_has_the_defaults() -> None:
     assert parse(request) == Call(request=request, code="1 + 1")
 
 
-def test_an_adaptor_is_named_instead_of_code() -> None:
+def test_adaptor_stands_for_code() -> None:
     request = from_json(adaptor="speak", kwargs={"text": "hello"}, code=None)
     assert parse(request) == Call(request=request, adaptor="speak", kwargs='{"text": "hello"}')
 
 
-def test_a_session_and_a_function_need_no_code() -> None:
+def test_a_session_with_a_function_needs_no_code() -> None:
     request = from_query(session="s", fn_name="answer", code="")
     assert parse(request) == Call(request=request, session="s", fn_name="answer")
 
 
-def test_a_body_of_python_is_the_code_and_the_query_its_kwargs() -> None:
+def test_a_python_body_is_the_code_and_the_query_its_kwargs() -> None:
     request = facts("name=o%22wt+1&session=s&n=1&n=%C3%A9", b"\xef\xbb\xbfname\n", f"{PYTHON};charset=UTF-8")
     assert parse(request) == Call(
         request=request, code="name\n", session="s", kwargs='{"name":"o\\"wt 1","n":"é"}'
@@ -135,18 +146,18 @@ def test_a_body_of_python_is_the_code_and_the_query_its_kwargs() -> None:
         ("&&", 'text/x-python; charset="utf-8"', None),
     ],
 )
-def test_a_body_of_python_takes_kwargs_too(query: str, content_type: str, kwargs: str | None) -> None:
+def test_a_python_body_may_have_the_field_kwargs(query: str, content_type: str, kwargs: str | None) -> None:
     request = facts(query, b"1", content_type)
     assert parse(request) == Call(request=request, code="1", kwargs=kwargs)
 
 
-def test_a_query_may_hold_the_raw_bytes_of_utf8() -> None:
+def test_a_query_may_hold_unescaped_utf8() -> None:
     # HTTP servers give the request line as Latin-1, a character for each byte.
     assert parse(facts("code='é'".encode().decode("latin-1"))).code == "'é'"
     assert parse(facts("code=%27é%27".encode().decode("latin-1"))).code == "'é'"
 
 
-def test_the_last_of_repeated_fields_counts_and_the_body_wins() -> None:
+def test_the_last_of_repeated_fields_wins_and_the_body_before_the_query() -> None:
     assert parse(facts("code=1&code=2")).code == "2"
     assert parse(facts("code=1", b"code=2&code=3", FORM)).code == "3"
     assert parse(facts("code=1&fn_name=f", b'{"code":"2"}', JSON)).code == "2"
@@ -227,12 +238,12 @@ def test_kwargs_of_a_json_body_become_text(value: object, text: str | None) -> N
         ("YW\r\nJjZG\tVm", "abcdef"),
     ],
 )
-def test_base64_is_read_in_all_its_dialects(encoded: str, text: str) -> None:
+def test_base64_of_both_alphabets_with_or_without_padding(encoded: str, text: str) -> None:
     assert parse(from_json(code_b64=encoded)).code == text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1))
-def test_base64_survives_a_query_that_nobody_quoted(text: str) -> None:
+def test_base64_survives_an_unescaped_query(text: str) -> None:
     for encoded in (
         base64.b64encode(text.encode()),
         base64.urlsafe_b64encode(text.encode()),
@@ -298,12 +309,12 @@ def test_the_session_field_wins_over_the_header() -> None:
         ("&stream=sse", "*/*", True),
     ],
 )
-def test_events_are_sent_to_those_who_ask(query: str, accept: str, sse: bool) -> None:
+def test_events_are_sent_if_the_field_stream_or_accept_names_them(query: str, accept: str, sse: bool) -> None:
     call = parse(facts(f"code=1{query}", headers=(("Accept", accept),)))
     assert (call.sse, call.accept) == (sse, accept)
 
 
-def test_accept_in_several_lines_is_one_list() -> None:
+def test_repeated_accept_headers_are_one_list() -> None:
     call = parse(facts("code=1", headers=(("Accept", "a/b"), ("ACCEPT", "c/d"))))
     assert call.accept == "a/b,c/d"
 
@@ -448,7 +459,7 @@ def test_accept_in_several_lines_is_one_list() -> None:
         (from_json(code="1", timeout=-1), "timeout: must be a number of seconds above 0; got '-1'"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name(request_: RequestFacts, message: str) -> None:
+def test_an_unusable_field_is_refused_with_its_name_and_value(request_: RequestFacts, message: str) -> None:
     assert refusal(request_) == message
 
 
@@ -483,7 +494,7 @@ def test_too_many_parts_are_refused() -> None:
     assert "more than 1000 parts" in refusal(facts("code=1", body, MULTIPART))
 
 
-def test_a_message_shows_only_the_ends_of_what_arrived() -> None:
+def test_an_error_message_shows_the_ends_of_a_long_value() -> None:
     message = refusal(from_query(code_b64="*" + "A" * 1_000_000 + "?"))
     assert message == (
         f"code_b64: is not base64; got '*{'A' * 25} ... {'A' * 25}?'".replace(
@@ -504,45 +515,44 @@ def test_a_message_shows_only_the_ends_of_what_arrived() -> None:
         ("+%2B", " +"),
     ],
 )
-def test_percent_signs_that_encode_nothing_stand_for_themselves(given: str, text: str) -> None:
+def test_percent_signs_without_hex_digits_are_literal(given: str, text: str) -> None:
     assert parse(facts(f"code=1{given}")).code == f"1{text}"
 
 
 @given(st.lists(st.sampled_from(["%", "4", "%41", "=", "+", "z", "%2b"])).map("".join), st.integers(3, 9))
-def test_what_is_decoded_in_slices_is_what_is_decoded_at_once(text: str, size: int) -> None:
+def test_percent_decoding_in_slices_equals_decoding_at_once(text: str, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fields, "SLICE", size)
         assert parse(facts(f"code=1{text}")).code == "1" + unquote_plus(text)
 
 
 @pytest.mark.parametrize(("field", "kind"), [("fn_name", "a Python identifier"), ("kernel", "the name of")])
-def test_a_name_has_a_bearable_length(field: str, kind: str) -> None:
+def test_names_have_at_most_1000_characters(field: str, kind: str) -> None:
     assert parse(from_query(code="1", **{field: "f" * 1000})).code == "1"
     assert f"{field}: must be {kind}" in refusal(from_query(code="1", **{field: "f" * 1001}))
 
 
-def test_a_query_of_more_fields_than_may_be_read_is_no_visit() -> None:
-    assert is_blank(facts("&" * (MAX_PAIRS - 1), method="GET")) is True
-    assert is_blank(facts("&" * MAX_PAIRS, method="GET")) is False
+def test_a_query_with_the_maximum_of_pairs_is_a_page_view() -> None:
+    assert is_page(facts("&" * (MAX_PAIRS - 1), method="GET")) is True
 
 
-def test_function_names_are_compared_as_python_reads_them() -> None:
+def test_function_names_are_normalized_as_python_does() -> None:
     assert parse(from_json(code="1", fn_name="cafe\u0301")).fn_name == "caf\u00e9"
 
 
 @pytest.mark.parametrize("name", ["a", "A.b_c-9", "_", "-", "a.", "x" * 64])
-def test_session_names(name: str) -> None:
+def test_valid_session_names(name: str) -> None:
     assert session_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\n", "é", "x" * 65])
-def test_names_that_no_session_has(name: str) -> None:
+def test_invalid_session_names(name: str) -> None:
     with pytest.raises(BadRequest):
         session_name(name)
 
 
 @pytest.mark.parametrize(
-    ("request_", "blank"),
+    ("request_", "page"),
     [
         (facts(method="GET"), True),
         (facts("utm_source=x&y", method="GET"), True),
@@ -555,8 +565,8 @@ def test_names_that_no_session_has(name: str) -> None:
         (facts(method="GET", headers=(("OWT-Session", "s"),)), False),
     ],
 )
-def test_only_a_get_without_fields_is_a_visit(request_: RequestFacts, blank: bool) -> None:
-    assert is_blank(request_) is blank
+def test_a_get_of_the_root_without_fields_is_a_page_view(request_: RequestFacts, page: bool) -> None:
+    assert is_page(request_) is page
 
 
 headers = st.lists(
@@ -567,7 +577,7 @@ headers = st.lists(
     )
 ).map(tuple)
 junk = st.binary(max_size=20).map(quote_from_bytes) | st.text(max_size=20)
-queries = st.lists(st.tuples(st.sampled_from(sorted(NAMES)) | junk, junk)).map(
+queries = st.lists(st.tuples(st.sampled_from(sorted(FIELDS)) | junk, junk)).map(
     lambda pairs: "&".join("=".join(pair) for pair in pairs)
 )
 json_values = st.recursive(
@@ -578,10 +588,10 @@ json_values = st.recursive(
 bodies = (
     st.binary()
     | queries.map(lambda text: text.encode("utf-8", "replace"))
-    | st.dictionaries(st.sampled_from(sorted(NAMES)), json_values).map(lambda d: json.dumps(d).encode())
-    | st.lists(st.tuples(st.sampled_from(sorted(NAMES)).map(lambda name: f'name="{name}"'), st.binary())).map(
-        lambda parts: multipart(*parts)
-    )
+    | st.dictionaries(st.sampled_from(sorted(FIELDS)), json_values).map(lambda d: json.dumps(d).encode())
+    | st.lists(
+        st.tuples(st.sampled_from(sorted(FIELDS)).map(lambda name: f'name="{name}"'), st.binary())
+    ).map(lambda parts: multipart(*parts))
 )
 
 
@@ -597,8 +607,7 @@ bodies = (
         st.text(),
     )
 )
-def test_whatever_arrives_is_a_call_or_a_bad_request(request: RequestFacts) -> None:
-    is_blank(request)
+def test_any_request_is_a_call_or_a_bad_request(request: RequestFacts) -> None:
     try:
         call = parse(request)
     except BadRequest as error:
@@ -608,8 +617,8 @@ def test_whatever_arrives_is_a_call_or_a_bad_request(request: RequestFacts) -> N
         assert call.code or call.adaptor or call.session
 
 
-@given(st.sampled_from(sorted(NAMES)), json_values)
-def test_whatever_json_a_field_has_is_used_or_refused_by_name(name: str, value: object) -> None:
+@given(st.sampled_from(sorted(FIELDS)), json_values)
+def test_any_json_in_a_field_is_used_or_refused_with_its_name(name: str, value: object) -> None:
     try:
         parse(from_json(**{"code": "1", name: value}))
     except BadRequest as error:
@@ -622,7 +631,7 @@ held = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\u
 )
 programs = held.filter(bool)
 switches = st.sampled_from(["", "1", "true", "YES", "off", "0"])
-given_fields = st.fixed_dictionaries(
+field_sets = st.fixed_dictionaries(
     {"code": programs},
     optional={
         "kwargs": programs.filter(lambda text: not text.isspace()),
@@ -662,8 +671,8 @@ def from_query_and_form(**fields: str) -> RequestFacts:
 
 
 @settings(max_examples=200)
-@given(given_fields)
-def test_fields_mean_the_same_however_they_are_sent(fields: dict[str, str]) -> None:
+@given(field_sets)
+def test_fields_mean_the_same_from_every_source(fields: dict[str, str]) -> None:
     blank = facts()
     sources = [from_json, from_form, from_multipart, from_base64, from_form_in_base64, from_query_and_form]
     expected = msgspec.structs.replace(parse(from_query(**fields)), request=blank)
@@ -676,7 +685,7 @@ def test_fields_mean_the_same_however_they_are_sent(fields: dict[str, str]) -> N
 def nearly_right(draw: st.DrawFn) -> RequestFacts:
     """A request that was right before a few of its body's bytes, or of its query's, were changed."""
     source = draw(st.sampled_from([from_json, from_query, from_form, from_multipart, from_base64]))
-    request = source(**draw(given_fields))
+    request = source(**draw(field_sets))
     kind = draw(st.sampled_from([value for name, value in request.headers if name == "Content-Type"] or [""]))
     if draw(st.integers(0, 4)) == 0:
         kind = draw(st.sampled_from([FORM, JSON, PYTHON, MULTIPART, MULTIPART[:-3], kind + "; charset=\xff"]))
@@ -698,7 +707,7 @@ odd = st.binary(max_size=3) | st.sampled_from(
 
 @settings(max_examples=500)
 @given(nearly_right())
-def test_what_was_nearly_right_is_a_call_or_a_bad_request(request: RequestFacts) -> None:
+def test_a_mutated_request_is_a_call_or_a_bad_request(request: RequestFacts) -> None:
     try:
         call = parse(request)
     except BadRequest as error:
@@ -712,39 +721,55 @@ def test_what_was_nearly_right_is_a_call_or_a_bad_request(request: RequestFacts)
         assert call.timeout is None or 0 < call.timeout < float("inf")
 
 
-FOUND = Match("dev", Target("/speak", (), "k1.1"))
+MATCH = Match("dev", Target("/speak", (), "k1.1"))
 
 
-def test_a_request_without_code_is_for_the_endpoint_at_its_path() -> None:
-    call = parse(facts("text=hi&stream=sse", method="GET", path="/speak"), find=lambda: FOUND)
-    assert (call.session, call.endpoint, call.code) == ("dev", FOUND.target, None)
+def test_a_request_without_code_calls_the_endpoint_at_its_path() -> None:
+    call = parse(facts("text=hi&stream=sse", method="GET", path="/speak"), MATCH)
+    assert (call.session, call.endpoint, call.code) == ("dev", MATCH.target, None)
     assert call.sse
 
 
 @pytest.mark.parametrize("fields", ["code=1", "code_b64=MQ", "adaptor=speak", "session=a&fn_name=f"])
-def test_what_says_what_to_run_wins_over_an_endpoint(fields: str) -> None:
-    def find() -> Match:
-        raise AssertionError("nobody needs to know")
+def test_fields_that_say_what_to_run_win_over_an_endpoint(fields: str) -> None:
+    request = facts(fields, path="/speak")
+    assert not parse_fields(request).needs_endpoint
+    assert parse(request, MATCH).endpoint is None
 
-    assert parse(facts(fields, path="/speak"), find=find).endpoint is None
 
-
-def test_a_call_of_an_endpoint_may_name_its_session_and_no_other() -> None:
-    assert parse(facts("session=dev"), find=lambda: FOUND).session == "dev"
+def test_a_call_of_an_endpoint_may_name_only_its_session() -> None:
+    assert parse(facts("session=dev"), MATCH).session == "dev"
     with pytest.raises(BadRequest, match="session: the endpoint /speak is in session dev; got 'other'"):
-        parse(facts("session=other"), find=lambda: FOUND)
+        parse(facts("session=other"), MATCH)
 
 
-def test_a_call_of_an_endpoint_names_no_function() -> None:
+def test_a_call_of_an_endpoint_may_not_name_a_function() -> None:
     with pytest.raises(BadRequest, match="fn_name: the endpoint /speak says itself which function"):
-        parse(facts("fn_name=other"), find=lambda: FOUND)
+        parse(facts("fn_name=other"), MATCH)
 
 
 @pytest.mark.parametrize("fields", ["", "code=1"])
-def test_only_endpoints_are_called_by_methods_other_than_get_and_post(fields: str) -> None:
+def test_methods_other_than_get_and_post_need_an_endpoint(fields: str) -> None:
     with pytest.raises(MethodNotAllowed, match="PUT is not supported at '/x'; use GET, POST"):
         parse(facts(fields, method="PUT", path="/x"))
 
 
-def test_an_endpoint_may_be_called_by_another_method() -> None:
-    assert parse(facts(method="PATCH"), find=lambda: FOUND).endpoint == FOUND.target
+def test_an_endpoint_may_be_called_with_another_method() -> None:
+    assert parse(facts(method="PATCH"), MATCH).endpoint == MATCH.target
+
+
+@pytest.mark.parametrize(
+    ("request_", "in_body"),
+    [
+        (from_query(code="1"), False),
+        (from_form(code="1"), True),
+        (from_json(kwargs=[1]), True),
+        (from_json(kwargs_b64="WzFd"), True),
+        (from_json(fn_name="f", session="s"), False),
+        (facts("code=1", b'{"text": 1}', JSON), False),
+        (facts("", b"1 + 1", PYTHON), True),
+        (from_multipart(code="1"), False),
+    ],
+)
+def test_in_body_says_that_the_body_holds_code_or_kwargs(request_: RequestFacts, in_body: bool) -> None:
+    assert parse_fields(request_).in_body is in_body

@@ -62,7 +62,7 @@ CHART = ("application/vnd.vegalite.v5+json", "text/plain")
         ("application/*", TABLE, "application/json"),
         ("text/plain; charset=utf-8", TABLE, "text/plain"),
         ("text/html;level=1", TABLE, "text/html"),
-        ("text/html;q=high", TABLE, "text/plain"),
+        ("text/html;q=high", TABLE, "text/html"),
         ("application/vnd.vegalite.v5+json, text/plain", CHART, "text/plain"),
         ("application/vnd.vegalite.v5+json, text/plain;q=0.9", CHART, "application/vnd.vegalite.v5+json"),
         ("application/vnd.vegalite.v5+json", CHART, "application/vnd.vegalite.v5+json"),

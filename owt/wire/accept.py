@@ -1,0 +1,55 @@
+"""Accept header (RFC 9110, 12.5.1), as the frontend and the kernel read it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_QUALITY = re.compile(r"[01](\.[0-9]*)?|\.[0-9]+")
+
+
+@lru_cache(maxsize=64)
+def media_ranges(accept: str) -> tuple[tuple[str, float], ...]:
+    """Return the media ranges of `accept`, in lower case and without parameters, with their quality.
+
+    The best comes first; ranges of equal quality keep their order. Quality 0 means "not acceptable". `*`
+    stands for `*/*`. A quality that cannot be read counts as 1, so that no header makes a request fail.
+    """
+    ranges = []
+    for item in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        if "/" in name or name == "*":
+            ranges.append(("*/*" if name == "*" else name, _quality(parameters)))
+    # Sorting is stable: the client's order decides between equals.
+    ranges.sort(key=lambda pair: -pair[1])
+    return tuple(ranges)
+
+
+def names(accept: str, media_type: str) -> bool:
+    """Return True if `accept` names exactly this media type, rather than a wildcard that covers it."""
+    return accept == media_type or (
+        media_type in accept.lower()
+        and any(name == media_type and quality for name, quality in media_ranges(accept))
+    )
+
+
+def prefers_json(accept: str) -> bool:
+    """Return True if `accept` ranks JSON before text, HTML and `*/*`."""
+    if "application/" not in accept.lower():
+        return False
+    for name, quality in media_ranges(accept):
+        if not quality:
+            return False
+        if name in ("application/json", "application/problem+json", "application/*"):
+            return True
+        if name in ("text/plain", "text/html", "text/*", "*/*"):
+            return False
+    return False
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q" and _QUALITY.fullmatch(value.strip()):
+            return min(float(value), 1.0)
+    return 1.0
