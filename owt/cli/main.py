@@ -76,7 +76,7 @@ def cli() -> None:
 def _setting_options(command: Callable[..., object]) -> Callable[..., object]:
     """One option for each setting. Their text is read by the setting's own row, as a variable's is."""
     for row in reversed(settings()):
-        about = f"{row.help}  [{row.variable}; default: {row.shown}]"
+        about = f"{row.help}  [{row.variable}; default: {row.default_text}]"
         match row.kind:
             case "value":
                 option = click.option(row.option, row.name, metavar=row.metavar, type=str, help=about)

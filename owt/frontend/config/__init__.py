@@ -1,7 +1,7 @@
 """Configuration: one table of settings makes options, environment variables, help and documentation.
 
-    settings   the settings
-    setting    one setting: option, variable, type, help
-    access     settings of access
-    passwords  password hashes
+settings     all settings
+access       settings of addresses and access
+setting      one setting: option, variable, parser, help
+credentials  users and tokens, from options and files
 """

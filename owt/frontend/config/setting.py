@@ -1,4 +1,4 @@
-"""One setting: its names, how its text is read, what its bounds are."""
+"""A setting: its names, parser and bounds; and the parsers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Kind = Literal["value", "list", "switch", "count"]
 class Setting:
     """One row of the table of settings.
 
-    `read` turns text into the value, or raises `ValueError` with what would be right. `low` and
-    `high` bound numbers, both included. `shown` is the default as people read it. A `switch` is
-    turned on and off by `--name` and `--no-name`; a `count` is an option repeated. A `list` is an
-    option that may be given several times, or a variable with commas between; each of its texts is
-    read by itself, and the value is a tuple. A `secret` value never appears in a message.
+    `read` parses text, or raises `ValueError` with the accepted form. `low` and `high` are inclusive bounds
+    of numbers. `default_text` is the default as documented. A `switch` has the options `--name` and
+    `--no-name`; a `count` counts how often its option is given. A `list` is a repeatable option, or a
+    variable with comma-separated texts; each text is parsed alone, and the value is a tuple. Messages never
+    include a `secret` value.
     """
 
     name: str
     help: str
     read: Callable[[str], object]
     metavar: str
-    shown: str
+    default_text: str
     kind: Kind = "value"
     low: float | None = None
     high: float | None = None
@@ -36,18 +36,18 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """The long option, such as `--pool-max`."""
+        """Return the long option, such as `--pool-max`."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """The environment variable, such as `OWT_POOL_MAX`."""
+        """Return the environment variable, such as `OWT_POOL_MAX`."""
         return "OWT_" + self.name.upper()
 
     def value(self, raw: object, source: str) -> Any:
-        """`raw` as the setting's value, text read and bounds checked; `source` is what to blame.
+        """Return the valid value of `raw`, which may be text.
 
-        Raises `ConfigError`.
+        Raises `ConfigError`, which names `source`, an option or a variable.
         """
         try:
             if self.kind == "list":
@@ -56,15 +56,15 @@ class Setting:
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 self._check_bounds(value)
         except ValueError as error:
-            got = "" if self.secret else f"; got {shortened(raw)}"
-            raise ConfigError(f"{source}: {error}{got}") from None
+            suffix = "" if self.secret else f"; got {shortened(raw)}"
+            raise ConfigError(f"{source}: {error}{suffix}") from None
         return value
 
     def _values(self, raw: object) -> tuple[object, ...]:
         if isinstance(raw, str):
             raw = [part.strip() for part in raw.split(",") if part.strip()]
         assert isinstance(raw, Iterable)
-        return tuple(self.read(each) if isinstance(each, str) else each for each in raw)
+        return tuple(self.read(value) if isinstance(value, str) else value for value in raw)
 
     def _check_bounds(self, value: float) -> None:
         low, high = self.low, self.high
@@ -75,7 +75,7 @@ class Setting:
 
 
 def read_whole(text: str) -> int:
-    """A whole number."""
+    """Return a whole number."""
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
         raise ValueError("give a whole number")
     return int(text)
@@ -85,16 +85,16 @@ _SIZE_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def read_size(text: str) -> int:
-    """Bytes; the units k, m, g and t, also as KiB or kb, are powers of 1024."""
-    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgt]?)(?:i?b)?", text.strip().lower(), re.ASCII)
-    if not found:
+    """Return bytes. The units k, m, g and t, also as KiB or kb, are powers of 1024."""
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)\s*([kmgt]?)(?:i?b)?", text.strip().lower(), re.ASCII)
+    if not match:
         raise ValueError("give a size in bytes or with a unit (powers of 1024), such as 4096, 512k or 256MiB")
-    unit = _SIZE_UNITS[found[2]]
-    return int(float(found[1]) * unit) if "." in found[1] else int(found[1]) * unit
+    number, unit = match[1], _SIZE_UNITS[match[2]]
+    return int(float(number) * unit) if "." in number else int(number) * unit
 
 
 def read_size_or_none(text: str) -> int | None:
-    """Bytes, as `read_size` has them, or None for `none`."""
+    """Return bytes as `read_size` does, or None for `none`."""
     if text.strip().lower() == "none":
         return None
     try:
@@ -107,15 +107,15 @@ _SECONDS_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 8
 
 
 def read_seconds(text: str) -> float:
-    """Seconds; the units are ms, s, m, h and d."""
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)?", text.strip().lower(), re.ASCII)
-    if not found:
+    """Return seconds. The units are ms, s, m, h and d."""
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)?", text.strip().lower(), re.ASCII)
+    if not match:
         raise ValueError("give seconds or a time with its unit, such as 5, 500ms, 10m or 2h")
-    return float(found[1]) * _SECONDS_UNITS[found[2] or ""]
+    return float(match[1]) * _SECONDS_UNITS[match[2] or ""]
 
 
 def read_seconds_or_never(text: str) -> float | None:
-    """Seconds, as `read_seconds` has them, or None for `never`."""
+    """Return seconds as `read_seconds` does, or None for `never`."""
     if text.strip().lower() == "never":
         return None
     try:
@@ -125,7 +125,7 @@ def read_seconds_or_never(text: str) -> float | None:
 
 
 def read_switch(text: str) -> bool:
-    """True or False."""
+    """Return True or False."""
     match text.strip().lower():
         case "1" | "true" | "yes" | "on":
             return True
@@ -136,26 +136,26 @@ def read_switch(text: str) -> bool:
 
 
 def read_modules(text: str) -> tuple[str, ...]:
-    """The names of modules, with commas between."""
+    """Return the names of modules in a comma-separated list."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
             raise ValueError(
-                f"{shortened(name)} is not a module's name; give names such as numpy,mypackage.models"
+                f"{shortened(name)} is not the name of a module; give names such as numpy,mypackage.models"
             )
     return names
 
 
 def read_kernelspec(text: str) -> str:
-    """A kernelspec's name."""
-    # The characters that jupyter_client allows in a kernelspec's name.
+    """Return the name of a kernelspec."""
+    # The characters that jupyter_client allows.
     if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
-        raise ValueError("give a kernelspec's name; jupyter kernelspec list shows them")
+        raise ValueError("give the name of a kernelspec; to list them, run: jupyter kernelspec list")
     return text
 
 
 def read_path(text: str) -> Path:
-    """A path; `~` is the home directory."""
+    """Return a path. `~` is the home directory."""
     if not text or "\0" in text:
         raise ValueError("give a path")
     return Path(text).expanduser()
@@ -168,18 +168,23 @@ def setting(
     *,
     default: Any = None,
     default_factory: Callable[[], Any] | None = None,
-    shown: str | None = None,
+    default_text: str | None = None,
     **rest: Any,
 ) -> Any:
-    """A field of `Settings` that carries its row of the table: see `Setting` for the arguments."""
-    row = {
-        "help": help,
-        "read": read,
-        "metavar": metavar,
-        "shown": str(default) if shown is None else shown,
-        **rest,
-    }
-    shy = not rest.get("secret", False)
+    """Return a field of `Settings` with its row of the table. `Setting` documents the arguments."""
+    text = _default_text(default) if default_text is None else default_text
+    row = {"help": help, "read": read, "metavar": metavar, "default_text": text, **rest}
+    in_repr = not rest.get("secret", False)
     if default_factory is not None:
-        return field(default_factory=default_factory, repr=shy, metadata=row)
-    return field(default=default, repr=shy, metadata=row)
+        return field(default_factory=default_factory, repr=in_repr, metadata=row)
+    return field(default=default, repr=in_repr, metadata=row)
+
+
+def _default_text(default: object) -> str:
+    match default:
+        case None | ():
+            return "none"
+        case bool():
+            return "on" if default else "off"
+        case _:
+            return str(default)

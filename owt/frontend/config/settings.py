@@ -1,9 +1,8 @@
 """The server's settings.
 
-Each setting is one field of `Settings`. The field's row says how its text is read, what its bounds
-are and what it is for; the command line's option, the environment's variable and the documentation
-are all made from that row. An option on the command line goes before the variable, and the
-variable before the default. Nothing is read from the environment unless `from_options` is asked to.
+Each setting is one field of `Settings`. The field's row defines its parser, its bounds and its help; the
+command-line option, the environment variable and the documentation are made from that row. An option takes
+precedence over its variable, and the variable over the default. Only `from_options` reads variables.
 """
 
 from __future__ import annotations
@@ -35,35 +34,33 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
-def _twice_the_cores() -> int:
+def _default_pool_max() -> int:
     return max(4, 2 * (os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
 class Settings(Access):
-    """Everything that can be set, checked. Sizes are in bytes, times in seconds; None means never or none.
+    """All settings, validated. Sizes are in bytes, times in seconds; None means never or none.
 
-    Raises `ConfigError` for a value that cannot be used, for values that do not go together, and for an
-    address that other machines can reach without a password, unless `insecure` is set.
+    Raises `ConfigError` for an invalid value, for values that exclude or require each other, and for an
+    address that other machines can reach without credentials, unless `insecure` is set.
     """
 
     notebook: tuple[Path, ...] = setting(
-        "Notebook (.ipynb or .py) to run in a session named after it, for its endpoints; may be repeated",
+        "Notebook (.ipynb or .py) whose endpoints are served, from a session named after it; repeatable",
         read_path,
         "PATH",
         kind="list",
         default=(),
-        shown="none",
     )
     watch: bool = setting(
-        "Run what has changed in the notebooks when they are saved",
+        "Run the changed cells of a notebook when it is saved",
         read_switch,
         kind="switch",
         default=False,
-        shown="off",
     )
     verbose: int = setting(
-        "Say more in the log: what calls print, then what the server does, then each message (-v, -vv, -vvv)",
+        "Log detail: output of calls (-v), requests and code (-vv), messages of libraries (-vvv)",
         read_whole,
         kind="count",
         default=0,
@@ -71,150 +68,159 @@ class Settings(Access):
         high=3,
     )
     drain: float = setting(
-        "Time that running calls get to finish when the server stops",
+        "Maximum time for running calls to finish when the server stops",
         read_seconds,
         "TIME",
         default=5.0,
-        shown="5s",
+        default_text="5s",
         low=0,
     )
-    queue: int = setting("Calls that may wait for one session", read_whole, "N", default=64, low=0)
+    queue: int = setting("Maximum number of queued calls per session", read_whole, "N", default=64, low=0)
     pool_min: int = setting(
-        "Kernels kept ready for calls without a session", read_whole, "N", default=1, low=0
+        "Minimum number of kernels ready for calls without a session", read_whole, "N", default=1, low=0
     )
     pool_max: int = setting(
-        "Most kernels for calls without a session",
+        "Maximum number of kernels for calls without a session",
         read_whole,
         "N",
-        default_factory=_twice_the_cores,
-        shown="twice the cores, at least 4",
+        default_factory=_default_pool_max,
+        default_text="twice the cores, at least 4",
         low=1,
     )
-    max_sessions: int = setting("Most named sessions", read_whole, "N", default=100, low=1)
+    max_sessions: int = setting("Maximum number of named sessions", read_whole, "N", default=100, low=1)
     session_idle: float | None = setting(
-        "End a session that was not used for this time, or never",
+        "Idle time after which a session ends, or never",
         read_seconds_or_never,
         "TIME",
-        shown="never",
+        default_text="never",
         low=0.01,
     )
     cache_bytes: int = setting(
-        "Memory for cached answers", read_size, "SIZE", default=256 * MIB, shown="256MiB", low=0
+        "Maximum size of the response cache",
+        read_size,
+        "SIZE",
+        default=256 * MIB,
+        default_text="256MiB",
+        low=0,
     )
     preload: tuple[str, ...] = setting(
-        "Modules that every kernel has imported before it starts, with commas between",
+        "Modules that every kernel has imported at its start, separated by commas",
         read_modules,
         "MODULES",
         default=(),
-        shown="none",
     )
     kernel_memory: int | None = setting(
-        "Memory that a kernel may allocate, or none for no limit (Linux)",
+        "Maximum memory that a kernel may allocate, or none (Linux only)",
         read_size_or_none,
         "SIZE",
-        shown="none",
         low=MIB,
     )
     kernel: str = setting(
-        "Kernelspec of sessions that name none, and of the pool", read_kernelspec, "NAME", default="owt"
+        "Default kernelspec of sessions, and kernelspec of the pool", read_kernelspec, "NAME", default="owt"
     )
     max_body: int = setting(
-        "Largest request body", read_size, "SIZE", default=100 * MIB, shown="100MiB", low=0
+        "Maximum size of a request body", read_size, "SIZE", default=100 * MIB, default_text="100MiB", low=0
     )
     # A URL may hold a whole program, as the links of examples/speech do.
     max_url: int = setting(
-        "Longest URL of a request", read_size, "SIZE", default=MIB, shown="1MiB", low=1 * KIB
+        "Maximum size of a request URL", read_size, "SIZE", default=MIB, default_text="1MiB", low=1 * KIB
     )
     max_header: int = setting(
-        "Largest headers of a request, together",
+        "Maximum total size of a request's headers",
         read_size,
         "SIZE",
         default=64 * KIB,
-        shown="64KiB",
+        default_text="64KiB",
         low=1 * KIB,
     )
-    max_nesting: int = setting(
-        "Brackets in kwargs that may be open at once", read_whole, "N", default=100, low=1
-    )
+    max_nesting: int = setting("Maximum nesting depth of kwargs", read_whole, "N", default=100, low=1)
     max_connections: int = setting(
-        "Clients that may be connected at once", read_whole, "N", default=1000, low=1
+        "Maximum number of client connections", read_whole, "N", default=1000, low=1
     )
     connection_idle: float = setting(
-        "Time that a connection may stay open without a request, or a request without more of its body",
+        "Maximum idle time of a connection between requests and within a request body",
         read_seconds,
         "TIME",
         default=60.0,
-        shown="60s",
+        default_text="60s",
         low=0.01,
     )
     max_runs: int = setting(
-        "Calls that may be queued and running at once", read_whole, "N", default=1000, low=1
+        "Maximum number of queued and running calls", read_whole, "N", default=1000, low=1
     )
     window: int = setting(
-        "Output that a call may be ahead of its reader",
+        "Maximum amount of a call's output that its reader has not received yet",
         read_size,
         "SIZE",
         default=4 * MIB,
-        shown="4MiB",
+        default_text="4MiB",
         low=1,
     )
     kill_after: float = setting(
-        "Time that an interrupted call gets before its kernel is killed",
+        "Time after an interrupt until the kernel of a call that continues is killed",
         read_seconds,
         "TIME",
         default=10.0,
-        shown="10s",
+        default_text="10s",
         low=0,
     )
     resume_window: float = setting(
-        "Time that a run of events goes on without a reader, so that one can come back",
+        "Time that a run with an event stream continues without a reader, which may reconnect",
         read_seconds,
         "TIME",
         default=10.0,
-        shown="10s",
+        default_text="10s",
         low=0,
     )
     keepalive: float = setting(
-        "Time without events after which a stream of events sends a comment",
+        "Interval of comments in an event stream without events",
         read_seconds,
         "TIME",
         default=15.0,
-        shown="15s",
+        default_text="15s",
         low=0.01,
     )
     run_retention: float = setting(
-        "Time that a finished run and its output are kept",
+        "Retention time of an ended run and its output",
         read_seconds,
         "TIME",
         default=300.0,
-        shown="5m",
+        default_text="5m",
         low=0,
     )
     run_journal: int = setting(
-        "Output kept of one run", read_size, "SIZE", default=8 * MIB, shown="8MiB", low=0
+        "Maximum size of the output kept per run",
+        read_size,
+        "SIZE",
+        default=8 * MIB,
+        default_text="8MiB",
+        low=0,
     )
     journal_total: int = setting(
-        "Output kept of all runs together", read_size, "SIZE", default=256 * MIB, shown="256MiB", low=0
+        "Maximum size of the output kept of all runs",
+        read_size,
+        "SIZE",
+        default=256 * MIB,
+        default_text="256MiB",
+        low=0,
     )
     runtime_dir: Path | None = setting(
-        "Directory for sockets and connection files, for its owner only",
+        "Parent of the server's private directory for sockets and connection files",
         read_path,
         "DIR",
-        shown="a new one, removed at the end",
+        default_text="$XDG_RUNTIME_DIR or the temporary directory",
     )
     fork: bool = setting(
-        "Fork kernels from a process that has everything imported (Linux)",
+        "Fork kernels from a process that has imported all modules (Linux only)",
         read_switch,
         kind="switch",
         default=True,
-        shown="on",
     )
     show_examples: bool = setting(
-        "Print commands to try, once the server answers",
+        "Print example commands when the server is ready",
         read_switch,
         kind="switch",
         default=False,
-        shown="off",
     )
 
     def __post_init__(self) -> None:
@@ -222,37 +228,37 @@ class Settings(Access):
             object.__setattr__(self, row.name, row.value(getattr(self, row.name), row.option))
         if self.pool_min > self.pool_max:
             raise ConfigError(
-                f"--pool-min (OWT_POOL_MIN): give at most {self.pool_max}, which is --pool-max "
-                f"(OWT_POOL_MAX), or raise that as well; got {self.pool_min}"
+                f"--pool-min (OWT_POOL_MIN): give at most {self.pool_max}, the value of --pool-max "
+                f"(OWT_POOL_MAX), or raise that; got {self.pool_min}"
             )
         if self.watch and not self.notebook:
-            raise ConfigError("--watch (OWT_WATCH): there is nothing to watch; give a file by --notebook")
+            raise ConfigError("--watch (OWT_WATCH): no notebook to watch; add --notebook")
         self.check()
 
     @classmethod
     def from_options(cls, options: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
-        """Settings from the options given (field name to text or value; None: not given) and variables.
+        """Return the settings of `options` (text or value by field name; None if absent) and variables.
 
-        An empty variable counts as not set; OWT_ variables that are no setting's are left alone.
-        Raises `ConfigError`, naming the option or variable that is to blame.
+        An empty variable counts as absent. Other variables that begin with OWT_ are ignored. Raises
+        `ConfigError`, which names the option or the variable.
         """
         values: dict[str, Any] = {}
         for row in settings():
-            if (given := options.get(row.name)) is not None:
-                values[row.name] = row.value(given, row.option)
-            elif from_environment := environ.get(row.variable):
-                values[row.name] = row.value(from_environment, row.variable)
+            if (option := options.get(row.name)) is not None:
+                values[row.name] = row.value(option, row.option)
+            elif variable := environ.get(row.variable):
+                values[row.name] = row.value(variable, row.variable)
         return cls(**values)
 
 
 @cache
 def settings() -> tuple[Setting, ...]:
-    """The table of settings, in the order of the fields."""
-    return tuple(Setting(name=each.name, **each.metadata) for each in fields(Settings))
+    """Return the table of settings, in the order of the fields."""
+    return tuple(Setting(name=field.name, **field.metadata) for field in fields(Settings))
 
 
 def settings_table() -> str:
-    """The table of settings in Markdown, for the documentation."""
+    """Return the table of settings as Markdown, for the documentation."""
     lines = ["| option | variable | default | meaning |", "|---|---|---|---|"]
     for row in settings():
         match row.kind:
@@ -262,5 +268,5 @@ def settings_table() -> str:
                 option = f"{row.option}`, `--no-{row.option[2:]}"
             case "count":
                 option = f"{row.option}`, `-{row.name[0]}"
-        lines.append(f"| `{option}` | `{row.variable}` | {row.shown} | {row.help} |")
+        lines.append(f"| `{option}` | `{row.variable}` | {row.default_text} | {row.help} |")
     return "\n".join(lines) + "\n"

@@ -1,3 +1,5 @@
+"""owt.frontend.config.setting: parsers and bounds of settings."""
+
 from __future__ import annotations
 
 import pytest
@@ -30,12 +32,12 @@ from owt.frontend.config.setting import (
         ("1t", 2**40),
     ],
 )
-def test_sizes_have_units_of_1024(text, count):
+def test_units_of_sizes_are_powers_of_1024(text, count):
     assert read_size(text) == count
 
 
 @given(st.integers(0, 10**18 - 1))
-def test_a_size_in_bytes_is_read_exactly(count):
+def test_a_size_in_bytes_is_exact(count):
     assert read_size(str(count)) == count
 
 
@@ -57,13 +59,13 @@ def test_times_have_units(text, seconds):
     assert read_seconds_or_never(text) == seconds
 
 
-def test_never_is_none():
+def test_never_is_read_as_none():
     assert read_seconds_or_never("Never") is None
 
 
 @pytest.mark.parametrize("read", [read_size, read_seconds, read_seconds_or_never, read_switch, read_whole])
 @given(text=st.text(alphabet="0123456789.kmgtsbhi+-einfa _", max_size=12))
-def test_any_text_is_read_or_refused_in_words(read, text):
+def test_any_text_is_accepted_or_refused_with_a_hint(read, text):
     problem = ""
     try:
         read(text)
@@ -72,7 +74,7 @@ def test_any_text_is_read_or_refused_in_words(read, text):
     assert problem == "" or problem.startswith("give ")
 
 
-def test_a_bound_refuses_infinity():
+def test_bounds_refuse_infinity_and_nan():
     row = Setting("wait", "Wait", read_seconds, "TIME", "1s", low=0, high=10)
     with pytest.raises(ConfigError, match=r"^--wait: give a number from 0 to 10; got inf$"):
         row.value(float("inf"), row.option)
@@ -80,6 +82,6 @@ def test_a_bound_refuses_infinity():
         row.value(float("nan"), row.option)
 
 
-def test_names_are_made_from_one_name():
-    row = Setting("pool_max", "Most kernels", read_whole, "N", "4")
+def test_option_and_variable_derive_from_the_name():
+    row = Setting("pool_max", "Maximum number of kernels", read_whole, "N", "4")
     assert (row.option, row.variable) == ("--pool-max", "OWT_POOL_MAX")

@@ -1,3 +1,5 @@
+"""owt.frontend.config.settings: values, sources and messages of the settings."""
+
 from __future__ import annotations
 
 import os
@@ -17,40 +19,40 @@ BCRYPT = "$2b$04$" + 53 * "."
 HASH = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
 
 
-def test_the_defaults_need_nothing():
-    chosen = Settings.from_options({}, {})
-    assert chosen == Settings()
-    assert (chosen.address, chosen.port, chosen.auth) == ("127.0.0.1", 9876, ())
-    assert (chosen.drain, chosen.queue, chosen.pool_min, chosen.max_sessions) == (5.0, 64, 1, 100)
-    assert chosen.session_idle is None
-    assert chosen.cache_bytes == 256 * MIB
-    assert chosen.window == 4 * MIB
-    assert chosen.max_body == 100 * MIB
-    assert (chosen.max_url, chosen.max_header) == (MIB, 64 * KIB)
-    assert chosen.kernel == "owt"
-    assert chosen.preload == ()
-    assert chosen.fork is True
-    assert chosen.insecure is False
+def test_without_options_and_variables_the_defaults_apply():
+    result = Settings.from_options({}, {})
+    assert result == Settings()
+    assert (result.address, result.port, result.auth) == ("127.0.0.1", 9876, ())
+    assert (result.drain, result.queue, result.pool_min, result.max_sessions) == (5.0, 64, 1, 100)
+    assert result.session_idle is None
+    assert result.cache_bytes == 256 * MIB
+    assert result.window == 4 * MIB
+    assert result.max_body == 100 * MIB
+    assert (result.max_url, result.max_header) == (MIB, 64 * KIB)
+    assert result.kernel == "owt"
+    assert result.preload == ()
+    assert result.fork is True
+    assert result.insecure is False
 
 
 @pytest.mark.parametrize(("cores", "kernels"), [(None, 4), (1, 4), (2, 4), (3, 6), (16, 32)])
-def test_the_pool_holds_twice_the_cores_and_at_least_four(monkeypatch, cores, kernels):
+def test_the_default_pool_has_twice_the_cores_and_at_least_four_kernels(monkeypatch, cores, kernels):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert Settings().pool_max == kernels
 
 
-def test_settings_cannot_be_changed():
+def test_settings_are_immutable():
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
 
 
-def test_an_option_goes_before_a_variable_and_a_variable_before_the_default():
+def test_an_option_overrides_a_variable_and_a_variable_the_default():
     assert Settings.from_options({}, {"OWT_PORT": "1000"}).port == 1000
     assert Settings.from_options({"port": "2000"}, {"OWT_PORT": "1000"}).port == 2000
     assert Settings.from_options({"port": None}, {"OWT_PORT": "1000"}).port == 1000
 
 
-def test_a_zero_option_goes_before_a_variable():
+def test_a_zero_or_false_option_overrides_a_variable():
     assert Settings.from_options({"port": "0"}, {"OWT_PORT": "1000"}).port == 0
     assert Settings.from_options({"fork": False}, {"OWT_FORK": "1"}).fork is False
 
@@ -101,34 +103,34 @@ def test_every_setting_has_a_variable():
         "notebook": ("a.ipynb, b.py", (Path("a.ipynb"), Path("b.py"))),
         "watch": ("1", True),
     }
-    # These two do not go together.
-    assert {*texts, "unix_socket"} == {each.name for each in fields(Settings)}
+    # A certificate and a Unix socket exclude each other.
+    assert {*texts, "unix_socket"} == {field.name for field in fields(Settings)}
     assert Settings.from_options({}, {"OWT_UNIX_SOCKET": "~/s"}).unix_socket == Path.home() / "s"
     environ = {f"OWT_{name.upper()}": text for name, (text, _) in texts.items()}
-    chosen = Settings.from_options({}, environ)
-    assert {name: getattr(chosen, name) for name in texts} == {
+    result = Settings.from_options({}, environ)
+    assert {name: getattr(result, name) for name in texts} == {
         name: value for name, (_, value) in texts.items()
     }
-    assert Settings.from_options({name: text for name, (text, _) in texts.items()}, {}) == chosen
+    assert Settings.from_options({name: text for name, (text, _) in texts.items()}, {}) == result
 
 
-def test_an_option_that_may_be_repeated_is_read_each_time():
-    given = (f"ada:{HASH}", f"bob:{BCRYPT}")
-    assert Settings.from_options({"auth": given}, {"OWT_AUTH": f"eve:{HASH}"}).auth == given
+def test_each_value_of_a_repeatable_option_is_read():
+    values = (f"ada:{HASH}", f"bob:{BCRYPT}")
+    assert Settings.from_options({"auth": values}, {"OWT_AUTH": f"eve:{HASH}"}).auth == values
     with pytest.raises(ConfigError, match=r"^--auth: "):
-        Settings.from_options({"auth": (given[0], "eve")}, {})
+        Settings.from_options({"auth": (values[0], "eve")}, {})
 
 
-def test_an_empty_variable_counts_as_not_set():
+def test_an_empty_variable_counts_as_absent():
     assert Settings.from_options({}, {"OWT_PORT": "", "OWT_AUTH": ""}) == Settings()
 
 
-def test_variables_that_are_no_settings_are_left_alone():
+def test_variables_of_no_setting_are_ignored():
     assert Settings.from_options({}, {"OWT_URL": "http://elsewhere", "OWT_SOMETHING": "x"}) == Settings()
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "right"),
+    ("name", "text", "hint"),
     [
         ("port", "abc", "whole number"),
         ("port", "65536", "from 0 to 65535"),
@@ -148,7 +150,7 @@ def test_variables_that_are_no_settings_are_left_alone():
         ("cache_bytes", "1 parsec", "256MiB"),
         ("max_body", "1e6", "256MiB"),
         ("insecure", "perhaps", "yes or no"),
-        ("preload", "numpy,my-package", "'my-package' is not a module's name"),
+        ("preload", "numpy,my-package", "'my-package' is not the name of a module"),
         ("kernel", "../python3", "jupyter kernelspec list"),
         ("address", "256.0.0.1", "127.0.0.1"),
         ("address", "two words", "127.0.0.1"),
@@ -157,7 +159,7 @@ def test_variables_that_are_no_settings_are_left_alone():
         ("address", "[::1", "127.0.0.1"),
     ],
 )
-def test_a_bad_value_is_one_line_that_names_its_source_the_value_and_what_is_right(name, text, right):
+def test_the_message_of_an_invalid_value_is_one_line_with_source_value_and_hint(name, text, hint):
     variable = "OWT_" + name.upper()
     option = "--" + name.replace("_", "-")
     for options, environ, source in (({name: text}, {}, option), ({}, {variable: text}, variable)):
@@ -165,23 +167,23 @@ def test_a_bad_value_is_one_line_that_names_its_source_the_value_and_what_is_rig
             Settings.from_options(options, environ)
         message = str(caught.value)
         assert message.startswith(f"{source}: ")
-        assert right in message
+        assert hint in message
         assert repr(text) in message
         assert "\n" not in message
 
 
-def test_an_empty_option_is_not_taken_for_every_interface():
+def test_an_empty_address_is_refused():
     with pytest.raises(ConfigError, match=r"^--address: give an IP address"):
         Settings.from_options({"address": ""}, {})
 
 
-def test_a_long_bad_value_is_shown_shortened():
+def test_a_long_invalid_value_is_shortened():
     with pytest.raises(ConfigError) as caught:
         Settings.from_options({"port": "9" * 5000}, {})
     assert len(str(caught.value)) < 200
 
 
-def test_a_bad_value_is_refused_however_the_settings_are_made():
+def test_the_constructor_refuses_invalid_values():
     with pytest.raises(ConfigError, match=r"^--port: give a number from 0 to 65535; got 70000$"):
         Settings(port=70000)
     with pytest.raises(ConfigError, match=r"^--auth: "):
@@ -191,7 +193,7 @@ def test_a_bad_value_is_refused_however_the_settings_are_made():
 @pytest.mark.parametrize(
     "text", ["secret", "ada:secret", f"{HASH}", f"ada:{HASH[1:]}", f":{HASH}", f"ada:secret:{HASH}"]
 )
-def test_malformed_auth_says_how_it_is_made_and_never_repeats_a_password(text):
+def test_the_message_of_malformed_auth_has_a_hint_and_no_password(text):
     with pytest.raises(ConfigError) as caught:
         Settings.from_options({"auth": text}, {})
     message = str(caught.value)
@@ -209,11 +211,11 @@ def test_the_password_hash_is_not_in_the_repr():
 @pytest.mark.parametrize(
     "address", ["0.0.0.0", "::", "[::]", "192.168.1.7", "fe80::1", "example.org", "127.1.example"]
 )
-def test_an_address_that_others_can_reach_needs_auth_or_insecure(address):
+def test_a_public_address_needs_credentials_or_insecure(address):
     with pytest.raises(ConfigError) as caught:
         Settings.from_options({"address": address}, {})
     message = str(caught.value)
-    assert "whoever can reach the port can run code as this user" in message
+    assert "every client that reaches the port can run code as this user" in message
     assert "--auth" in message
     assert "--insecure" in message
     assert "\n" not in message
@@ -223,7 +225,7 @@ def test_an_address_that_others_can_reach_needs_auth_or_insecure(address):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "right"),
+    ("name", "text", "hint"),
     [
         ("allow_origin", "example.org", "https://example.org"),
         ("allow_origin", "*", "https://example.org"),
@@ -235,34 +237,34 @@ def test_an_address_that_others_can_reach_needs_auth_or_insecure(address):
         ("trusted_proxy", "10.0.0.0/99", "10.0.0.0/8"),
         ("base_url", "/a/../b", "a path such as /owt"),
         ("base_url", "/a b", "a path such as /owt"),
-        ("base_url", "/_owt/x", "the server's own pages"),
+        ("base_url", "/_owt/x", "reserved for the server"),
         ("kernel_memory", "lots", "or none"),
         ("kernel_memory", "1", "or more"),
         ("max_nesting", "0", "1 or more"),
     ],
 )
-def test_what_says_who_may_come_in_is_checked(name, text, right):
+def test_invalid_settings_of_access_are_refused(name, text, hint):
     with pytest.raises(ConfigError) as caught:
         Settings.from_options({name: text}, {})
     assert str(caught.value).startswith("--" + name.replace("_", "-") + ": ")
-    assert right in str(caught.value)
+    assert hint in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["short", "with space in it and long", "0123456789abcdef\n", "=" * 20])
-def test_a_token_that_cannot_be_used_is_never_shown(text):
+def test_an_invalid_token_is_refused_and_not_shown(text):
     with pytest.raises(ConfigError, match=r"^--token: a token has 16 or more") as caught:
         Settings.from_options({"token": (text,)}, {})
     assert text not in str(caught.value)
 
 
-def test_a_certificate_needs_its_key_and_a_port():
+def test_a_certificate_needs_a_key_and_a_port():
     with pytest.raises(ConfigError, match=r"--certfile .* --keyfile .* give both, or neither"):
         Settings(certfile=Path("cert.pem"))
-    with pytest.raises(ConfigError, match=r"--unix-socket .* leave --certfile out"):
+    with pytest.raises(ConfigError, match=r"--unix-socket .* leave out --certfile"):
         Settings(certfile=Path("cert.pem"), keyfile=Path("key.pem"), unix_socket=Path("owt.sock"))
 
 
-def test_a_unix_socket_needs_no_password_whatever_the_address():
+def test_a_unix_socket_needs_no_credentials_whatever_the_address():
     assert not Settings(unix_socket=Path("owt.sock"), address="0.0.0.0").guarded
 
 
@@ -273,12 +275,12 @@ def test_a_loopback_address_needs_no_credentials(address):
     assert not Settings.from_options({"address": address}, {}).guarded
 
 
-def test_a_pool_cannot_keep_more_kernels_than_it_may_have():
+def test_pool_min_cannot_exceed_pool_max():
     with pytest.raises(ConfigError, match=r"--pool-min .* --pool-max .*; got 5"):
         Settings(pool_min=5, pool_max=4)
 
 
-def test_there_has_to_be_something_to_watch():
+def test_watch_needs_a_notebook():
     with pytest.raises(ConfigError, match=r"--watch .*--notebook"):
         Settings(watch=True)
 
@@ -293,14 +295,14 @@ def test_the_table_has_a_row_for_each_setting():
         assert row.help in line
 
 
-def test_the_shown_default_is_the_default():
+def test_the_documented_default_is_the_default():
     for row in settings():
         default = getattr(Settings(), row.name)
-        if row.name not in ("pool_max", "runtime_dir") and row.shown != "none":
-            assert row.read(row.shown) == default, row.name
+        if row.name not in ("pool_max", "runtime_dir") and row.default_text != "none":
+            assert row.read(row.default_text) == default, row.name
 
 
 def test_importing_the_settings_reads_no_environment():
-    environ = {**os.environ, "OWT_PORT": "rubbish", "OWT_ADDRESS": "0.0.0.0"}
+    environ = {**os.environ, "OWT_PORT": "malformed", "OWT_ADDRESS": "0.0.0.0"}
     program = "import owt.frontend.config.settings, owt.cli"
     subprocess.run([sys.executable, "-c", program], env=environ, check=True)
