@@ -1,4 +1,4 @@
-"""Calls that are answered at once: owt, the floor, and what others make of the same task."""
+"""Short calls: owt, the floor, and other servers with the same task."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ SESSIONS = (1, 4, 16)
 
 
 def fields(code: str, session: str = "bench", **kwargs: object) -> dict:
-    """A call's fields, in base64 as programs send them."""
+    """Return a call's fields, in base64 as programs send them."""
     return {
         "session": session,
         "code_b64": base64.b64encode(code.encode()).decode(),
@@ -33,7 +33,7 @@ def fields(code: str, session: str = "bench", **kwargs: object) -> dict:
 
 
 def echo(port: int, session: str = "bench") -> Request:
-    """The call that is compared. Raises ValueError if owt answers it wrongly."""
+    """Return the call that is compared. Raises ValueError if owt's answer is wrong."""
     request = Request(port, "/", fields(peers.ECHO, session, name="owt"))
     if (body := once(request).body) != b"Hello, owt!":
         raise ValueError(f"the echo adaptor answered {body[:200]!r}")
@@ -42,7 +42,7 @@ def echo(port: int, session: str = "bench") -> Request:
 
 @dataclass
 class Side:
-    """One of those that are compared, and its figures: p50 in ms, and calls a second."""
+    """One server of the comparison, with its figures: p50 in ms, and calls a second."""
 
     name: str
     measure: Callable[[int], dict] | None = None
@@ -53,7 +53,7 @@ class Side:
     most_clients: int = 8
 
     def turn(self, clients: int) -> None:
-        """Measure once, unless there was a problem or this side cannot serve so many."""
+        """Measure once, unless there was a problem or this side cannot serve so many clients."""
         if self.measure is None or self.problem or clients > self.most_clients:
             return
         try:
@@ -68,7 +68,7 @@ class Side:
             self.rate_8.append(figures["rate"])
 
     def cells(self, own: "Side") -> list[str]:
-        """The line of the table, with how owt compares."""
+        """Return the line of the table, with owt's ratios."""
         if self.problem:
             return [self.name, short(self.problem), "", "", "", ""]
         cells = [self.name, f"{number(statistics.median(self.p50))} ms", number(statistics.median(self.rate))]
@@ -81,19 +81,19 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison(Table):
-    """The table of owt, the floor and the peers, with its figures for the plot."""
+    """Table of owt, the floor and the peers, with its figures for the plot."""
 
     sides: tuple[Side, ...] = ()
 
     def times(self, name: str) -> float | None:
-        """How many times as many calls a second owt answers to 8 clients as the one of this name."""
+        """Return owt's calls a second with 8 clients, divided by those of the side with this name."""
         [own] = [side for side in self.sides if side.name == "owt"]
         [other] = [side for side in self.sides if side.name == name]
         return None if other.problem else median_ratio(own.rate_8, other.rate_8)
 
 
 def median_ratio(own: list[float], other: list[float]) -> float | None:
-    """The median of the rounds' ratios, if the other was measured."""
+    """Return the median of the rounds' ratios, if the other side was measured."""
     return statistics.median(mine / its for mine, its in zip(own, other, strict=True)) if other else None
 
 
@@ -102,7 +102,7 @@ def _times(ratio: float | None) -> str:
 
 
 def compare(effort: Effort) -> Iterator[object]:
-    """Warm calls of everyone, by one client and by eight."""
+    """Measure warm calls of all sides, by one client and by eight."""
     problems = peers.install()
     with ExitStack() as stack:
         floor = Request(stack.enter_context(servers.floor()))
@@ -123,14 +123,14 @@ def compare(effort: Effort) -> Iterator[object]:
                 for side in sides:
                     side.turn(clients)
         echo(own.port)
-    bare, ours = sides[:2]
-    if problem := bare.problem or ours.problem:
+    bare, owt = sides[:2]
+    if problem := bare.problem or owt.problem:
         raise RuntimeError(problem)
-    yield Row(WARM, "ms", ours.p50, bare.p50, FLOOR, GOALS[WARM])
-    yield Row(WARM_8, "calls/s", ours.rate_8, bare.rate_8, FLOOR, GOALS[WARM_8])
+    yield Row(WARM, "ms", owt.p50, bare.p50, FLOOR, GOALS[WARM])
+    yield Row(WARM_8, "calls/s", owt.rate_8, bare.rate_8, FLOOR, GOALS[WARM_8])
     heading = ["server", "p50, 1 client", "calls/s, 1 client", "calls/s, 8 clients"]
     heading += ["owt's p50 / its", "owt's calls/s / its, 8 clients"]
-    lines = [side.cells(ours) for side in sides]
+    lines = [side.cells(owt) for side in sides]
     yield Comparison("The same call elsewhere", heading, lines, tuple(sides))
 
 
@@ -146,7 +146,7 @@ def _executes(execute: Callable[[str], float], seconds: float) -> dict:
 
 
 def latency(effort: Effort) -> Iterator[object]:
-    """Many clients over many sessions."""
+    """Measure many clients on many sessions."""
     with servers.floor() as floor, servers.owt() as owt:
         sessions = [echo(owt, f"s{number}") for number in range(max(SESSIONS))]
         servers.quiet(owt)
@@ -159,8 +159,8 @@ def latency(effort: Effort) -> Iterator[object]:
             def side(requests: list[Request], clients: int = clients) -> Callable[[], dict]:
                 return lambda: load.run("calls", *requests, clients=clients, seconds=1)
 
-            found = in_turns(rounds, *(side(requests) for requests in sides), warm=False)
-            lines.append([str(clients), *(_p50_and_rate(figures) for figures in found)])
+            columns = in_turns(rounds, *(side(requests) for requests in sides), warm=False)
+            lines.append([str(clients), *(_p50_and_rate(figures) for figures in columns)])
         yield Table("Clients and sessions", heading, lines)
 
 
@@ -169,12 +169,12 @@ def _plural(sessions: int) -> str:
 
 
 def _p50_and_rate(figures: list[dict]) -> str:
-    p50 = statistics.median(each["p50"] for each in figures) * 1000
-    return f"{number(p50)} ms, {number(statistics.median(each['rate'] for each in figures))}"
+    p50 = statistics.median(figure["p50"] for figure in figures) * 1000
+    return f"{number(p50)} ms, {number(statistics.median(figure['rate'] for figure in figures))}"
 
 
 def mebibyte(effort: Effort) -> Iterator[object]:
-    """A call with much to read, against a handler that reads as much and looks at none of it."""
+    """Measure a call with a large argument, and a handler that reads the same body without parsing it."""
     with servers.floor() as floor, servers.owt() as owt:
         own = Request(owt, "/", fields(LENGTH, text="x" * MIB))
         if (body := once(own).body) != str(MIB).encode():

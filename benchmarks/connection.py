@@ -1,4 +1,4 @@
-"""HTTP from the client's side, read only as far as needed: an answer has a Content-Length, or is chunked."""
+"""Minimal HTTP client: it reads answers that have a Content-Length or are chunked."""
 
 import json
 import re
@@ -11,7 +11,7 @@ CHUNKED_END = b"\r\n0\r\n\r\n"
 
 @dataclass(frozen=True)
 class Request:
-    """A request to 127.0.0.1:`port`; with `fields` a POST of them as JSON, else a GET, or `method`."""
+    """A request to 127.0.0.1:`port`: a POST of `fields` as JSON, otherwise a GET, or `method`."""
 
     port: int
     path: str = "/"
@@ -32,7 +32,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Seconds until what was looked for had come, seconds until the end, and all that came."""
+    """Seconds until the searched bytes arrived, seconds until the end, and all received bytes."""
 
     seen: float
     seconds: float
@@ -40,7 +40,7 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """The body of an answer that has a length."""
+        """Body of an answer that has a length."""
         return self.raw.partition(b"\r\n\r\n")[2]
 
 
@@ -55,9 +55,9 @@ class Connection:
         self._socket.close()
 
     def ask(self, payload: bytes, needle: bytes = b"", beyond: int = 0) -> Answer:
-        """Send an encoded request, and read to the end. Looked for is `needle`, and more than `beyond`
-        bytes of what follows the answer's head. Raises ValueError for an answer that is no success or
-        lacks them, and ConnectionError for one that was cut off."""
+        """Send an encoded request and read to the end. Search for `needle`, and for more than `beyond`
+        bytes after the answer's head. Raises ValueError for an answer that is not a success or lacks
+        them, and ConnectionError for one that was cut off."""
         started = time.perf_counter()
         self._socket.sendall(payload)
         parts: list[bytes] = []
@@ -83,7 +83,7 @@ class Connection:
         return Answer(seen, seconds, answer)
 
     def drain(self, payload: bytes) -> tuple[float, int]:
-        """Send an encoded request, and read a chunked answer without looking at it: its seconds and bytes."""
+        """Send an encoded request and read a chunked answer without parsing it; return seconds and bytes."""
         buffer = bytearray(1 << 20)
         view = memoryview(buffer)
         began = b""
@@ -106,7 +106,7 @@ class Connection:
 
 
 def once(request: Request) -> Answer:
-    """Ask by a connection of its own."""
+    """Send the request on a new connection."""
     connection = Connection(request.port)
     try:
         return connection.ask(request.encode())
@@ -115,25 +115,25 @@ def once(request: Request) -> Answer:
 
 
 def _head(parts: list[bytes]) -> int:
-    """The length of the answer's head, as far as it has come."""
+    """Return the received length of the answer's head."""
     head, separator, _ = b"".join(parts).partition(b"\r\n\r\n")
     return len(head) + len(separator)
 
 
 def has_its_length(answer: bytes) -> bool:
-    """Whether an answer with a Content-Length is complete."""
+    """Return whether an answer with a Content-Length is complete."""
     head, separator, body = answer.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
     return bool(separator and length) and len(body) >= int(length[1])
 
 
 def stays_open(answer: bytes) -> bool:
-    """Whether the connection can be used again after this answer (RFC 9112, section 9.3)."""
+    """Return whether the connection can be used again after this answer (RFC 9112, section 9.3)."""
     head = answer.partition(b"\r\n\r\n")[0].lower()
     return head.startswith(b"http/1.1") and b"\r\nconnection: close" not in head
 
 
 def check(answer: bytes) -> None:
-    """Raises ValueError for an answer that is not a 200, or a 202 to a call that is detached."""
+    """Raise ValueError for an answer that is not a 200, or a 202 of a detached call."""
     if not re.match(rb"HTTP/1\.[01] 20[02] ", answer):
         raise ValueError(f"not a 200 or 202: {answer[:2000].decode(errors='replace')}")

@@ -1,12 +1,12 @@
-"""What owt is compared with: Tornado alone, doing the same work inside of its own handlers.
+"""The floor of the comparison: Tornado alone, doing the same work in its own handlers.
 
     GET  /        answers "hi"
     POST /        reads the body, and answers "hi"
-    /event        sends one event, keeps silent for a moment, ends
-    /chunks       streams `count` chunks of `size` bytes, each flushed, awaiting every `batch`th flush
-    /events       the same with events, whose data is their number
+    /event        sends one event, pauses for a moment, and ends
+    /chunks       streams `count` chunks of `size` bytes, each flushed, awaiting every `batch`-th flush
+    /events       streams `count` events, whose data is their number
 
-Run as a process of its own; it prints the address that it listens on.
+Runs as a process of its own and prints its address.
 """
 
 import asyncio

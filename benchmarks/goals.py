@@ -1,4 +1,4 @@
-"""What owt must reach. Absolute figures move from machine to machine, so most goals are ratios."""
+"""Goals of owt. Absolute figures depend on the machine, so most goals are ratios."""
 
 from measuring import Goal
 

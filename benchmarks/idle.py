@@ -1,4 +1,4 @@
-"""Sessions that do nothing: what they cost, and whether they are still there."""
+"""Idle sessions: their cost, and a check that they still answer."""
 
 import resource
 import statistics
@@ -27,12 +27,12 @@ CLIENTS = 4
 WATCHED = 10.0
 MB = 1e6
 ROOM_FOR_EACH = int(32 * MB)
-"""Bytes of memory that must be free for each session; to run out of it would harm more than this."""
+"""Bytes of memory that must be free for each session, so that the machine does not run out of memory."""
 STOCK = "stock kernel"
 
 
 def one(effort: Effort) -> Iterator[object]:
-    """One of a few sessions, each of which has answered one call."""
+    """Measure one of a few sessions that have each answered one call."""
     with servers.owt() as port:
         for number in range(FEW):
             echo(port, f"few{number}")
@@ -50,7 +50,7 @@ def one(effort: Effort) -> Iterator[object]:
 
 
 def many(effort: Effort) -> Iterator[object]:
-    """Hundreds of sessions at once."""
+    """Measure hundreds of sessions at once."""
     needed, free = effort.sessions * ROOM_FOR_EACH, psutil.virtual_memory().available
     if free < needed:
         raise RuntimeError(
@@ -69,8 +69,8 @@ def _many(count: int, port: int, frontend: int) -> Iterator[object]:
     call = echo(port, "s0")
     requests = [replace(call, fields={**(call.fields or {}), "session": f"s{n}"}) for n in range(count)]
     started = time.perf_counter()
-    _answered(count, load.run("each", *requests, clients=CLIENTS, expected="Hello, owt!"))
-    made = time.perf_counter() - started
+    _answered(count, load.run("every", *requests, clients=CLIENTS, expected="Hello, owt!"))
+    creation = time.perf_counter() - started
     sessions = servers.quiet(port)["sessions"]
     if len(sessions) != count:
         raise RuntimeError(f"there are {len(sessions)} sessions instead of {count}")
@@ -78,39 +78,39 @@ def _many(count: int, port: int, frontend: int) -> Iterator[object]:
 
     before = time.perf_counter(), cpu_seconds([frontend]), cpu_seconds(kernels)
     time.sleep(WATCHED)
-    seconds, own, theirs = (
+    seconds, own, of_kernels = (
         after - then
         for after, then in zip(
             (time.perf_counter(), cpu_seconds([frontend]), cpu_seconds(kernels)), before, strict=True
         )
     )
-    of_kernels = [pss(pid) for pid in kernels]
-    total = sum(of_kernels) + sum(pss(pid) for pid in set(family(frontend)) - set(kernels))
+    kernel_memory = [pss(pid) for pid in kernels]
+    total = sum(kernel_memory) + sum(pss(pid) for pid in set(family(frontend)) - set(kernels))
     yield Row(IDLE_MEMORY, "MB", [total / MB])
-    yield Row(IDLE_EACH, "MB", [statistics.median(of_kernels) / MB])
+    yield Row(IDLE_EACH, "MB", [statistics.median(kernel_memory) / MB])
     yield Row(IDLE_CPU, "% of a core", [own / seconds * 100], goal=GOALS[IDLE_CPU])
-    yield Row(IDLE_KERNELS_CPU, "% of a core", [theirs / seconds * 100])
+    yield Row(IDLE_KERNELS_CPU, "% of a core", [of_kernels / seconds * 100])
 
-    again = load.run("each", *requests, clients=1, expected="Hello, owt!")
+    again = load.run("every", *requests, clients=1, expected="Hello, owt!")
     yield Row(IDLE_ANSWERING, "sessions", [len(again["times"])], goal=GOALS[IDLE_ANSWERING])
     yield Row(IDLE_P50, "ms", [statistics.median(again["times"]) * 1000])
     yield Row(IDLE_SLOWEST, "ms", [max(again["times"]) * 1000])
-    yield Row(MAKING, "ms", [made / count * 1000])
+    yield Row(MAKING, "ms", [creation / count * 1000])
 
 
-def _answered(count: int, found: dict) -> Sequence[float]:
-    """The times of calls all of which were answered. Raises RuntimeError."""
-    if len(found["times"]) != count:
-        raise RuntimeError(f"{count - len(found['times'])} of {count} calls failed: {found['problem']}")
-    return found["times"]
+def _answered(count: int, result: dict) -> Sequence[float]:
+    """Return the times of the calls. Raises RuntimeError if one of them failed."""
+    if len(result["times"]) != count:
+        raise RuntimeError(f"{count - len(result['times'])} of {count} calls failed: {result['problem']}")
+    return result["times"]
 
 
 MEASUREMENTS = (
     Measurement(
         "one-idle",
         (ONE_IDLE,),
-        f"one of {FEW} sessions that have answered the echo call. Memory is the proportional set size: what "
-        "processes share counts for each by its part",
+        f"one of {FEW} sessions that have answered the echo call. Memory is the proportional set size: a "
+        "page that n processes share counts as an n-th for each",
         one,
     ),
     Measurement(
@@ -125,8 +125,8 @@ MEASUREMENTS = (
             IDLE_SLOWEST,
             MAKING,
         ),
-        f"{MANY} sessions are made by {CLIENTS} clients, watched for {WATCHED:g} s while nobody calls, and "
-        "then each is called once more, one after another",
+        f"{CLIENTS} clients create {MANY} sessions; after {WATCHED:g} s without calls, each session is "
+        "called once more, one after another",
         many,
     ),
 )

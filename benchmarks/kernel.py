@@ -1,11 +1,11 @@
-"""Measure what an idle kernel costs, and the start of one; prints tables in Markdown (see KERNEL.md).
+"""Measure the cost of an idle kernel and of its start; print tables in Markdown (see KERNEL.md).
 
     python benchmarks/kernel.py [--sessions 20] [--idle 10] [--preload MODULE ...]
 
-Sessions are made one after another, each by a call that does next to nothing: by a fork, with an empty
-pool, and from a warm one. CPU time is that of all threads of a process, from its fork on. Memory is the
-proportional set size (PSS), in which a page that n processes share counts a n-th for each of them, so
-the less the more sessions there are; and what is the kernel's alone. Linux only.
+Sessions are created one after another, each by a minimal call: by a fork, with an empty pool, and from a
+warm pool. CPU time is that of all threads of a process, from its fork on. Memory is the proportional set
+size (PSS), in which a page that n processes share counts as an n-th for each of them, so it decreases
+with the number of sessions; and the private memory of the kernel. Linux only.
 """
 
 import argparse
@@ -27,9 +27,9 @@ from report import machine, table
 CODE = "def run():\n    import os\n    return os.getpid()"
 MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ (\S+) \S+ \S+ \S+ *(.*)")
 WARM = 10
-"""New sessions that are measured with a warm pool."""
+"""Number of new sessions that are measured with a warm pool."""
 PAUSE = 0.5
-"""Seconds between them, in which the pool is refilled."""
+"""Seconds between them, for refilling the pool."""
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     print("\n".join(machine("kernel.py")), end="\n\n")
     room = f"--max-sessions={options.sessions + WARM + 1}"
     with servers.owt_process("--pool-min=0", room, *preload) as (port, frontend):
-        # Not before the template has imported what it is to import.
+        # The first call waits until the template has imported its modules.
         first(port, "first")
         forked = [first(port, f"s{n}") for n in range(options.sessions)]
         time.sleep(1)
@@ -67,21 +67,21 @@ def main() -> None:
         ["first answer by fork, empty pool", f"{spread([ms for _, ms in forked])} ms"],
         ["first answer from the warm pool", f"{spread(warm)} ms"],
         ["CPU time of a kernel until it is idle again", f"{spread(starts)} ms"],
-        [f"PSS of an idle session, of {len(pids)}", f"{spread([mib(each['Pss']) for each in sums])} MiB"],
-        ["of this, the kernel's alone", f"{spread([mib(each['Private_Dirty']) for each in sums])} MiB"],
+        [f"PSS of an idle session, of {len(pids)}", f"{spread([mib(sizes['Pss']) for sizes in sums])} MiB"],
+        ["of this, private", f"{spread([mib(sizes['Private_Dirty']) for sizes in sums])} MiB"],
         ["next answer of each", f"{spread([ms for _, ms in again])} ms"],
         ["frontend, idle", f"{idle[0]:.3f} % of a core"],
         ["a kernel, idle", f"{statistics.mean(kernel_idle):.4f} % of a core"],
     ]
     print("\n".join(table(["what", "measured"], rows)), end="\n\n")
-    most = sorted(kinds.items(), key=lambda item: -item[1]["Pss"])
+    largest_first = sorted(kinds.items(), key=lambda item: -item[1]["Pss"])
     names = ("Pss", "Private_Dirty", "Rss")
-    sizes = [[kind, *(number(mib(of[name])) for name in names)] for kind, of in most]
-    print("\n".join(table(["mappings of one kernel, MiB", "PSS", "its own", "resident"], sizes)))
+    sizes = [[kind, *(number(mib(of[name])) for name in names)] for kind, of in largest_first]
+    print("\n".join(table(["mappings of one kernel, MiB", "PSS", "private", "resident"], sizes)))
 
 
 def first(port: int, session: str) -> tuple[int, float]:
-    """Call this session. Gives the process id of its kernel, and the milliseconds to the answer."""
+    """Call this session; return its kernel's process id and the milliseconds to the answer."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     connection.connect()
     began = time.perf_counter()
@@ -96,7 +96,7 @@ def first(port: int, session: str) -> tuple[int, float]:
 
 
 def cpu(pid: int) -> float:
-    """Milliseconds that all threads of a process have been on a core."""
+    """Return the milliseconds of CPU time of all threads of a process."""
     used = 0
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with suppress(FileNotFoundError):
@@ -105,7 +105,7 @@ def cpu(pid: int) -> float:
 
 
 def idleness(pids: Sequence[int], seconds: float) -> list[float]:
-    """Per cent of a core that each process takes meanwhile."""
+    """Return the share of a core, in per cent, that each process uses during some seconds."""
     began, before = time.monotonic(), [cpu(pid) for pid in pids]
     time.sleep(seconds)
     after = [cpu(pid) for pid in pids]
@@ -114,12 +114,12 @@ def idleness(pids: Sequence[int], seconds: float) -> list[float]:
 
 
 def memory(pid: int) -> dict[str, Counter[str]]:
-    """By kind of mapping: its sizes in KiB, by their names in smaps (proc(5))."""
+    """Return the sizes in KiB of each kind of mapping, by their names in smaps (proc(5))."""
     kinds: dict[str, Counter[str]] = {}
     sizes: Counter[str] = Counter()
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if found := MAPPING.fullmatch(line):
-            sizes = kinds.setdefault(_kind(found[1], found[2]), Counter())
+        if mapping := MAPPING.fullmatch(line):
+            sizes = kinds.setdefault(_kind(mapping[1], mapping[2]), Counter())
         elif line.endswith(" kB"):
             name, _, size = line.partition(":")
             sizes[name] += int(size.split()[0])
@@ -128,16 +128,16 @@ def memory(pid: int) -> dict[str, Counter[str]]:
 
 def _kind(rights: str, name: str) -> str:
     if not name:
-        return "Python's objects, threads' stacks and heaps (anonymous)"
+        return "Python objects, stacks and heaps of threads (anonymous)"
     if name == "[heap]":
-        return "larger objects, and libraries' (heap)"
+        return "larger objects, and those of libraries (heap)"
     if name.startswith("["):
-        return "main thread's stack, and the system's"
+        return "stack of the main thread, and the system's mappings"
     return "libraries' data" if "w" in rights else "code and other files"
 
 
 def mib(kib: float) -> float:
-    """KiB to MiB."""
+    """Convert KiB to MiB."""
     return kib / 1024
 
 

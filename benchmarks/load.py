@@ -1,7 +1,7 @@
 """Clients that put load on a server and measure it, in a process of their own.
 
-`run(job)` starts the process; the job goes in as JSON and the figures come out as JSON. `wrk`, where it
-is installed, makes the calls of several clients: it costs the machine less than Python does.
+`run(job)` starts the process, sends the job as JSON and reads the figures as JSON. If `wrk` is installed, it
+makes the calls of several clients, because it uses less CPU time than Python.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from connection import CHUNKED_END, Connection, Request, has_its_length, once, s
 
 
 class _Caller(asyncio.Protocol):
-    """One client that asks again as soon as it is answered; `payloads` are taken in turns."""
+    """A client that sends the next request as soon as it has the answer, with `payloads` in turns."""
 
     def __init__(self, port: int, payloads: Sequence[bytes], until: float, times: list[float]) -> None:
         self._port = port
@@ -41,7 +41,7 @@ class _Caller(asyncio.Protocol):
     def _ask(self) -> None:
         self._asking = True
         self._answer = b""
-        self._asked = time.perf_counter()
+        self._sent_at = time.perf_counter()
         self._transport.write(self._payloads[len(self._times) % len(self._payloads)])
 
     def data_received(self, data: bytes) -> None:
@@ -50,7 +50,7 @@ class _Caller(asyncio.Protocol):
             return
         now = time.perf_counter()
         self._asking = False
-        self._times.append(now - self._asked)
+        self._times.append(now - self._sent_at)
         if self._answer[8:13] != b" 200 ":
             self.ended.set_exception(ValueError(f"not a 200: {self._answer[:500]!r}"))
             self._transport.close()
@@ -60,7 +60,7 @@ class _Caller(asyncio.Protocol):
         elif stays_open(self._answer):
             self._ask()
         else:
-            # And ask by a new connection.
+            # Send the next request on a new connection.
             self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -84,59 +84,61 @@ async def _call_again_and_again(requests: Sequence[Request], clients: int, secon
 
 
 def calls(requests: Sequence[Request], clients: int, seconds: float) -> dict:
-    """`p50` in seconds and `rate` in calls a second of `clients` that ask all the time."""
+    """Return `p50` in seconds and `rate` in calls a second of `clients` that call without a pause."""
     if wrk.COMMAND:
         return wrk.calls(requests, clients, seconds)
     return asyncio.run(_call_again_and_again(requests, clients, seconds))
 
 
 def first(requests: Sequence[Request], needle: str, count: int, beyond: int = 0) -> dict:
-    """`p50` of the seconds until what is looked for arrives, over `count` calls one after another."""
+    """Return `p50` of the seconds until the searched bytes arrive, over `count` successive calls."""
     connection, payload = Connection(requests[0].port), requests[0].encode()
     times = [connection.ask(payload, needle.encode(), beyond).seen for _ in range(count)]
     return {"p50": statistics.median(times)}
 
 
 def whole(requests: Sequence[Request], count: int) -> dict:
-    """`p50` of the seconds until an answer has come, over `count` calls one after another."""
+    """Return `p50` of the seconds until the answer is complete, over `count` successive calls."""
     connection, payload = Connection(requests[0].port), requests[0].encode()
     return {"p50": statistics.median(connection.ask(payload).seconds for _ in range(count))}
 
 
 def stream(requests: Sequence[Request], size: int) -> dict:
-    """`seconds` that an answer of at least `size` bytes took."""
+    """Return the `seconds` of an answer of at least `size` bytes."""
     seconds, came = Connection(requests[0].port).drain(requests[0].encode())
     if came < size:
-        raise ValueError(f"{came} bytes came of at least {size}")
+        raise ValueError(f"received {came} bytes of at least {size}")
     return {"seconds": seconds}
 
 
 def new_sessions(requests: Sequence[Request], count: int, spares: int) -> dict:
-    """`p50` of the seconds until a session that is new has answered, over `count` of them, each ended again
-    before the next. They begin when the pool has its spares and nothing else goes on."""
+    """Return `p50` of the seconds until a new session has answered, over `count` sessions.
+
+    Each session starts when the pool has its spares and no kernel is starting, and is deleted at its end.
+    """
     [request] = requests
     times = []
     for number in range(count):
         servers.quiet(request.port, spares)
         session = f"new-{number}"
-        asked = replace(request, fields={**(request.fields or {}), "session": session})
-        times.append(once(asked).seconds)
+        call = replace(request, fields={**(request.fields or {}), "session": session})
+        times.append(once(call).seconds)
         once(Request(request.port, f"/_owt/sessions/{session}", method="DELETE"))
     return {"p50": statistics.median(times)}
 
 
-def each(requests: Sequence[Request], clients: int, expected: str) -> dict:
-    """Make every request once, by `clients` at a time: the `times` in seconds of those that were answered
-    with `expected`, and the first `problem` of those that were not."""
-    here = threading.local()
+def every(requests: Sequence[Request], clients: int, expected: str) -> dict:
+    """Send every request once, `clients` at a time. Return the `times` in seconds of the answers that are
+    `expected`, and the first `problem` of the others."""
+    thread = threading.local()
 
     def ask(request: Request) -> float | str:
-        if not hasattr(here, "connection"):
-            here.connection = Connection(request.port)
+        if not hasattr(thread, "connection"):
+            thread.connection = Connection(request.port)
         try:
-            answer = here.connection.ask(request.encode())
+            answer = thread.connection.ask(request.encode())
         except (OSError, ValueError) as error:
-            del here.connection
+            del thread.connection
             return str(error)
         return answer.seconds if answer.body == expected.encode() else repr(answer.body[:200])
 
@@ -155,19 +157,21 @@ JOBS = {
     "whole": whole,
     "stream": stream,
     "new_sessions": new_sessions,
-    "each": each,
+    "every": every,
 }
 
 
 def run(job: str, *requests: Request, **options: object) -> dict:
-    """Do one of `JOBS` in a process of its own; its figures. Raises RuntimeError if it fails."""
-    order = json.dumps({"job": job, "requests": [asdict(each) for each in requests], "options": options})
+    """Run one of `JOBS` in a process of its own; return its figures. Raises RuntimeError if it fails."""
+    order = json.dumps(
+        {"job": job, "requests": [asdict(request) for request in requests], "options": options}
+    )
     try:
         done = subprocess.run(
             [sys.executable, __file__], input=order, capture_output=True, text=True, timeout=120, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"{job} {requests[0].path}: no end after {error.timeout:g} s") from None
+        raise RuntimeError(f"{job} {requests[0].path}: did not end after {error.timeout:g} s") from None
     if done.returncode:
         raise RuntimeError(f"{job} {requests[0].path}: {done.stderr.strip()[-1000:]}")
     return json.loads(done.stdout)
@@ -175,5 +179,5 @@ def run(job: str, *requests: Request, **options: object) -> dict:
 
 if __name__ == "__main__":
     order = json.load(sys.stdin)
-    requests = [Request(**each) for each in order["requests"]]
+    requests = [Request(**fields) for fields in order["requests"]]
     print(json.dumps(JOBS[order["job"]](requests, **order["options"])))

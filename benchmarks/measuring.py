@@ -1,7 +1,7 @@
-"""What a benchmark is made of: goals, rows of figures, and how figures are taken in turns.
+"""Parts of a benchmark: goals, rows of figures, and measurements in turns.
 
-A *measurement* gives rows. A row has owt's figures, one from each round, and the figures of what owt is
-compared with, from the same rounds. A row that could not be measured has a problem instead.
+A *measurement* yields rows. A row has owt's figures, one for each round, and the figures of the other side
+of the comparison, from the same rounds. A row that could not be measured has a problem instead.
 """
 
 import statistics
@@ -16,9 +16,9 @@ KIB, MIB = 1024, 1024 * 1024
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit for the ratio of owt's figure to the other's, for owt's own, or for the difference of both.
+    """A limit for the ratio of owt's figure to the other side's, for owt's figure, or for the difference.
 
-    `unit` is that of a figure and a difference, and `against` the other of a ratio and a difference.
+    `unit` is the unit of a figure and a difference; `against` is the other side of a ratio and a difference.
     """
 
     limit: float
@@ -44,7 +44,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing measured, in `unit`: owt's figures, and those of what it is compared with, `against`."""
+    """A measured quantity, in `unit`: owt's figures, and those of the other side, `against`."""
 
     what: str
     unit: str = ""
@@ -56,7 +56,7 @@ class Row:
 
     @property
     def figure(self) -> float:
-        """owt's: the median of the rounds."""
+        """Median of owt's rounds."""
         return statistics.median(self.own)
 
     def _median(self, combine: Callable[[float, float], float]) -> float:
@@ -64,12 +64,12 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """The median of the rounds' ratios, each of which compares two neighbours in time."""
+        """Median of the rounds' ratios; each ratio compares two successive figures."""
         return self._median(lambda mine, its: mine / its) if self.other else None
 
     @property
     def measured(self) -> float:
-        """What the goal's limit is for."""
+        """Value that the goal limits."""
         assert self.goal is not None
         match self.goal.of:
             case "ratio":
@@ -81,26 +81,26 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """None without a goal, or without figures."""
+        """Result of the goal; None without a goal or without figures."""
         if self.goal is None or self.problem:
             return None
         return self.goal.reached(self.measured)
 
     @property
     def share(self) -> float:
-        """The part of the goal's limit that was used: at most 1 if it was reached, 0.5 for twice as good."""
+        """Used part of the goal's limit: at most 1 if the goal was reached, 0.5 for twice as good."""
         assert self.goal is not None
         measured = max(self.measured, 1e-9)
         if self.goal.of == "difference":
-            # Of all the time that there is, the other's included.
-            most = statistics.median(self.other) + self.goal.limit
-            return (statistics.median(self.other) + self.measured) / most
+            # The share of the whole time, including the other side's.
+            limit = statistics.median(self.other) + self.goal.limit
+            return (statistics.median(self.other) + self.measured) / limit
         return measured / self.goal.limit if self.goal.at_most else self.goal.limit / measured
 
 
 @dataclass(frozen=True)
 class Table:
-    """What has another shape than rows do: a table of its own, below them."""
+    """A separate table, for results that do not fit into rows."""
 
     title: str
     heading: Sequence[str]
@@ -109,28 +109,28 @@ class Table:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured. `rounds` are the turns that each side has, `seconds` how long calls are made in
-    each, `sessions` how many are kept idle."""
+    """Extent of a benchmark: the `rounds` of each side, the `seconds` of calls in a round, and the number of
+    idle `sessions`."""
 
     rounds: int = 5
     seconds: float = 2.0
     sessions: int = 500
 
     def at_most(self, rounds: int) -> int:
-        """Rounds of what takes long."""
+        """Return the rounds of a slow measurement."""
         return min(self.rounds, rounds)
 
 
 class Part(Protocol):
-    """What `measure` gives, piece by piece, so that what came before a fault is kept."""
+    """A function that yields rows and tables one by one, so that those before a fault are kept."""
 
     def __call__(self, effort: Effort) -> Iterator[object]: ...
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A part of the benchmark: its `name`, the `rows` that it promises, how each is `measured`, and the
-    function that gives them, in any order, perhaps with other things between."""
+    """A part of the benchmark: its `name`, the names of its `rows`, a description, and the function that
+    yields the rows in any order, and tables."""
 
     name: str
     rows: Sequence[str]
@@ -138,8 +138,10 @@ class Measurement:
     measure: Part
 
     def run(self, effort: Effort, goals: Mapping[str, Goal]) -> Iterator[object]:
-        """What `measure` gives, and a row with the problem for each that it promised and did not give; the
-        `goals` are by the rows' names."""
+        """Yield the rows and tables of `measure`, and a row with the problem for each missing one.
+
+        `goals` are by the rows' names.
+        """
         missing = list(self.rows)
         problem = "was not measured"
         try:
@@ -147,7 +149,7 @@ class Measurement:
                 if isinstance(piece, Row):
                     missing.remove(piece.what)
                 yield piece
-        # One part's fault, whatever it is, must not cost the others' figures.
+        # A fault in one part must not lose the figures of the others.
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             missing = missing or [self.name]
@@ -156,8 +158,10 @@ class Measurement:
 
 
 def in_turns(rounds: int, *sides: Callable[[], T], warm: bool = True) -> list[list[T]]:
-    """Figures of each side, all measured one after the other in each round; if `warm`, one turn of each
-    before does not count."""
+    """Measure all sides one after the other in each round; return the figures of each side.
+
+    If `warm`, one additional turn at the beginning does not count.
+    """
     if warm:
         for side in sides:
             side()
@@ -166,23 +170,23 @@ def in_turns(rounds: int, *sides: Callable[[], T], warm: bool = True) -> list[li
 
 
 def spread(figures: Sequence[float]) -> str:
-    """The median, then the least and the most."""
+    """Format the median, the minimum and the maximum."""
     if len(figures) == 1:
         return number(figures[0])
     return f"{number(statistics.median(figures))} ({number(min(figures))} to {number(max(figures))})"
 
 
 def number(figure: float) -> str:
-    """Three digits, or whole if it is large."""
+    """Format with three digits, or as a whole number if it is large."""
     return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
 
 
 def short(problem: str, length: int = 200) -> str:
-    """A problem on one line that fits in a table's cell."""
+    """Shorten a problem to one line that fits into a cell of a table."""
     line = " ".join(problem.split()).replace("|", "\\|")
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def by_name(pieces: Sequence[object]) -> Mapping[str, Row]:
-    """The rows among the pieces."""
+    """Return the rows among the pieces, by name."""
     return {piece.what: piece for piece in pieces if isinstance(piece, Row)}

@@ -1,11 +1,11 @@
-"""Measure the memory of a stream whose reader stands still; writes MEMORY.md and memory.svg beside this file.
+"""Measure the memory of a stream whose reader stops; write MEMORY.md and memory.svg beside this file.
 
     python benchmarks/memory.py [--reading 5] [--still 60]
 
-An endless generator yields numbered chunks. A reader on a raw socket reads for a while, stands still,
-reads on, and sees that no number is missing. Meanwhile the proportional set size (PSS) of the frontend
-and of the kernel is taken twice a second. Each case has a server of its own, and all run at once.
-Exit status 1 only when something did not work, not when a goal is missed.
+An endless generator yields numbered chunks. A reader on a raw socket reads for a while, stops, continues,
+and checks that no number is missing. The proportional set size (PSS) of the frontend and of the kernel is
+sampled twice a second. Each case has a server of its own, and all run at once. The exit status is 1 only
+for a fault, not for a missed goal.
 """
 
 import argparse
@@ -33,10 +33,10 @@ PLOT = Path(__file__).with_name("memory.svg")
 
 WINDOW = WINDOW_MIB * MIB
 GOAL = int(GOALS[STALLED_FRONTEND].limit) * MIB
-"""Bytes by which a process may grow."""
+"""Maximum growth of a process, in bytes."""
 
 SHORT_READING, SHORT_STILL = 2.0, 6.0
-"""Seconds, where this is one part of all that is measured."""
+"""Seconds, if this is a part of `run.py`."""
 
 EVERY = 0.5
 """Seconds between two samples."""
@@ -44,7 +44,7 @@ EVERY = 0.5
 
 @dataclass
 class Result:
-    """What one case showed. Moments are in seconds since the first sample."""
+    """Result of one case. Times are in seconds since the first sample."""
 
     case: Case
     processes: list[Process]
@@ -55,17 +55,17 @@ class Result:
     chunks: int
 
     def growth(self, process: Process) -> int:
-        """By how many bytes more than before it there was at most while nobody read."""
-        return process.most(self.stands, self.goes_on) - process.most(0, self.reads)
+        """Return the maximum growth in bytes while the reader had stopped."""
+        return process.maximum(self.stands, self.goes_on) - process.maximum(0, self.reads)
 
     def rows(self) -> list[list[str]]:
         return [
             [
                 self.case.name,
                 process.name,
-                mib(process.most(0, self.reads)),
-                mib(process.most(self.reads, self.stands)),
-                mib(process.most(self.stands, self.goes_on)),
+                mib(process.maximum(0, self.reads)),
+                mib(process.maximum(self.reads, self.stands)),
+                mib(process.maximum(self.stands, self.goes_on)),
                 mib(self.growth(process)),
                 f"at most {mib(GOAL)}",
                 "reached" if self.growth(process) <= GOAL else "not reached",
@@ -87,7 +87,7 @@ def watch(processes: Sequence[Process], started: float, ended: threading.Event) 
 
 
 def measure(case: Case, reading: float, still: float) -> Result:
-    """One case, with a server of its own."""
+    """Measure one case, with a server of its own."""
     with servers.owt_process("--window", str(WINDOW)) as (port, pid):
         kernel = ready(port)
         processes = [Process("frontend", pid), Process("kernel", kernel)]
@@ -110,38 +110,38 @@ def measure(case: Case, reading: float, still: float) -> Result:
 
 
 def ready(port: int) -> int:
-    """Make the session, wait until no kernel is starting any more, and give its kernel's process id."""
+    """Create the session, wait until no kernel is starting, and return the process id of its kernel."""
     once(Request(port, "/", {"session": "memory", "code": "1"}))
-    # Kernels share their memory, so each that starts makes the others' part smaller.
+    # Kernels share memory, so a starting kernel reduces the share of the others.
     return servers.quiet(port)["sessions"][0]["pid"]
 
 
 def all_cases(reading: float, still: float) -> list[Result]:
-    """Every case, at the same time."""
+    """Measure all cases at the same time."""
     with ThreadPoolExecutor(len(CASES)) as workers:
         return list(workers.map(lambda case: measure(case, reading, still), CASES))
 
 
 def stalled(effort: Effort) -> Iterator[object]:
-    """What a stream costs whose reader stands still; the greatest growth of all cases."""
+    """Measure the maximum growth of all cases while the reader has stopped."""
     results = all_cases(SHORT_READING, SHORT_STILL)
     for at, what in enumerate((STALLED_FRONTEND, STALLED_KERNEL)):
-        most = max(result.growth(result.processes[at]) for result in results)
-        yield Row(what, "MiB", [most / MIB], goal=GOALS[what])
+        growth = max(result.growth(result.processes[at]) for result in results)
+        yield Row(what, "MiB", [growth / MIB], goal=GOALS[what])
 
 
 def document(results: Sequence[Result], still: float) -> str:
-    """The whole of MEMORY.md."""
-    heading = ["stream", "process", "before", "most while it was read", "most while it was not", "growth"]
+    """Return the text of MEMORY.md."""
+    heading = ["stream", "process", "before", "maximum while reading", "maximum while stopped", "growth"]
     rows = [row for result in results for row in result.rows()]
     lines = ["# Memory under backpressure", "", *machine("memory.py"), ""]
     lines += [
-        f"A generator yields without end, and its reader stands still for {still:g} s. "
+        f"A generator yields without end, and its reader stops for {still:g} s. "
         f"Memory is PSS; the goal is the window ({mib(WINDOW)}) and 8 MiB more.",
         "",
     ]
     lines += [*table([*heading, "goal", ""], rows), ""]
-    lines += ["Then the reader went on, and no chunk was missing or twice:", ""]
+    lines += ["Then the reader continued, and no chunk was missing or repeated:", ""]
     lines += [f"- {result.case.name}: {result.chunks:,} chunks" for result in results]
     return "\n".join([*lines, "", "![PSS over time](memory.svg)"]) + "\n"
 
@@ -156,11 +156,11 @@ def _figure(results: Sequence[Result]) -> Figure:
     figure = Figure(figsize=(8, 2.4 * len(results)), layout="constrained")
     for axes, result in zip(figure.subplots(len(results), sharex=True), results, strict=True):
         for process in result.processes:
-            before = process.most(0, result.reads)
+            before = process.maximum(0, result.reads)
             times, sizes = zip(*process.samples, strict=True)
             axes.plot(times, [(size - before) / MIB for size in sizes], label=process.name, linewidth=1.2)
         axes.axhline(GOAL / MIB, color="gray", linestyle="--", linewidth=0.8, label="goal")
-        axes.axvspan(result.stands, result.goes_on, color="gray", alpha=0.15, label="not read")
+        axes.axvspan(result.stands, result.goes_on, color="gray", alpha=0.15, label="reader stopped")
         axes.set_title(result.case.name, fontsize=10)
         axes.set_ylabel("growth of PSS, MiB")
     axes.set_xlabel("seconds")
@@ -172,17 +172,17 @@ MEASUREMENTS = (
     Measurement(
         "stalled",
         (STALLED_FRONTEND, STALLED_KERNEL),
-        f"three endless streams, each read for {SHORT_READING:g} s and then for {SHORT_STILL:g} s not; the "
-        "greatest growth of PSS. For longer, and in each of them: [MEMORY.md](MEMORY.md)",
+        f"three endless streams, each read for {SHORT_READING:g} s, then not read for {SHORT_STILL:g} s; the "
+        "maximum growth of PSS. [MEMORY.md](MEMORY.md) has each stream, over a longer time",
         stalled,
     ),
 )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure the memory of a stream whose reader stands still.")
+    parser = argparse.ArgumentParser(description="Measure the memory of a stream whose reader stops.")
     parser.add_argument("--reading", type=float, default=5.0, help="seconds of reading, before and after")
-    parser.add_argument("--still", type=float, default=60.0, help="seconds of standing still")
+    parser.add_argument("--still", type=float, default=60.0, help="seconds without reading")
     options = parser.parse_args()
     try:
         results = all_cases(options.reading, options.still)

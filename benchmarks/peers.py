@@ -1,7 +1,7 @@
 """Other servers that run Python for a request, in a virtual environment of their own.
 
-The environment is made when it is first needed, and again when what it should hold has changed. A peer
-that cannot be had or does not start has a problem, and the others go on.
+The environment is created when it is first needed, and again when its requirements have changed. A peer
+that cannot be installed or does not start has a problem; the other peers are still measured.
 """
 
 import base64
@@ -38,8 +38,8 @@ print(f"Hello, {json.loads(REQUEST)['body']['name']}!")"""
 
 @dataclass(frozen=True)
 class Peer:
-    """A server of others: what it needs of PyPI, its command for a port and a folder of its own, and the
-    request that makes it say "Hello, owt!"."""
+    """Another server: its requirements, its command for a port and a folder of its own, and the request that
+    it answers with "Hello, owt!"."""
 
     name: str
     requirements: Sequence[str]
@@ -62,7 +62,7 @@ def _flask_request(port: int) -> Request:
 
 
 def _gateway(port: int, folder: Path) -> list[str]:
-    """Kernel Gateway in the mode where a notebook's cells are its handlers."""
+    """Return the command of Kernel Gateway in the mode in which the cells of a notebook are its handlers."""
     cell = {"cell_type": "code", "source": GATEWAY_CELL, "metadata": {}, "outputs": []}
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = folder / "echo.ipynb"
@@ -110,9 +110,10 @@ PEERS = (
 
 
 def install() -> dict[str, str]:
-    """Make the environment, if it is not there as it should be; problems by the names of peers."""
-    wanted = "\n".join([sys.version, *(each for peer in PEERS for each in peer.requirements)])
-    if STAMP.is_file() and STAMP.read_text() == wanted:
+    """Create the environment unless it is up to date; return problems by the names of peers."""
+    requirements = [requirement for peer in PEERS for requirement in peer.requirements]
+    stamp = "\n".join([sys.version, *requirements])
+    if STAMP.is_file() and STAMP.read_text() == stamp:
         return {}
     shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     try:
@@ -120,9 +121,9 @@ def install() -> dict[str, str]:
     except RuntimeError as error:
         return {peer.name: str(error) for peer in PEERS}
     try:
-        _install([each for peer in PEERS for each in peer.requirements])
+        _install(requirements)
     except RuntimeError:
-        # One of them cannot be had: which?
+        # Find the ones that cannot be installed.
         problems = {}
         for peer in PEERS:
             try:
@@ -131,7 +132,7 @@ def install() -> dict[str, str]:
                 problems[peer.name] = str(error)
         if problems:
             return problems
-    STAMP.write_text(wanted)
+    STAMP.write_text(stamp)
     return {}
 
 
@@ -149,7 +150,7 @@ def _run(command: Sequence[str]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """What the environment holds of the peers' packages."""
+    """Return the installed versions of the peers' packages."""
     names = [package for peer in PEERS for package in peer.packages]
     program = (
         "import json, sys; from importlib.metadata import distributions as d;"
@@ -166,7 +167,7 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def running(peer: Peer) -> Iterator[Request]:
-    """The peer as a process; gives its request, which has been answered as it should."""
+    """Run the peer as a process; yield its request after a correct answer."""
     port = servers.free_port()
     with tempfile.TemporaryDirectory() as folder, servers.silent(peer.command(port, Path(folder)), port):
         request = peer.request(port)

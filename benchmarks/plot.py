@@ -1,4 +1,4 @@
-"""The plot of the results: owt beside other servers, and each goal with how much of its limit was used."""
+"""Plot of the results: owt beside other servers, and the used part of the limit of each goal."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from peers import FLASK, GATEWAY, LITSERVE
 OWN, OTHER, BARE, MISSED = "#1f6fb4", "#b9bec5", "#dfe2e6", "#c8442b"
 P50 = "one warm call: p50, ms (shorter is better)"
 RATE = "8 clients on one session: calls/s (longer is better)"
-SHARES = "goals: how much of each limit was used"
-MOST = 2.5
+SHARES = "goals: used part of each limit"
+MAX_SHARE = 2.5
 NAMES = {
     FLOOR: "bare Tornado, writes “hi”",
     FLASK: "Flask dev server, exec",
@@ -27,7 +27,7 @@ STYLE = {"svg.fonttype": "none", "svg.hashsalt": "owt", "font.size": 9}
 
 
 def draw(pieces: Sequence[object], path: Path) -> None:
-    """Draw what there is, as SVG. The same figures give the same file."""
+    """Draw the results as SVG. Equal figures give equal files."""
     with matplotlib.rc_context(STYLE):
         _figure(pieces).savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
@@ -49,7 +49,7 @@ def _figure(pieces: Sequence[object]) -> Figure:
 
 
 def _bars(axes: Axes, comparison: Comparison, figures: Callable[[Side], list[float]]) -> None:
-    """A bar for each side that was measured, with its figure."""
+    """Draw a bar for each measured side, with its figure."""
     sides = [side for side in comparison.sides if figures(side) and not side.problem]
     medians = [statistics.median(figures(side)) for side in sides]
     colors = [{"owt": OWN, FLOOR: BARE}.get(side.name, OTHER) for side in sides]
@@ -65,8 +65,8 @@ def _bars(axes: Axes, comparison: Comparison, figures: Callable[[Side], list[flo
 
 
 def _goals(axes: Axes, rows: Sequence[Row]) -> None:
-    """A bar for each goal, as long as the part of its limit that was used, with what was measured."""
-    shares = [min(row.share, MOST) for row in rows]
+    """Draw a bar for each goal, whose length is the used part of its limit, with the measured value."""
+    shares = [min(row.share, MAX_SHARE) for row in rows]
     colors = [OWN if row.reached else MISSED for row in rows]
     places = range(len(rows))
     axes.barh(places, shares, color=colors, height=0.55)

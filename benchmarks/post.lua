@@ -1,4 +1,4 @@
--- wrk's script: with arguments that are not empty, POST them as JSON, in turns; without, GET.
+-- Script of wrk: POST the arguments as JSON, in turns; without arguments, GET.
 
 function init(args)
   if not args[1] or args[1] == "" then

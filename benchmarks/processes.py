@@ -1,4 +1,4 @@
-"""Memory and CPU time of processes, as the kernel of the system counts them."""
+"""Memory and CPU time of processes, as the operating system counts them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import psutil
 
 
 def pss(pid: int) -> int:
-    """The proportional set size of a process, in bytes (proc(5), smaps_rollup)."""
+    """Return the proportional set size of a process in bytes (proc(5), smaps_rollup)."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
@@ -16,19 +16,19 @@ def pss(pid: int) -> int:
 
 
 def family(pid: int) -> list[int]:
-    """The process and all that descend from it."""
+    """Return the process ids of a process and all its descendants."""
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """The CPU time that these processes have taken together, user's and system's."""
+    """Return the total user and system CPU time of the processes."""
     times = [psutil.Process(pid).cpu_times() for pid in pids]
-    return sum(each.user + each.system for each in times)
+    return sum(time.user + time.system for time in times)
 
 
 @dataclass
 class Process:
-    """The memory of one process over time: pairs of seconds and bytes."""
+    """Memory of one process over time: pairs of seconds and bytes."""
 
     name: str
     pid: int
@@ -37,6 +37,6 @@ class Process:
     def sample(self, at: float) -> None:
         self.samples.append((at, pss(self.pid)))
 
-    def most(self, start: float, end: float) -> int:
-        """The greatest sample between two moments."""
+    def maximum(self, start: float, end: float) -> int:
+        """Return the maximum sample between two times."""
         return max(size for at, size in self.samples if start <= at <= end)

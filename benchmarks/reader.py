@@ -1,4 +1,4 @@
-"""A client that reads a stream of numbered chunks when it is told to, and sees whether one is missing."""
+"""A client that reads a stream of numbered chunks on request and checks that none is missing."""
 
 import socket
 import time
@@ -27,7 +27,7 @@ def run(size):
 
 
 class Missing(ValueError):
-    """A chunk came that is not the next one."""
+    """A received chunk that is not the next one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Case:
         }
 
     def numbers(self) -> Callable[[bytes], list[int]]:
-        """A function that is fed the answer's body in pieces and gives the numbers of its chunks."""
+        """Return a function that takes pieces of the answer's body and returns their chunks' numbers."""
         if self.events:
             decoder = sse.Decoder()
             return lambda data: [int(event.data[:12]) for event in decoder.feed(data)]
@@ -56,9 +56,9 @@ class Case:
         def cut(data: bytes) -> list[int]:
             kept.extend(data)
             whole = len(kept) - len(kept) % self.size
-            found = [int(kept[at : at + 12]) for at in range(0, whole, self.size)]
+            numbers = [int(kept[at : at + 12]) for at in range(0, whole, self.size)]
             del kept[:whole]
-            return found
+            return numbers
 
         return cut
 
@@ -71,7 +71,7 @@ CASES = (
 
 
 class Reader:
-    """A client on a raw socket that reads only when it is told to. Chunked transfer is taken apart here."""
+    """A client on a raw socket that reads on request and decodes the chunked transfer."""
 
     def __init__(self, case: Case, port: int) -> None:
         self.chunks = 0
@@ -87,14 +87,14 @@ class Reader:
             raise ValueError(f"not an answer in chunks: {head!r}")
 
     def read(self, seconds: float) -> None:
-        """Read for this long. Raises `Missing`, and ConnectionError when the stream ends."""
+        """Read for some seconds. Raises `Missing`, and ConnectionError when the stream ends."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._pending += self._receive()
             for piece in self._pieces():
-                for each in self._numbers(piece):
-                    if each != self.chunks:
-                        raise Missing(f"after {self.chunks} chunks came number {each}")
+                for number in self._numbers(piece):
+                    if number != self.chunks:
+                        raise Missing(f"expected chunk {self.chunks}, got chunk {number}")
                     self.chunks += 1
 
     def close(self) -> None:
@@ -107,14 +107,14 @@ class Reader:
         return data
 
     def _pieces(self) -> Iterator[bytes]:
-        """What `_pending` has of the body (RFC 9112, section 7.1)."""
+        """Yield the parts of the body in `_pending` (RFC 9112, section 7.1)."""
         data, at = bytes(self._pending), 0
         while at < len(data):
             if self._left == 0:
                 end = data.find(b"\r\n", at)
                 if end < 0:
                     break
-                # The line end after a chunk's data counts as a part of it, and is cut off below.
+                # The line end after a chunk's data is counted here and removed below.
                 self._left = int(data[at:end], 16) + 2
                 at = end + 2
                 continue

@@ -1,4 +1,4 @@
-"""What was measured, as a document in Markdown with the machine that it comes from."""
+"""The results as a Markdown document, with the machine that they come from."""
 
 import os
 import platform
@@ -18,17 +18,17 @@ from peers import GATEWAY
 PACKAGES = ("tornado", "ipykernel", "ipython", "jupyter_client", "pyzmq", "msgspec")
 HEADING = ("what", "goal", "owt", "compared with", "ratio", "")
 NOTES = (
-    "Figures are medians of the rounds, with the least and the most in brackets. In each round everything "
-    "that is compared is measured, one after the other; a ratio is the median of the rounds' ratios, so that "
-    "what else the machine does meets both.",
-    "Each server is a process of its own, and so is what calls it. Calls of several clients, and warm calls "
-    "of one, are made by {load}; everything else by blocking sockets.",
+    "Figures are medians of the rounds, with the minimum and the maximum in brackets. Each round measures "
+    "both sides of a comparison, one after the other; a ratio is the median of the rounds' ratios, so that "
+    "other work of the machine affects both sides.",
+    "Each server and each client is a process of its own. Calls of several clients, and warm calls "
+    "of one client, are made by {load}; all other calls by blocking sockets.",
     "1 MB is 10⁶ bytes, 1 MiB is 2²⁰.",
 )
 
 
 def cells(row: Row) -> list[str]:
-    """The row's line of the table."""
+    """Return the row's line of the table."""
     goal = row.goal.text() if row.goal else "none"
     if row.problem:
         return [row.what, goal, short(row.problem), "", "", "failed"]
@@ -39,7 +39,7 @@ def cells(row: Row) -> list[str]:
 
 
 def headlines(pieces: Sequence[object]) -> list[str]:
-    """The three ratios that say most, as far as they were measured; README shows these very lines."""
+    """Return the three most important ratios, if they were measured; README.md shows the same lines."""
     rows = by_name(pieces)
     lines = []
     if (warm := rows.get(WARM)) and warm.ratio:
@@ -47,24 +47,28 @@ def headlines(pieces: Sequence[object]) -> list[str]:
         lines.append(f"A warm call takes {times} times as long as bare Tornado takes to write `hi`.")
     for table in pieces:
         if isinstance(table, Comparison) and (ratio := table.times(GATEWAY)):
-            lines.append(f"8 clients get {_two(ratio)} times the calls a second that Kernel Gateway answers.")
+            lines.append(
+                f"With 8 clients, owt answers {_two(ratio)} times as many calls a second as Kernel Gateway."
+            )
     if (new := rows.get(FROM_POOL)) and new.ratio:
         times = _two(1 / new.ratio)
-        lines.append(f"A stock kernel takes {times} times as long to its first answer as a new session.")
+        lines.append(
+            f"A stock kernel takes {times} times as long to its first answer as a new session of owt."
+        )
     return [f"- {line}" for line in lines]
 
 
 def _two(ratio: float) -> str:
-    """Two digits, or whole if it is large."""
+    """Format with two digits, or as a whole number if it is large."""
     return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def document(
     parts: Sequence[tuple[Measurement, float, Sequence[object]]], peers: Mapping[str, str], script: str
 ) -> str:
-    """The whole of RESULTS.md. `parts` are what was measured, the seconds that it took, and what came out;
-    `peers` the versions of other servers."""
-    pieces = [piece for _, _, found in parts for piece in found]
+    """Return the text of RESULTS.md. `parts` are the measurements with their seconds and their rows and
+    tables; `peers` are the versions of the other servers."""
+    pieces = [piece for _, _, results in parts for piece in results]
     rows = [piece for piece in pieces if isinstance(piece, Row)]
     with_goal, without = [row for row in rows if row.goal], [row for row in rows if not row.goal]
     reached = [row.reached for row in with_goal if row.reached is not None]
@@ -79,24 +83,26 @@ def document(
         if isinstance(piece, Table):
             lines += [f"## {piece.title}", "", *table(piece.heading, piece.lines), ""]
     lines += ["## How it is measured", ""]
-    load = "wrk with one thread" if wrk.COMMAND else "a client in Python (asyncio), since there is no wrk"
+    load = (
+        "wrk with one thread" if wrk.COMMAND else "a client in Python (asyncio), because wrk is not installed"
+    )
     lines += [f"{note.format(load=load)}\n" for note in NOTES]
-    for measurement, seconds, found in parts:
-        what = [piece.what for piece in found if isinstance(piece, Row)]
-        what += [piece.title for piece in found if isinstance(piece, Table)]
+    for measurement, seconds, results in parts:
+        what = [piece.what for piece in results if isinstance(piece, Row)]
+        what += [piece.title for piece in results if isinstance(piece, Table)]
         only = f"`--only {measurement.name}`, {seconds:.0f} s"
         lines.append(f"- **{'; '.join(what)}** ({only}): {measurement.how}.")
     total = sum(seconds for _, seconds, _ in parts)
-    return "\n".join([*lines, "", f"All of it took {total / 60:.1f} minutes."]) + "\n"
+    return "\n".join([*lines, "", f"All measurements took {total / 60:.1f} minutes."]) + "\n"
 
 
 def table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table's lines."""
+    """Return the lines of a table."""
     return ["| " + " | ".join(cells) + " |" for cells in (heading, ["---"] * len(heading), *rows)]
 
 
 def machine(script: str) -> list[str]:
-    """Where, with what, when and by which command of this folder something was measured."""
+    """Return lines about the machine, the packages, the date and the command of a measurement."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return [
         f"- machine: {os.cpu_count()} cores, {_processor()}, {platform.system()} {platform.machine()}",

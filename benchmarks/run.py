@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--only REGEX] [--rounds 5] [--quick] [--into DIR]
 
-Writes RESULTS.md and results.svg beside this file. With --only or --quick they are written only where
---into says. Exit status 1 only when something did not work, not when a goal is missed.
+Writes RESULTS.md and results.svg beside this file. With --only or --quick it writes them only to the folder
+of --into. The exit status is 1 only for a fault, not for a missed goal.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from goals import GOALS
 from measuring import Effort, Measurement, Row, Table
 from report import cells, document, table
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 QUICK = Effort(rounds=1, seconds=1, sessions=20)
 
 MEASUREMENTS = (
@@ -43,45 +43,47 @@ MEASUREMENTS = (
 def measure(
     measurements: Sequence[Measurement], effort: Effort
 ) -> list[tuple[Measurement, float, Sequence[object]]]:
-    """Everything, one after another: with each the seconds that it took, and what came out."""
+    """Run all measurements one after another; return each with its seconds and its rows and tables."""
     parts = []
     for measurement in measurements:
         print(f"\n{measurement.name}", flush=True)
         started = time.perf_counter()
-        found = []
+        pieces = []
         for piece in measurement.run(effort, GOALS):
-            found.append(piece)
+            pieces.append(piece)
             match piece:
                 case Row():
                     print("  " + " | ".join(cells(piece)), flush=True)
                 case Table():
                     print("\n".join(f"  {line}" for line in table(piece.heading, piece.lines)), flush=True)
-        parts.append((measurement, time.perf_counter() - started, found))
+        parts.append((measurement, time.perf_counter() - started, pieces))
         print(f"  {parts[-1][1]:.0f} s", flush=True)
     return parts
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--only", metavar="REGEX", help="measure the parts whose name has a match")
-    parser.add_argument("--rounds", type=int, default=Effort.rounds, help="turns of each that is measured")
-    parser.add_argument("--quick", action="store_true", help="one short round, to see whether it works")
-    parser.add_argument("--into", type=Path, metavar="DIR", help="where the results are written")
+    parser.add_argument("--only", metavar="REGEX", help="measure only the parts whose name matches")
+    parser.add_argument("--rounds", type=int, default=Effort.rounds, help="rounds of each measurement")
+    parser.add_argument("--quick", action="store_true", help="one short round, as a check of the benchmark")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="folder for the results")
     options = parser.parse_args()
-    chosen = [each for each in MEASUREMENTS if re.search(options.only or "", each.name)]
+    chosen = [part for part in MEASUREMENTS if re.search(options.only or "", part.name)]
     if not chosen:
-        parser.error(f"--only {options.only}: there are {', '.join(each.name for each in MEASUREMENTS)}")
+        parser.error(
+            f"--only {options.only}: no part matches; parts: {', '.join(part.name for part in MEASUREMENTS)}"
+        )
     effort = QUICK if options.quick else Effort(rounds=options.rounds)
 
     parts = measure(chosen, effort)
-    into = options.into or (None if options.only or options.quick else HERE)
+    into = options.into or (None if options.only or options.quick else FOLDER)
     if into is not None:
         into.mkdir(parents=True, exist_ok=True)
-        pieces = [piece for _, _, found in parts for piece in found]
+        pieces = [piece for _, _, results in parts for piece in results]
         compared = any(isinstance(piece, calls.Comparison) for piece in pieces)
         (into / "RESULTS.md").write_text(document(parts, peers.versions() if compared else {}, "run.py"))
         plot.draw(pieces, into / "results.svg")
-    failed = [piece for _, _, found in parts for piece in found if isinstance(piece, Row) and piece.problem]
+    failed = [row for _, _, results in parts for row in results if isinstance(row, Row) and row.problem]
     for row in failed:
         print(f"benchmarks: {row.what}: {row.problem}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""The servers that are measured, as processes of their own."""
+"""The measured servers, as processes of their own."""
 
 import json
 import os
@@ -24,47 +24,47 @@ STOP = 60.0
 
 @contextmanager
 def owt(*options: str) -> Iterator[int]:
-    """A running owt with these options; gives its port."""
+    """Run owt with these options; yield its port."""
     with owt_process(*options) as (port, _):
         yield port
 
 
 @contextmanager
 def owt_process(*options: str) -> Iterator[tuple[int, int]]:
-    """A running owt with these options; gives its port and the frontend's process id."""
+    """Run owt with these options; yield its port and the frontend's process id."""
     with announced(sys.executable, "-m", "owt", "serve", "--port", "0", *options) as running:
         yield running
 
 
 @contextmanager
 def floor() -> Iterator[int]:
-    """A running bare Tornado server; gives its port."""
+    """Run a bare Tornado server; yield its port."""
     with announced(sys.executable, str(ROOT / "benchmarks" / "floor.py")) as (port, _):
         yield port
 
 
 @contextmanager
 def announced(*command: str) -> Iterator[tuple[int, int]]:
-    """A server that prints where it serves; gives its port and its process id."""
+    """Run a server that prints its address; yield its port and its process id."""
     with _process(command, stdout=subprocess.PIPE) as (process, log):
         assert process.stdout is not None
-        giving_up = Timer(START, process.kill)
-        giving_up.start()
+        timer = Timer(START, process.kill)
+        timer.start()
         try:
             for line in process.stdout:
-                if found := re.search(rb"(?i)serving on http://[^/]*:(\d+)", line):
+                if match := re.search(rb"(?i)serving on http://[^/]*:(\d+)", line):
                     break
             else:
                 raise RuntimeError(f"{' '.join(command)} did not start within {START:g} s:\n{log()}")
         finally:
-            giving_up.cancel()
-        yield int(found[1]), process.pid
+            timer.cancel()
+        yield int(match[1]), process.pid
         process.stdout.close()
 
 
 @contextmanager
 def silent(command: Sequence[str], port: int) -> Iterator[int]:
-    """A server that says nothing: it runs once something answers at `port`, which it gives."""
+    """Run a server that prints no address; yield `port` when it accepts connections."""
     with _process(command, stdout=subprocess.DEVNULL) as (process, log):
         deadline = time.monotonic() + START
         while not _listens(port):
@@ -75,7 +75,7 @@ def silent(command: Sequence[str], port: int) -> Iterator[int]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -88,13 +88,13 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def _process(command: Sequence[str], stdout: int) -> Iterator[tuple[subprocess.Popen, Callable[[], str]]]:
-    """A process that has ended, with its children, when the context does."""
+    """Run a process; end it and its children at the end of the context."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
     if command[0] == sys.executable:
-        ours = [str(ROOT), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, ours))
+        paths = [str(ROOT), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     else:
-        # An interpreter with other packages, to which ours are none of its business.
+        # Another interpreter, which must not import the packages of this one.
         environment.pop("PYTHONPATH", None)
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=stdout, stderr=errors, env=environment)
@@ -123,19 +123,19 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def listed(port: int) -> dict:
-    """What an owt says of its sessions and its pool."""
+    """Return the sessions and the pool of an owt."""
     with urlopen(f"http://127.0.0.1:{port}/_owt/sessions", timeout=60) as answer:
         return json.load(answer)
 
 
 def quiet(port: int, spares: int = 1) -> dict:
-    """Wait until no kernel of an owt is starting and the pool has its `spares`; what it then says."""
+    """Wait until no kernel is starting and the pool has its `spares`; return the sessions and the pool."""
     deadline = time.monotonic() + START
     while True:
-        found = listed(port)
-        kernels = (*found["sessions"], *found["pool"])
-        if len(found["pool"]) >= spares and all(each["state"] == "idle" for each in kernels):
-            return found
+        listing = listed(port)
+        kernels = (*listing["sessions"], *listing["pool"])
+        if len(listing["pool"]) >= spares and all(kernel["state"] == "idle" for kernel in kernels):
+            return listing
         if time.monotonic() > deadline:
             raise RuntimeError(f"kernels are still starting after {START:g} s")
         time.sleep(0.02)

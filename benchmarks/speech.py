@@ -1,4 +1,4 @@
-"""Speech: the time to the first audio byte, beside that of the model alone."""
+"""Speech: time to the first audio byte, compared with the model alone."""
 
 import subprocess
 import sys
@@ -16,14 +16,14 @@ from measuring import Effort, Measurement, Row, in_turns
 VOICE = Path(__file__).with_name("voice.py")
 SENTENCE = "Hello!"
 COUNT = 20
-# What comes before the audio: the header of a WAV file, 44 bytes, as a chunk of the transfer.
+# The bytes before the audio: the header of a WAV file, 44 bytes, as a chunk of the transfer.
 HEADER = len("2c\r\n") + 44 + len("\r\n")
 SIZE_OF_NEXT = len("10000\r\n")
 
 
 @contextmanager
 def model() -> Iterator[tuple[IO[str], IO[str]]]:
-    """The model alone (voice.py): what it reads, and what it prints."""
+    """Run the model alone (voice.py); yield its standard input and output."""
     process = subprocess.Popen(
         [sys.executable, VOICE, SENTENCE],
         stdin=subprocess.PIPE,
@@ -46,7 +46,7 @@ def model() -> Iterator[tuple[IO[str], IO[str]]]:
 
 
 def speak(effort: Effort) -> Iterator[object]:
-    """One sentence, spoken by the adaptor that comes with owt and by the model that it uses."""
+    """Measure one sentence, spoken by the adaptor `speak` and by its model alone."""
     with servers.owt() as port, model() as (questions, answers):
         call = {"session": "voice", "adaptor": "speak", "kwargs": {"text": SENTENCE, "format": "wav"}}
         request = Request(port, "/", call)
@@ -68,8 +68,8 @@ MEASUREMENTS = (
     Measurement(
         "speech",
         (SPEECH,),
-        "one sentence, `adaptor=speak` as a WAV, until more than its header has come; the model is loaded, "
-        "and the same in a process without a server (`benchmarks/voice.py`)",
+        "one sentence, `adaptor=speak` as a WAV, until more than its header has arrived, with a loaded "
+        "model; and the same model in a process without a server (`benchmarks/voice.py`)",
         speak,
     ),
 )

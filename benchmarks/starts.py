@@ -1,4 +1,4 @@
-"""How long it takes until something new answers: a session, and the server itself."""
+"""Time to the first answer of a new session, and of the server itself."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ COUNT = 8
 
 
 def new_sessions(effort: Effort) -> Iterator[object]:
-    """The first answer of a session that did not exist, from a warm pool and from an empty one."""
+    """Measure the first answer of a new session, with a warm pool and with an empty one."""
     plain, heavy = fields(peers.ECHO, name="owt"), fields(HEAVY_CODE, name="owt")
     yield from _new_sessions(effort, plain, 'print("Hello, owt!")', (FROM_POOL, BY_FORK), STOCK)
     code = f"import {HEAVY}\nprint('Hello, owt!')"
@@ -47,7 +47,7 @@ def _new_sessions(
 
 
 def cold(effort: Effort) -> Iterator[object]:
-    """A server that is started, until it has answered a call."""
+    """Measure the time from the start of a server to its first answer."""
 
     def owt() -> float:
         started = time.perf_counter()
@@ -69,15 +69,15 @@ MEASUREMENTS = (
     Measurement(
         "sessions",
         (FROM_POOL, BY_FORK, FROM_POOL_HEAVY, BY_FORK_HEAVY),
-        f"the echo adaptor in a session that the call makes, which is ended again; one with the import of "
-        f"`{HEAVY}` in its code, which `--preload` has imported already. The stock kernel is started by "
-        "jupyter_client for one `execute`, which imports the same",
+        f"the echo adaptor in a session that the call creates and that is then deleted; and an adaptor that "
+        f"imports `{HEAVY}`, which `--preload` has already imported. jupyter_client starts the stock kernel "
+        "for one `execute`, with the same imports",
         new_sessions,
     ),
     Measurement(
         "cold",
         (COLD,),
-        "`owt serve` is started, and the echo adaptor called as soon as it says where it serves",
+        "`owt serve` is started, and the echo adaptor is called as soon as the server prints its address",
         cold,
     ),
 )

@@ -1,4 +1,4 @@
-"""Stock Jupyter: an ipykernel and jupyter_client as they come, without HTTP."""
+"""Stock Jupyter: ipykernel and jupyter_client, without HTTP."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ PATIENCE = 60.0
 
 
 class StockKernel:
-    """A kernel, and a client that is connected to it."""
+    """A kernel and a connected client."""
 
     def __init__(self) -> None:
         self.manager = KernelManager(kernel_name="python3")
@@ -26,28 +26,28 @@ class StockKernel:
         return self.manager.provisioner.pid
 
     def execute(self, code: str) -> float:
-        """Run `code`; the seconds until the reply. Raises ValueError if the code raises."""
+        """Run `code`; return the seconds until the reply. Raises ValueError if the code raises."""
         started = time.perf_counter()
-        asked = self._client.execute(code, store_history=False)
-        reply = self._reply(self._client.get_shell_msg, lambda message: True, asked)
+        request = self._client.execute(code, store_history=False)
+        reply = self._reply(self._client.get_shell_msg, lambda message: True, request)
         seconds = time.perf_counter() - started
         if reply["content"]["status"] != "ok":
             raise ValueError(f"a stock kernel did not run {code!r}: {reply['content']}")
         return seconds
 
     def first_print(self, code: str) -> float:
-        """Run `code`; the seconds until something that it prints has come."""
+        """Run `code`; return the seconds until its first printed output."""
         started = time.perf_counter()
-        asked = self._client.execute(code, store_history=False)
-        self._reply(self._client.get_iopub_msg, lambda message: message["msg_type"] == "stream", asked)
+        request = self._client.execute(code, store_history=False)
+        self._reply(self._client.get_iopub_msg, lambda message: message["msg_type"] == "stream", request)
         seconds = time.perf_counter() - started
-        self._reply(self._client.get_shell_msg, lambda message: True, asked)
+        self._reply(self._client.get_shell_msg, lambda message: True, request)
         return seconds
 
-    def _reply(self, receive: Callable[..., dict], wanted: Callable[[dict], bool], asked: str) -> dict:
+    def _reply(self, receive: Callable[..., dict], matches: Callable[[dict], bool], request: str) -> dict:
         while True:
             message = receive(timeout=PATIENCE)
-            if message["parent_header"].get("msg_id") == asked and wanted(message):
+            if message["parent_header"].get("msg_id") == request and matches(message):
                 return message
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ def stock_kernel() -> Iterator[StockKernel]:
 
 
 def first_answer(code: str) -> float:
-    """The seconds from nothing to the first reply of a kernel that is started for it."""
+    """Return the seconds from the start of a kernel to its first reply."""
     started = time.perf_counter()
     with stock_kernel() as kernel:
         kernel.execute(code)

@@ -1,4 +1,4 @@
-"""Answers that come in pieces: how soon the first one comes, and how fast the others follow."""
+"""Streamed answers: time to the first output, and throughput."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -21,12 +21,12 @@ YIELD = f"import time\ndef run():\n    yield 'first'\n    time.sleep({SILENCE})\
 CHUNKS = "def run(count, size):\n    chunk = bytes(size)\n    for _ in range(count): yield chunk\n"
 NUMBERS = "def run(count):\n    for number in range(count): yield number\n"
 COMPUTE = "def run():\n    number = 0\n    while True: number += 1\n"
-# ipykernel sends what was printed every 0.2 s, or at the end of the cell.
+# ipykernel sends printed output every 0.2 s, or at the end of the cell.
 STOCK_SILENCE = 0.4
 
 FIRSTS = 40
 EVENT_COUNT = 30_000
-# Of how many flushes bare Tornado awaits one; the fastest counts.
+# Bare Tornado awaits one of this many flushes; the faster variant counts.
 BATCHES = (1, 32)
 STREAMS = {CHUNKS_1K: (KIB, 30_000), CHUNKS_64K: (64 * KIB, 4_000), CHUNKS_1M: (MIB, 256)}
 
@@ -36,7 +36,7 @@ def _p50(request: Request) -> Callable[[], float]:
 
 
 def first(effort: Effort) -> Iterator[object]:
-    """The first output of a call, as an event."""
+    """Measure the first output of a call, as an event."""
     with servers.floor() as floor, servers.owt() as owt, stock_kernel() as kernel:
         bare = _p50(Request(floor, "/event"))
         calls = (Request(owt, "/", fields(code) | {"stream": "sse"}) for code in (PRINT, YIELD))
@@ -54,7 +54,7 @@ def first(effort: Effort) -> Iterator[object]:
 
 
 def chunks(effort: Effort) -> Iterator[object]:
-    """How fast a generator's chunks reach a client that takes all it can get."""
+    """Measure the throughput of a generator's chunks to a fast client."""
     with servers.floor() as floor, servers.owt() as owt:
         for what, (size, count) in STREAMS.items():
             own = Request(owt, "/", fields(CHUNKS, count=count, size=size))
@@ -73,7 +73,7 @@ def chunks(effort: Effort) -> Iterator[object]:
 
 
 def events(effort: Effort) -> Iterator[object]:
-    """Small values that are yielded, each of which becomes an event with an id."""
+    """Measure small yielded values, each of which becomes an event with an id."""
     with servers.floor() as floor, servers.owt() as owt:
         own = Request(owt, "/", fields(NUMBERS, count=EVENT_COUNT) | {"stream": "sse"})
         bare = [Request(floor, f"/events?count={EVENT_COUNT}&batch={batch}") for batch in BATCHES]
@@ -86,14 +86,14 @@ def events(effort: Effort) -> Iterator[object]:
 
 
 def beside_a_busy_session(effort: Effort) -> Iterator[object]:
-    """The first output of a call, while another session's kernel takes all of a core."""
+    """Measure the first output of a call while another session's kernel uses a whole core."""
     with servers.floor() as floor, servers.owt() as owt:
         yielded = Request(owt, "/", fields(YIELD) | {"stream": "sse"})
         once(yielded)
         servers.quiet(owt)
         once(Request(owt, "/", fields(COMPUTE, "busy") | {"detach": True}))
         figures = in_turns(effort.rounds, _p50(yielded), _p50(Request(floor, "/event")))
-        [busy] = [each for each in servers.listed(owt)["sessions"] if each["name"] == "busy"]
+        [busy] = [entry for entry in servers.listed(owt)["sessions"] if entry["name"] == "busy"]
         if busy["state"] != "busy":
             raise RuntimeError(f"the session that should compute all the time is {busy['state']}")
         once(Request(owt, "/_owt/sessions/busy", method="DELETE"))
@@ -104,8 +104,8 @@ MEASUREMENTS = (
     Measurement(
         "first",
         (FIRST_PRINT, FIRST_YIELD, STOCK_PRINT),
-        f"a call whose output comes as events prints or yields, and goes on for {SILENCE * 1000:g} ms; the "
-        f"stock kernel's goes on for {STOCK_SILENCE * 1000:g} ms, and its output is awaited on IOPub",
+        f"a call with events prints or yields, then runs for another {SILENCE * 1000:g} ms; the stock "
+        f"kernel's runs for another {STOCK_SILENCE * 1000:g} ms, and its output is read from IOPub",
         first,
     ),
     Measurement(
@@ -118,7 +118,7 @@ MEASUREMENTS = (
     Measurement(
         "events",
         (EVENTS,),
-        f"{EVENT_COUNT:,} numbers that a generator yields; the floor writes and flushes as many events",
+        f"{EVENT_COUNT:,} yielded numbers; the floor writes and flushes as many events",
         events,
     ),
     Measurement(

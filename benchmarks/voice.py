@@ -2,8 +2,8 @@
 
     python voice.py SENTENCE
 
-It prints `ready` when the model is loaded; then, for each line that it reads, which is a number, it
-speaks the sentence as many times and prints the median seconds until the audio was there.
+It prints `ready` when the model is loaded. For each line of input, a number, it speaks the sentence that many
+times and prints the median of the seconds until the audio was complete.
 """
 
 import statistics

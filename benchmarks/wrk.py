@@ -1,4 +1,4 @@
-"""Calls by wrk, a load generator in C that costs the machine less than Python does."""
+"""Calls by wrk, a load generator in C that uses less CPU time than Python."""
 
 import re
 import shutil
@@ -14,9 +14,10 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def calls(requests: Sequence[Request], clients: int, seconds: float) -> dict:
-    """`p50` in seconds and `rate` in calls a second of `clients` that ask all the time, for whole seconds.
+    """Return `p50` in seconds and `rate` in calls a second of `clients` that call without a pause.
 
-    The requests, which differ in their fields only, are taken in turns. Raises ValueError for errors.
+    The requests differ only in their fields and are sent in turns. The duration is rounded to whole seconds.
+    Raises ValueError for errors.
     """
     first = requests[0]
     bodies = [request.body() for request in requests]
@@ -27,5 +28,5 @@ def calls(requests: Sequence[Request], clients: int, seconds: float) -> dict:
     p50 = re.search(r"50%\s+([\d.]+)(us|ms|s)\b", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     if "Non-2xx" in text or "Socket errors" in text or not (p50 and rate):
-        raise ValueError(f"wrk met errors:\n{text}")
+        raise ValueError(f"wrk reported errors:\n{text}")
     return {"p50": float(p50[1]) * UNITS[p50[2]], "rate": float(rate[1])}

@@ -1,8 +1,8 @@
-"""A stand-in for the first owt: Flask's development server, which runs a call's code in its own process.
+"""Flask's development server, which runs the code of a call in its own process.
 
     python flask_exec.py PORT
 
-`code` and `kwargs`, both in base64, come as query parameters or as a form. Requests are not logged.
+`code` and `kwargs`, both in base64, are query parameters or fields of a form. Requests are not logged.
 """
 
 import ast
