@@ -238,8 +238,8 @@ def serve(settings: Settings) -> int:
     Raises `ConfigError` before it serves, for a port that is taken or a folder that cannot be used.
     """
     logs.set_up(settings.verbose)
-    malloc.keep()
-    process_title.put_on(settings, os.environ)
+    malloc.keep_freed_memory()
+    process_title.hide_secrets(os.environ, sys.argv)
     return asyncio.run(_serve(settings))
 
 

@@ -1,7 +1,7 @@
-"""What the log may say: never a query, a body, a header, a password or a token.
+"""Logging without secrets: no record has a query, a body, a header, a password or a token.
 
-`-v` shows what calls print, `-vv` requests and the beginning and end of each call's code, `-vvv` the
-messages of the libraries too.
+`-v` shows the output of calls, `-vv` also requests and both ends of each call's code, `-vvv` also the records
+of libraries.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from owt.errors import shortened
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Stderr, Stdout
 
-CODE = 200
-PATH = 200
-"""Characters of a call's code, and of a path, that are shown."""
+MAX_CODE = 200
+MAX_PATH = 200
+"""Maximum length of a call's code and of a path in the log, in characters."""
 
 access = logging.getLogger("owt.access")
 calls = logging.getLogger("owt.calls")
@@ -32,7 +32,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def set_up(verbose: int) -> None:
-    """Have the process log to stderr. `verbose` is 0 to 3."""
+    """Configure the process to log to stderr. `verbose` is 0 to 3."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)[min(verbose, 3)]
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
@@ -40,11 +40,11 @@ def set_up(verbose: int) -> None:
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if verbose >= 3 else logging.WARNING)
     logging.getLogger("owt").setLevel(level)
-    logging.getLogger("tornado.general").addFilter(without_quotations)
+    logging.getLogger("tornado.general").addFilter(remove_quotation)
 
 
 def log_request(handler: RequestHandler) -> None:
-    """The access log: method, path, status and time."""
+    """Write the access log: method, path, status and duration."""
     if access.isEnabledFor(logging.DEBUG):
         request = handler.request
         seconds = request.request_time()
@@ -52,22 +52,22 @@ def log_request(handler: RequestHandler) -> None:
 
 
 def log_call(run: str, call: Call) -> None:
-    """A call that was taken, with its code on one line."""
+    """Log an accepted call with its code on one line."""
     if not calls.isEnabledFor(logging.DEBUG):
         return
     if call.code is not None:
-        what = "code " + one_line(call.code)
+        target = "code " + one_line(call.code)
     elif call.endpoint is not None:
-        what = f"endpoint {call.endpoint.path}"
+        target = f"endpoint {call.endpoint.path}"
     elif call.adaptor is not None:
-        what = f"adaptor {call.adaptor}"
+        target = f"adaptor {call.adaptor}"
     else:
-        what = f"function {call.fn_name}"
-    calls.debug("run %s in session %s: %s", run, call.session or "(pool)", what)
+        target = f"function {call.fn_name}"
+    calls.debug("run %s in session %s: %s", run, call.session or "(pool)", target)
 
 
-def tell(run: str, chunks: Sequence[Chunk]) -> None:
-    """What a run prints."""
+def log_output(run: str, chunks: Sequence[Chunk]) -> None:
+    """Log the printed output of a run."""
     for chunk in chunks:
         match chunk:
             case Stdout(text=text):
@@ -81,27 +81,27 @@ def tell(run: str, chunks: Sequence[Chunk]) -> None:
 
 
 def log_fault(request: HTTPServerRequest, error: ExcInfo) -> None:
-    """An exception that nobody expected, with its traceback."""
+    """Log an unexpected exception with its traceback."""
     faults.error("uncaught exception in %s", summary(request), exc_info=error)
 
 
 def summary(request: HTTPServerRequest) -> str:
-    """Method and path of a request, without the query and without what a whole URL holds besides."""
+    """Return the method and path of a request. Of an absolute URL, scheme and authority are removed."""
     path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/]*", "", request.path) or "/"
-    if len(path) > PATH:
-        path = f"{path[: PATH - 30]} ... {path[-20:]}"
+    if len(path) > MAX_PATH:
+        path = f"{path[: MAX_PATH - 30]} ... {path[-20:]}"
     return f"{request.method} {path}"
 
 
 def one_line(code: str) -> str:
-    """The beginning and the end of a program, quoted, in at most `CODE` characters."""
-    if len(code) > 2 * CODE:
-        code = code[:CODE] + code[-CODE:]
-    return shortened(code, CODE)
+    """Return the two ends of a program, quoted, in at most `MAX_CODE` characters."""
+    if len(code) > 2 * MAX_CODE:
+        code = code[:MAX_CODE] + code[-MAX_CODE:]
+    return shortened(code, MAX_CODE)
 
 
-def without_quotations(record: logging.LogRecord) -> bool:
-    """A filter for Tornado's log: why a request is malformed, which may quote its headers, is left out."""
+def remove_quotation(record: logging.LogRecord) -> bool:
+    """Filter Tornado's log: remove the reason why a request is malformed, which may quote its headers."""
     if str(record.msg).startswith(_MALFORMED) and isinstance(record.args, tuple):
         record.msg, record.args = _MALFORMED, record.args[:1]
     return True

@@ -1,4 +1,4 @@
-"""owt.frontend.logs: what the log may say."""
+"""owt.frontend.logs: log records without secrets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import logging
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from owt.frontend.logs import CODE, log_call, log_fault, one_line, summary, without_quotations
+from owt.frontend.logs import MAX_CODE, log_call, log_fault, one_line, remove_quotation, summary
 from owt.testing.kernel import new_call
 
 
 class Connection:
-    """What Tornado's request needs of one."""
+    """Connection with the attributes that HTTPServerRequest reads."""
 
     context = None
 
@@ -27,7 +27,7 @@ def request(uri: str) -> HTTPServerRequest:
 
 
 @pytest.mark.parametrize(
-    ("uri", "shown"),
+    ("uri", "text"),
     [
         ("/", "GET /"),
         ("/a/b?secret=1&secret", "GET /a/b"),
@@ -38,31 +38,31 @@ def request(uri: str) -> HTTPServerRequest:
         ("/" + "x" * 1000, f"GET /{'x' * 169} ... {'x' * 20}"),
     ],
 )
-def test_a_request_is_shown_by_its_path(uri: str, shown: str) -> None:
-    assert summary(request(uri)) == shown
+def test_a_request_is_logged_by_method_and_path(uri: str, text: str) -> None:
+    assert summary(request(uri)) == text
 
 
 @pytest.mark.parametrize(
-    ("code", "shown"),
+    ("code", "text"),
     [
         ("1 + 1", "'1 + 1'"),
         ("def run():\n    return 1\n", r"'def run():\n    return 1\n'"),
         ("\x1b[31mred", r"'\x1b[31mred'"),
     ],
 )
-def test_code_is_shown_on_one_line(code: str, shown: str) -> None:
-    assert one_line(code) == shown
+def test_code_is_logged_on_one_line(code: str, text: str) -> None:
+    assert one_line(code) == text
 
 
-@pytest.mark.parametrize("code", ["x" * (CODE + 1), "\n" * 1000, "é\n" * 10_000_000])
+@pytest.mark.parametrize("code", ["x" * (MAX_CODE + 1), "\n" * 1000, "é\n" * 10_000_000])
 def test_long_code_is_shortened(code: str) -> None:
-    shown = one_line(code)
-    assert len(shown) <= CODE
-    assert " ... " in shown
-    assert "\n" not in shown
+    text = one_line(code)
+    assert len(text) <= MAX_CODE
+    assert " ... " in text
+    assert "\n" not in text
 
 
-def test_a_call_is_told_of_with_its_code_or_what_stands_for_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_call_is_logged_with_its_code_adaptor_or_function(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "owt.calls"):
         log_call("r1", new_call("1 + 1", kwargs="{'secret': 1}"))
         log_call("r2", new_call(None, adaptor="speak", session="mine"))
@@ -78,7 +78,9 @@ def test_a_call_is_told_of_with_its_code_or_what_stands_for_it(caplog: pytest.Lo
     assert caplog.messages == []
 
 
-def test_an_uncaught_exception_has_its_traceback_and_not_the_query(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_uncaught_exception_is_logged_with_its_traceback_and_no_query(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     try:
         raise ZeroDivisionError("by zero")
     except ZeroDivisionError as error:
@@ -88,15 +90,15 @@ def test_an_uncaught_exception_has_its_traceback_and_not_the_query(caplog: pytes
     assert "secret" not in caplog.text
 
 
-def test_what_tornado_says_of_a_malformed_request_does_not_quote_it() -> None:
+def test_tornados_record_of_a_malformed_request_does_not_quote_it() -> None:
     arguments = ("10.0.0.1", ValueError("Invalid header value 'Bearer \\x01secret'"))
     text = "Malformed HTTP message from %s: %s"
     record = logging.LogRecord("tornado.general", logging.INFO, "", 0, text, arguments, None)
-    assert without_quotations(record)
+    assert remove_quotation(record)
     assert record.getMessage() == "Malformed HTTP message from 10.0.0.1"
 
 
-def test_what_tornado_says_of_other_things_stays_as_it_is() -> None:
+def test_other_records_of_tornado_are_unchanged() -> None:
     record = logging.LogRecord("tornado.general", logging.INFO, "", 0, "error on read: %s", ("it's",), None)
-    assert without_quotations(record)
+    assert remove_quotation(record)
     assert record.getMessage() == "error on read: it's"

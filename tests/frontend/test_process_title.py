@@ -1,31 +1,51 @@
-"""owt.frontend.process_title: the command line that others see. ActiveRun servers show the rest."""
+"""owt.frontend.process_title: secrets in a process's command line and environment."""
 
 from __future__ import annotations
 
-import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import json, os, sys
 from pathlib import Path
+from owt.frontend.process_title import hide_secrets
 
-from owt.frontend.config.settings import Settings
-from owt.frontend.process_title import title
-
-HASH = hashlib.sha256(b"secret").hexdigest()
-
-
-def test_what_was_set_is_shown_and_nothing_else() -> None:
-    chosen = Settings(port=80, pool_min=0, fork=False, show_examples=True, verbose=2, allow_host=("a", "b"))
-    words = "owt serve --port 80 --allow-host a --allow-host b -vv --pool-min 0 --no-fork --show-examples"
-    assert title(chosen) == words
+hide_secrets(os.environ, sys.argv)
+names = ("cmdline", "environ")
+print(json.dumps([dict(os.environ), *(Path("/proc/self", name).read_bytes().decode() for name in names)]))
+"""
 
 
-def test_the_port_is_shown_in_any_case() -> None:
-    assert title(Settings()) == "owt serve --port 9876"
-
-
-def test_secrets_are_not_shown_and_where_they_are_is() -> None:
-    users = (f"ada:{HASH}", f"bob:{HASH}")
-    chosen = Settings(auth=users, token=("0123456789abcdef",), auth_file=Path("users"))
-    assert title(chosen) == "owt serve --port 9876 --auth ... --auth ... --auth-file users --token ..."
-
-
-def test_a_path_that_is_no_text_is_shown_as_far_as_it_is() -> None:
-    assert title(Settings(auth_file=Path("us\udce9rs"))) == "owt serve --port 9876 --auth-file us?rs"
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize(
+    ("arguments", "warning"),
+    [
+        (["--token", "hunter2"], "--token on the command line: other users could read it until now; use --t"),
+        (["--auth=ada:hunter2", "--token", "hunter2"], "--auth and --token on the command line: "),
+        (["--auth-file", "users"], ""),
+    ],
+)
+def test_secrets_are_removed_and_warned_of_and_other_variables_stay(
+    arguments: list[str], warning: str
+) -> None:
+    secrets = dict.fromkeys(("OWT_TOKEN", "OWT_AUTH", "OWT_CLIENT_TOKEN"), "hunter2")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={"PATH": os.environ["PATH"], "OWT_PORT": "80", **secrets},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "hunter2" not in done.stdout
+    environ, command_line, initial_environ = json.loads(done.stdout)
+    assert command_line.rstrip("\0") == "owt serve"
+    assert environ["OWT_PORT"] == "80"
+    assert not {"SPT_NOENV", *secrets} & environ.keys()
+    assert "OWT_PORT=80\0" in initial_environ
+    assert done.stderr.startswith(warning)
+    assert (done.stderr == "") == (warning == "")

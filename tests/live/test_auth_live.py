@@ -161,7 +161,7 @@ def seen_in_a_kernel(server: LiveServer) -> list[str]:
     # It is really there that was looked, and what is no secret stays.
     assert "OWT_URL" in dict(variables)
     assert "PATH=" in environ
-    assert cmdline.startswith(f"owt serve --port {0 if '--port' in cmdline else ''}")
+    assert cmdline.rstrip("\0") == "owt serve"
     return [json.dumps(variables, ensure_ascii=False), environ, cmdline, *others]
 
 
@@ -174,8 +174,6 @@ def hidden(text: str) -> list[str]:
 def test_a_kernel_sees_no_secret_in_environments_and_command_lines(guarded: LiveServer) -> None:
     seen = seen_in_a_kernel(guarded)
     assert [hidden(text) for text in seen] == [[]] * len(seen)
-    assert "--auth ... --auth-file" in seen[2]
-    assert "--token ..." in seen[2]
     for text in seen:
         assert "OWT_TOKEN=unused" not in text
     names = {name for name, _ in json.loads(seen[0])}

@@ -13,7 +13,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from owt.frontend.http.events import Events
 from owt.frontend.http.handler import OwtHandler
 from owt.frontend.http.responses import Plain
-from owt.frontend.logs import tell
+from owt.frontend.logs import log_output
 from owt.frontend.problems import Problem
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, Resumed, lost_event, resume
@@ -150,7 +150,7 @@ class AnsweringHandler(OwtHandler):
         chunks = chunks or await reader.next()
         while chunks:
             if telling:
-                tell(run.id, chunks)
+                log_output(run.id, chunks)
             pieces = [piece for chunk in chunks for piece in answer.render(chunk)]
             if answer.aborted:
                 # What came before the failure, which may have come with it, reaches the client always.

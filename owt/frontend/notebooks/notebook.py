@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from owt.errors import Busy, NotebookError, OwtError
 from owt.frontend.endpoints import Endpoints
-from owt.frontend.logs import tell
+from owt.frontend.logs import log_output
 from owt.frontend.notebooks.documents import Document
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.observers import KernelEvent
@@ -367,7 +367,7 @@ class Notebook:
         try:
             while chunks := await reader.next():
                 if log.isEnabledFor(logging.INFO):
-                    tell(run.id, chunks)
+                    log_output(run.id, chunks)
         finally:
             reader.close()
         return run.failure
