@@ -6,6 +6,10 @@ html_title = "owt"
 html_theme = "furo"
 html_copy_source = False
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+# Two hyphens are the beginning of an option, not a dash.
+smartquotes = False
 extensions = ["myst_parser"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
