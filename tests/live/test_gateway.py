@@ -1,4 +1,4 @@
-"""The Jupyter gateway: its REST API, its WebSocket, and who may use them."""
+"""The Jupyter gateway: its REST API, its WebSocket, and access control."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TOKEN = "sesame-open-0123456789"
 
 @pytest.fixture
 def kernel(server, session):
-    """The kernel id of a session that has x = 41."""
+    """Return the kernel id of a session that has x = 41."""
     server.call("x = 41", session=session)
     return kernel_of(server, session)
 
@@ -33,7 +33,7 @@ def notebook(server, kernel):
 # REST ----------------------------------------------------------------------------------------------
 
 
-def test_it_looks_like_a_jupyter_server(server):
+def test_version_status_and_identity_are_those_of_a_jupyter_server(server):
     assert set(server.ask("GET", f"{ROOT}/api").json()) == {"version"}
     assert set(server.ask("GET", f"{ROOT}/api/status").json()) == {
         "started", "last_activity", "kernels", "connections",
@@ -41,13 +41,13 @@ def test_it_looks_like_a_jupyter_server(server):
     assert server.ask("GET", f"{ROOT}/api/me").json()["identity"]["username"] == "owt"
 
 
-def test_what_is_not_a_kernels_is_not_there(server):
+def test_other_apis_of_a_jupyter_server_are_404(server):
     answer = server.ask("GET", f"{ROOT}/api/contents")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
     assert "/api/contents" in answer.json()["message"]
 
 
-def test_the_kernelspecs_are_those_of_this_machine_and_one_for_each_session(server, kernel, session):
+def test_kernelspecs_include_one_for_each_session(server, kernel, session):
     document = server.ask("GET", f"{ROOT}/api/kernelspecs").json()
     assert document["default"] == "owt"
     assert document["kernelspecs"]["owt"]["spec"]["language"] == "python"
@@ -57,66 +57,67 @@ def test_the_kernelspecs_are_those_of_this_machine_and_one_for_each_session(serv
     assert server.ask("GET", f"{ROOT}/api/kernelspecs/nothing").status_code == 404
 
 
-def test_a_session_is_a_kernel_and_a_session_of_jupyters(server, kernel, session):
+def test_session_is_listed_as_a_kernel_and_as_a_jupyter_session(server, kernel, session):
     model = server.ask("GET", f"{KERNELS}/{kernel}").json()
     assert (model["name"], model["execution_state"], model["session"]) == ("owt", "idle", session)
-    [found] = [each for each in server.ask("GET", f"{ROOT}/api/sessions").json() if each["name"] == session]
-    assert (found["path"], found["type"], found["kernel"]["id"]) == (session, "console", kernel)
-    assert server.ask("GET", f"{ROOT}/api/sessions/{found['id']}").json() == found
+    sessions = server.ask("GET", f"{ROOT}/api/sessions").json()
+    [listed] = [item for item in sessions if item["name"] == session]
+    assert (listed["path"], listed["type"], listed["kernel"]["id"]) == (session, "console", kernel)
+    assert server.ask("GET", f"{ROOT}/api/sessions/{listed['id']}").json() == listed
 
 
 def test_kernels_of_the_pool_are_not_listed(server):
     assert server.call("1").text == "1"
-    names = {each["session"] for each in server.ask("GET", KERNELS).json()}
+    names = {model["session"] for model in server.ask("GET", KERNELS).json()}
     assert None not in names
 
 
-def test_a_kernel_that_is_started_is_a_session(server):
+def test_started_kernel_is_a_session(server):
     model = server.ask("POST", KERNELS, json={"name": "owt", "path": "a/My first.ipynb"}).json()
     assert server.session("My-first")["state"] == "idle"
     again = server.ask("POST", KERNELS, json={"env": {"JPY_SESSION_NAME": "/b/My first.ipynb"}}).json()
     assert again["session"] == "My-first-2"
-    for each in (model, again):
-        assert server.ask("DELETE", f"{KERNELS}/{each['id']}").status_code == 204
+    for kernel in (model, again):
+        assert server.ask("DELETE", f"{KERNELS}/{kernel['id']}").status_code == 204
     assert server.ask("GET", "/_owt/sessions/My-first").status_code == 404
 
 
-def test_a_notebooks_session_keeps_its_path_and_name(server):
-    wanted = {"path": "x/story.ipynb", "name": "story.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
-    made = server.ask("POST", f"{ROOT}/api/sessions", json=wanted).json()
-    assert (made["kernel"]["session"], made["notebook"]["path"]) == ("story", "x/story.ipynb")
-    assert server.ask("POST", f"{ROOT}/api/sessions", json=wanted).json()["id"] == made["id"]
-    own = f"{ROOT}/api/sessions/{made['id']}"
+def test_jupyter_session_keeps_its_path_and_name(server):
+    request = {"path": "x/story.ipynb", "name": "story.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
+    created = server.ask("POST", f"{ROOT}/api/sessions", json=request).json()
+    assert (created["kernel"]["session"], created["notebook"]["path"]) == ("story", "x/story.ipynb")
+    assert server.ask("POST", f"{ROOT}/api/sessions", json=request).json()["id"] == created["id"]
+    own = f"{ROOT}/api/sessions/{created['id']}"
     assert server.ask("PATCH", own, json={"path": "y.ipynb"}).json()["path"] == "y.ipynb"
     assert server.ask("DELETE", own).status_code == 204
     assert server.ask("GET", own).status_code == 404
     assert server.ask("GET", "/_owt/sessions/story").status_code == 404
 
 
-def test_a_guest_leaves_and_the_session_lives_on(server, kernel, session):
-    guest = server.ask("POST", KERNELS, json={"name": f"owt-session.{session}"}).json()
-    assert guest["session"] == session
-    assert guest["id"] != kernel
-    with ChannelsClient(server, guest["id"]) as notebook:
+def test_attached_kernel_can_be_deleted_without_ending_the_session(server, kernel, session):
+    attached = server.ask("POST", KERNELS, json={"name": f"owt-session.{session}"}).json()
+    assert attached["session"] == session
+    assert attached["id"] != kernel
+    with ChannelsClient(server, attached["id"]) as notebook:
         assert notebook.run("print(x)") == "41\n"
-    assert server.ask("DELETE", f"{KERNELS}/{guest['id']}").status_code == 204
+    assert server.ask("DELETE", f"{KERNELS}/{attached['id']}").status_code == 204
     assert server.call("x", session=session).text == "41"
 
 
-def test_the_kernelspec_of_a_session_that_has_ended_makes_it_again(server, session):
-    made = server.ask("POST", KERNELS, json={"name": f"owt-session.{session}"})
-    assert (made.status_code, made.json()["session"]) == (201, session)
+def test_kernelspec_of_an_ended_session_creates_it_again(server, session):
+    created = server.ask("POST", KERNELS, json={"name": f"owt-session.{session}"})
+    assert (created.status_code, created.json()["session"]) == (201, session)
     assert server.session(session)["state"] == "idle"
 
 
-def test_a_restart_keeps_the_kernels_id_and_not_its_variables(server, kernel, session):
+def test_restart_keeps_the_kernel_id_and_clears_variables(server, kernel, session):
     pid = server.session(session)["pid"]
     assert server.ask("POST", f"{KERNELS}/{kernel}/restart").json()["id"] == kernel
     assert server.session(session)["pid"] != pid
     assert server.call("'x' in state", session=session).text == "False"
 
 
-def test_an_interrupt_ends_a_cell_before_the_calls_behind_it(server, kernel, session, tmp_path):
+def test_interrupt_ends_a_cell_and_the_queued_call_follows(server, kernel, session, tmp_path):
     gate = Gate(tmp_path)
     with ChannelsClient(server, kernel) as notebook:
         id = notebook.execute(f"open({str(gate)!r}).read()\nwhile True: pass")
@@ -126,8 +127,8 @@ def test_an_interrupt_ends_a_cell_before_the_calls_behind_it(server, kernel, ses
         wait_until(lambda: server.session(session)["runs"])
         gate.open()
         assert server.ask("POST", f"{KERNELS}/{kernel}/interrupt").status_code == 204
-        seen = notebook.until(lambda each: is_idle(each, id))
-        assert [each["content"]["ename"] for each in seen if each["msg_type"] == "error"] == [
+        seen = notebook.until(lambda message: is_idle(message, id))
+        assert [item["content"]["ename"] for item in seen if item["msg_type"] == "error"] == [
             "KeyboardInterrupt"
         ]
         call.join()
@@ -135,7 +136,7 @@ def test_an_interrupt_ends_a_cell_before_the_calls_behind_it(server, kernel, ses
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "words"),
+    ("body", "status", "message"),
     [
         (b"{", 400, "not JSON"),
         (b"[1]", 400, "must be a JSON object"),
@@ -145,18 +146,18 @@ def test_an_interrupt_ends_a_cell_before_the_calls_behind_it(server, kernel, ses
         (b'{"kernel_id": "x"}', 400, "must look like a UUID"),
     ],
 )
-def test_what_cannot_be_started_is_told_as_jupyter_tells_errors(server, body, status, words):
+def test_invalid_kernel_request_gets_an_error_in_jupyters_form(server, body, status, message):
     answer = server.ask("POST", KERNELS, content=body)
     assert answer.status_code == status
-    assert words in answer.json()["message"]
+    assert message in answer.json()["message"]
 
 
-def test_a_kernel_that_is_there_already_is_a_conflict(server, kernel):
+def test_kernel_id_in_use_is_a_conflict(server, kernel):
     answer = server.ask("POST", KERNELS, json={"kernel_id": kernel})
     assert (answer.status_code, answer.json()["message"]) == (409, f"Kernel already exists: {kernel}")
 
 
-def test_what_there_is_not_is_a_404(server, session, kernel):
+def test_unknown_kernels_sessions_and_resources_are_404(server, session, kernel):
     for method, path in (
         ("GET", "api/kernels/1-2-3-4-5"),
         ("DELETE", "api/kernels/1-2-3-4-5"),
@@ -171,13 +172,13 @@ def test_what_there_is_not_is_a_404(server, session, kernel):
 
 
 @pytest.mark.parametrize("id", ["é", "x" * 256])
-def test_a_session_id_that_cannot_be_is_refused(server, kernel, id):
+def test_invalid_session_id_is_refused(server, kernel, id):
     answer = server.ask("GET", f"{KERNELS}/{kernel}/channels", params={"session_id": id})
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:owt:bad-request")
     assert answer.json()["message"].startswith("session_id: must have at most 255 characters")
 
 
-def test_a_limit_is_told_as_jupyter_tells_errors():
+def test_limit_of_sessions_is_an_error_in_jupyters_form():
     with LiveServer("--max-sessions", "1") as server:
         assert server.ask("POST", KERNELS, json={"name": "owt"}).status_code == 201
         notebook = {"path": "n.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
@@ -189,8 +190,8 @@ def test_a_limit_is_told_as_jupyter_tells_errors():
             assert "--max-sessions 1" in answer.json()["message"]
 
 
-def test_without_the_packages_the_gateway_says_what_to_install(tmp_path):
-    # A package of this name that is no package hides the real one.
+def test_missing_packages_get_501_with_the_command_to_install(tmp_path):
+    # The interpreter of the server does not find the package.
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as util\nfind = util.find_spec\n"
         "util.find_spec = lambda name, *more: None if name == 'jupyter_server' else find(name, *more)\n"
@@ -201,13 +202,13 @@ def test_without_the_packages_the_gateway_says_what_to_install(tmp_path):
         assert "pip install 'owt[notebook]'" in answer.text
 
 
-def test_the_server_loads_jupyter_server_when_it_is_asked_for_and_ipython_never():
+def test_jupyter_server_is_loaded_with_the_first_request():
     with LiveServer() as server:
         def loaded() -> str:
-            return "".join(each.path for each in psutil.Process(server.pid).memory_maps())
+            return "".join(region.path for region in psutil.Process(server.pid).memory_maps())
 
         server.ask("GET", "/_owt/health")
-        # Of what it brings along, this is the part that is a library of its own.
+        # A dependency of jupyter_server with a library of its own.
         assert "markupsafe" not in loaded()
         assert server.ask("GET", KERNELS).json() == []
         assert "markupsafe" in loaded()
@@ -221,25 +222,25 @@ def test_cells_and_calls_share_the_namespace(server, session, notebook):
     assert server.call("x", session=session).text == "42"
 
 
-def test_a_call_is_seen_with_what_it_prints(server, session, notebook):
+def test_call_is_mirrored_with_its_output(server, session, notebook):
     notebook.run("")
     code = "def run():\n    print('from the call')\n    display({'text/plain': 'shown'}, raw=True)\n    1 / 0"
     run = server.call("from IPython.display import display\n" + code, session=session).headers["owt-run"]
-    # The reply to the empty cell, on another channel, may come as late as now.
-    messages = notebook.until(lambda each: is_idle(each, run))
-    seen = [each for each in messages if each["parent_header"].get("msg_id") == run]
-    assert [about(each) for each in seen] == [
+    # The reply to the empty cell, on another channel, may still follow.
+    messages = notebook.until(lambda message: is_idle(message, run))
+    seen = [item for item in messages if item["parent_header"].get("msg_id") == run]
+    assert [about(item) for item in seen] == [
         ("status", "busy"), ("execute_input", None), ("stream", None), ("display_data", None),
         ("error", None), ("status", "idle"),
     ]
-    assert all(each["metadata"]["owt"] == {"run": run} for each in seen)
+    assert all(item["metadata"]["owt"] == {"run": run} for item in seen)
     assert seen[1]["content"]["code"].endswith(code)
     assert seen[2]["content"] == {"name": "stdout", "text": "from the call\n"}
     assert seen[3]["content"]["data"] == {"text/plain": "shown"}
     assert seen[4]["content"]["ename"] == "ZeroDivisionError"
 
 
-def test_a_notebook_opens_while_a_call_runs_and_sees_the_rest(server, session, kernel, tmp_path):
+def test_notebook_attached_during_a_call_receives_the_rest(server, session, kernel, tmp_path):
     gate = Gate(tmp_path)
     code = "def run(path):\n    yield open(path).read()\n    print('late')"
     fields = {"session": session, "kwargs": json.dumps({"path": str(gate)})}
@@ -248,91 +249,90 @@ def test_a_notebook_opens_while_a_call_runs_and_sees_the_rest(server, session, k
     gate.reached()
     run = server.session(session)["current_run"]
     with ChannelsClient(server, kernel) as notebook:
-        notebook.until(lambda each: state(each) == "busy" and not each["parent_header"])
+        notebook.until(lambda message: state(message) == "busy" and not message["parent_header"])
         gate.open()
-        seen = notebook.until(lambda each: is_idle(each, run))
-        assert [each["msg_type"] for each in seen if each["msg_type"] not in ("status", "iopub_welcome")] == [
+        seen = notebook.until(lambda message: is_idle(message, run))
+        assert [item["msg_type"] for item in seen if item["msg_type"] not in ("status", "iopub_welcome")] == [
             "execute_input", "stream",
         ]
     call.join()
 
 
-def test_a_kernels_death_is_told_in_the_notebook_and_to_the_caller(server, session, notebook):
+def test_death_of_a_kernel_reaches_the_notebook_and_the_caller(server, session, notebook):
     notebook.run("")
     answer = server.call("import os; os.kill(os.getpid(), 9)", session=session)
     assert answer.status_code == 502
-    notebook.until(lambda each: state(each) == "restarting")
+    notebook.until(lambda message: state(message) == "restarting")
     assert notebook.run("print('x' in globals())") == "False\n"
 
 
-def test_a_cell_that_ends_its_kernel_is_told_of_it(server, notebook):
+def test_notebook_continues_with_the_next_kernel_after_a_cell_killed_it(server, notebook):
     notebook.execute("import os; os.kill(os.getpid(), 9)")
-    notebook.until(lambda each: state(each) == "restarting")
+    notebook.until(lambda message: state(message) == "restarting")
     assert notebook.run("print('again')") == "again\n"
 
 
-def test_a_session_that_ends_is_a_dead_kernel(server, session, notebook):
+def test_end_of_the_session_is_a_dead_kernel(server, session, notebook):
     notebook.run("")
     server.ask("DELETE", f"/_owt/sessions/{session}")
-    notebook.until(lambda each: state(each) == "dead")
+    notebook.until(lambda message: state(message) == "dead")
     assert notebook.read() is None
 
 
-def test_the_server_ends_with_a_notebook_open():
+def test_server_stops_with_a_notebook_attached():
     with LiveServer() as server:
         server.call("x = 1", session="s")
         with ChannelsClient(server, kernel_of(server, "s")) as notebook:
             assert notebook.run("print(x)") == "1\n"
             assert server.stop(signal.SIGTERM) == 0
-            notebook.until(lambda each: state(each) == "dead")
+            notebook.until(lambda message: state(message) == "dead")
 
 
-def test_what_is_no_message_ends_the_connection_and_nothing_else(server, session, kernel):
+def test_invalid_text_closes_only_the_websocket(server, session, kernel):
     with ChannelsClient(server, kernel) as notebook:
         notebook.socket.send("no message")
         with pytest.raises(AssertionError, match="the connection ended"):
-            notebook.until(lambda each: False)
+            notebook.until(lambda message: False)
     assert server.call("x", session=session).text == "41"
 
 
 @pytest.mark.parametrize("protocol", [None, "v1.kernel.websocket.jupyter.org"])
-def test_rubbish_ends_the_connection_and_holds_up_nobody(server, session, kernel, protocol):
+def test_invalid_frame_closes_only_the_websocket(server, session, kernel, protocol):
     with ChannelsClient(server, kernel, protocol=protocol) as notebook:
-        # In either protocol its first bytes are the number of those that follow.
+        # In both protocols the first bytes are the number of offsets.
         notebook.socket.send_binary(b"\x7frubbish" * 3)
         assert notebook.ended()
     assert server.call("x", session=session).text == "41"
 
 
-def test_what_is_for_iopub_is_no_request(server, notebook):
+def test_message_for_iopub_closes_the_websocket(server, notebook):
     notebook.send("kernel_info_request", {}, channel="iopub")
     assert notebook.ended()
 
 
-def test_the_log_does_not_show_a_message_that_names_no_channel(server, notebook):
+def test_message_without_a_channel_is_for_shell_and_not_logged(server, notebook):
     header = {"msg_id": "m", "msg_type": "execute_request", "session": notebook.session, "version": "5.3"}
     content = {"code": "print('sesame' + 'street')"}
     message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
     notebook.socket.send(json.dumps(message))
-    seen = notebook.until(lambda each: is_idle(each, "m"))
-    assert "sesamestreet\n" in [each["content"].get("text") for each in seen]
-    assert "I owt.jupyter: No channel specified, assuming shell: (a dict)" in server.log()
+    seen = notebook.until(lambda message: is_idle(message, "m"))
+    assert "sesamestreet\n" in [item["content"].get("text") for item in seen]
     assert "'street'" not in server.log()
 
 
-def test_a_cell_makes_the_session_busy_and_used(server, session, notebook, tmp_path):
+def test_cell_counts_as_use_of_the_session(server, session, notebook, tmp_path):
     before = server.session(session)["last_used"]
     gate = Gate(tmp_path)
     id = notebook.execute(f"open({str(gate)!r}).read()")
     gate.reached()
     assert server.session(session)["state"] == "busy"
     gate.open()
-    notebook.until(lambda each: is_idle(each, id))
+    notebook.until(lambda message: is_idle(message, id))
     wait_until(lambda: server.session(session)["state"] == "idle")
     assert server.session(session)["last_used"] > before
 
 
-def test_a_client_that_reads_nothing_costs_the_server_little():
+def test_client_that_reads_nothing_takes_bounded_memory():
     amount, size = 250, 200_000
     with LiveServer("--window", "256KiB") as server:
         server.call("from IPython.display import display", session="s")
@@ -341,19 +341,19 @@ def test_a_client_that_reads_nothing_costs_the_server_little():
         with ChannelsClient(server, kernel) as slow:
             slow.run("")
             before = process.memory_info().rss
-            # A call that is not held up, whose displays go to nobody but the notebook.
+            # The call does not wait; only the notebook receives its displays.
             code = f"for n in range({amount}): display({{'text/plain': 'x' * {size}}}, raw=True)"
             assert server.call(code, session="s").status_code == 200
             with ChannelsClient(server, kernel) as other:
-                # By now the kernel has sent all that it could.
+                # The kernel has sent all messages before this one.
                 assert other.run("print('here')") == "here\n"
-            # A hundred messages wait in the server, and the rest in the kernel.
+            # A hundred messages wait in the server, the rest in the kernel.
             grown = process.memory_info().rss - before
             assert grown < (100 + 50) * size
             assert slow.socket.connected
 
 
-# Who may use it ------------------------------------------------------------------------------------
+# Access control ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -362,7 +362,7 @@ def guarded():
         yield server
 
 
-def test_the_doors_are_owts(guarded):
+def test_rest_api_has_owts_access_control(guarded):
     assert guarded.ask("GET", KERNELS).status_code == 401
     for scheme in ("Bearer", "token"):
         headers = {"Authorization": f"{scheme} {TOKEN}"}
@@ -371,7 +371,7 @@ def test_the_doors_are_owts(guarded):
     assert guarded.ask("GET", KERNELS, headers=headers).status_code == 403
 
 
-def test_a_websocket_wants_a_token_and_is_no_other_pages(guarded):
+def test_websocket_requires_a_token_and_the_servers_origin(guarded):
     known = {"Authorization": f"token {TOKEN}"}
     guarded.ask("PUT", "/_owt/sessions/s", headers=known)
     kernels = guarded.ask("GET", KERNELS, headers=known).json()
@@ -387,18 +387,18 @@ def test_a_websocket_wants_a_token_and_is_no_other_pages(guarded):
         assert notebook.run("print(6 * 7)") == "42\n"
 
 
-def test_it_lies_under_the_base_url(guarded):
+def test_gateway_is_below_the_base_url(guarded):
     headers = {"Authorization": f"token {TOKEN}"}
-    made = guarded.ask("POST", KERNELS, headers=headers)
-    assert made.headers["location"] == f"/owt{KERNELS}/{made.json()['id']}"
+    created = guarded.ask("POST", KERNELS, headers=headers)
+    assert created.headers["location"] == f"/owt{KERNELS}/{created.json()['id']}"
 
 
-def test_it_is_there_on_a_unix_socket(tmp_path):
+def test_gateway_is_served_on_a_unix_socket(tmp_path):
     with LiveServer("--unix-socket", str(tmp_path / "s")) as server:
         assert server.ask("GET", KERNELS).json() == []
 
 
-def test_a_body_has_the_limit_that_all_have():
+def test_limit_of_bodies_applies():
     with LiveServer("--max-body", "1KiB") as server:
         answer: httpx.Response = server.ask("POST", KERNELS, content=b'{"name": "' + b"x" * 2000 + b'"}')
         assert answer.status_code == 413

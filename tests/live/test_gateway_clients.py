@@ -1,4 +1,4 @@
-"""Jupyter's own programs on the gateway: a Jupyter server that has its kernels from it, and nbclient."""
+"""Jupyter's own programs as clients of the gateway: a Jupyter server, and nbclient."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from owt.testing import LiveServer, wait_until
 TOKEN = "sesame-open-0123456789"
 KNOWN = {"Authorization": f"token {TOKEN}"}
 
-# A Jupyter server's settings are a process's own, so this is a process.
+# A Jupyter server's settings are global, so this is a process of its own.
 NBCLIENT = """
 import json, sys
 import nbformat
@@ -42,7 +42,7 @@ def call(owt, code, session):
 
 @pytest.fixture(scope="module")
 def jupyter(owt, tmp_path_factory):
-    """A client of a Jupyter server whose kernels are owt's."""
+    """Yield a client of a Jupyter server whose kernels are owt's."""
     home = tmp_path_factory.mktemp("jupyter")
     folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     options = [
@@ -64,8 +64,8 @@ def jupyter(owt, tmp_path_factory):
             stderr=log,
         )
     try:
-        [told] = wait_until(lambda: list((home / "runtime").glob("jpserver-*.json")), 60)
-        url = wait_until(lambda: told.read_text() and json.loads(told.read_text())["url"])
+        [file] = wait_until(lambda: list((home / "runtime").glob("jpserver-*.json")), 60)
+        url = wait_until(lambda: file.read_text() and json.loads(file.read_text())["url"])
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
             yield client
     finally:
@@ -73,8 +73,8 @@ def jupyter(owt, tmp_path_factory):
         process.wait(30)
 
 
-# The gateway's client for Python programs gives no token to the WebSocket, so this server wants none.
-def test_nbclient_runs_a_notebook_on_a_live_session(server, session):
+# The gateway's client for Python sends no token with the WebSocket, so this server requires none.
+def test_nbclient_runs_a_notebook_in_an_existing_session(server, session):
     server.call("x = 41", session=session)
     cells = ["x += 1\nprint(x)", "x * 2", "import sys\nprint('oh', file=sys.stderr)"]
     done = subprocess.run(
@@ -88,40 +88,40 @@ def test_nbclient_runs_a_notebook_on_a_live_session(server, session):
     assert printed["text"] == "42\n"
     assert result["data"]["text/plain"] == "84"
     assert complained["text"] == "oh\n"
-    # nbclient has shut its kernel down, and the session was there before.
+    # nbclient has shut down its kernel, which was only attached to the session.
     assert server.call("x", session=session).text == "42"
 
 
-def test_a_jupyter_server_lists_owts_kernelspecs_and_sessions(owt, jupyter):
+def test_jupyter_server_lists_kernelspecs_of_sessions(owt, jupyter):
     call(owt, "x = 1", "dev")
-    found = jupyter.get("api/kernelspecs").json()
-    assert found["kernelspecs"]["owt-session.dev"]["spec"]["display_name"] == "dev (owt session)"
+    listed = jupyter.get("api/kernelspecs").json()
+    assert listed["kernelspecs"]["owt-session.dev"]["spec"]["display_name"] == "dev (owt session)"
 
 
-def test_a_notebook_of_a_jupyter_server_opens_a_live_session_and_leaves_it(owt, jupyter):
+def test_notebook_attaches_to_a_session_and_leaves_it(owt, jupyter):
     call(owt, "x = 1", "dev")
-    wanted = {"path": "n.ipynb", "name": "n.ipynb", "type": "notebook", "kernel": {"name": "owt-session.dev"}}
-    made = jupyter.post("api/sessions", json=wanted).json()
-    assert made["kernel"]["session"] == "dev"
-    assert jupyter.post(f"api/kernels/{made['kernel']['id']}/interrupt").status_code == 204
-    assert [each["session"] for each in jupyter.get("api/kernels").json()] == ["dev"]
-    assert jupyter.delete(f"api/sessions/{made['id']}").status_code == 204
+    model = {"path": "n.ipynb", "name": "n.ipynb", "type": "notebook", "kernel": {"name": "owt-session.dev"}}
+    created = jupyter.post("api/sessions", json=model).json()
+    assert created["kernel"]["session"] == "dev"
+    assert jupyter.post(f"api/kernels/{created['kernel']['id']}/interrupt").status_code == 204
+    assert [model["session"] for model in jupyter.get("api/kernels").json()] == ["dev"]
+    assert jupyter.delete(f"api/sessions/{created['id']}").status_code == 204
     assert call(owt, "x", "dev") == "1"
 
 
-def test_a_notebook_of_a_jupyter_server_starts_a_session_and_ends_it(owt, jupyter):
-    wanted = {"path": "new one.ipynb", "name": "new one.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
-    made = jupyter.post("api/sessions", json=wanted).json()
-    assert made["kernel"]["session"] == "new-one"
+def test_notebook_starts_a_session_and_ends_it(owt, jupyter):
+    model = {"path": "new one.ipynb", "name": "new one.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
+    created = jupyter.post("api/sessions", json=model).json()
+    assert created["kernel"]["session"] == "new-one"
     call(owt, "x = 1", "new-one")
-    assert jupyter.post(f"api/kernels/{made['kernel']['id']}/restart").status_code == 200
+    assert jupyter.post(f"api/kernels/{created['kernel']['id']}/restart").status_code == 200
     assert call(owt, "'x' in state", "new-one") == "False"
-    assert jupyter.delete(f"api/sessions/{made['id']}").status_code == 204
+    assert jupyter.delete(f"api/sessions/{created['id']}").status_code == 204
     assert owt.ask("GET", "/_owt/sessions/new-one", headers=KNOWN).status_code == 404
 
 
-def test_a_jupyter_server_says_why_a_kernel_cannot_be_started(jupyter):
-    wanted = {"path": "bad.ipynb", "name": "bad.ipynb", "type": "notebook", "kernel": {"name": "nothing"}}
-    answer = jupyter.post("api/sessions", json=wanted)
+def test_jupyter_server_reports_why_a_kernel_cannot_start(jupyter):
+    model = {"path": "bad.ipynb", "name": "bad.ipynb", "type": "notebook", "kernel": {"name": "nothing"}}
+    answer = jupyter.post("api/sessions", json=model)
     assert answer.status_code >= 400
     assert "no such kernelspec" in answer.json()["message"]

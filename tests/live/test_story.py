@@ -8,9 +8,9 @@ MODEL = "loads = globals().get('loads', 0) + 1\nmodel = str.upper"
 SPEAK = '@endpoint("/{name}/speak")\ndef speak(text: str) -> str:\n    return {what}\n'
 
 
-def test_a_function_is_written_in_a_notebook_while_curl_calls_it(server, session):
-    asked = {"path": f"{session}.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
-    opened = server.ask("POST", f"{ROOT}/api/sessions", json=asked).json()
+def test_function_is_developed_in_a_notebook_while_clients_call_it(server, session):
+    request = {"path": f"{session}.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
+    opened = server.ask("POST", f"{ROOT}/api/sessions", json=request).json()
 
     def speak():
         return server.ask("GET", f"/{session}/speak?text=hi")
@@ -30,10 +30,10 @@ def test_a_function_is_written_in_a_notebook_while_curl_calls_it(server, session
         notebook.run(cell("model(text) + '?'") + "oh_no\n")
         assert speak().text == "HI!"
 
-        # A crash is told in both places.
+        # A crash is reported to both.
         crash = server.ask("POST", "/", data={"session": session, "code": "import os; os.abort()"})
         assert (crash.status_code, "crashed with SIGABRT" in crash.text) == (502, True)
-        notebook.until(lambda each: state(each) == "restarting")
+        notebook.until(lambda message: state(message) == "restarting")
         gone = speak()
         assert (gone.status_code, "crashed with SIGABRT" in gone.text) == (410, True)
 

@@ -1,10 +1,9 @@
-"""Sessions as Jupyter kernels, under /_owt/jupyter/: what Jupyter calls a kernel gateway.
+"""Sessions as Jupyter kernels, under /_owt/jupyter/: a Jupyter kernel gateway.
 
-    mount        where it hangs in the server; imports the rest, and jupyter_server, when somebody first asks
-    handlers     jupyter_server's handlers, behind owt's own door
-    kernels      what they take for the kernel manager: sessions by kernel id; `kernel` is one of them
-    connection   a WebSocket to a kernel, which stays while kernels come and go
-    frame        what a client sends in one piece, which has to be one
-    specs        the kernelspecs, and one for each session that lives
-    notebooks    what Jupyter calls sessions: which notebook has which kernel
+    mount             routing; imports the rest, and jupyter_server, with the first request
+    handlers          jupyter_server's handlers behind owt's access control
+    kernels           the kernel manager for these handlers: sessions by kernel id
+    connection        one WebSocket of a client, which outlives the session's kernels
+    specs             kernelspecs of this machine, and one for each session
+    jupyter_sessions  Jupyter's sessions: notebooks and their kernels
 """

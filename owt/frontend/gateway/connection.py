@@ -1,221 +1,279 @@
-"""A WebSocket to a session's kernel: jupyter_server's, which stays while kernels come and go, and whose
-client cannot make the server's memory grow by not reading, or by sending more than a kernel takes."""
+"""One client's WebSocket to the Jupyter channels of a session's kernel.
+
+Built on jupyter_server's base class for such connections and its functions for the two wire formats, but not
+on its implementation, which is tied to one kernel process and buffers without bound.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
+import struct
 from functools import partial
 from typing import Any
 
-from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
-from tornado.web import HTTPError
+from jupyter_client.jsonutil import json_default
+from jupyter_server.services.kernels.connection.base import (
+    BaseKernelWebsocketConnection,
+    deserialize_binary_message,
+    deserialize_msg_from_ws_v1,
+    serialize_binary_message,
+    serialize_msg_to_ws_v1,
+)
 from tornado.websocket import WebSocketClosedError
 from zmq import ZMQError
+from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import OwtError
-from owt.frontend.gateway.frame import check_frame
 from owt.frontend.sessions.observers import KernelEvent
 
-LOOK = 0.05
-"""Seconds between two looks at whether a kernel has taken what was sent to it."""
+log = logging.getLogger("owt.jupyter")
+
+CHANNELS = ("iopub", "shell", "control", "stdin")
+
+SUBSCRIPTION_TIMEOUT = 5.0
+"""Seconds until a kernel counts as connected that has not confirmed the subscription to IOPub. One whose
+code holds the interpreter's lock confirms nothing for as long, but ZeroMQ has subscribed by then."""
 
 GOING_AWAY, NOT_UNDERSTOOD, INTERNAL_ERROR = 1001, 1007, 1011
 """Codes of RFC 6455, section 7.4.1."""
 
 ALIGNED = "v1.kernel.websocket.jupyter.org"
-"""The subprotocol whose frames are all binary."""
+"""Subprotocol whose frames are all binary, with aligned offsets."""
+
+MAX_PARTS = 4096
+"""Parts of a message: its channel, header, parent, metadata, content and buffers."""
 
 
-class Connection(ZMQChannelsWebsocketConnection):  # type: ignore[misc]
-    """Between one WebSocket and the Jupyter channels of a session's kernel.
+class Connection(BaseKernelWebsocketConnection):  # type: ignore[misc]
+    """A WebSocket and, while the session has a kernel, sockets for the kernel's channels.
 
-    At most a window of bytes is on its way to the client. Until it has taken some, the channels are not
-    read, and when ZeroMQ's own queues are full, what the kernel broadcasts is dropped. That slows down
-    neither the kernel nor anybody else.
+    At most a window of bytes is on its way to the client. Until the client has read some, the channels are
+    not read, and when ZeroMQ's own queues are full, the kernel's broadcasts are dropped. This slows down
+    neither the kernel nor other clients. A client's next message is read when the kernel's socket has
+    taken the last one.
     """
-
-    channels: dict[str, Any]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.log: Any = Discreet(self.log, {})
-        # Those of this server, not of the class.
-        self._open_sessions = self.multi_kernel_manager.open
-        # The window takes its place: nothing is dropped for a client that keeps up.
-        self.limit_rate = False
-        self.window: int = self.websocket_handler.service.settings.window
-        self._live = self.kernel_manager.live
-        self._joined = asyncio.Event()
-        self._joining: asyncio.Task[None] | None = None
-        self._opened = False
-        self._pending = 0
+        self._owt_session = self.kernel_manager.owt_session
+        self._kernels = self.kernel_manager.kernels
+        self._service = self.websocket_handler.service
+        self._streams: dict[str, ZMQStream] = {}
+        self._connecting: asyncio.Task[None] | None = None
+        self._connected = asyncio.Event()
+        self._subscribed = asyncio.Event()
+        self._sent = asyncio.Event()
+        self._open = False
+        self._unwritten = 0
         self._paused = False
 
     async def prepare(self) -> None:
-        """Have a kernel. Raises what `Session.started` does, and `Busy` when there are not descriptors
-        enough for its channels."""
-        await self._register_session()
-        await self._live.started()
-        # A connection takes about as many as a kernel.
-        self.websocket_handler.service.sessions.kernels.check_room()
-        self.session.key = self._live.kernel.key
-        self._kernel_info_future.set_result({})
+        """Wait for a kernel. Raises the errors of `Session.started`, and `Busy` if there are too few
+        descriptors for its channels."""
+        self._kernels.register(self.kernel_id, self.session_id, self.websocket_handler)
+        await self._owt_session.started()
+        # A connection needs about as many as a kernel.
+        self._service.sessions.kernels.check_room()
 
-    def connect(self) -> asyncio.Future[None]:
-        """Connect the channels. Messages wait until that is done."""
-        self._opened = True
-        self._live.observers.add(self._hear)
-        self.multi_kernel_manager.notify_connect(self.kernel_id)
-        if self._live.kernel is not None and self._live.kernel.alive:
-            self._join()
-        # Or it has died meanwhile. The next one will be heard of.
-        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        nothing.set_result(None)
-        return nothing
+    async def connect(self) -> None:
+        """Begin to connect the channels of the kernel, or of the next one if it has died meanwhile. The
+        client's messages wait for that."""
+        self._open = True
+        self._owt_session.observers.add(self._on_kernel_event)
+        self._kernels.notify_connect(self.kernel_id)
+        if self._owt_session.kernel is not None and self._owt_session.kernel.alive:
+            self._connect_kernel()
 
     def disconnect(self) -> None:
-        """The WebSocket has ended."""
-        self._live.observers.remove(self._hear)
-        self._cut()
-        self._joined.set()
-        if self._opened:
-            super().disconnect()
-        elif self._open_sessions.get(self.session_key) is self.websocket_handler:
-            del self._open_sessions[self.session_key]
+        """Release everything after the end of the WebSocket."""
+        self._owt_session.observers.remove(self._on_kernel_event)
+        self._disconnect_kernel()
+        self._connected.set()
+        if self._open:
+            self._kernels.notify_disconnect(self.kernel_id)
+        self._kernels.unregister(self.kernel_id, self.session_id, self.websocket_handler)
 
-    async def take(self, message: str | bytes) -> None:
-        """Pass a message of the client on. Waits for a kernel, and until it has taken it."""
-        if not self._joined.is_set():
+    async def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
+        """Forward a message of the client. Waits for a kernel, and until its socket has taken the message."""
+        if not self._connected.is_set():
             try:
-                await self._live.started()
+                await self._owt_session.started()
             except OwtError:
-                self._tell("dead")
+                self._send_status("dead")
                 return
-            await self._joined.wait()
+            await self._connected.wait()
+        if not self._streams:
+            # The kernel has died, or the client has gone, meanwhile.
+            return
         try:
-            check_frame(message, self.subprotocol == ALIGNED)
-            self.handle_incoming_message(message)
-            if (iopub := self.channels.get("iopub")) is not None and iopub.sending():
-                raise ValueError("it is for IOPub, where only the kernel speaks")
+            self._forward(incoming_msg)
         except Exception as error:
-            self.log.info("a client of kernel %s sent what is no message: %s", self.kernel_id, error)
+            log.info("a client of kernel %s sent an invalid message: %s", self.kernel_id, error)
             self.websocket_handler.close(NOT_UNDERSTOOD, "not a Jupyter message")
             return
-        await asyncio.sleep(0)
-        # Nobody tells when a stream has sent all, which takes longer only where a kernel takes nothing.
-        while self._sending():  # noqa: ASYNC110
-            await asyncio.sleep(LOOK)
+        while any(stream.sending() for stream in self._streams.values() if not stream.closed()):
+            self._sent.clear()
+            await self._sent.wait()
 
-    def _sending(self) -> bool:
-        return any(stream.sending() for stream in self.channels.values() if not stream.closed())
+    def _forward(self, frame: str | bytes) -> None:
+        check_frame(frame, self._aligned)
+        message: Any
+        if self._aligned:
+            channel, message = deserialize_msg_from_ws_v1(frame)
+        else:
+            message = json.loads(frame) if isinstance(frame, str) else deserialize_binary_message(frame)
+            # Jupyter's client for Python names no channel.
+            channel = message.pop("channel", None) or "shell"
+        if channel == "iopub":
+            raise ValueError("it is for IOPub, where only the kernel sends")
+        if (stream := self._streams.get(channel)) is None:
+            log.info("a client of kernel %s sent a message for an unknown channel", self.kernel_id)
+        elif self._aligned:
+            self.session.send_raw(stream, message)
+        else:
+            self.session.send(stream, message)
+
+    def _on_kernel_message(self, channel: str, frames: list[bytes]) -> None:
+        """Send a message of the kernel to the client. The confirmation of the subscription is not for it."""
+        _, parts = self.session.feed_identities(frames)
+        try:
+            if channel == "iopub" and not self._subscribed.is_set():
+                self._subscribed.set()
+                if self.session.unpack(parts[1])["msg_type"] == "iopub_welcome":
+                    return
+            if self._aligned:
+                # Without the signature.
+                self._write(serialize_msg_to_ws_v1(parts[1:], channel), binary=True)
+            else:
+                self._write_message(self.session.deserialize(parts), channel)
+        except ValueError as error:
+            log.warning("kernel %s sent an invalid message: %s", self.kernel_id, error)
 
     @property
-    def write_message(self) -> Any:
-        """How a message is sent to the client."""
-        return self._write
+    def _aligned(self) -> bool:
+        return bool(self.websocket_handler.selected_subprotocol == ALIGNED)
 
-    def _write(self, message: str | bytes, binary: bool = False) -> None:
+    def _send_status(self, state: str) -> None:
+        """Send a status to the client, after all messages of the kernel that have arrived."""
+        if (iopub := self._streams.get("iopub")) is not None and not iopub.closed():
+            iopub.flush()
+        message = self.session.msg("status", {"execution_state": state})
+        if self._aligned:
+            self._write(serialize_msg_to_ws_v1(message, "iopub", self.session.pack), binary=True)
+        else:
+            self._write_message(message | {"buffers": []}, "iopub")
+
+    def _write_message(self, message: dict[str, Any], channel: str) -> None:
+        message["channel"] = channel
+        if message["buffers"]:
+            self._write(serialize_binary_message(message), binary=True)
+        else:
+            self._write(json.dumps(message, default=json_default), binary=False)
+
+    def _write(self, data: str | bytes, *, binary: bool) -> None:
         try:
-            written = self.websocket_handler.write_message(message, binary=binary)
+            written = self.websocket_handler.write_message(data, binary=binary)
         except WebSocketClosedError:
             return
-        self._pending += len(message)
-        written.add_done_callback(partial(self._written, len(message)))
-        if self._pending > self.window and not self._paused:
+        self._unwritten += len(data)
+        written.add_done_callback(partial(self._on_written, len(data)))
+        if self._unwritten > self._service.settings.window and not self._paused:
             self._paused = True
-            for stream in self.channels.values():
+            for stream in self._streams.values():
                 stream.stop_on_recv()
 
-    def _written(self, size: int, written: asyncio.Future[None]) -> None:
-        self._pending -= size
+    def _on_written(self, size: int, written: asyncio.Future[None]) -> None:
+        self._unwritten -= size
         if not written.cancelled():
-            # Of a client that has gone; the end of the WebSocket says so.
+            # An error means that the client has gone, which `disconnect` handles.
             written.exception()
-        if self._paused and self._pending <= self.window // 2:
+        if self._paused and self._unwritten <= self._service.settings.window // 2:
             self._paused = False
-            if self._joined.is_set():
-                self._listen()
+            self._receive()
 
-    def _listen(self) -> None:
-        for stream in self.channels.values():
+    def _receive(self) -> None:
+        for channel, stream in self._streams.items():
             if not stream.closed():
-                stream.on_recv_stream(self.handle_outgoing_message)
+                stream.on_recv(partial(self._on_kernel_message, channel))
 
-    # What becomes of the kernel ----------------------------------------------------------------------
+    # The kernel ----------------------------------------------------------------------------------------
 
-    def _hear(self, news: KernelEvent) -> None:
-        match news:
+    def _on_kernel_event(self, event: KernelEvent) -> None:
+        match event:
             case "died":
-                self._tell("restarting")
-                self._cut()
+                self._send_status("restarting")
+                self._disconnect_kernel()
             case "given-up":
-                self._tell("dead")
-                self._cut()
+                self._send_status("dead")
+                self._disconnect_kernel()
             case "started":
-                self._cut()
-                self._join()
+                self._disconnect_kernel()
+                self._connect_kernel()
             case "closed":
-                self._tell("dead")
-                self._cut()
+                self._send_status("dead")
+                self._disconnect_kernel()
                 self.websocket_handler.close(GOING_AWAY, "the session has ended")
 
-    def _tell(self, state: str) -> None:
-        """Send a status, after what the kernel had sent before."""
-        self._send_status_message(state)
-
-    def _cut(self) -> None:
-        """Let go of a kernel that is not there any more."""
-        self._joined.clear()
-        if self._joining is not None:
-            self._joining.cancel()
-            self._joining = None
-        channels, self.channels = self.channels, {}
-        for stream in channels.values():
+    def _disconnect_kernel(self) -> None:
+        self._connected.clear()
+        self._subscribed.clear()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
             if not stream.closed():
                 stream.close()
+        # A message that waits for a closed socket waits no longer.
+        self._sent.set()
 
-    def _join(self) -> None:
-        """Connect to the kernel that the session has now."""
-        self.session.key = self._live.kernel.key
-        self._joining = asyncio.get_running_loop().create_task(self._joins())
-
-    async def _joins(self) -> None:
+    def _connect_kernel(self) -> None:
+        """Open sockets to the kernel that the session has now."""
+        self.session.key = self._owt_session.kernel.key
         try:
-            self.create_stream()
-            # A kernel whose code holds the interpreter's lock answers nobody, for as long as that takes. It
-            # has our subscription by then, so that nothing is missed after these seconds.
-            with contextlib.suppress(TimeoutError):
-                await self.nudge()
-        except HTTPError:
-            # It has died meanwhile.
-            return
+            for channel in CHANNELS:
+                stream = self.kernel_manager.connect(channel, self.session.bsession)
+                self._streams[channel] = stream
+                stream.on_send(lambda message, status: self._sent.set())
         except ZMQError as error:
-            self.log.error("a client cannot be connected to kernel %s: %s", self.kernel_id, error)
+            log.error("a client cannot be connected to kernel %s: %s", self.kernel_id, error)
+            self._disconnect_kernel()
             self.websocket_handler.close(INTERNAL_ERROR, str(error))
             return
-        if self._joining is not asyncio.current_task():
-            # The kernel has been let go of; jupyter_server's nudge keeps to itself that it was cancelled.
-            return
         if not self._paused:
-            self._listen()
-        # A client that comes back after its kernel's death waits for a word.
-        self._tell(self._live.state)
-        self._joined.set()
+            self._receive()
+        self._connecting = asyncio.get_running_loop().create_task(self._wait_for_subscription())
+
+    async def _wait_for_subscription(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SUBSCRIPTION_TIMEOUT):
+                await self._subscribed.wait()
+        # A client that comes back after its kernel's death waits for a status.
+        self._send_status(self._owt_session.state)
+        self._connected.set()
 
 
-class Discreet(logging.LoggerAdapter[logging.Logger]):
-    """Logs what jupyter_server does, without the messages of clients, which it shows when they are odd. It
-    warns of each that names no channel, and Jupyter's own client for Python never names one."""
+def check_frame(frame: str | bytes, aligned: bool) -> None:
+    """Raise ValueError for a frame with invalid offsets, which jupyter_server's functions do not check.
 
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log a message whose arguments that are neither names, numbers nor errors are left out."""
-        level = logging.INFO if level == logging.WARNING else level
-        super().log(level, msg, *map(_named, args), **kwargs)
-
-
-def _named(argument: object) -> object:
-    if isinstance(argument, int | float | Exception) or (isinstance(argument, str) and len(argument) < 100):
-        return argument
-    return f"(a {type(argument).__name__})"
+    `aligned` is the protocol `v1.kernel.websocket.jupyter.org`, all of whose frames are binary: the number
+    of offsets and the offsets, 8 bytes each and little-endian, then the channel, header, parent, metadata,
+    content and buffers. The other protocol's frames are text, which is not checked, or have offsets of 4
+    bytes, big-endian, before JSON and buffers (Jupyter Server, "WebSocket kernel wire protocols").
+    """
+    if isinstance(frame, str):
+        if aligned:
+            raise ValueError("it is text, and the protocol is binary")
+        return
+    size, order, letter = (8, "<", "Q") if aligned else (4, ">", "I")
+    number = int.from_bytes(frame[:size], "little" if aligned else "big")
+    # The last offset of the aligned protocol is the end of the frame.
+    min_number, max_number = (6, MAX_PARTS + 1) if aligned else (1, MAX_PARTS)
+    if not min_number <= number <= max_number or len(frame) < size * (number + 1):
+        raise ValueError(f"it has {len(frame)} bytes and claims {number} offsets")
+    offsets = struct.unpack_from(f"{order}{number}{letter}", frame, size)
+    if list(offsets) != sorted(offsets) or offsets[0] < size * (number + 1) or offsets[-1] > len(frame):
+        raise ValueError("its offsets are not in order")

@@ -1,4 +1,4 @@
-"""What jupyter_server's handlers take for the manager of all kernels: owt's sessions, by kernel id."""
+"""Sessions by kernel id: the kernel manager that jupyter_server's handlers use."""
 
 from __future__ import annotations
 
@@ -9,152 +9,210 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import zmq
+from jupyter_client.connect import ConnectionFileMixin
 from tornado.web import HTTPError
-from traitlets.config import LoggingConfigurable
+from tornado.websocket import WebSocketHandler
+from traitlets import Instance
+from traitlets.config import Configurable
+from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import BadRequest, Busy
-from owt.frontend.gateway.kernel import SessionKernel
-from owt.frontend.gateway.specs import LIVE, live_session
+from owt.frontend.api.control import when
+from owt.frontend.gateway.specs import SPEC_PREFIX, spec_session
 from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
 from owt.wire.names import SESSION_NAME
 
-HELD = 100
-"""Messages of one channel that wait for a WebSocket whose client is slow. Of more, the kernel keeps a
-thousand, and drops the rest."""
+MAX_UNREAD = 100
+"""Messages of one channel that wait for a slow WebSocket. The kernel keeps 1,000 more, and drops the rest."""
 
-CHANNELS = 6
-"""Sockets that a WebSocket has while it connects: four channels, and two more to ask whether they work."""
+SOCKETS = 4
+"""Sockets of a WebSocket: one for each channel."""
 
-LONGEST_STEM = 56
+MAX_STEM = 56
 _ID = re.compile(r"\w+-\w+-\w+-\w+-\w+", re.ASCII)
-_UNFIT = re.compile(r"[^A-Za-z0-9_-]+")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-class SessionKernels(LoggingConfigurable):
-    """Finds sessions by kernel id, starts and ends them. Pool members, which have no name, are no kernels.
+class _Connector(ConnectionFileMixin):
+    """Jupyter's code that connects sockets to one kernel process."""
 
-    A session has two ids. One is its own: whoever deletes that ends the session. The other is for guests, who
-    have started the session's own kernelspec (see `specs`): when they delete it, they leave. It is in the
-    list while somebody has it.
+    context = Instance(zmq.Context)
+
+
+class SessionKernel(Configurable):
+    """A session under a kernel id, which stays while the session's kernels come and go.
+
+    A session has two. With the first id, a client that deletes the kernel ends the session. The second one is
+    `attached`: clients get it that start the kernelspec of the session (see `specs`), and delete it to leave
+    the session.
     """
 
-    # As jupyter_server's handlers and connections find them.
-    allow_tracebacks = True
-    allowed_message_types: tuple[str, ...] = ()
-    kernel_info_timeout = 5.0
+    def __init__(
+        self,
+        owt_session: Session,
+        id: str,
+        spec: str,
+        *,
+        attached: bool,
+        context: zmq.Context[Any],
+        kernels: SessionKernels,
+    ) -> None:
+        """`spec` is the kernelspec's name; `context` makes the sockets."""
+        super().__init__()
+        self.owt_session = owt_session
+        self.kernel_id = id
+        self.kernels = kernels
+        self.spec = spec
+        self.attached = attached
+        self.starts = 0
+        self.connections = 0
+        self._context = context
 
-    def __init__(self, service: Service, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def model(self) -> dict[str, Any]:
+        """Return the kernel's model of Jupyter's REST API."""
+        return {
+            "id": self.kernel_id,
+            "name": self.spec,
+            "last_activity": when(self.owt_session.used or self.owt_session.created),
+            "execution_state": self.owt_session.state,
+            "connections": self.connections,
+            "session": self.owt_session.name,
+        }
+
+    def connect(self, channel: str, identity: bytes) -> ZMQStream:
+        """Return a stream that is connected to a channel of the session's kernel, which must be alive."""
+        kernel = self.owt_session.kernel
+        assert kernel is not None
+        connector = _Connector(context=self._context)
+        connector.load_connection_info(kernel.manager.get_connection_info())
+        socket = getattr(connector, f"connect_{channel}")(identity=identity)
+        # Messages that a dead kernel does not take are dropped.
+        socket.linger = 0
+        return ZMQStream(socket)
+
+
+class SessionKernels:
+    """Kernel manager over owt's named sessions. Members of the pool, which have no name, are no kernels.
+
+    An attached kernel is listed while a client has started it or is connected to it.
+    """
+
+    def __init__(self, service: Service) -> None:
         self.default_kernel_name = service.settings.kernel
-        self.open: dict[str, Any] = {}
-        # It would keep what is sent while nobody listens, for who comes back, without bound. So: never one.
-        self._kernel_connections: dict[str, int] = {}
         self._service = service
         self._context: zmq.Context[Any] = zmq.Context()
-        # ZeroMQ's own limit is reached with 255 notebooks.
-        most = CHANNELS * service.settings.max_connections
-        self._context.max_sockets = max(1023, min(most, self._context.get(zmq.SOCKET_LIMIT)))
-        self._context.rcvhwm = HELD
+        # ZeroMQ's default limit is reached with 255 clients.
+        max_sockets = SOCKETS * service.settings.max_connections
+        self._context.max_sockets = max(1023, min(max_sockets, self._context.get(zmq.SOCKET_LIMIT)))
+        self._context.rcvhwm = MAX_UNREAD
         self._kernels: dict[Session, tuple[SessionKernel, SessionKernel]] = {}
+        self._handlers: dict[tuple[str, str], WebSocketHandler] = {}
 
     def close(self) -> None:
-        """Close every socket."""
+        """Close all sockets."""
         self._context.destroy(linger=0)
 
-    # The kernels that there are --------------------------------------------------------------------
+    # Listing ------------------------------------------------------------------------------------------
 
     def __contains__(self, kernel_id: str) -> bool:
-        return any(kernel_id == each.kernel_id for each in self._all())
+        return any(kernel_id == kernel.kernel_id for kernel in self._all())
 
     def get_kernel(self, kernel_id: str) -> SessionKernel:
-        """The kernel of this id. Raises a 404."""
-        for each in self._all():
-            if each.kernel_id == kernel_id:
-                return each
+        """Return the kernel of this id. Raises a 404."""
+        for kernel in self._all():
+            if kernel.kernel_id == kernel_id:
+                return kernel
         raise HTTPError(404, "Kernel does not exist: %s", kernel_id[:80])
 
     def list_kernels(self) -> list[dict[str, Any]]:
-        """All of them, without those of guests that nobody has."""
-        return [each.model() for each in self._all() if not each.guest or each.held or each.connections]
+        """Return the models of all kernels, without unused attached ones."""
+        return [
+            kernel.model()
+            for kernel in self._all()
+            if not kernel.attached or kernel.starts or kernel.connections
+        ]
 
     def kernel_model(self, kernel_id: str) -> dict[str, Any]:
-        """What the REST API says of one."""
+        """Return the model of one kernel. Raises a 404."""
         return self.get_kernel(kernel_id).model()
 
     def own(self) -> list[SessionKernel]:
-        """Each session under its own id."""
-        return [each for each in self._all() if not each.guest]
+        """Return the kernels that are not attached, one for each session."""
+        return [kernel for kernel in self._all() if not kernel.attached]
 
     def _all(self) -> Iterator[SessionKernel]:
         named = set(self._service.sessions.named.values())
-        for gone in self._kernels.keys() - named:
-            del self._kernels[gone]
-        for live in named - self._kernels.keys():
-            self._add(live, str(uuid.uuid4()))
+        for ended in self._kernels.keys() - named:
+            del self._kernels[ended]
+        for session in named - self._kernels.keys():
+            self._add(session, str(uuid.uuid4()))
         for pair in list(self._kernels.values()):
             yield from pair
 
-    def _add(self, live: Session, id: str) -> tuple[SessionKernel, SessionKernel]:
-        ids = ((id, live.spec, False), (str(uuid.uuid4()), f"{LIVE}{live.name}", True))
-        own, guest = (
-            SessionKernel(live, each, name, guest=is_guest, context=self._context, parent=self)
-            for each, name, is_guest in ids
-        )
-        self._kernels[live] = (own, guest)
-        return own, guest
+    def _add(self, session: Session, id: str) -> tuple[SessionKernel, SessionKernel]:
+        def kernel(id: str, spec: str, attached: bool) -> SessionKernel:
+            return SessionKernel(session, id, spec, attached=attached, context=self._context, kernels=self)
 
-    # What becomes of them --------------------------------------------------------------------------
+        pair = (
+            kernel(id, session.spec, False),
+            kernel(str(uuid.uuid4()), f"{SPEC_PREFIX}{session.name}", True),
+        )
+        self._kernels[session] = pair
+        return pair
+
+    # Lifecycle ----------------------------------------------------------------------------------------
 
     async def start_kernel(
         self, kernel_name: str | None = None, path: str | None = None, kernel_id: str | None = None
     ) -> str:
-        """Make a session, named after the notebook at `path`, or join the one whose kernelspec it is.
+        """Create a session named after the notebook at `path`, or attach to the one whose kernelspec it is.
+        Returns the kernel id.
 
-        Raises `BadRequest`, `Busy` and `KernelDied` as calls do, and a 409 for an id that there is already.
+        Raises `BadRequest`, `Busy` and `KernelDied` as calls do, and a 409 for an id that is in use.
         """
         sessions = self._service.sessions
         if self._service.draining:
-            raise Busy("the server is ending; it starts no kernels")
+            raise Busy("the server is shutting down; it starts no kernels")
         for field, value in (("name", kernel_name), ("path", path), ("kernel_id", kernel_id)):
             if not isinstance(value, str | None):
                 raise BadRequest(field, "must be text", value)
-        if (joined := live_session(kernel_name or "")) is not None:
-            live = sessions.named.get(joined) or sessions.create(joined)
-            await live.started()
-            guest = next(each for each in self._all() if each.live is live and each.guest)
-            guest.held += 1
-            return guest.kernel_id
+        if (name := spec_session(kernel_name or "")) is not None:
+            session = sessions.named.get(name) or sessions.create(name)
+            await session.started()
+            kernel = next(item for item in self._all() if item.owt_session is session and item.attached)
+            kernel.starts += 1
+            return kernel.kernel_id
         if kernel_id is not None:
             if not _ID.fullmatch(kernel_id) or len(kernel_id) > 64:
                 raise BadRequest("kernel_id", "must look like a UUID", kernel_id)
             if kernel_id in self:
                 raise HTTPError(409, "Kernel already exists: %s", kernel_id)
-        live = sessions.create(self._free(path), kernel_name)
-        own, _ = self._add(live, kernel_id or str(uuid.uuid4()))
-        await live.started()
-        return own.kernel_id
+        session = sessions.create(self._free_name(path), kernel_name)
+        kernel, _ = self._add(session, kernel_id or str(uuid.uuid4()))
+        await session.started()
+        return kernel.kernel_id
 
     async def shutdown_kernel(self, kernel_id: str, now: bool = False, restart: bool = False) -> None:
-        """End the session; a guest only leaves it."""
+        """End the session; with an attached kernel's id, only leave it."""
         kernel = self.get_kernel(kernel_id)
-        if kernel.guest:
-            kernel.held = max(0, kernel.held - 1)
+        if kernel.attached:
+            kernel.starts = max(0, kernel.starts - 1)
         else:
-            await self._service.sessions.delete(str(kernel.live.name))
+            await self._service.sessions.delete(str(kernel.owt_session.name))
 
     async def interrupt_kernel(self, kernel_id: str) -> None:
-        """Interrupt what the session runs."""
-        await self.get_kernel(kernel_id).live.interrupt()
+        """Interrupt the running cell or calls of the session."""
+        await self.get_kernel(kernel_id).owt_session.interrupt()
 
     async def restart_kernel(self, kernel_id: str, now: bool = False) -> None:
-        """Give the session a fresh kernel."""
-        await self.get_kernel(kernel_id).live.restart()
+        """Replace the session's kernel."""
+        await self.get_kernel(kernel_id).owt_session.restart()
 
-    def _free(self, path: str | None) -> str:
-        """A name that no session has, after the file that a notebook is in."""
+    def _free_name(self, path: str | None) -> str:
+        """Return an unused session name after a notebook's file."""
         stem = PurePosixPath((path or "")[-1000:]).name.removesuffix(".ipynb")
-        stem = _UNFIT.sub("-", stem).strip("-")[:LONGEST_STEM] or "notebook"
+        stem = _NOT_IN_NAMES.sub("-", stem).strip("-")[:MAX_STEM] or "notebook"
         named = self._service.sessions.named
         number = 1
         while (name := stem if number == 1 else f"{stem}-{number}") in named:
@@ -162,26 +220,29 @@ class SessionKernels(LoggingConfigurable):
         assert SESSION_NAME.fullmatch(name), name
         return name
 
-    # What a WebSocket connection asks for ------------------------------------------------------------
+    # Connections --------------------------------------------------------------------------------------
+
+    def register(self, kernel_id: str, client: str, handler: WebSocketHandler) -> None:
+        """Record a WebSocket of a client. An earlier one with the same id, whose end was not noticed yet, is
+        closed: both would be one identity for ZeroMQ."""
+        if (earlier := self._handlers.get((kernel_id, client))) is not None:
+            earlier.close()
+        self._handlers[kernel_id, client] = handler
+
+    def unregister(self, kernel_id: str, client: str, handler: WebSocketHandler) -> None:
+        """Forget a client's WebSocket, unless a later one has taken its place."""
+        if self._handlers.get((kernel_id, client)) is handler:
+            del self._handlers[kernel_id, client]
 
     def notify_connect(self, kernel_id: str) -> None:
-        """A WebSocket to this kernel has been opened."""
+        """Count a WebSocket that was opened."""
         self._count(kernel_id, 1)
 
     def notify_disconnect(self, kernel_id: str) -> None:
-        """One has ended."""
+        """Count a WebSocket that has ended."""
         self._count(kernel_id, -1)
 
-    def _count(self, kernel_id: str, more: int) -> None:
-        for each in self._all():
-            if each.kernel_id == kernel_id:
-                each.connections = max(0, each.connections + more)
-
-    def get_buffer(self, kernel_id: str, session_key: str) -> None:
-        """None: nothing is kept while nobody listens."""
-
-    def add_restart_callback(self, kernel_id: str, callback: Any, event: str = "restart") -> None:
-        """Nothing: connections hear of it from the session itself."""
-
-    def remove_restart_callback(self, kernel_id: str, callback: Any, event: str = "restart") -> None:
-        """Nothing."""
+    def _count(self, kernel_id: str, change: int) -> None:
+        for kernel in self._all():
+            if kernel.kernel_id == kernel_id:
+                kernel.connections = max(0, kernel.connections + change)

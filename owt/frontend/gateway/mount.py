@@ -1,4 +1,4 @@
-"""Where the gateway hangs in the server. It is made when somebody first asks for it."""
+"""Routing of requests to the gateway, which is created with the first of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGE = "jupyter_server"
 
 
 class MissingHandler(OwtHandler):
-    """All of the gateway, where the packages that it needs are not installed."""
+    """All paths of the gateway, if the packages that it needs are not installed."""
 
     def _missing(self, **_: str) -> None:
         detail = str(MissingExtra(PACKAGE, "notebook"))
@@ -31,8 +31,7 @@ class MissingHandler(OwtHandler):
 
 
 class Mount(Router):
-    """Passes requests on to an application of their own, whose handlers find Jupyter's managers in its
-    settings."""
+    """Router to the gateway's own application, whose handlers find Jupyter's managers in its settings."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -41,22 +40,22 @@ class Mount(Router):
 
     @property
     def pattern(self) -> str:
-        """The paths that are the gateway's, below the base URL."""
+        """Pattern of the gateway's paths, below the base URL."""
         return ROOT + r"(?:/.*)?"
 
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
-        """The handler of this request."""
-        return (self._application or self._make()).find_handler(request)
+        """Return the handler of this request."""
+        return (self._application or self._create()).find_handler(request)
 
     def close(self) -> None:
-        """Let go of all kernels."""
+        """Close the connections to kernels."""
         if self._close is not None:
             self._close()
 
-    def _make(self) -> Application:
+    def _create(self) -> Application:
         service = self._service
         if find_spec(PACKAGE) is None:
-            # Not kept: it may be installed while the server runs.
+            # Not kept: the package may be installed while the server runs.
             missing = [(r".*", MissingHandler, {"service": service})]
             return Application(missing, log_function=logs.log_request)
         from owt.frontend.gateway.handlers import Gateway

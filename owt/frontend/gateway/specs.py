@@ -1,7 +1,7 @@
-"""The kernelspecs that the gateway offers: those of this machine, and one for each session that lives.
+"""Kernelspecs of the gateway: those of this machine, and one for each session.
 
-Jupyter's programs let people choose among kernelspecs, and through a gateway among nothing else. So each
-session is one, too: whoever starts it gets the session that there is.
+Jupyter's programs offer only kernelspecs to choose from. So each session has one, too; starting it attaches
+to the session.
 """
 
 from __future__ import annotations
@@ -13,54 +13,54 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKerne
 from owt.frontend.sessions.sessions import Sessions
 from owt.wire.names import MAX_NAME_LENGTH, SESSION_NAME
 
-LIVE = "owt-session."
-"""What the kernelspec of a session begins with; the session's name follows."""
+SPEC_PREFIX = "owt-session."
+"""Prefix of a session's kernelspec; the session's name follows."""
 
 
-def live_session(kernelspec: str) -> str | None:
-    """The session that a kernelspec stands for, if it is not an ordinary one."""
-    name = kernelspec.removeprefix(LIVE)
+def spec_session(kernelspec: str) -> str | None:
+    """Return the name of the session whose kernelspec this is, or None for any other."""
+    name = kernelspec.removeprefix(SPEC_PREFIX)
     return name if name != kernelspec and SESSION_NAME.fullmatch(name) else None
 
 
 class Specs:
-    """What jupyter_server's handlers ask of a `KernelSpecManager`."""
+    """Kernelspec manager for jupyter_server's handlers."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        # Its own one would be found by importing ipykernel.
+        # The native kernel would be found by importing ipykernel.
         self._installed = KernelSpecManager(ensure_native_kernel=False)
 
     def get_all_specs(self) -> dict[str, dict[str, Any]]:
-        """Kernelspecs for Python by name, then those of sessions."""
-        found: dict[str, dict[str, Any]] = {}
-        for name, place in self._installed.find_kernel_specs().items():
-            spec = _read(place)
+        """Return the kernelspecs for Python by name, then those of sessions."""
+        specs: dict[str, dict[str, Any]] = {}
+        for name, folder in self._installed.find_kernel_specs().items():
+            spec = _read(folder)
             if spec is not None and spec.language == "python":
-                found[name] = {"spec": spec.to_dict(), "resource_dir": spec.resource_dir}
-        return found | {LIVE + name: _model(name) for name in sorted(self._sessions.named)}
+                specs[name] = {"spec": spec.to_dict(), "resource_dir": spec.resource_dir}
+        return specs | {SPEC_PREFIX + name: _model(name) for name in sorted(self._sessions.named)}
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec | dict[str, Any]:
-        """One of them. Raises `NoSuchKernel`, which is a KeyError."""
-        session = live_session(kernel_name)
+        """Return one kernelspec. Raises `NoSuchKernel`, which is a KeyError."""
+        session = spec_session(kernel_name)
         if session is not None and session in self._sessions.named:
             return _model(session)
-        place = self._installed.find_kernel_specs().get(kernel_name[:MAX_NAME_LENGTH].lower())
-        spec = _read(place) if place is not None else None
+        folder = self._installed.find_kernel_specs().get(kernel_name[:MAX_NAME_LENGTH].lower())
+        spec = _read(folder) if folder is not None else None
         if spec is None:
             raise NoSuchKernel(kernel_name[:MAX_NAME_LENGTH])
         return spec
 
 
-def _read(place: str) -> KernelSpec | None:
+def _read(folder: str) -> KernelSpec | None:
     try:
-        spec: KernelSpec = KernelSpec.from_resource_dir(place)
+        spec: KernelSpec = KernelSpec.from_resource_dir(folder)
     except Exception:
-        # Somebody's broken kernel.json must not hide all others.
+        # One invalid kernel.json must not hide all others.
         return None
     return spec
 
 
 def _model(session: str) -> dict[str, Any]:
     spec = KernelSpec(display_name=f"{session} (owt session)", language="python")
-    return {"name": LIVE + session, "spec": spec.to_dict(), "resources": {}}
+    return {"name": SPEC_PREFIX + session, "spec": spec.to_dict(), "resources": {}}

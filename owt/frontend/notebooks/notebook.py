@@ -32,7 +32,7 @@ BUSY_DELAY = 1.0
 LOST = Failed(502, "kernel-died", "the kernel died", "its kernel died while it ran")
 
 REMOVE = "__import__('owt').endpoint.remove"
-ENTER = "__import__('os').chdir"
+CHANGE_DIRECTORY = "__import__('os').chdir"
 
 
 class NotebookState(StrEnum):
@@ -274,7 +274,7 @@ class Notebook:
         due = kernel.progress.begin(contents)
         log.info("%s: running %d of %d cells", self.path, len(due), len(contents.cells))
         if not kernel.in_folder:
-            await self._run("the folder", ENTER, {"path": str(self.path.resolve().parent)})
+            await self._run("the folder", CHANGE_DIRECTORY, {"path": str(self.path.resolve().parent)})
             kernel.in_folder = True
         for index in due:
             await self._run_cell(contents, index)

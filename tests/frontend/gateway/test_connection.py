@@ -1,71 +1,81 @@
-"""owt.frontend.gateway.connection: a WebSocket that a test plays, to kernels that it plays as well."""
+"""owt.frontend.gateway.connection: a scripted WebSocket, and kernels that answer nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import zmq
 import zmq.asyncio
+from jupyter_client.session import Session as JupyterSession
+from jupyter_server.services.kernels.connection.base import serialize_binary_message, serialize_msg_to_ws_v1
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
-from traitlets.config import LoggingConfigurable
 
 from owt.errors import Busy, KernelDied
-from owt.frontend.gateway.connection import Connection
-from owt.frontend.gateway.kernel import SessionKernel
+from owt.frontend.gateway import connection as module
+from owt.frontend.gateway.connection import MAX_PARTS, Connection, check_frame
+from owt.frontend.gateway.kernels import SessionKernel, SessionKernels
 from owt.frontend.sessions.observers import Observers
 from owt.frontend.sessions.session import Session
 from owt.testing import async_test
 
 PORTS = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
-REQUEST = json.dumps(
-    {
-        "header": {"msg_id": "m", "msg_type": "execute_request"},
-        "parent_header": {},
-        "metadata": {},
-        "content": {"code": "1"},
-        "channel": "shell",
-    }
-)
+MESSAGE: dict[str, Any] = {
+    "header": {"msg_id": "m", "msg_type": "execute_request"},
+    "parent_header": {},
+    "metadata": {},
+    "content": {"code": "1"},
+}
+REQUEST = json.dumps({**MESSAGE, "channel": "shell"})
 
 
-class Silent:
-    """A kernel that takes messages, and answers none: its interpreter's lock is held by somebody's C code."""
+class SilentKernel:
+    """A kernel that receives messages and answers none, as one whose code holds the interpreter's lock."""
 
-    def __init__(self, folder: str, context: zmq.asyncio.Context) -> None:
-        self.id, self.key, self.alive = folder, b"key", True
+    def __init__(self, folder: Path, context: zmq.asyncio.Context) -> None:
+        self.id, self.key, self.alive = folder.name, b"key", True
         self.manager = self
         self._info = {"transport": "ipc", "ip": f"{folder}/k", "key": b"key", **PORTS}
-        self._sockets = {}
+        self.sockets: dict[str, zmq.asyncio.Socket] = {}
         for name in ("shell", "control", "stdin", "iopub"):
-            self._sockets[name] = socket = context.socket(zmq.XPUB if name == "iopub" else zmq.ROUTER)
+            self.sockets[name] = socket = context.socket(zmq.XPUB if name == "iopub" else zmq.ROUTER)
+            socket.rcvhwm = 1
             socket.bind(f"ipc://{folder}/k-{PORTS[f'{name}_port']}")
 
     def get_connection_info(self) -> dict[str, Any]:
         return self._info
 
     def close(self) -> None:
-        for socket in self._sockets.values():
+        for socket in self.sockets.values():
             socket.close(linger=0)
 
-    async def asked(self) -> dict[str, Any]:
-        """The next request on the shell channel that is not a nudge: its content."""
-        while True:
-            frames = await asyncio.wait_for(self._sockets["shell"].recv_multipart(), 20)
-            header, _, _, content = frames[frames.index(b"<IDS|MSG>") + 2 :]
-            if json.loads(header)["msg_type"] != "kernel_info_request":
-                return json.loads(content)
+    async def request(self) -> dict[str, Any]:
+        """Return the content of the next request on the shell channel."""
+        frames = await asyncio.wait_for(self.sockets["shell"].recv_multipart(), 20)
+        content: dict[str, Any] = json.loads(frames[frames.index(b"<IDS|MSG>") + 5])
+        return content
+
+    async def welcome(self) -> None:
+        """Confirm a subscription."""
+        await asyncio.wait_for(self.sockets["iopub"].recv(), 20)
+        session = JupyterSession(key=b"key")
+        message = session.msg("iopub_welcome", {"subscription": ""})
+        await self.sockets["iopub"].send_multipart(session.serialize(message, b""))
 
 
-class PlayedLive:
-    """A session, whose kernel is what the test says."""
+class ScriptedSession:
+    """A session whose kernel the test sets."""
 
     name, spec, used, created = "s", "owt", None, 0.0
 
-    def __init__(self, kernel: Silent | None) -> None:
+    def __init__(self, kernel: SilentKernel | None) -> None:
         self.kernel = kernel
         self.observers = Observers()
 
@@ -78,14 +88,14 @@ class PlayedLive:
             raise KernelDied("the kernel died")
 
 
-class PlayedHandler(KernelWebsocketHandler):
-    """The WebSocket's end in the server, without a client."""
+class ScriptedHandler(KernelWebsocketHandler):  # type: ignore[misc]
+    """The server's side of a WebSocket without a client."""
 
     selected_subprotocol = None
 
     def __init__(self) -> None:
-        self.told: list[str] = []
-        self.closed: int | None = None
+        self.states: list[str] = []
+        self.close_code: int | None = None
         kernels = SimpleNamespace(check_room=lambda: None)
         settings = SimpleNamespace(window=1000)
         self.service = SimpleNamespace(settings=settings, sessions=SimpleNamespace(kernels=kernels))
@@ -93,74 +103,65 @@ class PlayedHandler(KernelWebsocketHandler):
         self.written.set_result(None)
 
     def write_message(self, message: Any, binary: bool = False) -> Any:
-        self.told.append(json.loads(message)["content"]["execution_state"])
+        self.states.append(json.loads(message)["content"]["execution_state"])
         return self.written
 
     def close(self, code: Any = None, reason: Any = None) -> None:
-        self.closed = code
+        self.close_code = code or 1000
 
 
-class PlayedManager(LoggingConfigurable):
-    """What a connection asks of `SessionKernels`."""
-
-    kernel_info_timeout = 0.1
-    allowed_message_types = ()
-    allow_tracebacks = True
+class ScriptedManager:
+    """The part of `SessionKernels` that a connection uses."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.open: dict[str, Any] = {}
-        self._kernel_connections: dict[str, int] = {}
-        self.connected = 0
+        self.handlers: dict[tuple[str, str], Any] = {}
+        self.connections = 0
 
-    def __contains__(self, id: str) -> bool:
-        return True
+    register = SessionKernels.register
+    unregister = SessionKernels.unregister
+
+    @property
+    def _handlers(self) -> dict[tuple[str, str], Any]:
+        return self.handlers
 
     def notify_connect(self, id: str) -> None:
-        self.connected += 1
+        self.connections += 1
 
     def notify_disconnect(self, id: str) -> None:
-        self.connected -= 1
-
-    def add_restart_callback(self, *_: Any) -> None:
-        pass
-
-    remove_restart_callback = add_restart_callback
-
-    def get_buffer(self, *_: Any) -> None:
-        pass
+        self.connections -= 1
 
 
-class Stage:
-    """A connection to a session whose kernel says nothing."""
+class Scene:
+    """A connection to a session whose kernel is silent."""
 
-    def __init__(self, folder: Any) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._context = zmq.asyncio.Context()
         self._clients: zmq.Context[Any] = zmq.Context()
-        self._kernels: list[Silent] = []
-        self.live = PlayedLive(self.kernel("1"))
-        self.manager = PlayedManager()
-        live = cast("Session", self.live)
-        kernel = SessionKernel(
-            live, "id", "owt", guest=False, context=self._clients, parent=self.manager
+        self._clients.sndhwm = 1
+        self._kernels: list[SilentKernel] = []
+        self.owt_session = ScriptedSession(self.kernel("1"))
+        self.manager = ScriptedManager()
+        self.session_kernel = SessionKernel(
+            cast("Session", self.owt_session),
+            "id",
+            "owt",
+            attached=False,
+            context=self._clients,
+            kernels=cast("SessionKernels", self.manager),
         )
-        self.handler = PlayedHandler()
-        self.connection = Connection(parent=kernel, websocket_handler=self.handler)
+        self.handler = ScriptedHandler()
+        self.connection = Connection(parent=self.session_kernel, websocket_handler=self.handler)
 
-    def kernel(self, name: str) -> Silent:
+    def kernel(self, name: str) -> SilentKernel:
         folder = self._folder / name
         folder.mkdir()
-        self._kernels.append(Silent(str(folder), self._context))
+        self._kernels.append(SilentKernel(folder, self._context))
         return self._kernels[-1]
 
-    async def __aenter__(self) -> Stage:
-        await self.connection.prepare()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    def close(self) -> None:
         self.connection.disconnect()
-        assert self.manager.connected == 0
+        assert self.manager.connections == 0
         self._clients.destroy(linger=0)
         for kernel in self._kernels:
             kernel.close()
@@ -168,75 +169,202 @@ class Stage:
 
 
 @pytest.fixture
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A short path, since it holds Unix sockets.
     return tmp_path_factory.mktemp("g")
 
 
-@async_test
-async def test_a_kernel_that_says_nothing_gets_messages_all_the_same(folder):
-    async with Stage(folder) as stage:
-        await stage.connection.connect()
-        await stage.connection.take(REQUEST)
-        assert await stage.live.kernel.asked() == {"code": "1"}
-        assert stage.handler.told == ["busy"]
+@pytest.fixture(autouse=True)
+def _short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SUBSCRIPTION_TIMEOUT", 0.1)
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Scene]:
+    scene = Scene(folder)
+    try:
+        await scene.connection.prepare()
+        await scene.connection.connect()
+        yield scene
+    finally:
+        scene.close()
 
 
 @async_test
-async def test_so_does_the_next_kernel(folder):
-    async with Stage(folder) as stage:
-        await stage.connection.connect()
-        stage.live.kernel = None
-        stage.live.observers.tell("died")
-        stage.live.kernel = stage.kernel("2")
-        stage.live.observers.tell("started")
+async def test_silent_kernel_receives_messages(folder: Path) -> None:
+    async with opened(folder) as scene:
+        await scene.connection.handle_incoming_message(REQUEST)
+        assert scene.owt_session.kernel is not None
+        assert await scene.owt_session.kernel.request() == {"code": "1"}
+        assert scene.handler.states == ["busy"]
+
+
+@async_test
+async def test_confirmed_subscription_completes_the_connection(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SUBSCRIPTION_TIMEOUT", 600)
+    async with opened(folder) as scene:
+        assert scene.owt_session.kernel is not None
+        await scene.owt_session.kernel.welcome()
         async with asyncio.timeout(20):
-            await stage.connection.take(REQUEST)
-        assert await stage.live.kernel.asked() == {"code": "1"}
-        assert stage.handler.told == ["restarting", "busy"]
+            await scene.connection.handle_incoming_message(REQUEST)
+        # The confirmation itself is not sent to the client.
+        assert scene.handler.states == ["busy"]
 
 
 @async_test
-async def test_a_kernel_that_cannot_be_had_is_dead(folder):
-    async with Stage(folder) as stage:
-        await stage.connection.connect()
-        stage.live.kernel = None
-        stage.live.observers.tell("given-up")
-        await stage.connection.take(REQUEST)
-        assert stage.handler.told == ["dead", "dead"]
+async def test_next_kernel_receives_messages(folder: Path) -> None:
+    async with opened(folder) as scene:
+        scene.owt_session.kernel = None
+        scene.owt_session.observers.tell("died")
+        scene.owt_session.kernel = scene.kernel("2")
+        scene.owt_session.observers.tell("started")
+        async with asyncio.timeout(20):
+            await scene.connection.handle_incoming_message(REQUEST)
+        assert await scene.owt_session.kernel.request() == {"code": "1"}
+        assert scene.handler.states == ["restarting", "busy"]
 
 
 @async_test
-async def test_the_end_of_the_session_is_the_end_of_the_connection(folder):
-    async with Stage(folder) as stage:
-        await stage.connection.connect()
-        stage.live.observers.tell("closed")
-        assert (stage.handler.told, stage.handler.closed) == (["dead"], 1001)
-
-
-@pytest.mark.parametrize("message", ["rubbish", "{}", b"\x7frubbish", REQUEST.replace("shell", "iopub")])
-@async_test
-async def test_what_is_no_request_ends_the_connection(folder, message):
-    async with Stage(folder) as stage:
-        await stage.connection.connect()
-        await stage.connection.take(message)
-        assert stage.handler.closed == 1007
+async def test_message_waits_for_a_full_socket_until_the_kernel_dies(folder: Path) -> None:
+    large = json.dumps({**MESSAGE, "content": {"code": "x" * 1_000_000}, "channel": "shell"})
+    async with opened(folder) as scene:
+        for _ in range(100):
+            waiting = asyncio.create_task(scene.connection.handle_incoming_message(large))
+            await asyncio.wait([waiting], timeout=0.3)
+            if not waiting.done():
+                break
+        assert not waiting.done()
+        scene.owt_session.observers.tell("died")
+        async with asyncio.timeout(20):
+            await waiting
 
 
 @async_test
-async def test_without_file_descriptors_there_is_no_connection(folder):
+async def test_session_without_a_kernel_is_reported_dead(folder: Path) -> None:
+    async with opened(folder) as scene:
+        scene.owt_session.kernel = None
+        scene.owt_session.observers.tell("given-up")
+        await scene.connection.handle_incoming_message(REQUEST)
+        assert scene.handler.states == ["dead", "dead"]
+
+
+@async_test
+async def test_end_of_the_session_closes_the_websocket(folder: Path) -> None:
+    async with opened(folder) as scene:
+        scene.owt_session.observers.tell("closed")
+        assert (scene.handler.states, scene.handler.close_code) == (["dead"], 1001)
+
+
+@pytest.mark.parametrize(
+    "message", ["rubbish", "[]", "{}", b"\x7frubbish", REQUEST.replace("shell", "iopub")]
+)
+@async_test
+async def test_invalid_message_closes_the_websocket(folder: Path, message: str | bytes) -> None:
+    async with opened(folder) as scene:
+        await scene.connection.handle_incoming_message(message)
+        assert scene.handler.close_code == 1007
+
+
+@async_test
+async def test_message_for_an_unknown_channel_is_ignored(folder: Path) -> None:
+    async with opened(folder) as scene:
+        await scene.connection.handle_incoming_message(REQUEST.replace("shell", "other"))
+        await scene.connection.handle_incoming_message(REQUEST)
+        assert scene.owt_session.kernel is not None
+        assert await scene.owt_session.kernel.request() == {"code": "1"}
+        assert scene.handler.close_code is None
+
+
+@async_test
+async def test_connection_is_refused_without_file_descriptors(folder: Path) -> None:
     def refuse() -> None:
         raise Busy("the server has run out of file descriptors")
 
-    async with Stage(folder) as stage:
-        stage.handler.service.sessions.kernels.check_room = refuse
+    async with opened(folder) as scene:
+        scene.handler.service.sessions.kernels.check_room = refuse
         with pytest.raises(Busy):
-            await stage.connection.prepare()
+            await scene.connection.prepare()
 
 
 @async_test
-async def test_nothing_is_left_of_a_connection_that_was_never_opened(folder):
-    async with Stage(folder) as stage:
-        assert len(stage.manager.open) == 1
-        stage.connection.disconnect()
-        assert stage.manager.open == {}
+async def test_earlier_websocket_of_the_same_client_is_closed(folder: Path) -> None:
+    async with opened(folder) as scene:
+        later = ScriptedHandler()
+        other = Connection(parent=scene.session_kernel, websocket_handler=later)
+        other.session.session = scene.connection.session_id
+        await other.prepare()
+        assert scene.handler.close_code == 1000
+        scene.connection.disconnect()
+        scene.manager.connections += 1
+        assert list(scene.manager.handlers.values()) == [later]
+        other.disconnect()
+
+
+@async_test
+async def test_connection_that_was_never_opened_leaves_nothing(folder: Path) -> None:
+    scene = Scene(folder)
+    await scene.connection.prepare()
+    assert len(scene.manager.handlers) == 1
+    scene.close()
+    assert scene.manager.handlers == {}
+
+
+# Frames ----------------------------------------------------------------------------------------------
+
+PARTS = [json.dumps(part).encode() for part in MESSAGE.values()]
+
+
+def binary(number: int, *offsets: int, rest: bytes = b"") -> bytes:
+    return struct.pack(f"!{1 + len(offsets)}I", number, *offsets) + rest
+
+
+def aligned(number: int, *offsets: int, rest: bytes = b"") -> bytes:
+    return struct.pack(f"<{1 + len(offsets)}Q", number, *offsets) + rest
+
+
+@pytest.mark.parametrize("buffers", [[], [b""], [b"one", b"", b"three"]])
+def test_frames_that_jupyter_writes_are_valid(buffers: list[bytes]) -> None:
+    check_frame(serialize_msg_to_ws_v1([*PARTS, *buffers], "shell"), True)
+    check_frame(serialize_binary_message({**MESSAGE, "buffers": buffers}), False)
+    check_frame(json.dumps(MESSAGE), False)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"1",
+        b"rubbish! that is longer than its number",
+        binary(0),
+        binary(2**31 - 1),
+        binary(MAX_PARTS + 1, *[4 * (MAX_PARTS + 2)] * (MAX_PARTS + 1)),
+        # A part that begins among the offsets, one that ends after the frame, and two that overlap.
+        binary(1, 4, rest=b"{}"),
+        binary(1, 99, rest=b"{}"),
+        binary(3, 16, 18, 16, rest=b"{}"),
+    ],
+)
+def test_binary_frame_with_invalid_offsets_is_refused(frame: bytes) -> None:
+    with pytest.raises(ValueError, match="offsets"):
+        check_frame(frame, False)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"rubbish! that is longer than its number",
+        aligned(2**64 - 1),
+        aligned(5, *[48] * 5),
+        aligned(MAX_PARTS + 2, *[8 * (MAX_PARTS + 3)] * (MAX_PARTS + 2)),
+        aligned(6, 8, *[56] * 5),
+        aligned(6, *[56] * 5, 57),
+        aligned(6, 56, 58, 56, 58, 58, 58, rest=b"{}"),
+        "text",
+    ],
+)
+def test_aligned_frame_with_invalid_offsets_is_refused(frame: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"offsets|text"):
+        check_frame(frame, True)

@@ -1,4 +1,4 @@
-"""owt.frontend.gateway.handlers: a client of the WebSocket that goes away before there is one."""
+"""owt.frontend.gateway.handlers: a client that disconnects before its WebSocket is open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from owt.frontend.gateway.handlers import Channels
 from owt.testing import async_test
 
 
-class PlayedConnection:
+class StubConnection:
     disconnected = False
 
     def disconnect(self) -> None:
@@ -27,8 +27,8 @@ def channels(monkeypatch: pytest.MonkeyPatch) -> Channels:
 
 
 @async_test
-async def test_who_goes_while_the_kernel_starts_leaves_no_connection(channels, monkeypatch):
-    connection = PlayedConnection()
+async def test_client_that_disconnects_while_the_kernel_starts_leaves_no_connection(channels, monkeypatch):
+    connection = StubConnection()
 
     async def leave(handler: Any) -> None:
         handler.connection = connection
@@ -41,12 +41,12 @@ async def test_who_goes_while_the_kernel_starts_leaves_no_connection(channels, m
 
 
 @async_test
-async def test_who_has_gone_before_gets_no_connection(channels, monkeypatch):
+async def test_client_that_has_disconnected_gets_no_connection(channels, monkeypatch):
     async def connect(handler: Any) -> None:
-        raise AssertionError("a connection of which nobody would say that it has ended")
+        raise AssertionError("a connection whose end would not be reported")
 
     monkeypatch.setattr(KernelWebsocketHandler, "pre_get", connect)
-    # While its password was looked at, for example.
+    # While its password was verified, for example.
     channels.on_close()
     with pytest.raises(HTTPError, match="499"):
         await channels.pre_get()

@@ -1,4 +1,4 @@
-"""owt.frontend.gateway.kernels: sessions by kernel id, with kernels that the tests play."""
+"""owt.frontend.gateway.kernels: sessions by kernel id, with scripted kernels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tornado.web import HTTPError
 
 from owt.errors import BadRequest, Busy
 from owt.frontend.config.settings import Settings
-from owt.frontend.gateway.kernels import CHANNELS, SessionKernels
+from owt.frontend.gateway.kernels import SOCKETS, SessionKernels
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.service import Service
 from owt.frontend.sessions.limits import Limits
@@ -22,7 +22,7 @@ from owt.testing.kernel import ScriptedKernels
 
 
 class Stage:
-    """The gateway's kernels, of sessions whose kernels are played."""
+    """The gateway's kernels, of sessions with scripted kernels."""
 
     def __init__(self, most: int = 5) -> None:
         limits = Limits(2, 60.0)
@@ -34,7 +34,7 @@ class Stage:
 
     @property
     def listed(self) -> list[tuple[str | None, str]]:
-        return [(each["session"], each["name"]) for each in self.kernels.list_kernels()]
+        return [(model["session"], model["name"]) for model in self.kernels.list_kernels()]
 
 
 @pytest.fixture
@@ -58,14 +58,15 @@ def stage() -> Any:
     ],
 )
 @async_test
-async def test_a_kernel_is_a_session_that_is_named_after_its_notebook(stage, path, name):
+async def test_session_of_a_kernel_is_named_after_its_notebook(stage, path, name):
     first, second = [await stage.kernels.start_kernel(path=path) for _ in range(2)]
     assert list(stage.sessions.named) == [name, f"{name}-2"]
-    assert [stage.kernels.get_kernel(each).live.name for each in (first, second)] == [name, f"{name}-2"]
+    names = [stage.kernels.get_kernel(id).owt_session.name for id in (first, second)]
+    assert names == [name, f"{name}-2"]
 
 
 @async_test
-async def test_ids_stay_and_go_with_their_sessions(stage):
+async def test_kernel_id_lives_as_long_as_its_session(stage):
     stage.sessions.create("a")
     [model] = stage.kernels.list_kernels()
     assert stage.kernels.list_kernels()[0]["id"] == model["id"]
@@ -76,21 +77,21 @@ async def test_ids_stay_and_go_with_their_sessions(stage):
 
 
 @async_test
-async def test_a_guest_is_listed_while_somebody_has_it(stage):
-    guest = await stage.kernels.start_kernel("owt-session.a")
-    assert await stage.kernels.start_kernel("owt-session.a") == guest
+async def test_attached_kernel_is_listed_while_it_is_used(stage):
+    attached = await stage.kernels.start_kernel("owt-session.a")
+    assert await stage.kernels.start_kernel("owt-session.a") == attached
     for _ in range(2):
         assert stage.listed == [("a", "owt"), ("a", "owt-session.a")]
-        await stage.kernels.shutdown_kernel(guest)
+        await stage.kernels.shutdown_kernel(attached)
     assert stage.listed == [("a", "owt")]
-    stage.kernels.notify_connect(guest)
+    stage.kernels.notify_connect(attached)
     assert ("a", "owt-session.a") in stage.listed
-    stage.kernels.notify_disconnect(guest)
+    stage.kernels.notify_disconnect(attached)
     assert stage.listed == [("a", "owt")]
 
 
 @async_test
-async def test_an_id_that_is_asked_for_is_given_once(stage):
+async def test_requested_kernel_id_must_be_unused(stage):
     id = await stage.kernels.start_kernel(kernel_id="1-2-3-4-5")
     assert id == "1-2-3-4-5"
     with pytest.raises(HTTPError, match=r"409.*already exists"):
@@ -101,12 +102,12 @@ async def test_an_id_that_is_asked_for_is_given_once(stage):
 
 
 @async_test
-async def test_a_server_that_ends_starts_no_kernels(stage):
+async def test_server_that_shuts_down_starts_no_kernels(stage):
     stage.service.draining = True
-    with pytest.raises(Busy, match="ending"):
+    with pytest.raises(Busy, match="shutting down"):
         await stage.kernels.start_kernel()
 
 
-def test_each_connection_may_be_a_notebook(stage):
-    # ZeroMQ's own limit is 1023 sockets.
-    assert stage.kernels._context.get(zmq.MAX_SOCKETS) >= CHANNELS * Settings().max_connections
+def test_every_connection_may_be_a_websocket(stage):
+    # ZeroMQ's default limit is 1023 sockets.
+    assert stage.kernels._context.get(zmq.MAX_SOCKETS) >= SOCKETS * Settings().max_connections

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from jupyter_client.kernelspec import NoSuchKernel
 
-from owt.frontend.gateway.specs import Specs, live_session
+from owt.frontend.gateway.specs import Specs, spec_session
 from owt.frontend.sessions.sessions import Sessions
 
 
@@ -31,22 +31,22 @@ def specs(tmp_path, monkeypatch):
     ("kernelspec", "session"),
     [("owt-session.dev", "dev"), ("owt-session.", None), ("owt-session.a/b", None), ("dev", None)],
 )
-def test_a_sessions_kernelspec_has_its_name(kernelspec, session):
-    assert live_session(kernelspec) == session
+def test_kernelspec_of_a_session_has_its_name(kernelspec, session):
+    assert spec_session(kernelspec) == session
 
 
-def test_kernelspecs_of_python_that_can_be_read_are_listed_with_the_sessions(specs):
-    found = specs.get_all_specs()
-    assert found["good"]["spec"]["display_name"] == "Good"
-    assert found["owt-session.dev"]["spec"]["display_name"] == "dev (owt session)"
-    assert not {"julia", "rubbish", "list"} & set(found)
+def test_valid_python_kernelspecs_are_listed_with_those_of_sessions(specs):
+    listed = specs.get_all_specs()
+    assert listed["good"]["spec"]["display_name"] == "Good"
+    assert listed["owt-session.dev"]["spec"]["display_name"] == "dev (owt session)"
+    assert not {"julia", "rubbish", "list"} & set(listed)
 
 
 @pytest.mark.parametrize("name", ["nothing", "rubbish", "owt-session.gone", "x" * 5000, "../good", ""])
-def test_what_there_is_not_is_a_key_error(specs, name):
+def test_unknown_kernelspec_raises(specs, name):
     with pytest.raises(NoSuchKernel):
         specs.get_kernel_spec(name)
 
 
-def test_a_kernelspec_is_found_in_any_case(specs):
+def test_kernelspec_names_ignore_case(specs):
     assert specs.get_kernel_spec("GOOD").display_name == "Good"

@@ -10,7 +10,7 @@ from scripted_service import ScriptedService
 
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.notebooks.documents import read_documents
-from owt.frontend.notebooks.notebook import ENTER, MAX_DEATHS, EndpointOwners, Notebook, Orphan
+from owt.frontend.notebooks.notebook import CHANGE_DIRECTORY, MAX_DEATHS, EndpointOwners, Notebook, Orphan
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernel
 from owt.wire.chunk import Done, Failed
@@ -42,7 +42,7 @@ class Served:
     async def kernel(self, number: int = 1) -> ScriptedKernel:
         """Wait for the kernel of this number, and let it enter the notebook's folder."""
         kernel = await self.stage.kernels.wait_for_kernel(number)
-        assert kernel.calls[-1].code == ENTER
+        assert kernel.calls[-1].code == CHANGE_DIRECTORY
         kernel.answer()
         await settle()
         return kernel
