@@ -13,8 +13,7 @@
     ├── KernelDied          the kernel ended while it was needed (502)
     │   └── KernelNotReady  the kernel ended before it could run calls (502)
     │       └── KernelKilled    a signal ended the kernel during its start; a retry may succeed (502)
-    ├── WireError           bytes on the call connection that are not a valid frame
-    │   └── BadSignature    a frame whose signature does not fit its connection key
+    ├── WireError           a message between two of owt's processes that is not valid
     ├── ConfigError         a setting cannot be used; the server does not start
     ├── NotebookError       a notebook cannot be read, served or exported
     ├── MissingExtra        an adaptor needs a package that an extra of owt installs
@@ -164,11 +163,7 @@ class KernelKilled(KernelNotReady):
 
 
 class WireError(OwtError):
-    """Bytes on the call connection that are not a valid frame."""
-
-
-class BadSignature(WireError):
-    """A frame whose signature does not fit the connection key, or that came out of order."""
+    """Message between two of owt's processes that is not valid, too large or out of order."""
 
 
 class ConfigError(OwtError):

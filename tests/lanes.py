@@ -1,50 +1,35 @@
-"""The frontend's end of a lane, for tests of the kernel's end."""
+"""The frontend's side of a kernel's connections, for tests of the kernel's side."""
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
-from owt.kernel.calls.connection import LaneEnd
+from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.interrupts import Interrupts
 from owt.kernel.calls.output_sender import OutputSender
 from owt.wire.chunk import Chunk, Done
-from owt.wire.handshake import NONCE, Lane, Signer, read_preface
-from owt.wire.messages import FrameReader, FrameWriter, Hello, Message, Output
+from owt.wire.messages import Message, Output, encode, message_decoder
 
-KEY = b"the connection key"
 PATIENCE = 20.0
 PLENTY = 1 << 30
 """Bytes of credit that no test uses up."""
 
 
 class FarEnd:
-    """What a frontend does with an accepted connection, by blocking calls."""
+    """The frontend's side of a connection, with blocking calls."""
 
-    def __init__(self, connection: socket.socket, key: bytes = KEY) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(PATIENCE)
         self.socket = connection
-        nonce = os.urandom(NONCE)
-        connection.sendall(nonce)
-        line = b""
-        while not line.endswith(b"\n"):
-            line += connection.recv(1)
-        self.kernel, self.lane = read_preface(line[:-1])
-        signer = Signer(key, nonce, self.lane, frontend=True)
-        self.writer = FrameWriter(signer.sending)
-        self.reader = FrameReader(signer.receiving)
+        self.decoder = message_decoder()
         self.pending: list[Message] = []
-        hello = self.receive()
-        assert isinstance(hello, Hello)
-        self.hello = hello
 
     def send(self, *messages: Message) -> None:
-        self.socket.sendall(b"".join(map(self.writer.encode, messages)))
+        self.socket.sendall(b"".join(buffer for message in messages for buffer in encode(message)))
 
     def receive(self) -> Message:
         """The next message. Raises EOFError at the end of the connection."""
@@ -52,7 +37,7 @@ class FarEnd:
             data = self.socket.recv(1 << 16)
             if not data:
                 raise EOFError
-            self.pending += self.reader.feed(data)
+            self.pending += self.decoder.feed(data)
         return self.pending.pop(0)
 
     def chunks(self, count: int) -> list[Chunk]:
@@ -79,40 +64,21 @@ class FarEnd:
 
 
 class Listening:
-    """A door behind which `FarEnd`s are made. A context manager."""
+    """A maker of connections. A context manager."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = str(folder / "door")
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.settimeout(PATIENCE)
-        self._listener.bind(self.path)
-        self._listener.listen()
-        self._made: list[FarEnd | LaneEnd] = []
+    def __init__(self) -> None:
+        self._made: list[socket.socket] = []
 
-    def accept(self) -> FarEnd:
-        end = FarEnd(self._listener.accept()[0])
-        self._made.append(end)
-        return end
+    def pair(self) -> tuple[socket.socket, FarEnd]:
+        """Return the kernel's socket of a new connection, and the frontend's side."""
+        near, far = socket.socketpair()
+        self._made += near, far
+        return near, FarEnd(far)
 
-    def accepting(self, *then: Callable[[FarEnd], object]) -> threading.Thread:
-        """Accept one connection for each of `then`, in a thread, and call it with the far end."""
-
-        def work() -> None:
-            for each in then:
-                each(self.accept())
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        return thread
-
-    def connect(self, lane: Lane = "calls") -> tuple[LaneEnd, FarEnd]:
-        """Both ends of a lane."""
-        far: list[FarEnd] = []
-        thread = self.accepting(far.append)
-        near = LaneEnd(self.path, "k1", KEY, lane)
-        thread.join()
-        self._made.append(near)
-        return near, far[0]
+    def connect(self) -> tuple[FrontendConnection, FarEnd]:
+        """Return both sides of a new connection."""
+        near, far = self.pair()
+        return FrontendConnection(near, exit_on_loss), far
 
     def __enter__(self) -> Self:
         return self
@@ -120,13 +86,12 @@ class Listening:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._listener.close()
-        for end in self._made:
-            socket_of(end).close()
+        for connection in self._made:
+            connection.close()
 
 
-def socket_of(end: FarEnd | LaneEnd) -> socket.socket:
-    return end.socket if isinstance(end, FarEnd) else end._socket
+def exit_on_loss() -> NoReturn:
+    raise SystemExit("the connection is lost")
 
 
 class Wired:

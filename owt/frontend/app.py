@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import secrets
@@ -29,9 +30,8 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.gateway.mount import Mount
 from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import open_sockets
-from owt.frontend.kernels.connection import Door
 from owt.frontend.kernels.kernels import Kernels
-from owt.frontend.kernels.template import TemplateProcess
+from owt.frontend.kernels.template import REAPER, TemplateProcess
 from owt.frontend.maintenance import Maintenance
 from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
@@ -80,8 +80,7 @@ class Frontend:
         except ConfigError:
             doors.remove()
             raise
-        door = Door(os.path.join(self.runtime_dir, "door"))
-        await door.open()
+        self._runtime_lock = lock_directory(self.runtime_dir)
         env = self._kernel_environment()
         self._template = TemplateProcess(
             runtime_dir=self.runtime_dir,
@@ -94,7 +93,6 @@ class Frontend:
         endpoints = Endpoints()
         self._kernels = Kernels(
             runtime_dir=self.runtime_dir,
-            door=door,
             template=self._template,
             env=env,
             welcome=self._welcome,
@@ -102,7 +100,6 @@ class Frontend:
             descriptors=self._descriptors,
             endpoints=endpoints,
         )
-        self._door = door
         limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
         pool = Pool(
             kernels=self._kernels,
@@ -179,7 +176,8 @@ class Frontend:
         await self._http.close_all_connections()
         self._gateway.close()
         await self._kernels.close()
-        self._door.close()
+        # The template takes the lock to clear up.
+        os.close(self._runtime_lock)
         await self._template.close()
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
@@ -197,6 +195,7 @@ class Frontend:
             concurrency=concurrency,
             window=self.settings.window,
             memory=self.settings.kernel_memory,
+            cleanup=(sys.executable, "-I", REAPER, self._mark, self.runtime_dir),
         )
 
     def _kernel_environment(self) -> dict[str, str]:
@@ -230,6 +229,15 @@ def make_runtime_dir(settings: Settings) -> str:
         except OSError as error:
             problem = str(error)
     raise ConfigError(f"--runtime-dir: {problem}")
+
+
+def lock_directory(path: str) -> int:
+    """Lock the runtime directory for the life of this process, by which the reaper knows that it is alive.
+
+    Returns the descriptor that holds the lock."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 def serve(settings: Settings) -> int:

@@ -1,12 +1,12 @@
-"""Ending everything that belonged to a server which is gone.
+"""The end of all processes of a server that is gone.
 
-Each process that a server starts, and each that those start, carries the server's mark in its
-environment, which survives `setsid` and double forks; process groups and parents do not. A process
-without the mark (started with an environment of its own) belongs to the server all the same when it
-descends from one that has it.
+Each process that a server starts, and each that those start, has the server's mark in its environment, which
+survives `setsid` and double forks; process groups and parents do not. A process without the mark (started
+with an environment of its own) belongs to the server if it descends from a process with it.
 
-Whoever is left does it: the template as a rule; when that is gone as well, a kernel, which turns
-into a sweeper by running this file. It imports nothing of owt, so that it starts at once.
+The template does this when the frontend is gone. When the template is gone too, a kernel does: its process
+executes this file, which imports nothing of owt, so that it starts at once. The frontend holds a lock on the
+runtime directory, which tells a kernel whose connection ended for another reason that the server is alive.
 """
 
 from __future__ import annotations
@@ -16,67 +16,56 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NoReturn
+
+import psutil
 
 MARK = "OWT_SERVER_ID"
 
-SWEEP_TIME = 5.0
-"""Seconds for which a sweep looks for what is still there."""
-KNOCK_TIME = 5.0
+SWEEP_TIMEOUT = 5.0
+"""Seconds for which processes are looked for and killed."""
+LOCK_TIMEOUT = 5.0
+"""Seconds that the end of a frontend may take from the end of its first connection to that of its lock."""
 
 
 def marked(mark: str) -> Iterator[int]:
-    """The ids of other processes of this user whose environment has `OWT_SERVER_ID=mark`."""
-    wanted = f"{MARK}={mark}".encode()
-    me = os.getpid()
-    if sys.platform == "linux":
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != me:
-                with contextlib.suppress(OSError):
-                    if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                        yield int(entry.name)
-        return
-    import psutil
-
+    """Yield the ids of this user's other processes that have `OWT_SERVER_ID=mark` in their environment."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != me and process.environ().get(MARK) == mark:
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
                 yield process.pid
 
 
 def belonging(mark: str) -> set[int]:
-    """The ids of other live processes that have the mark, or descend from one that has it or from
-    this process."""
-    found = {*marked(mark), os.getpid()}
+    """Return the ids of other live processes that have the mark or descend from one with it or this one."""
     children: dict[int, list[int]] = {}
-    for pid, parent in _parents():
-        children.setdefault(parent, []).append(pid)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                children.setdefault(process.ppid(), []).append(process.pid)
+    found = {*marked(mark), os.getpid()}
     pending = list(found)
     while pending:
-        for child in children.get(pending.pop(), ()):
-            if child not in found:
-                found.add(child)
-                pending.append(child)
+        new = set(children.get(pending.pop(), ())) - found
+        found |= new
+        pending += new
     return found - {os.getpid()}
 
 
-def sweep(mark: str, timeout: float = SWEEP_TIME) -> int:
-    """Kill all that belongs to the server with this mark, until nothing is found or `timeout`
-    seconds are over. Gives the number of processes.
+def sweep(mark: str, timeout: float = SWEEP_TIMEOUT) -> int:
+    """Kill all that belongs to the server with this mark; return the number of processes.
 
-    Looks several times, because a process may start another while the list is read.
+    Looks again until nothing is found or `timeout` seconds have passed, because a process may start another
+    while the list is read.
     """
     killed: set[int] = set()
     deadline = time.monotonic() + timeout
     while (found := belonging(mark)) and time.monotonic() < deadline:
         for pid in found:
             with contextlib.suppress(OSError):
-                # The leader of a group takes along what has left no other trace.
+                # A group's leader takes along processes that cannot be found otherwise.
                 if os.getpgid(pid) == pid:
                     os.killpg(pid, signal.SIGKILL)
                 os.kill(pid, signal.SIGKILL)
@@ -85,74 +74,48 @@ def sweep(mark: str, timeout: float = SWEEP_TIME) -> int:
     return len(killed)
 
 
-def clear(mark: str, runtime_dir: str) -> None:
-    """Sweep, then remove the server's runtime directory. One process at a time does this, or two
-    could kill each other with the work half done; the directory itself is the lock."""
-    with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError):
-            lock = os.open(runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
-            held.callback(os.close, lock)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+def clear(mark: str, runtime_dir: str, timeout: float | None = None) -> bool:
+    """Sweep and remove the server's runtime directory; return False if it stays locked for `timeout` seconds.
+
+    The lock is held by the frontend while it lives, and by one process at a time that clears up: two could
+    kill each other with the work half done. A directory that is gone is no hindrance.
+    """
+    lock = None
+    with contextlib.suppress(OSError):
+        lock = os.open(runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if lock is not None and not _acquire(lock, timeout):
+            return False
         if mark:
             sweep(mark)
         shutil.rmtree(runtime_dir, ignore_errors=True)
+        return True
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
-def leave(door: str) -> NoReturn:
-    """End this kernel, whose connection to the frontend's `door` has ended, and what it started.
-
-    When nobody listens at the door any more the server is gone, and this process may be the last
-    that could clean up after it: it becomes a sweeper, without a trace of user code in it.
-    """
-    mark = os.environ.get(MARK)
-    if mark and not _somebody_at(door):
-        with contextlib.suppress(OSError):
-            os.execv(sys.executable, [sys.executable, "-I", __file__, mark, os.path.dirname(door)])
-    _end_group()
-
-
-def _somebody_at(door: str) -> bool:
-    """Whether the frontend lives: it greets whoever connects. One that is just dying may still have
-    its door open, but greets nobody."""
-    with socket.socket(socket.AF_UNIX) as knock:
-        knock.settimeout(KNOCK_TIME)
+def _acquire(lock: int, timeout: float | None) -> bool:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
         try:
-            knock.connect(door)
-            return bool(knock.recv(1))
-        except (ConnectionError, FileNotFoundError):
-            return False
-        except OSError:
-            # Too busy to answer is not gone.
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if deadline is None else fcntl.LOCK_NB))
             return True
+        except BlockingIOError:
+            assert deadline is not None
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
 
 
-def _end_group() -> NoReturn:
+def main(mark: str, runtime_dir: str) -> None:
+    """Clear up after the server, if it is gone, then end this process and its group."""
+    # Without the directory another process has cleared up, or it was removed by hand and the server lives.
+    if os.path.isdir(runtime_dir):
+        clear(mark, runtime_dir, LOCK_TIMEOUT)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    """The id of each live process, and its parent's."""
-    if sys.platform == "linux":
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError, ValueError, IndexError):
-                    # proc(5): the name, in parentheses, may itself hold spaces and parentheses.
-                    state, parent = (entry / "stat").read_bytes().rpartition(b") ")[2].split()[:2]
-                    if state != b"Z":
-                        yield int(entry.name), int(parent)
-        return
-    import psutil
-
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                yield process.pid, process.ppid()
 
 
 if __name__ == "__main__":
-    # Without a directory somebody has swept before, or it was removed by hand and the server lives.
-    if os.path.isdir(sys.argv[2]):
-        clear(sys.argv[1], sys.argv[2])
-    _end_group()
+    main(*sys.argv[1:])

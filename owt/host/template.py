@@ -19,11 +19,13 @@ import signal
 import socket
 import sys
 import threading
+from collections import deque
 from types import FrameType
 
 from owt.host.reaper import MARK, clear
-from owt.wire.messages import Bind, FrameReader, FrameWriter
-from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
+from owt.wire.framing import encode_frame
+from owt.wire.messages import CONNECTIONS_VARIABLE
+from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, TemplateMessage, template_decoder
 
 PREPARED = (
     # What a kernel imports in its first second, some of it late and only when asked.
@@ -44,33 +46,37 @@ PREPARED = (
     "httpx",
 )
 
-OF_KERNEL = {"OWT_DOOR", "OWT_KERNEL_ID"}
-"""Variables that differ from kernel to kernel and that only owt reads."""
+MAX_DESCRIPTORS = 64
+"""Descriptors that can be received at once."""
+
+CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 
 class Template:
-    """The template's one loop: requests in, exit statuses out."""
+    """The loop of the template: it receives requests and reports exit statuses."""
 
     def __init__(self, channel: socket.socket, *, can_fork: bool) -> None:
         self._channel = channel
         self._can_fork = can_fork
-        self._unpacker = Unpacker()
+        self._decoder = template_decoder()
+        self._descriptors: deque[int] = deque()
         self._kernels: set[int] = set()
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._wake.setblocking(False)
 
     def serve(self, preload: list[str]) -> Fork | None:
-        """Import, then fork on request. Returns None when the frontend is gone, and, in a forked
-        child, what that child is to become."""
+        """Import modules, then fork on request until the frontend is gone.
+
+        Returns None then; in a forked child, returns the request for that child.
+        """
         problems = self._prepare(preload)
-        signal.signal(signal.SIGCHLD, _nothing)
+        signal.signal(signal.SIGCHLD, _ignore)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        with contextlib.suppress(ConnectionError):
-            self._channel.sendall(pack(Ready(self._can_fork, tuple(problems))))
+        self._send(Ready(self._can_fork, tuple(problems)))
         while True:
             ready, _, _ = select.select([self._channel, self._wake], [], [])
             if self._wake in ready:
@@ -79,22 +85,25 @@ class Template:
                 self._reap()
             if self._channel in ready:
                 try:
-                    data = self._channel.recv(1 << 16)
+                    data, descriptors, _, _ = socket.recv_fds(
+                        self._channel, 1 << 16, MAX_DESCRIPTORS, CLOSE_ON_EXEC
+                    )
                 except ConnectionError:
                     return None
                 if not data:
                     return None
-                for message in self._unpacker.feed(data):
+                self._descriptors += descriptors
+                for message in self._decoder.feed(data):
                     if isinstance(message, Fork) and self._fork(message):
                         return message
-                    # Calls wait to hear how a kernel ended, also while many others are asked for.
+                    # The frontend waits for exit statuses, also while it requests many forks.
                     self._reap()
 
     def _prepare(self, preload: list[str]) -> list[str]:
         if not self._can_fork:
             return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
         problems: list[str] = []
-        self._here = (dict(os.environ), os.getcwd())
+        self._prepared_for = (dict(os.environ), os.getcwd())
         # As ipykernel sets it, but before matplotlib is imported, which reads it then.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         threads = threading.active_count()
@@ -129,9 +138,6 @@ class Template:
         except (Exception, SystemExit) as error:
             OwtKernelApp.forget()
             print(f"owt: kernels start slower: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        # OpenSSL sets itself up when it first signs: 2 MiB and 5 ms of each kernel.
-        key = bytes(32)
-        FrameReader(key).feed(FrameWriter(key).encode(Bind(None, 1)))
 
     def _abandoned(self) -> bool:
         """Whether the frontend is gone already."""
@@ -143,37 +149,61 @@ class Template:
             return True
 
     def _fork(self, request: Fork) -> bool:
+        """Fork a kernel. Returns True in the child."""
+        if len(self._descriptors) < request.descriptors:
+            self._close_descriptors()
+            self._send(NotForked(request.id, "the kernel's connections did not arrive"))
+            return False
+        connections = [self._descriptors.popleft() for _ in range(request.descriptors)]
         try:
             pid = os.fork()
         except OSError as error:
-            self._channel.sendall(pack(NotForked(request.id, str(error))))
+            for descriptor in connections:
+                os.close(descriptor)
+            self._send(NotForked(request.id, str(error)))
             return False
         if pid == 0:
-            self._become_child(request)
+            self._become_child(request, connections)
             return True
+        for descriptor in connections:
+            os.close(descriptor)
         self._kernels.add(pid)
-        message = pack(Forked(request.id, pid))
         try:
-            handle = os.pidfd_open(pid)
+            pidfd = os.pidfd_open(pid)
         except (AttributeError, OSError):
-            self._channel.sendall(message)
+            self._send(Forked(request.id, pid))
         else:
-            socket.send_fds(self._channel, [message], [handle])
-            os.close(handle)
+            self._send(Forked(request.id, pid), pidfd)
+            os.close(pidfd)
         return False
 
-    def _become_child(self, request: Fork) -> None:
+    def _close_descriptors(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
+    def _send(self, message: TemplateMessage, *descriptors: int) -> None:
+        # The end of the frontend is noticed when the channel is read.
+        with contextlib.suppress(ConnectionError):
+            frame = encode_frame(message)
+            sent = socket.send_fds(self._channel, [frame], descriptors)
+            # A signal can end a system call early.
+            self._channel.sendall(frame[sent:])
+
+    def _become_child(self, request: Fork, connections: list[int]) -> None:
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for open_here in (self._channel, self._wake, self._waker):
-            open_here.close()
+        for inherited in (self._channel, self._wake, self._waker):
+            inherited.close()
+        # Of other kernels, whose requests have yet to be read.
+        self._close_descriptors()
         os.environ.clear()
         os.environ.update(request.env)
+        if connections:
+            os.environ[CONNECTIONS_VARIABLE] = ",".join(map(str, connections))
         os.chdir(request.cwd)
-        given = {name: value for name, value in request.env.items() if name not in OF_KERNEL}
-        if (given, request.cwd) != self._here:
+        if (request.env, request.cwd) != self._prepared_for:
             # IPython's folders, colours and much else come from the environment.
             sys.modules["owt.kernel.process.app"].OwtKernelApp.forget()
         random.seed()
@@ -192,12 +222,11 @@ class Template:
                 return
             if pid in self._kernels:
                 self._kernels.remove(pid)
-                with contextlib.suppress(OSError):
-                    self._channel.sendall(pack(Exited(pid, os.waitstatus_to_exitcode(status))))
+                self._send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 
-def _nothing(signum: int, frame: FrameType | None) -> None:
-    """A handler that exists only so that the wake-up descriptor is written."""
+def _ignore(signum: int, frame: FrameType | None) -> None:
+    """Do nothing; a signal with a handler is written to the wake-up descriptor."""
 
 
 def _control_process(option: int, value: bytes | int) -> None:

@@ -92,3 +92,19 @@ def test_a_killed_frontend_leaves_nothing_after_five_seconds(state, tmp_path):
         wait_until(lambda: not folder.exists(), 5)
         if state == "computing":
             assert isinstance(call.exception(), httpx.HTTPError)
+
+
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("options", [(), ("--no-fork",)], ids=["fork", "spawn"])
+def test_a_kernel_clears_up_after_a_frontend_and_a_template_that_are_killed(options):
+    with LiveServer(*options) as doomed:
+        mark = doomed.call(f"import os\nos.environ[{MARK!r}]").text
+        doomed.call("import subprocess\nsubprocess.Popen(['sleep', '1000'], start_new_session=True)\n1")
+        doomed.call("1", session="s")
+        folder = Path(doomed.session("s")["connection_file"]).parent
+        # The frontend cannot start another template meanwhile.
+        doomed.send_signal(signal.SIGSTOP)
+        os.kill(template_of(mark), signal.SIGKILL)
+        doomed.send_signal(signal.SIGKILL)
+        wait_until(lambda: not list(marked(mark)), 10)
+        wait_until(lambda: not folder.exists(), 5)

@@ -1,10 +1,11 @@
 """Finding and ending what belonged to a server."""
 
+import contextlib
+import fcntl
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -98,76 +99,87 @@ def test_a_runtime_directory_that_somebody_removed_hinders_no_sweep(mark, folder
     assert process.wait(10) == -signal.SIGKILL
 
 
-LEAVE = "from owt.host.reaper import leave; leave({!r})"
+def kernel(mark, folder, **options):
+    """A process that becomes the reaper, as a kernel does when its connection ends."""
+    code = f"import os, sys; input(); os.execv(sys.executable, {[sys.executable, *command(mark, folder)]!r})"
+    return python(code, mark, start_new_session=True, stdin=subprocess.PIPE, text=True, **options)
 
 
-def test_a_kernel_whose_server_is_gone_ends_what_it_left(mark, folder):
-    """The socket is there, and nobody listens."""
-    door = folder / "door"
-    with socket.socket(socket.AF_UNIX) as closed:
-        closed.bind(str(door))
+def command(mark, folder):
+    return ["-I", reaper.__file__, mark, str(folder)]
+
+
+def disconnect(process):
+    process.stdin.write("\n")
+    process.stdin.close()
+
+
+@contextlib.contextmanager
+def living_frontend(folder):
+    """The lock that a frontend holds."""
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+    os.close(lock)
+
+
+def test_the_reaper_ends_what_is_left_of_a_server_that_is_gone(mark, folder):
     other = sleeper(mark, start_new_session=True)
-    kernel = python(LEAVE.format(str(door)), mark, start_new_session=True)
-    assert kernel.wait(20) == -signal.SIGKILL
+    process = kernel(mark, folder)
+    disconnect(process)
+    assert process.wait(20) == -signal.SIGKILL
     assert other.wait(10) == -signal.SIGKILL
     assert not folder.exists()
 
 
-def test_several_that_leave_at_once_end_everything(mark, folder):
-    door = folder / "door"
-    with socket.socket(socket.AF_UNIX) as closed:
-        closed.bind(str(door))
-    code = f"input(); {LEAVE.format(str(door))}"
-    kernels = [python(code, mark, start_new_session=True, stdin=subprocess.PIPE, text=True) for _ in range(5)]
+def test_several_reapers_at_once_end_everything(mark, folder):
+    processes = [kernel(mark, folder) for _ in range(5)]
     other = sleeper(mark, start_new_session=True)
-    for kernel in kernels:
-        kernel.stdin.write("\n")
-        kernel.stdin.flush()
-    assert [kernel.wait(20) for kernel in kernels] == [-signal.SIGKILL] * 5
-    assert other.wait(10) == -signal.SIGKILL
-    assert not folder.exists()
-    for kernel in kernels:
-        kernel.stdin.close()
-
-
-def test_a_server_that_closes_its_door_only_now_is_gone(mark, folder):
-    with socket.socket(socket.AF_UNIX) as door:
-        door.bind(str(folder / "door"))
-        door.listen()
-        other = sleeper(mark, start_new_session=True)
-        kernel = python(LEAVE.format(str(folder / "door")), mark, start_new_session=True)
-        knock, _ = door.accept()
-        knock.close()
-    assert kernel.wait(20) == -signal.SIGKILL
+    for process in processes:
+        disconnect(process)
+    assert [process.wait(20) for process in processes] == [-signal.SIGKILL] * 5
     assert other.wait(10) == -signal.SIGKILL
     assert not folder.exists()
 
 
-def test_a_kernel_that_is_let_go_ends_only_its_own_group(mark, folder):
-    with socket.socket(socket.AF_UNIX) as door:
-        door.bind(str(folder / "door"))
-        door.listen()
-        other = sleeper(mark, start_new_session=True)
-        code = f"import subprocess; print(subprocess.Popen(['sleep', '1000']).pid, flush=True); " \
-               f"{LEAVE.format(str(folder / 'door'))}"
-        kernel = python(code, mark, start_new_session=True, stdout=subprocess.PIPE, text=True)
-        with kernel, door.accept()[0] as knock:
-            knock.sendall(b"nonce")
-            child = int(kernel.stdout.readline())
-            assert kernel.wait(20) == -signal.SIGKILL
+def test_the_reaper_waits_for_a_frontend_that_is_about_to_end(mark, folder):
+    other = sleeper(mark, start_new_session=True)
+    process = kernel(mark, folder)
+    with living_frontend(folder):
+        disconnect(process)
+        wait_until(lambda: b"reaper.py" in Path(f"/proc/{process.pid}/cmdline").read_bytes())
+        assert other.poll() is None
+    assert process.wait(20) == -signal.SIGKILL
+    assert other.wait(10) == -signal.SIGKILL
+    assert not folder.exists()
+
+
+def test_the_reaper_of_a_living_server_ends_only_its_own_group(mark, folder):
+    other = sleeper(mark, start_new_session=True)
+    code = (
+        "import os, subprocess, sys; child = subprocess.Popen(['sleep', '1000']); "
+        "print(child.pid, flush=True); from owt.host import reaper; reaper.LOCK_TIMEOUT = 0.1; "
+        f"reaper.main({mark!r}, {str(folder)!r})"
+    )
+    with living_frontend(folder):
+        process = python(code, mark, start_new_session=True, stdout=subprocess.PIPE, text=True)
+        with process:
+            child = int(process.stdout.readline())
+            assert process.wait(20) == -signal.SIGKILL
         wait_until(lambda: not os.path.exists(f"/proc/{child}"))
         assert other.poll() is None
         assert folder.exists()
-        other.kill()
-        other.wait()
+    other.kill()
+    other.wait()
 
 
-def test_a_kernel_whose_door_was_removed_by_hand_ends_only_its_own_group(mark, folder):
+def test_the_reaper_spares_a_server_whose_directory_was_removed_by_hand(mark, folder):
     """The server may well be alive; its template will see to the rest."""
     folder.rmdir()
     other = sleeper(mark, start_new_session=True)
-    kernel = python(LEAVE.format(str(folder / "door")), mark, start_new_session=True)
-    assert kernel.wait(20) == -signal.SIGKILL
+    process = kernel(mark, folder)
+    disconnect(process)
+    assert process.wait(20) == -signal.SIGKILL
     assert other.poll() is None
     other.kill()
     other.wait()

@@ -13,7 +13,8 @@ import pytest
 
 from owt.host.reaper import MARK, marked
 from owt.testing import wait_until
-from owt.wire.template import Exited, Fork, Forked, Ready, Unpacker, pack
+from owt.wire.framing import encode_frame
+from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_decoder
 
 
 class Template:
@@ -23,7 +24,7 @@ class Template:
         self.mark = f"test-{secrets.token_hex(8)}"
         self.folder = Path(tempfile.mkdtemp(prefix="owt-"))
         self.env = {**os.environ, MARK: self.mark}
-        self.unpacker = Unpacker()
+        self.decoder = template_decoder()
         self.messages = []
         self.handles = []
         self.ours, theirs = socket.socketpair()
@@ -41,11 +42,11 @@ class Template:
             data, handles, _, _ = socket.recv_fds(self.ours, 1 << 16, 8)
             assert data
             self.handles += handles
-            self.messages += self.unpacker.feed(data)
+            self.messages += self.decoder.feed(data)
         return self.messages.pop(0)
 
     def fork(self, id, *argv, **env):
-        self.ours.sendall(pack(Fork(id, argv, {**self.env, **env}, str(self.folder))))
+        self.ours.sendall(encode_frame(Fork(id, argv, {**self.env, **env}, str(self.folder))))
 
     def leave(self):
         self.ours.close()
@@ -102,9 +103,31 @@ def test_a_kernel_with_an_environment_of_its_own_does_without_what_was_prepared(
 
 
 def test_a_kernel_that_cannot_start_exits_with_a_status(template):
-    template.ours.sendall(pack(Fork(3, ("--version",), template.env, "/nonexistent")))
+    template.ours.sendall(encode_frame(Fork(3, ("--version",), template.env, "/nonexistent")))
     forked = template.hear()
     assert template.hear() == Exited(forked.pid, 1)
+
+
+def test_a_kernel_gets_its_connections_and_no_other_process_does(template):
+    pairs = [socket.socketpair() for _ in range(2)]
+    frame = encode_frame(Fork(10, ("-f", str(template.folder / "kernel-10.json")), template.env, "/", 2))
+    socket.send_fds(template.ours, [frame], [theirs.fileno() for _, theirs in pairs])
+    for _, theirs in pairs:
+        theirs.close()
+    forked = template.hear()
+    # The kernel waits for the frontend's first message, which ends here before that.
+    for ours, _ in pairs:
+        ours.shutdown(socket.SHUT_WR)
+    assert template.hear() == Exited(forked.pid, -signal.SIGKILL)
+    for ours, _ in pairs:
+        ours.settimeout(20)
+        assert ours.recv(1) == b""
+        ours.close()
+
+
+def test_a_kernel_whose_connections_did_not_arrive_is_not_forked(template):
+    template.ours.sendall(encode_frame(Fork(11, ("--version",), template.env, "/", 2)))
+    assert template.hear() == NotForked(11, "the kernel's connections did not arrive")
 
 
 def test_signals_of_the_terminal_do_not_end_it(template):

@@ -6,8 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -30,9 +28,8 @@ def kernel() -> Iterator[Sourced]:
 
 @pytest.fixture
 def door() -> Iterator[Listening]:
-    """A door that lanes connect to."""
-    # Its path must be short: pytest's folders with a test's name in them are not.
-    with TemporaryDirectory(prefix="owt-") as folder, Listening(Path(folder)) as listening:
+    """A maker of connections."""
+    with Listening() as listening:
         yield listening
 
 

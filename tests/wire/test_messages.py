@@ -1,28 +1,27 @@
+"""owt.wire.messages: encoding and decoding of messages."""
+
 from __future__ import annotations
 
 import itertools
+import random
 import struct
-from typing import Any
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import owt.wire.messages
-from owt.errors import BadSignature, WireError
+from owt.errors import WireError
 from owt.wire.call import Caching, Call, NotebookCell, RequestFacts, Target
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.endpoint import Endpoint, Parameter
-from owt.wire.handshake import LANES, NONCE, Lane, Signer, preface, read_preface
+from owt.wire.framing import MAX_READ, encode_frame
 from owt.wire.messages import (
+    MIN_ATTACHMENT,
     Bind,
     Cancel,
     Cell,
     Credit,
-    FrameReader,
-    FrameWriter,
     Hello,
     Invoke,
     Message,
@@ -32,6 +31,8 @@ from owt.wire.messages import (
     RegisterResult,
     StartDeadlinePassed,
     Welcome,
+    encode,
+    message_decoder,
 )
 
 KEY = b"a connection key"
@@ -51,11 +52,11 @@ CALL = Call(
 )
 
 EVERY_MESSAGE: list[Message] = [
-    Hello("kernel-1", "calls", 4711),
-    Hello("kernel-1", "control", 4711, 2),
+    Hello(),
+    Hello(7),
     Welcome("http://localhost:9876", "127.0.0.1", 9876),
     Welcome("http://localhost:9876", "127.0.0.1", 9876, "s", 4, 1024),
-    Welcome("http://localhost:9876", "127.0.0.1", 9876, "s", 4, 1024, 1 << 30),
+    Welcome("http://localhost:9876", "127.0.0.1", 9876, "s", 4, 1024, 1 << 30, ("clean", "up")),
     Bind("s", 2),
     Bind(None, 1),
     Invoke("r1", CALL),
@@ -125,7 +126,7 @@ chunks = st.one_of(
     st.builds(Done, st.integers(100, 999), st.floats(allow_nan=False)),
 )
 messages = st.one_of(
-    st.builds(Hello, text, st.sampled_from(["calls", "control"]), numbers, numbers),
+    st.builds(Hello, numbers),
     st.builds(Welcome, text, text, numbers, st.none() | text, numbers, numbers),
     st.builds(Bind, st.none() | text, numbers),
     st.builds(Invoke, text, calls),
@@ -135,125 +136,64 @@ messages = st.one_of(
 )
 
 
-lanes = st.sampled_from([b"calls", b"control", b"control\n", b"shell"])
+def stream_of(*sent: Message) -> bytes:
+    return b"".join(buffer for message in sent for buffer in encode(message))
 
 
-def frames(*given: Message) -> list[bytes]:
-    writer = FrameWriter(KEY)
-    return [bytes(writer.encode(message)) for message in given]
-
-
-def signed(payload: bytes, sequence: int = 0) -> bytes:
-    """A frame with a signature that fits, around any payload."""
-    signature = AESGCM(KEY).encrypt(sequence.to_bytes(12), b"", payload)
-    return struct.pack("!I", 16 + len(payload)) + signature + payload
-
-
-def test_a_frame_is_length_signature_and_message() -> None:
-    [first, second] = frames(Credit("r", 1), Credit("r", 2))
-    assert first == signed(msgspec.msgpack.encode(Credit("r", 1)), 0)
-    assert second == signed(msgspec.msgpack.encode(Credit("r", 2)), 1)
+def frame_of(payload: bytes) -> bytes:
+    """Return a frame around any payload."""
+    return struct.pack("!II", len(payload), 0) + payload
 
 
 @pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda message: type(message).__name__)
-def test_every_message_comes_back_as_it_was(message: Message) -> None:
-    assert FrameReader(KEY).feed(*frames(message)) == [message]
+def test_a_message_survives_encoding_and_decoding(message: Message) -> None:
+    assert message_decoder().feed(stream_of(message)) == [message]
 
 
 @given(st.lists(messages, max_size=4), st.lists(st.integers(0, 10**6), max_size=8))
-def test_messages_come_back_however_the_stream_is_cut(sent: list[Message], places: list[int]) -> None:
-    stream = b"".join(frames(*sent))
+def test_messages_survive_any_cuts_of_the_stream(sent: list[Message], places: list[int]) -> None:
+    stream = stream_of(*sent)
     ends = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    reader = FrameReader(KEY)
-    got = [message for a, b in itertools.pairwise(ends) for message in reader.feed(stream[a:b])]
-    assert got == sent
+    decoder = message_decoder()
+    received = [message for a, b in itertools.pairwise(ends) for message in decoder.feed(stream[a:b])]
+    assert received == sent
 
 
-def test_a_split_at_any_byte_changes_nothing() -> None:
-    stream = b"".join(frames(*EVERY_MESSAGE))
+def test_a_cut_at_any_byte_changes_nothing() -> None:
+    stream = stream_of(*EVERY_MESSAGE)
     for place in range(len(stream) + 1):
-        reader = FrameReader(KEY)
-        assert reader.feed(stream[:place]) + reader.feed(stream[place:]) == EVERY_MESSAGE
+        decoder = message_decoder()
+        assert decoder.feed(stream[:place]) + decoder.feed(stream[place:]) == EVERY_MESSAGE
 
 
-def test_a_message_is_there_with_its_last_byte_and_not_before() -> None:
-    stream = b"".join(frames(*EVERY_MESSAGE))
-    reader = FrameReader(KEY)
-    counts = [len(reader.feed(stream[i : i + 1])) for i in range(len(stream))]
-    ends = itertools.accumulate(len(frame) for frame in frames(*EVERY_MESSAGE))
-    assert [i + 1 for i, count in enumerate(counts) if count] == list(ends)
+def invoke(body: bytes) -> Invoke:
+    return Invoke("r", Call(RequestFacts("POST", "/", "", (), body, "h"), code="x", session="s"))
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_bytes_come_in_any_kind_of_buffer_and_are_not_kept(kind: Any) -> None:
-    [frame] = frames(Output("r", (Data(b"x" * 1000, "bytes"),)))
-    buffer = bytearray(frame)
-    reader = FrameReader(KEY)
-    assert reader.feed(kind(buffer[:100])) == []
-    rest = kind(buffer[100:])
-    [message] = reader.feed(rest)
-    if kind is bytearray:
-        rest[:] = bytes(len(rest))
-    assert message == Output("r", (Data(b"x" * 1000, "bytes"),))
+def test_a_large_request_body_is_sent_from_where_it_lies() -> None:
+    body = bytes(MIN_ATTACHMENT)
+    head, attachment = encode(invoke(body))
+    assert attachment is body
+    assert len(head) < 100
 
 
-def test_a_flipped_bit_anywhere_is_never_a_message() -> None:
-    [first, second] = frames(Bind("s", 1), Credit("r", 1))
-    for place in range(len(first)):
-        broken = bytearray(first + second)
-        broken[place] ^= 1
-        reader = FrameReader(KEY)
-        if place < 4:
-            # A length that is wrong ends in an error or in waiting for bytes that never come.
-            try:
-                assert reader.feed(broken) == []
-            except WireError as error:
-                assert str(error)  # noqa: PT017 - either way is right
-        else:
-            with pytest.raises(BadSignature):
-                reader.feed(broken)
+def test_a_small_request_body_is_part_of_the_message() -> None:
+    assert len(encode(invoke(bytes(MIN_ATTACHMENT - 1)))) == 1
 
 
-@pytest.mark.parametrize("order", [(1, 0), (0, 0), (0, 2), (1,), (0, 1, 1), (0, 1, 0)])
-def test_frames_cannot_be_moved_repeated_or_left_out(order: tuple[int, ...]) -> None:
-    sent = frames(Credit("r", 1), Credit("r", 2), Credit("r", 3))
-    with pytest.raises(BadSignature):
-        FrameReader(KEY).feed(b"".join(sent[i] for i in order))
+@pytest.mark.parametrize("size", [MIN_ATTACHMENT, MAX_READ, MAX_READ + 1, 5 * MAX_READ])
+@pytest.mark.parametrize("step", [1000, 1 << 20])
+def test_a_large_request_body_arrives_between_other_messages(size: int, step: int) -> None:
+    sent = [Bind("s", 1), invoke(random.Random(size).randbytes(size)), Bind("t", 2)]
+    stream = stream_of(*sent)
+    decoder = message_decoder()
+    assert [m for at in range(0, len(stream), step) for m in decoder.feed(stream[at : at + step])] == sent
 
 
-def test_frames_fit_one_connection_lane_and_direction_only() -> None:
-    ends = [
-        (key, nonce, lane, frontend)
-        for key in (b"key", b"other")
-        for nonce in (b"0" * NONCE, b"1" * NONCE)
-        for lane in LANES
-        for frontend in (True, False)
-    ]
-    for key, nonce, lane, frontend in ends:
-        frame = FrameWriter(Signer(key, nonce, lane, frontend=frontend).sending).encode(Credit("r", 1))
-        for other in ends:
-            reader = FrameReader(Signer(*other[:3], frontend=other[3]).receiving)
-            if other == (key, nonce, lane, not frontend):
-                assert reader.feed(frame) == [Credit("r", 1)]
-            else:
-                with pytest.raises(BadSignature):
-                    reader.feed(frame)
-
-
-@pytest.mark.parametrize("length", [0, 15, owt.wire.messages.MAX_FRAME + 1, 2**32 - 1])
-def test_a_length_that_no_frame_has_is_refused_at_once(length: int) -> None:
-    with pytest.raises(WireError, match=f"a frame of {length} bytes is not one of ours"):
-        FrameReader(KEY).feed(struct.pack("!I", length))
-
-
-def test_a_message_too_large_for_a_frame_is_refused_and_leaves_no_gap(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(owt.wire.messages, "MAX_FRAME", 1000)
-    writer, reader = FrameWriter(KEY), FrameReader(KEY)
-    with pytest.raises(WireError, match="does not fit a frame"):
-        writer.encode(Output("r", (Data(bytes(1000), "bytes"),)))
-    assert reader.feed(writer.encode(Credit("r", 1))) == [Credit("r", 1)]
+def test_an_attachment_of_a_message_without_a_body_is_an_error() -> None:
+    frame = encode_frame(Credit("r", 1), 4)
+    with pytest.raises(WireError, match="received an attachment of 4 bytes with Credit"):
+        message_decoder().feed(frame + b"body")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +201,7 @@ def test_a_message_too_large_for_a_frame_is_refused_and_leaves_no_gap(
     [
         b"",
         b"\xc1",
-        msgspec.msgpack.encode(["hello"]),
+        msgspec.msgpack.encode(["hello", "2"]),
         msgspec.msgpack.encode(["nonsense", 1]),
         msgspec.msgpack.encode(["cancel", "r", "because"]),
         msgspec.msgpack.encode({"run": "r"}),
@@ -271,114 +211,25 @@ def test_a_message_too_large_for_a_frame_is_refused_and_leaves_no_gap(
         b"\x93\xa6output\xa1r\x91\x93\xa7display\x81\xa1x" + b"\x91" * 100_000 + b"\xc0\x80",
     ],
 )
-def test_a_signed_frame_that_holds_no_message_is_refused(payload: bytes) -> None:
-    with pytest.raises(WireError):
-        FrameReader(KEY).feed(signed(payload))
-
-
-@given(st.binary())
-def test_rubbish_is_never_a_message(rubbish: bytes) -> None:
-    reader = FrameReader(KEY)
-    try:
-        assert reader.feed(rubbish) == []
-    except WireError as error:
-        assert str(error)  # noqa: PT017 - either way is right
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> tuple[list[Message], bytes]:
-    """Messages, and their frames after something has happened to them."""
-    sent = draw(st.lists(messages, min_size=1, max_size=3))
-    stream = frames(*sent)
-    match draw(st.sampled_from(["bytes", "cut", "frames"])):
-        case "frames":
-            order = draw(st.lists(st.integers(0, len(stream) - 1), min_size=1, max_size=5))
-            return sent, b"".join(stream[i] for i in order)
-        case "cut":
-            whole = b"".join(stream)
-            start, end = draw(st.integers(0, len(whole))), draw(st.integers(0, len(whole)))
-            return sent, whole[:start] + whole[end:]
-    changed = bytearray(b"".join(stream))
-    patches = st.tuples(st.integers(0), st.integers(0, 4), st.binary(max_size=4))
-    for place, old, new in draw(st.lists(patches)):
-        at = place % (len(changed) + 1)
-        changed[at : at + old] = new
-    return sent, bytes(changed)
-
-
-@settings(max_examples=300)
-@given(damaged(), st.lists(st.integers(0, 10**6), max_size=3))
-def test_damaged_frames_give_what_came_before_the_damage_or_an_error(
-    what: tuple[list[Message], bytes], places: list[int]
-) -> None:
-    sent, stream = what
-    ends = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    reader = FrameReader(KEY)
-    got: list[Message] = []
-    try:
-        for a, b in itertools.pairwise(ends):
-            got += reader.feed(stream[a:b])
-    except WireError as error:
-        assert str(error)  # noqa: PT017 - either way is right
-    assert got == sent[: len(got)]
+def test_a_frame_without_a_valid_message_is_an_error(payload: bytes) -> None:
+    with pytest.raises(WireError, match="received a frame without a valid message"):
+        message_decoder().feed(frame_of(payload))
 
 
 @settings(max_examples=300)
 @given(messages | st.none(), st.binary(max_size=30), st.integers(0, 10**6), st.integers(0, 8))
-def test_whatever_is_signed_is_a_message_or_an_error(
+def test_any_payload_is_a_message_or_an_error(
     message: Message | None, patch: bytes, place: int, old: int
 ) -> None:
-    # A kernel whose user code does what it likes holds the key, and the frontend must bear what it sends.
+    # User code can write to a kernel's connections, so the frontend must bear whatever arrives there.
     payload = bytearray(msgspec.msgpack.encode(message))
     at = place % (len(payload) + 1)
     payload[at : at + old] = patch
     try:
-        [got] = FrameReader(KEY).feed(signed(bytes(payload)))
+        [received] = message_decoder().feed(frame_of(bytes(payload)))
     except WireError as error:
         assert str(error)  # noqa: PT017 - either way is right
     else:
-        assert isinstance(got, Message)
-        # Text and numbers in it are such that it can be sent on.
-        assert FrameReader(KEY).feed(FrameWriter(KEY).encode(got))
-
-
-@given(st.binary() | st.tuples(st.sampled_from([b"owt1", b"owt"]), st.binary(), lanes).map(b" ".join))
-def test_any_first_line_is_a_preface_or_an_error(line: bytes) -> None:
-    try:
-        kernel, lane = read_preface(line)
-    except WireError as error:
-        assert str(error)  # noqa: PT017 - either way is right
-    else:
-        assert read_preface(preface(kernel, lane)) == (kernel, lane)
-
-
-def test_a_large_message_in_small_pieces_is_read_once() -> None:
-    message = Output("r", (Data(bytes(range(256)) * 4096, "bytes"),))
-    [frame] = frames(message)
-    reader = FrameReader(KEY)
-    got = [m for i in range(0, len(frame), 1000) for m in reader.feed(frame[i : i + 1000])]
-    assert got == [message]
-
-
-@pytest.mark.parametrize("lane", LANES)
-def test_a_preface_names_kernel_and_lane(lane: Lane) -> None:
-    assert read_preface(preface("k-1", lane)) == ("k-1", lane)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"",
-        b"\n",
-        b"GET / HTTP/1.1\n",
-        b"owt0 k calls\n",
-        b"owt1 k shell\n",
-        b"owt1 calls\n",
-        b"owt1 \xff calls\n",
-        b"owt1  k calls",
-        b"\xff" * 99,
-    ],
-)
-def test_another_first_line_is_refused(line: bytes) -> None:
-    with pytest.raises(WireError, match="a connection to the call channel began with"):
-        read_preface(line)
+        assert isinstance(received, Message)
+        # Text and numbers in it can be sent on.
+        assert message_decoder().feed(stream_of(received)) == [received]

@@ -1,169 +1,107 @@
-"""The door that kernels knock at, and the frontend's end of each kernel's two lanes."""
+"""The frontend's side of a kernel's connections."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable
+import socket
+from collections import deque
 from typing import Protocol
 
 from owt.errors import WireError
-from owt.wire.handshake import NONCE, Lane, Signer, read_preface
-from owt.wire.messages import (
-    Cell,
-    FrameReader,
-    FrameWriter,
-    Hello,
-    Message,
-    Output,
-    Queued,
-    RegisterEndpoints,
-    Welcome,
-)
+from owt.wire.messages import Message, encode, message_decoder
 
 log = logging.getLogger("owt.channel")
 
-PREFACE_LIMIT = 200
+WRITE_SIZE = 256 * 1024
+"""Maximum number of bytes that are given to the transport at once."""
 
 
-class Guest(Protocol):
-    """A kernel that is expected at the door, or is inside."""
+class MessageHandler(Protocol):
+    """Receiver of what happens on a connection."""
 
-    key: bytes
+    def received(self, message: Message) -> None:
+        """Handle a message. Raises `WireError` for one that has no place here, which ends the connection."""
 
-    def welcome(self) -> Welcome:
-        """What to tell it first."""
-
-    def connected(self, lane: Lane, connection: LaneProtocol) -> None:
-        """A lane of it is open, and its hello was right."""
-
-    def output(self, message: Output | Queued | Cell) -> None:
-        """It sends chunks of a run, or what a run waits for."""
-
-    def offered(self, message: RegisterEndpoints) -> None:
-        """It says which paths its session answers at, or asks whether it may."""
-
-    def disconnected(self, lane: Lane) -> None:
-        """A lane of it has ended."""
+    def disconnected(self) -> None:
+        """Handle the end of the connection, before the socket is closed."""
 
 
-class LaneProtocol(asyncio.BufferedProtocol):
-    """One connection at the door. Until its hello has been checked it can do nothing.
+class KernelConnection(asyncio.BufferedProtocol):
+    """One of the two connections of a kernel."""
 
-    What comes is written by the system where it is taken apart, rather than copied there.
-    """
-
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._nonce = os.urandom(NONCE)
-        self._preface = bytearray(PREFACE_LIMIT)
-        self._preface_size = 0
-        self._guest: Guest | None = None
-        self._lane: Lane = "calls"
-        self._greeted = False
+    def __init__(self, handler: MessageHandler) -> None:
+        self._handler = handler
+        self._decoder = message_decoder()
         self._transport: asyncio.Transport | None = None
-        self._reader: FrameReader | None = None
-        self._writer: FrameWriter | None = None
+        self._unsent: deque[memoryview] = deque()
+        self._paused = False
+
+    @classmethod
+    async def open(cls, handler: MessageHandler) -> tuple[KernelConnection, socket.socket]:
+        """Return a new connection, and the socket of its other end."""
+        ours, theirs = socket.socketpair()
+        try:
+            ours.setblocking(False)
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_unix_connection(lambda: cls(handler), sock=ours)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        return connection, theirs
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        # The transport copies what it cannot send at once.
+        transport.set_write_buffer_limits(0)
         self._transport = transport
-        transport.write(self._nonce)
 
-    def get_buffer(self, sizehint: int) -> bytearray | memoryview:
-        """Where the next bytes belong."""
-        if self._reader is None:
-            return memoryview(self._preface)[self._preface_size :]
-        return self._reader.room()
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._decoder.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many have come."""
         try:
-            if self._reader is not None:
-                messages = self._reader.received(nbytes)
-            else:
-                messages = self._take_preface(nbytes)
-            for message in messages:
-                self._handle(message)
+            for message in self._decoder.buffer_updated(nbytes):
+                self._handler.received(message)
         except WireError as error:
-            log.error("the call channel is closed: %s", error)
+            log.error("a kernel's connection is closed: %s", error)
             self.close()
 
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._write_unsent()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._guest is not None and self._greeted:
-            self._guest.disconnected(self._lane)
+        self._transport = None
+        self._unsent.clear()
+        self._handler.disconnected()
 
     def send(self, message: Message) -> None:
-        """Send a message to the kernel. What it cannot take yet is buffered; callers bound that."""
-        if self._writer is not None and self._transport is not None:
-            self._transport.write(self._writer.encode(message))
+        """Send a message. What the kernel cannot take yet is buffered; callers limit that."""
+        if self._transport is None:
+            return
+        for buffer in encode(message):
+            if self._unsent or len(buffer) > WRITE_SIZE:
+                self._unsent.append(memoryview(buffer))
+            else:
+                self._transport.write(buffer)
+        self._write_unsent()
 
     def close(self) -> None:
-        """End the connection now."""
+        """Close the connection, without waiting for what is not sent yet."""
         if self._transport is not None:
             self._transport.abort()
 
-    def _take_preface(self, size: int) -> list[Message]:
-        self._preface_size += size
-        line, newline, rest = bytes(self._preface[: self._preface_size]).partition(b"\n")
-        if not newline:
-            if self._preface_size >= PREFACE_LIMIT:
-                raise WireError(f"a connection to the call channel began with {line[:60]!r}")
-            return []
-        kernel, self._lane = read_preface(line)
-        guest = self._door.expected(kernel)
-        if guest is None:
-            raise WireError(f"no kernel {kernel[:60]!r} is expected")
-        self._guest = guest
-        signer = Signer(guest.key, self._nonce, self._lane, frontend=True)
-        self._reader = FrameReader(signer.receiving)
-        self._writer = FrameWriter(signer.sending)
-        return self._reader.feed(rest)
-
-    def _handle(self, message: Message) -> None:
-        guest = self._guest
-        assert guest is not None
-        match message:
-            case Output() | Queued() | Cell() if self._greeted:
-                guest.output(message)
-            case RegisterEndpoints() if self._greeted:
-                guest.offered(message)
-            case Hello(lane=lane) if not self._greeted and lane == self._lane:
-                self._greeted = True
-                self.send(guest.welcome())
-                guest.connected(lane, self)
-            case _:
-                raise WireError(f"{type(message).__name__} out of place")
-
-
-class Door:
-    """The Unix socket in the runtime directory to which kernels connect."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._expected: dict[str, Guest] = {}
-        self._server: asyncio.Server | None = None
-
-    async def open(self) -> None:
-        """Listen. The folder that the path is in must be its owner's alone."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: LaneProtocol(self), self.path, backlog=1024)
-
-    def close(self) -> None:
-        """Listen no more; open lanes stay."""
-        if self._server is not None:
-            self._server.close()
-
-    def expect(self, kernel: str, guest: Guest) -> Callable[[], None]:
-        """Let the kernel with this id in. Gives a function that ends the expectation."""
-        self._expected[kernel] = guest
-
-        def forget() -> None:
-            self._expected.pop(kernel, None)
-
-        return forget
-
-    def expected(self, kernel: str) -> Guest | None:
-        """Who is expected under this id."""
-        return self._expected.get(kernel)
+    def _write_unsent(self) -> None:
+        """Write from where the bytes lie, in parts, so that a large message holds up nothing else."""
+        while self._unsent and not self._paused and self._transport is not None:
+            buffer = self._unsent[0]
+            self._transport.write(buffer[:WRITE_SIZE])
+            if len(buffer) > WRITE_SIZE:
+                self._unsent[0] = buffer[WRITE_SIZE:]
+            else:
+                self._unsent.popleft()

@@ -18,6 +18,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from owt.errors import KernelNotReady
 from owt.frontend.kernels.template import TemplateProcess
+from owt.wire.messages import CONNECTIONS_VARIABLE
 
 log = logging.getLogger("owt.kernels")
 
@@ -32,12 +33,16 @@ class ForkProvisioner(LocalProvisioner):
         """Start the kernel. `kwargs` are those of `subprocess.Popen`."""
         template: TemplateProcess | None = getattr(self.parent, "template", None)
         env: dict[str, str] = kwargs["env"]
+        # The template knows the numbers that the connections have in its child.
+        fork_env = {name: value for name, value in env.items() if name != CONNECTIONS_VARIABLE}
         cwd = str(kwargs.get("cwd") or os.getcwd())
         if template is not None:
             await template.ready()
-            if template.can_fork and (arguments := forkable(cmd, env, template.env)) is not None:
+            if template.can_fork and (arguments := forkable(cmd, fork_env, template.env)) is not None:
                 try:
-                    process = await template.fork(arguments, env, cwd)
+                    process = await template.fork(
+                        arguments, fork_env, cwd, kwargs.get("pass_fds", ())
+                    )
                 except KernelNotReady as error:
                     log.warning("%s; starting a kernel without it", error)
                 else:

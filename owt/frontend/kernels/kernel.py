@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -15,20 +16,22 @@ import psutil
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Any as AnyTrait
 
-from owt.errors import KernelKilled, KernelNotReady
+from owt.errors import KernelKilled, KernelNotReady, WireError
 from owt.frontend.counters import Cause
 from owt.frontend.endpoints import Endpoints
-from owt.frontend.kernels.connection import LaneProtocol
+from owt.frontend.kernels.connection import KernelConnection
 from owt.frontend.kernels.exits import describe_exit
 from owt.frontend.kernels.template import UNKNOWN_CODE, ForkedProcess
 from owt.wire.call import Call
-from owt.wire.handshake import Lane
 from owt.wire.messages import (
+    PROTOCOL,
     Bind,
     Cancel,
     Cell,
     Credit,
+    Hello,
     Invoke,
+    Message,
     Output,
     Queued,
     RegisterEndpoints,
@@ -91,40 +94,50 @@ class Kernel:
         self._welcome = welcome
         self._session = welcome.session
         self._endpoints = endpoints
-        self._lanes: dict[Lane, LaneProtocol] = {}
+        self._calls: KernelConnection | None = None
+        self._control: KernelConnection | None = None
         self._dead = False
         self._signalled = False
         self._closing: asyncio.Task[None] | None = None
         self._watched: int | None = None
         self._polling: asyncio.Task[None] | None = None
 
-    # The door's side ---------------------------------------------------------------------------
+    async def connect(self) -> tuple[socket.socket, socket.socket]:
+        """Make the connections; return the sockets for the kernel, which are the caller's to close."""
+        self._calls, theirs = await KernelConnection.open(self)
+        try:
+            self._control, their_control = await KernelConnection.open(self)
+        except BaseException:
+            theirs.close()
+            raise
+        self._calls.send(self._welcome)
+        return theirs, their_control
 
-    def welcome(self) -> Welcome:
-        """What the kernel is told when it connects."""
-        return self._welcome
+    # The connections' side ---------------------------------------------------------------------
 
-    def connected(self, lane: Lane, connection: LaneProtocol) -> None:
-        """A lane is open; with both, calls can run."""
-        self._lanes[lane] = connection
-        if len(self._lanes) == 2 and not self.ready.done():
-            self.ready.set_result(None)
+    def received(self, message: Message) -> None:
+        """Handle a message of the kernel. Raises `WireError` for one that has no place here."""
+        match message:
+            case Output() | Queued() if self.ready.done():
+                self.on_output(message)
+            case Cell(running=running) if self.ready.done():
+                self.in_cell = running
+                self.last_cell = time.time()
+            case RegisterEndpoints(number=number) if self.ready.done():
+                problem = self._endpoints.offer(self.id, self._session, message)
+                self.ask(RegisterResult(number, problem))
+            case Hello(protocol=protocol) if not self.ready.done():
+                if protocol != PROTOCOL:
+                    raise WireError(
+                        f"kernel {self.id} speaks version {protocol} of the protocol and this server version "
+                        f"{PROTOCOL}; install the same version of owt in the kernel's environment"
+                    )
+                self.ready.set_result(None)
+            case _:
+                raise WireError(f"kernel {self.id} sent {type(message).__name__} out of order")
 
-    def output(self, message: Output | Queued | Cell) -> None:
-        """News of a run, or of a cell, arrived."""
-        if isinstance(message, Cell):
-            self.in_cell = message.running
-            self.last_cell = time.time()
-        else:
-            self.on_output(message)
-
-    def offered(self, message: RegisterEndpoints) -> None:
-        """It has endpoints, or asks whether it may have some."""
-        self.ask(RegisterResult(message.number, self._endpoints.offer(self.id, self._session, message)))
-
-    def disconnected(self, lane: Lane) -> None:
-        """A lane ended: the process is gone, or of no more use."""
-        self._lanes.pop(lane, None)
+    def disconnected(self) -> None:
+        """End the kernel, which is of no use without both of its connections."""
         self._lost()
 
     # The session's side ------------------------------------------------------------------------
@@ -132,28 +145,30 @@ class Kernel:
     @property
     def alive(self) -> bool:
         """Whether calls can be sent."""
-        return not self._dead and len(self._lanes) == 2
+        return not self._dead and self.ready.done()
 
     @property
     def state(self) -> Literal["starting", "ready", "ending"]:
         """Where it is between its start and its end."""
         if self._dead:
             return "ending"
-        return "ready" if len(self._lanes) == 2 else "starting"
+        return "ready" if self.ready.done() else "starting"
 
     def invoke(self, run: str, call: Call) -> None:
         """Send a call. Its output comes to `on_output`, or `on_death` is called."""
-        self._lanes["calls"].send(Invoke(run, call))
+        assert self._calls is not None
+        self._calls.send(Invoke(run, call))
 
     def bind(self, session: str | None, concurrency: int) -> None:
         """The kernel now belongs to this session."""
         self._session = session
-        self._lanes["calls"].send(Bind(session, concurrency))
+        assert self._calls is not None
+        self._calls.send(Bind(session, concurrency))
 
     def credit(self, run: str, size: int) -> None:
         """The run's readers have taken `size` bytes."""
-        if lane := self._lanes.get("control"):
-            lane.send(Credit(run, size))
+        if self._control is not None:
+            self._control.send(Credit(run, size))
 
     def cancel(self, message: Cancel) -> None:
         """End one run."""
@@ -161,8 +176,8 @@ class Kernel:
 
     def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult) -> None:
         """Have the kernel end a run, or say what has become of it; or answer what it asked."""
-        if lane := self._lanes.get("control"):
-            lane.send(message)
+        if self._control is not None:
+            self._control.send(message)
 
     async def interrupt(self) -> None:
         """SIGINT to the kernel and to what it started: ends whatever runs there, also a cell."""
@@ -245,13 +260,15 @@ class Kernel:
         self.death = reason
         self._endpoints.lost(self.id, reason)
         self.on_death(self, reason)
-        for lane in list(self._lanes.values()):
-            lane.close()
         try:
             # The whole process group: also what the kernel started and left behind.
             if pgid := getattr(self.manager.provisioner, "pgid", None):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pgid, signal.SIGKILL)
+            # Only now: a kernel whose connection ends takes the frontend for gone.
+            for connection in (self._calls, self._control):
+                if connection is not None:
+                    connection.close()
             await self._exit_code()
             self.manager.shutting_down = True
             await self.manager._async_kill_kernel()

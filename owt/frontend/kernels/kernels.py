@@ -15,17 +15,16 @@ import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from traitlets import TraitError
 
-from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError
+from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError, WireError
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.endpoints import Endpoints
-from owt.frontend.kernels.connection import Door
 from owt.frontend.kernels.kernel import Kernel, OwtKernelManager
 from owt.frontend.kernels.template import TemplateProcess
-from owt.wire.messages import Output, Queued, Welcome
+from owt.wire.messages import CONNECTIONS_VARIABLE, Output, Queued, Welcome
 
 _BRING_IN = "__import__('owt.kernel.process.attach').kernel.process.attach.attach_here()"
-"""What a kernel that is not owt's own is asked to run: it connects to the door, too."""
+"""Program text that makes the kernel of another kernelspec serve its connections."""
 
 START_TIMEOUT = 60.0
 """Seconds that a kernel may take from its start to its hello."""
@@ -45,7 +44,6 @@ class Kernels:
         self,
         *,
         runtime_dir: str,
-        door: Door,
         template: TemplateProcess | None,
         env: dict[str, str],
         welcome: Callable[[str | None, int], Welcome],
@@ -58,7 +56,6 @@ class Kernels:
         self.counters = counters
         self.failures: dict[str, Failure] = {}
         self._runtime_dir = runtime_dir
-        self._door = door
         self._template = template
         self._env = env
         self._welcome = welcome
@@ -150,9 +147,7 @@ class Kernels:
             f"k{number}", spec, manager, welcome, on_output, on_death, self._buried, self._endpoints
         )
         self.all[kernel.id] = kernel
-        forget = self._door.expect(kernel.id, kernel)
-        env = {**self._env, "OWT_DOOR": self._door.path, "OWT_KERNEL_ID": kernel.id}
-        launch = asyncio.get_running_loop().create_task(self._launch(kernel, env))
+        launch = asyncio.get_running_loop().create_task(self._launch(kernel))
         launch.add_done_callback(_seen)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -176,7 +171,6 @@ class Kernels:
             kernel.kill(f"could not be started: {error}", "unready")
             raise self._unstarted(spec, error) from error
         finally:
-            forget()
             launch.cancel()
         return kernel
 
@@ -188,9 +182,13 @@ class Kernels:
             problem += f". Make room in the runtime directory {self._runtime_dir} (--runtime-dir)"
         return KernelNotReady(problem)
 
-    async def _launch(self, kernel: Kernel, env: dict[str, str]) -> None:
+    async def _launch(self, kernel: Kernel) -> None:
         manager = kernel.manager
-        await manager.start_kernel(env=env, stdin=subprocess.DEVNULL)
+        calls, control = await kernel.connect()
+        with calls, control:
+            descriptors = (calls.fileno(), control.fileno())
+            env = {**self._env, CONNECTIONS_VARIABLE: ",".join(map(str, descriptors))}
+            await manager.start_kernel(env=env, stdin=subprocess.DEVNULL, pass_fds=descriptors)
         kernel.watch()
         if kernel.pid is not None:
             self._descriptors.give_back(kernel.pid)
@@ -198,7 +196,7 @@ class Kernels:
             await self._bring_in(kernel)
 
     async def _bring_in(self, kernel: Kernel) -> None:
-        """Have a kernel that is not owt's own connect to the door, over Jupyter's shell channel."""
+        """Make a kernel that is not owt's own serve its connections, by a request on Jupyter's channel."""
         client = kernel.manager.client(context=self._context)
         client.start_channels(hb=False, stdin=False, iopub=False)
         try:
@@ -210,10 +208,9 @@ class Kernels:
         finally:
             client.stop_channels()
         if reply["content"]["status"] != "ok":
-            problem = f"{reply['content'].get('ename')}: {reply['content'].get('evalue')}"
-            raise KernelNotReady(
-                f"the kernelspec {kernel.spec!r} runs calls only if owt can be imported there ({problem})"
-            )
+            name, value = reply["content"].get("ename"), reply["content"].get("evalue")
+            need = "" if name == WireError.__name__ else " unless owt can be imported there"
+            raise KernelNotReady(f"the kernelspec {kernel.spec!r} cannot run calls{need} ({name}: {value})")
 
     async def close(self) -> None:
         """End every kernel."""

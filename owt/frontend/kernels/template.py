@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from owt.errors import KernelNotReady, WireError
-from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
+from owt.wire.framing import encode_frame
+from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_decoder
 
 log = logging.getLogger("owt.template")
 
@@ -24,6 +25,9 @@ CLOSE_TIMEOUT = 10.0
 """Seconds that the template gets to end what is left, and itself."""
 MOST_FAILURES = 3
 """Templates in a row that may be killed before they are ready; then kernels start without one."""
+
+REAPER = str(Path(__file__).parents[2] / "host" / "reaper.py")
+"""Program that a kernel's process becomes when the frontend is gone."""
 
 UNKNOWN_CODE = 1000
 """Stands for the exit code of a kernel whose template is gone, so that nobody can learn the real one."""
@@ -123,6 +127,7 @@ class TemplateProcess:
         self._ids = itertools.count(1)
         self._failures = 0
         self._sending = asyncio.Lock()
+        self._may_send = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[ForkedProcess]] = {}
         self._children: dict[int, ForkedProcess] = {}
         self._handles: list[int] = []
@@ -140,7 +145,7 @@ class TemplateProcess:
         self.pid = self._process.pid
         ours.setblocking(False)
         self._socket = ours
-        self._unpacker = Unpacker()
+        self._decoder = template_decoder()
         self._ready = loop.create_future()
         loop.add_reader(ours, self._read)
 
@@ -170,23 +175,46 @@ class TemplateProcess:
         ready = self._ready
         return ready is not None and ready.done() and ready.result()
 
-    async def fork(self, argv: Sequence[str], env: dict[str, str], cwd: str) -> ForkedProcess:
-        """Fork a kernel. Raises `KernelNotReady` when the template cannot or is gone."""
+    async def fork(
+        self, argv: Sequence[str], env: dict[str, str], cwd: str, descriptors: Sequence[int] = ()
+    ) -> ForkedProcess:
+        """Fork a kernel, which gets copies of the `descriptors`.
+
+        Raises `KernelNotReady` when the template cannot or is gone.
+        """
         if not self.can_fork or self._socket is None:
             raise KernelNotReady("the template process is not there")
         id = next(self._ids)
         future: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._waiting[id] = future
-        data = pack(Fork(id, tuple(argv), env, cwd))
+        frame = encode_frame(Fork(id, tuple(argv), env, cwd, len(descriptors)))
         try:
             # One at a time, or parts of two messages could mix when the socket's buffer is full.
             async with self._sending:
-                if self._socket is not None:
-                    await asyncio.get_running_loop().sock_sendall(self._socket, data)
+                await self._send(frame, descriptors)
         except OSError as error:
             self._waiting.pop(id, None)
             raise KernelNotReady(f"the template process is gone: {error}") from error
         return await future
+
+    async def _send(self, frame: bytearray, descriptors: Sequence[int]) -> None:
+        sent = 0
+        while self._socket is not None and sent < len(frame):
+            try:
+                sent += socket.send_fds(self._socket, [frame[sent:]], () if sent else descriptors)
+            except BlockingIOError:
+                await self._writable(self._socket)
+
+    async def _writable(self, channel: socket.socket) -> None:
+        """Wait until the channel takes more bytes or is closed."""
+        loop = asyncio.get_running_loop()
+        self._may_send.clear()
+        loop.add_writer(channel, self._may_send.set)
+        try:
+            await self._may_send.wait()
+        finally:
+            if channel is self._socket:
+                loop.remove_writer(channel)
 
     async def close(self) -> None:
         """Have it end everything that is left and exit; kill it when that takes too long."""
@@ -214,7 +242,7 @@ class TemplateProcess:
             self._lost()
             return
         try:
-            messages = self._unpacker.feed(data)
+            messages = self._decoder.feed(data)
         except WireError as error:
             log.error("the template process is ended: %s", error)
             if self._process is not None:
@@ -257,7 +285,10 @@ class TemplateProcess:
 
     def _disconnect(self) -> None:
         if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket)
+            loop.remove_writer(self._socket)
+            self._may_send.set()
             self._socket.close()
             self._socket = None
 

@@ -1,19 +1,20 @@
-"""The kernel's end of the call channel: two lanes, each read where it must never wait.
+"""The kernel's side of its two connections to the frontend.
 
-`calls` is read on the main thread's event loop: what it brings runs there. `control` is read in
-ipykernel's control thread, which is free while the main thread computes: credit and cancels.
+The connection `calls` is read on the main thread's event loop, where its calls run. The connection `control`
+is read in ipykernel's control thread, which is free while the main thread computes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import socket
+from typing import Any, NoReturn
 
 from owt.errors import WireError
-from owt.host.reaper import leave
-from owt.kernel.calls.connection import LaneEnd
+from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
+from owt.kernel.exit import end_process_group, hand_over
 from owt.kernel.process.memory_limit import Memory
 from owt.server import Server
 from owt.wire.messages import (
@@ -21,6 +22,7 @@ from owt.wire.messages import (
     Cancel,
     Cell,
     Credit,
+    Hello,
     Invoke,
     Message,
     RegisterResult,
@@ -30,32 +32,34 @@ from owt.wire.messages import (
 
 
 class KernelChannel:
-    """Both lanes of this kernel, and the runner that they serve."""
+    """Both connections of this kernel, and the runner behind them."""
 
     def __init__(
         self,
+        calls: socket.socket,
+        control: socket.socket,
         *,
-        door: str,
-        kernel_id: str,
-        key: bytes,
         shell: Any,
         main: asyncio.AbstractEventLoop,
         in_control: asyncio.AbstractEventLoop,
         mirror: IopubMirror | None = None,
     ) -> None:
-        """Connect. `main` is the main thread's loop, `in_control` the control thread's.
+        """Wait for the frontend's first message. `main` is the main thread's loop, `in_control` the control
+        thread's.
 
-        Raises OSError when the door is gone and `WireError` when the frontend is not one.
+        Raises `WireError` when the message is not a `Welcome`.
         """
         self._main = main
         self._control_loop = in_control
-        self._control = LaneEnd(door, kernel_id, key, "control")
-        self._calls = LaneEnd(door, kernel_id, key, "calls")
-        first, *self._early = self._calls.receive_first()
+        self._control = FrontendConnection(control, self._lost)
+        self._calls = FrontendConnection(calls, self._lost)
+        self._cleanup: tuple[str, ...] = ()
+        first = self._calls.receive_first()
         if not isinstance(first, Welcome):
-            raise WireError(f"the frontend began with {type(first).__name__}, not with Welcome")
+            raise WireError(f"the frontend's first message is {type(first).__name__}, not Welcome")
         self.welcome = first
         self.session = first.session
+        self._cleanup = first.cleanup
         self._memory = Memory()
         Server.announce(first.url, first.address, first.port)
         self.runner = Runner(
@@ -71,42 +75,32 @@ class KernelChannel:
         self.runner.endpoints.session = first.session
 
     def start(self) -> None:
-        """Begin to read. In the main thread, before or while its loop runs."""
+        """Report that calls can come, and read them. In the main thread, before or while its loop runs."""
         self._memory.limit(self.welcome.memory)
         self.runner.start()
         self._main.add_reader(self._calls.fileno(), self._read_calls)
-        for message in self._early:
-            self._handle_call(message)
         self._control_loop.call_soon_threadsafe(
             lambda: self._control_loop.add_reader(self._control.fileno(), self._read_control)
         )
+        self._calls.send(Hello())
 
     def cell(self, running: bool) -> None:
-        """A cell of an attached notebook begins, or has ended."""
+        """Report that a cell of an attached notebook starts, or has ended."""
         self._calls.send(Cell(running))
 
     def _read_calls(self) -> None:
-        messages = self._calls.receive()
-        if messages is None:
-            leave(self._control.door)
-        for message in messages:
-            self._handle_call(message)
-
-    def _handle_call(self, message: Message) -> None:
-        match message:
-            case Invoke(run=run, call=call):
-                self.runner.accept(run, call)
-            case Bind(session=session, concurrency=concurrency):
-                self.session = self.runner.endpoints.session = session
-                self.runner.concurrency = concurrency
-            case _:
-                raise WireError(f"{type(message).__name__} has no place on the calls lane")
+        for message in self._receive(self._calls):
+            match message:
+                case Invoke(run=run, call=call):
+                    self.runner.accept(run, call)
+                case Bind(session=session, concurrency=concurrency):
+                    self.session = self.runner.endpoints.session = session
+                    self.runner.concurrency = concurrency
+                case _:
+                    raise WireError(f"received {type(message).__name__} on the connection for calls")
 
     def _read_control(self) -> None:
-        messages = self._control.receive()
-        if messages is None:
-            leave(self._control.door)
-        for message in messages:
+        for message in self._receive(self._control):
             match message:
                 case Credit(run=run, size=size):
                     self.runner.grant(run, size)
@@ -116,10 +110,21 @@ class KernelChannel:
                     self.runner.overdue(run, timeout)
                 case RegisterResult(number=number, problem=problem):
                     self.runner.endpoints.heard(number, problem)
-                case Welcome():
-                    pass
                 case _:
-                    raise WireError(f"{type(message).__name__} has no place on the control lane")
+                    raise WireError(f"received {type(message).__name__} on the connection for control")
+
+    def _receive(self, connection: FrontendConnection) -> list[Message]:
+        try:
+            messages = connection.receive()
+        except (WireError, OSError, MemoryError):
+            # The frontend lives, but this kernel cannot understand it.
+            end_process_group()
+        if messages is None:
+            self._lost()
+        return messages
+
+    def _lost(self) -> NoReturn:
+        hand_over(self._cleanup)
 
     def _later(self, seconds: float, function: Any) -> None:
         self._control_loop.call_soon_threadsafe(self._control_loop.call_later, seconds, function)

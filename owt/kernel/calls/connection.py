@@ -1,50 +1,38 @@
-"""One of the two connections between a kernel and the frontend, the kernel's end."""
+"""The kernel's side of one of its two connections to the frontend."""
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import NoReturn
 
 from owt.errors import WireError
-from owt.host.reaper import leave
-from owt.wire.handshake import NONCE, Lane, Signer, preface
-from owt.wire.messages import FrameReader, FrameWriter, Hello, Message
+from owt.wire.messages import Message, encode, message_decoder
 
 
-class LaneEnd:
-    """A connected lane. `send` may be called from any thread; `receive` from one at a time."""
+class FrontendConnection:
+    """A stream socket with messages. `send` may be called from any thread, `receive` from one at a time."""
 
-    def __init__(self, door: str, kernel: str, key: bytes, lane: Lane) -> None:
-        """Connect and say hello. Raises OSError when the door is gone, `WireError` when whoever
-        answers there does not speak as a frontend does."""
-        self.door = door
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.connect(door)
-            nonce = self._read_nonce()
-        except BaseException:
-            self._socket.close()
-            raise
-        signer = Signer(key, nonce, lane, frontend=False)
-        self._writer = FrameWriter(signer.sending)
-        self._reader = FrameReader(signer.receiving)
+    def __init__(self, connection: socket.socket, on_lost: Callable[[], NoReturn]) -> None:
+        """`on_lost` ends the process, when a message cannot be sent."""
+        self._socket = connection
+        self._on_lost = on_lost
+        self._decoder = message_decoder()
         self._lock = threading.Lock()
         self._owner = 0
         self._deferred: deque[Message] = deque()
-        self._socket.sendall(preface(kernel, lane))
-        self.send(Hello(kernel=kernel, lane=lane, pid=os.getpid()))
 
     def fileno(self) -> int:
-        """The socket's descriptor, for an event loop."""
+        """Return the socket's descriptor, for an event loop."""
         return self._socket.fileno()
 
     def send(self, message: Message) -> None:
-        """Write one message; blocks while the frontend's buffers are full, which credit keeps rare.
+        """Write a message; block while the frontend's buffers are full, which credit keeps rare.
 
-        A finalizer that the garbage collector runs in the middle of a write may print: what it
-        sends then follows the frame that is being written.
+        The garbage collector may run a finalizer in the middle of a write, and the finalizer may print. A
+        message that is sent from there follows the frame that is being written.
         """
         me = threading.get_ident()
         if self._owner == me:
@@ -60,45 +48,38 @@ class LaneEnd:
                 self._owner = 0
 
     def hold(self) -> threading.Lock:
-        """The lock that a thread holds while it writes."""
+        """Return the lock that a thread holds while it writes."""
         return self._lock
 
     def receive(self) -> list[Message] | None:
-        """The messages that have arrived, without waiting; None at the end of the connection, and
-        when it is of no more use: a part could not be understood, or did not fit into memory."""
+        """Return the messages that have arrived, without waiting; None at the end of the connection.
+
+        Raises `WireError`, OSError or MemoryError when the connection cannot be used any more.
+        """
         try:
-            with self._reader.room() as room:
-                size = self._socket.recv_into(room, 0, socket.MSG_DONTWAIT)
-            return self._reader.received(size) if size else None
+            with self._decoder.get_buffer() as buffer:
+                size = self._socket.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+            return self._decoder.buffer_updated(size) if size else None
         except (BlockingIOError, InterruptedError):
             return []
-        except (OSError, WireError, MemoryError):
+        except ConnectionResetError:
             return None
 
-    def receive_first(self) -> list[Message]:
-        """Wait for the first message or messages. Raises `WireError` if there are none."""
+    def receive_first(self) -> Message:
+        """Wait for the first message. Raises `WireError` when the connection ends before."""
         while True:
-            with self._reader.room() as room:
-                size = self._socket.recv_into(room)
+            with self._decoder.get_buffer() as buffer:
+                size = self._socket.recv_into(buffer)
             if not size:
-                break
-            if messages := self._reader.received(size):
-                return messages
-        raise WireError("the frontend closed the call channel")
-
-    def _read_nonce(self) -> bytes:
-        nonce = b""
-        while len(nonce) < NONCE:
-            part = self._socket.recv(NONCE - len(nonce))
-            if not part:
-                raise WireError(f"{self.door} closed the connection")
-            nonce += part
-        return nonce
+                raise WireError("the frontend closed the connection before its first message")
+            if messages := self._decoder.buffer_updated(size):
+                [first] = messages
+                return first
 
     def _write(self, message: Message) -> None:
-        frame = self._writer.encode(message)
+        frame = encode(message)
         try:
-            self._socket.sendall(frame)
+            for buffer in frame:
+                self._socket.sendall(buffer)
         except OSError:
-            # There is nobody left to work for; the control lane sees it too.
-            leave(self.door)
+            self._on_lost()

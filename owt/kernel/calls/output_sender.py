@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from owt.kernel.calls.connection import LaneEnd
+from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.interrupts import Interrupts
 from owt.kernel.calls.iopub import RunMirror
 from owt.wire.chunk import Chunk, Stderr, Stdout, size
@@ -34,7 +34,7 @@ class OutputSender:
     def __init__(
         self,
         run: str,
-        lane: LaneEnd,
+        lane: FrontendConnection,
         window: int,
         interrupts: Interrupts,
         later: Callable[[float, Callable[[], None]], None],

@@ -16,10 +16,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from owt.host.reaper import leave
 from owt.kernel.calls import context
 from owt.kernel.calls.active_runs import ActiveRun, RunTable
-from owt.kernel.calls.connection import LaneEnd
+from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.execution import Execution, Outcome, Surroundings
 from owt.kernel.calls.failure import describe, not_begun
 from owt.kernel.calls.interrupts import Interrupts
@@ -31,6 +30,7 @@ from owt.kernel.code import injected_names
 from owt.kernel.code.prepared import Cell, Prepared
 from owt.kernel.code.source import Sources
 from owt.kernel.endpoints.registry import Registry
+from owt.kernel.exit import end_process_group
 from owt.kernel.process.memory_limit import Memory
 from owt.summat import METHODS
 from owt.summat.inputs import current_request
@@ -50,7 +50,7 @@ class Runner:
         self,
         *,
         shell: Any,
-        lane: LaneEnd,
+        lane: FrontendConnection,
         loop: asyncio.AbstractEventLoop,
         later: Callable[[float, Callable[[], None]], None],
         window: int,
@@ -228,7 +228,7 @@ class Runner:
             run.outlet.finish((*tail, Done(status, time.perf_counter() - began)))
         except MemoryError:
             # The kernel cannot even say how the call ended.
-            leave(self._lane.door)
+            end_process_group()
         self._memory.keep_reserve()
 
     def _prepare(self, call: Call) -> Prepared | None:

@@ -1,8 +1,7 @@
-"""The program of an IPython kernel, with owt's call channel beside Jupyter's five.
+"""The program of an IPython kernel that runs calls besides serving Jupyter's five channels.
 
-A kernel that the frontend starts finds the door and its id in the environment (`OWT_DOOR`,
-`OWT_KERNEL_ID`). Without them it is an ordinary IPython kernel, so that the kernelspec can be used
-by any Jupyter program.
+The frontend hands it two connections as open descriptors (`owt.wire.messages`). Without them it is an
+ordinary IPython kernel, so that any Jupyter program can use the kernelspec.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from traitlets import Type, default
 from traitlets.config import Config
 
 from owt.errors import WireError
-from owt.host.reaper import leave
-from owt.kernel.process.attach import attach, end_in_order
+from owt.kernel.exit import end_process_group
+from owt.kernel.process.attach import attach, end_in_order, inherited_connections
 from owt.kernel.process.kernel import OwtKernel
 from owt.kernel.process.shell import become_instance
 
@@ -112,21 +111,21 @@ class OwtKernelApp(IPKernelApp):
         self._run_module()
 
     def initialize(self, argv: list[str] | None = None) -> None:
-        """Start the kernel's parts, then connect to the frontend."""
-        if "OWT_DOOR" in os.environ and not self.parent_handle:
-            # Somebody's child, so no note on how to end it with Ctrl-\\; 1 means: not to be polled.
-            self.parent_handle = 1
-        super().initialize(argv)
-        end_in_order(self.kernel)
-        # It registers with the shell when it is imported, and the template, which has none, imported it.
-        sys.modules.pop("matplotlib_inline.backend_inline", None)
-        door, kernel_id = os.environ.pop("OWT_DOOR", None), os.environ.pop("OWT_KERNEL_ID", None)
-        if door and kernel_id:
-            try:
-                attach(self.kernel, door, kernel_id)
-            except (OSError, WireError) as error:
-                print(f"owt: the frontend cannot be reached: {error}", file=sys.__stderr__, flush=True)
-                leave(door)
+        """Start the kernel's parts, then serve the frontend's connections."""
+        try:
+            connections = inherited_connections()
+            if connections is not None and not self.parent_handle:
+                # A parent makes ipykernel omit its note on how to end it with Ctrl-\\. It does not poll 1.
+                self.parent_handle = 1
+            super().initialize(argv)
+            end_in_order(self.kernel)
+            # It registers with the shell when it is imported, and the template, which has none, imported it.
+            sys.modules.pop("matplotlib_inline.backend_inline", None)
+            if connections is not None:
+                attach(self.kernel, *connections)
+        except WireError as error:
+            print(f"owt: the kernel cannot run calls: {error}", file=sys.__stderr__, flush=True)
+            end_process_group()
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,28 +1,31 @@
-"""How an IPython kernel is connected to the frontend: one of owt's, or of another kernelspec."""
+"""Connection of an IPython kernel to the frontend: of owt's own kernel, or one of another kernelspec."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import os
+import socket
 import sys
 from typing import Any
 
 from tornado.ioloop import IOLoop
 
+from owt.errors import WireError
 from owt.kernel.calls import threads
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.stdio import RunDisplayPublisher
 from owt.kernel.process.kernel import OwtKernel
+from owt.wire.messages import CONNECTIONS_VARIABLE
 
 
 def end_in_order(kernel: Any) -> None:
-    """Have this process, when it ends, end its control thread before the thread of IOPub.
+    """Register the end of the control thread before the end of IOPub's thread, for the process's exit.
 
-    When a notebook shuts the kernel down, the control thread still flushes the streams and says that it is
-    idle, while the main thread already leaves. ipykernel ends IOPub's thread first, and the control thread
-    then waits for one that is not there: for 10 s with each stream, or for good.
+    When a notebook shuts the kernel down, the control thread still flushes the streams and reports that it is
+    idle, while the main thread already exits. ipykernel ends IOPub's thread first, and the control thread
+    then waits for it: for 10 s with each stream, or for ever.
     """
     thread = kernel.control_thread
 
@@ -31,24 +34,44 @@ def end_in_order(kernel: Any) -> None:
             thread.stop()
             thread.join()
 
-    # What is registered last is run first, and IOPub's thread has registered its end by now.
+    # atexit runs first what was registered last, and IOPub's thread has registered its end by now.
     atexit.register(end)
 
 
-def attach(kernel: Any, door: str, kernel_id: str) -> None:
-    """Connect this process's IPython kernel to the frontend behind `door`.
+def inherited_connections() -> tuple[socket.socket, socket.socket] | None:
+    """Return the connections for calls and control that the frontend handed to this process, if it did.
 
-    `kernel` is any ipykernel kernel; only an `OwtKernel` makes cells and calls take turns. Raises
-    OSError or `WireError` when the frontend cannot be reached.
+    The processes that this one starts do not inherit them. Raises `WireError` when they are not open.
+    """
+    value = os.environ.pop(CONNECTIONS_VARIABLE, None)
+    if value is None:
+        return None
+    try:
+        first, second = map(int, value.split(","))
+        calls, control = socket.socket(fileno=first), socket.socket(fileno=second)
+    except (OSError, ValueError) as error:
+        raise WireError(
+            f"the descriptors {value} ({CONNECTIONS_VARIABLE}) are not the frontend's connections ({error}); "
+            "the kernelspec's command must pass on the descriptors that it inherits"
+        ) from error
+    for connection in (calls, control):
+        connection.set_inheritable(False)
+    return calls, control
+
+
+def attach(kernel: Any, calls: socket.socket, control: socket.socket) -> None:
+    """Serve the frontend's connections with this process's IPython kernel.
+
+    `kernel` is any ipykernel kernel; only an `OwtKernel` makes cells and calls take turns. Raises `WireError`
+    when there is no frontend at the other end.
     """
     threads.follow()
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
     mirror = IopubMirror(kernel)
     mirror.watch()
     channel = KernelChannel(
-        door=door,
-        kernel_id=kernel_id,
-        key=kernel.session.key,
+        calls,
+        control,
         shell=kernel.shell,
         main=main,
         in_control=kernel.control_thread.io_loop.asyncio_loop,
@@ -59,18 +82,19 @@ def attach(kernel: Any, door: str, kernel_id: str) -> None:
 
 
 def attach_here() -> None:
-    """Connect this process, an IPython kernel of another kernelspec, to the frontend.
+    """Attach the IPython kernel of another kernelspec, in whose process this runs.
 
-    Its kernel object becomes an `OwtKernel` where it stands, and its streams and displays owt's, so
-    that calls and cells take turns and output finds its run. Raises KeyError where the frontend did
-    not start this process.
+    Its kernel object becomes an `OwtKernel`, and its streams and displays become owt's, so that calls and
+    cells take turns and output finds its run. Raises `WireError` when the process has no connections.
     """
     from IPython.core.getipython import get_ipython
 
     from owt.kernel.calls.stdio import RunStream
 
     kernel: Any = get_ipython().kernel  # type: ignore[union-attr]
-    door, kernel_id = os.environ.pop("OWT_DOOR"), os.environ.pop("OWT_KERNEL_ID")
+    connections = inherited_connections()
+    if connections is None:
+        raise WireError(f"the environment variable {CONNECTIONS_VARIABLE} is missing")
     kernel.__class__ = OwtKernel
     kernel.shell_handlers["execute_request"] = kernel.execute_request
     kernel.control_handlers["create_subshell_request"] = kernel.create_subshell_request
@@ -79,11 +103,11 @@ def attach_here() -> None:
         stream.__class__ = RunStream
     kernel.shell.display_pub.__class__ = RunDisplayPublisher
     end_in_order(kernel)
-    attach(kernel, door, kernel_id)
+    attach(kernel, *connections)
 
-    def uncover() -> None:
+    def remove_write() -> None:
         # IPython, which runs this in a cell, puts each stream's old `write` back after the cell.
         for stream in streams:
             stream.__dict__.pop("write", None)
 
-    asyncio.get_running_loop().call_soon(uncover)
+    asyncio.get_running_loop().call_soon(remove_write)

@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.process.shell import OwtShell, become_instance
-from owt.wire.handshake import PROTOCOL
+from owt.wire.messages import PROTOCOL
 
 SUBSHELLS = "kernel subshells"
 """What ipykernel calls them among its features."""

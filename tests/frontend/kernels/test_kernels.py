@@ -12,24 +12,20 @@ import pytest
 from owt.errors import Busy
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import KERNEL, MARGIN, Descriptors
-from owt.frontend.kernels.connection import Door
 from owt.frontend.kernels.kernels import Kernels
 from owt.testing import async_test
 from owt.wire.messages import Welcome
 
 
-def kernels_in(folder: str, descriptors: Descriptors) -> tuple[Kernels, Door]:
-    door = Door(os.path.join(folder, "door"))
-    kernels = Kernels(
+def kernels_in(folder: str, descriptors: Descriptors) -> Kernels:
+    return Kernels(
         runtime_dir=folder,
-        door=door,
         template=None,
         env=dict(os.environ),
         welcome=lambda session, concurrency: Welcome("http://localhost:9876", "localhost", 9876),
         descriptors=descriptors,
         counters=Counters(),
     )
-    return kernels, door
 
 
 def in_use() -> set[int]:
@@ -52,7 +48,7 @@ async def test_none_is_begun_for_which_there_are_no_descriptors() -> None:
             return KERNEL + MARGIN - 1
 
     with TemporaryDirectory() as folder:
-        kernels, _ = kernels_in(folder, Few())
+        kernels = kernels_in(folder, Few())
         with pytest.raises(Busy, match="cannot start a kernel"):
             kernels.check_room()
         with pytest.raises(Busy, match="cannot start a kernel"):
@@ -69,8 +65,7 @@ async def test_those_that_are_starting_have_their_descriptors_to_come() -> None:
             return 2 * KERNEL + MARGIN - 1
 
     with TemporaryDirectory() as folder:
-        kernels, door = kernels_in(folder, Few())
-        await door.open()
+        kernels = kernels_in(folder, Few())
         kernels.check_room()
         starting = asyncio.create_task(start(kernels))
         await asyncio.sleep(0)
@@ -79,7 +74,6 @@ async def test_those_that_are_starting_have_their_descriptors_to_come() -> None:
         starting.cancel()
         await asyncio.wait([starting])
         kernels.check_room()
-        door.close()
         await kernels.close()
 
 
@@ -90,12 +84,11 @@ async def test_one_that_runs_out_of_descriptors_as_it_starts_leaves_nothing_behi
             """As if somebody else took them just now."""
 
     with TemporaryDirectory() as folder:
-        kernels, door = kernels_in(folder, Unaware())
-        await door.open()
+        kernels = kernels_in(folder, Unaware())
         before = in_use()
         unused = [number for number in range(1000) if number not in before]
-        # It takes one to write a connection file, and three to start a process.
-        for free in (0, 1):
+        # A kernel's connections take four, its connection file one, and a process three.
+        for free in range(6):
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (unused[free], hard))
             try:
@@ -106,6 +99,5 @@ async def test_one_that_runs_out_of_descriptors_as_it_starts_leaves_nothing_behi
             await asyncio.gather(*(kernel.closed() for kernel in kernels.all.values()))
             assert kernels.all == {}
             assert in_use() == before
-            assert os.listdir(folder) == ["door"]
-        door.close()
+            assert os.listdir(folder) == []
         await kernels.close()

@@ -13,7 +13,8 @@ import pytest
 from owt.errors import KernelNotReady
 from owt.frontend.kernels.template import UNKNOWN_CODE, ForkedProcess, TemplateProcess
 from owt.testing import wait_until
-from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, Unpacker, pack
+from owt.wire.framing import encode_frame
+from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_decoder
 
 ENV = {"PATH": "/bin"}
 
@@ -26,7 +27,7 @@ class Played(TemplateProcess):
         self.starts = 0
         self.program = ""
         self.theirs = None
-        self.unpacker = Unpacker()
+        self.decoder = template_decoder()
 
     def _spawn(self, theirs):
         self.starts += 1
@@ -35,13 +36,13 @@ class Played(TemplateProcess):
 
     def say(self, message, handle=None):
         if handle is None:
-            self.theirs.sendall(pack(message))
+            self.theirs.sendall(encode_frame(message))
         else:
-            socket.send_fds(self.theirs, [pack(message)], [handle])
+            socket.send_fds(self.theirs, [encode_frame(message)], [handle])
 
     async def hear(self):
         self.theirs.setblocking(False)
-        while not (messages := self.unpacker.feed(
+        while not (messages := self.decoder.feed(
             await asyncio.get_running_loop().sock_recv(self.theirs, 1 << 20)
         )):
             pass
@@ -104,6 +105,27 @@ def test_a_fork_gives_a_process_whose_exit_code_the_template_tells():
             assert child.poll() == child.wait() == -15
             # Whatever has this id now is not touched.
             child.kill()
+        await close(template)
+
+    asyncio.run(scene())
+
+
+def test_the_descriptors_of_a_kernel_travel_with_the_request():
+    async def scene():
+        template = await ready()
+        readable, writable = os.pipe()
+        forking = asyncio.ensure_future(template.fork([], ENV, "/tmp", (writable,)))
+        await asyncio.sleep(0)
+        os.close(writable)
+        data, [received], _, _ = socket.recv_fds(template.theirs, 1 << 16, 8)
+        [request] = template.decoder.feed(data)
+        assert request.descriptors == 1
+        os.write(received, b"x")
+        os.close(received)
+        assert os.read(readable, 10) == b"x"
+        assert os.read(readable, 10) == b""
+        os.close(readable)
+        forking.cancel()
         await close(template)
 
     asyncio.run(scene())
@@ -193,14 +215,14 @@ def test_a_template_that_says_what_no_template_says_is_replaced(caplog):
         waiting = asyncio.ensure_future(template.fork([], ENV, "/"))
         await template.hear()
         with template.theirs as theirs:
-            theirs.sendall(b"\0\0\0\x01\xc1")
+            theirs.sendall(b"\0\0\0\x01\0\0\0\0\xc1")
             with pytest.raises(KernelNotReady, match="died"):
                 await waiting
         assert template.starts == 2
         await close(template)
 
     asyncio.run(scene())
-    assert "the template process is ended: what came is no message of ours" in caplog.text
+    assert "the template process is ended: received a frame without a valid message" in caplog.text
 
 
 def test_a_template_that_ends_by_itself_before_it_is_ready_is_given_up():

@@ -1,29 +1,33 @@
-"""owt.kernel.calls.channel: both lanes, and what comes by them."""
+"""owt.kernel.calls.channel: both connections, and the messages on them."""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from lanes import KEY, FarEnd, Listening
+from lanes import FarEnd, Listening
 from running import Control, bodies, call
 
 from owt.errors import WireError
 from owt.kernel.calls import channel as module
 from owt.kernel.calls.channel import KernelChannel
 from owt.server import Server
+from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Data, Failed
 from owt.wire.messages import Bind, Cancel, Credit, Hello, Invoke, Message, Output, Welcome
 
-WELCOME = Welcome("http://127.0.0.1:9000", "127.0.0.1", 9000, session="mine", window=2500)
+WELCOME = Welcome(
+    "http://127.0.0.1:9000", "127.0.0.1", 9000, session="mine", window=2500, cleanup=("clean", "up")
+)
 
 
 class Kernel:
-    """A kernel's channel, and the frontend's ends of its lanes."""
+    """A kernel's channel, and the frontend's side of its connections."""
 
     def __init__(self, door: Listening, shell: InteractiveShell) -> None:
         self.door = door
@@ -32,31 +36,19 @@ class Kernel:
         self.control_thread = Control()
         self.control: FarEnd
         self.calls: FarEnd
-        self.problems: list[Any] = []
 
     def connect(self, *first: Message) -> KernelChannel:
-        """Connect; the frontend's first messages are these."""
-
-        def control(far: FarEnd) -> None:
-            self.control = far
-            far.send(WELCOME)
-
-        def calls(far: FarEnd) -> None:
-            self.calls = far
-            far.send(*first)
-
-        thread = self.door.accepting(control, calls)
-        try:
-            return KernelChannel(
-                door=self.door.path,
-                kernel_id="k1",
-                key=KEY,
-                shell=self.shell,
-                main=self.loops.get_loop(),
-                in_control=self.control_thread.loop,
-            )
-        finally:
-            thread.join()
+        """Connect a channel to which the frontend has sent these messages."""
+        calls, self.calls = self.door.pair()
+        control, self.control = self.door.pair()
+        self.calls.send(*first)
+        return KernelChannel(
+            calls,
+            control,
+            shell=self.shell,
+            main=self.loops.get_loop(),
+            in_control=self.control_thread.loop,
+        )
 
     def during(self, work: Callable[[], Any]) -> Any:
         """Run the main loop while `work` runs in a thread, as the frontend does."""
@@ -85,30 +77,23 @@ def close(channel: KernelChannel) -> None:
 
 @pytest.fixture
 def channel(kernel: Kernel) -> Iterator[KernelChannel]:
-    """A channel that has begun to read."""
+    """A channel that has started to read."""
     channel = kernel.connect(WELCOME)
     channel.start()
+    assert kernel.calls.receive() == Hello()
     yield channel
     kernel.control_thread.do(kernel.control_thread.loop.remove_reader, channel._control.fileno())
     close(channel)
 
 
-def test_both_lanes_say_hello(kernel: Kernel, channel: KernelChannel) -> None:
-    assert kernel.control.lane == "control"
-    assert kernel.calls.lane == "calls"
-    assert kernel.calls.hello == Hello("k1", "calls", kernel.control.hello.pid)
-
-
-def test_the_welcome_says_where_the_server_is(channel: KernelChannel) -> None:
+def test_the_welcome_names_the_server_and_the_session(channel: KernelChannel) -> None:
     assert Server.sing() == Server("http://127.0.0.1:9000", "127.0.0.1", 9000)
     assert channel.session == "mine"
     assert channel.runner.concurrency == 1
 
 
-# The process ends here, and its sockets with it.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_frontend_that_begins_otherwise_is_a_wire_error(kernel: Kernel) -> None:
-    with pytest.raises(WireError, match="began with Credit, not with Welcome"):
+def test_another_first_message_than_a_welcome_is_an_error(kernel: Kernel) -> None:
+    with pytest.raises(WireError, match="the frontend's first message is Credit, not Welcome"):
         kernel.connect(Credit("a", 1))
 
 
@@ -117,22 +102,18 @@ def test_a_call_is_run(kernel: Kernel, channel: KernelChannel) -> None:
     assert bodies(kernel.during(lambda: kernel.calls.run("a"))) == [b"42"]
 
 
-def test_a_call_that_came_with_the_welcome_is_run(kernel: Kernel) -> None:
-    channel = kernel.connect(WELCOME, Invoke("a", call("6 * 7")), Invoke("b", call("'b'")))
+def test_a_call_with_a_large_body_is_run(kernel: Kernel, channel: KernelChannel) -> None:
+    request = RequestFacts("POST", "/", "", (), bytes(3_000_000), "localhost")
+    large = Call(request, code="def run(): return len(request.get_data())")
 
-    def work() -> list[bytes]:
-        return bodies(kernel.calls.run("a")) + bodies(kernel.calls.run("b"))
+    def frontend() -> list[bytes]:
+        kernel.calls.send(Invoke("a", large))
+        return bodies(kernel.calls.run("a"))
 
-    async def main() -> list[bytes]:
-        channel.start()
-        return await asyncio.to_thread(work)
-
-    assert kernel.loops.run(main()) == [b"42", b"b"]
-    kernel.control_thread.do(kernel.control_thread.loop.remove_reader, channel._control.fileno())
-    close(channel)
+    assert kernel.during(frontend) == [b"3000000"]
 
 
-def test_a_bind_gives_the_kernel_to_a_session(kernel: Kernel, channel: KernelChannel) -> None:
+def test_bind_moves_the_kernel_to_a_session(kernel: Kernel, channel: KernelChannel) -> None:
     kernel.calls.send(Bind("other", 3), Invoke("a", call("1")))
     kernel.during(lambda: kernel.calls.run("a"))
     assert channel.session == "other"
@@ -170,7 +151,7 @@ def test_a_cancel_arrives_while_the_main_thread_computes(kernel: Kernel, channel
     assert failed.type == "cancelled"
 
 
-def test_a_message_of_the_wrong_lane_is_a_wire_error(
+def test_a_message_on_the_wrong_connection_is_an_error(
     kernel: Kernel, channel: KernelChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problems: list[BaseException] = []
@@ -188,27 +169,39 @@ def test_a_message_of_the_wrong_lane_is_a_wire_error(
     kernel.control.send(Invoke("a", call("1")))
     assert told.wait(20)
     assert [str(problem) for problem in problems] == [
-        "Cancel has no place on the calls lane",
-        "Invoke has no place on the control lane",
+        "received Cancel on the connection for calls",
+        "received Invoke on the connection for control",
     ]
 
 
-@pytest.mark.parametrize("lane", ["calls", "control"])
-def test_a_kernel_whose_frontend_is_gone_leaves(
-    kernel: Kernel, channel: KernelChannel, lane: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("connection", ["calls", "control"])
+def test_the_cleanup_command_replaces_a_kernel_whose_frontend_is_gone(
+    kernel: Kernel, channel: KernelChannel, connection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left: list[str] = []
-    told = threading.Event()
+    commands = on_exit(kernel, monkeypatch, "hand_over")
+    getattr(kernel, connection).close()
+    assert kernel.during(lambda: commands.get(timeout=20)) == (("clean", "up"),)
 
-    def leave(door: str) -> None:
-        left.append(door)
-        told.set()
+
+@pytest.mark.parametrize("connection", ["calls", "control"])
+def test_a_kernel_that_receives_no_frame_ends_only_itself(
+    kernel: Kernel, channel: KernelChannel, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exits = on_exit(kernel, monkeypatch, "end_process_group")
+    getattr(kernel, connection).socket.sendall(b"\xff" * 20)
+    assert kernel.during(lambda: exits.get(timeout=20)) == ()
+
+
+def on_exit(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, name: str) -> queue.Queue[tuple[Any, ...]]:
+    """Replace a function that ends the process; return a queue of the arguments of its calls."""
+    calls: queue.Queue[tuple[Any, ...]] = queue.Queue()
+
+    def end(*args: Any) -> None:
+        calls.put(args)
         # Nothing comes after it.
-        raise WireError("left")
+        raise WireError("ended")
 
-    monkeypatch.setattr(module, "leave", leave)
+    monkeypatch.setattr(module, name, end)
     for loop in (kernel.loops.get_loop(), kernel.control_thread.loop):
         loop.set_exception_handler(lambda loop, context: None)
-    getattr(kernel, lane).close()
-    kernel.during(lambda: told.wait(20))
-    assert left[0] == kernel.door.path
+    return calls

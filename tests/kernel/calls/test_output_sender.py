@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import pytest
 from lanes import PLENTY, FarEnd, Listening, Wired
 
+from owt.kernel.calls import connection
 from owt.kernel.calls import output_sender as module
 from owt.kernel.calls.output_sender import FLUSH_AFTER, PIECE, TEXT_LIMIT, OutputSender, carried
 from owt.wire.chunk import Chunk, Data, Done, Stderr, Stdout, size
-from owt.wire.messages import FrameWriter, Message, Output
+from owt.wire.messages import Message, Output, encode
 
 
 @pytest.fixture
@@ -307,18 +308,6 @@ def test_lines_of_several_threads_stay_whole(run: Wired) -> None:
     assert [[line for line in found if line[0] == name] for name in "abc"] == lines
 
 
-class Collecting(FrameWriter):
-    """Collects garbage before it writes a frame, as may happen at any allocation."""
-
-    def __init__(self, writer: FrameWriter) -> None:
-        """Goes on where `writer` is."""
-        self.__dict__.update(writer.__dict__)
-
-    def encode(self, message: Message) -> bytearray:
-        gc.collect(0)
-        return super().encode(message)
-
-
 class Talkative:
     """Prints when it is collected."""
 
@@ -331,10 +320,15 @@ class Talkative:
 
 
 def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(
-    run: Wired, clock: list[float]
+    run: Wired, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def collect_and_encode(message: Message) -> list[bytes | bytearray]:
+        # As may happen at any allocation.
+        gc.collect(0)
+        return encode(message)
+
     outlet = run.outlet()
-    run.near._writer = Collecting(run.near._writer)
+    monkeypatch.setattr(connection, "encode", collect_and_encode)
     gc.disable()
     try:
         Talkative(outlet)
