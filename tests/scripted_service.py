@@ -24,14 +24,14 @@ class ScriptedService:
     def __init__(self, *, most: int = 1, least: int = 0, queue: int = 1, **settings: Any) -> None:
         self.kernels = ScriptedKernels()
         kernels, limits = cast("Kernels", self.kernels), Limits(queue, 60.0)
-        self.pool = Pool(kernels=kernels, limits=limits, spec="owt", least=least, most=most)
+        self.pool = Pool(kernels=kernels, limits=limits, spec="owt", min_spares=least, max_members=most)
         chosen = Settings(**settings)
         self.service = Service(
             settings=chosen,
             authenticator=Authenticator(Credentials()),
             origins=Origins(chosen),
             sessions=Sessions(
-                kernels=kernels, limits=limits, pool=self.pool, spec="owt", most=2, idle=None
+                kernels=kernels, limits=limits, pool=self.pool, spec="owt", max_sessions=2, idle_timeout=None
             ),
             runs=Runs(
                 retention=60,

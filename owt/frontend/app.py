@@ -37,8 +37,8 @@ from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
 from owt.frontend.service import Service
-from owt.frontend.sessions.limits import Limits
 from owt.frontend.sessions.pool import Pool
+from owt.frontend.sessions.session import Limits
 from owt.frontend.sessions.sessions import Sessions
 from owt.server import certificate
 from owt.wire.messages import Welcome
@@ -105,16 +105,16 @@ class Frontend:
             kernels=self._kernels,
             limits=limits,
             spec=settings.kernel,
-            least=settings.pool_min,
-            most=settings.pool_max,
+            min_spares=settings.pool_min,
+            max_members=settings.pool_max,
         )
         sessions = Sessions(
             kernels=self._kernels,
             limits=limits,
             pool=pool,
             spec=settings.kernel,
-            most=settings.max_sessions,
-            idle=settings.session_idle,
+            max_sessions=settings.max_sessions,
+            idle_timeout=settings.session_idle,
         )
         self.service = Service(
             settings=settings,
@@ -153,6 +153,7 @@ class Frontend:
         idle = settings.session_idle
         interval = 5 if idle is None else max(0.05, min(5, idle / 4))
         self._maintenance.every(interval, sessions.cull)
+        self._maintenance.every(sessions.stop_check_interval, sessions.check_stopped)
         self._maintenance.every(interval, self.service.runs.prune)
         notebooks.start(self._maintenance if settings.watch else None)
         self._http.add_sockets(doors.sockets)

@@ -27,7 +27,7 @@ from zmq import ZMQError
 from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import OwtError
-from owt.frontend.sessions.observers import KernelEvent
+from owt.frontend.sessions.session import KernelEvent
 
 log = logging.getLogger("owt.jupyter")
 
@@ -82,14 +82,14 @@ class Connection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         """Begin to connect the channels of the kernel, or of the next one if it has died meanwhile. The
         client's messages wait for that."""
         self._open = True
-        self._owt_session.observers.add(self._on_kernel_event)
+        self._owt_session.add_observer(self)
         self._kernels.notify_connect(self.kernel_id)
         if self._owt_session.kernel is not None and self._owt_session.kernel.alive:
             self._connect_kernel()
 
     def disconnect(self) -> None:
         """Release everything after the end of the WebSocket."""
-        self._owt_session.observers.remove(self._on_kernel_event)
+        self._owt_session.remove_observer(self)
         self._disconnect_kernel()
         self._connected.set()
         if self._open:
@@ -201,18 +201,19 @@ class Connection(BaseKernelWebsocketConnection):  # type: ignore[misc]
 
     # The kernel ----------------------------------------------------------------------------------------
 
-    def _on_kernel_event(self, event: KernelEvent) -> None:
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """Inform the client, and connect the channels of a new kernel."""
         match event:
-            case "died":
+            case KernelEvent.DIED:
                 self._send_status("restarting")
                 self._disconnect_kernel()
-            case "given-up":
+            case KernelEvent.FAILED:
                 self._send_status("dead")
                 self._disconnect_kernel()
-            case "started":
+            case KernelEvent.STARTED:
                 self._disconnect_kernel()
                 self._connect_kernel()
-            case "closed":
+            case KernelEvent.CLOSED:
                 self._send_status("dead")
                 self._disconnect_kernel()
                 self.websocket_handler.close(GOING_AWAY, "the session has ended")

@@ -14,8 +14,7 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.logs import log_output
 from owt.frontend.notebooks.documents import Document
 from owt.frontend.runs.runs import Run
-from owt.frontend.sessions.observers import KernelEvent
-from owt.frontend.sessions.session import Session
+from owt.frontend.sessions.session import KernelEvent, Session
 from owt.frontend.sessions.sessions import Sessions
 from owt.notebook.changes import Contents, Progress
 from owt.notebook.gateway_cells import GatewayCell
@@ -166,7 +165,7 @@ class Notebook:
         if self._loader is not None:
             self._loader.cancel()
         if self._session is not None:
-            self._session.observers.remove(self._on_kernel_event)
+            self._session.remove_observer(self)
 
     async def reload(self) -> None:
         """Read the file again and request a load if its cells have changed, or the last load failed."""
@@ -207,24 +206,25 @@ class Notebook:
     def _reset_kernel(self) -> None:
         self._kernel = _InKernel(self._endpoints, self.name)
 
-    def _on_kernel_event(self, event: KernelEvent) -> None:
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """Run the cells again in a new kernel."""
         match event:
-            case "restarting":
+            case KernelEvent.RESTARTING:
                 # The death that follows was requested, and is not counted.
                 self._deaths = -1
-            case "died":
+            case KernelEvent.DIED:
                 if self.state is not NotebookState.LOADING:
                     self._deaths = 0
                 self._reset_kernel()
                 self._request_load()
-            case "given-up":
+            case KernelEvent.FAILED:
                 self._without_kernel = True
-            case "started" if self._without_kernel:
+            case KernelEvent.STARTED if self._without_kernel:
                 # A call has started another kernel.
                 self._without_kernel = False
                 self._reset_kernel()
                 self._request_load()
-            case "closed":
+            case KernelEvent.CLOSED:
                 self._session = None
                 self._reset_kernel()
                 self._fail(
@@ -237,7 +237,7 @@ class Notebook:
         session = self._sessions.named.get(self.name)
         if session is None or session is not self._session:
             session = session or self._sessions.create(self.name)
-            session.observers.add(self._on_kernel_event)
+            session.add_observer(self)
             self._session = session
             self._sessions.kept.add(self.name)
             self._reset_kernel()

@@ -1,7 +1,7 @@
-"""Sessions: names bound to kernels, and the queues before them.
+"""Sessions: names bound to kernels, with queues of calls.
 
-    sessions   all sessions, by name
-    session    one session: its kernel and its queue
-    pool       kernels of calls without a session
-    deadlines  time limits of calls, interrupts and kernels
+    sessions   table of sessions by name
+    session    session: its kernel, its queue, and what happens when the kernel dies
+    pool       kernels for calls without a session
+    deadlines  time limits of calls, interrupts and stopped kernels
 """

@@ -1,4 +1,8 @@
-"""Sessions: a name bound to a kernel, a queue before it, and what happens when the kernel dies."""
+"""Session: a name bound to a kernel, the queue of its calls, and the handling of the kernel's death.
+
+`Session._kernel_died` says what happens when a kernel dies. `owt.frontend.kernels.kernel` notices the end of
+the process and cleans up after it.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +10,83 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
 
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.kernels.kernels import Kernels
+from owt.frontend.problems import failed
 from owt.frontend.runs.runs import CancelReason, Run
-from owt.frontend.sessions.codes import Codes
 from owt.frontend.sessions.deadlines import Deadlines
-from owt.frontend.sessions.failures import not_begun, unstarted, with_its_kernel, without_kernel
-from owt.frontend.sessions.limits import IDLE_DEATHS, Limits
-from owt.frontend.sessions.observers import Observers
 from owt.wire.chunk import Failed
 from owt.wire.messages import Cancel, Output, Queued
 
 log = logging.getLogger("owt.sessions")
 
+IDLE_DEATHS = 3
+"""Number of kernels that may die in a row without a call. After that, the next call starts one."""
+MAX_KNOWN_CODES = 1000
+"""Number of codes of which a session remembers that its kernel has loaded them."""
+
 SessionState = Literal["starting", "idle", "busy", "dead"]
 
 
-class Session:
-    """One kernel and the calls that want it. The pool's members are sessions without a name.
+@dataclass(frozen=True)
+class Limits:
+    """Limits of every session: number of waiting calls, and seconds between a cancel and a kill."""
 
-    Calls begin in order of arrival, up to `concurrency` at a time. When the kernel dies, the calls
-    that it was running fail and the queued ones go on with a fresh kernel.
+    queue: int
+    kill_after: float
+
+
+class KernelEvent(StrEnum):
+    """Event in the life of a session's kernel."""
+
+    STARTED = "started"
+    RESTARTING = "restarting"
+    """The kernel is about to be killed, because a restart was requested."""
+    DIED = "died"
+    """The kernel has died, and the next one is starting."""
+    FAILED = "failed"
+    """There is no kernel until a call starts one."""
+    CLOSED = "closed"
+    """The session has ended."""
+
+
+class SessionObserver(Protocol):
+    """Observer of a session's kernel. Its methods must not raise."""
+
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """Handle an event of the kernel."""
+
+
+class SessionOwner(Protocol):
+    """The pool, or the table of named sessions, that a session belongs to."""
+
+    def session_idle(self, session: Session) -> None:
+        """Handle that the session's kernel is ready and has no call to run."""
+
+    def session_failed(self, session: Session) -> None:
+        """Handle that the session has no kernel until a call starts one."""
+
+
+class Session:
+    """One kernel and the queue of its calls. The members of the pool are sessions without a name.
+
+    Calls begin in order of arrival, up to `concurrency` at a time.
     """
 
     def __init__(
         self,
         name: str | None,
         *,
+        owner: SessionOwner,
         kernels: Kernels,
         limits: Limits,
         spec: str,
         concurrency: int = 1,
-        on_idle: Callable[[Session], None] = lambda session: None,
-        on_dead: Callable[[Session], None] = lambda session: None,
     ) -> None:
         self.name = name
         self.spec = spec
@@ -55,47 +99,158 @@ class Session:
         self.kernel: Kernel | None = None
         self.queue: deque[Run] = deque()
         self.active: dict[str, Run] = {}
-        self.codes = Codes()
         self.calls = 0
         self.ever_started = False
-        self.observers = Observers()
+        self._owner = owner
+        self._observers: list[SessionObserver] = []
         self._kernels = kernels
         self._limits = limits
         self._starting: asyncio.Task[None] | None = None
-        self._deadlines = Deadlines(limits.kill_after, lambda: self.kernel, self.cancel)
+        self._deadlines = Deadlines(limits.kill_after)
+        # By hash: codes can be large, and a collision costs time only.
+        self._known_codes: dict[int, None] = {}
         self._deaths = 0
         self._closed = False
-        self._on_idle = on_idle
-        self._on_dead = on_dead
 
     @property
     def state(self) -> SessionState:
-        """What the session is doing."""
+        """Return the state that the session is in."""
         if self._closed:
             return "dead"
         if self.kernel is not None and self.kernel.alive:
             return "busy" if self.active or self.kernel.in_cell else "idle"
-        # A kernel that is dying is replaced, which begins when it is known how it died.
+        # The replacement of a dying kernel begins when the cause of its death is known.
         return "dead" if self._starting is None and self.kernel is None else "starting"
 
     @property
     def used(self) -> float | None:
-        """When a call or a cell last began or ended, if one did."""
+        """Return the time when a call or a cell last began or ended, or None."""
         return max(self.last_used or 0, (self.kernel and self.kernel.last_cell) or 0) or None
 
     @property
     def fresh(self) -> bool:
-        """Whether no call has ever run on its kernel."""
+        """Return True if no call has run on the kernel."""
         return self.calls == 0 and not self.queue
 
+    @property
+    def label(self) -> str:
+        """Return the name of the session for messages."""
+        return "a kernel of the pool" if self.name is None else f"session {self.name}"
+
+    def knows(self, code: str | None) -> bool:
+        """Return True if the kernel has probably loaded this code."""
+        return code is not None and hash(code) in self._known_codes
+
+    def add_observer(self, observer: SessionObserver) -> None:
+        """Notify this observer from now on."""
+        self._observers.append(observer)
+
+    def remove_observer(self, observer: SessionObserver) -> None:
+        """Stop notifying this observer."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+
+    def _notify(self, event: KernelEvent) -> None:
+        for observer in list(self._observers):
+            observer.kernel_changed(event)
+
+    # Calls -------------------------------------------------------------------------------------------
+
+    def submit(self, run: Run) -> None:
+        """Run this call when its turn comes. Raises `Busy` if too many wait or no kernel can be started."""
+        # Calls that only wait for the kernel to start count as running.
+        waiting = len(self.queue) + len(self.active) - self.concurrency
+        if waiting >= self._limits.queue:
+            raise Busy(
+                f"{self.label} already has {waiting} calls waiting (the limit is --queue "
+                f"{self._limits.queue}); try again later or use another session"
+            )
+        if self.kernel is None and self._starting is None:
+            self._kernels.check_room()
+        self.last_used = time.time()
+        run.enqueue(self)
+        self.queue.append(run)
+        if self.kernel is not None and self.kernel.alive:
+            self._send_queued()
+        else:
+            self.start()
+
+    def cancel(self, run: Run, reason: CancelReason) -> None:
+        """End a run of this session: remove it from the queue, or interrupt it in the kernel."""
+        if run.ended:
+            return
+        if run in self.queue:
+            self.queue.remove(run)
+            run.fail(cancelled_in_queue(reason))
+        elif run.cancel_reason is None and self.kernel is not None and run.id in self.active:
+            run.cancel_reason = reason
+            self.kernel.cancel(Cancel(run.id, reason))
+            self._deadlines.cancelled(run)
+
+    async def interrupt(self) -> bool:
+        """Interrupt what the kernel runs: a cell, or else its calls. Queued calls stay.
+
+        Returns False if there is no kernel.
+        """
+        if self.kernel is None or not self.kernel.alive:
+            return False
+        if self.active and not self.kernel.in_cell:
+            for run in list(self.active.values()):
+                self.cancel(run, "interrupted")
+        else:
+            await self.kernel.interrupt()
+        return True
+
+    def check_stopped(self) -> None:
+        """Kill a kernel that has been stopped (SIGSTOP) for too long while it has calls."""
+        if self.kernel is not None and self.active:
+            self._deadlines.check_stopped(self.kernel)
+
+    def _send_queued(self) -> None:
+        kernel = self.kernel
+        while self.queue and kernel is not None and kernel.alive and len(self.active) < self.concurrency:
+            run = self.queue.popleft()
+            self.active[run.id] = run
+            self.calls += 1
+            if run.call.code is not None:
+                self._known_codes[hash(run.call.code)] = None
+                if len(self._known_codes) > MAX_KNOWN_CODES:
+                    self._known_codes.pop(next(iter(self._known_codes)))
+            run.start(kernel)
+            kernel.invoke(run.id, run.call)
+            self._deadlines.sent(run, kernel)
+
+    def _received(self, message: Output | Queued) -> None:
+        run = self.active.get(message.run)
+        if run is None:
+            return
+        if isinstance(message, Queued):
+            self._deadlines.queued(run)
+            return
+        self._deadlines.begun(run)
+        run.feed(message.chunks)
+        if run.ended:
+            self._deaths = 0
+            del self.active[run.id]
+            self._deadlines.ended(run)
+            self.last_used = run.ended_at
+            if self.queue:
+                self._send_queued()
+            elif not self.active:
+                self._owner.session_idle(self)
+
+    # The kernel: start, death, end ---------------------------------------------------------------------
+
     def start(self) -> None:
-        """Begin to start a kernel, unless one is there, dying (a new one follows) or on its way."""
+        """Begin to start a kernel, unless there is one, one is starting, or one is dying (and replaced)."""
         if self._starting is None and self.kernel is None and not self._closed:
             self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def started(self) -> None:
-        """Start a kernel if there is none, and wait for it. Raises `KernelDied`, or `Busy`, when it cannot
-        be had."""
+        """Wait until there is a kernel; start one if necessary.
+
+        Raises `KernelDied` or `Busy` if none can be started.
+        """
         self.start()
         while not (self.kernel is not None and self.kernel.alive):
             if self._closed:
@@ -109,26 +264,55 @@ class Session:
                 raise KernelDied(f"the kernel {self.last_death}")
 
     def adopt(self, spare: Session, concurrency: int) -> None:
-        """Take over the kernel of a pool member that has never run anything."""
-        kernel, spare.kernel = spare.kernel, None
-        assert kernel is not None
-        assert spare.fresh
-        spare._closed = True
+        """Take over the kernel of a pool member that has run no call."""
+        kernel = spare.release()
         self.concurrency = concurrency
         self.kernel = kernel
         self.ever_started = True
-        kernel.on_output = self._output
-        kernel.on_death = self._died
+        kernel.on_output = self._received
+        kernel.on_death = self._kernel_died
         kernel.bind(self.name, concurrency)
+
+    def release(self) -> Kernel:
+        """Give the kernel away, and end without it."""
+        assert self.kernel is not None
+        assert self.fresh
+        kernel, self.kernel = self.kernel, None
+        self._closed = True
+        return kernel
+
+    async def restart(self) -> None:
+        """Replace the kernel and wait for the new one. Active calls fail; queued calls stay.
+
+        Raises `KernelDied` if no kernel can be started.
+        """
+        self._deaths = 0
+        if self.kernel is not None:
+            self._notify(KernelEvent.RESTARTING)
+            self.kernel.kill("was restarted on request")
+            await self.kernel.closed()
+        self.start()
+        await self.started()
+
+    async def close(self, cause: str) -> None:
+        """End the kernel. Active and queued calls fail, with the `cause` in words that follow "because"."""
+        self._closed = True
+        self._notify(KernelEvent.CLOSED)
+        self._fail_queued(kernel_lost(f"the call was not begun because {cause}", "the session is gone"))
+        if self._starting is not None:
+            self._starting.cancel()
+        if (kernel := self.kernel) is not None:
+            kernel.kill(f"was ended because {cause}")
+            await kernel.closed()
 
     async def _start(self) -> None:
         try:
             kernel = await self._kernels.start(
-                self.spec, self.name, self.concurrency, self._output, self._died
+                self.spec, self.name, self.concurrency, self._received, self._kernel_died
             )
         except Exception as error:
             self._starting = None
-            self._not_started(error)
+            self._start_failed(error)
             return
         self._starting = None
         if self._closed:
@@ -136,163 +320,106 @@ class Session:
             return
         self.kernel = kernel
         self.ever_started = True
-        self.observers.tell("started")
+        self._notify(KernelEvent.STARTED)
         if kernel.death is not None:
-            # It ended between its hello and now.
-            self._died(kernel, kernel.death)
+            # It died between the end of its start and this step of the event loop.
+            self._kernel_died(kernel, kernel.death)
             return
-        self._pump()
+        self._send_queued()
         if not self.active:
-            self._on_idle(self)
+            self._owner.session_idle(self)
 
-    def _not_started(self, error: Exception) -> None:
-        failure = unstarted(error)
+    def _start_failed(self, error: Exception) -> None:
+        failure = start_failure(error)
         unexpected = None if isinstance(error, OwtError) else error
         log.error("%s: %s", self.label, failure.detail, exc_info=unexpected)
         self.last_death = failure.detail.removeprefix("the kernel ")
         if isinstance(error, KernelKilled) and not self._closed:
-            # Calls have not begun, so they can go on with the next one.
+            # No call has begun, so all of them can wait for the next kernel.
             self._deaths += 1
             if self._deaths < IDLE_DEATHS:
                 self.start()
                 return
-            failure = without_kernel(f"{failure.detail} ({self._deaths} times in a row)")
+            failure = kernel_lost(f"{failure.detail} ({self._deaths} times in a row)")
         self._give_up(failure)
 
-    def _died(self, kernel: Kernel, reason: str) -> None:
+    def _kernel_died(self, kernel: Kernel, reason: str) -> None:
+        """Handle the death of the kernel, for this `reason`, in words that follow "the kernel".
+
+        `Kernel` calls it once the exit status is known; its endpoints are gone by then. In this order:
+
+        1. The session has no kernel, and no code that it knows.
+        2. Active calls fail with the reason. Queued calls stay.
+        3. A session that was closed is done.
+        4. After `IDLE_DEATHS` deaths in a row without a call, queued calls fail too, observers and owner are
+           notified (`FAILED`), and the next call starts a kernel.
+        5. Otherwise observers are notified (`DIED`) and the next kernel starts; it runs the queued calls.
+        """
         if self.kernel is not kernel:
             return
         self.kernel = None
-        self.codes.clear()
+        self._known_codes.clear()
         self.last_death = reason
         log.log(logging.INFO if self._closed else logging.WARNING, "%s: the kernel %s", self.label, reason)
-        # A death during a call is that call's; only kernels that die by themselves could go on so.
+        # A call may have caused its kernel's death. Only kernels that die without one could do so forever.
         self._deaths = 0 if self.active else self._deaths + 1
-        for run in list(self.active.values()):
+        active, self.active = self.active, {}
+        for run in active.values():
             self._deadlines.ended(run)
-            run.fail(with_its_kernel(run, reason))
-        self.active.clear()
+            run.fail(killed_with_kernel(run, reason))
         if self._closed:
             return
         if self._deaths >= IDLE_DEATHS:
-            self._give_up(without_kernel(f"the kernel {reason}, {self._deaths} times in a row"))
+            self._give_up(kernel_lost(f"the kernel {reason}, {self._deaths} times in a row"))
             return
         self.restarts += 1
         self._kernels.counters.kernel_restarts += 1
         self.restarted = time.time()
-        self.observers.tell("died")
+        self._notify(KernelEvent.DIED)
         self.start()
 
     def _give_up(self, failure: Failed) -> None:
-        """Fail what waits; the next call tries again with a new kernel."""
         self._deaths = 0
-        waiting, self.queue = self.queue, deque()
-        for run in waiting:
+        self._fail_queued(failure)
+        self._notify(KernelEvent.FAILED)
+        self._owner.session_failed(self)
+
+    def _fail_queued(self, failure: Failed) -> None:
+        queued, self.queue = self.queue, deque()
+        for run in queued:
             run.fail(failure)
-        self.observers.tell("given-up")
-        self._on_dead(self)
 
-    def submit(self, run: Run) -> None:
-        """Run this call when its turn comes. Raises `Busy` when too many wait, or no kernel can be had."""
-        # Those that only wait for the kernel to start are as good as running.
-        waiting = len(self.queue) + len(self.active) - self.concurrency
-        if waiting >= self._limits.queue:
-            raise Busy(
-                f"{self.label} already has {waiting} calls waiting (the limit is --queue "
-                f"{self._limits.queue}); try again later or use another session"
-            )
-        if self.kernel is None and self._starting is None:
-            self._kernels.check_room()
-        self.last_used = time.time()
-        run.enqueue(self)
-        self.queue.append(run)
-        if self.kernel is not None and self.kernel.alive:
-            self._pump()
-        else:
-            self.start()
 
-    def cancel(self, run: Run, reason: CancelReason) -> None:
-        """End one run of this session: out of the queue, or interrupted in its kernel."""
-        if run.ended:
-            return
-        if run in self.queue:
-            self.queue.remove(run)
-            run.fail(not_begun(reason))
-            return
-        if run.cancel_reason is None and self.kernel is not None and run.id in self.active:
-            run.cancel_reason = reason
-            self.kernel.cancel(Cancel(run.id, reason))
-            self._deadlines.cancelled(run)
+# Failures of runs that their kernel does not report itself.
 
-    async def interrupt(self) -> bool:
-        """Interrupt whatever the kernel is doing, a cell before the calls that wait for it; queued calls
-        stay. False: there is no kernel."""
-        if self.kernel is None or not self.kernel.alive:
-            return False
-        if self.active and not self.kernel.in_cell:
-            for run in list(self.active.values()):
-                self.cancel(run, "interrupted")
-        else:
-            await self.kernel.interrupt()
-        return True
 
-    async def restart(self) -> None:
-        """A fresh kernel: calls in flight fail, queued ones go on with it. Waits until it is there.
+def cancelled_in_queue(reason: CancelReason) -> Failed:
+    """Return the failure of a run that was cancelled before it began."""
+    return Failed(499, reason, "cancelled", "the call was cancelled before it began")
 
-        Raises `KernelDied` when it cannot be started.
-        """
-        self._deaths = 0
-        if self.kernel is not None:
-            self.observers.tell("restarting")
-            self.kernel.kill("was restarted on request")
-            await self.kernel.closed()
-        self.start()
-        await self.started()
 
-    async def close(self, cause: str) -> None:
-        """End the kernel; calls in flight and queued ones fail, and hear the `cause`."""
-        self._closed = True
-        self.observers.tell("closed")
-        waiting, self.queue = self.queue, deque()
-        for run in waiting:
-            run.fail(without_kernel(f"the call was not begun because {cause}", "the session is gone"))
-        if self._starting is not None:
-            self._starting.cancel()
-        if (kernel := self.kernel) is not None:
-            kernel.kill(f"was ended because {cause}")
-            await kernel.closed()
+def kernel_lost(problem: str, title: str = KernelDied.title) -> Failed:
+    """Return the failure of a run that has no kernel."""
+    return Failed(502, "kernel-died", title, problem)
 
-    @property
-    def label(self) -> str:
-        """The session in a message for people."""
-        return "a kernel of the pool" if self.name is None else f"session {self.name}"
 
-    def _pump(self) -> None:
-        kernel = self.kernel
-        while self.queue and kernel is not None and kernel.alive and len(self.active) < self.concurrency:
-            run = self.queue.popleft()
-            self.active[run.id] = run
-            self.calls += 1
-            self.codes.add(run.call.code)
-            run.start(kernel)
-            kernel.invoke(run.id, run.call)
-            self._deadlines.given(run)
+def start_failure(error: Exception) -> Failed:
+    """Return the failure of a run whose kernel could not be started because of this error."""
+    if isinstance(error, Busy):
+        return failed(error)
+    return kernel_lost(
+        str(error) if isinstance(error, OwtError) else f"the kernel could not be started: {error!r}"
+    )
 
-    def _output(self, message: Output | Queued) -> None:
-        run = self.active.get(message.run)
-        if run is None:
-            return
-        if isinstance(message, Queued):
-            self._deadlines.behind(run)
-            return
-        self._deadlines.begun(run)
-        run.feed(message.chunks)
-        if run.ended:
-            self._deaths = 0
-            del self.active[run.id]
-            self._deadlines.ended(run)
-            self.last_used = run.ended_at
-            if self.queue:
-                self._pump()
-            elif not self.active:
-                self._on_idle(self)
+
+def killed_with_kernel(run: Run, reason: str) -> Failed:
+    """Return the failure of an active run whose kernel died, perhaps because the run did not stop."""
+    match run.cancel_reason:
+        case None:
+            return kernel_lost(f"the kernel {reason}")
+        case "timeout":
+            detail = f"the call ran longer than its timeout of {run.call.timeout:g} s; its kernel {reason}"
+            return Failed(504, "timeout", "timed out", detail)
+        case cancel_reason:
+            detail = f"the call was {cancel_reason} and its kernel was killed"
+            return Failed(499, cancel_reason, "cancelled", detail)

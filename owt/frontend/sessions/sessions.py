@@ -1,4 +1,4 @@
-"""The sessions of a server, by name, and the pool for calls that name none."""
+"""Table of named sessions, and the pool for calls that name none."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import time
 from owt.errors import BadRequest, Busy, NoSuchSession
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
-from owt.frontend.sessions.limits import Limits
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Session
+from owt.frontend.sessions.session import Limits, Session
 
-MOST_OVERLAPPING = 1000
+MAX_CONCURRENCY = 1000
 
 
 class Sessions:
-    """Finds the kernel for each call, making sessions as calls name them."""
+    """Named sessions. They are created when a call names them."""
 
     def __init__(
         self,
@@ -25,26 +24,26 @@ class Sessions:
         limits: Limits,
         pool: Pool,
         spec: str,
-        most: int,
-        idle: float | None,
+        max_sessions: int,
+        idle_timeout: float | None,
     ) -> None:
-        """`spec` is the kernelspec of sessions that name none; at most `most` named sessions; those
-        not used for `idle` seconds are ended (None: never), but for those in `kept`."""
+        """`spec` is the default kernelspec. Sessions that were not used for `idle_timeout` seconds (None:
+        no limit) are ended, unless their names are in `kept`."""
         self.named: dict[str, Session] = {}
         self.kept: set[str] = set()
         self.pool = pool
         self.kernels = kernels
         self._limits = limits
         self._spec = spec
-        self._most = most
-        self._idle = idle
+        self._max_sessions = max_sessions
+        self._idle_timeout = idle_timeout
         self._closing: set[asyncio.Task[None]] = set()
 
     def submit(self, run: Run) -> None:
         """Give a call to the session that it names, or to the pool.
 
-        Raises `BadRequest` for an unknown kernelspec and for a kernelspec other than the session's,
-        `NoSuchSession` for a call without code to a session that does not exist, and `Busy` at a limit.
+        Raises `BadRequest` for an unknown kernelspec or another one than the session's, `NoSuchSession` for a
+        call without code to a session that does not exist, and `Busy` at a limit.
         """
         call = run.call
         if call.session is None:
@@ -74,43 +73,43 @@ class Sessions:
         session.submit(run)
 
     def create(self, name: str, spec: str | None = None, concurrency: int = 1) -> Session:
-        """A new session, whose kernel is starting or comes out of the pool.
+        """Return a new session. Its kernel is starting, or comes out of the pool.
 
-        Raises `BadRequest` for an unknown kernelspec and `Busy` when there are too many sessions, or too few
+        Raises `BadRequest` for an unknown kernelspec, and `Busy` if there are too many sessions or too few
         file descriptors.
         """
-        # First of all: to look for a kernelspec takes a descriptor, too.
+        # Before the kernelspec, since finding one takes a descriptor too.
         self.kernels.check_room()
         spec = spec or self._spec
         self.kernels.check_spec(spec)
-        if not 1 <= concurrency <= MOST_OVERLAPPING:
-            raise BadRequest("concurrency", f"give a whole number from 1 to {MOST_OVERLAPPING}", concurrency)
-        if len(self.named) >= self._most:
+        if not 1 <= concurrency <= MAX_CONCURRENCY:
+            raise BadRequest("concurrency", f"give a whole number from 1 to {MAX_CONCURRENCY}", concurrency)
+        if len(self.named) >= self._max_sessions:
             raise Busy(
-                f"there are {len(self.named)} sessions already (the limit is --max-sessions {self._most}); "
-                "delete one first: owt session delete NAME",
+                f"there are {len(self.named)} sessions already (the limit is --max-sessions "
+                f"{self._max_sessions}); delete one first: owt session delete NAME",
                 retry_after=5,
             )
         session = Session(
             name,
+            owner=self,
             kernels=self.kernels,
             limits=self._limits,
             spec=spec,
             concurrency=concurrency,
-            on_dead=self._dead,
         )
         self.named[name] = session
-        spare = self.pool.spare() if spec == self._spec else None
+        spare = self.pool.pop_spare() if spec == self._spec else None
         if spare is not None:
             session.adopt(spare, concurrency)
-            # Not now: the call that wants this session comes first.
+            # Later: the call that needs this session comes first.
             asyncio.get_running_loop().call_later(0.05, self.pool.refill)
         else:
             session.start()
         return session
 
     def find(self, name: str) -> Session:
-        """The session of this name. Raises `NoSuchSession`."""
+        """Return the session of this name. Raises `NoSuchSession`."""
         try:
             return self.named[name]
         except KeyError:
@@ -126,12 +125,12 @@ class Sessions:
 
     def cull(self) -> None:
         """End the sessions that were idle for too long."""
-        if self._idle is None:
+        if self._idle_timeout is None:
             return
         now = time.time()
         for name, session in list(self.named.items()):
             used = session.used or session.created
-            unused = session.state == "idle" and not session.queue and now - used > self._idle
+            unused = session.state == "idle" and not session.queue and now - used > self._idle_timeout
             if unused and name not in self.kept:
                 del self.named[name]
                 end = session.close("its session was idle for too long")
@@ -139,15 +138,28 @@ class Sessions:
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
+    @property
+    def stop_check_interval(self) -> float:
+        """Return the seconds after which `check_stopped` is due again."""
+        return min(1.0, max(0.05, self._limits.kill_after / 4))
+
+    def check_stopped(self) -> None:
+        """Kill the kernels that have been stopped for too long while they have calls."""
+        for session in (*self.named.values(), *self.pool.members):
+            session.check_stopped()
+
     async def close(self) -> None:
-        """End everything."""
+        """End every session and the pool."""
         sessions = list(self.named.values())
         await asyncio.gather(
             self.pool.close(), *(session.close("the server is ending") for session in sessions)
         )
 
-    def _dead(self, session: Session) -> None:
-        """A session whose very first kernel could not be started does not keep its name."""
+    def session_idle(self, session: Session) -> None:
+        """Do nothing: a named session has a queue of its own."""
+
+    def session_failed(self, session: Session) -> None:
+        """Remove a session whose very first kernel could not be started."""
         if not session.ever_started and session.name is not None:
             self.named.pop(session.name, None)
 

@@ -22,8 +22,7 @@ from owt.errors import Busy, KernelDied
 from owt.frontend.gateway import connection as module
 from owt.frontend.gateway.connection import MAX_PARTS, Connection, check_frame
 from owt.frontend.gateway.kernels import SessionKernel, SessionKernels
-from owt.frontend.sessions.observers import Observers
-from owt.frontend.sessions.session import Session
+from owt.frontend.sessions.session import KernelEvent, Session, SessionObserver
 from owt.testing import async_test
 
 PORTS = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
@@ -77,7 +76,18 @@ class ScriptedSession:
 
     def __init__(self, kernel: SilentKernel | None) -> None:
         self.kernel = kernel
-        self.observers = Observers()
+        self.observers: list[SessionObserver] = []
+
+    def add_observer(self, observer: SessionObserver) -> None:
+        self.observers.append(observer)
+
+    def remove_observer(self, observer: SessionObserver) -> None:
+        if observer in self.observers:
+            self.observers.remove(observer)
+
+    def notify(self, event: KernelEvent) -> None:
+        for observer in list(self.observers):
+            observer.kernel_changed(event)
 
     @property
     def state(self) -> str:
@@ -217,9 +227,9 @@ async def test_confirmed_subscription_completes_the_connection(
 async def test_next_kernel_receives_messages(folder: Path) -> None:
     async with opened(folder) as scene:
         scene.owt_session.kernel = None
-        scene.owt_session.observers.tell("died")
+        scene.owt_session.notify(KernelEvent.DIED)
         scene.owt_session.kernel = scene.kernel("2")
-        scene.owt_session.observers.tell("started")
+        scene.owt_session.notify(KernelEvent.STARTED)
         async with asyncio.timeout(20):
             await scene.connection.handle_incoming_message(REQUEST)
         assert await scene.owt_session.kernel.request() == {"code": "1"}
@@ -236,7 +246,7 @@ async def test_message_waits_for_a_full_socket_until_the_kernel_dies(folder: Pat
             if not waiting.done():
                 break
         assert not waiting.done()
-        scene.owt_session.observers.tell("died")
+        scene.owt_session.notify(KernelEvent.DIED)
         async with asyncio.timeout(20):
             await waiting
 
@@ -245,7 +255,7 @@ async def test_message_waits_for_a_full_socket_until_the_kernel_dies(folder: Pat
 async def test_session_without_a_kernel_is_reported_dead(folder: Path) -> None:
     async with opened(folder) as scene:
         scene.owt_session.kernel = None
-        scene.owt_session.observers.tell("given-up")
+        scene.owt_session.notify(KernelEvent.FAILED)
         await scene.connection.handle_incoming_message(REQUEST)
         assert scene.handler.states == ["dead", "dead"]
 
@@ -253,7 +263,7 @@ async def test_session_without_a_kernel_is_reported_dead(folder: Path) -> None:
 @async_test
 async def test_end_of_the_session_closes_the_websocket(folder: Path) -> None:
     async with opened(folder) as scene:
-        scene.owt_session.observers.tell("closed")
+        scene.owt_session.notify(KernelEvent.CLOSED)
         assert (scene.handler.states, scene.handler.close_code) == (["dead"], 1001)
 
 

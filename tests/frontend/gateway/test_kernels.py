@@ -14,8 +14,8 @@ from owt.frontend.config.settings import Settings
 from owt.frontend.gateway.kernels import SOCKETS, SessionKernels
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.service import Service
-from owt.frontend.sessions.limits import Limits
 from owt.frontend.sessions.pool import Pool
+from owt.frontend.sessions.session import Limits
 from owt.frontend.sessions.sessions import Sessions
 from owt.testing import async_test
 from owt.testing.kernel import ScriptedKernels
@@ -27,8 +27,10 @@ class Stage:
     def __init__(self, most: int = 5) -> None:
         limits = Limits(2, 60.0)
         kernels = cast("Kernels", ScriptedKernels("owt"))
-        pool = Pool(kernels=kernels, limits=limits, spec="owt", least=0, most=1)
-        self.sessions = Sessions(kernels=kernels, limits=limits, pool=pool, spec="owt", most=most, idle=None)
+        pool = Pool(kernels=kernels, limits=limits, spec="owt", min_spares=0, max_members=1)
+        self.sessions = Sessions(
+            kernels=kernels, limits=limits, pool=pool, spec="owt", max_sessions=most, idle_timeout=None
+        )
         self.service = SimpleNamespace(settings=Settings(), sessions=self.sessions, draining=False)
         self.kernels = SessionKernels(cast("Service", self.service))
 

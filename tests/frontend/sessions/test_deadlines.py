@@ -1,9 +1,11 @@
-"""owt.frontend.sessions.deadlines: how long a kernel may take, with a kernel that the tests play."""
+"""Tests of owt.frontend.sessions.deadlines, with a scripted kernel."""
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
-from owt.frontend.runs.runs import Run
+from owt.frontend.kernels.kernel import Kernel
+from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions.deadlines import Deadlines
 from owt.testing import async_test
 from owt.testing.kernel import ScriptedKernel, new_call
@@ -13,29 +15,34 @@ LONG = 60.0
 
 
 class Stage:
-    """One call on one kernel, and what becomes of it."""
+    """One call on one kernel, in the queue that cancels it."""
 
     def __init__(self, *, kill_after: float = LONG, timeout: float | None = None) -> None:
         self.kernel = ScriptedKernel("k1", "owt", "s", lambda message: None, self._died)
         self.cancelled: list[tuple[str, str]] = []
-        self.deadlines = Deadlines(
-            kill_after, lambda: self.kernel, lambda run, reason: self.cancelled.append((run.id, reason))
-        )
+        self.deadlines = Deadlines(kill_after)
         self.run = Run("r1", new_call(timeout=timeout), 1 << 20)
-        self.deadlines.given(self.run)
+        self.run.enqueue(self)
+        self.deadlines.sent(self.run, cast("Kernel", self.kernel))
+
+    def cancel(self, run: Run, reason: CancelReason) -> None:
+        self.cancelled.append((run.id, reason))
+
+    def check_stopped(self) -> None:
+        self.deadlines.check_stopped(cast("Kernel", self.kernel))
 
     def _died(self, kernel: object, reason: str) -> None:
         self.deadlines.ended(self.run)
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(10):
-            # Timers bring it about, and there is nothing else to wait for.
+            # Timers bring it about, and there is no event to wait for.
             while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 
 
 @async_test
-async def test_a_kernel_that_does_not_begin_a_call_in_time_is_asked() -> None:
+async def test_a_kernel_that_does_not_begin_a_call_in_time_gets_a_message() -> None:
     stage = Stage(timeout=0.0)
     await stage.until(lambda: stage.kernel.messages)
     assert stage.kernel.messages == [StartDeadlinePassed("r1", 0.0)]
@@ -44,7 +51,7 @@ async def test_a_kernel_that_does_not_begin_a_call_in_time_is_asked() -> None:
 
 
 @async_test
-async def test_a_kernel_that_has_begun_is_told_to_end_the_call_in_time() -> None:
+async def test_the_timeout_runs_from_the_beginning_of_the_call() -> None:
     stage = Stage(timeout=0.0)
     stage.deadlines.begun(stage.run)
     stage.deadlines.begun(stage.run)
@@ -54,7 +61,7 @@ async def test_a_kernel_that_has_begun_is_told_to_end_the_call_in_time() -> None
 
 
 @async_test
-async def test_a_kernel_that_does_not_answer_is_killed_and_the_call_is_timed_out() -> None:
+async def test_a_kernel_that_does_not_answer_is_killed_and_the_call_times_out() -> None:
     stage = Stage(timeout=0.0, kill_after=0.0)
     await stage.until(lambda: stage.kernel.killed)
     assert stage.kernel.killed == "did not answer for 0 s and was killed"
@@ -62,19 +69,28 @@ async def test_a_kernel_that_does_not_answer_is_killed_and_the_call_is_timed_out
 
 
 @async_test
-async def test_a_call_behind_a_cell_is_asked_about_again_and_nobody_is_killed() -> None:
+async def test_a_call_behind_a_cell_keeps_its_whole_timeout() -> None:
     stage = Stage(timeout=0.0)
     for times in (1, 2, 3):
         await stage.until(lambda times=times: len(stage.kernel.messages) == times)
-        stage.deadlines.behind(stage.run)
-    # When the cell has ended, the call has its whole time.
+        stage.deadlines.queued(stage.run)
     stage.deadlines.begun(stage.run)
     await stage.until(lambda: stage.cancelled)
     assert stage.kernel.killed is None
 
 
 @async_test
-async def test_nothing_is_asked_of_a_call_without_a_timeout_or_one_that_has_ended() -> None:
+async def test_a_cancelled_call_that_begins_afterwards_still_has_to_stop() -> None:
+    stage = Stage(timeout=LONG, kill_after=0.0)
+    stage.run.cancel_reason = "cancelled"
+    stage.deadlines.cancelled(stage.run)
+    stage.deadlines.begun(stage.run)
+    await stage.until(lambda: stage.kernel.killed)
+    assert stage.kernel.killed == "did not stop within 0 s of being interrupted and was killed"
+
+
+@async_test
+async def test_calls_without_timeout_and_ended_calls_have_no_deadline() -> None:
     stage, ended = Stage(), Stage(timeout=0.0)
     ended.deadlines.ended(ended.run)
     other = Stage(timeout=0.0)
@@ -83,36 +99,30 @@ async def test_nothing_is_asked_of_a_call_without_a_timeout_or_one_that_has_ende
 
 
 @async_test
-async def test_a_kernel_that_is_stopped_for_too_long_while_it_has_calls_is_killed() -> None:
+async def test_a_kernel_that_is_stopped_for_too_long_is_killed() -> None:
     stage = Stage(kill_after=0.0)
     stage.kernel.is_stopped = True
-    await stage.until(lambda: stage.kernel.killed)
+    stage.check_stopped()
     assert stage.kernel.killed == "was stopped (SIGSTOP) for 0 s while it had calls and was killed"
 
 
 @async_test
-async def test_a_kernel_that_goes_on_in_time_is_left_alone() -> None:
-    stage = Stage(kill_after=0.2)
-    stage.kernel.is_stopped = True
-    looks = 0
-
-    def stopped() -> bool:
-        nonlocal looks
-        looks += 1
-        return looks % 2 == 1
-
-    stage.kernel.stopped = stopped  # type: ignore[method-assign]
-    await stage.until(lambda: looks == 10)
+async def test_a_kernel_that_continues_in_time_is_not_killed() -> None:
+    stage = Stage(kill_after=0.05)
+    for stopped in (True, False, True, False, True):
+        stage.kernel.is_stopped = stopped
+        stage.check_stopped()
+        await asyncio.sleep(0.02)
     assert stage.kernel.killed is None
 
 
 @async_test
-async def test_nobody_looks_at_a_kernel_without_calls() -> None:
-    stage, idle = Stage(kill_after=0.0), Stage(kill_after=0.0)
-    idle.deadlines.ended(idle.run)
-    idle.kernel.is_stopped = stage.kernel.is_stopped = True
-    await stage.until(lambda: stage.kernel.killed)
-    assert idle.kernel.killed is None
-    # The next call has it looked at again.
-    idle.deadlines.given(Run("r2", new_call(), 1 << 20))
-    await idle.until(lambda: idle.kernel.killed)
+async def test_the_time_that_a_kernel_is_stopped_does_not_count_between_calls() -> None:
+    stage = Stage(kill_after=0.02)
+    stage.kernel.is_stopped = True
+    stage.check_stopped()
+    stage.deadlines.ended(stage.run)
+    await asyncio.sleep(0.03)
+    stage.deadlines.sent(stage.run, cast("Kernel", stage.kernel))
+    stage.check_stopped()
+    assert stage.kernel.killed is None

@@ -1,4 +1,4 @@
-"""owt.frontend.sessions.pool: which kernel a call gets, with kernels that the tests play."""
+"""Tests of owt.frontend.sessions.pool: the choice of a kernel for a call, with scripted kernels."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from owt.testing.kernel import ScriptedKernel, ScriptedKernels, new_call
 
 
 class Stage:
-    """A pool, and the calls that it was given."""
+    """A pool with scripted kernels."""
 
-    def __init__(self, *, least: int = 0, most: int = 3, queue: int = 2) -> None:
+    def __init__(self, *, min_spares: int = 0, max_members: int = 3, queue: int = 2) -> None:
         self.kernels = ScriptedKernels()
         self.pool = Pool(
             kernels=cast("Kernels", self.kernels),
             limits=Limits(queue, 60.0),
             spec="owt",
-            least=least,
-            most=most,
+            min_spares=min_spares,
+            max_members=max_members,
         )
         self._numbers = itertools.count(1)
 
@@ -39,7 +39,7 @@ class Stage:
         return run
 
     async def members(self, *codes: str) -> list[ScriptedKernel]:
-        """Idle members that have run these, the first longest ago."""
+        """Return idle members that have run these codes, in this order."""
         for code in codes:
             self.submit(code)
         await self.kernels.wait_for_kernel(len(codes))
@@ -49,13 +49,13 @@ class Stage:
         return self.kernels.all
 
     def use(self, *members: Session) -> None:
-        """As if these had been used in this order, seconds apart."""
+        """Set the times of their last use, in this order, seconds apart."""
         for seconds, member in enumerate(members, start=1):
             member.last_used = 1000.0 + seconds
 
 
 @async_test
-async def test_a_kernel_that_has_loaded_this_very_code_goes_first() -> None:
+async def test_a_call_goes_to_the_kernel_that_has_loaded_its_code() -> None:
     stage = Stage()
     first, second, third = await stage.members("a", "b", "c")
     for code, kernel in (("a", first), ("c", third), ("b", second)):
@@ -65,7 +65,7 @@ async def test_a_kernel_that_has_loaded_this_very_code_goes_first() -> None:
 
 
 @async_test
-async def test_then_the_one_that_was_used_last() -> None:
+async def test_other_code_goes_to_the_kernel_that_was_used_last() -> None:
     stage = Stage()
     first, second, third = await stage.members("a", "b", "c")
     stage.use(*(stage.pool.members[n] for n in (2, 0, 1)))
@@ -75,7 +75,7 @@ async def test_then_the_one_that_was_used_last() -> None:
 
 
 @async_test
-async def test_a_busy_kernel_is_passed_over_whatever_it_has_loaded() -> None:
+async def test_a_busy_kernel_gets_no_call_even_if_it_has_loaded_its_code() -> None:
     stage = Stage()
     first, second = await stage.members("a", "b")
     stage.submit("a")
@@ -85,8 +85,8 @@ async def test_a_busy_kernel_is_passed_over_whatever_it_has_loaded() -> None:
 
 
 @async_test
-async def test_then_a_spare_which_is_replaced() -> None:
-    stage = Stage(least=1)
+async def test_without_idle_members_a_call_gets_a_spare_which_is_replaced() -> None:
+    stage = Stage(min_spares=1)
     stage.pool.refill()
     spare = await stage.kernels.wait_for_kernel(1)
     assert len(stage.pool.spares) == 1
@@ -97,8 +97,8 @@ async def test_then_a_spare_which_is_replaced() -> None:
 
 
 @async_test
-async def test_a_spare_that_is_ready_goes_before_one_that_is_starting() -> None:
-    stage = Stage(least=2)
+async def test_a_ready_spare_is_chosen_before_a_starting_one() -> None:
+    stage = Stage(min_spares=2)
     stage.pool.refill()
     await stage.kernels.wait_for_kernel(2)
     stage.kernels.all[0].die()
@@ -108,8 +108,8 @@ async def test_a_spare_that_is_ready_goes_before_one_that_is_starting() -> None:
 
 
 @async_test
-async def test_a_spare_that_is_starting_goes_before_a_new_one() -> None:
-    stage = Stage(least=1)
+async def test_a_starting_spare_is_chosen_before_a_new_kernel() -> None:
+    stage = Stage(min_spares=1)
     stage.kernels.may_start.clear()
     stage.pool.refill()
     run = stage.submit()
@@ -119,8 +119,8 @@ async def test_a_spare_that_is_starting_goes_before_a_new_one() -> None:
 
 
 @async_test
-async def test_then_a_new_one_up_to_the_most() -> None:
-    stage = Stage(most=2)
+async def test_without_spares_new_members_start_up_to_the_limit() -> None:
+    stage = Stage(max_members=2)
     runs = [stage.submit(), stage.submit(), stage.submit()]
     await stage.kernels.wait_for_kernel(2)
     assert [kernel.invoked for kernel in stage.kernels.all] == [[runs[0].id], [runs[1].id]]
@@ -129,8 +129,8 @@ async def test_then_a_new_one_up_to_the_most() -> None:
 
 
 @async_test
-async def test_then_it_waits_for_the_first_that_is_free() -> None:
-    stage = Stage(most=2)
+async def test_beyond_the_limit_a_call_waits_for_the_first_idle_member() -> None:
+    stage = Stage(max_members=2)
     stage.submit()
     stage.submit()
     third, fourth = stage.submit("c"), stage.submit("d")
@@ -144,8 +144,8 @@ async def test_then_it_waits_for_the_first_that_is_free() -> None:
 
 
 @async_test
-async def test_more_may_not_wait_than_the_limit() -> None:
-    stage = Stage(most=1, queue=2)
+async def test_the_number_of_waiting_calls_is_limited() -> None:
+    stage = Stage(max_members=1, queue=2)
     for _ in range(3):
         stage.submit()
     expected = r"all 1 kernels of the pool are busy \(--pool-max\) and 2 calls wait \(--queue 2\)"
@@ -158,8 +158,8 @@ async def test_more_may_not_wait_than_the_limit() -> None:
 
 
 @async_test
-async def test_a_call_that_waits_is_cancelled_without_a_kernel() -> None:
-    stage = Stage(most=1)
+async def test_a_waiting_call_is_cancelled_without_a_kernel() -> None:
+    stage = Stage(max_members=1)
     stage.submit()
     waiting = stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -171,7 +171,7 @@ async def test_a_call_that_waits_is_cancelled_without_a_kernel() -> None:
 
 
 @async_test
-async def test_a_call_that_runs_is_cancelled_in_its_kernel_and_no_other() -> None:
+async def test_an_active_call_is_cancelled_in_its_own_kernel() -> None:
     stage = Stage()
     first, second = stage.submit(), stage.submit()
     await stage.kernels.wait_for_kernel(2)
@@ -181,8 +181,8 @@ async def test_a_call_that_runs_is_cancelled_in_its_kernel_and_no_other() -> Non
 
 
 @async_test
-async def test_a_member_whose_kernel_died_gets_another_and_goes_on() -> None:
-    stage = Stage(most=1)
+async def test_a_member_whose_kernel_died_goes_on_with_another() -> None:
+    stage = Stage(max_members=1)
     run, waiting = stage.submit(), stage.submit("b")
     (await stage.kernels.wait_for_kernel(1)).die("fell over")
     assert run.failure is not None
@@ -191,7 +191,7 @@ async def test_a_member_whose_kernel_died_gets_another_and_goes_on() -> None:
 
 
 @async_test
-async def test_code_is_not_warm_in_a_kernel_that_replaced_the_one_that_had_it() -> None:
+async def test_a_replaced_kernel_has_loaded_no_code() -> None:
     stage = Stage()
     first, second = await stage.members("a", "b")
     first.die()
@@ -200,12 +200,12 @@ async def test_code_is_not_warm_in_a_kernel_that_replaced_the_one_that_had_it() 
 
 
 @async_test
-async def test_a_member_that_can_get_no_kernel_makes_room() -> None:
-    stage = Stage(most=1)
+async def test_a_member_without_a_kernel_leaves_the_pool() -> None:
+    stage = Stage(max_members=1)
     stage.kernels.start_error = KernelNotReady("no such program")
     runs = [stage.submit(), stage.submit()]
     await settle()
-    # Each is told: the second had its own try.
+    # The second call started a kernel of its own.
     assert [run.status for run in runs] == [502, 502]
     assert stage.pool.members == []
     stage.kernels.start_error = None
@@ -215,8 +215,8 @@ async def test_a_member_that_can_get_no_kernel_makes_room() -> None:
 
 
 @async_test
-async def test_spares_that_can_get_no_kernel_are_not_tried_over_and_over() -> None:
-    stage = Stage(least=2)
+async def test_failed_starts_of_spares_are_not_retried_at_once() -> None:
+    stage = Stage(min_spares=2)
     tries: list[float] = []
 
     class Broken(ScriptedKernels):
@@ -232,7 +232,7 @@ async def test_spares_that_can_get_no_kernel_are_not_tried_over_and_over() -> No
 
 
 @async_test
-async def test_spares_that_can_get_no_kernel_are_tried_again_later_and_later(
+async def test_failed_starts_of_spares_are_retried_with_growing_delays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     delays: list[float] = []
@@ -243,7 +243,7 @@ async def test_spares_that_can_get_no_kernel_are_tried_again_later_and_later(
         retries.append(function)
         return asyncio.get_running_loop().call_soon(lambda: None)
 
-    stage = Stage(least=2)
+    stage = Stage(min_spares=2)
     stage.kernels.start_error = KernelNotReady("no such program")
     stage.pool.refill()
     monkeypatch.setattr(asyncio.get_running_loop(), "call_later", call_later)
@@ -268,22 +268,22 @@ async def test_spares_that_can_get_no_kernel_are_tried_again_later_and_later(
 
 
 @async_test
-async def test_a_ready_spare_is_given_away_once() -> None:
-    stage = Stage(least=1)
+async def test_pop_spare_returns_a_ready_spare_once() -> None:
+    stage = Stage(min_spares=1)
     stage.kernels.may_start.clear()
     stage.pool.refill()
-    assert stage.pool.spare() is None
+    assert stage.pool.pop_spare() is None
     stage.kernels.may_start.set()
     await stage.kernels.wait_for_kernel(1)
-    spare = stage.pool.spare()
+    spare = stage.pool.pop_spare()
     assert spare is not None
     assert spare.fresh
-    assert stage.pool.spare() is None
+    assert stage.pool.pop_spare() is None
 
 
 @async_test
-async def test_the_end_fails_what_waits_and_ends_every_kernel() -> None:
-    stage = Stage(most=1, least=1)
+async def test_close_fails_waiting_calls_and_ends_every_kernel() -> None:
+    stage = Stage(max_members=1, min_spares=1)
     running, waiting = stage.submit(), stage.submit()
     await stage.kernels.wait_for_kernel(2)
     await stage.pool.close()
@@ -295,7 +295,7 @@ async def test_the_end_fails_what_waits_and_ends_every_kernel() -> None:
 
 
 @async_test
-async def test_without_room_for_a_kernel_a_call_waits_for_one_that_is_there_or_is_refused() -> None:
+async def test_without_room_for_a_kernel_a_call_waits_for_a_member_or_is_refused() -> None:
     stage = Stage()
     stage.kernels.busy = Busy("no descriptors")
     with pytest.raises(Busy, match="no descriptors"):
@@ -312,8 +312,8 @@ async def test_without_room_for_a_kernel_a_call_waits_for_one_that_is_there_or_i
 
 
 @async_test
-async def test_without_room_for_a_kernel_no_spare_is_tried() -> None:
-    stage = Stage(least=1)
+async def test_without_room_for_a_kernel_no_spare_is_started() -> None:
+    stage = Stage(min_spares=1)
     stage.kernels.busy = Busy("no descriptors")
     stage.pool.refill()
     assert stage.pool.spares == []
@@ -324,8 +324,8 @@ async def test_without_room_for_a_kernel_no_spare_is_tried() -> None:
 
 
 @async_test
-async def test_what_waits_for_the_last_member_is_refused_when_there_is_room_for_no_other() -> None:
-    stage = Stage(most=1)
+async def test_calls_that_wait_for_the_last_member_fail_as_busy_when_there_is_no_room() -> None:
+    stage = Stage(max_members=1)
     first, *others = stage.submit(), stage.submit(), stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
     stage.kernels.start_error = KernelNotReady("the kernel did not start")

@@ -1,4 +1,4 @@
-"""A session's queue, deaths and limits, with kernels that the tests play."""
+"""Tests of owt.frontend.sessions.session: queue, deaths of kernels, limits, with scripted kernels."""
 
 import asyncio
 from contextlib import suppress
@@ -7,7 +7,17 @@ import pytest
 
 from owt.errors import Busy, KernelDied, KernelKilled, KernelNotReady
 from owt.frontend.runs.runs import Run
-from owt.frontend.sessions.session import IDLE_DEATHS, Limits, Session
+from owt.frontend.sessions.session import (
+    IDLE_DEATHS,
+    MAX_KNOWN_CODES,
+    KernelEvent,
+    Limits,
+    Session,
+    cancelled_in_queue,
+    kernel_lost,
+    killed_with_kernel,
+    start_failure,
+)
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernels
 from owt.wire.call import Call, RequestFacts
@@ -18,12 +28,23 @@ FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
 class Stage:
     def __init__(self, queue=2, concurrency=1, kill_after=60.0):
         self.kernels = ScriptedKernels()
+        self.idle = []
         self.dead = []
         self.session = Session(
-            "s", kernels=self.kernels, limits=Limits(queue, kill_after), spec="owt", concurrency=concurrency,
-            on_dead=self.dead.append,
+            "s",
+            owner=self,
+            kernels=self.kernels,
+            limits=Limits(queue, kill_after),
+            spec="owt",
+            concurrency=concurrency,
         )
         self.number = 0
+
+    def session_idle(self, session):
+        self.idle.append(session)
+
+    def session_failed(self, session):
+        self.dead.append(session)
 
     def submit(self):
         self.number += 1
@@ -48,7 +69,7 @@ async def test_calls_run_one_after_another():
 
 
 @async_test
-async def test_as_many_wait_as_the_limit_says_beside_those_that_run():
+async def test_the_queue_limit_counts_calls_beyond_the_concurrency():
     for queue, concurrency in ((0, 1), (2, 1), (2, 3)):
         for started in (False, True):
             stage = Stage(queue, concurrency)
@@ -66,7 +87,7 @@ async def test_as_many_wait_as_the_limit_says_beside_those_that_run():
 
 
 @async_test
-async def test_a_death_fails_what_ran_and_the_rest_goes_on():
+async def test_a_death_fails_active_calls_and_queued_calls_go_on():
     stage = Stage(queue=9)
     first, second = stage.submit(), stage.submit()
     (await stage.kernels.wait_for_kernel(1)).die("fell over")
@@ -79,7 +100,7 @@ async def test_a_death_fails_what_ran_and_the_rest_goes_on():
 
 
 @async_test
-async def test_deaths_during_calls_never_end_the_queue():
+async def test_deaths_during_calls_never_fail_queued_calls():
     stage = Stage(queue=99)
     runs = [stage.submit() for _ in range(20)]
     for number in range(20):
@@ -91,7 +112,7 @@ async def test_deaths_during_calls_never_end_the_queue():
 
 
 @async_test
-async def test_kernels_that_die_while_idle_are_replaced_a_few_times():
+async def test_kernels_that_die_while_idle_are_replaced_up_to_a_limit():
     stage = Stage()
     stage.session.start()
     for number in range(IDLE_DEATHS):
@@ -107,7 +128,7 @@ async def test_kernels_that_die_while_idle_are_replaced_a_few_times():
 
 
 @async_test
-async def test_a_death_between_hello_and_the_first_call_is_no_end():
+async def test_a_kernel_that_dies_before_its_first_call_is_replaced():
     stage = Stage()
 
     def die_once(kernel):
@@ -121,7 +142,7 @@ async def test_a_death_between_hello_and_the_first_call_is_no_end():
 
 
 @async_test
-async def test_a_call_that_comes_while_a_kernel_dies_waits_for_the_next():
+async def test_a_call_submitted_while_a_kernel_dies_runs_on_the_next():
     stage = Stage()
     first = stage.submit()
     old = await stage.kernels.wait_for_kernel(1)
@@ -138,7 +159,7 @@ async def test_a_call_that_comes_while_a_kernel_dies_waits_for_the_next():
 
 @pytest.mark.parametrize("problem", [KernelNotReady("the kernel exited"), OSError("no more files")])
 @async_test
-async def test_a_kernel_that_cannot_be_started_fails_what_waits(problem):
+async def test_a_kernel_that_cannot_be_started_fails_queued_calls(problem):
     stage = Stage()
     stage.kernels.start_error = problem
     runs = [stage.submit(), stage.submit()]
@@ -155,7 +176,7 @@ async def test_a_kernel_that_cannot_be_started_fails_what_waits(problem):
 
 
 @async_test
-async def test_who_waits_for_the_start_of_a_session_that_is_deleted_is_told():
+async def test_deleting_a_session_ends_the_wait_for_its_kernel():
     stage = Stage()
     stage.kernels.may_start.clear()
     waiting = asyncio.ensure_future(stage.session.started())
@@ -170,7 +191,7 @@ async def test_who_waits_for_the_start_of_a_session_that_is_deleted_is_told():
 
 
 @async_test
-async def test_a_cancel_in_the_queue_never_reaches_the_kernel():
+async def test_cancelling_a_queued_call_does_not_reach_the_kernel():
     stage = Stage()
     first, second, third = stage.submit(), stage.submit(), stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -182,7 +203,7 @@ async def test_a_cancel_in_the_queue_never_reaches_the_kernel():
 
 
 @async_test
-async def test_a_cancel_reaches_the_kernel_once():
+async def test_cancelling_an_active_call_reaches_the_kernel_once():
     stage = Stage()
     run = stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -195,7 +216,7 @@ async def test_a_cancel_reaches_the_kernel_once():
 
 
 @async_test
-async def test_what_does_not_stop_is_killed_and_says_why_it_ended():
+async def test_a_cancelled_call_that_does_not_stop_ends_with_its_kernel():
     for reason, status in (("cancelled", 499), ("interrupted", 499), ("timeout", 504)):
         stage = Stage(kill_after=0.0)
         run = stage.submit()
@@ -210,13 +231,16 @@ async def test_what_does_not_stop_is_killed_and_says_why_it_ended():
 
 
 @async_test
-async def test_what_stops_in_time_is_not_killed():
+async def test_a_cancelled_call_that_stops_keeps_its_kernel():
     stage = Stage(kill_after=0.0)
     run = stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
     stage.session.cancel(run, "cancelled")
     kernel.answer()
-    await asyncio.sleep(0.01)
+    # A later timer of the same length fires after the one that would kill.
+    fired = asyncio.Event()
+    asyncio.get_running_loop().call_later(0, fired.set)
+    await fired.wait()
     assert kernel.killed is None
 
 
@@ -247,7 +271,7 @@ async def test_a_deleted_session_ends_its_kernel_and_starts_none():
 
 
 @async_test
-async def test_output_of_a_run_that_has_ended_is_dropped():
+async def test_output_of_an_ended_run_is_ignored():
     stage = Stage()
     stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -258,7 +282,7 @@ async def test_output_of_a_run_that_has_ended_is_dropped():
 
 
 @async_test
-async def test_a_session_takes_over_a_kernel_that_has_run_nothing():
+async def test_a_session_adopts_the_kernel_of_a_fresh_spare():
     pool, stage = Stage(), Stage()
     pool.session.start()
     kernel = await pool.kernels.wait_for_kernel(1)
@@ -275,17 +299,18 @@ async def test_a_session_takes_over_a_kernel_that_has_run_nothing():
 
 
 @async_test
-async def test_a_session_knows_the_codes_that_its_kernel_was_given():
+async def test_a_session_knows_the_codes_that_its_kernel_has_loaded():
     stage = Stage()
     stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
-    assert "1" in stage.session.codes
+    assert stage.session.knows("1")
+    assert not stage.session.knows(None)
     kernel.die()
-    assert "1" not in stage.session.codes
+    assert not stage.session.knows("1")
 
 
 @async_test
-async def test_a_call_that_would_need_a_kernel_is_refused_when_there_is_no_room_for_one():
+async def test_a_call_that_needs_a_new_kernel_is_refused_without_room_for_it():
     stage = Stage()
     stage.kernels.busy = Busy("no descriptors")
     with pytest.raises(Busy, match="no descriptors"):
@@ -301,7 +326,7 @@ async def test_a_call_that_would_need_a_kernel_is_refused_when_there_is_no_room_
 
 
 @async_test
-async def test_a_kernel_for_which_the_room_was_lost_on_the_way_is_a_limit_reached_and_no_death():
+async def test_a_start_that_finds_no_room_fails_calls_as_busy():
     stage = Stage()
     stage.kernels.start_error = stage.kernels.busy = Busy("no descriptors")
     stage.session.start()
@@ -313,7 +338,7 @@ async def test_a_kernel_for_which_the_room_was_lost_on_the_way_is_a_limit_reache
 
 
 @async_test
-async def test_calls_go_on_when_a_kernel_is_killed_while_it_starts():
+async def test_queued_calls_go_on_when_a_kernel_is_killed_while_it_starts():
     stage = Stage()
     stage.kernels.start_error = KernelKilled("the kernel was killed before it was ready")
     stage.kernels.may_start.clear()
@@ -330,7 +355,7 @@ async def test_calls_go_on_when_a_kernel_is_killed_while_it_starts():
 
 
 @async_test
-async def test_kernels_that_are_always_killed_while_they_start_fail_what_waits():
+async def test_kernels_that_are_always_killed_while_they_start_fail_queued_calls():
     stage = Stage()
     stage.kernels.start_error = KernelKilled("the kernel was killed before it was ready")
     run = stage.submit()
@@ -339,3 +364,96 @@ async def test_kernels_that_are_always_killed_while_they_start_fail_what_waits()
     assert run.failure.status == 502
     assert f"{IDLE_DEATHS} times in a row" in run.failure.detail
     assert stage.dead == [stage.session]
+
+
+class RecordingObserver:
+    """An observer that records events, and may remove itself."""
+
+    def __init__(self, session, once=False):
+        self.session, self.once, self.events = session, once, []
+        session.add_observer(self)
+
+    def kernel_changed(self, event):
+        self.events.append(event)
+        if self.once:
+            self.session.remove_observer(self)
+
+
+@async_test
+async def test_observers_get_the_events_of_the_kernel_until_they_are_removed():
+    stage = Stage()
+    once, observer = RecordingObserver(stage.session, once=True), RecordingObserver(stage.session)
+    stage.session.start()
+    (await stage.kernels.wait_for_kernel(1)).die()
+    await stage.kernels.wait_for_kernel(2)
+    await stage.session.restart()
+    await stage.session.close("its session was deleted")
+    started, died, closed = KernelEvent.STARTED, KernelEvent.DIED, KernelEvent.CLOSED
+    assert once.events == [started]
+    assert observer.events == [started, died, started, KernelEvent.RESTARTING, died, started, closed]
+
+
+@async_test
+async def test_observers_are_notified_when_a_session_has_no_kernel_left():
+    stage = Stage()
+    observer = RecordingObserver(stage.session)
+    stage.kernels.start_error = KernelNotReady("the kernel exited")
+    stage.session.start()
+    await settle()
+    assert observer.events == [KernelEvent.FAILED]
+
+
+@async_test
+async def test_a_session_forgets_the_oldest_of_too_many_codes():
+    stage = Stage()
+    stage.submit()
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.answer()
+    for number in range(MAX_KNOWN_CODES):
+        stage.session.submit(Run(f"n{number}", Call(FACTS, code=f"code {number}"), 1000))
+        kernel.answer()
+    assert not stage.session.knows("1")
+    assert stage.session.knows("code 0")
+
+
+@async_test
+async def test_check_stopped_kills_a_stopped_kernel_only_while_it_has_calls():
+    stage = Stage(kill_after=0.0)
+    stage.session.check_stopped()
+    stage.submit()
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.is_stopped = True
+    kernel.answer()
+    stage.session.check_stopped()
+    assert kernel.killed is None
+    stage.submit()
+    stage.session.check_stopped()
+    assert kernel.killed == "was stopped (SIGSTOP) for 0 s while it had calls and was killed"
+
+
+@pytest.mark.parametrize(
+    ("cancel_reason", "status", "type", "detail"),
+    [
+        (None, 502, "kernel-died", "the kernel exited with status 3"),
+        ("timeout", 504, "timeout", "its timeout of 1.5 s; its kernel exited"),
+        ("cancelled", 499, "cancelled", "its kernel was killed"),
+        ("interrupted", 499, "interrupted", "the call was interrupted"),
+    ],
+)
+def test_the_failure_of_a_call_whose_kernel_died_says_why_it_died(cancel_reason, status, type, detail):
+    run = Run("r", Call(FACTS, timeout=1.5), 1000)
+    run.cancel_reason = cancel_reason
+    failure = killed_with_kernel(run, "exited with status 3")
+    assert (failure.status, failure.type) == (status, type)
+    assert detail in failure.detail
+
+
+def test_the_failure_of_a_call_cancelled_in_the_queue_says_that_it_never_began():
+    assert "before it began" in cancelled_in_queue("cancelled").detail
+    assert kernel_lost("why").status == 502
+
+
+def test_the_failure_of_a_start_has_the_status_of_its_error():
+    assert start_failure(Busy("full")).status == 503
+    assert start_failure(KernelNotReady("slow")).status == 502
+    assert "ValueError('odd')" in start_failure(ValueError("odd")).detail

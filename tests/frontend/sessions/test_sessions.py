@@ -1,4 +1,4 @@
-"""owt.frontend.sessions.sessions: sessions by name, with kernels that the tests play."""
+"""Tests of owt.frontend.sessions.sessions: the table of named sessions, with scripted kernels."""
 
 from __future__ import annotations
 
@@ -19,15 +19,24 @@ from owt.testing.kernel import ScriptedKernels, new_call
 
 
 class Stage:
-    """Sessions with a pool, and the calls that they were given."""
+    """Sessions with a pool and scripted kernels."""
 
-    def __init__(self, *, least: int = 0, most: int = 3, idle: float | None = None) -> None:
+    def __init__(
+        self, *, min_spares: int = 0, max_sessions: int = 3, idle_timeout: float | None = None
+    ) -> None:
         self.kernels = ScriptedKernels("owt", "other")
         limits = Limits(2, 60.0)
         kernels = cast("Kernels", self.kernels)
-        self.pool = Pool(kernels=kernels, limits=limits, spec="owt", least=least, most=1)
+        self.pool = Pool(
+            kernels=kernels, limits=limits, spec="owt", min_spares=min_spares, max_members=1
+        )
         self.sessions = Sessions(
-            kernels=kernels, limits=limits, pool=self.pool, spec="owt", most=most, idle=idle
+            kernels=kernels,
+            limits=limits,
+            pool=self.pool,
+            spec="owt",
+            max_sessions=max_sessions,
+            idle_timeout=idle_timeout,
         )
         self._numbers = itertools.count(1)
 
@@ -38,7 +47,7 @@ class Stage:
 
 
 @async_test
-async def test_the_first_call_makes_its_session() -> None:
+async def test_the_first_call_creates_its_session() -> None:
     stage = Stage()
     run = stage.submit(session="a")
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -48,7 +57,7 @@ async def test_the_first_call_makes_its_session() -> None:
 
 
 @async_test
-async def test_calls_of_one_name_share_a_kernel_and_of_two_do_not() -> None:
+async def test_each_session_has_its_own_kernel() -> None:
     stage = Stage()
     first, other, second = (stage.submit(session=name) for name in "aba")
     await stage.kernels.wait_for_kernel(2)
@@ -67,8 +76,8 @@ async def test_a_call_without_a_name_goes_to_the_pool() -> None:
 
 
 @async_test
-async def test_a_session_that_a_call_creates_may_have_a_kernelspec_of_its_own() -> None:
-    stage = Stage(least=1)
+async def test_a_call_may_choose_the_kernelspec_of_its_new_session() -> None:
+    stage = Stage(min_spares=1)
     stage.pool.refill()
     await stage.kernels.wait_for_kernel(1)
     stage.submit(session="a", kernel="other")
@@ -86,7 +95,7 @@ async def test_a_session_that_a_call_creates_may_have_a_kernelspec_of_its_own() 
     ],
 )
 @async_test
-async def test_a_kernelspec_that_cannot_be_used_is_a_bad_request(
+async def test_an_unusable_kernelspec_is_a_bad_request(
     fields: dict[str, str], message: str
 ) -> None:
     stage = Stage()
@@ -98,7 +107,7 @@ async def test_a_kernelspec_that_cannot_be_used_is_a_bad_request(
 
 
 @async_test
-async def test_a_kernelspec_that_is_the_right_one_may_be_named() -> None:
+async def test_a_call_may_name_the_kernelspec_of_its_session() -> None:
     stage = Stage()
     first = stage.submit(session="a", kernel="owt")
     stage.submit(session="a", kernel="owt")
@@ -108,7 +117,7 @@ async def test_a_kernelspec_that_is_the_right_one_may_be_named() -> None:
 
 
 @async_test
-async def test_a_call_without_code_makes_no_session() -> None:
+async def test_a_call_without_code_creates_no_session() -> None:
     stage = Stage()
     stage.sessions.create("known")
     with pytest.raises(NoSuchSession, match=r"needs a session that exists; got 'a'\..*There are: known"):
@@ -120,8 +129,8 @@ async def test_a_call_without_code_makes_no_session() -> None:
 
 
 @async_test
-async def test_there_are_no_more_sessions_than_the_limit() -> None:
-    stage = Stage(most=2)
+async def test_the_number_of_sessions_is_limited() -> None:
+    stage = Stage(max_sessions=2)
     stage.submit(session="a")
     stage.submit(session="b")
     with pytest.raises(Busy, match=r"there are 2 sessions already \(the limit is --max-sessions 2\)") as busy:
@@ -135,7 +144,7 @@ async def test_there_are_no_more_sessions_than_the_limit() -> None:
 
 @pytest.mark.parametrize("concurrency", [0, -1, 1001])
 @async_test
-async def test_a_concurrency_that_cannot_be_used_is_a_bad_request(concurrency: int) -> None:
+async def test_a_concurrency_out_of_range_is_a_bad_request(concurrency: int) -> None:
     stage = Stage()
     with pytest.raises(BadRequest, match="concurrency: give a whole number from 1 to 1000"):
         stage.sessions.create("a", concurrency=concurrency)
@@ -143,8 +152,8 @@ async def test_a_concurrency_that_cannot_be_used_is_a_bad_request(concurrency: i
 
 
 @async_test
-async def test_a_new_session_gets_a_spare_kernel_at_once_and_the_pool_another() -> None:
-    stage = Stage(least=1)
+async def test_a_new_session_adopts_a_spare_and_the_pool_starts_another() -> None:
+    stage = Stage(min_spares=1)
     stage.pool.refill()
     kernel = await stage.kernels.wait_for_kernel(1)
     session = stage.sessions.create("a", concurrency=3)
@@ -160,8 +169,8 @@ async def test_a_new_session_gets_a_spare_kernel_at_once_and_the_pool_another() 
 
 
 @async_test
-async def test_a_session_that_a_spare_went_to_is_restarted_under_its_name() -> None:
-    stage = Stage(least=1)
+async def test_an_adopted_kernel_is_replaced_under_the_name_of_its_session() -> None:
+    stage = Stage(min_spares=1)
     stage.pool.refill()
     kernel = await stage.kernels.wait_for_kernel(1)
     session = stage.sessions.create("a")
@@ -174,7 +183,7 @@ async def test_a_session_that_a_spare_went_to_is_restarted_under_its_name() -> N
 
 
 @async_test
-async def test_an_unknown_name_is_told_with_those_there_are() -> None:
+async def test_the_error_for_an_unknown_session_lists_the_known_ones() -> None:
     stage = Stage()
     with pytest.raises(NoSuchSession, match="There are: none"):
         stage.sessions.find("a")
@@ -188,7 +197,7 @@ async def test_an_unknown_name_is_told_with_those_there_are() -> None:
 
 
 @async_test
-async def test_a_deleted_session_is_gone_and_its_name_is_free() -> None:
+async def test_the_name_of_a_deleted_session_can_be_used_again() -> None:
     stage = Stage()
     run = stage.submit(session="a")
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -200,7 +209,7 @@ async def test_a_deleted_session_is_gone_and_its_name_is_free() -> None:
 
 
 @async_test
-async def test_a_session_whose_first_kernel_could_not_be_started_does_not_keep_its_name() -> None:
+async def test_a_session_whose_first_kernel_cannot_start_loses_its_name() -> None:
     stage = Stage()
     stage.kernels.start_error = KernelNotReady("no such program")
     run = stage.submit(session="a")
@@ -222,7 +231,7 @@ async def test_a_session_that_had_a_kernel_keeps_its_name_without_one() -> None:
 
 @pytest.mark.parametrize("session", ["a", None])
 @async_test
-async def test_a_run_is_cancelled_wherever_it_is(session: str | None) -> None:
+async def test_a_run_is_cancelled_in_its_session_or_in_the_pool(session: str | None) -> None:
     stage = Stage()
     running = stage.submit(session=session)
     waiting = stage.submit(session=session)
@@ -237,8 +246,8 @@ async def test_a_run_is_cancelled_wherever_it_is(session: str | None) -> None:
 
 
 @async_test
-async def test_sessions_that_were_idle_for_too_long_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(idle=60)
+async def test_cull_ends_sessions_that_were_idle_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(idle_timeout=60)
     stage.submit(session="busy")
     idle = stage.sessions.create("idle")
     stage.submit(session="used")
@@ -259,8 +268,8 @@ async def test_sessions_that_were_idle_for_too_long_are_ended(monkeypatch: pytes
 
 
 @async_test
-async def test_without_a_limit_no_session_is_idle_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(idle=None)
+async def test_cull_ends_no_session_without_an_idle_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(idle_timeout=None)
     stage.sessions.create("a")
     await stage.kernels.wait_for_kernel(1)
     now = time.time()
@@ -270,8 +279,8 @@ async def test_without_a_limit_no_session_is_idle_for_too_long(monkeypatch: pyte
 
 
 @async_test
-async def test_the_end_ends_everything() -> None:
-    stage = Stage(least=1)
+async def test_close_ends_all_sessions_and_the_pool() -> None:
+    stage = Stage(min_spares=1)
     stage.pool.refill()
     runs = [stage.submit(session="a"), stage.submit(session="a"), stage.submit(session="b"), stage.submit()]
     await settle()
@@ -282,7 +291,7 @@ async def test_the_end_ends_everything() -> None:
 
 
 @async_test
-async def test_without_room_for_a_kernel_no_session_is_made() -> None:
+async def test_without_room_for_a_kernel_no_session_is_created() -> None:
     stage = Stage()
     stage.kernels.busy = Busy("no descriptors")
     with pytest.raises(Busy, match="no descriptors"):
