@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 from sourced import FRAGMENTS
 
-from owt.errors import SyntaxFault
+from owt.errors import UNREADABLE, SyntaxFault
 from owt.kernel.code.syntax import (
-    UNREADABLE,
     bound_names,
     free_names,
     leftmost_call,
