@@ -1,9 +1,12 @@
-"""The generated parts of the documentation are those that docs/generate.py makes."""
+"""The generated parts of the documentation are up to date."""
 
 from __future__ import annotations
 
+import html
 import importlib.util
+import re
 import sys
+from types import ModuleType
 
 import pytest
 from pages import DOCS
@@ -11,14 +14,25 @@ from pages import DOCS
 from owt.frontend.config.settings import settings
 
 
-@pytest.fixture(scope="module")
-def generate():
-    """Return docs/generate.py as a module."""
-    specification = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
+def load(script: str) -> ModuleType:
+    """Return a script of docs/ as a module."""
+    specification = importlib.util.spec_from_file_location(f"docs_{script}", DOCS / f"{script}.py")
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """Return docs/generate.py."""
+    return load("generate")
+
+
+def words(svg: str) -> list[str]:
+    """Return the words of a picture's text, whichever way its lines are divided into elements."""
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    return html.unescape(" ".join(texts)).split()
 
 
 @pytest.mark.parametrize("page", ["settings.md", "cli.md"])
@@ -38,3 +52,9 @@ def test_every_generated_page_has_one_pair_of_marks(generate, tmp_path, monkeypa
     monkeypatch.setattr(generate, "REFERENCE", tmp_path)
     with pytest.raises(ValueError, match=r"settings\.md: expected one pair of marks, got 0"):
         generate.generated("settings.md")
+
+
+def test_the_picture_shows_what_a_server_answers(server):
+    picture = load("make_picture")
+    text = picture.PICTURE.read_text(encoding="utf-8")
+    assert words(picture.draw(server)) == words(text), "run: make picture"
