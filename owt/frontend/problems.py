@@ -1,10 +1,9 @@
-"""Failures as HTTP answers: an RFC 9457 problem document, or text, as the client prefers.
+"""Failures as HTTP responses: an RFC 9457 problem document, or text, as the client prefers.
 
 A problem's `type` is `urn:owt:` and a short name: that of the `Failed` chunk (`exception`, `syntax`,
 `timeout`, `cancelled`, ...), or, for an error that the frontend raised before there was a run, the
-exception's class in kebab case (`bad-request`, `no-such-session`, `busy`, `kernel-died`, ...).
-Every member is always there; `exception` and `traceback` are empty and `run` and `session` null
-where there is none.
+exception's class in kebab case (`bad-request`, `no-such-session`, `busy`, `kernel-died`, ...). A document
+always has every member; `exception` and `traceback` may be empty, `run` and `session` null.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Problem(Struct, frozen=True):
-    """A problem document (RFC 9457, section 3), with owt's extension members."""
+    """Problem document (RFC 9457, section 3), with owt's extension members."""
 
     type: str
     title: str
@@ -42,7 +41,7 @@ class Problem(Struct, frozen=True):
 
     @classmethod
     def of(cls, failed: Failed, run: str | None = None, session: str | None = None) -> Problem:
-        """The problem that a `Failed` chunk tells of."""
+        """Return the problem that a `Failed` chunk describes."""
         return cls(
             f"urn:owt:{failed.type}",
             failed.title,
@@ -55,30 +54,30 @@ class Problem(Struct, frozen=True):
         )
 
     def json(self) -> bytes:
-        """One JSON object, compact, without a newline."""
+        """Return one compact JSON object, without a newline."""
         return _encoder.encode(self)
 
     def text(self) -> bytes:
-        """The traceback, or what there is instead, ending in one newline."""
+        """Return the traceback, or else title and detail, with one newline at the end."""
         text = self.traceback or ": ".join(part for part in (self.title, self.detail) if part)
         return (text.rstrip("\n") + "\n").encode()
 
     def body(self, accept: str) -> tuple[str, bytes]:
-        """Content type and body for a client that sent this Accept header."""
+        """Return content type and body for a client that sent this Accept header."""
         if prefers_json(accept):
             return JSON_TYPE, self.json() + b"\n"
         return TEXT_TYPE, self.text()
 
 
-class Answer(Struct, frozen=True):
-    """A whole HTTP answer."""
+class WholeResponse(Struct, frozen=True):
+    """Complete HTTP response."""
 
     status: int
     headers: Headers
     body: bytes
 
-    def last(self) -> bytes:
-        """Its bytes, for a connection that ends with it; the same whatever was asked for."""
+    def encode(self) -> bytes:
+        """Return the bytes of the response, for a connection that is closed after it."""
         reason = HTTPStatus(self.status).phrase
         headers = [
             ("Date", formatdate(usegmt=True)),
@@ -91,14 +90,14 @@ class Answer(Struct, frozen=True):
 
 
 def failed(error: OwtError) -> Failed:
-    """An error of the frontend as a run's failure."""
+    """Return an error of the frontend as a run's failure."""
     return Failed(error.status, _kebab(type(error).__name__), error.title, str(error))
 
 
 def problem_response(
     error: OwtError, accept: str = "*/*", session: str | None = None, run: str | None = None
-) -> Answer:
-    """The answer for an error that came before a run began. `run` is the id under which it is kept."""
+) -> WholeResponse:
+    """Return the response to an error before the start of a run, which is recorded under the id `run`."""
     content_type, body = Problem.of(failed(error), run, session).body(accept)
     headers = [("Content-Type", content_type)]
     if run is not None:
@@ -109,7 +108,7 @@ def problem_response(
         headers.append(("Retry-After", str(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", error.allow))
-    return Answer(error.status, headers, body)
+    return WholeResponse(error.status, headers, body)
 
 
 def _kebab(name: str) -> str:

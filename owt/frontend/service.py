@@ -1,4 +1,4 @@
-"""What the handlers are given: the parts of one running server."""
+"""Service: the parts of a running server that its HTTP handlers use, and the entry of calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from owt.wire.call import Call, RequestFacts
 
 @dataclass
 class Service:
-    """The collaborators of a server's handlers, and the one way in for a call."""
+    """The collaborators of a server's handlers. Every call goes through `submit`."""
 
     settings: Settings
     authenticator: Authenticator
@@ -39,23 +39,25 @@ class Service:
         self.notebooks = Notebooks(self.endpoints)
 
     def submit(self, call: Call, user: str | None = None) -> tuple[Run, str | None]:
-        """Begin a call, or find an answer to it in the cache: the run to follow, and `hit`, `miss`,
-        `joined`, or None for a call that has nothing to do with the cache.
+        """Begin a call, or find its answer in the cache.
 
-        Raises the errors of `Sessions.submit`, and `Busy` when the server is ending or at its limit.
+        Returns the run to follow, and `hit`, `miss`, `joined`, or None for a call that does not use the
+        cache. Raises the errors of `Sessions.submit`, and `Busy` if the server is ending or at its limit.
         """
         if self.draining:
             raise Busy("the server is ending; it takes no new calls")
-        run, cached = self._begin_or_find(call)
+        run, lookup = (self._begin(call), None) if call.caching is None else self._look_up(call)
+        if lookup is not None:
+            self.counters.lookups[lookup] += 1
         run.users.add(user)
         if call.detach:
             run.detach()
-        return run, cached
+        return run, lookup
 
     def refuse(
         self, facts: RequestFacts, session: str | None, error: OwtError, user: str | None = None
     ) -> Run:
-        """A run that failed before it began, so that what was refused can be looked up as well."""
+        """Return a run that failed before it began, so that clients can look up refused calls too."""
         run = self.runs.create(Call(facts, session=session))
         run.users.add(user)
         run.fail(failed(error))
@@ -63,34 +65,29 @@ class Service:
         return run
 
     def known(self, id: str, user: str | None) -> Run | None:
-        """The run with this id, if it is known and this user has called it: nobody else reads along."""
+        """Return the run with this id if this user has called it, or None."""
         run = self.runs.get(id)
         return run if run is not None and user in run.users else None
 
-    def _begin_or_find(self, call: Call) -> tuple[Run, str | None]:
-        if call.caching is None:
-            return self._begin(call), None
+    def _look_up(self, call: Call) -> tuple[Run, str]:
         chunks = self.cache.find(call)
         if chunks is not None:
             run = self.runs.create(call)
             run.observe(self.counters)
             run.feed(chunks)
-            self.counters.lookups["hit"] += 1
             return run, "hit"
-        if (running := self.cache.find_live(call)) is not None:
-            self.counters.lookups["joined"] += 1
-            return running, "joined"
+        if (live := self.cache.find_live(call)) is not None:
+            return live, "joined"
         run = self._begin(call)
-        self.counters.lookups["miss"] += 1
         if not run.ended:
             self.cache.observe(run)
         return run, "miss"
 
     def _begin(self, call: Call) -> Run:
-        most = self.settings.max_runs
-        if self.runs.live_count >= most:
+        max_runs = self.settings.max_runs
+        if self.runs.live_count >= max_runs:
             raise Busy(
-                f"{most} calls are queued and running already (the limit is --max-runs {most}); "
+                f"{max_runs} calls are queued and running already (the limit is --max-runs {max_runs}); "
                 "try again later"
             )
         run = self.runs.create(call)

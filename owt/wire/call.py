@@ -1,4 +1,4 @@
-"""A call: everything that a request asks for, parsed once at the edge and never changed after."""
+"""Call: everything that a request asks for. It is parsed once, in the frontend, and never changed."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ FIELDS = frozenset(
         "detach",
     }
 )
-"""The fields of a request that say something to owt itself, at whatever path."""
+"""Names of the fields of a request that owt itself reads, at any path."""
 
 
 class RequestFacts(Struct, frozen=True, array_like=True):
     """The HTTP request as it arrived, enough to build a werkzeug `Request` in the kernel.
 
-    `path` is percent-decoded, `query` is the raw query string without `?`, `headers` keep their
-    order and repetitions, `body` is the raw body (empty for a GET), `host` is the Host header or
-    the address that the server listens on, `remote` is the client's address, or `unix` for one that came
-    by the Unix socket. `user` is who calls, where the server asks for that; the Authorization header is
-    then not among the headers. `root` is the path before `path` under which the server lies, without a
-    slash at its end: "" or such as `/owt`.
+    `path` is percent-decoded, `query` is the raw query string without `?`, `headers` keep their order and
+    repetitions, `body` is the raw body. `host` is the Host header or the address that the server listens on.
+    `remote` is the client's address, or `unix` for a client of the Unix socket. `user` is the authenticated
+    user, if the server requires one; the Authorization header is then not among the headers. `root` is the
+    path under which the server lies, without a slash at its end: "" or, for example, `/owt`.
     """
 
     method: str
@@ -50,7 +49,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
 
 
 class Caching(Struct, frozen=True, array_like=True):
-    """How a call may be answered from the cache: see `owt.frontend.runs.cache`."""
+    """Use of the cache by a call: see `owt.frontend.runs.cache`."""
 
     with_kwargs: bool = False
     key: str | None = None
@@ -59,8 +58,8 @@ class Caching(Struct, frozen=True, array_like=True):
 class Target(Struct, frozen=True, array_like=True):
     """The endpoint that a call is for: see `owt.wire.endpoint`.
 
-    `path` is the endpoint's own, `arguments` what the request's path has for its parameters, in order.
-    `edition` is another one whenever the endpoint has been defined again.
+    `path` is the endpoint's own; `arguments` are the values that the request's path has for its parameters,
+    in order. `edition` changes whenever the endpoint is defined again.
     """
 
     path: str
@@ -69,33 +68,33 @@ class Target(Struct, frozen=True, array_like=True):
 
 
 class NotebookCell(Struct, frozen=True, array_like=True):
-    """The call's code is a notebook's cell: it runs in the session's namespace, whatever it looks like, and
-    shows its value rather than answering with it.
+    """Mark of a call whose code is a notebook's cell.
 
-    With a `path`, in braces what the cell calls `names`, it does not run now but whenever the path is asked
-    for by `method`, and `response` after it: see `owt.kernel.endpoints.kernel_gateway`.
-    `shown` is the path as the
-    notebook has it.
+    A cell runs in the session's namespace and shows its value instead of answering with it. With a `path`,
+    the cell does not run now, but whenever a request for the path by `method` arrives, and `response` after
+    it; `names` are the path's parameters as the cell calls them, and `notebook_path` is the path as the
+    notebook has it (see `owt.kernel.endpoints.kernel_gateway`).
     """
 
     method: str = ""
     path: str = ""
     names: tuple[str, ...] = ()
-    shown: str = ""
+    notebook_path: str = ""
     response: str | None = None
 
 
 class Call(Struct, frozen=True, array_like=True):
     """One request to run an adaptor.
 
-    `code` is program text; `adaptor` names a module of `owt.lib` whose `run` is meant instead, and
-    `endpoint` a function that the session has given a path, whose arguments are the request's fields.
-    With none of them, `fn_name` names a function in the session's namespace. `kwargs` is text that the
-    kernel evaluates (JSON or a Python expression), or None. `accept` is the Accept header.
-    `session` None means: a kernel of the pool. `kernel` is the kernelspec for a session that this
-    call creates, or None for the default. `timeout` is in seconds of running time.
-    `sse` asks for Server-Sent Events, `detach` for no answer but the run's address. `cell` says that the
-    code is a cell of a notebook that the server serves.
+    `code` is program text; `adaptor` names a module of `owt.lib` whose `run` is meant instead; `endpoint` is
+    a function that the session has given a path, whose arguments are the request's fields. With none of
+    them, `fn_name` names a function in the session's namespace. `kwargs` is text that the kernel evaluates
+    (JSON or a Python expression), or None. `accept` is the Accept header.
+
+    `session` None stands for a kernel of the pool. `kernel` is the kernelspec of a session that this call
+    creates, or None for the default. `timeout` is in seconds of running time. `sse` asks for Server-Sent
+    Events, `detach` for no answer but the run's address. `cell` says that the code is a cell of a served
+    notebook.
     """
 
     request: RequestFacts

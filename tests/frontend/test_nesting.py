@@ -26,7 +26,7 @@ values = st.recursive(
 
 def depth(text: str) -> int:
     """The depth that the check finds."""
-    return next(most for most in range(1000) if not is_deeper(text, most))
+    return next(depth for depth in range(1000) if not is_deeper(text, depth))
 
 
 def depth_of(value: Any) -> int:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from owt.errors import BadRequest, Busy, KernelDied, KernelNotReady, NoSuchSession, OwtError
-from owt.frontend.problems import Answer, Problem, problem_response
+from owt.frontend.problems import Problem, WholeResponse, problem_response
 from owt.wire.chunk import Failed
 
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
@@ -50,24 +50,24 @@ def test_as_text_a_problem_is_its_traceback_or_title_and_detail(failed: Failed, 
 
 
 @pytest.mark.parametrize(
-    ("error", "answer"),
+    ("error", "response"),
     [
         (
             BadRequest("code", "is missing", hint="Send it"),
-            Answer(400, [TEXT], b"bad request: code: is missing. Send it\n"),
+            WholeResponse(400, [TEXT], b"bad request: code: is missing. Send it\n"),
         ),
         (
             Busy("the queue is full", 7),
-            Answer(503, [TEXT, ("Retry-After", "7")], b"busy: the queue is full\n"),
+            WholeResponse(503, [TEXT, ("Retry-After", "7")], b"busy: the queue is full\n"),
         ),
         (
             KernelDied("ended by signal 9"),
-            Answer(502, [TEXT], b"the kernel died: ended by signal 9\n"),
+            WholeResponse(502, [TEXT], b"the kernel died: ended by signal 9\n"),
         ),
     ],
 )
-def test_an_error_before_a_run_is_a_whole_answer(error: OwtError, answer: Answer) -> None:
-    assert problem_response(error) == answer
+def test_an_error_before_a_run_is_a_whole_response(error: OwtError, response: WholeResponse) -> None:
+    assert problem_response(error) == response
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_an_error_before_a_run_is_a_whole_answer(error: OwtError, answer: Answer
         (OwtError("?"), "urn:owt:owt-error", 500),
     ],
 )
-def test_an_error_before_a_run_is_a_problem_document_for_those_who_ask(
+def test_an_error_before_a_run_is_a_problem_document_if_accept_prefers_json(
     error: OwtError, type: str, status: int
 ) -> None:
     answer = problem_response(error, "application/json", session="s")
@@ -102,7 +102,7 @@ def test_an_error_before_a_run_is_a_problem_document_for_those_who_ask(
 
 
 def test_an_answer_that_is_the_last_of_its_connection_says_so() -> None:
-    head, _, body = problem_response(Busy("full")).last().partition(b"\r\n\r\n")
+    head, _, body = problem_response(Busy("full")).encode().partition(b"\r\n\r\n")
     line, *headers = head.decode().split("\r\n")
     assert line == "HTTP/1.1 503 Service Unavailable"
     assert {"Connection: close", "Retry-After: 1", f"Content-Length: {len(body)}"} <= set(headers)

@@ -30,7 +30,7 @@ from owt.frontend.gateway.jupyter_sessions import JupyterSessions
 from owt.frontend.gateway.kernels import SessionKernels
 from owt.frontend.gateway.specs import Specs, spec_session
 from owt.frontend.http.handler import OwtHandler
-from owt.frontend.problems import Answer, Problem, failed
+from owt.frontend.problems import Problem, WholeResponse, failed
 from owt.frontend.service import Service
 
 _log = logging.getLogger("owt.jupyter")
@@ -78,7 +78,7 @@ class Guarded(OwtHandler):
         document = json.loads(problem.json())
         document |= {"message": problem.detail or problem.title, "reason": problem.title}
         body = json.dumps(document).encode()
-        self.finish_answer(Answer(problem.status, [("Content-Type", "application/json")], body))
+        self.finish_answer(WholeResponse(problem.status, [("Content-Type", "application/json")], body))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Respond with an error. One of owt keeps its status where Jupyter's handlers have wrapped it."""

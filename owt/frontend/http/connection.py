@@ -17,7 +17,7 @@ from typing import Any
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
 
 from owt.frontend.http.lingering import Lingering
-from owt.frontend.problems import Answer, Problem
+from owt.frontend.problems import Problem, WholeResponse
 
 log = logging.getLogger("owt.access")
 
@@ -233,9 +233,9 @@ class Connection(IOStream):
         content_type, body = problem.body(accept)
         # There is room for it, as the answer before has been taken; a client for whom there is none has
         # read nothing, and would not read this.
-        answer = Answer(problem.status, [("Content-Type", content_type)], body)
+        answer = WholeResponse(problem.status, [("Content-Type", content_type)], body)
         with contextlib.suppress(OSError):
-            self.write_to_fd(memoryview(answer.last()))
+            self.write_to_fd(memoryview(answer.encode()))
 
 
 class SecureConnection(Connection, SSLIOStream):

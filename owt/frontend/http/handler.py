@@ -14,7 +14,7 @@ from owt.errors import OwtError
 from owt.frontend import logs
 from owt.frontend.access import authentication, origins
 from owt.frontend.access.proxies import apply_forwarded
-from owt.frontend.problems import Answer, Headers, Problem, problem_response
+from owt.frontend.problems import Headers, Problem, WholeResponse, problem_response
 from owt.frontend.service import Service
 
 LONGEST_LENGTH = 20
@@ -121,7 +121,7 @@ class OwtHandler(RequestHandler):
                 self.finish_problem(problem)
             case origins.Preflight(headers=headers):
                 # Before anyone is asked for a password: a preflight never has one.
-                self.finish_answer(Answer(204, headers, b""))
+                self.finish_answer(WholeResponse(204, headers, b""))
         return False
 
     async def _ask(self) -> None:
@@ -167,9 +167,9 @@ class OwtHandler(RequestHandler):
     def finish_problem(self, problem: Problem) -> None:
         """Answer with a problem."""
         content_type, body = problem.body(self.request.headers.get("Accept", "*/*"))
-        self.finish_answer(Answer(problem.status, [("Content-Type", content_type)], body))
+        self.finish_answer(WholeResponse(problem.status, [("Content-Type", content_type)], body))
 
-    def finish_answer(self, answer: Answer) -> None:
+    def finish_answer(self, answer: WholeResponse) -> None:
         """Answer with what is complete already."""
         self.set_status(answer.status)
         self.service.counters.refused(answer.status)

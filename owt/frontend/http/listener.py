@@ -168,7 +168,7 @@ class Listener(HTTPServer):
             return
         log.debug("a connection was refused: %s", refusal)
         self._refused.add(connection)
-        told = connection.write(problem_response(refusal).last())
+        told = connection.write(problem_response(refusal).encode())
         if told.done():
             connection.close()
         else:

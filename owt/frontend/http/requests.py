@@ -14,7 +14,7 @@ fields:
   (`?reload`) is on.
 - The field `session` wins over the header `Owt-Session`.
 - `cache_kwargs` and `cache_key_override` have no effect without `use_cache`.
-- Code wins over an endpoint at the request's path, and so does `fn_name` with a session.
+- Code wins over an endpoint at the request's path. `fn_name` with a session does, too.
 - In a JSON body `kwargs` may be any JSON. A JSON string stands for the text in it.
 """
 

@@ -38,7 +38,7 @@ class Annotated:
 
     def __init__(self, told: NotebookCell, cell: Cell, code: str, around: Surroundings) -> None:
         """Raises `SyntaxFault` for a ResponseInfo cell that cannot be read."""
-        self.__name__ = f"{told.method} {told.shown}"
+        self.__name__ = f"{told.method} {told.notebook_path}"
         self._names = told.names
         self._cell = (cell, code)
         response = told.response
@@ -77,7 +77,7 @@ def registered(told: NotebookCell, cell: Cell, code: str, around: Surroundings) 
         path=told.path,
         methods=(told.method,),
         name=function.__name__,
-        description=f"The notebook's cell {told.method} {told.shown}.",
+        description=f"The notebook's cell {told.method} {told.notebook_path}.",
         parameters=tuple(
             Parameter(name, "path", '{"type":"string"}', True) for name in parameters(told.path)
         ),
