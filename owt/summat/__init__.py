@@ -9,31 +9,30 @@ pipe().kwarg('name').f(<function title>).f(<function format>)
 >>> greet(name="ada")
 'Hello, Ada!'
 
-What passes from step to step is a value and the kwargs (`Flow`). A pipe begins with the call's
-kwargs and no value (or with the call's one positional argument as the value). `.kwarg(name)`, the
-request's steps, `.map` and most others make a value and keep the kwargs along; `.f`, `.stream`,
-`.const` and `.clear` end the kwargs; `.name(name)` puts the value among the kwargs, and then there
-is no value; `.input()` and `.kwargs(...)` bring back those of the call. A pipe that ends without a
-value gives the kwargs as a dict. `None` is a value.
+A value and the kwargs pass from step to step (`Flow`). A pipe begins with the call's kwargs and no
+value (or with the call's one positional argument as the value). `.kwarg(name)`, the request's
+steps, `.map` and most others set the value and keep the kwargs; `.f`, `.stream`, `.const` and
+`.clear` end the kwargs; `.name(name)` makes the value a kwarg, and then there is no value;
+`.input()` and `.kwargs(...)` restore those of the call. A pipe that ends without a value returns
+the kwargs as a dict. `None` is a value.
 
-A function that is `async def` (or gives anything to await) makes the call give a coroutine; a pipe
-of plain functions needs no event loop. Generators stay lazy.
+If a function is `async def` (or returns another awaitable), the call returns a coroutine; a pipe of
+plain functions needs no event loop. Generators stay lazy.
 
-`a.to(b)` has the steps of both, so `to` is associative and `pipe()` its identity. A step of your
-own is a subclass of `Step`: see there. An error in a step keeps its type and gets a note that
-shows the pipe with this step marked.
+`a.to(b)` has the steps of both, so `to` is associative and `pipe()` its identity. Subclass `Step`
+for a step of your own. An error in a step keeps its type and gets a note that shows the pipe with
+this step marked.
 
-Only the standard library is used, and no server is needed.
+The package uses only the standard library, and needs no server.
 
     pipeline    pipe, Pipe, METHODS
-    step        a piece of a pipe, and how it is shown
-    flow        what passes from step to step
-    fold        runs the steps; says where an error happened
-    later       work that waits only when something must be awaited
+    step        base classes of steps, and their source text
+    flow        the data that passes from step to step
+    fold        runs the steps; notes where an error happened
+    later       work that waits only if something must be awaited
     streams     lazy iterators, plain and async
-    kwargs, inputs, values, functions, sequences, branches, files, shell, importing,
-    installing, events    the steps
-    command     programs in a process group of their own
+    values, inputs, functions, sequences, branches, files, importing, commands,
+    events      the steps
     errors      the exceptions
 """
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from owt.summat.flow import Flow
-from owt.summat.fold import ran
+from owt.summat.fold import run_step
 from owt.summat.functions import F
 from owt.summat.later import Work, settled
-from owt.summat.step import MethodStep, Step, shown
+from owt.summat.step import MethodStep, Step, source
 
 Branch: TypeAlias = Step | Callable[..., Any]
 
@@ -18,15 +18,15 @@ Branch: TypeAlias = Step | Callable[..., Any]
 def _run(branch: Branch, flow: Flow, place: str) -> Work[Flow]:
     step = branch if isinstance(branch, Step) else F(branch)
     try:
-        return (yield from ran(step, flow))
+        return (yield from run_step(step, flow))
     except Exception as error:
-        error.add_note(f"in {place}: {shown(branch)}")
+        error.add_note(f"in {place}: {source(branch)}")
         raise
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Cond(MethodStep):
-    """Go on with one of two branches, by the value's truth."""
+    """Step that continues with one of two branches, by the value's truth."""
 
     then: Branch
     else_: Branch
@@ -39,8 +39,8 @@ class Cond(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Fork(MethodStep):
-    """Run each branch on the same input, one after the other; the value is the tuple of what they
-    give, and the kwargs stay along as they were."""
+    """Step that runs branches on the same input, one after the other. The new value is the tuple of their
+    results; the kwargs stay unchanged."""
 
     branches: tuple[Branch, ...] = field(metadata={"star": "*"})
 
@@ -51,6 +51,6 @@ class Fork(MethodStep):
         results = []
         for number, branch in enumerate(self.branches, 1):
             place = f"branch {number} of {len(self.branches)}"
-            passed = yield from _run(branch, flow, place)
-            results.append(passed.result())
+            end = yield from _run(branch, flow, place)
+            results.append(end.result())
         return flow.giving(tuple(results))

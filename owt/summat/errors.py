@@ -1,19 +1,19 @@
-"""What can be wrong with a pipe or with what runs through it, in one tree.
+"""Exceptions of pipes and of the data in them, in one tree.
 
     PipeError (OwtError)
     ├── WrongValue (TypeError)          a step cannot work with this kind of value
     │   └── NoValue                     a step needs a value, and there are only kwargs
-    ├── NoItem (IndexError)             an item that is not there, also in something empty
+    ├── NoItem (IndexError)             there is no such item
     ├── MissingKwarg (LookupError)      the call gave no kwarg of this name
     ├── MissingArgument (TypeError)     a function needs arguments that the kwargs do not have
-    ├── NoRequest (RuntimeError)        a step asks for the request, and there is none
+    ├── NoRequest (RuntimeError)        a step reads the request, and there is none
     ├── PathRefused (PermissionError)   a path leads out of the directory that it must stay in
-    ├── ShellError                      a command failed: its status and what it said
-    │   └── ShellTimeout (TimeoutError) a command took longer than it may
-    └── InstallError                    pip failed: what it said
+    ├── ShellError                      a command failed: its status and its output
+    │   └── ShellTimeout (TimeoutError) a command exceeded its timeout
+    └── InstallError                    pip failed: its output
 
-An error that a step's own function raises keeps its type. Every error that leaves a pipe carries a
-note (PEP 678) that names the step and shows the pipe with this step marked: see `owt.summat.fold`.
+An exception of a step's own function keeps its type. Every exception that leaves a pipe has a note (PEP 678)
+that names the step and shows the pipe with this step marked: see `owt.summat.fold`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from collections.abc import Iterable
 from owt.errors import OwtError
 
 TAIL = 4000
+"""Characters of a program's output in an error message."""
 
 
 class PipeError(OwtError):
-    """Something is wrong with a pipe or with what runs through it."""
+    """An error in a pipe or in the data in it."""
 
     title = "the pipe failed"
 
@@ -36,7 +37,7 @@ class WrongValue(PipeError, TypeError):
 
 
 class NoValue(WrongValue):
-    """A step needs a value, and nothing has made one yet."""
+    """A step needs a value, and no step has set one."""
 
 
 class NoItem(PipeError, IndexError):
@@ -52,7 +53,7 @@ class MissingArgument(PipeError, TypeError):
 
 
 class NoRequest(PipeError, RuntimeError):
-    """A step asks for a fact of the request outside of any request."""
+    """A step reads the request outside of any request."""
 
 
 class PathRefused(PipeError, PermissionError):
@@ -60,26 +61,25 @@ class PathRefused(PipeError, PermissionError):
 
 
 class ShellError(PipeError):
-    """A command failed. `exit_status` is as bash's `$?` shows it, 128 + N when signal N ended the
-    command, or None when it was killed here; `stdout` and `stderr` are all that it wrote; the
-    message shows the end of its standard error."""
+    """A command failed. `exit_status` is that of bash's `$?`, 128 + N if signal N ended the command, or None
+    if it was killed here. `stdout` and `stderr` are all its output; the message shows the end of its
+    standard error."""
 
     def __init__(
         self, message: str, exit_status: int | None = None, stdout: bytes = b"", stderr: bytes = b""
     ) -> None:
-        said = tail(stderr.decode("utf-8", "backslashreplace"))
-        super().__init__(f"{message}\n{said}".rstrip())
+        super().__init__(f"{message}\n{tail(stderr.decode('utf-8', 'backslashreplace'))}".rstrip())
         self.exit_status = exit_status
         self.stdout = stdout
         self.stderr = stderr
 
 
 class ShellTimeout(ShellError, TimeoutError):
-    """A command took longer than it may, and was killed with all that it started."""
+    """A command exceeded its timeout, and was killed with all processes that it started."""
 
 
 class InstallError(PipeError):
-    """pip failed. `output` is all that it wrote; the message shows the end of it."""
+    """pip failed. `output` is all its output; the message shows the end of it."""
 
     def __init__(self, message: str, output: str) -> None:
         super().__init__(f"{message}\n{tail(output)}".rstrip())
@@ -87,11 +87,11 @@ class InstallError(PipeError):
 
 
 def tail(text: str) -> str:
-    """The end of `text`, which is where programs say what went wrong."""
+    """Return the end of `text`, where programs report their errors."""
     text = text.rstrip()
     return text if len(text) <= TAIL else f"... {text[-TAIL:]}"
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for an error message: quoted, in order, or `none`."""
+    """Return names for an error message: quoted, in order, or `none`."""
     return ", ".join(repr(name) for name in names) or "none"

@@ -1,7 +1,7 @@
 """`.sse()`: a stream's items as Server-Sent Events.
 
 Format: the HTML standard, section "Server-sent events", the event-stream grammar. Every item is one
-message: text as it is, each of its lines in a `data` field; bytes as event `bytes` in base64; all
+message: text unchanged, each of its lines in a `data` field; bytes as event `bytes` in base64; everything
 else as one line of JSON. The last message is `[DONE]`; a stream that fails ends without it.
 """
 
@@ -20,20 +20,24 @@ from owt.summat.step import MethodStep
 from owt.summat.streams import mapped
 
 DONE = "data: [DONE]\n\n"
-HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+HEADERS = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-cache"}
 
-_NEW_LINE = re.compile("\r\n|\n|\r")
+_LINE_END = re.compile("\r\n|\n|\r")
+_encoder = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=lambda value: _plain(value)
+)
 
 
 def event(item: object) -> str:
-    """The message that carries `item`. Raises `TypeError` or `ValueError` for what JSON cannot say."""
+    """Return the message for `item`. Raises `TypeError` or `ValueError` for values that JSON cannot hold."""
     match item:
         case str():
-            lines = _NEW_LINE.split(item)
+            lines = _LINE_END.split(item)
         case bytes() | bytearray() | memoryview():
             return f"event: bytes\ndata: {base64.b64encode(item).decode('ascii')}\n\n"
         case _:
-            lines = [json.dumps(item, ensure_ascii=False, allow_nan=False, default=_plain)]
+            lines = [_encoder.encode(item)]
     return "".join(f"data: {line}\n" for line in lines) + "\n"
 
 
@@ -47,7 +51,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sse(MethodStep):
-    """The pair of a stream of messages and the headers that make the answer an event stream."""
+    """Step that turns items into the pair of a stream of messages and the headers of an event stream."""
 
     def run(self, flow: Flow) -> Flow:
         value = flow.value
@@ -67,7 +71,7 @@ def _finished(messages: Iterable[str]) -> Generator[str, None, None]:
 
 
 async def _finished_async(messages: Any) -> Any:
-    async with aclosing(messages) as each:
-        async for message in each:
+    async with aclosing(messages):
+        async for message in messages:
             yield message
     yield DONE

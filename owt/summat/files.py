@@ -1,4 +1,4 @@
-"""Steps that read files and turn what they hold into bytes or text."""
+"""Steps that read files and convert their content to bytes or text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from owt.summat.errors import PathRefused
 from owt.summat.flow import Flow
 from owt.summat.step import MethodStep
 
-HELD = "BytesIO, an open file, str, bytes, bytearray or memoryview"
+READABLE = "BytesIO, an open file, str, bytes, bytearray or memoryview"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Open(MethodStep):
-    """The file that the value names, read whole, as BytesIO."""
+    """Step that reads the file named by the value into a BytesIO."""
 
     root_dir: str | os.PathLike[str] | None = None
 
@@ -31,11 +31,11 @@ class Open(MethodStep):
 
 
 def _read_within(root_dir: str, path: str) -> bytes:
-    """The bytes of the regular file at `path`, relative to `root_dir`.
+    """Return the content of the regular file at `path`, relative to `root_dir`.
 
-    Links are resolved, and the file that they lead to must be inside too. It is then opened by
-    walking down from the root without following any link, so that nobody can swap a link in
-    between the check and the opening. Raises `PathRefused`, or `OSError` as `open` does.
+    Links are resolved, and their target must be inside `root_dir` too. The target is then opened by walking
+    down from the root without following any link, so that no link can be replaced between the check and
+    the opening. Raises `PathRefused`, or `OSError` as `open` does.
     """
     if os.path.isabs(path):
         raise PathRefused(f"{path!r} is absolute; give it relative to {root_dir!r}")
@@ -46,7 +46,7 @@ def _read_within(root_dir: str, path: str) -> bytes:
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in os.path.relpath(target, root).split(os.sep):
-            # Without O_NONBLOCK a named pipe would be waited for here.
+            # Without O_NONBLOCK the opening of a named pipe would wait for a writer.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             parent, descriptor = descriptor, os.open(part, flags, dir_fd=descriptor)
             os.close(parent)
@@ -63,7 +63,7 @@ def _read_within(root_dir: str, path: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Bytes(MethodStep):
-    """The value's content as bytes; text is encoded as UTF-8."""
+    """Step that converts the value's content to bytes; text is encoded as UTF-8."""
 
     def run(self, flow: Flow) -> Flow:
         content = _content(flow, self)
@@ -72,7 +72,7 @@ class Bytes(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Text(MethodStep):
-    """The value's content as text."""
+    """Step that converts the value's content to text."""
 
     encoding: str = "utf-8"
 
@@ -84,7 +84,7 @@ class Text(MethodStep):
 def _content(flow: Flow, step: object) -> str | bytes:
     content: Any = flow.value
     if isinstance(content, BytesIO):
-        # All of it, wherever an earlier reader left off.
+        # All of it, also what has been read.
         content = content.getvalue()
     elif callable(getattr(content, "read", None)):
         content = content.read()
@@ -94,4 +94,4 @@ def _content(flow: Flow, step: object) -> str | bytes:
         case bytearray() | memoryview():
             return bytes(content)
         case _:
-            raise flow.wrong(step, HELD)
+            raise flow.wrong(step, READABLE)

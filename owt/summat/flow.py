@@ -1,4 +1,4 @@
-"""What passes from step to step: a value, the kwargs, and what the call began with."""
+"""The data that passes from step to step: a value, the kwargs, and the input of the call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from owt.summat.errors import NoValue, WrongValue, listed
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-def _nothing() -> Mapping[str, Any]:
+def _empty() -> Mapping[str, Any]:
     return _EMPTY
 
 
@@ -28,45 +28,45 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""There is no value. `None` is a value like any other."""
+"""Marker for the absence of a value. `None` is a value like any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What a step gets and gives. Immutable: a step makes a new one.
+    """Input and output of a step. Immutable: a step makes a new one.
 
-    `value` is what the steps so far have made, or `MISSING`. `kwargs` are those that are along at
-    this point; `ended` says that there were kwargs until a step ended them. `given` and
-    `given_value` are what the call began with. `names` are the modules of `.importing(...)`.
+    `value` is the result of the steps so far, or `MISSING`. `kwargs` are the present ones; `ended` is True if
+    a step ended them. `call_kwargs` and `call_value` are the input of the call. `names` are the modules of
+    `.importing(...)`.
     """
 
     value: Any = MISSING
-    kwargs: Mapping[str, Any] = field(default_factory=_nothing)
+    kwargs: Mapping[str, Any] = field(default_factory=_empty)
     ended: bool = False
-    given: Mapping[str, Any] = field(default_factory=_nothing)
-    given_value: Any = MISSING
-    names: Mapping[str, ModuleType] = field(default_factory=_nothing)
+    call_kwargs: Mapping[str, Any] = field(default_factory=_empty)
+    call_value: Any = MISSING
+    names: Mapping[str, ModuleType] = field(default_factory=_empty)
 
     @classmethod
     def of(cls, value: Any, kwargs: Mapping[str, Any]) -> Flow:
-        """The flow that a call begins with."""
+        """Return the flow that a call begins with."""
         kwargs = MappingProxyType(dict(kwargs))
-        return cls(value=value, kwargs=kwargs, given=kwargs, given_value=value)
+        return cls(value=value, kwargs=kwargs, call_kwargs=kwargs, call_value=value)
 
     def giving(self, value: Any) -> Flow:
-        """This value next, and the kwargs along."""
+        """Return a flow with this value and the same kwargs."""
         return replace(self, value=value)
 
     def ending(self, value: Any) -> Flow:
-        """This value next, and no kwargs any more."""
+        """Return a flow with this value and no kwargs."""
         return replace(self, value=value, kwargs=_EMPTY, ended=True)
 
     def naming(self, kwargs: Mapping[str, Any]) -> Flow:
-        """These kwargs next, and no value."""
+        """Return a flow with these kwargs and no value."""
         return replace(self, value=MISSING, kwargs=MappingProxyType(dict(kwargs)), ended=False)
 
     def needed(self, step: object) -> Any:
-        """The value. Raises `NoValue`, in the name of `step`, when there is none."""
+        """Return the value. Raises `NoValue`, which names `step`, if there is none."""
         if self.value is MISSING:
             raise NoValue(
                 f"{step} needs a value, and there are only kwargs ({listed(self.kwargs)});"
@@ -74,14 +74,14 @@ class Flow:
             )
         return self.value
 
-    def wrong(self, step: object, wanted: str) -> WrongValue:
-        """The error that says that `step` wanted something else than the value."""
+    def wrong(self, step: object, expected: str) -> WrongValue:
+        """Return the error for a value other than the one that `step` expected."""
         if self.value is MISSING:
-            return NoValue(f"{step} needs {wanted}, and there is no value yet")
+            return NoValue(f"{step} needs {expected}, and there is no value yet")
         return WrongValue(
-            f"{step} needs {wanted}; it got {type(self.value).__name__}: {shortened(self.value)}"
+            f"{step} needs {expected}; it got {type(self.value).__name__}: {shortened(self.value)}"
         )
 
     def result(self) -> Any:
-        """What a pipe that ends here gives: the value or, when there is none, the kwargs."""
+        """Return the result of a pipe that ends here: the value or, if there is none, the kwargs."""
         return dict(self.kwargs) if self.value is MISSING else self.value

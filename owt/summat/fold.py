@@ -1,8 +1,8 @@
-"""The fold that runs a pipe, and the note on an error that says where it happened.
+"""The fold that runs a pipe, and the note on an error that names the failing step.
 
-Each step gets the flow that the one before it gave. A value that must be awaited is awaited before
-the next step sees it. An error keeps its type and gets a note (PEP 678); so does one that a
-generator raises later, while its items are taken:
+Each step gets the flow of the one before it. An awaitable value is awaited before the next step gets
+it. An error keeps its type and gets a note (PEP 678); also one that a generator raises later, while
+its items are read:
 
     in step 2 of 3, f(<function upper>):
         pipe().kwarg('text')>>>.f(<function upper>)<<<.last()
@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from owt.summat.flow import Flow
 from owt.summat.functions import Through
 from owt.summat.later import Work, is_awaitable
-from owt.summat.step import Step, shown_step
+from owt.summat.step import Step, step_source
 
 Steps: TypeAlias = tuple[Step, ...]
 
@@ -32,21 +32,21 @@ class Place:
     index: int
 
     def note(self, error: BaseException) -> None:
-        """Say on `error` that it happened here, unless it says so of this pipe already: of a
-        stream, each step that it passed sees its error, and the innermost one counts."""
-        pipe = _unmarked(f"\n    {shown_pipe(self.steps)}")
+        """Add a note to `error` that it happened here, unless it has one for this pipe: a stream's error
+        passes through several steps, and the innermost one counts."""
+        pipe = _unmarked(f"\n    {pipe_source(self.steps)}")
         if any(_unmarked(str(note)).endswith(pipe) for note in getattr(error, "__notes__", ())):
             return
         error.add_note(
-            f"in step {self.index + 1} of {len(self.steps)}, {shown_step(self.steps[self.index])}:\n"
-            f"    {shown_pipe(self.steps, self.index)}"
+            f"in step {self.index + 1} of {len(self.steps)}, {step_source(self.steps[self.index])}:\n"
+            f"    {pipe_source(self.steps, self.index)}"
         )
 
 
-def shown_pipe(steps: Steps, marked: int | None = None) -> str:
-    """The program text of a pipe; the step at index `marked` between `>>>` and `<<<`."""
+def pipe_source(steps: Steps, marked: int | None = None) -> str:
+    """Return the source text of a pipe, with the step at index `marked` between `>>>` and `<<<`."""
     first = bool(steps) and isinstance(steps[0], Through)
-    parts = [f".{shown_step(step)}" for step in steps]
+    parts = [f".{step_source(step)}" for step in steps]
     if first:
         parts[0] = repr(steps[0])
     if marked is not None:
@@ -58,17 +58,17 @@ def _unmarked(text: str) -> str:
     return text.replace(">>>", "").replace("<<<", "")
 
 
-def ran(step: Step, flow: Flow) -> Work[Flow]:
-    """Run one step: what it gives, with nothing left to await in it. A `StopIteration` from the
-    step becomes `RuntimeError` (PEP 479), so that it ends no generator around the pipe."""
-    begun = step.run(flow)
-    passed: object = (yield begun) if is_awaitable(begun) else begun
-    if not isinstance(passed, Flow):
+def run_step(step: Step, flow: Flow) -> Work[Flow]:
+    """Run one step and await its result and value if they are awaitable. A `StopIteration` from the step
+    becomes `RuntimeError` (PEP 479), so that it ends no generator around the pipe."""
+    result = step.run(flow)
+    after: object = (yield result) if is_awaitable(result) else result
+    if not isinstance(after, Flow):
         raise TypeError(
-            f"a step's run gives a Flow, as flow.giving(value) makes it; that of"
-            f" {type(step).__name__} gave {type(passed).__name__}"
+            f"a step's run returns a Flow, as flow.giving(value) makes it; that of"
+            f" {type(step).__name__} returned {type(after).__name__}"
         )
-    return passed.giving((yield passed.value)) if is_awaitable(passed.value) else passed
+    return after.giving((yield after.value)) if is_awaitable(after.value) else after
 
 
 def fold(steps: Steps, flow: Flow) -> Work[Flow]:
@@ -76,25 +76,25 @@ def fold(steps: Steps, flow: Flow) -> Work[Flow]:
     for index, step in enumerate(steps):
         place = Place(steps, index)
         try:
-            passed = yield from ran(step, flow)
+            after = yield from run_step(step, flow)
         except Exception as error:
             place.note(error)
             raise
-        if passed.value is not flow.value:
-            passed = passed.giving(_noting(passed.value, place))
-        flow = passed
+        if after.value is not flow.value:
+            after = after.giving(_noting(after.value, place))
+        flow = after
     return flow
 
 
 def _noting(value: Any, place: Place) -> Any:
-    """`value`, whose generators note `place` on what they raise; also those in a tuple, as an
-    answer with headers is one."""
+    """Return `value` with generators that add the note of `place` to their errors; also those in a tuple,
+    such as a response with headers."""
     if inspect.isgenerator(value):
         return _noted(value, place)
     if inspect.isasyncgen(value):
         return _noted_async(value, place)
-    if type(value) is tuple and any(inspect.isgenerator(each) or inspect.isasyncgen(each) for each in value):
-        return tuple(_noting(each, place) for each in value)
+    if type(value) is tuple and any(inspect.isgenerator(item) or inspect.isasyncgen(item) for item in value):
+        return tuple(_noting(item, place) for item in value)
     return value
 
 

@@ -1,9 +1,9 @@
-"""Steps that call a function, and the rule for what it gets.
+"""Steps that call a function, and the rule for its arguments.
 
-With a value, the function gets it as its one positional argument. Without one it gets the kwargs as
-keyword arguments: those that its signature takes, all of them for `**kw` and for a function that
-has no readable signature (some builtins). The signature decides; nothing is tried, so that no
-function ever runs twice.
+If there is a value, it is the function's one positional argument. Otherwise the function gets the
+kwargs as keyword arguments: those in its signature, all of them for `**kw` and for a function
+without a readable signature (some builtins). The signature decides, so that no function is called
+twice to find out.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from owt.summat.errors import MissingArgument, listed
 from owt.summat.flow import MISSING, Flow
 from owt.summat.importing import lend
 from owt.summat.later import then
-from owt.summat.step import MethodStep, shown
+from owt.summat.step import MethodStep, source
 from owt.summat.streams import streamed
 
 Function = Callable[..., Any]
 
 
 def checked(function: Function, step: str) -> Function:
-    """`function`. Raises `TypeError` for what cannot be called, while the pipe is being written."""
+    """Return `function`. Raises `TypeError` for an object that cannot be called, when the pipe is built."""
     if not callable(function):
-        raise TypeError(f"{step} takes a function or a pipe, not {shown(function)}")
+        raise TypeError(f"{step} takes a function or a pipe, not {source(function)}")
     return function
 
 
-def taken(function: Function, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `kwargs` that `function` takes by keyword.
+def accepted_kwargs(function: Function, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of `kwargs` that `function` takes by keyword.
 
-    Raises `MissingArgument`, naming them, when arguments that it requires are not there.
+    Raises `MissingArgument`, which names them, if required arguments are missing.
     """
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -41,60 +41,60 @@ def taken(function: Function, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         return dict(kwargs)
     kinds = inspect.Parameter
     required = [
-        each.name
-        for each in parameters
-        if each.default is kinds.empty and each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
+        item.name
+        for item in parameters
+        if item.default is kinds.empty and item.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
     ]
-    positional = {each.name for each in parameters if each.kind is kinds.POSITIONAL_ONLY}
+    positional = {item.name for item in parameters if item.kind is kinds.POSITIONAL_ONLY}
     missing = [name for name in required if name not in kwargs or name in positional]
     if missing:
         by_position = [name for name in missing if name in positional]
         hint = f"; {listed(by_position)} by position, so give it a value first" if by_position else ""
         raise MissingArgument(
-            f"{shown(function)} needs {listed(missing)}{hint}; the kwargs are {listed(kwargs)}"
+            f"{source(function)} needs {listed(missing)}{hint}; the kwargs are {listed(kwargs)}"
         )
-    if any(each.kind is kinds.VAR_KEYWORD for each in parameters):
+    if any(item.kind is kinds.VAR_KEYWORD for item in parameters):
         return {name: value for name, value in kwargs.items() if name not in positional}
-    names = {each.name for each in parameters if each.kind is not kinds.VAR_POSITIONAL} - positional
+    names = {item.name for item in parameters if item.kind is not kinds.VAR_POSITIONAL} - positional
     return {name: value for name, value in kwargs.items() if name in names}
 
 
-def applied(function: Function, flow: Flow) -> Any:
-    """What `function` gives for the flow's value or kwargs; perhaps something to await."""
+def apply(function: Function, flow: Flow) -> Any:
+    """Return the result of `function` for the flow's value or kwargs; it may be awaitable."""
     lend(function, flow.names)
     if flow.value is not MISSING:
         return function(flow.value)
-    return function(**taken(function, flow.kwargs))
+    return function(**accepted_kwargs(function, flow.kwargs))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class F(MethodStep):
-    """Apply a function; the kwargs end."""
+    """Step that applies a function; the kwargs end."""
 
     fn: Function
 
     def run(self, flow: Flow) -> Flow:
-        return flow.ending(applied(self.fn, flow))
+        return flow.ending(apply(self.fn, flow))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Exec(MethodStep):
-    """Call a function for its effect; value and kwargs pass on."""
+    """Step that calls a function for its effect; value and kwargs stay."""
 
     fn: Function
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        return then(applied(self.fn, flow), lambda _: flow)
+        return then(apply(self.fn, flow), lambda _: flow)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Stream(MethodStep):
-    """Apply a function that gives an iterator; its items are the answer, one by one."""
+    """Step that applies a function which returns an iterator; its items are streamed."""
 
     fn: Function
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        def begun(result: object) -> Flow:
+        def streaming(result: object) -> Flow:
             after = flow.ending(result)
             if isinstance(result, str | bytes | bytearray | memoryview | Mapping) or not isinstance(
                 result, Iterable | AsyncIterable
@@ -102,34 +102,34 @@ class Stream(MethodStep):
                 raise after.wrong(self, "a function that gives an iterator")
             return flow.ending(streamed(result))
 
-        return then(applied(self.fn, flow), begun)
+        return then(apply(self.fn, flow), streaming)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Through(MethodStep):
-    """What `pipe(cls)` begins with: the call's kwargs pass through a class or function.
+    """First step of `pipe(cls)`: the call's kwargs pass through a class or function.
 
-    A mapping that it gives becomes the kwargs, and there is no value. Anything else is the value;
-    the fields of a dataclass or named tuple then are the kwargs too, converted and completed.
+    If it returns a mapping, that becomes the kwargs, and there is no value. Anything else becomes the
+    value; the fields of a dataclass or named tuple are then the kwargs, too.
     """
 
     cls: Function
 
-    def shown(self) -> str:
+    def source(self) -> str:
         return f"to({self!r})"
 
     def __repr__(self) -> str:
-        return f"pipe({shown(self.cls)})"
+        return f"pipe({source(self.cls)})"
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        def passed(made: Any) -> Flow:
-            if isinstance(made, Mapping):
-                return flow.naming(dict(made))
-            if is_dataclass(made) and not isinstance(made, type):
-                named = {part.name: getattr(made, part.name) for part in fields(made)}
-                return flow.naming(named).giving(made)
-            if isinstance(made, tuple) and hasattr(made, "_asdict"):
-                return flow.naming(made._asdict()).giving(made)
-            return flow.giving(made)
+        def after(result: Any) -> Flow:
+            if isinstance(result, Mapping):
+                return flow.naming(dict(result))
+            if is_dataclass(result) and not isinstance(result, type):
+                named = {part.name: getattr(result, part.name) for part in fields(result)}
+                return flow.naming(named).giving(result)
+            if isinstance(result, tuple) and hasattr(result, "_asdict"):
+                return flow.naming(result._asdict()).giving(result)
+            return flow.giving(result)
 
-        return then(applied(self.cls, flow), passed)
+        return then(apply(self.cls, flow), after)

@@ -1,11 +1,11 @@
-"""`.importing(...)`: modules whose names the later steps' functions can use.
+"""`.importing(...)`: modules whose names the functions of later steps can use.
 
-A function looks its global names up in the namespace of the module that it was written in. So,
-when a later step is about to call a function, each imported name that this function's code loads
-as a global, and that its namespace does not have, is put there. Without it the function could
-only raise `NameError`; a name that is there already keeps its meaning; a function that does not
-load the name, which is every function of a library, finds its module untouched. Putting a name
-there again, from another thread or another run, changes nothing.
+A function looks up global names in the namespace of the module that defines it. Before a later step
+calls a function, each imported name that the function's code loads as a global is therefore set in
+that namespace, unless the namespace has it. Without it the function could only raise `NameError`.
+An existing name keeps its meaning, and functions that do not load the name, such as those of
+libraries, leave their modules unchanged. Setting a name again, in another thread or run, changes
+nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Importing(MethodStep):
-    """Import modules; as with `import a.b`, the name that becomes usable is `a`."""
+    """Step that imports modules; as with `import a.b`, the usable name is `a`."""
 
     modules: tuple[str, ...] = field(metadata={"star": "*"})
 
@@ -40,40 +40,40 @@ class Importing(MethodStep):
 
 
 def lend(function: Callable[..., Any], names: Mapping[str, ModuleType]) -> None:
-    """Make `names` usable in `function`; also in one that is wrapped, bound, partial or a pipe."""
+    """Make `names` usable in `function`, also if it is wrapped, bound, partial or a pipe."""
     if not names:
         return
-    for each in _plain_functions(function):
-        for name in _globals_of(each.__code__) & names.keys():
-            each.__globals__.setdefault(name, names[name])
+    for plain in _plain_functions(function):
+        for name in _globals_of(plain.__code__) & names.keys():
+            plain.__globals__.setdefault(name, names[name])
 
 
 def _plain_functions(value: object) -> list[FunctionType]:
-    found: list[FunctionType] = []
+    functions: list[FunctionType] = []
     match value:
         case FunctionType():
-            found.append(value)
-            found += _plain_functions(getattr(value, "__wrapped__", None))
+            functions.append(value)
+            functions += _plain_functions(getattr(value, "__wrapped__", None))
         case MethodType():
-            found += _plain_functions(value.__func__)
+            functions += _plain_functions(value.__func__)
         case functools.partial():
-            found += _plain_functions(value.func)
+            functions += _plain_functions(value.func)
         case Step() if is_dataclass(value):
             for part in fields(value):
-                found += _plain_functions(getattr(value, part.name))
+                functions += _plain_functions(getattr(value, part.name))
         case tuple():
             for item in value:
-                found += _plain_functions(item)
+                functions += _plain_functions(item)
         case type() | None:
             pass
         case _:
-            found += _plain_functions(vars(type(value)).get("__call__"))
-    return found
+            functions += _plain_functions(vars(type(value)).get("__call__"))
+    return functions
 
 
 @functools.lru_cache(maxsize=1024)
 def _globals_of(code: CodeType) -> frozenset[str]:
-    names = {each.argval for each in dis.get_instructions(code) if each.opname in _LOADS}
+    names = {item.argval for item in dis.get_instructions(code) if item.opname in _LOADS}
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             names |= _globals_of(constant)

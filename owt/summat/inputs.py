@@ -1,9 +1,9 @@
-"""Steps that read the HTTP request, and where they find it.
+"""Steps that read the HTTP request.
 
-Whoever runs pipes for requests sets `current_request`, in the context in which the pipe runs, to
-the request: anything with the attributes of `Request` below, as werkzeug's has them. It may also
-be set to a function without arguments that gives the request, so that a request which no step
-asks for need not be built. What has a `path` is taken for the request, all else for the function.
+A caller that runs pipes for requests sets `current_request`, in the context in which the pipe runs,
+to the request: an object with the attributes of `Request` below, such as werkzeug's. It may also be
+set to a function without arguments that returns the request, so that it is built only if a step
+reads it. An object with a `path` is the request, any other is the function.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from owt.summat.step import MethodStep
 
 
 class Request(Protocol):
-    """What the steps use of a request; werkzeug's `Request` has it."""
+    """The attributes of a request that the steps read; werkzeug's `Request` has them."""
 
     @property
     def path(self) -> str:
@@ -44,30 +44,30 @@ class Request(Protocol):
 
 
 current_request: ContextVar[Any] = ContextVar("owt.summat.current_request")
-"""The request, or a function that gives it: see the module's docstring."""
+"""The request, or a function that returns it: see the module's docstring."""
 
 
 def request(step: object) -> Request:
-    """The current request. Raises `NoRequest`, in the name of `step`, outside of any."""
-    held = current_request.get(None)
-    if held is not None and not hasattr(held, "path"):
-        held = held()
-    if held is None:
+    """Return the current request. Raises `NoRequest`, which names `step`, outside of any."""
+    current = current_request.get(None)
+    if current is not None and not hasattr(current, "path"):
+        current = current()
+    if current is None:
         raise NoRequest(f"{step} reads the HTTP request, and this pipe does not run for a request")
-    return cast(Request, held)
+    return cast(Request, current)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Path(MethodStep):
-    """The path's segments, decoded, without empty ones."""
+    """Step that reads the path's segments, decoded, without empty ones."""
 
     def run(self, flow: Flow) -> Flow:
-        return flow.giving([each for each in request(self).path.split("/") if each])
+        return flow.giving([segment for segment in request(self).path.split("/") if segment])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Query(MethodStep):
-    """The query parameters as a dict; one that comes several times has the list of its values."""
+    """Step that reads the query parameters as a dict; a repeated one has the list of its values."""
 
     def run(self, flow: Flow) -> Flow:
         return flow.giving(_by_name(request(self).args))
@@ -75,7 +75,7 @@ class Query(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Json(MethodStep):
-    """The body read as JSON, whatever its content type says."""
+    """Step that reads the body as JSON, of any content type."""
 
     def run(self, flow: Flow) -> Flow:
         body = request(self).get_data()
@@ -87,7 +87,7 @@ class Json(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Data(MethodStep):
-    """The raw body, as bytes."""
+    """Step that reads the raw body."""
 
     def run(self, flow: Flow) -> Flow:
         return flow.giving(request(self).get_data())
@@ -95,7 +95,7 @@ class Data(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Header(MethodStep):
-    """A header's value, or None."""
+    """Step that reads a header's value, or None."""
 
     name: str
 
@@ -105,7 +105,7 @@ class Header(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Files(MethodStep):
-    """The uploaded files by field name; a name with several files has the list of them."""
+    """Step that reads the uploaded files by field name; a name with several files has a list."""
 
     def run(self, flow: Flow) -> Flow:
         return flow.giving(_by_name(request(self).files))
@@ -115,4 +115,4 @@ def _by_name(values: Mapping[str, Any]) -> dict[str, Any]:
     lists: Callable[[], Any] | None = getattr(values, "lists", None)
     if lists is None:
         return dict(values)
-    return {name: each[0] if len(each) == 1 else list(each) for name, each in lists()}
+    return {name: items[0] if len(items) == 1 else list(items) for name, items in lists()}

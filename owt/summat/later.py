@@ -1,7 +1,7 @@
-"""Work that waits only when something in it has to be awaited.
+"""Work that waits only if something in it has to be awaited.
 
 Steps call functions that may be plain or `async def`. Such work is written once, as a generator
-that yields whatever must be awaited and gets back what came of it:
+that yields awaitables and receives their results:
 
     def work():
         result = fn(item)
@@ -9,8 +9,8 @@ that yields whatever must be awaited and gets back what came of it:
             result = yield result
         return result
 
-`settled` runs it: when nothing is yielded the result is there at once, and no event loop is
-needed; otherwise the rest goes on in a coroutine, which may be awaited on any event loop.
+`settled` runs it: if nothing is yielded, it returns the result at once, without an event loop;
+otherwise a coroutine for the rest, which may be awaited on any event loop.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Work: TypeAlias = Generator[Awaitable[Any], Any, T]
 
 
 def is_awaitable(value: object) -> TypeGuard[Awaitable[Any]]:
-    """Whether `value` is to be awaited (PEP 492)."""
+    """Return True if `value` has to be awaited (PEP 492)."""
     return hasattr(type(value), "__await__")
 
 
 def settled(work: Work[T]) -> T | Coroutine[Any, Any, T]:
-    """What `work` returns, or a coroutine of it once something must be awaited."""
+    """Return the result of `work`, or a coroutine for it if something must be awaited."""
     try:
         pending = next(work)
     except StopIteration as end:
@@ -52,14 +52,14 @@ async def _awaited(work: Work[T], pending: Awaitable[Any]) -> T:
             final: T = end.value
             return final
         finally:
-            # A frame that holds its own error keeps everything in the traceback alive.
+            # A frame that refers to its own error keeps all objects in the traceback alive.
             failure = None
 
 
 def then(result: Any, make: Callable[[Any], T]) -> T | Coroutine[Any, Any, T]:
-    """`make(result)`, once `result` has been awaited if it has to be."""
-    return _made(result, make) if is_awaitable(result) else make(result)
+    """Return `make(result)`, or a coroutine for it if `result` must be awaited."""
+    return _then(result, make) if is_awaitable(result) else make(result)
 
 
-async def _made(pending: Awaitable[Any], make: Callable[[Any], T]) -> T:
+async def _then(pending: Awaitable[Any], make: Callable[[Any], T]) -> T:
     return make(await pending)

@@ -1,9 +1,9 @@
 """Steps on sequences, mappings and streams.
 
-A sequence, set or other iterable gives a list. A mapping counts as the sequence of its values, and
-mapping or filtering keeps their keys. An iterator (a generator, an open file) and an async iterator
-stay lazy: `map` and `filter` give a stream that makes its items when asked. Anything else is an
-error that says which step got what.
+The result for a sequence, set or other iterable is a list. A mapping counts as the sequence of its
+values, and `map` and `filter` keep their keys. An iterator (a generator, an open file) and an async
+iterator stay lazy: `map` and `filter` return a stream. Anything else is an error that names the step
+and the value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INDEXED = "a sequence or a mapping"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Map(MethodStep):
-    """`fn(item)` for each item."""
+    """Step that applies `fn` to each item."""
 
     fn: Callable[[Any], Any]
 
@@ -48,7 +48,7 @@ class Map(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Filter(MethodStep):
-    """The items for which `fn(item)` is true."""
+    """Step that keeps the items for which `fn(item)` is true."""
 
     fn: Callable[[Any], Any]
 
@@ -94,7 +94,7 @@ def _folded(fn: Callable[[Any, Any], Any], start: Any, flow: Flow, step: object)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Foldl(MethodStep):
-    """`fn(fn(fn(start, first), second), ...)`; a stream is read to its end."""
+    """Step that computes `fn(fn(fn(start, first), second), ...)`; a stream is read to its end."""
 
     fn: Callable[[Any, Any], Any]
     start: Any
@@ -105,7 +105,7 @@ class Foldl(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Foldl1(MethodStep):
-    """`foldl` that starts with the first item; there must be one."""
+    """Step like `foldl` that starts with the first item; there must be one."""
 
     fn: Callable[[Any, Any], Any]
 
@@ -115,7 +115,7 @@ class Foldl1(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ix(MethodStep):
-    """The item at an index, from the end where it is negative."""
+    """Step that takes the item at an index, from the end if it is negative."""
 
     i: int
 
@@ -125,7 +125,7 @@ class Ix(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Last(MethodStep):
-    """The last item; there must be one."""
+    """Step that takes the last item; there must be one."""
 
     def run(self, flow: Flow) -> Flow:
         return flow.giving(_item(flow, -1, self))
@@ -133,7 +133,7 @@ class Last(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Get(MethodStep):
-    """A mapping's value for a key or a sequence's item at an index; a default if there is none."""
+    """Step that takes a mapping's value for a key or a sequence's item at an index, or a default."""
 
     key: Any
     default: Any = None
@@ -149,8 +149,8 @@ class Get(MethodStep):
                 f"{self} of a sequence needs an index, not {type(self.key).__name__};"
                 f" it got {type(value).__name__}: {shortened(value)}"
             )
-        there = -len(value) <= self.key < len(value)
-        return flow.giving(value[self.key] if there else self.default)
+        exists = -len(value) <= self.key < len(value)
+        return flow.giving(value[self.key] if exists else self.default)
 
 
 def _items(flow: Flow, step: object) -> Iterable[Any]:
@@ -172,5 +172,5 @@ def _item(flow: Flow, index: int, step: object) -> Any:
 
 
 def _is_indexed(value: object) -> bool:
-    # NumPy's arrays are sequences by behaviour and not by registration.
+    # NumPy's arrays behave as sequences and are not registered as such.
     return isinstance(value, Sequence) or hasattr(value, "__array_interface__")

@@ -1,4 +1,4 @@
-"""A step: one piece of a pipe, and how it is shown."""
+"""Base classes of steps, and their source text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from owt.summat.flow import Flow
 
 
 class Step(ABC):
-    """One piece of a pipe. Subclass it for a step of your own and add it with `.to(...)`:
+    """One step of a pipe. Subclass it for a step of your own and add it with `.to(...)`:
 
     >>> from dataclasses import dataclass
     >>> from owt.summat import Flow, Step, pipe
@@ -27,59 +27,58 @@ class Step(ABC):
     >>> shout(text="ab")
     'abab'
 
-    A step is a value: it keeps nothing between runs, because a pipe may run many times at once. A
-    frozen dataclass is the easiest way to give it a readable repr and equality.
+    A step is a value without state, because a pipe may run many times at once. A frozen dataclass is
+    the easiest way to give it a readable repr and equality.
     """
 
     __slots__ = ()
 
     @abstractmethod
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        """What comes after this step: `flow.giving(value)` keeps the kwargs along,
-        `flow.ending(value)` does not. May be `async def`. Errors get the step's place by
-        themselves."""
+        """Return the next flow: `flow.giving(value)` keeps the kwargs, `flow.ending(value)` ends them. May
+        be `async def`. Errors get a note with the step's place automatically."""
 
 
 class MethodStep(Step):
     """A step that the pipe method of the same name, in lower case, adds.
 
-    A dataclass: fields without a default are shown as positional arguments, those with one by
-    name where they differ from it; `metadata={"star": "*"}` or `"**"` marks a field that holds
-    all the rest, for `**` as pairs.
+    A dataclass: in its source text, fields without a default are positional arguments, and fields with
+    one are keyword arguments if they differ from it. `metadata={"star": "*"}` or `"**"` marks a field
+    of further arguments, for `**` as pairs.
     """
 
     __slots__ = ()
 
-    def shown(self) -> str:
-        """The call that adds this step."""
+    def source(self) -> str:
+        """Return the call that adds this step."""
         arguments: list[str] = []
         for part in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = getattr(self, part.name)
             match part.metadata.get("star"):
                 case "*":
-                    arguments += [shown(each) for each in value]
+                    arguments += [source(item) for item in value]
                 case "**":
-                    arguments += [f"{name}={shown(each)}" for name, each in value]
+                    arguments += [f"{name}={source(item)}" for name, item in value]
                 case _ if part.default is dataclasses.MISSING:
-                    arguments.append(shown(value))
+                    arguments.append(source(value))
                 case _ if not _same(value, part.default):
-                    arguments.append(f"{part.name}={shown(value)}")
+                    arguments.append(f"{part.name}={source(value)}")
         return f"{type(self).__name__.lower()}({', '.join(arguments)})"
 
     def __str__(self) -> str:
-        return self.shown()
+        return self.source()
 
     def __repr__(self) -> str:
-        return f"pipe().{self.shown()}"
+        return f"pipe().{self.source()}"
 
 
-def shown_step(step: Step) -> str:
-    """The call that adds `step` to a pipe."""
-    return step.shown() if isinstance(step, MethodStep) else f"to({step!r})"
+def step_source(step: Step) -> str:
+    """Return the call that adds `step` to a pipe."""
+    return step.source() if isinstance(step, MethodStep) else f"to({step!r})"
 
 
-def shown(value: object) -> str:
-    """`value` as an argument of a step: functions by name, pipes in full, the rest shortened."""
+def source(value: object) -> str:
+    """Return `value` as an argument in a step's source: functions by name, pipes in full, the rest cut."""
     if isinstance(value, Step):
         return repr(value)
     if isinstance(value, type):

@@ -1,4 +1,4 @@
-"""Iterators and async iterators that make their items when asked, and end what they read from."""
+"""Lazy iterators, plain and async, that close the generators they read from."""
 
 from __future__ import annotations
 
@@ -21,75 +21,75 @@ from owt.summat.later import is_awaitable
 Stream: TypeAlias = Generator[Any, Any, Any] | AsyncGenerator[Any, Any]
 Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 Function: TypeAlias = Callable[[Any], Any]
-Chosen: TypeAlias = Callable[[Any, Any], tuple[Any, ...]]
+Select: TypeAlias = Callable[[Any, Any], tuple[Any, ...]]
 
 
 def is_stream(value: object) -> bool:
-    """Whether `value` makes its items when asked: an iterator or an async iterator."""
+    """Return True if `value` is lazy: an iterator or an async iterator."""
     return isinstance(value, Iterator | AsyncIterator)
 
 
 def streamed(source: Source) -> Stream:
-    """The items of `source`, as a generator, or as an async one where `source` is async."""
+    """Return the items of `source` as a generator, or as an async one if `source` is async."""
     if inspect.isgenerator(source) or inspect.isasyncgen(source):
         return source
     if isinstance(source, Iterable):
-        return _passed(source)
+        return _items_of(source)
     return _items(source)
 
 
 def mapped(fn: Function, source: Source) -> Stream:
-    """`fn(item)` for each item; async where `source` or `fn` is.
+    """Return a stream of `fn(item)` for each item; async if `source` or `fn` is.
 
-    Raises `WrongValue` while it runs when a function that is not written as `async def` gives
-    something to await in a plain stream.
+    The stream raises `WrongValue` if a function that is not written as `async def` returns an awaitable
+    in a plain stream.
     """
-    return _each(fn, source, lambda _, result: (result,))
+    return _transformed(fn, source, lambda _, result: (result,))
 
 
 def filtered(fn: Function, source: Source) -> Stream:
-    """The items for which `fn(item)` is true; async where `source` or `fn` is. Raises as `mapped`."""
-    return _each(fn, source, lambda item, result: (item,) if result else ())
+    """Return a stream of the items for which `fn(item)` is true; async and raises as that of `mapped`."""
+    return _transformed(fn, source, lambda item, result: (item,) if result else ())
 
 
-def _each(fn: Function, source: Source, chosen: Chosen) -> Stream:
+def _transformed(fn: Function, source: Source, select: Select) -> Stream:
     if isinstance(source, Iterable) and not _is_async(fn):
-        return _plain(fn, source, chosen)
-    return _waiting(fn, source, chosen)
+        return _plain(fn, source, select)
+    return _waiting(fn, source, select)
 
 
 def _is_async(fn: Any) -> bool:
-    # An object may have an `async def __call__`; of a class it is the metaclass's, which is plain.
+    # An object may have an `async def __call__`; that of a class is the metaclass's, which is plain.
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
 
-def _plain(fn: Function, source: Iterable[Any], chosen: Chosen) -> Generator[Any, Any, None]:
-    with _ending(source):
+def _plain(fn: Function, source: Iterable[Any], select: Select) -> Generator[Any, Any, None]:
+    with _closing(source):
         for item in source:
             result = fn(item)
             if is_awaitable(result):
                 if inspect.iscoroutine(result):
                     result.close()
                 raise WrongValue(
-                    f"{fn!r} gave something to await in a stream that is not async; write it as"
+                    f"{fn!r} returned an awaitable in a stream that is not async; write it as"
                     " async def, or stream from an async generator"
                 )
-            yield from chosen(item, result)
+            yield from select(item, result)
 
 
-async def _waiting(fn: Function, source: Source, chosen: Chosen) -> AsyncGenerator[Any, Any]:
+async def _waiting(fn: Function, source: Source, select: Select) -> AsyncGenerator[Any, Any]:
     async with aclosing(_items(source)) as items:
         async for item in items:
             result = fn(item)
             if is_awaitable(result):
                 result = await result
-            for each in chosen(item, result):
-                yield each
+            for selected in select(item, result):
+                yield selected
 
 
 async def _items(source: Source) -> AsyncGenerator[Any, Any]:
     if isinstance(source, Iterable):
-        with _ending(source):
+        with _closing(source):
             for item in source:
                 yield item
     elif inspect.isasyncgen(source):
@@ -101,10 +101,10 @@ async def _items(source: Source) -> AsyncGenerator[Any, Any]:
             yield item
 
 
-def _passed(source: Iterable[Any]) -> Generator[Any, Any, None]:
+def _items_of(source: Iterable[Any]) -> Generator[Any, Any, None]:
     yield from source
 
 
-def _ending(source: Iterable[Any]) -> AbstractContextManager[Any]:
-    # A generator that is left in the middle would run its `finally` only when it is collected.
+def _closing(source: Iterable[Any]) -> AbstractContextManager[Any]:
+    # An unfinished generator would run its `finally` only when it is collected.
     return closing(source) if inspect.isgenerator(source) else nullcontext()

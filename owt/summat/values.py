@@ -1,11 +1,12 @@
-"""Steps that set, keep or convert the value."""
+"""Steps that set, keep, convert or name the value, and steps on the call's kwargs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from owt.summat.errors import MissingKwarg, listed
 from owt.summat.flow import Flow
 from owt.summat.importing import lend
 from owt.summat.step import MethodStep
@@ -13,7 +14,7 @@ from owt.summat.step import MethodStep
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Const(MethodStep):
-    """A constant, the same object in each run; the kwargs end."""
+    """Step that sets the value to a constant, the same object in each run; the kwargs end."""
 
     value: Any
 
@@ -23,7 +24,7 @@ class Const(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Identity(MethodStep):
-    """Value and kwargs unchanged."""
+    """Step that changes nothing."""
 
     def run(self, flow: Flow) -> Flow:
         return flow
@@ -31,7 +32,7 @@ class Identity(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Clear(MethodStep):
-    """The value None; the kwargs end."""
+    """Step that sets the value to None; the kwargs end."""
 
     def run(self, flow: Flow) -> Flow:
         return flow.ending(None)
@@ -39,10 +40,56 @@ class Clear(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Cast(MethodStep):
-    """The value converted by calling a type with it."""
+    """Step that converts the value by calling a type with it."""
 
     type: Callable[[Any], Any]
 
     def run(self, flow: Flow) -> Flow:
         lend(self.type, flow.names)
         return flow.giving(self.type(flow.needed(self)))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Input(MethodStep):
+    """Step that restores the call's kwargs, and its input value if there is one."""
+
+    def run(self, flow: Flow) -> Flow:
+        return flow.naming(flow.call_kwargs).giving(flow.call_value)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Kwargs(MethodStep):
+    """Step that sets defaults for kwargs. Current kwargs win, then those of the call, then the defaults."""
+
+    defaults: tuple[tuple[str, Any], ...] = field(metadata={"star": "**"})
+
+    def run(self, flow: Flow) -> Flow:
+        kwargs = {name: flow.call_kwargs.get(name, default) for name, default in self.defaults}
+        return flow.naming({**kwargs, **flow.kwargs}).giving(flow.value)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Kwarg(MethodStep):
+    """Step that sets the value to one kwarg; the kwargs stay."""
+
+    name: str
+
+    def run(self, flow: Flow) -> Flow:
+        if self.name in flow.kwargs:
+            return flow.giving(flow.kwargs[self.name])
+        if flow.ended:
+            raise MissingKwarg(
+                f"there is no kwarg {self.name!r} here: the kwargs ended at an earlier step;"
+                f" .input() starts again from those of the call, which are {listed(flow.call_kwargs)}"
+            )
+        raise MissingKwarg(f"there is no kwarg {self.name!r}; those given are {listed(flow.kwargs)}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Name(MethodStep):
+    """Step that makes the value a kwarg; there is then no value, only kwargs."""
+
+    name: str
+
+    def run(self, flow: Flow) -> Flow:
+        return flow.naming({**flow.kwargs, self.name: flow.needed(self)})

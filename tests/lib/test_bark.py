@@ -32,18 +32,18 @@ def given(monkeypatch):
         ({"model_size": "large", "model": "someone/bark"}, "someone/bark"),
     ],
 )
-def test_the_size_is_a_model_unless_one_is_named(given, arguments, model):
+def test_size_selects_a_model_unless_one_is_named(given, arguments, model):
     assert bark.run("Hello.", **arguments) == "an answer"
     assert given[0]["model"] == model
 
 
-def test_the_defaults_suit_bark(given):
+def test_defaults_suit_bark(given):
     bark.run("Hello.")
     assert given[0]["speaker"] == "v2/en_speaker_6"
     assert given[0]["temperature"] == 0.6
 
 
-def test_every_other_argument_is_passed_on_under_its_name(given):
+def test_other_arguments_are_passed_on(given):
     arguments = {
         "text": "Hello.",
         "speaker": "v2/de_speaker_3",
@@ -62,6 +62,6 @@ def test_every_other_argument_is_passed_on_under_its_name(given):
     assert dict(given[0]) == arguments
 
 
-def test_an_unknown_size_is_refused():
+def test_unknown_size_is_refused():
     with pytest.raises(ValueError, match=r'^model_size: "small" or "large"; got \'huge\''):
         bark.run("Hello.", model_size="huge")

@@ -21,7 +21,7 @@ def samples(channels: int) -> st.SearchStrategy[np.ndarray]:
 
 
 @given(samples(1) | samples(2), st.sampled_from([8000, 22050, 48000]))
-def test_a_wav_read_back_by_the_standard_library_holds_the_same_samples(audio, rate):
+def test_wav_read_back_by_the_standard_library_holds_the_same_samples(audio, rate):
     with opened(encoding.wav(audio, rate)) as file:
         assert file.getframerate() == rate
         assert file.getsampwidth() == 2
@@ -30,13 +30,13 @@ def test_a_wav_read_back_by_the_standard_library_holds_the_same_samples(audio, r
         assert np.array_equal(np.frombuffer(file.readframes(len(audio)), "<i2"), audio.ravel())
 
 
-def test_a_wav_says_its_own_length():
+def test_wav_contains_its_length():
     data = encoding.wav(np.zeros(10, np.int16), 8000)
     assert len(data) == 44 + 20
     assert int.from_bytes(data[4:8], "little") == len(data) - 8
 
 
-def test_a_header_of_unknown_length_leaves_the_samples_readable_to_the_end():
+def test_header_of_unknown_length_leaves_the_samples_readable_to_the_end():
     header = encoding.wav_header(22050)
     assert len(header) == 44
     assert header[4:8] == header[40:44] == b"\xff\xff\xff\xff"
@@ -67,13 +67,13 @@ def test_samples_are_written_little_endian_frame_by_frame():
 @pytest.mark.parametrize(
     "audio", [np.zeros((2, 2, 2)), np.float64(1.0), np.zeros(3, np.int64), np.array(["a"])]
 )
-def test_what_is_not_audio_is_refused(audio):
+def test_array_that_is_not_audio_is_refused(audio):
     with pytest.raises(ValueError, match="audio"):
         encoding.pcm(audio)
 
 
 @given(st.binary())
-def test_bytes_in_any_container_are_the_same_base64(data):
+def test_base64_of_all_kinds_of_bytes(data):
     buffer = io.BytesIO(data)
     buffer.seek(0, io.SEEK_END)
     forms = [encoding.base64(form) for form in (data, bytearray(data), memoryview(data), buffer)]

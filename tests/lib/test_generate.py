@@ -31,13 +31,13 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("wrong", "message"), WRONG)
-def test_an_argument_that_cannot_be_used_is_refused(wrong, message):
+def test_invalid_argument_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         generate.run(**{"prompt": "Hello", **wrong})
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers"])
-def test_a_missing_package_names_the_extra(monkeypatch, package):
+def test_missing_package_names_the_extra(monkeypatch, package):
     monkeypatch.setitem(sys.modules, "torch", object())
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=rf"{package} is not installed; run: pip install 'owt\[bark\]'"):
@@ -58,6 +58,6 @@ def test_a_missing_package_names_the_extra(monkeypatch, package):
         ({"repetition_penalty": 1.2}, {"repetition_penalty": 1.2}),
     ],
 )
-def test_saying_how_to_sample_is_saying_to_sample(said, options):
+def test_sampling_options_enable_sampling(said, options):
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "do_sample")
     assert generate._sampling(*(said.get(name) for name in names)) == options

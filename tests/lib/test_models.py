@@ -8,7 +8,7 @@ from owt.errors import MissingExtra
 from owt.lib import models
 
 
-def test_what_is_made_once_is_shared_also_between_threads():
+def test_object_made_once_is_shared_between_threads():
     made = []
 
     def make() -> object:
@@ -22,7 +22,7 @@ def test_what_is_made_once_is_shared_also_between_threads():
     assert models.once(object(), make) not in found
 
 
-def test_waiting_for_one_model_does_not_hold_up_another():
+def test_loading_one_model_does_not_delay_another():
     begun, go = threading.Event(), threading.Event()
 
     def slow() -> str:
@@ -38,7 +38,7 @@ def test_waiting_for_one_model_does_not_hold_up_another():
         assert waiting.result() == "slow"
 
 
-def test_what_failed_is_tried_again():
+def test_failed_attempt_is_repeated():
     key = object()
 
     def broken() -> str:
@@ -50,7 +50,7 @@ def test_what_failed_is_tried_again():
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers"])
-def test_a_missing_package_names_the_extra(monkeypatch, package):
+def test_missing_package_names_the_extra(monkeypatch, package):
     monkeypatch.setitem(sys.modules, "torch", object())
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=rf"{package} is not installed; run: pip install 'owt\[bark\]'"):
@@ -70,7 +70,7 @@ class Cuda:
     ("count", "wanted", "found"),
     [(0, None, "cpu"), (2, None, "cuda:0"), (2, 1, "cuda:1"), (2, "1", "cuda:1"), (1, 0, "cuda:0")],
 )
-def test_the_device_is_the_first_of_cuda_or_the_one_that_is_asked_for_or_the_cpu(
+def test_device_is_the_requested_or_first_cuda_device_or_the_cpu(
     monkeypatch, count, wanted, found
 ):
     monkeypatch.setattr(models, "libraries", lambda: (Cuda(count), None))
@@ -78,19 +78,19 @@ def test_the_device_is_the_first_of_cuda_or_the_one_that_is_asked_for_or_the_cpu
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(0, 0), (2, 2), (2, "7")])
-def test_a_device_that_is_not_there_is_refused(monkeypatch, count, wanted):
+def test_missing_device_is_refused(monkeypatch, count, wanted):
     monkeypatch.setattr(models, "libraries", lambda: (Cuda(count), None))
     with pytest.raises(ValueError, match=rf"^cuda_device: .* the {count} CUDA devices .*; got {wanted}\."):
         models.device(wanted)
 
 
 @pytest.mark.parametrize("wanted", [-1, "cpu", 1.5, True, [0]])
-def test_what_is_no_number_of_a_device_is_refused(wanted):
+def test_invalid_device_number_is_refused(wanted):
     with pytest.raises(ValueError, match=r"^cuda_device: a whole number from 0; got "):
         models.device(wanted)
 
 
-def test_a_model_is_a_name_or_a_directory(tmp_path, monkeypatch):
+def test_model_is_a_name_or_a_directory(tmp_path, monkeypatch):
     assert models.name("suno/bark-small") == "suno/bark-small"
     assert models.name(str(tmp_path)) == str(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -100,7 +100,7 @@ def test_a_model_is_a_name_or_a_directory(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["/no/such/model", "./model", "~/model", "../no"])
-def test_a_directory_that_does_not_exist_is_refused(monkeypatch, tmp_path, value):
+def test_directory_that_does_not_exist_is_refused(monkeypatch, tmp_path, value):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ValueError, match=r"^model: there is no such directory; got "):
@@ -108,6 +108,6 @@ def test_a_directory_that_does_not_exist_is_refused(monkeypatch, tmp_path, value
 
 
 @pytest.mark.parametrize("value", ["", None, 3])
-def test_what_is_no_name_is_refused(value):
+def test_invalid_model_name_is_refused(value):
     with pytest.raises(ValueError, match=r"^model: "):
         models.name(value)

@@ -26,26 +26,26 @@ TEXTS = st.text() | st.lists(
         ("", []),
     ],
 )
-def test_text_splits_where_a_reader_would_pause(text, expected):
+def test_text_is_split_into_sentences(text, expected):
     assert sentences.split(text) == expected
 
 
-def test_the_language_is_a_choice():
+def test_language_changes_the_split():
     assert sentences.split("你好。我是机器人。", language="zh") == ["你好。", "我是机器人。"]
 
 
 @given(TEXTS, st.none() | st.integers(1, 40))
-def test_nothing_but_white_space_is_lost(text, longest):
+def test_only_white_space_is_lost(text, longest):
     parts = sentences.split(text, longest=longest)
     assert "".join("".join(parts).split()) == "".join(text.split())
 
 
 @given(TEXTS, st.integers(1, 40))
-def test_no_part_is_empty_or_longer_than_asked(text, longest):
+def test_parts_are_neither_empty_nor_too_long(text, longest):
     assert all(0 < len(part) <= longest for part in sentences.split(text, longest=longest))
 
 
-def test_a_long_sentence_is_cut_after_a_clause_else_between_words():
+def test_long_sentence_is_cut_after_a_clause_else_between_words():
     text = "one two three, four five six seven eight nine"
     assert sentences.split(text, longest=20) == ["one two three,", "four five six seven", "eight nine"]
 
@@ -60,12 +60,12 @@ def test_batches_are_full_but_for_the_last(count, size, lengths):
     assert [text for batch in batches for text in batch] == texts
 
 
-def test_a_batch_of_nothing_is_refused():
+def test_batch_size_below_one_is_refused():
     with pytest.raises(ValueError, match="got 0"):
         list(sentences.batches(["One."], 0))
 
 
-def test_a_missing_package_names_the_extra(monkeypatch):
+def test_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencex", None)
     with pytest.raises(MissingExtra, match=r"owt\[speech\]"):
         sentences.split("One.")

@@ -4,27 +4,27 @@ from owt.lib import shell
 from owt.summat import ShellError, ShellTimeout
 
 
-def test_a_string_is_a_script():
+def test_string_is_a_script():
     assert shell.run("for n in 1 2; do echo $n; done | tac") == "2\n1\n"
 
 
-def test_a_list_is_a_program_and_arguments_that_arrive_as_they_are():
+def test_list_is_a_program_and_unchanged_arguments():
     arguments = ["a b", "$HOME", "'\"", "", "*", "; exit 3", "ä\n"]
     assert shell.run(["printf", "<%s>", *arguments]) == "".join(f"<{each}>" for each in arguments)
 
 
-def test_a_failing_command_tells_its_status_and_what_it_said():
+def test_error_of_a_failing_command_has_its_status_and_output():
     with pytest.raises(ShellError, match=r"status 3.*\nwrong") as caught:
         shell.run("echo wrong >&2; exit 3")
     assert caught.value.exit_status == 3
 
 
-def test_a_command_that_takes_too_long_is_killed():
+def test_command_past_its_timeout_is_killed():
     with pytest.raises(ShellTimeout, match=r"killed after 0\.2 seconds"):
         shell.run(["tail", "-f", "/dev/null"], timeout=0.2)
 
 
 @pytest.mark.parametrize("command", ["", " \n", [], None, 5, b"ls", ["ls", 1], {"ls"}])
-def test_what_is_no_command_is_refused(command):
+def test_value_that_is_no_command_is_refused(command):
     with pytest.raises(ValueError, match=r"^command: a bash script, such as "):
         shell.run(command)

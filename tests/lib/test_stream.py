@@ -13,17 +13,17 @@ def data(event: str) -> object:
     return json.loads(event[len("data: ") :])
 
 
-def test_an_event_is_one_line_of_json_whatever_its_fields_hold():
+def test_event_is_one_line_of_json():
     fields = {"text": "one\ntwo\r\n\n", "n": 3, "other": ["ü", None]}
     assert data(stream.event(**fields)) == fields
 
 
-def test_an_event_refuses_what_json_cannot_hold():
+def test_event_refuses_values_that_json_cannot_hold():
     with pytest.raises(TypeError):
         stream.event(value=object())
 
 
-def test_a_response_sends_mappings_as_events_strings_as_they_are_and_done_last():
+def test_response_sends_mappings_as_events_and_strings_unchanged():
     def numbers(count: int, *, last: str) -> Iterator[dict[str, int] | str]:
         for n in range(count):
             yield {"n": n}
@@ -34,7 +34,7 @@ def test_a_response_sends_mappings_as_events_strings_as_they_are_and_done_last()
     assert headers == {"Content-Type": "text/event-stream; charset=utf-8"}
 
 
-def test_each_event_is_made_when_it_is_asked_for():
+def test_events_of_a_response_are_lazy():
     made = []
 
     def numbers() -> Iterator[dict[str, int]]:
@@ -48,7 +48,7 @@ def test_each_event_is_made_when_it_is_asked_for():
     assert made == [0]
 
 
-def test_a_response_that_fails_has_no_done():
+def test_failed_response_ends_without_done():
     def broken() -> Iterator[dict[str, int]]:
         yield {"n": 1}
         raise ArithmeticError("no more")
@@ -60,7 +60,7 @@ def test_a_response_that_fails_has_no_done():
     assert stream.done() not in seen
 
 
-def test_a_function_that_checks_its_arguments_fails_before_the_first_event():
+def test_function_that_checks_its_arguments_fails_before_the_first_event():
     def checked(n: int) -> list[dict[str, int]]:
         if n < 0:
             raise ValueError("n: not below zero")

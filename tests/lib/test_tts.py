@@ -58,13 +58,13 @@ def opened(text: str) -> wave.Wave_read:
 
 
 @pytest.mark.parametrize(("wrong", "message"), WRONG)
-def test_an_argument_that_cannot_be_used_is_refused(wrong, message):
+def test_invalid_argument_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         tts.run(**{"text": "Hello.", **wrong})
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers"])
-def test_a_missing_package_names_the_extra(monkeypatch, package):
+def test_missing_package_names_the_extra(monkeypatch, package):
     monkeypatch.setitem(sys.modules, "torch", object())
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=rf"{package} is not installed; run: pip install 'owt\[bark\]'"):
@@ -78,7 +78,7 @@ def test_importing_the_adaptors_loads_nothing_heavy():
     assert shown.stdout == "[]\n"
 
 
-def test_chunks_add_up_to_what_is_cumulative():
+def test_cumulative_audio_is_the_sum_of_the_chunks():
     events = list(tts._events(voice(), pieces("One.", "Two!!"), True))
     assert [event["sentence"] for event in events] == ["One.", "Two!!"]
     so_far = b""
@@ -91,11 +91,11 @@ def test_chunks_add_up_to_what_is_cumulative():
             assert event["seconds"] == round(chunk.getnframes() / 8000, 3)
 
 
-def test_cumulative_audio_is_a_choice():
+def test_cumulative_audio_can_be_disabled():
     assert all("cumulative" not in event for event in tts._events(voice(), pieces("One.", "Two."), False))
 
 
-def test_a_model_with_two_channels_gives_stereo():
+def test_model_with_two_channels_gives_stereo():
     [event] = tts._events(voice(2), pieces("Hello."), True)
     with opened(event["chunk"]) as file:
         assert (file.getnchannels(), file.getnframes()) == (2, 6)
@@ -106,11 +106,11 @@ def test_a_model_with_two_channels_gives_stereo():
     assert samples == frames.astype("<i2").tobytes()
 
 
-def test_audio_of_a_single_sample_is_audio():
+def test_audio_of_a_single_sample_is_sent():
     assert len(voice().samples("a")) == 1
 
 
-def test_what_makes_no_sound_is_not_sent():
+def test_sentence_without_sound_is_not_sent():
     assert [event["sentence"] for event in tts._events(voice(), pieces("One.", "", "Two."), True)] == [
         "One.",
         "Two.",
@@ -127,18 +127,18 @@ def test_what_makes_no_sound_is_not_sent():
         (("%s %d%%", "none", 1), [("One. Two? Three.", "One. Two? Three. %d%%")]),
     ],
 )
-def test_text_is_split_put_together_and_put_into_the_template(arguments, expected):
+def test_text_is_split_and_batched_into_the_template(arguments, expected):
     found = tts._pieces("One. Two?\nThree.", *arguments, "en")
     assert [(piece.sentence, piece.spoken) for piece in found] == expected
 
 
-def test_a_long_sentence_is_cut():
+def test_long_sentence_is_cut():
     found = tts._pieces("word " * 100 + "end.", "%s", "sentence", 1, "en")
     assert len(found) == 3
     assert all(len(piece.spoken) <= tts.LONGEST for piece in found)
 
 
-def test_each_sentence_is_made_when_it_is_asked_for():
+def test_sentences_are_spoken_lazily():
     speaking = voice()
     events, _ = stream.response(tts._events, speaking, pieces("One.", "Two."), True)
     assert speaking.pipeline.heard == []
@@ -146,7 +146,7 @@ def test_each_sentence_is_made_when_it_is_asked_for():
     assert speaking.pipeline.heard == ["One."]
 
 
-def test_the_device_is_known_before_anything_is_loaded(monkeypatch):
+def test_device_is_checked_before_loading(monkeypatch):
     def no_device(number: object) -> str:
         raise ValueError("cuda_device: no")
 

@@ -16,7 +16,7 @@ class Add(Step):
         return flow.giving(flow.needed(self) + self.amount)
 
 
-def test_cond_goes_by_the_values_truth():
+def test_cond_follows_the_values_truth():
     sign = pipe().cond(lambda x: f"some {x}", lambda x: f"none {x!r}")
     assert sign("a") == "some a"
     assert sign("") == "none ''"
@@ -29,13 +29,13 @@ def test_only_the_chosen_branch_runs():
     assert ran == ["then"]
 
 
-def test_a_branch_goes_on_as_if_it_stood_there():
+def test_branch_continues_the_pipe():
     assert pipe().kwarg("a").cond(pipe(), pipe()).kwarg("b")(a=1, b=2) == 2
     with pytest.raises(MissingKwarg, match="ended"):
         pipe().kwarg("a").cond(str, pipe()).kwarg("b")(a=1, b=2)
 
 
-def test_a_branch_may_be_a_step_of_ones_own():
+def test_branch_may_be_a_custom_step():
     assert pipe().cond(Add(1), Add(10))(5) == 6
     assert pipe().fork(Add(1), Add(10))(5) == (6, 15)
 
@@ -50,7 +50,7 @@ def test_fork_gives_each_branch_the_same_input():
     assert pipe().fork(lambda a: a, pipe().kwarg("b"), pipe())(a=1, b=2) == (1, 2, {"a": 1, "b": 2})
 
 
-def test_fork_keeps_the_kwargs_as_they_were():
+def test_fork_keeps_the_kwargs():
     assert pipe().kwarg("a").fork(str, pipe().name("c")).kwarg("b")(a=1, b=2) == 2
 
 
@@ -69,7 +69,7 @@ def test_branches_run_in_order():
     assert ran == ["slow", "plain"]
 
 
-def test_an_error_names_the_branch():
+def test_error_names_the_branch():
     def fail(x):
         raise KeyError("k")
 

@@ -8,12 +8,12 @@ from owt.errors import OwtError
 from owt.summat import PipeError, errors
 
 ERRORS = [
-    name for name, each in vars(errors).items() if inspect.isclass(each) and issubclass(each, PipeError)
+    name for name, item in vars(errors).items() if inspect.isclass(item) and issubclass(item, PipeError)
 ]
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_the_tree_in_the_docstring_names_every_error(name):
+def test_tree_in_the_docstring_names_every_error(name):
     assert name in errors.__doc__
 
 
@@ -37,7 +37,7 @@ def test_errors_can_be_caught_by_their_builtin_kind(error, builtin):
     assert issubclass(error, PipeError)
 
 
-def test_the_message_of_a_shell_error_ends_with_stderr():
+def test_message_of_a_shell_error_ends_with_stderr():
     error = errors.ShellError("bash failed", 2, b"out", b"\xff wrong\n")
     assert str(error) == "bash failed\n\\xff wrong"
     assert error.exit_status == 2

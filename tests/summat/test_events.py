@@ -15,7 +15,7 @@ def test_items_become_events_and_done_comes_last():
     stream, headers = pipe().stream(lambda: iter(["a", {"b": 1}, [2], 3, None])).sse()()
     assert list(stream) == [
         "data: a\n\n",
-        'data: {"b": 1}\n\n',
+        'data: {"b":1}\n\n',
         "data: [2]\n\n",
         "data: 3\n\n",
         "data: null\n\n",
@@ -28,7 +28,7 @@ def test_every_line_of_a_text_gets_its_own_field():
     assert event("a\nb\r\nc\rd\n") == "data: a\ndata: b\ndata: c\ndata: d\ndata: \n\n"
 
 
-def test_a_text_may_hold_what_only_python_calls_a_line_end():
+def test_text_keeps_line_ends_that_only_python_knows():
     assert event("a\u2028b\x0bc") == "data: a\u2028b\x0bc\n\n"
 
 
@@ -42,7 +42,7 @@ def test_dataclasses_and_arrays_are_json():
         x: int
 
     assert event({"p": Point(1), "a": np.arange(2), "f": np.float32(0.5)}) == (
-        'data: {"p": {"x": 1}, "a": [0, 1], "f": 0.5}\n\n'
+        'data: {"p":{"x":1},"a":[0,1],"f":0.5}\n\n'
     )
 
 
@@ -52,7 +52,7 @@ def test_text_in_json_stays_readable():
     assert json.loads(line.removeprefix("data: ")) == {"text": "ä\n"}
 
 
-def test_what_json_cannot_say_is_an_error_with_the_steps_place():
+def test_value_that_json_cannot_hold_is_an_error_with_the_steps_place():
     stream, _ = pipe().stream(lambda: iter([object()])).sse()()
     with pytest.raises(TypeError, match="an event cannot carry object") as caught:
         next(stream)
@@ -61,44 +61,44 @@ def test_what_json_cannot_say_is_an_error_with_the_steps_place():
         event({"x": float("nan")})
 
 
-def test_events_are_made_when_asked():
-    made = []
+def test_events_are_lazy():
+    numbers = []
 
     def items():
         for i in range(3):
-            made.append(i)
+            numbers.append(i)
             yield i
 
     stream, _ = pipe().stream(items).sse()()
     next(stream)
-    assert made == [0]
+    assert numbers == [0]
 
 
-def test_an_async_stream_gives_async_events():
+def test_async_stream_gives_async_events():
     async def items():
         yield "a"
 
-    async def take():
+    async def collect():
         stream, _ = pipe().stream(items).sse()()
-        return [each async for each in stream]
+        return [item async for item in stream]
 
-    assert asyncio.run(take()) == ["data: a\n\n", "data: [DONE]\n\n"]
+    assert asyncio.run(collect()) == ["data: a\n\n", "data: [DONE]\n\n"]
 
 
-def test_a_stream_that_fails_ends_without_done():
+def test_stream_that_fails_ends_without_done():
     def items():
         yield 1
         raise ValueError("broken")
 
     stream, _ = pipe().stream(items).sse()()
-    taken = []
+    messages = []
     with pytest.raises(ValueError, match="broken"):
-        taken.extend(iter(lambda: taken.append(next(stream)), "never"))
-    assert taken[0] == "data: 1\n\n"
-    assert "data: [DONE]\n\n" not in taken
+        messages.extend(iter(lambda: messages.append(next(stream)), "never"))
+    assert messages[0] == "data: 1\n\n"
+    assert "data: [DONE]\n\n" not in messages
 
 
-def test_leaving_events_ends_what_makes_them():
+def test_closing_events_closes_their_source():
     ended = []
 
     def items():
@@ -113,12 +113,12 @@ def test_leaving_events_ends_what_makes_them():
     assert ended == [True]
 
 
-def test_a_list_may_be_sent_as_events():
+def test_list_may_be_sent_as_events():
     stream, _ = pipe().const([1]).sse()()
     assert list(stream) == ["data: 1\n\n", "data: [DONE]\n\n"]
 
 
 @pytest.mark.parametrize("wrong", ["text", b"x", {"a": 1}, 5, None])
-def test_what_is_no_stream_is_refused(wrong):
+def test_value_that_is_no_stream_is_refused(wrong):
     with pytest.raises(WrongValue, match=r"sse\(\) needs items to stream, as \.stream\(fn\) gives them"):
         pipe().const(wrong).sse()()

@@ -28,9 +28,9 @@ def root(tmp_path):
 
 
 def test_open_gives_the_file_as_bytesio(root):
-    opened = pipe().open()(root / "a.txt")
-    assert isinstance(opened, BytesIO)
-    assert opened.read() == b"inside"
+    file = pipe().open()(root / "a.txt")
+    assert isinstance(file, BytesIO)
+    assert file.read() == b"inside"
     assert pipe().open()(str(root / "a.txt")).read() == b"inside"
 
 
@@ -46,7 +46,7 @@ def test_open_gives_the_file_as_bytesio(root):
         (Path("a.txt"), b"inside"),
     ],
 )
-def test_a_path_that_stays_inside_is_opened(root, path, content):
+def test_path_that_stays_inside_is_file(root, path, content):
     assert pipe().open(root)(path).read() == content
     assert pipe().open(str(root))(path).read() == content
 
@@ -63,12 +63,12 @@ def test_a_path_that_stays_inside_is_opened(root, path, content):
         "..",
     ],
 )
-def test_a_path_that_leaves_is_refused(root, path):
+def test_path_that_leaves_is_refused(root, path):
     with pytest.raises(PathRefused, match="leads out of"):
         pipe().open(root)(path)
 
 
-def test_an_absolute_path_is_refused_even_one_that_is_inside(root):
+def test_absolute_path_is_refused_even_one_that_is_inside(root):
     for path in ("/etc/passwd", str(root / "a.txt")):
         with pytest.raises(PathRefused, match="is absolute; give it relative to"):
             pipe().open(root)(path)
@@ -80,12 +80,12 @@ def test_refusal_is_a_permission_error_and_shows_the_step(root):
     assert ">>>.open(root_dir=" in caught.value.__notes__[0]
 
 
-def test_the_root_itself_may_be_a_link(root, tmp_path):
+def test_root_itself_may_be_a_link(root, tmp_path):
     (tmp_path / "link").symlink_to(root)
     assert pipe().open(tmp_path / "link")("a.txt").read() == b"inside"
 
 
-def test_a_link_put_in_after_the_check_is_not_followed(root, tmp_path, monkeypatch):
+def test_link_created_after_the_check_is_not_followed(root, tmp_path, monkeypatch):
     real = os.path.realpath
 
     def swapped(path, **options):
@@ -100,26 +100,26 @@ def test_a_link_put_in_after_the_check_is_not_followed(root, tmp_path, monkeypat
         pipe().open(root)("a.txt")
 
 
-def test_a_named_pipe_is_refused_and_not_waited_for(root):
+def test_named_pipe_is_refused_without_waiting(root):
     os.mkfifo(root / "fifo")
     with pytest.raises(PathRefused, match="not a regular file"):
         pipe().open(root)("fifo")
 
 
-def test_a_directory_is_an_error(root):
+def test_directory_is_an_error(root):
     for path in ("folder", "", "."):
         with pytest.raises(IsADirectoryError):
             pipe().open(root)(path)
 
 
-def test_a_missing_file_is_an_error(root):
+def test_missing_file_is_an_error(root):
     with pytest.raises(FileNotFoundError):
         pipe().open(root)("none")
     with pytest.raises(FileNotFoundError):
         pipe().open()(root / "none")
 
 
-def test_no_descriptor_stays_open(root):
+def test_no_descriptor_remains_open(root):
     before = sorted(os.listdir("/dev/fd"))
     for path in ("a.txt", "folder/b.txt", "folder", "none", "folder/none"):
         try:
@@ -130,7 +130,7 @@ def test_no_descriptor_stays_open(root):
 
 
 @pytest.mark.parametrize("wrong", [3, None, ["a.txt"], b"a.txt"])
-def test_what_is_no_path_is_refused(root, wrong):
+def test_value_that_is_no_path_is_refused(root, wrong):
     with pytest.raises(WrongValue, match="needs a path as str"):
         pipe().open()(wrong)
     with pytest.raises(WrongValue, match="needs a path as str"):
@@ -149,7 +149,7 @@ def test_what_is_no_path_is_refused(root, wrong):
     ],
     ids=lambda held: type(held).__name__,
 )
-def test_bytes_and_text_come_from_everything_that_holds_them(held):
+def test_bytes_and_text_of_every_readable_kind(held):
     as_bytes, as_text = (
         pipe().fork(pipe().bytes(), pipe().text())(held)
         if not isinstance(held, io.StringIO)
@@ -158,14 +158,14 @@ def test_bytes_and_text_come_from_everything_that_holds_them(held):
     assert (as_bytes, as_text) == ("ä".encode(), "ä")
 
 
-def test_bytesio_counts_whole_wherever_it_was_read_to():
+def test_bytesio_is_read_from_its_start():
     held = BytesIO(b"abc")
     held.read(2)
     assert pipe().bytes()(held) == b"abc"
     assert held.tell() == 2
 
 
-def test_an_open_file_is_read(root):
+def test_open_file_is_read(root):
     with open(root / "a.txt", "rb") as file:
         assert pipe().text()(file) == "inside"
 
@@ -177,7 +177,7 @@ def test_text_has_an_encoding():
 
 
 @pytest.mark.parametrize("wrong", [5, None, [1], {"a": 1}])
-def test_what_holds_no_bytes_is_refused(wrong):
+def test_value_without_bytes_is_refused(wrong):
     for step in (pipe().bytes(), pipe().text()):
         with pytest.raises(WrongValue, match=f"it got {type(wrong).__name__}"):
             step(wrong)

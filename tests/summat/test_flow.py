@@ -12,7 +12,7 @@ def test_missing_is_not_none():
     assert repr(MISSING) == "MISSING"
 
 
-def test_a_flow_gives_its_value_or_its_kwargs():
+def test_flow_gives_its_value_or_its_kwargs():
     assert Flow.of(MISSING, {"a": 1}).result() == {"a": 1}
     assert Flow.of(None, {"a": 1}).result() is None
 
@@ -21,11 +21,11 @@ def test_giving_keeps_the_kwargs_and_ending_does_not():
     flow = Flow.of(MISSING, {"a": 1})
     assert flow.giving(2).kwargs == {"a": 1}
     assert flow.ending(2).kwargs == {}
-    assert flow.ending(2).given == {"a": 1}
+    assert flow.ending(2).call_kwargs == {"a": 1}
     assert flow.ending(2).naming({"b": 1}).ended is False
 
 
-def test_a_flow_cannot_be_changed():
+def test_flow_cannot_be_changed():
     flow = Flow.of(1, {"a": 1})
     with pytest.raises(dataclasses.FrozenInstanceError):
         flow.value = 2
@@ -33,7 +33,7 @@ def test_a_flow_cannot_be_changed():
         flow.kwargs["a"] = 2
 
 
-def test_the_errors_of_a_flow_name_the_step_and_show_the_value():
+def test_errors_of_a_flow_name_the_step_and_show_the_value():
     with pytest.raises(NoValue, match=r"mine needs a value, and there are only kwargs \('a'\)"):
         Flow.of(MISSING, {"a": 1}).needed("mine")
     error = Flow.of("x" * 500, {}).wrong("mine", "a number")

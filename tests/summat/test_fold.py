@@ -12,7 +12,7 @@ def fail(x):
     raise ZeroDivisionError(f"with {x}")
 
 
-def test_an_error_keeps_its_type_and_its_traceback_shows_the_step_marked():
+def test_error_keeps_its_type_and_its_traceback_shows_the_step_marked():
     with pytest.raises(ZeroDivisionError) as caught:
         pipe().kwarg("text").f(str.upper).f(fail).last()(text="a")
     lines = "".join(traceback.format_exception(caught.value)).splitlines()
@@ -24,7 +24,7 @@ def test_an_error_keeps_its_type_and_its_traceback_shows_the_step_marked():
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "fail"
 
 
-def test_the_first_class_can_be_the_place_of_an_error():
+def test_class_of_a_pipe_can_be_the_place_of_an_error():
     with pytest.raises(ZeroDivisionError) as caught:
         pipe(fail).last()(3)
     assert caught.value.__notes__ == [
@@ -40,7 +40,7 @@ def test_nested_pipes_show_each_place_from_the_inside():
     assert outer.endswith("pipe()>>>.map(pipe().identity().f(<function fail>))<<<")
 
 
-def test_an_error_that_comes_again_is_noted_once():
+def test_repeated_error_is_noted_once():
     error = ValueError("the same object")
 
     def again(x):
@@ -52,7 +52,7 @@ def test_an_error_that_comes_again_is_noted_once():
     assert len(error.__notes__) == 1
 
 
-def test_a_recursive_pipe_notes_its_place_once():
+def test_recursive_pipe_notes_its_place_once():
     def down(n):
         return again(n - 1) if n else fail(n)
 
@@ -69,13 +69,12 @@ def test_stop_iteration_does_not_end_the_generator_around_the_pipe():
     assert isinstance(caught.value.__cause__, StopIteration)
 
 
-def test_an_error_while_items_are_taken_names_the_step_that_made_them():
+def test_error_of_a_generator_names_the_step_that_made_it():
     def items(n):
         yield 1
         fail(n)
 
-    taken = pipe().stream(items).map(str).sse()(2)
-    stream, _ = taken
+    stream, _ = pipe().stream(items).map(str).sse()(2)
     assert next(stream) == "data: 1\n\n"
     with pytest.raises(ZeroDivisionError) as caught:
         next(stream)
@@ -84,36 +83,36 @@ def test_an_error_while_items_are_taken_names_the_step_that_made_them():
     ]
 
 
-def test_an_error_in_a_lazy_map_names_the_map():
+def test_error_in_a_lazy_map_names_the_map():
     with pytest.raises(ZeroDivisionError) as caught:
         list(pipe().stream(range).map(fail)(2))
     assert ">>>.map(<function fail>)<<<" in caught.value.__notes__[0]
 
 
-def test_an_error_in_an_async_stream_names_its_step():
+def test_error_in_an_async_stream_names_its_step():
     async def items(n):
         yield 1
         fail(n)
 
-    async def take():
+    async def collect():
         return [item async for item in pipe().stream(items).map(str)(2)]
 
     with pytest.raises(ZeroDivisionError) as caught:
-        asyncio.run(take())
+        asyncio.run(collect())
     assert len(caught.value.__notes__) == 1
     assert ">>>.stream(<function items>)<<<" in caught.value.__notes__[0]
 
 
-def test_a_generator_can_still_be_sent_to_and_closed():
+def test_generator_can_still_be_sent_to_and_closed():
     ended = []
 
     def echo():
-        got = None
+        received = None
         try:
             while True:
-                got = yield got
+                received = yield received
         finally:
-            ended.append(got)
+            ended.append(received)
 
     items = pipe().f(echo)()
     assert next(items) is None
@@ -122,14 +121,14 @@ def test_a_generator_can_still_be_sent_to_and_closed():
     assert ended == ["a"]
 
 
-def test_a_value_that_must_be_awaited_is_awaited_before_the_next_step():
+def test_awaitable_value_is_awaited_before_the_next_step():
     async def later():
         return 5
 
     assert asyncio.run(pipe().f(later).f(lambda x: x + 1)()) == 6
 
 
-def test_an_awaited_failure_can_be_caught_by_the_caller_with_its_type():
+def test_awaited_failure_can_be_caught_by_the_caller_with_its_type():
     async def late(x):
         await asyncio.sleep(0)
         fail(x)

@@ -9,27 +9,27 @@ import pytest
 from owt.summat import MissingArgument, MissingKwarg, WrongValue, pipe
 
 
-def test_with_a_value_the_function_gets_it_alone():
+def test_function_gets_the_value_alone():
     assert pipe().kwarg("a").f(lambda x, b=0: (x, b))(a=1, b=2) == (1, 0)
 
 
-def test_a_value_of_none_is_a_value():
+def test_none_is_a_value():
     assert pipe().const(None).f(lambda x: [x])() == [None]
 
 
-def test_without_a_value_the_function_gets_the_kwargs_that_it_takes():
+def test_function_without_a_value_gets_the_kwargs_of_its_signature():
     assert pipe().f(lambda a, *, b, c=3: (a, b, c))(a=1, b=2, d=4) == (1, 2, 3)
 
 
-def test_a_function_with_double_star_gets_all_kwargs():
+def test_function_with_double_star_gets_all_kwargs():
     assert pipe().f(lambda a, **rest: (a, rest))(a=1, b=2) == (1, {"b": 2})
 
 
-def test_a_function_without_arguments_gets_none():
+def test_function_without_arguments_gets_none():
     assert pipe().f(lambda: 5)(a=1) == 5
 
 
-def test_missing_arguments_are_named_with_those_given():
+def test_missing_arguments_are_named_with_the_kwargs():
     def greet(name, *, title, end="."):
         return name
 
@@ -39,7 +39,7 @@ def test_missing_arguments_are_named_with_those_given():
         pipe().f(greet)(x=1, y=2)
 
 
-def test_a_positional_only_argument_needs_a_value():
+def test_positional_only_argument_needs_a_value():
     def negate(x, /):
         return -x
 
@@ -48,16 +48,16 @@ def test_a_positional_only_argument_needs_a_value():
         pipe().f(negate)(x=3)
 
 
-def test_an_optional_positional_only_argument_is_left_alone():
+def test_optional_positional_only_argument_is_left_alone():
     assert pipe().f(lambda x=1, /, **rest: (x, rest))(x=3, y=4) == (1, {"y": 4})
 
 
-def test_the_kwargs_end_at_f():
+def test_kwargs_end_at_f():
     with pytest.raises(MissingKwarg, match="ended"):
         pipe().f(lambda a: a).kwarg("a")(a=1)
 
 
-def test_a_builtin_without_a_signature_gets_the_value_or_all_kwargs():
+def test_builtin_without_a_signature_gets_the_value_or_all_kwargs():
     assert pipe().f(dict)(a=1) == {"a": 1}
     assert pipe().f(str)(5) == "5"
     assert pipe().f(max)([1, 3, 2]) == 3
@@ -81,7 +81,7 @@ def test_classes_methods_partials_and_callables_are_functions():
     assert pipe().f(functools.partial(Point, y=5))(x=1) == Point(1, 5)
 
 
-def test_a_function_runs_once_even_when_it_raises_type_error():
+def test_function_runs_once_even_when_it_raises_type_error():
     runs = []
 
     def fail(**kwargs):
@@ -93,7 +93,7 @@ def test_a_function_runs_once_even_when_it_raises_type_error():
     assert runs == [{"a": 1}]
 
 
-def test_a_value_for_a_function_without_arguments_is_an_error():
+def test_value_for_a_function_without_arguments_is_an_error():
     with pytest.raises(TypeError, match="takes 0 positional arguments"):
         pipe().const(1).f(lambda: 5)()
 
@@ -105,22 +105,22 @@ def test_exec_passes_value_and_kwargs_on():
     assert seen == [1, -1]
 
 
-def test_the_function_cannot_change_the_kwargs_of_later_steps():
+def test_function_cannot_change_the_kwargs_of_later_steps():
     assert pipe().exec(lambda **kwargs: kwargs.clear())(a=1) == {"a": 1}
 
 
-def test_stream_gives_an_iterator_that_works_when_asked():
-    made = []
+def test_stream_is_lazy():
+    numbers = []
 
     def count(n):
         for i in range(n):
-            made.append(i)
+            numbers.append(i)
             yield i
 
     items = pipe().f(lambda n: n).stream(count)(n=3)
-    assert made == []
+    assert numbers == []
     assert next(items) == 0
-    assert made == [0]
+    assert numbers == [0]
     assert list(items) == [1, 2]
 
 
@@ -130,18 +130,18 @@ def test_stream_takes_any_iterable():
     assert next(items) == 1
 
 
-def test_the_kwargs_end_at_stream():
+def test_kwargs_end_at_stream():
     with pytest.raises(MissingKwarg):
         pipe().stream(lambda a: iter(())).kwarg("a")(a=1)
 
 
 @pytest.mark.parametrize("wrong", ["text", b"bytes", {"a": 1}, 5, None])
-def test_stream_refuses_what_is_no_iterator(wrong):
+def test_stream_refuses_a_result_that_is_no_iterator(wrong):
     with pytest.raises(WrongValue, match=f"gives an iterator; it got {type(wrong).__name__}"):
         pipe().stream(lambda: wrong)()
 
 
-def test_a_named_tuple_first_gives_its_fields_as_kwargs():
+def test_fields_of_a_named_tuple_class_become_kwargs():
     class Args(NamedTuple):
         a: int
         b: int = 2
@@ -150,6 +150,6 @@ def test_a_named_tuple_first_gives_its_fields_as_kwargs():
     assert pipe(Args)(a=1) == Args(1, 2)
 
 
-def test_another_object_first_is_the_value_with_the_kwargs_along():
+def test_object_of_another_class_becomes_the_value():
     assert pipe(frozenset).f(len)([1, 2]) == 2
     assert pipe(lambda a: [a]).kwarg("b")(a=1, b=2) == 2

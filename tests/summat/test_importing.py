@@ -13,13 +13,13 @@ from owt.summat import Flow, Step, pipe
 
 @pytest.fixture
 def module():
-    """A module of its own for code under test, as an adaptor has one."""
+    """Return a function that loads code into a module of its own, as adaptors are."""
 
     def load(code):
-        made = types.ModuleType("adaptor")
-        exec(textwrap.dedent(code), made.__dict__)
-        made.pipe = pipe
-        return made
+        loaded = types.ModuleType("adaptor")
+        exec(textwrap.dedent(code), loaded.__dict__)
+        loaded.pipe = pipe
+        return loaded
 
     return load
 
@@ -29,12 +29,12 @@ def test_later_functions_can_use_the_names(module):
     assert pipe().importing("math").kwarg("x").f(adaptor.root)(x=9) == 3
 
 
-def test_a_dotted_name_makes_its_first_part_usable(module):
+def test_dotted_name_makes_its_first_part_usable(module):
     adaptor = module("def text(x): return xml.dom.minidom.parseString(x).documentElement.tagName")
     assert pipe().importing("xml.dom.minidom").f(adaptor.text)("<a/>") == "a"
 
 
-def test_value_and_kwargs_pass_unchanged():
+def test_value_and_kwargs_stay_unchanged():
     assert pipe().importing("math")(x=1) == {"x": 1}
     assert pipe().importing("math")(5) == 5
 
@@ -74,7 +74,7 @@ def test_names_reach_nested_pipes_partials_methods_and_inner_functions(module):
     assert names.f(fresh().outer)(1) == [2, 3]
 
 
-def test_a_decorated_function_gets_the_names_too(module):
+def test_decorated_function_gets_the_names_too(module):
     adaptor = module("def plain(x): return operator.neg(x)")
 
     @functools.wraps(adaptor.plain)
@@ -90,12 +90,12 @@ def test_earlier_functions_do_not_get_the_names(module):
         pipe().f(adaptor.root).importing("math")(9)
 
 
-def test_a_name_that_the_module_has_keeps_its_meaning(module):
+def test_name_that_the_module_has_keeps_its_meaning(module):
     adaptor = module("math = 'mine'\ndef f(x): return math")
     assert pipe().importing("math").f(adaptor.f)(1) == "mine"
 
 
-def test_modules_whose_functions_do_not_use_the_name_stay_untouched(module):
+def test_modules_whose_functions_do_not_use_the_name_stay_unchanged(module):
     adaptor = module("def f(x): return x.math\nother = 1")
     before = dict(vars(adaptor))
     pipe().importing("math", "os.path").f(lambda x: types.SimpleNamespace(math=x)).f(adaptor.f)(1)
@@ -105,7 +105,7 @@ def test_modules_whose_functions_do_not_use_the_name_stay_untouched(module):
     assert "math" not in vars(json)
 
 
-def test_names_flow_through_a_step_of_ones_own(module):
+def test_names_pass_through_a_custom_step(module):
     class Pass(Step):
         def run(self, flow: Flow) -> Flow:
             return flow.ending(flow.value)
@@ -114,7 +114,7 @@ def test_names_flow_through_a_step_of_ones_own(module):
     assert pipe().importing("math").to(Pass()).f(adaptor.root)(4) == 2
 
 
-def test_a_module_that_does_not_exist_is_an_import_error_with_the_steps_place():
+def test_module_that_does_not_exist_is_an_import_error_with_the_steps_place():
     with pytest.raises(ModuleNotFoundError, match="no_such_module") as caught:
         pipe().importing("no_such_module")()
     assert ">>>.importing('no_such_module')<<<" in caught.value.__notes__[0]

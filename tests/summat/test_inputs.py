@@ -34,7 +34,7 @@ def test_path_gives_the_segments(path, segments):
         assert pipe().path()() == segments
 
 
-def test_the_last_segment_in_the_terse_way():
+def test_terse_pipe_reads_the_last_segment():
     with during(a_request("/greet/ada")):
         assert pipe().path().last().f(str.title)() == "Ada"
 
@@ -45,12 +45,12 @@ def test_query_gives_the_parameters():
         assert pipe().query().get("a").cast(int)() == 1
 
 
-def test_json_gives_the_body_whatever_its_type():
+def test_json_reads_a_body_of_any_content_type():
     with during(a_request("/", method="POST", data=b'{"a": [1]}', content_type="text/plain")):
         assert pipe().json().get("a").last()() == 1
 
 
-def test_a_body_that_is_not_json_is_shown():
+def test_body_that_is_not_json_is_in_the_error():
     with (
         during(a_request("/", method="POST", data=b"a=1")),
         pytest.raises(WrongValue, match=r"not JSON: .* b'a=1'"),
@@ -63,7 +63,7 @@ def test_data_gives_the_raw_body():
         assert pipe().data()() == b"\x00\xff"
 
 
-def test_header_ignores_case_and_gives_none_for_what_is_not_there():
+def test_header_ignores_case_and_is_none_if_missing():
     with during(a_request("/", headers={"X-Token": "t"})):
         assert pipe().header("x-token")() == "t"
         assert pipe().header("X-Other")() is None
@@ -82,7 +82,7 @@ def test_files_gives_the_uploads():
     upload.close()
 
 
-def test_a_plain_object_can_stand_in_for_a_request():
+def test_plain_object_can_be_the_request():
     class Plain:
         path = "/a"
         args = {"x": "1"}  # noqa: RUF012
@@ -99,31 +99,31 @@ def test_a_plain_object_can_stand_in_for_a_request():
         assert steps() == (["a"], {"x": "1"}, {}, "h", b"1", 1)
 
 
-def test_the_kwargs_stay_along_and_may_name_what_was_read():
+def test_kwargs_stay_after_reading_the_request():
     with during(a_request("/a?q=1")):
         assert pipe().path().last().name("who").f(lambda who, n: (who, n))(n=2) == ("a", 2)
         assert pipe().path().query().kwarg("n")(n=2) == 2
 
 
-def test_a_function_may_give_the_request_and_is_called_only_when_asked():
-    asked = []
+def test_request_function_is_called_only_by_a_step_that_reads_it():
+    builds = []
 
     def build():
-        asked.append(True)
+        builds.append(True)
         return a_request("/a")
 
     with during(build):
         assert pipe().const(1)() == 1
-        assert asked == []
+        assert builds == []
         assert pipe().path()() == ["a"]
-        assert asked == [True]
+        assert builds == [True]
 
 
 @pytest.mark.parametrize(
     "step",
     [pipe().path(), pipe().query(), pipe().json(), pipe().data(), pipe().header("h"), pipe().files()],
 )
-def test_without_a_request_the_step_says_so(step):
+def test_error_without_a_request_names_the_step(step):
     name = repr(step).removeprefix("pipe().")
     with pytest.raises(NoRequest) as caught:
         contextvars.Context().run(step)

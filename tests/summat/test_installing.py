@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from owt.summat import InstallError, pipe
-from owt.summat.command import Finished
+from owt.summat.commands import Finished
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def pip(monkeypatch):
             return self.answers.pop(0) if self.answers else Finished(0, b"", b"")
 
     fake = Pip()
-    monkeypatch.setattr("owt.summat.installing.run", fake)
-    monkeypatch.setattr("owt.summat.installing._installed", set())
+    monkeypatch.setattr("owt.summat.commands.run_command", fake)
+    monkeypatch.setattr("owt.summat.commands._installed", set())
     return fake
 
 
-def test_a_package_is_installed_and_can_be_imported_at_once(wheel, tmp_path):
+def test_package_is_installed_and_can_be_imported_at_once(wheel, tmp_path):
     program = (
         "from owt.summat import pipe\n"
         f"p = pipe().installing({str(wheel)!r}).importing('summat_packed').f(lambda: summat_packed.answer)\n"
@@ -68,7 +68,7 @@ def test_a_package_is_installed_and_can_be_imported_at_once(wheel, tmp_path):
     assert (ended.stdout, ended.stderr) == ("42 42\n", "")
 
 
-def test_what_pip_says_is_in_the_error(tmp_path, monkeypatch):
+def test_output_of_pip_is_in_the_error(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_TARGET", str(tmp_path))
     missing = f"{tmp_path}/nothing-1.0-py3-none-any.whl"
@@ -90,10 +90,10 @@ def test_each_requirement_is_installed_once(pip):
     pipe().installing("a", "b")()
     pipe().installing("b", "c")()
     pipe().installing("a", "c")()
-    assert [each[each.index("--") + 1 :] for each in pip.commands] == [["a", "b"], ["c"]]
+    assert [command[command.index("--") + 1 :] for command in pip.commands] == [["a", "b"], ["c"]]
 
 
-def test_what_failed_is_tried_again(pip):
+def test_failed_attempt_is_repeated(pip):
     pip.answers = [Finished(1, b"", b"no network")]
     with pytest.raises(InstallError, match="status 1 and could not install a\nno network"):
         pipe().installing("a")()
@@ -101,7 +101,7 @@ def test_what_failed_is_tried_again(pip):
     assert len(pip.commands) == 2
 
 
-def test_runs_at_once_wait_for_one_pip(pip, monkeypatch):
+def test_concurrent_runs_wait_for_one_pip(pip, monkeypatch):
     started, leave = threading.Event(), threading.Event()
 
     def slow(command):
@@ -109,7 +109,7 @@ def test_runs_at_once_wait_for_one_pip(pip, monkeypatch):
         leave.wait()
         return pip(command)
 
-    monkeypatch.setattr("owt.summat.installing.run", slow)
+    monkeypatch.setattr("owt.summat.commands.run_command", slow)
     threads = [threading.Thread(target=pipe().installing("a").done()) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -120,6 +120,6 @@ def test_runs_at_once_wait_for_one_pip(pip, monkeypatch):
     assert len(pip.commands) == 1
 
 
-def test_value_and_kwargs_pass_unchanged(pip):
+def test_value_and_kwargs_stay_unchanged(pip):
     assert pipe().installing("a")(x=1) == {"x": 1}
     assert pipe().installing("a")(5) == 5

@@ -9,37 +9,37 @@ def test_kwarg_gives_the_value_and_keeps_the_kwargs():
     assert pipe().kwarg("a").kwarg("b")(a=1, b=2) == 2
 
 
-def test_a_missing_kwarg_lists_those_given():
+def test_missing_kwarg_lists_the_others():
     with pytest.raises(MissingKwarg, match="no kwarg 'c'; those given are 'a', 'b'"):
         pipe().kwarg("c")(a=1, b=2)
     with pytest.raises(MissingKwarg, match="those given are none"):
         pipe().kwarg("c")()
 
 
-def test_a_kwarg_after_the_end_of_the_kwargs_says_how_to_get_it():
+def test_kwarg_after_the_end_of_the_kwargs_has_a_hint():
     with pytest.raises(MissingKwarg, match=r"ended at an earlier step; \.input\(\) .* 'a'"):
         pipe().kwarg("a").f(str).kwarg("a")(a=1)
 
 
-def test_a_kwarg_may_be_none():
+def test_kwarg_may_be_none():
     assert pipe().kwarg("a")(a=None) is None
 
 
-def test_defaults_stand_in_for_what_the_call_did_not_give():
+def test_defaults_replace_missing_kwargs():
     assert pipe().kwargs(a=1, b=2)(b=3) == {"a": 1, "b": 3}
 
 
-def test_given_kwargs_win_over_defaults_also_after_the_kwargs_ended():
+def test_kwargs_of_the_call_win_over_defaults_also_after_their_end():
     speak = pipe().kwarg("text").f(str.upper).name("text").kwargs(speed=1.0)
     assert speak(text="a", speed=2.0) == {"speed": 2.0, "text": "A"}
     assert speak(text="a") == {"speed": 1.0, "text": "A"}
 
 
-def test_a_named_value_wins_over_the_calls_kwarg_and_over_a_default():
+def test_named_value_wins_over_the_calls_kwarg_and_over_a_default():
     assert pipe().const(3).name("a").kwargs(a=1).kwarg("a")(a=2) == 3
 
 
-def test_the_first_of_two_defaults_counts():
+def test_first_of_two_defaults_counts():
     assert pipe().kwargs(a=1).kwargs(a=2)() == {"a": 1}
 
 
@@ -64,12 +64,12 @@ def test_name_needs_a_value():
         pipe().name("b")(a=1)
 
 
-def test_input_brings_back_the_kwargs():
+def test_input_restores_the_kwargs():
     assert pipe().kwarg("a").f(str).input().kwarg("b")(a=1, b=2) == 2
     assert pipe().const(0).input()(a=1) == {"a": 1}
 
 
-def test_input_brings_back_the_input_value():
+def test_input_restores_the_input_value():
     assert pipe().f(str).input().f(lambda x: x + 1)(1) == 2
 
 

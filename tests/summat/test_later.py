@@ -21,7 +21,7 @@ def test_work_that_yields_nothing_is_settled_at_once():
     assert settled(work()) == 5
 
 
-def test_work_goes_on_with_what_was_awaited():
+def test_work_continues_with_awaited_results():
     def work():
         first = yield answer(1)
         second = yield answer(first + 1)
@@ -30,7 +30,7 @@ def test_work_goes_on_with_what_was_awaited():
     assert asyncio.run(settled(work())) == (1, 2)
 
 
-def test_work_can_catch_what_an_awaited_thing_raises():
+def test_work_can_catch_an_awaited_exception():
     async def fail():
         raise ValueError("no")
 
@@ -43,7 +43,7 @@ def test_work_can_catch_what_an_awaited_thing_raises():
     assert asyncio.run(settled(work())) == "caught"
 
 
-def test_what_work_does_not_catch_reaches_the_one_who_awaits():
+def test_uncaught_exception_reaches_the_awaiting_caller():
     async def fail():
         raise ValueError("no")
 
@@ -54,7 +54,7 @@ def test_what_work_does_not_catch_reaches_the_one_who_awaits():
         asyncio.run(settled(work()))
 
 
-def test_no_event_loop_of_a_certain_kind_is_needed():
+def test_work_runs_on_any_event_loop():
     class Once:
         def __await__(self):
             return (yield "question")
@@ -70,12 +70,12 @@ def test_no_event_loop_of_a_certain_kind_is_needed():
     assert ended.value.value == "reply"
 
 
-def test_then_waits_only_for_what_must_be_awaited():
+def test_then_awaits_only_awaitables():
     assert then(1, str) == "1"
     assert asyncio.run(then(answer(1), str)) == "1"
 
 
-def test_only_what_can_be_awaited_is_awaitable():
+def test_is_awaitable_follows_pep_492():
     pending = answer(1)
     assert is_awaitable(pending)
     pending.close()

@@ -33,7 +33,7 @@ def steps(branches):
         st.just(pipe().identity()),
         st.just(pipe().clear()),
         st.just(pipe().input()),
-        st.builds(lambda each: pipe().fork(*each), st.lists(branches, max_size=3)),
+        st.builds(lambda items: pipe().fork(*items), st.lists(branches, max_size=3)),
         st.builds(lambda a, b: pipe().clear().cond(a, b), branches, branches),
     )
 
@@ -41,14 +41,14 @@ def steps(branches):
 pipes = st.recursive(
     st.just(pipe()),
     lambda inner: st.lists(steps(inner), max_size=4).map(
-        lambda each: functools.reduce(lambda a, b: a.to(b), each, pipe())
+        lambda items: functools.reduce(lambda a, b: a.to(b), items, pipe())
     ),
     max_leaves=6,
 )
 
 
 @given(pipes)
-def test_the_empty_pipe_is_the_identity_of_composition(p):
+def test_empty_pipe_is_the_identity_of_composition(p):
     assert pipe().to(p) == p == p.to(pipe())
 
 
@@ -65,41 +65,41 @@ def test_composition_is_running_one_after_the_other_also_through_a_branch(a, b, 
 
 
 @given(pipes, kwargs)
-def test_the_identity_step_changes_nothing(p, given_kwargs):
+def test_identity_step_changes_nothing(p, given_kwargs):
     expected = p(**given_kwargs)
     assert p.identity()(**given_kwargs) == expected
     assert pipe().identity().to(p)(**given_kwargs) == expected
 
 
 @given(values, st.integers(0, 5))
-def test_a_fork_of_identities_gives_copies_of_the_input(value, count):
+def test_fork_of_identities_gives_copies_of_the_input(value, count):
     assert pipe().fork(*[pipe().identity()] * count)(value) == (value,) * count
     assert pipe().fork(*[pipe()] * count)(value) == (value,) * count
 
 
 @given(kwargs, st.integers(0, 5))
-def test_a_fork_of_identities_gives_copies_of_the_kwargs(given_kwargs, count):
+def test_fork_of_identities_gives_copies_of_the_kwargs(given_kwargs, count):
     assert pipe().fork(*[pipe().identity()] * count)(**given_kwargs) == (given_kwargs,) * count
 
 
 @given(pipes, pipes, kwargs)
-def test_a_branch_of_a_fork_is_what_it_is_alone(a, b, given_kwargs):
+def test_branch_of_a_fork_gives_the_same_as_alone(a, b, given_kwargs):
     assert pipe().fork(a, b)(**given_kwargs) == (a(**given_kwargs), b(**given_kwargs))
 
 
 @given(pipes, values, kwargs)
-def test_a_condition_of_twice_the_same_is_that(p, value, given_kwargs):
+def test_condition_with_equal_branches_is_the_branch(p, value, given_kwargs):
     begun = pipe().const(value)
     assert begun.cond(p, p)(**given_kwargs) == begun.to(p)(**given_kwargs)
 
 
 @given(pipes, kwargs)
-def test_a_pipe_gives_the_same_each_time(p, given_kwargs):
+def test_pipe_gives_the_same_in_each_run(p, given_kwargs):
     assert p(**given_kwargs) == p(**given_kwargs)
 
 
 @given(values, names, kwargs)
-def test_what_is_named_can_be_had_again(value, name, given_kwargs):
+def test_named_value_is_a_kwarg(value, name, given_kwargs):
     assert pipe().const(value).name(name).kwarg(name)(**given_kwargs) == value
 
 
@@ -127,13 +127,13 @@ def test_folding_is_reduce(items, start):
 
 
 @given(st.text())
-def test_text_and_bytes_undo_each_other(text):
+def test_text_and_bytes_are_inverse(text):
     if text.isprintable():
         assert pipe().bytes().text()(text) == text
 
 
 @given(st.lists(st.sampled_from(["..", ".", "in", "out", "link", "file", "", "/"]), max_size=8))
-def test_no_path_leads_out_of_the_root(parts):
+def test_no_path_leaves_the_root(parts):
     with TemporaryDirectory() as place:
         root = Path(place, "root")
         (root / "in" / "in").mkdir(parents=True)
@@ -149,8 +149,8 @@ def test_no_path_leads_out_of_the_root(parts):
         assert content == b"inside"
 
 
-def _hashable(*each):
+def _hashable(*values):
     try:
-        return bool([hash(one) for one in each])
+        return bool([hash(value) for value in values])
     except TypeError:
         return False

@@ -6,7 +6,7 @@ import sys
 import owt.summat
 
 
-def test_the_standard_library_is_all_that_it_loads():
+def test_package_loads_only_the_standard_library():
     program = (
         "import sys; before = set(sys.modules); import owt.summat;"
         " new = {m for m in set(sys.modules) - before};"
@@ -17,13 +17,13 @@ def test_the_standard_library_is_all_that_it_loads():
     assert ended.stdout == "[]\n"
 
 
-def test_everything_public_is_named_once_and_there():
+def test_public_names_exist_and_are_unique():
     assert len(set(owt.summat.__all__)) == len(owt.summat.__all__)
     for name in owt.summat.__all__:
         assert hasattr(owt.summat, name)
 
 
-def test_the_map_in_the_docstring_names_every_module():
+def test_map_in_the_docstring_names_every_module():
     modules = {name.removeprefix("owt.summat.") for name in sys.modules if name.startswith("owt.summat.")}
     for module in modules:
         assert module in owt.summat.__doc__

@@ -13,12 +13,12 @@ import pytest
 from owt.summat import METHODS, Flow, MissingKwarg, Pipe, Step, pipe
 
 
-def test_a_pipe_is_called_with_kwargs():
+def test_pipe_is_called_with_kwargs():
     shout = pipe().kwarg("text").f(str.upper)
     assert shout(text="owt") == "OWT"
 
 
-def test_the_example_of_the_first_page_gives_2():
+def test_terse_pipe_runs():
     assert pipe().const(1).f(lambda x: x + 1)() == 2
 
 
@@ -26,11 +26,11 @@ def test_one_positional_argument_is_the_input_value():
     assert pipe().f(str.upper)("owt") == "OWT"
 
 
-def test_the_kwarg_last_is_the_input_value_too():
+def test_kwarg_last_is_the_input_value_too():
     assert pipe().f(str.upper)(__last__="owt") == "OWT"
 
 
-def test_the_input_value_may_be_none():
+def test_input_value_may_be_none():
     assert pipe().f(repr)(None) == "None"
 
 
@@ -41,32 +41,32 @@ def test_two_input_values_are_refused():
         pipe()(1, __last__=2)
 
 
-def test_an_empty_pipe_gives_its_input():
+def test_empty_pipe_gives_its_input():
     assert pipe()(5) == 5
     assert pipe()(a=1) == {"a": 1}
     assert pipe()() == {}
 
 
-def test_a_kwarg_may_have_any_name():
+def test_kwarg_may_have_any_name():
     names = {"self": 1, "value": 2, "kwargs": 3, "cls": 4}
     assert pipe()(**names) == names
     assert pipe().kwarg("self")(**names) == 1
 
 
-def test_the_kwargs_that_a_pipe_gives_are_not_the_callers_dict():
-    given = {"a": 1}
-    pipe()(**given)["b"] = 2
-    assert given == {"a": 1}
+def test_kwargs_as_result_are_a_copy():
+    kwargs = {"a": 1}
+    pipe()(**kwargs)["b"] = 2
+    assert kwargs == {"a": 1}
 
 
-def test_a_method_gives_a_new_pipe_and_leaves_the_old_one():
+def test_method_gives_a_new_pipe_and_leaves_the_old_one():
     first = pipe().kwarg("x")
     second = first.f(str)
     assert first == pipe().kwarg("x")
     assert second != first
 
 
-def test_a_pipe_cannot_be_changed():
+def test_pipe_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         pipe().steps = ()
 
@@ -81,7 +81,7 @@ def test_equal_steps_make_equal_pipes_with_equal_hashes():
     assert pipe().kwarg("a") != pipe().name("a")
 
 
-def test_a_pipe_of_what_can_be_pickled_can_be_pickled_and_copied():
+def test_pipe_can_be_pickled_and_copied():
     original = pipe().kwarg("x").cast(int).fork(str, pipe().const(2))
     assert pickle.loads(pickle.dumps(original)) == original
     assert copy.deepcopy(original) == original
@@ -108,15 +108,15 @@ def test_a_pipe_of_what_can_be_pickled_can_be_pickled_and_copied():
         (pipe().foldl(max, 0).sse().done(), "pipe().foldl(<function max>, 0).sse()"),
     ],
 )
-def test_the_repr_reads_as_it_was_written(built, text):
+def test_repr_is_the_source_text(built, text):
     assert repr(built) == text
 
 
-def test_a_long_constant_is_shortened_in_the_repr():
+def test_long_constant_is_shortened_in_the_repr():
     assert len(repr(pipe().const("x" * 10_000))) < 100
 
 
-def test_done_gives_a_callable():
+def test_done_returns_a_callable():
     assert pipe().const(3).done()() == 3
 
 
@@ -124,7 +124,7 @@ def test_to_adds_the_steps_of_a_pipe():
     assert pipe().kwarg("x").to(pipe().f(str).last()) == pipe().kwarg("x").f(str).last()
 
 
-def test_to_adds_a_step_of_ones_own():
+def test_to_adds_a_custom_step():
     @dataclasses.dataclass(frozen=True)
     class Add(Step):
         amount: int
@@ -138,7 +138,7 @@ def test_to_adds_a_step_of_ones_own():
     assert "to(" in repr(adding)
 
 
-def test_a_step_of_ones_own_may_be_async():
+def test_custom_step_may_be_async():
     class Wait(Step):
         async def run(self, flow: Flow) -> Flow:
             await asyncio.sleep(0)
@@ -147,16 +147,16 @@ def test_a_step_of_ones_own_may_be_async():
     assert asyncio.run(pipe().to(Wait()).f(str)(1)) == "2"
 
 
-def test_a_step_that_gives_no_flow_is_an_error_that_names_its_class():
+def test_step_that_returns_no_flow_is_an_error_that_names_its_class():
     class Wrong(Step):
         def run(self, flow: Flow) -> Flow:
             return 5
 
-    with pytest.raises(TypeError, match="Wrong gave int"):
+    with pytest.raises(TypeError, match="Wrong returned int"):
         pipe().to(Wrong())()
 
 
-def test_to_refuses_what_is_no_step():
+def test_to_refuses_objects_that_are_no_step():
     class Mine(Step):
         def run(self, flow: Flow) -> Flow:
             return flow
@@ -168,18 +168,18 @@ def test_to_refuses_what_is_no_step():
 
 
 @pytest.mark.parametrize("method", ["f", "exec", "map", "filter", "foldl1", "cast", "stream", "fork"])
-def test_what_cannot_be_called_is_refused_when_the_pipe_is_written(method):
+def test_object_that_cannot_be_called_is_refused_when_the_pipe_is_built(method):
     with pytest.raises(TypeError, match=f"{method} takes a function or a pipe, not 3"):
         getattr(pipe(), method)(3)
 
 
 @pytest.mark.parametrize("method", ["kwarg", "name", "header", "importing", "installing"])
-def test_a_name_that_is_no_text_is_refused_when_the_pipe_is_written(method):
+def test_name_that_is_no_text_is_refused_when_the_pipe_is_built(method):
     with pytest.raises(TypeError, match=f"{method} takes a name as str, not 3"):
         getattr(pipe(), method)(3)
 
 
-def test_an_index_that_is_none_is_refused_when_the_pipe_is_written():
+def test_invalid_index_is_refused_when_the_pipe_is_built():
     with pytest.raises(TypeError, match=r"\.get\(key\)"):
         pipe().ix("a")
 
@@ -191,12 +191,12 @@ def test_methods_are_the_public_ones_that_give_a_pipe():
     assert frozenset(table.split()) == METHODS
 
 
-def test_every_public_method_says_what_it_does():
+def test_every_public_method_has_a_docstring():
     for name in METHODS:
         assert inspect.getdoc(getattr(Pipe, name))
 
 
-def test_a_class_first_gets_the_kwargs_and_its_fields_become_kwargs():
+def test_class_of_a_pipe_gets_the_kwargs_and_its_fields_become_kwargs():
     @dataclasses.dataclass
     class Args:
         text: str
@@ -207,16 +207,16 @@ def test_a_class_first_gets_the_kwargs_and_its_fields_become_kwargs():
     assert pipe(Args).input().kwarg("other")(text="a", other=1) == 1
 
 
-def test_a_function_first_may_give_a_mapping_of_kwargs():
+def test_function_of_a_pipe_may_return_kwargs():
     doubled = pipe(lambda x: {"x": x * 2}).f(lambda x: x + 1)
     assert doubled(x=5) == 11
 
 
-def test_a_class_first_may_convert_the_input_value():
+def test_class_of_a_pipe_may_convert_the_input_value():
     assert pipe(int)("3") == 3
 
 
-def test_an_argument_that_the_first_class_requires_is_named():
+def test_missing_argument_of_the_class_of_a_pipe_is_named():
     def needs(text):
         return {"text": text}
 
@@ -224,7 +224,7 @@ def test_an_argument_that_the_first_class_requires_is_named():
         pipe(needs)(other=1)
 
 
-def test_a_mixed_pipe_goes_all_the_way():
+def test_pipe_of_plain_and_async_steps_runs_to_its_end():
     words = (
         pipe()
         .kwargs(text="b a c a", least=1)
@@ -256,14 +256,14 @@ def test_input_in_a_nested_pipe_means_the_call():
     assert deeper(x=7) == {"x": 7}
 
 
-def test_a_deep_pipe_needs_no_deep_stack():
+def test_deep_pipe_needs_no_deep_stack():
     long = pipe()
     for _ in range(3000):
         long = long.f(lambda x: x + 1)
     assert long(0) == 3000
 
 
-def test_a_pipe_runs_many_times_at_once():
+def test_pipe_runs_many_times_at_once():
     work = (
         pipe()
         .kwargs(offset=0)
@@ -307,7 +307,7 @@ def test_plain_functions_need_no_event_loop_and_async_ones_give_a_coroutine():
     assert asyncio.run(pending) == "8"
 
 
-def test_async_works_in_every_place_where_a_function_stands():
+def test_every_function_of_a_pipe_may_be_async():
     async def double(x):
         return x * 2
 
@@ -333,7 +333,7 @@ def test_async_works_in_every_place_where_a_function_stands():
     assert asyncio.run(everything(n=2)) == (10, 10, 6)
 
 
-def test_an_error_in_an_async_step_names_the_step():
+def test_error_in_an_async_step_names_the_step():
     async def fail(x):
         raise ValueError("no")
 
@@ -344,7 +344,7 @@ def test_an_error_in_an_async_step_names_the_step():
     ]
 
 
-def test_a_cancelled_run_ends_where_it_waits():
+def test_cancelled_run_ends_at_its_await():
     ended = []
 
     async def wait(x):
@@ -364,7 +364,7 @@ def test_a_cancelled_run_ends_where_it_waits():
     assert ended == ["x"]
 
 
-def test_the_missing_kwarg_of_a_nested_pipe_shows_both_pipes():
+def test_missing_kwarg_of_a_nested_pipe_shows_both_pipes():
     with pytest.raises(MissingKwarg) as caught:
         pipe().fork(pipe().identity().kwarg("b"))(a=1)
     assert caught.value.__notes__ == [

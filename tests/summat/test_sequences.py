@@ -25,12 +25,12 @@ def test_map_and_filter_give_a_list(items):
     assert pipe().filter(lambda x: x > 1)(items) == [2]
 
 
-def test_a_text_is_the_sequence_of_its_characters():
+def test_text_is_the_sequence_of_its_characters():
     assert pipe().map(str.upper)("ab") == ["A", "B"]
     assert pipe().last()("ab") == "b"
 
 
-def test_a_mapping_keeps_its_keys():
+def test_mapping_keeps_its_keys():
     prices = {"a": 1, "b": 2}
     assert pipe().map(lambda x: x * 2)(prices) == {"a": 2, "b": 4}
     assert pipe().filter(lambda x: x > 1)(prices) == {"b": 2}
@@ -39,27 +39,27 @@ def test_a_mapping_keeps_its_keys():
     assert pipe().last()(prices) == 2
 
 
-def test_nothing_gives_an_empty_list_and_not_an_error():
+def test_empty_input_gives_an_empty_list():
     assert pipe().map(str)([]) == []
     assert pipe().filter(bool)({}) == {}
     assert pipe().foldl(operator.add, 3)([]) == 3
 
 
-def test_an_iterator_stays_lazy():
-    taken = []
+def test_iterator_stays_lazy():
+    items_made = []
 
     def numbers():
         for i in range(10):
-            taken.append(i)
+            items_made.append(i)
             yield i
 
     items = pipe().stream(numbers).filter(lambda x: x % 2).map(lambda x: x * 10)()
-    assert taken == []
+    assert items_made == []
     assert next(items) == 10
-    assert taken == [0, 1]
+    assert items_made == [0, 1]
 
 
-def test_leaving_a_lazy_stream_ends_its_source():
+def test_closing_a_lazy_stream_closes_its_source():
     ended = []
 
     def numbers():
@@ -74,7 +74,7 @@ def test_leaving_a_lazy_stream_ends_its_source():
     assert ended == [True]
 
 
-def test_an_async_iterator_stays_lazy_and_async():
+def test_async_iterator_stays_lazy_and_async():
     async def double(x):
         return x * 2
 
@@ -82,14 +82,14 @@ def test_an_async_iterator_stays_lazy_and_async():
     assert asyncio.run(collected(items)) == [4, 6, 8]
 
 
-def test_an_async_function_makes_a_plain_stream_async():
+def test_async_function_makes_a_plain_stream_async():
     async def double(x):
         return x * 2
 
     assert asyncio.run(collected(pipe().stream(range).map(double)(3))) == [0, 2, 4]
 
 
-def test_leaving_an_async_stream_ends_its_source():
+def test_closing_an_async_stream_closes_its_source():
     ended = []
 
     async def numbers():
@@ -108,7 +108,7 @@ def test_leaving_an_async_stream_ends_its_source():
     assert ended == [True]
 
 
-def test_something_to_await_in_a_plain_stream_says_what_to_write():
+def test_awaitable_in_a_plain_stream_is_an_error_with_a_hint():
     async def double(x):
         return x * 2
 
@@ -117,7 +117,7 @@ def test_something_to_await_in_a_plain_stream_says_what_to_write():
         next(items)
 
 
-def test_an_async_function_on_a_list_gives_a_list():
+def test_async_function_on_a_list_gives_a_list():
     async def odd(x):
         return x % 2
 
@@ -136,12 +136,12 @@ def test_folding_reads_a_stream_to_its_end():
     assert asyncio.run(pipe().stream(ticks).foldl(operator.add, 5)(0)) == 5
 
 
-def test_foldl1_of_nothing_is_an_error():
+def test_foldl1_of_empty_input_is_an_error():
     with pytest.raises(NoItem, match=r"foldl1\(<function add>\) needs at least one item; \[\] has none"):
         pipe().foldl1(operator.add)([])
 
 
-def test_one_item_is_its_own_fold():
+def test_foldl1_of_one_item_is_the_item():
     assert pipe().foldl1(operator.add)([7]) == 7
 
 
@@ -152,17 +152,17 @@ def test_ix_counts_from_either_end():
 
 
 @pytest.mark.parametrize("index", [2, -3])
-def test_an_index_that_is_not_there_is_an_error(index):
+def test_ix_out_of_range_is_an_error(index):
     with pytest.raises(NoItem, match=rf"ix\({index}\): the list has 2 items: \[1, 2\]"):
         pipe().ix(index)([1, 2])
 
 
-def test_the_last_of_nothing_is_an_error():
+def test_last_of_empty_input_is_an_error():
     with pytest.raises(NoItem, match=r"last\(\): the list has 0 items"):
         pipe().last()([])
 
 
-def test_get_gives_a_default_for_what_is_not_there():
+def test_get_returns_a_default_for_a_missing_key():
     assert pipe().get("a")({"a": 1}) == 1
     assert pipe().get("b")({"a": 1}) is None
     assert pipe().get("b", 5)({"a": 1}) == 5
@@ -171,7 +171,7 @@ def test_get_gives_a_default_for_what_is_not_there():
     assert pipe().get(-1, "-")(["x"]) == "x"
 
 
-def test_a_key_that_is_no_index_is_an_error_on_a_sequence():
+def test_key_that_is_no_index_is_an_error_on_a_sequence():
     with pytest.raises(WrongValue, match=r"get\('a'\) of a sequence needs an index, not str; it got list"):
         pipe().get("a")([1])
 
@@ -189,7 +189,7 @@ def test_a_key_that_is_no_index_is_an_error_on_a_sequence():
     ],
 )
 @pytest.mark.parametrize("wrong", [5, None, 1.5, object()])
-def test_the_wrong_kind_of_value_says_which_step_got_what(step, wrong):
+def test_wrong_kind_of_value_names_the_step_and_the_value(step, wrong):
     name = repr(step).removeprefix("pipe().")
     with pytest.raises(WrongValue) as caught:
         pipe().const(wrong).to(step)()
@@ -203,11 +203,11 @@ def test_kwargs_alone_are_no_sequence():
         pipe().map(str)(a=1)
 
 
-def test_an_iterator_has_no_index():
+def test_iterator_has_no_index():
     with pytest.raises(WrongValue, match=r"cast\(list\)"):
         pipe().stream(range).last()(3)
 
 
-def test_the_kwargs_stay_along():
+def test_kwargs_stay():
     items = pipe().kwarg("x").map(str).filter(bool).foldl1(operator.add).name("y")
     assert items(x=[1, 2]) == {"x": [1, 2], "y": "12"}

@@ -22,17 +22,17 @@ def fifos(tmp_path):
 
 
 def waiting(fifos):
-    """A script that starts a child, says so, and never ends. Both keep `alive` open."""
+    """Return a script that starts a child, prints, and never ends. Both keep `alive` open."""
     return f"exec 5>{fifos}/alive; cat {fifos}/never & echo up >&5; cat {fifos}/never"
 
 
 def read_before_it_is_late(descriptor):
     ready, _, _ = select.select([descriptor], [], [], 60)
-    assert ready, "nobody closed the pipe: something still runs"
+    assert ready, "the pipe is open: a process still runs"
     return os.read(descriptor, 100)
 
 
-def test_the_value_runs_in_bash():
+def test_value_runs_in_bash():
     assert pipe().const("x=(a b); echo ${x[1]}").shell()() == "b\n"
 
 
@@ -40,17 +40,17 @@ def test_kwargs_make_the_script_and_stay_along():
     assert pipe().kwarg("s").shell().name("out").f(lambda s, out: (s, out))(s="echo a") == ("echo a", "a\n")
 
 
-def test_bytes_in_give_bytes_out():
+def test_script_in_bytes_gives_output_in_bytes():
     assert pipe().const(b"printf '\\377'").shell()() == b"\xff"
 
 
-def test_output_that_is_not_text_says_how_to_get_bytes():
+def test_output_that_is_not_text_is_an_error_with_a_hint():
     with pytest.raises(ShellError, match=r"not UTF-8 text .* \.bytes\(\) before"):
         pipe().const("printf '\\377'").shell()()
     assert pipe().const("printf '\\377'").bytes().shell()() == b"\xff"
 
 
-def test_a_failing_command_tells_its_status_and_stderr():
+def test_error_of_a_failing_command_has_its_status_and_stderr():
     with pytest.raises(ShellError) as caught:
         pipe().const("echo out; echo wrong >&2; exit 3").shell()()
     assert str(caught.value).splitlines()[:2] == [
@@ -69,14 +69,14 @@ def test_only_the_end_of_a_long_stderr_is_in_the_message():
     assert len(caught.value.stderr) > 500_000
 
 
-def test_an_unknown_command_and_a_signal_are_failures():
+def test_unknown_command_and_a_signal_are_failures():
     with pytest.raises(ShellError, match="status 127"):
         pipe().const("no-such-command").shell()()
     with pytest.raises(ShellError, match="status 137"):
         pipe().const("kill -9 $$").shell()()
 
 
-def test_stderr_of_a_command_that_works_is_no_error():
+def test_stderr_of_a_successful_command_is_no_error():
     assert pipe().const("echo warning >&2; echo ok").shell()() == "ok\n"
 
 
@@ -84,26 +84,26 @@ def test_standard_input_is_empty():
     assert pipe().const("cat; echo end").shell()() == "end\n"
 
 
-def test_large_output_comes_whole():
+def test_large_output_is_complete():
     assert len(pipe().const("head -c 5000000 /dev/zero | tr '\\0' x").shell()()) == 5_000_000
 
 
-def test_past_its_timeout_a_command_and_its_children_are_killed(fifos):
+def test_timeout_kills_the_command_and_its_children(fifos):
     reader = os.open(fifos / "alive", os.O_RDONLY | os.O_NONBLOCK)
     try:
         with pytest.raises(ShellTimeout, match=r"killed after 0\.5 seconds") as caught:
             pipe().const(f"echo said; {waiting(fifos)}").shell(timeout=0.5)()
         assert isinstance(caught.value, TimeoutError)
         assert caught.value.exit_status is None
-        said = b""
+        output = b""
         while piece := read_before_it_is_late(reader):
-            said += piece
-        assert said in (b"", b"up\n")
+            output += piece
+        assert output in (b"", b"up\n")
     finally:
         os.close(reader)
 
 
-def test_an_interrupt_kills_the_command_and_its_children(fifos):
+def test_interrupt_kills_the_command_and_its_children(fifos):
     readers = []
 
     def interrupt():
@@ -120,7 +120,7 @@ def test_an_interrupt_kills_the_command_and_its_children(fifos):
     os.close(readers[0])
 
 
-def test_the_command_dies_with_a_process_that_is_killed(fifos):
+def test_command_dies_with_its_killed_parent(fifos):
     program = f"from owt.summat import pipe; pipe().const({waiting(fifos)!r}).shell()()"
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
         reader = os.open(fifos / "alive", os.O_RDONLY)
@@ -130,7 +130,7 @@ def test_the_command_dies_with_a_process_that_is_killed(fifos):
     os.close(reader)
 
 
-def test_what_a_command_leaves_in_the_background_ends_with_it(fifos):
+def test_background_processes_end_with_the_command(fifos):
     reader = os.open(fifos / "alive", os.O_RDONLY | os.O_NONBLOCK)
     script = f"exec 5>{fifos}/alive; cat {fifos}/never >/dev/null 2>&1 & echo started"
     assert pipe().const(script).shell()() == "started\n"
@@ -138,7 +138,7 @@ def test_what_a_command_leaves_in_the_background_ends_with_it(fifos):
     os.close(reader)
 
 
-def test_shells_run_at_once_without_mixing():
+def test_concurrent_shells_do_not_mix():
     results = {}
 
     def work(n):
@@ -152,7 +152,7 @@ def test_shells_run_at_once_without_mixing():
     assert results == {n: f"{n}\n" for n in range(8)}
 
 
-def test_no_descriptor_and_no_child_stays():
+def test_no_descriptor_and_no_child_remains():
     before = sorted(os.listdir("/dev/fd"))
     children = psutil.Process().children()
     pipe().const("true").shell()()
@@ -165,6 +165,6 @@ def test_no_descriptor_and_no_child_stays():
 
 
 @pytest.mark.parametrize("wrong", [5, None, ["ls"]])
-def test_what_is_no_script_is_refused(wrong):
+def test_value_that_is_no_script_is_refused(wrong):
     with pytest.raises(WrongValue, match="a bash script as str or bytes"):
         pipe().const(wrong).shell()()

@@ -10,13 +10,13 @@ from owt.summat import Step, step
 
 
 @pytest.mark.parametrize("module", [owt.summat, step])
-def test_the_examples_in_the_docstrings_are_true(module):
+def test_examples_in_the_docstrings_are_true(module):
     failed, tried = doctest.testmod(module)
     assert tried > 0
     assert failed == 0
 
 
-def test_a_step_without_run_cannot_be_made():
+def test_step_class_without_run_is_abstract():
     class Nothing(Step):
         pass
 
@@ -35,5 +35,5 @@ def test_a_step_without_run_cannot_be_made():
         (functools.partial(int, base=2), "functools.partial(<class 'int'>, base=2)"),
     ],
 )
-def test_arguments_are_shown_short_and_by_name(value, text):
-    assert step.shown(value) == text
+def test_source_of_arguments_is_short_and_by_name(value, text):
+    assert step.source(value) == text

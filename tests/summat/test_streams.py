@@ -33,7 +33,7 @@ def test_iterators_are_streams_and_collections_are_not():
         assert not is_stream(value)
 
 
-def test_a_generator_is_streamed_as_it_is():
+def test_generator_is_streamed_unchanged():
     source = (x for x in "ab")
     assert streamed(source) is source
 
@@ -51,7 +51,7 @@ def test_mapping_and_filtering_keep_the_order():
     assert asyncio.run(collected(mapped(str, Numbers()))) == ["0", "1", "2"]
 
 
-def test_an_object_with_an_async_call_makes_a_stream_async():
+def test_object_with_an_async_call_makes_a_stream_async():
     class Double:
         async def __call__(self, x):
             return x * 2
@@ -59,7 +59,7 @@ def test_an_object_with_an_async_call_makes_a_stream_async():
     assert asyncio.run(collected(mapped(Double(), range(3)))) == [0, 2, 4]
 
 
-def test_a_plain_stream_that_is_mapped_asynchronously_is_ended_when_it_is_left():
+def test_plain_stream_with_an_async_function_is_closed_with_its_reader():
     ended = []
 
     def numbers():
@@ -80,13 +80,13 @@ def test_a_plain_stream_that_is_mapped_asynchronously_is_ended_when_it_is_left()
     assert ended == [True]
 
 
-def test_an_async_stream_waits_for_what_a_plain_function_gives():
+def test_async_stream_awaits_the_result_of_a_plain_function():
     async def double(x):
         return x * 2
 
     assert asyncio.run(collected(filtered(lambda x: double(x), ticks(3)))) == [1, 2]
 
 
-def test_a_class_may_be_the_function():
+def test_class_may_be_the_mapped_function():
     with pytest.raises(ValueError, match="invalid literal"):
         list(mapped(int, ["x"]))

@@ -11,7 +11,7 @@ def test_const_gives_its_value_and_ends_the_kwargs():
         pipe().const(1).kwarg("a")(a=1)
 
 
-def test_a_constant_may_be_none_or_a_function():
+def test_constant_may_be_none_or_a_function():
     assert pipe().const(None)() is None
     assert pipe().const(len)() is len
 
@@ -35,7 +35,7 @@ def test_cast_converts_and_keeps_the_kwargs():
     assert pipe().cast(list)(x for x in "ab") == ["a", "b"]
 
 
-def test_a_failed_cast_keeps_its_type_and_says_where():
+def test_failed_cast_keeps_its_type_and_names_the_step():
     with pytest.raises(ValueError, match="invalid literal") as caught:
         pipe().kwarg("n").cast(int)(n="x")
     assert "pipe().kwarg('n')>>>.cast(int)<<<" in caught.value.__notes__[0]
