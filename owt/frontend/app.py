@@ -143,13 +143,14 @@ class Frontend:
             *metrics.routes(self.service, lambda: self._http.connections),
             (self._gateway.pattern, self._gateway, {}),
         ]
+        self._maintenance = Maintenance()
         self._http = Listener(
             Owt(self.service, pages),
             settings=settings,
             descriptors=self._descriptors,
+            maintenance=self._maintenance,
             ssl_options=doors.tls,
         )
-        self._maintenance = Maintenance()
         idle = settings.session_idle
         interval = 5 if idle is None else max(0.05, min(5, idle / 4))
         self._maintenance.every(interval, sessions.cull)

@@ -44,11 +44,14 @@ def set_up(verbose: int) -> None:
 
 
 def log_request(handler: RequestHandler) -> None:
+    """Write the access log for a page."""
+    log_response(handler.request, handler.get_status())
+
+
+def log_response(request: HTTPServerRequest, status: int) -> None:
     """Write the access log: method, path, status and duration."""
     if access.isEnabledFor(logging.DEBUG):
-        request = handler.request
-        seconds = request.request_time()
-        access.debug("%s %d %.1f ms", summary(request), handler.get_status(), seconds * 1000)
+        access.debug("%s %d %.1f ms", summary(request), status, request.request_time() * 1000)
 
 
 def log_call(run: str, call: Call) -> None:

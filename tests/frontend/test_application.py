@@ -1,49 +1,92 @@
-"""owt.frontend.http.delegate: which requests are calls."""
+"""owt.frontend.application: routes of pages and calls."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+import re
+from typing import Any
 
 import pytest
+from scripted_service import ScriptedService
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from owt.frontend.application import CallDelegate, Owt
-from owt.frontend.config.settings import Settings
-from owt.frontend.service import Service
+from owt.frontend.api.control import UnknownHandler
+from owt.frontend.api.directory import EndpointsHandler, OpenApiHandler
+from owt.frontend.api.directory import routes as endpoint_routes
+from owt.frontend.application import OutsideHandler, OversizedExchange, Owt, routes
+from owt.frontend.http.calls import CallExchange
+from owt.testing import async_test
 
 
-def is_call(path: str, method: str = "GET", base: str = "") -> bool:
-    service = cast("Service", SimpleNamespace(settings=Settings(base_url=base)))
-    application = Owt(service)
-    connection: Any = SimpleNamespace(set_close_callback=lambda callback: None)
+class Unconnected(HTTP1Connection):
+    """Connection that only gets a callback."""
+
+    def __init__(self) -> None:
+        self.context = None
+
+    def set_close_callback(self, callback: Any) -> None:
+        """Ignore the callback."""
+
+
+def handler_of(path: str, method: str = "GET", *, headers: HTTPHeaders | None = None, **settings: Any) -> Any:
+    """Return what handles a request."""
     request = HTTPServerRequest(
         start_line=RequestStartLine(method, path, "HTTP/1.1"),
-        headers=HTTPHeaders({"Host": "localhost"}),
-        connection=connection,
+        headers=headers or HTTPHeaders({"Host": "localhost"}),
+        connection=Unconnected(),
     )
-    return isinstance(application.find_handler(request), CallDelegate)
+    return Owt(ScriptedService(**settings).service).find_handler(request)
 
 
-@pytest.mark.parametrize("path", ["/", "/hello", "/a/b/c", "/_owtful", "/x/_owt/", "*"])
-def test_every_path_but_the_servers_own_is_a_call(path: str) -> None:
-    assert is_call(path)
+def page_of(path: str, base: str) -> Any:
+    """Return the handler of a page."""
+    service = ScriptedService(base_url=base).service
+    found = routes(service, endpoint_routes(service))
+    return next(handler for pattern, handler, _ in found if re.fullmatch(pattern, path))
 
 
-@pytest.mark.parametrize("path", ["/_owt", "/_owt/", "/_owt/sessions", "/_owt/no/such/page"])
-def test_the_servers_own_pages_are_no_calls(path: str) -> None:
-    assert not is_call(path)
+@async_test
+async def test_every_path_outside_of_the_servers_pages_is_a_call() -> None:
+    for path in ("/", "/hello", "/a/b/c", "/_owtful", "/x/_owt/", "*"):
+        assert isinstance(handler_of(path), CallExchange), path
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "BREW"])
-def test_a_call_is_one_whatever_its_method(method: str) -> None:
-    # The handler then says which methods there are, after who may come in has been seen.
-    assert is_call("/hello", method)
+@async_test
+async def test_paths_of_the_servers_pages_are_not_calls() -> None:
+    for path in ("/_owt", "/_owt/", "/_owt/sessions", "/_owt/no/such/page"):
+        assert not isinstance(handler_of(path), CallExchange), path
 
 
-@pytest.mark.parametrize(
-    ("path", "call"),
-    [("/owt", True), ("/owt/x", True), ("/owt/_owt/runs", False), ("/owtful", False), ("/", False)],
-)
-def test_calls_lie_under_the_base_url(path: str, call: bool) -> None:
-    assert is_call(path, base="/owt") is call
+@async_test
+async def test_the_method_does_not_decide_whether_a_request_is_a_call() -> None:
+    for method in ("POST", "PUT", "OPTIONS", "BREW"):
+        assert isinstance(handler_of("/hello", method), CallExchange), method
+
+
+@async_test
+async def test_calls_are_under_the_base_url() -> None:
+    for path, is_call in (
+        ("/owt", True), ("/owt/x", True), ("/owt/_owt/runs", False), ("/owtful", False), ("/", False),
+    ):
+        assert isinstance(handler_of(path, base_url="/owt"), CallExchange) is is_call, path
+
+
+@async_test
+async def test_heads_beyond_a_limit_are_refused_on_all_paths() -> None:
+    headers = HTTPHeaders({"Host": "localhost", "X": "h" * 2000})
+    for path in ("/", "/_owt/"):
+        assert isinstance(handler_of(path, headers=headers, max_header=2000), OversizedExchange)
+        assert isinstance(handler_of(path + "u" * 2000, max_url=2000), OversizedExchange)
+        assert not isinstance(handler_of(path, headers=headers), OversizedExchange)
+
+
+@pytest.mark.parametrize("base", ["", "/owt", "/a.b"])
+def test_pages_are_under_the_base_url(base: str) -> None:
+    assert page_of(f"{base}/_owt/endpoints", base) is EndpointsHandler
+    assert page_of(f"{base}/_owt/openapi.json", base) is OpenApiHandler
+    assert page_of(f"{base}/_owt/nothing", base) is UnknownHandler
+
+
+@pytest.mark.parametrize("path", ["/", "/owty/_owt/endpoints", "/_owt/endpoints", "/aXb/_owt/endpoints"])
+def test_all_other_paths_are_outside_of_the_base_url(path: str) -> None:
+    assert page_of(path, "/a.b" if "X" in path else "/owt") is OutsideHandler

@@ -1,4 +1,4 @@
-"""Refusals that curl can read, and clients that go, with real kernels."""
+"""Refusals that curl can read, and disconnected clients, with real kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOFT = 500
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    """A server that was started with a soft limit below the hard one."""
+    """Server that was started with a soft limit on descriptors below the hard one."""
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, hard))
     live = LiveServer("--max-url", "4KiB", "--max-header", "4KiB", "--max-body", "1MiB")
@@ -36,7 +36,7 @@ def server() -> Iterator[LiveServer]:
 
 
 def curl(*arguments: str | Path) -> str:
-    """What curl prints, which must end well."""
+    """Run curl, which must succeed, and return its output."""
     done = subprocess.run(
         ["curl", "-sS", "--max-time", "30", *arguments], capture_output=True, text=True, timeout=60
     )
@@ -44,7 +44,7 @@ def curl(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def test_curl_reads_why_its_body_is_refused_however_much_it_sends(
+def test_curl_reads_the_refusal_of_a_body_of_200_mib(
     server: LiveServer, tmp_path: Path
 ) -> None:
     body = tmp_path / "body"
@@ -57,7 +57,7 @@ def test_curl_reads_why_its_body_is_refused_however_much_it_sends(
         assert said.endswith("413")
 
 
-def test_curl_reads_why_its_url_or_its_headers_are_refused(server: LiveServer) -> None:
+def test_curl_reads_the_refusal_of_a_long_url_and_of_large_headers(server: LiveServer) -> None:
     for size in (5000, 100_000):
         said = curl("-w", "%{http_code}", f"{server.url}/{'u' * size}")
         assert "--max-url" in said
@@ -77,13 +77,18 @@ def run():
 
 
 def state(server: LiveServer, session: str) -> str | None:
-    """What the session does; None: there is none."""
+    """Return the state of a session, or None if there is none."""
     answer = server.ask("GET", f"/_owt/sessions/{session}")
     return str(answer.json()["state"]) if answer.status_code == 200 else None
 
 
+def spare_states(server: LiveServer) -> list[str]:
+    """Return the states of the pool's kernels."""
+    return [str(kernel["state"]) for kernel in server.ask("GET", "/_owt/sessions").json()["pool"]]
+
+
 @pytest.mark.parametrize("ahead", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"])
-def test_a_call_that_says_nothing_is_cancelled_when_its_client_goes_whatever_that_had_sent_ahead(
+def test_a_disconnect_cancels_a_silent_call_behind_requests_sent_ahead(
     server: LiveServer, ahead: bytes
 ) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as client:
@@ -93,7 +98,7 @@ def test_a_call_that_says_nothing_is_cancelled_when_its_client_goes_whatever_tha
     wait_until(lambda: state(server, "silent") == "idle")
 
 
-def test_the_server_has_all_descriptors_that_it_may_have_and_kernels_as_many_as_it_was_given(
+def test_the_server_raises_its_descriptor_limit_and_kernels_get_the_original_one(
     server: LiveServer,
 ) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -104,8 +109,10 @@ def test_the_server_has_all_descriptors_that_it_may_have_and_kernels_as_many_as_
     assert answer.text == str(SOFT)
 
 
-def test_when_descriptors_are_gone_what_runs_goes_on_and_what_is_new_is_refused(server: LiveServer) -> None:
+def test_without_free_descriptors_old_sessions_work_and_new_ones_get_503(server: LiveServer) -> None:
     assert server.call("def f(): return 'well'\n", session="old").status_code == 200
+    # The start of a spare kernel takes descriptors, too.
+    wait_until(lambda: spare_states(server) == ["idle"])
     limit = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     highest = max(map(int, os.listdir(f"/proc/{server.pid}/fd")))
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (highest + 1, limit[1]))

@@ -11,9 +11,9 @@ import msgspec
 from tornado.routing import Router
 
 from owt.errors import BadRequest, OwtError
-from owt.frontend.api.followers import AnswerHandler, EventsHandler, no_such_run
+from owt.frontend.api.followers import AnswerExchange, EventsExchange, RunRouter, no_such_run
 from owt.frontend.http import pages
-from owt.frontend.http.handler import OwtHandler
+from owt.frontend.http.handler import PageHandler
 from owt.frontend.problems import Problem
 from owt.frontend.runs.runs import Run
 from owt.frontend.service import Service
@@ -21,11 +21,11 @@ from owt.frontend.sessions.session import Session
 from owt.wire.chunk import Stderr, Stdout
 from owt.wire.names import MAX_NAME_LENGTH, session_name
 
-Page = tuple[str, type[OwtHandler] | Router, dict[str, Any]]
+Page = tuple[str, type[PageHandler] | Router, dict[str, Any]]
 """A path's pattern, below the base URL, and who answers there."""
 
 
-class ControlHandler(OwtHandler):
+class ControlHandler(PageHandler):
     """What the pages under /_owt/ share: JSON out, errors of ours as problems."""
 
     def finish_json(self, document: object, status: int = 200) -> None:
@@ -283,8 +283,8 @@ def routes(
         (r"/_owt/sessions/([^/]+)/restart", RestartHandler, given),
         (r"/_owt/runs", RunsHandler, given),
         (r"/_owt/runs/([^/]+)", RunHandler, given),
-        (r"/_owt/runs/([^/]+)/events", EventsHandler, given),
-        (r"/_owt/runs/([^/]+)/answer", AnswerHandler, given),
+        (r"/_owt/runs/([^/]+)/events", RunRouter(service, EventsExchange), {}),
+        (r"/_owt/runs/([^/]+)/answer", RunRouter(service, AnswerExchange), {}),
         (r"/_owt/cache", CacheHandler, given),
         *more,
         (r"/_owt/.*", UnknownHandler, given),

@@ -12,7 +12,7 @@ from owt.frontend.api import openapi
 from owt.frontend.api.control import ControlHandler, when
 from owt.frontend.endpoints import Entry
 from owt.frontend.http import pages
-from owt.frontend.http.handler import OwtHandler
+from owt.frontend.http.handler import PageHandler
 from owt.frontend.service import Service
 from owt.wire.accept import names
 
@@ -112,7 +112,7 @@ def _simple(entry: Entry) -> bool:
     return entry.gone is None and "GET" in endpoint.methods and not needs
 
 
-def routes(service: Service) -> list[tuple[str, type[OwtHandler], dict[str, Any]]]:
+def routes(service: Service) -> list[tuple[str, type[PageHandler], dict[str, Any]]]:
     """These pages."""
     given: dict[str, Any] = {"service": service}
     return [

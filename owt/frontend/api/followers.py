@@ -1,64 +1,110 @@
-"""Following a run by its id, while it goes on or after its end: /_owt/runs/ID/events and /answer."""
+"""Following a run by its id, before or after its end: /_owt/runs/ID/events and /_owt/runs/ID/answer."""
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import parse_qs
+
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Router
+
 from owt.errors import BadRequest
-from owt.frontend.http.answering import AnsweringHandler
+from owt.frontend.http.exchange import Exchange
+from owt.frontend.http.gate import problem_answer
 from owt.frontend.http.responses import Plain
-from owt.frontend.problems import Problem
+from owt.frontend.problems import Problem, WholeResponse
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, parse_after, parse_event_id
+from owt.frontend.runs.runs import Run
+from owt.frontend.service import Service
 
 
-class EventsHandler(AnsweringHandler):
+class RunExchange(Exchange):
+    """GET request for what a run has sent."""
+
+    def __init__(self, request: HTTPServerRequest, service: Service, id: str) -> None:
+        super().__init__(request, service)
+        self._id = id
+
+    def on_headers(self) -> None:
+        """Refuse other methods than GET."""
+        if self.request.method != "GET":
+            detail = f"{self.request.method} is not supported at {self.request.path}"
+            answer = problem_answer(Problem("about:blank", "Method Not Allowed", 405, detail), self.request)
+            # A 405 must name the supported methods (RFC 9110, section 15.5.6).
+            self.writer.refuse(WholeResponse(405, [*answer.headers, ("Allow", "GET")], answer.body))
+
+    def on_body(self) -> None:
+        """Respond, if the client can see an aborted response."""
+        if self.can_show_aborts():
+            self.follow(self.service.known(self._id, self.user))
+
+    def follow(self, run: Run | None) -> None:
+        """Respond with what the run has sent and will send."""
+        raise NotImplementedError
+
+    def _send_unknown(self) -> None:
+        self.writer.send_problem(no_such_run(self._id, self.service.settings.run_retention))
+
+
+class EventsExchange(RunExchange):
     """/_owt/runs/ID/events"""
 
-    async def get(self, id: str) -> None:
-        """The run's events, from the one after `after=N` or after the `Last-Event-ID`, which a browser
-        sends that comes back to this very address."""
-        if not self.breakable():
-            return
-        run = self.service.known(id, self.user)
-        place = parse_event_id(self.request.headers.get("Last-Event-ID"))
-        if place is None or place.run != id:
+    def follow(self, run: Run | None) -> None:
+        """Respond with the run's events, from the one after `after=N` or after the `Last-Event-ID`, which a
+        browser sends when it reconnects to this address."""
+        last = parse_event_id(self.request.headers.get("Last-Event-ID"))
+        if last is None or last.run != self._id:
             try:
-                place = EventId(id, parse_after(self.get_query_argument("after", None)))
+                after = parse_qs(self.request.query, keep_blank_values=True).get("after", [""])[-1]
+                last = EventId(self._id, parse_after(after))
             except BadRequest as error:
-                self.finish_error(error)
+                self.writer.send_error(error)
                 return
             if run is None:
-                self.finish_problem(no_such_run(id, self.service.settings.run_retention))
+                self._send_unknown()
                 return
-        await self.resume(run, place)
+        self.resume(run, last)
 
 
-class AnswerHandler(AnsweringHandler):
+class AnswerExchange(RunExchange):
     """/_owt/runs/ID/answer"""
 
-    async def get(self, id: str) -> None:
-        """The answer that the run's caller gets, or would have got; waits for the run's end."""
-        if not self.breakable():
-            return
-        run = self.service.known(id, self.user)
+    def follow(self, run: Run | None) -> None:
+        """Respond with the plain answer of the run, which its caller gets or would have got."""
         if run is None:
-            self.finish_problem(no_such_run(id, self.service.settings.run_retention))
+            self._send_unknown()
             return
         try:
             reader = run.follow()
         except ChunksLost:
-            self.finish_problem(
+            self.writer.send_problem(
                 Problem(
                     "urn:owt:answer-lost", "the answer is lost", 410,
-                    f"the beginning of run {id} is no longer kept (--run-journal says how much of a run is)",
-                    run=id,
+                    f"the beginning of run {run.id} is no longer kept (--run-journal limits what is kept)",
+                    run=run.id,
                 )
             )
             return
-        await self.answer(run, reader, Plain(self.request.headers.get("Accept", "*/*"), run.id, run.session))
+        self.deliver(run, reader, Plain(self.request.headers.get("Accept", "*/*"), run.id, run.session))
+
+
+class RunRouter(Router):
+    """Route to an exchange that follows the run whose id is in the path."""
+
+    def __init__(self, service: Service, exchange: type[RunExchange]) -> None:
+        self._service = service
+        self._exchange = exchange
+
+    def find_handler(
+        self, request: HTTPServerRequest, path_args: tuple[bytes, ...] = (), **_: Any
+    ) -> RunExchange:
+        """Return the exchange of this request."""
+        return self._exchange(request, self._service, path_args[0].decode("utf-8", "replace"))
 
 
 def no_such_run(id: str, retention: float) -> Problem:
-    """What a client is told that asks for a run which is not known, or is another user's."""
+    """Return the problem of a request for a run that is unknown, or another user's."""
     return Problem(
         "urn:owt:no-such-run", "no such run", 404,
         f"there is no run {id[:40]!r}; ended runs are kept for {retention:g} s (--run-retention)",

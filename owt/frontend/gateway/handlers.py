@@ -29,14 +29,14 @@ from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.jupyter_sessions import JupyterSessions
 from owt.frontend.gateway.kernels import SessionKernels
 from owt.frontend.gateway.specs import Specs, spec_session
-from owt.frontend.http.handler import OwtHandler
+from owt.frontend.http.handler import PageHandler
 from owt.frontend.problems import Problem, WholeResponse, failed
 from owt.frontend.service import Service
 
 _log = logging.getLogger("owt.jupyter")
 
 
-class Guarded(OwtHandler):
+class Guarded(PageHandler):
     """First base of each of jupyter_server's handlers. owt's access control replaces Jupyter's, which checks
     the host, a cookie, or a token in the URL."""
 
@@ -47,7 +47,7 @@ class Guarded(OwtHandler):
 
     async def prepare(self) -> None:
         """Check the request as owt's handlers do, and set the user where Jupyter's handlers look for it."""
-        if (waiting := OwtHandler.prepare(self)) is not None:
+        if (waiting := PageHandler.prepare(self)) is not None:
             await waiting
         self.current_user = User(self.user or "owt")
 
@@ -154,7 +154,7 @@ class Resource(Guarded, KernelSpecResourceHandler):  # type: ignore[misc]
 
     def initialize(self, service: Service) -> None:
         """Initialize both bases."""
-        OwtHandler.initialize(self, service)
+        PageHandler.initialize(self, service)
         KernelSpecResourceHandler.initialize(self)
 
     async def get(self, kernel_name: str, path: str, include_body: bool = True) -> None:

@@ -11,7 +11,7 @@ from tornado.web import Application
 
 from owt.errors import MissingExtra
 from owt.frontend import logs
-from owt.frontend.http.handler import OwtHandler
+from owt.frontend.http.handler import PageHandler
 from owt.frontend.problems import Problem
 from owt.frontend.service import Service
 
@@ -20,7 +20,7 @@ ROOT = "/_owt/jupyter"
 PACKAGE = "jupyter_server"
 
 
-class MissingHandler(OwtHandler):
+class MissingHandler(PageHandler):
     """All paths of the gateway, if the packages that it needs are not installed."""
 
     def _missing(self, **_: str) -> None:

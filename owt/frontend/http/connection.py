@@ -1,8 +1,8 @@
-"""One client's connection: Tornado's stream, which also looks at the head of a request before all else,
-and which ends so that the client can read what was written last."""
+"""Client connections: Tornado's stream with limits on request heads and an orderly close."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -14,78 +14,82 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.httputil import HTTPHeaders
+from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
 
-from owt.frontend.http.lingering import Lingering
 from owt.frontend.problems import Problem, WholeResponse
 
 log = logging.getLogger("owt.access")
 
 SLACK = 1024
-"""Bytes of a head beside its URL and its headers: method, version, line ends."""
+"""Bytes of a request's head beside its URL and its headers: method, version, line ends."""
 
-MOST_LINES = 2000
-"""Header lines. Parsing one costs microseconds, and a megabyte of the shortest lines would hold the event
-loop for most of a second."""
+READ_AHEAD = 4096
+"""Bytes of a request up to which the event loop keeps watching the socket while the request is processed."""
 
-SMALL = 4096
-"""Bytes of a request that is no reason to stop listening."""
+LINGER = 2.0
+"""Seconds that a client gets to read the response after the server has closed the connection."""
+
+DISCARD = 256 * 1024
+"""Bytes that are read and discarded at once from a connection that lingers."""
 
 _ACCEPT = re.compile(rb"^accept:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class HeadLimits:
-    """What a request may bring before its body, in bytes: its URL, and its header lines with their ends."""
+    """Limits on a request's URL and on its header lines together, in bytes."""
 
     url: int
-    header: int
+    headers: int
 
     @property
-    def together(self) -> int:
-        """Where reading ends in any case."""
-        return self.url + self.header + SLACK
+    def head(self) -> int:
+        """Return the maximum size of a head; the stream reads no more."""
+        return self.url + self.headers + SLACK
 
-    def complaint(self, head: bytes) -> Problem | None:
-        """What is too large in a head, or in the beginning of one that is longer than `together`.
+    def check(self, url: str, headers: HTTPHeaders) -> Problem | None:
+        """Return the problem of a head that has been received, or None."""
+        if len(url) > self.url:
+            return self._url_too_long()
+        # A line has a colon, a space and two characters at its end.
+        if sum(len(name) + len(value) + 4 for name, value in headers.get_all()) > self.headers:
+            return self._headers_too_large()
+        return None
 
-        That is 414 for the URL (RFC 9110, section 15.5.15) and 431 for the headers (RFC 6585, section 5).
-        """
-        # Line ends before the request are let pass (RFC 9112, section 2.2).
-        line, _, headers = head.lstrip(b"\r\n").partition(b"\n")
+    def problem(self, beginning: bytes) -> Problem:
+        """Return the problem of a head that is larger than `head`, from its beginning."""
+        # Line ends before the request are permitted (RFC 9112, section 2.2).
+        line = beginning.lstrip(b"\r\n").partition(b"\n")[0]
         url = line.split(b" ", 2)[1] if b" " in line else b""
         if len(url.rstrip(b"\r")) > self.url or len(line) > self.url + SLACK:
-            return Problem(
-                "urn:owt:url-too-long",
-                "the URL is too long",
-                414,
-                f"the limit is {self.url} bytes (--max-url); send code and kwargs in a POST's body",
-            )
-        if headers.count(b"\n") > MOST_LINES:
-            return Problem(
-                "urn:owt:headers-too-many",
-                "there are too many headers",
-                431,
-                f"the request has more than {MOST_LINES} header lines",
-            )
-        size = len(headers.removesuffix(b"\n").removesuffix(b"\r"))
-        if size > self.header or len(head) > self.together:
-            return Problem(
-                "urn:owt:headers-too-large",
-                "the headers are too large",
-                431,
-                f"the limit is {self.header} bytes for all of them together (--max-header)",
-            )
-        return None
+            return self._url_too_long()
+        return self._headers_too_large()
+
+    def _url_too_long(self) -> Problem:
+        # RFC 9110, section 15.5.15.
+        return Problem(
+            "urn:owt:url-too-long",
+            "the URL is too long",
+            414,
+            f"the limit is {self.url} bytes (--max-url); send code and kwargs in a POST's body",
+        )
+
+    def _headers_too_large(self) -> Problem:
+        # RFC 6585, section 5.
+        return Problem(
+            "urn:owt:headers-too-large",
+            "the headers are too large",
+            431,
+            f"the limit is {self.headers} bytes for all of them together (--max-header)",
+        )
 
 
 class Connection(IOStream):
-    """A connection that the listener has accepted.
+    """Stream of an accepted connection.
 
-    A head that is too large is answered here, since Tornado would close the connection without a word.
-    `answering` tells that a request has been read whose answer is on its way, and `silent_since` (seconds
-    of the monotonic clock) that the head of the next is waited for, or the end of TLS's handshake, or more
-    of a body.
+    It responds to a head that is larger than the limits, where Tornado would close the connection without a
+    response. `answering` is True from the end of a request to the end of its response.
     """
 
     def __init__(
@@ -93,150 +97,171 @@ class Connection(IOStream):
         sock: socket.socket,
         *,
         limits: HeadLimits,
-        lingering: Lingering,
+        linger: Callable[[socket.socket], None],
         on_close: Callable[[Connection], None],
         **kwargs: Any,
     ) -> None:
-        """`on_close` hears of the connection's end; `kwargs` are those of Tornado's stream."""
+        """`linger` closes the socket of a connection that has ended, `on_close` is called with a connection
+        that has ended, and `kwargs` are those of Tornado's stream."""
         self.answering = False
-        self.silent_since: float | None = time.monotonic()
+        # Time at which the read began that still waits for data; None for a WebSocket.
+        self._waiting_since: float | None = time.monotonic()
         self._limits = limits
-        self._lingering = lingering
+        self._linger = linger
         self._on_close = on_close
-        self._reading_head = False
-        self._reading_body = False
-        # What had been written when the request came that is being read.
-        self._written_before = 0
-        self._chunked = False
+        self._part = "head"
+        self._responded = False
+        # Bytes that have arrived since the last request.
+        self._received = 0
         self._reset = False
+        self._closed_socket: socket.socket | None = None
         super().__init__(sock, **kwargs)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def silent_before(self, moment: float) -> bool:
-        """Whether the client has let us wait for a request, or for more of its body, since before then."""
-        return self.silent_since is not None and self.silent_since < moment
+    def waits_since(self, moment: float) -> bool:
+        """Return True if the server has waited for a head, or for more of a body, since before `moment`."""
+        return super().reading() and self._waiting_since is not None and self._waiting_since < moment
 
     def set_nodelay(self, value: bool) -> None:
-        """Nothing. Tornado has it off between two answers, by two system calls for each; here it is
-        always on, since what is written is a whole answer, or a piece that somebody waits for, and Nagle's
-        algorithm would hold the second piece until the client's delayed acknowledgement."""
+        """Leave TCP_NODELAY set, which Tornado would switch with two system calls per response. A write is a
+        whole response or a piece that a client waits for, and Nagle's algorithm would delay the second piece
+        until the client's delayed acknowledgement."""
 
     def reading(self) -> bool:
-        """As Tornado's; also while a small request has arrived that is yet to be taken. Otherwise each one
-        would be taken off the event loop's list and be put back on it, for those microseconds."""
-        return super().reading() or (not self.answering and 0 < self._read_buffer_size <= SMALL)
+        """Return True while a request is read, also between two reads of a small one, so that the event loop
+        does not remove and add the socket for microseconds."""
+        return super().reading() or (not self.answering and self._received <= READ_AHEAD)
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        """Read, and count the bytes of the request."""
+        count = super().read_from_fd(buf)
+        if count:
+            self._received += count
+        return count
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        """As Tornado's, which reads the heads of requests with it, and nothing else."""
-        self.silent_since = time.monotonic()
-        checked: Future[bytes] = Future()
-
-        def check(read: Future[bytes]) -> None:
-            self._reading_head = False
-            self.silent_since = None
-            self._chunked = False
-            self._written_before = self._total_write_index
-            if checked.done():
-                return
-            if error := read.exception():
-                checked.set_exception(error)
-            elif problem := self._limits.complaint(head := read.result()):
-                self._refuse(head, problem)
-                self.close()
-                checked.set_exception(StreamClosedError())
-            else:
-                checked.set_result(head)
-
-        self._reading_head = True
-        read = super().read_until_regex(regex, max_bytes)
-        assert isinstance(read, Future)
-        if read.done():
-            check(read)
-        else:
-            read.add_done_callback(check)
-        return checked
-
-    def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
-        """As Tornado's, which reads bodies with it; but also messages of WebSockets, which may be silent for
-        as long as they like."""
-        read = super().read_bytes(num_bytes, partial)
-        return self._of_body(read) if partial or self._chunked else read
+        """Read the head of a request; Tornado uses this method for nothing else."""
+        self._part = "head"
+        self._responded = False
+        self._received = 0
+        self._waiting_since = time.monotonic()
+        return super().read_until_regex(regex, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        """As Tornado's, which reads the sizes of a body's chunks with it, and nothing else."""
-        self._chunked = True
-        return self._of_body(super().read_until(delimiter, max_bytes))
+        """Read the size of a body's chunk; Tornado uses this method for nothing else."""
+        self._part = "chunks"
+        self._waiting_since = time.monotonic()
+        return super().read_until(delimiter, max_bytes)
 
-    def _of_body(self, read: Awaitable[bytes]) -> Awaitable[bytes]:
-        assert isinstance(read, Future)
-        if not read.done():
-            self._reading_body = True
-            self.silent_since = time.monotonic()
-            read.add_done_callback(self._heard)
-        return read
+    def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
+        """Read a part of a body, or of a WebSocket's frame, which has no time limit."""
+        if partial and self._part == "head":
+            self._part = "body"
+        self._waiting_since = time.monotonic() if partial or self._part == "chunks" else None
+        return super().read_bytes(num_bytes, partial)
 
-    def _heard(self, read: Future[bytes]) -> None:
-        self._reading_body = False
-        self.silent_since = None
-
-    def let_go(self, patience: float) -> None:
-        """Close, because nothing has come for `patience` seconds. Who has sent a part of a body is told so,
-        if nothing else has been answered."""
-        if self._reading_body and self._total_write_index == self._written_before:
-            self._tell(
-                "*/*",
-                Problem(
-                    "urn:owt:request-timeout",
-                    "the request's body does not come",
-                    408,
-                    f"nothing has come of the rest for {patience:g} s (--connection-idle)",
-                ),
-            )
-        self.close()
+    def write(self, data: bytes | memoryview) -> Future[None]:
+        """Write, and note that a response has begun."""
+        self._responded = True
+        return super().write(data)
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        """As Tornado's, which sets one while a request that has been read is answered."""
+        """Set the callback; Tornado does so while a request that has been read is answered."""
         self.answering = callback is not None
         super().set_close_callback(callback)
 
-    def close(self, exc_info: Any = False) -> None:
-        """As Tornado's, which also closes when a head does not end where it must."""
-        if self._reading_head and isinstance(exc_info, UnsatisfiableReadError) and not self.closed():
-            head = bytes(self._read_buffer[: self._limits.together + 1])
-            if problem := self._limits.complaint(head):
-                self._refuse(head, problem)
-        super().close(exc_info)
-
-    def reset(self) -> None:
-        """Close so that the client gets an error: the end of what was written is not the end of all."""
-        self._reset = True
+    def time_out(self, seconds: float) -> None:
+        """Close, as the client has sent nothing for `seconds`. If it has sent a part of a body and nothing
+        has been answered, respond with 408."""
+        if self._part != "head" and not self._responded:
+            problem = Problem(
+                "urn:owt:request-timeout",
+                "the request's body does not come",
+                408,
+                f"nothing has come of the rest for {seconds:g} s (--connection-idle)",
+            )
+            _send(self.socket, problem)
         self.close()
 
-    def close_fd(self) -> None:
-        """The end of the socket, which Tornado calls once."""
-        sock, self.socket = self.socket, None  # type: ignore[assignment]
+    def close(self, exc_info: Any = False) -> None:
+        """Close the connection. Tornado does so too if a head is too large; then respond with the problem."""
+        too_large = isinstance(exc_info, UnsatisfiableReadError) and self._part == "head"
+        super().close(exc_info)
+        if (sock := self._closed_socket) is None:
+            return
+        self._closed_socket = None
+        if too_large:
+            self._refuse_head(sock)
         if self._reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
         else:
-            self._lingering.take(sock)
+            self._linger(sock)
         self._on_close(self)
 
-    def _refuse(self, head: bytes, problem: Problem) -> None:
-        found = _ACCEPT.search(head)
-        accept = found[1].strip().decode("latin-1") if found else "*/*"
-        log.debug("a request's head was refused: %d %s", problem.status, problem.title)
-        self._tell(accept, problem)
+    def reset(self) -> None:
+        """Close with an error for the client, which must not take its data for a whole response."""
+        self._reset = True
+        self.close()
 
-    def _tell(self, accept: str, problem: Problem) -> None:
-        content_type, body = problem.body(accept)
-        # There is room for it, as the answer before has been taken; a client for whom there is none has
-        # read nothing, and would not read this.
-        answer = WholeResponse(problem.status, [("Content-Type", content_type)], body)
-        with contextlib.suppress(OSError):
-            self.write_to_fd(memoryview(answer.encode()))
+    def close_fd(self) -> None:
+        """Leave the socket to `close`."""
+        self._closed_socket, self.socket = self.socket, None  # type: ignore[assignment]
+
+    def _refuse_head(self, sock: socket.socket) -> None:
+        # A closed stream still returns what it has buffered.
+        read = super().read_bytes(self._limits.head, partial=True)
+        assert isinstance(read, Future)
+        head = read.result()
+        problem = self._limits.problem(head)
+        accept = match[1].strip().decode("latin-1") if (match := _ACCEPT.search(head)) else "*/*"
+        log.debug("refused a request's head: %d %s", problem.status, problem.title)
+        _send(sock, problem, accept)
 
 
 class SecureConnection(Connection, SSLIOStream):
-    """The same with TLS."""
+    """Connection with TLS."""
+
+
+def linger(sock: socket.socket, on_closed: Callable[[], None]) -> Callable[[], None]:
+    """Close a socket when its client has closed it, or after `LINGER` seconds. Returns a function that closes
+    it now.
+
+    If a socket is closed while it has unread data, or before more arrives, the system resets the connection,
+    and the client may lose a response that it has not read. So the server ends its own half first, and
+    discards what it receives (RFC 9112, section 9.6). Data of a TLS connection is not decrypted.
+    """
+    loop = asyncio.get_running_loop()
+
+    def close() -> None:
+        if sock.fileno() >= 0:
+            timer.cancel()
+            loop.remove_reader(sock)
+            sock.close()
+            on_closed()
+
+    def discard() -> None:
+        with contextlib.suppress(BlockingIOError):
+            try:
+                ended = not sock.recv(DISCARD)
+            except ConnectionError:
+                ended = True
+            if ended:
+                close()
+
+    timer = loop.call_later(LINGER, close)
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        loop.add_reader(sock, discard)
+    except OSError:
+        close()
+    return close
+
+
+def _send(sock: socket.socket, problem: Problem, accept: str = "*/*") -> None:
+    content_type, body = problem.body(accept)
+    answer = WholeResponse(problem.status, [("Content-Type", content_type)], body)
+    # The socket's buffer has room, as the client has taken the response before; other clients do not read.
+    with contextlib.suppress(OSError):
+        sock.send(answer.encode())

@@ -1,78 +1,71 @@
-"""owt.frontend.http.connection: what is too large in a head, and how a connection ends."""
+"""owt.frontend.http.connection: limits on heads, and how connections end."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from tornado.httputil import HTTPHeaders
 
-from owt.frontend.http.connection import MOST_LINES, SLACK, Connection, HeadLimits
-from owt.frontend.http.lingering import Lingering
+from owt.frontend.http import connection as module
+from owt.frontend.http.connection import SLACK, Connection, HeadLimits, linger
 from owt.testing import async_test, settle
 
-LIMITS = HeadLimits(url=10, header=20)
+PATIENCE = 10
+LIMITS = HeadLimits(url=10, headers=20)
+MESSAGES = {414: "10 bytes (--max-url)", 431: "20 bytes for all"}
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("url", "header", "status"),
     [
-        b"GET /123456789 HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\n12345678: 01234567\r\n\r\n",
-        b"GET / HTTP/1.1\n12345678: 012345678\n\n",
-        b"\r\n\r\nGET /123456789 HTTP/1.1\r\n12345678: 01234567\r\n\r\n",
-        b"GET /123456789\r\n\r\n",
-        b"rubbish\r\n\r\n",
-        b"\r\n\r\n",
+        ("/123456789", "01234567", None),
+        ("/1234567890", "", 414),
+        ("/", "012345678", 431),
+        ("/1234567890", "012345678", 414),
     ],
 )
-def test_a_head_within_the_limits_is_let_pass(head: bytes) -> None:
-    assert LIMITS.complaint(head) is None
+def test_a_received_head_is_checked_against_both_limits(url: str, header: str, status: int | None) -> None:
+    problem = LIMITS.check(url, HTTPHeaders({"X-345678": header}))
+    assert (problem and problem.status) == status
+    assert problem is None or MESSAGES[problem.status] in problem.detail
 
 
 @pytest.mark.parametrize(
     ("status", "head"),
     [
-        (414, b"GET /1234567890 HTTP/1.1\r\n\r\n"),
-        (414, b"\r\n\r\nGET /1234567890 HTTP/1.1\r\n\r\n"),
-        (414, b"GET /1234567890"),
+        (414, b"GET /1234567890 HTTP/1.1\r\n" + b"h" * LIMITS.head),
+        (414, b"\r\n\r\nGET /1234567890 HTTP/1.1\r\n" + b"h" * LIMITS.head),
+        (414, b"GET /" + b"u" * LIMITS.head),
         (414, b"G" * (10 + SLACK + 1)),
-        (414, b"GET /1234567890 HTTP/1.1\r\n" + b"h" * 100),
-        (431, b"GET / HTTP/1.1\r\n12345678: 012345678\r\n\r\n"),
-        (431, b"GET / HTTP/1.1\n12345678: 0123456789\n\n"),
-        (431, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 4 + b"\r\n"),
-        (431, b"GET / HTTP/1.1\r\n" + b"h" * LIMITS.together),
+        (431, b"GET / HTTP/1.1\r\n" + b"h" * LIMITS.head),
+        (431, b"\r\n\r\nGET / HTTP/1.1\n" + b"a: b\n" * LIMITS.head),
     ],
 )
-def test_a_head_past_a_limit_is_told_which(status: int, head: bytes) -> None:
-    problem = LIMITS.complaint(head)
-    assert problem is not None
+def test_the_beginning_of_an_oversized_head_shows_which_limit_it_exceeds(status: int, head: bytes) -> None:
+    problem = LIMITS.problem(head)
     assert problem.status == status
-    assert {414: "10 bytes (--max-url)", 431: "20 bytes for all"}[status] in problem.detail
+    assert MESSAGES[status] in problem.detail
 
 
-def test_a_head_has_at_most_so_many_lines() -> None:
-    limits = HeadLimits(url=10, header=1 << 20)
-    assert limits.complaint(b"GET / HTTP/1.1\r\n" + b"A:\r\n" * (MOST_LINES - 1) + b"\r\n") is None
-    problem = limits.complaint(b"GET / HTTP/1.1\r\n" + b"A:\r\n" * MOST_LINES + b"\r\n")
-    assert problem is not None
-    assert (problem.status, problem.detail) == (431, "the request has more than 2000 header lines")
-
-
-async def ended(how: str) -> bytes | type[BaseException]:
-    """What a client reads whose connection was ended so, with something of it unread."""
+async def received_after(method: str) -> bytes | type[BaseException]:
+    """Return what a client reads whose connection was ended by `method` with received data unread."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.create_connection(listening.getsockname())
-        ours, _ = listening.accept()
-    lingering = Lingering(lambda: 10, lambda: None)
-    gone: list[Connection] = []
-    connection = Connection(ours, limits=LIMITS, lingering=lingering, on_close=gone.append)
+        accepted, _ = listening.accept()
+    closed: list[Connection] = []
+    connection = Connection(
+        accepted, limits=LIMITS, linger=lambda sock: linger(sock, lambda: None), on_close=closed.append
+    )
     client.sendall(b"unread")
     await connection.write(b"the last words")
-    getattr(connection, how)()
-    assert gone == [connection]
+    getattr(connection, method)()
+    assert closed == [connection]
     await settle()
-    client.settimeout(10)
+    client.settimeout(PATIENCE)
     try:
         with client:
             data = b""
@@ -81,15 +74,64 @@ async def ended(how: str) -> bytes | type[BaseException]:
             return data
     except ConnectionError as error:
         return type(error)
+
+
+@async_test
+async def test_a_client_can_read_the_response_after_close() -> None:
+    assert await received_after("close") == b"the last words"
+
+
+@async_test
+async def test_a_client_gets_an_error_after_reset() -> None:
+    assert await received_after("reset") is ConnectionResetError
+
+
+@contextmanager
+def lingering() -> Iterator[tuple[socket.socket, socket.socket, list[str]]]:
+    """A socket that lingers, its client, and a list that gets an item when the socket is closed."""
+    sock, client = socket.socketpair()
+    sock.setblocking(False)
+    client.setblocking(False)
+    closed: list[str] = []
+    close = linger(sock, lambda: closed.append("closed"))
+    try:
+        yield sock, client, closed
     finally:
-        lingering.close()
+        close()
+        client.close()
 
 
 @async_test
-async def test_the_last_words_can_be_read() -> None:
-    assert await ended("close") == b"the last words"
+async def test_a_lingering_socket_discards_data_until_its_client_closes() -> None:
+    with lingering() as (sock, client, closed):
+        assert client.recv(1) == b""
+        for _ in range(3):
+            client.send(b"more")
+            await settle()
+        assert sock.fileno() >= 0
+        client.close()
+        await settle()
+        assert sock.fileno() == -1
+        assert closed == ["closed"]
 
 
 @async_test
-async def test_after_a_reset_nothing_looks_complete() -> None:
-    assert await ended("reset") is ConnectionResetError
+async def test_a_lingering_socket_is_closed_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LINGER", 0.01)
+    with lingering() as (sock, _, closed):
+        async with asyncio.timeout(PATIENCE):
+            while not closed:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert sock.fileno() == -1
+
+
+@async_test
+async def test_a_socket_whose_client_has_closed_does_not_linger() -> None:
+    sock, client = socket.socketpair()
+    sock.setblocking(False)
+    client.close()
+    closed: list[str] = []
+    linger(sock, lambda: closed.append("closed"))
+    await settle()
+    assert sock.fileno() == -1
+    assert closed == ["closed"]

@@ -1,4 +1,4 @@
-"""owt.frontend.http.handler: what all handlers do alike."""
+"""owt.frontend.http.handler: behaviour that all pages share."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from owt.frontend.access.origins import Origins
 from owt.frontend.config.credentials import Credentials
 from owt.frontend.config.settings import Settings
 from owt.frontend.counters import Counters
-from owt.frontend.http.handler import OwtHandler
+from owt.frontend.http.handler import PageHandler
 from owt.frontend.service import Service
 from owt.testing import async_test
 
 TOKEN = "0123456789abcdef"
 
 
-class Handler(OwtHandler):
-    """Says who asks, or does what the path says."""
+class Handler(PageHandler):
+    """Handler that responds with the user's name, or does what the path says."""
 
     def get(self) -> None:
         match self.request.path:
@@ -37,7 +37,7 @@ class Handler(OwtHandler):
 
 
 async def answer(uri: str, *headers: str, credentials: Credentials, method: str = "GET") -> str:
-    """The whole answer of a server that has the handler."""
+    """Return the whole response of a server with this handler."""
     parts = {"authenticator": Authenticator(credentials), "origins": Origins(Settings())}
     parts["counters"] = Counters()
     service = cast("Service", SimpleNamespace(settings=Settings(), **parts))
@@ -58,14 +58,14 @@ async def answer(uri: str, *headers: str, credentials: Credentials, method: str 
 
 
 @async_test
-async def test_a_handler_knows_who_asks() -> None:
+async def test_a_handler_knows_the_authenticated_user() -> None:
     bearer = f"Authorization: Bearer {TOKEN}"
     assert (await answer("/", bearer, credentials=Credentials({}, [TOKEN]))).endswith("\r\n\r\n'token'")
     assert (await answer("/", bearer, credentials=Credentials())).endswith("\r\n\r\nNone")
 
 
 @async_test
-async def test_who_may_not_come_in_is_told_so_and_runs_no_method() -> None:
+async def test_a_request_without_credentials_gets_401_and_runs_no_method() -> None:
     said = await answer("/fault", credentials=Credentials({}, [TOKEN]))
     assert said.startswith("HTTP/1.1 401 ")
     assert '\r\nWww-Authenticate: Bearer realm="owt"\r\n' in said
@@ -73,7 +73,7 @@ async def test_who_may_not_come_in_is_told_so_and_runs_no_method() -> None:
 
 
 @pytest.mark.parametrize(("path", "status", "told"), [("/fault", 500, True), ("/error", 400, False)])
-def test_what_goes_wrong_is_logged_without_the_request(
+def test_faults_are_logged_without_query_and_headers(
     caplog: pytest.LogCaptureFixture, path: str, status: int, told: bool
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -85,7 +85,15 @@ def test_what_goes_wrong_is_logged_without_the_request(
 
 
 @async_test
-async def test_a_method_that_a_page_has_not_is_answered_with_those_that_it_has() -> None:
+async def test_an_unsupported_method_gets_405_with_the_supported_ones() -> None:
     text = await answer("/x", credentials=Credentials(), method="PUT")
     assert text.startswith("HTTP/1.1 405 ")
     assert "\r\nAllow: GET\r\n" in text
+
+
+@async_test
+async def test_a_body_beyond_the_limit_gets_413_before_it_has_been_read() -> None:
+    text = await answer("/x", f"Content-Length: {10**12}", credentials=Credentials())
+    assert text.startswith("HTTP/1.1 413 ")
+    assert f"has {10**12} bytes" in text
+    assert "\r\nConnection: close\r\n" in text

@@ -1,4 +1,4 @@
-"""owt.frontend.http.pages: what a browser sees."""
+"""owt.frontend.http.pages: the HTML pages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from scripted_service import ScriptedService
 
 from owt.frontend.api import control, directory, health, metrics
 from owt.frontend.http import pages
+from owt.testing import async_test
 
 
 class Page(HTMLParser):
-    """A page's links and text; what is opened is closed."""
+    """Links and text of an HTML page."""
 
     VOID = frozenset({"meta", "br"})
     UNCLOSED = frozenset({"html"})
@@ -41,21 +43,21 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("text", [pages.welcome("http://localhost:9876"), pages.index()])
-def test_a_page_is_whole_html(text: str) -> None:
+def test_a_page_is_complete_html_without_foreign_resources(text: str) -> None:
     assert text.startswith("<!doctype html>")
     page = Page(text)
     assert page.open == []
-    # Nothing is fetched from elsewhere.
+    # The page loads nothing from other servers.
     assert re.search(r"(?:src|href)=[\"']?(?:https?:)?//", text) is None
 
 
-def test_the_welcome_shows_how_to_call_this_server() -> None:
+def test_the_welcome_page_shows_how_to_call_this_server() -> None:
     page = Page(pages.welcome("http://example.org:1234"))
     assert "curl -G http://example.org:1234/hello" in page.text
     assert 'code=def run(name): return f"Hello, {name}!"' in page.text
 
 
-def test_the_welcomes_link_makes_the_call_that_it_shows() -> None:
+def test_the_link_of_the_welcome_page_makes_the_call_that_it_shows() -> None:
     link = Page(pages.welcome("http://localhost")).links[0]
     parts = urlsplit(link)
     assert (parts.scheme, parts.netloc, parts.path) == ("", "", "/hello")
@@ -64,7 +66,7 @@ def test_the_welcomes_link_makes_the_call_that_it_shows() -> None:
     assert fields["kwargs"] == ['{"name": "owt"}']
 
 
-def test_under_a_base_url_every_link_and_command_has_it() -> None:
+def test_links_and_commands_include_the_base_url() -> None:
     welcome = Page(pages.welcome("http://h:1", "/owt"))
     assert "curl -G http://h:1/owt/hello" in welcome.text
     assert "curl http://h:1/owt/ -d session" in welcome.text
@@ -73,17 +75,19 @@ def test_under_a_base_url_every_link_and_command_has_it() -> None:
         assert link.startswith("/owt/")
 
 
-def test_an_address_cannot_bring_markup_into_the_page() -> None:
+def test_the_url_in_the_welcome_page_is_escaped() -> None:
     text = pages.welcome("http://<script>alert(1)</script>\"'")
     assert "<script" not in text
     assert "<script>alert(1)</script>" in unescape(text)
 
 
-def test_the_index_links_to_what_the_server_offers() -> None:
+@async_test
+async def test_the_index_links_to_existing_pages() -> None:
     page = Page(pages.index())
     assert page.links == [link for link, _ in pages.LINKS] + ["/"]
-    watching = [*health.routes(None), *metrics.routes(None), *directory.routes(None)]  # type: ignore[arg-type]
-    *known, _unknown = control.routes(None, watching)  # type: ignore[arg-type]
+    service = ScriptedService().service
+    more = [*health.routes(service), *metrics.routes(service), *directory.routes(service)]
+    *known, _unknown = control.routes(service, more)
     patterns = [re.compile(route[0] + "$") for route in known]
     for link, _ in pages.LINKS:
         assert any(pattern.match(link) for pattern in patterns), link

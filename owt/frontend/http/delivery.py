@@ -1,0 +1,132 @@
+"""Delivery of a run's chunks to a client, for all answers: whole, streamed, resumed and cached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from asyncio import Future
+
+from tornado.httputil import HTTPOutputError
+
+from owt.frontend.http.events import Events
+from owt.frontend.http.responses import Plain
+from owt.frontend.http.writer import ResponseWriter
+from owt.frontend.logs import log_output
+from owt.frontend.problems import WholeResponse
+from owt.frontend.runs.journal import ChunksLost
+from owt.frontend.runs.resuming import EventId, lost_event
+from owt.frontend.runs.runs import Reader, Run
+from owt.wire.chunk import Chunk
+
+log = logging.getLogger("owt.calls")
+
+
+class Delivery:
+    """Driver that renders a run's chunks and writes them, until the run ends or `stop`.
+
+    It runs in callbacks of the event loop: when there are chunks, and when the client has taken what was
+    written. So a call that is answered at once needs no task, and a slow client slows down its run.
+    """
+
+    def __init__(
+        self, run: Run, reader: Reader, renderer: Plain | Events, writer: ResponseWriter, keepalive: float
+    ) -> None:
+        """After `keepalive` seconds of silence, events get a comment, so that proxies keep the connection."""
+        self._run = run
+        self._reader = reader
+        self._renderer = renderer
+        self._writer = writer
+        self._keepalive = keepalive
+        self._stopped = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._written: Future[None] | None = None
+        self._written_at = 0.0
+
+    def start(self) -> None:
+        """Begin the response: of events now, of other answers when the run's first chunks say what it is."""
+        renderer = self._renderer
+        if isinstance(renderer, Events):
+            self._write(renderer.opening())
+            self._timer = asyncio.get_running_loop().call_later(self._keepalive, self._keep_alive, renderer)
+        # Also if there are chunks already: the caller has more to do.
+        self._reader.notify(self._proceed)
+
+    def stop(self) -> None:
+        """Stop reading the run."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._reader.close()
+
+    def _proceed(self, _: Future[None] | None = None) -> None:
+        """Write what the run has sent, as far as the client takes it."""
+        try:
+            while not self._stopped:
+                if self._written is not None and not self._written.done():
+                    self._written.add_done_callback(self._proceed)
+                    return
+                if self._renderer.aborted:
+                    self._abort()
+                    return
+                chunks = self._reader.available()
+                if not chunks and not self._run.ended:
+                    self._reader.notify(self._proceed)
+                    return
+                self._deliver(chunks)
+        except ChunksLost:
+            self._lose()
+        except HTTPOutputError as error:
+            log.warning("run %s: %s", self._run.id, error)
+            self._abort()
+        except Exception:
+            self._writer.fail()
+            self.stop()
+
+    def _deliver(self, chunks: list[Chunk]) -> None:
+        if log.isEnabledFor(logging.INFO):
+            log_output(self._run.id, chunks)
+        renderer, writer = self._renderer, self._writer
+        data = b"".join([piece for chunk in chunks for piece in renderer.render(chunk)])
+        if renderer.finished and not writer.begun:
+            writer.send(WholeResponse(renderer.status, renderer.headers, data))
+            self.stop()
+            return
+        if data or (renderer.started and not writer.begun):
+            self._write(data)
+        if renderer.finished or not chunks:
+            writer.end()
+            self.stop()
+
+    def _write(self, data: bytes) -> None:
+        renderer, writer = self._renderer, self._writer
+        if writer.begun:
+            self._written = writer.write(data)
+        else:
+            self._written = writer.begin(renderer.status, renderer.headers, data)
+        self._written_at = time.monotonic()
+
+    def _lose(self) -> None:
+        """End the response of a client that was too slow for a run that waits for no client."""
+        if isinstance(self._renderer, Events):
+            last = EventId(self._run.id, self._run.journal.number(self._reader.position))
+            self._write(lost_event(last, True, 0))
+            self._writer.end()
+            self.stop()
+        else:
+            self._abort()
+
+    def _abort(self) -> None:
+        self._writer.abort()
+        self.stop()
+
+    def _keep_alive(self, events: Events) -> None:
+        silence = time.monotonic() - self._written_at
+        if silence < self._keepalive:
+            delay = self._keepalive - silence
+        else:
+            delay = self._keepalive
+            # Not while the client has yet to take what was written.
+            if not self._writer.busy and (comment := events.keepalive()):
+                self._write(comment)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._keep_alive, events)

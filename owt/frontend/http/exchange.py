@@ -1,0 +1,153 @@
+"""HTTP exchange: one request and its response, without Tornado's handlers.
+
+    headers_received   access gate, then `on_headers`
+    data_received      body, up to its limit
+    finish             `on_body`, which responds with `writer` or delivers a run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPMessageDelegate,
+    HTTPServerRequest,
+    RequestStartLine,
+    ResponseStartLine,
+)
+
+from owt.frontend.access.proxies import apply_forwarded
+from owt.frontend.http import gate
+from owt.frontend.http.delivery import Delivery
+from owt.frontend.http.events import Events
+from owt.frontend.http.responses import Plain
+from owt.frontend.http.writer import ResponseWriter
+from owt.frontend.problems import Problem, WholeResponse
+from owt.frontend.runs.resuming import EventId, Resumed, lost_event, resume
+from owt.frontend.runs.runs import Reader, Run
+from owt.frontend.service import Service
+
+
+class Exchange(HTTPMessageDelegate):
+    """One request and its response. Subclasses define `on_body`.
+
+    `user` is the name of the authenticated user, and `disconnected` is True when the client has closed the
+    connection.
+    """
+
+    def __init__(self, request: HTTPServerRequest, service: Service) -> None:
+        self.request = request
+        self.service = service
+        self.writer = ResponseWriter(request, service.counters)
+        self.body = gate.Body(service.settings.max_body)
+        self.user: str | None = None
+        self.disconnected = False
+        self._delivery: Delivery | None = None
+        apply_forwarded(request, service.settings)
+        if self.base:
+            # A client that knows only a longer path needs it to find the pages under /_owt/.
+            self.writer.headers.append(("Owt-Base", self.base))
+        assert isinstance(request.connection, HTTP1Connection)
+        request.connection.set_close_callback(self.on_connection_close)
+
+    @property
+    def base(self) -> str:
+        """Return the path of the whole server: "" or such as `/owt`."""
+        return self.service.settings.base_url
+
+    def on_headers(self) -> None:
+        """Respond now if that needs no body. Called when the access gate has let the request pass."""
+
+    def on_body(self) -> None:
+        """Respond to the whole request."""
+        raise NotImplementedError
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        """Pass the access gate, which may take time."""
+        access = gate.check(self.service, self.request)
+        if isinstance(access, gate.Access):
+            self._guard(lambda: self._enter(access))
+            return None
+        return self._wait_for(access)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Keep a part of the body."""
+        problem = self.body.add(chunk)
+        if problem is not None and not self.writer.ended:
+            self.writer.send_problem(problem)
+
+    def finish(self) -> None:
+        """Respond, as the whole request has been received."""
+        self.writer.request_complete = True
+        if not self.writer.ended:
+            self._guard(self.on_body)
+
+    def on_connection_close(self) -> None:
+        """Stop, as the client has disconnected."""
+        self.disconnected = True
+        self.body.drop()
+        if self._delivery is not None:
+            self._delivery.stop()
+
+    def deliver(self, run: Run, reader: Reader, renderer: Plain | Events) -> None:
+        """Respond with a run's chunks."""
+        self._delivery = Delivery(run, reader, renderer, self.writer, self.service.settings.keepalive)
+        self._delivery.start()
+
+    def resume(self, run: Run | None, last: EventId) -> None:
+        """Respond with the events of a run after the last one that the client has. If none can follow,
+        respond with 204, which stops a browser; if they are lost, with an event that says so."""
+        resumed = "over" if last.number is None else "lost" if run is None else resume(run, last.number)
+        match resumed:
+            case Resumed(run=run, reader=reader, after=after):
+                head, failed = run.journal.head, run.failure is not None
+                self.deliver(run, reader, Events(run.id, run.session, after=after, head=head, failed=failed))
+            case "over":
+                self.writer.send(WholeResponse(204, [("Owt-Run", last.run)], b""))
+            case "lost":
+                event = lost_event(last, run is not None, self.service.settings.run_retention)
+                self.writer.send(WholeResponse(200, Events(last.run, None).headers, event))
+
+    def can_show_aborts(self) -> bool:
+        """Return True if the client can see that a response was aborted, and respond with 505 otherwise.
+
+        HTTP/1.0 has no chunks, and a Unix socket has no reset.
+        """
+        if self.writer.chunked or self.service.settings.unix_socket is None:
+            return True
+        self.writer.send_problem(
+            Problem(
+                "urn:owt:http-version",
+                "HTTP/1.1 is needed",
+                505,
+                "this came by HTTP/1.0 over the Unix socket, where an answer that broke off would look "
+                "whole; use HTTP/1.1 (nginx: proxy_http_version 1.1;)",
+            )
+        )
+        return False
+
+    async def _wait_for(self, access: Awaitable[gate.Access]) -> None:
+        result = await access
+        if not self.disconnected:
+            self._guard(lambda: self._enter(result))
+
+    def _enter(self, access: gate.Access) -> None:
+        self.writer.headers += access.headers
+        self.user = access.user
+        if access.refusal is not None:
+            self.writer.refuse(access.refusal)
+        elif (problem := self.body.check_length(self.request.headers)) is not None:
+            self.writer.send_problem(problem)
+        else:
+            self.on_headers()
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Take a step, and respond to an unexpected exception."""
+        try:
+            step()
+        except Exception:
+            self.writer.fail()

@@ -1,0 +1,101 @@
+"""Access gate: the checks that every request passes before its body is read, and the limit on its body."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+
+from tornado.httputil import HTTPServerRequest
+
+from owt.frontend.access import authentication, origins
+from owt.frontend.problems import Headers, Problem, WholeResponse
+from owt.frontend.service import Service
+
+MAX_LENGTH_DIGITS = 20
+"""Digits of a Content-Length that are read as a number; Python refuses to read thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Result of the checks: every response gets these headers, and `refusal` is the response if the request
+    must not proceed. `user` is None if the server requires no credentials."""
+
+    headers: Headers
+    user: str | None = None
+    refusal: WholeResponse | None = None
+
+
+def check(service: Service, request: HTTPServerRequest) -> Access | Awaitable[Access]:
+    """Check where a request comes from, then its credentials, which may take time."""
+    match service.origins.check(request.method or "", request.protocol, request.host, request.headers):
+        case origins.Allowed(headers=headers):
+            if not service.authenticator.guarded:
+                return Access(headers)
+            return _authenticate(service, request, headers)
+        case origins.Forbidden(problem=problem):
+            return Access([], refusal=problem_answer(problem, request))
+        case origins.Preflight(headers=headers):
+            # A preflight never has credentials.
+            return Access([], refusal=WholeResponse(204, headers, b""))
+
+
+async def _authenticate(service: Service, request: HTTPServerRequest, headers: Headers) -> Access:
+    authorization = request.headers.get("Authorization")
+    match await service.authenticator.authenticate(authorization, request.remote_ip or ""):
+        case authentication.Authenticated(user=user):
+            return Access(headers, user)
+        case authentication.Unauthenticated(problem=problem, headers=challenges):
+            answer = problem_answer(problem, request)
+            refusal = WholeResponse(answer.status, [*challenges, *answer.headers], answer.body)
+            return Access(headers, refusal=refusal)
+
+
+def problem_answer(problem: Problem, request: HTTPServerRequest) -> WholeResponse:
+    """Return a problem as a response in the form that the client prefers."""
+    content_type, body = problem.body(request.headers.get("Accept", "*/*"))
+    return WholeResponse(problem.status, [("Content-Type", content_type)], body)
+
+
+class Body:
+    """Body of a request, received in parts, up to `max_size` bytes."""
+
+    def __init__(self, max_size: int) -> None:
+        self.size = 0
+        self._max_size = max_size
+        self._parts: list[bytes] = []
+
+    def check_length(self, headers: Mapping[str, str]) -> Problem | None:
+        """Return the problem of a Content-Length beyond the limit, or None."""
+        length = headers.get("Content-Length", "")
+        if not length.isdecimal():
+            return None
+        if len(length) > MAX_LENGTH_DIGITS:
+            return self._too_large("more")
+        return self._too_large(f"{int(length)} bytes") if int(length) > self._max_size else None
+
+    def add(self, part: bytes) -> Problem | None:
+        """Keep a part, or drop all of them and return the problem if the body is too large."""
+        self.size += len(part)
+        if self.size > self._max_size:
+            self.drop()
+            return self._too_large("more")
+        self._parts.append(part)
+        return None
+
+    def drop(self) -> None:
+        """Drop all parts."""
+        self._parts.clear()
+
+    def join(self) -> bytes:
+        """Return all parts that have been received."""
+        if len(self._parts) > 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0] if self._parts else b""
+
+    def _too_large(self, size: str) -> Problem:
+        return Problem(
+            "urn:owt:body-too-large",
+            "the body is too large",
+            413,
+            f"the request's body has {size}; the limit is {self._max_size} bytes (--max-body)",
+        )

@@ -1,0 +1,163 @@
+"""Writer of one HTTP response, on Tornado's public connection interface."""
+
+from __future__ import annotations
+
+import sys
+import time
+from asyncio import Future
+from functools import lru_cache
+from http.client import responses
+from typing import cast
+
+from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, format_timestamp
+
+from owt.errors import OwtError
+from owt.frontend import logs
+from owt.frontend.access.origins import OVERRULING
+from owt.frontend.counters import Counters
+from owt.frontend.http.connection import Connection
+from owt.frontend.http.gate import problem_answer
+from owt.frontend.problems import Headers, Problem, WholeResponse, problem_response
+from owt.wire.http import BODILESS
+
+REPRESENTATION = ("Content-Type", "Content-Encoding", "Content-Language")
+"""Headers that describe a body; a response without a body has none of them."""
+
+
+@lru_cache(maxsize=1)
+def date(second: int) -> str:
+    """Return the Date header for a time in whole seconds since 1970 (RFC 9110, section 6.6.1)."""
+    return format_timestamp(second)
+
+
+class ResponseWriter:
+    """The response to one request: `send` all of it, or `begin`, `write` and `end`.
+
+    `headers` are sent with every response. `begun` and `ended` say how far the response is.
+    """
+
+    def __init__(self, request: HTTPServerRequest, counters: Counters) -> None:
+        self.headers: Headers = []
+        self.request_complete = False
+        self.begun = False
+        self.ended = False
+        self._request = request
+        self._connection = cast(HTTP1Connection, request.connection)
+        self._counters = counters
+        self._status = 0
+        self._has_body = request.method != "HEAD"
+        # True if the end of the connection is the end of the response.
+        self._closes = False
+        self._written: Future[None] | None = None
+
+    @property
+    def chunked(self) -> bool:
+        """Return True if the client supports chunks, which show the end of a body of unknown length."""
+        return self._request.version == "HTTP/1.1"
+
+    @property
+    def busy(self) -> bool:
+        """Return True if the client has yet to take data that was written, or has disconnected."""
+        stream = self._connection.stream
+        return stream.closed() or stream.writing()
+
+    def send(self, answer: WholeResponse) -> None:
+        """Send a whole response. Raises `HTTPOutputError` if its headers state another length."""
+        headers = self._head(answer.headers)
+        body: bytes | None = answer.body
+        if answer.status in BODILESS:
+            for name in REPRESENTATION:
+                headers.pop(name, None)
+            body = None
+        elif "Content-Length" not in headers:
+            headers["Content-Length"] = str(len(answer.body))
+        if not self.request_complete:
+            # Tornado closes the connection rather than read the rest of the request.
+            headers["Connection"] = "close"
+        self._write_head(answer.status, headers, body)
+        self.end()
+
+    def send_problem(self, problem: Problem) -> None:
+        """Send a problem as the response of the frontend itself."""
+        self.refuse(problem_answer(problem, self._request))
+
+    def send_error(self, error: OwtError, session: str | None = None, run: str | None = None) -> None:
+        """Send an error as the response of the frontend itself."""
+        accept = self._request.headers.get("Accept", "*/*")
+        self.refuse(problem_response(error, accept, session, run))
+
+    def refuse(self, answer: WholeResponse) -> None:
+        """Send a response of the frontend itself, and count it."""
+        self._counters.refused(answer.status)
+        self.send(answer)
+
+    def begin(self, status: int, headers: Headers, data: bytes) -> Future[None]:
+        """Send the head and the first data of a response; the result is done when the client has them."""
+        head = self._head(headers)
+        if not self.chunked and "Content-Length" not in head:
+            # The response ends with its connection (RFC 9112, section 6.3). Tornado would keep the connection
+            # open if the client asked for it.
+            self._closes = True
+            self._request.headers.pop("Connection", None)
+        return self._write_head(status, head, data)
+
+    def write(self, data: bytes) -> Future[None]:
+        """Send more data. Raises `HTTPOutputError` for more than the headers state."""
+        if data and self._has_body:
+            self._written = self._connection.write(data)
+        assert self._written is not None
+        return self._written
+
+    def end(self) -> None:
+        """End the response. Raises `HTTPOutputError` if its headers state a greater length."""
+        self.ended = True
+        self._connection.finish()
+        if self._closes and self._written is not None:
+            if self._written.done():
+                self._connection.close()
+            else:
+                self._written.add_done_callback(lambda _: self._connection.close())
+        logs.log_response(self._request, self._status)
+
+    def abort(self) -> None:
+        """Close the connection so that the client does not take the response for complete."""
+        self.ended = True
+        stream = self._connection.stream
+        if not stream.closed():
+            if not self.chunked and isinstance(stream, Connection):
+                # Without chunks, the end of the connection would look like the end of the response.
+                stream.reset()
+            self._connection.close()
+
+    def fail(self) -> None:
+        """Log the current exception as a fault of the frontend, and respond with 500, or abort."""
+        error = sys.exc_info()[1]
+        assert error is not None
+        logs.log_fault(self._request, (type(error), error, error.__traceback__))
+        if self.begun:
+            self.abort()
+        else:
+            detail = "this is a fault in owt's frontend; its log says more"
+            self.send_problem(Problem("about:blank", responses[500], 500, detail))
+
+    def _head(self, headers: Headers) -> HTTPHeaders:
+        head = HTTPHeaders()
+        head["Date"] = date(int(time.time()))
+        for name, value in self.headers:
+            head[name] = value
+        for name, value in headers:
+            if name not in head:
+                head[name] = value
+            elif not (self.headers and name.lower() in OVERRULING):
+                head.add(name, value)
+        return head
+
+    def _write_head(self, status: int, headers: HTTPHeaders, data: bytes | None) -> Future[None]:
+        self.begun = True
+        self._status = status
+        start_line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
+        self._written = self._connection.write_headers(
+            start_line, headers, data if data and self._has_body else None
+        )
+        return self._written
