@@ -1,6 +1,4 @@
-"""`python -m owt` is `owt`."""
-
-from __future__ import annotations
+"""`python -m owt` is the command `owt`."""
 
 import sys
 

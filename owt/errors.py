@@ -15,6 +15,7 @@
     │       └── KernelKilled    a signal ended the kernel during its start; a retry may succeed (502)
     ├── WireError           a message between two of owt's processes that is not valid
     ├── ConfigError         a setting cannot be used; the server does not start
+    │   └── CannotListen    the server cannot listen on its address and port
     ├── NotebookError       a notebook cannot be read, served or exported
     ├── MissingExtra        an adaptor needs a package that an extra of owt installs
     ├── CannotSend          a client cannot send a function, an argument or an option
@@ -168,6 +169,10 @@ class WireError(OwtError):
 
 class ConfigError(OwtError):
     """A setting cannot be used. The command line prints the message and exits with status 2."""
+
+
+class CannotListen(ConfigError):
+    """The server cannot listen on its address and port. Another port may be free."""
 
 
 class NotebookError(OwtError):

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import keyword
 import os
 import sys
-from importlib import import_module
+import tokenize
+import warnings
 from typing import Any
 
 import click
 
-from owt.cli.identity_options import identity_options
-from owt.cli.program import argument, program
+from owt.cli.options import identity_options, new_client
 from owt.client.caller import Caller
 from owt.client.request import Address
-from owt.errors import OwtError, RemoteError
+from owt.errors import CannotSend, OwtError, shortened
 
 BROKEN_PIPE = 141
-"""The exit status of a program that wrote into a pipe that nobody reads (128 and SIGPIPE)."""
+"""Exit status of a program that wrote to a pipe without a reader (128 and SIGPIPE)."""
 
 
 @click.command("call", no_args_is_help=True)
 @click.option(
-    "--address", metavar="URL", help="The server, and a path  [OWT_URL; default: http://127.0.0.1:9876]"
+    "--address",
+    metavar="URL",
+    help="URL of the server, and a path  [OWT_URL; default: http://127.0.0.1:9876]",
 )
-@click.option("--code", metavar="TEXT", help="The code")
-@click.option("--file", metavar="FILE", help="A file with the code; - is standard input")
-@click.option("--adaptor", metavar="NAME", help="A ready adaptor of owt.lib, instead of code")
+@click.option("--code", metavar="TEXT", help="Code to run")
+@click.option("--file", metavar="FILE", help="File with the code; - is standard input")
+@click.option("--adaptor", metavar="NAME", help="Ready adaptor of owt.lib, instead of code")
 @click.option(
     "--run",
     metavar="EXPR",
-    help="What is called, a function or a pipeline; it may use what --code or --file defines",
+    help="Function or pipeline to call; the expression may use names that --code or --file defines",
 )
 @click.option("--kwargs", metavar="TEXT", help="All arguments: a JSON object or a Python expression")
 @click.option(
@@ -37,28 +42,28 @@ BROKEN_PIPE = 141
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
-    help="An argument; VALUE is JSON or a Python literal, else text. Can be given many times",
+    help="Argument; VALUE is JSON or a Python literal, else text. Repeatable",
 )
 @click.option(
     "--method",
     type=click.Choice(["GET", "POST"], case_sensitive=False),
     default="POST",
-    help="How it is sent; a GET has everything in its URL  [default: POST]",
+    help="HTTP method; a GET has all fields in its URL  [default: POST]",
 )
-@click.option("--fn-name", metavar="NAME", help="The function to call  [default: run]")
-@click.option("--url", is_flag=True, help="Print the URL that makes this call, and call nothing")
-@click.option("--session", metavar="NAME", help="The session")
-@click.option("--kernel", metavar="NAME", help="The kernelspec for a session that is new")
-@click.option("--timeout", type=float, metavar="SECONDS", help="The longest running time")
+@click.option("--fn-name", metavar="NAME", help="Function to call  [default: run]")
+@click.option("--url", is_flag=True, help="Print the URL that makes this call, and send nothing")
+@click.option("--session", metavar="NAME", help="Session that runs the code")
+@click.option("--kernel", metavar="NAME", help="Kernelspec of a session that does not exist yet")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Maximum running time")
 @click.option(
     "--stream",
     type=click.Choice(["auto", "sse", "raw"]),
     default="auto",
-    help="sse: everything as it happens; raw: exactly the answer's bytes; "
+    help="sse: each event as it happens; raw: exactly the response's bytes; "
     "auto: sse on a terminal, raw into files and pipes  [default: auto]",
 )
 @identity_options
-@click.option("--output", metavar="FILE", help="Where the answer goes; - is standard output")
+@click.option("--output", metavar="FILE", help="File for the response; - is standard output")
 def _command(
     *,
     address: str | None,
@@ -73,29 +78,29 @@ def _command(
     stream: str,
     output: str | None,
     method: str,
-    **given: Any,
+    **options: Any,
 ) -> int:
-    """Run code on a server, and print its answer as it comes.
+    """Run code on a server, and print the response as it arrives.
 
-    The answer goes to stdout or to --output, and nothing else does, unless it is shown event by event
-    (--stream sse, which is what happens on a terminal): then what the code prints goes to stdout and
-    stderr when it is printed. Otherwise it follows the answer, on stderr.
+    Standard output, or --output, gets exactly the response, and what the code prints follows on stderr. With
+    --stream sse, which is the default on a terminal, everything is shown when it happens, and what the
+    code prints goes to stdout and stderr.
 
     Exit status: 0; 1 if the call failed, with its traceback on stderr; 2 for arguments that cannot be
-    used; 3 when no server answers.
+    used; 3 if no server answers.
     """
     if kwargs is not None and arg:
         raise click.UsageError("give --kwargs or --arg, not both")
-    text = program(code, file, run, given["fn_name"])
-    if text is None and given["adaptor"] is None and None in (given["session"], given["fn_name"]):
+    text = program(code, file, run, options["fn_name"])
+    if text is None and options["adaptor"] is None and None in (options["session"], options["fn_name"]):
         raise click.UsageError(
             "there is no code: give --code, --file, --run or --adaptor, or a function of a session by "
             "--session and --fn-name"
         )
-    if text is not None and given["adaptor"] is not None:
+    if text is not None and options["adaptor"] is not None:
         raise click.UsageError("give --adaptor or code, not both")
     arguments = {name: argument(value) for name, value in arg}
-    options = {**given, "kwargs": kwargs, "method": method.upper(), "accept": "*/*"}
+    options |= {"kwargs": kwargs, "method": method.upper(), "accept": "*/*"}
     if address is not None:
         Address.of(address, "--address")
     if url:
@@ -117,41 +122,73 @@ def _call(
     stream: str,
     path: str | None,
 ) -> int:
-    _import_httpx()
-    from owt.cli.output import Output
-    from owt.cli.printing import print_answer, print_events, tell
-    from owt.client.clients import Client
+    with new_client(address, **identity) as client:
+        from owt.cli.output import Output
+        from owt.cli.printing import print_events, print_response
 
-    watched = stream == "sse" or (stream == "auto" and path is None and sys.stdout.isatty())
-    show = print_events if watched else print_answer
-    try:
-        with Client(address, **identity).with_options(**options) as client, Output(path) as output:
-            return show(client, code, arguments, output)
-    except RemoteError as error:
-        notes = [] if error.traceback else getattr(error, "__notes__", [])
-        tell(f"{error.traceback or '; '.join([f'owt: {error}', *notes])}".rstrip() + "\n")
-        return 1
-    except BrokenPipeError:
-        # Or Python would complain when it flushes stdout at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except OSError as error:
-        raise OwtError(f"the answer cannot be written: {error.strerror or error}") from error
+        is_watched = stream == "sse" or (stream == "auto" and path is None and sys.stdout.isatty())
+        show = print_events if is_watched else print_response
+        try:
+            with Output(path) as output:
+                return show(client.with_options(**options), code, arguments, output)
+        except BrokenPipeError:
+            # Python flushes stdout at its end, which must not fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return BROKEN_PIPE
+        except OSError as error:
+            raise OwtError(f"the response cannot be written: {error.strerror or error}") from error
 
 
-def _import_httpx() -> None:
-    """Import httpx, and httpcore below it, without its own command line and without trio.
+def program(code: str | None, file: str | None, run: str | None, fn_name: str | None = None) -> str | None:
+    """Return the code of `--code`, `--file` and `--run`, or None if there is none. Raises `CannotSend`.
 
-    They take both where they are installed, need neither here, and would be twice as slow to start.
+    An expression alone is the code: the server calls its value, or sends it if it is not callable. After
+    other code, the expression becomes the value of `fn_name`. It is put into parentheses, so that it may
+    have several lines.
     """
-    if "httpx" in sys.modules:
-        return
-    unwanted = {"httpx._main", "trio"} - sys.modules.keys()
-    # What is None here cannot be imported (Language Reference, "The module cache").
-    sys.modules.update(dict.fromkeys(unwanted))  # type: ignore[arg-type]
+    if code and file:
+        raise CannotSend("give --code or --file, not both")
+    text = _read(file) if file else code
+    if not run:
+        return text or None
+    if not text:
+        return run
+    name = fn_name or "run"
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise CannotSend(f"--fn-name: give a Python identifier; got {shortened(name)}")
+    return f"{text}\n{name} = (\n{run}\n)\n"
+
+
+def argument(text: str) -> Any:
+    """Return the value that an argument's text stands for.
+
+    The text is read as JSON; else as a Python literal that is a str, a number, True, False, None, a list
+    or a dict; else it is the value: `3` is a number, `owt` and `a, b` are text, and `"3"` is the text `3`.
+    """
     try:
-        import_module("httpx")
-        import_module("httpcore")
-    finally:
-        for name in unwanted:
-            del sys.modules[name]
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+    return value if value is None or isinstance(value, str | int | float | list | dict) else text
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
+def _read(file: str) -> str:
+    """Return the text of a Python file, in the encoding that it declares (PEP 263)."""
+    try:
+        if file == "-":
+            return sys.stdin.read()
+        with tokenize.open(os.fspath(file)) as source:
+            return source.read()
+    except OSError as error:
+        raise CannotSend(f"--file: {file} cannot be read: {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
+        raise CannotSend(f"--file: {file} is not text of its encoding: {error}") from None

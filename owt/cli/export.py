@@ -11,19 +11,18 @@ from owt.errors import NotebookError
 
 @click.command("export")
 @click.argument("path", type=click.Path(path_type=Path), metavar="PATH")
-@click.option("--endpoint", metavar="PATH", help="Export what this endpoint needs; its function becomes run")
+@click.option("--endpoint", metavar="PATH", help="Endpoint to export; its function becomes run")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where it goes  [default: stdout]"
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Output file  [default: stdout]"
 )
-def _command(path: Path, endpoint: str | None, output: Path | None) -> None:
+def export(path: Path, endpoint: str | None, output: Path | None) -> None:
     """Write the notebook at PATH (.ipynb or .py) as a plain adaptor file, for owt call or curl.
 
     Magics and shell commands become comments.
     """
-    # It reads notebooks, which other commands need not.
-    from owt.notebook.export import export
+    from owt.notebook import export as notebook_export
 
-    text = export(path, endpoint)
+    text = notebook_export.export(path, endpoint)
     if output is None or str(output) == "-":
         click.echo(text, nl=False)
         return
@@ -31,6 +30,3 @@ def _command(path: Path, endpoint: str | None, output: Path | None) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise NotebookError(f"--output: {output}: {error.strerror or error}") from None
-
-
-command: click.Command = _command

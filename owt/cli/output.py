@@ -1,4 +1,4 @@
-"""Where an answer goes: standard output, or a file, with a progress line on a terminal."""
+"""Destination of a response: standard output, or a file with a progress line on a terminal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 PATIENCE = 0.5
-"""Seconds of a download before there is a progress line."""
+"""Seconds of a download after which a progress line is shown."""
 
 
 class Output:
-    """An answer's bytes to standard output (`path` None or `-`) or to a file. A context manager.
+    """Writer of a response's bytes to standard output (`path` None or `-`) or to a file. A context manager.
 
-    A file is opened at once, so that it is known to be possible before the call begins, and keeps
-    what is in it until there is something to write. Raises `ConfigError` if it cannot be opened.
+    A file is opened at once, so that an error comes before the call, and keeps its content until the
+    response begins. Raises `ConfigError` if it cannot be opened.
     """
 
     def __init__(self, path: str | None, patience: float = PATIENCE) -> None:
@@ -35,15 +35,15 @@ class Output:
         self._total: int | None = None
         self._progress: Progress | None = None
         self._existed = self._path is not None and Path(self._path).exists()
-        self._file: BinaryIO | None = None if self._path is None else _opened(self._path)
+        self._file: BinaryIO | None = None if self._path is None else _open(self._path)
 
     @property
     def is_file(self) -> bool:
-        """Whether it is not standard output."""
+        """True unless the destination is standard output."""
         return self._file is not None
 
     def begin(self, total: int | None) -> None:
-        """There is an answer, of `total` bytes if that is known. The first `write` says so too."""
+        """Empty the file for a response, of `total` bytes if that is known. `write` does so too."""
         if self._begun:
             return
         self._begun = True
@@ -55,7 +55,7 @@ class Output:
         self._began = time.monotonic()
 
     def write(self, data: bytes) -> None:
-        """The next part of the answer, which leaves at once."""
+        """Write and flush the next part of the response."""
         if not data:
             return
         self.begin(None)
@@ -68,7 +68,7 @@ class Output:
             self._show()
 
     def close(self) -> None:
-        """No more will come. A file that was made and never had an answer is taken away again."""
+        """Close the file, and remove it if this object made it and no response began."""
         if self._progress is not None:
             self._progress.stop()
         if self._file is not None and self._path is not None:
@@ -92,7 +92,7 @@ class Output:
         self.close()
 
 
-def _opened(path: str) -> BinaryIO:
+def _open(path: str) -> BinaryIO:
     try:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666), "wb")
     except OSError as error:

@@ -1,10 +1,14 @@
-"""What the server says of its sessions and endpoints, as text for people."""
+"""Sessions and endpoints of a server as text."""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import click
 
 COLUMNS = {
     "name": "NAME",
@@ -18,40 +22,64 @@ COLUMNS = {
     "last_used": "LAST USED",
     "restarts": "RESTARTS",
 }
+"""Headings of a table of sessions, by the members of a session's JSON."""
 ENDPOINT_COLUMNS = ("METHODS", "PATH", "SESSION", "STATE", "ABOUT")
 _TIMES = ("started", "last_used", "restarted")
 
 
-def rows(answer: Mapping[str, Any]) -> list[list[str]]:
-    """The cells of a listing, without its heading: the sessions, then the pool's kernels.
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a JSON document, indented."""
+    click.echo(json.dumps(document, indent=2))
 
-    `answer` is `{"sessions": [...], "pool": [...]}`.
+
+def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
+    """Print a table on a terminal, aligned columns elsewhere, and `empty` if there are no rows."""
+    if not rows:
+        click.echo(empty)
+        return
+    if not sys.stdout.isatty():
+        click.echo(columns(heading, rows), nl=False)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*heading, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def session_rows(document: Mapping[str, Any]) -> list[list[str]]:
+    """Return the rows of a table of sessions: the named ones, then the pool's kernels.
+
+    `document` is `{"sessions": [...], "pool": [...]}`.
     """
-    sessions = [[cell(key, each.get(key)) for key in COLUMNS] for each in answer.get("sessions", ())]
-    pool = [
-        [cell(key, "(pool)" if key == "name" else each.get(key)) for key in COLUMNS]
-        for each in answer.get("pool", ())
+    pool = [{**session, "name": "(pool)"} for session in document.get("pool", ())]
+    return [
+        [cell(key, session.get(key)) for key in COLUMNS] for session in (*document.get("sessions", ()), *pool)
     ]
-    return sessions + pool
 
 
-def endpoint_rows(answer: Mapping[str, Any]) -> list[list[str]]:
-    """The cells of a listing of endpoints, without its heading. `answer` is `{"endpoints": [...]}`."""
+def endpoint_rows(document: Mapping[str, Any]) -> list[list[str]]:
+    """Return the rows of a table of endpoints. `document` is `{"endpoints": [...]}`."""
     return [
         [
-            ", ".join(each.get("methods", ())),
-            cell("path", each.get("path")),
-            cell("session", each.get("session")),
-            cell("state", each.get("state")),
-            cell("about", each.get("reason") or str(each.get("description") or "").partition("\n")[0]),
+            ", ".join(endpoint.get("methods", ())),
+            cell("path", endpoint.get("path")),
+            cell("session", endpoint.get("session")),
+            cell("state", endpoint.get("state")),
+            cell(
+                "about",
+                endpoint.get("reason") or str(endpoint.get("description") or "").partition("\n")[0],
+            ),
         ]
-        for each in answer.get("endpoints", ())
+        for endpoint in document.get("endpoints", ())
     ]
 
 
-def columns(heading: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Lines of aligned columns, two spaces between, each line with its newline."""
-    lines = [heading, *cells]
+def columns(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return lines of aligned columns with two spaces between them."""
+    lines = [heading, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() + "\n"
@@ -60,7 +88,7 @@ def columns(heading: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 
 def facts(session: Mapping[str, Any]) -> str:
-    """One session, a fact a line, the facts' names aligned."""
+    """Return one session as text, with a line for each fact and the names of the facts aligned."""
     width = max(map(len, session), default=0)
     return "".join(
         f"{key.replace('_', ' ').ljust(width)}  {cell(key, value)}\n" for key, value in session.items()
@@ -68,7 +96,7 @@ def facts(session: Mapping[str, Any]) -> str:
 
 
 def cell(key: str, value: object) -> str:
-    """A fact as text: times in this machine's zone, memory with a unit, nothing as `-`."""
+    """Return a fact as text: times in the local time zone, memory with a unit, an absent value as `-`."""
     if value is None or value == "":
         return "-"
     if key == "memory" and isinstance(value, int):
@@ -78,14 +106,14 @@ def cell(key: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
-        return ", ".join(cell("", each) for each in value) or "-"
+        return ", ".join(cell("", item) for item in value) or "-"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={cell(name, each)}" for name, each in value.items()) or "-"
+        return ", ".join(f"{name}={cell(name, item)}" for name, item in value.items()) or "-"
     return str(value)
 
 
 def size(count: int) -> str:
-    """Bytes for people, in powers of 1024: `14.2 MiB`."""
+    """Return a number of bytes as text, in powers of 1024: `14.2 MiB`."""
     amount = float(count)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:
@@ -95,7 +123,7 @@ def size(count: int) -> str:
 
 
 def _time(value: object) -> str:
-    """Seconds since the epoch or ISO 8601, as a local date and time; anything else as it is."""
+    """Return seconds since the epoch, or ISO 8601, as local date and time; anything else unchanged."""
     try:
         if isinstance(value, (int, float)):
             moment = datetime.fromtimestamp(value, UTC)

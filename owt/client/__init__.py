@@ -1,4 +1,4 @@
-"""The Python clients: run code on an owt server and get what it answers.
+"""The Python clients: run code on an owt server, and get its response.
 
     client = owt.Client("http://127.0.0.1:9876", session="tour")
     client.call("1 + 1")                        # code as text; '2'
@@ -6,16 +6,23 @@
     for event in client.stream(summarise, text="..."):
         print(event.name, event.data)
 
-Keyword arguments are the adaptor's, all of them. How it is called is said by `with_options`, which
-gives another client on the same connections:
+All keyword arguments are the adaptor's. `with_options` returns another client on the same connections,
+with options of the call:
 
     client.with_options(timeout=3, reload=True).call(summarise, text="...")
 
-The package's map: `clients` has the two clients and all their I/O; everything else is pure and
-shared by both: `options` and `caller` (what is asked of whom), `request` (an HTTP request of it),
-`function` (a function's source), `answers` (an answer decoded, or raised), `events`, `following`
-(coming back to a run's events, and ending a run that is left). `command` is `owt call`, `printing`
-what it prints and `output` where to. httpx is imported with the first client.
+Only `clients` does I/O; httpx is imported with the first client.
+
+    clients    `Client` and `AsyncClient`
+    caller     the part that both share
+    options    options of a call
+    request    HTTP request of a call
+    function   source of a function
+    identity   Authorization header
+    answers    value or error of a response
+    events     events of a call
+    following  reconnection to a run's events
+    control    sessions and endpoints of a server, for the commands and the magics
 """
 
 from owt.client.clients import AsyncClient, Client

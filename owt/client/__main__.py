@@ -4,4 +4,5 @@ import sys
 
 from owt.cli.main import main
 
-sys.exit(main(["call", *sys.argv[1:]]))
+if __name__ == "__main__":
+    sys.exit(main(["call", *sys.argv[1:]]))

@@ -1,11 +1,11 @@
-"""An answer's bytes to the value that they stand for, by Content-Type; a failure to an exception.
+"""Decoding of responses by Content-Type, and of failures to exceptions.
 
-    application/json, ...+json        what the JSON holds
-    application/x-ndjson              a list, one value a line
+    application/json, ...+json        the decoded JSON
+    application/x-ndjson              a list with the value of each line
     text/..., XML, JavaScript         str
     anything else (images, audio, ...) bytes
 
-Text that is not what its type says stays as it is: str where it can be decoded, else bytes.
+A body that does not match its type is str if it can be decoded, else bytes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from owt.errors import RemoteError
 
 PROBLEM = "application/problem+json"
 ANYTHING = "application/json, */*;q=0.9"
-"""The Accept header of a call: tables as records, figures as images, everything else as it is."""
+"""Accept header of a call: tables as records, figures as images, everything else unchanged."""
 
 
 def decoded(content_type: str, body: bytes) -> Any:
-    """The value of an answer. An empty body of no type is None."""
+    """Return the value of a response. An empty body without a type is None."""
     kind, charset = _parts(content_type)
     match kind:
         case "":
             return body or None
         case "application/x-ndjson":
-            # Only at LF: JSON strings may hold what `splitlines` takes for the end of a line.
+            # Only at LF: JSON strings may contain other characters that `splitlines` splits at.
             return _json(body, lambda: [json.loads(line) for line in body.split(b"\n") if line.strip()])
         case _ if kind == "application/json" or kind.endswith("+json"):
             return _json(body, lambda: json.loads(body))
@@ -38,9 +38,9 @@ def decoded(content_type: str, body: bytes) -> Any:
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError:
-    """What an answer of status 400 or above says. `headers` take names in any case.
+    """Return the error for a response of status 400 or above. Names in `headers` ignore case.
 
-    An adaptor may answer with such a status itself, and then `detail` is its text.
+    The response of an adaptor itself may have such a status; `detail` contains its text then.
     """
     run, session = headers.get("Owt-Run"), headers.get("Owt-Session")
     if is_problem(headers):
@@ -49,18 +49,18 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError
             return RemoteError({"status": status, "run": run, "session": session} | problem)
     text = decoded("text/plain", body)
     detail = text.strip() if isinstance(text, str) else f"{len(body)} bytes"
-    title = f"the adaptor answered {status}"
+    title = f"the {'server' if run is None else 'adaptor'} answered {status}"
     detail = f"{title}: {detail}" if detail else title
     return RemoteError({"title": title, "detail": detail, "status": status, "run": run, "session": session})
 
 
 def is_problem(headers: Mapping[str, str]) -> bool:
-    """Whether an answer is a problem document (RFC 9457): how the server itself tells of failures."""
+    """Return whether a response is a problem document (RFC 9457), the form of the server's own failures."""
     return _parts(headers.get("Content-Type", ""))[0] == PROBLEM
 
 
 def run_failure(run: Mapping[str, Any]) -> RemoteError | None:
-    """Why a run failed, of what `/_owt/runs/ID` says of it; None if it did not."""
+    """Return the error of a run that failed, or None; `run` is the document of `/_owt/runs/ID`."""
     failure = run.get("failure")
     if not isinstance(failure, dict):
         return None
@@ -69,7 +69,7 @@ def run_failure(run: Mapping[str, Any]) -> RemoteError | None:
 
 
 def _parts(content_type: str) -> tuple[str, str]:
-    """The media type in lower case, and its charset or nothing (RFC 9110, section 8.3)."""
+    """Return the media type in lower case, and its charset or "" (RFC 9110, section 8.3)."""
     kind, *parameters = content_type.split(";")
     for parameter in parameters:
         name, _, value = parameter.partition("=")

@@ -1,4 +1,4 @@
-"""The two clients: the I/O of `Caller`, with and without await."""
+"""The two clients: the I/O of `Caller`, blocking and asynchronous."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from owt.client.answers import ANYTHING
-from owt.client.caller import EVENTS, JSON, Caller, Code
+from owt.client.caller import EVENTS, Caller, Code
 from owt.client.events import Event
-from owt.client.following import LEAVING, Following
+from owt.client.following import CANCEL_TIMEOUT, Following
 from owt.client.request import Request
 from owt.errors import RemoteError, Unreachable
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Client(Caller):
-    """Calls a server and waits for what it answers. Usable from several threads; a context manager.
+    """Blocking client of a server. Several threads may use it; a context manager.
 
-    `code` is text or a function, whose source is sent (see `owt.client.function`), or None with the
-    options `adaptor`, or `session` and `fn_name`. Everything that calls raises `CannotSend` for what
-    cannot be sent, `RemoteError` for what failed there, with the remote traceback, and `Unreachable`.
+    `code` is text, or a function whose source is sent (see `owt.client.function`), or None with the
+    option `adaptor`, or with `session` and `fn_name`. Every method that calls raises `CannotSend` for what
+    cannot be sent, `RemoteError`, with the remote traceback, for a failed call, and `Unreachable`.
     """
 
     def __init__(
@@ -40,48 +40,45 @@ class Client(Caller):
         self._http = httpx.Client(**self._settings(httpx.HTTPTransport))
 
     def call(self, code: Code | None = None, /, **kwargs: Any) -> Any:
-        """Run `code` with `kwargs`, and give the whole answer, decoded by its Content-Type.
+        """Run `code` with `kwargs`, and return the whole response, decoded by its Content-Type.
 
-        JSON becomes objects, a stream of JSON lines a list, text str and everything else (images,
-        audio) bytes. A number is its text, as for any HTTP client. Streams are waited for.
+        JSON becomes objects, JSON lines a list, text str, and everything else (images, audio) bytes. A
+        number comes as its text, as for any HTTP client. The end of a stream is waited for.
         """
         with self.open(code, **kwargs) as response:
             return self._value(response, response.read())
 
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> Generator[Event]:
-        """Run `code` with `kwargs`, and give what it yields, prints and displays as it happens.
+        """Run `code` with `kwargs`, and yield what it yields, prints and displays as it happens.
 
-        A failure is raised where it happened. If the connection is lost, it comes back and goes on with
-        the next event. Closing the generator cancels the call.
+        A failure is raised at its place in the stream. After a lost connection the client reconnects and
+        continues with the next event. Closing the generator cancels the call.
         """
-        return self._events(self._request(code, kwargs, EVENTS))
+        return self._events(self._call_request(code, kwargs, EVENTS))
 
     @contextmanager
     def open(self, code: Code | None = None, /, **kwargs: Any) -> Iterator[httpx.Response]:
-        """Run `code` with `kwargs`, and give the answer as it begins: its status, its headers, and its
-        bytes as they come, by `iter_bytes()`. Leaving the block before the end cancels the call; one whose
-        `accept` asks for events, when the server has waited for a reader to come back.
+        """Run `code` with `kwargs`, and return the response at its beginning.
 
-        An adaptor's own answer of status 400 or above is an answer here. What goes wrong inside
-        the block is raised from it.
+        Its status and headers are there, and `iter_bytes()` yields its bytes as they arrive. Leaving the
+        block before the end cancels the call; if the option `accept` asks for events, the server first waits
+        for the client to reconnect.
+
+        An adaptor's own response of status 400 or above is returned. Errors inside the block are raised from
+        it.
         """
-        with self._opened(self._request(code, kwargs, ANYTHING)) as response:
+        with self._opened(self._call_request(code, kwargs, ANYTHING)) as response:
             yield response
 
     def run(self, id: str) -> dict[str, Any]:
-        """What the server knows of a run (`RemoteError.run`, the header Owt-Run), with what it printed."""
-        import httpx
+        """Return what the server knows about a run, and what the run printed.
 
-        try:
-            answer = self._http.get(self._run_url(id), headers=JSON)
-            if self._learn(answer):
-                answer = self._http.get(self._run_url(id), headers=JSON)
-            return self._told(answer)
-        except httpx.RequestError as error:
-            raise self._lost(error) from error
+        The id is `RemoteError.run`, or the response's header Owt-Run.
+        """
+        return self._control("GET", f"runs/{id}", learn_base=True)
 
     def close(self) -> None:
-        """End the connections, also those of the clients made by `with_options`."""
+        """Close the connections, also those of the clients made by `with_options`."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -90,36 +87,51 @@ class Client(Caller):
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def _control(self, method: str, path: str, *, learn_base: bool = False) -> dict[str, Any]:
+        """Send a request to one of the server's own resources, and return its JSON object.
+
+        With `learn_base`, the request is repeated if a refusal names another base URL.
+        """
+        import httpx
+
+        try:
+            response = self._http.request(**self._arguments(self._control_request(method, path)))
+            if learn_base and response.status_code >= 400 and self._update_base(response):
+                response = self._http.request(**self._arguments(self._control_request(method, path)))
+        except httpx.RequestError as error:
+            raise self._unreachable(error) from error
+        return self._document(response)
+
     def _events(self, request: Request) -> Generator[Event]:
         import httpx
 
-        following = Following()
+        progress = Following()
         try:
             while True:
-                lost: Exception | None = None
+                problem: Exception | None = None
                 try:
-                    yield from self._followed(request, following)
+                    yield from self._events_of_connection(request, progress)
                 except (httpx.RequestError, RemoteError, Unreachable) as error:
-                    lost = error
-                if (pause := following.pause(lost)) is None:
+                    problem = error
+                if (delay := progress.retry_delay(problem)) is None:
                     break
-                sleep(pause)
-                request = self._again(following)
-            if not following.over:
-                raise self._gave_up(lost or EOFError("it has no end"), following.run) from lost
+                sleep(delay)
+                request = self._resume_request(progress)
+            if not progress.over:
+                raise self._broken_off(problem or EOFError("it has no end"), progress.run) from problem
         except BaseException as error:
-            if run := following.left(error):
+            if run := progress.run_to_cancel(error):
                 self._cancel(run)
             raise
 
-    def _followed(self, request: Request, following: Following) -> Generator[Event]:
-        """The events of one connection."""
+    def _events_of_connection(self, request: Request, progress: Following) -> Generator[Event]:
         from owt.wire.sse import Decoder
 
         decoder = Decoder()
-        with self._answered(request) as response:
-            for data in response.iter_bytes() if following.answered(response) else ():
-                yield from following.events(decoder.feed(data))
+        with self._response(request) as response:
+            if progress.begin(response):
+                for data in response.iter_bytes():
+                    yield from progress.decode(decoder.feed(data))
 
     @contextmanager
     def _opened(self, request: Request) -> Iterator[httpx.Response]:
@@ -127,22 +139,22 @@ class Client(Caller):
 
         run: str | None = None
         try:
-            with self._answered(request) as response:
+            with self._response(request) as response:
                 run = response.headers["Owt-Run"]
                 yield response
         except httpx.RequestError as error:
-            raise self._gave_up(error, run) from error
+            raise self._broken_off(error, run) from error
 
     @contextmanager
-    def _answered(self, request: Request) -> Iterator[httpx.Response]:
-        with self._http.stream(**self._sent(request)) as response:
-            self._learn(response)
-            if self._has_failed(response):
-                self._check(response, response.read())
+    def _response(self, request: Request) -> Iterator[httpx.Response]:
+        with self._http.stream(**self._arguments(request)) as response:
+            self._update_base(response)
+            if self._is_failure(response):
+                self._raise_failure(response, response.read())
             yield response
 
     def _cancel(self, run: str) -> None:
-        """Have the server end a run, as well as that can be done in a moment."""
+        """Cancel a run on the server, unless that fails or takes longer than a moment."""
         import httpx
 
         with suppress(Exception):
@@ -150,11 +162,12 @@ class Client(Caller):
             closed = self._http.is_closed
             new = httpx.Client(**self._settings(httpx.HTTPTransport)) if closed else nullcontext(self._http)
             with new as http:
-                http.delete(self._run_url(run), headers=JSON, timeout=LEAVING)
+                request = self._control_request("DELETE", f"runs/{run}", CANCEL_TIMEOUT)
+                http.request(**self._arguments(request))
 
-    def _gave_up(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
+    def _broken_off(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
         if run is None:
-            return self._lost(error)
+            return self._unreachable(error)
         try:
             return self._broken(error, self.run(run))
         except RemoteError:
@@ -162,7 +175,7 @@ class Client(Caller):
 
 
 class AsyncClient(Caller):
-    """`Client` with await: the same methods, options and errors. An asynchronous context manager."""
+    """Asynchronous client: the methods, options and errors of `Client`. An asynchronous context manager."""
 
     def __init__(
         self,
@@ -178,35 +191,27 @@ class AsyncClient(Caller):
         self._http = httpx.AsyncClient(**self._settings(httpx.AsyncHTTPTransport))
 
     async def call(self, code: Code | None = None, /, **kwargs: Any) -> Any:
-        """As `Client.call`. Cancelling it cancels the call."""
+        """Do what `Client.call` does. Cancelling the task cancels the call."""
         async with self.open(code, **kwargs) as response:
             return self._value(response, await response.aread())
 
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> AsyncGenerator[Event]:
-        """As `Client.stream`. To cancel the call at once when a loop ends early, put the generator
+        """Do what `Client.stream` does. To cancel the call at once when a loop ends early, put the generator
         into `contextlib.aclosing`."""
-        return self._events(self._request(code, kwargs, EVENTS))
+        return self._events(self._call_request(code, kwargs, EVENTS))
 
     @asynccontextmanager
     async def open(self, code: Code | None = None, /, **kwargs: Any) -> AsyncIterator[httpx.Response]:
-        """As `Client.open`, with `aiter_bytes()`."""
-        async with self._opened(self._request(code, kwargs, ANYTHING)) as response:
+        """Do what `Client.open` does, with `aiter_bytes()`."""
+        async with self._opened(self._call_request(code, kwargs, ANYTHING)) as response:
             yield response
 
     async def run(self, id: str) -> dict[str, Any]:
-        """As `Client.run`."""
-        import httpx
-
-        try:
-            answer = await self._http.get(self._run_url(id), headers=JSON)
-            if self._learn(answer):
-                answer = await self._http.get(self._run_url(id), headers=JSON)
-            return self._told(answer)
-        except httpx.RequestError as error:
-            raise self._lost(error) from error
+        """Do what `Client.run` does."""
+        return await self._control("GET", f"runs/{id}", learn_base=True)
 
     async def aclose(self) -> None:
-        """End the connections, also those of the clients made by `with_options`."""
+        """Close the connections, also those of the clients made by `with_options`."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -215,44 +220,56 @@ class AsyncClient(Caller):
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
+    async def _control(self, method: str, path: str, *, learn_base: bool = False) -> dict[str, Any]:
+        import httpx
+
+        try:
+            response = await self._http.request(**self._arguments(self._control_request(method, path)))
+            if learn_base and response.status_code >= 400 and self._update_base(response):
+                response = await self._http.request(**self._arguments(self._control_request(method, path)))
+        except httpx.RequestError as error:
+            raise self._unreachable(error) from error
+        return self._document(response)
+
     async def _events(self, request: Request) -> AsyncGenerator[Event]:
         import asyncio
 
         import httpx
 
-        following = Following()
+        progress = Following()
         try:
             while True:
-                lost: Exception | None = None
+                problem: Exception | None = None
                 try:
-                    async with aclosing(self._followed(request, following)) as events:
-                        async for given in events:
-                            yield given
+                    async with aclosing(self._events_of_connection(request, progress)) as events:
+                        async for event in events:
+                            yield event
                 except (httpx.RequestError, RemoteError, Unreachable) as error:
-                    lost = error
-                if (pause := following.pause(lost)) is None:
+                    problem = error
+                if (delay := progress.retry_delay(problem)) is None:
                     break
-                await asyncio.sleep(pause)
-                request = self._again(following)
-            if not following.over:
-                raise await self._gave_up(lost or EOFError("it has no end"), following.run) from lost
+                await asyncio.sleep(delay)
+                request = self._resume_request(progress)
+            if not progress.over:
+                problem = problem or EOFError("it has no end")
+                raise await self._broken_off(problem, progress.run) from problem
         except BaseException as error:
-            if run := following.left(error):
+            if run := progress.run_to_cancel(error):
                 await self._cancel(run)
             raise
 
-    async def _followed(self, request: Request, following: Following) -> AsyncGenerator[Event]:
+    async def _events_of_connection(self, request: Request, progress: Following) -> AsyncGenerator[Event]:
         from owt.wire.sse import Decoder
 
         decoder = Decoder()
-        async with self._answered(request) as response:
-            if not following.answered(response):
+        async with self._response(request) as response:
+            if not progress.begin(response):
                 return
             pieces = cast("AsyncGenerator[bytes]", response.aiter_bytes())
             async with aclosing(pieces):
                 async for data in pieces:
-                    for given in following.events(decoder.feed(data)):
-                        yield given
+                    for event in progress.decode(decoder.feed(data)):
+                        yield event
 
     @asynccontextmanager
     async def _opened(self, request: Request) -> AsyncIterator[httpx.Response]:
@@ -260,18 +277,18 @@ class AsyncClient(Caller):
 
         run: str | None = None
         try:
-            async with self._answered(request) as response:
+            async with self._response(request) as response:
                 run = response.headers["Owt-Run"]
                 yield response
         except httpx.RequestError as error:
-            raise await self._gave_up(error, run) from error
+            raise await self._broken_off(error, run) from error
 
     @asynccontextmanager
-    async def _answered(self, request: Request) -> AsyncIterator[httpx.Response]:
-        async with self._http.stream(**self._sent(request)) as response:
-            self._learn(response)
-            if self._has_failed(response):
-                self._check(response, await response.aread())
+    async def _response(self, request: Request) -> AsyncIterator[httpx.Response]:
+        async with self._http.stream(**self._arguments(request)) as response:
+            self._update_base(response)
+            if self._is_failure(response):
+                self._raise_failure(response, await response.aread())
             yield response
 
     async def _cancel(self, run: str) -> None:
@@ -282,11 +299,12 @@ class AsyncClient(Caller):
             transport = httpx.AsyncHTTPTransport
             new = httpx.AsyncClient(**self._settings(transport)) if closed else nullcontext(self._http)
             async with new as http:
-                await http.delete(self._run_url(run), headers=JSON, timeout=LEAVING)
+                request = self._control_request("DELETE", f"runs/{run}", CANCEL_TIMEOUT)
+                await http.request(**self._arguments(request))
 
-    async def _gave_up(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
+    async def _broken_off(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
         if run is None:
-            return self._lost(error)
+            return self._unreachable(error)
         try:
             return self._broken(error, await self.run(run))
         except RemoteError:

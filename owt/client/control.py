@@ -1,138 +1,66 @@
-"""A running server, as the person who operates it sees it: its own resources under `/_owt/`.
-
-The commands `owt session` and `owt console` are made of this. httpx is imported when it is used.
-"""
+"""Control of a running server: its own resources under `/_owt/`, for the commands and the magics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-from owt.errors import BadRequest, OwtError, Unreachable, shortened
-from owt.server import Server, split_unix
-from owt.server.certificate import verification
-from owt.wire.http import is_loopback
+from owt.client.clients import Client
+from owt.errors import BadRequest
 
-if TYPE_CHECKING:
-    import httpx
-
-# A restart answers when the fresh kernel does.
-_PATIENCE = 120.0
-_CONNECT = 5.0
-_LONGEST = 1000
+MAX_NAME = 1000
+"""Maximum length of a session's name in a URL. The server's own limit is lower."""
 
 
-class Refused(OwtError):
-    """The server answered that it will not, or cannot; the message is the server's. `code` is HTTP's."""
+class Control:
+    """Sessions and endpoints of the server that a client calls; the path of its URL is the server's base URL.
 
-    def __init__(self, message: str, code: int) -> None:
-        self.code = code
-        super().__init__(message)
-
-
-class Remote:
-    """The server at `url`. `authorization` is the headers that say who asks, if any.
-
-    Every method raises `Unreachable` or `Refused`, one with a name `BadRequest` for a name that no path can
-    have, and the constructor `ConfigError` for a bad URL.
+    All requests go over the client's connections. Every method raises what `Client.run` raises, and
+    those with a session's name raise `BadRequest` for a name that no path can contain.
     """
 
-    def __init__(self, url: str, authorization: Mapping[str, str] | None = None) -> None:
-        self._server = Server.from_url(url, source="--url")
-        self._headers = {"Accept": "application/json", **(authorization or {})}
+    def __init__(self, client: Client) -> None:
+        self._client = client._at_base()
 
     def about(self) -> dict[str, Any]:
-        """`{"version": the server's, "links": [...]}`."""
-        return self._ask("GET", "/_owt/")
+        """Return `{"version": the server's version, "links": [...]}`."""
+        return self._client._control("GET", "")
 
     def sessions(self) -> dict[str, Any]:
-        """`{"sessions": [...], "pool": [...]}`."""
-        return self._ask("GET", "/_owt/sessions")
+        """Return `{"sessions": [...], "pool": [...]}`."""
+        return self._client._control("GET", "sessions")
 
     def session(self, name: str) -> dict[str, Any]:
-        """Everything that the server knows of one session."""
-        return self._ask("GET", _page(name))
+        """Return all that the server knows about a session."""
+        return self._client._control("GET", _session_path(name))
 
-    def ready(self, name: str) -> dict[str, Any]:
-        """Wait until the session, which there is, has a kernel; gives what `session` does."""
-        return self._ask("PUT", _page(name))
+    def start(self, name: str) -> dict[str, Any]:
+        """Wait until an existing session has a kernel, and return what `session` returns."""
+        return self._client._control("PUT", _session_path(name))
 
     def delete(self, name: str) -> dict[str, Any]:
         """End a session and its kernel."""
-        return self._ask("DELETE", _page(name))
+        return self._client._control("DELETE", _session_path(name))
 
     def restart(self, name: str) -> dict[str, Any]:
         """Give a session a fresh kernel."""
-        return self._ask("POST", _page(name) + "/restart")
+        return self._client._control("POST", f"{_session_path(name)}/restart")
 
     def interrupt(self, name: str) -> dict[str, Any]:
-        """Interrupt what a session's kernel runs."""
-        return self._ask("POST", _page(name) + "/interrupt")
+        """Interrupt the code that a session's kernel runs."""
+        return self._client._control("POST", f"{_session_path(name)}/interrupt")
 
     def endpoints(self) -> dict[str, Any]:
-        """`{"endpoints": [...]}`."""
-        return self._ask("GET", "/_owt/endpoints")
-
-    def _ask(self, method: str, path: str) -> dict[str, Any]:
-        import httpx
-
-        url = self._server.url
-        socket, root = split_unix(url)
-        # A proxy that the environment names cannot reach this machine's loopback.
-        direct = socket is not None or is_loopback(self._server.address)
-        verify = verification(self._server)
-        try:
-            with httpx.Client(
-                timeout=httpx.Timeout(_PATIENCE, connect=_CONNECT),
-                trust_env=not direct,
-                verify=verify,
-                transport=httpx.HTTPTransport(uds=socket, verify=False) if socket else None,
-            ) as client:
-                answer = client.request(method, root + path, headers=self._headers)
-        except httpx.HTTPError as error:
-            why = str(error) or type(error).__name__
-            raise Unreachable(f"no server answers at {url}: {why}; start one: owt serve") from error
-        if answer.status_code >= 400:
-            raise Refused(_refusal(answer), answer.status_code)
-        if not answer.content:
-            return {}
-        document = _document(answer)
-        if document is None:
-            raise Unreachable(f"what answers at {url} is not an owt server; it says {shortened(answer.text)}")
-        return document
+        """Return `{"endpoints": [...]}`."""
+        return self._client._control("GET", "endpoints")
 
 
-def _page(session: str) -> str:
-    """The path of a session's page."""
+def _session_path(name: str) -> str:
     try:
-        quoted = quote(session, safe="")
+        quoted = quote(name, safe="")
     except UnicodeEncodeError:
-        # Bytes of the command line that are no text.
+        # Bytes of the command line that are not text.
         quoted = ""
-    if quoted in ("", ".", "..") or len(quoted) > _LONGEST:
-        raise BadRequest("session", "no session can have this name", session)
-    return f"/_owt/sessions/{quoted}"
-
-
-def _document(answer: httpx.Response) -> dict[str, Any] | None:
-    try:
-        document = answer.json()
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _refusal(answer: httpx.Response) -> str:
-    """The server's message, one line: a problem document's (RFC 9457) detail, or the first line of text."""
-    problem = _document(answer) or {}
-    text = str(problem.get("detail") or problem.get("title") or "")
-    if not text and "html" not in answer.headers.get("Content-Type", ""):
-        text = answer.text
-    lines = text.strip().splitlines()
-    message = lines[0] if lines else f"the server answered {answer.status_code} {answer.reason_phrase}"
-    if answer.status_code == 401:
-        message += (
-            "; give --auth user:password or --token TOKEN, or set OWT_CLIENT_AUTH or OWT_CLIENT_TOKEN"
-        )
-    return message
+    if quoted in ("", ".", "..") or len(quoted) > MAX_NAME:
+        raise BadRequest("session", "no session can have this name", name)
+    return f"sessions/{quoted}"

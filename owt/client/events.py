@@ -1,4 +1,4 @@
-"""What a stream of Server-Sent Events says, one event a value."""
+"""Events of a call, decoded from a stream of Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Event:
     | `message`            | str: a yielded value, a string as it is or anything else's JSON |
     | `result`             | str: the returned value, likewise                               |
     | `bytes`              | bytes: yielded bytes                                            |
-    | `stdout`, `stderr`   | str: what was printed                                           |
+    | `stdout`, `stderr`   | str: printed text                                               |
     | `display`            | dict: a MIME bundle                                             |
     | `incomplete`         | str: the beginning of a value that a failure cut off            |
-    | `done`               | dict: the status and the seconds that it took; always last      |
+    | `done`               | dict: the status and the duration in seconds; always last       |
 
-    A failure is no event: it is raised. An adaptor that writes its own events may use any name, and
-    their data is str. `json()` reads a `message` or `result`; nothing tells the string "1" from the
-    number 1 in a stream, so only who wrote the adaptor knows when to.
+    A failure is raised and not an event. Events that an adaptor writes itself have any name, and their
+    data is str. `json()` decodes a `message` or `result`; a stream does not distinguish the string "1" from
+    the number 1, so the caller decides when to use it.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Event:
     id: str = ""
 
     def json(self) -> Any:
-        """What the data holds as JSON. Raises ValueError if it is none."""
+        """Return the data decoded as JSON. Raises ValueError if it is not JSON."""
         return json.loads(self.data) if isinstance(self.data, str | bytes) else self.data
 
 
-def event(name: str, data: str, id: str = "") -> Event:
-    """The event that a stream holds under this name. Raises `RemoteError` for a failure."""
+def decode_event(name: str, data: str, id: str = "") -> Event:
+    """Return the event that a stream contains under this name. Raises `RemoteError` for a failure."""
     match name:
         case "bytes":
             try:
@@ -59,7 +59,7 @@ def event(name: str, data: str, id: str = "") -> Event:
 
 
 def container(text: str) -> dict[str, Any] | list[Any] | None:
-    """The JSON object or list that a text is, if it is one."""
+    """Return the JSON object or list in a text, or None."""
     if text[:1] not in ("{", "["):
         return None
     try:
@@ -70,11 +70,11 @@ def container(text: str) -> dict[str, Any] | list[Any] | None:
 
 
 def is_bundle(document: dict[str, Any]) -> bool:
-    """Whether a JSON object is a MIME bundle: what a figure or a table is in a stream of events."""
+    """Return whether a JSON object is a MIME bundle, the form of figures and tables in a stream of events."""
     return "text/plain" in document and all("/" in name for name in document)
 
 
 def is_end(event: Event) -> bool:
-    """Whether this is the server's `done`; an adaptor may have events of that name."""
+    """Return whether this is the server's `done` and not an adaptor's event of that name."""
     data = event.data
     return event.name == "done" and isinstance(data, dict) and data.keys() >= {"status", "seconds"}

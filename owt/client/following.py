@@ -1,4 +1,4 @@
-"""How far a client has come in a run's events, and what it does when their connection ends."""
+"""Progress of a client in a run's events, and its decisions when the connection ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from owt.client.events import Event, event, is_end
+from owt.client.events import Event, decode_event, is_end
 from owt.errors import OwtError, RemoteError
 
 if TYPE_CHECKING:
@@ -14,72 +14,75 @@ if TYPE_CHECKING:
 
     from owt.wire import sse
 
-PAUSES = (0.0, 0.1, 0.2, 0.5, 1.0, 1.0)
-"""Seconds before each try to come back, counted anew after each event. With the time that the connections
-may take, they are less than the `--resume-window` that a server has by default."""
-CONNECT = 1.0
-"""Seconds that a connection may take by which one comes back."""
-LEAVING = 1.0
-"""Seconds that each step may take of telling a server that one has left."""
+DELAYS = (0.0, 0.1, 0.2, 0.5, 1.0, 1.0)
+"""Seconds before each attempt to reconnect, from the first again after each event. Together with the
+connect timeouts they are shorter than the server's default `--resume-window`."""
+CONNECT_TIMEOUT = 1.0
+"""Seconds until an attempt to reconnect fails."""
+CANCEL_TIMEOUT = 1.0
+"""Seconds that each step of the request may take which cancels a run that the client leaves."""
 
-OVER = 204
+NO_CONTENT = 204
 
-_ID = re.compile(r"[0-9a-f]+-([0-9]+)")
+_EVENT_ID = re.compile(r"[0-9a-f]+-([0-9]+)")
 
 
 class Following:
-    """What a client knows of the run whose events it reads: what was asked, and what it has.
+    """Progress in the events of one run.
 
-    `run` is None until the server has answered, `after` the number of the last event, and `over` says
-    that no other will follow.
+    `run` is its id, None before the first response; `after` is the number of the last event, and `over` is
+    true when no event can follow.
     """
 
     def __init__(self) -> None:
         self.run: str | None = None
         self.after = 0
         self.over = False
-        self._shared = False
-        self._tries = 0
+        self._is_shared = False
+        self._attempts = 0
 
-    def answered(self, response: httpx.Response) -> bool:
-        """An answer of the run's has begun; whether there are events in it."""
+    def begin(self, response: httpx.Response) -> bool:
+        """Read the headers of a response; return whether it has events."""
         self.run = response.headers["Owt-Run"]
-        # Only the first answer says so: equal calls may have joined this run, or it is another's.
-        self._shared = self._shared or "Owt-Cache" in response.headers
-        # How one learns that an adaptor's own stream is at its end, which says no `done`.
-        self.over = response.status_code == OVER
+        # Only the first response has this header: equal calls may share the run, or another call began it.
+        self._is_shared = self._is_shared or "Owt-Cache" in response.headers
+        # The end of an adaptor's own stream, which has no `done`.
+        self.over = response.status_code == NO_CONTENT
         return not self.over
 
-    def events(self, come: Iterable[sse.Event]) -> Iterator[Event]:
-        """What the caller gets of the events that have come. Raises `RemoteError`."""
-        for each in come:
-            if number := _ID.fullmatch(each.id):
-                self.after = int(number[1])
-            self._tries = 0
+    def decode(self, events: Iterable[sse.Event]) -> Iterator[Event]:
+        """Yield the client's events for those that a connection received. Raises `RemoteError`."""
+        for received in events:
+            if match := _EVENT_ID.fullmatch(received.id):
+                self.after = int(match[1])
+            self._attempts = 0
             try:
-                given = event(each.event, each.data, each.id)
+                event = decode_event(received.event, received.data, received.id)
             except RemoteError:
                 self.over = True
                 raise
-            self.over = is_end(given)
-            yield given
+            self.over = is_end(event)
+            yield event
 
-    def pause(self, lost: Exception | None) -> float | None:
-        """Seconds to wait before coming back, after a connection that `lost` ended (None: it seemed whole).
+    def retry_delay(self, problem: Exception | None) -> float | None:
+        """Return the seconds to wait before the client reconnects, or None if it must not.
 
-        None: there is nothing to come back to, because it is `over`, or never began, or was tried often
-        enough. Raises `lost` where that is the server's last word.
+        `problem` ended the connection (None: the response ended). There is nothing to reconnect to if the
+        events are `over`, if no response came, or after the last attempt. Raises `problem` if it is the
+        server's final answer.
         """
-        if isinstance(lost, OwtError) and (self.over or self.run is None or lost.status < 500):
-            raise lost
-        if self.over or self.run is None or self._tries == len(PAUSES):
+        if isinstance(problem, OwtError) and (self.over or self.run is None or problem.status < 500):
+            raise problem
+        if self.over or self.run is None or self._attempts == len(DELAYS):
             return None
-        self._tries += 1
-        return PAUSES[self._tries - 1]
+        self._attempts += 1
+        return DELAYS[self._attempts - 1]
 
-    def left(self, error: BaseException) -> str | None:
-        """The run that is to be cancelled because `error` ended the reading of it: the caller's own wish, if
-        it is none of ours. None if there is none, or others may want it."""
-        if self.over or self._shared or isinstance(error, OwtError):
+    def run_to_cancel(self, error: BaseException) -> str | None:
+        """Return the id of the run to cancel because `error` ended the reading, or None.
+
+        An error that is not owt's is the caller's wish to end. A run that other callers may share goes on.
+        """
+        if self.over or self._is_shared or isinstance(error, OwtError):
             return None
         return self.run

@@ -1,4 +1,4 @@
-"""Who calls: a user with a password, or whoever has a token; as an Authorization header."""
+"""Credentials of a client: user and password, or a bearer token, as an Authorization header."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from owt.errors import ConfigError
 
 
 def credentials(auth: str) -> tuple[str, str]:
-    """User and password, which may have colons in it. Raises `ConfigError`, which does not show it."""
+    """Split user and password; the password may contain colons. Raises `ConfigError` without the value."""
     user, colon, password = auth.partition(":")
     if not colon:
-        raise ConfigError("auth: give user:password; there is no colon in what was given")
+        raise ConfigError("auth: give user:password; the value has no colon")
     return user, password
 
 
 def authorization(auth: tuple[str, str] | None, token: str | None) -> dict[str, str]:
-    """The headers that say who calls (RFC 7617, RFC 6750). Raises `ConfigError`, which shows no secret."""
+    """Return the Authorization header (RFC 7617, RFC 6750). Raises `ConfigError` without the secret."""
     if auth is not None and token is not None:
         raise ConfigError("token: give auth or token, not both")
     if auth is not None:
@@ -26,5 +26,5 @@ def authorization(auth: tuple[str, str] | None, token: str | None) -> dict[str, 
     if token is None:
         return {}
     if not re.fullmatch(r"[!-~]+", token):
-        raise ConfigError("token: a token is of letters, digits and signs, without blanks between")
+        raise ConfigError("token: give letters, digits and signs without blanks")
     return {"Authorization": f"Bearer {token}"}

@@ -1,4 +1,4 @@
-"""How a call is made, as far as its code and arguments do not say."""
+"""Options of a call beside its code and arguments."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from owt.errors import CannotSend
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The request's fields beside the code and the arguments; the server's README explains each.
+    """Fields of a request beside the code and the arguments; the server's documentation explains each.
 
-    `kwargs` is the arguments as text, JSON or a Python expression that the kernel evaluates, for
-    values that JSON does not hold. `timeout` is in seconds of running time; waiting has no limit.
-    `accept` is an Accept header, which says what to send of a figure or a table. `method` GET puts
-    everything into the URL. `stream`, "sse" or "raw", counts in `as_url` only. None and False: not
-    said.
+    `kwargs` is the arguments as text: JSON, or a Python expression that the kernel evaluates, for values
+    that JSON does not have. `timeout` is the maximum running time in seconds, without the time in the queue.
+    `accept` is an Accept header, which selects a representation of a figure or a table. `method` GET puts
+    everything into the URL. `stream`, "sse" or "raw", has an effect in `as_url` only. None and False are
+    not sent.
     """
 
     session: str | None = None
@@ -34,7 +34,7 @@ class Options:
     method: Literal["GET", "POST"] = "POST"
 
     def changed(self, changes: dict[str, Any]) -> Self:
-        """These options with some changed. Raises `CannotSend` for a name that is none of them."""
+        """Return these options with changes. Raises `CannotSend` for a name that is not an option."""
         known = [field.name for field in fields(self)]
         for name in changes:
             if name not in known:
@@ -45,7 +45,7 @@ class Options:
         return replace(self, **changes)
 
     def as_fields(self) -> dict[str, Any]:
-        """Those that were said, as fields of a request."""
+        """Return the options that are set, as fields of a request."""
         names = [field.name for field in fields(self) if field.name not in ("accept", "method")]
-        said = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in said.items() if value is not None and value is not False}
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None and value is not False}

@@ -1,4 +1,4 @@
-"""A call's fields to an HTTP request: a JSON body, or everything in the URL."""
+"""HTTP requests of calls: the fields in a JSON body, or all of them in the URL."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from owt.errors import CannotSend, shortened
 from owt.server import Server, split_unix
 from owt.wire.http import is_loopback
 
-LONGEST_URL = 65_536
-"""httpx takes no longer one. The server does."""
-CONNECT = 5.0
-"""Seconds that a connection may take. An answer may take as long as the call does."""
+MAX_URL = 65_536
+"""Maximum length of a URL in httpx. The server accepts longer ones."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds until an attempt to connect fails. A response has no limit of time."""
 
 _SCALARS = frozenset({str, int, bool, type(None)})
 _HINTS = {
@@ -33,15 +33,14 @@ _HINTS = {
     "date": "Send its .isoformat()",
     "function": "Define it in the code that is sent",
 }
-_HINT = "Send what it is made of, or have it made there: with_options(kwargs='a Python expression')"
+_HINT = "Send its parts, or an expression that makes it there: with_options(kwargs='a Python expression')"
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to call: `url` with its path and query, `server` without them, `auth` from the URL.
+    """Address of a call: `url` with its path and query, `server` without them, `auth` from the URL.
 
-    Whether the path, or a part of it, is a server's base URL or all of it the adaptor's, an address does
-    not say.
+    A part of the path, or none of it, may be the server's base URL; the rest is the adaptor's.
     """
 
     url: str
@@ -50,20 +49,20 @@ class Address:
 
     @classmethod
     def of(cls, url: str, source: str = "url") -> Address:
-        """The address that a URL says; `source` names it in errors. Raises `ConfigError`."""
-        host = Server.from_url(url, source=source)
+        """Return the address of a URL; `source` names the setting in errors. Raises `ConfigError`."""
+        server = Server.from_url(url, source=source)
         parts = urlsplit(url)
-        place = parts.netloc.rpartition("@")[2]
-        root = urlunsplit((parts.scheme, place, "", "", ""))
-        whole = urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
+        netloc = parts.netloc.rpartition("@")[2]
+        root = urlunsplit((parts.scheme, netloc, "", "", ""))
+        without_auth = urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
         auth = None
         if parts.username is not None:
             auth = unquote(parts.username), unquote(parts.password or "")
-        return cls(whole, Server(root, host.address, host.port), auth)
+        return cls(without_auth, Server(root, server.address, server.port), auth)
 
     @property
     def http(self) -> str:
-        """`url` as an HTTP client is to ask it, over the `socket` if there is one."""
+        """The URL for an HTTP client, over the `socket` if there is one."""
         return split_unix(self.url)[1]
 
     @property
@@ -78,57 +77,59 @@ class Address:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is this machine's loopback or Unix socket, which no proxy can reach."""
+        """True for a loopback address or a Unix socket, which no proxy can reach."""
         return self.socket is not None or is_loopback(self.server.address)
 
 
 @dataclass(frozen=True)
 class Request:
-    """An HTTP request that carries a call or comes back to one; its connection may take `connect` seconds."""
+    """HTTP request. `timeout` limits each step of it, in seconds; `connect_timeout` the connection."""
 
     method: str
     url: str
     content: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    connect: float = CONNECT
+    connect_timeout: float = CONNECT_TIMEOUT
+    timeout: float | None = None
 
 
 def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> dict[str, Any]:
-    """The fields of a call. Raises `CannotSend` for what does not fit together or is no JSON."""
-    said = options.as_fields()
-    if code is None and "adaptor" not in said and not ("session" in said and "fn_name" in said):
+    """Return the fields of a call. Raises `CannotSend` for values that exclude each other or are not JSON."""
+    option_fields = options.as_fields()
+    names_function = "adaptor" in option_fields or {"session", "fn_name"} <= option_fields.keys()
+    if code is None and not names_function:
         raise CannotSend("there is no code; give code, or an adaptor, or a session and a fn_name")
-    if code is not None and "adaptor" in said:
-        raise CannotSend(f"there is code and the adaptor {said['adaptor']!r}; give one of them")
-    if kwargs and "kwargs" in said:
+    if code is not None and "adaptor" in option_fields:
+        raise CannotSend(f"there is code and the adaptor {option_fields['adaptor']!r}; give one of them")
+    if kwargs and "kwargs" in option_fields:
         raise CannotSend("there are keyword arguments and the option kwargs; give one of them")
-    for name, value in said.items():
+    for name, value in option_fields.items():
         _check(value, name)
     fields = {} if code is None else {"code": code}
     if kwargs:
         _check(kwargs, "")
         fields["kwargs"] = kwargs  # type: ignore[assignment]
-    return fields | said
+    return fields | option_fields
 
 
 def post(address: Address, fields: dict[str, Any], accept: str) -> Request:
-    """A POST with the fields as a JSON object. Raises `CannotSend`."""
+    """Return a POST with the fields as a JSON object. Raises `CannotSend`."""
     headers = {"Accept": _accept(accept), "Content-Type": "application/json"}
     return Request("POST", address.http, _utf8(_json(fields)), headers)
 
 
 def get(address: Address, fields: dict[str, Any], accept: str) -> Request:
-    """A GET with the fields in the URL. Raises `CannotSend`, also for a URL that is too long."""
+    """Return a GET with the fields in the URL. Raises `CannotSend`, also for a URL that is too long."""
     url = as_url(address, fields)
-    if len(url) > LONGEST_URL:
+    if len(url) > MAX_URL:
         raise CannotSend(
-            f"the URL of a GET would have {len(url)} characters, and {LONGEST_URL} is the most; send a POST"
+            f"the URL of a GET would have {len(url)} characters, and the maximum is {MAX_URL}; send a POST"
         )
     return Request("GET", split_unix(url)[1], None, {"Accept": _accept(accept)})
 
 
 def as_url(address: Address, fields: dict[str, Any]) -> str:
-    """The URL that carries the call, also in a browser. Raises `CannotSend`."""
+    """Return the URL that makes the call, also in a browser. Raises `CannotSend`."""
     pairs = {}
     for name, value in fields.items():
         match name:
@@ -141,7 +142,7 @@ def as_url(address: Address, fields: dict[str, Any]) -> str:
 
 
 def _accept(accept: str) -> str:
-    # First, because the server asks whether JSON comes before text; no value has this type.
+    # First, because the server compares the places of JSON and text; no value has this type.
     return f"application/problem+json, {accept}"
 
 
@@ -153,21 +154,21 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        place = text[max(error.start - 20, 0) : error.end + 20]
+        context = text[max(error.start - 20, 0) : error.end + 20]
         raise CannotSend(
-            f"the call has a character that UTF-8 does not hold, in {shortened(place)}"
+            f"the call has a character that UTF-8 cannot encode, in {shortened(context)}"
         ) from None
 
 
 def _check(value: Any, where: str) -> None:
-    """Raise `CannotSend` unless JSON holds `value` and gives it back as it was, but tuples as lists."""
+    """Raise `CannotSend` unless JSON preserves `value`, except that tuples become lists."""
     match value:
         case _ if type(value) in _SCALARS:
             return
         case dict():
             for key, item in value.items():
                 if not isinstance(key, str):
-                    raise CannotSend(f"{where}: the names in a JSON object are str; got {shortened(key)}")
+                    raise CannotSend(f"{where}: the keys of a JSON object are str; got {shortened(key)}")
                 _check(item, f"{where}[{key!r}]" if where else key)
         case list() | tuple():
             if not _SCALARS.issuperset(map(type, value)):
@@ -178,6 +179,6 @@ def _check(value: Any, where: str) -> None:
         case str() | int() | float():
             return
         case _:
-            kinds = [each.__name__ for each in type(value).__mro__]
+            kinds = [base.__name__ for base in type(value).__mro__]
             hint = next((_HINTS[kind] for kind in kinds if kind in _HINTS), _HINT)
-            raise CannotSend(f"{where}: JSON holds no {kinds[0]}; got {shortened(value)}. {hint}")
+            raise CannotSend(f"{where}: JSON has no {kinds[0]}; got {shortened(value)}. {hint}")

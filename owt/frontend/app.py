@@ -242,18 +242,20 @@ def lock_directory(path: str) -> int:
     return descriptor
 
 
-def serve(settings: Settings) -> int:
-    """Run the server until SIGTERM or SIGINT; gives the exit status.
+def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None) -> int:
+    """Run the server until SIGTERM or SIGINT, and return the exit status.
+
+    `on_ready` is called with the server's URL once it accepts connections.
 
     Raises `ConfigError` before it serves, for a port that is taken or a folder that cannot be used.
     """
     logs.set_up(settings.verbose)
     malloc.keep_freed_memory()
     process_title.hide_secrets(os.environ, sys.argv)
-    return asyncio.run(_serve(settings))
+    return asyncio.run(_serve(settings, on_ready))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
     descriptors = Descriptors()
     descriptors.raise_limit()
     frontend = Frontend(settings, dict(os.environ), descriptors)
@@ -270,6 +272,7 @@ async def _serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     print(f"Owt serving on {frontend.url}", flush=True)
+    on_ready(frontend.url)
     if settings.show_examples:
         user = next(iter(frontend.credentials.users), None)
         token = bool(frontend.credentials.tokens)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from owt.cli.identity_options import identity_options
+from owt.cli.options import identity_options
 from owt.errors import CannotSend
 from owt.jupyter.arguments import is_argument, unquoted
 

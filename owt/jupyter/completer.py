@@ -36,6 +36,6 @@ class Completer:
             return []
         connection = self._magics.connection
         try:
-            return [] if connection is None else connection.sessions()
+            return [] if connection is None else connection.session_names()
         except OwtError:
             return []

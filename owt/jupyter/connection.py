@@ -1,127 +1,122 @@
-"""Which server a notebook calls, with which session; and a server of the notebook's own."""
+"""The server that a notebook calls, with its session; and a server that the notebook starts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from owt.client import Client
-from owt.client.control import Refused, Remote
-from owt.client.identity import authorization, credentials
-from owt.client.request import Address
+from owt.client import Client, RemoteError
+from owt.client.control import Control
 from owt.server import Server
 from owt.server.child import Child
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A server, the session that calls go to (None: none), and how to call it and look at it."""
+    """Client of a server, and the session of its calls; None: each call borrows a kernel of the pool."""
 
     client: Client
-    remote: Remote
     session: str | None = None
 
     @classmethod
     def to(
         cls, url: str | None, session: str | None, auth: str | None = None, token: str | None = None
     ) -> Connection:
-        """The server at `url`, or where clients look for one. Raises `ConfigError`."""
-        address = Address.of(Server.sing().url if url is None else url)
-        given = credentials(auth) if auth is not None else None
-        if given is None and token is None:
-            given = address.auth
-        client = Client(url, auth=auth, token=token)
-        return cls(client, Remote(address.url, authorization(given, token)), session)
+        """Return a connection to `url`, by default to the current server. Raises `ConfigError`."""
+        return cls(Client(url, auth=auth, token=token), session)
 
     @property
     def url(self) -> str:
-        """Where the server is."""
+        """URL of the server."""
         return self.client.url.rstrip("/")
 
+    @property
+    def control(self) -> Control:
+        """Control of the server's sessions."""
+        return Control(self.client)
+
     def with_session(self, name: str | None) -> Connection:
-        """The same server, and another session."""
-        return Connection(self.client, self.remote, name)
+        """Return a connection to the same server with another session."""
+        return replace(self, session=name)
 
-    def told(self) -> str:
-        """What there is, in one line. Raises `Unreachable` and `Refused`."""
+    def description(self) -> str:
+        """Return one line about the server and the session. Raises `Unreachable` and `RemoteError`."""
         try:
-            about = self.remote.about()
-        except Refused as error:
-            if error.code in (400, 404) and (path := urlsplit(self.url).path):
-                error.add_note(f"%owt wants the server's own URL; {path} is not its --base-url")
+            about = self.control.about()
+        except RemoteError as error:
+            if error.status in (400, 404) and (path := urlsplit(self.url).path):
+                error.add_note(f"%owt needs the server's own URL; {path} is not its --base-url")
             raise
-        return f"owt {about.get('version', '?')} at {self.url}, {self._session_told()}"
+        return f"owt {about.get('version', '?')} at {self.url}, {self._session_description()}"
 
-    def sessions(self) -> list[str]:
-        """The names of the server's sessions."""
-        return [str(each["name"]) for each in self.remote.sessions().get("sessions", ())]
+    def session_names(self) -> list[str]:
+        """Return the names of the server's sessions."""
+        return [str(session["name"]) for session in self.control.sessions().get("sessions", ())]
 
-    def _session_told(self) -> str:
+    def _session_description(self) -> str:
         if self.session is None:
             return "no session: each call borrows an idle kernel"
         try:
-            facts = self.remote.session(self.session)
-        except Refused as error:
-            if error.code != 404:
+            session = self.control.session(self.session)
+        except RemoteError as error:
+            if error.status != 404:
                 raise
             return f"session {self.session}: new, its kernel starts with the first call"
-        return f"session {self.session}: {_kernel_told(facts)}"
+        return f"session {self.session}: {_kernel_description(session)}"
 
 
-def _kernel_told(facts: dict[str, Any]) -> str:
-    calls = int(facts.get("calls") or 0)
-    parts = [f"{facts.get('state')}", f"kernel {facts.get('kernel')}"]
-    if facts.get("pid") is not None:
-        parts.append(f"pid {facts['pid']}")
+def _kernel_description(session: dict[str, Any]) -> str:
+    calls = int(session.get("calls") or 0)
+    parts = [f"{session.get('state')}", f"kernel {session.get('kernel')}"]
+    if session.get("pid") is not None:
+        parts.append(f"pid {session['pid']}")
     parts.append(f"{calls} call{'' if calls == 1 else 's'}")
-    if facts.get("restarts"):
-        parts.append(f"restarted: {facts.get('last_death') or 'as was asked'}")
+    if session.get("restarts"):
+        parts.append(f"restarted: {session.get('last_death') or 'on request'}")
     return ", ".join(parts)
 
 
-def _token(options: Sequence[str]) -> str | None:
-    """One of the tokens that a server takes which is started with these options."""
-    for option, following in pairwise((*options, "")):
-        name, given, value = option.partition("=")
-        if name == "--token":
-            return value if given else following
-    return None
+class NotebookServer:
+    """Server that the notebook starts on a free port. It ends with the notebook's kernel, for any reason.
 
-
-class Own:
-    """A server of the notebook's own. It ends with the notebook's kernel, however that ends."""
+    `options` are those of `owt serve`. `token` is one of the tokens that they name. Raises `ConfigError`
+    and `OwtError`.
+    """
 
     def __init__(self, options: Sequence[str]) -> None:
-        """Start it, with these options of `owt serve`, on a free port. Raises `ConfigError`, `OwtError`."""
         self.options = tuple(options)
-        # Of an option that is given twice, the last one counts.
-        self._child = Child("--port", "0", *options, tied=True)
         self.token = _token(options)
-        self.server = Server.from_url(self._child.serving()).as_reached()
-
-    @property
-    def url(self) -> str:
-        """Where it serves."""
-        return self.server.url
+        # Of an option that appears twice, the last one counts.
+        self._child = Child("--port", "0", *options, tied=True)
+        self.url = Server.from_url(self._child.wait_ready()).as_reached().url
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Process id of the frontend."""
         return self._child.pid
 
     @property
-    def lives(self) -> bool:
-        """Whether it has not ended."""
-        return self._child.ended() is None
+    def is_running(self) -> bool:
+        """True until the server's process ends."""
+        return self._child.exit_status() is None
 
     def log(self) -> str:
-        """What it has written to stderr."""
+        """Return what the server has written to stderr."""
         return self._child.log()
 
     def stop(self) -> None:
-        """End it, its kernels and all that these have started."""
+        """End the server, its kernels and their child processes."""
         self._child.stop()
         self._child.close()
+
+
+def _token(options: Sequence[str]) -> str | None:
+    """Return the value of a `--token` among options of `owt serve`, or None."""
+    for option, following in pairwise((*options, "")):
+        name, equals, value = option.partition("=")
+        if name == "--token":
+            return value if equals else following
+    return None

@@ -7,11 +7,10 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from owt.client.control import Refused
 from owt.errors import CannotSend, OwtError, RemoteError
 from owt.jupyter import commands, tracebacks
 from owt.jupyter.arguments import arguments, split
-from owt.jupyter.connection import Connection, Own
+from owt.jupyter.connection import Connection, NotebookServer
 from owt.jupyter.output_items import Chunks, Over, of_event
 from owt.jupyter.renderer import Nothing, Screen
 from owt.jupyter.result import Received
@@ -34,7 +33,7 @@ class Magics:
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.connection: Connection | None = None
-        self.own: Own | None = None
+        self.own: NotebookServer | None = None
         self._here: Here | None = None
 
     # %owt ------------------------------------------------------------------------------------------
@@ -64,10 +63,10 @@ class Magics:
         elif asked.session is not None:
             self._use(self.connected().with_session(asked.session or None))
         else:
-            print(self.connected().told())
+            print(self.connected().description())
 
     def _use(self, connection: Connection) -> None:
-        told = connection.told()
+        told = connection.description()
         before, self.connection = self.connection, connection
         if before is not None and before.client is not connection.client:
             before.client.close()
@@ -81,13 +80,13 @@ class Magics:
     def _serve(self, asked: commands.Serve) -> None:
         own = self.own
         # The notebook's first cell may be run again.
-        if own is None or not own.lives or own.options != asked.options:
+        if own is None or not own.is_running or own.options != asked.options:
             if own is not None:
                 own.stop()
-            own = self.own = Own(asked.options)
+            own = self.own = NotebookServer(asked.options)
         try:
             self._use(Connection.to(own.url, asked.session or None, token=own.token))
-        except Refused as error:
+        except RemoteError as error:
             # It wants a password, of which it has but the hash.
             error.add_note(f"The server serves on {own.url}")
             raise

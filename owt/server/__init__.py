@@ -1,13 +1,16 @@
-"""The server as seen from outside: where it is, and how to start one.
+"""The server as seen from other processes: its location, its certificate, and how to start one.
 
-    server        facts about the running server, and `Server.start`
+    server        `Server`: location of a server, and `Server.start`
+    url           URLs of servers, also on Unix sockets
     child         a server in a child process
-    parent_watch  `owt serve` that ends with the process that started it
-    certificate   which certificates a client trusts
+    startup       report of a server that starts to the process that started it
+    parent_watch  end of a server together with the process that started it
+    certificate   TLS verification by clients
 
 `python -m owt.server` is `owt serve`.
 """
 
-from owt.server.server import ADDRESS, PORT, Server, base_url, split_unix, unix_url
+from owt.server.server import Server
+from owt.server.url import ADDRESS, PORT, base_url, split_unix, unix_url
 
 __all__ = ["ADDRESS", "PORT", "Server", "base_url", "split_unix", "unix_url"]

@@ -1,4 +1,4 @@
-"""Which certificates a client believes, of a server that answers by https."""
+"""TLS verification by clients: which certificates of a server a client accepts."""
 
 from __future__ import annotations
 
@@ -8,42 +8,45 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from owt.errors import ConfigError
-from owt.server import Server
+from owt.server.server import Server
 
 if TYPE_CHECKING:
     import ssl
 
 VARIABLE = "OWT_SERVER_CERT"
-"""Names a file with the certificate, in PEM form, of the server at OWT_URL. Kernels have it."""
+"""Environment variable with the path of the certificate of the server at OWT_URL, in PEM form. Kernels have
+it."""
 
 
 def first_certificate(text: str) -> str | None:
-    """The first certificate of a chain in PEM form (RFC 7468, section 5), or None; it is the server's own."""
-    found = re.search(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL)
-    return found[0] + "\n" if found else None
+    """Return the first certificate of a chain in PEM form (RFC 7468, section 5), or None.
+
+    The first certificate of a server's chain is its own.
+    """
+    match = re.search(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", text, re.DOTALL)
+    return match[0] + "\n" if match else None
 
 
 def verification(server: Server) -> ssl.SSLContext | bool:
-    """httpx's `verify` for this server; False for one that has no TLS.
+    """Return httpx's `verify` for this server; False for a server without TLS.
 
-    The certificate that OWT_SERVER_CERT names is believed of the server at OWT_URL, whoever signed it and
-    whatever name it is for, and then no other. Any other server must show what an authority of this
-    machine's, or of SSL_CERT_FILE's, has signed for its name. Raises `ConfigError` for a file that
-    cannot be used.
+    From the server at OWT_URL, the certificate in OWT_SERVER_CERT is accepted, whatever its name and its
+    signer, and no other one. The certificate of any other server must be for its name, and signed by an
+    authority of this machine or of SSL_CERT_FILE. Raises `ConfigError` for a file that cannot be used.
     """
     if not server.url.startswith("https:"):
-        # Reading all authorities' certificates takes as long as connecting.
+        # Reading the certificates of all authorities takes as long as connecting.
         return False
-    known = os.environ.get(VARIABLE)
-    if known and urlsplit(server.url).netloc == urlsplit(Server.sing().url).netloc:
-        return only(known)
+    path = os.environ.get(VARIABLE)
+    if path and urlsplit(server.url).netloc == urlsplit(Server.current().url).netloc:
+        return only(path)
     import httpx
 
     return httpx.create_ssl_context()
 
 
 def only(path: str | os.PathLike[str]) -> ssl.SSLContext:
-    """What believes the first certificate in this file and no other. Raises `ConfigError`."""
+    """Return a context that accepts the first certificate in this file and no other. Raises `ConfigError`."""
     import ssl
 
     try:
@@ -52,9 +55,9 @@ def only(path: str | os.PathLike[str]) -> ssl.SSLContext:
     except OSError as error:
         raise ConfigError(f"{VARIABLE}: cannot read {os.fspath(path)!r}: {error.strerror or error}") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # It is the server's own certificate, so it need not be for the address by which it is reached.
+    # The certificate itself is known, so it need not be for the address by which the server is reached.
     context.check_hostname = False
-    # Nor signed by itself: what is given is the end of the chain.
+    # The certificate may be the end of a chain, signed by another one.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         context.load_verify_locations(cadata=certificate or "")

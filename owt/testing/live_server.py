@@ -56,7 +56,7 @@ class LiveServer:
         import httpx
 
         self._child = Child("--port", "0", *self._args, env=self._env, cwd=self._cwd)
-        self.url = self._child.serving()
+        self.url = self._child.wait_ready()
         self.port = Server.from_url(self.url).port
         socket, root = split_unix(self.url)
         transport = httpx.HTTPTransport(uds=socket, verify=False) if socket else None

@@ -82,7 +82,7 @@ def test_the_server_is_the_one_of_the_environment(capsys, monkeypatch):
         (["--code", "1", "--auth", "a:secret", "--token", "secret"], ["OWT_CLIENT_TOKEN", "not both"]),
         (["--code", "1", "--token", "a secret"], ["token: ", "without blanks"]),
         (["--code", "1", "--output", "/gone/file"], ["--output: /gone/file cannot be written"]),
-        (["--code", "x" * 70_000, "--method", "GET"], ["65536 is the most; send a POST"]),
+        (["--code", "x" * 70_000, "--method", "GET"], ["the maximum is 65536; send a POST"]),
         (["--code", "1", "--bogus"], ["no such option", "--bogus"]),
         (["--code", "1", "extra"], ["unexpected extra argument", "extra"]),
     ],
@@ -122,8 +122,8 @@ def test_a_refusal_is_the_servers_message_with_what_to_do(operated, capsys, tmp_
     assert capsys.readouterr() == (
         "",
         "owt: this server needs a password; "
-        "Give auth='user:password' or token='...'; owt call takes --auth and --token, or OWT_CLIENT_AUTH and "
-        "OWT_CLIENT_TOKEN\n",
+        "Give auth='user:password' or token='...'; commands take --auth USER:PASSWORD or --token TOKEN, or "
+        "OWT_CLIENT_AUTH or OWT_CLIENT_TOKEN\n",
     )
     assert not output.exists()
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from recording_server import RecordingServer
 
-from owt.cli import main
+from owt.cli import console, main
 from owt.errors import ConfigError
 from owt.frontend.config.settings import Settings, settings
 from owt.server import Server
@@ -50,14 +50,15 @@ def served(monkeypatch):
     """The settings that `owt serve` started a server with; `serve` gives the exit status 0."""
     started: list[Settings] = []
     app = ModuleType("owt.frontend.app")
-    app.serve = lambda chosen: started.append(chosen) or 0  # type: ignore[attr-defined]
+    app.serve = lambda chosen, *on_ready: started.append(chosen) or 0  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "owt.frontend.app", app)
     monkeypatch.setattr("owt.frontend.app", app, raising=False)
     return started
 
 
 def says(document: object, status: int = 200) -> tuple[int, str, bytes]:
-    return status, "application/json", json.dumps(document).encode()
+    kind = "application/json" if status < 400 else "application/problem+json"
+    return status, kind, json.dumps(document).encode()
 
 
 def test_each_setting_is_an_option(served):
@@ -315,7 +316,7 @@ def test_a_console_opens_on_the_sessions_connection_file(operated, monkeypatch, 
     connection.write_text("{}")
     operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
     executed = []
-    monkeypatch.setattr(main, "find_spec", lambda name: name)
+    monkeypatch.setattr(console, "find_spec", lambda name: name)
     monkeypatch.setattr(os, "execv", lambda program, arguments: executed.append((program, arguments)))
     main.main(["console", "mine", "--url", operated.url])
     python = sys.executable
@@ -326,7 +327,7 @@ def test_a_console_needs_an_extra(operated, monkeypatch, tmp_path, capsys):
     connection = tmp_path / "kernel.json"
     connection.write_text("{}")
     operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
-    monkeypatch.setattr(main, "find_spec", lambda name: None)
+    monkeypatch.setattr(console, "find_spec", lambda name: None)
     assert main.main(["console", "mine", "--url", operated.url]) == 1
     assert "pip install 'owt[notebook]'" in capsys.readouterr().err
 
@@ -335,7 +336,7 @@ def test_a_console_needs_an_extra(operated, monkeypatch, tmp_path, capsys):
 def test_a_console_needs_the_kernels_machine(operated, capsys, connection):
     operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": connection})
     assert main.main(["console", "mine", "--url", operated.url]) == 1
-    assert "a console runs where the kernel does" in capsys.readouterr().err
+    assert "run the console on the kernel's machine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("state", ["starting", "dead"])
@@ -345,7 +346,7 @@ def test_a_console_waits_for_a_kernel(operated, monkeypatch, tmp_path, state):
     operated.answers["GET", "/_owt/sessions/mine"] = says({"state": state, "connection_file": None})
     operated.answers["PUT", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
     executed = []
-    monkeypatch.setattr(main, "find_spec", lambda name: name)
+    monkeypatch.setattr(console, "find_spec", lambda name: name)
     monkeypatch.setattr(os, "execv", lambda program, arguments: executed.append(arguments[-1]))
     main.main(["console", "mine", "--url", operated.url])
     assert executed == [str(connection)]

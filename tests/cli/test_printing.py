@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from owt.cli.printing import shown
+from owt.cli.printing import event_bytes
 from owt.client.events import Event
 from owt.wire.chunk import FACTS
 
@@ -33,4 +33,4 @@ BUNDLE = {"text/plain": "   a\n0  1", "text/html": "<table>"}
     ],
 )
 def test_an_event_is_shown_as_people_read_it(event, data):
-    assert shown(event) == data
+    assert event_bytes(event) == data

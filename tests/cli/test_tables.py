@@ -44,7 +44,7 @@ def test_rows_are_the_sessions_and_then_the_pool():
         "sessions": [{"name": "mine", "state": "idle", "pid": 7}],
         "pool": [{"state": "busy", "pid": 8}],
     }
-    names = [(row[0], row[1], row[3]) for row in tables.rows(answer)]
+    names = [(row[0], row[1], row[3]) for row in tables.session_rows(answer)]
     assert names == [("mine", "idle", "7"), ("(pool)", "busy", "8")]
 
 

@@ -20,11 +20,11 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_urls(url: str | None, *answers: httpx.Response) -> list[str]:
     """Where a run is looked for, before any answer has come and after each."""
     caller = Caller(url)
-    urls = [caller._run_url("r1")]
+    urls = [caller._control_url("runs/r1")]
     for answer in answers:
         before = urls[-1]
-        assert caller._learn(answer) == (caller._run_url("r1") != before)
-        urls.append(caller._run_url("r1"))
+        assert caller._update_base(answer) == (caller._control_url("runs/r1") != before)
+        urls.append(caller._control_url("runs/r1"))
     return urls
 
 

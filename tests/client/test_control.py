@@ -1,3 +1,5 @@
+"""owt.client.control: the server's own resources, over a client's connections."""
+
 from __future__ import annotations
 
 import json
@@ -5,109 +7,130 @@ import json
 import pytest
 from recording_server import RecordingServer
 
-from owt.client.control import Refused, Remote, Unreachable
-from owt.errors import BadRequest, ConfigError
+from owt.client import Client
+from owt.client.control import Control
+from owt.errors import BadRequest, RemoteError, Unreachable
 
 SESSIONS = {"sessions": [{"name": "mine", "state": "idle"}], "pool": []}
 
 
 @pytest.fixture
-def operated():
+def server():
     with RecordingServer() as server:
         yield server
 
 
-def as_json(document: object, status: int = 200) -> tuple[int, str, bytes]:
-    return status, "application/json", json.dumps(document).encode()
+@pytest.fixture
+def control(server):
+    with Client(server.url) as client:
+        yield Control(client)
 
 
-def test_each_method_asks_for_one_resource(operated):
-    operated.answers = {
+def as_json(document: object, status: int = 200, kind: str = "application/json") -> tuple[int, str, bytes]:
+    return status, kind, json.dumps(document).encode()
+
+
+def problem(status: int, **members: object) -> tuple[int, str, bytes]:
+    return as_json({"status": status, **members}, status, "application/problem+json")
+
+
+def test_each_method_requests_one_resource(server, control):
+    server.answers = {
+        ("GET", "/_owt/"): as_json({"version": "1"}),
         ("GET", "/_owt/sessions"): as_json(SESSIONS),
         ("GET", "/_owt/sessions/mine"): as_json({"name": "mine"}),
+        ("PUT", "/_owt/sessions/mine"): as_json({"name": "mine"}),
         ("GET", "/_owt/endpoints"): as_json({"endpoints": []}),
         ("DELETE", "/_owt/sessions/mine"): (204, "application/json", b""),
         ("POST", "/_owt/sessions/mine/restart"): as_json({"name": "mine"}),
         ("POST", "/_owt/sessions/mine/interrupt"): as_json({"name": "mine"}, 202),
     }
-    remote = Remote(operated.url)
-    assert remote.sessions() == SESSIONS
-    assert remote.session("mine") == {"name": "mine"}
-    assert remote.endpoints() == {"endpoints": []}
-    assert remote.delete("mine") == {}
-    assert remote.restart("mine") == {"name": "mine"}
-    assert remote.interrupt("mine") == {"name": "mine"}
-    assert [(method, path) for method, path, _ in operated.asked] == list(operated.answers)
+    assert control.about() == {"version": "1"}
+    assert control.sessions() == SESSIONS
+    assert control.session("mine") == {"name": "mine"}
+    assert control.start("mine") == {"name": "mine"}
+    assert control.endpoints() == {"endpoints": []}
+    assert control.delete("mine") == {}
+    assert control.restart("mine") == {"name": "mine"}
+    assert control.interrupt("mine") == {"name": "mine"}
+    assert [(method, path) for method, path, _ in server.asked] == list(server.answers)
 
 
-def test_a_name_cannot_leave_its_place_in_the_path(operated):
-    operated.answers = {("GET", "/_owt/sessions/..%2Fruns%3Fx"): as_json({"detail": "a bad name"}, 400)}
-    with pytest.raises(Refused, match="a bad name"):
-        Remote(operated.url).session("../runs?x")
+def test_the_path_of_the_url_is_the_base_url(server):
+    server.answers = {("GET", "/my/owt/_owt/sessions"): as_json(SESSIONS)}
+    with Client(f"{server.url}/my/owt/") as client:
+        assert Control(client).sessions() == SESSIONS
+
+
+def test_a_session_name_is_one_segment_of_the_path(server, control):
+    server.answers = {("GET", "/_owt/sessions/..%2Fruns%3Fx"): problem(400, detail="a bad name")}
+    with pytest.raises(RemoteError, match="a bad name"):
+        control.session("../runs?x")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "\udcff", "x" * 70_000])
-def test_a_name_that_no_path_can_have_is_refused_and_not_asked_for(operated, name):
-    remote = Remote(operated.url)
-    for ask in (remote.session, remote.ready, remote.delete, remote.restart, remote.interrupt):
+def test_a_name_that_no_path_can_contain_is_refused_without_a_request(server, control, name):
+    for method in (control.session, control.start, control.delete, control.restart, control.interrupt):
         with pytest.raises(BadRequest, match="no session can have this name"):
-            ask(name)
-    assert operated.asked == []
+            method(name)
+    assert server.asked == []
 
 
-def test_it_says_who_asks(operated):
-    operated.answers = {("GET", "/_owt/sessions"): as_json(SESSIONS)}
-    Remote(operated.url, {"Authorization": "Bearer secret"}).sessions()
-    assert operated.asked[0][2] == "Bearer secret"
+def test_the_clients_credentials_are_sent(server):
+    server.answers = {("GET", "/_owt/sessions"): as_json(SESSIONS)}
+    with Client(server.url, token="secret") as client:
+        Control(client).sessions()
+    assert server.asked[0][2] == "Bearer secret"
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("response", "message"),
     [
-        (
-            as_json({"title": "no such session", "detail": "session: there is none"}, 404),
-            "session: there is none",
-        ),
-        (as_json({"title": "no such session"}, 404), "no such session"),
-        ((500, "text/plain", b"it broke\nin many lines\n"), "it broke"),
-        ((502, "text/html", b"<html>"), "the server answered 502 Bad Gateway"),
-        ((500, "text/plain", b""), "the server answered 500 Internal Server Error"),
+        (problem(404, title="no such session", detail="session: there is none"), "session: there is none"),
+        (problem(404, title="no such session"), "no such session"),
+        ((401, "text/html", b"<html>"), "the server answered 401: <html>"),
+        ((401, "text/html", b""), "the server answered 401"),
     ],
 )
-def test_a_refusal_carries_the_servers_message(operated, answer, message):
-    operated.answers = {("GET", "/_owt/sessions/mine"): answer}
-    with pytest.raises(Refused) as caught:
-        Remote(operated.url).session("mine")
-    assert str(caught.value) == message
-    assert caught.value.code == answer[0]
+def test_a_refusal_has_the_servers_message_and_status(server, control, response, message):
+    server.answers = {("GET", "/_owt/sessions/mine"): response}
+    with pytest.raises(RemoteError) as caught:
+        control.session("mine")
+    assert (str(caught.value), caught.value.status) == (message, response[0])
 
 
-def test_without_a_password_it_says_how_to_give_one(operated):
-    operated.answers = {("GET", "/_owt/sessions"): (401, "text/plain", b"a password is needed")}
-    with pytest.raises(Refused, match="a password is needed; give --auth user:password or --token TOKEN, or"):
-        Remote(operated.url).sessions()
+def test_a_refusal_without_credentials_names_the_options(server, control):
+    server.answers = {("GET", "/_owt/sessions"): problem(401, detail="a password is needed")}
+    with pytest.raises(RemoteError, match="a password is needed") as caught:
+        control.sessions()
+    [note] = caught.value.__notes__
+    assert all(name in note for name in ("--auth", "--token", "OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"))
 
 
-@pytest.mark.parametrize("body", [b"<html>hello</html>", b"[1, 2]", b"\xff"])
-def test_another_kind_of_server_is_not_taken_for_owt(operated, body):
-    operated.answers = {("GET", "/_owt/sessions"): (200, "text/html", body)}
-    with pytest.raises(Unreachable, match="is not an owt server"):
-        Remote(operated.url).sessions()
+@pytest.mark.parametrize(
+    "response",
+    [
+        (200, "text/html", b"<html>hello</html>"),
+        (200, "application/json", b"[1, 2]"),
+        (200, "text/html", b"\xff"),
+        (500, "text/plain", b"it broke\nin many lines\n"),
+        (502, "text/html", b"<html>"),
+    ],
+)
+def test_a_response_that_is_not_owts_is_unreachable(server, control, response):
+    server.answers = {("GET", "/_owt/sessions"): response}
+    with pytest.raises(Unreachable, match=f"is not an owt server; it says {response[0]}"):
+        control.sessions()
 
 
-def test_where_nothing_listens_it_is_unreachable(operated):
-    url = operated.url
-    operated.server_close()
-    with pytest.raises(Unreachable, match=f"no server answers at {url}: .*; start one: owt serve"):
-        Remote(url).sessions()
+def test_a_closed_port_is_unreachable(server, control):
+    server.server_close()
+    with pytest.raises(Unreachable, match=f"no server answers at {server.url}: .*; start one: owt serve"):
+        control.sessions()
 
 
-def test_a_proxy_does_not_stand_before_this_machine(operated, monkeypatch):
+def test_the_environments_proxy_is_not_used_for_this_machine(server, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    operated.answers = {("GET", "/_owt/sessions"): as_json(SESSIONS)}
-    assert Remote(operated.url).sessions() == SESSIONS
-
-
-def test_a_bad_url_is_refused_at_once():
-    with pytest.raises(ConfigError, match="--url: give a URL such as"):
-        Remote("127.0.0.1:9876")
+    server.answers = {("GET", "/_owt/sessions"): as_json(SESSIONS)}
+    with Client(server.url) as client:
+        assert Control(client).sessions() == SESSIONS

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from owt.client.events import Event, event
+from owt.client.events import Event, decode_event
 from owt.errors import RemoteError
 
 
@@ -26,17 +26,18 @@ from owt.errors import RemoteError
     ],
 )
 def test_an_events_data_is_decoded_by_its_name(name, data, value):
-    assert event(name, data, "7") == Event(name, value, "7")
+    assert decode_event(name, data, "7") == Event(name, value, "7")
 
 
 def test_a_failure_is_raised():
+    problem = {"title": "t", "status": 500, "exception": "KeyError", "detail": "'x'"}
     with pytest.raises(RemoteError, match="KeyError: 'x'") as caught:
-        event("error", json.dumps({"title": "t", "status": 500, "exception": "KeyError", "detail": "'x'"}))
+        decode_event("error", json.dumps(problem))
     assert caught.value.status == 500
 
 
 def test_who_knows_that_it_is_json_reads_it_as_such():
-    assert event("message", "5").json() == 5
-    assert event("display", '{"a":1}').json() == {"a": 1}
+    assert decode_event("message", "5").json() == 5
+    assert decode_event("display", '{"a":1}').json() == {"a": 1}
     with pytest.raises(ValueError, match="Expecting value"):
-        event("message", "text").json()
+        decode_event("message", "text").json()

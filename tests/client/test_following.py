@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from owt.client.events import Event
-from owt.client.following import PAUSES, Following
+from owt.client.following import DELAYS, Following
 from owt.errors import RemoteError, Unreachable
 from owt.wire import sse
 
@@ -32,25 +32,25 @@ def problem(status: int) -> RemoteError:
 def following() -> Following:
     """Of a run that has begun to answer."""
     following = Following()
-    assert following.answered(httpx.Response(200, headers={"Owt-Run": RUN}))
+    assert following.begin(httpx.Response(200, headers={"Owt-Run": RUN}))
     return following
 
 
 def test_it_goes_on_after_the_last_event(following: Following) -> None:
     assert following.after == 0
-    assert list(following.events([message(1)])) == [Event("message", "x", f"{RUN}-1")]
-    assert len(list(following.events([message(2), message(4)]))) == 2
+    assert list(following.decode([message(1)])) == [Event("message", "x", f"{RUN}-1")]
+    assert len(list(following.decode([message(2), message(4)]))) == 2
     assert (following.run, following.after) == (RUN, 4)
 
 
 def test_an_event_that_its_reader_did_not_take_is_to_come_again(following: Following) -> None:
-    assert next(following.events([message(1), message(2)])).id == f"{RUN}-1"
+    assert next(following.decode([message(1), message(2)])).id == f"{RUN}-1"
     assert following.after == 1
 
 
 def test_an_id_that_is_not_the_servers_is_no_place(following: Following) -> None:
-    list(following.events([message(3)]))
-    list(following.events([sse.Event("x", id="mine-7")]))
+    list(following.decode([message(3)]))
+    list(following.decode([sse.Event("x", id="mine-7")]))
     assert following.after == 3
 
 
@@ -59,72 +59,72 @@ def test_it_tries_until_it_is_enough_and_each_event_gives_it_new_tries(
     following: Following, lost: Exception | None
 ) -> None:
     for _ in range(2):
-        list(following.events([message(1)]))
-        assert [following.pause(lost) for _ in PAUSES] == [*PAUSES]
-        assert following.pause(lost) is None
+        list(following.decode([message(1)]))
+        assert [following.retry_delay(lost) for _ in DELAYS] == [*DELAYS]
+        assert following.retry_delay(lost) is None
         assert not following.over
 
 
 def test_it_does_not_come_back_to_what_is_over(following: Following) -> None:
-    list(following.events([done({"status": 200, "seconds": 0.1})]))
+    list(following.decode([done({"status": 200, "seconds": 0.1})]))
     assert following.over
-    assert following.pause(CUT) is None
+    assert following.retry_delay(CUT) is None
 
 
 @pytest.mark.parametrize("data", ["[DONE]", {"status": 200}, 1])
 def test_an_adaptors_own_done_is_not_the_end(following: Following, data: object) -> None:
-    list(following.events([done(data)]))
-    assert following.pause(None) == PAUSES[0]
+    list(following.decode([done(data)]))
+    assert following.retry_delay(None) == DELAYS[0]
 
 
 def test_where_no_content_is_answered_it_is_over(following: Following) -> None:
-    assert not following.answered(httpx.Response(204, headers={"Owt-Run": RUN}))
-    assert following.pause(None) is None
+    assert not following.begin(httpx.Response(204, headers={"Owt-Run": RUN}))
+    assert following.retry_delay(None) is None
     assert following.over
 
 
 @pytest.mark.parametrize("lost", [CUT, None])
 def test_what_never_began_is_not_tried_again(lost: Exception | None) -> None:
-    assert Following().pause(lost) is None
+    assert Following().retry_delay(lost) is None
 
 
 @pytest.mark.parametrize("lost", [Unreachable("a stranger"), problem(503), problem(400)])
 def test_what_was_answered_first_is_raised(lost: Exception) -> None:
     with pytest.raises(type(lost)) as caught:
-        Following().pause(lost)
+        Following().retry_delay(lost)
     assert caught.value is lost
 
 
 @pytest.mark.parametrize("status", [401, 404, 410])
 def test_the_servers_last_word_is_raised(following: Following, status: int) -> None:
     with pytest.raises(RemoteError):
-        following.pause(problem(status))
+        following.retry_delay(problem(status))
 
 
 @pytest.mark.parametrize("status", [410, 500, 503])
 def test_an_event_of_a_failure_is_the_end(following: Following, status: int) -> None:
     data = json.dumps({"title": "t", "status": status})
     with pytest.raises(RemoteError) as caught:
-        list(following.events([sse.Event(data, "error", f"{RUN}-2")]))
+        list(following.decode([sse.Event(data, "error", f"{RUN}-2")]))
     with pytest.raises(RemoteError):
-        following.pause(caught.value)
-    assert following.left(GeneratorExit()) is None
+        following.retry_delay(caught.value)
+    assert following.run_to_cancel(GeneratorExit()) is None
 
 
 @pytest.mark.parametrize("error", [GeneratorExit(), KeyboardInterrupt(), ValueError()])
 def test_a_run_that_is_left_is_to_be_cancelled(following: Following, error: BaseException) -> None:
-    assert following.left(error) == RUN
+    assert following.run_to_cancel(error) == RUN
 
 
 def test_a_run_is_left_as_it_is_that_is_over_or_unknown_or_lost_or_may_be_anothers(
     following: Following,
 ) -> None:
-    assert following.left(Unreachable("it broke off")) is None
-    assert Following().left(GeneratorExit()) is None
-    list(following.events([done({"status": 200, "seconds": 0.1})]))
-    assert following.left(GeneratorExit()) is None
+    assert following.run_to_cancel(Unreachable("it broke off")) is None
+    assert Following().run_to_cancel(GeneratorExit()) is None
+    list(following.decode([done({"status": 200, "seconds": 0.1})]))
+    assert following.run_to_cancel(GeneratorExit()) is None
     shared = Following()
-    shared.answered(httpx.Response(200, headers={"Owt-Run": RUN, "Owt-Cache": "joined"}))
-    assert shared.left(GeneratorExit()) is None
-    shared.answered(httpx.Response(200, headers={"Owt-Run": RUN}))
-    assert shared.left(GeneratorExit()) is None
+    shared.begin(httpx.Response(200, headers={"Owt-Run": RUN, "Owt-Cache": "joined"}))
+    assert shared.run_to_cancel(GeneratorExit()) is None
+    shared.begin(httpx.Response(200, headers={"Owt-Run": RUN}))
+    assert shared.run_to_cancel(GeneratorExit()) is None

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from owt.client.options import Options
-from owt.client.request import LONGEST_URL, Address, as_url, call_fields, get, post
+from owt.client.request import MAX_URL, Address, as_url, call_fields, get, post
 from owt.errors import CannotSend, ConfigError
 
 HERE = Address.of("http://127.0.0.1:9876")
@@ -94,8 +94,8 @@ def test_arguments_as_text_stay_text():
 
 
 def test_a_url_that_httpx_would_not_take_is_refused_with_the_way_out():
-    with pytest.raises(CannotSend, match=f"{LONGEST_URL} is the most; send a POST"):
-        get(HERE, call_fields("x" * LONGEST_URL, {}, Options()), "*/*")
+    with pytest.raises(CannotSend, match=f"{MAX_URL}; send a POST"):
+        get(HERE, call_fields("x" * MAX_URL, {}, Options()), "*/*")
 
 
 @pytest.mark.parametrize(
@@ -125,19 +125,19 @@ class Point:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.zeros(3), r"x: JSON holds no ndarray; .* Send its \.tolist\(\)"),
-        (np.int64(3), r"x: JSON holds no int64; .* Send what it is made of"),
-        (pd.DataFrame({"a": [1]}), r"(?s)x: JSON holds no DataFrame; .*records"),
-        (b"ab", r"x: JSON holds no bytes; got b'ab'\. Send base64"),
-        ({"a": [1, {2}]}, r"x\['a'\]\[1\]: JSON holds no set; .*list"),
-        (datetime.datetime(2020, 1, 1), r"x: JSON holds no datetime; .*isoformat"),
-        (Point(1), r"x: JSON holds no Point; .*with_options\(kwargs"),
-        (len, r"x: JSON holds no builtin_function_or_method"),
-        (lambda: 1, r"x: JSON holds no function; .*code that is sent"),
-        ({1: 2}, r"x: the names in a JSON object are str; got 1"),
+        (np.zeros(3), r"x: JSON has no ndarray; .* Send its \.tolist\(\)"),
+        (np.int64(3), r"x: JSON has no int64; .* Send its parts"),
+        (pd.DataFrame({"a": [1]}), r"(?s)x: JSON has no DataFrame; .*records"),
+        (b"ab", r"x: JSON has no bytes; got b'ab'\. Send base64"),
+        ({"a": [1, {2}]}, r"x\['a'\]\[1\]: JSON has no set; .*list"),
+        (datetime.datetime(2020, 1, 1), r"x: JSON has no datetime; .*isoformat"),
+        (Point(1), r"x: JSON has no Point; .*with_options\(kwargs"),
+        (len, r"x: JSON has no builtin_function_or_method"),
+        (lambda: 1, r"x: JSON has no function; .*code that is sent"),
+        ({1: 2}, r"x: the keys of a JSON object are str; got 1"),
         (math.nan, r"x: JSON has no nan"),
         ([1.5, -math.inf], r"x\[1\]: JSON has no -inf"),
-        ("\ud800", r"UTF-8 does not hold, in '.*ud800"),
+        ("\ud800", r"UTF-8 cannot encode, in '.*ud800"),
     ],
 )
 def test_a_value_that_json_does_not_hold_is_refused_with_its_place(value, words):

@@ -238,8 +238,8 @@ def test_what_is_no_bug_is_one_message_without_frames(run, source, name, message
 
 def test_a_url_with_an_adaptors_path_is_no_servers(run, patient):
     told = run(f"%owt {patient.url}/a/b").traceback.splitlines()
-    assert told[0].startswith("Refused: ")
-    assert told[1] == "%owt wants the server's own URL; /a/b is not its --base-url"
+    assert told[0].startswith("RemoteError: ")
+    assert told[1] == "%owt needs the server's own URL; /a/b is not its --base-url"
 
 
 def test_interrupting_the_cell_cancels_the_run(run, patient, tmp_path):
@@ -414,9 +414,9 @@ def test_a_notebooks_own_server_may_want_a_token_and_is_stopped(tmp_path):
         url = re.search(r"at (\S+), session tour", told.stdout)[1]
         assert own("%%owt\n1 + 1").stdout == "2\n"
         # Who calls is somebody else, and the server and the session are as they were.
-        assert own("%owt --token wrong0123456789").traceback.startswith("Refused: ")
+        assert own("%owt --token wrong0123456789").traceback.startswith("RemoteError: ")
         assert f"at {url}, session tour" in own("%owt --token 0123456789abcdef").stdout
-        assert own(f"%owt {url} --token wrong0123456789").traceback.startswith("Refused: ")
+        assert own(f"%owt {url} --token wrong0123456789").traceback.startswith("RemoteError: ")
         # What one was connected to stays.
         assert own("%%owt\n1 + 1").stdout == "2\n"
         assert own("%owt stop").stdout == f"the server at {url} has ended\n"

@@ -248,7 +248,7 @@ def test_a_reader_that_goes_away_ends_the_call(environ, server, session):
 def test_a_file_that_is_full_is_said_in_one_line(call):
     done = call("--code", "'x'", "--output", "/dev/full")
     assert done.returncode == 1
-    assert done.stderr == b"owt: the answer cannot be written: No space left on device\n"
+    assert done.stderr == b"owt: the response cannot be written: No space left on device\n"
 
 
 def test_the_module_is_the_command(environ, server):

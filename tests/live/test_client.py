@@ -154,7 +154,7 @@ def test_whatever_goes_wrong_there_is_an_exception_here(client, code, options, s
 
 
 def test_what_cannot_be_sent_is_never_called(client):
-    with pytest.raises(CannotSend, match="JSON holds no set"):
+    with pytest.raises(CannotSend, match="JSON has no set"):
         client.call("def run(x): pass", x={1})
     with pytest.raises(CannotSend, match="uses functools"):
         client.call(lambda: functools, x=1)
@@ -281,7 +281,7 @@ def test_a_host_that_is_no_name_is_no_url():
 
 
 def test_a_server_that_dies_during_an_answer_is_unreachable(monkeypatch):
-    monkeypatch.setattr(following, "PAUSES", (0.0,))
+    monkeypatch.setattr(following, "DELAYS", (0.0,))
     with LiveServer("--no-fork") as server, Client(server.url) as client:
         events = client.stream("def run():\n    yield 'x'\n    while True: pass")
         assert next(events).data == "x"

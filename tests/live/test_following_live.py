@@ -297,7 +297,7 @@ class TestComingBack:
         patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()
 
     def test_where_the_server_has_gone_it_gives_up(self, patient, between, monkeypatch):
-        monkeypatch.setattr(following, "PAUSES", (0.0, 0.0))
+        monkeypatch.setattr(following, "DELAYS", (0.0, 0.0))
         with Client(between.url) as client:
             events = client.stream(STAYS)
             first = next(events)

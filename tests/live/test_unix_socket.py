@@ -170,7 +170,7 @@ def test_one_that_ended_leaves_nothing_and_one_that_was_killed_is_replaced(tmp_p
     assert path.is_socket()
     with LiveServer(*options) as server:
         with pytest.raises(ConfigError, match=r"--unix-socket .* it is in use"):
-            Child(*options).serving()
+            Child(*options).wait_ready()
         assert server.ask("GET", "/_owt/health").status_code == 200
     assert not path.exists()
 
@@ -178,7 +178,7 @@ def test_one_that_ended_leaves_nothing_and_one_that_was_killed_is_replaced(tmp_p
 def test_a_server_that_cannot_start_after_all_leaves_nothing(tmp_path):
     path = tmp_path / "owt"
     with pytest.raises(ConfigError, match="--runtime-dir"):
-        Child("--unix-socket", str(path), "--runtime-dir", str(tmp_path / "none")).serving()
+        Child("--unix-socket", str(path), "--runtime-dir", str(tmp_path / "none")).wait_ready()
     assert not path.exists()
 
 

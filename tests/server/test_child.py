@@ -21,14 +21,14 @@ def child():
 
 
 def test_it_says_where_it_serves_and_stops_when_it_is_told(child):
-    assert child.serving().startswith("http://127.0.0.1:")
+    assert child.wait_ready().startswith("http://127.0.0.1:")
     kernels = psutil.Process(child.pid).children(recursive=True)
     assert child.stop() == 0
     wait_until(lambda: not any(process.is_running() for process in kernels))
 
 
 def test_what_stopped_already_stays_stopped(child):
-    child.serving()
+    child.wait_ready()
     child.send_signal(signal.SIGKILL)
     assert child.wait(20) == -signal.SIGKILL
     child.send_signal(signal.SIGTERM)
@@ -36,7 +36,7 @@ def test_what_stopped_already_stays_stopped(child):
 
 
 def test_one_that_does_not_stop_in_time_is_killed(child):
-    child.serving()
+    child.wait_ready()
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(subprocess.TimeoutExpired):
         child.wait(0)
@@ -45,7 +45,7 @@ def test_one_that_does_not_stop_in_time_is_killed(child):
 
 def test_its_log_can_be_read_while_it_writes():
     child = Child("--port", "0", "-vvv")
-    child.serving()
+    child.wait_ready()
     before = wait_until(child.log)
     child.stop()
     assert child.log().startswith(before)
@@ -55,13 +55,13 @@ def test_its_log_can_be_read_while_it_writes():
 
 def test_settings_that_it_refuses_are_an_error_with_its_own_words():
     with pytest.raises(ConfigError, match=r"^--port: give a whole number; got 'rubbish'$"):
-        Child("--port", "rubbish").serving()
+        Child("--port", "rubbish").wait_ready()
 
 
 def test_one_that_is_not_there_in_time_is_an_error_and_ends():
     child = Child("--port", "0")
     with pytest.raises(OwtError, match=r"^owt serve did not serve in 0 s: it wrote nothing to stderr$"):
-        child.serving(timeout=0)
+        child.wait_ready(timeout=0)
     assert not psutil.pid_exists(child.pid)
 
 
@@ -69,18 +69,19 @@ def test_one_that_crashes_is_an_error_with_what_it_wrote(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import os\nos.write(2, b'no luck today\\n')\nos._exit(3)\n")
     child = Child(env={**os.environ, "PYTHONPATH": str(tmp_path)})
     with pytest.raises(OwtError, match=r"^owt serve ended with status 3: no luck today$"):
-        child.serving()
+        child.wait_ready()
 
 
-def test_nobody_has_to_read_what_it_goes_on_to_print(tmp_path):
-    # As kernels do with what processes print that a call has left behind.
+def test_output_to_stdout_does_not_block_the_server(tmp_path):
+    # As a process does that a call left behind in a kernel.
     (tmp_path / "sitecustomize.py").write_text(
-        "import os\nos.write(1, b'Owt serving on http://127.0.0.1:1\\n')\n"
+        "import os, sys\n"
+        "os.write(int(sys.orig_argv[-1]), b'{\"url\": \"http://127.0.0.1:1\"}\\n')\n"
         "left = 2**20\nwhile left:\n    left -= os.write(1, b'x' * left)\nos._exit(3)\n"
     )
     child = Child(env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    assert child.serving() == "http://127.0.0.1:1"
     try:
+        assert child.wait_ready() == "http://127.0.0.1:1"
         assert child.wait(20) == 3
     finally:
         child.kill()

@@ -18,7 +18,7 @@ STARTER = """
 import os, sys, time
 from owt.server.child import Child
 child = Child("--port", "0", "--pool-max", "1", tied=True)
-print(child.serving(), child.pid, flush=True)
+print(child.wait_ready(), child.pid, flush=True)
 if os.fork() == 0:
     # Holds whatever the starter has open.
     os.setsid()
@@ -54,7 +54,7 @@ def test_a_killed_starter_takes_the_server_along():
 def test_letting_go_of_the_pipe_ends_the_server():
     child = Child("--port", "0", "--pool-max", "1", tied=True)
     try:
-        child.serving()
+        child.wait_ready()
         child._process.stdin.close()
         assert child.wait(20) == 0
     finally:
@@ -65,10 +65,10 @@ def test_letting_go_of_the_pipe_ends_the_server():
 def test_an_interrupt_of_the_process_group_does_not_reach_it():
     child = Child("--port", "0", "--pool-max", "1", tied=True)
     try:
-        child.serving()
+        child.wait_ready()
         assert os.getpgid(child.pid) != os.getpgid(0)
-        assert child.ended() is None
+        assert child.exit_status() is None
         assert child.stop() == 0
-        assert child.ended() == 0
+        assert child.exit_status() == 0
     finally:
         child.close()

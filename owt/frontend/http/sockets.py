@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tornado.netutil import bind_sockets
 
-from owt.errors import ConfigError
+from owt.errors import CannotListen, ConfigError
 from owt.frontend.config.settings import Settings
 from owt.server import Server, base_url, unix_url
 from owt.server.certificate import first_certificate
@@ -74,7 +74,7 @@ def open_sockets(settings: Settings) -> Doors:
     try:
         sockets = bind_sockets(settings.port, settings.address)
     except OSError as error:
-        raise ConfigError(
+        raise CannotListen(
             f"--port: cannot listen on {settings.address}:{settings.port}: "
             f"{error.strerror or error}. Give another --port; 0 picks a free one"
         ) from None

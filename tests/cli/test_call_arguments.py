@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from owt.cli.program import argument, program
+from owt.cli.call import argument, program
 from owt.errors import CannotSend
 
 

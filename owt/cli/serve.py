@@ -1,0 +1,70 @@
+"""`owt serve`: start the server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from owt.errors import CannotListen
+from owt.frontend.config.settings import Settings, settings
+from owt.server.parent_watch import watch_parent
+from owt.server.startup import Reporter
+
+
+def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each setting. The setting's own row reads the text, as it reads a variable's."""
+    for row in reversed(settings()):
+        help = f"{row.help}  [{row.variable}; default: {row.default_text}]"
+        match row.kind:
+            case "value":
+                option = click.option(row.option, row.name, metavar=row.metavar, type=str, help=help)
+            case "list":
+                option = click.option(
+                    row.option, row.name, metavar=row.metavar, type=str, multiple=True, help=help
+                )
+            case "switch":
+                option = click.option(
+                    f"{row.option}/--no-{row.option[2:]}", row.name, default=None, help=help
+                )
+            case "count":
+                option = click.option(f"-{row.name[0]}", row.option, row.name, count=True, help=help)
+        command = option(command)
+    return command
+
+
+@click.command("serve")
+@_setting_options
+@click.option("--report-fd", type=int, hidden=True, help="Descriptor to report the start to")
+@click.option("--watch-parent", is_flag=True, hidden=True, help="End when the parent process ends")
+@click.pass_context
+def serve(context: click.Context, /, report_fd: int | None, watch_parent: bool, **values: object) -> None:
+    """Start the server.
+
+    The environment variable beside an option has the same effect.
+    """
+    options = {
+        name: value
+        for name, value in values.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    context.exit(_serve(options, report_fd, watch_parent))
+
+
+def _serve(options: dict[str, object], report_fd: int | None, tied: bool) -> int:
+    if tied:
+        watch_parent()
+    chosen = Settings.from_options(options, os.environ)
+    from owt.frontend import app
+
+    if report_fd is None:
+        return app.serve(chosen)
+    reporter = Reporter(report_fd)
+    try:
+        return app.serve(chosen, reporter.serving)
+    except CannotListen:
+        reporter.cannot_listen()
+        raise
