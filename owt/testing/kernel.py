@@ -97,6 +97,7 @@ class ScriptedKernel:
         self.alive = True
         self.death: str | None = None
         self.pid: int | None = None
+        self.connection_file: str | None = None
         self.in_cell = False
         self.last_cell: float | None = None
         self.is_stopped = False
@@ -117,6 +118,10 @@ class ScriptedKernel:
     def state(self) -> str:
         """State as the kernel's REST resource has it."""
         return "ready" if self.alive else "ending"
+
+    def memory(self) -> int | None:
+        """Return None: the kernel has no process."""
+        return None
 
     def invoke(self, run: str, call: Call) -> None:
         """Record a call."""

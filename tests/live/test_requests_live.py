@@ -259,9 +259,10 @@ class TestPages:
         assert {link: http.get(link).status_code for link in links} == dict.fromkeys(links, 200)
 
     def test_programs_get_the_links_as_json(self, http: httpx.Client) -> None:
-        told = http.get("/_owt", headers={"Accept": "application/json"}).json()
-        assert told["version"] == version("owt")
-        links = told["links"]
+        index = http.get("/_owt", headers={"Accept": "application/json"}).json()
+        assert index["version"] == version("owt")
+        links = index["links"]
+        assert set(links) < {page["path"] for page in index["pages"]}
         types = {link: http.get(link).headers["content-type"] for link in links}
         assert types.pop("/_owt/metrics").startswith("text/plain; version=")
         assert set(types.values()) == {"application/json"}

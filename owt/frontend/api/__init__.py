@@ -1,9 +1,10 @@
-"""The server's own pages, under /_owt/.
+"""Pages of the server itself, under /_owt/.
 
-    control    sessions, runs and the cache
-    followers  followers of a run
+    control    sessions, runs and the cache; the index of all pages
+    followers  events and answer of a run, by its id
     health     liveness and readiness
     metrics    Prometheus metrics
-    directory  the list of endpoints
-    openapi    the endpoints as an OpenAPI document
+    directory  list of endpoints, as JSON, HTML and OpenAPI
+    openapi    OpenAPI document of the endpoints
+    media      media types of values with a JSON Schema
 """

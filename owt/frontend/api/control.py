@@ -1,9 +1,10 @@
-"""The server's own pages, under /_owt/: sessions, runs, the cache."""
+"""Control of sessions, runs and the cache, and the index of all pages under /_owt/."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from html import escape
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -22,21 +23,43 @@ from owt.wire.chunk import Stderr, Stdout
 from owt.wire.names import MAX_NAME_LENGTH, session_name
 
 Page = tuple[str, type[PageHandler] | Router, dict[str, Any]]
-"""A path's pattern, below the base URL, and who answers there."""
+"""Pattern of a path below the base URL, its handler, and the handler's options."""
+
+INDEX = (
+    ("GET", "/_owt/sessions", "sessions, and kernels of the pool"),
+    ("GET, PUT, DELETE", "/_owt/sessions/NAME", "one session: show, create or end it"),
+    ("POST", "/_owt/sessions/NAME/interrupt", "interrupt the session's running calls"),
+    ("POST", "/_owt/sessions/NAME/restart", "restart the session's kernel"),
+    ("GET", "/_owt/endpoints", "endpoints of all sessions"),
+    ("GET", "/_owt/openapi.json", "endpoints as an OpenAPI document"),
+    ("GET", "/_owt/runs", "runs: active ones and recently ended ones"),
+    ("GET, DELETE", "/_owt/runs/ID", "one run: show or cancel it"),
+    ("GET", "/_owt/runs/ID/events", "events of a run, after number N with ?after=N"),
+    ("GET", "/_owt/runs/ID/answer", "response of a run, as for its caller"),
+    ("GET, DELETE", "/_owt/cache", "response cache: show or clear it"),
+    ("GET", "/_owt/health", "readiness for calls, with details"),
+    ("GET", "/_owt/health/live", "liveness: the server responds"),
+    ("GET", "/_owt/health/ready", "readiness for calls: status and reason"),
+    ("GET", "/_owt/metrics", "metrics for Prometheus"),
+    ("GET, POST, DELETE", "/_owt/jupyter/api/...", "Jupyter kernel gateway"),
+)
+"""Methods, address and purpose of every page under /_owt/. Addresses with a placeholder are no links."""
+
+LINKS = tuple(path for _, path, _ in INDEX if not path.endswith("...") and path == path.lower())
 
 
 class ControlHandler(PageHandler):
-    """What the pages under /_owt/ share: JSON out, errors of ours as problems."""
+    """Base of the handlers under /_owt/: JSON responses, and `OwtError` as problem documents."""
 
     def finish_json(self, document: object, status: int = 200) -> None:
-        """Answer with a JSON document."""
+        """Send a JSON document as the response."""
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
         self.finish(msgspec.json.encode(document) + b"\n")
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Our own errors carry their status and message."""
+        """Send an exception as the response, an `OwtError` with its own status and message."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, OwtError):
             self.finish_error(error)
@@ -44,7 +67,7 @@ class ControlHandler(PageHandler):
             super().write_error(status_code, **kwargs)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Errors of ours are answers, not accidents."""
+        """Log an exception unless it is an `OwtError`, which is a response and not a fault."""
         if not isinstance(value, OwtError):
             super().log_exception(typ, value, tb)
 
@@ -53,33 +76,37 @@ class IndexHandler(ControlHandler):
     """/_owt/"""
 
     def get(self) -> None:
-        """A page that links to what the server offers; JSON for programs that ask for it."""
+        """Send the index of all pages: HTML, or JSON if `Accept` has it."""
         if "application/json" in self.request.headers.get("Accept", ""):
-            links = [self.base + link for link, _ in pages.LINKS]
-            self.finish_json({"version": version("owt"), "links": links})
+            listing = [
+                {"methods": methods.split(", "), "path": self.base + path, "purpose": purpose}
+                for methods, path, purpose in INDEX
+            ]
+            links = [self.base + path for path in LINKS]
+            self.finish_json({"version": version("owt"), "links": links, "pages": listing})
             return
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(pages.index(self.base))
+        self.finish(index_page(self.base))
 
 
 class SessionsHandler(ControlHandler):
     """/_owt/sessions"""
 
     def get(self) -> None:
-        """All sessions, and the pool's kernels."""
+        """Send all sessions, and the kernels of the pool."""
         sessions = self.service.sessions
         pool = sessions.pool
         self.finish_json(
             {
-                "sessions": [show_session(each) for _, each in sorted(sessions.named.items())],
-                "pool": [show_session(each) for each in (*pool.members, *pool.spares)],
+                "sessions": [session_document(session) for _, session in sorted(sessions.named.items())],
+                "pool": [session_document(member) for member in (*pool.members, *pool.spares)],
                 "waiting": len(pool.waiting),
             }
         )
 
 
-class Wanted(msgspec.Struct, forbid_unknown_fields=True):
-    """What a PUT may say about the session that it makes."""
+class SessionOptions(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of a PUT that creates a session."""
 
     kernel: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)] | None = None
     concurrency: int | None = None
@@ -89,17 +116,17 @@ class SessionHandler(ControlHandler):
     """/_owt/sessions/NAME"""
 
     def get(self, name: str) -> None:
-        """One session."""
-        shown = show_session(self.service.sessions.find(name))
+        """Send one session."""
+        document = session_document(self.service.sessions.find(name))
         if (notebook := self.service.notebooks.of(name)) is not None:
-            shown["notebook"] = notebook.show()
-        self.finish_json(shown)
+            document["notebook"] = notebook.show()
+        self.finish_json(document)
 
     async def put(self, name: str) -> None:
-        """Make the session, with options as a JSON object; it may exist already if it is the same."""
+        """Create the session with the options in the body (201), or confirm that it has them (200)."""
         session_name(name)
         try:
-            wanted = msgspec.json.decode(self.body or b"{}", type=Wanted)
+            options = msgspec.json.decode(self.body or b"{}", type=SessionOptions)
         except ValueError as error:  # msgspec's own errors and UnicodeDecodeError
             raise BadRequest(
                 "body", str(error), hint='Send a JSON object such as {"kernel": "owt", "concurrency": 4}'
@@ -108,10 +135,10 @@ class SessionHandler(ControlHandler):
         session = sessions.named.get(name)
         status = 200
         if session is None:
-            concurrency = 1 if wanted.concurrency is None else wanted.concurrency
-            session = sessions.create(name, wanted.kernel, concurrency)
+            concurrency = 1 if options.concurrency is None else options.concurrency
+            session = sessions.create(name, options.kernel, concurrency)
             status = 201
-        elif (wanted.kernel or session.spec, wanted.concurrency or session.concurrency) != (
+        elif (options.kernel or session.spec, options.concurrency or session.concurrency) != (
             session.spec, session.concurrency,
         ):
             raise BadRequest(
@@ -120,7 +147,7 @@ class SessionHandler(ControlHandler):
                 hint="Delete it first",
             )
         await session.started()
-        self.finish_json(show_session(session), status)
+        self.finish_json(session_document(session), status)
 
     async def delete(self, name: str) -> None:
         """End the session and its kernel."""
@@ -132,7 +159,7 @@ class InterruptHandler(ControlHandler):
     """/_owt/sessions/NAME/interrupt"""
 
     async def post(self, name: str) -> None:
-        """Interrupt what the session's kernel is doing."""
+        """Interrupt the running calls of the session."""
         session = self.service.sessions.find(name)
         runs = list(session.active)
         self.finish_json({"interrupted": await session.interrupt(), "runs": runs})
@@ -142,18 +169,18 @@ class RestartHandler(ControlHandler):
     """/_owt/sessions/NAME/restart"""
 
     async def post(self, name: str) -> None:
-        """A fresh kernel for the session."""
+        """Replace the session's kernel by a new one."""
         session = self.service.sessions.find(name)
         await session.restart()
-        self.finish_json(show_session(session))
+        self.finish_json(session_document(session))
 
 
 class RunsHandler(ControlHandler):
     """/_owt/runs"""
 
     def get(self) -> None:
-        """The runs of this user that are known, oldest first."""
-        runs = [show_run(run) for run in self.service.runs.all() if self.user in run.users]
+        """Send the known runs of this user, oldest first."""
+        runs = [run_document(run) for run in self.service.runs.all() if self.user in run.users]
         self.finish_json({"runs": runs})
 
 
@@ -161,13 +188,13 @@ class RunHandler(ControlHandler):
     """/_owt/runs/ID"""
 
     def get(self, id: str) -> None:
-        """One run, with what it printed."""
+        """Send one run with its printed output."""
         if (run := self._find(id)) is not None:
-            shown = show_run(run)
-            self.finish_json({**shown, "stdout": run.text(Stdout), "stderr": run.text(Stderr)})
+            document = run_document(run)
+            self.finish_json({**document, "stdout": run.text(Stdout), "stderr": run.text(Stderr)})
 
     def delete(self, id: str) -> None:
-        """Cancel the run; one that has ended stays as it is."""
+        """Cancel the run (202). A run that has ended stays unchanged (200)."""
         if (run := self._find(id)) is not None:
             ended = run.ended
             run.cancel("cancelled")
@@ -184,39 +211,49 @@ class CacheHandler(ControlHandler):
     """/_owt/cache"""
 
     def get(self) -> None:
-        """How much is stored."""
+        """Send the number and the size of the cached responses."""
         cache = self.service.cache
         limit = self.service.settings.cache_bytes
         self.finish_json({"answers": cache.count, "bytes": cache.bytes, "limit": limit})
 
     def delete(self) -> None:
-        """Forget every stored answer."""
+        """Clear the cache."""
         self.finish_json({"deleted": self.service.cache.clear()})
 
 
 class UnknownHandler(ControlHandler):
-    """Anything else under /_owt/"""
+    """Any other path under /_owt/"""
 
     def _unknown(self) -> None:
         self.finish_problem(
             Problem(
                 "about:blank", "not found", 404,
-                f"there is no page {self.request.path[:80]!r}; {self.base}/_owt/ lists those that there are",
+                f"there is no page {self.request.path[:80]!r}; {self.base}/_owt/ lists all pages",
             )
         )
 
     get = head = post = put = patch = delete = _unknown
 
 
-def when(moment: float | None) -> str | None:
-    """A moment in seconds since 1970, as RFC 3339 text in UTC."""
-    if moment is None:
+def index_page(base: str = "") -> str:
+    """Return the index of all pages as HTML. `base` is the base URL."""
+    items = []
+    for methods, path, purpose in INDEX:
+        address = f'<a href="{base}{path}">{base}{path}</a>' if path in LINKS else escape(base + path)
+        items.append(f"<li><code>{methods} {address}</code>: {escape(purpose)}</li>")
+    body = "<h1>This server</h1>\n<ul>\n" + "\n".join(items) + f'\n</ul>\n<p><a href="{base}/">owt</a></p>\n'
+    return pages.page("owt: this server", body)
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """Return a time in seconds since 1970 as RFC 3339 text in UTC."""
+    if seconds is None:
         return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def show_session(session: Session) -> dict[str, object]:
-    """A session as JSON."""
+def session_document(session: Session) -> dict[str, object]:
+    """Return a session as JSON."""
     kernel = session.kernel
     active = list(session.active)
     return {
@@ -230,24 +267,17 @@ def show_session(session: Session) -> dict[str, object]:
         "current_run": active[0] if active else None,
         "runs": active,
         "calls": session.calls,
-        "started": when(session.created),
-        "last_used": when(session.used),
+        "started": timestamp(session.created),
+        "last_used": timestamp(session.used),
         "restarts": session.restarts,
-        "restarted": when(session.restarted),
+        "restarted": timestamp(session.restarted),
         "last_death": session.last_death,
         "connection_file": kernel.connection_file if kernel else None,
     }
 
 
-def content_type(run: Run) -> str | None:
-    """The Content-Type that a run's plain answer has, once it has begun."""
-    head = run.journal.head
-    said = [] if head is None else [value for name, value in head.headers if name.lower() == "content-type"]
-    return said[-1] if said else None
-
-
-def show_run(run: Run) -> dict[str, object]:
-    """A run as JSON."""
+def run_document(run: Run) -> dict[str, object]:
+    """Return a run as JSON."""
     seconds = (run.ended_at - run.started_at) if run.ended_at and run.started_at else None
     failure = run.failure
     return {
@@ -257,11 +287,11 @@ def show_run(run: Run) -> dict[str, object]:
         "kernel": run.kernel,
         "path": run.call.request.path,
         "status": run.status,
-        "created": when(run.created_at),
-        "started": when(run.started_at),
-        "ended": when(run.ended_at),
+        "created": timestamp(run.created_at),
+        "started": timestamp(run.started_at),
+        "ended": timestamp(run.ended_at),
         "seconds": seconds,
-        "content_type": content_type(run),
+        "content_type": _content_type(run),
         "form": run.form,
         "bytes": run.journal.total,
         "detached": run.detached,
@@ -270,22 +300,27 @@ def show_run(run: Run) -> dict[str, object]:
     }
 
 
-def routes(
-    service: Service, more: Sequence[Page] = ()
-) -> list[Page]:
-    """The pages under /_owt/, `more` of them among these."""
-    given: dict[str, Any] = {"service": service}
+def _content_type(run: Run) -> str | None:
+    """Return the Content-Type of the run's plain response, or None before its head."""
+    headers = run.journal.head.headers if run.journal.head is not None else ()
+    types = [value for name, value in headers if name.lower() == "content-type"]
+    return types[-1] if types else None
+
+
+def routes(service: Service, more: Sequence[Page] = ()) -> list[Page]:
+    """Return all pages under /_owt/, including `more`."""
+    options: dict[str, Any] = {"service": service}
     return [
-        (r"/_owt/?", IndexHandler, given),
-        (r"/_owt/sessions", SessionsHandler, given),
-        (r"/_owt/sessions/([^/]+)", SessionHandler, given),
-        (r"/_owt/sessions/([^/]+)/interrupt", InterruptHandler, given),
-        (r"/_owt/sessions/([^/]+)/restart", RestartHandler, given),
-        (r"/_owt/runs", RunsHandler, given),
-        (r"/_owt/runs/([^/]+)", RunHandler, given),
+        (r"/_owt/?", IndexHandler, options),
+        (r"/_owt/sessions", SessionsHandler, options),
+        (r"/_owt/sessions/([^/]+)", SessionHandler, options),
+        (r"/_owt/sessions/([^/]+)/interrupt", InterruptHandler, options),
+        (r"/_owt/sessions/([^/]+)/restart", RestartHandler, options),
+        (r"/_owt/runs", RunsHandler, options),
+        (r"/_owt/runs/([^/]+)", RunHandler, options),
         (r"/_owt/runs/([^/]+)/events", RunRouter(service, EventsExchange), {}),
         (r"/_owt/runs/([^/]+)/answer", RunRouter(service, AnswerExchange), {}),
-        (r"/_owt/cache", CacheHandler, given),
+        (r"/_owt/cache", CacheHandler, options),
         *more,
-        (r"/_owt/.*", UnknownHandler, given),
+        (r"/_owt/.*", UnknownHandler, options),
     ]

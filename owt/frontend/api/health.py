@@ -1,33 +1,33 @@
-"""Whether the server is alive and whether it is ready for calls: /_owt/health.
+"""Liveness and readiness of the server, at /_owt/health.
 
-Nothing here waits for a kernel, or asks one anything, so it answers while all of them are busy or stopped.
-A server is alive when it answers at all. It is ready unless it is ending, a notebook of it is not in effect
-(yet, or at all), or no kernel could be had for a call that came now.
+No handler waits for a kernel, so they respond while all kernels are busy or stopped. A server is live if it
+responds. It is ready unless it is shutting down, one of its notebooks is loading or failed, or a call that
+arrived now would get no kernel.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
-from owt.frontend.api.control import ControlHandler, when
+from owt.frontend.api.control import ControlHandler, timestamp
 from owt.frontend.service import Service
 
 Status = Literal["ok", "starting", "draining", "no-kernel", "loading", "notebook-failed"]
 
 
 class Readiness(Struct, frozen=True):
-    """Whether calls can be taken (`ok`), and if not, why, in words for people."""
+    """Readiness for calls: `ok`, or another status and its reason as text."""
 
     status: Status
     reason: str | None = None
 
 
 def readiness(service: Service) -> Readiness:
-    """Whether the server is ready for calls now."""
+    """Return the server's current readiness for calls."""
     if service.draining:
-        return Readiness("draining", "the server is ending; it takes no new calls")
+        return Readiness("draining", "the server is shutting down and accepts no new calls")
     for notebook in service.notebooks.all:
         if not notebook.complete:
             if notebook.state == "failed":
@@ -39,7 +39,7 @@ def readiness(service: Service) -> Readiness:
     if (problem := sessions.pool.problem) is not None:
         return Readiness("no-kernel", f"the last kernel could not be started: {problem}")
     if sessions.kernels.preparing:
-        return Readiness("starting", "the process that kernels are forked from is still importing")
+        return Readiness("starting", "the process that forks kernels is importing modules")
     return Readiness("ok")
 
 
@@ -47,7 +47,7 @@ class LiveHandler(ControlHandler):
     """/_owt/health/live"""
 
     def get(self) -> None:
-        """The event loop runs, or there were no answer."""
+        """Send `ok`: the event loop runs."""
         self.finish_json({"status": "ok"})
 
 
@@ -55,7 +55,7 @@ class ReadyHandler(ControlHandler):
     """/_owt/health/ready"""
 
     def get(self) -> None:
-        """Whether calls can be taken, with the reason if they cannot."""
+        """Send the readiness, with status 503 unless it is `ok`."""
         ready = readiness(self.service)
         self.finish_json(ready, 200 if ready.status == "ok" else 503)
 
@@ -64,28 +64,28 @@ class HealthHandler(ControlHandler):
     """/_owt/health"""
 
     def get(self) -> None:
-        """The same, and a few numbers."""
+        """Send the readiness with details of sessions, pool, runs and notebooks."""
         ready = readiness(self.service)
         sessions = self.service.sessions
         self.finish_json(
             {
                 "status": ready.status,
                 "reason": ready.reason,
-                "started": when(self.service.started),
+                "started": timestamp(self.service.started),
                 "sessions": len(sessions.named),
                 "pool": {"kernels": len(sessions.pool.members), "spare": len(sessions.pool.spares)},
                 "runs": len(self.service.runs.live()),
-                "notebooks": [each.show() for each in self.service.notebooks.all],
+                "notebooks": [notebook.show() for notebook in self.service.notebooks.all],
             },
             200 if ready.status == "ok" else 503,
         )
 
 
-def routes(service: Service) -> list[tuple[str, type[ControlHandler], dict[str, object]]]:
-    """The pages about health."""
-    given: dict[str, object] = {"service": service}
+def routes(service: Service) -> list[tuple[str, type[ControlHandler], dict[str, Any]]]:
+    """Return the pages of health."""
+    options = {"service": service}
     return [
-        (r"/_owt/health", HealthHandler, given),
-        (r"/_owt/health/live", LiveHandler, given),
-        (r"/_owt/health/ready", ReadyHandler, given),
+        (r"/_owt/health", HealthHandler, options),
+        (r"/_owt/health/live", LiveHandler, options),
+        (r"/_owt/health/ready", ReadyHandler, options),
     ]

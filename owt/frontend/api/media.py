@@ -1,7 +1,6 @@
-"""In which form a value travels whose JSON Schema is known: in a query, a path, a form, and as an answer.
+"""OpenAPI descriptions of values in a query, a path, a form and a response, from their JSON Schema.
 
-How a kernel reads what comes is in `owt.kernel.endpoints.binding`, and what it sends in
-`owt.kernel.answer.values`.
+`owt.kernel.endpoints.binding` parses such values in a kernel, and `owt.kernel.answer.values` makes responses.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 
 from owt.wire.endpoint import REFERENCE
 
-Json = dict[str, Any]
+Schema = dict[str, Any]
 
 HTML = "text/html"
 JSON = "application/json"
@@ -20,46 +19,48 @@ EVENTS = "text/event-stream"
 ANY = "*/*"
 
 _QUOTED = ("date", "date-time", "time", "partial-time", "duration", "uuid", "decimal")
-"""Formats of what is a string in JSON only."""
+"""Formats of values that are strings only in JSON."""
 _BARE = ("integer", "number", "boolean", "null", "array")
-"""Types whose JSON is read as it stands also where text is."""
+"""Types whose JSON is also accepted where text is."""
 
 
-def in_url(schema: Json, schemas: Json, *, in_path: bool = False) -> Json:
-    """What a parameter of a query or a path says of its schema: a field for each item of a list in a query,
-    JSON for what has names or lists in it."""
+def in_url(schema: Schema, schemas: Schema, *, in_path: bool = False) -> Schema:
+    """Return the description of a parameter in a query or a path.
+
+    Objects and nested lists are JSON; a list in a query is one field per item.
+    """
     if is_json(schema, schemas, in_path=in_path):
         return {"content": {JSON: {"schema": schema}}}
     return {"schema": raw(schema, {"type": "string"})}
 
 
-def is_json(schema: Json, schemas: Json, *, in_path: bool = False) -> bool:
-    """Whether JSON is the only text for some of what has this schema, and one for all of it."""
-    found = list(_leaves(schema, schemas))
-    bracketed = [named or _has_brackets(leaf, schemas, in_path) for leaf, named in found]
+def is_json(schema: Schema, schemas: Schema, *, in_path: bool = False) -> bool:
+    """Return whether some values of this schema have no other text than JSON, and all values can be JSON."""
+    leaves = list(_leaves(schema, schemas))
+    bracketed = [named or _has_brackets(leaf, schemas, in_path) for leaf, named in leaves]
     return any(bracketed) and all(
-        inside or leaf.get("type") in _BARE for (leaf, _), inside in zip(found, bracketed, strict=True)
+        inside or leaf.get("type") in _BARE for (leaf, _), inside in zip(leaves, bracketed, strict=True)
     )
 
 
-def raw(schema: Json, content: Json) -> Json:
-    """The schema where bytes are themselves, which `content` is the schema of, and not base64."""
+def raw(schema: Schema, content: Schema) -> Schema:
+    """Return the schema with `content` in place of each base64 string: bytes are sent unencoded."""
     if schema.get("contentEncoding") == "base64":
-        told = ("type", "contentEncoding", "minLength", "maxLength", "default")
-        return {**{key: value for key, value in schema.items() if key not in told}, **content}
-    found = dict(schema)
-    if isinstance(several := schema.get("anyOf"), list):
-        found["anyOf"] = [raw(each, content) if isinstance(each, dict) else each for each in several]
+        replaced = ("type", "contentEncoding", "minLength", "maxLength", "default")
+        return {**{key: value for key, value in schema.items() if key not in replaced}, **content}
+    result = dict(schema)
+    if isinstance(options := schema.get("anyOf"), list):
+        result["anyOf"] = [raw(option, content) if isinstance(option, dict) else option for option in options]
     if isinstance(items := schema.get("items"), dict):
-        found["items"] = raw(items, content)
-    if found != schema and found.get("default"):
-        # It is in base64 too.
-        del found["default"]
-    return found
+        result["items"] = raw(items, content)
+    if result != schema and result.get("default"):
+        # The default is base64 too.
+        del result["default"]
+    return result
 
 
-def of_answer(result: Json, schemas: Json, *, streams: bool) -> Json:
-    """What an answer, or a stream of answers, may contain, by its type."""
+def response_content(result: Schema, schemas: Schema, *, streams: bool) -> Schema:
+    """Return the media types of a response, or of a stream of items, with their schemas."""
     kind = _kind(result, schemas)
     if kind == "string" and result.get("format") in _QUOTED:
         kind = "quoted"
@@ -78,8 +79,10 @@ def of_answer(result: Json, schemas: Json, *, streams: bool) -> Json:
             return {ANY if kind is None else JSON: described}
 
 
-def _leaves(schema: Any, schemas: Json, seen: frozenset[str] = frozenset()) -> Iterator[tuple[Json, bool]]:
-    """The alternatives that a schema has, and whether each is a class that is an object or a list in JSON."""
+def _leaves(
+    schema: Any, schemas: Schema, seen: frozenset[str] = frozenset()
+) -> Iterator[tuple[Schema, bool]]:
+    """Yield the alternatives of a schema, each with whether it is a named object or list."""
     if not isinstance(schema, dict):
         return
     if isinstance(reference := schema.get("$ref"), str):
@@ -87,24 +90,24 @@ def _leaves(schema: Any, schemas: Json, seen: frozenset[str] = frozenset()) -> I
         if name not in seen:
             for leaf, _ in _leaves(schemas.get(name), schemas, seen | {name}):
                 yield leaf, leaf.get("type") in ("array", "object")
-    elif isinstance(several := schema.get("anyOf"), list):
-        for each in several:
-            yield from _leaves(each, schemas, seen)
+    elif isinstance(options := schema.get("anyOf"), list):
+        for option in options:
+            yield from _leaves(option, schemas, seen)
     else:
         yield schema, False
 
 
-def _has_brackets(leaf: Json, schemas: Json, in_path: bool) -> bool:
-    """Whether JSON's brackets are needed for it, beside those of a list whose items are fields of a query."""
+def _has_brackets(leaf: Schema, schemas: Schema, in_path: bool) -> bool:
+    """Return whether a value needs JSON's brackets. A list whose items are fields of a query needs none."""
     if leaf.get("type") != "array":
         return leaf.get("type") == "object"
     items = [leaf.get("items"), *(leaf.get("prefixItems") or ())]
     return in_path or any(
-        inner.get("type") in ("array", "object") for each in items for inner, _ in _leaves(each, schemas)
+        inner.get("type") in ("array", "object") for item in items for inner, _ in _leaves(item, schemas)
     )
 
 
-def _kind(schema: Json, schemas: Json) -> str | None:
-    """The JSON type that a schema has, None for one with several, or with none."""
-    found = [leaf.get("type") for leaf, _ in _leaves(schema, schemas)]
-    return found[0] if found and isinstance(found[0], str) and found.count(found[0]) == len(found) else None
+def _kind(schema: Schema, schemas: Schema) -> str | None:
+    """Return the one JSON type of a schema, or None if it has several or none."""
+    types = [leaf.get("type") for leaf, _ in _leaves(schema, schemas)]
+    return types[0] if types and isinstance(types[0], str) and types.count(types[0]) == len(types) else None

@@ -1,7 +1,6 @@
-"""The endpoints as an OpenAPI document.
+"""OpenAPI document of the endpoints.
 
-Source: the OpenAPI Specification 3.1.0. Its schemas are JSON Schema, draft 2020-12, as endpoints bring
-them.
+Source: the OpenAPI Specification 3.1.0. Its schemas are JSON Schema, draft 2020-12, like those of endpoints.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from owt.wire.endpoint import REFERENCE, Endpoint, Parameter, parameters, shape
 Json = dict[str, Any]
 
 WITH_BODY = ("POST", "PUT", "PATCH")
-"""Methods whose fields come in a body; those of the others are in the query."""
+"""Methods whose fields are in a body; fields of other methods are in the query."""
 
 _PROBLEM: Json = {
     "type": "object",
@@ -39,11 +38,11 @@ _PROBLEM: Json = {
 }
 _FILE: Json = {"contentMediaType": "application/octet-stream"}
 PROBLEM = "OwtProblem"
-"""The name of that schema."""
-_ENDS = {
-    "410": "The session's kernel is gone, or has the endpoint no more; the detail says why",
-    "422": "The arguments do not fit; the detail names each field that does not",
-    "503": "Too many calls wait; the header Retry-After says when to try again",
+"""Name of the schema of a problem document."""
+_PROBLEMS = {
+    "410": "The endpoint's kernel ended or no longer has the endpoint; the detail has the reason",
+    "422": "The arguments do not fit the parameters; the detail names each field",
+    "503": "Too many calls are queued; the header Retry-After has the time to wait",
 }
 _SCHEMES = {
     "password": {"type": "http", "scheme": "basic"},
@@ -52,42 +51,42 @@ _SCHEMES = {
 
 
 def document(entries: Iterable[Entry], *, url: str, version: str, users: bool, tokens: bool) -> Json:
-    """An OpenAPI document of the endpoints that answer.
+    """Return an OpenAPI document of the endpoints that are available.
 
-    `url` is the server's, with its base URL; `users` and `tokens` are whether it lets in who has a
-    password or a token.
+    `url` is the server's, with its base URL; `users` and `tokens` are whether it accepts
+    passwords and tokens.
     """
-    names = Names()
+    names = UniqueNames()
     paths: Json = {}
-    places: dict[str, str] = {}
+    shared_paths: dict[str, str] = {}
     for entry in entries:
         if entry.gone is not None:
             continue
         endpoint = entry.endpoint
-        # A document must not have two paths that differ in their parameters' names only.
-        path = places.setdefault(shape(endpoint.path), endpoint.path)
+        # A document must not have two paths that differ only in the names of their parameters.
+        path = shared_paths.setdefault(shape(endpoint.path), endpoint.path)
         for method in endpoint.methods:
             paths.setdefault(path, {})[method.lower()] = _operation(entry, method, path, names)
-    ways = [name for name, there in (("password", users), ("token", tokens)) if there]
-    found: Json = {
+    schemes = [name for name, accepted in (("password", users), ("token", tokens)) if accepted]
+    result: Json = {
         "openapi": "3.1.0",
         "info": {
             "title": "owt",
             "version": version,
-            "description": "The functions that sessions of this server answer with at paths of their own.",
+            "description": "Endpoints: functions in sessions of this server, at paths of their own.",
         },
         "servers": [{"url": url}],
         "paths": paths,
         "components": {"schemas": {**names.schemas, PROBLEM: _PROBLEM}},
     }
-    if ways:
-        found["components"]["securitySchemes"] = {way: _SCHEMES[way] for way in ways}
-        found["security"] = [{way: []} for way in ways]
-    return found
+    if schemes:
+        result["components"]["securitySchemes"] = {scheme: _SCHEMES[scheme] for scheme in schemes}
+        result["security"] = [{scheme: []} for scheme in schemes]
+    return result
 
 
-class Names:
-    """Names for the schemas of all endpoints, and for all operations: each means one thing."""
+class UniqueNames:
+    """Unique names for the schemas of all endpoints and for all operations."""
 
     def __init__(self) -> None:
         self.schemas: Json = {}
@@ -95,42 +94,45 @@ class Names:
         self._chosen: dict[str, dict[str, str]] = {}
         self._tried: dict[tuple[str, ...], int] = {}
 
-    def of(self, definitions: str) -> dict[str, str]:
-        """What the names of an endpoint's own definitions are here, where these are then defined."""
+    def define(self, definitions: str) -> dict[str, str]:
+        """Define an endpoint's definitions, and return their names in the document by their own names."""
         if definitions not in self._chosen:
             self._chosen[definitions] = self._choose(msgspec.json.decode(definitions))
         return self._chosen[definitions]
 
     def _choose(self, definitions: Json) -> dict[str, str]:
-        # Thousands of classes may have one name, so no number but the first is tried twice.
+        # Thousands of classes may share a name, so each number after the first is tried once.
         names = tuple(definitions)
         for number in itertools.chain([1], itertools.count(self._tried.get(names, 2))):
             if number > 1:
                 self._tried[names] = number + 1
             chosen = {name: name if number == 1 else f"{name}_{number}" for name in definitions}
-            schemas = {chosen[name]: _renamed(each, chosen) for name, each in definitions.items()}
-            # One meaning: what a name refers to counts as well.
+            schemas = {
+                chosen[name]: rename_references(schema, chosen) for name, schema in definitions.items()
+            }
+            # Equal names need equal schemas, including the schemas that they refer to.
             if all(
-                self.schemas.get(name, each) == each and name != PROBLEM for name, each in schemas.items()
+                self.schemas.get(name, schema) == schema and name != PROBLEM
+                for name, schema in schemas.items()
             ):
                 self.schemas.update(schemas)
                 return chosen
         raise AssertionError("there is always one more number")
 
     def operation(self, method: str, name: str, path: str) -> str:
-        """An operation's id."""
+        """Return a unique id for an operation."""
         plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "endpoint"
-        along = "_".join(re.findall(r"\w+", path, flags=re.ASCII))
-        tried = (plain, f"{method.lower()}_{plain}", f"{method.lower()}_{plain}_{along}")
-        numbered = (f"{tried[-1]}_{number}" for number in itertools.count(2))
-        found = next(each for each in itertools.chain(tried, numbered) if each not in self._operations)
-        self._operations.add(found)
-        return found
+        path_words = "_".join(re.findall(r"\w+", path, flags=re.ASCII))
+        candidates = (plain, f"{method.lower()}_{plain}", f"{method.lower()}_{plain}_{path_words}")
+        numbered = (f"{candidates[-1]}_{number}" for number in itertools.count(2))
+        id = next(name for name in itertools.chain(candidates, numbered) if name not in self._operations)
+        self._operations.add(id)
+        return id
 
 
-def _operation(entry: Entry, method: str, path: str, names: Names) -> Json:
+def _operation(entry: Entry, method: str, path: str, names: UniqueNames) -> Json:
     endpoint = entry.endpoint
-    chosen = names.of(endpoint.definitions)
+    chosen = names.define(endpoint.definitions)
     summary, _, rest = endpoint.description.partition("\n")
     operation: Json = {"operationId": names.operation(method, endpoint.name, endpoint.path)}
     if summary:
@@ -139,25 +141,25 @@ def _operation(entry: Entry, method: str, path: str, names: Names) -> Json:
         operation["description"] = endpoint.description
     operation["tags"] = [entry.session]
     with_body = method in WITH_BODY
-    by_name = {each.name: each for each in endpoint.parameters}
-    found = []
-    for shown, name in zip(parameters(path), parameters(endpoint.path), strict=True):
+    by_name = {parameter.name: parameter for parameter in endpoint.parameters}
+    described = []
+    for name_in_path, name in zip(parameters(path), parameters(endpoint.path), strict=True):
         schema = _schema(by_name[name], chosen) if name in by_name else {"type": "string"}
-        told = media.in_url(schema, names.schemas, in_path=True)
-        found.append({"name": shown, "in": "path", "required": True, **told})
-    fields = [each for each in endpoint.parameters if each.where == "field"]
+        description = media.in_url(schema, names.schemas, in_path=True)
+        described.append({"name": name_in_path, "in": "path", "required": True, **description})
+    fields = [parameter for parameter in endpoint.parameters if parameter.where == "field"]
     if not with_body:
-        found += [
+        described += [
             {
-                "name": each.name,
+                "name": field.name,
                 "in": "query",
-                "required": each.required,
-                **media.in_url(_schema(each, chosen), names.schemas),
+                "required": field.required,
+                **media.in_url(_schema(field, chosen), names.schemas),
             }
-            for each in fields
+            for field in fields
         ]
-    if found:
-        operation["parameters"] = found
+    if described:
+        operation["parameters"] = described
     if with_body and (fields or endpoint.more):
         operation["requestBody"] = _body(endpoint, fields, chosen, names.schemas)
     operation["responses"] = _responses(endpoint, chosen, names.schemas)
@@ -165,7 +167,7 @@ def _operation(entry: Entry, method: str, path: str, names: Names) -> Json:
 
 
 def _schema(parameter: Parameter, chosen: dict[str, str]) -> Json:
-    schema: Json = _renamed(msgspec.json.decode(parameter.schema), chosen)
+    schema: Json = rename_references(msgspec.json.decode(parameter.schema), chosen)
     if parameter.default is not None:
         return {**schema, "default": msgspec.json.decode(parameter.default)}
     return schema
@@ -174,16 +176,16 @@ def _schema(parameter: Parameter, chosen: dict[str, str]) -> Json:
 def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str], schemas: Json) -> Json:
     schema: Json = {
         "type": "object",
-        "properties": {each.name: _schema(each, chosen) for each in fields},
+        "properties": {field.name: _schema(field, chosen) for field in fields},
         "additionalProperties": endpoint.more,
     }
-    required = [each.name for each in fields if each.required]
+    required = [field.name for field in fields if field.required]
     if required:
         schema["required"] = required
     properties: Json = schema["properties"]
-    uploaded = {name: media.raw(each, _FILE) for name, each in properties.items()}
+    uploaded = {name: media.raw(field_schema, _FILE) for name, field_schema in properties.items()}
     form: Json = {"schema": {**schema, "properties": uploaded}}
-    if in_json := [name for name, each in properties.items() if media.is_json(each, schemas)]:
+    if in_json := [name for name, field_schema in properties.items() if media.is_json(field_schema, schemas)]:
         form["encoding"] = {name: {"contentType": media.JSON} for name in in_json}
     content = {
         media.JSON: {"schema": schema},
@@ -194,42 +196,44 @@ def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str], s
 
 
 def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: Json) -> Json:
-    result: Json = {} if endpoint.result is None else _renamed(msgspec.json.decode(endpoint.result), chosen)
-    content = media.of_answer(result, schemas, streams=endpoint.streams)
-    what_comes = "What the function yields, as it comes" if endpoint.streams else "What the function returns"
+    result: Json = {}
+    if endpoint.result is not None:
+        result = rename_references(msgspec.json.decode(endpoint.result), chosen)
+    content = media.response_content(result, schemas, streams=endpoint.streams)
+    description = "Items that the function yields" if endpoint.streams else "Value that the function returns"
     problem = {"schema": {"$ref": REFERENCE + PROBLEM}}
-    ends = {
+    problems = {
         status: {
             "description": text,
             "content": {"application/problem+json": problem, "text/plain": {"schema": {"type": "string"}}},
         }
-        for status, text in _ENDS.items()
+        for status, text in _PROBLEMS.items()
     }
-    answer: Json = {"description": what_comes}
+    answer: Json = {"description": description}
     if content:
         answer["content"] = content
-    return {"200": answer, **ends}
+    return {"200": answer, **problems}
 
 
-def _renamed(schema: Any, chosen: dict[str, str]) -> Any:
-    """The schema with its references to definitions under the names that these have here."""
+def rename_references(schema: Any, chosen: dict[str, str]) -> Any:
+    """Return the schema with the document's names in its references."""
     if isinstance(schema, list):
-        return [_renamed(each, chosen) for each in schema]
+        return [rename_references(item, chosen) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _renamed(value, chosen) for key, value in schema.items()}
-    reference = found.get("$ref")
+    result = {key: rename_references(value, chosen) for key, value in schema.items()}
+    reference = result.get("$ref")
     if isinstance(reference, str) and reference.startswith(REFERENCE):
         name = reference.removeprefix(REFERENCE)
-        found["$ref"] = REFERENCE + chosen.get(name, name)
-    discriminator = found.get("discriminator")
+        result["$ref"] = REFERENCE + chosen.get(name, name)
+    discriminator = result.get("discriminator")
     if isinstance(discriminator, dict) and isinstance(mapping := discriminator.get("mapping"), dict):
-        found["discriminator"] = {
+        result["discriminator"] = {
             **discriminator,
             "mapping": {
-                key: REFERENCE + chosen.get(each.removeprefix(REFERENCE), each.removeprefix(REFERENCE))
-                for key, each in mapping.items()
-                if isinstance(each, str)
+                key: REFERENCE + chosen.get(target.removeprefix(REFERENCE), target.removeprefix(REFERENCE))
+                for key, target in mapping.items()
+                if isinstance(target, str)
             },
         }
-    return found
+    return result

@@ -24,7 +24,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from owt.errors import BadRequest, OwtError
 from owt.frontend import logs
-from owt.frontend.api.control import when
+from owt.frontend.api.control import timestamp
 from owt.frontend.gateway.connection import Connection
 from owt.frontend.gateway.jupyter_sessions import JupyterSessions
 from owt.frontend.gateway.kernels import SessionKernels
@@ -178,7 +178,7 @@ class StatusHandler(Guarded, APIHandler):  # type: ignore[misc]
     def get(self) -> None:
         """Respond with the number of kernels and connections, and the time of the last activity."""
         kernels = self.kernel_manager.list_kernels()
-        started = when(self.service.started)
+        started = timestamp(self.service.started)
         status = {
             "started": started,
             "last_activity": max((kernel["last_activity"] for kernel in kernels), default=started),

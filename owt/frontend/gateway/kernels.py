@@ -17,7 +17,7 @@ from traitlets.config import Configurable
 from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import BadRequest, Busy
-from owt.frontend.api.control import when
+from owt.frontend.api.control import timestamp
 from owt.frontend.gateway.specs import SPEC_PREFIX, spec_session
 from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
@@ -74,7 +74,7 @@ class SessionKernel(Configurable):
         return {
             "id": self.kernel_id,
             "name": self.spec,
-            "last_activity": when(self.owt_session.used or self.owt_session.created),
+            "last_activity": timestamp(self.owt_session.used or self.owt_session.created),
             "execution_state": self.owt_session.state,
             "connections": self.connections,
             "session": self.owt_session.name,

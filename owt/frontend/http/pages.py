@@ -1,21 +1,9 @@
-"""The HTML pages: what a browser sees at `/` and at `/_owt/`."""
+"""HTML pages: the frame of all pages, and the page at `/`."""
 
 from __future__ import annotations
 
 from html import escape
 from urllib.parse import quote, urlencode
-
-LINKS = (
-    ("/_owt/sessions", "sessions and the pool's kernels"),
-    ("/_owt/endpoints", "endpoints: the paths that sessions answer at"),
-    ("/_owt/openapi.json", "the endpoints as an OpenAPI document"),
-    ("/_owt/runs", "runs, those in flight and those that ended not long ago"),
-    ("/_owt/cache", "the cache of answers"),
-    ("/_owt/health", "whether the server takes calls, and if not, why"),
-    ("/_owt/health/live", "whether it answers at all"),
-    ("/_owt/health/ready", "whether it takes calls, in short"),
-    ("/_owt/metrics", "what it has counted and what it uses, for Prometheus"),
-)
 
 _STYLE = """\
 body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#222}
@@ -26,7 +14,7 @@ code{font-family:ui-monospace,monospace}
 
 
 def welcome(url: str, base: str = "") -> str:
-    """What owt is and how to call it at `url`, under the path `base`."""
+    """Return the page at `/`, which explains how to call the server at `url` with the base URL `base`."""
     where = escape(url + base)
     code = 'def run(name): return f"Hello, {name}!"'
     first = escape(f"{base}/hello?" + urlencode({"code": code, "kwargs": '{"name": "owt"}'}, quote_via=quote))
@@ -49,17 +37,8 @@ curl {where}/ -d session=mine --data-urlencode 'code=x + 1'</code></pre>
     )
 
 
-def index(base: str = "") -> str:
-    """The list of the server's own pages, under the path `base`."""
-    items = "\n".join(
-        f'<li><a href="{base}{link}">{base}{link}</a>: {escape(text)}</li>' for link, text in LINKS
-    )
-    body = f'<h1>This server</h1>\n<ul>\n{items}\n</ul>\n<p><a href="{base}/">owt</a></p>\n'
-    return page("owt: this server", body)
-
-
 def page(title: str, body: str) -> str:
-    """A whole page, with this HTML for its body."""
+    """Return a whole page with this title and HTML body."""
     return (
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
         '<meta name=viewport content="width=device-width, initial-scale=1">\n'

@@ -1,11 +1,11 @@
-"""owt.frontend.api.directory: the endpoints as JSON and for people."""
+"""owt.frontend.api.directory: the list of endpoints as JSON and HTML."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from owt.frontend.api.directory import page, show
+from owt.frontend.api.directory import directory_page, entry_document
 from owt.frontend.endpoints import Endpoints, Entry
 from owt.wire.endpoint import Endpoint, Parameter
 from owt.wire.messages import RegisterEndpoints
@@ -27,11 +27,11 @@ def table() -> Endpoints:
 
 
 def as_json(entry: Entry, base: str = "") -> dict[str, object]:
-    found: dict[str, object] = msgspec.json.decode(msgspec.json.encode(show(entry, base)))
-    return found
+    document: dict[str, object] = msgspec.json.decode(msgspec.json.encode(entry_document(entry, base)))
+    return document
 
 
-def test_an_endpoint_is_shown_with_all_that_is_needed_to_call_it(table):
+def test_an_endpoints_document_has_all_that_a_call_needs(table):
     greet = as_json(table.all()[0], "/base")
     assert {key: greet[key] for key in ("path", "methods", "session", "state", "reason", "function")} == {
         "path": "/base/greet/{name}",
@@ -53,15 +53,15 @@ def test_an_endpoint_is_shown_with_all_that_is_needed_to_call_it(table):
     ]
 
 
-def test_what_is_gone_is_shown_with_the_reason(table):
+def test_an_endpoint_that_is_gone_is_listed_with_the_reason(table):
     table.lost("k1", "was restarted on request")
     greet = as_json(table.all()[0])
     assert (greet["state"], greet["reason"]) == ("gone", "the kernel was restarted on request")
-    assert "gone: the kernel was restarted on request" in page(table.all())
+    assert "gone: the kernel was restarted on request" in directory_page(table.all())
 
 
-def test_the_page_links_to_what_a_link_can_call_and_escapes_the_rest(table):
-    text = page(table.all(), "/base")
+def test_the_page_links_endpoints_without_required_parameters_and_escapes_text(table):
+    text = directory_page(table.all(), "/base")
     assert '<a href="/base/list">' in text
     assert "greet/{name}</a>" not in text
     assert "Say hello." in text
@@ -70,5 +70,5 @@ def test_the_page_links_to_what_a_link_can_call_and_escapes_the_rest(table):
     assert "&lt;b&gt;&amp;amp;" in text
 
 
-def test_a_page_without_endpoints_says_so():
-    assert "There are none." in page([])
+def test_a_page_without_endpoints_has_a_notice():
+    assert "There are no endpoints." in directory_page([])

@@ -1,4 +1,4 @@
-"""owt.frontend.api.health: when a server is ready for calls, with kernels that the tests play."""
+"""owt.frontend.api.health: readiness of a server with scripted kernels."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ async def test_a_server_with_a_ready_kernel_is_ready() -> None:
 
 
 @async_test
-async def test_one_that_is_ending_is_not() -> None:
+async def test_a_server_that_is_shutting_down_is_not_ready() -> None:
     stage = ScriptedService(least=1)
     stage.pool.refill()
     await stage.kernels.wait_for_kernel(1)
     stage.service.draining = True
     assert readiness(stage.service).status == "draining"
-    assert "ending" in (readiness(stage.service).reason or "")
+    assert "shutting down" in (readiness(stage.service).reason or "")
 
 
 @async_test
-async def test_until_kernels_can_be_forked_one_without_kernels_is_not_ready() -> None:
+async def test_without_kernels_a_server_is_starting_until_kernels_can_be_forked() -> None:
     stage = ScriptedService(least=1)
     stage.kernels.preparing = True
     stage.kernels.may_start.clear()
     stage.pool.refill()
     assert readiness(stage.service).status == "starting"
     assert "importing" in (readiness(stage.service).reason or "")
-    # It can be had now, and is on its way.
+    # Kernels can be forked now, and the first one is starting.
     stage.kernels.preparing = False
     assert status(stage) == "ok"
 
 
 @async_test
-async def test_a_new_template_does_not_matter_while_the_pool_has_a_kernel() -> None:
+async def test_a_server_with_a_kernel_is_ready_while_the_template_restarts() -> None:
     stage = ScriptedService(least=1)
     stage.pool.refill()
     await stage.kernels.wait_for_kernel(1)
@@ -60,7 +60,7 @@ async def test_a_new_template_does_not_matter_while_the_pool_has_a_kernel() -> N
 
 
 @async_test
-async def test_busy_kernels_are_kernels() -> None:
+async def test_a_server_whose_kernels_are_all_busy_is_ready() -> None:
     stage = ScriptedService(most=1)
     stage.service.submit(new_call())
     stage.service.submit(new_call())
@@ -70,7 +70,7 @@ async def test_busy_kernels_are_kernels() -> None:
 
 
 @async_test
-async def test_a_kernel_that_could_not_be_started_is_told_of_until_one_can() -> None:
+async def test_a_failed_start_makes_the_server_unready_until_a_start_succeeds() -> None:
     stage = ScriptedService(least=1)
     stage.kernels.start_error = KernelNotReady("no such program")
     stage.pool.refill()
@@ -78,7 +78,7 @@ async def test_a_kernel_that_could_not_be_started_is_told_of_until_one_can() -> 
     ready = readiness(stage.service)
     assert ready.status == "no-kernel"
     assert ready.reason == "the last kernel could not be started: no such program"
-    # Any call's kernel will do; the server is right again at once.
+    # The kernel of any call makes the server ready.
     stage.kernels.start_error = None
     stage.service.submit(new_call())
     await stage.kernels.wait_for_kernel(1)
@@ -86,7 +86,7 @@ async def test_a_kernel_that_could_not_be_started_is_told_of_until_one_can() -> 
 
 
 @async_test
-async def test_a_failed_start_does_not_matter_while_the_pool_has_a_kernel() -> None:
+async def test_a_server_with_a_kernel_is_ready_after_a_failed_start() -> None:
     stage = ScriptedService(most=2)
     stage.service.submit(new_call())
     await stage.kernels.wait_for_kernel(1)
@@ -98,14 +98,14 @@ async def test_a_failed_start_does_not_matter_while_the_pool_has_a_kernel() -> N
 
 
 @async_test
-async def test_other_kernelspecs_are_their_users_business() -> None:
+async def test_failures_of_other_kernelspecs_do_not_count() -> None:
     stage = ScriptedService(least=1)
     stage.kernels.failures["broken"] = Failure("no such program", time.monotonic())
     assert status(stage) == "ok"
 
 
 @async_test
-async def test_without_spares_nobody_tries_again_so_a_failure_grows_old() -> None:
+async def test_without_spares_a_failure_expires() -> None:
     stage = ScriptedService(least=0)
     stage.kernels.failures["owt"] = Failure("no such program", time.monotonic())
     assert status(stage) == "no-kernel"

@@ -1,4 +1,4 @@
-"""owt.frontend.api.media: in which form what has a schema travels."""
+"""owt.frontend.api.media: descriptions of values from their JSON Schema."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def either(*schemas: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": list(schemas)}
 
 
-def several(items: dict[str, Any]) -> dict[str, Any]:
+def list_of(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
@@ -39,38 +39,38 @@ def several(items: dict[str, Any]) -> dict[str, Any]:
         {"type": "object"},
         either(POINT, NONE),
         either(NUMBER, POINT),
-        several(POINT),
-        several(several(NUMBER)),
-        several(either(POINT, NONE)),
+        list_of(POINT),
+        list_of(list_of(NUMBER)),
+        list_of(either(POINT, NONE)),
         {"type": "array", "prefixItems": [NUMBER, POINT]},
     ],
 )
-def test_a_url_has_json_for_what_has_names_or_lists_in_it(schema):
+def test_objects_and_nested_lists_are_json_in_a_query(schema):
     assert media.in_url(schema, SCHEMAS) == {"content": {"application/json": {"schema": schema}}}
 
 
 @pytest.mark.parametrize(
     "schema",
-    [{}, TEXT, COLOUR, several(TEXT), several(COLOUR), either(several(NUMBER), NONE), either(TEXT, POINT),
+    [{}, TEXT, COLOUR, list_of(TEXT), list_of(COLOUR), either(list_of(NUMBER), NONE), either(TEXT, POINT),
      {"$ref": "#/components/schemas/Loop"}, {"$ref": "#/components/schemas/None"}],
 )  # fmt: skip
-def test_and_text_or_fields_for_all_else(schema):
+def test_other_values_are_text_or_repeated_fields_in_a_query(schema):
     assert media.in_url(schema, SCHEMAS) == {"schema": schema}
 
 
-def test_a_path_has_json_for_any_list():
-    assert "content" in media.in_url(several(NUMBER), SCHEMAS, in_path=True)
-    assert "content" in media.in_url(either(several(NUMBER), NONE), SCHEMAS, in_path=True)
+def test_every_list_is_json_in_a_path():
+    assert "content" in media.in_url(list_of(NUMBER), SCHEMAS, in_path=True)
+    assert "content" in media.in_url(either(list_of(NUMBER), NONE), SCHEMAS, in_path=True)
     assert media.in_url(NUMBER, SCHEMAS, in_path=True) == {"schema": NUMBER}
 
 
-def test_bytes_are_themselves_wherever_they_stand():
+def test_base64_strings_are_replaced_at_any_depth():
     file = {"contentMediaType": "application/octet-stream"}
     assert media.raw({**BYTES, "maxLength": 4, "default": "YQ=="}, file) == file
     with_none = {**either(BYTES, NONE), "default": None}
     assert media.raw(with_none, file) == {**either(file, NONE), "default": None}
-    assert media.raw({**several(BYTES), "default": ["YQ=="]}, file) == several(file)
-    assert media.raw(several(NUMBER), file) == several(NUMBER)
+    assert media.raw({**list_of(BYTES), "default": ["YQ=="]}, file) == list_of(file)
+    assert media.raw(list_of(NUMBER), file) == list_of(NUMBER)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_bytes_are_themselves_wherever_they_stand():
         ({}, "*/*", "*/*"),
     ],
 )
-def test_an_answer_has_the_type_that_values_of_its_schema_are_sent_with(result, whole, line):
-    assert list(media.of_answer(result, SCHEMAS, streams=False)) == [whole]
-    assert list(media.of_answer(result, SCHEMAS, streams=True)) == [line, "text/event-stream"]
+def test_a_response_has_the_media_type_of_its_schemas_values(result, whole, line):
+    assert list(media.response_content(result, SCHEMAS, streams=False)) == [whole]
+    assert list(media.response_content(result, SCHEMAS, streams=True)) == [line, "text/event-stream"]
 
 
-def test_bytes_are_not_base64_in_an_answer():
-    assert media.of_answer(BYTES, SCHEMAS, streams=False) == {"text/html": {"schema": {}}}
+def test_bytes_in_a_response_are_not_base64():
+    assert media.response_content(BYTES, SCHEMAS, streams=False) == {"text/html": {"schema": {}}}
 
 
-def test_none_is_an_answer_without_content():
-    assert media.of_answer(NONE, SCHEMAS, streams=False) == {}
+def test_none_is_a_response_without_content():
+    assert media.response_content(NONE, SCHEMAS, streams=False) == {}

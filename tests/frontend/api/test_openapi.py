@@ -52,15 +52,15 @@ def other_point() -> type:
 
 
 def described(*functions: tuple[str, tuple[str, ...], Callable[..., Any]], **options: Any) -> dict[str, Any]:
-    """The document of these functions, each with its path and methods, which is valid."""
+    """Return the valid document of these functions, each with its path and methods."""
     table = Endpoints()
     endpoints = tuple(registered(function, path, methods).endpoint for path, methods, function in functions)
     assert table.offer("k1", "dev", RegisterEndpoints(1, endpoints)) is None
     facts = {"url": "http://h:1/base", "version": "1", "users": False, "tokens": False, **options}
-    # As a client gets it.
-    found = msgspec.json.decode(msgspec.json.encode(document(table.all(), **facts)))
-    validate(found)
-    return found
+    # As a client receives it.
+    result = msgspec.json.decode(msgspec.json.encode(document(table.all(), **facts)))
+    validate(result)
+    return result
 
 
 def one(function: Callable[..., Any], method: str = "GET", path: str = "/f") -> dict[str, Any]:
@@ -68,11 +68,11 @@ def one(function: Callable[..., Any], method: str = "GET", path: str = "/f") -> 
     return operation
 
 
-def test_a_server_without_endpoints_has_a_valid_document_too():
+def test_a_server_without_endpoints_has_a_valid_document():
     assert described()["paths"] == {}
 
 
-def test_fields_of_a_get_are_parameters_of_the_query_with_their_types_and_defaults():
+def test_fields_of_a_get_are_query_parameters_with_types_and_defaults():
     def f(text: str, n: int = 1, how: Literal["a", "b"] = "a", when: datetime.date | None = None): ...
 
     assert one(f)["parameters"] == [
@@ -88,7 +88,7 @@ def test_fields_of_a_get_are_parameters_of_the_query_with_their_types_and_defaul
     ]
 
 
-def test_fields_of_a_post_are_a_body_json_or_a_form():
+def test_fields_of_a_post_are_a_body_of_json_or_a_form():
     def f(text: str, n: int = 1): ...
 
     body = one(f, "POST")["requestBody"]
@@ -113,7 +113,7 @@ def test_a_file_is_bytes_in_a_form_and_base64_in_json():
     assert in_form == {"contentMediaType": "application/octet-stream"}
 
 
-def test_parameters_of_the_path_are_in_the_path():
+def test_parameters_in_the_path_are_described_as_such():
     def f(name: str, n: int): ...
 
     operation = one(f, "POST", "/greet/{name}")
@@ -123,7 +123,7 @@ def test_parameters_of_the_path_are_in_the_path():
     assert set(operation["requestBody"]["content"]["application/json"]["schema"]["properties"]) == {"n"}
 
 
-def test_a_function_that_takes_anything_says_so():
+def test_a_function_with_variable_keywords_allows_additional_properties():
     def f(**more: int): ...
 
     schema = one(f, "POST")["requestBody"]["content"]["application/json"]["schema"]
@@ -143,7 +143,7 @@ def test_a_function_that_takes_anything_says_so():
         (object, {"*/*": {"schema": {}}}),
     ],
 )
-def test_the_answer_is_described_by_what_the_function_returns(result, content):
+def test_the_response_has_the_type_of_the_return_value(result, content):
     def f(): ...
 
     f.__annotations__["return"] = result
@@ -167,7 +167,7 @@ def test_a_stream_is_lines_or_events(result, lines):
     assert set(one(f)["responses"]["200"]["content"]) == {lines, "text/event-stream"}
 
 
-def test_every_operation_says_how_it_may_fail():
+def test_every_operation_describes_its_failures():
     def f(): ...
 
     assert {"410", "422", "503"} < set(one(f)["responses"])
@@ -185,7 +185,7 @@ def test_the_docstring_is_the_summary_and_the_description():
     assert operation["description"] == "Say it.\n\nOut loud."
 
 
-def test_operations_have_ids_of_their_own():
+def test_ids_of_operations_are_unique():
     def f(): ...
 
     paths = described(
@@ -198,14 +198,14 @@ def test_operations_have_ids_of_their_own():
     assert len(ids) == 5 == len(set(ids))
 
 
-def test_every_type_that_msgspec_knows_makes_a_valid_document():
+def test_every_type_of_msgspec_makes_a_valid_document():
     def f(a: Shape, b: list[Point], c: Colour, d: Options, e: set[int] | None = None,
           g: Annotated[int, msgspec.Meta(ge=1, description="how many")] = 1,
           h: dict[str, Point] | None = None, i: datetime.datetime | None = None,
           j: tuple[int, str] = (1, "a"), k: complex = 1j, m: object = None) -> Shape: ...  # fmt: skip
 
-    found = described(("/f", ("GET", "POST"), f))
-    assert {"Shape", "Point", "Colour", "Options"} < set(found["components"]["schemas"])
+    result = described(("/f", ("GET", "POST"), f))
+    assert {"Shape", "Point", "Colour", "Options"} < set(result["components"]["schemas"])
 
 
 def test_a_structured_field_of_a_query_is_json():
@@ -215,7 +215,7 @@ def test_a_structured_field_of_a_query_is_json():
     assert parameter["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}
 
 
-def test_a_field_of_a_form_that_has_to_be_json_says_so():
+def test_a_field_of_a_form_that_must_be_json_has_the_content_type():
     def f(at: Point | None, n: int, data: list[bytes]): ...
 
     form = one(f, "POST")["requestBody"]["content"]["multipart/form-data"]
@@ -230,27 +230,27 @@ def test_a_list_in_a_path_is_json():
     assert list(parameter["content"]) == ["application/json"]
 
 
-def test_what_gives_none_has_no_content():
+def test_a_function_that_returns_none_has_no_content():
     def f() -> None: ...
 
     assert "content" not in one(f)["responses"]["200"]
 
 
-def test_the_name_of_a_parameter_may_have_the_marks_of_any_script():
+def test_names_of_parameters_may_have_marks_of_any_script():
     def f(**more): ...
 
     [parameter] = one(f, path="/{नाम}")["parameters"]
     assert (parameter["name"], parameter["in"]) == ("नाम", "path")
 
 
-def test_defaults_that_their_types_do_not_allow_leave_the_document_valid():
+def test_defaults_outside_of_their_types_are_left_out():
     def f(a: int = "x", b: float = math.inf, c: Literal["a"] = "b", d: Odd = None): ...
 
-    parameters = {each["name"]: each.get("schema", {}) for each in one(f)["parameters"]}
+    parameters = {parameter["name"]: parameter.get("schema", {}) for parameter in one(f)["parameters"]}
     assert [name for name, schema in parameters.items() if "default" in schema] == []
 
 
-def test_types_of_one_name_that_are_not_one_type_get_names_of_their_own():
+def test_different_types_with_one_name_get_different_names():
     Other = other_point()
 
     def f(at: Point): ...
@@ -258,12 +258,12 @@ def test_types_of_one_name_that_are_not_one_type_get_names_of_their_own():
     def g(at): ...
 
     g.__annotations__["at"] = Other
-    found = described(("/f", ("POST",), f), ("/g", ("POST",), g), ("/h", ("POST",), f))
-    schemas = found["components"]["schemas"]
+    result = described(("/f", ("POST",), f), ("/g", ("POST",), g), ("/h", ("POST",), f))
+    schemas = result["components"]["schemas"]
     assert {"Point", "Point_2"} < set(schemas)
 
     def body(path: str) -> dict[str, Any]:
-        content: dict[str, Any] = found["paths"][path]["post"]["requestBody"]["content"]
+        content: dict[str, Any] = result["paths"][path]["post"]["requestBody"]["content"]
         properties: dict[str, Any] = content["application/json"]["schema"]["properties"]
         return properties["at"]
 
@@ -272,19 +272,21 @@ def test_types_of_one_name_that_are_not_one_type_get_names_of_their_own():
     assert set(schemas["Point_2"]["properties"]) == {"lat", "lon"}
 
 
-def test_among_many_types_of_one_name_each_is_looked_at_a_few_times_only(monkeypatch):
-    renamed = openapi._renamed
+def test_many_types_with_one_name_are_renamed_in_linear_time(monkeypatch):
+    rename_references = openapi.rename_references
     calls = []
-    monkeypatch.setattr(openapi, "_renamed", lambda *given: calls.append(0) or renamed(*given))
-    names = openapi.Names()
+    monkeypatch.setattr(
+        openapi, "rename_references", lambda *args: calls.append(0) or rename_references(*args)
+    )
+    names = openapi.UniqueNames()
     many = [json.dumps({"Args": {"title": f"{number}"}}) for number in range(100)]
-    chosen = [names.of(each)["Args"] for each in (*many, *many)]
+    chosen = [names.define(definitions)["Args"] for definitions in (*many, *many)]
     assert chosen == ["Args", *(f"Args_{number}" for number in range(2, 101))] * 2
-    # Twice the types, each with the two values in it that are looked at in turn.
+    # Each definition is renamed at most twice, in calls for the schema and its one value.
     assert len(calls) <= 4 * len(many)
 
 
-def test_paths_of_one_shape_are_one_path():
+def test_paths_that_differ_in_parameter_names_are_one_path():
     def f(a): ...
 
     def g(b): ...
@@ -294,14 +296,14 @@ def test_paths_of_one_shape_are_one_path():
     assert set(paths["/{a}"]) == {"get", "post"}
 
 
-def test_the_server_is_where_it_lies():
+def test_the_document_has_the_url_of_the_server():
     assert described()["servers"] == [{"url": "http://h:1/base"}]
 
 
-def test_who_is_asked_who_they_are_is_told_how_to_say_it():
-    found = described(users=True, tokens=True)
-    assert found["security"] == [{"password": []}, {"token": []}]
-    schemes = found["components"]["securitySchemes"]
+def test_the_document_has_the_accepted_kinds_of_credentials():
+    result = described(users=True, tokens=True)
+    assert result["security"] == [{"password": []}, {"token": []}]
+    schemes = result["components"]["securitySchemes"]
     assert {name: scheme["scheme"] for name, scheme in schemes.items()} == {
         "password": "basic", "token": "bearer",
     }  # fmt: skip

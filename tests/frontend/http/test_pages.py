@@ -8,11 +8,8 @@ from html.parser import HTMLParser
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from scripted_service import ScriptedService
 
-from owt.frontend.api import control, directory, health, metrics
 from owt.frontend.http import pages
-from owt.testing import async_test
 
 
 class Page(HTMLParser):
@@ -42,7 +39,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("text", [pages.welcome("http://localhost:9876"), pages.index()])
+@pytest.mark.parametrize("text", [pages.welcome("http://localhost:9876"), pages.page("title", "<p>text</p>")])
 def test_a_page_is_complete_html_without_foreign_resources(text: str) -> None:
     assert text.startswith("<!doctype html>")
     page = Page(text)
@@ -70,8 +67,7 @@ def test_links_and_commands_include_the_base_url() -> None:
     welcome = Page(pages.welcome("http://h:1", "/owt"))
     assert "curl -G http://h:1/owt/hello" in welcome.text
     assert "curl http://h:1/owt/ -d session" in welcome.text
-    assert Page(pages.index("/owt")).text.count("/owt/_owt/") == len(pages.LINKS)
-    for link in (*welcome.links, *Page(pages.index("/owt")).links):
+    for link in welcome.links:
         assert link.startswith("/owt/")
 
 
@@ -79,15 +75,3 @@ def test_the_url_in_the_welcome_page_is_escaped() -> None:
     text = pages.welcome("http://<script>alert(1)</script>\"'")
     assert "<script" not in text
     assert "<script>alert(1)</script>" in unescape(text)
-
-
-@async_test
-async def test_the_index_links_to_existing_pages() -> None:
-    page = Page(pages.index())
-    assert page.links == [link for link, _ in pages.LINKS] + ["/"]
-    service = ScriptedService().service
-    more = [*health.routes(service), *metrics.routes(service), *directory.routes(service)]
-    *known, _unknown = control.routes(service, more)
-    patterns = [re.compile(route[0] + "$") for route in known]
-    for link, _ in pages.LINKS:
-        assert any(pattern.match(link) for pattern in patterns), link

@@ -1,0 +1,288 @@
+"""owt.frontend.api.control: control of sessions, runs and the cache, with scripted kernels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Any
+
+import httpx
+import pytest
+from http_site import HttpSite
+from scripted_service import ScriptedService
+
+from owt.frontend.api import control, directory, health, metrics
+from owt.frontend.application import Owt
+from owt.frontend.runs.runs import Run
+from owt.testing import async_test, settle
+from owt.testing.kernel import HEAD, new_call
+from owt.wire.call import Caching
+from owt.wire.chunk import Data, Done, Stderr, Stdout
+
+
+class Control:
+    """Client of the pages of a service with scripted kernels."""
+
+    def __init__(self, scripted: ScriptedService, client: httpx.AsyncClient) -> None:
+        self.scripted, self.service, self.kernels = scripted, scripted.service, scripted.kernels
+        self._client = client
+
+    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        """Return the status and the JSON of a response."""
+        options.setdefault("headers", {"Accept": "application/json"})
+        response = await self._client.request(method, path, **options)
+        return response.status_code, response.json()
+
+    async def text(self, path: str) -> tuple[int, str]:
+        """Return the status and the text of a response to a GET."""
+        response = await self._client.get(path)
+        return response.status_code, response.text
+
+    def submit(self, user: str | None = None, **fields: Any) -> Run:
+        """Submit a call of a user."""
+        run, _ = self.service.submit(new_call(**fields), user)
+        return run
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Control]:
+    scripted = ScriptedService(**settings)
+    site = HttpSite(Owt(scripted.service), scripted.service.settings)
+    try:
+        url = f"http://127.0.0.1:{site.address[1]}{scripted.service.settings.base_url}"
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            yield Control(scripted, client)
+    finally:
+        await site.close()
+
+
+def with_control(**settings: Any) -> Callable[[Callable[[Control], Awaitable[None]]], Callable[[], None]]:
+    """Return a decorator for tests that use the pages of a service with these settings."""
+
+    def decorate(test: Callable[[Control], Awaitable[None]]) -> Callable[[], None]:
+        @wraps(test)
+        async def run() -> None:
+            async with serving(**settings) as pages:
+                await test(pages)
+
+        # pytest must not take the parameter of the test for a fixture.
+        del run.__wrapped__  # type: ignore[attr-defined]
+        return async_test(run)
+
+    return decorate
+
+
+@with_control()
+async def test_sessions_and_kernels_of_the_pool_are_listed(pages: Control) -> None:
+    for session in ("b", "a", None):
+        pages.submit(session=session)
+    await pages.kernels.wait_for_kernel(3)
+    status, listing = await pages.ask("GET", "/_owt/sessions")
+    assert status == 200
+    assert [session["name"] for session in listing["sessions"]] == ["a", "b"]
+    assert len(listing["pool"]) == 1
+    assert listing["waiting"] == 0
+
+
+@with_control()
+async def test_a_session_shows_its_state_and_its_calls(pages: Control) -> None:
+    run = pages.submit(session="a")
+    await pages.kernels.wait_for_kernel(1)
+    pages.submit(session="a")
+    status, session = await pages.ask("GET", "/_owt/sessions/a")
+    assert status == 200
+    assert (session["name"], session["state"], session["kernel"]) == ("a", "busy", "owt")
+    assert (session["current_run"], session["runs"], session["queue"]) == (run.id, [run.id], 1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", session["started"])
+    assert session["restarted"] is None
+
+
+@with_control()
+async def test_put_creates_a_session_once(pages: Control) -> None:
+    for expected in (201, 200):
+        status, session = await pages.ask("PUT", "/_owt/sessions/a", json={"concurrency": 4})
+        assert (status, session["name"], session["concurrency"]) == (expected, "a", 4)
+    assert len(pages.kernels.all) == 1
+    assert await pages.ask("PUT", "/_owt/sessions/a") == (200, session)
+
+
+@with_control()
+async def test_put_refuses_other_options_for_an_existing_session(pages: Control) -> None:
+    await pages.ask("PUT", "/_owt/sessions/a")
+    status, problem = await pages.ask("PUT", "/_owt/sessions/a", json={"concurrency": 2})
+    assert (status, problem["type"]) == (400, "urn:owt:bad-request")
+    assert problem["detail"] == "session: a exists with kernel 'owt' and concurrency 1. Delete it first"
+
+
+@pytest.mark.parametrize(
+    "body", ["[", "[]", '{"kernel": 1}', '{"name": "a"}', "\ud800", '{"concurrency": 1.5}']
+)
+def test_put_refuses_a_malformed_body(body: str) -> None:
+    @with_control()
+    async def test(pages: Control) -> None:
+        content = body.encode("utf-8", "surrogatepass")
+        status, problem = await pages.ask("PUT", "/_owt/sessions/a", content=content)
+        assert (status, problem["type"]) == (400, "urn:owt:bad-request")
+        assert problem["detail"].startswith("body: ")
+        assert '{"kernel": "owt", "concurrency": 4}' in problem["detail"]
+        assert pages.service.sessions.named == {}
+
+    test()
+
+
+@with_control()
+async def test_put_refuses_an_invalid_name(pages: Control) -> None:
+    status, problem = await pages.ask("PUT", "/_owt/sessions/a%20b")
+    assert (status, problem["detail"].partition(":")[0]) == (400, "session")
+
+
+@with_control()
+async def test_delete_ends_a_session_and_its_kernel(pages: Control) -> None:
+    await pages.ask("PUT", "/_owt/sessions/a")
+    assert await pages.ask("DELETE", "/_owt/sessions/a") == (200, {"deleted": "a"})
+    assert not pages.kernels.all[0].alive
+    assert (await pages.ask("GET", "/_owt/sessions/a"))[0] == 404
+
+
+@with_control()
+async def test_interrupt_names_the_interrupted_runs(pages: Control) -> None:
+    run = pages.submit(session="a")
+    kernel = await pages.kernels.wait_for_kernel(1)
+    status, result = await pages.ask("POST", "/_owt/sessions/a/interrupt")
+    assert (status, result) == (200, {"interrupted": True, "runs": [run.id]})
+    assert kernel.cancelled == [run.id]
+
+
+@with_control()
+async def test_restart_replaces_the_kernel(pages: Control) -> None:
+    await pages.ask("PUT", "/_owt/sessions/a")
+    status, session = await pages.ask("POST", "/_owt/sessions/a/restart")
+    assert (status, session["name"]) == (200, "a")
+    first, second = pages.kernels.all
+    assert (first.alive, second.alive) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("DELETE", ""), ("POST", "/interrupt"), ("POST", "/restart")],
+)
+def test_an_unknown_session_is_a_problem_document(method: str, path: str) -> None:
+    @with_control()
+    async def test(pages: Control) -> None:
+        status, problem = await pages.ask(method, f"/_owt/sessions/x{path}")
+        assert (status, problem["type"], problem["title"]) == (
+            404,
+            "urn:owt:no-such-session",
+            "no such session",
+        )
+
+    test()
+
+
+@with_control()
+async def test_runs_are_listed_for_their_user_only(pages: Control) -> None:
+    own = [pages.submit(session="a", code=code) for code in ("1", "2")]
+    other = pages.submit("ada", session="b")
+    status, listing = await pages.ask("GET", "/_owt/runs")
+    assert (status, [run["id"] for run in listing["runs"]]) == (200, [run.id for run in own])
+    for path in ("", "/events", "/answer"):
+        status, problem = await pages.ask("GET", f"/_owt/runs/{other.id}{path}")
+        assert (status, problem["type"]) == (404, "urn:owt:no-such-run")
+
+
+@with_control()
+async def test_an_ended_run_shows_its_output_and_its_result(pages: Control) -> None:
+    run = pages.submit()
+    kernel = await pages.kernels.wait_for_kernel(1)
+    kernel.send(HEAD, Stdout("out"), Stderr("err"))
+    kernel.answer(body=b"42")
+    status, document = await pages.ask("GET", f"/_owt/runs/{run.id}")
+    assert status == 200
+    expected = {
+        "state": "done",
+        "status": 200,
+        "content_type": "text/plain",
+        "stdout": "out",
+        "stderr": "err",
+    }
+    assert {name: document[name] for name in expected} == expected
+    assert document["failure"] is None
+    assert document["seconds"] >= 0
+    assert await pages.text(f"/_owt/runs/{run.id}/answer") == (200, "42")
+
+
+@with_control()
+async def test_the_events_of_a_run_begin_after_the_given_number(pages: Control) -> None:
+    run = pages.submit()
+    kernel = await pages.kernels.wait_for_kernel(1)
+    kernel.send(HEAD, Data(b"first", "text"), Data(b"second", "text"), Done(200, 0.0))
+    status, text = await pages.text(f"/_owt/runs/{run.id}/events?after=1")
+    assert status == 200
+    assert "second" in text
+    assert "first" not in text
+    status, problem = await pages.ask("GET", f"/_owt/runs/{run.id}/events?after=x")
+    assert (status, problem["detail"].partition(":")[0]) == (400, "after")
+
+
+@with_control()
+async def test_delete_cancels_a_run_and_leaves_an_ended_one(pages: Control) -> None:
+    run = pages.submit()
+    kernel = await pages.kernels.wait_for_kernel(1)
+    status, result = await pages.ask("DELETE", f"/_owt/runs/{run.id}")
+    assert (status, result["cancelled"], kernel.cancelled) == (202, True, [run.id])
+    kernel.answer()
+    status, result = await pages.ask("DELETE", f"/_owt/runs/{run.id}")
+    assert (status, result["cancelled"], result["state"]) == (200, False, "done")
+
+
+@with_control()
+async def test_the_answer_of_a_run_with_a_trimmed_journal_is_gone(pages: Control) -> None:
+    run = pages.submit(detach=True)
+    kernel = await pages.kernels.wait_for_kernel(1)
+    kernel.send(HEAD, *(Data(b"x" * 5000, "text", more=True) for _ in range(5)))
+    kernel.answer()
+    await settle()
+    status, problem = await pages.ask("GET", f"/_owt/runs/{run.id}/answer")
+    assert (status, problem["type"]) == (410, "urn:owt:answer-lost")
+    assert "--run-journal" in problem["detail"]
+
+
+@with_control()
+async def test_the_cache_shows_its_size_and_is_cleared(pages: Control) -> None:
+    pages.submit(caching=Caching())
+    (await pages.kernels.wait_for_kernel(1)).answer(body=b"42")
+    status, cache = await pages.ask("GET", "/_owt/cache")
+    assert (status, cache["answers"], cache["bytes"] > 2) == (200, 1, True)
+    assert await pages.ask("DELETE", "/_owt/cache") == (200, {"deleted": 1})
+    assert (await pages.ask("GET", "/_owt/cache"))[1]["answers"] == 0
+
+
+@with_control()
+async def test_an_unknown_page_names_the_index(pages: Control) -> None:
+    for method in ("GET", "POST"):
+        status, problem = await pages.ask(method, "/_owt/nothing")
+        assert (status, problem["detail"]) == (
+            404,
+            "there is no page '/_owt/nothing'; /_owt/ lists all pages",
+        )
+
+
+@with_control(base_url="/owt")
+async def test_the_index_lists_every_page_with_the_base_url(pages: Control) -> None:
+    status, index = await pages.ask("GET", "/_owt/")
+    assert status == 200
+    more = [*health.routes(pages.service), *directory.routes(pages.service), *metrics.routes(pages.service)]
+    _, *routes, _ = control.routes(pages.service, more)
+    patterns = [re.compile("/owt" + pattern) for pattern, _, _ in routes]
+    addresses = [page["path"] for page in index["pages"]]
+    for pattern in patterns:
+        assert any(map(pattern.fullmatch, addresses)), pattern
+    assert set(index["links"]) == {address for address in addresses if address == address.lower()} - {
+        "/owt/_owt/jupyter/api/..."
+    }
+    status, text = await pages.text("/_owt/")
+    assert status == 200
+    assert all(f'<a href="{link}">' in text for link in index["links"])
+    assert all(address in text for address in addresses)
