@@ -1,6 +1,6 @@
-"""Ready adaptors, and what they are made of.
+"""Ready adaptors and their building blocks.
 
-Adaptors, callable by name (`adaptor=speak`): every module here that has a function `run`.
+Adaptors, callable by name (`adaptor=speak`), are the modules with a function `run`:
 
     speak      text to speech with a neural voice that works offline
     tts        text to speech with any model of transformers
@@ -10,11 +10,11 @@ Adaptors, callable by name (`adaptor=speak`): every module here that has a funct
 
 Building blocks:
 
-    arguments  what an adaptor's arguments may be
+    arguments  checks of an adaptor's arguments
     encoding   bytes and audio samples to base64 and WAV
-    models     models of transformers, loaded once
+    models     models of transformers, loaded once a kernel
     sentences  text to sentences
-    stream     Server-Sent Events of one's own
+    stream     an adaptor's own Server-Sent Events
 
-Importing any of these is cheap: whatever is heavy is imported when a function first needs it.
+Importing these modules is cheap; a function imports heavy packages when it first needs them.
 """

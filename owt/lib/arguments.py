@@ -1,8 +1,8 @@
-"""What an adaptor's arguments may be, checked before anything is sent.
+"""Checks of an adaptor's arguments, before any output is sent.
 
-An argument may have come as the text of a query parameter or of a command line's option, so a
-number's text counts as the number. Every function gives the value in its own type, or raises
-`ValueError` that names the argument, says what it takes, and shows what came.
+An argument may be the text of a query parameter or of a command line's option, so a number's text
+counts as the number. Every function returns the value in its own type, or raises `ValueError` with
+the argument's name, the accepted values, and the value.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from owt.errors import shortened
 
 
 def text(name: str, value: Any) -> str:
-    """A string in which there is something other than white space."""
+    """Return a string that has more than white space."""
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{name}: a string that is not empty; got {shortened(value)}")
     return value
 
 
 def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """One of the `choices`."""
+    """Return one of the `choices`."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}: {_listed(choices)}; got {shortened(value)}")
     return value
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, or their names in any case."""
+    """Return True or False, also for their names in any case."""
     named = {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
     if not isinstance(named, bool):
         raise ValueError(f"{name}: true or false; got {shortened(value)}")
@@ -37,27 +37,27 @@ def flag(name: str, value: Any) -> bool:
 
 
 def number(name: str, value: Any, which: str, holds: Callable[[float], bool]) -> float:
-    """A finite number for which `holds` is true; `which` says for which ones that is."""
+    """Return a finite number for which `holds` is true; `which` describes those numbers."""
     try:
-        found = math.nan if isinstance(value, bool) else float(value)
+        result = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found) or not holds(found):
+        result = math.nan
+    if not math.isfinite(result) or not holds(result):
         raise ValueError(f"{name}: a number {which}; got {shortened(value)}")
-    return found
+    return result
 
 
 def whole(name: str, value: Any, which: str, holds: Callable[[int], bool]) -> int:
-    """A whole number for which `holds` is true; `which` says for which ones that is."""
+    """Return a whole number for which `holds` is true; `which` describes those numbers."""
     try:
-        found = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
+        result = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
     except ValueError:
-        found = None
-    if found is None or not holds(found):
+        result = None
+    if result is None or not holds(result):
         raise ValueError(f"{name}: a whole number {which}; got {shortened(value)}")
-    return found
+    return result
 
 
 def _listed(choices: tuple[str, ...]) -> str:
-    *most, last = (f'"{choice}"' for choice in choices)
-    return f"{', '.join(most)} or {last}" if most else last
+    *first, last = (f'"{choice}"' for choice in choices)
+    return f"{', '.join(first)} or {last}" if first else last

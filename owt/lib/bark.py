@@ -1,6 +1,6 @@
 """Text to speech with Bark, sentence by sentence: `adaptor=bark`.
 
-`owt.lib.tts` with a size instead of a model's name, and the defaults that suit Bark.
+`owt.lib.tts` with a size instead of a model's name, and defaults for Bark.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from owt.lib import arguments, tts
+from owt.lib.stream import ByteStream, TextStream
 
 MODELS = {"small": tts.MODEL, "large": "suno/bark"}
 
@@ -27,12 +28,12 @@ def run(
     cumulative: bool = True,
     format: str = "sse",
     forward_params: Mapping[str, Any] | None = None,
-) -> tts.Answer:
+) -> TextStream | ByteStream:
     """Speak `text` with Bark.
 
-    `model_size` is "small" or "large"; `model`, the name or directory of a Bark, goes over it.
-    `speaker` is a voice preset such as "v2/de_speaker_3". All other arguments, what is sent and
-    what is raised are as in `owt.lib.tts.run`.
+    `model_size` is "small" or "large"; `model`, the name or directory of a Bark, overrides it.
+    `speaker` is a voice preset such as "v2/de_speaker_3". The other arguments, the output and the
+    exceptions are those of `owt.lib.tts.run`.
     """
     size = arguments.choice("model_size", model_size, tuple(MODELS))
     return tts.run(

@@ -1,4 +1,4 @@
-"""Bytes and audio samples, in the forms that HTTP clients and players take.
+"""Encodings of bytes and audio samples for HTTP clients and players.
 
 Source of the WAV layout: "Multimedia Programming Interface and Data Specifications 1.0" (RIFF),
 format 1, linear PCM.
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 Buffer = bytes | bytearray | memoryview
 
 SAMPLE_BYTES = 2
-"""A sample is a signed 16-bit integer."""
+"""Bytes of a sample, a signed 16-bit integer."""
 
 _UNKNOWN = 0xFFFFFFFF
 _RIFF_BYTES_BEFORE_SAMPLES = 36
 
 
 def base64(data: Buffer | BytesIO) -> str:
-    """`data` in the standard alphabet of RFC 4648, padded. Of a BytesIO all of it, from its start."""
+    """Return `data` in the standard alphabet of RFC 4648, padded. A BytesIO is encoded from its start."""
     return _base64.b64encode(data.getbuffer() if isinstance(data, BytesIO) else data).decode("ascii")
 
 
 def wav_header(rate: int, channels: int = 1, frames: int | None = None) -> bytes:
-    """The 44 bytes that come before 16-bit samples: `rate` in frames a second.
+    """Return the 44 bytes before 16-bit samples. `rate` is in frames a second.
 
-    `frames` None is for a stream whose length is not known yet: the lengths are then the largest
-    that the format can say, which players read as "until the end".
+    `frames` None is for a stream of unknown length: the header then contains the largest length of the
+    format, which players read as "until the end".
 
     Raises `ValueError` for a length that does not fit the format's 32 bits.
     """
@@ -56,9 +56,9 @@ def wav_header(rate: int, channels: int = 1, frames: int | None = None) -> bytes
 
 
 def pcm(samples: NDArray[Any]) -> NDArray[np.int16]:
-    """Audio as 16-bit integers: shape (frames,) or (frames, channels), unchanged.
+    """Return audio as 16-bit integers, of the same shape (frames,) or (frames, channels).
 
-    Floats are expected in -1..1 and cut off outside of it; what is not a number becomes silence.
+    Floats are expected in -1..1 and clipped outside of it; NaN becomes silence.
 
     Raises `ValueError` for another shape or another type of number.
     """
@@ -78,12 +78,12 @@ def pcm(samples: NDArray[Any]) -> NDArray[np.int16]:
 
 
 def pcm_bytes(samples: NDArray[Any]) -> bytes:
-    """The samples of `pcm` as they lie in a WAV: frame by frame, little-endian."""
+    """Return the samples of `pcm` as in a WAV file: frame by frame, little-endian."""
     return pcm(samples).astype("<i2", copy=False).tobytes()
 
 
 def wav(samples: NDArray[Any], rate: int) -> bytes:
-    """A complete WAV file of `samples` (see `pcm`), `rate` frames a second."""
+    """Return a complete WAV file of `samples` (see `pcm`), with `rate` frames a second."""
     integers = pcm(samples)
     channels = 1 if integers.ndim == 1 else integers.shape[1]
     return wav_header(rate, channels, len(integers)) + pcm_bytes(integers)

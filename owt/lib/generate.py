@@ -1,8 +1,7 @@
 """Text generation with a language model of the transformers library, token by token:
 `adaptor=generate`.
 
-The model is loaded, and downloaded if need be, by the first call that names it; it stays in its
-kernel.
+The first call that names a model loads it, and downloads it if necessary; it stays in its kernel.
 """
 
 from __future__ import annotations
@@ -16,15 +15,14 @@ from typing import Any
 
 from owt.errors import shortened
 from owt.lib import arguments, models, stream
+from owt.lib.stream import TextStream
 
 MODEL = "HuggingFaceTB/SmolLM2-360M-Instruct"
-
-Answer = tuple[Iterator[str], dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A causal language model and the tokenizer that belongs to it, of transformers."""
+    """A causal language model of transformers and its tokenizer."""
 
     model: Any
     tokenizer: Any
@@ -32,13 +30,13 @@ class Language:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How a generation ended: "stop", the model said so, or "length", there were enough tokens."""
+    """End of a generation: "stop" by the model, or "length" at the maximum number of tokens."""
 
     reason: str
     tokens: int
 
 
-Pieces = Generator[str | Finish, None, None]
+Output = Generator[str | Finish, None, None]
 
 
 def run(
@@ -54,35 +52,33 @@ def run(
     seed: int | None = None,
     cuda_device: int | None = None,
     format: str = "sse",
-) -> Answer:
-    """Go on from `prompt`. Text is sent as soon as it is made, a word at a time: where a word ends
-    is known by what follows it.
+) -> TextStream:
+    """Continue `prompt`. Each word is sent as soon as the next one begins.
 
-    prompt              a text to go on from, or a chat: messages `{"role": ..., "content": ...}`
-                        for a model that has a template for them
-    model               a model's name on the Hugging Face Hub, or a directory that holds one
-    max_new_tokens      the most tokens to make; fewer if the model's context ends before
+    prompt              a text, or a chat: messages `{"role": ..., "content": ...}` for a model with a
+                        template for them
+    model               a model's name on the Hugging Face Hub, or the directory of one
+    max_new_tokens      maximum number of new tokens; the model's context also limits them
     temperature         of the sampling; 0 always takes the likeliest token
-    top_k, top_p, min_p which tokens are sampled from: the k likeliest, the likeliest whose
-                        probabilities sum up to p, those at least p times as likely as the likeliest
-    repetition_penalty  above 1 makes tokens less likely that were there already
-    do_sample           whether to sample at all; None: if one of the above says how, else as the
-                        model is configured
+    top_k, top_p, min_p tokens to sample from: the k likeliest, the likeliest whose probabilities sum
+                        up to p, those at least p times as likely as the likeliest
+    repetition_penalty  above 1 makes tokens less likely that have occurred
+    do_sample           True to sample; None: if one of the arguments above is given, else as the model
+                        is configured
     seed                makes sampling repeatable in a kernel that runs one call at a time
-    cuda_device         the number of a CUDA device; None: the first one, or the CPU
+    cuda_device         number of a CUDA device; None: the first one, or the CPU
     format              "sse" or "text"
 
-    "sse" gives events `{"text": ...}`, then `{"finish_reason": "stop" or "length", "tokens": how
-    many were made}` and `[DONE]`. "text" gives the text alone.
+    "sse" sends events `{"text": ...}`, then `{"finish_reason": "stop" or "length", "tokens": number of
+    new tokens}` and `[DONE]`. "text" sends the text alone.
 
-    Raises `ValueError` for an argument that cannot be used, `MissingExtra` where the packages of
-    the extra `bark` are not installed, and what transformers raises for a model that it cannot
-    load; all before anything is sent. When the reader goes away, the generation ends with the
-    token that it is at.
+    Raises `ValueError` for an invalid argument, `MissingExtra` if the packages of the extra `bark` are
+    not installed, and the exceptions of transformers for a model that it cannot load; all before any
+    output is sent. When the client disconnects, the generation ends after the current token.
     """
     _check_prompt(prompt)
     model = models.name(model)
-    most = arguments.whole("max_new_tokens", max_new_tokens, "from 1", lambda n: n >= 1)
+    max_tokens = arguments.whole("max_new_tokens", max_new_tokens, "from 1", lambda n: n >= 1)
     options = _sampling(temperature, top_k, top_p, min_p, repetition_penalty, do_sample)
     if seed is not None:
         seed = arguments.whole("seed", seed, "from 0", lambda n: 0 <= n < 2**63)
@@ -90,16 +86,16 @@ def run(
 
     language = load(model, models.device(cuda_device))
     inputs = _inputs(language, model, prompt)
-    most = min(most, _room(language, inputs))
-    pieces = _pieces(language, inputs, {**options, "max_new_tokens": most}, seed)
+    max_tokens = min(max_tokens, _room(language, inputs))
+    output = _generate(language, inputs, {**options, "max_new_tokens": max_tokens}, seed)
     if format == "text":
-        return _texts(pieces), {"Content-Type": "text/plain; charset=utf-8"}
-    return stream.response(_events, pieces)
+        return _texts(output), {"Content-Type": "text/plain; charset=utf-8"}
+    return stream.response(_events, output)
 
 
 def load(model: str, device: str) -> Language:
-    """The model of this name on a device. The first call with both loads it and later ones share
-    it, also from several threads. Raises as `run`."""
+    """Return the model of this name on a device. The first call loads it, later ones share it, also from
+    other threads. Raises the exceptions of `run`."""
     _, transformers = models.libraries()
 
     def make() -> Language:
@@ -131,7 +127,7 @@ def _is_message(message: Any) -> bool:
 def _sampling(
     temperature: Any, top_k: Any, top_p: Any, min_p: Any, repetition_penalty: Any, do_sample: Any
 ) -> dict[str, Any]:
-    """The arguments of `generate` that say how a token is chosen."""
+    """Return the arguments of transformers' `generate` for the choice of tokens."""
     number = arguments.number
     options: dict[str, Any] = {}
     if temperature is not None:
@@ -163,7 +159,7 @@ def _sampling(
 
 
 def _inputs(language: Language, name: str, prompt: str | list[dict[str, str]]) -> dict[str, Any]:
-    """The prompt's tokens and their mask, each of shape (1, tokens), on the model's device."""
+    """Return the prompt's tokens and their mask, each of shape (1, tokens), on the model's device."""
     tokenizer = language.tokenizer
     if isinstance(prompt, str):
         encoded = tokenizer(prompt, return_tensors="pt")
@@ -173,28 +169,28 @@ def _inputs(language: Language, name: str, prompt: str | list[dict[str, str]]) -
         encoded = tokenizer.apply_chat_template(
             list(prompt), add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
-    # Some tokenizers give more than these, which models then refuse.
+    # Models refuse further members, which some tokenizers return.
     return {key: encoded[key].to(language.model.device) for key in ("input_ids", "attention_mask")}
 
 
 def _room(language: Language, inputs: Mapping[str, Any]) -> int:
-    """How many tokens fit behind the prompt. Raises `ValueError` if none does."""
+    """Return the number of tokens that fit after the prompt. Raises `ValueError` if none does."""
     count = inputs["input_ids"].shape[1]
     if not count:
         raise ValueError("prompt: there is no token in it; write more")
-    longest = getattr(language.model.config.get_text_config(), "max_position_embeddings", None)
-    if longest is None:
+    context = getattr(language.model.config.get_text_config(), "max_position_embeddings", None)
+    if context is None:
         return 2**31
-    if count >= longest:
-        raise ValueError(f"prompt: it has {count} tokens, and the model's context {longest}; shorten it")
-    return int(longest) - int(count)
+    if count >= context:
+        raise ValueError(f"prompt: it has {count} tokens, and the model's context {context}; shorten it")
+    return int(context) - int(count)
 
 
-def _pieces(
+def _generate(
     language: Language, inputs: Mapping[str, Any], options: Mapping[str, Any], seed: int | None
-) -> Pieces:
-    """The text in pieces, as a thread makes it, and how it ended. The thread is never left behind:
-    closing this, or an interrupt in it, waits for the token in work and ends there."""
+) -> Output:
+    """Yield text as a thread generates it, and the end. Closing the generator, or an interrupt in it, ends
+    the thread after the current token and waits for it."""
     torch, transformers = models.libraries()
     streamer = transformers.TextIteratorStreamer(
         language.tokenizer, skip_prompt=True, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -209,16 +205,16 @@ def _pieces(
         try:
             if seed is not None:
                 torch.manual_seed(seed)
-            made = language.model.generate(
+            tokens = language.model.generate(
                 **inputs, **options, streamer=streamer, stopping_criteria=[is_closed]
             )
-            outcome.append(made)
+            outcome.append(tokens)
         except BaseException as error:
             outcome.append(error)
-            # Or who reads from it would wait for ever.
+            # Otherwise the reader of the streamer would wait forever.
             streamer.on_finalized_text("", stream_end=True)
 
-    # In this context, so that what the libraries say belongs to the call.
+    # In this context, so that the output of the libraries belongs to the call.
     thread = threading.Thread(target=copy_context().run, args=(work,), name="generate", daemon=True)
     try:
         thread.start()
@@ -227,10 +223,10 @@ def _pieces(
         closed.set()
         if thread.ident is not None:
             thread.join()
-    [made] = outcome
-    if isinstance(made, BaseException):
-        raise made
-    yield _finish(language, made[0, inputs["input_ids"].shape[1] :].tolist())
+    [result] = outcome
+    if isinstance(result, BaseException):
+        raise result
+    yield _finish(language, result[0, inputs["input_ids"].shape[1] :].tolist())
 
 
 def _finish(language: Language, tokens: list[int]) -> Finish:
@@ -239,16 +235,16 @@ def _finish(language: Language, tokens: list[int]) -> Finish:
     return Finish("stop" if stopped else "length", len(tokens))
 
 
-def _events(pieces: Pieces) -> Iterator[dict[str, Any]]:
-    with closing(pieces):
-        for piece in pieces:
-            match piece:
+def _events(output: Output) -> Iterator[dict[str, Any]]:
+    with closing(output):
+        for item in output:
+            match item:
                 case str():
-                    yield {"text": piece}
+                    yield {"text": item}
                 case Finish(reason, tokens):
                     yield {"finish_reason": reason, "tokens": tokens}
 
 
-def _texts(pieces: Pieces) -> Iterator[str]:
-    with closing(pieces):
-        yield from (piece for piece in pieces if isinstance(piece, str))
+def _texts(output: Output) -> Iterator[str]:
+    with closing(output):
+        yield from (item for item in output if isinstance(item, str))

@@ -1,4 +1,4 @@
-"""A command, and what it prints: for adaptors that call other programs, and `adaptor=shell`."""
+"""Output of a command: `adaptor=shell`, and for adaptors that call other programs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from owt.summat import pipe
 
 
 def run(command: str | Sequence[str], timeout: float | None = None) -> str:
-    """What `command` writes to standard output, as text.
+    """Return the standard output of `command` as text.
 
-    A string is a bash script. A list is a program and its arguments, which arrive as they are:
-    no character of theirs means anything to bash. Standard input is empty; whatever the command
-    leaves in the background is killed when it ends. `timeout` is in seconds.
+    A string is a bash script. A list is a program and its arguments, which bash passes on unchanged.
+    Standard input is empty; background processes of the command are killed when it ends. `timeout`
+    is in seconds.
 
-    Raises `ShellError` of `owt.summat` when the command fails, with its status and the end of its
-    standard error; `ShellTimeout` when it takes too long and was killed; `ValueError` for what is
-    no command.
+    Raises `ShellError` of `owt.summat` if the command fails, with its status and the end of its standard
+    error; `ShellTimeout` after the timeout, when it has been killed; `ValueError` for a value that is no
+    command.
     """
     return str(pipe().const(_script(command)).shell(timeout=timeout)())
 

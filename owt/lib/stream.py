@@ -1,45 +1,47 @@
-"""An event stream of an adaptor's own: `data:` events that hold JSON, and `[DONE]` as the last.
+"""An adaptor's own event stream: `data:` events with JSON, and `[DONE]` as the last.
 
-An adaptor that answers with this Content-Type has its text passed through as it is. A stream that
-fails ends without `[DONE]`, so a client can tell.
-
-Source: the HTML standard, "Server-sent events", the event stream's grammar.
+owt passes the text of a response with this Content-Type through unchanged. A stream that fails ends without
+`[DONE]`. The format is that of `owt.summat.events`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec
 
-HEADERS = {"Content-Type": "text/event-stream; charset=utf-8"}
+from owt.summat import events
+
+TextStream = tuple[Iterator[str], dict[str, str]]
+"""Response tuple of text that is streamed, and its headers."""
+ByteStream = tuple[Iterator[bytes], dict[str, str]]
+"""Response tuple of bytes that are streamed, and its headers."""
 
 P = ParamSpec("P")
 
 
 def event(**fields: Any) -> str:
-    """One event whose data is `fields` as a JSON object, on one line.
+    """Return an event whose data is `fields` as a JSON object on one line.
 
-    Raises `TypeError` for a field that JSON cannot hold.
+    Raises `TypeError` or `ValueError` for a field that JSON cannot hold.
     """
-    return f"data: {json.dumps(fields, ensure_ascii=False, separators=(',', ':'))}\n\n"
+    return events.event(fields)
 
 
 def done() -> str:
-    """The event that says that nothing follows, as streaming APIs of language models send it."""
-    return "data: [DONE]\n\n"
+    """Return the event that ends the stream, as in streaming APIs of language models."""
+    return events.DONE
 
 
 def response(
     generator: Callable[P, Iterable[Mapping[str, Any] | str]], *args: P.args, **kwargs: P.kwargs
-) -> tuple[Iterator[str], dict[str, str]]:
-    """What an adaptor returns to stream the items of `generator(*args, **kwargs)` as events.
+) -> TextStream:
+    """Return a response tuple that streams the items of `generator(*args, **kwargs)` as events.
 
-    A mapping becomes an `event` of its fields; a string is an event already and stays as it is.
+    A mapping becomes an `event` of its fields; a string is a complete event and stays unchanged.
     `done()` follows the last. `generator` is called here, so that a function that checks its
-    arguments before it returns an iterator can still answer with an error status.
+    arguments before it returns an iterator can still fail with an error status.
     """
-    return _events(generator(*args, **kwargs)), dict(HEADERS)
+    return _events(generator(*args, **kwargs)), {"Content-Type": events.CONTENT_TYPE}
 
 
 def _events(items: Iterable[Mapping[str, Any] | str]) -> Iterator[str]:
@@ -48,6 +50,6 @@ def _events(items: Iterable[Mapping[str, Any] | str]) -> Iterator[str]:
             yield item if isinstance(item, str) else event(**item)
         yield done()
     finally:
-        # A reader that went away closes this generator, not the one that it reads from.
+        # The end of the response closes this generator, not the one that it reads from.
         if isinstance(items, Generator):
             items.close()

@@ -1,7 +1,7 @@
 """Text to speech with any model of the transformers library, sentence by sentence: `adaptor=tts`.
 
-The model is loaded, and downloaded if need be, by the first call that names it; it stays in its
-kernel. For a voice that needs neither a download nor a large machine, see `owt.lib.speak`.
+The first call that names a model loads it, and downloads it if necessary; it stays in its kernel. For
+a voice that needs neither a download nor a large machine, see `owt.lib.speak`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from owt.errors import shortened
 from owt.lib import arguments, encoding, models, sentences, stream
+from owt.lib.stream import ByteStream, TextStream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,22 +22,19 @@ if TYPE_CHECKING:
 MODEL = "suno/bark-small"
 
 SPEAKER = "v2/en_speaker_6"
-"""The voice preset of a Bark that has it, unless the call names another. Without a preset Bark
-invents a voice for each sentence anew."""
+"""The default voice preset of Bark. Without a preset Bark invents a new voice for each sentence."""
 
-LONGEST = 200
-"""Longer sentences are cut (characters). Bark reads at most 256 tokens at a time and makes some 14
-seconds of speech of them."""
+MAX_SENTENCE = 200
+"""Characters of a sentence; longer ones are cut. Bark reads at most 256 tokens at a time, about 14 seconds
+of speech."""
 
-SHOWN = 5
-"""Voice presets that an error message lists; Bark has more than a hundred."""
-
-Answer = tuple[Iterator[str], dict[str, str]] | tuple[Iterator[bytes], dict[str, str]]
+LISTED_PRESETS = 5
+"""Voice presets in an error message; Bark has more than a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """What is made at a time: the sentences as the text has them, and as the model gets them."""
+class Utterance:
+    """Sentences that are spoken in one pass: as in the text, and as the model's input."""
 
     sentence: str
     spoken: str
@@ -44,23 +42,23 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A pipeline of transformers for text to audio, and the parameters of every pass through it."""
+    """A pipeline of transformers for text to audio, and the parameters of every pass."""
 
     pipeline: Any
     parameters: Mapping[str, Any]
 
     @property
     def sampling_rate(self) -> int:
-        """In Hz."""
+        """Sampling rate in Hz."""
         return int(self.pipeline.sampling_rate)
 
     def samples(self, spoken: str) -> NDArray[np.int16]:
-        """The audio of a text: shape (frames,), or (frames, channels) for models with several."""
+        """Return the audio of a text: shape (frames,), or (frames, channels) for models with several."""
         import numpy as np
 
-        made = self.pipeline(spoken, forward_params=dict(self.parameters))
-        # The pipeline squeezes, so that a single sample has no axis left.
-        audio = np.atleast_1d(made["audio"])
+        output = self.pipeline(spoken, forward_params=dict(self.parameters))
+        # The pipeline squeezes the axis of a single sample.
+        audio = np.atleast_1d(output["audio"])
         return encoding.pcm(audio if audio.ndim == 1 else audio.T)
 
 
@@ -77,34 +75,34 @@ def run(
     cumulative: bool = True,
     format: str = "sse",
     forward_params: Mapping[str, Any] | None = None,
-) -> Answer:
-    """Speak `text`. Each sentence is sent as soon as it is made.
+) -> TextStream | ByteStream:
+    """Speak `text`. Each sentence is sent as soon as it is ready.
 
-    model              a model's name on the Hugging Face Hub, or a directory that holds one
+    model              a model's name on the Hugging Face Hub, or the directory of one
     speaker            for Bark the name of a voice preset, or an .npz file with one; for VITS the
                        number of a speaker; for SpeechT5 an .npy file with an x-vector, or its numbers
-    sentence_template  what the model is given for a sentence, which stands in it as %s
-    split_type         "sentence", or "none": all of the text at once
-    batch_size         sentences that are spoken in one go, and sent as one event
+    sentence_template  the model's input for a sentence, which replaces %s
+    split_type         "sentence", or "none": the whole text at once
+    batch_size         sentences that are spoken in one pass, and sent as one event
     temperature        of the sampling, above 0; None: as the model is configured
-    cuda_device        the number of a CUDA device; None: the first one, or the CPU
-    language           ISO 639 code of the text's language, for finding its sentences
-    cumulative         whether events hold all audio so far too: useful to whoever plays only the
-                       latest event, and much to send for a long text
+    cuda_device        number of a CUDA device; None: the first one, or the CPU
+    language           ISO 639 code of the text's language, for the split into sentences
+    cumulative         True to send all audio so far with each event, for clients that play only the
+                       latest event; large for a long text
     format             "sse" or "wav"
-    forward_params     what else the model's `generate` or `forward` takes
+    forward_params     further arguments of the model's `generate` or `forward`
 
-    "sse" gives events, then `[DONE]`:
+    "sse" sends events, then `[DONE]`:
 
         {"sentence": the text, "chunk": its audio, a complete WAV in base64,
          "cumulative": the same for all so far, "seconds": the length of `chunk`,
          "sampling_rate": in Hz}
 
-    "wav" gives one WAV whose length is left open: the header, then 16-bit samples.
+    "wav" sends one WAV of open length: the header, then 16-bit samples.
 
-    Raises `ValueError` for an argument that cannot be used, `MissingExtra` where the packages of
-    the extra `bark` are not installed, and what transformers raises for a model that it cannot
-    load; all before anything is sent.
+    Raises `ValueError` for an invalid argument, `MissingExtra` if the packages of the extra `bark` are
+    not installed, and the exceptions of transformers for a model that it cannot load; all before any
+    output is sent.
     """
     arguments.text("text", text)
     model = models.name(model)
@@ -119,7 +117,7 @@ def run(
         raise ValueError(f"forward_params: names and values; got {shortened(forward_params)}")
 
     device = models.device(cuda_device)
-    pieces = _pieces(text, sentence_template, split_type, size, language)
+    utterances = _utterances(text, sentence_template, split_type, size, language)
     pipeline = load(model, device)
     parameters = {
         **_sampling(pipeline, model, temperature),
@@ -127,15 +125,15 @@ def run(
         **(forward_params or {}),
     }
     voice = Voice(pipeline, parameters)
-    _check_lengths(pipeline, pieces)
+    _check_lengths(pipeline, utterances)
     if format == "wav":
-        return _wav(voice, pieces), {"Content-Type": "audio/wav"}
-    return stream.response(_events, voice, pieces, cumulative)
+        return _wav(voice, utterances), {"Content-Type": "audio/wav"}
+    return stream.response(_events, voice, utterances, cumulative)
 
 
 def load(model: str, device: str) -> Any:
-    """The pipeline of a model on a device. The first call with both loads it and later ones share
-    it, also from several threads. Raises as `run`."""
+    """Return the pipeline of a model on a device. The first call loads it, later ones share it, also from
+    other threads. Raises the exceptions of `run`."""
     _, transformers = models.libraries()
     return models.once(
         ("text-to-audio", model, device),
@@ -150,44 +148,45 @@ def _check_template(template: Any) -> None:
         )
 
 
-def _pieces(text: str, template: str, split_type: str, size: int, language: str) -> list[Piece]:
+def _utterances(text: str, template: str, split_type: str, size: int, language: str) -> list[Utterance]:
     if split_type == "none":
         whole = " ".join(text.split())
-        return [Piece(whole, template.replace("%s", whole))]
+        return [Utterance(whole, template.replace("%s", whole))]
     return [
-        Piece(" ".join(batch), " ".join(template.replace("%s", sentence) for sentence in batch))
-        for batch in sentences.batches(sentences.split(text, language, LONGEST), size)
+        Utterance(" ".join(batch), " ".join(template.replace("%s", sentence) for sentence in batch))
+        for batch in sentences.batches(sentences.split(text, language, MAX_SENTENCE), size)
     ]
 
 
-def _check_lengths(pipeline: Any, pieces: list[Piece]) -> None:
-    """Refuse what the model would cut off, or fail at, half-way through the text."""
+def _check_lengths(pipeline: Any, utterances: list[Utterance]) -> None:
+    """Raise `ValueError` for text that the model would cut off, or fail at, after the first output."""
     tokenizer = pipeline.tokenizer
     if tokenizer is None:
         return
-    longest = tokenizer.model_max_length
+    max_tokens = tokenizer.model_max_length
     if pipeline.model.config.model_type == "bark":
-        longest = pipeline.model.generation_config.semantic_config["max_input_semantic_length"]
-    for piece in pieces:
-        count = len(tokenizer(piece.spoken, add_special_tokens=False, verbose=False)["input_ids"])
-        if count > longest:
+        max_tokens = pipeline.model.generation_config.semantic_config["max_input_semantic_length"]
+    for utterance in utterances:
+        count = len(tokenizer(utterance.spoken, add_special_tokens=False, verbose=False)["input_ids"])
+        if count > max_tokens:
             raise ValueError(
-                f"text: the model reads {longest} tokens at a time; got {count}: {shortened(piece.spoken)};"
-                ' use split_type "sentence" and a batch_size of 1, or write shorter sentences'
+                f"text: the model reads {max_tokens} tokens at a time; got {count}:"
+                f' {shortened(utterance.spoken)}; use split_type "sentence" and a batch_size of 1, or write'
+                " shorter sentences"
             )
 
 
 def _sampling(pipeline: Any, model: str, temperature: float | None) -> dict[str, Any]:
     if temperature is None:
         return {}
-    # SpeechT5 has a `generate`, in which nothing is sampled.
+    # SpeechT5 has a `generate` that does not sample.
     if not pipeline.model.can_generate() or pipeline.model.config.model_type == "speecht5":
         raise ValueError(f"temperature: {model} does not sample, so it has none; leave it out")
     return {"do_sample": True, "temperature": temperature}
 
 
 def _voice(pipeline: Any, model: str, speaker: Any) -> dict[str, Any]:
-    """The parameters by which a kind of model is told whose voice to take."""
+    """Return the parameters that select the voice of a kind of model."""
     config = pipeline.model.config
     match config.model_type:
         case "bark":
@@ -204,8 +203,8 @@ def _voice(pipeline: Any, model: str, speaker: Any) -> dict[str, Any]:
             return {"speaker_id": arguments.whole("speaker", speaker, which, lambda n: 0 <= n < count)}
         case kind:
             raise ValueError(
-                f"speaker: not known how a model of type {kind} is told its voice; leave it out, and"
-                " give forward_params what the model takes"
+                f"speaker: the parameter for the voice of models of type {kind} is not known; leave it out,"
+                " and use forward_params"
             )
 
 
@@ -218,7 +217,7 @@ def _bark_preset(model: str, speaker: Any) -> dict[str, Any]:
             return {}
         speaker = SPEAKER
     if not isinstance(speaker, str) or not (speaker in presets or os.path.isfile(_npz(speaker))):
-        known = f"such as {', '.join(presets[:SHOWN])}" if presets else f"{model} comes with none"
+        known = f"such as {', '.join(presets[:LISTED_PRESETS])}" if presets else f"{model} comes with none"
         raise ValueError(
             f"speaker: a voice preset ({known}) or an .npz file with one; got {shortened(speaker)}"
         )
@@ -230,7 +229,7 @@ def _npz(name: str) -> str:
 
 
 def _x_vector(speaker: Any, size: int) -> Any:
-    """A speaker's embedding as a tensor of shape (1, size)."""
+    """Return a speaker's embedding as a tensor of shape (1, size)."""
     import numpy as np
 
     torch, _ = models.libraries()
@@ -246,29 +245,29 @@ def _x_vector(speaker: Any, size: int) -> Any:
     return torch.from_numpy(vector)[None]
 
 
-def _made(voice: Voice, pieces: list[Piece]) -> Iterator[tuple[Piece, NDArray[np.int16]]]:
-    for piece in pieces:
-        samples = voice.samples(piece.spoken)
+def _spoken(voice: Voice, utterances: list[Utterance]) -> Iterator[tuple[Utterance, NDArray[np.int16]]]:
+    for utterance in utterances:
+        samples = voice.samples(utterance.spoken)
         if len(samples):
-            yield piece, samples
+            yield utterance, samples
 
 
-def _events(voice: Voice, pieces: list[Piece], cumulative: bool) -> Iterator[dict[str, Any]]:
+def _events(voice: Voice, utterances: list[Utterance], cumulative: bool) -> Iterator[dict[str, Any]]:
     import numpy as np
 
     rate = voice.sampling_rate
     so_far: list[NDArray[np.int16]] = []
-    for piece, samples in _made(voice, pieces):
-        event = {"sentence": piece.sentence, "chunk": encoding.base64(encoding.wav(samples, rate))}
+    for utterance, samples in _spoken(voice, utterances):
+        event = {"sentence": utterance.sentence, "chunk": encoding.base64(encoding.wav(samples, rate))}
         if cumulative:
             so_far.append(samples)
             event["cumulative"] = encoding.base64(encoding.wav(np.concatenate(so_far), rate))
         yield {**event, "seconds": round(len(samples) / rate, 3), "sampling_rate": rate}
 
 
-def _wav(voice: Voice, pieces: list[Piece]) -> Iterator[bytes]:
+def _wav(voice: Voice, utterances: list[Utterance]) -> Iterator[bytes]:
     header = b""
-    for _, samples in _made(voice, pieces):
+    for _, samples in _spoken(voice, utterances):
         if not header:
             header = encoding.wav_header(voice.sampling_rate, 1 if samples.ndim == 1 else samples.shape[1])
             yield header

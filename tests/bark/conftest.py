@@ -1,4 +1,4 @@
-"""Models that are made here and loaded by the code that loads real ones. Nothing is downloaded."""
+"""Tiny models, loaded by the code that loads real ones. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# Before anything imports the library that reads it; kernels of a live server inherit it.
+# Set before the import of the library that reads it; kernels of a live server inherit it.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import tiny_models
@@ -19,19 +19,19 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "llm"
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Small models are slower in several threads."""
+    """Use one thread: small models are slower in several."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def bark(tmp_path_factory) -> str:
-    """The directory of a Bark that has two voices."""
+    """Return the directory of a Bark with two voices."""
     return tiny_models.bark(tmp_path_factory.mktemp("bark"))
 
 
 @pytest.fixture(scope="session")
 def parrot(tmp_path_factory) -> str:
-    """The directory of a language model that knows `TEXT` of the example's `parrot.py` by heart."""
+    """Return the directory of a language model that repeats `TEXT` of the example's `parrot.py`."""
     directory = str(tmp_path_factory.mktemp("parrot"))
     runpy.run_path(str(EXAMPLE / "parrot.py"))["main"](directory)
     return directory
@@ -39,5 +39,5 @@ def parrot(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def story() -> str:
-    """What the parrot knows."""
+    """Return the text that the parrot knows."""
     return runpy.run_path(str(EXAMPLE / "parrot.py"))["TEXT"]

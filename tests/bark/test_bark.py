@@ -20,10 +20,10 @@ def test_bark_speaks_by_the_names_of_its_arguments(bark):
     assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
     *spoken, last = list(events)
     assert last == "data: [DONE]\n\n"
-    found = [json.loads(event.removeprefix("data: ")) for event in spoken]
-    assert [event["sentence"] for event in found] == ["One. Two?", "Three!"]
-    assert {event["sampling_rate"] for event in found} == {tiny_models.RATE}
-    assert len(found[0]["cumulative"]) < len(found[1]["cumulative"])
+    payloads = [json.loads(event.removeprefix("data: ")) for event in spoken]
+    assert [event["sentence"] for event in payloads] == ["One. Two?", "Three!"]
+    assert {event["sampling_rate"] for event in payloads} == {tiny_models.RATE}
+    assert len(payloads[0]["cumulative"]) < len(payloads[1]["cumulative"])
 
 
 def test_bark_without_its_default_voice_is_an_error(tmp_path):

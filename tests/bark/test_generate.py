@@ -15,9 +15,9 @@ START = "Once upon a time"
 def payloads(prompt: object, **kwargs: object) -> list[dict]:
     events, headers = generate.run(prompt, **kwargs)
     assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
-    *made, last = list(events)
+    *messages, last = list(events)
     assert last == "data: [DONE]\n\n"
-    return [json.loads(event.removeprefix("data: ")) for event in made]
+    return [json.loads(event.removeprefix("data: ")) for event in messages]
 
 
 def written(prompt: object, **kwargs: object) -> str:
@@ -32,7 +32,7 @@ def workers() -> list[threading.Thread]:
 
 @pytest.fixture
 def chatty(parrot, tmp_path) -> str:
-    """The parrot with a template that shows it only what the user wrote."""
+    """Return the parrot with a template that contains only the user's messages."""
     model = tmp_path / "chatty"
     shutil.copytree(parrot, model)
     template = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
@@ -48,8 +48,8 @@ def test_words_are_streamed_one_by_one_and_then_the_finish_reason(parrot, story)
     assert finish["finish_reason"] == "stop"
     # The end is a token too.
     tokenizer = transformers.AutoTokenizer.from_pretrained(parrot)
-    made = len(tokenizer(story)["input_ids"]) - len(tokenizer(START)["input_ids"]) + 1
-    assert finish["tokens"] == made
+    tokens = len(tokenizer(story)["input_ids"]) - len(tokenizer(START)["input_ids"]) + 1
+    assert finish["tokens"] == tokens
 
 
 def test_plain_text_equals_the_text_of_the_events(parrot, story):
@@ -68,12 +68,12 @@ def test_first_word_is_sent_before_the_last_is_generated(parrot):
     with steps:
         steps.allow(6)
         assert next(events).startswith('data: {"text":')
-        assert steps.taken <= 6
+        assert steps.count <= 6
         steps.allow(1000)
         assert len(list(events)) > 40
 
 
-def test_a_seed_makes_sampling_repeatable(parrot):
+def test_seed_makes_sampling_repeatable(parrot):
     def sampled(seed: int) -> str:
         return written("The", model=parrot, temperature=5, top_k=200, max_new_tokens=30, seed=seed)
 
@@ -83,20 +83,20 @@ def test_a_seed_makes_sampling_repeatable(parrot):
 
 def test_sampling_arguments_reach_the_model(parrot, monkeypatch):
     language = generate.load(parrot, "cpu")
-    real, given = language.model.generate, []
-    monkeypatch.setattr(language.model, "generate", lambda **kwargs: given.append(kwargs) or real(**kwargs))
-    said = {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1}
-    written(START, model=parrot, max_new_tokens=3, **said)
-    expected = {**said, "do_sample": True, "max_new_tokens": 3}
-    assert {name: given[0][name] for name in expected} == expected
+    real, calls = language.model.generate, []
+    monkeypatch.setattr(language.model, "generate", lambda **kwargs: calls.append(kwargs) or real(**kwargs))
+    arguments = {"temperature": 0.5, "top_k": 3, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1}
+    written(START, model=parrot, max_new_tokens=3, **arguments)
+    expected = {**arguments, "do_sample": True, "max_new_tokens": 3}
+    assert {name: calls[0][name] for name in expected} == expected
 
 
-def test_a_chat_goes_through_the_models_template(chatty, story):
+def test_chat_goes_through_the_models_template(chatty, story):
     messages = [{"role": "system", "content": "Be a cat."}, {"role": "user", "content": START}]
     assert START + written(messages, model=chatty, temperature=0) == story
 
 
-def test_a_chat_with_a_model_that_has_no_template_is_refused(parrot):
+def test_chat_with_a_model_that_has_no_template_is_refused(parrot):
     with pytest.raises(ValueError, match=r"^prompt: .* has no template for a chat; give a string"):
         generate.run([{"role": "user", "content": START}], model=parrot)
 
@@ -110,7 +110,7 @@ def test_context_length_is_not_exceeded(parrot):
         generate.run("!" * size, model=parrot)
 
 
-def test_a_model_is_loaded_once_also_from_many_threads(parrot, tmp_path, monkeypatch):
+def test_model_is_loaded_once_also_from_many_threads(parrot, tmp_path, monkeypatch):
     model = str(tmp_path / "model")
     shutil.copytree(parrot, model)
     loads = []
@@ -119,16 +119,16 @@ def test_a_model_is_loaded_once_also_from_many_threads(parrot, tmp_path, monkeyp
         transformers.AutoModelForCausalLM, "from_pretrained", lambda name: loads.append(name) or real(name)
     )
     with ThreadPoolExecutor(4) as threads:
-        found = set(map(id, threads.map(lambda _: generate.load(model, "cpu"), range(4))))
+        loaded = set(map(id, threads.map(lambda _: generate.load(model, "cpu"), range(4))))
     written(START, model=model, max_new_tokens=1)
-    assert len(found) == len(loads) == 1
+    assert len(loaded) == len(loads) == 1
 
 
 class Steps:
-    """Lets a model take no more steps than are allowed, and counts them."""
+    """Permits for a model's steps, which are counted."""
 
     def __init__(self, model: transformers.PreTrainedModel) -> None:
-        self.taken = 0
+        self.count = 0
         self._model = model
         self._permits = threading.Semaphore(0)
 
@@ -138,7 +138,7 @@ class Steps:
     def __enter__(self) -> None:
         def step(*_: object) -> None:
             self._permits.acquire()
-            self.taken += 1
+            self.count += 1
 
         self._hook = self._model.register_forward_pre_hook(step)
 
@@ -167,12 +167,12 @@ def test_closing_the_reader_ends_generation_at_the_current_token(parrot, leave, 
         assert len(workers()) == 1
         leaving = threading.Thread(target=go_away)
         leaving.start()
-        # It waits for the token in work, so that has to be let through.
+        # It waits for the current token, which needs a permit.
         while leaving.is_alive():
             steps.allow(1)
             leaving.join(0.05)
         assert workers() == []
-        assert steps.taken < 50
+        assert steps.count < 50
 
 
 def test_unread_answer_starts_no_generation(parrot):
@@ -205,5 +205,5 @@ def test_failure_in_generation_fails_the_stream(parrot, monkeypatch):
 
 def test_concurrent_generations_do_not_mix(parrot, story):
     with ThreadPoolExecutor(3) as threads:
-        made = list(threads.map(lambda _: written(START, model=parrot, temperature=0), range(3)))
-    assert made == [story.removeprefix(START)] * 3
+        texts = list(threads.map(lambda _: written(START, model=parrot, temperature=0), range(3)))
+    assert texts == [story.removeprefix(START)] * 3

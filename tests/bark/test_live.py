@@ -1,4 +1,4 @@
-"""The adaptors behind a server, and the example `llm` as it is written."""
+"""The adaptors in a server, and the example `llm`."""
 
 import json
 import os
@@ -29,28 +29,28 @@ WORKERS = "import threading\n[thread.name for thread in threading.enumerate() if
 
 @pytest.fixture
 def example(tmp_path, server):
-    """Run a command in a copy of the example's folder; its standard output is a terminal."""
+    """Return a function that runs a command in a copy of the example's folder, on a terminal."""
     folder = tmp_path / "llm"
     shutil.copytree(EXAMPLE, folder)
-    # `python` and `owt` are those that run this test.
+    # `python` and `owt` of this test's environment.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "OWT_URL": server.url}
 
     def run(command: str) -> tuple[int, str]:
-        ours, theirs = pty.openpty()
+        terminal, other_end = pty.openpty()
         with subprocess.Popen(
-            ["bash", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=theirs
+            ["bash", "-c", command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=other_end
         ) as process:
-            os.close(theirs)
-            shown = b""
+            os.close(other_end)
+            output = b""
             try:
-                while piece := os.read(ours, 4096):
-                    shown += piece
+                while piece := os.read(terminal, 4096):
+                    output += piece
             except OSError:
-                # How Linux says that nobody has the terminal any more.
+                # Linux reports so that the terminal has no other user.
                 pass
-            os.close(ours)
-        return process.returncode, shown.decode().replace("\r\n", "\n")
+            os.close(terminal)
+        return process.returncode, output.decode().replace("\r\n", "\n")
 
     return run
 
@@ -63,20 +63,20 @@ def test_example_prints_its_transcript(example):
         assert example(command) == (0, output)
 
 
-def test_a_generation_is_streamed_by_the_server(http, parrot, story):
+def test_generation_is_streamed_by_the_server(http, parrot, story):
     call = {"adaptor": "generate", "kwargs": {"prompt": START, "model": parrot, "temperature": 0}}
     answer = http.post("/", json=call)
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-    *made, last = [
+    *messages, last = [
         line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data")
     ]
     assert last == "[DONE]"
-    *words, finish = map(json.loads, made)
+    *words, finish = map(json.loads, messages)
     assert START + "".join(word["text"] for word in words) == story
     assert finish["finish_reason"] == "stop"
 
 
-def test_a_sampling_argument_that_cannot_be_used_is_an_error_status(http, parrot):
+def test_sampling_argument_that_cannot_be_used_is_an_error_status(http, parrot):
     call = {"adaptor": "generate", "kwargs": {"prompt": START, "model": parrot, "top_k": 0}}
     answer = http.post("/", json=call)
     assert answer.status_code == 500
@@ -96,7 +96,7 @@ def test_disconnect_ends_the_generation_and_keeps_the_session(
     os.write(end, b"." * 6)
     with httpx.stream("POST", server.url, data={**fields, "kwargs": kwargs}, timeout=30) as answer:
         assert next(answer.iter_lines()).startswith('data: {"text":')
-    # The generation waits for the token in work, so that has to be let through.
+    # The generation waits for the current token, which needs a byte.
     while server.session(session)["state"] == "busy":
         os.write(end, b".")
     os.close(end)

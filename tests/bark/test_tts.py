@@ -16,9 +16,9 @@ SENTENCES = ["Hello, this is owt.", "How are you?"]
 
 
 def payloads(text: str, seed: int = 0, **kwargs: object) -> list[dict]:
-    """What the events of an answer say. The same seed gives the same noise."""
+    """Return the payloads of the events. The same seed gives the same noise."""
     events, headers = tts.run(text, **kwargs)
-    # Loading a model takes random numbers as well.
+    # Loading a model uses random numbers, too.
     torch.manual_seed(seed)
     assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
     *spoken, last = list(events)
@@ -26,15 +26,15 @@ def payloads(text: str, seed: int = 0, **kwargs: object) -> list[dict]:
     return [json.loads(event.removeprefix("data: ")) for event in spoken]
 
 
-def heard(data: str, rate: int = tiny_models.RATE) -> np.ndarray:
-    """The samples of a mono WAV in base64, whose header says what it ought to."""
+def read_wav(data: str, rate: int = tiny_models.RATE) -> np.ndarray:
+    """Check the header of a mono WAV in base64 and return its samples."""
     with wave.open(io.BytesIO(base64.b64decode(data, validate=True))) as file:
         assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (rate, 2, 1)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")
 
 
 def sound(events: list[dict], rate: int = tiny_models.RATE) -> np.ndarray:
-    return np.concatenate([heard(event["chunk"], rate) for event in events])
+    return np.concatenate([read_wav(event["chunk"], rate) for event in events])
 
 
 def test_each_sentence_is_an_event_with_its_audio_and_all_so_far(bark):
@@ -44,17 +44,17 @@ def test_each_sentence_is_an_event_with_its_audio_and_all_so_far(bark):
     for event in events:
         assert set(event) == {"sentence", "chunk", "cumulative", "seconds", "sampling_rate"}
         assert event["sampling_rate"] == tiny_models.RATE
-        audio = heard(event["chunk"])
+        audio = read_wav(event["chunk"])
         assert len(audio) > 0
         assert len(audio) % tiny_models.FRAME == 0
         assert audio.any()
         assert event["seconds"] == round(len(audio) / tiny_models.RATE, 3)
         so_far = np.concatenate([so_far, audio])
-        assert np.array_equal(heard(event["cumulative"]), so_far)
-    assert len(so_far) > len(heard(events[0]["chunk"]))
+        assert np.array_equal(read_wav(event["cumulative"]), so_far)
+    assert len(so_far) > len(read_wav(events[0]["chunk"]))
 
 
-def test_a_streamed_wav_is_a_header_and_then_the_same_samples(bark):
+def test_streamed_wav_is_a_header_and_the_same_samples(bark):
     expected = sound(payloads(TEXT, model=bark))
     pieces, headers = tts.run(TEXT, model=bark, format="wav")
     torch.manual_seed(0)
@@ -67,25 +67,25 @@ def test_a_streamed_wav_is_a_header_and_then_the_same_samples(bark):
 
 
 def test_first_sentence_is_sent_before_the_second_is_synthesised(bark, monkeypatch):
-    made = []
+    texts = []
     real = tts.Voice.samples
 
     def watched(self: tts.Voice, spoken: str) -> np.ndarray:
-        made.append(spoken)
+        texts.append(spoken)
         return real(self, spoken)
 
     monkeypatch.setattr(tts.Voice, "samples", watched)
     events, _ = tts.run(TEXT, model=bark, sentence_template="[%s]")
-    assert made == []
+    assert texts == []
     next(events)
-    assert made == ["[Hello, this is owt.]"]
+    assert texts == ["[Hello, this is owt.]"]
 
 
 def test_batch_is_synthesised_in_one_pass(bark):
     [event] = payloads(TEXT, model=bark, batch_size=2)
     assert event["sentence"] == TEXT
     [whole] = payloads(TEXT, model=bark, split_type="none")
-    assert np.array_equal(heard(event["chunk"]), heard(whole["chunk"]))
+    assert np.array_equal(read_wav(event["chunk"]), read_wav(whole["chunk"]))
 
 
 def test_template_is_applied_to_the_text(bark):
@@ -93,7 +93,7 @@ def test_template_is_applied_to_the_text(bark):
     assert not np.array_equal(plain, other)
 
 
-def test_the_voice_is_a_preset_and_not_another_for_each_sentence(bark):
+def test_voice_is_the_same_preset_for_all_sentences(bark):
     usual, first, second = (
         sound(payloads("Hi.", model=bark, speaker=speaker)) for speaker in (None, *tiny_models.VOICES)
     )
@@ -101,7 +101,7 @@ def test_the_voice_is_a_preset_and_not_another_for_each_sentence(bark):
     assert not np.array_equal(first, second)
 
 
-def test_a_preset_may_be_a_file(bark, tmp_path):
+def test_preset_may_be_a_file(bark, tmp_path):
     np.savez(tmp_path / "mine.npz", **tiny_models.preset(1))
     expected = sound(payloads("Hi.", model=bark, speaker=tiny_models.VOICES[1]))
     for name in ("mine", "mine.npz"):
@@ -109,19 +109,19 @@ def test_a_preset_may_be_a_file(bark, tmp_path):
 
 
 @pytest.mark.parametrize("speaker", ["v2/xx_speaker_1", "", 6, "repo_or_path", ["v2/en_speaker_6"]])
-def test_an_unknown_voice_is_refused_and_some_are_named(bark, speaker):
+def test_unknown_voice_is_refused_with_examples(bark, speaker):
     with pytest.raises(ValueError, match=r"^speaker: a voice preset \(such as v2/en_speaker_6, .*; got "):
         tts.run(TEXT, model=bark, speaker=speaker)
 
 
-def test_a_bark_without_presets_speaks_with_a_voice_of_its_own(tmp_path):
+def test_bark_without_presets_invents_a_voice(tmp_path):
     model = tiny_models.bark(tmp_path, voices=False)
     assert len(payloads(TEXT, model=model)) == 2
     with pytest.raises(ValueError, match=r"comes with none\) .*; got 'v2/en_speaker_6'"):
         tts.run(TEXT, model=model, speaker="v2/en_speaker_6")
 
 
-def test_the_temperature_reaches_the_sampling(bark):
+def test_temperature_reaches_the_sampling(bark):
     cold, hot = (
         [sound(payloads("Hi.", seed, model=bark, temperature=t)) for seed in (1, 2)] for t in (1e-6, "1.5")
     )
@@ -132,7 +132,7 @@ def test_the_temperature_reaches_the_sampling(bark):
 def test_other_parameters_reach_the_model(bark):
     [event] = payloads("Hi.", model=bark, forward_params={"semantic_max_new_tokens": 4, "temperature": 0.5})
     # 49.9 semantic tokens a second, and 75 frames.
-    assert len(heard(event["chunk"])) <= round(4 * 75 / 49.9) * tiny_models.FRAME
+    assert len(read_wav(event["chunk"])) <= round(4 * 75 / 49.9) * tiny_models.FRAME
 
 
 def test_text_longer_than_the_model_takes_is_refused(bark):
@@ -141,7 +141,7 @@ def test_text_longer_than_the_model_takes_is_refused(bark):
     assert len(payloads("word " * 60 + "end.", model=bark)) == 2
 
 
-def test_a_model_is_loaded_once_also_from_many_threads(tmp_path, monkeypatch):
+def test_model_is_loaded_once_also_from_many_threads(tmp_path, monkeypatch):
     model = tiny_models.bark(tmp_path)
     loads = []
     # Importing this replaces the library's main module, so that is looked up afterwards.
@@ -155,27 +155,27 @@ def test_a_model_is_loaded_once_also_from_many_threads(tmp_path, monkeypatch):
     assert len(pipelines) == len(loads) == 1
 
 
-def test_a_directory_without_a_model_is_an_error_and_can_be_filled_later(tmp_path):
+def test_directory_without_a_model_is_an_error_and_can_be_filled_later(tmp_path):
     with pytest.raises((OSError, ValueError), match=r"config\.json"):
         tts.run("Hello.", model=str(tmp_path))
     tiny_models.vits(tmp_path)
     assert len(payloads("Hello.", model=str(tmp_path))) == 1
 
 
-def test_a_model_that_makes_audio_in_one_pass_speaks_at_its_own_rate(tmp_path):
+def test_vits_speaks_at_its_own_rate(tmp_path):
     model = tiny_models.vits(tmp_path)
     events = payloads(TEXT, model=model)
     assert [event["sentence"] for event in events] == SENTENCES
     assert {event["sampling_rate"] for event in events} == {16_000}
     # Each letter lasts for whole frames of 4 times 4 samples.
-    assert all(len(heard(event["chunk"], 16_000)) % 16 == 0 for event in events)
+    assert all(len(read_wav(event["chunk"], 16_000)) % 16 == 0 for event in events)
     with pytest.raises(ValueError, match=r"^temperature: .* does not sample"):
         tts.run(TEXT, model=model, temperature=0.5)
     with pytest.raises(ValueError, match=r"^speaker: .* has one voice"):
         tts.run(TEXT, model=model, speaker=0)
 
 
-def test_a_model_with_numbered_speakers_takes_a_number(tmp_path):
+def test_vits_with_several_speakers_takes_a_number(tmp_path):
     model = tiny_models.vits(tmp_path, speakers=3)
     first, same, other = (sound(payloads("Hi.", model=model, speaker=n), 16_000) for n in (1, "1", 2))
     assert np.array_equal(first, same)
@@ -185,7 +185,7 @@ def test_a_model_with_numbered_speakers_takes_a_number(tmp_path):
             tts.run("Hi.", model=model, speaker=speaker)
 
 
-def test_a_model_that_makes_spectrograms_takes_an_x_vector(tmp_path, monkeypatch):
+def test_speecht5_takes_an_x_vector(tmp_path, monkeypatch):
     from transformers.pipelines import text_to_audio
 
     model = tiny_models.speecht5(tmp_path)
@@ -202,7 +202,7 @@ def test_a_model_that_makes_spectrograms_takes_an_x_vector(tmp_path, monkeypatch
         tts.run("Hi.", model=model, speaker=[0, 1, 2, 3], temperature=0.5)
 
 
-def test_without_cuda_the_model_is_on_the_cpu(bark, monkeypatch):
+def test_model_is_on_the_cpu_without_cuda(bark, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert tts.load(bark, models.device()).device == torch.device("cpu")
     with pytest.raises(ValueError, match=r"^cuda_device: .* 0 CUDA devices .*; got 0"):

@@ -1,4 +1,4 @@
-"""What needs no model; the rest is in `tests/bark`."""
+"""owt.lib.bark without a model; `tests/bark` has one."""
 
 import inspect
 
@@ -8,8 +8,8 @@ from owt.lib import bark, tts
 
 
 @pytest.fixture
-def given(monkeypatch):
-    """The arguments with which `tts.run` was called, by their names."""
+def tts_calls(monkeypatch):
+    """Return the list of the arguments of each call of `tts.run`, by name."""
     calls = []
     signature = inspect.signature(tts.run)
 
@@ -29,21 +29,21 @@ def given(monkeypatch):
         ({}, "suno/bark-small"),
         ({"model_size": "small"}, "suno/bark-small"),
         ({"model_size": "large"}, "suno/bark"),
-        ({"model_size": "large", "model": "someone/bark"}, "someone/bark"),
+        ({"model_size": "large", "model": "other/bark"}, "other/bark"),
     ],
 )
-def test_size_selects_a_model_unless_one_is_named(given, arguments, model):
+def test_size_selects_a_model_unless_one_is_named(tts_calls, arguments, model):
     assert bark.run("Hello.", **arguments) == "an answer"
-    assert given[0]["model"] == model
+    assert tts_calls[0]["model"] == model
 
 
-def test_defaults_suit_bark(given):
+def test_defaults_suit_bark(tts_calls):
     bark.run("Hello.")
-    assert given[0]["speaker"] == "v2/en_speaker_6"
-    assert given[0]["temperature"] == 0.6
+    assert tts_calls[0]["speaker"] == "v2/en_speaker_6"
+    assert tts_calls[0]["temperature"] == 0.6
 
 
-def test_other_arguments_are_passed_on(given):
+def test_other_arguments_are_passed_on(tts_calls):
     arguments = {
         "text": "Hello.",
         "speaker": "v2/de_speaker_3",
@@ -52,14 +52,14 @@ def test_other_arguments_are_passed_on(given):
         "batch_size": 2,
         "temperature": 0.4,
         "cuda_device": 1,
-        "model": "someone/bark",
+        "model": "other/bark",
         "language": "de",
         "cumulative": False,
         "format": "wav",
         "forward_params": {"min_eos_p": 0.2},
     }
     bark.run(**arguments)
-    assert dict(given[0]) == arguments
+    assert dict(tts_calls[0]) == arguments
 
 
 def test_unknown_size_is_refused():

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from owt.lib import encoding
 
 
-def opened(data: bytes) -> wave.Wave_read:
+def read_wav(data: bytes) -> wave.Wave_read:
     return wave.open(io.BytesIO(data))
 
 
@@ -22,7 +22,7 @@ def samples(channels: int) -> st.SearchStrategy[np.ndarray]:
 
 @given(samples(1) | samples(2), st.sampled_from([8000, 22050, 48000]))
 def test_wav_read_back_by_the_standard_library_holds_the_same_samples(audio, rate):
-    with opened(encoding.wav(audio, rate)) as file:
+    with read_wav(encoding.wav(audio, rate)) as file:
         assert file.getframerate() == rate
         assert file.getsampwidth() == 2
         assert file.getnchannels() == (1 if audio.ndim == 1 else 2)
@@ -40,7 +40,7 @@ def test_header_of_unknown_length_leaves_the_samples_readable_to_the_end():
     header = encoding.wav_header(22050)
     assert len(header) == 44
     assert header[4:8] == header[40:44] == b"\xff\xff\xff\xff"
-    with opened(header + b"\1\0" * 30) as file:
+    with read_wav(header + b"\1\0" * 30) as file:
         assert file.readframes(file.getnframes()) == b"\1\0" * 30
 
 
@@ -49,12 +49,12 @@ def test_audio_too_long_for_the_format_is_refused():
         encoding.wav_header(48000, frames=2**31)
 
 
-def test_floats_become_integers_and_are_cut_off_at_full_scale():
+def test_floats_become_integers_clipped_at_full_scale():
     audio = np.array([0, 1, -1, 0.5, 7, -7, np.inf, np.nan], np.float32)
     assert encoding.pcm(audio).tolist() == [0, 32767, -32767, 16384, 32767, -32767, 32767, 0]
 
 
-def test_integers_of_16_bits_stay_as_they_are():
+def test_integers_of_16_bits_stay_unchanged():
     audio = np.array([1, -32768], np.int16)
     assert encoding.pcm(audio) is audio
 

@@ -1,4 +1,4 @@
-"""What needs no model; the rest is in `tests/bark`."""
+"""owt.lib.generate without a model; `tests/bark` has one."""
 
 import sys
 
@@ -45,7 +45,7 @@ def test_missing_package_names_the_extra(monkeypatch, package):
 
 
 @pytest.mark.parametrize(
-    ("said", "options"),
+    ("arguments", "options"),
     [
         ({}, {}),
         ({"temperature": 0}, {"do_sample": False}),
@@ -58,6 +58,6 @@ def test_missing_package_names_the_extra(monkeypatch, package):
         ({"repetition_penalty": 1.2}, {"repetition_penalty": 1.2}),
     ],
 )
-def test_sampling_options_enable_sampling(said, options):
+def test_sampling_options_enable_sampling(arguments, options):
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "do_sample")
-    assert generate._sampling(*(said.get(name) for name in names)) == options
+    assert generate._sampling(*(arguments.get(name) for name in names)) == options

@@ -9,17 +9,17 @@ from owt.lib import models
 
 
 def test_object_made_once_is_shared_between_threads():
-    made = []
+    makers = []
 
     def make() -> object:
-        made.append(threading.get_ident())
+        makers.append(threading.get_ident())
         return object()
 
     key = object()
     with ThreadPoolExecutor(4) as threads:
-        found = set(threads.map(lambda _: models.once(key, make), range(8)))
-    assert len(found) == len(made) == 1
-    assert models.once(object(), make) not in found
+        objects = set(threads.map(lambda _: models.once(key, make), range(8)))
+    assert len(objects) == len(makers) == 1
+    assert models.once(object(), make) not in objects
 
 
 def test_loading_one_model_does_not_delay_another():
@@ -58,7 +58,7 @@ def test_missing_package_names_the_extra(monkeypatch, package):
 
 
 class Cuda:
-    """torch, as far as it tells of devices."""
+    """The part of torch that reports devices."""
 
     def __init__(self, count: int) -> None:
         self.cuda = self
@@ -67,27 +67,27 @@ class Cuda:
 
 
 @pytest.mark.parametrize(
-    ("count", "wanted", "found"),
+    ("count", "number", "name"),
     [(0, None, "cpu"), (2, None, "cuda:0"), (2, 1, "cuda:1"), (2, "1", "cuda:1"), (1, 0, "cuda:0")],
 )
 def test_device_is_the_requested_or_first_cuda_device_or_the_cpu(
-    monkeypatch, count, wanted, found
+    monkeypatch, count, number, name
 ):
     monkeypatch.setattr(models, "libraries", lambda: (Cuda(count), None))
-    assert models.device(wanted) == found
+    assert models.device(number) == name
 
 
-@pytest.mark.parametrize(("count", "wanted"), [(0, 0), (2, 2), (2, "7")])
-def test_missing_device_is_refused(monkeypatch, count, wanted):
+@pytest.mark.parametrize(("count", "number"), [(0, 0), (2, 2), (2, "7")])
+def test_missing_device_is_refused(monkeypatch, count, number):
     monkeypatch.setattr(models, "libraries", lambda: (Cuda(count), None))
-    with pytest.raises(ValueError, match=rf"^cuda_device: .* the {count} CUDA devices .*; got {wanted}\."):
-        models.device(wanted)
+    with pytest.raises(ValueError, match=rf"^cuda_device: .* the {count} CUDA devices .*; got {number}\."):
+        models.device(number)
 
 
-@pytest.mark.parametrize("wanted", [-1, "cpu", 1.5, True, [0]])
-def test_invalid_device_number_is_refused(wanted):
+@pytest.mark.parametrize("number", [-1, "cpu", 1.5, True, [0]])
+def test_invalid_device_number_is_refused(number):
     with pytest.raises(ValueError, match=r"^cuda_device: a whole number from 0; got "):
-        models.device(wanted)
+        models.device(number)
 
 
 def test_model_is_a_name_or_a_directory(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ def test_string_is_a_script():
 
 def test_list_is_a_program_and_unchanged_arguments():
     arguments = ["a b", "$HOME", "'\"", "", "*", "; exit 3", "ä\n"]
-    assert shell.run(["printf", "<%s>", *arguments]) == "".join(f"<{each}>" for each in arguments)
+    assert shell.run(["printf", "<%s>", *arguments]) == "".join(f"<{argument}>" for argument in arguments)
 
 
 def test_error_of_a_failing_command_has_its_status_and_output():

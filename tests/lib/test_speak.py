@@ -26,15 +26,15 @@ def payloads(text: str, **kwargs: object) -> list[dict]:
     return [json.loads(event[len("data: ") : -2]) for event in spoken]
 
 
-def heard(data: bytes) -> np.ndarray:
-    """The samples of a mono WAV, whose header says what it ought to."""
+def read_wav(data: bytes) -> np.ndarray:
+    """Check a mono WAV's header and return its samples."""
     with wave.open(io.BytesIO(data)) as file:
         assert (file.getframerate(), file.getsampwidth(), file.getnchannels()) == (RATE, 2, 1)
         return np.frombuffer(file.readframes(file.getnframes()), "<i2")
 
 
 def loudness(audio: np.ndarray) -> float:
-    """Root mean square, 1 being full scale."""
+    """Return the root mean square; 1 is full scale."""
     return float(np.sqrt(np.mean((audio / 32768) ** 2)))
 
 
@@ -42,38 +42,38 @@ def test_each_sentence_is_an_event_with_its_wav():
     spoken = payloads(TEXT)
     assert [event["sentence"] for event in spoken] == [FIRST, SECOND]
     for event in spoken:
-        audio = heard(base64.b64decode(event["chunk"], validate=True))
+        audio = read_wav(base64.b64decode(event["chunk"], validate=True))
         assert event["seconds"] == pytest.approx(len(audio) / RATE, abs=0.001)
-        # People speak some 10 to 25 letters a second.
+        # Speech has some 10 to 25 letters a second.
         assert len(event["sentence"]) / 30 < event["seconds"] < len(event["sentence"]) / 6
         assert loudness(audio) > 0.01
 
 
-def test_streamed_wav_is_a_header_and_then_samples_sentence_by_sentence():
+def test_streamed_wav_is_a_header_and_the_samples_of_each_sentence():
     pieces, headers = speak.run(TEXT, format="wav")
     assert headers == {"Content-Type": "audio/wav"}
     header, *spoken = list(pieces)
     assert len(header) == 44
     assert len(spoken) == 2
-    audio = heard(header + b"".join(spoken))
+    audio = read_wav(header + b"".join(spoken))
     assert len(audio) * 2 == sum(map(len, spoken))
     assert len(TEXT) / 30 < len(audio) / RATE < len(TEXT) / 6
     assert loudness(audio) > 0.01
 
 
-def test_first_sentence_is_sent_before_the_second_is_made(monkeypatch):
-    made = []
+def test_first_sentence_is_sent_before_the_second_is_spoken(monkeypatch):
+    sentences = []
     real = speak._samples
 
     def watched(voice, sentence, factor):
-        made.append(sentence)
+        sentences.append(sentence)
         return real(voice, sentence, factor)
 
     monkeypatch.setattr(speak, "_samples", watched)
     events, _ = speak.run(TEXT)
-    assert made == []
+    assert sentences == []
     next(events)
-    assert made == [FIRST]
+    assert sentences == [FIRST]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_first_sentence_is_sent_before_the_second_is_made(monkeypatch):
     ],
 )
 def test_split_type_determines_the_parts(split_type, pieces):
-    found = payloads("One. Two.\n\n  Three. Four.\n", split_type=split_type)
-    assert [event["sentence"] for event in found] == pieces
+    events = payloads("One. Two.\n\n  Three. Four.\n", split_type=split_type)
+    assert [event["sentence"] for event in events] == pieces
 
 
 def test_speed_changes_the_length():
@@ -94,7 +94,7 @@ def test_speed_changes_the_length():
     assert slow > 2.5 * fast
 
 
-def test_speed_may_come_as_the_text_of_a_query_parameter():
+def test_speed_may_be_text():
     assert payloads(FIRST, speed="2")[0]["seconds"] > 0
 
 
@@ -151,5 +151,5 @@ def test_missing_package_names_the_extra(monkeypatch, module, package):
 def test_importing_the_adaptor_loads_nothing_heavy():
     heavy = "{'numpy', 'piper', 'onnxruntime', 'sentencex'}"
     script = f"import sys, owt.lib.speak; print(sorted({heavy} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert shown.stdout == "[]\n"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"

@@ -35,17 +35,17 @@ def test_response_sends_mappings_as_events_and_strings_unchanged():
 
 
 def test_events_of_a_response_are_lazy():
-    made = []
+    numbers_sent = []
 
     def numbers() -> Iterator[dict[str, int]]:
         for n in range(3):
-            made.append(n)
+            numbers_sent.append(n)
             yield {"n": n}
 
     events, _ = stream.response(numbers)
-    assert made == []
+    assert numbers_sent == []
     next(events)
-    assert made == [0]
+    assert numbers_sent == [0]
 
 
 def test_failed_response_ends_without_done():

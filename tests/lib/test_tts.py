@@ -1,4 +1,4 @@
-"""What needs no model; the rest is in `tests/bark`."""
+"""owt.lib.tts without a model; `tests/bark` has some."""
 
 import base64
 import io
@@ -31,16 +31,16 @@ WRONG = [
 
 
 class Noise:
-    """A pipeline whose audio is as long as the text: a sample a letter, of as many channels."""
+    """A pipeline whose audio has one sample a letter and channel."""
 
     sampling_rate = 8000
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
-        self.heard: list[str] = []
+        self.texts: list[str] = []
 
     def __call__(self, text: str, forward_params: dict[str, object]) -> dict[str, object]:
-        self.heard.append(text)
+        self.texts.append(text)
         audio = np.linspace(-1, 1, len(text) * self.channels, dtype=np.float32)
         return {"audio": audio.reshape(self.channels, len(text)).squeeze()}
 
@@ -49,11 +49,11 @@ def voice(channels: int = 1) -> tts.Voice:
     return tts.Voice(Noise(channels), {})
 
 
-def pieces(*texts: str) -> list[tts.Piece]:
-    return [tts.Piece(text, text) for text in texts]
+def utterances(*texts: str) -> list[tts.Utterance]:
+    return [tts.Utterance(text, text) for text in texts]
 
 
-def opened(text: str) -> wave.Wave_read:
+def read_wav(text: str) -> wave.Wave_read:
     return wave.open(io.BytesIO(base64.b64decode(text, validate=True)))
 
 
@@ -74,16 +74,16 @@ def test_missing_package_names_the_extra(monkeypatch, package):
 def test_importing_the_adaptors_loads_nothing_heavy():
     heavy = "{'numpy', 'torch', 'transformers', 'sentencex'}"
     script = f"import sys, owt.lib.bark, owt.lib.generate; print(sorted({heavy} & set(sys.modules)))"
-    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert shown.stdout == "[]\n"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
 
 
 def test_cumulative_audio_is_the_sum_of_the_chunks():
-    events = list(tts._events(voice(), pieces("One.", "Two!!"), True))
+    events = list(tts._events(voice(), utterances("One.", "Two!!"), True))
     assert [event["sentence"] for event in events] == ["One.", "Two!!"]
     so_far = b""
     for event in events:
-        with opened(event["chunk"]) as chunk, opened(event["cumulative"]) as cumulative:
+        with read_wav(event["chunk"]) as chunk, read_wav(event["cumulative"]) as cumulative:
             samples = chunk.readframes(chunk.getnframes())
             so_far += samples
             assert cumulative.readframes(cumulative.getnframes()) == so_far
@@ -92,16 +92,16 @@ def test_cumulative_audio_is_the_sum_of_the_chunks():
 
 
 def test_cumulative_audio_can_be_disabled():
-    assert all("cumulative" not in event for event in tts._events(voice(), pieces("One.", "Two."), False))
+    assert all("cumulative" not in event for event in tts._events(voice(), utterances("One.", "Two."), False))
 
 
 def test_model_with_two_channels_gives_stereo():
-    [event] = tts._events(voice(2), pieces("Hello."), True)
-    with opened(event["chunk"]) as file:
+    [event] = tts._events(voice(2), utterances("Hello."), True)
+    with read_wav(event["chunk"]) as file:
         assert (file.getnchannels(), file.getnframes()) == (2, 6)
         frames = np.frombuffer(file.readframes(6), "<i2").reshape(6, 2)
     assert (frames[:, 0] < frames[:, 1]).all()
-    header, samples = tts._wav(voice(2), pieces("Hello."))
+    header, samples = tts._wav(voice(2), utterances("Hello."))
     assert int.from_bytes(header[22:24], "little") == 2
     assert samples == frames.astype("<i2").tobytes()
 
@@ -111,11 +111,11 @@ def test_audio_of_a_single_sample_is_sent():
 
 
 def test_sentence_without_sound_is_not_sent():
-    assert [event["sentence"] for event in tts._events(voice(), pieces("One.", "", "Two."), True)] == [
+    assert [event["sentence"] for event in tts._events(voice(), utterances("One.", "", "Two."), True)] == [
         "One.",
         "Two.",
     ]
-    assert list(tts._wav(voice(), pieces(""))) == []
+    assert list(tts._wav(voice(), utterances(""))) == []
 
 
 @pytest.mark.parametrize(
@@ -128,22 +128,22 @@ def test_sentence_without_sound_is_not_sent():
     ],
 )
 def test_text_is_split_and_batched_into_the_template(arguments, expected):
-    found = tts._pieces("One. Two?\nThree.", *arguments, "en")
-    assert [(piece.sentence, piece.spoken) for piece in found] == expected
+    parts = tts._utterances("One. Two?\nThree.", *arguments, "en")
+    assert [(part.sentence, part.spoken) for part in parts] == expected
 
 
 def test_long_sentence_is_cut():
-    found = tts._pieces("word " * 100 + "end.", "%s", "sentence", 1, "en")
-    assert len(found) == 3
-    assert all(len(piece.spoken) <= tts.LONGEST for piece in found)
+    parts = tts._utterances("word " * 100 + "end.", "%s", "sentence", 1, "en")
+    assert len(parts) == 3
+    assert all(len(part.spoken) <= tts.MAX_SENTENCE for part in parts)
 
 
 def test_sentences_are_spoken_lazily():
-    speaking = voice()
-    events, _ = stream.response(tts._events, speaking, pieces("One.", "Two."), True)
-    assert speaking.pipeline.heard == []
+    speaker = voice()
+    events, _ = stream.response(tts._events, speaker, utterances("One.", "Two."), True)
+    assert speaker.pipeline.texts == []
     assert json.loads(next(events).removeprefix("data: "))["sentence"] == "One."
-    assert speaking.pipeline.heard == ["One."]
+    assert speaker.pipeline.texts == ["One."]
 
 
 def test_device_is_checked_before_loading(monkeypatch):
