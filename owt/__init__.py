@@ -47,15 +47,15 @@ def __getattr__(name: str) -> Any:
 
             return getattr(client, name)
         case "endpoint":
-            from owt.kernel.calls import context
+            from owt.kernel import context
             from owt.kernel.endpoints.decorator import Decorator
 
             # A file that uses it can be imported anywhere.
-            return context.given(name) if context.is_given(name) else Decorator()
+            return context.provided(name) if context.is_provided(name) else Decorator()
         case "request" | "state":
-            from owt.kernel.calls import context
+            from owt.kernel import context
 
-            return context.given(name)
+            return context.provided(name)
     raise AttributeError(f"module 'owt' has no attribute {name!r}")
 
 

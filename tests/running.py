@@ -13,7 +13,7 @@ from lanes import PLENTY, Listening
 from traitlets.config import Config
 
 from owt.kernel.calls.runner import Runner
-from owt.kernel.process.memory_limit import Memory
+from owt.kernel.memory_limit import MemoryLimit
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done
 from owt.wire.messages import Output, Queued, RegisterEndpoints
@@ -76,12 +76,12 @@ class Bench:
         self.loops = asyncio.Runner()
         self.runner = Runner(
             shell=shell,
-            lane=self.near,
+            connection=self.near,
             loop=self.loops.get_loop(),
-            later=self.control.later,
+            call_later=self.control.later,
             window=window,
             concurrency=concurrency,
-            memory=Memory(),
+            memory=MemoryLimit(),
         )
         self.runner.start()
         self.behind: list[str] = []
@@ -154,7 +154,7 @@ class Bench:
                 continue
             if isinstance(message, RegisterEndpoints):
                 self.offers.append(message)
-                self.runner.endpoints.heard(message.number, self.refusal)
+                self.runner.endpoints.on_result(message.number, self.refusal)
                 continue
             assert isinstance(message, Output)
             self.frames[message.run].append(message.chunks)

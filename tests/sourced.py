@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
-from owt.kernel.code.prepared import Cell, Explicit, Expression
-from owt.kernel.code.program import Program
+from owt.kernel.code.compiled import CompiledCell, CompiledExpression, ExplicitCode, Program
 from owt.kernel.code.source import Sources
 
 COUNTER = "__import__('itertools').count()"
@@ -51,23 +50,23 @@ class Sourced:
             TransformerManager().transform_cell,
         )
 
-    def prepare(self, code: str, fn_name: str = "run") -> Explicit | Expression | Cell:
-        return self.sources.prepare(code, fn_name)
+    def prepare(self, code: str, fn_name: str = "run") -> ExplicitCode | CompiledExpression | CompiledCell:
+        return self.sources.compile(code, fn_name)
 
     def kind(self, code: str, fn_name: str = "run") -> str:
         return type(self.prepare(code, fn_name)).__name__
 
     def load(self, code: str, fn_name: str = "run") -> Any:
         prepared = self.prepare(code, fn_name)
-        assert not isinstance(prepared, Cell)
+        assert not isinstance(prepared, CompiledCell)
         return self.sources.load(prepared)
 
     def cell(self, code: str) -> Any:
         prepared = self.prepare(code)
-        assert isinstance(prepared, Cell)
+        assert isinstance(prepared, CompiledCell)
         return self.sources.run_cell(prepared)
 
     def program(self, code: str, fn_name: str = "run") -> Program:
         prepared = self.prepare(code, fn_name)
-        assert not isinstance(prepared, Cell)
+        assert not isinstance(prepared, CompiledCell)
         return prepared.program

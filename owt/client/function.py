@@ -17,9 +17,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from owt.errors import CannotSend, shortened
-
-GIVEN = frozenset({"pipe", "request", "state", "Server", "endpoint"})
-"""The names that all code has on the server without import."""
+from owt.wire.names import INJECTED_NAMES
 
 _FUTURE = "from __future__ import annotations\n"
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -108,7 +106,7 @@ def _places(node: ast.Lambda) -> list[Any]:
 
 def _check_names(source: Source, function: FunctionType, shown: str) -> None:
     compiled = compile(source.code, "<source>", "exec", dont_inherit=True)
-    own = {source.fn_name, *GIVEN}
+    own = {source.fn_name, *INJECTED_NAMES}
     lost = []
     for name, at_once in _globals_of(compiled):
         # A builtin counts as such unless the function's module has made something else of the name.

@@ -19,7 +19,7 @@ from owt.server import Server
 from owt.wire.call import Call, RequestFacts
 
 if TYPE_CHECKING:
-    from owt.kernel.calls.local_runner import Here
+    from owt.kernel.calls.local_runner import LocalRunner
 
 FIRST_LINE = 2
 """The line of a cell at which the code begins; the magic has the first one."""
@@ -34,7 +34,7 @@ class Magics:
         self.shell = shell
         self.connection: Connection | None = None
         self.own: NotebookServer | None = None
-        self._here: Here | None = None
+        self._here: LocalRunner | None = None
 
     # %owt ------------------------------------------------------------------------------------------
 
@@ -169,10 +169,10 @@ class Magics:
     ) -> None:
         from owt.client.options import Options
         from owt.client.request import call_fields
-        from owt.kernel.calls.local_runner import Here
+        from owt.kernel.calls.local_runner import LocalRunner
 
         if self._here is None:
-            self._here = Here(self.shell)
+            self._here = LocalRunner(self.shell)
         chunks = Chunks()
 
         def show(chunk: Any) -> None:

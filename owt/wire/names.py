@@ -8,6 +8,8 @@ from owt.errors import BadRequest
 
 # "." and ".." would be steps in a path, so no URL could name such a session.
 SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
+INJECTED_NAMES = frozenset({"pipe", "request", "state", "Server", "endpoint"})
+"""Names that all code in a kernel has without an import."""
 MAX_NAME_LENGTH = 1000
 """Maximum length of the name of a function, an adaptor or a kernelspec, in characters."""
 

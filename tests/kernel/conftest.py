@@ -13,7 +13,7 @@ from lanes import Listening
 from running import Bench, new_shell
 from sourced import Sourced
 
-from owt.kernel.calls import context
+from owt.kernel import context
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def ipython() -> InteractiveShell:
 @pytest.fixture
 def shell(ipython: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """A shell whose namespace is as at its start."""
-    monkeypatch.setattr(context, "_given", {})
+    monkeypatch.setattr(context, "_injected", {})
     fresh = dict(ipython.user_ns)
     yield ipython
     ipython.user_ns.clear()

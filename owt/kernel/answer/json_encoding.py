@@ -1,8 +1,8 @@
-"""Values to JSON documents: what JSON has by itself, and what adaptors keep beside it.
+"""JSON encoding of values: JSON's own types, and others that adaptors use.
 
-msgspec writes dicts, lists, dataclasses, Structs, enums, dates, UUIDs and decimals;
-`_nearest` says what everything else becomes. NaN and the infinities are null. Nothing is imported
-for this: a library's types can only be met where the library is loaded already.
+msgspec writes dicts, lists, dataclasses, Structs, enums, dates, UUIDs and decimals; `_nearest` converts
+everything else. NaN and the infinities are null. This module imports no library of arrays or tables: values
+of its types exist only where it is already loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 _SAFE_RECURSION = 5_000
-"""Levels that fit the C stack of any thread of ours (8 MiB), whatever is nested."""
+"""Depth that fits the C stack of any thread in a kernel (8 MiB), whatever is nested."""
 
 _DOCUMENTS = (
     *(dict, list, tuple, set, frozenset, deque, range, array.array, msgspec.Struct, os.PathLike),
@@ -32,21 +32,21 @@ _DOCUMENTS = (
 
 
 def type_name(value: object) -> str:
-    """The qualified name of `value`'s type, as messages show it."""
+    """Return the qualified name of `value`'s type for a message."""
     kind = type(value)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def loaded(module: str, name: str) -> Any:
-    """The class `name` of `module` if that is loaded, else `()`: both fit `isinstance`."""
+    """Return the class `name` of `module` if that is loaded, else `()`; `isinstance` accepts both."""
     return getattr(sys.modules.get(module), name, ())
 
 
 def encode(value: object) -> bytes:
-    """`value` as one compact JSON document, without a newline.
+    """Return `value` as one compact JSON document, without a newline.
 
-    Raises TypeError for a value or a key that JSON cannot hold, naming its type, and ValueError for
-    what is nested too deeply or contains itself.
+    Raises TypeError for a value or a key that JSON cannot hold, naming its type, and ValueError for a value
+    that is nested too deeply or contains itself.
     """
     try:
         if sys.getrecursionlimit() > _SAFE_RECURSION and sys.version_info < (3, 12):
@@ -59,32 +59,31 @@ def encode(value: object) -> bytes:
 
 
 def is_document(value: object) -> bool:
-    """Whether `value` as a whole is answered as JSON."""
+    """Return True if `value` as a whole is answered as JSON."""
     return isinstance(value, _DOCUMENTS) or is_array(value) or _is_record(value)
 
 
 def is_array(value: object) -> bool:
-    """Whether `value` is an array or a tensor of any library, on any device."""
+    """Return True if `value` is an array or a tensor of any library, on any device."""
     kind = type(value)
     return hasattr(kind, "__array__") and hasattr(kind, "tolist")
 
 
 def scalar(value: Any) -> Any:
-    """The Python value of a NumPy scalar. Times finer than a microsecond are cut to microseconds,
-    which is the finest that Python has."""
+    """Return the Python value of a NumPy scalar. Times are cut to microseconds, the finest unit of Python."""
     if value.dtype.kind in "mM":
         value = value.astype(_microseconds(value.dtype))
     item = value.item()
     if type(item) is type(value):
-        # Extended precision has no Python counterpart: there, `item` gives the scalar itself.
+        # Extended precision has no Python counterpart; `item` then returns the scalar itself.
         return complex(item) if value.dtype.kind == "c" else float(item)
     return item
 
 
 def records(table: Any) -> list[Any]:
-    """The rows of a pandas DataFrame as dicts, or the values of a Series.
+    """Return the rows of a pandas DataFrame as dicts, or the values of a Series.
 
-    Raises ValueError if two columns have the same name, for a dict would lose one of them.
+    Raises ValueError if two columns have the same name, because a dict would lose one of them.
     """
     if isinstance(table, loaded("pandas", "Series")):
         values: list[Any] = table.tolist()
@@ -97,13 +96,16 @@ def records(table: Any) -> list[Any]:
 
 
 def _is_record(value: object) -> bool:
-    """Whether `value` is an instance of a dataclass or a Struct."""
+    """Return True for an instance of a dataclass or a Struct."""
     return dataclasses.is_dataclass(type(value)) or isinstance(value, msgspec.Struct)
 
 
 def _nearest(value: Any) -> Any:
-    """What stands for `value`, which msgspec cannot write. It asks for keys, too, and there
-    also for the types that it can write as values: seeing one of those means that it is a key."""
+    """Return the nearest value that msgspec can write.
+
+    msgspec calls this for keys too, also for keys of types that it can write as values: a value of such a
+    type is a key.
+    """
     match value:
         case bool():
             return "true" if value else "false"
@@ -116,7 +118,7 @@ def _nearest(value: Any) -> Any:
         case float():
             return float(value)
         case datetime.date() | datetime.time():
-            # pandas' NaT counts as a datetime.
+            # pandas' NaT is a datetime.
             return None if value is loaded("pandas", "NaT") else value.isoformat()
         case datetime.timedelta():
             if hasattr(value, "isoformat"):
@@ -150,7 +152,7 @@ def _nearest_of_libraries(value: Any) -> Any:
 
 
 def _listed(array: Any) -> Any:
-    """The nested lists of an array or tensor, or one number if it has no dimensions."""
+    """Return the nested lists of an array or tensor, or one number if it has no dimensions."""
     if hasattr(array, "detach") and hasattr(array, "cpu"):
         array = array.detach().cpu()
     if isinstance(array, loaded("numpy", "ndarray")) and array.dtype.kind in "mM":
@@ -159,8 +161,8 @@ def _listed(array: Any) -> Any:
 
 
 def _microseconds(dtype: Any) -> Any:
-    """`dtype`, a NumPy time type, no finer than microseconds: of finer ones `tolist` and `item`
-    give bare integers."""
+    """Return a NumPy time type no finer than microseconds: `tolist` and `item` return integers for finer
+    ones."""
     import numpy
 
     unit = numpy.datetime_data(dtype)[0]
@@ -172,9 +174,8 @@ def _bad_key(value: object) -> TypeError:
 
 
 def _encode_shallow(value: object) -> bytes:
-    """As `_encoder.encode`, where an adaptor has raised Python's recursion limit so far that a
-    cycle would overflow the C stack and end the kernel. Python 3.12 and later bound recursion in C
-    by themselves."""
+    """Encode where an adaptor has raised Python's recursion limit so far that a cycle would overflow the C
+    stack and end the kernel. Python 3.12 and later bound recursion in C."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(_SAFE_RECURSION)
     try:

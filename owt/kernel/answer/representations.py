@@ -1,8 +1,8 @@
-"""Objects that can show themselves in several media types, and which of them a client gets.
+"""Representations of an object in several media types, and the choice by the client's Accept header.
 
-The representations are IPython's (`_repr_*_`, `_repr_mimebundle_`, functions registered with a
-display formatter), with what HTTP clients want besides: CSV and JSON records of pandas tables, and
-matplotlib's formats without `%matplotlib inline`. Each is computed when it is chosen.
+The representations are IPython's (`_repr_*_`, `_repr_mimebundle_`, functions registered with a display
+formatter), and some more for HTTP clients: CSV and JSON records of pandas tables, and matplotlib's formats
+without `%matplotlib inline`. A representation is computed when it is chosen.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ PREFERRED = (
     *("image/png", "image/svg+xml", "image/jpeg", "text/html", "text/markdown", "text/latex"),
     *("application/json", "text/plain"),
 )
-"""What is given of several media types that the client takes equally."""
+"""Order among media types that the client accepts equally."""
 
 _ANYTHING = ("image/png", "image/svg+xml", "image/jpeg", "text/plain")
-"""What is given to a client that takes anything, such as curl."""
+"""Order for a client that accepts anything, such as curl."""
 
 _BINARY = ("image/", "audio/", "video/", "font/", "application/pdf", "application/octet-stream")
 
 
 class Representation(NamedTuple):
-    """One representation of an object, as bytes of the media type `mime`."""
+    """Representation of an object as bytes of the media type `mime`."""
 
     mime: str
     body: bytes
@@ -45,15 +45,19 @@ class Representation(NamedTuple):
 
     @property
     def content_type(self) -> str:
-        """The Content-Type header's value."""
+        """Value of the Content-Type header."""
         return f"{self.mime}; charset=utf-8" if self.mime.startswith("text/") else self.mime
 
 
 class Rich:
-    """The representations of one object. `sources` compute them, or give None where there is none;
-    those in `extra` are for clients that ask, and no part of bundles."""
+    """Representations of one object."""
 
     def __init__(self, value: object, sources: dict[str, Source], extra: Iterable[str] = ()) -> None:
+        """Create the representations of `value`.
+
+        `sources` compute them, or return None where there is none. Those in `extra` are for clients that
+        accept them explicitly, and not part of bundles.
+        """
         self._value = value
         self._sources = sources
         self._extra = frozenset(extra)
@@ -62,17 +66,16 @@ class Rich:
         return mime in self._sources
 
     def choose(self, accept: str) -> Representation:
-        """The representation that an Accept header prefers; if it takes none of them, the one that
-        `*/*` would give."""
+        """Return the representation that an Accept header prefers; if it accepts none, that for `*/*`."""
         for mime in ranked(accept, self._sources):
             representation = self._represent(mime)
             if representation is not None:
                 return representation
-        raise TypeError(f"{type_name(self._value)} has no representation at all: each of them is None")
+        raise TypeError(f"{type_name(self._value)} has no representation: each of them is None")
 
     def bundle(self) -> bytes:
-        """All representations as a MIME bundle, in JSON: text as it is, bytes in base64, JSON as JSON
-        (Jupyter message spec, `display_data`)."""
+        """Return all representations as a MIME bundle in JSON: text, bytes in base64, JSON as JSON (Jupyter
+        message spec, `display_data`)."""
         bundle: dict[str, object] = {}
         for mime in self._sources.keys() - self._extra:
             match self._represent(mime):
@@ -88,7 +91,7 @@ class Rich:
         try:
             data = self._sources[mime]()
         except NotImplementedError:
-            # IPython's way for a method to say that there is none.
+            # Methods of IPython's protocol raise this if there is no representation.
             return None
         if isinstance(data, tuple) and len(data) == 2:
             data, _ = data  # with metadata
@@ -109,15 +112,15 @@ class Rich:
                 return Representation(mime, bytes(data), form)
         if is_json:
             return Representation(mime, json_encoding.encode(data), "json")
-        raise TypeError(f"{type_name(self._value)} gives a {type_name(data)} as {mime}; that must be a str")
+        raise TypeError(f"{type_name(self._value)} returns a {type_name(data)} as {mime}; that must be a str")
 
 
 def find(value: object, formatter: DisplayFormatter) -> Rich | None:
-    """The representations of `value`, or None if it has no other than plain text."""
+    """Return the representations of `value`, or None if it has only plain text."""
     sources = _bundled(value, formatter)
-    for mime, one in formatter.formatters.items():
+    for mime, type_formatter in formatter.formatters.items():
         if mime != "text/plain":
-            registered, source = _printer(one, value)
+            registered, source = _printer(type_formatter, value)
             if source is not None and (registered or mime not in sources):
                 sources[mime] = source
     extra: list[str] = []
@@ -137,36 +140,36 @@ def find(value: object, formatter: DisplayFormatter) -> Rich | None:
 
 
 def ranked(accept: str, available: Iterable[str]) -> list[str]:
-    """`available` media types, the ones that an Accept header takes first, best first; the others
-    follow as `*/*` would take them.
+    """Return `available` media types: those that an Accept header accepts, best first, then the others in the
+    order for `*/*`.
 
-    RFC 9110, 12.5.1: of the ranges that fit a type the most specific one gives its quality. Of the
-    same quality, types that are named more specifically come first, then the order of `PREFERRED`.
+    The most specific range that matches a type decides its quality (RFC 9110, 12.5.1). Among types of the
+    same quality, a more specific range comes first, then the order of `PREFERRED`.
     """
     ranges: dict[str, float] = {}
     for name, quality in media_ranges(accept or "*/*"):
-        # Repeated ranges differ by parameters only, which do not count; the best comes first.
+        # Repeated ranges differ in parameters only, which do not count; the best comes first.
         ranges.setdefault(name, quality)
-    wanted: list[tuple[float, int, int, str]] = []
+    accepted: list[tuple[float, int, int, str]] = []
     rest: list[tuple[int, str]] = []
     for mime in available:
-        fitting = (mime, mime.partition("/")[0] + "/*", "*/*")
-        vague, name = next(((at, name) for at, name in enumerate(fitting) if name in ranges), (0, ""))
+        matching = (mime, mime.partition("/")[0] + "/*", "*/*")
+        breadth, name = next(((at, name) for at, name in enumerate(matching) if name in ranges), (0, ""))
         quality = ranges.get(name, 0.0)
         if quality:
-            order = _place(_ANYTHING if name == "*/*" else PREFERRED, mime)
-            wanted.append((-quality, vague, order, mime))
+            order = _position(_ANYTHING if name == "*/*" else PREFERRED, mime)
+            accepted.append((-quality, breadth, order, mime))
         else:
-            rest.append((_place(_ANYTHING, mime), mime))
-    return [mime for *_, mime in sorted(wanted)] + [mime for _, mime in sorted(rest)]
+            rest.append((_position(_ANYTHING, mime), mime))
+    return [mime for *_, mime in sorted(accepted)] + [mime for _, mime in sorted(rest)]
 
 
-def _place(order: tuple[str, ...], mime: str) -> int:
+def _position(order: tuple[str, ...], mime: str) -> int:
     return order.index(mime) if mime in order else len(order)
 
 
 def _bundled(value: object, formatter: DisplayFormatter) -> dict[str, Source]:
-    """What `_repr_mimebundle_` gives. It has to be called to know which types there are."""
+    """Return the representations of `_repr_mimebundle_`, which has to be called to know their types."""
     _, source = _printer(formatter.mimebundle_formatter, value)
     bundle = source() if source is not None else None
     if isinstance(bundle, tuple):
@@ -174,17 +177,18 @@ def _bundled(value: object, formatter: DisplayFormatter) -> dict[str, Source]:
     if not isinstance(bundle, dict):
         return {}
 
-    def given(data: object) -> Source:
+    def constant(data: object) -> Source:
         return lambda: data
 
-    return {mime: given(data) for mime, data in bundle.items()}
+    return {mime: constant(data) for mime, data in bundle.items()}
 
 
 def _printer(formatter: Any, value: object) -> tuple[bool, Source | None]:
-    """How one of IPython's formatters would show `value`, and whether by a registered function.
+    """Return the function by which one of IPython's formatters shows `value`, and True first if it is
+    registered.
 
-    The formatter itself is not called: it prints what goes wrong and gives None, where a client
-    must see a failure, and it gives nothing where a terminal would show nothing.
+    The formatter itself is not called: it prints an error and returns None, where a client must see a
+    failure, and it returns None where a terminal shows nothing.
     """
     from IPython.core.formatters import MimeBundleFormatter
     from IPython.utils.dir2 import get_real_method
@@ -212,7 +216,7 @@ _FIGURE_FORMATS = {
 def _figure(figure: Any, format: str) -> Source:
     def render() -> bytes:
         buffer = io.BytesIO()
-        # The margins are cut as notebooks cut them, so that no label is lost.
+        # Margins as in notebooks, so that no label is lost.
         figure.savefig(buffer, format=format, dpi="figure", bbox_inches="tight")
         return buffer.getvalue()
 
@@ -220,7 +224,7 @@ def _figure(figure: Any, format: str) -> Source:
 
 
 def _json_text(text: str) -> bytes:
-    """JSON that came as text, in one line; any other text as a JSON string."""
+    """Return JSON text in one line; any other text as a JSON string."""
     try:
         return msgspec.json.format(text.encode(), indent=-1)
     except msgspec.DecodeError:

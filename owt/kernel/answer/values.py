@@ -1,28 +1,28 @@
-"""What a run's values become: an adaptor's returned or yielded value to chunks.
+"""Values of an adaptor to chunks: what it returns, and what its iterator yields.
 
-    str, bytes, numbers, None       the body as it is, its text, or nothing
+    str, bytes, numbers, None       the body as it is, its text, or no body
     dict, list, dataclass, array    JSON: `owt.kernel.answer.json_encoding`
-    (body, status, headers)         the body, as said: `owt.kernel.answer.response_tuple`
-    a werkzeug or Flask response    as it is
-    iterators, sync and async       item by item, pulled by the runner
-    figures, images, tables         as the client likes: `owt.kernel.answer.representations`
+    (body, status, headers)         the body with these: `owt.kernel.answer.response_tuple`
+    a werkzeug or Flask response    its status, headers and body
+    iterators, sync and async       item by item, pulled by the execution
+    figures, images, tables         as the client prefers: `owt.kernel.answer.representations`
 
-Nothing here does I/O; iterating, awaiting and sending are the runner's.
+Nothing in this module does I/O; iterating, awaiting and sending belong to the execution.
 """
 
 from __future__ import annotations
 
 import enum
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from owt.kernel.answer import json_encoding, representations
 from owt.kernel.answer.json_encoding import loaded, type_name
-from owt.kernel.answer.outcome import AsyncStream, Course, Stream, Whole
-from owt.kernel.answer.response_tuple import Headers, checked, header, merged, opened
+from owt.kernel.answer.response_tuple import Headers, header, merged, parse_response_tuple, validated
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Form, Head
 from owt.wire.http import BODILESS, is_final_status
@@ -31,17 +31,48 @@ if TYPE_CHECKING:
     from IPython.core.formatters import DisplayFormatter
     from IPython.core.interactiveshell import InteractiveShell
 
-PIECE = 255 * 1024
-"""Bytes of a body in one chunk at most; a multiple of three (see `Data`)."""
-BLOCK = 64 * 1024
-"""Bytes that are read from a file at a time."""
+MAX_PIECE = 255 * 1024
+"""Maximum number of bytes of a body in one chunk; a multiple of three (see `Data`)."""
+FILE_BLOCK = 64 * 1024
+"""Number of bytes that are read from a file at a time."""
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 
 
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Complete answer. The chunks may be lazy; iterate once. No user code runs in the iteration."""
+
+    chunks: Iterable[Chunk]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Answer that comes item by item.
+
+    Pass each item to `ValueEncoder.item` and the value of StopIteration to `ValueEncoder.finish`, and call
+    `close` at the end in any case.
+    """
+
+    items: Iterator[object]
+    close: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncStream:
+    """`Stream` of an asynchronous iterator; the result of `close` is awaited."""
+
+    items: AsyncIterator[object]
+    close: Callable[[], Awaitable[object]] | None = None
+
+
+ResultKind = Whole | Stream | AsyncStream
+
+
 class _Body(NamedTuple):
-    """The bytes of a value; `content` None: there are none. `negotiated`: the Accept header chose them."""
+    """Bytes of a value; `content` is None if there is no body. `negotiated`: the Accept header decided the
+    type."""
 
     content: bytes | bytearray | memoryview | None
     form: Form
@@ -49,35 +80,37 @@ class _Body(NamedTuple):
     negotiated: bool = False
 
 
-class Answer:
-    """Turns the values of one run into chunks.
+class ValueEncoder:
+    """Encoder of the values of one run.
 
-    `classify` takes what the adaptor returned, `item` and `finish` what its iterator yields and ends
-    with. A `Head` comes with the first piece of the answer and not before that was made, so whatever
-    fails earlier can still be answered with an error status. All three may run long user code
-    (rendering, conversion) and may be interrupted: an answer that raised has given nothing.
-    They raise TypeError for a value that cannot be answered, naming its type, and ValueError for
-    headers that HTTP cannot carry and for cyclic JSON.
+    `classify` takes what the adaptor returned, `item` and `finish` what its iterator yields and ends with. A
+    `Head` is returned with the first piece of the answer, so that an earlier failure can still be answered
+    with an error status. All three may run long user code (rendering, conversion) and may be interrupted; a
+    method that raises has produced no chunk. They raise TypeError for a value that cannot be answered, naming
+    its type, and ValueError for headers that HTTP cannot carry and for cyclic JSON.
     """
 
     def __init__(self, call: Call, shell: InteractiveShell | None = None) -> None:
-        """`shell`'s display formatter gives the rich representations; None: IPython's own."""
+        """Create an encoder. The `shell`'s display formatter, or IPython's own, makes rich
+        representations."""
         self.status = 200
         self._call = call
         self._shell = shell
-        self._planned: int | None = None
+        self._next_status: int | None = None
         self._headers: Headers = ()
         self._default_type = True
         self._begun = False
 
-    def classify(self, value: Any) -> Course:
-        """How the run goes on after the adaptor returned `value`; awaitables are awaited before."""
+    def classify(self, value: Any) -> ResultKind:
+        """Return how the adaptor's result is delivered. Awaitables are awaited before."""
         if type(value) is tuple:
-            envelope = opened(value)
-            if envelope is None:
+            parts = parse_response_tuple(value)
+            if parts is None:
                 return self._whole(_json(value))
-            self._plan(envelope.status, envelope.headers)
-            value = envelope.body
+            self._headers = merged(self._headers, parts.headers)
+            if parts.status is not None:
+                self._next_status = parts.status
+            value = parts.body
         make = _RETURNED.get(type(value))
         if make is not None:
             return self._whole(make(value))
@@ -93,12 +126,15 @@ class Answer:
         return self._whole(self._other(value, _RETURNED))
 
     def item(self, value: Any) -> Iterable[Chunk]:
-        """The chunks of one item of a stream; the first one's begin with the `Head`."""
+        """Return the chunks of one item of a stream. Those of the first item start with the `Head`."""
         return self._chunks(self._yielded(value), result=False)
 
     def finish(self, returned: object = None) -> Iterable[Chunk]:
-        """The chunks after a stream's last item. `returned` is what a generator returned: after items
-        it follows them as the result; without any it is answered as if a function had returned it."""
+        """Return the chunks after a stream's last item.
+
+        `returned` is the return value of a generator: the result, after items; without any item it is
+        answered as if a function had returned it.
+        """
         if self._begun:
             return () if returned is None else self._chunks(self._yielded(returned), result=True)
         if returned is None:
@@ -107,7 +143,7 @@ class Answer:
             case Whole(chunks=chunks):
                 return chunks
         raise TypeError(
-            f"the generator returned a {type_name(returned)}, which is not sent on; write `yield from` it"
+            f"the generator returned a {type_name(returned)}, which is not iterated; write `yield from` it"
         )
 
     def _whole(self, body: _Body) -> Whole:
@@ -128,36 +164,33 @@ class Answer:
     def _begin(self, content_type: str, *, whole: bool, negotiated: bool = False) -> tuple[Head]:
         headers = self._headers
         self._begun = True
-        self.status = self._planned or 200
+        self.status = self._next_status or 200
         if negotiated:
-            # Caches, ours and others, must not give it to who takes something else (RFC 9110, 12.5.5).
+            # A cache must not serve it to a client with another Accept header (RFC 9110, 12.5.5).
             headers = (*headers, ("Vary", "Accept"))
         if not headers and self._default_type:
             return (Head(self.status, (("Content-Type", content_type),)),)
         if whole or self.status in BODILESS:
-            # The frontend counts for itself what it sends.
+            # The frontend counts the bytes that it sends.
             headers = tuple(pair for pair in headers if pair[0].lower() != "content-length")
         if self._default_type and header(headers, "content-type") is None:
             headers = (("Content-Type", content_type), *headers)
         return (Head(self.status, headers),)
 
-    def _plan(self, status: int | None, headers: Headers) -> None:
-        self._headers = merged(self._headers, headers)
-        if status is not None:
-            self._planned = status
+    def _response(self, response: Any) -> ResultKind:
+        """Return a response of werkzeug, Flask or werkzeug.sansio (which has no body) as a result.
 
-    def _response(self, response: Any) -> Course:
-        """A response of werkzeug, Flask or werkzeug.sansio, which has no body. What an envelope around
-        it said goes over its own status and headers."""
-        status, headers = response.status_code, checked(list(response.headers))
+        Status and headers of a response tuple around it win over its own.
+        """
+        status, headers = response.status_code, validated(list(response.headers))
         if not is_final_status(status):
             raise ValueError(f"a response's status is from 200 to 599; got {status}")
-        self._planned = self._planned or status
+        self._next_status = self._next_status or status
         self._headers = merged(headers, self._headers)
         self._default_type = False
         if not hasattr(response, "response"):
             return Whole(self._begin(HTML, whole=True))
-        if self._planned in BODILESS:
+        if self._next_status in BODILESS:
             response.close()
             return Whole(self._begin(HTML, whole=True))
         if not response.is_sequence:
@@ -171,7 +204,7 @@ class Answer:
         return self._other(value, _YIELDED) if make is None else make(value)
 
     def _other(self, value: Any, makers: _Makers) -> _Body:
-        """The body of a value that is of none of the plain types, by what it can do."""
+        """Return the body of a value that is of none of the plain types, by its capabilities."""
         if isinstance(value, loaded("numpy", "generic")):
             value = json_encoding.scalar(value)
             return makers.get(type(value), makers[dict])(value)
@@ -198,9 +231,9 @@ class Answer:
     def _represented(self, rich: representations.Rich) -> _Body:
         if self._call.sse:
             return _Body(rich.bundle(), "json", JSON)
-        said = (header(self._headers, "content-type") or "").partition(";")[0].strip().lower()
-        negotiated = said not in rich
-        chosen = rich.choose(self._call.accept if negotiated else said)
+        content_type = (header(self._headers, "content-type") or "").partition(";")[0].strip().lower()
+        negotiated = content_type not in rich
+        chosen = rich.choose(self._call.accept if negotiated else content_type)
         return _Body(chosen.body, chosen.form, chosen.content_type, negotiated)
 
     def _formatter(self) -> DisplayFormatter:
@@ -216,7 +249,7 @@ def _formatter_of_ipython() -> DisplayFormatter:
 
 
 def _text(value: str) -> _Body:
-    # Not `value.encode`: an enum that is a str stands for its value.
+    # Not `value.encode`: of an enum that is a str, this gives the value.
     return _Body(str.encode(value), "text", HTML)
 
 
@@ -254,7 +287,7 @@ _YIELDED[str] = _text
 
 
 def _form(body: bytes, mimetype: str | None) -> Form:
-    """Whether a response's body is text, for clients that can be sent text."""
+    """Return the form of a response's body: text if its type says so and it is UTF-8."""
     if not mimetype or not (mimetype.startswith("text/") or mimetype.endswith(("json", "xml", "javascript"))):
         return "bytes"
     try:
@@ -265,7 +298,8 @@ def _form(body: bytes, mimetype: str | None) -> Form:
 
 
 def _is_file(value: object) -> bool:
-    # On the instance: wrappers of files, such as tempfile's and werkzeug's, pass attributes on.
+    # `__next__` and `read` of the instance: wrappers of files, such as tempfile's and werkzeug's, forward
+    # them.
     return (
         hasattr(type(value), "__iter__")
         and hasattr(value, "__next__")
@@ -274,13 +308,13 @@ def _is_file(value: object) -> bool:
 
 
 def _blocks(file: Any) -> Iterator[object]:
-    """A file's content as it comes: blocks of a binary file, lines of a text file."""
+    """Return an iterator over a file's content: blocks of a binary file, lines of a text file."""
     read = getattr(file, "read1", file.read if isinstance(file, io.RawIOBase) else None)
-    return iter(file) if read is None else iter(lambda: read(BLOCK), b"")
+    return iter(file) if read is None else iter(lambda: read(FILE_BLOCK), b"")
 
 
 def _pieces(content: bytes | bytearray | memoryview, form: Form, result: bool) -> Iterable[Data]:
-    if (content.nbytes if isinstance(content, memoryview) else len(content)) <= PIECE:
+    if (content.nbytes if isinstance(content, memoryview) else len(content)) <= MAX_PIECE:
         return (Data(bytes(content), form, result),)
     return _split(content, form, result)
 
@@ -289,6 +323,6 @@ def _split(content: bytes | bytearray | memoryview, form: Form, result: bool) ->
     if isinstance(content, memoryview) and not content.c_contiguous:
         content = bytes(content)
     with memoryview(content).cast("B") as view:
-        for start in range(0, len(view), PIECE):
-            end = start + PIECE
+        for start in range(0, len(view), MAX_PIECE):
+            end = start + MAX_PIECE
             yield Data(bytes(view[start:end]), form, result, end < len(view))

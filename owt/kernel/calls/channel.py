@@ -15,7 +15,7 @@ from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
 from owt.kernel.exit import end_process_group, hand_over
-from owt.kernel.process.memory_limit import Memory
+from owt.kernel.memory_limit import MemoryLimit
 from owt.server import Server
 from owt.wire.messages import (
     Bind,
@@ -60,13 +60,13 @@ class KernelChannel:
         self.welcome = first
         self.session = first.session
         self._cleanup = first.cleanup
-        self._memory = Memory()
+        self._memory = MemoryLimit()
         Server.announce(first.url, first.address, first.port)
         self.runner = Runner(
             shell=shell,
-            lane=self._calls,
+            connection=self._calls,
             loop=main,
-            later=self._later,
+            call_later=self._later,
             window=first.window,
             concurrency=first.concurrency,
             memory=self._memory,
@@ -76,7 +76,7 @@ class KernelChannel:
 
     def start(self) -> None:
         """Report that calls can come, and read them. In the main thread, before or while its loop runs."""
-        self._memory.limit(self.welcome.memory)
+        self._memory.set(self.welcome.memory)
         self.runner.start()
         self._main.add_reader(self._calls.fileno(), self._read_calls)
         self._control_loop.call_soon_threadsafe(
@@ -107,9 +107,9 @@ class KernelChannel:
                 case Cancel(run=run, reason=reason):
                     self.runner.cancel(run, reason)
                 case StartDeadlinePassed(run=run, timeout=timeout):
-                    self.runner.overdue(run, timeout)
+                    self.runner.start_deadline_passed(run, timeout)
                 case RegisterResult(number=number, problem=problem):
-                    self.runner.endpoints.heard(number, problem)
+                    self.runner.endpoints.on_result(number, problem)
                 case _:
                     raise WireError(f"received {type(message).__name__} on the connection for control")
 

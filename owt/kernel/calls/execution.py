@@ -1,7 +1,7 @@
-"""One run's way from its call to its chunks.
+"""Execution of one run: from its call to its chunks.
 
-What does not wait, `begin`, runs in whichever thread has the run; what waits, `wait_for`, on the
-main thread's event loop.
+`begin` does what needs no waiting, in the thread that the run has; `wait_for` does the rest on the event loop
+of the main thread.
 """
 
 from __future__ import annotations
@@ -9,256 +9,209 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Any
 
-from owt.kernel.answer.outcome import AsyncStream, Stream, Whole
-from owt.kernel.answer.values import Answer
-from owt.kernel.calls.context import Run
-from owt.kernel.calls.interrupts import Interrupts
-from owt.kernel.calls.stdio import is_shown, show
-from owt.kernel.calls.steps import Steps
-from owt.kernel.calls.user_code import InMainThread, UserCode
-from owt.kernel.code import adaptors
+from owt.kernel.answer.values import AsyncStream, Stream, ValueEncoder, Whole
+from owt.kernel.calls.interrupts import InMainThread, InterruptibleSteps, Interrupts, UserCode
 from owt.kernel.code.arguments import MISSING, call_arguments, evaluate
-from owt.kernel.code.prepared import Cell, Prepared
-from owt.kernel.code.source import Sources
+from owt.kernel.code.cells import CellRunner
+from owt.kernel.code.compiled import CompiledCell, CompiledCode
+from owt.kernel.code.source import Sources, library_function
+from owt.kernel.context import Run
 from owt.kernel.endpoints import kernel_gateway
 from owt.kernel.endpoints.registry import Registry
 from owt.summat import Pipe
 from owt.wire.call import NotebookCell
 from owt.wire.chunk import Chunk, size
 
-ALONE = 16 * 1024
-"""Bytes of a chunk that is worth a frame of its own, rather than one with the run's end."""
+SEPARATE_FRAME = 16 * 1024
+"""Minimum number of bytes of an answer that is sent in a frame of its own, rather than with the run's end."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the executions of one kernel share."""
+class Environment:
+    """Objects that all executions of one kernel share."""
 
     shell: Any
     sources: Sources
+    cells: CellRunner
     endpoints: Registry | None
     interrupts: Interrupts
     loop: asyncio.AbstractEventLoop
 
-    def run_cell(self, cell: Cell) -> Any:
-        """The value of a cell that does not await."""
-        self.shell.events.trigger("pre_execute")
-        try:
-            return self.sources.run_cell(cell)
-        finally:
-            # Where the inline backend shows the figures that the cell has drawn.
-            self.shell.events.trigger("post_execute")
 
-    async def run_cell_async(self, cell: Cell) -> Any:
-        """The value of any cell."""
-        self.shell.events.trigger("pre_execute")
-        try:
-            return await self.sources.run_cell_async(cell)
-        finally:
-            self.shell.events.trigger("post_execute")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Awaiting:
-    """An `async def` adaptor was called: its value is still to come."""
+    """State of a run whose adaptor returned an awaitable."""
 
     value: Awaitable[Any]
 
 
-@dataclass(frozen=True)
-class Ending:
-    """All has been sent but these last chunks, so that a short answer and its end are one frame."""
+@dataclass(frozen=True, slots=True)
+class LastChunks:
+    """State of a run that has sent everything except these chunks. They and the run's end are one frame."""
 
     chunks: list[Chunk]
 
 
-Outcome = Ending | Awaiting | AsyncStream
+Progress = LastChunks | Awaiting | AsyncStream
 
 
 class Execution:
-    """Executes one run. `answer.status` is its status once it has ended well."""
+    """Execution of one run. `encoder.status` is its status once it has succeeded."""
 
-    def __init__(self, run: Run, prepared: Prepared | None, around: Surroundings) -> None:
-        """`prepared` is what the call's code is; None for a call without code."""
-        self.answer = Answer(run.call, around.shell)
+    def __init__(self, run: Run, code: CompiledCode | None, environment: Environment) -> None:
+        """Create the execution. `code` is the call's code; None for a call without code."""
+        self.encoder = ValueEncoder(run.call, environment.shell)
         self._run = run
-        self._outlet = run.outlet
-        self._prepared = prepared
-        self._around = around
+        self._sender = run.sender
+        self._code = code
+        self._environment = environment
 
-    def begin(self, user: UserCode) -> Outcome:
-        """Call the adaptor, and send what it gives as far as that needs no waiting on the loop.
+    def begin(self, user_code: UserCode) -> Progress:
+        """Call the adaptor, and send its result as far as that needs no waiting on the loop.
 
         Raises whatever the adaptor raises, and `BadRequest` for arguments that do not fit.
         """
-        with user:
+        with user_code:
             value = self._value()
         if hasattr(type(value), "__await__"):
             return Awaiting(value)
-        return self._deliver(value, user)
+        return self._deliver(value, user_code)
 
-    async def wait_for(self, outcome: Outcome) -> list[Chunk]:
-        """What is left to do after `begin`; gives the last chunks."""
-        if isinstance(outcome, Awaiting):
-            value = await self._steps(outcome.value)
-            self._enter_run()
+    async def wait_for(self, progress: Progress) -> list[Chunk]:
+        """Do what is left after `begin`, and return the last chunks."""
+        if isinstance(progress, Awaiting):
+            value = await self._steps(progress.value)
+            interrupts = self._environment.interrupts
+            interrupts.begin(self._run.id)
             try:
-                outcome = self._deliver(value, InMainThread(self._around.interrupts, self._around.loop))
+                progress = self._deliver(value, InMainThread(interrupts, self._environment.loop))
             finally:
-                self._around.interrupts.end()
-        if isinstance(outcome, AsyncStream):
-            outcome = await self._deliver_async(outcome)
-        assert isinstance(outcome, Ending)
-        return outcome.chunks
+                interrupts.end()
+        if isinstance(progress, AsyncStream):
+            progress = await self._deliver_async(progress)
+        assert isinstance(progress, LastChunks)
+        return progress.chunks
 
     def _value(self) -> Any:
-        call, prepared, namespace = self._run.call, self._prepared, self._around.shell.user_ns
-        if call.endpoint is not None and self._around.endpoints is not None:
-            function, by_position, by_name = self._around.endpoints.prepare(self._run, namespace)
+        call, code, namespace = self._run.call, self._code, self._environment.shell.user_ns
+        if call.endpoint is not None and self._environment.endpoints is not None:
+            function, by_position, by_name = self._environment.endpoints.prepare(self._run, namespace)
             return function(*by_position, **by_name)
-        if call.cell is not None and isinstance(prepared, Cell):
-            return self._notebook_cell(prepared, call.cell)
+        if call.cell is not None and isinstance(code, CompiledCell):
+            return self._notebook_cell(code, call.cell)
         arguments = evaluate(call.kwargs, namespace)
-        if isinstance(prepared, Cell):
+        if isinstance(code, CompiledCell):
             namespace.update(arguments.kwargs)
             if arguments.value is not MISSING:
                 namespace["__last__"] = arguments.value
-            return self._cell(prepared)
-        if prepared is not None:
-            target = self._around.sources.load(prepared)
+            return self._run_cell(code)
+        if code is not None:
+            target = self._environment.sources.load(code)
             if not callable(target):
                 return target
         elif call.adaptor is not None:
-            target = adaptors.find(call.adaptor, call.fn_name)
+            target = library_function(call.adaptor, call.fn_name)
         else:
-            target = self._around.sources.named(call.fn_name)
+            target = self._environment.sources.session_function(call.fn_name)
         if isinstance(target, Pipe):
             return target(*(() if arguments.value is MISSING else (arguments.value,)), **arguments.kwargs)
         args, kwargs = call_arguments(target, arguments)
         return target(*args, **kwargs)
 
-    def _notebook_cell(self, cell: Cell, told: NotebookCell) -> Any:
-        endpoints = self._around.endpoints
-        if told.path and endpoints is not None:
-            code = self._run.call.code or ""
-            endpoints.register(kernel_gateway.registered(told, cell, code, self._around))
+    def _notebook_cell(self, cell: CompiledCell, options: NotebookCell) -> Any:
+        endpoints, text = self._environment.endpoints, self._run.call.code or ""
+        if options.path and endpoints is not None:
+            endpoints.register(kernel_gateway.make_endpoint(options, cell, text, self._environment.cells))
             return None
-        value = self._cell(cell)
+        value = self._run_cell(cell)
         if not cell.awaits:
-            return self._show(value)
+            return self._display(value)
 
-        async def awaited() -> None:
-            self._show(await value)
+        async def display() -> None:
+            self._display(await value)
 
-        return awaited()
+        return display()
 
-    def _show(self, value: object) -> None:
-        if is_shown(self._around.shell, self._run.call.code or "", value):
-            show(value)
+    def _display(self, value: object) -> None:
+        cells = self._environment.cells
+        if cells.is_displayed(self._run.call.code or "", value):
+            cells.display(value)
 
-    def _cell(self, cell: Cell) -> Any:
-        return self._around.run_cell_async(cell) if cell.awaits else self._around.run_cell(cell)
+    def _run_cell(self, cell: CompiledCell) -> Any:
+        cells = self._environment.cells
+        return cells.run_async(cell) if cell.awaits else cells.run(cell)
 
-    def _deliver(self, value: Any, user: UserCode) -> Ending | AsyncStream:
-        with user:
-            course = self.answer.classify(value)
-        match course:
+    def _deliver(self, value: Any, user_code: UserCode) -> LastChunks | AsyncStream:
+        with user_code:
+            result = self.encoder.classify(value)
+        match result:
             case Whole(chunks=chunks):
                 return self._all_but_last(chunks)
             case Stream():
-                return self._stream(course, user)
+                return self._stream(result, user_code)
             case AsyncStream():
-                return course
+                return result
 
-    def _stream(self, stream: Stream, user: UserCode) -> Ending:
+    def _stream(self, stream: Stream, user_code: UserCode) -> LastChunks:
         items, returned = stream.items, None
         try:
             while True:
-                with user:
+                with user_code:
                     try:
                         item = next(items)
                     except StopIteration as stop:
                         returned = stop.value
                         break
-                    chunks = self.answer.item(item)
+                    chunks = self.encoder.item(item)
                     del item
-                self._outlet.send(chunks)
+                self._sender.send(chunks)
         finally:
             if stream.close is not None:
-                with user:
+                with user_code:
                     stream.close()
-        with user:
-            last = self.answer.finish(returned)
+        with user_code:
+            last = self.encoder.finish(returned)
         return self._all_but_last(last)
 
-    async def _deliver_async(self, stream: AsyncStream) -> Ending:
+    async def _deliver_async(self, stream: AsyncStream) -> LastChunks:
         try:
             while True:
-                await self._credit()
+                await self._sender.wait_for_credit()
                 try:
                     item = await self._steps(stream.items.__anext__())
                 except StopAsyncIteration:
                     break
-                self._outlet.send(self.answer.item(item))
+                self._sender.send(self.encoder.item(item))
                 del item
         finally:
             if stream.close is not None:
                 await self._steps(stream.close())
-        return self._all_but_last(self.answer.finish())
+        return self._all_but_last(self.encoder.finish())
 
-    def _steps(self, awaitable: Awaitable[Any]) -> Steps:
-        interrupts = self._around.interrupts
+    def _steps(self, awaitable: Awaitable[Any]) -> InterruptibleSteps:
+        interrupts, run = self._environment.interrupts, self._run.id
 
-        def enter() -> None:
-            self._enter_run()
-            interrupts.enter()
+        def begin() -> None:
+            interrupts.begin(run)
+            interrupts.enter_user_code()
 
-        def leave() -> None:
-            interrupts.leave()
-            interrupts.end()
+        return InterruptibleSteps(awaitable, begin, interrupts.end)
 
-        return Steps(awaitable, enter, leave)
+    def _all_but_last(self, chunks: Iterable[Chunk]) -> LastChunks:
+        """Send a large answer; leave a short one to be sent with the run's end.
 
-    def _enter_run(self) -> None:
-        self._around.interrupts.begin(self._run.id)
-
-    async def _credit(self) -> None:
-        """Wait until the run may send, without holding up the loop."""
-        loop, outlet = self._around.loop, self._outlet
-        while outlet.credit <= 0:
-            more: asyncio.Future[None] = loop.create_future()
-            outlet.on_credit(partial(_settle_soon, loop, more))
-            try:
-                if outlet.credit <= 0:
-                    await more
-            finally:
-                outlet.on_credit(None)
-
-    def _all_but_last(self, chunks: Iterable[Chunk]) -> Ending:
-        """Send an answer that is large; a short one is sent with the run's end.
-
-        All pieces of a large value go in one `send`, so that nothing comes between them.
+        All chunks of a large value are one `send`, so that no other output comes between them.
         """
-        early: list[Chunk] = []
+        first: list[Chunk] = []
         amount = 0
         rest = iter(chunks)
         for chunk in rest:
-            early.append(chunk)
+            first.append(chunk)
             amount += size(chunk)
-            if amount > ALONE:
-                self._outlet.send(chain(early, rest))
-                return Ending([])
-        return Ending(early)
-
-
-def _settle_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
-    loop.call_soon_threadsafe(_settle, future)
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+            if amount > SEPARATE_FRAME:
+                self._sender.send(chain(first, rest))
+                return LastChunks([])
+        return LastChunks(first)

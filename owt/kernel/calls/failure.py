@@ -1,4 +1,4 @@
-"""From an exception to the `Failed` chunk that tells of it."""
+"""Conversion of an exception to the `Failed` chunk that reports it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from itertools import dropwhile
 import owt.kernel
 import owt.summat
 from owt.errors import BadRequest, EndpointGone, OwtError, SyntaxFault, Unprocessable
-from owt.kernel.calls.output_sender import carried
-from owt.kernel.calls.steps import Stopped
+from owt.kernel.calls.interrupts import Stopped
+from owt.kernel.calls.output_sender import encodable
 from owt.wire.chunk import Failed
 
-TRACEBACK_LIMIT = 64 * 1024
-"""Characters of a traceback; the middle of a longer one is cut out."""
-DETAIL_LIMIT = 4096
-NAME_LIMIT = 200
+MAX_TRACEBACK = 64 * 1024
+"""Maximum number of characters of a traceback; the middle of a longer one is cut out."""
+MAX_DETAIL = 4096
+MAX_NAME = 200
 
-_OURS = tuple(os.path.dirname(path) + os.sep for path in (owt.kernel.__file__, owt.summat.__file__) if path)
-
+_OWN_FOLDERS = tuple(
+    os.path.dirname(path) + os.sep for path in (owt.kernel.__file__, owt.summat.__file__) if path
+)
 _ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 
 
-def describe(error: BaseException, stopped: str | None, timeout: float | None) -> Failed:
-    """Why a run failed. `stopped` is why it was told to end, if it was."""
-    if stopped == "timeout":
+def describe(error: BaseException, stop_reason: str | None, timeout: float | None) -> Failed:
+    """Return why a run failed. `stop_reason` is that of its cancel, if it was cancelled."""
+    if stop_reason == "timeout":
         limit = "" if timeout is None else f" of {timeout:g} s"
         return Failed(504, "timeout", "timed out", f"the call ran longer than its timeout{limit}")
-    if stopped is not None:
-        return Failed(499, stopped, "cancelled", f"the call was {stopped}")
+    if stop_reason is not None:
+        return Failed(499, stop_reason, "cancelled", f"the call was {stop_reason}")
     if isinstance(error, Stopped):
         error = error.cause
     error = _unwrapped(error)
@@ -42,13 +43,13 @@ def describe(error: BaseException, stopped: str | None, timeout: float | None) -
         return Failed(error.status, "endpoint-gone", error.title, _text(error))
     if isinstance(error, BadRequest):
         return Failed(error.status, "bad-request", error.title, _text(error))
-    name = _cut(type(error).__qualname__, NAME_LIMIT)
+    name = _shortened(type(error).__qualname__, MAX_NAME)
     title = error.title if isinstance(error, OwtError) else f"the adaptor raised {name}"
     return Failed(500, "exception", title, _text(error), name, _traceback(error))
 
 
-def not_begun(timeout: float) -> Failed:
-    """Why a run failed whose kernel was busy with something else for as long as the run could take."""
+def start_timeout(timeout: float) -> Failed:
+    """Return why a run failed that did not begin within its timeout."""
     return Failed(
         504, "timeout", "timed out",
         f"the call did not begin within its timeout of {timeout:g} s: its kernel is busy with something that "
@@ -57,13 +58,16 @@ def not_begun(timeout: float) -> Failed:
 
 
 def as_raised(error: BaseException) -> BaseException:
-    """The exception that the adaptor raised, its traceback beginning at the adaptor's own frame; without
-    a traceback where none of the adaptor's frames is in it. For who shows it where it was raised."""
+    """Return the adaptor's exception with a traceback that begins at the adaptor's first frame, for a
+    debugger.
+
+    The traceback is None if it has no frame of the adaptor.
+    """
     if isinstance(error, Stopped):
         error = error.cause
     error = _unwrapped(error)
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((*_OURS, _ASYNCIO)):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((*_OWN_FOLDERS, _ASYNCIO)):
         trace = trace.tb_next
     return error.with_traceback(trace)
 
@@ -72,46 +76,46 @@ def _text(error: BaseException) -> str:
     try:
         text = str(error)
         if isinstance(error, MemoryError):
-            # Python's own has no text, and which limit it was is in a note.
+            # Python's MemoryError has no text; a note names the limit that was reached.
             text = "; ".join(filter(None, (text, *map(str, getattr(error, "__notes__", ())))))
-        return _cut(text, DETAIL_LIMIT)
+        return _shortened(text, MAX_DETAIL)
     except Exception:
-        return f"<{type(error).__qualname__}, whose text cannot be had>"
+        return f"<{type(error).__qualname__}, whose text cannot be shown>"
 
 
 def _traceback(error: BaseException) -> str:
-    """The traceback, from the adaptor's own first frame on."""
+    """Return the traceback from the adaptor's first frame on."""
     try:
-        shown = traceback.TracebackException(type(error), error, error.__traceback__)
-        _drop_ours(shown)
-        return _cut("".join(shown.format()), TRACEBACK_LIMIT)
+        exception = traceback.TracebackException(type(error), error, error.__traceback__)
+        _drop_own_frames(exception)
+        return _shortened("".join(exception.format()), MAX_TRACEBACK)
     except Exception as problem:
         return f"{type(error).__qualname__}: (its traceback cannot be shown: {type(problem).__name__})\n"
 
 
-def _drop_ours(shown: traceback.TracebackException) -> None:
-    """Leave out our own frames before the adaptor's first, also of the exceptions that led to this one."""
-    waiting: list[traceback.TracebackException | None] = [shown]
-    while waiting:
-        each = waiting.pop()
-        if each is not None:
-            theirs = dropwhile(lambda frame: frame.filename.startswith(_OURS), each.stack)
-            each.stack = traceback.StackSummary.from_list(list(theirs))
-            waiting += [each.__cause__, each.__context__, *(each.exceptions or ())]
+def _drop_own_frames(exception: traceback.TracebackException) -> None:
+    """Remove owt's frames before the adaptor's first one, also from causes, contexts and groups."""
+    pending: list[traceback.TracebackException | None] = [exception]
+    while pending:
+        part = pending.pop()
+        if part is not None:
+            frames = dropwhile(lambda frame: frame.filename.startswith(_OWN_FOLDERS), part.stack)
+            part.stack = traceback.StackSummary.from_list(list(frames))
+            pending += [part.__cause__, part.__context__, *(part.exceptions or ())]
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """The StopIteration of a plain adaptor: leaving our own coroutine made a RuntimeError of it."""
+    """Return the StopIteration of a plain adaptor, which a coroutine of owt turned into a RuntimeError."""
     cause = error.__cause__
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OURS):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         trace = trace.tb_next
     return cause if trace is None and isinstance(cause, StopIteration) else error
 
 
-def _cut(text: str, limit: int) -> str:
-    """`text` with its middle cut out past `limit` characters, and as UTF-8 can hold it."""
-    text = carried(text)
+def _shortened(text: str, limit: int) -> str:
+    """Return `text` as UTF-8 can encode it, without its middle beyond `limit` characters."""
+    text = encodable(text)
     if len(text) <= limit:
         return text
     half = limit // 2

@@ -1,89 +1,220 @@
-"""Who may be interrupted, and when: SIGINT in a kernel's main thread.
+"""Interrupts: KeyboardInterrupt reaches user code and nothing else.
 
-Python runs signal handlers in the main thread, between two bytecodes of whatever is executing
-there. An interrupt may only land in user code: one that landed while a frame is written would
-break the channel, one that landed after its run would hit the next. So the main thread says when
-it is in user code, on behalf of which run, and the handler decides.
+The problem. A cancel, a timeout and Ctrl-C must stop user code that computes or blocks, and the only tool for
+that is an exception raised from outside: KeyboardInterrupt. Python runs the handler of SIGINT in the main
+thread, between two bytecodes of whatever executes there. Raised in owt's own code, the exception would do
+damage: in the middle of a write to the connection it cuts a frame short, and the connection is lost; between
+two statements of the runner it leaves a run half finished; after the end of its run it hits the next one.
+
+What does not work:
+
+  * Blocking SIGINT with `pthread_sigmask` outside of user code. Each switch is a system call, and while the
+    signal is blocked a system call that waits is not interrupted at all.
+  * Catching KeyboardInterrupt around owt's code. A `try` cannot cover its own beginning and end, and an
+    exception in the middle of a write cannot be undone.
+  * `asyncio`'s handler of SIGINT. It cancels the task, which needs the event loop; a step that computes never
+    returns to the loop. A KeyboardInterrupt that leaves a task's step ends the loop.
+
+The solution. The main thread records on behalf of which run it works (`begin`, `end`) and whether user code
+is executing (`enter_user_code`, `leave_user_code`). The handler raises only if both hold and the signal is
+for this run. An interrupt that arrives in owt's code on behalf of the same run is pending, and
+`enter_user_code` raises it. The cost is a few assignments to attributes a call.
+
+  * `InMainThread` marks a stretch of user code, and hides the running event loop from it.
+  * `InterruptibleSteps` marks each step of a coroutine, because other runs have the main thread in between.
+  * `shield` and `unshield` mark owt's code below user code, such as `print`.
+  * A run in a thread of its own needs no marks: `PyThreadState_SetAsyncExc` aims at that thread alone, and
+  the
+    runner holds the connection's lock meanwhile, so that no frame is cut short.
+
+What can still fail:
+
+  * A signal that arrives just before the main thread starts to wait (for a lock, a socket, a timer) sets a
+  flag
+    that Python looks at after the wait. The sender therefore repeats the signal until the main thread has
+    noticed it (`unnoticed`).
+  * An extension module that computes without returning to the interpreter sees no interrupt. The frontend
+    kills the kernel after a grace period.
+  * User code may catch KeyboardInterrupt. The runner then treats the run as stopped when it returns.
 """
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Awaitable, Callable, Generator
+from types import FrameType, TracebackType
+from typing import Any
 
 
 class Interrupts:
-    """The SIGINT handler of a kernel's main thread. All methods but `aim` belong to that thread."""
+    """Handler of SIGINT in a kernel's main thread. All methods except `interrupt` belong to that thread."""
 
-    def __init__(self, otherwise: Callable[[str | None], None]) -> None:
-        """`otherwise(target)` is called, in the main thread, when nothing of the main thread could
-        be interrupted: `target` is the run that was aimed at, or None for everything that runs."""
+    def __init__(self, interrupt_others: Callable[[str | None], None]) -> None:
+        """Create the handler; `install` activates it.
+
+        `interrupt_others(target)` is called in the main thread if the signal is not for the run that the main
+        thread works for. `target` is the id of the run to interrupt, or None for all runs.
+        """
         self.run: str | None = None
-        self._user = False
+        self._in_user_code = False
         self._pending = False
-        self._aim: str | None = None
-        self._otherwise = otherwise
+        self._target: str | None = None
+        self._interrupt_others = interrupt_others
         self._thread = threading.main_thread().ident
 
     def install(self) -> None:
-        """Take over SIGINT. ipykernel puts its own handler in place while it handles a message of
-        its own, and this one back afterwards."""
+        """Install the handler. ipykernel replaces it while it handles a message, and restores it."""
         signal.signal(signal.SIGINT, self._handle)
 
-    def aim(self, run: str) -> None:
-        """Interrupt this run, if it is still the main thread's when the signal gets there. From
-        any thread."""
-        self._aim = run
+    def interrupt(self, run: str) -> None:
+        """Interrupt this run if the main thread works for it when the signal arrives. Thread-safe."""
+        self._target = run
         assert self._thread is not None
         signal.pthread_kill(self._thread, signal.SIGINT)
 
     @property
-    def aimed(self) -> str | None:
-        """The run of an `aim` that the main thread has not noticed yet. It stays so when the signal
-        came just before the main thread began to wait for something; another signal ends that."""
-        return self._aim
+    def unnoticed(self) -> str | None:
+        """Run of an `interrupt` that the main thread has not noticed yet.
+
+        A signal that arrives just before the main thread starts to wait is noticed only after the wait; send
+        it again.
+        """
+        return self._target
 
     def begin(self, run: str) -> None:
-        """The main thread now works for `run`."""
+        """Record that the main thread works for `run`."""
         self._pending = False
         self.run = run
 
     def end(self) -> None:
-        """The main thread works for no run any more; an interrupt that comes now is too late."""
+        """Record that the main thread works for no run; an interrupt of the last one is discarded."""
         self.run = None
-        self._user = False
+        self._in_user_code = False
         self._pending = False
 
-    def enter(self) -> None:
-        """User code begins. Raises KeyboardInterrupt if an interrupt came before."""
-        self._user = True
+    def enter_user_code(self) -> None:
+        """Allow interrupts. Raises KeyboardInterrupt if one is pending."""
+        self._in_user_code = True
         if self._pending:
             self._pending = False
             raise KeyboardInterrupt
 
-    def leave(self) -> None:
-        """User code has ended."""
-        self._user = False
+    def leave_user_code(self) -> None:
+        """Make interrupts pending from now on."""
+        self._in_user_code = False
 
     def shield(self) -> bool:
-        """Keep interrupts off for a while; give the result to `unshield`."""
-        was, self._user = self._user, False
-        return was
+        """Make interrupts pending for a while. Pass the result to `unshield`."""
+        allowed, self._in_user_code = self._in_user_code, False
+        return allowed
 
-    def unshield(self, was: bool) -> None:
-        """Let interrupts in again, also the one that came meanwhile."""
-        self._user = was
-        if was and self._pending:
+    def unshield(self, allowed: bool) -> None:
+        """End a `shield`. Raises KeyboardInterrupt if interrupts are allowed again and one is pending."""
+        self._in_user_code = allowed
+        if allowed and self._pending:
             self._pending = False
             raise KeyboardInterrupt
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        target, self._aim = self._aim, None
+        target, self._target = self._target, None
         if self.run is None or (target is not None and target != self.run):
-            self._otherwise(target)
-        elif self._user:
+            self._interrupt_others(target)
+        elif self._in_user_code:
             raise KeyboardInterrupt
         else:
             self._pending = True
+
+
+class InMainThread:
+    """Context manager around user code in the main thread.
+
+    User code may be interrupted and sees no running event loop, so that `asyncio.run` works in a plain
+    adaptor as it does in a script.
+    """
+
+    def __init__(self, interrupts: Interrupts, loop: asyncio.AbstractEventLoop) -> None:
+        self._interrupts = interrupts
+        self._loop = loop
+
+    def __enter__(self) -> None:
+        self._interrupts.enter_user_code()
+        # asyncio has no public way to run a loop inside of a loop.
+        asyncio._set_running_loop(None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._interrupts.leave_user_code()
+        asyncio._set_running_loop(self._loop)
+
+
+class InOtherThread:
+    """Context manager around user code in a thread of its run."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+UserCode = InMainThread | InOtherThread
+
+
+class InterruptibleSteps:
+    """Wrapper of a user's awaitable that calls `before` and `after` at each of its steps.
+
+    KeyboardInterrupt and SystemExit in a step would end the event loop, because asyncio re-raises both. They
+    leave the wrapper as `Stopped` instead.
+    """
+
+    def __init__(
+        self, awaitable: Awaitable[Any], before: Callable[[], None], after: Callable[[], None]
+    ) -> None:
+        self._awaitable = awaitable
+        self._before = before
+        self._after = after
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Drive the awaitable as `yield from` does (PEP 380)."""
+        steps = self._awaitable.__await__()
+        # A plain iterator may lack these methods; PEP 380 defines what `yield from` does then.
+        send: Callable[[Any], Any] = getattr(steps, "send", lambda _: next(steps))
+        throw: Callable[[BaseException], Any] = getattr(steps, "throw", _throw)
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                self._before()
+                try:
+                    waiting_for = send(value) if error is None else throw(error)
+                finally:
+                    self._after()
+            except StopIteration as stop:
+                return stop.value
+            except (KeyboardInterrupt, SystemExit) as stopped:
+                self._after()
+                raise Stopped(stopped) from stopped
+            try:
+                value, error = (yield waiting_for), None
+            except GeneratorExit:
+                getattr(steps, "close", lambda: None)()
+                raise
+            except BaseException as thrown:
+                value, error = None, thrown
+
+
+def _throw(error: BaseException) -> Any:
+    raise error
+
+
+class Stopped(Exception):
+    """End of a coroutine's step by KeyboardInterrupt or SystemExit, which is the `cause`."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(repr(cause))
+        self.cause = cause

@@ -1,14 +1,14 @@
-"""What calls print and display, shown in attached notebooks as well: over IOPub, as a courtesy.
+"""Mirror of calls in attached notebooks: what calls print and display is also published on IOPub.
 
-A call's own stream is what counts. IOPub never holds a call up: to a client that is too slow, ZeroMQ drops
-messages. Nothing is made, and nothing is sent, while nobody is attached.
+The call's own response is complete; the mirror is not guaranteed to be. It never blocks a call: ZeroMQ drops
+messages to a slow subscriber. While no client is attached, no message is built.
 
-To a Jupyter client a call looks like a cell that somebody else runs. All of its messages have one parent, an
+To a Jupyter client a call looks like a cell that another client runs. All of its messages have one parent, an
 `execute_request` whose `msg_id` is the run's id, and the metadata `{"owt": {"run": ID}}`. They are `status`
-(busy), `execute_input` with the code, `stream`, `display_data`, `error`, and `status` (idle). So the kernel
-is seen to be busy; clients that show what others do (JupyterLab's consoles with "Show All Kernel Activity",
-and `jupyter console` with `include_other_output`) show the call; and the cells of notebooks, which look for
-the ids of their own requests, are left alone.
+(busy), `execute_input` with the code, `stream`, `display_data`, `error`, and `status` (idle). Thus the kernel
+is shown as busy; clients that show other clients' cells (JupyterLab's consoles with "Show All Kernel
+Activity", and `jupyter console` with `include_other_output`) show the call; and notebooks, which look for the
+ids of their own requests, ignore it.
 """
 
 from __future__ import annotations
@@ -23,31 +23,34 @@ from owt.wire.chunk import FACTS, Chunk, Display, Failed, Stderr, Stdout
 
 log = logging.getLogger("owt.mirror")
 
-SHOWN = 4096
-"""Characters of a call's code that are shown."""
+MAX_CODE = 4096
+"""Maximum number of characters of a call's code in its `execute_input`."""
 
 
 class IopubMirror:
-    """The IOPub socket of a kernel. `attached` is whether anybody has subscribed to it.
+    """IOPub socket of a kernel. `is_attached` is True while a client subscribes to it.
 
-    That is known without asking: IOPub is an XPUB socket, which tells of its first subscriber to a topic and
-    of the end of its last one, also when that one has vanished (RFC 29/PUBSUB of ZeroMQ).
+    IOPub is an XPUB socket, which receives a message for the first subscription to a topic and for the end of
+    the last one, also when the subscriber vanishes (RFC 29/PUBSUB of ZeroMQ).
     """
 
     def __init__(self, kernel: Any) -> None:
-        """`kernel` is an ipykernel kernel. One whose IOPub cannot tell is taken to have no subscribers."""
-        self.attached = False
+        """Create the mirror of an ipykernel kernel. Without an XPUB socket it never has subscribers."""
+        self.is_attached = False
         self._kernel = kernel
         self._session = f"owt-{kernel.session.session}"
         self._topics: set[bytes] = set()
 
     def watch(self) -> None:
-        """Begin to notice subscribers: before the frontend knows of the kernel, so that none is missed."""
+        """Start to watch subscriptions. Call it before the frontend knows the kernel, so that none is
+        missed."""
         thread: Any = getattr(self._kernel, "iopub_thread", None)
+        # ipykernel offers neither its XPUB stream nor a hook for subscriptions; its own handler, which
+        # welcomes the subscriber, is called after this one.
         stream = getattr(thread, "_xpub_stream", None)
         if stream is None:
             return
-        greet = thread._handle_subscription
+        handle_subscription = thread._handle_subscription
 
         def on_subscription(frames: list[bytes]) -> None:
             for frame in frames:
@@ -55,14 +58,14 @@ class IopubMirror:
                     self._topics.add(frame[1:])
                 else:
                     self._topics.discard(frame[1:])
-            self.attached = bool(self._topics)
-            greet(frames)
+            self.is_attached = bool(self._topics)
+            handle_subscription(frames)
 
-        # The socket is that thread's.
+        # The socket belongs to that thread.
         thread.io_loop.add_callback(lambda: stream.on_recv(on_subscription))
 
     def send(self, run: str, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
-        """Send a message of a run, from any thread. Whatever goes wrong is not the run's problem."""
+        """Send a message of a run. Thread-safe. A failure is logged and does not affect the run."""
         kernel = self._kernel
         try:
             kernel.session.send(
@@ -70,14 +73,14 @@ class IopubMirror:
                 kind,
                 content,
                 parent=parent,
-                ident=kernel._topic(kind),
+                ident=f"kernel.{kernel.ident}.{kind}".encode(),
                 metadata={"owt": {"run": run}},
             )
         except Exception:
-            log.debug("a message of run %s could not be shown", run, exc_info=True)
+            log.debug("a message of run %s could not be published", run, exc_info=True)
 
-    def parent(self, run: str, user: str | None) -> dict[str, Any]:
-        """The header of the request that a run's messages seem to answer."""
+    def parent_header(self, run: str, user: str | None) -> dict[str, Any]:
+        """Return the header of the request that a run's messages appear to answer."""
         return {
             "msg_id": run,
             "msg_type": "execute_request",
@@ -87,13 +90,13 @@ class IopubMirror:
             "version": "5.3",
         }
 
-    def count(self) -> int:
-        """The number of the next cell, which a call does not take."""
+    def execution_count(self) -> int:
+        """Return the number of the next cell; a call does not increase it."""
         return int(self._kernel.shell.execution_count)
 
 
 class RunMirror:
-    """One run in the mirror."""
+    """Mirror of one run."""
 
     __slots__ = ("_call", "_mirror", "_parent", "_run")
 
@@ -104,13 +107,13 @@ class RunMirror:
         self._parent: dict[str, Any] | None = None
 
     def begin(self) -> None:
-        """The run begins: the kernel is busy with it."""
-        if self._mirror.attached:
+        """Show the run's start: the kernel is busy with it."""
+        if self._mirror.is_attached:
             self._begin()
 
     def show(self, chunks: Iterable[Chunk]) -> None:
-        """Show what the run prints, displays and fails of. To those who came late, it begins now."""
-        if not self._mirror.attached:
+        """Show text, displays and failures. To a client that attached later the run starts now."""
+        if not self._mirror.is_attached:
             return
         for chunk in chunks:
             match chunk:
@@ -119,24 +122,24 @@ class RunMirror:
                 case Stderr(text=text):
                     self._send("stream", {"name": "stderr", "text": text})
                 case Display():
-                    self._send(*_displayed(chunk))
+                    self._send(*_display_message(chunk))
                 case Failed():
                     self._send("error", _error(chunk))
                 case _:
                     pass
 
     def end(self) -> None:
-        """The run has ended. Also those are told who were not when it began, and heard it from elsewhere."""
-        if self._parent is None and self._mirror.attached:
-            self._parent = self._mirror.parent(self._run, self._call.request.user)
+        """Show the run's end, also to clients that attached after its start and know of it from elsewhere."""
+        if self._parent is None and self._mirror.is_attached:
+            self._parent = self._mirror.parent_header(self._run, self._call.request.user)
         if self._parent is not None:
             self._mirror.send(self._run, "status", {"execution_state": "idle"}, self._parent)
             self._parent = None
 
     def _begin(self) -> dict[str, Any]:
-        self._parent = parent = self._mirror.parent(self._run, self._call.request.user)
+        self._parent = parent = self._mirror.parent_header(self._run, self._call.request.user)
         self._mirror.send(self._run, "status", {"execution_state": "busy"}, parent)
-        content = {"code": _code(self._run, self._call), "execution_count": self._mirror.count()}
+        content = {"code": _code(self._run, self._call), "execution_count": self._mirror.execution_count()}
         self._mirror.send(self._run, "execute_input", content, parent)
         return parent
 
@@ -144,8 +147,8 @@ class RunMirror:
         self._mirror.send(self._run, kind, content, self._parent or self._begin())
 
 
-def _displayed(display: Display) -> tuple[str, dict[str, Any]]:
-    """The type and content of Jupyter's message for a display."""
+def _display_message(display: Display) -> tuple[str, dict[str, Any]]:
+    """Return the type and content of Jupyter's message for a display."""
     data = dict(display.bundle)
     facts = data.pop(FACTS, {})
     if clear := facts.get("clear"):
@@ -160,8 +163,9 @@ def _displayed(display: Display) -> tuple[str, dict[str, Any]]:
 
 
 def _clean(items: dict[str, Any]) -> dict[str, Any]:
-    """What JSON can carry. jupyter_client does this too, with a warning, which would be the call's."""
-    # Where nobody is attached, and in files that merely use `endpoint`, there is no Jupyter.
+    """Return `items` as JSON can hold them. jupyter_client would do it with a warning in the call's
+    output."""
+    # Imported late: files that merely use `endpoint` import this module where there is no Jupyter.
     from jupyter_client.jsonutil import json_clean
 
     try:
@@ -172,13 +176,14 @@ def _clean(items: dict[str, Any]) -> dict[str, Any]:
 
 
 def _code(run: str, call: Call) -> str:
-    """What a call runs, below a line that says which it is."""
+    """Return what a call runs, below a line that names the run."""
     request = call.request
-    told = f"# run {run}: {request.method} {request.path[:200]}"
+    title = f"# run {run}: {request.method} {request.path[:200]}"
     if call.code is not None:
-        what = call.code.strip("\n")
-        return f"{told}\n{what[:SHOWN]}" + ("\n# ..." if len(what) > SHOWN else "")
-    return f"{told}\n# " + (f"adaptor {call.adaptor}" if call.adaptor is not None else f"{call.fn_name}(...)")
+        code = call.code.strip("\n")
+        return f"{title}\n{code[:MAX_CODE]}" + ("\n# ..." if len(code) > MAX_CODE else "")
+    what = f"adaptor {call.adaptor}" if call.adaptor is not None else f"{call.fn_name}(...)"
+    return f"{title}\n# {what}"
 
 
 def _error(failed: Failed) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Running a call in this very process, without a frontend: what `%%owt --local` does.
+"""Runner of calls in this process, without a frontend: `%%owt --local`.
 
-The way is that of a call which arrives at a kernel, from its text to its chunks, but for what brings and
-takes it: nothing travels, and what the adaptor raises is kept with its frames, for a debugger.
+A call passes through the same steps as in a server's kernel, from its text to its chunks, except for the
+connection: chunks are handed over in this process, and an exception is kept with its frames, for a debugger.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
-from owt.kernel.calls import context
-from owt.kernel.calls.execution import Execution, Surroundings
+from owt.kernel import context
+from owt.kernel.calls.execution import Environment, Execution
 from owt.kernel.calls.failure import as_raised
-from owt.kernel.calls.interrupts import Interrupts
+from owt.kernel.calls.interrupts import InOtherThread, Interrupts, Stopped
 from owt.kernel.calls.output_sender import OutputSender, StreamName
-from owt.kernel.calls.steps import Stopped
-from owt.kernel.calls.user_code import InOtherThread
-from owt.kernel.code import injected_names
+from owt.kernel.code.cells import CellRunner
 from owt.kernel.code.source import Sources
 from owt.kernel.endpoints.decorator import Decorator
 from owt.summat import METHODS
@@ -33,82 +31,86 @@ from owt.wire.call import Call
 from owt.wire.chunk import Chunk
 from owt.wire.messages import Output
 
-Show = Callable[[Chunk], None]
+OnChunk = Callable[[Chunk], None]
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a run ended: with an answer of this `status`, or by what the adaptor raised, whose traceback
-    begins at its own frame."""
+class LocalResult:
+    """End of a run: its `status`, or the adaptor's `error`, whose traceback begins at the adaptor's frame."""
 
     status: int
     error: BaseException | None = None
 
 
-class Here:
-    """Runs calls in the main thread of this process, whose IPython shell is `shell`, one at a time.
+class LocalRunner:
+    """Runner of calls in the main thread of this process, one at a time.
 
-    In a kernel of owt's that has calls too, they and these share what they have loaded.
+    In a kernel of an owt server, these calls and the server's share the code that they have loaded.
     """
 
     def __init__(self, shell: Any) -> None:
+        """Create the runner of a process with this IPython shell."""
         self._shell = shell
         channel = getattr(getattr(shell, "kernel", None), "channel", None)
         if channel is not None:
             self._sources: Sources = channel.runner.sources
             return
-        injected = injected_names.names(shell.user_ns, Decorator())
-        context.give(injected)
-        shell.user_ns_hidden.update(injected)
-        self._sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
+        names = context.injected_names(shell.user_ns, Decorator())
+        context.provide(names)
+        shell.user_ns_hidden.update(names)
+        self._sources = Sources(shell.user_ns, names, METHODS, shell.transform_cell)
 
-    def run(self, call: Call, show: Show) -> Ended:
-        """Run a call, and `show` each of its chunks as soon as it is made.
+    def run(self, call: Call, on_chunk: OnChunk) -> LocalResult:
+        """Run a call, and pass each of its chunks to `on_chunk` as soon as it exists.
 
         What the adaptor prints goes where this process's own code prints.
         """
         id = secrets.token_hex(4)
-        interrupts = _Interrupts()
-        # What is shown is this process's own work, not the run's.
+        interrupts = _LocalInterrupts()
+        # Code that handles a chunk is this process's own, not the run's.
         outside = copy_context()
-        outlet = _Direct(id, lambda chunk: outside.run(show, chunk), interrupts)
-        run = context.Run(id, call, outlet)
+        sender = _LocalSender(id, lambda chunk: outside.run(on_chunk, chunk), interrupts)
+        run = context.Run(id, call, sender)
         token, request = context.current.set(run), current_request.set(lambda: run.request)
-        # Each run has a loop of its own, where a notebook's cell is inside of one that runs.
+        # Each run has an event loop of its own; a notebook's cell is already inside of one. asyncio has no
+        # public way to hide a running loop.
         outer = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
         try:
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loops:
-                around = Surroundings(self._shell, self._sources, None, interrupts, loops.get_loop())
-                prepared = self._sources.prepare(call.code, call.fn_name) if call.code is not None else None
-                execution = Execution(run, prepared, around)
-                # There is nothing to mark: no loop runs, and an interrupt is Python's own.
-                outcome = execution.begin(InOtherThread())
+                cells = CellRunner(self._shell, self._sources)
+                environment = Environment(
+                    self._shell, self._sources, cells, None, interrupts, loops.get_loop()
+                )
+                code = self._sources.compile(call.code, call.fn_name) if call.code is not None else None
+                execution = Execution(run, code, environment)
+                # No marks are needed: no loop runs, and an interrupt is Python's own.
+                progress = execution.begin(InOtherThread())
                 with interrupts.installed():
-                    last = loops.run(interrupts.reach(execution.wait_for(outcome)))
-                outlet.send(last)
-            return Ended(execution.answer.status)
+                    last = loops.run(interrupts.interruptible(execution.wait_for(progress)))
+                sender.send(last)
+            return LocalResult(execution.encoder.status)
         except BaseException as error:
-            return Ended(500, as_raised(error))
+            return LocalResult(500, as_raised(error))
         finally:
             asyncio._set_running_loop(outer)
             context.current.reset(token)
             current_request.reset(request)
 
 
-class _Interrupts(Interrupts):
-    """Of one run: also what waits on the loop is interrupted, and so is the next step if nothing runs."""
+class _LocalInterrupts(Interrupts):
+    """Interrupts of one run: they also reach what waits on the loop, and the next step if nothing runs."""
 
     def __init__(self) -> None:
-        super().__init__(lambda target: self._soon())
+        super().__init__(lambda target: self._interrupt_soon())
         self._task: asyncio.Task[Any] | None = None
         self._is_due = False
         self._cancelled = False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """SIGINT is handled here, as in a server's kernel: asyncio would only cancel what waits, and a step
-        that is busy would go on. Python's own handler makes way, which a cell has, and no other."""
+        """Handle SIGINT as a server's kernel does: asyncio's handler would only cancel what waits, and a step
+        that is busy would continue. A handler other than Python's own, which cells have, stays in place."""
         before = signal.getsignal(signal.SIGINT)
         is_main = threading.current_thread() is threading.main_thread()
         if before is not signal.default_int_handler or not is_main:
@@ -120,8 +122,8 @@ class _Interrupts(Interrupts):
         finally:
             signal.signal(signal.SIGINT, before)
 
-    async def reach(self, chunks: Coroutine[Any, Any, list[Chunk]]) -> list[Chunk]:
-        """These chunks, while an interrupt reaches what makes them. Raises `Stopped` if one did."""
+    async def interruptible(self, chunks: Coroutine[Any, Any, list[Chunk]]) -> list[Chunk]:
+        """Await `chunks` so that an interrupt reaches them. Raises `Stopped` after an interrupt."""
         self._task = asyncio.current_task()
         try:
             return await chunks
@@ -130,16 +132,17 @@ class _Interrupts(Interrupts):
                 raise Stopped(KeyboardInterrupt()) from None
             raise
 
-    def enter(self) -> None:
-        super().enter()
+    def enter_user_code(self) -> None:
+        """Allow interrupts. Raises KeyboardInterrupt if one is pending."""
+        super().enter_user_code()
         if self._is_due:
             self._is_due = False
             raise KeyboardInterrupt
 
-    def _soon(self) -> None:
+    def _interrupt_soon(self) -> None:
         self._is_due = True
         if self._task is not None:
-            # Which wakes a loop that waits.
+            # This wakes up a loop that waits.
             self._task.get_loop().call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
@@ -148,27 +151,27 @@ class _Interrupts(Interrupts):
             self._task.cancel()
 
 
-class _Direct(OutputSender):
-    """A run's way out that ends here: each chunk is shown when it is sent."""
+class _LocalSender(OutputSender):
+    """Sender that hands over each chunk in this process."""
 
-    def __init__(self, run: str, show: Show, interrupts: Interrupts) -> None:
-        lane: Any = _Shown(show)
-        super().__init__(run, lane, sys.maxsize, interrupts, lambda seconds, function: None)
+    def __init__(self, run: str, on_chunk: OnChunk, interrupts: Interrupts) -> None:
+        connection: Any = _LocalConnection(on_chunk)
+        super().__init__(run, connection, sys.maxsize, interrupts, lambda seconds, function: None)
 
     def write(self, name: StreamName, text: str) -> bool:
-        """Nothing: whoever writes keeps the text, and has it go where it goes without a run."""
+        """Return False: the stream keeps the text and sends it where it goes without a run."""
         return False
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: no text waits here."""
 
 
-class _Shown:
-    """Takes the frames of one run, in place of the call channel."""
+class _LocalConnection:
+    """Stand-in for the connection to the frontend."""
 
-    def __init__(self, show: Show) -> None:
-        self._show = show
+    def __init__(self, on_chunk: OnChunk) -> None:
+        self._on_chunk = on_chunk
 
     def send(self, message: Output) -> None:
         for chunk in message.chunks:
-            self._show(chunk)
+            self._on_chunk(chunk)

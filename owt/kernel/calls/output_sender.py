@@ -1,7 +1,8 @@
-"""Where the chunks of one run leave the kernel: in order, counted against the run's credit."""
+"""Sender of one run's chunks: in order, and limited by the run's credit."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,106 +16,123 @@ from owt.wire.messages import Output
 
 StreamName = Literal["stdout", "stderr"]
 
-FLUSH_AFTER = 0.001
+FLUSH_DELAY = 0.001
 """Seconds that text without a newline, or text that follows other text closely, may wait."""
-TEXT_LIMIT = 16 * 1024
-"""Characters of text that are sent without waiting any longer."""
-PIECE = 6 * TEXT_LIMIT
-"""Characters of text in one chunk: all that may wait, so that a late flush, which must not block, is
-one chunk even if each of its characters is a lone surrogate, which is carried as six."""
+RETRY_DELAY = 0.005
+"""Seconds after which a delayed flush tries again if it could not send."""
+MAX_WAITING_TEXT = 16 * 1024
+"""Number of characters of text that are sent without any delay."""
+MAX_TEXT_CHUNK = 6 * MAX_WAITING_TEXT
+"""Maximum number of characters of text in one chunk. All text that may wait fits, so that a delayed flush,
+which must not block, is one chunk even if each character is a lone surrogate, whose escape has six."""
 
 
 class OutputSender:
-    """A run's way out. Chunks of several threads are kept whole and in order.
+    """Sender of a run's chunks, for all of its threads: chunks stay whole and in order.
 
-    Sending blocks while the run has no credit left, which pauses the generator or the `print` that
-    sends. Credit may be overdrawn by one chunk.
+    Sending blocks while the run has no credit, which pauses the generator or the `print` that sends. Credit
+    may be overdrawn by one chunk.
     """
 
     def __init__(
         self,
         run: str,
-        lane: FrontendConnection,
+        connection: FrontendConnection,
         window: int,
         interrupts: Interrupts,
-        later: Callable[[float, Callable[[], None]], None],
-        reflection: RunMirror | None = None,
+        call_later: Callable[[float, Callable[[], None]], None],
+        mirror: RunMirror | None = None,
     ) -> None:
-        """`later(seconds, function)` calls a function in a thread that user code does not hold up;
-        `reflection` shows the run to those who are attached to the kernel."""
+        """Create a sender with `window` bytes of credit.
+
+        `call_later(seconds, function)` calls a function in a thread that user code does not block; `mirror`
+        shows the run in attached notebooks.
+        """
         self.run = run
-        self.reflection = reflection
-        self.stopped: str | None = None
-        self._lane = lane
+        self.mirror = mirror
+        self.stop_reason: str | None = None
+        self._connection = connection
         self._credit = window
-        self._more = threading.Condition(threading.Lock())
+        self._granted = threading.Condition(threading.Lock())
+        self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
         self._interrupts = interrupts
-        self._later = later
-        self._main = threading.main_thread().ident
+        self._call_later = call_later
         self._order = threading.RLock()
         self._text: list[str] = []
         self._text_name: StreamName = "stdout"
         self._text_size = 0
         self._text_sent = 0.0
-        self._flush_due = False
+        self._flush_scheduled = False
         self._closed = False
-        self._on_credit: Callable[[], None] | None = None
 
     @property
     def credit(self) -> int:
-        """Bytes that may still be sent before the readers must take some."""
+        """Number of bytes that may still be sent before the readers must take some."""
         return self._credit
 
     def grant(self, amount: int) -> None:
-        """The readers have taken `amount` bytes. From any thread."""
-        with self._more:
+        """Add `amount` bytes of credit. Thread-safe."""
+        with self._granted:
             self._credit += amount
-            self._more.notify_all()
-        if self._on_credit is not None:
-            self._on_credit()
+            self._granted.notify_all()
+            waiter = self._waiter
+        if waiter is not None:
+            loop, future = waiter
+            loop.call_soon_threadsafe(_resolve, future)
 
     def stop(self, reason: str) -> None:
-        """The run is to end: a thread that waits for credit raises KeyboardInterrupt instead."""
-        with self._more:
-            self.stopped = reason
-            self._more.notify_all()
-
-    def on_credit(self, callback: Callable[[], None] | None) -> None:
-        """What to call, in the granting thread, when there is credit again (for async senders)."""
-        self._on_credit = callback
+        """Stop the run: a thread that waits for credit raises KeyboardInterrupt."""
+        with self._granted:
+            self.stop_reason = reason
+            self._granted.notify_all()
 
     def send(self, chunks: Iterable[Chunk]) -> None:
         """Send chunks, after any text written before them. Blocks while there is no credit."""
-        was = self._shield()
+        allowed = self._shield()
         try:
             with self._order:
                 self._flush_text()
                 for chunk in chunks:
                     self._send(chunk)
         finally:
-            self._unshield(was)
+            if allowed:
+                self._interrupts.unshield(allowed)
+
+    async def wait_for_credit(self) -> None:
+        """Wait on the event loop until there is credit. One task at a time may wait."""
+        loop = asyncio.get_running_loop()
+        while self._credit <= 0:
+            with self._granted:
+                if self._credit > 0:
+                    return
+                future: asyncio.Future[None] = loop.create_future()
+                self._waiter = loop, future
+            try:
+                await future
+            finally:
+                self._waiter = None
 
     def finish(self, chunks: Iterable[Chunk]) -> None:
-        """Send the run's last chunks, in one frame and whatever the credit, and close."""
-        was = self._shield()
+        """Send the run's last chunks in one frame, whatever the credit, and close."""
+        allowed = self._shield()
         try:
             with self._order:
-                text = self._take_text()
+                last = (*self._pop_text(), *chunks) if self._text else tuple(chunks)
                 self._closed = True
-                last = (*text, *chunks)
-                self._lane.send(Output(self.run, last))
-                if self.reflection is not None:
-                    self.reflection.show(last)
-                    self.reflection.end()
+                self._connection.send(Output(self.run, last))
+                if self.mirror is not None:
+                    self.mirror.show(last)
+                    self.mirror.end()
         finally:
-            self._unshield(was)
+            if allowed:
+                self._interrupts.unshield(allowed)
 
     def write(self, name: StreamName, text: str) -> bool:
-        """Text of the run's stdout or stderr. False when the run has ended and cannot take it.
+        """Send text of the run's stdout or stderr. Returns False if the run has ended.
 
-        A first line leaves at once; text that follows it closely is collected for a millisecond.
+        A first line is sent immediately; text that follows it closely is collected for a millisecond.
         """
-        was = self._shield()
+        allowed = self._shield()
         try:
             with self._order:
                 if self._closed:
@@ -124,87 +142,96 @@ class OutputSender:
                 self._text_name = name
                 self._text.append(text)
                 self._text_size += len(text)
-                if self._text_size >= TEXT_LIMIT or (
-                    "\n" in text and time.monotonic() - self._text_sent > FLUSH_AFTER
+                if self._text_size >= MAX_WAITING_TEXT or (
+                    "\n" in text and time.monotonic() - self._text_sent > FLUSH_DELAY
                 ):
                     self._flush_text()
-                elif not self._flush_due:
-                    self._flush_due = True
-                    self._later(FLUSH_AFTER, self._flush_late)
+                elif not self._flush_scheduled:
+                    self._flush_scheduled = True
+                    self._call_later(FLUSH_DELAY, self._flush_later)
             return True
         finally:
-            self._unshield(was)
+            if allowed:
+                self._interrupts.unshield(allowed)
 
     def flush(self) -> None:
         """Send the text that was written so far."""
         self.send(())
 
-    def _flush_late(self) -> None:
-        # Runs in the control thread, which must stay free to receive credit and cancels: it never
-        # waits for the lock or for credit, but tries again.
+    def _flush_later(self) -> None:
+        # This runs in the control thread, which receives credit and cancels. It never waits for the lock or
+        # for credit, but tries again.
         if self._order.acquire(blocking=False):
             try:
-                self._flush_due = False
+                self._flush_scheduled = False
                 if self._closed or not self._text:
                     return
                 if self._credit > 0:
                     self._flush_text()
                     return
-                self._flush_due = True
+                self._flush_scheduled = True
             finally:
                 self._order.release()
-        self._later(0.005, self._flush_late)
+        self._call_later(RETRY_DELAY, self._flush_later)
 
-    def _take_text(self) -> tuple[Chunk, ...]:
-        if not self._text:
-            return ()
-        text = carried("".join(self._text))
+    def _pop_text(self) -> tuple[Chunk, ...]:
+        text = encodable("".join(self._text))
         self._text.clear()
         self._text_size = 0
         self._text_sent = time.monotonic()
         kind = Stdout if self._text_name == "stdout" else Stderr
-        return tuple(kind(text[at : at + PIECE]) for at in range(0, len(text), PIECE))
+        return tuple(
+            kind(text[start : start + MAX_TEXT_CHUNK]) for start in range(0, len(text), MAX_TEXT_CHUNK)
+        )
 
     def _flush_text(self) -> None:
-        for chunk in self._take_text():
-            self._send(chunk)
+        if self._text:
+            for chunk in self._pop_text():
+                self._send(chunk)
 
     def _send(self, chunk: Chunk) -> None:
         if self._credit <= 0:
             self._wait()
         if self._closed:
             return
-        with self._more:
+        with self._granted:
             self._credit -= size(chunk)
-        self._lane.send(Output(self.run, (chunk,)))
-        if self.reflection is not None:
-            self.reflection.show((chunk,))
+        self._connection.send(Output(self.run, (chunk,)))
+        if self.mirror is not None:
+            self.mirror.show((chunk,))
 
     def _wait(self) -> None:
-        main = threading.get_ident() == self._main and self._interrupts.run == self.run
-        with self._more:
+        in_main = self._is_in_main() and self._interrupts.run == self.run
+        with self._granted:
             while self._credit <= 0 and not self._closed:
-                if self.stopped is not None:
+                if self.stop_reason is not None:
                     raise KeyboardInterrupt
-                if main:
-                    # The one place outside user code where an interrupt may land.
-                    self._interrupts.enter()
+                if in_main:
+                    # The only place outside of user code where KeyboardInterrupt may be raised.
+                    self._interrupts.enter_user_code()
                 try:
-                    self._more.wait()
+                    self._granted.wait()
                 finally:
-                    if main:
-                        self._interrupts.leave()
+                    if in_main:
+                        self._interrupts.leave_user_code()
 
     def _shield(self) -> bool:
-        return threading.get_ident() == self._main and self._interrupts.shield()
+        return self._is_in_main() and self._interrupts.shield()
 
-    def _unshield(self, was: bool) -> None:
-        if was:
-            self._interrupts.unshield(was)
+    def _is_in_main(self) -> bool:
+        return threading.get_ident() == _MAIN_THREAD
 
 
-def carried(text: str) -> str:
-    """`text` as UTF-8 can carry it: lone surrogates are written as escapes, as Python's stderr does."""
+_MAIN_THREAD = threading.main_thread().ident
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def encodable(text: str) -> str:
+    """Return `text` as UTF-8 can encode it: lone surrogates become escapes, as on Python's stderr."""
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,8 +1,8 @@
-"""Running calls: one after another on the main thread, or several at once.
+"""Runner of calls: one after another on the main thread, or several at once.
 
-With a concurrency of 1 (the default) a call has the main thread and the session to itself, as a
-notebook cell has. With more, plain adaptors run in a thread each and `async def` ones share the
-main thread's event loop; cells still take turns.
+With a concurrency of 1 (the default) a call has the main thread and the session to itself, as a notebook's
+cell has. With more, plain adaptors run in a thread each and `async def` ones share the main thread's event
+loop; cells still run one after another.
 """
 
 from __future__ import annotations
@@ -16,162 +16,236 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from owt.kernel.calls import context
-from owt.kernel.calls.active_runs import ActiveRun, RunTable
+from owt.kernel import context
 from owt.kernel.calls.connection import FrontendConnection
-from owt.kernel.calls.execution import Execution, Outcome, Surroundings
-from owt.kernel.calls.failure import describe, not_begun
-from owt.kernel.calls.interrupts import Interrupts
+from owt.kernel.calls.execution import Environment, Execution, Progress
+from owt.kernel.calls.failure import describe, start_timeout
+from owt.kernel.calls.interrupts import InMainThread, InOtherThread, Interrupts
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
 from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.calls.stdio import Streams
-from owt.kernel.calls.user_code import InMainThread, InOtherThread
-from owt.kernel.code import injected_names
-from owt.kernel.code.prepared import Cell, Prepared
+from owt.kernel.code.cells import CellRunner
+from owt.kernel.code.compiled import CompiledCell, CompiledCode
 from owt.kernel.code.source import Sources
 from owt.kernel.endpoints.registry import Registry
 from owt.kernel.exit import end_process_group
-from owt.kernel.process.memory_limit import Memory
+from owt.kernel.memory_limit import MemoryLimit
 from owt.summat import METHODS
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Done, Failed
 from owt.wire.messages import Output, Queued
 
-INSIST_AFTER = 0.02
-"""Seconds after which is seen to it that a run has noticed its cancel: a step that begins just before
-may keep the event loop busy, and a signal that comes just before the main thread waits does not wake it."""
+RETRY_INTERRUPT = 0.02
+"""Seconds after which the runner checks that a run has noticed its cancel. A step that begins just before may
+keep the event loop busy, and a signal that arrives just before the main thread waits does not end the
+wait."""
+MAX_WITHDRAWN = 1000
+"""Maximum number of runs that are withdrawn before they arrive; of more, the oldest is forgotten."""
+
+
+class ActiveRun(context.Run):
+    """Run that has arrived and not ended. `thread` is the id of its own thread, if it has one."""
+
+    begun = False
+    task: asyncio.Task[None] | None = None
+    thread: int | None = None
+
+
+class RunTable:
+    """Active runs by id. Each begins once or is withdrawn before, whichever thread comes first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._runs: dict[str, ActiveRun] = {}
+        self._withdrawn: dict[str, None] = {}
+
+    def add(self, run: ActiveRun) -> bool:
+        """Add a run that has arrived. Returns False if it was withdrawn before."""
+        with self.lock:
+            if run.id in self._withdrawn:
+                del self._withdrawn[run.id]
+                return False
+            self._runs[run.id] = run
+            return True
+
+    def get(self, id: str) -> ActiveRun | None:
+        """Return the run; None before it arrives and after it has ended."""
+        return self._runs.get(id)
+
+    def all(self) -> list[ActiveRun]:
+        """Return every active run."""
+        return list(self._runs.values())
+
+    def __contains__(self, run: ActiveRun) -> bool:
+        return run.id in self._runs
+
+    def begin(self, run: ActiveRun) -> bool:
+        """Mark a run as begun. Returns False if it was withdrawn."""
+        with self.lock:
+            run.begun = run.id in self._runs
+            return run.begun
+
+    def withdraw(self, id: str) -> tuple[bool, ActiveRun | None]:
+        """Keep a run from beginning. Returns False if it has begun; and the run, if it has arrived."""
+        with self.lock:
+            run = self._runs.get(id)
+            if run is not None and run.begun:
+                return False, run
+            if run is None:
+                self._withdrawn[id] = None
+                if len(self._withdrawn) > MAX_WITHDRAWN:
+                    self._withdrawn.pop(next(iter(self._withdrawn)))
+            else:
+                del self._runs[id]
+            return True, run
+
+    def end(self, run: ActiveRun) -> bool:
+        """Remove a run that is over. Returns False if it was withdrawn, and thus has been answered."""
+        # The task's context refers to the run: such a cycle keeps the request's body until it is collected.
+        run.task = None
+        with self.lock:
+            return self._runs.pop(run.id, None) is not None
 
 
 class Runner:
-    """Runs the calls that arrive at this kernel."""
+    """Runner of the calls that arrive at this kernel."""
 
     def __init__(
         self,
         *,
         shell: Any,
-        lane: FrontendConnection,
+        connection: FrontendConnection,
         loop: asyncio.AbstractEventLoop,
-        later: Callable[[float, Callable[[], None]], None],
+        call_later: Callable[[float, Callable[[], None]], None],
         window: int,
         concurrency: int,
-        memory: Memory,
+        memory: MemoryLimit,
         mirror: IopubMirror | None = None,
     ) -> None:
-        """`later(seconds, function)` calls a function in the control thread; `window` is each run's
-        credit in bytes; the `mirror` shows runs to who is attached."""
+        """Create the runner of a kernel with this shell.
+
+        `call_later(seconds, function)` calls a function in the control thread; `window` is each run's credit
+        in bytes; the `mirror` shows runs in attached notebooks.
+        """
         self.concurrency = concurrency
         self.turn = asyncio.Lock()
-        self._lane = lane
+        self._connection = connection
         self._loop = loop
-        self._later = later
+        self._call_later = call_later
         self._window = window
         self._memory = memory
         self._mirror = mirror
         self._runs = RunTable()
         self._streams = Streams()
         self._interrupts = Interrupts(self._interrupt_others)
-        self._main = InMainThread(self._interrupts, loop)
-        self.endpoints = Registry(shell, lane.send, lambda id: self._runs.get(id) is not None)
-        injected = injected_names.names(shell.user_ns, self.endpoints.endpoint)
-        context.give(injected)
-        self.sources = Sources(shell.user_ns, injected, METHODS, shell.transform_cell)
-        self._around = Surroundings(shell, self.sources, self.endpoints, self._interrupts, loop)
-        shell.user_ns_hidden.update(injected)
+        self._in_main = InMainThread(self._interrupts, loop)
+        self.endpoints = Registry(shell, connection.send, lambda id: self._runs.get(id) is not None)
+        names = context.injected_names(shell.user_ns, self.endpoints.endpoint)
+        context.provide(names)
+        self.sources = Sources(shell.user_ns, names, METHODS, shell.transform_cell)
+        self._environment = Environment(
+            shell, self.sources, CellRunner(shell, self.sources), self.endpoints, self._interrupts, loop
+        )
+        shell.user_ns_hidden.update(names)
 
     def start(self) -> None:
-        """Take over SIGINT. In the main thread."""
+        """Install the handler of SIGINT. Call it in the main thread."""
         self._interrupts.install()
 
-    # From the frontend ---------------------------------------------------------------------------
+    # Messages of the frontend ----------------------------------------------------------------------
 
     def accept(self, id: str, call: Call) -> None:
-        """Run this call when its turn comes. In the main thread."""
-        seen = RunMirror(self._mirror, id, call) if self._mirror is not None else None
-        sender = OutputSender(id, self._lane, self._window, self._interrupts, self._later, seen)
+        """Start a run of this call. Call it in the main thread."""
+        mirror = RunMirror(self._mirror, id, call) if self._mirror is not None else None
+        sender = OutputSender(
+            id, self._connection, self._window, self._interrupts, self._call_later, mirror
+        )
         run = ActiveRun(id, call, sender)
         if self._runs.add(run):
             run.task = self._loop.create_task(self._serve(run))
 
     def grant(self, id: str, amount: int) -> None:
-        """The run's readers have taken some of its output. In the control thread."""
+        """Add credit for the run's output. Call it in the control thread."""
         run = self._runs.get(id)
         if run is not None:
-            run.outlet.grant(amount)
+            run.sender.grant(amount)
 
     def cancel(self, id: str, reason: str) -> None:
-        """End this run and no other, wherever it is. In the control thread.
+        """Stop this run and no other. Call it in the control thread.
 
-        One that has not begun is answered from here: the main thread may be busy with a cell, or
-        with something that must not be disturbed, and the call may still lie in the other lane.
+        A run that has not begun is answered from here: the main thread may be busy with a cell or with
+        something that must not be interrupted, and the call may not have been received yet.
         """
-        taken, run = self._runs.take_back(id)
-        if taken:
-            self._end_early(id, run, describe(KeyboardInterrupt(), reason, None))
+        withdrawn, run = self._runs.withdraw(id)
+        if withdrawn:
+            self._answer_unstarted(id, run, describe(KeyboardInterrupt(), reason, None))
         elif run is not None:
             self._stop(run, reason)
 
-    def overdue(self, id: str, timeout: float) -> None:
-        """End this run if it has not begun in `timeout` seconds, unless it waits for its turn behind a
-        cell; say so in any case. In the control thread."""
+    def start_deadline_passed(self, id: str, timeout: float) -> None:
+        """Fail this run if it has not begun, unless it is queued behind a cell or a call. Call it in the
+        control thread."""
         run = self._runs.get(id)
         if run is not None and run.begun:
             return
         if self.turn.locked():
-            self._lane.send(Queued(id))
+            self._connection.send(Queued(id))
             return
-        taken, run = self._runs.take_back(id)
-        if taken:
-            self._end_early(id, run, not_begun(timeout))
+        withdrawn, run = self._runs.withdraw(id)
+        if withdrawn:
+            self._answer_unstarted(id, run, start_timeout(timeout))
 
-    def _end_early(self, id: str, run: ActiveRun | None, failed: Failed) -> None:
-        self._lane.send(Output(id, (failed, Done(failed.status, 0.0))))
+    def _answer_unstarted(self, id: str, run: ActiveRun | None, failed: Failed) -> None:
+        self._connection.send(Output(id, (failed, Done(failed.status, 0.0))))
         if run is not None and (task := run.task) is not None:
             self._loop.call_soon_threadsafe(task.cancel)
 
+    # Stopping a run --------------------------------------------------------------------------------
+
     def _stop(self, run: ActiveRun, reason: str) -> None:
-        run.outlet.stop(reason)
+        run.sender.stop(reason)
         with self._runs.lock:
             if run.thread is not None:
                 # Not while that thread writes a frame: it would be cut short.
-                with self._lane.hold():
+                with self._connection.hold():
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(
                         ctypes.c_ulong(run.thread), ctypes.py_object(KeyboardInterrupt)
                     )
                 return
         if self._interrupts.run == run.id:
-            self._aim(run)
+            self._interrupt(run)
         else:
             self._cancel_soon(run)
 
     def _interrupt_others(self, target: str | None) -> None:
-        # In the main thread's signal handler, when no user code of the main thread was interrupted.
+        # In the main thread's signal handler: the signal was not for the run that has the main thread.
         for run in self._runs.all():
             if target == run.id:
                 self._cancel_soon(run)
             elif target is None:
-                self._later(0, lambda run=run: self._stop(run, "interrupted"))  # type: ignore[misc]
+                self._call_later(0, partial(self._stop, run, "interrupted"))
 
-    def _aim(self, run: ActiveRun) -> None:
-        """Interrupt a run that has the main thread, until that has noticed."""
-        self._interrupts.aim(run.id)
-        self._later(INSIST_AFTER, partial(self._aim_again, run))
+    def _interrupt(self, run: ActiveRun) -> None:
+        """Interrupt a run that has the main thread, until the main thread has noticed."""
+        self._interrupts.interrupt(run.id)
+        self._call_later(RETRY_INTERRUPT, partial(self._interrupt_again, run))
 
-    def _aim_again(self, run: ActiveRun) -> None:
-        if self._interrupts.aimed == run.id:
-            self._aim(run)
+    def _interrupt_again(self, run: ActiveRun) -> None:
+        if self._interrupts.unnoticed == run.id:
+            self._interrupt(run)
 
     def _cancel_soon(self, run: ActiveRun) -> None:
-        """Cancel a run that awaits something, or interrupt it if it goes on before that happens."""
+        """Cancel a run that awaits something, or interrupt it if it continues before that happens."""
         self._loop.call_soon_threadsafe(self._cancel_task, run)
-        self._later(INSIST_AFTER, partial(self._insist, run))
+        self._call_later(RETRY_INTERRUPT, partial(self._check_cancelled, run))
 
-    def _insist(self, run: ActiveRun) -> None:
+    def _check_cancelled(self, run: ActiveRun) -> None:
         if run in self._runs and (task := run.task) is not None and not task.cancelling():
             if self._interrupts.run == run.id:
-                self._aim(run)
+                self._interrupt(run)
             else:
-                self._later(INSIST_AFTER, partial(self._insist, run))
+                self._call_later(RETRY_INTERRUPT, partial(self._check_cancelled, run))
 
     def _cancel_task(self, run: ActiveRun) -> None:
         if run in self._runs and run.task is not None and run.thread is None:
@@ -181,115 +255,122 @@ class Runner:
 
     async def _serve(self, run: ActiveRun) -> None:
         began = time.perf_counter()
-        status = 200
-        tail: tuple[Chunk, ...]
+        last: tuple[Chunk, ...]
         context.current.set(run)
         current_request.set(lambda: run.request)
         try:
-            prepared = self._prepare(run.call)
-            execution = Execution(run, prepared, self._around)
-            if self.concurrency > 1 and not (isinstance(prepared, Cell) or self.endpoints.is_cell(run.call)):
-                self._begin(run)
-                try:
-                    outcome = await self._in_thread(run, execution)
-                    tail = tuple(await execution.wait_for(outcome))
-                finally:
-                    self._streams.mend()
+            code = self._compile(run.call)
+            execution = Execution(run, code, self._environment)
+            is_cell = isinstance(code, CompiledCell) or self.endpoints.is_cell(run.call)
+            if self.concurrency > 1 and not is_cell:
+                chunks = await self._overlapping(run, execution)
             else:
                 async with self.turn:
                     began = time.perf_counter()
-                    self._begin(run)
-                    if self.concurrency == 1:
-                        context.set_alone(run)
-                    try:
-                        tail = tuple(await execution.wait_for(self._in_main(run, execution)))
-                    finally:
-                        # What its child processes wrote is on its way through a pipe.
-                        self._streams.take()
-                        context.set_alone(None)
-            status = execution.answer.status
-            if run.outlet.stopped is not None:
-                # The adaptor caught the interrupt and went on to an answer nobody waits for.
+                    chunks = await self._alone(run, execution)
+            if run.sender.stop_reason is not None:
+                # The adaptor caught the interrupt and returned a result that is no longer wanted.
                 raise KeyboardInterrupt
-            self.endpoints.settle(run.id)
+            self.endpoints.commit(run.id)
+            status, last = execution.encoder.status, tuple(chunks)
         except BaseException as error:
-            if self.endpoints.give_up(run.id) and run.call.code is not None:
-                # The next call of this code has to define them again.
+            if self.endpoints.discard(run.id) and run.call.code is not None:
+                # The next call of this code has to define its endpoints again.
                 self.sources.forget(run.call.code)
             self._memory.relieve(error)
-            failed = describe(error, run.outlet.stopped, run.call.timeout)
-            status, tail = failed.status, (failed,)
+            failed = describe(error, run.sender.stop_reason, run.call.timeout)
+            status, last = failed.status, (failed,)
             error.__traceback__ = None
             del error
         if not self._runs.end(run):
-            # It was ended before it began, and has been answered.
+            # It was withdrawn before it began, and has been answered.
             return
         try:
-            run.outlet.finish((*tail, Done(status, time.perf_counter() - began)))
+            run.sender.finish((*last, Done(status, time.perf_counter() - began)))
         except MemoryError:
-            # The kernel cannot even say how the call ended.
+            # There is no memory even to report the end of the call.
             end_process_group()
         self._memory.keep_reserve()
 
-    def _prepare(self, call: Call) -> Prepared | None:
+    async def _alone(self, run: ActiveRun, execution: Execution) -> list[Chunk]:
+        """Execute a run on the main thread, while no other run of this turn exists."""
+        self._begin(run)
+        if self.concurrency == 1:
+            context.set_only_run(run)
+        try:
+            return await execution.wait_for(self._begin_in_main(run, execution))
+        finally:
+            # Output of its child processes may still be in a pipe.
+            self._streams.collect()
+            context.set_only_run(None)
+
+    async def _overlapping(self, run: ActiveRun, execution: Execution) -> list[Chunk]:
+        """Execute a run beside others: in a thread, and on the main thread's loop if it is asynchronous."""
+        self._begin(run)
+        try:
+            return await execution.wait_for(await self._begin_in_thread(run, execution))
+        finally:
+            self._streams.restore()
+
+    def _compile(self, call: Call) -> CompiledCode | None:
         if call.code is None:
             return None
         if call.cell is not None:
-            return self.sources.cell(call.code)
+            return self.sources.compile_cell(call.code)
         if call.reload:
             self.sources.forget(call.code)
-        return self.sources.prepare(call.code, call.fn_name)
+        return self.sources.compile(call.code, call.fn_name)
 
     def _begin(self, run: ActiveRun) -> None:
         if not self._runs.begin(run):
             raise KeyboardInterrupt
-        if run.outlet.reflection is not None:
-            run.outlet.reflection.begin()
+        if run.sender.mirror is not None:
+            run.sender.mirror.begin()
         if run.call.timeout is not None:
-            # Its time runs from now, and the frontend's clock is the one that counts.
-            self._lane.send(Output(run.id, ()))
+            # The frontend measures the run's time from this message on.
+            self._connection.send(Output(run.id, ()))
 
-    def _in_main(self, run: ActiveRun, execution: Execution) -> Outcome:
+    def _begin_in_main(self, run: ActiveRun, execution: Execution) -> Progress:
         self._interrupts.begin(run.id)
         try:
-            if run.outlet.stopped is not None:
+            if run.sender.stop_reason is not None:
                 raise KeyboardInterrupt
-            return execution.begin(self._main)
+            return execution.begin(self._in_main)
         finally:
             self._interrupts.end()
 
-    async def _in_thread(self, run: ActiveRun, execution: Execution) -> Outcome:
-        """Run in a thread of its own, so that an interrupt that comes late hits nothing else."""
-        # An error is given as a result: a future cannot hold StopIteration, and asyncio takes
-        # interrupts for its own.
-        done: asyncio.Future[Outcome | BaseException] = self._loop.create_future()
-        surroundings = copy_context()
+    async def _begin_in_thread(self, run: ActiveRun, execution: Execution) -> Progress:
+        """Begin a run in a thread of its own, so that a late interrupt affects nothing else."""
+        # An error is passed as a result: a future cannot hold StopIteration, and asyncio treats interrupts as
+        # its own.
+        done: asyncio.Future[Progress | BaseException] = self._loop.create_future()
+        run_context = copy_context()
 
         def work() -> None:
-            outcome: Outcome | BaseException
+            result: Progress | BaseException
             try:
                 try:
                     with self._runs.lock:
                         run.thread = threading.get_ident()
-                    if run.outlet.stopped is not None:
+                    if run.sender.stop_reason is not None:
                         raise KeyboardInterrupt
-                    outcome = surroundings.run(execution.begin, InOtherThread())
+                    result = run_context.run(execution.begin, InOtherThread())
                 except BaseException as error:
-                    outcome = error
+                    result = error
                 with self._runs.lock:
                     run.thread = None
             except BaseException as late:
-                # The interrupt, of which there is only one, came between the two.
+                # The interrupt, of which there is only one, came between the two blocks.
                 run.thread = None
-                outcome = late
-            self._loop.call_soon_threadsafe(settle, outcome)
+                result = late
+            self._loop.call_soon_threadsafe(set_result, result)
 
-        def settle(outcome: Outcome | BaseException) -> None:
+        def set_result(result: Progress | BaseException) -> None:
             if not done.done():
-                done.set_result(outcome)
+                done.set_result(result)
 
         threading.Thread(target=work, name=f"run {run.id}", daemon=True).start()
-        outcome = await done
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        result = await done
+        if isinstance(result, BaseException):
+            raise result
+        return result

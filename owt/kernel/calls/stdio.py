@@ -1,270 +1,352 @@
-"""stdout, stderr and displays, routed to the run that made them.
+"""stdout, stderr and displays of a kernel, routed to the run that produces them.
 
-Output of a run goes to its `Outlet`; output of cells in attached notebooks goes where ipykernel
-sends it, to IOPub.
+Output of a run goes to its `OutputSender`. Output of cells in attached notebooks goes where ipykernel sends
+it, to IOPub.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import select
 import selectors
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import IO, Any, Self
 
 from ipykernel.iostream import OutStream
 from ipykernel.jsonutil import encode_images, json_clean
 from ipykernel.zmqshell import ZMQDisplayPublisher
 
-from owt.kernel.calls import context
+from owt.kernel import context
 from owt.kernel.calls.output_sender import StreamName
 from owt.wire.chunk import FACTS, Display
 
-PATIENCE = 1000
-"""Milliseconds in which the server's terminal is to take what it is shown."""
+TERMINAL_TIMEOUT = 1000
+"""Milliseconds that a write waits for the server's terminal to accept it."""
 
 
-class RunStream(OutStream):
-    """sys.stdout or sys.stderr of a kernel.
+class RunStream(io.TextIOBase):
+    """`sys.stdout` or `sys.stderr` of a kernel: sends text to the current run, else through ipykernel's
+    OutStream.
 
-    What child processes and native code write to file descriptors 1 and 2 comes here as well, through
-    a pipe that a thread reads; `drain` lets a run wait for its part of it, and `renew` begins another
-    pipe for the next run.
+    A `Pipe` collects what child processes and native code write to file descriptors 1 and 2. `drain` lets a
+    run wait for its part of it, and `renew` starts another pipe for the next run.
     """
 
-    _drains = False
-    """Whether the pipes are this class's own. In a kernel that was another's they are not, and two
-    that read from one at once could wait for each other."""
+    def __init__(
+        self, session: Any, pub_thread: Any, name: StreamName, *, echo: Any = None, watchfd: bool = True
+    ) -> None:
+        """Create the stream with the arguments of ipykernel's OutStream, which its app passes."""
+        pipe = _Pipe(getattr(sys, name).fileno(), self._receive) if watchfd else None
+        if pipe is not None and echo is not None and _descriptor(echo) == pipe.descriptor:
+            # An echo to the descriptor that is redirected here would never end.
+            echo = io.TextIOWrapper(io.FileIO(os.dup(pipe.terminal), "w"))
+        # Our pipe takes the place of ipykernel's, which cannot be drained.
+        self._wrap(OutStream(session, pub_thread, name, echo=echo, watchfd=False), pipe)
+        if pipe is not None:
+            # ipykernel's app reads this attribute: its log goes there, rather than into the stream.
+            self._original_stdstream_copy = pipe.terminal
+            pipe.start()
 
-    _deaf = False
-    """Whether the server's terminal took nothing the last time."""
+    @classmethod
+    def replace(cls, name: StreamName) -> Self:
+        """Put a RunStream around the OutStream that is `sys.stdout` or `sys.stderr`, and return it.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._drains = True
-        self._pipe_lock = threading.Lock()
-        self._pipes: dict[int, codecs.IncrementalDecoder] = {}
-        self._selector = selectors.DefaultSelector()
-        # By itself ipykernel leaves the descriptors alone in whatever pytest has started.
-        kwargs.setdefault("watchfd", "force")
-        super().__init__(*args, **kwargs)
+        ipykernel's pipe stays in use. It cannot be drained, because two threads that read one pipe could
+        block each other.
+        """
+        stream: OutStream = getattr(sys, name)
+        wrapper = cls.__new__(cls)
+        wrapper._wrap(stream, None)
+        setattr(sys, name, wrapper)
+        return wrapper
+
+    def _wrap(self, stream: OutStream, pipe: _Pipe | None) -> None:
+        self._stream = stream
+        # The class's method: IPython puts another `write` into an instance while a cell runs.
+        self._publish: Callable[[str], int | None] = OutStream.write.__get__(stream)
+        self._pipe = pipe
+        self._process = os.getpid()
+        self._kind: StreamName = "stderr" if stream.name == "stderr" else "stdout"
+
+    def route(self) -> None:
+        """Send what is written to the OutStream to the current run too: text from ipykernel's pipe, and from
+        objects that keep the OutStream."""
+        self._stream.write = self.write  # type: ignore[method-assign]
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of ipykernel's stream, such as `set_parent` and `register_hook`."""
+        if name.startswith("__") or name == "_stream":
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Encoding that callers find; the text travels as text."""
+        return "UTF-8"
 
     def write(self, string: str) -> int:
-        """Write text to the run that this code works for; without one, as ipykernel does."""
-        if not self._is_master_process():
-            # In a forked child: the process that it came from reads this descriptor.
+        """Write text to the current run; without one, to attached notebooks."""
+        if os.getpid() != self._process:
+            # A forked child: the process that it was forked from reads this descriptor.
             return self._write_to_descriptor(string)
         run = context.running()
-        if run is not None and (not string or run.outlet.write(self._kind, string)):
+        if run is not None and (not string or run.sender.write(self._kind, string)):
             return len(string)
-        return super().write(string) or 0
+        return self._publish(string) or 0
 
     def flush(self) -> None:
-        """Send what was written so far."""
-        if not self._is_master_process():
+        """Send the text that was written so far."""
+        if os.getpid() != self._process:
             return
         run = context.running()
         if run is None:
-            super().flush()
+            self._stream.flush()
         else:
-            run.outlet.flush()
+            run.sender.flush()
 
     def fileno(self) -> int:
-        """The descriptor that a child process may be given, so that its output comes here."""
-        return int(self._original_stdstream_fd if self._should_watch else super().fileno())
+        """Return the descriptor whose output comes here; a child process may inherit it."""
+        return int(self._stream.fileno() if self._pipe is None else self._pipe.descriptor)
+
+    def isatty(self) -> bool:
+        """Return False unless ipykernel says that notebooks show the stream as a terminal does."""
+        return bool(self._stream.isatty())
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
 
     def close(self) -> None:
-        """Nothing, in a run: the kernel needs the stream for those that follow."""
-        if context.running() is None:
-            super().close()
-
-    def drain(self) -> None:
-        """Take what has been written to the descriptor by now, so that it belongs to this run."""
-        if self._should_watch and self._drains:
-            with self._pipe_lock:
-                self._read_pipe(self._fid)
-
-    def renew(self) -> None:
-        """Part what is written from now on from what is written by processes that were started before:
-        theirs belongs to no run any more."""
-        if self._should_watch and self._drains:
-            with self._pipe_lock:
-                os.close(self._pipe_in)
-                self._begin_pipe()
-
-    def mend(self) -> None:
-        """Have the descriptor again, if it was closed."""
-        if self._should_watch and self._drains:
-            try:
-                os.fstat(self._original_stdstream_fd)
-            except OSError:
-                os.dup2(self._pipe_in, self._original_stdstream_fd)
+        """Close the stream; in a run, do nothing: the kernel needs the stream for the next run."""
+        if context.running() is None and not self.closed:
+            if self._pipe is not None:
+                self._pipe.stop()
+            self._stream.close()
 
     @property
-    def _kind(self) -> StreamName:
-        return "stderr" if self.name == "stderr" else "stdout"
+    def closed(self) -> bool:
+        """True after `close`."""
+        return bool(self._stream.closed)
 
-    def _setup_stream_redirects(self, name: str) -> None:
-        # As ipykernel's, with pipes that can be renewed.
-        self._original_stdstream_fd = getattr(sys, name).fileno()
-        self._original_stdstream_copy = os.dup(self._original_stdstream_fd)
-        self._begin_pipe()
-        self.watch_fd_thread = threading.Thread(target=self._watch_pipe_fd, daemon=True)
-        self.watch_fd_thread.start()
+    def drain(self) -> None:
+        """Read what has been written to the descriptor by now, so that it belongs to this run."""
+        if self._pipe is not None:
+            self._pipe.read()
 
-    def _begin_pipe(self) -> None:
-        # The second end for writing is kept, so that the pipe does not end when the first is closed.
-        self._fid, self._pipe_in = os.pipe()
-        os.set_blocking(self._fid, False)
-        os.dup2(self._pipe_in, self._original_stdstream_fd)
-        self._pipes[self._fid] = codecs.getincrementaldecoder("utf-8")("replace")
-        self._selector.register(self._fid, selectors.EVENT_READ)
+    def renew(self) -> None:
+        """Start another pipe: later output of processes that exist now belongs to no run."""
+        if self._pipe is not None:
+            self._pipe.renew()
 
-    def _watch_pipe_fd(self) -> None:
-        """ipykernel's thread for this stream runs this."""
-        while self._should_watch:
+    def restore(self) -> None:
+        """Open the descriptor again if user code has closed it."""
+        if self._pipe is not None:
+            self._pipe.restore()
+
+    def _receive(self, text: str, data: bytes, is_current: bool) -> None:
+        """Handle text from a pipe, and the bytes that it was read from."""
+        run = context.running() if is_current else None
+        if run is None or not run.sender.write(self._kind, text):
+            # A cell's output, for attached notebooks, or a crash report, for the server's terminal.
+            self._publish(text)
+            assert self._pipe is not None
+            self._pipe.echo(data)
+
+    def _write_to_descriptor(self, string: str) -> int:
+        descriptor = 1 if self._kind == "stdout" else 2
+        data = memoryview(string.encode("utf-8", "surrogateescape"))
+        while data:
+            data = data[os.write(self._pipe.descriptor if self._pipe else descriptor, data) :]
+        return len(string)
+
+
+class _Pipe:
+    """Pipe in place of a standard file descriptor, and the thread that reads it.
+
+    Pipes that were renewed are read until the last process that can write to them has ended.
+    """
+
+    def __init__(self, descriptor: int, receive: Callable[[str, bytes, bool], None]) -> None:
+        """Redirect `descriptor`. `receive(text, data, is_current)` gets what is read, after `start`."""
+        self.descriptor = descriptor
+        self.terminal = os.dup(descriptor)
+        self._receive = receive
+        self._lock = threading.Lock()
+        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
+        self._selector = selectors.DefaultSelector()
+        self._terminal_blocks = False
+        self._running = True
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._open()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and restore the descriptor."""
+        self._running = False
+        # The thread wakes up only when there is something to read.
+        os.write(self._input, b"\0")
+        self._thread.join()
+        os.dup2(self.terminal, self.descriptor)
+        for end in (*self._decoders, self._input, self.terminal):
+            os.close(end)
+        self._decoders.clear()
+        self._selector.close()
+
+    def read(self) -> None:
+        """Receive what has been written to the current pipe by now."""
+        if self._running:
+            with self._lock:
+                self._read(self._output)
+
+    def renew(self) -> None:
+        """Replace the current pipe."""
+        if self._running:
+            with self._lock:
+                os.close(self._input)
+                self._open()
+
+    def restore(self) -> None:
+        """Redirect the descriptor again if it was closed."""
+        if self._running:
+            try:
+                os.fstat(self.descriptor)
+            except OSError:
+                os.dup2(self._input, self.descriptor)
+
+    def echo(self, data: bytes) -> None:
+        """Write to the server's terminal. Data that it does not accept in time is dropped: a terminal that
+        nothing reads must not block the kernel."""
+        rest = memoryview(data)
+        ready = select.poll()
+        ready.register(self.terminal, select.POLLOUT)
+        try:
+            while rest:
+                self._terminal_blocks = not ready.poll(0 if self._terminal_blocks else TERMINAL_TIMEOUT)
+                if self._terminal_blocks:
+                    return
+                # A pipe that is ready accepts this much at once (POSIX, `write`).
+                rest = rest[os.write(self.terminal, rest[: select.PIPE_BUF]) :]
+        except OSError:
+            # The terminal is gone.
+            self._terminal_blocks = True
+
+    def _open(self) -> None:
+        # The second end for writing is kept, so that the pipe stays open when the descriptor is closed.
+        self._output, self._input = os.pipe()
+        os.set_blocking(self._output, False)
+        os.dup2(self._input, self.descriptor)
+        self._decoders[self._output] = codecs.getincrementaldecoder("utf-8")("replace")
+        self._selector.register(self._output, selectors.EVENT_READ)
+
+    def _watch(self) -> None:
+        while self._running:
             for key, _ in self._selector.select():
-                with self._pipe_lock:
-                    self._read_pipe(key.fd)
+                with self._lock:
+                    self._read(key.fd)
 
-    def _read_pipe(self, pipe: int | None) -> None:
-        # Whoever calls this has the lock.
-        while self._should_watch and pipe is not None and pipe in self._pipes:
+    def _read(self, pipe: int) -> None:
+        # The caller holds the lock.
+        while self._running and pipe in self._decoders:
             try:
                 data = os.read(pipe, 64 * 1024)
             except BlockingIOError:
                 return
             if not data:
-                # An earlier one, and nobody is left who could write to it.
+                # An earlier pipe, and no process is left that could write to it.
                 self._selector.unregister(pipe)
-                del self._pipes[pipe]
+                del self._decoders[pipe]
                 os.close(pipe)
                 return
-            text = self._pipes[pipe].decode(data)
-            run = context.running() if pipe == self._fid else None
-            if run is not None and run.outlet.write(self._kind, text):
-                continue
-            # Nobody's: a cell's, for who is attached, or a crash report, for the server's terminal.
-            super().write(text)
-            self._echo(data)
-
-    def _echo(self, data: bytes) -> None:
-        """Write to the server's terminal. What nobody takes there is dropped: a full pipe of somebody who
-        does not read holds up no kernel."""
-        rest = memoryview(data)
-        ready = select.poll()
-        ready.register(self._original_stdstream_copy, select.POLLOUT)
-        try:
-            while rest:
-                self._deaf = not ready.poll(0 if self._deaf else PATIENCE)
-                if self._deaf:
-                    return
-                # As much as a pipe that is ready takes at once (POSIX, `write`).
-                rest = rest[os.write(self._original_stdstream_copy, rest[: select.PIPE_BUF]) :]
-        except OSError:
-            # The terminal is gone.
-            self._deaf = True
-
-    def _write_to_descriptor(self, string: str) -> int:
-        data = memoryview(string.encode("utf-8", "surrogateescape"))
-        while data:
-            data = data[os.write(self._original_stdstream_fd, data) :]
-        return len(string)
+            self._receive(self._decoders[pipe].decode(data), data, pipe == self._output)
 
 
-class RunDisplayPublisher(ZMQDisplayPublisher):
-    """What `display(...)` publishes through."""
-
-    def publish(self, data: Any, metadata: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Publish a MIME bundle to the run that this code works for, or as ipykernel does."""
-        run = context.running()
-        if run is None:
-            super().publish(data, metadata, *args, **kwargs)
-        else:
-            bundle = _keyed(json_clean(encode_images(data)))
-            metadata = _keyed(json_clean(metadata or {}))
-            if facts := _facts(metadata, *args, **kwargs):
-                bundle[FACTS] = facts
-            run.outlet.send([Display(bundle=bundle, metadata=metadata)])
-
-    def clear_output(self, wait: bool = False) -> None:
-        """Have who watches the run, or the cell, take away what was shown so far."""
-        run = context.running()
-        if run is None:
-            super().clear_output(wait)
-        else:
-            run.outlet.send([Display(bundle={FACTS: {"clear": "wait" if wait else "now"}})])
-
-
-def is_shown(shell: Any, code: str, value: object) -> bool:
-    """Whether a notebook shows the value of a cell: not None, and not where a semicolon ends the cell."""
-    return value is not None and not shell.displayhook.semicolon_at_end_of_expression(code)
-
-
-def show(value: object) -> None:
-    """Display a cell's value."""
-    from IPython.display import display
-
-    display(value)
-
-
-def mime_bundle(shell: Any, value: object) -> Any:
-    """The representations of a value as Jupyter's messages have them: images in base64."""
-    data, _ = shell.display_formatter.format(value)
-    return json_clean(encode_images(data))
-
-
-def _keyed(items: dict[Any, Any]) -> dict[str, Any]:
-    """A copy whose keys are text, as Jupyter's JSON makes them. A kernel that sends others is ended."""
-    return {key if isinstance(key, str) else str(key): value for key, value in items.items()}
-
-
-def _facts(
-    metadata: dict[str, Any], source: Any = None, *, transient: Any = None, update: bool = False, **_: Any
-) -> dict[str, Any]:
-    """What a display says beside its representations, as far as it says anything: its id, whether it takes
-    the place of an earlier one with this id, and its metadata."""
-    facts = {"display_id": (transient or {}).get("display_id"), "update": update, "metadata": metadata}
-    return {name: value for name, value in facts.items() if value}
+def _descriptor(file: IO[str]) -> int | None:
+    try:
+        return file.fileno()
+    except (OSError, AttributeError):
+        return None
 
 
 class Streams:
-    """The kernel's stdout and stderr, whatever user code makes of their names and descriptors."""
+    """The kernel's stdout and stderr, whatever user code does to their names and descriptors."""
 
     def __init__(self) -> None:
-        """Those that are in place now."""
+        """Remember the streams that are in place now."""
         self._streams = {
             name: stream
             for name in ("stdout", "stderr")
             if isinstance(stream := getattr(sys, name, None), RunStream)
         }
 
-    def take(self) -> None:
-        """The only run there is ends: it gets what was written to the descriptors by now, and what
-        processes that it leaves behind write from now on is nobody's."""
-        self.mend()
-        left = _has_children()
+    def collect(self) -> None:
+        """Give the run that ends, the only one, what was written to the descriptors by now. Later output of
+        child processes that it leaves behind belongs to no run."""
+        self.restore()
+        has_children = _has_children()
         for stream in self._streams.values():
             stream.drain()
-            if left:
+            if has_children:
                 stream.renew()
 
-    def mend(self) -> None:
-        """A run ends: the next one finds both in place."""
+    def restore(self) -> None:
+        """Put both streams in place for the next run."""
         for name, stream in self._streams.items():
-            stream.mend()
+            stream.restore()
             if getattr(sys, name, None) is None:
                 setattr(sys, name, stream)
 
 
 def _has_children() -> bool:
-    """Whether there are child processes, ended ones that nobody has waited for among them."""
+    """Return True if there are child processes, running ones or zombies."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
     except AttributeError:
-        # macOS has no such call before Python 3.13.
+        # macOS has no waitid before Python 3.13.
         return True
     return True
+
+
+class RunDisplayPublisher(ZMQDisplayPublisher):
+    """IPython's publisher of displays, which sends them to the current run."""
+
+    def publish(self, data: Any, metadata: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Publish a MIME bundle to the current run; without one, to attached notebooks."""
+        run = context.running()
+        if run is None:
+            super().publish(data, metadata, *args, **kwargs)
+        else:
+            bundle = _with_text_keys(json_clean(encode_images(data)))
+            metadata = _with_text_keys(json_clean(metadata or {}))
+            if facts := _facts(metadata, *args, **kwargs):
+                bundle[FACTS] = facts
+            run.sender.send([Display(bundle=bundle, metadata=metadata)])
+
+    def clear_output(self, wait: bool = False) -> None:
+        """Remove the output so far, of the run or of the cell, from the views of its readers."""
+        run = context.running()
+        if run is None:
+            super().clear_output(wait)
+        else:
+            run.sender.send([Display(bundle={FACTS: {"clear": "wait" if wait else "now"}})])
+
+
+def _with_text_keys(items: dict[Any, Any]) -> dict[str, Any]:
+    """Return a copy with keys as Jupyter's JSON has them: text. The wire format allows no others."""
+    return {key if isinstance(key, str) else str(key): value for key, value in items.items()}
+
+
+def _facts(
+    metadata: dict[str, Any], source: Any = None, *, transient: Any = None, update: bool = False, **_: Any
+) -> dict[str, Any]:
+    """Return a display's id, its metadata and whether it replaces an earlier one, without empty values."""
+    facts = {"display_id": (transient or {}).get("display_id"), "update": update, "metadata": metadata}
+    return {name: value for name, value in facts.items() if value}

@@ -1,10 +1,9 @@
-"""The text of a call's `kwargs`, made into arguments, and arguments made to fit a function.
+"""Arguments of a call: from the text of `kwargs` to positional and keyword arguments of a function.
 
-The text is JSON or, failing that, a Python expression that sees the session's names and changes none.
-Its value decides: a mapping becomes keyword arguments; None (`null`) is no arguments; a string that is
-itself an expression of known names is evaluated once more; anything else is the one value that a
-pipeline starts from, which pipes know by the name `__last__`. A mapping with a key `__last__` is a
-mapping like any other.
+The text is JSON or else a Python expression, which sees the session's names and changes none. The value
+decides: a mapping becomes keyword arguments; None (`null`) is no arguments; a string that is itself an
+expression of known names is evaluated again; anything else is the one value that a pipeline starts from,
+which pipes know by the name `__last__`. A mapping with a key `__last__` is a mapping like any other.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from owt.kernel.code.syntax import free_names, parse_expression
 
 
 class Missing(enum.Enum):
-    """The type of `MISSING`."""
+    """Type of `MISSING`."""
 
     MISSING = "MISSING"
 
@@ -35,23 +34,22 @@ class Missing(enum.Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""What `Arguments.value` is when there is no value."""
+"""Placeholder for `Arguments.value` if there is no value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What a call passes: `kwargs` by name, or one `value` that is not a mapping."""
+    """Arguments of a call: `kwargs` by name, or one `value` that is not a mapping."""
 
     kwargs: dict[str, Any] = field(default_factory=dict)
     value: Any | Literal[Missing.MISSING] = MISSING
 
 
 def evaluate(text: str | None, namespace: dict[str, Any]) -> Arguments:
-    """The arguments that `text` stands for; none if it is None or blank, or
-    stands for None.
+    """Return the arguments that `text` stands for; no arguments if it is None, blank, or stands for None.
 
-    Evaluating an expression runs the caller's code. Raises `BadRequest` for text that cannot be read,
-    an expression that raises, and a mapping whose keys are not all strings.
+    Evaluating an expression runs the caller's code. Raises `BadRequest` for text that cannot be parsed, an
+    expression that raises, and a mapping whose keys are not all strings.
     """
     if text is None or not text.strip():
         return Arguments()
@@ -63,22 +61,22 @@ def evaluate(text: str | None, namespace: dict[str, Any]) -> Arguments:
     except RecursionError:
         raise BadRequest("kwargs", "is nested too deeply", text) from None
     if not is_json:
-        value = _value(_compiled(text), text, namespace)
+        value = _evaluated(_compiled(text), text, namespace)
     if type(value) is dict and all(type(key) is str for key in value):
         return Arguments(value)
     if isinstance(value, str):
-        value = _again(value, namespace)
+        value = _evaluated_again(value, namespace)
     return _arguments(value, text)
 
 
 def call_arguments(
     function: Callable[..., Any], arguments: Arguments
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The positional and keyword arguments with which `function` is to be called.
+    """Return the positional and keyword arguments for a call of `function`.
 
-    A value is the one positional argument. Raises `BadRequest` if the function's own signature does
-    not take the arguments, so that a TypeError of the call is always the function's. What another
-    function that it wraps takes does not count. A callable without a signature takes anything.
+    A value is the one positional argument. Raises `BadRequest` if the function's own signature does not take
+    the arguments, so that a TypeError of the call always comes from the function. The signature of a function
+    that it wraps does not count. A callable without a signature takes anything.
     """
     kwargs = arguments.kwargs
     args = () if arguments.value is MISSING else (arguments.value,)
@@ -88,14 +86,14 @@ def call_arguments(
     names = kwargs.keys()
     if not args and names >= shape.required and (shape.var_keyword or names <= shape.named):
         return args, kwargs
-    taken = shape.positional[: len(args)]
-    given = [*taken, *(name for name in names if name not in shape.unnamed)]
-    missing = [name for name in shape.needed if name not in given]
-    twice = [name for name in taken if name in shape.named]
+    by_position = shape.positional[: len(args)]
+    bound = [*by_position, *(name for name in names if name not in shape.unnamed)]
+    missing = [name for name in shape.needed if name not in bound]
+    twice = [name for name in by_position if name in shape.named]
     unexpected = [name for name in names if name in twice or not (shape.var_keyword or name in shape.named)]
     problems = []
-    if args and not taken and not shape.var_positional:
-        problems.append("a value that is not a mapping was sent, and no positional argument is taken")
+    if args and not by_position and not shape.var_positional:
+        problems.append("a value that is not a mapping was sent, and no positional argument is accepted")
     if missing:
         problems.append(f"missing {_listed(missing)}")
     if unexpected:
@@ -103,17 +101,20 @@ def call_arguments(
     if not problems:
         return args, kwargs
     hint = f"The signature is {_signature(function)}"
-    by_position = [name for name in missing if name in shape.unnamed]
-    if by_position:
-        hint += f"; {_listed(by_position)} cannot be given by name, send a value that is not a mapping"
+    unnamed = [name for name in missing if name in shape.unnamed]
+    if unnamed:
+        hint += f"; {_listed(unnamed)} cannot be passed by name, send a value that is not a mapping"
     raise BadRequest("kwargs", ", ".join(problems), hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a signature takes: names by position, those of them that have no other way (`unnamed`),
-    names by keyword, and those without a default (`needed`). `required` is `needed` again, with a
-    stand-in that no call can give for each that keywords cannot reach."""
+    """Parameters of a signature.
+
+    `positional` are those that accept a position, `unnamed` those that accept nothing else, `named` those
+    that accept a keyword, and `needed` those without a default. `required` is `needed` with a placeholder,
+    which no call can pass, for each unnamed one.
+    """
 
     positional: tuple[str, ...]
     unnamed: frozenset[str]
@@ -124,14 +125,14 @@ class _Shape:
     var_keyword: bool
 
 
-# The code and defaults are remembered too, because reloading tools replace them in place.
+# Code and defaults are part of an entry because reloading tools replace them in place.
 _Shapes = WeakKeyDictionary[FunctionType, tuple[CodeType, object, object, _Shape | None]]
 _shapes: _Shapes = WeakKeyDictionary()
 _method_shapes: _Shapes = WeakKeyDictionary()
 
 
 def _shape(function: Callable[..., Any]) -> _Shape | None:
-    """The shape of what can be called; remembered for functions and methods written in Python."""
+    """Return the parameters of a callable, cached for functions and methods written in Python."""
     shapes, plain = _shapes, function
     if not isinstance(function, FunctionType | MethodType | type):
         call = type(function).__call__
@@ -141,9 +142,9 @@ def _shape(function: Callable[..., Any]) -> _Shape | None:
         shapes, plain = _method_shapes, function.__func__
     if not isinstance(plain, FunctionType):
         return _inspected(function)
-    known = shapes.get(plain)
-    if known is not None:
-        code, defaults, kwdefaults, shape = known
+    entry = shapes.get(plain)
+    if entry is not None:
+        code, defaults, kwdefaults, shape = entry
         if code is plain.__code__ and defaults is plain.__defaults__ and kwdefaults is plain.__kwdefaults__:
             return shape
     shape = _inspected(function)
@@ -155,7 +156,7 @@ def _inspected(function: Callable[..., Any]) -> _Shape | None:
     try:
         parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
     except Exception:
-        # Most builtins have no signature, and a `__signature__` may be anything.
+        # Most builtins have no signature, and a `__signature__` may be any object.
         return None
     kinds = {parameter.name: parameter.kind for parameter in parameters}
     needed = tuple(
@@ -193,25 +194,25 @@ def _compile(text: str) -> CodeType:
     return compile(ast.Expression(parse_expression(text)), "<kwargs>", "eval", dont_inherit=True)
 
 
-def _value(code: CodeType, text: str, namespace: dict[str, Any]) -> Any:
+def _evaluated(code: CodeType, text: str, namespace: dict[str, Any]) -> Any:
     # A copy, because an expression can assign; not a mapping of both, because lambdas see globals only.
     names = dict(namespace)
     try:
         return eval(code, names)
     except (Exception, SystemExit) as error:
-        hint = 'Text stands in quotes, as in {"name": "value"}' if isinstance(error, NameError) else ""
-        raise BadRequest("kwargs", f"evaluating it raised {_said(error)}", text, hint=hint) from error
+        hint = 'Put text in quotes, as in {"name": "value"}' if isinstance(error, NameError) else ""
+        raise BadRequest("kwargs", f"evaluating it raised {_description(error)}", text, hint=hint) from error
 
 
-def _again(value: str, namespace: dict[str, Any]) -> Any:
-    """What `value` says as an expression; `value` itself if it is none, or names what is not known."""
+def _evaluated_again(value: str, namespace: dict[str, Any]) -> Any:
+    """Return `value` evaluated as an expression; `value` itself if it is none, or uses unknown names."""
     try:
         code = _compile(value)
     except UNREADABLE:
         return value
     if not all(name in namespace or hasattr(builtins, name) for name in free_names(code)):
         return value
-    return _value(code, value, namespace)
+    return _evaluated(code, value, namespace)
 
 
 def _arguments(value: Any, text: str) -> Arguments:
@@ -222,20 +223,20 @@ def _arguments(value: Any, text: str) -> Arguments:
     try:
         kwargs = dict(value)
     except Exception as error:
-        raise BadRequest("kwargs", f"reading the mapping raised {_said(error)}", text) from error
+        raise BadRequest("kwargs", f"reading the mapping raised {_description(error)}", text) from error
     for key in kwargs:
         if not isinstance(key, str):
-            problem = f"keyword arguments have names, and a key is of type {type(key).__name__}"
+            problem = f"keys are names of arguments, and one is of type {type(key).__name__}"
             raise BadRequest("kwargs", problem, key)
     return Arguments(kwargs)
 
 
-def _said(error: BaseException) -> str:
+def _description(error: BaseException) -> str:
     try:
-        said = str(error)
+        text = str(error)
     except Exception:
-        said = "a message that cannot be shown"
-    return f"{type(error).__name__}: {said if len(said) <= 200 else said[:195] + ' ...'}"
+        text = "a message that cannot be shown"
+    return f"{type(error).__name__}: {text if len(text) <= 200 else text[:195] + ' ...'}"
 
 
 def _listed(names: list[str]) -> str:
@@ -247,6 +248,6 @@ def _signature(function: Callable[..., Any]) -> str:
     try:
         parameters = str(inspect.signature(function, follow_wrapped=False))
     except Exception:
-        # The representation of a default value is its author's code.
+        # The representation of a default value is user code.
         parameters = "(...)"
     return f"{name}{parameters}" if len(parameters) <= 200 else f"{name}{parameters[:195]} ...)"

@@ -1,20 +1,23 @@
 """Program text to something callable.
 
-What a text is, is decided by parsing it, never by trying it:
+The kind of a text is decided by parsing it, never by trying it:
 
     explicit    it binds `fn_name` at its top level: a module of its own, whose `fn_name` is called
     expression  it is one expression; *terse* if its leftmost name is a method of pipes, is called and
                 is unknown in the session: then it is read as if `pipe().` stood before it
     cell        anything else that parses, as Python or after IPython's transform
 
-`Sources.prepare` parses and compiles, runs nothing of the text, and remembers; `Sources.load`,
-`Sources.run_cell` and `Sources.run_cell_async` run it.
+`Sources.compile` parses and compiles, runs nothing of the text, and keeps the result; `Sources.load`,
+`Sources.run_cell` and `Sources.run_cell_async` run it. `library_function` finds adaptors that owt ships.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import importlib
+import importlib.util
+import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -23,8 +26,20 @@ from types import ModuleType
 from typing import Any
 
 from owt.errors import UNREADABLE, BadRequest, NoSuchFunction, shortened
-from owt.kernel.code.prepared import Cell, Explicit, Expression, Prepared, awaits, compiled_cell, futures
-from owt.kernel.code.program import Program, filename_of, show
+from owt.kernel.code.compiled import (
+    CodeCache,
+    CompiledCell,
+    CompiledCode,
+    CompiledExpression,
+    ExplicitCode,
+    KnownCode,
+    Program,
+    awaits,
+    compile_cell,
+    filename_of,
+    futures,
+    register_lines,
+)
 from owt.kernel.code.syntax import (
     bound_names,
     free_names,
@@ -32,10 +47,9 @@ from owt.kernel.code.syntax import (
     parse_text,
     syntax_fault,
 )
-from owt.kernel.code.texts import RecentTexts, Text
 
-EXPRESSIONS = 512
-OTHERS = 128
+MAX_EXPRESSIONS = 512
+MAX_OTHER_TEXTS = 128
 
 _OF_THE_CALL = frozenset({"request", "state"})
 _BUILTINS = frozenset(dir(builtins))
@@ -43,13 +57,9 @@ _ABSENT = object()
 
 
 class Sources:
-    """The texts that one kernel knows, and the modules that it has loaded from them.
+    """Known texts of one kernel, and the modules that were loaded from them. Thread-safe.
 
-    `namespace` is the session's; `injected` are the names that all code has without import, added to
-    `namespace` where it lacks them; `pipe_methods` are the names that make an expression terse;
-    `transform` is the IPython shell's `transform_cell`. Safe to use from several threads.
-
-    Modules of explicit code live until they are forgotten, 512 expressions and 128 cells are remembered.
+    Modules of explicit code live until they are forgotten; 512 expressions and 128 cells are kept.
     """
 
     def __init__(
@@ -59,63 +69,70 @@ class Sources:
         pipe_methods: frozenset[str],
         transform: Callable[[str], str],
     ) -> None:
+        """Create the sources of a session with this namespace.
+
+        `injected` are the names that all code has without an import, added to `namespace` where it lacks
+        them; `pipe_methods` are the names that make an expression terse; `transform` is the IPython shell's
+        `transform_cell`.
+        """
         self._namespace = namespace
         self._injected = dict(injected)
         self._heads = pipe_methods - _BUILTINS - self._injected.keys()
         self._transform = transform
-        # IPython puts its own `open`, `exit` and `quit` into a fresh namespace.
-        self._first = {name: value for name, value in namespace.items() if self._usual(name)}
-        self._loaded: dict[str, Text] = {}
-        self._expressions = RecentTexts(EXPRESSIONS)
-        self._others = RecentTexts(OTHERS)
+        # IPython puts its own `open`, `exit` and `quit` into a new namespace.
+        self._initial = {name: value for name, value in namespace.items() if self._is_usual(name)}
+        self._loaded: dict[str, KnownCode] = {}
+        self._expressions = CodeCache(MAX_EXPRESSIONS)
+        self._others = CodeCache(MAX_OTHER_TEXTS)
         self._future = 0
         self._lock = RLock()
-        self._share()
+        self._inject()
 
-    def prepare(self, code: str, fn_name: str) -> Prepared:
-        """What `code` is when `fn_name` is to be called. Runs nothing of it.
+    def compile(self, code: str, fn_name: str) -> CompiledCode:
+        """Return `code` compiled for a call of `fn_name`. Runs nothing of it.
 
         Raises `SyntaxFault` for text that is neither Python nor an IPython cell.
         """
-        text = self._loaded.get(code)
-        if text is not None:
-            explicit = text.explicit.get(fn_name)
+        known = self._loaded.get(code)
+        if known is not None:
+            explicit = known.explicit.get(fn_name)
             if explicit is not None:
                 return explicit
         with self._lock:
-            text = text or self._expressions.find(code) or self._others.find(code)
-            if text is not None:
-                found = text.explicit.get(fn_name) if fn_name in text.binds else text.other
-                if found is not None:
-                    return found
+            known = known or self._expressions.lookup(code) or self._others.lookup(code)
+            if known is not None:
+                compiled = known.explicit.get(fn_name) if fn_name in known.binds else known.other
+                if compiled is not None:
+                    return compiled
             try:
-                return self._prepare(code, fn_name, text)
+                return self._compile(code, fn_name, known)
             except UNREADABLE as error:
                 raise syntax_fault(error, code) from error
 
-    def cell(self, code: str) -> Cell:
-        """`code` as a notebook's cell, whatever else it could be: what cells that have run took from
-        `__future__` counts for it, too, as in IPython. Raises `SyntaxFault`."""
+    def compile_cell(self, code: str) -> CompiledCell:
+        """Return `code` compiled as a notebook's cell, whatever else it could be.
+
+        As in IPython, imports from `__future__` of earlier cells apply to it. Raises `SyntaxFault`.
+        """
         try:
             source, tree, _ = parse_text(code, self._transform)
-            return compiled_cell(code, source, tree, self._future)
+            return compile_cell(code, source, tree, self._future)
         except UNREADABLE as error:
             raise syntax_fault(error, code) from error
 
-    def load(self, prepared: Explicit | Expression) -> Any:
-        """Run what was prepared, unless it ran before: what to call or, if not callable, the answer.
+    def load(self, compiled: ExplicitCode | CompiledExpression) -> Any:
+        """Run compiled code unless it ran before, and return what to call or, if not callable, the answer.
 
-        For explicit code, its function, always callable. For an expression, its value: in the
-        session's namespace, each time, if it uses a name that the session knows; otherwise in a
-        module of its own, and only once if it is callable and was made without looking at `request`
-        or `state`. Raises what the code raises, and `BadRequest` if explicit code ran and did not
-        bind its function after all.
+        For explicit code, the result is its function, always callable. For an expression, it is its value,
+        evaluated in the session's namespace, each time, if it uses a name of the session; otherwise in a
+        module of its own, and only once if it is callable and did not use `request` or `state`. Raises what
+        the code raises, and `BadRequest` if explicit code ran and did not bind its function.
         """
-        if isinstance(prepared, Expression):
-            return self._evaluate(prepared)
-        program = prepared.program
+        if isinstance(compiled, CompiledExpression):
+            return self._evaluate(compiled)
+        program = compiled.program
         module = program.module or self._run(program)
-        function = module.__dict__.get(prepared.fn_name, _ABSENT)
+        function = module.__dict__.get(compiled.fn_name, _ABSENT)
         if callable(function):
             return function
         problem = (
@@ -123,20 +140,23 @@ class Sources:
             if function is not _ABSENT
             else "the code names it at its top level, but ran without binding it"
         )
-        there = [name for name in sorted(prepared.binds) if callable(module.__dict__.get(name))]
-        raise BadRequest("fn_name", problem, prepared.fn_name, hint=_offer("The code defines", there))
+        callables = [name for name in sorted(compiled.binds) if callable(module.__dict__.get(name))]
+        raise BadRequest(
+            "fn_name", problem, compiled.fn_name, hint=_hint("The code defines", callables)
+        )
 
-    def run_cell(self, cell: Cell) -> Any:
-        """The value of a cell that does not await: of its last expression, else None."""
-        self._share()
+    def run_cell(self, cell: CompiledCell) -> Any:
+        """Run a cell that does not await. Returns the value of its last expression, else None."""
+        self._inject()
         self._future |= futures(cell.body)
         if cell.body is not None:
             exec(cell.body, self._namespace)
         return None if cell.last is None else eval(cell.last, self._namespace)
 
-    async def run_cell_async(self, cell: Cell) -> Any:
-        """The value of any cell, awaiting what it awaits at its top level."""
-        self._share()
+    async def run_cell_async(self, cell: CompiledCell) -> Any:
+        """Run any cell, and await what it awaits at its top level. Returns the value of its last
+        expression."""
+        self._inject()
         self._future |= futures(cell.body)
         value = None
         for code in filter(None, (cell.body, cell.last)):
@@ -145,57 +165,58 @@ class Sources:
                 value = await value
         return None if cell.last is None else value
 
-    def named(self, fn_name: str) -> Callable[..., Any]:
-        """The session's function of this name. Raises `NoSuchFunction`, which lists those there are."""
-        found = self._namespace.get(fn_name, _ABSENT)
-        if callable(found):
-            return found  # type: ignore[no-any-return]
+    def session_function(self, fn_name: str) -> Callable[..., Any]:
+        """Return the session's function of this name. Raises `NoSuchFunction`, which lists the session's."""
+        function = self._namespace.get(fn_name, _ABSENT)
+        if callable(function):
+            return function  # type: ignore[no-any-return]
         problem = "the session has no such function"
-        if found is not _ABSENT:
-            problem = f"the session binds it to {shortened(found)}, which cannot be called"
-        there = [
+        if function is not _ABSENT:
+            problem = f"the session binds it to {shortened(function)}, which cannot be called"
+        names = [
             name
             for name, value in sorted(self._namespace.items())
-            if callable(value) and not name.startswith("_") and not self._usual(name)
+            if callable(value) and not name.startswith("_") and not self._is_usual(name)
         ]
-        raise NoSuchFunction("fn_name", problem, fn_name, hint=_offer("The session has", there))
+        raise NoSuchFunction("fn_name", problem, fn_name, hint=_hint("The session has", names))
 
     def forget(self, code: str) -> None:
-        """Drop what was made of `code`; the next call prepares and loads it again."""
+        """Drop everything about `code`; the next call compiles and loads it again."""
         with self._lock:
-            for texts in (self._loaded, self._expressions, self._others):
-                text = texts.pop(code, None)
-                if text is not None:
-                    text.drop()
+            for cache in (self._loaded, self._expressions, self._others):
+                known = cache.pop(code, None)
+                if known is not None:
+                    known.drop()
 
-    def _prepare(self, code: str, fn_name: str, text: Text | None) -> Prepared:
+    def _compile(self, code: str, fn_name: str, known: KnownCode | None) -> CompiledCode:
         source, tree, expression = parse_text(code, self._transform)
-        text = text or Text(frozenset(bound_names(tree)))
-        if fn_name in text.binds:
-            other = next(iter(text.explicit.values()), None)
+        known = known or KnownCode(frozenset(bound_names(tree)))
+        if fn_name in known.binds:
+            other = next(iter(known.explicit.values()), None)
             if other is not None:
                 explicit = replace(other, fn_name=fn_name)
             else:
                 filename = filename_of("explicit", code)
                 compiled = compile(tree, filename, "exec", dont_inherit=True)
-                show(filename, source)
-                explicit = Explicit(fn_name, text.binds, Program(code, compiled))
-            text.explicit[fn_name] = explicit
+                register_lines(filename, source)
+                explicit = ExplicitCode(fn_name, known.binds, Program(code, compiled))
+            known.explicit[fn_name] = explicit
             if code not in self._loaded and code not in self._expressions:
-                self._others.keep(code, text)
+                self._others.keep(code, known)
             return explicit
         if expression is not None:
-            # Top-level await makes it a cell, and any other fault shows up there again.
+            # Top-level await makes it a cell; any other fault is raised again there.
             with suppress(SyntaxError):
-                text.other = self._expression(code, source, expression)
-        if text.other is None:
-            text.other = compiled_cell(code, source, tree)
+                known.other = self._expression(code, source, expression)
+        if known.other is None:
+            known.other = compile_cell(code, source, tree)
         if code not in self._loaded:
             self._others.pop(code, None)
-            (self._expressions if isinstance(text.other, Expression) else self._others).keep(code, text)
-        return text.other
+            is_expression = isinstance(known.other, CompiledExpression)
+            (self._expressions if is_expression else self._others).keep(code, known)
+        return known.other
 
-    def _expression(self, code: str, source: str, expression: ast.expr) -> Expression:
+    def _expression(self, code: str, source: str, expression: ast.expr) -> CompiledExpression:
         filename = filename_of("expression", code)
         plain = compiled = compile(ast.Expression(expression), filename, "eval", dont_inherit=True)
         head = None
@@ -204,75 +225,103 @@ class Sources:
                 head = name
                 call.func = _after_pipe(name, call)
                 compiled = compile(ast.Expression(expression), filename, "eval", dont_inherit=True)
-        show(filename, source)
+        register_lines(filename, source)
         free = free_names(plain)
-        usual = frozenset(filter(self._usual, free))
-        # What reads this call's request while it is evaluated is of no use to the next call.
+        usual = frozenset(filter(self._is_usual, free))
+        # A value that depends on this call's request is of no use to the next call.
         keeps = _OF_THE_CALL.isdisjoint(free_names(plain, lambdas=False))
-        return Expression(Program(code, compiled, keeps=keeps), plain, head, free - usual, usual)
+        return CompiledExpression(Program(code, compiled, keeps=keeps), plain, head, free - usual, usual)
 
-    def _evaluate(self, expression: Expression) -> Any:
+    def _evaluate(self, expression: CompiledExpression) -> Any:
         namespace = self._namespace
-        if namespace.keys().isdisjoint(expression.free) and not any(map(self._changed, expression.usual)):
-            return expression.program.value(self._given)
-        self._share()
+        if namespace.keys().isdisjoint(expression.free) and not any(map(self._is_changed, expression.usual)):
+            return expression.program.value(self._new_globals)
+        self._inject()
         return eval(expression.plain if expression.head in namespace else expression.program.code, namespace)
 
     def _run(self, program: Program) -> ModuleType:
-        self._pin(program.text)
+        self._mark_loaded(program.text)
         try:
-            module = program.run(self._given)
+            module = program.run(self._new_globals)
         except BaseException:
-            # Its lines stay for the traceback until other texts crowd it out.
+            # Its lines stay for the traceback until other texts replace it.
             with self._lock:
-                text = self._loaded.pop(program.text, None)
-                if text is not None:
-                    self._others.keep(program.text, text)
+                known = self._loaded.pop(program.text, None)
+                if known is not None:
+                    self._others.keep(program.text, known)
             raise
-        # Another thread's attempt may have failed, and unpinned it, since.
-        self._pin(program.text)
+        # Since then another thread's attempt may have failed and removed the mark.
+        self._mark_loaded(program.text)
         return module
 
-    def _pin(self, code: str) -> None:
+    def _mark_loaded(self, code: str) -> None:
         with self._lock:
-            text = self._expressions.pop(code, None) or self._others.pop(code, None)
-            if text is not None:
-                self._loaded[code] = text
+            known = self._expressions.pop(code, None) or self._others.pop(code, None)
+            if known is not None:
+                self._loaded[code] = known
 
-    def _usual(self, name: str) -> bool:
+    def _is_usual(self, name: str) -> bool:
         return name in _BUILTINS or name in self._injected or name == "get_ipython"
 
-    def _changed(self, name: str) -> bool:
-        """Whether the session has given a builtin or an injected name a meaning of its own."""
+    def _is_changed(self, name: str) -> bool:
+        """Return True if the session has bound a builtin or an injected name to another value."""
         value = self._namespace.get(name, _ABSENT)
         return (
             value is not _ABSENT
             and value is not self._injected.get(name, _ABSENT)
             and value is not getattr(builtins, name, _ABSENT)
-            and value is not self._first.get(name, _ABSENT)
+            and value is not self._initial.get(name, _ABSENT)
         )
 
-    def _given(self) -> dict[str, Any]:
-        """The first globals of a module: the injected names, and what IPython's transform writes."""
+    def _new_globals(self) -> dict[str, Any]:
+        """Return the first globals of a module: the injected names, and the one that IPython's transform
+        uses."""
         shell = self._namespace.get("get_ipython")
         return self._injected if shell is None else {**self._injected, "get_ipython": shell}
 
-    def _share(self) -> None:
-        """Give the session the injected names that it lacks; `%reset` takes them away."""
+    def _inject(self) -> None:
+        """Add the injected names that the session lacks; `%reset` removes them."""
         for name, value in self._injected.items():
             if name not in self._namespace:
                 self._namespace[name] = value
 
 
-def _after_pipe(name: str, at: ast.expr) -> ast.expr:
-    """`pipe().name`, where `at` is in the text."""
-    pipe = ast.copy_location(ast.Name("pipe", ast.Load()), at)
-    start = ast.copy_location(ast.Call(pipe, [], []), at)
-    return ast.copy_location(ast.Attribute(start, name, ast.Load()), at)
+def _after_pipe(name: str, position: ast.expr) -> ast.expr:
+    """Return the tree of `pipe().name`, at the place of `position`."""
+    pipe = ast.copy_location(ast.Name("pipe", ast.Load()), position)
+    start = ast.copy_location(ast.Call(pipe, [], []), position)
+    return ast.copy_location(ast.Attribute(start, name, ast.Load()), position)
 
 
-def _offer(start: str, names: list[str], limit: int = 20) -> str:
+def _hint(start: str, names: list[str], limit: int = 20) -> str:
     if not names:
         return f"{start} no functions"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return f"{start}: {', '.join(names[:limit])}{more}"
+
+
+def library_function(adaptor: str, fn_name: str) -> Callable[..., Any]:
+    """Return the function `fn_name` of an adaptor that owt ships: of the module `owt.lib.ADAPTOR`.
+
+    Raises `BadRequest` if there is none, and whatever importing the module raises.
+    """
+    package = importlib.import_module("owt.lib")
+    if adaptor not in {module.name for module in pkgutil.iter_modules(package.__path__)}:
+        hint = f"There are: {_library(package)}"
+        raise BadRequest("adaptor", "owt has no such adaptor", adaptor, hint=hint)
+    function = getattr(importlib.import_module(f"owt.lib.{adaptor}"), fn_name, None)
+    if not callable(function):
+        raise BadRequest("fn_name", f"the adaptor {adaptor} has no such function", fn_name)
+    return function  # type: ignore[no-any-return]
+
+
+def _library(package: Any) -> str:
+    """Return the modules that define `run`. Their text is searched: imports would load every library."""
+    adaptors = []
+    for module in pkgutil.iter_modules(package.__path__):
+        spec = importlib.util.find_spec(f"owt.lib.{module.name}")
+        if spec is not None and spec.origin is not None:
+            with open(spec.origin, encoding="utf-8") as file:
+                if any(line.startswith("def run(") for line in file):
+                    adaptors.append(module.name)
+    return ", ".join(sorted(adaptors)) or "none"

@@ -1,7 +1,7 @@
-"""Reading a text as Python does; nothing of it runs.
+"""Parser of a call's text; nothing of the text runs.
 
-Text that is valid Python keeps Python's meaning. Text that is not is read as if in parentheses, so
-that a chain of methods may begin its lines with dots, and then through IPython's transform.
+Text that is valid Python keeps Python's meaning. Other text is parsed as if in parentheses, so that the lines
+of a chain of methods may begin with dots, and then after IPython's transform.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from owt.errors import SyntaxFault
 
 
 def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Module, ast.expr | None]:
-    """The Python text that `code` stands for, its tree, and the expression if it is just one.
+    """Return the Python text that `code` stands for, its tree, and the expression if it is just one.
 
     `transform` is the IPython shell's `transform_cell`. Raises one of `UNREADABLE`, or `SyntaxFault`.
     """
@@ -34,7 +34,7 @@ def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Mod
     try:
         expression = parse_expression(code)
     except SyntaxError as error:
-        fault = _later(fault, _without_ours(error, fault, code))
+        fault = _farther(fault, _without_parentheses(error, fault, code))
     else:
         statement = ast.copy_location(ast.Expr(expression), expression)
         return code, ast.Module([statement], []), expression
@@ -43,20 +43,20 @@ def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Mod
         source = transform(code)
         return source, ast.parse(source), None
     except SyntaxError as error:
-        raise _later(fault, _in_lines_of(code, source, error)) from None
+        raise _farther(fault, _in_lines_of(code, source, error)) from None
     except Exception:
         raise fault from None
 
 
 def parse_expression(text: str) -> ast.expr:
-    """`text` as one expression, read as if it stood in parentheses.
+    """Return `text` as one expression, parsed as if it stood in parentheses.
 
-    Raises one of `UNREADABLE`. The position of a SyntaxError is that in `text`, or just before it if
-    the text left a bracket open.
+    Raises one of `UNREADABLE`. The position of a SyntaxError is that in `text`, or just before it if the text
+    leaves a bracket open.
     """
     try:
         tree = ast.parse(f"({text}\n)", mode="eval").body
-        # A text that closes its own surroundings, `1) + (2`, can fit one kind of bracket only.
+        # Text that closes the parentheses around it, `1) + (2`, fits one kind of bracket only.
         ast.parse(f"[{text}\n]", mode="eval")
     except SyntaxError as error:
         if error.lineno == 1 and error.offset is not None:
@@ -74,7 +74,7 @@ def parse_expression(text: str) -> ast.expr:
 
 
 def bound_names(tree: ast.Module) -> Iterator[str]:
-    """The names that a module's top level binds, in whichever branch, if it gets there."""
+    """Yield the names that a module's top level binds, in any branch."""
     pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
@@ -82,7 +82,7 @@ def bound_names(tree: ast.Module) -> Iterator[str]:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
-                # Decorators, defaults and bases belong to the top level, the body does not.
+                # Decorators, defaults and bases belong to the top level; the body does not.
                 children = [child for child in children if not isinstance(child, ast.stmt)]
             case ast.Lambda():
                 children = [node.args]
@@ -104,10 +104,10 @@ def bound_names(tree: ast.Module) -> Iterator[str]:
 
 
 def free_names(code: CodeType, *, lambdas: bool = True) -> frozenset[str]:
-    """The names that an expression's code takes from outside, builtins among them.
+    """Return the names that an expression's code takes from outside, builtins among them.
 
-    A name that the expression itself assigns (`:=`) is free if it is read before that. Without
-    `lambdas`, only names that are read while the expression itself is evaluated.
+    A name that the expression itself assigns (`:=`) is free if it is read before that. Without `lambdas`,
+    only names that are read while the expression itself is evaluated count.
     """
     free: set[str] = set()
     assigned: set[str] = set()
@@ -136,7 +136,7 @@ def _nested(code: CodeType, lambdas: bool) -> Iterator[CodeType]:
 
 
 def leftmost_call(expression: ast.expr) -> ast.Call | None:
-    """The call of the leftmost name in a chain of calls, attributes and subscripts, if it is called."""
+    """Return the call of the leftmost name in a chain of calls, attributes and subscripts, or None."""
     node = expression
     while True:
         match node:
@@ -151,29 +151,30 @@ def leftmost_call(expression: ast.expr) -> ast.Call | None:
 def _check_characters(code: str) -> None:
     at = code.find("\0")
     if at >= 0:
-        raise SyntaxFault("the code holds a NUL character", code.count("\n", 0, at) + 1)
+        raise SyntaxFault("the code contains a NUL character", code.count("\n", 0, at) + 1)
     try:
         code.encode()
     except UnicodeEncodeError as error:
-        problem = f"the code holds {code[error.start]!r}, half of a surrogate pair, which is not a character"
+        problem = f"the code contains {code[error.start]!r}, half of a surrogate pair, not a character"
         raise SyntaxFault(problem, code.count("\n", 0, error.start) + 1) from None
 
 
 def lines_of(source: str) -> list[str]:
-    """The lines as Python counts them, which is not as `str.splitlines` does, each with its end."""
+    """Return the lines as Python counts them, each with its end; `str.splitlines` splits at more
+    characters."""
     return [line if line.endswith("\n") else line + "\n" for line in io.StringIO(source, newline=None)]
 
 
-def _later(first: SyntaxError, second: SyntaxError) -> SyntaxError:
-    """Of the faults of two readings, the one farther on: the other reading was wrong from its start."""
+def _farther(first: SyntaxError, second: SyntaxError) -> SyntaxError:
+    """Return the fault that is farther on; the other way of parsing was wrong from its start."""
     return max(first, second, key=lambda fault: (fault.lineno or 0, fault.offset or 0))
 
 
-def _without_ours(error: SyntaxError, first: SyntaxError, code: str) -> SyntaxError:
-    """The fault of `code` in our parentheses as one of `code`, whose fault as a module is `first`."""
+def _without_parentheses(error: SyntaxError, first: SyntaxError, code: str) -> SyntaxError:
+    """Return a fault of `code` in parentheses as a fault of `code`, whose fault as a module is `first`."""
     lines = lines_of(code)
     if (error.lineno, error.offset) == (1, 0):
-        # Ours was never closed: what should have closed it closed one of the text's.
+        # The added parenthesis was never closed: its end closed a bracket of the text.
         try:
             ast.parse(f"({code}")
         except SyntaxError as unclosed:
@@ -185,13 +186,13 @@ def _without_ours(error: SyntaxError, first: SyntaxError, code: str) -> SyntaxEr
     if (error.lineno or 0) > len(lines):
         error.lineno, error.offset = len(lines), len(lines[-1])
     if (first.lineno or 0) > 1 and error.msg.startswith("closing") and error.msg.endswith("on line 1"):
-        # As a module, line 1 is in order, so that bracket is ours.
+        # As a module, line 1 is correct, so that bracket is the added one.
         error.msg = f"unmatched {error.msg.split()[2]}"
     return error
 
 
 def _in_lines_of(code: str, source: str, error: SyntaxError) -> SyntaxError:
-    """A fault in `source`, which `code` was transformed into, as one in `code`, if the lines agree."""
+    """Return a fault in `source`, into which `code` was transformed, as one in `code` if the lines agree."""
     before, after = lines_of(code), lines_of(source)
     line = error.lineno or 0
     if len(before) != len(after) or not 0 < line <= len(before):
@@ -201,7 +202,7 @@ def _in_lines_of(code: str, source: str, error: SyntaxError) -> SyntaxError:
 
 
 def syntax_fault(error: BaseException, code: str) -> SyntaxFault:
-    """What to tell the caller of an `UNREADABLE` that reading `code` raised."""
+    """Return the error for the caller, from an `UNREADABLE` that parsing `code` raised."""
     match error:
         case SyntaxError(lineno=int(line)) if line > 0:
             lines = lines_of(code.removeprefix("\ufeff"))
@@ -216,11 +217,11 @@ def syntax_fault(error: BaseException, code: str) -> SyntaxFault:
 
 
 def _excerpt(line: str, offset: int, width: int = 80) -> str:
-    """A line of code, cut to `width` around `offset` (from 1; 0 if unknown), and a caret below it."""
+    """Return a line of code, cut to `width` around `offset` (from 1; 0 if unknown), and a caret below it."""
     line = line.rstrip()
     at = min(max(offset - 1, 0), len(line))
     start = max(len(line) - len(line.lstrip()), at - width // 2)
-    shown = f"    {line[start : start + width]}"
+    excerpt = f"    {line[start : start + width]}"
     if offset < 1 or at < start:
-        return shown
-    return f"{shown}\n    {''.join(c if c == chr(9) else ' ' for c in line[start:at])}^"
+        return excerpt
+    return f"{excerpt}\n    {''.join(c if c == chr(9) else ' ' for c in line[start:at])}^"

@@ -1,10 +1,10 @@
 """Cells that are endpoints in the manner of Jupyter Kernel Gateway's mode notebook-http.
 
-Such a cell finds the request in `REQUEST`, as JSON: its `body`, `args`, `path` and `headers`. What it prints
-is the answer, else its last expression as a MIME bundle in JSON; it is text/plain. What its `ResponseInfo`
-cell prints is JSON with `headers` and a `status` for the answer.
+Such a cell has the request in `REQUEST`, as JSON: its `body`, `args`, `path` and `headers`. The response is
+what the cell prints, else its last expression as a MIME bundle in JSON; its type is text/plain. A
+`ResponseInfo` cell prints JSON with `headers` and a `status` for the response.
 
-Source: Kernel Gateway's documentation, and what its release 3.0 answers, which the tests tell.
+Source: Kernel Gateway's documentation, and the behaviour of its release 3.0, which the tests record.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from owt.errors import OwtError, shortened
-from owt.kernel.calls import context
-from owt.kernel.calls.stdio import is_shown, mime_bundle
-from owt.kernel.code.prepared import Cell
-from owt.kernel.endpoints.decorator import Registered
+from owt.kernel import context
+from owt.kernel.code.cells import CellRunner
+from owt.kernel.code.compiled import CompiledCell
+from owt.kernel.endpoints.decorator import RegisteredFunction
 from owt.kernel.endpoints.signature import Signature
 from owt.wire.call import NotebookCell
 from owt.wire.endpoint import Endpoint, Parameter, check, parameters
@@ -28,80 +28,81 @@ from owt.wire.http import is_final_status
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
-    from owt.kernel.calls.execution import Surroundings
-
 VARIABLE = "REQUEST"
 
 
-class Annotated:
-    """What an annotated cell does for a request."""
+class GatewayCell:
+    """Function of an endpoint that runs an annotated cell."""
 
-    def __init__(self, told: NotebookCell, cell: Cell, code: str, around: Surroundings) -> None:
-        """Raises `SyntaxFault` for a ResponseInfo cell that cannot be read."""
-        self.__name__ = f"{told.method} {told.notebook_path}"
-        self._names = told.names
+    def __init__(self, options: NotebookCell, cell: CompiledCell, code: str, cells: CellRunner) -> None:
+        """Create the function. Raises `SyntaxFault` for an invalid ResponseInfo cell."""
+        self.__name__ = f"{options.method} {options.notebook_path}"
+        self._names = options.names
         self._cell = (cell, code)
-        response = told.response
-        self._response = None if response is None else (around.sources.cell(response), response)
-        self._around = around
+        response = options.response
+        self._response = None if response is None else (cells.compile(response), response)
+        self._cells = cells
 
     async def __call__(self, *path: str) -> tuple[str, int, dict[str, str]]:
-        """The answer to the request that is being answered, where the path's parameters are these."""
+        """Return the response to the current request. `path` has the values of the path's parameters."""
         run = context.running()
         assert run is not None
-        around = self._around
         values = dict(zip(self._names, path, strict=True))
-        around.shell.user_ns[VARIABLE] = bundle(run.request, run.call.request.headers, values)
-        body = await self._text(*self._cell)
+        request = request_json(run.request, run.call.request.headers, values)
+        self._cells.shell.user_ns[VARIABLE] = request
+        body = await self._output(*self._cell)
         headers, status = {"Content-Type": "text/plain"}, 200
         if self._response is not None:
-            headers_said, status = response_info(await self._text(*self._response))
-            headers.update(headers_said)
+            more_headers, status = response_info(await self._output(*self._response))
+            headers.update(more_headers)
         return body, status, headers
 
-    async def _text(self, cell: Cell, code: str) -> str:
-        """What a cell prints, else its value as Jupyter's message `execute_result` would have it."""
-        with redirect_stdout(io.StringIO()) as printed:
-            value = await self._around.run_cell_async(cell)
-        if text := printed.getvalue():
+    async def _output(self, cell: CompiledCell, code: str) -> str:
+        """Return what a cell prints, else its value as Jupyter's message `execute_result` has it."""
+        with redirect_stdout(io.StringIO()) as output:
+            value = await self._cells.run_async(cell)
+        if text := output.getvalue():
             return text
-        shell = self._around.shell
-        return json.dumps(mime_bundle(shell, value)) if is_shown(shell, code, value) else ""
+        return json.dumps(self._cells.mime_bundle(value)) if self._cells.is_displayed(code, value) else ""
 
 
-def registered(told: NotebookCell, cell: Cell, code: str, around: Surroundings) -> Registered:
-    """A cell, whose text is `code`, as an endpoint. Raises `EndpointError`, and `SyntaxFault` as `Annotated`
-    does."""
-    function = Annotated(told, cell, code, around)
+def make_endpoint(
+    options: NotebookCell, cell: CompiledCell, code: str, cells: CellRunner
+) -> RegisteredFunction:
+    """Return a cell with the text `code` as an endpoint.
+
+    Raises `EndpointError`, and `SyntaxFault` for an invalid ResponseInfo cell.
+    """
+    function = GatewayCell(options, cell, code, cells)
     endpoint = Endpoint(
-        path=told.path,
-        methods=(told.method,),
+        path=options.path,
+        methods=(options.method,),
         name=function.__name__,
-        description=f"The notebook's cell {told.method} {told.notebook_path}.",
+        description=f"The notebook's cell {options.method} {options.notebook_path}.",
         parameters=tuple(
-            Parameter(name, "path", '{"type":"string"}', True) for name in parameters(told.path)
+            Parameter(name, "path", '{"type":"string"}', True) for name in parameters(options.path)
         ),
         more=True,
     )
     check([endpoint])
-    return Registered(function, Signature({}, None, None, ""), endpoint, whole=True)
+    return RegisteredFunction(function, Signature({}, None, None, ""), endpoint, takes_request=True)
 
 
-def bundle(request: Request, headers: Sequence[tuple[str, str]], path: dict[str, str]) -> str:
-    """What `REQUEST` is."""
-    sent: dict[str, Any] = {}
+def request_json(request: Request, headers: Sequence[tuple[str, str]], path: dict[str, str]) -> str:
+    """Return the value of `REQUEST`."""
+    by_name: dict[str, Any] = {}
     for name, value in headers:
-        if name in sent:
-            several = sent[name]
-            sent[name] = [*several, value] if isinstance(several, list) else [several, value]
+        if name in by_name:
+            values = by_name[name]
+            by_name[name] = [*values, value] if isinstance(values, list) else [values, value]
         else:
-            sent[name] = value
+            by_name[name] = value
     args = request.args.to_dict(flat=False)
-    return json.dumps({"body": _body(request), "args": args, "path": path, "headers": sent})
+    return json.dumps({"body": _body(request), "args": args, "path": path, "headers": by_name})
 
 
 def _body(request: Request) -> Any:
-    """A form's fields, as lists; a JSON document; otherwise text."""
+    """Return the body: a form's fields, as lists; a JSON document; otherwise text."""
     kind = request.headers.get("Content-Type", "text/plain")
     if kind == "application/x-www-form-urlencoded" or kind.startswith("multipart/form-data"):
         request.max_form_memory_size = None
@@ -116,10 +117,8 @@ def _body(request: Request) -> Any:
 
 
 def response_info(text: str) -> tuple[dict[str, str], int]:
-    """The headers and the status that a ResponseInfo cell has printed.
-
-    Raises `OwtError` for what is neither.
-    """
+    """Return the headers and the status that a ResponseInfo cell printed. Raises `OwtError` for anything
+    else."""
     try:
         info = json.loads(text)
     except ValueError as error:

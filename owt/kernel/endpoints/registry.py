@@ -1,11 +1,12 @@
-"""The endpoints of one kernel: what its session answers at which path.
+"""Registry of one kernel's endpoints: the functions that its session answers with, by path and method.
 
-What a cell or a call registers and removes is a draft until that has succeeded, so that an error leaves
-everything as it was; outside of both it counts at once. What another session has is refused when it is
-asked for, which is why the frontend is asked, and the kernel waits for its answer: a millisecond.
+A cell or a call changes a draft, which takes effect when it has succeeded, so that an error leaves everything
+as it was; outside of both a change takes effect at once. A path of another session is refused when it is
+registered. The frontend knows all sessions' paths, so the kernel asks it and waits for the answer, about a
+millisecond.
 
-A function replaces the endpoint of the same name at the same path with all its methods, and others
-there only for the methods that it has. What is not registered again stays.
+A function replaces the endpoint of the same name at the same path with all its methods, and other endpoints
+at this path for its own methods only. Endpoints that are not registered again stay.
 """
 
 from __future__ import annotations
@@ -20,210 +21,220 @@ from typing import Any, NamedTuple
 import msgspec
 
 from owt.errors import EndpointError, EndpointGone
-from owt.kernel.calls import context
+from owt.kernel import context
 from owt.kernel.code.arguments import evaluate
-from owt.kernel.endpoints.binding import fitted
-from owt.kernel.endpoints.decorator import Decorator, Registered
+from owt.kernel.endpoints.binding import bind
+from owt.kernel.endpoints.decorator import Decorator, RegisteredFunction
 from owt.wire.call import Call
-from owt.wire.endpoint import MOST, Endpoint, parameters, shape
+from owt.wire.endpoint import MOST as MAX_ENDPOINTS
+from owt.wire.endpoint import Endpoint, parameters, shape
 from owt.wire.messages import RegisterEndpoints
 
-PATIENCE = 10.0
-"""Seconds that the frontend may take to answer."""
+FRONTEND_TIMEOUT = 10.0
+"""Seconds that the kernel waits for the frontend's answer."""
 
 
 class Removal(NamedTuple):
-    """A path that is to be one no more, for these methods."""
+    """Removal of the endpoints at a path for these methods."""
 
     path: str
     methods: tuple[str, ...]
 
 
-Change = Registered | Removal
-LiveEndpoints = dict[tuple[str, str], Registered]
-"""By the shape of a path and a method."""
+Change = RegisteredFunction | Removal
+EndpointTable = dict[tuple[str, str], RegisteredFunction]
+"""Endpoints by the shape of a path and a method."""
 
 
 class Registry:
-    """The endpoints of this kernel. Safe to use from several threads."""
+    """Endpoints of this kernel. Thread-safe."""
 
     def __init__(
-        self, shell: Any, send: Callable[[RegisterEndpoints], None], is_running: Callable[[str], bool]
+        self, shell: Any, send: Callable[[RegisterEndpoints], None], is_active: Callable[[str], bool]
     ) -> None:
-        """`send` sends to the frontend, and `is_running` says whether a run of this id has not ended."""
+        """Create the registry. `send` sends to the frontend; `is_active(id)` is True until that run has
+        ended."""
         self.session: str | None = None
         self.endpoint = Decorator(self.register, lambda path, methods: self._change(Removal(path, methods)))
         self._send = send
-        self._is_running = is_running
-        self._live: LiveEndpoints = {}
+        self._is_active = is_active
+        self._table: EndpointTable = {}
         self._drafts: dict[str, list[Change]] = {}
-        # Cells may run cells, as %run does with a notebook.
-        self._cells: list[list[Change]] = []
+        # A stack: a cell may run other cells, as %run does with a notebook.
+        self._cell_drafts: list[list[Change]] = []
         self._versions = itertools.count(1)
         self._numbers = itertools.count(1)
-        self._verdicts: dict[int, _Waiting] = {}
+        self._requests: dict[int, _PendingRequest] = {}
         self._lock = threading.RLock()
-        shell.events.register("pre_run_cell", self._cell_begins)
-        shell.events.register("post_run_cell", self._cell_ends)
+        shell.events.register("pre_run_cell", self._on_cell_start)
+        shell.events.register("post_run_cell", self._on_cell_end)
 
     @property
     def paths(self) -> list[str]:
-        """The paths of all endpoints."""
-        return sorted({each.endpoint.path for each in self._live.values()})
+        """Paths of all endpoints."""
+        return sorted({function.endpoint.path for function in self._table.values()})
 
-    def heard(self, number: int, problem: str | None) -> None:
-        """The frontend's answer has come. In the control thread."""
-        waiting = self._verdicts.get(number)
-        if waiting is not None:
-            waiting.problem = problem
-            waiting.there.set()
+    def on_result(self, number: int, problem: str | None) -> None:
+        """Receive the frontend's answer to a request. Call it in the control thread."""
+        request = self._requests.get(number)
+        if request is not None:
+            request.problem = problem
+            request.answered.set()
 
-    def settle(self, run: str) -> None:
-        """A run is about to end well: what it has drafted takes effect. Raises `EndpointError` when the
-        frontend refuses it after all."""
+    def commit(self, run: str) -> None:
+        """Apply the draft of a run that is about to succeed. Raises `EndpointError` if the frontend refuses
+        it."""
         if (draft := self._drafts.get(run)) is not None:
-            self._take_effect(draft)
+            self._apply(draft)
             del self._drafts[run]
 
-    def give_up(self, run: str) -> bool:
-        """A run has failed: what it has drafted, if anything, is lost. Gives whether there was something."""
+    def discard(self, run: str) -> bool:
+        """Discard the draft of a run that has failed. Returns True if there was one."""
         return self._drafts.pop(run, None) is not None
 
     def is_cell(self, call: Call) -> bool:
-        """Whether a call is for a notebook's cell, which takes its turn as cells do."""
-        target = call.endpoint
-        found = None if target is None else self._live.get((shape(target.path), call.request.method))
-        return found is not None and found.whole
+        """Return True if a call is for a notebook's cell, which does not overlap with other calls."""
+        if call.endpoint is None:
+            return False
+        function = self._table.get((shape(call.endpoint.path), call.request.method))
+        return function is not None and function.takes_request
 
     def prepare(
         self, run: context.Run, namespace: dict[str, Any]
     ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
-        """The function that a call is for, and its arguments.
+        """Return the function that a call is for, and its arguments.
 
-        Raises `EndpointGone` where there is none any more, and `Unprocessable`, or what evaluating the
-        field `kwargs` raises.
+        Raises `EndpointGone` if the endpoint does not exist, `Unprocessable` if arguments do not fit, and
+        whatever evaluating the field `kwargs` raises.
         """
         call = run.call
         target, method = call.endpoint, call.request.method
         assert target is not None
-        found = self._live.get((shape(target.path), method))
-        if found is None:
+        registered = self._table.get((shape(target.path), method))
+        if registered is None:
             raise EndpointGone(
                 f"{method} {target.path}: this kernel of session {self.session} does not have it; it is back "
                 "when the cell that defines it has run again"
             )
-        if found.whole:
-            return found.function, list(target.arguments), {}
-        args, kwargs = fitted(
-            found.signature,
-            dict(zip(parameters(found.endpoint.path), target.arguments, strict=True)),
+        if registered.takes_request:
+            return registered.function, list(target.arguments), {}
+        args, kwargs = bind(
+            registered.signature,
+            dict(zip(parameters(registered.endpoint.path), target.arguments, strict=True)),
             run.request,
             evaluate(call.kwargs, namespace),
-            f"{method} {found.endpoint.path}",
+            f"{method} {registered.endpoint.path}",
         )
-        return found.function, args, kwargs
+        return registered.function, args, kwargs
 
-    def register(self, new: Registered) -> None:
-        """Have an endpoint as soon as the cell or the call has succeeded. Raises `EndpointError`."""
+    def register(self, new: RegisteredFunction) -> None:
+        """Add an endpoint after the cell or the call has succeeded. Raises `EndpointError`."""
         if self.session is None:
             raise EndpointError(
                 f"{new.endpoint.path}: an endpoint belongs to a session, and this call names none; "
                 "add session=NAME"
             )
         versioned = msgspec.structs.replace(new.endpoint, version=next(self._versions))
-        self._ask((versioned,), keep=False)
+        self._request((versioned,), keep=False)
         self._change(replace(new, endpoint=versioned))
 
     def _change(self, change: Change) -> None:
         with self._lock:
-            draft = self._draft()
+            draft = self._current_draft()
             if draft is None:
-                self._take_effect([change])
+                self._apply([change])
                 return
-            _check_count(_changed(self._live, [*draft, change]))
+            _check_count(_with_changes(self._table, [*draft, change]))
             draft.append(change)
 
-    def _draft(self) -> list[Change] | None:
-        """What the change belongs in: the draft of a run, of a cell, or none."""
+    def _current_draft(self) -> list[Change] | None:
+        """Return the draft of the current run, else of the current cell, else None."""
         run = context.running()
-        if run is not None and self._is_running(run.id):
+        if run is not None and self._is_active(run.id):
             return self._drafts.setdefault(run.id, [])
-        return self._cells[-1] if self._cells else None
+        return self._cell_drafts[-1] if self._cell_drafts else None
 
-    def _take_effect(self, draft: Sequence[Change]) -> None:
+    def _apply(self, draft: Sequence[Change]) -> None:
         with self._lock:
-            live = _changed(self._live, draft)
-            _check_count(live)
-            removed = [shape(each.path) for each in draft if isinstance(each, Removal)]
-            self._ask(_described(live), tuple(removed), keep=True)
-            self._live = live
+            table = _with_changes(self._table, draft)
+            _check_count(table)
+            removed = [shape(change.path) for change in draft if isinstance(change, Removal)]
+            self._request(_endpoints(table), tuple(removed), keep=True)
+            self._table = table
 
-    def _ask(self, endpoints: tuple[Endpoint, ...], removed: tuple[str, ...] = (), *, keep: bool) -> None:
+    def _request(
+        self, endpoints: tuple[Endpoint, ...], removed: tuple[str, ...] = (), *, keep: bool
+    ) -> None:
         number = next(self._numbers)
-        waiting = self._verdicts[number] = _Waiting()
+        request = self._requests[number] = _PendingRequest()
         try:
             self._send(RegisterEndpoints(number, endpoints, removed, keep))
-            if not waiting.there.wait(PATIENCE):
-                raise EndpointError(f"the server did not answer for {PATIENCE:g} s; run the cell again")
+            if not request.answered.wait(FRONTEND_TIMEOUT):
+                raise EndpointError(
+                    f"the server did not answer for {FRONTEND_TIMEOUT:g} s; run the cell again"
+                )
         finally:
-            del self._verdicts[number]
-        if waiting.problem is not None:
-            raise EndpointError(waiting.problem)
+            del self._requests[number]
+        if request.problem is not None:
+            raise EndpointError(request.problem)
 
-    def _cell_begins(self, info: Any) -> None:
-        self._cells.append([])
+    def _on_cell_start(self, info: Any) -> None:
+        self._cell_drafts.append([])
 
-    def _cell_ends(self, result: Any) -> None:
-        # There is no result for a cell that was cancelled, and was no beginning for one that is empty.
+    def _on_cell_end(self, result: Any) -> None:
+        # A cancelled cell has no result, and an empty one had no start.
         if result is not None and not (result.info.raw_cell or "").strip():
             return
-        draft = self._cells.pop() if self._cells else []
+        draft = self._cell_drafts.pop() if self._cell_drafts else []
         if not draft or result is None or not result.success:
             return
-        if self._cells:
-            self._cells[-1].extend(draft)
+        if self._cell_drafts:
+            self._cell_drafts[-1].extend(draft)
             return
         try:
-            self._take_effect(draft)
+            self._apply(draft)
         except EndpointError as error:
             print(f"owt: nothing was registered: {error}", file=sys.stderr)
 
 
-class _Waiting:
-    """A question to the frontend."""
+class _PendingRequest:
+    """Request to the frontend that awaits its answer."""
 
     def __init__(self) -> None:
-        self.there = threading.Event()
+        self.answered = threading.Event()
         self.problem: str | None = None
 
 
-def _changed(live: LiveEndpoints, draft: Sequence[Change]) -> LiveEndpoints:
-    """What is live after these changes."""
-    live = dict(live)
+def _with_changes(table: EndpointTable, draft: Sequence[Change]) -> EndpointTable:
+    """Return the endpoints after these changes."""
+    table = dict(table)
     for change in draft:
         match change:
             case Removal(path, methods):
                 for method in methods:
-                    live.pop((shape(path), method), None)
-            case Registered(endpoint=new):
-                place = shape(new.path)
-                for key, other in list(live.items()):
-                    if key[0] == place and other.endpoint.name == new.name:
-                        del live[key]
-                live.update(((place, method), change) for method in new.methods)
-    return live
+                    table.pop((shape(path), method), None)
+            case RegisteredFunction(endpoint=new):
+                new_shape = shape(new.path)
+                for key, other in list(table.items()):
+                    if key[0] == new_shape and other.endpoint.name == new.name:
+                        del table[key]
+                table.update(((new_shape, method), change) for method in new.methods)
+    return table
 
 
-def _described(live: LiveEndpoints) -> tuple[Endpoint, ...]:
-    """What is told of them, each with the methods that it still has."""
-    methods: dict[Registered, list[str]] = {}
-    for (_, method), each in live.items():
-        methods.setdefault(each, []).append(method)
+def _endpoints(table: EndpointTable) -> tuple[Endpoint, ...]:
+    """Return the public descriptions, each with the methods that it still has."""
+    methods: dict[RegisteredFunction, list[str]] = {}
+    for (_, method), function in table.items():
+        methods.setdefault(function, []).append(method)
     return tuple(
-        msgspec.structs.replace(each.endpoint, methods=tuple(found)) for each, found in methods.items()
+        msgspec.structs.replace(function.endpoint, methods=tuple(names))
+        for function, names in methods.items()
     )
 
 
-def _check_count(live: LiveEndpoints) -> None:
-    if len(set(live.values())) > MOST:
-        raise EndpointError(f"a session has at most {MOST} endpoints; endpoint.remove(path) ends one")
+def _check_count(table: EndpointTable) -> None:
+    if len(set(table.values())) > MAX_ENDPOINTS:
+        raise EndpointError(
+            f"a session has at most {MAX_ENDPOINTS} endpoints; endpoint.remove(path) removes one"
+        )

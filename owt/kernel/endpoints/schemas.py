@@ -1,7 +1,7 @@
 """JSON Schemas of types, as msgspec makes them (draft 2020-12), with the defaults that they allow.
 
-Functions and classes have defaults that their types do not: `n: int = None` in a dataclass, infinity, which
-JSON lacks. Who checks a document refuses it for one of these, so they are not told.
+Functions and classes may have defaults that their types do not allow: `n: int = None` in a dataclass, or
+infinity, which JSON lacks. A validator of documents refuses these, so they are left out.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import msgspec
 from owt.errors import shortened
 from owt.wire.endpoint import REFERENCE
 
-Json = dict[str, Any]
+Schema = dict[str, Any]
 
-LONGEST_DEFAULT = 1000
-"""Bytes of a default value that is shown in a description."""
+MAX_DEFAULT = 1000
+"""Maximum number of bytes of a default value in a description."""
 FROM_TEXT = (PurePath, complex, Fraction)
-"""Classes that msgspec does not know and that are made of a text."""
+"""Classes that msgspec does not know and that are constructed from text."""
 
 _SCALARS: dict[str, Any] = {
     "string": str, "integer": int, "number": float, "boolean": bool, "null": NoneType,
@@ -53,30 +53,33 @@ _BOUNDS = {
 }
 
 
-def schemas_of(asked: Sequence[Any]) -> tuple[list[Json], Json]:
-    """A schema for each type, and the definitions that they refer to; anything goes for one that has
-    none."""
-    asked = [NoneType if each is None else each for each in asked]
+def schemas_of(types: Sequence[Any]) -> tuple[list[Schema], Schema]:
+    """Return a schema for each type, and the definitions that they refer to.
+
+    The schema of a type without one allows anything.
+    """
+    types = [NoneType if kind is None else kind for kind in types]
     try:
-        return _components(asked)
+        return _components(types)
     except Exception:
-        found: list[Json] = []
-        definitions: Json = {}
-        for number, each in enumerate(asked, 1):
+        schemas: list[Schema] = []
+        definitions: Schema = {}
+        for number, kind in enumerate(types, 1):
             try:
-                [schema], more = _components([each])
-                if any(definitions.get(name, told) != told for name, told in more.items()):
-                    # Two classes of one name, which msgspec tells apart only when it sees both.
-                    [schema], more = _components([each], f"-{number}")
+                [schema], more = _components([kind])
+                if any(definitions.get(name, definition) != definition for name, definition in more.items()):
+                    # Two classes of one name, which msgspec distinguishes only when it sees both.
+                    [schema], more = _components([kind], f"-{number}")
             except Exception:
                 schema, more = {}, {}
-            found.append(schema)
+            schemas.append(schema)
             definitions.update(more)
-        return found, definitions
+        return schemas, definitions
 
 
-def default_of(value: Any, schema: Json, definitions: Json) -> str | None:
-    """A default as JSON text; None for one that JSON lacks, that the schema does not allow, or a long one."""
+def default_json(value: Any, schema: Schema, definitions: Schema) -> str | None:
+    """Return a default as JSON text; None if JSON lacks it, the schema does not allow it, or it is too
+    long."""
     try:
         text = json.dumps(
             msgspec.to_builtins(value, str_keys=True, enc_hook=_refuse),
@@ -84,29 +87,29 @@ def default_of(value: Any, schema: Json, definitions: Json) -> str | None:
             separators=(",", ":"),
             ensure_ascii=False,
         )
-        fits = len(text.encode()) <= LONGEST_DEFAULT and _allows(schema, json.loads(text), definitions)
+        fits = len(text.encode()) <= MAX_DEFAULT and _allows(schema, json.loads(text), definitions)
     except Exception:
         return None
     return text if fits else None
 
 
-def _components(asked: Sequence[Any], suffix: str = "") -> tuple[list[Json], Json]:
-    found, components = msgspec.json.schema_components(
-        asked, schema_hook=_unknown, ref_template=REFERENCE + "{name}" + suffix
+def _components(types: Sequence[Any], suffix: str = "") -> tuple[list[Schema], Schema]:
+    schemas, components = msgspec.json.schema_components(
+        types, schema_hook=_unknown, ref_template=REFERENCE + "{name}" + suffix
     )
-    definitions = {name + suffix: each for name, each in components.items()}
-    for each in definitions.values():
-        for field in (*each.get("properties", {}).values(), *each.get("prefixItems", ())):
-            if "default" in field and default_of(field["default"], field, definitions) is None:
+    definitions = {name + suffix: definition for name, definition in components.items()}
+    for definition in definitions.values():
+        for field in (*definition.get("properties", {}).values(), *definition.get("prefixItems", ())):
+            if "default" in field and default_json(field["default"], field, definitions) is None:
                 del field["default"]
-    # A class that is not known is anything, and its name alone says nothing.
-    return [{} if each.keys() == {"title"} else each for each in found], definitions
+    # An unknown class is anything; its name alone is of no use.
+    return [{} if schema.keys() == {"title"} else schema for schema in schemas], definitions
 
 
-def _unknown(kind: Any) -> Json:
+def _unknown(kind: Any) -> Schema:
     if isinstance(kind, type) and issubclass(kind, FROM_TEXT):
         return {"type": "string"}
-    # Anything; for a schema without a word msgspec would give up all of the type.
+    # This allows anything. For an empty schema msgspec would discard the whole type.
     return {"title": getattr(kind, "__name__", str(kind))}
 
 
@@ -114,40 +117,41 @@ def _refuse(value: Any) -> Any:
     raise TypeError(f"JSON has no {shortened(value)}")
 
 
-def _allows(schema: Json, value: Any, definitions: Json) -> bool:
-    """Whether a schema of msgspec's allows a value. Raises whatever it likes where it cannot tell."""
+def _allows(schema: Schema, value: Any, definitions: Schema) -> bool:
+    """Return True if a schema of msgspec allows a value. May raise any exception if it cannot decide."""
     if "$ref" in schema:
         return _allows(definitions[schema["$ref"].removeprefix(REFERENCE)], value, definitions)
     if "anyOf" in schema:
-        return any(_allows_surely(each, value, definitions) for each in schema["anyOf"])
+        return any(_allows_surely(option, value, definitions) for option in schema["anyOf"])
     if "enum" in schema:
-        return any(type(each) is type(value) and each == value for each in schema["enum"])
+        return any(type(choice) is type(value) and choice == value for choice in schema["enum"])
     match schema.get("type"):
         case None:
             return True
         case "array":
             first = schema.get("prefixItems", [])
             rest = [schema.get("items", {})] * (len(value) - len(first))
+            pairs = zip([*first, *rest], value, strict=False)
             return (
                 isinstance(value, list)
                 and schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf)
-                and all(_allows(*each, definitions) for each in zip([*first, *rest], value, strict=False))
+                and all(_allows(item_schema, item, definitions) for item_schema, item in pairs)
             )
         case "object":
             named, rest = schema.get("properties", {}), schema.get("additionalProperties", {})
             return (
                 isinstance(value, dict)
                 and value.keys() >= set(schema.get("required", ()))
-                and all(_allows(named.get(key, rest), each, definitions) for key, each in value.items())
+                and all(_allows(named.get(key, rest), item, definitions) for key, item in value.items())
             )
         case kind:
             bounds = {_BOUNDS[key]: bound for key, bound in schema.items() if key in _BOUNDS}
-            taken = _FORMATS.get(schema.get("format", ""), _SCALARS[kind])
-            msgspec.convert(value, Annotated[taken, msgspec.Meta(**bounds)])
+            scalar = _FORMATS.get(schema.get("format", ""), _SCALARS[kind])
+            msgspec.convert(value, Annotated[scalar, msgspec.Meta(**bounds)])
             return True
 
 
-def _allows_surely(schema: Json, value: Any, definitions: Json) -> bool:
+def _allows_surely(schema: Schema, value: Any, definitions: Schema) -> bool:
     try:
         return _allows(schema, value, definitions)
     except Exception:

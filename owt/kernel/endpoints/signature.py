@@ -1,7 +1,7 @@
-"""What a function takes and gives, as an endpoint: by its signature and annotations.
+"""Signature of an endpoint's function: its parameters and result, from its annotations.
 
-Annotations are msgspec's business: whatever it can convert has a JSON Schema and is converted. What it
-does not know (a class of somebody's) is passed as it came, and described as anything.
+msgspec converts values and describes types by JSON Schemas. A value for a type that it does not know, such as
+a class of the session, is passed as received and described as anything.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from typing import Any
 from msgspec import inspect as types
 
 from owt.errors import EndpointError
-from owt.kernel.endpoints.schemas import FROM_TEXT, default_of, schemas_of
+from owt.kernel.endpoints.schemas import FROM_TEXT, default_json, schemas_of
 from owt.wire.call import FIELDS
 from owt.wire.endpoint import Parameter
 
 Kind = inspect.Parameter
 
 _STREAMS = (abc.Iterator, abc.Generator, abc.AsyncIterator, abc.AsyncGenerator)
-_SERIES = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType)
+_SEQUENCES = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType)
 _BYTES = (types.BytesType, types.ByteArrayType, types.MemoryViewType)
 _STRUCTURED = (
-    *_SERIES,
+    *_SEQUENCES,
     types.DictType,
     types.StructType,
     types.DataclassType,
@@ -39,12 +39,13 @@ _STRUCTURED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """One parameter. `type` is its annotation; `known` whether there is one that msgspec can convert to.
+class TypedParameter:
+    """Parameter of a function. `convertible` is True if msgspec can convert values to its `type`.
 
-    Of that, `series`, `structured`, `text`, `bytes`, `switch` and `nothing` say what may be among its
-    values, or the items of several: several ones, what JSON has brackets for, any text, bytes, and None;
-    or only true and false. `choices` are the only values there are, if that is what they are.
+    The fields after it describe the values of the type, or the items of a sequence: it has a `sequence` type,
+    a type that JSON writes with brackets (`structured`), `any_text`, bytes (`binary`) or None (`optional`)
+    among its members; it is `boolean` if true and false are its only values, and `choices` lists its only
+    values, if there is such a list.
     """
 
     name: str
@@ -52,30 +53,30 @@ class Taken:
     type: Any
     required: bool
     default: Any
-    known: bool = False
-    series: bool = False
+    convertible: bool = False
+    sequence: bool = False
     structured: bool = False
-    text: bool = True
-    bytes: bool = False
-    switch: bool = False
-    nothing: bool = False
+    any_text: bool = True
+    binary: bool = False
+    boolean: bool = False
+    optional: bool = False
     choices: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What an endpoint's function takes by name, what `**kwargs` takes (None: there is none), and how
-    all of it looks to people."""
+    """Signature of a function: parameters by name, `extra` for `**kwargs` (None without them), and its
+    `text`."""
 
-    parameters: dict[str, Taken]
-    more: Taken | None
+    parameters: dict[str, TypedParameter]
+    extra: TypedParameter | None
     returns: Any
-    shown: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """What is told of a signature: see `owt.wire.endpoint.Endpoint`."""
+class Description:
+    """Public description of a signature: see `owt.wire.endpoint.Endpoint`."""
 
     parameters: tuple[Parameter, ...]
     result: str | None
@@ -83,53 +84,58 @@ class Described:
     definitions: str
 
 
-def read(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> Signature:
-    """The signature of the function at this path. Raises `EndpointError` for one that cannot be used:
-    its annotations cannot be read, a parameter is missing or has a name that is owt's."""
+def read_signature(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> Signature:
+    """Return the signature of the function at this path.
+
+    Raises `EndpointError` if its annotations cannot be evaluated, a parameter of the path is missing, or a
+    parameter has a name that is reserved for owt.
+    """
     name = getattr(function, "__name__", type(function).__name__)
     try:
-        found = inspect.signature(function, eval_str=True)
-        # Where the session's own classes come from means nothing to who calls.
-        shown = str(found.replace(return_annotation=Kind.empty)).replace(f"{function.__module__}.", "")
+        signature = inspect.signature(function, eval_str=True)
+        # The module of the session's own classes means nothing to a client.
+        text = str(signature.replace(return_annotation=Kind.empty)).replace(f"{function.__module__}.", "")
     except Exception as error:
         raise EndpointError(
             f"{path}: the signature of {name} cannot be read: {type(error).__name__}: {error}"
         ) from error
-    parameters: dict[str, Taken] = {}
-    more = None
-    for each in found.parameters.values():
-        if each.kind is Kind.VAR_KEYWORD:
-            more = _taken(each)
-        elif each.kind is not Kind.VAR_POSITIONAL:
-            if each.name in FIELDS and each.name not in path_names:
+    parameters: dict[str, TypedParameter] = {}
+    extra = None
+    for parameter in signature.parameters.values():
+        if parameter.kind is Kind.VAR_KEYWORD:
+            extra = _typed(parameter)
+        elif parameter.kind is not Kind.VAR_POSITIONAL:
+            if parameter.name in FIELDS and parameter.name not in path_names:
                 raise EndpointError(
-                    f"{path}: {name} has a parameter {each.name!r}, which is an option of owt's in every "
-                    "request; give it another name"
+                    f"{path}: {name} has a parameter {parameter.name!r}, which is a field of every "
+                    "request to owt; give it another name"
                 )
-            parameters[each.name] = _taken(each)
-    if more is None and (missing := [each for each in path_names if each not in parameters]):
+            parameters[parameter.name] = _typed(parameter)
+    if extra is None and (missing := [name for name in path_names if name not in parameters]):
+        names = [*path_names, *(name for name in parameters if name not in path_names)]
         raise EndpointError(
             f"{path}: {name} has no parameter {missing[0]!r}, which the path has; write def {name}("
-            f"{', '.join([*path_names, *(each for each in parameters if each not in path_names)])})"
+            f"{', '.join(names)})"
         )
-    return Signature(parameters, more, found.return_annotation, shown[1:-1] if len(shown) < 500 else "...")
+    return Signature(parameters, extra, signature.return_annotation, text[1:-1] if len(text) < 500 else "...")
 
 
-def describe(function: Callable[..., Any], signature: Signature, path_names: Sequence[str]) -> Described:
-    """The signature as JSON Schemas."""
+def describe(function: Callable[..., Any], signature: Signature, path_names: Sequence[str]) -> Description:
+    """Return the signature as JSON Schemas."""
     item, streams = _result(function, signature.returns)
-    asked = [taken.type if taken.known else Any for taken in signature.parameters.values()]
-    [*given, result], definitions = schemas_of([*asked, Any if item is Kind.empty else item])
-    return Described(
+    parameters = signature.parameters.values()
+    described_types = [parameter.type if parameter.convertible else Any for parameter in parameters]
+    [*schemas, result], definitions = schemas_of([*described_types, Any if item is Kind.empty else item])
+    return Description(
         tuple(
             Parameter(
-                taken.name,
-                "path" if taken.name in path_names else "field",
+                parameter.name,
+                "path" if parameter.name in path_names else "field",
                 json.dumps(schema),
-                taken.required or taken.name in path_names,
-                None if taken.required else default_of(taken.default, schema, definitions),
+                parameter.required or parameter.name in path_names,
+                None if parameter.required else default_json(parameter.default, schema, definitions),
             )
-            for taken, schema in zip(signature.parameters.values(), given, strict=True)
+            for parameter, schema in zip(parameters, schemas, strict=True)
         ),
         None if item is Kind.empty else json.dumps(result),
         streams,
@@ -137,36 +143,36 @@ def describe(function: Callable[..., Any], signature: Signature, path_names: Seq
     )
 
 
-def _taken(parameter: inspect.Parameter) -> Taken:
+def _typed(parameter: inspect.Parameter) -> TypedParameter:
     name, kind, annotation = parameter.name, parameter.kind, parameter.annotation
     required = parameter.default is Kind.empty and kind is not Kind.VAR_KEYWORD
     default = None if parameter.default is Kind.empty else parameter.default
     if default is None and not required and kind is not Kind.VAR_KEYWORD and annotation is not Kind.empty:
-        # As in `text: str = None`, which means it.
-        with suppress(TypeError):  # of what is no type
+        # `text: str = None` means an optional str. An annotation that is no type raises TypeError.
+        with suppress(TypeError):
             annotation = annotation | None if isinstance(annotation, type) else typing.Optional[annotation]  # noqa: UP045
     try:
         members = [] if annotation is Kind.empty else _members(types.type_info(annotation))
     except Exception:
         members = []
-    if not members or not all(map(_is_known, members)):
-        return Taken(name, kind, annotation, required, default)
-    # Of several ones, each is a text or bytes.
-    single = [inner for each in members for inner in _items(each)]
-    return Taken(
+    if not members or not all(map(_is_convertible, members)):
+        return TypedParameter(name, kind, annotation, required, default)
+    # Fields that are repeated are items, and each of them is text or bytes.
+    items = [item for member in members for item in _items(member)]
+    return TypedParameter(
         name,
         kind,
         annotation,
         required,
         default,
-        known=True,
-        series=any(isinstance(each, _SERIES) for each in members),
-        structured=any(isinstance(each, _STRUCTURED) for each in members),
-        text=any(isinstance(each, (types.StrType, types.AnyType)) for each in single),
-        bytes=any(isinstance(each, _BYTES) for each in single),
-        switch=all(isinstance(each, (types.BoolType, types.NoneType)) for each in members),
-        nothing=any(isinstance(each, types.NoneType) for each in members),
-        choices=tuple(choice for each in members for choice in _choices(each)),
+        convertible=True,
+        sequence=any(isinstance(member, _SEQUENCES) for member in members),
+        structured=any(isinstance(member, _STRUCTURED) for member in members),
+        any_text=any(isinstance(item, (types.StrType, types.AnyType)) for item in items),
+        binary=any(isinstance(item, _BYTES) for item in items),
+        boolean=all(isinstance(member, (types.BoolType, types.NoneType)) for member in members),
+        optional=any(isinstance(member, types.NoneType) for member in members),
+        choices=tuple(choice for member in members for choice in _choices(member)),
     )
 
 
@@ -174,8 +180,8 @@ def _members(info: types.Type) -> list[types.Type]:
     match info:
         case types.Metadata(type=inner):
             return _members(inner)
-        case types.UnionType(types=several):
-            return [member for each in several for member in _members(each)]
+        case types.UnionType(types=alternatives):
+            return [member for alternative in alternatives for member in _members(alternative)]
     return [info]
 
 
@@ -184,7 +190,7 @@ def _choices(info: types.Type) -> list[Any]:
         case types.LiteralType(values=values):
             return list(values)
         case types.EnumType(cls=cls):
-            return [each.value for each in cls]
+            return [member.value for member in cls]
     return []
 
 
@@ -195,38 +201,39 @@ def _items(info: types.Type) -> list[types.Type]:
     return [info]
 
 
-def _is_known(info: types.Type) -> bool:
+def _is_convertible(info: types.Type) -> bool:
     match info:
         case types.CustomType():
             kind: Any = info.cls
             return isinstance(kind, type) and issubclass(kind, FROM_TEXT)
         case types.CollectionType(item_type=inner):
             parts = [inner]
-        case types.TupleType(item_types=several):
-            parts = list(several)
+        case types.TupleType(item_types=item_types):
+            parts = list(item_types)
         case types.DictType(key_type=key, value_type=value):
             parts = [key, value]
         case _:
             return True
-    return all(_is_known(member) for part in parts for member in _members(part))
+    return all(_is_convertible(member) for part in parts for member in _members(part))
 
 
 def _result(function: Callable[..., Any], returns: Any) -> tuple[Any, bool]:
-    """The type of what is sent, or of each item if it is a stream, and whether it is one."""
+    """Return the type of the result, or of each item of a stream, and True if it is a stream."""
     if typing.get_origin(returns) in _STREAMS or returns in _STREAMS:
         inner = typing.get_args(returns)
         return Kind.empty if not inner or _is_quoted(inner[0]) else inner[0], True
     plain = inspect.unwrap(function)
     streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
-    return Kind.empty if streams or _is_quoted(returns) or _is_envelope(returns) else returns, streams
+    unknown = streams or _is_quoted(returns) or _is_response_tuple(returns)
+    return Kind.empty if unknown else returns, streams
 
 
 def _is_quoted(kind: Any) -> bool:
-    """Whether it is sent as a JSON string, and its schema is that of a plain one."""
+    """Return True for a type that is sent as a JSON string while its schema is that of plain text."""
     return isinstance(kind, type) and issubclass(kind, (datetime.datetime, datetime.time, *FROM_TEXT))
 
 
-def _is_envelope(kind: Any) -> bool:
-    """Whether it may be a body with what is said of it: `(body, status)`, `(body, headers)` or all three."""
+def _is_response_tuple(kind: Any) -> bool:
+    """Return True for the type of a tuple that may be `(body, status)`, `(body, headers)` or all three."""
     inner = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
     return len(inner) in (2, 3) and inner[0 if inner[1] is ... else 1] not in (str, bytes, bool, float)

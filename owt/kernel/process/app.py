@@ -17,8 +17,7 @@ from traitlets.config import Config
 from owt.errors import WireError
 from owt.kernel.exit import end_process_group
 from owt.kernel.process.attach import attach, end_in_order, inherited_connections
-from owt.kernel.process.kernel import OwtKernel
-from owt.kernel.process.shell import become_instance
+from owt.kernel.process.kernel import OwtKernel, become_instance
 
 
 class OwtKernelApp(IPKernelApp):

@@ -6,13 +6,12 @@ import asyncio
 import atexit
 import os
 import socket
-import sys
 from typing import Any
 
 from tornado.ioloop import IOLoop
 
 from owt.errors import WireError
-from owt.kernel.calls import threads
+from owt.kernel import context
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.stdio import RunDisplayPublisher
@@ -65,7 +64,7 @@ def attach(kernel: Any, calls: socket.socket, control: socket.socket) -> None:
     `kernel` is any ipykernel kernel; only an `OwtKernel` makes cells and calls take turns. Raises `WireError`
     when there is no frontend at the other end.
     """
-    threads.follow()
+    context.follow_threads()
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
     mirror = IopubMirror(kernel)
     mirror.watch()
@@ -98,16 +97,14 @@ def attach_here() -> None:
     kernel.__class__ = OwtKernel
     kernel.shell_handlers["execute_request"] = kernel.execute_request
     kernel.control_handlers["create_subshell_request"] = kernel.create_subshell_request
-    streams = (sys.stdout, sys.stderr)
-    for stream in streams:
-        stream.__class__ = RunStream
+    streams = [RunStream.replace("stdout"), RunStream.replace("stderr")]
     kernel.shell.display_pub.__class__ = RunDisplayPublisher
     end_in_order(kernel)
     attach(kernel, *connections)
 
-    def remove_write() -> None:
-        # IPython, which runs this in a cell, puts each stream's old `write` back after the cell.
+    def route() -> None:
+        # Only after the cell in which IPython runs this: it then restores the `write` of each stream.
         for stream in streams:
-            stream.__dict__.pop("write", None)
+            stream.route()
 
-    asyncio.get_running_loop().call_soon(remove_write)
+    asyncio.get_running_loop().call_soon(route)

@@ -1,4 +1,4 @@
-"""The IPython kernel, in which cells and calls take turns."""
+"""IPython kernel and shell of owt: cells and calls run one after another, and displays go to their run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,53 @@ from uuid import uuid4
 
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
+from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets import Type
-from traitlets.config import Config
+from traitlets.config import Config, SingletonConfigurable
 
+from owt.kernel import context
 from owt.kernel.calls.channel import KernelChannel
-from owt.kernel.process.shell import OwtShell, become_instance
+from owt.kernel.calls.stdio import RunDisplayPublisher
 from owt.wire.messages import PROTOCOL
 
 SUBSHELLS = "kernel subshells"
-"""What ipykernel calls them among its features."""
+"""Name of the feature in ipykernel's kernel info."""
+
+
+class OwtShell(ZMQInteractiveShell):
+    """IPython's shell whose displays go to the run that makes them."""
+
+    display_pub_class = Type(RunDisplayPublisher)
+
+    def ask_exit(self) -> None:
+        """Handle `exit` and `quit`: in a call they end the call as a script, and the kernel continues."""
+        if context.running() is not None:
+            raise SystemExit
+        super().ask_exit()
+
+    def join(self, kernel: Any) -> None:
+        """Belong to a kernel in a fork of the process in which this shell was created.
+
+        This sets what depends on the kernel's sockets and folder, and repeats what a shell does to its
+        process.
+        """
+        self.profile_dir = kernel.profile_dir
+        self.config = kernel.config
+        self.init_environment()
+        self.save_sys_module_state()
+        self.sys_excepthook = sys.excepthook
+        hook: Any = self.displayhook
+        hook.session = kernel.session
+        hook.pub_socket = kernel.iopub_socket
+        hook.topic = f"kernel.{kernel.ident}.execute_result".encode()
+        publisher: Any = self.display_pub
+        publisher.session = kernel.session
+        publisher.pub_socket = kernel.iopub_socket
+        become_instance(self)
 
 
 class OwtKernel(IPythonKernel):
-    """The kernel: cells of attached notebooks wait their turn behind calls, and calls behind cells."""
+    """IPython kernel in which cells of attached notebooks and calls wait for each other."""
 
     shell_class = Type(OwtShell)
     channel: KernelChannel | None = None
@@ -29,16 +63,17 @@ class OwtKernel(IPythonKernel):
 
     @classmethod
     def prepare(cls, app: IPKernelApp) -> None:
-        """Make the kernel, and its shell, that a fork of this process will have.
+        """Create the kernel, and its shell, for a fork of this process.
 
-        To make them takes as long as all else in the start of a forked kernel, and touches so many objects
-        (each module, for one) that the fork would share little memory with this process any more. They
-        have no sockets yet, and traitlets and IPython know of no kernel and no shell.
+        Their creation takes as long as the rest of a forked kernel's start, and touches so many objects that
+        the fork would share little memory with this process. They have no sockets yet, and traitlets and
+        IPython do not know them as instances.
         """
         environ = dict(os.environ)
         try:
             kernel = cls(parent=app, profile_dir=app.profile_dir, log=app.log, user_ns=None)
             shell: Any = kernel.shell
+            # IPython has no method that records the modules for `%reset -s`; `init_code` of the app does it.
             shell._sys_modules_keys = set(sys.modules)
             cls.prepared = kernel
         finally:
@@ -49,33 +84,38 @@ class OwtKernel(IPythonKernel):
 
     @classmethod
     def instance(cls, *args: Any, **kwargs: Any) -> Self:
-        """The process's kernel: the prepared one, if it is such as `kwargs` ask for."""
+        """Return the process's kernel: the prepared one if it fits `kwargs`."""
         kernel, OwtKernel.prepared = OwtKernel.prepared, None
         if kernel is not None and type(kernel) is cls and not cls.initialized() and kernel._fits(kwargs):
             kernel._join(kwargs)
         return super().instance(*args, **kwargs)
 
-    def _fits(self, given: dict[str, Any]) -> bool:
-        """Whether a kernel made with these would be like this one, once it has `given` (`_join`)."""
-        parent, folder = given.get("parent"), given.get("profile_dir")
-        mine: Any = self.profile_dir
+    def _fits(self, traits: dict[str, Any]) -> bool:
+        """Return True if a kernel created with these traits would equal this one after `_join(traits)`."""
+        parent, folder = traits.get("parent"), traits.get("profile_dir")
+        own_folder: Any = self.profile_dir
         return (
             parent is not None
             and folder is not None
-            and folder.location == mine.location
-            and given.get("user_ns") is None
-            and _of_kernel(parent.config) == _of_kernel(self.config)
+            and folder.location == own_folder.location
+            and traits.get("user_ns") is None
+            and _kernel_config(parent.config) == _kernel_config(self.config)
         )
 
-    def _join(self, given: dict[str, Any]) -> None:
-        """Be the kernel of this process, with these sockets and threads: what ipykernel's kernels do with
-        them when they are made. tests/kernel/test_app.py compares the outcome with a kernel made anew."""
-        for name, value in given.items():
+    def _join(self, traits: dict[str, Any]) -> None:
+        """Become the kernel of this process, with these sockets and threads.
+
+        This repeats what ipykernel's kernels do with them at their creation. tests/kernel/process/test_app.py
+        compares the outcome with a newly created kernel.
+        """
+        for name, value in traits.items():
             setattr(self, name, value)
-        self.config = given["parent"].config
+        self.config = traits["parent"].config
         self.ident = str(uuid4())
         self._stdout, self._stderr = sys.stdout, sys.stderr
         if hasattr(self, "debugger"):
+            # The debugger keeps the socket and the session of its creation, so it is created again with what
+            # ipykernel passes to it, private attributes included.
             self.debugger = self.debugger_class(
                 self.log,
                 self.debugpy_stream,
@@ -92,17 +132,18 @@ class OwtKernel(IPythonKernel):
 
     @property
     def kernel_info(self) -> dict[str, Any]:
-        """ipykernel's kernel info, and a field `owt` when calls can reach this kernel."""
+        """ipykernel's kernel info, with a field `owt` if this kernel receives calls."""
         info: dict[str, Any] = super().kernel_info
         if self.channel is not None:
-            facts = self.channel.welcome
-            info["owt"] = {"protocol": PROTOCOL, "url": facts.url, "session": self.channel.session}
-            info["supported_features"] = [each for each in info["supported_features"] if each != SUBSHELLS]
+            url, session = self.channel.welcome.url, self.channel.session
+            info["owt"] = {"protocol": PROTOCOL, "url": url, "session": session}
+            features = info["supported_features"]
+            info["supported_features"] = [feature for feature in features if feature != SUBSHELLS]
         return info
 
     async def create_subshell_request(self, socket: Any, ident: Any, parent: Any) -> None:
-        """Refuse a subshell (Jupyter enhancement proposal 91): it would run cells beside calls, in a thread
-        of its own, where neither knows of the other."""
+        """Refuse a subshell (Jupyter enhancement proposal 91): it would run cells in a thread beside
+        calls."""
         if self.channel is None:
             await super().create_subshell_request(socket, ident, parent)
             return
@@ -112,7 +153,7 @@ class OwtKernel(IPythonKernel):
         session.send(socket, "create_subshell_reply", content, parent, ident)
 
     async def execute_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        """Run a cell of an attached notebook, when no call runs."""
+        """Run a cell of an attached notebook while no call runs."""
         if self.channel is None:
             await super().execute_request(stream, ident, parent)
         else:
@@ -126,17 +167,27 @@ class OwtKernel(IPythonKernel):
                     super().post_handler_hook()
 
     def pre_handler_hook(self) -> None:
-        """ipykernel lets SIGINT raise KeyboardInterrupt from here on. A cell may have to wait for a
-        call first, during which SIGINT is the call's; so that happens only once it has its turn."""
+        """Leave SIGINT to calls. ipykernel's hook makes it raise KeyboardInterrupt; a cell that waits for a
+        call needs that only from its start on."""
         if self.channel is None:
             super().pre_handler_hook()
 
     def post_handler_hook(self) -> None:
-        """The end of what `pre_handler_hook` began."""
+        """Do nothing where `pre_handler_hook` did nothing."""
         if self.channel is None:
             super().post_handler_hook()
 
 
-def _of_kernel(config: Config) -> dict[str, Any]:
-    """The sections of `config` that a kernel and its shell may heed: all but the app's own."""
+def become_instance(singleton: Any) -> None:
+    """Register an object as the one instance of its classes.
+
+    traitlets registers only objects that `instance()` creates, so this sets its private attribute.
+    """
+    for kind in type(singleton).mro():
+        if issubclass(kind, SingletonConfigurable) and kind is not SingletonConfigurable:
+            kind._instance = singleton
+
+
+def _kernel_config(config: Config) -> dict[str, Any]:
+    """Return the sections of `config` that may affect a kernel and its shell: all except the app's own."""
     return {name: section for name, section in config.items() if name != "IPKernelApp" and section}

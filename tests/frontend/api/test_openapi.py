@@ -17,7 +17,7 @@ from openapi_spec_validator import validate
 from owt.frontend.api import openapi
 from owt.frontend.api.openapi import document
 from owt.frontend.endpoints import Endpoints
-from owt.kernel.endpoints.decorator import registered
+from owt.kernel.endpoints.decorator import make_endpoint
 from owt.wire.messages import RegisterEndpoints
 
 
@@ -54,7 +54,7 @@ def other_point() -> type:
 def described(*functions: tuple[str, tuple[str, ...], Callable[..., Any]], **options: Any) -> dict[str, Any]:
     """Return the valid document of these functions, each with its path and methods."""
     table = Endpoints()
-    endpoints = tuple(registered(function, path, methods).endpoint for path, methods, function in functions)
+    endpoints = tuple(make_endpoint(function, path, methods).endpoint for path, methods, function in functions)
     assert table.offer("k1", "dev", RegisterEndpoints(1, endpoints)) is None
     facts = {"url": "http://h:1/base", "version": "1", "users": False, "tokens": False, **options}
     # As a client receives it.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
-from owt.kernel.answer.response_tuple import ResponseTuple, checked, header, merged, opened
+from owt.kernel.answer.response_tuple import ResponseTuple, header, merged, parse_response_tuple, validated
 
 
 class Pair(NamedTuple):
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     ],
 )
 def test_a_body_with_a_status_or_headers_is_an_envelope(value: Any, envelope: ResponseTuple) -> None:
-    assert opened(value) == envelope
+    assert parse_response_tuple(value) == envelope
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ def test_a_body_with_a_status_or_headers_is_an_envelope(value: Any, envelope: Re
     ],
 )
 def test_any_other_tuple_is_just_a_tuple(value: Any) -> None:
-    assert opened(value) is None
+    assert parse_response_tuple(value) is None
 
 
 def test_the_status_of_an_enum_is_a_plain_int() -> None:
-    envelope = opened(("b", http.HTTPStatus.CREATED))
+    envelope = parse_response_tuple(("b", http.HTTPStatus.CREATED))
     assert envelope is not None
     assert type(envelope.status) is int
 
 
 def test_werkzeug_headers_keep_their_repetitions() -> None:
     headers = WerkzeugHeaders([("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
-    envelope = opened(("b", headers))
+    envelope = parse_response_tuple(("b", headers))
     assert envelope is not None
     assert envelope.headers == (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))
 
@@ -82,7 +82,7 @@ def test_werkzeug_headers_keep_their_repetitions() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "é", "a\x00", "a\r\nX"])
 def test_a_header_name_that_is_no_token_is_an_error_that_names_it(name: str) -> None:
     with pytest.raises(ValueError, match="a header's name has only") as failure:
-        opened(("b", {name: "x"}))
+        parse_response_tuple(("b", {name: "x"}))
     assert repr(name) in str(failure.value)
 
 
@@ -91,18 +91,18 @@ def test_a_header_name_that_is_no_token_is_an_error_that_names_it(name: str) -> 
 )
 def test_a_header_value_that_http_cannot_carry_is_an_error_that_names_the_header(value: str) -> None:
     with pytest.raises(ValueError, match="header X-Thing: ") as failure:
-        checked([("X-Good", "y"), ("X-Thing", value)])
+        validated([("X-Good", "y"), ("X-Thing", value)])
     assert value not in str(failure.value) or value.isprintable()
 
 
 @pytest.mark.parametrize("value", ["", "a b", "a\tb", "é", '"quoted"; q=1'])
 def test_a_header_value_may_have_spaces_tabs_and_latin_1(value: str) -> None:
-    assert checked([("A", value)]) == (("A", value),)
+    assert validated([("A", value)]) == (("A", value),)
 
 
 def test_a_namedtuple_matches_by_its_fields_when_it_is_asked_about() -> None:
-    # `Answer` asks about plain tuples only.
-    assert opened(Pair("b", 300)) == ResponseTuple("b", 300)
+    # `ValueEncoder` asks about plain tuples only.
+    assert parse_response_tuple(Pair("b", 300)) == ResponseTuple("b", 300)
 
 
 def test_merging_replaces_headers_of_the_same_name_in_any_spelling() -> None:

@@ -27,8 +27,17 @@ import werkzeug.sansio.response
 from matplotlib.figure import Figure
 from werkzeug.datastructures import FileStorage
 
-from owt.kernel.answer.outcome import AsyncStream, Stream, Whole
-from owt.kernel.answer.values import BLOCK, HTML, JSON, JSON_LINES, PIECE, Answer
+from owt.kernel.answer.values import (
+    FILE_BLOCK,
+    HTML,
+    JSON,
+    JSON_LINES,
+    MAX_PIECE,
+    AsyncStream,
+    Stream,
+    ValueEncoder,
+    Whole,
+)
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Head
 
@@ -36,8 +45,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost:9876")
 
 
-def answer(*, accept: str = "*/*", sse: bool = False) -> Answer:
-    return Answer(Call(FACTS, accept=accept, sse=sse))
+def answer(*, accept: str = "*/*", sse: bool = False) -> ValueEncoder:
+    return ValueEncoder(Call(FACTS, accept=accept, sse=sse))
 
 
 def whole(value: object, *, accept: str = "*/*", sse: bool = False) -> list[Chunk]:
@@ -479,7 +488,7 @@ class TestFiles:
         file = path.open("rb")
         chunks = streamed(file)
         assert body(chunks) == content
-        assert max(len(chunk.body) for chunk in chunks if isinstance(chunk, Data)) <= BLOCK
+        assert max(len(chunk.body) for chunk in chunks if isinstance(chunk, Data)) <= FILE_BLOCK
         assert file.closed
 
     def test_an_unbuffered_file_is_streamed_in_blocks(self, tmp_path: pathlib.Path) -> None:
@@ -687,7 +696,7 @@ class TestRich:
             display_formatter = DisplayFormatter()
 
         Shell.display_formatter.formatters["text/html"].for_type(Point, lambda point: "<i>point</i>")
-        to = Answer(Call(FACTS, accept="text/html"), Shell())  # type: ignore[arg-type]
+        to = ValueEncoder(Call(FACTS, accept="text/html"), Shell())  # type: ignore[arg-type]
         course = to.classify(Point())
         assert isinstance(course, Whole)
         assert list(course.chunks) == [negotiated(HTML), Data(b"<i>point</i>", "text", result=True)]
@@ -729,7 +738,7 @@ class TestPieces:
         assert first == head()
         data = [piece for piece in pieces if isinstance(piece, Data)]
         assert [(len(piece.body), piece.more) for piece in data] == [
-            *((PIECE, True), (PIECE, True), (600_000 - 2 * PIECE, False))
+            *((MAX_PIECE, True), (MAX_PIECE, True), (600_000 - 2 * MAX_PIECE, False))
         ]
         assert {(piece.form, piece.result) for piece in data} == {(form, not yielded)}
         assert body(pieces) == b"abc" * 200_000
@@ -740,20 +749,20 @@ class TestPieces:
         assert json.loads(body(chunks)) == list(range(100_000))
 
     def test_a_view_of_wide_numbers_counts_bytes(self) -> None:
-        numbers = np.zeros((3, PIECE // 8), dtype="i8")
+        numbers = np.zeros((3, MAX_PIECE // 8), dtype="i8")
         assert body(whole(numbers.data)) == numbers.tobytes()
 
-    @pytest.mark.parametrize(("size", "pieces"), [(PIECE, 1), (PIECE + 1, 2), (2 * PIECE, 2)])
+    @pytest.mark.parametrize(("size", "pieces"), [(MAX_PIECE, 1), (MAX_PIECE + 1, 2), (2 * MAX_PIECE, 2)])
     def test_a_body_that_just_fits_is_not_split(self, size: int, pieces: int) -> None:
         chunks = whole(b"x" * size)
         assert len(chunks) == 1 + pieces
         assert chunks[-1].more is False  # type: ignore[union-attr]
 
     def test_pieces_divide_by_three_for_base64(self) -> None:
-        assert PIECE % 3 == 0
+        assert MAX_PIECE % 3 == 0
 
     def test_a_large_body_is_cut_as_it_is_sent(self) -> None:
-        course = answer().classify(b"x" * (3 * PIECE))
+        course = answer().classify(b"x" * (3 * MAX_PIECE))
         assert isinstance(course, Whole)
         assert isinstance(course.chunks, Iterator)
 
@@ -761,12 +770,12 @@ class TestPieces:
 def test_no_library_is_imported_to_answer_with_plain_values() -> None:
     program = """
 import sys
-from owt.kernel.answer.values import Answer
+from owt.kernel.answer.values import ValueEncoder
 from owt.wire.call import Call, RequestFacts
 call = Call(RequestFacts("GET", "/", "", (), b"", "localhost"))
 for value in ("a", b"b", 1, None, {"a": 1}, ("a", 404), ("a", 1)):
-    list(Answer(call).classify(value).chunks)
-next(Answer(call).classify(iter("ab")).items)
+    list(ValueEncoder(call).classify(value).chunks)
+next(ValueEncoder(call).classify(iter("ab")).items)
 names = ("numpy", "pandas", "matplotlib", "PIL", "werkzeug", "IPython", "tornado")
 print([name for name in names if name in sys.modules])
 """

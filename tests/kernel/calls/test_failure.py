@@ -11,7 +11,7 @@ import pytest
 from owt.errors import BadRequest, KernelDied, MissingExtra, NoSuchFunction, SyntaxFault
 from owt.kernel.calls import failure
 from owt.kernel.calls.failure import DETAIL_LIMIT, NAME_LIMIT, TRACEBACK_LIMIT, describe, not_begun
-from owt.kernel.calls.steps import Stopped
+from owt.kernel.calls.interrupts import Stopped
 from owt.wire.chunk import Failed
 
 

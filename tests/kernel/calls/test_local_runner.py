@@ -10,8 +10,8 @@ import pytest
 from running import bodies, call
 
 from owt.errors import BadRequest, SyntaxFault
-from owt.kernel.calls import context
-from owt.kernel.calls.local_runner import Ended, Here
+from owt.kernel import context
+from owt.kernel.calls.local_runner import LocalResult, LocalRunner
 from owt.wire.chunk import Chunk, Data, Head
 
 
@@ -20,10 +20,10 @@ class Ran:
 
     def __init__(self, shell: Any) -> None:
         self.names = shell.user_ns
-        self.here = Here(shell)
+        self.here = LocalRunner(shell)
         self.chunks: list[Chunk] = []
 
-    def __call__(self, code: str, **fields: Any) -> Ended:
+    def __call__(self, code: str, **fields: Any) -> LocalResult:
         self.chunks.clear()
         return self.here.run(call(code, **fields), self.chunks.append)
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_called_says_so(ran):
 
 
 def test_status_and_headers_are_those_of_the_adaptor(ran):
-    assert ran("def run(): return 'tea', 418, {'Content-Type': 'text/plain'}") == Ended(418)
+    assert ran("def run(): return 'tea', 418, {'Content-Type': 'text/plain'}") == LocalResult(418)
     match ran.chunks:
         case [Head(status=418, headers=headers), Data(body=b"tea")]:
             assert ("Content-Type", "text/plain") in headers
@@ -116,6 +116,6 @@ def test_status_and_headers_are_those_of_the_adaptor(ran):
 
 def test_there_is_no_run_any_more_afterwards_nor_while_something_is_shown(ran, shell):
     runs = []
-    Here(shell).run(call("'a'"), lambda chunk: runs.append(context.running()))
+    LocalRunner(shell).run(call("'a'"), lambda chunk: runs.append(context.running()))
     assert runs == [None, None]
     assert context.running() is None

@@ -39,7 +39,7 @@ def data(amount: int) -> Data:
 
 
 def test_chunks_leave_one_by_one_in_order(run: Wired) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     chunks = [data(1000), data(2000), data(3000)]
     outlet.send(chunks)
     outlet.send([data(4000)])
@@ -70,7 +70,7 @@ def nothing_more(far: FarEnd) -> None:
 
 
 def test_credit_is_overdrawn_by_one_chunk_at_most(run: Wired) -> None:
-    outlet = run.outlet(window=2500)
+    outlet = run.sender(window=2500)
     thread = sending(outlet, [data(1000)] * 20, [])
     sent, granted = 0, 2500
     for n in range(20):
@@ -87,7 +87,7 @@ def test_credit_is_overdrawn_by_one_chunk_at_most(run: Wired) -> None:
 
 
 def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
-    outlet = run.outlet(window=1)
+    outlet = run.sender(window=1)
     outlet.send([data(1000)])
     thread = sending(outlet, [data(500)], [])
     outlet.grant(999)
@@ -101,7 +101,7 @@ def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
 
 
 def test_a_print_without_credit_waits_as_well(run: Wired) -> None:
-    outlet = run.outlet(window=1)
+    outlet = run.sender(window=1)
     outlet.send([data(100)])
     thread = threading.Thread(target=outlet.write, args=("stdout", "x" * TEXT_LIMIT))
     thread.start()
@@ -113,7 +113,7 @@ def test_a_print_without_credit_waits_as_well(run: Wired) -> None:
 
 
 def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Wired) -> None:
-    outlet = run.outlet(window=1)
+    outlet = run.sender(window=1)
     outlet.send([data(100)])
     errors: list[BaseException] = []
     thread = sending(outlet, [data(100)], errors)
@@ -125,7 +125,7 @@ def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Wired)
 
 
 def test_a_stopped_run_may_still_send_what_it_has_credit_for(run: Wired) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     outlet.stop("cancelled")
     outlet.send([data(100)])
     assert run.arrived() == [data(100)]
@@ -133,7 +133,7 @@ def test_a_stopped_run_may_still_send_what_it_has_credit_for(run: Wired) -> None
 
 @pytest.mark.usefixtures("sigint")
 def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired) -> None:
-    outlet = run.outlet(window=1)
+    outlet = run.sender(window=1)
     outlet.send([data(100)])
     run.interrupts.install()
     run.interrupts.begin("a")
@@ -163,7 +163,7 @@ def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired
 
 @pytest.mark.usefixtures("sigint")
 def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Wired) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     run.interrupts.install()
     run.interrupts.begin("a")
     run.interrupts.enter()
@@ -179,7 +179,7 @@ def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Wired) -> None:
 
 
 def test_an_async_sender_is_told_of_credit(run: Wired) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     told: list[int] = []
     outlet.on_credit(lambda: told.append(outlet.credit))
     outlet.grant(5)
@@ -192,7 +192,7 @@ def test_an_async_sender_is_told_of_credit(run: Wired) -> None:
 
 
 def test_a_line_leaves_at_once(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     assert outlet.write("stdout", "one\n")
     assert run.arrived() == [Stdout("one\n")]
     assert run.due == []
@@ -201,7 +201,7 @@ def test_a_line_leaves_at_once(run: Wired, clock: list[float]) -> None:
 def test_text_without_a_newline_leaves_a_little_later_from_another_thread(
     run: Wired, clock: list[float]
 ) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     outlet.write("stdout", "50 %")
     outlet.write("stdout", " 60 %")
     assert run.arrived() == []
@@ -212,7 +212,7 @@ def test_text_without_a_newline_leaves_a_little_later_from_another_thread(
 
 
 def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     outlet.write("stdout", "one\n")
     outlet.write("stdout", "two\n")
     outlet.write("stdout", "three\n")
@@ -223,7 +223,7 @@ def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: l
 
 
 def test_text_stands_before_the_chunks_that_are_sent_after_it(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     outlet.write("stdout", "before")
     outlet.send([data(100)])
     outlet.write("stdout", "after")
@@ -232,7 +232,7 @@ def test_text_stands_before_the_chunks_that_are_sent_after_it(run: Wired, clock:
 
 
 def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     outlet.write("stdout", "a")
     outlet.write("stderr", "b")
     outlet.write("stderr", "c")
@@ -242,7 +242,7 @@ def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> N
 
 
 def test_much_text_does_not_wait_and_leaves_in_pieces(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     outlet.write("stdout", "x" * TEXT_LIMIT)
     assert run.arrived() == [Stdout("x" * TEXT_LIMIT)]
     outlet.write("stdout", "y" * (2 * PIECE + 1))
@@ -250,7 +250,7 @@ def test_much_text_does_not_wait_and_leaves_in_pieces(run: Wired, clock: list[fl
 
 
 def test_text_that_waits_for_credit_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet(window=1)
+    outlet = run.sender(window=1)
     outlet.send([data(100)])
     outlet.write("stdout", "patience")
     run.later()
@@ -263,14 +263,14 @@ def test_text_that_waits_for_credit_holds_up_nobody_else(run: Wired, clock: list
 
 
 def test_even_text_that_grows_on_its_way_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet(window=1)
+    outlet = run.sender(window=1)
     outlet.write("stdout", "\ud800" * (TEXT_LIMIT - 1))
     run.later()
     assert run.arrived() == [Stdout("\\ud800" * (TEXT_LIMIT - 1))]
 
 
 def test_a_late_flush_does_not_wait_for_who_is_sending(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     outlet.write("stdout", "text")
 
     def chunks() -> Iterator[Chunk]:
@@ -292,7 +292,7 @@ def test_text_is_carried_as_utf8_can() -> None:
 
 
 def test_lines_of_several_threads_stay_whole(run: Wired) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     lines = [[f"{name}{n}\n" for n in range(200)] for name in "abc"]
     threads = [
         threading.Thread(target=lambda mine=mine: [outlet.write("stdout", line) for line in mine])
@@ -313,10 +313,10 @@ class Talkative:
 
     def __init__(self, outlet: OutputSender) -> None:
         self.itself = self
-        self.outlet = outlet
+        self.sender = outlet
 
     def __del__(self) -> None:
-        self.outlet.write("stdout", "last words\n")
+        self.sender.write("stdout", "last words\n")
 
 
 def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(
@@ -327,7 +327,7 @@ def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(
         gc.collect(0)
         return encode(message)
 
-    outlet = run.outlet()
+    outlet = run.sender()
     monkeypatch.setattr(connection, "encode", collect_and_encode)
     gc.disable()
     try:
@@ -344,7 +344,7 @@ def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(
 def test_the_end_is_one_frame_with_the_text_before_it_whatever_the_credit(
     run: Wired, clock: list[float]
 ) -> None:
-    outlet = run.outlet(window=1)
+    outlet = run.sender(window=1)
     outlet.send([data(100)])
     outlet.write("stdout", "last")
     outlet.finish([data(500), Done(200, 1.0)])
@@ -353,7 +353,7 @@ def test_the_end_is_one_frame_with_the_text_before_it_whatever_the_credit(
 
 
 def test_nothing_comes_after_the_end(run: Wired, clock: list[float]) -> None:
-    outlet = run.outlet()
+    outlet = run.sender()
     outlet.write("stdout", "in time")
     outlet.finish([Done(200, 1.0)])
     assert not outlet.write("stdout", "too late\n")
@@ -365,7 +365,7 @@ def test_nothing_comes_after_the_end(run: Wired, clock: list[float]) -> None:
 
 
 def test_a_late_sender_is_let_go_by_the_credit_that_comes_after_the_end(run: Wired) -> None:
-    outlet = run.outlet(window=1)
+    outlet = run.sender(window=1)
     outlet.finish([Done(200, 1.0)])
     outlet.grant(-1)
     outlet.send([data(100)])

@@ -12,7 +12,7 @@ import pytest
 from running import Bench, bodies, call
 from werkzeug.wrappers import Request
 
-from owt.kernel.calls import context
+from owt.kernel import context
 from owt.wire.call import RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, size
 

@@ -17,9 +17,9 @@ from jupyter_client.session import Session
 from lanes import PLENTY, Listening, Wired
 
 import owt.kernel.calls.stdio
-from owt.kernel.calls import context
-from owt.kernel.calls.context import Run, current
+from owt.kernel import context
 from owt.kernel.calls.stdio import RunDisplayPublisher, RunStream, Streams
+from owt.kernel.context import Run, current
 from owt.testing import wait_until
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import FACTS, Display, Done, Stderr, Stdout
@@ -34,7 +34,7 @@ def wired(door: Listening) -> Wired:
 def run(wired: Wired) -> Iterator[Run]:
     """The run that this test's code works for."""
     facts = RequestFacts("GET", "/", "", (), b"", "localhost")
-    run = Run("a", Call(facts), wired.outlet(PLENTY))
+    run = Run("a", Call(facts), wired.sender(PLENTY))
     token = current.set(run)
     yield run
     current.reset(token)
@@ -43,9 +43,9 @@ def run(wired: Wired) -> Iterator[Run]:
 @pytest.fixture
 def alone(run: Run) -> Iterator[Run]:
     """The run, as the only one that there is: threads without a context work for it."""
-    context.set_alone(run)
+    context.set_only_run(run)
     yield run
-    context.set_alone(None)
+    context.set_only_run(None)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_without_a_run_text_goes_to_who_is_attached(
 def test_what_a_run_prints_after_its_end_goes_to_who_is_attached(
     stdout: RunStream, run: Run, wired: Wired, published: list[dict[str, Any]]
 ) -> None:
-    run.outlet.finish([Done(200, 1.0)])
+    run.sender.finish([Done(200, 1.0)])
     assert stdout.write("too late") == 8
     assert wired.arrived() == [Done(200, 1.0)]
     stdout._flush()
@@ -155,7 +155,7 @@ def test_what_is_written_to_the_descriptor_belongs_to_the_run_once_it_is_drained
 ) -> None:
     write(watching)
     watching.drain()
-    alone.outlet.flush()
+    alone.sender.flush()
     assert wired.arrived() == [Stdout("out\n")]
 
 
@@ -195,7 +195,7 @@ def test_a_character_that_comes_in_two_parts_is_one(watching: RunStream, alone: 
     for byte in "€".encode():
         os.write(watching.fileno(), bytes([byte]))
         watching.drain()
-    alone.outlet.flush()
+    alone.sender.flush()
     text = "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout))
     assert text == "€"
 
@@ -232,7 +232,7 @@ def test_a_run_that_takes_the_stream_away_leaves_it_to_the_next(
         streams.take()
         os.write(watching.fileno(), b"out\n")
         streams.take()
-    alone.outlet.flush()
+    alone.sender.flush()
     assert "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout)) == "out\nout\n"
 
 
@@ -241,7 +241,7 @@ def test_what_a_process_writes_after_its_run_is_no_other_runs(
 ) -> None:
     def taken() -> list[Any]:
         watching.drain()
-        alone.outlet.flush()
+        alone.sender.flush()
         return wired.arrived()
 
     with redirect_stdout(watching), subprocess.Popen(
@@ -253,7 +253,7 @@ def test_what_a_process_writes_after_its_run_is_no_other_runs(
         left.communicate(b"go on\n")
         os.write(watching.fileno(), b"next\n")
         streams.take()
-        alone.outlet.flush()
+        alone.sender.flush()
         assert wired.arrived() == [Stdout("next\n")]
         wait_until(lambda: Path(terminal.name).read_text() == "late\n")
         # The pipe that nobody else has any more is not kept.

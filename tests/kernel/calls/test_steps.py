@@ -1,4 +1,4 @@
-"""owt.kernel.calls.steps: an awaitable, driven step by step."""
+"""owt.kernel.calls.interrupts: an awaitable, driven step by step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from owt.kernel.calls.steps import Steps, Stopped
+from owt.kernel.calls.interrupts import InterruptibleSteps, Stopped
 
 
 class Marks:
@@ -24,8 +24,8 @@ class Marks:
     def leave(self) -> None:
         self.seen += ")"
 
-    def steps(self, awaitable: Any) -> Steps:
-        return Steps(awaitable, self.enter, self.leave)
+    def steps(self, awaitable: Any) -> InterruptibleSteps:
+        return InterruptibleSteps(awaitable, self.enter, self.leave)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def marks() -> Marks:
     return Marks()
 
 
-async def awaited(steps: Steps) -> Any:
+async def awaited(steps: InterruptibleSteps) -> Any:
     return await steps
 
 
@@ -149,7 +149,7 @@ def test_an_interrupt_at_the_beginning_of_a_step_is_stopped_as_well() -> None:
 
     coroutine = adaptor()
     with pytest.raises(Stopped):
-        asyncio.run(awaited(Steps(coroutine, interrupted, lambda: None)))
+        asyncio.run(awaited(InterruptibleSteps(coroutine, interrupted, lambda: None)))
     coroutine.close()
 
 

@@ -1,4 +1,4 @@
-"""owt.kernel.calls.threads: which run a thread works for."""
+"""owt.kernel.context: which run a thread works for."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from owt.kernel.calls import context
-from owt.kernel.calls.context import Run, running
-from owt.kernel.calls.threads import follow
+from owt.kernel import context
+from owt.kernel.context import Run, follow_threads, running
 
 A, B = (Run(name, None, None) for name in "ab")  # type: ignore[arg-type]
 
@@ -21,9 +20,9 @@ def following(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Threads are followed in this test."""
     monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
     monkeypatch.setattr(ThreadPoolExecutor, "submit", ThreadPoolExecutor.submit)
-    follow()
+    follow_threads()
     yield
-    context.set_alone(None)
+    context.set_only_run(None)
 
 
 class Overriding(threading.Thread):
@@ -46,10 +45,10 @@ def test_a_thread_works_for_the_run_that_started_it_to_its_end(kind: Any) -> Non
         go.wait(20)
         found.append(running())
 
-    context.set_alone(A)
+    context.set_only_run(A)
     thread = kind(target=work)
     thread.start()
-    context.set_alone(B)
+    context.set_only_run(B)
     go.set()
     thread.join()
     assert found == [A, A]
@@ -59,12 +58,12 @@ def test_a_thread_of_a_thread_works_for_the_same_run() -> None:
     found: list[Run | None] = []
 
     def work() -> None:
-        context.set_alone(B)
+        context.set_only_run(B)
         inner = threading.Thread(target=lambda: found.append(running()))
         inner.start()
         inner.join()
 
-    context.set_alone(A)
+    context.set_only_run(A)
     outer = threading.Thread(target=work)
     outer.start()
     outer.join()
@@ -73,9 +72,9 @@ def test_a_thread_of_a_thread_works_for_the_same_run() -> None:
 
 def test_a_pool_of_threads_works_for_who_gives_it_work() -> None:
     with ThreadPoolExecutor(1) as pool:
-        context.set_alone(A)
+        context.set_only_run(A)
         first = pool.submit(running).result()
-        context.set_alone(B)
+        context.set_only_run(B)
         second = pool.submit(running).result()
     assert (first, second) == (A, B)
 
@@ -89,14 +88,14 @@ def test_a_thread_that_nobodys_run_started_works_for_the_only_one() -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    context.set_alone(B)
+    context.set_only_run(B)
     go.set()
     thread.join()
     assert found == [B]
 
 
 def test_a_started_thread_does_not_hold_itself() -> None:
-    context.set_alone(A)
+    context.set_only_run(A)
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()

@@ -1,4 +1,4 @@
-"""owt.kernel.calls.user_code: the stretches in which user code runs."""
+"""owt.kernel.calls.interrupts: the stretches in which user code runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import signal
 
 import pytest
 
-from owt.kernel.calls.interrupts import Interrupts
-from owt.kernel.calls.user_code import InMainThread, InOtherThread
+from owt.kernel.calls.interrupts import InMainThread, InOtherThread, Interrupts
 
 pytestmark = pytest.mark.usefixtures("sigint")
 

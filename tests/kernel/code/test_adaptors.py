@@ -1,4 +1,4 @@
-"""owt.kernel.code.adaptors: owt's own, by name."""
+"""owt.kernel.code.source: owt's own, by name."""
 
 from __future__ import annotations
 

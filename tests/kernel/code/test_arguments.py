@@ -19,7 +19,7 @@ from owt.errors import BadRequest
 from owt.kernel.code import arguments
 from owt.kernel.code.arguments import MISSING, Arguments, call_arguments, evaluate
 
-# Text to arguments
+# KnownCode to arguments
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_deep_nesting_is_a_bad_request(text: str) -> None:
     [
         ("1 / 0", "evaluating it raised ZeroDivisionError: division by zero; got '1 / 0'"),
         ('"1 / 0"', "evaluating it raised ZeroDivisionError"),
-        ("{'a': hello}", "raised NameError: name 'hello' is not defined; .*Text stands in quotes"),
+        ("{'a': hello}", "raised NameError: name 'hello' is not defined; .*KnownCode stands in quotes"),
         ("[].append(1, 2)", "raised TypeError: list.append"),
         ("fail()", "raised Unprintable: a message that cannot be shown"),
         ("int('x' * 900)", r"raised ValueError: invalid literal .*xxx \.\.\.; got"),

@@ -1,4 +1,4 @@
-"""owt.kernel.code.program: a text as a module, in Python's registries."""
+"""owt.kernel.code.compiled: a text as a module, in Python's registries."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from sourced import COUNTER, FRAGMENTS, Pipe, Sourced
 
 from owt.errors import BadRequest, NoSuchFunction, SyntaxFault
 from owt.kernel.code import source
-from owt.kernel.code.prepared import Cell
+from owt.kernel.code.compiled import CompiledCell
 
 # What a text is
 
@@ -65,7 +65,7 @@ from owt.kernel.code.prepared import Cell
     ],
 )
 def test_text_that_binds_the_name_at_its_top_level_is_explicit(kernel: Sourced, code: str) -> None:
-    assert kernel.kind(code) == "Explicit"
+    assert kernel.kind(code) == "ExplicitCode"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_text_that_binds_the_name_at_its_top_level_is_explicit(kernel: Sourced, 
     ],
 )
 def test_other_text_that_is_no_expression_is_a_cell(kernel: Sourced, code: str) -> None:
-    assert kernel.kind(code) == "Cell"
+    assert kernel.kind(code) == "CompiledCell"
 
 
 @pytest.mark.parametrize(
@@ -130,16 +130,16 @@ def test_other_text_that_is_no_expression_is_a_cell(kernel: Sourced, code: str) 
     ],
 )
 def test_one_expression_as_if_in_parentheses_is_an_expression(kernel: Sourced, code: str) -> None:
-    assert kernel.kind(code) == "Expression"
+    assert kernel.kind(code) == "CompiledExpression"
 
 
 def test_the_name_decides_between_explicit_and_not_for_one_text(kernel: Sourced) -> None:
     code = "def run(): return 1"
-    assert kernel.kind(code) == "Explicit"
-    assert kernel.kind(code, "main") == "Cell"
-    assert kernel.kind(code) == "Explicit"
-    assert kernel.kind("(run := len)", "main") == "Expression"
-    assert kernel.kind("(run := len)") == "Explicit"
+    assert kernel.kind(code) == "ExplicitCode"
+    assert kernel.kind(code, "main") == "CompiledCell"
+    assert kernel.kind(code) == "ExplicitCode"
+    assert kernel.kind("(run := len)", "main") == "CompiledExpression"
+    assert kernel.kind("(run := len)") == "ExplicitCode"
     assert kernel.load("(run := len)") is len
 
 
@@ -279,7 +279,7 @@ def test_a_callable_value_made_from_this_calls_request_is_made_anew(kernel: Sour
         assert kernel.load(code) is kernel.load(code)
 
 
-# Explicit code
+# ExplicitCode code
 
 
 def test_the_top_level_runs_once_per_text(kernel: Sourced) -> None:
@@ -394,14 +394,14 @@ def test_a_cell_with_magics_calls_the_shell() -> None:
 )
 def test_a_cell_may_await_at_its_top_level(kernel: Sourced, code: str, awaits: bool) -> None:
     cell = kernel.prepare(code)
-    assert isinstance(cell, Cell)
+    assert isinstance(cell, CompiledCell)
     assert cell.awaits is awaits
     assert asyncio.run(kernel.sources.run_cell_async(cell)) == 2
 
 
 def test_a_cell_that_ends_in_a_statement_answers_none_when_awaited(kernel: Sourced) -> None:
     cell = kernel.prepare("import asyncio\nx = await asyncio.sleep(0, 7)")
-    assert isinstance(cell, Cell)
+    assert isinstance(cell, CompiledCell)
     assert asyncio.run(kernel.sources.run_cell_async(cell)) is None
     assert kernel.names["x"] == 7
 
@@ -428,7 +428,7 @@ def test_tracebacks_and_getsource_show_a_cells_lines(kernel: Sourced) -> None:
 
 def test_a_function_of_the_session_is_found_by_name(kernel: Sourced) -> None:
     kernel.cell("x = 1\ndef mine(): return x")
-    assert kernel.sources.named("mine")() == 1
+    assert kernel.sources.session_function("mine")() == 1
 
 
 def test_a_function_that_the_session_lacks_is_404_and_lists_those_there_are(kernel: Sourced) -> None:
@@ -436,18 +436,18 @@ def test_a_function_that_the_session_lacks_is_404_and_lists_those_there_are(kern
     with pytest.raises(
         NoSuchFunction, match=r"no such function; got 'run'\. The session has: also, mine$"
     ) as caught:
-        kernel.sources.named("run")
+        kernel.sources.session_function("run")
     assert caught.value.status == 404
     assert caught.value.field == "fn_name"
     with pytest.raises(NoSuchFunction, match="binds it to 1, which cannot be called"):
-        kernel.sources.named("x")
+        kernel.sources.session_function("x")
     with pytest.raises(NoSuchFunction, match="The session has no functions"):
-        Sourced().sources.named("run")
+        Sourced().sources.session_function("run")
     with pytest.raises(NoSuchFunction, match="and 5 more"):
-        Sourced(**{f"f{n}": len for n in range(25)}).sources.named("run")
+        Sourced(**{f"f{n}": len for n in range(25)}).sources.session_function("run")
 
 
-# Text that cannot be read
+# KnownCode that cannot be read
 
 
 def test_code_that_cannot_be_read_leaves_no_lines_behind(kernel: Sourced) -> None:

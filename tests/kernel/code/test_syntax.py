@@ -124,7 +124,7 @@ def test_the_leftmost_call_is_that_of_the_name_on_which_a_chain_stands(code: str
     ],
 )
 def test_free_names_are_those_taken_from_outside(code: str, names: set[str]) -> None:
-    compiled = compile(ast.Expression(parse_expression(code)), "x", "eval")
+    compiled = compile(ast.CompiledExpression(parse_expression(code)), "x", "eval")
     assert free_names(compiled) == names
 
 
@@ -249,4 +249,4 @@ def test_an_expression_in_parentheses_of_its_own_is_the_same_expression(code: st
     assert ast.dump(parse_expression(f"({code}\n)")) == ast.dump(tree)
     # Only Python's own rules may refuse the tree; positions that do not fit would be a ValueError.
     with suppress(SyntaxError):
-        compile(ast.Expression(tree), "x", "eval")
+        compile(ast.CompiledExpression(tree), "x", "eval")

@@ -1,4 +1,4 @@
-"""owt.kernel.code.texts: what is remembered, and what goes when there is too much of it."""
+"""owt.kernel.code.compiled: what is remembered, and what goes when there is too much of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pytest
 from sourced import Sourced
 
-from owt.kernel.code.prepared import Cell
+from owt.kernel.code.compiled import CompiledCell
 
 
 def test_old_expressions_make_room_and_leave_the_registries(
@@ -57,7 +57,7 @@ def test_lines_of_a_cell_stay_for_the_functions_that_it_defined(
 ) -> None:
     monkeypatch.setattr(kernel.sources._others, "_limit", 1)
     plain = kernel.prepare("x = 0")
-    assert isinstance(plain, Cell)
+    assert isinstance(plain, CompiledCell)
     kernel.cell("y = 0\ndef f(): pass")
     kernel.cell("z = 0")
     assert plain.filename not in linecache.cache

@@ -20,8 +20,8 @@ from werkzeug.wrappers import Request
 
 from owt.errors import Unprocessable
 from owt.kernel.code.arguments import Arguments
-from owt.kernel.endpoints.binding import fitted
-from owt.kernel.endpoints.signature import read
+from owt.kernel.endpoints.binding import bind
+from owt.kernel.endpoints.signature import read_signature
 
 
 class Colour(enum.Enum):
@@ -81,10 +81,10 @@ def fit(
     """The arguments by name."""
     built = EnvironBuilder(query_string=query, method="POST" if request else "GET", **request)
     path = path or {}
-    signature = read(function, "/f", list(path))
+    signature = read_signature(function, "/f", list(path))
     asked = Request(built.get_environ())
     OPEN.append(asked)
-    args, named = fitted(signature, path, asked, kwargs, "GET /f")
+    args, named = bind(signature, path, asked, kwargs, "GET /f")
     return {**{f"#{number}": value for number, value in enumerate(args)}, **named}
 
 
@@ -249,7 +249,7 @@ def test_a_large_field_of_a_form_fits():
 def test_the_request_can_still_be_read_by_the_function():
     built = EnvironBuilder(method="POST", data={"x": "1"})
     request = Request(built.get_environ())
-    fitted(read(taking(int), "/f", []), {}, request, Arguments(), "f")
+    bind(read_signature(taking(int), "/f", []), {}, request, Arguments(), "f")
     assert request.get_data() == b"x=1"
     assert request.form["x"] == "1"
 
@@ -303,7 +303,7 @@ def test_all_that_does_not_fit_is_told_with_what_would():
     assert refusal(f, "n=many&speed=2") == (
         "text: is missing. n: expected int; got 'many'. speed: is not one of its fields. "
         "GET /f takes text: str, n: int = 1"
-    ).replace("text: str, n: int = 1", str(read(f, "/f", []).shown))
+    ).replace("text: str, n: int = 1", str(read_signature(f, "/f", []).shown))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 import owt
 from owt.errors import EndpointError
-from owt.kernel.endpoints.decorator import Decorator, Mark, Registered, marks, registered
+from owt.kernel.endpoints.decorator import Decorator, Mark, RegisteredFunction, make_endpoint, marks
 from owt.wire.endpoint import LONGEST_DESCRIPTION
 
 endpoint = Decorator()
@@ -31,7 +31,7 @@ def test_a_path_is_marked_once():
 
 
 def test_what_has_no_room_for_a_mark_is_an_endpoint_all_the_same():
-    new: list[Registered] = []
+    new: list[RegisteredFunction] = []
     assert Decorator(new.append)("/a")([].append) is not None
     assert [each.endpoint.path for each in new] == ["/a"]
     assert marks(len) == ()
@@ -45,7 +45,7 @@ def test_what_is_told_is_the_name_the_docstring_and_the_methods():
             now.
         """
 
-    told = registered(f, "/f", ("GET",)).endpoint
+    told = make_endpoint(f, "/f", ("GET",)).endpoint
     assert (told.path, told.methods, told.name) == ("/f", ("GET",), "f")
     assert told.description == "Say it.\n\nOut loud:\n    now."
 
@@ -54,7 +54,7 @@ def test_a_long_docstring_is_cut():
     def f(): ...
 
     f.__doc__ = "x" * 10_000
-    assert len(registered(f, "/f", ("GET",)).endpoint.description) == LONGEST_DESCRIPTION
+    assert len(make_endpoint(f, "/f", ("GET",)).endpoint.description) == LONGEST_DESCRIPTION
 
 
 def test_methods_are_in_one_order_and_once():

@@ -9,7 +9,7 @@ import pytest
 from running import Bench, bodies
 
 from owt.errors import OwtError
-from owt.kernel.calls.context import build_request
+from owt.kernel.context import build_request
 from owt.kernel.endpoints.kernel_gateway import bundle, response_info
 from owt.wire.call import Call, NotebookCell, RequestFacts, Target
 from owt.wire.chunk import Done, Failed

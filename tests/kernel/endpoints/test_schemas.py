@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from owt.kernel.endpoints.schemas import default_of, schemas_of
+from owt.kernel.endpoints.schemas import default_json, schemas_of
 from owt.wire.endpoint import REFERENCE
 
 POSITIVE = Annotated[int, msgspec.Meta(ge=1)]
@@ -32,7 +32,7 @@ class Point:
 def told(kind: Any, value: Any) -> Any:
     """A default as it is told of a parameter of this type, `...` for one that is not."""
     [schema], definitions = schemas_of([kind])
-    text = default_of(value, schema, definitions)
+    text = default_json(value, schema, definitions)
     return ... if text is None else json.loads(text)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from owt.errors import EndpointError
-from owt.kernel.endpoints.signature import Described, describe, read
+from owt.kernel.endpoints.signature import Description, describe, read_signature
 from owt.wire.endpoint import parameters
 
 
@@ -20,9 +20,9 @@ class Mine:
     """A class that msgspec does not know."""
 
 
-def described(function: Callable[..., Any], path: str = "/f") -> Described:
+def described(function: Callable[..., Any], path: str = "/f") -> Description:
     names = parameters(path)
-    return describe(function, read(function, path, names), names)
+    return describe(function, read_signature(function, path, names), names)
 
 
 def test_parameters_have_a_place_a_schema_and_a_default():
@@ -63,14 +63,14 @@ def test_a_list_of_what_is_not_known_is_not_known(kind, known):
     def f(x): ...
 
     f.__annotations__["x"] = kind
-    assert read(f, "/f", []).parameters["x"].known is known
+    assert read_signature(f, "/f", []).parameters["x"].known is known
 
 
 def test_an_annotation_that_is_no_type_is_none():
     def f(a=None, b=None): ...
 
     f.__annotations__.update(a=5, b={"min": 1})
-    assert [taken.known for taken in read(f, "/f", []).parameters.values()] == [False, False]
+    assert [taken.known for taken in read_signature(f, "/f", []).parameters.values()] == [False, False]
 
 
 def test_a_default_that_cannot_be_shown_is_told_of():
@@ -81,7 +81,7 @@ def test_a_default_that_cannot_be_shown_is_told_of():
     def f(a=Hidden()): ...  # noqa: B008
 
     with pytest.raises(EndpointError, match="signature of f cannot be read: RuntimeError: hidden"):
-        read(f, "/f", [])
+        read_signature(f, "/f", [])
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_a_decorator_wraps_is_what_counts():
     @functools.wraps(f)
     def wrapper(*args, **kwargs): ...
 
-    assert list(read(wrapper, "/f", []).parameters) == ["text"]
+    assert list(read_signature(wrapper, "/f", []).parameters) == ["text"]
 
 
 def test_what_has_a_call_or_arguments_already_has_a_signature_too():
@@ -172,33 +172,33 @@ def test_what_has_a_call_or_arguments_already_has_a_signature_too():
         def __call__(self, a: int) -> int:
             return a
 
-    assert list(read(Adder(), "/f", []).parameters) == ["a"]
-    assert list(read(functools.partial(lambda a, b: a, 1), "/f", []).parameters) == ["b"]
+    assert list(read_signature(Adder(), "/f", []).parameters) == ["a"]
+    assert list(read_signature(functools.partial(lambda a, b: a, 1), "/f", []).parameters) == ["b"]
 
 
 def test_a_parameter_with_the_name_of_an_option_is_refused():
     def f(timeout): ...
 
     with pytest.raises(EndpointError, match="f has a parameter 'timeout', which is an option of owt's"):
-        read(f, "/f", [])
+        read_signature(f, "/f", [])
 
 
 def test_in_the_path_a_parameter_may_have_any_name():
     def f(session): ...
 
-    assert list(read(f, "/{session}", ["session"]).parameters) == ["session"]
+    assert list(read_signature(f, "/{session}", ["session"]).parameters) == ["session"]
 
 
 def test_a_parameter_of_the_path_that_the_function_lacks_is_refused_with_what_to_write():
     def f(text): ...
 
     with pytest.raises(EndpointError, match=r"f has no parameter 'name'.*write def f\(name, text\)"):
-        read(f, "/{name}", ["name"])
-    assert read(lambda **more: 1, "/{name}", ["name"]).more is not None
+        read_signature(f, "/{name}", ["name"])
+    assert read_signature(lambda **more: 1, "/{name}", ["name"]).more is not None
 
 
 def test_annotations_that_cannot_be_read_are_refused():
     def f(a: Unknown): ...  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(EndpointError, match="signature of f cannot be read: NameError: name 'Unknown'"):
-        read(f, "/f", [])
+        read_signature(f, "/f", [])

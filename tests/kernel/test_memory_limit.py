@@ -1,4 +1,4 @@
-"""owt.kernel.process.memory_limit: a process that limits itself.
+"""owt.kernel.memory_limit: a process that limits itself.
 
 Each is a process of its own, since a limit stays."""
 
@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from owt.kernel.process.memory_limit import Memory
+from owt.kernel.memory_limit import MemoryLimit
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
 
 MIB = 1 << 20
 BEGIN = f"""
 import resource
-from owt.kernel.process.memory_limit import Memory
-memory = Memory()
+from owt.kernel.memory_limit import MemoryLimit
+memory = MemoryLimit()
 memory.limit(64 * {MIB})
 
 def caught(function):
@@ -49,7 +49,7 @@ print(type(caught(lambda: bytearray(80 * {MIB}))).__name__)
 def test_a_lower_limit_of_the_system_stays() -> None:
     code = """
 before = resource.getrlimit(resource.RLIMIT_DATA)
-Memory().limit(1 << 40)
+MemoryLimit().limit(1 << 40)
 print(resource.getrlimit(resource.RLIMIT_DATA) == before)
 """
     assert said(code) == ["True"]
@@ -121,7 +121,7 @@ print(len(bytearray(40 * {MIB})))
 
 def test_without_a_limit_nothing_is_noted() -> None:
     error = MemoryError()
-    memory = Memory()
+    memory = MemoryLimit()
     memory.limit(None)
     memory.relieve(error)
     assert not hasattr(error, "__notes__")

@@ -1,4 +1,4 @@
-"""owt.kernel.code.prepared: cells, compiled."""
+"""owt.kernel.code.compiled: cells, compiled."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import linecache
 
 import pytest
 
-from owt.kernel.code.prepared import Cell, awaits, compiled_cell, defines
+from owt.kernel.code.compiled import CompiledCell, awaits, compile_cell, defines
 
 
-def cell(code: str) -> Cell:
-    compiled = compiled_cell(code, code, ast.parse(code))
+def cell(code: str) -> CompiledCell:
+    compiled = compile_cell(code, code, ast.parse(code))
     del linecache.cache[compiled.filename]
     return compiled
 
@@ -71,6 +71,6 @@ def test_a_cell_that_may_leave_functions_behind_is_known(code: str, expected: bo
 
 
 def test_a_cells_lines_are_shown_as_python_text() -> None:
-    compiled = compiled_cell("!ls", "get_ipython().system('ls')\n", ast.parse("get_ipython().system('ls')"))
+    compiled = compile_cell("!ls", "get_ipython().system('ls')\n", ast.parse("get_ipython().system('ls')"))
     assert linecache.getline(compiled.filename, 1) == "get_ipython().system('ls')\n"
     del linecache.cache[compiled.filename]

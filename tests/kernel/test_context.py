@@ -1,4 +1,4 @@
-"""owt.kernel.calls.context: the run that code works for, its request, and the session's state."""
+"""owt.kernel.context: the run that code works for, its request, and the session's state."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
-from owt.kernel.calls import context
-from owt.kernel.calls.context import (
+from owt.kernel import context
+from owt.kernel.calls.output_sender import OutputSender
+from owt.kernel.context import (
     Run,
     State,
     build_request,
@@ -21,7 +22,6 @@ from owt.kernel.calls.context import (
     request_proxy,
     running,
 )
-from owt.kernel.calls.output_sender import OutputSender
 from owt.wire.call import Call, RequestFacts
 
 
@@ -46,9 +46,9 @@ def a_run(id: str, path: str = "/") -> Run:
 
 @pytest.fixture(autouse=True)
 def nothing_runs() -> Iterator[None]:
-    context.set_alone(None)
+    context.set_only_run(None)
     yield
-    context.set_alone(None)
+    context.set_only_run(None)
 
 
 # The current run
@@ -103,15 +103,15 @@ def test_tasks_and_threads_with_the_context_work_for_the_same_run() -> None:
 def test_a_thread_without_the_context_works_for_the_only_run_there_is() -> None:
     a = a_run("a")
     assert in_context(a, lambda: in_thread(running)) is None
-    context.set_alone(a)
+    context.set_only_run(a)
     assert in_thread(running) is a
-    context.set_alone(None)
+    context.set_only_run(None)
     assert in_thread(running) is None
 
 
 def test_a_context_goes_before_the_only_run() -> None:
     a, b = a_run("a"), a_run("b")
-    context.set_alone(b)
+    context.set_only_run(b)
     assert in_context(a, running) is a
 
 
@@ -130,11 +130,11 @@ def test_a_runs_request_is_built_once() -> None:
 
 
 def test_names_that_a_kernel_gives_are_found_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context, "_given", {})
+    monkeypatch.setattr(context, "_injected", {})
     with pytest.raises(AttributeError, match="state is there only in code that owt runs"):
-        context.given("state")
-    context.give({"state": 42})
-    assert context.given("state") == 42
+        context.provided("state")
+    context.provide({"state": 42})
+    assert context.provided("state") == 42
 
 
 # Requests

@@ -1,0 +1,55 @@
+"""Cells of notebooks, run in the session's namespace with IPython's events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipykernel.jsonutil import encode_images, json_clean
+
+from owt.kernel.code.compiled import CompiledCell
+from owt.kernel.code.source import Sources
+
+
+class CellRunner:
+    """Compiler and runner of cells for one kernel's shell."""
+
+    def __init__(self, shell: Any, sources: Sources) -> None:
+        self.shell = shell
+        self._sources = sources
+
+    def compile(self, code: str) -> CompiledCell:
+        """Return `code` compiled as a cell. Raises `SyntaxFault`."""
+        return self._sources.compile_cell(code)
+
+    def run(self, cell: CompiledCell) -> Any:
+        """Run a cell that does not await, and return its value."""
+        self.shell.events.trigger("pre_execute")
+        try:
+            return self._sources.run_cell(cell)
+        finally:
+            # The inline backend of matplotlib shows the figures of the cell at this event.
+            self.shell.events.trigger("post_execute")
+
+    async def run_async(self, cell: CompiledCell) -> Any:
+        """Run any cell, and return its value."""
+        self.shell.events.trigger("pre_execute")
+        try:
+            return await self._sources.run_cell_async(cell)
+        finally:
+            self.shell.events.trigger("post_execute")
+
+    def is_displayed(self, code: str, value: object) -> bool:
+        """Return True if a notebook displays this value of a cell: not None, and no semicolon ends the
+        cell."""
+        return value is not None and not self.shell.displayhook.semicolon_at_end_of_expression(code)
+
+    def display(self, value: object) -> None:
+        """Display a cell's value."""
+        from IPython.display import display
+
+        display(value)
+
+    def mime_bundle(self, value: object) -> Any:
+        """Return a value's representations as Jupyter's messages have them: images in base64."""
+        data, _ = self.shell.display_formatter.format(value)
+        return json_clean(encode_images(data))

@@ -1,0 +1,239 @@
+"""Compiled texts of calls, and the cache that keeps them.
+
+    ExplicitCode        text that binds the function to call
+    CompiledExpression  text that is one expression
+    CompiledCell        text that runs in the session's namespace
+    Program             text that is a module of its own, and the module
+    CodeCache           texts that were compiled, up to a limit
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import hashlib
+import inspect
+import linecache
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import RLock
+from types import CodeType, ModuleType
+from typing import Any
+
+from owt.kernel.code.syntax import lines_of
+
+FILENAME = "<adaptor "
+"""Start of the file name of every code object that is compiled from a call's text."""
+
+_ABSENT = object()
+_FUTURES = [getattr(__future__, name).compiler_flag for name in __future__.all_feature_names]
+
+
+class Program:
+    """Text compiled to be a module of its own and, once that has run, the module.
+
+    The module is in `sys.modules` before its top level runs, so that dataclasses, pickles and type hints find
+    it. The text's lines are in `linecache` as long as the program is in a cache.
+    """
+
+    __slots__ = ("_keeps", "_lock", "_value", "code", "filename", "module", "name", "text")
+
+    def __init__(self, text: str, code: CodeType, *, keeps: bool = True) -> None:
+        """Create a program; `keeps` allows it to keep a callable value of its expression."""
+        self.text = text
+        self.code = code
+        self._keeps = keeps
+        self.filename = code.co_filename
+        self.name = f"owt_adaptor_{self.filename[len(FILENAME) : -1]}"
+        self.module: ModuleType | None = None
+        self._value: Any = _ABSENT
+        self._lock = RLock()
+
+    def run(self, new_globals: Callable[[], Mapping[str, Any]]) -> ModuleType:
+        """Return the module. Its top level runs now, with `new_globals()`, unless it ran before.
+
+        Raises whatever the top level raises; the next call then runs it again.
+        """
+        with self._lock:
+            if self.module is None:
+                with self._new_module(new_globals) as module:
+                    exec(self.code, module.__dict__)
+                self.module = module
+            return self.module
+
+    def value(self, new_globals: Callable[[], Mapping[str, Any]]) -> Any:
+        """Return the value of a program that is an expression; a callable value is kept if the program
+        `keeps`.
+
+        A value that cannot be called is an answer, and evaluated each time. The first evaluation may load a
+        model; other threads wait for it, and not for later ones.
+        """
+        kept, module = self._value, self.module
+        if kept is not _ABSENT:
+            return kept
+        if module is not None:
+            return self._keep(eval(self.code, module.__dict__))
+        with self._lock:
+            if self.module is None:
+                with self._new_module(new_globals) as module:
+                    value = self._keep(eval(self.code, module.__dict__))
+                self.module = module
+                return value
+        return self.value(new_globals)
+
+    def drop(self) -> None:
+        """Remove the module and the text's lines from Python's registries."""
+        module, self.module, self._value = self.module, None, _ABSENT
+        if module is not None and sys.modules.get(self.name) is module:
+            del sys.modules[self.name]
+        linecache.cache.pop(self.filename, None)
+
+    def _keep(self, value: Any) -> Any:
+        if self._keeps and callable(value):
+            self._value = value
+        return value
+
+    @contextmanager
+    def _new_module(self, new_globals: Callable[[], Mapping[str, Any]]) -> Iterator[ModuleType]:
+        """Put a new module into `sys.modules`, and remove it if the block raises."""
+        module = ModuleType(self.name)
+        module.__file__ = self.filename
+        module.__dict__.update(new_globals())
+        sys.modules[self.name] = module
+        try:
+            yield module
+        except BaseException:
+            if sys.modules.get(self.name) is module:
+                del sys.modules[self.name]
+            raise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExplicitCode:
+    """Text that binds `fn_name`, among the names `binds`, at its top level."""
+
+    fn_name: str
+    binds: frozenset[str]
+    program: Program
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledExpression:
+    """Text that is one expression.
+
+    `plain` is its code as written. `head` is the name that makes it terse while the session does not know the
+    name; `program` then is the text with `pipe()` before it. `free` are the names that it takes from outside;
+    `usual` are those of them that are builtins or injected names.
+    """
+
+    program: Program
+    plain: CodeType
+    head: str | None
+    free: frozenset[str]
+    usual: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledCell:
+    """Text that runs in the session's namespace: `body`, then `last`, whose value is the answer.
+
+    Either may be None. `awaits` is True if the text awaits at its top level.
+    """
+
+    filename: str
+    body: CodeType | None
+    last: CodeType | None
+    awaits: bool
+
+
+CompiledCode = ExplicitCode | CompiledExpression | CompiledCell
+
+
+def compile_cell(code: str, source: str, tree: ast.Module, future: int = 0) -> CompiledCell:
+    """Return the cell that `code` is, from its Python text `source` and the tree of that.
+
+    `future` are compiler flags: the features of `__future__` that the cell has without an import.
+    """
+    filename = filename_of("cell", code)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future
+    body, last = None, None
+    statements = tree.body
+    match statements:
+        case [*before, ast.Expr(value=expression)]:
+            statements = before
+            last = compile(ast.Expression(expression), filename, "eval", flags, dont_inherit=True)
+    if statements:
+        body = compile(ast.Module(statements, []), filename, "exec", flags, dont_inherit=True)
+    register_lines(filename, source)
+    return CompiledCell(filename, body, last, awaits(body) or awaits(last))
+
+
+def futures(code: CodeType | None) -> int:
+    """Return the features of `__future__` that this code has, as compiler flags."""
+    return 0 if code is None else sum(flag for flag in _FUTURES if code.co_flags & flag)
+
+
+def awaits(code: CodeType | None) -> bool:
+    """Return True if the value of this code is an awaitable."""
+    return code is not None and bool(code.co_flags & inspect.CO_COROUTINE)
+
+
+def _defines(code: CodeType | None) -> bool:
+    """Return True if this code may define functions or classes."""
+    return code is not None and any(isinstance(const, CodeType) for const in code.co_consts)
+
+
+def filename_of(kind: str, code: str) -> str:
+    """Return the file name for `code` when it is compiled as this kind."""
+    digest = hashlib.sha1(f"{kind} {code}".encode(), usedforsecurity=False).hexdigest()
+    return f"{FILENAME}{digest[:10]}>"
+
+
+def register_lines(filename: str, source: str) -> None:
+    """Register the lines of `source` in `linecache`. Without a time, the entry survives `checkcache`."""
+    linecache.cache[filename] = (len(source), None, lines_of(source), filename)
+
+
+@dataclass(slots=True, eq=False)
+class KnownCode:
+    """Compiled forms of one text: explicit code by `fn_name`, and the one other form."""
+
+    binds: frozenset[str]
+    explicit: dict[str, ExplicitCode] = field(default_factory=dict)
+    other: CompiledExpression | CompiledCell | None = None
+
+    def drop(self) -> None:
+        """Remove the text's modules and lines from Python's registries."""
+        for program in {explicit.program for explicit in self.explicit.values()}:
+            program.drop()
+        match self.other:
+            case CompiledExpression(program=program):
+                program.drop()
+            case CompiledCell() as cell if not _defines(cell.body) and not _defines(cell.last):
+                # Functions that a cell left in the session still need their lines.
+                linecache.cache.pop(cell.filename, None)
+
+
+class CodeCache(OrderedDict[str, KnownCode]):
+    """Known texts. Beyond `max_size`, the least recently used one is dropped."""
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__()
+        self._max_size = max_size
+
+    def lookup(self, code: str) -> KnownCode | None:
+        """Return what is known of `code`, and mark it as used."""
+        known = self.get(code)
+        if known is not None:
+            self.move_to_end(code)
+        return known
+
+    def keep(self, code: str, known: KnownCode) -> None:
+        """Add a text as the one used last."""
+        self[code] = known
+        self.move_to_end(code)
+        if len(self) > self._max_size:
+            self.popitem(last=False)[1].drop()

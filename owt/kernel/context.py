@@ -1,0 +1,237 @@
+"""Context of user code: the current run, its `request`, the session's `state` and the other injected names.
+
+The current run is a context variable. It follows asyncio tasks, `asyncio.to_thread` and
+`contextvars.copy_context().run` into threads, so that overlapping runs see their own. `follow_threads` makes
+plain threads and thread pools inherit it too.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from owt.wire.call import Call, RequestFacts
+from owt.wire.names import INJECTED_NAMES
+
+if TYPE_CHECKING:
+    from werkzeug.local import LocalProxy
+    from werkzeug.wrappers import Request
+
+    from owt.kernel.calls.output_sender import OutputSender
+
+
+class Run:
+    """Run as the kernel sees it: its id, its call and the sender of its output."""
+
+    def __init__(self, id: str, call: Call, sender: OutputSender) -> None:
+        self.id = id
+        self.call = call
+        self.sender = sender
+
+    @cached_property
+    def request(self) -> Request:
+        """HTTP request, as the class that Flask's users know; built at the first access."""
+        return build_request(self.call.request)
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>"
+
+
+current: ContextVar[Run] = ContextVar("owt_run")
+
+_only_run: list[Run] = []
+_injected: dict[str, Any] = {}
+
+
+def set_only_run(run: Run | None) -> None:
+    """Set the run for threads without a context of their own; None if there is not exactly one run."""
+    _only_run[:] = [] if run is None else [run]
+
+
+def running() -> Run | None:
+    """Return the run that the calling code works for: its context's, else the only one that is running."""
+    run = current.get(None)
+    if run is None and _only_run:
+        return _only_run[0]
+    return run
+
+
+def current_request() -> Request:
+    """Return the request of this call. Raises RuntimeError outside a call."""
+    run = running()
+    if run is None:
+        raise RuntimeError("there is no request: this code was not started by a call to owt")
+    return run.request
+
+
+# The names that user code has without an import ---------------------------------------------------
+
+
+def injected_names(namespace: dict[str, Any], endpoint: object) -> dict[str, Any]:
+    """Return the injected names and their values for a session with this namespace and `endpoint`
+    decorator."""
+    from werkzeug.local import LocalProxy
+
+    from owt.server import Server
+    from owt.summat import pipe
+
+    request: LocalProxy[Request] = LocalProxy(current_request)
+    names = {
+        "endpoint": endpoint, "pipe": pipe, "request": request, "state": State(namespace), "Server": Server,
+    }  # fmt: skip
+    assert names.keys() == INJECTED_NAMES
+    return names
+
+
+def provide(names: Mapping[str, Any]) -> None:
+    """Make these names importable by `from owt import request, state` in this kernel."""
+    _injected.update(names)
+
+
+def is_provided(name: str) -> bool:
+    """Return True in a kernel, for the names that are importable there only."""
+    return name in _injected
+
+
+def provided(name: str) -> Any:
+    """Return the value of an injected name. Raises AttributeError outside a kernel."""
+    try:
+        return _injected[name]
+    except KeyError:
+        raise AttributeError(f"{name} exists only in code that owt runs in a kernel") from None
+
+
+class State:
+    """The session's namespace as an object.
+
+    `state.model = ...` is `model` in a cell and in a notebook that is attached to the session, and
+    `state.model` in every other adaptor.
+    """
+
+    __slots__ = ("_namespace",)
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        object.__setattr__(self, "_namespace", namespace)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._namespace[name]
+        except KeyError:
+            raise AttributeError(
+                f"the session has no {name!r}; set it with `state.{name} = ...`"
+            ) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._namespace[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if name not in self._namespace:
+            raise AttributeError(f"the session has no {name!r}")
+        del self._namespace[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._namespace
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name in self._namespace if not name.startswith("_")])
+
+    def __dir__(self) -> list[str]:
+        return list(self)
+
+    def __repr__(self) -> str:
+        return f"<state: {', '.join(self) or 'empty'}>"
+
+
+# The request --------------------------------------------------------------------------------------
+
+
+def build_request(facts: RequestFacts) -> Request:
+    """Return werkzeug's Request for a request that the frontend received (PEP 3333 defines the keys)."""
+    from werkzeug.wrappers import Request
+
+    host, _, port = facts.host.rpartition(":")
+    if not host or not port.isdigit():
+        host, port = facts.host, "443" if facts.scheme == "https" else "80"
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": facts.method,
+        "SCRIPT_NAME": facts.root,
+        "PATH_INFO": facts.path.encode("utf-8", "surrogateescape").decode("latin-1"),
+        "REQUEST_URI": quote(facts.root + facts.path) + (f"?{facts.query}" if facts.query else ""),
+        "QUERY_STRING": facts.query,
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": facts.remote,
+        "HTTP_HOST": facts.host,
+        "CONTENT_LENGTH": str(len(facts.body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": facts.scheme,
+        "wsgi.input": io.BytesIO(facts.body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    if facts.user is not None:
+        environ["REMOTE_USER"] = facts.user
+    for name, value in facts.headers:
+        key = name.upper().replace("-", "_")
+        if key == "CONTENT_TYPE":
+            environ[key] = value
+        elif key not in ("CONTENT_LENGTH", "HOST", "TRANSFER_ENCODING"):
+            key = f"HTTP_{key}"
+            environ[key] = f"{environ[key]},{value}" if key in environ else value
+    # A request in its own environment would be a reference cycle that keeps the body until it is collected.
+    return Request(environ, populate_request=False)
+
+
+# Threads ------------------------------------------------------------------------------------------
+
+
+def follow_threads() -> None:
+    """Make threads, and functions submitted to a thread pool, work for the run that started them.
+
+    That holds after the end of the run too, so that their output never goes to another run. From Python 3.14
+    on threads can inherit their context; before, they start with an empty one.
+    """
+    start: Any = threading.Thread.start
+    submit: Any = ThreadPoolExecutor.submit
+
+    @wraps(start)
+    def start_for_run(self: threading.Thread) -> None:
+        run = running()
+        if run is not None:
+            work = _bound_to(run, self.run)
+
+            def in_thread() -> None:
+                # A thread that keeps its bound method would be a reference cycle.
+                vars(self).pop("run", None)
+                work()
+
+            self.run = in_thread  # type: ignore[method-assign]
+        start(self)
+
+    @wraps(submit)
+    def submit_for_run(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        run = running()
+        return submit(self, fn if run is None else _bound_to(run, fn), *args, **kwargs)
+
+    setattr(threading.Thread, "start", start_for_run)  # noqa: B010
+    setattr(ThreadPoolExecutor, "submit", submit_for_run)  # noqa: B010
+
+
+def _bound_to(run: Run, function: Callable[..., Any]) -> Callable[..., Any]:
+    def work(*args: Any, **kwargs: Any) -> Any:
+        token = current.set(run)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            current.reset(token)
+
+    return work
