@@ -102,7 +102,7 @@ class Wired:
         self.interrupts = Interrupts(lambda target: None)
         self.due: list[tuple[float, Callable[[], None]]] = []
 
-    def outlet(self, window: int = PLENTY) -> OutputSender:
+    def sender(self, window: int = PLENTY) -> OutputSender:
         return OutputSender("a", self.near, window, self.interrupts, lambda *what: self.due.append(what))
 
     def later(self) -> None:

@@ -108,6 +108,51 @@ def test_the_frontends_folders_need_each_other_in_one_direction():
     assert list(TopologicalSorter(needs).static_order())
 
 
+def imported_at_import_time(path: Path) -> Iterator[str]:
+    """Yield the modules of owt that a file imports when it is imported: not in functions, not for type
+    checkers."""
+    name = dotted(path)
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    pending: list[ast.AST] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while pending:
+        match pending.pop():
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names if is_module(alias.name, ROOT))
+            case ast.ImportFrom(module=module, names=names, level=level):
+                start = package.split(".")[: -(level - 1) or None] if level else []
+                origin = ".".join([*start, *([module] if module else [])])
+                for alias in names:
+                    inner = f"{origin}.{alias.name}"
+                    yield inner if is_module(inner, ROOT) else origin
+            case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=orelse):
+                pending += orelse
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                pass
+            case node:
+                pending += ast.iter_child_nodes(node)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    names = {dotted(path) for path in MODULES}
+    needs = {dotted(path): names & set(imported_at_import_time(path)) - {dotted(path)} for path in MODULES}
+    assert "owt.kernel.calls.interrupts" in needs["owt.kernel.calls.runner"]
+    # Raises CycleError, which names the circle.
+    assert list(TopologicalSorter(needs).static_order())
+
+
+def test_the_kernels_folders_need_each_other_in_one_direction():
+    def folder(module: str) -> str:
+        return ".".join(module.split(".")[:3])
+
+    needs: dict[str, set[str]] = {}
+    for path in sorted((PACKAGE / "kernel").glob("*/*.py")):
+        own = folder(dotted(path))
+        imports = {folder(name) for name in imported_at_import_time(path) if name.startswith("owt.kernel.")}
+        needs.setdefault(own, set()).update(imports - {own})
+    assert "owt.kernel.code" in needs["owt.kernel.calls"]
+    assert list(TopologicalSorter(needs).static_order())
+
+
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_a_layer_imports_only_what_it_may(path):
     here = layer(dotted(path))

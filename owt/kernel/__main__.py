@@ -1,4 +1,4 @@
-"""`python -m owt.kernel -f CONNECTION_FILE`, the command of the owt kernelspec."""
+"""`python -m owt.kernel -f CONNECTION_FILE`: the command of the owt kernelspec."""
 
 from owt.kernel.process.app import main
 

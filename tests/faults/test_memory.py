@@ -15,7 +15,7 @@ from owt.testing import Bystander, LiveServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory so")
 
-LIMIT = "a kernel may allocate 64 MiB here (--kernel-memory)"
+LIMIT = "this kernel may allocate 64 MiB (--kernel-memory)"
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,18 @@
-"""owt.kernel.context: the run that code works for, its request, and the session's state."""
+"""owt.kernel.context: the current run, its request, the injected names, and threads."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
 
+import owt
 from owt.kernel import context
 from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.context import (
@@ -19,9 +21,10 @@ from owt.kernel.context import (
     build_request,
     current,
     current_request,
-    request_proxy,
+    follow_threads,
     running,
 )
+from owt.kernel.endpoints.decorator import Decorator
 from owt.wire.call import Call, RequestFacts
 
 
@@ -56,7 +59,7 @@ def nothing_runs() -> Iterator[None]:
 
 def test_outside_a_call_nothing_runs_and_there_is_no_request() -> None:
     assert running() is None
-    with pytest.raises(RuntimeError, match="no request here"):
+    with pytest.raises(RuntimeError, match="there is no request"):
         current_request()
 
 
@@ -116,10 +119,10 @@ def test_a_context_goes_before_the_only_run() -> None:
 
 
 def test_the_proxy_stands_for_the_request_of_whoever_uses_it() -> None:
-    request = request_proxy()
+    request = context.injected_names({}, None)["request"]
     assert in_context(a_run("a", "/a"), lambda: request.path) == "/a"
     assert in_context(a_run("b", "/b"), lambda: request.path) == "/b"
-    with pytest.raises(RuntimeError, match="no request here"):
+    with pytest.raises(RuntimeError, match="there is no request"):
         request.path  # noqa: B018
 
 
@@ -131,7 +134,7 @@ def test_a_runs_request_is_built_once() -> None:
 
 def test_names_that_a_kernel_gives_are_found_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "_injected", {})
-    with pytest.raises(AttributeError, match="state is there only in code that owt runs"):
+    with pytest.raises(AttributeError, match="state exists only in code that owt runs"):
         context.provided("state")
     context.provide({"state": 42})
     assert context.provided("state") == 42
@@ -250,3 +253,114 @@ def test_state_lists_its_names() -> None:
     assert list(state) == dir(state) == ["a"]
     assert repr(state) == "<state: a>"
     assert repr(State({})) == "<state: empty>"
+
+
+def test_they_are_what_adaptors_may_import():
+    names = context.injected_names({}, Decorator())
+    assert set(owt.__all__) - set(names) == {"Client", "AsyncClient"}
+    assert names["pipe"] is owt.pipe
+    assert names["Server"] is owt.Server
+
+
+def test_state_is_the_session_and_endpoint_is_its_own():
+    namespace: dict[str, Any] = {"model": 1}
+    endpoint = Decorator()
+    names = context.injected_names(namespace, endpoint)
+    names["state"].calls = names["state"].model + 1
+    assert namespace == {"model": 1, "calls": 2}
+    assert names["endpoint"] is endpoint
+
+
+A, B = (Run(name, None, None) for name in "ab")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def following(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Threads are followed in this test."""
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", ThreadPoolExecutor.submit)
+    follow_threads()
+    yield
+    context.set_only_run(None)
+
+
+class Overriding(threading.Thread):
+    """A thread whose class says what it does."""
+
+    def __init__(self, target: Callable[[], Any]) -> None:
+        super().__init__()
+        self._work = target
+
+    def run(self) -> None:
+        self._work()
+
+
+@pytest.mark.usefixtures("following")
+@pytest.mark.parametrize("kind", [threading.Thread, Overriding, lambda target: threading.Timer(0, target)])
+def test_a_thread_works_for_the_run_that_started_it_to_its_end(kind: Any) -> None:
+    go, found = threading.Event(), []
+
+    def work() -> None:
+        found.append(running())
+        go.wait(20)
+        found.append(running())
+
+    context.set_only_run(A)
+    thread = kind(target=work)
+    thread.start()
+    context.set_only_run(B)
+    go.set()
+    thread.join()
+    assert found == [A, A]
+
+
+@pytest.mark.usefixtures("following")
+def test_a_thread_of_a_thread_works_for_the_same_run() -> None:
+    found: list[Run | None] = []
+
+    def work() -> None:
+        context.set_only_run(B)
+        inner = threading.Thread(target=lambda: found.append(running()))
+        inner.start()
+        inner.join()
+
+    context.set_only_run(A)
+    outer = threading.Thread(target=work)
+    outer.start()
+    outer.join()
+    assert found == [A]
+
+
+@pytest.mark.usefixtures("following")
+def test_a_pool_of_threads_works_for_who_gives_it_work() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        context.set_only_run(A)
+        first = pool.submit(running).result()
+        context.set_only_run(B)
+        second = pool.submit(running).result()
+    assert (first, second) == (A, B)
+
+
+@pytest.mark.usefixtures("following")
+def test_a_thread_that_nobodys_run_started_works_for_the_only_one() -> None:
+    go, found = threading.Event(), []
+
+    def work() -> None:
+        go.wait(20)
+        found.append(running())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    context.set_only_run(B)
+    go.set()
+    thread.join()
+    assert found == [B]
+
+
+@pytest.mark.usefixtures("following")
+def test_a_started_thread_does_not_hold_itself() -> None:
+    context.set_only_run(A)
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert "run" not in vars(thread)

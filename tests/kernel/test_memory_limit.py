@@ -18,7 +18,7 @@ BEGIN = f"""
 import resource
 from owt.kernel.memory_limit import MemoryLimit
 memory = MemoryLimit()
-memory.limit(64 * {MIB})
+memory.set(64 * {MIB})
 
 def caught(function):
     try:
@@ -49,7 +49,7 @@ print(type(caught(lambda: bytearray(80 * {MIB}))).__name__)
 def test_a_lower_limit_of_the_system_stays() -> None:
     code = """
 before = resource.getrlimit(resource.RLIMIT_DATA)
-MemoryLimit().limit(1 << 40)
+MemoryLimit().set(1 << 40)
 print(resource.getrlimit(resource.RLIMIT_DATA) == before)
 """
     assert said(code) == ["True"]
@@ -73,7 +73,7 @@ print(error.__notes__, flush=True)
 import os
 os._exit(0)
 """
-    assert said(code) == ["['a kernel may allocate 64 MiB here (--kernel-memory)']"]
+    assert said(code) == ["['this kernel may allocate 64 MiB (--kernel-memory)']"]
 
 
 def test_the_cause_of_another_error_is_noted_too() -> None:
@@ -122,6 +122,6 @@ print(len(bytearray(40 * {MIB})))
 def test_without_a_limit_nothing_is_noted() -> None:
     error = MemoryError()
     memory = MemoryLimit()
-    memory.limit(None)
+    memory.set(None)
     memory.relieve(error)
     assert not hasattr(error, "__notes__")

@@ -1,7 +1,7 @@
-"""Values to chunks.
+"""Values of an adaptor to chunks.
 
-    values           which answer a value makes
+    values           what an adaptor returns or yields
+    representations  objects with several media types, and the client's choice
     response_tuple   `(body, status, headers)`
-    json_encoding    values to JSON
-    representations  objects with several media types
+    json_encoding    JSON documents
 """

@@ -61,6 +61,9 @@ class RunStream(io.TextIOBase):
         stream: OutStream = getattr(sys, name)
         wrapper = cls.__new__(cls)
         wrapper._wrap(stream, None)
+        if _descriptor(stream) is not None:
+            # Not the one that ipykernel returns, which leads to the terminal, past its pipe.
+            wrapper._descriptor = _NUMBERS[name]
         setattr(sys, name, wrapper)
         return wrapper
 
@@ -69,6 +72,7 @@ class RunStream(io.TextIOBase):
         # The class's method: IPython puts another `write` into an instance while a cell runs.
         self._publish: Callable[[str], int | None] = OutStream.write.__get__(stream)
         self._pipe = pipe
+        self._descriptor = None if pipe is None else pipe.descriptor
         self._process = os.getpid()
         self._kind: StreamName = "stderr" if stream.name == "stderr" else "stdout"
 
@@ -110,7 +114,7 @@ class RunStream(io.TextIOBase):
 
     def fileno(self) -> int:
         """Return the descriptor whose output comes here; a child process may inherit it."""
-        return int(self._stream.fileno() if self._pipe is None else self._pipe.descriptor)
+        return int(self._stream.fileno() if self._descriptor is None else self._descriptor)
 
     def isatty(self) -> bool:
         """Return False unless ipykernel says that notebooks show the stream as a terminal does."""
@@ -157,10 +161,10 @@ class RunStream(io.TextIOBase):
             self._pipe.echo(data)
 
     def _write_to_descriptor(self, string: str) -> int:
-        descriptor = 1 if self._kind == "stdout" else 2
+        descriptor = _NUMBERS[self._kind] if self._descriptor is None else self._descriptor
         data = memoryview(string.encode("utf-8", "surrogateescape"))
         while data:
-            data = data[os.write(self._pipe.descriptor if self._pipe else descriptor, data) :]
+            data = data[os.write(descriptor, data) :]
         return len(string)
 
 
@@ -267,9 +271,12 @@ class _Pipe:
             self._receive(self._decoders[pipe].decode(data), data, pipe == self._output)
 
 
-def _descriptor(file: IO[str]) -> int | None:
+_NUMBERS: dict[StreamName, int] = {"stdout": 1, "stderr": 2}
+
+
+def _descriptor(file: IO[str] | OutStream) -> int | None:
     try:
-        return file.fileno()
+        return int(file.fileno())
     except (OSError, AttributeError):
         return None
 

@@ -1,8 +1,8 @@
 """Program text to something callable.
 
-    source          what a text is, and how it is loaded
-    syntax          reading a text as Python does
-    arguments       the text of kwargs to arguments
-    adaptors        adaptors that come with owt
-    injected_names  names that all code has without an import
+    cells      cells of notebooks, with IPython's events
+    source     the kind of a text, and how it is loaded; adaptors that owt ships
+    compiled   compiled texts, and their cache
+    arguments  the text of kwargs to arguments of a function
+    syntax     parser
 """

@@ -181,7 +181,7 @@ def awaits(code: CodeType | None) -> bool:
     return code is not None and bool(code.co_flags & inspect.CO_COROUTINE)
 
 
-def _defines(code: CodeType | None) -> bool:
+def defines(code: CodeType | None) -> bool:
     """Return True if this code may define functions or classes."""
     return code is not None and any(isinstance(const, CodeType) for const in code.co_consts)
 
@@ -212,7 +212,7 @@ class KnownCode:
         match self.other:
             case CompiledExpression(program=program):
                 program.drop()
-            case CompiledCell() as cell if not _defines(cell.body) and not _defines(cell.last):
+            case CompiledCell() as cell if not defines(cell.body) and not defines(cell.last):
                 # Functions that a cell left in the session still need their lines.
                 linecache.cache.pop(cell.filename, None)
 

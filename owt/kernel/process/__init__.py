@@ -1,8 +1,6 @@
-"""Integration with ipykernel.
+"""Process of a kernel: ipykernel's program, with owt's connections to the frontend.
 
-    app           the kernel application
-    kernel        the kernel, where cells and calls take turns
-    shell         IPython's shell
-    attach        connect a kernel to the frontend
-    memory_limit  the limit of a kernel's memory
+    app     the program that starts a kernel from its connection file
+    attach  the connection of an IPython kernel to the frontend
+    kernel  the kernel and its shell, in which cells and calls run one after another
 """

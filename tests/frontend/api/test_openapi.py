@@ -54,7 +54,8 @@ def other_point() -> type:
 def described(*functions: tuple[str, tuple[str, ...], Callable[..., Any]], **options: Any) -> dict[str, Any]:
     """Return the valid document of these functions, each with its path and methods."""
     table = Endpoints()
-    endpoints = tuple(make_endpoint(function, path, methods).endpoint for path, methods, function in functions)
+    made = (make_endpoint(function, path, methods) for path, methods, function in functions)
+    endpoints = tuple(registered.endpoint for registered in made)
     assert table.offer("k1", "dev", RegisterEndpoints(1, endpoints)) is None
     facts = {"url": "http://h:1/base", "version": "1", "users": False, "tokens": False, **options}
     # As a client receives it.

@@ -230,7 +230,7 @@ def test_a_list_of_two_is_json_and_not_data_with_metadata(formatter: DisplayForm
 
 
 def test_text_that_is_not_a_string_is_an_error_that_names_the_type(formatter: DisplayFormatter) -> None:
-    with pytest.raises(TypeError, match=r"Giving gives a int as text/html"):
+    with pytest.raises(TypeError, match=r"Giving returns a int as text/html"):
         found(Giving(html=7), formatter).choose("text/html")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from running import Bench, bodies, call
 
-from owt.kernel.calls.execution import ALONE
+from owt.kernel.calls.execution import SEPARATE_FRAME
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head
 
 
@@ -67,7 +67,7 @@ def test_a_callable_that_is_made_anew_is_called_with_the_calls_own_request(bench
         ("def run(): pass", {"kwargs": "{"}, "kwargs: is neither JSON nor a Python expression"),
         ("run = 1", {}, "fn_name: the code binds it to 1"),
         (None, {"fn_name": "gone"}, "fn_name: the session has no such function"),
-        (None, {"adaptor": "gone"}, "adaptor: owt comes with no such adaptor"),
+        (None, {"adaptor": "gone"}, "adaptor: owt has no such adaptor"),
         ("1 +", {}, "code: line 1: invalid syntax"),
     ],
 )
@@ -87,7 +87,7 @@ def test_a_type_error_of_the_adaptors_own_is_its_failure(bench: Bench) -> None:
 
 def test_a_cell_triggers_the_shells_events(bench: Bench) -> None:
     seen: list[str] = []
-    events = bench.runner._around.shell.events
+    events = bench.runner._environment.shell.events
     hooks = [(name, lambda name=name: seen.append(name)) for name in ("pre_execute", "post_execute")]
     for name, hook in hooks:
         events.register(name, hook)
@@ -115,7 +115,7 @@ def test_a_short_answer_and_its_end_are_one_frame(bench: Bench) -> None:
 
 
 def test_a_large_answer_leaves_piece_by_piece(bench: Bench) -> None:
-    bench.run(a=call(f"def run(): return b'x' * {3 * ALONE}"))
+    bench.run(a=call(f"def run(): return b'x' * {3 * SEPARATE_FRAME}"))
     frames = bench.frames["a"]
     assert [type(chunk) for chunk in bench.chunks("a")] == [Head, Data, Done]
     assert [type(chunk) for chunk in frames[-1]] == [Done]

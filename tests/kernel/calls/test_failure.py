@@ -10,7 +10,7 @@ import pytest
 
 from owt.errors import BadRequest, KernelDied, MissingExtra, NoSuchFunction, SyntaxFault
 from owt.kernel.calls import failure
-from owt.kernel.calls.failure import DETAIL_LIMIT, NAME_LIMIT, TRACEBACK_LIMIT, describe, not_begun
+from owt.kernel.calls.failure import MAX_DETAIL, MAX_NAME, MAX_TRACEBACK, describe, start_timeout
 from owt.kernel.calls.interrupts import Stopped
 from owt.wire.chunk import Failed
 
@@ -35,8 +35,8 @@ def test_lack_of_memory_is_told_with_its_notes() -> None:
 
 
 def test_a_call_that_did_not_begin_in_time_says_so() -> None:
-    assert "did not begin within its timeout of 1.5 s" in not_begun(1.5).detail
-    assert not_begun(1.5).status == 504
+    assert "did not begin within its timeout of 1.5 s" in start_timeout(1.5).detail
+    assert start_timeout(1.5).status == 504
 
 
 def test_an_exception_is_told_with_its_class_text_and_traceback() -> None:
@@ -142,12 +142,12 @@ def test_a_group_of_exceptions_is_shown_with_its_members() -> None:
 
 def test_long_texts_lose_their_middle() -> None:
     failed = of(ValueError("a" * 5000 + "b" * 5000 + "c" * 100_000))
-    assert len(failed.detail) < DETAIL_LIMIT + 100
+    assert len(failed.detail) < MAX_DETAIL + 100
     assert failed.detail.startswith("aaaa")
     assert "characters left out" in failed.detail
     assert failed.detail.endswith("cccc")
-    assert len(failed.traceback) < TRACEBACK_LIMIT + 100
-    assert len(of(type("E" * 1000, (Exception,), {})()).exception) < NAME_LIMIT + 100
+    assert len(failed.traceback) < MAX_TRACEBACK + 100
+    assert len(of(type("E" * 1000, (Exception,), {})()).exception) < MAX_NAME + 100
 
 
 def test_a_text_that_utf8_cannot_hold_is_escaped() -> None:
@@ -163,7 +163,7 @@ class Unspeakable(Exception):
 
 def test_an_exception_whose_text_raises_is_told_all_the_same() -> None:
     failed = of(Unspeakable())
-    assert failed.detail == "<Unspeakable, whose text cannot be had>"
+    assert failed.detail == "<Unspeakable, whose text cannot be shown>"
     assert failed.exception == "Unspeakable"
     assert "Unspeakable" in failed.traceback
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from running import call
 
-from owt.kernel.calls.iopub import SHOWN, IopubMirror, RunMirror
+from owt.kernel.calls.iopub import MAX_CODE, IopubMirror, RunMirror
 from owt.wire.chunk import FACTS, Data, Display, Failed, Stderr, Stdout
 
 
@@ -57,9 +57,8 @@ class PlayedKernel:
         self.session = PlayedSession()
         self.iopub_thread = PlayedThread()
         self.iopub_socket = None
+        self.ident = "k"
 
-    def _topic(self, kind: str) -> bytes:
-        return kind.encode()
 
 
 @pytest.fixture
@@ -91,13 +90,13 @@ def test_nothing_is_sent_while_nobody_is_attached(kernel, mirror):
 
 
 def test_somebody_is_attached_from_the_first_subscription_to_the_end_of_the_last(kernel, mirror):
-    assert not mirror.attached
+    assert not mirror.is_attached
     attach(kernel)
     attach(kernel, b"status")
     detach(kernel)
-    assert mirror.attached
+    assert mirror.is_attached
     detach(kernel, b"status")
-    assert not mirror.attached
+    assert not mirror.is_attached
 
 
 def test_ipykernel_hears_of_subscriptions_too(kernel, mirror):
@@ -109,7 +108,7 @@ def test_a_kernel_that_cannot_tell_has_no_mirror(kernel):
     kernel.iopub_thread = None
     mirror = IopubMirror(kernel)
     mirror.watch()
-    assert not mirror.attached
+    assert not mirror.is_attached
 
 
 def test_a_run_looks_like_a_cell_of_somebody_else(kernel, mirror):
@@ -192,7 +191,7 @@ def test_a_failure_without_an_exception_says_what_it_is(kernel, mirror):
 @pytest.mark.parametrize(
     ("fields", "shown"),
     [
-        ({"code": "x" * (SHOWN + 1)}, "x" * SHOWN + "\n# ..."),
+        ({"code": "x" * (MAX_CODE + 1)}, "x" * MAX_CODE + "\n# ..."),
         ({"adaptor": "speak"}, "# adaptor speak"),
         ({"fn_name": "greet"}, "# greet(...)"),
     ],

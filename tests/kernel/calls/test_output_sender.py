@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import types
@@ -12,7 +13,13 @@ from lanes import PLENTY, FarEnd, Listening, Wired
 
 from owt.kernel.calls import connection
 from owt.kernel.calls import output_sender as module
-from owt.kernel.calls.output_sender import FLUSH_AFTER, PIECE, TEXT_LIMIT, OutputSender, carried
+from owt.kernel.calls.output_sender import (
+    FLUSH_DELAY,
+    MAX_TEXT_CHUNK,
+    MAX_WAITING_TEXT,
+    OutputSender,
+    encodable,
+)
 from owt.wire.chunk import Chunk, Data, Done, Stderr, Stdout, size
 from owt.wire.messages import Message, Output, encode
 
@@ -103,13 +110,13 @@ def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
 def test_a_print_without_credit_waits_as_well(run: Wired) -> None:
     outlet = run.sender(window=1)
     outlet.send([data(100)])
-    thread = threading.Thread(target=outlet.write, args=("stdout", "x" * TEXT_LIMIT))
+    thread = threading.Thread(target=outlet.write, args=("stdout", "x" * MAX_WAITING_TEXT))
     thread.start()
     run.far.chunks(1)
     nothing_more(run.far)
     outlet.grant(1000)
     thread.join()
-    assert run.arrived() == [Stdout("x" * TEXT_LIMIT)]
+    assert run.arrived() == [Stdout("x" * MAX_WAITING_TEXT)]
 
 
 def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Wired) -> None:
@@ -120,7 +127,7 @@ def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Wired)
     outlet.stop("cancelled")
     thread.join()
     assert [type(error) for error in errors] == [KeyboardInterrupt]
-    assert outlet.stopped == "cancelled"
+    assert outlet.stop_reason == "cancelled"
     assert run.arrived() == [data(100)]
 
 
@@ -137,17 +144,17 @@ def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired
     outlet.send([data(100)])
     run.interrupts.install()
     run.interrupts.begin("a")
-    run.interrupts.enter()
+    run.interrupts.enter_user_code()
 
     def chunks() -> Iterator[Chunk]:
         thread.start()
         yield data(100)
 
     def aim() -> None:
-        run.interrupts.aim("a")
+        run.interrupts.interrupt("a")
         # A signal that comes just before the main thread begins to wait does not end the waiting.
-        while not noticed.wait(0.05) and run.interrupts.aimed == "a":
-            run.interrupts.aim("a")
+        while not noticed.wait(0.05) and run.interrupts.unnoticed == "a":
+            run.interrupts.interrupt("a")
 
     noticed = threading.Event()
     thread = threading.Thread(target=aim)
@@ -166,11 +173,11 @@ def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Wired) -> None:
     outlet = run.sender()
     run.interrupts.install()
     run.interrupts.begin("a")
-    run.interrupts.enter()
+    run.interrupts.enter_user_code()
 
     def chunks() -> Iterator[Chunk]:
         yield data(100)
-        run.interrupts.aim("a")
+        run.interrupts.interrupt("a")
         yield data(200)
 
     with pytest.raises(KeyboardInterrupt):
@@ -178,14 +185,34 @@ def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Wired) -> None:
     assert run.arrived() == [data(100), data(200)]
 
 
-def test_an_async_sender_is_told_of_credit(run: Wired) -> None:
-    outlet = run.sender()
-    told: list[int] = []
-    outlet.on_credit(lambda: told.append(outlet.credit))
-    outlet.grant(5)
-    outlet.on_credit(None)
-    outlet.grant(5)
-    assert told == [PLENTY + 5]
+def test_waiting_for_credit_on_the_loop_ends_with_a_grant_of_another_thread(run: Wired) -> None:
+    sender = run.sender(window=0)
+
+    async def wait() -> int:
+        waiting = asyncio.create_task(sender.wait_for_credit())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await asyncio.to_thread(sender.grant, 5)
+        await waiting
+        await sender.wait_for_credit()
+        return sender.credit
+
+    assert asyncio.run(wait()) == 5
+
+
+def test_waiting_for_credit_on_the_loop_can_be_cancelled(run: Wired) -> None:
+    sender = run.sender(window=0)
+
+    async def wait() -> None:
+        waiting = asyncio.create_task(sender.wait_for_credit())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        sender.grant(5)
+
+    asyncio.run(wait())
+    assert sender.credit == 5
 
 
 # Text
@@ -205,7 +232,7 @@ def test_text_without_a_newline_leaves_a_little_later_from_another_thread(
     outlet.write("stdout", "50 %")
     outlet.write("stdout", " 60 %")
     assert run.arrived() == []
-    assert [seconds for seconds, _ in run.due] == [FLUSH_AFTER]
+    assert [seconds for seconds, _ in run.due] == [FLUSH_DELAY]
     run.later()
     assert run.arrived() == [Stdout("50 % 60 %")]
     assert run.due == []
@@ -217,7 +244,7 @@ def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: l
     outlet.write("stdout", "two\n")
     outlet.write("stdout", "three\n")
     assert run.arrived() == [Stdout("one\n")]
-    clock.append(clock[-1] + 2 * FLUSH_AFTER)
+    clock.append(clock[-1] + 2 * FLUSH_DELAY)
     outlet.write("stdout", "four\n")
     assert run.arrived() == [Stdout("two\nthree\nfour\n")]
 
@@ -243,10 +270,10 @@ def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> N
 
 def test_much_text_does_not_wait_and_leaves_in_pieces(run: Wired, clock: list[float]) -> None:
     outlet = run.sender()
-    outlet.write("stdout", "x" * TEXT_LIMIT)
-    assert run.arrived() == [Stdout("x" * TEXT_LIMIT)]
-    outlet.write("stdout", "y" * (2 * PIECE + 1))
-    assert run.arrived() == [Stdout("y" * PIECE), Stdout("y" * PIECE), Stdout("y")]
+    outlet.write("stdout", "x" * MAX_WAITING_TEXT)
+    assert run.arrived() == [Stdout("x" * MAX_WAITING_TEXT)]
+    outlet.write("stdout", "y" * (2 * MAX_TEXT_CHUNK + 1))
+    assert run.arrived() == [Stdout("y" * MAX_TEXT_CHUNK), Stdout("y" * MAX_TEXT_CHUNK), Stdout("y")]
 
 
 def test_text_that_waits_for_credit_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
@@ -264,9 +291,9 @@ def test_text_that_waits_for_credit_holds_up_nobody_else(run: Wired, clock: list
 
 def test_even_text_that_grows_on_its_way_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
     outlet = run.sender(window=1)
-    outlet.write("stdout", "\ud800" * (TEXT_LIMIT - 1))
+    outlet.write("stdout", "\ud800" * (MAX_WAITING_TEXT - 1))
     run.later()
-    assert run.arrived() == [Stdout("\\ud800" * (TEXT_LIMIT - 1))]
+    assert run.arrived() == [Stdout("\\ud800" * (MAX_WAITING_TEXT - 1))]
 
 
 def test_a_late_flush_does_not_wait_for_who_is_sending(run: Wired, clock: list[float]) -> None:
@@ -286,9 +313,9 @@ def test_a_late_flush_does_not_wait_for_who_is_sending(run: Wired, clock: list[f
 
 
 def test_text_is_carried_as_utf8_can() -> None:
-    assert carried("plain") == "plain"
-    assert carried("ключ 🔑") == "ключ 🔑"
-    assert carried("half \ud83d of it") == "half \\ud83d of it"
+    assert encodable("plain") == "plain"
+    assert encodable("ключ 🔑") == "ключ 🔑"
+    assert encodable("half \ud83d of it") == "half \\ud83d of it"
 
 
 def test_lines_of_several_threads_stay_whole(run: Wired) -> None:

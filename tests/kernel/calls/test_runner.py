@@ -196,7 +196,7 @@ def test_a_cancel_that_overtakes_its_call_keeps_it_from_running(bench: Bench) ->
 
 def test_a_call_that_does_not_begin_in_time_is_ended_and_never_runs(bench: Bench) -> None:
     # It has yet to arrive: the main thread is busy with something else.
-    bench.control.do(bench.runner.overdue, "a", 0.5)
+    bench.control.do(bench.runner.start_deadline_passed, "a", 0.5)
     failed = failure(bench.run(a=call("state.ran = True"))["a"])
     assert (failed.status, failed.type) == (504, "timeout")
     assert "did not begin within its timeout of 0.5 s" in failed.detail
@@ -207,7 +207,7 @@ def test_a_call_behind_a_cell_may_wait(bench: Bench) -> None:
     async def main() -> list[Chunk]:
         async with bench.runner.turn:
             bench.runner.accept("a", call("1"))
-            bench.control.do(bench.runner.overdue, "a", 0.5)
+            bench.control.do(bench.runner.start_deadline_passed, "a", 0.5)
         await bench.ended("a")
         return bench.chunks("a")
 
@@ -216,7 +216,7 @@ def test_a_call_behind_a_cell_may_wait(bench: Bench) -> None:
 
 
 def test_a_call_that_has_begun_is_not_overdue(bench: Bench) -> None:
-    bench.first("a", Data, lambda: bench.runner.overdue("a", 0.5))
+    bench.first("a", Data, lambda: bench.runner.start_deadline_passed("a", 0.5))
     assert bodies(bench.run(a=call("def run():\n    yield 'on'\n    yield 'off'\n"))["a"]) == [b"on", b"off"]
     assert bench.behind == []
 
@@ -224,7 +224,7 @@ def test_a_call_that_has_begun_is_not_overdue(bench: Bench) -> None:
 def test_many_cancels_of_runs_that_never_come_are_forgotten(bench: Bench) -> None:
     for n in range(1100):
         bench.control.do(bench.cancel(f"gone {n}"))
-    assert len(bench.runner._runs._taken) == 1000
+    assert len(bench.runner._runs._withdrawn) == 1000
 
 
 def test_a_cancel_ends_a_run_that_waits_for_credit(new_bench: Callable[..., Bench]) -> None:

@@ -91,9 +91,6 @@ def watching(terminal: IO[str], iopub: IOPubThread) -> Iterator[RunStream]:
     stream = RunStream(Session(key=b"x"), iopub, "stdout")
     yield stream
     stream.close()
-    stream._selector.close()
-    for end in (stream._fid, stream._pipe_in):
-        os.close(end)
 
 
 def test_what_a_run_prints_goes_to_its_outlet(
@@ -171,7 +168,7 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up(
     os.set_blocking(ours, True)
     if not reads:
         os.close(theirs)
-    monkeypatch.setattr(owt.kernel.calls.stdio, "PATIENCE", 0)
+    monkeypatch.setattr(owt.kernel.calls.stdio, "TERMINAL_TIMEOUT", 0)
     with os.fdopen(ours, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
         stream = RunStream(Session(key=b"x"), iopub, "stdout")
@@ -186,9 +183,6 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up(
             assert os.read(theirs, 1 << 20).endswith(b"heard\n")
             os.close(theirs)
         stream.close()
-        stream._selector.close()
-        for end in (stream._fid, stream._pipe_in):
-            os.close(end)
 
 
 def test_a_character_that_comes_in_two_parts_is_one(watching: RunStream, alone: Run, wired: Wired) -> None:
@@ -226,12 +220,12 @@ def test_a_run_that_takes_the_stream_away_leaves_it_to_the_next(
         streams = Streams()
         os.close(watching.fileno())
         sys.stdout = None  # type: ignore[assignment]
-        streams.take()
+        streams.collect()
         print("out")
         del sys.stdout
-        streams.take()
+        streams.collect()
         os.write(watching.fileno(), b"out\n")
-        streams.take()
+        streams.collect()
     alone.sender.flush()
     assert "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout)) == "out\nout\n"
 
@@ -249,20 +243,20 @@ def test_what_a_process_writes_after_its_run_is_no_other_runs(
     ) as left:
         streams = Streams()
         assert wait_until(taken) == [Stdout("first\n")]
-        streams.take()
+        streams.collect()
         left.communicate(b"go on\n")
         os.write(watching.fileno(), b"next\n")
-        streams.take()
+        streams.collect()
         alone.sender.flush()
         assert wired.arrived() == [Stdout("next\n")]
         wait_until(lambda: Path(terminal.name).read_text() == "late\n")
         # The pipe that nobody else has any more is not kept.
-        wait_until(lambda: list(watching._pipes) == [watching._fid])
+        wait_until(lambda: len(watching._pipe._decoders) == 1)
 
 
 def test_a_stream_without_a_descriptor_has_nothing_to_take(stdout: RunStream) -> None:
     with redirect_stdout(stdout):
-        Streams().take()
+        Streams().collect()
 
 
 def publisher() -> RunDisplayPublisher:

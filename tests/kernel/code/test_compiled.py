@@ -1,11 +1,19 @@
-"""owt.kernel.code.compiled: cells, compiled."""
+"""owt.kernel.code.compiled: cells, programs and the cache of known texts."""
 
 from __future__ import annotations
 
 import ast
+import inspect
 import linecache
+import pickle
+import sys
+import threading
+import traceback
+import typing
+from typing import Any
 
 import pytest
+from sourced import Sourced
 
 from owt.kernel.code.compiled import CompiledCell, awaits, compile_cell, defines
 
@@ -74,3 +82,184 @@ def test_a_cells_lines_are_shown_as_python_text() -> None:
     compiled = compile_cell("!ls", "get_ipython().system('ls')\n", ast.parse("get_ipython().system('ls')"))
     assert linecache.getline(compiled.filename, 1) == "get_ipython().system('ls')\n"
     del linecache.cache[compiled.filename]
+
+
+def test_a_module_is_registered_before_its_top_level_runs(kernel: Sourced) -> None:
+    run = kernel.load("import sys\nme = sys.modules[__name__]\ndef run(): return me")
+    assert run().__dict__ is run.__globals__
+    assert run().__name__.startswith("owt_adaptor_")
+
+
+DATACLASS = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import ClassVar, get_type_hints
+
+@dataclass
+class Point:
+    x: int
+    kind: ClassVar[str] = "point"
+
+def run():
+    return Point(1)
+"""
+
+
+def test_dataclasses_type_hints_and_pickle_work_in_explicit_code(kernel: Sourced) -> None:
+    point = kernel.load(DATACLASS)()
+    assert typing.get_type_hints(type(point)) == {"x": int, "kind": typing.ClassVar[str]}
+    assert pickle.loads(pickle.dumps(point)) == point
+
+
+def test_getsource_works_and_survives_checkcache(kernel: Sourced) -> None:
+    run = kernel.load(DATACLASS)
+    expected = "def run():\n    return Point(1)\n"
+    assert inspect.getsource(run) == expected
+    linecache.checkcache()
+    assert inspect.getsource(run) == expected
+    assert inspect.getsource(type(run())).startswith("@dataclass\nclass Point:")
+    assert inspect.getsource(sys.modules[run.__module__]) == DATACLASS
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0c\n", "\n# \u2028 \x1c\n"])
+def test_tracebacks_show_the_line_that_raised(kernel: Sourced, end: str) -> None:
+    run = kernel.load(f"x = 1{end}def run():{end}    return x / 0  # here{end}")
+    linecache.checkcache()
+    with pytest.raises(ZeroDivisionError) as caught:
+        run()
+    assert traceback.extract_tb(caught.value.__traceback__)[-1].line == "return x / 0  # here"
+
+
+def test_tracebacks_of_an_expression_point_at_its_columns(kernel: Sourced) -> None:
+    run = kernel.load("lambda: 1 / 0\n")
+    chain = kernel.load("  (lambda: 1 / 0\n  )\n  .__call__")
+    for function in (run, chain):
+        with pytest.raises(ZeroDivisionError) as caught:
+            function()
+        frame = traceback.extract_tb(caught.value.__traceback__)[-1]
+        line = linecache.getline(frame.filename, frame.lineno or 0)
+        assert line[frame.colno : frame.end_colno] == "1 / 0"
+
+
+def test_a_top_level_that_raises_leaves_no_module_and_runs_again(kernel: Sourced) -> None:
+    code = "import sys\nsys.owt_test_runs.append(1)\n1 / len(sys.owt_test_runs[1:])\ndef run(): return 'ok'"
+    sys.owt_test_runs = []  # type: ignore[attr-defined]
+    try:
+        program = kernel.program(code)
+        with pytest.raises(ZeroDivisionError) as caught:
+            kernel.load(code)
+        assert program.name not in sys.modules
+        assert traceback.extract_tb(caught.value.__traceback__)[-1].line == "1 / len(sys.owt_test_runs[1:])"
+        assert kernel.load(code)() == "ok"
+        assert program.name in sys.modules
+    finally:
+        del sys.owt_test_runs  # type: ignore[attr-defined]
+
+
+def test_an_interrupted_top_level_leaves_no_module(kernel: Sourced) -> None:
+    code = "def run(): pass\nraise KeyboardInterrupt"
+    with pytest.raises(KeyboardInterrupt):
+        kernel.load(code)
+    assert kernel.program(code).name not in sys.modules
+
+
+def test_a_module_that_replaced_a_forgotten_one_stays_registered(kernel: Sourced) -> None:
+    code = "def run(): pass"
+    kernel.load(code)
+    old = kernel.program(code)
+    kernel.sources.forget(code)
+    new = kernel.load(code)
+    old.drop()
+    assert sys.modules[old.name].__dict__ is new.__globals__
+
+
+def test_threads_run_one_top_level_between_them(kernel: Sourced) -> None:
+    code = "import sys, threading\nthreading.Event().wait(0.05)\nmarker = object()\ndef run(): return marker"
+    found: list[Any] = []
+    threads = [threading.Thread(target=lambda: found.append(kernel.load(code)())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len(set(map(id, found))) == 1
+
+
+def test_threads_make_one_callable_value_between_them(kernel: Sourced) -> None:
+    code = "(lambda event: (event.wait(0.05), lambda: event))(__import__('threading').Event())[1]"
+    found: list[Any] = []
+    threads = [threading.Thread(target=lambda: found.append(kernel.load(code))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len(set(map(id, found))) == 1
+
+
+def test_an_expression_that_raises_is_not_kept(kernel: Sourced) -> None:
+    code = "(lambda seen: lambda: seen)(__import__('sys').owt_test_value)"
+    with pytest.raises(AttributeError):
+        kernel.load(code)
+    assert kernel.program(code).name not in sys.modules
+    sys.owt_test_value = 7  # type: ignore[attr-defined]
+    try:
+        assert kernel.load(code)() == 7
+    finally:
+        del sys.owt_test_value  # type: ignore[attr-defined]
+
+
+def test_a_module_does_not_inherit_our_future_statements(kernel: Sourced) -> None:
+    assert kernel.load("def run(x: int): pass").__annotations__ == {"x": int}
+
+
+def test_old_expressions_make_room_and_leave_the_registries(
+    kernel: Sourced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel.sources._expressions, "_max_size", 3)
+    codes = [f"lambda: {n}" for n in range(4)]
+    kept = [kernel.load(code) for code in codes[:3]]
+    programs = [kernel.program(code) for code in codes[:3]]
+    assert kernel.load(codes[0]) is kept[0]
+    kernel.load(codes[3])
+    assert [program.name in sys.modules for program in programs] == [True, False, True]
+    assert [program.filename in linecache.cache for program in programs] == [True, False, True]
+    assert kernel.load(codes[0]) is kept[0]
+    assert kernel.load(codes[1]) is not kept[1]
+
+
+def test_the_lines_of_code_that_failed_make_room_for_others(
+    kernel: Sourced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel.sources._others, "_max_size", 2)
+    code = "def run(): pass\n1 / 0"
+    filename = kernel.program(code).filename
+    with pytest.raises(ZeroDivisionError):
+        kernel.load(code)
+    assert filename in linecache.cache
+    kernel.prepare("x = 1")
+    kernel.prepare("x = 2")
+    assert filename not in linecache.cache
+
+
+def test_explicit_code_that_was_loaded_is_never_crowded_out(
+    kernel: Sourced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel.sources._others, "_max_size", 2)
+    run = kernel.load("def run(): pass")
+    for n in range(5):
+        kernel.load(f"def run(): return {n}")
+        kernel.prepare(f"x = {n}")
+    assert kernel.load("def run(): pass") is run
+
+
+def test_lines_of_a_cell_stay_for_the_functions_that_it_defined(
+    kernel: Sourced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel.sources._others, "_max_size", 1)
+    plain = kernel.prepare("x = 0")
+    assert isinstance(plain, CompiledCell)
+    kernel.cell("y = 0\ndef f(): pass")
+    kernel.cell("z = 0")
+    assert plain.filename not in linecache.cache
+    assert inspect.getsource(kernel.names["f"]) == "def f(): pass\n"

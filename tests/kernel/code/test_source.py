@@ -1,4 +1,4 @@
-"""owt.kernel.code.source: what a text is, and how it is loaded."""
+"""owt.kernel.code.source: kinds of text, how each is loaded, and adaptors that owt ships."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from sourced import COUNTER, FRAGMENTS, Pipe, Sourced
 from owt.errors import BadRequest, NoSuchFunction, SyntaxFault
 from owt.kernel.code import source
 from owt.kernel.code.compiled import CompiledCell
+from owt.kernel.code.source import library_function
+from owt.lib import sentences, speak
 
 # What a text is
 
@@ -466,3 +468,29 @@ def test_any_text_is_prepared_once_or_raises_a_syntax_fault(code: str) -> None:
         prepared = kernel.prepare(code)
         assert kernel.prepare(code) is prepared
     kernel.sources.forget(code)
+
+
+def test_an_adaptor_is_the_function_of_its_module() -> None:
+    assert library_function("speak", "run") is speak.run
+    assert library_function("sentences", "split") is sentences.split
+
+
+def test_an_unknown_adaptor_is_a_bad_request_that_lists_those_there_are() -> None:
+    with pytest.raises(BadRequest, match=r"no such adaptor; got 'os'\. There are: .*speak") as caught:
+        library_function("os", "run")
+    assert caught.value.field == "adaptor"
+    # A module without a `run` is of no use by itself.
+    assert "encoding" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["..errors", "speak.run", "__init__", "", "Speak"])
+def test_a_name_reaches_nothing_beside_the_adaptors(name: str) -> None:
+    with pytest.raises(BadRequest, match="no such adaptor"):
+        library_function(name, "run")
+
+
+@pytest.mark.parametrize("fn_name", ["missing", "annotations", "__name__"])
+def test_a_function_that_the_adaptor_lacks_is_a_bad_fn_name(fn_name: str) -> None:
+    with pytest.raises(BadRequest, match="the adaptor speak has no such function") as caught:
+        library_function("speak", fn_name)
+    assert caught.value.field == "fn_name"

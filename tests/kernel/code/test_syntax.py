@@ -124,7 +124,7 @@ def test_the_leftmost_call_is_that_of_the_name_on_which_a_chain_stands(code: str
     ],
 )
 def test_free_names_are_those_taken_from_outside(code: str, names: set[str]) -> None:
-    compiled = compile(ast.CompiledExpression(parse_expression(code)), "x", "eval")
+    compiled = compile(ast.Expression(parse_expression(code)), "x", "eval")
     assert free_names(compiled) == names
 
 
@@ -179,8 +179,8 @@ def test_text_that_would_close_the_parentheses_is_a_syntax_fault(code: str) -> N
         ("a b c", 1, "code: line 1: invalid syntax"),
         ("%time\nx = = 1", 2, "code: line 2: invalid syntax\n    x = = 1\n        ^"),
         ("  def run():\n    x = = 1", 2, "code: line 2: invalid syntax\n    x = = 1"),
-        ("x = 1\ny = '\0'", 2, "code: line 2: the code holds a NUL character"),
-        ("x = 1\ny = '\ud800'", 2, r"code: line 2: the code holds '\ud800', half of a surrogate pair"),
+        ("x = 1\ny = '\0'", 2, "code: line 2: the code contains a NUL character"),
+        ("x = 1\ny = '\ud800'", 2, r"code: line 2: the code contains '\ud800', half of a surrogate pair"),
         ("x = " + "9" * 5000, 1, "code: line 1: Exceeds the limit"),
     ],
 )
@@ -249,4 +249,4 @@ def test_an_expression_in_parentheses_of_its_own_is_the_same_expression(code: st
     assert ast.dump(parse_expression(f"({code}\n)")) == ast.dump(tree)
     # Only Python's own rules may refuse the tree; positions that do not fit would be a ValueError.
     with suppress(SyntaxError):
-        compile(ast.CompiledExpression(tree), "x", "eval")
+        compile(ast.Expression(tree), "x", "eval")

@@ -271,7 +271,7 @@ def test_json_that_is_nested_without_end_is_refused():
 def test_json_that_came_as_a_form_is_told_what_to_say():
     form = "application/x-www-form-urlencoded"
     said = refusal(lambda x: 1, data=b'{"x": 1}', content_type=form)
-    assert "is not one of its fields; say -H 'Content-Type: application/json' for JSON." in said
+    assert "is not one of its fields; add -H 'Content-Type: application/json' for JSON." in said
     assert "-H" not in refusal(lambda x: 1, data=b"y=1", content_type=form)
 
 
@@ -303,7 +303,7 @@ def test_all_that_does_not_fit_is_told_with_what_would():
     assert refusal(f, "n=many&speed=2") == (
         "text: is missing. n: expected int; got 'many'. speed: is not one of its fields. "
         "GET /f takes text: str, n: int = 1"
-    ).replace("text: str, n: int = 1", str(read_signature(f, "/f", []).shown))
+    ).replace("text: str, n: int = 1", str(read_signature(f, "/f", []).text))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from running import Bench, bodies
 
 from owt.errors import OwtError
 from owt.kernel.context import build_request
-from owt.kernel.endpoints.kernel_gateway import bundle, response_info
+from owt.kernel.endpoints.kernel_gateway import request_json, response_info
 from owt.wire.call import Call, NotebookCell, RequestFacts, Target
 from owt.wire.chunk import Done, Failed
 
@@ -21,7 +21,7 @@ def facts(body: bytes = b"", kind: str | None = None, query: str = "", **headers
 
 
 def request(facts: RequestFacts) -> dict[str, object]:
-    document: dict[str, object] = json.loads(bundle(build_request(facts), facts.headers, {"name": "é"}))
+    document: dict[str, object] = json.loads(request_json(build_request(facts), facts.headers, {"name": "é"}))
     return document
 
 

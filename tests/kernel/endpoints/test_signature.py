@@ -63,14 +63,14 @@ def test_a_list_of_what_is_not_known_is_not_known(kind, known):
     def f(x): ...
 
     f.__annotations__["x"] = kind
-    assert read_signature(f, "/f", []).parameters["x"].known is known
+    assert read_signature(f, "/f", []).parameters["x"].convertible is known
 
 
 def test_an_annotation_that_is_no_type_is_none():
     def f(a=None, b=None): ...
 
     f.__annotations__.update(a=5, b={"min": 1})
-    assert [taken.known for taken in read_signature(f, "/f", []).parameters.values()] == [False, False]
+    assert [taken.convertible for taken in read_signature(f, "/f", []).parameters.values()] == [False, False]
 
 
 def test_a_default_that_cannot_be_shown_is_told_of():
@@ -179,7 +179,7 @@ def test_what_has_a_call_or_arguments_already_has_a_signature_too():
 def test_a_parameter_with_the_name_of_an_option_is_refused():
     def f(timeout): ...
 
-    with pytest.raises(EndpointError, match="f has a parameter 'timeout', which is an option of owt's"):
+    with pytest.raises(EndpointError, match="f has a parameter 'timeout', which is a field of every"):
         read_signature(f, "/f", [])
 
 
@@ -194,7 +194,7 @@ def test_a_parameter_of_the_path_that_the_function_lacks_is_refused_with_what_to
 
     with pytest.raises(EndpointError, match=r"f has no parameter 'name'.*write def f\(name, text\)"):
         read_signature(f, "/{name}", ["name"])
-    assert read_signature(lambda **more: 1, "/{name}", ["name"]).more is not None
+    assert read_signature(lambda **more: 1, "/{name}", ["name"]).extra is not None
 
 
 def test_annotations_that_cannot_be_read_are_refused():
