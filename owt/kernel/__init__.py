@@ -7,6 +7,7 @@
     endpoints/    `@endpoint`: functions of a session that answer at a path
     context       what user code sees: the current run, `request`, `state`, other injected names
     memory_limit  `--kernel-memory`
+    exit          end of the process when its connection to the frontend ends
 
 A folder imports only folders and modules below it in this list.
 """
