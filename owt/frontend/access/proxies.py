@@ -45,8 +45,11 @@ def apply_forwarded(request: HTTPServerRequest, settings: Settings) -> None:
     Without a trusted proxy they are those of the connection and of the Host header. The headers stay
     unchanged.
     """
-    unix = settings.unix_socket is not None
-    peer = Source(UNIX if unix else request.remote_ip or "", request.protocol, request.host)
+    if settings.unix_socket is not None:
+        request.remote_ip = UNIX
+    if not settings.trusted_proxy:
+        return
+    peer = Source(request.remote_ip or "", request.protocol, request.host)
     source = forwarded(peer, request.headers, settings.trusted_proxy)
     request.remote_ip, request.protocol = source.remote, source.scheme
     if source.host != request.host:

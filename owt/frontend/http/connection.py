@@ -52,10 +52,11 @@ class HeadLimits:
         """Return the problem of a head that has been received, or None."""
         if len(url) > self.url:
             return self._url_too_long()
-        # A line has a colon, a space and two characters at its end.
-        if sum(len(name) + len(value) + 4 for name, value in headers.get_all()) > self.headers:
-            return self._headers_too_large()
-        return None
+        size = 0
+        for name, value in headers.get_all():
+            # A line has a colon, a space and two characters at its end.
+            size += len(name) + len(value) + 4
+        return self._headers_too_large() if size > self.headers else None
 
     def problem(self, beginning: bytes) -> Problem:
         """Return the problem of a head that is larger than `head`, from its beginning."""
@@ -110,7 +111,6 @@ class Connection(IOStream):
         self._linger = linger
         self._on_close = on_close
         self._part = "head"
-        self._responded = False
         # Bytes that have arrived since the last request.
         self._received = 0
         self._reset = False
@@ -143,7 +143,6 @@ class Connection(IOStream):
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         """Read the head of a request; Tornado uses this method for nothing else."""
         self._part = "head"
-        self._responded = False
         self._received = 0
         self._waiting_since = time.monotonic()
         return super().read_until_regex(regex, max_bytes)
@@ -161,20 +160,15 @@ class Connection(IOStream):
         self._waiting_since = time.monotonic() if partial or self._part == "chunks" else None
         return super().read_bytes(num_bytes, partial)
 
-    def write(self, data: bytes | memoryview) -> Future[None]:
-        """Write, and note that a response has begun."""
-        self._responded = True
-        return super().write(data)
-
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Set the callback; Tornado does so while a request that has been read is answered."""
         self.answering = callback is not None
         super().set_close_callback(callback)
 
     def time_out(self, seconds: float) -> None:
-        """Close, as the client has sent nothing for `seconds`. If it has sent a part of a body and nothing
-        has been answered, respond with 408."""
-        if self._part != "head" and not self._responded:
+        """Close, as the client has sent nothing for `seconds`. If it has sent a part of a body, respond with
+        408, unless it has yet to take a response."""
+        if self._part != "head" and not self.writing():
             problem = Problem(
                 "urn:owt:request-timeout",
                 "the request's body does not come",

@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from typing import cast
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
@@ -33,8 +34,8 @@ from owt.frontend.service import Service
 class Exchange(HTTPMessageDelegate):
     """One request and its response. Subclasses define `on_body`.
 
-    `user` is the name of the authenticated user, and `disconnected` is True when the client has closed the
-    connection.
+    `base` is the path of the whole server ("" or such as `/owt`), `user` the name of the authenticated user,
+    and `disconnected` is True when the client has closed the connection.
     """
 
     def __init__(self, request: HTTPServerRequest, service: Service) -> None:
@@ -42,6 +43,7 @@ class Exchange(HTTPMessageDelegate):
         self.service = service
         self.writer = ResponseWriter(request, service.counters)
         self.body = gate.Body(service.settings.max_body)
+        self.base = service.settings.base_url
         self.user: str | None = None
         self.disconnected = False
         self._delivery: Delivery | None = None
@@ -49,13 +51,7 @@ class Exchange(HTTPMessageDelegate):
         if self.base:
             # A client that knows only a longer path needs it to find the pages under /_owt/.
             self.writer.headers.append(("Owt-Base", self.base))
-        assert isinstance(request.connection, HTTP1Connection)
-        request.connection.set_close_callback(self.on_connection_close)
-
-    @property
-    def base(self) -> str:
-        """Return the path of the whole server: "" or such as `/owt`."""
-        return self.service.settings.base_url
+        cast(HTTP1Connection, request.connection).set_close_callback(self.on_connection_close)
 
     def on_headers(self) -> None:
         """Respond now if that needs no body. Called when the access gate has let the request pass."""
@@ -70,7 +66,7 @@ class Exchange(HTTPMessageDelegate):
         """Pass the access gate, which may take time."""
         access = gate.check(self.service, self.request)
         if isinstance(access, gate.Access):
-            self._guard(lambda: self._enter(access))
+            self._pass_gate(access)
             return None
         return self._wait_for(access)
 
@@ -84,7 +80,10 @@ class Exchange(HTTPMessageDelegate):
         """Respond, as the whole request has been received."""
         self.writer.request_complete = True
         if not self.writer.ended:
-            self._guard(self.on_body)
+            try:
+                self.on_body()
+            except Exception:
+                self.writer.fail()
 
     def on_connection_close(self) -> None:
         """Stop, as the client has disconnected."""
@@ -133,21 +132,17 @@ class Exchange(HTTPMessageDelegate):
     async def _wait_for(self, access: Awaitable[gate.Access]) -> None:
         result = await access
         if not self.disconnected:
-            self._guard(lambda: self._enter(result))
+            self._pass_gate(result)
 
-    def _enter(self, access: gate.Access) -> None:
+    def _pass_gate(self, access: gate.Access) -> None:
         self.writer.headers += access.headers
         self.user = access.user
-        if access.refusal is not None:
-            self.writer.refuse(access.refusal)
-        elif (problem := self.body.check_length(self.request.headers)) is not None:
-            self.writer.send_problem(problem)
-        else:
-            self.on_headers()
-
-    def _guard(self, step: Callable[[], None]) -> None:
-        """Take a step, and respond to an unexpected exception."""
         try:
-            step()
+            if access.refusal is not None:
+                self.writer.refuse(access.refusal)
+            elif (problem := self.body.check_length(self.request.headers)) is not None:
+                self.writer.send_problem(problem)
+            else:
+                self.on_headers()
         except Exception:
             self.writer.fail()

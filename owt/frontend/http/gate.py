@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from tornado.httputil import HTTPServerRequest
 
 from owt.frontend.access import authentication, origins
@@ -15,8 +15,7 @@ MAX_LENGTH_DIGITS = 20
 """Digits of a Content-Length that are read as a number; Python refuses to read thousands."""
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """Result of the checks: every response gets these headers, and `refusal` is the response if the request
     must not proceed. `user` is None if the server requires no credentials."""
 

@@ -77,14 +77,14 @@ class PageHandler(RequestHandler):
         check has responded."""
         access = gate.check(self.service, self.request)
         if isinstance(access, gate.Access):
-            self._enter(access)
+            self._pass_gate(access)
             return None
         return self._wait_for(access)
 
     async def _wait_for(self, access: Awaitable[gate.Access]) -> None:
-        self._enter(await access)
+        self._pass_gate(await access)
 
-    def _enter(self, access: gate.Access) -> None:
+    def _pass_gate(self, access: gate.Access) -> None:
         self.user = access.user
         self._add_access_headers(access.headers)
         if access.refusal is not None:
@@ -128,7 +128,7 @@ class PageHandler(RequestHandler):
         self.finish(answer.body or None)
 
     def finish_error(self, error: OwtError) -> None:
-        """Respond with an error of ours."""
+        """Respond with an error of the frontend."""
         self.finish_answer(problem_response(error, self.request.headers.get("Accept", "*/*")))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
