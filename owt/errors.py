@@ -28,7 +28,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 """Exceptions that Python's parser and compiler raise for one text or another."""
@@ -147,10 +147,22 @@ class Busy(OwtError):
 
 
 class KernelDied(OwtError):
-    """The kernel ended while a call or a start needed it. The message has the reason."""
+    """The kernel ended while a call or a start needed it.
+
+    `reason` says what ended it, in words that follow "the kernel".
+    """
 
     status = 502
     title = "the kernel died"
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = message if reason is None else reason
+
+    @classmethod
+    def because(cls, reason: str) -> Self:
+        """Return the error of a kernel that ended for this reason."""
+        return cls(f"the kernel {reason}", reason)
 
 
 class KernelNotReady(KernelDied):

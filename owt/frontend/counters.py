@@ -10,17 +10,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.wire.chunk import Failed
-
-Cause = Literal["crashed", "stuck", "unready", "ended"]
-"""Cause of a kernel's end: a crash or a signal from outside; killed because a call did not stop; a failed
-start; on purpose."""
 
 DONE = "done"
 OTHER = "other"
@@ -115,7 +111,7 @@ class Counters(Collector):
             "Kernels that ended, by cause: crashed (or killed from outside), stuck (killed because a call "
             "did not stop), unready (failed to start), ended (on purpose).",
             "cause",
-            get_args(Cause),
+            ("crashed", "stuck", "unready", "ended"),
         )
         self.kernel_starts = 0
         self.kernel_restarts = 0

@@ -17,10 +17,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from owt.errors import BadRequest, Busy, KernelDied
-from owt.frontend.counters import Cause, Counters
+from owt.frontend.counters import Counters
+from owt.frontend.kernels.exit import Exit, ExitKind
+from owt.frontend.kernels.kernel import KernelState
 from owt.frontend.kernels.kernels import Failure
 from owt.testing.waiting import settle
 from owt.wire.call import Call, RequestFacts
@@ -28,15 +30,11 @@ from owt.wire.chunk import Chunk, Data, Done, Head
 from owt.wire.messages import Cancel, Output, Queued, RegisterResult, StartDeadlinePassed
 
 if TYPE_CHECKING:
-    from owt.frontend.kernels.kernel import Kernel
+    from owt.frontend.kernels.kernel import Kernel, KernelOwner
     from owt.frontend.kernels.kernels import Kernels
 
 HEAD = Head(200, (("Content-Type", "text/plain"),))
 """First chunk of a result that is text."""
-
-OnOutput = Callable[[Output | Queued], None]
-OnDeath = Callable[[Any, str], None]
-"""Called with the kernel, and with the reason in words that fit after "the kernel"."""
 
 
 def new_call(code: str | None = "1", *, path: str = "/", **fields: Any) -> Call:
@@ -49,7 +47,7 @@ class SessionKernel(Protocol):
 
     id: str
     spec: str
-    death: str | None
+    exit: Exit | None
     in_cell: bool
     last_cell: float | None
     pid: int | None
@@ -57,12 +55,12 @@ class SessionKernel(Protocol):
     @property
     def alive(self) -> bool: ...
     def invoke(self, run: str, call: Call) -> None: ...
-    def bind(self, session: str | None, concurrency: int) -> None: ...
+    def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None: ...
     def credit(self, run: str, size: int) -> None: ...
     def cancel(self, message: Cancel) -> None: ...
     def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult) -> None: ...
     def stopped(self) -> bool: ...
-    def kill(self, reason: str, cause: Cause = ...) -> None: ...
+    def kill(self, reason: str, kind: ExitKind = ...) -> None: ...
     async def interrupt(self) -> None: ...
     async def closed(self) -> None: ...
 
@@ -86,16 +84,13 @@ class ScriptedKernel:
     `cancel_received` is set by the first cancel.
     """
 
-    def __init__(
-        self, id: str, spec: str, session: str | None, on_output: OnOutput, on_death: OnDeath
-    ) -> None:
+    def __init__(self, id: str, spec: str, session: str | None, owner: KernelOwner) -> None:
         self.id = id
         self.spec = spec
         self.session = session
-        self.on_output = on_output
-        self.on_death = on_death
+        self.owner = owner
         self.alive = True
-        self.death: str | None = None
+        self.exit: Exit | None = None
         self.pid: int | None = None
         self.connection_file: str | None = None
         self.in_cell = False
@@ -115,9 +110,9 @@ class ScriptedKernel:
     # What a session does with a kernel.
 
     @property
-    def state(self) -> str:
-        """State as the kernel's REST resource has it."""
-        return "ready" if self.alive else "ending"
+    def state(self) -> KernelState:
+        """State of the kernel."""
+        return KernelState.READY if self.alive else KernelState.ENDING
 
     def memory(self) -> int | None:
         """Return None: the kernel has no process."""
@@ -128,9 +123,10 @@ class ScriptedKernel:
         self.invoked.append(run)
         self.calls.append(call)
 
-    def bind(self, session: str | None, concurrency: int) -> None:
+    def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None:
         """Record the session that the kernel belongs to from now on."""
         self.session = session
+        self.owner = owner
         self.bound = (session, concurrency)
 
     def credit(self, run: str, size: int) -> None:
@@ -154,7 +150,7 @@ class ScriptedKernel:
         """Count an interrupt."""
         self.interrupts += 1
 
-    def kill(self, reason: str, cause: Cause = "ended") -> None:
+    def kill(self, reason: str, kind: ExitKind = ExitKind.REQUESTED) -> None:
         """Record the reason, and die of it in the next step of the event loop."""
         self.killed = reason
         asyncio.get_running_loop().call_soon(self.die, reason)
@@ -167,7 +163,7 @@ class ScriptedKernel:
 
     def send(self, *chunks: Chunk, run: str | None = None) -> None:
         """Send chunks of a run, by default of the newest."""
-        self.on_output(Output(run or self.invoked[-1], chunks))
+        self.owner.received(Output(run or self.invoked[-1], chunks))
 
     def answer(self, run: str | None = None, body: bytes = b"") -> None:
         """Send a complete result of a run, by default of the newest."""
@@ -175,7 +171,7 @@ class ScriptedKernel:
 
     def report_queued(self, run: str | None = None) -> None:
         """Report that a cell delays a run, by default the newest."""
-        self.on_output(Queued(run or self.invoked[-1]))
+        self.owner.received(Queued(run or self.invoked[-1]))
 
     def disconnect(self) -> None:
         """Lose the connection while the reason is not known yet; `die` follows."""
@@ -184,8 +180,8 @@ class ScriptedKernel:
     def die(self, reason: str = "died") -> None:
         """End, and report the reason."""
         self.alive = False
-        self.death = reason
-        self.on_death(self, reason)
+        self.exit = Exit(ExitKind.CRASHED, reason=reason)
+        self.owner.kernel_died(cast("Kernel", self), self.exit)
         self._closed.set()
 
 
@@ -227,7 +223,7 @@ class ScriptedKernels:
             raise self.busy
 
     async def start(
-        self, spec: str, session: str | None, concurrency: int, on_output: OnOutput, on_death: OnDeath
+        self, spec: str, session: str | None, concurrency: int, owner: KernelOwner
     ) -> ScriptedKernel:
         """Start a kernel, or raise `start_error`."""
         await self.may_start.wait()
@@ -237,7 +233,7 @@ class ScriptedKernels:
                 self.failures[spec] = Failure(str(self.start_error), time.monotonic())
             raise self.start_error
         self.failures.pop(spec, None)
-        kernel = ScriptedKernel(f"k{len(self.all) + 1}", spec, session, on_output, on_death)
+        kernel = ScriptedKernel(f"k{len(self.all) + 1}", spec, session, owner)
         self.all.append(kernel)
         self.on_start(kernel)
         self._started.set()

@@ -109,7 +109,7 @@ class StateCollector(Collector):
         }
         states = dict.fromkeys(("starting", "idle", "busy", "ending"), 0)
         for kernel in kernels:
-            state: str = kernel.state
+            state: str = kernel.state.value
             if state == "ready":
                 state = "busy" if kernel.id in busy else "idle"
             states[state] += 1

@@ -23,8 +23,8 @@ class MessageHandler(Protocol):
     def received(self, message: Message) -> None:
         """Handle a message. Raises `WireError` for one that has no place here, which ends the connection."""
 
-    def disconnected(self) -> None:
-        """Handle the end of the connection, before the socket is closed."""
+    def disconnected(self, error: WireError | None) -> None:
+        """Handle the end of the connection, before the socket is closed; `error` is why it ends here."""
 
 
 class KernelConnection(asyncio.BufferedProtocol):
@@ -36,6 +36,7 @@ class KernelConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._unsent: deque[memoryview] = deque()
         self._paused = False
+        self._error: WireError | None = None
 
     @classmethod
     async def open(cls, handler: MessageHandler) -> tuple[KernelConnection, socket.socket]:
@@ -66,6 +67,7 @@ class KernelConnection(asyncio.BufferedProtocol):
                 self._handler.received(message)
         except WireError as error:
             log.error("a kernel's connection is closed: %s", error)
+            self._error = error
             self.close()
 
     def pause_writing(self) -> None:
@@ -78,7 +80,7 @@ class KernelConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._unsent.clear()
-        self._handler.disconnected()
+        self._handler.disconnected(self._error)
 
     def send(self, message: Message) -> None:
         """Send a message. What the kernel cannot take yet is buffered; callers limit that."""

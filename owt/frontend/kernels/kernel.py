@@ -1,4 +1,4 @@
-"""One kernel process and the call channel to it."""
+"""One kernel: its process, its connections, and its states from start to end."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
-from typing import Literal
+from enum import Enum
+from typing import Protocol
 
 import psutil
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Any as AnyTrait
 
 from owt.errors import KernelKilled, KernelNotReady, WireError
-from owt.frontend.counters import Cause
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernels.connection import KernelConnection
-from owt.frontend.kernels.exits import describe_exit
-from owt.frontend.kernels.template import UNKNOWN_CODE, ForkedProcess
+from owt.frontend.kernels.exit import Exit, ExitKind
+from owt.frontend.kernels.process import exit_code, wait_until_gone
 from owt.wire.call import Call
 from owt.wire.messages import (
     PROTOCOL,
@@ -43,11 +42,11 @@ from owt.wire.messages import (
 log = logging.getLogger("owt.kernels")
 
 EXIT_TIMEOUT = 2.0
-"""Seconds that a process may go on after it has closed its lanes; then it is killed."""
+"""Seconds that a process may go on after it has closed a connection; then it is killed."""
 CODE_TIMEOUT = 30.0
-"""Seconds that it may take to learn the exit code of a process that is gone."""
-POLL = 0.1
-"""Seconds between two looks at a process where the system cannot tell that one has ended."""
+"""Seconds from the end of a process to its exit code."""
+KILL_TIMEOUT = 5.0
+"""Seconds from SIGKILL to the end of a process."""
 
 
 class OwtKernelManager(AsyncKernelManager):
@@ -56,12 +55,41 @@ class OwtKernelManager(AsyncKernelManager):
     template = AnyTrait()
 
     def _connect_control_socket(self) -> None:
-        """Nothing: a control socket for each kernel costs descriptors, and interrupts and the end
-        of a kernel are signals here. Jupyter clients that attach make their own."""
+        """Do nothing: a control socket for each kernel costs descriptors, and owt ends kernels by signals.
+
+        Jupyter clients that attach make their own. No public interface of jupyter_client omits the socket.
+        """
+
+
+class KernelState(Enum):
+    """State of a kernel. Each is followed by a later one only."""
+
+    STARTING = "starting"
+    READY = "ready"
+    """Calls can be sent."""
+    ENDING = "ending"
+    """The process is gone or being killed."""
+    ENDED = "ended"
+    """Nothing is left of it."""
+
+
+class KernelOwner(Protocol):
+    """The session that a kernel works for."""
+
+    def received(self, message: Output | Queued) -> None:
+        """Handle a message about a run."""
+
+    def kernel_died(self, kernel: Kernel, exit: Exit) -> None:
+        """Handle the end of the kernel. No message follows."""
 
 
 class Kernel:
-    """One kernel process and its lanes. Made by `Kernels.start`."""
+    """One kernel process. Made by `Kernels.start`.
+
+    When the process ends, or a connection, or `kill` is called, the kernel is ENDING: its cause is
+    determined, the endpoints and the owner are told, what is left of the process group is killed, and
+    files are removed.
+    """
 
     def __init__(
         self,
@@ -69,38 +97,33 @@ class Kernel:
         spec: str,
         manager: OwtKernelManager,
         welcome: Welcome,
-        on_output: Callable[[Output | Queued], None],
-        on_death: Callable[[Kernel, str], None],
-        on_buried: Callable[[Kernel], None],
+        owner: KernelOwner,
         endpoints: Endpoints,
     ) -> None:
-        """`on_death` hears what ended the process, as words that fit after "the kernel";
-        `on_buried` is called when nothing is left of it. `endpoints` hears what paths it answers at."""
+        """`endpoints` is the table in which the kernel's endpoints are registered."""
+        loop = asyncio.get_running_loop()
         self.id = id
         self.spec = spec
         self.manager = manager
         self.key: bytes = manager.session.key
-        self.pid: int | None = None
         self.connection_file: str = manager.connection_file
-        self.ending: str | None = None
-        self.cause: Cause = "crashed"
-        self.death: str | None = None
+        self.pid: int | None = None
+        self.state = KernelState.STARTING
+        self.exit: Exit | None = None
         self.in_cell = False
         self.last_cell: float | None = None
-        self.on_output = on_output
-        self.on_death = on_death
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._on_buried = on_buried
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._owner = owner
         self._welcome = welcome
         self._session = welcome.session
         self._endpoints = endpoints
         self._calls: KernelConnection | None = None
         self._control: KernelConnection | None = None
-        self._dead = False
-        self._signalled = False
-        self._closing: asyncio.Task[None] | None = None
-        self._watched: int | None = None
-        self._polling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    # Start -------------------------------------------------------------------------------------
 
     async def connect(self) -> tuple[socket.socket, socket.socket]:
         """Make the connections; return the sockets for the kernel, which are the caller's to close."""
@@ -113,79 +136,94 @@ class Kernel:
         self._calls.send(self._welcome)
         return theirs, their_control
 
-    # The connections' side ---------------------------------------------------------------------
+    def watch(self) -> None:
+        """Watch the process, which has been started: it may end before it is ready, or leave a child that
+        keeps the connections open."""
+        self.pid = getattr(self.manager.provisioner, "pid", None)
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        try:
+            await wait_until_gone(self.manager.provisioner)
+        finally:
+            self._end()
+
+    # Messages ----------------------------------------------------------------------------------
 
     def received(self, message: Message) -> None:
-        """Handle a message of the kernel. Raises `WireError` for one that has no place here."""
+        """Handle a message of the kernel. Raises `WireError` for one that is out of order."""
         match message:
-            case Output() | Queued() if self.ready.done():
-                self.on_output(message)
-            case Cell(running=running) if self.ready.done():
-                self.in_cell = running
-                self.last_cell = time.time()
-            case RegisterEndpoints(number=number) if self.ready.done():
-                problem = self._endpoints.offer(self.id, self._session, message)
-                self.ask(RegisterResult(number, problem))
-            case Hello(protocol=protocol) if not self.ready.done():
+            case Hello(protocol=protocol) if self.state is KernelState.STARTING:
                 if protocol != PROTOCOL:
                     raise WireError(
-                        f"kernel {self.id} speaks version {protocol} of the protocol and this server version "
+                        f"kernel {self.id} uses version {protocol} of the protocol and this server version "
                         f"{PROTOCOL}; install the same version of owt in the kernel's environment"
                     )
+                self.state = KernelState.READY
                 self.ready.set_result(None)
+            case _ if self.state is KernelState.ENDING:
+                # The process has ended; its last output still arrives.
+                if isinstance(message, Output | Queued):
+                    self._owner.received(message)
+            case Output() | Queued() if self.state is KernelState.READY:
+                self._owner.received(message)
+            case Cell(running=running) if self.state is KernelState.READY:
+                self.in_cell = running
+                self.last_cell = time.time()
+            case RegisterEndpoints(number=number) if self.state is KernelState.READY:
+                problem = self._endpoints.offer(self.id, self._session, message)
+                self.ask(RegisterResult(number, problem))
             case _:
                 raise WireError(f"kernel {self.id} sent {type(message).__name__} out of order")
 
-    def disconnected(self) -> None:
+    def disconnected(self, error: WireError | None) -> None:
         """End the kernel, which is of no use without both of its connections."""
-        self._lost()
-
-    # The session's side ------------------------------------------------------------------------
+        if error is None:
+            self._end()
+        else:
+            self.kill(f"was killed because of an invalid message ({error})", ExitKind.CRASHED)
 
     @property
     def alive(self) -> bool:
-        """Whether calls can be sent."""
-        return not self._dead and self.ready.done()
-
-    @property
-    def state(self) -> Literal["starting", "ready", "ending"]:
-        """Where it is between its start and its end."""
-        if self._dead:
-            return "ending"
-        return "ready" if self.ready.done() else "starting"
+        """True while calls can be sent."""
+        return self.state is KernelState.READY
 
     def invoke(self, run: str, call: Call) -> None:
-        """Send a call. Its output comes to `on_output`, or `on_death` is called."""
+        """Send a call. The owner receives its output, or the end of the kernel."""
         assert self._calls is not None
         self._calls.send(Invoke(run, call))
 
-    def bind(self, session: str | None, concurrency: int) -> None:
-        """The kernel now belongs to this session."""
-        self._session = session
+    def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None:
+        """Give the kernel to another session."""
         assert self._calls is not None
+        self._session = session
+        self._owner = owner
         self._calls.send(Bind(session, concurrency))
 
     def credit(self, run: str, size: int) -> None:
-        """The run's readers have taken `size` bytes."""
+        """Permit the kernel to send `size` more bytes of a run's output."""
         if self._control is not None:
             self._control.send(Credit(run, size))
 
     def cancel(self, message: Cancel) -> None:
-        """End one run."""
+        """Ask the kernel to end one run."""
         self.ask(message)
 
     def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult) -> None:
-        """Have the kernel end a run, or say what has become of it; or answer what it asked."""
+        """Send a message that the kernel handles while a call runs."""
         if self._control is not None:
             self._control.send(message)
 
+    # Process -----------------------------------------------------------------------------------
+
     async def interrupt(self) -> None:
-        """SIGINT to the kernel and to what it started: ends whatever runs there, also a cell."""
+        """Send SIGINT to the kernel and what it started, which ends a call or cell that runs there."""
         with contextlib.suppress(RuntimeError, OSError):
             await self.manager.signal_kernel(signal.SIGINT)
 
     def memory(self) -> int | None:
-        """Resident bytes of the process; None when it is gone, or no file descriptor is left to ask with."""
+        """Return the resident bytes of the process; None when it is gone, or no descriptor is left to read
+        them."""
         if self.pid is None:
             return None
         try:
@@ -194,113 +232,102 @@ class Kernel:
             return None
 
     def stopped(self) -> bool:
-        """Whether the process is stopped, by SIGSTOP or the like; not by a debugger."""
+        """Return True when a signal (SIGSTOP) has stopped the process; a debugger does not count."""
         try:
             return self.pid is not None and psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
         except psutil.Error:
             return False
 
-    def kill(self, reason: str, cause: Cause = "ended") -> None:
-        """End the process at once; `reason` is what `on_death` will hear, `cause` what is counted."""
-        if self.ending is None:
-            self.ending = reason
-            self.cause = cause
-        self._lost()
+    # End ---------------------------------------------------------------------------------------
+
+    def kill(self, reason: str, kind: ExitKind = ExitKind.REQUESTED) -> None:
+        """Kill the process, unless it is ending. `reason` is for the owner, in words that follow "the
+        kernel"."""
+        if self.state in (KernelState.STARTING, KernelState.READY):
+            self.exit = Exit(kind, reason=reason)
+            self._kill_group()
+            self._end()
 
     async def closed(self) -> None:
-        """Wait until a kill has done its work."""
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
+        """Wait until nothing is left of a kernel that is ending."""
+        if self._ending is not None:
+            await asyncio.shield(self.ended)
 
-    def watch(self) -> None:
-        """The process has been started: notice its end, also before its hello, and also when
-        something that it forked keeps the lanes open."""
-        provisioner = self.manager.provisioner
-        self.pid = getattr(provisioner, "pid", None)
-        if self._dead:
-            return
-        process = getattr(provisioner, "process", None)
-        try:
-            if isinstance(process, ForkedProcess):
-                self._watched = process.handle()
-            elif self.pid is not None:
-                self._watched = os.pidfd_open(self.pid)
-        except (OSError, AttributeError):
-            self._watched = None
-        loop = asyncio.get_running_loop()
-        if self._watched is not None:
-            loop.add_reader(self._watched, self._lost)
-        else:
-            self._polling = loop.create_task(self._poll())
+    def _end(self) -> None:
+        """Begin to end, unless that has begun."""
+        if self.state in (KernelState.STARTING, KernelState.READY):
+            self.state = KernelState.ENDING
+            self._ending = asyncio.get_running_loop().create_task(self._clean_up())
 
-    async def _poll(self) -> None:
-        while not self._dead:
-            if self.manager.provisioner is None or await self.manager.provisioner.poll() is not None:
-                self._lost()
-            await asyncio.sleep(POLL)
-
-    def _lost(self) -> None:
-        if self._watched is not None:
-            asyncio.get_running_loop().remove_reader(self._watched)
-            os.close(self._watched)
-            self._watched = None
-        if not self._dead:
-            self._dead = True
-            self._closing = asyncio.get_running_loop().create_task(self._bury())
-
-    async def _bury(self) -> None:
-        """Learn how it ended, make sure that it has, and clean up."""
-        reason = self.ending or await self._cause()
+    async def _clean_up(self) -> None:
+        exit = self.exit = self.exit or await self._find_exit()
         if not self.ready.done():
-            if self.ending is None:
-                self.cause = "unready"
-            problem = f"the kernel {reason} before it was ready; what it wrote is in the server's log"
-            self.ready.set_exception((KernelKilled if self._signalled else KernelNotReady)(problem))
+            self.ready.set_exception(self._not_ready(exit))
+            # Whoever starts the kernel may have stopped waiting.
             self.ready.exception()
-        self.death = reason
-        self._endpoints.lost(self.id, reason)
-        self.on_death(self, reason)
+        self._endpoints.lost(self.id, str(exit))
+        self._owner.kernel_died(self, exit)
         try:
-            # The whole process group: also what the kernel started and left behind.
-            if pgid := getattr(self.manager.provisioner, "pgid", None):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pgid, signal.SIGKILL)
-            # Only now: a kernel whose connection ends takes the frontend for gone.
-            for connection in (self._calls, self._control):
-                if connection is not None:
-                    connection.close()
-            await self._exit_code()
-            self.manager.shutting_down = True
-            await self.manager._async_kill_kernel()
+            await self._end_process()
             await self.manager.cleanup_resources()
-            # The manager forgets one that it could not write to its end.
+            # The manager does not know of a file that it could not write to its end.
             with contextlib.suppress(OSError):
                 os.unlink(self.connection_file)
         except Exception:
             log.exception("cleaning up after kernel %s", self.id)
-        self._on_buried(self)
+        self.state = KernelState.ENDED
+        self.ended.set_result(None)
 
-    async def _cause(self) -> str:
+    async def _find_exit(self) -> Exit:
+        """Wait for the exit code of a process that has ended or closed a connection."""
         try:
             code = await self._exit_code()
         except Exception:
-            # Whatever a provisioner of others does, calls that wait must hear of the end.
-            log.exception("asking how kernel %s ended", self.id)
-            return "ended"
-        self._signalled = code is not None and (code < 0 or code == UNKNOWN_CODE)
-        return "closed its call channel" if code is None else describe_exit(code, self._welcome.memory)
+            # A provisioner of another package may fail, and calls must not wait for ever.
+            log.exception("finding out how kernel %s ended", self.id)
+            code = None
+        kind = ExitKind.CRASHED if self.ready.done() else ExitKind.NOT_READY
+        return Exit(kind, code, memory_limit=self._welcome.memory)
+
+    def _not_ready(self, exit: Exit) -> KernelNotReady:
+        kind = KernelKilled if exit.by_signal else KernelNotReady
+        return kind.because(f"{exit} before it was ready; what it wrote is in the server's log")
+
+    async def _end_process(self) -> None:
+        """Kill what is left of the process and its group, and wait for its end."""
+        self._kill_group()
+        # Only now: a kernel whose connection ends takes the frontend for gone.
+        for connection in (self._calls, self._control):
+            if connection is not None:
+                connection.close()
+        provisioner = self.manager.provisioner
+        if provisioner is not None and provisioner.has_process:
+            await provisioner.kill()
+            await self._exit_code()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILL_TIMEOUT):
+                    await provisioner.wait()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _kill_group(self) -> None:
+        # The whole process group: also what the kernel started and left behind.
+        if pgid := getattr(self.manager.provisioner, "pgid", None):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pgid, signal.SIGKILL)
 
     async def _exit_code(self) -> int | None:
-        """The exit code, as soon as it is known; None when the process goes on."""
+        """Return the exit code as soon as it is known; None when the process goes on."""
         provisioner = self.manager.provisioner
-        began = time.monotonic()
-        while provisioner is not None and provisioner.has_process:
-            code: int | None = await provisioner.poll()
-            if code is not None:
-                return code
-            process = getattr(provisioner, "process", None)
-            gone = isinstance(process, ForkedProcess) and process.has_exited()
-            if time.monotonic() - began > (CODE_TIMEOUT if gone else EXIT_TIMEOUT):
-                return None
-            await asyncio.sleep(0.005)
-        return None
+        if provisioner is None or not provisioner.has_process:
+            return None
+        if self._watching is None:
+            self.watch()
+            assert self._watching is not None
+        try:
+            async with asyncio.timeout(EXIT_TIMEOUT):
+                await asyncio.shield(self._watching)
+            async with asyncio.timeout(CODE_TIMEOUT):
+                return await exit_code(provisioner)
+        except TimeoutError:
+            return None

@@ -1,4 +1,4 @@
-"""Kernels: started by jupyter_client, waited for at the door, ended with the server."""
+"""The kernels of a server: their start by jupyter_client, their count, and their end with the server."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError, WireErr
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.endpoints import Endpoints
-from owt.frontend.kernels.kernel import Kernel, OwtKernelManager
+from owt.frontend.kernels.exit import ExitKind
+from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState, OwtKernelManager
 from owt.frontend.kernels.template import TemplateProcess
-from owt.wire.messages import CONNECTIONS_VARIABLE, Output, Queued, Welcome
+from owt.wire.messages import CONNECTIONS_VARIABLE, Welcome
 
 _BRING_IN = "__import__('owt.kernel.process.attach').kernel.process.attach.attach_here()"
 """Program text that makes the kernel of another kernelspec serve its connections."""
 
 START_TIMEOUT = 60.0
-"""Seconds that a kernel may take from its start to its hello."""
+"""Seconds from a kernel's start to its `Hello`."""
 
 
 class Failure(NamedTuple):
-    """Why a kernel could not be started, and when, by the monotonic clock."""
+    """Failed start of a kernel: the problem, in words that follow "the kernel", and its monotonic time."""
 
     problem: str
     moment: float
 
 
 class Kernels:
-    """Starts kernels. One for a server."""
+    """The kernels of one server. `failures` has a kernelspec's last failed start until one succeeds."""
 
     def __init__(
         self,
@@ -51,10 +52,11 @@ class Kernels:
         descriptors: Descriptors,
         endpoints: Endpoints | None = None,
     ) -> None:
-        """`welcome(session, concurrency)` makes what a kernel is told when it connects; the `tally` counts
-        what is started and what ends; `endpoints` are told of the kernels' paths."""
+        """`welcome(session, concurrency)` returns the first message to a kernel. `endpoints` is the table in
+        which kernels register their endpoints."""
         self.counters = counters
         self.failures: dict[str, Failure] = {}
+        self.all: dict[str, Kernel] = {}
         self._runtime_dir = runtime_dir
         self._template = template
         self._env = env
@@ -65,10 +67,9 @@ class Kernels:
         self._context = zmq.asyncio.Context()
         self._specs = KernelSpecManager()
         self._numbers = itertools.count(1)
-        self.all: dict[str, Kernel] = {}
 
     def check_spec(self, name: str) -> None:
-        """Raises `BadRequest` when there is no kernelspec of this name, or none that can be used."""
+        """Raise `BadRequest` when there is no kernelspec of this name, or it cannot be used."""
         try:
             spec = self._specs.get_kernel_spec(name)
         except NoSuchKernel:
@@ -83,52 +84,37 @@ class Kernels:
 
     @property
     def preparing(self) -> bool:
-        """Whether kernels that are forked have to wait, because the template is not ready yet."""
+        """True while forked kernels have to wait, because the template is not ready yet."""
         return self._template is not None and self._template.preparing
 
     def each(self) -> list[Kernel]:
-        """Every kernel of which anything is left, from its start on."""
-        return list(self.all.values())
+        """Return the kernels that have not ended."""
+        return [kernel for kernel in self.all.values() if kernel.state is not KernelState.ENDED]
 
     def check_room(self) -> None:
-        """Raises `Busy` when there are not file descriptors enough to start one more kernel."""
+        """Raise `Busy` when there are not enough file descriptors to start one more kernel."""
         self._descriptors.require(self._starting + 1)
 
-    async def start(
-        self,
-        spec: str,
-        session: str | None,
-        concurrency: int,
-        on_output: Callable[[Output | Queued], None],
-        on_death: Callable[[Kernel, str], None],
-    ) -> Kernel:
-        """Start a kernel and wait for its hello.
+    async def start(self, spec: str, session: str | None, concurrency: int, owner: KernelOwner) -> Kernel:
+        """Start a kernel and wait until calls can be sent to it.
 
-        Raises `Busy`, before or after it has begun, when there are no file descriptors for it, and
-        `KernelDied` when the kernel ends or is silent before its hello; once it has begun, `on_death` hears
-        of that too. `failures` has it until one of this kernelspec starts.
+        Raises `Busy` when there are no file descriptors for it, and `KernelDied` when it ends or is silent
+        before it is ready. The owner is told of the end too, if a process was to be started.
         """
         self.check_room()
         self._starting += 1
         self.counters.kernel_starts += 1
         try:
-            kernel = await self._start(spec, session, concurrency, on_output, on_death)
+            kernel = await self._start(spec, session, concurrency, owner)
         except KernelDied as error:
-            self.failures[spec] = Failure(str(error).removeprefix("the kernel "), time.monotonic())
+            self.failures[spec] = Failure(error.reason, time.monotonic())
             raise
         finally:
             self._starting -= 1
         self.failures.pop(spec, None)
         return kernel
 
-    async def _start(
-        self,
-        spec: str,
-        session: str | None,
-        concurrency: int,
-        on_output: Callable[[Output | Queued], None],
-        on_death: Callable[[Kernel, str], None],
-    ) -> Kernel:
+    async def _start(self, spec: str, session: str | None, concurrency: int, owner: KernelOwner) -> Kernel:
         number = next(self._numbers)
         try:
             manager = OwtKernelManager(
@@ -141,46 +127,45 @@ class Kernels:
                 template=self._template,
             )
         except Exception as error:
-            raise self._unstarted(spec, error) from error
+            raise self._start_error(spec, error) from error
         welcome = self._welcome(session, concurrency)
-        kernel = Kernel(
-            f"k{number}", spec, manager, welcome, on_output, on_death, self._buried, self._endpoints
-        )
+        kernel = Kernel(f"k{number}", spec, manager, welcome, owner, self._endpoints)
         self.all[kernel.id] = kernel
+        kernel.ended.add_done_callback(lambda _: self._remove(kernel))
         launch = asyncio.get_running_loop().create_task(self._launch(kernel))
-        launch.add_done_callback(_seen)
+        launch.add_done_callback(_retrieve_exception)
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 done, _ = await asyncio.wait((launch, kernel.ready), return_when=asyncio.FIRST_EXCEPTION)
                 for finished in done:
                     finished.result()
         except TimeoutError:
-            kernel.kill(f"said nothing for {START_TIMEOUT:.0f} s after its start", "unready")
+            reason = f"was not ready {START_TIMEOUT:.0f} s after its start"
+            kernel.kill(reason, ExitKind.NOT_READY)
             if not self._descriptors.free():
                 raise self._descriptors.exhausted("start a kernel") from None
-            raise KernelNotReady(
-                f"the kernel {kernel.ending}; does the kernelspec {spec!r} run `python -m owt.kernel`?"
-            ) from None
+            hint = f"does the kernelspec {spec!r} run `python -m owt.kernel`?"
+            raise KernelNotReady.because(f"{reason}; {hint}") from None
         except KernelDied as error:
-            kernel.kill(str(error).removeprefix("the kernel "), "unready")
+            kernel.kill(error.reason, ExitKind.NOT_READY)
             raise
         except asyncio.CancelledError:
             kernel.kill("was not needed any more")
             raise
         except Exception as error:
-            kernel.kill(f"could not be started: {error}", "unready")
-            raise self._unstarted(spec, error) from error
+            kernel.kill(f"could not be started: {error}", ExitKind.NOT_READY)
+            raise self._start_error(spec, error) from error
         finally:
             launch.cancel()
         return kernel
 
-    def _unstarted(self, spec: str, error: Exception) -> OwtError:
+    def _start_error(self, spec: str, error: Exception) -> OwtError:
         if ran_out(error):
             return self._descriptors.exhausted("start a kernel")
-        problem = f"the kernel {spec!r} could not be started: {error}"
+        problem = f"could not be started: {error}"
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             problem += f". Make room in the runtime directory {self._runtime_dir} (--runtime-dir)"
-        return KernelNotReady(problem)
+        return KernelNotReady(f"the kernel {spec!r} {problem}", problem)
 
     async def _launch(self, kernel: Kernel) -> None:
         manager = kernel.manager
@@ -210,7 +195,8 @@ class Kernels:
         if reply["content"]["status"] != "ok":
             name, value = reply["content"].get("ename"), reply["content"].get("evalue")
             need = "" if name == WireError.__name__ else " unless owt can be imported there"
-            raise KernelNotReady(f"the kernelspec {kernel.spec!r} cannot run calls{need} ({name}: {value})")
+            problem = f"cannot run calls{need} ({name}: {value})"
+            raise KernelNotReady(f"the kernelspec {kernel.spec!r} {problem}", problem)
 
     async def close(self) -> None:
         """End every kernel."""
@@ -220,12 +206,13 @@ class Kernels:
         await asyncio.gather(*(kernel.closed() for kernel in kernels))
         self._context.destroy(linger=0)
 
-    def _buried(self, kernel: Kernel) -> None:
-        self.all.pop(kernel.id, None)
-        self.counters.kernel_ends[kernel.cause] += 1
+    def _remove(self, kernel: Kernel) -> None:
+        del self.all[kernel.id]
+        assert kernel.exit is not None
+        self.counters.kernel_ends[kernel.exit.kind.value] += 1
 
 
-def _seen(task: asyncio.Task[None]) -> None:
-    """A task whose failure may come when another has been told already."""
+def _retrieve_exception(task: asyncio.Task[None]) -> None:
+    """Retrieve a task's exception, which asyncio would log when the start has failed for another reason."""
     if not task.cancelled():
         task.exception()

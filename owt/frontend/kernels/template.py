@@ -7,8 +7,6 @@ import contextlib
 import itertools
 import logging
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from owt.errors import KernelNotReady, WireError
+from owt.frontend.kernels.process import ForkedProcess
 from owt.wire.framing import encode_frame
 from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_decoder
 
@@ -28,80 +27,6 @@ MOST_FAILURES = 3
 
 REAPER = str(Path(__file__).parents[2] / "host" / "reaper.py")
 """Program that a kernel's process becomes when the frontend is gone."""
-
-UNKNOWN_CODE = 1000
-"""Stands for the exit code of a kernel whose template is gone, so that nobody can learn the real one."""
-
-
-class ForkedProcess:
-    """A forked kernel: as much of `subprocess.Popen` as a provisioner needs.
-
-    It is identified by its pidfd where there is one, which no later process can take over.
-    """
-
-    stdin = stdout = stderr = None
-
-    def __init__(self, pid: int, pidfd: int | None) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-        self.args: list[str] = []
-        self.orphan = False
-        self._pidfd = pidfd
-
-    def handle(self) -> int | None:
-        """A descriptor, the caller's own, that becomes readable when the process has ended; None
-        where there is no such thing."""
-        return None if self._pidfd is None else os.dup(self._pidfd)
-
-    def has_exited(self) -> bool:
-        """Whether the process is gone, whether or not its exit code is known yet."""
-        if self.returncode is not None:
-            return True
-        if self._pidfd is not None:
-            poll = select.poll()
-            poll.register(self._pidfd, select.POLLIN)
-            return bool(poll.poll(0))
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    def poll(self) -> int | None:
-        """The exit code, or None while it runs (or the template has yet to tell)."""
-        if self.orphan and self.has_exited():
-            self.ended(UNKNOWN_CODE)
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """The exit code. Callers poll first, so this never waits."""
-        return UNKNOWN_CODE if self.returncode is None else self.returncode
-
-    def send_signal(self, signum: int) -> None:
-        """Send a signal to this process, never to one that took its id."""
-        if self.returncode is not None or self.has_exited():
-            return
-        if self._pidfd is not None:
-            signal.pidfd_send_signal(self._pidfd, signum)
-        else:
-            os.kill(self.pid, signum)
-
-    def terminate(self) -> None:
-        """SIGTERM."""
-        self.send_signal(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.send_signal(signal.SIGKILL)
-
-    def ended(self, code: int) -> None:
-        """The template says that it ended, with this code."""
-        if self.returncode is None:
-            self.returncode = code
-            if self._pidfd is not None:
-                os.close(self._pidfd)
-                self._pidfd = None
-
 
 class TemplateProcess:
     """The template process. When it dies it is started again, and kernels start by an ordinary
@@ -269,7 +194,7 @@ class TemplateProcess:
                         waiting.set_exception(KernelNotReady(f"fork failed: {problem}"))
                 case Exited(pid=pid, code=code):
                     if gone := self._children.pop(pid, None):
-                        gone.ended(code)
+                        gone.set_code(code)
 
     def _handle_of(self, pid: int) -> int | None:
         """The pidfd of this process, from those that arrived. Which is which is asked of the system,
@@ -302,7 +227,7 @@ class TemplateProcess:
                 waiting.set_exception(KernelNotReady("the template process died"))
         self._waiting.clear()
         for child in self._children.values():
-            child.orphan = True
+            child.lose_template()
         self._children.clear()
         for handle in self._handles:
             os.close(handle)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.runs.runs import Run
 from owt.wire.messages import StartDeadlinePassed
@@ -88,7 +89,8 @@ class Deadlines:
             self._stopped = (kernel, now)
         if now - self._stopped[1] >= self._kill_after:
             limit = f"{self._kill_after:g} s"
-            kernel.kill(f"was stopped (SIGSTOP) for {limit} while it had calls and was killed", "stuck")
+            reason = f"was stopped (SIGSTOP) for {limit} while it had calls and was killed"
+            kernel.kill(reason, ExitKind.STUCK)
 
     def _expect_start(self, clock: _Clock) -> None:
         if clock.start_timeout is not None:
@@ -103,6 +105,6 @@ class Deadlines:
         def kill() -> None:
             if timeout and clock.run.cancel_reason is None:
                 clock.run.cancel_reason = "timeout"
-            clock.kernel.kill(f"{problem} and was killed", "stuck")
+            clock.kernel.kill(f"{problem} and was killed", ExitKind.STUCK)
 
         clock.after(self._kill_after, kill)

@@ -1,6 +1,6 @@
 """Session: a name bound to a kernel, the queue of its calls, and the handling of the kernel's death.
 
-`Session._kernel_died` says what happens when a kernel dies. `owt.frontend.kernels.kernel` notices the end of
+`Session.kernel_died` says what happens when a kernel dies. `owt.frontend.kernels.kernel` notices the end of
 the process and cleans up after it.
 """
 
@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
+from owt.frontend.kernels.exit import Exit
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.problems import failed
@@ -220,7 +221,7 @@ class Session:
             kernel.invoke(run.id, run.call)
             self._deadlines.sent(run, kernel)
 
-    def _received(self, message: Output | Queued) -> None:
+    def received(self, message: Output | Queued) -> None:
         run = self.active.get(message.run)
         if run is None:
             return
@@ -261,7 +262,7 @@ class Session:
                 await asyncio.wait([self._starting])
             else:
                 self._kernels.check_room()
-                raise KernelDied(f"the kernel {self.last_death}")
+                raise KernelDied.because(str(self.last_death))
 
     def adopt(self, spare: Session, concurrency: int) -> None:
         """Take over the kernel of a pool member that has run no call."""
@@ -269,9 +270,7 @@ class Session:
         self.concurrency = concurrency
         self.kernel = kernel
         self.ever_started = True
-        kernel.on_output = self._received
-        kernel.on_death = self._kernel_died
-        kernel.bind(self.name, concurrency)
+        kernel.bind(self.name, concurrency, self)
 
     def release(self) -> Kernel:
         """Give the kernel away, and end without it."""
@@ -307,9 +306,7 @@ class Session:
 
     async def _start(self) -> None:
         try:
-            kernel = await self._kernels.start(
-                self.spec, self.name, self.concurrency, self._received, self._kernel_died
-            )
+            kernel = await self._kernels.start(self.spec, self.name, self.concurrency, self)
         except Exception as error:
             self._starting = None
             self._start_failed(error)
@@ -321,9 +318,9 @@ class Session:
         self.kernel = kernel
         self.ever_started = True
         self._notify(KernelEvent.STARTED)
-        if kernel.death is not None:
+        if kernel.exit is not None:
             # It died between the end of its start and this step of the event loop.
-            self._kernel_died(kernel, kernel.death)
+            self.kernel_died(kernel, kernel.exit)
             return
         self._send_queued()
         if not self.active:
@@ -333,7 +330,7 @@ class Session:
         failure = start_failure(error)
         unexpected = None if isinstance(error, OwtError) else error
         log.error("%s: %s", self.label, failure.detail, exc_info=unexpected)
-        self.last_death = failure.detail.removeprefix("the kernel ")
+        self.last_death = error.reason if isinstance(error, KernelDied) else failure.detail
         if isinstance(error, KernelKilled) and not self._closed:
             # No call has begun, so all of them can wait for the next kernel.
             self._deaths += 1
@@ -343,8 +340,8 @@ class Session:
             failure = kernel_lost(f"{failure.detail} ({self._deaths} times in a row)")
         self._give_up(failure)
 
-    def _kernel_died(self, kernel: Kernel, reason: str) -> None:
-        """Handle the death of the kernel, for this `reason`, in words that follow "the kernel".
+    def kernel_died(self, kernel: Kernel, exit: Exit) -> None:
+        """Handle the death of the kernel.
 
         `Kernel` calls it once the exit status is known; its endpoints are gone by then. In this order:
 
@@ -357,6 +354,7 @@ class Session:
         """
         if self.kernel is not kernel:
             return
+        reason = str(exit)
         self.kernel = None
         self._known_codes.clear()
         self.last_death = reason

@@ -15,6 +15,7 @@ from scripted_service import ScriptedService
 from owt.errors import BadRequest, Busy
 from owt.frontend.api.metrics import KernelUsage, StateCollector, routes
 from owt.frontend.kernels.kernel import Kernel
+from owt.frontend.sessions.session import Session
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernel, new_call
 from owt.wire.call import Caching, RequestFacts
@@ -140,7 +141,7 @@ async def test_each_server_has_its_own_registry() -> None:
 
 def kernel(id: str, pid: int | None) -> Kernel:
     """Return a kernel with the attributes that KernelUsage reads."""
-    scripted = ScriptedKernel(id, "owt", None, None, None)
+    scripted = ScriptedKernel(id, "owt", None, cast("Session", None))
     scripted.pid = pid
     return cast("Kernel", scripted)
 

@@ -27,14 +27,16 @@ class Recorder:
 
     def __init__(self) -> None:
         self.events: asyncio.Queue[Message | str] = asyncio.Queue()
+        self.error: WireError | None = None
 
     def received(self, message: Message) -> None:
         if isinstance(message, Bind):
             raise WireError("Bind is out of order")
         self.events.put_nowait(message)
 
-    def disconnected(self) -> None:
+    def disconnected(self, error: WireError | None) -> None:
         self.events.put_nowait("disconnected")
+        self.error = error
 
 
 class KernelSide:
@@ -125,6 +127,7 @@ async def test_a_message_out_of_order_ends_the_connection(caplog: pytest.LogCapt
         kernel.send(Bind("s", 1), OUTPUT)
         assert await kernel.reader.read() == b""
         assert await handler.events.get() == "disconnected"
+        assert str(handler.error) == "Bind is out of order"
     assert "a kernel's connection is closed: Bind is out of order" in caplog.text
     assert caplog.records[0].levelno == logging.ERROR
 
@@ -154,12 +157,12 @@ async def test_the_handler_learns_of_the_end_before_the_socket_is_closed() -> No
     order: list[str] = []
 
     class Looking(Recorder):
-        def disconnected(self) -> None:
+        def disconnected(self, error: WireError | None) -> None:
             order.append("handled")
             theirs.setblocking(False)
             with pytest.raises(BlockingIOError):
                 theirs.recv(1)
-            super().disconnected()
+            super().disconnected(error)
 
     handler = Looking()
     connection, theirs = await KernelConnection.open(handler)

@@ -6,12 +6,15 @@ import asyncio
 import os
 import resource
 from tempfile import TemporaryDirectory
+from typing import cast
+from unittest.mock import Mock
 
 import pytest
 
 from owt.errors import Busy
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import KERNEL, MARGIN, Descriptors
+from owt.frontend.kernels.kernel import KernelOwner
 from owt.frontend.kernels.kernels import Kernels
 from owt.testing import async_test
 from owt.wire.messages import Welcome
@@ -38,7 +41,7 @@ def in_use() -> set[int]:
 
 
 async def start(kernels: Kernels) -> None:
-    await kernels.start("owt", None, 1, lambda output: None, lambda kernel, reason: None)
+    await kernels.start("owt", None, 1, cast("KernelOwner", Mock()))
 
 
 @async_test

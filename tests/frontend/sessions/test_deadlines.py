@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from owt.frontend.kernels.exit import Exit
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions.deadlines import Deadlines
 from owt.testing import async_test
 from owt.testing.kernel import ScriptedKernel, new_call
-from owt.wire.messages import StartDeadlinePassed
+from owt.wire.messages import Output, Queued, StartDeadlinePassed
 
 LONG = 60.0
 
@@ -18,7 +19,7 @@ class Stage:
     """One call on one kernel, in the queue that cancels it."""
 
     def __init__(self, *, kill_after: float = LONG, timeout: float | None = None) -> None:
-        self.kernel = ScriptedKernel("k1", "owt", "s", lambda message: None, self._died)
+        self.kernel = ScriptedKernel("k1", "owt", "s", self)
         self.cancelled: list[tuple[str, str]] = []
         self.deadlines = Deadlines(kill_after)
         self.run = Run("r1", new_call(timeout=timeout), 1 << 20)
@@ -31,7 +32,10 @@ class Stage:
     def check_stopped(self) -> None:
         self.deadlines.check_stopped(cast("Kernel", self.kernel))
 
-    def _died(self, kernel: object, reason: str) -> None:
+    def received(self, message: Output | Queued) -> None:
+        """Ignore output."""
+
+    def kernel_died(self, kernel: Kernel, exit: Exit) -> None:
         self.deadlines.ended(self.run)
 
     async def until(self, condition: Callable[[], object]) -> None:

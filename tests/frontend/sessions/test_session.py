@@ -340,7 +340,7 @@ async def test_a_start_that_finds_no_room_fails_calls_as_busy():
 @async_test
 async def test_queued_calls_go_on_when_a_kernel_is_killed_while_it_starts():
     stage = Stage()
-    stage.kernels.start_error = KernelKilled("the kernel was killed before it was ready")
+    stage.kernels.start_error = KernelKilled.because("was killed before it was ready")
     stage.kernels.may_start.clear()
     run = stage.submit()
     starting = asyncio.ensure_future(stage.session.started())
@@ -357,7 +357,7 @@ async def test_queued_calls_go_on_when_a_kernel_is_killed_while_it_starts():
 @async_test
 async def test_kernels_that_are_always_killed_while_they_start_fail_queued_calls():
     stage = Stage()
-    stage.kernels.start_error = KernelKilled("the kernel was killed before it was ready")
+    stage.kernels.start_error = KernelKilled.because("was killed before it was ready")
     run = stage.submit()
     await settle()
     assert stage.kernels.starts == IDLE_DEATHS
