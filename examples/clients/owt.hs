@@ -24,7 +24,7 @@ import System.Environment (getArgs)
 -- | A server's URL, and fields of every request to it, such as @"session" .= "tour"@.
 data Server = Server String [Pair]
 
--- | Why a call failed: members of a problem document (RFC 9457).
+-- | The cause of a failed call: members of a problem document (RFC 9457).
 data Problem = Problem {status :: Int, title, detail, traceback :: Text}
   deriving (Show)
 
@@ -36,7 +36,7 @@ instance FromJSON Problem where
       <*> problem .:? "detail" .!= ""
       <*> problem .:? "traceback" .!= ""
 
--- | What @code@ answers to these arguments. Throws an @HttpException@ where no server answers.
+-- | Call @code@ with these arguments. Throws an @HttpException@ if no server answers.
 call :: Server -> Text -> [Pair] -> IO (Either Problem Bytes.ByteString)
 call (Server url fields) code kwargs = do
   request <- parseRequest ("POST " <> url)
@@ -54,12 +54,12 @@ call (Server url fields) code kwargs = do
       then Right body
       else Left (either (const plain) id (eitherDecode body))
 
--- | The same, where the answer is JSON.
+-- | Call @code@ and decode its answer from JSON.
 callJSON :: FromJSON a => Server -> Text -> [Pair] -> IO (Either Problem a)
 callJSON server code kwargs = (>>= decoded) <$> call server code kwargs
   where
     decoded body = either (Left . notJSON) Right (eitherDecode body)
-    notJSON message = Problem 200 "the answer is not the JSON that was expected" (Text.pack message) ""
+    notJSON message = Problem 200 "the answer is not the expected JSON" (Text.pack message) ""
 
 main :: IO ()
 main = do
@@ -71,12 +71,12 @@ main = do
   greeting <- call owt "def run(name): return f'Hello, {name}!'" ["name" .= ("owt" :: Text)]
   either (Text.putStr . traceback) Lines.putStrLn greeting
 
-  -- A session keeps what it has from call to call.
+  -- A session keeps its variables from call to call.
   _ <- call session "numbers = list(range(10))" []
   squares <- callJSON session "[n * n for n in numbers if n % 2]" []
   either (Text.putStr . traceback) print (squares :: Either Problem [Int])
 
-  -- A failure is a value too.
+  -- A failure is a value, too.
   failure <- callJSON owt "def run(n): return 1 / n" ["n" .= (0 :: Int)]
   case failure of
     Left problem -> Text.putStrLn ("failed with " <> Text.pack (show (status problem)) <> ": " <> detail problem)

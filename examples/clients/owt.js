@@ -14,43 +14,42 @@
  *     controller.abort();                      // the kernel stops, and `answer` rejects
  *
  * new Client(url, { session, auth, token })
- *     `url` is the server's, with the path that adaptors see; in a page it is the page's own folder unless
- *     you say otherwise. A server elsewhere has to be started with --allow-origin and the page's origin.
- *     `auth` is "user:password"; `token` is a bearer token, instead.
+ *     `url` is the server's URL with the path that adaptors see; the default in a page is the page's folder. A
+ *     server of another origin must be started with --allow-origin and the page's origin. `auth` is
+ *     "user:password"; `token` is a bearer token, instead.
  * call(code, kwargs, options)
  *     A promise of the whole answer: JSON becomes objects, a stream of JSON lines an array, text a string,
- *     everything else (images, audio) a Blob, and an empty answer of no type null. A number is its text.
+ *     all other types (images, audio) a Blob, and an empty answer without a type null. A number is its text.
  * stream(code, kwargs, options)
- *     An async iterator over { name, data, id }: what the call yields, prints and displays, as it happens.
- *     `data` is a string, of `bytes` a Uint8Array, of `display` and `done` an object. What is yielded has the
- *     name "message"; a value that is no string is JSON. The call begins with the loop; leaving that early,
- *     or the page, cancels it. A stream that loses its connection comes back and goes on with the next event.
+ *     An async iterator over { name, data, id }: the yielded values, prints and displays, as they happen.
+ *     `data` is a string; for `bytes` a Uint8Array, for `display` and `done` an object. A yielded value has the
+ *     name "message"; a value that is not a string is JSON. The loop starts the call; leaving the loop early, or
+ *     the page, cancels it. After a lost connection the stream reconnects and continues with the next event.
  * link(code, kwargs, options)
  *     The URL that makes the same call by GET.
  *
- * `code` is Python; null where `options` say what to call. `options` are the fields of a request, as
- * docs/reference/request-fields.md lists them (adaptor, fn_name, session, timeout, reload, ...), and besides
+ * `code` is Python, or null if `options` select what to call. `options` are the fields of a request, as listed
+ * in docs/reference/request-fields.md (adaptor, fn_name, session, timeout, reload, ...), and
  *     signal   an AbortSignal, which cancels the call
  *     accept   the Accept header of a call
- *     by       "fetch" (default) or "EventSource", which can do without the fetch API's streams, but has all of
- *              the call in its URL and sends no `auth` or `token` of its own. `events` lists the names that
- *              an adaptor gives to events of its own; such a stream has to end with the message [DONE],
- *              since an EventSource cannot tell an end from a lost connection. It takes each line end for LF.
+ *     by       "fetch" (default) or "EventSource". An EventSource needs no streams of the fetch API, but has the
+ *              whole call in its URL and sends no `auth` or `token`. `events` lists the names of an adaptor's
+ *              own events; such a stream must end with the message [DONE], because an EventSource cannot
+ *              distinguish an end from a lost connection. It reads every line end as LF.
  *
- * A call that fails rejects with a RemoteError. Its `problem` is the server's problem document (RFC 9457), and
- * `status`, `type`, `exception`, `traceback`, `run` and `session` are the members of it. Unreachable means that
- * there is no owt server at the URL, or that it went away. A call that is cancelled rejects with the signal's
- * reason, as fetch does.
+ * A failed call rejects with a RemoteError. Its `problem` is the server's problem document (RFC 9457), with the
+ * members `status`, `type`, `exception`, `traceback`, `run` and `session`. Unreachable means that no owt server
+ * answers at the URL, or that the server stopped. A cancelled call rejects with the signal's reason, like fetch.
  */
 
 const LOCAL = "http://127.0.0.1:9876";
 const EVENTS = "text/event-stream";
 const PROBLEM = "application/problem+json";
 const NAMES = ["bytes", "stdout", "stderr", "display", "result", "incomplete", "done"];
-const PAUSES = [0, 100, 200, 500, 1000, 1000]; // milliseconds before each try to come back
-const LEAVING = 2000; // milliseconds that it may take to tell a server that one has left
+const PAUSES = [0, 100, 200, 500, 1000, 1000]; // milliseconds before each attempt to reconnect
+const CANCEL_TIMEOUT = 2000; // milliseconds for the request that cancels a run
 
-/** The server says that a call failed, and why. */
+/** A failed call, as the server reports it. */
 export class RemoteError extends Error {
   constructor(problem, options) {
     super([problem.exception || problem.title, problem.detail].filter(Boolean).join(": "), options);
@@ -62,7 +61,7 @@ export class RemoteError extends Error {
   }
 }
 
-/** Nothing that answers like an owt server is at the URL, or it went away before the answer's end. */
+/** No owt server answers at the URL, or it stopped before the end of the answer. */
 export class Unreachable extends Error {
   constructor(message, options) {
     super(message, options);
@@ -74,7 +73,7 @@ export class Client {
   #url;
   #fields;
   #authorization;
-  #base; // the path under which the server lies, once it has said so
+  #base; // the server's base URL, known after its first answer
 
   constructor(url = globalThis.location ? new URL(".", globalThis.location) : LOCAL, { auth, token, ...fields } = {}) {
     if (auth && token) throw new TypeError("give auth or token, not both");
@@ -92,7 +91,7 @@ export class Client {
     } catch (error) {
       throw signal?.aborted ? error : await this.#broken(error, response.headers.get("Owt-Run"));
     }
-    return await decoded(response.headers.get("Content-Type") ?? "", body);
+    return await decode(response.headers.get("Content-Type") ?? "", body);
   }
 
   stream(code, kwargs = {}, { signal, by = "fetch", events = [], ...fields } = {}) {
@@ -120,7 +119,7 @@ export class Client {
     const called = { ...this.#fields, ...fields };
     if (code != null) called.code = code;
     if (Object.keys(kwargs).length) called.kwargs = kwargs;
-    // Not said: in a link, undefined would be a word.
+    // Omitted: in a link, undefined would become text.
     for (const name of Object.keys(called)) if (called[name] == null) delete called[name];
     return called;
   }
@@ -141,7 +140,7 @@ export class Client {
     }
     if (response.status >= 400) throw await refusal(response);
     if (!response.headers.has("Owt-Run")) {
-      throw new Unreachable(`what answers at ${this.#url.origin} is not an owt server`);
+      throw new Unreachable(`the server at ${this.#url.origin} is not an owt server`);
     }
     this.#base = response.headers.get("Owt-Base") ?? "";
     return response;
@@ -151,7 +150,7 @@ export class Client {
     const response = await this.#ask(code, kwargs, fields, EVENTS, signal);
     const following = new Following((run) => this.#cancel(run), signal);
     following.run = response.headers.get("Owt-Run");
-    // Equal calls may have joined this run, or it is another's: then it is not ours to end.
+    // Other calls may share this run, so this call must not cancel it.
     following.shared = response.headers.has("Owt-Cache");
     try {
       yield* this.#followed(response, following, signal);
@@ -162,28 +161,28 @@ export class Client {
     }
   }
 
-  /** The run's events from this answer on, and from those that one has to come back for. */
+  /** Yield the run's events from this answer, and from further ones after each lost connection. */
   async *#followed(response, following, signal) {
     while (response) {
       let lost;
       try {
-        for await (const each of read(response)) yield following.take(each);
+        for await (const raw of read(response)) yield following.advance(raw);
       } catch (error) {
         if (!(error instanceof Lost)) throw error;
         if (signal?.aborted) throw error.cause;
         lost = error.cause;
       }
-      response = following.over ? null : await this.#again(following, lost, signal);
+      response = following.over ? null : await this.#reconnect(following, lost, signal);
     }
   }
 
-  /** The answer with the events that follow, or null if there are none. */
-  async #again(following, lost, signal) {
+  /** Return the answer with the next events, or null if there are none. */
+  async #reconnect(following, lost, signal) {
     const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${EVENTS}` };
     for (let pause; (pause = following.pauses.shift()) !== undefined; ) {
       await new Promise((resolve) => setTimeout(resolve, pause));
       try {
-        const response = await this.#told(`${following.run}/events?after=${following.after}`, { headers, signal });
+        const response = await this.#fetchRun(`${following.run}/events?after=${following.after}`, { headers, signal });
         if (response.status >= 400 && response.status < 500) throw await refusal(response);
         if (response.ok && response.headers.has("Owt-Run")) return response.status === 204 ? null : response;
       } catch (error) {
@@ -201,19 +200,19 @@ export class Client {
     following.shared = /[?&]use_cache=/.test(link);
     const waiting = [];
     let wake = () => {};
-    const put = (each) => {
-      waiting.push(each);
+    const put = (item) => {
+      waiting.push(item);
       wake();
     };
-    const take = (each) => put({ name: each.type, data: each.data, id: each.lastEventId });
+    const onEvent = (event) => put({ name: event.type, data: event.data, id: event.lastEventId });
     const aborted = () => put({ error: signal.reason });
-    for (const name of ["message", ...names]) source.addEventListener(name, take);
+    for (const name of ["message", ...names]) source.addEventListener(name, onEvent);
     let begun = false;
     source.addEventListener("open", () => (begun = true));
-    // A failure that the server tells of and a lost connection have the same name; only the first has data.
-    // The browser comes back to what it has lost, or is told by 204 that nothing follows, and closes.
-    source.addEventListener("error", (each) => {
-      if (each.data !== undefined) take(each);
+    // A failure that the server reports and a lost connection have the same name; only the first has data. After a
+    // lost connection the browser reconnects; a 204 closes the source.
+    source.addEventListener("error", (event) => {
+      if (event.data !== undefined) onEvent(event);
       else if (!begun || source.readyState === EventSource.CLOSED || !following.pauses.length) put({ ended: true });
       else following.pauses.shift();
     });
@@ -221,57 +220,57 @@ export class Client {
     try {
       for (;;) {
         while (!waiting.length) await new Promise((resolve) => (wake = resolve));
-        const each = waiting.shift();
-        if (each.error) throw each.error;
-        if (each.ended) {
+        const item = waiting.shift();
+        if (item.error) throw item.error;
+        if (item.ended) {
           source.close();
-          const lost = new Unreachable(`the stream from ${this.#url.origin} could not be had, or broke off`);
+          const lost = new Unreachable(`the stream from ${this.#url.origin} could not be opened, or was interrupted`);
           if (!following.run) throw lost;
-          return yield* this.#followed(await this.#again(following, lost, signal), following, signal);
+          return yield* this.#followed(await this.#reconnect(following, lost, signal), following, signal);
         }
-        const given = following.take(each);
-        following.over ||= each.name === "message" && each.data === "[DONE]";
-        yield given;
+        const received = following.advance(item);
+        following.over ||= item.name === "message" && item.data === "[DONE]";
+        yield received;
         if (following.over) return;
       }
     } catch (error) {
       throw following.failed(error);
     } finally {
-      // Also so that it does not connect again.
+      // This also stops the browser from reconnecting.
       source.close();
       signal?.removeEventListener("abort", aborted);
       following.close();
     }
   }
 
-  /** What it means that an answer broke off: the run knows why. */
+  /** Return the error for an interrupted answer: the run's failure, if the server reports one. */
   async #broken(error, run) {
     try {
-      const answer = await this.#told(run, { headers: this.#identity() });
+      const answer = await this.#fetchRun(run, { headers: this.#identity() });
       const { status, session, failure } = await answer.json();
       if (failure) {
         const problem = { status, run, session, ...failure, type: `urn:owt:${failure.type}` };
         return new RemoteError(problem, { cause: error });
       }
     } catch {
-      // Then it is the server that has gone.
+      // The server has stopped.
     }
-    return new Unreachable(`the answer from ${this.#url.origin} broke off`, { cause: error });
+    return new Unreachable(`the answer from ${this.#url.origin} was interrupted`, { cause: error });
   }
 
-  /** Have the server end a run, if it can be told. Nobody waits for that, and it may outlive the page. */
+  /** Cancel a run on the server, without waiting for the result; the request may outlive the page. */
   #cancel(run) {
-    const signal = AbortSignal.timeout?.(LEAVING);
-    this.#told(run, { method: "DELETE", headers: this.#identity(), keepalive: true, signal }).catch(() => {});
+    const signal = AbortSignal.timeout?.(CANCEL_TIMEOUT);
+    this.#fetchRun(run, { method: "DELETE", headers: this.#identity(), keepalive: true, signal }).catch(() => {});
   }
 
-  /** What the server itself says of a run, whatever path it lies under; the adaptor's path follows that. */
-  async #told(about, options) {
+  /** Fetch the server's own page of a run. The server's base URL is a prefix of this client's path. */
+  async #fetchRun(path, options) {
     const own = this.#url.pathname.replace(/\/+$/, "");
     const bases = this.#base === undefined ? [...new Set(["", own])] : [this.#base];
     let response;
     for (const base of bases) {
-      response = await fetch(new URL(`${base}/_owt/runs/${about}`, this.#url), options);
+      response = await fetch(new URL(`${base}/_owt/runs/${path}`, this.#url), options);
       if (response.ok || base === this.#base) break;
       if (response.headers.has("Owt-Base")) bases.push((this.#base = response.headers.get("Owt-Base")));
     }
@@ -279,7 +278,7 @@ export class Client {
   }
 }
 
-/** How far a caller has come in the events of a run, which ends if it is left. */
+/** Position of a caller in the events of a run. Leaving the run cancels it. */
 class Following {
   run = null;
   after = 0;
@@ -293,23 +292,23 @@ class Following {
   constructor(cancel, signal) {
     this.#cancel = cancel;
     this.#signal = signal;
-    // At once, even if nobody asks for the next event any more.
+    // Cancel at once, even if the caller requests no further event.
     signal?.addEventListener("abort", this.leave);
     globalThis.addEventListener?.("pagehide", this.leave);
   }
 
-  /** An event as its caller gets it. Throws a RemoteError for a failure. */
-  take(each) {
-    const [, run, number] = /^([0-9a-f]{16})-(\d+)$/.exec(each.id) ?? [];
+  /** Return an event in the caller's form and advance. Throws a RemoteError for a failure. */
+  advance(raw) {
+    const [, run, number] = /^([0-9a-f]{16})-(\d+)$/.exec(raw.id) ?? [];
     if (run) [this.run, this.after] = [run, Number(number)];
     this.pauses = [...PAUSES];
-    const given = event(each);
+    const result = event(raw);
     // An adaptor may have an event `done` of its own.
-    this.over = given.name === "done" && typeof given.data?.seconds === "number";
-    return given;
+    this.over = result.name === "done" && typeof result.data?.seconds === "number";
+    return result;
   }
 
-  /** This error ends the reading. If it is one of ours, there is nothing left to end. */
+  /** Record the error that ends the reading. After an error of this module, no run is left to cancel. */
   failed(error) {
     this.over ||= error instanceof RemoteError || error instanceof Unreachable;
     return error;
@@ -328,10 +327,10 @@ class Following {
   }
 }
 
-/** A connection ended before its answer did; `cause` is how. */
+/** A connection that ended before its answer; `cause` is the reason. */
 class Lost extends Error {}
 
-/** The events of an answer. Throws Lost. */
+/** Yield the events of an answer. Throws Lost. */
 async function* read(response) {
   const reader = response.body.getReader();
   const text = new TextDecoder();
@@ -345,15 +344,15 @@ async function* read(response) {
       yield* parser.feed(text.decode(value, { stream: true }));
     }
   } finally {
-    // Where the loop was left, this ends the connection.
+    // If the loop was left early, this closes the connection.
     reader.cancel().catch(() => {});
   }
 }
 
-/** What a comment of the server's says of the line end before it, which readers otherwise take for LF. */
+/** Line ends that the server's comments report; other readers of the stream see LF. */
 const LINE_ENDS = { "owt cr": "\r", "owt crlf": "\r\n" };
 
-/** Text of an event stream to events (HTML standard, "Server-sent events"); pieces may end anywhere. */
+/** Parser of event streams (HTML standard, "Server-sent events"); its input may be divided anywhere. */
 class Parser {
   #line = "";
   #afterCR = false;
@@ -370,13 +369,13 @@ class Parser {
     for (let end; (end = ends.exec(text)); start = ends.lastIndex) {
       const line = this.#line + text.slice(start, end.index);
       this.#line = "";
-      if (line) this.#take(line);
+      if (line) this.#addLine(line);
       else yield* this.#event();
     }
     this.#line += text.slice(start);
   }
 
-  #take(line) {
+  #addLine(line) {
     const colon = line.indexOf(":");
     const name = colon < 0 ? line : line.slice(0, colon);
     const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
@@ -396,21 +395,21 @@ class Parser {
   }
 }
 
-/** An event as a caller gets it. Throws a RemoteError for a failure. */
+/** Return an event in the caller's form. Throws a RemoteError for a failure. */
 function event({ name, data, id }) {
-  let told;
+  let decoded;
   try {
-    if (name === "bytes") told = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
-    if (name === "error" || name === "display" || name === "done") told = JSON.parse(data);
+    if (name === "bytes") decoded = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    if (name === "error" || name === "display" || name === "done") decoded = JSON.parse(data);
   } catch {
     // An adaptor's own event of this name.
   }
-  if (name === "error" && told?.title && told?.status) throw new RemoteError(told);
-  return { name, data: told === Object(told) && !Array.isArray(told) ? told : data, id };
+  if (name === "error" && decoded?.title && decoded?.status) throw new RemoteError(decoded);
+  return { name, data: decoded === Object(decoded) && !Array.isArray(decoded) ? decoded : data, id };
 }
 
-/** The value of a whole answer, by its Content-Type. Text that is not what its type says stays text. */
-async function decoded(contentType, body) {
+/** Return the value of a whole answer by its Content-Type. Text that does not fit its type stays text. */
+async function decode(contentType, body) {
   const type = contentType.split(";")[0].trim().toLowerCase();
   const isLines = type === "application/x-ndjson";
   const isJSON = type === "application/json" || type.endsWith("+json");
@@ -420,12 +419,12 @@ async function decoded(contentType, body) {
     if (isLines) return text.split("\n").filter((line) => line.trim()).map((line) => JSON.parse(line));
     if (isJSON) return JSON.parse(text);
   } catch {
-    // An adaptor may say what it likes of its answer.
+    // An adaptor may set any type for its answer.
   }
   return text;
 }
 
-/** What an answer of status 400 or above says. An adaptor may give one too; then `detail` is its text. */
+/** Return the error of an answer with status 400 or above. If an adaptor sent it, `detail` is its text. */
 async function refusal(response) {
   const { status, headers } = response;
   const facts = { status, run: headers.get("Owt-Run"), session: headers.get("Owt-Session") };
@@ -434,14 +433,14 @@ async function refusal(response) {
     try {
       return new RemoteError({ ...facts, ...JSON.parse(text) });
     } catch {
-      // The text itself says what there is to say.
+      // Use the text itself.
     }
   }
   const title = `the server answered ${status}`;
   return new RemoteError({ ...facts, type: "about:blank", title, detail: text.trim() });
 }
 
-/** JSON, but never with null for what JSON does not hold. */
+/** Return JSON. Throws a TypeError for values that JSON.stringify would replace by null. */
 function json(value) {
   return JSON.stringify(value, (name, item) => {
     if (typeof item === "function" || (typeof item === "number" && !Number.isFinite(item))) {
@@ -451,7 +450,7 @@ function json(value) {
   });
 }
 
-/** Base64 of the text's UTF-8. */
+/** Return the text's UTF-8 in base64. */
 function base64(text) {
   let bytes = "";
   for (const byte of new TextEncoder().encode(text)) bytes += String.fromCharCode(byte);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A file of Python in a GET, in base64; the adaptor knows which server runs it.
+# A Python file in a GET, in base64; the adaptor returns the address of its server.
 set -euo pipefail
 url=${1:-http://127.0.0.1:9876}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)

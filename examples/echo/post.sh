@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A file of Python in a POST: as it is, and in base64 as a field of a JSON object.
+# A Python file in a POST: as the body, and in base64 as a field of a JSON object.
 set -euo pipefail
 url=${1:-http://127.0.0.1:9876}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)

@@ -2,7 +2,7 @@
 
     python parrot.py DIRECTORY
 
-It works wherever a large one does: begin to tell its story, and it goes on.
+It works like a large one: give it the beginning of its story, and it continues.
 """
 
 import sys

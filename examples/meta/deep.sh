@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same five deep: each server starts the next one, and hands on what is inside of its payload.
+# owt inside owt, five deep: each server starts the next one and passes on the inner part of its payload.
 set -euo pipefail
 url=${1:-http://127.0.0.1:9876}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)

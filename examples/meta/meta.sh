@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# owt inside owt: a call starts a second server, sends it hello.py, and gives what that answers.
+# owt inside owt: a call starts a second server, sends it hello.py, and returns the answer.
 set -euo pipefail
 url=${1:-http://127.0.0.1:9876}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)

@@ -2,7 +2,7 @@ from owt import Client, Server
 
 
 def run(code: str, kwargs: dict[str, object]) -> object:
-    """What a second server, on the next port that is free, answers to `code` and `kwargs`."""
-    here = Server.sing().port
-    with Server.start(port=range(here + 1, 65536)) as server, Client(server.url) as client:
+    """Return the answer of a second server, on the next free port, to `code` and `kwargs`."""
+    port = Server.sing().port
+    with Server.start(port=range(port + 1, 65536)) as server, Client(server.url) as client:
         return client.call(code, **kwargs)

@@ -18,7 +18,7 @@ for _ in 1 2 3; do
 done
 echo "the variable itself is $(call 'code=count')"
 
-# What the server knows of it; then its end.
+# Show the session, then delete it.
 curl --silent --show-error --fail-with-body "$url/_owt/sessions/$name" |
   jq --raw-output '"the session is \(.state), its kernelspec is \(.kernel)"'
 curl --silent --show-error --fail-with-body --output /dev/null --request DELETE "$url/_owt/sessions/$name"

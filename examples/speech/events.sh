@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Speak TEXT and say what arrives, sentence by sentence, while the next ones are still being made.
+# Speak TEXT and print each sentence when it arrives, while the next ones are still being made.
 set -euo pipefail
 if (($# != 2)); then
   echo "usage: ${0##*/} URL TEXT" >&2

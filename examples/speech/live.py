@@ -3,7 +3,7 @@ from pathlib import Path
 
 
 def run(folder: str) -> str:
-    """The page as its files in `folder` are now, with its scripts in it."""
+    """Return the page from its current files in `folder`, with its scripts inside."""
     here = Path(folder)
     page = (here / "speech.html").read_text()
     for script in "./speech.js", "../clients/owt.js":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Print a link that carries no page but the code that makes it, from its files, whenever it is loaded.
+# Print a link that carries the code which builds the page from its files at every load.
 set -euo pipefail
 url=${1:-http://127.0.0.1:9876}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)

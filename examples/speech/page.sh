@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Print a link that carries the whole page: its scripts in the page, and the page in the URL.
+# Print a link that carries the whole page: the scripts are in the page, and the page is in the URL.
 set -euo pipefail
 url=${1:-http://127.0.0.1:9876}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)

@@ -7,7 +7,7 @@ if (($# != 3)); then
 fi
 url=$1 text=$2 out=$3
 
-# The WAV is streamed, so its header (44 bytes) leaves the length open: the file's size tells it.
+# The WAV is streamed, so its header (44 bytes) has no length; the length follows from the file's size.
 # The voice speaks 22,050 samples a second, two bytes each.
 size=$(
   jq --null-input --arg text "$text" '{adaptor: "speak", kwargs: {text: $text, format: "wav"}}' |

@@ -1,4 +1,4 @@
-// The page's program: asks owt to speak, lists what arrives, and plays it without gaps.
+// The page's program: request speech, list the events, and play the audio without gaps.
 
 import { Client } from "owt";
 
@@ -9,15 +9,15 @@ const status = document.querySelector("#status");
 
 const LEAD = 0.05; // seconds between the arrival of the first sentence and its sound
 
-/** Plays pieces of audio one right after the other, also when they arrive late. */
+/** A player of successive pieces of audio, which may arrive late. */
 class Player {
   #context = new AudioContext();
   #end = 0;
   #last = Promise.resolve();
 
-  /** Plays a WAV in base64 after what came before; `onstart` is called when it is heard, `onend` after it. */
+  /** Play a WAV in base64 after the previous ones; call `onstart` and `onend` when its sound starts and ends. */
   async play(wav, onstart, onend) {
-    const bytes = Uint8Array.from(atob(wav), (each) => each.charCodeAt(0));
+    const bytes = Uint8Array.from(atob(wav), (character) => character.charCodeAt(0));
     const buffer = await this.#context.decodeAudioData(bytes.buffer);
     if (this.#context.state === "closed") return;
     const source = new AudioBufferSourceNode(this.#context, { buffer });
@@ -31,7 +31,7 @@ class Player {
         resolve();
       };
     });
-    // The clock of the audio is not the page's: a silent source that ends when this one starts tells.
+    // Audio has a clock of its own: a silent source that ends at the start of this one reports the time.
     const silence = new ConstantSourceNode(this.#context, { offset: 0 });
     silence.onended = onstart;
     silence.connect(this.#context.destination);
@@ -39,12 +39,12 @@ class Player {
     silence.stop(start);
   }
 
-  /** Settles when the last piece has been heard. */
+  /** Promise that settles after the last piece. */
   get finished() {
     return this.#last;
   }
 
-  /** Ends the sound, and gives the sound card back. */
+  /** Stop the sound and release the sound card. */
   async close() {
     if (this.#context.state !== "closed") await this.#context.close();
   }
@@ -112,7 +112,7 @@ form.addEventListener("submit", async (event) => {
   form.stop.disabled = true;
 });
 form.stop.addEventListener("click", () => controller.abort());
-// Browsers keep a page that was left, and its requests, for a while: it may be returned to.
+// Browsers keep a page and its requests for a while after the user leaves it.
 addEventListener("pagehide", () => controller?.abort());
 form.speed.addEventListener("input", () => {
   form.factor.value = `${form.speed.valueAsNumber.toFixed(2)}×`;
