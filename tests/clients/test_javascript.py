@@ -90,7 +90,8 @@ def test_a_server_that_goes_away_in_the_middle_is_unreachable(gate):
             server.url,
         )
         server.wait()
-    assert (done.stdout, done.stderr) == (f"one\nUnreachable the answer from {server.url} was interrupted\n", "")
+    message = f"the answer from {server.url} was interrupted"
+    assert (done.stdout, done.stderr) == (f"one\nUnreachable {message}\n", "")
 
 
 def test_why_an_answer_broke_off_is_found_also_where_the_server_lies_under_a_path():
