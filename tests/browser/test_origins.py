@@ -1,4 +1,4 @@
-"""What pages can make a real browser do to a server: their own, pages from elsewhere, and allowed ones."""
+"""Requests of web pages in a real browser: own pages, pages of other origins, and allowed ones."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ OWT_JS = Path(__file__).parents[2] / "examples" / "clients" / "owt.js"
 
 
 class Site:
-    """A web server that is not owt. Its page is what the test says; /to?URL redirects there."""
+    """Web server other than owt, with the page that the test sets. /to?URL redirects to URL."""
 
     def __init__(self) -> None:
         site = self
@@ -53,14 +53,14 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def elsewhere() -> Iterator[Site]:
+def other_site() -> Iterator[Site]:
     with Site() as site:
         yield site
 
 
 @pytest.fixture(scope="module")
 def friend() -> Iterator[Site]:
-    """The site of the allowed origin."""
+    """Site of the allowed origin."""
     with Site() as site:
         yield site
 
@@ -73,7 +73,7 @@ def server(friend: Site) -> Iterator[LiveServer]:
 
 
 class Call:
-    """A call that leaves a mark when it runs, at a path of its own, by which the log knows it."""
+    """Call that leaves a mark when it runs, with a path of its own for the log."""
 
     def __init__(self, server: LiveServer, folder: Path, name: str) -> None:
         self._server = server
@@ -88,7 +88,7 @@ class Call:
         return self._mark.stat().st_size > 0
 
     def refused(self, method: str) -> None:
-        """Wait until the server has refused it; nothing may have run."""
+        """Wait until the server has refused the call, and check that it did not run."""
         self._server.wait_for_log(f"{method} {self.path} 403")
         assert not self.ran
 
@@ -101,7 +101,7 @@ def call(server: LiveServer, tmp_path: Path, request: pytest.FixtureRequest) -> 
 @pytest.fixture
 def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     yield chromium
-    # What a page has opened goes, and what it still does ends.
+    # Closes the windows that a page has opened, and ends its scripts.
     first, *others = chromium.window_handles
     for other in others:
         chromium.switch_to.window(other)
@@ -123,7 +123,7 @@ def click(rest: str = "") -> str:
     return f"<a id=a href='@URL@' {rest}>click</a><script>a.click()</script>"
 
 
-# What pages can do. @URL@ is the call's address and @CODE@ its code, in HTML; @JS@ the address in a script.
+# Attempts of a page to call: @URL@ is the address of the call, @CODE@ its code, @JS@ the address in a script.
 BY_GET = {
     "img": "<img src='@URL@'>",
     "img-unreferred": "<img src='@URL@' referrerpolicy=no-referrer>",
@@ -166,7 +166,7 @@ ATTEMPTS = [
     *(pytest.param("OPTIONS", page, id=f"asking-{name}") for name, page in ASKING_FIRST.items()),
 ]
 PLACES = ["127.0.0.1", "localhost"]
-"""Where the other page comes from, seen from a server at 127.0.0.1: the same site, and another one."""
+"""Hosts of the other page, for a server at 127.0.0.1: the same site, and another site."""
 
 
 def filled(page: str, call: Call) -> str:
@@ -178,35 +178,35 @@ def filled(page: str, call: Call) -> str:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("method", "page"), ATTEMPTS)
-def test_a_page_from_elsewhere_runs_nothing(browser, elsewhere, call, method, page, place):
-    elsewhere.page = filled(page, call)
-    browser.get(f"http://{place}:{elsewhere.port}/")
+def test_a_page_of_another_origin_runs_nothing(browser, other_site, call, method, page, place):
+    other_site.page = filled(page, call)
+    browser.get(f"http://{place}:{other_site.port}/")
     call.refused(method)
 
 
 @pytest.mark.parametrize(("method", "page"), ATTEMPTS)
-def test_the_servers_own_page_runs_it(browser, server, call, method, page):
+def test_the_servers_own_page_runs_the_call(browser, server, call, method, page):
     own = f"def run(): return {filled(page, call)!r}"
     browser.get(f"{server.url}/own?code={quote(own)}")
     wait_until(lambda: call.ran)
 
 
-def test_a_typed_address_runs_it(browser, call):
+def test_a_typed_address_runs_the_call(browser, call):
     browser.get(call.url)
     assert call.ran
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("page", [BY_GET["img"], BY_GET["link"], BY_GET["fetch"], BY_GET["frame"]])
-def test_a_redirect_through_the_own_site_of_a_page_changes_nothing(browser, elsewhere, call, page, place):
-    through = f"http://{place}:{elsewhere.port}/to?url={quote(call.url, safe='')}"
-    elsewhere.page = filled(page.replace("@URL@", through).replace("@JS@", json.dumps(through)), call)
-    browser.get(f"http://{place}:{elsewhere.port}/")
+def test_a_redirect_through_the_pages_own_site_runs_nothing(browser, other_site, call, page, place):
+    through = f"http://{place}:{other_site.port}/to?url={quote(call.url, safe='')}"
+    other_site.page = filled(page.replace("@URL@", through).replace("@JS@", json.dumps(through)), call)
+    browser.get(f"http://{place}:{other_site.port}/")
     call.refused("GET")
 
 
 @pytest.mark.parametrize("page", [BY_GET["img"], BY_GET["fetch"], BY_GET["link"], BY_POST["form"]])
-def test_nor_does_a_frame_without_an_origin(browser, server, call, page):
+def test_a_sandboxed_frame_runs_nothing(browser, server, call, page):
     inner = escape(filled(page, call), quote=True)
     own = f"""def run(): return '<iframe sandbox="allow-scripts allow-forms" srcdoc="' + {inner!r} + '">'"""
     browser.get(f"{server.url}/own?code={quote(own)}")
@@ -214,24 +214,24 @@ def test_nor_does_a_frame_without_an_origin(browser, server, call, page):
 
 
 @pytest.mark.parametrize("page", [BY_GET["link"], BY_GET["fetch"], BY_POST["form"]])
-def test_nor_does_a_file(browser, call, tmp_path, page):
+def test_a_local_file_runs_nothing(browser, call, tmp_path, page):
     file = tmp_path / "page.html"
     file.write_text(filled(page, call))
     browser.get(file.as_uri())
     call.refused("POST" if page == BY_POST["form"] else "GET")
 
 
-def test_a_visitor_sees_why_a_link_does_not_work(browser, elsewhere, call):
-    elsewhere.page = filled(BY_GET["link"], call)
-    browser.get(f"http://localhost:{elsewhere.port}/")
+def test_a_refused_link_shows_the_reason_to_the_visitor(browser, other_site, call):
+    other_site.page = filled(BY_GET["link"], call)
+    browser.get(f"http://localhost:{other_site.port}/")
     wait_until(lambda: "a page of another origin sent this request" in browser.page_source)
     assert "enter the address in the browser's address bar" in browser.page_source
 
 
 @pytest.mark.parametrize("path", ["/_owt/sessions", "/_owt/runs", "/_owt/health"])
-def test_a_page_from_elsewhere_cannot_read_the_servers_pages(browser, elsewhere, server, path):
-    elsewhere.page = ""
-    browser.get(f"http://localhost:{elsewhere.port}/")
+def test_a_page_of_another_origin_cannot_read_the_servers_pages(browser, other_site, server, path):
+    other_site.page = ""
+    browser.get(f"http://localhost:{other_site.port}/")
     read = """
         const [url, tell] = arguments;
         fetch(url).then((answer) => tell(answer.status), (error) => tell(error.name));
@@ -244,7 +244,7 @@ def test_a_page_from_elsewhere_cannot_read_the_servers_pages(browser, elsewhere,
 class TestAllowedOrigin:
     @pytest.fixture
     def page(self, browser: webdriver.Chrome, friend: Site) -> webdriver.Chrome:
-        """An empty page of the allowed origin."""
+        """Open an empty page of the allowed origin."""
         friend.page = ""
         browser.get(f"http://localhost:{friend.port}/")
         return browser
@@ -286,49 +286,49 @@ class TestAllowedOrigin:
             const [owt, url, tell] = arguments;
             import(owt).then(async ({ Client }) => {
               const client = new Client(url, { session: "driven" });
-              const got = [await client.call("6 * 7")];
-              for await (const event of client.stream("(n for n in 'ab')")) got.push(event.data);
-              await client.call("1 / 0").catch((error) => got.push(error.status));
+              const results = [await client.call("6 * 7")];
+              for await (const event of client.stream("(n for n in 'ab')")) results.push(event.data);
+              await client.call("1 / 0").catch((error) => results.push(error.status));
               const gone = await fetch(`${url}/_owt/sessions/driven`, { method: "DELETE" });
-              tell([...got.map(String), gone.status]);
+              tell([...results.map(String), gone.status]);
             }).catch((error) => tell(String(error.stack)));
         """
         owt = f"data:text/javascript;base64,{base64.b64encode(OWT_JS.read_bytes()).decode()}"
-        got = page.execute_async_script(drive, owt, server.url)
-        assert got[:3] == ["42", "a", "b"]
-        assert got[-2:] == ["500", 200]
+        results = page.execute_async_script(drive, owt, server.url)
+        assert results[:3] == ["42", "a", "b"]
+        assert results[-2:] == ["500", 200]
 
-    def test_its_links_and_images_do_not_say_where_they_come_from(self, browser, friend, call):
+    def test_links_and_images_of_an_allowed_origin_are_refused(self, browser, friend, call):
         friend.page = filled(BY_GET["img"] + BY_GET["link"], call)
         browser.get(f"http://localhost:{friend.port}/")
         call.refused("GET")
 
-    def test_another_port_of_its_host_is_another_origin(self, browser, friend, call):
+    def test_another_host_of_an_allowed_origin_is_refused(self, browser, friend, call):
         friend.page = filled(BY_GET["fetch"], call)
         browser.get(f"http://127.0.0.1:{friend.port}/")
         call.refused("GET")
 
 
-def test_a_name_that_is_made_to_point_here_runs_nothing(misled, server, call):
+def test_dns_rebinding_runs_nothing(misled, server, call):
     rebound = call.url.replace("127.0.0.1", "evil.example")
     misled.get(rebound)
     assert "unknown host" in misled.page_source
-    # Now the page is of the same origin as the server, as the browser sees it.
+    # For the browser, the page and the server now have the same origin.
     post = "fetch(arguments[0], { method: 'POST' }).then((answer) => arguments[1](answer.status))"
     assert misled.execute_async_script(post, urlsplit(rebound)._replace(scheme="").geturl()) == 403
     assert not call.ran
 
 
 @pytest.mark.parametrize("way", ["img-unreferred", "link-unreferred", "fetch-opaque"])
-def test_where_a_browser_does_not_say_which_page_asks_nothing_runs(misled, elsewhere, call, way):
-    # As at any address of another machine without TLS.
+def test_a_request_of_unknown_origin_runs_nothing(misled, other_site, call, way):
+    # Like any address of another machine without TLS.
     call.url = call.url.replace("127.0.0.1", "owt.example")
-    elsewhere.page = filled(BY_GET[way], call)
-    misled.get(f"http://evil.example:{elsewhere.port}/")
+    other_site.page = filled(BY_GET[way], call)
+    misled.get(f"http://evil.example:{other_site.port}/")
     call.refused("GET")
 
 
-def test_a_visitor_is_told_so(misled, call):
+def test_a_refused_request_of_unknown_origin_shows_the_reason(misled, call):
     call.url = call.url.replace("127.0.0.1", "owt.example")
     misled.get(call.url)
     assert "the browser does not state which page sent this request" in misled.page_source

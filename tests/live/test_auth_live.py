@@ -1,4 +1,4 @@
-"""Who may come in to a live server, what kernels see of it, and what the log says: with curl."""
+"""Authentication of a running server: responses to curl, secrets in kernels, secrets in the log."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def slow(user: str) -> str:
 
 
 ADA, BOB, EVE = sha256("ada"), slow("bob"), slow("eve")
-HASHES = [each.split(":")[1] for each in (ADA, BOB, EVE)]
+HASHES = [credential.split(":")[1] for credential in (ADA, BOB, EVE)]
 SECRETS = [*PASSWORDS.values(), *HASHES, TOKEN, UNUSED, "client-secret"]
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server with users by a variable and of a file, and a token by an option."""
+    """Server with users from a variable and from a file, and with a token from an option."""
     file = tmp_path_factory.mktemp("auth") / "users"
     file.touch(0o600)
-    file.write_text(f"# our users\n{BOB}\n\n{EVE}\n")
+    file.write_text(f"# users\n{BOB}\n\n{EVE}\n")
     variables = {
         "OWT_AUTH": ADA,
-        # The option goes before it.
+        # The option overrides it.
         "OWT_TOKEN": UNUSED,
         "OWT_CLIENT_AUTH": "ada:client-secret",
         "OWT_CLIENT_TOKEN": "client-secret",
@@ -58,7 +58,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 
 
 def curl(server: LiveServer, *arguments: str) -> tuple[int, str]:
-    """The status and the body that curl gets."""
+    """Return the status and the body of curl's response."""
     command = ["curl", "-sS", "--noproxy", "*", "-w", "\n%{http_code}", f"{server.url}/", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     body, _, status = done.stdout.rpartition("\n")
@@ -69,12 +69,12 @@ USER = ["--data-urlencode", "code=request.remote_user"]
 
 
 @pytest.mark.parametrize("user", PASSWORDS)
-def test_a_user_comes_in_with_a_password_whatever_is_kept_of_it(guarded: LiveServer, user: str) -> None:
+def test_a_user_is_accepted_by_password_for_each_form_of_hash(guarded: LiveServer, user: str) -> None:
     for _ in range(2):
         assert curl(guarded, "-u", f"{user}:{PASSWORDS[user]}", *USER) == (200, user)
 
 
-def test_a_token_comes_in(guarded: LiveServer) -> None:
+def test_a_token_is_accepted(guarded: LiveServer) -> None:
     assert curl(guarded, "-H", f"Authorization: Bearer {TOKEN}", *USER) == (200, "token")
     assert curl(guarded, "--oauth2-bearer", TOKEN, *USER) == (200, "token")
 
@@ -82,7 +82,7 @@ def test_a_token_comes_in(guarded: LiveServer) -> None:
 WRONG = [
     [],
     ["-u", "ada:wrong"],
-    ["-u", "nobody:correct-horse"],
+    ["-u", "unknown:correct-horse"],
     ["-u", "bob:correct-horse"],
     ["-u", f"ada:{HASHES[0]}"],
     ["-u", "bob:" + "x" * 100],
@@ -94,27 +94,27 @@ WRONG = [
 
 
 @pytest.mark.parametrize("number", range(len(WRONG)))
-def test_nobody_else_does_and_is_told_how(guarded: LiveServer, number: int) -> None:
-    # Each from an address of its own, so that none waits for what others have failed.
-    place = ["--interface", f"127.0.1.{number + 1}"]
-    status, said = curl(guarded, "-i", *place, "-H", "Accept: application/json", *WRONG[number], *USER)
+def test_other_credentials_get_a_challenge_and_examples(guarded: LiveServer, number: int) -> None:
+    # Each from an address of its own, so that failures of others do not delay it.
+    interface = ["--interface", f"127.0.1.{number + 1}"]
+    status, body = curl(guarded, "-i", *interface, "-H", "Accept: application/json", *WRONG[number], *USER)
     assert status == 401
-    assert re.findall(r"(?i)^www-authenticate: (\w+) ", said, re.MULTILINE) == ["Basic", "Bearer"]
-    assert re.search(r"(?i)^connection: close\r?$", said, re.MULTILINE)
-    problem = json.loads(said.splitlines()[-1])
+    assert re.findall(r"(?i)^www-authenticate: (\w+) ", body, re.MULTILINE) == ["Basic", "Bearer"]
+    assert re.search(r"(?i)^connection: close\r?$", body, re.MULTILINE)
+    problem = json.loads(body.splitlines()[-1])
     assert (problem["type"], problem["status"]) == ("urn:owt:unauthorized", 401)
     assert "curl -u user:password" in problem["detail"]
     assert '-H "Authorization: Bearer' in problem["detail"]
 
 
-def test_no_page_is_open_to_everybody(guarded: LiveServer) -> None:
+def test_every_page_requires_credentials(guarded: LiveServer) -> None:
     for path in ("/", "/any/path", "/_owt/", "/_owt/health/live", "/_owt/sessions", "/_owt/nothing"):
         assert guarded.ask("GET", path).status_code == 401, path
     for method in ("POST", "PUT", "DELETE"):
         assert guarded.ask(method, "/_owt/sessions/x").status_code == 401, method
 
 
-def test_a_body_is_not_read_of_somebody_who_may_not_come_in(guarded: LiveServer) -> None:
+def test_a_refusal_does_not_wait_for_the_body(guarded: LiveServer) -> None:
     with socket.create_connection(("127.0.0.1", guarded.port), timeout=20) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000000\r\n\r\n")
         answer = b""
@@ -123,21 +123,21 @@ def test_a_body_is_not_read_of_somebody_who_may_not_come_in(guarded: LiveServer)
     assert answer.startswith(b"HTTP/1.1 401 ")
 
 
-def test_an_adaptor_does_not_see_what_its_caller_has_proved_to_be(guarded: LiveServer) -> None:
+def test_an_adaptor_does_not_see_the_credentials_of_its_caller(guarded: LiveServer) -> None:
     code = "[dict(request.headers), request.authorization, request.remote_user, repr(request.environ)]"
-    for proof in (["-u", "ada:correct-horse"], ["-H", f"Authorization: Bearer {TOKEN}"]):
-        status, said = curl(guarded, *proof, "-H", "X-Other: seen", "--data-urlencode", f"code={code}")
+    for credentials in (["-u", "ada:correct-horse"], ["-H", f"Authorization: Bearer {TOKEN}"]):
+        status, body = curl(guarded, *credentials, "-H", "X-Other: seen", "--data-urlencode", f"code={code}")
         assert status == 200
-        headers, authorization, user, environ = json.loads(said)
+        headers, authorization, user, environ = json.loads(body)
         assert headers["X-Other"] == "seen"
-        assert (authorization, user) == (None, "ada" if proof[0] == "-u" else "token")
+        assert (authorization, user) == (None, "ada" if credentials[0] == "-u" else "token")
         assert "authorization" not in environ.lower()
 
 
-def test_where_nobody_is_asked_the_header_is_the_adaptors(server: LiveServer) -> None:
+def test_without_authentication_the_adaptor_gets_the_authorization_header(server: LiveServer) -> None:
     code = "code=[request.authorization.password, request.remote_user]"
-    status, said = curl(server, "-u", "ada:secret", "--data-urlencode", code)
-    assert (status, json.loads(said)) == (200, ["secret", None])
+    status, body = curl(server, "-u", "ada:secret", "--data-urlencode", code)
+    assert (status, json.loads(body)) == (200, ["secret", None])
 
 
 SEEN = """
@@ -152,13 +152,13 @@ def run(pids):
 
 
 def seen_in_a_kernel(server: LiveServer) -> list[str]:
-    """What code in a kernel can read of its own process, its parent and the frontend."""
+    """Return what code in a kernel can read of its own process, its parent and the frontend."""
     auth = ("ada", PASSWORDS["ada"])
     data = {"code": SEEN, "kwargs": json.dumps({"pids": [server.pid]})}
     answer = server.ask("POST", "/", data=data, auth=auth)
     assert answer.status_code == 200, answer.text
     variables, environ, cmdline, *others = answer.json()
-    # It is really there that was looked, and what is no secret stays.
+    # The code did read the right places, and other variables stay.
     assert "OWT_URL" in dict(variables)
     assert "PATH=" in environ
     assert cmdline.rstrip("\0") == "owt serve"
@@ -166,7 +166,7 @@ def seen_in_a_kernel(server: LiveServer) -> list[str]:
 
 
 def hidden(text: str) -> list[str]:
-    """Those of the secrets that are in this text."""
+    """Return the secrets that are in this text."""
     forms = {secret.encode().decode("latin-1"): secret for secret in SECRETS}
     return [secret for form, secret in forms.items() if form in text or secret in text]
 
@@ -180,14 +180,14 @@ def test_a_kernel_sees_no_secret_in_environments_and_command_lines(guarded: Live
     assert not {name for name in names if name.startswith(("OWT_AUTH", "OWT_TOKEN", "OWT_CLIENT"))}
 
 
-def test_nor_does_one_that_the_frontend_has_started_itself() -> None:
+def test_a_kernel_started_without_fork_sees_no_secret() -> None:
     variables = {"OWT_TOKEN": UNUSED, "OWT_CLIENT_TOKEN": "client-secret"}
     with LiveServer("--no-fork", "--auth", ADA, "--auth", BOB, env=variables) as server:
         seen = seen_in_a_kernel(server)
         assert [hidden(text) for text in seen] == [[]] * len(seen)
 
 
-def test_clients_come_in_by_a_token(guarded: LiveServer) -> None:
+def test_the_python_client_authenticates_by_token(guarded: LiveServer) -> None:
     with Client(guarded.url, token=TOKEN) as client:
         assert client.call("request.remote_user") == "token"
         assert next(client.stream("request.remote_user")).data == "token"
@@ -206,7 +206,7 @@ def test_clients_come_in_by_a_token(guarded: LiveServer) -> None:
         (["session", "list"], {}, 1),
     ],
 )
-def test_commands_come_in_by_an_option_or_a_variable(
+def test_commands_authenticate_by_option_or_variable(
     guarded: LiveServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -227,7 +227,7 @@ def test_commands_come_in_by_an_option_or_a_variable(
         assert ("token" if "call" in arguments else "(pool)") in out
 
 
-def test_a_hash_that_owt_has_made_lets_in(tmp_path: Path) -> None:
+def test_hashes_of_owt_hash_password_are_accepted(tmp_path: Path) -> None:
     file = tmp_path / "users"
     with file.open("w") as lines:
         for user, options in (("ada", ["--cost", "4"]), ("bob", ["--sha256"])):
@@ -242,7 +242,7 @@ def test_a_hash_that_owt_has_made_lets_in(tmp_path: Path) -> None:
         server.wait_for_log(f"other users can read or change the file; run: chmod 600 {file}")
 
 
-def test_a_file_that_cannot_be_used_keeps_the_server_from_starting(tmp_path: Path) -> None:
+def test_an_invalid_password_file_prevents_the_start(tmp_path: Path) -> None:
     file = tmp_path / "users"
     file.touch(0o600)
     file.write_text("ada:$apr1$hunter2$hunter2\n")
@@ -254,7 +254,7 @@ def test_a_file_that_cannot_be_used_keeps_the_server_from_starting(tmp_path: Pat
     assert "hunter2" not in done.stderr
 
 
-def test_whoever_guesses_waits_whoever_is_known_does_not_and_the_server_still_ends() -> None:
+def test_guesses_are_delayed_known_users_are_not_and_the_server_stops() -> None:
     with (
         LiveServer("--auth", ADA, "--token", TOKEN, "--pool-min", "0", "--no-fork") as server,
         ThreadPoolExecutor(40) as pool,
@@ -267,12 +267,12 @@ def test_whoever_guesses_waits_whoever_is_known_does_not_and_the_server_still_en
                 return client.get(f"{server.url}/_owt/health", auth=("ada", f"guess {n}"))
 
         guesses = [pool.submit(guess, n) for n in range(40)]
-        wait_until(lambda: sum(each.done() for each in guesses) >= 24)
+        wait_until(lambda: sum(response.done() for response in guesses) >= 24)
         assert server.ask("GET", "/_owt/health/live", auth=known).status_code == 200
-        # Those that wait are not answered at once, and do not keep the server from ending.
-        assert not all(each.done() for each in guesses)
+        # Delayed guesses are pending, and do not keep the server from stopping.
+        assert not all(response.done() for response in guesses)
         server.stop()
-        answers = [each.result() for each in guesses]
+        answers = [response.result() for response in guesses]
     refused = [answer for answer in answers if answer.status_code == 429]
     assert len(refused) >= 16
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
@@ -284,7 +284,7 @@ CODE = f"'begin' + ''  # {'x' * 300} {SECRET} {'x' * 300}"
 
 
 def exchange(server: LiveServer, *lines: str) -> bytes:
-    """The answer to a request of these lines."""
+    """Return the response to a request of these lines."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
         answer = b""
@@ -294,7 +294,7 @@ def exchange(server: LiveServer, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("verbosity", ["-v", "-vvv"])
-def test_the_log_holds_no_secret_wherever_it_was_sent(verbosity: str) -> None:
+def test_the_log_has_no_secret_of_any_part_of_a_request(verbosity: str) -> None:
     with LiveServer(verbosity, "--auth", ADA, "--token", TOKEN) as server:
         right = {"auth": ("ada", PASSWORDS["ada"])}
         call = {"code": CODE, "kwargs": json.dumps({"password": SECRET}), "session": "mine"}
@@ -304,7 +304,7 @@ def test_the_log_holds_no_secret_wherever_it_was_sent(verbosity: str) -> None:
         assert server.ask("POST", "/", json=call, headers=headers, **right).status_code == 200
         files = {"file": (SECRET, SECRET)}
         assert server.ask("POST", "/", data={"code": CODE}, files=files, **right).status_code == 200
-        # Refused, broken, unknown.
+        # Refused, failing and unknown requests.
         broken = {"code": f"# {'x' * 300} {SECRET} {'x' * 300}\n1 +"}
         assert server.ask("POST", "/", data=broken, **right).status_code == 400
         raising = {"code": f"# {'x' * 200}\ndef run(secret): raise ValueError(secret)\n# {'x' * 200}"}
@@ -318,7 +318,7 @@ def test_the_log_holds_no_secret_wherever_it_was_sent(verbosity: str) -> None:
         assert server.ask("GET", f"/?{SECRET}", auth=("ada", SECRET)).status_code == 401
         assert server.ask("GET", "/", auth=(SECRET, SECRET)).status_code == 401
         assert server.ask("GET", "/", headers={"Authorization": f"Bearer {SECRET}"}).status_code == 401
-        # Malformed.
+        # Malformed requests.
         host = "Host: localhost"
         for lines in (
             (f"GET /?{SECRET} HTTP/1.1", host, f"Authorization: Bearer \x01{SECRET}"),
@@ -347,7 +347,7 @@ def test_the_log_holds_no_secret_wherever_it_was_sent(verbosity: str) -> None:
     else:
         assert " D owt.access: POST /path 200 " in log
         assert "tornado.general: Malformed HTTP message from 127.0.0.1\n" in log
-        told = [line.partition(": run ")[2] for line in lines]
+        records = [line.partition(": run ")[2] for line in lines]
         code = r"\w+ in session mine: code \"'begin' \+ ''  # x+ \.\.\. x+\""
-        assert any(re.fullmatch(code, each) for each in told)
-        assert max(map(len, told)) < 250
+        assert any(re.fullmatch(code, record) for record in records)
+        assert max(map(len, records)) < 250

@@ -1,4 +1,4 @@
-"""A server whose whole self lies under a path."""
+"""Server with a base URL, and headers of trusted proxies."""
 
 import os
 import re
@@ -22,12 +22,12 @@ def based():
 
 @pytest.fixture(scope="module")
 def root(based):
-    """A client of the host, without the path."""
+    """Client of the host, without the base URL."""
     with httpx.Client(base_url=based.url.removesuffix("/my/owt"), timeout=30, trust_env=False) as client:
         yield client
 
 
-def test_the_url_has_it_and_kernels_know_it(based):
+def test_the_url_and_the_kernels_have_the_base_url(based):
     assert based.url == f"http://127.0.0.1:{based.port}/my/owt"
     assert based.call("Server.sing().url").text == based.url
     assert based.call("import os\nos.environ['OWT_URL']", session="a").text == based.url
@@ -37,7 +37,7 @@ def test_the_url_has_it_and_kernels_know_it(based):
     ("path", "inner"),
     [("/my/owt", "/"), ("/my/owt/", "/"), ("/my/owt/a/b", "/a/b"), ("/my/owt/my/owt", "/my/owt")],
 )
-def test_the_adaptors_path_is_what_follows_it(root, path, inner):
+def test_the_adaptors_path_follows_the_base_url(root, path, inner):
     code = "[request.path, request.script_root, request.url_root, request.url]"
     answer = root.post(path, data={"code": code}).json()
     host = str(root.base_url).rstrip("/")
@@ -46,7 +46,7 @@ def test_the_adaptors_path_is_what_follows_it(root, path, inner):
 
 
 @pytest.mark.parametrize("path", ["/", "/my", "/my/owtx", "/_owt/health", "/x/my/owt/", "/my/other"])
-def test_what_lies_elsewhere_is_not_found_and_told_where_the_server_is(root, path):
+def test_a_path_outside_is_not_found_and_names_the_base_url(root, path):
     for method in ("GET", "POST", "PUT", "OPTIONS"):
         answer = root.request(method, path, headers={"Accept": "application/json"})
         assert (answer.status_code, answer.headers["Owt-Base"]) == (404, "/my/owt")
@@ -55,7 +55,7 @@ def test_what_lies_elsewhere_is_not_found_and_told_where_the_server_is(root, pat
     assert refused.status_code == 404
 
 
-def test_its_own_pages_are_there_and_link_to_each_other(root):
+def test_the_servers_pages_link_to_each_other_with_the_base_url(root):
     assert root.get("/my/owt/_owt/health").json()["status"] == "ok"
     seen, waiting = set(), ["/my/owt", "/my/owt/"]
     while waiting:
@@ -72,12 +72,12 @@ def test_its_own_pages_are_there_and_link_to_each_other(root):
     )
 
 
-def test_a_session_is_made_there(root):
+def test_a_session_is_created_below_the_base_url(root):
     assert root.put("/my/owt/_owt/sessions/b").status_code == 201
     assert root.delete("/my/owt/_owt/sessions/b").status_code == 200
 
 
-def test_a_client_with_a_path_below_it_calls_and_finds_its_runs(based):
+def test_a_client_with_a_longer_path_calls_and_finds_its_runs(based):
     for url in (based.url, f"{based.url}/", f"{based.url}/a"):
         with Client(url) as client:
             with pytest.raises(RemoteError) as caught:
@@ -86,18 +86,18 @@ def test_a_client_with_a_path_below_it_calls_and_finds_its_runs(based):
                 assert other.run(caught.value.run)["failure"]["exception"] == "ZeroDivisionError"
 
 
-def test_an_answer_that_breaks_off_is_told_by_its_run(based):
+def test_the_client_reads_the_failure_of_an_aborted_response_from_its_run(based):
     with Client(f"{based.url}/a/b") as client, pytest.raises(RemoteError) as caught:
         client.call("def run():\n    yield 'begun'\n    raise ValueError('enough')")
     assert caught.value.exception == "ValueError"
 
 
-def test_code_in_a_kernel_calls_the_server_that_it_runs_in(based):
+def test_code_in_a_kernel_calls_its_own_server(based):
     code = "def run():\n    from owt import Client\n    return Client().call('request.script_root')"
     assert based.call(code).text == "/my/owt"
 
 
-def test_the_commands_take_the_url_with_it(based):
+def test_commands_accept_a_url_with_the_base_url(based):
     env = {**os.environ, "OWT_URL": based.url}
     for words in (["call", "--code", "6*7"], ["session", "list"]):
         done = subprocess.run(
@@ -106,35 +106,35 @@ def test_the_commands_take_the_url_with_it(based):
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_server_of_ones_own_can_have_one():
+def test_server_start_accepts_a_base_url():
     options = ("--base-url", "/x", "--address", "0.0.0.0", "--insecure", "--pool-min", "0", "--no-fork")
     with Server.start(*options) as server:
         assert server.url == f"http://127.0.0.1:{server.port}/x"
 
 
-# What a trusted proxy says, end to end; the rules are tested in tests/frontend/test_proxies.py.
+# Headers of a trusted proxy, end to end; tests/frontend/access/test_proxies.py tests the rules.
 
 FACTS = "[request.url, request.remote_addr, request.headers.get('X-Forwarded-For')]"
-SAID = {
+FORWARDED = {
     "X-Forwarded-For": "203.0.113.9, 192.0.2.7",
     "X-Forwarded-Proto": "https",
     "X-Forwarded-Host": "owt.example.org",
 }
 
 
-def test_a_trusted_proxy_is_believed_and_its_headers_reach_the_adaptor(root):
-    answer = root.post("/my/owt/", data={"code": FACTS}, headers=SAID)
+def test_headers_of_a_trusted_proxy_apply_and_reach_the_adaptor(root):
+    answer = root.post("/my/owt/", data={"code": FACTS}, headers=FORWARDED)
     assert answer.json() == ["https://owt.example.org/my/owt/", "192.0.2.7", "203.0.113.9, 192.0.2.7"]
-    # And the next request on the same connection is another one.
+    # They do not apply to the next request on the same connection.
     assert root.post("/my/owt/", data={"code": FACTS}).json()[1:] == ["127.0.0.1", None]
 
 
-def test_rubbish_from_a_proxy_is_ignored(root):
-    rubbish = {"X-Forwarded-For": "<script>", "X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "a b"}
-    url, remote, said = root.post("/my/owt/", data={"code": FACTS}, headers=rubbish).json()
-    assert (url, remote, said) == (str(root.base_url.join("/my/owt/")), "127.0.0.1", "<script>")
+def test_malformed_headers_of_a_proxy_are_ignored(root):
+    malformed = {"X-Forwarded-For": "<script>", "X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "a b"}
+    url, remote, chain = root.post("/my/owt/", data={"code": FACTS}, headers=malformed).json()
+    assert (url, remote, chain) == (str(root.base_url.join("/my/owt/")), "127.0.0.1", "<script>")
 
 
-def test_nobody_is_believed_unless_the_server_is_told_so(http):
-    url, remote, said = http.post("/", data={"code": FACTS}, headers=SAID).json()
-    assert (url, remote, said) == (str(http.base_url.join("/")), "127.0.0.1", SAID["X-Forwarded-For"])
+def test_without_trusted_proxies_forwarded_headers_are_ignored(http):
+    url, remote, chain = http.post("/", data={"code": FACTS}, headers=FORWARDED).json()
+    assert (url, remote, chain) == (str(http.base_url.join("/")), "127.0.0.1", FORWARDED["X-Forwarded-For"])

@@ -1,4 +1,4 @@
-"""/_owt/health on real servers: it waits for no kernel, and tells ready from live."""
+"""/_owt/health of running servers: liveness and readiness, whatever their kernels do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from owt.testing import Gate, LiveServer, wait_until
 
 WAIT = "def run(path): return open(path).read()"
 
-# A kernelspec's program: no kernel before the file that it is told of is there.
+# Program of a kernelspec: it fails until the file in its first argument exists.
 FLAKY = """
 import os, sys
 if not os.path.exists(sys.argv[1]):
@@ -29,7 +29,7 @@ def ready(server: LiveServer) -> tuple[int, str, str]:
     return answer.status_code, document["status"], document["reason"] or ""
 
 
-def test_health_answers_while_kernels_are_busy_and_stopped(
+def test_health_responds_while_kernels_are_busy_and_stopped(
     server: LiveServer, session: str, tmp_path: Path
 ) -> None:
     stopped, gate = f"{session}-2", Gate(tmp_path)
@@ -69,7 +69,7 @@ def test_a_server_is_ready_once_kernels_can_be_forked(tmp_path: Path) -> None:
         assert server.call("1 + 1").text == "2"
 
 
-def test_a_server_that_can_start_no_kernel_says_so_until_it_can(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_kernels_is_unready_until_it_can(tmp_path: Path) -> None:
     program, repaired = tmp_path / "flaky.py", tmp_path / "repaired"
     program.write_text(FLAKY)
     (tmp_path / "kernels" / "flaky").mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_a_server_that_can_start_no_kernel_says_so_until_it_can(tmp_path: Path) 
         assert "exited with status 3" in reason
         assert "owt_ready 0.0" in server.ask("GET", "/_owt/metrics").text
         repaired.touch()
-        # Nobody calls: it is tried again.
+        # The server retries the start without a call.
         wait_until(lambda: ready(server) == (200, "ok", ""))
         assert "owt_ready 1.0" in server.ask("GET", "/_owt/metrics").text
         assert server.call("1 + 1").text == "2"

@@ -1,4 +1,4 @@
-"""/_owt/metrics after known calls: every number is a difference to what it was before them."""
+"""/_owt/metrics of a running server, as differences before and after known calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from owt.testing import Gate, LiveServer, wait_until
 
 WAIT = "def run(path): return open(path).read()"
-DEAF = """
+UNINTERRUPTIBLE = """
 def run(path):
     while True:
         try:
@@ -28,7 +28,7 @@ def run(path):
 
 @pytest.fixture(scope="module")
 def watched() -> Iterator[LiveServer]:
-    # Nothing in reserve, which would be replaced at a moment of its own.
+    # No spare kernel, whose replacement would change the numbers at any time.
     pool = ("--pool-min", "0", "--pool-max", "1")
     with LiveServer(*pool, "--max-body", "10000", "--kill-after", "0.2") as server:
         server.call("1")
@@ -36,7 +36,7 @@ def watched() -> Iterator[LiveServer]:
 
 
 class Numbers:
-    """A scrape; what is asked of it is the difference to it at the time of asking."""
+    """A scrape, and differences to it."""
 
     def __init__(self, server: LiveServer) -> None:
         self._server = server
@@ -48,7 +48,7 @@ class Numbers:
 
 
 def scrape(server: LiveServer) -> dict[tuple[object, ...], float]:
-    """Every sample by its name and labels."""
+    """Return the value of every sample by its name and labels."""
     answer = server.ask("GET", "/_owt/metrics")
     assert answer.status_code == 200
     families = read_text(answer.text)
@@ -63,7 +63,7 @@ def waiting(gate: Gate) -> dict[str, str]:
     return {"kwargs": repr({"path": str(gate)})}
 
 
-def test_it_is_text_for_prometheus_and_openmetrics_for_who_reads_that(watched: LiveServer) -> None:
+def test_the_format_is_text_or_openmetrics_by_the_accept_header(watched: LiveServer) -> None:
     plain = watched.ask("GET", "/_owt/metrics")
     assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     names = {family.name for family in read_text(plain.text)}
@@ -76,7 +76,7 @@ def test_it_is_text_for_prometheus_and_openmetrics_for_who_reads_that(watched: L
 
 
 @pytest.mark.parametrize("version", ["abc", "", "1.x", "9" * 5000, "1.0.0\u00e9", "-1"])
-def test_a_version_that_is_none_is_answered_all_the_same(watched: LiveServer, version: str) -> None:
+def test_a_malformed_version_in_accept_is_ignored(watched: LiveServer, version: str) -> None:
     accept = f"application/openmetrics-text; version={version}".encode("latin-1")
     answer = watched.ask("GET", "/_owt/metrics", headers={"Accept": accept})
     assert answer.status_code == 200
@@ -84,7 +84,7 @@ def test_a_version_that_is_none_is_answered_all_the_same(watched: LiveServer, ve
     assert len(answer.headers["content-type"]) < 100
 
 
-def test_calls_are_counted_by_how_they_ended(watched: LiveServer) -> None:
+def test_calls_are_counted_by_outcome(watched: LiveServer) -> None:
     numbers = Numbers(watched)
     for code in ("1", "2", "'four'"):
         assert watched.call(code).status_code == 200
@@ -92,14 +92,14 @@ def test_calls_are_counted_by_how_they_ended(watched: LiveServer) -> None:
     watched.call("1 / 0")
     watched.call("1 +")
     watched.call("1", timeout="soon")
-    watched.call(None, session="nobody", fn_name="f")
+    watched.call(None, session="none", fn_name="f")
     watched.call("while True: pass", timeout=0.05)
     ended = {"done": 4, "exception": 1, "syntax": 1, "bad-request": 1, "no-such-session": 1, "timeout": 1}
     for outcome, count in ended.items():
         assert numbers.since("owt_calls_total", outcome=outcome) == count, outcome
     assert numbers.since("owt_answer_bytes_total") == 1 + 1 + 4 + 6
     assert numbers.since("owt_cancels_total", reason="timeout") == 1
-    # Times are of calls that were not refused: those before it, the failing ones, and the one in time.
+    # Durations exclude refused calls: four done, the exception, the syntax error and the timeout.
     assert numbers.since("owt_call_seconds_count") == 7
     assert numbers.since("owt_call_running_seconds_count") == 7
     assert numbers.since("owt_call_waiting_seconds_count") == 7
@@ -107,7 +107,7 @@ def test_calls_are_counted_by_how_they_ended(watched: LiveServer) -> None:
     assert numbers.since("owt_call_running_seconds_sum") > 0.05
 
 
-def test_nothing_that_a_user_chooses_becomes_a_label(watched: LiveServer) -> None:
+def test_labels_have_no_texts_of_users(watched: LiveServer) -> None:
     before = set(scrape(watched))
     watched.call("1", session="chosen", use_cache=1, cache_key_override="chosen")
     watched.ask("DELETE", "/_owt/sessions/chosen")
@@ -117,7 +117,7 @@ def test_nothing_that_a_user_chooses_becomes_a_label(watched: LiveServer) -> Non
     assert "chosen" not in watched.ask("GET", "/_owt/metrics").text.lower()
 
 
-def test_queues_and_running_calls_are_as_they_are_now(watched: LiveServer, tmp_path: Path) -> None:
+def test_gauges_show_current_queues_and_running_calls(watched: LiveServer, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
         calls = [threads.submit(watched.call, WAIT, session="queue", **waiting(gate))]
@@ -139,7 +139,7 @@ def test_queues_and_running_calls_are_as_they_are_now(watched: LiveServer, tmp_p
     watched.ask("DELETE", "/_owt/sessions/queue")
 
 
-def test_calls_that_wait_for_the_pool_are_counted(watched: LiveServer, tmp_path: Path) -> None:
+def test_calls_queued_for_the_pool_are_counted(watched: LiveServer, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
         calls = [threads.submit(watched.call, WAIT, **waiting(gate))]
@@ -151,7 +151,7 @@ def test_calls_that_wait_for_the_pool_are_counted(watched: LiveServer, tmp_path:
         assert [call.result().status_code for call in calls] == [200] * 4
 
 
-def test_a_cancelled_call_is_counted_once_whether_it_waited_or_ran(
+def test_a_cancelled_call_is_counted_once_queued_or_running(
     watched: LiveServer, tmp_path: Path
 ) -> None:
     numbers, gate = Numbers(watched), Gate(tmp_path)
@@ -161,7 +161,7 @@ def test_a_cancelled_call_is_counted_once_whether_it_waited_or_ran(
         calls.append(threads.submit(watched.call, "1", session="cancel"))
         wait_until(lambda: watched.session("cancel")["queue"] == 1)
         runs = watched.ask("GET", "/_owt/runs").json()["runs"]
-        for run in reversed(runs):  # What waits first, or it would begin.
+        for run in reversed(runs):  # The queued one first, or it would begin.
             if run["session"] == "cancel":
                 watched.ask("DELETE", f"/_owt/runs/{run['id']}")
         assert [call.result().status_code for call in calls] == [499, 499]
@@ -171,7 +171,7 @@ def test_a_cancelled_call_is_counted_once_whether_it_waited_or_ran(
     watched.ask("DELETE", "/_owt/sessions/cancel")
 
 
-def test_what_the_cache_did_is_counted(watched: LiveServer, tmp_path: Path) -> None:
+def test_lookups_in_the_cache_are_counted_by_result(watched: LiveServer, tmp_path: Path) -> None:
     numbers, gate = Numbers(watched), Gate(tmp_path)
     fields = {"session": "cache", "use_cache": "1", **waiting(gate)}
     with ThreadPoolExecutor() as threads:
@@ -186,7 +186,7 @@ def test_what_the_cache_did_is_counted(watched: LiveServer, tmp_path: Path) -> N
     assert numbers.since("owt_cache_lookups_total", result="miss") == 1
     assert numbers.since("owt_cache_lookups_total", result="hit") == 1
     assert numbers.since("owt_cache_answers") == 1
-    # A hit is an answered call; the one that joined shared another's run.
+    # A hit counts as a call; a joined call shares the run of another.
     assert numbers.since("owt_calls_total", outcome="done") == 2
     watched.ask("DELETE", "/_owt/sessions/cache")
 
@@ -207,7 +207,7 @@ def test_bytes_are_counted_while_they_are_streamed(watched: LiveServer, tmp_path
     watched.ask("DELETE", "/_owt/sessions/stream")
 
 
-def test_a_killed_kernel_is_counted_and_so_is_the_one_that_replaces_it(watched: LiveServer) -> None:
+def test_a_killed_kernel_and_its_replacement_are_counted(watched: LiveServer) -> None:
     watched.call("1", session="killed")
     numbers = Numbers(watched)
     os.kill(watched.session("killed")["pid"], signal.SIGKILL)
@@ -221,21 +221,21 @@ def test_a_killed_kernel_is_counted_and_so_is_the_one_that_replaces_it(watched: 
     wait_until(lambda: numbers.since("owt_kernel_ends_total", cause="ended") == 1)
 
 
-def test_a_kernel_that_had_to_be_killed_is_told_from_one_that_crashed(
+def test_a_kernel_killed_for_a_stuck_call_does_not_count_as_crashed(
     watched: LiveServer, tmp_path: Path
 ) -> None:
     numbers, gate = Numbers(watched), Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
-        call = threads.submit(watched.call, DEAF, session="deaf", timeout=0.5, **waiting(gate))
+        call = threads.submit(watched.call, UNINTERRUPTIBLE, session="stuck", timeout=0.5, **waiting(gate))
         gate.reached()
         assert call.result().status_code == 504
     wait_until(lambda: numbers.since("owt_kernel_ends_total", cause="stuck") == 1)
     assert numbers.since("owt_kernel_ends_total", cause="crashed") == 0
     assert numbers.since("owt_cancels_total", reason="timeout") == 1
-    watched.ask("DELETE", "/_owt/sessions/deaf")
+    watched.ask("DELETE", "/_owt/sessions/stuck")
 
 
-def test_memory_and_cpu_time_of_kernels_are_the_systems(watched: LiveServer) -> None:
+def test_memory_and_cpu_time_of_kernels_are_exported(watched: LiveServer) -> None:
     watched.call("held = bytearray(1)", session="large")
     numbers = Numbers(watched)
     work = "import os\nheld = bytearray(b'1' * 50_000_000)\nwhile sum(os.times()[:2]) < 0.5: pass\n"
@@ -243,7 +243,7 @@ def test_memory_and_cpu_time_of_kernels_are_the_systems(watched: LiveServer) -> 
     assert numbers.since("owt_kernel_memory_bytes") > 40_000_000
     spent = numbers.since("owt_kernel_cpu_seconds_total")
     assert spent > 0.2
-    # What a kernel has used stays in the sum when it is gone; its memory does not.
+    # CPU time of an ended kernel stays in the sum; its memory does not.
     watched.ask("DELETE", "/_owt/sessions/large")
     wait_until(lambda: numbers.since("owt_kernel_memory_bytes") < 0)
     assert numbers.since("owt_kernel_cpu_seconds_total") >= spent
@@ -253,6 +253,6 @@ def test_refusals_are_counted_by_status(watched: LiveServer) -> None:
     numbers = Numbers(watched)
     assert watched.ask("POST", "/", content=b"x" * 10_001).status_code == 413
     assert numbers.since("owt_refusals_total", status="413") == 1
-    # What an adaptor answers is an answer.
+    # A status that an adaptor chose is no refusal.
     assert watched.call("def run(): return '', 413").status_code == 413
     assert numbers.since("owt_refusals_total", status="413") == 1

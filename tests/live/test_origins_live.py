@@ -1,4 +1,4 @@
-"""Where requests come from, as curl can pretend it: what runs, and what the answers' headers say."""
+"""Checks of Host, Origin and Sec-Fetch-Site on a running server, with headers sent by curl."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ EXPOSED = "Owt-Run, Owt-Session, Owt-Cache, Owt-Base, Retry-After"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    """A server with a password, which some name and the pages of one origin may use."""
+    """Server with a password, a host name and an allowed origin."""
     options = ("--auth", f"alice:{DIGEST}", "--max-body", "64KiB")
     with LiveServer(*options, "--allow-origin", APP, "--allow-host", "owt.example.org") as server:
         yield server
@@ -43,7 +43,7 @@ class Answer:
 
     @property
     def cors(self) -> dict[str, list[str]]:
-        """The headers of the CORS protocol, each with all of its lines."""
+        """Return the headers of the CORS protocol, each with all of its lines."""
         names = {name.lower() for name in self.headers if name.lower().startswith("access-control-")}
         return {name.removeprefix("access-control-"): self.all(name) for name in sorted(names)}
 
@@ -61,7 +61,7 @@ def curl(server: LiveServer, path: str, *options: str, user: str | None = USER) 
 
 
 class Mark:
-    """A file in which a call leaves a mark when it runs."""
+    """File to which a call appends when it runs."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "mark"
@@ -80,7 +80,7 @@ def mark(tmp_path: Path) -> Mark:
 
 class TestHost:
     @pytest.mark.parametrize("host", ["evil.example", "evil.example:9876", "127.1", "localhost.evil.example"])
-    def test_a_name_that_only_points_here_runs_nothing(self, server, mark, host):
+    def test_a_request_for_an_unknown_host_name_runs_nothing(self, server, mark, host):
         answer = curl(server, mark.path, "-H", f"Host: {host}")
         assert answer.status == 403
         assert answer.body.startswith(f"unknown host: the Host header is '{host}'")
@@ -91,7 +91,7 @@ class TestHost:
         "host",
         ["localhost", "a.localhost:1", "10.1.2.3", "[::1]:9876", "owt.example.org", "OWT.example.org.:80"],
     )
-    def test_the_servers_own_names_do(self, server, mark, host):
+    def test_a_request_for_a_known_host_name_runs(self, server, mark, host):
         assert curl(server, mark.path, "-H", f"Host: {host}").status == 200
         assert len(mark) == 1
 
@@ -107,16 +107,16 @@ class TestHost:
             ("-H", "Host: local host"),
         ],
     )
-    def test_what_is_no_host_runs_nothing(self, server, mark, options):
-        # Tornado answers most of these itself, with 400 (RFC 9112, section 3.2).
+    def test_a_request_with_a_malformed_host_runs_nothing(self, server, mark, options):
+        # Tornado refuses most of these with 400 (RFC 9112, section 3.2).
         assert curl(server, mark.path, *options).status in (400, 403)
         assert len(mark) == 0
 
     @pytest.mark.parametrize(
         "hosts", ["localhost evil.example", "evil.example localhost", "localhost localhost"]
     )
-    def test_several_hosts_are_none(self, server, mark, hosts):
-        # curl sends one only.
+    def test_a_request_with_several_hosts_is_refused(self, server, mark, hosts):
+        # curl sends only one Host header.
         lines = [f"GET {mark.path} HTTP/1.1", *(f"Host: {host}" for host in hosts.split())]
         lines.append("Authorization: Basic " + base64.b64encode(USER.encode()).decode())
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
@@ -124,12 +124,12 @@ class TestHost:
             assert connection.makefile().readline().split()[1] == "400"
         assert len(mark) == 0
 
-    def test_an_old_program_needs_none(self, server, mark):
+    def test_http_1_0_needs_no_host(self, server, mark):
         assert curl(server, mark.path, "--http1.0", "-H", "Host:").status == 200
         assert len(mark) == 1
 
     @pytest.mark.parametrize("path", PAGES)
-    def test_the_servers_pages_are_as_strict(self, server, path):
+    def test_the_servers_pages_refuse_an_unknown_host(self, server, path):
         answer = curl(server, path, "-H", "Host: evil.example", "-H", "Accept: application/json")
         assert answer.status == 403
         assert '"type":"urn:owt:unknown-host"' in answer.body
@@ -151,7 +151,7 @@ class TestSite:
         ],
     )
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_pages_from_elsewhere_run_nothing(self, server, mark, method, options):
+    def test_pages_of_other_origins_run_nothing(self, server, mark, method, options):
         call = [mark.path] if method == "GET" else ["/", "--data-urlencode", f"code={mark.code}"]
         answer = curl(server, *call, *options)
         assert answer.status == 403
@@ -162,25 +162,25 @@ class TestSite:
 
     @pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
     @pytest.mark.parametrize("path", ["/", "/_owt/sessions/mine"])
-    def test_nor_by_other_methods(self, server, path, method):
+    def test_pages_of_other_origins_are_refused_for_every_method(self, server, path, method):
         options = ["-I"] if method == "HEAD" else ["-X", method]
         assert curl(server, path, *options, *CROSS).status == 403
         assert curl(server, "/_owt/sessions/mine").status == 404
 
     @pytest.mark.parametrize("path", PAGES)
-    def test_nor_may_they_see_the_servers_pages(self, server, path):
+    def test_pages_of_other_origins_cannot_read_the_servers_pages(self, server, path):
         assert curl(server, path, *CROSS).status == 403
 
-    def test_they_are_not_asked_for_a_password(self, server, mark):
+    def test_pages_of_other_origins_get_no_challenge(self, server, mark):
         answer = curl(server, mark.path, *CROSS, user=None)
         assert answer.status == 403
         assert "www-authenticate" not in answer.headers
 
-    def test_a_large_body_is_not_read_first(self, server):
+    def test_a_refusal_does_not_wait_for_a_large_body(self, server):
         assert curl(server, "/", *CROSS, "-H", "Content-Length: 1000000000", "-d", "x").status == 403
 
     @pytest.mark.parametrize("site", ["same-origin", "none"])
-    def test_own_pages_and_typed_addresses_run(self, server, mark, site):
+    def test_requests_of_own_pages_and_typed_addresses_run(self, server, mark, site):
         assert curl(server, mark.path, "-H", f"Sec-Fetch-Site: {site}").status == 200
         assert len(mark) == 1
 
@@ -198,7 +198,7 @@ class TestAllowedOrigin:
             (["/?code=1/0"], 500),
             (["/?code=def"], 400),
             (["/"], 200),
-            (["/?fn_name=f&session=nobody"], 404),
+            (["/?fn_name=f&session=none"], 404),
             (["/?code=(n for n in 'ab')&stream=sse"], 200),
             (["/?code=1/0", "-H", "Accept: text/event-stream"], 200),
             (["/?code=def run(): return '', 204"], 204),
@@ -213,29 +213,29 @@ class TestAllowedOrigin:
             (["/_owt/runs/nothing"], 404),
             (["/_owt/health", "-X", "OPTIONS"], 405),
             (["/_owt/sessions/mine", "-X", "PUT", "-d", "{"], 400),
-            (["/_owt/sessions/nobody", "-X", "DELETE"], 404),
+            (["/_owt/sessions/none", "-X", "DELETE"], 404),
         ],
     )
-    def test_may_read_every_answer(self, server, options, status):
+    def test_an_allowed_origin_can_read_every_response(self, server, options, status):
         path, *rest = options
         answer = curl(server, path.replace(" ", "%20"), *rest, *FROM_APP)
         assert answer.status == status
         assert answer.cors == READABLE
         assert answer.all("Vary") == ["Origin"]
 
-    def test_also_that_a_password_is_wanted(self, server, mark):
+    def test_an_allowed_origin_can_read_a_401(self, server, mark):
         answer = curl(server, mark.path, *FROM_APP, user=None)
         assert answer.status == 401
         assert answer.cors == READABLE
         assert len(mark) == 0
 
-    def test_also_what_comes_from_the_cache(self, server):
+    def test_an_allowed_origin_can_read_cached_responses(self, server):
         answers = [curl(server, "/?code=21*2&use_cache=1", *FROM_APP) for _ in range(2)]
         assert [answer.headers["Owt-Cache"] for answer in answers] == ["miss", "hit"]
         assert [answer.cors for answer in answers] == [READABLE, READABLE]
         assert curl(server, "/?code=21*2&use_cache=1").cors == {}
 
-    def test_gets_ours_rather_than_the_adaptors(self, server):
+    def test_an_allowed_origin_gets_the_servers_cors_headers_not_the_adaptors(self, server):
         headers = {
             "Access-Control-Allow-Origin": "*",
             "access-control-allow-credentials": "false",
@@ -243,11 +243,11 @@ class TestAllowedOrigin:
             "Vary": "Accept",
         }
         path = "/?code=" + quote(f"def run(): return 'text', {headers}")
-        ours = curl(server, path, *FROM_APP)
-        assert ours.cors == {**READABLE, "expose-headers": [EXPOSED, "X-Mine"]}
-        assert ours.all("Vary") == ["Origin", "Accept"]
+        response = curl(server, path, *FROM_APP)
+        assert response.cors == {**READABLE, "expose-headers": [EXPOSED, "X-Mine"]}
+        assert response.all("Vary") == ["Origin", "Accept"]
 
-    def test_everyone_else_gets_the_adaptors(self, server):
+    def test_other_clients_get_the_adaptors_cors_headers(self, server):
         path = "/?code=" + quote("def run(): return 'text', {'Access-Control-Allow-Origin': '*'}")
         assert curl(server, path).cors == {"allow-origin": ["*"]}
 
@@ -256,7 +256,7 @@ class TestPreflight:
     ASK = (*FROM_APP, "-X", "OPTIONS", "-H", "Access-Control-Request-Method: POST")
 
     @pytest.mark.parametrize("path", ["/", "/any/path", "/_owt/sessions/mine"])
-    def test_an_allowed_origin_is_answered_without_a_password(self, server, path):
+    def test_a_preflight_of_an_allowed_origin_needs_no_credentials(self, server, path):
         headers = ("-H", "Access-Control-Request-Headers: authorization,content-type")
         answer = curl(server, path, *self.ASK, *headers, user=None)
         assert (answer.status, answer.body) == (204, "")
@@ -269,15 +269,15 @@ class TestPreflight:
         }
         assert answer.all("Vary") == ["Origin"]
 
-    def test_a_private_network_is_allowed_when_asked_for(self, server):
+    def test_a_preflight_for_a_private_network_is_allowed(self, server):
         answer = curl(server, "/", *self.ASK, "-H", "Access-Control-Request-Private-Network: true")
         assert answer.cors["allow-private-network"] == ["true"]
 
-    def test_others_are_refused(self, server):
+    def test_preflights_of_other_origins_are_refused(self, server):
         answer = curl(server, "/", *self.ASK[2:], "-H", "Origin: https://evil.example", user=None)
         assert answer.status == 403
         assert answer.cors == {}
 
-    def test_it_runs_nothing(self, server, mark):
+    def test_a_preflight_runs_nothing(self, server, mark):
         assert curl(server, mark.path, *self.ASK).status == 204
         assert len(mark) == 0

@@ -1,4 +1,4 @@
-"""`owt serve`: its options, what it says when it cannot serve, who may call, what kernels inherit."""
+"""`owt serve`: options, errors at the start, access, and the environment of kernels."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ from owt.testing import LiveServer, wait_until
 
 SECRET = "correct-horse"
 IDLE = ("--pool-min", "0", "--no-fork")
-"""Options of a server that runs nothing, which is then quick to start."""
+"""Options of a server without kernels, which starts quickly."""
 AUTH = f"alice:{hashlib.sha256(SECRET.encode()).hexdigest()}"
 
 
 def serve(*args, module="owt", env=None):
-    """Run `owt serve` to its end, which has to come by itself."""
+    """Run `owt serve` until it exits; return its status, standard output and standard error."""
     words = ["serve", *args] if module == "owt" else list(args)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
     command = [sys.executable, "-m", module, *words]
@@ -27,7 +27,7 @@ def serve(*args, module="owt", env=None):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_two_servers_on_free_ports_do_not_know_each_other():
+def test_two_servers_on_free_ports_are_independent():
     with LiveServer() as one, LiveServer() as two:
         assert one.port != two.port
         assert [server.url for server in (one, two)] == [f"http://127.0.0.1:{s.port}" for s in (one, two)]
@@ -40,11 +40,11 @@ def test_two_servers_on_free_ports_do_not_know_each_other():
         assert two.call("x", session="same").text == "two"
 
 
-def test_a_taken_port_is_one_line_and_status_2():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
+def test_a_port_in_use_is_one_line_and_status_2():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
         for status, out, err in (serve("--port", port), serve(env={"OWT_PORT": port})):
             assert (status, out) == (2, "")
             assert err.count("\n") == 1
@@ -53,7 +53,7 @@ def test_a_taken_port_is_one_line_and_status_2():
 
 
 @pytest.mark.parametrize(
-    ("args", "named"),
+    ("args", "text"),
     [
         (["--no-such-flag"], "--no-such-flag"),
         (["--port", "eighty"], "eighty"),
@@ -71,11 +71,11 @@ def test_a_taken_port_is_one_line_and_status_2():
         (["surplus"], "surplus"),
     ],
 )
-def test_what_cannot_be_used_is_one_line_and_status_2(args, named):
+def test_an_invalid_option_is_one_line_and_status_2(args, text):
     status, out, err = serve("--port", "0", *args)
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
-    assert named in err
+    assert text in err
     assert "Traceback" not in err
 
 
@@ -85,26 +85,26 @@ def test_the_secret_of_a_malformed_auth_is_not_shown():
     assert "zzz" not in err
 
 
-def test_an_address_beyond_this_machine_says_why_it_needs_a_password():
+def test_a_public_address_without_credentials_is_refused_with_the_reason():
     status, _, err = serve("--port", "0", env={"OWT_ADDRESS": "0.0.0.0"})
     assert status == 2
     assert "run code as this user" in err
 
 
-def test_insecure_allows_an_address_beyond_this_machine():
+def test_insecure_allows_a_public_address():
     with LiveServer("--address", "0.0.0.0", "--insecure") as server:
         url = f"http://127.0.0.1:{server.port}"
         assert server.url == f"http://0.0.0.0:{server.port}"
-        # What adaptors are told can be reached from here.
+        # The URL in adaptors is reachable from this machine.
         assert httpx.get(url, params={"code": "Server.sing().url"}, trust_env=False).text == url
 
 
-def test_a_password_lets_a_server_listen_beyond_this_machine():
+def test_credentials_allow_a_public_address():
     with LiveServer("--address", "0.0.0.0", "--auth", AUTH, *IDLE) as server:
         assert httpx.get(f"http://127.0.0.1:{server.port}/_owt/health", trust_env=False).status_code == 401
 
 
-def test_every_setting_can_come_from_the_environment():
+def test_settings_are_read_from_the_environment():
     settings = {"OWT_QUEUE": "0", "OWT_MAX_SESSIONS": "1", "OWT_POOL_MIN": "0", "OWT_VERBOSE": "1"}
     with LiveServer(env=settings) as server:
         assert server.call("def run(): print('seen')", session="one").status_code == 200
@@ -112,7 +112,7 @@ def test_every_setting_can_come_from_the_environment():
         server.wait_for_log("stdout: seen")
 
 
-def test_an_option_goes_before_its_variable():
+def test_an_option_overrides_its_variable():
     with LiveServer("--max-body", "2000", *IDLE, env={"OWT_MAX_BODY": "1000"}) as server:
         sent = [server.ask("POST", "/_owt/nothing", content=b"x" * size) for size in (1500, 2500)]
         assert [answer.status_code for answer in sent] == [404, 413]
@@ -131,12 +131,12 @@ def test_python_m_owt_server_is_owt_serve():
     assert process.returncode == 0
 
 
-def test_preloaded_modules_are_there_before_any_code():
+def test_preloaded_modules_are_imported_before_any_code():
     with LiveServer("--preload", "numpy,colorsys") as server:
         code = "import sys\n['numpy' in sys.modules, 'colorsys' in sys.modules, 'wave' in sys.modules]"
         assert server.call(code).json() == [True, True, False]
         assert server.call("import numpy\nnumpy.arange(3).sum().item()").text == "3"
-        # Every kernel has random numbers of its own.
+        # Every kernel has its own random numbers.
         code = "import numpy, random\n[numpy.random.rand(), random.random()]"
         draws = [server.call(code, session=name).json() for name in "ab"]
         assert not set(draws[0]) & set(draws[1])
@@ -175,7 +175,7 @@ def test_without_fork_kernels_are_spawned():
         assert "--preload has no effect without fork" in server.log()
 
 
-def test_the_runtime_directory_is_its_owners_alone(server, session):
+def test_the_runtime_directory_is_accessible_to_its_owner_only(server, session):
     server.call("1", session=session)
     file = Path(server.session(session)["connection_file"])
     assert file.parent.stat().st_mode & 0o777 == 0o700
@@ -184,7 +184,7 @@ def test_the_runtime_directory_is_its_owners_alone(server, session):
     assert all(len(str(path)) < 108 for path in file.parent.iterdir())
 
 
-def test_the_runtime_directory_can_be_chosen(tmp_path_factory):
+def test_the_runtime_directory_can_be_set(tmp_path_factory):
     folder = Path("/tmp") / f"owt-test-{os.getpid()}"
     folder.mkdir()
     try:
@@ -218,7 +218,7 @@ def test_a_killed_connection_at_the_door_harms_nobody(server, session):
     assert server.call("x", session=session).text == "1"
 
 
-def test_sessions_that_were_deleted_leave_nothing_open_in_the_frontend():
+def test_deleted_sessions_leave_no_open_descriptors_in_the_frontend():
     def descriptors():
         return len(os.listdir(f"/proc/{server.pid}/fd"))
 

@@ -1,4 +1,4 @@
-"""A server with TLS: calls, streams, aborts and clients over it."""
+"""Server with TLS: calls, streams, aborted responses and clients."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ from certificates import make
 from owt.client import Client
 from owt.testing import Gate, LiveServer, wait_until
 
-# How a raw answer is told that cannot be finished, by the version of HTTP and what is known of its length.
+# Adaptors whose response breaks, by what marks the end of the response.
 FAILING = {
     "chunks": ["--http1.1", "def run():\n    yield 'begun'\n    raise ValueError"],
     "the end of the connection": ["--http1.0", "def run():\n    yield 'begun'\n    raise ValueError"],
@@ -40,30 +40,30 @@ def curl(tls, certificate, *words):
     return subprocess.run(command, capture_output=True, text=True, timeout=30)
 
 
-def test_the_server_says_https_and_is_who_it_says(tls, certificate):
+def test_the_url_is_https_and_the_certificate_is_verified(tls, certificate):
     assert tls.url == f"https://127.0.0.1:{tls.port}"
     done = curl(tls, certificate, "--data-urlencode", "code=[request.url, request.scheme, Server.sing().url]")
     assert json.loads(done.stdout) == [f"{tls.url}/", "https", tls.url]
-    # Nobody else has signed for this server.
+    # Other authorities have not signed the certificate.
     assert subprocess.run(["curl", "-sS", tls.url], capture_output=True, timeout=30).returncode == 60
 
 
-@pytest.mark.parametrize("told", FAILING)
-def test_an_answer_that_cannot_be_finished_makes_curl_fail(tls, certificate, told):
-    version, code = FAILING[told]
+@pytest.mark.parametrize("end_mark", FAILING)
+def test_an_aborted_response_makes_curl_fail(tls, certificate, end_mark):
+    version, code = FAILING[end_mark]
     done = curl(tls, certificate, version, "--data-urlencode", f"code={code}")
     assert done.stdout == "begun"
     assert done.returncode in (18, 56)
 
 
 @pytest.mark.parametrize("version", ["--http1.0", "--http1.1"])
-def test_an_answer_that_is_finished_makes_curl_succeed(tls, certificate, version):
+def test_a_complete_response_makes_curl_succeed(tls, certificate, version):
     done = curl(tls, certificate, version, "--data-urlencode", "code=(f'{n} ' for n in range(1000))")
     assert done.stdout == "".join(f"{n} " for n in range(1000))
     assert done.returncode == 0
 
 
-def test_an_event_arrives_while_the_adaptor_still_runs(tls, certificate, tmp_path):
+def test_an_event_arrives_while_the_adaptor_runs(tls, certificate, tmp_path):
     gate = Gate(tmp_path)
     code = f"def run():\n    yield 'one'\n    open({str(gate)!r}).read()\n    yield 'two'"
     with httpx.Client(verify=certificate.believing(), timeout=30, trust_env=False) as client:
@@ -75,7 +75,7 @@ def test_an_event_arrives_while_the_adaptor_still_runs(tls, certificate, tmp_pat
             assert next(line for line in lines if line.startswith("data:")) == "data: two"
 
 
-def test_a_client_that_goes_away_cancels_its_call(tls, certificate, tmp_path):
+def test_a_client_that_disconnects_cancels_its_call(tls, certificate, tmp_path):
     gate = Gate(tmp_path)
     code = f"def run():\n    yield 'one'\n    open({str(gate)!r}).read()"
     with (
@@ -87,29 +87,29 @@ def test_a_client_that_goes_away_cancels_its_call(tls, certificate, tmp_path):
     wait_until(lambda: tls.ask("GET", f"/_owt/runs/{run}").json()["status"] == 499)
 
 
-def test_code_in_a_kernel_calls_the_server_that_it_runs_in(tls):
+def test_code_in_a_kernel_calls_its_own_server(tls):
     code = "def run():\n    from owt import Client\n    return Client().call('6 * 7')"
     assert tls.call(code).text == "42"
     assert tls.call("!{__import__('sys').executable} -m owt call --code 6*7", session="shell").is_success
     assert "stdout: 42" in tls.wait_for_log("stdout: 42")
 
 
-def test_a_certificate_for_another_name_serves_the_kernels_too(tmp_path):
-    elsewhere = make(tmp_path, "owt.example.org")
+def test_kernels_call_a_server_whose_certificate_has_another_name(tmp_path):
+    other_name = make(tmp_path, "owt.example.org")
     code = "def run():\n    from owt import Client\n    return Client().call('6 * 7')"
-    with LiveServer(*elsewhere.options) as server:
-        # The files may be replaced while it runs, as when a certificate is renewed.
+    with LiveServer(*other_name.options) as server:
+        # The files may be replaced while the server runs, as when a certificate is renewed.
         make(tmp_path, "owt.example.org")
         assert server.call(code).text == "42"
 
 
-def test_the_python_client_believes_the_authorities_of_ssl_cert_file(tls, certificate, monkeypatch):
+def test_the_python_client_trusts_the_authorities_of_ssl_cert_file(tls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
     with Client(tls.url) as client:
         assert client.call("6 * 7") == "42"
 
 
-def test_what_is_no_tls_and_what_says_nothing_disturbs_nobody(tls):
+def test_clients_without_tls_and_silent_clients_disturb_no_other_client(tls):
     with socket.create_connection(("127.0.0.1", tls.port)):
         with pytest.raises(httpx.TransportError):
             httpx.get(f"http://127.0.0.1:{tls.port}/", trust_env=False, timeout=20)

@@ -1,4 +1,4 @@
-"""A server at a Unix socket: who reaches it, how, and what is left of it."""
+"""Server on a Unix socket: access, clients, and cleanup of the socket."""
 
 import asyncio
 import contextlib
@@ -43,33 +43,33 @@ def owt(*words, **env):
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env={**clean, **env})
 
 
-def test_it_says_its_url_and_is_its_owners_alone(unix, path):
+def test_the_socket_has_its_own_url_and_is_accessible_to_its_owner_only(unix, path):
     assert unix.url == unix_url(path)
     assert "%2Fowt%20socket" in unix.url
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def links(folder):
-    """Where the links of a folder lead, of which some may be gone when they are looked at."""
+    """Yield the targets of the links in a folder, without links that are removed meanwhile."""
     for name in os.listdir(folder):
         with contextlib.suppress(FileNotFoundError):
             yield os.readlink(f"{folder}/{name}")
 
 
-def test_it_listens_on_no_port(unix):
+def test_the_server_listens_on_no_port(unix):
     with open(f"/proc/{unix.pid}/net/tcp") as file:
         listening = [line.split()[9] for line in file if line.split()[3] == "0A"]
     held = list(links(f"/proc/{unix.pid}/fd"))
     assert not {f"socket:[{inode}]" for inode in listening} & set(held)
 
 
-def test_curl_calls_it(unix, path):
+def test_curl_calls_the_server(unix, path):
     code = "code=[request.url, request.remote_addr, Server.sing().url, Server.sing().address]"
     done = curl(path, "http://owt/a", "--data-urlencode", code)
     assert json.loads(done.stdout) == ["http://owt/a", "unix", unix.url, str(path)]
 
 
-def test_the_python_clients_call_it(unix):
+def test_the_python_clients_call_the_server(unix):
     with Client(f"{unix.url}/a/b") as client:
         assert client.call("request.path") == "/a/b"
         assert [event.data for event in client.stream("(n for n in 'ab')")][:2] == ["a", "b"]
@@ -85,32 +85,32 @@ def test_the_python_clients_call_it(unix):
     assert asyncio.run(call()) == "42"
 
 
-def test_the_commands_call_it(unix, path):
+def test_the_commands_call_the_server(unix, path):
     assert owt("call", "--code", "6*7", OWT_URL=unix.url).stdout.strip() == "42"
     assert owt("call", "--code", "6*7", "--address", unix.url).stdout.strip() == "42"
     assert owt("call", "--code", "6*7", OWT_UNIX_SOCKET=str(path)).stdout.strip() == "42"
     assert owt("session", "list", "--url", unix.url).returncode == 0
-    nobody = owt("call", "--code", "1", OWT_URL=unix_url(path.with_name("none")))
-    assert nobody.returncode == 3
-    assert "no server answers at http+unix://" in nobody.stderr
+    missing = owt("call", "--code", "1", OWT_URL=unix_url(path.with_name("none")))
+    assert missing.returncode == 3
+    assert "no server answers at http+unix://" in missing.stderr
 
 
-def test_a_console_is_opened_on_a_session_of_it(unix):
+def test_owt_console_finds_a_session(unix):
     unix.call("x = 1", session="console")
     done = subprocess.run(
         [sys.executable, "-m", "owt", "console", "console", "--url", unix.url],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
     )  # fmt: skip
-    # It has found the session; whether jupyter_console is installed does not matter here.
+    # The session was found; jupyter_console need not be installed.
     assert "Ctrl-D leaves the console" in done.stderr or "jupyter_console is not installed" in done.stderr
 
 
-def test_code_in_a_kernel_calls_the_server_that_it_runs_in(unix):
+def test_code_in_a_kernel_calls_its_own_server(unix):
     code = "def run():\n    from owt import Client\n    return Client().call('6 * 7')"
     assert unix.call(code).text == "42"
 
 
-def test_an_event_arrives_while_the_adaptor_still_runs(unix, tmp_path):
+def test_an_event_arrives_while_the_adaptor_runs(unix, tmp_path):
     gate = Gate(tmp_path)
     with Client(unix.url) as client:
         code = f"def run():\n    yield 'one'\n    open({str(gate)!r}).read()\n    yield 'two'"
@@ -121,7 +121,7 @@ def test_an_event_arrives_while_the_adaptor_still_runs(unix, tmp_path):
         events.close()
 
 
-def test_a_client_that_goes_away_cancels_its_call(unix, tmp_path):
+def test_a_client_that_disconnects_cancels_its_call(unix, tmp_path):
     gate = Gate(tmp_path)
     with Client(unix.url) as client:
         with client.open(f"def run():\n    yield 'one'\n    open({str(gate)!r}).read()") as answer:
@@ -130,31 +130,31 @@ def test_a_client_that_goes_away_cancels_its_call(unix, tmp_path):
         wait_until(lambda: client.run(run)["status"] == 499)
 
 
-def test_an_answer_that_cannot_be_finished_makes_curl_fail(unix, path):
+def test_an_aborted_response_makes_curl_fail(unix, path):
     done = curl(path, "http://owt/", "--data-urlencode", f"code={FAILING}")
     assert (done.returncode, done.stdout) == (18, "begun")
 
 
-def test_http_1_0_is_refused_because_a_broken_answer_would_look_whole(unix, path):
+def test_http_1_0_is_refused_because_an_aborted_response_would_look_complete(unix, path):
     ask = ("--http1.0", "-w", "%{http_code}", "http://owt/")
     done = curl(path, *ask, "--data-urlencode", f"code={FAILING}")
     assert done.stdout.endswith("505")
     assert "proxy_http_version 1.1" in done.stdout
-    # What the server says itself is short and whole.
+    # Responses of the server itself have a length.
     assert '"status":"ok"' in curl(path, "--http1.0", "http://owt/_owt/health").stdout
 
 
-def test_its_examples_are_commands_that_work(tmp_path):
+def test_the_printed_examples_work(tmp_path):
     path = tmp_path / "owt"
     command = [sys.executable, "-m", "owt", "serve", "--unix-socket", path, "--base-url", "/owt"]
     with subprocess.Popen([*command, "--show-examples"], stdout=subprocess.PIPE, text=True) as process:
         try:
-            said = ""
-            while "hello.wav" not in said:
-                said += process.stdout.readline()
-            first, _, rest = said.partition("# A session")
+            banner = ""
+            while "hello.wav" not in banner:
+                banner += process.stdout.readline()
+            first, _, rest = banner.partition("# A session")
             hello = first[first.index("curl") :]
-            session = rest[rest.index("curl") : rest.index("# A voice")]
+            session = rest[rest.index("curl") : rest.index("# Speech")]
             for command, answer in ((hello, "Hello, owt!\n"), (session, "42")):
                 done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
                 assert (done.stdout, done.stderr) == (answer, "")
@@ -162,7 +162,7 @@ def test_its_examples_are_commands_that_work(tmp_path):
             process.terminate()
 
 
-def test_one_that_ended_leaves_nothing_and_one_that_was_killed_is_replaced(tmp_path):
+def test_a_stopped_server_removes_its_socket_and_a_stale_socket_is_replaced(tmp_path):
     path = tmp_path / "owt"
     options = ("--unix-socket", str(path), "--pool-min", "0", "--no-fork")
     with LiveServer(*options) as killed:
@@ -175,14 +175,14 @@ def test_one_that_ended_leaves_nothing_and_one_that_was_killed_is_replaced(tmp_p
     assert not path.exists()
 
 
-def test_a_server_that_cannot_start_after_all_leaves_nothing(tmp_path):
+def test_a_server_that_fails_to_start_removes_its_socket(tmp_path):
     path = tmp_path / "owt"
     with pytest.raises(ConfigError, match="--runtime-dir"):
         Child("--unix-socket", str(path), "--runtime-dir", str(tmp_path / "none")).wait_ready()
     assert not path.exists()
 
 
-def test_a_server_of_ones_own_can_have_one(tmp_path):
+def test_server_start_accepts_a_unix_socket(tmp_path):
     with Server.start("--unix-socket", str(tmp_path / "owt")) as server, Client(server.url) as client:
         assert (server.address, server.port) == (str(tmp_path / "owt"), 0)
         assert client.call("Server.sing().url") == server.url
