@@ -201,24 +201,7 @@ def test_kernels_lead_their_own_process_group(server, session):
     assert len(set(server.call(code, session=session).json())) == 1
 
 
-def test_a_killed_connection_at_the_door_harms_nobody(server, session):
-    server.call("x = 1", session=session)
-    door = str(Path(server.session(session)["connection_file"]).parent / "door")
-    for rubbish in (b"", b"GET / HTTP/1.1\r\n\r\n", b"owt1 k1 calls\n" + b"\0" * 100, b"x" * 10_000):
-        with socket.socket(socket.AF_UNIX) as knock:
-            knock.connect(door)
-            knock.sendall(rubbish)
-            knock.shutdown(socket.SHUT_WR)
-            knock.settimeout(10)
-            try:
-                while knock.recv(4096):
-                    pass
-            except ConnectionError:
-                continue
-    assert server.call("x", session=session).text == "1"
-
-
-def test_deleted_sessions_leave_no_open_descriptors_in_the_frontend():
+def test_deleted_sessions_leave_no_descriptors_and_no_files():
     def descriptors():
         return len(os.listdir(f"/proc/{server.pid}/fd"))
 
@@ -231,4 +214,4 @@ def test_deleted_sessions_leave_no_open_descriptors_in_the_frontend():
             server.call("1", session=f"s{n}")
             server.ask("DELETE", f"/_owt/sessions/s{n}")
         wait_until(lambda: descriptors() <= before)
-        wait_until(lambda: [path.name for path in folder.iterdir()] == ["door"])
+        wait_until(lambda: list(folder.iterdir()) == [])
