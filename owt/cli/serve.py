@@ -54,8 +54,8 @@ def serve(context: click.Context, /, report_fd: int | None, watch_parent: bool, 
     context.exit(_serve(options, report_fd, watch_parent))
 
 
-def _serve(options: dict[str, object], report_fd: int | None, tied: bool) -> int:
-    if tied:
+def _serve(options: dict[str, object], report_fd: int | None, watches_parent: bool) -> int:
+    if watches_parent:
         watch_parent()
     chosen = Settings.from_options(options, os.environ)
     from owt.frontend import app

@@ -67,7 +67,7 @@ class Client(Caller):
         An adaptor's own response of status 400 or above is returned. Errors inside the block are raised from
         it.
         """
-        with self._opened(self._call_request(code, kwargs, ANYTHING)) as response:
+        with self._open(self._call_request(code, kwargs, ANYTHING)) as response:
             yield response
 
     def run(self, id: str) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Client(Caller):
                     yield from progress.decode(decoder.feed(data))
 
     @contextmanager
-    def _opened(self, request: Request) -> Iterator[httpx.Response]:
+    def _open(self, request: Request) -> Iterator[httpx.Response]:
         import httpx
 
         run: str | None = None
@@ -203,7 +203,7 @@ class AsyncClient(Caller):
     @asynccontextmanager
     async def open(self, code: Code | None = None, /, **kwargs: Any) -> AsyncIterator[httpx.Response]:
         """Do what `Client.open` does, with `aiter_bytes()`."""
-        async with self._opened(self._call_request(code, kwargs, ANYTHING)) as response:
+        async with self._open(self._call_request(code, kwargs, ANYTHING)) as response:
             yield response
 
     async def run(self, id: str) -> dict[str, Any]:
@@ -272,7 +272,7 @@ class AsyncClient(Caller):
                         yield event
 
     @asynccontextmanager
-    async def _opened(self, request: Request) -> AsyncIterator[httpx.Response]:
+    async def _open(self, request: Request) -> AsyncIterator[httpx.Response]:
         import httpx
 
         run: str | None = None

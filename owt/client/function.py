@@ -1,7 +1,7 @@
-"""A function's source, as the code of a call.
+"""Source of a function, as the code of a call.
 
-Only the function's own text is sent. Whatever else it would need there (variables around it, names of
-its module) is an error here, which says what to do; so a call does not fail far away.
+Only the function's own text is sent. Other names that it needs (variables of a function around it, names of
+its module) raise an error before the call, with the remedy.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 
 @dataclass(frozen=True)
 class Source:
-    """`code` defines `fn_name`; with None it is an expression whose value is the function."""
+    """Code that defines `fn_name`; with None, an expression whose value is the function."""
 
     code: str
     fn_name: str | None
 
 
 def source_of(function: Callable[..., Any]) -> Source:
-    """The source of a function or a lambda, with its decorators.
+    """Return the source of a function or a lambda, with its decorators.
 
-    Raises `CannotSend` for what is not a Python function, has no source (built in, or typed at the
-    >>> prompt), uses variables of a function around it or names of its module.
+    Raises `CannotSend` for an object that is not a Python function, and for a function that has no source
+    (built in, or typed at the >>> prompt) or uses variables of a function around it or names of its module.
     """
-    shown = _name(function)
+    label = _name(function)
     plain: object = inspect.unwrap(function)
     if isinstance(function, MethodType):
-        raise CannotSend(f"{shown} is a method, and its object is not there; send a function")
+        raise CannotSend(f"{label} is a method, and its object is not there; send a function")
     if inspect.isbuiltin(plain) or isinstance(plain, type):
         example = getattr(plain, "__name__", "f")
-        raise CannotSend(f"{shown} has no Python source to send; send code as text: {example!r}")
+        raise CannotSend(f"{label} has no Python source to send; send code as text: {example!r}")
     if not isinstance(plain, FunctionType):
         raise CannotSend(f"code is text or a function; got {shortened(function)}")
     if plain.__code__.co_freevars:
         names = _listed(plain.__code__.co_freevars)
         raise CannotSend(
-            f"{shown} uses {names} of the function around it, and only its own text is sent; "
+            f"{label} uses {names} of the function around it, and only its own text is sent; "
             f"make it an argument: {_as_argument(plain, plain.__code__.co_freevars[0])}"
         )
-    source = _find(plain, shown)
-    _check_names(source, plain, shown)
+    source = _find(plain, label)
+    _check_names(source, plain, label)
     return source
 
 
-def _find(function: FunctionType, shown: str) -> Source:
+def _find(function: FunctionType, label: str) -> Source:
     code = function.__code__
     try:
         lines, _ = inspect.findsource(function)
@@ -65,46 +65,48 @@ def _find(function: FunctionType, shown: str) -> Source:
         tree = ast.parse(text)
     except (OSError, SyntaxError, ValueError):
         raise CannotSend(
-            f"the source of {shown} cannot be found, as of all that is typed at the >>> prompt or made "
+            f"the source of {label} cannot be found, as of all that is typed at the >>> prompt or made "
             "by exec; put it into a file or a notebook, or send code as text"
         ) from None
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name == code.co_name:
-                first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
                 if first == code.co_firstlineno:
                     own = "".join(lines[first - 1 : node.end_lineno]).rstrip() + "\n"
-                    # Not dedented: lines of strings in it would lose what belongs to them.
+                    # Dedenting would change the lines of its strings.
                     own = f"if True:\n{own}" if own[0].isspace() else own
                     future = code.co_flags & __future__.annotations.compiler_flag
                     return Source(_FUTURE + own if future else own, name)
     if code.co_name == "<lambda>":
-        return Source(_lambda(code, text, tree, shown), None)
-    raise CannotSend(f"the file of {shown} has changed since it was imported; import it again")
+        return Source(_lambda(code, text, tree, label), None)
+    raise CannotSend(f"the file of {label} has changed since it was imported; import it again")
 
 
-def _lambda(code: CodeType, text: str, tree: ast.Module, shown: str) -> str:
-    """The text of a lambda, in parentheses because it may have several lines."""
-    found = [
+def _lambda(code: CodeType, text: str, tree: ast.Module, label: str) -> str:
+    """Return the text of a lambda, in parentheses because it may have several lines."""
+    lambdas = [
         node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno
     ]
-    if len(found) > 1:
+    if len(lambdas) > 1:
         places = list(code.co_positions())
-        found = [node for node in found if _places(node) == places]
-    source = ast.get_source_segment(text, found[0]) if len(found) == 1 else None
+        lambdas = [node for node in lambdas if _places(node) == places]
+    source = ast.get_source_segment(text, lambdas[0]) if len(lambdas) == 1 else None
     if source is None:
-        raise CannotSend(f"{shown} cannot be told from the others in its line; use def, or send code as text")
+        raise CannotSend(
+            f"{label} cannot be distinguished from the others in its line; use def, or send code as text"
+        )
     return f"({source})"
 
 
 def _places(node: ast.Lambda) -> list[Any]:
-    """Where the instructions of a lambda come from, as `co_positions` has it."""
+    """Return the positions of a lambda's instructions, in the form of `co_positions`."""
     compiled = compile(ast.Expression(node), "<source>", "eval", dont_inherit=True)
     [inner] = [const for const in compiled.co_consts if isinstance(const, CodeType)]
     return list(inner.co_positions())
 
 
-def _check_names(source: Source, function: FunctionType, shown: str) -> None:
+def _check_names(source: Source, function: FunctionType, label: str) -> None:
     compiled = compile(source.code, "<source>", "exec", dont_inherit=True)
     own = {source.fn_name, *INJECTED_NAMES}
     lost = []
@@ -118,18 +120,18 @@ def _check_names(source: Source, function: FunctionType, shown: str) -> None:
         modules = [name for name in lost if inspect.ismodule(function.__globals__.get(name))]
         advice = f"import {modules[0]} inside it" if modules else "define or import them inside it"
         raise CannotSend(
-            f"{shown} uses {_listed(lost)} of the text around it, and only its own text is sent; "
+            f"{label} uses {_listed(lost)} of the text around it, and only its own text is sent; "
             f"{advice}, or send code as text"
         )
 
 
 def _globals_of(code: CodeType, outer: bool = True) -> Iterator[tuple[str, bool]]:
-    """The global names that code uses, and whether it does so when it is loaded, not when called."""
+    """Yield the global names that code uses, each with True if it is used when the code is loaded."""
     for instruction in dis.get_instructions(code):
         if instruction.opname in _GLOBAL:
             yield instruction.argval, outer
     for const in code.co_consts:
-        # From Python 3.14 on, annotations are evaluated by a function that nobody has to call.
+        # From Python 3.14 on, a function that need not be called evaluates annotations.
         if isinstance(const, CodeType) and const.co_name != "__annotate__":
             yield from _globals_of(const, False)
 

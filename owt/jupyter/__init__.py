@@ -1,13 +1,16 @@
 """owt in a notebook, or in IPython in a terminal: `%load_ext owt`.
 
     %owt URL --session tour     connect to a server; %owt serve starts one for this notebook
-    %%owt name="owt"            send the cell as an adaptor, show what comes back as it comes
-    %%owt --local               the same in this very kernel, for debuggers
+    %%owt name="owt"            send the cell as an adaptor, and show its output as it arrives
+    %%owt --local               run the cell as an adaptor in this kernel, for debuggers
 
-The package's map: `magics` is what the two do, `commands` and `words` read their lines, `completing` is
-Tab; `connection` knows the server. `pieces` is what a call sends back, `facts` what is asked about it,
-`received` the value that is made of it, `media` what can be seen and heard; `screen` shows it, in a
-`notebook` or in a `terminal`, and `tracebacks` shows failures.
+    magics        the two magics, and completion of their lines
+    commands      their command lines; `arguments` has the words of a line and the adaptor's arguments
+    connection    the server and the session that a notebook calls
+    output_items  output of a call, and the value that the notebook gets
+    media         pictures and sounds in the output
+    renderer      display of output items: `display` in a notebook, `terminal` in a terminal
+    tracebacks    display of errors
 """
 
 from __future__ import annotations
@@ -16,19 +19,18 @@ from typing import Any
 
 
 def load(shell: Any) -> None:
-    """Give an IPython shell the magics."""
+    """Register the magics in an IPython shell."""
     from IPython.core.magic import no_var_expand
 
     from owt.jupyter import commands
-    from owt.jupyter.completer import Completer
-    from owt.jupyter.magics import Magics
+    from owt.jupyter.magics import Completer, Magics
 
     magics = Magics(shell)
 
     def line(line: str) -> None:
         magics.line(line)
 
-    # Its $variables are values, not text.
+    # IPython would replace $variables by text; the magic needs their values.
     @no_var_expand
     def cell(line: str, cell: str) -> None:
         magics.cell(line, cell)

@@ -1,9 +1,9 @@
-"""The line after `%%owt`: its words, and the arguments among them.
+"""The line after `%%owt`: its words, and the adaptor's arguments among them.
 
     %%owt --session tour text="Hello, owt!" times=3 words=["a", "b"] table=$table n={len(rows) + 1}
 
-A word ends at a blank that is in no quotes and no brackets. `name=value` is an argument: a Python literal, or
-`$variable` or `{expression}`, whose value in the notebook is meant.
+A word ends at a blank outside of quotes and brackets. `name=value` is an argument: a Python literal, or
+`$variable` or `{expression}`, which the notebook evaluates.
 """
 
 from __future__ import annotations
@@ -20,65 +20,65 @@ from owt.errors import CannotSend, shortened
 _ARGUMENT = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
 _OPTION = re.compile(r"(--[\w-]+=)(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$[^\W\d]\w*")
-# The pieces of a line that matter: a quoted text with its quotes, brackets, blanks; anything else.
-_PIECE = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[\[({]|[\])}]|\s+|.""", re.DOTALL)
+# Tokens of a line: a text with its quotes, a bracket, blanks, any other character.
+_TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[\[({]|[\])}]|\s+|.""", re.DOTALL)
 _HOW = 'a Python literal such as "text" or 3, $variable or {expression}'
 
 
-def split(line: str) -> list[str]:
-    """The words of a line, quotes and brackets still in them."""
+def split_words(line: str) -> list[str]:
+    """Return the words of a line, with their quotes and brackets."""
     words, word, depth = [], "", 0
-    for piece in _PIECE.findall(line):
-        if piece.isspace() and not depth:
+    for token in _TOKEN.findall(line):
+        if token.isspace() and not depth:
             words.append(word)
             word = ""
             continue
-        depth += (piece in "([{") - (piece in ")]}" and depth > 0)
-        word += piece
-    return [each for each in (*words, word) if each]
+        depth += (token in "([{") - (token in ")]}" and depth > 0)
+        word += token
+    return [word for word in (*words, word) if word]
 
 
 def unquoted(word: str) -> str:
-    """A word that is an option or its value, without the quotes around the value."""
+    """Return an option or its value without the quotes around the value."""
     name, value = ("", word)
-    if found := _OPTION.fullmatch(word):
-        name, value = found.groups()
+    if match := _OPTION.fullmatch(word):
+        name, value = match.groups()
     return name + (value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value)
 
 
 def is_argument(word: str) -> bool:
-    """Whether a word is `name=value`."""
+    """Return whether a word is `name=value`."""
     return _ARGUMENT.fullmatch(word) is not None
 
 
-def arguments(words: list[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that these words are, with their values in the notebook's namespace.
+def evaluate(words: list[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments in these words, evaluated in the notebook's namespace.
 
-    Raises `CannotSend` for a word that is none, and whatever an expression raises.
+    Raises `CannotSend` for a word that is not an argument, and what an expression raises.
     """
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for word in words:
-        found = _ARGUMENT.fullmatch(word)
-        if found is None:
+        match = _ARGUMENT.fullmatch(word)
+        if match is None:
             raise CannotSend(
                 f"arguments are name=value, without blanks around the =; got {shortened(word)}. "
                 "Options begin with --; %%owt? lists them"
             )
-        name, text = found.groups()
-        if name in given:
+        name, text = match.groups()
+        if name in arguments:
             raise CannotSend(f"{name}: there are two of them")
-        given[name] = _value(name, text.removesuffix(","), namespace)
-    return given
+        arguments[name] = _value(name, text.removesuffix(","), namespace)
+    return arguments
 
 
 def _value(name: str, text: str, namespace: Mapping[str, Any]) -> Any:
     for expression in _expressions(text):
         try:
-            # A name that is not there is told of here; what the expression raises is its own affair.
             return eval(compile(expression, f"<{name}>", "eval"), {**namespace})
         except NameError as error:
             *_, (frame, _) = traceback.walk_tb(error.__traceback__)
             if frame.f_code.co_filename != f"<{name}>":
+                # Code that the expression calls raised it.
                 raise
             raise CannotSend(f"{name}: the notebook has no {error.name}; got {shortened(text)}") from None
     try:
@@ -90,7 +90,7 @@ def _value(name: str, text: str, namespace: Mapping[str, Any]) -> Any:
 
 
 def _expressions(text: str) -> Iterator[ast.Expression]:
-    """The expression that a value stands for, if it does: a dict in braces is a literal."""
+    """Yield the expression of a value, unless the value is a literal, such as a dict in braces."""
     inner = None
     if _VARIABLE.fullmatch(text):
         inner = text[1:]

@@ -1,4 +1,4 @@
-"""The command lines of `%owt` and `%%owt`, read as the shell's are: options, then what they apply to."""
+"""The command lines of `%owt` and `%%owt`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from owt.jupyter.arguments import is_argument, unquoted
 
 @dataclass(frozen=True)
 class Connect:
-    """`%owt`: tell, connect, or stop the notebook's own server."""
+    """`%owt`: describe the connection, connect, or stop the notebook's server."""
 
     words: tuple[str, ...]
     session: str | None
     auth: str | None
     token: str | None
-    identified: bool = False
-    """Whether the line itself says who calls, and not the environment."""
+    has_credentials: bool = False
+    """True if the line has credentials, and not the environment alone."""
 
 
 @dataclass(frozen=True)
 class Serve:
-    """`%owt serve`: start a server of the notebook's own, with these options of `owt serve`."""
+    """`%owt serve`: start a server for the notebook, with these options of `owt serve`."""
 
     options: tuple[str, ...]
     session: str | None
@@ -36,7 +36,7 @@ class Serve:
 
 @dataclass(frozen=True)
 class Run:
-    """`%%owt`: send the cell. `arguments` are words `name=value`."""
+    """`%%owt`: run the cell. `arguments` are words `name=value`."""
 
     arguments: tuple[str, ...]
     local: bool
@@ -46,66 +46,67 @@ class Run:
 
 @click.command("%owt", add_help_option=False)
 @click.argument("words", nargs=-1, metavar="[URL | serve [OPTIONS] | stop]", type=click.UNPROCESSED)
-@click.option("--session", "-s", metavar="NAME", help="The session; '' is none: each call borrows a kernel")
+@click.option("--session", "-s", metavar="NAME", help="Session of the calls; '' is none")
 @identity_options
 def connect(words: tuple[str, ...], session: str | None, auth: str | None, token: str | None) -> Connect:
-    """Connect this notebook to an owt server, and say what is there.
+    """Connect this notebook to an owt server, and describe the connection.
 
-    %owt                          say what one is connected to
+    %owt                          describe the connection
     %owt URL --session tour       connect
     %owt --session tour           the same server, another session
-    %owt --token TOKEN            the same server and session, as somebody else
+    %owt --token TOKEN            the same server and session, with other credentials
     %owt serve                    start a server for this notebook, on a free port, and connect to it; with
                                   the options of `owt serve`. It ends with this notebook's kernel
     %owt stop                     end it now
 
-    OWT_URL is set to the server, so that Client(), !owt call and !curl "$OWT_URL" mean the same one.
+    OWT_URL is set to the server's URL, so that Client(), !owt call and !curl "$OWT_URL" use the same server.
 
-    %%owt? tells how a cell is sent.
+    %%owt? describes how a cell is sent.
 
-    Without a URL the server is that of OWT_URL, or http://127.0.0.1:9876; in a kernel of owt's, its own.
+    Without a URL the server is that of OWT_URL, or http://127.0.0.1:9876; in a kernel of an owt server,
+    that server.
     """
     source = click.get_current_context().get_parameter_source
-    identified = ParameterSource.COMMANDLINE in (source("auth"), source("token"))
-    return Connect(words, session, auth, token, identified)
+    has_credentials = ParameterSource.COMMANDLINE in (source("auth"), source("token"))
+    return Connect(words, session, auth, token, has_credentials)
 
 
 @click.command("%owt serve", add_help_option=False, context_settings={"ignore_unknown_options": True})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @click.option("--session", "-s", metavar="NAME")
 def serve(options: tuple[str, ...], session: str | None) -> Serve:
-    """Start a server for this notebook; whatever else is given are options of `owt serve`."""
+    """Start a server for this notebook, with options of `owt serve`."""
     return Serve(options, session)
 
 
 @click.command("%%owt", add_help_option=False)
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE ...]", type=click.UNPROCESSED)
-@click.option("--session", "-s", metavar="NAME", help="The session, for this cell")
-@click.option("--kernel", metavar="NAME", help="The kernelspec, if the session is new")
-@click.option("--fn-name", metavar="NAME", help="The function to call, of those that the cell defines")
-@click.option("--timeout", type=float, metavar="SECONDS", help="The longest running time")
-@click.option("--reload", is_flag=True, help="Load the code again, even if the kernel has it already")
-@click.option("--quiet", "-q", is_flag=True, help="Show nothing; the value is in _owt")
-@click.option("--local", is_flag=True, help="Run it in this notebook's own kernel, where %debug finds it")
+@click.option("--session", "-s", metavar="NAME", help="Session that runs this cell")
+@click.option("--kernel", metavar="NAME", help="Kernelspec of a session that does not exist yet")
+@click.option("--fn-name", metavar="NAME", help="Function of the cell to call  [default: run]")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Maximum running time")
+@click.option("--reload", is_flag=True, help="Load the code again if the kernel has loaded it already")
+@click.option("--quiet", "-q", is_flag=True, help="Show nothing; the result is in _owt")
+@click.option("--local", is_flag=True, help="Run the cell in this notebook's kernel, for %debug")
 def run(arguments: tuple[str, ...], local: bool, quiet: bool, **options: Any) -> Run:
-    """Send the cell to the server as an adaptor, show what comes back as it comes, and keep it in _owt.
+    """Send the cell to the server as an adaptor, show its output as it arrives, and keep the result in _owt.
 
     %%owt --session tour text="Hello" times=3 rows=$rows n={len(rows)}
     def run(text, times, rows, n):
         ...
 
-    A value is a Python literal; $variable or {expression} stands for its value in this notebook. Interrupting
-    the cell cancels the run. _owt is the value: a text, bytes, what JSON holds, a list of what was yielded;
-    after a failure what had come by then.
+    A value is a Python literal; $variable and {expression} are evaluated in this notebook. Interrupting the
+    cell cancels the run. The result in _owt is text, bytes, decoded JSON, or a list of yielded values; after
+    a failure, the part that had arrived.
     """
-    said = {name: value for name, value in options.items() if value not in (None, False)}
-    if local and (elsewhere := [f"--{name}" for name in ("session", "kernel", "timeout") if name in said]):
-        raise CannotSend(f"{elsewhere[0]}: with --local no server is called")
-    return Run(arguments, local, quiet, said)
+    options = {name: value for name, value in options.items() if value not in (None, False)}
+    if local and (remote := [f"--{name}" for name in ("session", "kernel", "timeout") if name in options]):
+        raise CannotSend(f"{remote[0]}: with --local no server is called")
+    return Run(arguments, local, quiet, options)
 
 
-def parsed(command: click.Command, words: Sequence[str]) -> Any:
-    """What a line says, as the command's function gives it. Raises `CannotSend`, and `ConfigError`."""
+def parse(command: click.Command, words: Sequence[str]) -> Any:
+    """Parse a line; return what the command's function returns. Raises `CannotSend` and `ConfigError`."""
     args = [word if is_argument(word) else unquoted(word) for word in words]
     try:
         return command.main(args=args, prog_name=command.name, standalone_mode=False)
@@ -117,16 +118,16 @@ def parsed(command: click.Command, words: Sequence[str]) -> Any:
 
 
 def described(command: click.Command) -> str:
-    """The docstring of a magic: what `%owt?` shows."""
+    """Return the docstring of a magic, which `%owt?` shows."""
     context = click.Context(command, info_name=command.name, max_content_width=100)
     formatter = context.make_formatter()
     command.format_usage(context, formatter)
-    about = (command.callback.__doc__ or "").replace("\n    ", "\n") if command.callback else ""
-    formatter.write(f"\n{about.strip()}\n")
+    text = (command.callback.__doc__ or "").replace("\n    ", "\n") if command.callback else ""
+    formatter.write(f"\n{text.strip()}\n")
     command.format_options(context, formatter)
     return formatter.getvalue()
 
 
 def option_names(command: click.Command) -> list[str]:
-    """The options of a command, long and short."""
-    return [name for each in command.params if isinstance(each, click.Option) for name in each.opts]
+    """Return the names of a command's options, long and short."""
+    return [name for option in command.params if isinstance(option, click.Option) for name in option.opts]

@@ -90,7 +90,7 @@ class NotebookServer:
         self.options = tuple(options)
         self.token = _token(options)
         # Of an option that appears twice, the last one counts.
-        self._child = Child("--port", "0", *options, tied=True)
+        self._child = Child("--port", "0", *options, watch_parent=True)
         self.url = Server.from_url(self._child.wait_ready()).as_reached().url
 
     @property

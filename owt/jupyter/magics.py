@@ -1,20 +1,19 @@
-"""The magics `%owt` and `%%owt`."""
+"""The magics `%owt` and `%%owt`, and completion of their lines."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from owt.errors import CannotSend, OwtError, RemoteError
 from owt.jupyter import commands, tracebacks
-from owt.jupyter.arguments import arguments, split
+from owt.jupyter.arguments import evaluate, split_words
 from owt.jupyter.connection import Connection, NotebookServer
-from owt.jupyter.output_items import Chunks, Over, of_event
-from owt.jupyter.renderer import Nothing, Screen
-from owt.jupyter.result import Received
-from owt.jupyter.run_info import RunFacts
+from owt.jupyter.output_items import ChunkReader, End, OutputItem, ResultCollector, RunInfo, item_of_event
+from owt.jupyter.renderer import NullRenderer, Renderer
 from owt.server import Server
 from owt.wire.call import Call, RequestFacts
 
@@ -22,205 +21,243 @@ if TYPE_CHECKING:
     from owt.kernel.calls.local_runner import LocalRunner
 
 FIRST_LINE = 2
-"""The line of a cell at which the code begins; the magic has the first one."""
-VALUE = "_owt"
-"""The variable that has the value of the last `%%owt`."""
+"""Line of a cell at which the code begins, after the magic's own line."""
+RESULT = "_owt"
+"""Variable that contains the result of the last `%%owt`."""
 
 
 class Magics:
-    """What `%owt` and `%%owt` do in one IPython shell."""
+    """State of `%owt` and `%%owt` in one IPython shell."""
 
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.connection: Connection | None = None
-        self.own: NotebookServer | None = None
-        self._here: LocalRunner | None = None
-
-    # %owt ------------------------------------------------------------------------------------------
+        self.server: NotebookServer | None = None
+        self._local: LocalRunner | None = None
 
     def line(self, line: str) -> None:
-        """`%owt`: see `owt.jupyter.commands.connect`."""
+        """Run `%owt`: see `owt.jupyter.commands.connect`."""
         try:
-            words = split(line)
+            words = split_words(line)
             if words[:1] == ["serve"]:
-                self._serve(commands.parsed(commands.serve, words[1:]))
+                self._serve(commands.parse(commands.serve, words[1:]))
             else:
-                self._connect(commands.parsed(commands.connect, words))
+                self._connect(commands.parse(commands.connect, words))
         except OwtError as error:
             raise tracebacks.plain(error, self.shell) from None
 
+    def cell(self, line: str, cell: str) -> None:
+        """Run `%%owt`: see `owt.jupyter.commands.run`."""
+        try:
+            command = commands.parse(commands.run, split_words(line))
+            kwargs = evaluate(list(command.arguments), self.shell.user_ns)
+        except OwtError as error:
+            raise tracebacks.plain(error, self.shell) from None
+        output = _Output(NullRenderer() if command.quiet else self._renderer())
+        try:
+            if command.local:
+                self._run_local(command, cell, kwargs, output)
+            else:
+                self._run_remote(command, cell, kwargs, output)
+        finally:
+            self.shell.user_ns[RESULT] = output.result.value
+
     def connected(self) -> Connection:
-        """What the notebook is connected to; without a word on that, where clients look for a server."""
+        """Return the notebook's connection; by default one to the current server."""
         if self.connection is None:
-            self.connection = _connection(commands.parsed(commands.connect, []), None)
+            self.connection = _connection(commands.parse(commands.connect, []), None)
         return self.connection
 
-    def _connect(self, asked: commands.Connect) -> None:
-        if asked.words == ("stop",):
+    # %owt
+
+    def _connect(self, command: commands.Connect) -> None:
+        if command.words == ("stop",):
             self._stop()
-        elif asked.words or asked.identified:
-            self._use(_connection(asked, self.connection))
-        elif asked.session is not None:
-            self._use(self.connected().with_session(asked.session or None))
+        elif command.words or command.has_credentials:
+            self._use(_connection(command, self.connection))
+        elif command.session is not None:
+            self._use(self.connected().with_session(command.session or None))
         else:
             print(self.connected().description())
 
     def _use(self, connection: Connection) -> None:
-        told = connection.description()
+        description = connection.description()
         before, self.connection = self.connection, connection
         if before is not None and before.client is not connection.client:
             before.client.close()
         if _channel(self.shell) is None:
-            # `Client()`, !owt and !curl "$OWT_URL" mean the same server; in a kernel of a server's, its own.
+            # `Client()`, !owt and !curl "$OWT_URL" use this server too; a server's own kernel keeps its own.
             os.environ["OWT_URL"] = connection.url
-            here = Server.from_url(connection.url)
-            Server.announce(here.url, here.address, here.port)
-        print(told)
+            server = Server.from_url(connection.url)
+            Server.announce(server.url, server.address, server.port)
+        print(description)
 
-    def _serve(self, asked: commands.Serve) -> None:
-        own = self.own
-        # The notebook's first cell may be run again.
-        if own is None or not own.is_running or own.options != asked.options:
-            if own is not None:
-                own.stop()
-            own = self.own = NotebookServer(asked.options)
+    def _serve(self, command: commands.Serve) -> None:
+        server = self.server
+        # The notebook's first cell may run again.
+        if server is None or not server.is_running or server.options != command.options:
+            if server is not None:
+                server.stop()
+            server = self.server = NotebookServer(command.options)
         try:
-            self._use(Connection.to(own.url, asked.session or None, token=own.token))
+            self._use(Connection.to(server.url, command.session or None, token=server.token))
         except RemoteError as error:
-            # It wants a password, of which it has but the hash.
-            error.add_note(f"The server serves on {own.url}")
+            # The options contain the hash of a password, and not the password.
+            error.add_note(f"The server serves on {server.url}")
             raise
 
     def _stop(self) -> None:
-        if self.own is None:
+        if self.server is None:
             raise CannotSend("stop: this notebook has started no server; %owt serve does")
-        own, self.own = self.own, None
-        own.stop()
-        if self.connection is not None and self.connection.url == own.url:
+        server, self.server = self.server, None
+        server.stop()
+        if self.connection is not None and self.connection.url == server.url:
             self.connection = None
-        print(f"the server at {own.url} has ended")
+        print(f"the server at {server.url} has ended")
 
-    # %%owt -----------------------------------------------------------------------------------------
+    # %%owt
 
-    def cell(self, line: str, cell: str) -> None:
-        """`%%owt`: see `owt.jupyter.commands.run`."""
-        try:
-            asked = commands.parsed(commands.run, split(line))
-            kwargs = arguments(list(asked.arguments), self.shell.user_ns)
-        except OwtError as error:
-            raise tracebacks.plain(error, self.shell) from None
-        screen = Nothing() if asked.quiet else self._screen()
-        received = Received()
-        try:
-            if asked.local:
-                self._run_here(asked, cell, kwargs, screen, received)
-            else:
-                self._run_there(asked, cell, kwargs, screen, received)
-        finally:
-            self.shell.user_ns[VALUE] = received.value
-
-    def _run_there(
-        self, asked: commands.Run, cell: str, kwargs: dict[str, Any], screen: Screen, received: Received
-    ) -> None:
-        run = ""
-        where = ""
+    def _run_remote(self, command: commands.Run, cell: str, kwargs: dict[str, Any], output: _Output) -> None:
+        run = where = ""
         try:
             connection = self.connected()
-            options = {"session": connection.session, **asked.options}
+            options = {"session": connection.session, **command.options}
             session = options["session"] = options["session"] or None
-            self._check_elsewhere(connection.url, session)
+            self._check_session(connection.url, session)
             where = f"on {connection.url}" + (f", session {session}" if session else "")
             client = connection.client.with_options(**options)
-            facts = RunFacts(client)
+            info = RunInfo(client.run)
             with closing(client.stream(cell, **kwargs)) as events:
                 for event in events:
-                    run = facts.run = run or event.id.rpartition("-")[0]
-                    piece = of_event(event, facts)
-                    if piece is not None:
-                        received.add(piece)
-                        screen.show(piece)
-            screen.end()
+                    run = info.run = run or event.id.rpartition("-")[0]
+                    if (item := item_of_event(event, info)) is not None:
+                        output.add(item)
+            output.end()
         except KeyboardInterrupt:
-            screen.end()
-            ended = f"the run {run} was cancelled, {where}" if run else f"the call was cancelled, {where}"
-            raise tracebacks.plain(KeyboardInterrupt(ended), self.shell) from None
+            output.end()
+            message = f"the {f'run {run}' if run else 'call'} was cancelled, {where}"
+            raise tracebacks.plain(KeyboardInterrupt(message), self.shell) from None
         except RemoteError as error:
-            screen.end()
+            output.end()
             raise tracebacks.remote(error, cell, FIRST_LINE, where, self.shell) from None
         except OwtError as error:
-            screen.end()
+            output.end()
             raise tracebacks.plain(error, self.shell) from None
 
-    def _check_elsewhere(self, url: str, session: str | None) -> None:
-        """Raise `CannotSend` for the session that this very cell runs in: its calls wait for it to end."""
+    def _check_session(self, url: str, session: str | None) -> None:
+        """Raise `CannotSend` for the session of this cell, whose calls wait until the cell ends."""
         channel = _channel(self.shell)
         if (
             channel is not None
             and session is not None
-            and (channel.session, Server.sing().url) == (session, url)
+            and (channel.session, Server.current().url) == (session, url)
         ):
             raise CannotSend(
-                f"--session: this notebook is on session {session} itself, where calls wait for its cell; "
+                f"--session: this notebook runs in session {session} itself, where calls wait for its cell; "
                 "run it here with --local, or in another session"
             )
 
-    def _run_here(
-        self, asked: commands.Run, cell: str, kwargs: dict[str, Any], screen: Screen, received: Received
-    ) -> None:
+    def _run_local(self, command: commands.Run, cell: str, kwargs: dict[str, Any], output: _Output) -> None:
         from owt.client.options import Options
         from owt.client.request import call_fields
         from owt.kernel.calls.local_runner import LocalRunner
 
-        if self._here is None:
-            self._here = LocalRunner(self.shell)
-        chunks = Chunks()
+        if self._local is None:
+            self._local = LocalRunner(self.shell)
+        chunks = ChunkReader()
 
         def show(chunk: Any) -> None:
-            for piece in chunks.feed(chunk):
-                received.add(piece)
-                screen.show(piece)
+            for item in chunks.feed(chunk):
+                output.add(item)
 
         try:
-            fields = call_fields(cell, kwargs, Options(**asked.options))
+            fields = call_fields(cell, kwargs, Options(**command.options))
         except OwtError as error:
             raise tracebacks.plain(error, self.shell) from None
-        ended = self._here.run(_call(fields), show)
-        screen.show(Over(ended.status if ended.error is None else 200))
-        screen.end()
+        ended = self._local.run(_call(fields), show)
+        output.add(End(ended.status if ended.error is None else 200))
+        output.end()
         if ended.error is not None:
             raise tracebacks.local(ended.error, ended.error.__traceback__, self.shell)
 
-    def _screen(self) -> Screen:
+    def _renderer(self) -> Renderer:
         if getattr(self.shell, "kernel", None) is not None:
-            from owt.jupyter.display import Notebook
+            from owt.jupyter.display import NotebookRenderer
 
-            return Notebook()
-        from owt.jupyter.terminal import Terminal
+            return NotebookRenderer()
+        from owt.jupyter.terminal import TerminalRenderer
 
-        return Terminal()
+        return TerminalRenderer()
+
+
+class Completer:
+    """Completion of the magics' lines: options, sessions, and variables after a `$`."""
+
+    def __init__(self, magics: Magics) -> None:
+        self._magics = magics
+
+    def line(self, shell: Any, event: Any) -> list[str]:
+        """Return completions after `%owt`."""
+        words = [] if event.symbol.startswith("-") else ["serve", "stop"]
+        return self._sessions(event) or commands.option_names(commands.connect) + words
+
+    def cell(self, shell: Any, event: Any) -> list[str]:
+        """Return completions after `%%owt`."""
+        if match := re.search(r"\$(\w*)$", event.text_until_cursor):
+            names = [name for name in shell.user_ns if name.startswith(match[1]) and name[:1] != "_"]
+            # The symbol that is completed begins with the $ or after it.
+            prefix = event.symbol.rpartition("$")[0] + ("$" if "$" in event.symbol else "")
+            return [f"{prefix}{name}" for name in sorted(names)]
+        return self._sessions(event) or commands.option_names(commands.run)
+
+    def _sessions(self, event: Any) -> list[str]:
+        if not re.search(r"(--session|-s)[ =]\S*$", event.text_until_cursor):
+            return []
+        connection = self._magics.connection
+        try:
+            return [] if connection is None else connection.session_names()
+        except OwtError:
+            return []
+
+
+class _Output:
+    """Output of one cell: shown at once, and collected for the result."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.result = ResultCollector()
+        self._renderer = renderer
+
+    def add(self, item: OutputItem) -> None:
+        self.result.add(item)
+        self._renderer.show(item)
+
+    def end(self) -> None:
+        self._renderer.end()
 
 
 def _channel(shell: Any) -> Any:
-    """Of a kernel that a server has started, how calls come to it; else None."""
+    """Return the call channel of a kernel that an owt server started, or None."""
     return getattr(getattr(shell, "kernel", None), "channel", None)
 
 
-def _connection(asked: commands.Connect, before: Connection | None) -> Connection:
-    """What is asked for. Without a URL it is the server from before, and its session unless one is named."""
-    if len(asked.words) > 1:
-        raise CannotSend(f"give one URL; got {' '.join(asked.words)}")
-    url, session = asked.words[0] if asked.words else None, asked.session
+def _connection(command: commands.Connect, before: Connection | None) -> Connection:
+    """Return a new connection. Without a URL it is to the server of `before`, by default in its session."""
+    if len(command.words) > 1:
+        raise CannotSend(f"give one URL; got {' '.join(command.words)}")
+    url, session = command.words[0] if command.words else None, command.session
     if url is None and before is not None:
         url = before.url
         session = before.session if session is None else session
-    return Connection.to(url, session or None, asked.auth, asked.token)
+    return Connection.to(url, session or None, command.auth, command.token)
 
 
 def _call(fields: dict[str, Any]) -> Call:
-    """The call that these fields are, as one that has come by a POST to /."""
-    facts = RequestFacts("POST", "/", "", (), b"", "localhost", remote="local")
-    kwargs = json.dumps(fields["kwargs"]) if "kwargs" in fields else None
+    """Return the call of these fields, as a POST to / carries it."""
     return Call(
-        facts, code=fields["code"], kwargs=kwargs, fn_name=fields.get("fn_name", "run"),
-        reload=bool(fields.get("reload")), sse=True,
-    )  # fmt: skip
+        RequestFacts("POST", "/", "", (), b"", "localhost", remote="local"),
+        code=fields["code"],
+        kwargs=json.dumps(fields["kwargs"]) if "kwargs" in fields else None,
+        fn_name=fields.get("fn_name", "run"),
+        reload=bool(fields.get("reload")),
+        sse=True,
+    )

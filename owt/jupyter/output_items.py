@@ -1,12 +1,16 @@
-"""What a call sends back, piece by piece, as a notebook shows it: from a server's events, or from the
-chunks of a call in this very kernel.
+"""Output of a call as items for a notebook, and the value that the notebook gets.
 
-    Printed   text of stdout or stderr
-    Text      a value that is text; a piece of an answer that comes in pieces
-    Json      a value that JSON holds
-    Blob      bytes, with the Content-Type of the answer that they are a part of
-    Bundle    a MIME bundle: a display, or a value that is a figure or a table
-    Named     an event of an adaptor that writes its own
+    Printed       text on stdout or stderr
+    TextValue     a value that is text, or a piece of it
+    JsonValue     a value that JSON has
+    Blob          bytes, with the Content-Type of their response
+    MimeBundle    a display, or a value that is a figure or a table
+    ClearOutput   removal of earlier output
+    AdaptorEvent  an event that an adaptor writes itself
+    End           the end, with the status of the response
+
+`item_of_event` makes items of a server's events, `ChunkReader` of the chunks of a call in this kernel.
+`ResultCollector` makes the value.
 """
 
 from __future__ import annotations
@@ -14,17 +18,18 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from owt.client.events import Event, container, is_bundle, is_end
+from owt.errors import OwtError
 from owt.wire import sse
 from owt.wire.chunk import FACTS, Chunk, Data, Display, Head
 
-LINES = "application/x-ndjson"
+JSON_LINES = "application/x-ndjson"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-"""What ipywidgets displays beside text: a view of a model, which a notebook has from its own kernel alone."""
+"""Media type of a view of an ipywidgets model. The model exists in the kernel that displays it only."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +41,9 @@ class Printed:
 
 
 @dataclass(frozen=True)
-class Text:
-    """Text that was yielded, or returned; `line`: it has a line of its own. `type` is the answer's
-    Content-Type, of text that was returned."""
+class TextValue:
+    """Text that was yielded or returned. `line`: it is a line of its own. `type` is the Content-Type of
+    returned text."""
 
     text: str
     line: bool = False
@@ -47,8 +52,8 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Json:
-    """What JSON holds, yielded or returned."""
+class JsonValue:
+    """JSON that was yielded or returned."""
 
     value: Any
     returned: bool = False
@@ -56,7 +61,7 @@ class Json:
 
 @dataclass(frozen=True)
 class Blob:
-    """Bytes that were yielded, or returned."""
+    """Bytes that were yielded or returned."""
 
     data: bytes
     type: str
@@ -64,9 +69,11 @@ class Blob:
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A MIME bundle. `value`: the adaptor yielded or returned it; else it displayed it, under this `id` if
-    there is one, and with `update` in the place of the one before."""
+class MimeBundle:
+    """MIME bundle that was yielded or returned (`value`), or displayed.
+
+    `id` is the display's id; with `update` it replaces the earlier display of this id.
+    """
 
     data: dict[str, Any]
     value: bool = False
@@ -77,157 +84,217 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class Cleared:
-    """What was shown so far makes way, with `wait` for what follows."""
+class ClearOutput:
+    """Removal of earlier output, with `wait` not before the next output."""
 
     wait: bool
 
 
 @dataclass(frozen=True)
-class Named:
-    """An event under a name of the adaptor's own."""
+class AdaptorEvent:
+    """Event under a name that the adaptor chose."""
 
     name: str
     data: Any
 
 
 @dataclass(frozen=True)
-class Over:
-    """The end, with the answer's status."""
+class End:
+    """End of a call, with the status of its response."""
 
     status: int
 
 
-Piece = Printed | Text | Json | Blob | Bundle | Cleared | Named | Over
+OutputItem = Printed | TextValue | JsonValue | Blob | MimeBundle | ClearOutput | AdaptorEvent | End
 
 
-class Facts(Protocol):
-    """What a server's events do not say of an answer; "" where it cannot be had."""
+class RunInfo:
+    """Facts about the response of a run that its events do not contain; the server is asked when necessary.
+
+    `get_run` returns the server's document about the run with this id. A fact is "" if the server cannot
+    be asked.
+    """
+
+    def __init__(self, get_run: Callable[[str], dict[str, Any]]) -> None:
+        self.run = ""
+        self._get_run = get_run
+        self._type = ""
 
     @property
     def type(self) -> str:
-        """The answer's Content-Type."""
+        """Content-Type of the response, which does not change once the response has begun."""
+        if not self._type:
+            self._document()
+        return self._type
 
     @property
     def form(self) -> str:
-        """The form of the newest value: see `owt.wire.chunk.Data`."""
+        """Form of the newest value: see `owt.wire.chunk.Data`."""
+        return str(self._document().get("form") or "")
+
+    def _document(self) -> dict[str, Any]:
+        try:
+            document = self._get_run(self.run) if self.run else {}
+        except OwtError:
+            # The value is known, and its display is guessed.
+            document = {}
+        self._type = str(document.get("content_type") or self._type)
+        return document
 
 
-def of_event(event: Event, facts: Facts) -> Piece | None:
-    """What a server's event is. None: an end that says no more than that; None was returned."""
+def item_of_event(event: Event, info: RunInfo) -> OutputItem | None:
+    """Return the item of a server's event; None for a returned None."""
     match event:
         case Event("stdout" | "stderr" as stream, str(text)):
             return Printed(stream, text)
         case Event("display", dict(bundle)):
-            # A widget's model is in the other kernel, and a notebook would say that it has none.
-            without = {kind: data for kind, data in bundle.items() if kind != WIDGET}
-            return _display(without if "text/plain" in without else bundle)
+            # A widget's model is in the other kernel, and a notebook would report that it is missing.
+            without_widget = {kind: data for kind, data in bundle.items() if kind != WIDGET}
+            return _display(without_widget if "text/plain" in without_widget else bundle)
         case Event("bytes", bytes(data)):
-            return Blob(data, facts.type)
+            return Blob(data, info.type)
         case Event("incomplete", str(text)):
             return Printed("stderr", f"owt: a value broke off after {len(text)} characters\n")
-        case Event("done", dict(end)) if is_end(event):
-            return Over(int(end["status"]))
+        case Event("done", dict(document)) if is_end(event):
+            return End(int(document["status"]))
         case Event("message", str(text)):
-            kind = kind_of(facts.type)
+            kind = essence(info.type)
             if kind == sse.CONTENT_TYPE:
-                return _own("message", text)
-            return _yielded(text, lines=kind == LINES)
+                return _adaptor_event("message", text)
+            return _yielded(text, lines=kind == JSON_LINES)
         case Event("result", str(text)):
-            return _returned(text, facts.form, facts.type)
-    return Named(event.name, event.data)
+            return _returned(text, info.form, info.type)
+    return AdaptorEvent(event.name, event.data)
 
 
-class Chunks:
-    """What the chunks of one run are, which come from a kernel and not from a server."""
+class ChunkReader:
+    """Reader of the chunks of one run in this kernel."""
 
     def __init__(self) -> None:
         self._type = ""
         self._body = bytearray()
-        self._own: sse.Decoder | None = None
+        self._events: sse.Decoder | None = None
 
-    def feed(self, chunk: Chunk) -> Iterator[Piece]:
-        """The pieces that a chunk completes."""
+    def feed(self, chunk: Chunk) -> Iterator[OutputItem]:
+        """Yield the items that a chunk completes."""
         match chunk:
             case Head(headers=headers):
-                said = [value for name, value in headers if name.lower() == "content-type"]
-                self._type = said[-1] if said else ""
+                types = [value for name, value in headers if name.lower() == "content-type"]
+                self._type = types[-1] if types else ""
                 if sse.announced(headers):
-                    self._own = sse.Decoder()
-            case Data() if self._own is not None:
-                for event in self._own.feed(chunk.body):
-                    yield _own(event.event, event.data)
+                    self._events = sse.Decoder()
+            case Data() if self._events is not None:
+                for event in self._events.feed(chunk.body):
+                    yield _adaptor_event(event.event, event.data)
             case Data(more=True):
                 self._body += chunk.body
             case Data():
                 body = bytes(self._body) + chunk.body
                 self._body.clear()
-                yield from filter(None, [self._value(chunk, body)])
+                if (item := self._item(chunk, body)) is not None:
+                    yield item
             case Display(bundle=bundle):
                 yield _display(bundle)
 
-    def _value(self, chunk: Data, body: bytes) -> Piece | None:
+    def _item(self, chunk: Data, body: bytes) -> OutputItem | None:
         if chunk.form == "bytes":
             return Blob(body, self._type, returned=chunk.result)
         text = body.decode()
         if chunk.result:
             return _returned(text, chunk.form, self._type)
-        return Text(text) if chunk.form == "text" else _yielded(text, lines=True)
+        return TextValue(text) if chunk.form == "text" else _yielded(text, lines=True)
 
 
-def _yielded(text: str, *, lines: bool) -> Text | Json | Bundle:
+class ResultCollector:
+    """Collector of the values among a call's items.
+
+    A returned value is the result: text, decoded JSON, bytes, or a MIME bundle as a dict. Yielded texts are
+    joined, as yielded bytes are; other yielded values are a list. An adaptor's own event is
+    `{"event": its name, "data": its data}`.
+    """
+
+    def __init__(self) -> None:
+        self._values: list[Any] = []
+        self._is_single = False
+        self._has_lines = False
+
+    def add(self, item: OutputItem) -> None:
+        """Add the next item."""
+        match item:
+            case TextValue(text=value, line=line, returned=returned):
+                self._has_lines = self._has_lines or line
+            case JsonValue(value=value, returned=returned) | Blob(data=value, returned=returned):
+                pass
+            case MimeBundle(data=value, value=True, returned=returned):
+                pass
+            case AdaptorEvent(name=name, data=data):
+                value, returned = {"event": name, "data": data}, False
+            case _:
+                return
+        self._is_single = returned and not self._values
+        self._values.append(value)
+
+    @property
+    def value(self) -> Any:
+        """The result; None if there is none."""
+        values = self._values
+        if not values or self._is_single:
+            return values[0] if values else None
+        if all(isinstance(value, str) for value in values) and not self._has_lines:
+            return "".join(values)
+        if all(isinstance(value, bytes) for value in values):
+            return b"".join(values)
+        return list(values)
+
+
+def essence(content_type: str) -> str:
+    """Return the media type of a Content-Type, in lower case and without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _yielded(text: str, *, lines: bool) -> TextValue | JsonValue | MimeBundle:
     document: Any = container(text)
     if document is None and lines:
         try:
             document = json.loads(text)
         except ValueError:
-            return Text(text, line=True)
-        # A number, a word or nothing, on a line of its own.
-        return Json(document)
+            return TextValue(text, line=True)
+        # JSON's numbers, texts and constants are values in a stream of lines only.
+        return JsonValue(document)
     if isinstance(document, dict) and is_bundle(document):
-        return Bundle(document, value=True)
-    return Text(text) if document is None else Json(document)
+        return MimeBundle(document, value=True)
+    return TextValue(text) if document is None else JsonValue(document)
 
 
-def _returned(text: str, form: str, type: str) -> Piece | None:
+def _returned(text: str, form: str, type: str) -> OutputItem | None:
     match form:
         case "bytes":
             try:
                 return Blob(base64.b64decode(text, validate=True), type, returned=True)
             except binascii.Error:
-                return Text(text, returned=True)
+                return TextValue(text, returned=True)
         case "text":
-            return Text(text, returned=True, type=type)
-    if text == "null":
-        return None
-    match _yielded(text, lines=form == "json"):
-        case Text() | Json() | Bundle() as value:
-            return replace(value, returned=True)
-    return None
+            return TextValue(text, returned=True, type=type)
+    return None if text == "null" else replace(_yielded(text, lines=form == "json"), returned=True)
 
 
-def _own(name: str, text: str) -> Piece:
+def _adaptor_event(name: str, text: str) -> OutputItem:
     document = container(text)
     if name != "message":
-        return Named(name, text if document is None else document)
-    return Text(text, line=True) if document is None else Json(document)
+        return AdaptorEvent(name, text if document is None else document)
+    return TextValue(text, line=True) if document is None else JsonValue(document)
 
 
-def _display(bundle: dict[str, Any]) -> Bundle | Cleared:
+def _display(bundle: dict[str, Any]) -> MimeBundle | ClearOutput:
     data = dict(bundle)
     facts = data.pop(FACTS, None)
     if not isinstance(facts, dict):
         facts = {}
     if clear := facts.get("clear"):
-        return Cleared(clear == "wait")
-    return Bundle(
+        return ClearOutput(clear == "wait")
+    return MimeBundle(
         data,
         metadata=facts.get("metadata") or {},
         id=facts.get("display_id"),
         update=bool(facts.get("update")),
     )
-
-
-def kind_of(content_type: str) -> str:
-    """The media type of a Content-Type."""
-    return content_type.partition(";")[0].strip().lower()

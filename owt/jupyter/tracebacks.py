@@ -1,6 +1,6 @@
-"""Failures as IPython shows them: a remote traceback as a traceback, and what is no bug here as one line.
+"""Display of errors by IPython: remote tracebacks, and errors without a bug in this notebook as one line.
 
-IPython asks an exception for `_render_traceback_` before it formats one itself.
+IPython calls the method `_render_traceback_` of an exception that has one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from owt.errors import RemoteError
 
 E = TypeVar("E", bound=BaseException)
 
-AROUND = 2
-"""Lines that are shown before and after the one at which a frame is."""
+CONTEXT_LINES = 2
+"""Lines of the cell before and after the line of a frame."""
 WIDTH = 75
+"""Width of the heading, as IPython has it."""
 
 _FRAME = re.compile(
     r'(?P<margin>[ |]*)  File "(?P<file><adaptor [^"]*)", line (?P<line>\d+), in (?P<name>.*)'
@@ -26,13 +27,13 @@ _MARKS = re.compile(r"[ |]*[~^][ ~^]*")
 
 
 def rendered(error: E, lines: Callable[[], list[str]]) -> E:
-    """The exception, which IPython will show as these lines."""
+    """Return the exception, with the lines that IPython is to show for it."""
     error._render_traceback_ = lines  # type: ignore[attr-defined]
     return error
 
 
 def plain(error: E, shell: Any) -> E:
-    """The exception, shown as its name and message: the frames that raised it are nobody's concern."""
+    """Return the exception, shown as its name and message without frames of owt."""
 
     def lines() -> list[str]:
         name, message = type(error).__name__, str(error)
@@ -43,14 +44,14 @@ def plain(error: E, shell: Any) -> E:
 
 
 def remote(error: RemoteError, cell: str, first_line: int, where: str, shell: Any) -> RemoteError:
-    """The exception, shown with the remote traceback, in which the frames of this cell have its lines.
+    """Return the exception, shown with the remote traceback and the cell's lines around its frames.
 
-    `where` is where it ran; line 1 of the code is line `first_line` of the cell.
+    `where` describes the server and the session; line 1 of the code is line `first_line` of the cell.
     """
     if not error.traceback:
         if error.exception == "SyntaxError":
-            count = partial(_counted, first_line)
-            error.detail = re.sub(r"^code: line (\d+)(?=:)", count, error.detail)
+            replacement = partial(_cell_line, first_line)
+            error.detail = re.sub(r"^code: line (\d+)(?=:)", replacement, error.detail)
         return plain(error, shell)
 
     def lines() -> list[str]:
@@ -64,7 +65,7 @@ def remote(error: RemoteError, cell: str, first_line: int, where: str, shell: An
 
 
 def local(error: E, trace: TracebackType | None, shell: Any) -> E:
-    """The exception, shown from the frames in `trace` on, which are the adaptor's; `%debug` begins there."""
+    """Return the exception, shown from the adaptor's frames in `trace` on, where `%debug` begins."""
     if trace is None:
         return plain(error, shell)
     tb = shell.InteractiveTB
@@ -76,24 +77,24 @@ def local(error: E, trace: TracebackType | None, shell: Any) -> E:
 
 
 def in_cell(text: str, cell: str, first_line: int = 1) -> str:
-    """A traceback in whose frames of this very cell the lines around are shown as well."""
+    """Return a traceback with the cell's lines around each frame of this cell."""
     source = cell.splitlines()
     out: list[str] = []
     before: re.Match[str] | None = None
     replaced = False
     for line in text.splitlines():
         if replaced and _MARKS.fullmatch(line):
-            # What is below the line as it stood.
+            # It marks a part of the line that was replaced.
             replaced = False
             continue
         replaced = False
         if before is not None:
             number = int(before["line"])
-            shown = line.removeprefix(before["margin"]).strip()
-            if 0 < number <= len(source) and source[number - 1].strip() == shown:
+            code = line.removeprefix(before["margin"]).strip()
+            if 0 < number <= len(source) and source[number - 1].strip() == code:
                 margin = before["margin"]
                 out[-1] = f"{margin}  Cell line {number + first_line - 1}, in {before['name']}"
-                out += [f"{margin}  {each}" for each in _context(source, number, first_line)]
+                out += [f"{margin}  {text}" for text in _context(source, number, first_line)]
                 replaced = True
             else:
                 out.append(line)
@@ -104,15 +105,15 @@ def in_cell(text: str, cell: str, first_line: int = 1) -> str:
     return "\n".join(out) + "\n"
 
 
-def _counted(first_line: int, match: re.Match[str]) -> str:
+def _cell_line(first_line: int, match: re.Match[str]) -> str:
     return f"cell line {int(match[1]) + first_line - 1}"
 
 
 def _context(source: list[str], number: int, first_line: int) -> list[str]:
-    shown = range(max(number - AROUND, 1), min(number + AROUND, len(source)) + 1)
+    numbers = range(max(number - CONTEXT_LINES, 1), min(number + CONTEXT_LINES, len(source)) + 1)
     return [
         f"{'---->' if at == number else '     '} {at + first_line - 1:>3} {source[at - 1]}".rstrip()
-        for at in shown
+        for at in numbers
     ]
 
 

@@ -23,8 +23,8 @@ class Child:
     """A server in a child process, which starts when this object is made.
 
     Call `wait_ready`, later `stop`, and `close` at the end. `options` are those of `owt serve`, `env` is the
-    child's whole environment (default: this process's). With `tied` the server ends when this process ends
-    for any reason (`parent_watch`), and a terminal's Ctrl-C does not reach it; otherwise it goes on.
+    child's whole environment (default: this process's). With `watch_parent` the server ends when this process
+    ends for any reason, and a terminal's Ctrl-C does not reach it; otherwise it goes on.
     """
 
     def __init__(
@@ -32,25 +32,25 @@ class Child:
         *options: str,
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
-        tied: bool = False,
+        watch_parent: bool = False,
     ) -> None:
         # A file and not a pipe, which would have to be read while the server runs.
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115
         self._report, report = os.pipe()
         command = [sys.executable, "-m", "owt", "serve", *options, "--report-fd", str(report)]
-        if tied:
+        if watch_parent:
             command.append("--watch-parent")
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
+                stdin=subprocess.PIPE if watch_parent else subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._log,
                 env=env,
                 cwd=cwd,
                 pass_fds=[report],
                 # Jupyter's interrupt and a terminal's Ctrl-C go to whole process groups.
-                start_new_session=tied,
+                start_new_session=watch_parent,
             )
         except BaseException:
             os.close(self._report)

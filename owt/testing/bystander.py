@@ -1,4 +1,4 @@
-"""Calls to another session, which must all succeed whatever a test does to the server."""
+"""Calls to another session that must all succeed, whatever a test does to the server."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from owt.testing.waiting import PATIENCE, wait_until
 
 
 class Bystander:
-    """Calls a session of its own, named `bystander`, from a thread, as long as the `with` block lasts.
+    """Thread that calls a session of its own, named `bystander`, until the `with` block ends.
 
-        with Bystander(server) as other:
-            ...  # what must not disturb others
-        assert other.calls > 0
+        with Bystander(server) as bystander:
+            ...  # what must not disturb other sessions
+        assert bystander.calls > 0
 
-    Each call sends a number, one higher than the last, and wants twice as much back; `calls` counts those
-    that got it. The block begins after the first. Leaving it raises AssertionError if an answer was wrong
-    or did not come, or if there was none since the block began.
+    Each call sends the next number and expects twice its value; `calls` counts the correct responses. The
+    block begins after the first one. Leaving it raises AssertionError if a response was wrong or
+    missing, or if there was none since the block began.
     """
 
     PAUSE = 0.01
-    """Seconds between two calls, so that they disturb nobody either."""
+    """Seconds between two calls, which limits the load."""
 
     def __init__(self, server: LiveServer) -> None:
         self.calls = 0
         self._server = server
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._call_on, name="bystander")
+        self._thread = threading.Thread(target=self._call_repeatedly, name="bystander")
         self._problem: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -66,18 +66,18 @@ class Bystander:
         if self.calls == self._before:
             raise AssertionError("no call of the bystander was answered")
 
-    def _call_on(self) -> None:
+    def _call_repeatedly(self) -> None:
         import httpx
 
         try:
-            # A connection of its own, which stays.
+            # One connection for all calls.
             with httpx.Client(base_url=self._server.url, timeout=PATIENCE, trust_env=False) as client:
                 while not self._stopping.wait(self.PAUSE):
                     number = self.calls
                     code = "def run(n): return n * 2"
-                    sent = {"code": code, "kwargs": {"n": number}, "session": "bystander"}
-                    answer = client.post("/", json=sent)
-                    assert (answer.status_code, answer.text) == (200, str(number * 2)), answer.text
+                    request = {"code": code, "kwargs": {"n": number}, "session": "bystander"}
+                    response = client.post("/", json=request)
+                    assert (response.status_code, response.text) == (200, str(number * 2)), response.text
                     self.calls += 1
         except BaseException as problem:
             self._problem = problem

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class LiveServer:
-    """`owt serve` in a process of its own, on a free port; a context manager.
+    """`owt serve` in a child process, on a free port; a context manager.
 
-    `args` are further options of `owt serve`, `env` further variables. `verify` is httpx's: which
-    certificates to believe of a server with --certfile (default: any). What the server logs is in
-    `log()`. Leaving the context stops it, and raises AssertionError if it did not stop properly.
+    `args` are further options of `owt serve`, `env` further variables. `verify` is httpx's TLS verification
+    for a server with --certfile (default: none). `log()` returns the server's log. Leaving the context stops
+    the server, and raises AssertionError if it did not stop properly.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class LiveServer:
 
     @property
     def pid(self) -> int:
-        """The frontend's process id."""
+        """Process id of the frontend."""
         assert self._child is not None
         return self._child.pid
 
     def start(self) -> Self:
-        """Start, and wait until it says where it serves. Raises `OwtError`, with its log, if it does not."""
+        """Start the server, and wait until it accepts connections. Raises `OwtError` with its log."""
         import httpx
 
         self._child = Child("--port", "0", *self._args, env=self._env, cwd=self._cwd)
@@ -66,20 +66,20 @@ class LiveServer:
         return self
 
     def call(self, code: str | None = None, /, **fields: object) -> httpx.Response:
-        """Run an adaptor: a POST with these fields as a form."""
-        given = {"code": code, **fields}
-        return self.ask("POST", "/", data={name: str(v) for name, v in given.items() if v is not None})
+        """Run an adaptor by a POST with these fields as a form; fields that are None are left out."""
+        form = {"code": code, **fields}
+        return self.ask("POST", "/", data={name: str(v) for name, v in form.items() if v is not None})
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Any request. `options` are those of `httpx.Client.request`. May be used by several threads."""
+        """Send any request. `options` are those of `httpx.Client.request`. Several threads may use it."""
         assert self._client is not None
         return self._client.request(method, path, **options)
 
     def session(self, name: str) -> dict[str, Any]:
-        """What the server says of a session."""
-        answer = self.ask("GET", f"/_owt/sessions/{name}")
-        answer.raise_for_status()
-        document: dict[str, Any] = answer.json()
+        """Return the server's document about a session. Raises `httpx.HTTPStatusError`."""
+        response = self.ask("GET", f"/_owt/sessions/{name}")
+        response.raise_for_status()
+        document: dict[str, Any] = response.json()
         return document
 
     def send_signal(self, number: int) -> None:
@@ -88,9 +88,9 @@ class LiveServer:
         self._child.send_signal(number)
 
     def wait(self, timeout: float = PATIENCE) -> int:
-        """Wait for the frontend's end; gives its exit status (negative: ended by that signal).
+        """Wait until the frontend ends, and return its exit status (negative: the signal that ended it).
 
-        Raises AssertionError, and kills it, when it does not end.
+        Raises AssertionError, and kills the server, if it does not end in time.
         """
         assert self._child is not None
         try:
@@ -104,17 +104,17 @@ class LiveServer:
                 self._client = None
 
     def stop(self, number: int = signal.SIGTERM, timeout: float = PATIENCE) -> int:
-        """Send a signal and wait for the end, as `wait` does."""
+        """Send a signal and `wait`."""
         self.send_signal(number)
         return self.wait(timeout)
 
     def log(self) -> str:
-        """What the server has written to stderr."""
+        """Return what the server has written to stderr."""
         assert self._child is not None
         return self._child.log()
 
     def wait_for_log(self, pattern: str, timeout: float = PATIENCE) -> str:
-        """Wait until the log has a match of this regular expression. Raises TimeoutError."""
+        """Wait until the log matches this regular expression, and return the match. Raises TimeoutError."""
         try:
             return wait_until(lambda: re.search(pattern, self.log()), timeout)[0]  # type: ignore[index]
         except TimeoutError:
@@ -135,5 +135,5 @@ class LiveServer:
 
 
 def _clean_environment() -> dict[str, str]:
-    """This process's environment without settings of owt that a developer may have."""
+    """Return this process's environment without owt's variables, which a developer may have set."""
     return {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}

@@ -223,4 +223,4 @@ def test_lambdas_that_cannot_be_told_apart_are_refused(monkeypatch):
     exec(compile(text, "<two>", "exec"), names)
     shifted = "f, g =  lambda: 1, lambda: 2\n"
     linecache.cache["<two>"] = (len(shifted), None, [shifted], "<two>")
-    assert "cannot be told from the others in its line" in refusal(names["f"])
+    assert "cannot be distinguished from the others in its line" in refusal(names["f"])

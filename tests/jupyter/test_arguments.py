@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from owt.errors import CannotSend
-from owt.jupyter.arguments import arguments, split, unquoted
+from owt.jupyter.arguments import evaluate, split_words, unquoted
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from owt.jupyter.arguments import arguments, split, unquoted
     ],
 )
 def test_a_word_ends_at_a_blank_outside_of_quotes_and_brackets(line, words):
-    assert split(line) == words
+    assert split_words(line) == words
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_an_options_value_may_be_in_quotes(word, text):
     ],
 )
 def test_a_value_is_a_literal_or_what_an_expression_is_in_the_notebook(word, value):
-    [given] = arguments([word], {"rows": ["r"]}).values()
+    [given] = evaluate([word], {"rows": ["r"]}).values()
     assert given == value
 
 
@@ -79,12 +79,12 @@ def test_a_value_is_a_literal_or_what_an_expression_is_in_the_notebook(word, val
 )
 def test_what_is_no_argument_is_said_before_anything_is_sent(words, problem):
     with pytest.raises(CannotSend, match=problem):
-        arguments(words, {})
+        evaluate(words, {})
 
 
 def test_what_an_expression_raises_is_its_own_affair():
     with pytest.raises(ZeroDivisionError):
-        arguments(["a={1 / 0}"], {})
+        evaluate(["a={1 / 0}"], {})
 
 
 def broken():
@@ -93,4 +93,4 @@ def broken():
 
 def test_a_name_that_a_function_misses_is_not_the_notebooks_to_have():
     with pytest.raises(NameError, match="'missing' is not defined"):
-        arguments(["a={broken()}"], {"broken": broken})
+        evaluate(["a={broken()}"], {"broken": broken})

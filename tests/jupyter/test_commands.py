@@ -6,8 +6,8 @@ import pytest
 
 from owt.errors import CannotSend, ConfigError
 from owt.jupyter import commands
-from owt.jupyter.arguments import split
-from owt.jupyter.commands import Connect, Run, Serve, described, option_names, parsed
+from owt.jupyter.arguments import split_words
+from owt.jupyter.commands import Connect, Run, Serve, described, option_names, parse
 
 
 @pytest.fixture(autouse=True)
@@ -17,27 +17,28 @@ def nobody(monkeypatch):
 
 
 def test_a_cells_options_may_stand_before_and_after_its_arguments():
-    asked = parsed(commands.run, split('n=1 -q --session "tour" text="--local" --timeout 3'))
+    asked = parse(commands.run, split_words('n=1 -q --session "tour" text="--local" --timeout 3'))
     assert asked == Run(("n=1", 'text="--local"'), False, True, {"session": "tour", "timeout": 3.0})
 
 
 def test_a_url_a_session_and_who_calls():
-    asked = parsed(commands.connect, split("http://h:1 -s tour --token abc"))
-    assert asked == Connect(("http://h:1",), "tour", None, "abc", identified=True)
+    asked = parse(commands.connect, split_words("http://h:1 -s tour --token abc"))
+    assert asked == Connect(("http://h:1",), "tour", None, "abc", has_credentials=True)
 
 
 def test_who_calls_may_be_said_by_the_environment(monkeypatch):
     monkeypatch.setenv("OWT_CLIENT_TOKEN", "abc")
-    assert parsed(commands.connect, []) == Connect((), None, None, "abc", identified=False)
+    assert parse(commands.connect, []) == Connect((), None, None, "abc", has_credentials=False)
 
 
 def test_a_value_in_quotes_may_stand_behind_an_equals_sign():
-    assert parsed(commands.connect, split('--session="tour" --auth="ada:two words"')).auth == "ada:two words"
-    assert parsed(commands.run, split("--session='tour'")).options == {"session": "tour"}
+    words = split_words('--session="tour" --auth="ada:two words"')
+    assert parse(commands.connect, words).auth == "ada:two words"
+    assert parse(commands.run, split_words("--session='tour'")).options == {"session": "tour"}
 
 
 def test_the_options_of_a_server_are_not_read_here():
-    asked = parsed(commands.serve, split("--pool-max 2 -v --session tour --token 0123456789abcdef"))
+    asked = parse(commands.serve, split_words("--pool-max 2 -v --session tour --token 0123456789abcdef"))
     assert asked == Serve(("--pool-max", "2", "-v", "--token", "0123456789abcdef"), "tour")
 
 
@@ -51,12 +52,12 @@ def test_the_options_of_a_server_are_not_read_here():
 )
 def test_a_line_that_cannot_be_used_says_why(command, line, problem):
     with pytest.raises(CannotSend, match=problem):
-        parsed(command, split(line))
+        parse(command, split_words(line))
 
 
 def test_who_calls_is_one_of_two():
     with pytest.raises(ConfigError, match="give one of them"):
-        parsed(commands.connect, split("--token abc --auth a:b"))
+        parse(commands.connect, split_words("--token abc --auth a:b"))
 
 
 @pytest.mark.parametrize("command", [commands.connect, commands.run])

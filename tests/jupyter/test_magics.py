@@ -386,7 +386,7 @@ def test_a_notebook_on_a_session_shares_what_its_calls_have_loaded(attached, ser
 def test_a_notebook_on_a_session_does_not_wait_for_itself(attached, server, session):
     assert f" at {server.url}, no session" in attached("%owt").stdout
     cell = attached(f"%%owt --session {session}\n1")
-    assert cell.traceback.startswith(f"CannotSend: --session: this notebook is on session {session} itself")
+    assert cell.traceback.startswith(f"CannotSend: --session: this notebook runs in session {session} itself")
     assert attached("%%owt\n1 + 1").stdout == "2\n"
 
 

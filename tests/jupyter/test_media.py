@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from owt.jupyter.media import Assembler, in_json, kind, size_text
+from owt.jupyter.media import Assembler, Media, complete, media_in_json, media_type, size_text
 from owt.lib.encoding import wav, wav_header
 
 RATE = 1000
@@ -45,7 +45,7 @@ def frames(data: bytes) -> int:
     ],
 )
 def test_what_bytes_are_is_seen_by_how_they_begin(data, type):
-    assert kind(data) == type
+    assert media_type(data) == type
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF"])
@@ -65,39 +65,30 @@ def test_pictures_one_after_another_are_pictures_each():
     assert [one.data for one in given] == [red, blue]
 
 
-def test_a_sound_whose_length_is_known_is_one():
+def test_a_wav_of_known_length_is_complete_with_its_last_byte():
     data = wav(np.zeros(500, np.int16), RATE)
     assembler = Assembler("audio/wav")
     assert assembler.feed(data[:100]) == []
-    [whole] = assembler.feed(data[100:])
-    assert (whole.data, whole.seconds, whole.part) == (data, 0.5, None)
+    [sound] = assembler.feed(data[100:])
+    assert (sound.data, sound.seconds) == (data, 0.5)
     assert assembler.end() == []
 
 
-def test_a_sound_of_open_length_can_be_played_in_parts_and_then_as_a_whole():
+@pytest.mark.parametrize("sizes", [b"\xff\xff\xff\xff", b"\0\0\0\0"])
+def test_a_wav_of_open_length_is_complete_at_the_end_with_a_header_of_its_length(sizes):
+    header = wav_header(RATE)
+    header = header[:4] + sizes + header[8:40] + sizes
     assembler = Assembler("audio/wav")
-    assert assembler.feed(wav_header(RATE)) == []
-    assert assembler.feed(samples(0.6)) == []
-    [first] = assembler.feed(samples(0.6))
-    [second] = assembler.feed(samples(1.0))
-    third, whole = assembler.feed(samples(0.2)) + assembler.end()
-    assert [(one.part, one.seconds) for one in (first, second, third)] == [(1, 1.2), (2, 1.0), (3, 0.2)]
-    assert [frames(one.data) for one in (first, second, third, whole)] == [1200, 1000, 200, 2400]
-    assert whole.part == 0
+    assert assembler.feed(header) == []
+    assert assembler.feed(samples(0.6)[:-1]) == []
+    assert assembler.feed(samples(0.6)[-1:]) == []
+    [sound] = assembler.end()
+    assert (frames(sound.data), sound.seconds, sound.data[40:44]) == (600, 0.6, (1200).to_bytes(4, "little"))
 
 
-def test_a_short_sound_of_open_length_is_one_only():
-    assembler = Assembler("audio/wav")
-    [whole] = assembler.feed(wav_header(RATE)) + assembler.feed(samples(0.5)) + assembler.end()
-    assert (frames(whole.data), whole.part) == (500, None)
-
-
-def test_a_sound_that_is_cut_inside_of_a_sample_loses_none():
-    assembler = Assembler("audio/wav")
-    sound = samples(2.5)
-    given = assembler.feed(wav_header(RATE) + sound[:2001]) + assembler.feed(sound[2001:]) + assembler.end()
-    parts = [one for one in given if one.part]
-    assert sum(frames(one.data) for one in parts) == 2500
+def test_a_wav_that_python_cannot_read_is_unchanged():
+    data = b"RIFF\xff\xff\xff\xffWAVEfmt " + b"\0" * 40
+    assert complete("audio/wav", data) == Media("audio/wav", data)
 
 
 def test_bytes_that_cannot_be_shown_are_counted_and_given_at_the_end():
@@ -111,14 +102,14 @@ def test_bytes_that_cannot_be_shown_are_counted_and_given_at_the_end():
 def test_media_in_base64_are_found_among_an_objects_members():
     sound = wav(np.zeros(500, np.int16), RATE)
     document = {"sentence": "One.", "chunk": base64.b64encode(sound).decode(), "n": 1}
-    others, [found] = in_json(document)
+    others, [found] = media_in_json(document)
     assert others == {"sentence": "One.", "n": 1}
     assert (found.data, found.seconds) == (sound, 0.5)
 
 
 @pytest.mark.parametrize("document", [{"a": "UklGRg" * 20}, {"a": "x" * 100}, {"a": 1}, ["a"], None])
 def test_other_objects_hold_no_media(document):
-    assert in_json(document)[1] == []
+    assert media_in_json(document)[1] == []
 
 
 @pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (1500, "1.5 kB"), (2_340_000, "2.3 MB")])

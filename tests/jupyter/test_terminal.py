@@ -10,9 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from owt.jupyter.output_items import Blob, Bundle, Json, Named, Over, Piece, Printed, Text
-from owt.jupyter.renderer import Nothing, indented
-from owt.jupyter.terminal import Terminal
+from owt.jupyter.output_items import (
+    AdaptorEvent,
+    Blob,
+    End,
+    JsonValue,
+    MimeBundle,
+    OutputItem,
+    Printed,
+    TextValue,
+)
+from owt.jupyter.renderer import NullRenderer, indented
+from owt.jupyter.terminal import TerminalRenderer
 from owt.lib.encoding import wav
 
 
@@ -20,8 +29,8 @@ from owt.lib.encoding import wav
 def shown(capsys):
     """Gives what some pieces are on stdout and stderr."""
 
-    def show(*pieces: Piece) -> tuple[str, str]:
-        screen = Terminal()
+    def show(*pieces: OutputItem) -> tuple[str, str]:
+        screen = TerminalRenderer()
         for piece in pieces:
             screen.show(piece)
         screen.end()
@@ -37,21 +46,21 @@ SOUND = wav(np.zeros(500, np.int16), 1000)
 @pytest.mark.parametrize(
     ("pieces", "expected"),
     [
-        ([Text("a"), Text("b")], "ab\n"),
-        ([Text("a\n"), Text("b\n")], "a\nb\n"),
-        ([Text("a"), Json({"b": 1})], 'a\n{"b": 1}\n'),
-        ([Text("a"), Printed("stdout", "b")], "ab\n"),
-        ([Text("<svg/>", returned=True, type="image/svg+xml")], "<svg/>\n"),
-        ([Json(1), Json(None)], "1\nnull\n"),
-        ([Named("token", "a"), Named("token", {"b": 1})], 'token: a\ntoken: {"b": 1}\n'),
-        ([Text("a", line=True), Text("[DONE]", line=True)], "a\n"),
-        ([Bundle({"text/plain": "[red]table", "text/html": "<b>"})], "[red]table\n"),
-        ([Json({"a": [1], "b": "x" * 90})], f'{{\n  "a": [1],\n  "b": "{"x" * 90}"\n}}\n'),
-        ([Json(["x" * 200])], f'[\n  "{"x" * 200}"\n]\n'),
-        ([Bundle({"image/png": "aaaa"})], "<image/png>\n"),
-        ([Blob(SOUND, "audio/wav"), Text("after")], "audio/wav, 0.5 s, 1.0 kB\nafter\n"),
+        ([TextValue("a"), TextValue("b")], "ab\n"),
+        ([TextValue("a\n"), TextValue("b\n")], "a\nb\n"),
+        ([TextValue("a"), JsonValue({"b": 1})], 'a\n{"b": 1}\n'),
+        ([TextValue("a"), Printed("stdout", "b")], "ab\n"),
+        ([TextValue("<svg/>", returned=True, type="image/svg+xml")], "<svg/>\n"),
+        ([JsonValue(1), JsonValue(None)], "1\nnull\n"),
+        ([AdaptorEvent("token", "a"), AdaptorEvent("token", {"b": 1})], 'token: a\ntoken: {"b": 1}\n'),
+        ([TextValue("a", line=True), TextValue("[DONE]", line=True)], "a\n"),
+        ([MimeBundle({"text/plain": "[red]table", "text/html": "<b>"})], "[red]table\n"),
+        ([JsonValue({"a": [1], "b": "x" * 90})], f'{{\n  "a": [1],\n  "b": "{"x" * 90}"\n}}\n'),
+        ([JsonValue(["x" * 200])], f'[\n  "{"x" * 200}"\n]\n'),
+        ([MimeBundle({"image/png": "aaaa"})], "<image/png>\n"),
+        ([Blob(SOUND, "audio/wav"), TextValue("after")], "audio/wav, 0.5 s, 1.0 kB\nafter\n"),
         (
-            [Json({"sentence": "One.", "chunk": base64.b64encode(SOUND).decode()})],
+            [JsonValue({"sentence": "One.", "chunk": base64.b64encode(SOUND).decode()})],
             "One. (audio/wav, 0.5 s, 1.0 kB)\n",
         ),
         ([Blob(b"plain", "text/plain")], "plain\n"),
@@ -66,8 +75,8 @@ def test_pieces_are_text(shown, pieces, expected):
 @pytest.mark.parametrize(
     "piece",
     [
-        Bundle({"text/markdown": "* one", "text/plain": "x"}),
-        Text("* one", returned=True, type="text/markdown; charset=utf-8"),
+        MimeBundle({"text/markdown": "* one", "text/plain": "x"}),
+        TextValue("* one", returned=True, type="text/markdown; charset=utf-8"),
         Blob(b"* one", "text/markdown", returned=True),
     ],
 )
@@ -76,14 +85,14 @@ def test_markdown_is_rendered(shown, piece):
 
 
 def test_what_goes_to_stderr_goes_there(shown):
-    assert shown(Printed("stderr", "a\n"), Text("b"), Over(418)) == (
+    assert shown(Printed("stderr", "a\n"), TextValue("b"), End(418)) == (
         "b\n",
         "a\nowt: the adaptor answered 418\n",
     )
 
 
 def test_a_line_is_ended_where_it_was_begun(shown):
-    assert shown(Printed("stderr", "9 %"), Json(1)) == ("1\n", "9 %\n")
+    assert shown(Printed("stderr", "9 %"), JsonValue(1)) == ("1\n", "9 %\n")
 
 
 def test_text_is_there_when_it_has_come(monkeypatch):
@@ -94,9 +103,9 @@ def test_text_is_there_when_it_has_come(monkeypatch):
             flushed.append(self.getvalue())
 
     monkeypatch.setattr(sys, "stdout", Buffered())
-    screen = Terminal()
-    screen.show(Text("a"))
-    screen.show(Text("b"))
+    screen = TerminalRenderer()
+    screen.show(TextValue("a"))
+    screen.show(TextValue("b"))
     assert flushed[-1] == "ab"
 
 
@@ -105,12 +114,12 @@ def test_what_is_nested_deeply_is_shown_nevertheless(shown, depth):
     document: list[Any] = []
     for _ in range(depth):
         document = [document]
-    assert shown(Json(document))[0].count("\n") < 50
+    assert shown(JsonValue(document))[0].count("\n") < 50
 
 
 def test_a_quiet_cell_shows_nothing(capsys):
-    screen = Nothing()
-    screen.show(Text("a"))
+    screen = NullRenderer()
+    screen.show(TextValue("a"))
     screen.end()
     assert capsys.readouterr() == ("", "")
 

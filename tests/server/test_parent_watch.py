@@ -17,7 +17,7 @@ from owt.testing import wait_until
 STARTER = """
 import os, sys, time
 from owt.server.child import Child
-child = Child("--port", "0", "--pool-max", "1", tied=True)
+child = Child("--port", "0", "--pool-max", "1", watch_parent=True)
 print(child.wait_ready(), child.pid, flush=True)
 if os.fork() == 0:
     # Holds whatever the starter has open.
@@ -52,7 +52,7 @@ def test_a_killed_starter_takes_the_server_along():
 
 
 def test_letting_go_of_the_pipe_ends_the_server():
-    child = Child("--port", "0", "--pool-max", "1", tied=True)
+    child = Child("--port", "0", "--pool-max", "1", watch_parent=True)
     try:
         child.wait_ready()
         child._process.stdin.close()
@@ -63,7 +63,7 @@ def test_letting_go_of_the_pipe_ends_the_server():
 
 
 def test_an_interrupt_of_the_process_group_does_not_reach_it():
-    child = Child("--port", "0", "--pool-max", "1", tied=True)
+    child = Child("--port", "0", "--pool-max", "1", watch_parent=True)
     try:
         child.wait_ready()
         assert os.getpgid(child.pid) != os.getpgid(0)
