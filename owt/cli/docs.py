@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sysconfig
 from importlib.metadata import metadata
 from pathlib import Path
 
 import click
 
-PACKAGE = Path(__file__).resolve().parent.parent
-PLACES = (PACKAGE / "docs", PACKAGE.parent / "docs")
-"""Folders of the documentation: of an installed package, and of a source tree."""
+PLACES = (
+    Path(__file__).resolve().parents[2] / "docs",
+    Path(sysconfig.get_path("data"), "share", "doc", "owt"),
+)
+"""Folders of the documentation: in a source tree, and of an installed package."""
 
 
 @click.command("docs")
