@@ -58,7 +58,9 @@ def log_call(run: str, call: Call) -> None:
     """Log an accepted call with its code on one line."""
     if not calls.isEnabledFor(logging.DEBUG):
         return
-    if call.code is not None:
+    if call.operation is not None:
+        target = f"operation {call.operation}"
+    elif call.code is not None:
         target = "code " + one_line(call.code)
     elif call.endpoint is not None:
         target = f"endpoint {call.endpoint.path}"

@@ -83,6 +83,19 @@ class NotebookCell(Struct, frozen=True, array_like=True):
     response: str | None = None
 
 
+class ChangeDirectory(Struct, frozen=True, array_like=True, tag="change-directory"):
+    """Operation of the server on a kernel: enter a directory."""
+
+    path: str
+
+
+class RemoveEndpoint(Struct, frozen=True, array_like=True, tag="remove-endpoint"):
+    """Operation of the server on a kernel: remove the endpoint at a path, for one method."""
+
+    path: str
+    method: str
+
+
 class Call(Struct, frozen=True, array_like=True):
     """One request to run an adaptor.
 
@@ -94,7 +107,8 @@ class Call(Struct, frozen=True, array_like=True):
     `session` None stands for a kernel of the pool. `kernel` is the kernelspec of a session that this call
     creates, or None for the default. `timeout` is in seconds of running time. `sse` asks for Server-Sent
     Events, `detach` for no answer but the run's address. `cell` says that the code is a cell of a served
-    notebook.
+    notebook. `operation` is what the server itself does instead of running code, when its turn comes; no
+    request has one.
     """
 
     request: RequestFacts
@@ -112,3 +126,4 @@ class Call(Struct, frozen=True, array_like=True):
     detach: bool = False
     endpoint: Target | None = None
     cell: NotebookCell | None = None
+    operation: ChangeDirectory | RemoveEndpoint | None = None

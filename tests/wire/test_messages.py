@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owt.errors import WireError
-from owt.wire.call import Caching, Call, NotebookCell, RequestFacts, Target
+from owt.wire.call import Caching, Call, ChangeDirectory, NotebookCell, RemoveEndpoint, RequestFacts, Target
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.endpoint import Endpoint, Parameter
 from owt.wire.framing import MAX_READ, encode_frame
@@ -81,6 +81,8 @@ EVERY_MESSAGE: list[Message] = [
     Invoke("r3", Call(REQUEST, session="s", endpoint=Target("/{x}", ("1",), "k1.1"))),
     Invoke("r4", Call(REQUEST, code="x = 1", cell=NotebookCell())),
     Invoke("r5", Call(REQUEST, code="x", cell=NotebookCell("GET", "/{x}", ("x",), "/:x", "print(1)"))),
+    Invoke("r6", Call(REQUEST, session="s", operation=ChangeDirectory("/é"))),
+    Invoke("r7", Call(REQUEST, session="s", operation=RemoveEndpoint("/{x}", "GET"))),
     Output("r1", ()),
     Output(
         "r1",

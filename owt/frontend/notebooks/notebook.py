@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Collection, Hashable, Mapping
 from enum import StrEnum
@@ -18,7 +17,7 @@ from owt.frontend.sessions.session import KernelEvent, Session
 from owt.frontend.sessions.sessions import Sessions
 from owt.notebook.changes import Contents, Progress
 from owt.notebook.gateway_cells import GatewayCell
-from owt.wire.call import Call, NotebookCell, RequestFacts
+from owt.wire.call import Call, ChangeDirectory, NotebookCell, RemoveEndpoint, RequestFacts
 from owt.wire.chunk import Failed
 
 log = logging.getLogger("owt.notebooks")
@@ -29,9 +28,6 @@ BUSY_DELAY = 1.0
 """Seconds until a cell is submitted again that the server refused at one of its limits."""
 
 LOST = Failed(502, "kernel-died", "the kernel died", "its kernel died while it ran")
-
-REMOVE = "__import__('owt').endpoint.remove"
-CHANGE_DIRECTORY = "__import__('os').chdir"
 
 
 class NotebookState(StrEnum):
@@ -274,7 +270,7 @@ class Notebook:
         due = kernel.progress.begin(contents)
         log.info("%s: running %d of %d cells", self.path, len(due), len(contents.cells))
         if not kernel.in_folder:
-            await self._run("the folder", CHANGE_DIRECTORY, {"path": str(self.path.resolve().parent)})
+            await self._run("the folder", operation=ChangeDirectory(str(self.path.resolve().parent)))
             kernel.in_folder = True
         for index in due:
             await self._run_cell(contents, index)
@@ -303,7 +299,7 @@ class Notebook:
                 await self._run_cell(contents, contents.meanings.index(heir))
             if owners.editions().get(route) == edition:
                 path, method = route
-                await self._run(path, REMOVE, {"path": path, "methods": [method]})
+                await self._run(path, operation=RemoveEndpoint(path, method))
         owners.keep(cells)
 
     async def _run_cell(self, contents: Contents, index: int) -> None:
@@ -317,14 +313,14 @@ class Notebook:
     async def _run(
         self,
         label: str,
-        code: str,
-        kwargs: object = None,
+        code: str | None = None,
         *,
+        operation: ChangeDirectory | RemoveEndpoint | None = None,
         cell: NotebookCell | None = None,
         key: Hashable = None,
         may_fail: bool = False,
     ) -> None:
-        """Run code in the session, and record the endpoints that it registers as those of the cell `key`.
+        """Run code or an operation in the session; record the endpoints that it registers for the cell `key`.
 
         Raises `_CellFailed` and `_KernelReplaced`.
         """
@@ -333,8 +329,8 @@ class Notebook:
         call = Call(
             RequestFacts("GET", "/", "", (), b"", "localhost"),
             code=code,
-            kwargs=None if kwargs is None else json.dumps(kwargs),
             session=self.name,
+            operation=operation,
             cell=cell,
         )
         failure = await self._submit_and_wait(call, kernel)

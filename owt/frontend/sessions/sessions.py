@@ -59,7 +59,7 @@ class Sessions:
             return
         session = self.named.get(call.session)
         if session is None:
-            if call.code is None and call.adaptor is None:
+            if call.code is None and call.adaptor is None and call.operation is None:
                 raise NoSuchSession(
                     "session", "a call without code needs a session that exists", call.session,
                     hint=f"Add the field code to make one. There are: {self._names()}",

@@ -7,6 +7,7 @@ of the main thread.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -22,7 +23,7 @@ from owt.kernel.context import Run
 from owt.kernel.endpoints import kernel_gateway
 from owt.kernel.endpoints.registry import Registry
 from owt.summat import Pipe
-from owt.wire.call import NotebookCell
+from owt.wire.call import ChangeDirectory, NotebookCell, RemoveEndpoint
 from owt.wire.chunk import Chunk, size
 
 SEPARATE_FRAME = 16 * 1024
@@ -97,6 +98,9 @@ class Execution:
 
     def _value(self) -> Any:
         call, code, namespace = self._run.call, self._code, self._environment.shell.user_ns
+        if call.operation is not None:
+            self._operate(call.operation)
+            return None
         if call.endpoint is not None and self._environment.endpoints is not None:
             function, by_position, by_name = self._environment.endpoints.prepare(self._run, namespace)
             return function(*by_position, **by_name)
@@ -120,6 +124,13 @@ class Execution:
             return target(*(() if arguments.value is MISSING else (arguments.value,)), **arguments.kwargs)
         args, kwargs = call_arguments(target, arguments)
         return target(*args, **kwargs)
+
+    def _operate(self, operation: ChangeDirectory | RemoveEndpoint) -> None:
+        match operation:
+            case ChangeDirectory(path=path):
+                os.chdir(path)
+            case RemoveEndpoint(path=path, method=method) if self._environment.endpoints is not None:
+                self._environment.endpoints.endpoint.remove(path, methods=[method])
 
     def _notebook_cell(self, cell: CompiledCell, options: NotebookCell) -> Any:
         endpoints, text = self._environment.endpoints, self._run.call.code or ""

@@ -183,7 +183,7 @@ def _code(run: str, call: Call) -> str:
         code = call.code.strip("\n")
         return f"{title}\n{code[:MAX_CODE]}" + ("\n# ..." if len(code) > MAX_CODE else "")
     what = f"adaptor {call.adaptor}" if call.adaptor is not None else f"{call.fn_name}(...)"
-    return f"{title}\n# {what}"
+    return f"{title}\n# {call.operation or what}"
 
 
 def _error(failed: Failed) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from scripted_service import ScriptedService
 
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.notebooks.documents import read_documents
-from owt.frontend.notebooks.notebook import CHANGE_DIRECTORY, MAX_DEATHS, EndpointOwners, Notebook, Orphan
+from owt.frontend.notebooks.notebook import MAX_DEATHS, EndpointOwners, Notebook, Orphan
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernel
+from owt.wire.call import ChangeDirectory
 from owt.wire.chunk import Done, Failed
 from owt.wire.endpoint import Endpoint
 from owt.wire.messages import RegisterEndpoints
@@ -42,7 +43,7 @@ class Served:
     async def kernel(self, number: int = 1) -> ScriptedKernel:
         """Wait for the kernel of this number, and let it enter the notebook's folder."""
         kernel = await self.stage.kernels.wait_for_kernel(number)
-        assert kernel.calls[-1].code == CHANGE_DIRECTORY
+        assert isinstance(kernel.calls[-1].operation, ChangeDirectory)
         kernel.answer()
         await settle()
         return kernel
@@ -78,7 +79,7 @@ def path(tmp_path: Path) -> Path:
 async def test_cells_run_one_after_another_in_the_notebooks_folder(path: Path) -> None:
     served = Served(path)
     kernel = await served.stage.kernels.wait_for_kernel(1)
-    assert (kernel.calls[0].session, kernel.calls[0].kwargs) == ("n", f'{{"path": "{path.parent}"}}')
+    assert (kernel.calls[0].session, kernel.calls[0].operation) == ("n", ChangeDirectory(str(path.parent)))
     await served.kernel()
     assert [await finish(kernel), served.notebook.state] == ["x = f()", "loading"]
     assert [await finish(kernel), served.notebook.state] == ["y = 2", "ready"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from running import Bench, bodies, call
 
 from owt.kernel.calls.execution import SEPARATE_FRAME
+from owt.wire.call import ChangeDirectory, RemoveEndpoint
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head
 
 
@@ -53,6 +55,24 @@ def test_an_adaptor_of_owts_own_is_called_by_its_name(bench: Bench) -> None:
     failed = failure(bench.ask(adaptor="speak", kwargs="{}"))
     assert failed.type == "bad-request"
     assert "missing 'text'" in failed.detail
+
+
+def test_the_server_changes_the_directory_without_running_code(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "it's").mkdir()
+    bench.ask(operation=ChangeDirectory(str(tmp_path / "it's")))
+    assert Path.cwd() == tmp_path / "it's"
+    failed = failure(bench.ask(operation=ChangeDirectory(str(tmp_path / "missing"))))
+    assert failed.exception == "FileNotFoundError"
+
+
+def test_the_server_removes_an_endpoint_without_running_code(bench: Bench) -> None:
+    bench.runner.endpoints.session = "s"
+    bench.ask("@endpoint('/a', methods=['GET', 'POST'])\ndef a(): return 'a'\n1")
+    bench.ask(operation=RemoveEndpoint("/a", "GET"))
+    assert [(each.path, each.methods) for each in bench.offers[-1].endpoints] == [("/a", ("POST",))]
 
 
 def test_a_callable_that_is_made_anew_is_called_with_the_calls_own_request(bench: Bench) -> None:
