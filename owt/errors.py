@@ -106,7 +106,7 @@ class Unprocessable(BadRequest):
         (`hint`)."""
         sentences = [f"{field}: {problem}" for field, problem in problems[:10]]
         if len(problems) > 10:
-            sentences.append("...")
+            sentences.append(f"{len(problems) - 10} more")
         Exception.__init__(self, f"{'. '.join(sentences)}. {hint}")
         self.field = problems[0][0]
 

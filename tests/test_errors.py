@@ -142,7 +142,7 @@ def test_an_unprocessable_request_names_its_first_field_and_at_most_ten_problems
     error = Unprocessable(problems, "f takes a")
     assert error.field == "a:0"
     assert str(error).startswith("a:0: is missing. a:1: is missing. ")
-    assert str(error).endswith("a:9: is missing. .... f takes a")
+    assert str(error).endswith("a:9: is missing. 1 more. f takes a")
 
 
 def test_a_method_that_is_not_allowed_names_those_that_are() -> None:

@@ -10,7 +10,7 @@ from scripted_service import ScriptedService
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from owt.frontend.api.control import UnknownHandler
+from owt.frontend.api.control import UnknownPageHandler
 from owt.frontend.api.directory import EndpointsHandler, OpenApiHandler
 from owt.frontend.api.directory import routes as endpoint_routes
 from owt.frontend.application import OutsideHandler, OversizedExchange, Owt, routes
@@ -84,7 +84,7 @@ async def test_heads_beyond_a_limit_are_refused_on_all_paths() -> None:
 def test_pages_are_under_the_base_url(base: str) -> None:
     assert page_of(f"{base}/_owt/endpoints", base) is EndpointsHandler
     assert page_of(f"{base}/_owt/openapi.json", base) is OpenApiHandler
-    assert page_of(f"{base}/_owt/nothing", base) is UnknownHandler
+    assert page_of(f"{base}/_owt/nothing", base) is UnknownPageHandler
 
 
 @pytest.mark.parametrize("path", ["/", "/owty/_owt/endpoints", "/_owt/endpoints", "/aXb/_owt/endpoints"])

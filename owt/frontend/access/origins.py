@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from owt.errors import shortened
-from owt.frontend.config.access import Access
+from owt.frontend.config.access import AccessSettings
 from owt.frontend.problems import Headers, Problem
 from owt.wire.http import TOKEN
 
@@ -77,7 +77,7 @@ OriginDecision = Allowed | Forbidden | Preflight
 class Origins:
     """Checks of a request's Host, Origin and Sec-Fetch-Site."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: AccessSettings) -> None:
         """The rules depend on `allow_host`, `allow_origin`, `address` and `unix_socket`.
 
         A Unix socket accepts any Host: only programs and proxies connect to it, and a proxy checks names

@@ -27,7 +27,7 @@ _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[(?P<ip>[0-9A-Fa-f:.]+)\])(:(?P<por
 
 
 @dataclass(frozen=True)
-class Source:
+class RequestSource:
     """Client and target of a request.
 
     `remote` is the client's IP address, or `unix`; `scheme` is `http` or `https`; `host` includes the port if
@@ -49,7 +49,7 @@ def apply_forwarded(request: HTTPServerRequest, settings: Settings) -> None:
         request.remote_ip = UNIX
     if not settings.trusted_proxy:
         return
-    peer = Source(request.remote_ip or "", request.protocol, request.host)
+    peer = RequestSource(request.remote_ip or "", request.protocol, request.host)
     source = forwarded(peer, request.headers, settings.trusted_proxy)
     request.remote_ip, request.protocol = source.remote, source.scheme
     if source.host != request.host:
@@ -57,7 +57,7 @@ def apply_forwarded(request: HTTPServerRequest, settings: Settings) -> None:
         request.host_name = split_host_and_port(source.host.lower())[0]
 
 
-def forwarded(peer: Source, headers: Mapping[str, str], trusted: Sequence[Network]) -> Source:
+def forwarded(peer: RequestSource, headers: Mapping[str, str], trusted: Sequence[Network]) -> RequestSource:
     """Return the source of a request from its connection's peer and its headers.
 
     `headers` joins repeated headers by commas (RFC 9110, 5.3). If there are trusted proxies, each peer on the
@@ -67,7 +67,7 @@ def forwarded(peer: Source, headers: Mapping[str, str], trusted: Sequence[Networ
         return peer
     scheme = _last(headers.get("X-Forwarded-Proto", "")).lower()
     host = _last(headers.get("X-Forwarded-Host", ""))
-    return Source(
+    return RequestSource(
         remote=_client(peer.remote, headers.get("X-Forwarded-For", ""), trusted),
         scheme=scheme if scheme in ("http", "https") else peer.scheme,
         host=host if _is_host(host) else peer.host,

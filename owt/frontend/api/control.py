@@ -221,7 +221,7 @@ class CacheHandler(ControlHandler):
         self.finish_json({"deleted": self.service.cache.clear()})
 
 
-class UnknownHandler(ControlHandler):
+class UnknownPageHandler(ControlHandler):
     """Any other path under /_owt/"""
 
     def _unknown(self) -> None:
@@ -322,5 +322,5 @@ def routes(service: Service, more: Sequence[Page] = ()) -> list[Page]:
         (r"/_owt/runs/([^/]+)/answer", RunRouter(service, AnswerExchange), {}),
         (r"/_owt/cache", CacheHandler, options),
         *more,
-        (r"/_owt/.*", UnknownHandler, options),
+        (r"/_owt/.*", UnknownPageHandler, options),
     ]

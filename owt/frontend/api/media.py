@@ -10,7 +10,7 @@ from typing import Any
 
 from owt.wire.endpoint import REFERENCE
 
-Schema = dict[str, Any]
+JsonSchema = dict[str, Any]
 
 HTML = "text/html"
 JSON = "application/json"
@@ -24,7 +24,7 @@ _BARE = ("integer", "number", "boolean", "null", "array")
 """Types whose JSON is also accepted where text is."""
 
 
-def in_url(schema: Schema, schemas: Schema, *, in_path: bool = False) -> Schema:
+def in_url(schema: JsonSchema, schemas: JsonSchema, *, in_path: bool = False) -> JsonSchema:
     """Return the description of a parameter in a query or a path.
 
     Objects and nested lists are JSON; a list in a query is one field per item.
@@ -34,7 +34,7 @@ def in_url(schema: Schema, schemas: Schema, *, in_path: bool = False) -> Schema:
     return {"schema": raw(schema, {"type": "string"})}
 
 
-def is_json(schema: Schema, schemas: Schema, *, in_path: bool = False) -> bool:
+def is_json(schema: JsonSchema, schemas: JsonSchema, *, in_path: bool = False) -> bool:
     """Return whether some values of this schema have no other text than JSON, and all values can be JSON."""
     leaves = list(_leaves(schema, schemas))
     bracketed = [named or _has_brackets(leaf, schemas, in_path) for leaf, named in leaves]
@@ -43,7 +43,7 @@ def is_json(schema: Schema, schemas: Schema, *, in_path: bool = False) -> bool:
     )
 
 
-def raw(schema: Schema, content: Schema) -> Schema:
+def raw(schema: JsonSchema, content: JsonSchema) -> JsonSchema:
     """Return the schema with `content` in place of each base64 string: bytes are sent unencoded."""
     if schema.get("contentEncoding") == "base64":
         replaced = ("type", "contentEncoding", "minLength", "maxLength", "default")
@@ -59,7 +59,7 @@ def raw(schema: Schema, content: Schema) -> Schema:
     return result
 
 
-def response_content(result: Schema, schemas: Schema, *, streams: bool) -> Schema:
+def response_content(result: JsonSchema, schemas: JsonSchema, *, streams: bool) -> JsonSchema:
     """Return the media types of a response, or of a stream of items, with their schemas."""
     kind = _kind(result, schemas)
     if kind == "string" and result.get("format") in _QUOTED:
@@ -80,8 +80,8 @@ def response_content(result: Schema, schemas: Schema, *, streams: bool) -> Schem
 
 
 def _leaves(
-    schema: Any, schemas: Schema, seen: frozenset[str] = frozenset()
-) -> Iterator[tuple[Schema, bool]]:
+    schema: Any, schemas: JsonSchema, seen: frozenset[str] = frozenset()
+) -> Iterator[tuple[JsonSchema, bool]]:
     """Yield the alternatives of a schema, each with whether it is a named object or list."""
     if not isinstance(schema, dict):
         return
@@ -97,7 +97,7 @@ def _leaves(
         yield schema, False
 
 
-def _has_brackets(leaf: Schema, schemas: Schema, in_path: bool) -> bool:
+def _has_brackets(leaf: JsonSchema, schemas: JsonSchema, in_path: bool) -> bool:
     """Return whether a value needs JSON's brackets. A list whose items are fields of a query needs none."""
     if leaf.get("type") != "array":
         return leaf.get("type") == "object"
@@ -107,7 +107,7 @@ def _has_brackets(leaf: Schema, schemas: Schema, in_path: bool) -> bool:
     )
 
 
-def _kind(schema: Schema, schemas: Schema) -> str | None:
+def _kind(schema: JsonSchema, schemas: JsonSchema) -> str | None:
     """Return the one JSON type of a schema, or None if it has several or none."""
     types = [leaf.get("type") for leaf, _ in _leaves(schema, schemas)]
     return types[0] if types and isinstance(types[0], str) and types.count(types[0]) == len(types) else None

@@ -16,12 +16,12 @@ from owt.frontend.api import media
 from owt.frontend.endpoints import Entry
 from owt.wire.endpoint import REFERENCE, Endpoint, Parameter, parameters, shape
 
-Json = dict[str, Any]
+JsonObject = dict[str, Any]
 
 WITH_BODY = ("POST", "PUT", "PATCH")
 """Methods whose fields are in a body; fields of other methods are in the query."""
 
-_PROBLEM: Json = {
+_PROBLEM: JsonObject = {
     "type": "object",
     "description": "A problem document (RFC 9457)",
     "required": ["type", "title", "status", "detail"],
@@ -36,7 +36,7 @@ _PROBLEM: Json = {
         "session": {"type": ["string", "null"]},
     },
 }
-_FILE: Json = {"contentMediaType": "application/octet-stream"}
+_FILE: JsonObject = {"contentMediaType": "application/octet-stream"}
 PROBLEM = "OwtProblem"
 """Name of the schema of a problem document."""
 _PROBLEMS = {
@@ -50,14 +50,14 @@ _SCHEMES = {
 }
 
 
-def document(entries: Iterable[Entry], *, url: str, version: str, users: bool, tokens: bool) -> Json:
+def document(entries: Iterable[Entry], *, url: str, version: str, users: bool, tokens: bool) -> JsonObject:
     """Return an OpenAPI document of the endpoints that are available.
 
     `url` is the server's, with its base URL; `users` and `tokens` are whether it accepts
     passwords and tokens.
     """
     names = UniqueNames()
-    paths: Json = {}
+    paths: JsonObject = {}
     shared_paths: dict[str, str] = {}
     for entry in entries:
         if entry.gone is not None:
@@ -68,7 +68,7 @@ def document(entries: Iterable[Entry], *, url: str, version: str, users: bool, t
         for method in endpoint.methods:
             paths.setdefault(path, {})[method.lower()] = _operation(entry, method, path, names)
     schemes = [name for name, accepted in (("password", users), ("token", tokens)) if accepted]
-    result: Json = {
+    result: JsonObject = {
         "openapi": "3.1.0",
         "info": {
             "title": "owt",
@@ -89,7 +89,7 @@ class UniqueNames:
     """Unique names for the schemas of all endpoints and for all operations."""
 
     def __init__(self) -> None:
-        self.schemas: Json = {}
+        self.schemas: JsonObject = {}
         self._operations: set[str] = set()
         self._chosen: dict[str, dict[str, str]] = {}
         self._tried: dict[tuple[str, ...], int] = {}
@@ -100,7 +100,7 @@ class UniqueNames:
             self._chosen[definitions] = self._choose(msgspec.json.decode(definitions))
         return self._chosen[definitions]
 
-    def _choose(self, definitions: Json) -> dict[str, str]:
+    def _choose(self, definitions: JsonObject) -> dict[str, str]:
         # Thousands of classes may share a name, so each number after the first is tried once.
         names = tuple(definitions)
         for number in itertools.chain([1], itertools.count(self._tried.get(names, 2))):
@@ -130,11 +130,11 @@ class UniqueNames:
         return id
 
 
-def _operation(entry: Entry, method: str, path: str, names: UniqueNames) -> Json:
+def _operation(entry: Entry, method: str, path: str, names: UniqueNames) -> JsonObject:
     endpoint = entry.endpoint
     chosen = names.define(endpoint.definitions)
     summary, _, rest = endpoint.description.partition("\n")
-    operation: Json = {"operationId": names.operation(method, endpoint.name, endpoint.path)}
+    operation: JsonObject = {"operationId": names.operation(method, endpoint.name, endpoint.path)}
     if summary:
         operation["summary"] = summary[:200]
     if rest.strip():
@@ -166,15 +166,17 @@ def _operation(entry: Entry, method: str, path: str, names: UniqueNames) -> Json
     return operation
 
 
-def _schema(parameter: Parameter, chosen: dict[str, str]) -> Json:
-    schema: Json = rename_references(msgspec.json.decode(parameter.schema), chosen)
+def _schema(parameter: Parameter, chosen: dict[str, str]) -> JsonObject:
+    schema: JsonObject = rename_references(msgspec.json.decode(parameter.schema), chosen)
     if parameter.default is not None:
         return {**schema, "default": msgspec.json.decode(parameter.default)}
     return schema
 
 
-def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str], schemas: Json) -> Json:
-    schema: Json = {
+def _body(
+    endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str], schemas: JsonObject
+) -> JsonObject:
+    schema: JsonObject = {
         "type": "object",
         "properties": {field.name: _schema(field, chosen) for field in fields},
         "additionalProperties": endpoint.more,
@@ -182,9 +184,9 @@ def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str], s
     required = [field.name for field in fields if field.required]
     if required:
         schema["required"] = required
-    properties: Json = schema["properties"]
+    properties: JsonObject = schema["properties"]
     uploaded = {name: media.raw(field_schema, _FILE) for name, field_schema in properties.items()}
-    form: Json = {"schema": {**schema, "properties": uploaded}}
+    form: JsonObject = {"schema": {**schema, "properties": uploaded}}
     if in_json := [name for name, field_schema in properties.items() if media.is_json(field_schema, schemas)]:
         form["encoding"] = {name: {"contentType": media.JSON} for name in in_json}
     content = {
@@ -195,8 +197,8 @@ def _body(endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str], s
     return {"required": bool(required), "content": content}
 
 
-def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: Json) -> Json:
-    result: Json = {}
+def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: JsonObject) -> JsonObject:
+    result: JsonObject = {}
     if endpoint.result is not None:
         result = rename_references(msgspec.json.decode(endpoint.result), chosen)
     content = media.response_content(result, schemas, streams=endpoint.streams)
@@ -209,7 +211,7 @@ def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: Json) -> Jso
         }
         for status, text in _PROBLEMS.items()
     }
-    answer: Json = {"description": description}
+    answer: JsonObject = {"description": description}
     if content:
         answer["content"] = content
     return {"200": answer, **problems}

@@ -77,7 +77,7 @@ def read_base_url(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Access:
+class AccessSettings:
     """Settings of addresses and access."""
 
     address: str = setting("Address to listen on", read_address, "HOST", default="127.0.0.1")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from owt.errors import ConfigError, shortened
 
-Kind = Literal["value", "list", "switch", "count"]
+OptionKind = Literal["value", "list", "switch", "count"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Setting:
     read: Callable[[str], object]
     metavar: str
     default_text: str
-    kind: Kind = "value"
+    kind: OptionKind = "value"
     low: float | None = None
     high: float | None = None
     secret: bool = False

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from owt.errors import ConfigError
-from owt.frontend.config.access import Access
+from owt.frontend.config.access import AccessSettings
 from owt.frontend.config.setting import (
     Setting,
     read_kernelspec,
@@ -39,7 +39,7 @@ def _default_pool_max() -> int:
 
 
 @dataclass(frozen=True)
-class Settings(Access):
+class Settings(AccessSettings):
     """All settings, validated. Sizes are in bytes, times in seconds; None means never or none.
 
     Raises `ConfigError` for an invalid value, for values that exclude or require each other, and for an

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from owt.frontend.access.proxies import Source, apply_forwarded, forwarded
+from owt.frontend.access.proxies import RequestSource, apply_forwarded, forwarded
 from owt.frontend.config.access import Network, read_network
 from owt.frontend.config.settings import Settings
 
 PROXY = "10.0.0.1"
-DIRECT = Source(PROXY, "http", "127.0.0.1:9876")
+DIRECT = RequestSource(PROXY, "http", "127.0.0.1:9876")
 TRUSTED = tuple(map(read_network, ("10.0.0.0/8", "fd00::/8")))
 
 
@@ -21,24 +21,25 @@ def headers(**values: str) -> dict[str, str]:
 
 
 def remote(chain: str, peer: str = PROXY, trusted: tuple[Network, ...] = TRUSTED) -> str:
-    return forwarded(Source(peer, "http", "h"), headers(FOR=chain), trusted).remote
+    return forwarded(RequestSource(peer, "http", "h"), headers(FOR=chain), trusted).remote
 
 
 def test_headers_of_a_trusted_proxy_set_client_scheme_and_host() -> None:
     forwarded_headers = headers(FOR="192.0.2.7", PROTO="https", HOST="owt.example.org")
-    assert forwarded(DIRECT, forwarded_headers, TRUSTED) == Source("192.0.2.7", "https", "owt.example.org")
+    source = RequestSource("192.0.2.7", "https", "owt.example.org")
+    assert forwarded(DIRECT, forwarded_headers, TRUSTED) == source
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.1", "127.0.0.1", "fe80::1%eth0", "11.0.0.1", ""])
 def test_headers_of_other_peers_are_ignored(peer: str) -> None:
-    peer_only = Source(peer, "http", "h")
+    peer_only = RequestSource(peer, "http", "h")
     assert forwarded(peer_only, headers(FOR="192.0.2.7", PROTO="https", HOST="evil"), TRUSTED) is peer_only
 
 
 def test_without_trusted_proxies_the_headers_are_ignored_even_on_a_unix_socket() -> None:
     forwarded_headers = headers(FOR="192.0.2.7", PROTO="https", HOST="evil")
     for peer in (PROXY, "unix"):
-        peer_only = Source(peer, "http", "h")
+        peer_only = RequestSource(peer, "http", "h")
         assert forwarded(peer_only, forwarded_headers, ()) is peer_only
 
 
