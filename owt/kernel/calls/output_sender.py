@@ -53,7 +53,9 @@ class OutputSender:
         self.stop_reason: str | None = None
         self._connection = connection
         self._credit = window
-        self._granted = threading.Condition(threading.Lock())
+        self._credit_lock = threading.Lock()
+        # Most runs never wait for credit.
+        self._granted: threading.Condition | None = None
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
         self._interrupts = interrupts
         self._call_later = call_later
@@ -72,9 +74,10 @@ class OutputSender:
 
     def grant(self, amount: int) -> None:
         """Add `amount` bytes of credit. Thread-safe."""
-        with self._granted:
+        with self._credit_lock:
             self._credit += amount
-            self._granted.notify_all()
+            if self._granted is not None:
+                self._granted.notify_all()
             waiter = self._waiter
         if waiter is not None:
             loop, future = waiter
@@ -82,9 +85,10 @@ class OutputSender:
 
     def stop(self, reason: str) -> None:
         """Stop the run: a thread that waits for credit raises KeyboardInterrupt."""
-        with self._granted:
+        with self._credit_lock:
             self.stop_reason = reason
-            self._granted.notify_all()
+            if self._granted is not None:
+                self._granted.notify_all()
 
     def send(self, chunks: Iterable[Chunk]) -> None:
         """Send chunks, after any text written before them. Blocks while there is no credit."""
@@ -102,7 +106,7 @@ class OutputSender:
         """Wait on the event loop until there is credit. One task at a time may wait."""
         loop = asyncio.get_running_loop()
         while self._credit <= 0:
-            with self._granted:
+            with self._credit_lock:
                 if self._credit > 0:
                     return
                 future: asyncio.Future[None] = loop.create_future()
@@ -194,7 +198,7 @@ class OutputSender:
             self._wait()
         if self._closed:
             return
-        with self._granted:
+        with self._credit_lock:
             self._credit -= size(chunk)
         self._connection.send(Output(self.run, (chunk,)))
         if self.mirror is not None:
@@ -202,7 +206,8 @@ class OutputSender:
 
     def _wait(self) -> None:
         in_main = self._is_in_main() and self._interrupts.run == self.run
-        with self._granted:
+        with self._credit_lock:
+            self._granted = self._granted or threading.Condition(self._credit_lock)
             while self._credit <= 0 and not self._closed:
                 if self.stop_reason is not None:
                     raise KeyboardInterrupt

@@ -32,15 +32,14 @@ class RunStream(io.TextIOBase):
     """`sys.stdout` or `sys.stderr` of a kernel: sends text to the current run, else through ipykernel's
     OutStream.
 
-    A `Pipe` collects what child processes and native code write to file descriptors 1 and 2. `drain` lets a
-    run wait for its part of it, and `renew` starts another pipe for the next run.
+    Its `pipe` collects what child processes and native code write to file descriptor 1 or 2.
     """
 
     def __init__(
         self, session: Any, pub_thread: Any, name: StreamName, *, echo: Any = None, watchfd: bool = True
     ) -> None:
         """Create the stream with the arguments of ipykernel's OutStream, which its app passes."""
-        pipe = _Pipe(getattr(sys, name).fileno(), self._receive) if watchfd else None
+        pipe = StdPipe(getattr(sys, name).fileno(), self._receive) if watchfd else None
         if pipe is not None and echo is not None and _descriptor(echo) == pipe.descriptor:
             # An echo to the descriptor that is redirected here would never end.
             echo = io.TextIOWrapper(io.FileIO(os.dup(pipe.terminal), "w"))
@@ -67,11 +66,11 @@ class RunStream(io.TextIOBase):
         setattr(sys, name, wrapper)
         return wrapper
 
-    def _wrap(self, stream: OutStream, pipe: _Pipe | None) -> None:
+    def _wrap(self, stream: OutStream, pipe: StdPipe | None) -> None:
         self._stream = stream
         # The class's method: IPython puts another `write` into an instance while a cell runs.
         self._publish: Callable[[str], int | None] = OutStream.write.__get__(stream)
-        self._pipe = pipe
+        self.pipe = pipe
         self._descriptor = None if pipe is None else pipe.descriptor
         self._process = os.getpid()
         self._kind: StreamName = "stderr" if stream.name == "stderr" else "stdout"
@@ -127,8 +126,8 @@ class RunStream(io.TextIOBase):
     def close(self) -> None:
         """Close the stream; in a run, do nothing: the kernel needs the stream for the next run."""
         if context.running() is None and not self.closed:
-            if self._pipe is not None:
-                self._pipe.stop()
+            if self.pipe is not None:
+                self.pipe.stop()
             self._stream.close()
 
     @property
@@ -136,29 +135,14 @@ class RunStream(io.TextIOBase):
         """True after `close`."""
         return bool(self._stream.closed)
 
-    def drain(self) -> None:
-        """Read what has been written to the descriptor by now, so that it belongs to this run."""
-        if self._pipe is not None:
-            self._pipe.read()
-
-    def renew(self) -> None:
-        """Start another pipe: later output of processes that exist now belongs to no run."""
-        if self._pipe is not None:
-            self._pipe.renew()
-
-    def restore(self) -> None:
-        """Open the descriptor again if user code has closed it."""
-        if self._pipe is not None:
-            self._pipe.restore()
-
     def _receive(self, text: str, data: bytes, is_current: bool) -> None:
         """Handle text from a pipe, and the bytes that it was read from."""
         run = context.running() if is_current else None
         if run is None or not run.sender.write(self._kind, text):
             # A cell's output, for attached notebooks, or a crash report, for the server's terminal.
             self._publish(text)
-            assert self._pipe is not None
-            self._pipe.echo(data)
+            assert self.pipe is not None
+            self.pipe.echo(data)
 
     def _write_to_descriptor(self, string: str) -> int:
         descriptor = _NUMBERS[self._kind] if self._descriptor is None else self._descriptor
@@ -168,7 +152,7 @@ class RunStream(io.TextIOBase):
         return len(string)
 
 
-class _Pipe:
+class StdPipe:
     """Pipe in place of a standard file descriptor, and the thread that reads it.
 
     Pipes that were renewed are read until the last process that can write to them has ended.
@@ -204,13 +188,18 @@ class _Pipe:
         self._selector.close()
 
     def read(self) -> None:
-        """Receive what has been written to the current pipe by now."""
+        """Receive what has been written to the current pipe by now, so that it belongs to this run."""
         if self._running:
             with self._lock:
-                self._read(self._output)
+                self._read(self.output)
+
+    def settle(self) -> None:
+        """Wait until the thread has passed on what it has read."""
+        with self._lock:
+            pass
 
     def renew(self) -> None:
-        """Replace the current pipe."""
+        """Replace the current pipe: later output of processes that exist now belongs to no run."""
         if self._running:
             with self._lock:
                 os.close(self._input)
@@ -243,11 +232,11 @@ class _Pipe:
 
     def _open(self) -> None:
         # The second end for writing is kept, so that the pipe stays open when the descriptor is closed.
-        self._output, self._input = os.pipe()
-        os.set_blocking(self._output, False)
+        self.output, self._input = os.pipe()
+        os.set_blocking(self.output, False)
         os.dup2(self._input, self.descriptor)
-        self._decoders[self._output] = codecs.getincrementaldecoder("utf-8")("replace")
-        self._selector.register(self._output, selectors.EVENT_READ)
+        self._decoders[self.output] = codecs.getincrementaldecoder("utf-8")("replace")
+        self._selector.register(self.output, selectors.EVENT_READ)
 
     def _watch(self) -> None:
         while self._running:
@@ -268,7 +257,7 @@ class _Pipe:
                 del self._decoders[pipe]
                 os.close(pipe)
                 return
-            self._receive(self._decoders[pipe].decode(data), data, pipe == self._output)
+            self._receive(self._decoders[pipe].decode(data), data, pipe == self.output)
 
 
 _NUMBERS: dict[StreamName, int] = {"stdout": 1, "stderr": 2}
@@ -291,23 +280,48 @@ class Streams:
             for name in ("stdout", "stderr")
             if isinstance(stream := getattr(sys, name, None), RunStream)
         }
+        self._pipes = [stream.pipe for stream in self._streams.values() if stream.pipe is not None]
+        self._poll = select.poll()
+        self._polled: list[int] = []
 
     def collect(self) -> None:
         """Give the run that ends, the only one, what was written to the descriptors by now. Later output of
         child processes that it leaves behind belongs to no run."""
-        self.restore()
+        # One system call tells which pipe has data and which descriptor is closed: this is in every call.
+        for descriptor, event in self._current_poll().poll(0):
+            for pipe in self._pipes:
+                if descriptor == pipe.descriptor and event & select.POLLNVAL:
+                    pipe.restore()
+                elif descriptor == pipe.output:
+                    pipe.read()
+        self._restore_names()
         has_children = _has_children()
-        for stream in self._streams.values():
-            stream.drain()
+        for pipe in self._pipes:
+            pipe.settle()
             if has_children:
-                stream.renew()
+                pipe.renew()
 
     def restore(self) -> None:
         """Put both streams in place for the next run."""
+        for pipe in self._pipes:
+            pipe.restore()
+        self._restore_names()
+
+    def _restore_names(self) -> None:
         for name, stream in self._streams.items():
-            stream.restore()
             if getattr(sys, name, None) is None:
                 setattr(sys, name, stream)
+
+    def _current_poll(self) -> select.poll:
+        outputs = [pipe.output for pipe in self._pipes]
+        if outputs != self._polled:
+            self._poll = select.poll()
+            self._polled = outputs
+            for pipe in self._pipes:
+                self._poll.register(pipe.output, select.POLLIN)
+                # No event but POLLNVAL, which needs no registration.
+                self._poll.register(pipe.descriptor, 0)
+        return self._poll
 
 
 def _has_children() -> bool:

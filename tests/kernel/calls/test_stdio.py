@@ -151,7 +151,7 @@ def test_what_is_written_to_the_descriptor_belongs_to_the_run_once_it_is_drained
     watching: RunStream, alone: Run, wired: Wired, write: Any
 ) -> None:
     write(watching)
-    watching.drain()
+    watching.pipe.read()
     alone.sender.flush()
     assert wired.arrived() == [Stdout("out\n")]
 
@@ -174,12 +174,12 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up(
         stream = RunStream(Session(key=b"x"), iopub, "stdout")
         for _ in range(2):
             os.write(stream.fileno(), b"nobody's\n")
-            stream.drain()
+            stream.pipe.read()
         if reads:
             # Who reads again gets what comes from then on.
             os.read(theirs, 1 << 20)
             os.write(stream.fileno(), b"heard\n")
-            stream.drain()
+            stream.pipe.read()
             assert os.read(theirs, 1 << 20).endswith(b"heard\n")
             os.close(theirs)
         stream.close()
@@ -188,7 +188,7 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up(
 def test_a_character_that_comes_in_two_parts_is_one(watching: RunStream, alone: Run, wired: Wired) -> None:
     for byte in "€".encode():
         os.write(watching.fileno(), bytes([byte]))
-        watching.drain()
+        watching.pipe.read()
     alone.sender.flush()
     text = "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout))
     assert text == "€"
@@ -198,7 +198,7 @@ def test_what_nobody_wrote_for_a_run_reaches_the_terminal(
     watching: RunStream, terminal: IO[str], published: list[dict[str, Any]]
 ) -> None:
     os.write(watching.fileno(), b"crash\n")
-    watching.drain()
+    watching.pipe.read()
     watching.flush()
     assert Path(terminal.name).read_text() == "crash\n"
     assert published == [{"name": "stdout", "text": "crash\n"}]
@@ -234,7 +234,7 @@ def test_what_a_process_writes_after_its_run_is_no_other_runs(
     watching: RunStream, alone: Run, wired: Wired, terminal: IO[str], published: Any
 ) -> None:
     def taken() -> list[Any]:
-        watching.drain()
+        watching.pipe.read()
         alone.sender.flush()
         return wired.arrived()
 
@@ -251,7 +251,7 @@ def test_what_a_process_writes_after_its_run_is_no_other_runs(
         assert wired.arrived() == [Stdout("next\n")]
         wait_until(lambda: Path(terminal.name).read_text() == "late\n")
         # The pipe that nobody else has any more is not kept.
-        wait_until(lambda: len(watching._pipe._decoders) == 1)
+        wait_until(lambda: len(watching.pipe._decoders) == 1)
 
 
 def test_a_stream_without_a_descriptor_has_nothing_to_take(stdout: RunStream) -> None:
