@@ -3,7 +3,7 @@
 import base64
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -12,8 +12,9 @@ import peers
 import servers
 from connection import Request, once
 from goals import BARE as FLOOR
-from goals import GOALS, WARM, WARM_8
+from goals import CPU_FRONTEND, CPU_FRONTEND_64, CPU_KERNEL, GOALS, WARM, WARM_8
 from measuring import MIB, Effort, Measurement, Row, Table, in_turns, number, short
+from processes import cpu_seconds
 from stock import stock_kernel
 
 STOCK = "stock jupyter_client execute, no HTTP"
@@ -173,6 +174,43 @@ def _p50_and_rate(figures: list[dict]) -> str:
     return f"{number(p50)} ms, {number(statistics.median(figure['rate'] for figure in figures))}"
 
 
+def cpu(effort: Effort) -> Iterator[object]:
+    """Measure the CPU time that a warm call costs each process. It depends on free cores less than times
+    do."""
+    with ExitStack() as stack:
+        floor_port, floor_pid = stack.enter_context(servers.floor_process())
+        port, frontend = stack.enter_context(servers.owt_process())
+        floor, own = Request(floor_port), echo(port)
+        [session] = servers.quiet(port)["sessions"]
+        kernel: int = session["pid"]
+
+        def cost(request: Request, clients: int, *pids: int) -> Callable[[], list[float]]:
+            return lambda: _cpu_of_a_call(request, clients, effort.seconds, pids)
+
+        bare, eight, many = in_turns(
+            effort.rounds,
+            cost(floor, 8, floor_pid),
+            cost(own, 8, frontend, kernel),
+            cost(own, 64, frontend),
+        )
+        of_bare, of_frontend = [figures[0] for figures in bare], [figures[0] for figures in eight]
+        yield Row(CPU_FRONTEND, "µs", of_frontend, of_bare, FLOOR, GOALS[CPU_FRONTEND])
+        of_kernel = [figures[1] for figures in eight]
+        yield Row(CPU_KERNEL, "µs", of_kernel, of_bare, FLOOR, GOALS[CPU_KERNEL])
+        of_many = [figures[0] for figures in many]
+        yield Row(CPU_FRONTEND_64, "µs", of_many, of_frontend, "8 clients", GOALS[CPU_FRONTEND_64])
+
+
+def _cpu_of_a_call(
+    request: Request, clients: int, seconds: float, pids: Sequence[int]
+) -> list[float]:
+    """Return the microseconds of CPU time that each of these processes uses for one call."""
+    before = [cpu_seconds([pid]) for pid in pids]
+    figures = load.run("calls", request, clients=clients, seconds=seconds)
+    after = [cpu_seconds([pid]) for pid in pids]
+    return [(end - start) / figures["count"] * 1e6 for start, end in zip(before, after, strict=True)]
+
+
 def mebibyte(effort: Effort) -> Iterator[object]:
     """Measure a call with a large argument, and a handler that reads the same body without parsing it."""
     with servers.floor() as floor, servers.owt() as owt:
@@ -194,6 +232,12 @@ MEASUREMENTS = (
         "the echo adaptor `def run(name): …`, code and kwargs in base64 in a JSON POST; the floor is a "
         'handler that writes "hi" (`benchmarks/floor.py`)',
         compare,
+    ),
+    Measurement(
+        "cpu",
+        (CPU_FRONTEND, CPU_KERNEL, CPU_FRONTEND_64),
+        "the echo adaptor; user and system time of each process (proc(5)), divided by the number of calls",
+        cpu,
     ),
     Measurement(
         "latency",

@@ -80,11 +80,13 @@ async def _call_again_and_again(requests: Sequence[Request], clients: int, secon
     for caller in callers:
         await caller.connect()
     await asyncio.gather(*(caller.ended for caller in callers))
-    return {"p50": statistics.median(times), "rate": len(times) / (time.perf_counter() - started)}
+    rate = len(times) / (time.perf_counter() - started)
+    return {"p50": statistics.median(times), "rate": rate, "count": len(times)}
 
 
 def calls(requests: Sequence[Request], clients: int, seconds: float) -> dict:
-    """Return `p50` in seconds and `rate` in calls a second of `clients` that call without a pause."""
+    """Return `p50` in seconds, `rate` in calls a second, and `count` of calls, by `clients` without a
+    pause."""
     if wrk.COMMAND:
         return wrk.calls(requests, clients, seconds)
     return asyncio.run(_call_again_and_again(requests, clients, seconds))

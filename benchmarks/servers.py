@@ -39,8 +39,15 @@ def owt_process(*options: str) -> Iterator[tuple[int, int]]:
 @contextmanager
 def floor() -> Iterator[int]:
     """Run a bare Tornado server; yield its port."""
-    with announced(sys.executable, str(ROOT / "benchmarks" / "floor.py")) as (port, _):
+    with floor_process() as (port, _):
         yield port
+
+
+@contextmanager
+def floor_process() -> Iterator[tuple[int, int]]:
+    """Run bare Tornado; yield its port and its process id."""
+    with announced(sys.executable, str(ROOT / "benchmarks" / "floor.py")) as running:
+        yield running
 
 
 @contextmanager

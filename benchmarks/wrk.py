@@ -14,7 +14,7 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def calls(requests: Sequence[Request], clients: int, seconds: float) -> dict:
-    """Return `p50` in seconds and `rate` in calls a second of `clients` that call without a pause.
+    """Return `p50` in seconds, `rate` in calls a second, and `count` of `clients` that call without a pause.
 
     The requests differ only in their fields and are sent in turns. The duration is rounded to whole seconds.
     Raises ValueError for errors.
@@ -27,6 +27,7 @@ def calls(requests: Sequence[Request], clients: int, seconds: float) -> dict:
     text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
     p50 = re.search(r"50%\s+([\d.]+)(us|ms|s)\b", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    if "Non-2xx" in text or "Socket errors" in text or not (p50 and rate):
+    count = re.search(r"(\d+) requests in", text)
+    if "Non-2xx" in text or "Socket errors" in text or not (p50 and rate and count):
         raise ValueError(f"wrk reported errors:\n{text}")
-    return {"p50": float(p50[1]) * UNITS[p50[2]], "rate": float(rate[1])}
+    return {"p50": float(p50[1]) * UNITS[p50[2]], "rate": float(rate[1]), "count": int(count[1])}
