@@ -20,11 +20,16 @@ PEERS := .venv-peers
 
 DOCS := .venv-docs
 
-.PHONY: help serve test test-browser test-bark lint docs picture bench bench-memory bench-kernel clean
+# An environment with the newest releases, whatever pyproject.toml allows.
+NEWEST := .venv-newest
+BOUNDED := ipykernel ipython jupyter_client jupyter_server tornado
+
+.PHONY: help serve test test-newest test-browser test-bark lint docs picture bench bench-memory bench-kernel clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and print commands to try'
 	@echo 'make test         run all tests except test-browser and test-bark'
+	@echo 'make test-newest  run them with the newest releases, also beyond the upper bounds'
 	@echo 'make test-browser run the tests that need Chromium and its driver'
 	@echo 'make test-bark    run the tests of the models, which need the extra bark'
 	@echo 'make lint         check style and types'
@@ -40,6 +45,12 @@ serve: .venv/installed-serve
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-newest: $(NEWEST)/made
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,speech,notebook]'
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	  --upgrade-strategy eager $(BOUNDED)
+	$(NEWEST)/bin/python -m pytest $(ARGS)
 
 test-browser: .venv/installed-dev
 	$(BIN)/python -m pytest tests/browser $(ARGS)
@@ -70,11 +81,11 @@ bench-kernel: .venv/installed-dev
 	$(BIN)/python benchmarks/kernel.py $(ARGS)
 
 clean:
-	rm -rf .venv $(BARK) $(DOCS) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv $(BARK) $(DOCS) $(NEWEST) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file, because the time of a directory is meaningless, and an interrupted start leaves no stamp.
-.venv/made $(BARK)/made $(DOCS)/made:
+.venv/made $(BARK)/made $(NEWEST)/made $(DOCS)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'owt needs Python 3.11 or newer; name one, such as: make PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)
