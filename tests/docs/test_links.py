@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -50,3 +51,27 @@ def test_every_page_is_in_the_navigation():
     listed = set(re.findall(r"^((?:\w|-|/)+)$", index, re.MULTILINE))
     pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")}
     assert pages - {"index"} == listed
+
+
+def definitions(file: Path) -> set[str]:
+    """Return the names of a module's classes and functions, and of the methods as `Class.method`."""
+    names = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.ClassDef(name=name, body=body):
+                methods = [
+                    item.name for item in body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+                ]
+                names |= {name, *(f"{name}.{method}" for method in methods)}
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+    return names
+
+
+def test_the_steps_of_a_call_are_in_the_files_that_the_page_names():
+    page = DOCS / "explanation" / "way-of-a-call.md"
+    steps = re.findall(r"^\| \d+ \| (.+?) \| (.+?) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(steps) > 20
+    for files, functions in steps:
+        names = set().union(*(definitions(ROOT / file) for file in re.findall(r"`(.+?)`", files)))
+        assert set(re.findall(r"`(.+?)`", functions)) <= names, files
