@@ -1,28 +1,31 @@
-"""The Tornado process. It never evaluates, unpickles or imports what a request brings.
+"""The Tornado process. It never evaluates, unpickles or imports what a request contains.
 
-    app         starts the parts, ends them
-    service     what the handlers are given, and the one way in for a call
-    routing     which handler answers at which path; `delegate` is the short way of a call to its own
-    logs        what the log may say
-    banner      what to try first
-    disguise    a process title without secrets
-    memory      how memory is given back to the system
+    app             parts of a server: built, started, stopped
+    application     routes of pages and calls
+    service         collaborators of the request handlers, and the submission of calls
+    maintenance     scheduler of periodic jobs
+    endpoints       table of the endpoints that sessions have defined
+    problems        failures as problem documents (RFC 9457)
+    counters        counts of calls, kernels and refusals, for the metrics
+    descriptors     file descriptors: limit and reserve
+    nesting         limit on the nesting depth of kwargs
+    logs            log records without secrets
+    banner          examples that are printed at the start
+    process_title   process title without secrets
+    malloc          reuse of freed memory
 
 The way of a call:
 
-    listening   where clients connect, within limits
-    admission   who may come in
-    calling     what answers a call
-    resolving   what a request asks for: HTTP pieces to a Call
-    scheduling  sessions: whose turn it is, and on which kernel
-    hosting     kernel processes, and the channel to them
-    running     runs, their journals and readers, the cache
-    rendering   what an answer looks like: chunks to HTTP
+    http        connections, access gate, parsing, responses
+    access      authentication, origins, proxies
+    runs        runs, their journals and readers, cache of answers
+    sessions    sessions and the pool: queue and kernel of each call
+    kernels     kernel processes and the connections to them
 
 Beside it:
 
-    settings    what it is told when it starts
-    served      the notebooks that the server runs by itself
-    about       the server's own pages, under /_owt/
-    gateway     sessions as kernels of a Jupyter server; loaded when it is asked for
+    config      table of settings
+    notebooks   notebooks that the server runs
+    api         the server's own pages, under /_owt/
+    gateway     sessions as kernels of a Jupyter server; loaded on first use
 """

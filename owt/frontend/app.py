@@ -1,4 +1,9 @@
-"""The server as a whole: put together, started, ended."""
+"""The whole server: its parts, their start and their end.
+
+    build       parts of a server, from its settings
+    Frontend    start and stop of these parts
+    serve       a server until a signal
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from owt.errors import ConfigError
 from owt.frontend import banner, logs, malloc, process_title
@@ -29,11 +35,11 @@ from owt.frontend.descriptors import Descriptors
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.gateway.mount import Mount
 from owt.frontend.http.listener import Listener
-from owt.frontend.http.sockets import open_sockets
+from owt.frontend.http.sockets import ListeningSockets, open_sockets
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.kernels.template import REAPER, TemplateProcess
 from owt.frontend.maintenance import Maintenance
-from owt.frontend.notebooks.documents import read_documents
+from owt.frontend.notebooks.documents import Document, read_documents
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
 from owt.frontend.service import Service
@@ -45,186 +51,235 @@ from owt.wire.messages import Welcome
 
 log = logging.getLogger("owt")
 
-LAST_WORDS = 1.0
-"""Seconds that clients get to take the answers of calls which the end of the server has ended."""
+LAST_RESPONSES = 1.0
+"""Seconds that clients get to receive the responses of calls that the end of the server has ended."""
 
-LONGEST_DIR = 80
-"""Bytes of a runtime directory's path: a Unix socket's path is at most 107 bytes, and on macOS 103."""
+DRAIN_INTERVAL = 0.02
+"""Seconds between two checks for the end of the last call, while the server shuts down."""
+
+MAX_RUNTIME_DIR = 80
+"""Maximum length of a runtime directory's path: a Unix socket's path has at most 107 bytes, on macOS 103."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of one server, which refer to each other and have not been started."""
+
+    template: TemplateProcess
+    kernels: Kernels
+    service: Service
+    gateway: Mount
+    maintenance: Maintenance
+    listener: Listener
+
+
+def build(
+    settings: Settings,
+    *,
+    credentials: Credentials,
+    documents: Sequence[Document],
+    sockets: ListeningSockets,
+    descriptors: Descriptors,
+    runtime_dir: str,
+    server_id: str,
+    kernel_env: Mapping[str, str],
+) -> Parts:
+    """Return the parts of a server. Starts nothing."""
+    counters = Counters()
+    endpoints = Endpoints()
+    template = TemplateProcess(
+        runtime_dir=runtime_dir,
+        env=dict(kernel_env),
+        preload=settings.preload,
+        fork=settings.fork and sys.platform == "linux",
+    )
+
+    def welcome(session: str | None, concurrency: int) -> Welcome:
+        return Welcome(
+            url=sockets.local.url,
+            address=sockets.local.address,
+            port=sockets.local.port,
+            session=session,
+            concurrency=concurrency,
+            window=settings.window,
+            memory=settings.kernel_memory,
+            cleanup=(sys.executable, "-I", REAPER, server_id, runtime_dir),
+        )
+
+    kernels = Kernels(
+        runtime_dir=runtime_dir,
+        template=template,
+        env=dict(kernel_env),
+        welcome=welcome,
+        counters=counters,
+        descriptors=descriptors,
+        endpoints=endpoints,
+    )
+    limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
+    pool = Pool(
+        kernels=kernels,
+        limits=limits,
+        spec=settings.kernel,
+        min_spares=settings.pool_min,
+        max_members=settings.pool_max,
+    )
+    sessions = Sessions(
+        kernels=kernels,
+        limits=limits,
+        pool=pool,
+        spec=settings.kernel,
+        max_sessions=settings.max_sessions,
+        idle_timeout=settings.session_idle,
+    )
+    runs = Runs(
+        retention=settings.run_retention,
+        journal=settings.run_journal,
+        journal_total=settings.journal_total,
+        window=settings.window,
+        # One answer does not displace all others.
+        cacheable=settings.cache_bytes // 4,
+        resume_window=settings.resume_window,
+    )
+    service = Service(
+        settings=settings,
+        authenticator=Authenticator(credentials),
+        origins=Origins(settings),
+        sessions=sessions,
+        runs=runs,
+        cache=Cache(settings.cache_bytes),
+        counters=counters,
+        endpoints=endpoints,
+    )
+    service.notebooks.open(documents, sessions=sessions, submit=service.submit)
+    maintenance = Maintenance()
+    idle = settings.session_idle
+    interval = 5 if idle is None else max(0.05, min(5, idle / 4))
+    maintenance.every(interval, sessions.cull)
+    maintenance.every(interval, runs.prune)
+    maintenance.every(sessions.stop_check_interval, sessions.check_stopped)
+    gateway = Mount(service)
+    pages: list[Page] = [
+        *health.routes(service),
+        *directory.routes(service),
+        *metrics.routes(service, lambda: listener.connections),
+        (gateway.pattern, gateway, {}),
+    ]
+    listener = Listener(
+        Owt(service, pages),
+        settings=settings,
+        descriptors=descriptors,
+        maintenance=maintenance,
+        ssl_options=sockets.tls,
+    )
+    return Parts(template, kernels, service, gateway, maintenance, listener)
 
 
 class Frontend:
-    """One running server. `start`, then `stop`; everything it makes is its own."""
+    """One running server, which owns all of its parts. Call `start`, then `stop`."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], descriptors: Descriptors) -> None:
-        """`environ` is what kernels inherit, without the server's own settings and secrets."""
-        self.settings = settings
-        self._descriptors = descriptors
-        self.url = ""
-        self._environ = environ
-        self._mark = secrets.token_hex(8)
+        """Read the files that the settings name, and listen. `environ` is the environment of kernels, from
+        which the server's own settings and secrets are removed.
 
-    async def start(self) -> None:
-        """Listen, and begin to prepare kernels. Raises `ConfigError` as `open_sockets` does, and for files
-        with users or tokens that cannot be used, and notebooks that are none."""
-        settings = self.settings
+        Raises `ConfigError` for unusable files with users, tokens or certificates, for unusable notebooks,
+        and for an address or a runtime directory that cannot be used.
+        """
         if settings.kernel_memory is not None and sys.platform != "linux":
-            log.warning("--kernel-memory has no effect here: only Linux can limit so what a kernel allocates")
+            log.warning("--kernel-memory has no effect here: only Linux can limit the memory of a kernel")
+        self.settings = settings
         self.credentials = Credentials.load(
             settings.auth, settings.auth_file, settings.token, settings.token_file
         )
         documents = read_documents(settings.notebook)
-        self._doors = doors = open_sockets(settings)
-        self.url = doors.url
+        self._sockets = open_sockets(settings)
+        self.url = self._sockets.url
         try:
             self.runtime_dir = make_runtime_dir(settings)
         except ConfigError:
-            doors.remove()
+            self._sockets.remove()
             raise
         self._runtime_lock = lock_directory(self.runtime_dir)
-        env = self._kernel_environment()
-        self._template = TemplateProcess(
+        server_id = secrets.token_hex(8)
+        self._parts = build(
+            settings,
+            credentials=self.credentials,
+            documents=documents,
+            sockets=self._sockets,
+            descriptors=descriptors,
             runtime_dir=self.runtime_dir,
-            env=env,
-            preload=settings.preload,
-            fork=settings.fork and sys.platform == "linux",
+            server_id=server_id,
+            kernel_env=kernel_environment(environ, self._sockets, self.runtime_dir, server_id),
         )
-        self._template.start()
-        counters = Counters()
-        endpoints = Endpoints()
-        self._kernels = Kernels(
-            runtime_dir=self.runtime_dir,
-            template=self._template,
-            env=env,
-            welcome=self._welcome,
-            counters=counters,
-            descriptors=self._descriptors,
-            endpoints=endpoints,
-        )
-        limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
-        pool = Pool(
-            kernels=self._kernels,
-            limits=limits,
-            spec=settings.kernel,
-            min_spares=settings.pool_min,
-            max_members=settings.pool_max,
-        )
-        sessions = Sessions(
-            kernels=self._kernels,
-            limits=limits,
-            pool=pool,
-            spec=settings.kernel,
-            max_sessions=settings.max_sessions,
-            idle_timeout=settings.session_idle,
-        )
-        self.service = Service(
-            settings=settings,
-            authenticator=Authenticator(self.credentials),
-            origins=Origins(settings),
-            sessions=sessions,
-            runs=Runs(
-                retention=settings.run_retention,
-                journal=settings.run_journal,
-                journal_total=settings.journal_total,
-                window=settings.window,
-                # One answer does not push out all others.
-                cacheable=settings.cache_bytes // 4,
-                resume_window=settings.resume_window,
-            ),
-            cache=Cache(settings.cache_bytes),
-            counters=counters,
-            endpoints=endpoints,
-        )
-        notebooks = self.service.notebooks
-        notebooks.open(documents, sessions=sessions, submit=self.service.submit)
-        self._gateway = Mount(self.service)
-        pages: list[Page] = [
-            *health.routes(self.service),
-            *directory.routes(self.service),
-            *metrics.routes(self.service, lambda: self._http.connections),
-            (self._gateway.pattern, self._gateway, {}),
-        ]
-        self._maintenance = Maintenance()
-        self._http = Listener(
-            Owt(self.service, pages),
-            settings=settings,
-            descriptors=self._descriptors,
-            maintenance=self._maintenance,
-            ssl_options=doors.tls,
-        )
-        idle = settings.session_idle
-        interval = 5 if idle is None else max(0.05, min(5, idle / 4))
-        self._maintenance.every(interval, sessions.cull)
-        self._maintenance.every(sessions.stop_check_interval, sessions.check_stopped)
-        self._maintenance.every(interval, self.service.runs.prune)
-        notebooks.start(self._maintenance if settings.watch else None)
-        self._http.add_sockets(doors.sockets)
-        pool.refill()
-        self._maintenance.start()
+
+    def start(self) -> None:
+        """Accept connections, and begin to start kernels."""
+        parts = self._parts
+        parts.template.start()
+        parts.service.notebooks.start(parts.maintenance if self.settings.watch else None)
+        parts.listener.add_sockets(self._sockets.sockets)
+        parts.service.sessions.pool.refill()
+        parts.maintenance.start()
 
     async def stop(self, drain: float, hurry: asyncio.Event | None = None) -> None:
-        """Take no new calls, let running ones finish for `drain` seconds or until `hurry` is set,
-        then end everything."""
-        service = self.service
+        """Refuse new calls, wait for running ones for `drain` seconds or until `hurry` is set, then end all
+        parts."""
+        parts, service = self._parts, self._parts.service
         service.draining = True
         service.authenticator.close()
         service.notebooks.close()
-        self._http.stop()
-        self._doors.remove()
-        self._maintenance.stop()
-        await _until(lambda: not service.runs.live() and not self._answering(), drain, hurry)
+        parts.listener.stop()
+        self._sockets.remove()
+        await _wait_for(lambda: not service.runs.live() and not self._responding(), drain, hurry)
         await service.sessions.close()
-        # Also those calls are answered that have just been ended.
-        await _until(lambda: not self._answering(), LAST_WORDS, None)
-        await self._http.close_all_connections()
-        self._gateway.close()
-        await self._kernels.close()
-        # The template takes the lock to clear up.
+        # The calls that have just been ended get a response, too.
+        await _wait_for(lambda: not self._responding(), LAST_RESPONSES)
+        await parts.listener.close_all_connections()
+        parts.gateway.close()
+        await parts.kernels.close()
+        # The template takes the lock to clean up.
         os.close(self._runtime_lock)
-        await self._template.close()
+        await parts.template.close()
+        parts.maintenance.stop()
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
-    def _answering(self) -> bool:
-        service = self.service
-        followed = any(run.has_readers for run in service.runs.all())
-        return self._http.writing or service.authenticator.pending > 0 or followed
-
-    def _welcome(self, session: str | None, concurrency: int) -> Welcome:
-        return Welcome(
-            url=self._doors.here.url,
-            address=self._doors.here.address,
-            port=self._doors.here.port,
-            session=session,
-            concurrency=concurrency,
-            window=self.settings.window,
-            memory=self.settings.kernel_memory,
-            cleanup=(sys.executable, "-I", REAPER, self._mark, self.runtime_dir),
+    def _responding(self) -> bool:
+        """Return True if a client has yet to receive a response."""
+        service = self._parts.service
+        return (
+            self._parts.listener.writing
+            or service.authenticator.pending > 0
+            or any(run.has_readers for run in service.runs.all())
         )
 
-    def _kernel_environment(self) -> dict[str, str]:
-        """What kernels inherit: not the server's settings, least of all its secrets."""
-        ours = {row.variable for row in all_settings()} | process_title.CLIENT_SECRETS
-        ours.add(certificate.VARIABLE)
-        env = {name: value for name, value in self._environ.items() if name not in ours}
-        # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
-        env.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-        if path := self._doors.keep_certificate(self.runtime_dir):
-            env[certificate.VARIABLE] = path
-        return {**env, "OWT_URL": self._doors.here.url, "OWT_SERVER_ID": self._mark}
+
+def kernel_environment(
+    environ: Mapping[str, str], sockets: ListeningSockets, runtime_dir: str, server_id: str
+) -> dict[str, str]:
+    """Return the environment of kernels, which has none of the server's settings and secrets."""
+    removed = {row.variable for row in all_settings()} | process_title.CLIENT_SECRETS
+    removed.add(certificate.VARIABLE)
+    env = {name: value for name, value in environ.items() if name not in removed}
+    # debugpy, which ipykernel imports, warns on stderr about Python's own frozen modules.
+    env.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    if path := sockets.keep_certificate(runtime_dir):
+        env[certificate.VARIABLE] = path
+    return {**env, "OWT_URL": sockets.local.url, "OWT_SERVER_ID": server_id}
 
 
 def make_runtime_dir(settings: Settings) -> str:
-    """A new folder for sockets and connection files, for its owner only, with a short path.
+    """Make a directory for sockets and connection files that only its owner can access, and return its path,
+    which is short.
 
-    Raises `ConfigError` for a folder that cannot be used.
+    Raises `ConfigError` if none can be made.
     """
     if settings.runtime_dir is not None:
         bases = [str(settings.runtime_dir)]
     else:
         bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
-    problem = "no folder was found"
+    problem = "no directory was found"
     for base in bases:
-        if not base or len(base) > LONGEST_DIR - 16:
-            problem = f"its path is longer than {LONGEST_DIR - 16} bytes, too long for Unix sockets in it"
+        if not base or len(base) > MAX_RUNTIME_DIR - 16:
+            problem = f"its path is longer than {MAX_RUNTIME_DIR - 16} bytes, too long for Unix sockets in it"
             continue
         try:
             return tempfile.mkdtemp(prefix="owt-", dir=base)
@@ -247,7 +302,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
 
     `on_ready` is called with the server's URL once it accepts connections.
 
-    Raises `ConfigError` before it serves, for a port that is taken or a folder that cannot be used.
+    Raises `ConfigError` as `Frontend` does.
     """
     logs.set_up(settings.verbose)
     malloc.keep_freed_memory()
@@ -259,7 +314,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
     descriptors = Descriptors()
     descriptors.raise_limit()
     frontend = Frontend(settings, dict(os.environ), descriptors)
-    await frontend.start()
+    frontend.start()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     hurry = asyncio.Event()
@@ -278,14 +333,16 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
         token = bool(frontend.credentials.tokens)
         print(banner.examples(frontend.url, user=user, token=token), flush=True)
     await stopping.wait()
-    log.info("ending; running calls get %g s (send the signal again to end them now)", settings.drain)
+    log.info("shutting down; running calls get %g s (send the signal again to end them now)", settings.drain)
     await frontend.stop(settings.drain, hurry)
     return 0
 
 
-async def _until(condition: Callable[[], bool], seconds: float, hurry: asyncio.Event | None) -> None:
-    """Wait for the condition, at most for `seconds`, and not once `hurry` is set."""
+async def _wait_for(
+    condition: Callable[[], bool], seconds: float, hurry: asyncio.Event | None = None
+) -> None:
+    """Wait until the condition is true, for `seconds` at most, and not after `hurry` is set."""
     deadline = time.monotonic() + seconds
-    # Several things may bring it about, and nobody waits for it but the end of the server.
+    # Several parts decide, and only the end of the server waits: an event in each would cost more.
     while not condition() and time.monotonic() < deadline and not (hurry and hurry.is_set()):  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(DRAIN_INTERVAL)

@@ -1,7 +1,7 @@
-"""File descriptors: how many the server may have, what they are for, and what is said when there are none.
+"""File descriptors: the process's limit, how connections and kernels share it, and a reserve.
 
-A connection costs one and a kernel costs four, six while it starts. Where `ulimit -n` leaves fewer than
-the other limits ask for, connections and kernels share what there is.
+A connection needs one descriptor, and a kernel four, six while it starts. If `ulimit -n` permits fewer than
+the other limits need, connections and kernels share them.
 """
 
 from __future__ import annotations
@@ -15,26 +15,24 @@ import sys
 from owt.errors import Busy
 
 KERNEL = 6
-"""Descriptors that a kernel costs at most."""
+"""Maximum number of descriptors of a kernel."""
 OWN = 40
-"""What the server needs for itself, the reserve included."""
+"""Descriptors of the server itself, including the reserve."""
 MARGIN = 16
-"""What must be left, beside what a kernel costs, for one to be started: connections need some, too."""
+"""Free descriptors beyond those of a kernel that its start requires, since connections need some."""
 RESERVE = 8
+"""Descriptors that are kept to respond to clients when the process has no other left."""
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether `error` says that there are no descriptors left, for this process or the whole system."""
+    """Return True if `error` reports that the process, or the whole system, has no descriptor left."""
     return getattr(error, "errno", None) in EXHAUSTED
 
 
 class Descriptors:
-    """The file descriptors of this process.
-
-    Some are held in reserve, only to be given up: who has none left cannot even say so to a client.
-    """
+    """File descriptors of this process. `inherited` is the soft limit with which it was started."""
 
     def __init__(self) -> None:
         self.inherited = self.limit
@@ -42,39 +40,39 @@ class Descriptors:
 
     @property
     def limit(self) -> int:
-        """How many the process may have: the soft limit of `ulimit -n`, as it is now."""
+        """Return the current soft limit of `ulimit -n`."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
     @property
     def lingering(self) -> int:
-        """How many connections may linger after their end."""
+        """Return the maximum number of connections that linger after their end."""
         return min(256, max(16, self.limit // 16))
 
-    def connections(self, most: int, kernels: int) -> int:
-        """How many clients may be connected: `most`, or fewer where `kernels` kernels leave less.
+    def connections(self, max_connections: int, max_kernels: int) -> int:
+        """Return the maximum number of connected clients: `max_connections`, or fewer if the limit is low.
 
-        Kernels keep half of what there is, or what they need, if that is less.
+        Kernels get what `max_kernels` need, but at most half of all descriptors.
         """
         left = self.limit - OWN - self.lingering
-        return max(1, min(most, left - min(kernels * KERNEL, left // 2)))
+        return max(1, min(max_connections, left - min(max_kernels * KERNEL, left // 2)))
 
     def free(self) -> int:
-        """How many are not in use. It takes a while to count, so ask only when much depends on it."""
+        """Return the number of unused descriptors. Counting them takes about a millisecond."""
         try:
             used = len(os.listdir("/dev/fd"))
         except OSError as error:
-            # Without /dev/fd nobody knows, and the system will say so.
+            # Without /dev/fd the number is unknown; a lack shows as an error of the system.
             return 0 if ran_out(error) else self.limit
         return max(0, self.limit - used)
 
     def require(self, kernels: int) -> None:
-        """Raises `Busy` unless so many kernels can be started."""
+        """Raise `Busy` unless there are enough descriptors to start this number of kernels."""
         if self.free() < kernels * KERNEL + MARGIN:
             raise self.exhausted("start a kernel")
 
     def exhausted(self, purpose: str) -> Busy:
-        """What a client is told: there are not descriptors enough to do this."""
+        """Return the error for a client: too few descriptors for `purpose`."""
         return Busy(
             f"the server has run out of file descriptors, so it cannot {purpose}; it may have {self.limit} "
             "(ulimit -n). Try again later, delete sessions that are not needed (owt session delete NAME), or "
@@ -83,39 +81,39 @@ class Descriptors:
         )
 
     def hold(self) -> None:
-        """Fill the reserve, as far as that can be done."""
+        """Fill the reserve as far as possible."""
         with contextlib.suppress(OSError):
             while len(self._reserve) < RESERVE:
                 self._reserve.append(os.open(os.devnull, os.O_RDONLY))
 
     def spend(self) -> bool:
-        """Give up one of the reserve, so that the next one who asks gets it. False: there is none."""
+        """Close one descriptor of the reserve, so that it is free; return False if there is none."""
         if not self._reserve:
             return False
         os.close(self._reserve.pop())
         return True
 
     def release(self) -> None:
-        """Give up the reserve."""
+        """Close the reserve."""
         while self.spend():
             pass
 
     def raise_limit(self) -> None:
-        """Have as many as the hard limit allows."""
+        """Raise the soft limit to the hard limit."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        # macOS refuses what it calls unlimited.
+        # macOS refuses an unlimited soft limit.
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-    def give_back(self, pid: int) -> None:
-        """Let this process, which we have started, have the limit that we were started with.
+    def restore_limit(self, pid: int) -> None:
+        """Set the limit of a child process back to the inherited one.
 
-        User code may use select(2), which knows no descriptor past 1023; that is why systems set the soft
-        limit low. Only Linux can do this (prlimit(2)); elsewhere a kernel has our limit.
+        User code may use select(2), which supports descriptors up to 1023 only; that is why systems have a
+        low soft limit. Only Linux can do this (prlimit(2)); elsewhere kernels have the server's limit.
         """
         if not hasattr(resource, "prlimit"):
             return
-        # It may have ended, and a kernelspec may run another user's process.
+        # The process may have ended, or a kernelspec may run it as another user.
         with contextlib.suppress(OSError):
             soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
             if soft == self.limit and soft != self.inherited:

@@ -1,4 +1,4 @@
-"""Clients that are many, silent or slow, and a server with few descriptors: others notice nothing."""
+"""Many, silent and slow clients, and few descriptors: other clients are not disturbed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MANY = 200
 
 
 def connect(server: LiveServer, receive: int | None = None) -> socket.socket:
-    """A connection; `receive` bytes are what its buffer takes."""
+    """Return a connection with a receive buffer of `receive` bytes."""
     sock = socket.socket()
     if receive is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
@@ -31,7 +31,7 @@ def connect(server: LiveServer, receive: int | None = None) -> socket.socket:
 
 
 def refusal(sock: socket.socket) -> str | None:
-    """Why the server turned this connection away, or None if it waits for a request."""
+    """Return the text of the server's refusal of a connection, or None if it waits for a request."""
     if not select.select([sock], [], [], 0)[0]:
         return None
     answer = http.client.HTTPResponse(sock)
@@ -47,7 +47,7 @@ def descriptors(server: LiveServer) -> int:
 
 @pytest.fixture
 def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer]:
-    """A server that may have 256 descriptors, and no more."""
+    """Server with a limit of 256 descriptors."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nulimit -n 256\nexec {sys.executable} "$@"\n')
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
@@ -60,16 +60,16 @@ def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveSer
         yield server
 
 
-def test_256_descriptors_are_enough_to_say_that_there_are_no_more(limited: LiveServer) -> None:
+def test_with_256_descriptors_excess_clients_and_sessions_get_503(limited: LiveServer) -> None:
     server = limited
     with Bystander(server) as other, ExitStack() as stack:
         assert server.call("'here'", session="here").text == "here"
-        # Connections, until one is turned away.
+        # Open connections until one is refused.
         refused = None
         clients = []
         while refused is None and len(clients) < 256:
             clients.append(stack.enter_context(connect(server)))
-            # Whoever is not turned away at once is served.
+            # A client that is not refused at once is served.
             served = clients[-1]
             served.sendall(b"GET /_owt/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             select.select([served], [], [], 20)
@@ -78,7 +78,7 @@ def test_256_descriptors_are_enough_to_say_that_there_are_no_more(limited: LiveS
         assert refused is not None
         assert "--max-connections" in refused
         assert "256 file descriptors (ulimit -n)" in refused
-        # Sessions, until one is refused. They come over a connection that there was before.
+        # Create sessions over an existing connection until one is refused.
         names = []
         while (answer := server.call("1 + 1", session=f"s{len(names)}")).status_code == 200:
             assert answer.text == "2"
@@ -89,7 +89,7 @@ def test_256_descriptors_are_enough_to_say_that_there_are_no_more(limited: LiveS
         assert len(names) > 5
         for name in names:
             assert server.call("2 + 2", session=name).text == "4"
-        # The clients go, and there is room again for what was refused.
+        # When the clients have disconnected, new sessions and clients are accepted again.
         full = descriptors(server)
         for client in clients:
             client.close()
@@ -104,13 +104,13 @@ def test_256_descriptors_are_enough_to_say_that_there_are_no_more(limited: LiveS
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    """A server whose clients may be silent for two seconds, and whose runs may hold little."""
+    """Server that disconnects silent clients after two seconds and keeps little of each run."""
     options = ("--connection-idle", "2s", "--window", "64KiB", "--run-journal", "64KiB", "--pool-min", "0")
     with LiveServer("-v", *options) as server:
         yield server
 
 
-def test_200_clients_that_say_nothing_are_let_go_and_others_notice_nothing(server: LiveServer) -> None:
+def test_200_silent_clients_are_disconnected_and_do_not_disturb_others(server: LiveServer) -> None:
     with Bystander(server) as other, ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(MANY)]
         for client in clients[: MANY // 2]:
@@ -129,7 +129,7 @@ async def run():
 LARGE = "def run(): return 'x' * 1_000_000"
 
 
-def test_200_clients_that_read_a_byte_a_second_hold_nobody_up(server: LiveServer) -> None:
+def test_200_slow_readers_do_not_disturb_others(server: LiveServer) -> None:
     assert server.ask("PUT", "/_owt/sessions/crowd", json={"concurrency": MANY}).status_code == 201
     assert server.call("1 + 1").text == "2"
     with Bystander(server) as other, ExitStack() as stack:
@@ -147,13 +147,13 @@ def test_200_clients_that_read_a_byte_a_second_hold_nobody_up(server: LiveServer
         for _ in range(2):
             read += b"".join(client.recv(1) for client in clients)
             before = other.calls
-            # The clients' pace is the fault itself.
+            # The slow pace is the fault under test.
             time.sleep(1)
             assert other.calls > before
         assert read == b"H" * MANY + b"T" * MANY
         assert server.call("1 + 1").text == "2"
         assert len(server.session("crowd")["runs"]) >= MANY // 2
-    # They have gone, and so have their calls.
+    # The calls of the disconnected clients are cancelled.
     wait_until(lambda: server.session("crowd")["state"] == "idle")
     wait_until(lambda: descriptors(server) <= begun)
     assert other.calls > 0

@@ -1,4 +1,4 @@
-"""Clients that go away at every stage of a call, 500 times: nothing of them is left behind."""
+"""Clients that disconnect at every stage of a call, 500 times, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from owt.testing import Bystander, LiveServer, wait_until
 
 TIMES = 500
 KEPT = 16 * 1024 * 1024
-"""Bytes that the allocator may keep of buffers of many sizes; 500 answers that were held would be more."""
+"""Bytes that the allocator may keep of buffers of many sizes; 500 leaked answers would be more."""
 
 SLEEPS = "def run():\n    import time\n    time.sleep(1000)"
 STREAMS = "def run():\n    while True: yield b'x' * 4096"
@@ -44,7 +44,7 @@ def request(code: str, **fields: str) -> bytes:
 
 
 def parts_of(whole: bytes) -> list[bytes]:
-    """What may have been sent of a request when its client goes."""
+    """Return parts of a request that a client may have sent when it disconnects."""
     head = whole.index(b"\r\n\r\n") + 4
     return [b"", whole[:3], whole[: head - 2], whole[:head], whole[: head + 10], whole[:-1]]
 
@@ -54,7 +54,7 @@ def sent(data: bytes) -> Callable[[socket.socket], None]:
 
 
 def begun(data: bytes, amount: int = 1) -> Callable[[socket.socket], None]:
-    """The client goes when it has had so much of the answer."""
+    """Return a stage at which the client has received `amount` bytes of the answer."""
 
     def work(client: socket.socket) -> None:
         client.sendall(data)
@@ -65,21 +65,21 @@ def begun(data: bytes, amount: int = 1) -> Callable[[socket.socket], None]:
 
 
 def stages() -> list[Callable[[socket.socket], None]]:
-    """Everything that a client may have done when it goes."""
+    """Return all stages at which a client may disconnect."""
     named = {"session": "left"}
     events = {**named, "stream": "sse"}
     return [
         *(sent(part) for part in parts_of(request(SLEEPS, **named))),
-        # While it is queued, computes, or has just begun.
+        # While the call is queued, runs, or has just begun.
         sent(request(SLEEPS, **named)),
         sent(request(SLEEPS)),
         sent(request(SLEEPS, **events)),
         sent(request(ASYNC, **named)),
         sent(request(PRINTS, **named)),
-        # With a second request behind the first, also with a part of one.
+        # With a second request behind the first, or a part of one.
         sent(request(SLEEPS, **named) + request(ANSWERS)),
         sent(request(SLEEPS, **named) + b"GET /"),
-        # In the answer: at its first byte, in its headers, later.
+        # During the answer: at its first byte, in its headers, later.
         begun(request(STREAMS, **named)),
         begun(request(STREAMS), 100_000),
         begun(request(STREAMS, **events), 100_000),
@@ -89,7 +89,7 @@ def stages() -> list[Callable[[socket.socket], None]]:
         begun(request(PRINTS, **events), 10_000),
         begun(request(WHOLE, **named), 1_000_000),
         begun(request(WHOLE, **events), 1_000_000),
-        # After it.
+        # After the answer.
         begun(request(ANSWERS, **named), 100),
         begun(request(ANSWERS, detach="1", **named), 100),
         begun(request("1 / 0"), 100),
@@ -98,7 +98,7 @@ def stages() -> list[Callable[[socket.socket], None]]:
 
 
 def leave(server: LiveServer, stage: Callable[[socket.socket], None], *, rudely: bool) -> None:
-    """Connect, do what the stage says, and go: with a FIN, or with a reset."""
+    """Connect, go through the stage, and disconnect: with a FIN, or with a reset."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
         stage(client)
         if rudely:
@@ -106,9 +106,9 @@ def leave(server: LiveServer, stage: Callable[[socket.socket], None], *, rudely:
 
 
 def belongings(server: LiveServer) -> dict[str, Any]:
-    """What the server has, while nothing runs."""
+    """Return the resources of the server while nothing runs."""
     frontend = psutil.Process(server.pid)
-    # The answer of the question is on its way while this is counted, in each of the counts.
+    # The connection of this request is in each of the counts.
     document = server.ask("GET", "/_owt/sessions").json()
     pids = sorted(each["pid"] for each in (*document["sessions"], *document["pool"]))
     return {
@@ -121,8 +121,8 @@ def belongings(server: LiveServer) -> dict[str, Any]:
 
 
 def nothing_more(now: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Whether the server has the same kernels, and nothing that it had not before. The end of a connection,
-    of a process or of a run may take its time, so there may have been some then that are gone by now."""
+    """Return True if the server has the same kernels and no more resources than before. The end of a
+    connection, a process or a run may take time, so there may be fewer than before."""
     return (
         now["kernels"] == before["kernels"]
         and set(now["processes"]) <= set(before["processes"])
@@ -137,13 +137,13 @@ def quiet(server: LiveServer) -> bool:
 
 
 def memory(server: LiveServer) -> dict[int, int]:
-    """Unique bytes of the frontend and of each kernel."""
+    """Return the unique memory of the frontend and of each kernel, in bytes."""
     document = server.ask("GET", "/_owt/sessions").json()
     pids = [server.pid, *(each["pid"] for each in (*document["sessions"], *document["pool"]))]
     return {pid: psutil.Process(pid).memory_full_info().uss for pid in pids}
 
 
-def test_nothing_is_left_of_clients_that_go_away_at_any_stage(server: LiveServer) -> None:
+def test_clients_that_disconnect_at_any_stage_leave_nothing_behind(server: LiveServer) -> None:
     every = stages()
 
     def goes(times: int) -> None:
@@ -152,7 +152,7 @@ def test_nothing_is_left_of_clients_that_go_away_at_any_stage(server: LiveServer
 
     assert server.call("state.kept = 1", session="left").status_code == 200
     with Bystander(server) as other:
-        # Once to grow what grows once.
+        # The first rounds grow caches and buffers.
         goes(2 * len(every))
         wait_until(lambda: quiet(server) or None)
     before, held = belongings(server), memory(server)

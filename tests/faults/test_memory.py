@@ -109,7 +109,7 @@ def test_where_memory_cannot_be_limited_the_server_says_so(monkeypatch, caplog):
     async def serve() -> None:
         settings = Settings(port=0, pool_min=0, kernel_memory=1 << 30)
         frontend = app.Frontend(settings, dict(os.environ), Descriptors())
-        await frontend.start()
+        frontend.start()
         await frontend.stop(0)
 
     monkeypatch.setattr(app, "sys", SimpleNamespace(platform="darwin", maxsize=sys.maxsize))

@@ -1,4 +1,4 @@
-"""owt.frontend.descriptors: how many there are, how they are shared, and the reserve."""
+"""owt.frontend.descriptors: the limit, how connections and kernels share it, and the reserve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from owt.frontend.descriptors import KERNEL, MARGIN, OWN, RESERVE, Descriptors, 
 
 
 def of(number: int) -> Descriptors:
-    """As if the process might have so many."""
+    """Return descriptors with this limit."""
 
     class Limited(Descriptors):
         limit = number
@@ -25,7 +25,7 @@ def of(number: int) -> Descriptors:
 
 @pytest.fixture
 def soft() -> Iterator[int]:
-    """A soft limit below the hard one, for as long as the test lasts."""
+    """Soft limit below the hard one, during the test."""
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft = min(before, hard) // 2
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -33,26 +33,26 @@ def soft() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
 
 
-def test_where_there_are_plenty_all_connections_may_come() -> None:
-    assert of(20_000).connections(1000, kernels=104) == 1000
+def test_a_high_limit_permits_all_connections() -> None:
+    assert of(20_000).connections(1000, max_kernels=104) == 1000
 
 
-def test_kernels_keep_what_they_need() -> None:
+def test_kernels_get_what_they_need() -> None:
     few = of(1024)
-    assert few.connections(1000, kernels=10) == 1024 - OWN - few.lingering - 10 * KERNEL
+    assert few.connections(1000, max_kernels=10) == 1024 - OWN - few.lingering - 10 * KERNEL
 
 
-def test_kernels_that_need_more_keep_half() -> None:
+def test_kernels_get_at_most_half_of_the_descriptors() -> None:
     few = of(256)
-    assert few.connections(1000, kernels=104) == (256 - OWN - few.lingering) // 2
-    assert few.connections(50, kernels=104) == 50
+    assert few.connections(1000, max_kernels=104) == (256 - OWN - few.lingering) // 2
+    assert few.connections(50, max_kernels=104) == 50
 
 
-def test_one_client_may_always_come() -> None:
-    assert of(10).connections(1000, kernels=104) == 1
+def test_one_connection_is_always_permitted() -> None:
+    assert of(10).connections(1000, max_kernels=104) == 1
 
 
-def test_what_is_free_is_what_is_not_in_use() -> None:
+def test_free_is_the_number_of_unused_descriptors() -> None:
     descriptors = Descriptors()
     before = descriptors.free()
     with open(os.devnull), open(os.devnull):
@@ -61,7 +61,7 @@ def test_what_is_free_is_what_is_not_in_use() -> None:
     assert before < descriptors.limit
 
 
-def test_a_kernel_needs_some_and_leaves_some() -> None:
+def test_a_kernels_start_requires_its_descriptors_and_a_margin() -> None:
     used = Descriptors().limit - Descriptors().free()
     for kernels in (1, 3):
         of(used + kernels * KERNEL + MARGIN).require(kernels)
@@ -70,7 +70,7 @@ def test_a_kernel_needs_some_and_leaves_some() -> None:
         assert caught.value.retry_after > 0
 
 
-def test_none_is_free_when_there_are_none_even_to_count_with(soft: int) -> None:
+def test_free_is_0_if_none_is_left_to_count_with(soft: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
@@ -80,14 +80,14 @@ def test_none_is_free_when_there_are_none_even_to_count_with(soft: int) -> None:
     assert free == 0
 
 
-def test_running_out_is_told_from_other_errors() -> None:
+def test_ran_out_distinguishes_a_lack_of_descriptors() -> None:
     assert ran_out(OSError(errno.EMFILE, ""))
     assert ran_out(OSError(errno.ENFILE, ""))
     assert not ran_out(OSError(errno.ENOENT, ""))
     assert not ran_out(ValueError())
 
 
-def test_the_reserve_is_filled_spent_and_given_up() -> None:
+def test_the_reserve_is_filled_spent_and_closed() -> None:
     descriptors = Descriptors()
     before = descriptors.free()
     assert not descriptors.spend()
@@ -100,7 +100,7 @@ def test_the_reserve_is_filled_spent_and_given_up() -> None:
     assert descriptors.free() == before
 
 
-def test_the_server_takes_what_it_may_have_and_what_it_starts_has_what_it_was_given(soft: int) -> None:
+def test_the_limit_is_raised_and_restored_for_child_processes(soft: int) -> None:
     descriptors = Descriptors()
     assert descriptors.inherited == soft
     descriptors.raise_limit()
@@ -109,26 +109,26 @@ def test_the_server_takes_what_it_may_have_and_what_it_starts_has_what_it_was_gi
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
             assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == (hard, hard)
-            descriptors.give_back(child.pid)
+            descriptors.restore_limit(child.pid)
             assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE) == (soft, hard)
         finally:
             child.kill()
 
 
-def test_a_limit_that_a_process_has_set_itself_is_left_alone(soft: int) -> None:
+def test_a_limit_that_a_child_process_has_set_is_kept(soft: int) -> None:
     descriptors = Descriptors()
     descriptors.raise_limit()
     with subprocess.Popen(["sh", "-c", "ulimit -S -n 77; echo; exec sleep 60"], stdout=-1) as child:
         assert child.stdout is not None
         child.stdout.readline()
         try:
-            descriptors.give_back(child.pid)
+            descriptors.restore_limit(child.pid)
             assert resource.prlimit(child.pid, resource.RLIMIT_NOFILE)[0] == 77
         finally:
             child.kill()
 
 
-def test_a_process_that_has_ended_is_no_problem(soft: int) -> None:
+def test_restoring_the_limit_of_an_ended_process_does_nothing(soft: int) -> None:
     child = subprocess.Popen(["true"])
     child.wait()
-    Descriptors().give_back(child.pid)
+    Descriptors().restore_limit(child.pid)

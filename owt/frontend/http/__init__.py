@@ -1,11 +1,17 @@
-"""HTTP: connections, requests to calls, chunks to answers.
+"""HTTP: connections, requests to calls, chunks to responses.
 
-    listener      accept connections up to the limit and detect disconnected clients
-    connection    one client's stream
-    sockets       addresses, ports, Unix sockets and TLS
-    calls         a request for a call and its answer
-    requests      HTTP pieces to a Call; `fields` finds the request's fields
-    responses     chunks to an HTTP answer
-    events        chunks to Server-Sent Events
-    pages         the HTML pages
+    listener    server that limits connections and detects disconnected clients
+    connection  stream of one client
+    sockets     addresses, ports, Unix sockets and TLS
+
+    exchange    one request and its response: Tornado's message delegate
+    gate        access gate: origin, credentials, size of the body
+    calls       request to run
+    requests    HTTP pieces to a `Call`; `fields` reads the request's fields
+    delivery    run to response: the driver of all answers
+    responses   rendering of chunks as an ordinary response; `events` as Server-Sent Events
+    writer      status, headers and body of one response
+
+    handler     base class of the pages under /_owt/, which are Tornado handlers
+    pages       HTML pages
 """

@@ -1,7 +1,7 @@
-"""A run's chunks as Server-Sent Events, each with an id by which a reader can come back.
+"""Rendering of a run's chunks as Server-Sent Events, each with an id by which a client can resume.
 
-An id is the run's and the event's number in the run's journal: `RUN-N`. Chunks that make no event of
-their own (the head, the beginning of a large value) have none.
+An id is `RUN-N`: the run's id, and the event's number in the run's journal. Chunks that are no event of their
+own (the head, the beginning of a large value) have no id.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from owt.wire import sse
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
 
 RETRY = 1000
-"""Milliseconds after which a browser that lost its connection comes back."""
+"""Milliseconds after which a browser reconnects."""
 
 
 class Events:
-    """Every chunk is an event, and the last one is `done`. The interface is that of `Plain`.
+    """Renderer of chunks as events, of which `done` is the last. The interface is that of `Plain`.
 
-    The answer starts at once, with status 200; what went wrong is in the events. An adaptor that
-    answers with an event stream of its own has its text passed through, with an id added to each event
-    and nothing else unless it fails. A value that is cut off by a failure reaches the client as event
-    `incomplete`.
+    The response starts at once, with status 200; events report failures. If the adaptor returns an event
+    stream of its own, its text is passed through, with an id added to each event, and with events of owt only
+    for a failure. A value that a failure cuts off becomes an event `incomplete`.
     """
 
     def __init__(
@@ -37,8 +36,8 @@ class Events:
         head: Head | None = None,
         failed: bool = False,
     ) -> None:
-        """To go on in the middle: `after` is the number of the last event that the client has, `head` the
-        run's, if it has sent one, and `failed` whether it has failed already."""
+        """To resume, `after` is the number of the last event that the client has, `head` the run's head or
+        None, and `failed` is True if the run has failed before."""
         self.status = 200
         self.headers: Headers = [
             ("Content-Type", "text/event-stream; charset=utf-8"),
@@ -52,36 +51,36 @@ class Events:
         self._session = session
         self._number = after
         self._own = head is not None and sse.announced(head.headers)
-        # Of the adaptor's own stream: the last bytes of an event that is not complete.
+        # Last bytes of an incomplete event of the adaptor's own stream.
         self._tail = b""
         self._after_cr = False
         self._failed = failed
         self._open: sse.EventWriter | None = None
 
     def opening(self) -> bytes:
-        """What comes before the first event. A browser that gets no more than this has an id to come back
-        with, so that it never runs the code again."""
+        """Return the text before the first event. It gives the browser an id to resume with, so that it never
+        runs the code again."""
         return b"retry: %d\nid: %s\n\n" % (RETRY, self._id().encode())
 
     def keepalive(self) -> bytes:
-        """A comment, or nothing where one does not fit in."""
+        """Return a comment, or nothing in the middle of an event."""
         if self._open is not None or (self._tail and not self._tail.endswith(b"\n")):
             return b""
         return sse.comment()
 
     def render(self, chunk: Chunk) -> list[bytes]:
-        """What `chunk` adds to the body, ready to be written in order."""
+        """Return the pieces of the body that `chunk` adds."""
         if isinstance(chunk, Head):
             self._own = sse.announced(chunk.headers)
             return []
         cut_off: list[bytes] = []
         if not isinstance(chunk, Data) and (self._open is not None or isinstance(chunk, Failed)):
-            # With the number of the last piece, since the next event is the first that can follow.
+            # With the number of the last piece: the client resumes with the next event.
             cut_off = self._cut_off()
         self._number += 1
         match chunk:
             case Data():
-                return self._owns(chunk) if self._own else self._data(chunk)
+                return self._own_stream(chunk) if self._own else self._data(chunk)
             case Failed():
                 self._failed = True
                 problem = Problem.of(chunk, self._run, self._session)
@@ -123,8 +122,9 @@ class Events:
             self._open = None
         return pieces
 
-    def _owns(self, data: Data) -> list[bytes]:
-        """A part of the adaptor's own stream: `more` says that its last event goes on (see `Journal`)."""
+    def _own_stream(self, data: Data) -> list[bytes]:
+        """Pass through a part of the adaptor's own stream. If `more`, its last event continues (see
+        `Journal`)."""
         if data.more:
             # An LF may be the other half of the empty line that ended the last event.
             rest = data.body[1:] if self._after_cr and data.body.startswith(b"\n") else data.body
@@ -136,14 +136,14 @@ class Events:
         return [sse.with_id(data.body, self._id())]
 
     def _cut_off(self) -> list[bytes]:
-        """End what a failure leaves half written, ours or the adaptor's."""
+        """End the event that a failure leaves incomplete, of owt or of the adaptor."""
         pieces: list[bytes] = []
         if self._open is not None:
             pieces = [self._open.abandon(self._id())]
             self._open = None
         if self._tail:
             end = sse.EventWriter().abandon(self._id())
-            # After a line end, one more would already end the event, and as a complete one.
+            # After a line end, one more would complete the event.
             pieces = [end[1:] if self._tail.endswith((b"\n", b"\r")) else end]
             self._tail = b""
         return pieces

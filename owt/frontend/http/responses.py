@@ -1,56 +1,52 @@
-"""A run's chunks to the status, headers and bytes of an HTTP answer.
+"""Rendering of a run's chunks as an HTTP response: status, headers and bytes. Without I/O.
 
-Two renderers with one interface, `Plain` for an ordinary answer and `Events` (in `events`) for
-Server-Sent Events. A driver feeds one chunk after the other and does the I/O:
+Two renderers have one interface: `Plain` for an ordinary response, and `Events` (in `events`) for Server-Sent
+Events. `Delivery` feeds them chunks and does the I/O:
 
-    answer = Plain(accept, run, session) or Events(run, session)
+    renderer = Plain(accept, run, session) or Events(run, session)
     for each batch of chunks:
-        pieces = [piece for chunk in batch for piece in answer.render(chunk)]
-        if answer.aborted: abort the connection, so that the client sees a broken answer
-        if answer.started and nothing is written yet: write answer.status and answer.headers,
-            with a Content-Length if answer.finished, since `pieces` are then the whole body
-            (but none for status 204 and 304, which have no body)
-        write pieces
-    until answer.finished
+        data = the pieces that renderer.render returns for each chunk
+        if renderer.aborted: send data and abort the connection, so that the client sees a broken response
+        if renderer.started and nothing was sent: send renderer.status and renderer.headers
+            (if renderer.finished, data is the whole body, so its length is known)
+        send data
+    until renderer.finished
 
-Headers carry no Content-Length unless an adaptor that streams promised one; a driver must then
-treat a body of another length as broken.
+Headers have a Content-Length only if an adaptor that streams has stated one; a body of another length then is
+broken.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from owt.errors import Busy, shortened
+from owt.errors import Busy
 from owt.frontend.problems import Headers, Problem
 from owt.wire import sse
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
-from owt.wire.http import BODILESS, TOKEN, is_final_status
+from owt.wire.http import BODILESS, header_problem, is_final_status
 
-# Connection management is the server's own (RFC 9110, section 7.6.1), and so is who serves when.
-_NOT_THE_ADAPTORS = frozenset(
+# Connection management (RFC 9110, section 7.6.1), and the server's identity and time.
+_SERVER_HEADERS = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "server", "date"}
 )
-_HEADER_NAME = re.compile(TOKEN)
-_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-USUAL = 200
-"""Characters of a header's value that may be remembered."""
+MAX_CACHED_VALUE = 200
+"""Maximum length of a header's value for which the processed head is cached, in characters."""
 STREAM_HEADERS = (("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no"))
 
 
 class Plain:
-    """The answer that the adaptor makes: its status, its headers, its body.
+    """Renderer of the adaptor's own response: its status, headers and body.
 
-    Nothing is `started` by a `Head` alone, so that a failure right after it is still a clean
-    error. A failure after that sets `aborted`.
+    A `Head` alone does not set `started`, so that a failure right after it is still an error response. A
+    later failure sets `aborted`.
     """
 
     def __init__(self, accept: str, run: str, session: str | None) -> None:
         """`session` is the name of a named session, or None."""
         self.status = 200
-        # What a driver appends here before the first chunk stays in every answer, errors too.
+        # Headers that are appended before the first chunk are in every response, errors too.
         self.headers: Headers = own_headers(run, session)
         self._own_headers = self.headers
         self.started = False
@@ -64,7 +60,7 @@ class Plain:
         self._length: str | None = None
 
     def render(self, chunk: Chunk) -> list[bytes]:
-        """What `chunk` adds to the body, ready to be written in order."""
+        """Return the pieces of the body that `chunk` adds."""
         if self.aborted:
             return []
         match chunk:
@@ -81,10 +77,11 @@ class Plain:
                 return []
 
     def _head(self, head: Head) -> list[bytes]:
-        read = _read_usual if len(head.headers) == 1 and len(head.headers[0][1]) < USUAL else _read
-        complaint, headers, self._length = read(head)
-        if complaint:
-            return self._fail(Failed(500, "bad-answer", "the adaptor's answer is not HTTP", complaint))
+        # Most adaptors set a Content-Type only, and there are few of these heads.
+        cacheable = len(head.headers) == 1 and len(head.headers[0][1]) < MAX_CACHED_VALUE
+        problem, headers, self._length = (_processed_from_cache if cacheable else _processed)(head)
+        if problem is not None:
+            return self._fail(Failed(500, "bad-answer", "the adaptor's answer is not HTTP", problem))
         self.status = head.status
         self._bodiless = head.status in BODILESS
         self.headers = [*headers, *self._own_headers]
@@ -95,7 +92,7 @@ class Plain:
             return []
         if not self.started:
             self.started = True
-            # A value that is here as a whole has the length that it has.
+            # The length of a whole value is known.
             if self._length is not None and not self._bodiless and (data.more or not data.result):
                 self.headers.append(("Content-Length", self._length))
         return [] if self._bodiless else plain_pieces(data)
@@ -114,29 +111,31 @@ class Plain:
         return [body]
 
 
-def _read(head: Head) -> tuple[str, Sequence[tuple[str, str]], str | None]:
-    """Why an adaptor's head cannot be sent, or nothing; else its headers as they are sent, and its
-    Content-Length."""
-    if complaint := _complaint(head):
-        return complaint, (), None
-    headers, length = _cleaned(head.headers)
+def _processed(head: Head) -> tuple[str | None, Sequence[tuple[str, str]], str | None]:
+    """Return the problem of an adaptor's head or None, its headers as they are sent, and the length of the
+    body that it states."""
+    if not is_final_status(head.status):
+        return f"the status must be from 200 to 599, not {head.status}", (), None
+    for name, value in head.headers:
+        if (problem := header_problem(name, value)) is not None:
+            return problem, (), None
+    headers, length = _without_server_headers(head.headers)
     if sse.announced(head.headers):
         names = {name.lower() for name, _ in headers}
         headers += [pair for pair in STREAM_HEADERS if pair[0].lower() not in names]
-    return "", tuple(headers), length
+    return None, tuple(headers), length
 
 
-_read_usual = lru_cache(maxsize=64)(_read)
-"""Of a head that has a Content-Type alone, as nearly all have: there are few, and to look at one takes a
-twentieth of the time that a call has."""
+_processed_from_cache = lru_cache(maxsize=64)(_processed)
 
 
 def own_headers(run: str, session: str | None) -> Headers:
+    """Return the headers that name the run and its session."""
     return [("Owt-Run", run)] + ([("Owt-Session", session)] if session is not None else [])
 
 
-def _cleaned(headers: Iterable[tuple[str, str]]) -> tuple[Headers, str | None]:
-    """An adaptor's headers without those that belong to the server, and its Content-Length."""
+def _without_server_headers(headers: Iterable[tuple[str, str]]) -> tuple[Headers, str | None]:
+    """Return an adaptor's headers without those that the server sets, and its Content-Length."""
     kept: Headers = []
     content_type = length = None
     for name, value in headers:
@@ -144,39 +143,19 @@ def _cleaned(headers: Iterable[tuple[str, str]]) -> tuple[Headers, str | None]:
             case "content-length":
                 length = value.strip()
             case "content-type":
-                content_type = (name, _as_latin1(value.strip()))
-            case low if low in _NOT_THE_ADAPTORS or low.startswith(("proxy-", "owt-")):
+                content_type = (name, value.strip())
+            case low if low in _SERVER_HEADERS or low.startswith(("proxy-", "owt-")):
                 continue
             case _:
-                kept.append((name, _as_latin1(value.strip())))
+                kept.append((name, value.strip()))
     if content_type is not None:
         kept.insert(0, content_type)
     valid = length is not None and length.isascii() and length.isdigit() and len(length) < 19
     return kept, length if valid else None
 
 
-def _as_latin1(value: str) -> str:
-    """A header's value as characters that stand for its bytes: UTF-8 where Latin-1 is too small."""
-    try:
-        value.encode("latin-1")
-    except UnicodeEncodeError:
-        return value.encode().decode("latin-1")
-    return value
-
-
-def _complaint(head: Head) -> str:
-    """Why `head` cannot be sent, or nothing (RFC 9110, sections 5.1, 5.5 and 15)."""
-    if not is_final_status(head.status):
-        return f"the status must be from 200 to 599, not {head.status}"
-    for name, value in head.headers:
-        if not _HEADER_NAME.fullmatch(name):
-            return f"{shortened(name)} is not a header's name"
-        if _UNSAFE.search(value):
-            return f"the header {name} has a control character in its value: {shortened(value)}"
-    return ""
-
-
 def plain_pieces(data: Data) -> list[bytes]:
+    """Return the bytes of a value in a plain body; JSON ends in a newline."""
     if data.form == "json" and not data.more:
         return [data.body, b"\n"]
     return [data.body]

@@ -1,4 +1,4 @@
-"""What the server listens on: a port, with TLS or without, or a Unix socket."""
+"""Listening sockets: a port, with or without TLS, or a Unix socket."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from owt.frontend.config.settings import Settings
 from owt.server import Server, base_url, unix_url
 from owt.server.certificate import first_certificate
 
-LONGEST_PATH = 107
-"""Bytes of a Unix socket's path, which the kernel keeps with a null byte in 108 (unix(7))."""
+MAX_PATH = 107
+"""Maximum length of a Unix socket's path, in bytes; with a null byte it fills 108 (unix(7))."""
 
-TRIES = 3
-"""How often a socket file is removed that somebody else makes again at the same time."""
+MAX_TRIES = 3
+"""Number of attempts to replace a socket file that another process creates again at the same time."""
 
 
 @dataclass(frozen=True)
-class Doors:
-    """Sockets that listen already.
+class ListeningSockets:
+    """Sockets that listen.
 
-    `url` is what people are told, `here` how this machine reaches the server; `tls` is what connections
-    are wrapped in, or None; `certificate` is the server's own, in PEM form.
+    `url` is the server's public address and `local` its address on this machine. `tls` is the context of its
+    connections, or None, and `certificate` the server's own certificate in PEM form.
     """
 
     sockets: list[socket.socket]
     url: str
-    here: Server
+    local: Server
     tls: ssl.SSLContext | None = None
     certificate: str | None = None
-    _made: tuple[str, tuple[int, ...]] | None = None
+    _socket_file: tuple[str, tuple[int, ...]] | None = None
 
     def keep_certificate(self, folder: str) -> str | None:
-        """Write the certificate into a file, for those who start later, when --certfile may be another
-        already; gives the file's path. None without TLS."""
+        """Write the certificate into a file for kernels that start when --certfile has been replaced, and
+        return the file's path; None without TLS."""
         if self.certificate is None:
             return None
         path = Path(folder) / "certificate.pem"
@@ -51,26 +51,27 @@ class Doors:
         return str(path)
 
     def remove(self) -> None:
-        """Remove the Unix socket's file, if it is still the one that was made here. Closes no socket."""
-        if self._made is not None:
-            path, mark = self._made
+        """Remove the Unix socket's file, unless another process has replaced it. Closes no socket."""
+        if self._socket_file is not None:
+            path, identity = self._socket_file
             with contextlib.suppress(OSError):
-                if _mark(os.lstat(path)) == mark:
+                if _identity(os.lstat(path)) == identity:
                     os.unlink(path)
 
 
-def open_sockets(settings: Settings) -> Doors:
-    """Listen as the settings say.
+def open_sockets(settings: Settings) -> ListeningSockets:
+    """Listen at the address, port or path of the settings.
 
-    Raises `ConfigError` for a port or path that is taken or cannot be used, and for a certificate or
-    key that cannot.
+    Raises `ConfigError` for a port or path that is in use or unusable, and for an unusable certificate or
+    key.
     """
     tls, certificate = tls_context(settings) or (None, None)
     if settings.unix_socket is not None:
         path = os.path.abspath(settings.unix_socket)
         sock = _listen_unix(path)
         url = unix_url(path) + settings.base_url
-        return Doors([sock], url, Server.from_url(url), _made=(path, _mark(os.lstat(path))))
+        socket_file = (path, _identity(os.lstat(path)))
+        return ListeningSockets([sock], url, Server.from_url(url), _socket_file=socket_file)
     try:
         sockets = bind_sockets(settings.port, settings.address)
     except OSError as error:
@@ -80,15 +81,15 @@ def open_sockets(settings: Settings) -> Doors:
         ) from None
     port = sockets[0].getsockname()[1]
     url = base_url(settings.address, port, scheme=settings.scheme) + settings.base_url
-    return Doors(sockets, url, Server.from_url(url).as_reached(), tls, certificate)
+    return ListeningSockets(sockets, url, Server.from_url(url).as_reached(), tls, certificate)
 
 
 def tls_context(settings: Settings) -> tuple[ssl.SSLContext, str] | None:
-    """TLS with --certfile and --keyfile, at least version 1.2, and the server's own certificate in PEM
-    form; None without them.
+    """Return the TLS context of --certfile and --keyfile, for version 1.2 or later, and the server's own
+    certificate in PEM form; None without these options.
 
-    Raises `ConfigError`, which names the option, for a file that cannot be read, holds something else,
-    or does not fit the other one, and for a key with a passphrase.
+    Raises `ConfigError`, which names the option, for a file that cannot be read, has other contents or does
+    not match the other file, and for a key with a passphrase.
     """
     if settings.certfile is None or settings.keyfile is None:
         return None
@@ -104,10 +105,10 @@ def tls_context(settings: Settings) -> tuple[ssl.SSLContext, str] | None:
         ) from None
 
     def no_passphrase() -> bytes:
-        # Otherwise OpenSSL would ask whoever sits at the terminal.
+        # Otherwise OpenSSL would ask at the terminal.
         raise ConfigError(
-            f"--keyfile (OWT_KEYFILE): the key in {settings.keyfile} is encrypted, and nobody is there to "
-            "type its passphrase; take it off with: openssl pkey -in FILE -out NEW_FILE"
+            f"--keyfile (OWT_KEYFILE): the key in {settings.keyfile} is encrypted, and the server cannot ask "
+            "for its passphrase; remove it with: openssl pkey -in FILE -out NEW_FILE"
         )
 
     try:
@@ -127,7 +128,7 @@ def tls_context(settings: Settings) -> tuple[ssl.SSLContext, str] | None:
             f"--keyfile (OWT_KEYFILE): there is no private key in PEM form in {settings.keyfile}; it has "
             "-----BEGIN PRIVATE KEY-----"
         ) from None
-    # What could be loaded begins with one.
+    # A chain that OpenSSL could load begins with a certificate.
     return context, first_certificate(certificates) or ""
 
 
@@ -140,33 +141,32 @@ def _read(path: Path, option: str) -> str:
 
 
 def _listen_unix(path: str) -> socket.socket:
-    """A socket that listens at `path`, for its owner only from the first moment."""
+    """Return a socket that listens at `path`, which only its owner can access from the first moment."""
     size = len(os.fsencode(path))
-    if size > LONGEST_PATH:
-        raise _refused(path, f"the path has {size} bytes, and {LONGEST_PATH} is the most for a Unix socket")
+    if size > MAX_PATH:
+        raise _unusable(path, f"the path has {size} bytes; the maximum for a Unix socket is {MAX_PATH}")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             try:
-                with _for_its_owner_only():
+                with _owner_only():
                     sock.bind(path)
                 sock.listen(socket.SOMAXCONN)
                 return sock
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise _refused(path, error.strerror or str(error)) from None
+                    raise _unusable(path, error.strerror or str(error)) from None
             _remove_stale(path)
-        raise _refused(path, "somebody else makes it, too")
+        raise _unusable(path, "another process keeps creating it")
     except BaseException:
         sock.close()
         raise
 
 
 @contextlib.contextmanager
-def _for_its_owner_only() -> Iterator[None]:
-    # chmod after bind would leave a moment in which everybody can connect. This is one thread, and no
-    # kernel has been started, so no other file is made meanwhile.
+def _owner_only() -> Iterator[None]:
+    # With chmod after bind, any user could connect for a moment. No other thread creates files now.
     before = os.umask(0o177)
     try:
         yield
@@ -175,34 +175,34 @@ def _for_its_owner_only() -> Iterator[None]:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the socket file of a server that is gone. Raises `ConfigError` for anything else."""
+    """Remove the socket file of a server that has ended. Raises `ConfigError` for any other file."""
     try:
-        found = os.lstat(path)
-        if not stat.S_ISSOCK(found.st_mode):
-            raise _refused(path, "there is something else than a socket, which is left alone")
+        file = os.lstat(path)
+        if not stat.S_ISSOCK(file.st_mode):
+            raise _unusable(path, "the path exists and is not a socket; remove it, or give another path")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(1)
             try:
                 probe.connect(path)
             except ConnectionRefusedError:
-                # Nobody listens. It may be another one by now, of a server that was started just now.
-                if _mark(os.lstat(path)) == _mark(found):
+                # No process listens. A server that has just started may have replaced the file.
+                if _identity(os.lstat(path)) == _identity(file):
                     os.unlink(path)
                 return
             except (BlockingIOError, TimeoutError):
-                # Somebody listens, and has more clients than it can take just now.
+                # A process listens, and its queue of clients is full.
                 pass
-        raise _refused(path, "it is in use; another server listens there")
+        raise _unusable(path, "it is in use; another server listens there")
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _refused(path, error.strerror or str(error)) from None
+        raise _unusable(path, error.strerror or str(error)) from None
 
 
-def _mark(found: os.stat_result) -> tuple[int, ...]:
-    # A number of a file that is gone can be given to the next one at once; its time cannot.
-    return found.st_dev, found.st_ino, found.st_ctime_ns
+def _identity(file: os.stat_result) -> tuple[int, ...]:
+    # A new file may get the inode number of a removed one, but not its time.
+    return file.st_dev, file.st_ino, file.st_ctime_ns
 
 
-def _refused(path: str, why: str) -> ConfigError:
-    return ConfigError(f"--unix-socket (OWT_UNIX_SOCKET): cannot listen on {path}: {why}")
+def _unusable(path: str, reason: str) -> ConfigError:
+    return ConfigError(f"--unix-socket (OWT_UNIX_SOCKET): cannot listen on {path}: {reason}")

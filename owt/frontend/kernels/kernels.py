@@ -176,7 +176,7 @@ class Kernels:
             await manager.start_kernel(env=env, stdin=subprocess.DEVNULL, pass_fds=descriptors)
         kernel.watch()
         if kernel.pid is not None:
-            self._descriptors.give_back(kernel.pid)
+            self._descriptors.restore_limit(kernel.pid)
         if manager.kernel_spec is not None and "owt.kernel" not in manager.kernel_spec.argv:
             await self._bring_in(kernel)
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from owt.errors import shortened
 from owt.kernel.answer.json_encoding import loaded
-from owt.wire.http import TOKEN, is_final_status
+from owt.wire.http import header_problem, is_final_status
 
 Headers = tuple[tuple[str, str], ...]
-
-_NAME = re.compile(TOKEN)
-# RFC 9110, 5.5; of obs-text, the characters of Latin-1.
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class ResponseTuple(NamedTuple):
@@ -48,15 +42,8 @@ def validated(headers: Iterable[tuple[str, str]]) -> Headers:
     one."""
     valid = []
     for name, value in headers:
-        if not _NAME.fullmatch(name):
-            raise ValueError(
-                f"header {shortened(name)}: a header's name has only letters, digits and !#$%&'*+-.^_`|~"
-            )
-        if not _VALUE.fullmatch(value):
-            raise ValueError(
-                f"header {name}: a header's value has no line break, NUL or other control character, and no "
-                f"character outside Latin-1; got {shortened(value)}. Percent-encode it"
-            )
+        if (problem := header_problem(name, value)) is not None:
+            raise ValueError(problem)
         valid.append((name, value.strip(" \t")))
     return tuple(valid)
 

@@ -1,3 +1,5 @@
+"""owt.frontend.http.responses: rendering of chunks as an ordinary response."""
+
 from __future__ import annotations
 
 import json
@@ -15,6 +17,10 @@ STREAM = ("Content-Type", "text/event-stream")
 RUN = ("Owt-Run", "r1")
 UNBUFFERED = [("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")]
 NOISE = (Stdout("a"), Stderr("b"), Display({"text/plain": "c"}))
+NAME_RULE = "a header's name has only letters, digits and !#$%&'*+-.^_`|~"
+VALUE_RULE = (
+    "a header's value has no line break, NUL or other control character, and no character outside Latin-1"
+)
 FAILED = Failed(500, "exception", "the adaptor raised", "no", "ValueError", "Traceback\nValueError: no")
 PROBLEM = {
     "type": "urn:owt:exception",
@@ -31,7 +37,7 @@ PROBLEM = {
 def plain(
     *chunks: Chunk, accept: str = "*/*", session: str | None = None
 ) -> tuple[int, Headers, bytes, bool]:
-    """Status, headers, body and whether it was aborted, of a whole run."""
+    """Render a whole run, and return its status, headers and body, and True if it was aborted."""
     answer = Plain(accept, "r1", session)
     body = b"".join(piece for chunk in chunks for piece in answer.render(chunk))
     assert answer.started
@@ -48,12 +54,12 @@ def test_a_returned_text_is_the_body() -> None:
     assert answer == (200, [HTML, RUN], b"\xc3\xa9", False)
 
 
-def test_json_ends_in_a_newline_however_many_pieces_it_has() -> None:
+def test_json_ends_in_a_newline_in_one_piece_or_several() -> None:
     chunks = (Data(b'{"a', "json", True, True), Data(b'":1}', "json", True))
     assert plain(head(JSON), *chunks, Done(200, 0)) == (200, [JSON, RUN], b'{"a":1}\n', False)
 
 
-def test_a_stream_is_its_items_as_they_are_and_json_by_lines() -> None:
+def test_a_stream_is_its_items_unchanged_and_json_by_lines() -> None:
     items = (Data(b"a", "text"), *NOISE, Data(b"\xff", "bytes"), Data(b"1", "json"), Data(b"[]", "json"))
     assert plain(*NOISE, head(HTML), *items, Done(200, 0)) == (200, [HTML, RUN], b"a\xff1\n[]\n", False)
 
@@ -64,12 +70,12 @@ def test_no_value_is_an_empty_body() -> None:
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_some_statuses_have_no_body(status: int) -> None:
+def test_204_and_304_have_no_body(status: int) -> None:
     chunks = (head(HTML, ("Content-Length", "3"), status=status), Data(b"abc", "text"), Done(status, 0))
     assert plain(*chunks) == (status, [HTML, RUN], b"", False)
 
 
-def test_status_and_headers_are_known_with_the_first_data_and_not_before() -> None:
+def test_the_response_starts_with_the_first_data_and_not_with_the_head() -> None:
     answer = Plain("*/*", "r1", "s")
     assert answer.render(head(TEXT, status=201)) == []
     assert answer.started is False
@@ -80,13 +86,13 @@ def test_status_and_headers_are_known_with_the_first_data_and_not_before() -> No
     assert answer.finished is True
 
 
-def test_data_is_passed_on_and_not_copied() -> None:
+def test_data_is_not_copied() -> None:
     body = bytes(1000)
     [piece] = Plain("*/*", "r1", None).render(Data(body, "bytes"))
     assert piece is body
 
 
-def test_headers_that_belong_to_the_server_are_dropped() -> None:
+def test_headers_that_the_server_sets_are_dropped() -> None:
     given = (
         ("Connection", "close"),
         ("keep-alive", "timeout=5"),
@@ -102,14 +108,14 @@ def test_headers_that_belong_to_the_server_are_dropped() -> None:
         ("Set-Cookie", "a=1"),
         ("Content-Type", "text/css"),
         ("Set-Cookie", "b=2"),
-        ("X-Name", " é 日 "),
+        ("X-Name", " é "),
         HTML,
     )
-    kept = [HTML, ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Name", "é 日".encode().decode("latin-1"))]
+    kept = [HTML, ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Name", "é")]
     assert plain(Head(200, given), Done(200, 0)) == (200, [*kept, RUN], b"", False)
 
 
-def test_latin1_headers_stay_as_they_are() -> None:
+def test_latin1_headers_are_unchanged() -> None:
     _, headers, _, _ = plain(head(("X-Name", "é")), Done(200, 0))
     assert headers == [("X-Name", "é"), RUN]
 
@@ -122,11 +128,11 @@ def test_latin1_headers_stay_as_they_are() -> None:
         (Data(b"abc", "bytes", True), "3", False),
         (Data(b"abc", "bytes"), "-3", False),
         (Data(b"abc", "bytes"), "3, 3", False),
-        (Data(b"abc", "bytes"), "٣", False),
+        (Data(b"abc", "bytes"), "²", False),
         (Data(b"abc", "bytes"), "", False),
     ],
 )
-def test_only_a_stream_may_promise_its_length(data: Data, length: str, kept: bool) -> None:
+def test_only_a_stream_may_state_its_length(data: Data, length: str, kept: bool) -> None:
     promised = [("Content-Length", "3")] if kept else []
     chunks = (head(HTML, ("content-length", length)), data, Done(200, 0))
     assert plain(*chunks) == (200, [HTML, RUN, *promised], b"abc", False)
@@ -138,31 +144,32 @@ def test_only_a_stream_may_promise_its_length(data: Data, length: str, kept: boo
         (Head(99, ()), "the status must be from 200 to 599, not 99"),
         (Head(101, ()), "the status must be from 200 to 599, not 101"),
         (Head(600, ()), "the status must be from 200 to 599, not 600"),
-        (head(("X Y", "1")), "'X Y' is not a header's name"),
-        (head(("", "1")), "'' is not a header's name"),
-        (head(("X", "a\r\nB: c")), "the header X has a control character in its value: 'a\\r\\nB: c'"),
-        (head(("X", "\0")), "the header X has a control character in its value: '\\x00'"),
+        (head(("X Y", "1")), f"header 'X Y': {NAME_RULE}"),
+        (head(("", "1")), f"header '': {NAME_RULE}"),
+        (head(("X", "a\r\nB: c")), f"header X: {VALUE_RULE}; got 'a\\r\\nB: c'. Percent-encode it"),
+        (head(("X", "\0")), f"header X: {VALUE_RULE}; got '\\x00'. Percent-encode it"),
+        (head(("X", "日")), f"header X: {VALUE_RULE}; got '日'. Percent-encode it"),
     ],
 )
-def test_a_head_that_is_not_http_is_an_error(broken: Head, detail: str) -> None:
+def test_an_invalid_head_is_an_error(broken: Head, detail: str) -> None:
     text = f"the adaptor's answer is not HTTP: {detail}\n".encode()
     chunks = (broken, Data(b"secret", "text"), FAILED, Done(200, 0))
     assert plain(*chunks) == (500, [TEXT, RUN], text, False)
 
 
 @pytest.mark.parametrize("before", [(), NOISE, (head(HTML, ("Set-Cookie", "a=1"), status=201),)])
-def test_a_failure_before_any_data_is_a_clean_error(before: tuple[Chunk, ...]) -> None:
+def test_a_failure_before_any_data_is_an_error_response(before: tuple[Chunk, ...]) -> None:
     answer = plain(*before, FAILED, Done(500, 0), session="s")
     headers = [TEXT, RUN, ("Owt-Session", "s")]
     assert answer == (500, headers, b"Traceback\nValueError: no\n", False)
 
 
-def test_a_failure_after_a_status_without_a_body_still_has_one() -> None:
+def test_a_failure_after_status_204_has_a_body() -> None:
     answer = plain(head(status=204), FAILED, Done(500, 0))
     assert answer == (500, [TEXT, RUN], b"Traceback\nValueError: no\n", False)
 
 
-def test_a_failure_is_a_problem_document_for_those_who_ask() -> None:
+def test_a_failure_is_a_problem_document_if_the_client_accepts_json() -> None:
     status, headers, body, aborted = plain(FAILED, Done(500, 0), accept="application/json")
     assert (status, aborted) == (500, False)
     assert headers == [("Content-Type", "application/problem+json"), RUN]
@@ -171,7 +178,7 @@ def test_a_failure_is_a_problem_document_for_those_who_ask() -> None:
 
 
 @pytest.mark.parametrize("last", [Data(b"x", "text"), FAILED, Done(200, 0)])
-def test_a_driver_may_add_headers_before_the_first_chunk(last: Chunk) -> None:
+def test_headers_appended_before_the_first_chunk_are_in_every_response(last: Chunk) -> None:
     answer = Plain("*/*", "r1", None)
     answer.headers.append(("Owt-Cache", "miss"))
     for chunk in (head(HTML), last):
@@ -179,7 +186,7 @@ def test_a_driver_may_add_headers_before_the_first_chunk(last: Chunk) -> None:
     assert answer.headers == [TEXT if last is FAILED else HTML, RUN, ("Owt-Cache", "miss")]
 
 
-def test_who_meets_a_limit_is_told_when_to_try_again() -> None:
+def test_a_busy_response_has_retry_after() -> None:
     _, headers, _, _ = plain(Failed(503, "busy", "busy", "full"), Done(503, 0.0))
     assert ("Retry-After", "1") in headers
 
@@ -203,7 +210,7 @@ def test_a_failure_after_data_aborts() -> None:
         ),
     ],
 )
-def test_an_adaptors_own_event_stream_is_not_to_be_buffered(
+def test_an_adaptors_own_event_stream_is_not_buffered_by_proxies(
     given: tuple[tuple[str, str], ...], expected: Headers
 ) -> None:
     chunks = (Head(200, given), Data(b"data: x\n", "text"), Stdout("no"), Data(b"\n", "text"), Done(200, 0))

@@ -19,39 +19,39 @@ from cryptography.hazmat.primitives.serialization import (
 from owt.errors import ConfigError
 from owt.frontend.config.settings import Settings
 from owt.frontend.http import sockets
-from owt.frontend.http.sockets import Doors, open_sockets, tls_context
+from owt.frontend.http.sockets import ListeningSockets, open_sockets, tls_context
 from owt.server import split_unix
 
 
-def opened(**given: object) -> Doors:
-    doors = open_sockets(Settings(**given))  # type: ignore[arg-type]
-    for each in doors.sockets:
+def opened(**given: object) -> ListeningSockets:
+    listening = open_sockets(Settings(**given))  # type: ignore[arg-type]
+    for each in listening.sockets:
         # A test's sockets end with it; what is left is the file.
         each.close()
-    return doors
+    return listening
 
 
-def test_a_free_port_is_found_and_the_url_has_it_and_the_base_url() -> None:
-    doors = open_sockets(Settings(port=0, base_url="/owt"))
-    port = doors.sockets[0].getsockname()[1]
+def test_port_0_is_a_free_port_and_the_url_has_it_and_the_base_url() -> None:
+    listening = open_sockets(Settings(port=0, base_url="/owt"))
+    port = listening.sockets[0].getsockname()[1]
     with socket.create_connection(("127.0.0.1", port)):
         pass
-    for each in doors.sockets:
+    for each in listening.sockets:
         each.close()
-    assert doors.url == doors.here.url == f"http://127.0.0.1:{port}/owt"
-    assert (doors.here.address, doors.here.port, doors.tls) == ("127.0.0.1", port, None)
+    assert listening.url == listening.local.url == f"http://127.0.0.1:{port}/owt"
+    assert (listening.local.address, listening.local.port, listening.tls) == ("127.0.0.1", port, None)
 
 
-def test_what_listens_everywhere_is_reached_by_loopback_here() -> None:
-    doors = opened(port=0, address="0.0.0.0", insecure=True, base_url="/owt")
-    assert doors.url == f"http://0.0.0.0:{doors.here.port}/owt"
-    assert doors.here.url == f"http://127.0.0.1:{doors.here.port}/owt"
+def test_a_server_on_all_addresses_is_reached_locally_by_loopback() -> None:
+    listening = opened(port=0, address="0.0.0.0", insecure=True, base_url="/owt")
+    assert listening.url == f"http://0.0.0.0:{listening.local.port}/owt"
+    assert listening.local.url == f"http://127.0.0.1:{listening.local.port}/owt"
 
 
 # Unix sockets
 
 
-def test_a_unix_socket_is_its_owners_from_the_first_moment(
+def test_only_the_owner_can_access_a_unix_socket_from_the_first_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "owt"
@@ -73,30 +73,30 @@ def test_a_unix_socket_is_its_owners_from_the_first_moment(
     assert modes == [0o600]
 
 
-def test_its_url_names_its_whole_path_and_can_be_read_back(
+def test_the_url_of_a_unix_socket_has_its_absolute_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    doors = opened(unix_socket=Path("a b%c@d:ü"), base_url="/owt", address="0.0.0.0")
+    listening = opened(unix_socket=Path("a b%c@d:ü"), base_url="/owt", address="0.0.0.0")
     path = str(tmp_path / "a b%c@d:ü")
-    assert doors.url == doors.here.url
-    assert split_unix(doors.url) == (path, "http://owt/owt")
-    assert (doors.here.address, doors.here.port) == (path, 0)
+    assert listening.url == listening.local.url
+    assert split_unix(listening.url) == (path, "http://owt/owt")
+    assert (listening.local.address, listening.local.port) == (path, 0)
 
 
-def test_the_socket_of_a_server_that_is_gone_is_replaced(tmp_path: Path) -> None:
+def test_the_socket_of_a_server_that_has_ended_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "owt"
     opened(unix_socket=path)
     assert path.is_socket()
-    doors = open_sockets(Settings(unix_socket=path))
-    with socket.socket(socket.AF_UNIX) as client, doors.sockets[0]:
+    listening = open_sockets(Settings(unix_socket=path))
+    with socket.socket(socket.AF_UNIX) as client, listening.sockets[0]:
         client.connect(str(path))
 
 
-def test_a_socket_at_which_somebody_listens_is_in_use_and_stays(tmp_path: Path) -> None:
+def test_a_socket_in_use_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "owt"
-    doors = open_sockets(Settings(unix_socket=path))
-    with doors.sockets[0] as listening:
+    listening = open_sockets(Settings(unix_socket=path))
+    with listening.sockets[0] as listening:
         with pytest.raises(ConfigError, match=r"^--unix-socket .*/owt: it is in use"):
             open_sockets(Settings(unix_socket=path))
         with socket.socket(socket.AF_UNIX) as client:
@@ -107,7 +107,7 @@ def test_a_socket_at_which_somebody_listens_is_in_use_and_stays(tmp_path: Path) 
             listening.accept()[0].close()
 
 
-def test_a_busy_server_whose_queue_is_full_is_still_one(tmp_path: Path) -> None:
+def test_a_socket_with_a_full_queue_is_in_use(tmp_path: Path) -> None:
     path = tmp_path / "owt"
     with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as waiting:
         busy.bind(str(path))
@@ -118,7 +118,7 @@ def test_a_busy_server_whose_queue_is_full_is_still_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "fifo"])
-def test_anything_else_at_its_path_is_left_alone(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_no_socket_is_refused_and_kept(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "owt"
     match kind:
         case "file":
@@ -132,24 +132,25 @@ def test_anything_else_at_its_path_is_left_alone(tmp_path: Path, kind: str) -> N
         case "fifo":
             os.mkfifo(path)
     before = os.lstat(path)
-    with pytest.raises(ConfigError, match="something else than a socket, which is left alone"):
+    with pytest.raises(ConfigError, match="the path exists and is not a socket"):
         open_sockets(Settings(unix_socket=path))
     assert os.lstat(path) == before
 
 
-def test_the_longest_path_is_what_the_system_takes(tmp_path: Path) -> None:
-    name = "x" * (sockets.LONGEST_PATH - len(str(tmp_path)) - 1)
-    assert opened(unix_socket=tmp_path / name).here.address == str(tmp_path / name)
-    with pytest.raises(ConfigError, match=r"--unix-socket .*the path has 108 bytes, and 107 is the most"):
+def test_the_maximum_length_of_a_path_is_the_systems(tmp_path: Path) -> None:
+    name = "x" * (sockets.MAX_PATH - len(str(tmp_path)) - 1)
+    assert opened(unix_socket=tmp_path / name).local.address == str(tmp_path / name)
+    message = r"--unix-socket .*the path has 108 bytes; the maximum for a Unix socket is 107"
+    with pytest.raises(ConfigError, match=message):
         open_sockets(Settings(unix_socket=tmp_path / (name + "x")))
 
 
-def test_a_folder_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^--unix-socket .*/none/owt: No such file"):
         open_sockets(Settings(unix_socket=tmp_path / "none" / "owt"))
 
 
-def test_its_file_is_removed_but_not_the_one_of_the_next_server(tmp_path: Path) -> None:
+def test_remove_keeps_the_socket_file_of_another_server(tmp_path: Path) -> None:
     path = tmp_path / "owt"
     first = opened(unix_socket=path)
     second = opened(unix_socket=path)
@@ -160,12 +161,12 @@ def test_its_file_is_removed_but_not_the_one_of_the_next_server(tmp_path: Path) 
     second.remove()
 
 
-def test_of_two_servers_that_find_a_stale_socket_at_once_the_first_one_keeps_its_own(
+def test_of_two_servers_that_replace_a_stale_socket_the_first_keeps_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "owt"
     opened(unix_socket=path)
-    first: list[Doors] = []
+    first: list[ListeningSockets] = []
 
     class Slow(socket.socket):
         def connect(self, address: str) -> None:
@@ -205,16 +206,18 @@ def test_without_a_certificate_there_is_no_tls() -> None:
 
 
 def test_the_url_of_a_server_with_a_certificate_is_https(ours: Certificate, tmp_path: Path) -> None:
-    doors = opened(port=0, certfile=ours.certfile, keyfile=ours.keyfile, base_url="/owt")
-    assert doors.url == doors.here.url == f"https://127.0.0.1:{doors.here.port}/owt"
-    kept = doors.keep_certificate(str(tmp_path))
+    listening = opened(port=0, certfile=ours.certfile, keyfile=ours.keyfile, base_url="/owt")
+    assert listening.url == listening.local.url == f"https://127.0.0.1:{listening.local.port}/owt"
+    kept = listening.keep_certificate(str(tmp_path))
     assert kept is not None
     assert ours.certfile.read_text().startswith(Path(kept).read_text())
     assert opened(port=0).keep_certificate(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("option", ["certfile", "keyfile"])
-def test_a_file_that_cannot_be_read_is_named(ours: Certificate, tmp_path: Path, option: str) -> None:
+def test_an_unreadable_tls_file_is_reported_with_its_option(
+    ours: Certificate, tmp_path: Path, option: str
+) -> None:
     files = {"certfile": ours.certfile, "keyfile": ours.keyfile}
     for missing, why in ((tmp_path / "none.pem", "No such file"), (tmp_path, "Is a directory")):
         named = rf"^--{option} \(OWT_{option.upper()}\): cannot read {missing}: {why}"
@@ -226,7 +229,7 @@ BROKEN = "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n"
 
 
 @pytest.mark.parametrize("text", ["", "rubbish", BROKEN, "ü"])
-def test_a_file_that_holds_something_else_is_named(
+def test_a_tls_file_with_other_contents_is_reported_with_its_option(
     ours: Certificate, tmp_path: Path, text: str
 ) -> None:
     wrong = tmp_path / "wrong.pem"
@@ -237,7 +240,7 @@ def test_a_file_that_holds_something_else_is_named(
         tls(ours.certfile, wrong)
 
 
-def test_files_that_are_confused_are_named(ours: Certificate) -> None:
+def test_a_key_in_place_of_the_certificate_is_reported(ours: Certificate) -> None:
     with pytest.raises(ConfigError, match=r"^--certfile .*there is no certificate"):
         tls(ours.keyfile, ours.certfile)
 
@@ -249,7 +252,7 @@ def test_a_key_of_another_certificate_is_refused(
         tls(ours.certfile, other.keyfile)
 
 
-def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(
+def test_a_key_with_a_passphrase_is_refused_without_a_prompt(
     ours: Certificate, tmp_path: Path
 ) -> None:
     encrypted = tmp_path / "encrypted.key"
@@ -260,7 +263,7 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(
         tls(ours.certfile, encrypted)
 
 
-def test_what_people_write_beside_a_certificate_does_no_harm(
+def test_text_beside_a_certificate_is_ignored(
     ours: Certificate, tmp_path: Path
 ) -> None:
     chatty = tmp_path / "chatty.pem"
