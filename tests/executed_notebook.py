@@ -1,4 +1,4 @@
-"""Notebooks that are executed, and what each cell of them shows."""
+"""Execution of notebooks, and access to the outputs of their cells."""
 
 from __future__ import annotations
 
@@ -15,42 +15,41 @@ PATIENCE = 60
 
 
 class ExecutedNotebook:
-    """What the code cells of an executed notebook have shown."""
+    """The outputs of an executed notebook's code cells."""
 
     def __init__(self, notebook: Any) -> None:
         self.outputs: list[list[Any]] = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
 
     def text(self, cell: int, stream: str = "stdout") -> str:
-        """What a cell has printed."""
-        found = [each.text for each in self.outputs[cell] if each.get("name") == stream]
-        return "".join(found)
+        """Return the text that a cell printed."""
+        return "".join(output.text for output in self.outputs[cell] if output.get("name") == stream)
 
-    def shown(self, cell: int) -> list[dict[str, Any]]:
-        """The MIME bundles that a cell has shown, its own value last."""
-        return [each.data for each in self.outputs[cell] if "data" in each]
+    def displays(self, cell: int) -> list[dict[str, Any]]:
+        """Return the MIME bundles of a cell's displays, its value last."""
+        return [output.data for output in self.outputs[cell] if "data" in output]
 
     def value(self, cell: int) -> str:
-        """A cell's own value, as text."""
-        [found] = [each for each in self.outputs[cell] if each.output_type == "execute_result"]
-        return str(found.data["text/plain"])
+        """Return a cell's value as text."""
+        [output] = [item for item in self.outputs[cell] if item.output_type == "execute_result"]
+        return str(output.data["text/plain"])
 
     def traceback(self, cell: int) -> str:
-        """A cell's failure as it is shown, without colours."""
-        [found] = [each for each in self.outputs[cell] if each.output_type == "error"]
-        return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(found.traceback))
+        """Return the traceback of a cell's error, without colours."""
+        [output] = [item for item in self.outputs[cell] if item.output_type == "error"]
+        return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(output.traceback))
 
     def failed(self) -> list[tuple[int, str]]:
-        """Which cells have failed, and the names of what they raised."""
+        """Return the failed cells, each with the name of its exception."""
         return [
-            (cell, each.ename)
+            (cell, output.ename)
             for cell, outputs in enumerate(self.outputs)
-            for each in outputs
-            if each.output_type == "error"
+            for output in outputs
+            if output.output_type == "error"
         ]
 
 
 def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any) -> ExecutedNotebook:
-    """Execute a notebook in a kernel of its own whose directory is `folder`."""
+    """Execute a notebook in a new kernel with the working directory `folder`."""
     client = NotebookClient(
         notebook,
         timeout=PATIENCE,

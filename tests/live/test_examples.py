@@ -1,4 +1,4 @@
-"""Every example runs as its `expected.txt` shows it: commands after `$`, then what they print."""
+"""Examples: the commands of each `expected.txt`, after `$`, print the text below them."""
 
 import json
 import os
@@ -26,19 +26,19 @@ from owt.testing import Gate, LiveServer
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOOLS = ("bash", "base64", "curl", "env", "jq")
 AS_WRITTEN = "http://127.0.0.1:9876"
-# That server, and those one and more ports further.
+# That server, and those on the next ports.
 WRITTEN_PORT = re.compile(r"127\.0\.0\.1:(98(?:7[6-9]|8\d))\b")
-DEEPEST = 5
-# All processes of a server and of those inside of it have this in their environment.
+MAX_DEPTH = 5
+# Variable in the environment of all processes of a server and of the servers inside it.
 MARK = ("EXAMPLES_RUN_BY", str(os.getpid()))
 
-# A voice takes its time differently from one call to the next.
+# The length of speech differs from call to call.
 SECONDS = re.compile(r"(\d+(?:\.\d+)?) seconds")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command of a transcript and the text that it prints."""
+    """A command of a transcript and its output."""
 
     command: str
     output: str
@@ -53,30 +53,30 @@ def transcript(text: str) -> list[Step]:
 STEPS = [
     pytest.param(file.parent, step, id=f"{file.parent.name}/{step.command.split()[0].removeprefix('./')}")
     for file in sorted(EXAMPLES.glob("*/expected.txt"))
-    # That one needs a model's libraries: tests/bark.
+    # This one needs the libraries of a model: tests/bark.
     if file.parent.name != "llm"
     for step in transcript(file.read_text())
 ]
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*/*.sh"))
-# The others print a link to be followed.
+# The other scripts print a link.
 CALLING = [path for path in SCRIPTS if "curl " in path.read_text()]
 
 
 @pytest.fixture
 def shell(tmp_path):
-    """Run a command in a copy of an example's folder, with nothing but the few tools at hand."""
+    """Return a function that runs a command in a copy of an example's folder, with few tools in its PATH."""
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in TOOLS:
-        found = shutil.which(name)
-        assert found, f"the examples need {name}"
-        (tools / name).symlink_to(found)
+        path = shutil.which(name)
+        assert path, f"the examples need {name}"
+        (tools / name).symlink_to(path)
     owt = tools / "owt"
     owt.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m owt "$@"\n')
     owt.chmod(0o755)
 
     def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-        # All of them: one uses a file of another.
+        # All examples, since one uses a file of another.
         copy = tmp_path / "examples" / folder.name
         if not copy.exists():
             shutil.copytree(EXAMPLES, copy.parent)
@@ -93,7 +93,7 @@ def shell(tmp_path):
 
 
 def free_ports(count: int) -> int:
-    """The first of so many ports in a row that nobody uses; not of those that the system gives away."""
+    """Return the first of `count` consecutive free ports, outside the range of ephemeral ports."""
     for first in range(20_000 + os.getpid() % 9000, 32_000, count):
         with ExitStack() as held:
             try:
@@ -107,18 +107,18 @@ def free_ports(count: int) -> int:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    """A server for which the next ports are free: owt inside owt takes them."""
-    with LiveServer("-v", "--port", str(free_ports(1 + DEEPEST)), env=dict([MARK])) as server:
+    """Start a server whose next ports are free, for owt inside owt."""
+    with LiveServer("-v", "--port", str(free_ports(1 + MAX_DEPTH)), env=dict([MARK])) as server:
         yield server
 
 
 def as_run(text: str, server: LiveServer) -> str:
-    """What a transcript shows, with the ports of this server."""
-    return WRITTEN_PORT.sub(lambda found: f"127.0.0.1:{server.port + int(found[1]) - 9876}", text)
+    """Return a transcript with the ports of this server."""
+    return WRITTEN_PORT.sub(lambda match: f"127.0.0.1:{server.port + int(match[1]) - 9876}", text)
 
 
 @pytest.mark.parametrize(("folder", "step"), STEPS)
-def test_an_example_prints_what_its_transcript_says(server, shell, folder, step):
+def test_example_prints_its_transcript(server, shell, folder, step):
     done = shell(folder, as_run(step.command, server))
     assert done.stderr == ""
     assert done.returncode == 0
@@ -130,23 +130,23 @@ def test_an_example_prints_what_its_transcript_says(server, shell, folder, step)
 
 def test_every_script_is_in_a_transcript():
     commands = [(folder, step.command.split()[0]) for folder, step in (param.values for param in STEPS)]
-    shown = {folder / command for folder, command in commands if command.startswith("./")}
-    assert {path.resolve() for path in shown} == {path.resolve() for path in SCRIPTS}
+    scripts = {folder / command for folder, command in commands if command.startswith("./")}
+    assert {path.resolve() for path in scripts} == {path.resolve() for path in SCRIPTS}
 
 
 @pytest.mark.parametrize("script", CALLING, ids=lambda script: f"{script.parent.name}/{script.name}")
-def test_a_script_fails_visibly_when_no_server_answers(shell, script):
-    with socket.socket() as taken:
-        # Bound and not listening: nothing answers here, and no other server can come by.
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+def test_script_fails_without_a_server(shell, script):
+    with socket.socket() as bound:
+        # Bound and not listening: connections are refused, and no other server can use the port.
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         arguments = {"speak.sh": f"{url} Hello. out.wav", "events.sh": f"{url} Hello."}.get(script.name, url)
         done = shell(script.parent, f"./{script.name} {arguments}")
     assert done.returncode != 0
     assert "curl: (7)" in done.stderr
 
 
-def test_an_error_of_the_adaptor_reaches_the_status_of_the_script(server, shell):
+def test_script_exits_non_zero_after_an_error_of_the_adaptor(server, shell):
     done = shell(EXAMPLES / "speech", f"./events.sh {server.url} ''")
     assert done.returncode != 0
     assert "text: say what to speak" in done.stderr
@@ -162,11 +162,11 @@ def test_saved_speech_is_a_wav_that_is_not_silence(server, shell, tmp_path):
     assert len(audio) * 2 == path.stat().st_size - 44
     assert 1 < len(audio) / rate < 4
     assert float(np.sqrt(np.mean(audio**2))) > 0.01
-    shown = SECONDS.findall(done.stdout)
-    assert float(shown[0]) == pytest.approx(len(audio) / rate, abs=0.06)
+    printed = SECONDS.findall(done.stdout)
+    assert float(printed[0]) == pytest.approx(len(audio) / rate, abs=0.06)
 
 
-def test_a_plot_is_the_picture_that_it_claims_to_be(server, shell, tmp_path):
+def test_plot_is_a_picture_of_the_declared_type(server, shell, tmp_path):
     done = shell(EXAMPLES / "plot", f"./plot.sh {server.url}")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "examples" / "plot"
@@ -174,26 +174,26 @@ def test_a_plot_is_the_picture_that_it_claims_to_be(server, shell, tmp_path):
         with Image.open(folder / name) as picture:
             assert picture.format == "PNG"
             assert picture.width > 400
-            # Not an empty sheet: there is text, and a line for each wave.
+            # More colours than an empty picture has: text, and a line for each wave.
             assert len(picture.convert("RGB").getcolors(1 << 20)) > 50
     root = ElementTree.parse(folder / "waves.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
 
 
-def test_owt_inside_owt_goes_past_a_port_that_is_taken(server, shell):
+def test_owt_inside_owt_skips_a_port_in_use(server, shell):
     with socket.create_server(("127.0.0.1", server.port + 1)):
         done = shell(EXAMPLES / "meta", f"./meta.sh {server.url}")
     assert (done.stderr, done.stdout) == ("", f"Hello, owt-inside-owt, from 127.0.0.1:{server.port + 2}!\n")
 
 
 @pytest.mark.parametrize("script", ["meta.sh", "deep.sh"])
-def test_of_owt_inside_owt_no_server_and_no_kernel_is_left(server, shell, script):
+def test_owt_inside_owt_leaves_no_process(server, shell, script):
     done = shell(EXAMPLES / "meta", f"./{script} {server.url}")
     assert done.returncode == 0, done.stderr
     assert inside(server) == []
 
 
-def test_what_is_inside_ends_with_a_call_that_is_cancelled(server, tmp_path):
+def test_inner_server_ends_with_a_cancelled_call(server, tmp_path):
     code = (EXAMPLES / "meta" / "next.py").read_text()
     gate = Gate(tmp_path)
     kwargs = json.dumps({"code": f"open({str(gate)!r}).read()", "kwargs": {}})
@@ -211,13 +211,13 @@ def test_what_is_inside_ends_with_a_call_that_is_cancelled(server, tmp_path):
 
 
 def inside(server: LiveServer) -> list[list[str]]:
-    """The command lines of the servers, their templates and kernels, that were started by calls."""
-    found = []
+    """Return the command lines of the servers, templates and kernels that were started by calls."""
+    commands = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             environment = process.environ()
             if environment.get(MARK[0]) == MARK[1] and process.status() != psutil.STATUS_ZOMBIE:
                 is_server = "serve" in process.cmdline() and process.pid != server.pid
                 if is_server or environment.get("OWT_URL", server.url) != server.url:
-                    found.append(process.cmdline())
-    return found
+                    commands.append(process.cmdline())
+    return commands

@@ -86,7 +86,7 @@ def test_streaming(tmp_path):
     assert seen.text(5) == 'step 0\n{"n": 0}\nstep 1\n{"n": 1}\nstep 2\n{"n": 2}\n'
     assert seen.text(5, "stderr") == "a warning\n"
     # In the place of the first one.
-    assert [shown["text/markdown"] for shown in seen.shown(5)] == ["**ready**"]
+    assert [bundle["text/markdown"] for bundle in seen.displays(5)] == ["**ready**"]
     assert seen.text(6) == "left at 3\n"
     assert re.fullmatch(
         r'data: 0\r\ndata: 1\r\ndata: 4\r\ndata: \{"status":200,"seconds":.+\}\r\n', seen.text(7)
@@ -108,14 +108,14 @@ def test_summat(tmp_path):
 
 def test_speech(tmp_path):
     seen = run("05_speech", tmp_path)
-    [sound] = seen.shown(2)
+    [sound] = seen.displays(2)
     assert re.match(r"audio/wav, \d\.\d s, ", sound["text/plain"])
     assert "<audio controls" in sound["text/html"]
     assert seen.text(3) == "b'RIFF' True\n"
     assert seen.text(4) == "200 audio/wav"
     assert (tmp_path / "hello.wav").read_bytes()[:4] == b"RIFF"
-    assert "<audio" in seen.shown(5)[0]["text/html"]
-    assert [shown["text/plain"].partition(" (")[0] for shown in seen.shown(6)] == [
+    assert "<audio" in seen.displays(5)[0]["text/html"]
+    assert [bundle["text/plain"].partition(" (")[0] for bundle in seen.displays(6)] == [
         "One sentence.",
         "And another.",
     ]
