@@ -1,4 +1,4 @@
-"""A client of a session's kernel over the gateway's WebSocket, as Jupyter's browsers are one."""
+"""Client of a session's kernel over the gateway's WebSocket, like Jupyter's pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Message = dict[str, Any]
 
 
 class ChannelsClient:
-    """Attached to the kernel of this id; a context manager."""
+    """A WebSocket to the kernel of this id; a context manager."""
 
     def __init__(
         self,
@@ -50,16 +50,16 @@ class ChannelsClient:
 
     def __exit__(self, *error: object) -> None:
         self.socket.close()
-        # Which does not close the socket if the server has ended the connection.
+        # `close` leaves the socket open if the server has closed the connection.
         self.socket.shutdown()
 
     def send(self, kind: str, content: Message, channel: str = "shell") -> str:
-        """Send a request; gives its id."""
+        """Send a request and return its id."""
         id = uuid.uuid4().hex
         header = {
             "msg_id": id,
             "msg_type": kind,
-            "username": "somebody",
+            "username": "test",
             "session": self.session,
             "version": "5.3",
             "date": "2026-01-01T00:00:00Z",
@@ -68,18 +68,18 @@ class ChannelsClient:
         self.socket.send(json.dumps({**message, "channel": channel, "buffers": []}))
         return id
 
-    def ended(self) -> bool:
-        """Whether the server ends the connection, whatever it says before. Raises TimeoutError."""
+    def is_closed(self) -> bool:
+        """Return True once the server has closed the connection, after any messages. Raises TimeoutError."""
         while self.socket.recv():
             pass
         return True
 
     def execute(self, code: str) -> str:
-        """Send a cell; gives its id."""
+        """Send a cell and return its id."""
         return self.send("execute_request", {"code": code, "silent": False})
 
     def read(self) -> Message | None:
-        """The next message; None at the end of the connection. Raises TimeoutError."""
+        """Return the next message; None at the end of the connection. Raises TimeoutError."""
         try:
             text = self.socket.recv()
         except WebSocketConnectionClosedException:
@@ -87,44 +87,44 @@ class ChannelsClient:
         message: Message | None = json.loads(text) if text else None
         return message
 
-    def until(self, found: Callable[[Message], bool]) -> list[Message]:
-        """The messages up to one that is `found`."""
+    def until(self, condition: Callable[[Message], bool]) -> list[Message]:
+        """Return the messages up to the first that meets the condition."""
         messages = []
         while (message := self.read()) is not None:
             messages.append(message)
-            if found(message):
+            if condition(message):
                 return messages
-        raise AssertionError(f"the connection ended after {[about(each) for each in messages]}")
+        raise AssertionError(f"the connection ended after {[about(item) for item in messages]}")
 
     def run(self, code: str) -> str:
-        """What a cell prints."""
+        """Run a cell and return the text that it prints."""
         id = self.execute(code)
-        messages = self.until(lambda each: is_idle(each, id))
+        messages = self.until(lambda message: is_idle(message, id))
         return "".join(
-            each["content"]["text"]
-            for each in messages
-            if each["msg_type"] == "stream" and each["parent_header"].get("msg_id") == id
+            message["content"]["text"]
+            for message in messages
+            if message["msg_type"] == "stream" and message["parent_header"].get("msg_id") == id
         )
 
 
 def is_idle(message: Message, parent: str | None = None) -> bool:
-    """Whether a message says that the kernel is idle (after this request)."""
+    """Return True if a message reports that the kernel is idle (after this request)."""
     return state(message) == "idle" and parent in (None, message["parent_header"].get("msg_id"))
 
 
 def state(message: Message) -> str | None:
-    """The kernel's state that a message tells."""
-    told: str | None = message["content"].get("execution_state") if message["msg_type"] == "status" else None
-    return told
+    """Return the kernel's state in a status message."""
+    content: Message = message["content"] if message["msg_type"] == "status" else {}
+    return content.get("execution_state")
 
 
 def about(message: Message) -> tuple[str, str | None]:
-    """A message's kind, and the state that it tells."""
+    """Return a message's type, and the state in it."""
     return message["msg_type"], state(message)
 
 
 def kernel_of(server: LiveServer, session: str, **options: Any) -> str:
-    """The kernel id of a session."""
+    """Return the kernel id of a session."""
     kernels = server.ask("GET", f"{ROOT}/api/kernels", **options).json()
-    id: str = next(each["id"] for each in kernels if each["session"] == session)
+    id: str = next(kernel["id"] for kernel in kernels if kernel["session"] == session)
     return id

@@ -1,4 +1,4 @@
-"""A kernel as a notebook has one, which tests send cells to."""
+"""Jupyter kernels to which tests send cells."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PATIENCE = 60.0
 
 
 class Manager(AsyncKernelManager):
-    """Starts a kernel that listens at Unix sockets: a TCP port, which is chosen here and taken there, may be
-    somebody else's by then (jupyter_client#487)."""
+    """Manager of a kernel that listens on Unix sockets: another process may bind a TCP port between its choice
+    here and its use in the kernel (jupyter_client#487)."""
 
     @default("transport")
     def _default_transport(self) -> str:
@@ -39,47 +39,50 @@ class Manager(AsyncKernelManager):
 
 
 class Cell:
-    """What a cell has shown: Jupyter's messages, as they came."""
+    """A cell's outputs: Jupyter's messages in order."""
 
     def __init__(self, messages: list[dict[str, Any]], reply: dict[str, Any]) -> None:
         self.messages = messages
         self.reply = reply
 
     def _of(self, *kinds: str) -> list[dict[str, Any]]:
-        return [each["content"] for each in self.messages if each["msg_type"] in kinds]
+        return [message["content"] for message in self.messages if message["msg_type"] in kinds]
+
+    def _text(self, stream: str) -> str:
+        return "".join(part["text"] for part in self._of("stream") if part["name"] == stream)
 
     @property
     def stdout(self) -> str:
-        return "".join(each["text"] for each in self._of("stream") if each["name"] == "stdout")
+        return self._text("stdout")
 
     @property
     def stderr(self) -> str:
-        return "".join(each["text"] for each in self._of("stream") if each["name"] == "stderr")
+        return self._text("stderr")
 
     @property
     def displays(self) -> list[dict[str, Any]]:
         """The MIME bundles that were displayed."""
-        return [each["data"] for each in self._of("display_data")]
+        return [content["data"] for content in self._of("display_data")]
 
     @property
     def updates(self) -> list[dict[str, Any]]:
-        """Those that took the place of earlier ones."""
-        return [each["data"] for each in self._of("update_display_data")]
+        """The MIME bundles that replaced earlier ones."""
+        return [content["data"] for content in self._of("update_display_data")]
 
     @property
     def value(self) -> str:
-        """The cell's own value."""
-        [found] = self._of("execute_result")
-        return str(found["data"]["text/plain"])
+        """The cell's value as text."""
+        [content] = self._of("execute_result")
+        return str(content["data"]["text/plain"])
 
     @property
     def traceback(self) -> str:
-        """The failure as it is shown, without colours."""
+        """The traceback without colours."""
         return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(self.reply["traceback"]))
 
 
 class Notebook:
-    """Sends cells to a kernel: `notebook(source)` waits for the end."""
+    """Client of a kernel: `notebook(source)` runs a cell and waits for its end."""
 
     def __init__(self, manager: Any, client: AsyncKernelClient, loops: asyncio.Runner) -> None:
         self._manager = manager
@@ -94,42 +97,42 @@ class Notebook:
     def __call__(
         self,
         source: str,
-        each: Callable[[dict[str, Any]], object] = lambda message: None,
+        on_message: Callable[[dict[str, Any]], object] = lambda message: None,
         answers: Iterable[str] = (),
     ) -> Cell:
-        """Run a cell. `each` sees every message when it comes; `answers` is what is typed when it asks."""
+        """Run a cell. `on_message` receives every message at once; `answers` are the replies to `input()`."""
         messages: list[dict[str, Any]] = []
-        typed = iter(answers)
+        replies = iter(answers)
 
-        def take(message: dict[str, Any]) -> None:
+        def received(message: dict[str, Any]) -> None:
             messages.append(message)
-            each(message)
+            on_message(message)
 
         reply = self._loops.run(
             self._client.execute_interactive(
                 source,
                 timeout=PATIENCE,
-                output_hook=take,
+                output_hook=received,
                 allow_stdin=True,
-                stdin_hook=lambda message: self._client.input(next(typed)),
+                stdin_hook=lambda message: self._client.input(next(replies)),
             )
         )
         return Cell(messages, reply["content"])
 
     def interrupt(self) -> None:
-        """Interrupt the kernel, as Jupyter does: its whole process group. From any thread."""
+        """Interrupt the kernel's process group, as Jupyter does. Safe from any thread."""
         assert os.getpgid(self.pid) == self.pid
         os.killpg(self.pid, signal.SIGINT)
 
     def completions(self, text: str) -> list[str]:
-        """What Tab offers at the end of a text."""
+        """Return the completions at the end of a text."""
         reply = self._loops.run(self._client.complete(text, reply=True, timeout=PATIENCE))
         return list(reply["content"]["matches"])
 
 
 @contextmanager
 def notebook(folder: Path, kernel: str = "python3") -> Iterator[Notebook]:
-    """A notebook with a kernel of its own whose directory is `folder`, as long as the block lasts."""
+    """Start a kernel with the working directory `folder`, and stop it after the block."""
     with asyncio.Runner() as loops:
         manager = Manager(kernel_name=kernel)
         loops.run(manager.start_kernel(cwd=str(folder), env=environment()))
@@ -145,7 +148,7 @@ def notebook(folder: Path, kernel: str = "python3") -> Iterator[Notebook]:
 
 @contextmanager
 def attach(connection_file: str) -> Iterator[Notebook]:
-    """A notebook on a kernel that runs already."""
+    """Connect to a running kernel."""
     with asyncio.Runner() as loops:
         client = AsyncKernelClient(connection_file=connection_file)
         client.load_connection_file()
@@ -158,7 +161,7 @@ def attach(connection_file: str) -> Iterator[Notebook]:
 
 
 def environment() -> dict[str, str]:
-    """A kernel's environment: with these sources, and without settings of owt."""
+    """Return a kernel's environment: with these sources, and without settings of owt."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
     places = [str(ROOT), kept.get("PYTHONPATH", "")]
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, places))}

@@ -301,13 +301,13 @@ def test_invalid_frame_closes_only_the_websocket(server, session, kernel, protoc
     with ChannelsClient(server, kernel, protocol=protocol) as notebook:
         # In both protocols the first bytes are the number of offsets.
         notebook.socket.send_binary(b"\x7frubbish" * 3)
-        assert notebook.ended()
+        assert notebook.is_closed()
     assert server.call("x", session=session).text == "41"
 
 
 def test_message_for_iopub_closes_the_websocket(server, notebook):
     notebook.send("kernel_info_request", {}, channel="iopub")
-    assert notebook.ended()
+    assert notebook.is_closed()
 
 
 def test_message_without_a_channel_is_for_shell_and_not_logged(server, notebook):
