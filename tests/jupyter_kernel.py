@@ -23,8 +23,8 @@ PATIENCE = 60.0
 
 
 class Manager(AsyncKernelManager):
-    """Manager of a kernel that listens on Unix sockets: another process may bind a TCP port between its choice
-    here and its use in the kernel (jupyter_client#487)."""
+    """Manager of a kernel that listens on Unix sockets: another process may bind a TCP port after its choice
+    here and before its use in the kernel (jupyter_client#487)."""
 
     @default("transport")
     def _default_transport(self) -> str:

@@ -10,7 +10,7 @@ SPEAK = '@endpoint("/{name}/speak")\ndef speak(text: str) -> str:\n    return {w
 
 def test_function_is_developed_in_a_notebook_while_clients_call_it(server, session):
     request = {"path": f"{session}.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
-    opened = server.ask("POST", f"{ROOT}/api/sessions", json=request).json()
+    created = server.ask("POST", f"{ROOT}/api/sessions", json=request).json()
 
     def speak():
         return server.ask("GET", f"/{session}/speak?text=hi")
@@ -18,7 +18,7 @@ def test_function_is_developed_in_a_notebook_while_clients_call_it(server, sessi
     def cell(what):
         return SPEAK.format(name=session, what=what)
 
-    with ChannelsClient(server, opened["kernel"]["id"]) as notebook:
+    with ChannelsClient(server, created["kernel"]["id"]) as notebook:
         notebook.run(MODEL)
         notebook.run(cell("model(text)"))
         assert speak().text == "HI"

@@ -17,7 +17,7 @@ STORY = [
     "PATH = 'model.bin'",
     "model = torch.load(PATH)",
     "def speak(text):\n    return model(text)",
-    "greeting = speak('hello')",
+    "words = speak('hello')",
 ]
 
 

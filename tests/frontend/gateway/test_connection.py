@@ -190,7 +190,7 @@ def _short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Scene]:
+async def open_scene(folder: Path) -> AsyncIterator[Scene]:
     scene = Scene(folder)
     try:
         await scene.connection.prepare()
@@ -202,7 +202,7 @@ async def opened(folder: Path) -> AsyncIterator[Scene]:
 
 @async_test
 async def test_silent_kernel_receives_messages(folder: Path) -> None:
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         await scene.connection.handle_incoming_message(REQUEST)
         assert scene.owt_session.kernel is not None
         assert await scene.owt_session.kernel.request() == {"code": "1"}
@@ -214,7 +214,7 @@ async def test_confirmed_subscription_completes_the_connection(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SUBSCRIPTION_TIMEOUT", 600)
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         assert scene.owt_session.kernel is not None
         await scene.owt_session.kernel.welcome()
         async with asyncio.timeout(20):
@@ -225,7 +225,7 @@ async def test_confirmed_subscription_completes_the_connection(
 
 @async_test
 async def test_next_kernel_receives_messages(folder: Path) -> None:
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         scene.owt_session.kernel = None
         scene.owt_session.notify(KernelEvent.DIED)
         scene.owt_session.kernel = scene.kernel("2")
@@ -239,7 +239,7 @@ async def test_next_kernel_receives_messages(folder: Path) -> None:
 @async_test
 async def test_message_waits_for_a_full_socket_until_the_kernel_dies(folder: Path) -> None:
     large = json.dumps({**MESSAGE, "content": {"code": "x" * 1_000_000}, "channel": "shell"})
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         for _ in range(100):
             waiting = asyncio.create_task(scene.connection.handle_incoming_message(large))
             await asyncio.wait([waiting], timeout=0.3)
@@ -253,7 +253,7 @@ async def test_message_waits_for_a_full_socket_until_the_kernel_dies(folder: Pat
 
 @async_test
 async def test_session_without_a_kernel_is_reported_dead(folder: Path) -> None:
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         scene.owt_session.kernel = None
         scene.owt_session.notify(KernelEvent.FAILED)
         await scene.connection.handle_incoming_message(REQUEST)
@@ -262,7 +262,7 @@ async def test_session_without_a_kernel_is_reported_dead(folder: Path) -> None:
 
 @async_test
 async def test_end_of_the_session_closes_the_websocket(folder: Path) -> None:
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         scene.owt_session.notify(KernelEvent.CLOSED)
         assert (scene.handler.states, scene.handler.close_code) == (["dead"], 1001)
 
@@ -272,14 +272,14 @@ async def test_end_of_the_session_closes_the_websocket(folder: Path) -> None:
 )
 @async_test
 async def test_invalid_message_closes_the_websocket(folder: Path, message: str | bytes) -> None:
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         await scene.connection.handle_incoming_message(message)
         assert scene.handler.close_code == 1007
 
 
 @async_test
 async def test_message_for_an_unknown_channel_is_ignored(folder: Path) -> None:
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         await scene.connection.handle_incoming_message(REQUEST.replace("shell", "other"))
         await scene.connection.handle_incoming_message(REQUEST)
         assert scene.owt_session.kernel is not None
@@ -292,7 +292,7 @@ async def test_connection_is_refused_without_file_descriptors(folder: Path) -> N
     def refuse() -> None:
         raise Busy("the server has run out of file descriptors")
 
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         scene.handler.service.sessions.kernels.check_room = refuse
         with pytest.raises(Busy):
             await scene.connection.prepare()
@@ -300,7 +300,7 @@ async def test_connection_is_refused_without_file_descriptors(folder: Path) -> N
 
 @async_test
 async def test_earlier_websocket_of_the_same_client_is_closed(folder: Path) -> None:
-    async with opened(folder) as scene:
+    async with open_scene(folder) as scene:
         later = ScriptedHandler()
         other = Connection(parent=scene.session_kernel, websocket_handler=later)
         other.session.session = scene.connection.session_id

@@ -24,12 +24,12 @@ from owt.testing.kernel import ScriptedKernels
 class Stage:
     """The gateway's kernels, of sessions with scripted kernels."""
 
-    def __init__(self, most: int = 5) -> None:
+    def __init__(self) -> None:
         limits = Limits(2, 60.0)
         kernels = cast("Kernels", ScriptedKernels("owt"))
         pool = Pool(kernels=kernels, limits=limits, spec="owt", min_spares=0, max_members=1)
         self.sessions = Sessions(
-            kernels=kernels, limits=limits, pool=pool, spec="owt", max_sessions=most, idle_timeout=None
+            kernels=kernels, limits=limits, pool=pool, spec="owt", max_sessions=5, idle_timeout=None
         )
         self.service = SimpleNamespace(settings=Settings(), sessions=self.sessions, draining=False)
         self.kernels = SessionKernels(cast("Service", self.service))
