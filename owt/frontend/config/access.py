@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from owt.errors import ConfigError
 from owt.frontend.config.credentials import read_credential, read_token
-from owt.frontend.config.setting import read_path, read_switch, read_whole, setting
+from owt.frontend.config.setting import path, read_whole, repeatable, setting, switch
 from owt.wire.http import is_loopback
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -68,82 +68,50 @@ def read_network(text: str) -> Network:
 
 def read_base_url(text: str) -> str:
     """Return a path with a leading and without a trailing slash; empty for the root."""
-    path = "/" + text.strip("/") if text.strip("/") else ""
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", path) or re.search(r"/\.\.?(/|$)", path):
+    base = "/" + text.strip("/") if text.strip("/") else ""
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", base) or re.search(r"/\.\.?(/|$)", base):
         raise ValueError("give a path such as /owt")
-    if path == "/_owt" or path.startswith("/_owt/"):
+    if base == "/_owt" or base.startswith("/_owt/"):
         raise ValueError("paths under /_owt are reserved for the server; give another path, such as /owt")
-    return path
+    return base
 
 
 @dataclass(frozen=True)
 class AccessSettings:
     """Settings of addresses and access."""
 
-    address: str = setting("Address to listen on", read_address, "HOST", default="127.0.0.1")
-    port: int = setting(
-        "Port to listen on; 0 for a free port", read_whole, "PORT", default=9876, low=0, high=65535
-    )
-    unix_socket: Path | None = setting(
-        "Unix socket to listen on instead of a port, accessible to its owner only", read_path, "PATH"
+    address: str = setting("Address to listen on", read_address, "HOST", "127.0.0.1")
+    port: int = setting("Port to listen on; 0 for a free port", read_whole, "PORT", 9876, low=0, high=65535)
+    unix_socket: Path | None = path(
+        "Unix socket to listen on instead of a port, accessible to its owner only", "PATH"
     )
     base_url: str = setting(
-        "Prefix of all paths of the server, for a reverse proxy",
-        read_base_url,
-        "PATH",
-        default="",
-        default_text="/",
+        "Prefix of all paths of the server, for a reverse proxy", read_base_url, "PATH", "", default_text="/"
     )
-    certfile: Path | None = setting(
-        "TLS certificate chain in PEM format; requires --keyfile", read_path, "FILE"
-    )
-    keyfile: Path | None = setting("Private key of --certfile in PEM format", read_path, "FILE")
-    trusted_proxy: tuple[Network, ...] = setting(
+    certfile: Path | None = path("TLS certificate chain in PEM format; requires --keyfile")
+    keyfile: Path | None = path("Private key of --certfile in PEM format")
+    trusted_proxy: tuple[Network, ...] = repeatable(
         "Address or network of proxies whose X-Forwarded headers are trusted; repeatable",
         read_network,
         "ADDRESS",
-        kind="list",
-        default=(),
     )
-    auth: tuple[str, ...] = setting(
+    auth: tuple[str, ...] = repeatable(
         "User and password hash for basic authentication; repeatable",
         read_credential,
         "USER:HASH",
-        kind="list",
-        default=(),
         secret=True,
     )
-    auth_file: Path | None = setting(
-        "File with one USER:HASH per line, as written by htpasswd -B", read_path, "FILE"
+    auth_file: Path | None = path("File with one USER:HASH per line, as written by htpasswd -B")
+    token: tuple[str, ...] = repeatable(
+        "Bearer token for authentication; repeatable", read_token, "TOKEN", secret=True
     )
-    token: tuple[str, ...] = setting(
-        "Bearer token for authentication; repeatable",
-        read_token,
-        "TOKEN",
-        kind="list",
-        default=(),
-        secret=True,
+    token_file: Path | None = path("File with one token per line")
+    insecure: bool = switch("Listen on a public address without authentication")
+    allow_host: tuple[str, ...] = repeatable(
+        "Host name of the server, in addition to IP addresses and localhost; repeatable", read_host, "NAME"
     )
-    token_file: Path | None = setting("File with one token per line", read_path, "FILE")
-    insecure: bool = setting(
-        "Listen on a public address without authentication",
-        read_switch,
-        kind="switch",
-        default=False,
-    )
-    allow_host: tuple[str, ...] = setting(
-        "Host name of the server, in addition to IP addresses and localhost; repeatable",
-        read_host,
-        "NAME",
-        kind="list",
-        default=(),
-    )
-    allow_origin: tuple[str, ...] = setting(
-        "Origin of web pages that may call the server from another site; repeatable",
-        read_origin,
-        "ORIGIN",
-        kind="list",
-        default=(),
+    allow_origin: tuple[str, ...] = repeatable(
+        "Origin of web pages that may call the server from another site; repeatable", read_origin, "ORIGIN"
     )
 
     @property

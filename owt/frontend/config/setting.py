@@ -164,27 +164,49 @@ def read_path(text: str) -> Path:
 def setting(
     help: str,
     read: Callable[[str], object],
-    metavar: str = "",
+    metavar: str,
+    default: object = None,
     *,
-    default: Any = None,
-    default_factory: Callable[[], Any] | None = None,
-    default_text: str | None = None,
-    **rest: Any,
+    default_factory: Callable[[], object] | None = None,
+    default_text: str = "",
+    **row: Any,
 ) -> Any:
     """Return a field of `Settings` with its row of the table. `Setting` documents the arguments."""
-    text = _default_text(default) if default_text is None else default_text
-    row = {"help": help, "read": read, "metavar": metavar, "default_text": text, **rest}
-    in_repr = not rest.get("secret", False)
+    row |= {"help": help, "read": read, "metavar": metavar, "default_text": default_text or str(default)}
+    in_repr = not row.get("secret", False)
     if default_factory is not None:
         return field(default_factory=default_factory, repr=in_repr, metadata=row)
     return field(default=default, repr=in_repr, metadata=row)
 
 
-def _default_text(default: object) -> str:
-    match default:
-        case None | ():
-            return "none"
-        case bool():
-            return "on" if default else "off"
-        case _:
-            return str(default)
+def number(help: str, default: int, low: int = 0) -> Any:
+    """Return a setting that is a whole number."""
+    return setting(help, read_whole, "N", default, low=low)
+
+
+def size(help: str, default: int, low: int = 0) -> Any:
+    """Return a setting that is a size in bytes."""
+    text = f"{default // 2**20}MiB" if default % 2**20 == 0 else f"{default // 2**10}KiB"
+    return setting(help, read_size, "SIZE", default, default_text=text, low=low)
+
+
+def seconds(help: str, default: float, low: float = 0) -> Any:
+    """Return a setting that is a time in seconds."""
+    text = f"{default / 60:g}m" if default > 60 else f"{default:g}s"
+    return setting(help, read_seconds, "TIME", default, default_text=text, low=low)
+
+
+def switch(help: str, default: bool = False) -> Any:
+    """Return a setting that is on or off."""
+    text = "on" if default else "off"
+    return setting(help, read_switch, "", default, default_text=text, kind="switch")
+
+
+def path(help: str, metavar: str = "FILE", default_text: str = "none") -> Any:
+    """Return a setting that is an optional path."""
+    return setting(help, read_path, metavar, default_text=default_text)
+
+
+def repeatable(help: str, read: Callable[[str], object], metavar: str, *, secret: bool = False) -> Any:
+    """Return a setting whose option may be given several times."""
+    return setting(help, read, metavar, (), default_text="none", kind="list", secret=secret)

@@ -18,16 +18,19 @@ from owt.errors import ConfigError
 from owt.frontend.config.access import AccessSettings
 from owt.frontend.config.setting import (
     Setting,
+    number,
+    path,
     read_kernelspec,
     read_modules,
     read_path,
-    read_seconds,
     read_seconds_or_never,
-    read_size,
     read_size_or_none,
-    read_switch,
     read_whole,
+    repeatable,
+    seconds,
     setting,
+    size,
+    switch,
 )
 
 KIB = 1024
@@ -46,39 +49,24 @@ class Settings(AccessSettings):
     address that other machines can reach without credentials, unless `insecure` is set.
     """
 
-    notebook: tuple[Path, ...] = setting(
+    notebook: tuple[Path, ...] = repeatable(
         "Notebook (.ipynb or .py) whose endpoints are served, from a session named after it; repeatable",
         read_path,
         "PATH",
-        kind="list",
-        default=(),
     )
-    watch: bool = setting(
-        "Run the changed cells of a notebook when it is saved",
-        read_switch,
-        kind="switch",
-        default=False,
-    )
+    watch: bool = switch("Run the changed cells of a notebook when it is saved")
     verbose: int = setting(
         "Log detail: output of calls (-v), requests and code (-vv), messages of libraries (-vvv)",
         read_whole,
+        "",
+        0,
         kind="count",
-        default=0,
         low=0,
         high=3,
     )
-    drain: float = setting(
-        "Maximum time for running calls to finish when the server stops",
-        read_seconds,
-        "TIME",
-        default=5.0,
-        default_text="5s",
-        low=0,
-    )
-    queue: int = setting("Maximum number of queued calls per session", read_whole, "N", default=64, low=0)
-    pool_min: int = setting(
-        "Minimum number of kernels ready for calls without a session", read_whole, "N", default=1, low=0
-    )
+    drain: float = seconds("Maximum time for running calls to finish when the server stops", 5.0)
+    queue: int = number("Maximum number of queued calls per session", 64)
+    pool_min: int = number("Minimum number of kernels ready for calls without a session", 1)
     pool_max: int = setting(
         "Maximum number of kernels for calls without a session",
         read_whole,
@@ -87,7 +75,7 @@ class Settings(AccessSettings):
         default_text="twice the cores, at least 4",
         low=1,
     )
-    max_sessions: int = setting("Maximum number of named sessions", read_whole, "N", default=100, low=1)
+    max_sessions: int = number("Maximum number of named sessions", 100, low=1)
     session_idle: float | None = setting(
         "Idle time after which a session ends, or never",
         read_seconds_or_never,
@@ -95,133 +83,54 @@ class Settings(AccessSettings):
         default_text="never",
         low=0.01,
     )
-    cache_bytes: int = setting(
-        "Maximum size of the response cache",
-        read_size,
-        "SIZE",
-        default=256 * MIB,
-        default_text="256MiB",
-        low=0,
-    )
+    cache_bytes: int = size("Maximum size of the response cache", 256 * MIB)
     preload: tuple[str, ...] = setting(
         "Modules that every kernel has imported at its start, separated by commas",
         read_modules,
         "MODULES",
-        default=(),
+        (),
+        default_text="none",
     )
     kernel_memory: int | None = setting(
         "Maximum memory that a kernel may allocate, or none (Linux only)",
         read_size_or_none,
         "SIZE",
+        default_text="none",
         low=MIB,
     )
     kernel: str = setting(
-        "Default kernelspec of sessions, and kernelspec of the pool", read_kernelspec, "NAME", default="owt"
+        "Default kernelspec of sessions, and kernelspec of the pool", read_kernelspec, "NAME", "owt"
     )
-    max_body: int = setting(
-        "Maximum size of a request body", read_size, "SIZE", default=100 * MIB, default_text="100MiB", low=0
-    )
+    max_body: int = size("Maximum size of a request body", 100 * MIB)
     # A URL may hold a whole program, as the links of examples/speech do.
-    max_url: int = setting(
-        "Maximum size of a request URL", read_size, "SIZE", default=MIB, default_text="1MiB", low=1 * KIB
+    max_url: int = size("Maximum size of a request URL", MIB, low=KIB)
+    max_header: int = size("Maximum total size of a request's headers", 64 * KIB, low=KIB)
+    max_nesting: int = number("Maximum nesting depth of kwargs", 100, low=1)
+    max_connections: int = number("Maximum number of client connections", 1000, low=1)
+    connection_idle: float = seconds(
+        "Maximum idle time of a connection between requests and within a request body", 60.0, low=0.01
     )
-    max_header: int = setting(
-        "Maximum total size of a request's headers",
-        read_size,
-        "SIZE",
-        default=64 * KIB,
-        default_text="64KiB",
-        low=1 * KIB,
+    max_runs: int = number("Maximum number of queued and running calls", 1000, low=1)
+    window: int = size(
+        "Maximum amount of a call's output that its reader has not received yet", 4 * MIB, low=1
     )
-    max_nesting: int = setting("Maximum nesting depth of kwargs", read_whole, "N", default=100, low=1)
-    max_connections: int = setting(
-        "Maximum number of client connections", read_whole, "N", default=1000, low=1
+    kill_after: float = seconds(
+        "Time after an interrupt until the kernel of a call that continues is killed", 10.0
     )
-    connection_idle: float = setting(
-        "Maximum idle time of a connection between requests and within a request body",
-        read_seconds,
-        "TIME",
-        default=60.0,
-        default_text="60s",
-        low=0.01,
+    resume_window: float = seconds(
+        "Time that a run with an event stream continues without a reader, which may reconnect", 10.0
     )
-    max_runs: int = setting(
-        "Maximum number of queued and running calls", read_whole, "N", default=1000, low=1
-    )
-    window: int = setting(
-        "Maximum amount of a call's output that its reader has not received yet",
-        read_size,
-        "SIZE",
-        default=4 * MIB,
-        default_text="4MiB",
-        low=1,
-    )
-    kill_after: float = setting(
-        "Time after an interrupt until the kernel of a call that continues is killed",
-        read_seconds,
-        "TIME",
-        default=10.0,
-        default_text="10s",
-        low=0,
-    )
-    resume_window: float = setting(
-        "Time that a run with an event stream continues without a reader, which may reconnect",
-        read_seconds,
-        "TIME",
-        default=10.0,
-        default_text="10s",
-        low=0,
-    )
-    keepalive: float = setting(
-        "Interval of comments in an event stream without events",
-        read_seconds,
-        "TIME",
-        default=15.0,
-        default_text="15s",
-        low=0.01,
-    )
-    run_retention: float = setting(
-        "Retention time of an ended run and its output",
-        read_seconds,
-        "TIME",
-        default=300.0,
-        default_text="5m",
-        low=0,
-    )
-    run_journal: int = setting(
-        "Maximum size of the output kept per run",
-        read_size,
-        "SIZE",
-        default=8 * MIB,
-        default_text="8MiB",
-        low=0,
-    )
-    journal_total: int = setting(
-        "Maximum size of the output kept of all runs",
-        read_size,
-        "SIZE",
-        default=256 * MIB,
-        default_text="256MiB",
-        low=0,
-    )
-    runtime_dir: Path | None = setting(
+    keepalive: float = seconds("Interval of comments in an event stream without events", 15.0, low=0.01)
+    run_retention: float = seconds("Retention time of an ended run and its output", 300.0)
+    run_journal: int = size("Maximum size of the output kept per run", 8 * MIB)
+    journal_total: int = size("Maximum size of the output kept of all runs", 256 * MIB)
+    runtime_dir: Path | None = path(
         "Parent of the server's private directory for sockets and connection files",
-        read_path,
         "DIR",
-        default_text="$XDG_RUNTIME_DIR or the temporary directory",
+        "$XDG_RUNTIME_DIR or the temporary directory",
     )
-    fork: bool = setting(
-        "Fork kernels from a process that has imported all modules (Linux only)",
-        read_switch,
-        kind="switch",
-        default=True,
-    )
-    show_examples: bool = setting(
-        "Print example commands when the server is ready",
-        read_switch,
-        kind="switch",
-        default=False,
-    )
+    fork: bool = switch("Fork kernels from a process that has imported all modules (Linux only)", True)
+    show_examples: bool = switch("Print example commands when the server is ready")
 
     def __post_init__(self) -> None:
         for row in settings():
