@@ -150,23 +150,22 @@ class Template:
 
     def _fork(self, request: Fork) -> bool:
         """Fork a kernel. Returns True in the child."""
-        if len(self._descriptors) < request.descriptors:
-            self._close_descriptors()
+        if request.connections and not self._descriptors:
             self._send(NotForked(request.id, "the kernel's connections did not arrive"))
             return False
-        connections = [self._descriptors.popleft() for _ in range(request.descriptors)]
+        connections = self._descriptors.popleft() if request.connections else None
         try:
             pid = os.fork()
         except OSError as error:
-            for descriptor in connections:
-                os.close(descriptor)
+            if connections is not None:
+                os.close(connections)
             self._send(NotForked(request.id, str(error)))
             return False
         if pid == 0:
             self._become_child(request, connections)
             return True
-        for descriptor in connections:
-            os.close(descriptor)
+        if connections is not None:
+            os.close(connections)
         self._kernels.add(pid)
         try:
             pidfd = os.pidfd_open(pid)
@@ -177,10 +176,6 @@ class Template:
             os.close(pidfd)
         return False
 
-    def _close_descriptors(self) -> None:
-        while self._descriptors:
-            os.close(self._descriptors.popleft())
-
     def _send(self, message: TemplateMessage, *descriptors: int) -> None:
         # The end of the frontend is noticed when the channel is read.
         with contextlib.suppress(ConnectionError):
@@ -189,7 +184,7 @@ class Template:
             # A signal can end a system call early.
             self._channel.sendall(frame[sent:])
 
-    def _become_child(self, request: Fork, connections: list[int]) -> None:
+    def _become_child(self, request: Fork, connections: int | None) -> None:
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -197,11 +192,12 @@ class Template:
         for inherited in (self._channel, self._wake, self._waker):
             inherited.close()
         # Of other kernels, whose requests have yet to be read.
-        self._close_descriptors()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
         os.environ.clear()
         os.environ.update(request.env)
-        if connections:
-            os.environ[CONNECTIONS_VARIABLE] = ",".join(map(str, connections))
+        if connections is not None:
+            os.environ[CONNECTIONS_VARIABLE] = str(connections)
         os.chdir(request.cwd)
         if (request.env, request.cwd) != self._prepared_for:
             # IPython's folders, colours and much else come from the environment.

@@ -5,8 +5,9 @@ They travel on two connections, each a byte stream of frames (`owt.wire.framing`
     calls    read by the kernel's main thread: calls to run, and all that the kernel sends
     control  read by the kernel's control thread, which is free while a call computes: credit, cancels
 
-On one machine they are socket pairs, whose ends the kernel inherits as open descriptors. The frontend sends
-`Welcome` on `calls` before the kernel exists, and the kernel replies with `Hello` when it can run calls.
+On one machine they are socket pairs. The kernel receives its ends as descriptors (SCM_RIGHTS) from a socket
+that it inherits. The frontend sends `Welcome` on `calls` before the kernel exists. The kernel replies with
+`Hello` when it can run calls.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ PROTOCOL = 2
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
 
 CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"
-"""Environment variable with the descriptors of a kernel's connections for calls and control, as `5,6`."""
+"""Environment variable with the descriptor of the socket from which a kernel receives its connections.
+
+In a spawned kernel it is 0, standard input, because programs that start others close all higher ones.
+"""
 
 MIN_ATTACHMENT = 64 * 1024
 """Minimum size of a request body that travels as an attachment, in bytes."""

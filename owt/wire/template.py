@@ -11,14 +11,14 @@ from owt.wire.framing import FrameDecoder
 class Fork(Struct, frozen=True, array_like=True, tag="fork"):
     """Request to start a kernel with these arguments of `python -m owt.kernel`, environment and directory.
 
-    `descriptors` is the number of descriptors that accompany the message: the kernel's connections.
+    `connections` says that a descriptor accompanies the message: the socket with the kernel's connections.
     """
 
     id: int
     argv: tuple[str, ...]
     env: dict[str, str]
     cwd: str
-    descriptors: int = 0
+    connections: bool = False
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):

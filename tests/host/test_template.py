@@ -110,10 +110,13 @@ def test_a_kernel_that_cannot_start_exits_with_a_status(template):
 
 def test_a_kernel_gets_its_connections_and_no_other_process_does(template):
     pairs = [socket.socketpair() for _ in range(2)]
-    frame = encode_frame(Fork(10, ("-f", str(template.folder / "kernel-10.json")), template.env, "/", 2))
-    socket.send_fds(template.ours, [frame], [theirs.fileno() for _, theirs in pairs])
-    for _, theirs in pairs:
-        theirs.close()
+    frame = encode_frame(Fork(10, ("-f", str(template.folder / "kernel-10.json")), template.env, "/", True))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        socket.send_fds(ours, [b"\0"], [kernel_side.fileno() for _, kernel_side in pairs])
+        socket.send_fds(template.ours, [frame], [theirs.fileno()])
+    for _, kernel_side in pairs:
+        kernel_side.close()
     forked = template.hear()
     # The kernel waits for the frontend's first message, which ends here before that.
     for ours, _ in pairs:
@@ -126,7 +129,7 @@ def test_a_kernel_gets_its_connections_and_no_other_process_does(template):
 
 
 def test_a_kernel_whose_connections_did_not_arrive_is_not_forked(template):
-    template.ours.sendall(encode_frame(Fork(11, ("--version",), template.env, "/", 2)))
+    template.ours.sendall(encode_frame(Fork(11, ("--version",), template.env, "/", True)))
     assert template.hear() == NotForked(11, "the kernel's connections did not arrive")
 
 

@@ -23,6 +23,19 @@ BROKEN = {
     "complains": [sys.executable, "-m", "owt.kernel", "--no-such-option=1", "-f"],
     "without-owt": [sys.executable, "-c", "import sys; sys.modules['owt'] = None; sys.argv[1:] = "
                     "['-f', r'{connection_file}']; from ipykernel.kernelapp import main; main()"],
+    "without-input": [
+        "sh", "-c", f"exec {sys.executable} -m owt.kernel -f $0 </dev/null", "{connection_file}"
+    ],
+    "stock-without-input": [
+        "sh", "-c", f"exec {sys.executable} -m ipykernel_launcher -f $0 </dev/null", "{connection_file}"
+    ],
+}
+
+# As `conda run` does: a parent that starts the kernel and closes the descriptors that it does not know.
+WRAPPER = [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"]
+WRAPPED = {
+    "wrapped": [*WRAPPER, sys.executable, "-m", "owt.kernel", "-f", "{connection_file}"],
+    "stock-wrapped": [*WRAPPER, sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
 }
 
 
@@ -30,7 +43,7 @@ BROKEN = {
 def specs(tmp_path_factory):
     """A server whose kernelspecs include broken ones."""
     folder = tmp_path_factory.mktemp("jupyter")
-    for name, argv in BROKEN.items():
+    for name, argv in (BROKEN | WRAPPED).items():
         (folder / "kernels" / name).mkdir(parents=True)
         spec = {"argv": argv, "display_name": name, "language": "python"}
         (folder / "kernels" / name / "kernel.json").write_text(json.dumps(spec))
@@ -96,6 +109,16 @@ def test_a_stock_kernel_overlaps_calls(specs):
     specs.ask("DELETE", "/_owt/sessions/wide")
 
 
+@pytest.mark.parametrize("spec", WRAPPED)
+def test_a_kernel_may_be_started_by_a_wrapper(specs, spec):
+    assert specs.call("6 * 7", session=spec, kernel=spec).text == "42"
+    answer = specs.call("import os\nos._exit(3)", session=spec)
+    assert answer.status_code == 502
+    assert "exited with status 3" in answer.text
+    assert specs.call("import sys\nsys.stdin.read()", session=spec).text == ""
+    specs.ask("DELETE", f"/_owt/sessions/{spec}")
+
+
 def test_a_kernelspecs_own_environment_is_applied(specs):
     code = "import os, sys\ndef run(): return [os.environ['COLOUR'], sys.flags.hash_randomization]"
     assert specs.call(code, session="configured", kernel="configured").json() == ["red", 0]
@@ -128,6 +151,8 @@ def test_an_unknown_kernelspec_is_refused_and_the_known_are_named(specs):
         ("directory", 502, "Permission denied"),
         ("complains", 502, "exited with status"),
         ("without-owt", 502, "owt can be imported"),
+        ("without-input", 502, "exited with status 1 before it was ready"),
+        ("stock-without-input", 502, "must pass its standard input on to the kernel"),
         ("no-argv", 400, "argv"),
         ("rubbish", 400, "kernel.json"),
     ],

@@ -24,7 +24,7 @@ from owt.wire.template import (
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 numbers = st.integers(0, 2**31)
 messages: st.SearchStrategy[TemplateMessage] = st.one_of(
-    st.builds(Fork, numbers, st.lists(texts).map(tuple), st.dictionaries(texts, texts), texts, numbers),
+    st.builds(Fork, numbers, st.lists(texts).map(tuple), st.dictionaries(texts, texts), texts, st.booleans()),
     st.builds(Ready, st.booleans(), st.lists(texts).map(tuple)),
     st.builds(Forked, numbers, numbers),
     st.builds(NotForked, numbers, texts),

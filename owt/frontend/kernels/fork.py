@@ -41,7 +41,7 @@ class ForkProvisioner(LocalProvisioner):
             if template.can_fork and (arguments := forkable(cmd, fork_env, template.env)) is not None:
                 try:
                     process = await template.fork(
-                        arguments, fork_env, cwd, kwargs.get("pass_fds", ())
+                        arguments, fork_env, cwd, kwargs["stdin"]
                     )
                 except KernelNotReady as error:
                     log.warning("%s; starting a kernel without it", error)

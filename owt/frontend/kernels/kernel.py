@@ -125,16 +125,17 @@ class Kernel:
 
     # Start -------------------------------------------------------------------------------------
 
-    async def connect(self) -> tuple[socket.socket, socket.socket]:
-        """Make the connections; return the sockets for the kernel, which are the caller's to close."""
-        self._calls, theirs = await KernelConnection.open(self)
-        try:
-            self._control, their_control = await KernelConnection.open(self)
-        except BaseException:
-            theirs.close()
-            raise
+    async def connect(self) -> socket.socket:
+        """Make the connections; return the socket from which the kernel receives its ends of them."""
+        self._calls, calls = await KernelConnection.open(self)
+        with calls:
+            self._control, control = await KernelConnection.open(self)
+            with control:
+                ours, theirs = socket.socketpair()
+                with ours:
+                    socket.send_fds(ours, [b"\0"], [calls.fileno(), control.fileno()])
         self._calls.send(self._welcome)
-        return theirs, their_control
+        return theirs
 
     def watch(self) -> None:
         """Watch the process, which has been started: it may end before it is ready, or leave a child that

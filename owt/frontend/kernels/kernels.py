@@ -6,7 +6,6 @@ import asyncio
 import errno
 import itertools
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -169,11 +168,9 @@ class Kernels:
 
     async def _launch(self, kernel: Kernel) -> None:
         manager = kernel.manager
-        calls, control = await kernel.connect()
-        with calls, control:
-            descriptors = (calls.fileno(), control.fileno())
-            env = {**self._env, CONNECTIONS_VARIABLE: ",".join(map(str, descriptors))}
-            await manager.start_kernel(env=env, stdin=subprocess.DEVNULL, pass_fds=descriptors)
+        with await kernel.connect() as connections:
+            env = {**self._env, CONNECTIONS_VARIABLE: "0"}
+            await manager.start_kernel(env=env, stdin=connections)
         kernel.watch()
         if kernel.pid is not None:
             self._descriptors.restore_limit(kernel.pid)

@@ -101,9 +101,9 @@ class TemplateProcess:
         return ready is not None and ready.done() and ready.result()
 
     async def fork(
-        self, argv: Sequence[str], env: dict[str, str], cwd: str, descriptors: Sequence[int] = ()
+        self, argv: Sequence[str], env: dict[str, str], cwd: str, connections: socket.socket | None = None
     ) -> ForkedProcess:
-        """Fork a kernel, which gets copies of the `descriptors`.
+        """Fork a kernel that receives its connections from this socket.
 
         Raises `KernelNotReady` when the template cannot or is gone.
         """
@@ -112,11 +112,11 @@ class TemplateProcess:
         id = next(self._ids)
         future: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._waiting[id] = future
-        frame = encode_frame(Fork(id, tuple(argv), env, cwd, len(descriptors)))
+        frame = encode_frame(Fork(id, tuple(argv), env, cwd, connections is not None))
         try:
             # One at a time, or parts of two messages could mix when the socket's buffer is full.
             async with self._sending:
-                await self._send(frame, descriptors)
+                await self._send(frame, [] if connections is None else [connections.fileno()])
         except OSError as error:
             self._waiting.pop(id, None)
             raise KernelNotReady(f"the template process is gone: {error}") from error

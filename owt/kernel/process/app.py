@@ -15,7 +15,6 @@ from traitlets import Type, default
 from traitlets.config import Config
 
 from owt.errors import WireError
-from owt.kernel.exit import end_process_group
 from owt.kernel.process.attach import attach, end_in_order, inherited_connections
 from owt.kernel.process.kernel import OwtKernel, become_instance
 
@@ -124,7 +123,7 @@ class OwtKernelApp(IPKernelApp):
                 attach(self.kernel, *connections)
         except WireError as error:
             print(f"owt: the kernel cannot run calls: {error}", file=sys.__stderr__, flush=True)
-            end_process_group()
+            os._exit(1)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -38,24 +38,31 @@ def end_in_order(kernel: Any) -> None:
 
 
 def inherited_connections() -> tuple[socket.socket, socket.socket] | None:
-    """Return the connections for calls and control that the frontend handed to this process, if it did.
+    """Return the connections for calls and control that the frontend has for this process, if it has.
 
-    The processes that this one starts do not inherit them. Raises `WireError` when they are not open.
+    The processes that this one starts do not inherit them. Raises `WireError` when they did not arrive.
     """
     value = os.environ.pop(CONNECTIONS_VARIABLE, None)
     if value is None:
         return None
     try:
-        first, second = map(int, value.split(","))
-        calls, control = socket.socket(fileno=first), socket.socket(fileno=second)
+        with socket.socket(fileno=int(value)) as channel:
+            _, descriptors, _, _ = socket.recv_fds(channel, 1, 2, socket.MSG_DONTWAIT)
+        calls, control = map(_private_socket, descriptors)
     except (OSError, ValueError) as error:
         raise WireError(
-            f"the descriptors {value} ({CONNECTIONS_VARIABLE}) are not the frontend's connections ({error}); "
-            "the kernelspec's command must pass on the descriptors that it inherits"
+            f"descriptor {value} ({CONNECTIONS_VARIABLE}) has not the frontend's connections ({error}); the "
+            "kernelspec's command must pass its standard input on to the kernel"
         ) from error
-    for connection in (calls, control):
-        connection.set_inheritable(False)
+    if int(value) == 0:
+        # The number must not be used for anything else.
+        os.open(os.devnull, os.O_RDONLY)
     return calls, control
+
+
+def _private_socket(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    return socket.socket(fileno=descriptor)
 
 
 def attach(kernel: Any, calls: socket.socket, control: socket.socket) -> None:

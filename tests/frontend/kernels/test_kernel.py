@@ -130,8 +130,9 @@ class Stage:
 
     async def start(self) -> None:
         """Start the process and make the connections."""
-        calls, control = await self.kernel.connect()
-        self.calls, self.control = Side(calls), Side(control)
+        with await self.kernel.connect() as connections:
+            _, descriptors, _, _ = socket.recv_fds(connections, 1, 2)
+        self.calls, self.control = (Side(socket.socket(fileno=descriptor)) for descriptor in descriptors)
         process = subprocess.Popen(["sleep", "1000"], start_new_session=True)  # noqa: ASYNC220
         self.manager.provisioner = FakeProvisioner(process)
         self.process = process

@@ -90,8 +90,8 @@ async def test_one_that_runs_out_of_descriptors_as_it_starts_leaves_nothing_behi
         kernels = kernels_in(folder, Unaware())
         before = in_use()
         unused = [number for number in range(1000) if number not in before]
-        # A kernel's connections take four, its connection file one, and a process three.
-        for free in range(6):
+        # A kernel's connections take six until it has them.
+        for free in range(5):
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (unused[free], hard))
             try:

@@ -110,21 +110,21 @@ def test_a_fork_gives_a_process_whose_exit_code_the_template_tells():
     asyncio.run(scene())
 
 
-def test_the_descriptors_of_a_kernel_travel_with_the_request():
+def test_the_connections_of_a_kernel_travel_with_the_request():
     async def scene():
         template = await ready()
-        readable, writable = os.pipe()
-        forking = asyncio.ensure_future(template.fork([], ENV, "/tmp", (writable,)))
+        ours, theirs = socket.socketpair()
+        forking = asyncio.ensure_future(template.fork([], ENV, "/tmp", theirs))
         await asyncio.sleep(0)
-        os.close(writable)
+        theirs.close()
         data, [received], _, _ = socket.recv_fds(template.theirs, 1 << 16, 8)
         [request] = template.decoder.feed(data)
-        assert request.descriptors == 1
+        assert request.connections
         os.write(received, b"x")
         os.close(received)
-        assert os.read(readable, 10) == b"x"
-        assert os.read(readable, 10) == b""
-        os.close(readable)
+        with ours:
+            assert ours.recv(10) == b"x"
+            assert ours.recv(10) == b""
         forking.cancel()
         await close(template)
 

@@ -1,9 +1,11 @@
-"""owt.kernel.process.attach: the connections that a kernel inherits."""
+"""owt.kernel.process.attach: how a kernel gets its connections."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,32 +19,48 @@ def test_a_process_without_connections_is_an_ordinary_kernel(monkeypatch: pytest
     assert inherited_connections() is None
 
 
-def test_inherited_connections_are_taken_out_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def channel_with(*connections: socket.socket) -> Iterator[int]:
+    """Make a socket with these connections; the one who takes them closes it."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        socket.send_fds(ours, [b"\0"], [connection.fileno() for connection in connections])
+    yield theirs.detach()
+
+
+def test_the_connections_of_the_frontend_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
-    numbers = [os.dup(kernel_side.fileno()) for _, kernel_side in pairs]
-    for number in numbers:
-        os.set_inheritable(number, True)
-    monkeypatch.setenv(CONNECTIONS_VARIABLE, ",".join(map(str, numbers)))
-    connections = inherited_connections()
+    with channel_with(*(kernel_side for _, kernel_side in pairs)) as descriptor:
+        monkeypatch.setenv(CONNECTIONS_VARIABLE, str(descriptor))
+        connections = inherited_connections()
+        assert CONNECTIONS_VARIABLE not in os.environ
     assert connections is not None
-    assert [connection.fileno() for connection in connections] == numbers
-    assert not any(os.get_inheritable(number) for number in numbers)
-    assert CONNECTIONS_VARIABLE not in os.environ
-    for connection in (*connections, *(end for pair in pairs for end in pair)):
-        connection.close()
+    assert not any(connection.get_inheritable() for connection in connections)
+    for connection, (frontend_side, kernel_side) in zip(connections, pairs, strict=True):
+        with connection, frontend_side:
+            kernel_side.close()
+            frontend_side.sendall(b"x")
+            assert connection.recv(10) == b"x"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
-@pytest.mark.parametrize("value", ["", "5", "a,b", "987,988", "1,2,3"])
-def test_connections_that_are_not_open_are_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("value", ["", "987", "a", "1,2"])
+def test_a_channel_that_is_not_open_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONNECTIONS_VARIABLE, value)
-    with pytest.raises(WireError, match="must pass on the descriptors that it inherits"):
+    with pytest.raises(WireError, match="must pass its standard input on to the kernel"):
         inherited_connections()
 
 
-def test_descriptors_that_are_no_sockets_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    readable, writable = os.pipe()
-    monkeypatch.setenv(CONNECTIONS_VARIABLE, f"{readable},{writable}")
-    with pytest.raises(WireError, match="are not the frontend's connections"):
-        inherited_connections()
-    os.close(readable)
-    os.close(writable)
+def test_a_channel_that_is_no_socket_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull) as null:
+        monkeypatch.setenv(CONNECTIONS_VARIABLE, str(null.fileno()))
+        with pytest.raises(WireError, match="has not the frontend's connections"):
+            inherited_connections()
+
+
+def test_a_channel_without_connections_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with channel_with() as descriptor:
+        monkeypatch.setenv(CONNECTIONS_VARIABLE, str(descriptor))
+        with pytest.raises(WireError, match="has not the frontend's connections"):
+            inherited_connections()
