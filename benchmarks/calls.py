@@ -12,7 +12,7 @@ import peers
 import servers
 from connection import Request, once
 from goals import BARE as FLOOR
-from goals import CPU_FRONTEND, CPU_FRONTEND_64, CPU_KERNEL, GOALS, WARM, WARM_8
+from goals import CPU_BY_LIVE_RUNS, CPU_FRONTEND, CPU_FRONTEND_64, CPU_KERNEL, GOALS, WARM, WARM_8
 from measuring import MIB, Effort, Measurement, Row, Table, in_turns, number, short
 from processes import cpu_seconds
 from stock import stock_kernel
@@ -22,6 +22,7 @@ LENGTH = "def run(text): return str(len(text))"
 MEBIBYTE = "call with 1 MiB of kwargs, p50"
 CLIENTS = (1, 8, 64)
 SESSIONS = (1, 4, 16)
+LIVE_RUNS = (1, 8, 64, 1000)
 
 
 def fields(code: str, session: str = "bench", **kwargs: object) -> dict:
@@ -225,6 +226,39 @@ def mebibyte(effort: Effort) -> Iterator[object]:
         yield Row(MEBIBYTE, "ms", *in_turns(effort.rounds, p50(own), p50(bare)), f"{FLOOR}, the same body")
 
 
+def by_live_runs(effort: Effort) -> Iterator[object]:
+    """Measure the frontend's CPU time of a warm call while other calls of another session run."""
+    held = max(LIVE_RUNS)
+    options = ("--max-runs", str(2 * held), "--queue", str(2 * held))
+    with ExitStack() as stack:
+        sides = []
+        for live in LIVE_RUNS:
+            port, frontend = stack.enter_context(servers.owt_process(*options))
+            servers.create_session(port, "held", concurrency=held)
+            sleep = {**fields("import asyncio\nawait asyncio.sleep(10**6)", "held"), "detach": True}
+            for _ in range(live - 1):
+                once(Request(port, "/", sleep))
+            sides.append(_cpu_of_a_call(echo(port), frontend, effort.seconds))
+        first, *others = in_turns(effort.rounds, *sides)
+    yield Row(_live_runs_row(LIVE_RUNS[0]), "µs", first)
+    for live, figures in zip(LIVE_RUNS[1:], others, strict=True):
+        row = _live_runs_row(live)
+        yield Row(row, "µs", figures, first, "1 live run", GOALS.get(row))
+
+
+def _live_runs_row(live: int) -> str:
+    return CPU_BY_LIVE_RUNS.replace("1,000 live runs", "1 live run" if live == 1 else f"{live:,} live runs")
+
+
+def _cpu_of_a_call(request: Request, frontend: int, seconds: float) -> Callable[[], float]:
+    def measure() -> float:
+        before = cpu_seconds([frontend])
+        figures = load.run("calls", request, clients=8, seconds=seconds)
+        return (cpu_seconds([frontend]) - before) / (figures["rate"] * seconds) * 1e6
+
+    return measure
+
+
 MEASUREMENTS = (
     Measurement(
         "calls",
@@ -244,6 +278,13 @@ MEASUREMENTS = (
         (),
         "the same call by 1, 8 and 64 clients, spread over 1, 4 and 16 sessions",
         latency,
+    ),
+    Measurement(
+        "live runs",
+        tuple(map(_live_runs_row, LIVE_RUNS)),
+        "the echo adaptor by 8 clients, while detached `async` calls of another session sleep; live runs are "
+        "these and the one that is measured",
+        by_live_runs,
     ),
     Measurement(
         "kwargs",

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
 from typing import IO
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 
@@ -133,6 +133,13 @@ def listed(port: int) -> dict:
     """Return the sessions and the pool of an owt."""
     with urlopen(f"http://127.0.0.1:{port}/_owt/sessions", timeout=60) as answer:
         return json.load(answer)
+
+
+def create_session(port: int, name: str, **options: object) -> None:
+    """Create a session of an owt and wait for its kernel."""
+    url = f"http://127.0.0.1:{port}/_owt/sessions/{name}"
+    with urlopen(Request(url, json.dumps(options).encode(), method="PUT"), timeout=60) as answer:
+        answer.read()
 
 
 def quiet(port: int, spares: int = 1) -> dict:

@@ -16,6 +16,7 @@ PROMISED = [row for part in run.MEASUREMENTS for row in part.rows]
     [
         ("a warm call", {goals.WARM: "at most 4 times bare Tornado"}),
         ("warm calls of 8 clients", {goals.WARM_8: "at least 0.5 times bare Tornado"}),
+        ("a warm call beside live runs", {goals.CPU_BY_LIVE_RUNS: "at most 1.1 times 1 live run"}),
         ("the first output", {goals.FIRST_PRINT: "at most 2 ms", goals.FIRST_YIELD: "at most 2 ms"}),
         ("1 KiB chunks", {goals.CHUNKS_1K: "at least 0.4 times bare Tornado"}),
         ("64 KiB chunks", {goals.CHUNKS_64K: "at least 0.4 times bare Tornado"}),
