@@ -181,7 +181,7 @@ class ChunkReader:
             case Head(headers=headers):
                 types = [value for name, value in headers if name.lower() == "content-type"]
                 self._type = types[-1] if types else ""
-                if sse.announced(headers):
+                if sse.is_event_stream(headers):
                     self._events = sse.Decoder()
             case Data() if self._events is not None:
                 for event in self._events.feed(chunk.body):

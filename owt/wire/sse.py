@@ -1,14 +1,14 @@
-"""The text/event-stream format, written and read without I/O.
+"""Server-Sent Events (text/event-stream), written and read without I/O.
 
     encode, comment   one whole event, one comment
     EventWriter       one event whose data comes in pieces
-    Splitter          somebody's stream, cut where its events end
-    with_id           an event of somebody's stream, with an id of ours
-    Decoder           bytes as they come to `Event`s
+    Splitter          pieces of an adaptor's stream, cut at the ends of its events
+    with_id           an event of an adaptor's stream, with an id added
+    Decoder           bytes of a stream to `Event`s
 
-To a reader each line end in an event's data is LF, whatever it was. What was CR or CRLF is therefore said
-in a comment before the line that follows (`:owt cr`, `:owt crlf`), which others skip: without it, a progress
-bar that is written over itself would be a column of bars.
+Readers of the format get LF for each line end in an event's data. A comment before the next line therefore
+says that the line end was CR or CRLF (`:owt cr`, `:owt crlf`); other readers skip it. Without it, a progress
+bar that overwrites itself would become a column of bars.
 
 Source: the HTML standard, sections 9.2.5 (parsing) and 9.2.6 (interpreting an event stream).
 """
@@ -28,7 +28,7 @@ _ENDS = {b"owt cr": "\r", b"owt crlf": "\r\n"}
 
 
 class Event(Struct, frozen=True):
-    """An event as a client gets it. `id` is the last event id at that point, or empty."""
+    """Event as a client gets it. `id` is the last event id at that point, or empty."""
 
     data: str
     event: str = "message"
@@ -38,11 +38,10 @@ class Event(Struct, frozen=True):
 def encode(
     data: str | bytes, event: str | None = None, id: str | None = None, retry: int | None = None
 ) -> bytes:
-    """One event. `data` is text, or UTF-8 bytes, whose line ends of all three kinds split it into lines.
-    `retry` is in milliseconds.
+    """Return one event. Line ends of all three kinds split `data`, text or UTF-8 bytes, into lines.
 
-    Raises ValueError for an `event` or `id` with a line end in it, an `id` with NUL (readers would
-    ignore it) and a negative `retry`.
+    `retry` is in milliseconds. Raises ValueError for an `event` or `id` with a line end, an `id` with NUL
+    (readers would ignore it) and a negative `retry`.
     """
     fields = _field(b"event", event) if event else b""
     if id is not None:
@@ -54,24 +53,25 @@ def encode(
             raise ValueError(f"retry is a time in milliseconds, not {retry!r}")
         fields += b"retry: %d\n" % retry
     body = data.encode() if isinstance(data, str) else data
-    return fields + b"data: " + _broken(body) + b"\n\n"
+    return fields + b"data: " + _data_lines(body) + b"\n\n"
 
 
 def comment(text: str = "") -> bytes:
-    """A comment, which readers skip; it keeps a connection alive and ends no event."""
+    """Return a comment. Readers skip it; it keeps a connection alive and ends no event."""
     return b"".join(b": %s\n" % line for line in _LINE_END.split(text.encode()))
 
 
-def announced(headers: Iterable[tuple[str, str]]) -> bool:
-    """Whether these headers say that an event stream follows."""
+def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
+    """Return True if the Content-Type among these headers is that of an event stream."""
     kinds = [value for name, value in headers if name.lower() == "content-type"]
     return bool(kinds) and kinds[-1].partition(";")[0].strip().lower() == CONTENT_TYPE
 
 
 class EventWriter:
-    """One event, its data given in pieces of UTF-8 that may end anywhere, also inside CRLF.
+    """Writer of one event whose data comes in pieces of UTF-8, which may end anywhere, also inside CRLF.
 
-    `open()`, then `write()` any number of times, then `close()` or `abandon()`.
+    Call `open()`, then `write()` any number of times, then `close()` or `abandon()`. Each returns bytes to
+    send.
     """
 
     def __init__(self, event: str | None = None) -> None:
@@ -79,46 +79,49 @@ class EventWriter:
         self._after_cr = False
 
     def open(self) -> bytes:
+        """Begin the event."""
         return (_field(b"event", self._event) if self._event else b"") + b"data: "
 
     def write(self, piece: bytes) -> bytes:
+        """Continue the event's data."""
         if self._after_cr:
             piece = b"\r" + piece
-        # Whether an LF belongs to it is known with the next piece.
+        # Only the next piece shows whether an LF belongs to it.
         self._after_cr = piece.endswith(b"\r")
-        return _broken(piece[:-1] if self._after_cr else piece)
+        return _data_lines(piece[:-1] if self._after_cr else piece)
 
     def close(self, id: str | None = None) -> bytes:
-        """End the event, which may get its id only here."""
+        """End the event, with this id."""
         return self._rest() + b"\n" + (_field(b"id", id) if id else b"") + b"\n"
 
     def abandon(self, id: str | None = None) -> bytes:
-        """End an event whose data will not come to its end: readers get it as `incomplete`.
+        """End an event whose data is not complete: readers get it as `incomplete`.
 
-        Nothing written can be taken back, but of several `event` fields the last one counts.
+        Written bytes cannot be changed, but the last of several `event` fields counts.
         """
         return self._rest() + b"\nevent: incomplete" + self.close(id)
 
     def _rest(self) -> bytes:
-        rest, self._after_cr = _broken(b"\r") if self._after_cr else b"", False
+        rest, self._after_cr = _data_lines(b"\r") if self._after_cr else b"", False
         return rest
 
 
 class Splitter:
-    """Cuts an event stream that comes in pieces where its events end; joined, the parts are the stream.
+    """Cutter of an event stream that comes in pieces. The parts end where events end; joined, they are the
+    stream.
 
-    An event ends with an empty line. When that is a CR, an LF that follows may come with the next part.
+    An event ends with an empty line. If that is a CR, an LF that belongs to it may come with the next part.
     """
 
     def __init__(self) -> None:
-        # Whether the stream so far ends at the beginning of a line, and whether with a CR.
+        # True if the stream so far ends at the beginning of a line, and if it ends with a CR.
         self._at_line = True
         self._after_cr = False
 
     def feed(self, data: bytes) -> list[tuple[bytes, bool]]:
-        """The parts that `data` makes, each with whether an event ends with it; only the last may not."""
+        """Return the parts of `data`, each with True if an event ends with it, as all but the last do."""
         parts: list[tuple[bytes, bool]] = []
-        # Where the part begins, and where the line does.
+        # The beginnings of the part and of the line.
         start = line = 0
         for end in _LINE_END.finditer(data):
             half = self._after_cr and end.start() == 0 and data[:1] == b"\n"
@@ -137,17 +140,16 @@ class Splitter:
 
 
 def with_id(end: bytes, id: str) -> bytes:
-    """`end`, the part of a stream with which an event ends, with this id as the event's last field."""
+    """Return `end`, a part of a stream that ends an event, with this id as the event's last field."""
     at = len(end) - (2 if end.endswith(b"\r\n") else 1)
     return end[:at] + _field(b"id", id) + end[at:]
 
 
 class Decoder:
-    """An event stream's bytes to events. Feed it whatever arrives; pieces may end anywhere.
+    """Decoder of an event stream's bytes. Pieces may end anywhere.
 
-    `last_event_id` is what a client sends as Last-Event-ID when it connects again, and `retry`
-    the time in milliseconds that the server asks it to wait before, or None. An event that the
-    stream's end cuts off is never given out.
+    `last_event_id` is what a client sends as Last-Event-ID when it reconnects, and `retry` the milliseconds
+    that the server asks it to wait before, or None. An event that the stream's end cuts off is dropped.
     """
 
     def __init__(self) -> None:
@@ -162,7 +164,7 @@ class Decoder:
         self._id = ""
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that `data` completes."""
+        """Return the events that `data` completes."""
         events: list[Event] = []
         if self._after_cr and data:
             self._after_cr = False
@@ -173,14 +175,14 @@ class Decoder:
             start = end.end()
             line = b"".join(self._line)
             self._line.clear()
-            if event := self._take(line):
+            if event := self._process(line):
                 events.append(event)
         self._after_cr = self._after_cr or data.endswith(b"\r")
         if start < len(data):
             self._line.append(data[start:])
         return events
 
-    def _take(self, line: bytes) -> Event | None:
+    def _process(self, line: bytes) -> Event | None:
         if self._first_line:
             self._first_line = False
             line = line.removeprefix(b"\xef\xbb\xbf")
@@ -220,8 +222,8 @@ def _field(name: bytes, value: str) -> bytes:
     return b"%s: %s\n" % (name, encoded)
 
 
-def _broken(data: bytes) -> bytes:
-    """`data` with each of its line ends as the start of another data line."""
+def _data_lines(data: bytes) -> bytes:
+    """Return `data` with another `data:` line after each of its line ends."""
     if b"\r" not in data:
         return data.replace(b"\n", b"\ndata: ")
     return _LINE_END.sub(lambda end: _NEXT_LINE[end[0]], data)

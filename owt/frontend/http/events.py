@@ -50,7 +50,7 @@ class Events:
         self._run = run
         self._session = session
         self._number = after
-        self._own = head is not None and sse.announced(head.headers)
+        self._own = head is not None and sse.is_event_stream(head.headers)
         # Last bytes of an incomplete event of the adaptor's own stream.
         self._tail = b""
         self._after_cr = False
@@ -71,7 +71,7 @@ class Events:
     def render(self, chunk: Chunk) -> list[bytes]:
         """Return the pieces of the body that `chunk` adds."""
         if isinstance(chunk, Head):
-            self._own = sse.announced(chunk.headers)
+            self._own = sse.is_event_stream(chunk.headers)
             return []
         cut_off: list[bytes] = []
         if not isinstance(chunk, Data) and (self._open is not None or isinstance(chunk, Failed)):

@@ -120,7 +120,7 @@ def _processed(head: Head) -> tuple[str | None, Sequence[tuple[str, str]], str |
         if (problem := header_problem(name, value)) is not None:
             return problem, (), None
     headers, length = _without_server_headers(head.headers)
-    if sse.announced(head.headers):
+    if sse.is_event_stream(head.headers):
         names = {name.lower() for name, _ in headers}
         headers += [pair for pair in STREAM_HEADERS if pair[0].lower() not in names]
     return None, tuple(headers), length

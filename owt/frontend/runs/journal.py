@@ -62,7 +62,7 @@ class Journal:
             case Head():
                 self.head = chunk
                 self._head_position = self.end
-                if sse.announced(chunk.headers):
+                if sse.is_event_stream(chunk.headers):
                     self._splitter = sse.Splitter()
             case _:
                 pass

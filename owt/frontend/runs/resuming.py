@@ -83,7 +83,8 @@ def resume(run: Run, after: int) -> Resumed | Literal["over", "lost"]:
 def _has_event(run: Run, rest: list[Chunk]) -> bool:
     """Return True if the last chunks of a run make an event. In an adaptor's own event stream, printed text
     and an end without failure make none."""
-    if run.failure is not None or run.journal.head is None or not sse.announced(run.journal.head.headers):
+    head = run.journal.head
+    if run.failure is not None or head is None or not sse.is_event_stream(head.headers):
         return True
     return any(isinstance(chunk, Data) and not chunk.more for chunk in rest)
 
