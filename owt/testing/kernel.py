@@ -27,7 +27,15 @@ from owt.frontend.kernels.kernels import Failure
 from owt.testing.waiting import settle
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
-from owt.wire.messages import Cancel, Output, Queued, RegisterResult, StartDeadlinePassed
+from owt.wire.messages import (
+    Cancel,
+    FetchBody,
+    Output,
+    Queued,
+    RegisterResult,
+    RequestBody,
+    StartDeadlinePassed,
+)
 
 if TYPE_CHECKING:
     from owt.frontend.kernels.kernel import Kernel, KernelOwner
@@ -58,7 +66,7 @@ class SessionKernel(Protocol):
     def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None: ...
     def credit(self, run: str, size: int) -> None: ...
     def cancel(self, message: Cancel) -> None: ...
-    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult) -> None: ...
+    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult | RequestBody) -> None: ...
     def stopped(self) -> bool: ...
     def kill(self, reason: str, kind: ExitKind = ...) -> None: ...
     async def interrupt(self) -> None: ...
@@ -100,7 +108,7 @@ class ScriptedKernel:
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
-        self.messages: list[Cancel | StartDeadlinePassed | RegisterResult] = []
+        self.messages: list[Cancel | StartDeadlinePassed | RegisterResult | RequestBody] = []
         self.bound: tuple[str | None, int] | None = None
         self.killed: str | None = None
         self.interrupts = 0
@@ -138,7 +146,7 @@ class ScriptedKernel:
         self.cancelled.append(message.run)
         self.cancel_received.set()
 
-    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult) -> None:
+    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult | RequestBody) -> None:
         """Record a control message."""
         self.messages.append(message)
 
@@ -172,6 +180,10 @@ class ScriptedKernel:
     def report_queued(self, run: str | None = None) -> None:
         """Report that a cell delays a run, by default the newest."""
         self.owner.received(Queued(run or self.invoked[-1]))
+
+    def fetch_body(self, run: str | None = None) -> None:
+        """Ask for the request body of a run, by default of the newest."""
+        self.owner.received(FetchBody(run or self.invoked[-1]))
 
     def disconnect(self) -> None:
         """Lose the connection while the reason is not known yet; `die` follows."""

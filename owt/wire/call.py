@@ -34,6 +34,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
     `remote` is the client's address, or `unix` for a client of the Unix socket. `user` is the authenticated
     user, if the server requires one; the Authorization header is then not among the headers. `root` is the
     path under which the server lies, without a slash at its end: "" or, for example, `/owt`.
+    `deferred_size` is the size of a body that stayed in the frontend; `body` is then empty.
     """
 
     method: str
@@ -46,6 +47,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
     scheme: str = "http"
     user: str | None = None
     root: str = ""
+    deferred_size: int = 0
 
 
 class Caching(Struct, frozen=True, array_like=True):
@@ -108,7 +110,8 @@ class Call(Struct, frozen=True, array_like=True):
     creates, or None for the default. `timeout` is in seconds of running time. `sse` asks for Server-Sent
     Events, `detach` for no answer but the run's address. `cell` says that the code is a cell of a served
     notebook. `operation` is what the server itself does instead of running code, when its turn comes; no
-    request has one.
+    request has one. `body_parsed` says that the request's body held the code or the kwargs: the adaptor
+    rarely reads such a body, so a large one stays in the frontend until it does.
     """
 
     request: RequestFacts
@@ -127,3 +130,4 @@ class Call(Struct, frozen=True, array_like=True):
     endpoint: Target | None = None
     cell: NotebookCell | None = None
     operation: ChangeDirectory | RemoveEndpoint | None = None
+    body_parsed: bool = False

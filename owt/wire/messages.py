@@ -23,7 +23,7 @@ from owt.wire.chunk import Chunk
 from owt.wire.endpoint import Endpoint
 from owt.wire.framing import FrameDecoder, encode_frame
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
 
 CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"
@@ -72,6 +72,19 @@ class Invoke(Struct, frozen=True, array_like=True, tag="invoke"):
 
     run: str
     call: Call
+
+
+class FetchBody(Struct, frozen=True, array_like=True, tag="fetch-body"):
+    """Request for the body of the run's HTTP request, which did not come with the call."""
+
+    run: str
+
+
+class RequestBody(Struct, frozen=True, array_like=True, tag="request-body"):
+    """Reply to `FetchBody`: the body, or None if the run has ended."""
+
+    run: str
+    body: bytes | None
 
 
 class Credit(Struct, frozen=True, array_like=True, tag="credit"):
@@ -140,8 +153,8 @@ class RegisterResult(Struct, frozen=True, array_like=True, tag="register-result"
 
 
 Message = (
-    Hello | Welcome | Bind | Invoke | Credit | Cancel | StartDeadlinePassed | Queued | Cell | Output
-    | RegisterEndpoints | RegisterResult
+    Hello | Welcome | Bind | Invoke | FetchBody | RequestBody | Credit | Cancel | StartDeadlinePassed | Queued
+    | Cell | Output | RegisterEndpoints | RegisterResult
 )
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -150,13 +163,19 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 def encode(message: Message) -> list[bytes | bytearray]:
     """Return the buffers that make up the message's frame, in order.
 
-    A large request body is a buffer of its own, the same object as in the message. Raises `WireError` for a
-    message that is too large.
+    A large request body is a buffer of its own, the same object as in the message. If the call has its
+    fields, the body is left out (`RequestFacts.deferred_size`). Raises `WireError` for a message that is too
+    large.
     """
-    if isinstance(message, Invoke) and len(message.call.request.body) >= MIN_ATTACHMENT:
-        body = message.call.request.body
-        return [encode_frame(_with_body(message, b""), len(body)), body]
-    return [encode_frame(message)]
+    match message:
+        case Invoke(call=call) if len(body := call.request.body) >= MIN_ATTACHMENT:
+            if call.body_parsed:
+                return [encode_frame(_with_body(message, b"", len(body)))]
+            return [encode_frame(_with_body(message, b""), len(body)), body]
+        case RequestBody(run=run, body=bytes(body)) if len(body) >= MIN_ATTACHMENT:
+            return [encode_frame(RequestBody(run, b""), len(body)), body]
+        case _:
+            return [encode_frame(message)]
 
 
 def message_decoder() -> FrameDecoder[Message]:
@@ -165,11 +184,15 @@ def message_decoder() -> FrameDecoder[Message]:
 
 
 def _attach(message: Message, attachment: bytes) -> Message:
-    if not isinstance(message, Invoke):
-        raise WireError(f"received an attachment of {len(attachment)} bytes with {type(message).__name__}")
-    return _with_body(message, attachment)
+    match message:
+        case Invoke():
+            return _with_body(message, attachment)
+        case RequestBody(run=run):
+            return RequestBody(run, attachment)
+        case other:
+            raise WireError(f"received an attachment of {len(attachment)} bytes with {type(other).__name__}")
 
 
-def _with_body(message: Invoke, body: bytes) -> Invoke:
-    request = msgspec.structs.replace(message.call.request, body=body)
+def _with_body(message: Invoke, body: bytes, deferred_size: int = 0) -> Invoke:
+    request = msgspec.structs.replace(message.call.request, body=body, deferred_size=deferred_size)
     return Invoke(message.run, msgspec.structs.replace(message.call, request=request))

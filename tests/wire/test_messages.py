@@ -22,6 +22,7 @@ from owt.wire.messages import (
     Cancel,
     Cell,
     Credit,
+    FetchBody,
     Hello,
     Invoke,
     Message,
@@ -29,6 +30,7 @@ from owt.wire.messages import (
     Queued,
     RegisterEndpoints,
     RegisterResult,
+    RequestBody,
     StartDeadlinePassed,
     Welcome,
     encode,
@@ -61,6 +63,10 @@ EVERY_MESSAGE: list[Message] = [
     Bind(None, 1),
     Invoke("r1", CALL),
     Invoke("r2", Call(RequestFacts("GET", "/", "", (), b"", "h"))),
+    FetchBody("r1"),
+    RequestBody("r1", b"x" * 10),
+    RequestBody("r1", b"x" * 2 * MIN_ATTACHMENT),
+    RequestBody("r1", None),
     Credit("r1", 65536),
     Cancel("r1", "timeout"),
     StartDeadlinePassed("r1", 0.5),
@@ -235,3 +241,20 @@ def test_any_payload_is_a_message_or_an_error(
         assert isinstance(received, Message)
         # Text and numbers in it can be sent on.
         assert message_decoder().feed(stream_of(received)) == [received]
+
+
+def test_a_large_body_whose_fields_are_in_the_call_stays_in_the_frontend() -> None:
+    body = b"x" * MIN_ATTACHMENT
+    call = Call(msgspec.structs.replace(REQUEST, body=body), code="x", body_parsed=True)
+    [frame] = encode(Invoke("r1", call))
+    assert len(frame) < MIN_ATTACHMENT
+    [message] = message_decoder().feed(frame)
+    assert isinstance(message, Invoke)
+    assert (message.call.request.body, message.call.request.deferred_size) == (b"", MIN_ATTACHMENT)
+    assert call.request.body is body
+
+
+def test_a_small_body_travels_with_the_call() -> None:
+    request = msgspec.structs.replace(REQUEST, body=b"x" * (MIN_ATTACHMENT - 1))
+    call = Call(request, code="x", body_parsed=True)
+    assert message_decoder().feed(stream_of(Invoke("r1", call))) == [Invoke("r1", call)]

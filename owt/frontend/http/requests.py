@@ -193,9 +193,21 @@ def _text(fields: Fields, name: str) -> str | None:
     value = fields.get(name)
     if value is None:
         return None
-    text = value if isinstance(value, str) else _decode(_strings, value, name, "text")
+    text = value if isinstance(value, str) else _json_text(value, name)
     if text is not None and "\0" in text:
         raise BadRequest(name, "has a NUL character in it", cut(text))
+    return text
+
+
+def _json_text(raw: Raw, name: str) -> str | None:
+    json = bytes(raw)
+    if json[:1] == b'"' and b"\\" not in json:
+        # Valid JSON without escapes: several times as fast as the decoder, which counts for large calls.
+        try:
+            return str(memoryview(json)[1:-1], "utf-8")
+        except UnicodeDecodeError:
+            raise BadRequest(name, "must be text", _excerpt(raw)) from None
+    text: str | None = _decode(_strings, raw, name, "text")
     return text
 
 

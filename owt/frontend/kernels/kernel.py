@@ -28,6 +28,7 @@ from owt.wire.messages import (
     Cancel,
     Cell,
     Credit,
+    FetchBody,
     Hello,
     Invoke,
     Message,
@@ -35,6 +36,7 @@ from owt.wire.messages import (
     Queued,
     RegisterEndpoints,
     RegisterResult,
+    RequestBody,
     StartDeadlinePassed,
     Welcome,
 )
@@ -76,7 +78,7 @@ class KernelState(Enum):
 class KernelOwner(Protocol):
     """The session that a kernel works for."""
 
-    def received(self, message: Output | Queued) -> None:
+    def received(self, message: Output | Queued | FetchBody) -> None:
         """Handle a message about a run."""
 
     def kernel_died(self, kernel: Kernel, exit: Exit) -> None:
@@ -166,7 +168,7 @@ class Kernel:
                 # The process has ended; its last output still arrives.
                 if isinstance(message, Output | Queued):
                     self._owner.received(message)
-            case Output() | Queued() if self.state is KernelState.READY:
+            case Output() | Queued() | FetchBody() if self.state is KernelState.READY:
                 self._owner.received(message)
             case Cell(running=running) if self.state is KernelState.READY:
                 self.in_cell = running
@@ -210,7 +212,7 @@ class Kernel:
         """Ask the kernel to end one run."""
         self.ask(message)
 
-    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult) -> None:
+    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult | RequestBody) -> None:
         """Send a message that the kernel handles while a call runs."""
         if self._control is not None:
             self._control.send(message)

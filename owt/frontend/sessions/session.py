@@ -22,7 +22,7 @@ from owt.frontend.problems import failed
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions.deadlines import Deadlines
 from owt.wire.chunk import Failed
-from owt.wire.messages import Cancel, Output, Queued
+from owt.wire.messages import Cancel, FetchBody, Output, Queued, RequestBody
 
 log = logging.getLogger("owt.sessions")
 
@@ -221,8 +221,13 @@ class Session:
             kernel.invoke(run.id, run.call)
             self._deadlines.sent(run, kernel)
 
-    def received(self, message: Output | Queued) -> None:
+    def received(self, message: Output | Queued | FetchBody) -> None:
+        """Handle a message of the kernel about a run."""
         run = self.active.get(message.run)
+        if isinstance(message, FetchBody):
+            if self.kernel is not None:
+                self.kernel.ask(RequestBody(message.run, run.call.request.body if run is not None else None))
+            return
         if run is None:
             return
         if isinstance(message, Queued):

@@ -21,6 +21,7 @@ from owt.frontend.sessions.session import (
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernels
 from owt.wire.call import Call, RequestFacts
+from owt.wire.messages import RequestBody
 
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
 
@@ -457,3 +458,15 @@ def test_the_failure_of_a_start_has_the_status_of_its_error():
     assert start_failure(Busy("full")).status == 503
     assert start_failure(KernelNotReady("slow")).status == 502
     assert "ValueError('odd')" in start_failure(ValueError("odd")).detail
+
+
+@async_test
+async def test_a_kernel_gets_the_body_of_an_active_run_only():
+    stage = Stage()
+    run = Run("r1", Call(RequestFacts("POST", "/", "", (), b"a body", "localhost"), code="1"), 1000)
+    stage.session.submit(run)
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.fetch_body()
+    kernel.answer()
+    kernel.fetch_body()
+    assert kernel.messages == [RequestBody("r1", b"a body"), RequestBody("r1", None)]
