@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -27,17 +27,24 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """Run as the kernel sees it: its id, its call and the sender of its output."""
+    """Run as the kernel sees it: its id, its call, the sender of its output, and its request's body."""
 
-    def __init__(self, id: str, call: Call, sender: OutputSender) -> None:
+    def __init__(
+        self, id: str, call: Call, sender: OutputSender, fetch_body: Callable[[str], bytes] | None = None
+    ) -> None:
+        """`fetch_body(id)` returns a body that did not come with the call."""
         self.id = id
         self.call = call
         self.sender = sender
+        self._fetch_body = fetch_body
 
     @cached_property
     def request(self) -> Request:
         """HTTP request, as the class that Flask's users know; built at the first access."""
-        return build_request(self.call.request)
+        facts = self.call.request
+        if facts.deferred_size and self._fetch_body is not None:
+            return build_request(facts, DeferredBody(partial(self._fetch_body, self.id)))
+        return build_request(facts)
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
@@ -151,8 +158,11 @@ class State:
 # The request --------------------------------------------------------------------------------------
 
 
-def build_request(facts: RequestFacts) -> Request:
-    """Return werkzeug's Request for a request that the frontend received (PEP 3333 defines the keys)."""
+def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Request:
+    """Return werkzeug's Request for a request that the frontend received (PEP 3333 defines the keys).
+
+    `body` is the body if it did not come with the call.
+    """
     from werkzeug.wrappers import Request
 
     host, _, port = facts.host.rpartition(":")
@@ -169,10 +179,10 @@ def build_request(facts: RequestFacts) -> Request:
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": facts.remote,
         "HTTP_HOST": facts.host,
-        "CONTENT_LENGTH": str(len(facts.body)),
+        "CONTENT_LENGTH": str(facts.deferred_size or len(facts.body)),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": facts.scheme,
-        "wsgi.input": io.BytesIO(facts.body),
+        "wsgi.input": body or io.BytesIO(facts.body),
         "wsgi.errors": io.StringIO(),
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
@@ -189,6 +199,27 @@ def build_request(facts: RequestFacts) -> Request:
             environ[key] = f"{environ[key]},{value}" if key in environ else value
     # A request in its own environment would be a reference cycle that keeps the body until it is collected.
     return Request(environ, populate_request=False)
+
+
+class DeferredBody:
+    """Input stream whose bytes are fetched at the first use. It has the interface of `io.BytesIO`."""
+
+    def __init__(self, fetch: Callable[[], bytes]) -> None:
+        self._fetch = fetch
+        self._stream: io.BytesIO | None = None
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._open(), name)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._open())
+
+    def _open(self) -> io.BytesIO:
+        with self._lock:
+            if self._stream is None:
+                self._stream = io.BytesIO(self._fetch())
+            return self._stream
 
 
 # Threads ------------------------------------------------------------------------------------------

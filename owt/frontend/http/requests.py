@@ -162,6 +162,7 @@ def parse_call(facts: RequestFacts, fields: CallFields, match: Match | None = No
         caching=fields.caching,
         detach=fields.detach,
         endpoint=target,
+        body_parsed=fields.in_body and target is None,
     )
 
 

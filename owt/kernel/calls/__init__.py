@@ -8,6 +8,7 @@
     failure        exceptions to failure chunks
     stdio          stdout, stderr and displays, routed to the run that produces them
     output_sender  one run's chunks, sent within its credit
+    request_body   bodies of requests, fetched from the frontend
     iopub          calls shown in attached notebooks
     interrupts     KeyboardInterrupt in user code and nowhere else
 """

@@ -26,6 +26,7 @@ from owt.wire.messages import (
     Invoke,
     Message,
     RegisterResult,
+    RequestBody,
     StartDeadlinePassed,
     Welcome,
 )
@@ -108,6 +109,8 @@ class KernelChannel:
                     self.runner.cancel(run, reason)
                 case StartDeadlinePassed(run=run, timeout=timeout):
                     self.runner.start_deadline_passed(run, timeout)
+                case RequestBody(run=run, body=body):
+                    self.runner.bodies.on_body(run, body)
                 case RegisterResult(number=number, problem=problem):
                     self.runner.endpoints.on_result(number, problem)
                 case _:

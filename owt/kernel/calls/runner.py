@@ -23,6 +23,7 @@ from owt.kernel.calls.failure import describe, start_timeout
 from owt.kernel.calls.interrupts import InMainThread, InOtherThread, Interrupts
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
 from owt.kernel.calls.output_sender import OutputSender
+from owt.kernel.calls.request_body import BodyFetcher
 from owt.kernel.calls.stdio import Streams
 from owt.kernel.code.cells import CellRunner
 from owt.kernel.code.compiled import CompiledCell, CompiledCode
@@ -139,6 +140,7 @@ class Runner:
         self._runs = RunTable()
         self._streams = Streams()
         self._interrupts = Interrupts(self._interrupt_others)
+        self.bodies = BodyFetcher(connection.send, self._interrupts)
         self._in_main = InMainThread(self._interrupts, loop)
         self.endpoints = Registry(shell, connection.send, lambda id: self._runs.get(id) is not None)
         names = context.injected_names(shell.user_ns, self.endpoints.endpoint)
@@ -161,7 +163,7 @@ class Runner:
         sender = OutputSender(
             id, self._connection, self._window, self._interrupts, self._call_later, mirror
         )
-        run = ActiveRun(id, call, sender)
+        run = ActiveRun(id, call, sender, self.bodies.fetch)
         if self._runs.add(run):
             run.task = self._loop.create_task(self._serve(run))
 

@@ -70,8 +70,8 @@ def b64(text: str) -> str:
 
 
 def parse(request: RequestFacts, match: Match | None = None) -> Call:
-    """Return the call of a request at whose path this endpoint is."""
-    return parse_call(request, parse_fields(request), match)
+    """Return the call of a request at whose path this endpoint is, without the mark for its body."""
+    return msgspec.structs.replace(parse_call(request, parse_fields(request), match), body_parsed=False)
 
 
 def is_page(request: RequestFacts) -> bool:
@@ -773,3 +773,9 @@ def test_an_endpoint_may_be_called_with_another_method() -> None:
 )
 def test_in_body_says_that_the_body_holds_code_or_kwargs(request_: RequestFacts, in_body: bool) -> None:
     assert parse_fields(request_).in_body is in_body
+
+
+def test_body_parsed_marks_calls_whose_body_has_been_read() -> None:
+    requests = [(from_json(code="1"), None), (from_multipart(code="1"), None), (from_form(kwargs="{}"), MATCH)]
+    marks = [parse_call(request, parse_fields(request), match).body_parsed for request, match in requests]
+    assert marks == [True, False, False]

@@ -1,0 +1,56 @@
+"""Request bodies that stayed in the frontend: the kernel fetches them when the adaptor reads them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from owt.kernel.calls.interrupts import Interrupts
+from owt.wire.messages import FetchBody
+
+INTERRUPT_CHECK = 0.1
+"""Seconds after which a waiting thread other than the main one notices its interrupt."""
+
+
+class BodyFetcher:
+    """Requests to the frontend for the bodies of runs. Thread-safe."""
+
+    def __init__(self, send: Callable[[FetchBody], None], interrupts: Interrupts) -> None:
+        self._send = send
+        self._interrupts = interrupts
+        self._main = threading.main_thread().ident
+        self._waiting: dict[str, list[_Reply]] = {}
+
+    def fetch(self, run: str) -> bytes:
+        """Return the body of the run's request. Blocks until it arrives; an interrupt ends the wait.
+
+        Raises RuntimeError if the run has ended, because the frontend has dropped the body then.
+        """
+        reply = _Reply()
+        self._waiting.setdefault(run, []).append(reply)
+        in_main = threading.get_ident() == self._main
+        # An interrupt must not cut the frame short.
+        allowed = in_main and self._interrupts.shield()
+        try:
+            self._send(FetchBody(run))
+        finally:
+            if allowed:
+                self._interrupts.unshield(allowed)
+        # A signal ends the wait of the main thread. Other threads are interrupted between two waits.
+        while not reply.received.wait(None if in_main else INTERRUPT_CHECK):
+            pass
+        if reply.body is None:
+            raise RuntimeError("the body of the request is gone, because its call has ended")
+        return reply.body
+
+    def on_body(self, run: str, body: bytes | None) -> None:
+        """Hand a body to the threads that wait for it. Called in the control thread."""
+        for reply in self._waiting.pop(run, ()):
+            reply.body = body
+            reply.received.set()
+
+
+class _Reply:
+    def __init__(self) -> None:
+        self.received = threading.Event()
+        self.body: bytes | None = None
