@@ -776,6 +776,9 @@ def test_in_body_says_that_the_body_holds_code_or_kwargs(request_: RequestFacts,
 
 
 def test_body_parsed_marks_calls_whose_body_has_been_read() -> None:
-    requests = [(from_json(code="1"), None), (from_multipart(code="1"), None), (from_form(kwargs="{}"), MATCH)]
-    marks = [parse_call(request, parse_fields(request), match).body_parsed for request, match in requests]
-    assert marks == [True, False, False]
+    for request, match, parsed in (
+        (from_json(code="1"), None, True),
+        (from_multipart(code="1"), None, False),
+        (from_form(kwargs="{}"), MATCH, False),
+    ):
+        assert parse_call(request, parse_fields(request), match).body_parsed is parsed
