@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import load
 import peers
@@ -238,8 +239,9 @@ def by_live_runs(effort: Effort) -> Iterator[object]:
             sleep = {**fields("import asyncio\nawait asyncio.sleep(10**6)", "held"), "detach": True}
             for _ in range(live - 1):
                 once(Request(port, "/", sleep))
-            sides.append(_cpu_of_a_call(echo(port), frontend, effort.seconds))
-        first, *others = in_turns(effort.rounds, *sides)
+            sides.append(partial(_cpu_of_a_call, echo(port), 8, effort.seconds, [frontend]))
+        rounds = in_turns(effort.rounds, *sides)
+    first, *others = ([figure for [figure] in figures] for figures in rounds)
     yield Row(_live_runs_row(LIVE_RUNS[0]), "µs", first)
     for live, figures in zip(LIVE_RUNS[1:], others, strict=True):
         row = _live_runs_row(live)
@@ -248,15 +250,6 @@ def by_live_runs(effort: Effort) -> Iterator[object]:
 
 def _live_runs_row(live: int) -> str:
     return CPU_BY_LIVE_RUNS.replace("1,000 live runs", "1 live run" if live == 1 else f"{live:,} live runs")
-
-
-def _cpu_of_a_call(request: Request, frontend: int, seconds: float) -> Callable[[], float]:
-    def measure() -> float:
-        before = cpu_seconds([frontend])
-        figures = load.run("calls", request, clients=8, seconds=seconds)
-        return (cpu_seconds([frontend]) - before) / (figures["rate"] * seconds) * 1e6
-
-    return measure
 
 
 MEASUREMENTS = (
