@@ -99,7 +99,7 @@ class EndpointOwners:
         self._owners = {route: owners for route, owners in kept.items() if owners}
 
 
-class _InKernel:
+class _KernelRecord:
     """Record of one kernel: which parts of the notebook are in effect there. A new kernel gets a new one."""
 
     def __init__(self, endpoints: Endpoints, session: str) -> None:
@@ -142,14 +142,14 @@ class Notebook:
         self._load_requested = asyncio.Event()
         self._loader: asyncio.Task[None] | None = None
         self._session: Session | None = None
-        self._kernel = _InKernel(endpoints, self.name)
+        self._record = _KernelRecord(endpoints, self.name)
         self._deaths = 0
         self._without_kernel = False
 
     @property
     def complete(self) -> bool:
         """True while all of the notebook, or of an earlier version of it, is in effect."""
-        return self._kernel.complete
+        return self._record.complete
 
     def start(self) -> None:
         """Begin to run the cells."""
@@ -190,7 +190,7 @@ class Notebook:
         self._load_requested.set()
 
     def _loaded(self) -> None:
-        self._kernel.complete, self._deaths = True, 0
+        self._record.complete, self._deaths = True, 0
         self.state = NotebookState.READY
         self._on_settled()
 
@@ -199,8 +199,8 @@ class Notebook:
         self.state, self.reason = NotebookState.FAILED, reason
         self._on_settled()
 
-    def _reset_kernel(self) -> None:
-        self._kernel = _InKernel(self._endpoints, self.name)
+    def _reset_record(self) -> None:
+        self._record = _KernelRecord(self._endpoints, self.name)
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """Run the cells again in a new kernel."""
@@ -211,18 +211,18 @@ class Notebook:
             case KernelEvent.DIED:
                 if self.state is not NotebookState.LOADING:
                     self._deaths = 0
-                self._reset_kernel()
+                self._reset_record()
                 self._request_load()
             case KernelEvent.FAILED:
                 self._without_kernel = True
             case KernelEvent.STARTED if self._without_kernel:
                 # A call has started another kernel.
                 self._without_kernel = False
-                self._reset_kernel()
+                self._reset_record()
                 self._request_load()
             case KernelEvent.CLOSED:
                 self._session = None
-                self._reset_kernel()
+                self._reset_record()
                 self._fail(
                     "its session was deleted; it runs again after a change of its file, or a new start of "
                     "the server"
@@ -236,7 +236,7 @@ class Notebook:
             session.add_observer(self)
             self._session = session
             self._sessions.kept.add(self.name)
-            self._reset_kernel()
+            self._reset_record()
 
     # Loading -----------------------------------------------------------------------------------------
 
@@ -266,23 +266,23 @@ class Notebook:
 
         Raises `_CellFailed` and `_KernelReplaced`.
         """
-        kernel = self._kernel
-        due = kernel.progress.begin(contents)
+        record = self._record
+        due = record.progress.begin(contents)
         log.info("%s: running %d of %d cells", self.path, len(due), len(contents.cells))
-        if not kernel.in_folder:
+        if not record.in_folder:
             await self._run("the folder", operation=ChangeDirectory(str(self.path.resolve().parent)))
-            kernel.in_folder = True
+            record.in_folder = True
         for index in due:
             await self._run_cell(contents, index)
-            kernel.progress.ran(contents.meanings[index])
+            record.progress.ran(contents.meanings[index])
             if self._load_requested.is_set():
                 return
         for cell in contents.gateway_cells:
-            if cell not in kernel.served:
+            if cell not in record.served:
                 await self._run_gateway_cell(cell)
-                kernel.served.add(cell)
-        kernel.served &= set(contents.gateway_cells)
-        kernel.progress.end(contents)
+                record.served.add(cell)
+        record.served &= set(contents.gateway_cells)
+        record.progress.end(contents)
         await self._remove_orphans(contents)
         if not self._load_requested.is_set():
             self._loaded()
@@ -290,7 +290,7 @@ class Notebook:
     async def _remove_orphans(self, contents: Contents) -> None:
         """Remove the endpoints whose cells no longer exist or register another route. A remaining cell that
         had the route before runs again, and has it again."""
-        owners = self._kernel.owners
+        owners = self._record.owners
         cells = {*contents.meanings, *contents.gateway_cells}
         for route, edition, heir in owners.orphans(cells):
             if isinstance(heir, GatewayCell):
@@ -324,8 +324,8 @@ class Notebook:
 
         Raises `_CellFailed` and `_KernelReplaced`.
         """
-        kernel = self._kernel
-        before = kernel.owners.editions()
+        record = self._record
+        before = record.owners.editions()
         call = Call(
             RequestFacts("GET", "/", "", (), b"", "localhost"),
             code=code,
@@ -333,25 +333,25 @@ class Notebook:
             operation=operation,
             cell=cell,
         )
-        failure = await self._submit_and_wait(call, kernel)
-        if kernel is not self._kernel:
+        failure = await self._submit_and_wait(call, record)
+        if record is not self._record:
             self._deaths += 1
             if self._deaths < MAX_DEATHS or self._session is None:
                 raise _KernelReplaced
             self._load_requested.clear()
             raise self._failed(label, failure or LOST)
         if key is not None:
-            kernel.owners.add(key, before)
+            record.owners.add(key, before)
         if failure is None or may_fail:
             return
         if failure.type != "syntax":
-            kernel.progress.spoil(self._contents)
+            record.progress.spoil(self._contents)
         raise self._failed(label, failure)
 
-    async def _submit_and_wait(self, call: Call, kernel: _InKernel) -> Failed | None:
+    async def _submit_and_wait(self, call: Call, record: _KernelRecord) -> Failed | None:
         """Return the failure of the call, if it fails; it is not submitted once the kernel is another one."""
         while True:
-            if kernel is not self._kernel:
+            if record is not self._record:
                 return None
             try:
                 run, _ = self._submit(call)
