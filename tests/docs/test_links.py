@@ -7,16 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from pages import DOCS, PAGES, ROOT, name
+from pages import DOCS, PAGES, PROSE, ROOT, name, prose
 
-PROSE = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "benchmarks").glob("*.md"))]
-FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 FOLDERS = ("owt", "tests", "docs", "examples", "notebooks", "benchmarks", "kernels")
-
-
-def prose(page: Path) -> str:
-    """Return the page's text without its fenced blocks."""
-    return FENCE.sub("", page.read_text(encoding="utf-8"))
 
 
 def anchors(page: Path) -> set[str]:
