@@ -1,4 +1,4 @@
-"""owt.testing: what tests are helped with."""
+"""owt.testing: helpers for tests."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from owt.testing import Bystander, Gate, LiveServer, wait_until
 # wait_until
 
 
-def test_waiting_gives_what_it_waited_for() -> None:
+def test_wait_until_returns_the_first_true_value() -> None:
     values = iter([None, 0, "", "found"])
     assert wait_until(lambda: next(values)) == "found"
 
 
-def test_waiting_ends_with_the_last_value() -> None:
+def test_wait_until_times_out_with_the_last_value() -> None:
     with pytest.raises(TimeoutError, match=r"still \[\] after 0 s"):
         wait_until(list, timeout=0)
 
 
-def test_an_error_while_waiting_is_not_waited_out() -> None:
+def test_wait_until_raises_an_error_of_the_condition() -> None:
     with pytest.raises(ZeroDivisionError):
         wait_until(lambda: 1 / 0)
 
@@ -53,7 +53,7 @@ def test_a_gate_holds_an_adaptor_until_it_is_opened(tmp_path: Path) -> None:
     assert passed.is_set()
 
 
-def test_a_gate_that_nobody_stands_at_is_not_reached(tmp_path: Path) -> None:
+def test_a_gate_without_an_adaptor_is_not_reached(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError):
         Gate(tmp_path, "other").reached(timeout=0)
     assert (tmp_path / "other").is_fifo()
@@ -62,7 +62,7 @@ def test_a_gate_that_nobody_stands_at_is_not_reached(tmp_path: Path) -> None:
 # LiveServer
 
 
-def test_a_live_server_answers_logs_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_server_responds_logs_and_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWT_MAX_SESSIONS", "rubbish of a developer's own")
     with LiveServer("-v", env={"OWT_QUEUE": "3", "OF_A_TEST": "1"}) as server:
         assert server.url == f"http://127.0.0.1:{server.port}"
@@ -81,12 +81,12 @@ def test_a_live_server_answers_logs_and_stops(monkeypatch: pytest.MonkeyPatch) -
         os.kill(pid, 0)
 
 
-def test_a_server_that_refuses_its_settings_says_which() -> None:
+def test_live_server_raises_refused_settings() -> None:
     with pytest.raises(ConfigError, match="--queue"), LiveServer("--queue", "many"):
         pass
 
 
-def test_a_server_that_ends_badly_fails_the_test() -> None:
+def test_live_server_fails_the_test_after_a_crash() -> None:
     server = LiveServer().start()
     # It has ended before it is told to.
     server.send_signal(signal.SIGABRT)
@@ -94,7 +94,7 @@ def test_a_server_that_ends_badly_fails_the_test() -> None:
         server.__exit__(None, None, None)
 
 
-def test_a_server_that_a_test_kills_is_no_failure() -> None:
+def test_live_server_accepts_a_kill_by_the_test() -> None:
     with LiveServer() as server:
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
 
@@ -102,7 +102,7 @@ def test_a_server_that_a_test_kills_is_no_failure() -> None:
 # Bystander
 
 
-def test_a_bystander_calls_on_and_is_answered() -> None:
+def test_a_bystander_calls_until_the_block_ends() -> None:
     with LiveServer() as server:
         with Bystander(server) as other:
             before = other.calls
@@ -116,7 +116,7 @@ def test_a_bystander_calls_on_and_is_answered() -> None:
         assert other.calls > before
 
 
-def test_a_bystander_that_is_disturbed_fails_the_test() -> None:
+def test_a_bystander_with_a_failed_call_fails_the_test() -> None:
     with LiveServer() as server:
         with pytest.raises(AssertionError, match="of the bystander"), Bystander(server):
             server.stop(signal.SIGKILL)

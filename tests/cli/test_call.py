@@ -1,3 +1,5 @@
+"""owt.cli.call: the command `owt call`, without a real server."""
+
 from __future__ import annotations
 
 import json
@@ -21,7 +23,7 @@ def _no_variables(monkeypatch):
 
 
 @pytest.fixture
-def operated():
+def server():
     with RecordingServer() as server:
         yield server
 
@@ -37,7 +39,7 @@ def unpacked(text: str) -> str:
     return urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
 
 
-def test_every_flag_that_says_what_to_call_is_in_the_url(capsys):
+def test_url_contains_every_option_of_the_call(capsys):
     fields = url_fields(
         capsys,
         *("--address", "http://h:1/path?x=1", "--code", "def f(n): pass", "--fn-name", "f"),
@@ -51,14 +53,14 @@ def test_every_flag_that_says_what_to_call_is_in_the_url(capsys):
     }  # fmt: skip
 
 
-def test_kwargs_are_sent_as_they_are_written(capsys):
+def test_kwargs_are_sent_as_text(capsys):
     fields = url_fields(capsys, "--adaptor", "speak", "--kwargs", "dict(n={1})")
     assert unpacked(fields["kwargs_b64"]) == "dict(n={1})"
     assert fields["adaptor"] == "speak"
     assert "stream" not in fields
 
 
-def test_the_server_is_the_one_of_the_environment(capsys, monkeypatch):
+def test_owt_url_names_the_default_server(capsys, monkeypatch):
     monkeypatch.setenv("OWT_URL", "http://there:7")
     assert main.main(["call", "--url", "--run", "1"]) == 0
     assert capsys.readouterr().out == "http://there:7/?code_b64=MQ\n"
@@ -95,30 +97,30 @@ def test_a_usage_error_is_one_line_and_status_2(capsys, arguments, words):
     assert "secret" not in err
 
 
-def test_no_arguments_at_all_show_the_help_and_give_status_2(capsys):
+def test_call_without_arguments_shows_help_with_status_2(capsys):
     assert main.main(["call"]) == 2
     assert "--fn-name" in capsys.readouterr().err
 
 
-def test_where_nothing_listens_the_status_is_3(operated, capsys):
-    operated.server_close()
-    assert main.main(["call", "--address", f"{operated.url}/path", "--code", "1"]) == 3
+def test_a_closed_port_gives_status_3(server, capsys):
+    server.server_close()
+    assert main.main(["call", "--address", f"{server.url}/path", "--code", "1"]) == 3
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert f"no server answers at {operated.url}: " in err
+    assert f"no server answers at {server.url}: " in err
 
 
-def test_what_is_no_owt_server_gives_status_3(operated, capsys):
-    operated.answers["POST", "/"] = (200, "text/html", b"<html>hello")
-    assert main.main(["call", "--address", operated.url, "--code", "1"]) == 3
+def test_another_program_at_the_url_gives_status_3(server, capsys):
+    server.responses["POST", "/"] = (200, "text/html", b"<html>hello")
+    assert main.main(["call", "--address", server.url, "--code", "1"]) == 3
     assert "is not an owt server; it says 200 '<html>hello'" in capsys.readouterr().err
 
 
-def test_a_refusal_is_the_servers_message_with_what_to_do(operated, capsys, tmp_path):
+def test_a_refusal_prints_the_servers_message_and_the_remedy(server, capsys, tmp_path):
     problem = {"title": "not authorized", "detail": "this server needs a password", "status": 401}
-    operated.answers["POST", "/"] = (401, "application/problem+json", json.dumps(problem).encode())
+    server.responses["POST", "/"] = (401, "application/problem+json", json.dumps(problem).encode())
     output = tmp_path / "file"
-    assert main.main(["call", "--address", operated.url, "--code", "1", "--output", str(output)]) == 1
+    assert main.main(["call", "--address", server.url, "--code", "1", "--output", str(output)]) == 1
     assert capsys.readouterr() == (
         "",
         "owt: this server needs a password; "
@@ -140,15 +142,15 @@ def test_a_refusal_is_the_servers_message_with_what_to_do(operated, capsys, tmp_
         ([], {"OWT_CLIENT_AUTH": ""}, None),
     ],
 )
-def test_who_calls_is_said_by_an_option_or_a_variable(operated, monkeypatch, given, variables, sent):
-    operated.answers["GET", "/?code_b64=MQ"] = (200, "text/html", b"")
+def test_credentials_come_from_an_option_or_a_variable(server, monkeypatch, given, variables, sent):
+    server.responses["GET", "/?code_b64=MQ"] = (200, "text/html", b"")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    main.main(["call", "--address", operated.url, "--code", "1", "--method", "GET", *given])
-    assert [authorization for *_, authorization in operated.asked] == [sent]
+    main.main(["call", "--address", server.url, "--code", "1", "--method", "GET", *given])
+    assert [authorization for *_, authorization in server.requests] == [sent]
 
 
-def test_the_help_and_the_client_as_a_module_need_little():
+def test_help_of_the_client_module_imports_no_heavy_package():
     program = (
         "import sys, runpy\n"
         "sys.argv[1:] = ['--help']\n"
@@ -164,15 +166,15 @@ def test_the_help_and_the_client_as_a_module_need_little():
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_a_call_loads_no_more_than_it_uses(operated):
+def test_a_call_imports_httpx_and_no_other_heavy_package(server):
     program = (
         "import sys\n"
         "from owt.cli import main\n"
-        f"main.main(['call', '--address', {operated.url!r}, '--code', '1'])\n"
+        f"main.main(['call', '--address', {server.url!r}, '--code', '1'])\n"
         "names = {'rich', 'tornado', 'IPython', 'zmq', 'msgspec', 'trio', 'httpx'}\n"
         "print(sorted(names & {name for name, module in sys.modules.items() if module}))\n"
     )
-    operated.answers["POST", "/"] = (200, "text/html", b"")
+    server.responses["POST", "/"] = (200, "text/html", b"")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )

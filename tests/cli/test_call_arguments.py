@@ -1,3 +1,5 @@
+"""owt.cli.call: the code and the arguments of a command line."""
+
 from __future__ import annotations
 
 import io
@@ -45,25 +47,25 @@ def test_an_argument_is_json_or_a_python_literal_or_text(text, value):
     assert (found, type(found)) == (value, type(value))
 
 
-def test_an_expression_alone_is_the_code():
+def test_an_expression_without_code_is_the_code():
     assert program(None, None, "pipe().f(len)") == "pipe().f(len)"
 
 
-def test_after_code_an_expression_is_what_is_called():
+def test_an_expression_after_code_defines_the_function():
     text = program("def double(x): return 2 * x  # twice", None, "double  # that", None)
     names: dict[str, object] = {}
     exec(text or "", names)
     assert names["run"] is names["double"]
 
 
-def test_an_expression_of_several_lines_gets_the_name_that_is_called():
+def test_an_expression_of_several_lines_defines_fn_name():
     text = program("x = 1\n", None, "(lambda:\n x)\n", "go")
     names: dict[str, object] = {}
     exec(text or "", names)
     assert names["go"]() == 1  # type: ignore[operator]
 
 
-def test_a_files_text_is_read_in_its_own_encoding(tmp_path):
+def test_a_file_is_read_in_its_declared_encoding(tmp_path):
     path = tmp_path / "a.py"
     path.write_bytes("# coding: latin-1\r\nx = 'ö'\r\n".encode("latin-1"))
     assert program(None, str(path), None) == "# coding: latin-1\nx = 'ö'\n"
@@ -75,11 +77,11 @@ def test_a_dash_reads_standard_input(monkeypatch):
 
 
 @pytest.mark.parametrize("given", [(None, None, None), ("", None, None), ("", None, "")])
-def test_without_code_there_is_none(given):
+def test_program_without_options_is_none(given):
     assert program(*given) is None
 
 
-def test_what_cannot_be_used_is_refused(tmp_path):
+def test_options_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(CannotSend, match="not both"):
         program("x", "file", None)
     with pytest.raises(CannotSend, match="--fn-name: give a Python identifier; got 'a b'"):

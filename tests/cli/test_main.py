@@ -1,3 +1,5 @@
+"""owt.cli.main: all commands, their output and their exit statuses."""
+
 from __future__ import annotations
 
 import importlib.metadata
@@ -40,7 +42,7 @@ def _no_variables(monkeypatch):
 
 
 @pytest.fixture
-def operated():
+def server():
     with RecordingServer() as server:
         yield server
 
@@ -56,7 +58,7 @@ def served(monkeypatch):
     return started
 
 
-def says(document: object, status: int = 200) -> tuple[int, str, bytes]:
+def as_json(document: object, status: int = 200) -> tuple[int, str, bytes]:
     kind = "application/json" if status < 400 else "application/problem+json"
     return status, kind, json.dumps(document).encode()
 
@@ -114,7 +116,7 @@ def test_each_setting_is_an_option(served):
     assert served == [Settings.from_options(given, {})]
 
 
-def test_without_options_the_variables_count(served, monkeypatch):
+def test_variables_set_what_options_do_not(served, monkeypatch):
     monkeypatch.setenv("OWT_PORT", "8001")
     monkeypatch.setenv("OWT_FORK", "0")
     monkeypatch.setenv("OWT_VERBOSE", "3")
@@ -122,12 +124,12 @@ def test_without_options_the_variables_count(served, monkeypatch):
     assert [(each.port, each.fork, each.verbose) for each in served] == [(8001, True, 3)]
 
 
-def test_the_servers_exit_status_is_the_commands(served, monkeypatch):
+def test_serve_returns_the_servers_exit_status(served, monkeypatch):
     monkeypatch.setattr(sys.modules["owt.frontend.app"], "serve", lambda chosen: 7)
     assert main.main(["serve"]) == 7
 
 
-def test_what_keeps_the_server_from_starting_is_one_line(served, monkeypatch, capsys):
+def test_an_error_at_the_start_is_one_line(served, monkeypatch, capsys):
     def refuse(chosen: Settings) -> int:
         raise ConfigError("--port: 9876 is taken;\ntry another")
 
@@ -162,7 +164,7 @@ def test_a_usage_error_is_one_line_and_status_2(served, capsys, arguments, words
     assert served == []
 
 
-def test_a_bad_variable_is_named(served, monkeypatch, capsys):
+def test_an_error_names_the_variable_that_cannot_be_used(served, monkeypatch, capsys):
     monkeypatch.setenv("OWT_QUEUE", "long")
     assert main.main(["serve"]) == 2
     assert capsys.readouterr().err == "owt: OWT_QUEUE: give a whole number; got 'long'\n"
@@ -184,12 +186,12 @@ def test_a_taken_port_is_one_line_and_status_2():
     assert port in done.stderr
 
 
-def test_the_version_is_the_packages(capsys):
+def test_version_is_the_packages_version(capsys):
     assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"owt {importlib.metadata.version('owt')}\n"
 
 
-def test_help_names_each_variable(capsys):
+def test_serve_help_names_each_variable(capsys):
     assert main.main(["serve", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     for row in settings():
@@ -197,31 +199,31 @@ def test_help_names_each_variable(capsys):
 
 
 @pytest.mark.parametrize("arguments", [[], ["session"]])
-def test_a_group_alone_shows_its_help(capsys, arguments):
+def test_a_group_without_a_command_shows_its_help(capsys, arguments):
     assert main.main(arguments) == 2
     assert "Commands:" in capsys.readouterr().err
 
 
-def test_list_prints_aligned_columns(operated, capsys):
-    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
-    assert main.main(["session", "list", "--url", operated.url]) == 0
+def test_session_list_prints_aligned_columns(server, capsys):
+    server.responses["GET", "/_owt/sessions"] = as_json(ANSWER)
+    assert main.main(["session", "list", "--url", server.url]) == 0
     heading, mine, pool = capsys.readouterr().out.splitlines()
     for title, cell in (("NAME", "mine"), ("STATE", "busy"), ("PID", "4711"), ("MEMORY", "15.0 MiB")):
         assert mine[heading.index(title) :].startswith(cell)
     assert pool.startswith("(pool)")
 
 
-def test_list_says_when_there_is_nothing(operated, capsys):
-    operated.answers["GET", "/_owt/sessions"] = says({"sessions": [], "pool": []})
-    assert main.main(["session", "list", "--url", operated.url]) == 0
+def test_session_list_without_sessions_says_so(server, capsys):
+    server.responses["GET", "/_owt/sessions"] = as_json({"sessions": [], "pool": []})
+    assert main.main(["session", "list", "--url", server.url]) == 0
     assert capsys.readouterr().out == "no sessions\n"
 
 
-def test_list_prints_a_table_on_a_terminal(operated):
-    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
+def test_session_list_prints_a_table_on_a_terminal(server):
+    server.responses["GET", "/_owt/sessions"] = as_json(ANSWER)
     ours, theirs = os.openpty()
     with os.fdopen(ours, "rb", buffering=0) as terminal:
-        command = [sys.executable, "-m", "owt", "session", "list", "--url", operated.url]
+        command = [sys.executable, "-m", "owt", "session", "list", "--url", server.url]
         environ = {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
         subprocess.run(command, stdout=theirs, env=environ, check=True, timeout=60)
         os.close(theirs)
@@ -231,30 +233,30 @@ def test_list_prints_a_table_on_a_terminal(operated):
     assert "15.0 MiB" in shown
 
 
-def test_endpoints_are_listed_with_what_became_of_them(operated, capsys):
+def test_endpoints_lists_state_and_reason(server, capsys):
     live = {"methods": ["GET", "POST"], "path": "/speak", "session": "dev", "state": "live", "reason": None}
     gone = {"methods": ["GET"], "path": "/a", "session": "dev", "state": "gone", "reason": "the kernel died"}
     answer = {"endpoints": [{**live, "description": "Speak.\n\nMore."}, gone]}
-    operated.answers["GET", "/_owt/endpoints"] = says(answer)
-    assert main.main(["endpoints", "--url", operated.url]) == 0
+    server.responses["GET", "/_owt/endpoints"] = as_json(answer)
+    assert main.main(["endpoints", "--url", server.url]) == 0
     heading, first, second = capsys.readouterr().out.splitlines()
     assert heading.split() == ["METHODS", "PATH", "SESSION", "STATE", "ABOUT"]
     assert first.split() == ["GET,", "POST", "/speak", "dev", "live", "Speak."]
     assert second.endswith("the kernel died")
-    assert main.main(["endpoints", "--json", "--url", operated.url]) == 0
+    assert main.main(["endpoints", "--json", "--url", server.url]) == 0
     assert json.loads(capsys.readouterr().out) == answer
 
 
-def test_a_server_may_have_no_endpoints(operated, capsys):
-    operated.answers["GET", "/_owt/endpoints"] = says({"endpoints": []})
-    assert main.main(["endpoints", "--url", operated.url]) == 0
+def test_endpoints_without_endpoints_says_so(server, capsys):
+    server.responses["GET", "/_owt/endpoints"] = as_json({"endpoints": []})
+    assert main.main(["endpoints", "--url", server.url]) == 0
     assert capsys.readouterr().out == "no endpoints\n"
 
 
-def test_show_prints_a_fact_a_line(operated, capsys):
+def test_session_show_prints_one_fact_a_line(server, capsys):
     session = {**SESSION, "connection_file": "/run/kernel-1.json"}
-    operated.answers["GET", "/_owt/sessions/mine"] = says(session)
-    assert main.main(["session", "show", "mine", "--url", operated.url]) == 0
+    server.responses["GET", "/_owt/sessions/mine"] = as_json(session)
+    assert main.main(["session", "show", "mine", "--url", server.url]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["name"] == "mine"
     assert lines["memory"] == "15.0 MiB"
@@ -263,10 +265,10 @@ def test_show_prints_a_fact_a_line(operated, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "document"), [(["list"], ANSWER), (["show", "mine"], SESSION)])
-def test_json_is_what_the_server_says(operated, capsys, arguments, document):
-    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
-    operated.answers["GET", "/_owt/sessions/mine"] = says(SESSION)
-    assert main.main(["session", *arguments, "--json", "--url", operated.url]) == 0
+def test_json_option_prints_the_servers_document(server, capsys, arguments, document):
+    server.responses["GET", "/_owt/sessions"] = as_json(ANSWER)
+    server.responses["GET", "/_owt/sessions/mine"] = as_json(SESSION)
+    assert main.main(["session", *arguments, "--json", "--url", server.url]) == 0
     assert json.loads(capsys.readouterr().out) == document
 
 
@@ -278,99 +280,99 @@ def test_json_is_what_the_server_says(operated, capsys, arguments, document):
         ("interrupt", ("POST", "/_owt/sessions/mine/interrupt"), "interrupted mine\n"),
     ],
 )
-def test_a_command_says_what_it_did(operated, monkeypatch, capsys, command, request_line, printed):
-    monkeypatch.setenv("OWT_URL", operated.url)
+def test_session_commands_confirm_their_effect(server, monkeypatch, capsys, command, request_line, printed):
+    monkeypatch.setenv("OWT_URL", server.url)
     monkeypatch.setenv("OWT_CLIENT_TOKEN", "secret")
-    operated.answers[request_line] = says({})
+    server.responses[request_line] = as_json({})
     assert main.main(["session", command, "mine"]) == 0
     assert capsys.readouterr().out == printed
-    [(*asked, authorization)] = operated.asked
-    assert tuple(asked) == request_line
+    [(*request, authorization)] = server.requests
+    assert tuple(request) == request_line
     assert authorization == "Bearer secret"
 
 
-def test_a_password_may_hold_a_colon(operated):
-    operated.answers["GET", "/_owt/sessions"] = says(ANSWER)
-    assert main.main(["session", "list", "--url", operated.url, "--auth", "ada:se:cret"]) == 0
-    assert [authorization for *_, authorization in operated.asked] == ["Basic YWRhOnNlOmNyZXQ="]
+def test_a_password_may_contain_a_colon(server):
+    server.responses["GET", "/_owt/sessions"] = as_json(ANSWER)
+    assert main.main(["session", "list", "--url", server.url, "--auth", "ada:se:cret"]) == 0
+    assert [authorization for *_, authorization in server.requests] == ["Basic YWRhOnNlOmNyZXQ="]
 
 
-def test_a_refusal_is_the_servers_message_and_status_1(operated, capsys):
+def test_a_refusal_prints_the_servers_message_with_status_1(server, capsys):
     problem = {"title": "no such session", "detail": "session: there is none with this name; got 'mine'"}
-    operated.answers["GET", "/_owt/sessions/mine"] = says(problem, 404)
-    assert main.main(["session", "show", "mine", "--url", operated.url]) == 1
+    server.responses["GET", "/_owt/sessions/mine"] = as_json(problem, 404)
+    assert main.main(["session", "show", "mine", "--url", server.url]) == 1
     assert capsys.readouterr().err == "owt: session: there is none with this name; got 'mine'\n"
 
 
-def test_no_server_is_one_line_and_status_3(operated, capsys):
-    operated.server_close()
-    assert main.main(["session", "list", "--url", operated.url]) == 3
+def test_an_unreachable_server_is_one_line_and_status_3(server, capsys):
+    server.server_close()
+    assert main.main(["session", "list", "--url", server.url]) == 3
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert operated.url in err
+    assert server.url in err
     assert "owt serve" in err
 
 
-def test_a_console_opens_on_the_sessions_connection_file(operated, monkeypatch, tmp_path):
+def test_console_opens_the_sessions_connection_file(server, monkeypatch, tmp_path):
     connection = tmp_path / "kernel.json"
     connection.write_text("{}")
-    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    server.responses["GET", "/_owt/sessions/mine"] = as_json({"connection_file": str(connection)})
     executed = []
     monkeypatch.setattr(console, "find_spec", lambda name: name)
     monkeypatch.setattr(os, "execv", lambda program, arguments: executed.append((program, arguments)))
-    main.main(["console", "mine", "--url", operated.url])
+    main.main(["console", "mine", "--url", server.url])
     python = sys.executable
     assert executed == [(python, [python, "-m", "jupyter_console", "--existing", str(connection)])]
 
 
-def test_a_console_needs_an_extra(operated, monkeypatch, tmp_path, capsys):
+def test_console_names_the_extra_that_is_missing(server, monkeypatch, tmp_path, capsys):
     connection = tmp_path / "kernel.json"
     connection.write_text("{}")
-    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    server.responses["GET", "/_owt/sessions/mine"] = as_json({"connection_file": str(connection)})
     monkeypatch.setattr(console, "find_spec", lambda name: None)
-    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    assert main.main(["console", "mine", "--url", server.url]) == 1
     assert "pip install 'owt[notebook]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("connection", [None, "/nowhere/kernel.json"])
-def test_a_console_needs_the_kernels_machine(operated, capsys, connection):
-    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": connection})
-    assert main.main(["console", "mine", "--url", operated.url]) == 1
+def test_console_refuses_a_connection_file_of_another_machine(server, capsys, connection):
+    server.responses["GET", "/_owt/sessions/mine"] = as_json({"connection_file": connection})
+    assert main.main(["console", "mine", "--url", server.url]) == 1
     assert "run the console on the kernel's machine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("state", ["starting", "dead"])
-def test_a_console_waits_for_a_kernel(operated, monkeypatch, tmp_path, state):
+def test_console_waits_until_the_session_has_a_kernel(server, monkeypatch, tmp_path, state):
     connection = tmp_path / "kernel.json"
     connection.write_text("{}")
-    operated.answers["GET", "/_owt/sessions/mine"] = says({"state": state, "connection_file": None})
-    operated.answers["PUT", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    server.responses["GET", "/_owt/sessions/mine"] = as_json({"state": state, "connection_file": None})
+    server.responses["PUT", "/_owt/sessions/mine"] = as_json({"connection_file": str(connection)})
     executed = []
     monkeypatch.setattr(console, "find_spec", lambda name: name)
     monkeypatch.setattr(os, "execv", lambda program, arguments: executed.append(arguments[-1]))
-    main.main(["console", "mine", "--url", operated.url])
+    main.main(["console", "mine", "--url", server.url])
     assert executed == [str(connection)]
 
 
-def test_a_console_on_a_kernel_that_cannot_be_had_says_why(operated, capsys):
-    operated.answers["GET", "/_owt/sessions/mine"] = says({"state": "dead", "connection_file": None})
+def test_console_reports_why_a_kernel_did_not_start(server, capsys):
+    server.responses["GET", "/_owt/sessions/mine"] = as_json({"state": "dead", "connection_file": None})
     problem = {"title": "the kernel did not start", "detail": "the kernel exited with status 3"}
-    operated.answers["PUT", "/_owt/sessions/mine"] = says(problem, 502)
-    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    server.responses["PUT", "/_owt/sessions/mine"] = as_json(problem, 502)
+    assert main.main(["console", "mine", "--url", server.url]) == 1
     assert "the kernel exited with status 3" in capsys.readouterr().err
 
 
-def test_a_console_on_a_session_that_there_is_not_says_so(operated, capsys):
+def test_console_reports_a_session_that_does_not_exist(server, capsys):
     problem = {"title": "no such session", "detail": "session: there is none with this name; got 'mine'"}
-    operated.answers["GET", "/_owt/sessions/mine"] = says(problem, 404)
-    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    server.responses["GET", "/_owt/sessions/mine"] = as_json(problem, 404)
+    assert main.main(["console", "mine", "--url", server.url]) == 1
     assert "there is none with this name" in capsys.readouterr().err
 
 
-def test_a_console_needs_a_connection_file_that_its_user_may_read(operated, monkeypatch, tmp_path, capsys):
+def test_console_refuses_an_unreadable_connection_file(server, monkeypatch, tmp_path, capsys):
     connection = tmp_path / "kernel.json"
     connection.write_text("{}")
-    operated.answers["GET", "/_owt/sessions/mine"] = says({"connection_file": str(connection)})
+    server.responses["GET", "/_owt/sessions/mine"] = as_json({"connection_file": str(connection)})
     monkeypatch.setattr(os, "access", lambda path, mode: path != str(connection))
-    assert main.main(["console", "mine", "--url", operated.url]) == 1
+    assert main.main(["console", "mine", "--url", server.url]) == 1
     assert "as the same user" in capsys.readouterr().err

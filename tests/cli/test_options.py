@@ -62,9 +62,9 @@ def test_credentials_that_cannot_be_used_are_refused_without_showing_them(argume
 
 def test_a_command_gets_control_of_the_server_at_its_url():
     with RecordingServer() as server:
-        server.answers["GET", "/owt/_owt/"] = (200, "application/json", b'{"version": "1"}')
+        server.responses["GET", "/owt/_owt/"] = (200, "application/json", b'{"version": "1"}')
         assert run(about, "--url", f"{server.url}/owt", "--token", "abc") == "1\n"
-    assert server.asked == [("GET", "/owt/_owt/", "Bearer abc")]
+    assert server.requests == [("GET", "/owt/_owt/", "Bearer abc")]
 
 
 def test_a_url_that_cannot_be_used_names_the_option():

@@ -1,3 +1,5 @@
+"""owt.cli.output: the destination of a response."""
+
 from __future__ import annotations
 
 import io
@@ -10,7 +12,7 @@ from owt.errors import ConfigError
 
 
 @pytest.mark.parametrize("path", [None, "-"])
-def test_standard_output_gets_each_piece_at_once(capsysbinary, path):
+def test_standard_output_receives_each_piece_at_once(capsysbinary, path):
     with Output(path) as out:
         assert not out.is_file
         out.write(b"\x00\xff")
@@ -21,7 +23,7 @@ def test_standard_output_gets_each_piece_at_once(capsysbinary, path):
     assert capsysbinary.readouterr().out == b"\n"
 
 
-def test_a_file_is_replaced_when_the_answer_begins(tmp_path):
+def test_a_file_is_emptied_when_the_response_begins(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"what was there before")
     with Output(str(path)) as out:
@@ -35,7 +37,7 @@ def test_a_file_is_replaced_when_the_answer_begins(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_without_an_answer_everything_is_as_before(tmp_path):
+def test_a_call_without_a_response_leaves_the_file_unchanged(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     old.write_bytes(b"old")
     for path in (old, new):
@@ -45,19 +47,19 @@ def test_without_an_answer_everything_is_as_before(tmp_path):
     assert not new.exists()
 
 
-def test_an_empty_answer_makes_an_empty_file(tmp_path):
+def test_an_empty_response_makes_an_empty_file(tmp_path):
     with Output(str(tmp_path / "file")) as out:
         out.begin(0)
     assert (tmp_path / "file").read_bytes() == b""
 
 
-def test_devices_and_pipes_are_written_to():
+def test_output_can_be_a_device_or_a_pipe():
     with Output(os.devnull) as out:
         out.write(b"gone")
     assert os.path.exists(os.devnull)
 
 
-def test_what_cannot_be_written_is_refused_before_the_call(tmp_path):
+def test_a_file_that_cannot_be_written_is_refused_before_the_call(tmp_path):
     with pytest.raises(ConfigError, match=r"--output: .*gone/file cannot be written: No such file"):
         Output(str(tmp_path / "gone" / "file"))
     with pytest.raises(ConfigError, match="Is a directory"):
@@ -88,14 +90,14 @@ def test_a_long_download_has_a_progress_line(monkeypatch, tmp_path):
     assert "4.0/4.0 kB" in screen.getvalue()
 
 
-def test_a_short_download_has_none(monkeypatch, tmp_path):
+def test_a_short_download_has_no_progress_line(monkeypatch, tmp_path):
     screen = terminal(monkeypatch)
     with Output(str(tmp_path / "file"), patience=1000) as out:
         out.write(b"x" * 1000)
     assert screen.getvalue() == ""
 
 
-def test_where_nobody_looks_there_is_none(capsys, tmp_path):
+def test_a_download_without_a_terminal_has_no_progress_line(capsys, tmp_path):
     with Output(str(tmp_path / "file"), patience=0) as out:
         out.write(b"x" * 1000)
     assert capsys.readouterr() == ("", "")

@@ -1,3 +1,5 @@
+"""owt.cli.printing: the bytes of an event."""
+
 from __future__ import annotations
 
 import pytest
@@ -32,5 +34,5 @@ BUNDLE = {"text/plain": "   a\n0  1", "text/html": "<table>"}
         (Event("done", {"own": 1}), b'{"own": 1}\n'),
     ],
 )
-def test_an_event_is_shown_as_people_read_it(event, data):
+def test_event_bytes_are_readable(event, data):
     assert event_bytes(event) == data

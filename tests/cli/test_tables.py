@@ -1,3 +1,5 @@
+"""owt.cli.tables: sessions and endpoints as text."""
+
 from __future__ import annotations
 
 import time
@@ -35,11 +37,11 @@ def _in_utc(monkeypatch):
         ("options", {"concurrency": 2}, "concurrency=2"),
     ],
 )
-def test_a_fact_is_text(key, value, text):
+def test_cell_formats_a_fact(key, value, text):
     assert tables.cell(key, value) == text
 
 
-def test_rows_are_the_sessions_and_then_the_pool():
+def test_session_rows_are_sessions_and_then_the_pool():
     answer = {
         "sessions": [{"name": "mine", "state": "idle", "pid": 7}],
         "pool": [{"state": "busy", "pid": 8}],

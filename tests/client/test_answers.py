@@ -1,3 +1,5 @@
+"""owt.client.answers: decoded responses and errors."""
+
 from __future__ import annotations
 
 import pickle
@@ -39,7 +41,7 @@ PROBLEM = (
         ("", b"x", b"x"),
     ],
 )
-def test_an_answer_is_decoded_by_its_type(kind, body, value):
+def test_a_response_is_decoded_by_its_content_type(kind, body, value):
     assert decoded(kind, body) == value
 
 
@@ -54,13 +56,13 @@ def test_a_problem_document_becomes_an_exception_with_all_its_members():
     assert "The remote traceback:\nTraceback ..." in "".join(traceback.format_exception(error))
 
 
-def test_an_exception_from_afar_can_be_pickled():
+def test_a_remote_error_can_be_pickled():
     error = failure(500, httpx.Headers({"content-type": "application/problem+json"}), PROBLEM)
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.traceback, again.__notes__) == (str(error), error.traceback, error.__notes__)
 
 
-def test_an_adaptors_own_error_answer_is_told_in_its_words():
+def test_an_adaptors_own_error_response_is_the_detail():
     headers = httpx.Headers({"content-type": "text/plain", "owt-run": "0123", "owt-session": "s"})
     error = failure(418, headers, b"I am a teapot\n")
     assert str(error) == "the adaptor answered 418: I am a teapot"
@@ -77,11 +79,11 @@ def test_an_adaptors_own_error_answer_is_told_in_its_words():
         ({}, "the call failed"),
     ],
 )
-def test_the_message_says_what_is_known(problem, text):
+def test_the_message_of_an_error_has_its_exception_and_detail(problem, text):
     assert str(RemoteError(problem)) == text
 
 
-def test_a_runs_failure_is_the_exception_of_an_answer_that_broke_off():
+def test_a_runs_failure_is_the_error_of_its_broken_response():
     told = {"type": "exception", "title": "t", "detail": "d", "exception": "E", "traceback": "T"}
     error = run_failure({"id": "0123", "session": None, "status": 500, "failure": told})
     assert error is not None

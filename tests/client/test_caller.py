@@ -1,4 +1,4 @@
-"""owt.client.caller: under which path the server lies."""
+"""owt.client.caller: the base URL of a server."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ def run_urls(url: str | None, *answers: httpx.Response) -> list[str]:
     return urls
 
 
-def test_the_known_servers_base_url_is_known() -> None:
+def test_the_base_url_of_the_current_server_is_known() -> None:
     for url in (None, f"{HERE}/owt/", f"{HERE}/owt/a/b"):
         assert run_urls(url) == [f"{HERE}/owt/_owt/runs/r1"]
 
 
-def test_of_another_one_it_is_what_its_answers_say() -> None:
+def test_the_base_url_of_another_server_comes_from_its_responses() -> None:
     answer = httpx.Response(200, headers={**RUN, "Owt-Base": "/x"})
     assert run_urls("http://h/x/a", answer) == ["http://h/_owt/runs/r1", "http://h/x/_owt/runs/r1"]
 
 
-def test_an_answer_that_names_none_comes_from_the_root() -> None:
+def test_a_response_without_a_base_url_means_the_root() -> None:
     assert run_urls("http://h/a/b", httpx.Response(200, headers=RUN)) == ["http://h/_owt/runs/r1"] * 2
 
 
-def test_where_something_else_answers_at_the_root_it_is_the_whole_path() -> None:
+def test_a_stranger_at_the_root_makes_the_whole_path_the_base_url() -> None:
     stranger = httpx.Response(404, headers={"Content-Type": "text/html"})
     assert run_urls("http://h/x/", stranger)[-1] == "http://h/x/_owt/runs/r1"
     problem = httpx.Response(404, headers={"Content-Type": "application/problem+json"})
     assert run_urls("http://h/a/", problem)[-1] == "http://h/_owt/runs/r1"
 
 
-def test_a_proxys_own_error_changes_nothing_that_is_known() -> None:
+def test_a_proxys_error_keeps_the_known_base_url() -> None:
     known = httpx.Response(200, headers={**RUN, "Owt-Base": "/x"})
     stranger = httpx.Response(502, headers={"Content-Type": "text/html"})
     assert run_urls("http://h/x/a", known, stranger)[-1] == "http://h/x/_owt/runs/r1"
 
 
-def test_over_a_unix_socket_it_is_asked_by_http() -> None:
+def test_control_over_a_unix_socket_uses_an_http_url() -> None:
     assert run_urls("http+unix://%2Frun%2Fowt/a") == ["http://owt/_owt/runs/r1"]

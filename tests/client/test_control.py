@@ -35,7 +35,7 @@ def problem(status: int, **members: object) -> tuple[int, str, bytes]:
 
 
 def test_each_method_requests_one_resource(server, control):
-    server.answers = {
+    server.responses = {
         ("GET", "/_owt/"): as_json({"version": "1"}),
         ("GET", "/_owt/sessions"): as_json(SESSIONS),
         ("GET", "/_owt/sessions/mine"): as_json({"name": "mine"}),
@@ -53,17 +53,17 @@ def test_each_method_requests_one_resource(server, control):
     assert control.delete("mine") == {}
     assert control.restart("mine") == {"name": "mine"}
     assert control.interrupt("mine") == {"name": "mine"}
-    assert [(method, path) for method, path, _ in server.asked] == list(server.answers)
+    assert [(method, path) for method, path, _ in server.requests] == list(server.responses)
 
 
 def test_the_path_of_the_url_is_the_base_url(server):
-    server.answers = {("GET", "/my/owt/_owt/sessions"): as_json(SESSIONS)}
+    server.responses = {("GET", "/my/owt/_owt/sessions"): as_json(SESSIONS)}
     with Client(f"{server.url}/my/owt/") as client:
         assert Control(client).sessions() == SESSIONS
 
 
 def test_a_session_name_is_one_segment_of_the_path(server, control):
-    server.answers = {("GET", "/_owt/sessions/..%2Fruns%3Fx"): problem(400, detail="a bad name")}
+    server.responses = {("GET", "/_owt/sessions/..%2Fruns%3Fx"): problem(400, detail="a bad name")}
     with pytest.raises(RemoteError, match="a bad name"):
         control.session("../runs?x")
 
@@ -73,14 +73,14 @@ def test_a_name_that_no_path_can_contain_is_refused_without_a_request(server, co
     for method in (control.session, control.start, control.delete, control.restart, control.interrupt):
         with pytest.raises(BadRequest, match="no session can have this name"):
             method(name)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_the_clients_credentials_are_sent(server):
-    server.answers = {("GET", "/_owt/sessions"): as_json(SESSIONS)}
+    server.responses = {("GET", "/_owt/sessions"): as_json(SESSIONS)}
     with Client(server.url, token="secret") as client:
         Control(client).sessions()
-    assert server.asked[0][2] == "Bearer secret"
+    assert server.requests[0][2] == "Bearer secret"
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_the_clients_credentials_are_sent(server):
     ],
 )
 def test_a_refusal_has_the_servers_message_and_status(server, control, response, message):
-    server.answers = {("GET", "/_owt/sessions/mine"): response}
+    server.responses = {("GET", "/_owt/sessions/mine"): response}
     with pytest.raises(RemoteError) as caught:
         control.session("mine")
     assert (str(caught.value), caught.value.status) == (message, response[0])
 
 
 def test_a_refusal_without_credentials_names_the_options(server, control):
-    server.answers = {("GET", "/_owt/sessions"): problem(401, detail="a password is needed")}
+    server.responses = {("GET", "/_owt/sessions"): problem(401, detail="a password is needed")}
     with pytest.raises(RemoteError, match="a password is needed") as caught:
         control.sessions()
     [note] = caught.value.__notes__
@@ -118,7 +118,7 @@ def test_a_refusal_without_credentials_names_the_options(server, control):
     ],
 )
 def test_a_response_that_is_not_owts_is_unreachable(server, control, response):
-    server.answers = {("GET", "/_owt/sessions"): response}
+    server.responses = {("GET", "/_owt/sessions"): response}
     with pytest.raises(Unreachable, match=f"is not an owt server; it says {response[0]}"):
         control.sessions()
 
@@ -131,6 +131,6 @@ def test_a_closed_port_is_unreachable(server, control):
 
 def test_the_environments_proxy_is_not_used_for_this_machine(server, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    server.answers = {("GET", "/_owt/sessions"): as_json(SESSIONS)}
+    server.responses = {("GET", "/_owt/sessions"): as_json(SESSIONS)}
     with Client(server.url) as client:
         assert Control(client).sessions() == SESSIONS

@@ -1,3 +1,5 @@
+"""owt.client.events: events of a call."""
+
 from __future__ import annotations
 
 import json
@@ -25,18 +27,18 @@ from owt.errors import RemoteError
         ("whatever", "x", "x"),
     ],
 )
-def test_an_events_data_is_decoded_by_its_name(name, data, value):
+def test_the_data_of_an_event_is_decoded_by_its_name(name, data, value):
     assert decode_event(name, data, "7") == Event(name, value, "7")
 
 
-def test_a_failure_is_raised():
+def test_an_error_event_of_the_server_is_raised():
     problem = {"title": "t", "status": 500, "exception": "KeyError", "detail": "'x'"}
     with pytest.raises(RemoteError, match="KeyError: 'x'") as caught:
         decode_event("error", json.dumps(problem))
     assert caught.value.status == 500
 
 
-def test_who_knows_that_it_is_json_reads_it_as_such():
+def test_json_decodes_the_data_of_an_event():
     assert decode_event("message", "5").json() == 5
     assert decode_event("display", '{"a":1}').json() == {"a": 1}
     with pytest.raises(ValueError, match="Expecting value"):

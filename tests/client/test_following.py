@@ -1,4 +1,4 @@
-"""owt.client.following: what a client does when a connection ends, and when it is left."""
+"""owt.client.following: progress in a stream of events, and what ends it."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ def following() -> Following:
     return following
 
 
-def test_it_goes_on_after_the_last_event(following: Following) -> None:
+def test_progress_is_the_number_of_the_last_event(following: Following) -> None:
     assert following.after == 0
     assert list(following.decode([message(1)])) == [Event("message", "x", f"{RUN}-1")]
     assert len(list(following.decode([message(2), message(4)]))) == 2
     assert (following.run, following.after) == (RUN, 4)
 
 
-def test_an_event_that_its_reader_did_not_take_is_to_come_again(following: Following) -> None:
+def test_an_event_that_was_not_read_is_requested_again(following: Following) -> None:
     assert next(following.decode([message(1), message(2)])).id == f"{RUN}-1"
     assert following.after == 1
 
 
-def test_an_id_that_is_not_the_servers_is_no_place(following: Following) -> None:
+def test_an_adaptors_own_event_id_does_not_change_the_progress(following: Following) -> None:
     list(following.decode([message(3)]))
     list(following.decode([sse.Event("x", id="mine-7")]))
     assert following.after == 3
 
 
 @pytest.mark.parametrize("lost", [CUT, None, Unreachable("a proxy's page"), problem(503)])
-def test_it_tries_until_it_is_enough_and_each_event_gives_it_new_tries(
+def test_each_event_resets_the_attempts_to_reconnect(
     following: Following, lost: Exception | None
 ) -> None:
     for _ in range(2):
@@ -65,44 +65,44 @@ def test_it_tries_until_it_is_enough_and_each_event_gives_it_new_tries(
         assert not following.over
 
 
-def test_it_does_not_come_back_to_what_is_over(following: Following) -> None:
+def test_there_is_no_retry_after_the_servers_done(following: Following) -> None:
     list(following.decode([done({"status": 200, "seconds": 0.1})]))
     assert following.over
     assert following.retry_delay(CUT) is None
 
 
 @pytest.mark.parametrize("data", ["[DONE]", {"status": 200}, 1])
-def test_an_adaptors_own_done_is_not_the_end(following: Following, data: object) -> None:
+def test_an_adaptors_own_done_does_not_end_the_stream(following: Following, data: object) -> None:
     list(following.decode([done(data)]))
     assert following.retry_delay(None) == DELAYS[0]
 
 
-def test_where_no_content_is_answered_it_is_over(following: Following) -> None:
+def test_status_204_ends_the_stream(following: Following) -> None:
     assert not following.begin(httpx.Response(204, headers={"Owt-Run": RUN}))
     assert following.retry_delay(None) is None
     assert following.over
 
 
 @pytest.mark.parametrize("lost", [CUT, None])
-def test_what_never_began_is_not_tried_again(lost: Exception | None) -> None:
+def test_a_connection_without_a_response_is_not_retried(lost: Exception | None) -> None:
     assert Following().retry_delay(lost) is None
 
 
 @pytest.mark.parametrize("lost", [Unreachable("a stranger"), problem(503), problem(400)])
-def test_what_was_answered_first_is_raised(lost: Exception) -> None:
+def test_an_error_response_to_the_call_is_raised(lost: Exception) -> None:
     with pytest.raises(type(lost)) as caught:
         Following().retry_delay(lost)
     assert caught.value is lost
 
 
 @pytest.mark.parametrize("status", [401, 404, 410])
-def test_the_servers_last_word_is_raised(following: Following, status: int) -> None:
+def test_a_client_error_status_during_a_retry_is_raised(following: Following, status: int) -> None:
     with pytest.raises(RemoteError):
         following.retry_delay(problem(status))
 
 
 @pytest.mark.parametrize("status", [410, 500, 503])
-def test_an_event_of_a_failure_is_the_end(following: Following, status: int) -> None:
+def test_an_error_event_ends_the_stream(following: Following, status: int) -> None:
     data = json.dumps({"title": "t", "status": status})
     with pytest.raises(RemoteError) as caught:
         list(following.decode([sse.Event(data, "error", f"{RUN}-2")]))
@@ -112,11 +112,11 @@ def test_an_event_of_a_failure_is_the_end(following: Following, status: int) -> 
 
 
 @pytest.mark.parametrize("error", [GeneratorExit(), KeyboardInterrupt(), ValueError()])
-def test_a_run_that_is_left_is_to_be_cancelled(following: Following, error: BaseException) -> None:
+def test_leaving_the_stream_cancels_the_run(following: Following, error: BaseException) -> None:
     assert following.run_to_cancel(error) == RUN
 
 
-def test_a_run_is_left_as_it_is_that_is_over_or_unknown_or_lost_or_may_be_anothers(
+def test_leaving_does_not_cancel_a_run_that_is_over_unknown_lost_or_shared(
     following: Following,
 ) -> None:
     assert following.run_to_cancel(Unreachable("it broke off")) is None

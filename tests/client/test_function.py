@@ -1,3 +1,5 @@
+"""owt.client.function: the source of a function."""
+
 from __future__ import annotations
 
 import asyncio
@@ -78,20 +80,20 @@ def run(source: Source, **kwargs: object) -> Any:
     return names[source.fn_name](**kwargs)
 
 
-def test_a_functions_own_text_is_sent_as_it_is_written():
+def test_the_source_of_a_function_is_its_own_text():
     source = source_of(double)
     assert source.fn_name == "double"
     assert source.code.endswith("def double(x: int) -> int:\n    # A comment stays.\n    return 2 * x\n")
     assert run(source, x=21) == 42
 
 
-def test_annotations_stay_unevaluated_where_the_file_leaves_them_so():
+def test_annotations_stay_unevaluated_with_the_future_import():
     source = source_of(annotated)
     assert source.code.startswith("from __future__ import annotations\n")
     assert run(source, x=1) == 1
 
 
-def test_functions_of_all_kinds_can_be_sent():
+def test_the_source_of_every_kind_of_function_runs():
     async def first():
         async for each in run(source_of(slow), x=5):
             return each
@@ -102,7 +104,7 @@ def test_functions_of_all_kinds_can_be_sent():
     assert source_of(of_the_server).fn_name == "of_the_server"
 
 
-def test_a_function_in_a_function_keeps_its_text_and_its_strings():
+def test_a_nested_function_keeps_its_text_and_strings():
     def inner():
         return """one
     two
@@ -139,7 +141,7 @@ def refusal(function: Callable[..., Any]) -> str:
     return str(caught.value)
 
 
-def test_names_of_the_module_are_refused_by_name():
+def test_a_function_that_uses_names_of_its_module_is_refused():
     assert refusal(uses_module) == (
         "uses_module() uses np, LIMIT of the text around it, and only its own text is sent; "
         "import np inside it, or send code as text"
@@ -150,7 +152,7 @@ def test_names_of_the_module_are_refused_by_name():
     assert "cached() uses functools" in refusal(cached)
 
 
-def test_variables_of_a_function_around_it_are_refused_with_the_way_out():
+def test_a_closure_is_refused_with_the_remedy():
     factor, other = 2, 3
 
     def scaled(x):
@@ -163,7 +165,7 @@ def test_variables_of_a_function_around_it_are_refused_with_the_way_out():
     assert "lambda ..., factor: ..." in refusal(lambda x: x * factor)
 
 
-def test_a_local_name_in_a_default_is_refused():
+def test_a_default_that_uses_a_local_name_is_refused():
     factor = 2
 
     def scaled(x, by=factor):
@@ -172,7 +174,7 @@ def test_a_local_name_in_a_default_is_refused():
     assert "scaled() uses factor" in refusal(scaled)
 
 
-def test_a_builtin_that_the_module_replaces_is_refused(monkeypatch):
+def test_a_function_that_uses_a_replaced_builtin_is_refused(monkeypatch):
     assert source_of(imports_inside)
     monkeypatch.setitem(globals(), "len", lambda x: 0)
     assert "uses len" in refusal(imports_inside)
@@ -191,12 +193,12 @@ def test_a_builtin_that_the_module_replaces_is_refused(monkeypatch):
         (None, "code is text or a function; got None"),
     ],
 )
-def test_what_is_no_python_function_is_refused(function, words):
+def test_objects_other_than_python_functions_are_refused(function, words):
     assert words in refusal(function)
 
 
 @pytest.mark.parametrize("text", ["def f(): pass", "f = lambda: 1"])
-def test_a_function_without_a_source_is_refused_with_the_way_out(text):
+def test_a_function_without_source_is_refused_with_the_remedy(text):
     names: dict[str, Any] = {}
     exec(compile(text, "<stdin>", "exec"), names)
     assert "typed at the >>> prompt or made by exec; put it into a file" in refusal(names["f"])
@@ -209,7 +211,7 @@ def test_a_function_whose_file_has_changed_is_refused():
     assert refusal(names["f"]) == "the file of f() has changed since it was imported; import it again"
 
 
-def test_a_function_of_a_notebook_cell_can_be_sent():
+def test_a_function_of_a_notebook_cell_has_a_source():
     text = "y = 1\ndef f(x):\n    return x\n"
     names: dict[str, Any] = {}
     exec(compile(text, "<cell 7>", "exec", dont_inherit=True), names)
@@ -217,7 +219,7 @@ def test_a_function_of_a_notebook_cell_can_be_sent():
     assert source_of(names["f"]) == Source("def f(x):\n    return x\n", "f")
 
 
-def test_lambdas_that_cannot_be_told_apart_are_refused(monkeypatch):
+def test_indistinguishable_lambdas_of_one_line_are_refused(monkeypatch):
     text = "f, g = lambda: 1, lambda: 2\n"
     names: dict[str, Any] = {}
     exec(compile(text, "<two>", "exec"), names)

@@ -1,4 +1,4 @@
-"""owt.client.identity: who calls."""
+"""owt.client.identity: credentials of a client."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from owt.errors import ConfigError
         (None, "abc-._~+/=", "Bearer abc-._~+/="),
     ],
 )
-def test_it_is_a_header(auth, token, header):
+def test_credentials_become_an_authorization_header(auth, token, header):
     assert authorization(auth, token) == {"Authorization": header}
 
 
-def test_nobody_is_no_header():
+def test_no_credentials_give_no_header():
     assert authorization(None, None) == {}
 
 
@@ -30,7 +30,7 @@ def test_nobody_is_no_header():
     ("auth", "token"),
     [(("a", "secret"), "secret"), (None, ""), (None, "a secret"), (None, "secret\r\nX: y"), (None, "sécret")],
 )
-def test_what_cannot_be_sent_is_an_error_that_does_not_show_it(auth, token):
+def test_credentials_that_cannot_be_sent_are_refused_without_showing_them(auth, token):
     with pytest.raises(ConfigError, match=r"^token: ") as caught:
         authorization(auth, token)
     assert "cret" not in str(caught.value)
@@ -47,16 +47,16 @@ def test_what_cannot_be_sent_is_an_error_that_does_not_show_it(auth, token):
         ("", {}, None),
     ],
 )
-def test_a_client_sends_what_it_was_given_before_what_its_url_says(place, given, sent):
+def test_a_clients_arguments_precede_the_credentials_of_its_url(place, given, sent):
     with RecordingServer() as server:
-        server.answers["GET", "/_owt/runs/1"] = (200, "application/json", b"{}")
+        server.responses["GET", "/_owt/runs/1"] = (200, "application/json", b"{}")
         url = f"http://{place}127.0.0.1:{server.server_port}"
         with Client(url, **given) as client:
             client.run("1")
-    assert server.asked == [("GET", "/_owt/runs/1", sent)]
+    assert server.requests == [("GET", "/_owt/runs/1", sent)]
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_a_client_is_one_caller(kind):
+def test_a_client_refuses_auth_and_token_together(kind):
     with pytest.raises(ConfigError, match="auth or token, not both"):
         kind("http://127.0.0.1:9", auth="a:b", token="abc")

@@ -1,3 +1,5 @@
+"""owt.client.request: HTTP requests of calls."""
+
 from __future__ import annotations
 
 import base64
@@ -38,19 +40,19 @@ def unpacked(text: str) -> str:
         ("http+unix://a:b@%2FO/x?q", "http+unix://%2FO/x?q", "http+unix://%2FO", ("a", "b")),
     ],
 )
-def test_an_address_has_the_path_of_the_call_and_the_servers_own(url, whole, root, auth):
+def test_an_address_has_the_url_of_the_call_and_of_the_server(url, whole, root, auth):
     address = Address.of(url)
     assert (address.url, address.server.url, address.auth) == (whole, root, auth)
 
 
-def test_no_proxy_is_asked_for_this_machine():
+def test_loopback_addresses_are_local():
     assert HERE.is_local
     assert Address.of("http://localhost:1/x").is_local
     assert Address.of("http+unix://%2Frun%2Fowt").is_local
     assert not Address.of("http://example.org").is_local
 
 
-def test_over_a_unix_socket_http_is_asked():
+def test_a_request_over_a_unix_socket_has_an_http_url():
     address = Address.of("http+unix://%2Frun%2FOwt/a?own=1")
     assert address.socket == "/run/Owt"
     fields = call_fields("x", {}, Options())
@@ -60,7 +62,7 @@ def test_over_a_unix_socket_http_is_asked():
 
 
 @pytest.mark.parametrize("url", ["localhost:9876", "ftp://h", "http://", "http://h:port", ""])
-def test_an_address_that_is_none_is_refused_under_its_own_name(url):
+def test_an_address_that_is_not_a_url_is_refused_by_its_setting(url):
     with pytest.raises(ConfigError, match=r"^--address: "):
         Address.of(url, "--address")
 
@@ -87,13 +89,13 @@ def test_a_get_has_the_fields_in_its_url_with_code_and_arguments_in_base64():
     assert "=" not in asked.url.split("code_b64=")[1].split("&")[0]
 
 
-def test_arguments_as_text_stay_text():
+def test_the_option_kwargs_is_sent_as_text():
     fields = call_fields("x", {}, Options(kwargs="dict(n={1, 2})"))
     assert json.loads(post(HERE, fields, "*/*").content or b"")["kwargs"] == "dict(n={1, 2})"
     assert unpacked(fields_of(as_url(HERE, fields))["kwargs_b64"]) == "dict(n={1, 2})"
 
 
-def test_a_url_that_httpx_would_not_take_is_refused_with_the_way_out():
+def test_a_url_that_is_too_long_for_httpx_is_refused_with_the_remedy():
     with pytest.raises(CannotSend, match=f"{MAX_URL}; send a POST"):
         get(HERE, call_fields("x" * MAX_URL, {}, Options()), "*/*")
 
@@ -107,7 +109,7 @@ def test_a_url_that_httpx_would_not_take_is_refused_with_the_way_out():
         ("x", {"a": 1}, Options(kwargs="{}"), "give one of them"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(code, kwargs, options, words):
+def test_options_that_exclude_each_other_are_refused(code, kwargs, options, words):
     with pytest.raises(CannotSend, match=words):
         call_fields(code, kwargs, options)
 
@@ -140,23 +142,23 @@ class Point:
         ("\ud800", r"UTF-8 cannot encode, in '.*ud800"),
     ],
 )
-def test_a_value_that_json_does_not_hold_is_refused_with_its_place(value, words):
+def test_a_value_that_json_does_not_have_is_refused_with_its_place(value, words):
     with pytest.raises(CannotSend, match=words):
         post(HERE, call_fields("x", {"x": value}, Options()), "*/*")
 
 
 @pytest.mark.parametrize("timeout", [math.inf, math.nan])
-def test_an_option_that_json_does_not_hold_is_refused_by_its_name(timeout):
+def test_an_option_that_json_does_not_have_is_refused_by_its_name(timeout):
     with pytest.raises(CannotSend, match=r"^timeout: JSON has no "):
         call_fields("x", {}, Options(timeout=timeout))
 
 
-def test_values_that_json_holds_arrive_as_they_are_and_tuples_as_lists():
+def test_json_values_are_unchanged_and_tuples_become_lists():
     value = {"a": [1, 2.5, "t", True, None], "b": (1, (2,)), "c": np.float64(0.5), "d": 10**30, "e": "\u2028"}
     content = post(HERE, call_fields("x", {"v": value}, Options()), "*/*").content
     assert json.loads(content or b"")["kwargs"]["v"] == {**value, "b": [1, [2]]}
 
 
-def test_an_unknown_option_is_refused_with_those_that_there_are():
+def test_an_unknown_option_is_refused_with_the_known_ones():
     with pytest.raises(CannotSend, match=r"'timout' is not an option; the options are session, .*timeout"):
         Options().changed({"timout": 3})

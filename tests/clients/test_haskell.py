@@ -12,7 +12,7 @@ def run(url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
-def test_it_calls_keeps_a_session_and_tells_of_failures(server):
+def test_the_haskell_client_calls_keeps_a_session_and_reports_failures(server):
     done = run(server.url)
     server.ask("DELETE", "/_owt/sessions/haskell").raise_for_status()
     assert done.stderr == ""
@@ -20,7 +20,7 @@ def test_it_calls_keeps_a_session_and_tells_of_failures(server):
     assert done.returncode == 0
 
 
-def test_it_fails_visibly_where_no_server_answers():
+def test_the_haskell_client_fails_without_a_server():
     done = run("http://127.0.0.1:9")
     assert done.returncode != 0
     assert "ConnectionFailure" in done.stderr

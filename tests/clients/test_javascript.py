@@ -24,7 +24,7 @@ def node(*arguments: str | Path, **options: object) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("fact", FACTS)
-def test_in_node(patient, gate, fact):
+def test_a_fact_holds_in_node(patient, gate, fact):
     session = f"node-{FACTS.index(fact)}"
     with TcpProxy(patient.port) as between:
         cut = between.cut_expression()
@@ -39,7 +39,7 @@ def program(body: str, url: str) -> subprocess.CompletedProcess[str]:
     return node("--input-type=module", "--eval", text)
 
 
-def test_a_password_or_a_token_is_sent_with_calls_and_streams():
+def test_credentials_are_sent_with_calls_and_streams():
     code = "'owt'"
     auth = f"me:{hashlib.sha256(b'a:b').hexdigest()}"
     with LiveServer("--auth", auth, "--token", "0123456789abcdef") as server:
@@ -59,7 +59,7 @@ def test_a_password_or_a_token_is_sent_with_calls_and_streams():
     assert (done.stdout, done.stderr) == ("token\nowt\nresult\ndone\nZeroDivisionError\n401\n", "")
 
 
-def test_a_client_is_one_caller():
+def test_a_client_refuses_auth_and_token_together():
     text = 'try { new Client(url, { auth: "a:b", token: "c" }) } catch (error) { console.log(error.message) }'
     assert program(text, "http://127.0.0.1:9").stdout == "give auth or token, not both\n"
 
@@ -71,13 +71,13 @@ def test_a_client_is_one_caller():
         ('{ by: "carrier pigeon" }', 'by: "fetch" or "EventSource"; got "carrier pigeon"'),
     ],
 )
-def test_what_node_cannot_stream_by_is_an_error_at_once(options, message):
+def test_an_unavailable_way_to_stream_is_an_error_at_once(options, message):
     call = f'new Client(url).stream("1", {{}}, {options})'
     done = program(f"try {{ {call} }} catch (error) {{ console.log(error.message) }}", "http://127.0.0.1:9")
     assert (done.stdout, done.stderr) == (f"{message}\n", "")
 
 
-def test_a_server_that_goes_away_in_the_middle_is_unreachable(gate):
+def test_a_server_that_dies_during_a_stream_is_unreachable(gate):
     with LiveServer() as server:
         code = f"def run():\n    yield 'one'\n    {gate.wait}"
         done = program(
@@ -94,7 +94,7 @@ def test_a_server_that_goes_away_in_the_middle_is_unreachable(gate):
     assert (done.stdout, done.stderr) == (f"one\nUnreachable {message}\n", "")
 
 
-def test_why_an_answer_broke_off_is_found_also_where_the_server_lies_under_a_path():
+def test_the_reason_of_a_broken_response_is_found_under_a_base_url():
     with LiveServer("--base-url", "/my/owt") as server:
         done = program(
             """
@@ -106,7 +106,7 @@ def test_why_an_answer_broke_off_is_found_also_where_the_server_lies_under_a_pat
     assert (done.stdout, done.stderr) == ("ZeroDivisionError\n", "")
 
 
-def test_a_stream_comes_back_and_is_left_by_the_servers_path_and_with_the_token(gate):
+def test_resuming_and_leaving_use_the_base_url_and_the_token(gate):
     options = ("--base-url", "/my/owt", "--token", "0123456789abcdef", "--resume-window", "1h")
     with LiveServer(*options) as server, TcpProxy(server.port) as between:
         wait, cut = gate.wait, between.cut_expression()

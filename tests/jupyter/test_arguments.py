@@ -1,4 +1,4 @@
-"""The line after %%owt."""
+"""owt.jupyter.arguments: words and arguments of a line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_word_ends_at_a_blank_outside_of_quotes_and_brackets(line, words):
         ('--"a"', '--"a"'),
     ],
 )
-def test_an_options_value_may_be_in_quotes(word, text):
+def test_quotes_around_the_value_of_an_option_are_removed(word, text):
     assert unquoted(word) == text
 
 
@@ -60,7 +60,7 @@ def test_an_options_value_may_be_in_quotes(word, text):
         ("größe=1", 1),
     ],
 )
-def test_a_value_is_a_literal_or_what_an_expression_is_in_the_notebook(word, value):
+def test_a_value_is_a_literal_or_an_expression_of_the_notebook(word, value):
     [given] = evaluate([word], {"rows": ["r"]}).values()
     assert given == value
 
@@ -77,12 +77,12 @@ def test_a_value_is_a_literal_or_what_an_expression_is_in_the_notebook(word, val
         (["a=1", "a=2"], r"a: there are two of them"),
     ],
 )
-def test_what_is_no_argument_is_said_before_anything_is_sent(words, problem):
+def test_a_word_that_is_not_an_argument_is_refused(words, problem):
     with pytest.raises(CannotSend, match=problem):
         evaluate(words, {})
 
 
-def test_what_an_expression_raises_is_its_own_affair():
+def test_an_error_of_an_expression_is_raised_unchanged():
     with pytest.raises(ZeroDivisionError):
         evaluate(["a={1 / 0}"], {})
 
@@ -91,6 +91,6 @@ def broken():
     return missing  # noqa: F821
 
 
-def test_a_name_that_a_function_misses_is_not_the_notebooks_to_have():
+def test_a_name_error_inside_a_called_function_is_raised_unchanged():
     with pytest.raises(NameError, match="'missing' is not defined"):
         evaluate(["a={broken()}"], {"broken": broken})

@@ -1,4 +1,4 @@
-"""The command lines of the magics."""
+"""owt.jupyter.commands: command lines of the magics."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ def nobody(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_a_cells_options_may_stand_before_and_after_its_arguments():
+def test_options_of_a_cell_may_follow_its_arguments():
     asked = parse(commands.run, split_words('n=1 -q --session "tour" text="--local" --timeout 3'))
     assert asked == Run(("n=1", 'text="--local"'), False, True, {"session": "tour", "timeout": 3.0})
 
 
-def test_a_url_a_session_and_who_calls():
+def test_connect_takes_a_url_a_session_and_credentials():
     asked = parse(commands.connect, split_words("http://h:1 -s tour --token abc"))
     assert asked == Connect(("http://h:1",), "tour", None, "abc", has_credentials=True)
 
 
-def test_who_calls_may_be_said_by_the_environment(monkeypatch):
+def test_credentials_may_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("OWT_CLIENT_TOKEN", "abc")
     assert parse(commands.connect, []) == Connect((), None, None, "abc", has_credentials=False)
 
 
-def test_a_value_in_quotes_may_stand_behind_an_equals_sign():
+def test_a_quoted_value_may_follow_an_equals_sign():
     words = split_words('--session="tour" --auth="ada:two words"')
     assert parse(commands.connect, words).auth == "ada:two words"
     assert parse(commands.run, split_words("--session='tour'")).options == {"session": "tour"}
 
 
-def test_the_options_of_a_server_are_not_read_here():
+def test_serve_passes_the_servers_options_on():
     asked = parse(commands.serve, split_words("--pool-max 2 -v --session tour --token 0123456789abcdef"))
     assert asked == Serve(("--pool-max", "2", "-v", "--token", "0123456789abcdef"), "tour")
 
@@ -50,12 +50,12 @@ def test_the_options_of_a_server_are_not_read_here():
         (commands.run, "--local --session tour", r"--session: with --local no server is called"),
     ],
 )
-def test_a_line_that_cannot_be_used_says_why(command, line, problem):
+def test_a_line_that_cannot_be_used_is_refused_with_the_reason(command, line, problem):
     with pytest.raises(CannotSend, match=problem):
         parse(command, split_words(line))
 
 
-def test_who_calls_is_one_of_two():
+def test_connect_refuses_auth_and_token_together():
     with pytest.raises(ConfigError, match="give one of them"):
         parse(commands.connect, split_words("--token abc --auth a:b"))
 

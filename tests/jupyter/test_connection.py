@@ -17,7 +17,7 @@ SESSION = {"name": "tour", "state": "idle", "kernel": "owt", "pid": 7, "calls": 
 @pytest.fixture
 def server():
     with RecordingServer() as server:
-        server.answers["GET", "/_owt/"] = as_json(ABOUT)
+        server.responses["GET", "/_owt/"] = as_json(ABOUT)
         yield server
 
 
@@ -46,21 +46,21 @@ def test_a_connection_without_a_session_says_what_calls_use(server):
     ],
 )
 def test_a_session_is_described_by_its_kernel(server, session, description):
-    server.answers["GET", "/_owt/sessions/tour"] = as_json(session)
+    server.responses["GET", "/_owt/sessions/tour"] = as_json(session)
     connection = Connection.to(server.url, None).with_session("tour")
     assert connection.description() == f"owt 1.0 at {server.url}, {description}"
     connection.client.close()
 
 
 def test_a_session_that_does_not_exist_starts_with_the_first_call(server):
-    server.answers["GET", "/_owt/sessions/tour"] = as_json({"title": "no such session"}, 404)
+    server.responses["GET", "/_owt/sessions/tour"] = as_json({"title": "no such session"}, 404)
     connection = Connection.to(server.url, "tour")
     assert connection.description().endswith("session tour: new, its kernel starts with the first call")
     connection.client.close()
 
 
 def test_the_path_of_an_adaptor_is_not_a_servers_url(server):
-    server.answers["GET", "/a/b/_owt/"] = as_json({"title": "not found"}, 404)
+    server.responses["GET", "/a/b/_owt/"] = as_json({"title": "not found"}, 404)
     connection = Connection.to(f"{server.url}/a/b", None)
     with pytest.raises(RemoteError) as caught:
         connection.description()
@@ -71,12 +71,12 @@ def test_the_path_of_an_adaptor_is_not_a_servers_url(server):
 def test_credentials_are_sent_with_each_request(server):
     connection = Connection.to(server.url, None, auth="ada:se:cret")
     connection.description()
-    assert server.asked == [("GET", "/_owt/", "Basic YWRhOnNlOmNyZXQ=")]
+    assert server.requests == [("GET", "/_owt/", "Basic YWRhOnNlOmNyZXQ=")]
     connection.client.close()
 
 
 def test_session_names_are_those_of_the_server(server):
-    server.answers["GET", "/_owt/sessions"] = as_json({"sessions": [SESSION], "pool": [{"state": "idle"}]})
+    server.responses["GET", "/_owt/sessions"] = as_json({"sessions": [SESSION], "pool": [{"state": "idle"}]})
     connection = Connection.to(server.url, None)
     assert connection.session_names() == ["tour"]
     connection.client.close()

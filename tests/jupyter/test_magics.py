@@ -45,18 +45,18 @@ def value(run: Notebook) -> str:
     return run("_owt").value
 
 
-def test_the_value_is_shown_and_kept(run):
+def test_the_result_is_shown_and_kept(run):
     cell = run('%%owt name="owt" n={1 + 1}\ndef run(name, n):\n    return {name: n}')
     assert (cell.stdout, cell.stderr, cell.displays) == ('{"owt": 2}\n', "", [])
     assert value(run) == "{'owt': 2}"
 
 
-def test_a_variable_of_the_notebook_is_an_argument(run):
+def test_a_notebook_variable_is_an_argument(run):
     run("words = ['a', 'b']")
     assert run("%%owt words=$words\nlambda words: words[::-1]").stdout == '["b", "a"]\n'
 
 
-def test_bytes_that_are_returned_are_bytes(run):
+def test_returned_bytes_are_bytes(run):
     assert run("%%owt\nb'\\x00\\xff' * 600").displays == [{"text/plain": "application/octet-stream, 1.2 kB"}]
     assert run("_owt == b'\\x00\\xff' * 600").value == "True"
 
@@ -66,7 +66,7 @@ def test_text_that_looks_like_base64_is_text(run):
     assert value(run) == "'abcd'"
 
 
-def test_what_is_printed_is_printed_where_it_was(run):
+def test_printed_text_goes_to_the_same_stream(run):
     cell = run("%%owt\nimport sys\nprint('out')\nprint('err', file=sys.stderr)")
     assert (cell.stdout, cell.stderr) == ("out\n", "err\n")
 
@@ -86,19 +86,19 @@ def test_stdout_and_stderr_keep_their_order_and_the_lines_of_each(run):
     assert texts == ["1 ", "1\n", "2 ", '2\n{"n": 2}\n']
 
 
-def test_a_table_is_html_and_text(run):
+def test_a_table_is_displayed_as_html_and_text(run):
     [shown] = run("%%owt\nimport pandas\npandas.DataFrame({'a': [1]})").displays
     assert "<table" in shown["text/html"]
     assert shown["text/plain"].split() == ["a", "0", "1"]
 
 
-def test_a_figure_is_a_picture(run):
+def test_a_figure_is_displayed_as_a_picture(run):
     code = "from matplotlib.figure import Figure\ndef run():\n    return Figure(figsize=(1, 1))"
     [shown] = run(f"%%owt\n{code}").displays
     assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
 
 
-def test_a_picture_in_bytes_is_shown(run):
+def test_bytes_of_a_picture_are_displayed(run):
     code = (
         "import io\nfrom PIL import Image\nfile = io.BytesIO()\nImage.new('RGB', (9, 9)).save(file, 'PNG')\n"
     )
@@ -106,12 +106,12 @@ def test_a_picture_in_bytes_is_shown(run):
     assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
 
 
-def test_a_drawing_in_bytes_is_shown(run):
+def test_bytes_of_a_drawing_are_displayed(run):
     [shown] = run("%%owt\nb'<svg/>', {'Content-Type': 'image/svg+xml'}").displays
     assert shown == {"image/svg+xml": "<svg/>", "text/plain": "<svg/>"}
 
 
-def test_a_long_object_is_pretty(run):
+def test_a_long_object_is_indented(run):
     [shown] = run("%%owt\n{'words': ['summat'] * 2, 'more': {'text': 'x' * 90, 'n': None}}").displays
     assert (
         shown["text/plain"]
@@ -125,7 +125,7 @@ def test_a_long_object_is_pretty(run):
     )
 
 
-def test_what_was_shown_makes_way(run):
+def test_clear_output_removes_earlier_output(run):
     code = "from IPython.display import clear_output\nprint('a', end='')\nclear_output(wait=True)\n'b'"
     told = [
         (each["msg_type"], each["content"].get("text", each["content"].get("wait")))
@@ -164,7 +164,7 @@ def test_a_display_is_updated_by_a_later_cell(run):
     ],
     ids=["text", "print", "json", "audio"],
 )
-def test_what_comes_is_shown_while_the_adaptor_goes_on(run, tmp_path, code, kind, text):
+def test_output_is_shown_while_the_adaptor_runs(run, tmp_path, code, kind, text):
     gate = Gate(tmp_path)
     seen: list[str] = []
 
@@ -186,25 +186,25 @@ def test_each_chunk_of_sound_has_a_player_that_starts_the_next_one(run):
     assert all('src="data:audio/wav;base64,UklGR' in shown["text/html"] for shown in cell.displays)
 
 
-def test_events_of_the_adaptors_own_are_shown_by_their_names(run):
+def test_an_adaptors_own_events_are_shown_by_their_names(run):
     stream = "'event: token\\ndata: a\\n\\ndata: b\\n\\n'"
     code = f"def run():\n    return {stream}, {{'Content-Type': 'text/event-stream'}}"
     assert run(f"%%owt\n{code}").stdout == "token: a\nb\n"
     assert value(run) == "[{'event': 'token', 'data': 'a'}, 'b']"
 
 
-def test_a_status_is_told(run):
+def test_an_error_status_is_shown(run):
     cell = run("%%owt\n'brewing', 418")
     assert (cell.stdout, cell.stderr) == ("brewing\n", "owt: the adaptor answered 418\n")
 
 
-def test_nothing_is_shown_if_that_is_asked(run):
+def test_quiet_shows_nothing(run):
     cell = run("%%owt -q\nprint('out')\n6 * 7")
     assert (cell.stdout, cell.stderr, cell.displays) == ("", "", [])
     assert value(run) == "'42'"
 
 
-def test_a_failure_is_the_remote_traceback_with_the_cells_lines(run):
+def test_a_failure_shows_the_remote_traceback_with_the_cells_lines(run):
     cell = run("%%owt\nimport json\n\ndef run():\n    yield 'a'\n    json.loads('{')")
     assert (cell.reply["status"], cell.reply["ename"]) == ("error", "RemoteError")
     assert cell.reply["evalue"].startswith("JSONDecodeError: Expecting property name")
@@ -228,7 +228,7 @@ def test_a_failure_is_the_remote_traceback_with_the_cells_lines(run):
         ("%owt stop", "CannotSend", "this notebook has started no server"),
     ],
 )
-def test_what_is_no_bug_is_one_message_without_frames(run, source, name, message):
+def test_an_error_without_a_bug_is_one_message_without_frames(run, source, name, message):
     cell = run(source)
     assert cell.reply["status"] == "error"
     assert cell.traceback.startswith(f"{name}: ")
@@ -236,7 +236,7 @@ def test_what_is_no_bug_is_one_message_without_frames(run, source, name, message
     assert "File" not in cell.traceback
 
 
-def test_a_url_with_an_adaptors_path_is_no_servers(run, patient):
+def test_a_url_with_an_adaptors_path_is_refused(run, patient):
     told = run(f"%owt {patient.url}/a/b").traceback.splitlines()
     assert told[0].startswith("RemoteError: ")
     assert told[1] == "%owt needs the server's own URL; /a/b is not its --base-url"
@@ -264,13 +264,13 @@ def ended(server: LiveServer, run: str) -> dict[str, Any] | None:
     return told if told["ended"] else None
 
 
-def test_a_cell_for_another_session_leaves_the_connection_as_it_is(run, patient):
+def test_a_cell_for_another_session_keeps_the_connection(run, patient):
     run("%%owt --session other\nhere = 1")
     assert run("%%owt\n'here' in globals()").stdout == "False\n"
     assert f"at {patient.url}, session magics: idle" in run("%owt").stdout
 
 
-def test_clients_and_commands_of_the_notebook_mean_the_same_server(run, patient):
+def test_clients_and_commands_of_the_notebook_use_its_server(run, patient):
     assert run("from owt import Client\nClient().url").value == f"'{patient.url}/'"
     assert run('!curl -sS "$OWT_URL" -d code=1').stdout == "1"
 
@@ -308,13 +308,13 @@ def test_interrupting_a_local_cell_ends_it_at_once(run, code):
     assert run("1").value == "1"
 
 
-def test_local_shows_the_same(run):
+def test_local_shows_the_same_output(run):
     code = "def run():\n    print('out')\n    yield {'a': 1}\n    yield 'text'"
     here, there = run(f"%%owt --local\n{code}"), run(f"%%owt\n{code}")
     assert here.stdout == there.stdout == 'out\n{"a": 1}\ntext\n'
 
 
-def test_a_local_failure_is_debugged_in_the_notebook(run):
+def test_a_local_failure_can_be_debugged_in_the_notebook(run):
     cell = run("%%owt --local\ndef run():\n    found = 42\n    return found / 0")
     assert cell.reply["ename"] == "ZeroDivisionError"
     assert re.search(r"---->? 3 +return found / 0", cell.traceback)
@@ -331,7 +331,7 @@ def test_a_local_breakpoint_stops_in_the_notebook(run):
     assert cell.stdout.endswith("42\n")
 
 
-def test_tab_offers_options_sessions_and_variables(run):
+def test_completion_offers_options_sessions_and_variables(run):
     run("%%owt --session other\n1")
     assert run.completions("%%owt --ses") == ["--session"]
     assert {"other", "magics"} <= set(run.completions("%%owt --session "))
@@ -340,7 +340,7 @@ def test_tab_offers_options_sessions_and_variables(run):
     assert "serve" in run.completions("%owt ser")
 
 
-def test_the_help_tells_what_there_is(run):
+def test_the_help_of_the_magics_lists_their_options(run):
     [shown] = run("%%owt?").reply["payload"]
     assert "--local" in shown["data"]["text/plain"]
     [shown] = run("%owt?").reply["payload"]
@@ -361,7 +361,7 @@ def run():
 """
 
 
-def test_local_works_in_a_kernel_of_owts_kernelspec_and_needs_no_server(tmp_path):
+def test_local_works_in_an_owt_kernel_without_a_server(tmp_path):
     with notebook(tmp_path, "owt") as own:
         cell = own(LOCAL.strip())
         assert (cell.stdout, cell.displays) == ("out\na\n", [{"text/plain": "shown"}])
@@ -408,7 +408,7 @@ def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
         wait_until(lambda: is_over(pid))
 
 
-def test_a_notebooks_own_server_may_want_a_token_and_is_stopped(tmp_path):
+def test_a_notebooks_own_server_may_require_a_token_and_can_be_stopped(tmp_path):
     with notebook(tmp_path) as own:
         told = own("%load_ext owt\n%owt serve --pool-max 1 --token=0123456789abcdef -s tour")
         url = re.search(r"at (\S+), session tour", told.stdout)[1]

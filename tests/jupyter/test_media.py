@@ -1,4 +1,4 @@
-"""Pictures and sounds, put together from what comes in pieces."""
+"""owt.jupyter.media: pictures and sounds, also in pieces."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def frames(data: bytes) -> int:
         (b"", None),
     ],
 )
-def test_what_bytes_are_is_seen_by_how_they_begin(data, type):
+def test_media_type_is_known_by_the_first_bytes(data, type):
     assert media_type(data) == type
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "GIF"])
-def test_a_picture_is_there_when_its_last_byte_has_come(format):
+def test_a_picture_is_complete_with_its_last_byte(format):
     data = picture(format)
     assembler = Assembler("application/octet-stream")
     assert assembler.feed(data[:50]) == []
@@ -58,7 +58,7 @@ def test_a_picture_is_there_when_its_last_byte_has_come(format):
     assert assembler.end() == []
 
 
-def test_pictures_one_after_another_are_pictures_each():
+def test_pictures_in_succession_are_separate_files():
     assembler = Assembler("")
     red, blue = picture("WEBP"), picture("WEBP", "blue")
     given = assembler.feed(red) + assembler.feed(blue) + assembler.end()
@@ -91,7 +91,7 @@ def test_a_wav_that_python_cannot_read_is_unchanged():
     assert complete("audio/wav", data) == Media("audio/wav", data)
 
 
-def test_bytes_that_cannot_be_shown_are_counted_and_given_at_the_end():
+def test_bytes_of_an_unknown_type_are_complete_at_the_end():
     assembler = Assembler("application/zip")
     assert assembler.feed(b"x" * 1500) == []
     assert (assembler.size, assembler.is_known) == (1500, False)
@@ -99,7 +99,7 @@ def test_bytes_that_cannot_be_shown_are_counted_and_given_at_the_end():
     assert (whole.type, len(whole.data)) == ("application/zip", 2000)
 
 
-def test_media_in_base64_are_found_among_an_objects_members():
+def test_base64_media_in_an_object_are_decoded():
     sound = wav(np.zeros(500, np.int16), RATE)
     document = {"sentence": "One.", "chunk": base64.b64encode(sound).decode(), "n": 1}
     others, [found] = media_in_json(document)
@@ -108,10 +108,10 @@ def test_media_in_base64_are_found_among_an_objects_members():
 
 
 @pytest.mark.parametrize("document", [{"a": "UklGRg" * 20}, {"a": "x" * 100}, {"a": 1}, ["a"], None])
-def test_other_objects_hold_no_media(document):
+def test_other_objects_have_no_media(document):
     assert media_in_json(document)[1] == []
 
 
 @pytest.mark.parametrize(("size", "text"), [(999, "999 bytes"), (1500, "1.5 kB"), (2_340_000, "2.3 MB")])
-def test_sizes_are_for_people(size, text):
+def test_size_text_has_a_unit(size, text):
     assert size_text(size) == text

@@ -1,4 +1,4 @@
-"""What a server's events and a kernel's chunks are, and the value that comes of them."""
+"""owt.jupyter.output_items: items of events and of chunks, and the result."""
 
 from __future__ import annotations
 
@@ -66,25 +66,25 @@ def value(*items: OutputItem | None) -> object:
         (Event("token", "hello"), info("text/event-stream"), AdaptorEvent("token", "hello")),
     ],
 )
-def test_an_event_is_a_piece(event, run_info, item):
+def test_an_event_becomes_an_item(event, run_info, item):
     assert item_of_event(event, run_info) == item
 
 
-def test_a_table_or_a_figure_is_a_bundle_and_a_value():
+def test_a_table_or_figure_is_a_bundle_and_a_value():
     event = Event("result", '{"text/html":"<b>a</b>","text/plain":"a"}')
     bundle = {"text/html": "<b>a</b>", "text/plain": "a"}
     expected = MimeBundle(bundle, value=True, returned=True)
     assert item_of_event(event, info("application/json", "json")) == expected
 
 
-def test_a_display_may_take_the_place_of_an_earlier_one():
+def test_a_display_with_an_id_may_update_an_earlier_one():
     shown = {"text/plain": "a", FACTS: {"display_id": "d", "update": True, "metadata": {"x": 1}}}
     expected = MimeBundle({"text/plain": "a"}, metadata={"x": 1}, id="d", update=True)
     assert item_of_event(Event("display", shown), info()) == expected
     assert list(ChunkReader().feed(Display(shown))) == [expected]
 
 
-def test_of_a_widget_there_is_the_text():
+def test_a_remote_widget_becomes_its_text():
     view = {"version_major": 2, "version_minor": 0, "model_id": "7b8e"}
     shown = {"text/plain": "0%", "application/vnd.jupyter.widget-view+json": view}
     assert item_of_event(Event("display", shown), info()) == MimeBundle({"text/plain": "0%"})
@@ -93,7 +93,7 @@ def test_of_a_widget_there_is_the_text():
 
 
 @pytest.mark.parametrize(("clear", "wait"), [("now", False), ("wait", True)])
-def test_what_was_displayed_may_make_way(clear: str, wait: bool):
+def test_a_display_may_clear_earlier_output(clear: str, wait: bool):
     shown = {FACTS: {"clear": clear}}
     assert item_of_event(Event("display", shown), info()) == ClearOutput(wait)
     assert list(ChunkReader().feed(Display(shown))) == [ClearOutput(wait)]
@@ -104,7 +104,7 @@ def of(*chunks: Chunk) -> list[OutputItem]:
     return [piece for chunk in chunks for piece in reader.feed(chunk)]
 
 
-def test_chunks_are_the_same_pieces():
+def test_chunks_become_the_same_items():
     texts = [TextValue("one"), TextValue("two")]
     assert of(head("text/html"), Data(b"one", "text"), Data(b"two", "text")) == texts
     returned = JsonValue({"a": 1}, returned=True)
@@ -113,7 +113,7 @@ def test_chunks_are_the_same_pieces():
     assert of(head("application/x-ndjson"), Data(b"1", "json")) == [JsonValue(1)]
 
 
-def test_a_value_in_several_chunks_is_one_piece():
+def test_a_value_in_several_chunks_is_one_item():
     assert of(
         head("text/html"), Data("ä".encode()[:1], "text", more=True), Data("ä".encode()[1:], "text")
     ) == [TextValue("ä")]
@@ -146,5 +146,5 @@ def test_an_adaptors_own_events_are_read_from_its_text():
         ([AdaptorEvent("token", "a")], [{"event": "token", "data": "a"}]),
     ],
 )
-def test_the_value_is_what_was_returned_or_what_was_yielded_together(pieces, expected):
+def test_the_result_is_the_returned_value_or_the_yielded_values_together(pieces, expected):
     assert value(*pieces) == expected

@@ -1,4 +1,4 @@
-"""A call's output in a terminal, and where it stands in its lines."""
+"""owt.jupyter.renderer and terminal: output of a call in a terminal."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ SOUND = wav(np.zeros(500, np.int16), 1000)
         ([Blob(b"PK" * 900, "application/zip", returned=True)], "application/zip, 1.8 kB\n"),
     ],
 )
-def test_pieces_are_text(shown, pieces, expected):
+def test_items_are_shown_as_text(shown, pieces, expected):
     assert shown(*pieces) == (expected, "")
 
 
@@ -84,18 +84,18 @@ def test_markdown_is_rendered(shown, piece):
     assert shown(piece)[0].split() == ["•", "one"]
 
 
-def test_what_goes_to_stderr_goes_there(shown):
+def test_stderr_and_error_statuses_go_to_stderr(shown):
     assert shown(Printed("stderr", "a\n"), TextValue("b"), End(418)) == (
         "b\n",
         "a\nowt: the adaptor answered 418\n",
     )
 
 
-def test_a_line_is_ended_where_it_was_begun(shown):
+def test_an_unfinished_line_is_ended_on_its_own_stream(shown):
     assert shown(Printed("stderr", "9 %"), JsonValue(1)) == ("1\n", "9 %\n")
 
 
-def test_text_is_there_when_it_has_come(monkeypatch):
+def test_text_is_flushed_at_once(monkeypatch):
     flushed: list[str] = []
 
     class Buffered(io.StringIO):
@@ -110,7 +110,7 @@ def test_text_is_there_when_it_has_come(monkeypatch):
 
 
 @pytest.mark.parametrize("depth", [300, 930, 2000])
-def test_what_is_nested_deeply_is_shown_nevertheless(shown, depth):
+def test_deeply_nested_json_is_shown(shown, depth):
     document: list[Any] = []
     for _ in range(depth):
         document = [document]
@@ -124,7 +124,7 @@ def test_a_quiet_cell_shows_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_objects_are_indented_as_far_as_they_are_long():
+def test_long_objects_are_indented():
     words = ["summat"] * 12
     assert indented({"a": [1, 2], "words": words}) == (
         '{\n  "a": [1, 2],\n  "words": [\n' + ",\n".join(['    "summat"'] * 12) + "\n  ]\n}"

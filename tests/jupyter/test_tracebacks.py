@@ -1,4 +1,4 @@
-"""A remote traceback, with the lines of the cell that it is of."""
+"""owt.jupyter.tracebacks: a remote traceback with the lines of its cell."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ZeroDivisionError: division by zero
 """
 
 
-def test_a_frame_of_the_cell_has_the_lines_around_with_the_cells_own_numbers():
+def test_a_frame_of_the_cell_shows_the_lines_around_it():
     assert (
         in_cell(TRACEBACK, CELL, 2)
         == """\
@@ -34,7 +34,7 @@ ZeroDivisionError: division by zero
     )
 
 
-def test_a_frame_of_another_cell_stays_as_it_is():
+def test_a_frame_of_another_cell_is_unchanged():
     assert in_cell(TRACEBACK, "def run():\n    return 1\n") == TRACEBACK
 
 

@@ -73,20 +73,20 @@ def on_a_terminal(environ: dict[str, str], *arguments: str) -> str:
     return shown.decode().replace("\r\n", "\n")
 
 
-def test_the_answer_is_printed_and_nothing_else(call):
+def test_call_prints_the_response_and_nothing_else(call):
     code = "def run(name, n=1): return f'Hello, {name}!' * n"
     done = call("--code", code, "--arg", "name", "owt", "--arg", "n", "2")
     assert (done.stdout, done.stderr, done.returncode) == (b"Hello, owt!Hello, owt!", b"", 0)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_both_methods_carry_all_of_it(call, method):
+def test_get_and_post_carry_every_field(call, method):
     code = "def go(text): return [request.method, request.path, text]"
     done = call("--method", method, "--code", code, "--fn-name", "go", "--kwargs", "dict(text='ö&=+ ' + '?')")
     assert json.loads(done.stdout) == [method, "/", "ö&=+ ?"]
 
 
-def test_an_expression_is_called_alone_and_with_what_code_defines(call, tmp_path):
+def test_run_calls_an_expression_with_and_without_code(call, tmp_path):
     assert call("--run", "pipe().kwarg('x').f(lambda x: 2 * x)", "--arg", "x", "4").stdout == b"8"
     code = "def double(x): return 2*x"
     expression = 'pipe().kwarg("x").f(double)'
@@ -109,14 +109,14 @@ def test_a_session_is_called_by_name(call, session):
     assert done.stdout == b"[1]\n"
 
 
-def test_the_url_makes_the_call(call):
+def test_the_printed_url_makes_the_call(call):
     done = call("--url", "--code", "def run(n): return n + 1", "--arg", "n", "1")
     assert httpx.get(done.stdout.decode().strip()).text == "2"
     url = call("--url", "--stream", "sse", "--code", "'x'").stdout.decode().strip()
     assert httpx.get(url).headers["content-type"].startswith("text/event-stream")
 
 
-def test_bytes_come_out_exact(call, tmp_path):
+def test_call_prints_bytes_unchanged(call, tmp_path):
     code = (
         "import random\n"
         "def run():\n"
@@ -133,19 +133,19 @@ def test_bytes_come_out_exact(call, tmp_path):
     assert call("--code", "bytes(range(256))", "--output", "-").stdout == bytes(range(256))
 
 
-def test_a_figure_is_an_image_in_a_file_and_text_is_as_it_is(call):
+def test_a_figure_is_an_image_in_a_file(call):
     image = call("--code", "from PIL import Image\ndef run(): return Image.new('RGB', (2, 2))").stdout
     assert image[:4] == b"\x89PNG"
     assert call("--code", "'a\\r\\nb\\r'").stdout == b"a\r\nb\r"
 
 
-def test_what_is_printed_follows_the_answer_on_stderr(call):
+def test_printed_text_follows_the_response_on_stderr(call):
     done = call("--code", PRINTS)
     assert done.stdout == b'ok{"a":1}\n\x00\xff'
     assert done.stderr == b"out\nerr\n"
 
 
-def test_event_by_event_what_is_printed_goes_where_it_went(call, tmp_path):
+def test_events_keep_stdout_and_stderr_apart(call, tmp_path):
     done = call("--stream", "sse", "--code", PRINTS)
     assert (done.stdout, done.stderr) == (b'out\nok{"a":1}\n\x00\xff', b"err\n")
     path = tmp_path / "file"
@@ -154,7 +154,7 @@ def test_event_by_event_what_is_printed_goes_where_it_went(call, tmp_path):
     assert path.read_bytes() == b'ok{"a":1}\n\x00\xff'
 
 
-def test_on_a_terminal_all_of_it_is_seen(environ):
+def test_a_terminal_shows_all_events(environ):
     code = "import sys\ndef run():\n    print('out')\n    print('err', file=sys.stderr)\n    return {'a': 1}"
     assert on_a_terminal(environ, "--code", code) == 'out\nerr\n{"a":1}\n'
     assert on_a_terminal(environ, "--code", "'no newline'") == "no newline\n"
@@ -164,7 +164,7 @@ def test_on_a_terminal_all_of_it_is_seen(environ):
 
 
 @pytest.mark.parametrize("stream", ["sse", "raw"])
-def test_each_piece_is_printed_when_it_comes(environ, stream, tmp_path):
+def test_each_piece_is_printed_when_it_arrives(environ, stream, tmp_path):
     gate = Gate(tmp_path)
     command = [*CALL, "--stream", stream, "--code", GATED, "--arg", "gate", str(gate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
@@ -196,14 +196,14 @@ def test_a_failed_call_has_its_traceback_on_stderr_and_status_1(call, stream, co
         (["--adaptor", "nosuch"], "owt: adaptor: "),
     ],
 )
-def test_what_fails_without_a_traceback_is_told_in_words(call, arguments, words):
+def test_a_failure_without_a_traceback_is_a_message(call, arguments, words):
     done = call(*arguments)
     assert (done.stdout, done.returncode) == (b"", 1)
     assert done.stderr.decode().startswith(words)
 
 
 @pytest.mark.parametrize("stream", ["sse", "raw"])
-def test_an_adaptors_own_error_status_is_status_1_with_its_answer(call, stream):
+def test_an_adaptors_own_error_status_gives_status_1_and_its_response(call, stream):
     done = call("--stream", stream, "--code", "def run(): return 'no tea', 418")
     assert (done.stdout, done.returncode) == (b"no tea", 1)
     assert done.stderr == b"owt: the adaptor answered 418\n"
@@ -217,7 +217,7 @@ def test_a_failed_call_leaves_the_file_as_it_was(call, tmp_path):
 
 
 @pytest.mark.parametrize("stream", ["sse", "raw"])
-def test_ctrl_c_ends_the_call_there_too(environ, server, session, stream, tmp_path):
+def test_ctrl_c_cancels_the_call_on_the_server(environ, server, session, stream, tmp_path):
     gate = Gate(tmp_path)
     command = [*CALL, "--session", session, "--stream", stream, "--code", GATED, "--arg", "gate", str(gate)]
     with running(command, environ) as process:
@@ -232,7 +232,7 @@ def test_ctrl_c_ends_the_call_there_too(environ, server, session, stream, tmp_pa
     wait_until(lambda: server.session(session)["state"] == "idle")
 
 
-def test_a_reader_that_goes_away_ends_the_call(environ, server, session):
+def test_a_closed_pipe_ends_the_call(environ, server, session):
     code = "def run():\n    while True: yield 'x' * 1000"
     command = [*CALL, "--session", session, "--code", code]
     with running(command, environ) as process:
@@ -245,13 +245,13 @@ def test_a_reader_that_goes_away_ends_the_call(environ, server, session):
     wait_until(lambda: server.session(session)["state"] == "idle")
 
 
-def test_a_file_that_is_full_is_said_in_one_line(call):
+def test_a_full_disk_is_one_line_of_error(call):
     done = call("--code", "'x'", "--output", "/dev/full")
     assert done.returncode == 1
     assert done.stderr == b"owt: the response cannot be written: No space left on device\n"
 
 
-def test_the_module_is_the_command(environ, server):
+def test_the_client_module_is_the_command_call(environ, server):
     done = subprocess.run(
         [sys.executable, "-m", "owt.client", "--address", server.url, "--code", "[1]"],
         env=environ, capture_output=True, timeout=60, check=True,

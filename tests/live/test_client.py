@@ -45,13 +45,13 @@ def speaks(n):
     yield b"\x00\xff"
 
 
-def test_a_functions_source_is_run_and_its_answer_decoded(client):
+def test_a_function_runs_on_the_server_and_its_response_is_decoded(client):
     assert client.call(greet, name="owt") == {
         "greeting": "Hello, owt!", "others": ["no code", "no session", "no timeout"],
     }  # fmt: skip
 
 
-def test_all_names_belong_to_the_adaptor(client):
+def test_every_keyword_argument_is_the_adaptors(client):
     names = {"code": 1, "session": 2, "timeout": 3}
     assert client.call(greet, name="x", **names)["others"] == [1, 2, 3]
     assert client.call("def run(self, fn_name, kwargs, method): return [self, fn_name, kwargs, method]",
@@ -73,11 +73,11 @@ def test_all_names_belong_to_the_adaptor(client):
         ("('', 204)", None),
     ],
 )
-def test_an_answer_is_decoded_by_its_type(client, code, value):
+def test_a_response_is_decoded_by_its_content_type(client, code, value):
     assert client.call(code) == value
 
 
-def test_an_image_is_bytes_and_accept_chooses_another_form(client):
+def test_an_image_is_bytes_and_accept_selects_another_type(client):
     code = "from PIL import Image\ndef run(): return Image.new('RGB', (2, 2))"
     assert client.call(code)[:4] == b"\x89PNG"
     table = "__import__('pandas').DataFrame({'a': [1, 2]})"
@@ -92,7 +92,7 @@ def test_a_lambda_and_a_local_function_can_be_sent(client):
     assert client.call(local, text="a") == "A"
 
 
-def test_a_session_keeps_its_state_and_is_the_clients(server, session):
+def test_a_clients_session_keeps_its_state(server, session):
     with owt.Client(server.url, session=session) as client:
         client.call("x = 41")
         assert client.call("[x + 1]") == [42]
@@ -101,7 +101,7 @@ def test_a_session_keeps_its_state_and_is_the_clients(server, session):
         assert client.options.fn_name is None
 
 
-def test_options_say_how_a_call_is_made(client, session):
+def test_options_change_how_a_call_is_made(client, session):
     other = client.with_options(session=session, use_cache=True)
     first, second = (other.call("import random\ndef run(): return random.random()") for _ in range(2))
     assert first == second
@@ -113,7 +113,7 @@ def test_options_say_how_a_call_is_made(client, session):
         client.with_options(fn_name="run").call(greet, name="x")
 
 
-def test_a_url_makes_the_same_call(client, http):
+def test_as_url_makes_the_same_call(client, http):
     url = client.as_url(greet, name="owt")
     assert http.get(url).json()["greeting"] == "Hello, owt!"
 
@@ -123,7 +123,7 @@ def test_the_path_of_the_url_is_the_adaptors(server):
         assert client.call("[request.path, request.args['q']]") == ["/a/b", "1"]
 
 
-def test_a_failure_carries_the_remote_traceback(client, session):
+def test_a_failure_has_the_remote_traceback(client, session):
     with pytest.raises(RemoteError) as caught:
         client.with_options(session=session).call(fails, x=0)
     error = caught.value
@@ -147,13 +147,13 @@ def test_a_failure_carries_the_remote_traceback(client, session):
         ("('no tea', 418)", {}, 418, "the adaptor answered 418: no tea"),
     ],
 )
-def test_whatever_goes_wrong_there_is_an_exception_here(client, code, options, status, words):
+def test_each_failure_on_the_server_is_a_remote_error(client, code, options, status, words):
     with pytest.raises(RemoteError, match=words) as caught:
         client.with_options(**options).call(code)
     assert caught.value.status == status
 
 
-def test_what_cannot_be_sent_is_never_called(client):
+def test_a_value_that_cannot_be_sent_makes_no_call(client):
     with pytest.raises(CannotSend, match="JSON has no set"):
         client.call("def run(x): pass", x={1})
     with pytest.raises(CannotSend, match="uses functools"):
@@ -170,7 +170,7 @@ def nameless(event: Event) -> Event:
     return Event(event.name, event.data)
 
 
-def test_a_stream_tells_each_event_by_its_name(client):
+def test_a_stream_yields_named_events(client):
     events = list(client.stream(speaks, n=2))
     assert [(event.name, event.data) for event in events[:-1]] == [
         ("stdout", "counting\n"),
@@ -185,7 +185,7 @@ def test_a_stream_tells_each_event_by_its_name(client):
     assert events[-1].data["status"] == 200
 
 
-def test_a_line_end_in_an_event_is_what_it_was(client):
+def test_a_stream_preserves_line_ends(client):
     text = "10 %\r20 %\r\n\r\r\n\n|\r"
     code = "def run(text):\n    print(text, end='')\n    yield text\n    return text"
     events = list(client.stream(code, text=text))[:-1]
@@ -194,7 +194,7 @@ def test_a_line_end_in_an_event_is_what_it_was(client):
     ]
 
 
-def test_a_streams_events_come_when_they_happen(client, tmp_path):
+def test_a_stream_yields_events_when_they_happen(client, tmp_path):
     gate = Gate(tmp_path)
     code = "def run(gate):\n    yield 'first'\n    open(gate).read()\n    yield 'second'"
     with closing(client.stream(code, gate=str(gate))) as events:
@@ -203,7 +203,7 @@ def test_a_streams_events_come_when_they_happen(client, tmp_path):
         assert nameless(next(events)) == Event("message", "second")
 
 
-def test_an_adaptors_own_events_pass(client):
+def test_an_adaptors_own_events_are_unchanged(client):
     code = (
         "def run():\n"
         "    return (f'event: tick\\nid: {i}\\ndata: {i}\\n\\n' for i in range(2)), "
@@ -212,7 +212,7 @@ def test_an_adaptors_own_events_pass(client):
     assert [nameless(event) for event in client.stream(code)] == [Event("tick", "0"), Event("tick", "1")]
 
 
-def test_a_stream_raises_the_failure_where_it_happened(client):
+def test_a_stream_raises_a_failure_at_its_place(client):
     events = client.stream("def run():\n    yield 'one'\n    raise KeyError('two')")
     assert next(events).data == "one"
     with pytest.raises(RemoteError, match="KeyError: 'two'") as caught:
@@ -222,7 +222,7 @@ def test_a_stream_raises_the_failure_where_it_happened(client):
         next(client.stream("def run(:"))
 
 
-def test_an_answer_that_breaks_off_is_the_failure_that_broke_it(client):
+def test_a_broken_response_raises_the_failure_of_its_run(client):
     code = "def run():\n    yield b'one'\n    raise KeyError('two')"
     with pytest.raises(RemoteError, match="KeyError: 'two'") as caught:
         client.call(code)
@@ -232,14 +232,14 @@ def test_an_answer_that_breaks_off_is_the_failure_that_broke_it(client):
         assert b"".join(response.iter_bytes()) == b"one"
 
 
-def test_a_stream_that_is_left_is_cancelled(client, server, session):
+def test_leaving_a_stream_cancels_its_run(client, server, session):
     events = client.with_options(session=session).stream("def run():\n    yield 'x'\n    while True: pass")
     assert next(events).data == "x"
     events.close()
     wait_until(lambda: server.session(session)["state"] == "idle")
 
 
-def test_an_open_answer_gives_its_bytes_as_they_come(client, tmp_path):
+def test_an_open_response_yields_bytes_as_they_arrive(client, tmp_path):
     gate = Gate(tmp_path)
     code = "def run(gate):\n    yield b'first'\n    open(gate).read()\n    yield b'second'"
     with client.open(code, gate=str(gate)) as response:
@@ -270,17 +270,17 @@ def test_an_adaptor_can_be_a_client(client):
     assert client.call(code) == [1]
 
 
-def test_where_nothing_answers_it_says_so():
+def test_a_closed_port_is_unreachable():
     with Client("http://127.0.0.1:1") as client, pytest.raises(Unreachable, match="no server answers at"):
         client.call("1")
 
 
-def test_a_host_that_is_no_name_is_no_url():
+def test_a_host_that_is_not_a_name_is_refused():
     with pytest.raises(owt.errors.ConfigError, match=r"^url: .*; got 'http://xn--/'$"):
         Client("http://xn--/")
 
 
-def test_a_server_that_dies_during_an_answer_is_unreachable(monkeypatch):
+def test_a_server_that_dies_during_a_response_is_unreachable(monkeypatch):
     monkeypatch.setattr(following, "DELAYS", (0.0,))
     with LiveServer("--no-fork") as server, Client(server.url) as client:
         events = client.stream("def run():\n    yield 'x'\n    while True: pass")
@@ -290,7 +290,7 @@ def test_a_server_that_dies_during_an_answer_is_unreachable(monkeypatch):
             next(events)
 
 
-def test_a_password_is_given_or_asked_for():
+def test_a_missing_password_is_an_error_with_the_remedy():
     sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
     with LiveServer("--auth", f"ada:{sha256}") as server:
         with Client(server.url, auth="ada:secret") as client:
@@ -302,7 +302,7 @@ def test_a_password_is_given_or_asked_for():
         assert caught.value.status == 401
 
 
-def test_the_asynchronous_client_does_the_same(server, session, tmp_path):
+def test_the_asynchronous_client_behaves_as_the_blocking_one(server, session, tmp_path):
     gate = Gate(tmp_path)
 
     async def check() -> None:
@@ -329,7 +329,7 @@ def test_the_asynchronous_client_does_the_same(server, session, tmp_path):
     wait_until(lambda: server.session(session)["state"] == "idle")
 
 
-def test_the_asynchronous_client_finds_no_server():
+def test_the_asynchronous_client_reports_a_closed_port():
     async def check() -> None:
         async with AsyncClient("http://127.0.0.1:1") as client:
             with pytest.raises(Unreachable):

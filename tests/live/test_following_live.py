@@ -61,14 +61,14 @@ class TestLeaving:
         events.close()
         assert failure(patient, first) == "cancelled"
 
-    def test_a_loop_that_is_left_ends_it(self, patient, client):
+    def test_leaving_the_loop_ends_the_run(self, patient, client):
         seen = []
         for event in client.stream(STAYS):
             seen.append(event)
             break
         assert failure(patient, seen[0]) == "cancelled"
 
-    def test_an_exception_in_the_loop_ends_it(self, patient, client):
+    def test_an_exception_in_the_loop_ends_the_run(self, patient, client):
         seen = []
         with suppress(ZeroDivisionError):
             for event in client.stream(STAYS):
@@ -76,14 +76,14 @@ class TestLeaving:
                 1 / 0  # noqa: B018
         assert failure(patient, seen[0]) == "cancelled"
 
-    def test_a_generator_may_outlive_its_client(self, patient):
+    def test_a_generator_that_outlives_its_client_ends_the_run(self, patient):
         with Client(patient.url) as client:
             events = client.stream(STAYS)
             first = next(events)
         events.close()
         assert failure(patient, first) == "cancelled"
 
-    def test_a_server_that_cannot_be_told_is_no_error(self, patient, between):
+    def test_leaving_an_unreachable_server_is_not_an_error(self, patient, between):
         with Client(between.url) as client:
             events = client.stream(STAYS)
             first = next(events)
@@ -91,7 +91,7 @@ class TestLeaving:
             events.close()
         patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()
 
-    def test_the_end_of_the_program_ends_it(self, patient):
+    def test_the_end_of_the_program_ends_the_run(self, patient):
         program = (
             "import sys, owt\n"
             "client = owt.Client(sys.argv[1])\n"
@@ -105,7 +105,7 @@ class TestLeaving:
         assert done.stderr == ""
         assert failure(patient, Event("message", "", done.stdout)) == "cancelled"
 
-    def test_ctrl_c_ends_it(self, patient):
+    def test_ctrl_c_ends_the_run(self, patient):
         env = {**os.environ, "OWT_URL": patient.url}
         command = [*CALL, "--session", "ctrl-c", "--code", STAYS]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
@@ -117,7 +117,7 @@ class TestLeaving:
         assert process.returncode == 130
         wait_until(lambda: patient.session("ctrl-c")["state"] == "idle")
 
-    def test_a_run_that_others_may_have_joined_is_left_to_them(self, patient, client, gate):
+    def test_leaving_a_shared_run_does_not_end_it(self, patient, client, gate):
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
         caching = client.with_options(session="joined", use_cache=True)
         mine, others = caching.stream(code), caching.stream(code)
@@ -126,7 +126,7 @@ class TestLeaving:
         gate.open()
         assert [event.data for event in others][:1] == ["second"]
 
-    def test_who_reads_to_the_end_or_fails_has_nothing_to_cancel(self, client, monkeypatch):
+    def test_a_stream_that_ended_or_failed_cancels_nothing(self, client, monkeypatch):
         monkeypatch.setattr(Client, "_cancel", lambda self, run: pytest.fail("it has ended"))
         events = client.stream("1")
         assert [next(events).name, next(events).name] == ["result", "done"]
@@ -135,7 +135,7 @@ class TestLeaving:
             list(client.stream("1 / 0"))
 
 
-def test_the_servers_path_and_the_token_are_as_for_all_requests(gate):
+def test_resuming_and_leaving_use_the_base_url_and_the_token(gate):
     token = "0123456789abcdef"
     with (
         LiveServer("--base-url", "/my/owt", "--token", token, "--resume-window", "1h") as server,
@@ -151,8 +151,8 @@ def test_the_servers_path_and_the_token_are_as_for_all_requests(gate):
         assert client.run(run_of(first))["failure"]["type"] == "cancelled"
 
 
-class TestLeavingWithAwait:
-    def test_each_way_to_leave_ends_the_run(self, patient):
+class TestLeavingAsynchronously:
+    def test_each_way_to_leave_an_asynchronous_stream_ends_the_run(self, patient):
         found: list[Event] = []
 
         async def closed(client: AsyncClient) -> None:
@@ -199,8 +199,8 @@ class TestLeavingWithAwait:
             assert failure(patient, found[-1]) == "cancelled", leave
 
 
-class TestComingBack:
-    def test_a_connection_that_is_lost_loses_no_event_and_repeats_none(self, patient, between, gate):
+class TestReconnecting:
+    def test_a_lost_connection_neither_loses_nor_repeats_an_event(self, patient, between, gate):
         with Client(between.url, session="back") as client:
             events = client.stream(counted(gate, 3))
             for n in range(3):
@@ -210,7 +210,7 @@ class TestComingBack:
             assert [event.name for event in events] == ["done"]
         assert patient.call("state.runs", session="back").text == "1"
 
-    def test_the_asynchronous_client_comes_back_too(self, patient, between, gate):
+    def test_the_asynchronous_client_reconnects(self, patient, between, gate):
         async def check() -> None:
             async with AsyncClient(between.url, session="async-back") as client:
                 events = client.stream(counted(gate, 2))
@@ -223,7 +223,7 @@ class TestComingBack:
         asyncio.run(check())
         assert patient.call("state.runs", session="async-back").text == "1"
 
-    def test_the_command_comes_back_too(self, patient, between, gate):
+    def test_the_command_call_reconnects(self, patient, between, gate):
         env = {**os.environ, "OWT_URL": between.url}
         command = [*CALL, "--code", counted(gate, 2)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=env) as process:
@@ -235,7 +235,7 @@ class TestComingBack:
             assert process.stdout.read() == b""
         assert process.returncode == 0
 
-    def test_events_that_are_cut_in_the_middle_are_given_once(self, between):
+    def test_an_event_that_is_cut_is_yielded_once(self, between):
         with Client(between.url) as client:
             seen = []
             for event in client.stream("def run():\n    for n in range(40): yield f'{n} ' * 50_000"):
@@ -244,7 +244,7 @@ class TestComingBack:
                     between.cut()
         assert seen[:-1] == [f"{n} " * 50_000 for n in range(40)]
 
-    def test_an_adaptors_own_stream_is_gone_on_with_to_its_end(self, between, gate):
+    def test_an_adaptors_own_stream_is_resumed_to_its_end(self, between, gate):
         code = (
             f"def run():\n    def body():\n        yield 'data: 1\\n\\ndata: 2'\n        {gate.wait}\n"
             "        yield '3\\n\\n'\n    return body(), {'Content-Type': 'text/event-stream'}"
@@ -256,7 +256,7 @@ class TestComingBack:
             gate.open()
             assert [event.data for event in events] == ["23"]
 
-    def test_a_failure_meanwhile_is_raised(self, patient, between, gate):
+    def test_a_failure_while_disconnected_is_raised(self, patient, between, gate):
         with Client(between.url) as client:
             events = client.stream(f"def run():\n    yield 'first'\n    {gate.wait}\n    1 / 0")
             first = next(events)
@@ -267,7 +267,7 @@ class TestComingBack:
             with pytest.raises(RemoteError, match="ZeroDivisionError"):
                 next(events)
 
-    def test_events_that_are_lost_are_a_failure(self, gate):
+    def test_lost_events_are_an_error(self, gate):
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    for n in range(100): yield str(n) * 1000"
         with (
             LiveServer("--run-journal", "16KiB", "--window", "8KiB") as small,
@@ -287,7 +287,7 @@ class TestComingBack:
                 next(events)
             assert (caught.value.status, caught.value.type) == (410, "urn:owt:events-lost")
 
-    def test_a_server_that_knows_nothing_of_the_run_is_believed(self, patient, between, server):
+    def test_an_unknown_run_ends_the_attempts_to_reconnect(self, patient, between, server):
         with Client(between.url) as client:
             events = client.stream(STAYS)
             first = next(events)
@@ -296,7 +296,7 @@ class TestComingBack:
                 next(events)
         patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()
 
-    def test_where_the_server_has_gone_it_gives_up(self, patient, between, monkeypatch):
+    def test_a_server_that_stays_away_is_unreachable(self, patient, between, monkeypatch):
         monkeypatch.setattr(following, "DELAYS", (0.0, 0.0))
         with Client(between.url) as client:
             events = client.stream(STAYS)
@@ -306,7 +306,7 @@ class TestComingBack:
                 next(events)
         patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()
 
-    def test_ctrl_c_works_while_it_waits_and_ends_the_run(self, patient, between, monkeypatch):
+    def test_ctrl_c_between_two_attempts_ends_the_run(self, patient, between, monkeypatch):
         def interrupted(pause: float) -> None:
             between.open()
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""owt.server.certificate: which certificates a client believes."""
+"""owt.server.certificate: TLS verification by clients."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
-def test_a_server_without_tls_shows_no_certificate() -> None:
+def test_a_server_without_tls_needs_no_verification() -> None:
     assert verification(Server.from_url("http://127.0.0.1")) is False
     assert verification(Server.from_url("http+unix://%2Frun%2Fowt")) is False
 
 
-def test_an_authority_must_have_signed_for_the_name() -> None:
+def test_a_certificate_must_be_signed_for_the_name() -> None:
     context = verification(HERE)
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
-def test_of_the_known_server_its_own_certificate_is_believed_and_of_no_other(
+def test_the_known_certificate_is_accepted_from_its_server_only(
     certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(certificate.certfile))
@@ -66,14 +66,14 @@ def agree(client: ssl.SSLContext, shown: Certificate) -> None:
             waiting.append(side)
 
 
-def test_no_other_certificate_is_believed_for_the_same_name(certificate: Certificate, tmp_path: Path) -> None:
+def test_another_certificate_for_the_same_name_is_refused(certificate: Certificate, tmp_path: Path) -> None:
     agree(only(certificate.certfile), certificate)
     same_name = make(tmp_path, certificate.name)
     with pytest.raises(ssl.SSLCertVerificationError):
         agree(only(certificate.certfile), same_name)
 
 
-def test_who_signed_it_is_not_believed_for_others(certificate: Certificate, tmp_path: Path) -> None:
+def test_the_signer_of_the_known_certificate_is_not_trusted(certificate: Certificate, tmp_path: Path) -> None:
     both = tmp_path / "chain.pem"
     both.write_text(certificate.authority.read_text() + certificate.certfile.read_text())
     # The first one counts, which here is the authority's: it vouches for what it has signed.
@@ -83,7 +83,7 @@ def test_who_signed_it_is_not_believed_for_others(certificate: Certificate, tmp_
         agree(only(both), certificate)
 
 
-def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+def test_an_error_names_the_certificate_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"^{VARIABLE}: cannot read .*none"):
         only(tmp_path / "none")
     empty = tmp_path / "empty"
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         only(empty)
 
 
-def test_the_first_certificate_of_a_chain_is_the_servers_own(certificate: Certificate) -> None:
+def test_first_certificate_is_the_first_of_the_chain(certificate: Certificate) -> None:
     own = certificate.certfile.read_text()
     assert first_certificate(f"words\n{own}{certificate.authority.read_text()}") == own
     assert first_certificate("words") is None

@@ -1,3 +1,5 @@
+"""owt.server.child: a server in a child process."""
+
 from __future__ import annotations
 
 import os
@@ -20,14 +22,14 @@ def child():
     child.close()
 
 
-def test_it_says_where_it_serves_and_stops_when_it_is_told(child):
+def test_a_child_reports_its_url_and_stops_on_a_signal(child):
     assert child.wait_ready().startswith("http://127.0.0.1:")
     kernels = psutil.Process(child.pid).children(recursive=True)
     assert child.stop() == 0
     wait_until(lambda: not any(process.is_running() for process in kernels))
 
 
-def test_what_stopped_already_stays_stopped(child):
+def test_stopping_an_ended_child_returns_its_exit_status(child):
     child.wait_ready()
     child.send_signal(signal.SIGKILL)
     assert child.wait(20) == -signal.SIGKILL
@@ -35,7 +37,7 @@ def test_what_stopped_already_stays_stopped(child):
     assert child.stop() == -signal.SIGKILL
 
 
-def test_one_that_does_not_stop_in_time_is_killed(child):
+def test_a_child_that_does_not_stop_in_time_is_killed(child):
     child.wait_ready()
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(subprocess.TimeoutExpired):
@@ -43,7 +45,7 @@ def test_one_that_does_not_stop_in_time_is_killed(child):
     assert child.stop(timeout=0.1) == -signal.SIGKILL
 
 
-def test_its_log_can_be_read_while_it_writes():
+def test_the_log_can_be_read_while_the_child_writes():
     child = Child("--port", "0", "-vvv")
     child.wait_ready()
     before = wait_until(child.log)
@@ -53,19 +55,19 @@ def test_its_log_can_be_read_while_it_writes():
     child.close()
 
 
-def test_settings_that_it_refuses_are_an_error_with_its_own_words():
+def test_refused_settings_raise_the_childs_message():
     with pytest.raises(ConfigError, match=r"^--port: give a whole number; got 'rubbish'$"):
         Child("--port", "rubbish").wait_ready()
 
 
-def test_one_that_is_not_there_in_time_is_an_error_and_ends():
+def test_a_child_that_is_not_ready_in_time_is_ended():
     child = Child("--port", "0")
     with pytest.raises(OwtError, match=r"^owt serve did not serve in 0 s: it wrote nothing to stderr$"):
         child.wait_ready(timeout=0)
     assert not psutil.pid_exists(child.pid)
 
 
-def test_one_that_crashes_is_an_error_with_what_it_wrote(tmp_path):
+def test_a_crash_raises_the_childs_log(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import os\nos.write(2, b'no luck today\\n')\nos._exit(3)\n")
     child = Child(env={**os.environ, "PYTHONPATH": str(tmp_path)})
     with pytest.raises(OwtError, match=r"^owt serve ended with status 3: no luck today$"):

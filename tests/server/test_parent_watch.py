@@ -1,4 +1,4 @@
-"""A server that ends with the process that started it, however that ends."""
+"""owt.server.parent_watch: a server that ends with the process that started it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_there(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells of a process's end")
-def test_a_killed_starter_takes_the_server_along():
+def test_the_server_ends_when_its_parent_is_killed():
     with subprocess.Popen(
         [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as starter:
@@ -51,7 +51,7 @@ def test_a_killed_starter_takes_the_server_along():
         os.kill(forked, signal.SIGKILL)
 
 
-def test_letting_go_of_the_pipe_ends_the_server():
+def test_closing_the_pipe_ends_the_server():
     child = Child("--port", "0", "--pool-max", "1", watch_parent=True)
     try:
         child.wait_ready()
@@ -62,7 +62,7 @@ def test_letting_go_of_the_pipe_ends_the_server():
         child.close()
 
 
-def test_an_interrupt_of_the_process_group_does_not_reach_it():
+def test_the_server_has_a_process_group_of_its_own():
     child = Child("--port", "0", "--pool-max", "1", watch_parent=True)
     try:
         child.wait_ready()

@@ -1,3 +1,5 @@
+"""owt.server: location of a server, and start of one."""
+
 from __future__ import annotations
 
 import re
@@ -19,16 +21,16 @@ def _nothing_announced(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_outside_a_kernel_it_is_the_default():
+def test_the_default_server_is_on_port_9876():
     server = Server.sing()
     assert (server.url, server.address, server.port) == ("http://127.0.0.1:9876", "127.0.0.1", 9876)
 
 
-def test_there_is_one():
+def test_the_current_server_is_a_singleton():
     assert Server.sing() is Server.sing()
 
 
-def test_the_kernel_announces_it():
+def test_an_announced_server_is_the_current_one():
     Server.announce("http://10.0.0.1:8000/", "10.0.0.1", 8000)
     server = Server.sing()
     assert (server.url, server.address, server.port) == ("http://10.0.0.1:8000", "10.0.0.1", 8000)
@@ -59,7 +61,7 @@ def test_the_kernel_announces_it():
         ({"OWT_CERTFILE": "c", "OWT_KEYFILE": "k"}, "https://127.0.0.1:9876", "127.0.0.1", 9876),
     ],
 )
-def test_outside_a_kernel_the_environment_says(environ, url, address, port):
+def test_the_environment_names_the_server(environ, url, address, port):
     assert Server.from_environment(environ) == Server(url, address, port)
 
 
@@ -80,18 +82,18 @@ def test_outside_a_kernel_the_environment_says(environ, url, address, port):
         ({"OWT_URL": "http+unix://owt.sock"}, "OWT_URL"),
     ],
 )
-def test_a_variable_that_cannot_be_used_is_named(environ, source):
+def test_an_error_names_the_variable_of_the_server(environ, source):
     with pytest.raises(ConfigError, match=f"^{source}: "):
         Server.from_environment(environ)
 
 
-def test_an_ipv6_address_stands_in_brackets():
+def test_base_url_puts_an_ipv6_address_in_brackets():
     assert base_url("::1", 9876) == "http://[::1]:9876"
     assert base_url("127.0.0.1", 1) == "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("path", ["/run/owt", "/a b/ü/%2F", "/a@b:c?d#e", "/\udcff"])
-def test_the_url_of_a_unix_socket_has_its_path_whatever_it_is(path):
+def test_unix_url_can_be_split_for_any_path(path):
     url = unix_url(path)
     assert split_unix(url) == (path, "http://owt")
     assert split_unix(f"{url}/owt/a?b=1") == (path, "http://owt/owt/a?b=1")
@@ -99,11 +101,11 @@ def test_the_url_of_a_unix_socket_has_its_path_whatever_it_is(path):
     assert Server.from_url(url).address == path
 
 
-def test_another_url_is_asked_as_it_is():
+def test_split_unix_leaves_other_urls_unchanged():
     assert split_unix("https://h:1/a?b=http+unix://x") == (None, "https://h:1/a?b=http+unix://x")
 
 
-def test_the_url_of_a_unix_socket_is_the_same_in_another_folder(tmp_path, monkeypatch):
+def test_unix_url_is_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert unix_url("owt") == unix_url(tmp_path / "owt")
 
@@ -117,12 +119,12 @@ def test_the_url_of_a_unix_socket_is_the_same_in_another_folder(tmp_path, monkey
         ("http+unix://%2Frun%2Fowt", "http+unix://%2Frun%2Fowt"),
     ],
 )
-def test_an_address_that_stands_for_all_is_reached_by_loopback(url, reached):
+def test_a_wildcard_address_is_reached_by_loopback(url, reached):
     server = Server.from_url(url).as_reached()
     assert server == Server.from_url(reached)
 
 
-def test_its_module_runs_the_server():
+def test_the_module_is_the_command_serve():
     done = subprocess.run(
         [sys.executable, "-m", "owt.server", "--port", "rubbish"], capture_output=True, text=True, check=False
     )
@@ -130,7 +132,7 @@ def test_its_module_runs_the_server():
     assert done.stderr == "owt: --port: give a whole number; got 'rubbish'\n"
 
 
-def test_importing_it_loads_neither_click_nor_tornado():
+def test_importing_owt_server_loads_neither_click_nor_tornado():
     program = "import owt.server, sys; print([m for m in ('click', 'tornado', 'httpx') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -140,7 +142,7 @@ def post(server: Server, **fields: str) -> httpx.Response:
     return httpx.post(server.url, data=fields, trust_env=False, timeout=30)
 
 
-def test_a_server_of_ones_own_lasts_as_long_as_the_block():
+def test_a_started_server_ends_with_the_block():
     with Server.start() as server:
         assert server == Server(f"http://127.0.0.1:{server.port}", "127.0.0.1", server.port)
         assert post(server, code="Server.sing().port").text == str(server.port)
@@ -148,14 +150,14 @@ def test_a_server_of_ones_own_lasts_as_long_as_the_block():
         httpx.get(server.url, trust_env=False, timeout=30)
 
 
-def test_it_ends_too_when_the_block_fails():
+def test_a_started_server_ends_when_the_block_fails():
     with pytest.raises(KeyboardInterrupt), Server.start() as server:
         raise KeyboardInterrupt
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url, trust_env=False, timeout=30)
 
 
-def test_it_takes_the_options_of_the_command_and_its_log_goes_to_stderr(capsys):
+def test_start_passes_options_and_writes_the_log_to_stderr(capsys):
     with Server.start("-v", "--max-sessions", "1") as server:
         assert post(server, code="print('owt')", session="one").status_code == 200
         assert post(server, code="1", session="two").status_code == 503
@@ -163,7 +165,7 @@ def test_it_takes_the_options_of_the_command_and_its_log_goes_to_stderr(capsys):
     assert "stdout: owt\n" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_an_error():
+def test_a_port_in_use_is_an_error():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"^--port: cannot listen on 127.0.0.1:{port}: "):
@@ -172,7 +174,7 @@ def test_a_port_that_is_taken_is_an_error():
             Server.start(port=[port, port]).__enter__()
 
 
-def test_of_several_ports_the_first_that_is_free_is_taken():
+def test_start_uses_the_first_free_port():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with Server.start(port=iter([port, 0])) as server:
@@ -187,12 +189,12 @@ def test_of_several_ports_the_first_that_is_free_is_taken():
         ([], [], "port: give at least one"),
     ],
 )
-def test_what_cannot_be_used_is_an_error_that_says_so(options, ports, message):
+def test_start_refuses_options_that_cannot_be_used(options, ports, message):
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
         Server.start(*options, port=ports).__enter__()
 
 
-def test_one_that_listens_everywhere_is_reached_here():
+def test_a_started_server_on_all_interfaces_is_reached_by_loopback():
     with Server.start("--address", "0.0.0.0", "--insecure") as server:
         assert server.address == "127.0.0.1"
         assert httpx.get(f"{server.url}/_owt/health/live", trust_env=False, timeout=30).status_code == 200
