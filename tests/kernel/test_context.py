@@ -57,7 +57,7 @@ def nothing_runs() -> Iterator[None]:
 # The current run
 
 
-def test_outside_a_call_nothing_runs_and_there_is_no_request() -> None:
+def test_outside_a_call_there_is_no_run_and_no_request() -> None:
     assert running() is None
     with pytest.raises(RuntimeError, match="there is no request"):
         current_request()
@@ -79,14 +79,14 @@ def in_thread(function: Any) -> Any:
     return found[0]
 
 
-def test_the_run_is_the_contexts() -> None:
+def test_running_returns_the_run_of_the_context() -> None:
     a, b = a_run("a"), a_run("b")
     assert in_context(a, running) is a
     assert in_context(a, lambda: (in_context(b, running), running())) == (b, a)
     assert running() is None
 
 
-def test_tasks_and_threads_with_the_context_work_for_the_same_run() -> None:
+def test_tasks_and_threads_with_a_copied_context_work_for_its_run() -> None:
     a = a_run("a")
 
     async def now() -> Run | None:
@@ -103,7 +103,7 @@ def test_tasks_and_threads_with_the_context_work_for_the_same_run() -> None:
     assert in_context(a, lambda: asyncio.run(work())) == [a, a, a]
 
 
-def test_a_thread_without_the_context_works_for_the_only_run_there_is() -> None:
+def test_a_thread_without_a_context_works_for_the_only_run() -> None:
     a = a_run("a")
     assert in_context(a, lambda: in_thread(running)) is None
     context.set_only_run(a)
@@ -112,13 +112,13 @@ def test_a_thread_without_the_context_works_for_the_only_run_there_is() -> None:
     assert in_thread(running) is None
 
 
-def test_a_context_goes_before_the_only_run() -> None:
+def test_the_run_of_the_context_wins_over_the_only_run() -> None:
     a, b = a_run("a"), a_run("b")
     context.set_only_run(b)
     assert in_context(a, running) is a
 
 
-def test_the_proxy_stands_for_the_request_of_whoever_uses_it() -> None:
+def test_the_request_proxy_returns_the_request_of_the_current_run() -> None:
     request = context.injected_names({}, None)["request"]
     assert in_context(a_run("a", "/a"), lambda: request.path) == "/a"
     assert in_context(a_run("b", "/b"), lambda: request.path) == "/b"
@@ -126,13 +126,13 @@ def test_the_proxy_stands_for_the_request_of_whoever_uses_it() -> None:
         request.path  # noqa: B018
 
 
-def test_a_runs_request_is_built_once() -> None:
+def test_the_request_of_a_run_is_built_once() -> None:
     run = a_run("a")
     assert run.request is run.request
     assert repr(run) == "<run a>"
 
 
-def test_names_that_a_kernel_gives_are_found_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provided_returns_injected_names_and_raises_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "_injected", {})
     with pytest.raises(AttributeError, match="state exists only in code that owt runs"):
         context.provided("state")
@@ -143,7 +143,7 @@ def test_names_that_a_kernel_gives_are_found_and_others_are_not(monkeypatch: pyt
 # Requests
 
 
-def test_a_request_is_what_the_client_sent() -> None:
+def test_build_request_has_what_the_client_sent() -> None:
     request = build_request(
         facts(
             method="POST",
@@ -167,7 +167,7 @@ def test_a_request_is_what_the_client_sent() -> None:
 
 
 @pytest.mark.parametrize("user", ["ada", "ключ", None])
-def test_the_user_is_the_one_that_the_server_knows(user: str | None) -> None:
+def test_remote_user_is_the_user_that_the_server_authenticated(user: str | None) -> None:
     headers = (("Remote-User", "eve"), ("Remote_User", "eve"))
     assert build_request(facts(headers=headers, user=user)).remote_user == user
 
@@ -194,13 +194,13 @@ def test_a_form_and_its_files_are_parsed() -> None:
         ("[::1]:9876", "http", "http://[::1]:9876/a?b=1"),
     ],
 )
-def test_the_url_is_the_one_that_the_client_used(host: str, scheme: str, url: str) -> None:
+def test_the_url_of_a_request_is_the_one_that_the_client_used(host: str, scheme: str, url: str) -> None:
     request = build_request(facts(path="/a", query="b=1", host=host, scheme=scheme))
     assert request.url == url
     assert request.base_url == url.removesuffix("?b=1")
 
 
-def test_under_a_base_url_the_path_is_what_follows_it() -> None:
+def test_the_path_of_a_request_excludes_the_base_url() -> None:
     request = build_request(replace(facts(path="/a ü", query="b=1", host="h"), root="/owt"))
     assert (request.path, request.script_root, request.root_path) == ("/a ü", "/owt", "/owt")
     assert request.url_root == "http://h/owt/"
@@ -208,12 +208,12 @@ def test_under_a_base_url_the_path_is_what_follows_it() -> None:
     assert request.environ["REQUEST_URI"] == "/owt/a%20%C3%BC?b=1"
 
 
-def test_a_header_that_comes_several_times_is_one_with_commas() -> None:
+def test_repeated_headers_are_joined_with_commas() -> None:
     request = build_request(facts(headers=(("Accept", "text/html"), ("Accept", "image/png"))))
     assert request.headers["Accept"] == "text/html,image/png"
 
 
-def test_a_client_cannot_lie_about_the_length_or_the_host() -> None:
+def test_length_and_host_headers_of_the_client_are_ignored() -> None:
     headers = (("Content-Length", "5000"), ("Host", "elsewhere"), ("Transfer-Encoding", "chunked"))
     request = build_request(facts("POST", headers=headers, body=b"1234"))
     assert request.data == b"1234"
@@ -223,7 +223,7 @@ def test_a_client_cannot_lie_about_the_length_or_the_host() -> None:
 # State
 
 
-def test_state_is_the_namespace() -> None:
+def test_state_reads_and_writes_the_namespace() -> None:
     names: dict[str, Any] = {"x": 1}
     state = State(names)
     assert state.x == 1
@@ -235,7 +235,7 @@ def test_state_is_the_namespace() -> None:
     assert names == {"y": 2, "z": 3}
 
 
-def test_state_says_what_it_lacks_and_how_to_set_it() -> None:
+def test_a_missing_state_attribute_is_an_error_with_the_remedy() -> None:
     state = State({})
     with pytest.raises(AttributeError, match=r"no 'model'; set it with `state\.model = \.\.\.`"):
         state.model  # noqa: B018
@@ -255,14 +255,14 @@ def test_state_lists_its_names() -> None:
     assert repr(State({})) == "<state: empty>"
 
 
-def test_they_are_what_adaptors_may_import():
+def test_injected_names_are_the_names_that_adaptors_may_import():
     names = context.injected_names({}, Decorator())
     assert set(owt.__all__) - set(names) == {"Client", "AsyncClient"}
     assert names["pipe"] is owt.pipe
     assert names["Server"] is owt.Server
 
 
-def test_state_is_the_session_and_endpoint_is_its_own():
+def test_injected_state_and_endpoint_belong_to_the_session():
     namespace: dict[str, Any] = {"model": 1}
     endpoint = Decorator()
     names = context.injected_names(namespace, endpoint)
@@ -297,7 +297,7 @@ class Overriding(threading.Thread):
 
 @pytest.mark.usefixtures("following")
 @pytest.mark.parametrize("kind", [threading.Thread, Overriding, lambda target: threading.Timer(0, target)])
-def test_a_thread_works_for_the_run_that_started_it_to_its_end(kind: Any) -> None:
+def test_a_thread_works_for_the_run_that_started_it_until_it_ends(kind: Any) -> None:
     go, found = threading.Event(), []
 
     def work() -> None:
@@ -315,7 +315,7 @@ def test_a_thread_works_for_the_run_that_started_it_to_its_end(kind: Any) -> Non
 
 
 @pytest.mark.usefixtures("following")
-def test_a_thread_of_a_thread_works_for_the_same_run() -> None:
+def test_a_thread_started_by_a_thread_works_for_the_same_run() -> None:
     found: list[Run | None] = []
 
     def work() -> None:
@@ -332,7 +332,7 @@ def test_a_thread_of_a_thread_works_for_the_same_run() -> None:
 
 
 @pytest.mark.usefixtures("following")
-def test_a_pool_of_threads_works_for_who_gives_it_work() -> None:
+def test_a_thread_pool_works_for_the_run_that_submits() -> None:
     with ThreadPoolExecutor(1) as pool:
         context.set_only_run(A)
         first = pool.submit(running).result()
@@ -342,7 +342,7 @@ def test_a_pool_of_threads_works_for_who_gives_it_work() -> None:
 
 
 @pytest.mark.usefixtures("following")
-def test_a_thread_that_nobodys_run_started_works_for_the_only_one() -> None:
+def test_a_thread_started_outside_of_runs_works_for_the_only_run() -> None:
     go, found = threading.Event(), []
 
     def work() -> None:
@@ -358,7 +358,7 @@ def test_a_thread_that_nobodys_run_started_works_for_the_only_one() -> None:
 
 
 @pytest.mark.usefixtures("following")
-def test_a_started_thread_does_not_hold_itself() -> None:
+def test_a_started_thread_keeps_no_reference_to_itself() -> None:
     context.set_only_run(A)
     thread = threading.Thread(target=int)
     thread.start()

@@ -36,7 +36,7 @@ def said(code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_limit_is_for_what_is_allocated_from_now_on_and_cannot_be_raised() -> None:
+def test_the_limit_counts_from_the_current_size_and_cannot_be_raised() -> None:
     code = f"""
 soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
 print(soft == hard)
@@ -46,7 +46,7 @@ print(type(caught(lambda: bytearray(80 * {MIB}))).__name__)
     assert said(code) == ["True", str(40 * MIB), "MemoryError"]
 
 
-def test_a_lower_limit_of_the_system_stays() -> None:
+def test_a_lower_hard_limit_of_the_system_stays() -> None:
     code = """
 before = resource.getrlimit(resource.RLIMIT_DATA)
 MemoryLimit().set(1 << 40)
@@ -64,7 +64,7 @@ print(resource.getrlimit(resource.RLIMIT_DATA) == before)
     ],
     ids=["Python", "system", "threads"],
 )
-def test_what_lack_of_memory_raises_tells_of_the_limit(lack: str) -> None:
+def test_an_error_for_lack_of_memory_has_a_note_with_the_limit(lack: str) -> None:
     code = f"""
 error = caught(lambda: {lack})
 memory.relieve(error)
@@ -76,7 +76,7 @@ os._exit(0)
     assert said(code) == ["['this kernel may allocate 64 MiB (--kernel-memory)']"]
 
 
-def test_the_cause_of_another_error_is_noted_too() -> None:
+def test_a_memory_error_as_cause_gets_the_note() -> None:
     code = f"""
 def run():
     try:
@@ -90,7 +90,7 @@ print(hasattr(error, "__notes__"), len(error.__context__.__notes__))
     assert said(code) == ["False 1"]
 
 
-def test_memory_that_ran_out_is_let_go_of_before_the_failure_is_told() -> None:
+def test_relieve_frees_the_memory_of_the_failed_frames() -> None:
     code = f"""
 def run():
     held = []
@@ -103,7 +103,7 @@ print(len(bytearray(40 * {MIB})))
     assert said(code) == [str(40 * MIB)]
 
 
-def test_the_next_call_can_free_what_the_last_one_left() -> None:
+def test_the_reserve_lets_the_next_call_free_memory() -> None:
     code = f"""
 left = []
 def run():
@@ -119,7 +119,7 @@ print(len(bytearray(40 * {MIB})))
     assert said(code) == [str(3 * MIB), str(40 * MIB)]
 
 
-def test_without_a_limit_nothing_is_noted() -> None:
+def test_relieve_adds_no_note_without_a_limit() -> None:
     error = MemoryError()
     memory = MemoryLimit()
     memory.set(None)

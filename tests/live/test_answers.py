@@ -61,7 +61,7 @@ class TestPlainValues:
         assert answer.headers["content-type"] == HTML
         assert answer.headers["content-length"] == str(len(body))
 
-    def test_a_large_value_comes_whole(self, http: httpx.Client) -> None:
+    def test_a_large_value_is_answered_completely(self, http: httpx.Client) -> None:
         answer = call(http, "bytes(range(256)) * 20_000")
         assert answer.content == bytes(range(256)) * 20_000
         assert answer.headers["content-type"] == HTML
@@ -101,7 +101,7 @@ class TestJson:
         assert (answer.status_code, answer.content) == (200, body)
         assert answer.headers["content-type"] == JSON
 
-    def test_values_of_many_kinds_are_encoded_inside(self, http: httpx.Client, lab: str) -> None:
+    def test_values_inside_of_json_are_encoded(self, http: httpx.Client, lab: str) -> None:
         code = (
             "import dataclasses, datetime, enum, pathlib, uuid\n"
             "import numpy as np\n"
@@ -153,13 +153,15 @@ class TestJson:
         answer = call(http, code)
         assert answer.text == "[1.0,2.0]\n"
 
-    def test_something_else_is_an_error_that_names_its_type(self, http: httpx.Client) -> None:
+    def test_an_unsupported_value_is_an_error_that_names_its_type(self, http: httpx.Client) -> None:
         answer = call(http, "class Widget: pass\ndef run(): return Widget()")
         assert answer.status_code == 500
         assert "Widget" in answer.text
         assert answer.headers["content-type"] == TEXT
 
-    def test_something_else_inside_json_is_an_error_that_names_its_type(self, http: httpx.Client) -> None:
+    def test_an_unsupported_value_inside_of_json_is_an_error_that_names_its_type(
+        self, http: httpx.Client
+    ) -> None:
         answer = call(http, "class Widget: pass\ndef run(): return [1, {'w': Widget()}]")
         assert answer.status_code == 500
         assert "Widget" in answer.text
@@ -171,16 +173,16 @@ class TestJson:
 
 
 class TestEnvelopes:
-    def test_a_body_with_a_status(self, http: httpx.Client) -> None:
+    def test_a_response_tuple_may_have_a_status(self, http: httpx.Client) -> None:
         answer = call(http, "('made', 201)")
         assert (answer.status_code, answer.text) == (201, "made")
 
-    def test_a_body_with_headers(self, http: httpx.Client) -> None:
+    def test_a_response_tuple_may_have_headers(self, http: httpx.Client) -> None:
         answer = call(http, "('a,b', {'Content-Type': 'text/csv', 'X-Rows': 1})")
         assert (answer.status_code, answer.text) == (200, "a,b")
         assert (answer.headers["content-type"], answer.headers["x-rows"]) == ("text/csv", "1")
 
-    def test_a_body_with_a_status_and_headers(self, http: httpx.Client) -> None:
+    def test_a_response_tuple_may_have_a_status_and_headers(self, http: httpx.Client) -> None:
         answer = call(http, "({'no': 'such'}, 404, [('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')])")
         assert (answer.status_code, answer.json()) == (404, {"no": "such"})
         assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
@@ -197,11 +199,11 @@ class TestEnvelopes:
         assert "X-Split" in answer.text
         assert "set-cookie" not in answer.headers
 
-    def test_a_content_length_that_is_wrong_is_put_right(self, http: httpx.Client) -> None:
+    def test_a_wrong_content_length_is_corrected(self, http: httpx.Client) -> None:
         answer = call(http, "('twelve bytes', {'Content-Length': '5'})")
         assert answer.text == "twelve bytes"
 
-    def test_headers_of_the_server_are_not_the_adaptors(self, http: httpx.Client) -> None:
+    def test_an_adaptor_cannot_replace_headers_of_the_server(self, http: httpx.Client) -> None:
         answer = call(http, "('x', {'Owt-Run': 'mine', 'Connection': 'close', 'Transfer-Encoding': 'gzip'})")
         assert answer.text == "x"
         assert answer.headers["owt-run"] != "mine"
@@ -223,7 +225,7 @@ class TestResponses:
         assert answer.headers["x-pot"] == "yes"
         assert answer.cookies["milk"] == "no"
 
-    def test_a_flask_response_is_as_it_is(self, http: httpx.Client, lab: str) -> None:
+    def test_a_flask_response_keeps_status_headers_and_body(self, http: httpx.Client, lab: str) -> None:
         code = (
             "import flask\n"
             "app = flask.Flask('app')\n"
@@ -261,7 +263,7 @@ class TestResponses:
             assert b"".join(parts) == b"second"
         assert call(http, "closed", session=session).text == "True"
 
-    def test_an_error_status_of_a_response_is_no_failure(self, http: httpx.Client) -> None:
+    def test_a_response_with_an_error_status_is_no_failure(self, http: httpx.Client) -> None:
         answer = call(http, "import werkzeug\ndef run(): return werkzeug.Response('gone', 410)")
         assert (answer.status_code, answer.text) == (410, "gone")
         run = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
@@ -312,10 +314,10 @@ class TestStreams:
         code = "def run():\n    yield 'head\\n'\n    yield {'n': 1}\n    yield b'raw\\n'\n    yield 2"
         assert call(http, code).content == b'head\n{"n":1}\nraw\n2\n'
 
-    def test_what_a_generator_returns_follows_its_items(self, http: httpx.Client) -> None:
+    def test_a_generators_return_value_follows_its_items(self, http: httpx.Client) -> None:
         assert call(http, "def run():\n    yield 'a'\n    return {'n': 1}").text == 'a{"n":1}\n'
 
-    def test_what_a_generator_returns_without_items_is_the_answer(self, http: httpx.Client) -> None:
+    def test_a_generators_return_value_without_items_is_the_answer(self, http: httpx.Client) -> None:
         answer = call(http, "def run():\n    if False: yield\n    return ({'n': 1}, 404)")
         assert (answer.status_code, answer.json()) == (404, {"n": 1})
 
@@ -344,7 +346,7 @@ class TestStreams:
             assert next(items) == b"second"
             assert list(items) == []
 
-    def test_an_item_arrives_before_another_sessions_call_lets_the_next_be_made(
+    def test_an_item_arrives_before_the_generator_continues(
         self, http: httpx.Client, session: str, gate: Gate
     ) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
@@ -375,7 +377,7 @@ class TestStreams:
         assert call(http, "closed", session=session).text == "True"
 
     @pytest.mark.parametrize("stream", ["raw", "sse"])
-    def test_without_chunks_ends_with_its_connection(
+    def test_an_http_1_0_stream_ends_with_its_connection(
         self, http: httpx.Client, gate: Gate, stream: str
     ) -> None:
         # An old client may ask to keep the connection, as `ab -k` does; the answer would have no end.
@@ -421,7 +423,7 @@ class TestRichValues:
             ("text/plain", TEXT, b"<Figure size 100x100 with 1 Axes>"),
         ],
     )
-    def test_a_figure_is_what_the_client_prefers(
+    def test_a_figure_is_sent_in_the_accepted_format(
         self, http: httpx.Client, lab: str, accept: str, content_type: str, start: bytes
     ) -> None:
         answer = call(http, FIGURE, accept, session=lab)
@@ -448,7 +450,7 @@ class TestRichValues:
         assert answer.content.startswith(PNG)
         assert answer.content[16:24] == (3).to_bytes(4) + (2).to_bytes(4)
 
-    def test_a_pillow_image_is_jpeg_for_who_wants_that(self, http: httpx.Client, lab: str) -> None:
+    def test_a_pillow_image_is_jpeg_if_accept_prefers_it(self, http: httpx.Client, lab: str) -> None:
         assert call(http, IMAGE, "image/jpeg", session=lab).content.startswith(b"\xff\xd8\xff")
 
     def test_a_table_is_text_for_curl(self, http: httpx.Client, lab: str) -> None:
@@ -471,7 +473,7 @@ class TestRichValues:
         assert answer.headers["content-type"] == JSON
         assert answer.json() == [{"name": "a", "n": 1}, {"name": "b", "n": 2}]
 
-    def test_an_object_shows_itself_as_ipython_would(self, http: httpx.Client) -> None:
+    def test_an_object_uses_ipythons_representations(self, http: httpx.Client) -> None:
         code = (
             "class Note:\n"
             "    def _repr_html_(self): return '<b>note</b>'\n"
@@ -495,16 +497,18 @@ class TestRichValues:
         assert call(http, code).text == "chart"
         assert call(http, code, "application/vnd.vegalite.v5+json").json() == {"mark": "bar"}
 
-    def test_the_adaptors_content_type_decides_over_the_client(self, http: httpx.Client, lab: str) -> None:
+    def test_a_content_type_of_the_adaptor_wins_over_accept(self, http: httpx.Client, lab: str) -> None:
         code = FIGURE.replace("return figure", "return figure, {'Content-Type': 'image/svg+xml'}")
         answer = call(http, code, session=lab)
         assert answer.headers["content-type"] == "image/svg+xml"
         assert "vary" not in answer.headers
 
-    def test_a_client_that_takes_none_of_them_gets_what_curl_gets(self, http: httpx.Client, lab: str) -> None:
+    def test_a_client_that_accepts_no_representation_gets_the_default(
+        self, http: httpx.Client, lab: str
+    ) -> None:
         assert call(http, FIGURE, "audio/ogg", session=lab).headers["content-type"] == "image/png"
 
-    def test_a_representation_that_fails_is_an_error(self, http: httpx.Client) -> None:
+    def test_an_error_in_a_representation_is_a_failure(self, http: httpx.Client) -> None:
         code = "class Bad:\n    def _repr_html_(self): raise ValueError('ugly')\ndef run(): return Bad()"
         answer = call(http, code, "text/html")
         assert answer.status_code == 500
@@ -532,7 +536,7 @@ class TestErrors:
         assert "in run" in traceback.splitlines()[1]
         assert traceback.endswith("\nValueError: no good\n")
 
-    def test_a_cause_is_shown_without_our_own_frames(self, http: httpx.Client) -> None:
+    def test_a_cause_is_shown_without_owts_frames(self, http: httpx.Client) -> None:
         code = (
             "def run():\n"
             "    try:\n        {}['key']\n"
@@ -569,7 +573,7 @@ class TestErrors:
             ("await_this = 1\n1/0", "ZeroDivisionError"),
         ],
     )
-    def test_every_exception_is_an_answer_and_the_kernel_goes_on(
+    def test_every_exception_is_answered_and_the_kernel_survives(
         self, http: httpx.Client, lab: str, code: str, exception: str
     ) -> None:
         pid = call(http, "import os\nos.getpid()", session=lab).text
@@ -598,7 +602,7 @@ class TestErrors:
             "def run(): yield '\\ud800'",
         ],
     )
-    def test_text_that_utf8_cannot_hold_is_an_error_and_no_hang(self, http: httpx.Client, code: str) -> None:
+    def test_text_that_utf8_cannot_encode_is_an_error(self, http: httpx.Client, code: str) -> None:
         assert call(http, code).status_code == 500
 
     def test_a_very_long_message_is_cut(self, http: httpx.Client) -> None:
@@ -606,14 +610,14 @@ class TestErrors:
         assert len(answer.content) < 200_000
         assert "characters left out" in answer.json()["detail"]
 
-    def test_a_bad_request_of_the_adaptors_own_is_a_400(self, http: httpx.Client) -> None:
+    def test_a_bad_request_raised_by_the_adaptor_is_a_400(self, http: httpx.Client) -> None:
         code = "from owt.errors import BadRequest\ndef run(n): raise BadRequest('n', 'must be odd', n)"
         answer = call(http, code, JSON, kwargs='{"n": 2}')
         assert answer.status_code == 400
         problem = answer.json()
         assert (problem["type"], problem["detail"]) == ("urn:owt:bad-request", "n: must be odd; got 2")
 
-    def test_kwargs_that_the_function_does_not_take_are_a_400(self, http: httpx.Client) -> None:
+    def test_kwargs_that_do_not_fit_are_a_400(self, http: httpx.Client) -> None:
         answer = call(http, "def run(name): return name", kwargs='{"nmae": "x"}')
         assert answer.status_code == 400
         assert "missing 'name'" in answer.text
@@ -622,14 +626,14 @@ class TestErrors:
     @pytest.mark.parametrize(
         "accept", ["*/*", "text/html", BROWSER, "text/plain", "text/html, application/json;q=0.1"]
     )
-    def test_who_does_not_prefer_json_gets_the_traceback_as_text(
+    def test_a_client_that_does_not_prefer_json_gets_the_traceback_as_text(
         self, http: httpx.Client, accept: str
     ) -> None:
         answer = call(http, "1/0", accept)
         assert answer.headers["content-type"] == TEXT
         assert answer.text.endswith("ZeroDivisionError: division by zero\n")
 
-    def test_headers_of_an_answer_that_failed_are_not_the_adaptors(self, http: httpx.Client) -> None:
+    def test_a_failed_answer_has_no_headers_of_the_adaptor(self, http: httpx.Client) -> None:
         code = (
             "def body():\n    raise ValueError\n    yield\n"
             "def run(): return body(), 201, {'X-A': '1'}\n"
@@ -642,7 +646,7 @@ class TestErrors:
 class TestFailingMidStream:
     CODE = "def run():\n    yield 'first'\n    {}\n    raise ValueError('late')"
 
-    def test_httpx_raises_after_what_was_sent(self, http: httpx.Client, gate: Gate) -> None:
+    def test_httpx_raises_after_a_failure_in_a_stream(self, http: httpx.Client, gate: Gate) -> None:
         with http.stream("POST", "/", data={"code": self.CODE.format(gate.wait)}) as answer:
             assert answer.status_code == 200
             items = answer.iter_raw()
@@ -653,11 +657,11 @@ class TestFailingMidStream:
         run = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
         assert (run["state"], run["failure"]["detail"]) == ("failed", "late")
 
-    def test_curl_exits_with_18(self, http: httpx.Client) -> None:
+    def test_curl_exits_with_18_after_a_failure_in_a_stream(self, http: httpx.Client) -> None:
         done = curl(str(http.base_url), "--data-urlencode", f"code={self.CODE.format('pass')}")
         assert (done.returncode, done.stdout) == (18, b"first")
 
-    def test_curl_notices_it_with_http_1_0_too(self, http: httpx.Client, gate: Gate) -> None:
+    def test_curl_reports_a_failure_in_an_http_1_0_stream(self, http: httpx.Client, gate: Gate) -> None:
         command = ["curl", "-sSN", "--http1.0", str(http.base_url)]
         code = ["--data-urlencode", f"code={self.CODE.format(gate.wait)}"]
         with subprocess.Popen(
@@ -669,7 +673,7 @@ class TestFailingMidStream:
             assert process.stdout.read() == b""
         assert process.returncode == 56
 
-    def test_what_was_yielded_arrives_even_if_the_failure_follows_at_once(self, http: httpx.Client) -> None:
+    def test_items_before_an_immediate_failure_arrive(self, http: httpx.Client) -> None:
         for _ in range(20):
             with http.stream("POST", "/", data={"code": self.CODE.format("pass")}) as answer:
                 assert answer.status_code == 200
@@ -688,7 +692,7 @@ class TestFailingMidStream:
         done = curl(str(http.base_url), "--data-urlencode", f"code={code}")
         assert (done.returncode, done.stdout) == (18, b"a")
 
-    def test_a_length_that_was_promised_and_not_kept_is_visible(self, http: httpx.Client) -> None:
+    def test_a_body_shorter_than_its_content_length_is_visibly_broken(self, http: httpx.Client) -> None:
         code = (
             "from werkzeug.wrappers import Response\n"
             "def run(): return Response(iter([b'abc']), headers={'Content-Length': '9'})\n"
@@ -705,15 +709,15 @@ class TestOutputOfAPlainCall:
         "    return 'answer'\n"
     )
 
-    def test_it_is_no_part_of_the_answer(self, http: httpx.Client) -> None:
+    def test_printed_text_is_no_part_of_the_answer(self, http: httpx.Client) -> None:
         assert call(http, self.CODE).text == "answer"
 
-    def test_it_is_kept_with_the_run(self, http: httpx.Client) -> None:
+    def test_printed_text_is_kept_with_the_run(self, http: httpx.Client) -> None:
         run = http.get(f"/_owt/runs/{call(http, self.CODE).headers['owt-run']}").json()
         assert run["stdout"] == "to stdout\nünd more\n"
         assert run["stderr"] == "to stderr\n"
 
-    def test_it_is_in_the_servers_log_with_the_runs_id_on_each_line(
+    def test_printed_text_is_logged_with_the_runs_id(
         self, http: httpx.Client, server: LiveServer
     ) -> None:
         run = call(http, self.CODE).headers["owt-run"]
@@ -722,13 +726,13 @@ class TestOutputOfAPlainCall:
             "stdout: to stdout", "stdout: ünd more", "stderr: to stderr",
         ]
 
-    def test_text_that_utf8_cannot_hold_is_escaped(self, http: httpx.Client) -> None:
+    def test_text_that_utf8_cannot_encode_is_escaped(self, http: httpx.Client) -> None:
         answer = call(http, "def run():\n    print('lone \\ud800 half')\n    return 'answer'")
         assert answer.text == "answer"
         run = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
         assert run["stdout"] == "lone \\ud800 half\n"
 
-    def test_displays_are_dropped(self, http: httpx.Client) -> None:
+    def test_displays_are_no_part_of_a_plain_answer(self, http: httpx.Client) -> None:
         code = "from IPython.display import display\ndef run():\n    display({'a': 1})\n    return 'answer'"
         assert call(http, code).text == "answer"
 

@@ -41,7 +41,7 @@ def waiting(gate: Gate) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_a_call_past_its_timeout_answers_504_and_the_session_goes_on(server, session, kind):
+def test_a_call_past_its_timeout_is_504_and_the_session_survives(server, session, kind):
     server.call("x = 1", session=session)
     before = server.session(session)["pid"]
     fields = {"kwargs": "[1 for _ in iter(int, 1)]"} if kind == "kwargs" else {}
@@ -63,7 +63,7 @@ def test_a_call_past_its_timeout_answers_504_and_the_session_goes_on(server, ses
 
 
 @pytest.mark.parametrize("kind", ["loop", "async", "cell", "sleep"])
-def test_an_interrupt_ends_the_call_and_keeps_the_state(server, session, kind, tmp_path):
+def test_an_interrupt_stops_the_call_and_keeps_the_state(server, session, kind, tmp_path):
     server.call("x = 1", session=session)
     with ThreadPoolExecutor() as threads:
         call = threads.submit(server.call, ENDLESS[kind], session=session)
@@ -105,7 +105,7 @@ def run(path):
 """
 
 
-def test_what_swallows_its_timeout_is_killed(strict, tmp_path):
+def test_a_kernel_whose_call_swallows_its_timeout_is_killed(strict, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
         call = threads.submit(strict.call, STUBBORN, session="s", timeout=1, **waiting(gate))
@@ -119,7 +119,7 @@ def test_what_swallows_its_timeout_is_killed(strict, tmp_path):
     assert "within 0.5 s" in after["last_death"]
 
 
-def test_what_swallows_its_interrupt_is_killed(strict, tmp_path):
+def test_a_kernel_whose_call_swallows_its_interrupt_is_killed(strict, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
         call = threads.submit(strict.call, STUBBORN, session="i", **waiting(gate))
@@ -130,7 +130,7 @@ def test_what_swallows_its_interrupt_is_killed(strict, tmp_path):
     assert strict.call("'next'", session="i").text == "next"
 
 
-def test_what_swallows_its_cancel_is_killed_for_a_client_that_leaves(strict, tmp_path):
+def test_a_kernel_whose_call_swallows_the_cancel_of_a_lost_client_is_killed(strict, tmp_path):
     gate = Gate(tmp_path)
     client = Client(strict, code=STUBBORN, session="c", **waiting(gate))
     gate.open()
@@ -139,7 +139,7 @@ def test_what_swallows_its_cancel_is_killed_for_a_client_that_leaves(strict, tmp
     assert strict.call("'next'", session="c").text == "next"
 
 
-def test_an_answer_after_a_swallowed_interrupt_is_not_given(server, session, tmp_path):
+def test_a_result_after_a_swallowed_interrupt_is_not_sent(server, session, tmp_path):
     gate = Gate(tmp_path)
     code = (
         "def run(path):\n"
@@ -190,7 +190,7 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.mark.parametrize("kind", FINALLY)
 @pytest.mark.parametrize("stream", ["raw", "sse"])
-def test_a_client_that_leaves_ends_its_call(server, session, tmp_path, kind, stream):
+def test_a_disconnected_client_cancels_its_call(server, session, tmp_path, kind, stream):
     gate, done = Gate(tmp_path), tmp_path / "done"
     server.call("x = 1", session=session)
     kwargs = repr({"path": str(gate), "done": str(done)})
@@ -202,7 +202,7 @@ def test_a_client_that_leaves_ends_its_call(server, session, tmp_path, kind, str
     assert server.session(session)["restarts"] == 0
 
 
-def test_a_client_that_leaves_the_queue_takes_its_call_along(server, session, tmp_path):
+def test_a_disconnected_client_removes_its_queued_call(server, session, tmp_path):
     gate = Gate(tmp_path)
     server.call("ran = []", session=session)
     with ThreadPoolExecutor() as threads:
@@ -273,7 +273,7 @@ def test_a_call_that_waits_for_the_pool_is_cancelled_by_its_id(tmp_path):
     ["def run(n): return n", "async def run(n): return n", "def run(n):\n    yield str(n)", "y = n\ny"],
     ids=["plain", "async", "generator", "cell"],
 )
-def test_a_cancel_never_hits_the_next_call(server, session, code, concurrency):
+def test_a_cancel_never_affects_the_next_call(server, session, code, concurrency):
     server.ask("PUT", f"/_owt/sessions/{session}", json={"concurrency": concurrency})
     kept = []
     with httpx.Client(base_url=server.url, timeout=30) as http, ThreadPoolExecutor() as threads:
@@ -293,7 +293,7 @@ def test_a_cancel_never_hits_the_next_call(server, session, code, concurrency):
     assert server.session(session)["restarts"] == 0
 
 
-def test_an_interrupt_by_signal_ends_what_runs(server, session, tmp_path):
+def test_sigint_to_the_kernel_stops_the_running_call(server, session, tmp_path):
     gate = Gate(tmp_path)
     server.call("x = 1", session=session)
     with ThreadPoolExecutor() as threads:

@@ -67,7 +67,7 @@ def events(text):
     [[PLAIN] * 4, [GENERATOR] * 4, [ASYNC] * 4, [MIXED_ASYNC] * 4, [PLAIN, GENERATOR, PLAIN, MIXED_ASYNC]],
     ids=["plain", "generator", "async", "async-threads", "mixed"],
 )
-def test_calls_overlap_and_keep_to_themselves(server, wide, codes):
+def test_overlapping_calls_have_their_own_output_and_request(server, wide, codes):
     def call(n):
         fields = {"code": codes[n], "session": wide, "kwargs": repr({"n": n}), "stream": "sse"}
         return server.ask("POST", f"/path/{n}", data={**fields, "mine": f"m{n}"}).text
@@ -84,7 +84,7 @@ def test_calls_overlap_and_keep_to_themselves(server, wide, codes):
         assert found[-1].event == "done"
 
 
-def test_no_more_than_its_concurrency_overlap(server, wide, tmp_path):
+def test_at_most_the_concurrency_of_calls_overlap(server, wide, tmp_path):
     gate = Gate(tmp_path)
     code = "def run(path): return open(path).read()"
     with ThreadPoolExecutor(8) as threads:
@@ -114,7 +114,7 @@ WAITING = {
 
 
 @pytest.mark.parametrize("kind", WAITING)
-def test_a_cancel_of_one_leaves_the_others(server, wide, tmp_path, kind):
+def test_a_cancel_stops_one_overlapping_call(server, wide, tmp_path, kind):
     gate = Gate(tmp_path)
     server.call("x = 1", session=wide)
     with ThreadPoolExecutor(8) as threads:
@@ -143,7 +143,7 @@ def test_a_cancel_of_one_leaves_the_others(server, wide, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", WAITING)
-def test_a_timeout_ends_one_that_overlaps(server, wide, kind):
+def test_a_timeout_stops_one_overlapping_call(server, wide, kind):
     with ThreadPoolExecutor(4) as threads:
         calls = [
             threads.submit(server.call, WAITING[kind], session=wide, kwargs="{'path': ''}", timeout=timeout)
@@ -158,7 +158,7 @@ def test_a_timeout_ends_one_that_overlaps(server, wide, kind):
     assert server.session(wide)["restarts"] == 0
 
 
-def test_an_interrupt_ends_all_that_overlap(server, wide):
+def test_an_interrupt_stops_all_overlapping_calls(server, wide):
     server.call("x = 1", session=wide)
     with ThreadPoolExecutor(4) as threads:
         calls = [
@@ -171,7 +171,7 @@ def test_an_interrupt_ends_all_that_overlap(server, wide):
     assert server.call("x", session=wide).text == "1"
 
 
-def test_cells_of_an_overlapping_session_take_turns(server, wide):
+def test_cells_of_an_overlapping_session_do_not_overlap(server, wide):
     code = "inside = globals().get('inside', 0) + 1\nimport time\nfor _ in range(50): time.sleep(0)\n" \
            "seen = inside\ninside -= 1\nseen"
     with ThreadPoolExecutor(4) as threads:
@@ -179,7 +179,7 @@ def test_cells_of_an_overlapping_session_take_turns(server, wide):
     assert answers == ["1"] * 12
 
 
-def test_a_death_fails_all_that_overlap(server, wide, tmp_path):
+def test_the_death_of_a_kernel_fails_all_overlapping_calls(server, wide, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor(4) as threads:
         calls = [

@@ -91,12 +91,12 @@ def test_a_file_that_is_uploaded_arrives_as_bytes(live, name, tmp_path):
     assert curl(live, f"-F data=@{tmp_path}/file @/{name}/size") == str(1 << 20)
 
 
-def test_the_path_has_parameters_and_is_decoded_after_it_was_split(live, name):
+def test_path_parameters_are_decoded_after_the_path_is_split(live, name):
     define(live, name, '@endpoint("/greet/{who}")\ndef greet(who): return f"Hello, {who}!"\n')
     assert curl(live, f"@/{name}/greet/a%2Fb%20c") == "Hello, a/b c!"
 
 
-def test_what_an_iterator_gives_comes_as_it_is_made(live, name, tmp_path):
+def test_items_of_an_endpoint_arrive_when_they_are_yielded(live, name, tmp_path):
     gate = Gate(tmp_path)
     code = (
         "from typing import Iterator\n"
@@ -111,7 +111,7 @@ def test_what_an_iterator_gives_comes_as_it_is_made(live, name, tmp_path):
         assert process.stdout.read() == b"two"
 
 
-def test_events_come_as_of_any_call(live, name):
+def test_an_endpoint_may_answer_with_events(live, name):
     define(live, name, '@endpoint("/f")\ndef f(n: int):\n    print("said")\n    yield from range(n)\n')
     text = curl(live, f"'@/{name}/f?n=2&stream=sse'")
     decoder = Decoder()
@@ -119,7 +119,7 @@ def test_events_come_as_of_any_call(live, name):
     assert [event for event, _ in events] == ["stdout", "message", "message", "done"]
 
 
-def test_detach_and_the_cache_are_as_for_any_call(live, name):
+def test_an_endpoint_supports_detach_and_the_cache(live, name):
     define(live, name, SPEAK)
     run = json.loads(curl(live, f"'@/{name}/speak?text=hi&detach=1'"))
     wait_until(lambda: live.ask("GET", run["url"]).json()["state"] == "done")
@@ -135,7 +135,7 @@ def test_detach_and_the_cache_are_as_for_any_call(live, name):
     assert cached("a") == ("miss", "A")
 
 
-def test_what_does_not_fit_is_422_with_the_field_what_was_expected_and_what_came(live, name):
+def test_arguments_that_do_not_fit_are_422_with_field_expectation_and_value(live, name):
     define(live, name, SPEAK)
     answer = live.ask(
         "GET", f"/{name}/speak?times=many&txt=1", headers={"Accept": "application/json"}
@@ -152,7 +152,7 @@ def test_what_does_not_fit_is_422_with_the_field_what_was_expected_and_what_came
     assert "event: error" in curl(live, f"'@/{name}/speak?stream=sse'")
 
 
-def test_another_method_is_405_with_those_that_there_are(live, name):
+def test_an_unsupported_method_is_405_with_the_supported_ones(live, name):
     define(live, name, '@endpoint("/a", methods=["PUT", "DELETE"])\ndef a(): return request.method\n')
     assert curl(live, f"-X PUT @/{name}/a") == "PUT"
     assert curl(live, f"-X DELETE @/{name}/a") == "DELETE"
@@ -168,11 +168,11 @@ def test_code_wins_over_an_endpoint_at_its_path(live, name):
     assert curl(live, f"@/{name}/speak -d text=hi -d code_b64=MSArIDE=") == "2"
 
 
-def test_a_path_that_is_nobodys_says_that_there_is_neither_code_nor_an_endpoint(live, name):
+def test_an_unknown_path_is_an_error_about_code_and_endpoints(live, name):
     assert f"code: is missing, and '/{name}/x' is no endpoint" in curl(live, f"@/{name}/x")
 
 
-def test_a_cell_of_a_notebook_is_served_at_once_and_so_is_its_change(live, name, notebook):
+def test_an_endpoint_of_a_notebook_is_served_and_updated_immediately(live, name, notebook):
     assert execute(notebook, f'import itertools\nmodel = itertools.count(1)\nP = "/{name}/{{n}}"') == "ok"
     cell = '@endpoint(P)\ndef f(n: int):\n    return f"{next(model)} {n * 2}"\n'
     assert execute(notebook, cell) == "ok"
@@ -187,7 +187,7 @@ def test_a_cell_of_a_notebook_is_served_at_once_and_so_is_its_change(live, name,
     assert "is no endpoint" in curl(live, f"@/{name}/4")
 
 
-def test_from_owt_import_endpoint_is_the_same(live, name, notebook):
+def test_endpoint_can_be_imported_from_owt(live, name, notebook):
     assert execute(notebook, f"from owt import endpoint as e\n@e('/{name}/f')\ndef f(): return 'f'") == "ok"
     assert curl(live, f"@/{name}/f") == "f"
 
@@ -206,7 +206,7 @@ def test_a_call_in_flight_finishes_on_the_old_function_and_the_next_is_the_new_o
         assert waiting.result() == "old"
 
 
-def test_the_queue_of_its_session_is_the_endpoints(live, name, tmp_path):
+def test_an_endpoint_uses_the_queue_of_its_session(live, name, tmp_path):
     gate = Gate(tmp_path)
     code = f'@endpoint("/f")\ndef f():\n    open({str(gate)!r}).read()\n'
     define(live, name, code + '@endpoint("/g")\ndef g(): 0\n')
@@ -238,7 +238,7 @@ def state(live: LiveServer, name: str) -> list[tuple[str, str | None]]:
     ("ending", "reason"),
     [("delete", "was ended because its session was deleted"), ("restart", "was restarted on request")],
 )
-def test_with_its_session_it_is_gone_and_why_is_told_until_it_is_back(live, name, ending, reason):
+def test_an_endpoint_of_a_deleted_session_is_410_until_it_is_defined_again(live, name, ending, reason):
     define(live, name, SPEAK)
     if ending == "delete":
         live.ask("DELETE", f"/_owt/sessions/{name}")
@@ -251,14 +251,14 @@ def test_with_its_session_it_is_gone_and_why_is_told_until_it_is_back(live, name
     assert state(live, name) == [("live", None)]
 
 
-def test_when_its_kernel_crashes_it_is_gone_and_how_it_crashed_is_told(live, name):
+def test_an_endpoint_of_a_crashed_kernel_is_410_with_the_reason(live, name):
     define(live, name, SPEAK)
     os.kill(live.session(name)["pid"], signal.SIGKILL)
     wait_until(lambda: state(live, name) != [("live", None)])
     assert "whose kernel was killed by SIGKILL" in gone(live, name)
 
 
-def test_a_call_that_waited_when_the_kernel_died_is_told_that_it_is_gone(live, name, tmp_path):
+def test_a_queued_call_of_an_endpoint_whose_kernel_died_is_410(live, name, tmp_path):
     gate = Gate(tmp_path)
     define(live, name, SPEAK)
     with ThreadPoolExecutor() as threads:
@@ -273,7 +273,7 @@ def test_a_call_that_waited_when_the_kernel_died_is_told_that_it_is_gone(live, n
     assert f"this kernel of session {name} does not have it" in answer.text
 
 
-def test_a_path_that_another_session_has_is_refused_in_the_cell(live, name, notebook):
+def test_a_path_of_another_session_is_refused_in_the_cell(live, name, notebook):
     other = f"{name}-other"
     try:
         answer = live.call(f'@endpoint("/{name}/f")\ndef f(): return "other"\n', session=other)
@@ -296,13 +296,13 @@ def test_a_call_without_a_session_cannot_have_endpoints(live, name):
     assert "add session=NAME" in answer.text
 
 
-def test_a_kernel_of_the_pool_that_became_a_sessions_has_them(live, name):
+def test_a_kernel_from_the_pool_supports_endpoints_of_its_session(live, name):
     # Sessions of the default kernelspec take a spare of the pool.
     define(live, name, SPEAK)
     assert state(live, name) == [("live", None)]
 
 
-def test_the_root_can_be_an_endpoint_and_is_the_page_again_after_it(live, name):
+def test_an_endpoint_at_the_root_replaces_the_start_page(live, name):
     assert live.call('@endpoint("/")\ndef f(): return "root"\n', session=name).status_code == 200
     assert curl(live, "@/") == "root"
     assert live.call('endpoint.remove("/")', session=name).status_code == 200
@@ -328,14 +328,14 @@ def test_the_openapi_document_is_valid_and_names_the_server(live, name):
     assert document["paths"][f"/{name}/greet/{{who}}"]["get"]["parameters"][0]["in"] == "path"
 
 
-def test_the_command_line_lists_them(live, name):
+def test_the_command_line_lists_endpoints(live, name):
     define(live, name, SPEAK)
     command = [sys.executable, "-m", "owt", "endpoints", "--url", live.url]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert any(line.split()[2:5] == [f"/{name}/speak", name, "live"] for line in done.stdout.splitlines())
 
 
-def test_users_base_url_and_origins_hold_for_endpoints_too(tmp_path: Path) -> None:
+def test_users_base_url_and_origins_apply_to_endpoints(tmp_path: Path) -> None:
     with LiveServer("--token", "robot-0123456789abcdef", "--base-url", "/owt") as server:
         allowed = {"Authorization": "Bearer robot-0123456789abcdef"}
         code = (

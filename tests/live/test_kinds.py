@@ -31,7 +31,7 @@ def test_fn_name_chooses_the_function(http: httpx.Client) -> None:
         "if True:\n    def run(): return 'yes'",
     ],
 )
-def test_a_run_that_is_bound_in_any_way_counts_as_defined(http: httpx.Client, code: str) -> None:
+def test_run_may_be_bound_in_any_way(http: httpx.Client, code: str) -> None:
     kwargs = '{"p": "/a/yes"}' if "basename" in code else "{}"
     assert call(http, code, kwargs=kwargs).text == "yes"
 
@@ -53,7 +53,7 @@ def test_a_pipe_is_called_with_the_kwargs(http: httpx.Client) -> None:
     assert answer.text == "OWT"
 
 
-def test_terse_code_stands_after_a_pipe(http: httpx.Client) -> None:
+def test_terse_code_is_read_after_pipe(http: httpx.Client) -> None:
     assert http.get("/a/b/c", params={"code": "path().last()"}).text == "c"
 
 
@@ -146,7 +146,7 @@ def test_the_source_of_an_adaptor_can_be_inspected(http: httpx.Client) -> None:
     assert call(http, code).text == "def run():\n    return inspect.getsource(run)\n"
 
 
-def test_server_tells_where_the_frontend_is(http: httpx.Client) -> None:
+def test_server_in_a_kernel_has_the_url_of_the_frontend(http: httpx.Client) -> None:
     code = "def run():\n    s = Server.sing()\n    return [s.address, s.port, s.url]"
     address, port, url = call(http, code).json()
     assert f"http://{address}:{port}" == url == str(http.base_url).rstrip("/")
@@ -163,17 +163,17 @@ def test_server_tells_where_the_frontend_is(http: httpx.Client) -> None:
         ("import asyncio\ndef run(): return asyncio.run(asyncio.sleep(0, 'own loop'))", "own loop"),
     ],
 )
-def test_every_sort_of_callable_is_an_adaptor(http: httpx.Client, code: str, expected: str) -> None:
+def test_every_kind_of_callable_can_be_an_adaptor(http: httpx.Client, code: str, expected: str) -> None:
     assert call(http, code).text == expected
 
 
-def test_owts_own_adaptors_are_called_by_name(http: httpx.Client) -> None:
+def test_adaptors_that_owt_ships_are_called_by_name(http: httpx.Client) -> None:
     answer = call(http, adaptor="nosuch")
     assert answer.status_code == 400
     assert "speak" in answer.text
 
 
-def test_the_request_is_werkzeugs(http: httpx.Client) -> None:
+def test_the_request_is_a_werkzeug_request(http: httpx.Client) -> None:
     code = (
         "def run():\n"
         "    r = request\n"
@@ -186,7 +186,7 @@ def test_the_request_is_werkzeugs(http: httpx.Client) -> None:
     ]
 
 
-def test_the_request_is_there_in_threads_with_the_calls_context(http: httpx.Client) -> None:
+def test_threads_with_the_calls_context_see_the_request(http: httpx.Client) -> None:
     code = (
         "import contextvars, threading\n"
         "def run():\n"

@@ -36,25 +36,25 @@ def text(found: list[Event], name: str) -> str:
         "logging.warning('out')",
     ],
 )
-def test_output_of_every_kind_is_the_runs(http: httpx.Client, write: str, session: str) -> None:
+def test_output_of_every_kind_belongs_to_its_run(http: httpx.Client, write: str, session: str) -> None:
     for _ in range(TWICE):
         found = events(http, f"def run():\n    {write}\n", session=session)
         assert text(found, "stdout").replace("\r\n", "\n") == "out\n"
         assert found[-1].event == "done"
 
 
-def test_stderr_is_kept_apart(http: httpx.Client) -> None:
+def test_stderr_is_sent_as_stderr(http: httpx.Client) -> None:
     code = "def run():\n    import os, sys\n    print('e', file=sys.stderr)\n    os.write(2, b'f\\n')"
     found = events(http, code)
     assert text(found, "stderr") == "e\nf\n"
     assert text(found, "stdout") == ""
 
 
-def test_output_without_a_newline_arrives_too(http: httpx.Client) -> None:
+def test_output_without_a_newline_arrives(http: httpx.Client) -> None:
     assert text(events(http, "def run(): print('no newline', end='')"), "stdout") == "no newline"
 
 
-def test_a_characters_bytes_may_come_apart(http: httpx.Client) -> None:
+def test_bytes_of_one_character_may_arrive_separately(http: httpx.Client) -> None:
     code = "def run():\n    import os\n    for b in '€'.encode(): os.write(1, bytes([b]))\n"
     assert text(events(http, code), "stdout") == "€"
 
@@ -85,7 +85,7 @@ def test_a_run_keeps_what_it_printed(http: httpx.Client) -> None:
     assert kept["state"] == "done"
 
 
-def test_reading_standard_input_is_an_error_and_no_hang(http: httpx.Client) -> None:
+def test_reading_standard_input_is_an_error(http: httpx.Client) -> None:
     answer = http.post("/", data={"code": "def run(): return input()"})
     assert answer.status_code == 500
     assert "EOF" in answer.text or "stdin" in answer.text.lower()

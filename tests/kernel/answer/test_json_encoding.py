@@ -164,7 +164,7 @@ IDENTIFIER = uuid.UUID(int=1)
         ([pd.Series([1, 2])], "[[1,2]]"),
     ],
 )
-def test_a_value_has_its_json(value: Any, document: str) -> None:
+def test_encode_returns_json_of_each_type(value: Any, document: str) -> None:
     assert encode(value).decode() == document
     json.loads(document)
 
@@ -190,7 +190,7 @@ def test_a_value_has_its_json(value: Any, document: str) -> None:
         (decimal.Decimal("1.5"), "1.5"),
     ],
 )
-def test_a_key_becomes_a_string(key: Any, name: str) -> None:
+def test_encode_converts_keys_to_strings(key: Any, name: str) -> None:
     assert json.loads(encode({"in": [{key: 1}]})) == {"in": [{name: 1}]}
 
 
@@ -244,7 +244,7 @@ def test_a_cycle_or_too_deep_a_nesting_is_a_clear_error(value: Any) -> None:
         encode(value)
 
 
-def test_nesting_that_people_use_is_no_trouble() -> None:
+def test_moderately_nested_values_are_encoded() -> None:
     assert encode(_nested(300)) == b"[" * 301 + b"]" * 301
 
 
@@ -270,7 +270,7 @@ thread = threading.Thread(target=attempt); thread.start(); thread.join()
     assert ran.stdout == line * 4
 
 
-def test_a_lone_surrogate_is_an_error_and_not_dropped() -> None:
+def test_a_lone_surrogate_is_an_encoding_error() -> None:
     with pytest.raises(ValueError, match="surrogates not allowed"):
         encode(["\ud800"])
 
@@ -295,14 +295,14 @@ def test_records_keep_floats_exactly() -> None:
     ],
     ids=type_name,
 )
-def test_a_document_is_answered_as_json(value: Any) -> None:
+def test_is_document_is_true_for_json_values(value: Any) -> None:
     assert is_document(value)
 
 
 @pytest.mark.parametrize(
     "value", [object(), 1j, iter([]), Point, Struct, np.ndarray, threading.Lock(), os], ids=type_name
 )
-def test_other_objects_and_classes_are_no_documents(value: Any) -> None:
+def test_is_document_is_false_for_other_objects_and_classes(value: Any) -> None:
     assert not is_document(value)
 
 

@@ -78,14 +78,14 @@ CHART = ("application/vnd.vegalite.v5+json", "text/plain")
         (SAFARI, FIGURE[1:], "image/png"),
     ],
 )
-def test_the_type_that_accept_prefers_comes_first(
+def test_ranked_puts_the_preferred_type_first(
     accept: str, available: tuple[str, ...], first: str
 ) -> None:
     assert ranked(accept, available)[0] == first
     assert ranked(accept, reversed(available))[0] == first
 
 
-def test_every_available_type_is_ranked_so_that_another_can_step_in() -> None:
+def test_ranked_returns_every_available_type() -> None:
     assert sorted(ranked("text/html", FIGURE)) == sorted(FIGURE)
 
 
@@ -153,13 +153,13 @@ def found(value: object, formatter: DisplayFormatter) -> Rich:
 @pytest.mark.parametrize(
     "value", [object(), "text", {}, [1], Chosen, Giving(), Bundle({"text/plain": "x"}), Bundle(None)]
 )
-def test_an_object_with_no_more_than_plain_text_is_not_rich(
+def test_an_object_with_only_plain_text_has_no_rich_representation(
     value: object, formatter: DisplayFormatter
 ) -> None:
     assert find(value, formatter) is None
 
 
-def test_an_object_that_claims_every_attribute_is_not_rich(formatter: DisplayFormatter) -> None:
+def test_an_object_with_any_attribute_has_no_rich_representation(formatter: DisplayFormatter) -> None:
     class Proxy:
         def __getattr__(self, name: str) -> Any:
             return lambda *_: "anything"
@@ -167,7 +167,7 @@ def test_an_object_that_claims_every_attribute_is_not_rich(formatter: DisplayFor
     assert find(Proxy(), formatter) is None
 
 
-def test_only_the_chosen_representation_is_made(formatter: DisplayFormatter) -> None:
+def test_only_the_chosen_representation_is_computed(formatter: DisplayFormatter) -> None:
     value = Chosen()
     assert found(value, formatter).choose("text/html") == Representation(
         "text/html", "<b>ü</b>".encode(), "text"
@@ -175,17 +175,17 @@ def test_only_the_chosen_representation_is_made(formatter: DisplayFormatter) -> 
     assert value.made == ["html"]
 
 
-def test_text_has_its_charset_in_the_content_type() -> None:
+def test_text_representations_have_a_charset() -> None:
     assert Representation("text/csv", b"", "text").content_type == "text/csv; charset=utf-8"
     assert Representation("image/svg+xml", b"", "text").content_type == "image/svg+xml"
 
 
-def test_what_a_method_gives_none_for_is_passed_over(formatter: DisplayFormatter) -> None:
+def test_a_representation_that_is_none_is_skipped(formatter: DisplayFormatter) -> None:
     value = Giving(html=None, markdown="*b*")
     assert found(value, formatter).choose("text/html, text/markdown;q=0.5").mime == "text/markdown"
 
 
-def test_what_is_not_implemented_is_passed_over(formatter: DisplayFormatter) -> None:
+def test_a_representation_that_is_not_implemented_is_skipped(formatter: DisplayFormatter) -> None:
     class Half:
         def _repr_html_(self) -> str:
             raise NotImplementedError
@@ -196,16 +196,16 @@ def test_what_is_not_implemented_is_passed_over(formatter: DisplayFormatter) -> 
     assert found(Half(), formatter).choose("text/html").mime == "image/svg+xml"
 
 
-def test_a_failure_in_a_representation_is_not_swallowed(formatter: DisplayFormatter) -> None:
+def test_an_error_in_a_representation_is_raised(formatter: DisplayFormatter) -> None:
     with pytest.raises(ZeroDivisionError, match="no html today"):
         found(Failing(), formatter).choose("text/html")
 
 
-def test_metadata_beside_a_representation_is_left_out(formatter: DisplayFormatter) -> None:
+def test_metadata_of_a_representation_is_ignored(formatter: DisplayFormatter) -> None:
     assert found(Giving(html=("<p>", {"isolated": True})), formatter).choose("text/html").body == b"<p>"
 
 
-def test_an_image_that_comes_as_base64_text_is_decoded(formatter: DisplayFormatter) -> None:
+def test_a_base64_image_is_decoded(formatter: DisplayFormatter) -> None:
     value = Giving(png=base64.b64encode(PNG).decode())
     assert found(value, formatter).choose("image/png") == Representation("image/png", PNG, "bytes")
 
@@ -216,12 +216,12 @@ def test_a_json_representation_is_one_compact_document(formatter: DisplayFormatt
     )
 
 
-def test_json_that_comes_as_text_stays_json_in_one_line(formatter: DisplayFormatter) -> None:
+def test_json_text_stays_json_in_one_line(formatter: DisplayFormatter) -> None:
     rich = found(Bundle({"application/vnd.x+json": '{\n "a": 1.10\n}\n'}), formatter)
     assert rich.choose("application/vnd.x+json").body == b'{"a":1.10}'
 
 
-def test_text_that_is_no_json_becomes_a_json_string(formatter: DisplayFormatter) -> None:
+def test_a_json_representation_that_is_no_json_becomes_a_string(formatter: DisplayFormatter) -> None:
     assert found(Bundle({"application/json": "so"}), formatter).choose("application/json").body == b'"so"'
 
 
@@ -229,12 +229,12 @@ def test_a_list_of_two_is_json_and_not_data_with_metadata(formatter: DisplayForm
     assert found(Giving(json=[1, {}]), formatter).choose("application/json").body == b"[1,{}]"
 
 
-def test_text_that_is_not_a_string_is_an_error_that_names_the_type(formatter: DisplayFormatter) -> None:
+def test_a_text_representation_that_is_no_str_is_an_error(formatter: DisplayFormatter) -> None:
     with pytest.raises(TypeError, match=r"Giving returns a int as text/html"):
         found(Giving(html=7), formatter).choose("text/html")
 
 
-def test_a_mime_bundle_is_offered_by_its_types(formatter: DisplayFormatter) -> None:
+def test_a_mime_bundle_is_chosen_by_its_types(formatter: DisplayFormatter) -> None:
     rich = found(
         Bundle({"application/vnd.vegalite.v5+json": {"mark": "bar"}, "text/plain": "chart"}), formatter
     )
@@ -247,13 +247,13 @@ def test_a_mime_bundle_may_come_with_metadata(formatter: DisplayFormatter) -> No
     assert rich.choose("text/html").body == b"<p>"
 
 
-def test_a_function_registered_with_the_formatter_goes_before_the_method() -> None:
+def test_a_registered_function_wins_over_the_method() -> None:
     formatter = DisplayFormatter()
     formatter.formatters["text/html"].for_type(Chosen, lambda value: "<i>registered</i>")
     assert found(Chosen(), formatter).choose("text/html").body == b"<i>registered</i>"
 
 
-def test_formatters_that_a_terminal_switched_off_still_serve() -> None:
+def test_disabled_formatters_are_used() -> None:
     formatter = DisplayFormatter()
     formatter.active_types = ["text/plain"]
     assert found(Chosen(), formatter).choose("text/html").mime == "text/html"
@@ -270,7 +270,7 @@ def test_formatters_that_a_terminal_switched_off_still_serve() -> None:
         ("text/plain", "text/plain", b"<Figure size 200x100 with 1 Axes>"),
     ],
 )
-def test_a_figure_is_drawn_as_asked(
+def test_a_figure_is_drawn_in_the_accepted_format(
     figure: Figure, formatter: DisplayFormatter, accept: str, mime: str, start: bytes
 ) -> None:
     chosen = found(figure, formatter).choose(accept)
@@ -278,7 +278,7 @@ def test_a_figure_is_drawn_as_asked(
     assert chosen.body.startswith(start)
 
 
-def test_a_figure_is_drawn_in_no_other_format_than_the_chosen(
+def test_a_figure_is_drawn_only_in_the_chosen_format(
     figure: Figure, formatter: DisplayFormatter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
@@ -321,7 +321,7 @@ def test_a_figure_is_drawn_as_the_shells_inline_figures_are(figure: Figure) -> N
     assert Image.open(io.BytesIO(chosen.body)).width < 150
 
 
-def test_an_empty_figure_is_an_image_too(formatter: DisplayFormatter) -> None:
+def test_an_empty_figure_is_an_image(formatter: DisplayFormatter) -> None:
     assert found(Figure(figsize=(1, 1)), formatter).choose("*/*").body.startswith(PNG)
 
 
@@ -333,14 +333,14 @@ def test_a_figures_bundle_has_png_and_text_as_in_notebooks(
     assert base64.b64decode(bundle["image/png"]).startswith(PNG)
 
 
-def test_a_pil_image_is_given_as_png(formatter: DisplayFormatter) -> None:
+def test_a_pil_image_is_sent_as_png(formatter: DisplayFormatter) -> None:
     image = Image.new("RGBA", (3, 2), (255, 0, 0, 128))
     chosen = found(image, formatter).choose("*/*")
     assert chosen.mime == "image/png"
     assert Image.open(io.BytesIO(chosen.body)).size == (3, 2)
 
 
-def test_a_pil_image_that_has_no_jpeg_is_given_as_png(formatter: DisplayFormatter) -> None:
+def test_a_pil_image_without_jpeg_is_sent_as_png(formatter: DisplayFormatter) -> None:
     image = Image.new("RGBA", (3, 2))
     assert found(image, formatter).choose("image/jpeg").mime == "image/png"
 
@@ -353,7 +353,7 @@ def test_a_pil_image_that_has_no_jpeg_is_given_as_png(formatter: DisplayFormatte
         ("*/*", "text/plain", "   a  b\n0  1  x\n1  2  y"),
     ],
 )
-def test_a_data_frame_is_given_as_asked(
+def test_a_data_frame_is_sent_in_the_accepted_format(
     formatter: DisplayFormatter, accept: str, mime: str, body: str
 ) -> None:
     chosen = found(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), formatter).choose(accept)
@@ -374,7 +374,7 @@ def test_a_browser_gets_a_data_frame_as_html(formatter: DisplayFormatter) -> Non
         ("*/*", "0    1\n1    2\nName: s, dtype: int64"),
     ],
 )
-def test_a_series_is_given_as_asked(formatter: DisplayFormatter, accept: str, body: str) -> None:
+def test_a_series_is_sent_in_the_accepted_format(formatter: DisplayFormatter, accept: str, body: str) -> None:
     assert found(pd.Series([1, 2], name="s"), formatter).choose(accept).body.decode() == body
 
 

@@ -33,7 +33,7 @@ class Pair(NamedTuple):
         (("b", {"A": "  x\t"}), ResponseTuple("b", None, (("A", "x"),))),
     ],
 )
-def test_a_body_with_a_status_or_headers_is_an_envelope(value: Any, envelope: ResponseTuple) -> None:
+def test_a_body_with_a_status_or_headers_is_a_response_tuple(value: Any, envelope: ResponseTuple) -> None:
     assert parse_response_tuple(value) == envelope
 
 
@@ -62,7 +62,7 @@ def test_a_body_with_a_status_or_headers_is_an_envelope(value: Any, envelope: Re
         ("b", 200, {"A": "x"}, 1),
     ],
 )
-def test_any_other_tuple_is_just_a_tuple(value: Any) -> None:
+def test_other_tuples_are_no_response_tuples(value: Any) -> None:
     assert parse_response_tuple(value) is None
 
 
@@ -80,7 +80,7 @@ def test_werkzeug_headers_keep_their_repetitions() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "é", "a\x00", "a\r\nX"])
-def test_a_header_name_that_is_no_token_is_an_error_that_names_it(name: str) -> None:
+def test_an_invalid_header_name_is_an_error_that_names_it(name: str) -> None:
     with pytest.raises(ValueError, match="a header's name has only") as failure:
         parse_response_tuple(("b", {name: "x"}))
     assert repr(name) in str(failure.value)
@@ -89,7 +89,7 @@ def test_a_header_name_that_is_no_token_is_an_error_that_names_it(name: str) -> 
 @pytest.mark.parametrize(
     "value", ["a\r\nSet-Cookie: x", "a\n", "\r", "a\x00b", "\x1b", "\x7f", "€", "\ud800"]
 )
-def test_a_header_value_that_http_cannot_carry_is_an_error_that_names_the_header(value: str) -> None:
+def test_an_invalid_header_value_is_an_error_that_names_the_header(value: str) -> None:
     with pytest.raises(ValueError, match="header X-Thing: ") as failure:
         validated([("X-Good", "y"), ("X-Thing", value)])
     assert value not in str(failure.value) or value.isprintable()
@@ -100,7 +100,7 @@ def test_a_header_value_may_have_spaces_tabs_and_latin_1(value: str) -> None:
     assert validated([("A", value)]) == (("A", value),)
 
 
-def test_a_namedtuple_matches_by_its_fields_when_it_is_asked_about() -> None:
+def test_a_namedtuple_may_be_a_response_tuple() -> None:
     # `ValueEncoder` asks about plain tuples only.
     assert parse_response_tuple(Pair("b", 300)) == ResponseTuple("b", 300)
 
@@ -110,6 +110,6 @@ def test_merging_replaces_headers_of_the_same_name_in_any_spelling() -> None:
     assert merged(old, (("Content-Type", "y"),)) == (("A", "1"), ("B", "2"), ("Content-Type", "y"))
 
 
-def test_a_header_is_found_in_any_spelling() -> None:
+def test_header_ignores_the_case_of_names() -> None:
     assert header((("A", "1"), ("CONTENT-type", "x")), "content-type") == "x"
     assert header((("A", "1"),), "content-type") is None

@@ -158,10 +158,10 @@ class TestWhole:
     @pytest.mark.parametrize(
         "value", [b"a\xffb", bytearray(b"a\xffb"), memoryview(b"a\xffb"), np.bytes_(b"a\xffb")], ids=type
     )
-    def test_bytes_are_as_they_are(self, value: object) -> None:
+    def test_bytes_are_sent_unchanged(self, value: object) -> None:
         assert whole(value) == [head(), Data(b"a\xffb", "bytes", result=True)]
 
-    def test_a_memoryview_with_gaps_is_its_bytes(self) -> None:
+    def test_a_strided_memoryview_is_sent_as_its_bytes(self) -> None:
         assert body(whole(memoryview(b"abcd")[::2])) == b"ac"
 
     def test_none_has_no_body(self) -> None:
@@ -170,7 +170,7 @@ class TestWhole:
     def test_none_is_a_null_result_for_events(self) -> None:
         assert whole(None, sse=True) == [head(), Data(b"null", "json", result=True)]
 
-    def test_not_a_time_is_none(self) -> None:
+    def test_nat_is_answered_as_null(self) -> None:
         assert whole(np.datetime64("NaT", "s")) == [head()]
 
     @pytest.mark.parametrize(
@@ -202,34 +202,34 @@ class TestWhole:
     def test_documents_are_compact_json(self, value: object, document: str) -> None:
         assert whole(value) == [head(JSON), Data(document.encode(), "json", result=True)]
 
-    def test_json_is_json_for_whoever_asks(self) -> None:
+    def test_json_does_not_depend_on_the_accept_header(self) -> None:
         assert whole({"a": 1}, accept="text/html")[0] == head(JSON)
 
     @pytest.mark.parametrize(
         "value", [object(), 1j, Point, print, NotImplemented, ValueError("x"), np.complex128(1j)], ids=str
     )
-    def test_something_else_is_an_error_that_names_its_type(self, value: object) -> None:
+    def test_an_unsupported_value_is_an_error_that_names_its_type(self, value: object) -> None:
         to = answer()
         shown = "complex" if isinstance(value, complex) else type(value).__qualname__
         with pytest.raises(TypeError, match=shown):
             to.classify(value)
         assert list(to.finish()) == [head()], "an answer that failed had given a head"
 
-    def test_the_error_says_what_an_adaptor_may_return(self) -> None:
+    def test_the_error_for_an_unsupported_value_lists_the_supported_ones(self) -> None:
         with pytest.raises(TypeError, match="cannot answer with a type; return str, bytes, a number, None"):
             whole(Point)
 
-    def test_a_text_with_a_lone_surrogate_is_an_error(self) -> None:
+    def test_text_with_a_lone_surrogate_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="surrogates not allowed"):
             whole("\ud800")
 
-    def test_a_cycle_is_an_error(self) -> None:
+    def test_a_cyclic_value_is_an_error(self) -> None:
         value: list[Any] = []
         value.append(value)
         with pytest.raises(ValueError, match="contains itself"):
             whole(value)
 
-    def test_the_status_is_200_before_and_the_heads_after(self) -> None:
+    def test_the_encoders_status_is_200_until_the_head(self) -> None:
         to = answer()
         assert to.status == 200
         to.classify(("x", 418))
@@ -239,24 +239,24 @@ class TestWhole:
 class TestEnvelopes:
     """A body with a status, headers or both."""
 
-    def test_a_status_goes_with_the_body(self) -> None:
+    def test_a_response_tuple_with_a_status_sets_it(self) -> None:
         assert whole(("made", 201)) == [head(status=201), Data(b"made", "text", result=True)]
 
     def test_headers_come_after_the_default_type(self) -> None:
         assert whole(({"a": 1}, {"X-A": 7}))[0] == Head(200, (("Content-Type", JSON), ("X-A", "7")))
 
     @pytest.mark.parametrize("name", ["Content-Type", "content-type", "CONTENT-TYPE"])
-    def test_a_given_content_type_replaces_the_default(self, name: str) -> None:
+    def test_a_content_type_of_the_adaptor_replaces_the_default(self, name: str) -> None:
         assert whole(("a,b", 200, {name: "text/csv"}))[0] == Head(200, ((name, "text/csv"),))
 
     def test_headers_may_be_repeated(self) -> None:
         cookies = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
         assert whole(("x", cookies))[0] == Head(200, (("Content-Type", HTML), *cookies))
 
-    def test_a_body_of_none_is_empty(self) -> None:
+    def test_none_in_a_response_tuple_is_an_empty_body(self) -> None:
         assert whole((None, 404)) == [head(status=404)]
 
-    def test_a_tuple_inside_is_a_json_list(self) -> None:
+    def test_a_tuple_inside_of_a_value_is_a_json_list(self) -> None:
         assert whole((("x", 404), 201)) == [head(JSON, 201), Data(b'["x",404]', "json", result=True)]
 
     @pytest.mark.parametrize("status", [204, 304])
@@ -265,7 +265,7 @@ class TestEnvelopes:
     def test_statuses_without_a_body_have_none(self, status: int, sse: bool, value: object) -> None:
         assert [type(chunk) for chunk in whole((value, status), sse=sse)] == [Head]
 
-    def test_a_content_length_of_a_whole_body_is_the_frontends(self) -> None:
+    def test_a_content_length_of_a_whole_body_is_left_to_the_frontend(self) -> None:
         assert whole(("abc", {"content-length": "99"}))[0] == head()
 
     def test_a_content_length_of_a_stream_is_kept(self) -> None:
@@ -276,7 +276,7 @@ class TestEnvelopes:
         with pytest.raises(ValueError, match="header X-A: "):
             whole(("x", {"X-A": "1\r\nX-B: 2"}))
 
-    def test_a_stream_has_its_status_and_headers_too(self) -> None:
+    def test_a_stream_may_have_status_and_headers(self) -> None:
         chunks = streamed((iter(["a", "b"]), 202, {"Content-Type": "text/event-stream"}))
         assert chunks == [
             Head(202, (("Content-Type", "text/event-stream"),)),
@@ -296,7 +296,7 @@ class TestEnvelopes:
         assert streamed((run(), status)) == [head(status=status)]
         assert ran == [1, 2]
 
-    def test_the_content_type_that_is_given_chooses_the_representation(self) -> None:
+    def test_a_content_type_of_the_adaptor_chooses_the_representation(self) -> None:
         figure = Figure(figsize=(1, 1))
         chunks = whole((figure, {"content-type": "image/svg+xml"}), accept="image/png")
         assert chunks[0] == Head(200, (("content-type", "image/svg+xml"),))
@@ -320,7 +320,7 @@ class TestStreams:
             *(Data(b"\xff", "bytes"), Data(b"b", "bytes"), Data(b"m", "bytes"), Data(b"", "text")),
         ]
 
-    def test_anything_else_is_streamed_as_json_lines(self) -> None:
+    def test_other_items_are_streamed_as_json_lines(self) -> None:
         items = [{"a": 1}, [1], 7, 1.5, True, None, (1, 404), np.int64(3), np.array([1]), Point(), Color.RED]
         chunks = streamed(iter(items))
         documents = [
@@ -334,7 +334,7 @@ class TestStreams:
     def test_a_stream_without_items_is_empty_html(self) -> None:
         assert streamed(iter(())) == [head()]
 
-    def test_no_head_is_given_before_the_first_item(self) -> None:
+    def test_no_head_is_sent_before_the_first_item(self) -> None:
         def run() -> Iterator[str]:
             raise ZeroDivisionError
             yield
@@ -346,30 +346,30 @@ class TestStreams:
             next(course.items)
         assert to.status == 200
 
-    def test_no_head_is_given_for_a_first_item_that_cannot_be_sent(self) -> None:
+    def test_no_head_is_sent_for_a_first_item_that_fails(self) -> None:
         to = answer()
         with pytest.raises(TypeError, match="object"):
             to.item(object())
         assert list(to.item("a")) == [head(), Data(b"a", "text")]
 
-    def test_the_head_is_given_once(self) -> None:
+    def test_the_head_is_sent_once(self) -> None:
         assert sum(isinstance(chunk, Head) for chunk in streamed(iter("abc"))) == 1
 
-    def test_what_a_generator_returns_after_items_is_the_result(self) -> None:
+    def test_a_generators_return_value_after_items_is_the_result(self) -> None:
         def run() -> Generator[str, None, object]:
             yield "a"
             return {"n": 1}
 
         assert streamed(run()) == [head(), Data(b"a", "text"), Data(b'{"n":1}', "json", result=True)]
 
-    def test_what_a_generator_returns_without_items_is_the_answer(self) -> None:
+    def test_a_generators_return_value_without_items_is_the_answer(self) -> None:
         def run() -> Generator[str, None, object]:
             return ({"n": 1}, 404)
             yield
 
         assert streamed(run()) == [head(JSON, 404), Data(b'{"n":1}', "json", result=True)]
 
-    def test_what_a_generator_returns_keeps_the_headers_around_it(self) -> None:
+    def test_a_generators_return_value_keeps_the_headers_of_its_tuple(self) -> None:
         def run() -> Generator[str, None, object]:
             return "x"
             yield
@@ -398,7 +398,7 @@ class TestStreams:
     def test_rows_of_a_csv_reader_are_json_lines(self) -> None:
         assert body(streamed(csv.reader(["a,b"]))) == b'["a","b"]'
 
-    def test_an_item_fails_where_it_is_and_says_its_type(self) -> None:
+    def test_an_unsupported_item_is_an_error_that_names_its_type(self) -> None:
         with pytest.raises(TypeError, match="complex"):
             streamed(iter(["a", 1j]))
 
@@ -418,7 +418,7 @@ class TestStreams:
         course.close()
         assert ended == [True]
 
-    def test_an_iterator_without_close_has_none(self) -> None:
+    def test_an_iterator_without_close_is_a_stream_without_close(self) -> None:
         course = answer().classify(iter("ab"))
         assert isinstance(course, Stream)
         assert course.close is None
@@ -465,7 +465,7 @@ class TestAsyncStreams:
 
         assert asyncio.run(drive()) == [head(JSON_LINES), Data(b"1", "json")]
 
-    def test_an_async_iterator_without_aclose_has_no_close(self) -> None:
+    def test_an_async_iterator_without_aclose_is_a_stream_without_close(self) -> None:
         class Once:
             def __aiter__(self) -> Once:
                 return self
@@ -499,14 +499,14 @@ class TestFiles:
     def test_a_text_file_is_streamed_in_lines(self) -> None:
         assert streamed(io.StringIO("a\nb\n")) == [head(), Data(b"a\n", "text"), Data(b"b\n", "text")]
 
-    def test_files_in_wrappers_are_files(self) -> None:
+    def test_wrapped_files_are_streamed_as_files(self) -> None:
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"a\nb")
             file.seek(0)
             assert body(streamed(file)) == b"a\nb"
         assert body(streamed(FileStorage(io.BytesIO(b"upload")))) == b"upload"
 
-    def test_a_pipe_gives_what_is_there(self) -> None:
+    def test_a_pipe_is_streamed_as_its_data_arrives(self) -> None:
         with subprocess.Popen([sys.executable, "-c", "print('out')"], stdout=subprocess.PIPE) as process:
             assert body(streamed(process.stdout)) == b"out\n"
 
@@ -514,14 +514,14 @@ class TestFiles:
 class TestResponses:
     """Responses of werkzeug and Flask."""
 
-    def test_a_response_is_as_it_is(self) -> None:
+    def test_a_werkzeug_response_keeps_status_headers_and_body(self) -> None:
         response = werkzeug.Response("hällo", 202, {"X-A": "1"}, mimetype="text/plain")
         assert whole(response) == [
             Head(202, (("X-A", "1"), ("Content-Type", "text/plain; charset=utf-8"))),
             Data("hällo".encode(), "text", result=True),
         ]
 
-    def test_a_response_without_a_type_gets_none(self) -> None:
+    def test_a_response_without_a_content_type_gets_none(self) -> None:
         response = werkzeug.Response(b"x")
         del response.headers["Content-Type"]
         assert whole(response) == [Head(200, ()), Data(b"x", "bytes", result=True)]
@@ -547,12 +547,12 @@ class TestResponses:
             ("image/png", "bytes"),
         ],
     )
-    def test_a_responses_body_is_text_if_its_type_says_so(self, mimetype: str, form: str) -> None:
+    def test_the_body_of_a_response_is_text_if_its_type_is_text(self, mimetype: str, form: str) -> None:
         last = whole(werkzeug.Response(b"{}", mimetype=mimetype))[-1]
         assert isinstance(last, Data)
         assert last.form == form
 
-    def test_text_that_is_no_utf_8_is_bytes(self) -> None:
+    def test_a_text_response_that_is_not_utf_8_is_bytes(self) -> None:
         last = whole(werkzeug.Response(b"\xff", content_type="text/plain; charset=latin-1"))[-1]
         assert last == Data(b"\xff", "bytes", result=True)
 
@@ -595,7 +595,7 @@ class TestResponses:
         response = werkzeug.utils.send_file(path, environ)
         assert body(streamed(response)) == b"content"
 
-    def test_what_is_said_around_a_response_goes_over_its_own(self) -> None:
+    def test_a_response_tuple_around_a_response_wins(self) -> None:
         response = werkzeug.Response("x", 404, {"X-A": "1", "X-B": "2"}, content_type="text/x")
         assert whole((response, 200, {"x-a": "3"}))[0] == Head(
             200, (("X-B", "2"), ("Content-Type", "text/x"), ("x-a", "3"))
@@ -621,11 +621,11 @@ class TestResponses:
         assert isinstance(first, Head)
         assert (first.status, dict(first.headers)["Location"]) == (302, "/there")
 
-    def test_a_status_that_no_answer_can_have_is_an_error(self) -> None:
+    def test_a_response_with_an_invalid_status_is_an_error(self) -> None:
         with pytest.raises(ValueError, match="from 200 to 599; got 101"):
             whole(werkzeug.Response("x", 101))
 
-    def test_a_flask_response_is_as_it_is(self) -> None:
+    def test_a_flask_response_keeps_status_headers_and_body(self) -> None:
         with flask.Flask("app").app_context():
             response = flask.jsonify(a=1)
         assert whole(response) == [head(JSON), Data(b'{"a":1}\n', "text", result=True)]
@@ -634,15 +634,15 @@ class TestResponses:
 class TestRich:
     """Objects with representations of several media types."""
 
-    def test_a_client_that_takes_anything_gets_the_image(self) -> None:
+    def test_a_client_that_accepts_anything_gets_the_image(self) -> None:
         assert whole(Shown()) == [negotiated("image/png"), Data(PNG, "bytes", result=True)]
 
-    def test_a_content_type_of_the_adaptors_own_is_no_negotiation(self) -> None:
+    def test_a_content_type_of_the_adaptor_adds_no_vary_header(self) -> None:
         assert whole((Shown(), {"Content-Type": "text/html"}), accept="image/png") == [
             head("text/html"), Data(b"<b>", "text", result=True),
         ]
 
-    def test_a_vary_header_of_the_adaptors_own_stays(self) -> None:
+    def test_a_vary_header_of_the_adaptor_stays(self) -> None:
         assert whole((Shown(), {"Vary": "Cookie"}))[0] == Head(
             200, (("Content-Type", "image/png"), ("Vary", "Cookie"), ("Vary", "Accept"))
         )
@@ -650,10 +650,10 @@ class TestRich:
     def test_a_client_that_asks_for_html_gets_html(self) -> None:
         assert whole(Shown(), accept="text/html") == [negotiated(HTML), Data(b"<b>", "text", result=True)]
 
-    def test_a_client_that_can_take_none_gets_the_image(self) -> None:
+    def test_a_client_that_accepts_no_representation_gets_the_image(self) -> None:
         assert whole(Shown(), accept="audio/ogg")[0] == negotiated("image/png")
 
-    def test_a_vendor_type_is_given_when_asked_for_by_name(self) -> None:
+    def test_a_vendor_type_is_sent_if_accept_names_it(self) -> None:
         kind = "application/vnd.vegalite.v5+json"
         assert whole(Chart(), accept=kind) == [negotiated(kind), Data(b'{"mark":"bar"}', "json", result=True)]
         assert whole(Chart()) == [
@@ -671,7 +671,7 @@ class TestRich:
         assert base64.b64decode(bundle["image/png"]) == PNG
         assert bundle.keys() == {"text/html", "image/png", "text/plain"}
 
-    def test_a_figure_in_an_envelope_is_drawn(self) -> None:
+    def test_a_figure_in_a_response_tuple_is_drawn(self) -> None:
         chunks = whole((Figure(figsize=(1, 1)), 201))
         assert chunks[0] == negotiated("image/png", 201)
         assert body(chunks).startswith(PNG)
@@ -685,11 +685,11 @@ class TestRich:
     def test_a_series_is_text_and_not_an_array(self) -> None:
         assert whole(pd.Series([1]))[0] == negotiated("text/plain; charset=utf-8")
 
-    def test_a_dict_that_shows_itself_is_shown(self) -> None:
+    def test_a_dict_subclass_with_a_representation_uses_it(self) -> None:
         assert whole(ShownDict(a=1), accept="text/html")[0] == negotiated(HTML)
         assert body(whole(ShownDict(a=1), accept="text/html")) == b"<dl>"
 
-    def test_the_shells_formatter_is_asked(self) -> None:
+    def test_the_shells_display_formatter_is_used(self) -> None:
         from IPython.core.formatters import DisplayFormatter
 
         class Shell:
@@ -705,7 +705,7 @@ class TestRich:
         chunks = streamed(iter([Shown(), Shown()]))
         assert chunks == [negotiated("image/png"), Data(PNG, "bytes"), Data(PNG, "bytes")]
 
-    def test_yielded_tables_are_streamed_as_json_lines_to_who_wants_json(self) -> None:
+    def test_yielded_tables_are_json_lines_for_clients_that_accept_json(self) -> None:
         chunks = streamed(iter([pd.DataFrame({"a": [1]})]), accept=JSON)
         assert chunks == [negotiated(JSON_LINES), Data(b'[{"a":1}]', "json")]
 
@@ -731,7 +731,7 @@ class TestPieces:
         ids=lambda value: type(value).__name__,
     )
     @pytest.mark.parametrize("yielded", [False, True])
-    def test_every_piece_but_the_last_says_that_there_is_more(
+    def test_every_piece_but_the_last_is_marked_as_continued(
         self, value: Any, form: str, yielded: bool
     ) -> None:
         first, *pieces = streamed(iter([value])) if yielded else whole(value)
@@ -753,12 +753,12 @@ class TestPieces:
         assert body(whole(numbers.data)) == numbers.tobytes()
 
     @pytest.mark.parametrize(("size", "pieces"), [(MAX_PIECE, 1), (MAX_PIECE + 1, 2), (2 * MAX_PIECE, 2)])
-    def test_a_body_that_just_fits_is_not_split(self, size: int, pieces: int) -> None:
+    def test_a_body_of_the_maximum_size_is_not_split(self, size: int, pieces: int) -> None:
         chunks = whole(b"x" * size)
         assert len(chunks) == 1 + pieces
         assert chunks[-1].more is False  # type: ignore[union-attr]
 
-    def test_pieces_divide_by_three_for_base64(self) -> None:
+    def test_the_size_of_a_piece_is_a_multiple_of_three(self) -> None:
         assert MAX_PIECE % 3 == 0
 
     def test_a_large_body_is_cut_as_it_is_sent(self) -> None:

@@ -42,7 +42,7 @@ def failure(chunks: list[Chunk]) -> Failed:
         ("def run(): return None", {"kwargs": "null"}, ""),
     ],
 )
-def test_every_kind_of_code_answers(bench: Bench, code: str, fields: dict[str, Any], answer: str) -> None:
+def test_every_kind_of_code_is_answered(bench: Bench, code: str, fields: dict[str, Any], answer: str) -> None:
     assert bench.text(code, **fields) == answer
 
 
@@ -51,7 +51,7 @@ def test_a_session_function_is_called_by_its_name(bench: Bench) -> None:
     assert bench.text(fn_name="mine", kwargs='{"n": 41}') == "42"
 
 
-def test_an_adaptor_of_owts_own_is_called_by_its_name(bench: Bench) -> None:
+def test_an_adaptor_that_owt_ships_is_called_by_its_name(bench: Bench) -> None:
     failed = failure(bench.ask(adaptor="speak", kwargs="{}"))
     assert failed.type == "bad-request"
     assert "missing 'text'" in failed.detail
@@ -75,7 +75,7 @@ def test_the_server_removes_an_endpoint_without_running_code(bench: Bench) -> No
     assert [(each.path, each.methods) for each in bench.offers[-1].endpoints] == [("/a", ("POST",))]
 
 
-def test_a_callable_that_is_made_anew_is_called_with_the_calls_own_request(bench: Bench) -> None:
+def test_a_callable_made_from_the_request_is_called_with_that_of_its_call(bench: Bench) -> None:
     code = "pipe().const(request.path)"
     assert [bench.text(code, path=path) for path in ("/a", "/b")] == ["/a", "/b"]
 
@@ -91,7 +91,7 @@ def test_a_callable_that_is_made_anew_is_called_with_the_calls_own_request(bench
         ("1 +", {}, "code: line 1: invalid syntax"),
     ],
 )
-def test_a_call_that_cannot_be_made_says_what_is_wrong(
+def test_an_impossible_call_fails_with_the_reason(
     bench: Bench, code: str | None, fields: dict[str, Any], detail: str
 ) -> None:
     chunks = bench.ask(code, **fields)
@@ -99,7 +99,7 @@ def test_a_call_that_cannot_be_made_says_what_is_wrong(
     assert failure(chunks).detail.startswith(detail)
 
 
-def test_a_type_error_of_the_adaptors_own_is_its_failure(bench: Bench) -> None:
+def test_a_type_error_in_the_adaptor_is_an_exception_of_the_adaptor(bench: Bench) -> None:
     failed = failure(bench.ask("def run(): return len(1)"))
     assert (failed.status, failed.exception) == (500, "TypeError")
     assert failed.traceback.splitlines()[1].endswith("line 1, in run")
@@ -122,7 +122,7 @@ def test_a_cell_triggers_the_shells_events(bench: Bench) -> None:
     assert seen == ["pre_execute", "post_execute"] * 3
 
 
-def test_a_plain_adaptor_may_run_a_loop_of_its_own(bench: Bench) -> None:
+def test_a_plain_adaptor_may_run_an_event_loop(bench: Bench) -> None:
     assert bench.text("import asyncio\ndef run(): return asyncio.run(asyncio.sleep(0, 'own'))") == "own"
 
 
@@ -134,7 +134,7 @@ def test_a_short_answer_and_its_end_are_one_frame(bench: Bench) -> None:
     assert len(bench.frames["a"]) == 1
 
 
-def test_a_large_answer_leaves_piece_by_piece(bench: Bench) -> None:
+def test_a_large_answer_is_sent_in_several_frames(bench: Bench) -> None:
     bench.run(a=call(f"def run(): return b'x' * {3 * SEPARATE_FRAME}"))
     frames = bench.frames["a"]
     assert [type(chunk) for chunk in bench.chunks("a")] == [Head, Data, Done]
@@ -153,7 +153,7 @@ def test_a_large_answer_leaves_piece_by_piece(bench: Bench) -> None:
     ],
     ids=["generator", "async generator", "iterator", "awaited async generator", "awaited generator"],
 )
-def test_items_leave_as_they_are_made(bench: Bench, code: str) -> None:
+def test_items_are_sent_when_they_are_yielded(bench: Bench, code: str) -> None:
     bench.run(a=call(code))
     frames = bench.frames["a"]
     assert [type(chunk) for chunk in frames[0]] == [Head]
@@ -161,7 +161,7 @@ def test_items_leave_as_they_are_made(bench: Bench, code: str) -> None:
     assert isinstance(frames[-1][-1], Done)
 
 
-def test_an_item_is_made_only_when_there_is_credit_for_it(new_bench: Callable[..., Bench]) -> None:
+def test_a_generator_is_resumed_only_while_there_is_credit(new_bench: Callable[..., Bench]) -> None:
     bench = new_bench(window=2500)
     code = "def run():\n    for n in range(9):\n        state.made = n\n        yield 'x' * 968\n"
     made: list[int] = []
@@ -177,7 +177,7 @@ def test_an_item_is_made_only_when_there_is_credit_for_it(new_bench: Callable[..
     assert len(made) == 9
 
 
-def test_an_async_stream_without_credit_does_not_hold_up_others(new_bench: Callable[..., Bench]) -> None:
+def test_an_async_stream_without_credit_does_not_block_other_runs(new_bench: Callable[..., Bench]) -> None:
     bench = new_bench(window=500, concurrency=2)
     stream = "async def run():\n    for n in range(3): yield 'x' * 968\n"
     bench.each("b", Done, lambda: bench.runner.grant("a", 1 << 20))
@@ -187,7 +187,7 @@ def test_an_async_stream_without_credit_does_not_hold_up_others(new_bench: Calla
 
 
 @pytest.mark.parametrize("prefix", ["", "async "])
-def test_a_stream_that_fails_has_sent_what_came_before(bench: Bench, prefix: str) -> None:
+def test_a_failing_stream_has_sent_its_earlier_items(bench: Bench, prefix: str) -> None:
     chunks = bench.ask(f"{prefix}def run():\n    yield 'a'\n    1 / 0\n")
     assert [type(chunk) for chunk in chunks] == [Head, Data, Failed, Done]
     assert failure(chunks).exception == "ZeroDivisionError"

@@ -27,19 +27,19 @@ def of(error: BaseException) -> Failed:
     return describe(raised(error), None, None)
 
 
-def test_lack_of_memory_is_told_with_its_notes() -> None:
+def test_describe_reports_a_memory_error_with_its_notes() -> None:
     error = MemoryError()
     error.add_note("the limit")
     assert of(error).detail == "the limit"
     assert "the limit" in of(error).traceback
 
 
-def test_a_call_that_did_not_begin_in_time_says_so() -> None:
+def test_start_timeout_names_the_timeout() -> None:
     assert "did not begin within its timeout of 1.5 s" in start_timeout(1.5).detail
     assert start_timeout(1.5).status == 504
 
 
-def test_an_exception_is_told_with_its_class_text_and_traceback() -> None:
+def test_describe_reports_class_text_and_traceback_of_an_exception() -> None:
     failed = of(ZeroDivisionError("by nothing"))
     assert failed == Failed(
         500,
@@ -54,7 +54,7 @@ def test_an_exception_is_told_with_its_class_text_and_traceback() -> None:
     assert failed.traceback.endswith("ZeroDivisionError: by nothing\n")
 
 
-def test_errors_of_the_request_are_bad_requests() -> None:
+def test_describe_reports_bad_requests_with_their_status() -> None:
     assert of(BadRequest("kwargs", "is odd", 5)) == Failed(
         400, "bad-request", "bad request", "kwargs: is odd; got 5"
     )
@@ -63,13 +63,13 @@ def test_errors_of_the_request_are_bad_requests() -> None:
     )
 
 
-def test_a_syntax_fault_is_of_a_kind_of_its_own() -> None:
+def test_describe_reports_a_syntax_fault_with_the_type_syntax() -> None:
     assert of(SyntaxFault("invalid syntax", 2)) == Failed(
         400, "syntax", "syntax error", "code: line 2: invalid syntax", "SyntaxError"
     )
 
 
-def test_other_errors_of_ours_have_their_own_titles() -> None:
+def test_describe_uses_the_title_of_owts_errors() -> None:
     assert of(KernelDied("it died")).title == KernelDied.title
     missing = of(MissingExtra("torch", "bark"))
     assert missing.exception == "MissingExtra"
@@ -77,19 +77,19 @@ def test_other_errors_of_ours_have_their_own_titles() -> None:
 
 
 @pytest.mark.parametrize("reason", ["cancelled", "interrupted"])
-def test_a_run_that_was_told_to_end_says_so_whatever_it_raised(reason: str) -> None:
+def test_describe_reports_a_cancel_whatever_was_raised(reason: str) -> None:
     expected = Failed(499, reason, "cancelled", f"the call was {reason}")
     assert describe(raised(KeyboardInterrupt()), reason, None) == expected
     assert describe(raised(ValueError("while cleaning up")), reason, 3.0) == expected
 
 
-def test_a_timeout_says_how_long_it_was() -> None:
+def test_describe_reports_the_length_of_a_timeout() -> None:
     assert describe(KeyboardInterrupt(), "timeout", 1.5) == Failed(
         504, "timeout", "timed out", "the call ran longer than its timeout of 1.5 s"
     )
 
 
-def test_what_ended_a_coroutine_is_shown_and_not_our_wrapping_of_it() -> None:
+def test_describe_reports_the_cause_of_a_stopped_coroutine() -> None:
     failed = of(Stopped(raised(SystemExit(3))))
     assert (failed.exception, failed.detail) == ("SystemExit", "3")
     assert "Stopped" not in failed.traceback
@@ -106,7 +106,7 @@ def adaptor_called_by_ours(code: str) -> Any:
     return lambda: function(theirs["run"])
 
 
-def test_the_traceback_begins_at_the_adaptors_first_frame() -> None:
+def test_a_traceback_begins_at_the_adaptors_first_frame() -> None:
     call = adaptor_called_by_ours("def run():\n    inner()\ndef inner():\n    1 / 0\n")
     try:
         call()
@@ -118,7 +118,7 @@ def test_the_traceback_begins_at_the_adaptors_first_frame() -> None:
     assert places == ['File "<adaptor 1>", line 2, in run', 'File "<adaptor 1>", line 4, in inner']
 
 
-def test_exceptions_that_led_to_it_are_shown_without_our_frames_too() -> None:
+def test_causes_and_contexts_are_shown_without_owts_frames() -> None:
     call = adaptor_called_by_ours("def run():\n    raise ValueError('first')\n")
     try:
         try:
@@ -134,13 +134,13 @@ def test_exceptions_that_led_to_it_are_shown_without_our_frames_too() -> None:
     assert failure.__file__ not in shown
 
 
-def test_a_group_of_exceptions_is_shown_with_its_members() -> None:
+def test_an_exception_group_is_shown_with_its_members() -> None:
     failed = of(ExceptionGroup("several", [raised(ValueError("one")), raised(TypeError("two"))]))  # type: ignore[list-item]
     assert "ValueError: one" in failed.traceback
     assert "TypeError: two" in failed.traceback
 
 
-def test_long_texts_lose_their_middle() -> None:
+def test_describe_cuts_the_middle_of_long_texts() -> None:
     failed = of(ValueError("a" * 5000 + "b" * 5000 + "c" * 100_000))
     assert len(failed.detail) < MAX_DETAIL + 100
     assert failed.detail.startswith("aaaa")
@@ -161,14 +161,16 @@ class Unspeakable(Exception):
         raise ZeroDivisionError
 
 
-def test_an_exception_whose_text_raises_is_told_all_the_same() -> None:
+def test_describe_reports_an_exception_whose_str_raises() -> None:
     failed = of(Unspeakable())
     assert failed.detail == "<Unspeakable, whose text cannot be shown>"
     assert failed.exception == "Unspeakable"
     assert "Unspeakable" in failed.traceback
 
 
-def test_a_traceback_that_cannot_be_made_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_describe_reports_an_exception_whose_traceback_cannot_be_formatted(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*args: object) -> None:
         raise ValueError
 
@@ -177,7 +179,7 @@ def test_a_traceback_that_cannot_be_made_is_told_all_the_same(monkeypatch: pytes
     assert shown == "KeyError: (its traceback cannot be shown: ValueError)\n"
 
 
-def test_the_stop_iteration_of_an_adaptor_is_itself() -> None:
+def test_a_stop_iteration_of_an_adaptor_is_reported_as_such() -> None:
     """Python turns one that leaves a coroutine into a RuntimeError, in a frame of ours."""
     ours: dict[str, Any] = {}
     code = "async def work(stop):\n    raise stop\n"
@@ -190,7 +192,7 @@ def test_the_stop_iteration_of_an_adaptor_is_itself() -> None:
     assert (failed.exception, failed.detail) == ("StopIteration", "theirs")
 
 
-def test_a_runtime_error_of_the_adaptors_is_left_as_it_is() -> None:
+def test_a_runtime_error_of_an_adaptor_is_not_unwrapped() -> None:
     try:
         raise RuntimeError("mine") from StopIteration()
     except RuntimeError as error:

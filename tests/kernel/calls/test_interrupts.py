@@ -29,7 +29,9 @@ def interrupts(others: list[str | None]) -> Interrupts:
     return interrupts
 
 
-def test_an_interrupt_lands_in_user_code(interrupts: Interrupts, others: list[str | None]) -> None:
+def test_sigint_raises_keyboard_interrupt_in_user_code(
+    interrupts: Interrupts, others: list[str | None]
+) -> None:
     interrupts.begin("a")
     interrupts.enter_user_code()
     with pytest.raises(KeyboardInterrupt):
@@ -39,7 +41,7 @@ def test_an_interrupt_lands_in_user_code(interrupts: Interrupts, others: list[st
     assert others == []
 
 
-def test_an_interrupt_between_two_stretches_of_user_code_waits_for_the_next(interrupts: Interrupts) -> None:
+def test_an_interrupt_outside_of_user_code_is_raised_when_it_is_entered(interrupts: Interrupts) -> None:
     interrupts.begin("a")
     interrupts.enter_user_code()
     interrupts.leave_user_code()
@@ -49,7 +51,7 @@ def test_an_interrupt_between_two_stretches_of_user_code_waits_for_the_next(inte
     interrupts.enter_user_code()
 
 
-def test_several_interrupts_that_wait_are_one(interrupts: Interrupts) -> None:
+def test_several_pending_interrupts_raise_once(interrupts: Interrupts) -> None:
     interrupts.begin("a")
     signal.raise_signal(signal.SIGINT)
     interrupts.interrupt("a")
@@ -59,7 +61,7 @@ def test_several_interrupts_that_wait_are_one(interrupts: Interrupts) -> None:
     interrupts.enter_user_code()
 
 
-def test_an_interrupt_that_comes_after_its_run_hits_no_other(
+def test_an_interrupt_after_the_end_of_its_run_affects_no_other(
     interrupts: Interrupts, others: list[str | None]
 ) -> None:
     interrupts.begin("a")
@@ -71,7 +73,9 @@ def test_an_interrupt_that_comes_after_its_run_hits_no_other(
     assert others == ["a", "a"]
 
 
-def test_an_interrupt_that_waits_ends_with_its_run(interrupts: Interrupts, others: list[str | None]) -> None:
+def test_a_pending_interrupt_is_discarded_at_the_end_of_its_run(
+    interrupts: Interrupts, others: list[str | None]
+) -> None:
     interrupts.begin("a")
     interrupts.interrupt("a")
     interrupts.end()
@@ -80,7 +84,7 @@ def test_an_interrupt_that_waits_ends_with_its_run(interrupts: Interrupts, other
     assert others == []
 
 
-def test_while_no_run_has_the_main_thread_an_interrupt_is_for_whatever_runs(
+def test_sigint_without_a_run_on_the_main_thread_is_for_all_others(
     interrupts: Interrupts, others: list[str | None]
 ) -> None:
     signal.raise_signal(signal.SIGINT)
@@ -88,7 +92,9 @@ def test_while_no_run_has_the_main_thread_an_interrupt_is_for_whatever_runs(
     assert others == [None, "a"]
 
 
-def test_an_aim_is_for_one_signal(interrupts: Interrupts, others: list[str | None]) -> None:
+def test_the_target_of_an_interrupt_is_for_one_signal(
+    interrupts: Interrupts, others: list[str | None]
+) -> None:
     interrupts.begin("b")
     interrupts.interrupt("a")
     interrupts.enter_user_code()
@@ -97,7 +103,7 @@ def test_an_aim_is_for_one_signal(interrupts: Interrupts, others: list[str | Non
     assert others == ["a"]
 
 
-def test_an_aim_is_known_until_the_main_thread_has_noticed(interrupts: Interrupts) -> None:
+def test_unnoticed_is_the_target_until_the_handler_has_run(interrupts: Interrupts) -> None:
     seen: list[str | None] = []
     interrupts.begin("a")
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -131,7 +137,7 @@ def test_shields_may_be_nested(interrupts: Interrupts) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_a_shield_outside_user_code_lets_nothing_in_at_its_end(interrupts: Interrupts) -> None:
+def test_unshield_outside_of_user_code_raises_nothing(interrupts: Interrupts) -> None:
     interrupts.begin("a")
     was = interrupts.shield()
     signal.raise_signal(signal.SIGINT)
@@ -158,7 +164,7 @@ def test_another_thread_interrupts_a_main_thread_that_computes(interrupts: Inter
     thread.join()
 
 
-def test_a_main_thread_that_waits_is_interrupted_if_need_be_by_several_signals(
+def test_a_waiting_main_thread_is_interrupted_by_repeated_signals(
     interrupts: Interrupts,
 ) -> None:
     interrupts.begin("a")
@@ -206,7 +212,7 @@ async def awaited(steps: InterruptibleSteps) -> Any:
     return await steps
 
 
-def test_each_step_is_marked_and_what_lies_between_is_not(marks: Marks) -> None:
+def test_each_step_is_marked_and_waits_between_steps_are_not(marks: Marks) -> None:
     async def adaptor() -> int:
         marks.seen += "a"
         await asyncio.sleep(0)
@@ -241,7 +247,7 @@ def test_an_awaitable_with_a_plain_iterator_is_driven(marks: Marks) -> None:
     assert marks.seen == "()()()"
 
 
-def test_a_plain_iterator_ends_with_what_is_thrown_into_it(marks: Marks) -> None:
+def test_an_exception_thrown_into_a_plain_iterator_ends_it(marks: Marks) -> None:
     stepping = marks.steps(Plain()).__await__()
     next(stepping)
     with pytest.raises(asyncio.CancelledError):
@@ -251,7 +257,7 @@ def test_a_plain_iterator_ends_with_what_is_thrown_into_it(marks: Marks) -> None
     stepping.close()
 
 
-def test_an_error_comes_out_as_it_is(marks: Marks) -> None:
+def test_an_error_in_a_step_is_raised_unchanged(marks: Marks) -> None:
     async def adaptor() -> None:
         await asyncio.sleep(0)
         raise ZeroDivisionError
@@ -261,7 +267,7 @@ def test_an_error_comes_out_as_it_is(marks: Marks) -> None:
     assert marks.seen == "()()"
 
 
-def test_what_awaiting_raises_is_thrown_into_the_awaitable(marks: Marks) -> None:
+def test_an_error_of_the_awaited_future_is_thrown_into_the_awaitable(marks: Marks) -> None:
     async def adaptor() -> str:
         future = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(future.set_exception, ValueError("no"))
@@ -274,7 +280,7 @@ def test_what_awaiting_raises_is_thrown_into_the_awaitable(marks: Marks) -> None
     assert asyncio.run(awaited(marks.steps(adaptor()))) == "caught no"
 
 
-def test_a_cancel_reaches_the_awaitable_which_may_clean_up(marks: Marks) -> None:
+def test_a_cancelled_awaitable_may_clean_up(marks: Marks) -> None:
     async def adaptor() -> None:
         try:
             await asyncio.Event().wait()
@@ -293,7 +299,9 @@ def test_a_cancel_reaches_the_awaitable_which_may_clean_up(marks: Marks) -> None
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_what_would_end_the_event_loop_comes_out_as_stopped(marks: Marks, kind: type[BaseException]) -> None:
+def test_keyboard_interrupt_and_system_exit_in_a_step_are_raised_as_stopped(
+    marks: Marks, kind: type[BaseException]
+) -> None:
     async def adaptor() -> None:
         await asyncio.sleep(0)
         raise kind(3)
@@ -309,7 +317,7 @@ def test_what_would_end_the_event_loop_comes_out_as_stopped(marks: Marks, kind: 
     assert marks.seen.startswith("()()")
 
 
-def test_an_interrupt_at_the_beginning_of_a_step_is_stopped_as_well() -> None:
+def test_an_interrupt_at_the_start_of_a_step_is_raised_as_stopped() -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -322,7 +330,7 @@ def test_an_interrupt_at_the_beginning_of_a_step_is_stopped_as_well() -> None:
     coroutine.close()
 
 
-def test_closing_closes_the_awaitable(marks: Marks) -> None:
+def test_closing_the_steps_closes_the_awaitable(marks: Marks) -> None:
     @types.coroutine
     def waiting() -> Generator[None, None, None]:
         try:
@@ -356,7 +364,7 @@ def test_user_code_in_the_main_thread_may_be_interrupted(interrupts_of_a_run: In
         user._loop.close()
 
 
-def test_user_code_in_the_main_thread_may_run_a_loop_of_its_own(interrupts_of_a_run: Interrupts) -> None:
+def test_user_code_in_the_main_thread_may_run_an_event_loop(interrupts_of_a_run: Interrupts) -> None:
     async def main() -> tuple[int, bool]:
         loop = asyncio.get_running_loop()
         with InMainThread(interrupts_of_a_run, loop):
@@ -366,7 +374,7 @@ def test_user_code_in_the_main_thread_may_run_a_loop_of_its_own(interrupts_of_a_
     assert asyncio.run(main()) == (42, True)
 
 
-def test_the_loop_is_back_after_user_code_that_raised(interrupts_of_a_run: Interrupts) -> None:
+def test_the_running_loop_is_restored_after_user_code_that_raised(interrupts_of_a_run: Interrupts) -> None:
     async def main() -> bool:
         loop = asyncio.get_running_loop()
         with pytest.raises(ZeroDivisionError), InMainThread(interrupts_of_a_run, loop):
@@ -376,6 +384,6 @@ def test_the_loop_is_back_after_user_code_that_raised(interrupts_of_a_run: Inter
     assert asyncio.run(main())
 
 
-def test_user_code_in_another_thread_needs_no_care() -> None:
+def test_an_error_of_user_code_in_another_thread_is_raised_unchanged() -> None:
     with pytest.raises(ZeroDivisionError), InOtherThread():
         raise ZeroDivisionError

@@ -81,7 +81,7 @@ def detach(kernel, topic=b""):
     kernel.iopub_thread.hear([b"\0" + topic])
 
 
-def test_nothing_is_sent_while_nobody_is_attached(kernel, mirror):
+def test_the_mirror_sends_nothing_without_subscribers(kernel, mirror):
     seen = RunMirror(mirror, "r", call("1"))
     seen.begin()
     seen.show([Stdout("text")])
@@ -89,7 +89,7 @@ def test_nothing_is_sent_while_nobody_is_attached(kernel, mirror):
     assert kernel.session.sent == []
 
 
-def test_somebody_is_attached_from_the_first_subscription_to_the_end_of_the_last(kernel, mirror):
+def test_a_client_is_attached_from_the_first_to_the_last_subscription(kernel, mirror):
     assert not mirror.is_attached
     attach(kernel)
     attach(kernel, b"status")
@@ -99,19 +99,19 @@ def test_somebody_is_attached_from_the_first_subscription_to_the_end_of_the_last
     assert not mirror.is_attached
 
 
-def test_ipykernel_hears_of_subscriptions_too(kernel, mirror):
+def test_ipykernels_handler_of_subscriptions_is_called_too(kernel, mirror):
     attach(kernel)
     assert kernel.iopub_thread.greeted == [[b"\1"]]
 
 
-def test_a_kernel_that_cannot_tell_has_no_mirror(kernel):
+def test_a_kernel_without_an_xpub_socket_has_no_subscribers(kernel):
     kernel.iopub_thread = None
     mirror = IopubMirror(kernel)
     mirror.watch()
     assert not mirror.is_attached
 
 
-def test_a_run_looks_like_a_cell_of_somebody_else(kernel, mirror):
+def test_a_run_looks_like_a_cell_of_another_client(kernel, mirror):
     attach(kernel)
     seen = RunMirror(mirror, "r1", call("print('a')", path="/p"))
     seen.begin()
@@ -130,7 +130,7 @@ def test_a_run_looks_like_a_cell_of_somebody_else(kernel, mirror):
     assert all(each == {"owt": {"run": "r1"}} for each in kernel.session.metadata)
 
 
-def test_a_display_takes_the_place_of_an_earlier_one_or_makes_way(kernel, mirror):
+def test_displays_may_update_or_clear_earlier_output(kernel, mirror):
     attach(kernel)
     seen = RunMirror(mirror, "r", call("1"))
     one, other = {"text/plain": "a"}, {"text/plain": "b"}
@@ -146,7 +146,7 @@ def test_a_display_takes_the_place_of_an_earlier_one_or_makes_way(kernel, mirror
     ]
 
 
-def test_a_display_is_sent_as_json_can_carry_it(kernel, mirror):
+def test_a_display_is_cleaned_for_json(kernel, mirror):
     attach(kernel)
     RunMirror(mirror, "r", call("1")).show([Display({"application/json": {"a": math.nan}}, {"b": math.inf})])
     # jupyter_client would print a warning of numbers that are none, among what the call prints.
@@ -155,7 +155,7 @@ def test_a_display_is_sent_as_json_can_carry_it(kernel, mirror):
     }
 
 
-def test_who_comes_late_hears_the_beginning_first(kernel, mirror):
+def test_a_client_that_attaches_late_gets_the_start_first(kernel, mirror):
     seen = RunMirror(mirror, "r", call("1"))
     seen.begin()
     attach(kernel)
@@ -164,7 +164,7 @@ def test_who_comes_late_hears_the_beginning_first(kernel, mirror):
     assert [kind for kind, _ in kernel.session.sent] == ["status", "execute_input", "stream", "stream"]
 
 
-def test_who_comes_when_there_is_nothing_more_hears_the_end(kernel, mirror):
+def test_a_client_that_attaches_before_the_end_gets_the_end(kernel, mirror):
     seen = RunMirror(mirror, "r", call("1"))
     seen.begin()
     attach(kernel)
@@ -180,7 +180,7 @@ def test_a_failure_is_an_error_with_its_traceback(kernel, mirror):
     )
 
 
-def test_a_failure_without_an_exception_says_what_it_is(kernel, mirror):
+def test_a_failure_without_an_exception_has_its_title(kernel, mirror):
     attach(kernel)
     RunMirror(mirror, "r", call("1")).show([Failed(504, "timeout", "timed out", "longer than 1 s")])
     assert kernel.session.sent[-1][1] == {
@@ -196,13 +196,13 @@ def test_a_failure_without_an_exception_says_what_it_is(kernel, mirror):
         ({"fn_name": "greet"}, "# greet(...)"),
     ],
 )
-def test_the_code_that_is_shown_is_short(kernel, mirror, fields, shown):
+def test_the_code_in_execute_input_is_cut(kernel, mirror, fields, shown):
     attach(kernel)
     RunMirror(mirror, "r", call(**fields)).begin()
     assert kernel.session.sent[-1][1]["code"] == f"# run r: GET /\n{shown}"
 
 
-def test_what_cannot_be_shown_is_no_problem_of_the_run(kernel, mirror):
+def test_a_failure_of_the_mirror_does_not_affect_the_run(kernel, mirror):
     attach(kernel)
     kernel.session.problem = ValueError("cannot be JSON")
     seen = RunMirror(mirror, "r", call("1"))

@@ -38,7 +38,7 @@ def ran(shell: Any) -> Ran:
     return Ran(shell)
 
 
-def test_an_adaptor_is_called_with_its_arguments(ran):
+def test_a_local_call_passes_its_arguments(ran):
     assert ran.text("def run(n): return n + 1", kwargs='{"n": 1}') == "2"
 
 
@@ -55,17 +55,17 @@ def test_an_adaptor_is_called_with_its_arguments(ran):
         "def run():\n    import asyncio\n    async def a(): return 'a'\n    return asyncio.run(a())",
     ],
 )
-def test_code_is_what_it_is_on_a_server(ran, code):
+def test_a_local_call_accepts_every_kind_of_code(ran, code):
     ran.names["letter"] = "a"
     assert ran.text(code, path="/a").removeprefix("/") == "a"
 
 
-def test_a_cell_runs_in_the_notebooks_own_namespace(ran):
+def test_a_local_cell_runs_in_the_notebooks_namespace(ran):
     assert ran("left = 41").error is None
     assert ran.names["left"] == 41
 
 
-def test_each_item_is_shown_before_the_next_one_is_made(ran):
+def test_a_local_stream_passes_each_item_on_before_the_next(ran):
     seen: list[int] = []
     ran.names["seen"] = lambda: seen.append(len(ran.chunks))
     assert ran("def run():\n    for n in range(3):\n        state.seen()\n        yield str(n)").error is None
@@ -74,7 +74,7 @@ def test_each_item_is_shown_before_the_next_one_is_made(ran):
 
 
 @pytest.mark.parametrize("kind", ["", "async "])
-def test_it_works_inside_of_an_event_loop_as_in_a_notebooks_cell(ran, kind):
+def test_a_local_call_works_inside_of_a_running_event_loop(ran, kind):
     async def cell() -> str:
         loop = asyncio.get_running_loop()
         text = ran.text(f"{kind}def run():\n    yield 'a'\n    yield 'b'")
@@ -84,7 +84,7 @@ def test_it_works_inside_of_an_event_loop_as_in_a_notebooks_cell(ran, kind):
     assert asyncio.run(cell()) == "ab"
 
 
-def test_what_is_raised_has_the_adaptors_frames_only(ran):
+def test_a_local_error_has_only_the_adaptors_frames(ran):
     ended = ran("def run():\n    return inner()\ndef inner():\n    return 1 / 0")
     assert isinstance(ended.error, ZeroDivisionError)
     frames = traceback.extract_tb(ended.error.__traceback__)
@@ -94,18 +94,18 @@ def test_what_is_raised_has_the_adaptors_frames_only(ran):
     ]
 
 
-def test_the_frames_of_async_adaptors_too(ran):
+def test_a_local_error_of_an_async_adaptor_has_only_its_frames(ran):
     ended = ran("import asyncio\nasync def run():\n    await asyncio.sleep(0)\n    raise KeyboardInterrupt")
     assert isinstance(ended.error, KeyboardInterrupt)
     assert [frame.name for frame in traceback.extract_tb(ended.error.__traceback__)] == ["run"]
 
 
-def test_what_cannot_be_called_says_so(ran):
+def test_a_local_call_that_is_impossible_returns_the_error(ran):
     assert isinstance(ran("def run(:").error, SyntaxFault)
     assert isinstance(ran("def run(a): pass", kwargs='{"b": 1}').error, BadRequest)
 
 
-def test_status_and_headers_are_those_of_the_adaptor(ran):
+def test_a_local_call_returns_status_and_headers(ran):
     assert ran("def run(): return 'tea', 418, {'Content-Type': 'text/plain'}") == LocalResult(418)
     match ran.chunks:
         case [Head(status=418, headers=headers), Data(body=b"tea")]:
@@ -114,7 +114,7 @@ def test_status_and_headers_are_those_of_the_adaptor(ran):
             pytest.fail(str(ran.chunks))
 
 
-def test_there_is_no_run_any_more_afterwards_nor_while_something_is_shown(ran, shell):
+def test_no_run_is_current_in_on_chunk_and_after_a_local_call(ran, shell):
     runs = []
     LocalRunner(shell).run(call("'a'"), lambda chunk: runs.append(context.running()))
     assert runs == [None, None]

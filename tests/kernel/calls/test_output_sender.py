@@ -45,7 +45,7 @@ def data(amount: int) -> Data:
 # Credit
 
 
-def test_chunks_leave_one_by_one_in_order(run: Wired) -> None:
+def test_chunks_are_sent_in_order_one_per_frame(run: Wired) -> None:
     outlet = run.sender()
     chunks = [data(1000), data(2000), data(3000)]
     outlet.send(chunks)
@@ -107,7 +107,7 @@ def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
     assert outlet.credit == -499
 
 
-def test_a_print_without_credit_waits_as_well(run: Wired) -> None:
+def test_a_print_without_credit_waits(run: Wired) -> None:
     outlet = run.sender(window=1)
     outlet.send([data(100)])
     thread = threading.Thread(target=outlet.write, args=("stdout", "x" * MAX_WAITING_TEXT))
@@ -119,7 +119,7 @@ def test_a_print_without_credit_waits_as_well(run: Wired) -> None:
     assert run.arrived() == [Stdout("x" * MAX_WAITING_TEXT)]
 
 
-def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Wired) -> None:
+def test_stop_interrupts_a_thread_that_waits_for_credit(run: Wired) -> None:
     outlet = run.sender(window=1)
     outlet.send([data(100)])
     errors: list[BaseException] = []
@@ -131,7 +131,7 @@ def test_who_waits_for_credit_is_interrupted_when_the_run_is_stopped(run: Wired)
     assert run.arrived() == [data(100)]
 
 
-def test_a_stopped_run_may_still_send_what_it_has_credit_for(run: Wired) -> None:
+def test_a_stopped_run_may_send_within_its_credit(run: Wired) -> None:
     outlet = run.sender()
     outlet.stop("cancelled")
     outlet.send([data(100)])
@@ -169,7 +169,7 @@ def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired
 
 
 @pytest.mark.usefixtures("sigint")
-def test_an_interrupt_while_a_chunk_is_sent_comes_after_it(run: Wired) -> None:
+def test_an_interrupt_while_a_chunk_is_sent_is_raised_after_it(run: Wired) -> None:
     outlet = run.sender()
     run.interrupts.install()
     run.interrupts.begin("a")
@@ -218,14 +218,14 @@ def test_waiting_for_credit_on_the_loop_can_be_cancelled(run: Wired) -> None:
 # Text
 
 
-def test_a_line_leaves_at_once(run: Wired, clock: list[float]) -> None:
+def test_a_line_is_sent_immediately(run: Wired, clock: list[float]) -> None:
     outlet = run.sender()
     assert outlet.write("stdout", "one\n")
     assert run.arrived() == [Stdout("one\n")]
     assert run.due == []
 
 
-def test_text_without_a_newline_leaves_a_little_later_from_another_thread(
+def test_text_without_a_newline_is_sent_later_by_another_thread(
     run: Wired, clock: list[float]
 ) -> None:
     outlet = run.sender()
@@ -249,7 +249,7 @@ def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: l
     assert run.arrived() == [Stdout("two\nthree\nfour\n")]
 
 
-def test_text_stands_before_the_chunks_that_are_sent_after_it(run: Wired, clock: list[float]) -> None:
+def test_text_is_sent_before_later_chunks(run: Wired, clock: list[float]) -> None:
     outlet = run.sender()
     outlet.write("stdout", "before")
     outlet.send([data(100)])
@@ -268,7 +268,7 @@ def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> N
     assert run.arrived() == [Stdout("a"), Stderr("bc"), Stdout("d")]
 
 
-def test_much_text_does_not_wait_and_leaves_in_pieces(run: Wired, clock: list[float]) -> None:
+def test_much_text_is_sent_immediately_in_several_chunks(run: Wired, clock: list[float]) -> None:
     outlet = run.sender()
     outlet.write("stdout", "x" * MAX_WAITING_TEXT)
     assert run.arrived() == [Stdout("x" * MAX_WAITING_TEXT)]
@@ -276,7 +276,7 @@ def test_much_text_does_not_wait_and_leaves_in_pieces(run: Wired, clock: list[fl
     assert run.arrived() == [Stdout("y" * MAX_TEXT_CHUNK), Stdout("y" * MAX_TEXT_CHUNK), Stdout("y")]
 
 
-def test_text_that_waits_for_credit_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
+def test_a_late_flush_without_credit_does_not_block_its_thread(run: Wired, clock: list[float]) -> None:
     outlet = run.sender(window=1)
     outlet.send([data(100)])
     outlet.write("stdout", "patience")
@@ -289,14 +289,14 @@ def test_text_that_waits_for_credit_holds_up_nobody_else(run: Wired, clock: list
     assert run.arrived() == [Stdout("patience")]
 
 
-def test_even_text_that_grows_on_its_way_holds_up_nobody_else(run: Wired, clock: list[float]) -> None:
+def test_a_late_flush_of_escaped_surrogates_is_one_chunk(run: Wired, clock: list[float]) -> None:
     outlet = run.sender(window=1)
     outlet.write("stdout", "\ud800" * (MAX_WAITING_TEXT - 1))
     run.later()
     assert run.arrived() == [Stdout("\\ud800" * (MAX_WAITING_TEXT - 1))]
 
 
-def test_a_late_flush_does_not_wait_for_who_is_sending(run: Wired, clock: list[float]) -> None:
+def test_a_late_flush_does_not_wait_for_a_thread_that_sends(run: Wired, clock: list[float]) -> None:
     outlet = run.sender()
     outlet.write("stdout", "text")
 
@@ -312,7 +312,7 @@ def test_a_late_flush_does_not_wait_for_who_is_sending(run: Wired, clock: list[f
     assert run.arrived() == [Stdout("more")]
 
 
-def test_text_is_carried_as_utf8_can() -> None:
+def test_encodable_escapes_lone_surrogates() -> None:
     assert encodable("plain") == "plain"
     assert encodable("ключ 🔑") == "ключ 🔑"
     assert encodable("half \ud83d of it") == "half \\ud83d of it"
@@ -346,7 +346,7 @@ class Talkative:
         self.sender.write("stdout", "last words\n")
 
 
-def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(
+def test_output_of_a_finalizer_during_a_send_follows_the_frame(
     run: Wired, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def collect_and_encode(message: Message) -> list[bytes | bytearray]:
@@ -368,7 +368,7 @@ def test_what_a_finalizer_prints_in_the_middle_of_a_send_comes_after_it(
 # The end
 
 
-def test_the_end_is_one_frame_with_the_text_before_it_whatever_the_credit(
+def test_finish_sends_waiting_text_and_the_end_in_one_frame_without_credit(
     run: Wired, clock: list[float]
 ) -> None:
     outlet = run.sender(window=1)
@@ -379,7 +379,7 @@ def test_the_end_is_one_frame_with_the_text_before_it_whatever_the_credit(
     assert run.far.receive() == Output("a", (Stdout("last"), data(500), Done(200, 1.0)))
 
 
-def test_nothing_comes_after_the_end(run: Wired, clock: list[float]) -> None:
+def test_nothing_is_sent_after_finish(run: Wired, clock: list[float]) -> None:
     outlet = run.sender()
     outlet.write("stdout", "in time")
     outlet.finish([Done(200, 1.0)])
@@ -391,7 +391,7 @@ def test_nothing_comes_after_the_end(run: Wired, clock: list[float]) -> None:
     assert run.due == []
 
 
-def test_a_late_sender_is_let_go_by_the_credit_that_comes_after_the_end(run: Wired) -> None:
+def test_a_sender_that_waits_is_released_by_credit_after_the_end(run: Wired) -> None:
     outlet = run.sender(window=1)
     outlet.finish([Done(200, 1.0)])
     outlet.grant(-1)

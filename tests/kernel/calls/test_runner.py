@@ -52,7 +52,7 @@ def test_a_run_ends_with_its_status_and_its_seconds(bench: Bench) -> None:
     ],
     ids=["plain", "async", "cell"],
 )
-def test_calls_have_the_session_to_themselves_in_the_order_of_arrival(bench: Bench, code: str) -> None:
+def test_calls_run_one_after_another_in_the_order_of_arrival(bench: Bench, code: str) -> None:
     bench.ask("seen = []\n")
     bench.run(**{f"r{n}": call(code, kwargs=f'{{"n": {n}}}') for n in range(4)})
     assert bench.text("seen") == "[0,0,1,1,2,2,3,3]"
@@ -78,7 +78,7 @@ def test_the_next_call_runs_after_one_that_failed(bench: Bench) -> None:
     assert bodies(chunks["d"]) == [b"4"]
 
 
-def test_a_call_may_ask_for_its_code_to_be_loaded_again(bench: Bench) -> None:
+def test_reload_loads_the_code_of_a_call_again(bench: Bench) -> None:
     code = "import itertools\ncount = itertools.count()\ndef run(): return next(count)"
     assert [bench.text(code), bench.text(code), bench.text(code, reload=True)] == ["0", "1", "0"]
 
@@ -90,7 +90,7 @@ def test_a_call_may_ask_for_its_code_to_be_loaded_again(bench: Bench) -> None:
     "code", [BUSY, ASLEEP, AWAITING, BUSY_IN_A_STEP], ids=["busy", "asleep", "awaiting", "step"]
 )
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_a_cancel_ends_its_run_and_no_other(
+def test_a_cancel_stops_its_run_and_no_other(
     new_bench: Callable[..., Bench], code: str, concurrency: int
 ) -> None:
     if code == ASLEEP and concurrency == 2:
@@ -125,7 +125,7 @@ def test_a_cancel_is_repeated_until_it_is_noticed(
     assert bodies(chunks["b"]) == [b"b"]
 
 
-def test_a_timeout_says_so(bench: Bench) -> None:
+def test_a_cancel_for_a_timeout_is_reported_as_timeout(bench: Bench) -> None:
     bench.first("a", Data, bench.cancel("a", "timeout"))
     failed = failure(bench.run(a=call(BUSY, timeout=1.5))["a"])
     assert (failed.status, failed.type) == (504, "timeout")
@@ -150,7 +150,7 @@ def test_a_cancelled_adaptor_cleans_up(bench: Bench, code: str) -> None:
     assert bench.text("cleaned") == "True"
 
 
-def test_an_adaptor_that_goes_on_after_a_cancel_is_cancelled_all_the_same(bench: Bench) -> None:
+def test_an_adaptor_that_swallows_its_cancel_is_reported_as_cancelled(bench: Bench) -> None:
     code = (
         "def run():\n    yield 'on'\n    try:\n        while True: pass\n"
         "    except KeyboardInterrupt:\n        pass\n    yield 'still there'\n"
@@ -159,7 +159,7 @@ def test_an_adaptor_that_goes_on_after_a_cancel_is_cancelled_all_the_same(bench:
     assert failure(bench.run(a=call(code))["a"]).type == "cancelled"
 
 
-def test_a_call_that_waits_is_cancelled_while_another_is_busy(bench: Bench) -> None:
+def test_a_queued_call_is_cancelled_while_another_is_busy(bench: Bench) -> None:
     go = threading.Event()
     bench.names["go"] = go
     bench.first("a", Data, bench.cancel("b"))
@@ -172,7 +172,7 @@ def test_a_call_that_waits_is_cancelled_while_another_is_busy(bench: Bench) -> N
     assert bodies(chunks["c"]) == [b"False"]
 
 
-def test_a_call_that_waits_for_a_notebooks_cell_is_cancelled_at_once(bench: Bench) -> None:
+def test_a_call_queued_behind_a_cell_is_cancelled_immediately(bench: Bench) -> None:
     async def main() -> list[Chunk]:
         async with bench.runner.turn:
             bench.runner.accept("a", call("1"))
@@ -184,7 +184,7 @@ def test_a_call_that_waits_for_a_notebooks_cell_is_cancelled_at_once(bench: Benc
     assert len(bench.frames["a"]) == 1
 
 
-def test_a_cancel_that_overtakes_its_call_keeps_it_from_running(bench: Bench) -> None:
+def test_a_cancel_that_arrives_before_its_call_withdraws_it(bench: Bench) -> None:
     bench.control.do(bench.cancel("a"))
     chunks = bench.run(a=call("state.ran = True"))["a"]
     assert failure(chunks).type == "cancelled"
@@ -194,7 +194,7 @@ def test_a_cancel_that_overtakes_its_call_keeps_it_from_running(bench: Bench) ->
     assert bodies(bench.run(b=call("2"))["b"]) == [b"2"]
 
 
-def test_a_call_that_does_not_begin_in_time_is_ended_and_never_runs(bench: Bench) -> None:
+def test_a_call_past_its_start_deadline_fails_and_never_runs(bench: Bench) -> None:
     # It has yet to arrive: the main thread is busy with something else.
     bench.control.do(bench.runner.start_deadline_passed, "a", 0.5)
     failed = failure(bench.run(a=call("state.ran = True"))["a"])
@@ -203,7 +203,7 @@ def test_a_call_that_does_not_begin_in_time_is_ended_and_never_runs(bench: Bench
     assert bench.text("'ran' in state") == "False"
 
 
-def test_a_call_behind_a_cell_may_wait(bench: Bench) -> None:
+def test_a_call_behind_a_cell_is_reported_as_queued(bench: Bench) -> None:
     async def main() -> list[Chunk]:
         async with bench.runner.turn:
             bench.runner.accept("a", call("1"))
@@ -215,19 +215,19 @@ def test_a_call_behind_a_cell_may_wait(bench: Bench) -> None:
     assert bench.behind == ["a"]
 
 
-def test_a_call_that_has_begun_is_not_overdue(bench: Bench) -> None:
+def test_a_call_that_has_begun_ignores_its_start_deadline(bench: Bench) -> None:
     bench.first("a", Data, lambda: bench.runner.start_deadline_passed("a", 0.5))
     assert bodies(bench.run(a=call("def run():\n    yield 'on'\n    yield 'off'\n"))["a"]) == [b"on", b"off"]
     assert bench.behind == []
 
 
-def test_many_cancels_of_runs_that_never_come_are_forgotten(bench: Bench) -> None:
+def test_withdrawn_runs_that_never_arrive_are_forgotten_beyond_a_limit(bench: Bench) -> None:
     for n in range(1100):
         bench.control.do(bench.cancel(f"gone {n}"))
     assert len(bench.runner._runs._withdrawn) == 1000
 
 
-def test_a_cancel_ends_a_run_that_waits_for_credit(new_bench: Callable[..., Bench]) -> None:
+def test_a_cancel_stops_a_run_that_waits_for_credit(new_bench: Callable[..., Bench]) -> None:
     code = "def run():\n    while True: yield 'x' * 968\n"
     for concurrency in (1, 2):
         bench = new_bench(window=2500, concurrency=concurrency)
@@ -256,7 +256,7 @@ def test_a_cancel_ends_a_run_that_waits_for_credit(new_bench: Callable[..., Benc
     ids=["plain", "async"],
 )
 @pytest.mark.parametrize("concurrency", [1, 2])
-def test_a_stream_goes_on_as_its_readers_take_it(
+def test_a_stream_continues_as_its_readers_grant_credit(
     new_bench: Callable[..., Bench], code: str, concurrency: int
 ) -> None:
     bench = new_bench(window=3000, concurrency=concurrency)
@@ -275,7 +275,7 @@ def test_a_stream_goes_on_as_its_readers_take_it(
     assert max(ahead) <= 3000 + 1100
 
 
-def test_credit_for_a_run_that_is_over_is_nothing(bench: Bench) -> None:
+def test_credit_for_a_run_that_has_ended_is_ignored(bench: Bench) -> None:
     bench.ask("1")
     bench.control.do(bench.runner.grant, "run 0", 1000)
     assert bench.text("2") == "2"
@@ -303,7 +303,7 @@ def test_async_adaptors_overlap_on_the_loop(new_bench: Callable[..., Bench]) -> 
     assert bodies(chunks["a"]) == [b'["/b","/a"]']
 
 
-def test_cells_take_turns_whatever_else_overlaps(new_bench: Callable[..., Bench]) -> None:
+def test_cells_never_overlap_with_other_cells(new_bench: Callable[..., Bench]) -> None:
     bench = new_bench(concurrency=3)
     bench.ask("seen = []\n")
     cell = "import asyncio\nseen.append(n)\nawait asyncio.sleep(0)\nseen.append(n)"
@@ -311,7 +311,7 @@ def test_cells_take_turns_whatever_else_overlaps(new_bench: Callable[..., Bench]
     assert bench.text("seen") == "[0,0,1,1,2,2]"
 
 
-def test_one_of_several_overlapping_runs_is_cancelled_alone(new_bench: Callable[..., Bench]) -> None:
+def test_a_cancel_stops_one_of_several_overlapping_runs(new_bench: Callable[..., Bench]) -> None:
     bench = new_bench(concurrency=2)
     go = threading.Event()
     bench.names["go"] = go
@@ -323,7 +323,7 @@ def test_one_of_several_overlapping_runs_is_cancelled_alone(new_bench: Callable[
     assert bodies(chunks["b"]) == [b"on", b"off"]
 
 
-def test_sigint_interrupts_everything_that_runs(new_bench: Callable[..., Bench]) -> None:
+def test_sigint_interrupts_every_active_run(new_bench: Callable[..., Bench]) -> None:
     bench = new_bench(concurrency=2)
     begun: list[str] = []
 
@@ -341,7 +341,7 @@ def test_sigint_interrupts_everything_that_runs(new_bench: Callable[..., Bench])
 @pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize("name", ["StopIteration", "StopAsyncIteration", "GeneratorExit", "SystemExit"])
 @pytest.mark.parametrize("prefix", ["", "async "])
-def test_exceptions_that_mean_something_to_python_are_told_like_others(
+def test_stop_iteration_and_exits_are_reported_like_other_exceptions(
     new_bench: Callable[..., Bench], concurrency: int, name: str, prefix: str
 ) -> None:
     bench = new_bench(concurrency=concurrency)
@@ -361,7 +361,7 @@ def test_exceptions_that_mean_something_to_python_are_told_like_others(
         "def run(): raise ValueError(request.path)",
     ],
 )
-def test_a_request_with_its_body_and_files_goes_with_its_run(
+def test_the_memory_of_a_request_is_freed_with_its_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     requests: list[weakref.ref[Request]] = []

@@ -93,7 +93,7 @@ def watching(terminal: IO[str], iopub: IOPubThread) -> Iterator[RunStream]:
     stream.close()
 
 
-def test_what_a_run_prints_goes_to_its_outlet(
+def test_output_of_a_run_goes_to_its_sender(
     stdout: RunStream, run: Run, wired: Wired, published: Any
 ) -> None:
     print("out", 1, file=stdout)
@@ -102,27 +102,27 @@ def test_what_a_run_prints_goes_to_its_outlet(
     assert published == []
 
 
-def test_stderr_is_kept_apart(iopub: IOPubThread, run: Run, wired: Wired) -> None:
+def test_stderr_is_sent_as_stderr(iopub: IOPubThread, run: Run, wired: Wired) -> None:
     stream = RunStream(Session(key=b"x"), iopub, "stderr", watchfd=False)
     assert stream.write("error\n") == 6
     assert wired.arrived() == [Stderr("error\n")]
     stream.close()
 
 
-def test_flush_sends_the_runs_text(stdout: RunStream, run: Run, wired: Wired) -> None:
+def test_flush_sends_the_text_of_the_run(stdout: RunStream, run: Run, wired: Wired) -> None:
     stdout.write("50 %")
     assert wired.arrived() == []
     stdout.flush()
     assert wired.arrived() == [Stdout("50 %")]
 
 
-def test_nothing_written_is_nothing_sent(stdout: RunStream, run: Run, wired: Wired) -> None:
+def test_writing_no_text_sends_nothing(stdout: RunStream, run: Run, wired: Wired) -> None:
     assert stdout.write("") == 0
     stdout.flush()
     assert wired.arrived() == []
 
 
-def test_without_a_run_text_goes_to_who_is_attached(
+def test_text_outside_of_runs_goes_to_iopub(
     stdout: RunStream, published: list[dict[str, Any]]
 ) -> None:
     print("for the notebook", file=stdout)
@@ -130,7 +130,7 @@ def test_without_a_run_text_goes_to_who_is_attached(
     assert published == [{"name": "stdout", "text": "for the notebook\n"}]
 
 
-def test_what_a_run_prints_after_its_end_goes_to_who_is_attached(
+def test_text_of_a_run_that_has_ended_goes_to_iopub(
     stdout: RunStream, run: Run, wired: Wired, published: list[dict[str, Any]]
 ) -> None:
     run.sender.finish([Done(200, 1.0)])
@@ -147,7 +147,7 @@ def test_what_a_run_prints_after_its_end_goes_to_who_is_attached(
         lambda stream: subprocess.run(["echo", "out"], stdout=stream, check=True),
     ],
 )
-def test_what_is_written_to_the_descriptor_belongs_to_the_run_once_it_is_drained(
+def test_output_to_the_descriptor_belongs_to_the_run_once_the_pipe_is_read(
     watching: RunStream, alone: Run, wired: Wired, write: Any
 ) -> None:
     write(watching)
@@ -157,7 +157,7 @@ def test_what_is_written_to_the_descriptor_belongs_to_the_run_once_it_is_drained
 
 
 @pytest.mark.parametrize("reads", [True, False])
-def test_a_terminal_that_takes_nothing_holds_nobody_up(
+def test_a_terminal_that_is_not_read_does_not_block_the_kernel(
     iopub: IOPubThread, monkeypatch: pytest.MonkeyPatch, published: Any, reads: bool
 ) -> None:
     theirs, ours = os.pipe()
@@ -185,7 +185,7 @@ def test_a_terminal_that_takes_nothing_holds_nobody_up(
         stream.close()
 
 
-def test_a_character_that_comes_in_two_parts_is_one(watching: RunStream, alone: Run, wired: Wired) -> None:
+def test_bytes_of_one_character_may_arrive_separately(watching: RunStream, alone: Run, wired: Wired) -> None:
     for byte in "€".encode():
         os.write(watching.fileno(), bytes([byte]))
         watching.pipe.read()
@@ -194,7 +194,7 @@ def test_a_character_that_comes_in_two_parts_is_one(watching: RunStream, alone: 
     assert text == "€"
 
 
-def test_what_nobody_wrote_for_a_run_reaches_the_terminal(
+def test_output_to_the_descriptor_outside_of_runs_reaches_the_terminal(
     watching: RunStream, terminal: IO[str], published: list[dict[str, Any]]
 ) -> None:
     os.write(watching.fileno(), b"crash\n")
@@ -213,7 +213,7 @@ def test_a_run_cannot_close_the_stream_for_others(
     assert wired.arrived() == [Stdout("still open\n")]
 
 
-def test_a_run_that_takes_the_stream_away_leaves_it_to_the_next(
+def test_a_stream_that_a_run_removed_is_restored_for_the_next(
     watching: RunStream, alone: Run, wired: Wired
 ) -> None:
     with redirect_stdout(watching):
@@ -230,7 +230,7 @@ def test_a_run_that_takes_the_stream_away_leaves_it_to_the_next(
     assert "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout)) == "out\nout\n"
 
 
-def test_what_a_process_writes_after_its_run_is_no_other_runs(
+def test_output_of_a_process_after_its_run_belongs_to_no_other_run(
     watching: RunStream, alone: Run, wired: Wired, terminal: IO[str], published: Any
 ) -> None:
     def taken() -> list[Any]:
@@ -254,7 +254,7 @@ def test_what_a_process_writes_after_its_run_is_no_other_runs(
         wait_until(lambda: len(watching.pipe._decoders) == 1)
 
 
-def test_a_stream_without_a_descriptor_has_nothing_to_take(stdout: RunStream) -> None:
+def test_collect_accepts_streams_without_a_pipe(stdout: RunStream) -> None:
     with redirect_stdout(stdout):
         Streams().collect()
 
@@ -263,13 +263,13 @@ def publisher() -> RunDisplayPublisher:
     return RunDisplayPublisher(session=Session(key=b"x"), pub_socket=None)
 
 
-def test_a_display_goes_to_its_run_as_json_can_carry_it(run: Run, wired: Wired, published: Any) -> None:
+def test_a_display_of_a_run_is_cleaned_for_json(run: Run, wired: Wired, published: Any) -> None:
     publisher().publish({"text/plain": "x", "application/json": {"a": (1, 2)}})
     assert wired.arrived() == [Display({"text/plain": "x", "application/json": {"a": [1, 2]}}, {})]
     assert published == []
 
 
-def test_what_a_display_says_of_itself_goes_with_it(run: Run, wired: Wired) -> None:
+def test_a_display_carries_its_id_metadata_and_update(run: Run, wired: Wired) -> None:
     publisher().publish({"text/plain": "x"}, {"a": {"width": 1}}, transient={"display_id": "d"})
     publisher().publish({"text/plain": "y"}, transient={"display_id": "d"}, update=True)
     first = {"display_id": "d", "metadata": {"a": {"width": 1}}}
@@ -280,19 +280,19 @@ def test_what_a_display_says_of_itself_goes_with_it(run: Run, wired: Wired) -> N
     ]
 
 
-def test_the_keys_of_a_display_are_text(run: Run, wired: Wired) -> None:
+def test_keys_of_a_display_become_text(run: Run, wired: Wired) -> None:
     publisher().publish({"text/plain": "x", 5: "y"}, {None: 1})
     shown = Display({"text/plain": "x", "5": "y", FACTS: {"metadata": {"None": 1}}}, {"None": 1})
     assert wired.arrived() == [shown]
 
 
-def test_what_is_displayed_stays_as_it_was(run: Run, wired: Wired) -> None:
+def test_publish_does_not_change_the_bundle(run: Run, wired: Wired) -> None:
     data = {"text/plain": "x"}
     publisher().publish(data, transient={"display_id": "d"})
     assert data == {"text/plain": "x"}
 
 
-def test_a_display_comes_after_what_was_printed_before_it(stdout: RunStream, run: Run, wired: Wired) -> None:
+def test_a_display_is_sent_after_earlier_text(stdout: RunStream, run: Run, wired: Wired) -> None:
     stdout.write("before")
     publisher().publish({"text/plain": "x"})
     stdout.write("after")
@@ -300,12 +300,12 @@ def test_a_display_comes_after_what_was_printed_before_it(stdout: RunStream, run
     assert wired.arrived() == [Stdout("before"), Display({"text/plain": "x"}, {}), Stdout("after")]
 
 
-def test_a_display_without_a_run_goes_to_who_is_attached(published: list[dict[str, Any]]) -> None:
+def test_a_display_outside_of_runs_goes_to_iopub(published: list[dict[str, Any]]) -> None:
     publisher().publish({"text/plain": "x"})
     assert published[0]["data"] == {"text/plain": "x"}
 
 
-def test_clearing_the_output_is_for_who_watches_the_run_or_the_cell(
+def test_clear_output_goes_to_the_run_or_to_iopub(
     run: Run, wired: Wired, published: list[dict[str, Any]]
 ) -> None:
     publisher().clear_output()

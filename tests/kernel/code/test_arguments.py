@@ -25,7 +25,7 @@ from owt.kernel.code.arguments import MISSING, Arguments, call_arguments, evalua
 @pytest.mark.parametrize(
     "text", [None, "", "  \n", "{}", "dict()", "null", " null ", "None", "print(end='')", "'None'"]
 )
-def test_no_text_none_and_an_empty_mapping_are_no_arguments(text: str | None) -> None:
+def test_no_text_null_and_an_empty_mapping_are_no_arguments(text: str | None) -> None:
     assert evaluate(text, {}) == Arguments({}, MISSING)
 
 
@@ -73,7 +73,7 @@ def test_a_mapping_becomes_keyword_arguments(text: str, kwargs: dict[str, Any]) 
         ("[('a', 1)]", [("a", 1)]),
     ],
 )
-def test_anything_else_is_the_one_value(text: str, value: object) -> None:
+def test_a_value_that_is_no_mapping_is_the_one_value(text: str, value: object) -> None:
     assert evaluate(text, {"x": 41}) == Arguments({}, value)
 
 
@@ -102,13 +102,13 @@ def test_anything_else_is_the_one_value(text: str, value: object) -> None:
         (json.dumps("-" * 100_000 + "1"), Arguments({}, "-" * 100_000 + "1")),
     ],
 )
-def test_a_string_that_is_an_expression_of_known_names_is_evaluated_once_more(
+def test_a_string_that_is_an_expression_of_known_names_is_evaluated_again(
     text: str, expected: Arguments
 ) -> None:
     assert evaluate(text, {"x": 41}) == expected
 
 
-def test_strings_inside_a_mapping_stay_as_they_are() -> None:
+def test_strings_inside_a_mapping_are_not_evaluated() -> None:
     assert evaluate('{"a": "x", "b": "1 + 1"}', {"x": 41}).kwargs == {"a": "x", "b": "1 + 1"}
 
 
@@ -129,7 +129,7 @@ def test_functions_in_an_expression_see_the_sessions_names() -> None:
         *("(" * 1000, "return 1", "yield", "await f()", "import os", "=\n"),
     ],
 )
-def test_text_that_cannot_be_read_names_the_field_and_shows_itself(text: str) -> None:
+def test_unreadable_kwargs_are_an_error_with_the_field_and_the_text(text: str) -> None:
     with pytest.raises(BadRequest, match=r"^kwargs: is neither JSON nor a Python expression; got ") as caught:
         evaluate(text, {})
     assert caught.value.field == "kwargs"
@@ -142,7 +142,7 @@ def test_text_that_cannot_be_read_names_the_field_and_shows_itself(text: str) ->
     "text",
     ["[" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "-" * 100_000 + "1", "[1]" + "[0]" * 50_000],
 )
-def test_deep_nesting_is_a_bad_request(text: str) -> None:
+def test_deeply_nested_kwargs_are_a_bad_request(text: str) -> None:
     with pytest.raises(BadRequest, match=r"^kwargs: is nested too deeply; got "):
         evaluate(text, {})
 
@@ -164,7 +164,7 @@ def test_deep_nesting_is_a_bad_request(text: str) -> None:
         ("broken", "reading the mapping raised OSError: disk"),
     ],
 )
-def test_an_expression_that_gives_no_arguments_says_why(text: str, message: str) -> None:
+def test_an_expression_without_arguments_is_an_error_with_the_reason(text: str, message: str) -> None:
     class Unprintable(Exception):
         def __str__(self) -> str:
             raise ValueError
@@ -202,13 +202,13 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
-def test_a_json_object_is_its_kwargs(value: dict[str, Any]) -> None:
+def test_a_json_object_evaluates_to_its_kwargs(value: dict[str, Any]) -> None:
     assert evaluate(json.dumps(value), {}) == Arguments(value)
     assert evaluate(json.dumps(value, ensure_ascii=False, indent=1), {}) == Arguments(value)
 
 
 @given(st.dictionaries(st.text(), JSON | st.binary() | st.tuples(st.integers()), max_size=4))
-def test_the_representation_of_a_dict_is_its_kwargs(value: dict[str, Any]) -> None:
+def test_the_repr_of_a_dict_evaluates_to_its_kwargs(value: dict[str, Any]) -> None:
     assert evaluate(repr(value), {}) == Arguments(value)
 
 
@@ -334,7 +334,7 @@ def test_a_value_that_fits_is_the_one_positional_argument(
         (two, {f"n{n}": n for n in range(12)}, "'n8', 'n9' ..."),
     ],
 )
-def test_kwargs_that_do_not_fit_are_named(
+def test_kwargs_that_do_not_fit_are_listed_in_the_error(
     function: Callable[..., Any], kwargs: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BadRequest) as caught:
@@ -366,7 +366,7 @@ def test_a_value_and_kwargs_may_come_together() -> None:
         call_arguments(plain, Arguments({"text": 2}, "text"))
 
 
-def test_a_callable_without_a_signature_takes_anything() -> None:
+def test_a_callable_without_a_signature_accepts_any_arguments() -> None:
     class Odd:
         __signature__ = "no signature"
 
@@ -376,7 +376,7 @@ def test_a_callable_without_a_signature_takes_anything() -> None:
         assert call_arguments(function, Arguments({"a": 1})) == ((), {"a": 1})
 
 
-def test_defaults_that_cannot_be_shown_leave_the_signature_out() -> None:
+def test_the_hint_omits_a_signature_whose_defaults_cannot_be_shown() -> None:
     class Secret:
         def __repr__(self) -> str:
             raise ValueError
@@ -388,7 +388,7 @@ def test_defaults_that_cannot_be_shown_leave_the_signature_out() -> None:
 
 
 @pytest.mark.parametrize("target", [plain, Model().method, Model()])
-def test_a_known_function_is_not_inspected_again(
+def test_a_function_is_inspected_once(
     target: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_arguments(target, Arguments({"text": "a"}))
@@ -408,7 +408,7 @@ def test_a_function_whose_code_was_replaced_is_inspected_again() -> None:
     assert call_arguments(function, Arguments()) == ((), {})
 
 
-def test_remembering_a_signature_does_not_keep_its_function() -> None:
+def test_the_signature_cache_does_not_keep_functions_alive() -> None:
     def function(a: int) -> None: ...
 
     call_arguments(function, Arguments({"a": 1}))

@@ -58,7 +58,7 @@ def test_a_cell_awaits_what_it_awaits_at_its_top_level(code: str, expected: bool
     assert (awaits(compiled.body) or awaits(compiled.last)) is expected
 
 
-def test_nothing_awaits_and_defines_nothing() -> None:
+def test_no_code_awaits_and_defines_nothing() -> None:
     assert not awaits(None)
     assert not defines(None)
 
@@ -73,12 +73,12 @@ def test_nothing_awaits_and_defines_nothing() -> None:
         ("print('x')", False),
     ],
 )
-def test_a_cell_that_may_leave_functions_behind_is_known(code: str, expected: bool) -> None:
+def test_defines_is_true_for_cells_with_functions_or_classes(code: str, expected: bool) -> None:
     compiled = cell(code)
     assert (defines(compiled.body) or defines(compiled.last)) is expected
 
 
-def test_a_cells_lines_are_shown_as_python_text() -> None:
+def test_linecache_has_the_transformed_lines_of_a_cell() -> None:
     compiled = compile_cell("!ls", "get_ipython().system('ls')\n", ast.parse("get_ipython().system('ls')"))
     assert linecache.getline(compiled.filename, 1) == "get_ipython().system('ls')\n"
     del linecache.cache[compiled.filename]
@@ -173,7 +173,7 @@ def test_a_module_that_replaced_a_forgotten_one_stays_registered(kernel: Sourced
     assert sys.modules[old.name].__dict__ is new.__globals__
 
 
-def test_threads_run_one_top_level_between_them(kernel: Sourced) -> None:
+def test_threads_run_the_top_level_once(kernel: Sourced) -> None:
     code = "import sys, threading\nthreading.Event().wait(0.05)\nmarker = object()\ndef run(): return marker"
     found: list[Any] = []
     threads = [threading.Thread(target=lambda: found.append(kernel.load(code)())) for _ in range(4)]
@@ -185,7 +185,7 @@ def test_threads_run_one_top_level_between_them(kernel: Sourced) -> None:
     assert len(set(map(id, found))) == 1
 
 
-def test_threads_make_one_callable_value_between_them(kernel: Sourced) -> None:
+def test_threads_evaluate_a_callable_value_once(kernel: Sourced) -> None:
     code = "(lambda event: (event.wait(0.05), lambda: event))(__import__('threading').Event())[1]"
     found: list[Any] = []
     threads = [threading.Thread(target=lambda: found.append(kernel.load(code))) for _ in range(4)]
@@ -209,11 +209,11 @@ def test_an_expression_that_raises_is_not_kept(kernel: Sourced) -> None:
         del sys.owt_test_value  # type: ignore[attr-defined]
 
 
-def test_a_module_does_not_inherit_our_future_statements(kernel: Sourced) -> None:
+def test_a_module_does_not_inherit_future_statements_of_owt(kernel: Sourced) -> None:
     assert kernel.load("def run(x: int): pass").__annotations__ == {"x": int}
 
 
-def test_old_expressions_make_room_and_leave_the_registries(
+def test_an_expression_dropped_from_the_cache_leaves_the_registries(
     kernel: Sourced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel.sources._expressions, "_max_size", 3)
@@ -228,7 +228,7 @@ def test_old_expressions_make_room_and_leave_the_registries(
     assert kernel.load(codes[1]) is not kept[1]
 
 
-def test_the_lines_of_code_that_failed_make_room_for_others(
+def test_lines_of_code_that_failed_are_dropped_for_later_texts(
     kernel: Sourced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel.sources._others, "_max_size", 2)
@@ -242,7 +242,7 @@ def test_the_lines_of_code_that_failed_make_room_for_others(
     assert filename not in linecache.cache
 
 
-def test_explicit_code_that_was_loaded_is_never_crowded_out(
+def test_loaded_explicit_code_is_never_dropped(
     kernel: Sourced, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel.sources._others, "_max_size", 2)

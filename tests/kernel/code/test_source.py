@@ -105,7 +105,7 @@ def test_text_that_binds_the_name_at_its_top_level_is_explicit(kernel: Sourced, 
         "pipe()\n  .f(await g())",
     ],
 )
-def test_other_text_that_is_no_expression_is_a_cell(kernel: Sourced, code: str) -> None:
+def test_text_that_is_neither_explicit_nor_an_expression_is_a_cell(kernel: Sourced, code: str) -> None:
     assert kernel.kind(code) == "CompiledCell"
 
 
@@ -131,11 +131,11 @@ def test_other_text_that_is_no_expression_is_a_cell(kernel: Sourced, code: str) 
         "{\n}",
     ],
 )
-def test_one_expression_as_if_in_parentheses_is_an_expression(kernel: Sourced, code: str) -> None:
+def test_text_that_is_one_expression_in_parentheses_is_an_expression(kernel: Sourced, code: str) -> None:
     assert kernel.kind(code) == "CompiledExpression"
 
 
-def test_the_name_decides_between_explicit_and_not_for_one_text(kernel: Sourced) -> None:
+def test_fn_name_decides_whether_a_text_is_explicit(kernel: Sourced) -> None:
     code = "def run(): return 1"
     assert kernel.kind(code) == "ExplicitCode"
     assert kernel.kind(code, "main") == "CompiledCell"
@@ -145,7 +145,7 @@ def test_the_name_decides_between_explicit_and_not_for_one_text(kernel: Sourced)
     assert kernel.load("(run := len)") is len
 
 
-def test_preparing_runs_nothing_of_the_text(kernel: Sourced) -> None:
+def test_compiling_runs_nothing_of_the_text(kernel: Sourced) -> None:
     kernel.names["ran"] = []
     for code in (
         "ran.append(1)\ndef run(): pass",
@@ -157,7 +157,7 @@ def test_preparing_runs_nothing_of_the_text(kernel: Sourced) -> None:
     assert kernel.names["ran"] == []
 
 
-def test_a_prepared_text_is_not_parsed_again(kernel: Sourced, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_text_is_not_parsed_again(kernel: Sourced, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["def run(): pass", "1 + 1", "x = 1"]
     first = [kernel.prepare(text) for text in texts]
     monkeypatch.setattr(source, "parse_text", None)
@@ -173,11 +173,11 @@ def test_a_prepared_text_is_not_parsed_again(kernel: Sourced, monkeypatch: pytes
     "code",
     ["path().last()", "path()\n  .last()", "  path().last()", "(path().last())", "path().last() # end"],
 )
-def test_a_pipe_method_that_is_called_leftmost_stands_after_pipe(kernel: Sourced, code: str) -> None:
+def test_a_leftmost_call_of_a_pipe_method_is_read_after_pipe(kernel: Sourced, code: str) -> None:
     assert kernel.load(code)() == ("path", "last")
 
 
-def test_subscripts_and_attributes_lead_to_the_leftmost_name(kernel: Sourced) -> None:
+def test_a_terse_chain_may_have_subscripts_and_attributes(kernel: Sourced) -> None:
     assert kernel.load("path().last().steps[0].upper()") == "PATH"
 
 
@@ -187,7 +187,7 @@ def test_other_expressions_are_not_terse(kernel: Sourced, code: str) -> None:
         kernel.load(code)
 
 
-def test_a_name_that_the_session_knows_is_not_terse_while_it_knows_it(kernel: Sourced) -> None:
+def test_a_name_of_the_session_is_not_terse_while_the_session_has_it(kernel: Sourced) -> None:
     code = "path().upper()"
     assert kernel.load("path().last()")() == ("path", "last")
     kernel.names["path"] = lambda: "mine"
@@ -224,7 +224,7 @@ def test_an_expression_uses_a_redefined_session_function_at_once(kernel: Sourced
     assert kernel.load("lambda x: double(x)")(x=2) == 6
 
 
-def test_an_expression_sees_a_name_that_the_session_learns_later(kernel: Sourced) -> None:
+def test_an_expression_sees_a_name_that_the_session_binds_later(kernel: Sourced) -> None:
     with pytest.raises(NameError):
         kernel.load("later + 1")
     kernel.names["later"] = 1
@@ -255,7 +255,7 @@ def test_a_builtin_or_injected_name_that_the_session_redefines_is_the_sessions(k
     assert kernel.load("request.upper()") == "MINE"
 
 
-def test_what_the_shell_put_into_a_fresh_namespace_counts_as_builtin() -> None:
+def test_names_of_a_new_ipython_namespace_count_as_builtins() -> None:
     kernel = Sourced(open=lambda name: f"opened {name}")
     code = "lambda: (open, __name__)"
     assert kernel.load(code)()[1] != "__main__"
@@ -263,18 +263,18 @@ def test_what_the_shell_put_into_a_fresh_namespace_counts_as_builtin() -> None:
     assert kernel.load(code)() == (kernel.names["open"], "__main__")
 
 
-def test_a_callable_value_is_made_once_and_kept(kernel: Sourced) -> None:
+def test_a_callable_value_is_evaluated_once(kernel: Sourced) -> None:
     code = f"(lambda counter: lambda: next(counter))({COUNTER})"
     assert [kernel.load(code)() for _ in range(3)] == [0, 1, 2]
     assert kernel.load(code) is kernel.load(code)
 
 
-def test_a_value_that_cannot_be_called_is_made_anew(kernel: Sourced) -> None:
+def test_a_value_that_is_not_callable_is_evaluated_each_time(kernel: Sourced) -> None:
     code = "__import__('time').perf_counter_ns()"
     assert kernel.load(code) < kernel.load(code)
 
 
-def test_a_callable_value_made_from_this_calls_request_is_made_anew(kernel: Sourced) -> None:
+def test_a_callable_value_that_uses_the_request_is_evaluated_each_time(kernel: Sourced) -> None:
     for code in ("pipe().const(request)", "pipe().const([request for _ in 'a'])", "const(state)"):
         assert kernel.load(code) is not kernel.load(code)
     for code in ("pipe().f(lambda: request)", "f(lambda: [state for _ in 'a'])"):
@@ -306,7 +306,7 @@ def test_explicit_code_has_the_injected_names_and_not_the_sessions(kernel: Sourc
     assert kernel.names["pipe"] is Pipe
 
 
-def test_explicit_code_is_not_main(kernel: Sourced) -> None:
+def test_explicit_code_is_not_the_main_module(kernel: Sourced) -> None:
     assert kernel.load("run = int\nif __name__ == '__main__': raise SystemExit") is int
 
 
@@ -321,7 +321,7 @@ def test_explicit_code_is_not_main(kernel: Sourced) -> None:
         ("run = 1", "The code defines no functions"),
     ],
 )
-def test_a_function_that_is_not_there_after_all_is_a_bad_fn_name(
+def test_a_function_that_explicit_code_did_not_bind_is_a_bad_fn_name(
     kernel: Sourced, code: str, message: str
 ) -> None:
     with pytest.raises(BadRequest, match=message) as caught:
@@ -408,7 +408,7 @@ def test_a_cell_that_ends_in_a_statement_answers_none_when_awaited(kernel: Sourc
     assert kernel.names["x"] == 7
 
 
-def test_future_statements_hold_in_a_cell(kernel: Sourced) -> None:
+def test_future_statements_apply_to_a_cell(kernel: Sourced) -> None:
     kernel.cell("from __future__ import annotations\ndef f(x: unknown): pass\nf")
     assert kernel.names["f"].__annotations__ == {"x": "unknown"}
     with pytest.raises(NameError):
@@ -433,7 +433,7 @@ def test_a_function_of_the_session_is_found_by_name(kernel: Sourced) -> None:
     assert kernel.sources.session_function("mine")() == 1
 
 
-def test_a_function_that_the_session_lacks_is_404_and_lists_those_there_are(kernel: Sourced) -> None:
+def test_a_missing_session_function_is_404_and_lists_the_existing_ones(kernel: Sourced) -> None:
     kernel.cell("x = 1\ndef mine(): pass\ndef also(): pass\ndef _hidden(): pass")
     with pytest.raises(
         NoSuchFunction, match=r"no such function; got 'run'\. The session has: also, mine$"
@@ -452,7 +452,7 @@ def test_a_function_that_the_session_lacks_is_404_and_lists_those_there_are(kern
 # KnownCode that cannot be read
 
 
-def test_code_that_cannot_be_read_leaves_no_lines_behind(kernel: Sourced) -> None:
+def test_unreadable_code_leaves_no_lines_in_linecache(kernel: Sourced) -> None:
     before = set(linecache.cache)
     for code in ("return 5", "x = 1\nreturn 5", "a b", "def run(): pass\nreturn 5", "(yield)"):
         with pytest.raises(SyntaxFault):
@@ -462,7 +462,7 @@ def test_code_that_cannot_be_read_leaves_no_lines_behind(kernel: Sourced) -> Non
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.lists(FRAGMENTS, max_size=25).map("".join), st.text(max_size=60)))
-def test_any_text_is_prepared_once_or_raises_a_syntax_fault(code: str) -> None:
+def test_any_text_is_compiled_once_or_raises_a_syntax_fault(code: str) -> None:
     kernel = Sourced()
     with suppress(SyntaxFault):
         prepared = kernel.prepare(code)
@@ -470,12 +470,12 @@ def test_any_text_is_prepared_once_or_raises_a_syntax_fault(code: str) -> None:
     kernel.sources.forget(code)
 
 
-def test_an_adaptor_is_the_function_of_its_module() -> None:
+def test_library_function_returns_the_function_of_the_module() -> None:
     assert library_function("speak", "run") is speak.run
     assert library_function("sentences", "split") is sentences.split
 
 
-def test_an_unknown_adaptor_is_a_bad_request_that_lists_those_there_are() -> None:
+def test_an_unknown_adaptor_is_a_bad_request_that_lists_the_known_ones() -> None:
     with pytest.raises(BadRequest, match=r"no such adaptor; got 'os'\. There are: .*speak") as caught:
         library_function("os", "run")
     assert caught.value.field == "adaptor"
@@ -484,13 +484,13 @@ def test_an_unknown_adaptor_is_a_bad_request_that_lists_those_there_are() -> Non
 
 
 @pytest.mark.parametrize("name", ["..errors", "speak.run", "__init__", "", "Speak"])
-def test_a_name_reaches_nothing_beside_the_adaptors(name: str) -> None:
+def test_an_adaptor_name_cannot_reach_other_modules(name: str) -> None:
     with pytest.raises(BadRequest, match="no such adaptor"):
         library_function(name, "run")
 
 
 @pytest.mark.parametrize("fn_name", ["missing", "annotations", "__name__"])
-def test_a_function_that_the_adaptor_lacks_is_a_bad_fn_name(fn_name: str) -> None:
+def test_a_function_that_the_adaptor_does_not_have_is_a_bad_fn_name(fn_name: str) -> None:
     with pytest.raises(BadRequest, match="the adaptor speak has no such function") as caught:
         library_function("speak", fn_name)
     assert caught.value.field == "fn_name"

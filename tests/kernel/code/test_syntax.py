@@ -51,7 +51,7 @@ def fault_of(code: str) -> SyntaxFault | None:
         ("", "", False),
     ],
 )
-def test_a_text_stands_for_python_text_which_may_be_one_expression(
+def test_parse_text_returns_python_text_and_a_single_expression(
     code: str, source: str, is_expression: bool
 ) -> None:
     found, tree, expression = parse_text(code, transform)
@@ -62,7 +62,7 @@ def test_a_text_stands_for_python_text_which_may_be_one_expression(
         assert [statement.value for statement in tree.body if isinstance(statement, ast.Expr)] == [expression]
 
 
-def test_text_that_is_python_is_not_transformed() -> None:
+def test_valid_python_is_not_transformed() -> None:
     def refuse(code: str) -> str:
         raise AssertionError(code)
 
@@ -100,7 +100,7 @@ def test_bound_names_are_those_that_the_top_level_binds(code: str, names: set[st
         ("(a or b)()", None),
     ],
 )
-def test_the_leftmost_call_is_that_of_the_name_on_which_a_chain_stands(code: str, name: str | None) -> None:
+def test_leftmost_call_returns_the_call_at_the_start_of_a_chain(code: str, name: str | None) -> None:
     call = leftmost_call(parse_expression(code))
     assert (call and ast.unparse(call.func)) == name
 
@@ -123,7 +123,7 @@ def test_the_leftmost_call_is_that_of_the_name_on_which_a_chain_stands(code: str
         ("{**a, b: c}", {"a", "b", "c"}),
     ],
 )
-def test_free_names_are_those_taken_from_outside(code: str, names: set[str]) -> None:
+def test_free_names_are_names_from_outside_of_the_expression(code: str, names: set[str]) -> None:
     compiled = compile(ast.Expression(parse_expression(code)), "x", "eval")
     assert free_names(compiled) == names
 
@@ -216,12 +216,12 @@ def test_a_long_line_is_cut_around_its_fault() -> None:
     ],
     ids=range(11),
 )
-def test_deep_nesting_is_a_syntax_fault_or_understood(code: str) -> None:
+def test_deep_nesting_is_parsed_or_a_syntax_fault(code: str) -> None:
     fault = fault_of(code)
     assert fault is None or "nested" in str(fault) or "too many" in str(fault)
 
 
-def test_a_transform_that_fails_leaves_the_syntax_fault_as_it_is() -> None:
+def test_a_failing_transform_keeps_the_syntax_fault() -> None:
     def broken(code: str) -> str:
         raise IndexError("an extension's own transform")
 
@@ -232,7 +232,7 @@ def test_a_transform_that_fails_leaves_the_syntax_fault_as_it_is() -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.lists(FRAGMENTS, max_size=25).map("".join), st.text(max_size=60)))
-def test_any_text_is_read_or_a_syntax_fault_on_one_of_its_lines(code: str) -> None:
+def test_any_text_parses_or_is_a_syntax_fault_on_one_of_its_lines(code: str) -> None:
     fault = fault_of(code)
     if fault is not None:
         assert fault.line is None or 1 <= fault.line <= max(1, len(lines_of(code)))
@@ -241,7 +241,7 @@ def test_any_text_is_read_or_a_syntax_fault_on_one_of_its_lines(code: str) -> No
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(FRAGMENTS, max_size=12).map("".join))
-def test_an_expression_in_parentheses_of_its_own_is_the_same_expression(code: str) -> None:
+def test_parentheses_around_an_expression_do_not_change_it(code: str) -> None:
     try:
         tree = parse_expression(code)
     except UNREADABLE:

@@ -144,7 +144,7 @@ def refusal(function: Callable[..., Any], query: str = "", **more: Any) -> str:
         (str | Point, '{"x": 1}', Point(1)),
     ],
 )
-def test_text_is_read_as_the_type_says(kind, text, value):
+def test_text_is_converted_to_the_type(kind, text, value):
     found = fit(taking(kind), urlencode({"x": text}))["x"]
     assert found == value
     assert type(found) is type(value)
@@ -162,7 +162,7 @@ def test_text_is_read_as_the_type_says(kind, text, value):
         (int, ["1", "2"], 2),
     ],
 )
-def test_a_field_that_is_repeated_is_a_list_where_that_fits_and_else_the_last_counts(kind, values, value):
+def test_a_repeated_field_is_a_list_or_else_its_last_value(kind, values, value):
     assert fit(taking(kind), urlencode({"x": values}, doseq=True)) == {"x": value}
 
 
@@ -171,7 +171,7 @@ def test_without_an_annotation_text_stays_text():
 
 
 @pytest.mark.parametrize("value", ["3", 3, None, [1, "a"], {"a": 1.5}])
-def test_without_an_annotation_json_stays_what_it_is(value):
+def test_without_an_annotation_json_values_are_unchanged(value):
     assert fit(lambda x: 1, json={"x": value}) == {"x": value}
 
 
@@ -186,11 +186,11 @@ def test_without_an_annotation_json_stays_what_it_is(value):
         (list[Colour], ["red"], [Colour.RED]),
     ],
 )
-def test_what_json_lacks_is_made_of_what_it_has(kind, value, found):
+def test_types_that_json_lacks_are_converted(kind, value, found):
     assert fit(taking(kind), json={"x": value}) == {"x": found}
 
 
-def test_a_form_is_read_as_a_query_is():
+def test_form_fields_are_converted_like_the_query():
     assert fit(taking(list[int]), data={"x": ["1", "2"]}) == {"x": [1, 2]}
 
 
@@ -201,12 +201,12 @@ def test_a_body_wins_over_the_query_and_kwargs_over_both():
     assert found == {"a": 1, "b": 2, "c": 3}
 
 
-def test_a_parameter_of_the_path_is_converted_too():
+def test_path_parameters_are_converted():
     assert fit(taking(int), path={"x": "3"}) == {"x": 3}
     assert "x: expected int; got 'a'" in refusal(taking(int), path={"x": "a"})
 
 
-def test_a_parameter_of_the_path_is_no_field():
+def test_a_field_cannot_set_a_path_parameter():
     assert "x: is not one of its fields" in refusal(taking(int), "x=4", path={"x": "3"})
 
 
@@ -225,11 +225,11 @@ def test_an_uploaded_file_may_be_a_list_in_json():
     assert fit(taking(list[int]), data=upload(b"[1, 2]")) == {"x": [1, 2]}
 
 
-def test_bytes_of_any_class_are_what_came():
+def test_parameters_of_each_bytes_type_get_the_bytes():
     assert bytes(fit(taking(memoryview), "x=ab")["x"]) == b"ab"
 
 
-def test_an_uploaded_file_without_a_type_is_a_file():
+def test_an_uploaded_file_for_an_untyped_parameter_is_a_file_storage():
     found = fit(lambda x: 1, data=upload())["x"]
     assert isinstance(found, FileStorage)
     assert (found.filename, found.read()) == ("a.bin", b"\xff\x00")
@@ -259,16 +259,16 @@ def test_json_that_is_no_object_is_left_to_the_function(body):
     assert fit(lambda: 1, data=body, content_type="application/json") == {}
 
 
-def test_json_that_is_none_is_refused():
+def test_invalid_json_is_refused():
     assert "body: is not JSON" in refusal(lambda: 1, data=b"{", content_type="application/json")
 
 
-def test_json_that_is_nested_without_end_is_refused():
+def test_deeply_nested_json_is_refused():
     body = b'{"x":' + b"[" * 100_000
     assert "body: is not JSON" in refusal(lambda x: 1, data=body, content_type="application/json")
 
 
-def test_json_that_came_as_a_form_is_told_what_to_say():
+def test_json_sent_as_a_form_is_an_error_with_the_remedy():
     form = "application/x-www-form-urlencoded"
     said = refusal(lambda x: 1, data=b'{"x": 1}', content_type=form)
     assert "is not one of its fields; add -H 'Content-Type: application/json' for JSON." in said
@@ -280,24 +280,24 @@ def test_options_of_owt_are_no_arguments():
     assert fit(lambda **more: 1, json={"detach": True, "a": 1}) == {"a": 1}
 
 
-def test_positional_parameters_get_what_they_are_named_by():
+def test_positional_only_parameters_are_bound_by_name():
     def f(a: int, b: int = 7, /, c: int = 8, *rest: int, d: int): ...
 
     assert fit(f, "a=1&d=2") == {"#0": 1, "#1": 7, "d": 2}
 
 
-def test_what_takes_anything_gets_the_rest():
+def test_var_keyword_parameters_get_the_other_fields():
     def f(a, **more: int): ...
 
     assert fit(f, "a=1&b=2&c=3&c=4") == {"a": "1", "b": 2, "c": 4}
     assert "b: expected int; got 'x'" in refusal(f, "a=1&b=x")
 
 
-def test_a_path_may_go_into_what_takes_anything():
+def test_path_parameters_may_be_bound_to_var_keywords():
     assert fit(lambda **more: 1, path={"name": "x"}) == {"name": "x"}
 
 
-def test_all_that_does_not_fit_is_told_with_what_would():
+def test_every_problem_is_listed_with_the_signature():
     def f(text: str, n: int = 1): ...
 
     assert refusal(f, "n=many&speed=2") == (
@@ -315,7 +315,7 @@ def test_all_that_does_not_fit_is_told_with_what_would():
         (list[Point], [{"x": []}], r"Expected int, got array - at $[0].x"),
     ],
 )
-def test_what_does_not_fit_in_json_is_told_with_its_place(kind, value, problem):
+def test_a_problem_inside_of_json_names_its_place(kind, value, problem):
     if problem is None:
         assert fit(taking(kind), json={"x": value}) == {"x": 3}
     else:
@@ -330,16 +330,16 @@ def test_a_long_value_is_shown_shortened_and_many_problems_are_cut():
 @pytest.mark.parametrize(
     ("kind", "one_of"), [(Literal["a", "b"], "'a', 'b'"), (Colour, "'red'"), (Colour | None, "'red'")]
 )
-def test_where_there_is_a_choice_it_is_told(kind, one_of):
+def test_an_invalid_choice_is_an_error_that_lists_the_choices(kind, one_of):
     assert f"x: expected one of {one_of}; got 'z'" in refusal(taking(kind), "x=z")
     assert f"x: expected one of {one_of}; got 'z'" in refusal(taking(kind), json={"x": "z"})
 
 
-def test_kwargs_must_have_names():
+def test_kwargs_that_are_no_mapping_are_refused():
     assert "kwargs: must be a mapping of names to values; got 3" in refusal(
         lambda: 1, kwargs=Arguments(value=3)
     )
 
 
-def test_json_is_not_read_for_what_is_not_json():
+def test_text_that_only_looks_like_json_stays_text():
     assert fit(taking(str), urlencode({"x": json.dumps({"a": 1})})) == {"x": '{"a": 1}'}

@@ -15,7 +15,7 @@ from owt.wire.endpoint import LONGEST_DESCRIPTION
 endpoint = Decorator()
 
 
-def test_a_function_stays_what_it_is_and_is_marked():
+def test_a_decorated_function_is_unchanged_and_marked():
     def f(text): ...
 
     assert endpoint("/speak")(f) is f
@@ -30,14 +30,14 @@ def test_a_path_is_marked_once():
     assert marks(f) == (Mark("/a", ("GET",)),)
 
 
-def test_what_has_no_room_for_a_mark_is_an_endpoint_all_the_same():
+def test_a_function_that_cannot_be_marked_is_registered():
     new: list[RegisteredFunction] = []
     assert Decorator(new.append)("/a")([].append) is not None
     assert [each.endpoint.path for each in new] == ["/a"]
     assert marks(len) == ()
 
 
-def test_what_is_told_is_the_name_the_docstring_and_the_methods():
+def test_the_description_has_name_docstring_and_methods():
     def f():
         """Say it.
 
@@ -75,17 +75,17 @@ def test_methods_are_in_one_order_and_once():
         (("/f",), {"methods": []}, "at least one method"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_to_write(arguments, options, why):
+def test_invalid_decorators_are_refused_with_the_remedy(arguments, options, why):
     with pytest.raises(EndpointError, match=why):
         endpoint(*arguments, **options)
 
 
-def test_only_what_can_be_called_is_an_endpoint():
+def test_an_object_that_is_not_callable_is_refused():
     with pytest.raises(EndpointError, match="only a function can be an endpoint; got 3"):
         endpoint("/f")(3)  # type: ignore[type-var]
 
 
-def test_too_large_types_are_refused():
+def test_types_with_too_large_schemas_are_refused():
     def f(x): ...
 
     f.__annotations__["x"] = "__import__('typing').Literal[tuple(f'{n:090}' for n in range(1000))]"
@@ -93,7 +93,7 @@ def test_too_large_types_are_refused():
         endpoint("/f")(f)
 
 
-def test_how_a_refusal_was_found_out_is_not_in_its_traceback():
+def test_a_refusal_has_no_frames_of_owt_in_its_traceback():
     with pytest.raises(EndpointError) as error:
         endpoint("/f")(lambda timeout: 1)
     assert [entry.name for entry in error.traceback] == [
@@ -101,7 +101,7 @@ def test_how_a_refusal_was_found_out_is_not_in_its_traceback():
     ]  # fmt: skip
 
 
-def test_outside_of_kernels_a_file_that_uses_it_can_be_imported_and_read():
+def test_a_file_with_endpoints_can_be_imported_outside_of_kernels():
     program = (
         "from owt import endpoint\n"
         "@endpoint('/speak')\n"
@@ -116,6 +116,6 @@ def test_outside_of_kernels_a_file_that_uses_it_can_be_imported_and_read():
     assert done.stdout == "[]\n"
 
 
-def test_it_is_one_of_the_names_of_the_package():
+def test_endpoint_is_a_name_of_the_package():
     assert "endpoint" in owt.__all__
     assert "@endpoint(" in repr(owt.endpoint)

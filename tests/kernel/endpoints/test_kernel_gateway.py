@@ -31,38 +31,40 @@ class TestCells:
         assert callable(bench.names["run"])
 
     @pytest.mark.parametrize("code", ["x = 1\nx + 1", "import asyncio\nawait asyncio.sleep(0)\n2"])
-    def test_a_value_is_displayed_and_is_not_the_answer(self, bench: Bench, capsys, code):
+    def test_the_value_of_a_notebook_cell_is_displayed_and_not_answered(self, bench: Bench, capsys, code):
         assert bodies(bench.ask(code, cell=NotebookCell())) == []
         assert capsys.readouterr().out == "2\n"
 
     @pytest.mark.parametrize("code", ["1;", "None", "x = 1"])
-    def test_not_where_a_notebook_would_not(self, bench: Bench, capsys, code):
+    def test_the_value_of_a_notebook_cell_is_not_displayed_where_a_notebook_shows_none(
+        self, bench: Bench, capsys, code
+    ):
         bench.ask(code, cell=NotebookCell())
         assert capsys.readouterr().out == ""
 
     @pytest.mark.parametrize("code", ["object()", "(n for n in range(3))", "1, 999, {}"])
-    def test_it_may_be_what_no_answer_can_be(self, bench: Bench, code):
+    def test_the_value_of_a_notebook_cell_may_be_any_object(self, bench: Bench, code):
         assert bench.ask(code, cell=NotebookCell())[-1].status == 200
 
-    def test_what_comes_from_the_future_counts_for_the_cells_that_follow(self, bench: Bench):
+    def test_future_imports_of_a_cell_apply_to_later_cells(self, bench: Bench):
         bench.ask("def late(x: Later): pass", cell=NotebookCell())
         assert "late" not in bench.names
         bench.ask("from __future__ import annotations", cell=NotebookCell())
         bench.ask("def late(x: Later): pass", cell=NotebookCell())
         assert bench.names["late"].__annotations__ == {"x": "Later"}
 
-    def test_an_error_is_one(self, bench: Bench):
+    def test_an_error_in_a_notebook_cell_is_a_failure(self, bench: Bench):
         failed, done = bench.ask("1 / 0", cell=NotebookCell())
         assert isinstance(failed, Failed)
         assert isinstance(done, Done)
         assert (failed.exception, done.status) == ("ZeroDivisionError", 500)
 
-    def test_what_cannot_be_read_is_told(self, bench: Bench):
+    def test_a_notebook_cell_that_cannot_be_parsed_is_a_syntax_failure(self, bench: Bench):
         assert bench.ask("def f(:", cell=NotebookCell())[0].type == "syntax"
 
 
 class TestRequest:
-    def test_a_form_is_lists(self):
+    def test_the_request_of_a_gateway_cell_has_a_form_as_lists(self):
         body = request(facts(b"a=1&b=2&a=3&c=", "application/x-www-form-urlencoded"))["body"]
         assert body == {"a": ["1", "3"], "b": ["2"], "c": [""]}
 
@@ -78,52 +80,52 @@ class TestRequest:
             (b"", None, ""),
         ],
     )
-    def test_any_other_body_is_text_but_json(self, body, kind, found):
+    def test_the_request_of_a_gateway_cell_has_other_bodies_as_text_or_json(self, body, kind, found):
         assert request(facts(body, kind))["body"] == found
 
-    def test_the_query_is_lists(self):
+    def test_the_request_of_a_gateway_cell_has_the_query_as_lists(self):
         assert request(facts(query="x=1&x=2&y="))["args"] == {"x": ["1", "2"], "y": [""]}
 
-    def test_repeated_headers_are_a_list(self):
+    def test_the_request_of_a_gateway_cell_has_repeated_headers_as_a_list(self):
         sent = (("X-One", "a"), ("X-Two", "1"), ("X-Two", "2"), ("X-Two", "3"))
         found = RequestFacts("GET", "/x", "", sent, b"", "localhost")
         assert request(found)["headers"] == {"X-One": "a", "X-Two": ["1", "2", "3"]}
 
-    def test_the_paths_parameters_are_there(self):
+    def test_the_request_of_a_gateway_cell_has_the_path_parameters(self):
         assert request(facts())["path"] == {"name": "é"}
 
 
 class TestResponseInfo:
-    def test_it_has_headers_and_a_status(self):
+    def test_response_info_returns_headers_and_status(self):
         assert response_info('{"headers": {"x-n": 5, "content-type": "a/b"}, "status": 202}') == (
             {"X-N": "5", "Content-Type": "a/b"},
             202,
         )
 
-    def test_it_may_have_neither(self):
+    def test_response_info_may_have_neither_headers_nor_status(self):
         assert response_info("{}") == ({}, 200)
 
     @pytest.mark.parametrize("text", ['{"status": null, "headers": null}', '{"status": "200"}'])
-    def test_what_it_leaves_open_is_as_usual(self, text):
+    def test_response_info_defaults_to_status_200(self, text):
         assert response_info(text) == ({}, 200)
 
     @pytest.mark.parametrize("status", ["99", "600", '"abc"', "[200]", "true", "200.5", "1e400"])
-    def test_a_status_that_none_is_is_told(self, status):
+    def test_response_info_refuses_an_invalid_status(self, status):
         with pytest.raises(OwtError, match=r"ResponseInfo cell: a status is from 200 to 599; got"):
             response_info(f'{{"status": {status}}}')
 
     @pytest.mark.parametrize("headers", ["[1]", '"a"', "1", '{"X-A": ["a", "b"]}', '{"X-A": null}'])
-    def test_headers_that_none_are_are_told(self, headers):
+    def test_response_info_refuses_invalid_headers(self, headers):
         with pytest.raises(OwtError, match=r"ResponseInfo cell: headers are an object of texts; got"):
             response_info(f'{{"headers": {headers}}}')
 
     @pytest.mark.parametrize("text", ["", "no json", "[1]", "1"])
-    def test_what_is_no_json_object_is_told(self, text):
+    def test_response_info_refuses_text_that_is_no_json_object(self, text):
         with pytest.raises(Exception, match="the ResponseInfo cell printed no JSON"):
             response_info(text)
 
 
-def test_where_calls_overlap_the_cells_take_their_turns(new_bench):
+def test_gateway_cells_do_not_overlap_where_calls_do(new_bench):
     bench = new_bench(concurrency=2)
     code = (
         "import asyncio\nasked = json.loads(REQUEST)['args']['n'][0]\nprint(asked)\n"

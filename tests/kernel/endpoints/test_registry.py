@@ -66,27 +66,27 @@ def test_functions_and_generators_of_either_kind_can_be_endpoints(bench, head, b
     assert get(bench, "/f") in ('["a","b"]', "ab")
 
 
-def test_so_can_pipelines(bench):
+def test_a_pipeline_can_be_an_endpoint(bench):
     bench.ask('endpoint("/p")(pipe().kwarg("word").f(str.upper))\n0')
     assert get(bench, "/p", "word=x") == "X"
 
 
-def test_the_parameters_of_the_path_arrive(bench):
+def test_path_parameters_are_passed_to_the_function(bench):
     bench.ask('@endpoint("/{a}/{n}")\ndef f(n: int, a): return [a, n]\n')
     assert get(bench, "/{a}/{n}", "", "x", "3") == '["x",3]'
 
 
-def test_kwargs_are_arguments_too(bench):
+def test_the_field_kwargs_adds_arguments(bench):
     bench.ask(SPEAK)
     assert get(bench, "/speak", kwargs='{"text": "hi"}') == "HI"
 
 
-def test_the_request_is_there(bench):
+def test_an_endpoint_sees_the_request(bench):
     bench.ask('@endpoint("/f")\ndef f(a): return request.args["a"]\n')
     assert get(bench, "/f", "a=1") == "1"
 
 
-def test_arguments_that_do_not_fit_are_422(bench):
+def test_arguments_that_do_not_fit_an_endpoint_are_422(bench):
     bench.ask(SPEAK)
     assert get(bench, "/speak", "txt=hi") == (
         "422 unprocessable: text: is missing. txt: is not one of its fields. GET /speak takes text: str"
@@ -98,7 +98,7 @@ def test_an_explicit_adaptor_may_register_what_it_defines(bench):
     assert get(bench, "/f") == "f"
 
 
-def test_what_an_adaptor_defines_is_there_after_its_next_call_if_the_first_one_failed(bench):
+def test_endpoints_of_a_failed_adaptor_are_registered_by_its_next_call(bench):
     code = '@endpoint("/f")\ndef f(): return "f"\ndef run(n): return 1 / n\n'
     bench.ask(code, kwargs='{"n": 0}')
     assert live(bench) == {}
@@ -106,7 +106,7 @@ def test_what_an_adaptor_defines_is_there_after_its_next_call_if_the_first_one_f
     assert get(bench, "/f") == "f"
 
 
-def test_and_if_the_frontend_refused_it_at_its_end(bench):
+def test_endpoints_refused_at_the_end_of_a_call_are_registered_by_the_next(bench):
     code = '@endpoint("/f")\ndef f(): return "f"\ndef run(): state.refuse("it is taken")\n'
     bench.names["refuse"] = lambda why: setattr(bench, "refusal", why)
     assert "it is taken" in said(bench.ask(code))
@@ -116,27 +116,27 @@ def test_and_if_the_frontend_refused_it_at_its_end(bench):
     assert get(bench, "/f") == "f"
 
 
-def test_an_adaptor_that_defines_none_is_not_loaded_again_when_it_fails(bench):
+def test_a_failed_adaptor_without_endpoints_is_not_loaded_again(bench):
     code = "loads = state.loads = getattr(state, 'loads', 0) + 1\ndef run(n): return 1 / n\n"
     bench.ask(code, kwargs='{"n": 0}')
     bench.ask(code, kwargs='{"n": 1}')
     assert bench.names["loads"] == 1
 
 
-def test_running_it_again_replaces_it_for_the_next_call(bench):
+def test_running_a_definition_again_replaces_the_endpoint(bench):
     bench.ask(SPEAK)
     bench.ask(SPEAK.replace("upper", "title"))
     assert get(bench, "/speak", "text=hi") == "Hi"
 
 
-def test_an_error_leaves_everything_as_it_was(bench):
+def test_a_failed_call_leaves_the_endpoints_unchanged(bench):
     bench.ask(SPEAK)
     bench.ask(SPEAK.replace("upper", "title") + '@endpoint("/new")\ndef new(): ...\nunknown_name\n')
     assert get(bench, "/speak", "text=hi") == "HI"
     assert live(bench) == {"/speak": ("GET", "POST")}
 
 
-def test_what_is_not_registered_again_stays_until_it_is_removed(bench):
+def test_an_endpoint_stays_until_it_is_removed(bench):
     bench.ask(SPEAK)
     bench.ask('@endpoint("/other")\ndef speak2(): ...\n')
     assert set(live(bench)) == {"/speak", "/other"}
@@ -147,19 +147,19 @@ def test_what_is_not_registered_again_stays_until_it_is_removed(bench):
     assert get(bench, "/speak", "text=hi").startswith(gone)
 
 
-def test_a_function_that_is_defined_again_without_it_changes_nothing(bench):
+def test_redefining_a_function_without_the_decorator_keeps_the_endpoint(bench):
     bench.ask(SPEAK)
     bench.ask("def speak(text): return 'plain'\n0")
     assert get(bench, "/speak", "text=hi") == "HI"
 
 
-def test_a_removal_in_a_call_that_fails_is_none(bench):
+def test_a_removal_in_a_failed_call_has_no_effect(bench):
     bench.ask(SPEAK)
     bench.ask('endpoint.remove("/speak")\nunknown_name\n')
     assert get(bench, "/speak", "text=hi") == "HI"
 
 
-def test_methods_of_one_path_may_be_functions_of_their_own(bench):
+def test_methods_of_one_path_may_have_different_functions(bench):
     bench.ask(
         '@endpoint("/a", methods=["GET"])\ndef look(): return "look"\n'
         '@endpoint("/a", methods=["POST"])\ndef make(): return "make"\n'
@@ -168,13 +168,13 @@ def test_methods_of_one_path_may_be_functions_of_their_own(bench):
     assert get(bench, "/a", method="POST") == "make"
 
 
-def test_a_function_gives_up_the_methods_that_it_has_no_more(bench):
+def test_a_redefined_function_drops_the_methods_that_it_no_longer_has(bench):
     bench.ask('@endpoint("/a", methods=["GET", "PUT"])\ndef f(): ...\n')
     bench.ask('@endpoint("/a", methods=["GET"])\ndef f(): ...\n')
     assert live(bench) == {"/a": ("GET",)}
 
 
-def test_another_function_takes_over_the_methods_that_it_has(bench):
+def test_another_function_replaces_only_its_own_methods(bench):
     bench.ask('@endpoint("/a/{x}")\ndef f(x): return "f"\n')
     bench.ask('@endpoint("/a/{y}", methods=["POST"])\ndef g(y): return "g" + y\n')
     assert live(bench) == {"/a/{x}": ("GET",), "/a/{y}": ("POST",)}
@@ -202,7 +202,7 @@ def test_a_call_in_flight_finishes_on_the_old_function(new_bench):
     assert said(new) == "new"
 
 
-def test_what_the_frontend_refuses_fails_where_it_is_written(bench):
+def test_an_endpoint_that_the_frontend_refuses_raises_at_its_definition(bench):
     bench.refusal = "GET /speak is taken by f of session other"
     chunks = bench.ask(SPEAK)
     failed = chunks[-2]
@@ -219,7 +219,7 @@ def test_a_call_without_a_session_has_no_endpoints(bench):
     assert "belongs to a session, and this call names none; add session=NAME" in said(bench.ask(SPEAK))
 
 
-def test_a_session_has_so_many_and_no_more(bench):
+def test_the_number_of_endpoints_of_a_session_is_limited(bench):
     code = "for n in range({}):\n    endpoint(f'/{{n}}')(lambda: n)\n0"
     assert "at most 200 endpoints" in said(bench.ask(code.format(MOST + 1)))
     assert live(bench) == {}
@@ -230,14 +230,14 @@ def cell(shell: Any, code: str) -> bool:
     return bool(shell.run_cell(code).success)
 
 
-def test_a_cell_of_a_notebook_registers_when_it_has_succeeded(bench, shell):
+def test_a_cell_registers_its_endpoints_when_it_has_succeeded(bench, shell):
     shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
     shell.user_ns["sent"] = lambda: live(bench)
     assert cell(shell, SPEAK + "assert sent() == {}\n")
     assert get(bench, "/speak", "text=hi") == "HI"
 
 
-def test_an_error_in_a_cell_leaves_the_old_one_in_place(bench, shell):
+def test_an_error_in_a_cell_keeps_the_old_endpoint(bench, shell):
     shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
     cell(shell, SPEAK)
     assert not cell(shell, SPEAK.replace("upper", "title") + "unknown_name\n")
@@ -246,7 +246,7 @@ def test_an_error_in_a_cell_leaves_the_old_one_in_place(bench, shell):
     assert get(bench, "/speak", "text=hi") == "Hi"
 
 
-def test_a_cell_that_another_cell_runs_counts_with_that(bench, shell):
+def test_endpoints_of_an_inner_cell_are_registered_with_the_outer_one(bench, shell):
     shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
     inner = f"get_ipython().run_cell({SPEAK!r})\n"
     assert not cell(shell, inner + "unknown_name\n")
@@ -259,7 +259,7 @@ def test_a_cell_that_another_cell_runs_counts_with_that(bench, shell):
     assert set(live(bench)) == {"/speak"}
 
 
-def test_a_cell_is_told_when_another_session_was_faster(bench, shell, capsys):
+def test_a_cell_reports_a_path_that_another_session_registered_first(bench, shell, capsys):
     shell.user_ns.setdefault("endpoint", bench.runner.endpoints.endpoint)
     shell.user_ns["lose"] = lambda: setattr(bench, "refusal", "it is taken")
     cell(shell, SPEAK + "lose()\n")
@@ -267,12 +267,12 @@ def test_a_cell_is_told_when_another_session_was_faster(bench, shell, capsys):
     assert get(bench, "/speak", "text=hi").startswith("410")
 
 
-def test_outside_of_cells_and_calls_it_counts_at_once(bench):
+def test_an_endpoint_outside_of_cells_and_calls_is_registered_immediately(bench):
     bench.runner.endpoints.endpoint("/now")(lambda: "now")
     assert get(bench, "/now") == "now"
 
 
-def test_every_definition_has_a_number_of_its_own(bench):
+def test_every_definition_has_its_own_version(bench):
     bench.ask(SPEAK)
     bench.ask('@endpoint("/a")\ndef a(): ...\n')
     [first, second] = sorted(
@@ -282,7 +282,7 @@ def test_every_definition_has_a_number_of_its_own(bench):
     assert first[0] < second[0]
 
 
-def test_calls_that_register_nothing_tell_nothing(bench):
+def test_calls_without_endpoints_send_no_registration(bench):
     bench.ask("1 + 1")
     assert bench.offers == []
     assert isinstance(bench.ask("1")[-2], Data)

@@ -52,7 +52,7 @@ def told(kind: Any, value: Any) -> Any:
         (Any, {"a": [1]}, {"a": [1]}),
     ],
 )
-def test_a_default_is_told_as_json(kind, value, shown):
+def test_default_json_returns_a_default_as_json(kind, value, shown):
     assert told(kind, value) == shown
 
 
@@ -77,11 +77,11 @@ def test_a_default_is_told_as_json(kind, value, shown):
         (Any, "x" * 2000),
     ],
 )
-def test_one_that_the_schema_does_not_allow_or_json_lacks_is_not(kind, value):
+def test_default_json_omits_defaults_that_the_schema_or_json_does_not_allow(kind, value):
     assert told(kind, value) is ...
 
 
-def test_of_a_class_too_only_those_are_told_that_its_types_allow():
+def test_schemas_of_classes_omit_defaults_that_their_types_do_not_allow():
     @dataclasses.dataclass
     class Options:
         a: int = None  # type: ignore[assignment]
@@ -97,7 +97,7 @@ def test_of_a_class_too_only_those_are_told_that_its_types_allow():
     }  # fmt: skip
 
 
-def test_a_class_that_is_not_known_is_anything_and_what_holds_it_is_told():
+def test_an_unknown_class_is_anything_inside_of_a_described_type():
     @dataclasses.dataclass
     class Job:
         what: Mine
@@ -110,11 +110,11 @@ def test_a_class_that_is_not_known_is_anything_and_what_holds_it_is_told():
     assert definitions["Job"]["properties"]["times"] == {"type": "integer", "default": 1}
 
 
-def test_what_has_no_schema_takes_none_from_the_others():
+def test_a_type_without_a_schema_does_not_affect_the_others():
     assert schemas_of([msgspec.msgpack.Ext, int, None])[0] == [{}, {"type": "integer"}, {"type": "null"}]
 
 
-def test_classes_whose_names_are_one_to_msgspec_are_two():
+def test_classes_of_one_name_have_two_definitions():
     def named(name: str, field: str) -> Callable[..., Any]:
         return msgspec.defstruct(name, [(field, int)], namespace={"__doc__": None})
 

@@ -34,13 +34,13 @@ def test_parameters_have_a_place_a_schema_and_a_default():
     assert (n.where, n.required, n.default) == ("field", False, "2")
 
 
-def test_a_default_that_json_does_not_have_is_not_told():
+def test_a_default_that_json_lacks_is_omitted():
     def f(a=Mine, b=b"x" * 2000): ...
 
     assert [each.default for each in described(f).parameters] == [None, None]
 
 
-def test_a_type_that_msgspec_does_not_know_is_anything():
+def test_an_unknown_type_is_described_as_anything():
     def f(a: Mine, b: list[Mine], c: int): ...
 
     schemas = [json.loads(each.schema) for each in described(f).parameters]
@@ -59,21 +59,21 @@ def test_a_type_that_msgspec_does_not_know_is_anything():
         (dict[str, int], True),
     ],
 )
-def test_a_list_of_what_is_not_known_is_not_known(kind, known):
+def test_a_container_of_an_unknown_type_is_not_convertible(kind, known):
     def f(x): ...
 
     f.__annotations__["x"] = kind
     assert read_signature(f, "/f", []).parameters["x"].convertible is known
 
 
-def test_an_annotation_that_is_no_type_is_none():
+def test_an_annotation_that_is_no_type_is_ignored():
     def f(a=None, b=None): ...
 
     f.__annotations__.update(a=5, b={"min": 1})
     assert [taken.convertible for taken in read_signature(f, "/f", []).parameters.values()] == [False, False]
 
 
-def test_a_default_that_cannot_be_shown_is_told_of():
+def test_a_default_that_cannot_be_shown_is_refused():
     class Hidden:
         def __repr__(self) -> str:
             raise RuntimeError("hidden")
@@ -89,7 +89,7 @@ def test_a_default_that_cannot_be_shown_is_told_of():
     [tuple[str, int], tuple[bytes, dict[str, str]], tuple[Any, int, dict[str, str]], tuple[int, ...],
      Path, datetime.datetime, Iterator[Path]],
 )  # fmt: skip
-def test_what_is_sent_otherwise_than_its_type_looks_is_not_told(returns):
+def test_results_that_are_sent_differently_have_no_schema(returns):
     def f(): ...
 
     f.__annotations__["return"] = returns
@@ -99,20 +99,20 @@ def test_what_is_sent_otherwise_than_its_type_looks_is_not_told(returns):
 @pytest.mark.parametrize(
     "returns", [tuple[int, str], tuple[str, ...], tuple[int, int, int, int], Iterator[tuple[str, int]]]
 )
-def test_a_tuple_that_is_only_a_list_is_told(returns):
+def test_a_tuple_that_is_no_response_tuple_has_a_schema(returns):
     def f(): ...
 
     f.__annotations__["return"] = returns
     assert json.loads(described(f).result or "")["type"] == "array"
 
 
-def test_a_path_of_the_file_system_is_a_text():
+def test_a_pathlib_path_is_described_as_text():
     def f(a: Path): ...
 
     assert json.loads(described(f).parameters[0].schema) == {"type": "string"}
 
 
-def test_none_as_the_default_makes_none_a_value():
+def test_a_default_of_none_makes_the_parameter_optional():
     def f(a: int = None): ...  # noqa: RUF013
 
     assert {"type": "null"} in json.loads(described(f).parameters[0].schema)["anyOf"]
@@ -129,14 +129,14 @@ def test_none_as_the_default_makes_none_a_value():
         (int, False),
     ],
 )
-def test_what_is_annotated_as_an_iterator_streams(returns, streams):
+def test_a_function_annotated_as_iterator_streams(returns, streams):
     def f(): ...
 
     f.__annotations__["return"] = returns
     assert described(f).streams is streams
 
 
-def test_a_generator_streams_whatever_it_says():
+def test_a_generator_function_streams_whatever_its_annotation():
     def f():
         yield 1
 
@@ -147,7 +147,7 @@ def test_a_generator_streams_whatever_it_says():
     assert described(g).streams
 
 
-def test_the_items_of_a_stream_are_what_is_described():
+def test_the_result_schema_of_a_stream_is_that_of_its_items():
     def f() -> Iterator[int]: ...
 
     def g() -> int: ...
@@ -158,7 +158,7 @@ def test_the_items_of_a_stream_are_what_is_described():
     assert [described(each).result for each in (f, g, h)] == [an_int, an_int, None]
 
 
-def test_what_a_decorator_wraps_is_what_counts():
+def test_the_signature_of_a_wrapped_function_is_used():
     def f(text: str): ...
 
     @functools.wraps(f)
@@ -167,7 +167,7 @@ def test_what_a_decorator_wraps_is_what_counts():
     assert list(read_signature(wrapper, "/f", []).parameters) == ["text"]
 
 
-def test_what_has_a_call_or_arguments_already_has_a_signature_too():
+def test_callable_objects_and_partials_have_a_signature():
     class Adder:
         def __call__(self, a: int) -> int:
             return a
@@ -183,13 +183,13 @@ def test_a_parameter_with_the_name_of_an_option_is_refused():
         read_signature(f, "/f", [])
 
 
-def test_in_the_path_a_parameter_may_have_any_name():
+def test_a_path_parameter_may_have_the_name_of_an_option():
     def f(session): ...
 
     assert list(read_signature(f, "/{session}", ["session"]).parameters) == ["session"]
 
 
-def test_a_parameter_of_the_path_that_the_function_lacks_is_refused_with_what_to_write():
+def test_a_missing_path_parameter_is_refused_with_the_remedy():
     def f(text): ...
 
     with pytest.raises(EndpointError, match=r"f has no parameter 'name'.*write def f\(name, text\)"):

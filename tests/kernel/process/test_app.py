@@ -104,16 +104,16 @@ def facts(tmp_path_factory):
 
 
 @pytest.mark.parametrize("what", ["opened", "context", "loop", "shell"])
-def test_preparing_leaves_nothing_that_a_fork_must_not_have(facts, what):
+def test_preparing_opens_no_descriptor_context_loop_or_shell(facts, what):
     assert not facts[what]
 
 
-def test_preparing_starts_no_thread_and_leaves_the_environment(facts):
+def test_preparing_starts_no_thread_and_keeps_the_environment(facts):
     assert facts["threads"] == 1
     assert facts["environ"]
 
 
-def test_a_fork_takes_what_was_prepared(facts):
+def test_a_fork_uses_the_prepared_kernel(facts):
     assert [facts["prepared"]["taken"], facts["anew"]["taken"]] == [True, False]
 
 
@@ -121,7 +121,7 @@ PARTS = ["app", "kernel", "shell", "hook", "publisher", "debugger", "client", "h
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_each_part_of_a_prepared_kernel_is_as_one_made_anew(facts, part):
+def test_a_prepared_kernel_equals_a_new_one_in_each_part(facts, part):
     assert facts["prepared"][part] == facts["anew"][part]
 
 
@@ -131,17 +131,17 @@ def test_a_prepared_kernel_belongs_to_its_process(facts):
     assert facts["prepared"]["path"] == facts["anew"]["path"]
 
 
-def test_no_two_kernels_have_the_same_identity(facts):
+def test_two_kernels_have_different_identities(facts):
     prepared, other = facts["prepared"], facts["other"]
     assert prepared["ident"] != other["ident"]
     assert prepared["topic"] == f"kernel.{prepared['ident']}.execute_result"
 
 
-def test_a_startup_file_that_is_written_later_is_run(facts):
+def test_a_startup_file_written_after_preparing_runs(facts):
     assert facts["started"]["taken"]
     assert facts["started"]["startup"] == "ran"
 
 
-def test_settings_that_are_written_later_are_heeded_by_a_kernel_of_its_own(facts):
+def test_settings_written_after_preparing_lead_to_a_new_kernel(facts):
     assert not facts["configured"]["taken"]
     assert facts["configured"]["interactivity"] == "all"
