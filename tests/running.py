@@ -1,4 +1,4 @@
-"""A kernel's runner between a frontend's end of the call channel and a control thread."""
+"""A kernel's runner between the frontend's side of its connection and a control thread."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from owt.wire.messages import Output, Queued, RegisterEndpoints
 
 
 def new_shell() -> InteractiveShell:
-    """An IPython shell without the history's database."""
+    """Return an IPython shell without the database of its history."""
     config = Config()
     config.HistoryManager.enabled = False
     return InteractiveShell(config=config)
 
 
 def call(code: str | None = None, *, path: str = "/", **fields: Any) -> Call:
-    """A call of this code."""
+    """Return a call of this code."""
     return Call(RequestFacts("GET", path, "", (), b"", "localhost:9876"), code=code, **fields)
 
 
@@ -36,7 +36,7 @@ def bodies(chunks: Iterable[Chunk]) -> list[bytes]:
 
 
 class Control:
-    """A thread with an event loop, as ipykernel's control thread is."""
+    """Thread with an event loop, like ipykernel's control thread."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -47,7 +47,7 @@ class Control:
         self.loop.call_soon_threadsafe(self.loop.call_later, seconds, function)
 
     def do(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call a function in the thread, and wait until it has been called."""
+        """Call a function in the thread, and wait for its return."""
 
         async def work() -> None:
             function(*args)
@@ -63,14 +63,14 @@ class Control:
 class Bench:
     """A `Runner` on this thread's event loop, and what it sends.
 
-    What it offers as its session's endpoints is in `offers`, and `refusal` is the answer to that.
-    `first` and `each` say what the control thread does when a run's chunk of a kind arrives.
+    `registrations` has its requests to register endpoints, and `refusal` is the answer to them.
+    `on_first_chunk` and `on_chunk` register a function for the control thread: for a run's chunks of a type.
     """
 
     def __init__(
-        self, door: Listening, shell: InteractiveShell, *, window: int = PLENTY, concurrency: int = 1
+        self, connections: Listening, shell: InteractiveShell, *, window: int = PLENTY, concurrency: int = 1
     ) -> None:
-        self.near, self.far = door.connect()
+        self.near, self.far = connections.connect()
         self.names = shell.user_ns
         self.control = Control()
         self.loops = asyncio.Runner()
@@ -84,9 +84,9 @@ class Bench:
             memory=MemoryLimit(),
         )
         self.runner.start()
-        self.behind: list[str] = []
+        self.queued: list[str] = []
         self.runner.endpoints.session = "dev"
-        self.offers: list[RegisterEndpoints] = []
+        self.registrations: list[RegisterEndpoints] = []
         self.refusal: str | None = None
         self.frames: dict[str, list[tuple[Chunk, ...]]] = defaultdict(list)
         self._reactions: list[tuple[str, type, Callable[[], object]]] = []
@@ -94,32 +94,32 @@ class Bench:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
-    def each(self, run: str, kind: type, function: Callable[[], object]) -> None:
+    def on_chunk(self, run: str, kind: type, function: Callable[[], object]) -> None:
         self._reactions.append((run, kind, function))
 
-    def first(self, run: str, kind: type, function: Callable[[], object]) -> None:
+    def on_first_chunk(self, run: str, kind: type, function: Callable[[], object]) -> None:
         def once() -> None:
             if not called:
                 called.append(True)
                 function()
 
         called: list[bool] = []
-        self.each(run, kind, once)
+        self.on_chunk(run, kind, once)
 
     def cancel(self, run: str, reason: str = "cancelled") -> Callable[[], None]:
         return lambda: self.runner.cancel(run, reason)
 
     def run(self, **calls: Call) -> dict[str, list[Chunk]]:
-        """The chunks of these calls, which arrive at once, by their names."""
+        """Return the chunks of these calls, which arrive together, by their names."""
         try:
             return self.loops.run(self.serve(**calls))
         finally:
-            # The control thread has done what it does at these chunks.
+            # Wait until the control thread has handled these chunks.
             self.control.do(int)
 
     async def serve(self, **calls: Call) -> dict[str, list[Chunk]]:
-        for id, each in calls.items():
-            self.runner.accept(id, each)
+        for id, arriving in calls.items():
+            self.runner.accept(id, arriving)
         for id in calls:
             await self.ended(id)
         return {id: self.chunks(id) for id in calls}
@@ -128,20 +128,20 @@ class Bench:
         await self._ended[run].wait()
 
     def ask(self, code: str | None = None, **fields: Any) -> list[Chunk]:
-        """The chunks of one call."""
+        """Return the chunks of one call."""
         id = f"run {len(self.frames)}"
         return self.run(**{id: call(code, **fields)})[id]
 
     def text(self, code: str | None = None, **fields: Any) -> str:
-        """The body of one call's answer."""
+        """Return the body of one call's answer."""
         return b"".join(bodies(self.ask(code, **fields))).decode()
 
     def chunks(self, run: str) -> list[Chunk]:
-        """What a run has sent by now."""
+        """Return the chunks that a run has sent by now."""
         return [chunk for frame in self.frames[run] for chunk in frame]
 
     def close(self) -> None:
-        # The reader ends when it reads the end.
+        # The reader ends with this message.
         self.near.send(Output("", ()))
         self._reader.join()
         self.loops.close()
@@ -150,10 +150,10 @@ class Bench:
     def _read(self) -> None:
         while (message := self.far.receive()) != Output("", ()):
             if isinstance(message, Queued):
-                self.behind.append(message.run)
+                self.queued.append(message.run)
                 continue
             if isinstance(message, RegisterEndpoints):
-                self.offers.append(message)
+                self.registrations.append(message)
                 self.runner.endpoints.on_result(message.number, self.refusal)
                 continue
             assert isinstance(message, Output)

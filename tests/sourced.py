@@ -1,4 +1,4 @@
-"""A session's namespace with the sources that use it, and scraps of program text."""
+"""A session's namespace with its sources, and fragments of program text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FRAGMENTS = st.sampled_from(PIECES.split("|"))
 
 
 class Pipe:
-    """As much of a pipe as a terse expression needs: it records what it is told."""
+    """Stand-in for a pipe that records its steps."""
 
     def __init__(self, *steps: object) -> None:
         self.steps = steps
@@ -39,7 +39,7 @@ METHODS = frozenset({"path", "last", "f", "const", "map", "open"})
 
 
 class Sourced:
-    """A session's namespace and the sources that use it."""
+    """Session's namespace and its sources."""
 
     def __init__(self, **names: Any) -> None:
         self.names: dict[str, Any] = {"__name__": "__main__", **names}

@@ -18,7 +18,7 @@ from owt.kernel import context
 
 @pytest.fixture
 def kernel() -> Iterator[Sourced]:
-    """An empty session's sources; the modules that a test loads are gone after it."""
+    """Return the sources of an empty session; modules that a test loads are removed after it."""
     before = set(sys.modules)
     yield Sourced()
     for name in set(sys.modules) - before:
@@ -27,15 +27,15 @@ def kernel() -> Iterator[Sourced]:
 
 
 @pytest.fixture
-def door() -> Iterator[Listening]:
-    """A maker of connections."""
+def connections() -> Iterator[Listening]:
+    """Return a factory of connections."""
     with Listening() as listening:
         yield listening
 
 
 @pytest.fixture
 def sigint() -> Iterator[None]:
-    """The test may take over SIGINT."""
+    """Restore the handler of SIGINT after the test."""
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)
@@ -48,7 +48,7 @@ def ipython() -> InteractiveShell:
 
 @pytest.fixture
 def shell(ipython: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    """A shell whose namespace is as at its start."""
+    """Return a shell with its initial namespace."""
     monkeypatch.setattr(context, "_injected", {})
     fresh = dict(ipython.user_ns)
     yield ipython
@@ -57,17 +57,19 @@ def shell(ipython: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.fixture
-def new_bench(door: Listening, shell: InteractiveShell, sigint: None) -> Iterator[Callable[..., Bench]]:
-    """Makes a runner to try calls on."""
+def new_bench(
+    connections: Listening, shell: InteractiveShell, sigint: None
+) -> Iterator[Callable[..., Bench]]:
+    """Return a factory of runners."""
     with ExitStack() as stack:
 
         def new(**options: int) -> Bench:
-            return stack.enter_context(closing(Bench(door, shell, **options)))
+            return stack.enter_context(closing(Bench(connections, shell, **options)))
 
         yield new
 
 
 @pytest.fixture
 def bench(new_bench: Callable[..., Bench]) -> Bench:
-    """A runner as a session usually has it."""
+    """Return a runner with the default options."""
     return new_bench()

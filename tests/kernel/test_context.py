@@ -43,7 +43,7 @@ def facts(
 
 
 def a_run(id: str, path: str = "/") -> Run:
-    # A run that sends nothing needs no outlet.
+    # A run that sends nothing needs no sender.
     return Run(id, Call(facts(path=path)), cast("OutputSender", None))
 
 
@@ -72,11 +72,11 @@ def in_context(run: Run, function: Any) -> Any:
 
 
 def in_thread(function: Any) -> Any:
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(function()))
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function()))
     thread.start()
     thread.join()
-    return found[0]
+    return results[0]
 
 
 def test_running_returns_the_run_of_the_context() -> None:
@@ -276,7 +276,7 @@ A, B = (Run(name, None, None) for name in "ab")  # type: ignore[arg-type]
 
 @pytest.fixture
 def following(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Threads are followed in this test."""
+    """Make threads follow runs in this test."""
     monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
     monkeypatch.setattr(ThreadPoolExecutor, "submit", ThreadPoolExecutor.submit)
     follow_threads()
@@ -285,7 +285,7 @@ def following(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Overriding(threading.Thread):
-    """A thread whose class says what it does."""
+    """Thread whose class overrides `run`."""
 
     def __init__(self, target: Callable[[], Any]) -> None:
         super().__init__()
@@ -298,12 +298,12 @@ class Overriding(threading.Thread):
 @pytest.mark.usefixtures("following")
 @pytest.mark.parametrize("kind", [threading.Thread, Overriding, lambda target: threading.Timer(0, target)])
 def test_a_thread_works_for_the_run_that_started_it_until_it_ends(kind: Any) -> None:
-    go, found = threading.Event(), []
+    go, results = threading.Event(), []
 
     def work() -> None:
-        found.append(running())
+        results.append(running())
         go.wait(20)
-        found.append(running())
+        results.append(running())
 
     context.set_only_run(A)
     thread = kind(target=work)
@@ -311,16 +311,16 @@ def test_a_thread_works_for_the_run_that_started_it_until_it_ends(kind: Any) -> 
     context.set_only_run(B)
     go.set()
     thread.join()
-    assert found == [A, A]
+    assert results == [A, A]
 
 
 @pytest.mark.usefixtures("following")
 def test_a_thread_started_by_a_thread_works_for_the_same_run() -> None:
-    found: list[Run | None] = []
+    results: list[Run | None] = []
 
     def work() -> None:
         context.set_only_run(B)
-        inner = threading.Thread(target=lambda: found.append(running()))
+        inner = threading.Thread(target=lambda: results.append(running()))
         inner.start()
         inner.join()
 
@@ -328,7 +328,7 @@ def test_a_thread_started_by_a_thread_works_for_the_same_run() -> None:
     outer = threading.Thread(target=work)
     outer.start()
     outer.join()
-    assert found == [A]
+    assert results == [A]
 
 
 @pytest.mark.usefixtures("following")
@@ -343,18 +343,18 @@ def test_a_thread_pool_works_for_the_run_that_submits() -> None:
 
 @pytest.mark.usefixtures("following")
 def test_a_thread_started_outside_of_runs_works_for_the_only_run() -> None:
-    go, found = threading.Event(), []
+    go, results = threading.Event(), []
 
     def work() -> None:
         go.wait(20)
-        found.append(running())
+        results.append(running())
 
     thread = threading.Thread(target=work)
     thread.start()
     context.set_only_run(B)
     go.set()
     thread.join()
-    assert found == [B]
+    assert results == [B]
 
 
 @pytest.mark.usefixtures("following")

@@ -1,6 +1,6 @@
-"""owt.kernel.memory_limit: a process that limits itself.
+"""owt.kernel.memory_limit: limit and recovery.
 
-Each is a process of its own, since a limit stays."""
+Each test runs a process, because a limit cannot be removed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def caught(function):
 """
 
 
-def said(code: str) -> list[str]:
-    """What a process prints that runs this code with a limit of 64 MiB."""
+def printed(code: str) -> list[str]:
+    """Return the lines that a process with a limit of 64 MiB prints."""
     done = subprocess.run(
         [sys.executable, "-c", BEGIN + code], capture_output=True, text=True, check=True, timeout=60
     )
@@ -43,7 +43,7 @@ print(soft == hard)
 print(len(bytearray(40 * {MIB})))
 print(type(caught(lambda: bytearray(80 * {MIB}))).__name__)
 """
-    assert said(code) == ["True", str(40 * MIB), "MemoryError"]
+    assert printed(code) == ["True", str(40 * MIB), "MemoryError"]
 
 
 def test_a_lower_hard_limit_of_the_system_stays() -> None:
@@ -52,7 +52,7 @@ before = resource.getrlimit(resource.RLIMIT_DATA)
 MemoryLimit().set(1 << 40)
 print(resource.getrlimit(resource.RLIMIT_DATA) == before)
 """
-    assert said(code) == ["True"]
+    assert printed(code) == ["True"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ print(error.__notes__, flush=True)
 import os
 os._exit(0)
 """
-    assert said(code) == ["['this kernel may allocate 64 MiB (--kernel-memory)']"]
+    assert printed(code) == ["['this kernel may allocate 64 MiB (--kernel-memory)']"]
 
 
 def test_a_memory_error_as_cause_gets_the_note() -> None:
@@ -87,7 +87,7 @@ error = caught(run)
 memory.relieve(error)
 print(hasattr(error, "__notes__"), len(error.__context__.__notes__))
 """
-    assert said(code) == ["False 1"]
+    assert printed(code) == ["False 1"]
 
 
 def test_relieve_frees_the_memory_of_the_failed_frames() -> None:
@@ -100,7 +100,7 @@ error = caught(run)
 memory.relieve(error)
 print(len(bytearray(40 * {MIB})))
 """
-    assert said(code) == [str(40 * MIB)]
+    assert printed(code) == [str(40 * MIB)]
 
 
 def test_the_reserve_lets_the_next_call_free_memory() -> None:
@@ -116,7 +116,7 @@ left.clear()
 memory.keep_reserve()
 print(len(bytearray(40 * {MIB})))
 """
-    assert said(code) == [str(3 * MIB), str(40 * MIB)]
+    assert printed(code) == [str(3 * MIB), str(40 * MIB)]
 
 
 def test_relieve_adds_no_note_without_a_limit() -> None:

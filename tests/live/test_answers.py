@@ -1,4 +1,4 @@
-"""What comes back: every kind of value, as HTTP, to curl and to programs."""
+"""Answers of a live server: every kind of value, to curl and to programs."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
 
 @pytest.fixture(scope="module")
 def lab(http: httpx.Client) -> Iterator[str]:
-    """A session that the tests of this file share, so that large libraries are imported once."""
+    """Return a session that all tests share, so that large libraries are imported once."""
     yield "answers-lab"
     http.delete("/_owt/sessions/answers-lab")
 
@@ -380,7 +380,7 @@ class TestStreams:
     def test_an_http_1_0_stream_ends_with_its_connection(
         self, http: httpx.Client, gate: Gate, stream: str
     ) -> None:
-        # An old client may ask to keep the connection, as `ab -k` does; the answer would have no end.
+        # An HTTP/1.0 client may ask to keep the connection, as `ab -k` does; the answer would have no end.
         old = ("--http1.0", "-H", "Connection: keep-alive", "--max-time", "20", "-i", str(http.base_url))
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
         command = ["curl", "-sSN", *old, "--data-urlencode", f"code={code}", "-d", f"stream={stream}"]

@@ -1,4 +1,4 @@
-"""Ending a call before it has ended by itself: interrupt, timeout, cancel, a client that leaves."""
+"""Early ends of calls: interrupt, timeout, cancel, a client that disconnects."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def test_a_call_past_its_timeout_is_504_and_the_session_survives(server, session
         data={"code": ENDLESS[kind], "session": session, "timeout": "0.3", **fields},
     ) as answer:
         if answer.status_code == 200:
-            # Something was sent before the end, so the end is a broken transfer.
+            # The head was sent before, so the transfer is aborted.
             assert kind in ("generator", "async-generator", "big-stream")
             with pytest.raises(httpx.RemoteProtocolError):
                 answer.read()
@@ -89,7 +89,7 @@ def test_an_interrupt_of_an_idle_session_changes_nothing(server, session):
 
 @pytest.fixture(scope="module")
 def strict():
-    """A server that kills soon what does not stop when it is told to."""
+    """Return a server with a short grace period."""
     with LiveServer("--kill-after", "0.5", "--pool-min", "2") as server:
         yield server
 
@@ -172,7 +172,7 @@ FINALLY = {kind: code + "    finally:\n        open(done, 'w').close()\n" for ki
 
 
 class Client:
-    """A client that sends a call and never reads, until it leaves."""
+    """Client that sends a call and never reads."""
 
     def __init__(self, server, **fields):
         body = urlencode(fields).encode()
@@ -278,8 +278,8 @@ def test_a_cancel_never_affects_the_next_call(server, session, code, concurrency
     kept = []
     with httpx.Client(base_url=server.url, timeout=30) as http, ThreadPoolExecutor() as threads:
         for n in range(60):
-            # Events begin at once, with the run's id, so that the cancel meets the run anywhere in
-            # its short life: queued, running, ending, ended.
+            # Events start immediately, with the run's id, so that the cancel may meet the run in each
+            # of its states.
             fields = {"code": code, "session": session, "kwargs": repr({"n": n}), "stream": "sse"}
             with http.stream("POST", "/", data=fields) as answer:
                 id = answer.headers["owt-run"]

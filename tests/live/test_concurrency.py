@@ -30,8 +30,8 @@ ASYNC = """
 import asyncio
 async def run(n):
     print(f'{n} first')
-    state.here.append(n)
-    while len(state.here) < 4:
+    state.started.append(n)
+    while len(state.started) < 4:
         await asyncio.sleep(0.001)
     for _ in range(20):
         print(n)
@@ -50,10 +50,10 @@ async def run(n):
 
 @pytest.fixture
 def wide(server, session):
-    """A session whose calls overlap up to four."""
-    made = server.ask("PUT", f"/_owt/sessions/{session}", json={"concurrency": 4})
-    assert made.json()["concurrency"] == 4
-    server.call("import threading\nbarrier = threading.Barrier(4)\nhere = []", session=session)
+    """Return a session in which up to four calls overlap."""
+    response = server.ask("PUT", f"/_owt/sessions/{session}", json={"concurrency": 4})
+    assert response.json()["concurrency"] == 4
+    server.call("import threading\nbarrier = threading.Barrier(4)\nstarted = []", session=session)
     return session
 
 
@@ -75,13 +75,13 @@ def test_overlapping_calls_have_their_own_output_and_request(server, wide, codes
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(call, range(4)))
     for n, answer in enumerate(answers):
-        found = events(answer)
-        printed = "".join(event.data for event in found if event.event == "stdout").split()
+        arrived = events(answer)
+        printed = "".join(event.data for event in arrived if event.event == "stdout").split()
         assert set(printed) - {"first"} == {str(n)}
         assert printed.count(str(n)) >= 20
-        results = [event.data for event in found if event.event in ("result", "message")]
+        results = [event.data for event in arrived if event.event in ("result", "message")]
         assert results[-1] == f'[{n},"m{n}","/path/{n}"]'
-        assert found[-1].event == "done"
+        assert arrived[-1].event == "done"
 
 
 def test_at_most_the_concurrency_of_calls_overlap(server, wide, tmp_path):
@@ -91,9 +91,9 @@ def test_at_most_the_concurrency_of_calls_overlap(server, wide, tmp_path):
         calls = [threads.submit(server.call, code, session=wide, kwargs=repr({"path": str(gate)}))
                  for _ in range(6)]
         wait_until(lambda: server.session(wide)["queue"] == 2)
-        shown = server.session(wide)
-        assert len(shown["runs"]) == 4
-        assert shown["current_run"] in shown["runs"]
+        details = server.session(wide)
+        assert len(details["runs"]) == 4
+        assert details["current_run"] in details["runs"]
 
         while not all(call.done() for call in calls):
             try:

@@ -1,4 +1,4 @@
-"""Endpoints of a live server, as their users meet them: curl, cells of notebooks, kernels that die."""
+"""Endpoints of a live server: curl, cells of notebooks, kernels that die."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from owt.wire.sse import Decoder
 
 @pytest.fixture(scope="module")
 def live() -> Iterator[LiveServer]:
-    """A server that these tests share, each with a session and with paths of its own."""
+    """Return a server that all tests share; each has its own session and paths."""
     with LiveServer("--max-sessions", "100", "--pool-max", "2", "--queue", "1") as server:
         yield server
 
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest, live: LiveServer) -> Iterator[str]:
-    """A session's name, which is the beginning of its paths too."""
+    """Return a name for the session and the start of its paths."""
     name = f"e-{abs(hash(request.node.nodeid)) % 10**12}"
     yield name
     live.ask("DELETE", f"/_owt/sessions/{name}")
 
 
 def curl(live: LiveServer, arguments: str, *, fail: bool = False) -> str:
-    """What curl prints; its URLs begin with `@`."""
-    words = [live.url + each[1:] if each.startswith("@/") else each for each in shlex.split(arguments)]
+    """Return the output of curl; its URLs start with `@`."""
+    words = [live.url + word[1:] if word.startswith("@/") else word for word in shlex.split(arguments)]
     command = ["curl", "-sS", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode != 0) == fail, done.stderr
@@ -53,7 +53,7 @@ def define(live: LiveServer, name: str, code: str) -> None:
 
 @pytest.fixture
 def notebook(live: LiveServer, name: str) -> Iterator[Any]:
-    """A client that is attached to the session, as a notebook is."""
+    """Return a client that is attached to the session, like a notebook."""
     live.call("0", session=name)
     client = BlockingKernelClient(connection_file=live.session(name)["connection_file"])
     client.load_connection_file()
@@ -66,7 +66,7 @@ def notebook(live: LiveServer, name: str) -> Iterator[Any]:
 
 
 def execute(notebook: Any, code: str) -> str:
-    """Run a cell to its end; gives `ok` or `error`."""
+    """Run a cell to its end. Returns `ok` or `error`."""
     status: str = notebook.execute_interactive(code, timeout=30, output_hook=lambda message: None)["content"][
         "status"
     ]
@@ -229,9 +229,9 @@ def gone(live: LiveServer, name: str, path: str = "speak") -> str:
 
 
 def state(live: LiveServer, name: str) -> list[tuple[str, str | None]]:
-    """What the listing says of a session's endpoints."""
+    """Return the entry of a session's endpoints in the listing."""
     listed = live.ask("GET", "/_owt/endpoints").json()["endpoints"]
-    return [(each["state"], each["reason"]) for each in listed if each["session"] == name]
+    return [(entry["state"], entry["reason"]) for entry in listed if entry["session"] == name]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_a_call_without_a_session_cannot_have_endpoints(live, name):
 
 
 def test_a_kernel_from_the_pool_supports_endpoints_of_its_session(live, name):
-    # Sessions of the default kernelspec take a spare of the pool.
+    # Sessions of the default kernelspec get a kernel of the pool.
     define(live, name, SPEAK)
     assert state(live, name) == [("live", None)]
 
@@ -312,7 +312,7 @@ def test_an_endpoint_at_the_root_replaces_the_start_page(live, name):
 def test_the_listing_is_json_for_programs_and_a_page_for_browsers(live, name):
     define(live, name, SPEAK)
     listed = live.ask("GET", "/_owt/endpoints").json()["endpoints"]
-    [speak] = [each for each in listed if each["session"] == name]
+    [speak] = [entry for entry in listed if entry["session"] == name]
     assert (speak["path"], speak["methods"]) == (f"/{name}/speak", ["GET", "POST"])
     html = curl(live, "-H 'Accept: text/html,*/*;q=0.8' @/_owt/endpoints")
     assert html.startswith("<!doctype html>")
@@ -357,4 +357,4 @@ def test_users_base_url_and_origins_apply_to_endpoints(tmp_path: Path) -> None:
         assert document["servers"] == [{"url": f"{root}/owt"}]
         assert document["security"] == [{"token": []}]
         listed = server.ask("GET", f"{root}/owt/_owt/endpoints", headers=allowed).json()["endpoints"]
-        assert [each["path"] for each in listed] == ["/owt/who"]
+        assert [entry["path"] for entry in listed] == ["/owt/who"]

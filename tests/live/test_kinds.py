@@ -1,4 +1,4 @@
-"""How code runs: explicit, implicit, terse, cell, and by name."""
+"""Kinds of code on a live server: explicit, expression, terse, cell, and by name."""
 
 import httpx
 import pytest

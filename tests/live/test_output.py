@@ -1,4 +1,4 @@
-"""What an adaptor writes reaches the run that it was written for, whichever way it was written."""
+"""Output of a live server's calls reaches the run that produces it, however it is written."""
 
 import httpx
 import pytest
@@ -14,8 +14,8 @@ def events(http: httpx.Client, code: str, **fields: str) -> list[Event]:
     return decoder.feed(answer.content)
 
 
-def text(found: list[Event], name: str) -> str:
-    return "".join(event.data for event in found if event.event == name)
+def text(arrived: list[Event], name: str) -> str:
+    return "".join(event.data for event in arrived if event.event == name)
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,16 @@ def text(found: list[Event], name: str) -> str:
 )
 def test_output_of_every_kind_belongs_to_its_run(http: httpx.Client, write: str, session: str) -> None:
     for _ in range(TWICE):
-        found = events(http, f"def run():\n    {write}\n", session=session)
-        assert text(found, "stdout").replace("\r\n", "\n") == "out\n"
-        assert found[-1].event == "done"
+        arrived = events(http, f"def run():\n    {write}\n", session=session)
+        assert text(arrived, "stdout").replace("\r\n", "\n") == "out\n"
+        assert arrived[-1].event == "done"
 
 
 def test_stderr_is_sent_as_stderr(http: httpx.Client) -> None:
     code = "def run():\n    import os, sys\n    print('e', file=sys.stderr)\n    os.write(2, b'f\\n')"
-    found = events(http, code)
-    assert text(found, "stderr") == "e\nf\n"
-    assert text(found, "stdout") == ""
+    arrived = events(http, code)
+    assert text(arrived, "stderr") == "e\nf\n"
+    assert text(arrived, "stdout") == ""
 
 
 def test_output_without_a_newline_arrives(http: httpx.Client) -> None:
@@ -73,9 +73,9 @@ def test_a_cells_figures_are_displayed(http: httpx.Client, session: str) -> None
 
 def test_output_keeps_its_order_with_what_is_yielded(http: httpx.Client) -> None:
     code = "def run():\n    for n in range(3):\n        print('p', n)\n        yield f'y{n}'\n"
-    found = [(event.event, event.data.strip()) for event in events(http, code)][:6]
+    arrived = [(event.event, event.data.strip()) for event in events(http, code)][:6]
     kinds = (("stdout", "p "), ("message", "y"))
-    assert found == [(kind, f"{short}{n}") for n in range(3) for kind, short in kinds]
+    assert arrived == [(kind, f"{short}{n}") for n in range(3) for kind, short in kinds]
 
 
 def test_a_run_keeps_what_it_printed(http: httpx.Client) -> None:

@@ -1,4 +1,4 @@
-"""Values to JSON documents."""
+"""owt.kernel.answer.json_encoding: values to JSON documents."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Span(datetime.timedelta):
 
 
 class Tensor:
-    """What PyTorch's tensors look like from outside: readable only when detached and on the CPU."""
+    """Stand-in for PyTorch's tensor: readable only when detached and on the CPU."""
 
     def __init__(self, values: list[float], steps: tuple[str, ...] = ()) -> None:
         self._values = values

@@ -1,4 +1,4 @@
-"""Which representation of an object a client gets."""
+"""owt.kernel.answer.representations: the choice among the media types of an object."""
 
 from __future__ import annotations
 
@@ -102,26 +102,26 @@ def figure() -> Figure:
 
 
 class Chosen:
-    """Counts which of its representations were made."""
+    """Object that counts the representations that were computed."""
 
     def __init__(self) -> None:
-        self.made: list[str] = []
+        self.computed: list[str] = []
 
     def _repr_html_(self) -> str:
-        self.made.append("html")
+        self.computed.append("html")
         return "<b>ü</b>"
 
     def _repr_svg_(self) -> str:
-        self.made.append("svg")
+        self.computed.append("svg")
         return "<svg/>"
 
     def __repr__(self) -> str:
-        self.made.append("plain")
+        self.computed.append("plain")
         return "Chosen"
 
 
 class Giving:
-    """Has whatever representations it is told."""
+    """Object with the representations that it is created with."""
 
     def __init__(self, **methods: Any) -> None:
         for name, data in methods.items():
@@ -144,7 +144,7 @@ class Failing:
         raise ZeroDivisionError("no html today")
 
 
-def found(value: object, formatter: DisplayFormatter) -> Rich:
+def rich_of(value: object, formatter: DisplayFormatter) -> Rich:
     rich = find(value, formatter)
     assert rich is not None
     return rich
@@ -169,10 +169,10 @@ def test_an_object_with_any_attribute_has_no_rich_representation(formatter: Disp
 
 def test_only_the_chosen_representation_is_computed(formatter: DisplayFormatter) -> None:
     value = Chosen()
-    assert found(value, formatter).choose("text/html") == Representation(
+    assert rich_of(value, formatter).choose("text/html") == Representation(
         "text/html", "<b>ü</b>".encode(), "text"
     )
-    assert value.made == ["html"]
+    assert value.computed == ["html"]
 
 
 def test_text_representations_have_a_charset() -> None:
@@ -182,7 +182,7 @@ def test_text_representations_have_a_charset() -> None:
 
 def test_a_representation_that_is_none_is_skipped(formatter: DisplayFormatter) -> None:
     value = Giving(html=None, markdown="*b*")
-    assert found(value, formatter).choose("text/html, text/markdown;q=0.5").mime == "text/markdown"
+    assert rich_of(value, formatter).choose("text/html, text/markdown;q=0.5").mime == "text/markdown"
 
 
 def test_a_representation_that_is_not_implemented_is_skipped(formatter: DisplayFormatter) -> None:
@@ -193,49 +193,49 @@ def test_a_representation_that_is_not_implemented_is_skipped(formatter: DisplayF
         def _repr_svg_(self) -> str:
             return "<svg/>"
 
-    assert found(Half(), formatter).choose("text/html").mime == "image/svg+xml"
+    assert rich_of(Half(), formatter).choose("text/html").mime == "image/svg+xml"
 
 
 def test_an_error_in_a_representation_is_raised(formatter: DisplayFormatter) -> None:
     with pytest.raises(ZeroDivisionError, match="no html today"):
-        found(Failing(), formatter).choose("text/html")
+        rich_of(Failing(), formatter).choose("text/html")
 
 
 def test_metadata_of_a_representation_is_ignored(formatter: DisplayFormatter) -> None:
-    assert found(Giving(html=("<p>", {"isolated": True})), formatter).choose("text/html").body == b"<p>"
+    assert rich_of(Giving(html=("<p>", {"isolated": True})), formatter).choose("text/html").body == b"<p>"
 
 
 def test_a_base64_image_is_decoded(formatter: DisplayFormatter) -> None:
     value = Giving(png=base64.b64encode(PNG).decode())
-    assert found(value, formatter).choose("image/png") == Representation("image/png", PNG, "bytes")
+    assert rich_of(value, formatter).choose("image/png") == Representation("image/png", PNG, "bytes")
 
 
 def test_a_json_representation_is_one_compact_document(formatter: DisplayFormatter) -> None:
-    assert found(Giving(json={"a": [np.int64(1)]}), formatter).choose("application/json") == Representation(
+    assert rich_of(Giving(json={"a": [np.int64(1)]}), formatter).choose("application/json") == Representation(
         "application/json", b'{"a":[1]}', "json"
     )
 
 
 def test_json_text_stays_json_in_one_line(formatter: DisplayFormatter) -> None:
-    rich = found(Bundle({"application/vnd.x+json": '{\n "a": 1.10\n}\n'}), formatter)
+    rich = rich_of(Bundle({"application/vnd.x+json": '{\n "a": 1.10\n}\n'}), formatter)
     assert rich.choose("application/vnd.x+json").body == b'{"a":1.10}'
 
 
 def test_a_json_representation_that_is_no_json_becomes_a_string(formatter: DisplayFormatter) -> None:
-    assert found(Bundle({"application/json": "so"}), formatter).choose("application/json").body == b'"so"'
+    assert rich_of(Bundle({"application/json": "so"}), formatter).choose("application/json").body == b'"so"'
 
 
 def test_a_list_of_two_is_json_and_not_data_with_metadata(formatter: DisplayFormatter) -> None:
-    assert found(Giving(json=[1, {}]), formatter).choose("application/json").body == b"[1,{}]"
+    assert rich_of(Giving(json=[1, {}]), formatter).choose("application/json").body == b"[1,{}]"
 
 
 def test_a_text_representation_that_is_no_str_is_an_error(formatter: DisplayFormatter) -> None:
     with pytest.raises(TypeError, match=r"Giving returns a int as text/html"):
-        found(Giving(html=7), formatter).choose("text/html")
+        rich_of(Giving(html=7), formatter).choose("text/html")
 
 
 def test_a_mime_bundle_is_chosen_by_its_types(formatter: DisplayFormatter) -> None:
-    rich = found(
+    rich = rich_of(
         Bundle({"application/vnd.vegalite.v5+json": {"mark": "bar"}, "text/plain": "chart"}), formatter
     )
     assert rich.choose("application/vnd.vegalite.v5+json").body == b'{"mark":"bar"}'
@@ -243,20 +243,20 @@ def test_a_mime_bundle_is_chosen_by_its_types(formatter: DisplayFormatter) -> No
 
 
 def test_a_mime_bundle_may_come_with_metadata(formatter: DisplayFormatter) -> None:
-    rich = found(Bundle(({"text/html": "<p>"}, {"text/html": {}})), formatter)
+    rich = rich_of(Bundle(({"text/html": "<p>"}, {"text/html": {}})), formatter)
     assert rich.choose("text/html").body == b"<p>"
 
 
 def test_a_registered_function_wins_over_the_method() -> None:
     formatter = DisplayFormatter()
     formatter.formatters["text/html"].for_type(Chosen, lambda value: "<i>registered</i>")
-    assert found(Chosen(), formatter).choose("text/html").body == b"<i>registered</i>"
+    assert rich_of(Chosen(), formatter).choose("text/html").body == b"<i>registered</i>"
 
 
 def test_disabled_formatters_are_used() -> None:
     formatter = DisplayFormatter()
     formatter.active_types = ["text/plain"]
-    assert found(Chosen(), formatter).choose("text/html").mime == "text/html"
+    assert rich_of(Chosen(), formatter).choose("text/html").mime == "text/html"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_disabled_formatters_are_used() -> None:
 def test_a_figure_is_drawn_in_the_accepted_format(
     figure: Figure, formatter: DisplayFormatter, accept: str, mime: str, start: bytes
 ) -> None:
-    chosen = found(figure, formatter).choose(accept)
+    chosen = rich_of(figure, formatter).choose(accept)
     assert chosen.mime == mime
     assert chosen.body.startswith(start)
 
@@ -289,7 +289,7 @@ def test_a_figure_is_drawn_only_in_the_chosen_format(
         savefig(self, *args, **options)
 
     monkeypatch.setattr(Figure, "savefig", spy)
-    found(figure, formatter).choose("image/svg+xml")
+    rich_of(figure, formatter).choose("image/svg+xml")
     assert drawn == ["svg"]
 
 
@@ -306,7 +306,7 @@ def test_a_figure_of_pyplot_stays_open_after_it_was_drawn(formatter: DisplayForm
     figure, axes = plt.subplots()
     try:
         axes.plot([1, 2])
-        found(figure, formatter).choose("*/*")
+        rich_of(figure, formatter).choose("*/*")
         assert plt.fignum_exists(figure.number)
     finally:
         plt.close(figure)
@@ -317,32 +317,32 @@ def test_a_figure_is_drawn_as_the_shells_inline_figures_are(figure: Figure) -> N
 
     formatter = DisplayFormatter()
     select_figure_formats(SimpleNamespace(display_formatter=formatter), {"png"}, dpi=50)
-    chosen = found(figure, formatter).choose("*/*")
+    chosen = rich_of(figure, formatter).choose("*/*")
     assert Image.open(io.BytesIO(chosen.body)).width < 150
 
 
 def test_an_empty_figure_is_an_image(formatter: DisplayFormatter) -> None:
-    assert found(Figure(figsize=(1, 1)), formatter).choose("*/*").body.startswith(PNG)
+    assert rich_of(Figure(figsize=(1, 1)), formatter).choose("*/*").body.startswith(PNG)
 
 
 def test_a_figures_bundle_has_png_and_text_as_in_notebooks(
     figure: Figure, formatter: DisplayFormatter
 ) -> None:
-    bundle = json.loads(found(figure, formatter).bundle())
+    bundle = json.loads(rich_of(figure, formatter).bundle())
     assert bundle.keys() == {"image/png", "text/plain"}
     assert base64.b64decode(bundle["image/png"]).startswith(PNG)
 
 
 def test_a_pil_image_is_sent_as_png(formatter: DisplayFormatter) -> None:
     image = Image.new("RGBA", (3, 2), (255, 0, 0, 128))
-    chosen = found(image, formatter).choose("*/*")
+    chosen = rich_of(image, formatter).choose("*/*")
     assert chosen.mime == "image/png"
     assert Image.open(io.BytesIO(chosen.body)).size == (3, 2)
 
 
 def test_a_pil_image_without_jpeg_is_sent_as_png(formatter: DisplayFormatter) -> None:
     image = Image.new("RGBA", (3, 2))
-    assert found(image, formatter).choose("image/jpeg").mime == "image/png"
+    assert rich_of(image, formatter).choose("image/jpeg").mime == "image/png"
 
 
 @pytest.mark.parametrize(
@@ -356,12 +356,12 @@ def test_a_pil_image_without_jpeg_is_sent_as_png(formatter: DisplayFormatter) ->
 def test_a_data_frame_is_sent_in_the_accepted_format(
     formatter: DisplayFormatter, accept: str, mime: str, body: str
 ) -> None:
-    chosen = found(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), formatter).choose(accept)
+    chosen = rich_of(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), formatter).choose(accept)
     assert (chosen.mime, chosen.body.decode()) == (mime, body)
 
 
 def test_a_browser_gets_a_data_frame_as_html(formatter: DisplayFormatter) -> None:
-    chosen = found(pd.DataFrame({"a": [1]}), formatter).choose(SAFARI)
+    chosen = rich_of(pd.DataFrame({"a": [1]}), formatter).choose(SAFARI)
     assert chosen.mime == "text/html"
     assert b"<table" in chosen.body
 
@@ -375,17 +375,17 @@ def test_a_browser_gets_a_data_frame_as_html(formatter: DisplayFormatter) -> Non
     ],
 )
 def test_a_series_is_sent_in_the_accepted_format(formatter: DisplayFormatter, accept: str, body: str) -> None:
-    assert found(pd.Series([1, 2], name="s"), formatter).choose(accept).body.decode() == body
+    assert rich_of(pd.Series([1, 2], name="s"), formatter).choose(accept).body.decode() == body
 
 
 def test_a_data_frames_bundle_is_that_of_notebooks(formatter: DisplayFormatter) -> None:
-    bundle = json.loads(found(pd.DataFrame({"a": [1]}), formatter).bundle())
+    bundle = json.loads(rich_of(pd.DataFrame({"a": [1]}), formatter).bundle())
     assert bundle.keys() == {"text/html", "text/plain"}
 
 
 def test_a_bundle_has_text_json_and_base64(formatter: DisplayFormatter) -> None:
     value = Giving(html="<b>ü</b>", json={"a": 1}, png=PNG, latex=None, svg=b"<svg/>")
-    assert json.loads(found(value, formatter).bundle()) == {
+    assert json.loads(rich_of(value, formatter).bundle()) == {
         "application/json": {"a": 1},
         "image/png": base64.b64encode(PNG).decode(),
         "image/svg+xml": "<svg/>",

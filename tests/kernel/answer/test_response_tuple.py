@@ -1,4 +1,4 @@
-"""`(body, status, headers)`: what is one, and which headers can go out."""
+"""owt.kernel.answer.response_tuple: `(body, status, headers)`, and valid headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Pair(NamedTuple):
 
 
 @pytest.mark.parametrize(
-    ("value", "envelope"),
+    ("value", "response"),
     [
         (("b", 201), ResponseTuple("b", 201)),
         (("b", 200), ResponseTuple("b", 200)),
@@ -33,8 +33,8 @@ class Pair(NamedTuple):
         (("b", {"A": "  x\t"}), ResponseTuple("b", None, (("A", "x"),))),
     ],
 )
-def test_a_body_with_a_status_or_headers_is_a_response_tuple(value: Any, envelope: ResponseTuple) -> None:
-    assert parse_response_tuple(value) == envelope
+def test_a_body_with_a_status_or_headers_is_a_response_tuple(value: Any, response: ResponseTuple) -> None:
+    assert parse_response_tuple(value) == response
 
 
 @pytest.mark.parametrize(
@@ -67,16 +67,16 @@ def test_other_tuples_are_no_response_tuples(value: Any) -> None:
 
 
 def test_the_status_of_an_enum_is_a_plain_int() -> None:
-    envelope = parse_response_tuple(("b", http.HTTPStatus.CREATED))
-    assert envelope is not None
-    assert type(envelope.status) is int
+    response = parse_response_tuple(("b", http.HTTPStatus.CREATED))
+    assert response is not None
+    assert type(response.status) is int
 
 
 def test_werkzeug_headers_keep_their_repetitions() -> None:
     headers = WerkzeugHeaders([("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
-    envelope = parse_response_tuple(("b", headers))
-    assert envelope is not None
-    assert envelope.headers == (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))
+    response = parse_response_tuple(("b", headers))
+    assert response is not None
+    assert response.headers == (("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\n", "é", "a\x00", "a\r\nX"])
@@ -101,7 +101,7 @@ def test_a_header_value_may_have_spaces_tabs_and_latin_1(value: str) -> None:
 
 
 def test_a_namedtuple_may_be_a_response_tuple() -> None:
-    # `ValueEncoder` asks about plain tuples only.
+    # `ValueEncoder` passes only plain tuples.
     assert parse_response_tuple(Pair("b", 300)) == ResponseTuple("b", 300)
 
 

@@ -1,4 +1,4 @@
-"""What a run's values become."""
+"""owt.kernel.answer.values: values to chunks."""
 
 from __future__ import annotations
 
@@ -50,27 +50,27 @@ def answer(*, accept: str = "*/*", sse: bool = False) -> ValueEncoder:
 
 
 def whole(value: object, *, accept: str = "*/*", sse: bool = False) -> list[Chunk]:
-    """The chunks of a value that is answered at once."""
-    course = answer(accept=accept, sse=sse).classify(value)
-    assert isinstance(course, Whole)
-    return list(course.chunks)
+    """Return the chunks of a value that is answered as a whole."""
+    result = answer(accept=accept, sse=sse).classify(value)
+    assert isinstance(result, Whole)
+    return list(result.chunks)
 
 
 def streamed(value: object, *, accept: str = "*/*", sse: bool = False) -> list[Chunk]:
-    """The chunks of a value that is answered item by item, driven as the runner drives it."""
+    """Return the chunks of a stream, iterated as the execution does it."""
     to = answer(accept=accept, sse=sse)
-    course = to.classify(value)
-    assert isinstance(course, Stream)
+    result = to.classify(value)
+    assert isinstance(result, Stream)
     chunks: list[Chunk] = []
     while True:
         try:
-            item = next(course.items)
+            item = next(result.items)
         except StopIteration as stop:
             chunks += to.finish(stop.value)
             break
         chunks += to.item(item)
-    if course.close is not None:
-        course.close()
+    if result.close is not None:
+        result.close()
     return chunks
 
 
@@ -108,7 +108,7 @@ class Point:
     x: int = 1
 
 
-class Shown:
+class Represented:
     def _repr_html_(self) -> str:
         return "<b>"
 
@@ -132,7 +132,7 @@ class Word(str):
 
 
 class TestWhole:
-    """Values that are answered at once."""
+    """Values that are answered as a whole."""
 
     @pytest.mark.parametrize(
         ("value", "text"),
@@ -210,8 +210,8 @@ class TestWhole:
     )
     def test_an_unsupported_value_is_an_error_that_names_its_type(self, value: object) -> None:
         to = answer()
-        shown = "complex" if isinstance(value, complex) else type(value).__qualname__
-        with pytest.raises(TypeError, match=shown):
+        name = "complex" if isinstance(value, complex) else type(value).__qualname__
+        with pytest.raises(TypeError, match=name):
             to.classify(value)
         assert list(to.finish()) == [head()], "an answer that failed had given a head"
 
@@ -340,10 +340,10 @@ class TestStreams:
             yield
 
         to = answer()
-        course = to.classify((run(), 201))
-        assert isinstance(course, Stream)
+        result = to.classify((run(), 201))
+        assert isinstance(result, Stream)
         with pytest.raises(ZeroDivisionError):
-            next(course.items)
+            next(result.items)
         assert to.status == 200
 
     def test_no_head_is_sent_for_a_first_item_that_fails(self) -> None:
@@ -411,17 +411,17 @@ class TestStreams:
             finally:
                 ended.append(True)
 
-        course = answer().classify(run())
-        assert isinstance(course, Stream)
-        assert course.close is not None
-        next(course.items)
-        course.close()
+        result = answer().classify(run())
+        assert isinstance(result, Stream)
+        assert result.close is not None
+        next(result.items)
+        result.close()
         assert ended == [True]
 
     def test_an_iterator_without_close_is_a_stream_without_close(self) -> None:
-        course = answer().classify(iter("ab"))
-        assert isinstance(course, Stream)
-        assert course.close is None
+        result = answer().classify(iter("ab"))
+        assert isinstance(result, Stream)
+        assert result.close is None
 
 
 class TestAsyncStreams:
@@ -439,11 +439,11 @@ class TestAsyncStreams:
 
         async def drive() -> list[Chunk]:
             to = answer()
-            course = to.classify((run(), 201))
-            assert isinstance(course, AsyncStream)
-            chunks = [*to.item(await anext(course.items))]
-            assert course.close is not None
-            await course.close()
+            result = to.classify((run(), 201))
+            assert isinstance(result, AsyncStream)
+            chunks = [*to.item(await anext(result.items))]
+            assert result.close is not None
+            await result.close()
             return [*chunks, *to.finish()]
 
         assert asyncio.run(drive()) == [head(status=201), Data(b"a", "text")]
@@ -459,9 +459,9 @@ class TestAsyncStreams:
 
         async def drive() -> list[Chunk]:
             to = answer()
-            course = to.classify(Numbers())
-            assert isinstance(course, AsyncStream)
-            return [chunk async for item in course.items for chunk in to.item(item)]
+            result = to.classify(Numbers())
+            assert isinstance(result, AsyncStream)
+            return [chunk async for item in result.items for chunk in to.item(item)]
 
         assert asyncio.run(drive()) == [head(JSON_LINES), Data(b"1", "json")]
 
@@ -473,13 +473,13 @@ class TestAsyncStreams:
             async def __anext__(self) -> str:
                 raise StopAsyncIteration
 
-        course = answer().classify(Once())
-        assert isinstance(course, AsyncStream)
-        assert course.close is None
+        result = answer().classify(Once())
+        assert isinstance(result, AsyncStream)
+        assert result.close is None
 
 
 class TestFiles:
-    """Open files are iterators of what is in them."""
+    """Open files, which are streamed."""
 
     def test_a_binary_file_is_streamed_in_blocks_and_closed(self, tmp_path: pathlib.Path) -> None:
         content = bytes(range(256)) * 1024
@@ -635,23 +635,24 @@ class TestRich:
     """Objects with representations of several media types."""
 
     def test_a_client_that_accepts_anything_gets_the_image(self) -> None:
-        assert whole(Shown()) == [negotiated("image/png"), Data(PNG, "bytes", result=True)]
+        assert whole(Represented()) == [negotiated("image/png"), Data(PNG, "bytes", result=True)]
 
     def test_a_content_type_of_the_adaptor_adds_no_vary_header(self) -> None:
-        assert whole((Shown(), {"Content-Type": "text/html"}), accept="image/png") == [
+        assert whole((Represented(), {"Content-Type": "text/html"}), accept="image/png") == [
             head("text/html"), Data(b"<b>", "text", result=True),
         ]
 
     def test_a_vary_header_of_the_adaptor_stays(self) -> None:
-        assert whole((Shown(), {"Vary": "Cookie"}))[0] == Head(
+        assert whole((Represented(), {"Vary": "Cookie"}))[0] == Head(
             200, (("Content-Type", "image/png"), ("Vary", "Cookie"), ("Vary", "Accept"))
         )
 
     def test_a_client_that_asks_for_html_gets_html(self) -> None:
-        assert whole(Shown(), accept="text/html") == [negotiated(HTML), Data(b"<b>", "text", result=True)]
+        chunks = whole(Represented(), accept="text/html")
+        assert chunks == [negotiated(HTML), Data(b"<b>", "text", result=True)]
 
     def test_a_client_that_accepts_no_representation_gets_the_image(self) -> None:
-        assert whole(Shown(), accept="audio/ogg")[0] == negotiated("image/png")
+        assert whole(Represented(), accept="audio/ogg")[0] == negotiated("image/png")
 
     def test_a_vendor_type_is_sent_if_accept_names_it(self) -> None:
         kind = "application/vnd.vegalite.v5+json"
@@ -661,7 +662,7 @@ class TestRich:
         ]
 
     def test_events_carry_the_whole_mime_bundle(self) -> None:
-        chunks = whole(Shown(), sse=True, accept="text/event-stream")
+        chunks = whole(Represented(), sse=True, accept="text/event-stream")
         assert chunks[0] == head(JSON)
         last = chunks[1]
         assert isinstance(last, Data)
@@ -697,12 +698,12 @@ class TestRich:
 
         Shell.display_formatter.formatters["text/html"].for_type(Point, lambda point: "<i>point</i>")
         to = ValueEncoder(Call(FACTS, accept="text/html"), Shell())  # type: ignore[arg-type]
-        course = to.classify(Point())
-        assert isinstance(course, Whole)
-        assert list(course.chunks) == [negotiated(HTML), Data(b"<i>point</i>", "text", result=True)]
+        result = to.classify(Point())
+        assert isinstance(result, Whole)
+        assert list(result.chunks) == [negotiated(HTML), Data(b"<i>point</i>", "text", result=True)]
 
     def test_yielded_figures_are_streamed_as_images(self) -> None:
-        chunks = streamed(iter([Shown(), Shown()]))
+        chunks = streamed(iter([Represented(), Represented()]))
         assert chunks == [negotiated("image/png"), Data(PNG, "bytes"), Data(PNG, "bytes")]
 
     def test_yielded_tables_are_json_lines_for_clients_that_accept_json(self) -> None:
@@ -710,14 +711,14 @@ class TestRich:
         assert chunks == [negotiated(JSON_LINES), Data(b'[{"a":1}]', "json")]
 
     def test_a_yielded_figure_is_a_bundle_in_events(self) -> None:
-        last = streamed(iter([Shown()]), sse=True)[1]
+        last = streamed(iter([Represented()]), sse=True)[1]
         assert isinstance(last, Data)
         assert json.loads(last.body).keys() == {"text/html", "image/png", "text/plain"}
         assert (last.form, last.result) == ("json", False)
 
 
 class TestPieces:
-    """Large bodies are split."""
+    """Large bodies, which are split."""
 
     @pytest.mark.parametrize(
         ("value", "form"),
@@ -762,9 +763,9 @@ class TestPieces:
         assert MAX_PIECE % 3 == 0
 
     def test_a_large_body_is_cut_as_it_is_sent(self) -> None:
-        course = answer().classify(b"x" * (3 * MAX_PIECE))
-        assert isinstance(course, Whole)
-        assert isinstance(course.chunks, Iterator)
+        result = answer().classify(b"x" * (3 * MAX_PIECE))
+        assert isinstance(result, Whole)
+        assert isinstance(result.chunks, Iterator)
 
 
 def test_no_library_is_imported_to_answer_with_plain_values() -> None:

@@ -29,8 +29,8 @@ WELCOME = Welcome(
 class Kernel:
     """A kernel's channel, and the frontend's side of its connections."""
 
-    def __init__(self, door: Listening, shell: InteractiveShell) -> None:
-        self.door = door
+    def __init__(self, connections: Listening, shell: InteractiveShell) -> None:
+        self.connections = connections
         self.shell = shell
         self.loops = asyncio.Runner()
         self.control_thread = Control()
@@ -39,8 +39,8 @@ class Kernel:
 
     def connect(self, *first: Message) -> KernelChannel:
         """Connect a channel to which the frontend has sent these messages."""
-        calls, self.calls = self.door.pair()
-        control, self.control = self.door.pair()
+        calls, self.calls = self.connections.pair()
+        control, self.control = self.connections.pair()
         self.calls.send(*first)
         return KernelChannel(
             calls,
@@ -61,10 +61,10 @@ class Kernel:
 
 @pytest.fixture
 def kernel(
-    door: Listening, shell: InteractiveShell, sigint: None, monkeypatch: pytest.MonkeyPatch
+    connections: Listening, shell: InteractiveShell, sigint: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Kernel]:
     announced = Server._announced
-    kernel = Kernel(door, shell)
+    kernel = Kernel(connections, shell)
     yield kernel
     kernel.close()
     monkeypatch.setattr(Server, "_announced", announced)

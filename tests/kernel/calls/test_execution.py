@@ -20,7 +20,7 @@ def failure(chunks: list[Chunk]) -> Failed:
     return failed
 
 
-# What is called
+# Calling
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,8 @@ def test_the_server_removes_an_endpoint_without_running_code(bench: Bench) -> No
     bench.runner.endpoints.session = "s"
     bench.ask("@endpoint('/a', methods=['GET', 'POST'])\ndef a(): return 'a'\n1")
     bench.ask(operation=RemoveEndpoint("/a", "GET"))
-    assert [(each.path, each.methods) for each in bench.offers[-1].endpoints] == [("/a", ("POST",))]
+    [left] = bench.registrations[-1].endpoints
+    assert (left.path, left.methods) == ("/a", ("POST",))
 
 
 def test_a_callable_made_from_the_request_is_called_with_that_of_its_call(bench: Bench) -> None:
@@ -126,7 +127,7 @@ def test_a_plain_adaptor_may_run_an_event_loop(bench: Bench) -> None:
     assert bench.text("import asyncio\ndef run(): return asyncio.run(asyncio.sleep(0, 'own'))") == "own"
 
 
-# What is sent, and when
+# Sending
 
 
 def test_a_short_answer_and_its_end_are_one_frame(bench: Bench) -> None:
@@ -163,24 +164,24 @@ def test_items_are_sent_when_they_are_yielded(bench: Bench, code: str) -> None:
 
 def test_a_generator_is_resumed_only_while_there_is_credit(new_bench: Callable[..., Bench]) -> None:
     bench = new_bench(window=2500)
-    code = "def run():\n    for n in range(9):\n        state.made = n\n        yield 'x' * 968\n"
-    made: list[int] = []
+    code = "def run():\n    for n in range(9):\n        state.last_item = n\n        yield 'x' * 968\n"
+    produced: list[int] = []
 
     def look() -> None:
-        made.append(bench.names["made"])
+        produced.append(bench.names["last_item"])
         bench.runner.grant("a", 1000)
 
-    bench.each("a", Data, look)
+    bench.on_chunk("a", Data, look)
     bench.run(a=call(code))
-    # At most the three that the window has room for, and the one that waits to be sent.
-    assert all(now <= n + 3 for n, now in enumerate(made))
-    assert len(made) == 9
+    # At most three for which there is credit, and one that waits to be sent.
+    assert all(now <= n + 3 for n, now in enumerate(produced))
+    assert len(produced) == 9
 
 
 def test_an_async_stream_without_credit_does_not_block_other_runs(new_bench: Callable[..., Bench]) -> None:
     bench = new_bench(window=500, concurrency=2)
     stream = "async def run():\n    for n in range(3): yield 'x' * 968\n"
-    bench.each("b", Done, lambda: bench.runner.grant("a", 1 << 20))
+    bench.on_chunk("b", Done, lambda: bench.runner.grant("a", 1 << 20))
     chunks = bench.run(a=call(stream), b=call("async def run(): return 'b'"))
     assert bodies(chunks["b"]) == [b"b"]
     assert len(bodies(chunks["a"])) == 3

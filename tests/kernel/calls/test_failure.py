@@ -1,4 +1,4 @@
-"""owt.kernel.calls.failure: what is said of a run that failed."""
+"""owt.kernel.calls.failure: exceptions to failure chunks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from owt.wire.chunk import Failed
 
 
 def raised(error: BaseException) -> BaseException:
-    """The error, as if this very file's code had raised it."""
+    """Return the error as if code of this file had raised it."""
     try:
         raise error
     except BaseException as caught:
@@ -96,14 +96,14 @@ def test_describe_reports_the_cause_of_a_stopped_coroutine() -> None:
 
 
 def adaptor_called_by_ours(code: str) -> Any:
-    """A function of ours, as far as tracebacks can tell, that calls code of the adaptor's."""
-    theirs: dict[str, Any] = {}
-    exec(compile(code, "<adaptor 1>", "exec"), theirs)
-    ours: dict[str, Any] = {}
-    exec(compile("def call(run):\n    return run()", failure.__file__, "exec"), ours)
-    function = ours["call"]
+    """Return a function that calls code of the adaptor and, in tracebacks, looks like one of owt."""
+    adaptor_code: dict[str, Any] = {}
+    exec(compile(code, "<adaptor 1>", "exec"), adaptor_code)
+    owt_code: dict[str, Any] = {}
+    exec(compile("def call(run):\n    return run()", failure.__file__, "exec"), owt_code)
+    function = owt_code["call"]
     assert isinstance(function, FunctionType)
-    return lambda: function(theirs["run"])
+    return lambda: function(adaptor_code["run"])
 
 
 def test_a_traceback_begins_at_the_adaptors_first_frame() -> None:
@@ -111,7 +111,7 @@ def test_a_traceback_begins_at_the_adaptors_first_frame() -> None:
     try:
         call()
     except ZeroDivisionError as caught:
-        # Without this file's own frame, which no adaptor is called from.
+        # Without the frame of this file, which is not part of owt.
         error = caught.with_traceback(caught.__traceback__.tb_next.tb_next)  # type: ignore[union-attr]
     failed = describe(error, None, None)
     places = [line.strip() for line in failed.traceback.splitlines() if line.startswith("  File")]
@@ -128,10 +128,10 @@ def test_causes_and_contexts_are_shown_without_owts_frames() -> None:
             raise KeyError("second") from first
     except KeyError as caught:
         error = caught
-    shown = describe(error, None, None).traceback
-    assert "ValueError: first" in shown
-    assert "KeyError: 'second'" in shown
-    assert failure.__file__ not in shown
+    text = describe(error, None, None).traceback
+    assert "ValueError: first" in text
+    assert "KeyError: 'second'" in text
+    assert failure.__file__ not in text
 
 
 def test_an_exception_group_is_shown_with_its_members() -> None:
@@ -175,21 +175,21 @@ def test_describe_reports_an_exception_whose_traceback_cannot_be_formatted(
         raise ValueError
 
     monkeypatch.setattr(traceback, "TracebackException", broken)
-    shown = of(KeyError("x")).traceback
-    assert shown == "KeyError: (its traceback cannot be shown: ValueError)\n"
+    text = of(KeyError("x")).traceback
+    assert text == "KeyError: (its traceback cannot be shown: ValueError)\n"
 
 
 def test_a_stop_iteration_of_an_adaptor_is_reported_as_such() -> None:
-    """Python turns one that leaves a coroutine into a RuntimeError, in a frame of ours."""
-    ours: dict[str, Any] = {}
+    """Python turns a StopIteration that leaves a coroutine of owt into a RuntimeError."""
+    owt_code: dict[str, Any] = {}
     code = "async def work(stop):\n    raise stop\n"
-    exec(compile(code, failure.__file__, "exec"), ours)
+    exec(compile(code, failure.__file__, "exec"), owt_code)
     try:
-        ours["work"](StopIteration("theirs")).send(None)
+        owt_code["work"](StopIteration("adaptor_code")).send(None)
     except RuntimeError as error:
         error.__traceback__ = error.__traceback__.tb_next  # type: ignore[union-attr]
         failed = describe(error, None, None)
-    assert (failed.exception, failed.detail) == ("StopIteration", "theirs")
+    assert (failed.exception, failed.detail) == ("StopIteration", "adaptor_code")
 
 
 def test_a_runtime_error_of_an_adaptor_is_not_unwrapped() -> None:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("sigint")
 
 @pytest.fixture
 def others() -> list[str | None]:
-    """What was aimed at something else than the main thread's user code."""
+    """Targets of signals that were not for the main thread's user code."""
     return []
 
 
@@ -172,7 +172,7 @@ def test_a_waiting_main_thread_is_interrupted_by_repeated_signals(
 
     def aim() -> None:
         began.wait()
-        # One that comes just before the main thread begins to wait does not end the waiting.
+        # A signal that arrives just before the main thread starts to wait does not end the wait.
         interrupts.interrupt("a")
         while not noticed.wait(0.05) and interrupts.unnoticed == "a":
             interrupts.interrupt("a")
@@ -188,19 +188,19 @@ def test_a_waiting_main_thread_is_interrupted_by_repeated_signals(
 
 
 class Marks:
-    """What happened, in order: `(` at the beginning of a step, `)` at its end."""
+    """Record of events in order: `(` at the start of a step, `)` at its end."""
 
     def __init__(self) -> None:
         self.seen = ""
 
-    def enter(self) -> None:
+    def before(self) -> None:
         self.seen += "("
 
-    def leave(self) -> None:
+    def after(self) -> None:
         self.seen += ")"
 
     def steps(self, awaitable: Any) -> InterruptibleSteps:
-        return InterruptibleSteps(awaitable, self.enter, self.leave)
+        return InterruptibleSteps(awaitable, self.before, self.after)
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_an_awaitable_of_any_class_is_driven(marks: Marks) -> None:
 
 
 class Plain:
-    """An awaitable whose iterator can do nothing but go on."""
+    """Awaitable whose iterator has only `__next__`."""
 
     def __await__(self) -> Any:
         return iter([None, None])
@@ -368,8 +368,8 @@ def test_user_code_in_the_main_thread_may_run_an_event_loop(interrupts_of_a_run:
     async def main() -> tuple[int, bool]:
         loop = asyncio.get_running_loop()
         with InMainThread(interrupts_of_a_run, loop):
-            found = asyncio.run(asyncio.sleep(0, 42))
-        return found, asyncio.get_running_loop() is loop
+            result = asyncio.run(asyncio.sleep(0, 42))
+        return result, asyncio.get_running_loop() is loop
 
     assert asyncio.run(main()) == (42, True)
 

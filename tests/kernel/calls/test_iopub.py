@@ -11,7 +11,7 @@ from owt.wire.chunk import FACTS, Data, Display, Failed, Stderr, Stdout
 
 
 class PlayedSession:
-    """Keeps what is sent, or cannot send."""
+    """Session that keeps what is sent, or fails."""
 
     session = "k"
 
@@ -32,7 +32,7 @@ class PlayedSession:
 
 
 class PlayedThread:
-    """ipykernel's IOPub thread, whose loop does at once what it is told."""
+    """Stand-in for ipykernel's IOPub thread; its loop calls functions immediately."""
 
     def __init__(self) -> None:
         self.greeted: list[list[bytes]] = []
@@ -43,7 +43,7 @@ class PlayedThread:
         function()
 
     def on_recv(self, function: Any) -> None:
-        self.hear = function
+        self.on_frames = function
 
     def _handle_subscription(self, frames: list[bytes]) -> None:
         self.greeted.append(frames)
@@ -74,11 +74,11 @@ def mirror(kernel):
 
 
 def attach(kernel, topic=b""):
-    kernel.iopub_thread.hear([b"\1" + topic])
+    kernel.iopub_thread.on_frames([b"\1" + topic])
 
 
 def detach(kernel, topic=b""):
-    kernel.iopub_thread.hear([b"\0" + topic])
+    kernel.iopub_thread.on_frames([b"\0" + topic])
 
 
 def test_the_mirror_sends_nothing_without_subscribers(kernel, mirror):
@@ -125,9 +125,9 @@ def test_a_run_looks_like_a_cell_of_another_client(kernel, mirror):
         ("display_data", {"data": {"text/plain": "c"}, "metadata": {"m": 1}, "transient": {}}),
         ("status", {"execution_state": "idle"}),
     ]
-    assert {each["msg_id"] for each in kernel.session.parents} == {"r1"}
-    assert {each["msg_type"] for each in kernel.session.parents} == {"execute_request"}
-    assert all(each == {"owt": {"run": "r1"}} for each in kernel.session.metadata)
+    assert {parent["msg_id"] for parent in kernel.session.parents} == {"r1"}
+    assert {parent["msg_type"] for parent in kernel.session.parents} == {"execute_request"}
+    assert all(parent == {"owt": {"run": "r1"}} for parent in kernel.session.metadata)
 
 
 def test_displays_may_update_or_clear_earlier_output(kernel, mirror):
@@ -137,10 +137,10 @@ def test_displays_may_update_or_clear_earlier_output(kernel, mirror):
     seen.show([Display({**one, FACTS: {"display_id": "d"}})])
     seen.show([Display({**other, FACTS: {"display_id": "d", "update": True}})])
     seen.show([Display({FACTS: {"clear": clear}}) for clear in ("now", "wait")])
-    said = {"metadata": {}, "transient": {"display_id": "d"}}
+    facts = {"metadata": {}, "transient": {"display_id": "d"}}
     assert kernel.session.sent[2:] == [
-        ("display_data", {"data": one, **said}),
-        ("update_display_data", {"data": other, **said}),
+        ("display_data", {"data": one, **facts}),
+        ("update_display_data", {"data": other, **facts}),
         ("clear_output", {"wait": False}),
         ("clear_output", {"wait": True}),
     ]
@@ -149,7 +149,7 @@ def test_displays_may_update_or_clear_earlier_output(kernel, mirror):
 def test_a_display_is_cleaned_for_json(kernel, mirror):
     attach(kernel)
     RunMirror(mirror, "r", call("1")).show([Display({"application/json": {"a": math.nan}}, {"b": math.inf})])
-    # jupyter_client would print a warning of numbers that are none, among what the call prints.
+    # jupyter_client would print a warning about NaN into the output of the call.
     assert kernel.session.sent[-1][1] == {
         "data": {"application/json": {"a": "nan"}}, "metadata": {"b": "inf"}, "transient": {},
     }
@@ -189,17 +189,17 @@ def test_a_failure_without_an_exception_has_its_title(kernel, mirror):
 
 
 @pytest.mark.parametrize(
-    ("fields", "shown"),
+    ("fields", "code"),
     [
         ({"code": "x" * (MAX_CODE + 1)}, "x" * MAX_CODE + "\n# ..."),
         ({"adaptor": "speak"}, "# adaptor speak"),
         ({"fn_name": "greet"}, "# greet(...)"),
     ],
 )
-def test_the_code_in_execute_input_is_cut(kernel, mirror, fields, shown):
+def test_the_code_in_execute_input_is_cut(kernel, mirror, fields, code):
     attach(kernel)
     RunMirror(mirror, "r", call(**fields)).begin()
-    assert kernel.session.sent[-1][1]["code"] == f"# run r: GET /\n{shown}"
+    assert kernel.session.sent[-1][1]["code"] == f"# run r: GET /\n{code}"
 
 
 def test_a_failure_of_the_mirror_does_not_affect_the_run(kernel, mirror):

@@ -1,4 +1,4 @@
-"""Calls that run in this very process."""
+"""owt.kernel.calls.local_runner: calls in this process."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from owt.wire.chunk import Chunk, Data, Head
 
 
 class Ran:
-    """Runs calls, and keeps their chunks."""
+    """Local runner that keeps the chunks of its calls."""
 
     def __init__(self, shell: Any) -> None:
         self.names = shell.user_ns
-        self.here = LocalRunner(shell)
+        self.runner = LocalRunner(shell)
         self.chunks: list[Chunk] = []
 
     def __call__(self, code: str, **fields: Any) -> LocalResult:
         self.chunks.clear()
-        return self.here.run(call(code, **fields), self.chunks.append)
+        return self.runner.run(call(code, **fields), self.chunks.append)
 
     def text(self, code: str, **fields: Any) -> str:
         ended = self(code, **fields)
@@ -69,7 +69,7 @@ def test_a_local_stream_passes_each_item_on_before_the_next(ran):
     seen: list[int] = []
     ran.names["seen"] = lambda: seen.append(len(ran.chunks))
     assert ran("def run():\n    for n in range(3):\n        state.seen()\n        yield str(n)").error is None
-    # The head comes with the first item.
+    # The head is sent with the first item.
     assert seen == [0, 2, 3]
 
 

@@ -25,20 +25,20 @@ from owt.wire.messages import Message, Output, encode
 
 
 @pytest.fixture
-def run(door: Listening) -> Wired:
-    return Wired(door)
+def run(connections: Listening) -> Wired:
+    return Wired(connections)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """The time that outlets see: its last item."""
+    """Return a list whose last item is the time that senders see."""
     now = [1000.0]
     monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[-1]))
     return now
 
 
 def data(amount: int) -> Data:
-    """A chunk that counts `amount` bytes."""
+    """Return a chunk that counts `amount` bytes."""
     return Data(b"x" * (amount - size(Data(b"", "bytes"))), "bytes")
 
 
@@ -46,20 +46,20 @@ def data(amount: int) -> Data:
 
 
 def test_chunks_are_sent_in_order_one_per_frame(run: Wired) -> None:
-    outlet = run.sender()
+    sender = run.sender()
     chunks = [data(1000), data(2000), data(3000)]
-    outlet.send(chunks)
-    outlet.send([data(4000)])
+    sender.send(chunks)
+    sender.send([data(4000)])
     assert run.arrived() == [*chunks, data(4000)]
-    assert outlet.credit == PLENTY - 10_000
+    assert sender.credit == PLENTY - 10_000
 
 
-def sending(outlet: OutputSender, chunks: list[Chunk], errors: list[BaseException]) -> threading.Thread:
-    """A thread that sends."""
+def sending(sender: OutputSender, chunks: list[Chunk], errors: list[BaseException]) -> threading.Thread:
+    """Start a thread that sends."""
 
     def work() -> None:
         try:
-            outlet.send(chunks)
+            sender.send(chunks)
         except BaseException as error:
             errors.append(error)
 
@@ -77,71 +77,71 @@ def nothing_more(far: FarEnd) -> None:
 
 
 def test_credit_is_overdrawn_by_one_chunk_at_most(run: Wired) -> None:
-    outlet = run.sender(window=2500)
-    thread = sending(outlet, [data(1000)] * 20, [])
+    sender = run.sender(window=2500)
+    thread = sending(sender, [data(1000)] * 20, [])
     sent, granted = 0, 2500
     for n in range(20):
         run.far.chunks(1)
-        # It was sent while there was some credit left.
+        # It was sent while there was still credit.
         assert sent < granted
         sent += 1000
         if sent >= granted and n < 19:
             nothing_more(run.far)
-            outlet.grant(1300)
+            sender.grant(1300)
             granted += 1300
     thread.join()
-    assert outlet.credit == granted - sent
+    assert sender.credit == granted - sent
 
 
 def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
-    outlet = run.sender(window=1)
-    outlet.send([data(1000)])
-    thread = sending(outlet, [data(500)], [])
-    outlet.grant(999)
-    assert outlet.credit == 0
+    sender = run.sender(window=1)
+    sender.send([data(1000)])
+    thread = sending(sender, [data(500)], [])
+    sender.grant(999)
+    assert sender.credit == 0
     run.far.chunks(1)
     nothing_more(run.far)
-    outlet.grant(1)
+    sender.grant(1)
     thread.join()
     assert run.arrived() == [data(500)]
-    assert outlet.credit == -499
+    assert sender.credit == -499
 
 
 def test_a_print_without_credit_waits(run: Wired) -> None:
-    outlet = run.sender(window=1)
-    outlet.send([data(100)])
-    thread = threading.Thread(target=outlet.write, args=("stdout", "x" * MAX_WAITING_TEXT))
+    sender = run.sender(window=1)
+    sender.send([data(100)])
+    thread = threading.Thread(target=sender.write, args=("stdout", "x" * MAX_WAITING_TEXT))
     thread.start()
     run.far.chunks(1)
     nothing_more(run.far)
-    outlet.grant(1000)
+    sender.grant(1000)
     thread.join()
     assert run.arrived() == [Stdout("x" * MAX_WAITING_TEXT)]
 
 
 def test_stop_interrupts_a_thread_that_waits_for_credit(run: Wired) -> None:
-    outlet = run.sender(window=1)
-    outlet.send([data(100)])
+    sender = run.sender(window=1)
+    sender.send([data(100)])
     errors: list[BaseException] = []
-    thread = sending(outlet, [data(100)], errors)
-    outlet.stop("cancelled")
+    thread = sending(sender, [data(100)], errors)
+    sender.stop("cancelled")
     thread.join()
     assert [type(error) for error in errors] == [KeyboardInterrupt]
-    assert outlet.stop_reason == "cancelled"
+    assert sender.stop_reason == "cancelled"
     assert run.arrived() == [data(100)]
 
 
 def test_a_stopped_run_may_send_within_its_credit(run: Wired) -> None:
-    outlet = run.sender()
-    outlet.stop("cancelled")
-    outlet.send([data(100)])
+    sender = run.sender()
+    sender.stop("cancelled")
+    sender.send([data(100)])
     assert run.arrived() == [data(100)]
 
 
 @pytest.mark.usefixtures("sigint")
 def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired) -> None:
-    outlet = run.sender(window=1)
-    outlet.send([data(100)])
+    sender = run.sender(window=1)
+    sender.send([data(100)])
     run.interrupts.install()
     run.interrupts.begin("a")
     run.interrupts.enter_user_code()
@@ -152,25 +152,25 @@ def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired
 
     def aim() -> None:
         run.interrupts.interrupt("a")
-        # A signal that comes just before the main thread begins to wait does not end the waiting.
+        # A signal that arrives just before the main thread starts to wait does not end the wait.
         while not noticed.wait(0.05) and run.interrupts.unnoticed == "a":
             run.interrupts.interrupt("a")
 
     noticed = threading.Event()
     thread = threading.Thread(target=aim)
     with pytest.raises(KeyboardInterrupt):
-        outlet.send(chunks())
+        sender.send(chunks())
     noticed.set()
     thread.join()
     run.interrupts.end()
-    outlet.grant(1000)
-    outlet.send([data(200)])
+    sender.grant(1000)
+    sender.send([data(200)])
     assert run.arrived() == [data(100), data(200)]
 
 
 @pytest.mark.usefixtures("sigint")
 def test_an_interrupt_while_a_chunk_is_sent_is_raised_after_it(run: Wired) -> None:
-    outlet = run.sender()
+    sender = run.sender()
     run.interrupts.install()
     run.interrupts.begin("a")
     run.interrupts.enter_user_code()
@@ -181,7 +181,7 @@ def test_an_interrupt_while_a_chunk_is_sent_is_raised_after_it(run: Wired) -> No
         yield data(200)
 
     with pytest.raises(KeyboardInterrupt):
-        outlet.send(chunks())
+        sender.send(chunks())
     assert run.arrived() == [data(100), data(200)]
 
 
@@ -219,8 +219,8 @@ def test_waiting_for_credit_on_the_loop_can_be_cancelled(run: Wired) -> None:
 
 
 def test_a_line_is_sent_immediately(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender()
-    assert outlet.write("stdout", "one\n")
+    sender = run.sender()
+    assert sender.write("stdout", "one\n")
     assert run.arrived() == [Stdout("one\n")]
     assert run.due == []
 
@@ -228,9 +228,9 @@ def test_a_line_is_sent_immediately(run: Wired, clock: list[float]) -> None:
 def test_text_without_a_newline_is_sent_later_by_another_thread(
     run: Wired, clock: list[float]
 ) -> None:
-    outlet = run.sender()
-    outlet.write("stdout", "50 %")
-    outlet.write("stdout", " 60 %")
+    sender = run.sender()
+    sender.write("stdout", "50 %")
+    sender.write("stdout", " 60 %")
     assert run.arrived() == []
     assert [seconds for seconds, _ in run.due] == [FLUSH_DELAY]
     run.later()
@@ -239,74 +239,74 @@ def test_text_without_a_newline_is_sent_later_by_another_thread(
 
 
 def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender()
-    outlet.write("stdout", "one\n")
-    outlet.write("stdout", "two\n")
-    outlet.write("stdout", "three\n")
+    sender = run.sender()
+    sender.write("stdout", "one\n")
+    sender.write("stdout", "two\n")
+    sender.write("stdout", "three\n")
     assert run.arrived() == [Stdout("one\n")]
     clock.append(clock[-1] + 2 * FLUSH_DELAY)
-    outlet.write("stdout", "four\n")
+    sender.write("stdout", "four\n")
     assert run.arrived() == [Stdout("two\nthree\nfour\n")]
 
 
 def test_text_is_sent_before_later_chunks(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender()
-    outlet.write("stdout", "before")
-    outlet.send([data(100)])
-    outlet.write("stdout", "after")
-    outlet.finish([Done(200, 1.0)])
+    sender = run.sender()
+    sender.write("stdout", "before")
+    sender.send([data(100)])
+    sender.write("stdout", "after")
+    sender.finish([Done(200, 1.0)])
     assert run.arrived() == [Stdout("before"), data(100), Stdout("after"), Done(200, 1.0)]
 
 
 def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender()
-    outlet.write("stdout", "a")
-    outlet.write("stderr", "b")
-    outlet.write("stderr", "c")
-    outlet.write("stdout", "d")
-    outlet.flush()
+    sender = run.sender()
+    sender.write("stdout", "a")
+    sender.write("stderr", "b")
+    sender.write("stderr", "c")
+    sender.write("stdout", "d")
+    sender.flush()
     assert run.arrived() == [Stdout("a"), Stderr("bc"), Stdout("d")]
 
 
 def test_much_text_is_sent_immediately_in_several_chunks(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender()
-    outlet.write("stdout", "x" * MAX_WAITING_TEXT)
+    sender = run.sender()
+    sender.write("stdout", "x" * MAX_WAITING_TEXT)
     assert run.arrived() == [Stdout("x" * MAX_WAITING_TEXT)]
-    outlet.write("stdout", "y" * (2 * MAX_TEXT_CHUNK + 1))
+    sender.write("stdout", "y" * (2 * MAX_TEXT_CHUNK + 1))
     assert run.arrived() == [Stdout("y" * MAX_TEXT_CHUNK), Stdout("y" * MAX_TEXT_CHUNK), Stdout("y")]
 
 
 def test_a_late_flush_without_credit_does_not_block_its_thread(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender(window=1)
-    outlet.send([data(100)])
-    outlet.write("stdout", "patience")
+    sender = run.sender(window=1)
+    sender.send([data(100)])
+    sender.write("stdout", "patience")
     run.later()
     run.later()
     assert len(run.due) == 1
     assert run.arrived() == [data(100)]
-    outlet.grant(1000)
+    sender.grant(1000)
     run.later()
     assert run.arrived() == [Stdout("patience")]
 
 
 def test_a_late_flush_of_escaped_surrogates_is_one_chunk(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender(window=1)
-    outlet.write("stdout", "\ud800" * (MAX_WAITING_TEXT - 1))
+    sender = run.sender(window=1)
+    sender.write("stdout", "\ud800" * (MAX_WAITING_TEXT - 1))
     run.later()
     assert run.arrived() == [Stdout("\\ud800" * (MAX_WAITING_TEXT - 1))]
 
 
 def test_a_late_flush_does_not_wait_for_a_thread_that_sends(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender()
-    outlet.write("stdout", "text")
+    sender = run.sender()
+    sender.write("stdout", "text")
 
     def chunks() -> Iterator[Chunk]:
-        # Sending has begun: the text is on its way.
-        outlet.write("stdout", "more")
+        # Sending has started.
+        sender.write("stdout", "more")
         run.later()
         yield data(100)
 
-    outlet.send(chunks())
+    sender.send(chunks())
     assert run.arrived() == [Stdout("text"), data(100)]
     run.later()
     assert run.arrived() == [Stdout("more")]
@@ -319,28 +319,28 @@ def test_encodable_escapes_lone_surrogates() -> None:
 
 
 def test_lines_of_several_threads_stay_whole(run: Wired) -> None:
-    outlet = run.sender()
+    sender = run.sender()
     lines = [[f"{name}{n}\n" for n in range(200)] for name in "abc"]
     threads = [
-        threading.Thread(target=lambda mine=mine: [outlet.write("stdout", line) for line in mine])
+        threading.Thread(target=lambda mine=mine: [sender.write("stdout", line) for line in mine])
         for mine in lines
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    outlet.flush()
+    sender.flush()
     text = "".join(chunk.text for chunk in run.arrived() if isinstance(chunk, Stdout))
-    found = text.splitlines(keepends=True)
-    assert [[line for line in found if line[0] == name] for name in "abc"] == lines
+    printed = text.splitlines(keepends=True)
+    assert [[line for line in printed if line[0] == name] for name in "abc"] == lines
 
 
 class Talkative:
-    """Prints when it is collected."""
+    """Object that prints when it is collected."""
 
-    def __init__(self, outlet: OutputSender) -> None:
+    def __init__(self, sender: OutputSender) -> None:
         self.itself = self
-        self.sender = outlet
+        self.sender = sender
 
     def __del__(self) -> None:
         self.sender.write("stdout", "last words\n")
@@ -354,12 +354,12 @@ def test_output_of_a_finalizer_during_a_send_follows_the_frame(
         gc.collect(0)
         return encode(message)
 
-    outlet = run.sender()
+    sender = run.sender()
     monkeypatch.setattr(connection, "encode", collect_and_encode)
     gc.disable()
     try:
-        Talkative(outlet)
-        outlet.send([data(100), data(200)])
+        Talkative(sender)
+        sender.send([data(100), data(200)])
     finally:
         gc.enable()
     assert run.arrived() == [data(100), Stdout("last words\n"), data(200)]
@@ -371,29 +371,29 @@ def test_output_of_a_finalizer_during_a_send_follows_the_frame(
 def test_finish_sends_waiting_text_and_the_end_in_one_frame_without_credit(
     run: Wired, clock: list[float]
 ) -> None:
-    outlet = run.sender(window=1)
-    outlet.send([data(100)])
-    outlet.write("stdout", "last")
-    outlet.finish([data(500), Done(200, 1.0)])
+    sender = run.sender(window=1)
+    sender.send([data(100)])
+    sender.write("stdout", "last")
+    sender.finish([data(500), Done(200, 1.0)])
     assert run.far.receive() == Output("a", (data(100),))
     assert run.far.receive() == Output("a", (Stdout("last"), data(500), Done(200, 1.0)))
 
 
 def test_nothing_is_sent_after_finish(run: Wired, clock: list[float]) -> None:
-    outlet = run.sender()
-    outlet.write("stdout", "in time")
-    outlet.finish([Done(200, 1.0)])
-    assert not outlet.write("stdout", "too late\n")
-    outlet.send([data(100)])
-    outlet.flush()
+    sender = run.sender()
+    sender.write("stdout", "in time")
+    sender.finish([Done(200, 1.0)])
+    assert not sender.write("stdout", "too late\n")
+    sender.send([data(100)])
+    sender.flush()
     run.later()
     assert run.arrived() == [Stdout("in time"), Done(200, 1.0)]
     assert run.due == []
 
 
 def test_a_sender_that_waits_is_released_by_credit_after_the_end(run: Wired) -> None:
-    outlet = run.sender(window=1)
-    outlet.finish([Done(200, 1.0)])
-    outlet.grant(-1)
-    outlet.send([data(100)])
+    sender = run.sender(window=1)
+    sender.finish([Done(200, 1.0)])
+    sender.grant(-1)
+    sender.send([data(100)])
     assert run.arrived() == [Done(200, 1.0)]

@@ -1,4 +1,4 @@
-"""owt.kernel.calls.runner: whose turn it is, and how a run is ended."""
+"""owt.kernel.calls.runner: the order of runs, and how they are stopped."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ def test_a_cancel_stops_its_run_and_no_other(
     new_bench: Callable[..., Bench], code: str, concurrency: int
 ) -> None:
     if code == ASLEEP and concurrency == 2:
-        # A thread that sleeps in C cannot be woken by Python; it ends when it wakes.
+        # Python cannot interrupt a thread that sleeps in C; the run ends when the thread continues.
         code = code.replace(".wait()", ".wait(0.05)").replace("    threading", "    while True: threading")
     bench = new_bench(concurrency=concurrency)
-    bench.first("a", Data, bench.cancel("a"))
+    bench.on_first_chunk("a", Data, bench.cancel("a"))
     chunks = bench.run(a=call(code), b=call("def run(): return 'b'"))
     assert bodies(chunks["a"]) == [b"on"]
     assert failure(chunks["a"]) == Failed(499, "cancelled", "cancelled", "the call was cancelled")
@@ -112,21 +112,21 @@ def test_a_cancel_is_repeated_until_it_is_noticed(
     kill = signal.pthread_kill
 
     def unreliable(thread: int, number: int) -> None:
-        # As when it comes just before the thread begins to wait.
+        # As when it arrives just before the thread starts to wait.
         if len(lost) < 2:
             lost.append(number)
         else:
             kill(thread, number)
 
     monkeypatch.setattr(signal, "pthread_kill", unreliable)
-    bench.first("a", Data, bench.cancel("a"))
+    bench.on_first_chunk("a", Data, bench.cancel("a"))
     chunks = bench.run(a=call(code), b=call("'b'"))
     assert failure(chunks["a"]).type == "cancelled"
     assert bodies(chunks["b"]) == [b"b"]
 
 
 def test_a_cancel_for_a_timeout_is_reported_as_timeout(bench: Bench) -> None:
-    bench.first("a", Data, bench.cancel("a", "timeout"))
+    bench.on_first_chunk("a", Data, bench.cancel("a", "timeout"))
     failed = failure(bench.run(a=call(BUSY, timeout=1.5))["a"])
     assert (failed.status, failed.type) == (504, "timeout")
     assert "1.5 s" in failed.detail
@@ -145,7 +145,7 @@ def test_a_cancel_for_a_timeout_is_reported_as_timeout(bench: Bench) -> None:
     ids=["plain", "async"],
 )
 def test_a_cancelled_adaptor_cleans_up(bench: Bench, code: str) -> None:
-    bench.first("a", Data, bench.cancel("a"))
+    bench.on_first_chunk("a", Data, bench.cancel("a"))
     bench.run(a=call(code))
     assert bench.text("cleaned") == "True"
 
@@ -155,15 +155,15 @@ def test_an_adaptor_that_swallows_its_cancel_is_reported_as_cancelled(bench: Ben
         "def run():\n    yield 'on'\n    try:\n        while True: pass\n"
         "    except KeyboardInterrupt:\n        pass\n    yield 'still there'\n"
     )
-    bench.first("a", Data, bench.cancel("a"))
+    bench.on_first_chunk("a", Data, bench.cancel("a"))
     assert failure(bench.run(a=call(code))["a"]).type == "cancelled"
 
 
 def test_a_queued_call_is_cancelled_while_another_is_busy(bench: Bench) -> None:
     go = threading.Event()
     bench.names["go"] = go
-    bench.first("a", Data, bench.cancel("b"))
-    bench.first("b", Done, go.set)
+    bench.on_first_chunk("a", Data, bench.cancel("b"))
+    bench.on_first_chunk("b", Done, go.set)
     code = "def run():\n    yield 'on'\n    state.go.wait()\n    yield 'off'\n"
     chunks = bench.run(a=call(code), b=call("state.ran = True"), c=call("'ran' in state"))
     assert failure(chunks["b"]) == Failed(499, "cancelled", "cancelled", "the call was cancelled")
@@ -190,12 +190,12 @@ def test_a_cancel_that_arrives_before_its_call_withdraws_it(bench: Bench) -> Non
     assert failure(chunks).type == "cancelled"
     assert bench.text("'ran' in state") == "False"
     assert len(bench.frames["a"]) == 1
-    # Only that once: an id is never used again, but the memory of it is not kept for ever either.
+    # Only once: an id is never used again, and is not kept for ever.
     assert bodies(bench.run(b=call("2"))["b"]) == [b"2"]
 
 
 def test_a_call_past_its_start_deadline_fails_and_never_runs(bench: Bench) -> None:
-    # It has yet to arrive: the main thread is busy with something else.
+    # It has not been received yet: the main thread is busy.
     bench.control.do(bench.runner.start_deadline_passed, "a", 0.5)
     failed = failure(bench.run(a=call("state.ran = True"))["a"])
     assert (failed.status, failed.type) == (504, "timeout")
@@ -212,13 +212,13 @@ def test_a_call_behind_a_cell_is_reported_as_queued(bench: Bench) -> None:
         return bench.chunks("a")
 
     assert bodies(bench.loops.run(main())) == [b"1"]
-    assert bench.behind == ["a"]
+    assert bench.queued == ["a"]
 
 
 def test_a_call_that_has_begun_ignores_its_start_deadline(bench: Bench) -> None:
-    bench.first("a", Data, lambda: bench.runner.start_deadline_passed("a", 0.5))
+    bench.on_first_chunk("a", Data, lambda: bench.runner.start_deadline_passed("a", 0.5))
     assert bodies(bench.run(a=call("def run():\n    yield 'on'\n    yield 'off'\n"))["a"]) == [b"on", b"off"]
-    assert bench.behind == []
+    assert bench.queued == []
 
 
 def test_withdrawn_runs_that_never_arrive_are_forgotten_beyond_a_limit(bench: Bench) -> None:
@@ -238,7 +238,7 @@ def test_a_cancel_stops_a_run_that_waits_for_credit(new_bench: Callable[..., Ben
             if len(arrived) == 3:
                 bench.runner.cancel("a", "cancelled")
 
-        bench.each("a", Data, count)
+        bench.on_chunk("a", Data, count)
         chunks = bench.run(a=call(code))["a"]
         assert failure(chunks).type == "cancelled"
         assert len(bodies(chunks)) == 3
@@ -260,16 +260,16 @@ def test_a_stream_continues_as_its_readers_grant_credit(
     new_bench: Callable[..., Bench], code: str, concurrency: int
 ) -> None:
     bench = new_bench(window=3000, concurrency=concurrency)
-    taken: list[Chunk] = []
+    granted: list[Chunk] = []
     ahead: list[int] = []
 
-    def take() -> None:
-        new = [chunk for chunk in bench.chunks("a") if isinstance(chunk, Data)][len(taken) :]
+    def grant() -> None:
+        new = [chunk for chunk in bench.chunks("a") if isinstance(chunk, Data)][len(granted) :]
         ahead.append(sum(map(size, new)))
-        taken.extend(new)
+        granted.extend(new)
         bench.runner.grant("a", ahead[-1])
 
-    bench.each("a", Data, take)
+    bench.on_chunk("a", Data, grant)
     chunks = bench.run(a=call(code))["a"]
     assert bodies(chunks) == [(str(n) * 500).encode() for n in range(50)]
     assert max(ahead) <= 3000 + 1100
@@ -315,8 +315,8 @@ def test_a_cancel_stops_one_of_several_overlapping_runs(new_bench: Callable[...,
     bench = new_bench(concurrency=2)
     go = threading.Event()
     bench.names["go"] = go
-    bench.first("a", Data, bench.cancel("a"))
-    bench.first("a", Done, go.set)
+    bench.on_first_chunk("a", Data, bench.cancel("a"))
+    bench.on_first_chunk("a", Done, go.set)
     patient = "def run():\n    yield 'on'\n    state.go.wait()\n    yield 'off'\n"
     chunks = bench.run(a=call(BUSY), b=call(patient))
     assert failure(chunks["a"]).type == "cancelled"
@@ -332,8 +332,8 @@ def test_sigint_interrupts_every_active_run(new_bench: Callable[..., Bench]) -> 
         if len(begun) == 2:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    bench.first("a", Data, begin)
-    bench.first("b", Data, begin)
+    bench.on_first_chunk("a", Data, begin)
+    bench.on_first_chunk("b", Data, begin)
     chunks = bench.run(a=call(BUSY), b=call(AWAITING))
     assert {name: failure(chunks[name]).type for name in "ab"} == {"a": "interrupted", "b": "interrupted"}
 
@@ -374,7 +374,7 @@ def test_the_memory_of_a_request_is_freed_with_its_run(
 
     monkeypatch.setattr(context, "build_request", build)
     gc.collect()
-    # What is left in a circle would wait for this, and a large upload with it.
+    # A reference cycle would keep the request, and a large upload, until it is collected.
     gc.disable()
     try:
         bench.ask(code)

@@ -1,4 +1,4 @@
-"""owt.kernel.calls.stdio: what code writes and displays, and whose it is."""
+"""owt.kernel.calls.stdio: text and displays reach the run that produces them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from owt.wire.chunk import FACTS, Display, Done, Stderr, Stdout
 
 
 @pytest.fixture
-def wired(door: Listening) -> Wired:
-    return Wired(door)
+def wired(connections: Listening) -> Wired:
+    return Wired(connections)
 
 
 @pytest.fixture
 def run(wired: Wired) -> Iterator[Run]:
-    """The run that this test's code works for."""
+    """Make a run the current one of this test."""
     facts = RequestFacts("GET", "/", "", (), b"", "localhost")
     run = Run("a", Call(facts), wired.sender(PLENTY))
     token = current.set(run)
@@ -42,7 +42,7 @@ def run(wired: Wired) -> Iterator[Run]:
 
 @pytest.fixture
 def alone(run: Run) -> Iterator[Run]:
-    """The run, as the only one that there is: threads without a context work for it."""
+    """Make the run the only one, for threads without a context."""
     context.set_only_run(run)
     yield run
     context.set_only_run(None)
@@ -50,7 +50,7 @@ def alone(run: Run) -> Iterator[Run]:
 
 @pytest.fixture
 def iopub() -> Iterator[IOPubThread]:
-    """ipykernel's way to publish; not started, so that it does what it is told at once."""
+    """Return ipykernel's thread of IOPub, not started, so that it calls functions immediately."""
     with zmq.Context() as zmq_context, zmq_context.socket(zmq.PUB) as socket:
         thread = IOPubThread(socket)
         yield thread
@@ -60,7 +60,7 @@ def iopub() -> Iterator[IOPubThread]:
 
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The contents of the messages that would go to whoever is attached."""
+    """Collect the contents of messages to attached clients."""
     contents: list[dict[str, Any]] = []
 
     def send(self: Session, stream: object, message: Any, *args: object, **kwargs: object) -> None:
@@ -79,7 +79,7 @@ def stdout(iopub: IOPubThread) -> Iterator[RunStream]:
 
 @pytest.fixture
 def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
-    """What sys.stdout is before a stream takes its place."""
+    """Set sys.stdout to a file before a stream replaces it."""
     with open(tmp_path / "terminal", "w") as file:
         monkeypatch.setattr(sys, "stdout", file)
         yield file
@@ -87,7 +87,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str
 
 @pytest.fixture
 def watching(terminal: IO[str], iopub: IOPubThread) -> Iterator[RunStream]:
-    """A stream that also takes what is written to the terminal's descriptor."""
+    """Return a stream with a pipe in place of the terminal's descriptor."""
     stream = RunStream(Session(key=b"x"), iopub, "stdout")
     yield stream
     stream.close()
@@ -160,28 +160,28 @@ def test_output_to_the_descriptor_belongs_to_the_run_once_the_pipe_is_read(
 def test_a_terminal_that_is_not_read_does_not_block_the_kernel(
     iopub: IOPubThread, monkeypatch: pytest.MonkeyPatch, published: Any, reads: bool
 ) -> None:
-    theirs, ours = os.pipe()
-    os.set_blocking(ours, False)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
     with suppress(BlockingIOError):
         while True:
-            os.write(ours, bytes(4096))
-    os.set_blocking(ours, True)
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
     if not reads:
-        os.close(theirs)
+        os.close(reading)
     monkeypatch.setattr(owt.kernel.calls.stdio, "TERMINAL_TIMEOUT", 0)
-    with os.fdopen(ours, "w") as terminal:
+    with os.fdopen(writing, "w") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
         stream = RunStream(Session(key=b"x"), iopub, "stdout")
         for _ in range(2):
-            os.write(stream.fileno(), b"nobody's\n")
+            os.write(stream.fileno(), b"dropped\n")
             stream.pipe.read()
         if reads:
-            # Who reads again gets what comes from then on.
-            os.read(theirs, 1 << 20)
-            os.write(stream.fileno(), b"heard\n")
+            # A terminal that reads again gets later output.
+            os.read(reading, 1 << 20)
+            os.write(stream.fileno(), b"later\n")
             stream.pipe.read()
-            assert os.read(theirs, 1 << 20).endswith(b"heard\n")
-            os.close(theirs)
+            assert os.read(reading, 1 << 20).endswith(b"later\n")
+            os.close(reading)
         stream.close()
 
 
@@ -233,7 +233,7 @@ def test_a_stream_that_a_run_removed_is_restored_for_the_next(
 def test_output_of_a_process_after_its_run_belongs_to_no_other_run(
     watching: RunStream, alone: Run, wired: Wired, terminal: IO[str], published: Any
 ) -> None:
-    def taken() -> list[Any]:
+    def collected() -> list[Any]:
         watching.pipe.read()
         alone.sender.flush()
         return wired.arrived()
@@ -242,7 +242,7 @@ def test_output_of_a_process_after_its_run_belongs_to_no_other_run(
         ["sh", "-c", "echo first; read line; echo late"], stdin=subprocess.PIPE, stdout=watching
     ) as left:
         streams = Streams()
-        assert wait_until(taken) == [Stdout("first\n")]
+        assert wait_until(collected) == [Stdout("first\n")]
         streams.collect()
         left.communicate(b"go on\n")
         os.write(watching.fileno(), b"next\n")
@@ -250,7 +250,7 @@ def test_output_of_a_process_after_its_run_belongs_to_no_other_run(
         alone.sender.flush()
         assert wired.arrived() == [Stdout("next\n")]
         wait_until(lambda: Path(terminal.name).read_text() == "late\n")
-        # The pipe that nobody else has any more is not kept.
+        # The pipe without a writer is closed.
         wait_until(lambda: len(watching.pipe._decoders) == 1)
 
 
@@ -282,8 +282,8 @@ def test_a_display_carries_its_id_metadata_and_update(run: Run, wired: Wired) ->
 
 def test_keys_of_a_display_become_text(run: Run, wired: Wired) -> None:
     publisher().publish({"text/plain": "x", 5: "y"}, {None: 1})
-    shown = Display({"text/plain": "x", "5": "y", FACTS: {"metadata": {"None": 1}}}, {"None": 1})
-    assert wired.arrived() == [shown]
+    expected = Display({"text/plain": "x", "5": "y", FACTS: {"metadata": {"None": 1}}}, {"None": 1})
+    assert wired.arrived() == [expected]
 
 
 def test_publish_does_not_change_the_bundle(run: Run, wired: Wired) -> None:

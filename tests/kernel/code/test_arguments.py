@@ -19,7 +19,7 @@ from owt.errors import BadRequest
 from owt.kernel.code import arguments
 from owt.kernel.code.arguments import MISSING, Arguments, call_arguments, evaluate
 
-# KnownCode to arguments
+# Text to arguments
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_a_mapping_becomes_keyword_arguments(text: str, kwargs: dict[str, Any]) 
         "user": UserDict(u=1),
         "ordered": OrderedDict(o=1),
     }
-    found = evaluate(text, names)
-    assert found == Arguments(kwargs, MISSING)
-    assert type(found.kwargs) is dict
+    result = evaluate(text, names)
+    assert result == Arguments(kwargs, MISSING)
+    assert type(result.kwargs) is dict
 
 
 @pytest.mark.parametrize(
@@ -215,12 +215,12 @@ def test_the_repr_of_a_dict_evaluates_to_its_kwargs(value: dict[str, Any]) -> No
 @settings(max_examples=300)
 @given(st.text(max_size=30) | st.text("()[]{}'\":,.+-*=1ax \n\\#", max_size=20))
 def test_any_text_is_arguments_or_a_bad_request(text: str) -> None:
-    found = outcome(lambda: evaluate(text, {"a": 1, "x": []}))
-    assert isinstance(found, Arguments) or found.field == "kwargs"
+    result = outcome(lambda: evaluate(text, {"a": 1, "x": []}))
+    assert isinstance(result, Arguments) or result.field == "kwargs"
 
 
 def outcome(attempt: Callable[[], Any]) -> Any:
-    """What `attempt` gives, or the BadRequest that it raises."""
+    """Return the result of `attempt`, or the BadRequest that it raises."""
     try:
         return attempt()
     except BadRequest as error:
@@ -427,10 +427,10 @@ def test_arguments_are_refused_exactly_when_the_call_would_be(
     function: Callable[..., Any], names: set[str], with_value: bool
 ) -> None:
     sent = Arguments(dict.fromkeys(names), 1 if with_value else MISSING)
-    found = outcome(lambda: call_arguments(function, sent))
+    result = outcome(lambda: call_arguments(function, sent))
     try:
         function(*((1,) if with_value else ()), **sent.kwargs)
     except TypeError:
-        assert isinstance(found, BadRequest)
+        assert isinstance(result, BadRequest)
     else:
-        assert found == ((1,) if with_value else (), sent.kwargs)
+        assert result == ((1,) if with_value else (), sent.kwargs)

@@ -175,26 +175,26 @@ def test_a_module_that_replaced_a_forgotten_one_stays_registered(kernel: Sourced
 
 def test_threads_run_the_top_level_once(kernel: Sourced) -> None:
     code = "import sys, threading\nthreading.Event().wait(0.05)\nmarker = object()\ndef run(): return marker"
-    found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(kernel.load(code)())) for _ in range(4)]
+    values: list[Any] = []
+    threads = [threading.Thread(target=lambda: values.append(kernel.load(code)())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4
-    assert len(set(map(id, found))) == 1
+    assert len(values) == 4
+    assert len(set(map(id, values))) == 1
 
 
 def test_threads_evaluate_a_callable_value_once(kernel: Sourced) -> None:
     code = "(lambda event: (event.wait(0.05), lambda: event))(__import__('threading').Event())[1]"
-    found: list[Any] = []
-    threads = [threading.Thread(target=lambda: found.append(kernel.load(code))) for _ in range(4)]
+    values: list[Any] = []
+    threads = [threading.Thread(target=lambda: values.append(kernel.load(code))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4
-    assert len(set(map(id, found))) == 1
+    assert len(values) == 4
+    assert len(set(map(id, values))) == 1
 
 
 def test_an_expression_that_raises_is_not_kept(kernel: Sourced) -> None:

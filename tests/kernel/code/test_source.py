@@ -20,7 +20,7 @@ from owt.kernel.code.compiled import CompiledCell
 from owt.kernel.code.source import library_function
 from owt.lib import sentences, speak
 
-# What a text is
+# Kinds of text
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_callable_value_that_uses_the_request_is_evaluated_each_time(kernel: S
         assert kernel.load(code) is kernel.load(code)
 
 
-# ExplicitCode code
+# Explicit code
 
 
 def test_the_top_level_runs_once_per_text(kernel: Sourced) -> None:
@@ -449,7 +449,7 @@ def test_a_missing_session_function_is_404_and_lists_the_existing_ones(kernel: S
         Sourced(**{f"f{n}": len for n in range(25)}).sources.session_function("run")
 
 
-# KnownCode that cannot be read
+# Text that cannot be parsed
 
 
 def test_unreadable_code_leaves_no_lines_in_linecache(kernel: Sourced) -> None:
@@ -479,7 +479,7 @@ def test_an_unknown_adaptor_is_a_bad_request_that_lists_the_known_ones() -> None
     with pytest.raises(BadRequest, match=r"no such adaptor; got 'os'\. There are: .*speak") as caught:
         library_function("os", "run")
     assert caught.value.field == "adaptor"
-    # A module without a `run` is of no use by itself.
+    # A module without `run` is no adaptor.
     assert "encoding" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""owt.kernel.code.syntax: what a text says, and what is said of one that cannot be read."""
+"""owt.kernel.code.syntax: the parser, and its errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def transform(code: str) -> str:
 
 
 def fault_of(code: str) -> SyntaxFault | None:
-    """What is said of a text that can neither be parsed nor be compiled as a module."""
+    """Return the error for a text that can neither be parsed nor compiled as a module, else None."""
     try:
         compile(parse_text(code, transform)[1], "x", "exec", dont_inherit=True)
     except SyntaxFault as fault:
@@ -54,8 +54,8 @@ def fault_of(code: str) -> SyntaxFault | None:
 def test_parse_text_returns_python_text_and_a_single_expression(
     code: str, source: str, is_expression: bool
 ) -> None:
-    found, tree, expression = parse_text(code, transform)
-    assert found == source
+    python, tree, expression = parse_text(code, transform)
+    assert python == source
     assert (expression is not None) is is_expression
     assert isinstance(tree, ast.Module)
     if expression is not None:
@@ -194,9 +194,9 @@ def test_a_syntax_fault_names_its_line_and_shows_it(code: str, line: int, messag
 
 def test_a_long_line_is_cut_around_its_fault() -> None:
     fault = fault_of(f"x = [{'1, ' * 200}2 3, {'4, ' * 200}]")
-    _, shown, caret = str(fault).split("\n")
-    assert len(shown) <= 84
-    assert shown[caret.index("^")] == "2"
+    _, line, caret = str(fault).split("\n")
+    assert len(line) <= 84
+    assert line[caret.index("^")] == "2"
 
 
 @pytest.mark.parametrize(
@@ -247,6 +247,6 @@ def test_parentheses_around_an_expression_do_not_change_it(code: str) -> None:
     except UNREADABLE:
         return
     assert ast.dump(parse_expression(f"({code}\n)")) == ast.dump(tree)
-    # Only Python's own rules may refuse the tree; positions that do not fit would be a ValueError.
+    # Only Python's rules may refuse the tree; invalid positions would raise ValueError.
     with suppress(SyntaxError):
         compile(ast.Expression(tree), "x", "eval")

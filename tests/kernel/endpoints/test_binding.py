@@ -1,4 +1,4 @@
-"""owt.kernel.endpoints.binding: a request's fields, made to fit."""
+"""owt.kernel.endpoints.binding: a request's fields to arguments."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Options(TypedDict):
 
 
 class Mine:
-    """A class that msgspec does not know."""
+    """Class that msgspec does not know."""
 
 
 OPEN: list[Request] = []
-"""The requests of a test, whose files are open."""
+"""Requests of a test, which have open files."""
 
 
 @pytest.fixture(autouse=True)
@@ -78,13 +78,13 @@ def fit(
     kwargs: Arguments = Arguments(),  # noqa: B008
     **request: Any,
 ) -> dict[str, Any]:
-    """The arguments by name."""
+    """Return the arguments by name."""
     built = EnvironBuilder(query_string=query, method="POST" if request else "GET", **request)
     path = path or {}
     signature = read_signature(function, "/f", list(path))
-    asked = Request(built.get_environ())
-    OPEN.append(asked)
-    args, named = bind(signature, path, asked, kwargs, "GET /f")
+    request = Request(built.get_environ())
+    OPEN.append(request)
+    args, named = bind(signature, path, request, kwargs, "GET /f")
     return {**{f"#{number}": value for number, value in enumerate(args)}, **named}
 
 
@@ -145,9 +145,9 @@ def refusal(function: Callable[..., Any], query: str = "", **more: Any) -> str:
     ],
 )
 def test_text_is_converted_to_the_type(kind, text, value):
-    found = fit(taking(kind), urlencode({"x": text}))["x"]
-    assert found == value
-    assert type(found) is type(value)
+    result = fit(taking(kind), urlencode({"x": text}))["x"]
+    assert result == value
+    assert type(result) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_without_an_annotation_json_values_are_unchanged(value):
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "found"),
+    ("kind", "value", "expected"),
     [
         (int, 3, 3),
         (Point, {"x": 1}, Point(1)),
@@ -186,8 +186,8 @@ def test_without_an_annotation_json_values_are_unchanged(value):
         (list[Colour], ["red"], [Colour.RED]),
     ],
 )
-def test_types_that_json_lacks_are_converted(kind, value, found):
-    assert fit(taking(kind), json={"x": value}) == {"x": found}
+def test_types_that_json_lacks_are_converted(kind, value, expected):
+    assert fit(taking(kind), json={"x": value}) == {"x": expected}
 
 
 def test_form_fields_are_converted_like_the_query():
@@ -197,8 +197,8 @@ def test_form_fields_are_converted_like_the_query():
 def test_a_body_wins_over_the_query_and_kwargs_over_both():
     def f(a: int, b: int, c: int): ...
 
-    found = fit(f, "a=1&b=1&c=1", data={"b": "2", "c": "2"}, kwargs=Arguments({"c": 3}))
-    assert found == {"a": 1, "b": 2, "c": 3}
+    result = fit(f, "a=1&b=1&c=1", data={"b": "2", "c": "2"}, kwargs=Arguments({"c": 3}))
+    assert result == {"a": 1, "b": 2, "c": 3}
 
 
 def test_path_parameters_are_converted():
@@ -230,9 +230,9 @@ def test_parameters_of_each_bytes_type_get_the_bytes():
 
 
 def test_an_uploaded_file_for_an_untyped_parameter_is_a_file_storage():
-    found = fit(lambda x: 1, data=upload())["x"]
-    assert isinstance(found, FileStorage)
-    assert (found.filename, found.read()) == ("a.bin", b"\xff\x00")
+    result = fit(lambda x: 1, data=upload())["x"]
+    assert isinstance(result, FileStorage)
+    assert (result.filename, result.read()) == ("a.bin", b"\xff\x00")
 
 
 def test_an_uploaded_file_that_is_not_text_does_not_fit_a_text():
@@ -270,8 +270,8 @@ def test_deeply_nested_json_is_refused():
 
 def test_json_sent_as_a_form_is_an_error_with_the_remedy():
     form = "application/x-www-form-urlencoded"
-    said = refusal(lambda x: 1, data=b'{"x": 1}', content_type=form)
-    assert "is not one of its fields; add -H 'Content-Type: application/json' for JSON." in said
+    message = refusal(lambda x: 1, data=b'{"x": 1}', content_type=form)
+    assert "is not one of its fields; add -H 'Content-Type: application/json' for JSON." in message
     assert "-H" not in refusal(lambda x: 1, data=b"y=1", content_type=form)
 
 

@@ -33,7 +33,7 @@ def test_a_path_is_marked_once():
 def test_a_function_that_cannot_be_marked_is_registered():
     new: list[RegisteredFunction] = []
     assert Decorator(new.append)("/a")([].append) is not None
-    assert [each.endpoint.path for each in new] == ["/a"]
+    assert [registered.endpoint.path for registered in new] == ["/a"]
     assert marks(len) == ()
 
 
@@ -45,9 +45,9 @@ def test_the_description_has_name_docstring_and_methods():
             now.
         """
 
-    told = make_endpoint(f, "/f", ("GET",)).endpoint
-    assert (told.path, told.methods, told.name) == ("/f", ("GET",), "f")
-    assert told.description == "Say it.\n\nOut loud:\n    now."
+    endpoint = make_endpoint(f, "/f", ("GET",)).endpoint
+    assert (endpoint.path, endpoint.methods, endpoint.name) == ("/f", ("GET",), "f")
+    assert endpoint.description == "Say it.\n\nOut loud:\n    now."
 
 
 def test_a_long_docstring_is_cut():
@@ -97,7 +97,7 @@ def test_a_refusal_has_no_frames_of_owt_in_its_traceback():
     with pytest.raises(EndpointError) as error:
         endpoint("/f")(lambda timeout: 1)
     assert [entry.name for entry in error.traceback] == [
-        "test_how_a_refusal_was_found_out_is_not_in_its_traceback", "decorate",
+        "test_a_refusal_has_no_frames_of_owt_in_its_traceback", "decorate",
     ]  # fmt: skip
 
 

@@ -1,5 +1,7 @@
-"""Cells of notebooks that a server serves, in a runner. What annotated cells answer is what Jupyter Kernel
-Gateway 3.0.1 answered."""
+"""Cells of notebooks that a server serves, in a runner.
+
+The expected responses of annotated cells are those of Jupyter Kernel Gateway 3.0.1.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,7 @@ class TestRequest:
         assert body == {"a": ["1", "3"], "b": ["2"], "c": [""]}
 
     @pytest.mark.parametrize(
-        ("body", "kind", "found"),
+        ("body", "kind", "expected"),
         [
             (b'{"x": [1, null]}', "application/json", {"x": [1, None]}),
             (b'{"x": 1}', "application/json; charset=utf-8", '{"x": 1}'),
@@ -80,16 +82,16 @@ class TestRequest:
             (b"", None, ""),
         ],
     )
-    def test_the_request_of_a_gateway_cell_has_other_bodies_as_text_or_json(self, body, kind, found):
-        assert request(facts(body, kind))["body"] == found
+    def test_the_request_of_a_gateway_cell_has_other_bodies_as_text_or_json(self, body, kind, expected):
+        assert request(facts(body, kind))["body"] == expected
 
     def test_the_request_of_a_gateway_cell_has_the_query_as_lists(self):
         assert request(facts(query="x=1&x=2&y="))["args"] == {"x": ["1", "2"], "y": [""]}
 
     def test_the_request_of_a_gateway_cell_has_repeated_headers_as_a_list(self):
         sent = (("X-One", "a"), ("X-Two", "1"), ("X-Two", "2"), ("X-Two", "3"))
-        found = RequestFacts("GET", "/x", "", sent, b"", "localhost")
-        assert request(found)["headers"] == {"X-One": "a", "X-Two": ["1", "2", "3"]}
+        request_facts = RequestFacts("GET", "/x", "", sent, b"", "localhost")
+        assert request(request_facts)["headers"] == {"X-One": "a", "X-Two": ["1", "2", "3"]}
 
     def test_the_request_of_a_gateway_cell_has_the_path_parameters(self):
         assert request(facts())["path"] == {"name": "é"}
@@ -128,15 +130,15 @@ class TestResponseInfo:
 def test_gateway_cells_do_not_overlap_where_calls_do(new_bench):
     bench = new_bench(concurrency=2)
     code = (
-        "import asyncio\nasked = json.loads(REQUEST)['args']['n'][0]\nprint(asked)\n"
+        "import asyncio\nnumber = json.loads(REQUEST)['args']['n'][0]\nprint(number)\n"
         "for _ in range(5): await asyncio.sleep(0)\nprint(json.loads(REQUEST)['args']['n'][0])\n"
     )
     bench.ask("import json", session="dev")
     bench.ask(code, cell=NotebookCell("GET", "/a", (), "/a"), session="dev")
 
     def at(n: int) -> Call:
-        asked = RequestFacts("GET", "/a", f"n={n}", (), b"", "localhost")
-        return Call(asked, session="dev", endpoint=Target("/a"))
+        request_facts = RequestFacts("GET", "/a", f"n={n}", (), b"", "localhost")
+        return Call(request_facts, session="dev", endpoint=Target("/a"))
 
     answers = bench.run(one=at(1), two=at(2), three=at(3))
     assert {run: b"".join(bodies(chunks)) for run, chunks in answers.items()} == {

@@ -1,4 +1,4 @@
-"""owt.kernel.endpoints.registry: what a kernel's session answers at which path, and from when on."""
+"""owt.kernel.endpoints.registry: registration, replacement and removal of endpoints."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from owt.wire.endpoint import MOST
 
 
 def at(path: str, query: str = "", *arguments: str, method: str = "GET", **fields: Any) -> Call:
-    """A call of the endpoint at this path."""
+    """Return a call of the endpoint at this path."""
     facts = RequestFacts(method, "/x", query, (), b"", "localhost:9876")
     return Call(facts, session="dev", endpoint=Target(path, arguments), **fields)
 
 
 def get(bench: Bench, path: str, query: str = "", *arguments: str, **options: Any) -> str:
-    """What the endpoint answers, or the status and the reason."""
-    chunks = bench.run(asked=at(path, query, *arguments, **options))["asked"]
+    """Return the answer of the endpoint, or status and reason of its failure."""
+    chunks = bench.run(a=at(path, query, *arguments, **options))["a"]
     bench.frames.clear()
     bench._ended.clear()
-    return said(chunks)
+    return outcome(chunks)
 
 
-def said(chunks: list[Chunk]) -> str:
+def outcome(chunks: list[Chunk]) -> str:
     if isinstance(chunks[-2], Failed):
         return f"{chunks[-2].status} {chunks[-2].type}: {chunks[-2].detail}"
     return b"".join(bodies(chunks)).decode()
 
 
 def live(bench: Bench) -> dict[str, tuple[str, ...]]:
-    """What the frontend was told last."""
-    kept = [offer for offer in bench.offers if offer.keep]
-    return {each.path: each.methods for each in kept[-1].endpoints} if kept else {}
+    """Return the endpoints that the frontend received last."""
+    kept = [registration for registration in bench.registrations if registration.keep]
+    return {endpoint.path: endpoint.methods for endpoint in kept[-1].endpoints} if kept else {}
 
 
 SPEAK = '@endpoint("/speak")\ndef speak(text: str): return text.upper()\n'
@@ -109,7 +109,7 @@ def test_endpoints_of_a_failed_adaptor_are_registered_by_its_next_call(bench):
 def test_endpoints_refused_at_the_end_of_a_call_are_registered_by_the_next(bench):
     code = '@endpoint("/f")\ndef f(): return "f"\ndef run(): state.refuse("it is taken")\n'
     bench.names["refuse"] = lambda why: setattr(bench, "refusal", why)
-    assert "it is taken" in said(bench.ask(code))
+    assert "it is taken" in outcome(bench.ask(code))
     bench.names["refuse"] = print
     bench.refusal = None
     bench.ask(code)
@@ -142,7 +142,7 @@ def test_an_endpoint_stays_until_it_is_removed(bench):
     assert set(live(bench)) == {"/speak", "/other"}
     bench.ask('endpoint.remove("/speak")')
     assert set(live(bench)) == {"/other"}
-    assert bench.offers[-1].removed == ("/speak",)
+    assert bench.registrations[-1].removed == ("/speak",)
     gone = "410 endpoint-gone: GET /speak: this kernel of session dev does not have it"
     assert get(bench, "/speak", "text=hi").startswith(gone)
 
@@ -198,8 +198,8 @@ def test_a_call_in_flight_finishes_on_the_old_function(new_bench):
         return bench.chunks("old"), new
 
     old, new = bench.loops.run(scene())
-    assert said(old) == "old"
-    assert said(new) == "new"
+    assert outcome(old) == "old"
+    assert outcome(new) == "new"
 
 
 def test_an_endpoint_that_the_frontend_refuses_raises_at_its_definition(bench):
@@ -211,22 +211,22 @@ def test_an_endpoint_that_the_frontend_refuses_raises_at_its_definition(bench):
     assert "taken by f of session other" in failed.detail
     assert "in <module>" in failed.traceback
     assert "registry.py" not in failed.traceback
-    assert not any(offer.keep for offer in bench.offers)
+    assert not any(registration.keep for registration in bench.registrations)
 
 
 def test_a_call_without_a_session_has_no_endpoints(bench):
     bench.runner.endpoints.session = None
-    assert "belongs to a session, and this call names none; add session=NAME" in said(bench.ask(SPEAK))
+    assert "belongs to a session, and this call names none; add session=NAME" in outcome(bench.ask(SPEAK))
 
 
 def test_the_number_of_endpoints_of_a_session_is_limited(bench):
     code = "for n in range({}):\n    endpoint(f'/{{n}}')(lambda: n)\n0"
-    assert "at most 200 endpoints" in said(bench.ask(code.format(MOST + 1)))
+    assert "at most 200 endpoints" in outcome(bench.ask(code.format(MOST + 1)))
     assert live(bench) == {}
 
 
 def cell(shell: Any, code: str) -> bool:
-    """Run this as a notebook's cell; gives whether it succeeded."""
+    """Run this as a notebook's cell. Returns True if it succeeded."""
     return bool(shell.run_cell(code).success)
 
 
@@ -275,14 +275,13 @@ def test_an_endpoint_outside_of_cells_and_calls_is_registered_immediately(bench)
 def test_every_definition_has_its_own_version(bench):
     bench.ask(SPEAK)
     bench.ask('@endpoint("/a")\ndef a(): ...\n')
-    [first, second] = sorted(
-        (each.version, each.path) for each in [offer for offer in bench.offers if offer.keep][-1].endpoints
-    )
+    last = [registration for registration in bench.registrations if registration.keep][-1]
+    [first, second] = sorted((endpoint.version, endpoint.path) for endpoint in last.endpoints)
     assert (first[1], second[1]) == ("/speak", "/a")
     assert first[0] < second[0]
 
 
 def test_calls_without_endpoints_send_no_registration(bench):
     bench.ask("1 + 1")
-    assert bench.offers == []
+    assert bench.registrations == []
     assert isinstance(bench.ask("1")[-2], Data)

@@ -20,7 +20,7 @@ POSITIVE = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Mine:
-    """A class that msgspec does not know."""
+    """Class that msgspec does not know."""
 
 
 @dataclasses.dataclass
@@ -29,15 +29,15 @@ class Point:
     y: int = 0
 
 
-def told(kind: Any, value: Any) -> Any:
-    """A default as it is told of a parameter of this type, `...` for one that is not."""
+def described_default(kind: Any, value: Any) -> Any:
+    """Return the described default of a parameter of this type, `...` if it is omitted."""
     [schema], definitions = schemas_of([kind])
     text = default_json(value, schema, definitions)
     return ... if text is None else json.loads(text)
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "shown"),
+    ("kind", "value", "expected"),
     [
         (int, 1, 1),
         (float, 1, 1),
@@ -52,8 +52,8 @@ def told(kind: Any, value: Any) -> Any:
         (Any, {"a": [1]}, {"a": [1]}),
     ],
 )
-def test_default_json_returns_a_default_as_json(kind, value, shown):
-    assert told(kind, value) == shown
+def test_default_json_returns_a_default_as_json(kind, value, expected):
+    assert described_default(kind, value) == expected
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_default_json_returns_a_default_as_json(kind, value, shown):
     ],
 )
 def test_default_json_omits_defaults_that_the_schema_or_json_does_not_allow(kind, value):
-    assert told(kind, value) is ...
+    assert described_default(kind, value) is ...
 
 
 def test_schemas_of_classes_omit_defaults_that_their_types_do_not_allow():
@@ -119,7 +119,5 @@ def test_classes_of_one_name_have_two_definitions():
         return msgspec.defstruct(name, [(field, int)], namespace={"__doc__": None})
 
     schemas, definitions = schemas_of([named("点", "x"), named("线", "y")])
-    assert [list(definitions[each["$ref"].removeprefix(REFERENCE)]["properties"]) for each in schemas] == [
-        ["x"],
-        ["y"],
-    ]
+    names = [schema["$ref"].removeprefix(REFERENCE) for schema in schemas]
+    assert [list(definitions[name]["properties"]) for name in names] == [["x"], ["y"]]

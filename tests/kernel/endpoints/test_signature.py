@@ -1,4 +1,4 @@
-"""owt.kernel.endpoints.signature: what a function takes and gives."""
+"""owt.kernel.endpoints.signature: parameters and result of a function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from owt.wire.endpoint import parameters
 
 
 class Mine:
-    """A class that msgspec does not know."""
+    """Class that msgspec does not know."""
 
 
 def described(function: Callable[..., Any], path: str = "/f") -> Description:
@@ -37,13 +37,13 @@ def test_parameters_have_a_place_a_schema_and_a_default():
 def test_a_default_that_json_lacks_is_omitted():
     def f(a=Mine, b=b"x" * 2000): ...
 
-    assert [each.default for each in described(f).parameters] == [None, None]
+    assert [item.default for item in described(f).parameters] == [None, None]
 
 
 def test_an_unknown_type_is_described_as_anything():
     def f(a: Mine, b: list[Mine], c: int): ...
 
-    schemas = [json.loads(each.schema) for each in described(f).parameters]
+    schemas = [json.loads(item.schema) for item in described(f).parameters]
     assert schemas[0] == {}
     assert schemas[2] == {"type": "integer"}
 
@@ -70,7 +70,8 @@ def test_an_annotation_that_is_no_type_is_ignored():
     def f(a=None, b=None): ...
 
     f.__annotations__.update(a=5, b={"min": 1})
-    assert [taken.convertible for taken in read_signature(f, "/f", []).parameters.values()] == [False, False]
+    parameters = read_signature(f, "/f", []).parameters.values()
+    assert [parameter.convertible for parameter in parameters] == [False, False]
 
 
 def test_a_default_that_cannot_be_shown_is_refused():
@@ -155,7 +156,7 @@ def test_the_result_schema_of_a_stream_is_that_of_its_items():
     def h(): ...
 
     an_int = '{"type": "integer"}'
-    assert [described(each).result for each in (f, g, h)] == [an_int, an_int, None]
+    assert [described(item).result for item in (f, g, h)] == [an_int, an_int, None]
 
 
 def test_the_signature_of_a_wrapped_function_is_used():

@@ -1,4 +1,4 @@
-"""What the template makes in advance: a fork that takes it is the kernel that it would have been without."""
+"""owt.kernel.process.app and kernel: a fork with a prepared kernel equals one without."""
 
 import json
 import subprocess
@@ -59,8 +59,8 @@ def kernel(number, prepared, settings=None):
         json.dump({"transport": "ipc", "ip": os.path.join(folder, str(number)), "key": "k"}, connection)
     app.initialize(["-f", file])
     kernel, shell = app.kernel, app.kernel.shell
-    found = {
-        "taken": kernel is ready,
+    facts_of_kernel = {
+        "uses_prepared": kernel is ready,
         "app": shape(app), "kernel": shape(kernel), "shell": shape(shell),
         "hook": shape(shell.displayhook), "publisher": shape(shell.display_pub),
         "debugger": shape(kernel.debugger), "client": shape(kernel.debugger.debugpy_client),
@@ -82,7 +82,7 @@ def kernel(number, prepared, settings=None):
         "path": sys.path,
     }
     with open(writable, "w") as pipe:
-        json.dump(found, pipe)
+        json.dump(facts_of_kernel, pipe)
     os._exit(0)
 
 facts["prepared"], facts["other"], facts["anew"] = kernel(1, True), kernel(2, True), kernel(3, False)
@@ -97,7 +97,7 @@ with open(os.path.join(folder, "facts.json"), "w") as file:
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory):
-    # A short path, since it holds Unix sockets.
+    # A short path, because it contains Unix sockets.
     folder = tmp_path_factory.mktemp("k")
     subprocess.run([sys.executable, "-c", SCRIPT, str(folder)], check=True, timeout=60)
     return json.loads((folder / "facts.json").read_text())
@@ -114,7 +114,7 @@ def test_preparing_starts_no_thread_and_keeps_the_environment(facts):
 
 
 def test_a_fork_uses_the_prepared_kernel(facts):
-    assert [facts["prepared"]["taken"], facts["anew"]["taken"]] == [True, False]
+    assert [facts["prepared"]["uses_prepared"], facts["anew"]["uses_prepared"]] == [True, False]
 
 
 PARTS = ["app", "kernel", "shell", "hook", "publisher", "debugger", "client", "handlers", "hidden", "names"]
@@ -138,10 +138,10 @@ def test_two_kernels_have_different_identities(facts):
 
 
 def test_a_startup_file_written_after_preparing_runs(facts):
-    assert facts["started"]["taken"]
+    assert facts["started"]["uses_prepared"]
     assert facts["started"]["startup"] == "ran"
 
 
 def test_settings_written_after_preparing_lead_to_a_new_kernel(facts):
-    assert not facts["configured"]["taken"]
+    assert not facts["configured"]["uses_prepared"]
     assert facts["configured"]["interactivity"] == "all"
