@@ -14,8 +14,6 @@ from owt.frontend import logs
 from owt.frontend.api import control
 from owt.frontend.api.control import Page
 from owt.frontend.http.calls import CallExchange
-from owt.frontend.http.connection import HeadLimits
-from owt.frontend.http.exchange import Exchange
 from owt.frontend.http.handler import PageHandler
 from owt.frontend.problems import Problem
 from owt.frontend.service import Service
@@ -37,18 +35,6 @@ class OutsideHandler(PageHandler):
     get = head = post = put = patch = delete = options = _outside
 
 
-class OversizedExchange(Exchange):
-    """Request whose head exceeds a limit."""
-
-    def __init__(self, request: HTTPServerRequest, service: Service, problem: Problem) -> None:
-        super().__init__(request, service)
-        self._problem = problem
-
-    def headers_received(self, *_: Any) -> None:
-        """Refuse the request."""
-        self.writer.send_problem(self._problem)
-
-
 class Owt(Application):
     """Tornado's application, which gives calls to `CallExchange`."""
 
@@ -58,13 +44,9 @@ class Owt(Application):
         self._service = service
         self._base = service.settings.base_url
         self._pages = f"{self._base}/_owt"
-        self._limits = HeadLimits(service.settings.max_url, service.settings.max_header)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Return what handles this request."""
-        problem = self._limits.check(request.uri or "", request.headers)
-        if problem is not None:
-            return OversizedExchange(request, self._service, problem)
         base, path = self._base, request.path
         inside = not base or path == base or path.startswith(base + "/")
         if inside and path != self._pages and not path.startswith(self._pages + "/"):

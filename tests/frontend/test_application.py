@@ -13,7 +13,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from owt.frontend.api.control import UnknownPageHandler
 from owt.frontend.api.directory import EndpointsHandler, OpenApiHandler
 from owt.frontend.api.directory import routes as endpoint_routes
-from owt.frontend.application import OutsideHandler, OversizedExchange, Owt, routes
+from owt.frontend.application import OutsideHandler, Owt, routes
 from owt.frontend.http.calls import CallExchange
 from owt.testing import async_test
 
@@ -28,11 +28,11 @@ class Unconnected(HTTP1Connection):
         """Ignore the callback."""
 
 
-def handler_of(path: str, method: str = "GET", *, headers: HTTPHeaders | None = None, **settings: Any) -> Any:
+def handler_of(path: str, method: str = "GET", **settings: Any) -> Any:
     """Return what handles a request."""
     request = HTTPServerRequest(
         start_line=RequestStartLine(method, path, "HTTP/1.1"),
-        headers=headers or HTTPHeaders({"Host": "localhost"}),
+        headers=HTTPHeaders({"Host": "localhost"}),
         connection=Unconnected(),
     )
     return Owt(ScriptedService(**settings).service).find_handler(request)
@@ -69,15 +69,6 @@ async def test_calls_are_under_the_base_url() -> None:
         ("/owt", True), ("/owt/x", True), ("/owt/_owt/runs", False), ("/owtful", False), ("/", False),
     ):
         assert isinstance(handler_of(path, base_url="/owt"), CallExchange) is is_call, path
-
-
-@async_test
-async def test_heads_beyond_a_limit_are_refused_on_all_paths() -> None:
-    headers = HTTPHeaders({"Host": "localhost", "X": "h" * 2000})
-    for path in ("/", "/_owt/"):
-        assert isinstance(handler_of(path, headers=headers, max_header=2000), OversizedExchange)
-        assert isinstance(handler_of(path + "u" * 2000, max_url=2000), OversizedExchange)
-        assert not isinstance(handler_of(path, headers=headers), OversizedExchange)
 
 
 @pytest.mark.parametrize("base", ["", "/owt", "/a.b"])

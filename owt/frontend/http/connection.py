@@ -11,9 +11,9 @@ import struct
 import time
 from asyncio import Future
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from tornado.httputil import HTTPHeaders
 from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
 
@@ -36,8 +36,7 @@ DISCARD = 256 * 1024
 _ACCEPT = re.compile(rb"^accept:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class HeadLimits:
+class HeadLimits(Struct, frozen=True):
     """Limits on a request's URL and on its header lines together, in bytes."""
 
     url: int
@@ -49,7 +48,7 @@ class HeadLimits:
         return self.url + self.headers + SLACK
 
     def check(self, url: str, headers: HTTPHeaders) -> Problem | None:
-        """Return the problem of a head that has been received, or None."""
+        """Return the problem of a head that Tornado has parsed, or None."""
         if len(url) > self.url:
             return self._url_too_long()
         size = 0

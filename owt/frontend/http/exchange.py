@@ -84,6 +84,9 @@ class Exchange(HTTPMessageDelegate):
                 self.on_body()
             except Exception:
                 self.writer.fail()
+        if self.writer.closed:
+            # The client disconnected right after its request: Tornado reports only what happens later.
+            self.on_connection_close()
 
     def on_connection_close(self) -> None:
         """Stop, as the client has disconnected."""

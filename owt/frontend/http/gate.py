@@ -8,6 +8,7 @@ from msgspec import Struct
 from tornado.httputil import HTTPServerRequest
 
 from owt.frontend.access import authentication, origins
+from owt.frontend.http.connection import HeadLimits
 from owt.frontend.problems import Headers, Problem, WholeResponse
 from owt.frontend.service import Service
 
@@ -25,7 +26,11 @@ class Access(Struct, frozen=True):
 
 
 def check(service: Service, request: HTTPServerRequest) -> Access | Awaitable[Access]:
-    """Check where a request comes from, then its credentials, which may take time."""
+    """Check a request's head and its origin, then its credentials, which may take time."""
+    limits = HeadLimits(service.settings.max_url, service.settings.max_header)
+    problem = limits.check(request.uri or "", request.headers)
+    if problem is not None:
+        return Access([], refusal=problem_answer(problem, request))
     match service.origins.check(request.method or "", request.protocol, request.host, request.headers):
         case origins.Allowed(headers=headers):
             if not service.authenticator.guarded:

@@ -57,10 +57,14 @@ class ResponseWriter:
         return self._request.version == "HTTP/1.1"
 
     @property
+    def closed(self) -> bool:
+        """Return True if the connection is closed."""
+        return self._connection.stream.closed()
+
+    @property
     def busy(self) -> bool:
         """Return True if the client has yet to take data that was written, or has disconnected."""
-        stream = self._connection.stream
-        return stream.closed() or stream.writing()
+        return self.closed or self._connection.stream.writing()
 
     def send(self, answer: WholeResponse) -> None:
         """Send a whole response. Raises `HTTPOutputError` if its headers state another length."""

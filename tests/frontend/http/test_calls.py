@@ -267,6 +267,15 @@ async def test_a_disconnect_cancels_the_run_and_frees_the_exchange(monkeypatch: 
         await until(lambda: gc.collect() >= 0 and exchanges[0]() is None)
 
 
+@async_test
+async def test_a_disconnect_right_after_the_request_cancels_the_run() -> None:
+    async with serving() as site:
+        (await site.call()).sock.close()
+        kernel = await site.invoked()
+        await until(lambda: kernel.cancelled)
+        kernel.send(FAILED, Done(499, 0.0))
+
+
 @pytest.mark.parametrize("size", [0, 99])
 def test_a_disconnect_within_the_body_leaves_no_run(size: int) -> None:
     @async_test
@@ -305,6 +314,24 @@ async def test_a_body_beyond_the_limit_gets_413_with_and_without_a_length() -> N
             assert "the limit is 10 bytes (--max-body)" in answer.text
             assert answer.headers["connection"] == "close"
             assert await client.end() == b""
+
+
+@async_test
+async def test_the_url_and_the_headers_have_exact_limits_on_all_paths() -> None:
+    async with serving(max_url=2000, max_header=3000) as site:
+        for path in ("/", "/_owt/"):
+            for size, status in ((2000, None), (2001, 414)):
+                url = path + "?" + "u" * (size - len(path) - 1)
+                answer = await site.ask(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                assert (answer.status == 414) == (status == 414)
+                assert status is None or "2000 bytes (--max-url)" in answer.text
+            for size, status in ((3000, None), (3001, 431)):
+                line = "Host: localhost\r\nX: "
+                header = line + "h" * (size - len(line) - 2)
+                answer = await site.ask(f"GET {path} HTTP/1.1\r\n{header}\r\n\r\n".encode())
+                assert (answer.status == 431) == (status == 431)
+                assert status is None or "3000 bytes for all of them together (--max-header)" in answer.text
+                assert status is None or answer.headers["connection"] == "close"
 
 
 @async_test
