@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import NotebookError
-from owt.notebook.document import Cell, read
-from owt.notebook.gateway_cells import GatewayCell, split
-from owt.notebook.names import STAR, Statement, statements
+from owt.notebook.document import CodeCell, read
+from owt.notebook.endpoint_cells import EndpointCell, split
+from owt.notebook.statements import STAR, Statement, statements
 
 Meaning = tuple[Statement, ...]
 """A cell's statements. Two cells that differ in layout and comments alone have the same."""
@@ -29,32 +29,32 @@ Meaning = tuple[Statement, ...]
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A notebook's contents: the `cells` that run, in order, with the `meanings` of each; the `gateway_cells`
-    that run for requests, and the meanings of their code (`users`)."""
+    """A notebook's contents: the `cells` that run, in order, and the `meanings` of each; the
+    `endpoint_cells`, which run for requests, and the meanings of their code (`users`)."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[CodeCell, ...]
     meanings: tuple[Meaning, ...]
-    gateway_cells: tuple[GatewayCell, ...]
+    endpoint_cells: tuple[EndpointCell, ...]
     users: tuple[Meaning, ...]
 
     @classmethod
     def of(cls, path: Path) -> Contents:
         """Return the contents of a file. Raises `NotebookError`."""
         try:
-            cells, gateway_cells = split(read(path))
+            cells, endpoint_cells = split(read(path))
         except NotebookError as error:
             text = str(error)
             raise NotebookError(text if text.startswith(str(path)) else f"{path}: {text}") from None
         return cls(
             tuple(cells),
             tuple(statements(cell.text) for cell in cells),
-            tuple(gateway_cells),
-            tuple(statements(text) for cell in gateway_cells for text in (cell.code, cell.response or "")),
+            tuple(endpoint_cells),
+            tuple(statements(text) for cell in endpoint_cells for text in (cell.code, cell.response or "")),
         )
 
     def same(self, other: Contents) -> bool:
         """Return True if no cell has to run to get from one to the other."""
-        return self.meanings == other.meanings and self.gateway_cells == other.gateway_cells
+        return self.meanings == other.meanings and self.endpoint_cells == other.endpoint_cells
 
 
 class Progress:

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from owt.errors import UNREADABLE, NotebookError, shortened
-from owt.notebook.magics import parse_cell
+from owt.notebook.parsed_cell import parse_cell
 
 SKIP = "skip-execution"
 MAY_FAIL = "raises-exception"
@@ -38,7 +38,7 @@ _CODE = re.compile(r"^\s*[^\s#]", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class CodeCell:
     """A code cell. `label` is its name in messages and `text` its text. `code` is the text that runs: in a
     `.py` file with empty lines before it, so that tracebacks have the file's line numbers."""
 
@@ -63,7 +63,7 @@ class _Ipynb(Struct):
 _decoder = msgspec.json.Decoder(_Ipynb)
 
 
-def read(path: Path) -> list[Cell]:
+def read(path: Path) -> list[CodeCell]:
     """Return the cells of a file that run, in order.
 
     Raises `NotebookError` for a file that cannot be read or is no notebook for Python.
@@ -83,7 +83,7 @@ def read(path: Path) -> list[Cell]:
     raise NotebookError(f"{path}: a notebook's name ends in .ipynb or .py")
 
 
-def from_ipynb(data: bytes) -> list[Cell]:
+def from_ipynb(data: bytes) -> list[CodeCell]:
     """Return the cells of a notebook's JSON. Raises `NotebookError`."""
     try:
         notebook = _decoder.decode(data.removeprefix(b"\xef\xbb\xbf"))
@@ -112,7 +112,7 @@ def from_ipynb(data: bytes) -> list[Cell]:
     return cells
 
 
-def from_script(data: bytes) -> list[Cell]:
+def from_script(data: bytes) -> list[CodeCell]:
     """Return the cells of a `.py` file that hold any code, in order. Raises `NotebookError`."""
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
@@ -131,8 +131,8 @@ def from_script(data: bytes) -> list[Cell]:
     return cells
 
 
-def _runnable(label: str, text: str, code: str, tags: Collection[object]) -> list[Cell]:
-    return [] if SKIP in tags else [Cell(label, text, code, MAY_FAIL in tags)]
+def _runnable(label: str, text: str, code: str, tags: Collection[object]) -> list[CodeCell]:
+    return [] if SKIP in tags else [CodeCell(label, text, code, MAY_FAIL in tags)]
 
 
 def _language(metadata: dict[str, Any]) -> str | None:

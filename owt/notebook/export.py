@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import UNREADABLE, NotebookError
-from owt.notebook.document import Cell, read
-from owt.notebook.gateway_cells import is_annotated, split
-from owt.notebook.magics import ParsedCell, parse_cell
-from owt.notebook.names import STAR, statements
+from owt.notebook.document import CodeCell, read
+from owt.notebook.endpoint_cells import is_annotated, split
+from owt.notebook.parsed_cell import ParsedCell, parse_cell
+from owt.notebook.statements import STAR, statements
 
 DECORATOR = "endpoint"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -26,7 +26,7 @@ _BLOCKS = (
 class _Part:
     """A cell with its Python, and the names that it binds, uses, and calls methods of."""
 
-    cell: Cell
+    cell: CodeCell
     python: ParsedCell
     binds: frozenset[str]
     calls: frozenset[str]
@@ -46,7 +46,7 @@ def export(path: Path, endpoint: str | None = None) -> str:
         raise NotebookError(f"{path}: {error}") from None
 
 
-def _export(cells: Sequence[Cell], endpoint: str | None, file_name: str) -> str:
+def _export(cells: Sequence[CodeCell], endpoint: str | None, file_name: str) -> str:
     parts = [_part(cell) for cell in cells if not is_annotated(cell)]
     names = _decorator_names(parts)
     # By path, or else by the function's name.
@@ -76,7 +76,7 @@ def _export(cells: Sequence[Cell], endpoint: str | None, file_name: str) -> str:
     return _file(parts, names, run, file_name)
 
 
-def _part(cell: Cell) -> _Part:
+def _part(cell: CodeCell) -> _Part:
     python = parse_cell(cell.text)
     if python is None:
         raise NotebookError(f"{cell.label}: its text is neither Python nor a magic")
@@ -140,9 +140,9 @@ def _is_decorator(node: ast.expr, names: set[str]) -> bool:
     return False
 
 
-def _unknown(endpoint: str, cells: Sequence[Cell], endpoints: Iterable[str]) -> str:
-    _, gateway_cells = split(cells)
-    if any(endpoint in (cell.raw_path, cell.path) for cell in gateway_cells):
+def _unknown(endpoint: str, cells: Sequence[CodeCell], endpoints: Iterable[str]) -> str:
+    _, endpoint_cells = split(cells)
+    if any(endpoint in (cell.raw_path, cell.path) for cell in endpoint_cells):
         return (
             f"{endpoint} is a cell that works with the variable REQUEST, and no function; write one with "
             f"@endpoint to export it"

@@ -161,7 +161,7 @@ class TestGatewayCells:
             ("/await", [], "awaited 200"),
         ],
     )
-    def test_gateway_cell_responds(self, served, path, options, answer):
+    def test_endpoint_cell_responds(self, served, path, options, answer):
         assert curl(served, path, *options) == answer
 
     def test_response_is_plain_text_with_the_headers_of_its_response_info(self, served):

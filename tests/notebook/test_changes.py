@@ -10,7 +10,7 @@ from notebook_files import save
 
 from owt.errors import NotebookError
 from owt.notebook.changes import Contents, Progress, select
-from owt.notebook.names import statements
+from owt.notebook.statements import statements
 
 STORY = [
     "import json, torch",
@@ -113,7 +113,7 @@ def test_changed_item_is_a_change_of_its_object():
     assert run_again(old, [old[0], "d['a'] = 2", old[2]]) == [1, 2]
 
 
-def test_gateway_cells_count_as_users_of_names():
+def test_endpoint_cells_count_as_users_of_names():
     old = ["x = 1", "x = f()"]
     assert run_again(old, ["x = 2", old[1]]) == [0]
     assert run_again(old, ["x = 2", old[1]], ["print(x)"]) == [0, 1]
@@ -151,7 +151,7 @@ def test_contents_with_other_comments_and_layout_are_the_same(tmp_path):
     assert not first.same(contents(tmp_path, "x = f( 1 )", "# GET /x\nprint(x, x)"))
 
 
-def test_contents_hold_the_meanings_of_gateway_cells(tmp_path):
+def test_contents_hold_the_meanings_of_endpoint_cells(tmp_path):
     users = contents(tmp_path, "# GET /x\nprint(x)", "# ResponseInfo GET /x\nprint(y)").users
     assert [name for user in users for statement in user for name in sorted(statement.eager)] == [
         *("print", "x"),
@@ -159,12 +159,12 @@ def test_contents_hold_the_meanings_of_gateway_cells(tmp_path):
     ]
 
 
-def test_script_may_have_gateway_cells(tmp_path):
+def test_script_may_have_endpoint_cells(tmp_path):
     path = tmp_path / "n.py"
     path.write_text("# %%\nimport json\n\n# %%\n# GET /x/:y\nprint(REQUEST)\n")
     script = Contents.of(path)
     assert [cell.text for cell in script.cells] == ["import json"]
-    assert [(cell.label, cell.path) for cell in script.gateway_cells] == [("line 5", "/x/{y}")]
+    assert [(cell.label, cell.path) for cell in script.endpoint_cells] == [("line 5", "/x/{y}")]
 
 
 def test_messages_begin_with_the_path(tmp_path):

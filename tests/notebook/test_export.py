@@ -111,7 +111,7 @@ def test_renamed_decorator_is_removed(exported):
     assert text == "# Exported by owt from speech.ipynb.\n\n@str\ndef get(): return 1\n\nrun = get\n"
 
 
-def test_gateway_cells_are_left_out(exported):
+def test_endpoint_cells_are_left_out(exported):
     text = exported(["# GET /x\nprint(REQUEST)", "def run(): return 1"])
     assert text.endswith(".\n\ndef run(): return 1\n")
 

@@ -25,7 +25,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 from owt.errors import BadRequest, OwtError
 from owt.frontend import logs
 from owt.frontend.api.control import timestamp
-from owt.frontend.gateway.connection import Connection
+from owt.frontend.gateway.channels import ChannelsConnection
 from owt.frontend.gateway.jupyter_sessions import JupyterSessions
 from owt.frontend.gateway.kernels import SessionKernels
 from owt.frontend.gateway.specs import Specs, spec_session
@@ -219,7 +219,7 @@ class Gateway:
             session_manager=JupyterSessions(self._kernels),
             identity_provider=provider,
             authorizer=AllowAllAuthorizer(identity_provider=provider, log=_log),
-            kernel_websocket_connection_class=Connection,
+            kernel_websocket_connection_class=ChannelsConnection,
             websocket_max_message_size=service.settings.max_body,
             started=datetime.fromtimestamp(service.started, UTC),
         )

@@ -40,7 +40,7 @@ class _Connector(ConnectionFileMixin):
     context = Instance(zmq.Context)
 
 
-class SessionKernel(Configurable):
+class JupyterKernel(Configurable):
     """A session under a kernel id, which stays while the session's kernels come and go.
 
     A session has two. With the first id, a client that deletes the kernel ends the session. The second one is
@@ -106,7 +106,7 @@ class SessionKernels:
         max_sockets = SOCKETS * service.settings.max_connections
         self._context.max_sockets = max(1023, min(max_sockets, self._context.get(zmq.SOCKET_LIMIT)))
         self._context.rcvhwm = MAX_UNREAD
-        self._kernels: dict[Session, tuple[SessionKernel, SessionKernel]] = {}
+        self._kernels: dict[Session, tuple[JupyterKernel, JupyterKernel]] = {}
         self._handlers: dict[tuple[str, str], WebSocketHandler] = {}
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class SessionKernels:
     def __contains__(self, kernel_id: str) -> bool:
         return any(kernel_id == kernel.kernel_id for kernel in self._all())
 
-    def get_kernel(self, kernel_id: str) -> SessionKernel:
+    def get_kernel(self, kernel_id: str) -> JupyterKernel:
         """Return the kernel of this id. Raises a 404."""
         for kernel in self._all():
             if kernel.kernel_id == kernel_id:
@@ -137,11 +137,11 @@ class SessionKernels:
         """Return the model of one kernel. Raises a 404."""
         return self.get_kernel(kernel_id).model()
 
-    def own(self) -> list[SessionKernel]:
+    def own(self) -> list[JupyterKernel]:
         """Return the kernels that are not attached, one for each session."""
         return [kernel for kernel in self._all() if not kernel.attached]
 
-    def _all(self) -> Iterator[SessionKernel]:
+    def _all(self) -> Iterator[JupyterKernel]:
         named = set(self._service.sessions.named.values())
         for ended in self._kernels.keys() - named:
             del self._kernels[ended]
@@ -150,9 +150,9 @@ class SessionKernels:
         for pair in list(self._kernels.values()):
             yield from pair
 
-    def _add(self, session: Session, id: str) -> tuple[SessionKernel, SessionKernel]:
-        def kernel(id: str, spec: str, attached: bool) -> SessionKernel:
-            return SessionKernel(session, id, spec, attached=attached, context=self._context, kernels=self)
+    def _add(self, session: Session, id: str) -> tuple[JupyterKernel, JupyterKernel]:
+        def kernel(id: str, spec: str, attached: bool) -> JupyterKernel:
+            return JupyterKernel(session, id, spec, attached=attached, context=self._context, kernels=self)
 
         pair = (
             kernel(id, session.spec, False),

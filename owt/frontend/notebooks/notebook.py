@@ -16,7 +16,7 @@ from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.session import KernelEvent, Session
 from owt.frontend.sessions.sessions import Sessions
 from owt.notebook.changes import Contents, Progress
-from owt.notebook.gateway_cells import GatewayCell
+from owt.notebook.endpoint_cells import EndpointCell
 from owt.wire.call import Call, ChangeDirectory, NotebookCell, RemoveEndpoint, RequestFacts
 from owt.wire.chunk import Failed
 
@@ -107,7 +107,7 @@ class _KernelRecord:
         self.in_folder = False
         self.progress = Progress()
         self.owners = EndpointOwners(endpoints, session)
-        self.served: set[GatewayCell] = set()
+        self.served: set[EndpointCell] = set()
 
 
 class Notebook:
@@ -277,11 +277,11 @@ class Notebook:
             record.progress.ran(contents.meanings[index])
             if self._load_requested.is_set():
                 return
-        for cell in contents.gateway_cells:
+        for cell in contents.endpoint_cells:
             if cell not in record.served:
-                await self._run_gateway_cell(cell)
+                await self._run_endpoint_cell(cell)
                 record.served.add(cell)
-        record.served &= set(contents.gateway_cells)
+        record.served &= set(contents.endpoint_cells)
         record.progress.end(contents)
         await self._remove_orphans(contents)
         if not self._load_requested.is_set():
@@ -291,10 +291,10 @@ class Notebook:
         """Remove the endpoints whose cells no longer exist or register another route. A remaining cell that
         had the route before runs again, and has it again."""
         owners = self._record.owners
-        cells = {*contents.meanings, *contents.gateway_cells}
+        cells = {*contents.meanings, *contents.endpoint_cells}
         for route, edition, heir in owners.orphans(cells):
-            if isinstance(heir, GatewayCell):
-                await self._run_gateway_cell(heir)
+            if isinstance(heir, EndpointCell):
+                await self._run_endpoint_cell(heir)
             elif heir is not None:
                 await self._run_cell(contents, contents.meanings.index(heir))
             if owners.editions().get(route) == edition:
@@ -306,7 +306,7 @@ class Notebook:
         cell, key = contents.cells[index], contents.meanings[index]
         await self._run(cell.label, cell.code, cell=NotebookCell(), key=key, may_fail=cell.may_fail)
 
-    async def _run_gateway_cell(self, cell: GatewayCell) -> None:
+    async def _run_endpoint_cell(self, cell: EndpointCell) -> None:
         annotation = NotebookCell(cell.method, cell.path, cell.names, cell.raw_path, cell.response)
         await self._run(cell.label, cell.code, cell=annotation, key=cell)
 

@@ -17,7 +17,7 @@ from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.frontend import gateway
-from owt.frontend.gateway.connection import Connection
+from owt.frontend.gateway.channels import ChannelsConnection
 from owt.frontend.gateway.handlers import Guarded, MeHandler, StatusHandler, UnknownHandler, VersionHandler
 
 FILES = sorted(Path(gateway.__path__[0]).glob("*.py"))
@@ -37,7 +37,7 @@ def test_private_attributes_are_those_of_self(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "handler", [Connection, Guarded, MeHandler, StatusHandler, UnknownHandler, VersionHandler]
+    "handler", [ChannelsConnection, Guarded, MeHandler, StatusHandler, UnknownHandler, VersionHandler]
 )
 def test_private_names_do_not_hide_those_of_a_base_class(handler: type) -> None:
     tree = ast.parse(inspect.getsource(handler))
@@ -54,7 +54,7 @@ def test_private_names_do_not_hide_those_of_a_base_class(handler: type) -> None:
 
 
 def test_websocket_handler_makes_its_connection_as_before() -> None:
-    # Channels.pre_get and Connection rely on these steps of
+    # Channels.pre_get and ChannelsConnection rely on these steps of
     # jupyter_server/services/kernels/websocket.py: KernelWebsocketHandler.pre_get, open and on_close.
     source = inspect.getsource(KernelWebsocketHandler)
     for step in (
@@ -82,5 +82,5 @@ def test_connection_base_finds_its_kernel_in_parent() -> None:
 
 
 def test_send_callback_of_a_stream_stays_for_later_messages() -> None:
-    # Connection._sent: zmq/eventloop/zmqstream.py, ZMQStream.send_multipart, with no callback of its own.
+    # ChannelsConnection._connect_kernel registers it: zmq/eventloop/zmqstream.py, ZMQStream.send_multipart.
     assert "callback or self._send_callback" in inspect.getsource(ZMQStream.send_multipart)

@@ -36,7 +36,7 @@ def test_documents_are_read_in_order(tmp_path):
     first, second = read_documents([tmp_path / "b.ipynb", tmp_path / "a.py"])
     assert (first.name, second.name) == ("b", "a")
     assert [cell.text for cell in first.contents.cells] == ["x = 1"]
-    assert [cell.path for cell in first.contents.gateway_cells] == ["/x"]
+    assert [cell.path for cell in first.contents.endpoint_cells] == ["/x"]
 
 
 def test_two_files_with_one_session_name_are_refused(tmp_path):

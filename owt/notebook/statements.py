@@ -1,4 +1,4 @@
-"""Names that the statements of a cell bind and use.
+"""Statements of a cell, with the names that they bind and use.
 
 Python's own compiler finds them, so that scopes are right: a name is used *eagerly* if the statement reads
 it from the session while the statement runs, and *late* if only a function that the statement makes reads
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import CodeType
 
 from owt.errors import UNREADABLE
-from owt.notebook.magics import parse_cell
+from owt.notebook.parsed_cell import parse_cell
 
 STAR = "*"
 """The name that `from module import *` binds here."""

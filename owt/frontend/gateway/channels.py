@@ -47,7 +47,7 @@ MAX_PARTS = 4096
 """Parts of a message: its channel, header, parent, metadata, content and buffers."""
 
 
-class Connection(BaseKernelWebsocketConnection):  # type: ignore[misc]
+class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     """A WebSocket and, while the session has a kernel, sockets for the kernel's channels.
 
     At most a window of bytes is on its way to the client. Until the client has read some, the channels are

@@ -1,10 +1,10 @@
-"""owt.notebook.magics: the Python of a cell."""
+"""owt.notebook.parsed_cell: the Python of a cell."""
 
 import ast
 
 import pytest
 
-from owt.notebook.magics import Magic, parse_cell
+from owt.notebook.parsed_cell import Magic, parse_cell
 
 
 def source(text: str) -> str:

@@ -1,4 +1,4 @@
-"""owt.frontend.gateway.connection: a scripted WebSocket, and kernels that answer nothing."""
+"""owt.frontend.gateway.channels: a scripted WebSocket, and kernels that answer nothing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from jupyter_server.services.kernels.connection.base import serialize_binary_mes
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 
 from owt.errors import Busy, KernelDied
-from owt.frontend.gateway import connection as module
-from owt.frontend.gateway.connection import MAX_PARTS, Connection, check_frame
-from owt.frontend.gateway.kernels import SessionKernel, SessionKernels
+from owt.frontend.gateway import channels as module
+from owt.frontend.gateway.channels import MAX_PARTS, ChannelsConnection, check_frame
+from owt.frontend.gateway.kernels import JupyterKernel, SessionKernels
 from owt.frontend.sessions.session import KernelEvent, Session, SessionObserver
 from owt.testing import async_test
 
@@ -152,7 +152,7 @@ class Scene:
         self._kernels: list[SilentKernel] = []
         self.owt_session = ScriptedSession(self.kernel("1"))
         self.manager = ScriptedManager()
-        self.session_kernel = SessionKernel(
+        self.session_kernel = JupyterKernel(
             cast("Session", self.owt_session),
             "id",
             "owt",
@@ -161,7 +161,7 @@ class Scene:
             kernels=cast("SessionKernels", self.manager),
         )
         self.handler = ScriptedHandler()
-        self.connection = Connection(parent=self.session_kernel, websocket_handler=self.handler)
+        self.connection = ChannelsConnection(parent=self.session_kernel, websocket_handler=self.handler)
 
     def kernel(self, name: str) -> SilentKernel:
         folder = self._folder / name
@@ -302,7 +302,7 @@ async def test_connection_is_refused_without_file_descriptors(folder: Path) -> N
 async def test_earlier_websocket_of_the_same_client_is_closed(folder: Path) -> None:
     async with open_scene(folder) as scene:
         later = ScriptedHandler()
-        other = Connection(parent=scene.session_kernel, websocket_handler=later)
+        other = ChannelsConnection(parent=scene.session_kernel, websocket_handler=later)
         other.session.session = scene.connection.session_id
         await other.prepare()
         assert scene.handler.close_code == 1000

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from owt.errors import NotebookError, shortened
-from owt.notebook.document import Cell
+from owt.notebook.document import CodeCell
 
 _ANNOTATION = re.compile(r"#\s+(?P<response>ResponseInfo\s+)?(?P<method>GET|PUT|POST|DELETE)\s+(?P<path>/.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayCell:
+class EndpointCell:
     """Cells that run for a method and a path. `path` has its parameters in braces, `raw_path` is the path as
     the cells have it, `names` are the cells' names of the parameters, and `response` is code that runs
     afterwards."""
@@ -34,13 +34,13 @@ class GatewayCell:
     response: str | None = None
 
 
-def split(cells: Sequence[Cell]) -> tuple[list[Cell], list[GatewayCell]]:
+def split(cells: Sequence[CodeCell]) -> tuple[list[CodeCell], list[EndpointCell]]:
     """Return the cells without annotation, and those with one joined by method and path.
 
     Raises `NotebookError` for a path that no endpoint can have.
     """
-    plain: list[Cell] = []
-    annotated: dict[tuple[str, str], list[Cell]] = {}
+    plain: list[CodeCell] = []
+    annotated: dict[tuple[str, str], list[CodeCell]] = {}
     responses: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         annotation = _ANNOTATION.match(cell.text)
@@ -55,17 +55,19 @@ def split(cells: Sequence[Cell]) -> tuple[list[Cell], list[GatewayCell]]:
     return plain, [_join(*route, cells, responses.get(route)) for route, cells in annotated.items()]
 
 
-def is_annotated(cell: Cell) -> bool:
+def is_annotated(cell: CodeCell) -> bool:
     """Return True if the cell has an annotation."""
     return _ANNOTATION.match(cell.text) is not None
 
 
-def _join(method: str, raw_path: str, cells: Sequence[Cell], responses: Sequence[str] | None) -> GatewayCell:
+def _join(
+    method: str, raw_path: str, cells: Sequence[CodeCell], responses: Sequence[str] | None
+) -> EndpointCell:
     label = cells[0].label
     path, names = _template(raw_path, label)
     code = "".join(f"{cell.text}\n" for cell in cells)
     response = None if responses is None else "".join(f"{text}\n" for text in responses)
-    return GatewayCell(label, method, path, names, raw_path, code, response)
+    return EndpointCell(label, method, path, names, raw_path, code, response)
 
 
 def _template(path: str, label: str) -> tuple[str, tuple[str, ...]]:

@@ -1,8 +1,8 @@
-"""owt.notebook.names: the names that statements bind and use."""
+"""owt.notebook.statements: the names that statements bind and use."""
 
 import pytest
 
-from owt.notebook.names import Statement, statements
+from owt.notebook.statements import Statement, statements
 
 
 def one(text: str) -> Statement:

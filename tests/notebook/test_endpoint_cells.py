@@ -1,20 +1,20 @@
-"""owt.notebook.gateway_cells. The expected results are those of Jupyter Kernel Gateway 3.0."""
+"""owt.notebook.endpoint_cells. The expected results are those of Jupyter Kernel Gateway 3.0."""
 
 import pytest
 
 from owt.errors import NotebookError
-from owt.notebook.document import Cell
-from owt.notebook.gateway_cells import GatewayCell, is_annotated, split
+from owt.notebook.document import CodeCell
+from owt.notebook.endpoint_cells import EndpointCell, is_annotated, split
 
 
-def cells(*texts: str) -> list[Cell]:
-    return [Cell(f"cell {number}", text, text) for number, text in enumerate(texts, 1)]
+def cells(*texts: str) -> list[CodeCell]:
+    return [CodeCell(f"cell {number}", text, text) for number, text in enumerate(texts, 1)]
 
 
 def test_annotated_cells_are_separate_from_the_others():
     plain, annotated = split(cells("x = 1", "# GET /hello\nprint(x)", "y = 2"))
     assert [cell.text for cell in plain] == ["x = 1", "y = 2"]
-    assert annotated == [GatewayCell("cell 2", "GET", "/hello", (), "/hello", "# GET /hello\nprint(x)\n")]
+    assert annotated == [EndpointCell("cell 2", "GET", "/hello", (), "/hello", "# GET /hello\nprint(x)\n")]
 
 
 def test_cells_with_one_annotation_are_joined():
