@@ -1,7 +1,7 @@
-"""The table of endpoints: which session answers at which path.
+"""Table of endpoints: the session that answers at each path.
 
-Kernels tell what they have (`Offer`), and it ends with them: then the path is *gone* (410, with the
-reason) until a kernel has it again. Literal segments of a path win over parameters.
+Kernels register endpoints (`RegisterEndpoints`), which end with their kernel: the path is then *gone* (410,
+with the reason) until a kernel registers it again. Literal segments of a path win over parameters.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import msgspec
 from owt.errors import EndpointError, EndpointGone, MethodNotAllowed
 from owt.frontend.nesting import is_deeper
 from owt.wire.call import Target
-from owt.wire.endpoint import METHODS, MOST_SEGMENTS, Endpoint, check, segments, shape
+from owt.wire.endpoint import MAX_SEGMENTS, METHODS, Endpoint, check, segments, shape
 from owt.wire.messages import RegisterEndpoints
 
-MOST_LIVE = 2000
-"""Endpoints of all sessions together."""
-DEEPEST = 100
-"""Brackets that may be open at once in what is told of an endpoint's types."""
+MAX_LIVE = 2000
+"""Maximum number of endpoints of all sessions together."""
+MAX_DEPTH = 100
+"""Maximum number of brackets that may be open at once in an endpoint's types."""
 
 Schema = dict[str, Any]
 # The names are the OpenAPI Specification's (Components Object).
@@ -32,8 +32,11 @@ Definitions = dict[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]+$")], S
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """An endpoint as it is known here. `gone` is why it does not answer, in words that fit after "the
-    kernel", or None; `since` is when that, or its registration, was, in seconds since 1970."""
+    """A registered endpoint.
+
+    `gone` is the reason why it does not answer any more, in words that follow "the kernel", or None. `since`
+    is the time of that, or of the registration, in seconds since 1970.
+    """
 
     endpoint: Endpoint
     session: str
@@ -43,12 +46,12 @@ class Entry:
 
     @property
     def edition(self) -> str:
-        """Another one for each time that it was defined."""
+        """Return an identifier of this definition of the endpoint."""
         return f"{self.kernel}.{self.endpoint.version}"
 
 
 class Match(NamedTuple):
-    """What a request's path leads to: the session, and the call's target there."""
+    """The endpoint at a request's path: its session, and the call's target there."""
 
     session: str
     target: Target
@@ -56,34 +59,32 @@ class Match(NamedTuple):
 
 @dataclass(slots=True)
 class Node:
-    """A place in the tree of paths: what follows it by the next segment, and what is there by method."""
+    """Node in the tree of paths: the nodes of the next segment, and the entries here by method."""
 
     literal: dict[str, Node] = field(default_factory=dict)
     parameter: Node | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
 
 
-Place = tuple[str, str]
-"""The shape of a path, and a method."""
+Route = tuple[str, str]
+"""Shape of a path, and a method."""
 
 
 class Endpoints:
     """The endpoints of one server."""
 
-    def __init__(self, *, most_gone: int = 1000) -> None:
-        """`most_gone` places are remembered that answer no more; the oldest are forgotten first."""
-        self._most_gone = most_gone
-        self._entries: dict[Place, Entry] = {}
-        # Never changed, but replaced: requests with large bodies are parsed in other threads.
+    def __init__(self, *, max_gone: int = 1000) -> None:
+        """The newest `max_gone` routes that are gone are kept."""
+        self._max_gone = max_gone
+        self._entries: dict[Route, Entry] = {}
         self._root = Node()
 
     def find(self, method: str, path: str) -> Match | None:
-        """What answers a request of this method at this path, percent-encoded as it came; None where no
-        endpoint has ever been.
+        """Return the endpoint for a request of this method at this percent-encoded path.
 
-        Raises `MethodNotAllowed` and `EndpointGone`.
+        Returns None if there has never been one. Raises `MethodNotAllowed` and `EndpointGone`.
         """
-        if not self._entries or path.count("/") > MOST_SEGMENTS:
+        if not self._entries or path.count("/") > MAX_SEGMENTS:
             return None
         parts = [unquote(part) for part in path[1:].split("/")] if path not in ("", "/") else []
         allowed: set[str] = set()
@@ -94,101 +95,107 @@ class Endpoints:
                 return Match(entry.session, Target(entry.endpoint.path, arguments, entry.edition))
             if entry is not None:
                 raise _gone(method, entry)
-            for each in node.entries.values():
-                if each.gone is None:
-                    allowed.update(each.endpoint.methods)
+            for other in node.entries.values():
+                if other.gone is None:
+                    allowed.update(other.endpoint.methods)
                 else:
-                    gone = each
+                    gone = other
         if allowed:
-            raise MethodNotAllowed(method, path, [each for each in METHODS if each in allowed])
+            raise MethodNotAllowed(method, path, [name for name in METHODS if name in allowed])
         if gone is not None:
             raise _gone(method, gone)
         return None
 
-    def offer(self, kernel: str, session: str | None, offer: RegisterEndpoints) -> str | None:
-        """A kernel asks for paths, or has them from now on. Gives why that cannot be, in words for people."""
+    def register(self, kernel: str, session: str | None, request: RegisterEndpoints) -> str | None:
+        """Register endpoints of a kernel, or only check them (`request.keep`).
+
+        Returns the reason for a refusal, in words for people, or None.
+        """
         if session is None:
             return "endpoints belong to a session, and this kernel has none"
         try:
-            check(offer.endpoints)
-            for each in offer.endpoints:
-                _check_types(each)
+            check(request.endpoints)
+            for endpoint in request.endpoints:
+                _check_types(endpoint)
         except EndpointError as error:
             return str(error)
-        wanted = {
-            (shape(each.path), method): each for each in offer.endpoints for method in each.methods
+        routes = {
+            (shape(endpoint.path), method): endpoint
+            for endpoint in request.endpoints
+            for method in endpoint.methods
         }
-        for place, each in wanted.items():
-            other = self._entries.get(place)
+        for route, endpoint in routes.items():
+            other = self._entries.get(route)
             if other is not None and other.gone is None and other.session != session:
                 return (
-                    f"{place[1]} {each.path} is taken by {other.endpoint.name} of session {other.session}; "
-                    f"choose another path, or end that one: there, endpoint.remove({other.endpoint.path!r}) "
-                    f"(or owt session delete {other.session})"
+                    f"{route[1]} {endpoint.path} is taken by {other.endpoint.name} of session "
+                    f"{other.session}; choose another path, or end that one: there, "
+                    f"endpoint.remove({other.endpoint.path!r}) (or owt session delete {other.session})"
                 )
         others = {
             (entry.kernel, entry.endpoint.version)
             for entry in self._entries.values()
             if entry.gone is None and entry.kernel != kernel
         }
-        if len(others) + len(offer.endpoints) > MOST_LIVE:
-            return f"the server has {len(others)} endpoints already (the limit is {MOST_LIVE})"
-        if offer.keep:
-            self._keep(kernel, session, wanted, offer.removed)
+        if len(others) + len(request.endpoints) > MAX_LIVE:
+            return f"the server has {len(others)} endpoints already (the limit is {MAX_LIVE})"
+        if request.keep:
+            self._replace(kernel, session, routes, request.removed)
         return None
 
-    def lost(self, kernel: str, reason: str) -> None:
-        """A kernel is gone, for this `reason`, in words that fit after "the kernel"."""
-        theirs = {
-            place: entry
-            for place, entry in self._entries.items()
+    def kernel_died(self, kernel: str, reason: str) -> None:
+        """Mark the endpoints of a kernel as gone, for this `reason`, in words that follow "the kernel"."""
+        dead = {
+            route: entry
+            for route, entry in self._entries.items()
             if entry.kernel == kernel and entry.gone is None
         }
-        if not theirs:
+        if not dead:
             return
-        entries = {place: entry for place, entry in self._entries.items() if place not in theirs}
+        entries = {route: entry for route, entry in self._entries.items() if route not in dead}
         now = time.time()
-        entries.update((place, replace(each, gone=reason, since=now)) for place, each in theirs.items())
-        over = [place for place, entry in entries.items() if entry.gone is not None][: -self._most_gone]
-        for place in over:
-            del entries[place]
+        entries.update((route, replace(entry, gone=reason, since=now)) for route, entry in dead.items())
+        gone = [route for route, entry in entries.items() if entry.gone is not None]
+        for route in gone[: -self._max_gone]:
+            del entries[route]
         self._set(entries)
 
     def all(self) -> list[Entry]:
-        """Every endpoint that is known, by path; one whose methods have different fates is several."""
-        methods: dict[tuple[str, str, str, int, str | None], list[Place]] = {}
-        for place, entry in self._entries.items():
+        """Return every known endpoint, by path. One whose methods differ in session or state is several."""
+        groups: dict[tuple[str, str, str, int, str | None], list[Route]] = {}
+        for route, entry in self._entries.items():
             key = (entry.endpoint.path, entry.session, entry.kernel, entry.endpoint.version, entry.gone)
-            methods.setdefault(key, []).append(place)
-        found = []
-        for places in methods.values():
-            entry = self._entries[places[0]]
-            have = tuple(each for each in METHODS if any(each == method for _, method in places))
-            endpoint = msgspec.structs.replace(entry.endpoint, methods=have)
-            found.append(replace(entry, endpoint=endpoint))
-        return sorted(found, key=lambda entry: (entry.endpoint.path, entry.endpoint.methods, entry.session))
+            groups.setdefault(key, []).append(route)
+        result = []
+        for routes in groups.values():
+            entry = self._entries[routes[0]]
+            known = {method for _, method in routes}
+            methods = tuple(method for method in METHODS if method in known)
+            endpoint = msgspec.structs.replace(entry.endpoint, methods=methods)
+            result.append(replace(entry, endpoint=endpoint))
+        return sorted(result, key=lambda entry: (entry.endpoint.path, entry.endpoint.methods, entry.session))
 
-    def _keep(
-        self, kernel: str, session: str, wanted: dict[Place, Endpoint], removed: Sequence[str]
+    def _replace(
+        self, kernel: str, session: str, routes: dict[Route, Endpoint], removed: Sequence[str]
     ) -> None:
         known = self._entries
         entries = {
-            place: entry
-            for place, entry in known.items()
-            if (entry.session != session or place[0] not in removed)
+            route: entry
+            for route, entry in known.items()
+            if (entry.session != session or route[0] not in removed)
             and (entry.gone is not None or entry.kernel != kernel)
         }
         now = time.time()
-        for place, each in wanted.items():
-            old = known.get(place)
-            same = old is not None and old.kernel == kernel and old.endpoint.version == each.version
+        for route, endpoint in routes.items():
+            old = known.get(route)
+            same = old is not None and old.kernel == kernel and old.endpoint.version == endpoint.version
             since = old.since if old is not None and same else now
-            # At its end, as what is gone is in the order in which it went.
-            entries.pop(place, None)
-            entries[place] = Entry(each, session, kernel, since)
+            # At the end: the entries that are gone are kept in the order in which they went.
+            entries.pop(route, None)
+            entries[route] = Entry(endpoint, session, kernel, since)
         self._set(entries)
 
-    def _set(self, entries: dict[Place, Entry]) -> None:
+    def _set(self, entries: dict[Route, Entry]) -> None:
         root = Node()
         for (_, method), entry in entries.items():
             node = root
@@ -205,8 +212,10 @@ class Endpoints:
 def _nodes(
     node: Node, parts: Sequence[str], arguments: tuple[str, ...]
 ) -> Iterator[tuple[Node, tuple[str, ...]]]:
-    """The places that a path can mean, and its parameters there: literal segments first. Each place of the
-    tree is looked at once at most."""
+    """Yield the nodes that a path can mean, with the values of its parameters; literal segments first.
+
+    Each node of the tree is visited at most once.
+    """
     if not parts:
         if node.entries:
             yield node, arguments
@@ -219,19 +228,16 @@ def _nodes(
 
 
 def _check_types(endpoint: Endpoint) -> None:
-    """Raises `EndpointError` for schemas that are not JSON objects, or nested too deeply, and for names of
-    them that a document cannot have."""
+    """Raise `EndpointError` unless the types are JSON objects, not nested too deeply, with valid names."""
     texts: list[tuple[str, Any]] = [(endpoint.definitions, Definitions), (endpoint.result or "{}", Schema)]
-    for each in endpoint.parameters:
-        texts += [(each.schema, Schema), (each.default or "null", Any)]
+    for parameter in endpoint.parameters:
+        texts += [(parameter.schema, Schema), (parameter.default or "null", Any)]
     for text, kind in texts:
+        if is_deeper(text, MAX_DEPTH):
+            raise EndpointError(f"{endpoint.path}: its types are nested more than {MAX_DEPTH} deep")
         try:
-            if is_deeper(text, DEEPEST):
-                raise EndpointError(f"{endpoint.path}: its types are nested more than {DEEPEST} deep")
             msgspec.json.decode(text, type=kind)
         except ValueError as error:
-            if isinstance(error, EndpointError):
-                raise
             raise EndpointError(f"{endpoint.path}: its types are not JSON Schemas: {error}") from None
 
 
@@ -240,4 +246,3 @@ def _gone(method: str, entry: Entry) -> EndpointGone:
         f"{method} {entry.endpoint.path} was {entry.endpoint.name} of session {entry.session}, whose kernel "
         f"{entry.gone}; it is back when the cell that defines it has run again"
     )
-

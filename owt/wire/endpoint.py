@@ -1,9 +1,9 @@
-"""Endpoints: what a kernel tells of a function that its session has given a path.
+"""Endpoints: what a kernel reports of a function that its session has given a path.
 
-A path is `/` and segments, each of them literal text or one parameter: `/greet/{name}`. Two paths of
-one *shape* differ in their parameters' names only, and are the same place.
+A path is `/` and segments, each of them literal text or one parameter: `/greet/{name}`. Two paths of one
+*shape* differ in the names of their parameters only, and are the same path.
 
-JSON Schemas (draft 2020-12, as OpenAPI 3.1 has them) travel as JSON text, with references of the form
+JSON Schemas (draft 2020-12, as in OpenAPI 3.1) travel as JSON text, with references of the form
 `#/components/schemas/NAME` to the endpoint's own `definitions`. Nothing here is ever evaluated.
 """
 
@@ -22,18 +22,18 @@ from owt.errors import EndpointError, shortened
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 DEFAULT_METHODS = ("GET", "POST")
 RESERVED = "_owt"
-"""The first segment of the server's own pages."""
+"""First segment of the server's own pages."""
 REFERENCE = "#/components/schemas/"
 
-LONGEST_PATH = 500
-MOST_SEGMENTS = 30
-MOST_PARAMETERS = 100
-LONGEST_DESCRIPTION = 4000
-"""Characters of a description; what is longer is cut by the kernel."""
-LARGEST = 64 * 1024
-"""Bytes of one endpoint, schemas included."""
-MOST = 200
-"""Endpoints of one session."""
+MAX_PATH = 500
+MAX_SEGMENTS = 30
+MAX_PARAMETERS = 100
+MAX_DESCRIPTION = 4000
+"""Maximum length of a description in characters; the kernel cuts longer ones."""
+MAX_SIZE = 64 * 1024
+"""Maximum size of one endpoint in bytes, schemas included."""
+MAX_ENDPOINTS = 200
+"""Maximum number of endpoints of one session."""
 
 _PARAMETER = re.compile(r"\{([^{}]*)\}")
 _FORBIDDEN = re.compile(r"[{}?#%\\\s\x00-\x1f\x7f\ud800-\udfff]")
@@ -41,8 +41,10 @@ _EXAMPLE = 'Write @endpoint("/greet/{name}")'
 
 
 class Parameter(Struct, frozen=True, array_like=True):
-    """One parameter: of the path, or a field of the query, the form or the JSON body. `default` is JSON
-    text, or None for one that JSON does not have."""
+    """Parameter of an endpoint: a segment of the path, or a field of the query, the form or the JSON body.
+
+    `default` is JSON text, or None if there is none or JSON cannot express it.
+    """
 
     name: str
     where: Literal["path", "field"]
@@ -52,10 +54,10 @@ class Parameter(Struct, frozen=True, array_like=True):
 
 
 class Endpoint(Struct, frozen=True, array_like=True):
-    """A function at a path.
+    """Function at a path.
 
-    `name` is the function's, `more` whether it takes any other field, `result` the schema of what it
-    returns (of an item, if it `streams`), or None when it does not say, and `version` the number of its
+    `name` is the function's. `more` is True if it accepts any other field. `result` is the schema of what it
+    returns, or of an item if it `streams`, or None if that is unknown. `version` is the number of its
     definition in its kernel.
     """
 
@@ -72,63 +74,69 @@ class Endpoint(Struct, frozen=True, array_like=True):
 
 
 def segments(path: object) -> tuple[str | None, ...]:
-    """The segments of an endpoint's path, None for a parameter; none for `/`. Raises `EndpointError`."""
+    """Return the segments of an endpoint's path, None for a parameter; none for `/`.
+
+    Raises `EndpointError` for what is not a path of an endpoint.
+    """
     if not isinstance(path, str) or not path.startswith("/"):
         raise EndpointError(f"{shortened(path)}: an endpoint's path begins with a slash. {_EXAMPLE}")
-    if len(path) > LONGEST_PATH:
-        raise EndpointError(f"{shortened(path)}: an endpoint's path has at most {LONGEST_PATH} characters")
+    if len(path) > MAX_PATH:
+        raise EndpointError(f"{shortened(path)}: an endpoint's path has at most {MAX_PATH} characters")
     if path == "/":
         return ()
     parts = path[1:].split("/")
-    if len(parts) > MOST_SEGMENTS:
-        raise EndpointError(f"{shortened(path)}: an endpoint's path has at most {MOST_SEGMENTS} segments")
+    if len(parts) > MAX_SEGMENTS:
+        raise EndpointError(f"{shortened(path)}: an endpoint's path has at most {MAX_SEGMENTS} segments")
     if parts[0] == RESERVED:
-        raise EndpointError(f"{shortened(path)}: what begins with /{RESERVED} is the server's own")
-    found: list[str | None] = []
+        raise EndpointError(f"{shortened(path)}: paths below /{RESERVED} are the server's own")
+    result: list[str | None] = []
     for part in parts:
         if _PARAMETER.fullmatch(part):
-            found.append(None)
+            result.append(None)
         elif part in ("", ".", "..") or _FORBIDDEN.search(part):
-            what = f"the segment {shortened(part)}" if part else "an empty segment, as of a slash at the end,"
+            segment = f"the segment {shortened(part)}"
+            if not part:
+                segment = "an empty segment, as of a slash at the end,"
             raise EndpointError(
-                f"{shortened(path)}: {what} cannot be in an endpoint's path; a segment is plain text or one "
-                f"{{parameter}}. {_EXAMPLE}"
+                f"{shortened(path)}: {segment} cannot be in an endpoint's path; a segment is plain text or "
+                f"one {{parameter}}. {_EXAMPLE}"
             )
         else:
-            found.append(part)
+            result.append(part)
     names = parameters(path)
     for name in names:
         if not name.isidentifier() or keyword.iskeyword(name):
             raise EndpointError(f"{shortened(path)}: the parameter {shortened(name)} is no name. {_EXAMPLE}")
         if names.count(name) > 1:
             raise EndpointError(f"{shortened(path)}: the parameter {name!r} is there twice")
-    return tuple(found)
+    return tuple(result)
 
 
 def parameters(path: str) -> list[str]:
-    """The names of a path's parameters, in order."""
+    """Return the names of a path's parameters, in order."""
     return _PARAMETER.findall(path)
 
 
 def shape(path: str) -> str:
-    """The path without its parameters' names: `/greet/{}`."""
+    """Return the path without the names of its parameters: `/greet/{}`."""
     return _PARAMETER.sub("{}", path)
 
 
 def check(endpoints: Iterable[Endpoint]) -> None:
-    """Raises `EndpointError` for endpoints of a session that break a rule or a limit of this module."""
-    for number, each in enumerate(endpoints, 1):
-        if number > MOST:
-            raise EndpointError(f"{each.path}: a session has at most {MOST} endpoints")
-        segments(each.path)
-        if not each.methods or not set(each.methods) <= set(METHODS):
+    """Raise `EndpointError` if the endpoints of a session break a rule or a limit of this module."""
+    for number, endpoint in enumerate(endpoints, 1):
+        if number > MAX_ENDPOINTS:
+            raise EndpointError(f"{endpoint.path}: a session has at most {MAX_ENDPOINTS} endpoints")
+        segments(endpoint.path)
+        if not endpoint.methods or not set(endpoint.methods) <= set(METHODS):
             raise EndpointError(
-                f"{each.path}: its methods are {shortened(each.methods)}; there are {', '.join(METHODS)}"
+                f"{endpoint.path}: its methods are {shortened(endpoint.methods)}; "
+                f"there are {', '.join(METHODS)}"
             )
-        if len(each.parameters) > MOST_PARAMETERS:
-            raise EndpointError(f"{each.path}: an endpoint has at most {MOST_PARAMETERS} parameters")
-        size = len(msgspec.msgpack.encode(each))
-        if size > LARGEST:
+        if len(endpoint.parameters) > MAX_PARAMETERS:
+            raise EndpointError(f"{endpoint.path}: an endpoint has at most {MAX_PARAMETERS} parameters")
+        size = len(msgspec.msgpack.encode(endpoint))
+        if size > MAX_SIZE:
             raise EndpointError(
-                f"{each.path}: its description and its types take {size} bytes; the limit is {LARGEST}"
+                f"{endpoint.path}: its description and its types take {size} bytes; the limit is {MAX_SIZE}"
             )

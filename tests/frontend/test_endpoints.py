@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from owt.errors import EndpointGone, MethodNotAllowed
-from owt.frontend.endpoints import MOST_LIVE, Endpoints
-from owt.wire.endpoint import MOST, Endpoint, Parameter
+from owt.frontend.endpoints import MAX_LIVE, Endpoints
+from owt.wire.endpoint import MAX_ENDPOINTS, Endpoint, Parameter
 from owt.wire.messages import RegisterEndpoints
 
 
@@ -19,7 +19,7 @@ def at(path: str, *methods: str, name: str = "f", version: int = 1, **more: Any)
 def keep(
     table: Endpoints, *endpoints: Endpoint, kernel: str = "k1", session: str | None = "dev", **more: Any
 ) -> str | None:
-    return table.offer(kernel, session, RegisterEndpoints(1, endpoints, **more))
+    return table.register(kernel, session, RegisterEndpoints(1, endpoints, **more))
 
 
 def found(table: Endpoints, path: str, method: str = "GET") -> tuple[str, tuple[str, ...]] | None:
@@ -126,7 +126,7 @@ def test_a_definition_anew_is_another_edition_and_what_stayed_is_not(table):
 
 def test_endpoints_end_with_their_kernel_and_the_reason_is_told(table):
     keep(table, at("/speak", name="speak"))
-    table.lost("k1", "was killed by SIGKILL")
+    table.kernel_died("k1", "was killed by SIGKILL")
     with pytest.raises(EndpointGone) as error:
         table.find("GET", "/speak")
     assert str(error.value) == (
@@ -137,14 +137,14 @@ def test_endpoints_end_with_their_kernel_and_the_reason_is_told(table):
 
 def test_what_is_gone_is_gone_for_every_method(table):
     keep(table, at("/a", "GET"))
-    table.lost("k1", "died")
+    table.kernel_died("k1", "died")
     with pytest.raises(EndpointGone):
         table.find("PUT", "/a")
 
 
 def test_a_fresh_kernel_brings_back_what_it_defines_and_nothing_else(table):
     keep(table, at("/a"), at("/b"))
-    table.lost("k1", "died")
+    table.kernel_died("k1", "died")
     keep(table, at("/a"), kernel="k2")
     assert found(table, "/a") is not None
     with pytest.raises(EndpointGone):
@@ -154,19 +154,19 @@ def test_a_fresh_kernel_brings_back_what_it_defines_and_nothing_else(table):
 def test_the_death_of_an_old_kernel_does_not_end_what_the_next_one_has(table):
     keep(table, at("/a"))
     keep(table, at("/a"), kernel="k2")
-    table.lost("k1", "died")
+    table.kernel_died("k1", "died")
     assert found(table, "/a") is not None
 
 
 def test_a_path_that_is_gone_is_free_for_others(table):
     keep(table, at("/a"))
-    table.lost("k1", "died")
+    table.kernel_died("k1", "died")
     assert keep(table, at("/a"), kernel="k2", session="other") is None
 
 
 def test_what_is_removed_is_forgotten_also_when_it_is_gone(table):
     keep(table, at("/a"), at("/b"))
-    table.lost("k1", "died")
+    table.kernel_died("k1", "died")
     keep(table, kernel="k2", removed=("/a",))
     assert found(table, "/a") is None
     with pytest.raises(EndpointGone):
@@ -180,10 +180,10 @@ def test_one_session_does_not_remove_what_another_has(table):
 
 
 def test_so_many_that_are_gone_are_remembered_and_the_oldest_forgotten():
-    table = Endpoints(most_gone=2)
+    table = Endpoints(max_gone=2)
     for number in range(3):
         keep(table, at(f"/{number}", "GET"), kernel=f"k{number}")
-        table.lost(f"k{number}", "died")
+        table.kernel_died(f"k{number}", "died")
     assert found(table, "/0") is None
     assert [entry.endpoint.path for entry in table.all()] == ["/1", "/2"]
 
@@ -193,15 +193,15 @@ def test_a_kernel_of_the_pool_has_none(table):
 
 
 def test_the_endpoints_of_all_sessions_are_bounded(table):
-    for number in range(MOST_LIVE // MOST):
-        endpoints = [at(f"/{number}/{n}", "GET", version=n) for n in range(MOST)]
+    for number in range(MAX_LIVE // MAX_ENDPOINTS):
+        endpoints = [at(f"/{number}/{n}", "GET", version=n) for n in range(MAX_ENDPOINTS)]
         assert keep(table, *endpoints, kernel=f"k{number}", session=f"s{number}") is None
-    assert f"the limit is {MOST_LIVE}" in (keep(table, at("/a", "GET"), kernel="x", session="x") or "")
+    assert f"the limit is {MAX_LIVE}" in (keep(table, at("/a", "GET"), kernel="x", session="x") or "")
 
 
 def test_so_many_are_functions_and_not_their_methods(table):
-    for number in range(MOST_LIVE // MOST):
-        endpoints = [at(f"/{number}/{n}", version=n) for n in range(MOST)]
+    for number in range(MAX_LIVE // MAX_ENDPOINTS):
+        endpoints = [at(f"/{number}/{n}", version=n) for n in range(MAX_ENDPOINTS)]
         assert keep(table, *endpoints, kernel=f"k{number}", session=f"s{number}") is None
     assert "the server has 2000 endpoints already" in (keep(table, at("/a"), kernel="x", session="x") or "")
 

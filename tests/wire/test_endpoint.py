@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from owt.errors import EndpointError
-from owt.wire.endpoint import LARGEST, MOST, Endpoint, check, parameters, segments, shape
+from owt.wire.endpoint import MAX_ENDPOINTS, MAX_SIZE, Endpoint, check, parameters, segments, shape
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,11 @@ def test_paths_that_differ_in_the_names_of_their_parameters_have_one_shape():
         ([Endpoint("/a", (), "f")], "its methods are"),
         ([Endpoint("/a", ("BREW",), "f")], "its methods are .*BREW"),
         ([Endpoint("/_owt/a", ("GET",), "f")], "the server's own"),
-        ([Endpoint("/a", ("GET",), "f", "x" * LARGEST)], f"the limit is {LARGEST}"),
-        ([Endpoint(f"/{n}", ("GET",), "f") for n in range(MOST + 1)], f"at most {MOST} endpoints"),
+        ([Endpoint("/a", ("GET",), "f", "x" * MAX_SIZE)], f"the limit is {MAX_SIZE}"),
+        (
+            [Endpoint(f"/{n}", ("GET",), "f") for n in range(MAX_ENDPOINTS + 1)],
+            f"at most {MAX_ENDPOINTS} endpoints",
+        ),
     ],
 )
 def test_endpoints_beyond_the_limits_are_refused(endpoints, why):
@@ -74,4 +77,4 @@ def test_endpoints_beyond_the_limits_are_refused(endpoints, why):
 
 
 def test_a_session_may_have_as_many_as_the_limit_says():
-    check([Endpoint(f"/{n}", ("GET",), "f") for n in range(MOST)])
+    check([Endpoint(f"/{n}", ("GET",), "f") for n in range(MAX_ENDPOINTS)])

@@ -174,7 +174,7 @@ class Kernel:
                 self.in_cell = running
                 self.last_cell = time.time()
             case RegisterEndpoints(number=number) if self.state is KernelState.READY:
-                problem = self._endpoints.offer(self.id, self._session, message)
+                problem = self._endpoints.register(self.id, self._session, message)
                 self.ask(RegisterResult(number, problem))
             case _:
                 raise WireError(f"kernel {self.id} sent {type(message).__name__} out of order")
@@ -268,7 +268,7 @@ class Kernel:
             self.ready.set_exception(self._not_ready(exit))
             # Whoever starts the kernel may have stopped waiting.
             self.ready.exception()
-        self._endpoints.lost(self.id, str(exit))
+        self._endpoints.kernel_died(self.id, str(exit))
         self._owner.kernel_died(self, exit)
         try:
             await self._end_process()

@@ -114,7 +114,7 @@ def make_endpoint(function: Callable[..., Any], path: str, methods: tuple[str, .
     if inspect.getattr_static(type(function), "__doc__", None) == getattr(function, "__doc__", None):
         # The docstring of its class does not describe the object.
         text = ""
-    limit = rules.LONGEST_DESCRIPTION
+    limit = rules.MAX_DESCRIPTION
     endpoint = Endpoint(
         path=path,
         methods=methods,

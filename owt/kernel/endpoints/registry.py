@@ -26,8 +26,7 @@ from owt.kernel.code.arguments import evaluate
 from owt.kernel.endpoints.binding import bind
 from owt.kernel.endpoints.decorator import Decorator, RegisteredFunction
 from owt.wire.call import Call
-from owt.wire.endpoint import MOST as MAX_ENDPOINTS
-from owt.wire.endpoint import Endpoint, parameters, shape
+from owt.wire.endpoint import MAX_ENDPOINTS, Endpoint, parameters, shape
 from owt.wire.messages import RegisterEndpoints
 
 FRONTEND_TIMEOUT = 10.0

@@ -22,7 +22,7 @@ def table() -> Endpoints:
         Endpoint("/greet/{name}", ("GET", "POST"), "greet", "Say hello.\n\nMore.", (NAME, TIMES)),
         Endpoint("/list", ("GET",), "all", "<b>&amp;", (TIMES,)),
     )
-    assert table.offer("k1", "dev", RegisterEndpoints(1, endpoints)) is None
+    assert table.register("k1", "dev", RegisterEndpoints(1, endpoints)) is None
     return table
 
 
@@ -54,7 +54,7 @@ def test_an_endpoints_document_has_all_that_a_call_needs(table):
 
 
 def test_an_endpoint_that_is_gone_is_listed_with_the_reason(table):
-    table.lost("k1", "was restarted on request")
+    table.kernel_died("k1", "was restarted on request")
     greet = as_json(table.all()[0])
     assert (greet["state"], greet["reason"]) == ("gone", "the kernel was restarted on request")
     assert "gone: the kernel was restarted on request" in directory_page(table.all())

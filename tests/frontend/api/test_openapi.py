@@ -56,7 +56,7 @@ def described(*functions: tuple[str, tuple[str, ...], Callable[..., Any]], **opt
     table = Endpoints()
     made = (make_endpoint(function, path, methods) for path, methods, function in functions)
     endpoints = tuple(registered.endpoint for registered in made)
-    assert table.offer("k1", "dev", RegisterEndpoints(1, endpoints)) is None
+    assert table.register("k1", "dev", RegisterEndpoints(1, endpoints)) is None
     facts = {"url": "http://h:1/base", "version": "1", "users": False, "tokens": False, **options}
     # As a client receives it.
     result = msgspec.json.decode(msgspec.json.encode(document(table.all(), **facts)))

@@ -200,7 +200,7 @@ class Registry:
             version = 1 + max((endpoint.version for endpoint in self._registered.values()), default=0)
             self._registered[path] = Endpoint(path, ("GET",), "f", version=version)
         registration = RegisterEndpoints(1, tuple(self._registered.values()), keep=True)
-        assert self._endpoints.offer("k", "s", registration) is None
+        assert self._endpoints.register("k", "s", registration) is None
         if cell is not None:
             self.owners.add(cell, before)
 

@@ -26,8 +26,8 @@ def notebooks(*states: tuple[str, str, bool]) -> Notebooks:
     """Return notebooks of a server where kernel `k1` of session `s` has `/there`, and `k2` had `/gone`."""
     endpoints = Endpoints()
     for kernel, path in (("k1", "/there"), ("k2", "/gone")):
-        endpoints.offer(kernel, "s", RegisterEndpoints(1, (Endpoint(path, ("GET",), "f"),)))
-    endpoints.lost("k2", "has crashed")
+        endpoints.register(kernel, "s", RegisterEndpoints(1, (Endpoint(path, ("GET",), "f"),)))
+    endpoints.kernel_died("k2", "has crashed")
     served = Notebooks(endpoints)
     served.all += [
         cast(

@@ -10,7 +10,7 @@ import pytest
 import owt
 from owt.errors import EndpointError
 from owt.kernel.endpoints.decorator import Decorator, Mark, RegisteredFunction, make_endpoint, marks
-from owt.wire.endpoint import LONGEST_DESCRIPTION
+from owt.wire.endpoint import MAX_DESCRIPTION
 
 endpoint = Decorator()
 
@@ -54,7 +54,7 @@ def test_a_long_docstring_is_cut():
     def f(): ...
 
     f.__doc__ = "x" * 10_000
-    assert len(make_endpoint(f, "/f", ("GET",)).endpoint.description) == LONGEST_DESCRIPTION
+    assert len(make_endpoint(f, "/f", ("GET",)).endpoint.description) == MAX_DESCRIPTION
 
 
 def test_methods_are_in_one_order_and_once():

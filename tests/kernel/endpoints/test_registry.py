@@ -9,7 +9,7 @@ from running import Bench, bodies, call
 
 from owt.wire.call import Call, RequestFacts, Target
 from owt.wire.chunk import Chunk, Data, Failed
-from owt.wire.endpoint import MOST
+from owt.wire.endpoint import MAX_ENDPOINTS
 
 
 def at(path: str, query: str = "", *arguments: str, method: str = "GET", **fields: Any) -> Call:
@@ -221,7 +221,7 @@ def test_a_call_without_a_session_has_no_endpoints(bench):
 
 def test_the_number_of_endpoints_of_a_session_is_limited(bench):
     code = "for n in range({}):\n    endpoint(f'/{{n}}')(lambda: n)\n0"
-    assert "at most 200 endpoints" in outcome(bench.ask(code.format(MOST + 1)))
+    assert "at most 200 endpoints" in outcome(bench.ask(code.format(MAX_ENDPOINTS + 1)))
     assert live(bench) == {}
 
 
