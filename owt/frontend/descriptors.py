@@ -1,6 +1,6 @@
 """File descriptors: the process's limit, how connections and kernels share it, and a reserve.
 
-A connection needs one descriptor, and a kernel four, six while it starts. If `ulimit -n` permits fewer than
+A connection needs one descriptor, and a kernel three, six while it starts. If `ulimit -n` permits fewer than
 the other limits need, connections and kernels share them.
 """
 

@@ -24,7 +24,7 @@ import psutil
 
 MARK = "OWT_SERVER_ID"
 
-SWEEP_TIMEOUT = 5.0
+KILL_TIMEOUT = 5.0
 """Seconds for which processes are looked for and killed."""
 LOCK_TIMEOUT = 5.0
 """Seconds that the end of a frontend may take from the end of its first connection to that of its lock."""
@@ -38,58 +38,58 @@ def marked(mark: str) -> Iterator[int]:
                 yield process.pid
 
 
-def belonging(mark: str) -> set[int]:
+def members(mark: str) -> set[int]:
     """Return the ids of other live processes that have the mark or descend from one with it or this one."""
     children: dict[int, list[int]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE:
                 children.setdefault(process.ppid(), []).append(process.pid)
-    found = {*marked(mark), os.getpid()}
-    pending = list(found)
+    pids = {*marked(mark), os.getpid()}
+    pending = list(pids)
     while pending:
-        new = set(children.get(pending.pop(), ())) - found
-        found |= new
+        new = set(children.get(pending.pop(), ())) - pids
+        pids |= new
         pending += new
-    return found - {os.getpid()}
+    return pids - {os.getpid()}
 
 
-def sweep(mark: str, timeout: float = SWEEP_TIMEOUT) -> int:
+def kill_members(mark: str, timeout: float = KILL_TIMEOUT) -> int:
     """Kill all that belongs to the server with this mark; return the number of processes.
 
-    Looks again until nothing is found or `timeout` seconds have passed, because a process may start another
+    Looks again until nothing is left or `timeout` seconds have passed, because a process may start another
     while the list is read.
     """
     killed: set[int] = set()
     deadline = time.monotonic() + timeout
-    while (found := belonging(mark)) and time.monotonic() < deadline:
-        for pid in found:
+    while (pids := members(mark)) and time.monotonic() < deadline:
+        for pid in pids:
             with contextlib.suppress(OSError):
                 # A group's leader takes along processes that cannot be found otherwise.
                 if os.getpgid(pid) == pid:
                     os.killpg(pid, signal.SIGKILL)
                 os.kill(pid, signal.SIGKILL)
-        killed |= found
+        killed |= pids
         time.sleep(0.01)
     return len(killed)
 
 
-def clear(mark: str, runtime_dir: str, timeout: float | None = None) -> bool:
-    """Sweep and remove the server's runtime directory; return False if it stays locked for `timeout` seconds.
+def clean_up(mark: str, runtime_dir: str, timeout: float | None = None) -> None:
+    """Kill what belongs to the server and remove its runtime directory.
 
-    The lock is held by the frontend while it lives, and by one process at a time that clears up: two could
-    kill each other with the work half done. A directory that is gone is no hindrance.
+    Does nothing if the directory stays locked for `timeout` seconds.
+
+    The frontend holds the lock while it lives, and later one process at a time that cleans up, because two
+    could kill each other with the work half done. If the directory is gone, there is no lock.
     """
     lock = None
     with contextlib.suppress(OSError):
         lock = os.open(runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if lock is not None and not _acquire(lock, timeout):
-            return False
-        if mark:
-            sweep(mark)
-        shutil.rmtree(runtime_dir, ignore_errors=True)
-        return True
+        if lock is None or _acquire(lock, timeout):
+            if mark:
+                kill_members(mark)
+            shutil.rmtree(runtime_dir, ignore_errors=True)
     finally:
         if lock is not None:
             os.close(lock)
@@ -102,17 +102,16 @@ def _acquire(lock: int, timeout: float | None) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if deadline is None else fcntl.LOCK_NB))
             return True
         except BlockingIOError:
-            assert deadline is not None
-            if time.monotonic() > deadline:
+            if deadline is not None and time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
 
 
 def main(mark: str, runtime_dir: str) -> None:
-    """Clear up after the server, if it is gone, then end this process and its group."""
-    # Without the directory another process has cleared up, or it was removed by hand and the server lives.
+    """Clean up after the server, if it is gone, then end this process and its group."""
+    # Without the directory, another process has cleaned up, or it was removed by hand and the server lives.
     if os.path.isdir(runtime_dir):
-        clear(mark, runtime_dir, LOCK_TIMEOUT)
+        clean_up(mark, runtime_dir, LOCK_TIMEOUT)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
 

@@ -1,8 +1,8 @@
-"""The process that has everything imported and forks kernels.
+"""The template: a process that has imported all that a kernel needs, and forks kernels.
 
-It never has a thread, a ZMQ context or an event loop, so that a fork of it is sound. It is also the
-last to leave: when the frontend's end of its socket closes, for whatever reason, it ends every
-process that belonged to the server, removes the runtime directory, and exits.
+It never has a thread, a ZMQ context or an event loop, so that a fork of it is sound. It also cleans up: when
+the frontend's side of its socket closes, for whatever reason, it kills every process that belonged to the
+server, removes the runtime directory, and exits.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import threading
 from collections import deque
 from types import FrameType
 
-from owt.host.reaper import MARK, clear
+from owt.host.reaper import MARK, clean_up
 from owt.wire.framing import encode_frame
 from owt.wire.messages import CONNECTIONS_VARIABLE
 from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, TemplateMessage, template_decoder
 
 PREPARED = (
-    # What a kernel imports in its first second, some of it late and only when asked.
+    # Modules that a kernel imports in its first second, some of them only on a request.
     "owt.kernel.process.app",
     "owt.lib.stream",
     "ipykernel.debugger",
@@ -121,16 +121,16 @@ class Template:
             if threading.active_count() > threads:
                 threads = threading.active_count()
                 problems.append(f"importing {name} started a thread, which kernels will not have")
-        self._rehearse()
+        self._prepare_kernel()
         if sys.version_info < (3, 12):
-            # It holds references to names all over the memory, and a kernel's own look-ups let go of them.
+            # The cache refers to names all over the memory, which the look-ups of a kernel would write to.
             sys._clear_type_cache()
         gc.collect()
         gc.freeze()
         return problems
 
-    def _rehearse(self) -> None:
-        """Make what each kernel would make. Without it kernels start as well, but later."""
+    def _prepare_kernel(self) -> None:
+        """Create the objects that each kernel would create, to save the time."""
         from owt.kernel.process.app import OwtKernelApp
 
         try:
@@ -140,7 +140,7 @@ class Template:
             print(f"owt: kernels start slower: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def _abandoned(self) -> bool:
-        """Whether the frontend is gone already."""
+        """Return True if the frontend is gone."""
         try:
             return not self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -208,7 +208,7 @@ class Template:
             numpy.seed()
 
     def _reap(self) -> None:
-        # Also what kernels have started and left behind, which is this process's then.
+        # Orphans of kernels are children of this process too.
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -235,21 +235,21 @@ def main(argv: list[str] | None = None) -> None:
     """Run the template, and in a forked child a kernel."""
     parser = argparse.ArgumentParser(prog="owt.host.template")
     parser.add_argument("--channel", type=int, required=True, help="descriptor of the socket")
-    parser.add_argument("--runtime-dir", required=True, help="removed at the end")
-    parser.add_argument("--preload", action="append", default=[], help="a module to import")
-    parser.add_argument("--no-fork", action="store_true", help="only end what is left at the end")
+    parser.add_argument("--runtime-dir", required=True, help="directory to remove at the end")
+    parser.add_argument("--preload", action="append", default=[], help="module to import")
+    parser.add_argument("--no-fork", action="store_true", help="only clean up at the end")
     options = parser.parse_args(argv)
     # The terminal's Ctrl-C is for the frontend, which then ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # The names that `ps` and `top` show.
     _control_process(PR_SET_NAME, b"owt-template")
-    # Whatever kernels leave behind becomes a child of this process, which ends it at the end.
+    # Orphans of kernels become children of this process, which kills them at the end.
     _control_process(PR_SET_CHILD_SUBREAPER, 1)
     template = Template(socket.socket(fileno=options.channel), can_fork=not options.no_fork)
     request = template.serve(options.preload)
     if request is None:
-        clear(os.environ.get(MARK, ""), options.runtime_dir)
+        clean_up(os.environ.get(MARK, ""), options.runtime_dir)
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _control_process(PR_SET_NAME, b"owt-kernel")

@@ -220,7 +220,7 @@ class ScriptedKernels:
         self._specs = specs or ("owt",)
         self._started = asyncio.Event()
 
-    def each(self) -> list[ScriptedKernel]:
+    def current(self) -> list[ScriptedKernel]:
         """Return the kernels that are alive."""
         return [kernel for kernel in self.all if kernel.alive]
 

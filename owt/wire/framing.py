@@ -10,8 +10,8 @@ A frame is:
 An attachment lets both sides move a large field without encoding it: the sender writes the bytes from where
 they lie, and the receiver collects them in the object that becomes the field.
 
-There is no signature: both ends belong to the same user, and whoever could change bytes on the way could also
-read the memory of either process.
+There is no signature: both ends belong to the same user, and a process that could change bytes on the way
+could also read the memory of either.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class FrameDecoder(Generic[M]):
     def get_buffer(self) -> memoryview:
         """Return the memory for the next bytes. It is never empty."""
         pending = self._end - self._start
-        least = min(self._needed - pending, self._read_size // 2)
-        if len(self._buffer) - self._end < least:
+        min_space = min(self._needed - pending, self._read_size // 2)
+        if len(self._buffer) - self._end < min_space:
             size = max(self._read_size, min(self._needed, 2 * pending))
             with memoryview(self._buffer) as old:
                 if size > len(old):
@@ -105,7 +105,7 @@ class FrameDecoder(Generic[M]):
         messages: list[M] = []
         with memoryview(self._buffer) as view:
             while self._end - self._start >= self._needed:
-                self._take(view[self._start : self._end], messages)
+                self._decode_next(view[self._start : self._end], messages)
         if self._start == self._end:
             self._start = self._end = 0
             if len(self._buffer) > 2 * MAX_READ:
@@ -125,7 +125,7 @@ class FrameDecoder(Generic[M]):
                 messages += self.buffer_updated(len(part))
         return messages
 
-    def _take(self, pending: memoryview, messages: list[M]) -> None:
+    def _decode_next(self, pending: memoryview, messages: list[M]) -> None:
         """Decode the next element of the stream: a part of an attachment, or a frame."""
         if self._message is not None:
             part = pending[: self._missing]

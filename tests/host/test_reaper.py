@@ -1,4 +1,4 @@
-"""Finding and ending what belonged to a server."""
+"""owt.host.reaper: the end of a server's processes."""
 
 import contextlib
 import fcntl
@@ -52,7 +52,7 @@ sys.stdin.read()
 """
 
 
-def test_what_has_the_mark_is_found_and_nothing_else(mark):
+def test_only_processes_with_the_whole_mark_are_found(mark):
     ours, theirs = sleeper(mark), sleeper(mark + "0")
     try:
         assert list(reaper.marked(mark)) == [ours.pid]
@@ -63,14 +63,14 @@ def test_what_has_the_mark_is_found_and_nothing_else(mark):
     assert list(reaper.marked(mark)) == []
 
 
-def test_a_sweep_ends_what_has_the_mark_and_what_descends_from_that(mark):
+def test_marked_processes_and_their_descendants_are_killed(mark):
     parent = python(SPAWNER, mark, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with parent:
         child = int(parent.stdout.readline())
         bystander = sleeper()
         assert child not in list(reaper.marked(mark))
-        # In a process of its own, as this one has children that the sweep is not about.
-        code = f"from owt.host.reaper import sweep; print(sweep({mark!r}))"
+        # In a process of its own, because the children of the caller are killed too.
+        code = f"from owt.host.reaper import kill_members; print(kill_members({mark!r}))"
         done = python(code, stdout=subprocess.PIPE, text=True)
         assert done.communicate(timeout=20)[0] == "2\n"
         assert parent.wait(10) == -signal.SIGKILL
@@ -80,22 +80,23 @@ def test_a_sweep_ends_what_has_the_mark_and_what_descends_from_that(mark):
     bystander.wait()
 
 
-def test_a_sweep_of_nothing_ends():
-    assert python("from owt.host.reaper import sweep; raise SystemExit(sweep('nobody'))").wait(20) == 0
+def test_killing_ends_where_there_is_no_process():
+    code = "from owt.host.reaper import kill_members; raise SystemExit(kill_members('none'))"
+    assert python(code).wait(20) == 0
 
 
-def test_the_runtime_directory_goes_last(mark, folder):
+def test_processes_are_killed_and_the_runtime_directory_is_removed(mark, folder):
     (folder / "file").write_text("x")
     process = sleeper(mark)
-    assert python(f"from owt.host.reaper import clear; clear({mark!r}, {str(folder)!r})").wait(20) == 0
+    assert python(f"from owt.host.reaper import clean_up; clean_up({mark!r}, {str(folder)!r})").wait(20) == 0
     assert process.wait(10) == -signal.SIGKILL
     assert not folder.exists()
 
 
-def test_a_runtime_directory_that_somebody_removed_hinders_no_sweep(mark, folder):
+def test_processes_are_killed_when_the_runtime_directory_is_gone(mark, folder):
     process = sleeper(mark)
     folder.rmdir()
-    assert python(f"from owt.host.reaper import clear; clear({mark!r}, {str(folder)!r})").wait(20) == 0
+    assert python(f"from owt.host.reaper import clean_up; clean_up({mark!r}, {str(folder)!r})").wait(20) == 0
     assert process.wait(10) == -signal.SIGKILL
 
 

@@ -101,7 +101,7 @@ class StateCollector(Collector):
 
     def _kernels(self) -> Iterator[Metric]:
         sessions = self._service.sessions
-        kernels, pool = sessions.kernels.each(), sessions.pool
+        kernels, pool = sessions.kernels.current(), sessions.pool
         busy = {
             session.kernel.id
             for session in (*sessions.named.values(), *pool.members)

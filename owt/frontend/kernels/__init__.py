@@ -1,8 +1,10 @@
 """Kernel processes and their connections.
 
-    kernels     start and end kernels
-    kernel      one kernel process
-    connection  the call and control connections of a kernel
+    kernels     the start of kernels, and all that there are
+    kernel      one kernel, from its start to its end
+    exit        the end of a kernel in words
+    process     forked processes; notification when a process ends
+    connection  the frontend's side of a kernel's connections for calls and control
     template    client of the process that forks kernels
     fork        the kernel provisioner `owt-fork`
 """

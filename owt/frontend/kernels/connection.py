@@ -40,17 +40,17 @@ class KernelConnection(asyncio.BufferedProtocol):
 
     @classmethod
     async def open(cls, handler: MessageHandler) -> tuple[KernelConnection, socket.socket]:
-        """Return a new connection, and the socket of its other end."""
-        ours, theirs = socket.socketpair()
+        """Return a new connection, and the socket of the kernel's side."""
+        frontend_side, kernel_side = socket.socketpair()
         try:
-            ours.setblocking(False)
+            frontend_side.setblocking(False)
             loop = asyncio.get_running_loop()
-            _, connection = await loop.create_unix_connection(lambda: cls(handler), sock=ours)
+            _, connection = await loop.create_unix_connection(lambda: cls(handler), sock=frontend_side)
         except BaseException:
-            ours.close()
-            theirs.close()
+            frontend_side.close()
+            kernel_side.close()
             raise
-        return connection, theirs
+        return connection, kernel_side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

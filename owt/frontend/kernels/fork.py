@@ -1,9 +1,9 @@
-"""A kernel provisioner that has kernels forked from the template process (jupyter_client's
-provisioner interface; entry point `owt-fork`, named in kernels/owt/kernel.json).
+"""Kernel provisioner that has kernels forked by the template process.
 
-Where there is no template (another Jupyter program uses the kernelspec, not Linux, `--no-fork`, the
-template died), or where a fork cannot give the kernel what its kernelspec asks for (another
-interpreter, `PYTHON*` or `LD_*` variables), it starts the kernel as the local provisioner does.
+It implements jupyter_client's provisioner interface; the entry point `owt-fork` is named in
+kernels/owt/kernel.json. It starts a kernel as the local provisioner does where there is no template (another
+Jupyter program uses the kernelspec, not Linux, `--no-fork`, the template died), or where a fork cannot give
+the kernel what its kernelspec says (another interpreter, `PYTHON*` or `LD_*` variables).
 """
 
 from __future__ import annotations
@@ -22,27 +22,25 @@ from owt.wire.messages import CONNECTIONS_VARIABLE
 
 log = logging.getLogger("owt.kernels")
 
-_BEFORE_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "OMP_")
-"""Variables that act when a process starts, so a fork would come too late for them."""
+START_VARIABLES = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "OMP_")
+"""Prefixes of variables that a process reads when its program starts, which a fork does not."""
 
 
 class ForkProvisioner(LocalProvisioner):
-    """Starts kernels by fork where it can, else by spawn."""
+    """Provisioner that starts kernels by a fork if possible, and otherwise by a spawn."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the kernel. `kwargs` are those of `subprocess.Popen`."""
         template: TemplateProcess | None = getattr(self.parent, "template", None)
         env: dict[str, str] = kwargs["env"]
-        # The template knows the numbers that the connections have in its child.
+        # In a fork, the socket with the connections has another number, which the template knows.
         fork_env = {name: value for name, value in env.items() if name != CONNECTIONS_VARIABLE}
         cwd = str(kwargs.get("cwd") or os.getcwd())
         if template is not None:
             await template.ready()
             if template.can_fork and (arguments := forkable(cmd, fork_env, template.env)) is not None:
                 try:
-                    process = await template.fork(
-                        arguments, fork_env, cwd, kwargs["stdin"]
-                    )
+                    process = await template.fork(arguments, fork_env, cwd, kwargs["stdin"])
                 except KernelNotReady as error:
                     log.warning("%s; starting a kernel without it", error)
                 else:
@@ -53,13 +51,13 @@ class ForkProvisioner(LocalProvisioner):
         return await super().launch_kernel(cmd, **kwargs)
 
 
-def forkable(cmd: list[str], env: dict[str, str], of_template: dict[str, str]) -> list[str] | None:
-    """The arguments for `owt.kernel` if this command can be had by a fork, else None."""
+def forkable(cmd: list[str], env: dict[str, str], template_env: dict[str, str]) -> list[str] | None:
+    """Return the arguments of `owt.kernel`, or None if a fork cannot stand in for this command."""
     if len(cmd) < 3 or cmd[1:3] != ["-m", "owt.kernel"]:
         return None
     if os.path.abspath(cmd[0]) != os.path.abspath(sys.executable):
         return None
-    for name in {*env, *of_template}:
-        if name.startswith(_BEFORE_START) and env.get(name) != of_template.get(name):
+    for name in {*env, *template_env}:
+        if name.startswith(START_VARIABLES) and env.get(name) != template_env.get(name):
             return None
     return cmd[3:]

@@ -88,9 +88,8 @@ class KernelOwner(Protocol):
 class Kernel:
     """One kernel process. Made by `Kernels.start`.
 
-    When the process ends, or a connection, or `kill` is called, the kernel is ENDING: its cause is
-    determined, the endpoints and the owner are told, what is left of the process group is killed, and
-    files are removed.
+    When its process or a connection ends, or `kill` is called, the kernel is ENDING: it determines the exit,
+    notifies the endpoints and the owner, kills what is left of the process group, and removes its files.
     """
 
     def __init__(
@@ -133,11 +132,11 @@ class Kernel:
         with calls:
             self._control, control = await KernelConnection.open(self)
             with control:
-                ours, theirs = socket.socketpair()
-                with ours:
-                    socket.send_fds(ours, [b"\0"], [calls.fileno(), control.fileno()])
+                sender, receiver = socket.socketpair()
+                with sender:
+                    socket.send_fds(sender, [b"\0"], [calls.fileno(), control.fileno()])
         self._calls.send(self._welcome)
-        return theirs
+        return receiver
 
     def watch(self) -> None:
         """Watch the process, which has been started: it may end before it is ready, or leave a child that
@@ -266,7 +265,7 @@ class Kernel:
         exit = self.exit = self.exit or await self._find_exit()
         if not self.ready.done():
             self.ready.set_exception(self._not_ready(exit))
-            # Whoever starts the kernel may have stopped waiting.
+            # The start may have been abandoned.
             self.ready.exception()
         self._endpoints.kernel_died(self.id, str(exit))
         self._owner.kernel_died(self, exit)

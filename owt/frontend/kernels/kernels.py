@@ -86,7 +86,7 @@ class Kernels:
         """True while forked kernels have to wait, because the template is not ready yet."""
         return self._template is not None and self._template.preparing
 
-    def each(self) -> list[Kernel]:
+    def current(self) -> list[Kernel]:
         """Return the kernels that have not ended."""
         return [kernel for kernel in self.all.values() if kernel.state is not KernelState.ENDED]
 
@@ -98,7 +98,7 @@ class Kernels:
         """Start a kernel and wait until calls can be sent to it.
 
         Raises `Busy` when there are no file descriptors for it, and `KernelDied` when it ends or is silent
-        before it is ready. The owner is told of the end too, if a process was to be started.
+        before it is ready. The owner is notified of the end too, if the start got as far as a process.
         """
         self.check_room()
         self._starting += 1

@@ -1,4 +1,4 @@
-"""The frontend's end of the template process: start it, have it fork, learn what ended."""
+"""Client of the template process: starts it, requests forks, and receives the exit codes of kernels."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_d
 log = logging.getLogger("owt.template")
 
 CLOSE_TIMEOUT = 10.0
-"""Seconds that the template gets to end what is left, and itself."""
-MOST_FAILURES = 3
+"""Seconds that the template has to end what is left, and itself."""
+MAX_FAILURES = 3
 """Templates in a row that may be killed before they are ready; then kernels start without one."""
 
 REAPER = str(Path(__file__).parents[2] / "host" / "reaper.py")
 """Program that a kernel's process becomes when the frontend is gone."""
 
+
 class TemplateProcess:
-    """The template process. When it dies it is started again, and kernels start by an ordinary
-    spawn meanwhile; kernels that it forked go on."""
+    """The template process. When it dies, another one starts, and meanwhile kernels start without it.
+
+    Kernels that it forked live on.
+    """
 
     def __init__(
         self,
@@ -40,8 +43,8 @@ class TemplateProcess:
         preload: Sequence[str],
         fork: bool,
     ) -> None:
-        """`env` is the template's environment, `preload` what it imports beside what kernels need
-        anyway; without `fork` it only ends, at the end, what is left."""
+        """`env` is the template's environment, and `preload` are modules that it imports besides those that
+        every kernel needs. Without `fork` it only cleans up at the end."""
         self.pid: int | None = None
         self._command = [sys.executable, "-m", "owt.host.template", "--runtime-dir", runtime_dir]
         for name in preload:
@@ -55,48 +58,47 @@ class TemplateProcess:
         self._may_send = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[ForkedProcess]] = {}
         self._children: dict[int, ForkedProcess] = {}
-        self._handles: list[int] = []
+        self._pidfds: list[int] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._ready: asyncio.Future[bool] | None = None
         self._closing = False
 
     def start(self) -> None:
-        """Start the process; does not wait until it is ready. Needs a running event loop."""
+        """Start the process, without waiting until it is ready. Needs a running event loop."""
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = self._spawn(theirs)
+        self._socket, template_side = socket.socketpair()
+        with template_side:
+            self._process = self._spawn(template_side)
         self.pid = self._process.pid
-        ours.setblocking(False)
-        self._socket = ours
+        self._socket.setblocking(False)
         self._decoder = template_decoder()
         self._ready = loop.create_future()
-        loop.add_reader(ours, self._read)
+        loop.add_reader(self._socket, self._read)
 
-    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+    def _spawn(self, channel: socket.socket) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [*self._command, "--channel", str(theirs.fileno())],
+            [*self._command, "--channel", str(channel.fileno())],
             env=self.env,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[channel.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
 
     async def ready(self) -> bool:
-        """Wait until it has imported everything. False: it does not fork (or cannot start)."""
+        """Wait until it has imported everything. Return False if it does not fork or cannot start."""
         if self._ready is None:
             return False
         return await asyncio.shield(self._ready)
 
     @property
     def preparing(self) -> bool:
-        """Whether it has yet to import what it was started to import."""
+        """True while it imports."""
         return self._ready is not None and not self._ready.done()
 
     @property
     def can_fork(self) -> bool:
-        """Whether a fork can be had right now."""
+        """True if it can fork a kernel now."""
         ready = self._ready
         return ready is not None and ready.done() and ready.result()
 
@@ -108,7 +110,7 @@ class TemplateProcess:
         Raises `KernelNotReady` when the template cannot or is gone.
         """
         if not self.can_fork or self._socket is None:
-            raise KernelNotReady("the template process is not there")
+            raise KernelNotReady("there is no template process")
         id = next(self._ids)
         future: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._waiting[id] = future
@@ -142,7 +144,7 @@ class TemplateProcess:
                 loop.remove_writer(channel)
 
     async def close(self) -> None:
-        """Have it end everything that is left and exit; kill it when that takes too long."""
+        """Close its socket, so that it ends what is left and exits; kill it when that takes too long."""
         self._closing = True
         self._disconnect()
         process = self._process
@@ -157,19 +159,19 @@ class TemplateProcess:
     def _read(self) -> None:
         assert self._socket is not None
         try:
-            data, handles, _, _ = socket.recv_fds(self._socket, 1 << 16, 64)
+            data, pidfds, _, _ = socket.recv_fds(self._socket, 1 << 16, 64)
         except BlockingIOError:
             return
         except OSError:
-            data, handles = b"", []
-        self._handles += handles
+            data, pidfds = b"", []
+        self._pidfds += pidfds
         if not data:
             self._lost()
             return
         try:
             messages = self._decoder.feed(data)
         except WireError as error:
-            log.error("the template process is ended: %s", error)
+            log.error("the template process is killed: %s", error)
             if self._process is not None:
                 self._process.kill()
             self._lost()
@@ -183,7 +185,7 @@ class TemplateProcess:
                     if self._ready is not None and not self._ready.done():
                         self._ready.set_result(can_fork)
                 case Forked(id=id, pid=pid):
-                    child = ForkedProcess(pid, self._handle_of(pid))
+                    child = ForkedProcess(pid, self._pidfd_of(pid))
                     self._children[pid] = child
                     if (waiting := self._waiting.pop(id, None)) and not waiting.done():
                         waiting.set_result(child)
@@ -193,19 +195,21 @@ class TemplateProcess:
                     if (waiting := self._waiting.pop(id, None)) and not waiting.done():
                         waiting.set_exception(KernelNotReady(f"fork failed: {problem}"))
                 case Exited(pid=pid, code=code):
-                    if gone := self._children.pop(pid, None):
-                        gone.set_code(code)
+                    if exited := self._children.pop(pid, None):
+                        exited.set_code(code)
 
-    def _handle_of(self, pid: int) -> int | None:
-        """The pidfd of this process, from those that arrived. Which is which is asked of the system,
-        since descriptors may be lost on the way when a process has too many."""
-        while self._handles:
-            handle = self._handles.pop(0)
+    def _pidfd_of(self, pid: int) -> int | None:
+        """Return the pidfd of this process among those that arrived.
+
+        The system says whose each is, because descriptors are lost when a process has too many.
+        """
+        while self._pidfds:
+            pidfd = self._pidfds.pop(0)
             with contextlib.suppress(OSError):
-                facts = Path(f"/proc/self/fdinfo/{handle}").read_text().split()
-                if facts[facts.index("Pid:") + 1] == str(pid):
-                    return handle
-            os.close(handle)
+                words = Path(f"/proc/self/fdinfo/{pidfd}").read_text().split()
+                if words[words.index("Pid:") + 1] == str(pid):
+                    return pidfd
+            os.close(pidfd)
         return None
 
     def _disconnect(self) -> None:
@@ -229,9 +233,9 @@ class TemplateProcess:
         for child in self._children.values():
             child.lose_template()
         self._children.clear()
-        for handle in self._handles:
-            os.close(handle)
-        self._handles.clear()
+        for pidfd in self._pidfds:
+            os.close(pidfd)
+        self._pidfds.clear()
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=1)
@@ -240,9 +244,9 @@ class TemplateProcess:
             return
         code = None if self._process is None else self._process.returncode
         self._failures += 1
-        # One that ended by itself while it imported would do so again.
-        if self._failures < MOST_FAILURES and (was_ready or code is None or code < 0):
-            log.warning("the template process ended (exit code %s); a new one starts", code)
+        # A template that ended by itself while it imported would do so again.
+        if self._failures < MAX_FAILURES and (was_ready or code is None or code < 0):
+            log.warning("the template process ended (exit code %s); another one starts", code)
             self.start()
         else:
             log.warning("the template process ended (exit code %s); kernels start without it", code)

@@ -20,7 +20,7 @@ from owt.kernel.process.kernel import OwtKernel, become_instance
 
 
 class OwtKernelApp(IPKernelApp):
-    """Starts an `OwtKernel` from a Jupyter connection file."""
+    """Application that starts an `OwtKernel` from a Jupyter connection file."""
 
     kernel_class = Type(OwtKernel, klass="ipykernel.kernelbase.Kernel")  # type: ignore[assignment]
 
@@ -32,10 +32,12 @@ class OwtKernelApp(IPKernelApp):
 
     @classmethod
     def prepare(cls) -> None:
-        """Make in advance what a fork of this process will have: an app, its profile's folder, its kernel
-        and shell. Starts no thread, and opens nothing."""
+        """Create the app, its profile's folder, the kernel and the shell of the forks of this process.
+
+        Starts no thread, and opens nothing.
+        """
         app = cls()
-        # A real one has this section, and a shell without it makes one that is warned of.
+        # Without this section, which every other app has, the shell logs a warning.
         app.config.IPKernelApp.connection_file = ""
         app.init_profile_dir()
         app.init_config_files()
@@ -44,12 +46,12 @@ class OwtKernelApp(IPKernelApp):
 
     @classmethod
     def forget(cls) -> None:
-        """Have nothing prepared: this process is to be another one than that which was prepared for."""
+        """Discard what was prepared, because this process differs from what it was prepared for."""
         cls.prepared = OwtKernel.prepared = None
 
     @classmethod
     def instance(cls, *args: Any, **kwargs: Any) -> Self:
-        """The process's app: the prepared one, if there is one."""
+        """Return the process's app: the prepared one, if there is one."""
         app, OwtKernelApp.prepared = OwtKernelApp.prepared, None
         if app is not None and type(app) is cls and not cls.initialized() and not kwargs:
             become_instance(app)
@@ -63,39 +65,45 @@ class OwtKernelApp(IPKernelApp):
         self.config.HistoryManager.enabled = False
 
     def parse_command_line(self, argv: Any = None) -> None:
-        """`-f FILE`, as our kernelspec has it, is understood at once: the parser for all else, made of all
-        options of all classes, would be a fifth of a forked kernel's start."""
+        """Parse the arguments; `-f FILE`, as in owt's kernelspec, without the general parser.
+
+        That one is made of all options of all classes, and would take a fifth of a forked kernel's start.
+        """
         if argv is None or len(argv) != 2 or argv[0] != "-f" or argv[1].startswith("-"):
             super().parse_command_line(argv)
             return
         self.argv = list(argv)
         self.extra_args = []
         self.cli_config = Config({"IPKernelApp": {"connection_file": argv[1]}})
-        # In place: what was prepared has this very object, and need not load it again.
+        # In place: the prepared kernel and shell share this object, and need not load it again.
         self.config.IPKernelApp.connection_file = self.connection_file = argv[1]
 
     def init_config_files(self) -> None:
-        """Once is enough: the template has done it."""
+        """Load the configuration files, unless the template has."""
         if not self._staged:
             self._staged = True
             super().init_config_files()
 
     def load_config_file(self, *args: Any, **kwargs: Any) -> None:
-        """Nearly nobody has such files, and to see that takes a loader for each place and kind of file."""
+        """Load a configuration file if one exists; traitlets would try a loader for each place and kind."""
         names = {os.path.splitext(name)[0] for name in ("ipython_config.py", *self.config_files)}
         files = (os.path.join(place, name) for place in self.config_file_paths for name in names)
         if any(os.path.exists(file + kind) for file in files for kind in (".py", ".json")):
             super().load_config_file(*args, **kwargs)
 
     def update_config(self, config: Config) -> None:
-        """What is so already need not be loaded again into all that is configured."""
+        """Apply `config`, unless all that is configured has it already."""
         if config != self.config:
             super().update_config(config)
 
     def init_code(self) -> None:
-        """Run the profile's startup files, and what options name. IPython ends this by noting the names of
-        all modules, for `%reset -s`; a prepared shell has that note, and not to write it anew leaves the
-        pages of these thousands of strings shared."""
+        """Run the profile's startup files, and what options name.
+
+        IPython's method also records the names of all modules, for `%reset -s`. A prepared shell has them
+        already, and the memory with these thousands of strings stays shared if nothing touches them again. So
+        this calls the parts of that method, which are not public; tests/kernel/process/test_app.py fails when
+        they change.
+        """
         shell: Any = self.shell
         if not hasattr(shell, "_sys_modules_keys"):
             super().init_code()
@@ -113,11 +121,11 @@ class OwtKernelApp(IPKernelApp):
         try:
             connections = inherited_connections()
             if connections is not None and not self.parent_handle:
-                # A parent makes ipykernel omit its note on how to end it with Ctrl-\\. It does not poll 1.
+                # A parent makes ipykernel omit a note about Ctrl-\. It does not poll the process id 1.
                 self.parent_handle = 1
             super().initialize(argv)
             end_in_order(self.kernel)
-            # It registers with the shell when it is imported, and the template, which has none, imported it.
+            # The module registers with the shell when it is imported, and the template has no shell.
             sys.modules.pop("matplotlib_inline.backend_inline", None)
             if connections is not None:
                 attach(self.kernel, *connections)
@@ -127,7 +135,7 @@ class OwtKernelApp(IPKernelApp):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run a kernel until it is told to end."""
+    """Run a kernel until it ends."""
     app = OwtKernelApp.instance()
     app.initialize(sys.argv[1:] if argv is None else argv)
     app.start()

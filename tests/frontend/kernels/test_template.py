@@ -222,7 +222,7 @@ def test_a_template_that_says_what_no_template_says_is_replaced(caplog):
         await close(template)
 
     asyncio.run(scene())
-    assert "the template process is ended: received a frame without a valid message" in caplog.text
+    assert "the template process is killed: received a frame without a valid message" in caplog.text
 
 
 def test_a_template_that_ends_by_itself_before_it_is_ready_is_given_up():
