@@ -24,15 +24,13 @@ for this run. An interrupt that arrives in owt's code on behalf of the same run 
   * `InterruptibleSteps` marks each step of a coroutine, because other runs have the main thread in between.
   * `shield` and `unshield` mark owt's code below user code, such as `print`.
   * A run in a thread of its own needs no marks: `PyThreadState_SetAsyncExc` aims at that thread alone, and
-  the
-    runner holds the connection's lock meanwhile, so that no frame is cut short.
+    the runner holds the connection's lock meanwhile, so that no frame is cut short.
 
 What can still fail:
 
   * A signal that arrives just before the main thread starts to wait (for a lock, a socket, a timer) sets a
-  flag
-    that Python looks at after the wait. The sender therefore repeats the signal until the main thread has
-    noticed it (`unnoticed`).
+    flag that Python looks at after the wait. The sender therefore repeats the signal until the main thread
+    has noticed it (`unnoticed`).
   * An extension module that computes without returning to the interpreter sees no interrupt. The frontend
     kills the kernel after a grace period.
   * User code may catch KeyboardInterrupt. The runner then treats the run as stopped when it returns.
