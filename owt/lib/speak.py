@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from owt.errors import MissingExtra, shortened
+from owt.errors import MissingExtra
 from owt.lib import arguments, encoding, sentences, stream
 from owt.lib.stream import ByteStream, TextStream
 
@@ -43,10 +43,9 @@ def run(
     Raises `ValueError` for an invalid argument and `MissingExtra` if the packages of the extra `speech`
     are not installed; both before any output is sent.
     """
-    _check_text(text)
-    factor = _factor(speed)
-    if format not in ("sse", "wav"):
-        raise ValueError(f'format: "sse" or "wav"; got {shortened(format)}')
+    arguments.text("text", text)
+    factor = arguments.number("speed", speed, f"from {MIN_SPEED:g} to {MAX_SPEED:g}", _is_speed)
+    format = arguments.choice("format", format, ("sse", "wav"))
     split_type = arguments.choice("split_type", split_type, ("sentence", "line", "none"))
     voice = load()
     parts = _parts(text, split_type)
@@ -75,19 +74,8 @@ def load() -> PiperVoice:
         return _loaded
 
 
-def _check_text(text: Any) -> None:
-    if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"text: say what to speak, a string that is not empty; got {shortened(text)}")
-
-
-def _factor(speed: Any) -> float:
-    try:
-        factor = None if isinstance(speed, bool) else float(speed)
-    except (TypeError, ValueError):
-        factor = None
-    if factor is None or not MIN_SPEED <= factor <= MAX_SPEED:
-        raise ValueError(f"speed: a number from {MIN_SPEED:g} to {MAX_SPEED:g}; got {shortened(speed)}")
-    return factor
+def _is_speed(number: float) -> bool:
+    return MIN_SPEED <= number <= MAX_SPEED
 
 
 def _parts(text: str, split_type: str) -> list[str]:

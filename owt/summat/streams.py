@@ -48,7 +48,7 @@ def mapped(fn: Function, source: Source) -> Stream:
 
 
 def filtered(fn: Function, source: Source) -> Stream:
-    """Return a stream of the items for which `fn(item)` is true; async and raises as that of `mapped`."""
+    """Return a stream of the items for which `fn(item)` is true; async, and raises, like that of `mapped`."""
     return _transformed(fn, source, lambda item, result: (item,) if result else ())
 
 
