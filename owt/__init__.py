@@ -1,20 +1,20 @@
-"""owt: call any Python, now, from anywhere: the request brings the code.
+"""HTTP server that runs the Python code of a request in a persistent IPython kernel.
 
-What an adaptor may import, each loaded when it is first used:
+Names for adaptors, each loaded at its first use:
 
-    pipe     the pipeline library's beginning (owt.summat)
-    request  the HTTP request of this call (werkzeug's class)
-    state    the session's own namespace
-    endpoint gives a function of the session a path: `@endpoint("/speak")`
-    Server   where the server is
+    pipe      start of a pipeline (owt.summat)
+    request   HTTP request of the current call (werkzeug's class)
+    state     the session's namespace
+    endpoint  decorator that gives a function of the session a path: `@endpoint("/speak")`
+    Server    the server's addresses
 
-And what a program may import that calls a server: `Client` and `AsyncClient` (owt.client).
+Names for programs that call a server: `Client` and `AsyncClient` (owt.client).
 
-In IPython and in notebooks, `%load_ext owt` brings the magics `%owt` and `%%owt` (owt.jupyter).
+In IPython and in notebooks, `%load_ext owt` adds the magics `%owt` and `%%owt` (owt.jupyter).
 
-The package's map: `owt.wire` is what both processes share, `owt.frontend` the server, `owt.kernel`
-what runs in kernels, `owt.host` the process that forks kernels, `owt.summat` pipelines, `owt.lib` ready
-adaptors, `owt.client` the clients, `owt.jupyter` the magics.
+Packages: `owt.wire` is shared by all processes, `owt.frontend` is the server, `owt.kernel` runs in kernels,
+`owt.host` is the process that forks kernels, `owt.summat` has pipelines, `owt.lib` the adaptors that owt
+ships, `owt.client` the clients, `owt.cli` the commands, `owt.jupyter` the magics.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
             from owt.kernel import context
             from owt.kernel.endpoints.decorator import Decorator
 
-            # A file that uses it can be imported anywhere.
+            # Files that use `endpoint` can also be imported outside of kernels.
             return context.provided(name) if context.is_provided(name) else Decorator()
         case "request" | "state":
             from owt.kernel import context
@@ -60,7 +60,7 @@ def __getattr__(name: str) -> Any:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """What IPython calls for `%load_ext owt`."""
+    """Load the magics. IPython calls this for `%load_ext owt`."""
     from owt.jupyter import load
 
     load(shell)
