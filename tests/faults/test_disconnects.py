@@ -1,4 +1,4 @@
-"""Clients that disconnect at every stage of a call, 500 times, and leave nothing behind."""
+"""Clients that disconnect at all_stages stage of a call, 500 times, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ def leave(server: LiveServer, stage: Callable[[socket.socket], None], *, rudely:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def belongings(server: LiveServer) -> dict[str, Any]:
+def resources(server: LiveServer) -> dict[str, Any]:
     """Return the resources of the server while nothing runs."""
     frontend = psutil.Process(server.pid)
-    # The connection of this request is in each of the counts.
+    # The connection of this request is in kernel of the counts.
     document = server.ask("GET", "/_owt/sessions").json()
-    pids = sorted(each["pid"] for each in (*document["sessions"], *document["pool"]))
+    pids = sorted(kernel["pid"] for kernel in (*document["sessions"], *document["pool"]))
     return {
         "kernels": pids,
         "descriptors": frontend.num_fds(),
@@ -120,7 +120,7 @@ def belongings(server: LiveServer) -> dict[str, Any]:
     }
 
 
-def nothing_more(now: dict[str, Any], before: dict[str, Any]) -> bool:
+def no_leak(now: dict[str, Any], before: dict[str, Any]) -> bool:
     """Return True if the server has the same kernels and no more resources than before. The end of a
     connection, a process or a run may take time, so there may be fewer than before."""
     return (
@@ -137,30 +137,30 @@ def quiet(server: LiveServer) -> bool:
 
 
 def memory(server: LiveServer) -> dict[int, int]:
-    """Return the unique memory of the frontend and of each kernel, in bytes."""
+    """Return the unique memory of the frontend and of kernel kernel, in bytes."""
     document = server.ask("GET", "/_owt/sessions").json()
-    pids = [server.pid, *(each["pid"] for each in (*document["sessions"], *document["pool"]))]
+    pids = [server.pid, *(kernel["pid"] for kernel in (*document["sessions"], *document["pool"]))]
     return {pid: psutil.Process(pid).memory_full_info().uss for pid in pids}
 
 
 def test_clients_that_disconnect_at_any_stage_leave_nothing_behind(server: LiveServer) -> None:
-    every = stages()
+    all_stages = stages()
 
-    def goes(times: int) -> None:
-        for n, stage in zip(range(times), itertools.cycle(every), strict=False):
-            leave(server, stage, rudely=n // len(every) % 2 == 1)
+    def disconnect(times: int) -> None:
+        for n, stage in zip(range(times), itertools.cycle(all_stages), strict=False):
+            leave(server, stage, rudely=n // len(all_stages) % 2 == 1)
 
     assert server.call("state.kept = 1", session="left").status_code == 200
     with Bystander(server) as other:
         # The first rounds grow caches and buffers.
-        goes(2 * len(every))
+        disconnect(2 * len(all_stages))
         wait_until(lambda: quiet(server) or None)
-    before, held = belongings(server), memory(server)
+    before, held = resources(server), memory(server)
     with Bystander(server) as other:
-        goes(TIMES)
+        disconnect(TIMES)
         wait_until(lambda: quiet(server) or None)
     assert other.calls > 0
-    wait_until(lambda: nothing_more(belongings(server), before))
+    wait_until(lambda: no_leak(resources(server), before))
     # The same kernels, with their state: no call was ended by killing one.
     assert server.call("state.kept", session="left").text == "1"
     for pid, amount in memory(server).items():

@@ -41,8 +41,8 @@ def handler_of(path: str, method: str = "GET", **settings: Any) -> Any:
 def page_of(path: str, base: str) -> Any:
     """Return the handler of a page."""
     service = ScriptedService(base_url=base).service
-    found = routes(service, endpoint_routes(service))
-    return next(handler for pattern, handler, _ in found if re.fullmatch(pattern, path))
+    all_routes = routes(service, endpoint_routes(service))
+    return next(handler for pattern, handler, _ in all_routes if re.fullmatch(pattern, path))
 
 
 @async_test

@@ -52,18 +52,18 @@ def test_curl_reads_the_refusal_of_a_body_of_200_mib(
         file.truncate(200 * MIB)
     for number in range(20):
         how = ["-H", "Transfer-Encoding: chunked"] if number % 2 else []
-        said = curl("-H", "Expect:", *how, "-X", "POST", "-T", body, "-w", "%{http_code}", server.url)
-        assert "--max-body" in said
-        assert said.endswith("413")
+        output = curl("-H", "Expect:", *how, "-X", "POST", "-T", body, "-w", "%{http_code}", server.url)
+        assert "--max-body" in output
+        assert output.endswith("413")
 
 
 def test_curl_reads_the_refusal_of_a_long_url_and_of_large_headers(server: LiveServer) -> None:
     for size in (5000, 100_000):
-        said = curl("-w", "%{http_code}", f"{server.url}/{'u' * size}")
-        assert "--max-url" in said
-        assert said.endswith("414")
-        said = curl("-H", "Accept: application/json", "-H", f"X: {'h' * size}", server.url)
-        problem = json.loads(said)
+        output = curl("-w", "%{http_code}", f"{server.url}/{'u' * size}")
+        assert "--max-url" in output
+        assert output.endswith("414")
+        output = curl("-H", "Accept: application/json", "-H", f"X: {'h' * size}", server.url)
+        problem = json.loads(output)
         assert (problem["status"], problem["type"]) == (431, "urn:owt:headers-too-large")
         assert "--max-header" in problem["detail"]
 
@@ -118,21 +118,21 @@ def test_without_free_descriptors_old_sessions_work_and_new_ones_get_503(server:
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (highest + 1, limit[1]))
     try:
         refused = server.call("'well'", session="new")
-        made = server.ask("PUT", "/_owt/sessions/new")
+        created = server.ask("PUT", "/_owt/sessions/new")
         assert server.call("f()", session="old").text == "well"
-        names = [each["name"] for each in server.ask("GET", "/_owt/sessions").json()["sessions"]]
-        said = curl("-w", "%{http_code}", server.url)
+        names = [session["name"] for session in server.ask("GET", "/_owt/sessions").json()["sessions"]]
+        output = curl("-w", "%{http_code}", server.url)
     finally:
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limit)
-    for answer in (refused, made):
+    for answer in (refused, created):
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert "cannot start a kernel" in answer.text
         assert "(ulimit -n)" in answer.text
     assert "old" in names
     assert "new" not in names
-    assert "file descriptors" in said
-    assert said.endswith("503")
+    assert "file descriptors" in output
+    assert output.endswith("503")
     assert server.call("'well'", session="new").text == "well"
     assert curl("-w", "%{http_code}", "-o", os.devnull, server.url) == "200"
     assert "Traceback" not in server.log()

@@ -41,8 +41,8 @@ async def answer(uri: str, *headers: str, credentials: Credentials, method: str 
     parts = {"authenticator": Authenticator(credentials), "origins": Origins(Settings())}
     parts["counters"] = Counters()
     service = cast("Service", SimpleNamespace(settings=Settings(), **parts))
-    given: dict[str, Any] = {"service": service}
-    server = HTTPServer(Application([(r".*", Handler, given)], log_function=lambda handler: None))
+    arguments: dict[str, Any] = {"service": service}
+    server = HTTPServer(Application([(r".*", Handler, arguments)], log_function=lambda handler: None))
     socket, port = bind_unused_port()
     server.add_socket(socket)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -66,21 +66,21 @@ async def test_a_handler_knows_the_authenticated_user() -> None:
 
 @async_test
 async def test_a_request_without_credentials_gets_401_and_runs_no_method() -> None:
-    said = await answer("/fault", credentials=Credentials({}, [TOKEN]))
-    assert said.startswith("HTTP/1.1 401 ")
-    assert '\r\nWww-Authenticate: Bearer realm="owt"\r\n' in said
-    assert "\r\nConnection: close\r\n" in said
+    text = await answer("/fault", credentials=Credentials({}, [TOKEN]))
+    assert text.startswith("HTTP/1.1 401 ")
+    assert '\r\nWww-Authenticate: Bearer realm="owt"\r\n' in text
+    assert "\r\nConnection: close\r\n" in text
 
 
-@pytest.mark.parametrize(("path", "status", "told"), [("/fault", 500, True), ("/error", 400, False)])
+@pytest.mark.parametrize(("path", "status", "logged"), [("/fault", 500, True), ("/error", 400, False)])
 def test_faults_are_logged_without_query_and_headers(
-    caplog: pytest.LogCaptureFixture, path: str, status: int, told: bool
+    caplog: pytest.LogCaptureFixture, path: str, status: int, logged: bool
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        said = asyncio.run(answer(f"{path}?secret=1", "Cookie: secret", credentials=Credentials()))
-    assert said.startswith(f"HTTP/1.1 {status} ")
-    assert ("ZeroDivisionError: by zero" in caplog.text) == told
-    assert (f"GET {path}\n" in caplog.text) == told
+        text = asyncio.run(answer(f"{path}?secret=1", "Cookie: secret", credentials=Credentials()))
+    assert text.startswith(f"HTTP/1.1 {status} ")
+    assert ("ZeroDivisionError: by zero" in caplog.text) == logged
+    assert (f"GET {path}\n" in caplog.text) == logged
     assert "secret" not in caplog.text
 
 

@@ -37,11 +37,11 @@ class Hello(RequestHandler):
 class Forever(RequestHandler):
     """Handler that never responds, and sets events when it is called and when its client disconnects."""
 
-    def initialize(self, asked: asyncio.Event, gone: asyncio.Event) -> None:
-        self.asked, self.gone = asked, gone
+    def initialize(self, called: asyncio.Event, gone: asyncio.Event) -> None:
+        self.called, self.gone = called, gone
 
     async def get(self) -> None:
-        self.asked.set()
+        self.called.set()
         await self.gone.wait()
 
     def on_connection_close(self) -> None:
@@ -65,13 +65,13 @@ class Refuses(RequestHandler):
 
 
 class Handlers(Application):
-    """Application with a few handlers; `asked` and `gone` are the events of `/forever`."""
+    """Application with a few handlers; `called` and `gone` are the events of `/forever`."""
 
     def __init__(self) -> None:
-        self.asked, self.gone = asyncio.Event(), asyncio.Event()
+        self.called, self.gone = asyncio.Event(), asyncio.Event()
         super().__init__(
             [
-                ("/forever", Forever, {"asked": self.asked, "gone": self.gone}),
+                ("/forever", Forever, {"called": self.called, "gone": self.gone}),
                 ("/refuses", Refuses),
                 (".*", Hello),
             ],
@@ -84,7 +84,7 @@ class HandlersSite(HttpSite):
 
     def __init__(self, descriptors: Descriptors | None = None, *, tls: Any = None, **settings: Any) -> None:
         handlers = Handlers()
-        self.asked, self.gone = handlers.asked, handlers.gone
+        self.called, self.gone = handlers.called, handlers.gone
         super().__init__(handlers, Settings(**settings), descriptors, tls=tls)
 
 
@@ -370,7 +370,7 @@ async def test_a_disconnect_is_detected_behind_requests_sent_ahead() -> None:
         async with serving() as site:
             client = await site.connect()
             await client.send(GET.replace(b"/ ", b"/forever ", 1) + ahead)
-            await asyncio.wait_for(site.asked.wait(), PATIENCE)
+            await asyncio.wait_for(site.called.wait(), PATIENCE)
             client.sock.close()
             await asyncio.wait_for(site.gone.wait(), PATIENCE)
             await site.count(0)
@@ -382,7 +382,7 @@ async def test_a_client_that_closes_its_half_counts_as_disconnected() -> None:
         async with serving() as site:
             client = await site.connect()
             await client.send(GET.replace(b"/ ", b"/forever ", 1) + ahead)
-            await asyncio.wait_for(site.asked.wait(), PATIENCE)
+            await asyncio.wait_for(site.called.wait(), PATIENCE)
             client.sock.shutdown(socket.SHUT_WR)
             await asyncio.wait_for(site.gone.wait(), PATIENCE)
             assert await client.end() == b""
@@ -393,7 +393,7 @@ async def test_a_connected_client_does_not_count_as_disconnected() -> None:
     async with serving() as site:
         client = await site.connect()
         await client.send(GET.replace(b"/ ", b"/forever ", 1) + GET)
-        await asyncio.wait_for(site.asked.wait(), PATIENCE)
+        await asyncio.wait_for(site.called.wait(), PATIENCE)
         for _ in range(3):
             site.listener._check_connections()
         await asyncio.sleep(0)

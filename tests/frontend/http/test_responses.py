@@ -93,7 +93,7 @@ def test_data_is_not_copied() -> None:
 
 
 def test_headers_that_the_server_sets_are_dropped() -> None:
-    given = (
+    headers = (
         ("Connection", "close"),
         ("keep-alive", "timeout=5"),
         ("Transfer-Encoding", "chunked"),
@@ -112,7 +112,7 @@ def test_headers_that_the_server_sets_are_dropped() -> None:
         HTML,
     )
     kept = [HTML, ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Name", "é")]
-    assert plain(Head(200, given), Done(200, 0)) == (200, [*kept, RUN], b"", False)
+    assert plain(Head(200, headers), Done(200, 0)) == (200, [*kept, RUN], b"", False)
 
 
 def test_latin1_headers_are_unchanged() -> None:
@@ -197,7 +197,7 @@ def test_a_failure_after_data_aborts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("headers", "expected"),
     [
         ((STREAM,), [STREAM, *UNBUFFERED]),
         (
@@ -211,7 +211,7 @@ def test_a_failure_after_data_aborts() -> None:
     ],
 )
 def test_an_adaptors_own_event_stream_is_not_buffered_by_proxies(
-    given: tuple[tuple[str, str], ...], expected: Headers
+    headers: tuple[tuple[str, str], ...], expected: Headers
 ) -> None:
-    chunks = (Head(200, given), Data(b"data: x\n", "text"), Stdout("no"), Data(b"\n", "text"), Done(200, 0))
+    chunks = (Head(200, headers), Data(b"data: x\n", "text"), Stdout("no"), Data(b"\n", "text"), Done(200, 0))
     assert plain(*chunks) == (200, [*expected, RUN], b"data: x\n\n", False)

@@ -23,11 +23,11 @@ from owt.frontend.http.sockets import ListeningSockets, open_sockets, tls_contex
 from owt.server import split_unix
 
 
-def opened(**given: object) -> ListeningSockets:
-    listening = open_sockets(Settings(**given))  # type: ignore[arg-type]
-    for each in listening.sockets:
-        # A test's sockets end with it; what is left is the file.
-        each.close()
+def open_and_close(**settings: object) -> ListeningSockets:
+    listening = open_sockets(Settings(**settings))  # type: ignore[arg-type]
+    for sock in listening.sockets:
+        # Only the socket's file is left.
+        sock.close()
     return listening
 
 
@@ -36,14 +36,14 @@ def test_port_0_is_a_free_port_and_the_url_has_it_and_the_base_url() -> None:
     port = listening.sockets[0].getsockname()[1]
     with socket.create_connection(("127.0.0.1", port)):
         pass
-    for each in listening.sockets:
-        each.close()
+    for sock in listening.sockets:
+        sock.close()
     assert listening.url == listening.local.url == f"http://127.0.0.1:{port}/owt"
     assert (listening.local.address, listening.local.port, listening.tls) == ("127.0.0.1", port, None)
 
 
 def test_a_server_on_all_addresses_is_reached_locally_by_loopback() -> None:
-    listening = opened(port=0, address="0.0.0.0", insecure=True, base_url="/owt")
+    listening = open_and_close(port=0, address="0.0.0.0", insecure=True, base_url="/owt")
     assert listening.url == f"http://0.0.0.0:{listening.local.port}/owt"
     assert listening.local.url == f"http://127.0.0.1:{listening.local.port}/owt"
 
@@ -65,7 +65,7 @@ def test_only_the_owner_can_access_a_unix_socket_from_the_first_moment(
     monkeypatch.setattr(socket, "socket", Watched)
     before = os.umask(0)
     try:
-        opened(unix_socket=path)
+        open_and_close(unix_socket=path)
         # It is as it was: this reads it.
         assert os.umask(0) == 0
     finally:
@@ -77,7 +77,7 @@ def test_the_url_of_a_unix_socket_has_its_absolute_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    listening = opened(unix_socket=Path("a b%c@d:ü"), base_url="/owt", address="0.0.0.0")
+    listening = open_and_close(unix_socket=Path("a b%c@d:ü"), base_url="/owt", address="0.0.0.0")
     path = str(tmp_path / "a b%c@d:ü")
     assert listening.url == listening.local.url
     assert split_unix(listening.url) == (path, "http://owt/owt")
@@ -86,7 +86,7 @@ def test_the_url_of_a_unix_socket_has_its_absolute_path(
 
 def test_the_socket_of_a_server_that_has_ended_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "owt"
-    opened(unix_socket=path)
+    open_and_close(unix_socket=path)
     assert path.is_socket()
     listening = open_sockets(Settings(unix_socket=path))
     with socket.socket(socket.AF_UNIX) as client, listening.sockets[0]:
@@ -102,7 +102,7 @@ def test_a_socket_in_use_is_refused_and_kept(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
             listening.setblocking(True)
-            # The one that asked whether somebody listens has gone; this is the second.
+            # The first connection in the queue is that of the server that found the socket in use.
             listening.accept()[0].close()
             listening.accept()[0].close()
 
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_socket_is_refused_and_kept(tmp_path: Path, kind: str)
             path.mkdir()
         case "link":
             # Also one to a socket that is stale: whose it is, is not known.
-            opened(unix_socket=tmp_path / "stale")
+            open_and_close(unix_socket=tmp_path / "stale")
             path.symlink_to("stale")
         case "fifo":
             os.mkfifo(path)
@@ -139,7 +139,7 @@ def test_a_file_that_is_no_socket_is_refused_and_kept(tmp_path: Path, kind: str)
 
 def test_the_maximum_length_of_a_path_is_the_systems(tmp_path: Path) -> None:
     name = "x" * (sockets.MAX_PATH - len(str(tmp_path)) - 1)
-    assert opened(unix_socket=tmp_path / name).local.address == str(tmp_path / name)
+    assert open_and_close(unix_socket=tmp_path / name).local.address == str(tmp_path / name)
     message = r"--unix-socket .*the path has 108 bytes; the maximum for a Unix socket is 107"
     with pytest.raises(ConfigError, match=message):
         open_sockets(Settings(unix_socket=tmp_path / (name + "x")))
@@ -152,8 +152,8 @@ def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
 
 def test_remove_keeps_the_socket_file_of_another_server(tmp_path: Path) -> None:
     path = tmp_path / "owt"
-    first = opened(unix_socket=path)
-    second = opened(unix_socket=path)
+    first = open_and_close(unix_socket=path)
+    second = open_and_close(unix_socket=path)
     first.remove()
     assert path.is_socket()
     second.remove()
@@ -165,7 +165,7 @@ def test_of_two_servers_that_replace_a_stale_socket_the_first_keeps_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "owt"
-    opened(unix_socket=path)
+    open_and_close(unix_socket=path)
     first: list[ListeningSockets] = []
 
     class Slow(socket.socket):
@@ -173,7 +173,7 @@ def test_of_two_servers_that_replace_a_stale_socket_the_first_keeps_its_own(
             try:
                 super().connect(address)
             finally:
-                # Nobody has listened; and right after that somebody does.
+                # The first server begins to listen right after the second found no listener.
                 monkeypatch.undo()
                 first.append(open_sockets(Settings(unix_socket=path)))
 
@@ -188,7 +188,7 @@ def test_of_two_servers_that_replace_a_stale_socket_the_first_keeps_its_own(
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return make(tmp_path_factory.mktemp("certificates"), "127.0.0.1")
 
 
@@ -205,20 +205,20 @@ def test_without_a_certificate_there_is_no_tls() -> None:
     assert tls_context(Settings()) is None
 
 
-def test_the_url_of_a_server_with_a_certificate_is_https(ours: Certificate, tmp_path: Path) -> None:
-    listening = opened(port=0, certfile=ours.certfile, keyfile=ours.keyfile, base_url="/owt")
+def test_the_url_of_a_server_with_a_certificate_is_https(own: Certificate, tmp_path: Path) -> None:
+    listening = open_and_close(port=0, certfile=own.certfile, keyfile=own.keyfile, base_url="/owt")
     assert listening.url == listening.local.url == f"https://127.0.0.1:{listening.local.port}/owt"
     kept = listening.keep_certificate(str(tmp_path))
     assert kept is not None
-    assert ours.certfile.read_text().startswith(Path(kept).read_text())
-    assert opened(port=0).keep_certificate(str(tmp_path)) is None
+    assert own.certfile.read_text().startswith(Path(kept).read_text())
+    assert open_and_close(port=0).keep_certificate(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("option", ["certfile", "keyfile"])
 def test_an_unreadable_tls_file_is_reported_with_its_option(
-    ours: Certificate, tmp_path: Path, option: str
+    own: Certificate, tmp_path: Path, option: str
 ) -> None:
-    files = {"certfile": ours.certfile, "keyfile": ours.keyfile}
+    files = {"certfile": own.certfile, "keyfile": own.keyfile}
     for missing, why in ((tmp_path / "none.pem", "No such file"), (tmp_path, "Is a directory")):
         named = rf"^--{option} \(OWT_{option.upper()}\): cannot read {missing}: {why}"
         with pytest.raises(ConfigError, match=named):
@@ -230,42 +230,42 @@ BROKEN = "-----BEGIN CERTIFICATE-----\nrubbish\n-----END CERTIFICATE-----\n"
 
 @pytest.mark.parametrize("text", ["", "rubbish", BROKEN, "ü"])
 def test_a_tls_file_with_other_contents_is_reported_with_its_option(
-    ours: Certificate, tmp_path: Path, text: str
+    own: Certificate, tmp_path: Path, text: str
 ) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text(text)
     with pytest.raises(ConfigError, match=rf"^--certfile .*there is no certificate in PEM form in {wrong}"):
-        tls(wrong, ours.keyfile)
+        tls(wrong, own.keyfile)
     with pytest.raises(ConfigError, match=rf"^--keyfile .*there is no private key in PEM form in {wrong}"):
-        tls(ours.certfile, wrong)
+        tls(own.certfile, wrong)
 
 
-def test_a_key_in_place_of_the_certificate_is_reported(ours: Certificate) -> None:
+def test_a_key_in_place_of_the_certificate_is_reported(own: Certificate) -> None:
     with pytest.raises(ConfigError, match=r"^--certfile .*there is no certificate"):
-        tls(ours.keyfile, ours.certfile)
+        tls(own.keyfile, own.certfile)
 
 
 def test_a_key_of_another_certificate_is_refused(
-    ours: Certificate, other: Certificate
+    own: Certificate, other: Certificate
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"^--keyfile .*{other.keyfile} does not belong .*{ours.certfile}"):
-        tls(ours.certfile, other.keyfile)
+    with pytest.raises(ConfigError, match=rf"^--keyfile .*{other.keyfile} does not belong .*{own.certfile}"):
+        tls(own.certfile, other.keyfile)
 
 
 def test_a_key_with_a_passphrase_is_refused_without_a_prompt(
-    ours: Certificate, tmp_path: Path
+    own: Certificate, tmp_path: Path
 ) -> None:
     encrypted = tmp_path / "encrypted.key"
-    key = load_pem_private_key(ours.keyfile.read_bytes(), None)
+    key = load_pem_private_key(own.keyfile.read_bytes(), None)
     locked = BestAvailableEncryption(b"a passphrase")
     encrypted.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked))
     with pytest.raises(ConfigError, match=rf"^--keyfile .*{encrypted} is encrypted.*openssl pkey"):
-        tls(ours.certfile, encrypted)
+        tls(own.certfile, encrypted)
 
 
 def test_text_beside_a_certificate_is_ignored(
-    ours: Certificate, tmp_path: Path
+    own: Certificate, tmp_path: Path
 ) -> None:
     chatty = tmp_path / "chatty.pem"
-    chatty.write_text("Für owt\n" + ours.certfile.read_text())
-    assert tls(chatty, ours.keyfile) is not None
+    chatty.write_text("Für owt\n" + own.certfile.read_text())
+    assert tls(chatty, own.keyfile) is not None
