@@ -2,5 +2,5 @@ from owt import Server
 
 
 def run(name: str) -> str:
-    server = Server.sing()
+    server = Server.current()
     return f"Hello, {name}, from {server.address}:{server.port}!\n"
