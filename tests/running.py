@@ -8,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from frontend_side import PLENTY, ConnectionMaker
 from IPython.core.interactiveshell import InteractiveShell
-from lanes import PLENTY, Listening
 from traitlets.config import Config
 
 from owt.kernel.calls.runner import Runner
@@ -68,7 +68,12 @@ class Bench:
     """
 
     def __init__(
-        self, connections: Listening, shell: InteractiveShell, *, window: int = PLENTY, concurrency: int = 1
+        self,
+        connections: ConnectionMaker,
+        shell: InteractiveShell,
+        *,
+        window: int = PLENTY,
+        concurrency: int = 1,
     ) -> None:
         self.near, self.far = connections.connect()
         self.names = shell.user_ns

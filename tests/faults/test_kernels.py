@@ -1,4 +1,4 @@
-"""What can happen to a kernel and its call: the call says so, and nobody else notices."""
+"""Ends of a kernel during a call: the call fails with the reason, and no other session is disturbed."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def waiting(gate: Gate) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ENDS)
-def test_an_end_during_a_call_is_that_calls(server, session, kind):
+def test_a_kernel_that_ends_during_a_call_fails_that_call_and_is_replaced(server, session, kind):
     code, reason = ENDS[kind]
     server.call("x = 1", session=session)
     answer = server.call(code, session=session)
@@ -59,7 +59,7 @@ STAYS = {
 
 
 @pytest.mark.parametrize("kind", STAYS)
-def test_what_a_call_raises_ends_no_kernel(server, session, kind):
+def test_a_kernel_survives_the_exceptions_of_a_call(server, session, kind):
     code, said = STAYS[kind]
     server.call("x = 1", session=session)
     answer = server.call(code, session=session)

@@ -1,4 +1,4 @@
-"""Kernels that want more memory than --kernel-memory lets them have."""
+"""Kernels that need more memory than --kernel-memory allows."""
 
 import asyncio
 import os
@@ -55,7 +55,7 @@ def test_a_call_that_allocates_too_much_fails_and_its_kernel_lives(server, sessi
 
 
 @pytest.mark.usefixtures("bystander")
-def test_native_code_that_dies_of_it_says_so(server, session):
+def test_a_crash_of_native_code_without_memory_names_the_limit(server, session):
     code = (
         "import ctypes\n"
         "def run():\n"
@@ -70,7 +70,7 @@ def test_native_code_that_dies_of_it_says_so(server, session):
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_call_that_does_not_fit_ends_its_kernel_and_no_other(server, session):
+def test_a_call_larger_than_the_limit_ends_only_its_kernel(server, session):
     server.call("x = 1", session=session)
     answer = server.ask(
         "POST", "/", params={"session": session, "code": "data().f(len)"}, content=b"x" * (70 << 20),
@@ -89,7 +89,7 @@ def test_a_stream_that_runs_out_of_memory_is_broken(server, session):
     assert LIMIT in found
 
 
-def test_every_kernel_has_the_limit_however_it_started(server):
+def test_forked_and_spawned_kernels_have_the_limit(server):
     code = "import resource as r\nsoft, hard = r.getrlimit(r.RLIMIT_DATA)\n[soft == hard, 0 < hard < 2**31]"
     server.ask("PUT", "/_owt/sessions/threads", json={"concurrency": 4}).raise_for_status()
     spawned = {"session": "spawned", "kernel": "python3"}
@@ -97,7 +97,7 @@ def test_every_kernel_has_the_limit_however_it_started(server):
         assert server.call(code, **fields).json() == [True, True], fields
 
 
-def test_a_kernel_without_forks_has_the_limit_and_one_without_limit_none():
+def test_the_limit_holds_without_forks_and_is_off_by_default():
     code = "import resource\nresource.getrlimit(resource.RLIMIT_DATA)[1] < 2**31"
     with LiveServer("--no-fork", "--kernel-memory", "64MiB") as server, Bystander(server) as other:
         assert server.call(code).text == "True"
@@ -105,7 +105,7 @@ def test_a_kernel_without_forks_has_the_limit_and_one_without_limit_none():
     assert other.calls > 0
 
 
-def test_where_memory_cannot_be_limited_the_server_says_so(monkeypatch, caplog):
+def test_a_system_that_cannot_limit_memory_is_named_in_the_log(monkeypatch, caplog):
     async def serve() -> None:
         settings = Settings(port=0, pool_min=0, kernel_memory=1 << 30)
         frontend = app.Frontend(settings, dict(os.environ), Descriptors())

@@ -1,4 +1,4 @@
-"""Kernels that are killed before they have said hello."""
+"""Kernels that are killed before they are ready."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ if os.path.exists(folder + "/hold"):
 
 
 class Holding:
-    """A server whose kernels stop while they start, if the test wants it."""
+    """Server whose kernels wait in their start while the test holds them."""
 
     def __init__(self, folder: Path, server: LiveServer) -> None:
         self.server = server
@@ -30,24 +30,24 @@ class Holding:
         self._gate = Gate(folder)
 
     def hold(self) -> None:
-        """From now on, kernels stop while they start."""
+        """Make kernels wait in their start from now on."""
         self._hold.touch()
 
     def next(self) -> int:
-        """Wait for the next kernel that stands there; its process id."""
+        """Wait for the next kernel that waits in its start; return its process id."""
         pid = wait_until(lambda: self._pid.exists() and int(self._pid.read_text()))
         self._pid.unlink()
         return pid
 
     def release(self) -> None:
-        """Let kernels start again, those that stand there too."""
+        """Let kernels start again, including those that wait."""
         self._hold.unlink()
         self._gate.open()
 
 
 @pytest.fixture(scope="module")
 def holding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holding]:
-    """Kernels of it run IPython's startup files, which is before they connect."""
+    """A server whose kernels wait in an IPython startup file."""
     folder = tmp_path_factory.mktemp("holding")
     startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
@@ -59,13 +59,13 @@ def holding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holding]:
 
 @pytest.fixture(autouse=True)
 def bystander(holding: Holding) -> Iterator[Bystander]:
-    """Calls to a session whose kernel has started."""
+    """Make calls to a session whose kernel has started."""
     with Bystander(holding.server) as other:
         yield other
     assert other.calls > 0
 
 
-def test_calls_go_on_with_the_next_kernel(holding):
+def test_queued_calls_go_on_when_starting_kernels_are_killed(holding):
     server = holding.server
     holding.hold()
     with ThreadPoolExecutor() as threads:
@@ -79,7 +79,7 @@ def test_calls_go_on_with_the_next_kernel(holding):
     assert "killed by SIGKILL" in server.session("s")["last_death"]
 
 
-def test_kernels_that_are_always_killed_fail_the_calls_and_the_next_call_tries_again(holding):
+def test_calls_fail_after_three_killed_starts_and_the_next_call_starts_a_kernel(holding):
     server = holding.server
     holding.hold()
     with ThreadPoolExecutor() as threads:

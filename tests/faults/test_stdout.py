@@ -1,4 +1,4 @@
-"""What calls do to stdout and stderr, and what they leave behind that goes on writing to them."""
+"""Calls that close or flood stdout and stderr, or leave threads and processes that write to them."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ def events(server, code, **fields):
 
 
 def lines(found, name):
-    """The lines of one stream, in the order of the alphabet: pipes keep none between them."""
+    """Return the sorted lines of one stream; pipes keep no order between them."""
     return sorted("".join(event.data for event in found if event.event == name).split())
 
 
@@ -47,7 +47,7 @@ CLOSING = {
 
 
 @pytest.mark.parametrize("kind", CLOSING)
-def test_a_call_that_closes_stdout_closes_it_for_no_other(server, session, kind):
+def test_closing_stdout_affects_no_other_call(server, session, kind):
     server.call("x = 1", session=session)
     answer = server.call(f"import os, sys\ndef run():\n    {CLOSING[kind]}\n    return 'ok'", session=session)
     assert (answer.status_code, answer.text) == (200, "ok")
@@ -60,7 +60,7 @@ def test_a_call_that_closes_stdout_closes_it_for_no_other(server, session, kind)
     assert server.session(session)["restarts"] == 0
 
 
-def test_a_call_of_several_at_once_that_closes_stdout_closes_it_for_no_other(server, session):
+def test_closing_stdout_affects_no_overlapping_call(server, session):
     server.ask("PUT", f"/_owt/sessions/{session}", json={"concurrency": 3}).raise_for_status()
     for closing in CLOSING.values():
         answer = server.call(f"import os, sys\ndef run():\n    {closing}\n    return 'ok'", session=session)
@@ -75,12 +75,12 @@ FLOOD = "def run():\n    for _ in range(100_000): print('~' * 999)\n    return '
 
 
 def memory(server, session):
-    """The resident bytes of the frontend and of the session's kernel."""
+    """Return the resident bytes of the frontend and of the session's kernel."""
     pids = server.pid, server.session(session)["pid"]
     return [psutil.Process(pid).memory_info().rss for pid in pids]
 
 
-def test_a_flood_of_prints_arrives_and_stays_out_of_memory(server, session):
+def test_a_flood_of_prints_arrives_without_filling_memory(server, session):
     server.call("1", session=session)
     before = memory(server, session)
     most = before
@@ -98,7 +98,7 @@ def test_a_flood_of_prints_arrives_and_stays_out_of_memory(server, session):
     assert [end - begin < 64 * MIB for begin, end in zip(before, most, strict=True)] == [True, True]
 
 
-def test_a_plain_call_that_floods_stdout_is_answered(server, session):
+def test_a_call_that_floods_stdout_gets_its_plain_response(server, session):
     assert server.call(FLOOD, session=session).text == "end"
 
 
@@ -109,7 +109,7 @@ def test_a_flood_from_a_child_process_arrives(server, session):
     assert found[-2].data == "0"
 
 
-def test_a_thread_left_behind_prints_into_no_other_call(server, session, tmp_path):
+def test_a_thread_left_by_a_call_prints_into_no_other_call(server, session, tmp_path):
     gate, done = Gate(tmp_path), tmp_path / "done"
     code = (
         "import threading\n"
@@ -142,7 +142,7 @@ def test_a_thread_left_behind_prints_into_no_other_call(server, session, tmp_pat
     assert found[-1].event == "done"
 
 
-def test_a_pool_of_threads_that_is_kept_prints_for_the_call_that_gives_it_work(server, session):
+def test_a_thread_pool_prints_into_the_call_that_gives_it_work(server, session):
     code = (
         "from concurrent.futures import ThreadPoolExecutor\n"
         "pool = ThreadPoolExecutor(2)\n"
@@ -154,7 +154,7 @@ def test_a_pool_of_threads_that_is_kept_prints_for_the_call_that_gives_it_work(s
         assert "".join(found) == f"{n}{n}"
 
 
-def test_a_process_left_behind_writes_into_no_other_call_and_ends_with_its_session(server, session, tmp_path):
+def test_a_process_left_by_a_call_writes_into_no_other_call_and_ends_too(server, session, tmp_path):
     gate, done = Gate(tmp_path), tmp_path / "done"
     code = (
         "import subprocess\n"

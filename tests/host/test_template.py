@@ -1,4 +1,4 @@
-"""The template process: it imports, forks, reaps, and clears up when the frontend is gone."""
+"""owt.host.template: imports, forks, exit statuses, and the cleanup when the frontend is gone."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_d
 
 
 class Template:
-    """A template process, and a frontend's end of its socket."""
+    """A template process, and the frontend's side of its socket."""
 
     def __init__(self, *options):
         self.mark = f"test-{secrets.token_hex(8)}"
@@ -26,7 +26,7 @@ class Template:
         self.env = {**os.environ, MARK: self.mark}
         self.decoder = template_decoder()
         self.messages = []
-        self.handles = []
+        self.pidfds = []
         self.ours, theirs = socket.socketpair()
         self.ours.settimeout(30)
         with theirs:
@@ -37,21 +37,21 @@ class Template:
                 stdout=subprocess.PIPE, text=True,
             )
 
-    def hear(self):
+    def receive(self):
         while not self.messages:
-            data, handles, _, _ = socket.recv_fds(self.ours, 1 << 16, 8)
+            data, pidfds, _, _ = socket.recv_fds(self.ours, 1 << 16, 8)
             assert data
-            self.handles += handles
+            self.pidfds += pidfds
             self.messages += self.decoder.feed(data)
         return self.messages.pop(0)
 
     def fork(self, id, *argv, **env):
         self.ours.sendall(encode_frame(Fork(id, argv, {**self.env, **env}, str(self.folder))))
 
-    def leave(self):
+    def close(self):
         self.ours.close()
-        for handle in self.handles:
-            os.close(handle)
+        for pidfd in self.pidfds:
+            os.close(pidfd)
         assert self.process.wait(20) == 0
         self.process.stdout.close()
         assert not self.folder.exists()
@@ -61,54 +61,54 @@ class Template:
 @pytest.fixture(scope="module")
 def template():
     template = Template("--preload", "colorsys", "--preload", "owt_no_such_module")
-    template.ready = template.hear()
+    template.ready = template.receive()
     yield template
-    template.leave()
+    template.close()
 
 
-def test_it_tells_of_preloads_that_failed(template):
+def test_the_template_reports_failed_preloads(template):
     assert template.ready.can_fork
     [problem] = template.ready.problems
     assert problem.startswith("--preload owt_no_such_module: ModuleNotFoundError")
 
 
-def test_a_fork_runs_the_kernel_and_its_status_is_told(template):
+def test_the_exit_status_of_a_forked_kernel_is_reported(template):
     template.fork(1, "--version")
-    forked = template.hear()
+    forked = template.receive()
     assert isinstance(forked, Forked)
     assert forked.id == 1
-    assert template.hear() == Exited(forked.pid, 0)
+    assert template.receive() == Exited(forked.pid, 0)
     # The version, from ipykernel's command line.
     assert template.process.stdout.readline().strip().count(".") >= 1
 
 
-def test_a_kernel_leads_its_own_session_and_its_handle_kills_it(template):
+def test_a_kernel_leads_its_own_session_and_its_pidfd_kills_it(template):
     template.fork(2, "-f", str(template.folder / "kernel-1.json"))
-    forked = template.hear()
+    forked = template.receive()
     wait_until((template.folder / "kernel-1.json").exists)
     assert os.getsid(forked.pid) == os.getpgid(forked.pid) == forked.pid
     assert Path(f"/proc/{forked.pid}/comm").read_text() == "owt-kernel\n"
-    signal.pidfd_send_signal(template.handles[-1], signal.SIGKILL)
-    assert template.hear() == Exited(forked.pid, -signal.SIGKILL)
+    signal.pidfd_send_signal(template.pidfds[-1], signal.SIGKILL)
+    assert template.receive() == Exited(forked.pid, -signal.SIGKILL)
 
 
-def test_a_kernel_with_an_environment_of_its_own_does_without_what_was_prepared(template):
+def test_a_kernel_with_another_environment_does_not_use_what_was_prepared(template):
     home, file = template.folder / "ipython", template.folder / "kernel-9.json"
     template.fork(9, "-f", str(file), IPYTHONDIR=str(home))
-    forked = template.hear()
+    forked = template.receive()
     wait_until(file.exists)
     assert (home / "profile_default" / "startup").is_dir()
-    signal.pidfd_send_signal(template.handles[-1], signal.SIGKILL)
-    assert template.hear() == Exited(forked.pid, -signal.SIGKILL)
+    signal.pidfd_send_signal(template.pidfds[-1], signal.SIGKILL)
+    assert template.receive() == Exited(forked.pid, -signal.SIGKILL)
 
 
 def test_a_kernel_that_cannot_start_exits_with_a_status(template):
     template.ours.sendall(encode_frame(Fork(3, ("--version",), template.env, "/nonexistent")))
-    forked = template.hear()
-    assert template.hear() == Exited(forked.pid, 1)
+    forked = template.receive()
+    assert template.receive() == Exited(forked.pid, 1)
 
 
-def test_a_kernel_gets_its_connections_and_no_other_process_does(template):
+def test_only_the_forked_kernel_holds_its_connections(template):
     pairs = [socket.socketpair() for _ in range(2)]
     frame = encode_frame(Fork(10, ("-f", str(template.folder / "kernel-10.json")), template.env, "/", True))
     ours, theirs = socket.socketpair()
@@ -117,11 +117,11 @@ def test_a_kernel_gets_its_connections_and_no_other_process_does(template):
         socket.send_fds(template.ours, [frame], [theirs.fileno()])
     for _, kernel_side in pairs:
         kernel_side.close()
-    forked = template.hear()
+    forked = template.receive()
     # The kernel waits for the frontend's first message, which ends here before that.
     for ours, _ in pairs:
         ours.shutdown(socket.SHUT_WR)
-    assert template.hear() == Exited(forked.pid, 1)
+    assert template.receive() == Exited(forked.pid, 1)
     for ours, _ in pairs:
         ours.settimeout(20)
         assert ours.recv(1) == b""
@@ -130,27 +130,27 @@ def test_a_kernel_gets_its_connections_and_no_other_process_does(template):
 
 def test_a_kernel_whose_connections_did_not_arrive_is_not_forked(template):
     template.ours.sendall(encode_frame(Fork(11, ("--version",), template.env, "/", True)))
-    assert template.hear() == NotForked(11, "the kernel's connections did not arrive")
+    assert template.receive() == NotForked(11, "the kernel's connections did not arrive")
 
 
-def test_signals_of_the_terminal_do_not_end_it(template):
+def test_the_template_ignores_signals_of_the_terminal(template):
     os.kill(template.process.pid, signal.SIGINT)
     os.kill(template.process.pid, signal.SIGTERM)
     template.fork(4, "--version")
-    assert template.hear().id == 4
-    assert template.hear().code == 0
+    assert template.receive().id == 4
+    assert template.receive().code == 0
 
 
-def test_without_fork_it_waits_for_the_end_and_clears_up():
+def test_a_template_without_fork_only_cleans_up():
     template = Template("--no-fork", "--preload", "colorsys")
-    ready = template.hear()
+    ready = template.receive()
     assert ready == Ready(False, ready.problems)
     assert "no effect" in ready.problems[0]
     left = subprocess.Popen(["sleep", "1000"], env=template.env, start_new_session=True)
-    template.leave()
+    template.close()
     assert left.wait(10) == -signal.SIGKILL
 
 
-def test_a_frontend_that_is_gone_while_it_imports_is_noticed():
+def test_the_template_notices_the_end_of_the_frontend_while_it_imports():
     template = Template()
-    template.leave()
+    template.close()

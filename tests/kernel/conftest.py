@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
+from frontend_side import ConnectionMaker
 from IPython.core.interactiveshell import InteractiveShell
-from lanes import Listening
 from running import Bench, new_shell
 from sourced import Sourced
 
@@ -27,10 +27,10 @@ def kernel() -> Iterator[Sourced]:
 
 
 @pytest.fixture
-def connections() -> Iterator[Listening]:
+def connections() -> Iterator[ConnectionMaker]:
     """Return a factory of connections."""
-    with Listening() as listening:
-        yield listening
+    with ConnectionMaker() as maker:
+        yield maker
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def shell(ipython: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 @pytest.fixture
 def new_bench(
-    connections: Listening, shell: InteractiveShell, sigint: None
+    connections: ConnectionMaker, shell: InteractiveShell, sigint: None
 ) -> Iterator[Callable[..., Bench]]:
     """Return a factory of runners."""
     with ExitStack() as stack:

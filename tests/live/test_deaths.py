@@ -1,4 +1,4 @@
-"""Each way in which a kernel can end, and what is left of its session."""
+"""Ends of a kernel, and the session afterwards."""
 
 import os
 import signal
@@ -131,7 +131,7 @@ def test_queued_calls_go_on_to_the_fresh_kernel(server, session, tmp_path):
     ],
 )
 @pytest.mark.parametrize("concurrency", [1, 3])
-def test_leaving_by_an_exception_kills_nothing(server, session, code, exception, concurrency):
+def test_a_kernel_survives_exit_and_quit_in_a_call(server, session, code, exception, concurrency):
     server.ask("PUT", f"/_owt/sessions/{session}", json={"concurrency": concurrency})
     server.call("x = 1", session=session)
     answer = server.call(code, session=session)
@@ -142,7 +142,7 @@ def test_leaving_by_an_exception_kills_nothing(server, session, code, exception,
 
 
 @pytest.mark.parametrize("name", ["exit", "quit"])
-def test_exit_in_a_cell_kills_nothing(server, session, name):
+def test_a_kernel_survives_exit_in_a_cell_code(server, session, name):
     server.call("x = 1", session=session)
     answer = server.call(f"y = 1\n{name}()", session=session)
     assert answer.status_code == 500
@@ -200,7 +200,7 @@ def test_a_death_during_events_is_an_error_event(server, session, tmp_path):
     assert events.rstrip().split("\n\n")[-1].startswith("event: done")
 
 
-def test_what_a_dead_kernel_had_started_in_its_group_ends_with_it(server, session):
+def test_processes_in_a_dead_kernels_group_are_killed(server, session):
     code = (
         "import os, subprocess\n"
         "def run():\n"
@@ -212,7 +212,7 @@ def test_what_a_dead_kernel_had_started_in_its_group_ends_with_it(server, sessio
     wait_until(lambda: not os.path.exists(f"/proc/{child}"))
 
 
-def test_the_end_of_a_kernel_is_seen_though_its_children_hold_its_descriptors(server, session):
+def test_the_end_of_a_kernel_is_noticed_while_its_children_hold_its_connections(server, session):
     code = (
         "import os, signal\n"
         "def run():\n"
@@ -250,7 +250,7 @@ def test_one_sessions_death_does_not_disturb_another(server, session, tmp_path):
     server.ask("DELETE", f"/_owt/sessions/{session}-b")
 
 
-def test_many_deaths_at_once_each_say_how(server, session):
+def test_each_of_many_simultaneous_deaths_has_its_reason(server, session):
     names = [f"{session}-{n}" for n in range(16)]
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda name: server.call("import os\nos._exit(3)", session=name), names))

@@ -157,7 +157,7 @@ def test_an_unknown_kernelspec_is_refused_and_the_known_are_named(specs):
         ("rubbish", 400, "kernel.json"),
     ],
 )
-def test_a_broken_kernelspec_fails_at_once_and_says_how(specs, kernel, status, reason):
+def test_a_broken_kernelspec_fails_at_once_with_the_reason(specs, kernel, status, reason):
     made = specs.ask("PUT", "/_owt/sessions/broken", json={"kernel": kernel})
     called = specs.call("1", session="broken", kernel=kernel)
     for answer in (made, called):
@@ -210,7 +210,7 @@ def output(client, code):
     return "".join(each.get("text") or each.get("data", {}).get("text/plain", "") for each in printed)
 
 
-def test_kernel_info_tells_of_owt(server, session, notebook):
+def test_kernel_info_has_a_field_owt(server, session, notebook):
     info = notebook.kernel_info(reply=True, timeout=20)["content"]
     assert info["implementation"] == "ipython"
     assert info["owt"]["session"] == session
@@ -317,7 +317,7 @@ def test_an_interrupt_ends_a_cell(server, session, notebook, tmp_path):
     assert server.call("x", session=session).text == "41"
 
 
-def test_prints_of_cells_go_to_the_notebook_and_those_of_calls_to_the_call(server, session, notebook):
+def test_cells_print_to_the_notebook_and_calls_to_their_responses(server, session, notebook):
     id = server.call("def run(): print('from the call')", session=session).headers["owt-run"]
     assert server.ask("GET", f"/_owt/runs/{id}").json()["stdout"] == "from the call\n"
     assert output(notebook, "print('from the cell')") == "from the cell\n"
@@ -374,7 +374,7 @@ def test_attaching_and_detaching_does_not_disturb_a_call(server, session, tmp_pa
         assert printed.split() == [str(n) for n in range(300)]
 
 
-def test_a_notebook_that_reads_nothing_holds_up_no_call(server, session, notebook):
+def test_a_notebook_that_does_not_read_delays_no_call(server, session, notebook):
     # More than what ZeroMQ's queues hold; what does not go in is dropped, for the notebook only.
     code = "def run():\n    for n in range(5000):\n        yield n\n        print(n, flush=True)\n"
     answer = server.call(code, session=session, stream="sse")
@@ -384,7 +384,7 @@ def test_a_notebook_that_reads_nothing_holds_up_no_call(server, session, noteboo
     assert server.call("x", session=session).text == "41"
 
 
-def test_a_shutdown_from_a_notebook_is_a_death_like_others(server, session, notebook):
+def test_a_shutdown_by_a_notebook_counts_as_a_death(server, session, notebook):
     notebook.shutdown()
     wait_until(lambda: server.session(session)["restarts"] == 1)
     assert server.call("'x' in state", session=session).text == "False"
@@ -405,7 +405,7 @@ def run(path):
 
 
 @pytest.mark.parametrize("kernel", ["owt", "python3"])
-def test_the_thread_that_answers_a_shutdown_ends_before_the_one_that_it_writes_to(
+def test_the_control_thread_ends_before_the_iopub_thread(
     server, session, kernel, tmp_path
 ):
     # The other way round, it would wait for the other for 20 s or for good, now and then.

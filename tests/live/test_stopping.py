@@ -1,4 +1,4 @@
-"""Each way in which the server can end: what becomes of calls, and that nothing is left."""
+"""Ends of a server: the results of its calls, and the absence of processes and files afterwards."""
 
 import os
 import signal
@@ -102,14 +102,14 @@ def test_a_signal_ends_the_server_and_all_that_it_started(number, fork):
         assert server.log() == ""
 
 
-def test_a_killed_frontend_leaves_nothing_that_was_spawned():
+def test_no_spawned_process_is_left_when_the_frontend_is_killed():
     with LiveServer("--no-fork") as server:
         scene = Scene(server)
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
         scene.assert_nothing_left()
 
 
-def test_a_killed_frontend_leaves_nothing_not_even_a_busy_kernel(tmp_path):
+def test_no_busy_kernel_is_left_when_the_frontend_is_killed(tmp_path):
     stubborn = (
         "import signal\n"
         "def run(path):\n"
@@ -132,7 +132,7 @@ def test_a_killed_frontend_leaves_nothing_not_even_a_busy_kernel(tmp_path):
 
 
 @pytest.mark.parametrize(("fork", "first"), [("--fork", "frontend"), ("--no-fork", "template")])
-def test_a_killed_frontend_and_template_leave_nothing(fork, first):
+def test_no_process_is_left_when_frontend_and_template_are_killed(fork, first):
     with LiveServer(fork) as server:
         scene = Scene(server)
         both = [server.pid, scene.template]
@@ -144,7 +144,7 @@ def test_a_killed_frontend_and_template_leave_nothing(fork, first):
         scene.assert_nothing_left()
 
 
-def test_what_was_started_without_the_servers_mark_ends_with_it(tmp_path):
+def test_processes_without_the_servers_mark_end_with_the_server(tmp_path):
     with LiveServer() as server:
         server.call("1", session="leftovers")
         folder = folder_of(server)
@@ -241,7 +241,7 @@ def test_a_stream_is_sent_to_its_end_before_the_end(tmp_path):
 
 
 def refuses(server):
-    """Whether it takes no more connections, so that it is about to end."""
+    """Return True if the server accepts no more connections, because it is ending."""
     try:
         return httpx.get(f"{server.url}/_owt/health", trust_env=False) is None
     except httpx.ConnectError:
@@ -281,7 +281,7 @@ def test_a_stream_that_is_ended_with_the_server_is_a_broken_transfer(tmp_path):
         assert server.wait() == 0
 
 
-def test_a_signal_right_after_the_start_ends_it_as_well():
+def test_a_signal_right_after_the_start_ends_the_server():
     with LiveServer() as server:
         assert server.stop() == 0
 

@@ -1,4 +1,4 @@
-"""Which kernels can be had by a fork of the template."""
+"""owt.frontend.kernels.fork: the kernels that a fork of the template can stand in for."""
 
 import sys
 
@@ -18,7 +18,7 @@ def test_a_command_without_arguments_is_forked_too():
     assert forkable(COMMAND[:3], ENV, ENV) == []
 
 
-def test_variables_that_a_running_process_can_still_take_are_no_hindrance():
+def test_a_kernel_with_other_ordinary_variables_is_forked():
     assert forkable(COMMAND, {**ENV, "COLOUR": "red", "PATH": "/sbin"}, ENV) is not None
 
 
@@ -35,7 +35,7 @@ def test_variables_that_a_running_process_can_still_take_are_no_hindrance():
         ["bash", "-c", "owt.kernel"],
     ],
 )
-def test_other_commands_are_not(command):
+def test_other_commands_are_not_forked(command):
     assert forkable(command, ENV, ENV) is None
 
 
@@ -51,5 +51,5 @@ def test_other_commands_are_not(command):
         {**ENV, "OMP_NUM_THREADS": "1"},
     ],
 )
-def test_variables_that_act_when_a_process_starts_need_a_start(env):
+def test_a_kernel_with_other_start_variables_is_not_forked(env):
     assert forkable(COMMAND, env, ENV) is None

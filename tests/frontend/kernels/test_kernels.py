@@ -1,4 +1,4 @@
-"""owt.frontend.kernels.kernels: kernels that cannot be started for want of descriptors."""
+"""owt.frontend.kernels.kernels: starts of kernels without enough descriptors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def kernels_in(folder: str, descriptors: Descriptors) -> Kernels:
 
 
 def in_use() -> set[int]:
-    """The descriptors of this process."""
+    """Return the descriptors of this process."""
     here = os.open("/dev/fd", os.O_RDONLY)
     try:
         return set(map(int, os.listdir(here))) - {here}
@@ -45,7 +45,7 @@ async def start(kernels: Kernels) -> None:
 
 
 @async_test
-async def test_none_is_begun_for_which_there_are_no_descriptors() -> None:
+async def test_no_kernel_starts_without_enough_descriptors() -> None:
     class Few(Descriptors):
         def free(self) -> int:
             return KERNEL + MARGIN - 1
@@ -62,7 +62,7 @@ async def test_none_is_begun_for_which_there_are_no_descriptors() -> None:
 
 
 @async_test
-async def test_those_that_are_starting_have_their_descriptors_to_come() -> None:
+async def test_descriptors_are_reserved_for_starting_kernels() -> None:
     class Few(Descriptors):
         def free(self) -> int:
             return 2 * KERNEL + MARGIN - 1
@@ -81,10 +81,10 @@ async def test_those_that_are_starting_have_their_descriptors_to_come() -> None:
 
 
 @async_test
-async def test_one_that_runs_out_of_descriptors_as_it_starts_leaves_nothing_behind() -> None:
+async def test_a_start_that_runs_out_of_descriptors_leaves_no_file_or_descriptor() -> None:
     class Unaware(Descriptors):
         def require(self, kernels: int) -> None:
-            """As if somebody else took them just now."""
+            """Check nothing, as if the descriptors were used up after the check."""
 
     with TemporaryDirectory() as folder:
         kernels = kernels_in(folder, Unaware())

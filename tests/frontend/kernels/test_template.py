@@ -1,4 +1,4 @@
-"""The frontend's end of the template process, with a template that the tests play."""
+"""owt.frontend.kernels.template: the client of the template process, with a scripted template."""
 
 import asyncio
 import contextlib
@@ -19,37 +19,37 @@ from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_d
 ENV = {"PATH": "/bin"}
 
 
-class Played(TemplateProcess):
-    """A client whose template is played by the test, over `self.theirs`."""
+class ScriptedTemplate(TemplateProcess):
+    """Client whose template is scripted by the test, over `self.template_side`."""
 
     def __init__(self):
         super().__init__(runtime_dir="/nonexistent", env=ENV, preload=(), fork=True)
         self.starts = 0
         self.program = ""
-        self.theirs = None
+        self.template_side = None
         self.decoder = template_decoder()
 
-    def _spawn(self, theirs):
+    def _spawn(self, channel):
         self.starts += 1
-        self.theirs = theirs.dup()
+        self.template_side = channel.dup()
         return subprocess.Popen([sys.executable, "-c", self.program])
 
-    def say(self, message, handle=None):
-        if handle is None:
-            self.theirs.sendall(encode_frame(message))
+    def send(self, message, pidfd=None):
+        if pidfd is None:
+            self.template_side.sendall(encode_frame(message))
         else:
-            socket.send_fds(self.theirs, [encode_frame(message)], [handle])
+            socket.send_fds(self.template_side, [encode_frame(message)], [pidfd])
 
-    async def hear(self):
-        self.theirs.setblocking(False)
+    async def receive(self):
+        self.template_side.setblocking(False)
         while not (messages := self.decoder.feed(
-            await asyncio.get_running_loop().sock_recv(self.theirs, 1 << 20)
+            await asyncio.get_running_loop().sock_recv(self.template_side, 1 << 20)
         )):
             pass
         return messages
 
-    def vanish(self):
-        self.theirs.close()
+    def disconnect(self):
+        self.template_side.close()
 
 
 @contextlib.contextmanager
@@ -66,9 +66,9 @@ def sleeper():
 
 
 async def ready(can_fork=True):
-    template = Played()
+    template = ScriptedTemplate()
     template.start()
-    template.say(Ready(can_fork, ()))
+    template.send(Ready(can_fork, ()))
     assert await template.ready() is can_fork
     return template
 
@@ -80,19 +80,19 @@ async def until(condition):
 
 
 async def close(template):
-    template.vanish()
+    template.disconnect()
     await template.close()
 
 
-def test_a_fork_gives_a_process_whose_exit_code_the_template_tells():
+def test_a_fork_returns_a_process_whose_exit_code_the_template_reports():
     async def scene():
         template = await ready()
         with sleeper() as (process, handle):
-            asked = asyncio.ensure_future(template.fork(["-f", "x"], ENV, "/tmp"))
-            [request] = await template.hear()
+            forking = asyncio.ensure_future(template.fork(["-f", "x"], ENV, "/tmp"))
+            [request] = await template.receive()
             assert request == Fork(1, ("-f", "x"), ENV, "/tmp")
-            template.say(Forked(1, process.pid), handle)
-            child = await asked
+            template.send(Forked(1, process.pid), handle)
+            child = await forking
             assert child.pid == process.pid
             assert child.poll() is None
             assert not child.has_exited()
@@ -100,7 +100,7 @@ def test_a_fork_gives_a_process_whose_exit_code_the_template_tells():
             assert process.wait(10) == -signal.SIGTERM
             assert child.has_exited()
             assert child.poll() is None
-            template.say(Exited(process.pid, -15))
+            template.send(Exited(process.pid, -15))
             await until(lambda: child.poll() is not None)
             assert child.poll() == child.wait() == -15
             # Whatever has this id now is not touched.
@@ -117,7 +117,7 @@ def test_the_connections_of_a_kernel_travel_with_the_request():
         forking = asyncio.ensure_future(template.fork([], ENV, "/tmp", theirs))
         await asyncio.sleep(0)
         theirs.close()
-        data, [received], _, _ = socket.recv_fds(template.theirs, 1 << 16, 8)
+        data, [received], _, _ = socket.recv_fds(template.template_side, 1 << 16, 8)
         [request] = template.decoder.feed(data)
         assert request.connections
         os.write(received, b"x")
@@ -131,35 +131,35 @@ def test_the_connections_of_a_kernel_travel_with_the_request():
     asyncio.run(scene())
 
 
-def test_forks_that_are_asked_for_at_once_reach_the_template_whole():
+def test_simultaneous_fork_requests_arrive_whole():
     async def scene():
         template = await ready()
         env = {**ENV, "LARGE": "x" * 50_000}
-        asked = [asyncio.ensure_future(template.fork([str(n)], env, "/tmp")) for n in range(40)]
+        forks = [asyncio.ensure_future(template.fork([str(n)], env, "/tmp")) for n in range(40)]
         requests = []
         while len(requests) < 40:
-            requests += await template.hear()
+            requests += await template.receive()
         assert [request.argv for request in requests] == [(str(n),) for n in range(40)]
         assert {request.env["LARGE"] for request in requests} == {env["LARGE"]}
         for request in requests:
-            template.say(NotForked(request.id, "no memory"))
-        for each in asked:
+            template.send(NotForked(request.id, "no memory"))
+        for fork in forks:
             with pytest.raises(KernelNotReady, match="no memory"):
-                await each
+                await fork
         await close(template)
 
     asyncio.run(scene())
 
 
-def test_a_handle_that_is_not_the_childs_is_not_taken_for_it():
+def test_a_pidfd_of_another_process_is_not_used():
     async def scene():
         template = await ready()
         with sleeper() as (one, _), sleeper() as (two, handle_of_two):
             for process, handle in ((one, handle_of_two), (two, handle_of_two)):
-                asked = asyncio.ensure_future(template.fork([], ENV, "/"))
-                [request] = await template.hear()
-                template.say(Forked(request.id, process.pid), handle)
-                child = await asked
+                forking = asyncio.ensure_future(template.fork([], ENV, "/"))
+                [request] = await template.receive()
+                template.send(Forked(request.id, process.pid), handle)
+                child = await forking
                 child.kill()
                 assert process.wait(10) == -signal.SIGKILL
         await close(template)
@@ -167,14 +167,14 @@ def test_a_handle_that_is_not_the_childs_is_not_taken_for_it():
     asyncio.run(scene())
 
 
-def test_a_child_that_nobody_waits_for_any_more_is_killed():
+def test_a_child_of_an_abandoned_fork_is_killed():
     async def scene():
         template = await ready()
         with sleeper() as (process, handle):
-            asked = asyncio.ensure_future(template.fork([], ENV, "/"))
-            await template.hear()
-            asked.cancel()
-            template.say(Forked(1, process.pid), handle)
+            forking = asyncio.ensure_future(template.fork([], ENV, "/"))
+            await template.receive()
+            forking.cancel()
+            template.send(Forked(1, process.pid), handle)
             await until(lambda: process.poll() is not None)
             assert process.returncode == -signal.SIGKILL
         await close(template)
@@ -182,22 +182,22 @@ def test_a_child_that_nobody_waits_for_any_more_is_killed():
     asyncio.run(scene())
 
 
-def test_a_template_that_ends_is_started_again_and_its_children_go_on():
+def test_a_template_that_ends_is_replaced_and_its_children_live_on():
     async def scene():
         template = await ready()
         with sleeper() as (process, handle):
-            asked = asyncio.ensure_future(template.fork([], ENV, "/"))
-            await template.hear()
-            template.say(Forked(1, process.pid), handle)
-            child = await asked
+            forking = asyncio.ensure_future(template.fork([], ENV, "/"))
+            await template.receive()
+            template.send(Forked(1, process.pid), handle)
+            child = await forking
             waiting = asyncio.ensure_future(template.fork([], ENV, "/"))
-            await template.hear()
-            template.vanish()
+            await template.receive()
+            template.disconnect()
             with pytest.raises(KernelNotReady, match="died"):
                 await waiting
             assert not template.can_fork
             assert template.starts == 2
-            template.say(Ready(True, ()))
+            template.send(Ready(True, ()))
             assert await template.ready()
             assert child.poll() is None
             child.kill()
@@ -209,13 +209,13 @@ def test_a_template_that_ends_is_started_again_and_its_children_go_on():
     asyncio.run(scene())
 
 
-def test_a_template_that_says_what_no_template_says_is_replaced(caplog):
+def test_a_template_that_sends_an_invalid_message_is_replaced(caplog):
     async def scene():
         template = await ready()
         waiting = asyncio.ensure_future(template.fork([], ENV, "/"))
-        await template.hear()
-        with template.theirs as theirs:
-            theirs.sendall(b"\0\0\0\x01\0\0\0\0\xc1")
+        await template.receive()
+        with template.template_side as channel:
+            channel.sendall(b"\0\0\0\x01\0\0\0\0\xc1")
             with pytest.raises(KernelNotReady, match="died"):
                 await waiting
         assert template.starts == 2
@@ -225,11 +225,11 @@ def test_a_template_that_says_what_no_template_says_is_replaced(caplog):
     assert "the template process is killed: received a frame without a valid message" in caplog.text
 
 
-def test_a_template_that_ends_by_itself_before_it_is_ready_is_given_up():
+def test_a_template_that_exits_before_it_is_ready_is_not_replaced():
     async def scene():
-        template = Played()
+        template = ScriptedTemplate()
         template.start()
-        template.vanish()
+        template.disconnect()
         assert await template.ready() is False
         assert template.starts == 1
         await template.close()
@@ -237,13 +237,13 @@ def test_a_template_that_ends_by_itself_before_it_is_ready_is_given_up():
     asyncio.run(scene())
 
 
-def test_a_template_that_is_killed_before_it_is_ready_is_given_up_later():
+def test_a_template_that_is_killed_before_it_is_ready_is_replaced_twice():
     async def scene():
-        template = Played()
+        template = ScriptedTemplate()
         template.program = "import os; os.kill(os.getpid(), 9)"
         template.start()
         for _ in range(3):
-            template.vanish()
+            template.disconnect()
             assert await template.ready() is False
         assert template.starts == 3
         assert await template.ready() is False
@@ -254,7 +254,7 @@ def test_a_template_that_is_killed_before_it_is_ready_is_given_up_later():
     asyncio.run(scene())
 
 
-def test_a_template_that_cannot_fork_says_so():
+def test_a_template_that_cannot_fork_reports_it():
     async def scene():
         template = await ready(can_fork=False)
         assert not template.can_fork

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from frontend_side import ConnectionMaker, FrontendSide
 from IPython.core.interactiveshell import InteractiveShell
-from lanes import FarEnd, Listening
 from running import Control, bodies, call
 
 from owt.errors import WireError
@@ -29,13 +29,13 @@ WELCOME = Welcome(
 class Kernel:
     """A kernel's channel, and the frontend's side of its connections."""
 
-    def __init__(self, connections: Listening, shell: InteractiveShell) -> None:
+    def __init__(self, connections: ConnectionMaker, shell: InteractiveShell) -> None:
         self.connections = connections
         self.shell = shell
         self.loops = asyncio.Runner()
         self.control_thread = Control()
-        self.control: FarEnd
-        self.calls: FarEnd
+        self.control: FrontendSide
+        self.calls: FrontendSide
 
     def connect(self, *first: Message) -> KernelChannel:
         """Connect a channel to which the frontend has sent these messages."""
@@ -61,7 +61,7 @@ class Kernel:
 
 @pytest.fixture
 def kernel(
-    connections: Listening, shell: InteractiveShell, sigint: None, monkeypatch: pytest.MonkeyPatch
+    connections: ConnectionMaker, shell: InteractiveShell, sigint: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Kernel]:
     announced = Server._announced
     kernel = Kernel(connections, shell)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from lanes import Listening
+from frontend_side import ConnectionMaker
 
 from owt.errors import WireError
 from owt.kernel.calls import connection as module
@@ -20,7 +20,7 @@ def output(run: str, text: str) -> Output:
     return Output(run, (Stdout(text),))
 
 
-def test_messages_arrive_in_the_order_in_which_they_were_sent(connections: Listening) -> None:
+def test_messages_arrive_in_the_order_in_which_they_were_sent(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     sent = [output("a", str(n)) for n in range(100)]
     for message in sent:
@@ -28,7 +28,7 @@ def test_messages_arrive_in_the_order_in_which_they_were_sent(connections: Liste
     assert [far.receive() for _ in sent] == sent
 
 
-def test_frames_of_several_threads_stay_whole_and_in_order(connections: Listening) -> None:
+def test_frames_of_several_threads_stay_whole_and_in_order(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     names = [f"thread {n}" for n in range(4)]
     at_once = threading.Barrier(len(names))
@@ -78,7 +78,7 @@ def during_encoding(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object
 
 
 def test_what_a_finalizer_sends_in_the_middle_of_a_frame_follows_it(
-    connections: Listening, monkeypatch: pytest.MonkeyPatch
+    connections: ConnectionMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near, far = connections.connect()
     last_words = [output("a", "first words"), output("a", "second words")]
@@ -98,7 +98,7 @@ def test_what_a_finalizer_sends_in_the_middle_of_a_frame_follows_it(
     assert [far.receive() for _ in texts] == [output("a", text) for text in texts]
 
 
-def test_no_thread_writes_while_another_holds_the_connection(connections: Listening) -> None:
+def test_no_thread_writes_while_another_holds_the_connection(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     thread = threading.Thread(target=near.send, args=(output("a", "late"),))
     with near.hold():
@@ -111,7 +111,7 @@ def test_no_thread_writes_while_another_holds_the_connection(connections: Listen
     thread.join()
 
 
-def test_receive_returns_what_has_arrived_and_does_not_wait(connections: Listening) -> None:
+def test_receive_returns_what_has_arrived_and_does_not_wait(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     assert near.receive() == []
     far.send(Credit("a", 1), Bind("mine", 2))
@@ -119,7 +119,7 @@ def test_receive_returns_what_has_arrived_and_does_not_wait(connections: Listeni
     assert near.receive() == []
 
 
-def test_a_frame_may_arrive_in_parts(connections: Listening) -> None:
+def test_a_frame_may_arrive_in_parts(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     [frame] = encode(Credit("a", 1))
     far.socket.sendall(frame[:10])
@@ -128,20 +128,20 @@ def test_a_frame_may_arrive_in_parts(connections: Listening) -> None:
     assert near.receive() == [Credit("a", 1)]
 
 
-def test_receive_returns_none_at_the_end_of_the_connection(connections: Listening) -> None:
+def test_receive_returns_none_at_the_end_of_the_connection(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     far.close()
     assert near.receive() is None
 
 
-def test_receive_returns_none_after_a_reset(connections: Listening) -> None:
+def test_receive_returns_none_after_a_reset(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     near.send(output("a", "never read"))
     far.close()
     assert near.receive() is None
 
 
-def test_receive_raises_an_error_when_the_socket_was_closed_here(connections: Listening) -> None:
+def test_receive_raises_an_error_when_the_socket_was_closed_here(connections: ConnectionMaker) -> None:
     """User code may close all descriptors; that says nothing about the frontend."""
     near, _ = connections.connect()
     near._socket.close()
@@ -149,14 +149,14 @@ def test_receive_raises_an_error_when_the_socket_was_closed_here(connections: Li
         near.receive()
 
 
-def test_receive_raises_an_error_for_bytes_that_are_no_frame(connections: Listening) -> None:
+def test_receive_raises_an_error_for_bytes_that_are_no_frame(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     far.socket.sendall(b"\xff" * 20)
     with pytest.raises(WireError):
         near.receive()
 
 
-def test_the_first_message_is_waited_for(connections: Listening) -> None:
+def test_the_first_message_is_waited_for(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     [frame] = encode(Credit("a", 1))
     far.socket.sendall(frame[:3])
@@ -166,14 +166,14 @@ def test_the_first_message_is_waited_for(connections: Listening) -> None:
     thread.join()
 
 
-def test_a_connection_that_ends_before_the_first_message_is_an_error(connections: Listening) -> None:
+def test_a_connection_that_ends_before_the_first_message_is_an_error(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     far.close()
     with pytest.raises(WireError, match="closed the connection before its first message"):
         near.receive_first()
 
 
-def test_a_message_that_cannot_be_sent_ends_the_process(connections: Listening) -> None:
+def test_a_message_that_cannot_be_sent_ends_the_process(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     far.close()
     with pytest.raises(SystemExit, match="the connection is lost"):

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator
 
 import pytest
-from lanes import PLENTY, FarEnd, Listening, Wired
+from frontend_side import PLENTY, ConnectionMaker, FrontendSide, SenderStage
 
 from owt.kernel.calls import connection
 from owt.kernel.calls import output_sender as module
@@ -25,8 +25,8 @@ from owt.wire.messages import Message, Output, encode
 
 
 @pytest.fixture
-def run(connections: Listening) -> Wired:
-    return Wired(connections)
+def run(connections: ConnectionMaker) -> SenderStage:
+    return SenderStage(connections)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def data(amount: int) -> Data:
 # Credit
 
 
-def test_chunks_are_sent_in_order_one_per_frame(run: Wired) -> None:
+def test_chunks_are_sent_in_order_one_per_frame(run: SenderStage) -> None:
     sender = run.sender()
     chunks = [data(1000), data(2000), data(3000)]
     sender.send(chunks)
@@ -68,7 +68,7 @@ def sending(sender: OutputSender, chunks: list[Chunk], errors: list[BaseExceptio
     return thread
 
 
-def nothing_more(far: FarEnd) -> None:
+def nothing_more(far: FrontendSide) -> None:
     assert not far.pending
     far.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -76,7 +76,7 @@ def nothing_more(far: FarEnd) -> None:
     far.socket.settimeout(20)
 
 
-def test_credit_is_overdrawn_by_one_chunk_at_most(run: Wired) -> None:
+def test_credit_is_overdrawn_by_one_chunk_at_most(run: SenderStage) -> None:
     sender = run.sender(window=2500)
     thread = sending(sender, [data(1000)] * 20, [])
     sent, granted = 0, 2500
@@ -93,7 +93,7 @@ def test_credit_is_overdrawn_by_one_chunk_at_most(run: Wired) -> None:
     assert sender.credit == granted - sent
 
 
-def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
+def test_a_sender_without_credit_waits_for_enough_of_it(run: SenderStage) -> None:
     sender = run.sender(window=1)
     sender.send([data(1000)])
     thread = sending(sender, [data(500)], [])
@@ -107,7 +107,7 @@ def test_a_sender_without_credit_waits_for_enough_of_it(run: Wired) -> None:
     assert sender.credit == -499
 
 
-def test_a_print_without_credit_waits(run: Wired) -> None:
+def test_a_print_without_credit_waits(run: SenderStage) -> None:
     sender = run.sender(window=1)
     sender.send([data(100)])
     thread = threading.Thread(target=sender.write, args=("stdout", "x" * MAX_WAITING_TEXT))
@@ -119,7 +119,7 @@ def test_a_print_without_credit_waits(run: Wired) -> None:
     assert run.arrived() == [Stdout("x" * MAX_WAITING_TEXT)]
 
 
-def test_stop_interrupts_a_thread_that_waits_for_credit(run: Wired) -> None:
+def test_stop_interrupts_a_thread_that_waits_for_credit(run: SenderStage) -> None:
     sender = run.sender(window=1)
     sender.send([data(100)])
     errors: list[BaseException] = []
@@ -131,7 +131,7 @@ def test_stop_interrupts_a_thread_that_waits_for_credit(run: Wired) -> None:
     assert run.arrived() == [data(100)]
 
 
-def test_a_stopped_run_may_send_within_its_credit(run: Wired) -> None:
+def test_a_stopped_run_may_send_within_its_credit(run: SenderStage) -> None:
     sender = run.sender()
     sender.stop("cancelled")
     sender.send([data(100)])
@@ -139,7 +139,7 @@ def test_a_stopped_run_may_send_within_its_credit(run: Wired) -> None:
 
 
 @pytest.mark.usefixtures("sigint")
-def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired) -> None:
+def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: SenderStage) -> None:
     sender = run.sender(window=1)
     sender.send([data(100)])
     run.interrupts.install()
@@ -169,7 +169,7 @@ def test_the_main_thread_can_be_interrupted_while_it_waits_for_credit(run: Wired
 
 
 @pytest.mark.usefixtures("sigint")
-def test_an_interrupt_while_a_chunk_is_sent_is_raised_after_it(run: Wired) -> None:
+def test_an_interrupt_while_a_chunk_is_sent_is_raised_after_it(run: SenderStage) -> None:
     sender = run.sender()
     run.interrupts.install()
     run.interrupts.begin("a")
@@ -185,7 +185,7 @@ def test_an_interrupt_while_a_chunk_is_sent_is_raised_after_it(run: Wired) -> No
     assert run.arrived() == [data(100), data(200)]
 
 
-def test_waiting_for_credit_on_the_loop_ends_with_a_grant_of_another_thread(run: Wired) -> None:
+def test_waiting_for_credit_on_the_loop_ends_with_a_grant_of_another_thread(run: SenderStage) -> None:
     sender = run.sender(window=0)
 
     async def wait() -> int:
@@ -200,7 +200,7 @@ def test_waiting_for_credit_on_the_loop_ends_with_a_grant_of_another_thread(run:
     assert asyncio.run(wait()) == 5
 
 
-def test_waiting_for_credit_on_the_loop_can_be_cancelled(run: Wired) -> None:
+def test_waiting_for_credit_on_the_loop_can_be_cancelled(run: SenderStage) -> None:
     sender = run.sender(window=0)
 
     async def wait() -> None:
@@ -218,7 +218,7 @@ def test_waiting_for_credit_on_the_loop_can_be_cancelled(run: Wired) -> None:
 # Text
 
 
-def test_a_line_is_sent_immediately(run: Wired, clock: list[float]) -> None:
+def test_a_line_is_sent_immediately(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender()
     assert sender.write("stdout", "one\n")
     assert run.arrived() == [Stdout("one\n")]
@@ -226,7 +226,7 @@ def test_a_line_is_sent_immediately(run: Wired, clock: list[float]) -> None:
 
 
 def test_text_without_a_newline_is_sent_later_by_another_thread(
-    run: Wired, clock: list[float]
+    run: SenderStage, clock: list[float]
 ) -> None:
     sender = run.sender()
     sender.write("stdout", "50 %")
@@ -238,7 +238,7 @@ def test_text_without_a_newline_is_sent_later_by_another_thread(
     assert run.due == []
 
 
-def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: list[float]) -> None:
+def test_lines_that_follow_each_other_closely_are_collected(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender()
     sender.write("stdout", "one\n")
     sender.write("stdout", "two\n")
@@ -249,7 +249,7 @@ def test_lines_that_follow_each_other_closely_are_collected(run: Wired, clock: l
     assert run.arrived() == [Stdout("two\nthree\nfour\n")]
 
 
-def test_text_is_sent_before_later_chunks(run: Wired, clock: list[float]) -> None:
+def test_text_is_sent_before_later_chunks(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender()
     sender.write("stdout", "before")
     sender.send([data(100)])
@@ -258,7 +258,7 @@ def test_text_is_sent_before_later_chunks(run: Wired, clock: list[float]) -> Non
     assert run.arrived() == [Stdout("before"), data(100), Stdout("after"), Done(200, 1.0)]
 
 
-def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> None:
+def test_stdout_and_stderr_keep_their_order(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender()
     sender.write("stdout", "a")
     sender.write("stderr", "b")
@@ -268,7 +268,7 @@ def test_stdout_and_stderr_keep_their_order(run: Wired, clock: list[float]) -> N
     assert run.arrived() == [Stdout("a"), Stderr("bc"), Stdout("d")]
 
 
-def test_much_text_is_sent_immediately_in_several_chunks(run: Wired, clock: list[float]) -> None:
+def test_much_text_is_sent_immediately_in_several_chunks(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender()
     sender.write("stdout", "x" * MAX_WAITING_TEXT)
     assert run.arrived() == [Stdout("x" * MAX_WAITING_TEXT)]
@@ -276,7 +276,7 @@ def test_much_text_is_sent_immediately_in_several_chunks(run: Wired, clock: list
     assert run.arrived() == [Stdout("y" * MAX_TEXT_CHUNK), Stdout("y" * MAX_TEXT_CHUNK), Stdout("y")]
 
 
-def test_a_late_flush_without_credit_does_not_block_its_thread(run: Wired, clock: list[float]) -> None:
+def test_a_late_flush_without_credit_does_not_block_its_thread(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender(window=1)
     sender.send([data(100)])
     sender.write("stdout", "patience")
@@ -289,14 +289,14 @@ def test_a_late_flush_without_credit_does_not_block_its_thread(run: Wired, clock
     assert run.arrived() == [Stdout("patience")]
 
 
-def test_a_late_flush_of_escaped_surrogates_is_one_chunk(run: Wired, clock: list[float]) -> None:
+def test_a_late_flush_of_escaped_surrogates_is_one_chunk(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender(window=1)
     sender.write("stdout", "\ud800" * (MAX_WAITING_TEXT - 1))
     run.later()
     assert run.arrived() == [Stdout("\\ud800" * (MAX_WAITING_TEXT - 1))]
 
 
-def test_a_late_flush_does_not_wait_for_a_thread_that_sends(run: Wired, clock: list[float]) -> None:
+def test_a_late_flush_does_not_wait_for_a_thread_that_sends(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender()
     sender.write("stdout", "text")
 
@@ -318,7 +318,7 @@ def test_encodable_escapes_lone_surrogates() -> None:
     assert encodable("half \ud83d of it") == "half \\ud83d of it"
 
 
-def test_lines_of_several_threads_stay_whole(run: Wired) -> None:
+def test_lines_of_several_threads_stay_whole(run: SenderStage) -> None:
     sender = run.sender()
     lines = [[f"{name}{n}\n" for n in range(200)] for name in "abc"]
     threads = [
@@ -347,7 +347,7 @@ class Talkative:
 
 
 def test_output_of_a_finalizer_during_a_send_follows_the_frame(
-    run: Wired, clock: list[float], monkeypatch: pytest.MonkeyPatch
+    run: SenderStage, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def collect_and_encode(message: Message) -> list[bytes | bytearray]:
         # As may happen at any allocation.
@@ -369,7 +369,7 @@ def test_output_of_a_finalizer_during_a_send_follows_the_frame(
 
 
 def test_finish_sends_waiting_text_and_the_end_in_one_frame_without_credit(
-    run: Wired, clock: list[float]
+    run: SenderStage, clock: list[float]
 ) -> None:
     sender = run.sender(window=1)
     sender.send([data(100)])
@@ -379,7 +379,7 @@ def test_finish_sends_waiting_text_and_the_end_in_one_frame_without_credit(
     assert run.far.receive() == Output("a", (Stdout("last"), data(500), Done(200, 1.0)))
 
 
-def test_nothing_is_sent_after_finish(run: Wired, clock: list[float]) -> None:
+def test_nothing_is_sent_after_finish(run: SenderStage, clock: list[float]) -> None:
     sender = run.sender()
     sender.write("stdout", "in time")
     sender.finish([Done(200, 1.0)])
@@ -391,7 +391,7 @@ def test_nothing_is_sent_after_finish(run: Wired, clock: list[float]) -> None:
     assert run.due == []
 
 
-def test_a_sender_that_waits_is_released_by_credit_after_the_end(run: Wired) -> None:
+def test_a_sender_that_waits_is_released_by_credit_after_the_end(run: SenderStage) -> None:
     sender = run.sender(window=1)
     sender.finish([Done(200, 1.0)])
     sender.grant(-1)

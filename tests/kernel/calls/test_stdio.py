@@ -12,9 +12,9 @@ from typing import IO, Any
 
 import pytest
 import zmq
+from frontend_side import PLENTY, ConnectionMaker, SenderStage
 from ipykernel.iostream import IOPubThread
 from jupyter_client.session import Session
-from lanes import PLENTY, Listening, Wired
 
 import owt.kernel.calls.stdio
 from owt.kernel import context
@@ -26,15 +26,15 @@ from owt.wire.chunk import FACTS, Display, Done, Stderr, Stdout
 
 
 @pytest.fixture
-def wired(connections: Listening) -> Wired:
-    return Wired(connections)
+def stage(connections: ConnectionMaker) -> SenderStage:
+    return SenderStage(connections)
 
 
 @pytest.fixture
-def run(wired: Wired) -> Iterator[Run]:
+def run(stage: SenderStage) -> Iterator[Run]:
     """Make a run the current one of this test."""
     facts = RequestFacts("GET", "/", "", (), b"", "localhost")
-    run = Run("a", Call(facts), wired.sender(PLENTY))
+    run = Run("a", Call(facts), stage.sender(PLENTY))
     token = current.set(run)
     yield run
     current.reset(token)
@@ -94,32 +94,32 @@ def watching(terminal: IO[str], iopub: IOPubThread) -> Iterator[RunStream]:
 
 
 def test_output_of_a_run_goes_to_its_sender(
-    stdout: RunStream, run: Run, wired: Wired, published: Any
+    stdout: RunStream, run: Run, stage: SenderStage, published: Any
 ) -> None:
     print("out", 1, file=stdout)
     stdout.flush()
-    assert wired.arrived() == [Stdout("out 1\n")]
+    assert stage.arrived() == [Stdout("out 1\n")]
     assert published == []
 
 
-def test_stderr_is_sent_as_stderr(iopub: IOPubThread, run: Run, wired: Wired) -> None:
+def test_stderr_is_sent_as_stderr(iopub: IOPubThread, run: Run, stage: SenderStage) -> None:
     stream = RunStream(Session(key=b"x"), iopub, "stderr", watchfd=False)
     assert stream.write("error\n") == 6
-    assert wired.arrived() == [Stderr("error\n")]
+    assert stage.arrived() == [Stderr("error\n")]
     stream.close()
 
 
-def test_flush_sends_the_text_of_the_run(stdout: RunStream, run: Run, wired: Wired) -> None:
+def test_flush_sends_the_text_of_the_run(stdout: RunStream, run: Run, stage: SenderStage) -> None:
     stdout.write("50 %")
-    assert wired.arrived() == []
+    assert stage.arrived() == []
     stdout.flush()
-    assert wired.arrived() == [Stdout("50 %")]
+    assert stage.arrived() == [Stdout("50 %")]
 
 
-def test_writing_no_text_sends_nothing(stdout: RunStream, run: Run, wired: Wired) -> None:
+def test_writing_no_text_sends_nothing(stdout: RunStream, run: Run, stage: SenderStage) -> None:
     assert stdout.write("") == 0
     stdout.flush()
-    assert wired.arrived() == []
+    assert stage.arrived() == []
 
 
 def test_text_outside_of_runs_goes_to_iopub(
@@ -131,11 +131,11 @@ def test_text_outside_of_runs_goes_to_iopub(
 
 
 def test_text_of_a_run_that_has_ended_goes_to_iopub(
-    stdout: RunStream, run: Run, wired: Wired, published: list[dict[str, Any]]
+    stdout: RunStream, run: Run, stage: SenderStage, published: list[dict[str, Any]]
 ) -> None:
     run.sender.finish([Done(200, 1.0)])
     assert stdout.write("too late") == 8
-    assert wired.arrived() == [Done(200, 1.0)]
+    assert stage.arrived() == [Done(200, 1.0)]
     stdout._flush()
     assert published == [{"name": "stdout", "text": "too late"}]
 
@@ -148,12 +148,12 @@ def test_text_of_a_run_that_has_ended_goes_to_iopub(
     ],
 )
 def test_output_to_the_descriptor_belongs_to_the_run_once_the_pipe_is_read(
-    watching: RunStream, alone: Run, wired: Wired, write: Any
+    watching: RunStream, alone: Run, stage: SenderStage, write: Any
 ) -> None:
     write(watching)
     watching.pipe.read()
     alone.sender.flush()
-    assert wired.arrived() == [Stdout("out\n")]
+    assert stage.arrived() == [Stdout("out\n")]
 
 
 @pytest.mark.parametrize("reads", [True, False])
@@ -185,12 +185,14 @@ def test_a_terminal_that_is_not_read_does_not_block_the_kernel(
         stream.close()
 
 
-def test_bytes_of_one_character_may_arrive_separately(watching: RunStream, alone: Run, wired: Wired) -> None:
+def test_bytes_of_one_character_may_arrive_separately(
+    watching: RunStream, alone: Run, stage: SenderStage
+) -> None:
     for byte in "€".encode():
         os.write(watching.fileno(), bytes([byte]))
         watching.pipe.read()
     alone.sender.flush()
-    text = "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout))
+    text = "".join(chunk.text for chunk in stage.arrived() if isinstance(chunk, Stdout))
     assert text == "€"
 
 
@@ -205,16 +207,16 @@ def test_output_to_the_descriptor_outside_of_runs_reaches_the_terminal(
 
 
 def test_a_run_cannot_close_the_stream_for_others(
-    stdout: RunStream, run: Run, wired: Wired, published: Any
+    stdout: RunStream, run: Run, stage: SenderStage, published: Any
 ) -> None:
     stdout.close()
     print("still open", file=stdout)
     stdout.flush()
-    assert wired.arrived() == [Stdout("still open\n")]
+    assert stage.arrived() == [Stdout("still open\n")]
 
 
 def test_a_stream_that_a_run_removed_is_restored_for_the_next(
-    watching: RunStream, alone: Run, wired: Wired
+    watching: RunStream, alone: Run, stage: SenderStage
 ) -> None:
     with redirect_stdout(watching):
         streams = Streams()
@@ -227,16 +229,16 @@ def test_a_stream_that_a_run_removed_is_restored_for_the_next(
         os.write(watching.fileno(), b"out\n")
         streams.collect()
     alone.sender.flush()
-    assert "".join(chunk.text for chunk in wired.arrived() if isinstance(chunk, Stdout)) == "out\nout\n"
+    assert "".join(chunk.text for chunk in stage.arrived() if isinstance(chunk, Stdout)) == "out\nout\n"
 
 
 def test_output_of_a_process_after_its_run_belongs_to_no_other_run(
-    watching: RunStream, alone: Run, wired: Wired, terminal: IO[str], published: Any
+    watching: RunStream, alone: Run, stage: SenderStage, terminal: IO[str], published: Any
 ) -> None:
     def collected() -> list[Any]:
         watching.pipe.read()
         alone.sender.flush()
-        return wired.arrived()
+        return stage.arrived()
 
     with redirect_stdout(watching), subprocess.Popen(
         ["sh", "-c", "echo first; read line; echo late"], stdin=subprocess.PIPE, stdout=watching
@@ -248,7 +250,7 @@ def test_output_of_a_process_after_its_run_belongs_to_no_other_run(
         os.write(watching.fileno(), b"next\n")
         streams.collect()
         alone.sender.flush()
-        assert wired.arrived() == [Stdout("next\n")]
+        assert stage.arrived() == [Stdout("next\n")]
         wait_until(lambda: Path(terminal.name).read_text() == "late\n")
         # The pipe without a writer is closed.
         wait_until(lambda: len(watching.pipe._decoders) == 1)
@@ -263,41 +265,41 @@ def publisher() -> RunDisplayPublisher:
     return RunDisplayPublisher(session=Session(key=b"x"), pub_socket=None)
 
 
-def test_a_display_of_a_run_is_cleaned_for_json(run: Run, wired: Wired, published: Any) -> None:
+def test_a_display_of_a_run_is_cleaned_for_json(run: Run, stage: SenderStage, published: Any) -> None:
     publisher().publish({"text/plain": "x", "application/json": {"a": (1, 2)}})
-    assert wired.arrived() == [Display({"text/plain": "x", "application/json": {"a": [1, 2]}}, {})]
+    assert stage.arrived() == [Display({"text/plain": "x", "application/json": {"a": [1, 2]}}, {})]
     assert published == []
 
 
-def test_a_display_carries_its_id_metadata_and_update(run: Run, wired: Wired) -> None:
+def test_a_display_carries_its_id_metadata_and_update(run: Run, stage: SenderStage) -> None:
     publisher().publish({"text/plain": "x"}, {"a": {"width": 1}}, transient={"display_id": "d"})
     publisher().publish({"text/plain": "y"}, transient={"display_id": "d"}, update=True)
     first = {"display_id": "d", "metadata": {"a": {"width": 1}}}
     again = {"display_id": "d", "update": True}
-    assert wired.arrived() == [
+    assert stage.arrived() == [
         Display({"text/plain": "x", FACTS: first}, {"a": {"width": 1}}),
         Display({"text/plain": "y", FACTS: again}, {}),
     ]
 
 
-def test_keys_of_a_display_become_text(run: Run, wired: Wired) -> None:
+def test_keys_of_a_display_become_text(run: Run, stage: SenderStage) -> None:
     publisher().publish({"text/plain": "x", 5: "y"}, {None: 1})
     expected = Display({"text/plain": "x", "5": "y", FACTS: {"metadata": {"None": 1}}}, {"None": 1})
-    assert wired.arrived() == [expected]
+    assert stage.arrived() == [expected]
 
 
-def test_publish_does_not_change_the_bundle(run: Run, wired: Wired) -> None:
+def test_publish_does_not_change_the_bundle(run: Run, stage: SenderStage) -> None:
     data = {"text/plain": "x"}
     publisher().publish(data, transient={"display_id": "d"})
     assert data == {"text/plain": "x"}
 
 
-def test_a_display_is_sent_after_earlier_text(stdout: RunStream, run: Run, wired: Wired) -> None:
+def test_a_display_is_sent_after_earlier_text(stdout: RunStream, run: Run, stage: SenderStage) -> None:
     stdout.write("before")
     publisher().publish({"text/plain": "x"})
     stdout.write("after")
     stdout.flush()
-    assert wired.arrived() == [Stdout("before"), Display({"text/plain": "x"}, {}), Stdout("after")]
+    assert stage.arrived() == [Stdout("before"), Display({"text/plain": "x"}, {}), Stdout("after")]
 
 
 def test_a_display_outside_of_runs_goes_to_iopub(published: list[dict[str, Any]]) -> None:
@@ -306,11 +308,11 @@ def test_a_display_outside_of_runs_goes_to_iopub(published: list[dict[str, Any]]
 
 
 def test_clear_output_goes_to_the_run_or_to_iopub(
-    run: Run, wired: Wired, published: list[dict[str, Any]]
+    run: Run, stage: SenderStage, published: list[dict[str, Any]]
 ) -> None:
     publisher().clear_output()
     publisher().clear_output(wait=True)
-    assert wired.arrived() == [Display({FACTS: {"clear": "now"}}), Display({FACTS: {"clear": "wait"}})]
+    assert stage.arrived() == [Display({FACTS: {"clear": "now"}}), Display({FACTS: {"clear": "wait"}})]
     assert published == []
     current.set(None)  # type: ignore[arg-type]
     publisher().clear_output(wait=True)

@@ -19,7 +19,7 @@ PLENTY = 1 << 30
 """Bytes of credit that no test uses up."""
 
 
-class FarEnd:
+class FrontendSide:
     """The frontend's side of a connection, with blocking calls."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -32,7 +32,7 @@ class FarEnd:
         self.socket.sendall(b"".join(buffer for message in messages for buffer in encode(message)))
 
     def receive(self) -> Message:
-        """The next message. Raises EOFError at the end of the connection."""
+        """Return the next message. Raises EOFError at the end of the connection."""
         while not self.pending:
             data = self.socket.recv(1 << 16)
             if not data:
@@ -41,41 +41,41 @@ class FarEnd:
         return self.pending.pop(0)
 
     def chunks(self, count: int) -> list[Chunk]:
-        """The next `count` chunks, whichever run's."""
-        found: list[Chunk] = []
-        while len(found) < count:
+        """Return the next `count` chunks, of any run."""
+        chunks: list[Chunk] = []
+        while len(chunks) < count:
             message = self.receive()
             assert isinstance(message, Output)
-            found += message.chunks
-        return found
+            chunks += message.chunks
+        return chunks
 
     def run(self, id: str) -> list[Chunk]:
-        """All the chunks of a run, whose outputs are the next messages."""
-        found: list[Chunk] = []
-        while not (found and isinstance(found[-1], Done)):
+        """Return all chunks of a run, whose outputs are the next messages."""
+        chunks: list[Chunk] = []
+        while not (chunks and isinstance(chunks[-1], Done)):
             message = self.receive()
             assert isinstance(message, Output)
             assert message.run == id
-            found += message.chunks
-        return found
+            chunks += message.chunks
+        return chunks
 
     def close(self) -> None:
         self.socket.close()
 
 
-class Listening:
-    """A maker of connections. A context manager."""
+class ConnectionMaker:
+    """Factory of connections. A context manager, which closes them."""
 
     def __init__(self) -> None:
-        self._made: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
 
-    def pair(self) -> tuple[socket.socket, FarEnd]:
+    def pair(self) -> tuple[socket.socket, FrontendSide]:
         """Return the kernel's socket of a new connection, and the frontend's side."""
         near, far = socket.socketpair()
-        self._made += near, far
-        return near, FarEnd(far)
+        self._sockets += near, far
+        return near, FrontendSide(far)
 
-    def connect(self) -> tuple[FrontendConnection, FarEnd]:
+    def connect(self) -> tuple[FrontendConnection, FrontendSide]:
         """Return both sides of a new connection."""
         near, far = self.pair()
         return FrontendConnection(near, exit_on_loss), far
@@ -86,7 +86,7 @@ class Listening:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for connection in self._made:
+        for connection in self._sockets:
             connection.close()
 
 
@@ -94,11 +94,11 @@ def exit_on_loss() -> NoReturn:
     raise SystemExit("the connection is lost")
 
 
-class Wired:
-    """A lane, outlets of a run `a` on it, and what is to be called later."""
+class SenderStage:
+    """Senders of a run `a` on a connection, and the functions that they schedule."""
 
-    def __init__(self, door: Listening) -> None:
-        self.near, self.far = door.connect()
+    def __init__(self, connections: ConnectionMaker) -> None:
+        self.near, self.far = connections.connect()
         self.interrupts = Interrupts(lambda target: None)
         self.due: list[tuple[float, Callable[[], None]]] = []
 
@@ -106,7 +106,7 @@ class Wired:
         return OutputSender("a", self.near, window, self.interrupts, lambda *what: self.due.append(what))
 
     def later(self) -> None:
-        """What is due happens, in another thread."""
+        """Call the scheduled functions, in another thread."""
         due, self.due = self.due, []
 
         def work() -> None:
@@ -118,11 +118,11 @@ class Wired:
         thread.join()
 
     def arrived(self) -> list[Chunk]:
-        """What has been sent by now."""
+        """Return the chunks that have been sent by now."""
         self.near.send(Output("end", ()))
-        found: list[Chunk] = []
+        chunks: list[Chunk] = []
         while (message := self.far.receive()) != Output("end", ()):
             assert isinstance(message, Output)
             assert message.run == "a"
-            found += message.chunks
-        return found
+            chunks += message.chunks
+        return chunks
