@@ -1,4 +1,4 @@
-"""Certificates of an authority of the tests' own."""
+"""Certificates of an authority that the tests create."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Certificate:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What `owt serve` is given to use it."""
+        """Options of `owt serve` for this certificate."""
         return "--certfile", str(self.certfile), "--keyfile", str(self.keyfile)
 
-    def believing(self) -> ssl.SSLContext:
-        """What a client is given that believes the authority."""
+    def trusting_context(self) -> ssl.SSLContext:
+        """Return a TLS context that trusts the authority."""
         return ssl.create_default_context(cafile=self.authority)
 
 
 def make(folder: Path, name: str) -> Certificate:
-    """A new certificate for a host name or an address, of a new authority."""
+    """Create a certificate for a host name or an address, signed by a new authority."""
     authority = trustme.CA()
     issued = authority.issue_cert(name)
-    made = Certificate(name, folder / f"{name}.pem", folder / f"{name}.key", folder / f"{name}.ca.pem")
-    made.certfile.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(made.keyfile)
-    authority.cert_pem.write_to_path(made.authority)
-    return made
+    certificate = Certificate(name, folder / f"{name}.pem", folder / f"{name}.key", folder / f"{name}.ca.pem")
+    certificate.certfile.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(certificate.keyfile)
+    authority.cert_pem.write_to_path(certificate.authority)
+    return certificate

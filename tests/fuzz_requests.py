@@ -1,6 +1,6 @@
 """Random bytes and mutated requests, for the fuzz tests.
 
-Each `Exchange` is made from `SEED`, its kind and its number alone.
+Each `Exchange` is method from `SEED`, its kind and its number alone.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ VERSIONS = (
     b"HTTP/1.0", b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/2", b"HTTP/1.10", b"http/1.1",
     b"HTTP/1.1 ", b"HTTP", b"", b"HTTP/\xb2.\xb2", b"HTTP/9.9", b"HTTPS/1.1",
 )
-PREFACES = (
+OTHER_PROTOCOLS = (
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(30),
     b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(60), b"GET /\r\n", b"GET / HTTP/0.9\r\n\r\n",
     b"\r\n\r\n\r\n", b"\n\n\n\n", b"\0\0\0\0", b"PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n", b"SSH-2.0-x\r\n",
@@ -248,7 +248,7 @@ def random_bytes(dice: random.Random) -> Exchange:
         case 2:
             sent = b"".join(dice.choices(WORDS, k=size // 10))
         case _:
-            sent = dice.choice(PREFACES) + dice.choice([b"", LAST, dice.randbytes(20)])
+            sent = dice.choice(OTHER_PROTOCOLS) + dice.choice([b"", LAST, dice.randbytes(20)])
     return Exchange(sent, ends=dice.random() < 0.9)
 
 
@@ -335,16 +335,16 @@ def _of_the_servers_pages(dice: random.Random) -> Request:
     name = quote(dice.choice(ODD_TEXTS).encode("utf-8", "surrogateescape"), safe="")
     path = dice.choice([*PAGES, f"sessions/{name}", f"runs/{name}", f"runs/{name}/events?after={name}", name])
     # Kernels take time to start, so create and end sessions seldom.
-    made = ["GET", "GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"][dice.randrange(8)]
-    if made == "DELETE" and "fuzz" in path and dice.random() < 0.8:
-        made = "GET"
+    method = ["GET", "GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"][dice.randrange(8)]
+    if method == "DELETE" and "fuzz" in path and dice.random() < 0.8:
+        method = "GET"
     if path == RESTART and dice.random() < 0.8:
         path = "runs"
     bodies = [b"", b"{}", b'{"kernel": "no-such"}', b'{"concurrency": 0}', b'{"kernel": 1}', b"\xff", b"["]
     body = dice.choice(bodies)
-    if made == "PUT" and "fuzz" not in path:
+    if method == "PUT" and "fuzz" not in path:
         body = b'{"kernel": "no-such"}'
-    return sending(body, "application/json", f"/_owt/{path}", made if made != "HEAD" else "GET")
+    return sending(body, "application/json", f"/_owt/{path}", method if method != "HEAD" else "GET")
 
 
 KINDS: dict[str, Callable[[random.Random], Exchange]] = {

@@ -1,4 +1,4 @@
-"""Notebooks to try things with."""
+"""Notebook files for tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def notebook(*cells: str) -> str:
-    """The JSON of a notebook with these code cells, as JupyterLab writes it."""
+    """Return the JSON of a notebook with these code cells, as JupyterLab writes it."""
     return json.dumps(
         {
             "nbformat": 4,
@@ -30,8 +30,7 @@ def notebook(*cells: str) -> str:
 
 
 def save(path: Path, *cells: str) -> None:
-    """Put a notebook with these cells, or for a `.py` file their text, in the file's place, as careful
-    editors do."""
+    """Replace the file atomically by a notebook with these cells, or by their text for a `.py` file."""
     text = notebook(*cells) if path.suffix == ".ipynb" else "\n".join(cells)
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text, encoding="utf-8")

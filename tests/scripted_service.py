@@ -21,10 +21,12 @@ from owt.testing.kernel import ScriptedKernels
 class ScriptedService:
     """Service whose kernels the test scripts; `settings` are those of the server."""
 
-    def __init__(self, *, most: int = 1, least: int = 0, queue: int = 1, **settings: Any) -> None:
+    def __init__(self, *, max_size: int = 1, min_size: int = 0, queue: int = 1, **settings: Any) -> None:
         self.kernels = ScriptedKernels()
         kernels, limits = cast("Kernels", self.kernels), Limits(queue, 60.0)
-        self.pool = Pool(kernels=kernels, limits=limits, spec="owt", min_spares=least, max_members=most)
+        self.pool = Pool(
+            kernels=kernels, limits=limits, spec="owt", min_spares=min_size, max_members=max_size
+        )
         chosen = Settings(**settings)
         self.service = Service(
             settings=chosen,

@@ -1,4 +1,4 @@
-"""What an HTTP server has sent on one connection, read by the letter of RFC 9110 and RFC 9112."""
+"""Strict reader of the responses on one connection, after RFC 9110 and RFC 9112."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_LINE = 100_000
 
 @dataclass(frozen=True)
 class Response:
-    """One answer. `whole` is False for one that the end of the connection has cut off."""
+    """One response. `whole` is False if the connection ended before it."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -21,30 +21,30 @@ class Response:
     whole: bool = True
 
     def header(self, name: str) -> list[str]:
-        """All values of a header; `name` is in lower case."""
-        return [value for each, value in self.headers if each == name]
+        """Return all values of a header; `name` is in lower case."""
+        return [value for header, value in self.headers if header == name]
 
 
 class _End(Exception):
-    """The connection's end came before the answer's."""
+    """The connection ended before the response."""
 
 
 def responses(received: bytes, *, head: bool = False) -> list[Response]:
-    """All that was received until the connection's end, the last answer being cut off perhaps.
+    """Return the responses that a connection received until its end; the last one may be incomplete.
 
-    Final responses only: those with 1xx are checked and left out. `head` says that the requests were HEAD.
-    Raises ValueError for anything that a server must not send.
+    Interim responses (1xx) are checked and left out. `head` is true for responses to HEAD. Raises ValueError
+    for anything that a server must not send.
     """
-    found: list[Response] = []
+    complete: list[Response] = []
     rest = received
     while rest:
         try:
             line, after = _line(rest)
         except _End:
-            # Not even its status has come.
+            # The connection ended within the status line.
             if not b"HTTP/1.1 ".startswith(rest[:9]) and not rest.startswith(b"HTTP/1.1 "):
                 raise ValueError(f"no status line: {rest[:100]!r}") from None
-            return [*found, Response(0, (), b"", whole=False)]
+            return [*complete, Response(0, (), b"", whole=False)]
         if not (matched := STATUS_LINE.fullmatch(line)):
             raise ValueError(f"no status line: {line[:100]!r}")
         status = int(matched[1])
@@ -55,9 +55,10 @@ def responses(received: bytes, *, head: bool = False) -> list[Response]:
                 continue
             body, rest = _body(status, headers, rest, head=head)
         except _End as end:
-            return [*found, Response(status, tuple(headers), end.args[0] if end.args else b"", whole=False)]
-        found.append(Response(status, tuple(headers), body))
-    return found
+            partial = end.args[0] if end.args else b""
+            return [*complete, Response(status, tuple(headers), partial, whole=False)]
+        complete.append(Response(status, tuple(headers), body))
+    return complete
 
 
 def _line(data: bytes) -> tuple[bytes, bytes]:
@@ -85,11 +86,11 @@ def _body(status: int, headers: list[tuple[str, str]], data: bytes, *, head: boo
     lengths = [value for name, value in headers if name == "content-length"]
     codings = [value for name, value in headers if name == "transfer-encoding"]
     if len(lengths) + len(codings) > 1:
-        raise ValueError(f"an answer of {lengths} bytes in {codings}")
+        raise ValueError(f"a response of {lengths} bytes in {codings}")
     if lengths and not re.fullmatch("[0-9]{1,18}", lengths[0]):
-        raise ValueError(f"an answer of {lengths[0]!r} bytes")
+        raise ValueError(f"a response of {lengths[0]!r} bytes")
     if codings not in ([], ["chunked"]):
-        raise ValueError(f"an answer in {codings}")
+        raise ValueError(f"a response in {codings}")
     if status in (204, 304) or head:
         if status == 204 and (lengths or codings):
             raise ValueError("a 204 with a body")
@@ -103,7 +104,7 @@ def _body(status: int, headers: list[tuple[str, str]], data: bytes, *, head: boo
         return data[:length], data[length:]
     # It ends with the connection (RFC 9112, section 6.3).
     if any(name == "connection" and value.lower() == "keep-alive" for name, value in headers):
-        raise ValueError("an answer without an end on a connection that stays")
+        raise ValueError("a response without an end on a persistent connection")
     return data, b""
 
 

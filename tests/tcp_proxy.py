@@ -1,4 +1,4 @@
-"""Connections that a test can cut."""
+"""A TCP proxy whose connections a test can cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class TcpProxy:
-    """Passes the connections to a port of its own on to a server, until they are cut."""
+    """Proxy on a free port that forwards connections to a server until the test cuts them."""
 
     def __init__(self, port: int) -> None:
         self._to = ("127.0.0.1", port)
@@ -18,14 +18,14 @@ class TcpProxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._doors = [self._listening]
+        self._listeners = [self._listening]
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._begin(self._accept)
 
     def cut(self) -> int:
-        """End every connection, as a network does that goes away; gives how many there were."""
+        """Close every connection, as a failing network does, and return their number."""
         with self._lock:
             ended, self._open = self._open, []
         for end in ended:
@@ -35,16 +35,16 @@ class TcpProxy:
         return len(ended) // 2
 
     def close(self) -> None:
-        """Cut every connection, and let none through until it is opened."""
+        """Cut every connection, and refuse new ones until `open`."""
         self._closed = True
         self.cut()
 
     def open(self) -> None:
-        """Let connections through again."""
+        """Forward connections again."""
         self._closed = False
 
     def redirect(self, port: int) -> None:
-        """Cut every connection, and lead those that follow to another server."""
+        """Cut every connection, and forward new ones to another server."""
         self._to = ("127.0.0.1", port)
         self.cut()
 
@@ -54,18 +54,18 @@ class TcpProxy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for door in self._doors:
+        for listener in self._listeners:
             with contextlib.suppress(OSError):
-                door.shutdown(socket.SHUT_RDWR)
-            door.close()
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         self.cut()
         for thread in self._threads:
             thread.join()
 
     def cut_expression(self) -> str:
-        """An expression that cuts every connection, from any process here; its value is how many."""
+        """Return a Python expression that cuts every connection; its value is their number."""
         listening = socket.create_server(("127.0.0.1", 0))
-        self._doors.append(listening)
+        self._listeners.append(listening)
         self._begin(self._listen, listening)
         port = listening.getsockname()[1]
         return f"int(__import__('socket').create_connection(('127.0.0.1', {port})).recv(9))"

@@ -88,7 +88,7 @@ def test_live_server_raises_refused_settings() -> None:
 
 def test_live_server_fails_the_test_after_a_crash() -> None:
     server = LiveServer().start()
-    # It has ended before it is told to.
+    # The server ends before the test stops it.
     server.send_signal(signal.SIGABRT)
     with pytest.raises(AssertionError, match="ended with status -6"):
         server.__exit__(None, None, None)
@@ -110,7 +110,7 @@ def test_a_bystander_calls_until_the_block_ends() -> None:
             wait_until(lambda: other.calls > before + 2)
         after = other.calls
         assert server.session("bystander")["calls"] == after
-        # A block that ends at once has been one all the same.
+        # Also a block that ends at once waits for a call.
         with Bystander(server) as other:
             before = other.calls
         assert other.calls > before

@@ -1,4 +1,4 @@
-"""Speech models with random weights, small enough to be made in a test: what they say is noise."""
+"""Speech models with random weights, small enough to be created in a test. Their output is noise."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 RATE = 24_000
 FRAME = 320
-"""Samples that a Bark's codec makes of one frame of its codes."""
+"""Number of samples that the codec of Bark produces for one frame of its codes."""
 SEMANTIC, CODES, QUANTIZERS = 40, 16, 8
-"""Bark's own numbers, in small: semantic tokens, codes of a codebook, codebooks."""
+"""Sizes of a small Bark: semantic tokens, codes of a codebook, codebooks."""
 VOICES = ("v2/en_speaker_6", "v2/en_speaker_1")
 
 
 def letters():
-    """A tokenizer for which each character is a token."""
+    """Return a tokenizer for which each character is a token."""
     from tokenizers import Regex, Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Split
@@ -28,7 +28,7 @@ def letters():
 
 
 def preset(seed: int) -> dict[str, np.ndarray]:
-    """A voice for a tiny Bark, as its processor keeps it."""
+    """Return a voice for a tiny Bark, in the form of its processor."""
     numbers = np.random.default_rng(seed)
     return {
         "semantic_prompt": numbers.integers(0, SEMANTIC, 12),
@@ -38,9 +38,9 @@ def preset(seed: int) -> dict[str, np.ndarray]:
 
 
 def bark(directory: Path, *, voices: bool = True) -> str:
-    """A Bark, saved with its processor and `VOICES` in the directory, whose name it gives.
+    """Save a Bark with its processor and `VOICES` in the directory, and return the directory's name.
 
-    It has all four of Bark's models; each text gets a fraction of a second of audio.
+    It has all four models of Bark, and makes a fraction of a second of audio of each text.
     """
     import torch
     from transformers import (
@@ -64,7 +64,7 @@ def bark(directory: Path, *, voices: bool = True) -> str:
         "num_heads": 2,
         "hidden_size": 16,
         "block_size": 512,
-        # Large enough for what goes in to make a difference to what comes out.
+        # Large enough that the output depends on the input.
         "initializer_range": 0.5,
     }
     config = BarkConfig(
@@ -87,13 +87,13 @@ def bark(directory: Path, *, voices: bool = True) -> str:
             num_filters=4,
             num_lstm_layers=1,
             codebook_size=CODES,
-            # As many bits a second as all of the codebooks at 75 frames a second.
+            # The bits a second of all codebooks at 75 frames a second.
             target_bandwidths=[RATE / FRAME * 4 * QUANTIZERS / 1000],
         ).to_dict(),
     )
     model = BarkModel(config).eval()
     for layer in model.codec_model.quantizer.layers:
-        # Zeros otherwise, so that all codes would sound the same.
+        # The default is zeros, with which all codes sound the same.
         layer.codebook.embed.normal_()
     model.generation_config = GenerationConfig(
         sample_rate=RATE,
@@ -142,7 +142,7 @@ def bark(directory: Path, *, voices: bool = True) -> str:
 
 
 def vits(directory: Path, *, speakers: int = 1) -> str:
-    """A VITS, which makes a text's audio in one pass, saved with its tokenizer in the directory."""
+    """Save a VITS, which makes audio in one pass, with its tokenizer in the directory; return its name."""
     import json
 
     import torch
@@ -151,7 +151,7 @@ def vits(directory: Path, *, speakers: int = 1) -> str:
     torch.manual_seed(0)
     vocabulary = directory / "letters.json"
     vocabulary.write_text(json.dumps({letter: n for n, letter in enumerate("_ abcdefghijklmnopqrstuvwxyz'")}))
-    # Letters, and not phonemes, for which there would have to be a phonemizer.
+    # Letters, because phonemes would need a phonemizer.
     tokenizer = VitsTokenizer(str(vocabulary), pad_token="_", unk_token="_", phonemize=False)
     tokenizer.save_pretrained(directory)
     config = VitsConfig(
@@ -178,7 +178,7 @@ def vits(directory: Path, *, speakers: int = 1) -> str:
 
 
 def speecht5(directory: Path) -> str:
-    """A SpeechT5, which makes spectrograms, saved with its tokenizer; its vocoder is in `vocoder`."""
+    """Save a SpeechT5, which makes spectrograms, with its tokenizer; its vocoder is in `vocoder`."""
     import torch
     from transformers import SpeechT5Config, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5HifiGanConfig
 

@@ -131,7 +131,7 @@ def test_a_refusal_prints_the_servers_message_and_the_remedy(server, capsys, tmp
 
 
 @pytest.mark.parametrize(
-    ("given", "variables", "sent"),
+    ("options", "variables", "sent"),
     [
         (["--auth", "ada:se:cret"], {}, "Basic YWRhOnNlOmNyZXQ="),
         ([], {"OWT_CLIENT_AUTH": "ada:se:cret"}, "Basic YWRhOnNlOmNyZXQ="),
@@ -142,11 +142,11 @@ def test_a_refusal_prints_the_servers_message_and_the_remedy(server, capsys, tmp
         ([], {"OWT_CLIENT_AUTH": ""}, None),
     ],
 )
-def test_credentials_come_from_an_option_or_a_variable(server, monkeypatch, given, variables, sent):
+def test_credentials_come_from_an_option_or_a_variable(server, monkeypatch, options, variables, sent):
     server.responses["GET", "/?code_b64=MQ"] = (200, "text/html", b"")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    main.main(["call", "--address", server.url, "--code", "1", "--method", "GET", *given])
+    main.main(["call", "--address", server.url, "--code", "1", "--method", "GET", *options])
     assert [authorization for *_, authorization in server.requests] == [sent]
 
 

@@ -43,8 +43,8 @@ from owt.errors import CannotSend
     ],
 )
 def test_an_argument_is_json_or_a_python_literal_or_text(text, value):
-    found = argument(text)
-    assert (found, type(found)) == (value, type(value))
+    result = argument(text)
+    assert (result, type(result)) == (value, type(value))
 
 
 def test_an_expression_without_code_is_the_code():
@@ -76,9 +76,9 @@ def test_a_dash_reads_standard_input(monkeypatch):
     assert program(None, "-", None) == "1 + 1"
 
 
-@pytest.mark.parametrize("given", [(None, None, None), ("", None, None), ("", None, "")])
-def test_program_without_options_is_none(given):
-    assert program(*given) is None
+@pytest.mark.parametrize("options", [(None, None, None), ("", None, None), ("", None, "")])
+def test_program_without_options_is_none(options):
+    assert program(*options) is None
 
 
 def test_options_that_cannot_be_used_are_refused(tmp_path):

@@ -24,9 +24,9 @@ def test_export_writes_the_adaptor_to_a_file(tmp_path, capsys):
 def test_a_notebook_that_cannot_be_exported_gives_one_line_of_error(tmp_path, capsys):
     save(tmp_path / "n.ipynb", "x = !ls", "def run(): return x")
     assert main.main(["export", str(tmp_path / "n.ipynb")]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith(f"owt: {tmp_path / 'n.ipynb'}: cell 1: x = !ls takes its value")
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"owt: {tmp_path / 'n.ipynb'}: cell 1: x = !ls takes its value")
+    assert error.count("\n") == 1
 
 
 def test_an_output_path_that_cannot_be_written_is_an_error(tmp_path, capsys):

@@ -49,7 +49,7 @@ def server():
 
 @pytest.fixture
 def served(monkeypatch):
-    """The settings that `owt serve` started a server with; `serve` gives the exit status 0."""
+    """Return the settings of each server that `owt serve` starts; its exit status is 0."""
     started: list[Settings] = []
     app = ModuleType("owt.frontend.app")
     app.serve = lambda chosen, *on_ready: started.append(chosen) or 0  # type: ignore[attr-defined]
@@ -111,9 +111,9 @@ def test_each_setting_is_an_option(served):
         "--unix-socket",
     }
     assert main.main(["serve", *switches, *(text for pair in arguments.items() for text in pair)]) == 0
-    given = {option[2:].replace("-", "_"): text for option, text in arguments.items()}
-    given |= {"insecure": True, "fork": False, "show_examples": True, "watch": True, "verbose": 2}
-    assert served == [Settings.from_options(given, {})]
+    options = {option[2:].replace("-", "_"): text for option, text in arguments.items()}
+    options |= {"insecure": True, "fork": False, "show_examples": True, "watch": True, "verbose": 2}
+    assert served == [Settings.from_options(options, {})]
 
 
 def test_variables_set_what_options_do_not(served, monkeypatch):
@@ -121,7 +121,7 @@ def test_variables_set_what_options_do_not(served, monkeypatch):
     monkeypatch.setenv("OWT_FORK", "0")
     monkeypatch.setenv("OWT_VERBOSE", "3")
     assert main.main(["serve", "--fork"]) == 0
-    assert [(each.port, each.fork, each.verbose) for each in served] == [(8001, True, 3)]
+    assert [(chosen.port, chosen.fork, chosen.verbose) for chosen in served] == [(8001, True, 3)]
 
 
 def test_serve_returns_the_servers_exit_status(served, monkeypatch):
@@ -171,8 +171,8 @@ def test_an_error_names_the_variable_that_cannot_be_used(served, monkeypatch, ca
 
 
 def test_a_taken_port_is_one_line_and_status_2():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = str(occupied.getsockname()[1])
         done = subprocess.run(
             [sys.executable, "-m", "owt", "serve", "--port", port],
             capture_output=True,
@@ -221,16 +221,16 @@ def test_session_list_without_sessions_says_so(server, capsys):
 
 def test_session_list_prints_a_table_on_a_terminal(server):
     server.responses["GET", "/_owt/sessions"] = as_json(ANSWER)
-    ours, theirs = os.openpty()
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
+    terminal_fd, child_fd = os.openpty()
+    with os.fdopen(terminal_fd, "rb", buffering=0) as terminal:
         command = [sys.executable, "-m", "owt", "session", "list", "--url", server.url]
         environ = {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
-        subprocess.run(command, stdout=theirs, env=environ, check=True, timeout=60)
-        os.close(theirs)
-        shown = terminal.read(65536).decode()
-    assert "\x1b[" in shown
-    assert "mine" in shown
-    assert "15.0 MiB" in shown
+        subprocess.run(command, stdout=child_fd, env=environ, check=True, timeout=60)
+        os.close(child_fd)
+        output = terminal.read(65536).decode()
+    assert "\x1b[" in output
+    assert "mine" in output
+    assert "15.0 MiB" in output
 
 
 def test_endpoints_lists_state_and_reason(server, capsys):

@@ -72,7 +72,7 @@ class Terminal(io.StringIO):
 
 
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """A terminal on stderr. Not a fixture: pytest sets up its own stderr after those."""
+    """Make stderr a terminal. Not a fixture: pytest replaces stderr after fixtures."""
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setenv("TERM", "xterm")

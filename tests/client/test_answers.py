@@ -84,8 +84,8 @@ def test_the_message_of_an_error_has_its_exception_and_detail(problem, text):
 
 
 def test_a_runs_failure_is_the_error_of_its_broken_response():
-    told = {"type": "exception", "title": "t", "detail": "d", "exception": "E", "traceback": "T"}
-    error = run_failure({"id": "0123", "session": None, "status": 500, "failure": told})
+    message = {"type": "exception", "title": "t", "detail": "d", "exception": "E", "traceback": "T"}
+    error = run_failure({"id": "0123", "session": None, "status": 500, "failure": message})
     assert error is not None
     assert (error.type, str(error), error.run, error.traceback) == ("urn:owt:exception", "E: d", "0123", "T")
     assert run_failure({"id": "0123", "failure": None}) is None

@@ -8,29 +8,29 @@ import pytest
 from owt.client.caller import Caller
 from owt.server import Server
 
-HERE = "http://127.0.0.1:9876"
+CURRENT = "http://127.0.0.1:9876"
 RUN = {"Owt-Run": "r1"}
 
 
 @pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Server, "_announced", Server.from_url(f"{HERE}/owt"))
+def _current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "_announced", Server.from_url(f"{CURRENT}/owt"))
 
 
-def run_urls(url: str | None, *answers: httpx.Response) -> list[str]:
-    """Where a run is looked for, before any answer has come and after each."""
+def run_urls(url: str | None, *responses: httpx.Response) -> list[str]:
+    """Return the URL of a run before the first response, and after each of these."""
     caller = Caller(url)
     urls = [caller._control_url("runs/r1")]
-    for answer in answers:
+    for response in responses:
         before = urls[-1]
-        assert caller._update_base(answer) == (caller._control_url("runs/r1") != before)
+        assert caller._update_base(response) == (caller._control_url("runs/r1") != before)
         urls.append(caller._control_url("runs/r1"))
     return urls
 
 
 def test_the_base_url_of_the_current_server_is_known() -> None:
-    for url in (None, f"{HERE}/owt/", f"{HERE}/owt/a/b"):
-        assert run_urls(url) == [f"{HERE}/owt/_owt/runs/r1"]
+    for url in (None, f"{CURRENT}/owt/", f"{CURRENT}/owt/a/b"):
+        assert run_urls(url) == [f"{CURRENT}/owt/_owt/runs/r1"]
 
 
 def test_the_base_url_of_another_server_comes_from_its_responses() -> None:

@@ -30,7 +30,7 @@ def problem(status: int) -> RemoteError:
 
 @pytest.fixture
 def following() -> Following:
-    """Of a run that has begun to answer."""
+    """Progress in a run that has begun to respond."""
     following = Following()
     assert following.begin(httpx.Response(200, headers={"Owt-Run": RUN}))
     return following

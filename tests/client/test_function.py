@@ -72,7 +72,7 @@ def cached(x):
 
 
 def run(source: Source, **kwargs: object) -> Any:
-    """The value of calling a source where nothing else is known."""
+    """Return the value of a call of the source in an empty namespace."""
     if source.fn_name is None:
         return eval(source.code, {})(**kwargs)
     names: dict[str, Any] = {}
@@ -95,8 +95,8 @@ def test_annotations_stay_unevaluated_with_the_future_import():
 
 def test_the_source_of_every_kind_of_function_runs():
     async def first():
-        async for each in run(source_of(slow), x=5):
-            return each
+        async for value in run(source_of(slow), x=5):
+            return value
 
     assert asyncio.run(first()) == 5
     assert run(source_of(factorial), n=5) == 120

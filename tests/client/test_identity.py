@@ -37,7 +37,7 @@ def test_credentials_that_cannot_be_sent_are_refused_without_showing_them(auth, 
 
 
 @pytest.mark.parametrize(
-    ("place", "given", "sent"),
+    ("place", "arguments", "sent"),
     [
         ("", {"token": "abc"}, "Bearer abc"),
         ("", {"auth": "ada:secret"}, "Basic YWRhOnNlY3JldA=="),
@@ -47,11 +47,11 @@ def test_credentials_that_cannot_be_sent_are_refused_without_showing_them(auth, 
         ("", {}, None),
     ],
 )
-def test_a_clients_arguments_precede_the_credentials_of_its_url(place, given, sent):
+def test_a_clients_arguments_precede_the_credentials_of_its_url(place, arguments, sent):
     with RecordingServer() as server:
         server.responses["GET", "/_owt/runs/1"] = (200, "application/json", b"{}")
         url = f"http://{place}127.0.0.1:{server.server_port}"
-        with Client(url, **given) as client:
+        with Client(url, **arguments) as client:
             client.run("1")
     assert server.requests == [("GET", "/_owt/runs/1", sent)]
 

@@ -17,7 +17,7 @@ from owt.client.options import Options
 from owt.client.request import MAX_URL, Address, as_url, call_fields, get, post
 from owt.errors import CannotSend, ConfigError
 
-HERE = Address.of("http://127.0.0.1:9876")
+ADDRESS = Address.of("http://127.0.0.1:9876")
 
 
 def fields_of(url: str) -> dict[str, str]:
@@ -46,7 +46,7 @@ def test_an_address_has_the_url_of_the_call_and_of_the_server(url, whole, root, 
 
 
 def test_loopback_addresses_are_local():
-    assert HERE.is_local
+    assert ADDRESS.is_local
     assert Address.of("http://localhost:1/x").is_local
     assert Address.of("http+unix://%2Frun%2Fowt").is_local
     assert not Address.of("http://example.org").is_local
@@ -69,10 +69,10 @@ def test_an_address_that_is_not_a_url_is_refused_by_its_setting(url):
 
 def test_a_post_is_a_json_object_of_the_fields():
     fields = call_fields("x", {"name": "ö", "n": [1, None]}, Options(session="s", timeout=2.5, reload=True))
-    asked = post(HERE, fields, "*/*")
-    assert (asked.method, asked.url) == ("POST", HERE.url)
-    assert asked.headers == {"Accept": "application/problem+json, */*", "Content-Type": "application/json"}
-    assert json.loads(asked.content or b"") == {
+    request = post(ADDRESS, fields, "*/*")
+    assert (request.method, request.url) == ("POST", ADDRESS.url)
+    assert request.headers == {"Accept": "application/problem+json, */*", "Content-Type": "application/json"}
+    assert json.loads(request.content or b"") == {
         "code": "x", "kwargs": {"name": "ö", "n": [1, None]}, "session": "s", "timeout": 2.5, "reload": True,
     }  # fmt: skip
 
@@ -80,24 +80,24 @@ def test_a_post_is_a_json_object_of_the_fields():
 def test_a_get_has_the_fields_in_its_url_with_code_and_arguments_in_base64():
     address = Address.of("http://h/a?own=1")
     options = Options(session="s", use_cache=True, timeout=0.5)
-    asked = get(address, call_fields("print('ÿ')", {"a": "?>"}, options), "*/*")
-    assert (asked.method, asked.content) == ("GET", None)
-    found = fields_of(asked.url)
-    assert unpacked(found.pop("code_b64")) == "print('ÿ')"
-    assert json.loads(unpacked(found.pop("kwargs_b64"))) == {"a": "?>"}
-    assert found == {"own": "1", "session": "s", "use_cache": "1", "timeout": "0.5"}
-    assert "=" not in asked.url.split("code_b64=")[1].split("&")[0]
+    request = get(address, call_fields("print('ÿ')", {"a": "?>"}, options), "*/*")
+    assert (request.method, request.content) == ("GET", None)
+    fields = fields_of(request.url)
+    assert unpacked(fields.pop("code_b64")) == "print('ÿ')"
+    assert json.loads(unpacked(fields.pop("kwargs_b64"))) == {"a": "?>"}
+    assert fields == {"own": "1", "session": "s", "use_cache": "1", "timeout": "0.5"}
+    assert "=" not in request.url.split("code_b64=")[1].split("&")[0]
 
 
 def test_the_option_kwargs_is_sent_as_text():
     fields = call_fields("x", {}, Options(kwargs="dict(n={1, 2})"))
-    assert json.loads(post(HERE, fields, "*/*").content or b"")["kwargs"] == "dict(n={1, 2})"
-    assert unpacked(fields_of(as_url(HERE, fields))["kwargs_b64"]) == "dict(n={1, 2})"
+    assert json.loads(post(ADDRESS, fields, "*/*").content or b"")["kwargs"] == "dict(n={1, 2})"
+    assert unpacked(fields_of(as_url(ADDRESS, fields))["kwargs_b64"]) == "dict(n={1, 2})"
 
 
 def test_a_url_that_is_too_long_for_httpx_is_refused_with_the_remedy():
     with pytest.raises(CannotSend, match=f"{MAX_URL}; send a POST"):
-        get(HERE, call_fields("x" * MAX_URL, {}, Options()), "*/*")
+        get(ADDRESS, call_fields("x" * MAX_URL, {}, Options()), "*/*")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ class Point:
 )
 def test_a_value_that_json_does_not_have_is_refused_with_its_place(value, words):
     with pytest.raises(CannotSend, match=words):
-        post(HERE, call_fields("x", {"x": value}, Options()), "*/*")
+        post(ADDRESS, call_fields("x", {"x": value}, Options()), "*/*")
 
 
 @pytest.mark.parametrize("timeout", [math.inf, math.nan])
@@ -155,7 +155,7 @@ def test_an_option_that_json_does_not_have_is_refused_by_its_name(timeout):
 
 def test_json_values_are_unchanged_and_tuples_become_lists():
     value = {"a": [1, 2.5, "t", True, None], "b": (1, (2,)), "c": np.float64(0.5), "d": 10**30, "e": "\u2028"}
-    content = post(HERE, call_fields("x", {"v": value}, Options()), "*/*").content
+    content = post(ADDRESS, call_fields("x", {"v": value}, Options()), "*/*").content
     assert json.loads(content or b"")["kwargs"]["v"] == {**value, "b": [1, [2]]}
 
 

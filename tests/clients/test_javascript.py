@@ -11,10 +11,10 @@ from tcp_proxy import TcpProxy
 
 from owt.testing import LiveServer, wait_until
 
-HERE = Path(__file__).parent
-CLIENTS = HERE.parents[1] / "examples" / "clients"
-# They come before those that need an EventSource, which Node has not.
-TEXT = (HERE / "facts.js").read_text().partition("withEventSource")[0]
+FOLDER = Path(__file__).parent
+CLIENTS = FOLDER.parents[1] / "examples" / "clients"
+# They come before the facts that need an EventSource, which Node does not have.
+TEXT = (FOLDER / "facts.js").read_text().partition("withEventSource")[0]
 FACTS = re.findall(r'^  async "(.+)"', TEXT, re.MULTILINE)
 
 
@@ -28,7 +28,7 @@ def test_a_fact_holds_in_node(patient, gate, fact):
     session = f"node-{FACTS.index(fact)}"
     with TcpProxy(patient.port) as between:
         cut = between.cut_expression()
-        done = node(HERE / "check.js", fact, between.url, session, gate.wait, gate.opening, cut)
+        done = node(FOLDER / "check.js", fact, between.url, session, gate.wait, gate.opening, cut)
     patient.ask("DELETE", f"/_owt/sessions/{session}")
     assert done.stderr == ""
     assert done.returncode == 0
@@ -132,9 +132,9 @@ def test_resuming_and_leaving_use_the_base_url_and_the_token(gate):
 
 
 def test_the_documented_program_prints_what_the_page_shows(server):
-    page = (HERE.parents[1] / "docs" / "reference" / "owt-js.md").read_text()
-    [(text, shown)] = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    page = (FOLDER.parents[1] / "docs" / "reference" / "owt-js.md").read_text()
+    [(text, output)] = re.findall(r"^```js\n(.*?)^```\n+```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     text = text.replace("./examples/clients/owt.js", str(CLIENTS / "owt.js"))
     done = node("--input-type=module", "--eval", text.replace("http://127.0.0.1:9876", server.url))
     assert done.stderr == ""
-    assert re.fullmatch(".*?".join(map(re.escape, shown.split("..."))), done.stdout)
+    assert re.fullmatch(".*?".join(map(re.escape, output.split("..."))), done.stdout)

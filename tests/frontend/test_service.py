@@ -167,7 +167,7 @@ async def test_calls_that_do_not_ask_for_the_cache_have_nothing_to_do_with_it() 
 
 @async_test
 async def test_one_call_more_than_may_be_queued_and_running_is_refused() -> None:
-    stage = ScriptedService(most=1, queue=5, max_runs=3)
+    stage = ScriptedService(max_size=1, queue=5, max_runs=3)
     stage.service.submit(new_call(session="a"))
     stage.service.submit(new_call(session="a"))
     run, _ = stage.service.submit(new_call(caching=Caching()))

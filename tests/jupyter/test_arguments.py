@@ -61,8 +61,8 @@ def test_quotes_around_the_value_of_an_option_are_removed(word, text):
     ],
 )
 def test_a_value_is_a_literal_or_an_expression_of_the_notebook(word, value):
-    [given] = evaluate([word], {"rows": ["r"]}).values()
-    assert given == value
+    [argument] = evaluate([word], {"rows": ["r"]}).values()
+    assert argument == value
 
 
 @pytest.mark.parametrize(

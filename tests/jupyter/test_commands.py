@@ -11,19 +11,19 @@ from owt.jupyter.commands import Connect, Run, Serve, described, option_names, p
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch):
+def no_credentials(monkeypatch):
     for name in ("OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_options_of_a_cell_may_follow_its_arguments():
-    asked = parse(commands.run, split_words('n=1 -q --session "tour" text="--local" --timeout 3'))
-    assert asked == Run(("n=1", 'text="--local"'), False, True, {"session": "tour", "timeout": 3.0})
+    command = parse(commands.run, split_words('n=1 -q --session "tour" text="--local" --timeout 3'))
+    assert command == Run(("n=1", 'text="--local"'), False, True, {"session": "tour", "timeout": 3.0})
 
 
 def test_connect_takes_a_url_a_session_and_credentials():
-    asked = parse(commands.connect, split_words("http://h:1 -s tour --token abc"))
-    assert asked == Connect(("http://h:1",), "tour", None, "abc", has_credentials=True)
+    command = parse(commands.connect, split_words("http://h:1 -s tour --token abc"))
+    assert command == Connect(("http://h:1",), "tour", None, "abc", has_credentials=True)
 
 
 def test_credentials_may_come_from_the_environment(monkeypatch):
@@ -38,8 +38,8 @@ def test_a_quoted_value_may_follow_an_equals_sign():
 
 
 def test_serve_passes_the_servers_options_on():
-    asked = parse(commands.serve, split_words("--pool-max 2 -v --session tour --token 0123456789abcdef"))
-    assert asked == Serve(("--pool-max", "2", "-v", "--token", "0123456789abcdef"), "tour")
+    command = parse(commands.serve, split_words("--pool-max 2 -v --session tour --token 0123456789abcdef"))
+    assert command == Serve(("--pool-max", "2", "-v", "--token", "0123456789abcdef"), "tour")
 
 
 @pytest.mark.parametrize(
@@ -62,5 +62,5 @@ def test_connect_refuses_auth_and_token_together():
 
 @pytest.mark.parametrize("command", [commands.connect, commands.run])
 def test_the_help_lists_every_option(command):
-    shown = described(command)
-    assert [name for name in option_names(command) if name not in shown] == []
+    text = described(command)
+    assert [name for name in option_names(command) if name not in text] == []

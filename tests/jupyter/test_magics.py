@@ -26,12 +26,12 @@ sound = wav(np.zeros(800, np.int16), 1000)
 
 @pytest.fixture(scope="module")
 def shared(patient: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
-    """A kernel that has loaded the magics. The server ends no run by itself, whoever leaves."""
+    """A kernel that has loaded the magics, on a server that ends no run because its reader left."""
     with notebook(tmp_path_factory.mktemp("notebook")) as shared:
-        told = shared(f"%load_ext owt\n%owt {patient.url} --session magics")
+        cell = shared(f"%load_ext owt\n%owt {patient.url} --session magics")
         assert re.fullmatch(
             rf"owt [\d.]+ at {patient.url}, session magics: new, its kernel starts with the first call\n",
-            told.stdout,
+            cell.stdout,
         )
         yield shared
 
@@ -72,7 +72,7 @@ def test_printed_text_goes_to_the_same_stream(run):
 
 
 def test_a_progress_bar_is_written_over_itself(run):
-    # As tqdm and many others do it; frontends show what follows a CR in place of the line.
+    # As tqdm does: frontends replace the line by the text after a CR.
     code = "import sys\nfor n in (10, 20):\n    print(f'\\r{n} %', end='', file=sys.stderr, flush=True)"
     assert run(f"%%owt\n{code}").stderr == "\r10 %\r20 %"
 
@@ -80,41 +80,41 @@ def test_a_progress_bar_is_written_over_itself(run):
 def test_stdout_and_stderr_keep_their_order_and_the_lines_of_each(run):
     code = "import sys\nfor n in (1, 2):\n    print(n, end=' ', file=sys.stderr)\n    print(n)"
     cell = run(f"%%owt\n{code}\n{{'n': n}}")
-    told = [each["content"] for each in cell.messages if each["msg_type"] == "stream"]
-    parts = [[*part] for _, part in groupby(told, lambda content: content["name"])]
-    texts = ["".join(each["text"] for each in part) for part in parts]
+    contents = [message["content"] for message in cell.messages if message["msg_type"] == "stream"]
+    parts = [[*part] for _, part in groupby(contents, lambda content: content["name"])]
+    texts = ["".join(content["text"] for content in part) for part in parts]
     assert texts == ["1 ", "1\n", "2 ", '2\n{"n": 2}\n']
 
 
 def test_a_table_is_displayed_as_html_and_text(run):
-    [shown] = run("%%owt\nimport pandas\npandas.DataFrame({'a': [1]})").displays
-    assert "<table" in shown["text/html"]
-    assert shown["text/plain"].split() == ["a", "0", "1"]
+    [bundle] = run("%%owt\nimport pandas\npandas.DataFrame({'a': [1]})").displays
+    assert "<table" in bundle["text/html"]
+    assert bundle["text/plain"].split() == ["a", "0", "1"]
 
 
 def test_a_figure_is_displayed_as_a_picture(run):
     code = "from matplotlib.figure import Figure\ndef run():\n    return Figure(figsize=(1, 1))"
-    [shown] = run(f"%%owt\n{code}").displays
-    assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
+    [bundle] = run(f"%%owt\n{code}").displays
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
 
 
 def test_bytes_of_a_picture_are_displayed(run):
     code = (
         "import io\nfrom PIL import Image\nfile = io.BytesIO()\nImage.new('RGB', (9, 9)).save(file, 'PNG')\n"
     )
-    [shown] = run(f"%%owt\n{code}file.getvalue(), {{'Content-Type': 'image/png'}}").displays
-    assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
+    [bundle] = run(f"%%owt\n{code}file.getvalue(), {{'Content-Type': 'image/png'}}").displays
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
 
 
 def test_bytes_of_a_drawing_are_displayed(run):
-    [shown] = run("%%owt\nb'<svg/>', {'Content-Type': 'image/svg+xml'}").displays
-    assert shown == {"image/svg+xml": "<svg/>", "text/plain": "<svg/>"}
+    [bundle] = run("%%owt\nb'<svg/>', {'Content-Type': 'image/svg+xml'}").displays
+    assert bundle == {"image/svg+xml": "<svg/>", "text/plain": "<svg/>"}
 
 
 def test_a_long_object_is_indented(run):
-    [shown] = run("%%owt\n{'words': ['summat'] * 2, 'more': {'text': 'x' * 90, 'n': None}}").displays
+    [bundle] = run("%%owt\n{'words': ['summat'] * 2, 'more': {'text': 'x' * 90, 'n': None}}").displays
     assert (
-        shown["text/plain"]
+        bundle["text/plain"]
         == f"""{{
   "words": ["summat", "summat"],
   "more": {{
@@ -127,12 +127,12 @@ def test_a_long_object_is_indented(run):
 
 def test_clear_output_removes_earlier_output(run):
     code = "from IPython.display import clear_output\nprint('a', end='')\nclear_output(wait=True)\n'b'"
-    told = [
-        (each["msg_type"], each["content"].get("text", each["content"].get("wait")))
-        for each in run(f"%%owt\n{code}").messages
-        if each["msg_type"] in ("stream", "clear_output")
+    messages = [
+        (message["msg_type"], message["content"].get("text", message["content"].get("wait")))
+        for message in run(f"%%owt\n{code}").messages
+        if message["msg_type"] in ("stream", "clear_output")
     ]
-    assert told == [("stream", "a"), ("clear_output", True), ("stream", "b\n")]
+    assert messages == [("stream", "a"), ("clear_output", True), ("stream", "b\n")]
 
 
 def test_a_display_is_updated_in_its_place(run):
@@ -149,9 +149,9 @@ def run():
 def test_a_display_is_updated_by_a_later_cell(run):
     first = run("%%owt\nfrom IPython.display import display\nshown = display('before', display_id=True)")
     then = run("%%owt\nshown.update('after')")
-    told = [each for each in (*first.messages, *then.messages) if "display" in each["msg_type"]]
-    assert [each["msg_type"] for each in told] == ["display_data", "update_display_data"]
-    assert told[0]["content"]["transient"] == told[1]["content"]["transient"]
+    displays = [message for message in (*first.messages, *then.messages) if "display" in message["msg_type"]]
+    assert [display["msg_type"] for display in displays] == ["display_data", "update_display_data"]
+    assert displays[0]["content"]["transient"] == displays[1]["content"]["transient"]
 
 
 @pytest.mark.parametrize(
@@ -168,22 +168,22 @@ def test_output_is_shown_while_the_adaptor_runs(run, tmp_path, code, kind, text)
     gate = Gate(tmp_path)
     seen: list[str] = []
 
-    def each(message: dict[str, Any]) -> None:
+    def on_message(message: dict[str, Any]) -> None:
         if message["msg_type"] == kind and text in str(message["content"]):
-            # Nobody else opens it.
+            # Only this output opens the gate.
             seen.append(text)
             gate.open()
 
     body = "\n    ".join([*code.strip().splitlines(), f"open({str(gate)!r}).read()", "yield ''"])
-    run(f"%%owt\ndef run():\n    {body}", each)
+    run(f"%%owt\ndef run():\n    {body}", on_message)
     assert seen == [text]
 
 
 def test_each_chunk_of_sound_has_a_player_that_starts_the_next_one(run):
     code = "".join(f"    {line}\n" for line in WAV.strip().splitlines())
     cell = run(f"%%owt\ndef run():\n{code}    yield sound\n    yield sound")
-    assert [shown["text/plain"] for shown in cell.displays] == ["audio/wav, 0.8 s, 1.6 kB"] * 2
-    assert all('src="data:audio/wav;base64,UklGR' in shown["text/html"] for shown in cell.displays)
+    assert [bundle["text/plain"] for bundle in cell.displays] == ["audio/wav, 0.8 s, 1.6 kB"] * 2
+    assert all('src="data:audio/wav;base64,UklGR' in bundle["text/html"] for bundle in cell.displays)
 
 
 def test_an_adaptors_own_events_are_shown_by_their_names(run):
@@ -212,7 +212,7 @@ def test_a_failure_shows_the_remote_traceback_with_the_cells_lines(run):
     assert "---->   6     json.loads('{')" in cell.traceback
     assert re.search(r'File ".*/json/__init__.py", line \d+, in loads', cell.traceback)
     assert "clients.py" not in cell.traceback
-    # What had come by then.
+    # The part that had arrived.
     assert value(run) == "'a'"
 
 
@@ -237,31 +237,31 @@ def test_an_error_without_a_bug_is_one_message_without_frames(run, source, name,
 
 
 def test_a_url_with_an_adaptors_path_is_refused(run, patient):
-    told = run(f"%owt {patient.url}/a/b").traceback.splitlines()
-    assert told[0].startswith("RemoteError: ")
-    assert told[1] == "%owt needs the server's own URL; /a/b is not its --base-url"
+    lines = run(f"%owt {patient.url}/a/b").traceback.splitlines()
+    assert lines[0].startswith("RemoteError: ")
+    assert lines[1] == "%owt needs the server's own URL; /a/b is not its --base-url"
 
 
 def test_interrupting_the_cell_cancels_the_run(run, patient, tmp_path):
     gate = Gate(tmp_path)
 
-    def each(message: dict[str, Any]) -> None:
+    def on_message(message: dict[str, Any]) -> None:
         if message["msg_type"] == "stream":
             gate.reached()
             run.interrupt()
 
-    cell = run(f"%%owt\nprint('waiting')\nopen({str(gate)!r}).read()", each)
+    cell = run(f"%%owt\nprint('waiting')\nopen({str(gate)!r}).read()", on_message)
     assert cell.reply["ename"] == "KeyboardInterrupt"
-    found = re.search(r"the run (\w+) was cancelled", cell.traceback)
-    assert found is not None
-    told = wait_until(lambda: ended(patient, found[1]))
-    assert (told["state"], told["failure"]["type"]) == ("failed", "cancelled")
+    match = re.search(r"the run (\w+) was cancelled", cell.traceback)
+    assert match is not None
+    document = wait_until(lambda: ended(patient, match[1]))
+    assert (document["state"], document["failure"]["type"]) == ("failed", "cancelled")
     assert "clients.py" not in cell.traceback
 
 
 def ended(server: LiveServer, run: str) -> dict[str, Any] | None:
-    told = server.ask("GET", f"/_owt/runs/{run}").json()
-    return told if told["ended"] else None
+    document = server.ask("GET", f"/_owt/runs/{run}").json()
+    return document if document["ended"] else None
 
 
 def test_a_cell_for_another_session_keeps_the_connection(run, patient):
@@ -299,19 +299,19 @@ BUSY = "while True: pass"
     ids=["cell", "generator", "async", "async-generator", "waiting"],
 )
 def test_interrupting_a_local_cell_ends_it_at_once(run, code):
-    def each(message: dict[str, Any]) -> None:
+    def on_message(message: dict[str, Any]) -> None:
         if message["msg_type"] == "stream" and "begun" in message["content"]["text"]:
             run.interrupt()
 
-    cell = run(f"%%owt --local\n{code}", each)
+    cell = run(f"%%owt --local\n{code}", on_message)
     assert cell.reply["ename"] == "KeyboardInterrupt"
     assert run("1").value == "1"
 
 
 def test_local_shows_the_same_output(run):
     code = "def run():\n    print('out')\n    yield {'a': 1}\n    yield 'text'"
-    here, there = run(f"%%owt --local\n{code}"), run(f"%%owt\n{code}")
-    assert here.stdout == there.stdout == 'out\n{"a": 1}\ntext\n'
+    local, remote = run(f"%%owt --local\n{code}"), run(f"%%owt\n{code}")
+    assert local.stdout == remote.stdout == 'out\n{"a": 1}\ntext\n'
 
 
 def test_a_local_failure_can_be_debugged_in_the_notebook(run):
@@ -323,7 +323,7 @@ def test_a_local_failure_can_be_debugged_in_the_notebook(run):
 
 
 def test_a_local_breakpoint_stops_in_the_notebook(run):
-    # Python's own breakpoint() is, in a kernel, for a debugger that is attached to it.
+    # Python's breakpoint() in a kernel is for an attached debugger.
     trace = "from IPython.core.debugger import set_trace"
     code = f"{trace}\ndef run():\n    found = 41\n    set_trace()\n    return found + 1"
     cell = run(f"%%owt --local\n{code}", answers=["p found * 1000", "c"])
@@ -341,10 +341,10 @@ def test_completion_offers_options_sessions_and_variables(run):
 
 
 def test_the_help_of_the_magics_lists_their_options(run):
-    [shown] = run("%%owt?").reply["payload"]
-    assert "--local" in shown["data"]["text/plain"]
-    [shown] = run("%owt?").reply["payload"]
-    assert "%owt serve" in shown["data"]["text/plain"]
+    [page] = run("%%owt?").reply["payload"]
+    assert "--local" in page["data"]["text/plain"]
+    [page] = run("%owt?").reply["payload"]
+    assert "%owt serve" in page["data"]["text/plain"]
 
 
 LOCAL = """
@@ -392,17 +392,17 @@ def test_a_notebook_on_a_session_does_not_wait_for_itself(attached, server, sess
 
 def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
     with notebook(tmp_path) as own:
-        told = own("%load_ext owt\n%owt serve --pool-max 1")
-        url = re.search(r"at (\S+),", told.stdout)[1]
+        cell = own("%load_ext owt\n%owt serve --pool-max 1")
+        url = re.search(r"at (\S+),", cell.stdout)[1]
         gate = Gate(tmp_path)
         watcher = threading.Thread(target=lambda: (gate.reached(), own.interrupt()))
         watcher.start()
         assert own(f"%%owt\nopen({str(gate)!r}).read()").reply["ename"] == "KeyboardInterrupt"
         watcher.join()
-        # The cell again, and the interrupt, leave it as it is.
+        # Running the cell again, and an interrupt, do not change it.
         assert url in own("%owt serve --pool-max 1").stdout
         [pid] = [
-            each.pid for each in psutil.Process(own.pid).children() if "serve" in " ".join(each.cmdline())
+            child.pid for child in psutil.Process(own.pid).children() if "serve" in " ".join(child.cmdline())
         ]
         os.kill(own.pid, signal.SIGKILL)
         wait_until(lambda: is_over(pid))
@@ -410,21 +410,21 @@ def test_a_notebooks_own_server_ends_with_the_kernel(tmp_path):
 
 def test_a_notebooks_own_server_may_require_a_token_and_can_be_stopped(tmp_path):
     with notebook(tmp_path) as own:
-        told = own("%load_ext owt\n%owt serve --pool-max 1 --token=0123456789abcdef -s tour")
-        url = re.search(r"at (\S+), session tour", told.stdout)[1]
+        cell = own("%load_ext owt\n%owt serve --pool-max 1 --token=0123456789abcdef -s tour")
+        url = re.search(r"at (\S+), session tour", cell.stdout)[1]
         assert own("%%owt\n1 + 1").stdout == "2\n"
-        # Who calls is somebody else, and the server and the session are as they were.
+        # Other credentials keep the server and the session.
         assert own("%owt --token wrong0123456789").traceback.startswith("RemoteError: ")
         assert f"at {url}, session tour" in own("%owt --token 0123456789abcdef").stdout
         assert own(f"%owt {url} --token wrong0123456789").traceback.startswith("RemoteError: ")
-        # What one was connected to stays.
+        # The connection does not change.
         assert own("%%owt\n1 + 1").stdout == "2\n"
         assert own("%owt stop").stdout == f"the server at {url} has ended\n"
         assert own(f"%owt {url}").traceback.startswith(f"Unreachable: no server answers at {url}")
 
 
 def is_over(pid: int) -> bool:
-    """Whether a process has ended; somebody else's child may be left as a zombie for a while."""
+    """Return whether a process has ended; another process's child may remain as a zombie for a while."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -27,8 +27,8 @@ def samples(seconds: float, value: int = 7) -> bytes:
 
 
 def frames(data: bytes) -> int:
-    with wave.open(io.BytesIO(data)) as opened:
-        return opened.getnframes()
+    with wave.open(io.BytesIO(data)) as sound:
+        return sound.getnframes()
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_picture_is_complete_with_its_last_byte(format):
 def test_pictures_in_succession_are_separate_files():
     assembler = Assembler("")
     red, blue = picture("WEBP"), picture("WEBP", "blue")
-    given = assembler.feed(red) + assembler.feed(blue) + assembler.end()
-    assert [one.data for one in given] == [red, blue]
+    files = assembler.feed(red) + assembler.feed(blue) + assembler.end()
+    assert [one.data for one in files] == [red, blue]
 
 
 def test_a_wav_of_known_length_is_complete_with_its_last_byte():
@@ -102,9 +102,9 @@ def test_bytes_of_an_unknown_type_are_complete_at_the_end():
 def test_base64_media_in_an_object_are_decoded():
     sound = wav(np.zeros(500, np.int16), RATE)
     document = {"sentence": "One.", "chunk": base64.b64encode(sound).decode(), "n": 1}
-    others, [found] = media_in_json(document)
+    others, [media] = media_in_json(document)
     assert others == {"sentence": "One.", "n": 1}
-    assert (found.data, found.seconds) == (sound, 0.5)
+    assert (media.data, media.seconds) == (sound, 0.5)
 
 
 @pytest.mark.parametrize("document", [{"a": "UklGRg" * 20}, {"a": "x" * 100}, {"a": 1}, ["a"], None])

@@ -78,25 +78,25 @@ def test_a_table_or_figure_is_a_bundle_and_a_value():
 
 
 def test_a_display_with_an_id_may_update_an_earlier_one():
-    shown = {"text/plain": "a", FACTS: {"display_id": "d", "update": True, "metadata": {"x": 1}}}
+    bundle = {"text/plain": "a", FACTS: {"display_id": "d", "update": True, "metadata": {"x": 1}}}
     expected = MimeBundle({"text/plain": "a"}, metadata={"x": 1}, id="d", update=True)
-    assert item_of_event(Event("display", shown), info()) == expected
-    assert list(ChunkReader().feed(Display(shown))) == [expected]
+    assert item_of_event(Event("display", bundle), info()) == expected
+    assert list(ChunkReader().feed(Display(bundle))) == [expected]
 
 
 def test_a_remote_widget_becomes_its_text():
     view = {"version_major": 2, "version_minor": 0, "model_id": "7b8e"}
-    shown = {"text/plain": "0%", "application/vnd.jupyter.widget-view+json": view}
-    assert item_of_event(Event("display", shown), info()) == MimeBundle({"text/plain": "0%"})
-    # In the very kernel that has its model, it is itself.
-    assert list(ChunkReader().feed(Display(shown))) == [MimeBundle(shown)]
+    bundle = {"text/plain": "0%", "application/vnd.jupyter.widget-view+json": view}
+    assert item_of_event(Event("display", bundle), info()) == MimeBundle({"text/plain": "0%"})
+    # In the kernel of its model, the widget is unchanged.
+    assert list(ChunkReader().feed(Display(bundle))) == [MimeBundle(bundle)]
 
 
 @pytest.mark.parametrize(("clear", "wait"), [("now", False), ("wait", True)])
 def test_a_display_may_clear_earlier_output(clear: str, wait: bool):
-    shown = {FACTS: {"clear": clear}}
-    assert item_of_event(Event("display", shown), info()) == ClearOutput(wait)
-    assert list(ChunkReader().feed(Display(shown))) == [ClearOutput(wait)]
+    bundle = {FACTS: {"clear": clear}}
+    assert item_of_event(Event("display", bundle), info()) == ClearOutput(wait)
+    assert list(ChunkReader().feed(Display(bundle))) == [ClearOutput(wait)]
 
 
 def of(*chunks: Chunk) -> list[OutputItem]:

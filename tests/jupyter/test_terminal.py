@@ -26,7 +26,7 @@ from owt.lib.encoding import wav
 
 
 @pytest.fixture
-def shown(capsys):
+def output(capsys):
     """Gives what some pieces are on stdout and stderr."""
 
     def show(*pieces: OutputItem) -> tuple[str, str]:
@@ -68,8 +68,8 @@ SOUND = wav(np.zeros(500, np.int16), 1000)
         ([Blob(b"PK" * 900, "application/zip", returned=True)], "application/zip, 1.8 kB\n"),
     ],
 )
-def test_items_are_shown_as_text(shown, pieces, expected):
-    assert shown(*pieces) == (expected, "")
+def test_items_are_shown_as_text(output, pieces, expected):
+    assert output(*pieces) == (expected, "")
 
 
 @pytest.mark.parametrize(
@@ -80,19 +80,19 @@ def test_items_are_shown_as_text(shown, pieces, expected):
         Blob(b"* one", "text/markdown", returned=True),
     ],
 )
-def test_markdown_is_rendered(shown, piece):
-    assert shown(piece)[0].split() == ["•", "one"]
+def test_markdown_is_rendered(output, piece):
+    assert output(piece)[0].split() == ["•", "one"]
 
 
-def test_stderr_and_error_statuses_go_to_stderr(shown):
-    assert shown(Printed("stderr", "a\n"), TextValue("b"), End(418)) == (
+def test_stderr_and_error_statuses_go_to_stderr(output):
+    assert output(Printed("stderr", "a\n"), TextValue("b"), End(418)) == (
         "b\n",
         "a\nowt: the adaptor answered 418\n",
     )
 
 
-def test_an_unfinished_line_is_ended_on_its_own_stream(shown):
-    assert shown(Printed("stderr", "9 %"), JsonValue(1)) == ("1\n", "9 %\n")
+def test_an_unfinished_line_is_ended_on_its_own_stream(output):
+    assert output(Printed("stderr", "9 %"), JsonValue(1)) == ("1\n", "9 %\n")
 
 
 def test_text_is_flushed_at_once(monkeypatch):
@@ -110,11 +110,11 @@ def test_text_is_flushed_at_once(monkeypatch):
 
 
 @pytest.mark.parametrize("depth", [300, 930, 2000])
-def test_deeply_nested_json_is_shown(shown, depth):
+def test_deeply_nested_json_is_shown(output, depth):
     document: list[Any] = []
     for _ in range(depth):
         document = [document]
-    assert shown(JsonValue(document))[0].count("\n") < 50
+    assert output(JsonValue(document))[0].count("\n") < 50
 
 
 def test_a_quiet_cell_shows_nothing(capsys):

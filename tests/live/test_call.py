@@ -31,7 +31,7 @@ PRINTS = (
 
 @contextmanager
 def running(command, environ):
-    """A command whose output is read while it runs. It does not outlive a test that fails."""
+    """Start a command whose output is read while it runs, and which ends with a test that fails."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ) as process:
         try:
             yield process
@@ -48,7 +48,7 @@ def environ(server):
 
 @pytest.fixture
 def call(environ):
-    """Runs `owt call` with these arguments to its end; its output is bytes."""
+    """Run `owt call` with these arguments to its end; its output is bytes."""
 
     def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run([*CALL, *arguments], env=environ, capture_output=True, timeout=60, **options)
@@ -57,20 +57,20 @@ def call(environ):
 
 
 def on_a_terminal(environ: dict[str, str], *arguments: str) -> str:
-    """What a terminal shows that is the command's stdout and stderr."""
-    ours, theirs = os.openpty()
+    """Return what a terminal shows that is the command's stdout and stderr."""
+    terminal_fd, child_fd = os.openpty()
     command = [*CALL, *arguments]
     with (
-        os.fdopen(ours, "rb", buffering=0) as terminal,
-        subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environ),
+        os.fdopen(terminal_fd, "rb", buffering=0) as terminal,
+        subprocess.Popen(command, stdout=child_fd, stderr=child_fd, env=environ),
     ):
-        os.close(theirs)
-        shown = b""
-        # The error is Linux's way to say that the last one has left.
+        os.close(child_fd)
+        output = b""
+        # Linux raises the error when the last process has closed the terminal.
         with suppress(OSError):
             while piece := terminal.read(65536):
-                shown += piece
-    return shown.decode().replace("\r\n", "\n")
+                output += piece
+    return output.decode().replace("\r\n", "\n")
 
 
 def test_call_prints_the_response_and_nothing_else(call):

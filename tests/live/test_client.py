@@ -24,7 +24,7 @@ def client(server):
 
 
 def greet(name, *, code="no code", session="no session", timeout="no timeout"):
-    return {"greeting": f"Hello, {name}!", "others": [code, session, timeout]}
+    return {"message": f"Hello, {name}!", "others": [code, session, timeout]}
 
 
 def fails(x):
@@ -47,7 +47,7 @@ def speaks(n):
 
 def test_a_function_runs_on_the_server_and_its_response_is_decoded(client):
     assert client.call(greet, name="owt") == {
-        "greeting": "Hello, owt!", "others": ["no code", "no session", "no timeout"],
+        "message": "Hello, owt!", "others": ["no code", "no session", "no timeout"],
     }  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_options_change_how_a_call_is_made(client, session):
 
 def test_as_url_makes_the_same_call(client, http):
     url = client.as_url(greet, name="owt")
-    assert http.get(url).json()["greeting"] == "Hello, owt!"
+    assert http.get(url).json()["message"] == "Hello, owt!"
 
 
 def test_the_path_of_the_url_is_the_adaptors(server):
@@ -165,7 +165,7 @@ def test_a_value_that_cannot_be_sent_makes_no_call(client):
 
 
 def nameless(event: Event) -> Event:
-    """The event without its id, which begins with the run's."""
+    """Return the event without its id, which begins with the id of the run."""
     assert re.fullmatch(r"[0-9a-f]{16}-\d+", event.id)
     return Event(event.name, event.data)
 
@@ -307,7 +307,7 @@ def test_the_asynchronous_client_behaves_as_the_blocking_one(server, session, tm
 
     async def check() -> None:
         async with AsyncClient(server.url, session=session) as client:
-            assert (await client.call(greet, name="owt"))["greeting"] == "Hello, owt!"
+            assert (await client.call(greet, name="owt"))["message"] == "Hello, owt!"
             with pytest.raises(RemoteError, match="ZeroDivisionError") as caught:
                 await client.call(fails, x=0)
             assert (await client.run(str(caught.value.run)))["state"] == "failed"

@@ -38,14 +38,19 @@ def run_of(event: Event) -> str:
 
 
 def failure(server: LiveServer, event: Event) -> str:
-    """How the run of this event has failed; waits for its end."""
+    """Wait until the run of this event ends, and return the type of its failure, or "none"."""
     run = run_of(event)
-    told = wait_until(lambda: (told := server.ask("GET", f"/_owt/runs/{run}").json())["ended"] and told)
-    return told["failure"]["type"] if told["failure"] else "none"
+
+    def ended() -> dict | None:
+        document = server.ask("GET", f"/_owt/runs/{run}").json()
+        return document if document["ended"] else None
+
+    document = wait_until(ended)
+    return document["failure"]["type"] if document["failure"] else "none"
 
 
 def counted(gate: Gate, n: int) -> str:
-    """Waits after each of its events, and says how often it has run."""
+    """Return code that waits at the gate after each event, and counts its runs."""
     return (
         "def run():\n    state.runs = getattr(state, 'runs', 0) + 1\n"
         f"    for n in range({n}):\n        yield {{'n': n}}\n        {gate.wait}\n"
@@ -53,7 +58,7 @@ def counted(gate: Gate, n: int) -> str:
 
 
 class TestLeaving:
-    """Nobody but the client can have ended these runs: the server would wait for an hour."""
+    """Only the client can end these runs: the server would wait for an hour."""
 
     def test_closing_the_generator_ends_the_run(self, patient, client):
         events = client.stream(STAYS)
@@ -153,40 +158,40 @@ def test_resuming_and_leaving_use_the_base_url_and_the_token(gate):
 
 class TestLeavingAsynchronously:
     def test_each_way_to_leave_an_asynchronous_stream_ends_the_run(self, patient):
-        found: list[Event] = []
+        events_read: list[Event] = []
 
         async def closed(client: AsyncClient) -> None:
             async with aclosing(client.stream(STAYS)) as events:
-                found.append(await anext(events))
+                events_read.append(await anext(events))
 
         async def dropped(client: AsyncClient) -> None:
             async for event in client.stream(STAYS):
-                found.append(event)
+                events_read.append(event)
                 break
 
         async def failed(client: AsyncClient) -> None:
             with suppress(ZeroDivisionError):
                 async for event in client.stream(STAYS):
-                    found.append(event)
+                    events_read.append(event)
                     1 / 0  # noqa: B018
 
         async def cancelled(client: AsyncClient) -> None:
-            here = asyncio.Event()
+            is_streaming = asyncio.Event()
 
             async def listen() -> None:
                 async for event in client.stream(STAYS):
-                    found.append(event)
-                    here.set()
+                    events_read.append(event)
+                    is_streaming.set()
 
             task = asyncio.create_task(listen())
-            await here.wait()
+            await is_streaming.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         async def outlived(client: AsyncClient) -> None:
             events = client.stream(STAYS)
-            found.append(await anext(events))
+            events_read.append(await anext(events))
             await client.aclose()
             await events.aclose()
 
@@ -196,7 +201,7 @@ class TestLeavingAsynchronously:
 
         for leave in (closed, dropped, failed, cancelled, outlived):
             asyncio.run(check(leave))
-            assert failure(patient, found[-1]) == "cancelled", leave
+            assert failure(patient, events_read[-1]) == "cancelled", leave
 
 
 class TestReconnecting:
@@ -276,7 +281,7 @@ class TestReconnecting:
         ):
             events = client.stream(code)
             run = run_of(next(events))
-            # Another reader takes so much that the place of the first is forgotten before it comes back.
+            # Another reader reads so much that the journal drops the next events of the first one.
             with httpx.stream("GET", f"{small.url}/_owt/runs/{run}/events") as other:
                 pieces = other.iter_raw()
                 assert next(pieces)

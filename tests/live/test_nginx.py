@@ -204,7 +204,7 @@ def test_large_url_and_larger_body_pass(place):
     # Not by curl: 7.88 waits for ever when it could not send all of a request's headers at once.
     with socket.create_connection(("127.0.0.1", place.port), 30) as plain:
         name = place.certificate.name
-        with place.certificate.believing().wrap_socket(plain, server_hostname=name) as wrapped:
+        with place.certificate.trusting_context().wrap_socket(plain, server_hostname=name) as wrapped:
             connection = http.client.HTTPConnection(name)
             connection.sock = wrapped
             connection.request("GET", f"{place.path}?code=len('{'x' * 1_000_000}')")

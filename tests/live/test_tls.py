@@ -31,7 +31,7 @@ def certificate(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tls(certificate):
-    with LiveServer("-v", *certificate.options, verify=certificate.believing()) as server:
+    with LiveServer("-v", *certificate.options, verify=certificate.trusting_context()) as server:
         yield server
 
 
@@ -66,7 +66,7 @@ def test_a_complete_response_makes_curl_succeed(tls, certificate, version):
 def test_an_event_arrives_while_the_adaptor_runs(tls, certificate, tmp_path):
     gate = Gate(tmp_path)
     code = f"def run():\n    yield 'one'\n    open({str(gate)!r}).read()\n    yield 'two'"
-    with httpx.Client(verify=certificate.believing(), timeout=30, trust_env=False) as client:
+    with httpx.Client(verify=certificate.trusting_context(), timeout=30, trust_env=False) as client:
         fields = {"code": code, "stream": "sse"}
         with client.stream("POST", tls.url, data=fields) as answer:
             lines = answer.iter_lines()
@@ -79,7 +79,7 @@ def test_a_client_that_disconnects_cancels_its_call(tls, certificate, tmp_path):
     gate = Gate(tmp_path)
     code = f"def run():\n    yield 'one'\n    open({str(gate)!r}).read()"
     with (
-        httpx.Client(verify=certificate.believing(), timeout=30, trust_env=False) as client,
+        httpx.Client(verify=certificate.trusting_context(), timeout=30, trust_env=False) as client,
         client.stream("POST", tls.url, data={"code": code}) as answer,
     ):
         run = answer.headers["Owt-Run"]

@@ -12,7 +12,7 @@ from owt.errors import ConfigError
 from owt.server import Server
 from owt.server.certificate import VARIABLE, first_certificate, only, verification
 
-HERE = Server.from_url("https://127.0.0.1:9876")
+CURRENT = Server.from_url("https://127.0.0.1:9876")
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Server, "_announced", HERE)
+def _current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "_announced", CURRENT)
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
@@ -32,7 +32,7 @@ def test_a_server_without_tls_needs_no_verification() -> None:
 
 
 def test_a_certificate_must_be_signed_for_the_name() -> None:
-    context = verification(HERE)
+    context = verification(CURRENT)
     assert isinstance(context, ssl.SSLContext)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
@@ -50,10 +50,10 @@ def test_the_known_certificate_is_accepted_from_its_server_only(
         assert other.check_hostname
 
 
-def agree(client: ssl.SSLContext, shown: Certificate) -> None:
-    """A handshake between this client and a server that shows this certificate. Raises `ssl.SSLError`."""
+def agree(client: ssl.SSLContext, message: Certificate) -> None:
+    """Do a TLS handshake with a server that has this certificate. Raises `ssl.SSLError`."""
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(shown.certfile, shown.keyfile)
+    server.load_cert_chain(message.certfile, message.keyfile)
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     asking = client.wrap_bio(back, there, server_hostname="127.0.0.1")
     answering = server.wrap_bio(there, back, server_side=True)
@@ -76,7 +76,7 @@ def test_another_certificate_for_the_same_name_is_refused(certificate: Certifica
 def test_the_signer_of_the_known_certificate_is_not_trusted(certificate: Certificate, tmp_path: Path) -> None:
     both = tmp_path / "chain.pem"
     both.write_text(certificate.authority.read_text() + certificate.certfile.read_text())
-    # The first one counts, which here is the authority's: it vouches for what it has signed.
+    # The first certificate counts, here that of the authority.
     agree(only(both), certificate)
     both.write_text(make(tmp_path, "other").certfile.read_text() + certificate.certfile.read_text())
     with pytest.raises(ssl.SSLCertVerificationError):

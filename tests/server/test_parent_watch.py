@@ -20,7 +20,7 @@ from owt.server.child import Child
 child = Child("--port", "0", "--pool-max", "1", watch_parent=True)
 print(child.wait_ready(), child.pid, flush=True)
 if os.fork() == 0:
-    # Holds whatever the starter has open.
+    # It keeps the pipe of its parent open.
     os.setsid()
     time.sleep(60)
 sys.stdin.read()
@@ -31,7 +31,7 @@ def is_there(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells of a process's end")
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs a pidfd")
 def test_the_server_ends_when_its_parent_is_killed():
     with subprocess.Popen(
         [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -39,7 +39,9 @@ def test_the_server_ends_when_its_parent_is_killed():
         url, pid = starter.stdout.readline().split()
         try:
             [forked] = wait_until(
-                lambda: [each.pid for each in psutil.Process(starter.pid).children() if each.pid != int(pid)]
+                lambda: [
+                    child.pid for child in psutil.Process(starter.pid).children() if child.pid != int(pid)
+                ]
             )
             assert httpx.post(url, data={"code": "1 + 1"}, timeout=30).text == "2"
         finally:

@@ -166,8 +166,8 @@ def test_start_passes_options_and_writes_the_log_to_stderr(capsys):
 
 
 def test_a_port_in_use_is_an_error():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"^--port: cannot listen on 127.0.0.1:{port}: "):
             Server.start(port=port).__enter__()
         with pytest.raises(ConfigError, match=rf"^--port: cannot listen on 127.0.0.1:{port}: "):
@@ -175,8 +175,8 @@ def test_a_port_in_use_is_an_error():
 
 
 def test_start_uses_the_first_free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
         with Server.start(port=iter([port, 0])) as server:
             assert server.port != port
 

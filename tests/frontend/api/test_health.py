@@ -20,7 +20,7 @@ def status(stage: ScriptedService) -> str:
 
 @async_test
 async def test_a_server_with_a_ready_kernel_is_ready() -> None:
-    stage = ScriptedService(least=1)
+    stage = ScriptedService(min_size=1)
     stage.pool.refill()
     await stage.kernels.wait_for_kernel(1)
     ready = readiness(stage.service)
@@ -29,7 +29,7 @@ async def test_a_server_with_a_ready_kernel_is_ready() -> None:
 
 @async_test
 async def test_a_server_that_is_shutting_down_is_not_ready() -> None:
-    stage = ScriptedService(least=1)
+    stage = ScriptedService(min_size=1)
     stage.pool.refill()
     await stage.kernels.wait_for_kernel(1)
     stage.service.draining = True
@@ -39,7 +39,7 @@ async def test_a_server_that_is_shutting_down_is_not_ready() -> None:
 
 @async_test
 async def test_without_kernels_a_server_is_starting_until_kernels_can_be_forked() -> None:
-    stage = ScriptedService(least=1)
+    stage = ScriptedService(min_size=1)
     stage.kernels.preparing = True
     stage.kernels.may_start.clear()
     stage.pool.refill()
@@ -52,7 +52,7 @@ async def test_without_kernels_a_server_is_starting_until_kernels_can_be_forked(
 
 @async_test
 async def test_a_server_with_a_kernel_is_ready_while_the_template_restarts() -> None:
-    stage = ScriptedService(least=1)
+    stage = ScriptedService(min_size=1)
     stage.pool.refill()
     await stage.kernels.wait_for_kernel(1)
     stage.kernels.preparing = True
@@ -61,7 +61,7 @@ async def test_a_server_with_a_kernel_is_ready_while_the_template_restarts() -> 
 
 @async_test
 async def test_a_server_whose_kernels_are_all_busy_is_ready() -> None:
-    stage = ScriptedService(most=1)
+    stage = ScriptedService(max_size=1)
     stage.service.submit(new_call())
     stage.service.submit(new_call())
     await stage.kernels.wait_for_kernel(1)
@@ -71,7 +71,7 @@ async def test_a_server_whose_kernels_are_all_busy_is_ready() -> None:
 
 @async_test
 async def test_a_failed_start_makes_the_server_unready_until_a_start_succeeds() -> None:
-    stage = ScriptedService(least=1)
+    stage = ScriptedService(min_size=1)
     stage.kernels.start_error = KernelNotReady("no such program")
     stage.pool.refill()
     await settle()
@@ -87,7 +87,7 @@ async def test_a_failed_start_makes_the_server_unready_until_a_start_succeeds() 
 
 @async_test
 async def test_a_server_with_a_kernel_is_ready_after_a_failed_start() -> None:
-    stage = ScriptedService(most=2)
+    stage = ScriptedService(max_size=2)
     stage.service.submit(new_call())
     await stage.kernels.wait_for_kernel(1)
     stage.kernels.start_error = KernelNotReady("no such program")
@@ -99,14 +99,14 @@ async def test_a_server_with_a_kernel_is_ready_after_a_failed_start() -> None:
 
 @async_test
 async def test_failures_of_other_kernelspecs_do_not_count() -> None:
-    stage = ScriptedService(least=1)
+    stage = ScriptedService(min_size=1)
     stage.kernels.failures["broken"] = Failure("no such program", time.monotonic())
     assert status(stage) == "ok"
 
 
 @async_test
 async def test_without_spares_a_failure_expires() -> None:
-    stage = ScriptedService(least=0)
+    stage = ScriptedService(min_size=0)
     stage.kernels.failures["owt"] = Failure("no such program", time.monotonic())
     assert status(stage) == "no-kernel"
     stage.kernels.failures["owt"] = Failure("no such program", time.monotonic() - RECENT - 1)
