@@ -36,6 +36,8 @@ CHANNELS = ("iopub", "shell", "control", "stdin")
 SUBSCRIPTION_TIMEOUT = 5.0
 """Seconds until a kernel counts as connected that has not confirmed the subscription to IOPub. One whose
 code holds the interpreter's lock confirms nothing for as long, but ZeroMQ has subscribed by then."""
+PROBE_INTERVAL = 0.5
+"""Seconds between requests that make a kernel broadcast its status, which confirms the subscription."""
 
 GOING_AWAY, NOT_UNDERSTOOD, INTERNAL_ERROR = 1001, 1007, 1011
 """Codes of RFC 6455, section 7.4.1."""
@@ -62,6 +64,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._kernels = self.kernel_manager.kernels
         self._service = self.websocket_handler.service
         self._streams: dict[str, ZMQStream] = {}
+        self._probe: ZMQStream | None = None
+        self._probes: list[bytes] = []
         self._connecting: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
         self._subscribed = asyncio.Event()
@@ -137,15 +141,15 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             self.session.send(stream, message)
 
     def _on_kernel_message(self, channel: str, frames: list[bytes]) -> None:
-        """Send a message of the kernel to the client. The confirmation of the subscription is not for it."""
+        """Send a message of the kernel to the client, except confirmations of subscriptions."""
+        # Signature, header, parent header, metadata, content, buffers.
         _, parts = self.session.feed_identities(frames)
         try:
-            if channel == "iopub" and not self._subscribed.is_set():
+            if channel == "iopub":
                 self._subscribed.set()
-                if self.session.unpack(parts[1])["msg_type"] == "iopub_welcome":
+                if b'"iopub_welcome"' in parts[1] or any(probe in parts[2] for probe in self._probes):
                     return
             if self._aligned:
-                # Without the signature.
                 self._write(serialize_msg_to_ws_v1(parts[1:], channel), binary=True)
             else:
                 self._write_message(self.session.deserialize(parts), channel)
@@ -228,6 +232,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         for stream in streams.values():
             if not stream.closed():
                 stream.close()
+        self._close_probe()
+        self._probes.clear()
         # A message that waits for a closed socket waits no longer.
         self._sent.set()
 
@@ -239,6 +245,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                 stream = self.kernel_manager.connect(channel, self.session.bsession)
                 self._streams[channel] = stream
                 stream.on_send(lambda message, status: self._sent.set())
+            self._probe = self.kernel_manager.connect("control", b"")
         except ZMQError as error:
             log.error("a client cannot be connected to kernel %s: %s", self.kernel_id, error)
             self._disconnect_kernel()
@@ -246,15 +253,28 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             return
         if not self._paused:
             self._receive()
-        self._connecting = asyncio.get_running_loop().create_task(self._wait_for_subscription())
+        self._connecting = asyncio.get_running_loop().create_task(self._wait_for_subscription(self._probe))
 
-    async def _wait_for_subscription(self) -> None:
+    async def _wait_for_subscription(self, probe: ZMQStream) -> None:
+        """Wait until messages arrive on IOPub. Its own message `iopub_welcome` arrives only for the kernel's
+        first subscriber, so requests make the kernel broadcast its status."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SUBSCRIPTION_TIMEOUT):
-                await self._subscribed.wait()
+                while not self._subscribed.is_set():
+                    request = self.session.send(probe, "kernel_info_request")
+                    self._probes.append(request["header"]["msg_id"].encode())
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(PROBE_INTERVAL):
+                            await self._subscribed.wait()
+        self._close_probe()
         # A client that comes back after its kernel's death waits for a status.
         self._send_status(self._owt_session.state)
         self._connected.set()
+
+    def _close_probe(self) -> None:
+        if self._probe is not None and not self._probe.closed():
+            self._probe.close()
+        self._probe = None
 
 
 def check_frame(frame: str | bytes, aligned: bool) -> None:

@@ -26,8 +26,8 @@ from owt.wire.names import SESSION_NAME
 MAX_UNREAD = 100
 """Messages of one channel that wait for a slow WebSocket. The kernel keeps 1,000 more, and drops the rest."""
 
-SOCKETS = 4
-"""Sockets of a WebSocket: one for each channel."""
+SOCKETS = 5
+"""Sockets of a WebSocket while it connects: one for each channel, and one for requests of its own."""
 
 MAX_STEM = 56
 _ID = re.compile(r"\w+-\w+-\w+-\w+-\w+", re.ASCII)

@@ -62,10 +62,20 @@ class SilentKernel:
         return content
 
     async def welcome(self) -> None:
-        """Confirm a subscription."""
+        """Confirm a subscription, as for the first subscriber."""
         await asyncio.wait_for(self.sockets["iopub"].recv(), 20)
+        await self._broadcast("iopub_welcome", {"subscription": ""})
+
+    async def broadcast_status(self) -> None:
+        """Broadcast the status that belongs to a request on the control channel."""
+        frames = await asyncio.wait_for(self.sockets["control"].recv_multipart(), 20)
+        header = json.loads(frames[frames.index(b"<IDS|MSG>") + 2])
+        assert header["msg_type"] == "kernel_info_request"
+        await self._broadcast("status", {"execution_state": "idle"}, header)
+
+    async def _broadcast(self, type: str, content: dict[str, Any], parent: Any = None) -> None:
         session = JupyterSession(key=b"key")
-        message = session.msg("iopub_welcome", {"subscription": ""})
+        message = session.msg(type, content, parent=parent)
         await self.sockets["iopub"].send_multipart(session.serialize(message, b""))
 
 
@@ -220,6 +230,24 @@ async def test_confirmed_subscription_completes_the_connection(
         async with asyncio.timeout(20):
             await scene.connection.handle_incoming_message(REQUEST)
         # The confirmation itself is not sent to the client.
+        assert scene.handler.states == ["busy"]
+
+
+@async_test
+async def test_status_for_a_request_completes_the_connection_of_a_further_client(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SUBSCRIPTION_TIMEOUT", 600)
+    monkeypatch.setattr(module, "PROBE_INTERVAL", 0.05)
+    async with open_scene(folder) as scene:
+        kernel = scene.owt_session.kernel
+        assert kernel is not None
+        waiting = asyncio.create_task(scene.connection.handle_incoming_message(REQUEST))
+        while not waiting.done():
+            # The kernel may not have processed the subscription before the first request.
+            await kernel.broadcast_status()
+            await asyncio.wait([waiting], timeout=0.1)
+        # That status itself is not sent to the client.
         assert scene.handler.states == ["busy"]
 
 
