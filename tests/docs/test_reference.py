@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pages import DOCS
+from pages import DOCS, ROOT
 
 from owt.wire.call import FIELDS
 
@@ -25,3 +25,12 @@ def test_every_page_of_the_server_is_documented(server):
     text = (DOCS / "reference" / "rest-api.md").read_text(encoding="utf-8")
     answer = server.ask("GET", "/_owt/", headers={"Accept": "application/json"})
     assert [link for link in answer.json()["links"] if f"{link}`" not in text] == []
+
+
+def test_every_type_of_a_problem_is_documented():
+    text = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
+    source = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "owt").rglob("*.py"))
+    types = set(re.findall(r"\"urn:owt:([a-z-]+)\"", source))
+    types |= set(re.findall(r"Failed\(\s*\d+,\s*\"([a-z-]+)\"", source))
+    assert len(types) > 10
+    assert [type for type in sorted(types) if f"`{type}`" not in text] == []
