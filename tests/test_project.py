@@ -95,7 +95,7 @@ def is_module(name: str, root: Path) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def test_the_frontends_folders_need_each_other_in_one_direction():
+def test_folders_of_the_frontend_import_each_other_without_a_circle():
     folder = {module: module.split(".")[2] for path in MODULES if (module := dotted(path)).count(".") > 1}
     needs = {}
     for path in sorted((PACKAGE / "frontend").rglob("*.py")):
@@ -132,7 +132,7 @@ def imported_at_import_time(path: Path) -> Iterator[str]:
                 pending += ast.iter_child_nodes(node)
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_modules_import_each_other_without_a_circle():
     names = {dotted(path) for path in MODULES}
     needs = {dotted(path): names & set(imported_at_import_time(path)) - {dotted(path)} for path in MODULES}
     assert "owt.kernel.calls.interrupts" in needs["owt.kernel.calls.runner"]
@@ -140,7 +140,7 @@ def test_no_modules_import_each_other_in_a_circle():
     assert list(TopologicalSorter(needs).static_order())
 
 
-def test_the_kernels_folders_need_each_other_in_one_direction():
+def test_folders_of_the_kernel_import_each_other_without_a_circle():
     def folder(module: str) -> str:
         return ".".join(module.split(".")[:3])
 
@@ -154,7 +154,7 @@ def test_the_kernels_folders_need_each_other_in_one_direction():
 
 
 @pytest.mark.parametrize("unit", [str, layer], ids=["files", "layers"])
-def test_imports_have_no_circle(unit):
+def test_files_and_layers_import_each_other_without_a_circle(unit):
     names = {dotted(path) for path in MODULES}
     needs = {}
     for path in MODULES:
@@ -168,14 +168,14 @@ def test_imports_have_no_circle(unit):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_a_layer_imports_only_what_it_may(path):
+def test_a_layer_imports_only_allowed_layers(path):
     here = layer(dotted(path))
     ours = {layer(name) for name in imported(path) if name.split(".")[0] == "owt"} - {here}
     assert ours <= ALLOWED[here]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_a_layer_imports_no_package_that_it_must_not(path):
+def test_a_layer_imports_no_forbidden_package(path):
     forbidden = FORBIDDEN.get(layer(dotted(path)), set())
     found = {
         name
@@ -234,7 +234,7 @@ def test_the_import_rules_see_every_way_to_import(tmp_path):
         ("owt.lib.speak", ["numpy", "onnxruntime", "piper", "sentencex", "tornado"]),
     ],
 )
-def test_importing_a_module_loads_nothing_that_it_can_do_without(module, unwanted):
+def test_importing_a_module_loads_no_unnecessary_package(module, unwanted):
     program = f"import {module}, json, sys; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
@@ -243,20 +243,20 @@ def test_importing_a_module_loads_nothing_that_it_can_do_without(module, unwante
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_a_module_is_short_or_says_why_not(path):
+def test_a_long_module_has_a_reason(path):
     name = path.relative_to(ROOT).as_posix()
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert (lines > MOST_LINES) == (name in LONGER), f"{lines} lines"
 
 
-def test_a_module_has_a_docstring_and_a_name_that_says_something():
+def test_a_module_has_a_docstring_and_no_vague_name():
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
         assert ast.get_docstring(ast.parse(text)), path
         assert path.stem not in {"utils", "util", "helpers", "common", "base", "misc"}, path
 
 
-def test_the_tests_lie_as_the_package_does():
+def test_the_folders_of_tests_mirror_the_package():
     # Tests of the whole: real servers, what goes wrong with them, the stories that the documentation
     # tells, real models, what runs in browsers, the clients that are not Python, and the benchmarks.
     whole = {"live", "faults", "examples", "notebooks", "bark", "browser", "clients", "benchmarks", "docs"}
@@ -271,7 +271,7 @@ def test_the_installed_version_is_the_projects():
     assert importlib.metadata.version("owt") == project["version"]
 
 
-def test_the_changelog_knows_no_later_version_and_lists_the_newest_first():
+def test_the_changelog_lists_the_newest_version_first_and_none_later():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)
     assert headings[0] == "Unreleased"
@@ -310,7 +310,7 @@ def project_files() -> list[Path]:
     return [path for path in paths if path.is_file() and b"\0" not in path.read_bytes()[:8192]]
 
 
-def test_no_file_names_somebodys_home_or_leaves_work_for_later():
+def test_files_have_no_home_directories_and_no_open_work():
     home = re.compile(r"(?<!\w)/(?:home|Users)/[a-z]\w*/")
     later = re.compile(r"\b(?:" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
     for path in project_files():

@@ -43,7 +43,7 @@ PROMISED = [row for part in run.MEASUREMENTS for row in part.rows]
         ("speech", {goals.SPEECH: "at most the model alone + 5 ms"}),
     ],
 )
-def test_each_thing_that_has_a_limit_has_rows_with_it(what: str, limits: dict[str, str]):
+def test_every_goal_has_measured_rows(what: str, limits: dict[str, str]):
     for row, limit in limits.items():
         assert goals.GOALS[row].text() == limit
         assert row in PROMISED
@@ -54,7 +54,7 @@ def test_every_goal_is_measured_by_one_part_only():
     assert {goal: counted[goal] for goal in goals.GOALS} == dict.fromkeys(goals.GOALS, 1)
 
 
-def test_parts_and_rows_have_names_of_their_own():
+def test_parts_and_rows_have_unique_names():
     assert len(PROMISED) == len(set(PROMISED))
     names = [part.name for part in run.MEASUREMENTS]
     assert len(names) == len(set(names))

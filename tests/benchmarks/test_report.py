@@ -26,7 +26,7 @@ def compared(*others: Side) -> Comparison:
     return Comparison("Elsewhere", ["server"], [], (side(FLOOR), side("owt"), *others))
 
 
-def test_a_row_says_goal_measured_ratio_and_whether_it_was_reached():
+def test_a_row_shows_goal_measured_value_ratio_and_result():
     assert cells(MEASURED) == [
         WARM,
         "at most 4 times bare Tornado",
@@ -37,11 +37,11 @@ def test_a_row_says_goal_measured_ratio_and_whether_it_was_reached():
     ]
 
 
-def test_a_row_without_a_goal_says_so():
+def test_a_row_without_a_goal_shows_none():
     assert cells(Row("cold start", "ms", [5]))[1] == "none"
 
 
-def test_a_row_that_failed_says_why_on_one_line():
+def test_a_failed_row_shows_its_error_on_one_line():
     assert cells(FAILED) == [FROM_POOL, "at most 10 ms", "ValueError: a \\| b and more", "", "", "failed"]
 
 

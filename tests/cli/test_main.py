@@ -213,7 +213,7 @@ def test_session_list_prints_aligned_columns(server, capsys):
     assert pool.startswith("(pool)")
 
 
-def test_session_list_without_sessions_says_so(server, capsys):
+def test_session_list_reports_an_empty_list(server, capsys):
     server.responses["GET", "/_owt/sessions"] = as_json({"sessions": [], "pool": []})
     assert main.main(["session", "list", "--url", server.url]) == 0
     assert capsys.readouterr().out == "no sessions\n"
@@ -247,7 +247,7 @@ def test_endpoints_lists_state_and_reason(server, capsys):
     assert json.loads(capsys.readouterr().out) == answer
 
 
-def test_endpoints_without_endpoints_says_so(server, capsys):
+def test_endpoints_command_reports_an_empty_list(server, capsys):
     server.responses["GET", "/_owt/endpoints"] = as_json({"endpoints": []})
     assert main.main(["endpoints", "--url", server.url]) == 0
     assert capsys.readouterr().out == "no endpoints\n"

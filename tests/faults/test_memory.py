@@ -37,7 +37,7 @@ TOO_MUCH = {
 
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("kind", TOO_MUCH)
-def test_a_call_that_allocates_too_much_fails_and_its_kernel_lives(server, session, kind):
+def test_a_call_that_allocates_too_much_fails_and_keeps_its_kernel(server, session, kind):
     server.call("x = 1", session=session)
     answer = server.ask(
         "POST", "/", data={"code": TOO_MUCH[kind], "session": session}, headers={"Accept": "application/json"}
@@ -82,7 +82,7 @@ def test_a_call_larger_than_the_limit_ends_only_its_kernel(server, session):
 
 
 @pytest.mark.usefixtures("bystander")
-def test_a_stream_that_runs_out_of_memory_is_broken(server, session):
+def test_a_stream_that_runs_out_of_memory_ends_with_an_error_event(server, session):
     code = "def run():\n    yield 'first'\n    bytearray(10**9)"
     found = server.call(code, session=session, stream="sse").text
     assert "event: error" in found

@@ -39,7 +39,7 @@ def began(server, session):
 
 
 @pytest.mark.parametrize("kind", BUSY)
-def test_a_timeout_ends_what_is_stuck(server, session, kind):
+def test_a_timeout_ends_a_stuck_call(server, session, kind):
     server.call("x = 1", session=session)
     answer = server.call(BUSY[kind], session=session, timeout=0.2)
     assert answer.status_code == 504
@@ -51,7 +51,7 @@ def test_a_timeout_ends_what_is_stuck(server, session, kind):
 
 
 @pytest.mark.parametrize("kind", ["loop", "native-call", "stubborn"])
-def test_a_client_that_leaves_ends_what_is_stuck(server, session, kind):
+def test_a_disconnect_ends_a_stuck_call(server, session, kind):
     server.call("x = 1", session=session)
     body = urlencode({"code": BUSY[kind], "session": session}).encode()
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" \
@@ -65,7 +65,7 @@ def test_a_client_that_leaves_ends_what_is_stuck(server, session, kind):
     assert server.call("'x' in state", session=session).text == str(not killed)
 
 
-def test_a_kernel_stopped_during_a_call_is_killed_and_the_session_goes_on(server, session, tmp_path):
+def test_a_kernel_stopped_during_a_call_is_killed_and_the_session_continues(server, session, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
         call = threads.submit(server.call, WAIT, session=session, **waiting(gate))
@@ -78,7 +78,7 @@ def test_a_kernel_stopped_during_a_call_is_killed_and_the_session_goes_on(server
         assert queued.result().text == "queued"
 
 
-def test_a_kernel_that_goes_on_after_a_stop_keeps_its_call(server, session, tmp_path):
+def test_a_kernel_that_continues_after_a_stop_keeps_its_call(server, session, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
         call = threads.submit(server.call, WAIT, session=session, **waiting(gate))
@@ -102,7 +102,7 @@ def test_a_kernel_stopped_while_idle_is_left_alone(server, session, bystander):
 
 
 @pytest.mark.parametrize("fields", [{}, {"timeout": 0.1}], ids=["no timeout", "timeout"])
-def test_a_call_that_wants_a_stopped_kernel_is_answered_and_the_session_goes_on(server, session, fields):
+def test_a_call_to_a_stopped_kernel_fails_and_the_session_continues(server, session, fields):
     server.call("x = 1", session=session)
     os.kill(server.session(session)["pid"], signal.SIGSTOP)
     answer = server.call("x", session=session, **fields)
@@ -111,7 +111,7 @@ def test_a_call_that_wants_a_stopped_kernel_is_answered_and_the_session_goes_on(
     assert server.call("'x' in state", session=session).text == "False"
 
 
-def test_a_timeout_does_not_run_while_a_notebooks_cell_is_before_the_call(
+def test_a_timeout_starts_after_the_notebook_cell_before_the_call(
     server, session, bystander, tmp_path
 ):
     gate = Gate(tmp_path)
@@ -136,7 +136,7 @@ def test_a_timeout_does_not_run_while_a_notebooks_cell_is_before_the_call(
         notebook.stop_channels()
 
 
-def test_a_timeout_holds_while_something_left_behind_blocks_the_kernel(server, session, tmp_path):
+def test_a_timeout_applies_while_a_leftover_callback_blocks_the_kernel(server, session, tmp_path):
     gate = Gate(tmp_path)
     code = (
         "import asyncio\n"
@@ -154,7 +154,7 @@ def test_a_timeout_holds_while_something_left_behind_blocks_the_kernel(server, s
     assert server.session(session)["restarts"] == 0
 
 
-def test_a_timeout_holds_while_something_left_behind_holds_the_interpreters_lock(server, session, tmp_path):
+def test_a_timeout_applies_while_a_leftover_thread_holds_the_interpreter_lock(server, session, tmp_path):
     gate = Gate(tmp_path)
     code = (
         "import ctypes, threading\n"

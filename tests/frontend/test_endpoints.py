@@ -32,14 +32,14 @@ def table() -> Endpoints:
     return Endpoints()
 
 
-def test_there_is_nothing_at_a_path_that_nobody_has(table):
+def test_an_unregistered_path_has_no_match(table):
     assert found(table, "/speak") is None
     keep(table, at("/speak"))
     assert found(table, "/speak/more") is None
     assert found(table, "/") is None
 
 
-def test_a_path_leads_to_the_session_that_has_it(table):
+def test_a_registered_path_matches_its_session(table):
     assert keep(table, at("/speak"), at("/")) is None
     match = table.find("GET", "/speak")
     assert match is not None
@@ -47,12 +47,12 @@ def test_a_path_leads_to_the_session_that_has_it(table):
     assert found(table, "/") == found(table, "") == ("/", ())
 
 
-def test_parameters_are_what_stands_in_their_place_decoded(table):
+def test_path_parameters_are_decoded(table):
     keep(table, at("/greet/{name}/in/{language}"))
     assert found(table, "/greet/J%C3%BCrgen%2FX/in/de") == ("/greet/{name}/in/{language}", ("Jürgen/X", "de"))
 
 
-def test_a_parameter_is_never_empty(table):
+def test_an_empty_segment_matches_no_parameter(table):
     keep(table, at("/greet/{name}"))
     assert found(table, "/greet/") is None
 
@@ -75,20 +75,20 @@ def test_a_literal_without_the_method_does_not_hide_a_parameter(table):
     assert found(table, "/items/all", "DELETE") == ("/items/{id}", ("all",))
 
 
-def test_another_method_is_refused_with_those_that_there_are(table):
+def test_an_unsupported_method_raises_an_error_with_the_allowed_ones(table):
     keep(table, at("/a", "POST", name="f"), at("/a", "GET", name="g"))
     with pytest.raises(MethodNotAllowed, match="PUT is not supported at '/a'") as error:
         table.find("PUT", "/a")
     assert error.value.allow == "GET, POST"
 
 
-def test_asking_whether_a_path_is_free_takes_it_for_nobody(table):
+def test_checking_a_path_does_not_register_it(table):
     assert keep(table, at("/a"), keep=False) is None
     assert found(table, "/a") is None
     assert keep(table, at("/a"), kernel="k2", session="other") is None
 
 
-def test_a_path_of_another_session_is_refused_and_that_session_named(table):
+def test_a_path_of_another_session_is_refused_with_its_name(table):
     keep(table, at("/greet/{name}", name="greet"))
     problem = keep(table, at("/greet/{who}", "GET"), kernel="k2", session="other")
     assert problem is not None
@@ -104,14 +104,14 @@ def test_another_session_may_have_other_methods_of_a_path(table):
     assert keep(table, at("/a", "POST"), kernel="k2", session="other") is None
 
 
-def test_what_a_kernel_has_is_what_it_last_said(table):
+def test_a_kernels_last_message_replaces_its_endpoints(table):
     keep(table, at("/a"), at("/b"))
     keep(table, at("/b", version=2))
     assert found(table, "/a") is None
     assert found(table, "/b") is not None
 
 
-def test_a_definition_anew_is_another_edition_and_what_stayed_is_not(table):
+def test_a_new_definition_changes_the_edition_of_its_endpoint_only(table):
     def edition(path: str) -> str:
         match = table.find("GET", path)
         assert match is not None
@@ -124,7 +124,7 @@ def test_a_definition_anew_is_another_edition_and_what_stayed_is_not(table):
     assert edition("/b") != b
 
 
-def test_endpoints_end_with_their_kernel_and_the_reason_is_told(table):
+def test_the_endpoints_of_a_dead_kernel_are_gone_with_its_reason(table):
     keep(table, at("/speak", name="speak"))
     table.kernel_died("k1", "was killed by SIGKILL")
     with pytest.raises(EndpointGone) as error:
@@ -135,14 +135,14 @@ def test_endpoints_end_with_their_kernel_and_the_reason_is_told(table):
     )
 
 
-def test_what_is_gone_is_gone_for_every_method(table):
+def test_a_gone_endpoint_is_gone_for_every_method(table):
     keep(table, at("/a", "GET"))
     table.kernel_died("k1", "died")
     with pytest.raises(EndpointGone):
         table.find("PUT", "/a")
 
 
-def test_a_fresh_kernel_brings_back_what_it_defines_and_nothing_else(table):
+def test_a_fresh_kernel_restores_only_the_endpoints_that_it_defines(table):
     keep(table, at("/a"), at("/b"))
     table.kernel_died("k1", "died")
     keep(table, at("/a"), kernel="k2")
@@ -151,20 +151,20 @@ def test_a_fresh_kernel_brings_back_what_it_defines_and_nothing_else(table):
         table.find("GET", "/b")
 
 
-def test_the_death_of_an_old_kernel_does_not_end_what_the_next_one_has(table):
+def test_the_death_of_an_old_kernel_keeps_the_endpoints_of_the_next_one(table):
     keep(table, at("/a"))
     keep(table, at("/a"), kernel="k2")
     table.kernel_died("k1", "died")
     assert found(table, "/a") is not None
 
 
-def test_a_path_that_is_gone_is_free_for_others(table):
+def test_the_path_of_a_gone_endpoint_is_free_for_other_sessions(table):
     keep(table, at("/a"))
     table.kernel_died("k1", "died")
     assert keep(table, at("/a"), kernel="k2", session="other") is None
 
 
-def test_what_is_removed_is_forgotten_also_when_it_is_gone(table):
+def test_a_removed_endpoint_is_forgotten_even_if_it_is_gone(table):
     keep(table, at("/a"), at("/b"))
     table.kernel_died("k1", "died")
     keep(table, kernel="k2", removed=("/a",))
@@ -173,13 +173,13 @@ def test_what_is_removed_is_forgotten_also_when_it_is_gone(table):
         table.find("GET", "/b")
 
 
-def test_one_session_does_not_remove_what_another_has(table):
+def test_a_session_cannot_remove_an_endpoint_of_another(table):
     keep(table, at("/a"))
     keep(table, kernel="k2", session="other", removed=("/a",))
     assert found(table, "/a") is not None
 
 
-def test_so_many_that_are_gone_are_remembered_and_the_oldest_forgotten():
+def test_the_number_of_remembered_gone_endpoints_is_limited():
     table = Endpoints(max_gone=2)
     for number in range(3):
         keep(table, at(f"/{number}", "GET"), kernel=f"k{number}")
@@ -188,25 +188,25 @@ def test_so_many_that_are_gone_are_remembered_and_the_oldest_forgotten():
     assert [entry.endpoint.path for entry in table.all()] == ["/1", "/2"]
 
 
-def test_a_kernel_of_the_pool_has_none(table):
+def test_a_kernel_of_the_pool_can_register_no_endpoint(table):
     assert "this kernel has none" in (keep(table, at("/a"), session=None) or "")
 
 
-def test_the_endpoints_of_all_sessions_are_bounded(table):
+def test_the_number_of_endpoints_of_all_sessions_is_limited(table):
     for number in range(MAX_LIVE // MAX_ENDPOINTS):
         endpoints = [at(f"/{number}/{n}", "GET", version=n) for n in range(MAX_ENDPOINTS)]
         assert keep(table, *endpoints, kernel=f"k{number}", session=f"s{number}") is None
     assert f"the limit is {MAX_LIVE}" in (keep(table, at("/a", "GET"), kernel="x", session="x") or "")
 
 
-def test_so_many_are_functions_and_not_their_methods(table):
+def test_the_limit_of_endpoints_counts_functions_rather_than_methods(table):
     for number in range(MAX_LIVE // MAX_ENDPOINTS):
         endpoints = [at(f"/{number}/{n}", version=n) for n in range(MAX_ENDPOINTS)]
         assert keep(table, *endpoints, kernel=f"k{number}", session=f"s{number}") is None
     assert "the server has 2000 endpoints already" in (keep(table, at("/a"), kernel="x", session="x") or "")
 
 
-def test_a_path_with_more_segments_than_any_has_is_not_taken_apart(table, monkeypatch):
+def test_a_path_with_too_many_segments_is_not_decoded(table, monkeypatch):
     keep(table, at("".join(f"/{{p{number}}}" for number in range(30))))
     assert found(table, "/x" * 30) is not None
     monkeypatch.setattr("owt.frontend.endpoints.unquote", lambda text: pytest.fail("it was"))
@@ -227,12 +227,12 @@ def test_a_path_with_more_segments_than_any_has_is_not_taken_apart(table, monkey
         (at("/a", parameters=(Parameter("x", "field", "nonsense", True),)), "its types are not JSON"),
     ],
 )
-def test_a_kernel_is_not_believed_what_breaks_the_rules(table, endpoint, why):
+def test_an_invalid_endpoint_from_a_kernel_is_refused(table, endpoint, why):
     assert why in (keep(table, endpoint) or "")
     assert table.all() == []
 
 
-def test_the_list_is_by_path_and_has_each_endpoint_once_with_its_methods(table):
+def test_all_lists_each_endpoint_once_by_path_with_its_methods(table):
     keep(table, at("/b", "GET", "POST"), at("/a", "POST"))
     shown = [(entry.endpoint.path, entry.endpoint.methods, entry.gone) for entry in table.all()]
     assert shown == [("/a", ("POST",), None), ("/b", ("GET", "POST"), None)]

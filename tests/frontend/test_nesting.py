@@ -41,18 +41,18 @@ def depth_of(value: Any) -> int:
 
 
 @given(values)
-def test_brackets_of_json_are_counted_and_those_in_its_strings_are_not(value: Any) -> None:
+def test_brackets_of_json_count_except_inside_strings(value: Any) -> None:
     assert depth(json.dumps(value)) == depth_of(value)
     assert depth(json.dumps(value, indent=1, ensure_ascii=False)) == depth_of(value)
 
 
 @given(values)
-def test_brackets_of_python_are_counted_and_those_in_its_strings_are_not(value: Any) -> None:
+def test_brackets_of_python_count_except_inside_strings(value: Any) -> None:
     assert depth(repr(value)) == depth_of(value)
 
 
 @given(texts, st.sampled_from(["'", '"', "'''", '"""']), st.sampled_from(["", "r", "b", "f", "Rb", "u"]))
-def test_a_literal_ends_where_python_ends_it(inner: str, quote: str, prefix: str) -> None:
+def test_a_string_literal_ends_as_in_python(inner: str, quote: str, prefix: str) -> None:
     text = f"({prefix}{quote}{inner}{quote}, [])"
     try:
         tree = ast.parse(text, mode="eval").body
@@ -97,17 +97,17 @@ def test_a_literal_ends_where_python_ends_it(inner: str, quote: str, prefix: str
         ("\ud800['\ud800[']", 1),
     ],
 )
-def test_what_counts(text: str, found: int) -> None:
+def test_depth_is_the_maximum_of_open_brackets(text: str, found: int) -> None:
     assert depth(text) == found
 
 
-def test_a_text_of_many_pieces_is_counted_through() -> None:
+def test_a_long_text_is_counted_to_its_end() -> None:
     assert depth("[" * 3 + "[]," * 100_000 + "[[]]" + "]" * 3) == 5
     assert is_deeper("[]" * 100_000 + "[" * 101, 100)
     assert not is_deeper("[]" * 100_000 + "[" * 100, 100)
 
 
-def test_the_limit_is_said_with_its_option_and_the_text_is_shortened() -> None:
+def test_the_error_names_the_option_and_shortens_the_text() -> None:
     check("kwargs", "[" * 7 + "]" * 7, 7)
     with pytest.raises(BadRequest) as caught:
         check("kwargs", "[" * 50_000 + "]" * 50_000, 7)
@@ -116,7 +116,7 @@ def test_the_limit_is_said_with_its_option_and_the_text_is_shortened() -> None:
     assert len(str(caught.value)) < 250
 
 
-def test_kwargs_of_every_form_are_held_to_the_limit_of_the_settings() -> None:
+def test_the_setting_limits_kwargs_from_every_source() -> None:
     most = Settings().max_nesting
     form = (("Content-Type", "application/json"),)
     for inside in (most - 1, most):

@@ -15,7 +15,7 @@ from owt.wire.chunk import Data
 
 
 @async_test
-async def test_a_call_is_run_and_its_answer_followed() -> None:
+async def test_a_submitted_call_runs_and_its_chunks_can_be_read() -> None:
     stage = ScriptedService()
     run, cached = stage.service.submit(new_call())
     assert cached is None
@@ -26,7 +26,7 @@ async def test_a_call_is_run_and_its_answer_followed() -> None:
 
 
 @async_test
-async def test_a_call_that_is_refused_leaves_no_run() -> None:
+async def test_a_refused_call_leaves_no_run() -> None:
     stage = ScriptedService()
     with pytest.raises(NoSuchSession):
         stage.service.submit(new_call(None, session="gone"))
@@ -38,7 +38,7 @@ async def test_a_call_that_is_refused_leaves_no_run() -> None:
 
 
 @async_test
-async def test_a_server_that_is_ending_takes_no_calls_not_even_cached_ones() -> None:
+async def test_a_server_that_shuts_down_refuses_all_calls_even_cached_ones() -> None:
     stage = ScriptedService()
     stage.service.submit(new_call(caching=Caching()))
     (await stage.kernels.wait_for_kernel(1)).answer()
@@ -49,7 +49,7 @@ async def test_a_server_that_is_ending_takes_no_calls_not_even_cached_ones() -> 
 
 
 @async_test
-async def test_a_run_that_nobody_follows_any_more_is_cancelled() -> None:
+async def test_a_run_is_cancelled_when_its_last_reader_closes() -> None:
     stage = ScriptedService()
     run, _ = stage.service.submit(new_call())
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -61,7 +61,7 @@ async def test_a_run_that_nobody_follows_any_more_is_cancelled() -> None:
 
 
 @async_test
-async def test_a_run_of_events_waits_for_a_reader_to_come_back() -> None:
+async def test_a_run_of_events_is_cancelled_only_after_the_resume_window() -> None:
     stage = ScriptedService(resume_window=0.05)
     run, _ = stage.service.submit(new_call(sse=True, session="one"))
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -88,7 +88,7 @@ async def test_without_a_resume_window_a_run_of_events_is_cancelled_at_once() ->
 
 
 @async_test
-async def test_a_detached_run_is_never_cancelled_for_want_of_readers() -> None:
+async def test_a_detached_run_is_not_cancelled_without_readers() -> None:
     stage = ScriptedService(resume_window=0)
     run, _ = stage.service.submit(new_call(detach=True))
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -98,7 +98,7 @@ async def test_a_detached_run_is_never_cancelled_for_want_of_readers() -> None:
 
 
 @async_test
-async def test_a_run_is_known_only_to_who_has_called_it() -> None:
+async def test_a_run_is_known_only_to_users_who_called_it() -> None:
     stage = ScriptedService()
     run, _ = stage.service.submit(new_call(caching=Caching()), "ada")
     assert stage.service.known(run.id, "ada") is run
@@ -111,7 +111,7 @@ async def test_a_run_is_known_only_to_who_has_called_it() -> None:
 
 
 @async_test
-async def test_an_answer_is_stored_and_found() -> None:
+async def test_a_cached_answer_is_replayed_without_a_kernel() -> None:
     stage = ScriptedService()
     first, cached = stage.service.submit(new_call(caching=Caching()))
     assert cached == "miss"
@@ -127,7 +127,7 @@ async def test_an_answer_is_stored_and_found() -> None:
 
 
 @async_test
-async def test_equal_calls_at_once_run_once() -> None:
+async def test_concurrent_equal_calls_share_one_run() -> None:
     stage = ScriptedService()
     first, _ = stage.service.submit(new_call(caching=Caching()))
     first_reader = first.follow()
@@ -144,7 +144,7 @@ async def test_equal_calls_at_once_run_once() -> None:
 
 
 @async_test
-async def test_a_failure_is_not_stored() -> None:
+async def test_a_failure_is_not_cached() -> None:
     stage = ScriptedService()
     first, _ = stage.service.submit(new_call(caching=Caching()))
     (await stage.kernels.wait_for_kernel(1)).die()
@@ -155,7 +155,7 @@ async def test_a_failure_is_not_stored() -> None:
 
 
 @async_test
-async def test_calls_that_do_not_ask_for_the_cache_have_nothing_to_do_with_it() -> None:
+async def test_a_call_without_caching_does_not_read_the_cache() -> None:
     stage = ScriptedService()
     stage.service.submit(new_call(caching=Caching()))
     kernel = await stage.kernels.wait_for_kernel(1)
@@ -166,7 +166,7 @@ async def test_calls_that_do_not_ask_for_the_cache_have_nothing_to_do_with_it() 
 
 
 @async_test
-async def test_one_call_more_than_may_be_queued_and_running_is_refused() -> None:
+async def test_calls_beyond_max_runs_are_refused_unless_the_cache_answers() -> None:
     stage = ScriptedService(max_size=1, queue=5, max_runs=3)
     stage.service.submit(new_call(session="a"))
     stage.service.submit(new_call(session="a"))

@@ -26,7 +26,7 @@ def as_json(document: object, status: int = 200) -> tuple[int, str, bytes]:
     return status, kind, json.dumps(document).encode()
 
 
-def test_a_connection_without_a_session_says_what_calls_use(server):
+def test_a_connection_without_a_session_shows_that_calls_use_the_pool(server):
     connection = Connection.to(server.url, None)
     description = f"owt 1.0 at {server.url}, no session: each call borrows an idle kernel"
     assert connection.description() == description

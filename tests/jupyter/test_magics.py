@@ -198,7 +198,7 @@ def test_an_error_status_is_shown(run):
     assert (cell.stdout, cell.stderr) == ("brewing\n", "owt: the adaptor answered 418\n")
 
 
-def test_quiet_shows_nothing(run):
+def test_option_quiet_shows_no_output(run):
     cell = run("%%owt -q\nprint('out')\n6 * 7")
     assert (cell.stdout, cell.stderr, cell.displays) == ("", "", [])
     assert value(run) == "'42'"
@@ -275,7 +275,7 @@ def test_clients_and_commands_of_the_notebook_use_its_server(run, patient):
     assert run('!curl -sS "$OWT_URL" -d code=1').stdout == "1"
 
 
-def test_local_runs_in_the_notebooks_own_kernel(run):
+def test_option_local_runs_in_the_notebooks_kernel(run):
     cell = run(
         f'%%owt --local name="owt"\ndef run(name):\n    import os\n    return name, os.getpid() == {run.pid}'
     )
@@ -308,7 +308,7 @@ def test_interrupting_a_local_cell_ends_it_at_once(run, code):
     assert run("1").value == "1"
 
 
-def test_local_shows_the_same_output(run):
+def test_option_local_shows_the_same_output(run):
     code = "def run():\n    print('out')\n    yield {'a': 1}\n    yield 'text'"
     local, remote = run(f"%%owt --local\n{code}"), run(f"%%owt\n{code}")
     assert local.stdout == remote.stdout == 'out\n{"a": 1}\ntext\n'
@@ -361,7 +361,7 @@ def run():
 """
 
 
-def test_local_works_in_an_owt_kernel_without_a_server(tmp_path):
+def test_option_local_works_in_an_owt_kernel_without_a_server(tmp_path):
     with notebook(tmp_path, "owt") as own:
         cell = own(LOCAL.strip())
         assert (cell.stdout, cell.displays) == ("out\na\n", [{"text/plain": "shown"}])

@@ -53,7 +53,7 @@ class TestPlainValues:
             ("None", b""),
         ],
     )
-    def test_a_plain_value_is_its_text_or_its_bytes_as_html(
+    def test_a_plain_value_is_answered_as_html_text(
         self, http: httpx.Client, code: str, body: bytes
     ) -> None:
         answer = call(http, code)
@@ -66,12 +66,12 @@ class TestPlainValues:
         assert answer.content == bytes(range(256)) * 20_000
         assert answer.headers["content-type"] == HTML
 
-    def test_every_answer_names_its_run(self, http: httpx.Client) -> None:
+    def test_every_response_names_its_run(self, http: httpx.Client) -> None:
         first, second = call(http, "1"), call(http, "1")
         assert re.fullmatch("[0-9a-f]{16}", first.headers["owt-run"])
         assert first.headers["owt-run"] != second.headers["owt-run"]
 
-    def test_only_the_answers_of_named_sessions_name_a_session(self, http: httpx.Client, lab: str) -> None:
+    def test_only_responses_of_named_sessions_name_a_session(self, http: httpx.Client, lab: str) -> None:
         assert "owt-session" not in call(http, "1").headers
         assert call(http, "1", session=lab).headers["owt-session"] == lab
 
@@ -188,7 +188,7 @@ class TestEnvelopes:
         assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
 
     @pytest.mark.parametrize("status", [204, 304])
-    def test_a_status_without_a_body_sends_none(self, http: httpx.Client, status: int) -> None:
+    def test_a_status_without_body_sends_no_body(self, http: httpx.Client, status: int) -> None:
         answer = call(http, f"('never', {status})")
         assert (answer.status_code, answer.content) == (status, b"")
         assert call(http, "'the connection is still good'").text == "the connection is still good"
@@ -211,7 +211,7 @@ class TestEnvelopes:
 
 
 class TestResponses:
-    def test_a_werkzeug_response_is_as_it_is(self, http: httpx.Client) -> None:
+    def test_a_werkzeug_response_is_sent_unchanged(self, http: httpx.Client) -> None:
         code = (
             "from werkzeug.wrappers import Response\n"
             "def run():\n"
@@ -304,13 +304,13 @@ class TestStreams:
         assert answer.content == b"a\x00b" + "ü".encode()
         assert answer.headers["content-type"] == HTML
 
-    def test_items_that_are_neither_text_nor_bytes_are_json_lines(self, http: httpx.Client) -> None:
+    def test_stream_items_other_than_text_and_bytes_are_json_lines(self, http: httpx.Client) -> None:
         code = "def run():\n    for item in (1, None, True, {'a': [1]}, [2], (3, 4)):\n        yield item"
         answer = call(http, code)
         assert answer.text.splitlines() == ["1", "null", "true", '{"a":[1]}', "[2]", "[3,4]"]
         assert answer.headers["content-type"] == LINES
 
-    def test_mixed_items_come_in_their_order(self, http: httpx.Client) -> None:
+    def test_mixed_stream_items_keep_their_order(self, http: httpx.Client) -> None:
         code = "def run():\n    yield 'head\\n'\n    yield {'n': 1}\n    yield b'raw\\n'\n    yield 2"
         assert call(http, code).content == b'head\n{"n":1}\nraw\n2\n'
 
@@ -462,13 +462,13 @@ class TestRichValues:
         assert answer.headers["content-type"] == HTML
         assert "<td>a</td>" in answer.text
 
-    def test_a_table_is_csv(self, http: httpx.Client, lab: str) -> None:
+    def test_a_table_is_csv_if_the_client_prefers_it(self, http: httpx.Client, lab: str) -> None:
         answer = call(http, TABLE, "text/csv", session=lab)
         assert answer.headers["content-type"] == "text/csv; charset=utf-8"
         rows = list(csv.DictReader(io.StringIO(answer.text)))
         assert [(row["name"], row["n"]) for row in rows] == [("a", "1"), ("b", "2")]
 
-    def test_a_table_is_json_records(self, http: httpx.Client, lab: str) -> None:
+    def test_a_table_is_json_records_if_the_client_prefers_json(self, http: httpx.Client, lab: str) -> None:
         answer = call(http, TABLE, JSON, session=lab)
         assert answer.headers["content-type"] == JSON
         assert answer.json() == [{"name": "a", "n": 1}, {"name": "b", "n": 2}]
@@ -487,7 +487,7 @@ class TestRichValues:
             "*/*": "a note", "text/html": "<b>note</b>", "text/markdown": "**note**", JSON: '{"note":1}\n',
         }
 
-    def test_a_bundle_of_its_own_types_is_negotiated(self, http: httpx.Client) -> None:
+    def test_a_mime_bundle_of_the_object_is_negotiated(self, http: httpx.Client) -> None:
         code = (
             "class Chart:\n"
             "    def _repr_mimebundle_(self, include=None, exclude=None):\n"
@@ -605,7 +605,7 @@ class TestErrors:
     def test_text_that_utf8_cannot_encode_is_an_error(self, http: httpx.Client, code: str) -> None:
         assert call(http, code).status_code == 500
 
-    def test_a_very_long_message_is_cut(self, http: httpx.Client) -> None:
+    def test_a_very_long_error_message_is_shortened(self, http: httpx.Client) -> None:
         answer = call(http, "def run(): raise ValueError('x' * 10**7)", JSON)
         assert len(answer.content) < 200_000
         assert "characters left out" in answer.json()["detail"]
@@ -682,7 +682,7 @@ class TestFailingMidStream:
                     received.extend(answer.iter_raw())
                 assert b"".join(received) == b"first"
 
-    def test_a_failure_before_the_first_item_is_a_plain_error(self, http: httpx.Client) -> None:
+    def test_a_failure_before_the_first_item_is_an_error_response(self, http: httpx.Client) -> None:
         answer = call(http, "def run():\n    raise ValueError('early')\n    yield")
         assert answer.status_code == 500
         assert answer.text.endswith("ValueError: early\n")

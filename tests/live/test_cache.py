@@ -48,7 +48,7 @@ class TestHits:
             ("miss", "1"), ("hit", "1"), ("hit", "1"),
         ]
 
-    def test_a_call_that_does_not_ask_has_nothing_to_do_with_it(
+    def test_a_call_without_use_cache_neither_reads_nor_stores(
         self, http: httpx.Client, session: str
     ) -> None:
         call(http, COUNTING, session)
@@ -57,14 +57,14 @@ class TestHits:
         assert "owt-cache" not in answer.headers
         assert cached(call(http, COUNTING, session)) == ("hit", "1")
 
-    def test_the_other_cache_fields_do_not_ask(self, http: httpx.Client, session: str) -> None:
+    def test_the_other_cache_fields_do_not_enable_the_cache(self, http: httpx.Client, session: str) -> None:
         fields = {"use_cache": "false", "cache_kwargs": "1", "cache_key_override": "x"}
         for expected in ("1", "2"):
             answer = call(http, COUNTING, session, **fields)
             assert answer.text == expected
             assert "owt-cache" not in answer.headers
 
-    def test_status_and_headers_are_kept(self, http: httpx.Client, session: str) -> None:
+    def test_status_and_headers_are_cached(self, http: httpx.Client, session: str) -> None:
         code = "def run(): return 'made', 201, [('X-A', '1'), ('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')]"
         miss, hit = call(http, code, session), call(http, code, session)
         assert (miss.headers["owt-cache"], hit.headers["owt-cache"]) == ("miss", "hit")
@@ -73,19 +73,19 @@ class TestHits:
         assert hit.headers["owt-session"] == session
         assert hit.headers["owt-run"] != miss.headers["owt-run"]
 
-    def test_an_empty_answer_is_kept(self, http: httpx.Client, session: str) -> None:
+    def test_an_empty_response_is_cached(self, http: httpx.Client, session: str) -> None:
         assert [cached(call(http, "def run(): return None", session)) for _ in range(2)] == [
             ("miss", ""), ("hit", ""),
         ]
 
-    def test_an_answer_of_many_megabytes_is_kept(self, http: httpx.Client, session: str) -> None:
+    def test_a_response_of_many_megabytes_is_cached(self, http: httpx.Client, session: str) -> None:
         code = "def run():\n    for n in range(20): yield bytes([n]) * 1_000_000"
         answers = [call(http, code, session) for _ in range(2)]
         assert [answer.headers["owt-cache"] for answer in answers] == ["miss", "hit"]
         assert answers[0].content == answers[1].content
         assert len(answers[1].content) == 20_000_000
 
-    def test_a_hit_needs_no_kernel(self, http: httpx.Client, session: str) -> None:
+    def test_a_cache_hit_needs_no_kernel(self, http: httpx.Client, session: str) -> None:
         call(http, COUNTING, session)
         http.delete(f"/_owt/sessions/{session}")
         assert cached(call(http, COUNTING, session)) == ("hit", "1")
@@ -93,7 +93,7 @@ class TestHits:
 
 
 class TestKeys:
-    def test_sessions_do_not_share_answers(self, http: httpx.Client, session: str) -> None:
+    def test_sessions_do_not_share_cached_responses(self, http: httpx.Client, session: str) -> None:
         code = "def run(): return 'of a session'"
         assert call(http, code, session).headers["owt-cache"] == "miss"
         assert call(http, code, None).headers["owt-cache"] == "miss"
@@ -101,25 +101,25 @@ class TestKeys:
         assert call(http, code, None).headers["owt-cache"] == "hit"
         http.delete(f"/_owt/sessions/{session}-2")
 
-    def test_paths_do_not_share_answers(self, http: httpx.Client, session: str) -> None:
+    def test_paths_do_not_share_cached_responses(self, http: httpx.Client, session: str) -> None:
         assert cached(call(http, COUNTING, session, "/a")) == ("miss", "1")
         assert cached(call(http, COUNTING, session, "/b")) == ("miss", "2")
         assert cached(call(http, COUNTING, session, "/a")) == ("hit", "1")
 
-    def test_other_code_has_another_answer(self, http: httpx.Client, session: str) -> None:
+    def test_different_code_has_its_own_cache_entry(self, http: httpx.Client, session: str) -> None:
         assert cached(call(http, COUNTING, session)) == ("miss", "1")
         assert cached(call(http, COUNTING + "\n", session)) == ("miss", "1")
 
-    def test_another_function_has_another_answer(self, http: httpx.Client, session: str) -> None:
+    def test_a_different_function_has_its_own_cache_entry(self, http: httpx.Client, session: str) -> None:
         code = "def a(): return 'a'\ndef b(): return 'b'"
         assert cached(call(http, code, session, fn_name="a")) == ("miss", "a")
         assert cached(call(http, code, session, fn_name="b")) == ("miss", "b")
 
-    def test_kwargs_do_not_count_by_themselves(self, http: httpx.Client, session: str) -> None:
+    def test_kwargs_are_not_part_of_the_key_by_default(self, http: httpx.Client, session: str) -> None:
         assert cached(call(http, COUNTING, session, kwargs='{"a": 1}')) == ("miss", "1")
         assert cached(call(http, COUNTING, session, kwargs='{"a": 2}')) == ("hit", "1")
 
-    def test_kwargs_count_with_cache_kwargs(self, http: httpx.Client, session: str) -> None:
+    def test_kwargs_are_part_of_the_key_with_cache_kwargs(self, http: httpx.Client, session: str) -> None:
         def with_kwargs(kwargs: str) -> tuple[str, str]:
             return cached(call(http, COUNTING, session, kwargs=kwargs, cache_kwargs="1"))
 
@@ -128,7 +128,7 @@ class TestKeys:
         assert with_kwargs('{"a": 1}') == ("hit", "1")
         assert cached(call(http, COUNTING, session)) == ("miss", "3")
 
-    def test_a_key_of_ones_own_replaces_everything(self, http: httpx.Client, session: str) -> None:
+    def test_cache_key_override_replaces_the_whole_key(self, http: httpx.Client, session: str) -> None:
         def with_key(code: str, path: str, key: str) -> tuple[str, str]:
             return cached(call(http, code, session, path, cache_key_override=f"{session}-{key}"))
 
@@ -136,14 +136,14 @@ class TestKeys:
         assert with_key("def run(): return 'other code'", "/b", "x") == ("hit", "1")
         assert with_key(COUNTING, "/a", "y") == ("miss", "2")
 
-    def test_base64_and_plain_text_of_the_same_code_are_equal(
+    def test_base64_and_plain_text_of_equal_code_share_a_key(
         self, http: httpx.Client, session: str
     ) -> None:
         assert cached(call(http, "'same'", session)) == ("miss", "same")
         fields = {"code_b64": "J3NhbWUn", "use_cache": "true", "session": session}
         assert cached(http.get("/", params=fields)) == ("hit", "same")
 
-    def test_events_and_plain_answers_are_kept_apart(self, http: httpx.Client, session: str) -> None:
+    def test_events_and_plain_responses_are_cached_separately(self, http: httpx.Client, session: str) -> None:
         assert cached(call(http, COUNTING, session)) == ("miss", "1")
         assert call(http, COUNTING, session, stream="sse").headers["owt-cache"] == "miss"
         assert cached(call(http, COUNTING, session)) == ("hit", "1")
@@ -157,7 +157,9 @@ class TestNegotiated:
         "def run(): return Figure(figsize=(1, 1)), {'X-Count': str(next(count))}\n"
     )
 
-    def test_a_kept_png_is_not_given_to_who_wants_svg(self, http: httpx.Client, session: str) -> None:
+    def test_a_cached_png_is_not_sent_to_a_client_that_accepts_svg(
+        self, http: httpx.Client, session: str
+    ) -> None:
         def seen(accept: str) -> tuple[str, str, str]:
             answer = call(http, self.FIGURE, session, accept=accept)
             assert answer.headers["vary"] == "Accept"
@@ -168,13 +170,13 @@ class TestNegotiated:
         assert seen("*/*") == ("hit", "image/png", "1")
         assert seen(SVG) == ("hit", SVG, "2")
 
-    def test_an_answer_that_was_not_negotiated_is_for_everyone(
+    def test_a_response_without_negotiation_is_cached_for_every_accept(
         self, http: httpx.Client, session: str
     ) -> None:
         assert cached(call(http, COUNTING, session)) == ("miss", "1")
         assert cached(call(http, COUNTING, session, accept="text/html")) == ("hit", "1")
 
-    def test_a_figure_later_in_a_stream_is_not_given_to_who_wants_svg(
+    def test_a_cached_stream_with_a_png_is_not_sent_to_a_client_that_accepts_svg(
         self, http: httpx.Client, session: str
     ) -> None:
         code = (
@@ -188,7 +190,7 @@ class TestNegotiated:
 
 
 class TestStreams:
-    def test_a_stream_is_replayed_as_its_chunks(self, http: httpx.Client, session: str) -> None:
+    def test_a_cached_stream_is_replayed_chunk_by_chunk(self, http: httpx.Client, session: str) -> None:
         code = "def run():\n    yield 'a'\n    yield b'b'\n    yield {'c': 1}\n    return 'end'"
 
         def events() -> tuple[str, list[tuple[str, str]]]:
@@ -202,7 +204,7 @@ class TestStreams:
         assert first == second
         assert [name for name, _ in first] == ["message", "bytes", "message", "result", "done"]
 
-    def test_prints_and_displays_are_replayed_too(self, http: httpx.Client, session: str) -> None:
+    def test_cached_prints_and_displays_are_replayed(self, http: httpx.Client, session: str) -> None:
         code = (
             "from IPython.display import display\n"
             "def run():\n    print('printed')\n    display({'a': 1})\n    return 'x'\n"
@@ -214,7 +216,7 @@ class TestStreams:
                 "stdout", "display", "result", "done",
             ]
 
-    def test_a_plain_stream_is_replayed_whole(self, http: httpx.Client, session: str) -> None:
+    def test_a_cached_plain_stream_is_replayed_complete(self, http: httpx.Client, session: str) -> None:
         code = "def run():\n    for n in range(1000): yield n"
         for expected in ("miss", "hit"):
             answer = call(http, code, session)
@@ -259,7 +261,7 @@ class TestJoining:
         assert texts[0] == texts[1] == texts[2]
         assert Decoder().feed(texts[0])[0].data == "1"
 
-    def test_a_joined_call_goes_on_when_the_first_client_leaves(
+    def test_a_joined_call_continues_when_the_first_client_disconnects(
         self, http: httpx.Client, session: str, gate: Gate
     ) -> None:
         code = f"def run():\n    yield 'a'\n    {gate.wait}\n    yield 'b'"
@@ -277,7 +279,7 @@ class TestJoining:
             gate.open()
             assert b"".join(pieces) == b"b"
 
-    def test_a_joined_call_fails_as_the_first_does(
+    def test_a_joined_call_fails_like_the_first(
         self, http: httpx.Client, session: str, gate: Gate
     ) -> None:
         code = f"def run():\n    {gate.wait}\n    raise ValueError('shared')"
@@ -289,7 +291,7 @@ class TestJoining:
                 error = Decoder().feed(answer.read())[0]
                 assert json.loads(error.data)["detail"] == "shared"
 
-    def test_calls_that_ask_for_other_representations_do_not_join(
+    def test_calls_with_different_accept_headers_do_not_join(
         self, http: httpx.Client, session: str, gate: Gate
     ) -> None:
         code = f"def run():\n    yield 'a'\n    {gate.wait}\n"
@@ -313,7 +315,7 @@ class TestFailures:
             "return object()",
         ],
     )
-    def test_a_failure_is_never_kept(self, http: httpx.Client, session: str, line: str) -> None:
+    def test_a_failure_is_never_cached(self, http: httpx.Client, session: str, line: str) -> None:
         code = f"def run():\n    state.runs = getattr(state, 'runs', 0) + 1\n    {line}"
         statuses = []
         for _ in range(2):
@@ -323,7 +325,7 @@ class TestFailures:
         assert statuses[0] == statuses[1] >= 400
         assert http.post("/", data={"code": "runs", "session": session}).text == "2"
 
-    def test_a_stream_that_fails_late_is_not_kept(self, http: httpx.Client, session: str) -> None:
+    def test_a_stream_that_fails_late_is_not_cached(self, http: httpx.Client, session: str) -> None:
         code = "def run():\n    yield 'a'\n    raise ValueError"
         data = {"code": code, "session": session, "use_cache": "1"}
         for _ in range(2):
@@ -332,7 +334,7 @@ class TestFailures:
                 with pytest.raises(httpx.RemoteProtocolError):
                     answer.read()
 
-    def test_an_answer_that_nobody_waited_for_is_not_kept(
+    def test_a_response_whose_client_disconnected_is_not_cached(
         self, http: httpx.Client, session: str, gate: Gate
     ) -> None:
         code = f"def run():\n    yield 'a'\n    {once(gate)}\n    yield 'b'"
@@ -368,7 +370,7 @@ class TestFailures:
                 told = [event.event for event in Decoder().feed(second.read())]
                 assert told == ["message", "stdout", "done"]
 
-    def test_a_timeout_is_not_kept(self, http: httpx.Client, session: str, gate: Gate) -> None:
+    def test_a_timeout_is_not_cached(self, http: httpx.Client, session: str, gate: Gate) -> None:
         code = f"def run():\n    {once(gate)}\n    return 'done'"
         assert call(http, code, session, timeout="0.05").status_code == 504
         gate.path.unlink()
@@ -376,14 +378,14 @@ class TestFailures:
 
 
 class TestItsSize:
-    def test_delete_empties_it(self, small: httpx.Client) -> None:
+    def test_delete_empties_the_cache(self, small: httpx.Client) -> None:
         call(small, "'kept'", None)
         assert small.get("/_owt/cache").json()["answers"] == 1
         assert small.delete("/_owt/cache").json() == {"deleted": 1}
         assert small.get("/_owt/cache").json() == {"answers": 0, "bytes": 0, "limit": 20000}
         assert call(small, "'kept'", None).headers["owt-cache"] == "miss"
 
-    def test_the_least_recently_used_goes_first(self, small: httpx.Client) -> None:
+    def test_the_least_recently_used_response_is_evicted_first(self, small: httpx.Client) -> None:
         small.delete("/_owt/cache")
 
         def ask(name: str) -> str:
@@ -396,12 +398,12 @@ class TestItsSize:
         assert ask("a") == "hit"
         assert ask("b") == "miss"
 
-    def test_it_never_holds_more_than_its_limit(self, small: httpx.Client) -> None:
+    def test_the_cache_never_exceeds_its_limit(self, small: httpx.Client) -> None:
         for size in range(1000, 20_000, 1500):
             call(small, f"'x' * {size}", None)
             assert small.get("/_owt/cache").json()["bytes"] <= 20_000
 
-    def test_an_answer_that_is_too_large_is_not_kept_and_drives_none_out(self, small: httpx.Client) -> None:
+    def test_a_response_above_the_limit_is_not_cached_and_evicts_none(self, small: httpx.Client) -> None:
         small.delete("/_owt/cache")
         call(small, "'small'", None)
         for _ in range(2):

@@ -252,7 +252,7 @@ def test_a_queued_call_is_cancelled_by_its_id_and_never_runs(server, session, tm
     assert server.call("ran", session=session).json() == []
 
 
-def test_a_call_that_waits_for_the_pool_is_cancelled_by_its_id(tmp_path):
+def test_a_call_waiting_for_the_pool_is_cancelled_by_its_id(tmp_path):
     gate = Gate(tmp_path)
     with LiveServer("--pool-max", "1") as server, ThreadPoolExecutor() as threads:
         first = threads.submit(server.call, WAIT, **waiting(gate))

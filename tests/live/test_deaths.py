@@ -94,7 +94,7 @@ def test_a_kernel_that_keeps_being_killed_while_idle_still_serves_the_next_call(
     assert server.session(session)["state"] == "idle"
 
 
-def test_queued_calls_go_on_to_the_fresh_kernel(server, session, tmp_path):
+def test_queued_calls_continue_with_the_fresh_kernel(server, session, tmp_path):
     gate = Gate(tmp_path)
     die = "import os\ndef run(): os._exit(7)"
     with ThreadPoolExecutor(8) as threads:
@@ -160,7 +160,7 @@ def run(path):
 """
 
 
-def test_a_death_during_a_stream_breaks_the_transfer(server, session, tmp_path):
+def test_a_kernels_death_during_a_stream_breaks_the_transfer(server, session, tmp_path):
     gate = Gate(tmp_path)
     with subprocess.Popen(
         ["curl", "-sSN", server.url, "-F", f"code={STREAM}", "-F", f"session={session}",
@@ -174,7 +174,7 @@ def test_a_death_during_a_stream_breaks_the_transfer(server, session, tmp_path):
         assert curl.stdout.read() == b""
 
 
-def test_a_death_during_a_stream_over_http_1_0_breaks_the_transfer(server, session, tmp_path):
+def test_a_kernels_death_during_an_http_1_0_stream_breaks_the_transfer(server, session, tmp_path):
     gate = Gate(tmp_path)
     with subprocess.Popen(
         ["curl", "-sSN", "--http1.0", server.url, "--data-urlencode", f"code={STREAM}", "-d",
@@ -187,7 +187,7 @@ def test_a_death_during_a_stream_over_http_1_0_breaks_the_transfer(server, sessi
         assert curl.wait(20) == 56
 
 
-def test_a_death_during_events_is_an_error_event(server, session, tmp_path):
+def test_a_kernels_death_during_events_is_an_error_event(server, session, tmp_path):
     gate = Gate(tmp_path)
     gate_kwargs = {"code": STREAM, "session": session, "stream": "sse", **waiting(gate)}
     with httpx.stream("POST", server.url, data=gate_kwargs, timeout=30) as answer:

@@ -76,7 +76,7 @@ def execute(notebook: Any, code: str) -> str:
 SPEAK = '@endpoint("/speak")\ndef speak(text: str, times: int = 1):\n    return text.upper() * times\n'
 
 
-def test_curl_calls_a_function_by_its_path_with_no_code_and_no_session(live, name):
+def test_curl_calls_an_endpoint_without_code_and_session(live, name):
     define(live, name, SPEAK)
     assert curl(live, f"'@/{name}/speak?text=hi&times=2'") == "HIHI"
     assert curl(live, f"@/{name}/speak -d text=hi") == "HI"
@@ -85,7 +85,7 @@ def test_curl_calls_a_function_by_its_path_with_no_code_and_no_session(live, nam
     assert curl(live, f"-F text=hi @/{name}/speak") == "HI"
 
 
-def test_a_file_that_is_uploaded_arrives_as_bytes(live, name, tmp_path):
+def test_an_uploaded_file_arrives_as_bytes(live, name, tmp_path):
     define(live, name, '@endpoint("/size")\ndef size(data: bytes): return len(data)\n')
     (tmp_path / "file").write_bytes(bytes(range(256)) * 4096)
     assert curl(live, f"-F data=@{tmp_path}/file @/{name}/size") == str(1 << 20)
@@ -192,7 +192,7 @@ def test_endpoint_can_be_imported_from_owt(live, name, notebook):
     assert curl(live, f"@/{name}/f") == "f"
 
 
-def test_a_call_in_flight_finishes_on_the_old_function_and_the_next_is_the_new_one(live, name, tmp_path):
+def test_a_running_call_finishes_on_the_old_function_and_the_next_uses_the_new_one(live, name, tmp_path):
     gate = Gate(tmp_path)
     live.ask("PUT", f"/_owt/sessions/{name}", json={"concurrency": 2})
     old = f'@endpoint("/f")\ndef f():\n    open({str(gate)!r}).read()\n    return "old"\n'

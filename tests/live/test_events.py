@@ -98,7 +98,7 @@ class TestTheStream:
 
 
 class TestYields:
-    def test_each_yielded_value_is_a_message(self, http: httpx.Client) -> None:
+    def test_each_yielded_value_is_a_message_event(self, http: httpx.Client) -> None:
         code = "def run():\n    for item in ('text', {'a': [1, None]}, 2, True, None): yield item"
         assert events_before_done(events(http, code)) == [
             ("message", "text"), ("message", '{"a":[1,null]}'), ("message", "2"), ("message", "true"),
@@ -162,7 +162,7 @@ class TestResults:
 
 
 class TestOutput:
-    def test_prints_are_events(self, http: httpx.Client) -> None:
+    def test_printed_text_is_an_event(self, http: httpx.Client) -> None:
         code = (
             "import sys\n"
             "def run():\n"
@@ -173,7 +173,7 @@ class TestOutput:
             ("stdout", "out\n"), ("stderr", "err\n"), ("message", "item"), ("stdout", "ünd"),
         ]
 
-    def test_displays_are_mime_bundles(self, http: httpx.Client) -> None:
+    def test_display_events_are_mime_bundles(self, http: httpx.Client) -> None:
         code = (
             "from IPython.display import HTML, display\n"
             "def run():\n    display(HTML('<b>hi</b>'))\n    return 'end'\n"
@@ -190,7 +190,7 @@ class TestOutput:
         received = events_before_done(events(http, code))
         assert base64.b64decode(json.loads(received[0][1])["image/png"]).startswith(PNG)
 
-    def test_a_figure_that_a_cell_draws_is_displayed(self, http: httpx.Client, session: str) -> None:
+    def test_a_figure_drawn_by_a_cell_is_a_display_event(self, http: httpx.Client, session: str) -> None:
         code = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nNone"
         received = events_before_done(events(http, code, session=session))
         displayed = [json.loads(data) for name, data in received if name == "display"]
@@ -203,7 +203,7 @@ class TestOutput:
 
 
 class TestFailures:
-    def test_a_failure_is_a_problem_document_and_then_done(self, http: httpx.Client, session: str) -> None:
+    def test_a_failure_is_a_problem_document_followed_by_done(self, http: httpx.Client, session: str) -> None:
         code = "def run():\n    print('before')\n    raise ValueError('no good')"
         answer = call(http, code, session=session)
         assert answer.status_code == 200
@@ -215,29 +215,29 @@ class TestFailures:
         assert problem["traceback"].endswith("ValueError: no good\n")
         assert (done.event, json.loads(done.data)["status"]) == ("done", 500)
 
-    def test_a_failure_after_items_follows_them(self, http: httpx.Client) -> None:
+    def test_a_failure_event_follows_the_items_before_it(self, http: httpx.Client) -> None:
         received = events_before_done(events(http, "def run():\n    yield 'a'\n    raise ValueError('late')"))
         assert received[0] == ("message", "a")
         assert (received[1][0], json.loads(received[1][1])["detail"]) == ("error", "late")
 
-    def test_a_syntax_error_is_an_event(self, http: httpx.Client) -> None:
+    def test_a_syntax_error_is_an_error_event(self, http: httpx.Client) -> None:
         received = events(http, "def run(:")
         assert [event.event for event in received] == ["error", "done"]
         assert json.loads(received[0].data)["status"] == json.loads(received[1].data)["status"] == 400
 
-    def test_a_death_of_the_kernel_is_an_event(self, http: httpx.Client, session: str) -> None:
+    def test_a_kernels_death_is_an_error_event(self, http: httpx.Client, session: str) -> None:
         code = "import os\ndef run():\n    yield 'last words'\n    os._exit(7)"
         received = events_before_done(events(http, code, session=session))
         assert received[0] == ("message", "last words")
         assert "exited with status 7" in json.loads(received[1][1])["detail"]
 
-    def test_a_timeout_is_an_event(self, http: httpx.Client, gate: Gate) -> None:
+    def test_a_timeout_is_an_error_event(self, http: httpx.Client, gate: Gate) -> None:
         received = events(http, f"def run():\n    {gate.wait}", timeout="0.05")
         assert [event.event for event in received] == ["error", "done"]
         assert json.loads(received[0].data)["type"] == "urn:owt:timeout"
         assert json.loads(received[1].data)["status"] == 504
 
-    def test_a_request_that_cannot_be_understood_has_no_stream(self, http: httpx.Client) -> None:
+    def test_a_bad_request_gets_no_event_stream(self, http: httpx.Client) -> None:
         answer = call(http, "1", timeout="soon")
         assert answer.status_code == 400
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
@@ -319,7 +319,7 @@ class TestFirstOutput:
             assert next(received) == Event("second")
             assert next(received).event == "done"
 
-    def test_a_display_arrives_when_it_is_made(self, http: httpx.Client, gate: Gate) -> None:
+    def test_a_display_arrives_when_it_is_displayed(self, http: httpx.Client, gate: Gate) -> None:
         code = f"from IPython.display import display\ndef run():\n    display('first')\n    {gate.wait}"
         with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
             received = following(answer.iter_raw())
@@ -327,7 +327,7 @@ class TestFirstOutput:
             gate.open()
             assert [event.event for event in received] == ["result", "done"]
 
-    def test_the_headers_arrive_before_anything_is_produced(self, http: httpx.Client, gate: Gate) -> None:
+    def test_response_headers_arrive_before_any_output(self, http: httpx.Client, gate: Gate) -> None:
         code = f"def run():\n    {gate.wait}\n    return 'end'"
         with http.stream("POST", "/", data={"code": code}, headers={"Accept": EVENTS}) as answer:
             assert answer.status_code == 200

@@ -205,7 +205,7 @@ class TestLeavingAsynchronously:
 
 
 class TestReconnecting:
-    def test_a_lost_connection_neither_loses_nor_repeats_an_event(self, patient, between, gate):
+    def test_a_lost_connection_neither_loses_nor_repeats_events(self, patient, between, gate):
         with Client(between.url, session="back") as client:
             events = client.stream(counted(gate, 3))
             for n in range(3):
@@ -301,7 +301,7 @@ class TestReconnecting:
                 next(events)
         patient.ask("DELETE", f"/_owt/runs/{run_of(first)}").raise_for_status()
 
-    def test_a_server_that_stays_away_is_unreachable(self, patient, between, monkeypatch):
+    def test_a_server_that_does_not_return_is_unreachable(self, patient, between, monkeypatch):
         monkeypatch.setattr(following, "DELAYS", (0.0, 0.0))
         with Client(between.url) as client:
             events = client.stream(STAYS)

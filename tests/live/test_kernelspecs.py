@@ -119,7 +119,7 @@ def test_a_kernel_may_be_started_by_a_wrapper(specs, spec):
     specs.ask("DELETE", f"/_owt/sessions/{spec}")
 
 
-def test_a_kernelspecs_own_environment_is_applied(specs):
+def test_the_environment_of_a_kernelspec_is_applied(specs):
     code = "import os, sys\ndef run(): return [os.environ['COLOUR'], sys.flags.hash_randomization]"
     assert specs.call(code, session="configured", kernel="configured").json() == ["red", 0]
     specs.ask("DELETE", "/_owt/sessions/configured")
@@ -133,7 +133,7 @@ def test_another_kernelspec_than_the_sessions_is_refused(specs, stock):
     assert "python3" in answer.text
 
 
-def test_an_unknown_kernelspec_is_refused_and_the_known_are_named(specs):
+def test_an_unknown_kernelspec_is_refused_with_the_known_names(specs):
     answer = specs.call("1", session="unknown", kernel="nosuch")
     assert answer.status_code == 400
     assert "'nosuch'" in answer.text
@@ -170,7 +170,7 @@ def test_a_broken_kernelspec_fails_at_once_with_the_reason(specs, kernel, status
     specs.ask("DELETE", "/_owt/sessions/broken")
 
 
-def test_a_server_with_a_broken_default_kernelspec_fails_calls_and_goes_on(tmp_path):
+def test_a_server_with_a_broken_default_kernelspec_fails_calls_and_continues(tmp_path):
     (tmp_path / "kernels" / "exits").mkdir(parents=True)
     spec = {"argv": BROKEN["exits"], "display_name": "exits", "language": "python"}
     (tmp_path / "kernels" / "exits" / "kernel.json").write_text(json.dumps(spec))
@@ -258,7 +258,7 @@ def test_a_cell_waits_for_a_call(server, session, notebook, tmp_path):
     assert server.call("order", session=session).json() == ["call", "end of call", "cell"]
 
 
-def test_an_async_call_and_a_cell_do_not_mix(server, session, notebook, tmp_path):
+def test_an_async_call_and_a_cell_do_not_overlap(server, session, notebook, tmp_path):
     gate = Gate(tmp_path)
     code = "import asyncio\nasync def run(path):\n    state.order = ['call']\n    open(path).read()\n" \
            "    while 'go' not in state:\n        await asyncio.sleep(0.001)\n" \
@@ -284,7 +284,7 @@ def test_a_kernel_has_no_subshells(server, session, notebook):
     assert "no subshells" in reply["content"]["evalue"]
 
 
-def test_a_notebook_can_debug(server, session, notebook):
+def test_a_notebook_can_set_breakpoints_in_a_session(server, session, notebook):
     def ask(command, **arguments):
         message = notebook.session.msg(
             "debug_request", {"type": "request", "seq": 1, "command": command, "arguments": arguments}
@@ -304,7 +304,7 @@ def test_a_notebook_can_debug(server, session, notebook):
     assert server.call("1 + 1", session=session).text == "2"
 
 
-def test_an_interrupt_ends_a_cell(server, session, notebook, tmp_path):
+def test_an_interrupt_of_the_session_ends_a_cell(server, session, notebook, tmp_path):
     gate = Gate(tmp_path)
     asked = notebook.execute(f"open({str(gate)!r}).read()\nwhile True: pass")
     gate.open()
@@ -323,7 +323,7 @@ def test_cells_print_to_the_notebook_and_calls_to_their_responses(server, sessio
     assert output(notebook, "print('from the cell')") == "from the cell\n"
 
 
-def test_a_notebook_sees_what_a_call_prints_marked_with_its_run(server, session, notebook):
+def test_a_notebook_receives_a_calls_output_marked_with_its_run(server, session, notebook):
     id = server.call("def run(): print('from the call')", session=session).headers["owt-run"]
     seen = []
     while not seen or seen[-1]["content"].get("execution_state") != "idle":

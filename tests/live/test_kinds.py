@@ -18,7 +18,7 @@ def test_a_function_named_run_is_called_with_the_kwargs(http: httpx.Client) -> N
     assert len(answer.headers["owt-run"]) == 16
 
 
-def test_fn_name_chooses_the_function(http: httpx.Client) -> None:
+def test_fn_name_selects_the_function(http: httpx.Client) -> None:
     assert call(http, "def other(): return 'other'\ndef run(): return 'run'", fn_name="other").text == "other"
 
 
@@ -36,11 +36,11 @@ def test_run_may_be_bound_in_any_way(http: httpx.Client, code: str) -> None:
     assert call(http, code, kwargs=kwargs).text == "yes"
 
 
-def test_an_expression_is_the_answer(http: httpx.Client) -> None:
+def test_an_expressions_value_is_the_response(http: httpx.Client) -> None:
     assert call(http, "6 * 7").text == "42"
 
 
-def test_an_expression_may_span_lines_as_a_chain_of_methods(http: httpx.Client) -> None:
+def test_an_expression_may_be_a_method_chain_over_several_lines(http: httpx.Client) -> None:
     assert call(http, "'owt'\n  .upper()\n  .center(7, '*')").text == "**OWT**"
 
 
@@ -64,7 +64,7 @@ def test_a_cell_keeps_its_variables_in_the_session(http: httpx.Client, session: 
     assert call(http, "x + 1", session=session).text == "51"
 
 
-def test_a_cells_last_expression_is_its_answer(http: httpx.Client, session: str) -> None:
+def test_a_cells_last_expression_is_the_response(http: httpx.Client, session: str) -> None:
     assert call(http, "y = 20\ny += 1\ny * 2", session=session).text == "42"
 
 
@@ -83,12 +83,12 @@ def test_a_cell_may_await(http: httpx.Client, session: str) -> None:
     assert call(http, code, session=session).text == "awaited"
 
 
-def test_without_code_a_function_of_the_session_is_called(http: httpx.Client, session: str) -> None:
+def test_fn_name_without_code_calls_a_function_of_the_session(http: httpx.Client, session: str) -> None:
     call(http, "def greet(name):\n    return 'Hi ' + name\n", session=session, fn_name="nothing")
     assert call(http, session=session, fn_name="greet", kwargs='{"name": "owt"}').text == "Hi owt"
 
 
-def test_a_function_that_the_session_lacks_is_named(http: httpx.Client, session: str) -> None:
+def test_an_unknown_function_of_the_session_is_named_in_the_error(http: httpx.Client, session: str) -> None:
     call(http, "def greet(): pass\nNone", session=session, fn_name="nothing")
     answer = call(http, session=session, fn_name="great")
     assert answer.status_code == 404
@@ -96,21 +96,21 @@ def test_a_function_that_the_session_lacks_is_named(http: httpx.Client, session:
     assert "greet" in answer.text
 
 
-def test_a_session_that_does_not_exist_cannot_be_called_without_code(http: httpx.Client) -> None:
+def test_a_call_without_code_needs_an_existing_session(http: httpx.Client) -> None:
     answer = call(http, session="never-made", fn_name="greet")
     assert answer.status_code == 404
     assert "never-made" in answer.text
     assert http.get("/_owt/sessions/never-made").status_code == 404
 
 
-def test_code_is_loaded_once_for_each_kernel_and_text(http: httpx.Client, session: str) -> None:
+def test_code_is_loaded_once_per_kernel_and_text(http: httpx.Client, session: str) -> None:
     code = "import itertools\ncount = itertools.count(1)\ndef run(): return next(count)"
     assert [call(http, code, session=session).text for _ in range(3)] == ["1", "2", "3"]
     assert call(http, code, session=session, reload="1").text == "1"
     assert call(http, code + "\n", session=session).text == "1"
 
 
-def test_code_never_runs_twice(http: httpx.Client, session: str) -> None:
+def test_code_runs_only_once_per_call(http: httpx.Client, session: str) -> None:
     call(http, "runs = []", session=session)
     call(http, "state.runs.append(1)\ndef run(): raise ValueError('once')", session=session)
     assert call(http, "runs", session=session).json() == [1]
@@ -122,7 +122,7 @@ def test_a_syntax_error_is_reported_with_its_line(http: httpx.Client) -> None:
     assert "line 2" in answer.text
 
 
-def test_state_is_the_sessions_namespace(http: httpx.Client, session: str) -> None:
+def test_the_name_state_is_the_sessions_namespace(http: httpx.Client, session: str) -> None:
     call(http, "def run():\n    state.model = 'loaded'", session=session)
     assert call(http, "model", session=session).text == "loaded"
     assert call(http, "def run(): return state.model", session=session).text == "loaded"

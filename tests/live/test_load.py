@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 ECHO = 'def run(name): return f"Hello, {name}!"'
 
 
-def test_a_thousand_calls_one_after_another_are_each_answered(http: httpx.Client, session: str) -> None:
+def test_a_thousand_sequential_calls_all_get_responses(http: httpx.Client, session: str) -> None:
     for number in range(1000):
         answer = http.post("/", json={"code": ECHO, "kwargs": {"name": number}, "session": session})
         assert answer.text == f"Hello, {number}!"
@@ -26,7 +26,7 @@ async def _ask(client: httpx.AsyncClient, number: int, session: str | None) -> s
     return answer.text
 
 
-def test_64_calls_at_once_to_one_session_are_each_answered(server: LiveServer, session: str) -> None:
+def test_64_concurrent_calls_to_one_session_all_get_responses(server: LiveServer, session: str) -> None:
     async def main() -> list[str]:
         limits = httpx.Limits(max_connections=64)
         async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
@@ -35,7 +35,7 @@ def test_64_calls_at_once_to_one_session_are_each_answered(server: LiveServer, s
     assert asyncio.run(main()) == [f"Hello, {number}!" for number in range(64)]
 
 
-def test_64_calls_at_once_to_the_pool_are_each_answered(server: LiveServer) -> None:
+def test_64_concurrent_calls_to_the_pool_all_get_responses(server: LiveServer) -> None:
     async def main() -> list[str]:
         limits = httpx.Limits(max_connections=64)
         async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
@@ -69,17 +69,17 @@ def _curl_digest(server: LiveServer, code: str, kwargs: str, *options: str) -> s
     return digest.hexdigest()
 
 
-def test_200_mebibytes_are_streamed_whole(server: LiveServer) -> None:
+def test_a_stream_of_200_mebibytes_arrives_complete(server: LiveServer) -> None:
     digest = _curl_digest(server, BLOCKS, '{"blocks": 200, "size": 1048576}')
     assert digest == _expected(200, 1 << 20)
 
 
-def test_200_mebibytes_in_one_value_are_sent_whole(server: LiveServer) -> None:
+def test_a_value_of_200_mebibytes_arrives_complete(server: LiveServer) -> None:
     digest = _curl_digest(server, "def run(): return b'\\x07' * (200 << 20)", "{}")
     assert digest == hashlib.sha256(b"\x07" * (200 << 20)).hexdigest()
 
 
-def test_many_small_pieces_are_streamed_whole(server: LiveServer) -> None:
+def test_a_stream_of_many_small_items_arrives_complete(server: LiveServer) -> None:
     digest = _curl_digest(server, BLOCKS, '{"blocks": 50000, "size": 100}')
     assert digest == _expected(50000, 100)
 

@@ -10,7 +10,7 @@ from owt.testing import Gate, LiveServer, wait_until
 WAIT = "def run(path): return open(path).read()"
 
 
-def test_calls_at_the_limit_and_one_past_it(tmp_path: Path) -> None:
+def test_calls_beyond_max_runs_get_503(tmp_path: Path) -> None:
     gates = [Gate(tmp_path, f"gate-{number}") for number in range(3)]
     cached = {"session": "c", "use_cache": "1"}
     with LiveServer("--max-runs", "4") as server, ThreadPoolExecutor() as threads:

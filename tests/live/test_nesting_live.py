@@ -27,7 +27,7 @@ CODE = {
 
 
 @pytest.mark.parametrize("kwargs", WITHOUT_BRACKETS.values(), ids=WITHOUT_BRACKETS)
-def test_kwargs_that_nest_without_brackets(server: LiveServer, session: str, kwargs: str) -> None:
+def test_kwargs_nested_deeply_without_brackets_get_400(server: LiveServer, session: str, kwargs: str) -> None:
     pid = server.call("import os; os.getpid()", session=session).text
     answer = server.call("def run(*args, **kwargs): pass", session=session, kwargs=kwargs)
     assert answer.status_code == 400
@@ -37,7 +37,7 @@ def test_kwargs_that_nest_without_brackets(server: LiveServer, session: str, kwa
 
 
 @pytest.mark.parametrize("code", CODE.values(), ids=CODE)
-def test_code(server: LiveServer, session: str, code: str) -> None:
+def test_deeply_nested_code_gets_400(server: LiveServer, session: str, code: str) -> None:
     pid = server.call("import os; os.getpid()", session=session).text
     answer = server.call(code, session=session)
     assert answer.status_code == 400
@@ -54,7 +54,9 @@ def test_code(server: LiveServer, session: str, code: str) -> None:
     ],
 )
 @pytest.mark.parametrize(("begin", "end"), [(b"[", b"]"), (b'{"a":', b"}")])
-def test_a_json_body(server: LiveServer, body: bytes, problem: str, begin: bytes, end: bytes) -> None:
+def test_a_deeply_nested_json_body_gets_400(
+    server: LiveServer, body: bytes, problem: str, begin: bytes, end: bytes
+) -> None:
     deep = body % (begin * DEEP + b"1" + end * DEEP)
     answer = server.ask("POST", "/", content=deep, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
@@ -62,7 +64,9 @@ def test_a_json_body(server: LiveServer, body: bytes, problem: str, begin: bytes
 
 
 @pytest.mark.parametrize(("most", "status"), [(100, 200), (101, 400)])
-def test_kwargs_at_the_limit_and_past_it(server: LiveServer, session: str, most: int, status: int) -> None:
+def test_kwargs_may_nest_up_to_the_limit_only(
+    server: LiveServer, session: str, most: int, status: int
+) -> None:
     inner = "[" * (most - 1) + "]" * (most - 1)
     kwargs = '{"a": ' + inner + "}"
     answer = server.call("def run(a): return len(str(a))", session=session, kwargs=kwargs)

@@ -180,7 +180,7 @@ def test_an_event_arrives_while_the_adaptor_still_runs(place, tmp_path):
 
 
 @pytest.mark.parametrize("failure", FAILING)
-def test_unfinished_answer_makes_curl_fail(place, failure):
+def test_an_aborted_response_makes_curl_fail(place, failure):
     done = place.call(FAILING[failure])
     assert done.stdout == "begun"
     assert done.returncode != 0

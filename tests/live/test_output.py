@@ -78,7 +78,7 @@ def test_output_keeps_its_order_with_what_is_yielded(http: httpx.Client) -> None
     assert arrived == [(kind, f"{short}{n}") for n in range(3) for kind, short in kinds]
 
 
-def test_a_run_keeps_what_it_printed(http: httpx.Client) -> None:
+def test_a_run_keeps_its_printed_output(http: httpx.Client) -> None:
     answer = http.post("/", data={"code": "def run():\n    print('kept')\n    return 'x'"})
     kept = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
     assert kept["stdout"] == "kept\n"

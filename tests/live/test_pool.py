@@ -64,11 +64,11 @@ def test_a_call_goes_to_the_kernel_that_has_loaded_its_code(pool, tmp_path):
     assert pool.call("__import__('os').getpid()").text == warm
 
 
-def test_one_call_at_a_time_stays_on_one_kernel(pool):
+def test_sequential_calls_stay_on_one_kernel(pool):
     assert len({pool.call(PID).text for _ in range(10)}) == 1
 
 
-def test_calls_at_once_get_kernels_of_their_own_up_to_the_limit(pool, tmp_path):
+def test_concurrent_calls_get_separate_kernels_up_to_the_limit(pool, tmp_path):
     gates = [Gate(tmp_path, f"gate{n}") for n in range(5)]
     with ThreadPoolExecutor(10) as threads:
         calls = []
@@ -99,7 +99,7 @@ def test_a_nested_call_into_other_sessions_does_not_deadlock(pool):
         assert pool.ask("DELETE", f"/_owt/sessions/{name}").status_code == 200
 
 
-def test_nested_calls_of_a_session_into_the_pool_at_once(pool):
+def test_concurrent_nested_calls_of_sessions_into_the_pool_do_not_deadlock(pool):
     with ThreadPoolExecutor() as threads:
         calls = [threads.submit(nested, pool, 1, session=f"s{n}") for n in range(4)]
         assert [call.result().text for call in calls] == ["1 bottom"] * 4

@@ -34,23 +34,23 @@ class TestCarriers:
     @pytest.mark.parametrize(
         "path", ["/", "/a/b/c", "/b64/x", "/with%20space/%C3%BC", "/_owtish", "//", "/a/../b"]
     )
-    def test_a_query_string_on_any_path(self, http: httpx.Client, path: str) -> None:
+    def test_a_query_string_carries_a_call_on_any_path(self, http: httpx.Client, path: str) -> None:
         assert http.get(path, params=FIELDS).text == "Hello, owt!"
 
-    def test_a_query_string_of_a_post(self, http: httpx.Client) -> None:
+    def test_a_post_may_have_its_fields_in_the_query(self, http: httpx.Client) -> None:
         assert http.post("/", params=FIELDS).text == "Hello, owt!"
 
-    def test_a_json_object(self, http: httpx.Client) -> None:
+    def test_a_json_object_carries_a_call(self, http: httpx.Client) -> None:
         assert http.post("/", json=FIELDS).text == "Hello, owt!"
 
-    def test_a_json_object_whose_kwargs_are_json(self, http: httpx.Client) -> None:
+    def test_kwargs_of_a_json_body_may_be_json(self, http: httpx.Client) -> None:
         kwargs = {"text": 'a "quoted" ü', "list": [1, {"two": None}]}
         assert http.post("/", json={"code": ECHO, "kwargs": kwargs}).json() == kwargs
 
-    def test_a_form(self, http: httpx.Client) -> None:
+    def test_a_form_carries_a_call(self, http: httpx.Client) -> None:
         assert http.post("/", data=FIELDS).text == "Hello, owt!"
 
-    def test_multipart(self, http: httpx.Client) -> None:
+    def test_a_multipart_form_carries_a_call(self, http: httpx.Client) -> None:
         parts = {name: (None, text) for name, text in FIELDS.items()}
         answer = http.post("/", files=parts)
         assert answer.request.headers["content-type"].startswith("multipart/form-data")
@@ -59,15 +59,15 @@ class TestCarriers:
     def test_the_body_wins_over_the_query(self, http: httpx.Client) -> None:
         assert http.post("/", params={"code": "'query'"}, data={"code": "'body'"}).text == "body"
 
-    def test_a_query_and_a_body_may_share_the_fields(self, http: httpx.Client) -> None:
+    def test_fields_may_be_divided_between_query_and_body(self, http: httpx.Client) -> None:
         answer = http.post("/", params={"kwargs": FIELDS["kwargs"]}, data={"code": HELLO})
         assert answer.text == "Hello, owt!"
 
-    def test_other_fields_are_the_adaptors(self, http: httpx.Client) -> None:
+    def test_other_fields_are_left_to_the_adaptor(self, http: httpx.Client) -> None:
         code = "def run(): return [request.args.getlist('q'), request.form['own']]"
         assert http.post("/?q=1&q=2", data={"code": code, "own": "yes"}).json() == [["1", "2"], "yes"]
 
-    def test_a_body_of_another_type_is_the_adaptors(self, http: httpx.Client) -> None:
+    def test_a_body_of_another_type_is_left_to_the_adaptor(self, http: httpx.Client) -> None:
         code = "def run(): return request.data.hex()"
         headers = {"Content-Type": "application/octet-stream"}
         assert http.post("/", params={"code": code}, content=b"\x00\xff", headers=headers).text == "00ff"
@@ -85,7 +85,7 @@ class TestCarriers:
         expected = subprocess.run(["sha256sum", upload], capture_output=True, text=True, check=True).stdout
         assert json.loads(done.stdout) == ["data.bin", "x/y", expected.split()[0]]
 
-    def test_a_program_from_a_file_as_a_field_of_curl(self, http: httpx.Client, tmp_path: Path) -> None:
+    def test_curl_sends_a_program_from_a_file_as_a_field(self, http: httpx.Client, tmp_path: Path) -> None:
         (tmp_path / "adaptor.py").write_text(HELLO)
         code, kwargs = f"code=<{tmp_path / 'adaptor.py'}", f"kwargs={FIELDS['kwargs']}"
         assert curl(str(http.base_url), "-F", code, "-F", kwargs).stdout == b"Hello, owt!"
@@ -108,7 +108,7 @@ class TestBase64:
         ids=["standard", "url-safe", "no padding", "url-safe without padding", "plus as space", "line end"],
     )
     @pytest.mark.parametrize("carrier", ["query", "form", "json", "multipart"])
-    def test_every_variant_is_understood(self, http: httpx.Client, encoded: str, carrier: str) -> None:
+    def test_every_variant_of_base64_is_decoded(self, http: httpx.Client, encoded: str, carrier: str) -> None:
         match carrier:
             case "query":
                 answer = http.get("/", params={"code_b64": encoded})
@@ -120,15 +120,15 @@ class TestBase64:
                 answer = http.post("/", files={"code_b64": (None, encoded)})
         assert (answer.status_code, answer.text) == (200, ">>>???ü")
 
-    def test_a_plus_that_nobody_encoded_arrives(self, http: httpx.Client) -> None:
+    def test_an_unencoded_plus_in_base64_is_decoded(self, http: httpx.Client) -> None:
         assert b64(self.CODE) == "Jz4+Pj8/P8O8Jw=="
         assert http.get("/b64/?code_b64=Jz4+Pj8/P8O8Jw==").text == ">>>???ü"
 
-    def test_kwargs_may_be_base64_too(self, http: httpx.Client) -> None:
+    def test_kwargs_may_be_base64(self, http: httpx.Client) -> None:
         fields = {"code_b64": b64(HELLO), "kwargs_b64": b64('{"name": "b64"}')}
         assert http.get("/b64/", params=fields).text == "Hello, b64!"
 
-    def test_a_plus_in_plain_text_is_a_space_as_in_every_form(self, http: httpx.Client) -> None:
+    def test_a_plus_in_plain_text_is_a_space(self, http: httpx.Client) -> None:
         assert http.get("/?code='a+b'").text == "a b"
         assert http.get("/?code='a%2Bb'").text == "a+b"
 
@@ -149,7 +149,9 @@ class TestKwargs:
         assert answer.json() == {"n": 42}
 
     @pytest.mark.parametrize("kwargs", ["[1, 2, 3]", '"(1, 2, 3)"', "range(1, 4)"])
-    def test_any_other_value_is_what_a_pipe_starts_from(self, http: httpx.Client, kwargs: str) -> None:
+    def test_kwargs_of_another_type_are_the_input_value_of_a_pipe(
+        self, http: httpx.Client, kwargs: str
+    ) -> None:
         answer = http.post("/", data={"code": "pipe().f(sum).done()", "kwargs": kwargs})
         assert answer.text == "6"
 
@@ -167,30 +169,32 @@ class TestPythonBodies:
         done = curl("--data-binary", f"@{adaptor}", "-H", f"Content-Type: {kind}", url)
         assert done.stdout == b"Hello, owt!"
 
-    def test_query_parameters_are_strings(self, http: httpx.Client) -> None:
+    def test_query_parameters_of_a_python_body_are_string_kwargs(self, http: httpx.Client) -> None:
         answer = http.post("/?n=42&text=a+b&empty=&last=1&last=2", content=ECHO, headers=PYTHON)
         assert answer.json() == {"n": "42", "text": "a b", "empty": "", "last": "2"}
 
-    def test_fields_of_ours_in_the_query_keep_their_meaning(self, http: httpx.Client, session: str) -> None:
+    def test_owts_fields_in_the_query_of_a_python_body_keep_their_meaning(
+        self, http: httpx.Client, session: str
+    ) -> None:
         code = "def other(**kwargs): return kwargs"
         answer = http.post(f"/?a=1&fn_name=other&session={session}", content=code, headers=PYTHON)
         assert answer.json() == {"a": "1"}
         assert answer.headers["owt-session"] == session
 
-    def test_kwargs_in_the_query_serve_too(self, http: httpx.Client) -> None:
+    def test_the_field_kwargs_in_the_query_of_a_python_body_is_used(self, http: httpx.Client) -> None:
         answer = http.post("/", params={"kwargs": '{"n": 42}'}, content=ECHO, headers=PYTHON)
         assert answer.json() == {"n": 42}
 
 
 class TestLargeRequests:
-    def test_a_url_of_a_million_bytes(self, http: httpx.Client, tmp_path: Path) -> None:
+    def test_a_url_with_code_of_a_million_bytes_is_accepted(self, http: httpx.Client, tmp_path: Path) -> None:
         code = "len('" + "x" * 999_993 + "')"
         assert len(code) == 1_000_000
         (tmp_path / "code").write_text(code)
         done = curl("-G", str(http.base_url), "--data-urlencode", f"code@{tmp_path / 'code'}")
         assert (done.returncode, done.stdout) == (0, b"999993")
 
-    def test_a_url_of_one_mebibyte(self, server: LiveServer) -> None:
+    def test_a_url_of_one_mebibyte_is_accepted(self, server: LiveServer) -> None:
         url = "/?code='" + "x" * (1024 * 1024 - 9) + "'"
         assert len(url) == 1024 * 1024
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
@@ -206,13 +210,13 @@ class TestLargeRequests:
         assert done.stdout in (b"431", b"414", b"400", b"000")
         assert http.get("/_owt/health").status_code == 200
 
-    def test_a_body_of_many_megabytes(self, http: httpx.Client, tmp_path: Path) -> None:
+    def test_a_body_of_many_megabytes_is_accepted(self, http: httpx.Client, tmp_path: Path) -> None:
         (tmp_path / "body").write_bytes(bytes(20_000_000))
         url = f"{http.base_url}?code={quote('len(request.data)')}"
         done = curl("--data-binary", f"@{tmp_path / 'body'}", "-H", "Content-Type: a/b", url)
         assert done.stdout == b"20000000"
 
-    def test_a_body_in_chunks(self, http: httpx.Client) -> None:
+    def test_a_chunked_body_is_accepted(self, http: httpx.Client) -> None:
         def body():  # type: ignore[no-untyped-def]
             yield from (b"code=len", b"('chun", b"ked')")
 
@@ -221,44 +225,44 @@ class TestLargeRequests:
 
 
 class TestSessionsOfRequests:
-    def test_the_header_names_the_session(self, http: httpx.Client, session: str) -> None:
+    def test_the_owt_session_header_selects_the_session(self, http: httpx.Client, session: str) -> None:
         done = curl("-H", f"Owt-Session: {session}", "--data-urlencode", "code=x = 41", str(http.base_url))
         assert done.returncode == 0
         answer = http.post("/", data={"code": "x + 1"}, headers={"Owt-Session": session})
         assert (answer.text, answer.headers["owt-session"]) == ("42", session)
 
-    def test_the_field_wins_over_the_header(self, http: httpx.Client, session: str) -> None:
+    def test_the_session_field_overrides_the_header(self, http: httpx.Client, session: str) -> None:
         data = {"code": "1", "session": session}
         answer = http.post("/", data=data, headers={"Owt-Session": "another"})
         assert answer.headers["owt-session"] == session
         assert http.get("/_owt/sessions/another").status_code == 404
 
     @pytest.mark.parametrize("name", ["a", "A.b-c_9", "9", "_", "-", "n" * 64])
-    def test_names_that_are_allowed(self, http: httpx.Client, name: str) -> None:
+    def test_a_valid_session_name_is_accepted(self, http: httpx.Client, name: str) -> None:
         assert http.post("/", data={"code": "'ok'", "session": name}).text == "ok"
         assert http.get(f"/_owt/sessions/{name}").json()["name"] == name
         http.delete(f"/_owt/sessions/{name}")
 
 
 class TestPages:
-    def test_a_browser_that_opens_the_root_learns_how_to_call(self, http: httpx.Client) -> None:
+    def test_the_root_page_shows_a_browser_how_to_call(self, http: httpx.Client) -> None:
         answer = http.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
         assert f"curl -G {str(http.base_url).rstrip('/')}/hello" in unescape(answer.text)
 
-    def test_every_link_on_the_page_answers(self, http: httpx.Client) -> None:
+    def test_every_link_of_the_welcome_page_works(self, http: httpx.Client) -> None:
         links = [unescape(link) for link in re.findall('href="([^"]+)"', http.get("/").text)]
         answers = {link: http.get(link) for link in links}
         assert {answer.status_code for answer in answers.values()} == {200}
         assert "Hello, owt!" in [answer.text for answer in answers.values()]
 
-    def test_every_link_of_the_servers_own_page_answers(self, http: httpx.Client) -> None:
+    def test_every_link_of_the_index_page_works(self, http: httpx.Client) -> None:
         links = re.findall('href="([^"]+)"', http.get("/_owt/").text)
         assert {"/_owt/sessions", "/_owt/runs", "/_owt/health", "/_owt/cache"} <= set(links)
         assert {link: http.get(link).status_code for link in links} == dict.fromkeys(links, 200)
 
-    def test_programs_get_the_links_as_json(self, http: httpx.Client) -> None:
+    def test_the_index_is_json_for_programs(self, http: httpx.Client) -> None:
         index = http.get("/_owt", headers={"Accept": "application/json"}).json()
         assert index["version"] == version("owt")
         links = index["links"]
@@ -267,24 +271,24 @@ class TestPages:
         assert types.pop("/_owt/metrics").startswith("text/plain; version=")
         assert set(types.values()) == {"application/json"}
 
-    def test_the_root_with_a_field_is_a_call(self, http: httpx.Client) -> None:
+    def test_the_root_with_any_field_is_a_call(self, http: httpx.Client) -> None:
         assert http.get("/?code=1").text == "1"
         assert http.get("/?fn_name=x").status_code == 400
 
     @pytest.mark.parametrize("path", ["/other", "/favicon.ico"])
-    def test_other_paths_without_code_are_no_page(self, http: httpx.Client, path: str) -> None:
+    def test_other_paths_without_code_get_400(self, http: httpx.Client, path: str) -> None:
         answer = http.get(path)
         assert answer.status_code == 400
         assert answer.text.startswith("bad request: code: is missing")
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
-    def test_other_methods_are_refused(self, http: httpx.Client, method: str) -> None:
+    def test_other_methods_get_405(self, http: httpx.Client, method: str) -> None:
         answer = http.request(method, "/", params={"code": "1"})
         assert answer.status_code == 405
         assert method == "HEAD" or method in answer.text
 
     @pytest.mark.parametrize(("method", "path"), [("PUT", "/"), ("GET", "/_owt/sessions/%FF")])
-    def test_an_answer_before_the_body_was_read_ends_the_connection_and_says_so(
+    def test_a_response_before_the_body_was_read_has_connection_close(
         self, http: httpx.Client, method: str, path: str
     ) -> None:
         assert http.request(method, path).headers["connection"] == "close"
@@ -336,7 +340,7 @@ class TestMalformed:
         ],
     )
     @pytest.mark.parametrize("carrier", ["query", "form", "json"])
-    def test_the_answer_names_the_field_and_shows_what_arrived(
+    def test_an_error_names_the_field_and_shows_its_value(
         self, http: httpx.Client, fields: dict[str, str], field: str, shown: str, carrier: str
     ) -> None:
         headers = {"Accept": "application/json"}
@@ -367,7 +371,7 @@ class TestMalformed:
             ({"code": "1", "stream": True}, "stream", "true"),
         ],
     )
-    def test_json_of_the_wrong_type_is_shown_as_json(
+    def test_an_error_for_json_of_the_wrong_type_shows_json(
         self, http: httpx.Client, fields: dict[str, object], field: str, shown: str
     ) -> None:
         answer = http.post("/", json=fields)
@@ -385,7 +389,9 @@ class TestMalformed:
             (b"not json", "'not json'"),
         ],
     )
-    def test_a_json_body_that_is_none_is_shown(self, http: httpx.Client, body: bytes, shown: str) -> None:
+    def test_an_error_for_an_invalid_json_body_shows_the_body(
+        self, http: httpx.Client, body: bytes, shown: str
+    ) -> None:
         answer = http.post("/", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 400
         assert answer.text.startswith("bad request: body: ")
@@ -394,7 +400,7 @@ class TestMalformed:
     @pytest.mark.parametrize(
         "field", ["code_b64", "kwargs_b64", "session", "kernel", "fn_name", "timeout", "stream"]
     )
-    def test_a_long_value_is_shortened(self, http: httpx.Client, field: str) -> None:
+    def test_a_long_value_is_shortened_in_the_error(self, http: httpx.Client, field: str) -> None:
         fields = {"code": "1", field: "begin" + "?" * 500_000 + "end"}
         if field == "code_b64":
             del fields["code"]
@@ -404,23 +410,23 @@ class TestMalformed:
         assert "'begin???" in answer.text
         assert "???end'" in answer.text
 
-    def test_code_that_curl_sent_as_a_form_is_told_how_to_send_it(self, http: httpx.Client) -> None:
+    def test_code_sent_as_a_form_by_curl_gets_a_hint(self, http: httpx.Client) -> None:
         done = curl(str(http.base_url), "--data-binary", "def run(): return 1")
         assert b"-H 'Content-Type: text/x-python'" in done.stdout
 
-    def test_an_unknown_kernel_is_told_which_there_are(self, http: httpx.Client) -> None:
+    def test_an_error_for_an_unknown_kernel_lists_the_known_ones(self, http: httpx.Client) -> None:
         answer = http.get("/", params={"code": "1", "session": "bad-kernel", "kernel": "nosuch"})
         assert "owt" in answer.text.partition("There are: ")[2]
         assert http.get("/_owt/sessions/bad-kernel").status_code == 404
 
-    def test_a_malformed_session_in_the_header_is_named(self, http: httpx.Client) -> None:
+    def test_a_malformed_session_header_is_named_in_the_error(self, http: httpx.Client) -> None:
         answer = http.get("/", params={"code": "1"}, headers={"Owt-Session": "a b"})
         assert answer.status_code == 400
         assert answer.text.startswith("bad request: Owt-Session: ")
         assert "'a b'" in answer.text
 
 
-def test_a_refused_request_has_a_run_that_tells_why(http: httpx.Client) -> None:
+def test_a_refused_request_has_a_run_with_the_failure(http: httpx.Client) -> None:
     answer = http.post("/", data={"code_b64": "%%%"})
     assert answer.status_code == 400
     run = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
@@ -439,7 +445,9 @@ def test_a_refused_request_has_a_run_that_tells_why(http: httpx.Client) -> None:
         ("1 / 0", None, None),
     ],
 )
-def test_a_run_tells_of_what_kind_its_answer_is(http: httpx.Client, code: str, type: str, form: str) -> None:
+def test_a_run_records_content_type_and_form_of_its_result(
+    http: httpx.Client, code: str, type: str, form: str
+) -> None:
     answer = http.get("/", params={"code": code, "stream": "sse"})
     run = http.get(f"/_owt/runs/{answer.headers['owt-run']}").json()
     assert (run["content_type"], run["form"]) == (type, form)

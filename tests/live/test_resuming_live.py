@@ -56,7 +56,7 @@ class TestEvents:
         assert answer.text.startswith(f"retry: 1000\nid: {run}-0\n\n")
         assert [event.id for event in events(answer)] == [f"{run}-{n}" for n in range(1, 8)]
 
-    def test_whoever_comes_back_after_any_event_gets_the_rest_and_nothing_runs_again(
+    def test_a_client_that_resumes_after_any_event_gets_the_rest_without_a_new_run(
         self, http: httpx.Client, session: str
     ) -> None:
         whole = events(ask(http, COUNTED, session=session))
@@ -71,7 +71,7 @@ class TestEvents:
             assert events(after) == whole[seen:]
         assert http.get("/", params={"code": "state.runs", "session": session}).text == "1"
 
-    def test_after_the_end_a_browser_is_told_to_stop(self, http: httpx.Client, session: str) -> None:
+    def test_resuming_after_the_last_event_gets_204(self, http: httpx.Client, session: str) -> None:
         last = events(ask(http, COUNTED, session=session))[-1].id
         for answer in (
             ask(http, COUNTED, last, session=session),
@@ -97,7 +97,7 @@ class TestEvents:
             rest = ask(http, big, last, session=session)
             assert [*seen, *events(rest)] == whole, cut
 
-    def test_a_reader_comes_back_to_a_run_that_goes_on(self, patient: LiveServer, gate: Gate) -> None:
+    def test_a_client_can_resume_an_active_run(self, patient: LiveServer, gate: Gate) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
         params = {"code": code, "session": "comes-back"}
         with httpx.stream("GET", patient.url, params=params, headers=EVENTS) as answer:
@@ -123,7 +123,7 @@ class TestEvents:
                 assert list(others) == rest
                 assert list(following(late)) == rest
 
-    def test_an_adaptors_own_stream_is_gone_on_with_as_well(self, http: httpx.Client, session: str) -> None:
+    def test_an_adaptors_event_stream_can_be_resumed(self, http: httpx.Client, session: str) -> None:
         code = """
 def run():
     state.runs = getattr(state, "runs", 0) + 1
@@ -141,17 +141,19 @@ def run():
         assert ask(http, code, whole[2].id, session=session).status_code == 204
         assert http.get("/", params={"code": "state.runs", "session": session}).text == "1"
 
-    def test_another_call_cannot_be_come_back_to(self, http: httpx.Client, session: str) -> None:
+    def test_the_event_id_of_another_call_gets_400(self, http: httpx.Client, session: str) -> None:
         last = events(ask(http, COUNTED, session=session))[0].id
         answer = ask(http, "1 + 1", last, session=session)
         assert answer.status_code == 400
         assert "Last-Event-ID: belongs to another call" in answer.text
 
-    def test_an_id_of_somebody_elses_stream_means_nothing(self, http: httpx.Client, session: str) -> None:
+    def test_an_event_id_of_another_server_is_ignored(self, http: httpx.Client, session: str) -> None:
         found = events(ask(http, COUNTED, "17", session=session))
         assert found[-1].event == "done"
 
-    def test_a_run_that_is_not_known_is_not_run_again(self, http: httpx.Client, session: str) -> None:
+    def test_resuming_an_unknown_run_gets_an_error_event_without_a_new_run(
+        self, http: httpx.Client, session: str
+    ) -> None:
         [lost] = events(ask(http, COUNTED, f"{'0' * 16}-3", session=session))
         assert lost.event == "error"
         assert "is not known here" in json.loads(lost.data)["detail"]
@@ -160,19 +162,21 @@ def run():
         assert "AttributeError" in answer.text
 
     @pytest.mark.parametrize("after", ["x", "-1", "1.5"])
-    def test_an_after_that_is_no_number_is_refused(self, http: httpx.Client, after: str) -> None:
+    def test_an_after_parameter_that_is_no_number_gets_400(self, http: httpx.Client, after: str) -> None:
         run = ask(http, "1").headers["owt-run"]
         answer = http.get(f"/_owt/runs/{run}/events", params={"after": after})
         assert answer.status_code == 400
         assert "after: must be the number" in answer.text
 
     @pytest.mark.parametrize("page", ["events", "answer"])
-    def test_a_run_that_is_not_known_has_no_pages(self, http: httpx.Client, page: str) -> None:
+    def test_the_pages_of_an_unknown_run_get_404(self, http: httpx.Client, page: str) -> None:
         answer = http.get(f"/_owt/runs/{'0' * 16}/{page}")
         assert answer.status_code == 404
         assert "--run-retention" in answer.text
 
-    def test_a_kernel_that_dies_is_told_to_who_comes_back(self, http: httpx.Client, session: str) -> None:
+    def test_a_resuming_client_gets_the_error_of_a_dead_kernel(
+        self, http: httpx.Client, session: str
+    ) -> None:
         whole = events(ask(http, "def run():\n    yield 1\n    import os; os._exit(3)", session=session))
         assert [event.event for event in whole] == ["message", "error", "done"]
         run, _, _ = whole[0].id.rpartition("-")
@@ -180,7 +184,9 @@ def run():
 
 
 class TestDetached:
-    def test_it_is_answered_with_where_it_can_be_found(self, http: httpx.Client, session: str) -> None:
+    def test_a_detached_call_gets_202_with_the_addresses_of_its_run(
+        self, http: httpx.Client, session: str
+    ) -> None:
         code = "def run(): print('out'); return {'n': 42}"
         answer = http.post("/", data={"code": code, "session": session, "detach": "1"})
         assert answer.status_code == 202
@@ -201,7 +207,7 @@ class TestDetached:
         assert [shown[name] for name in ("state", "detached", "events")] == ["done", True, 3]
         assert shown["stdout"] == "out\n"
 
-    def test_it_runs_to_its_end_without_a_reader(self, http: httpx.Client, session: str) -> None:
+    def test_a_detached_run_completes_without_a_reader(self, http: httpx.Client, session: str) -> None:
         # Ten times the window and more.
         code = "def run():\n    for _ in range(700): yield b'x' * 65536\n    state.end = True"
         run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
@@ -215,7 +221,7 @@ class TestDetached:
         assert error.event == "error"
         assert http.get(run["events"], headers={"Last-Event-ID": error.id}).status_code == 204
 
-    def test_a_follower_that_stands_still_holds_up_no_detached_run(
+    def test_a_follower_that_reads_nothing_delays_no_detached_run(
         self, http: httpx.Client, server: LiveServer, session: str, gate: Gate
     ) -> None:
         # More than the window and the sockets hold between the two.
@@ -230,7 +236,9 @@ class TestDetached:
             gate.open()
             wait_until(lambda: http.get(run["url"]).json()["state"] == "done")
 
-    def test_readers_that_leave_do_not_end_it(self, http: httpx.Client, session: str, gate: Gate) -> None:
+    def test_a_detached_run_continues_after_its_readers_disconnect(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
         run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
         for page in ("events", "answer"):
@@ -239,7 +247,9 @@ class TestDetached:
         gate.open()
         assert http.get(run["answer"]).text == "firstsecond"
 
-    def test_it_is_cancelled_by_its_id(self, http: httpx.Client, session: str, gate: Gate) -> None:
+    def test_a_detached_run_is_cancelled_by_its_id(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
         code = (
             f"def run():\n    try:\n        yield 1\n        {gate.wait}\n"
             "    finally:\n        state.ended = True"
@@ -250,7 +260,7 @@ class TestDetached:
         assert [event.event for event in events(http.get(run["events"]))] == ["message", "error", "done"]
         assert http.post("/", data={"code": "state.ended", "session": session}).text == "True"
 
-    def test_a_failure_is_its_answer(self, http: httpx.Client, session: str) -> None:
+    def test_the_answer_of_a_failed_detached_run_is_the_error(self, http: httpx.Client, session: str) -> None:
         run = http.post("/", data={"code": "1 / 0", "session": session, "detach": "1"}).json()
         answer = http.get(run["answer"])
         assert answer.status_code == 500
@@ -267,7 +277,7 @@ class TestTheLastReader:
         return http.post("/", data={"code": "state.ended", "session": session}).text == "True"
 
     @pytest.mark.parametrize("stream", ["raw", "sse"])
-    def test_a_run_that_nobody_comes_back_to_is_cancelled(
+    def test_a_run_is_cancelled_when_no_client_resumes_it(
         self, http: httpx.Client, session: str, stream: str
     ) -> None:
         data = {"code": self.ENDLESS, "session": session, "stream": stream}
@@ -280,7 +290,7 @@ class TestTheLastReader:
         assert http.get(f"/_owt/runs/{run}").json()["failure"]["type"] == "cancelled"
         assert self.ended(http, session)
 
-    def test_a_plain_answer_is_cancelled_at_once_and_events_only_after_a_while(self) -> None:
+    def test_a_plain_run_is_cancelled_at_once_and_a_run_of_events_after_the_resume_window(self) -> None:
         with LiveServer("--resume-window", "1h") as server:
             runs = {}
             for stream in ("sse", "raw"):
@@ -294,7 +304,7 @@ class TestTheLastReader:
             assert server.ask("GET", runs["sse"]).json()["state"] == "running"
             assert server.ask("DELETE", runs["sse"]).status_code == 202
 
-    def test_a_plain_answer_goes_on_while_somebody_follows_its_events(
+    def test_a_plain_run_continues_while_a_client_follows_its_events(
         self, http: httpx.Client, session: str, gate: Gate
     ) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
@@ -311,7 +321,7 @@ class TestTheLastReader:
 
 
 class TestTheJournal:
-    def test_a_place_that_it_no_longer_holds_is_an_error_and_then_the_end(self, small: LiveServer) -> None:
+    def test_resuming_from_a_dropped_event_gets_an_error_and_then_204(self, small: LiveServer) -> None:
         code = "def run():\n    for n in range(100): yield 'x' * 1000"
         params = {"code": code, "session": "a"}
         whole = events(small.ask("GET", "/", params=params, headers=EVENTS))
@@ -326,13 +336,13 @@ class TestTheJournal:
         assert "--run-journal" in json.loads(lost.data)["detail"]
         assert back(lost.id).status_code == 204
 
-    def test_a_slow_reader_loses_nothing_of_more_than_it_holds(self, small: LiveServer) -> None:
+    def test_a_slow_reader_loses_nothing_beyond_the_journal_limit(self, small: LiveServer) -> None:
         code = "def run():\n    for n in range(3000): yield f'{n} ' * 20"
         with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
             found = [event.data for event in following(answer)]
         assert found[:-1] == [f"{n} " * 20 for n in range(3000)]
 
-    def test_a_follower_too_slow_for_a_detached_run_is_told_what_it_has_lost(
+    def test_a_follower_too_slow_for_a_detached_run_gets_an_error_about_lost_events(
         self, small: LiveServer, gate: Gate
     ) -> None:
         # More than the sockets hold between the two.
@@ -364,7 +374,7 @@ class TestTheJournal:
         back = small.ask("GET", run["events"], headers={"Last-Event-ID": rest[-1].id})
         assert back.status_code == 204
 
-    def test_a_comment_comes_when_nothing_else_does(self, small: LiveServer, gate: Gate) -> None:
+    def test_a_silent_stream_sends_comments(self, small: LiveServer, gate: Gate) -> None:
         code = f"def run():\n    yield 1\n    {gate.wait}\n    yield 2"
         with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
             content, opened = b"", False

@@ -22,7 +22,7 @@ def test_state_is_kept_across_calls(server, session):
     assert [server.call(code, session=session).text for _ in range(3)] == ["1", "2", "3"]
 
 
-def test_two_sessions_do_not_see_each_other(server, session):
+def test_sessions_have_separate_namespaces(server, session):
     other = f"{session}-other"
     server.call("secret = 'mine'", session=session)
     server.call("secret = 'theirs'", session=other)
@@ -34,14 +34,14 @@ def test_two_sessions_do_not_see_each_other(server, session):
     server.ask("DELETE", f"/_owt/sessions/{other}")
 
 
-def test_every_answer_names_its_run_and_its_session(server, session):
+def test_every_response_names_its_run_and_session(server, session):
     answer = server.call("1", session=session)
     assert answer.headers["owt-session"] == session
     assert server.ask("GET", f"/_owt/runs/{answer.headers['owt-run']}").json()["session"] == session
     assert "owt-session" not in server.call("1").headers
 
 
-def test_the_session_may_be_named_by_a_header(server, session):
+def test_a_header_may_name_the_session(server, session):
     for code in ("x = 5", "x"):
         answer = server.ask("POST", "/", data={"code": code}, headers={"Owt-Session": session})
     assert answer.text == "5"
@@ -70,7 +70,7 @@ def narrow():
         yield server
 
 
-def test_a_full_queue_answers_503_and_names_the_limit(narrow, tmp_path):
+def test_a_full_queue_gets_503_with_the_name_of_the_limit(narrow, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor(16) as threads:
         calls = [threads.submit(narrow.call, WAIT, session="full", **waiting(gate))]
@@ -90,7 +90,7 @@ def test_a_full_queue_answers_503_and_names_the_limit(narrow, tmp_path):
         narrow.ask("DELETE", f"/_owt/sessions/{name}")
 
 
-def test_a_full_pool_answers_503_and_names_both_limits(narrow, tmp_path):
+def test_a_full_pool_gets_503_with_the_names_of_both_limits(narrow, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor(16) as threads:
         calls = [threads.submit(narrow.call, WAIT, **waiting(gate))]
@@ -106,7 +106,7 @@ def test_a_full_pool_answers_503_and_names_both_limits(narrow, tmp_path):
     assert "--pool-max" in refused.text
 
 
-def test_there_are_at_most_max_sessions(narrow):
+def test_sessions_beyond_max_sessions_get_503(narrow):
     names = ["a", "b", "c"]
     assert [narrow.call("1", session=name).status_code for name in names] == [200, 200, 200]
     refused = narrow.call("1", session="d")
@@ -122,14 +122,14 @@ def test_there_are_at_most_max_sessions(narrow):
 
 
 @pytest.mark.parametrize("name", ["a", "x" * 64, "A.b_c-9", "a..b"])
-def test_names_of_sessions(server, name):
+def test_valid_session_names_are_accepted(server, name):
     assert server.call("'ok'", session=name).text == "ok"
     assert server.session(name)["name"] == name
     assert server.ask("DELETE", f"/_owt/sessions/{name}").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "a b", "a/b", "ä", "a\nb"])
-def test_names_that_no_session_can_have(server, name):
+def test_invalid_session_names_get_400(server, name):
     answer = server.call("1", session=name)
     assert answer.status_code == 400
     assert "session" in answer.text
@@ -146,7 +146,7 @@ def test_a_session_that_idles_too_long_is_ended():
 # The pages under /_owt/ ---------------------------------------------------------------------------
 
 
-def test_a_session_tells_what_it_is_doing(server, session, tmp_path):
+def test_a_session_shows_its_state_and_current_run(server, session, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor(16) as threads:
         call = threads.submit(server.call, WAIT, session=session, **waiting(gate))
@@ -172,7 +172,7 @@ def test_a_session_tells_what_it_is_doing(server, session, tmp_path):
     assert {**listed[session], "memory": 0} == {**server.session(session), "memory": 0}
 
 
-def test_a_session_whose_kernel_is_on_its_way_is_starting(tmp_path):
+def test_a_session_whose_kernel_is_not_ready_is_starting(tmp_path):
     # A stock kernel is spawned and says hello late enough to be seen on its way.
     with LiveServer("--pool-min", "0", "--no-fork") as server, ThreadPoolExecutor(16) as threads:
         call = threads.submit(server.call, "'hello'", session="slow")
@@ -186,7 +186,7 @@ def test_a_session_whose_kernel_is_on_its_way_is_starting(tmp_path):
         assert server.session("slow")["state"] == "idle"
 
 
-def test_a_session_is_made_by_put(server, session):
+def test_put_creates_a_session(server, session):
     made = server.ask("PUT", f"/_owt/sessions/{session}", json={"kernel": "owt", "concurrency": 2})
     assert made.status_code == 201
     assert made.json()["state"] == "idle"
@@ -214,14 +214,14 @@ def test_a_session_is_made_by_put(server, session):
         (b"\xff\xfe", "body"),
     ],
 )
-def test_rubbish_in_a_put_is_refused_by_name(server, session, body, named):
+def test_a_malformed_put_gets_400_with_the_name_of_the_field(server, session, body, named):
     answer = server.ask("PUT", f"/_owt/sessions/{session}", content=body)
     assert answer.status_code == 400
     assert named in answer.text
     assert server.ask("GET", f"/_owt/sessions/{session}").status_code == 404
 
 
-def test_what_is_not_there_is_a_404_that_says_so(server):
+def test_unknown_resources_get_404_with_their_name(server):
     for method, path in [
         ("GET", "/_owt/sessions/nobody"),
         ("DELETE", "/_owt/sessions/nobody"),
@@ -249,7 +249,7 @@ def test_a_restart_gives_a_fresh_kernel(server, session):
     wait_until(lambda: not os.path.exists(f"/proc/{before['pid']}"))
 
 
-def test_a_restart_fails_the_call_in_flight_and_keeps_the_queue(server, session, tmp_path):
+def test_a_restart_fails_the_running_call_and_keeps_the_queue(server, session, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor(16) as threads:
         flying = threads.submit(server.call, WAIT, session=session, **waiting(gate))
@@ -289,14 +289,14 @@ def test_runs_are_listed_and_shown(server, session):
     assert run["failure"] is None
 
 
-def test_a_failed_run_tells_why(server):
+def test_a_failed_run_shows_its_failure(server):
     id = server.call("1 / 0").headers["owt-run"]
     run = server.ask("GET", f"/_owt/runs/{id}").json()
     assert (run["state"], run["status"]) == ("failed", 500)
     assert "ZeroDivisionError" in run["failure"]["title"]
 
 
-def test_health_tells_that_calls_are_taken(server):
+def test_health_reports_a_server_that_accepts_calls(server):
     answer = server.ask("GET", "/_owt/health")
     assert answer.status_code == 200
     health = answer.json()

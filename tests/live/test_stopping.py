@@ -94,7 +94,7 @@ class Scene:
 
 
 @pytest.mark.parametrize(("number", "fork"), [(signal.SIGTERM, "--fork"), (signal.SIGINT, "--no-fork")])
-def test_a_signal_ends_the_server_and_all_that_it_started(number, fork):
+def test_a_signal_ends_the_server_and_all_processes_that_it_started(number, fork):
     with LiveServer(fork) as server:
         scene = Scene(server)
         assert server.stop(number) == 0
@@ -156,7 +156,7 @@ def test_processes_without_the_servers_mark_end_with_the_server(tmp_path):
         wait_until(lambda: not folder.exists())
 
 
-def test_a_killed_template_is_replaced_and_sessions_go_on(tmp_path):
+def test_a_killed_template_is_replaced_and_sessions_continue(tmp_path):
     gate = Gate(tmp_path)
     with LiveServer() as server, ThreadPoolExecutor() as threads:
         scene = Scene(server)
@@ -193,7 +193,7 @@ def test_a_killed_template_is_replaced_and_sessions_go_on(tmp_path):
 # Calls in flight ------------------------------------------------------------------------------------
 
 
-def test_running_and_queued_calls_finish_before_the_end(tmp_path):
+def test_running_and_queued_calls_finish_before_the_server_ends(tmp_path):
     gate = Gate(tmp_path)
     with LiveServer("--drain", "60") as server, ThreadPoolExecutor() as threads:
         keep = httpx.Client(base_url=server.url, trust_env=False)
@@ -220,7 +220,7 @@ def test_running_and_queued_calls_finish_before_the_end(tmp_path):
         assert server.wait() == 0
 
 
-def test_a_stream_is_sent_to_its_end_before_the_end(tmp_path):
+def test_a_stream_is_sent_completely_before_the_server_ends(tmp_path):
     gate = Gate(tmp_path)
     code = (
         "def run(path):\n"
@@ -249,7 +249,7 @@ def refuses(server):
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["drain is over", "second signal"])
-def test_calls_that_do_not_finish_in_time_are_ended_and_answered(again, tmp_path):
+def test_calls_that_exceed_the_shutdown_time_fail_with_a_response(again, tmp_path):
     gate = Gate(tmp_path)
     with LiveServer("--drain", "60" if again else "0.1") as server, ThreadPoolExecutor() as threads:
         call = threads.submit(server.call, WAIT, session="s", **waiting(gate))
@@ -268,7 +268,7 @@ def test_calls_that_do_not_finish_in_time_are_ended_and_answered(again, tmp_path
         assert server.wait() == 0
 
 
-def test_a_stream_that_is_ended_with_the_server_is_a_broken_transfer(tmp_path):
+def test_a_stream_ended_by_the_shutdown_is_a_broken_transfer(tmp_path):
     gate = Gate(tmp_path)
     code = "def run(path):\n    yield 'first\\n'\n    open(path).read()"
     with LiveServer("--drain", "0.1") as server:

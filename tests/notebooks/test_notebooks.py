@@ -22,7 +22,7 @@ def run(name: str, folder: Path) -> ExecutedNotebook:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_saved_without_what_its_last_user_saw(path):
+def test_a_notebook_is_saved_without_outputs(path):
     text = path.read_text(encoding="utf-8")
     document = json.loads(text)
     assert text == json.dumps(document, indent=1, ensure_ascii=False) + "\n"
@@ -44,12 +44,12 @@ def test_a_notebook_begins_with_its_title_and_starts_its_own_server(path):
     assert sum("%owt serve" in cell.source for cell in rest if cell.cell_type == "code") == 1
 
 
-def test_each_notebook_is_executed_here():
+def test_every_notebook_has_a_test():
     text = Path(__file__).read_text(encoding="utf-8")
     assert [path.stem for path in NOTEBOOKS if f'run("{path.stem}"' not in text] == []
 
 
-def test_first_call(tmp_path):
+def test_notebook_first_call_prints_its_results(tmp_path):
     seen = run("01_first_call", tmp_path)
     assert re.fullmatch(
         r"owt [\d.]+ at http://127.0.0.1:\d+, no session: each call borrows an idle kernel\n", seen.text(0)
@@ -64,7 +64,7 @@ def test_first_call(tmp_path):
     assert seen.text(7) == "Hello, curl!"
 
 
-def test_sessions_and_state(tmp_path):
+def test_notebook_sessions_and_state_prints_its_results(tmp_path):
     seen = run("02_sessions_and_state", tmp_path)
     assert "session tour: new" in seen.text(0)
     assert seen.text(1) == "kept in the session\n"
@@ -77,7 +77,7 @@ def test_sessions_and_state(tmp_path):
     assert seen.failed() == []
 
 
-def test_streaming(tmp_path):
+def test_notebook_streaming_prints_its_results(tmp_path):
     seen = run("03_streaming", tmp_path)
     assert seen.text(1) == "what is yielded arrives at once \n"
     assert seen.value(2) == "'what is yielded arrives at once '"
@@ -94,7 +94,7 @@ def test_streaming(tmp_path):
     assert seen.failed() == []
 
 
-def test_summat(tmp_path):
+def test_notebook_summat_prints_its_results(tmp_path):
     seen = run("04_summat", tmp_path)
     assert seen.value(0) == "'SUMMAT!'"
     assert seen.text(2) == "OWT!\n"
@@ -106,7 +106,7 @@ def test_summat(tmp_path):
     assert seen.failed() == []
 
 
-def test_speech(tmp_path):
+def test_notebook_speech_plays_sound(tmp_path):
     seen = run("05_speech", tmp_path)
     [sound] = seen.displays(2)
     assert re.match(r"audio/wav, \d\.\d s, ", sound["text/plain"])
@@ -123,7 +123,7 @@ def test_speech(tmp_path):
     assert seen.failed() == []
 
 
-def test_endpoint_workflow(tmp_path):
+def test_notebook_endpoint_workflow_updates_its_endpoint(tmp_path):
     seen = run("06_endpoint_workflow", tmp_path)
     assert seen.text(1) == "loading the model\n"
     assert seen.text(3) == "merci merci\r\n"

@@ -70,7 +70,7 @@ def test_work_runs_on_any_event_loop():
     assert ended.value.value == "reply"
 
 
-def test_then_awaits_only_awaitables():
+def test_function_then_awaits_only_awaitables():
     assert then(1, str) == "1"
     assert asyncio.run(then(answer(1), str)) == "1"
 

@@ -120,11 +120,11 @@ def test_done_returns_a_callable():
     assert pipe().const(3).done()() == 3
 
 
-def test_to_adds_the_steps_of_a_pipe():
+def test_method_to_adds_the_steps_of_a_pipe():
     assert pipe().kwarg("x").to(pipe().f(str).last()) == pipe().kwarg("x").f(str).last()
 
 
-def test_to_adds_a_custom_step():
+def test_method_to_adds_a_custom_step():
     @dataclasses.dataclass(frozen=True)
     class Add(Step):
         amount: int
@@ -156,7 +156,7 @@ def test_step_that_returns_no_flow_is_an_error_that_names_its_class():
         pipe().to(Wrong())()
 
 
-def test_to_refuses_objects_that_are_no_step():
+def test_method_to_refuses_objects_that_are_no_step():
     class Mine(Step):
         def run(self, flow: Flow) -> Flow:
             return flow

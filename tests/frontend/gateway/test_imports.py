@@ -31,7 +31,7 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module
 
 
-def test_rest_of_owt_imports_only_the_router() -> None:
+def test_owt_imports_only_the_router_of_the_gateway() -> None:
     outside = [path for path in PACKAGE.rglob("*.py") if GATEWAY not in path.parents]
     names = {name for path in outside for name in imports(path) if name.startswith(PREFIX)}
     assert names == {f"{PREFIX}.mount"}

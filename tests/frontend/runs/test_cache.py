@@ -57,7 +57,7 @@ def cache() -> Cache:
         changed(caching=Caching(key="mine")),
     ],
 )
-def test_calls_that_differ_have_different_keys(other: Call) -> None:
+def test_calls_with_different_code_session_or_options_have_different_keys(other: Call) -> None:
     assert key_of(other) != key_of(CALL)
 
 
@@ -71,7 +71,7 @@ def test_calls_that_differ_have_different_keys(other: Call) -> None:
         changed(request=msgspec.structs.replace(FACTS, method="POST", query="x=1", body=b"x")),
     ],
 )
-def test_what_is_no_part_of_the_key(other: Call) -> None:
+def test_kwargs_accept_timeout_and_request_are_not_part_of_the_key(other: Call) -> None:
     assert key_of(other) == key_of(CALL)
 
 
@@ -89,22 +89,22 @@ ENDPOINT = changed(code=None, endpoint=Target("/speak", (), "k1.1"))
         {"request": msgspec.structs.replace(FACTS, headers=(("content-type", "application/json"),))},
     ],
 )
-def test_an_endpoints_answer_is_for_its_arguments_and_for_one_definition(other: dict[str, Any]) -> None:
+def test_the_key_of_an_endpoint_call_has_its_request_and_edition(other: dict[str, Any]) -> None:
     assert key_of(msgspec.structs.replace(ENDPOINT, **other)) != key_of(ENDPOINT)
 
 
-def test_kwargs_are_part_of_the_key_when_asked_for() -> None:
+def test_with_kwargs_makes_kwargs_part_of_the_key() -> None:
     one, two = (changed(kwargs=text, caching=Caching(with_kwargs=True)) for text in "12")
     assert key_of(one) != key_of(two)
 
 
-def test_a_key_of_ones_own_replaces_all_but_the_form_of_the_answer() -> None:
+def test_an_explicit_key_replaces_all_but_the_stream_format() -> None:
     mine = Caching(key="mine")
     assert key_of(changed(caching=mine)) == key_of(changed(caching=mine, session="s", code="2", kwargs="3"))
     assert key_of(changed(caching=mine)) != key_of(changed(caching=mine, sse=True))
 
 
-def test_every_chunk_is_kept(cache: Cache) -> None:
+def test_every_chunk_of_a_result_is_cached(cache: Cache) -> None:
     chunks = (Stdout("x\n"), PLAIN, Data(b"1", "text", True), DONE)
     assert kept(cache, CALL, *chunks) == chunks
     assert cache.count == 1
@@ -118,23 +118,23 @@ def test_every_chunk_is_kept(cache: Cache) -> None:
         (Head(404, ()), Data(b"no", "text", True), Done(404, 0.1)),
     ],
 )
-def test_a_failure_is_not_kept(cache: Cache, chunks: tuple[Chunk, ...]) -> None:
+def test_a_failure_is_not_cached(cache: Cache, chunks: tuple[Chunk, ...]) -> None:
     assert kept(cache, CALL, *chunks) is None
 
 
-def test_an_answer_whose_beginning_the_journal_lost_is_not_kept(cache: Cache) -> None:
+def test_a_result_with_dropped_chunks_is_not_cached(cache: Cache) -> None:
     assert kept(cache, CALL, PLAIN, Data(b"x" * 500, "bytes"), DONE, journal=400) is None
 
 
-def test_an_answer_larger_than_the_cache_is_not_kept(cache: Cache) -> None:
+def test_a_result_larger_than_the_cache_is_not_cached(cache: Cache) -> None:
     assert kept(cache, CALL, PLAIN, Data(b"x" * 20_000, "bytes", True), DONE, journal=50_000) is None
 
 
-def test_nothing_is_kept_in_no_bytes() -> None:
+def test_a_cache_of_0_bytes_stores_nothing() -> None:
     assert kept(Cache(0), CALL, PLAIN, DONE) is None
 
 
-def test_a_negotiated_answer_is_kept_for_each_accept_header(cache: Cache) -> None:
+def test_a_negotiated_result_is_cached_per_accept_header(cache: Cache) -> None:
     png, svg = changed(accept="image/png"), changed(accept="image/svg+xml")
     chunks = (VARYING, Data(b"png", "bytes", True), DONE)
     assert kept(cache, png, *chunks) == chunks
@@ -144,48 +144,48 @@ def test_a_negotiated_answer_is_kept_for_each_accept_header(cache: Cache) -> Non
     assert cache.find(png) == chunks
 
 
-def test_a_stream_is_kept_for_its_accept_header_alone(cache: Cache) -> None:
+def test_a_stream_is_cached_for_its_accept_header_only(cache: Cache) -> None:
     kept(cache, CALL, PLAIN, Data(b"1", "text"), DONE)
     assert cache.find(changed(accept="text/html")) is None
 
 
-def test_any_other_answer_is_for_everyone(cache: Cache) -> None:
+def test_a_result_without_negotiation_is_cached_for_every_accept_header(cache: Cache) -> None:
     chunks = (PLAIN, Data(b"1", "text", True), DONE)
     kept(cache, CALL, *chunks)
     assert cache.find(changed(accept="text/html")) == chunks
 
 
 class TestRunning:
-    def test_an_equal_call_finds_the_run(self, cache: Cache) -> None:
+    def test_find_live_returns_the_run_of_an_equal_call(self, cache: Cache) -> None:
         run = run_of(CALL)
         cache.observe(run)
         assert cache.find_live(CALL) is run
         assert cache.find_live(changed(code="2")) is None
 
-    def test_a_call_with_another_accept_header_does_not(self, cache: Cache) -> None:
+    def test_find_live_ignores_a_run_with_another_accept_header(self, cache: Cache) -> None:
         cache.observe(run_of(CALL))
         assert cache.find_live(changed(accept="text/html")) is None
 
-    def test_a_run_that_is_being_cancelled_is_not_found(self, cache: Cache) -> None:
+    def test_find_live_ignores_a_run_that_is_being_cancelled(self, cache: Cache) -> None:
         run = run_of(CALL)
         cache.observe(run)
         run.cancel_reason = "cancelled"
         assert cache.find_live(CALL) is None
 
-    def test_a_run_whose_beginning_is_lost_is_not_found(self, cache: Cache) -> None:
+    def test_find_live_ignores_a_run_with_dropped_chunks(self, cache: Cache) -> None:
         run = run_of(CALL, journal=100)
         run.detach()
         cache.observe(run)
         run.feed([PLAIN, Data(b"x" * 200, "bytes")])
         assert cache.find_live(CALL) is None
 
-    def test_a_run_that_has_ended_is_not_found(self, cache: Cache) -> None:
+    def test_find_live_ignores_an_ended_run(self, cache: Cache) -> None:
         run = run_of(CALL)
         cache.observe(run)
         run.feed([PLAIN, DONE])
         assert cache.find_live(CALL) is None
 
-    def test_a_later_run_takes_its_place(self, cache: Cache) -> None:
+    def test_find_live_returns_the_latest_run(self, cache: Cache) -> None:
         first, second = run_of(CALL), run_of(CALL)
         cache.observe(first)
         cache.observe(second)
@@ -193,7 +193,7 @@ class TestRunning:
         assert cache.find_live(CALL) is second
 
 
-def test_clear_tells_how_many_there_were(cache: Cache) -> None:
+def test_clear_returns_the_number_of_entries(cache: Cache) -> None:
     kept(cache, CALL, PLAIN, DONE)
     kept(cache, changed(code="2"), PLAIN, DONE)
     assert cache.bytes > 0

@@ -48,22 +48,22 @@ RUN = "0123456789abcdef"
         (f"x{RUN}-1", None),
     ],
 )
-def test_an_id_of_ours_is_known_from_any_other(text: str | None, place: EventId | None) -> None:
+def test_parse_event_id_accepts_only_owts_ids(text: str | None, place: EventId | None) -> None:
     assert parse_event_id(text) == place
 
 
 @given(st.text())
-def test_no_id_is_an_error(text: str) -> None:
+def test_parse_event_id_accepts_any_text(text: str) -> None:
     parse_event_id(text)
 
 
 @pytest.mark.parametrize(("text", "number"), [(None, 0), ("", 0), ("0", 0), ("12", 12)])
-def test_after_is_a_number(text: str | None, number: int) -> None:
+def test_parse_after_returns_a_number(text: str | None, number: int) -> None:
     assert parse_after(text) == number
 
 
 @pytest.mark.parametrize("text", ["-1", "x", "1.5", "\u0661", "9" * 16, " 1"])
-def test_an_after_that_is_no_number_is_refused(text: str) -> None:
+def test_parse_after_refuses_other_text(text: str) -> None:
     with pytest.raises(BadRequest, match=r"^after: must be the number N of an event's id RUN-N; got "):
         parse_after(text)
 
@@ -74,7 +74,7 @@ def a_run(*chunks: Chunk) -> Run:
     return run
 
 
-def test_one_goes_on_after_any_event_of_a_run_that_goes_on() -> None:
+def test_resume_continues_after_any_event_of_an_active_run() -> None:
     run = a_run(HEAD, Data(b"a", "text"), Data(b"b", "text"))
     for after in (0, 1, 2):
         found = resume(run, after)
@@ -83,7 +83,7 @@ def test_one_goes_on_after_any_event_of_a_run_that_goes_on() -> None:
     assert resume(run, 3) == "lost"
 
 
-def test_after_the_last_event_of_a_run_that_has_ended_it_is_over() -> None:
+def test_resume_after_the_last_event_of_an_ended_run_is_over() -> None:
     run = a_run(HEAD, Data(b"a", "text"), DONE)
     assert isinstance(resume(run, 1), Resumed)
     assert resume(run, 2) == resume(run, 3) == "over"
@@ -97,7 +97,7 @@ def test_after_the_last_event_of_a_run_that_has_ended_it_is_over() -> None:
         [Data(b"data: cut off", "text")],
     ],
 )
-def test_of_an_adaptors_own_stream_it_is_over_when_no_event_follows(rest: list[Chunk]) -> None:
+def test_resume_of_an_adaptors_event_stream_is_over_when_no_event_follows(rest: list[Chunk]) -> None:
     head = Head(200, (("Content-Type", "text/event-stream"),))
     run = a_run(head, Data(b"data: x\n\n", "text"), *rest)
     assert isinstance(resume(run, 1), Resumed)
@@ -106,7 +106,7 @@ def test_of_an_adaptors_own_stream_it_is_over_when_no_event_follows(rest: list[C
     assert resume(run, 1) == "over"
 
 
-def test_a_failure_of_an_adaptors_own_stream_is_an_event_that_follows() -> None:
+def test_resume_of_a_failed_adaptors_event_stream_has_the_failure_event() -> None:
     head = Head(200, (("Content-Type", "text/event-stream"),))
     run = a_run(head, Data(b"data: x\n\n", "text"), Failed(500, "exception", "it failed", ""), DONE)
     assert isinstance(resume(run, 1), Resumed)
@@ -114,7 +114,7 @@ def test_a_failure_of_an_adaptors_own_stream_is_an_event_that_follows() -> None:
     assert resume(run, 3) == "over"
 
 
-def test_what_the_journal_has_forgotten_is_lost() -> None:
+def test_resume_from_a_dropped_event_is_lost() -> None:
     run = Run(RUN, new_call("x"), 500)
     run.detach()
     run.feed([HEAD, *[Data(b"x" * 100, "text")] * 5])
@@ -122,7 +122,7 @@ def test_what_the_journal_has_forgotten_is_lost() -> None:
     assert isinstance(resume(run, 5), Resumed)
 
 
-def test_only_the_same_call_comes_back() -> None:
+def test_check_same_call_refuses_a_different_call() -> None:
     run = a_run()
     check_same_call(run, new_call("x", session="s", accept="text/event-stream", sse=True, timeout=3))
     others = [
@@ -136,7 +136,7 @@ def test_only_the_same_call_comes_back() -> None:
             check_same_call(run, other)
 
 
-def test_a_call_of_an_endpoint_is_another_with_other_fields() -> None:
+def test_check_same_call_compares_the_fields_of_an_endpoint_call() -> None:
     def asked(query: str, edition: str = "k1.1") -> Call:
         facts = RequestFacts("GET", "/speak", query, (), b"", "localhost")
         return Call(facts, session="s", endpoint=Target("/speak", (), edition))
@@ -147,14 +147,14 @@ def test_a_call_of_an_endpoint_is_another_with_other_fields() -> None:
         check_same_call(run, asked("text=y"))
 
 
-def test_a_run_still_knows_its_call_after_it_has_forgotten_the_code() -> None:
+def test_check_same_call_works_after_the_run_dropped_its_code() -> None:
     run = a_run()
     run.call = new_call(None)
     check_same_call(run, new_call("x", session="s"))
 
 
 @pytest.mark.parametrize(("known", "words"), [(True, "--run-journal"), (False, "not known here")])
-def test_what_is_lost_is_said_once(known: bool, words: str) -> None:
+def test_lost_event_is_one_error_event_with_the_over_id(known: bool, words: str) -> None:
     [event] = Decoder().feed(lost_event(EventId(RUN, 3), known, 300))
     assert event.event == "error"
     assert words in json.loads(event.data)["detail"]

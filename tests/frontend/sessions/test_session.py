@@ -441,7 +441,7 @@ async def test_check_stopped_kills_a_stopped_kernel_only_while_it_has_calls():
         ("interrupted", 499, "interrupted", "the call was interrupted"),
     ],
 )
-def test_the_failure_of_a_call_whose_kernel_died_says_why_it_died(cancel_reason, status, type, detail):
+def test_the_failure_of_a_call_whose_kernel_died_has_the_cause(cancel_reason, status, type, detail):
     run = Run("r", Call(FACTS, timeout=1.5), 1000)
     run.cancel_reason = cancel_reason
     failure = killed_with_kernel(run, "exited with status 3")
