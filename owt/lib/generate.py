@@ -36,7 +36,7 @@ class Finish:
     tokens: int
 
 
-Output = Generator[str | Finish, None, None]
+Generation = Generator[str | Finish, None, None]
 
 
 def run(
@@ -188,7 +188,7 @@ def _room(language: Language, inputs: Mapping[str, Any]) -> int:
 
 def _generate(
     language: Language, inputs: Mapping[str, Any], options: Mapping[str, Any], seed: int | None
-) -> Output:
+) -> Generation:
     """Yield text as a thread generates it, and the end. Closing the generator, or an interrupt in it, ends
     the thread after the current token and waits for it."""
     torch, transformers = models.libraries()
@@ -235,7 +235,7 @@ def _finish(language: Language, tokens: list[int]) -> Finish:
     return Finish("stop" if stopped else "length", len(tokens))
 
 
-def _events(output: Output) -> Iterator[dict[str, Any]]:
+def _events(output: Generation) -> Iterator[dict[str, Any]]:
     with closing(output):
         for item in output:
             match item:
@@ -245,6 +245,6 @@ def _events(output: Output) -> Iterator[dict[str, Any]]:
                     yield {"finish_reason": reason, "tokens": tokens}
 
 
-def _texts(output: Output) -> Iterator[str]:
+def _texts(output: Generation) -> Iterator[str]:
     with closing(output):
         yield from (item for item in output if isinstance(item, str))

@@ -12,7 +12,7 @@ from owt.errors import ConfigError, NotebookError
 from owt.notebook.changes import Contents
 from owt.wire.names import SESSION_NAME
 
-MAX_NAME_LENGTH = 64
+MAX_SESSION_NAME = 64
 """Characters of a session's name."""
 _OPTION = "--notebook (OWT_NOTEBOOK)"
 
@@ -63,7 +63,7 @@ def read_documents(paths: Sequence[Path]) -> list[Document]:
     """
     documents: dict[str, Document] = {}
     for path in paths:
-        name = session_name(path)
+        name = session_for(path)
         if name in documents:
             other = documents[name].file.path
             raise ConfigError(f"{_OPTION}: {other} and {path} would both be session {name!r}; rename one")
@@ -76,7 +76,7 @@ def read_documents(paths: Sequence[Path]) -> list[Document]:
     return list(documents.values())
 
 
-def session_name(path: Path) -> str:
+def session_for(path: Path) -> str:
     """Return the session's name for a file: the file's, with `-` for characters a session's name cannot have.
 
     Raises `ConfigError` if nothing is left, and for a file name that is not UTF-8, which JSON cannot hold.
@@ -85,7 +85,7 @@ def session_name(path: Path) -> str:
         str(path).encode()
     except UnicodeEncodeError:
         raise ConfigError(f"{_OPTION}: {str(path)!r}: its name is not UTF-8; rename it") from None
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:MAX_NAME_LENGTH].strip("-")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:MAX_SESSION_NAME].strip("-")
     if not SESSION_NAME.fullmatch(name):
         raise ConfigError(
             f"{_OPTION}: {path}: a session cannot be named after it; rename it, with letters, digits, '.', "

@@ -7,7 +7,7 @@ import pytest
 from notebook_files import save
 
 from owt.errors import ConfigError
-from owt.frontend.notebooks.documents import WatchedFile, read_documents, session_name
+from owt.frontend.notebooks.documents import WatchedFile, read_documents, session_for
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from owt.frontend.notebooks.documents import WatchedFile, read_documents, sessio
     ],
 )
 def test_session_is_named_after_the_file(file, name):
-    assert session_name(Path(file)) == name
+    assert session_for(Path(file)) == name
 
 
 @pytest.mark.parametrize("file", ["żó.ipynb", "...py"])
 def test_file_name_without_usable_characters_is_refused(file):
     with pytest.raises(ConfigError, match=r"--notebook .*rename it"):
-        session_name(Path(file))
+        session_for(Path(file))
 
 
 def test_documents_are_read_in_order(tmp_path):
