@@ -1,5 +1,5 @@
-"""The process that forks kernels and cleans up after them.
+"""The processes that fork kernels and clean up after a server.
 
-    template  imports everything that kernels need and forks them
-    reaper    ends the processes of a server that is gone
+    template  process that has imported all that a kernel needs, and forks kernels
+    reaper    end of all processes of a server that is gone
 """

@@ -1,11 +1,15 @@
-"""What frontend and kernel say to each other: plain values and their encoding.
+"""Values that processes exchange, and their encoding.
 
-No I/O, no Tornado, no Jupyter; both processes import it.
+All processes import it. It does no I/O, and imports neither Tornado nor Jupyter.
 
-    call      what a request asks for
-    chunk     the pieces of what a run sends back
-    endpoint  what a kernel tells of a function that has a path
-    greeting  how a connection begins, and its keys; `codec` messages, signed and framed for a byte stream
+    call      one request to run an adaptor
+    chunk     one part of a run's output
+    endpoint  description of a function that has a path
+    names     names of sessions
+    framing   length-prefixed frames of messages in a byte stream
+    messages  messages between the frontend and a kernel
+    template  messages between the frontend and the template
+    accept    media types that an Accept header names
     http      HTTP rules: statuses, header names, loopback addresses
     sse       the text/event-stream format
 """

@@ -35,6 +35,7 @@ In a spawned kernel it is 0, standard input, because programs that start others 
 MIN_ATTACHMENT = 64 * 1024
 """Minimum size of a request body that travels as an attachment, in bytes."""
 
+
 class Hello(Struct, frozen=True, array_like=True, tag="hello"):
     """First message of a kernel, on the connection for calls, when it can run them."""
 

@@ -37,6 +37,7 @@ class KernelConnection(asyncio.BufferedProtocol):
         self._unsent: deque[memoryview] = deque()
         self._paused = False
         self._error: WireError | None = None
+        self.ended = asyncio.Event()
 
     @classmethod
     async def open(cls, handler: MessageHandler) -> tuple[KernelConnection, socket.socket]:
@@ -79,6 +80,7 @@ class KernelConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self.ended.set()
         self._unsent.clear()
         self._handler.disconnected(self._error)
 

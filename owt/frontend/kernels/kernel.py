@@ -47,6 +47,8 @@ EXIT_TIMEOUT = 2.0
 """Seconds that a process may go on after it has closed a connection; then it is killed."""
 CODE_TIMEOUT = 30.0
 """Seconds from the end of a process to its exit code."""
+REST_TIMEOUT = 0.2
+"""Seconds that the connection for calls may stay open after the end of the process."""
 KILL_TIMEOUT = 5.0
 """Seconds from SIGKILL to the end of a process."""
 
@@ -284,12 +286,20 @@ class Kernel:
         """Wait for the exit code of a process that has ended or closed a connection."""
         try:
             code = await self._exit_code()
+            await self._receive_rest()
         except Exception:
             # A provisioner of another package may fail, and calls must not wait for ever.
             log.exception("finding out how kernel %s ended", self.id)
             code = None
         kind = ExitKind.CRASHED if self.ready.done() else ExitKind.NOT_READY
         return Exit(kind, code, memory_limit=self._welcome.memory)
+
+    async def _receive_rest(self) -> None:
+        """Receive what the process sent before it ended. A child of it may keep the connection open."""
+        if self._calls is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REST_TIMEOUT):
+                    await self._calls.ended.wait()
 
     def _not_ready(self, exit: Exit) -> KernelNotReady:
         kind = KernelKilled if exit.by_signal else KernelNotReady

@@ -22,9 +22,10 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernels import kernel as module
 from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.kernel import Kernel, KernelState, OwtKernelManager
+from owt.frontend.kernels.process import wait_until_gone
 from owt.testing import async_test, settle
 from owt.testing.kernel import new_call
-from owt.wire.chunk import Done
+from owt.wire.chunk import Done, Stdout
 from owt.wire.endpoint import Endpoint
 from owt.wire.messages import (
     PROTOCOL,
@@ -293,6 +294,19 @@ async def test_the_exit_status_of_a_process_that_ends_is_reported() -> None:
         await stage.ready()
         stage.process.terminate()
         assert await stage.ended() == Exit(ExitKind.CRASHED, -signal.SIGTERM)
+
+
+@async_test
+async def test_output_sent_before_the_end_arrives_before_the_end() -> None:
+    async with staged() as stage:
+        await stage.ready()
+        sent = [Output("a", (Stdout("x" * 1000),)) for _ in range(100)]
+        stage.process.kill()
+        await wait_until_gone(stage.manager.provisioner)
+        stage.calls.send(*sent)
+        stage.calls.socket.close()
+        await stage.session.died.wait()
+        assert stage.session.messages == sent
 
 
 @async_test
