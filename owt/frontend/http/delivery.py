@@ -94,9 +94,12 @@ class Delivery:
             return
         if data or (renderer.started and not writer.begun):
             self._write(data)
-        if renderer.finished or not chunks:
+        if renderer.finished:
             writer.end()
             self.stop()
+        elif not chunks:
+            # The run has ended without its last chunk.
+            self._abort()
 
     def _write(self, data: bytes) -> None:
         renderer, writer = self._renderer, self._writer
