@@ -10,17 +10,17 @@ from contextlib import ExitStack, closing
 import pytest
 from frontend_side import ConnectionMaker
 from IPython.core.interactiveshell import InteractiveShell
-from running import Bench, new_shell
-from sourced import Sourced
+from runner_bench import RunnerBench, new_shell
+from session_sources import SessionSources
 
 from owt.kernel import context
 
 
 @pytest.fixture
-def kernel() -> Iterator[Sourced]:
+def kernel() -> Iterator[SessionSources]:
     """Return the sources of an empty session; modules that a test loads are removed after it."""
     before = set(sys.modules)
-    yield Sourced()
+    yield SessionSources()
     for name in set(sys.modules) - before:
         if name.startswith("owt_adaptor_"):
             del sys.modules[name]
@@ -59,17 +59,17 @@ def shell(ipython: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.fixture
 def new_bench(
     connections: ConnectionMaker, shell: InteractiveShell, sigint: None
-) -> Iterator[Callable[..., Bench]]:
+) -> Iterator[Callable[..., RunnerBench]]:
     """Return a factory of runners."""
     with ExitStack() as stack:
 
-        def new(**options: int) -> Bench:
-            return stack.enter_context(closing(Bench(connections, shell, **options)))
+        def new(**options: int) -> RunnerBench:
+            return stack.enter_context(closing(RunnerBench(connections, shell, **options)))
 
         yield new
 
 
 @pytest.fixture
-def bench(new_bench: Callable[..., Bench]) -> Bench:
+def bench(new_bench: Callable[..., RunnerBench]) -> RunnerBench:
     """Return a runner with the default options."""
     return new_bench()

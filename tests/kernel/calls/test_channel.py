@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from frontend_side import ConnectionMaker, FrontendSide
 from IPython.core.interactiveshell import InteractiveShell
-from running import Control, bodies, call
+from runner_bench import Control, bodies, call
 
 from owt.errors import WireError
 from owt.kernel.calls import channel as module

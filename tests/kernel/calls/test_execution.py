@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Bench, bodies, call
+from runner_bench import RunnerBench, bodies, call
 
 from owt.kernel.calls.execution import SEPARATE_FRAME
 from owt.wire.call import ChangeDirectory, RemoveEndpoint
@@ -42,23 +42,25 @@ def failure(chunks: list[Chunk]) -> Failed:
         ("def run(): return None", {"kwargs": "null"}, ""),
     ],
 )
-def test_every_kind_of_code_is_answered(bench: Bench, code: str, fields: dict[str, Any], answer: str) -> None:
+def test_every_kind_of_code_is_answered(
+    bench: RunnerBench, code: str, fields: dict[str, Any], answer: str
+) -> None:
     assert bench.text(code, **fields) == answer
 
 
-def test_a_session_function_is_called_by_its_name(bench: Bench) -> None:
+def test_a_session_function_is_called_by_its_name(bench: RunnerBench) -> None:
     bench.ask("def mine(n): return n + 1\nx = 0")
     assert bench.text(fn_name="mine", kwargs='{"n": 41}') == "42"
 
 
-def test_an_adaptor_that_owt_ships_is_called_by_its_name(bench: Bench) -> None:
+def test_an_adaptor_that_owt_ships_is_called_by_its_name(bench: RunnerBench) -> None:
     failed = failure(bench.ask(adaptor="speak", kwargs="{}"))
     assert failed.type == "bad-request"
     assert "missing 'text'" in failed.detail
 
 
 def test_the_server_changes_the_directory_without_running_code(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: RunnerBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "it's").mkdir()
@@ -68,7 +70,7 @@ def test_the_server_changes_the_directory_without_running_code(
     assert failed.exception == "FileNotFoundError"
 
 
-def test_the_server_removes_an_endpoint_without_running_code(bench: Bench) -> None:
+def test_the_server_removes_an_endpoint_without_running_code(bench: RunnerBench) -> None:
     bench.runner.endpoints.session = "s"
     bench.ask("@endpoint('/a', methods=['GET', 'POST'])\ndef a(): return 'a'\n1")
     bench.ask(operation=RemoveEndpoint("/a", "GET"))
@@ -76,7 +78,7 @@ def test_the_server_removes_an_endpoint_without_running_code(bench: Bench) -> No
     assert (left.path, left.methods) == ("/a", ("POST",))
 
 
-def test_a_callable_made_from_the_request_is_called_with_that_of_its_call(bench: Bench) -> None:
+def test_a_callable_made_from_the_request_is_called_with_that_of_its_call(bench: RunnerBench) -> None:
     code = "pipe().const(request.path)"
     assert [bench.text(code, path=path) for path in ("/a", "/b")] == ["/a", "/b"]
 
@@ -93,20 +95,20 @@ def test_a_callable_made_from_the_request_is_called_with_that_of_its_call(bench:
     ],
 )
 def test_an_impossible_call_fails_with_the_reason(
-    bench: Bench, code: str | None, fields: dict[str, Any], detail: str
+    bench: RunnerBench, code: str | None, fields: dict[str, Any], detail: str
 ) -> None:
     chunks = bench.ask(code, **fields)
     assert len(chunks) == 2
     assert failure(chunks).detail.startswith(detail)
 
 
-def test_a_type_error_in_the_adaptor_is_an_exception_of_the_adaptor(bench: Bench) -> None:
+def test_a_type_error_in_the_adaptor_is_an_exception_of_the_adaptor(bench: RunnerBench) -> None:
     failed = failure(bench.ask("def run(): return len(1)"))
     assert (failed.status, failed.exception) == (500, "TypeError")
     assert failed.traceback.splitlines()[1].endswith("line 1, in run")
 
 
-def test_a_cell_triggers_the_shells_events(bench: Bench) -> None:
+def test_a_cell_triggers_the_shells_events(bench: RunnerBench) -> None:
     seen: list[str] = []
     events = bench.runner._environment.shell.events
     hooks = [(name, lambda name=name: seen.append(name)) for name in ("pre_execute", "post_execute")]
@@ -123,19 +125,19 @@ def test_a_cell_triggers_the_shells_events(bench: Bench) -> None:
     assert seen == ["pre_execute", "post_execute"] * 3
 
 
-def test_a_plain_adaptor_may_run_an_event_loop(bench: Bench) -> None:
+def test_a_plain_adaptor_may_run_an_event_loop(bench: RunnerBench) -> None:
     assert bench.text("import asyncio\ndef run(): return asyncio.run(asyncio.sleep(0, 'own'))") == "own"
 
 
 # Sending
 
 
-def test_a_short_answer_and_its_end_are_one_frame(bench: Bench) -> None:
+def test_a_short_answer_and_its_end_are_one_frame(bench: RunnerBench) -> None:
     bench.run(a=call("def run(): return 'short'"))
     assert len(bench.frames["a"]) == 1
 
 
-def test_a_large_answer_is_sent_in_several_frames(bench: Bench) -> None:
+def test_a_large_answer_is_sent_in_several_frames(bench: RunnerBench) -> None:
     bench.run(a=call(f"def run(): return b'x' * {3 * SEPARATE_FRAME}"))
     frames = bench.frames["a"]
     assert [type(chunk) for chunk in bench.chunks("a")] == [Head, Data, Done]
@@ -154,7 +156,7 @@ def test_a_large_answer_is_sent_in_several_frames(bench: Bench) -> None:
     ],
     ids=["generator", "async generator", "iterator", "awaited async generator", "awaited generator"],
 )
-def test_items_are_sent_when_they_are_yielded(bench: Bench, code: str) -> None:
+def test_items_are_sent_when_they_are_yielded(bench: RunnerBench, code: str) -> None:
     bench.run(a=call(code))
     frames = bench.frames["a"]
     assert [type(chunk) for chunk in frames[0]] == [Head]
@@ -162,7 +164,7 @@ def test_items_are_sent_when_they_are_yielded(bench: Bench, code: str) -> None:
     assert isinstance(frames[-1][-1], Done)
 
 
-def test_a_generator_is_resumed_only_while_there_is_credit(new_bench: Callable[..., Bench]) -> None:
+def test_a_generator_is_resumed_only_while_there_is_credit(new_bench: Callable[..., RunnerBench]) -> None:
     bench = new_bench(window=2500)
     code = "def run():\n    for n in range(9):\n        state.last_item = n\n        yield 'x' * 968\n"
     produced: list[int] = []
@@ -178,7 +180,9 @@ def test_a_generator_is_resumed_only_while_there_is_credit(new_bench: Callable[.
     assert len(produced) == 9
 
 
-def test_an_async_stream_without_credit_does_not_block_other_runs(new_bench: Callable[..., Bench]) -> None:
+def test_an_async_stream_without_credit_does_not_block_other_runs(
+    new_bench: Callable[..., RunnerBench]
+) -> None:
     bench = new_bench(window=500, concurrency=2)
     stream = "async def run():\n    for n in range(3): yield 'x' * 968\n"
     bench.on_chunk("b", Done, lambda: bench.runner.grant("a", 1 << 20))
@@ -188,14 +192,14 @@ def test_an_async_stream_without_credit_does_not_block_other_runs(new_bench: Cal
 
 
 @pytest.mark.parametrize("prefix", ["", "async "])
-def test_a_failing_stream_has_sent_its_earlier_items(bench: Bench, prefix: str) -> None:
+def test_a_failing_stream_has_sent_its_earlier_items(bench: RunnerBench, prefix: str) -> None:
     chunks = bench.ask(f"{prefix}def run():\n    yield 'a'\n    1 / 0\n")
     assert [type(chunk) for chunk in chunks] == [Head, Data, Failed, Done]
     assert failure(chunks).exception == "ZeroDivisionError"
 
 
 @pytest.mark.parametrize("prefix", ["", "async "])
-def test_a_stream_whose_item_cannot_be_sent_is_closed(bench: Bench, prefix: str) -> None:
+def test_a_stream_whose_item_cannot_be_sent_is_closed(bench: RunnerBench, prefix: str) -> None:
     code = (
         f"{prefix}def run():\n    try:\n        yield object()\n    finally:\n        state.closed = True\n"
     )
@@ -203,7 +207,7 @@ def test_a_stream_whose_item_cannot_be_sent_is_closed(bench: Bench, prefix: str)
     assert bench.text("closed") == "True"
 
 
-def test_a_generators_return_value_follows_its_items(bench: Bench) -> None:
+def test_a_generators_return_value_follows_its_items(bench: RunnerBench) -> None:
     chunks = bench.ask("def run():\n    yield 'a'\n    return {'b': 1}\n", sse=True)
     assert [(chunk.body, chunk.result) for chunk in chunks if isinstance(chunk, Data)] == [
         (b"a", False),

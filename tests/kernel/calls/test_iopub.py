@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from running import call
+from runner_bench import call
 
 from owt.kernel.calls.iopub import MAX_CODE, IopubMirror, RunMirror
 from owt.wire.chunk import FACTS, Data, Display, Failed, Stderr, Stdout

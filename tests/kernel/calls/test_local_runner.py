@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 import pytest
-from running import bodies, call
+from runner_bench import bodies, call
 
 from owt.errors import BadRequest, SyntaxFault
 from owt.kernel import context

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 
 import pytest
-from running import Bench, bodies, call
+from runner_bench import RunnerBench, bodies, call
 from werkzeug.wrappers import Request
 
 from owt.kernel import context
@@ -33,7 +33,7 @@ def failure(chunks: list[Chunk]) -> Failed:
 # Turns
 
 
-def test_a_run_ends_with_its_status_and_its_seconds(bench: Bench) -> None:
+def test_a_run_ends_with_its_status_and_its_seconds(bench: RunnerBench) -> None:
     head, data, done = bench.ask("def run(): return 'hi', 201")
     assert isinstance(head, Head)
     assert data == Data(b"hi", "text", result=True)
@@ -52,13 +52,13 @@ def test_a_run_ends_with_its_status_and_its_seconds(bench: Bench) -> None:
     ],
     ids=["plain", "async", "cell"],
 )
-def test_calls_run_one_after_another_in_the_order_of_arrival(bench: Bench, code: str) -> None:
+def test_calls_run_one_after_another_in_the_order_of_arrival(bench: RunnerBench, code: str) -> None:
     bench.ask("seen = []\n")
     bench.run(**{f"r{n}": call(code, kwargs=f'{{"n": {n}}}') for n in range(4)})
     assert bench.text("seen") == "[0,0,1,1,2,2,3,3]"
 
 
-def test_a_call_waits_for_a_notebooks_cell(bench: Bench) -> None:
+def test_a_call_waits_for_a_notebooks_cell(bench: RunnerBench) -> None:
     async def main() -> list[Chunk]:
         async with bench.runner.turn:
             bench.runner.accept("a", call("1"))
@@ -70,7 +70,7 @@ def test_a_call_waits_for_a_notebooks_cell(bench: Bench) -> None:
     assert bodies(bench.chunks("a")) == [b"1"]
 
 
-def test_the_next_call_runs_after_one_that_failed(bench: Bench) -> None:
+def test_the_next_call_runs_after_one_that_failed(bench: RunnerBench) -> None:
     chunks = bench.run(a=call("1 / 0"), b=call("1 +"), c=call("raise SystemExit"), d=call("4"))
     assert failure(chunks["a"]).exception == "ZeroDivisionError"
     assert failure(chunks["b"]).type == "syntax"
@@ -78,7 +78,7 @@ def test_the_next_call_runs_after_one_that_failed(bench: Bench) -> None:
     assert bodies(chunks["d"]) == [b"4"]
 
 
-def test_reload_loads_the_code_of_a_call_again(bench: Bench) -> None:
+def test_reload_loads_the_code_of_a_call_again(bench: RunnerBench) -> None:
     code = "import itertools\ncount = itertools.count()\ndef run(): return next(count)"
     assert [bench.text(code), bench.text(code), bench.text(code, reload=True)] == ["0", "1", "0"]
 
@@ -91,7 +91,7 @@ def test_reload_loads_the_code_of_a_call_again(bench: Bench) -> None:
 )
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_a_cancel_stops_its_run_and_no_other(
-    new_bench: Callable[..., Bench], code: str, concurrency: int
+    new_bench: Callable[..., RunnerBench], code: str, concurrency: int
 ) -> None:
     if code == ASLEEP and concurrency == 2:
         # Python cannot interrupt a thread that sleeps in C; the run ends when the thread continues.
@@ -106,7 +106,7 @@ def test_a_cancel_stops_its_run_and_no_other(
 
 @pytest.mark.parametrize("code", [ASLEEP, BUSY_IN_A_STEP], ids=["asleep", "step"])
 def test_a_cancel_is_repeated_until_it_is_noticed(
-    bench: Bench, code: str, monkeypatch: pytest.MonkeyPatch
+    bench: RunnerBench, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost: list[int] = []
     kill = signal.pthread_kill
@@ -125,7 +125,7 @@ def test_a_cancel_is_repeated_until_it_is_noticed(
     assert bodies(chunks["b"]) == [b"b"]
 
 
-def test_a_cancel_for_a_timeout_is_reported_as_timeout(bench: Bench) -> None:
+def test_a_cancel_for_a_timeout_is_reported_as_timeout(bench: RunnerBench) -> None:
     bench.on_first_chunk("a", Data, bench.cancel("a", "timeout"))
     failed = failure(bench.run(a=call(BUSY, timeout=1.5))["a"])
     assert (failed.status, failed.type) == (504, "timeout")
@@ -144,13 +144,13 @@ def test_a_cancel_for_a_timeout_is_reported_as_timeout(bench: Bench) -> None:
     ],
     ids=["plain", "async"],
 )
-def test_a_cancelled_adaptor_cleans_up(bench: Bench, code: str) -> None:
+def test_a_cancelled_adaptor_cleans_up(bench: RunnerBench, code: str) -> None:
     bench.on_first_chunk("a", Data, bench.cancel("a"))
     bench.run(a=call(code))
     assert bench.text("cleaned") == "True"
 
 
-def test_an_adaptor_that_swallows_its_cancel_is_reported_as_cancelled(bench: Bench) -> None:
+def test_an_adaptor_that_swallows_its_cancel_is_reported_as_cancelled(bench: RunnerBench) -> None:
     code = (
         "def run():\n    yield 'on'\n    try:\n        while True: pass\n"
         "    except KeyboardInterrupt:\n        pass\n    yield 'still there'\n"
@@ -159,7 +159,7 @@ def test_an_adaptor_that_swallows_its_cancel_is_reported_as_cancelled(bench: Ben
     assert failure(bench.run(a=call(code))["a"]).type == "cancelled"
 
 
-def test_a_queued_call_is_cancelled_while_another_is_busy(bench: Bench) -> None:
+def test_a_queued_call_is_cancelled_while_another_is_busy(bench: RunnerBench) -> None:
     go = threading.Event()
     bench.names["go"] = go
     bench.on_first_chunk("a", Data, bench.cancel("b"))
@@ -172,7 +172,7 @@ def test_a_queued_call_is_cancelled_while_another_is_busy(bench: Bench) -> None:
     assert bodies(chunks["c"]) == [b"False"]
 
 
-def test_a_call_queued_behind_a_cell_is_cancelled_immediately(bench: Bench) -> None:
+def test_a_call_queued_behind_a_cell_is_cancelled_immediately(bench: RunnerBench) -> None:
     async def main() -> list[Chunk]:
         async with bench.runner.turn:
             bench.runner.accept("a", call("1"))
@@ -184,7 +184,7 @@ def test_a_call_queued_behind_a_cell_is_cancelled_immediately(bench: Bench) -> N
     assert len(bench.frames["a"]) == 1
 
 
-def test_a_cancel_that_arrives_before_its_call_withdraws_it(bench: Bench) -> None:
+def test_a_cancel_that_arrives_before_its_call_withdraws_it(bench: RunnerBench) -> None:
     bench.control.do(bench.cancel("a"))
     chunks = bench.run(a=call("state.ran = True"))["a"]
     assert failure(chunks).type == "cancelled"
@@ -194,7 +194,7 @@ def test_a_cancel_that_arrives_before_its_call_withdraws_it(bench: Bench) -> Non
     assert bodies(bench.run(b=call("2"))["b"]) == [b"2"]
 
 
-def test_a_call_past_its_start_deadline_fails_and_never_runs(bench: Bench) -> None:
+def test_a_call_past_its_start_deadline_fails_and_never_runs(bench: RunnerBench) -> None:
     # It has not been received yet: the main thread is busy.
     bench.control.do(bench.runner.start_deadline_passed, "a", 0.5)
     failed = failure(bench.run(a=call("state.ran = True"))["a"])
@@ -203,7 +203,7 @@ def test_a_call_past_its_start_deadline_fails_and_never_runs(bench: Bench) -> No
     assert bench.text("'ran' in state") == "False"
 
 
-def test_a_call_behind_a_cell_is_reported_as_queued(bench: Bench) -> None:
+def test_a_call_behind_a_cell_is_reported_as_queued(bench: RunnerBench) -> None:
     async def main() -> list[Chunk]:
         async with bench.runner.turn:
             bench.runner.accept("a", call("1"))
@@ -215,25 +215,25 @@ def test_a_call_behind_a_cell_is_reported_as_queued(bench: Bench) -> None:
     assert bench.queued == ["a"]
 
 
-def test_a_call_that_has_begun_ignores_its_start_deadline(bench: Bench) -> None:
+def test_a_call_that_has_begun_ignores_its_start_deadline(bench: RunnerBench) -> None:
     bench.on_first_chunk("a", Data, lambda: bench.runner.start_deadline_passed("a", 0.5))
     assert bodies(bench.run(a=call("def run():\n    yield 'on'\n    yield 'off'\n"))["a"]) == [b"on", b"off"]
     assert bench.queued == []
 
 
-def test_withdrawn_runs_that_never_arrive_are_forgotten_beyond_a_limit(bench: Bench) -> None:
+def test_withdrawn_runs_that_never_arrive_are_forgotten_beyond_a_limit(bench: RunnerBench) -> None:
     for n in range(1100):
         bench.control.do(bench.cancel(f"gone {n}"))
     assert len(bench.runner._runs._withdrawn) == 1000
 
 
-def test_a_cancel_stops_a_run_that_waits_for_credit(new_bench: Callable[..., Bench]) -> None:
+def test_a_cancel_stops_a_run_that_waits_for_credit(new_bench: Callable[..., RunnerBench]) -> None:
     code = "def run():\n    while True: yield 'x' * 968\n"
     for concurrency in (1, 2):
         bench = new_bench(window=2500, concurrency=concurrency)
         arrived: list[int] = []
 
-        def count(bench: Bench = bench, arrived: list[int] = arrived) -> None:
+        def count(bench: RunnerBench = bench, arrived: list[int] = arrived) -> None:
             arrived.append(1)
             if len(arrived) == 3:
                 bench.runner.cancel("a", "cancelled")
@@ -257,7 +257,7 @@ def test_a_cancel_stops_a_run_that_waits_for_credit(new_bench: Callable[..., Ben
 )
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_a_stream_continues_as_its_readers_grant_credit(
-    new_bench: Callable[..., Bench], code: str, concurrency: int
+    new_bench: Callable[..., RunnerBench], code: str, concurrency: int
 ) -> None:
     bench = new_bench(window=3000, concurrency=concurrency)
     granted: list[Chunk] = []
@@ -275,7 +275,7 @@ def test_a_stream_continues_as_its_readers_grant_credit(
     assert max(ahead) <= 3000 + 1100
 
 
-def test_credit_for_a_run_that_has_ended_is_ignored(bench: Bench) -> None:
+def test_credit_for_a_run_that_has_ended_is_ignored(bench: RunnerBench) -> None:
     bench.ask("1")
     bench.control.do(bench.runner.grant, "run 0", 1000)
     assert bench.text("2") == "2"
@@ -284,7 +284,7 @@ def test_credit_for_a_run_that_has_ended_is_ignored(bench: Bench) -> None:
 # Overlapping
 
 
-def test_plain_adaptors_overlap_in_threads(new_bench: Callable[..., Bench]) -> None:
+def test_plain_adaptors_overlap_in_threads(new_bench: Callable[..., RunnerBench]) -> None:
     bench = new_bench(concurrency=3)
     bench.names["meet"] = threading.Barrier(3)
     code = "def run(): return state.meet.wait(10) >= 0 and request.path"
@@ -292,7 +292,7 @@ def test_plain_adaptors_overlap_in_threads(new_bench: Callable[..., Bench]) -> N
     assert {name: bodies(chunks[name]) for name in "abc"} == {name: [f"/{name}".encode()] for name in "abc"}
 
 
-def test_async_adaptors_overlap_on_the_loop(new_bench: Callable[..., Bench]) -> None:
+def test_async_adaptors_overlap_on_the_loop(new_bench: Callable[..., RunnerBench]) -> None:
     bench = new_bench(concurrency=2)
     code = (
         "import asyncio\nqueue = asyncio.Queue()\n"
@@ -303,7 +303,7 @@ def test_async_adaptors_overlap_on_the_loop(new_bench: Callable[..., Bench]) -> 
     assert bodies(chunks["a"]) == [b'["/b","/a"]']
 
 
-def test_cells_never_overlap_with_other_cells(new_bench: Callable[..., Bench]) -> None:
+def test_cells_never_overlap_with_other_cells(new_bench: Callable[..., RunnerBench]) -> None:
     bench = new_bench(concurrency=3)
     bench.ask("seen = []\n")
     cell = "import asyncio\nseen.append(n)\nawait asyncio.sleep(0)\nseen.append(n)"
@@ -311,7 +311,7 @@ def test_cells_never_overlap_with_other_cells(new_bench: Callable[..., Bench]) -
     assert bench.text("seen") == "[0,0,1,1,2,2]"
 
 
-def test_a_cancel_stops_one_of_several_overlapping_runs(new_bench: Callable[..., Bench]) -> None:
+def test_a_cancel_stops_one_of_several_overlapping_runs(new_bench: Callable[..., RunnerBench]) -> None:
     bench = new_bench(concurrency=2)
     go = threading.Event()
     bench.names["go"] = go
@@ -323,7 +323,7 @@ def test_a_cancel_stops_one_of_several_overlapping_runs(new_bench: Callable[...,
     assert bodies(chunks["b"]) == [b"on", b"off"]
 
 
-def test_sigint_interrupts_every_active_run(new_bench: Callable[..., Bench]) -> None:
+def test_sigint_interrupts_every_active_run(new_bench: Callable[..., RunnerBench]) -> None:
     bench = new_bench(concurrency=2)
     begun: list[str] = []
 
@@ -342,7 +342,7 @@ def test_sigint_interrupts_every_active_run(new_bench: Callable[..., Bench]) -> 
 @pytest.mark.parametrize("name", ["StopIteration", "StopAsyncIteration", "GeneratorExit", "SystemExit"])
 @pytest.mark.parametrize("prefix", ["", "async "])
 def test_stop_iteration_and_exits_are_reported_like_other_exceptions(
-    new_bench: Callable[..., Bench], concurrency: int, name: str, prefix: str
+    new_bench: Callable[..., RunnerBench], concurrency: int, name: str, prefix: str
 ) -> None:
     bench = new_bench(concurrency=concurrency)
     chunks = bench.ask(f"{prefix}def run(): raise {name}('x')")
@@ -362,7 +362,7 @@ def test_stop_iteration_and_exits_are_reported_like_other_exceptions(
     ],
 )
 def test_the_memory_of_a_request_is_freed_with_its_run(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, code: str
+    bench: RunnerBench, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     requests: list[weakref.ref[Request]] = []
     build_request = context.build_request

@@ -13,7 +13,7 @@ from typing import IO, Any
 import pytest
 import zmq
 from frontend_side import PLENTY, ConnectionMaker, SenderStage
-from ipykernel.iostream import IOPubThread
+from ipykernel.iostream import IOPubThread, OutStream
 from jupyter_client.session import Session
 
 import owt.kernel.calls.stdio
@@ -259,6 +259,57 @@ def test_output_of_a_process_after_its_run_belongs_to_no_other_run(
 def test_collect_accepts_streams_without_a_pipe(stdout: RunStream) -> None:
     with redirect_stdout(stdout):
         Streams().collect()
+
+
+@pytest.fixture
+def replaced(iopub: IOPubThread, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OutStream, RunStream]]:
+    """Put a RunStream around the stream of another kernelspec's kernel."""
+    stream = OutStream(Session(key=b"x"), iopub, "stdout", watchfd=False)
+    monkeypatch.setattr(sys, "stdout", stream)
+    wrapper = RunStream.replace("stdout")
+    assert sys.stdout is wrapper
+    yield stream, wrapper
+    stream.close()
+
+
+def test_replace_sends_text_of_a_run_to_its_sender(
+    replaced: tuple[OutStream, RunStream], run: Run, stage: SenderStage, published: Any
+) -> None:
+    print("out", file=replaced[1], flush=True)
+    assert stage.arrived() == [Stdout("out\n")]
+    assert published == []
+
+
+def test_route_sends_text_written_to_the_replaced_stream_to_the_run(
+    replaced: tuple[OutStream, RunStream], run: Run, stage: SenderStage, published: list[dict[str, Any]]
+) -> None:
+    stream, wrapper = replaced
+    stream.write("before\n")
+    wrapper.route()
+    stream.write("after\n")
+    assert stage.arrived() == [Stdout("after\n")]
+    stream.flush()
+    assert published == [{"name": "stdout", "text": "before\n"}]
+
+
+def test_a_replaced_stream_has_the_attributes_of_ipykernels(replaced: tuple[OutStream, RunStream]) -> None:
+    stream, wrapper = replaced
+    wrapper.set_parent({"header": {"msg_id": "m"}})
+    assert stream.parent_header == {"msg_id": "m"}
+    assert (wrapper.name, wrapper.encoding) == ("stdout", "UTF-8")
+    assert (wrapper.isatty(), wrapper.closed) == (False, False)
+    assert not hasattr(wrapper, "no_such_attribute")
+
+
+def test_a_forked_child_writes_to_the_descriptor(watching: RunStream, alone: Run, stage: SenderStage) -> None:
+    if not (child := os.fork()):
+        watching.write("child\n")
+        watching.flush()
+        os._exit(0)
+    os.waitpid(child, 0)
+    watching.pipe.read()
+    alone.sender.flush()
+    assert stage.arrived() == [Stdout("child\n")]
 
 
 def publisher() -> RunDisplayPublisher:

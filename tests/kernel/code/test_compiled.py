@@ -13,7 +13,7 @@ import typing
 from typing import Any
 
 import pytest
-from sourced import Sourced
+from session_sources import SessionSources
 
 from owt.kernel.code.compiled import CompiledCell, awaits, compile_cell, defines
 
@@ -84,7 +84,7 @@ def test_linecache_has_the_transformed_lines_of_a_cell() -> None:
     del linecache.cache[compiled.filename]
 
 
-def test_a_module_is_registered_before_its_top_level_runs(kernel: Sourced) -> None:
+def test_a_module_is_registered_before_its_top_level_runs(kernel: SessionSources) -> None:
     run = kernel.load("import sys\nme = sys.modules[__name__]\ndef run(): return me")
     assert run().__dict__ is run.__globals__
     assert run().__name__.startswith("owt_adaptor_")
@@ -105,13 +105,13 @@ def run():
 """
 
 
-def test_dataclasses_type_hints_and_pickle_work_in_explicit_code(kernel: Sourced) -> None:
+def test_dataclasses_type_hints_and_pickle_work_in_explicit_code(kernel: SessionSources) -> None:
     point = kernel.load(DATACLASS)()
     assert typing.get_type_hints(type(point)) == {"x": int, "kind": typing.ClassVar[str]}
     assert pickle.loads(pickle.dumps(point)) == point
 
 
-def test_getsource_works_and_survives_checkcache(kernel: Sourced) -> None:
+def test_getsource_works_and_survives_checkcache(kernel: SessionSources) -> None:
     run = kernel.load(DATACLASS)
     expected = "def run():\n    return Point(1)\n"
     assert inspect.getsource(run) == expected
@@ -122,7 +122,7 @@ def test_getsource_works_and_survives_checkcache(kernel: Sourced) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x0c\n", "\n# \u2028 \x1c\n"])
-def test_tracebacks_show_the_line_that_raised(kernel: Sourced, end: str) -> None:
+def test_tracebacks_show_the_line_that_raised(kernel: SessionSources, end: str) -> None:
     run = kernel.load(f"x = 1{end}def run():{end}    return x / 0  # here{end}")
     linecache.checkcache()
     with pytest.raises(ZeroDivisionError) as caught:
@@ -130,7 +130,7 @@ def test_tracebacks_show_the_line_that_raised(kernel: Sourced, end: str) -> None
     assert traceback.extract_tb(caught.value.__traceback__)[-1].line == "return x / 0  # here"
 
 
-def test_tracebacks_of_an_expression_point_at_its_columns(kernel: Sourced) -> None:
+def test_tracebacks_of_an_expression_point_at_its_columns(kernel: SessionSources) -> None:
     run = kernel.load("lambda: 1 / 0\n")
     chain = kernel.load("  (lambda: 1 / 0\n  )\n  .__call__")
     for function in (run, chain):
@@ -141,7 +141,7 @@ def test_tracebacks_of_an_expression_point_at_its_columns(kernel: Sourced) -> No
         assert line[frame.colno : frame.end_colno] == "1 / 0"
 
 
-def test_a_top_level_that_raises_leaves_no_module_and_runs_again(kernel: Sourced) -> None:
+def test_a_top_level_that_raises_leaves_no_module_and_runs_again(kernel: SessionSources) -> None:
     code = "import sys\nsys.owt_test_runs.append(1)\n1 / len(sys.owt_test_runs[1:])\ndef run(): return 'ok'"
     sys.owt_test_runs = []  # type: ignore[attr-defined]
     try:
@@ -156,14 +156,14 @@ def test_a_top_level_that_raises_leaves_no_module_and_runs_again(kernel: Sourced
         del sys.owt_test_runs  # type: ignore[attr-defined]
 
 
-def test_an_interrupted_top_level_leaves_no_module(kernel: Sourced) -> None:
+def test_an_interrupted_top_level_leaves_no_module(kernel: SessionSources) -> None:
     code = "def run(): pass\nraise KeyboardInterrupt"
     with pytest.raises(KeyboardInterrupt):
         kernel.load(code)
     assert kernel.program(code).name not in sys.modules
 
 
-def test_a_module_that_replaced_a_forgotten_one_stays_registered(kernel: Sourced) -> None:
+def test_a_module_that_replaced_a_forgotten_one_stays_registered(kernel: SessionSources) -> None:
     code = "def run(): pass"
     kernel.load(code)
     old = kernel.program(code)
@@ -173,7 +173,7 @@ def test_a_module_that_replaced_a_forgotten_one_stays_registered(kernel: Sourced
     assert sys.modules[old.name].__dict__ is new.__globals__
 
 
-def test_threads_run_the_top_level_once(kernel: Sourced) -> None:
+def test_threads_run_the_top_level_once(kernel: SessionSources) -> None:
     code = "import sys, threading\nthreading.Event().wait(0.05)\nmarker = object()\ndef run(): return marker"
     values: list[Any] = []
     threads = [threading.Thread(target=lambda: values.append(kernel.load(code)())) for _ in range(4)]
@@ -185,7 +185,7 @@ def test_threads_run_the_top_level_once(kernel: Sourced) -> None:
     assert len(set(map(id, values))) == 1
 
 
-def test_threads_evaluate_a_callable_value_once(kernel: Sourced) -> None:
+def test_threads_evaluate_a_callable_value_once(kernel: SessionSources) -> None:
     code = "(lambda event: (event.wait(0.05), lambda: event))(__import__('threading').Event())[1]"
     values: list[Any] = []
     threads = [threading.Thread(target=lambda: values.append(kernel.load(code))) for _ in range(4)]
@@ -197,7 +197,7 @@ def test_threads_evaluate_a_callable_value_once(kernel: Sourced) -> None:
     assert len(set(map(id, values))) == 1
 
 
-def test_an_expression_that_raises_is_not_kept(kernel: Sourced) -> None:
+def test_an_expression_that_raises_is_not_kept(kernel: SessionSources) -> None:
     code = "(lambda seen: lambda: seen)(__import__('sys').owt_test_value)"
     with pytest.raises(AttributeError):
         kernel.load(code)
@@ -209,12 +209,12 @@ def test_an_expression_that_raises_is_not_kept(kernel: Sourced) -> None:
         del sys.owt_test_value  # type: ignore[attr-defined]
 
 
-def test_a_module_does_not_inherit_future_statements_of_owt(kernel: Sourced) -> None:
+def test_a_module_does_not_inherit_future_statements_of_owt(kernel: SessionSources) -> None:
     assert kernel.load("def run(x: int): pass").__annotations__ == {"x": int}
 
 
 def test_an_expression_dropped_from_the_cache_leaves_the_registries(
-    kernel: Sourced, monkeypatch: pytest.MonkeyPatch
+    kernel: SessionSources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel.sources._expressions, "_max_size", 3)
     codes = [f"lambda: {n}" for n in range(4)]
@@ -229,7 +229,7 @@ def test_an_expression_dropped_from_the_cache_leaves_the_registries(
 
 
 def test_lines_of_code_that_failed_are_dropped_for_later_texts(
-    kernel: Sourced, monkeypatch: pytest.MonkeyPatch
+    kernel: SessionSources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel.sources._others, "_max_size", 2)
     code = "def run(): pass\n1 / 0"
@@ -243,7 +243,7 @@ def test_lines_of_code_that_failed_are_dropped_for_later_texts(
 
 
 def test_loaded_explicit_code_is_never_dropped(
-    kernel: Sourced, monkeypatch: pytest.MonkeyPatch
+    kernel: SessionSources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel.sources._others, "_max_size", 2)
     run = kernel.load("def run(): pass")
@@ -254,7 +254,7 @@ def test_loaded_explicit_code_is_never_dropped(
 
 
 def test_lines_of_a_cell_stay_for_the_functions_that_it_defined(
-    kernel: Sourced, monkeypatch: pytest.MonkeyPatch
+    kernel: SessionSources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel.sources._others, "_max_size", 1)
     plain = kernel.prepare("x = 0")

@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sourced import COUNTER, FRAGMENTS, Pipe, Sourced
+from session_sources import COUNTER, FRAGMENTS, Pipe, SessionSources
 
 from owt.errors import BadRequest, NoSuchFunction, SyntaxFault
 from owt.kernel.code import source
@@ -66,7 +66,7 @@ from owt.lib import sentences, speak
         "!ls\nrun = 1",
     ],
 )
-def test_text_that_binds_the_name_at_its_top_level_is_explicit(kernel: Sourced, code: str) -> None:
+def test_text_that_binds_the_name_at_its_top_level_is_explicit(kernel: SessionSources, code: str) -> None:
     assert kernel.kind(code) == "ExplicitCode"
 
 
@@ -105,7 +105,7 @@ def test_text_that_binds_the_name_at_its_top_level_is_explicit(kernel: Sourced, 
         "pipe()\n  .f(await g())",
     ],
 )
-def test_text_that_is_neither_explicit_nor_an_expression_is_a_cell(kernel: Sourced, code: str) -> None:
+def test_text_that_is_neither_explicit_nor_an_expression_is_a_cell(kernel: SessionSources, code: str) -> None:
     assert kernel.kind(code) == "CompiledCell"
 
 
@@ -131,11 +131,13 @@ def test_text_that_is_neither_explicit_nor_an_expression_is_a_cell(kernel: Sourc
         "{\n}",
     ],
 )
-def test_text_that_is_one_expression_in_parentheses_is_an_expression(kernel: Sourced, code: str) -> None:
+def test_text_that_is_one_expression_in_parentheses_is_an_expression(
+    kernel: SessionSources, code: str
+) -> None:
     assert kernel.kind(code) == "CompiledExpression"
 
 
-def test_fn_name_decides_whether_a_text_is_explicit(kernel: Sourced) -> None:
+def test_fn_name_decides_whether_a_text_is_explicit(kernel: SessionSources) -> None:
     code = "def run(): return 1"
     assert kernel.kind(code) == "ExplicitCode"
     assert kernel.kind(code, "main") == "CompiledCell"
@@ -145,7 +147,7 @@ def test_fn_name_decides_whether_a_text_is_explicit(kernel: Sourced) -> None:
     assert kernel.load("(run := len)") is len
 
 
-def test_compiling_runs_nothing_of_the_text(kernel: Sourced) -> None:
+def test_compiling_runs_nothing_of_the_text(kernel: SessionSources) -> None:
     kernel.names["ran"] = []
     for code in (
         "ran.append(1)\ndef run(): pass",
@@ -157,7 +159,7 @@ def test_compiling_runs_nothing_of_the_text(kernel: Sourced) -> None:
     assert kernel.names["ran"] == []
 
 
-def test_a_compiled_text_is_not_parsed_again(kernel: Sourced, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_text_is_not_parsed_again(kernel: SessionSources, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["def run(): pass", "1 + 1", "x = 1"]
     first = [kernel.prepare(text) for text in texts]
     monkeypatch.setattr(source, "parse_text", None)
@@ -173,21 +175,21 @@ def test_a_compiled_text_is_not_parsed_again(kernel: Sourced, monkeypatch: pytes
     "code",
     ["path().last()", "path()\n  .last()", "  path().last()", "(path().last())", "path().last() # end"],
 )
-def test_a_leftmost_call_of_a_pipe_method_is_read_after_pipe(kernel: Sourced, code: str) -> None:
+def test_a_leftmost_call_of_a_pipe_method_is_read_after_pipe(kernel: SessionSources, code: str) -> None:
     assert kernel.load(code)() == ("path", "last")
 
 
-def test_a_terse_chain_may_have_subscripts_and_attributes(kernel: Sourced) -> None:
+def test_a_terse_chain_may_have_subscripts_and_attributes(kernel: SessionSources) -> None:
     assert kernel.load("path().last().steps[0].upper()") == "PATH"
 
 
 @pytest.mark.parametrize("code", ["path", "path.last()", "path + path()", "unknown().last()", "map().last()"])
-def test_other_expressions_are_not_terse(kernel: Sourced, code: str) -> None:
+def test_other_expressions_are_not_terse(kernel: SessionSources, code: str) -> None:
     with pytest.raises((NameError, TypeError, AttributeError)):
         kernel.load(code)
 
 
-def test_a_name_of_the_session_is_not_terse_while_the_session_has_it(kernel: Sourced) -> None:
+def test_a_name_of_the_session_is_not_terse_while_the_session_has_it(kernel: SessionSources) -> None:
     code = "path().upper()"
     assert kernel.load("path().last()")() == ("path", "last")
     kernel.names["path"] = lambda: "mine"
@@ -196,12 +198,12 @@ def test_a_name_of_the_session_is_not_terse_while_the_session_has_it(kernel: Sou
     assert kernel.load(code)() == ("path", "upper")
 
 
-def test_a_terse_expression_sees_the_sessions_functions(kernel: Sourced) -> None:
+def test_a_terse_expression_sees_the_sessions_functions(kernel: SessionSources) -> None:
     kernel.names["double"] = lambda x: 2 * x
     assert kernel.load("const(double(4))")() == ("const", 8)
 
 
-def test_a_terse_expression_works_in_a_session_that_was_reset(kernel: Sourced) -> None:
+def test_a_terse_expression_works_in_a_session_that_was_reset(kernel: SessionSources) -> None:
     kernel.names.clear()
     kernel.names["x"] = 4
     assert kernel.load("const(x)")() == ("const", 4)
@@ -210,28 +212,28 @@ def test_a_terse_expression_works_in_a_session_that_was_reset(kernel: Sourced) -
 # Expressions and the session
 
 
-def test_an_expression_reads_the_sessions_names_at_each_call(kernel: Sourced) -> None:
+def test_an_expression_reads_the_sessions_names_at_each_call(kernel: SessionSources) -> None:
     kernel.cell("x = 41")
     assert kernel.load("x + 1") == 42
     kernel.cell("x = 50")
     assert kernel.load("x + 1") == 51
 
 
-def test_an_expression_uses_a_redefined_session_function_at_once(kernel: Sourced) -> None:
+def test_an_expression_uses_a_redefined_session_function_at_once(kernel: SessionSources) -> None:
     kernel.cell("def double(x): return 2 * x")
     assert kernel.load("lambda x: double(x)")(x=2) == 4
     kernel.cell("def double(x): return 3 * x")
     assert kernel.load("lambda x: double(x)")(x=2) == 6
 
 
-def test_an_expression_sees_a_name_that_the_session_binds_later(kernel: Sourced) -> None:
+def test_an_expression_sees_a_name_that_the_session_binds_later(kernel: SessionSources) -> None:
     with pytest.raises(NameError):
         kernel.load("later + 1")
     kernel.names["later"] = 1
     assert kernel.load("later + 1") == 2
 
 
-def test_a_name_that_the_expression_binds_is_not_the_sessions(kernel: Sourced) -> None:
+def test_a_name_that_the_expression_binds_is_not_the_sessions(kernel: SessionSources) -> None:
     kernel.names["x"] = "the session's"
     assert "__main__" not in kernel.load("lambda x: __name__")(x=1)
     assert kernel.load("[x for x in (1, 2)]") == [1, 2]
@@ -239,7 +241,7 @@ def test_a_name_that_the_expression_binds_is_not_the_sessions(kernel: Sourced) -
     assert kernel.names["x"] == "the session's"
 
 
-def test_a_name_both_bound_inside_and_free_is_the_sessions(kernel: Sourced) -> None:
+def test_a_name_both_bound_inside_and_free_is_the_sessions(kernel: SessionSources) -> None:
     kernel.names["x"] = [1, 2]
     assert kernel.load("[x + 1 for x in x]") == [2, 3]
     kernel.names["n"] = 41
@@ -247,7 +249,9 @@ def test_a_name_both_bound_inside_and_free_is_the_sessions(kernel: Sourced) -> N
     assert kernel.names["n"] == 42
 
 
-def test_a_builtin_or_injected_name_that_the_session_redefines_is_the_sessions(kernel: Sourced) -> None:
+def test_a_builtin_or_injected_name_that_the_session_redefines_is_the_sessions(
+    kernel: SessionSources
+) -> None:
     assert kernel.load("max(1, 2)") == 2
     kernel.names["max"] = 41
     assert kernel.load("max + 1") == 42
@@ -256,25 +260,25 @@ def test_a_builtin_or_injected_name_that_the_session_redefines_is_the_sessions(k
 
 
 def test_names_of_a_new_ipython_namespace_count_as_builtins() -> None:
-    kernel = Sourced(open=lambda name: f"opened {name}")
+    kernel = SessionSources(open=lambda name: f"opened {name}")
     code = "lambda: (open, __name__)"
     assert kernel.load(code)()[1] != "__main__"
     kernel.cell("def open(name): pass")
     assert kernel.load(code)() == (kernel.names["open"], "__main__")
 
 
-def test_a_callable_value_is_evaluated_once(kernel: Sourced) -> None:
+def test_a_callable_value_is_evaluated_once(kernel: SessionSources) -> None:
     code = f"(lambda counter: lambda: next(counter))({COUNTER})"
     assert [kernel.load(code)() for _ in range(3)] == [0, 1, 2]
     assert kernel.load(code) is kernel.load(code)
 
 
-def test_a_value_that_is_not_callable_is_evaluated_each_time(kernel: Sourced) -> None:
+def test_a_value_that_is_not_callable_is_evaluated_each_time(kernel: SessionSources) -> None:
     code = "__import__('time').perf_counter_ns()"
     assert kernel.load(code) < kernel.load(code)
 
 
-def test_a_callable_value_that_uses_the_request_is_evaluated_each_time(kernel: Sourced) -> None:
+def test_a_callable_value_that_uses_the_request_is_evaluated_each_time(kernel: SessionSources) -> None:
     for code in ("pipe().const(request)", "pipe().const([request for _ in 'a'])", "const(state)"):
         assert kernel.load(code) is not kernel.load(code)
     for code in ("pipe().f(lambda: request)", "f(lambda: [state for _ in 'a'])"):
@@ -284,7 +288,7 @@ def test_a_callable_value_that_uses_the_request_is_evaluated_each_time(kernel: S
 # Explicit code
 
 
-def test_the_top_level_runs_once_per_text(kernel: Sourced) -> None:
+def test_the_top_level_runs_once_per_text(kernel: SessionSources) -> None:
     code = f"counter = {COUNTER}\nnext(counter)\ndef run(): return next(counter)\ndef again(): return run()"
     assert kernel.load(code)() == 1
     assert kernel.load(code)() == 2
@@ -292,12 +296,12 @@ def test_the_top_level_runs_once_per_text(kernel: Sourced) -> None:
     assert kernel.load(code + "\n")() == 1
 
 
-def test_two_functions_of_one_text_share_a_module(kernel: Sourced) -> None:
+def test_two_functions_of_one_text_share_a_module(kernel: SessionSources) -> None:
     code = "def run(): pass\ndef other(): pass"
     assert kernel.load(code).__globals__ is kernel.load(code, "other").__globals__
 
 
-def test_explicit_code_has_the_injected_names_and_not_the_sessions(kernel: Sourced) -> None:
+def test_explicit_code_has_the_injected_names_and_not_the_sessions(kernel: SessionSources) -> None:
     kernel.names["mine"] = 1
     assert kernel.load("top = request\ndef run(): return top, pipe")() == ("the request", Pipe)
     with pytest.raises(NameError):
@@ -306,7 +310,7 @@ def test_explicit_code_has_the_injected_names_and_not_the_sessions(kernel: Sourc
     assert kernel.names["pipe"] is Pipe
 
 
-def test_explicit_code_is_not_the_main_module(kernel: Sourced) -> None:
+def test_explicit_code_is_not_the_main_module(kernel: SessionSources) -> None:
     assert kernel.load("run = int\nif __name__ == '__main__': raise SystemExit") is int
 
 
@@ -322,7 +326,7 @@ def test_explicit_code_is_not_the_main_module(kernel: Sourced) -> None:
     ],
 )
 def test_a_function_that_explicit_code_did_not_bind_is_a_bad_fn_name(
-    kernel: Sourced, code: str, message: str
+    kernel: SessionSources, code: str, message: str
 ) -> None:
     with pytest.raises(BadRequest, match=message) as caught:
         kernel.load(code)
@@ -330,13 +334,13 @@ def test_a_function_that_explicit_code_did_not_bind_is_a_bad_fn_name(
     assert caught.value.status == 400
 
 
-def test_a_session_function_is_found_after_a_global_was_rebound(kernel: Sourced) -> None:
+def test_a_session_function_is_found_after_a_global_was_rebound(kernel: SessionSources) -> None:
     code = "def run():\n    global run\n    run = len\n    return 'first'"
     assert kernel.load(code)() == "first"
     assert kernel.load(code) is len
 
 
-def test_forgotten_code_is_loaded_again(kernel: Sourced) -> None:
+def test_forgotten_code_is_loaded_again(kernel: SessionSources) -> None:
     for code in (f"counter = {COUNTER}\ndef run(): return next(counter)", f"{COUNTER}.__next__"):
         assert [kernel.load(code)(), kernel.load(code)()] == [0, 1]
         old = kernel.program(code)
@@ -352,14 +356,14 @@ def test_explicit_code_with_magics_has_the_shell() -> None:
         def getoutput(self, command: str) -> str:
             return f"output of {command}"
 
-    kernel = Sourced(get_ipython=Shell)
+    kernel = SessionSources(get_ipython=Shell)
     assert kernel.load("files = !ls -l\ndef run(): return files")() == "output of ls -l"
 
 
 # Cells
 
 
-def test_a_cell_runs_in_the_session_and_answers_its_last_expression(kernel: Sourced) -> None:
+def test_a_cell_runs_in_the_session_and_answers_its_last_expression(kernel: SessionSources) -> None:
     assert kernel.cell("x = 41") is None
     assert kernel.cell("y = x\ny + 1") == 42
     assert kernel.cell("") is None
@@ -368,7 +372,7 @@ def test_a_cell_runs_in_the_session_and_answers_its_last_expression(kernel: Sour
     assert kernel.names["x"] == 41
 
 
-def test_a_cell_has_the_injected_names_even_after_a_reset(kernel: Sourced) -> None:
+def test_a_cell_has_the_injected_names_even_after_a_reset(kernel: SessionSources) -> None:
     kernel.names.clear()
     assert kernel.cell("x = 1\nrequest") == "the request"
 
@@ -379,7 +383,7 @@ def test_a_cell_with_magics_calls_the_shell() -> None:
             ran.append(command)
 
     ran: list[str] = []
-    kernel = Sourced(get_ipython=Shell)
+    kernel = SessionSources(get_ipython=Shell)
     kernel.cell("!ls -l\nx = 1")
     assert ran == ["ls -l"]
     assert kernel.names["x"] == 1
@@ -394,28 +398,28 @@ def test_a_cell_with_magics_calls_the_shell() -> None:
         ("x = 2\nx", False),
     ],
 )
-def test_a_cell_may_await_at_its_top_level(kernel: Sourced, code: str, awaits: bool) -> None:
+def test_a_cell_may_await_at_its_top_level(kernel: SessionSources, code: str, awaits: bool) -> None:
     cell = kernel.prepare(code)
     assert isinstance(cell, CompiledCell)
     assert cell.awaits is awaits
     assert asyncio.run(kernel.sources.run_cell_async(cell)) == 2
 
 
-def test_a_cell_that_ends_in_a_statement_answers_none_when_awaited(kernel: Sourced) -> None:
+def test_a_cell_that_ends_in_a_statement_answers_none_when_awaited(kernel: SessionSources) -> None:
     cell = kernel.prepare("import asyncio\nx = await asyncio.sleep(0, 7)")
     assert isinstance(cell, CompiledCell)
     assert asyncio.run(kernel.sources.run_cell_async(cell)) is None
     assert kernel.names["x"] == 7
 
 
-def test_future_statements_apply_to_a_cell(kernel: Sourced) -> None:
+def test_future_statements_apply_to_a_cell(kernel: SessionSources) -> None:
     kernel.cell("from __future__ import annotations\ndef f(x: unknown): pass\nf")
     assert kernel.names["f"].__annotations__ == {"x": "unknown"}
     with pytest.raises(NameError):
         kernel.cell("x = 1\ndef f(x: unknown): pass")
 
 
-def test_tracebacks_and_getsource_show_a_cells_lines(kernel: Sourced) -> None:
+def test_tracebacks_and_getsource_show_a_cells_lines(kernel: SessionSources) -> None:
     kernel.cell("x = 0\ndef divide(): return 1 / x\n")
     linecache.checkcache()
     assert inspect.getsource(kernel.names["divide"]) == "def divide(): return 1 / x\n"
@@ -428,12 +432,12 @@ def test_tracebacks_and_getsource_show_a_cells_lines(kernel: Sourced) -> None:
 # Functions of the session
 
 
-def test_a_function_of_the_session_is_found_by_name(kernel: Sourced) -> None:
+def test_a_function_of_the_session_is_found_by_name(kernel: SessionSources) -> None:
     kernel.cell("x = 1\ndef mine(): return x")
     assert kernel.sources.session_function("mine")() == 1
 
 
-def test_a_missing_session_function_is_404_and_lists_the_existing_ones(kernel: Sourced) -> None:
+def test_a_missing_session_function_is_404_and_lists_the_existing_ones(kernel: SessionSources) -> None:
     kernel.cell("x = 1\ndef mine(): pass\ndef also(): pass\ndef _hidden(): pass")
     with pytest.raises(
         NoSuchFunction, match=r"no such function; got 'run'\. The session has: also, mine$"
@@ -444,15 +448,15 @@ def test_a_missing_session_function_is_404_and_lists_the_existing_ones(kernel: S
     with pytest.raises(NoSuchFunction, match="binds it to 1, which cannot be called"):
         kernel.sources.session_function("x")
     with pytest.raises(NoSuchFunction, match="The session has no functions"):
-        Sourced().sources.session_function("run")
+        SessionSources().sources.session_function("run")
     with pytest.raises(NoSuchFunction, match="and 5 more"):
-        Sourced(**{f"f{n}": len for n in range(25)}).sources.session_function("run")
+        SessionSources(**{f"f{n}": len for n in range(25)}).sources.session_function("run")
 
 
 # Text that cannot be parsed
 
 
-def test_unreadable_code_leaves_no_lines_in_linecache(kernel: Sourced) -> None:
+def test_unreadable_code_leaves_no_lines_in_linecache(kernel: SessionSources) -> None:
     before = set(linecache.cache)
     for code in ("return 5", "x = 1\nreturn 5", "a b", "def run(): pass\nreturn 5", "(yield)"):
         with pytest.raises(SyntaxFault):
@@ -463,7 +467,7 @@ def test_unreadable_code_leaves_no_lines_in_linecache(kernel: Sourced) -> None:
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.lists(FRAGMENTS, max_size=25).map("".join), st.text(max_size=60)))
 def test_any_text_is_compiled_once_or_raises_a_syntax_fault(code: str) -> None:
-    kernel = Sourced()
+    kernel = SessionSources()
     with suppress(SyntaxFault):
         prepared = kernel.prepare(code)
         assert kernel.prepare(code) is prepared

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
-from sourced import FRAGMENTS
+from session_sources import FRAGMENTS
 
 from owt.errors import UNREADABLE, SyntaxFault
 from owt.kernel.code.syntax import (

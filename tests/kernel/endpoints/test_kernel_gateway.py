@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from running import Bench, bodies
+from runner_bench import RunnerBench, bodies
 
 from owt.errors import OwtError
 from owt.kernel.context import build_request
@@ -28,40 +28,42 @@ def request(facts: RequestFacts) -> dict[str, object]:
 
 
 class TestCells:
-    def test_a_cell_that_defines_run_is_not_called(self, bench: Bench):
+    def test_a_cell_that_defines_run_is_not_called(self, bench: RunnerBench):
         assert bodies(bench.ask("def run(): raise ValueError", cell=NotebookCell())) == []
         assert callable(bench.names["run"])
 
     @pytest.mark.parametrize("code", ["x = 1\nx + 1", "import asyncio\nawait asyncio.sleep(0)\n2"])
-    def test_the_value_of_a_notebook_cell_is_displayed_and_not_answered(self, bench: Bench, capsys, code):
+    def test_the_value_of_a_notebook_cell_is_displayed_and_not_answered(
+        self, bench: RunnerBench, capsys, code
+    ):
         assert bodies(bench.ask(code, cell=NotebookCell())) == []
         assert capsys.readouterr().out == "2\n"
 
     @pytest.mark.parametrize("code", ["1;", "None", "x = 1"])
     def test_the_value_of_a_notebook_cell_is_not_displayed_where_a_notebook_shows_none(
-        self, bench: Bench, capsys, code
+        self, bench: RunnerBench, capsys, code
     ):
         bench.ask(code, cell=NotebookCell())
         assert capsys.readouterr().out == ""
 
     @pytest.mark.parametrize("code", ["object()", "(n for n in range(3))", "1, 999, {}"])
-    def test_the_value_of_a_notebook_cell_may_be_any_object(self, bench: Bench, code):
+    def test_the_value_of_a_notebook_cell_may_be_any_object(self, bench: RunnerBench, code):
         assert bench.ask(code, cell=NotebookCell())[-1].status == 200
 
-    def test_future_imports_of_a_cell_apply_to_later_cells(self, bench: Bench):
+    def test_future_imports_of_a_cell_apply_to_later_cells(self, bench: RunnerBench):
         bench.ask("def late(x: Later): pass", cell=NotebookCell())
         assert "late" not in bench.names
         bench.ask("from __future__ import annotations", cell=NotebookCell())
         bench.ask("def late(x: Later): pass", cell=NotebookCell())
         assert bench.names["late"].__annotations__ == {"x": "Later"}
 
-    def test_an_error_in_a_notebook_cell_is_a_failure(self, bench: Bench):
+    def test_an_error_in_a_notebook_cell_is_a_failure(self, bench: RunnerBench):
         failed, done = bench.ask("1 / 0", cell=NotebookCell())
         assert isinstance(failed, Failed)
         assert isinstance(done, Done)
         assert (failed.exception, done.status) == ("ZeroDivisionError", 500)
 
-    def test_a_notebook_cell_that_cannot_be_parsed_is_a_syntax_failure(self, bench: Bench):
+    def test_a_notebook_cell_that_cannot_be_parsed_is_a_syntax_failure(self, bench: RunnerBench):
         assert bench.ask("def f(:", cell=NotebookCell())[0].type == "syntax"
 
 

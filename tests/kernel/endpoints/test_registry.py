@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from running import Bench, bodies, call
+from runner_bench import RunnerBench, bodies, call
 
 from owt.wire.call import Call, RequestFacts, Target
 from owt.wire.chunk import Chunk, Data, Failed
@@ -18,7 +18,7 @@ def at(path: str, query: str = "", *arguments: str, method: str = "GET", **field
     return Call(facts, session="dev", endpoint=Target(path, arguments), **fields)
 
 
-def get(bench: Bench, path: str, query: str = "", *arguments: str, **options: Any) -> str:
+def get(bench: RunnerBench, path: str, query: str = "", *arguments: str, **options: Any) -> str:
     """Return the answer of the endpoint, or status and reason of its failure."""
     chunks = bench.run(a=at(path, query, *arguments, **options))["a"]
     bench.frames.clear()
@@ -32,7 +32,7 @@ def outcome(chunks: list[Chunk]) -> str:
     return b"".join(bodies(chunks)).decode()
 
 
-def live(bench: Bench) -> dict[str, tuple[str, ...]]:
+def live(bench: RunnerBench) -> dict[str, tuple[str, ...]]:
     """Return the endpoints that the frontend received last."""
     kept = [registration for registration in bench.registrations if registration.keep]
     return {endpoint.path: endpoint.methods for endpoint in kept[-1].endpoints} if kept else {}

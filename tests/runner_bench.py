@@ -60,7 +60,7 @@ class Control:
         self.loop.close()
 
 
-class Bench:
+class RunnerBench:
     """A `Runner` on this thread's event loop, and what it sends.
 
     `registrations` has its requests to register endpoints, and `refusal` is the answer to them.

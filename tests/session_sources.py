@@ -38,7 +38,7 @@ class Pipe:
 METHODS = frozenset({"path", "last", "f", "const", "map", "open"})
 
 
-class Sourced:
+class SessionSources:
     """Session's namespace and its sources."""
 
     def __init__(self, **names: Any) -> None:
