@@ -1,9 +1,9 @@
-"""Scripted kernels: fakes of a kernel and of what starts kernels, which act when the test says so.
+"""Scripted kernels: fakes of a kernel and of the object that starts kernels, which a test controls.
 
     ScriptedKernels   starts a `ScriptedKernel` at once, unless the test delays or fails the start
-    ScriptedKernel    records the messages that it gets, and sends chunks or dies when the test says so
-    SessionKernel     what a session needs of a kernel; the real one and the fake are checked against it
-    KernelStarter     what a session needs of the object that starts kernels; checked likewise
+    ScriptedKernel    records the messages of a session; the test has it send chunks, or die
+    SessionKernel     interface of a kernel for a session; the type checker compares it with the real class
+    KernelStarter     interface of the object that starts kernels; compared likewise
 
     kernels = ScriptedKernels()
     session = Session("dev", kernels=kernels, limits=limits, spec="owt")
@@ -87,9 +87,8 @@ class ScriptedKernel:
     """Fake of `owt.frontend.kernels.kernel.Kernel` that records what a session sends and acts for the test.
 
     `invoked` has the ids of the runs that were sent, `calls` their calls, `cancelled` the ids of those that
-    were cancelled, `credits` the credit of each run, `messages` what was sent by `ask`, `bound` the session
-    and the concurrency of `bind`, `killed` the reason of `kill`.
-    `cancel_received` is set by the first cancel.
+    were cancelled, `credits` the credit of each run, `messages` the messages of `ask`, `bound` the session
+    and the concurrency of `bind`, `killed` the reason of `kill`. The first cancel sets `cancel_received`.
     """
 
     def __init__(self, id: str, spec: str, session: str | None, owner: KernelOwner) -> None:
@@ -115,7 +114,7 @@ class ScriptedKernel:
         self.cancel_received = asyncio.Event()
         self._closed = asyncio.Event()
 
-    # What a session does with a kernel.
+    # Interface for a session
 
     @property
     def state(self) -> KernelState:
@@ -167,7 +166,7 @@ class ScriptedKernel:
         """Wait until the kernel has died."""
         await self._closed.wait()
 
-    # What a test has a kernel do.
+    # Interface for a test
 
     def send(self, *chunks: Chunk, run: str | None = None) -> None:
         """Send chunks of a run, by default of the newest."""
