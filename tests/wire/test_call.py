@@ -43,18 +43,18 @@ calls = st.builds(
 
 
 @given(calls)
-def test_a_call_is_itself_after_its_journey(call: Call) -> None:
+def test_a_call_survives_encoding_and_decoding(call: Call) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(call), type=Call) == call
 
 
-def test_a_call_asks_for_run_in_the_pool_unless_it_says_otherwise() -> None:
+def test_a_call_by_default_runs_the_function_run_in_the_pool() -> None:
     call = Call(RequestFacts("GET", "/", "", (), b"", "localhost"))
     assert (call.fn_name, call.session, call.kernel, call.caching) == ("run", None, None, None)
     assert (call.accept, call.sse, call.reload, call.timeout) == ("*/*", False, False, None)
     assert (call.request.remote, call.request.scheme) == ("127.0.0.1", "http")
 
 
-def test_a_call_cannot_be_changed() -> None:
+def test_a_call_is_immutable() -> None:
     call: Any = Call(RequestFacts("GET", "/", "", (), b"", "localhost"))
     with pytest.raises(AttributeError):
         call.code = "other"
@@ -62,7 +62,7 @@ def test_a_call_cannot_be_changed() -> None:
         call.request.path = "/other"
 
 
-def test_what_is_no_call_is_refused() -> None:
+def test_decoding_another_value_as_a_call_raises_an_error() -> None:
     for rubbish in ([], [1], [["GET"]], {"code": "1"}, "call"):
         with pytest.raises(msgspec.ValidationError):
             msgspec.msgpack.decode(msgspec.msgpack.encode(rubbish), type=Call)

@@ -29,17 +29,17 @@ chunks: st.SearchStrategy[Chunk] = st.one_of(
 )
 
 
-def test_the_strategy_knows_every_kind_of_chunk() -> None:
+def test_the_strategy_generates_every_kind_of_chunk() -> None:
     assert {Head, Data, Stdout, Stderr, Display, Failed, Done} == set(get_args(Chunk))
 
 
 @given(chunks)
-def test_a_chunk_is_itself_after_its_journey(chunk: Chunk) -> None:
+def test_a_chunk_survives_encoding_and_decoding(chunk: Chunk) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(chunk), type=Chunk) == chunk
 
 
 @given(chunks)
-def test_a_chunk_counts_at_least_a_little_and_about_what_it_takes(chunk: Chunk) -> None:
+def test_size_is_at_least_the_overhead_and_about_the_payload(chunk: Chunk) -> None:
     assert 32 <= size(chunk) <= 2 * len(msgspec.msgpack.encode(chunk)) + 256
 
 
@@ -58,17 +58,17 @@ def test_a_chunk_counts_at_least_a_little_and_about_what_it_takes(chunk: Chunk) 
     ],
     ids=lambda chunk: type(chunk).__name__,
 )
-def test_what_is_large_counts_as_large(chunk: Chunk) -> None:
+def test_size_of_a_large_chunk_is_large(chunk: Chunk) -> None:
     assert 5000 <= size(chunk) <= 8000
 
 
-def test_a_chunk_cannot_be_changed() -> None:
+def test_a_chunk_is_immutable() -> None:
     head: Any = Head(200, ())
     with pytest.raises(AttributeError):
         head.status = 500
 
 
-def test_displays_share_no_metadata() -> None:
+def test_displays_do_not_share_metadata() -> None:
     one, two = Display({}), Display({})
     one.metadata["a"] = 1
     assert two.metadata == {}

@@ -19,7 +19,7 @@ from owt.wire.endpoint import MAX_ENDPOINTS, MAX_SIZE, Endpoint, check, paramete
         ("/_owty", ("_owty",)),
     ],
 )
-def test_a_path_is_segments_each_of_them_text_or_a_parameter(path, found):
+def test_segments_are_text_or_parameters(path, found):
     assert segments(path) == found
 
 
@@ -48,12 +48,12 @@ def test_a_path_is_segments_each_of_them_text_or_a_parameter(path, found):
         ("/x" * 31, "at most 30 segments"),
     ],
 )
-def test_a_path_that_cannot_be_is_refused_with_the_reason(path, why):
+def test_an_invalid_path_is_refused_with_the_reason(path, why):
     with pytest.raises(EndpointError, match=why):
         segments(path)
 
 
-def test_paths_that_differ_in_the_names_of_their_parameters_have_one_shape():
+def test_shape_ignores_the_names_of_parameters():
     assert shape("/greet/{name}") == shape("/greet/{who}") == "/greet/{}"
     assert parameters("/{a}/b/{c}") == ["a", "c"]
 
@@ -71,10 +71,10 @@ def test_paths_that_differ_in_the_names_of_their_parameters_have_one_shape():
         ),
     ],
 )
-def test_endpoints_beyond_the_limits_are_refused(endpoints, why):
+def test_check_refuses_endpoints_beyond_the_limits(endpoints, why):
     with pytest.raises(EndpointError, match=why):
         check(endpoints)
 
 
-def test_a_session_may_have_as_many_as_the_limit_says():
+def test_check_accepts_endpoints_at_the_limit():
     check([Endpoint(f"/{n}", ("GET",), "f") for n in range(MAX_ENDPOINTS)])

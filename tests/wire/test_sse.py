@@ -45,7 +45,7 @@ def decode(*pieces: bytes) -> list[Event]:
         (comment("keep\nalive"), b": keep\n: alive\n"),
     ],
 )
-def test_events_and_comments_are_written_like_this(written: bytes, expected: bytes) -> None:
+def test_written_events_and_comments(written: bytes, expected: bytes) -> None:
     assert written == expected
 
 
@@ -58,7 +58,7 @@ def test_events_and_comments_are_written_like_this(written: bytes, expected: byt
         ({"retry": -1}, "retry is a time in milliseconds, not -1"),
     ],
 )
-def test_fields_that_readers_would_not_get_back_are_refused(
+def test_encode_refuses_fields_that_readers_would_lose(
     arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole message is compared
@@ -67,7 +67,7 @@ def test_fields_that_readers_would_not_get_back_are_refused(
 
 
 @given(texts, lines, lines, st.none() | st.integers(0, 10**14), st.lists(st.integers(0, 10**6)))
-def test_what_is_encoded_comes_back_however_it_is_cut(
+def test_encoded_events_are_decoded_whatever_the_cuts(
     data: str, event: str, id: str, retry: int | None, places: list[int]
 ) -> None:
     decoder = Decoder()
@@ -78,7 +78,7 @@ def test_what_is_encoded_comes_back_however_it_is_cut(
 
 
 @given(texts, st.sampled_from([None, "result"]), st.lists(st.integers(0, 10**6)))
-def test_an_event_written_in_pieces_is_the_event_written_at_once(
+def test_an_event_in_pieces_equals_the_event_written_at_once(
     data: str, name: str | None, places: list[int]
 ) -> None:
     writer = EventWriter(name)
@@ -108,12 +108,12 @@ def test_an_abandoned_event_arrives_as_incomplete() -> None:
 
 
 @given(st.binary(), st.lists(st.integers(0, 10**6)))
-def test_events_do_not_depend_on_how_the_bytes_are_cut(data: bytes, places: list[int]) -> None:
+def test_decoding_does_not_depend_on_cuts(data: bytes, places: list[int]) -> None:
     assert decode(*cut(data, places)) == decode(data)
 
 
 @given(st.lists(st.sampled_from([b"data:x", b"event:e", b"id:1", b"\r", b"\n", b"\r\n", b":", b" "])))
-def test_events_do_not_depend_on_a_cut_at_every_byte(parts: list[bytes]) -> None:
+def test_decoding_does_not_depend_on_a_cut_at_every_byte(parts: list[bytes]) -> None:
     data = b"".join(parts)
     assert decode(*(data[i : i + 1] for i in range(len(data)))) == decode(data)
 
@@ -144,7 +144,7 @@ def test_events_do_not_depend_on_a_cut_at_every_byte(parts: list[bytes]) -> None
         (b"data: cut off\n", []),
     ],
 )
-def test_streams_are_read_as_the_standard_says(stream: bytes, events: list[Event]) -> None:
+def test_examples_are_decoded_as_in_the_standard(stream: bytes, events: list[Event]) -> None:
     assert decode(stream) == events
 
 
@@ -203,14 +203,14 @@ streams = (
 
 @settings(max_examples=500)
 @given(streams, st.lists(st.integers(0, 10**6), max_size=4))
-def test_any_stream_however_it_is_cut_is_read_as_the_standard_says(stream: bytes, places: list[int]) -> None:
+def test_any_stream_is_decoded_as_in_the_standard_whatever_the_cuts(stream: bytes, places: list[int]) -> None:
     decoder = Decoder()
     events = [event for piece in cut(stream, places) for event in decoder.feed(piece)]
     assert (events, decoder.last_event_id, decoder.retry) == as_the_standard_says(stream)
 
 
 @given(st.text("\r\n: ax") | texts, st.integers(0, 10**6))
-def test_a_reader_that_knows_the_standard_alone_gets_every_line_end_as_lf(data: str, place: int) -> None:
+def test_a_standard_reader_gets_every_line_end_as_lf(data: str, place: int) -> None:
     writer = EventWriter()
     pieces = [writer.write(piece) for piece in cut(data.encode(), [place])]
     for stream in (encode(data), b"".join([writer.open(), *pieces, writer.close()])):
@@ -227,7 +227,7 @@ def test_a_reader_that_knows_the_standard_alone_gets_every_line_end_as_lf(data: 
         (b"data: a\n:owt cr\nid: 7\ndata: b\n\n", [Event("a\rb", id="7")]),
     ],
 )
-def test_a_line_end_is_told_by_the_comment_before_the_next_line(stream: bytes, events: list[Event]) -> None:
+def test_a_comment_restores_the_line_end_before_it(stream: bytes, events: list[Event]) -> None:
     assert decode(stream) == events
 
 
@@ -239,7 +239,7 @@ written = st.one_of(
 
 
 @given(st.lists(written), st.lists(st.integers(0, 10**6), max_size=4))
-def test_events_among_comments_come_back_in_order(
+def test_events_between_comments_are_decoded_in_order(
     sent: list[tuple[bytes, tuple[str, str, str | None] | None]], places: list[int]
 ) -> None:
     expected = []
@@ -253,7 +253,7 @@ def test_events_among_comments_come_back_in_order(
 
 
 @given(tricky, st.sampled_from([None, "result"]), st.lists(st.integers(0, 10**6)), texts)
-def test_an_event_that_is_abandoned_anywhere_is_incomplete_and_the_next_one_whole(
+def test_an_abandoned_event_is_incomplete_and_the_next_one_complete(
     data: str, name: str | None, places: list[int], after: str
 ) -> None:
     writer = EventWriter(name)
