@@ -183,6 +183,8 @@ def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Requ
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": facts.scheme,
         "wsgi.input": body or io.BytesIO(facts.body),
+        # The stream ends with the body, so werkzeug need not count, and copy, what it reads.
+        "wsgi.input_terminated": True,
         "wsgi.errors": io.StringIO(),
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,

@@ -172,6 +172,11 @@ def test_remote_user_is_the_user_that_the_server_authenticated(user: str | None)
     assert build_request(facts(headers=headers, user=user)).remote_user == user
 
 
+def test_get_data_returns_the_body_without_a_copy() -> None:
+    body = bytes(100_000)
+    assert build_request(RequestFacts("POST", "/", "", (), body, "localhost")).get_data() is body
+
+
 def test_a_form_and_its_files_are_parsed() -> None:
     body = (
         b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
