@@ -43,7 +43,7 @@ class RunStream(io.TextIOBase):
         if pipe is not None and echo is not None and _descriptor(echo) == pipe.descriptor:
             # An echo to the descriptor that is redirected here would never end.
             echo = io.TextIOWrapper(io.FileIO(os.dup(pipe.terminal), "w"))
-        # Our pipe takes the place of ipykernel's, which cannot be drained.
+        # The pipe above replaces ipykernel's, which cannot be drained.
         self._wrap(OutStream(session, pub_thread, name, echo=echo, watchfd=False), pipe)
         if pipe is not None:
             # ipykernel's app reads this attribute: its log goes there, rather than into the stream.

@@ -186,7 +186,7 @@ def _compiled(text: str) -> CodeType:
         raise BadRequest("kwargs", "is nested too deeply", text) from None
     except UNREADABLE as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        hint = f'As Python: {reason}. Send {{"name": "value"}} or dict(name="value"), say'
+        hint = f'As Python: {reason}. Send {{"name": "value"}} or dict(name="value"), for example'
         raise BadRequest("kwargs", "is neither JSON nor a Python expression", text, hint=hint) from None
 
 

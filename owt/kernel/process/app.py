@@ -101,8 +101,8 @@ class OwtKernelApp(IPKernelApp):
 
         IPython's method also records the names of all modules, for `%reset -s`. A prepared shell has them
         already, and the memory with these thousands of strings stays shared if nothing touches them again. So
-        this calls the parts of that method, which are not public; tests/kernel/process/test_app.py fails when
-        they change.
+        this calls the parts of that method, which are not public;
+        tests/kernel/process/test_private_attributes.py fails when they change.
         """
         shell: Any = self.shell
         if not hasattr(shell, "_sys_modules_keys"):
