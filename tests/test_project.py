@@ -1,4 +1,4 @@
-"""What holds for the project as a whole: who imports whom, what is installed, what its files say."""
+"""Rules of the whole project: imports, installed metadata, contents of files."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def test_folders_of_the_frontend_import_each_other_without_a_circle():
     folder = {module: module.split(".")[2] for path in MODULES if (module := dotted(path)).count(".") > 1}
     needs = {}
     for path in sorted((PACKAGE / "frontend").rglob("*.py")):
-        here = folder.get(dotted(path))
-        found = {folder.get(name) for name in imported(path) if name.startswith("owt.frontend.")}
-        needs.setdefault(here, set()).update(found - {here, None})
+        own = folder.get(dotted(path))
+        imports = {folder.get(name) for name in imported(path) if name.startswith("owt.frontend.")}
+        needs.setdefault(own, set()).update(imports - {own, None})
     needs.pop(None)
     assert {"http", "runs", "sessions"} <= needs.keys()
     # Raises CycleError, which names the circle.
@@ -169,20 +169,20 @@ def test_files_and_layers_import_each_other_without_a_circle(unit):
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_a_layer_imports_only_allowed_layers(path):
-    here = layer(dotted(path))
-    ours = {layer(name) for name in imported(path) if name.split(".")[0] == "owt"} - {here}
-    assert ours <= ALLOWED[here]
+    own = layer(dotted(path))
+    imports = {layer(name) for name in imported(path) if name.split(".")[0] == "owt"} - {own}
+    assert imports <= ALLOWED[own]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_a_layer_imports_no_forbidden_package(path):
     forbidden = FORBIDDEN.get(layer(dotted(path)), set())
-    found = {
+    imports = {
         name
         for name in imported(path)
         if any(name == package or name.startswith(package + ".") for package in forbidden)
     }
-    assert found == set()
+    assert imports == set()
 
 
 def test_the_import_rules_see_every_way_to_import(tmp_path):
@@ -276,15 +276,15 @@ def test_the_changelog_lists_the_newest_version_first_and_none_later():
     headings = re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)
     assert headings[0] == "Unreleased"
     numbers = [tuple(map(int, heading.split("."))) for heading in headings[1:]]
-    ours = tuple(map(int, importlib.metadata.version("owt").split(".")))
+    current = tuple(map(int, importlib.metadata.version("owt").split(".")))
     assert numbers == sorted(numbers, reverse=True)
-    assert all(number <= ours for number in numbers)
+    assert all(number <= current for number in numbers)
 
 
 def test_jupyter_finds_the_kernelspec_and_it_is_the_one_in_the_tree():
     installed = Path(KernelSpecManager().get_kernel_spec("owt").resource_dir) / "kernel.json"
-    ours = ROOT / "kernels" / "owt" / "kernel.json"
-    assert installed.read_text(encoding="utf-8") == ours.read_text(encoding="utf-8")
+    source = ROOT / "kernels" / "owt" / "kernel.json"
+    assert installed.read_text(encoding="utf-8") == source.read_text(encoding="utf-8")
 
 
 def test_jupyter_finds_the_provisioner_that_the_kernelspec_names():

@@ -1,4 +1,4 @@
-"""Tiny models, loaded by the code that loads real ones. Nothing is downloaded."""
+"""Tiny models that the code for real models loads, without downloads."""
 
 from __future__ import annotations
 

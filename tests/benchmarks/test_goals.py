@@ -1,4 +1,4 @@
-"""What must be reached is measured."""
+"""Goals of the benchmarks: each has measured rows."""
 
 from __future__ import annotations
 

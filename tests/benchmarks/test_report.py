@@ -84,7 +84,7 @@ def test_the_same_figures_give_the_same_plot(tmp_path: Path, pieces: list[object
 def test_ratios_in_the_readme_are_those_of_the_last_results():
     readme = (ROOT / "README.md").read_text()
     [section] = re.findall(r"^## Speed\n(.*?)^## ", readme, re.DOTALL | re.MULTILINE)
-    shown = re.findall(r"^- .*$", section, re.MULTILINE)
+    lines = re.findall(r"^- .*$", section, re.MULTILINE)
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text().splitlines()
-    assert len(shown) == 3
-    assert [line for line in shown if line not in results] == []
+    assert len(lines) == 3
+    assert [line for line in lines if line not in results] == []

@@ -1,4 +1,4 @@
-"""A headless Chromium for all tests of this folder."""
+"""Headless Chromium for all tests of this folder."""
 
 import os
 import shutil

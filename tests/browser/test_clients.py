@@ -40,13 +40,13 @@ def test_owt_js_fact_holds_in_chromium(chromium, patient, gate, fact):
     session = f"chromium-{NAMES.index(fact)}"
     with TcpProxy(patient.port) as between:
         chromium.get(f"{between.url}/")
-        given = {
+        parameters = {
             "url": between.url,
             "session": session,
             "gate": {"wait": gate.wait, "opening": gate.opening},
             "cut": between.cut_expression(),
         }
-        assert chromium.execute_async_script(CHECK, OWT, as_url(FACTS), fact, given) == ""
+        assert chromium.execute_async_script(CHECK, OWT, as_url(FACTS), fact, parameters) == ""
         chromium.get("about:blank")
     patient.ask("DELETE", f"/_owt/sessions/{session}")
 

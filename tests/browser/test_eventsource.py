@@ -17,9 +17,9 @@ from owt.testing import Gate, LiveServer, wait_until
 # The page follows the URL after `#`.
 PAGE = """
 def run(): return '''<!doctype html><title>events</title><script>
-window.got = [];
+window.events = [];
 const source = new EventSource(decodeURIComponent(location.hash.slice(1)));
-const note = (event) => got.push([event.type, event.data, event.lastEventId]);
+const note = (event) => events.push([event.type, event.data, event.lastEventId]);
 for (const name of ["message", "stdout", "result", "done", "tick"]) source.addEventListener(name, note);
 source.addEventListener("error", (event) => event.data && note(event));
 window.state = () => source.readyState;
@@ -50,13 +50,13 @@ class Listening:
         browser.get(f"{between.url}/?{urlencode({'code': PAGE})}#{source.replace('%', '%25')}")
 
     @property
-    def got(self) -> list[list[str]]:
-        found: list[list[str]] = self._do("return window.got")
-        return found
+    def events(self) -> list[list[str]]:
+        events: list[list[str]] = self._do("return window.events")
+        return events
 
     @property
     def texts(self) -> list[str]:
-        return [data for _, data, _ in self.got]
+        return [data for _, data, _ in self.events]
 
     def closed(self) -> bool:
         return bool(self._do("return state()") == CLOSED)
@@ -79,12 +79,12 @@ def test_eventsource_reconnects_to_the_same_run_and_stops_at_its_end(
         wait_until(lambda: page.texts == texts)
         assert between.cut() >= 1
         gate.open()
-    wait_until(lambda: len(page.got) == 5)
-    assert [name for name, _, _ in page.got] == ["stdout", "message", "message", "message", "done"]
-    assert [id.rpartition("-")[2] for _, _, id in page.got] == ["1", "2", "3", "4", "5"]
-    # The server ends the connection, the browser connects again, and is told that it is over.
+    wait_until(lambda: len(page.events) == 5)
+    assert [name for name, _, _ in page.events] == ["stdout", "message", "message", "message", "done"]
+    assert [id.rpartition("-")[2] for _, _, id in page.events] == ["1", "2", "3", "4", "5"]
+    # The server ends the connection, the browser reconnects, and gets 204.
     wait_until(page.closed)
-    assert len(page.got) == 5
+    assert len(page.events) == 5
     assert server.call("state.runs", session="back").text == "1"
 
 
@@ -96,7 +96,7 @@ def test_events_sent_during_a_disconnect_are_not_lost(
     wait_until(lambda: page.texts == ["first"])
     gate.open()
     between.cut()
-    wait_until(lambda: len(page.got) == 2002)
+    wait_until(lambda: len(page.events) == 2002)
     assert page.texts[1:-1] == [f"{n} " * 10 for n in range(2000)]
 
 
@@ -127,7 +127,7 @@ def test_stream_without_events_is_not_run_again(
     )
     page = Listening(chromium, between, code, "none")
     wait_until(page.closed)
-    assert page.got == []
+    assert page.events == []
     assert server.call("state.runs", session="none").text == "1"
 
 
@@ -140,7 +140,7 @@ def test_lost_events_are_reported_once_and_nothing_runs_again(
     )
     page = Listening(chromium, between, code, "lost")
     wait_until(lambda: page.texts == ["first"])
-    run = page.got[0][2].rpartition("-")[0]
+    run = page.events[0][2].rpartition("-")[0]
     # Another reader takes so much of it that the place of the first is forgotten before it comes back.
     with httpx.stream("GET", f"{server.url}/_owt/runs/{run}/events") as other:
         pieces = other.iter_raw()
@@ -150,6 +150,6 @@ def test_lost_events_are_reported_once_and_nothing_runs_again(
         assert b"event: done" in b"".join(pieces)
     between.open()
     wait_until(page.closed)
-    assert [name for name, _, _ in page.got] == ["message", "error"]
+    assert [name for name, _, _ in page.events] == ["message", "error"]
     assert json.loads(page.texts[1])["title"] == "the events are lost"
     assert server.call("state.runs", session="lost").text == "1"

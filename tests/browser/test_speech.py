@@ -1,4 +1,4 @@
-"""The page of examples/speech, as a person uses it."""
+"""Page of examples/speech, operated in a browser."""
 
 import shutil
 import subprocess
@@ -14,19 +14,19 @@ from owt.testing import LiveServer, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-# Notes each piece of audio when the page has it played.
+# Records each piece of audio that the page plays.
 LISTEN = """
-window.heard = [];
+window.sounds = [];
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (when) {
-  const peak = this.buffer.getChannelData(0).reduce((most, each) => Math.max(most, Math.abs(each)), 0);
+  const peak = this.buffer.getChannelData(0).reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);
   const { context, buffer } = this;
-  heard.push({ when, seconds: buffer.duration, peak, now: context.currentTime, context });
+  sounds.push({ when, seconds: buffer.duration, peak, now: context.currentTime, context });
   start.call(this, when);
 };
 """
 
-# In the page's session: says which sentences are made, and waits before one of them.
+# In the page's session: records the synthesised sentences, and waits before one of them.
 GATED = """
 from owt.lib import speak
 made, original = [], speak._samples
@@ -42,7 +42,7 @@ SENTENCES = ["This is the first one.", "And this the second.", "This is the last
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    # By itself it would not end what the page leaves.
+    # The resume window is long, so that only the page ends its calls.
     with LiveServer("-v", "--resume-window", "1h") as server:
         yield server
 
@@ -69,12 +69,12 @@ class Page:
 
     @property
     def events(self) -> list[str]:
-        return [each.text for each in self.browser.find_elements(By.CSS_SELECTOR, "#events span")]
+        return [element.text for element in self.browser.find_elements(By.CSS_SELECTOR, "#events span")]
 
-    def heard(self) -> list[dict]:
-        """The pieces of audio, and how their context is doing."""
+    def sounds(self) -> list[dict]:
+        """Return the pieces of audio, with the state of their context."""
         return self.browser.execute_script(
-            "return heard.map(({ context: { state, currentTime }, ...rest }) =>"
+            "return sounds.map(({ context: { state, currentTime }, ...rest }) =>"
             " ({ ...rest, state, clock: currentTime }))"
         )
 
@@ -89,7 +89,7 @@ class Page:
         return self.server.session("speech")
 
     def run(self) -> dict:
-        """The newest run of the page's session."""
+        """Return the newest run of the page's session."""
         runs = self.server.ask("GET", "/_owt/runs").json()["runs"]
         return [run for run in runs if run["session"] == "speech"][-1]
 
@@ -109,23 +109,23 @@ def test_page_plays_a_text_sentence_by_sentence(page):
     page.speak(" ".join(SENTENCES))
     wait_until(lambda: page.status == "ready" and page.find("[name=speak]").is_enabled(), 60)
     assert page.events == [*SENTENCES, "done"]
-    heard = page.heard()
-    assert len(heard) == 3
+    sounds = page.sounds()
+    assert len(sounds) == 3
     end = 0.0
-    for piece in heard:
+    for piece in sounds:
         assert piece["peak"] > 0.05
-        # Right after the one before, or at once if that has ended.
+        # Immediately after the previous one, or at once if that has ended.
         assert end - 1e-6 <= piece["when"] <= max(end, piece["now"] + 0.05) + 1e-6
         end = piece["when"] + piece["seconds"]
-    assert {piece["state"] for piece in heard} == {"closed"}
-    assert heard[0]["clock"] >= end
+    assert {piece["state"] for piece in sounds} == {"closed"}
+    assert sounds[0]["clock"] >= end
     assert not page.find("[name=stop]").is_enabled()
 
 
 def test_first_sentence_plays_before_the_last_is_synthesised(page, server, gate):
     server.call(GATED.format(wait=gate.wait), session="speech").raise_for_status()
     page.speak(" ".join(SENTENCES))
-    wait_until(lambda: any(piece["clock"] > piece["when"] for piece in page.heard()), 60)
+    wait_until(lambda: any(piece["clock"] > piece["when"] for piece in page.sounds()), 60)
     wait_until(lambda: page.events == SENTENCES[:2])
     assert page.run()["state"] == "running"
     assert page.status == "speaking"
@@ -150,9 +150,9 @@ def test_stop_button_ends_playback_and_cancels_the_call(page, server, gate):
     assert stopped["failure"]["type"] == "cancelled"
     assert page.session()["restarts"] == 0
     assert server.call("made", session="speech").json() == SENTENCES[:2]
-    wait_until(lambda: {piece["state"] for piece in page.heard()} == {"closed"})
+    wait_until(lambda: {piece["state"] for piece in page.sounds()} == {"closed"})
     assert page.browser.find_elements(By.CSS_SELECTOR, "#events .playing") == []
-    # And it speaks again.
+    # The page can play another text.
     page.speak("Hello.")
     wait_until(lambda: page.events == ["Hello.", "done"] and page.status == "ready", 60)
 
@@ -181,7 +181,7 @@ def test_speed_slider_sets_the_speed(page):
         page.speak("A sentence.", speed=speed)
         assert page.find("[name=factor]").text == f"{speed:.2f}\u00d7"
         wait_until(lambda: page.events == ["A sentence.", "done"] and page.status == "ready", 60)
-        lengths.append(page.heard()[-1]["seconds"])
+        lengths.append(page.sounds()[-1]["seconds"])
     assert lengths[0] > 2 * lengths[1]
 
 

@@ -1,4 +1,4 @@
-"""owt.hs, where there is a compiler for it."""
+"""owt.hs, if a Haskell compiler is installed."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Clients that disconnect at all_stages stage of a call, 500 times, and leave nothing behind."""
+"""Clients that disconnect at every stage of a call, 500 times, and leave nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disk of the runtime directory is full."""
+"""Full disk of the runtime directory."""
 
 import os
 import subprocess

@@ -166,13 +166,13 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def test_strict_reader_splits_received_bytes_into_answers() -> None:
     received = b"HTTP/1.1 100 (Continue)\r\n\r\n" + WHOLE + CHUNKED + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     received += b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 400 Bad Request\r\n\r\nto the end"
-    found = strict_http.responses(received)
-    assert [(answer.status, answer.body) for answer in found] == [
+    responses = strict_http.responses(received)
+    assert [(answer.status, answer.body) for answer in responses] == [
         (200, b"ab"), (200, b"abc"), (204, b""), (400, b"to the end"),
     ]
     for length in range(1, len(WHOLE)):
-        found = strict_http.responses(CHUNKED + b"0\r\n\r\n" + WHOLE[:length])
-        assert [answer.whole for answer in found] == [True, False]
+        responses = strict_http.responses(CHUNKED + b"0\r\n\r\n" + WHOLE[:length])
+        assert [answer.whole for answer in responses] == [True, False]
     assert strict_http.responses(WHOLE[:-2], head=True) == [Response(200, (("content-length", "2"),), b"")]
 
 

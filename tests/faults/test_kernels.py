@@ -60,11 +60,11 @@ STAYS = {
 
 @pytest.mark.parametrize("kind", STAYS)
 def test_a_kernel_survives_the_exceptions_of_a_call(server, session, kind):
-    code, said = STAYS[kind]
+    code, expected = STAYS[kind]
     server.call("x = 1", session=session)
     answer = server.call(code, session=session)
     assert answer.status_code == 500
-    assert said in answer.text
+    assert expected in answer.text
     assert server.call("x", session=session).text == "1"
     assert server.session(session)["restarts"] == 0
 

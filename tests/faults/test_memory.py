@@ -84,9 +84,9 @@ def test_a_call_larger_than_the_limit_ends_only_its_kernel(server, session):
 @pytest.mark.usefixtures("bystander")
 def test_a_stream_that_runs_out_of_memory_ends_with_an_error_event(server, session):
     code = "def run():\n    yield 'first'\n    bytearray(10**9)"
-    found = server.call(code, session=session, stream="sse").text
-    assert "event: error" in found
-    assert LIMIT in found
+    events = server.call(code, session=session, stream="sse").text
+    assert "event: error" in events
+    assert LIMIT in events
 
 
 def test_forked_and_spawned_kernels_have_the_limit(server):

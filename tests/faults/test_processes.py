@@ -44,7 +44,7 @@ def test_sessions_go_on_and_start_when_the_template_is_killed(server, bystander,
         new = [threads.submit(server.call, "1 + 1", session=name) for name in names[:3]]
         os.kill(template_of(mark), signal.SIGKILL)
         new += [threads.submit(server.call, "1 + 1", session=name) for name in names[3:]]
-        assert [each.result().text for each in new] == ["2"] * 6
+        assert [call.result().text for call in new] == ["2"] * 6
         gate.open()
         assert call.result().text == "finished"
     assert server.call("x + 1", session=session).text == "42"
@@ -75,7 +75,7 @@ def run(path):
 @pytest.mark.usefixtures("bystander")
 @pytest.mark.parametrize("state", ["computing", "starting"])
 def test_no_process_is_left_five_seconds_after_the_frontend_is_killed(state, tmp_path):
-    """Nothing of the bystander's server, which is another one, is killed."""
+    """The server of the bystander is a different one and must keep running."""
     with LiveServer() as doomed, ThreadPoolExecutor() as threads:
         mark = doomed.call(f"import os\nos.environ[{MARK!r}]").text
         doomed.call("1", session="s")

@@ -31,9 +31,9 @@ def events(server, code, **fields):
     return Decoder().feed(answer.content)
 
 
-def lines(found, name):
+def lines(received, name):
     """Return the sorted lines of one stream; pipes keep no order between them."""
-    return sorted("".join(event.data for event in found if event.event == name).split())
+    return sorted("".join(event.data for event in received if event.event == name).split())
 
 
 CLOSING = {
@@ -52,10 +52,10 @@ def test_closing_stdout_affects_no_other_call(server, session, kind):
     answer = server.call(f"import os, sys\ndef run():\n    {CLOSING[kind]}\n    return 'ok'", session=session)
     assert (answer.status_code, answer.text) == (200, "ok")
     for _ in range(2):
-        found = events(server, EVERY_WAY, session=session)
-        assert lines(found, "stdout") == ALL
-        assert lines(found, "stderr") == ALL
-        assert found[-1].event == "done"
+        received = events(server, EVERY_WAY, session=session)
+        assert lines(received, "stdout") == ALL
+        assert lines(received, "stderr") == ALL
+        assert received[-1].event == "done"
     assert server.call("x", session=session).text == "1"
     assert server.session(session)["restarts"] == 0
 
@@ -66,9 +66,9 @@ def test_closing_stdout_affects_no_overlapping_call(server, session):
         answer = server.call(f"import os, sys\ndef run():\n    {closing}\n    return 'ok'", session=session)
         assert answer.text == "ok"
         code = "import os\ndef run():\n    print('printed')\n    return os.write(1, b'x')"
-        found = events(server, code, session=session)
-        assert lines(found, "stdout") == ["printed"]
-        assert found[-2].data == "1"
+        received = events(server, code, session=session)
+        assert lines(received, "stdout") == ["printed"]
+        assert received[-2].data == "1"
 
 
 FLOOD = "def run():\n    for _ in range(100_000): print('~' * 999)\n    return 'end'"
@@ -83,7 +83,7 @@ def memory(server, session):
 def test_a_flood_of_prints_arrives_without_filling_memory(server, session):
     server.call("1", session=session)
     before = memory(server, session)
-    most = before
+    peak = before
     arrived, tail = 0, b""
     fields = {"code": FLOOD, "session": session, "stream": "sse"}
     with httpx.stream("POST", server.url, data=fields, timeout=60, trust_env=False) as answer:
@@ -91,11 +91,11 @@ def test_a_flood_of_prints_arrives_without_filling_memory(server, session):
             arrived += data.count(b"~")
             tail = (tail + data)[-200:]
             if number % 50 == 0:
-                most = list(map(max, most, memory(server, session)))
+                peak = list(map(max, peak, memory(server, session)))
     assert arrived == 99_900_000
     assert b"\ndata: end\n\nevent: done\n" in tail
     # The window, the journal of 8 MiB, and what the allocators keep.
-    assert [end - begin < 64 * MIB for begin, end in zip(before, most, strict=True)] == [True, True]
+    assert [end - begin < 64 * MIB for begin, end in zip(before, peak, strict=True)] == [True, True]
 
 
 def test_a_call_that_floods_stdout_gets_its_plain_response(server, session):
@@ -104,9 +104,9 @@ def test_a_call_that_floods_stdout_gets_its_plain_response(server, session):
 
 def test_a_flood_from_a_child_process_arrives(server, session):
     code = "import os\ndef run(): return os.system('yes ~~~~~~~~~ | head -c 20000000')"
-    found = events(server, code, session=session)
-    assert sum(event.data.count("~") for event in found if event.event == "stdout") == 18_000_000
-    assert found[-2].data == "0"
+    received = events(server, code, session=session)
+    assert sum(event.data.count("~") for event in received if event.event == "stdout") == 18_000_000
+    assert received[-2].data == "0"
 
 
 def test_a_thread_left_by_a_call_prints_into_no_other_call(server, session, tmp_path):
@@ -137,9 +137,9 @@ def test_a_thread_left_by_a_call_prints_into_no_other_call(server, session, tmp_
         call = threads.submit(events, server, waits, session=session, kwargs=repr({"done": str(done)}))
         wait_until(lambda: server.session(session)["state"] == "busy")
         gate.open()
-        found = call.result()
-    assert set(lines(found, "stdout")) == {"next"}
-    assert found[-1].event == "done"
+        received = call.result()
+    assert set(lines(received, "stdout")) == {"next"}
+    assert received[-1].event == "done"
 
 
 def test_a_thread_pool_prints_into_the_call_that_gives_it_work(server, session):
@@ -150,8 +150,8 @@ def test_a_thread_pool_prints_into_the_call_that_gives_it_work(server, session):
     )
     for n in range(3):
         # Two prints at once may share a line.
-        found = lines(events(server, code, session=session, kwargs=repr({"n": n})), "stdout")
-        assert "".join(found) == f"{n}{n}"
+        received = lines(events(server, code, session=session, kwargs=repr({"n": n})), "stdout")
+        assert "".join(received) == f"{n}{n}"
 
 
 def test_a_process_left_by_a_call_writes_into_no_other_call_and_ends_too(server, session, tmp_path):
@@ -175,9 +175,9 @@ def test_a_process_left_by_a_call_writes_into_no_other_call_and_ends_too(server,
         call = threads.submit(events, server, waits, session=session, kwargs=repr({"done": str(done)}))
         wait_until(lambda: server.session(session)["state"] == "busy")
         gate.open()
-        found = call.result()
-    assert set(lines(found, "stdout")) == {"next"}
-    assert lines(found, "stderr") == []
+        received = call.result()
+    assert set(lines(received, "stdout")) == {"next"}
+    assert lines(received, "stderr") == []
     os.kill(pid, 0)
     server.ask("DELETE", f"/_owt/sessions/{session}")
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"))

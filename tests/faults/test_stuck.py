@@ -1,4 +1,4 @@
-"""Kernels that do not answer: busy in native code, stopped, or busy with what was left running."""
+"""Kernels that do not respond: busy in native code, stopped, or blocked by leftover work."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""owt.frontend.endpoints: which session answers at which path."""
+"""owt.frontend.endpoints: paths, and the sessions that registered them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def keep(
     return table.register(kernel, session, RegisterEndpoints(1, endpoints, **more))
 
 
-def found(table: Endpoints, path: str, method: str = "GET") -> tuple[str, tuple[str, ...]] | None:
+def find(table: Endpoints, path: str, method: str = "GET") -> tuple[str, tuple[str, ...]] | None:
     match = table.find(method, path)
     return None if match is None else (match.target.path, match.target.arguments)
 
@@ -33,10 +33,10 @@ def table() -> Endpoints:
 
 
 def test_an_unregistered_path_has_no_match(table):
-    assert found(table, "/speak") is None
+    assert find(table, "/speak") is None
     keep(table, at("/speak"))
-    assert found(table, "/speak/more") is None
-    assert found(table, "/") is None
+    assert find(table, "/speak/more") is None
+    assert find(table, "/") is None
 
 
 def test_a_registered_path_matches_its_session(table):
@@ -44,35 +44,35 @@ def test_a_registered_path_matches_its_session(table):
     match = table.find("GET", "/speak")
     assert match is not None
     assert match.session == "dev"
-    assert found(table, "/") == found(table, "") == ("/", ())
+    assert find(table, "/") == find(table, "") == ("/", ())
 
 
 def test_path_parameters_are_decoded(table):
     keep(table, at("/greet/{name}/in/{language}"))
-    assert found(table, "/greet/J%C3%BCrgen%2FX/in/de") == ("/greet/{name}/in/{language}", ("Jürgen/X", "de"))
+    assert find(table, "/greet/J%C3%BCrgen%2FX/in/de") == ("/greet/{name}/in/{language}", ("Jürgen/X", "de"))
 
 
 def test_an_empty_segment_matches_no_parameter(table):
     keep(table, at("/greet/{name}"))
-    assert found(table, "/greet/") is None
+    assert find(table, "/greet/") is None
 
 
 def test_literal_segments_win_over_parameters(table):
     keep(table, at("/{a}/x"), at("/one/{b}"), at("/one/x"), at("/{a}/{b}"))
-    assert found(table, "/one/x") == ("/one/x", ())
-    assert found(table, "/one/y") == ("/one/{b}", ("y",))
-    assert found(table, "/two/x") == ("/{a}/x", ("two",))
-    assert found(table, "/two/y") == ("/{a}/{b}", ("two", "y"))
+    assert find(table, "/one/x") == ("/one/x", ())
+    assert find(table, "/one/y") == ("/one/{b}", ("y",))
+    assert find(table, "/two/x") == ("/{a}/x", ("two",))
+    assert find(table, "/two/y") == ("/{a}/{b}", ("two", "y"))
 
 
 def test_a_literal_that_leads_nowhere_does_not_hide_a_parameter(table):
     keep(table, at("/one/two"), at("/{a}/three"))
-    assert found(table, "/one/three") == ("/{a}/three", ("one",))
+    assert find(table, "/one/three") == ("/{a}/three", ("one",))
 
 
 def test_a_literal_without_the_method_does_not_hide_a_parameter(table):
     keep(table, at("/items/all", "GET"), at("/items/{id}", "DELETE"))
-    assert found(table, "/items/all", "DELETE") == ("/items/{id}", ("all",))
+    assert find(table, "/items/all", "DELETE") == ("/items/{id}", ("all",))
 
 
 def test_an_unsupported_method_raises_an_error_with_the_allowed_ones(table):
@@ -84,7 +84,7 @@ def test_an_unsupported_method_raises_an_error_with_the_allowed_ones(table):
 
 def test_checking_a_path_does_not_register_it(table):
     assert keep(table, at("/a"), keep=False) is None
-    assert found(table, "/a") is None
+    assert find(table, "/a") is None
     assert keep(table, at("/a"), kernel="k2", session="other") is None
 
 
@@ -107,8 +107,8 @@ def test_another_session_may_have_other_methods_of_a_path(table):
 def test_a_kernels_last_message_replaces_its_endpoints(table):
     keep(table, at("/a"), at("/b"))
     keep(table, at("/b", version=2))
-    assert found(table, "/a") is None
-    assert found(table, "/b") is not None
+    assert find(table, "/a") is None
+    assert find(table, "/b") is not None
 
 
 def test_a_new_definition_changes_the_edition_of_its_endpoint_only(table):
@@ -146,7 +146,7 @@ def test_a_fresh_kernel_restores_only_the_endpoints_that_it_defines(table):
     keep(table, at("/a"), at("/b"))
     table.kernel_died("k1", "died")
     keep(table, at("/a"), kernel="k2")
-    assert found(table, "/a") is not None
+    assert find(table, "/a") is not None
     with pytest.raises(EndpointGone):
         table.find("GET", "/b")
 
@@ -155,7 +155,7 @@ def test_the_death_of_an_old_kernel_keeps_the_endpoints_of_the_next_one(table):
     keep(table, at("/a"))
     keep(table, at("/a"), kernel="k2")
     table.kernel_died("k1", "died")
-    assert found(table, "/a") is not None
+    assert find(table, "/a") is not None
 
 
 def test_the_path_of_a_gone_endpoint_is_free_for_other_sessions(table):
@@ -168,7 +168,7 @@ def test_a_removed_endpoint_is_forgotten_even_if_it_is_gone(table):
     keep(table, at("/a"), at("/b"))
     table.kernel_died("k1", "died")
     keep(table, kernel="k2", removed=("/a",))
-    assert found(table, "/a") is None
+    assert find(table, "/a") is None
     with pytest.raises(EndpointGone):
         table.find("GET", "/b")
 
@@ -176,7 +176,7 @@ def test_a_removed_endpoint_is_forgotten_even_if_it_is_gone(table):
 def test_a_session_cannot_remove_an_endpoint_of_another(table):
     keep(table, at("/a"))
     keep(table, kernel="k2", session="other", removed=("/a",))
-    assert found(table, "/a") is not None
+    assert find(table, "/a") is not None
 
 
 def test_the_number_of_remembered_gone_endpoints_is_limited():
@@ -184,7 +184,7 @@ def test_the_number_of_remembered_gone_endpoints_is_limited():
     for number in range(3):
         keep(table, at(f"/{number}", "GET"), kernel=f"k{number}")
         table.kernel_died(f"k{number}", "died")
-    assert found(table, "/0") is None
+    assert find(table, "/0") is None
     assert [entry.endpoint.path for entry in table.all()] == ["/1", "/2"]
 
 
@@ -208,9 +208,9 @@ def test_the_limit_of_endpoints_counts_functions_rather_than_methods(table):
 
 def test_a_path_with_too_many_segments_is_not_decoded(table, monkeypatch):
     keep(table, at("".join(f"/{{p{number}}}" for number in range(30))))
-    assert found(table, "/x" * 30) is not None
+    assert find(table, "/x" * 30) is not None
     monkeypatch.setattr("owt.frontend.endpoints.unquote", lambda text: pytest.fail("it was"))
-    assert found(table, "/x" * 31) is None
+    assert find(table, "/x" * 31) is None
 
 
 @pytest.mark.parametrize(
@@ -234,5 +234,5 @@ def test_an_invalid_endpoint_from_a_kernel_is_refused(table, endpoint, why):
 
 def test_all_lists_each_endpoint_once_by_path_with_its_methods(table):
     keep(table, at("/b", "GET", "POST"), at("/a", "POST"))
-    shown = [(entry.endpoint.path, entry.endpoint.methods, entry.gone) for entry in table.all()]
-    assert shown == [("/a", ("POST",), None), ("/b", ("GET", "POST"), None)]
+    listed = [(entry.endpoint.path, entry.endpoint.methods, entry.gone) for entry in table.all()]
+    assert listed == [("/a", ("POST",), None), ("/b", ("GET", "POST"), None)]

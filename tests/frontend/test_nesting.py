@@ -1,4 +1,4 @@
-"""owt.frontend.nesting: brackets that are open at once, and those that only look so."""
+"""owt.frontend.nesting: depth of brackets, except those in strings and comments."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ values = st.recursive(
 
 
 def depth(text: str) -> int:
-    """The depth that the check finds."""
+    """Return the depth according to the check."""
     return next(depth for depth in range(1000) if not is_deeper(text, depth))
 
 
 def depth_of(value: Any) -> int:
-    """The brackets around the innermost part of a value of lists and dicts."""
+    """Return the depth of a value of lists and dicts."""
     match value:
         case list():
             return 1 + max(map(depth_of, value), default=0)
@@ -62,12 +62,12 @@ def test_a_string_literal_ends_as_in_python(inner: str, quote: str, prefix: str)
         case ast.Tuple(elts=[ast.Constant() | ast.JoinedStr(), ast.List()]):
             assert depth(text) == 2
         case _:
-            # The text between the quotes had more in it than one literal.
+            # The text between the quotes is more than one literal.
             return
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("", 0),
         ("1", 0),
@@ -90,15 +90,15 @@ def test_a_string_literal_ends_as_in_python(inner: str, quote: str, prefix: str)
         ("1 # [[[", 0),
         ("(1 # '[[[\n, [2])", 2),
         ("'#' + [1]", 1),
-        # Not closed: it takes the rest.
+        # An unclosed literal extends to the end of the text.
         ("'''[[[", 0),
-        # An end of line ends what is not closed.
+        # The end of the line ends an unclosed literal.
         ("'[[\n[", 1),
         ("\ud800['\ud800[']", 1),
     ],
 )
-def test_depth_is_the_maximum_of_open_brackets(text: str, found: int) -> None:
-    assert depth(text) == found
+def test_depth_is_the_maximum_of_open_brackets(text: str, expected: int) -> None:
+    assert depth(text) == expected
 
 
 def test_a_long_text_is_counted_to_its_end() -> None:
@@ -117,19 +117,19 @@ def test_the_error_names_the_option_and_shortens_the_text() -> None:
 
 
 def test_the_setting_limits_kwargs_from_every_source() -> None:
-    most = Settings().max_nesting
+    limit = Settings().max_nesting
     form = (("Content-Type", "application/json"),)
-    for inside in (most - 1, most):
-        # The outermost bracket is that of the arguments.
+    for inside in (limit - 1, limit):
+        # The arguments themselves are the outermost bracket.
         value = '{"a":' + "[" * inside + "]" * inside + "}"
         requests = (
             RequestFacts("POST", "/", "", form, b'{"code":"1","kwargs":%b}' % value.encode(), "localhost"),
             RequestFacts("GET", "/", f"code=1&kwargs={value}", (), b"", "localhost"),
         )
         for facts in requests:
-            if inside < most:
+            if inside < limit:
                 assert parse_fields(facts).kwargs == value
             else:
                 with pytest.raises(BadRequest, match="--max-nesting"):
                     parse_fields(facts)
-            assert parse_fields(facts, max_nesting=most + 1).kwargs == value
+            assert parse_fields(facts, max_nesting=limit + 1).kwargs == value

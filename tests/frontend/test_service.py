@@ -1,4 +1,4 @@
-"""owt.frontend.service: the one way in for a call."""
+"""owt.frontend.service: submission of calls, with cache, limits and cancellation."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_a_run_of_events_is_cancelled_only_after_the_resume_window() -> No
     async with asyncio.timeout(10):
         await last.cancel_received.wait()
     assert last.cancelled == [other.id]
-    # Its time was up before, and somebody reads it.
+    # Its resume window ended earlier, but it has a reader.
     assert kernel.cancelled == []
 
 
@@ -135,7 +135,7 @@ async def test_concurrent_equal_calls_share_one_run() -> None:
     assert (second, cached) == (first, "joined")
     second_reader = second.follow()
     kernel = await stage.kernels.wait_for_kernel(1)
-    # One client's leaving is not the other's.
+    # The first client disconnects.
     first_reader.close()
     kernel.answer(body=b"42")
     assert Data(b"42", "text", result=True) in await second_reader.next()
@@ -175,7 +175,7 @@ async def test_calls_beyond_max_runs_are_refused_unless_the_cache_answers() -> N
     with pytest.raises(Busy, match=r"3 calls are queued and running already .* --max-runs 3"):
         stage.service.submit(new_call())
     assert len(stage.service.runs.live()) == 3
-    # What needs no run of its own is taken.
+    # Calls that need no new run are accepted.
     assert stage.service.submit(new_call(caching=Caching())) == (run, "joined")
     stage.kernels.all[1].answer(body=b"42")
     stage.service.submit(new_call("other"))

@@ -1,4 +1,4 @@
-"""The cache: answers that are kept, and calls that share one run."""
+"""Cache of a live server: stored responses, and calls that share one run."""
 
 import contextlib
 import json
@@ -195,8 +195,8 @@ class TestStreams:
 
         def events() -> tuple[str, list[tuple[str, str]]]:
             answer = call(http, code, session, stream="sse")
-            found = Decoder().feed(answer.content)
-            return answer.headers["owt-cache"], [(event.event, event.data) for event in found]
+            received = Decoder().feed(answer.content)
+            return answer.headers["owt-cache"], [(event.event, event.data) for event in received]
 
         miss, first = events()
         hit, second = events()
@@ -357,18 +357,18 @@ class TestFailures:
         with http.stream("POST", "/", data=data) as first:
             pieces = first.iter_raw()
             decoder = Decoder()
-            found = (event for piece in pieces for event in decoder.feed(piece))
+            received = (event for piece in pieces for event in decoder.feed(piece))
             # From the second on, an interrupt finds the code in its `try` and not at its `yield`.
-            assert [next(found).data for _ in range(2)] == ["a", "on\n"]
+            assert [next(received).data for _ in range(2)] == ["a", "on\n"]
             http.delete(f"/_owt/runs/{first.headers['owt-run']}")
-            assert next(found).data == "stopping"
+            assert next(received).data == "stopping"
             with http.stream("POST", "/", data=data) as second:
                 assert second.headers["owt-cache"] == "miss"
                 gate.open()
                 assert [event.event for event in Decoder().feed(b"".join(pieces))] == ["error", "done"]
                 gate.open()
-                told = [event.event for event in Decoder().feed(second.read())]
-                assert told == ["message", "stdout", "done"]
+                joined_events = [event.event for event in Decoder().feed(second.read())]
+                assert joined_events == ["message", "stdout", "done"]
 
     def test_a_timeout_is_not_cached(self, http: httpx.Client, session: str, gate: Gate) -> None:
         code = f"def run():\n    {once(gate)}\n    return 'done'"

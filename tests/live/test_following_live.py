@@ -1,4 +1,4 @@
-"""The Python clients and the events of a run: they come back to it, and end it when they are left."""
+"""Python clients and the events of a run: reconnection, and cancellation when a stream is closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/_owt/health of running servers: liveness and readiness, whatever their kernels do."""
+"""/_owt/health of running servers: liveness and readiness, independent of busy kernels."""
 
 from __future__ import annotations
 

@@ -80,13 +80,13 @@ def test_a_stock_kernel_serves_calls(specs, stock):
         "    print('three')\n    yield 'four'",
         session=stock, stream="sse",
     )
-    told = [(event.event, event.data) for event in Decoder().feed(answer.content)]
-    assert told[:-1] == [
-        ("stdout", "one\n"), ("display", told[1][1]), ("message", "two"), ("stdout", "three\n"),
+    events = [(event.event, event.data) for event in Decoder().feed(answer.content)]
+    assert events[:-1] == [
+        ("stdout", "one\n"), ("display", events[1][1]), ("message", "two"), ("stdout", "three\n"),
         ("message", "four"),
     ]
-    assert json.loads(told[1][1]) == {"text/plain": "shown"}
-    assert told[-1][0] == "done"
+    assert json.loads(events[1][1]) == {"text/plain": "shown"}
+    assert events[-1][0] == "done"
 
 
 def test_a_stock_kernel_is_interrupted_timed_out_and_replaced(specs, stock):
@@ -158,14 +158,14 @@ def test_an_unknown_kernelspec_is_refused_with_the_known_names(specs):
     ],
 )
 def test_a_broken_kernelspec_fails_at_once_with_the_reason(specs, kernel, status, reason):
-    made = specs.ask("PUT", "/_owt/sessions/broken", json={"kernel": kernel})
+    created = specs.ask("PUT", "/_owt/sessions/broken", json={"kernel": kernel})
     called = specs.call("1", session="broken", kernel=kernel)
-    for answer in (made, called):
+    for answer in (created, called):
         assert answer.status_code == status
         assert reason in answer.text
         # The message after the timeout.
         assert "was not ready" not in answer.text
-    # No session is left that would hold the name.
+    # No session keeps the name.
     assert specs.call("'fine'", session="broken").text == "fine"
     specs.ask("DELETE", "/_owt/sessions/broken")
 
@@ -179,7 +179,7 @@ def test_a_server_with_a_broken_default_kernelspec_fails_calls_and_continues(tmp
             answer = server.call("1")
             assert answer.status_code == 502
             assert "exited with status 3" in answer.text
-        # It answers, and says that it cannot take calls.
+        # The server responds, and reports that it cannot run calls.
         assert server.ask("GET", "/_owt/health/live").status_code == 200
         ready = server.ask("GET", "/_owt/health/ready")
         assert (ready.status_code, ready.json()["status"]) == (503, "no-kernel")
@@ -207,7 +207,7 @@ def output(client, code):
         code, timeout=20, output_hook=lambda message: printed.append(message["content"])
     )
     assert reply["content"]["status"] == "ok", reply["content"]
-    return "".join(each.get("text") or each.get("data", {}).get("text/plain", "") for each in printed)
+    return "".join(part.get("text") or part.get("data", {}).get("text/plain", "") for part in printed)
 
 
 def test_kernel_info_has_a_field_owt(server, session, notebook):
@@ -248,12 +248,12 @@ def test_a_cell_waits_for_a_call(server, session, notebook, tmp_path):
                "    state.order.append('end of call')"
         call = threads.submit(server.call, code, session=session, kwargs=repr({"path": str(gate)}))
         gate.reached()
-        asked = notebook.execute("order.append('cell')")
+        request = notebook.execute("order.append('cell')")
         gate.open()
         assert call.result().status_code == 200
         while True:
             reply = notebook.get_shell_msg(timeout=20)
-            if reply["parent_header"]["msg_id"] == asked:
+            if reply["parent_header"]["msg_id"] == request:
                 break
     assert server.call("order", session=session).json() == ["call", "end of call", "cell"]
 
@@ -267,7 +267,7 @@ def test_an_async_call_and_a_cell_do_not_overlap(server, session, notebook, tmp_
     with ThreadPoolExecutor() as threads:
         call = threads.submit(server.call, code, **fields)
         gate.reached()
-        # The cell would let the call go on, but has to wait for its end.
+        # The cell would end the loop of the call, but it waits for the end of the call.
         notebook.execute("go = 1; order.append('cell')")
         gate.open()
         assert call.result().status_code == 504
@@ -275,7 +275,7 @@ def test_an_async_call_and_a_cell_do_not_overlap(server, session, notebook, tmp_
 
 
 def test_a_kernel_has_no_subshells(server, session, notebook):
-    # Their cells would run beside calls, in threads of their own, and the locks between them break.
+    # Cells of subshells run in threads of their own, without the lock between cells and calls.
     assert notebook.kernel_info(reply=True, timeout=20)["content"]["supported_features"] == ["debugger"]
     notebook.control_channel.send(notebook.session.msg("create_subshell_request", {}))
     while (reply := notebook.get_control_msg(timeout=20))["msg_type"] != "create_subshell_reply":
@@ -306,12 +306,12 @@ def test_a_notebook_can_set_breakpoints_in_a_session(server, session, notebook):
 
 def test_an_interrupt_of_the_session_ends_a_cell(server, session, notebook, tmp_path):
     gate = Gate(tmp_path)
-    asked = notebook.execute(f"open({str(gate)!r}).read()\nwhile True: pass")
+    request = notebook.execute(f"open({str(gate)!r}).read()\nwhile True: pass")
     gate.open()
     assert server.ask("POST", f"/_owt/sessions/{session}/interrupt").json()["interrupted"] is True
     while True:
         reply = notebook.get_shell_msg(timeout=20)
-        if reply["parent_header"]["msg_id"] == asked:
+        if reply["parent_header"]["msg_id"] == request:
             break
     assert reply["content"]["ename"] == "KeyboardInterrupt"
     assert server.call("x", session=session).text == "41"
@@ -330,9 +330,9 @@ def test_a_notebook_receives_a_calls_output_marked_with_its_run(server, session,
         message = notebook.get_iopub_msg(timeout=20)
         if message["parent_header"].get("msg_id") == id:
             seen.append(message)
-    kinds = [each["msg_type"] for each in seen]
+    kinds = [message["msg_type"] for message in seen]
     assert kinds == ["status", "execute_input", "stream", "status"]
-    assert all(each["metadata"]["owt"]["run"] == id for each in seen)
+    assert all(message["metadata"]["owt"]["run"] == id for message in seen)
     assert seen[2]["content"]["text"] == "from the call\n"
 
 
@@ -357,7 +357,7 @@ def test_attaching_and_detaching_does_not_disturb_a_call(server, session, tmp_pa
         ]
         gate.reached()
         client = attach()
-        # Which is answered while a call runs.
+        # The kernel answers this request while a call runs.
         client.control_channel.send(client.session.msg("kernel_info_request"))
         client.get_control_msg(timeout=20)
         gate.open()
@@ -369,17 +369,18 @@ def test_attaching_and_detaching_does_not_disturb_a_call(server, session, tmp_pa
         texts = [call.result().text for call in calls]
     for text in texts:
         events = list(Decoder().feed(text.encode()))
-        assert [json.loads(each.data)["n"] for each in events if each.event == "message"] == list(range(300))
-        printed = "".join(each.data for each in events if each.event == "stdout")
+        numbers = [json.loads(event.data)["n"] for event in events if event.event == "message"]
+        assert numbers == list(range(300))
+        printed = "".join(event.data for event in events if event.event == "stdout")
         assert printed.split() == [str(n) for n in range(300)]
 
 
 def test_a_notebook_that_does_not_read_delays_no_call(server, session, notebook):
-    # More than what ZeroMQ's queues hold; what does not go in is dropped, for the notebook only.
+    # More messages than ZeroMQ's queues hold: excess messages are dropped, for the notebook only.
     code = "def run():\n    for n in range(5000):\n        yield n\n        print(n, flush=True)\n"
     answer = server.call(code, session=session, stream="sse")
     events = list(Decoder().feed(answer.text.encode()))
-    assert [int(each.data) for each in events if each.event == "message"] == list(range(5000))
+    assert [int(event.data) for event in events if event.event == "message"] == list(range(5000))
     assert events[-1].event == "done"
     assert server.call("x", session=session).text == "41"
 

@@ -1,4 +1,4 @@
-"""Many calls and large answers: nothing is mixed up or lost."""
+"""Many calls and large responses, without loss."""
 
 import asyncio
 import hashlib

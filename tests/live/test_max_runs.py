@@ -1,4 +1,4 @@
-"""--max-runs: how many calls may be queued and running at once, over all sessions and the pool."""
+"""--max-runs: the limit on queued and running calls of all sessions and the pool."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_calls_beyond_max_runs_get_503(tmp_path: Path) -> None:
 
         assert server.call("6 * 7", **cached).text == "42"
         # Running in a session, queued in it, running in the pool, and one that others join.
-        given = [{"session": "a"}, {}, {**cached}]
+        parameters = [{"session": "a"}, {}, {**cached}]
         calls = []
-        for gate, fields in zip(gates, given, strict=True):
+        for gate, fields in zip(gates, parameters, strict=True):
             kwargs = repr({"path": str(gate)})
             calls.append(threads.submit(server.call, WAIT, kwargs=kwargs, **fields))
             gate.reached()

@@ -103,7 +103,7 @@ def places(tmp_path_factory):
             config = replaced(config, f"/etc/ssl/{certificate.name}.key", certificate.keyfile)
         (folder / "owt_proxy.conf").write_text(proxy)
         (folder / "owt.conf").write_text(config)
-        # What Debian's nginx.conf has, for a user who may write nothing outside this folder.
+        # Debian's nginx.conf, for a user without write access outside of this folder.
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
         user = "user root;" if os.geteuid() == 0 else ""

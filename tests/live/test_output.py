@@ -1,4 +1,4 @@
-"""Output of a live server's calls reaches the run that produces it, however it is written."""
+"""Output of a live server's calls, written in any way, reaches the run that produces it."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Calls that name no session: which kernel they get, and calls that call again."""
+"""Calls without a session: the choice of the kernel, and nested calls."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from owt.testing import Gate, LiveServer, wait_until
 WAIT = "import os\ndef run(path):\n    open(path).read()\n    return os.getpid()"
 PID = "import os\nos.getpid()"
 
-# Calls the server again, as deep as asked; the innermost answers.
+# Calls the server again, `depth` times; the innermost call returns the value.
 NESTED = """
 import urllib.parse, urllib.request
 
@@ -39,7 +39,7 @@ def members(server):
 
 
 def spares(server):
-    return [each for each in members(server) if each["state"] == "idle" and not each["calls"]]
+    return [member for member in members(server) if member["state"] == "idle" and not member["calls"]]
 
 
 def nested(server, depth, sessions=(), **fields):
@@ -53,14 +53,14 @@ def test_a_call_goes_to_the_kernel_that_has_loaded_its_code(pool, tmp_path):
     with ThreadPoolExecutor() as threads:
         held = threads.submit(pool.call, loaded, kwargs=repr({"path": str(gate)}))
         gate.reached()
-        # While that kernel is busy others run, and are the last used.
+        # While that kernel is busy, another one runs a call and becomes the last used.
         other = pool.call(PID).text
         gate.open()
         warm = held.result().text
     assert warm != other
     assert pool.call(PID).text == other
     assert pool.call(loaded).text == warm
-    # Code that nobody has loaded goes to the one that was used last.
+    # Code that no kernel has loaded goes to the kernel that was used last.
     assert pool.call("__import__('os').getpid()").text == warm
 
 
@@ -75,7 +75,7 @@ def test_concurrent_calls_get_separate_kernels_up_to_the_limit(pool, tmp_path):
         for gate in gates:
             calls.append(threads.submit(pool.call, WAIT, kwargs=repr({"path": str(gate)})))
             gate.reached()
-        assert len([each for each in members(pool) if each["state"] == "busy"]) == 5
+        assert len([member for member in members(pool) if member["state"] == "busy"]) == 5
         waiting = threads.submit(pool.call, PID)
         wait_until(lambda: pool.ask("GET", "/_owt/sessions").json()["waiting"] == 1)
         gates[2].open()
@@ -118,7 +118,7 @@ def test_a_spare_is_kept_ready(pool):
 def test_a_spare_that_dies_is_replaced(pool):
     pid = wait_until(lambda: spares(pool))[0]["pid"]
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: (found := spares(pool)) and found[0]["pid"] != pid)
+    wait_until(lambda: (idle := spares(pool)) and idle[0]["pid"] != pid)
 
 
 def test_a_pool_kernel_that_dies_is_replaced(pool):

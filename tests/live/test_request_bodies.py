@@ -1,4 +1,4 @@
-"""Tests of `request` with bodies that stay in the frontend until the adaptor reads them."""
+"""Request bodies that stay in the frontend until the adaptor reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a call may be put into a request, and what a request that is wrong is told."""
+"""Ways to carry a call in a request, and the errors of malformed requests."""
 
 import base64
 import contextlib
@@ -302,7 +302,7 @@ class TestPages:
 
 class TestMalformed:
     @pytest.mark.parametrize(
-        ("fields", "field", "shown"),
+        ("fields", "field", "fragment"),
         [
             ({"code_b64": "!!!"}, "code_b64", "'!!!'"),
             ({"code_b64": "YQ==="}, "code_b64", "'YQ==='"),
@@ -341,7 +341,7 @@ class TestMalformed:
     )
     @pytest.mark.parametrize("carrier", ["query", "form", "json"])
     def test_an_error_names_the_field_and_shows_its_value(
-        self, http: httpx.Client, fields: dict[str, str], field: str, shown: str, carrier: str
+        self, http: httpx.Client, fields: dict[str, str], field: str, fragment: str, carrier: str
     ) -> None:
         headers = {"Accept": "application/json"}
         match carrier:
@@ -355,10 +355,10 @@ class TestMalformed:
         assert answer.headers["content-type"] == "application/problem+json"
         detail = answer.json()["detail"]
         assert detail.startswith(f"{field}: ")
-        assert shown in detail
+        assert fragment in detail
 
     @pytest.mark.parametrize(
-        ("fields", "field", "shown"),
+        ("fields", "field", "fragment"),
         [
             ({"code": 1}, "code", "1"),
             ({"code": ["1"]}, "code", '["1"]'),
@@ -372,15 +372,15 @@ class TestMalformed:
         ],
     )
     def test_an_error_for_json_of_the_wrong_type_shows_json(
-        self, http: httpx.Client, fields: dict[str, object], field: str, shown: str
+        self, http: httpx.Client, fields: dict[str, object], field: str, fragment: str
     ) -> None:
         answer = http.post("/", json=fields)
         assert answer.status_code == 400
         assert answer.text.startswith(f"bad request: {field}: ")
-        assert repr(shown) in answer.text
+        assert repr(fragment) in answer.text
 
     @pytest.mark.parametrize(
-        ("body", "shown"),
+        ("body", "fragment"),
         [
             (b"{", "'{'"),
             (b'{"code": "1",}', "'{\"code\": \"1\",}'"),
@@ -390,12 +390,12 @@ class TestMalformed:
         ],
     )
     def test_an_error_for_an_invalid_json_body_shows_the_body(
-        self, http: httpx.Client, body: bytes, shown: str
+        self, http: httpx.Client, body: bytes, fragment: str
     ) -> None:
         answer = http.post("/", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code == 400
         assert answer.text.startswith("bad request: body: ")
-        assert shown in answer.text
+        assert fragment in answer.text
 
     @pytest.mark.parametrize(
         "field", ["code_b64", "kwargs_b64", "session", "kernel", "fn_name", "timeout", "stream"]

@@ -1,4 +1,4 @@
-"""Coming back to a run: what a client gets that lost its connection, and what becomes of a run meanwhile."""
+"""Resuming a run: the events after a lost connection, and the run between connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from owt.wire.sse import Decoder, Event
 EVENTS = {"Accept": "text/event-stream"}
 KIB = 1024
 
-# Says how often it has run, and that it ended.
+# Counts its runs in the session.
 COUNTED = """
 def run():
     state.runs = getattr(state, "runs", 0) + 1
@@ -28,7 +28,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[LiveServer]:
-    """A server that keeps little."""
+    """Server with small journals and windows."""
     with LiveServer("--run-journal", "8KiB", "--window", "4KiB", "--keepalive", "50ms") as server:
         yield server
 
@@ -111,14 +111,14 @@ class TestEvents:
     def test_several_readers_follow_one_run(self, http: httpx.Client, session: str, gate: Gate) -> None:
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n    yield 'second'"
         with http.stream("GET", "/", params={"code": code, "session": session}, headers=EVENTS) as answer:
-            found = following(answer)
-            first = next(found)
+            received = following(answer)
+            first = next(received)
             address = f"/_owt/runs/{answer.headers['owt-run']}/events"
             with http.stream("GET", address) as other, http.stream("GET", f"{address}?after=1") as late:
                 others = following(other)
                 assert next(others) == first
                 gate.open()
-                rest = list(found)
+                rest = list(received)
                 assert [event.data for event in rest[:1]] == ["second"]
                 assert list(others) == rest
                 assert list(following(late)) == rest
@@ -137,7 +137,7 @@ def run():
         assert [event.data for event in whole] == ["1", "2", "3"]
         for seen in (1, 2):
             assert events(ask(http, code, whole[seen - 1].id, session=session)) == whole[seen:]
-        # Nothing that an event could be made of follows.
+        # No further event follows.
         assert ask(http, code, whole[2].id, session=session).status_code == 204
         assert http.get("/", params={"code": "state.runs", "session": session}).text == "1"
 
@@ -148,8 +148,8 @@ def run():
         assert "Last-Event-ID: belongs to another call" in answer.text
 
     def test_an_event_id_of_another_server_is_ignored(self, http: httpx.Client, session: str) -> None:
-        found = events(ask(http, COUNTED, "17", session=session))
-        assert found[-1].event == "done"
+        received = events(ask(http, COUNTED, "17", session=session))
+        assert received[-1].event == "done"
 
     def test_resuming_an_unknown_run_gets_an_error_event_without_a_new_run(
         self, http: httpx.Client, session: str
@@ -198,22 +198,22 @@ class TestDetached:
             "events": f"/_owt/runs/{run}/events",
             "answer": f"/_owt/runs/{run}/answer",
         }
-        found = events(http.get(f"/_owt/runs/{run}/events"))
-        assert [event.event for event in found] == ["stdout", "result", "done"]
+        received = events(http.get(f"/_owt/runs/{run}/events"))
+        assert [event.event for event in received] == ["stdout", "result", "done"]
         plain = http.get(f"/_owt/runs/{run}/answer")
         assert (plain.status_code, plain.json()) == (200, {"n": 42})
         assert plain.headers["content-type"] == "application/json"
-        shown = http.get(f"/_owt/runs/{run}").json()
-        assert [shown[name] for name in ("state", "detached", "events")] == ["done", True, 3]
-        assert shown["stdout"] == "out\n"
+        document = http.get(f"/_owt/runs/{run}").json()
+        assert [document[name] for name in ("state", "detached", "events")] == ["done", True, 3]
+        assert document["stdout"] == "out\n"
 
     def test_a_detached_run_completes_without_a_reader(self, http: httpx.Client, session: str) -> None:
-        # Ten times the window and more.
+        # More than ten times the window.
         code = "def run():\n    for _ in range(700): yield b'x' * 65536\n    state.end = True"
         run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
         wait_until(lambda: http.get(run["url"]).json()["state"] == "done")
         assert http.post("/", data={"code": "state.end", "session": session}).text == "True"
-        # More than is kept of a run.
+        # More than the journal of a run holds.
         lost = http.get(run["answer"])
         assert lost.status_code == 410
         assert "--run-journal" in lost.text
@@ -224,7 +224,7 @@ class TestDetached:
     def test_a_follower_that_reads_nothing_delays_no_detached_run(
         self, http: httpx.Client, server: LiveServer, session: str, gate: Gate
     ) -> None:
-        # More than the window and the sockets hold between the two.
+        # More than the window and the buffers of the sockets hold.
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n"
         code += "    for _ in range(1000): yield b'x' * 65536"
         run = http.post("/", data={"code": code, "session": session, "detach": "1"}).json()
@@ -313,10 +313,10 @@ class TestTheLastReader:
             assert next(pieces) == b"first"
             other = http.stream("GET", f"/_owt/runs/{answer.headers['owt-run']}/events")
             follower = other.__enter__()
-            found = following(follower)
-            assert next(found).data == "first"
+            received = following(follower)
+            assert next(received).data == "first"
         gate.open()
-        assert next(found).data == "second"
+        assert next(received).data == "second"
         other.__exit__(None, None, None)
 
 
@@ -339,13 +339,13 @@ class TestTheJournal:
     def test_a_slow_reader_loses_nothing_beyond_the_journal_limit(self, small: LiveServer) -> None:
         code = "def run():\n    for n in range(3000): yield f'{n} ' * 20"
         with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
-            found = [event.data for event in following(answer)]
-        assert found[:-1] == [f"{n} " * 20 for n in range(3000)]
+            received = [event.data for event in following(answer)]
+        assert received[:-1] == [f"{n} " * 20 for n in range(3000)]
 
     def test_a_follower_too_slow_for_a_detached_run_gets_an_error_about_lost_events(
         self, small: LiveServer, gate: Gate
     ) -> None:
-        # More than the sockets hold between the two.
+        # More than the buffers of the sockets hold.
         code = f"def run():\n    yield 'first'\n    {gate.wait}\n"
         code += "    for _ in range(1000): yield 'x' * 65536"
         run = small.ask("POST", "/", data={"code": code, "detach": "1"}).json()
@@ -354,21 +354,21 @@ class TestTheJournal:
             socket.create_connection(("127.0.0.1", small.port), timeout=20) as plain,
         ):
             plain.sendall(f"GET {run['answer']} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            found = following(events)
-            assert next(found).data == "first"
+            received = following(events)
+            assert next(received).data == "first"
             begun = b""
             while b"first" not in begun:
                 begun += plain.recv(1 << 16)
             gate.open()
             wait_until(lambda: small.ask("GET", run["url"]).json()["state"] == "done")
-            rest = list(found)
+            rest = list(received)
             answer = b"".join(iter(lambda: plain.recv(1 << 20), b""))
-        # A plain answer has no way to say so but to break off, without its last chunk.
+        # A plain response can report it only by an abort, without the last chunk.
         assert begun.startswith(b"HTTP/1.1 200 ")
         assert not answer.endswith(b"0\r\n\r\n")
         assert len(rest) < 1000
         assert rest[-1].event == "error"
-        # What came before is whole, and then nothing follows but the word.
+        # The events before it are complete, and the error is the last event.
         assert [event.data for event in rest[:-1]] == ["x" * 65536] * (len(rest) - 1)
         assert json.loads(rest[-1].data)["title"] == "the events are lost"
         back = small.ask("GET", run["events"], headers={"Last-Event-ID": rest[-1].id})
@@ -377,11 +377,11 @@ class TestTheJournal:
     def test_a_silent_stream_sends_comments(self, small: LiveServer, gate: Gate) -> None:
         code = f"def run():\n    yield 1\n    {gate.wait}\n    yield 2"
         with httpx.stream("GET", small.url, params={"code": code}, headers=EVENTS) as answer:
-            content, opened = b"", False
+            content, gate_is_open = b"", False
             for piece in answer.iter_raw():
                 content += piece
-                if content.count(b": \n") >= 3 and not opened:
+                if content.count(b": \n") >= 3 and not gate_is_open:
                     gate.open()
-                    opened = True
+                    gate_is_open = True
         assert content.count(b": \n") >= 3
         assert [event.data for event in Decoder().feed(content)][:2] == ["1", "2"]

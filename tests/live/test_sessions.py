@@ -24,10 +24,10 @@ def test_state_is_kept_across_calls(server, session):
 
 def test_sessions_have_separate_namespaces(server, session):
     other = f"{session}-other"
-    server.call("secret = 'mine'", session=session)
-    server.call("secret = 'theirs'", session=other)
-    assert server.call("secret", session=session).text == "mine"
-    assert server.call("secret", session=other).text == "theirs"
+    server.call("secret = 'own'", session=session)
+    server.call("secret = 'other'", session=other)
+    assert server.call("secret", session=session).text == "own"
+    assert server.call("secret", session=other).text == "other"
     assert server.session(session)["pid"] != server.session(other)["pid"]
     server.ask("DELETE", f"/_owt/sessions/{other}")
     assert server.call("secret = globals().get('secret')\nsecret", session=other).text == ""
@@ -168,12 +168,12 @@ def test_a_session_shows_its_state_and_current_run(server, session, tmp_path):
     assert idle["restarts"] == 0
     assert idle["restarted"] is None
     assert idle["concurrency"] == 1
-    listed = {each["name"]: each for each in server.ask("GET", "/_owt/sessions").json()["sessions"]}
+    listed = {entry["name"]: entry for entry in server.ask("GET", "/_owt/sessions").json()["sessions"]}
     assert {**listed[session], "memory": 0} == {**server.session(session), "memory": 0}
 
 
 def test_a_session_whose_kernel_is_not_ready_is_starting(tmp_path):
-    # A stock kernel is spawned and says hello late enough to be seen on its way.
+    # A spawned kernel takes long enough to start that this test observes the state.
     with LiveServer("--pool-min", "0", "--no-fork") as server, ThreadPoolExecutor(16) as threads:
         call = threads.submit(server.call, "'hello'", session="slow")
 
@@ -187,13 +187,13 @@ def test_a_session_whose_kernel_is_not_ready_is_starting(tmp_path):
 
 
 def test_put_creates_a_session(server, session):
-    made = server.ask("PUT", f"/_owt/sessions/{session}", json={"kernel": "owt", "concurrency": 2})
-    assert made.status_code == 201
-    assert made.json()["state"] == "idle"
-    assert made.json()["concurrency"] == 2
+    created = server.ask("PUT", f"/_owt/sessions/{session}", json={"kernel": "owt", "concurrency": 2})
+    assert created.status_code == 201
+    assert created.json()["state"] == "idle"
+    assert created.json()["concurrency"] == 2
     again = server.ask("PUT", f"/_owt/sessions/{session}", json={"concurrency": 2})
     assert again.status_code == 200
-    assert again.json()["pid"] == made.json()["pid"]
+    assert again.json()["pid"] == created.json()["pid"]
     other = server.ask("PUT", f"/_owt/sessions/{session}", json={"concurrency": 3})
     assert other.status_code == 400
     assert "Delete it first" in other.text
@@ -223,10 +223,10 @@ def test_a_malformed_put_gets_400_with_the_name_of_the_field(server, session, bo
 
 def test_unknown_resources_get_404_with_their_name(server):
     for method, path in [
-        ("GET", "/_owt/sessions/nobody"),
-        ("DELETE", "/_owt/sessions/nobody"),
-        ("POST", "/_owt/sessions/nobody/interrupt"),
-        ("POST", "/_owt/sessions/nobody/restart"),
+        ("GET", "/_owt/sessions/unknown"),
+        ("DELETE", "/_owt/sessions/unknown"),
+        ("POST", "/_owt/sessions/unknown/interrupt"),
+        ("POST", "/_owt/sessions/unknown/restart"),
         ("GET", "/_owt/runs/0123"),
         ("DELETE", "/_owt/runs/0123"),
         ("GET", "/_owt/nothing/here"),

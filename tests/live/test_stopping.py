@@ -181,7 +181,7 @@ def test_a_killed_template_is_replaced_and_sessions_continue(tmp_path):
 
         numbers = iter(range(100))
         wait_until(forked)
-        # The end of a kernel that the old one had forked is noticed, though nobody knows how it ended.
+        # The end of a kernel of the old template is detected, but its exit status is unknown.
         os.kill(server.session("old")["pid"], signal.SIGKILL)
         wait_until(lambda: server.session("old")["restarts"] == 1)
         assert "is not known" in server.session("old")["last_death"]
@@ -234,7 +234,7 @@ def test_a_stream_is_sent_completely_before_the_server_ends(tmp_path):
             gate.reached()
             server.send_signal(signal.SIGTERM)
             gate.open()
-            # The run ends long before this client has taken what it sent.
+            # The run ends long before this client has read the response.
             body = b"".join(answer.iter_bytes())
         assert len(body) == 6 + 3_000_000
         assert server.wait() == 0
@@ -262,9 +262,9 @@ def test_calls_that_exceed_the_shutdown_time_fail_with_a_response(again, tmp_pat
         if again:
             wait_until(lambda: refuses(server))
             server.send_signal(signal.SIGTERM)
-        for each in (call, queued, pooled):
-            assert each.result().status_code == 502
-            assert "the server is ending" in each.result().text
+        for ended_call in (call, queued, pooled):
+            assert ended_call.result().status_code == 502
+            assert "the server is ending" in ended_call.result().text
         assert server.wait() == 0
 
 

@@ -1,4 +1,4 @@
-"""owt.notebook.changes: the cells that run again after a change, and the record of those in effect."""
+"""owt.notebook.changes: the cells to run after a change, and the record of cells in effect."""
 
 from __future__ import annotations
 

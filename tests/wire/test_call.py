@@ -1,4 +1,4 @@
-"""owt.wire.call: everything that a request asks for."""
+"""owt.wire.call: fields of a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""owt.wire.chunk: the pieces of an answer, and what they count."""
+"""owt.wire.chunk: the kinds of chunks, and their sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""owt.wire.endpoint: paths, and the limits of what is told of an endpoint."""
+"""owt.wire.endpoint: paths, and limits of endpoint descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""owt.frontend.api.openapi: the endpoints as an OpenAPI document, checked by a validator of others."""
+"""owt.frontend.api.openapi: the OpenAPI document of the endpoints, checked by an independent validator."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def other_point() -> type:
 def described(*functions: tuple[str, tuple[str, ...], Callable[..., Any]], **options: Any) -> dict[str, Any]:
     """Return the valid document of these functions, each with its path and methods."""
     table = Endpoints()
-    made = (make_endpoint(function, path, methods) for path, methods, function in functions)
-    endpoints = tuple(registered.endpoint for registered in made)
+    registrations = (make_endpoint(function, path, methods) for path, methods, function in functions)
+    endpoints = tuple(registration.endpoint for registration in registrations)
     assert table.register("k1", "dev", RegisterEndpoints(1, endpoints)) is None
     facts = {"url": "http://h:1/base", "version": "1", "users": False, "tokens": False, **options}
     # As a client receives it.

@@ -1,4 +1,4 @@
-"""owt.frontend.http.events: chunks as Server-Sent Events, each with an id to come back with."""
+"""owt.frontend.http.events: chunks as Server-Sent Events, with ids for resuming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of owt.frontend.http.fields: sources of fields; test_requests covers their meaning."""
+"""owt.frontend.http.fields: sources of fields; test_requests covers their meaning."""
 
 from __future__ import annotations
 

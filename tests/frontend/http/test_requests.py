@@ -1,4 +1,4 @@
-"""Tests of owt.frontend.http.requests: the meaning of every field, and its error messages."""
+"""owt.frontend.http.requests: the meaning of every field, and its error messages."""
 
 from __future__ import annotations
 

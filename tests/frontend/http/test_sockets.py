@@ -1,4 +1,4 @@
-"""owt.frontend.http.sockets: what the server listens on, and what it refuses."""
+"""owt.frontend.http.sockets: listening sockets and TLS files."""
 
 from __future__ import annotations
 

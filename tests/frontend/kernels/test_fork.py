@@ -1,4 +1,4 @@
-"""owt.frontend.kernels.fork: the kernels that a fork of the template can stand in for."""
+"""owt.frontend.kernels.fork: kernelspecs that a fork of the template can serve."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Answers that are kept: under which key, for whom, and how many."""
+"""owt.frontend.runs.cache: keys, lookups and limits of cached results."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def run_of(call: Call, *chunks: Chunk, journal: int = 10_000) -> Run:
 
 
 def kept(cache: Cache, call: Call, *chunks: Chunk, journal: int = 10_000) -> tuple[Chunk, ...] | None:
-    """What an equal call finds after this one has answered these chunks."""
+    """Return the chunks that an equal call gets after a call with these chunks."""
     run = run_of(call, journal=journal)
-    # Nobody reads it, so nothing beyond the limit is kept for a reader.
+    # The run has no reader, so the journal keeps no chunks beyond its limit.
     run.detach()
     cache.observe(run)
     run.feed(chunks)

@@ -1,4 +1,4 @@
-"""Tests of owt.frontend.runs.journal: dropped chunks, positions and event numbers."""
+"""owt.frontend.runs.journal: dropped chunks, positions and event numbers."""
 
 from __future__ import annotations
 

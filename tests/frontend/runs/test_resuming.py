@@ -1,4 +1,4 @@
-"""owt.frontend.runs.resuming: where a client that comes back goes on."""
+"""owt.frontend.runs.resuming: event ids, and the position at which a client resumes."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def a_run(*chunks: Chunk) -> Run:
 def test_resume_continues_after_any_event_of_an_active_run() -> None:
     run = a_run(HEAD, Data(b"a", "text"), Data(b"b", "text"))
     for after in (0, 1, 2):
-        found = resume(run, after)
-        assert isinstance(found, Resumed)
-        assert (found.run, found.after, found.reader.position) == (run, after, after + 1)
+        resumed = resume(run, after)
+        assert isinstance(resumed, Resumed)
+        assert (resumed.run, resumed.after, resumed.reader.position) == (run, after, after + 1)
     assert resume(run, 3) == "lost"
 
 
@@ -137,14 +137,14 @@ def test_check_same_call_refuses_a_different_call() -> None:
 
 
 def test_check_same_call_compares_the_fields_of_an_endpoint_call() -> None:
-    def asked(query: str, edition: str = "k1.1") -> Call:
+    def endpoint_call(query: str, edition: str = "k1.1") -> Call:
         facts = RequestFacts("GET", "/speak", query, (), b"", "localhost")
         return Call(facts, session="s", endpoint=Target("/speak", (), edition))
 
-    run = Run("id", asked("text=x"), 1000)
-    check_same_call(run, asked("text=x", "k1.2"))
+    run = Run("id", endpoint_call("text=x"), 1000)
+    check_same_call(run, endpoint_call("text=x", "k1.2"))
     with pytest.raises(BadRequest, match="belongs to another call"):
-        check_same_call(run, asked("text=y"))
+        check_same_call(run, endpoint_call("text=y"))
 
 
 def test_check_same_call_works_after_the_run_dropped_its_code() -> None:
@@ -158,5 +158,5 @@ def test_lost_event_is_one_error_event_with_the_over_id(known: bool, words: str)
     [event] = Decoder().feed(lost_event(EventId(RUN, 3), known, 300))
     assert event.event == "error"
     assert words in json.loads(event.data)["detail"]
-    # Whoever comes back with this id is told that it is over.
+    # A client that resumes with this id gets 204.
     assert parse_event_id(event.id) == EventId(RUN, None)

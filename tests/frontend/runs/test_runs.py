@@ -1,4 +1,4 @@
-"""Tests of owt.frontend.runs.runs: states, readers, credit, and which runs are known."""
+"""owt.frontend.runs.runs: states, readers, credit, and the table of known runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of owt.frontend.sessions.deadlines, with a scripted kernel."""
+"""owt.frontend.sessions.deadlines, with a scripted kernel."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Tests of owt.frontend.sessions.pool: the choice of a kernel for a call, with scripted kernels."""
+"""owt.frontend.sessions.pool: the choice of a kernel for a call, with scripted kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of owt.frontend.sessions.session: queue, deaths of kernels, limits, with scripted kernels."""
+"""owt.frontend.sessions.session: queue, deaths of kernels, limits."""
 
 import asyncio
 from contextlib import suppress
@@ -278,7 +278,7 @@ async def test_output_of_an_ended_run_is_ignored():
     kernel = await stage.kernels.wait_for_kernel(1)
     kernel.answer("r1")
     kernel.answer("r1")
-    kernel.answer("r-of-nobody")
+    kernel.answer("unknown-run")
     assert stage.session.state == "idle"
 
 

@@ -1,4 +1,4 @@
-"""Tests of owt.frontend.sessions.sessions: the table of named sessions, with scripted kernels."""
+"""owt.frontend.sessions.sessions: the table of named sessions, with scripted kernels."""
 
 from __future__ import annotations
 

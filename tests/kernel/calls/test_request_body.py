@@ -1,4 +1,4 @@
-"""Tests of owt.kernel.calls.request_body: bodies that are fetched from the frontend."""
+"""owt.kernel.calls.request_body: bodies that the kernel fetches from the frontend."""
 
 from __future__ import annotations
 

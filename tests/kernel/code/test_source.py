@@ -1,4 +1,4 @@
-"""owt.kernel.code.source: kinds of text, how each is loaded, and adaptors that owt ships."""
+"""owt.kernel.code.source: kinds of code, their loading, and the adaptors that owt ships."""
 
 from __future__ import annotations
 

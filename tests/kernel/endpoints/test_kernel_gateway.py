@@ -1,4 +1,4 @@
-"""Cells of notebooks that a server serves, in a runner.
+"""owt.kernel.endpoints.kernel_gateway: annotated cells of served notebooks, in a runner.
 
 The expected responses of annotated cells are those of Jupyter Kernel Gateway 3.0.1.
 """

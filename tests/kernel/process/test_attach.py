@@ -1,4 +1,4 @@
-"""owt.kernel.process.attach: how a kernel gets its connections."""
+"""owt.kernel.process.attach: the connections that a kernel inherits."""
 
 from __future__ import annotations
 
