@@ -32,7 +32,7 @@ class Request:
     end: bytes = b"\r\n"
 
     def encode(self) -> bytes:
-        """Return its bytes."""
+        """Return the bytes of the request."""
         line = self.method.encode("latin-1") + b" " + self.target.encode("latin-1") + b" " + self.version
         lines = [line, *(name + b": " + value for name, value in self.headers)]
         return self.end.join([*lines, b"", self.body])

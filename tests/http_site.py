@@ -87,7 +87,7 @@ class HttpSite:
         self.maintenance.start()
 
     async def connect(self, sock: socket.socket | None = None) -> RawClient:
-        """Connect a client, with a socket made before if no descriptor is free."""
+        """Connect a client, with an existing socket if no descriptor is free."""
         sock = sock or socket.socket()
         self._client_sockets.append(sock)
         sock.setblocking(False)

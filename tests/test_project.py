@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "owt"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# What a layer may import of owt, itself aside. A layer is a directory of the package or a module beside
-# them; `owt` is the package's own module, which loads everything else when it is used.
+# Layers that a layer may import, except itself. A layer is a folder of the package or a module beside
+# them; `owt` is the package's own module, which imports its public names lazily.
 ALLOWED = {
     "errors": set(),
     "wire": {"errors"},
@@ -38,12 +38,12 @@ ALLOWED = {
     "testing": {"errors", "frontend", "server", "wire"},
     # Only IPython's %load_ext imports it, through the package's own module.
     "jupyter": {"errors", "cli", "client", "kernel", "server", "wire"},
-    # Programs, which nothing imports: `python -m owt`, `owt.server`, `owt.client`, `owt.kernel`.
+    # Programs that no module imports: `python -m owt`, `owt.server`, `owt.client`, `owt.kernel`.
     "__main__": {"cli", "kernel"},
     "owt": {"errors", "client", "jupyter", "kernel", "server", "summat"},
 }
 
-# What a layer may not import of other people's packages, also not inside a function.
+# Third-party packages that a layer may not import, not even inside a function.
 FORBIDDEN = {
     "wire": {"tornado", "zmq", "jupyter_client", "ipykernel", "IPython", "asyncio", "socket"},
     "summat": {"tornado", "zmq", "jupyter_client", "ipykernel", "msgspec", "werkzeug"},
@@ -57,7 +57,7 @@ FORBIDDEN = {
 }
 
 MOST_LINES = 500
-# Modules that are longer, each with the reason why its noun is not two.
+# Longer modules, each with the reason why it is one concept.
 LONGER: dict[str, str] = {}
 
 
@@ -75,7 +75,7 @@ def dotted(path: Path, root: Path = ROOT) -> str:
 
 
 def imported(path: Path, root: Path = ROOT) -> Iterator[str]:
-    """The absolute names of what a file imports anywhere in it, `from owt import wire` as `owt.wire`."""
+    """Yield the absolute names of all imports in a file, `from owt import wire` as `owt.wire`."""
     name = dotted(path, root)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -158,7 +158,7 @@ def test_files_and_layers_import_each_other_without_a_circle(unit):
     names = {dotted(path) for path in MODULES}
     needs = {}
     for path in MODULES:
-        # Nothing imports a program, which may import all.
+        # A program may import all, and no module imports it.
         if path.name != "__main__.py":
             importer = unit(dotted(path))
             imports = {unit(name) for name in imported(path) if name in names}
@@ -257,8 +257,8 @@ def test_a_module_has_a_docstring_and_no_vague_name():
 
 
 def test_the_folders_of_tests_mirror_the_package():
-    # Tests of the whole: real servers, what goes wrong with them, the stories that the documentation
-    # tells, real models, what runs in browsers, the clients that are not Python, and the benchmarks.
+    # Tests of the whole: real servers, their faults, documentation, real models, browsers, clients in other
+    # languages, and benchmarks.
     whole = {"live", "faults", "examples", "notebooks", "bark", "browser", "clients", "benchmarks", "docs"}
     for path in (ROOT / "tests").rglob("test_*.py"):
         place = path.parent.relative_to(ROOT / "tests")
@@ -298,7 +298,7 @@ def test_the_provisioner_is_the_one_in_the_tree():
 
 
 def project_files() -> list[Path]:
-    """The project's text files: what is tracked, and what would be."""
+    """Return the project's text files: tracked ones, and untracked ones that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

@@ -110,7 +110,7 @@ def test_a_bystander_calls_until_the_block_ends() -> None:
             wait_until(lambda: other.calls > before + 2)
         after = other.calls
         assert server.session("bystander")["calls"] == after
-        # Also a block that ends at once waits for a call.
+        # Even a block that ends at once waits for a call.
         with Bystander(server) as other:
             before = other.calls
         assert other.calls > before

@@ -93,7 +93,7 @@ def bark(directory: Path, *, voices: bool = True) -> str:
     )
     model = BarkModel(config).eval()
     for layer in model.codec_model.quantizer.layers:
-        # The default is zeros, with which all codes sound the same.
+        # With the default of zeros, all codes sound the same.
         layer.codebook.embed.normal_()
     model.generation_config = GenerationConfig(
         sample_rate=RATE,

@@ -189,7 +189,7 @@ def test_speecht5_takes_an_x_vector(tmp_path, monkeypatch):
     from transformers.pipelines import text_to_audio
 
     model = tiny_models.speecht5(tmp_path)
-    # The pipeline's vocoder is one of the Hub's, which is not at hand.
+    # The pipeline's default vocoder is on the Hub, which tests do not access.
     monkeypatch.setattr(text_to_audio, "DEFAULT_VOCODER_ID", str(tmp_path / "vocoder"))
     np.save(tmp_path / "me.npy", np.arange(4.0))
     audio = sound(payloads("Hi.", model=model, speaker=[0, 1, 2, 3]), 16_000)

@@ -141,7 +141,7 @@ def test_lost_events_are_reported_once_and_nothing_runs_again(
     page = Listening(chromium, between, code, "lost")
     wait_until(lambda: page.texts == ["first"])
     run = page.events[0][2].rpartition("-")[0]
-    # Another reader takes so much of it that the place of the first is forgotten before it comes back.
+    # Another reader reads so much that the journal drops the position of the first before it reconnects.
     with httpx.stream("GET", f"{server.url}/_owt/runs/{run}/events") as other:
         pieces = other.iter_raw()
         assert next(pieces)

@@ -18,7 +18,7 @@ EXECUTED = [page for page in PAGES if any(block.language == "sh" for block in bl
 
 @pytest.fixture(scope="module")
 def docs_server():
-    """Start a server for all pages: what other tests did cannot appear in their output."""
+    """Start a server for all pages, so that their output is independent of other tests."""
     with LiveServer("--resume-window", "500ms") as server:
         wait_until(lambda: server.ask("GET", "/_owt/health/ready").status_code == 200)
         yield server

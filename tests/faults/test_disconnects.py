@@ -108,7 +108,7 @@ def leave(server: LiveServer, stage: Callable[[socket.socket], None], *, rudely:
 def resources(server: LiveServer) -> dict[str, Any]:
     """Return the resources of the server while nothing runs."""
     frontend = psutil.Process(server.pid)
-    # The connection of this request is in kernel of the counts.
+    # The connection of this request is in all of the counts.
     document = server.ask("GET", "/_owt/sessions").json()
     pids = sorted(kernel["pid"] for kernel in (*document["sessions"], *document["pool"]))
     return {
@@ -137,7 +137,7 @@ def quiet(server: LiveServer) -> bool:
 
 
 def memory(server: LiveServer) -> dict[int, int]:
-    """Return the unique memory of the frontend and of kernel kernel, in bytes."""
+    """Return the unique memory of the frontend and of each kernel, in bytes."""
     document = server.ask("GET", "/_owt/sessions").json()
     pids = [server.pid, *(kernel["pid"] for kernel in (*document["sessions"], *document["pool"]))]
     return {pid: psutil.Process(pid).memory_full_info().uss for pid in pids}

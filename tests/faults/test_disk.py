@@ -57,7 +57,7 @@ def test_full_disk_refuses_new_sessions_and_disturbs_no_other(small_disk):
             # A running session continues, and a kernel's death is reported.
             assert server.call("x", session="old").text == "1"
             assert server.call("import os\nos._exit(3)", session="old").status_code == 502
-            # The dead kernel has left a little room.
+            # The dead kernel has freed a little space.
             again = server.call("2", session="old")
             assert again.text == "2" or "No space left on device" in again.text
             filler.unlink()

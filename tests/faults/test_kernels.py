@@ -26,7 +26,7 @@ ENDS = {
     ),
 }
 if sys.version_info < (3, 12):
-    # Since then Python itself sees to it that native code does not call back without end.
+    # Python 3.12 limits the recursion of native code itself.
     ENDS["native-stack"] = (
         "import sys\ndef run():\n    sys.setrecursionlimit(10**8)\n"
         "    class Deep:\n        def __repr__(self): return repr(self)\n    repr(Deep())",

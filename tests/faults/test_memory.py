@@ -20,7 +20,7 @@ LIMIT = "this kernel may allocate 64 MiB (--kernel-memory)"
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[LiveServer]:
-    """A server whose kernels may allocate 64 MiB."""
+    """Server whose kernels may allocate 64 MiB."""
     with LiveServer("--kernel-memory", "64MiB") as server:
         yield server
 
@@ -47,7 +47,7 @@ def test_a_call_that_allocates_too_much_fails_and_keeps_its_kernel(server, sessi
     assert problem["exception"] == "MemoryError"
     assert problem["detail"] == LIMIT
     assert problem["traceback"].endswith(f"MemoryError\n{LIMIT}\n")
-    # What the call left can be freed, and then there is room again.
+    # After its objects are freed, the memory is available again.
     assert server.call("state.held = held = None", session=session).status_code == 200
     assert server.call("def run(): return len(bytearray(30 << 20))", session=session).text == str(30 << 20)
     assert server.call("x", session=session).text == "1"

@@ -94,7 +94,7 @@ def test_a_flood_of_prints_arrives_without_filling_memory(server, session):
                 peak = list(map(max, peak, memory(server, session)))
     assert arrived == 99_900_000
     assert b"\ndata: end\n\nevent: done\n" in tail
-    # The window, the journal of 8 MiB, and what the allocators keep.
+    # The window, the journal of 8 MiB, and memory that the allocators keep.
     assert [end - begin < 64 * MIB for begin, end in zip(before, peak, strict=True)] == [True, True]
 
 

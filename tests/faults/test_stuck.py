@@ -18,7 +18,7 @@ WAIT = "def run(path): return open(path).read()"
 
 BUSY = {
     "loop": "def run():\n    print('on')\n    while True: pass",
-    # These hold the interpreter's lock, so that no other thread of the kernel runs either.
+    # These hold the interpreter's lock, so that no other thread of the kernel runs.
     "native-call": "import ctypes\ndef run():\n    print('on')\n    ctypes.PyDLL(None).sleep(1000)",
     "big-number": "def run():\n    print('on')\n    return 7 ** (10 ** 8) % 2",
     "regular-expression": "import re\ndef run():\n    print('on')\n    re.match('(a*)*b', 'a' * 60)",
@@ -32,7 +32,7 @@ def waiting(gate: Gate) -> dict[str, str]:
 
 
 def began(server, session):
-    """Wait until the session's call has printed; gives its run."""
+    """Wait until the session's call has printed, and return its run."""
     run = wait_until(lambda: server.session(session)["current_run"])
     wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["stdout"])
     return run
@@ -124,7 +124,7 @@ def test_a_timeout_starts_after_the_notebook_cell_before_the_call(
         notebook.execute(f"open({str(gate)!r}).read()")
         gate.reached()
         with ThreadPoolExecutor() as threads:
-            # Once the cell has ended, it is the time that the call has to begin.
+            # The timeout starts when the cell has ended.
             timeout = 1.0
             call = threads.submit(server.call, "x", session=session, timeout=timeout)
             before, begun = bystander.calls, time.monotonic()
@@ -169,7 +169,7 @@ def test_a_timeout_applies_while_a_leftover_thread_holds_the_interpreter_lock(se
     pid = server.session(session)["pid"]
 
     def asleep():
-        # Calls are answered until the thread has come to hold the lock.
+        # Calls succeed until the thread holds the lock.
         answer = server.call("1", session=session, timeout=0.1)
         return "and was killed" in answer.text and answer
 

@@ -19,7 +19,7 @@ from owt.testing import wait_until
 
 @pytest.fixture
 def mark():
-    """A mark that no server has. What carries it is gone after the test."""
+    """Mark that no server has. Processes with the mark are killed after the test."""
     mark = f"test-{secrets.token_hex(8)}"
     yield mark
     for pid in reaper.marked(mark):
@@ -175,7 +175,7 @@ def test_the_reaper_of_a_living_server_ends_only_its_own_group(mark, folder):
 
 
 def test_the_reaper_spares_a_server_whose_directory_was_removed_by_hand(mark, folder):
-    """The server may well be alive; its template will see to the rest."""
+    """The server may be alive; its template cleans up the rest."""
     folder.rmdir()
     other = sleeper(mark, start_new_session=True)
     process = kernel(mark, folder)

@@ -27,7 +27,7 @@ from owt.lib.encoding import wav
 
 @pytest.fixture
 def output(capsys):
-    """Gives what some pieces are on stdout and stderr."""
+    """Return a function that returns the text of some pieces on stdout and stderr."""
 
     def show(*pieces: OutputItem) -> tuple[str, str]:
         screen = TerminalRenderer()

@@ -158,7 +158,7 @@ def seen_in_a_kernel(server: LiveServer) -> list[str]:
     answer = server.ask("POST", "/", data=data, auth=auth)
     assert answer.status_code == 200, answer.text
     variables, environ, cmdline, *others = answer.json()
-    # The code did read the right places, and other variables stay.
+    # The code read the right places, and other variables are unchanged.
     assert "OWT_URL" in dict(variables)
     assert "PATH=" in environ
     assert cmdline.rstrip("\0") == "owt serve"

@@ -10,14 +10,14 @@ import pytest
 from owt.testing import Gate, LiveServer
 from owt.wire.sse import Decoder
 
-# Answers 1, 2, 3 ... for each time that it really runs in its session.
+# Returns the number of its executions in the session.
 COUNTING = "import itertools\ncount = itertools.count(1)\ndef run(**kwargs): return str(next(count))"
 SVG = "image/svg+xml"
 
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[httpx.Client]:
-    """A client of a server with room for 20,000 bytes of answers."""
+    """Client of a server with a cache of 20,000 bytes."""
     with (
         LiveServer("--cache-bytes", "20000", "--pool-min", "0", "--pool-max", "1") as server,
         httpx.Client(base_url=server.url, timeout=30) as client,
@@ -33,7 +33,7 @@ def once(gate: Gate) -> str:
 def call(
     http: httpx.Client, code: str, session: str | None, path: str = "/", accept: str = "*/*", **fields: str
 ) -> httpx.Response:
-    """A call that may be answered from the cache; without a session, by a kernel of the pool."""
+    """Send a call with use_cache; without a session it runs in a kernel of the pool."""
     data = {"code": code, "use_cache": "1", **({"session": session} if session else {}), **fields}
     return http.post(path, data=data, headers={"Accept": accept})
 
@@ -268,7 +268,7 @@ class TestJoining:
         data = {"code": code, "session": session, "use_cache": "1"}
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(http.stream("POST", "/", data=data))
-            # Kept: a connection whose iterator is dropped is closed.
+            # Keep the iterator: dropping it closes the connection.
             from_first = first.iter_raw()
             assert next(from_first) == b"a"
             second = stack.enter_context(http.stream("POST", "/", data=data))
@@ -358,7 +358,7 @@ class TestFailures:
             pieces = first.iter_raw()
             decoder = Decoder()
             received = (event for piece in pieces for event in decoder.feed(piece))
-            # From the second on, an interrupt finds the code in its `try` and not at its `yield`.
+            # After the second event the code is inside its `try`, no longer at its `yield`.
             assert [next(received).data for _ in range(2)] == ["a", "on\n"]
             http.delete(f"/_owt/runs/{first.headers['owt-run']}")
             assert next(received).data == "stopping"

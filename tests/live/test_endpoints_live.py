@@ -66,7 +66,7 @@ def notebook(live: LiveServer, name: str) -> Iterator[Any]:
 
 
 def execute(notebook: Any, code: str) -> str:
-    """Run a cell to its end. Returns `ok` or `error`."""
+    """Run a cell to its end, and return `ok` or `error`."""
     status: str = notebook.execute_interactive(code, timeout=30, output_hook=lambda message: None)["content"][
         "status"
     ]

@@ -32,7 +32,7 @@ MAX_DEPTH = 5
 # Variable in the environment of all processes of a server and of the servers inside it.
 MARK = ("EXAMPLES_RUN_BY", str(os.getpid()))
 
-# The length of speech differs from call to call.
+# The length of speech varies between calls.
 SECONDS = re.compile(r"(\d+(?:\.\d+)?) seconds")
 
 

@@ -31,7 +31,7 @@ BROKEN = {
     ],
 }
 
-# As `conda run` does: a parent that starts the kernel and closes the descriptors that it does not know.
+# Like `conda run`: a parent process that starts the kernel and closes inherited descriptors.
 WRAPPER = [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"]
 WRAPPED = {
     "wrapped": [*WRAPPER, sys.executable, "-m", "owt.kernel", "-f", "{connection_file}"],
@@ -41,7 +41,7 @@ WRAPPED = {
 
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory):
-    """A server whose kernelspecs include broken ones."""
+    """Server whose kernelspecs include broken ones."""
     folder = tmp_path_factory.mktemp("jupyter")
     for name, argv in (BROKEN | WRAPPED).items():
         (folder / "kernels" / name).mkdir(parents=True)
@@ -60,7 +60,7 @@ def specs(tmp_path_factory):
 
 @pytest.fixture
 def stock(specs):
-    """A session with the stock IPython kernel."""
+    """Session with the stock IPython kernel."""
     yield "stock"
     specs.ask("DELETE", "/_owt/sessions/stock")
 
@@ -163,7 +163,7 @@ def test_a_broken_kernelspec_fails_at_once_with_the_reason(specs, kernel, status
     for answer in (created, called):
         assert answer.status_code == status
         assert reason in answer.text
-        # The message after the timeout.
+        # The message of a start that timed out.
         assert "was not ready" not in answer.text
     # No session keeps the name.
     assert specs.call("'fine'", session="broken").text == "fine"
@@ -191,7 +191,7 @@ def test_a_server_with_a_broken_default_kernelspec_fails_calls_and_continues(tmp
 
 @pytest.fixture
 def notebook(server, session):
-    """A Jupyter client that is attached to the session's kernel."""
+    """Jupyter client that is attached to the session's kernel."""
     server.call("x = 41", session=session)
     client = BlockingKernelClient(connection_file=server.session(session)["connection_file"])
     client.load_connection_file()
@@ -409,7 +409,7 @@ def run(path):
 def test_the_control_thread_ends_before_the_iopub_thread(
     server, session, kernel, tmp_path
 ):
-    # The other way round, it would wait for the other for 20 s or for good, now and then.
+    # In the other order, the first thread would sometimes wait for the other for 20 s or forever.
     path = tmp_path / "order"
     server.call(NOTE_THE_ORDER, kwargs=json.dumps({"path": str(path)}), session=session, kernel=kernel)
     client = BlockingKernelClient(connection_file=server.session(session)["connection_file"])

@@ -19,7 +19,7 @@ def test_calls_beyond_max_runs_get_503(tmp_path: Path) -> None:
             return int(server.ask("GET", "/_owt/health").json()["runs"])
 
         assert server.call("6 * 7", **cached).text == "42"
-        # Running in a session, queued in it, running in the pool, and one that others join.
+        # A call that runs in a session, one in its queue, one in the pool, and one that others join.
         parameters = [{"session": "a"}, {}, {**cached}]
         calls = []
         for gate, fields in zip(gates, parameters, strict=True):
@@ -36,13 +36,13 @@ def test_calls_beyond_max_runs_get_503(tmp_path: Path) -> None:
         numbers = server.ask("GET", "/_owt/metrics").text
         assert 'owt_refusals_total{status="503"} 4.0' in numbers
         assert 'owt_calls_total{outcome="busy"} 4.0' in numbers
-        # What needs no run of its own is answered.
+        # Calls that need no new run get responses.
         assert server.call("6 * 7", **cached).headers["owt-cache"] == "hit"
         joined = threads.submit(server.call, WAIT, kwargs=repr({"path": str(gates[2])}), **cached)
         metric = 'owt_cache_lookups_total{result="joined"} 1.0'
         wait_until(lambda: metric in server.ask("GET", "/_owt/metrics").text)
         assert runs() == 4
-        # One that ends makes room for one.
+        # The end of a call permits another one.
         gates[1].open()
         assert calls[1].result().status_code == 200
         assert server.call("'again'").text == "again"

@@ -161,7 +161,7 @@ def test_a_cancelled_call_is_counted_once_queued_or_running(
         calls.append(threads.submit(watched.call, "1", session="cancel"))
         wait_until(lambda: watched.session("cancel")["queue"] == 1)
         runs = watched.ask("GET", "/_owt/runs").json()["runs"]
-        for run in reversed(runs):  # The queued one first, or it would begin.
+        for run in reversed(runs):  # The queued call first; otherwise it would begin.
             if run["session"] == "cancel":
                 watched.ask("DELETE", f"/_owt/runs/{run['id']}")
         assert [call.result().status_code for call in calls] == [499, 499]

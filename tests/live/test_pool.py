@@ -29,7 +29,7 @@ def run(depth, code, sessions):
 
 @pytest.fixture(scope="module")
 def pool():
-    """A server with a pool that no other test uses."""
+    """Server with a pool that no other test uses."""
     with LiveServer("--pool-max", "5") as server:
         yield server
 

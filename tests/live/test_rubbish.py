@@ -245,7 +245,7 @@ KWARGS = [
 
 
 class TestKwargs:
-    """Kwargs are evaluated in the kernel, which must answer and stay alive."""
+    """The kernel evaluates kwargs; it must respond and stay alive."""
 
     @pytest.mark.parametrize(
         "code", ["def run(**kwargs): return 'ran'", "def run(x=None): return 'ran'", "z = 1\n'ran'"]

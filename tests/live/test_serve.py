@@ -154,7 +154,7 @@ def test_a_preload_that_fails_is_a_warning(tmp_path):
     assert "--preload owt_test_raises: RuntimeError: no good" in log
     assert "--preload owt_test_exits: SystemExit: 3" in log
     assert "Traceback" not in log
-    # What ends the process that imports it leaves kernels that start by themselves.
+    # A module that ends the importing process leaves only spawned kernels.
     with LiveServer("--preload", "owt_test_dies", env={"PYTHONPATH": str(tmp_path)}) as server:
         assert server.call("'served'").text == "served"
         server.wait_for_log("exit code 3.; kernels start without it")

@@ -65,7 +65,7 @@ def test_calls_to_one_session_run_in_order_of_arrival(server, session, tmp_path)
 
 @pytest.fixture(scope="module")
 def narrow():
-    """A server with small limits."""
+    """Server with small limits."""
     with LiveServer("--queue", "2", "--max-sessions", "3", "--pool-max", "1", "--pool-min", "1") as server:
         yield server
 

@@ -15,7 +15,7 @@ from owt.testing import Gate, LiveServer, wait_until
 
 WAIT = "def run(path): return open(path).read() + 'finished'"
 
-# Things that adaptors start and that nothing but the server's end ends.
+# Processes that adaptors start and that only the server's end ends.
 LEFTOVERS = """
 import os, subprocess, sys
 def run():
@@ -76,7 +76,7 @@ def alive(pid):
 
 
 class Scene:
-    """A server with kernels, a busy one among them, and with things that adaptors have started."""
+    """Server with kernels, one of them busy, and with processes that adaptors have started."""
 
     def __init__(self, server):
         self.server = server
@@ -136,7 +136,7 @@ def test_no_process_is_left_when_frontend_and_template_are_killed(fork, first):
     with LiveServer(fork) as server:
         scene = Scene(server)
         both = [server.pid, scene.template]
-        # Stopped, so that neither sees the end of the other before its own.
+        # Both are stopped, so that neither detects the end of the other before its own.
         for pid in both:
             os.kill(pid, signal.SIGSTOP)
         for pid in both if first == "frontend" else reversed(both):
@@ -165,7 +165,7 @@ def test_a_killed_template_is_replaced_and_sessions_continue(tmp_path):
         gate.reached()
         os.kill(scene.template, signal.SIGKILL)
         server.wait_for_log("template process ended")
-        # Kernels start meanwhile, too.
+        # Kernels may start meanwhile.
         assert server.call("'new'", session="new").text == "new"
         gate.open()
         assert call.result().text == "finished"
@@ -297,7 +297,7 @@ def test_the_terminals_interrupt_reaches_no_kernel(tmp_path):
         fields = {"code": WAIT, "session": "s", **waiting(gate)}
         call = threads.submit(httpx.post, url, data=fields, timeout=30, trust_env=False)
         gate.reached()
-        # What Ctrl-C does: SIGINT for the whole foreground process group.
+        # Like Ctrl-C: SIGINT for the whole foreground process group.
         os.killpg(process.pid, signal.SIGINT)
         gate.open()
         assert call.result().text == "finished"

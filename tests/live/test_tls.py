@@ -11,7 +11,7 @@ from certificates import make
 from owt.client import Client
 from owt.testing import Gate, LiveServer, wait_until
 
-# Adaptors whose response breaks, by what marks the end of the response.
+# Adaptors whose response breaks, by the framing of the response.
 FAILING = {
     "chunks": ["--http1.1", "def run():\n    yield 'begun'\n    raise ValueError"],
     "the end of the connection": ["--http1.0", "def run():\n    yield 'begun'\n    raise ValueError"],

@@ -1,6 +1,6 @@
-"""The tutorials of notebooks/ do what they say, and are saved as they are written: without outputs.
+"""Tutorials of notebooks/: their results, and their format without outputs.
 
-Each is executed once, in a real kernel, with the server that it starts itself.
+Each notebook runs once, in a real kernel, with the server that it starts itself.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_notebook_streaming_prints_its_results(tmp_path):
     assert seen.value(4) == "4"
     assert seen.text(5) == 'step 0\n{"n": 0}\nstep 1\n{"n": 1}\nstep 2\n{"n": 2}\n'
     assert seen.text(5, "stderr") == "a warning\n"
-    # In the place of the first one.
+    # The update replaces the first display.
     assert [bundle["text/markdown"] for bundle in seen.displays(5)] == ["**ready**"]
     assert seen.text(6) == "left at 3\n"
     assert re.fullmatch(

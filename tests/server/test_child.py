@@ -75,7 +75,7 @@ def test_a_crash_raises_the_childs_log(tmp_path):
 
 
 def test_output_to_stdout_does_not_block_the_server(tmp_path):
-    # As a process does that a call left behind in a kernel.
+    # Like a process that a call left in a kernel.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "os.write(int(sys.orig_argv[-1]), b'{\"url\": \"http://127.0.0.1:1\"}\\n')\n"

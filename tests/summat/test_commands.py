@@ -23,7 +23,7 @@ def test_command_that_kills_its_group_is_a_failure():
 
 
 def test_timeout_carries_the_output_so_far():
-    # The pipe that is read has a writer, this very command, and so never ends.
+    # The command itself is a writer of the pipe that it reads, so the pipe never ends.
     with pytest.raises(subprocess.TimeoutExpired) as caught:
         run_command(["bash", "-c", "echo so far; coproc cat; read -r -u ${COPROC[0]}"], timeout=2)
     assert caught.value.stdout == b"so far\n"

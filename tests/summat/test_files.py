@@ -12,7 +12,7 @@ from owt.summat import PathRefused, WrongValue, pipe
 
 @pytest.fixture
 def root(tmp_path):
-    """A directory with a file, a folder, links that stay and links that leave; beside it a secret."""
+    """Directory with a file, a folder, links inside and links to the outside; beside it a secret."""
     root = tmp_path / "root"
     (root / "folder").mkdir(parents=True)
     (root / "a.txt").write_bytes(b"inside")

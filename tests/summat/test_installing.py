@@ -31,7 +31,7 @@ def wheel(tmp_path):
 
 @pytest.fixture
 def pip(monkeypatch):
-    """Commands that would have run, and what each of them answers."""
+    """Recorded commands, and the result of each."""
 
     class Pip:
         def __init__(self):

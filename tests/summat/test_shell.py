@@ -15,7 +15,7 @@ from owt.summat import ShellError, ShellTimeout, WrongValue, pipe
 
 @pytest.fixture
 def fifos(tmp_path):
-    """Two named pipes: a script says on `alive` that it runs, and waits on `never` for ever."""
+    """Two named pipes: a script opens `alive` while it runs, and waits on `never` forever."""
     for name in ("alive", "never"):
         os.mkfifo(tmp_path / name)
     return tmp_path

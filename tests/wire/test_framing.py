@@ -17,7 +17,7 @@ from owt.wire.framing import HEADER_SIZE, MAX_FRAME, MAX_READ, FrameDecoder, enc
 
 
 class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
-    """A message."""
+    """Message of the tests."""
 
     text: str
     attachment: bytes = b""
@@ -64,7 +64,7 @@ def test_the_decoder_keeps_no_reference_to_the_bytes_it_is_given(kind: Any) -> N
 
 
 def feed_large(decoder: FrameDecoder[Text], total: int, step: int = 64 * 1024) -> tuple[int, int]:
-    """Feed `total` zero bytes in reads of `step`. Returns the number of buffers and their sizes together."""
+    """Feed `total` zero bytes in reads of `step`, and return the number of buffers and their total size."""
     zeros = bytes(step)
     buffers, size, last = 0, 0, None
     sent = 0

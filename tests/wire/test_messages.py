@@ -229,7 +229,7 @@ def test_a_frame_without_a_valid_message_is_an_error(payload: bytes) -> None:
 def test_any_payload_is_a_message_or_an_error(
     message: Message | None, patch: bytes, place: int, old: int
 ) -> None:
-    # User code can write to a kernel's connections, so the frontend must bear whatever arrives there.
+    # User code can write to a kernel's connections, so the frontend must accept or refuse any bytes.
     payload = bytearray(msgspec.msgpack.encode(message))
     at = place % (len(payload) + 1)
     payload[at : at + old] = patch
@@ -239,7 +239,7 @@ def test_any_payload_is_a_message_or_an_error(
         assert str(error)  # noqa: PT017 - either way is right
     else:
         assert isinstance(received, Message)
-        # Text and numbers in it can be sent on.
+        # Text and numbers of the message can be encoded again.
         assert message_decoder().feed(stream_of(received)) == [received]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from owt.wire.sse import Decoder, Event, EventWriter, comment, encode
 
-# What a stream can carry: everything but lone surrogates.
+# Text that a stream can carry: any, except lone surrogates.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"))
 
@@ -185,7 +185,7 @@ def as_the_standard_says(stream: bytes) -> tuple[list[Event], str, int | None]:
                 data += value + "\n"
             elif field == "id" and "\0" not in value:
                 buffer = value
-            # So many milliseconds are more than a hundred thousand years.
+            # This number of milliseconds is more than a hundred thousand years.
             elif field == "retry" and re.fullmatch("[0-9]{1,15}", value):
                 retry = int(value)
     return events, last, retry

@@ -48,7 +48,7 @@ def written(chunks: Iterable[Chunk], answer: Events | None = None) -> bytes:
 
 
 def events(*chunks: Chunk) -> bytes:
-    """The body of a whole run's events, without the opening."""
+    """Return the body of a whole run's events, without the preamble."""
     answer = Events("r1", None)
     assert answer.started
     body = written(journal(*chunks).chunks, answer)

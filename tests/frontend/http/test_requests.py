@@ -625,7 +625,7 @@ def test_any_json_in_a_field_is_used_or_refused_with_its_name(name: str, value: 
         assert error.field in (name, "code", "kwargs", "body")  # noqa: PT017 - either way is right
 
 
-# What a field can hold: everything but NUL, and a byte order mark is not part of code.
+# Any text without NUL; a byte order mark is not part of code.
 held = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")) | st.text(
     "\r\n\t &=%+;\"'{}[]-_/\\aé☕", max_size=20
 )
@@ -662,7 +662,7 @@ def b64s(fields: dict[str, str]) -> dict[str, str]:
 
 
 def from_query_and_form(**fields: str) -> RequestFacts:
-    """Every other field in the query, and what the body has wins."""
+    """Every other field is in the query; the body overrides it."""
     names = list(fields)
     query = {name: fields[name] for name in names[::2]} | dict.fromkeys(names[1::2], "")
     query.pop("code_b64", None)
@@ -683,7 +683,7 @@ def test_fields_mean_the_same_from_every_source(fields: dict[str, str]) -> None:
 
 @st.composite
 def nearly_right(draw: st.DrawFn) -> RequestFacts:
-    """A request that was right before a few of its body's bytes, or of its query's, were changed."""
+    """Valid request with a few changed bytes in its body or its query."""
     source = draw(st.sampled_from([from_json, from_query, from_form, from_multipart, from_base64]))
     request = source(**draw(field_sets))
     kind = draw(st.sampled_from([value for name, value in request.headers if name == "Content-Type"] or [""]))

@@ -66,7 +66,7 @@ def test_only_the_owner_can_access_a_unix_socket_from_the_first_moment(
     before = os.umask(0)
     try:
         open_and_close(unix_socket=path)
-        # It is as it was: this reads it.
+        # The listener still works.
         assert os.umask(0) == 0
     finally:
         os.umask(before)
@@ -126,7 +126,7 @@ def test_a_file_that_is_no_socket_is_refused_and_kept(tmp_path: Path, kind: str)
         case "folder":
             path.mkdir()
         case "link":
-            # Also one to a socket that is stale: whose it is, is not known.
+            # Even a link to a stale socket: its owner is unknown.
             open_and_close(unix_socket=tmp_path / "stale")
             path.symlink_to("stale")
         case "fifo":

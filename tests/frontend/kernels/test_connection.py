@@ -23,7 +23,7 @@ OUTPUT = Output("a", (Done(200, 0.5),))
 
 
 class Recorder:
-    """A handler that keeps what it is given; it refuses `Bind`."""
+    """Handler that records its messages; it refuses `Bind`."""
 
     def __init__(self) -> None:
         self.events: asyncio.Queue[Message | str] = asyncio.Queue()
@@ -153,7 +153,7 @@ async def test_the_end_of_the_connection_is_reported_once() -> None:
 
 @async_test
 async def test_the_handler_learns_of_the_end_before_the_socket_is_closed() -> None:
-    """It kills the kernel first: a kernel whose connection ends takes the frontend for gone."""
+    """The handler kills the kernel first: a kernel whose connection ends would clean up after the server."""
     order: list[str] = []
 
     class Looking(Recorder):

@@ -69,7 +69,7 @@ class FakeProvisioner:
 
 
 class FakeManager:
-    """What a kernel needs of its manager."""
+    """Attributes of a kernel manager that a kernel uses."""
 
     def __init__(self, folder: str) -> None:
         self.session = SimpleNamespace(key=b"key")
@@ -140,13 +140,13 @@ class Stage:
         self.kernel.watch()
 
     async def ready(self) -> None:
-        """Start it and say that it is ready."""
+        """Start the kernel, and report that it is ready."""
         await self.start()
         self.calls.send(Hello())
         await self.kernel.ready
 
     async def ended(self) -> Exit:
-        """Wait for the end of all, and return the one exit that the session got."""
+        """Wait for the end of all processes, and return the one exit that the session got."""
         await self.session.died.wait()
         await self.kernel.closed()
         [exit] = self.session.exits
@@ -266,7 +266,7 @@ async def test_a_message_before_the_hello_kills_the_kernel(message: Message) -> 
 
 @async_test
 async def test_the_process_is_killed_before_its_connection_is_closed() -> None:
-    """A kernel whose connection ends takes the frontend for gone, and would clean up after the server."""
+    """A kernel whose connection ends assumes that the frontend has ended, and cleans up after the server."""
     async with staged() as stage:
         await stage.ready()
         stage.calls.socket.sendall(b"\xff" * 20)

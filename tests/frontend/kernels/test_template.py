@@ -103,7 +103,7 @@ def test_a_fork_returns_a_process_whose_exit_code_the_template_reports():
             template.send(Exited(process.pid, -15))
             await until(lambda: child.poll() is not None)
             assert child.poll() == child.wait() == -15
-            # Whatever has this id now is not touched.
+            # The process that has this id now is not killed.
             child.kill()
         await close(template)
 

@@ -158,7 +158,7 @@ def test_the_journal_always_holds_the_newest_chunks(
         try:
             again = kept.position(kept.number(position))
         except ChunksLost:
-            # The head alone is forgotten, or a value is open here.
+            # Only the head was dropped, or the position is inside a value.
             assert position > 0
             continue
         missed = chunks[min(position, again) : max(position, again)]

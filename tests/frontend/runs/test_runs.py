@@ -398,7 +398,7 @@ async def test_the_slowest_reader_sets_the_pace() -> None:
     assert credits == []
     run.feed([data(1000)])
     await waiting
-    # The slow reader takes both at once; the quick one has confirmed the first only.
+    # The slow reader reads both at once; the fast one has confirmed only the first.
     await slow.next()
     waiting = asyncio.create_task(slow.next())
     await settle()
@@ -609,7 +609,7 @@ def test_the_work_of_a_call_does_not_depend_on_the_number_of_live_runs(
     new.feed([HEAD, data(1000), DONE])
     assert reader.available()
     assert reader.available() == []
-    # Itself when it grows and at each read, and two others.
+    # The run itself, when it grows and at each read, and two other runs.
     assert len(trims) <= 5
 
 

@@ -40,7 +40,7 @@ class Stage:
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(10):
-            # Timers bring it about, and there is no event to wait for.
+            # Timers change the condition, without an event to wait for.
             while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
 

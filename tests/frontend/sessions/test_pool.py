@@ -253,7 +253,7 @@ async def test_failed_starts_of_spares_are_retried_with_growing_delays(
         retries.pop()()
     await settle()
     assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30]
-    # Once there is one, the next failure is the first again.
+    # After a successful start, the next failure counts as the first.
     stage.kernels.start_error = None
     retries.pop()()
     await stage.kernels.wait_for_kernel(2)

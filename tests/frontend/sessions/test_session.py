@@ -151,7 +151,7 @@ async def test_a_call_submitted_while_a_kernel_dies_runs_on_the_next():
     assert stage.session.state == "starting"
     second = stage.submit()
     await settle()
-    # None is started before it is known how the old one ended, or its call could be forgotten.
+    # No kernel starts before the exit of the old one is known, so that its call fails with the cause.
     assert len(stage.kernels.all) == 1
     old.die()
     assert first.failure.status == 502
@@ -238,7 +238,7 @@ async def test_a_cancelled_call_that_stops_keeps_its_kernel():
     kernel = await stage.kernels.wait_for_kernel(1)
     stage.session.cancel(run, "cancelled")
     kernel.answer()
-    # A later timer of the same length fires after the one that would kill.
+    # A later timer with the same delay fires after the timer that would kill.
     fired = asyncio.Event()
     asyncio.get_running_loop().call_later(0, fired.set)
     await fired.wait()
@@ -294,7 +294,7 @@ async def test_a_session_adopts_the_kernel_of_a_fresh_spare():
     assert run.status == 200
     assert stage.kernels.all == []
     kernel.die()
-    # The new owner starts the next one.
+    # The new owner starts the next spare.
     assert await stage.kernels.wait_for_kernel(1)
     assert len(pool.kernels.all) == 1
 

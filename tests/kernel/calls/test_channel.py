@@ -198,7 +198,7 @@ def on_exit(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, name: str) -> queue
 
     def end(*args: Any) -> None:
         calls.put(args)
-        # Nothing comes after it.
+        # No further message follows.
         raise WireError("ended")
 
     monkeypatch.setattr(module, name, end)

@@ -226,7 +226,7 @@ def test_the_number_of_endpoints_of_a_session_is_limited(bench):
 
 
 def cell(shell: Any, code: str) -> bool:
-    """Run this as a notebook's cell. Returns True if it succeeded."""
+    """Run this as a notebook's cell, and return True if it succeeded."""
     return bool(shell.run_cell(code).success)
 
 

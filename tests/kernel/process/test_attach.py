@@ -21,7 +21,7 @@ def test_a_process_without_connections_is_an_ordinary_kernel(monkeypatch: pytest
 
 @contextlib.contextmanager
 def channel_with(*connections: socket.socket) -> Iterator[int]:
-    """Make a socket with these connections; the one who takes them closes it."""
+    """Make a socket with these connections; its receiver closes it."""
     ours, theirs = socket.socketpair()
     with ours:
         socket.send_fds(ours, [b"\0"], [connection.fileno() for connection in connections])
