@@ -128,7 +128,13 @@ def test_a_limit_that_a_child_process_has_set_is_kept(soft: int) -> None:
             child.kill()
 
 
-def test_restoring_the_limit_of_an_ended_process_does_nothing(soft: int) -> None:
+def test_restoring_the_limit_of_an_ended_process_changes_no_limit(soft: int) -> None:
+    descriptors = Descriptors()
+    descriptors.raise_limit()
     child = subprocess.Popen(["true"])
     child.wait()
-    Descriptors().restore_limit(child.pid)
+    with pytest.raises(ProcessLookupError):
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE)
+    descriptors.restore_limit(child.pid)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)

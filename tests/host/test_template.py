@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from owt.host.reaper import MARK, marked
-from owt.testing import wait_until
+from owt.testing import Gate, wait_until
 from owt.wire.framing import encode_frame
 from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_decoder
 
@@ -151,6 +151,14 @@ def test_a_template_without_fork_only_cleans_up():
     assert left.wait(10) == -signal.SIGKILL
 
 
-def test_the_template_notices_the_end_of_the_frontend_while_it_imports():
-    template = Template()
+def test_the_template_imports_no_more_after_the_end_of_the_frontend(monkeypatch, tmp_path):
+    gate, imported = Gate(tmp_path), tmp_path / "imported"
+    (tmp_path / "preloaded_first.py").write_text(f"open({str(gate)!r}).read()")
+    (tmp_path / "preloaded_second.py").write_text(f"open({str(imported)!r}, 'w').close()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    template = Template("--preload", "preloaded_first", "--preload", "preloaded_second")
+    gate.reached()
+    template.ours.close()
+    gate.open()
     template.close()
+    assert not imported.exists()

@@ -76,5 +76,8 @@ def test_check_refuses_endpoints_beyond_the_limits(endpoints, why):
         check(endpoints)
 
 
-def test_check_accepts_endpoints_at_the_limit():
-    check([Endpoint(f"/{n}", ("GET",), "f") for n in range(MAX_ENDPOINTS)])
+def test_check_accepts_the_maximum_number_of_endpoints_and_no_more():
+    endpoints = [Endpoint(f"/{n}", ("GET",), "f") for n in range(MAX_ENDPOINTS)]
+    check(endpoints)
+    with pytest.raises(EndpointError, match=f"^/more: a session has at most {MAX_ENDPOINTS} endpoints"):
+        check([*endpoints, Endpoint("/more", ("GET",), "f")])

@@ -52,9 +52,13 @@ def test_parse_event_id_accepts_only_owts_ids(text: str | None, place: EventId |
     assert parse_event_id(text) == place
 
 
-@given(st.text())
-def test_parse_event_id_accepts_any_text(text: str) -> None:
-    parse_event_id(text)
+@given(st.text() | st.from_regex(r"[0-9a-f]{16}-(\d{1,20}|over)", fullmatch=True))
+def test_parse_event_id_returns_none_or_the_id_in_the_text(text: str) -> None:
+    parsed = parse_event_id(text)
+    if parsed is not None:
+        number = "over" if parsed.number is None else text.strip().rpartition("-")[2]
+        assert text.strip() == f"{parsed.run}-{number}"
+        assert parsed.number is None or int(number) == parsed.number
 
 
 @pytest.mark.parametrize(("text", "number"), [(None, 0), ("", 0), ("0", 0), ("12", 12)])
@@ -151,6 +155,8 @@ def test_check_same_call_works_after_the_run_dropped_its_code() -> None:
     run = a_run()
     run.call = new_call(None)
     check_same_call(run, new_call("x", session="s"))
+    with pytest.raises(BadRequest, match="belongs to another call"):
+        check_same_call(run, new_call("y", session="s"))
 
 
 @pytest.mark.parametrize(("known", "words"), [(True, "--run-journal"), (False, "not known here")])

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from loop_clock import LoopClock
+
 from owt.frontend.kernels.exit import Exit
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.runs.runs import CancelReason, Run
@@ -112,21 +114,25 @@ async def test_a_kernel_that_is_stopped_for_too_long_is_killed() -> None:
 
 @async_test
 async def test_a_kernel_that_continues_in_time_is_not_killed() -> None:
-    stage = Stage(kill_after=0.05)
+    stage, clock = Stage(kill_after=1.0), LoopClock()
     for stopped in (True, False, True, False, True):
         stage.kernel.is_stopped = stopped
         stage.check_stopped()
-        await asyncio.sleep(0.02)
+        await clock.advance(0.75)
+    stage.check_stopped()
     assert stage.kernel.killed is None
+    await clock.advance(0.25)
+    stage.check_stopped()
+    assert stage.kernel.killed is not None
 
 
 @async_test
 async def test_the_time_that_a_kernel_is_stopped_does_not_count_between_calls() -> None:
-    stage = Stage(kill_after=0.02)
+    stage, clock = Stage(kill_after=1.0), LoopClock()
     stage.kernel.is_stopped = True
     stage.check_stopped()
     stage.deadlines.ended(stage.run)
-    await asyncio.sleep(0.03)
+    await clock.advance(2.0)
     stage.deadlines.sent(stage.run, cast("Kernel", stage.kernel))
     stage.check_stopped()
     assert stage.kernel.killed is None

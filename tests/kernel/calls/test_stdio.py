@@ -256,9 +256,13 @@ def test_output_of_a_process_after_its_run_belongs_to_no_other_run(
         wait_until(lambda: len(watching.pipe._decoders) == 1)
 
 
-def test_collect_accepts_streams_without_a_pipe(stdout: RunStream) -> None:
+def test_collect_restores_a_stream_without_a_pipe(stdout: RunStream) -> None:
+    assert stdout.pipe is None
     with redirect_stdout(stdout):
-        Streams().collect()
+        streams = Streams()
+        with redirect_stdout(None):
+            streams.collect()
+            assert sys.stdout is stdout
 
 
 @pytest.fixture
