@@ -15,6 +15,13 @@ NOUN_CLAUSES = ("What", "Whether", "Who", "Whoever", "Which", "How", "Where", "W
 """First words of a docstring that make it a noun clause. A function's docstring begins with an imperative,
 that of a class or a module with a noun phrase."""
 
+FUNCTION_WORDS = (
+    "nor", "so", "of", "in", "as", "and", "but", "also", "not", "what", "who", "whoever", "nobody",
+    "somebody", "neither", "which", "whether", "how", "where", "there", "such", "that", "then",
+    "it", "its", "they", "these", "even", "only",
+)
+"""Words that do not begin the name of a test, which has a subject and the expected behaviour."""
+
 WORDS = {
     r"nobody|no one|somebody|someone|whoever|anybody": "the role: client, caller, reader, user, process",
     r"who (asks|calls|comes|waits|reads|brings|wants|has|is|may|cannot|does)": "the role and 'that'",
@@ -86,6 +93,7 @@ NAMES = {
 }
 """Identifiers, as a definition, a parameter, a variable or an attribute, with what takes their place."""
 
+_TEST_NAME = re.compile(rf"test_({'|'.join(FUNCTION_WORDS)})_")
 _WORDS = {re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE): term for pattern, term in WORDS.items()}
 
 
@@ -99,6 +107,8 @@ def complaints(path: Path) -> Iterator[str]:
             if first and first[0].rstrip(",.:") in NOUN_CLAUSES:
                 where = getattr(node, "lineno", 1)
                 yield f"{path}:{where}: a docstring begins with {first[0]!r}: an imperative, or a noun phrase"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (match := _TEST_NAME.match(node.name)):
+            yield f"{path}:{node.lineno}: a test's name begins with {match[1]!r}: the subject, and what it does"
         for name in _defined(node):
             if not name.endswith("__") and (bare := name.strip("_").lower()) in NAMES:
                 yield f"{path}:{getattr(node, 'lineno', 1)}: the name {name!r}: {NAMES[bare]}"

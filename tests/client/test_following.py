@@ -65,7 +65,7 @@ def test_each_event_resets_the_attempts_to_reconnect(
         assert not following.over
 
 
-def test_there_is_no_retry_after_the_servers_done(following: Following) -> None:
+def test_following_ends_at_the_servers_done_without_a_retry(following: Following) -> None:
     list(following.decode([done({"status": 200, "seconds": 0.1})]))
     assert following.over
     assert following.retry_delay(CUT) is None

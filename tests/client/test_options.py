@@ -8,7 +8,7 @@ from owt.client.options import Options
 from owt.errors import CannotSend
 
 
-def test_only_options_that_are_set_are_fields():
+def test_options_become_fields_if_they_are_set():
     options = Options(session="tour", timeout=0, reload=True, use_cache=False)
     assert options.as_fields() == {"session": "tour", "timeout": 0, "reload": True}
 

@@ -91,7 +91,7 @@ def test_an_unknown_kind_of_failure_counts_as_other() -> None:
     assert tuple(counters.calls) == OUTCOMES
 
 
-def test_only_statuses_of_refusals_are_counted() -> None:
+def test_statuses_other_than_refusals_are_not_counted() -> None:
     counters = Counters()
     for status in (200, 400, 401, 401, 404, 413, 500, 503):
         counters.refused(status)

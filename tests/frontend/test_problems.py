@@ -45,7 +45,7 @@ def test_a_problem_has_every_member() -> None:
         (Failed(504, "timeout", "t", ""), b"t\n"),
     ],
 )
-def test_as_text_a_problem_is_its_traceback_or_title_and_detail(failed: Failed, text: bytes) -> None:
+def test_a_problem_as_text_is_its_traceback_or_title_and_detail(failed: Failed, text: bytes) -> None:
     assert Problem.of(failed).text() == text
 
 

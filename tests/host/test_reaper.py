@@ -52,12 +52,12 @@ sys.stdin.read()
 """
 
 
-def test_only_processes_with_the_whole_mark_are_found(mark):
-    ours, theirs = sleeper(mark), sleeper(mark + "0")
+def test_marked_finds_processes_with_the_whole_mark_only(mark):
+    marked_process, other_process = sleeper(mark), sleeper(mark + "0")
     try:
-        assert list(reaper.marked(mark)) == [ours.pid]
+        assert list(reaper.marked(mark)) == [marked_process.pid]
     finally:
-        for process in (ours, theirs):
+        for process in (marked_process, other_process):
             process.kill()
             process.wait()
     assert list(reaper.marked(mark)) == []
@@ -80,7 +80,7 @@ def test_marked_processes_and_their_descendants_are_killed(mark):
     bystander.wait()
 
 
-def test_killing_ends_where_there_is_no_process():
+def test_killing_ends_without_processes():
     code = "from owt.host.reaper import kill_members; raise SystemExit(kill_members('none'))"
     assert python(code).wait(20) == 0
 

@@ -27,29 +27,29 @@ class Template:
         self.decoder = template_decoder()
         self.messages = []
         self.pidfds = []
-        self.ours, theirs = socket.socketpair()
-        self.ours.settimeout(30)
-        with theirs:
+        self.channel, far = socket.socketpair()
+        self.channel.settimeout(30)
+        with far:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "owt.host.template", "--channel", str(theirs.fileno()),
+                [sys.executable, "-m", "owt.host.template", "--channel", str(far.fileno()),
                  "--runtime-dir", str(self.folder), *options],
-                pass_fds=[theirs.fileno()], env=self.env, start_new_session=True,
+                pass_fds=[far.fileno()], env=self.env, start_new_session=True,
                 stdout=subprocess.PIPE, text=True,
             )
 
     def receive(self):
         while not self.messages:
-            data, pidfds, _, _ = socket.recv_fds(self.ours, 1 << 16, 8)
+            data, pidfds, _, _ = socket.recv_fds(self.channel, 1 << 16, 8)
             assert data
             self.pidfds += pidfds
             self.messages += self.decoder.feed(data)
         return self.messages.pop(0)
 
     def fork(self, id, *argv, **env):
-        self.ours.sendall(encode_frame(Fork(id, argv, {**self.env, **env}, str(self.folder))))
+        self.channel.sendall(encode_frame(Fork(id, argv, {**self.env, **env}, str(self.folder))))
 
     def close(self):
-        self.ours.close()
+        self.channel.close()
         for pidfd in self.pidfds:
             os.close(pidfd)
         assert self.process.wait(20) == 0
@@ -103,33 +103,33 @@ def test_a_kernel_with_another_environment_does_not_use_what_was_prepared(templa
 
 
 def test_a_kernel_that_cannot_start_exits_with_a_status(template):
-    template.ours.sendall(encode_frame(Fork(3, ("--version",), template.env, "/nonexistent")))
+    template.channel.sendall(encode_frame(Fork(3, ("--version",), template.env, "/nonexistent")))
     forked = template.receive()
     assert template.receive() == Exited(forked.pid, 1)
 
 
-def test_only_the_forked_kernel_holds_its_connections(template):
+def test_the_connections_are_held_by_the_forked_kernel_only(template):
     pairs = [socket.socketpair() for _ in range(2)]
     frame = encode_frame(Fork(10, ("-f", str(template.folder / "kernel-10.json")), template.env, "/", True))
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        socket.send_fds(ours, [b"\0"], [kernel_side.fileno() for _, kernel_side in pairs])
-        socket.send_fds(template.ours, [frame], [theirs.fileno()])
+    near, far = socket.socketpair()
+    with near, far:
+        socket.send_fds(near, [b"\0"], [kernel_side.fileno() for _, kernel_side in pairs])
+        socket.send_fds(template.channel, [frame], [far.fileno()])
     for _, kernel_side in pairs:
         kernel_side.close()
     forked = template.receive()
     # The kernel waits for the frontend's first message, which ends here before that.
-    for ours, _ in pairs:
-        ours.shutdown(socket.SHUT_WR)
+    for frontend_side, _ in pairs:
+        frontend_side.shutdown(socket.SHUT_WR)
     assert template.receive() == Exited(forked.pid, 1)
-    for ours, _ in pairs:
-        ours.settimeout(20)
-        assert ours.recv(1) == b""
-        ours.close()
+    for frontend_side, _ in pairs:
+        frontend_side.settimeout(20)
+        assert frontend_side.recv(1) == b""
+        frontend_side.close()
 
 
 def test_a_kernel_whose_connections_did_not_arrive_is_not_forked(template):
-    template.ours.sendall(encode_frame(Fork(11, ("--version",), template.env, "/", True)))
+    template.channel.sendall(encode_frame(Fork(11, ("--version",), template.env, "/", True)))
     assert template.receive() == NotForked(11, "the kernel's connections did not arrive")
 
 
@@ -158,7 +158,7 @@ def test_the_template_imports_no_more_after_the_end_of_the_frontend(monkeypatch,
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     template = Template("--preload", "preloaded_first", "--preload", "preloaded_second")
     gate.reached()
-    template.ours.close()
+    template.channel.close()
     gate.open()
     template.close()
     assert not imported.exists()

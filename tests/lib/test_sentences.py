@@ -35,7 +35,7 @@ def test_language_changes_the_split():
 
 
 @given(TEXTS, st.none() | st.integers(1, 40))
-def test_only_white_space_is_lost(text, longest):
+def test_splitting_loses_white_space_only(text, longest):
     parts = sentences.split(text, longest=longest)
     assert "".join("".join(parts).split()) == "".join(text.split())
 

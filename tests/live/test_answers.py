@@ -71,7 +71,7 @@ class TestPlainValues:
         assert re.fullmatch("[0-9a-f]{16}", first.headers["owt-run"])
         assert first.headers["owt-run"] != second.headers["owt-run"]
 
-    def test_only_responses_of_named_sessions_name_a_session(self, http: httpx.Client, lab: str) -> None:
+    def test_responses_name_a_session_for_named_sessions_only(self, http: httpx.Client, lab: str) -> None:
         assert "owt-session" not in call(http, "1").headers
         assert call(http, "1", session=lab).headers["owt-session"] == lab
 
@@ -172,7 +172,7 @@ class TestJson:
         assert "contains itself" in answer.text
 
 
-class TestEnvelopes:
+class TestResponseTuples:
     def test_a_response_tuple_may_have_a_status(self, http: httpx.Client) -> None:
         answer = call(http, "('made', 201)")
         assert (answer.status_code, answer.text) == (201, "made")
@@ -643,7 +643,7 @@ class TestErrors:
         assert "x-a" not in answer.headers
 
 
-class TestFailingMidStream:
+class TestFailuresInStreams:
     CODE = "def run():\n    yield 'first'\n    {}\n    raise ValueError('late')"
 
     def test_httpx_raises_after_a_failure_in_a_stream(self, http: httpx.Client, gate: Gate) -> None:
@@ -701,7 +701,7 @@ class TestFailingMidStream:
         assert done.returncode == 18
 
 
-class TestOutputOfAPlainCall:
+class TestOutput:
     CODE = (
         "import sys\n"
         "def run():\n"

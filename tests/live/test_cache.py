@@ -149,7 +149,7 @@ class TestKeys:
         assert cached(call(http, COUNTING, session)) == ("hit", "1")
 
 
-class TestNegotiated:
+class TestNegotiation:
     FIGURE = (
         "from matplotlib.figure import Figure\n"
         "import itertools\n"
@@ -377,7 +377,7 @@ class TestFailures:
         assert cached(call(http, code, session)) == ("miss", "done")
 
 
-class TestItsSize:
+class TestCacheSize:
     def test_delete_empties_the_cache(self, small: httpx.Client) -> None:
         call(small, "'kept'", None)
         assert small.get("/_owt/cache").json()["answers"] == 1

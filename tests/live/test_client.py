@@ -113,7 +113,7 @@ def test_options_change_how_a_call_is_made(client, session):
         client.with_options(fn_name="run").call(greet, name="x")
 
 
-def test_as_url_makes_the_same_call(client, http):
+def test_method_as_url_returns_a_url_that_makes_the_call(client, http):
     url = client.as_url(greet, name="owt")
     assert http.get(url).json()["message"] == "Hello, owt!"
 

@@ -50,7 +50,7 @@ def following(pieces: Iterator[bytes]) -> Iterator[Event]:
             yield Event(event.data, event.event)
 
 
-class TestTheStream:
+class TestEventStream:
     @pytest.mark.parametrize(
         ("fields", "accept"),
         [
@@ -73,7 +73,7 @@ class TestTheStream:
         ("fields", "accept"),
         [({}, "*/*"), ({}, "text/*"), ({"stream": "raw"}, EVENTS), ({"stream": "auto"}, "*/*")],
     )
-    def test_answer_without_that_choice_is_plain(
+    def test_response_without_accept_header_and_stream_field_is_plain(
         self, http: httpx.Client, fields: dict[str, str], accept: str
     ) -> None:
         answer = http.post("/", data={"code": "'plain'", **fields}, headers={"Accept": accept})
@@ -253,7 +253,7 @@ OWN = (
 )
 
 
-class TestAStreamOfTheAdaptorsOwn:
+class TestAdaptorEventStreams:
     def test_adaptors_event_stream_is_passed_through(self, http: httpx.Client) -> None:
         code = OWN.format(between="print('not in it')")
         answer = http.post("/", data={"code": code})

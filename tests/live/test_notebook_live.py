@@ -168,10 +168,10 @@ class TestGatewayCells:
         answer = served.ask("GET", "/hello/ann")
         assert (answer.headers["Content-Type"], answer.headers["X-Owt"]) == ("text/plain", "1")
 
-    def test_other_method_gets_405(self, served):
+    def test_other_method_of_an_endpoint_cell_gets_405(self, served):
         assert curl(served, "/body").endswith(" 405")
 
-    def test_error_gets_500_with_its_traceback(self, served):
+    def test_error_in_an_endpoint_cell_gets_500_with_its_traceback(self, served):
         # The Kernel Gateway sends one line.
         assert "ZeroDivisionError: division by zero\n 500" in curl(served, "/error")
 
@@ -265,7 +265,7 @@ class TestOtherKernels:
 
 
 class TestLoading:
-    def test_only_requests_for_endpoints_wait_and_health_reports_loading(self, tmp_path):
+    def test_a_loading_notebook_delays_requests_for_endpoints_only(self, tmp_path):
         gate = Gate(tmp_path)
         first = '@endpoint("/early")\ndef early(): return later'
         save(tmp_path / "slow.ipynb", first, f"open({str(gate)!r}).read()", "later = 'whole'")
@@ -316,7 +316,7 @@ class TestFailed:
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
         assert "bad.ipynb has failed, cell 2: ZeroDivisionError: division by zero" in answer.text
 
-    def test_the_server_is_not_ready(self, failed):
+    def test_server_with_a_failed_notebook_is_not_ready(self, failed):
         health = failed.ask("GET", "/_owt/health/ready")
         assert (health.status_code, health.json()["status"]) == (503, "notebook-failed")
 

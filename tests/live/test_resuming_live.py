@@ -267,7 +267,7 @@ class TestDetached:
         assert "ZeroDivisionError" in answer.text
 
 
-class TestTheLastReader:
+class TestLastReader:
     ENDLESS = (
         "def run():\n    try:\n        yield 'first'\n        import time\n        time.sleep(1000)\n"
         "    finally:\n        state.ended = True"
@@ -320,7 +320,7 @@ class TestTheLastReader:
         other.__exit__(None, None, None)
 
 
-class TestTheJournal:
+class TestJournalLimits:
     def test_resuming_from_a_dropped_event_gets_an_error_and_then_204(self, small: LiveServer) -> None:
         code = "def run():\n    for n in range(100): yield 'x' * 1000"
         params = {"code": code, "session": "a"}

@@ -101,7 +101,7 @@ def test_without_an_endpoint_all_cells_are_exported(exported):
     assert text.endswith("x = 1\n\ny = 2\n\ndef run(): return x\n")
 
 
-def test_only_endpoint_becomes_run(exported):
+def test_sole_endpoint_becomes_run(exported):
     text = exported(["x = 1", "import owt", '@owt.endpoint("/x")\nasync def get(): return x'])
     assert text.endswith("x = 1\n\nimport owt\n\nasync def get(): return x\n\nrun = get\n")
 

@@ -23,7 +23,7 @@ def test_cond_follows_the_values_truth():
     assert sign(None) == "none None"
 
 
-def test_only_the_chosen_branch_runs():
+def test_cond_runs_the_chosen_branch_only():
     ran = []
     pipe().const(1).cond(lambda _: ran.append("then"), lambda _: ran.append("else"))()
     assert ran == ["then"]

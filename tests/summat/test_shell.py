@@ -61,7 +61,7 @@ def test_error_of_a_failing_command_has_its_status_and_stderr():
     assert ">>>.shell()<<<" in caught.value.__notes__[0]
 
 
-def test_only_the_end_of_a_long_stderr_is_in_the_message():
+def test_long_stderr_is_cut_to_its_end_in_the_message():
     with pytest.raises(ShellError) as caught:
         pipe().const("seq 100000 >&2; exit 1").shell()()
     assert str(caught.value).endswith("\n99999\n100000")

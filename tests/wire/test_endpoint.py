@@ -9,7 +9,7 @@ from owt.wire.endpoint import MAX_ENDPOINTS, MAX_SIZE, Endpoint, check, paramete
 
 
 @pytest.mark.parametrize(
-    ("path", "found"),
+    ("path", "expected"),
     [
         ("/", ()),
         ("/speak", ("speak",)),
@@ -19,8 +19,8 @@ from owt.wire.endpoint import MAX_ENDPOINTS, MAX_SIZE, Endpoint, check, paramete
         ("/_owty", ("_owty",)),
     ],
 )
-def test_segments_are_text_or_parameters(path, found):
-    assert segments(path) == found
+def test_segments_are_text_or_parameters(path, expected):
+    assert segments(path) == expected
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def decode(*pieces: bytes) -> list[Event]:
         (comment("keep\nalive"), b": keep\n: alive\n"),
     ],
 )
-def test_written_events_and_comments(written: bytes, expected: bytes) -> None:
+def test_encode_and_comment_write_expected_bytes(written: bytes, expected: bytes) -> None:
     assert written == expected
 
 
@@ -164,8 +164,7 @@ def test_the_last_event_id_is_that_of_the_last_complete_event() -> None:
 
 
 def as_the_standard_says(stream: bytes) -> tuple[list[Event], str, int | None]:
-    """The events, the last event id and the retry time, by the letter of sections 9.2.5 and 9.2.6: all of
-    the stream at once, and one rule after the other."""
+    """Return events, last event id and retry time by the rules of sections 9.2.5 and 9.2.6."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     events: list[Event] = []
     data = event = buffer = last = ""
@@ -233,7 +232,7 @@ def test_a_comment_restores_the_line_end_before_it(stream: bytes, events: list[E
 
 tricky = st.text("\r\n: \0\ufeffdataeventid1é☕") | texts
 written = st.one_of(
-    st.tuples(tricky, lines, st.none() | lines).map(lambda each: (encode(*each), each)),
+    st.tuples(tricky, lines, st.none() | lines).map(lambda fields: (encode(*fields), fields)),
     tricky.map(lambda text: (comment(text), None)),
 )
 

@@ -123,7 +123,7 @@ async def test_a_refusal_has_a_challenge_and_an_example_for_each_scheme(
 
 
 @async_test
-async def test_only_the_refusal_of_a_wrong_token_has_an_error_code() -> None:
+async def test_a_refusal_has_an_error_code_for_a_wrong_token_only() -> None:
     subject = authenticator(TOKEN)
     for header, code in ((None, False), ("Bearer wrong", True)):
         refusal = await subject.authenticate(header, "::1")
@@ -250,7 +250,7 @@ def bcrypt_hash(password: bytes, cost: int = 4, kind: str = "2b") -> str:
         *(bcrypt_hash(b"se:cret", 4, kind) for kind in ("2a", "2b", "2y")),
     ],
 )
-def test_only_the_right_password_matches_a_hash_of_each_form(digest: str) -> None:
+def test_a_hash_of_each_form_matches_the_right_password_only(digest: str) -> None:
     passwords = Passwords({"ada": digest})
     assert passwords.check(b"ada", b"se:cret")
     for wrong in (b"", b"secret", b"se:cret ", digest.encode()):

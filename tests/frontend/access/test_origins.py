@@ -254,7 +254,7 @@ class TestSite:
         assert "Sec-Fetch-Site" in problem(check(OPEN, site=site, origin=origin)).detail
 
     @given(st.text(max_size=30).filter(lambda text: text not in ("same-origin", "none")))
-    def test_only_same_origin_and_none_are_allowed_without_an_origin(self, site: str) -> None:
+    def test_sites_other_than_same_origin_and_none_are_forbidden_without_an_origin(self, site: str) -> None:
         problem(check(OPEN, site=site))
 
     @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -482,7 +482,7 @@ class TestPreflight:
     def test_without_allowed_origins_every_preflight_is_forbidden(self) -> None:
         problem(self.ask(STRICT))
 
-    def test_only_options_with_a_requested_method_is_a_preflight(self) -> None:
+    def test_a_preflight_is_an_options_request_with_a_requested_method(self) -> None:
         assert isinstance(self.ask(method="POST"), Allowed)
         decision = check(OPEN, method="OPTIONS", origin=APP, site="cross-site")
         assert isinstance(decision, Allowed)

@@ -36,10 +36,10 @@ PROBLEM = {
 
 
 def journal(*chunks: Chunk) -> Journal:
-    made = Journal()
+    result = Journal()
     for chunk in chunks:
-        made.append(chunk)
-    return made
+        result.append(chunk)
+    return result
 
 
 def written(chunks: Iterable[Chunk], answer: Events | None = None) -> bytes:
@@ -60,7 +60,7 @@ def head(*headers: tuple[str, str], status: int = 200) -> Head:
     return Head(status, headers)
 
 
-def test_events_start_at_once() -> None:
+def test_an_event_stream_starts_before_the_first_chunk() -> None:
     answer = Events("r1", "s")
     assert (answer.started, answer.finished, answer.status) == (True, False, 200)
     assert answer.headers == [
@@ -109,7 +109,7 @@ def test_a_returned_value_is_the_result(data: Data, body: bytes) -> None:
     assert written([head(HTML), data]) == body
 
 
-def test_a_large_value_is_one_event_written_as_it_comes() -> None:
+def test_a_large_value_is_one_event_written_in_pieces() -> None:
     answer = Events("r1", None)
     chunks: Iterable[Chunk] = (
         Data(b"\xc3", "text", more=True),
@@ -133,7 +133,9 @@ def test_a_large_value_is_one_event_written_as_it_comes() -> None:
     st.sampled_from(["text", "bytes"]),
     st.booleans(),
 )
-def test_pieces_arrive_as_one_value(body: bytes, sizes: list[int], form: Form, result: bool) -> None:
+def test_pieces_of_a_value_are_decoded_as_one_event(
+    body: bytes, sizes: list[int], form: Form, result: bool
+) -> None:
     if form == "text":
         body = body.decode("utf-8", "replace").encode()
     chunks: list[Chunk] = []
@@ -151,28 +153,28 @@ def test_pieces_arrive_as_one_value(body: bytes, sizes: list[int], form: Form, r
         assert event == Event(body.decode(), name, f"r1-{len(chunks)}")
 
 
-def test_a_failure_is_an_event_and_done_still_the_last_one() -> None:
-    got = Decoder().feed(events(head(HTML), Data(b"x", "text"), FAILED, Done(500, 1.5)))
-    assert [event.event for event in got] == ["message", "error", "done"]
-    assert json.loads(got[1].data) == PROBLEM
-    assert json.loads(got[2].data) == {"status": 500, "seconds": 1.5}
+def test_a_failure_is_an_error_event_followed_by_done() -> None:
+    decoded = Decoder().feed(events(head(HTML), Data(b"x", "text"), FAILED, Done(500, 1.5)))
+    assert [event.event for event in decoded] == ["message", "error", "done"]
+    assert json.loads(decoded[1].data) == PROBLEM
+    assert json.loads(decoded[2].data) == {"status": 500, "seconds": 1.5}
 
 
 def test_a_value_cut_off_by_a_failure_is_incomplete() -> None:
     chunks = (Data(b"ha", "text", True, True), Data(b"lf", "text", True, True))
-    got = Decoder().feed(events(*chunks, FAILED, Done(500, 0)))
-    assert got[0] == Event("half", "incomplete", "r1-2")
-    assert [(event.event, event.id) for event in got[1:]] == [("error", "r1-3"), ("done", "r1-4")]
+    decoded = Decoder().feed(events(*chunks, FAILED, Done(500, 0)))
+    assert decoded[0] == Event("half", "incomplete", "r1-2")
+    assert [(event.event, event.id) for event in decoded[1:]] == [("error", "r1-3"), ("done", "r1-4")]
 
 
-def test_what_comes_in_the_middle_of_a_value_cuts_it_off() -> None:
-    got = Decoder().feed(events(Data(b"half", "text", True, True), Stdout("x"), Done(200, 0)))
-    assert got[:2] == [Event("half", "incomplete", "r1-1"), Event("x", "stdout", "r1-2")]
+def test_a_chunk_between_pieces_makes_the_value_incomplete() -> None:
+    decoded = Decoder().feed(events(Data(b"half", "text", True, True), Stdout("x"), Done(200, 0)))
+    assert decoded[:2] == [Event("half", "incomplete", "r1-1"), Event("x", "stdout", "r1-2")]
 
 
 def test_a_value_cut_off_by_the_end_is_incomplete() -> None:
-    got = Decoder().feed(events(Data(b"half", "text", True, True), Done(500, 0)))
-    assert [event.event for event in got] == ["incomplete", "done"]
+    decoded = Decoder().feed(events(Data(b"half", "text", True, True), Done(500, 0)))
+    assert [event.event for event in decoded] == ["incomplete", "done"]
 
 
 def test_an_adaptors_own_event_stream_passes_through_with_ids() -> None:
@@ -215,10 +217,11 @@ def test_a_failure_in_an_adaptors_own_event_stream_closes_it_first(
     without_ids = re.sub(rb"id: r1-\d+\n", b"", whole)
     start = b"".join(pieces) + closing + b"event: error\ndata: {"
     assert without_ids[: len(start)] == start
-    got = Decoder().feed(whole)
-    assert [event.event for event in got[-2:]] == ["error", "done"]
-    assert json.loads(got[-2].data) == PROBLEM
-    assert [event.event for event in got[:-2]] == (["incomplete" if closing else "message"] if pieces else [])
+    decoded = Decoder().feed(whole)
+    assert [event.event for event in decoded[-2:]] == ["error", "done"]
+    assert json.loads(decoded[-2].data) == PROBLEM
+    expected = ["incomplete" if closing else "message"] if pieces else []
+    assert [event.event for event in decoded[:-2]] == expected
 
 
 any_chunk: st.SearchStrategy[Chunk] = st.sampled_from(
@@ -228,12 +231,12 @@ any_chunk: st.SearchStrategy[Chunk] = st.sampled_from(
 
 @given(st.lists(any_chunk))
 def test_the_last_event_is_always_done(chunks: list[Chunk]) -> None:
-    got = Decoder().feed(events(*chunks, Done(200, 0)))
-    assert [event.event for event in got].index("done") == len(got) - 1
+    decoded = Decoder().feed(events(*chunks, Done(200, 0)))
+    assert [event.event for event in decoded].index("done") == len(decoded) - 1
 
 
 @given(st.lists(any_chunk, max_size=12), st.integers(0, 12), st.data())
-def test_whoever_comes_back_after_any_event_gets_the_rest_and_nothing_twice(
+def test_resuming_after_any_event_gives_the_rest_once(
     chunks: list[Chunk], head_at: int, data: st.DataObject
 ) -> None:
     chunks.insert(head_at, head(HTML))
@@ -251,7 +254,7 @@ def test_whoever_comes_back_after_any_event_gets_the_rest_and_nothing_twice(
     st.lists(st.sampled_from([b"data: x", b"\n", b"\r", b"\r\n", b": c", b"\n\n", b"event: e"]), max_size=25),
     st.lists(st.integers(0, 60), max_size=6),
 )
-def test_whoever_comes_back_to_an_adaptors_own_stream_gets_the_rest_and_nothing_twice(
+def test_resuming_an_adaptors_event_stream_gives_the_rest_once(
     lines: list[bytes], cuts: list[int]
 ) -> None:
     stream = b"".join(lines)
@@ -259,8 +262,8 @@ def test_whoever_comes_back_to_an_adaptors_own_stream_gets_the_rest_and_nothing_
     parts = [Data(stream[a:b], "text") for a, b in itertools.pairwise(places)]
     kept = journal(head(STREAM), *parts, Done(200, 0))
     whole = Decoder().feed(written(kept.chunks))
-    assert [(each.event, each.data) for each in whole] == [
-        (each.event, each.data) for each in Decoder().feed(stream)
+    assert [(event.event, event.data) for event in whole] == [
+        (event.event, event.data) for event in Decoder().feed(stream)
     ]
     for seen, event in enumerate(whole, 1):
         after = int(event.id.removeprefix("r1-"))
@@ -268,7 +271,7 @@ def test_whoever_comes_back_to_an_adaptors_own_stream_gets_the_rest_and_nothing_
         assert Decoder().feed(written(rest, Events("r1", None, after=after, head=kept.head))) == whole[seen:]
 
 
-def test_the_end_of_a_failed_stream_of_the_adaptors_own_is_the_same_for_who_comes_back() -> None:
+def test_resuming_a_failed_adaptors_event_stream_gives_the_same_end() -> None:
     kept = journal(head(STREAM), Data(b"data: x\n\n", "text"), FAILED, Done(500, 0))
     whole = Decoder().feed(written(kept.chunks))
     assert [event.event for event in whole] == ["message", "error", "done"]
@@ -277,7 +280,7 @@ def test_the_end_of_a_failed_stream_of_the_adaptors_own_is_the_same_for_who_come
         assert Decoder().feed(written(kept.read(kept.position(seen), 1 << 30)[0], again)) == whole[seen:]
 
 
-def test_a_comment_keeps_the_connection_alive_where_it_fits() -> None:
+def test_a_keepalive_comment_is_sent_between_events_only() -> None:
     answer = Events("r1", None)
     assert answer.keepalive() == b": \n"
     written([Data(b"half", "text", more=True)], answer)
@@ -289,7 +292,7 @@ def test_a_comment_keeps_the_connection_alive_where_it_fits() -> None:
 @pytest.mark.parametrize(
     ("part", "comment"), [(b"data: x", b""), (b"data: x\n", b": \n"), (b"data: x\r", b""), (b"", b": \n")]
 )
-def test_a_comment_never_falls_into_a_line_of_the_adaptors_own(part: bytes, comment: bytes) -> None:
+def test_a_keepalive_comment_never_splits_a_line_of_the_adaptor(part: bytes, comment: bytes) -> None:
     answer = Events("r1", None, head=head(STREAM))
     written([Data(part, "text", more=True)], answer)
     assert answer.keepalive() == comment

@@ -120,7 +120,7 @@ def test_a_call_without_options_has_the_defaults() -> None:
     assert parse(request) == Call(request=request, code="1 + 1")
 
 
-def test_adaptor_stands_for_code() -> None:
+def test_the_field_adaptor_replaces_code() -> None:
     request = from_json(adaptor="speak", kwargs={"text": "hello"}, code=None)
     assert parse(request) == Call(request=request, adaptor="speak", kwargs='{"text": "hello"}')
 
@@ -504,7 +504,7 @@ def test_an_error_message_shows_the_ends_of_a_long_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "text"),
+    ("suffix", "text"),
     [
         ("%", "%"),
         ("%%", "%%"),
@@ -515,8 +515,8 @@ def test_an_error_message_shows_the_ends_of_a_long_value() -> None:
         ("+%2B", " +"),
     ],
 )
-def test_percent_signs_without_hex_digits_are_literal(given: str, text: str) -> None:
-    assert parse(facts(f"code=1{given}")).code == f"1{text}"
+def test_percent_signs_without_hex_digits_are_literal(suffix: str, text: str) -> None:
+    assert parse(facts(f"code=1{suffix}")).code == f"1{text}"
 
 
 @given(st.lists(st.sampled_from(["%", "4", "%41", "=", "+", "z", "%2b"])).map("".join), st.integers(3, 9))
@@ -541,12 +541,12 @@ def test_function_names_are_normalized_as_python_does() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "A.b_c-9", "_", "-", "a.", "x" * 64])
-def test_valid_session_names(name: str) -> None:
+def test_valid_session_names_are_accepted(name: str) -> None:
     assert session_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\n", "é", "x" * 65])
-def test_invalid_session_names(name: str) -> None:
+def test_invalid_session_names_are_refused(name: str) -> None:
     with pytest.raises(BadRequest):
         session_name(name)
 
@@ -771,7 +771,9 @@ def test_an_endpoint_may_be_called_with_another_method() -> None:
         (from_multipart(code="1"), False),
     ],
 )
-def test_in_body_says_that_the_body_holds_code_or_kwargs(request_: RequestFacts, in_body: bool) -> None:
+def test_attribute_in_body_is_true_if_the_body_holds_code_or_kwargs(
+    request_: RequestFacts, in_body: bool
+) -> None:
     assert parse_fields(request_).in_body is in_body
 
 

@@ -59,12 +59,12 @@ def test_json_ends_in_a_newline_in_one_piece_or_several() -> None:
     assert plain(head(JSON), *chunks, Done(200, 0)) == (200, [JSON, RUN], b'{"a":1}\n', False)
 
 
-def test_a_stream_is_its_items_unchanged_and_json_by_lines() -> None:
+def test_a_stream_sends_items_unchanged_and_json_as_lines() -> None:
     items = (Data(b"a", "text"), *NOISE, Data(b"\xff", "bytes"), Data(b"1", "json"), Data(b"[]", "json"))
     assert plain(*NOISE, head(HTML), *items, Done(200, 0)) == (200, [HTML, RUN], b"a\xff1\n[]\n", False)
 
 
-def test_no_value_is_an_empty_body() -> None:
+def test_a_missing_value_is_an_empty_body() -> None:
     assert plain(head(HTML), Done(200, 0)) == (200, [HTML, RUN], b"", False)
     assert plain(Done(200, 0)) == (200, [RUN], b"", False)
 
@@ -132,7 +132,7 @@ def test_latin1_headers_are_unchanged() -> None:
         (Data(b"abc", "bytes"), "", False),
     ],
 )
-def test_only_a_stream_may_state_its_length(data: Data, length: str, kept: bool) -> None:
+def test_a_content_length_is_kept_for_streams_only(data: Data, length: str, kept: bool) -> None:
     promised = [("Content-Length", "3")] if kept else []
     chunks = (head(HTML, ("content-length", length)), data, Done(200, 0))
     assert plain(*chunks) == (200, [HTML, RUN, *promised], b"abc", False)
@@ -191,7 +191,7 @@ def test_a_busy_response_has_retry_after() -> None:
     assert ("Retry-After", "1") in headers
 
 
-def test_a_failure_after_data_aborts() -> None:
+def test_a_failure_after_data_aborts_the_response() -> None:
     chunks = (head(HTML), Data(b"abc", "text"), FAILED, Data(b"def", "text"), Done(500, 0))
     assert plain(*chunks) == (200, [HTML, RUN], b"abc", True)
 

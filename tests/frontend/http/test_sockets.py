@@ -51,7 +51,7 @@ def test_a_server_on_all_addresses_is_reached_locally_by_loopback() -> None:
 # Unix sockets
 
 
-def test_only_the_owner_can_access_a_unix_socket_from_the_first_moment(
+def test_a_unix_socket_is_accessible_to_its_owner_only_from_the_first_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "owt"
@@ -161,7 +161,7 @@ def test_remove_keeps_the_socket_file_of_another_server(tmp_path: Path) -> None:
     second.remove()
 
 
-def test_of_two_servers_that_replace_a_stale_socket_the_first_keeps_its_own(
+def test_two_servers_that_replace_a_stale_socket_keep_the_first_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "owt"

@@ -59,8 +59,8 @@ class KernelSide:
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[KernelConnection, Recorder, KernelSide]]:
     handler = Recorder()
-    connection, theirs = await KernelConnection.open(handler)
-    kernel = KernelSide(*await asyncio.open_unix_connection(sock=theirs))
+    connection, kernel_side = await KernelConnection.open(handler)
+    kernel = KernelSide(*await asyncio.open_unix_connection(sock=kernel_side))
     try:
         async with asyncio.timeout(20):
             yield connection, handler, kernel
@@ -87,10 +87,10 @@ async def test_a_message_reaches_the_kernel() -> None:
 
 @async_test
 async def test_a_message_can_be_sent_before_the_kernel_reads() -> None:
-    connection, theirs = await KernelConnection.open(Recorder())
+    connection, kernel_side = await KernelConnection.open(Recorder())
     connection.send(OUTPUT)
-    with theirs:
-        assert message_decoder().feed(theirs.recv(1000)) == [OUTPUT]
+    with kernel_side:
+        assert message_decoder().feed(kernel_side.recv(1000)) == [OUTPUT]
     connection.close()
 
 
@@ -159,16 +159,16 @@ async def test_the_handler_learns_of_the_end_before_the_socket_is_closed() -> No
     class Looking(Recorder):
         def disconnected(self, error: WireError | None) -> None:
             order.append("handled")
-            theirs.setblocking(False)
+            kernel_side.setblocking(False)
             with pytest.raises(BlockingIOError):
-                theirs.recv(1)
+                kernel_side.recv(1)
             super().disconnected(error)
 
     handler = Looking()
-    connection, theirs = await KernelConnection.open(handler)
+    connection, kernel_side = await KernelConnection.open(handler)
     connection.close()
     assert await handler.events.get() == "disconnected"
     await asyncio.sleep(0)
-    assert theirs.recv(1) == b""
-    theirs.close()
+    assert kernel_side.recv(1) == b""
+    kernel_side.close()
     assert order == ["handled"]

@@ -33,11 +33,11 @@ def kernels_in(folder: str, descriptors: Descriptors) -> Kernels:
 
 def in_use() -> set[int]:
     """Return the descriptors of this process."""
-    here = os.open("/dev/fd", os.O_RDONLY)
+    folder = os.open("/dev/fd", os.O_RDONLY)
     try:
-        return set(map(int, os.listdir(here))) - {here}
+        return set(map(int, os.listdir(folder))) - {folder}
     finally:
-        os.close(here)
+        os.close(folder)
 
 
 async def start(kernels: Kernels) -> None:

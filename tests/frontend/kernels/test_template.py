@@ -113,18 +113,18 @@ def test_a_fork_returns_a_process_whose_exit_code_the_template_reports():
 def test_the_connections_of_a_kernel_travel_with_the_request():
     async def scene():
         template = await ready()
-        ours, theirs = socket.socketpair()
-        forking = asyncio.ensure_future(template.fork([], ENV, "/tmp", theirs))
+        near, far = socket.socketpair()
+        forking = asyncio.ensure_future(template.fork([], ENV, "/tmp", far))
         await asyncio.sleep(0)
-        theirs.close()
+        far.close()
         data, [received], _, _ = socket.recv_fds(template.template_side, 1 << 16, 8)
         [request] = template.decoder.feed(data)
         assert request.connections
         os.write(received, b"x")
         os.close(received)
-        with ours:
-            assert ours.recv(10) == b"x"
-            assert ours.recv(10) == b""
+        with near:
+            assert near.recv(10) == b"x"
+            assert near.recv(10) == b""
         forking.cancel()
         await close(template)
 

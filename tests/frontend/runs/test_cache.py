@@ -155,7 +155,7 @@ def test_a_result_without_negotiation_is_cached_for_every_accept_header(cache: C
     assert cache.find(changed(accept="text/html")) == chunks
 
 
-class TestRunning:
+class TestFindLive:
     def test_find_live_returns_the_run_of_an_equal_call(self, cache: Cache) -> None:
         run = run_of(CALL)
         cache.observe(run)

@@ -167,7 +167,7 @@ def test_an_object_with_any_attribute_has_no_rich_representation(formatter: Disp
     assert find(Proxy(), formatter) is None
 
 
-def test_only_the_chosen_representation_is_computed(formatter: DisplayFormatter) -> None:
+def test_an_object_computes_the_chosen_representation_only(formatter: DisplayFormatter) -> None:
     value = Chosen()
     assert rich_of(value, formatter).choose("text/html") == Representation(
         "text/html", "<b>ü</b>".encode(), "text"

@@ -236,7 +236,7 @@ class TestWhole:
         assert to.status == 418
 
 
-class TestEnvelopes:
+class TestResponseTuples:
     """A body with a status, headers or both."""
 
     def test_a_response_tuple_with_a_status_sets_it(self) -> None:

@@ -155,19 +155,19 @@ def test_a_message_on_the_wrong_connection_is_an_error(
     kernel: Kernel, channel: KernelChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problems: list[BaseException] = []
-    told = threading.Event()
+    reported = threading.Event()
 
-    def take(loop: object, context: dict[str, Any]) -> None:
+    def on_exception(loop: object, context: dict[str, Any]) -> None:
         problems.append(context["exception"])
-        told.set()
+        reported.set()
 
     for loop in (kernel.loops.get_loop(), kernel.control_thread.loop):
-        loop.set_exception_handler(take)
+        loop.set_exception_handler(on_exception)
     kernel.calls.send(Cancel("a", "cancelled"))
-    kernel.during(lambda: told.wait(20))
-    told.clear()
+    kernel.during(lambda: reported.wait(20))
+    reported.clear()
     kernel.control.send(Invoke("a", call("1")))
-    assert told.wait(20)
+    assert reported.wait(20)
     assert [str(problem) for problem in problems] == [
         "received Cancel on the connection for calls",
         "received Invoke on the connection for control",

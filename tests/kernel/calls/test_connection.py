@@ -77,7 +77,7 @@ def during_encoding(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object
     monkeypatch.setattr(module, "encode", encode_and_collect)
 
 
-def test_what_a_finalizer_sends_in_the_middle_of_a_frame_follows_it(
+def test_a_message_of_a_finalizer_during_a_send_follows_the_frame(
     connections: ConnectionMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near, far = connections.connect()
@@ -156,7 +156,7 @@ def test_receive_raises_an_error_for_bytes_that_are_no_frame(connections: Connec
         near.receive()
 
 
-def test_the_first_message_is_waited_for(connections: ConnectionMaker) -> None:
+def test_reading_the_first_message_waits_for_it(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     [frame] = encode(Credit("a", 1))
     far.socket.sendall(frame[:3])

@@ -10,7 +10,7 @@ from owt.kernel.calls.iopub import MAX_CODE, IopubMirror, RunMirror
 from owt.wire.chunk import FACTS, Data, Display, Failed, Stderr, Stdout
 
 
-class PlayedSession:
+class FakeSession:
     """Session that keeps what is sent, or fails."""
 
     session = "k"
@@ -31,7 +31,7 @@ class PlayedSession:
         self.metadata.append(metadata)
 
 
-class PlayedThread:
+class FakeThread:
     """Stand-in for ipykernel's IOPub thread; its loop calls functions immediately."""
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class PlayedThread:
         self.greeted.append(frames)
 
 
-class PlayedKernel:
+class FakeKernel:
     class shell:
         execution_count = 7
 
     def __init__(self) -> None:
-        self.session = PlayedSession()
-        self.iopub_thread = PlayedThread()
+        self.session = FakeSession()
+        self.iopub_thread = FakeThread()
         self.iopub_socket = None
         self.ident = "k"
 
@@ -63,7 +63,7 @@ class PlayedKernel:
 
 @pytest.fixture
 def kernel():
-    return PlayedKernel()
+    return FakeKernel()
 
 
 @pytest.fixture

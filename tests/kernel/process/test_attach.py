@@ -22,10 +22,10 @@ def test_a_process_without_connections_is_an_ordinary_kernel(monkeypatch: pytest
 @contextlib.contextmanager
 def channel_with(*connections: socket.socket) -> Iterator[int]:
     """Make a socket with these connections; its receiver closes it."""
-    ours, theirs = socket.socketpair()
-    with ours:
-        socket.send_fds(ours, [b"\0"], [connection.fileno() for connection in connections])
-    yield theirs.detach()
+    near, far = socket.socketpair()
+    with near:
+        socket.send_fds(near, [b"\0"], [connection.fileno() for connection in connections])
+    yield far.detach()
 
 
 def test_the_connections_of_the_frontend_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
