@@ -103,12 +103,12 @@ def complaints(path: Path) -> Iterator[str]:
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            where = getattr(node, "lineno", 1)
             first = (ast.get_docstring(node) or "").split(maxsplit=1)[:1]
             if first and first[0].rstrip(",.:") in NOUN_CLAUSES:
-                where = getattr(node, "lineno", 1)
                 yield f"{path}:{where}: a docstring begins with {first[0]!r}: an imperative, or a noun phrase"
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (match := _TEST_NAME.match(node.name)):
-            yield f"{path}:{node.lineno}: a test's name begins with {match[1]!r}: the subject, and what it does"
+            if match := _TEST_NAME.match(getattr(node, "name", "")):
+                yield f"{path}:{where}: the test name begins with {match[1]!r}: the subject, and what it does"
         for name in _defined(node):
             if not name.endswith("__") and (bare := name.strip("_").lower()) in NAMES:
                 yield f"{path}:{getattr(node, 'lineno', 1)}: the name {name!r}: {NAMES[bare]}"
