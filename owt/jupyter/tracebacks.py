@@ -21,9 +21,11 @@ WIDTH = 75
 """Width of the heading, as IPython has it."""
 
 _FRAME = re.compile(
-    r'(?P<margin>[ |]*)  File "(?P<file><adaptor [^"]*)", line (?P<line>\d+), in (?P<name>.*)'
+    r'^(?P<margin>[ |]*)  File "<adaptor [^"]*", line (?P<line>\d+), in (?P<name>.*)\n'
+    r"(?P<code>.*)\n(?:[ |]*[~^][ ~^]*\n)?",
+    re.MULTILINE,
 )
-_MARKS = re.compile(r"[ |]*[~^][ ~^]*")
+"""Frame of a cell, its line of code, and the marks below a part of the line."""
 
 
 def rendered(error: E, lines: Callable[[], list[str]]) -> E:
@@ -79,30 +81,16 @@ def local(error: E, trace: TracebackType | None, shell: Any) -> E:
 def in_cell(text: str, cell: str, first_line: int = 1) -> str:
     """Return a traceback with the cell's lines around each frame of this cell."""
     source = cell.splitlines()
-    out: list[str] = []
-    before: re.Match[str] | None = None
-    replaced = False
-    for line in text.splitlines():
-        if replaced and _MARKS.fullmatch(line):
-            # It marks a part of the line that was replaced.
-            replaced = False
-            continue
-        replaced = False
-        if before is not None:
-            number = int(before["line"])
-            code = line.removeprefix(before["margin"]).strip()
-            if 0 < number <= len(source) and source[number - 1].strip() == code:
-                margin = before["margin"]
-                out[-1] = f"{margin}  Cell line {number + first_line - 1}, in {before['name']}"
-                out += [f"{margin}  {text}" for text in _context(source, number, first_line)]
-                replaced = True
-            else:
-                out.append(line)
-            before = None
-            continue
-        before = _FRAME.fullmatch(line)
-        out.append(line)
-    return "\n".join(out) + "\n"
+
+    def with_context(match: re.Match[str]) -> str:
+        margin, number = match["margin"], int(match["line"])
+        code = match["code"].removeprefix(margin).strip()
+        if not 0 < number <= len(source) or source[number - 1].strip() != code:
+            return match[0]
+        head = f"Cell line {number + first_line - 1}, in {match['name']}"
+        return "".join(f"{margin}  {line}\n" for line in (head, *_context(source, number, first_line)))
+
+    return _FRAME.sub(with_context, text)
 
 
 def _cell_line(first_line: int, match: re.Match[str]) -> str:
