@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,31 +21,15 @@ class Connection:
     client: Client
     session: str | None = None
 
-    @classmethod
-    def to(
-        cls, url: str | None, session: str | None, auth: str | None = None, token: str | None = None
-    ) -> Connection:
-        """Return a connection to `url`, by default to the current server. Raises `ConfigError`."""
-        return cls(Client(url, auth=auth, token=token), session)
-
     @property
     def url(self) -> str:
         """URL of the server."""
         return self.client.url.rstrip("/")
 
-    @property
-    def control(self) -> Control:
-        """Control of the server's sessions."""
-        return Control(self.client)
-
-    def with_session(self, name: str | None) -> Connection:
-        """Return a connection to the same server with another session."""
-        return replace(self, session=name)
-
     def description(self) -> str:
         """Return one line about the server and the session. Raises `Unreachable` and `RemoteError`."""
         try:
-            about = self.control.about()
+            about = Control(self.client).about()
         except RemoteError as error:
             if error.status in (400, 404) and (path := urlsplit(self.url).path):
                 error.add_note(f"%owt needs the server's own URL; {path} is not its --base-url")
@@ -54,13 +38,13 @@ class Connection:
 
     def session_names(self) -> list[str]:
         """Return the names of the server's sessions."""
-        return [str(session["name"]) for session in self.control.sessions().get("sessions", ())]
+        return [str(session["name"]) for session in Control(self.client).sessions().get("sessions", ())]
 
     def _session_description(self) -> str:
         if self.session is None:
             return "no session: each call borrows an idle kernel"
         try:
-            session = self.control.session(self.session)
+            session = Control(self.client).session(self.session)
         except RemoteError as error:
             if error.status != 404:
                 raise
@@ -94,18 +78,9 @@ class NotebookServer:
         self.url = Server.from_url(self._child.wait_ready()).as_reached().url
 
     @property
-    def pid(self) -> int:
-        """Process id of the frontend."""
-        return self._child.pid
-
-    @property
     def is_running(self) -> bool:
         """True until the server's process ends."""
         return self._child.exit_status() is None
-
-    def log(self) -> str:
-        """Return what the server has written to stderr."""
-        return self._child.log()
 
     def stop(self) -> None:
         """End the server, its kernels and their child processes."""

@@ -6,14 +6,16 @@ import json
 import os
 import re
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from owt.client import Client
 from owt.errors import CannotSend, OwtError, RemoteError
 from owt.jupyter import commands, tracebacks
 from owt.jupyter.arguments import evaluate, split_words
 from owt.jupyter.connection import Connection, NotebookServer
 from owt.jupyter.output_items import ChunkReader, End, OutputItem, ResultCollector, RunInfo, item_of_event
-from owt.jupyter.renderer import NullRenderer, Renderer
+from owt.jupyter.renderer import Renderer
 from owt.server import Server
 from owt.wire.call import Call, RequestFacts
 
@@ -53,7 +55,7 @@ class Magics:
             kwargs = evaluate(list(command.arguments), self.shell.user_ns)
         except OwtError as error:
             raise tracebacks.plain(error, self.shell) from None
-        output = _Output(NullRenderer() if command.quiet else self._renderer())
+        output = _Output(None if command.quiet else self._renderer())
         try:
             if command.local:
                 self._run_local(command, cell, kwargs, output)
@@ -76,7 +78,7 @@ class Magics:
         elif command.words or command.has_credentials:
             self._use(_connection(command, self.connection))
         elif command.session is not None:
-            self._use(self.connected().with_session(command.session or None))
+            self._use(replace(self.connected(), session=command.session or None))
         else:
             print(self.connected().description())
 
@@ -100,7 +102,7 @@ class Magics:
                 server.stop()
             server = self.server = NotebookServer(command.options)
         try:
-            self._use(Connection.to(server.url, command.session or None, token=server.token))
+            self._use(Connection(Client(server.url, token=server.token), command.session or None))
         except RemoteError as error:
             # The options contain the hash of a password, and not the password.
             error.add_note(f"The server serves on {server.url}")
@@ -221,18 +223,20 @@ class Completer:
 
 
 class _Output:
-    """Output of one cell: shown at once, and collected for the result."""
+    """Output of one cell: shown at once, unless the cell is quiet, and collected for the result."""
 
-    def __init__(self, renderer: Renderer) -> None:
+    def __init__(self, renderer: Renderer | None) -> None:
         self.result = ResultCollector()
         self._renderer = renderer
 
     def add(self, item: OutputItem) -> None:
         self.result.add(item)
-        self._renderer.show(item)
+        if self._renderer is not None:
+            self._renderer.show(item)
 
     def end(self) -> None:
-        self._renderer.end()
+        if self._renderer is not None:
+            self._renderer.end()
 
 
 def _channel(shell: Any) -> Any:
@@ -248,7 +252,7 @@ def _connection(command: commands.Connect, before: Connection | None) -> Connect
     if url is None and before is not None:
         url = before.url
         session = before.session if session is None else session
-    return Connection.to(url, session or None, command.auth, command.token)
+    return Connection(Client(url, auth=command.auth, token=command.token), session or None)
 
 
 def _call(fields: dict[str, Any]) -> Call:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any, TextIO
 
-from owt.jupyter.media import Assembler, Media, media_in_json, media_type, size_text
+from owt.jupyter.media import Assembler, Media, media_in_json, media_type
 from owt.jupyter.output_items import (
     AdaptorEvent,
     Blob,
@@ -99,10 +99,6 @@ class Renderer(ABC):
     def _show_media(self, media: Media, caption: str) -> None:
         """Show a picture, a sound, or a description of another file."""
 
-    @abstractmethod
-    def _show_progress(self, text: str | None) -> None:
-        """Show the size of an incomplete file, or remove it (None)."""
-
     def _clear(self, wait: bool) -> None:
         from IPython.core import display_functions
 
@@ -168,33 +164,12 @@ class Renderer(ABC):
         self._end_line()
         for media in self._assembler.feed(blob.data):
             self._show_media(media, "")
-        size = 0 if blob.returned or self._assembler.is_known else self._assembler.size
-        self._show_progress(f"{size_text(size)} so far" if size else None)
 
     def _end_blobs(self) -> None:
         if self._assembler is not None:
             assembler, self._assembler = self._assembler, None
-            self._show_progress(None)
             for media in assembler.end():
                 self._show_media(media, "")
-
-
-class NullRenderer(Renderer):
-    """Renderer of a quiet cell, which shows nothing."""
-
-    def show(self, item: OutputItem) -> None:
-        """Ignore the item."""
-
-    def end(self) -> None:
-        """Do nothing."""
-
-    def _show_bundle(self, bundle: MimeBundle) -> None: ...
-
-    def _show_document(self, document: Any, text: str) -> None: ...
-
-    def _show_media(self, media: Media, caption: str) -> None: ...
-
-    def _show_progress(self, text: str | None) -> None: ...
 
 
 def description(media: Media, caption: str) -> str:

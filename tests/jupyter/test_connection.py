@@ -7,6 +7,7 @@ import json
 import pytest
 from recording_server import RecordingServer
 
+from owt.client import Client
 from owt.errors import RemoteError, Unreachable
 from owt.jupyter.connection import Connection, NotebookServer
 
@@ -27,7 +28,7 @@ def as_json(document: object, status: int = 200) -> tuple[int, str, bytes]:
 
 
 def test_a_connection_without_a_session_shows_that_calls_use_the_pool(server):
-    connection = Connection.to(server.url, None)
+    connection = Connection(Client(server.url))
     description = f"owt 1.0 at {server.url}, no session: each call borrows an idle kernel"
     assert connection.description() == description
     connection.client.close()
@@ -47,21 +48,21 @@ def test_a_connection_without_a_session_shows_that_calls_use_the_pool(server):
 )
 def test_a_session_is_described_by_its_kernel(server, session, description):
     server.responses["GET", "/_owt/sessions/tour"] = as_json(session)
-    connection = Connection.to(server.url, None).with_session("tour")
+    connection = Connection(Client(server.url), "tour")
     assert connection.description() == f"owt 1.0 at {server.url}, {description}"
     connection.client.close()
 
 
 def test_a_session_that_does_not_exist_starts_with_the_first_call(server):
     server.responses["GET", "/_owt/sessions/tour"] = as_json({"title": "no such session"}, 404)
-    connection = Connection.to(server.url, "tour")
+    connection = Connection(Client(server.url), "tour")
     assert connection.description().endswith("session tour: new, its kernel starts with the first call")
     connection.client.close()
 
 
 def test_the_path_of_an_adaptor_is_not_a_servers_url(server):
     server.responses["GET", "/a/b/_owt/"] = as_json({"title": "not found"}, 404)
-    connection = Connection.to(f"{server.url}/a/b", None)
+    connection = Connection(Client(f"{server.url}/a/b"))
     with pytest.raises(RemoteError) as caught:
         connection.description()
     assert caught.value.__notes__ == ["%owt needs the server's own URL; /a/b is not its --base-url"]
@@ -69,7 +70,7 @@ def test_the_path_of_an_adaptor_is_not_a_servers_url(server):
 
 
 def test_credentials_are_sent_with_each_request(server):
-    connection = Connection.to(server.url, None, auth="ada:se:cret")
+    connection = Connection(Client(server.url, auth="ada:se:cret"))
     connection.description()
     assert server.requests == [("GET", "/_owt/", "Basic YWRhOnNlOmNyZXQ=")]
     connection.client.close()
@@ -77,7 +78,7 @@ def test_credentials_are_sent_with_each_request(server):
 
 def test_session_names_are_those_of_the_server(server):
     server.responses["GET", "/_owt/sessions"] = as_json({"sessions": [SESSION], "pool": [{"state": "idle"}]})
-    connection = Connection.to(server.url, None)
+    connection = Connection(Client(server.url))
     assert connection.session_names() == ["tour"]
     connection.client.close()
 
@@ -86,7 +87,7 @@ def test_session_names_are_those_of_the_server(server):
 def test_a_notebooks_server_runs_with_its_options_until_it_is_stopped(options):
     server = NotebookServer(["--pool-max", "1", *options])
     assert (server.token, server.is_running) == ("0123456789abcdef", True)
-    connection = Connection.to(server.url, None, token=server.token)
+    connection = Connection(Client(server.url, token=server.token))
     assert f" at {server.url}, " in connection.description()
     server.stop()
     assert not server.is_running

@@ -20,7 +20,7 @@ from owt.jupyter.output_items import (
     Printed,
     TextValue,
 )
-from owt.jupyter.renderer import NullRenderer, indented
+from owt.jupyter.renderer import indented
 from owt.jupyter.terminal import TerminalRenderer
 from owt.lib.encoding import wav
 
@@ -115,13 +115,6 @@ def test_deeply_nested_json_is_shown(output, depth):
     for _ in range(depth):
         document = [document]
     assert output(JsonValue(document))[0].count("\n") < 50
-
-
-def test_a_quiet_cell_shows_nothing(capsys):
-    screen = NullRenderer()
-    screen.show(TextValue("a"))
-    screen.end()
-    assert capsys.readouterr() == ("", "")
 
 
 def test_long_objects_are_indented():
