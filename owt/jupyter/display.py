@@ -36,7 +36,6 @@ class NotebookRenderer(Renderer):
     def __init__(self) -> None:
         super().__init__()
         self._id = secrets.token_hex(4)
-        self._shows_progress = False
 
     def _show_bundle(self, bundle: MimeBundle) -> None:
         # With the adaptor's own id, so that another cell can update the display.
@@ -67,10 +66,3 @@ class NotebookRenderer(Renderer):
             f'src="data:{escape(media.type)};base64,{encoded}"></audio>'
             f'<span>{escape(caption)} <span style="opacity: 0.6">{", ".join(media.facts)}</span></span></div>'
         )
-
-    def _show_progress(self, text: str | None) -> None:
-        if text is None and not self._shows_progress:
-            return
-        transient = {"display_id": f"{self._id}-progress"}
-        _publish({"text/plain": text or ""}, transient=transient, update=self._shows_progress)
-        self._shows_progress = text is not None

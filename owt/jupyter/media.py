@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import struct
-import wave
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +19,6 @@ _SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
     (b"%PDF-", "application/pdf", None),
 )
 """First bytes of a file, its media type, and its last bytes if they are fixed."""
-_WAV_TYPES = ("audio/wav", "audio/x-wav", "audio/wave")
-_UNKNOWN = b"\xff\xff\xff\xff"
-"""Size in the header of a WAV that was written as a stream."""
 _MIN_BASE64 = 48
 """Minimum length of a base64 text that can be a picture or a sound."""
 
@@ -51,32 +46,24 @@ def size_text(size: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
-def media_type(data: bytes) -> str | None:
+def media_type(data: bytes | bytearray) -> str | None:
     """Return the media type of a file by its first bytes, or None if they are not known."""
     if data[:4] == b"RIFF":
-        return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(data[8:12])
+        return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(bytes(data[8:12]))
     return next((type for start, type, _ in _SIGNATURES if data.startswith(start)), None)
 
 
 def complete(type: str, data: bytes) -> Media:
     """Return a complete file. A WAV that was written as a stream gets a header with its sizes."""
-    if type not in _WAV_TYPES:
+    start = data.find(b"data", 12) + 8
+    if media_type(data) != "audio/wav" or not 12 < start <= len(data):
         return Media(type, data)
-    open_sizes = data[:4] + _UNKNOWN + data[8:].replace(b"data\0\0\0\0", b"data" + _UNKNOWN, 1)
-    try:
-        with wave.open(io.BytesIO(open_sizes)) as source:
-            parameters = source.getparams()
-            samples = source.readframes(parameters.nframes)
-    except (wave.Error, EOFError):
-        return Media(type, data)
-    seconds = len(samples) / (parameters.nchannels * parameters.sampwidth) / parameters.framerate
-    if _wav_size(data) == len(data):
-        return Media("audio/wav", data, seconds)
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as target:
-        target.setparams(parameters._replace(nframes=0))
-        target.writeframes(samples)
-    return Media("audio/wav", buffer.getvalue(), seconds)
+    size, byte_rate = _number(data, start - 4), _number(data, 28)
+    if not 0 < size <= len(data) - start:
+        size = len(data) - start
+        file_size = struct.pack("<I", len(data) - 8)
+        data = data[:4] + file_size + data[8 : start - 4] + struct.pack("<I", size) + data[start:]
+    return Media("audio/wav", data, size / byte_rate if byte_rate else None)
 
 
 def media_in_json(document: Any) -> tuple[dict[str, Any], list[Media]]:
@@ -94,22 +81,12 @@ def media_in_json(document: Any) -> tuple[dict[str, Any], list[Media]]:
 
 
 class Assembler:
-    """Assembler of files that arrive in pieces, one file after another. `size` counts the bytes it holds."""
+    """Assembler of files that arrive in pieces, one file after another."""
 
     def __init__(self, type: str) -> None:
         """`type` is the media type of files whose first bytes are not known."""
         self._declared = type
         self._data = bytearray()
-
-    @property
-    def size(self) -> int:
-        """Number of bytes of the incomplete file."""
-        return len(self._data)
-
-    @property
-    def is_known(self) -> bool:
-        """True if the first bytes of the incomplete file are known."""
-        return media_type(bytes(self._data[:16])) is not None
 
     def feed(self, data: bytes) -> list[Media]:
         """Add bytes, and return the files that they complete."""
@@ -126,16 +103,14 @@ class Assembler:
         return [complete(media_type(data) or self._declared, data)] if data else []
 
     def _is_complete(self) -> bool:
-        start = bytes(self._data[:16])
-        type = media_type(start)
+        type = media_type(self._data[:16])
         if type == "audio/wav":
-            return 8 < _wav_size(start) <= len(self._data)
+            return 0 < _number(self._data, 4) <= len(self._data) - 8
         return any(end and self._data.endswith(end) for _, known, end in _SIGNATURES if known == type)
 
 
-def _wav_size(data: bytes) -> int:
-    """Return the size of a WAV according to its header; more than any file if it was written as a stream."""
-    return int(struct.unpack_from("<I", data, 4)[0]) + 8
+def _number(data: bytes | bytearray, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
 
 
 def _decoded(value: Any) -> Media | None:

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.markdown import Markdown
-from rich.status import Status
 from rich.text import Text
 
 from owt.jupyter.media import Media
@@ -22,7 +21,6 @@ class TerminalRenderer(Renderer):
     def __init__(self) -> None:
         super().__init__()
         self._console = Console(file=sys.stdout)
-        self._status: Status | None = None
 
     def _show_bundle(self, bundle: MimeBundle) -> None:
         data = bundle.data
@@ -39,10 +37,3 @@ class TerminalRenderer(Renderer):
 
     def _show_media(self, media: Media, caption: str) -> None:
         self._console.print(Text(description(media, caption), style="dim"))
-
-    def _show_progress(self, text: str | None) -> None:
-        if self._status is not None:
-            self._status.stop()
-        self._status = None if text is None else self._console.status(text)
-        if self._status is not None:
-            self._status.start()

@@ -72,9 +72,3 @@ def test_long_json_is_displayed_as_a_tree_as_well(messages, lines, is_tree):
     [message] = messages(JsonValue(["x" * 80] * lines))
     assert message["data"]["text/plain"].count("\n") == lines + 1
     assert ("application/json" in message["data"]) == is_tree
-
-
-def test_the_size_of_an_unknown_file_is_updated_and_removed_at_its_end(messages):
-    piece = Blob(b"PK\xff" * 500, "application/zip")
-    texts = [message["data"]["text/plain"] for message in messages(piece, piece)]
-    assert texts == ["1.5 kB so far", "3.0 kB so far", "", "application/zip, 3.0 kB"]

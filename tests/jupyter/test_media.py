@@ -94,7 +94,6 @@ def test_a_wav_that_python_cannot_read_is_unchanged():
 def test_bytes_of_an_unknown_type_are_complete_at_the_end():
     assembler = Assembler("application/zip")
     assert assembler.feed(b"x" * 1500) == []
-    assert (assembler.size, assembler.is_known) == (1500, False)
     [whole] = assembler.feed(b"y" * 500) + assembler.end()
     assert (whole.type, len(whole.data)) == ("application/zip", 2000)
 
