@@ -52,6 +52,10 @@ class Caller:
         self.options = Options(session=session)
         # The path of the server's base URL; None while it is unknown.
         self._base = self._guess_base()
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make the HTTP client of a class that does I/O."""
 
     @property
     def url(self) -> str:

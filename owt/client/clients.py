@@ -26,15 +26,7 @@ class Client(Caller):
     cannot be sent, `RemoteError`, with the remote traceback, for a failed call, and `Unreachable`.
     """
 
-    def __init__(
-        self,
-        url: str | None = None,
-        *,
-        session: str | None = None,
-        auth: str | None = None,
-        token: str | None = None,
-    ) -> None:
-        super().__init__(url, session=session, auth=auth, token=token)
+    def _connect(self) -> None:
         import httpx
 
         self._http = httpx.Client(**self._settings(httpx.HTTPTransport))
@@ -67,8 +59,15 @@ class Client(Caller):
         An adaptor's own response of status 400 or above is returned. Errors inside the block are raised from
         it.
         """
-        with self._open(self._call_request(code, kwargs, ANYTHING)) as response:
-            yield response
+        import httpx
+
+        run: str | None = None
+        try:
+            with self._response(self._call_request(code, kwargs, ANYTHING)) as response:
+                run = response.headers["Owt-Run"]
+                yield response
+        except httpx.RequestError as error:
+            raise self._broken_off(error, run) from error
 
     def run(self, id: str) -> dict[str, Any]:
         """Return what the server knows about a run, and what the run printed.
@@ -134,18 +133,6 @@ class Client(Caller):
                     yield from progress.decode(decoder.feed(data))
 
     @contextmanager
-    def _open(self, request: Request) -> Iterator[httpx.Response]:
-        import httpx
-
-        run: str | None = None
-        try:
-            with self._response(request) as response:
-                run = response.headers["Owt-Run"]
-                yield response
-        except httpx.RequestError as error:
-            raise self._broken_off(error, run) from error
-
-    @contextmanager
     def _response(self, request: Request) -> Iterator[httpx.Response]:
         with self._http.stream(**self._arguments(request)) as response:
             self._update_base(response)
@@ -177,15 +164,7 @@ class Client(Caller):
 class AsyncClient(Caller):
     """Asynchronous client: the methods, options and errors of `Client`. An asynchronous context manager."""
 
-    def __init__(
-        self,
-        url: str | None = None,
-        *,
-        session: str | None = None,
-        auth: str | None = None,
-        token: str | None = None,
-    ) -> None:
-        super().__init__(url, session=session, auth=auth, token=token)
+    def _connect(self) -> None:
         import httpx
 
         self._http = httpx.AsyncClient(**self._settings(httpx.AsyncHTTPTransport))
@@ -203,8 +182,15 @@ class AsyncClient(Caller):
     @asynccontextmanager
     async def open(self, code: Code | None = None, /, **kwargs: Any) -> AsyncIterator[httpx.Response]:
         """Do what `Client.open` does, with `aiter_bytes()`."""
-        async with self._open(self._call_request(code, kwargs, ANYTHING)) as response:
-            yield response
+        import httpx
+
+        run: str | None = None
+        try:
+            async with self._response(self._call_request(code, kwargs, ANYTHING)) as response:
+                run = response.headers["Owt-Run"]
+                yield response
+        except httpx.RequestError as error:
+            raise await self._broken_off(error, run) from error
 
     async def run(self, id: str) -> dict[str, Any]:
         """Do what `Client.run` does."""
@@ -270,18 +256,6 @@ class AsyncClient(Caller):
                 async for data in pieces:
                     for event in progress.decode(decoder.feed(data)):
                         yield event
-
-    @asynccontextmanager
-    async def _open(self, request: Request) -> AsyncIterator[httpx.Response]:
-        import httpx
-
-        run: str | None = None
-        try:
-            async with self._response(request) as response:
-                run = response.headers["Owt-Run"]
-                yield response
-        except httpx.RequestError as error:
-            raise await self._broken_off(error, run) from error
 
     @asynccontextmanager
     async def _response(self, request: Request) -> AsyncIterator[httpx.Response]:
