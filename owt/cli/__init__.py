@@ -1,11 +1,10 @@
-"""The command `owt`: one module for each command, which `main` puts together.
+"""The command `owt`: a module for each command or group, which `main` puts together.
 
     main           the group of all commands, and their exit statuses
     options        options that several commands share
     serve          owt serve
-    call           owt call; `printing` writes the response and the events, `output` is where they go
-    session        owt session list, show, delete, restart, interrupt
-    endpoints      owt endpoints
+    call           owt call; `output` writes the response or the events
+    session        owt session list, show, delete, restart, interrupt; owt endpoints
     console        owt console
     export         owt export
     hash_password  owt hash-password

@@ -123,8 +123,7 @@ def _call(
     path: str | None,
 ) -> int:
     with new_client(address, **identity) as client:
-        from owt.cli.output import Output
-        from owt.cli.printing import print_events, print_response
+        from owt.cli.output import Output, print_events, print_response
 
         is_watched = stream == "sse" or (stream == "auto" and path is None and sys.stdout.isatty())
         show = print_events if is_watched else print_response

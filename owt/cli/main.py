@@ -13,11 +13,10 @@ import click
 from owt.cli.call import call
 from owt.cli.console import console
 from owt.cli.docs import docs
-from owt.cli.endpoints import endpoints
 from owt.cli.export import export
 from owt.cli.hash_password import hash_password
 from owt.cli.serve import serve
-from owt.cli.session import session
+from owt.cli.session import endpoints, session
 from owt.errors import CannotSend, ConfigError, OwtError, RemoteError, Unreachable
 
 

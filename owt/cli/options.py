@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON")
-
 
 def identity_options(command: Command) -> Command:
     """Add `--auth` and `--token` to a command, which is called with `auth` and `token`, at most one of them.

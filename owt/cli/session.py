@@ -1,16 +1,44 @@
-"""`owt session`: look at the sessions of a running server, and manage them."""
+"""`owt session` and `owt endpoints`: look at the sessions of a running server, and manage them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from owt.cli import tables
-from owt.cli.options import json_option, server_options
+from owt.cli.options import server_options
 
 if TYPE_CHECKING:
     from owt.client.control import Control
+
+
+def _document_options(text: Callable[[Mapping[str, Any]], str]) -> Callable[[Callable[..., Any]], Any]:
+    """Add `--json` and the options for a server to a command that returns a document of the server.
+
+    The command prints the document as `text` makes it, or as JSON.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Any:
+        @wraps(command)
+        def printing(as_json: bool, **values: Any) -> None:
+            document = command(**values)
+            click.echo(f"{json.dumps(document, indent=2)}\n" if as_json else text(document), nl=False)
+
+        json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON")
+        return server_options(json_option(printing))
+
+    return decorate
+
+
+@click.command("endpoints")
+@_document_options(tables.endpoints)
+def endpoints(control: Control) -> dict[str, Any]:
+    """List the paths at which sessions of a running server have endpoints."""
+    return control.endpoints()
 
 
 @click.group("session")
@@ -19,28 +47,18 @@ def session() -> None:
 
 
 @session.command("list")
-@server_options
-@json_option
-def list_sessions(control: Control, as_json: bool) -> None:
+@_document_options(tables.sessions)
+def list_sessions(control: Control) -> dict[str, Any]:
     """List the sessions and the kernels of the pool."""
-    document = control.sessions()
-    if as_json:
-        tables.print_json(document)
-    else:
-        tables.print_table(list(tables.COLUMNS.values()), tables.session_rows(document), "no sessions")
+    return control.sessions()
 
 
 @session.command()
 @click.argument("name")
-@server_options
-@json_option
-def show(name: str, control: Control, as_json: bool) -> None:
+@_document_options(tables.facts)
+def show(name: str, control: Control) -> dict[str, Any]:
     """Show all that the server knows about the session NAME."""
-    document = control.session(name)
-    if as_json:
-        tables.print_json(document)
-    else:
-        click.echo(tables.facts(document), nl=False)
+    return control.session(name)
 
 
 @session.command()

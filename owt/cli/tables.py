@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-
-import click
 
 COLUMNS = {
     "name": "NAME",
@@ -27,54 +23,23 @@ ENDPOINT_COLUMNS = ("METHODS", "PATH", "SESSION", "STATE", "ABOUT")
 _TIMES = ("started", "last_used", "restarted")
 
 
-def print_json(document: Mapping[str, Any]) -> None:
-    """Print a JSON document, indented."""
-    click.echo(json.dumps(document, indent=2))
-
-
-def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
-    """Print a table on a terminal, aligned columns elsewhere, and `empty` if there are no rows."""
-    if not rows:
-        click.echo(empty)
-        return
-    if not sys.stdout.isatty():
-        click.echo(columns(heading, rows), nl=False)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*heading, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def session_rows(document: Mapping[str, Any]) -> list[list[str]]:
-    """Return the rows of a table of sessions: the named ones, then the pool's kernels.
-
-    `document` is `{"sessions": [...], "pool": [...]}`.
-    """
+def sessions(document: Mapping[str, Any]) -> str:
+    """Return the table of `{"sessions": [...], "pool": [...]}`: named sessions, then the pool's kernels."""
     pool = [{**session, "name": "(pool)"} for session in document.get("pool", ())]
-    return [
+    rows = [
         [cell(key, session.get(key)) for key in COLUMNS] for session in (*document.get("sessions", ()), *pool)
     ]
+    return columns(list(COLUMNS.values()), rows) if rows else "no sessions\n"
 
 
-def endpoint_rows(document: Mapping[str, Any]) -> list[list[str]]:
-    """Return the rows of a table of endpoints. `document` is `{"endpoints": [...]}`."""
-    return [
-        [
-            ", ".join(endpoint.get("methods", ())),
-            cell("path", endpoint.get("path")),
-            cell("session", endpoint.get("session")),
-            cell("state", endpoint.get("state")),
-            cell(
-                "about",
-                endpoint.get("reason") or str(endpoint.get("description") or "").partition("\n")[0],
-            ),
-        ]
-        for endpoint in document.get("endpoints", ())
-    ]
+def endpoints(document: Mapping[str, Any]) -> str:
+    """Return the table of `{"endpoints": [...]}`."""
+    rows = []
+    for endpoint in document.get("endpoints", ()):
+        about = endpoint.get("reason") or str(endpoint.get("description") or "").partition("\n")[0]
+        facts = [cell(key, endpoint.get(key)) for key in ("methods", "path", "session", "state")]
+        rows.append([*facts, cell("about", about)])
+    return columns(ENDPOINT_COLUMNS, rows) if rows else "no endpoints\n"
 
 
 def columns(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

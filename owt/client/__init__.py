@@ -16,9 +16,8 @@ Only `clients` does I/O; httpx is imported with the first client.
     clients    `Client` and `AsyncClient`
     caller     the part that both share
     options    options of a call
-    request    HTTP request of a call
+    request    HTTP request of a call, Authorization header
     function   source of a function
-    identity   Authorization header
     answers    value or error of a response
     events     events of a call
     following  reconnection to a run's events

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 from owt.client import answers, following, request
 from owt.client.following import Following
 from owt.client.function import source_of
-from owt.client.identity import authorization, credentials
 from owt.client.options import Options
-from owt.client.request import CONNECT_TIMEOUT, Address, Request
+from owt.client.request import CONNECT_TIMEOUT, Address, Request, authorization, credentials
 from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
 from owt.server import Server, split_unix
 from owt.server.certificate import verification

@@ -1,16 +1,17 @@
-"""HTTP requests of calls: the fields in a JSON body, or all of them in the URL."""
+"""HTTP requests of calls: the fields in a JSON body or all in the URL, and the Authorization header."""
 
 from __future__ import annotations
 
 import json
 import math
-from base64 import urlsafe_b64encode
+import re
+from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from owt.client.options import Options
-from owt.errors import CannotSend, shortened
+from owt.errors import CannotSend, ConfigError, shortened
 from owt.server import Server, split_unix
 from owt.wire.http import is_loopback
 
@@ -139,6 +140,28 @@ def as_url(address: Address, fields: dict[str, Any]) -> str:
             case _:
                 pairs[name] = "1" if value is True else str(value)
     return f"{address.url}{'&' if urlsplit(address.url).query else '?'}{urlencode(pairs)}"
+
+
+def credentials(auth: str) -> tuple[str, str]:
+    """Split user and password; the password may contain colons. Raises `ConfigError` without the value."""
+    user, colon, password = auth.partition(":")
+    if not colon:
+        raise ConfigError("auth: give user:password; the value has no colon")
+    return user, password
+
+
+def authorization(auth: tuple[str, str] | None, token: str | None) -> dict[str, str]:
+    """Return the Authorization header (RFC 7617, RFC 6750). Raises `ConfigError` without the secret."""
+    if auth is not None and token is not None:
+        raise ConfigError("token: give auth or token, not both")
+    if auth is not None:
+        pair = ":".join(auth).encode("utf-8", "surrogateescape")
+        return {"Authorization": f"Basic {b64encode(pair).decode()}"}
+    if token is None:
+        return {}
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ConfigError("token: give letters, digits and signs without blanks")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _accept(accept: str) -> str:

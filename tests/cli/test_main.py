@@ -219,20 +219,6 @@ def test_session_list_reports_an_empty_list(server, capsys):
     assert capsys.readouterr().out == "no sessions\n"
 
 
-def test_session_list_prints_a_table_on_a_terminal(server):
-    server.responses["GET", "/_owt/sessions"] = as_json(ANSWER)
-    terminal_fd, child_fd = os.openpty()
-    with os.fdopen(terminal_fd, "rb", buffering=0) as terminal:
-        command = [sys.executable, "-m", "owt", "session", "list", "--url", server.url]
-        environ = {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
-        subprocess.run(command, stdout=child_fd, env=environ, check=True, timeout=60)
-        os.close(child_fd)
-        output = terminal.read(65536).decode()
-    assert "\x1b[" in output
-    assert "mine" in output
-    assert "15.0 MiB" in output
-
-
 def test_endpoints_lists_state_and_reason(server, capsys):
     live = {"methods": ["GET", "POST"], "path": "/speak", "session": "dev", "state": "live", "reason": None}
     gone = {"methods": ["GET"], "path": "/a", "session": "dev", "state": "gone", "reason": "the kernel died"}

@@ -1,10 +1,10 @@
-"""owt.cli.printing: the bytes of an event."""
+"""owt.cli.output: the bytes of an event."""
 
 from __future__ import annotations
 
 import pytest
 
-from owt.cli.printing import event_bytes
+from owt.cli.output import event_bytes
 from owt.client.events import Event
 from owt.wire.chunk import FACTS
 

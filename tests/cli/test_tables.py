@@ -41,13 +41,14 @@ def test_cell_formats_a_fact(key, value, text):
     assert tables.cell(key, value) == text
 
 
-def test_session_rows_are_sessions_and_then_the_pool():
+def test_table_of_sessions_has_sessions_and_then_the_pool():
     answer = {
         "sessions": [{"name": "mine", "state": "idle", "pid": 7}],
         "pool": [{"state": "busy", "pid": 8}],
     }
-    names = [(row[0], row[1], row[3]) for row in tables.session_rows(answer)]
-    assert names == [("mine", "idle", "7"), ("(pool)", "busy", "8")]
+    _, *lines = tables.sessions(answer).splitlines()
+    rows = [line.split() for line in lines]
+    assert [(row[0], row[1], row[3]) for row in rows] == [("mine", "idle", "7"), ("(pool)", "busy", "8")]
 
 
 def test_columns_are_aligned():

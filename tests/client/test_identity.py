@@ -1,4 +1,4 @@
-"""owt.client.identity: credentials of a client."""
+"""owt.client.request: credentials of a client."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from recording_server import RecordingServer
 
 from owt.client import AsyncClient, Client
-from owt.client.identity import authorization
+from owt.client.request import authorization
 from owt.errors import ConfigError
 
 
