@@ -11,7 +11,6 @@ from tornado.netutil import bind_sockets
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import Descriptors
 from owt.frontend.http.listener import Listener
-from owt.frontend.maintenance import Maintenance
 
 PATIENCE = 10
 
@@ -72,19 +71,16 @@ class HttpSite:
         self, application: Any, settings: Settings, descriptors: Descriptors | None = None, *, tls: Any = None
     ) -> None:
         self.descriptors = descriptors or Descriptors()
-        self.maintenance = Maintenance()
         self.listener = Listener(
             application,
             settings=settings,
             descriptors=self.descriptors,
-            maintenance=self.maintenance,
             ssl_options=tls,
         )
         self._client_sockets: list[socket.socket] = []
         sockets = bind_sockets(0, "127.0.0.1")
         self.address = sockets[0].getsockname()
         self.listener.add_sockets(sockets)
-        self.maintenance.start()
 
     async def connect(self, sock: socket.socket | None = None) -> RawClient:
         """Connect a client, with an existing socket if no descriptor is free."""
@@ -108,7 +104,6 @@ class HttpSite:
 
     async def close(self) -> None:
         """Close the listener, its connections and the clients."""
-        self.maintenance.stop()
         self.listener.stop()
         await self.listener.close_all_connections()
         for sock in self._client_sockets:

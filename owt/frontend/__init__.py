@@ -3,7 +3,7 @@
     app             parts of a server: built, started, stopped
     application     routes of pages and calls
     service         collaborators of the request handlers, and the submission of calls
-    maintenance     scheduler of periodic jobs
+    maintenance     periodic jobs
     endpoints       table of the endpoints that sessions have defined
     problems        failures as problem documents (RFC 9457)
     counters        counts of calls, kernels and refusals, for the metrics

@@ -38,7 +38,7 @@ from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import ListeningSockets, open_sockets
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.kernels.template import REAPER, TemplateProcess
-from owt.frontend.maintenance import Maintenance
+from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import Document, read_documents
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
@@ -69,7 +69,7 @@ class Parts:
     kernels: Kernels
     service: Service
     gateway: Mount
-    maintenance: Maintenance
+    jobs: tuple[Job, ...]
     listener: Listener
 
 
@@ -151,12 +151,13 @@ def build(
         endpoints=endpoints,
     )
     service.notebooks.open(documents, sessions=sessions, submit=service.submit)
-    maintenance = Maintenance()
     idle = settings.session_idle
     interval = 5 if idle is None else max(0.05, min(5, idle / 4))
-    maintenance.every(interval, sessions.cull)
-    maintenance.every(interval, runs.prune)
-    maintenance.every(sessions.stop_check_interval, sessions.check_stopped)
+    jobs = (
+        Job(interval, sessions.cull),
+        Job(interval, runs.prune),
+        Job(sessions.stop_check_interval, sessions.check_stopped),
+    )
     gateway = Mount(service)
     pages: list[Page] = [
         *health.routes(service),
@@ -168,10 +169,9 @@ def build(
         Owt(service, pages),
         settings=settings,
         descriptors=descriptors,
-        maintenance=maintenance,
         ssl_options=sockets.tls,
     )
-    return Parts(template, kernels, service, gateway, maintenance, listener)
+    return Parts(template, kernels, service, gateway, jobs, listener)
 
 
 class Frontend:
@@ -215,10 +215,11 @@ class Frontend:
         """Accept connections, and begin to start kernels."""
         parts = self._parts
         parts.template.start()
-        parts.service.notebooks.start(parts.maintenance if self.settings.watch else None)
+        parts.service.notebooks.start(watch=self.settings.watch)
         parts.listener.add_sockets(self._sockets.sockets)
         parts.service.sessions.pool.refill()
-        parts.maintenance.start()
+        for job in parts.jobs:
+            job.start()
 
     async def stop(self, drain: float, hurry: asyncio.Event | None = None) -> None:
         """Refuse new calls, wait for running ones for `drain` seconds or until `hurry` is set, then end all
@@ -239,7 +240,8 @@ class Frontend:
         # The template takes the lock to clean up.
         os.close(self._runtime_lock)
         await parts.template.close()
-        parts.maintenance.stop()
+        for job in parts.jobs:
+            job.stop()
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
     def _responding(self) -> bool:

@@ -5,13 +5,13 @@ import logging
 
 import pytest
 
-from owt.frontend.maintenance import Maintenance
+from owt.frontend.maintenance import Job
 
 INTERVAL = 0.005
 
 
 class Counter:
-    """Job that counts its runs."""
+    """Function that counts its runs."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -22,81 +22,74 @@ class Counter:
         self._changed.set()
 
     async def reach(self, count: int) -> None:
-        """Wait until the job has run `count` times."""
+        """Wait until it has run `count` times."""
         while self.count < count:
             self._changed.clear()
             await asyncio.wait_for(self._changed.wait(), 10)
 
 
-def test_jobs_run_repeatedly_from_start_to_stop() -> None:
+def test_job_runs_repeatedly_from_start_to_stop() -> None:
     async def scenario() -> None:
-        maintenance = Maintenance()
-        early, late = Counter(), Counter()
-        maintenance.every(INTERVAL, early)
+        runs = Counter()
+        job = Job(INTERVAL, runs)
         await asyncio.sleep(3 * INTERVAL)
-        assert early.count == 0
-        maintenance.start()
-        maintenance.every(INTERVAL, late)
-        await early.reach(2)
-        await late.reach(2)
-        maintenance.stop()
-        counts = early.count, late.count
+        assert runs.count == 0
+        job.start()
+        await runs.reach(2)
+        job.stop()
+        count = runs.count
         await asyncio.sleep(3 * INTERVAL)
-        assert (early.count, late.count) == counts
+        assert runs.count == count
+        job.start()
+        await runs.reach(count + 1)
+        job.stop()
 
     asyncio.run(scenario())
 
 
-def test_a_cancelled_job_runs_no_more_while_others_do() -> None:
+def test_started_job_has_one_timer() -> None:
     async def scenario() -> None:
-        maintenance = Maintenance()
-        cancelled, other = Counter(), Counter()
-        job = maintenance.every(INTERVAL, cancelled)
-        maintenance.every(INTERVAL, other)
-        maintenance.start()
-        await cancelled.reach(1)
-        job.cancel()
-        count = cancelled.count
-        await other.reach(other.count + 3)
-        assert cancelled.count == count
-        maintenance.stop()
+        runs = Counter()
+        job = Job(INTERVAL, runs)
+        job.start()
+        job.start()
+        job.stop()
+        await asyncio.sleep(3 * INTERVAL)
+        assert runs.count == 0
 
     asyncio.run(scenario())
 
 
-def test_a_job_can_cancel_itself() -> None:
+def test_job_can_stop_itself() -> None:
     async def scenario() -> None:
-        maintenance = Maintenance()
         runs = Counter()
 
         def once() -> None:
             runs()
-            job.cancel()
+            job.stop()
 
-        job = maintenance.every(INTERVAL, once)
-        maintenance.start()
+        job = Job(INTERVAL, once)
+        job.start()
         await runs.reach(1)
         await asyncio.sleep(3 * INTERVAL)
         assert runs.count == 1
-        maintenance.stop()
 
     asyncio.run(scenario())
 
 
-def test_a_job_that_raises_is_logged_and_runs_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_job_that_raises_is_logged_and_runs_again(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
-        maintenance = Maintenance()
         runs = Counter()
 
         def fail() -> None:
             runs()
             raise ValueError("out of order")
 
-        maintenance.every(INTERVAL, fail)
-        maintenance.start()
+        job = Job(INTERVAL, fail)
+        job.start()
         with caplog.at_level(logging.ERROR, "owt"):
             await runs.reach(2)
-        maintenance.stop()
+        job.stop()
 
     asyncio.run(scenario())
     assert "a maintenance job failed; it runs again in 0.005 s" in caplog.text

@@ -18,7 +18,7 @@ from owt.errors import Busy
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.http.connection import LINGER, Connection, HeadLimits, SecureConnection, linger
-from owt.frontend.maintenance import Job, Maintenance
+from owt.frontend.maintenance import Job
 from owt.frontend.problems import problem_response
 
 log = logging.getLogger("owt")
@@ -55,7 +55,6 @@ class Listener(HTTPServer):
         *,
         settings: Settings,
         descriptors: Descriptors,
-        maintenance: Maintenance,
         **kwargs: Any,
     ) -> None:
         """`kwargs` are those of Tornado's server, such as `ssl_options`."""
@@ -75,8 +74,7 @@ class Listener(HTTPServer):
         )
         self._settings = settings
         self._descriptors = descriptors
-        self._maintenance = maintenance
-        self._check: Job | None = None
+        self._check = Job(CHECK_INTERVAL, self._check_connections)
         self._listening: list[socket.socket] = []
         self._open: set[Connection] = set()
         self._refused: set[Connection] = set()
@@ -123,14 +121,11 @@ class Listener(HTTPServer):
             connection.close()
         for close in list(self._lingering.values()):
             close()
-        if self._check is not None:
-            self._check.cancel()
-            self._check = None
+        self._check.stop()
         self._descriptors.release()
 
     def _accept(self, listening: socket.socket) -> None:
-        if self._check is None:
-            self._check = self._maintenance.every(CHECK_INTERVAL, self._check_connections)
+        self._check.start()
         exhausted = False
         for _ in range(ACCEPT_BATCH):
             refusal = self._excess()
@@ -261,6 +256,5 @@ class Listener(HTTPServer):
         for descriptor, _ in poll.poll(0):
             polled[descriptor].close()
         self._released()
-        if self._check is not None and not self._open and not self._paused:
-            self._check.cancel()
-            self._check = None
+        if not self._open and not self._paused:
+            self._check.stop()

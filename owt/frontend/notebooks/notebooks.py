@@ -9,7 +9,7 @@ from enum import Enum
 
 from owt.errors import Busy, EndpointGone, MethodNotAllowed
 from owt.frontend.endpoints import Endpoints, Match
-from owt.frontend.maintenance import Job, Maintenance
+from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import Document
 from owt.frontend.notebooks.notebook import Notebook, NotebookState
 from owt.frontend.runs.runs import Run
@@ -36,7 +36,7 @@ class Notebooks:
         self.all: list[Notebook] = []
         self._endpoints = endpoints
         self._settled = asyncio.Event()
-        self._watch: Job | None = None
+        self._watch = Job(WATCH_INTERVAL, self._check_files)
         self._reloads: dict[Notebook, asyncio.Task[None]] = {}
         self._closed = False
 
@@ -59,18 +59,17 @@ class Notebooks:
             for document in documents
         ]
 
-    def start(self, watch: Maintenance | None = None) -> None:
-        """Begin to run all of them; with `watch`, this scheduler also checks their files for changes."""
+    def start(self, *, watch: bool = False) -> None:
+        """Begin to run all of them; with `watch`, also check their files for changes."""
         for notebook in self.all:
             notebook.start()
-        if watch is not None:
-            self._watch = watch.every(WATCH_INTERVAL, self._check_files)
+        if watch:
+            self._watch.start()
 
     def close(self) -> None:
         """Run no more cells, and end the lookups that wait."""
         self._closed = True
-        if self._watch is not None:
-            self._watch.cancel()
+        self._watch.stop()
         for task in self._reloads.values():
             task.cancel()
         for notebook in self.all:

@@ -13,7 +13,6 @@ from notebook_files import save
 
 from owt.errors import Busy, EndpointGone, MethodNotAllowed
 from owt.frontend.endpoints import Endpoints, Match
-from owt.frontend.maintenance import Maintenance
 from owt.frontend.notebooks.documents import WatchedFile
 from owt.frontend.notebooks.notebook import Notebook, NotebookState
 from owt.frontend.notebooks.notebooks import Lookup, Notebooks
@@ -130,7 +129,7 @@ async def test_changed_file_is_read_again_once(tmp_path: Path) -> None:
     served = Notebooks(Endpoints())
     notebook = Mock(spec=Notebook, file=WatchedFile(path), reload=reload)
     served.all.append(notebook)
-    served.start(Maintenance())
+    served.start(watch=True)
     save(path, "x = 2")
     for _ in range(4):
         served._check_files()
