@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import Struct
 
 from owt.errors import Busy
-from owt.frontend.access.throttling import Throttle, TooManyAttempts
+from owt.frontend.access.throttling import Throttle
 from owt.frontend.config.credentials import BCRYPT, MAX_BCRYPT_PASSWORD, Credentials
 from owt.frontend.problems import Headers, Problem, failed
 
@@ -26,12 +26,6 @@ CHECK_THREADS = 2
 
 _BASIC = 'Basic realm="owt", charset="UTF-8"'
 _BEARER = 'Bearer realm="owt"'
-
-
-class Authenticated(Struct, frozen=True):
-    """The request has valid credentials. `user` is None if the server requires none."""
-
-    user: str | None = None
 
 
 class Unauthenticated(Struct, frozen=True):
@@ -99,17 +93,20 @@ class Authenticator:
         self._key = secrets.token_bytes(32)
         self._tokens = [self._digest(_Claim(None, token.encode())) for token in credentials.tokens]
         # Bounded: each user and each token has one right claim.
-        self._known: dict[bytes, Authenticated] = {}
+        self._known: dict[bytes, str] = {}
         self._throttle = throttle or Throttle()
         self._threads = ThreadPoolExecutor(CHECK_THREADS, thread_name_prefix="owt-passwords")
         self.pending = 0
         self.users, self.tokens = bool(credentials.users), bool(credentials.tokens)
         self.guarded = self.users or self.tokens
 
-    async def authenticate(self, authorization: str | None, address: str) -> Authenticated | Unauthenticated:
-        """Return the decision on a header from a client's address. Suspends only for unknown credentials."""
+    async def authenticate(self, authorization: str | None, address: str) -> str | Unauthenticated | None:
+        """Return the user of a header from a client's address; None if the server requires no credentials.
+
+        Suspends only for unknown credentials.
+        """
         if not self.guarded:
-            return Authenticated()
+            return None
         claim = self._read(authorization or "")
         if claim is None:
             return self._unauthorized("the server requires credentials")
@@ -123,15 +120,13 @@ class Authenticator:
                     # RFC 6750, section 3.1: an error code only if the request has a token.
                     return self._unauthorized("the token is not valid", ', error="invalid_token"')
                 return self._unauthorized("the user or the password is wrong")
-        except TooManyAttempts as error:
-            return _too_many_attempts(error.retry_after)
         except Busy as error:
             return Unauthenticated(Problem.of(failed(error)), [("Retry-After", str(error.retry_after))])
         finally:
             self.pending -= 1
         user = TOKEN_USER if claim.user is None else claim.user.decode()
-        self._known[digest] = accepted = Authenticated(user)
-        return accepted
+        self._known[digest] = user
+        return user
 
     def close(self) -> None:
         """Refuse all credentials that are unknown or pending. Known credentials stay valid."""
@@ -177,9 +172,3 @@ class Authenticator:
             examples.append('curl -H "Authorization: Bearer TOKEN" ...')
         detail = f"{reason}; send valid credentials: {', or '.join(examples)}"
         return Unauthenticated(Problem("urn:owt:unauthorized", "not authorized", 401, detail), headers)
-
-
-def _too_many_attempts(retry_after: int) -> Unauthenticated:
-    detail = f"too many failed logins from your address; try again in {retry_after} s"
-    problem = Problem("urn:owt:too-many-attempts", "too many attempts", 429, detail)
-    return Unauthenticated(problem, [("Retry-After", str(retry_after))])

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from owt.errors import shortened
-from owt.frontend.config.access import AccessSettings
+from owt.frontend.config.settings import Settings
 from owt.frontend.problems import Headers, Problem
 from owt.wire.http import TOKEN
 
@@ -57,13 +57,6 @@ class Allowed:
 
 
 @dataclass(frozen=True)
-class Forbidden:
-    """The request is refused with this problem."""
-
-    problem: Problem
-
-
-@dataclass(frozen=True)
 class Preflight:
     """The request is a permitted preflight (Fetch standard, section 4.8). The response is 204 with these
     headers."""
@@ -71,23 +64,24 @@ class Preflight:
     headers: Headers
 
 
-OriginDecision = Allowed | Forbidden | Preflight
+OriginDecision = Allowed | Problem | Preflight
+"""A request with a problem is refused."""
 
 
 class Origins:
     """Checks of a request's Host, Origin and Sec-Fetch-Site."""
 
-    def __init__(self, access: AccessSettings) -> None:
+    def __init__(self, settings: Settings) -> None:
         """The rules depend on `allow_host`, `allow_origin`, `address` and `unix_socket`.
 
         A Unix socket accepts any Host: only programs and proxies connect to it, and a proxy checks names
         itself.
         """
-        self._any_host = access.unix_socket is not None
-        exact_names = [name for name in access.allow_host if not name.startswith("*.")]
-        self._names = {"localhost", access.address.lower().rstrip("."), *exact_names}
-        self._suffixes = (".localhost", *(name[1:] for name in access.allow_host if name.startswith("*.")))
-        self._origins = frozenset(access.allow_origin)
+        self._any_host = settings.unix_socket is not None
+        exact_names = [name for name in settings.allow_host if not name.startswith("*.")]
+        self._names = {"localhost", settings.address.lower().rstrip("."), *exact_names}
+        self._suffixes = (".localhost", *(name[1:] for name in settings.allow_host if name.startswith("*.")))
+        self._origins = frozenset(settings.allow_origin)
         # In all responses, so that caches keep responses to different origins apart (Fetch, section 3.3.5).
         vary = [("Vary", "Origin")] if self._origins else []
         self._allowed = Allowed(vary)
@@ -99,15 +93,15 @@ class Origins:
         usual spelling of header names to values.
         """
         if not self._any_host and host is not None and (problem := self._host_problem(host)) is not None:
-            return Forbidden(problem)
+            return problem
         site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
         if site == "same-origin" or site == "none":
             return self._allowed
         if origin is None:
             if site is not None:
-                return Forbidden(_other_origin(f"Sec-Fetch-Site: {site[:40]}"))
+                return _other_origin(f"Sec-Fetch-Site: {site[:40]}")
             if _is_browser(headers) and (own := _normal(f"{scheme}://{host or ''}")) not in self._origins:
-                return Forbidden(_unknown_origin(own))
+                return _unknown_origin(own)
             return self._allowed
         normal_origin = _normal(origin)
         if normal_origin in self._origins and site in (None, "same-site", "cross-site"):
@@ -116,10 +110,8 @@ class Origins:
             own = _normal(f"{scheme}://{host or ''}")
             if normal_origin == own and host:
                 return self._allowed
-            return Forbidden(
-                _other_origin(f"Origin: {origin[:80]}; the server's origin is {own[:80]}", origin)
-            )
-        return Forbidden(_other_origin(f"Sec-Fetch-Site: {site[:40]}", origin))
+            return _other_origin(f"Origin: {origin[:80]}; the server's origin is {own[:80]}", origin)
+        return _other_origin(f"Sec-Fetch-Site: {site[:40]}", origin)
 
     def _host_problem(self, host: str) -> Problem | None:
         match = _HOST.fullmatch(host) if len(host) <= MAX_HOST else None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from tornado.httputil import HTTPServerRequest, split_host_and_port
 
-from owt.frontend.config.access import Network
+from owt.frontend.config.setting import Network
 from owt.frontend.config.settings import Settings
 
 UNIX = "unix"

@@ -29,12 +29,11 @@ MAX_ADDRESSES = 10_000
 """Maximum number of addresses with a counter; the least recently changed one is dropped first."""
 
 
-class TooManyAttempts(Exception):
-    """An address has `MAX_PENDING` pending attempts. `retry_after` is in whole seconds."""
+class TooManyAttempts(Busy):
+    """An address has `MAX_PENDING` pending attempts."""
 
-    def __init__(self, retry_after: int) -> None:
-        self.retry_after = retry_after
-        super().__init__(f"{MAX_PENDING} attempts are pending")
+    status = 429
+    title = "too many attempts"
 
 
 class _Address:
@@ -78,7 +77,9 @@ class Throttle:
         task = state.pending.get(key)
         if task is None and not self._closed:
             if len(state.pending) >= MAX_PENDING:
-                raise TooManyAttempts(math.ceil(max(state.delay, 1.0)))
+                delay = math.ceil(max(state.delay, 1.0))
+                problem = f"too many failed logins from your address; try again in {delay} s"
+                raise TooManyAttempts(problem, retry_after=delay)
             task = state.pending[key] = asyncio.get_running_loop().create_task(
                 self._check(state, name, check)
             )

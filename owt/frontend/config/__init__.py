@@ -1,7 +1,6 @@
 """Configuration: one table of settings makes options, environment variables, help and documentation.
 
-settings     all settings
-access       settings of addresses and access
-setting      one setting: option, variable, parser, help
-credentials  users and tokens, from options and files
+    settings     all settings
+    setting      one setting: option, variable, parser, help; the parsers
+    credentials  users and tokens, from options and files
 """

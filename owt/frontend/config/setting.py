@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from owt.errors import ConfigError, shortened
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 OptionKind = Literal["value", "list", "switch", "count"]
 
 
@@ -93,16 +96,6 @@ def read_size(text: str) -> int:
     return int(float(number) * unit) if "." in number else int(number) * unit
 
 
-def read_size_or_none(text: str) -> int | None:
-    """Return bytes as `read_size` does, or None for `none`."""
-    if text.strip().lower() == "none":
-        return None
-    try:
-        return read_size(text)
-    except ValueError as error:
-        raise ValueError(f"{error}, or none") from None
-
-
 _SECONDS_UNITS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -114,14 +107,18 @@ def read_seconds(text: str) -> float:
     return float(match[1]) * _SECONDS_UNITS[match[2] or ""]
 
 
-def read_seconds_or_never(text: str) -> float | None:
-    """Return seconds as `read_seconds` does, or None for `never`."""
-    if text.strip().lower() == "never":
-        return None
-    try:
-        return read_seconds(text)
-    except ValueError as error:
-        raise ValueError(f"{error}, or never") from None
+def optional(read: Callable[[str], object], word: str) -> Callable[[str], object]:
+    """Return a parser like `read` that also accepts `word`, for None."""
+
+    def read_or_none(text: str) -> object:
+        if text.strip().lower() == word:
+            return None
+        try:
+            return read(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or {word}") from None
+
+    return read_or_none
 
 
 def read_switch(text: str) -> bool:
@@ -159,6 +156,63 @@ def read_path(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("give a path")
     return Path(text).expanduser()
+
+
+def read_address(text: str) -> str:
+    """Return an IP address, without the brackets of an IPv6 address, or a host name."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        ipaddress.ip_address(bare)
+    except ValueError:
+        # A malformed IPv4 address would otherwise be looked up as a name.
+        if not re.fullmatch(r"(?!-)[A-Za-z0-9_.-]{1,253}", bare) or re.fullmatch(r"[0-9.]+", bare):
+            raise ValueError(
+                "give an IP address or a host name, such as 127.0.0.1, ::1 or localhost"
+            ) from None
+    return bare
+
+
+def read_host(text: str) -> str:
+    """Return a host name as in a Host header, without a port, in lower case. A prefix `*.` matches all
+    subdomains."""
+    if not re.fullmatch(r"(\*\.)?(?!-)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?", text):
+        raise ValueError("give a host name such as owt.example.org or *.example.org, without port and scheme")
+    return text.lower().rstrip(".")
+
+
+def read_origin(text: str) -> str:
+    """Return an origin (RFC 6454) in lower case, without its scheme's default port."""
+    hint = "give an origin such as https://example.org or http://localhost:3000"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(hint) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
+        raise ValueError(hint)
+    if parts.query or parts.fragment:
+        raise ValueError(hint)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default_port = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + ("" if port in (None, default_port) else f":{port}")
+
+
+def read_network(text: str) -> Network:
+    """Return the network of an IP address or of a network such as 10.0.0.0/8."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("give an IP address or a network such as 10.0.0.0/8") from None
+
+
+def read_base_url(text: str) -> str:
+    """Return a path with a leading and without a trailing slash; empty for the root."""
+    base = "/" + text.strip("/") if text.strip("/") else ""
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", base) or re.search(r"/\.\.?(/|$)", base):
+        raise ValueError("give a path such as /owt")
+    if base == "/_owt" or base.startswith("/_owt/"):
+        raise ValueError("paths under /_owt are reserved for the server; give another path, such as /owt")
+    return base
 
 
 def setting(

@@ -15,16 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from owt.errors import ConfigError
-from owt.frontend.config.access import AccessSettings
+from owt.frontend.config.credentials import read_credential, read_token
 from owt.frontend.config.setting import (
+    Network,
     Setting,
     number,
+    optional,
     path,
+    read_address,
+    read_base_url,
+    read_host,
     read_kernelspec,
     read_modules,
+    read_network,
+    read_origin,
     read_path,
-    read_seconds_or_never,
-    read_size_or_none,
+    read_seconds,
+    read_size,
     read_whole,
     repeatable,
     seconds,
@@ -32,6 +39,7 @@ from owt.frontend.config.setting import (
     size,
     switch,
 )
+from owt.wire.http import is_loopback
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -42,13 +50,46 @@ def _default_pool_max() -> int:
 
 
 @dataclass(frozen=True)
-class Settings(AccessSettings):
+class Settings:
     """All settings, validated. Sizes are in bytes, times in seconds; None means never or none.
 
     Raises `ConfigError` for an invalid value, for values that exclude or require each other, and for an
     address that other machines can reach without credentials, unless `insecure` is set.
     """
 
+    address: str = setting("Address to listen on", read_address, "HOST", "127.0.0.1")
+    port: int = setting("Port to listen on; 0 for a free port", read_whole, "PORT", 9876, low=0, high=65535)
+    unix_socket: Path | None = path(
+        "Unix socket to listen on instead of a port, accessible to its owner only", "PATH"
+    )
+    base_url: str = setting(
+        "Prefix of all paths of the server, for a reverse proxy", read_base_url, "PATH", "", default_text="/"
+    )
+    certfile: Path | None = path("TLS certificate chain in PEM format; requires --keyfile")
+    keyfile: Path | None = path("Private key of --certfile in PEM format")
+    trusted_proxy: tuple[Network, ...] = repeatable(
+        "Address or network of proxies whose X-Forwarded headers are trusted; repeatable",
+        read_network,
+        "ADDRESS",
+    )
+    auth: tuple[str, ...] = repeatable(
+        "User and password hash for basic authentication; repeatable",
+        read_credential,
+        "USER:HASH",
+        secret=True,
+    )
+    auth_file: Path | None = path("File with one USER:HASH per line, as written by htpasswd -B")
+    token: tuple[str, ...] = repeatable(
+        "Bearer token for authentication; repeatable", read_token, "TOKEN", secret=True
+    )
+    token_file: Path | None = path("File with one token per line")
+    insecure: bool = switch("Listen on a public address without authentication")
+    allow_host: tuple[str, ...] = repeatable(
+        "Host name of the server, in addition to IP addresses and localhost; repeatable", read_host, "NAME"
+    )
+    allow_origin: tuple[str, ...] = repeatable(
+        "Origin of web pages that may call the server from another site; repeatable", read_origin, "ORIGIN"
+    )
     notebook: tuple[Path, ...] = repeatable(
         "Notebook (.ipynb or .py) whose endpoints are served, from a session named after it; repeatable",
         read_path,
@@ -78,7 +119,7 @@ class Settings(AccessSettings):
     max_sessions: int = number("Maximum number of named sessions", 100, low=1)
     session_idle: float | None = setting(
         "Idle time after which a session ends, or never",
-        read_seconds_or_never,
+        optional(read_seconds, "never"),
         "TIME",
         default_text="never",
         low=0.01,
@@ -93,7 +134,7 @@ class Settings(AccessSettings):
     )
     kernel_memory: int | None = setting(
         "Maximum memory that a kernel may allocate, or none (Linux only)",
-        read_size_or_none,
+        optional(read_size, "none"),
         "SIZE",
         default_text="none",
         low=MIB,
@@ -142,7 +183,27 @@ class Settings(AccessSettings):
             )
         if self.watch and not self.notebook:
             raise ConfigError("--watch (OWT_WATCH): no notebook to watch; add --notebook")
-        self.check()
+        if (self.certfile is None) != (self.keyfile is None):
+            raise ConfigError("--certfile (OWT_CERTFILE) and --keyfile (OWT_KEYFILE): give both, or neither")
+        if self.unix_socket is not None and self.certfile is not None:
+            raise ConfigError("--unix-socket (OWT_UNIX_SOCKET): it has no TLS; leave out --certfile")
+        reachable = self.unix_socket is None and not is_loopback(self.address)
+        if reachable and not (self.guarded or self.insecure):
+            raise ConfigError(
+                f"--address (OWT_ADDRESS): other machines can reach {self.address}, and every client that "
+                "reaches the port can run code as this user; add --auth, --auth-file, --token or "
+                "--token-file, or allow it with --insecure"
+            )
+
+    @property
+    def guarded(self) -> bool:
+        """Return whether requests need credentials."""
+        return bool(self.auth or self.auth_file or self.token or self.token_file)
+
+    @property
+    def scheme(self) -> str:
+        """Return `https` with a certificate, else `http`."""
+        return "https" if self.certfile else "http"
 
     @classmethod
     def from_options(cls, options: Mapping[str, object], environ: Mapping[str, str]) -> Settings:

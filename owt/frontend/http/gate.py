@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Mapping
 from msgspec import Struct
 from tornado.httputil import HTTPServerRequest
 
-from owt.frontend.access import authentication, origins
+from owt.frontend.access import origins
+from owt.frontend.access.authentication import Unauthenticated
 from owt.frontend.http.connection import HeadLimits
 from owt.frontend.problems import Headers, Problem, WholeResponse
 from owt.frontend.service import Service
@@ -36,7 +37,7 @@ def check(service: Service, request: HTTPServerRequest) -> Access | Awaitable[Ac
             if not service.authenticator.guarded:
                 return Access(headers)
             return _authenticate(service, request, headers)
-        case origins.Forbidden(problem=problem):
+        case Problem() as problem:
             return Access([], refusal=problem_answer(problem, request))
         case origins.Preflight(headers=headers):
             # A preflight never has credentials.
@@ -46,12 +47,12 @@ def check(service: Service, request: HTTPServerRequest) -> Access | Awaitable[Ac
 async def _authenticate(service: Service, request: HTTPServerRequest, headers: Headers) -> Access:
     authorization = request.headers.get("Authorization")
     match await service.authenticator.authenticate(authorization, request.remote_ip or ""):
-        case authentication.Authenticated(user=user):
-            return Access(headers, user)
-        case authentication.Unauthenticated(problem=problem, headers=challenges):
+        case Unauthenticated(problem=problem, headers=challenges):
             answer = problem_answer(problem, request)
             refusal = WholeResponse(answer.status, [*challenges, *answer.headers], answer.body)
             return Access(headers, refusal=refusal)
+        case user:
+            return Access(headers, user)
 
 
 def problem_answer(problem: Problem, request: HTTPServerRequest) -> WholeResponse:

@@ -9,7 +9,7 @@ import hashlib
 import bcrypt
 import pytest
 
-from owt.frontend.access.authentication import Authenticated, Authenticator, Passwords, Unauthenticated
+from owt.frontend.access.authentication import Authenticator, Passwords, Unauthenticated
 from owt.frontend.access.throttling import MAX_PENDING, Throttle
 from owt.frontend.config.credentials import Credentials
 from owt.testing import async_test, settle
@@ -42,7 +42,7 @@ def authenticator(*tokens: str, **passwords: str) -> Authenticator:
 async def test_the_right_user_and_password_are_accepted(user: str, password: str) -> None:
     subject = authenticator(**{"other": "x", user: password})
     for _ in range(2):
-        assert await subject.authenticate(basic(user, password), "::1") == Authenticated(user)
+        assert await subject.authenticate(basic(user, password), "::1") == user
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ async def test_wrong_and_malformed_credentials_are_refused(header: str | None) -
 @async_test
 async def test_the_scheme_is_case_insensitive_and_may_have_spaces_around_it(scheme: str) -> None:
     header = scheme + base64.b64encode(b"me:secret").decode()
-    assert await authenticator(me="secret").authenticate(header, "::1") == Authenticated("me")
+    assert await authenticator(me="secret").authenticate(header, "::1") == "me"
 
 
 @async_test
 async def test_each_of_several_tokens_is_accepted() -> None:
     subject = authenticator(TOKEN, TOKEN + "==")
     for header in (BEARER, f"bearer  {TOKEN}==", BEARER):
-        assert await subject.authenticate(header, "::1") == Authenticated("token")
+        assert await subject.authenticate(header, "::1") == "token"
 
 
 @pytest.mark.parametrize("header", [None, "", "Basic !!!", basic("me", "secret"), BEARER])
@@ -99,7 +99,7 @@ async def test_each_of_several_tokens_is_accepted() -> None:
 async def test_without_users_and_tokens_every_request_is_accepted(header: str | None) -> None:
     subject = authenticator()
     assert not subject.guarded
-    assert await subject.authenticate(header, "::1") == Authenticated(None)
+    assert await subject.authenticate(header, "::1") is None
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ class BlockedSleep:
 async def test_known_credentials_pass_at_once_after_failures_of_their_address() -> None:
     sleep = BlockedSleep()
     subject = Authenticator(Credentials(users(me="secret", you="other"), [TOKEN]), Throttle(sleep=sleep))
-    assert await subject.authenticate(basic("me", "secret"), "::1") == Authenticated("me")
-    assert await subject.authenticate(BEARER, "::1") == Authenticated("token")
+    assert await subject.authenticate(basic("me", "secret"), "::1") == "me"
+    assert await subject.authenticate(BEARER, "::1") == "token"
     await subject.authenticate(basic("me", "wrong"), "::1")
     waiting = [asyncio.create_task(subject.authenticate(basic("you", "other"), "::1"))]
     waiting += [
@@ -165,15 +165,15 @@ async def test_known_credentials_pass_at_once_after_failures_of_their_address() 
     ]
     await settle()
     assert sleep.count == 1
-    assert await subject.authenticate(basic("me", "secret"), "::1") == Authenticated("me")
-    assert await subject.authenticate(BEARER, "::1") == Authenticated("token")
+    assert await subject.authenticate(basic("me", "secret"), "::1") == "me"
+    assert await subject.authenticate(BEARER, "::1") == "token"
     # One more than may be pending.
     refusal = await subject.authenticate(basic("me", "one more"), "::1")
     assert isinstance(refusal, Unauthenticated)
     assert refusal.problem.status == 429
     assert refusal.headers == [("Retry-After", "1")]
     sleep.wake.set()
-    assert await waiting[0] == Authenticated("you")
+    assert await waiting[0] == "you"
     await asyncio.gather(*waiting)
 
 
@@ -184,7 +184,7 @@ async def test_a_request_without_usable_credentials_does_not_count_as_a_failure(
     subject = Authenticator(Credentials(users(me="secret")), Throttle(sleep=sleep))
     for _ in range(5):
         assert isinstance(await subject.authenticate(header, "::1"), Unauthenticated)
-    assert await subject.authenticate(basic("me", "secret"), "::1") == Authenticated("me")
+    assert await subject.authenticate(basic("me", "secret"), "::1") == "me"
     assert sleep.count == 0
 
 
@@ -206,8 +206,8 @@ async def test_concurrent_requests_share_one_bcrypt_check_off_the_loop(
     digest = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
     subject = Authenticator(Credentials({"me": digest}))
     many = [subject.authenticate(basic("me", "secret"), "::1") for _ in range(50)]
-    assert await asyncio.gather(*many) == [Authenticated("me")] * 50
-    assert await subject.authenticate(basic("me", "secret"), "::2") == Authenticated("me")
+    assert await asyncio.gather(*many) == ["me"] * 50
+    assert await subject.authenticate(basic("me", "secret"), "::2") == "me"
     assert checks == 1
     subject.close()
 
@@ -217,7 +217,7 @@ async def test_after_close_only_known_credentials_are_accepted() -> None:
     subject = authenticator(me="secret", you="other")
     await subject.authenticate(basic("me", "secret"), "::1")
     subject.close()
-    assert await subject.authenticate(basic("me", "secret"), "::1") == Authenticated("me")
+    assert await subject.authenticate(basic("me", "secret"), "::1") == "me"
     refusal = await subject.authenticate(basic("you", "other"), "::1")
     assert isinstance(refusal, Unauthenticated)
     assert (refusal.problem.type, refusal.problem.status) == ("urn:owt:busy", 503)
@@ -231,7 +231,7 @@ async def test_known_credentials_are_accepted_without_suspending() -> None:
         await subject.authenticate(header, "::1")
         with pytest.raises(StopIteration) as answer:
             subject.authenticate(header, "::1").send(None)
-        assert isinstance(answer.value.value, Authenticated)
+        assert isinstance(answer.value.value, str)
 
 
 def sha256(password: bytes) -> str:

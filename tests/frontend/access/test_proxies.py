@@ -8,7 +8,7 @@ import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from owt.frontend.access.proxies import RequestSource, apply_forwarded, forwarded
-from owt.frontend.config.access import Network, read_network
+from owt.frontend.config.setting import Network, read_network
 from owt.frontend.config.settings import Settings
 
 PROXY = "10.0.0.1"

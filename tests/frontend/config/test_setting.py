@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from owt.errors import ConfigError
 from owt.frontend.config.setting import (
     Setting,
+    optional,
     read_seconds,
-    read_seconds_or_never,
     read_size,
     read_switch,
     read_whole,
 )
+
+read_seconds_or_never = optional(read_seconds, "never")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from owt.errors import ConfigError
-from owt.frontend.config.access import read_network
+from owt.frontend.config.setting import read_network
 from owt.frontend.config.settings import KIB, MIB, Settings, settings, settings_table
 
 TOKEN = "0123456789abcdef"
