@@ -21,7 +21,7 @@ from msgspec import ValidationError
 
 from owt.errors import Unprocessable, shortened
 from owt.kernel.code.arguments import MISSING, Arguments
-from owt.kernel.endpoints.schemas import FROM_TEXT
+from owt.kernel.endpoints.schemas import constructed
 from owt.kernel.endpoints.signature import Kind, Signature, TypedParameter
 from owt.wire.call import FIELDS
 
@@ -210,11 +210,4 @@ def _is_json(text: Any) -> bool:
 
 
 def _converted(value: Any, parameter: TypedParameter) -> Any:
-    return msgspec.convert(value, parameter.type, strict=False, dec_hook=_constructed)
-
-
-def _constructed(kind: Any, value: Any) -> Any:
-    if isinstance(kind, type) and issubclass(kind, FROM_TEXT) and isinstance(value, (str, int, float)):
-        constructor: Any = kind
-        return constructor(value)
-    return value
+    return msgspec.convert(value, parameter.type, strict=False, dec_hook=constructed)

@@ -12,7 +12,6 @@ endpoints. In a kernel it is also registered, after the cell or the call that de
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -107,27 +106,8 @@ def make_endpoint(function: Callable[..., Any], path: str, methods: tuple[str, .
     """Return the function as an endpoint at this path. Raises `EndpointError`."""
     if not callable(function):
         raise EndpointError(f"{path}: only a function can be an endpoint; got {shortened(function)}")
-    names = rules.parameters(path)
-    signature = read_signature(function, path, names)
-    description = describe(function, signature, names)
-    text = inspect.getdoc(function) or ""
-    if inspect.getattr_static(type(function), "__doc__", None) == getattr(function, "__doc__", None):
-        # The docstring of its class does not describe the object.
-        text = ""
-    limit = rules.MAX_DESCRIPTION
-    endpoint = Endpoint(
-        path=path,
-        methods=methods,
-        name=str(getattr(function, "__name__", type(function).__name__))[:200],
-        description=text if len(text) <= limit else text[: limit - 4] + " ...",
-        parameters=description.parameters,
-        more=signature.extra is not None,
-        result=description.result,
-        streams=description.streams,
-        definitions=description.definitions,
-    )
-    rules.check([endpoint])
-    return RegisteredFunction(function, signature, endpoint)
+    signature = read_signature(function, path, rules.parameters(path))
+    return RegisteredFunction(function, signature, describe(function, signature, path, methods))
 
 
 def _methods(path: str, methods: Iterable[Any]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ class Registry:
         self._cell_drafts: list[list[Change]] = []
         self._versions = itertools.count(1)
         self._numbers = itertools.count(1)
-        self._requests: dict[int, _PendingRequest] = {}
+        self._requests: dict[int, Future[str | None]] = {}
         self._lock = threading.RLock()
         shell.events.register("pre_run_cell", self._on_cell_start)
         shell.events.register("post_run_cell", self._on_cell_end)
@@ -75,10 +76,8 @@ class Registry:
 
     def on_result(self, number: int, problem: str | None) -> None:
         """Receive the frontend's answer to a request. Call it in the control thread."""
-        request = self._requests.get(number)
-        if request is not None:
-            request.problem = problem
-            request.answered.set()
+        if (answer := self._requests.get(number)) is not None:
+            answer.set_result(problem)
 
     def commit(self, run: str) -> None:
         """Apply the draft of a run that is about to succeed. Raises `EndpointError` if the frontend refuses
@@ -165,17 +164,16 @@ class Registry:
         self, endpoints: tuple[Endpoint, ...], removed: tuple[str, ...] = (), *, keep: bool
     ) -> None:
         number = next(self._numbers)
-        request = self._requests[number] = _PendingRequest()
+        answer = self._requests[number] = Future()
         try:
             self._send(RegisterEndpoints(number, endpoints, removed, keep))
-            if not request.answered.wait(FRONTEND_TIMEOUT):
-                raise EndpointError(
-                    f"the server did not answer for {FRONTEND_TIMEOUT:g} s; run the cell again"
-                )
+            problem = answer.result(FRONTEND_TIMEOUT)
+        except TimeoutError:
+            problem = f"the server did not answer for {FRONTEND_TIMEOUT:g} s; run the cell again"
         finally:
             del self._requests[number]
-        if request.problem is not None:
-            raise EndpointError(request.problem)
+        if problem is not None:
+            raise EndpointError(problem)
 
     def _on_cell_start(self, info: Any) -> None:
         self._cell_drafts.append([])
@@ -194,14 +192,6 @@ class Registry:
             self._apply(draft)
         except EndpointError as error:
             print(f"owt: nothing was registered: {error}", file=sys.stderr)
-
-
-class _PendingRequest:
-    """Request to the frontend that awaits its answer."""
-
-    def __init__(self) -> None:
-        self.answered = threading.Event()
-        self.problem: str | None = None
 
 
 def _with_changes(table: EndpointTable, draft: Sequence[Change]) -> EndpointTable:

@@ -6,16 +6,12 @@ infinity, which JSON lacks. A validator of documents refuses these, so they are 
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import json
-import math
-import uuid
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import PurePath
 from types import NoneType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -29,18 +25,10 @@ MAX_DEFAULT = 1000
 FROM_TEXT = (PurePath, complex, Fraction)
 """Classes that msgspec does not know and that are constructed from text."""
 
-_SCALARS: dict[str, Any] = {
+_TYPES: dict[str, Any] = {
     "string": str, "integer": int, "number": float, "boolean": bool, "null": NoneType,
+    "array": list, "object": dict,
 }  # fmt: skip
-_FORMATS: dict[str, Any] = {
-    "date": datetime.date,
-    "date-time": datetime.datetime,
-    "time": datetime.time,
-    "partial-time": datetime.time,
-    "duration": datetime.timedelta,
-    "uuid": uuid.UUID,
-    "decimal": decimal.Decimal,
-}
 _BOUNDS = {
     "minimum": "ge",
     "exclusiveMinimum": "gt",
@@ -77,20 +65,23 @@ def schemas_of(types: Sequence[Any]) -> tuple[list[Schema], Schema]:
         return schemas, definitions
 
 
-def default_json(value: Any, schema: Schema, definitions: Schema) -> str | None:
-    """Return a default as JSON text; None if JSON lacks it, the schema does not allow it, or it is too
-    long."""
+def default_json(value: Any, kind: Any) -> str | None:
+    """Return a default as JSON text; None if JSON lacks it, its type does not allow it, or it is too long."""
     try:
-        text = json.dumps(
-            msgspec.to_builtins(value, str_keys=True, enc_hook=_refuse),
-            allow_nan=False,
-            separators=(",", ":"),
-            ensure_ascii=False,
-        )
-        fits = len(text.encode()) <= MAX_DEFAULT and _allows(schema, json.loads(text), definitions)
+        builtins = msgspec.to_builtins(value, str_keys=True, enc_hook=_refuse)
+        text = json.dumps(builtins, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        msgspec.json.decode(text, type=kind, dec_hook=constructed)
     except Exception:
         return None
-    return text if fits else None
+    return text if len(text.encode()) <= MAX_DEFAULT else None
+
+
+def constructed(kind: Any, value: Any) -> Any:
+    """Return the value of a type that msgspec does not know, made from text if that is possible."""
+    if isinstance(kind, type) and issubclass(kind, FROM_TEXT) and isinstance(value, (str, int, float)):
+        constructor: Any = kind
+        return constructor(value)
+    return value
 
 
 def _components(types: Sequence[Any], suffix: str = "") -> tuple[list[Schema], Schema]:
@@ -100,7 +91,7 @@ def _components(types: Sequence[Any], suffix: str = "") -> tuple[list[Schema], S
     definitions = {name + suffix: definition for name, definition in components.items()}
     for definition in definitions.values():
         for field in (*definition.get("properties", {}).values(), *definition.get("prefixItems", ())):
-            if "default" in field and default_json(field["default"], field, definitions) is None:
+            if "default" in field and not _allows(field, field["default"]):
                 del field["default"]
     # An unknown class is anything; its name alone is of no use.
     return [{} if schema.keys() == {"title"} else schema for schema in schemas], definitions
@@ -117,42 +108,14 @@ def _refuse(value: Any) -> Any:
     raise TypeError(f"JSON has no {shortened(value)}")
 
 
-def _allows(schema: Schema, value: Any, definitions: Schema) -> bool:
-    """Return True if a schema of msgspec allows a value. May raise any exception if it cannot decide."""
-    if "$ref" in schema:
-        return _allows(definitions[schema["$ref"].removeprefix(REFERENCE)], value, definitions)
-    if "anyOf" in schema:
-        return any(_allows_surely(option, value, definitions) for option in schema["anyOf"])
-    if "enum" in schema:
-        return any(type(choice) is type(value) and choice == value for choice in schema["enum"])
-    match schema.get("type"):
-        case None:
+def _allows(field: Schema, value: Any) -> bool:
+    """Return False for a class's default that JSON or its field's schema does not allow. The members of a
+    list or an object are not compared with the schema."""
+    for schema in field.get("anyOf", [field]):
+        kind: Any = _TYPES.get(schema.get("type", ""), Any)
+        if "enum" in schema:
+            kind = Literal[tuple(schema["enum"])]
+        bounds = {_BOUNDS[key]: bound for key, bound in schema.items() if key in _BOUNDS}
+        if default_json(value, Annotated[kind, msgspec.Meta(**bounds)] if bounds else kind) is not None:
             return True
-        case "array":
-            first = schema.get("prefixItems", [])
-            rest = [schema.get("items", {})] * (len(value) - len(first))
-            pairs = zip([*first, *rest], value, strict=False)
-            return (
-                isinstance(value, list)
-                and schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf)
-                and all(_allows(item_schema, item, definitions) for item_schema, item in pairs)
-            )
-        case "object":
-            named, rest = schema.get("properties", {}), schema.get("additionalProperties", {})
-            return (
-                isinstance(value, dict)
-                and value.keys() >= set(schema.get("required", ()))
-                and all(_allows(named.get(key, rest), item, definitions) for key, item in value.items())
-            )
-        case kind:
-            bounds = {_BOUNDS[key]: bound for key, bound in schema.items() if key in _BOUNDS}
-            scalar = _FORMATS.get(schema.get("format", ""), _SCALARS[kind])
-            msgspec.convert(value, Annotated[scalar, msgspec.Meta(**bounds)])
-            return True
-
-
-def _allows_surely(schema: Schema, value: Any, definitions: Schema) -> bool:
-    try:
-        return _allows(schema, value, definitions)
-    except Exception:
-        return False
+    return False

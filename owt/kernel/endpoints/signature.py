@@ -13,15 +13,16 @@ import typing
 from collections import abc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import inspect as types
 
 from owt.errors import EndpointError
 from owt.kernel.endpoints.schemas import FROM_TEXT, default_json, schemas_of
+from owt.wire import endpoint as rules
 from owt.wire.call import FIELDS
-from owt.wire.endpoint import Parameter
+from owt.wire.endpoint import Endpoint, Parameter
 
 Kind = inspect.Parameter
 
@@ -74,16 +75,6 @@ class Signature:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """Public description of a signature: see `owt.wire.endpoint.Endpoint`."""
-
-    parameters: tuple[Parameter, ...]
-    result: str | None
-    streams: bool
-    definitions: str
-
-
 def read_signature(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> Signature:
     """Return the signature of the function at this path.
 
@@ -120,27 +111,41 @@ def read_signature(function: Callable[..., Any], path: str, path_names: Sequence
     return Signature(parameters, extra, signature.return_annotation, text[1:-1] if len(text) < 500 else "...")
 
 
-def describe(function: Callable[..., Any], signature: Signature, path_names: Sequence[str]) -> Description:
-    """Return the signature as JSON Schemas."""
+def describe(
+    function: Callable[..., Any], signature: Signature, path: str, methods: tuple[str, ...]
+) -> Endpoint:
+    """Return the public description of a function at this path. Raises `EndpointError`."""
     item, streams = _result(function, signature.returns)
-    parameters = signature.parameters.values()
-    described_types = [parameter.type if parameter.convertible else Any for parameter in parameters]
-    [*schemas, result], definitions = schemas_of([*described_types, Any if item is Kind.empty else item])
-    return Description(
-        tuple(
+    parameters, path_names = signature.parameters.values(), rules.parameters(path)
+    kinds = [parameter.type if parameter.convertible else Any for parameter in parameters]
+    [*schemas, result], definitions = schemas_of([*kinds, Any if item is Kind.empty else item])
+    text = inspect.getdoc(function) or ""
+    if inspect.getattr_static(type(function), "__doc__", None) == getattr(function, "__doc__", None):
+        # The docstring of its class does not describe the object.
+        text = ""
+    limit = rules.MAX_DESCRIPTION
+    endpoint = Endpoint(
+        path=path,
+        methods=methods,
+        name=str(getattr(function, "__name__", type(function).__name__))[:200],
+        description=text if len(text) <= limit else text[: limit - 4] + " ...",
+        parameters=tuple(
             Parameter(
                 parameter.name,
                 "path" if parameter.name in path_names else "field",
                 json.dumps(schema),
                 parameter.required or parameter.name in path_names,
-                None if parameter.required else default_json(parameter.default, schema, definitions),
+                None if parameter.required else default_json(parameter.default, kind),
             )
-            for parameter, schema in zip(parameters, schemas, strict=True)
+            for parameter, kind, schema in zip(parameters, kinds, schemas, strict=True)
         ),
-        None if item is Kind.empty else json.dumps(result),
-        streams,
-        json.dumps(definitions),
+        more=signature.extra is not None,
+        result=None if item is Kind.empty else json.dumps(result),
+        streams=streams,
+        definitions=json.dumps(definitions),
     )
+    rules.check([endpoint])
+    return endpoint
 
 
 def _typed(parameter: inspect.Parameter) -> TypedParameter:
@@ -151,20 +156,17 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
         # `text: str = None` means an optional str. An annotation that is no type raises TypeError.
         with suppress(TypeError):
             annotation = annotation | None if isinstance(annotation, type) else typing.Optional[annotation]  # noqa: UP045
+    untyped = TypedParameter(name, kind, annotation, required, default)
     try:
         members = [] if annotation is Kind.empty else _members(types.type_info(annotation))
     except Exception:
         members = []
     if not members or not all(map(_is_convertible, members)):
-        return TypedParameter(name, kind, annotation, required, default)
+        return untyped
     # Fields that are repeated are items, and each of them is text or bytes.
     items = [item for member in members for item in _items(member)]
-    return TypedParameter(
-        name,
-        kind,
-        annotation,
-        required,
-        default,
+    return replace(
+        untyped,
         convertible=True,
         sequence=any(isinstance(member, _SEQUENCES) for member in members),
         structured=any(isinstance(member, _STRUCTURED) for member in members),

@@ -31,8 +31,7 @@ class Point:
 
 def described_default(kind: Any, value: Any) -> Any:
     """Return the described default of a parameter of this type, `...` if it is omitted."""
-    [schema], definitions = schemas_of([kind])
-    text = default_json(value, schema, definitions)
+    text = default_json(value, kind)
     return ... if text is None else json.loads(text)
 
 
@@ -77,7 +76,7 @@ def test_default_json_returns_a_default_as_json(kind, value, expected):
         (Any, "x" * 2000),
     ],
 )
-def test_default_json_omits_defaults_that_the_schema_or_json_does_not_allow(kind, value):
+def test_default_json_omits_defaults_that_the_type_or_json_does_not_allow(kind, value):
     assert described_default(kind, value) is ...
 
 

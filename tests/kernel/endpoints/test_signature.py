@@ -12,17 +12,16 @@ from typing import Any
 import pytest
 
 from owt.errors import EndpointError
-from owt.kernel.endpoints.signature import Description, describe, read_signature
-from owt.wire.endpoint import parameters
+from owt.kernel.endpoints.signature import describe, read_signature
+from owt.wire.endpoint import Endpoint, parameters
 
 
 class Mine:
     """Class that msgspec does not know."""
 
 
-def described(function: Callable[..., Any], path: str = "/f") -> Description:
-    names = parameters(path)
-    return describe(function, read_signature(function, path, names), names)
+def described(function: Callable[..., Any], path: str = "/f") -> Endpoint:
+    return describe(function, read_signature(function, path, parameters(path)), path, ("GET",))
 
 
 def test_parameters_have_a_place_a_schema_and_a_default():
