@@ -24,8 +24,6 @@ from owt.errors import ConfigError
 from owt.frontend import banner, logs, malloc, process_title
 from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
-from owt.frontend.api import directory, health, metrics
-from owt.frontend.api.control import Page
 from owt.frontend.application import Owt
 from owt.frontend.config.credentials import Credentials
 from owt.frontend.config.settings import Settings
@@ -33,7 +31,6 @@ from owt.frontend.config.settings import settings as all_settings
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import Descriptors
 from owt.frontend.endpoints import Endpoints
-from owt.frontend.gateway.mount import Mount
 from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import ListeningSockets, open_sockets
 from owt.frontend.kernels.kernels import Kernels
@@ -68,7 +65,7 @@ class Parts:
     template: TemplateProcess
     kernels: Kernels
     service: Service
-    gateway: Mount
+    application: Owt
     jobs: tuple[Job, ...]
     listener: Listener
 
@@ -158,20 +155,14 @@ def build(
         Job(interval, runs.prune),
         Job(sessions.stop_check_interval, sessions.check_stopped),
     )
-    gateway = Mount(service)
-    pages: list[Page] = [
-        *health.routes(service),
-        *directory.routes(service),
-        *metrics.routes(service, lambda: listener.connections),
-        (gateway.pattern, gateway, {}),
-    ]
+    application = Owt(service, lambda: listener.connections)
     listener = Listener(
-        Owt(service, pages),
+        application,
         settings=settings,
         descriptors=descriptors,
         ssl_options=sockets.tls,
     )
-    return Parts(template, kernels, service, gateway, jobs, listener)
+    return Parts(template, kernels, service, application, jobs, listener)
 
 
 class Frontend:
@@ -235,7 +226,7 @@ class Frontend:
         # The calls that have just been ended get a response, too.
         await _wait_for(lambda: not self._responding(), LAST_RESPONSES)
         await parts.listener.close_all_connections()
-        parts.gateway.close()
+        parts.application.gateway.close()
         await parts.kernels.close()
         # The template takes the lock to clean up.
         os.close(self._runtime_lock)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tornado.httputil import HTTPServerRequest
@@ -11,8 +11,9 @@ from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
 from owt.frontend import logs
-from owt.frontend.api import control
-from owt.frontend.api.control import Page
+from owt.frontend.api import control, directory, health, metrics
+from owt.frontend.api.followers import AnswerExchange, EventsExchange, RunRouter
+from owt.frontend.gateway.mount import ROOT, Mount
 from owt.frontend.http.calls import CallExchange
 from owt.frontend.http.handler import PageHandler
 from owt.frontend.problems import Problem
@@ -38,9 +39,10 @@ class OutsideHandler(PageHandler):
 class Owt(Application):
     """Tornado's application, which gives calls to `CallExchange`."""
 
-    def __init__(self, service: Service, more: Sequence[Page] = ()) -> None:
-        """`more` are further pages under /_owt/."""
-        super().__init__(list(routes(service, more)), log_function=logs.log_request)
+    def __init__(self, service: Service, connections: Callable[[], int] = lambda: 0) -> None:
+        """`connections` returns the number of open client connections."""
+        self.gateway = Mount(service)
+        super().__init__(routes(service, self.gateway, connections), log_function=logs.log_request)
         self._service = service
         self._base = service.settings.base_url
         self._pages = f"{self._base}/_owt"
@@ -54,11 +56,30 @@ class Owt(Application):
         return super().find_handler(request, **kwargs)
 
 
-def routes(service: Service, more: Sequence[Page] = ()) -> list[Route]:
-    """Return all routes except those of calls, in the order in which they are tried; `more` are further pages
-    under /_owt/."""
-    base = re.escape(service.settings.base_url)
+def routes(service: Service, gateway: Router, connections: Callable[[], int]) -> list[Route]:
+    """Return all routes except those of calls, in the order in which they are tried."""
+    options: dict[str, Any] = {"service": service}
+    registry = metrics.new_registry(service, connections)
     pages: list[Route] = [
-        (base + pattern, handler, arguments) for pattern, handler, arguments in control.routes(service, more)
+        (r"/_owt/?", control.IndexHandler, options),
+        (r"/_owt/sessions", control.SessionsHandler, options),
+        (r"/_owt/sessions/([^/]+)", control.SessionHandler, options),
+        (r"/_owt/sessions/([^/]+)/interrupt", control.InterruptHandler, options),
+        (r"/_owt/sessions/([^/]+)/restart", control.RestartHandler, options),
+        (r"/_owt/runs", control.RunsHandler, options),
+        (r"/_owt/runs/([^/]+)", control.RunHandler, options),
+        (r"/_owt/runs/([^/]+)/events", RunRouter(service, EventsExchange), {}),
+        (r"/_owt/runs/([^/]+)/answer", RunRouter(service, AnswerExchange), {}),
+        (r"/_owt/cache", control.CacheHandler, options),
+        (r"/_owt/health", health.HealthHandler, options),
+        (r"/_owt/health/live", health.LiveHandler, options),
+        (r"/_owt/health/ready", health.ReadyHandler, options),
+        (r"/_owt/endpoints", directory.EndpointsHandler, options),
+        (r"/_owt/openapi\.json", directory.OpenApiHandler, options),
+        (r"/_owt/metrics", metrics.MetricsHandler, {**options, "registry": registry}),
+        (ROOT + r"(?:/.*)?", gateway, {}),
+        (r"/_owt/.*", control.UnknownPageHandler, options),
     ]
-    return [*pages, (r".*", OutsideHandler, {"service": service})]
+    base = re.escape(service.settings.base_url)
+    below = [(base + pattern, handler, arguments) for pattern, handler, arguments in pages]
+    return [*below, (r".*", OutsideHandler, options)]

@@ -12,8 +12,8 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from owt.frontend.api.control import UnknownPageHandler
 from owt.frontend.api.directory import EndpointsHandler, OpenApiHandler
-from owt.frontend.api.directory import routes as endpoint_routes
 from owt.frontend.application import OutsideHandler, Owt, routes
+from owt.frontend.gateway.mount import Mount
 from owt.frontend.http.calls import CallExchange
 from owt.testing import async_test
 
@@ -41,7 +41,7 @@ def handler_of(path: str, method: str = "GET", **settings: Any) -> Any:
 def page_of(path: str, base: str) -> Any:
     """Return the handler of a page."""
     service = ScriptedService(base_url=base).service
-    all_routes = routes(service, endpoint_routes(service))
+    all_routes = routes(service, Mount(service), lambda: 0)
     return next(handler for pattern, handler, _ in all_routes if re.fullmatch(pattern, path))
 
 

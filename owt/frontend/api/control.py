@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from tornado.routing import Router
 
-from owt.errors import BadRequest, OwtError
-from owt.frontend.api.followers import AnswerExchange, EventsExchange, RunRouter, no_such_run
+from owt.errors import BadRequest
+from owt.frontend.api.followers import no_such_run
 from owt.frontend.http import pages
 from owt.frontend.http.handler import PageHandler
 from owt.frontend.problems import Problem
 from owt.frontend.runs.runs import Run
-from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
 from owt.wire.chunk import Stderr, Stdout
 from owt.wire.names import MAX_NAME_LENGTH, session_name
-
-Page = tuple[str, type[PageHandler] | Router, dict[str, Any]]
-"""Pattern of a path below the base URL, its handler, and the handler's options."""
 
 INDEX = (
     ("GET", "/_owt/sessions", "sessions, and kernels of the pool"),
@@ -48,31 +42,7 @@ INDEX = (
 LINKS = tuple(path for _, path, _ in INDEX if not path.endswith("...") and path == path.lower())
 
 
-class ControlHandler(PageHandler):
-    """Base of the handlers under /_owt/: JSON responses, and `OwtError` as problem documents."""
-
-    def finish_json(self, document: object, status: int = 200) -> None:
-        """Send a JSON document as the response."""
-        self.set_status(status)
-        self.set_header("Content-Type", "application/json")
-        self.set_header("Cache-Control", "no-store")
-        self.finish(msgspec.json.encode(document) + b"\n")
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Send an exception as the response, an `OwtError` with its own status and message."""
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        if isinstance(error, OwtError):
-            self.finish_error(error)
-        else:
-            super().write_error(status_code, **kwargs)
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log an exception unless it is an `OwtError`, which is a response and not a fault."""
-        if not isinstance(value, OwtError):
-            super().log_exception(typ, value, tb)
-
-
-class IndexHandler(ControlHandler):
+class IndexHandler(PageHandler):
     """/_owt/"""
 
     def get(self) -> None:
@@ -89,7 +59,7 @@ class IndexHandler(ControlHandler):
         self.finish(index_page(self.base))
 
 
-class SessionsHandler(ControlHandler):
+class SessionsHandler(PageHandler):
     """/_owt/sessions"""
 
     def get(self) -> None:
@@ -112,7 +82,7 @@ class SessionOptions(msgspec.Struct, forbid_unknown_fields=True):
     concurrency: int | None = None
 
 
-class SessionHandler(ControlHandler):
+class SessionHandler(PageHandler):
     """/_owt/sessions/NAME"""
 
     def get(self, name: str) -> None:
@@ -155,7 +125,7 @@ class SessionHandler(ControlHandler):
         self.finish_json({"deleted": name})
 
 
-class InterruptHandler(ControlHandler):
+class InterruptHandler(PageHandler):
     """/_owt/sessions/NAME/interrupt"""
 
     async def post(self, name: str) -> None:
@@ -165,7 +135,7 @@ class InterruptHandler(ControlHandler):
         self.finish_json({"interrupted": await session.interrupt(), "runs": runs})
 
 
-class RestartHandler(ControlHandler):
+class RestartHandler(PageHandler):
     """/_owt/sessions/NAME/restart"""
 
     async def post(self, name: str) -> None:
@@ -175,7 +145,7 @@ class RestartHandler(ControlHandler):
         self.finish_json(session_document(session))
 
 
-class RunsHandler(ControlHandler):
+class RunsHandler(PageHandler):
     """/_owt/runs"""
 
     def get(self) -> None:
@@ -184,7 +154,7 @@ class RunsHandler(ControlHandler):
         self.finish_json({"runs": runs})
 
 
-class RunHandler(ControlHandler):
+class RunHandler(PageHandler):
     """/_owt/runs/ID"""
 
     def get(self, id: str) -> None:
@@ -207,7 +177,7 @@ class RunHandler(ControlHandler):
         return run
 
 
-class CacheHandler(ControlHandler):
+class CacheHandler(PageHandler):
     """/_owt/cache"""
 
     def get(self) -> None:
@@ -221,7 +191,7 @@ class CacheHandler(ControlHandler):
         self.finish_json({"deleted": self.service.cache.clear()})
 
 
-class UnknownPageHandler(ControlHandler):
+class UnknownPageHandler(PageHandler):
     """Any other path under /_owt/"""
 
     def _unknown(self) -> None:
@@ -305,22 +275,3 @@ def _content_type(run: Run) -> str | None:
     headers = run.journal.head.headers if run.journal.head is not None else ()
     types = [value for name, value in headers if name.lower() == "content-type"]
     return types[-1] if types else None
-
-
-def routes(service: Service, more: Sequence[Page] = ()) -> list[Page]:
-    """Return all pages under /_owt/, including `more`."""
-    options: dict[str, Any] = {"service": service}
-    return [
-        (r"/_owt/?", IndexHandler, options),
-        (r"/_owt/sessions", SessionsHandler, options),
-        (r"/_owt/sessions/([^/]+)", SessionHandler, options),
-        (r"/_owt/sessions/([^/]+)/interrupt", InterruptHandler, options),
-        (r"/_owt/sessions/([^/]+)/restart", RestartHandler, options),
-        (r"/_owt/runs", RunsHandler, options),
-        (r"/_owt/runs/([^/]+)", RunHandler, options),
-        (r"/_owt/runs/([^/]+)/events", RunRouter(service, EventsExchange), {}),
-        (r"/_owt/runs/([^/]+)/answer", RunRouter(service, AnswerExchange), {}),
-        (r"/_owt/cache", CacheHandler, options),
-        *more,
-        (r"/_owt/.*", UnknownPageHandler, options),
-    ]

@@ -9,15 +9,14 @@ from typing import Any
 import msgspec
 
 from owt.frontend.api import openapi
-from owt.frontend.api.control import ControlHandler, timestamp
+from owt.frontend.api.control import timestamp
 from owt.frontend.endpoints import Entry
 from owt.frontend.http import pages
 from owt.frontend.http.handler import PageHandler
-from owt.frontend.service import Service
 from owt.wire import accept
 
 
-class EndpointsHandler(ControlHandler):
+class EndpointsHandler(PageHandler):
     """/_owt/endpoints"""
 
     def get(self) -> None:
@@ -32,7 +31,7 @@ class EndpointsHandler(ControlHandler):
         self.finish_json({"endpoints": [entry_document(entry, self.base) for entry in entries]})
 
 
-class OpenApiHandler(ControlHandler):
+class OpenApiHandler(PageHandler):
     """/_owt/openapi.json"""
 
     def get(self) -> None:
@@ -109,12 +108,3 @@ def _is_link(entry: Entry) -> bool:
     endpoint = entry.endpoint
     required = any(parameter.required for parameter in endpoint.parameters) or "{" in endpoint.path
     return entry.gone is None and "GET" in endpoint.methods and not required
-
-
-def routes(service: Service) -> list[tuple[str, type[PageHandler], dict[str, Any]]]:
-    """Return the pages of the list."""
-    options: dict[str, Any] = {"service": service}
-    return [
-        (r"/_owt/endpoints", EndpointsHandler, options),
-        (r"/_owt/openapi\.json", OpenApiHandler, options),
-    ]

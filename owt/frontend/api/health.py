@@ -7,11 +7,12 @@ arrived now would get no kernel.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
-from owt.frontend.api.control import ControlHandler, timestamp
+from owt.frontend.api.control import timestamp
+from owt.frontend.http.handler import PageHandler
 from owt.frontend.service import Service
 
 Status = Literal["ok", "starting", "draining", "no-kernel", "loading", "notebook-failed"]
@@ -43,7 +44,7 @@ def readiness(service: Service) -> Readiness:
     return Readiness("ok")
 
 
-class LiveHandler(ControlHandler):
+class LiveHandler(PageHandler):
     """/_owt/health/live"""
 
     def get(self) -> None:
@@ -51,7 +52,7 @@ class LiveHandler(ControlHandler):
         self.finish_json({"status": "ok"})
 
 
-class ReadyHandler(ControlHandler):
+class ReadyHandler(PageHandler):
     """/_owt/health/ready"""
 
     def get(self) -> None:
@@ -60,7 +61,7 @@ class ReadyHandler(ControlHandler):
         self.finish_json(ready, 200 if ready.status == "ok" else 503)
 
 
-class HealthHandler(ControlHandler):
+class HealthHandler(PageHandler):
     """/_owt/health"""
 
     def get(self) -> None:
@@ -79,13 +80,3 @@ class HealthHandler(ControlHandler):
             },
             200 if ready.status == "ok" else 503,
         )
-
-
-def routes(service: Service) -> list[tuple[str, type[ControlHandler], dict[str, Any]]]:
-    """Return the pages of health."""
-    options = {"service": service}
-    return [
-        (r"/_owt/health", HealthHandler, options),
-        (r"/_owt/health/live", LiveHandler, options),
-        (r"/_owt/health/ready", ReadyHandler, options),
-    ]

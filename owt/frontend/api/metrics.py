@@ -18,8 +18,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from owt.frontend.api.control import ControlHandler
 from owt.frontend.api.health import readiness
+from owt.frontend.http.handler import PageHandler
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.runs.runs import RunState
 from owt.frontend.service import Service
@@ -59,7 +59,7 @@ class KernelUsage:
 class StateCollector(Collector):
     """Metrics of a server's current state."""
 
-    def __init__(self, service: Service, connections: Callable[[], int] | None) -> None:
+    def __init__(self, service: Service, connections: Callable[[], int]) -> None:
         """`connections` returns the number of open client connections."""
         self._service = service
         self._connections = connections
@@ -70,8 +70,7 @@ class StateCollector(Collector):
         yield InfoMetricFamily("owt_build", "Version of the server.", {"version": version("owt")})
         ready = int(readiness(self._service).status == "ok")
         yield _gauge("owt_ready", "1 if the server is ready for calls (/_owt/health/ready), else 0.", ready)
-        if self._connections is not None:
-            yield _gauge("owt_connections", "Open client connections.", self._connections())
+        yield _gauge("owt_connections", "Open client connections.", self._connections())
         yield from self._calls()
         cache = self._service.cache
         yield _gauge("owt_cache_answers", "Responses in the cache.", cache.count)
@@ -131,7 +130,7 @@ class StateCollector(Collector):
         )
 
 
-class MetricsHandler(ControlHandler):
+class MetricsHandler(PageHandler):
     """/_owt/metrics"""
 
     def initialize(self, service: Service, registry: CollectorRegistry) -> None:  # type: ignore[override]
@@ -148,15 +147,13 @@ class MetricsHandler(ControlHandler):
         self.finish(encode(self._registry))
 
 
-def routes(
-    service: Service, connections: Callable[[], int] | None = None
-) -> list[tuple[str, type[ControlHandler], dict[str, object]]]:
-    """Return the route of the metrics. `connections` returns the number of open client connections."""
+def new_registry(service: Service, connections: Callable[[], int]) -> CollectorRegistry:
+    """Return the collectors of this server. `connections` returns the number of open client connections."""
     registry = CollectorRegistry()
     registry.register(service.counters)
     registry.register(StateCollector(service, connections))
     ProcessCollector(registry=registry)
-    return [(r"/_owt/metrics", MetricsHandler, {"service": service, "registry": registry})]
+    return registry
 
 
 def _gauge(name: str, text: str, value: int) -> Metric:

@@ -98,11 +98,6 @@ class Guarded(PageHandler):
         title = responses.get(status_code) or title or "error"
         self.finish_problem(Problem("about:blank", title, status_code, detail))
 
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log unexpected exceptions; owt's errors are responses."""
-        if not isinstance(value, OwtError):
-            super().log_exception(typ, value, tb)
-
 
 def guarded(handler: type[RequestHandler]) -> type[RequestHandler]:
     """Return this handler of jupyter_server with owt's access control."""

@@ -38,11 +38,6 @@ class Mount(Router):
         self._application: Application | None = None
         self._close: Any = None
 
-    @property
-    def pattern(self) -> str:
-        """Pattern of the gateway's paths, below the base URL."""
-        return ROOT + r"(?:/.*)?"
-
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
         """Return the handler of this request."""
         return (self._application or self._create()).find_handler(request)

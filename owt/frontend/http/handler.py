@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from http.client import responses
 from typing import Any
 
+import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from owt.errors import OwtError
@@ -127,13 +128,20 @@ class PageHandler(RequestHandler):
             self.set_header("Connection", "close")
         self.finish(answer.body or None)
 
-    def finish_error(self, error: OwtError) -> None:
-        """Respond with an error of the frontend."""
-        self.finish_answer(problem_response(error, self.request.headers.get("Accept", "*/*")))
+    def finish_json(self, document: object, status: int = 200) -> None:
+        """Respond with a JSON document."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(msgspec.json.encode(document) + b"\n")
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Respond to Tornado's errors with a problem that reveals nothing of the server."""
+        """Respond to an `OwtError` with its own status and message, and to Tornado's errors with a problem
+        that reveals nothing of the server."""
         error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, OwtError):
+            self.finish_answer(problem_response(error, self.request.headers.get("Accept", "*/*")))
+            return
         detail = (error.log_message or "") if isinstance(error, HTTPError) else ""
         if status_code == 405:
             detail = f"{self.request.method} is not supported at {self.request.path}"
@@ -144,7 +152,7 @@ class PageHandler(RequestHandler):
         self.finish_problem(Problem("about:blank", responses.get(status_code, "error"), status_code, detail))
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log an unexpected exception without the query, which Tornado would show. HTTP errors are
+        """Log an unexpected exception without the query, which Tornado would show. Other errors are
         responses."""
-        if not isinstance(value, HTTPError):
+        if not isinstance(value, HTTPError | OwtError):
             logs.log_fault(self.request, (typ, value, tb))
