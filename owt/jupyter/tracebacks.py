@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -52,8 +51,11 @@ def remote(error: RemoteError, cell: str, first_line: int, where: str, shell: An
     """
     if not error.traceback:
         if error.exception == "SyntaxError":
-            replacement = partial(_cell_line, first_line)
-            error.detail = re.sub(r"^code: line (\d+)(?=:)", replacement, error.detail)
+
+            def in_cell_lines(match: re.Match[str]) -> str:
+                return f"cell line {int(match[1]) + first_line - 1}"
+
+            error.detail = re.sub(r"^code: line (\d+)(?=:)", in_cell_lines, error.detail)
         return plain(error, shell)
 
     def lines() -> list[str]:
@@ -91,10 +93,6 @@ def in_cell(text: str, cell: str, first_line: int = 1) -> str:
         return "".join(f"{margin}  {line}\n" for line in (head, *_context(source, number, first_line)))
 
     return _FRAME.sub(with_context, text)
-
-
-def _cell_line(first_line: int, match: re.Match[str]) -> str:
-    return f"cell line {int(match[1]) + first_line - 1}"
 
 
 def _context(source: list[str], number: int, first_line: int) -> list[str]:

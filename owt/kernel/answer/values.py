@@ -16,9 +16,8 @@ import enum
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from owt.kernel.answer import json_encoding, representations
 from owt.kernel.answer.json_encoding import loaded, type_name
@@ -26,10 +25,6 @@ from owt.kernel.answer.response_tuple import Headers, header, merged, parse_resp
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Form, Head
 from owt.wire.http import BODILESS, is_final_status
-
-if TYPE_CHECKING:
-    from IPython.core.formatters import DisplayFormatter
-    from IPython.core.interactiveshell import InteractiveShell
 
 MAX_PIECE = 255 * 1024
 """Maximum number of bytes of a body in one chunk; a multiple of three (see `Data`)."""
@@ -90,9 +85,8 @@ class ValueEncoder:
     its type, and ValueError for headers that HTTP cannot carry and for cyclic JSON.
     """
 
-    def __init__(self, call: Call, shell: InteractiveShell | None = None) -> None:
-        """Create an encoder. The `shell`'s display formatter, or IPython's own, makes rich
-        representations."""
+    def __init__(self, call: Call, shell: Any) -> None:
+        """Create an encoder. The display formatter of the IPython `shell` makes rich representations."""
         self.status = 200
         self._call = call
         self._shell = shell
@@ -215,7 +209,7 @@ class ValueEncoder:
         if isinstance(value, (int, float)) and not isinstance(value, enum.Enum):
             return makers[int](value)
         if isinstance(value, loaded("pandas", "Series")) or not json_encoding.is_array(value):
-            rich = representations.find(value, self._formatter())
+            rich = representations.find(value, self._shell.display_formatter)
             if rich is not None:
                 body = self._represented(rich)
                 is_line = makers is _YIELDED and body.form == "json"
@@ -235,17 +229,6 @@ class ValueEncoder:
         negotiated = content_type not in rich
         chosen = rich.choose(self._call.accept if negotiated else content_type)
         return _Body(chosen.body, chosen.form, chosen.content_type, negotiated)
-
-    def _formatter(self) -> DisplayFormatter:
-        formatter = getattr(self._shell, "display_formatter", None)
-        return _formatter_of_ipython() if formatter is None else cast("DisplayFormatter", formatter)
-
-
-@cache
-def _formatter_of_ipython() -> DisplayFormatter:
-    from IPython.core.formatters import DisplayFormatter
-
-    return DisplayFormatter()
 
 
 def _text(value: str) -> _Body:

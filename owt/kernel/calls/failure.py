@@ -32,8 +32,6 @@ def describe(error: BaseException, stop_reason: str | None, timeout: float | Non
         return Failed(504, "timeout", "timed out", f"the call ran longer than its timeout{limit}")
     if stop_reason is not None:
         return Failed(499, stop_reason, "cancelled", f"the call was {stop_reason}")
-    if isinstance(error, Stopped):
-        error = error.cause
     error = _unwrapped(error)
     if isinstance(error, SyntaxFault):
         return Failed(error.status, "syntax", error.title, str(error), "SyntaxError")
@@ -63,8 +61,6 @@ def as_raised(error: BaseException) -> BaseException:
 
     The traceback is None if it has no frame of the adaptor.
     """
-    if isinstance(error, Stopped):
-        error = error.cause
     error = _unwrapped(error)
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith((*_OWN_FOLDERS, _ASYNCIO)):
@@ -105,7 +101,10 @@ def _drop_own_frames(exception: traceback.TracebackException) -> None:
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """Return the StopIteration of a plain adaptor, which a coroutine of owt turned into a RuntimeError."""
+    """Return what the adaptor raised: what stopped its steps, or the StopIteration of a plain adaptor, which
+    a coroutine of owt turned into a RuntimeError."""
+    if isinstance(error, Stopped):
+        error = error.cause
     cause = error.__cause__
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):

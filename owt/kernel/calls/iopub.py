@@ -37,14 +37,14 @@ class IopubMirror:
     def __init__(self, kernel: Any) -> None:
         """Create the mirror of an ipykernel kernel. Without an XPUB socket it never has subscribers."""
         self.is_attached = False
-        self._kernel = kernel
+        self.kernel = kernel
         self._session = f"owt-{kernel.session.session}"
         self._topics: set[bytes] = set()
 
     def watch(self) -> None:
         """Start to watch subscriptions. Call it before the frontend knows the kernel, so that none is
         missed."""
-        thread: Any = getattr(self._kernel, "iopub_thread", None)
+        thread: Any = getattr(self.kernel, "iopub_thread", None)
         # ipykernel offers neither its XPUB stream nor a hook for subscriptions; its own handler, which
         # welcomes the subscriber, is called after this one.
         stream = getattr(thread, "_xpub_stream", None)
@@ -66,7 +66,7 @@ class IopubMirror:
 
     def send(self, run: str, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
         """Send a message of a run. Thread-safe. A failure is logged and does not affect the run."""
-        kernel = self._kernel
+        kernel = self.kernel
         try:
             kernel.session.send(
                 kernel.iopub_socket,
@@ -89,10 +89,6 @@ class IopubMirror:
             "date": datetime.now(UTC),
             "version": "5.3",
         }
-
-    def execution_count(self) -> int:
-        """Return the number of the next cell; a call does not increase it."""
-        return int(self._kernel.shell.execution_count)
 
 
 class RunMirror:
@@ -139,7 +135,9 @@ class RunMirror:
     def _begin(self) -> dict[str, Any]:
         self._parent = parent = self._mirror.parent_header(self._run, self._call.request.user)
         self._mirror.send(self._run, "status", {"execution_state": "busy"}, parent)
-        content = {"code": _code(self._run, self._call), "execution_count": self._mirror.execution_count()}
+        # The number of the next cell; a call does not increase it.
+        number = self._mirror.kernel.shell.execution_count
+        content = {"code": _code(self._run, self._call), "execution_count": number}
         self._mirror.send(self._run, "execute_input", content, parent)
         return parent
 

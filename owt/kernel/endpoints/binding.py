@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _EXPECTED = re.compile(r"Expected `(.+?)`, got `str`")
-_BEGINS_JSON = ("{", "[")
-
 
 Problem = tuple[str, str]
 """Field of a request, and the problem with its value."""
@@ -146,35 +144,29 @@ def _from_texts(fields: Sequence[Any], parameter: TypedParameter) -> Any:
     first: Exception | None = None
     for convert in _conversions(texts, parameter):
         try:
-            return convert(texts, parameter)
+            return convert()
         except (ValueError, RecursionError) as error:
             first = first or error
     assert first is not None
     raise first
 
 
-def _conversions(
-    texts: Sequence[str | bytes], parameter: TypedParameter
-) -> Iterator[Callable[[Sequence[Any], TypedParameter], Any]]:
+def _conversions(texts: Sequence[Any], parameter: TypedParameter) -> Iterator[Callable[[], Any]]:
     """Yield the conversions to try, the likely one first.
 
     There are several only where any text is valid, because such text may start as JSON does.
     """
-    is_one = len(texts) == 1
-    is_json_value = not parameter.sequence or (is_one and _is_list(texts[0]))
-    if parameter.structured and _is_json(texts[-1]) and is_json_value:
-        yield _from_json
+    text, is_one = texts[-1], len(texts) == 1
+    is_list = is_one and isinstance(text, str) and text.lstrip().startswith("[")
+    if parameter.structured and _is_json(text) and (is_list or not parameter.sequence):
+        yield lambda: _converted(msgspec.json.decode(text), parameter)
         if not parameter.any_text:
             return
     if parameter.sequence:
-        yield _from_items
+        yield lambda: _from_items(texts, parameter)
         if not (is_one and parameter.any_text):
             return
-    yield _from_text
-
-
-def _from_json(texts: Sequence[Any], parameter: TypedParameter) -> Any:
-    return _converted(msgspec.json.decode(texts[-1]), parameter)
+    yield lambda: _converted(_BOOLEANS.get(text.lower(), text) if parameter.boolean else text, parameter)
 
 
 def _from_items(texts: Sequence[Any], parameter: TypedParameter) -> Any:
@@ -187,11 +179,6 @@ def _from_items(texts: Sequence[Any], parameter: TypedParameter) -> Any:
         return _converted(items, parameter)
 
 
-def _from_text(texts: Sequence[Any], parameter: TypedParameter) -> Any:
-    text = texts[-1]
-    return _converted(_BOOLEANS.get(text.lower(), text) if parameter.boolean else text, parameter)
-
-
 def _content(field: Any, parameter: TypedParameter) -> str | bytes:
     """Return a field, or the content of an uploaded file, as text, or as bytes where the parameter is
     binary."""
@@ -201,12 +188,8 @@ def _content(field: Any, parameter: TypedParameter) -> str | bytes:
     return content if parameter.binary else content.decode()
 
 
-def _is_list(text: Any) -> bool:
-    return isinstance(text, str) and text.lstrip().startswith("[")
-
-
 def _is_json(text: Any) -> bool:
-    return isinstance(text, str) and text.lstrip().startswith(_BEGINS_JSON)
+    return isinstance(text, str) and text.lstrip().startswith(("{", "["))
 
 
 def _converted(value: Any, parameter: TypedParameter) -> Any:

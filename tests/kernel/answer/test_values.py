@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import flask
@@ -24,6 +25,7 @@ import pandas as pd
 import pytest
 import werkzeug
 import werkzeug.sansio.response
+from IPython.core.formatters import DisplayFormatter
 from matplotlib.figure import Figure
 from werkzeug.datastructures import FileStorage
 
@@ -43,10 +45,11 @@ from owt.wire.chunk import Chunk, Data, Head
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost:9876")
+SHELL = SimpleNamespace(display_formatter=DisplayFormatter())
 
 
 def answer(*, accept: str = "*/*", sse: bool = False) -> ValueEncoder:
-    return ValueEncoder(Call(FACTS, accept=accept, sse=sse))
+    return ValueEncoder(Call(FACTS, accept=accept, sse=sse), SHELL)
 
 
 def whole(value: object, *, accept: str = "*/*", sse: bool = False) -> list[Chunk]:
@@ -691,13 +694,11 @@ class TestRich:
         assert body(whole(ShownDict(a=1), accept="text/html")) == b"<dl>"
 
     def test_the_shells_display_formatter_is_used(self) -> None:
-        from IPython.core.formatters import DisplayFormatter
-
         class Shell:
             display_formatter = DisplayFormatter()
 
         Shell.display_formatter.formatters["text/html"].for_type(Point, lambda point: "<i>point</i>")
-        to = ValueEncoder(Call(FACTS, accept="text/html"), Shell())  # type: ignore[arg-type]
+        to = ValueEncoder(Call(FACTS, accept="text/html"), Shell())
         result = to.classify(Point())
         assert isinstance(result, Whole)
         assert list(result.chunks) == [negotiated(HTML), Data(b"<i>point</i>", "text", result=True)]
@@ -775,8 +776,8 @@ from owt.kernel.answer.values import ValueEncoder
 from owt.wire.call import Call, RequestFacts
 call = Call(RequestFacts("GET", "/", "", (), b"", "localhost"))
 for value in ("a", b"b", 1, None, {"a": 1}, ("a", 404), ("a", 1)):
-    list(ValueEncoder(call).classify(value).chunks)
-next(ValueEncoder(call).classify(iter("ab")).items)
+    list(ValueEncoder(call, None).classify(value).chunks)
+next(ValueEncoder(call, None).classify(iter("ab")).items)
 names = ("numpy", "pandas", "matplotlib", "PIL", "werkzeug", "IPython", "tornado")
 print([name for name in names if name in sys.modules])
 """
