@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from owt.kernel import context
@@ -155,7 +156,11 @@ class _LocalSender(OutputSender):
     """Sender that hands over each chunk in this process."""
 
     def __init__(self, run: str, on_chunk: OnChunk, interrupts: Interrupts) -> None:
-        connection: Any = _LocalConnection(on_chunk)
+        def send(message: Output) -> None:
+            for chunk in message.chunks:
+                on_chunk(chunk)
+
+        connection: Any = SimpleNamespace(send=send)
         super().__init__(run, connection, sys.maxsize, interrupts, lambda seconds, function: None)
 
     def write(self, name: StreamName, text: str) -> bool:
@@ -164,14 +169,3 @@ class _LocalSender(OutputSender):
 
     def flush(self) -> None:
         """Do nothing: no text waits here."""
-
-
-class _LocalConnection:
-    """Stand-in for the connection to the frontend."""
-
-    def __init__(self, on_chunk: OnChunk) -> None:
-        self._on_chunk = on_chunk
-
-    def send(self, message: Output) -> None:
-        for chunk in message.chunks:
-            self._on_chunk(chunk)

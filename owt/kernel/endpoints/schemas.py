@@ -50,19 +50,7 @@ def schemas_of(types: Sequence[Any]) -> tuple[list[Schema], Schema]:
     try:
         return _components(types)
     except Exception:
-        schemas: list[Schema] = []
-        definitions: Schema = {}
-        for number, kind in enumerate(types, 1):
-            try:
-                [schema], more = _components([kind])
-                if any(definitions.get(name, definition) != definition for name, definition in more.items()):
-                    # Two classes of one name, which msgspec distinguishes only when it sees both.
-                    [schema], more = _components([kind], f"-{number}")
-            except Exception:
-                schema, more = {}, {}
-            schemas.append(schema)
-            definitions.update(more)
-        return schemas, definitions
+        return _components([kind if _has_schema(kind) else Any for kind in types])
 
 
 def default_json(value: Any, kind: Any) -> str | None:
@@ -84,11 +72,18 @@ def constructed(kind: Any, value: Any) -> Any:
     return value
 
 
-def _components(types: Sequence[Any], suffix: str = "") -> tuple[list[Schema], Schema]:
-    schemas, components = msgspec.json.schema_components(
-        types, schema_hook=_unknown, ref_template=REFERENCE + "{name}" + suffix
+def _has_schema(kind: Any) -> bool:
+    try:
+        _components([kind])
+    except Exception:
+        return False
+    return True
+
+
+def _components(types: Sequence[Any]) -> tuple[list[Schema], Schema]:
+    schemas, definitions = msgspec.json.schema_components(
+        types, schema_hook=_unknown, ref_template=REFERENCE + "{name}"
     )
-    definitions = {name + suffix: definition for name, definition in components.items()}
     for definition in definitions.values():
         for field in (*definition.get("properties", {}).values(), *definition.get("prefixItems", ())):
             if "default" in field and not _allows(field, field["default"]):
