@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import threading
@@ -11,7 +12,10 @@ import httpx
 import pytest
 
 from owt.errors import ConfigError
+from owt.frontend.kernels.kernel import Kernel
+from owt.frontend.kernels.kernels import Kernels
 from owt.testing import Bystander, Gate, LiveServer, wait_until
+from owt.testing.kernel import ScriptedKernel, ScriptedKernels
 
 # wait_until
 
@@ -122,3 +126,25 @@ def test_a_bystander_with_a_failed_call_fails_the_test() -> None:
             server.stop(signal.SIGKILL)
         with pytest.raises(AssertionError, match="call 1 of the bystander"), Bystander(server):
             pass
+
+
+# Scripted kernels
+
+
+@pytest.mark.parametrize(
+    ("fake", "real", "names"),
+    [
+        (ScriptedKernel, Kernel, "invoke bind credit cancel ask stopped kill interrupt closed memory"),
+        (ScriptedKernels, Kernels, "check_spec check_room"),
+    ],
+)
+def test_scripted_kernels_have_the_methods_of_the_real_classes(fake: type, real: type, names: str) -> None:
+    for name in names.split():
+        assert inspect.signature(getattr(fake, name)) == inspect.signature(getattr(real, name)), name
+        functions = getattr(fake, name), getattr(real, name)
+        assert len({inspect.iscoroutinefunction(function) for function in functions}) == 1, name
+
+
+def test_scripted_kernels_start_as_the_real_ones() -> None:
+    starts = ScriptedKernels.start, Kernels.start
+    assert inspect.signature(starts[0]).parameters == inspect.signature(starts[1]).parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from click.core import ParameterSource
 from owt.errors import CannotListen
 from owt.frontend.config.settings import Settings, settings
 from owt.server.parent_watch import watch_parent
-from owt.server.startup import Reporter
+from owt.server.startup import Startup, write_report
 
 
 def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,9 +63,10 @@ def _serve(options: dict[str, object], report_fd: int | None, watches_parent: bo
 
     if report_fd is None:
         return app.serve(chosen)
-    reporter = Reporter(report_fd)
+    # The processes that the server starts must not keep the pipe open.
+    os.set_inheritable(report_fd, False)
     try:
-        return app.serve(chosen, reporter.serving)
+        return app.serve(chosen, partial(write_report, report_fd))
     except CannotListen:
-        reporter.cannot_listen()
+        write_report(report_fd, Startup.CANNOT_LISTEN)
         raise

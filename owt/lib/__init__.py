@@ -12,7 +12,7 @@ Building blocks:
 
     arguments  checks of an adaptor's arguments
     encoding   bytes and audio samples to base64 and WAV
-    models     models of transformers, loaded once a kernel
+    models     models, loaded once a kernel
     sentences  text to sentences
     stream     an adaptor's own Server-Sent Events
 

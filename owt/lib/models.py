@@ -1,4 +1,4 @@
-"""Models of the transformers library, loaded once a kernel, on CUDA if available.
+"""Models, loaded once a kernel; those of the transformers library on CUDA if available.
 
 A loaded model stays in the kernel's memory; ending the session frees it.
 """

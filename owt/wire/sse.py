@@ -35,23 +35,16 @@ class Event(Struct, frozen=True):
     id: str = ""
 
 
-def encode(
-    data: str | bytes, event: str | None = None, id: str | None = None, retry: int | None = None
-) -> bytes:
+def encode(data: str | bytes, event: str | None = None, id: str | None = None) -> bytes:
     """Return one event. Line ends of all three kinds split `data`, text or UTF-8 bytes, into lines.
 
-    `retry` is in milliseconds. Raises ValueError for an `event` or `id` with a line end, an `id` with NUL
-    (readers would ignore it) and a negative `retry`.
+    Raises ValueError for an `event` or `id` with a line end, and an `id` with NUL (readers would ignore it).
     """
     fields = _field(b"event", event) if event else b""
     if id is not None:
         if "\0" in id:
             raise ValueError(f"an event's id cannot hold NUL: {id!r}")
         fields += _field(b"id", id)
-    if retry is not None:
-        if retry < 0:
-            raise ValueError(f"retry is a time in milliseconds, not {retry!r}")
-        fields += b"retry: %d\n" % retry
     body = data.encode() if isinstance(data, str) else data
     return fields + b"data: " + _data_lines(body) + b"\n\n"
 
@@ -148,13 +141,12 @@ def with_id(end: bytes, id: str) -> bytes:
 class Decoder:
     """Decoder of an event stream's bytes. Pieces may end anywhere.
 
-    `last_event_id` is what a client sends as Last-Event-ID when it reconnects, and `retry` the milliseconds
-    that the server asks it to wait before, or None. An event that the stream's end cuts off is dropped.
+    `last_event_id` is what a client sends as Last-Event-ID when it reconnects. An event that the stream's end
+    cuts off is dropped. The field `retry` is ignored.
     """
 
     def __init__(self) -> None:
         self.last_event_id = ""
-        self.retry: int | None = None
         self._line: list[bytes] = []
         self._first_line = True
         self._after_cr = False
@@ -202,8 +194,6 @@ class Decoder:
                 self._event = value.decode("utf-8", "replace")
             case b"id" if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
-            case b"retry" if value.isdigit() and len(value) < 16:
-                self.retry = int(value)
         return None
 
     def _dispatch(self) -> Event | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from owt.errors import MissingExtra
-from owt.lib import speak
+from owt.lib import models, speak
 
 TEXT = "Hello, this is owt. The quick brown fox jumps over the lazy dog."
 FIRST, SECOND = "Hello, this is owt.", "The quick brown fox jumps over the lazy dog."
@@ -131,7 +131,7 @@ def test_voice_is_loaded_once_also_from_many_threads(monkeypatch):
     loads = []
     real = PiperVoice.load
     monkeypatch.setattr(PiperVoice, "load", lambda *args: loads.append(args) or real(*args))
-    monkeypatch.setattr(speak, "_loaded", None)
+    monkeypatch.setattr(models, "_objects", {})
     with ThreadPoolExecutor(4) as threads:
         voices = set(map(id, threads.map(lambda _: speak.load(), range(4))))
     payloads("Hello.")
@@ -143,7 +143,7 @@ def test_voice_is_loaded_once_also_from_many_threads(monkeypatch):
 )
 def test_missing_package_names_the_extra(monkeypatch, module, package):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr(speak, "_loaded", None)
+    monkeypatch.setattr(models, "_objects", {})
     with pytest.raises(MissingExtra, match=rf"{package} is not installed; run: pip install 'owt\[speech\]'"):
         speak.run("Hello.")
 

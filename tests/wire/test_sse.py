@@ -36,8 +36,8 @@ def decode(*pieces: bytes) -> list[Event]:
         (encode(" x"), b"data:  x\n\n"),
         (encode("é".encode()), b"data: \xc3\xa9\n\n"),
         (
-            encode("x", "tick", id="7", retry=500),
-            b"event: tick\nid: 7\nretry: 500\ndata: x\n\n",
+            encode("x", "tick", id="7"),
+            b"event: tick\nid: 7\ndata: x\n\n",
         ),
         (encode("x", id=""), b"id: \ndata: x\n\n"),
         (encode("x", event=""), b"data: x\n\n"),
@@ -55,7 +55,6 @@ def test_encode_and_comment_write_expected_bytes(written: bytes, expected: bytes
         ({"event": "a\nb"}, "an event's event cannot hold a line end: 'a\\nb'"),
         ({"id": "a\r"}, "an event's id cannot hold a line end: 'a\\r'"),
         ({"id": "a\0"}, "an event's id cannot hold NUL: 'a\\x00'"),
-        ({"retry": -1}, "retry is a time in milliseconds, not -1"),
     ],
 )
 def test_encode_refuses_fields_that_readers_would_lose(
@@ -66,15 +65,11 @@ def test_encode_refuses_fields_that_readers_would_lose(
     assert str(caught.value) == message
 
 
-@given(texts, lines, lines, st.none() | st.integers(0, 10**14), st.lists(st.integers(0, 10**6)))
+@given(texts, lines, lines, st.lists(st.integers(0, 10**6)))
 def test_encoded_events_are_decoded_whatever_the_cuts(
-    data: str, event: str, id: str, retry: int | None, places: list[int]
+    data: str, event: str, id: str, places: list[int]
 ) -> None:
-    decoder = Decoder()
-    events = [event for piece in cut(encode(data, event, id, retry), places) for event in decoder.feed(piece)]
-    assert events == [Event(data, event or "message", id)]
-    assert decoder.retry == retry
-    assert decoder.last_event_id == id
+    assert decode(*cut(encode(data, event, id), places)) == [Event(data, event or "message", id)]
 
 
 @given(texts, st.sampled_from([None, "result"]), st.lists(st.integers(0, 10**6)))
@@ -148,13 +143,6 @@ def test_examples_are_decoded_as_in_the_standard(stream: bytes, events: list[Eve
     assert decode(stream) == events
 
 
-@pytest.mark.parametrize("value", [b"-1", b"1.5", b"x", b"", "٣".encode(), b"9" * 5000])
-def test_a_retry_that_is_not_digits_is_ignored(value: bytes) -> None:
-    decoder = Decoder()
-    decoder.feed(b"retry: 250\nretry: " + value + b"\n")
-    assert decoder.retry == 250
-
-
 def test_the_last_event_id_is_that_of_the_last_complete_event() -> None:
     decoder = Decoder()
     decoder.feed(b"id: 1\ndata: x\n\nid: 2\ndata: y\n")
@@ -163,12 +151,11 @@ def test_the_last_event_id_is_that_of_the_last_complete_event() -> None:
     assert decoder.last_event_id == "2"
 
 
-def as_the_standard_says(stream: bytes) -> tuple[list[Event], str, int | None]:
-    """Return events, last event id and retry time by the rules of sections 9.2.5 and 9.2.6."""
+def as_the_standard_says(stream: bytes) -> tuple[list[Event], str]:
+    """Return events and last event id by the rules of sections 9.2.5 and 9.2.6."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     events: list[Event] = []
     data = event = buffer = last = ""
-    retry = None
     for line in re.split("\r\n|\n|\r", text)[:-1]:
         if line == "":
             last = buffer
@@ -184,10 +171,7 @@ def as_the_standard_says(stream: bytes) -> tuple[list[Event], str, int | None]:
                 data += value + "\n"
             elif field == "id" and "\0" not in value:
                 buffer = value
-            # This number of milliseconds is more than a hundred thousand years.
-            elif field == "retry" and re.fullmatch("[0-9]{1,15}", value):
-                retry = int(value)
-    return events, last, retry
+    return events, last
 
 
 pieces_of_streams = st.sampled_from(
@@ -205,7 +189,7 @@ streams = (
 def test_any_stream_is_decoded_as_in_the_standard_whatever_the_cuts(stream: bytes, places: list[int]) -> None:
     decoder = Decoder()
     events = [event for piece in cut(stream, places) for event in decoder.feed(piece)]
-    assert (events, decoder.last_event_id, decoder.retry) == as_the_standard_says(stream)
+    assert (events, decoder.last_event_id) == as_the_standard_says(stream)
 
 
 @given(st.text("\r\n: ax") | texts, st.integers(0, 10**6))
@@ -213,7 +197,7 @@ def test_a_standard_reader_gets_every_line_end_as_lf(data: str, place: int) -> N
     writer = EventWriter()
     pieces = [writer.write(piece) for piece in cut(data.encode(), [place])]
     for stream in (encode(data), b"".join([writer.open(), *pieces, writer.close()])):
-        [event], _, _ = as_the_standard_says(stream)
+        [event], _ = as_the_standard_says(stream)
         assert event.data == data.replace("\r\n", "\n").replace("\r", "\n")
 
 
