@@ -42,10 +42,11 @@ class Service:
         """Begin a call, or find its answer in the cache.
 
         Returns the run to follow, and `hit`, `miss`, `joined`, or None for a call that does not use the
-        cache. Raises the errors of `Sessions.submit`, and `Busy` if the server is ending or at its limit.
+        cache. Raises the errors of `Sessions.submit`, and `Busy` if the server is shutting down or at its
+        limit.
         """
         if self.draining:
-            raise Busy("the server is ending; it takes no new calls")
+            raise Busy("the server is shutting down and accepts no new calls")
         run, lookup = (self._begin(call), None) if call.caching is None else self._look_up(call)
         if lookup is not None:
             self.counters.lookups[lookup] += 1

@@ -43,7 +43,7 @@ async def test_a_server_that_shuts_down_refuses_all_calls_even_cached_ones() -> 
     (await stage.kernels.wait_for_kernel(1)).answer()
     stage.service.draining = True
     for refused in (new_call(), new_call(caching=Caching())):
-        with pytest.raises(Busy, match="the server is ending"):
+        with pytest.raises(Busy, match="the server is shutting down"):
             stage.service.submit(refused)
 
 

@@ -337,7 +337,7 @@ def test_the_log_has_no_secret_of_any_part_of_a_request(verbosity: str) -> None:
         assert exchange(server, absolute, host).startswith(b"HTTP/1.1 401 ")
         server.stop()
         log = server.log()
-    assert "owt: ending" in log
+    assert "owt: shutting down" in log
     for secret in (SECRET, *SECRETS):
         assert secret not in log
     lines = [line for line in log.splitlines() if " owt.calls: " in line]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from cachetools import LRUCache
 
-from owt.frontend.runs.runs import Run, first_error
+from owt.frontend.runs.runs import Run
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Data, Head, size
+from owt.wire.chunk import Chunk, Data, Failed, Head, size
 
 
 class CachedAnswer(NamedTuple):
@@ -111,3 +111,16 @@ def _varies(chunks: tuple[Chunk, ...]) -> bool:
             case _:
                 pass
     return False
+
+
+def first_error(chunks: Iterable[Chunk]) -> int | None:
+    """Return the status that makes an answer an error, or None. Only successes are cached."""
+    for chunk in chunks:
+        match chunk:
+            case Failed(status=status):
+                return status
+            case Head(status=status) if status >= 400:
+                return status
+            case _:
+                pass
+    return None

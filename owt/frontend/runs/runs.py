@@ -15,7 +15,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -153,8 +153,11 @@ class Run:
         if self._queue is not None and not self.ended:
             self._queue.cancel(self, reason)
 
-    def feed(self, chunks: Iterable[Chunk]) -> None:
-        """Add chunks that the kernel sent. Chunks after `Done` are ignored."""
+    def feed(self, chunks: Iterable[Chunk], *, wake: bool = True) -> None:
+        """Add chunks that the kernel sent. Chunks after `Done` are ignored.
+
+        Without `wake`, the caller continues with `wake_readers`.
+        """
         if self.ended:
             return
         journal = self.journal
@@ -179,8 +182,8 @@ class Run:
         self._budget.held += journal.bytes - before
         self.trim()
         self._budget.reclaim()
-        for reader in self._readers:
-            reader.wake()
+        if wake:
+            self.wake_readers()
         if self.detached:
             self.grant()
         if self.ended:
@@ -211,6 +214,11 @@ class Run:
         self._readers.append(reader)
         self._keep_running()
         return reader
+
+    def wake_readers(self, *, now: bool = False) -> None:
+        """Continue the readers, in the next step of the event loop, or with `now` in this one."""
+        for reader in tuple(self._readers):
+            reader.wake(now=now)
 
     def remove_reader(self, reader: Reader) -> None:
         """Follow the pace of the other readers; without any, cancel the run, perhaps later."""
@@ -312,13 +320,16 @@ class Reader:
         else:
             self._callback = callback
 
-    def wake(self) -> None:
-        """Continue `next`, and call back."""
+    def wake(self, *, now: bool = False) -> None:
+        """Continue `next`, and call back, soon or `now`."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         if self._callback is not None:
             callback, self._callback = self._callback, None
-            asyncio.get_running_loop().call_soon(callback)
+            if now:
+                callback()
+            else:
+                asyncio.get_running_loop().call_soon(callback)
 
     def close(self) -> None:
         """Stop reading: `next` returns an empty list from now on, also where it waits."""
@@ -386,6 +397,15 @@ def fingerprint(call: Call) -> int:
     return hash((call.session, facts.path, call.code, call.adaptor, call.kwargs, call.fn_name, fields))
 
 
+def _random_ids() -> Iterator[str]:
+    """Yield ids that cannot be guessed. Random bytes are read for many at once, as each read is a system
+    call."""
+    while True:
+        digits = secrets.token_hex(8 * 256)
+        for start in range(0, len(digits), 16):
+            yield digits[start : start + 16]
+
+
 class Runs:
     """The known runs: all that are live, and those that ended recently."""
 
@@ -407,6 +427,7 @@ class Runs:
         self._journal = journal
         self._cacheable = max(journal, cacheable)
         self._budget = JournalBudget(journal_total)
+        self._ids = _random_ids()
         self._max_ended = max_ended
         self._grant_step = max(1, window // 4)
         self._resume_window = resume_window
@@ -417,7 +438,7 @@ class Runs:
     def create(self, call: Call) -> Run:
         """Return a new run of this call, with an id that cannot be guessed."""
         run = Run(
-            secrets.token_hex(8),
+            next(self._ids),
             call,
             self._journal if call.caching is None else self._cacheable,
             budget=self._budget,
@@ -472,16 +493,3 @@ class Runs:
         self._ended[run.id] = run
         self._ended_bytes += run.journal.bytes
         self.prune()
-
-
-def first_error(chunks: Iterable[Chunk]) -> int | None:
-    """Return the status that makes an answer an error, or None. Only successes are cached."""
-    for chunk in chunks:
-        match chunk:
-            case Failed(status=status):
-                return status
-            case Head(status=status) if status >= 400:
-                return status
-            case _:
-                pass
-    return None

@@ -98,9 +98,9 @@ class Pool:
             self._retry.cancel()
         waiting, self.waiting = self.waiting, deque()
         for run in waiting:
-            run.fail(kernel_lost("the server is ending", "the server is ending"))
+            run.fail(kernel_lost("the server is shutting down", "the server is ending"))
         await asyncio.gather(
-            *(session.close("the server is ending") for session in (*self.members, *self.spares))
+            *(session.close("the server is shutting down") for session in (*self.members, *self.spares))
         )
 
     def session_idle(self, session: Session) -> None:

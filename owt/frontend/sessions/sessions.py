@@ -152,7 +152,7 @@ class Sessions:
         """End every session and the pool."""
         sessions = list(self.named.values())
         await asyncio.gather(
-            self.pool.close(), *(session.close("the server is ending") for session in sessions)
+            self.pool.close(), *(session.close("the server is shutting down") for session in sessions)
         )
 
     def session_idle(self, session: Session) -> None:
