@@ -14,6 +14,7 @@ import msgspec
 
 from owt.frontend.api import media
 from owt.frontend.endpoints import Entry
+from owt.frontend.problems import Problem
 from owt.wire.endpoint import REFERENCE, Endpoint, Parameter, parameters, shape
 
 JsonObject = dict[str, Any]
@@ -21,24 +22,12 @@ JsonObject = dict[str, Any]
 WITH_BODY = ("POST", "PUT", "PATCH")
 """Methods whose fields are in a body; fields of other methods are in the query."""
 
-_PROBLEM: JsonObject = {
-    "type": "object",
-    "description": "A problem document (RFC 9457)",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "exception": {"type": "string"},
-        "traceback": {"type": "string"},
-        "run": {"type": ["string", "null"]},
-        "session": {"type": ["string", "null"]},
-    },
-}
+_, _components = msgspec.json.schema_components([Problem])
+_PROBLEM: JsonObject = _components["Problem"]
 _FILE: JsonObject = {"contentMediaType": "application/octet-stream"}
 PROBLEM = "OwtProblem"
 """Name of the schema of a problem document."""
+_REFERENCE = re.compile(rf'"{re.escape(REFERENCE)}([^"]+)"')
 _PROBLEMS = {
     "410": "The endpoint's kernel ended or no longer has the endpoint; the detail has the reason",
     "422": "The arguments do not fit the parameters; the detail names each field",
@@ -97,19 +86,18 @@ class UniqueNames:
     def define(self, definitions: str) -> dict[str, str]:
         """Define an endpoint's definitions, and return their names in the document by their own names."""
         if definitions not in self._chosen:
-            self._chosen[definitions] = self._choose(msgspec.json.decode(definitions))
+            self._chosen[definitions] = self._choose(definitions)
         return self._chosen[definitions]
 
-    def _choose(self, definitions: JsonObject) -> dict[str, str]:
+    def _choose(self, definitions: str) -> dict[str, str]:
         # Thousands of classes may share a name, so each number after the first is tried once.
-        names = tuple(definitions)
+        names = tuple(msgspec.json.decode(definitions))
         for number in itertools.chain([1], itertools.count(self._tried.get(names, 2))):
             if number > 1:
                 self._tried[names] = number + 1
-            chosen = {name: name if number == 1 else f"{name}_{number}" for name in definitions}
-            schemas = {
-                chosen[name]: rename_references(schema, chosen) for name, schema in definitions.items()
-            }
+            chosen = {name: name if number == 1 else f"{name}_{number}" for name in names}
+            renamed = decode_schema(definitions, chosen)
+            schemas = {chosen[name]: schema for name, schema in renamed.items()}
             # Equal names need equal schemas, including the schemas that they refer to.
             if all(
                 self.schemas.get(name, schema) == schema and name != PROBLEM
@@ -167,7 +155,7 @@ def _operation(entry: Entry, method: str, path: str, names: UniqueNames) -> Json
 
 
 def _schema(parameter: Parameter, chosen: dict[str, str]) -> JsonObject:
-    schema: JsonObject = rename_references(msgspec.json.decode(parameter.schema), chosen)
+    schema = decode_schema(parameter.schema, chosen)
     if parameter.default is not None:
         return {**schema, "default": msgspec.json.decode(parameter.default)}
     return schema
@@ -198,9 +186,7 @@ def _body(
 
 
 def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: JsonObject) -> JsonObject:
-    result: JsonObject = {}
-    if endpoint.result is not None:
-        result = rename_references(msgspec.json.decode(endpoint.result), chosen)
+    result = decode_schema(endpoint.result or "{}", chosen)
     content = media.response_content(result, schemas, streams=endpoint.streams)
     description = "Items that the function yields" if endpoint.streams else "Value that the function returns"
     problem = {"schema": {"$ref": REFERENCE + PROBLEM}}
@@ -217,25 +203,8 @@ def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: JsonObject) 
     return {"200": answer, **problems}
 
 
-def rename_references(schema: Any, chosen: dict[str, str]) -> Any:
-    """Return the schema with the document's names in its references."""
-    if isinstance(schema, list):
-        return [rename_references(item, chosen) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: rename_references(value, chosen) for key, value in schema.items()}
-    reference = result.get("$ref")
-    if isinstance(reference, str) and reference.startswith(REFERENCE):
-        name = reference.removeprefix(REFERENCE)
-        result["$ref"] = REFERENCE + chosen.get(name, name)
-    discriminator = result.get("discriminator")
-    if isinstance(discriminator, dict) and isinstance(mapping := discriminator.get("mapping"), dict):
-        result["discriminator"] = {
-            **discriminator,
-            "mapping": {
-                key: REFERENCE + chosen.get(target.removeprefix(REFERENCE), target.removeprefix(REFERENCE))
-                for key, target in mapping.items()
-                if isinstance(target, str)
-            },
-        }
-    return result
+def decode_schema(text: str, chosen: dict[str, str]) -> JsonObject:
+    """Return a schema from its JSON, with the document's names in its references."""
+    renamed = _REFERENCE.sub(lambda match: f'"{REFERENCE}{chosen.get(match[1], match[1])}"', text)
+    schema: JsonObject = msgspec.json.decode(renamed)
+    return schema

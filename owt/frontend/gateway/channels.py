@@ -87,7 +87,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         client's messages wait for that."""
         self._open = True
         self._owt_session.add_observer(self)
-        self._kernels.notify_connect(self.kernel_id)
+        self.kernel_manager.connections += 1
         if self._owt_session.kernel is not None and self._owt_session.kernel.alive:
             self._connect_kernel()
 
@@ -97,7 +97,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._disconnect_kernel()
         self._connected.set()
         if self._open:
-            self._kernels.notify_disconnect(self.kernel_id)
+            self.kernel_manager.connections -= 1
         self._kernels.unregister(self.kernel_id, self.session_id, self.websocket_handler)
 
     async def handle_incoming_message(self, incoming_msg: str | bytes) -> None:

@@ -22,7 +22,7 @@ from jupyter_server.services.kernelspecs.handlers import default_handlers as spe
 from jupyter_server.services.sessions.handlers import default_handlers as session_handlers
 from tornado.web import Application, HTTPError, RequestHandler
 
-from owt.errors import BadRequest, OwtError
+from owt.errors import BadRequest, Busy, OwtError
 from owt.frontend import logs
 from owt.frontend.api.control import timestamp
 from owt.frontend.gateway.channels import ChannelsConnection
@@ -86,8 +86,8 @@ class Guarded(PageHandler):
         if isinstance(error, HTTPError) and isinstance(error.__cause__, OwtError | HTTPError):
             error = error.__cause__
         if isinstance(error, OwtError):
-            if isinstance(retry := getattr(error, "retry_after", None), int):
-                self.set_header("Retry-After", str(retry))
+            if isinstance(error, Busy):
+                self.set_header("Retry-After", str(error.retry_after))
             self.finish_problem(Problem.of(failed(error)))
             return
         title = detail = ""
@@ -198,30 +198,23 @@ class UnknownHandler(Guarded, APIHandler):  # type: ignore[misc]
     get = head = post = put = patch = delete = _unknown
 
 
-class Gateway:
-    """The handlers and their managers, one for a server."""
-
-    def __init__(self, service: Service, root: str) -> None:
-        """`root` is the path of the gateway."""
-        self._kernels = SessionKernels(service)
-        provider = IdentityProvider(token="", log=_log)
-        self.application = Application(
-            _routes(root, {"service": service}),
-            log_function=logs.log_request,
-            base_url=root + "/",
-            kernel_manager=self._kernels,
-            kernel_spec_manager=Specs(service.sessions),
-            session_manager=JupyterSessions(self._kernels),
-            identity_provider=provider,
-            authorizer=AllowAllAuthorizer(identity_provider=provider, log=_log),
-            kernel_websocket_connection_class=ChannelsConnection,
-            websocket_max_message_size=service.settings.max_body,
-            started=datetime.fromtimestamp(service.started, UTC),
-        )
-
-    def close(self) -> None:
-        """Close the connections to kernels."""
-        self._kernels.close()
+def create_application(service: Service, root: str) -> Application:
+    """Return the application of the gateway, whose path is `root`, with its managers in the settings."""
+    kernels = SessionKernels(service)
+    provider = IdentityProvider(token="", log=_log)
+    return Application(
+        _routes(root, {"service": service}),
+        log_function=logs.log_request,
+        base_url=root + "/",
+        kernel_manager=kernels,
+        kernel_spec_manager=Specs(service.sessions),
+        session_manager=JupyterSessions(kernels),
+        identity_provider=provider,
+        authorizer=AllowAllAuthorizer(identity_provider=provider, log=_log),
+        kernel_websocket_connection_class=ChannelsConnection,
+        websocket_max_message_size=service.settings.max_body,
+        started=datetime.fromtimestamp(service.started, UTC),
+    )
 
 
 def _routes(root: str, kwargs: dict[str, Any]) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
@@ -229,12 +222,7 @@ def _routes(root: str, kwargs: dict[str, Any]) -> list[tuple[str, type[RequestHa
         KernelWebsocketHandler: Channels,
         KernelSpecResourceHandler: Resource,
     }
-    jupyter_routes: list[tuple[str, type[RequestHandler]]] = [
-        *kernel_handlers,
-        *spec_handlers,
-        *session_handlers,
-        *resource_handlers,
-    ]
+    jupyter_routes = [*kernel_handlers, *spec_handlers, *session_handlers, *resource_handlers]
     pairs: list[tuple[str, type[RequestHandler]]] = [
         (r"/api/?", VersionHandler),
         (r"/api/status", StatusHandler),

@@ -233,16 +233,3 @@ class SessionKernels:
         """Forget a client's WebSocket, unless a later one has taken its place."""
         if self._handlers.get((kernel_id, client)) is handler:
             del self._handlers[kernel_id, client]
-
-    def notify_connect(self, kernel_id: str) -> None:
-        """Count a WebSocket that was opened."""
-        self._count(kernel_id, 1)
-
-    def notify_disconnect(self, kernel_id: str) -> None:
-        """Count a WebSocket that has ended."""
-        self._count(kernel_id, -1)
-
-    def _count(self, kernel_id: str, change: int) -> None:
-        for kernel in self._all():
-            if kernel.kernel_id == kernel_id:
-                kernel.connections = max(0, kernel.connections + change)

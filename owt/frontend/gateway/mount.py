@@ -36,7 +36,6 @@ class Mount(Router):
     def __init__(self, service: Service) -> None:
         self._service = service
         self._application: Application | None = None
-        self._close: Any = None
 
     def find_handler(self, request: HTTPServerRequest, **_: Any) -> HTTPMessageDelegate | None:
         """Return the handler of this request."""
@@ -44,8 +43,8 @@ class Mount(Router):
 
     def close(self) -> None:
         """Close the connections to kernels."""
-        if self._close is not None:
-            self._close()
+        if self._application is not None:
+            self._application.settings["kernel_manager"].close()
 
     def _create(self) -> Application:
         service = self._service
@@ -53,8 +52,7 @@ class Mount(Router):
             # Not kept: the package may be installed while the server runs.
             missing = [(r".*", MissingHandler, {"service": service})]
             return Application(missing, log_function=logs.log_request)
-        from owt.frontend.gateway.handlers import Gateway
+        from owt.frontend.gateway.handlers import create_application
 
-        gateway = Gateway(service, service.settings.base_url + ROOT)
-        self._application, self._close = gateway.application, gateway.close
-        return gateway.application
+        self._application = create_application(service, service.settings.base_url + ROOT)
+        return self._application

@@ -135,7 +135,6 @@ class ScriptedManager:
 
     def __init__(self) -> None:
         self.handlers: dict[tuple[str, str], Any] = {}
-        self.connections = 0
 
     register = SessionKernels.register
     unregister = SessionKernels.unregister
@@ -143,12 +142,6 @@ class ScriptedManager:
     @property
     def _handlers(self) -> dict[tuple[str, str], Any]:
         return self.handlers
-
-    def notify_connect(self, id: str) -> None:
-        self.connections += 1
-
-    def notify_disconnect(self, id: str) -> None:
-        self.connections -= 1
 
 
 class Scene:
@@ -181,7 +174,7 @@ class Scene:
 
     def close(self) -> None:
         self.connection.disconnect()
-        assert self.manager.connections == 0
+        assert self.session_kernel.connections == 0
         self._clients.destroy(linger=0)
         for kernel in self._kernels:
             kernel.close()
@@ -335,7 +328,7 @@ async def test_earlier_websocket_of_the_same_client_is_closed(folder: Path) -> N
         await other.prepare()
         assert scene.handler.close_code == 1000
         scene.connection.disconnect()
-        scene.manager.connections += 1
+        scene.session_kernel.connections += 1
         assert list(scene.manager.handlers.values()) == [later]
         other.disconnect()
 

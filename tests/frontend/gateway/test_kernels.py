@@ -86,9 +86,9 @@ async def test_attached_kernel_is_listed_while_it_is_used(stage):
         assert stage.listed == [("a", "owt"), ("a", "owt-session.a")]
         await stage.kernels.shutdown_kernel(attached)
     assert stage.listed == [("a", "owt")]
-    stage.kernels.notify_connect(attached)
+    stage.kernels.get_kernel(attached).connections += 1
     assert ("a", "owt-session.a") in stage.listed
-    stage.kernels.notify_disconnect(attached)
+    stage.kernels.get_kernel(attached).connections -= 1
     assert stage.listed == [("a", "owt")]
 
 
