@@ -128,8 +128,8 @@ def test_the_setting_limits_kwargs_from_every_source() -> None:
         )
         for facts in requests:
             if inside < limit:
-                assert parse_fields(facts).kwargs == value
+                assert parse_fields(facts).call.kwargs == value
             else:
                 with pytest.raises(BadRequest, match="--max-nesting"):
                     parse_fields(facts)
-            assert parse_fields(facts, max_nesting=limit + 1).kwargs == value
+            assert parse_fields(facts, max_nesting=limit + 1).call.kwargs == value

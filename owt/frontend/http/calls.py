@@ -16,7 +16,7 @@ from owt.frontend.endpoints import Match
 from owt.frontend.http import pages, requests
 from owt.frontend.http.events import Events
 from owt.frontend.http.exchange import Exchange
-from owt.frontend.http.requests import CallFields
+from owt.frontend.http.requests import ParsedRequest
 from owt.frontend.http.responses import Plain, own_headers
 from owt.frontend.notebooks.notebooks import Lookup
 from owt.frontend.problems import WholeResponse
@@ -54,15 +54,15 @@ class CallExchange(Exchange):
             return
         facts = self._facts()
         try:
-            fields = self._fields(facts)
-            match = self._match_now(fields)
+            parsed = self._parse(facts)
+            match = self._match_now(parsed)
         except OwtError as error:
             self._refuse(facts, None, error)
             return
         if match is Lookup.PENDING:
             self._run_later()
         else:
-            self._run(facts, fields, match)
+            self._run(facts, parsed, match)
 
     def _run_later(self) -> None:
         # The connection holds this exchange, and with it the task, until the response has ended.
@@ -73,15 +73,15 @@ class CallExchange(Exchange):
         try:
             facts = await asyncio.to_thread(self._facts)
             try:
-                fields = await asyncio.to_thread(self._fields, facts)
+                parsed = await asyncio.to_thread(self._parse, facts)
                 match = None
-                if fields.needs_endpoint:
+                if parsed.needs_endpoint:
                     match = await self.service.notebooks.match(facts.method, self._path)
             except OwtError as error:
                 self._refuse(facts, None, error)
                 return
             if not self.disconnected:
-                self._run(facts, fields, match)
+                self._run(facts, parsed, match)
         except Exception:
             self.writer.fail()
 
@@ -109,17 +109,17 @@ class CallExchange(Exchange):
             root=self.base,
         )
 
-    def _fields(self, facts: RequestFacts) -> CallFields:
+    def _parse(self, facts: RequestFacts) -> ParsedRequest:
         return requests.parse_fields(facts, max_nesting=self.service.settings.max_nesting)
 
-    def _match_now(self, fields: CallFields) -> Match | Lookup | None:
-        if not fields.needs_endpoint:
+    def _match_now(self, parsed: ParsedRequest) -> Match | Lookup | None:
+        if not parsed.needs_endpoint:
             return None
         return self.service.notebooks.match_now(self.request.method or "", self._path)
 
-    def _run(self, facts: RequestFacts, fields: CallFields, match: Match | None) -> None:
+    def _run(self, facts: RequestFacts, parsed: ParsedRequest, match: Match | None) -> None:
         """Submit the call, or resume the run that its client was disconnected from, and respond."""
-        if match is None and requests.is_page_view(facts, fields):
+        if match is None and requests.is_page_view(parsed):
             page = pages.welcome(f"{facts.scheme}://{facts.host}", facts.root).encode()
             self.writer.send(WholeResponse(200, [("Content-Type", "text/html; charset=utf-8")], page))
             return
@@ -127,7 +127,7 @@ class CallExchange(Exchange):
             return
         session = None
         try:
-            call = requests.parse_call(facts, fields, match)
+            call = requests.parse_call(parsed, match)
             session = call.session
             last = parse_event_id(self.request.headers.get("Last-Event-ID")) if call.sse else None
             if last is not None:

@@ -1,8 +1,8 @@
 """HTTP requests to calls.
 
-    fields = parse_fields(facts)                          values of the request's fields
-    match = the endpoint at the path, if `fields.needs_endpoint`
-    call = parse_call(facts, fields, match)
+    parsed = parse_fields(facts)                  call of the request's fields
+    match = the endpoint at the path, if `parsed.needs_endpoint`
+    call = parse_call(parsed, match)
 
 Both functions are pure and raise `BadRequest`, which names the field and shows its value. They alone give the
 fields their meaning; `owt.frontend.http.fields` reads them from query and body. Rules beyond the table of
@@ -55,36 +55,24 @@ _numbers = msgspec.json.Decoder(int | float | str | None)
 _switches = msgspec.json.Decoder(bool | int | str | None)
 
 
-class CallFields(Struct, frozen=True, gc=False, kw_only=True):
-    """The values of a request's fields; None for a missing one.
+class ParsedRequest(Struct, frozen=True):
+    """The call that a request asks for, except an endpoint at its path.
 
-    `blank` is True for a request that has no field at all. `in_body` is True if the body holds the code or
-    the kwargs as a field, or is the code.
+    `fn_name` is the field, or None. `blank` is True for a request that has no field at all.
     """
 
-    code: str | None
-    adaptor: str | None
-    kwargs: str | None
+    call: Call
     fn_name: str | None
-    session: str | None
-    kernel: str | None
-    accept: str
-    sse: bool
-    reload: bool
-    timeout: float | None
-    caching: Caching | None
-    detach: bool
     blank: bool
-    in_body: bool
 
     @property
     def needs_endpoint(self) -> bool:
         """Return True if the fields do not say what to run, so that the path has to."""
-        return not (self.code or self.adaptor or (self.session and self.fn_name))
+        return not (self.call.code or self.call.adaptor or (self.call.session and self.fn_name))
 
 
-def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> CallFields:
-    """Return the values of a request's fields.
+def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedRequest:
+    """Return the call of a request's fields.
 
     At most `max_nesting` brackets may be open at once in `kwargs`. Raises `BadRequest`.
     """
@@ -109,12 +97,14 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> CallFields:
     adaptor = _matching(fields, "adaptor", _ADAPTOR_NAME, "a name like 'speak'")
     if code and adaptor:
         raise BadRequest("adaptor", "stands for code, and the request has code too", adaptor)
-    return CallFields(
+    fn_name = _fn_name(fields)
+    call = Call(
+        request=facts,
         code=code.removeprefix("\ufeff") if code else None,
         adaptor=adaptor,
         kwargs=kwargs,
         session=_session(fields, header_session),
-        fn_name=_fn_name(fields),
+        fn_name=fn_name or "run",
         kernel=_matching(fields, "kernel", _KERNEL_NAME, "the name of a kernelspec"),
         accept=accept,
         sse=_sse(fields, accept),
@@ -122,48 +112,34 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> CallFields:
         timeout=_timeout(fields),
         caching=_caching(fields),
         detach=_switch(fields, "detach"),
-        blank=not fields and header_session is None,
-        in_body=in_body,
+        body_parsed=in_body,
     )
+    return ParsedRequest(call, fn_name, blank=not fields and header_session is None)
 
 
-def is_page_view(facts: RequestFacts, fields: CallFields) -> bool:
+def is_page_view(parsed: ParsedRequest) -> bool:
     """Return True for a GET of `/` without any field, as a browser sends it."""
-    return fields.blank and facts.method in ("GET", "HEAD") and facts.path in ("", "/") and not facts.body
+    facts = parsed.call.request
+    return parsed.blank and facts.method in ("GET", "HEAD") and facts.path in ("", "/") and not facts.body
 
 
-def parse_call(facts: RequestFacts, fields: CallFields, match: Match | None = None) -> Call:
+def parse_call(parsed: ParsedRequest, match: Match | None = None) -> Call:
     """Return the call that a request asks for.
 
     `match` is the endpoint at the request's path; it counts only if the fields do not say what to run. Raises
     `BadRequest` and `MethodNotAllowed`.
     """
-    session, fn_name, target = fields.session, fields.fn_name, None
-    if fields.needs_endpoint:
+    call, facts = parsed.call, parsed.call.request
+    if parsed.needs_endpoint:
         if match is not None:
-            session, target = _at(match, session, fn_name)
-        elif facts.method in METHODS:
+            session, target = _at(match, call.session, parsed.fn_name)
+            return msgspec.structs.replace(call, session=session, endpoint=target, body_parsed=False)
+        if facts.method in METHODS:
             missing = f"is missing, and {cut(facts.path)!r} is no endpoint (/_owt/endpoints lists them)"
             raise BadRequest("code", missing, hint=_hint(facts))
-    if target is None and facts.method not in METHODS:
+    if facts.method not in METHODS:
         raise MethodNotAllowed(facts.method, facts.path, METHODS)
-    return Call(
-        request=facts,
-        code=fields.code,
-        adaptor=fields.adaptor,
-        kwargs=fields.kwargs,
-        fn_name=fn_name or "run",
-        session=session,
-        kernel=fields.kernel,
-        accept=fields.accept,
-        sse=fields.sse,
-        reload=fields.reload,
-        timeout=fields.timeout,
-        caching=fields.caching,
-        detach=fields.detach,
-        endpoint=target,
-        body_parsed=fields.in_body and target is None,
-    )
+    return call
 
 
 def _at(match: Match, session: str | None, fn_name: str | None) -> tuple[str, Target]:

@@ -71,11 +71,11 @@ def b64(text: str) -> str:
 
 def parse(request: RequestFacts, match: Match | None = None) -> Call:
     """Return the call of a request at whose path this endpoint is, without the mark for its body."""
-    return msgspec.structs.replace(parse_call(request, parse_fields(request), match), body_parsed=False)
+    return msgspec.structs.replace(parse_call(parse_fields(request), match), body_parsed=False)
 
 
 def is_page(request: RequestFacts) -> bool:
-    return is_page_view(request, parse_fields(request))
+    return is_page_view(parse_fields(request))
 
 
 def refusal(request: RequestFacts) -> str:
@@ -774,7 +774,7 @@ def test_an_endpoint_may_be_called_with_another_method() -> None:
 def test_attribute_in_body_is_true_if_the_body_holds_code_or_kwargs(
     request_: RequestFacts, in_body: bool
 ) -> None:
-    assert parse_fields(request_).in_body is in_body
+    assert parse_fields(request_).call.body_parsed is in_body
 
 
 def test_body_parsed_marks_calls_whose_body_has_been_read() -> None:
@@ -783,4 +783,4 @@ def test_body_parsed_marks_calls_whose_body_has_been_read() -> None:
         (from_multipart(code="1"), None, False),
         (from_form(kwargs="{}"), MATCH, False),
     ):
-        assert parse_call(request, parse_fields(request), match).body_parsed is parsed
+        assert parse_call(parse_fields(request), match).body_parsed is parsed
