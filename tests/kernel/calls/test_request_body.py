@@ -9,11 +9,12 @@ import pytest
 
 from owt.kernel.calls.interrupts import InMainThread, Interrupts
 from owt.kernel.calls.request_body import BodyFetcher
+from owt.testing import wait_until
 from owt.wire.messages import FetchBody
 
 
 class Frontend:
-    """A frontend that answers each request for a body in another thread."""
+    """Frontend that answers each request for a body in another thread."""
 
     def __init__(self, bodies: dict[str, bytes | None]) -> None:
         self.requests: list[FetchBody] = []
@@ -48,8 +49,10 @@ def test_fetch_raises_an_error_if_the_run_has_ended() -> None:
 
 
 def test_a_body_that_no_thread_waits_for_is_dropped() -> None:
-    frontend = Frontend({})
+    frontend = Frontend({"a": b"requested"})
     frontend.fetcher.on_body("a", b"late")
+    assert frontend.fetcher.fetch("a") == b"requested"
+    assert frontend.requests == [FetchBody("a")]
 
 
 def test_an_interrupt_ends_the_wait_for_a_body(sigint: None) -> None:
@@ -57,8 +60,20 @@ def test_an_interrupt_ends_the_wait_for_a_body(sigint: None) -> None:
     interrupts = frontend.interrupts
     interrupts.install()
     interrupts.begin("a")
-    timer = threading.Timer(0.05, interrupts.interrupt, ("a",))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt), InMainThread(interrupts, None):  # type: ignore[arg-type]
-        frontend.fetcher.fetch("a")
-    timer.join()
+    ended = threading.Event()
+
+    def interrupt() -> None:
+        wait_until(lambda: frontend.requests)
+        # A signal that arrives just before the main thread starts to wait does not end the wait.
+        while not ended.wait(0.01):
+            interrupts.interrupt("a")
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt), InMainThread(interrupts, None):  # type: ignore[arg-type]
+            frontend.fetcher.fetch("a")
+    finally:
+        ended.set()
+        thread.join()
+    assert frontend.requests == [FetchBody("a")]

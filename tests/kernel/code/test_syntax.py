@@ -67,7 +67,7 @@ def test_valid_python_is_not_transformed() -> None:
         raise AssertionError(code)
 
     for code in ("x = 1", "a\n(b)", "x\n  .y()", "# %time"):
-        parse_text(code, refuse)
+        assert parse_text(code, refuse)[0] == code
 
 
 @pytest.mark.parametrize(
