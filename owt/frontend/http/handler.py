@@ -12,7 +12,6 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from owt.errors import OwtError
 from owt.frontend import logs
-from owt.frontend.access.origins import OVERRULING
 from owt.frontend.access.proxies import apply_forwarded
 from owt.frontend.http import gate
 from owt.frontend.http.gate import problem_answer
@@ -121,8 +120,7 @@ class PageHandler(RequestHandler):
         self.set_status(answer.status)
         self.service.counters.refused(answer.status)
         for name, value in answer.headers:
-            if not (self.access_headers and name.lower() in OVERRULING):
-                self.add_header(name, value)
+            self.add_header(name, value)
         if not self._complete:
             # Tornado closes the connection rather than read the rest of the request.
             self.set_header("Connection", "close")

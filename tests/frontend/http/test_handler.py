@@ -36,11 +36,14 @@ class Handler(PageHandler):
         self.finish(repr(self.user))
 
 
-async def answer(uri: str, *headers: str, credentials: Credentials, method: str = "GET") -> str:
-    """Return the whole response of a server with this handler."""
-    parts = {"authenticator": Authenticator(credentials), "origins": Origins(Settings())}
+async def answer(
+    uri: str, *headers: str, credentials: Credentials, method: str = "GET", **options: Any
+) -> str:
+    """Return the whole response of a server with this handler and these settings."""
+    settings = Settings(**options)
+    parts = {"authenticator": Authenticator(credentials), "origins": Origins(settings)}
     parts["counters"] = Counters()
-    service = cast("Service", SimpleNamespace(settings=Settings(), **parts))
+    service = cast("Service", SimpleNamespace(settings=settings, **parts))
     arguments: dict[str, Any] = {"service": service}
     server = HTTPServer(Application([(r".*", Handler, arguments)], log_function=lambda handler: None))
     socket, port = bind_unused_port()
@@ -97,3 +100,16 @@ async def test_a_body_beyond_the_limit_gets_413_before_it_has_been_read() -> Non
     assert text.startswith("HTTP/1.1 413 ")
     assert f"has {10**12} bytes" in text
     assert "\r\nConnection: close\r\n" in text
+
+
+@pytest.mark.parametrize("base_url", ["", "/owt"])
+@async_test
+async def test_a_preflight_of_an_allowed_origin_gets_its_headers_with_and_without_a_base_url(
+    base_url: str,
+) -> None:
+    preflight = ("Origin: https://app.example", "Access-Control-Request-Method: DELETE")
+    options = {"base_url": base_url, "allow_origin": ["https://app.example"]}
+    text = await answer("/x", *preflight, credentials=Credentials(), method="OPTIONS", **options)
+    assert text.startswith("HTTP/1.1 204 ")
+    assert text.count("\r\nAccess-Control-Allow-Origin: https://app.example\r\n") == 1
+    assert text.count("\r\nAccess-Control-Allow-Credentials: true\r\n") == 1
