@@ -15,14 +15,14 @@ from typing import Any
 
 from owt.kernel.answer.values import AsyncStream, Stream, ValueEncoder, Whole
 from owt.kernel.calls.interrupts import InMainThread, InterruptibleSteps, Interrupts, UserCode
-from owt.kernel.code.arguments import MISSING, call_arguments, evaluate
+from owt.kernel.code.arguments import call_arguments, evaluate
 from owt.kernel.code.cells import CellRunner
 from owt.kernel.code.compiled import CompiledCell, CompiledCode
 from owt.kernel.code.source import Sources, library_function
 from owt.kernel.context import Run
 from owt.kernel.endpoints import kernel_gateway
 from owt.kernel.endpoints.registry import Registry
-from owt.summat import Pipe
+from owt.summat import MISSING, Pipe
 from owt.wire.call import ChangeDirectory, NotebookCell, RemoveEndpoint
 from owt.wire.chunk import Chunk, size
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import IO, Any, Self
 
 from ipykernel.iostream import OutStream
-from ipykernel.jsonutil import encode_images, json_clean
 from ipykernel.zmqshell import ZMQDisplayPublisher
 
 from owt.kernel import context
@@ -345,8 +344,8 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
         if run is None:
             super().publish(data, metadata, *args, **kwargs)
         else:
-            bundle = _with_text_keys(json_clean(encode_images(data)))
-            metadata = _with_text_keys(json_clean(metadata or {}))
+            bundle = _with_text_keys(data)
+            metadata = _with_text_keys(metadata or {})
             if facts := _facts(metadata, *args, **kwargs):
                 bundle[FACTS] = facts
             run.sender.send([Display(bundle=bundle, metadata=metadata)])

@@ -10,39 +10,26 @@ from __future__ import annotations
 
 import ast
 import builtins
-import enum
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, MethodType
-from typing import Any, Final, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
 
 from owt.errors import UNREADABLE, BadRequest
 from owt.kernel.code.syntax import free_names, parse_expression
-
-
-class Missing(enum.Enum):
-    """Type of `MISSING`."""
-
-    MISSING = "MISSING"
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING: Final = Missing.MISSING
-"""Placeholder for `Arguments.value` if there is no value."""
+from owt.summat import MISSING
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Arguments of a call: `kwargs` by name, or one `value` that is not a mapping."""
+    """Arguments of a call: `kwargs` by name, or one `value` that is not a mapping; else that is `MISSING`."""
 
     kwargs: dict[str, Any] = field(default_factory=dict)
-    value: Any | Literal[Missing.MISSING] = MISSING
+    value: Any = MISSING
 
 
 def evaluate(text: str | None, namespace: dict[str, Any]) -> Arguments:

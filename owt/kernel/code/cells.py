@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipykernel.jsonutil import encode_images, json_clean
+from jupyter_client.jsonutil import json_clean
 
 from owt.kernel.code.compiled import CompiledCell
 from owt.kernel.code.source import Sources
@@ -52,4 +52,4 @@ class CellRunner:
     def mime_bundle(self, value: object) -> Any:
         """Return a value's representations as Jupyter's messages have them: images in base64."""
         data, _ = self.shell.display_formatter.format(value)
-        return json_clean(encode_images(data))
+        return json_clean(data)

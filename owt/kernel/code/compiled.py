@@ -18,7 +18,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import RLock
 from types import CodeType, ModuleType
 from typing import Any
@@ -111,7 +111,7 @@ class Program:
             raise
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class ExplicitCode:
     """Text that binds `fn_name`, among the names `binds`, at its top level."""
 
@@ -199,16 +199,23 @@ def register_lines(filename: str, source: str) -> None:
 
 @dataclass(slots=True, eq=False)
 class KnownCode:
-    """Compiled forms of one text: explicit code by `fn_name`, and the one other form."""
+    """Compiled forms of one text: the program for calls of the names that it `binds`, and the one other form.
+    """
 
     binds: frozenset[str]
-    explicit: dict[str, ExplicitCode] = field(default_factory=dict)
+    program: Program | None = None
     other: CompiledExpression | CompiledCell | None = None
+
+    def form(self, fn_name: str) -> CompiledCode | None:
+        """Return the form for a call of `fn_name`, or None if it is not compiled yet."""
+        if fn_name not in self.binds:
+            return self.other
+        return None if self.program is None else ExplicitCode(fn_name, self.binds, self.program)
 
     def drop(self) -> None:
         """Remove the text's modules and lines from Python's registries."""
-        for program in {explicit.program for explicit in self.explicit.values()}:
-            program.drop()
+        if self.program is not None:
+            self.program.drop()
         match self.other:
             case CompiledExpression(program=program):
                 program.drop()

@@ -20,7 +20,6 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from threading import RLock
 from types import ModuleType
 from typing import Any
@@ -94,16 +93,12 @@ class Sources:
         Raises `SyntaxFault` for text that is neither Python nor an IPython cell.
         """
         known = self._loaded.get(code)
-        if known is not None:
-            explicit = known.explicit.get(fn_name)
-            if explicit is not None:
-                return explicit
+        if known is not None and (compiled := known.form(fn_name)) is not None:
+            return compiled
         with self._lock:
             known = known or self._expressions.lookup(code) or self._others.lookup(code)
-            if known is not None:
-                compiled = known.explicit.get(fn_name) if fn_name in known.binds else known.other
-                if compiled is not None:
-                    return compiled
+            if known is not None and (compiled := known.form(fn_name)) is not None:
+                return compiled
             try:
                 return self._compile(code, fn_name, known)
             except UNREADABLE as error:
@@ -192,18 +187,13 @@ class Sources:
         source, tree, expression = parse_text(code, self._transform)
         known = known or KnownCode(frozenset(bound_names(tree)))
         if fn_name in known.binds:
-            other = next(iter(known.explicit.values()), None)
-            if other is not None:
-                explicit = replace(other, fn_name=fn_name)
-            else:
-                filename = filename_of("explicit", code)
-                compiled = compile(tree, filename, "exec", dont_inherit=True)
-                register_lines(filename, source)
-                explicit = ExplicitCode(fn_name, known.binds, Program(code, compiled))
-            known.explicit[fn_name] = explicit
+            filename = filename_of("explicit", code)
+            compiled = compile(tree, filename, "exec", dont_inherit=True)
+            register_lines(filename, source)
+            known.program = Program(code, compiled)
             if code not in self._loaded and code not in self._expressions:
                 self._others.keep(code, known)
-            return explicit
+            return ExplicitCode(fn_name, known.binds, known.program)
         if expression is not None:
             # Top-level await makes it a cell; any other fault is raised again there.
             with suppress(SyntaxError):

@@ -20,9 +20,10 @@ import msgspec
 from msgspec import ValidationError
 
 from owt.errors import Unprocessable, shortened
-from owt.kernel.code.arguments import MISSING, Arguments
+from owt.kernel.code.arguments import Arguments
 from owt.kernel.endpoints.schemas import constructed
 from owt.kernel.endpoints.signature import Kind, Signature, TypedParameter
+from owt.summat import MISSING
 from owt.wire.call import FIELDS
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from owt.errors import BadRequest
 from owt.kernel.code import arguments
-from owt.kernel.code.arguments import MISSING, Arguments, call_arguments, evaluate
+from owt.kernel.code.arguments import Arguments, call_arguments, evaluate
+from owt.summat import MISSING
 
 # Text to arguments
 

@@ -163,9 +163,9 @@ def test_a_compiled_text_is_not_parsed_again(kernel: SessionSources, monkeypatch
     texts = ["def run(): pass", "1 + 1", "x = 1"]
     first = [kernel.prepare(text) for text in texts]
     monkeypatch.setattr(source, "parse_text", None)
-    assert all(kernel.prepare(text) is prepared for text, prepared in zip(texts, first, strict=True))
+    assert all(kernel.prepare(text) == prepared for text, prepared in zip(texts, first, strict=True))
     kernel.load(texts[0])
-    assert kernel.prepare(texts[0]) is first[0]
+    assert kernel.prepare(texts[0]) == first[0]
 
 
 # Terse expressions

@@ -146,3 +146,12 @@ def test_gateway_cells_do_not_overlap_where_calls_do(new_bench):
     assert {run: b"".join(bodies(chunks)) for run, chunks in answers.items()} == {
         "one": b"1\n1\n", "two": b"2\n2\n", "three": b"3\n3\n",
     }  # fmt: skip
+
+
+def test_the_value_of_a_gateway_cell_has_pictures_in_base64(new_bench):
+    bench = new_bench()
+    bench.ask("class Dot:\n    def _repr_png_(self): return b'dot'", session="dev")
+    bench.ask("Dot()", cell=NotebookCell("GET", "/dot", (), "/dot"), session="dev")
+    request_facts = RequestFacts("GET", "/dot", "", (), b"", "localhost")
+    answers = bench.run(a=Call(request_facts, session="dev", endpoint=Target("/dot")))
+    assert json.loads(b"".join(bodies(answers["a"])))["image/png"].strip() == "ZG90"
