@@ -92,6 +92,8 @@ class Connection(IOStream):
     response. `answering` is True from the end of a request to the end of its response.
     """
 
+    _reports_data = True
+
     def __init__(
         self,
         sock: socket.socket,
@@ -113,6 +115,7 @@ class Connection(IOStream):
         # Bytes that have arrived since the last request.
         self._received = 0
         self._reset = False
+        self._drained = False
         self._closed_socket: socket.socket | None = None
         super().__init__(sock, **kwargs)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -133,10 +136,18 @@ class Connection(IOStream):
         return super().reading() or (not self.answering and self._received <= READ_AHEAD)
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
-        """Read, and count the bytes of the request."""
+        """Read, and count the bytes of the request.
+
+        After a read that did not fill the buffer, the next one waits for the event loop: the socket is empty,
+        or the loop reports it again. Tornado would ask the system once more for each request.
+        """
+        if self._drained:
+            self._drained = False
+            return None
         count = super().read_from_fd(buf)
         if count:
             self._received += count
+            self._drained = self._reports_data and count < len(buf)
         return count
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
@@ -215,6 +226,9 @@ class Connection(IOStream):
 
 class SecureConnection(Connection, SSLIOStream):
     """Connection with TLS."""
+
+    # What TLS has decrypted and not returned yet is not reported by the event loop.
+    _reports_data = False
 
 
 def linger(sock: socket.socket, on_closed: Callable[[], None]) -> Callable[[], None]:
