@@ -26,8 +26,6 @@ def _run(branch: Branch, flow: Flow, place: str) -> Work[Flow]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Cond(MethodStep):
-    """Step that continues with one of two branches, by the value's truth."""
-
     then: Branch
     else_: Branch
 
@@ -39,9 +37,6 @@ class Cond(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Fork(MethodStep):
-    """Step that runs branches on the same input, one after the other. The new value is the tuple of their
-    results; the kwargs stay unchanged."""
-
     branches: tuple[Branch, ...] = field(metadata={"star": "*"})
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:

@@ -82,9 +82,6 @@ def run_command(command: Sequence[str | bytes], timeout: float | None = None) ->
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Shell(MethodStep):
-    """Step that runs the value in bash. The new value is its standard output: text for text, bytes for
-    bytes. Standard input is empty. `timeout` is in seconds."""
-
     timeout: float | None = None
 
     def run(self, flow: Flow) -> Flow:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import AsyncIterable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
 from owt.summat.flow import Flow
 from owt.summat.step import MethodStep
-from owt.summat.streams import mapped
+from owt.summat.streams import has_items, mapped
 
 DONE = "data: [DONE]\n\n"
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
@@ -51,15 +51,10 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sse(MethodStep):
-    """Step that turns items into the pair of a stream of messages and the headers of an event stream."""
-
     def run(self, flow: Flow) -> Flow:
-        value = flow.value
-        if isinstance(value, str | bytes | bytearray | memoryview | Mapping) or not isinstance(
-            value, Iterable | AsyncIterable
-        ):
+        if not has_items(flow.value):
             raise flow.wrong(self, "items to stream, as .stream(fn) gives them")
-        messages = mapped(event, value)
+        messages = mapped(event, flow.value)
         if isinstance(messages, Generator):
             return flow.giving((_finished(messages), dict(HEADERS)))
         return flow.giving((_finished_async(messages), dict(HEADERS)))

@@ -17,8 +17,6 @@ READABLE = "BytesIO, an open file, str, bytes, bytearray or memoryview"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Open(MethodStep):
-    """Step that reads the file named by the value into a BytesIO."""
-
     root_dir: str | os.PathLike[str] | None = None
 
     def run(self, flow: Flow) -> Flow:
@@ -63,8 +61,6 @@ def _read_within(root_dir: str, path: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Bytes(MethodStep):
-    """Step that converts the value's content to bytes; text is encoded as UTF-8."""
-
     def run(self, flow: Flow) -> Flow:
         content = _content(flow, self)
         return flow.giving(content.encode() if isinstance(content, str) else content)
@@ -72,8 +68,6 @@ class Bytes(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Text(MethodStep):
-    """Step that converts the value's content to text."""
-
     encoding: str = "utf-8"
 
     def run(self, flow: Flow) -> Flow:

@@ -9,7 +9,7 @@ twice to find out.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from owt.summat.flow import MISSING, Flow
 from owt.summat.importing import lend
 from owt.summat.later import then
 from owt.summat.step import MethodStep, source
-from owt.summat.streams import streamed
+from owt.summat.streams import has_items, streamed
 
 Function = Callable[..., Any]
 
@@ -69,8 +69,6 @@ def apply(function: Function, flow: Flow) -> Any:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class F(MethodStep):
-    """Step that applies a function; the kwargs end."""
-
     fn: Function
 
     def run(self, flow: Flow) -> Flow:
@@ -79,8 +77,6 @@ class F(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Exec(MethodStep):
-    """Step that calls a function for its effect; value and kwargs stay."""
-
     fn: Function
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
@@ -89,16 +85,12 @@ class Exec(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Stream(MethodStep):
-    """Step that applies a function which returns an iterator; its items are streamed."""
-
     fn: Function
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
         def streaming(result: object) -> Flow:
             after = flow.ending(result)
-            if isinstance(result, str | bytes | bytearray | memoryview | Mapping) or not isinstance(
-                result, Iterable | AsyncIterable
-            ):
+            if not has_items(result):
                 raise after.wrong(self, "a function that gives an iterator")
             return flow.ending(streamed(result))
 
@@ -107,11 +99,7 @@ class Stream(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Through(MethodStep):
-    """First step of `pipe(cls)`: the call's kwargs pass through a class or function.
-
-    If it returns a mapping, that becomes the kwargs, and there is no value. Anything else becomes the
-    value; the fields of a dataclass or named tuple are then the kwargs, too.
-    """
+    """First step of `pipe(cls)`, which documents it."""
 
     cls: Function
 

@@ -59,24 +59,18 @@ def request(step: object) -> Request:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Path(MethodStep):
-    """Step that reads the path's segments, decoded, without empty ones."""
-
     def run(self, flow: Flow) -> Flow:
         return flow.giving([segment for segment in request(self).path.split("/") if segment])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Query(MethodStep):
-    """Step that reads the query parameters as a dict; a repeated one has the list of its values."""
-
     def run(self, flow: Flow) -> Flow:
         return flow.giving(_by_name(request(self).args))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Json(MethodStep):
-    """Step that reads the body as JSON, of any content type."""
-
     def run(self, flow: Flow) -> Flow:
         body = request(self).get_data()
         try:
@@ -87,16 +81,12 @@ class Json(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Data(MethodStep):
-    """Step that reads the raw body."""
-
     def run(self, flow: Flow) -> Flow:
         return flow.giving(request(self).get_data())
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Header(MethodStep):
-    """Step that reads a header's value, or None."""
-
     name: str
 
     def run(self, flow: Flow) -> Flow:
@@ -105,8 +95,6 @@ class Header(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Files(MethodStep):
-    """Step that reads the uploaded files by field name; a name with several files has a list."""
-
     def run(self, flow: Flow) -> Flow:
         return flow.giving(_by_name(request(self).files))
 

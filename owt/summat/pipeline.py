@@ -154,7 +154,7 @@ class Pipe(Step):
         return self.to(sequences.Foldl1(checked(fn, "foldl1")))
 
     def ix(self, i: int) -> Pipe:
-        """Take the item at index `i`. Raises `NoItem` if there is none."""
+        """Take the item at index `i`, from the end if it is negative. Raises `NoItem` if there is none."""
         try:
             return self.to(sequences.Ix(operator.index(i)))
         except TypeError:
@@ -174,7 +174,8 @@ class Pipe(Step):
         return self.to(branches.Cond(_branch(then, "cond"), _branch(else_, "cond")))
 
     def fork(self, /, *branches_: Function) -> Pipe:
-        """Run functions and pipes on the same input, in order; the value is the tuple of results."""
+        """Run functions and pipes on the same input, in order; the value is the tuple of results.
+        The kwargs stay."""
         return self.to(branches.Fork(tuple(_branch(branch, "fork") for branch in branches_)))
 
     def open(self, root_dir: str | os.PathLike[str] | None = None) -> Pipe:
@@ -191,8 +192,8 @@ class Pipe(Step):
         return self.to(files.Text(encoding))
 
     def shell(self, timeout: float | None = None) -> Pipe:
-        """Run the value in bash and take its standard output: str for str, bytes for bytes. Raises
-        `ShellError` if it fails, `ShellTimeout` after `timeout` seconds."""
+        """Run the value in bash, with an empty standard input, and take its standard output: str for str,
+        bytes for bytes. Raises `ShellError` if it fails, `ShellTimeout` after `timeout` seconds."""
         return self.to(commands.Shell(timeout))
 
     def importing(self, /, *modules: str) -> Pipe:

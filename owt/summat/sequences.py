@@ -26,8 +26,6 @@ INDEXED = "a sequence or a mapping"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Map(MethodStep):
-    """Step that applies `fn` to each item."""
-
     fn: Callable[[Any], Any]
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
@@ -37,10 +35,7 @@ class Map(MethodStep):
         return settled(self._all(flow))
 
     def _all(self, flow: Flow) -> Work[Flow]:
-        results: list[Any] = []
-        for item in _items(flow, self):
-            result = self.fn(item)
-            results.append((yield result) if is_awaitable(result) else result)
+        results = yield from _results(self.fn, _items(flow, self))
         if isinstance(flow.value, Mapping):
             return flow.giving(dict(zip(flow.value, results, strict=True)))
         return flow.giving(results)
@@ -48,8 +43,6 @@ class Map(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Filter(MethodStep):
-    """Step that keeps the items for which `fn(item)` is true."""
-
     fn: Callable[[Any], Any]
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
@@ -60,14 +53,19 @@ class Filter(MethodStep):
 
     def _all(self, flow: Flow) -> Work[Flow]:
         items = list(_items(flow, self))
-        kept: list[bool] = []
-        for item in items:
-            result = self.fn(item)
-            kept.append(bool((yield result) if is_awaitable(result) else result))
+        kept = yield from _results(self.fn, items)
         if isinstance(flow.value, Mapping):
             pairs = zip(flow.value.items(), kept, strict=True)
             return flow.giving({key: item for (key, item), keep in pairs if keep})
         return flow.giving([item for item, keep in zip(items, kept, strict=True) if keep])
+
+
+def _results(fn: Callable[[Any], Any], items: Iterable[Any]) -> Work[list[Any]]:
+    results: list[Any] = []
+    for item in items:
+        result = fn(item)
+        results.append((yield result) if is_awaitable(result) else result)
+    return results
 
 
 def _folded(fn: Callable[[Any, Any], Any], start: Any, flow: Flow, step: object) -> Work[Flow]:
@@ -91,8 +89,6 @@ def _folded(fn: Callable[[Any, Any], Any], start: Any, flow: Flow, step: object)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Foldl(MethodStep):
-    """Step that computes `fn(fn(fn(start, first), second), ...)`; a stream is read to its end."""
-
     fn: Callable[[Any, Any], Any]
     start: Any
 
@@ -102,8 +98,6 @@ class Foldl(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Foldl1(MethodStep):
-    """Step like `foldl` that starts with the first item; there must be one."""
-
     fn: Callable[[Any, Any], Any]
 
     def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
@@ -112,8 +106,6 @@ class Foldl1(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Ix(MethodStep):
-    """Step that takes the item at an index, from the end if it is negative."""
-
     i: int
 
     def run(self, flow: Flow) -> Flow:
@@ -122,16 +114,12 @@ class Ix(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Last(MethodStep):
-    """Step that takes the last item; there must be one."""
-
     def run(self, flow: Flow) -> Flow:
         return flow.giving(_item(flow, -1, self))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Get(MethodStep):
-    """Step that takes a mapping's value for a key or a sequence's item at an index, or a default."""
-
     key: Any
     default: Any = None
 

@@ -40,7 +40,7 @@ class Step(ABC):
 
 
 class MethodStep(Step):
-    """A step that the pipe method of the same name, in lower case, adds.
+    """A step that the pipe method of the same name, in lower case, adds and documents.
 
     A dataclass: in its source text, fields without a default are positional arguments, and fields with
     one are keyword arguments if they differ from it. `metadata={"star": "*"}` or `"**"` marks a field

@@ -11,9 +11,10 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Mapping,
 )
 from contextlib import AbstractContextManager, aclosing, closing, nullcontext
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from owt.summat.errors import WrongValue
 from owt.summat.later import is_awaitable
@@ -27,6 +28,12 @@ Select: TypeAlias = Callable[[Any, Any], tuple[Any, ...]]
 def is_stream(value: object) -> bool:
     """Return True if `value` is lazy: an iterator or an async iterator."""
     return isinstance(value, Iterator | AsyncIterator)
+
+
+def has_items(value: object) -> TypeGuard[Source]:
+    """Return True if the items of `value` can be streamed: not for text, bytes and mappings."""
+    whole = str, bytes, bytearray, memoryview, Mapping
+    return isinstance(value, Iterable | AsyncIterable) and not isinstance(value, whole)
 
 
 def streamed(source: Source) -> Stream:

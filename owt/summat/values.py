@@ -14,8 +14,6 @@ from owt.summat.step import MethodStep
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Const(MethodStep):
-    """Step that sets the value to a constant, the same object in each run; the kwargs end."""
-
     value: Any
 
     def run(self, flow: Flow) -> Flow:
@@ -24,24 +22,18 @@ class Const(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Identity(MethodStep):
-    """Step that changes nothing."""
-
     def run(self, flow: Flow) -> Flow:
         return flow
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Clear(MethodStep):
-    """Step that sets the value to None; the kwargs end."""
-
     def run(self, flow: Flow) -> Flow:
         return flow.ending(None)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Cast(MethodStep):
-    """Step that converts the value by calling a type with it."""
-
     type: Callable[[Any], Any]
 
     def run(self, flow: Flow) -> Flow:
@@ -51,8 +43,6 @@ class Cast(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Input(MethodStep):
-    """Step that restores the call's kwargs, and its input value if there is one."""
-
     def run(self, flow: Flow) -> Flow:
         return flow.naming(flow.call_kwargs).giving(flow.call_value)
 
@@ -70,8 +60,6 @@ class Kwargs(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Kwarg(MethodStep):
-    """Step that sets the value to one kwarg; the kwargs stay."""
-
     name: str
 
     def run(self, flow: Flow) -> Flow:
@@ -87,8 +75,6 @@ class Kwarg(MethodStep):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Name(MethodStep):
-    """Step that makes the value a kwarg; there is then no value, only kwargs."""
-
     name: str
 
     def run(self, flow: Flow) -> Flow:
