@@ -64,7 +64,7 @@ BROKEN_PIPE = 141
 )
 @identity_options
 @click.option("--output", metavar="FILE", help="File for the response; - is standard output")
-def _command(
+def call(
     *,
     address: str | None,
     code: str | None,
@@ -108,9 +108,6 @@ def _command(
         click.echo(Caller(address).with_options(**options).as_url(text, **arguments))
         return 0
     return _call(address, {"auth": auth, "token": token}, options, text, arguments, stream, output)
-
-
-call: click.Command = _command
 
 
 def _call(

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from owt.errors import UNREADABLE, NotebookError, shortened
-from owt.notebook.parsed_cell import parse_cell
+from owt.notebook.parsed_cell import by_line, parse_cell
 
 SKIP = "skip-execution"
 MAY_FAIL = "raises-exception"
@@ -183,15 +183,7 @@ def _statements(text: str, lines: list[str]) -> Iterator[tuple[int, str, list[st
         if _CODE.search(text):
             yield 0, text, []
         return
-    groups: list[list[int]] = []
-    for node in tree.body:
-        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
-        last = node.end_lineno or first
-        if groups and first <= groups[-1][1]:
-            groups[-1][1] = last
-        else:
-            groups.append([first, last])
-    for first, last in groups:
+    for first, last, _ in by_line(tree.body):
         yield first - 1, "\n".join(lines[first - 1 : last]), []
 
 

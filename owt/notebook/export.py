@@ -10,7 +10,7 @@ from pathlib import Path
 from owt.errors import UNREADABLE, NotebookError
 from owt.notebook.document import CodeCell, read
 from owt.notebook.endpoint_cells import is_annotated, split
-from owt.notebook.parsed_cell import ParsedCell, parse_cell
+from owt.notebook.parsed_cell import ParsedCell, by_line, parse_cell
 from owt.notebook.statements import STAR, statements
 
 DECORATOR = "endpoint"
@@ -194,7 +194,7 @@ def _text(part: _Part, names: set[str], future: list[str]) -> str:
                 f"{label}: {magic.text} takes its value from what only IPython does; write it in Python"
             )
     lines: list[str | None] = list(python.source.split("\n"))
-    for nodes in _by_line(python.tree.body):
+    for first, last, nodes in by_line(python.tree.body):
         for node in nodes:
             if isinstance(node, Function):
                 for decorator in node.decorator_list:
@@ -202,7 +202,6 @@ def _text(part: _Part, names: set[str], future: list[str]) -> str:
                         _replace(lines, decorator.lineno, decorator.end_lineno or decorator.lineno)
         remaining = [_remaining(node, future) for node in nodes]
         if remaining != nodes:
-            first, last = nodes[0].lineno, nodes[-1].end_lineno or nodes[-1].lineno
             rest = [
                 ast.get_source_segment(python.source, after) if after is before else ast.unparse(after)
                 for before, after in zip(nodes, remaining, strict=True)
@@ -212,17 +211,6 @@ def _text(part: _Part, names: set[str], future: list[str]) -> str:
     text = "\n".join(line for line in lines if line is not None).strip("\n")
     _check(text, label, names)
     return text
-
-
-def _by_line(body: Sequence[ast.stmt]) -> list[list[ast.stmt]]:
-    """Return the statements in groups that share a line."""
-    groups: list[list[ast.stmt]] = []
-    for node in body:
-        if groups and node.lineno <= (groups[-1][-1].end_lineno or 0):
-            groups[-1].append(node)
-        else:
-            groups.append([node])
-    return groups
 
 
 def _remaining(node: ast.stmt, future: list[str]) -> ast.stmt | None:

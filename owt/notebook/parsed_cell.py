@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from owt.errors import UNREADABLE
@@ -79,6 +80,20 @@ def parse_cell(text: str) -> ParsedCell | None:
             # A block needs a statement.
             lines[start] = f"{indent}pass  # {line.strip()}"
     return None
+
+
+def by_line(body: Sequence[ast.stmt]) -> list[tuple[int, int, list[ast.stmt]]]:
+    """Return the statements in groups that share a line, each with the numbers of its first and last line."""
+    groups: list[tuple[int, int, list[ast.stmt]]] = []
+    for node in body:
+        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+        last = node.end_lineno or node.lineno
+        if groups and first <= groups[-1][1]:
+            first, _, nodes = groups.pop()
+            groups.append((first, last, [*nodes, node]))
+        else:
+            groups.append((first, last, [node]))
+    return groups
 
 
 def _dedent(lines: list[str]) -> list[str]:

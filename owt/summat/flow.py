@@ -14,10 +14,6 @@ from owt.summat.errors import NoValue, WrongValue, listed
 _EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-def _empty() -> Mapping[str, Any]:
-    return _EMPTY
-
-
 class Missing(Enum):
     """The type of `MISSING`."""
 
@@ -41,11 +37,11 @@ class Flow:
     """
 
     value: Any = MISSING
-    kwargs: Mapping[str, Any] = field(default_factory=_empty)
+    kwargs: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     ended: bool = False
-    call_kwargs: Mapping[str, Any] = field(default_factory=_empty)
+    call_kwargs: Mapping[str, Any] = field(default_factory=lambda: _EMPTY)
     call_value: Any = MISSING
-    names: Mapping[str, ModuleType] = field(default_factory=_empty)
+    names: Mapping[str, ModuleType] = field(default_factory=lambda: _EMPTY)
 
     @classmethod
     def of(cls, value: Any, kwargs: Mapping[str, Any]) -> Flow:

@@ -1,9 +1,11 @@
 """Steps that read the HTTP request.
 
 A caller that runs pipes for requests sets `current_request`, in the context in which the pipe runs,
-to the request: an object with the attributes of `Request` below, such as werkzeug's. It may also be
-set to a function without arguments that returns the request, so that it is built only if a step
-reads it. An object with a `path` is the request, any other is the function.
+to the request: an object such as werkzeug's `Request`, with the decoded `path`, the mappings `args` and
+`files` (of which multi-dicts have `lists()`), `headers` whose `get` takes a name in any case, and the
+method `get_data()` for the raw body. It may also be set to a function without arguments that returns
+the request, so that it is built only if a step reads it. An object with a `path` is the request, any
+other is the function.
 """
 
 from __future__ import annotations
@@ -12,49 +14,25 @@ import json
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any
 
 from owt.errors import shortened
 from owt.summat.errors import NoRequest, WrongValue
 from owt.summat.flow import Flow
 from owt.summat.step import MethodStep
 
-
-class Request(Protocol):
-    """The attributes of a request that the steps read; werkzeug's `Request` has them."""
-
-    @property
-    def path(self) -> str:
-        """The path, percent-decoded."""
-
-    @property
-    def args(self) -> Mapping[str, Any]:
-        """The query parameters; a multi-dict has `lists()`."""
-
-    @property
-    def files(self) -> Mapping[str, Any]:
-        """Uploaded files by field name; a multi-dict has `lists()`."""
-
-    @property
-    def headers(self) -> Any:
-        """The headers; `get` takes a name in any case."""
-
-    def get_data(self) -> bytes:
-        """The raw body."""
-
-
 current_request: ContextVar[Any] = ContextVar("owt.summat.current_request")
 """The request, or a function that returns it: see the module's docstring."""
 
 
-def request(step: object) -> Request:
+def request(step: object) -> Any:
     """Return the current request. Raises `NoRequest`, which names `step`, outside of any."""
     current = current_request.get(None)
     if current is not None and not hasattr(current, "path"):
         current = current()
     if current is None:
         raise NoRequest(f"{step} reads the HTTP request, and this pipe does not run for a request")
-    return cast(Request, current)
+    return current
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -38,7 +38,9 @@ class LiveServer:
     ) -> None:
         self._args = args
         self._verify = verify
-        self._env = {**_clean_environment(), **(env or {})}
+        # Without the variables of owt that a developer may have set.
+        own = {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
+        self._env = {**own, **(env or {})}
         self._cwd = cwd
         self._child: Child | None = None
         self._client: httpx.Client | None = None
@@ -132,8 +134,3 @@ class LiveServer:
         self._child.close()
         if kind is None and status not in (0, -signal.SIGKILL):
             raise AssertionError(f"the server ended with status {status}\n{log}")
-
-
-def _clean_environment() -> dict[str, str]:
-    """Return this process's environment without owt's variables, which a developer may have set."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("OWT_")}
