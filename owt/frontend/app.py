@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from owt.errors import ConfigError
@@ -36,7 +36,7 @@ from owt.frontend.http.sockets import ListeningSockets, open_sockets
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.kernels.template import REAPER, TemplateProcess
 from owt.frontend.maintenance import Job
-from owt.frontend.notebooks.documents import Document, read_documents
+from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
 from owt.frontend.service import Service
@@ -74,7 +74,6 @@ def build(
     settings: Settings,
     *,
     credentials: Credentials,
-    documents: Sequence[Document],
     sockets: ListeningSockets,
     descriptors: Descriptors,
     runtime_dir: str,
@@ -147,13 +146,12 @@ def build(
         counters=counters,
         endpoints=endpoints,
     )
-    service.notebooks.open(documents, sessions=sessions, submit=service.submit)
     idle = settings.session_idle
     interval = 5 if idle is None else max(0.05, min(5, idle / 4))
     jobs = (
         Job(interval, sessions.cull),
         Job(interval, runs.prune),
-        Job(sessions.stop_check_interval, sessions.check_stopped),
+        Job(min(1.0, max(0.05, settings.kill_after / 4)), sessions.check_stopped),
     )
     application = Owt(service, lambda: listener.connections)
     listener = Listener(
@@ -181,7 +179,7 @@ class Frontend:
         self.credentials = Credentials.load(
             settings.auth, settings.auth_file, settings.token, settings.token_file
         )
-        documents = read_documents(settings.notebook)
+        self._documents = read_documents(settings.notebook)
         self._sockets = open_sockets(settings)
         self.url = self._sockets.url
         try:
@@ -194,7 +192,6 @@ class Frontend:
         self._parts = build(
             settings,
             credentials=self.credentials,
-            documents=documents,
             sockets=self._sockets,
             descriptors=descriptors,
             runtime_dir=self.runtime_dir,
@@ -206,9 +203,12 @@ class Frontend:
         """Accept connections, and begin to start kernels."""
         parts = self._parts
         parts.template.start()
-        parts.service.notebooks.start(watch=self.settings.watch)
+        service = parts.service
+        service.notebooks.start(
+            self._documents, sessions=service.sessions, submit=service.submit, watch=self.settings.watch
+        )
         parts.listener.add_sockets(self._sockets.sockets)
-        parts.service.sessions.pool.refill()
+        service.sessions.pool.refill()
         for job in parts.jobs:
             job.start()
 

@@ -47,8 +47,7 @@ class Guarded(PageHandler):
 
     async def prepare(self) -> None:
         """Check the request as owt's handlers do, and set the user where Jupyter's handlers look for it."""
-        if (waiting := PageHandler.prepare(self)) is not None:
-            await waiting
+        await PageHandler.prepare(self)
         self.current_user = User(self.user or "owt")
 
     def check_origin(self, origin: str = "") -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Awaitable
 from http.client import responses
 from typing import Any
 
@@ -72,19 +71,12 @@ class PageHandler(RequestHandler):
         """Return None: the pages change all the time."""
         return None
 
-    def prepare(self) -> Awaitable[None] | None:
+    async def prepare(self) -> None:
         """Pass the access gate, then check the method and the body's length. Tornado calls no method if a
         check has responded."""
         access = gate.check(self.service, self.request)
-        if isinstance(access, gate.Access):
-            self._pass_gate(access)
-            return None
-        return self._wait_for(access)
-
-    async def _wait_for(self, access: Awaitable[gate.Access]) -> None:
-        self._pass_gate(await access)
-
-    def _pass_gate(self, access: gate.Access) -> None:
+        if not isinstance(access, gate.Access):
+            access = await access
         self.user = access.user
         self._add_access_headers(access.headers)
         if access.refusal is not None:

@@ -45,7 +45,6 @@ class TemplateProcess:
     ) -> None:
         """`env` is the template's environment, and `preload` are modules that it imports besides those that
         every kernel needs. Without `fork` it only cleans up at the end."""
-        self.pid: int | None = None
         self._command = [sys.executable, "-m", "owt.host.template", "--runtime-dir", runtime_dir]
         for name in preload:
             self._command += ["--preload", name]
@@ -70,7 +69,6 @@ class TemplateProcess:
         self._socket, template_side = socket.socketpair()
         with template_side:
             self._process = self._spawn(template_side)
-        self.pid = self._process.pid
         self._socket.setblocking(False)
         self._decoder = template_decoder()
         self._ready = loop.create_future()

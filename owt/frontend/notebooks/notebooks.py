@@ -40,14 +40,16 @@ class Notebooks:
         self._reloads: dict[Notebook, asyncio.Task[None]] = {}
         self._closed = False
 
-    def open(
+    def start(
         self,
         documents: Sequence[Document],
         *,
         sessions: Sessions,
         submit: Callable[[Call], tuple[Run, str | None]],
+        watch: bool,
     ) -> None:
-        """Add these notebooks. `submit` begins a call."""
+        """Begin to run these notebooks; with `watch`, also check their files for changes. `submit` begins a
+        call."""
         self.all += [
             Notebook(
                 document,
@@ -58,9 +60,6 @@ class Notebooks:
             )
             for document in documents
         ]
-
-    def start(self, *, watch: bool = False) -> None:
-        """Begin to run all of them; with `watch`, also check their files for changes."""
         for notebook in self.all:
             notebook.start()
         if watch:

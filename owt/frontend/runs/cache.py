@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterable
-from typing import NamedTuple
+from contextlib import suppress
 
 from cachetools import LRUCache
 
 from owt.frontend.runs.runs import Run
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Failed, Head, size
-
-
-class CachedAnswer(NamedTuple):
-    """All chunks of a finished answer, and their size in bytes."""
-
-    chunks: tuple[Chunk, ...]
-    size: int
 
 
 def key_of(call: Call) -> Hashable:
@@ -47,7 +40,9 @@ class Cache:
 
     def __init__(self, limit: int) -> None:
         """`limit` is in bytes; with 0 the cache stores nothing, but calls still join."""
-        self._answers: LRUCache[Hashable, CachedAnswer] = LRUCache(limit, lambda answer: answer.size)
+        self._answers: LRUCache[Hashable, tuple[Chunk, ...]] = LRUCache(
+            limit, lambda chunks: sum(map(size, chunks))
+        )
         self._live: dict[Hashable, Run] = {}
         # Key and Accept header of each observed run, which forgets its input when it ends.
         self._observed: dict[str, tuple[Hashable, str]] = {}
@@ -55,8 +50,7 @@ class Cache:
     def find(self, call: Call) -> tuple[Chunk, ...] | None:
         """Return the chunks of the stored answer to an equal call, if there is one."""
         key = key_of(call)
-        answer = self._answers.get((key, None)) or self._answers.get((key, call.accept))
-        return answer.chunks if answer is not None else None
+        return self._answers.get((key, None)) or self._answers.get((key, call.accept))
 
     def find_live(self, call: Call) -> Run | None:
         """Return the live run of an equal call, if it can be followed from its beginning."""
@@ -78,9 +72,10 @@ class Cache:
         if self._live.get(key) is run:
             del self._live[key]
         chunks = tuple(run.journal.chunks)
-        amount = sum(map(size, chunks))
-        if run.journal.complete and first_error(chunks) is None and amount <= self._answers.maxsize:
-            self._answers[key, accept if _varies(chunks) else None] = CachedAnswer(chunks, amount)
+        if run.journal.complete and first_error(chunks) is None:
+            # An answer that is larger than the whole cache raises ValueError.
+            with suppress(ValueError):
+                self._answers[key, accept if _varies(chunks) else None] = chunks
 
     def clear(self) -> int:
         """Drop every answer, and return their number."""

@@ -138,11 +138,6 @@ class Sessions:
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
-    @property
-    def stop_check_interval(self) -> float:
-        """Return the seconds after which `check_stopped` is due again."""
-        return min(1.0, max(0.05, self._limits.kill_after / 4))
-
     def check_stopped(self) -> None:
         """Kill the kernels that have been stopped for too long while they have calls."""
         for session in (*self.named.values(), *self.pool.members):

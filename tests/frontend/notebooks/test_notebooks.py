@@ -129,7 +129,7 @@ async def test_changed_file_is_read_again_once(tmp_path: Path) -> None:
     served = Notebooks(Endpoints())
     notebook = Mock(spec=Notebook, file=WatchedFile(path), reload=reload)
     served.all.append(notebook)
-    served.start(watch=True)
+    served.start((), sessions=Mock(), submit=Mock(), watch=True)
     save(path, "x = 2")
     for _ in range(4):
         served._check_files()
