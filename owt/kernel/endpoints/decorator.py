@@ -5,32 +5,22 @@
         "Say hello."
         return [f"Hello, {name}!"] * times
 
-The function itself is unchanged; it only gets `marks`, so that a program that imports the file finds its
-endpoints. In a kernel it is also registered, after the cell or the call that defines it has succeeded; see
-`owt.kernel.endpoints.registry`.
+The function itself is unchanged. In a kernel it is registered after the cell or the call that defines it has
+succeeded; see `owt.kernel.endpoints.registry`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from owt.errors import EndpointError, shortened
 from owt.kernel.endpoints.signature import Signature, describe, read_signature
 from owt.wire import endpoint as rules
 from owt.wire.endpoint import DEFAULT_METHODS, METHODS, Endpoint
 
-MARK = "__owt_endpoints__"
-
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Mark(NamedTuple):
-    """Mark of a function: one of its paths, with the methods."""
-
-    path: str
-    methods: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,13 +36,8 @@ class RegisteredFunction:
     takes_request: bool = False
 
 
-def marks(function: object) -> tuple[Mark, ...]:
-    """Return the paths that `@endpoint` has given to a function, the innermost decorator's first."""
-    return tuple(getattr(function, "__dict__", {}).get(MARK, ()))
-
-
 class Decorator:
-    """`endpoint`: gives a function a path. Outside of a kernel it only validates and marks the function."""
+    """`endpoint`: gives a function a path. Outside of a kernel it only validates."""
 
     def __init__(
         self,
@@ -80,12 +65,6 @@ class Decorator:
             except EndpointError as error:
                 # owt's frames are of no use to the author of the function.
                 raise error.with_traceback(None) from None
-            try:
-                others = [mark for mark in marks(function) if mark.path != path]
-                setattr(function, MARK, (*others, Mark(path, valid_methods)))
-            except (AttributeError, TypeError):
-                # A builtin or a bound method cannot be marked; a kernel does not need the mark.
-                pass
             return function
 
         return decorate
