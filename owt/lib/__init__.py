@@ -18,3 +18,5 @@ Building blocks:
 
 Importing these modules is cheap; a function imports heavy packages when it first needs them.
 """
+
+ADAPTORS = ("bark", "generate", "shell", "speak", "tts")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 
 from owt.kernel.calls.interrupts import Interrupts
 from owt.wire.messages import FetchBody
@@ -19,14 +20,14 @@ class BodyFetcher:
         self._send = send
         self._interrupts = interrupts
         self._main = threading.main_thread().ident
-        self._waiting: dict[str, list[_Reply]] = {}
+        self._waiting: dict[str, list[Future[bytes | None]]] = {}
 
     def fetch(self, run: str) -> bytes:
         """Return the body of the run's request. Blocks until it arrives; an interrupt ends the wait.
 
         Raises RuntimeError if the run has ended, because the frontend has dropped the body then.
         """
-        reply = _Reply()
+        reply: Future[bytes | None] = Future()
         self._waiting.setdefault(run, []).append(reply)
         in_main = threading.get_ident() == self._main
         # An interrupt must not cut the frame short.
@@ -37,20 +38,13 @@ class BodyFetcher:
             if allowed:
                 self._interrupts.unshield(allowed)
         # A signal ends the wait of the main thread. Other threads are interrupted between two waits.
-        while not reply.received.wait(None if in_main else INTERRUPT_CHECK):
+        while not wait([reply], None if in_main else INTERRUPT_CHECK).done:
             pass
-        if reply.body is None:
+        if (body := reply.result()) is None:
             raise RuntimeError("the body of the request is gone, because its call has ended")
-        return reply.body
+        return body
 
     def on_body(self, run: str, body: bytes | None) -> None:
         """Hand a body to the threads that wait for it. Called in the control thread."""
         for reply in self._waiting.pop(run, ()):
-            reply.body = body
-            reply.received.set()
-
-
-class _Reply:
-    def __init__(self) -> None:
-        self.received = threading.Event()
-        self.body: bytes | None = None
+            reply.set_result(body)

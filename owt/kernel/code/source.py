@@ -16,7 +16,6 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -295,23 +294,11 @@ def library_function(adaptor: str, fn_name: str) -> Callable[..., Any]:
 
     Raises `BadRequest` if there is none, and whatever importing the module raises.
     """
-    package = importlib.import_module("owt.lib")
-    if adaptor not in {module.name for module in pkgutil.iter_modules(package.__path__)}:
-        hint = f"There are: {_library(package)}"
+    lib = importlib.import_module("owt.lib")
+    if adaptor not in {module.name for module in pkgutil.iter_modules(lib.__path__)}:
+        hint = f"There are: {', '.join(lib.ADAPTORS)}"
         raise BadRequest("adaptor", "owt has no such adaptor", adaptor, hint=hint)
     function = getattr(importlib.import_module(f"owt.lib.{adaptor}"), fn_name, None)
     if not callable(function):
         raise BadRequest("fn_name", f"the adaptor {adaptor} has no such function", fn_name)
     return function  # type: ignore[no-any-return]
-
-
-def _library(package: Any) -> str:
-    """Return the modules that define `run`. Their text is searched: imports would load every library."""
-    adaptors = []
-    for module in pkgutil.iter_modules(package.__path__):
-        spec = importlib.util.find_spec(f"owt.lib.{module.name}")
-        if spec is not None and spec.origin is not None:
-            with open(spec.origin, encoding="utf-8") as file:
-                if any(line.startswith("def run(") for line in file):
-                    adaptors.append(module.name)
-    return ", ".join(sorted(adaptors)) or "none"

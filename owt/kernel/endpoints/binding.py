@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,12 +35,8 @@ Problem = tuple[str, str]
 """Field of a request, and the problem with its value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """Values of one name in a request: texts and files, or one `value` of a JSON document."""
-
-    texts: Sequence[Any] = ()
-    value: Any = MISSING
+class Texts(list[Any]):
+    """Texts and files of one name in a request. Any other value of a field is one of a JSON document."""
 
 
 def bind(
@@ -56,14 +51,14 @@ def bind(
     fields = _fields(request, problems)
     if kwargs.value is not MISSING:
         problems.append(("kwargs", f"must be a mapping of names to values; got {shortened(kwargs.value)}"))
-    fields.update((key, Field(value=value)) for key, value in kwargs.kwargs.items())
-    path_fields = {key: Field(texts=[text]) for key, text in path.items()}
+    fields.update(kwargs.kwargs)
+    path_fields = {key: Texts([text]) for key, text in path.items()}
     unknown = [key for key in fields if key in path or key not in signature.parameters]
     args: list[Any] = []
     named: dict[str, Any] = {}
     for key, parameter in signature.parameters.items():
-        field = path_fields.pop(key, None) or fields.get(key)
-        if field is not None:
+        field = path_fields.pop(key, fields.get(key, MISSING))
+        if field is not MISSING:
             value = _bound(field, parameter, key, problems)
         elif parameter.required:
             problems.append((key, "is missing"))
@@ -89,19 +84,19 @@ def bind(
     return args, named
 
 
-def _fields(request: Request, problems: list[Problem]) -> dict[str, Field]:
+def _fields(request: Request, problems: list[Problem]) -> dict[str, Any]:
     """Return the fields of the query and the body, without those of owt itself."""
-    fields: dict[str, Field] = {key: Field(texts=texts) for key, texts in request.args.lists()}
+    fields: dict[str, Any] = {key: Texts(texts) for key, texts in request.args.lists()}
     match request.mimetype:
         case "application/x-www-form-urlencoded" | "multipart/form-data":
             # The server limits the size of a body; and the function may want the bytes too.
             request.max_form_memory_size = None
             request.get_data()
-            form: dict[str, list[Any]] = {}
+            form: dict[str, Texts] = {}
             for part in (request.form, request.files):
                 for key, values in part.lists():
-                    form.setdefault(key, []).extend(values)
-            fields.update((key, Field(texts=values)) for key, values in form.items())
+                    form.setdefault(key, Texts()).extend(values)
+            fields.update(form)
         case "application/json":
             try:
                 document = msgspec.json.decode(request.get_data() or b"{}")
@@ -109,7 +104,7 @@ def _fields(request: Request, problems: list[Problem]) -> dict[str, Field]:
                 problems.append(("body", f"is not JSON: {error}"))
             else:
                 if isinstance(document, dict):
-                    fields.update((key, Field(value=value)) for key, value in document.items())
+                    fields.update(document)
     return {key: field for key, field in fields.items() if key not in FIELDS}
 
 
@@ -119,17 +114,16 @@ def _hint(key: str, request: Request) -> str:
     return "; add -H 'Content-Type: application/json' for JSON" if is_form and _is_json(key) else ""
 
 
-def _bound(field: Field, parameter: TypedParameter, name: str, problems: list[Problem]) -> Any:
+def _bound(field: Any, parameter: TypedParameter, name: str, problems: list[Problem]) -> Any:
+    is_text = isinstance(field, Texts)
     try:
-        if field.value is not MISSING:
-            return _converted(field.value, parameter) if parameter.convertible else field.value
-        return _from_texts(field.texts, parameter) if parameter.convertible else field.texts[-1]
+        if is_text:
+            return _from_texts(field, parameter) if parameter.convertible else field[-1]
+        return _converted(field, parameter) if parameter.convertible else field
     except (ValueError, RecursionError) as error:  # msgspec's own errors and UnicodeDecodeError
-        actual = field.value if field.value is not MISSING else list(field.texts)
-        if isinstance(actual, list) and len(actual) == 1:
-            actual = actual[0]
+        actual = field[0] if isinstance(field, list) and len(field) == 1 else field
         reason = str(error) or type(error).__name__
-        if field.value is MISSING and (expected := _EXPECTED.fullmatch(reason)):
+        if is_text and (expected := _EXPECTED.fullmatch(reason)):
             reason = f"expected {expected[1]}"
         elif reason.startswith("Invalid enum value") and parameter.choices:
             reason = f"expected one of {shortened(parameter.choices, 200)[1:-1].removesuffix(',')}"

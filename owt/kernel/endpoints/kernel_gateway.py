@@ -90,13 +90,10 @@ def make_endpoint(
 
 def request_json(request: Request, headers: Sequence[tuple[str, str]], path: dict[str, str]) -> str:
     """Return the value of `REQUEST`."""
-    by_name: dict[str, Any] = {}
+    values: dict[str, list[str]] = {}
     for name, value in headers:
-        if name in by_name:
-            values = by_name[name]
-            by_name[name] = [*values, value] if isinstance(values, list) else [values, value]
-        else:
-            by_name[name] = value
+        values.setdefault(name, []).append(value)
+    by_name = {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
     args = request.args.to_dict(flat=False)
     return json.dumps({"body": _body(request), "args": args, "path": path, "headers": by_name})
 

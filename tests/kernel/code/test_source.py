@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import linecache
+import pkgutil
 import sys
 import traceback
 from contextlib import suppress
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from session_sources import COUNTER, FRAGMENTS, Pipe, SessionSources
 
+from owt import lib
 from owt.errors import BadRequest, NoSuchFunction, SyntaxFault
 from owt.kernel.code import source
 from owt.kernel.code.compiled import CompiledCell
@@ -470,7 +473,7 @@ def test_any_text_is_compiled_once_or_raises_a_syntax_fault(code: str) -> None:
     kernel = SessionSources()
     with suppress(SyntaxFault):
         prepared = kernel.prepare(code)
-        assert kernel.prepare(code) is prepared
+        assert kernel.prepare(code) == prepared
     kernel.sources.forget(code)
 
 
@@ -485,6 +488,12 @@ def test_an_unknown_adaptor_is_a_bad_request_that_lists_the_known_ones() -> None
     assert caught.value.field == "adaptor"
     # A module without `run` is no adaptor.
     assert "encoding" not in str(caught.value)
+
+
+def test_the_list_of_adaptors_is_the_modules_with_a_function_run() -> None:
+    names = sorted(module.name for module in pkgutil.iter_modules(lib.__path__))
+    with_run = [name for name in names if hasattr(importlib.import_module(f"owt.lib.{name}"), "run")]
+    assert tuple(with_run) == lib.ADAPTORS
 
 
 @pytest.mark.parametrize("name", ["..errors", "speak.run", "__init__", "", "Speak"])
