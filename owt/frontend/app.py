@@ -187,7 +187,9 @@ class Frontend:
         except ConfigError:
             self._sockets.remove()
             raise
-        self._runtime_lock = lock_directory(self.runtime_dir)
+        # Held for the life of this process, by which the reaper knows that it is alive.
+        self._runtime_lock = os.open(self.runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._runtime_lock, fcntl.LOCK_EX)
         server_id = secrets.token_hex(8)
         self._parts = build(
             settings,
@@ -279,15 +281,6 @@ def make_runtime_dir(settings: Settings) -> str:
         except OSError as error:
             problem = str(error)
     raise ConfigError(f"--runtime-dir: {problem}")
-
-
-def lock_directory(path: str) -> int:
-    """Lock the runtime directory for the life of this process, by which the reaper knows that it is alive.
-
-    Returns the descriptor that holds the lock."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return descriptor
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None) -> int:

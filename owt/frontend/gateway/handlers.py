@@ -28,7 +28,7 @@ from owt.frontend.api.control import timestamp
 from owt.frontend.gateway.channels import ChannelsConnection
 from owt.frontend.gateway.jupyter_sessions import JupyterSessions
 from owt.frontend.gateway.kernels import SessionKernels
-from owt.frontend.gateway.specs import Specs, spec_session
+from owt.frontend.gateway.specs import Specs
 from owt.frontend.http.handler import PageHandler
 from owt.frontend.problems import Problem, WholeResponse, failed
 from owt.frontend.service import Service
@@ -150,12 +150,6 @@ class Resource(Guarded, KernelSpecResourceHandler):  # type: ignore[misc]
         """Initialize both bases."""
         PageHandler.initialize(self, service)
         KernelSpecResourceHandler.initialize(self)
-
-    async def get(self, kernel_name: str, path: str, include_body: bool = True) -> None:
-        """Respond with the file. Raises a 404 for the kernelspec of a session, which has none."""
-        if spec_session(kernel_name) is not None:
-            raise HTTPError(404, "the kernelspec of a session has no files")
-        await KernelSpecResourceHandler.get(self, kernel_name, path, include_body)
 
 
 class VersionHandler(Guarded, APIHandler):  # type: ignore[misc]

@@ -98,7 +98,10 @@ class JupyterSessions:
         self._known = {session.id: session for session in known}
         used = {session.kernel_id for session in known}
         return known + [
-            JupyterSession(_derived_id(kernel.kernel_id), kernel.kernel_id, name, name, "console")
+            # The id stays the same, though the session is not remembered.
+            JupyterSession(
+                str(uuid.uuid5(uuid.NAMESPACE_OID, kernel.kernel_id)), kernel.kernel_id, name, name, "console"
+            )
             for kernel in self._kernels.own()
             if kernel.kernel_id not in used and (name := str(kernel.owt_session.name))
         ]
@@ -129,8 +132,3 @@ class JupyterSessions:
                 raise BadRequest(field, "must be text", value)
             if len(value or "") > MAX_FIELD:
                 raise BadRequest(field, f"must not be longer than {MAX_FIELD} characters", value)
-
-
-def _derived_id(kernel_id: str) -> str:
-    """Return an id that stays the same, for a session that is not remembered."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, kernel_id))

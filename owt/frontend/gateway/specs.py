@@ -6,6 +6,7 @@ to the session.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
@@ -33,18 +34,19 @@ class Specs:
 
     def get_all_specs(self) -> dict[str, dict[str, Any]]:
         """Return the kernelspecs for Python by name, then those of sessions."""
-        specs: dict[str, dict[str, Any]] = {}
-        for name, folder in self._installed.find_kernel_specs().items():
-            spec = _read(folder)
-            if spec is not None and spec.language == "python":
-                specs[name] = {"spec": spec.to_dict(), "resource_dir": spec.resource_dir}
-        return specs | {SPEC_PREFIX + name: _model(name) for name in sorted(self._sessions.named)}
+        specs = {name: _read(folder) for name, folder in self._installed.find_kernel_specs().items()}
+        specs |= {SPEC_PREFIX + name: _session_spec(name) for name in sorted(self._sessions.named)}
+        return {
+            name: {"spec": spec.to_dict(), "resource_dir": spec.resource_dir}
+            for name, spec in specs.items()
+            if spec is not None and spec.language == "python"
+        }
 
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec | dict[str, Any]:
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return one kernelspec. Raises `NoSuchKernel`, which is a KeyError."""
         session = spec_session(kernel_name)
         if session is not None and session in self._sessions.named:
-            return _model(session)
+            return _session_spec(session)
         folder = self._installed.find_kernel_specs().get(kernel_name[:MAX_NAME_LENGTH].lower())
         spec = _read(folder) if folder is not None else None
         if spec is None:
@@ -54,13 +56,12 @@ class Specs:
 
 def _read(folder: str) -> KernelSpec | None:
     try:
-        spec: KernelSpec = KernelSpec.from_resource_dir(folder)
+        return KernelSpec.from_resource_dir(folder)
     except Exception:
         # One invalid kernel.json must not hide all others.
         return None
-    return spec
 
 
-def _model(session: str) -> dict[str, Any]:
-    spec = KernelSpec(display_name=f"{session} (owt session)", language="python")
-    return {"name": SPEC_PREFIX + session, "spec": spec.to_dict(), "resources": {}}
+def _session_spec(session: str) -> KernelSpec:
+    # No file is below the null device, so the kernelspec has no logo.
+    return KernelSpec(display_name=f"{session} (owt session)", language="python", resource_dir=os.devnull)

@@ -8,7 +8,6 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,8 +149,12 @@ def _listen_unix(path: str) -> socket.socket:
         sock.setblocking(False)
         for _ in range(MAX_TRIES):
             try:
-                with _owner_only():
+                # With chmod after bind, others could connect for a moment. No other thread creates files now.
+                before = os.umask(0o177)
+                try:
                     sock.bind(path)
+                finally:
+                    os.umask(before)
                 sock.listen(socket.SOMAXCONN)
                 return sock
             except OSError as error:
@@ -162,16 +165,6 @@ def _listen_unix(path: str) -> socket.socket:
     except BaseException:
         sock.close()
         raise
-
-
-@contextlib.contextmanager
-def _owner_only() -> Iterator[None]:
-    # With chmod after bind, any user could connect for a moment. No other thread creates files now.
-    before = os.umask(0o177)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _remove_stale(path: str) -> None:
