@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from owt.errors import CannotListen
 from owt.frontend.config.settings import Settings, settings
-from owt.server.parent_watch import watch_parent
+from owt.server import parent_watch
 from owt.server.startup import Startup, write_report
 
 
@@ -42,7 +42,7 @@ def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--report-fd", type=int, hidden=True, help="Descriptor to report the start to")
 @click.option("--watch-parent", is_flag=True, hidden=True, help="End when the parent process ends")
 @click.pass_context
-def serve(context: click.Context, /, report_fd: int | None, watch_parent: bool, **values: object) -> None:
+def serve(context: click.Context, /, report_fd: int | None, watch_parent: bool, **values: object) -> int:
     """Start the server.
 
     The environment variable beside an option has the same effect.
@@ -52,12 +52,8 @@ def serve(context: click.Context, /, report_fd: int | None, watch_parent: bool, 
         for name, value in values.items()
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    context.exit(_serve(options, report_fd, watch_parent))
-
-
-def _serve(options: dict[str, object], report_fd: int | None, watches_parent: bool) -> int:
-    if watches_parent:
-        watch_parent()
+    if watch_parent:
+        parent_watch.watch_parent()
     chosen = Settings.from_options(options, os.environ)
     from owt.frontend import app
 

@@ -40,11 +40,11 @@ class Contents:
     @classmethod
     def of(cls, path: Path) -> Contents:
         """Return the contents of a file. Raises `NotebookError`."""
+        document = read(path)
         try:
-            cells, endpoint_cells = split(read(path))
+            cells, endpoint_cells = split(document)
         except NotebookError as error:
-            text = str(error)
-            raise NotebookError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+            raise NotebookError(f"{path}: {error}") from None
         return cls(
             tuple(cells),
             tuple(statements(cell.text) for cell in cells),

@@ -41,7 +41,7 @@ def streamed(source: Source) -> Stream:
     if inspect.isgenerator(source) or inspect.isasyncgen(source):
         return source
     if isinstance(source, Iterable):
-        return _items_of(source)
+        return (item for item in source)
     return _items(source)
 
 
@@ -106,10 +106,6 @@ async def _items(source: Source) -> AsyncGenerator[Any, Any]:
     else:
         async for item in source:
             yield item
-
-
-def _items_of(source: Iterable[Any]) -> Generator[Any, Any, None]:
-    yield from source
 
 
 def _closing(source: Iterable[Any]) -> AbstractContextManager[Any]:

@@ -29,7 +29,6 @@ from owt.wire.messages import (
     Cancel,
     FetchBody,
     Output,
-    Queued,
     RegisterResult,
     RequestBody,
     StartDeadlinePassed,
@@ -139,10 +138,6 @@ class ScriptedKernel:
     def answer(self, run: str | None = None, body: bytes = b"") -> None:
         """Send a complete result of a run, by default of the newest."""
         self.send(HEAD, Data(body, "text", result=True), Done(200, 0.0), run=run)
-
-    def report_queued(self, run: str | None = None) -> None:
-        """Report that a cell delays a run, by default the newest."""
-        self.owner.received(Queued(run or self.invoked[-1]))
 
     def fetch_body(self, run: str | None = None) -> None:
         """Ask for the request body of a run, by default of the newest."""
