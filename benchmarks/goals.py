@@ -7,6 +7,7 @@ WARM_8 = "warm calls, 8 clients on one session"
 CPU_FRONTEND = "frontend's CPU time of a warm call, 8 clients"
 CPU_KERNEL = "kernel's CPU time of a warm call, 8 clients"
 CPU_FRONTEND_64 = "frontend's CPU time of a warm call, 64 clients"
+KWARGS = "call with 1 MiB of kwargs, p50"
 CPU_BY_LIVE_RUNS = "frontend's CPU time of a warm call, 1,000 live runs"
 FIRST_PRINT = "first print to reach a client, p50"
 FIRST_YIELD = "first yield to reach a client, p50"
@@ -32,11 +33,12 @@ WINDOW_MIB = 4
 
 BARE = "bare Tornado"
 GOALS = {
-    WARM: Goal(4, against=BARE),
-    WARM_8: Goal(0.5, at_most=False, against=BARE),
+    WARM: Goal(2.5, against=BARE),
+    WARM_8: Goal(0.6, at_most=False, against=BARE),
     CPU_FRONTEND: Goal(1.65, against=BARE),
     CPU_KERNEL: Goal(1, against=BARE),
     CPU_FRONTEND_64: Goal(1.1, against="8 clients"),
+    KWARGS: Goal(2, against=f"{BARE} with the same body"),
     CPU_BY_LIVE_RUNS: Goal(1.1, against="1 live run"),
     FIRST_PRINT: Goal(2, "ms", of="figure"),
     FIRST_YIELD: Goal(2, "ms", of="figure"),

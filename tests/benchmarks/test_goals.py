@@ -14,8 +14,17 @@ PROMISED = [row for part in run.MEASUREMENTS for row in part.rows]
 @pytest.mark.parametrize(
     ("what", "limits"),
     [
-        ("a warm call", {goals.WARM: "at most 4 times bare Tornado"}),
-        ("warm calls of 8 clients", {goals.WARM_8: "at least 0.5 times bare Tornado"}),
+        ("a warm call", {goals.WARM: "at most 2.5 times bare Tornado"}),
+        ("warm calls of 8 clients", {goals.WARM_8: "at least 0.6 times bare Tornado"}),
+        ("1 MiB of kwargs", {goals.KWARGS: "at most 2 times bare Tornado with the same body"}),
+        (
+            "CPU time of a warm call",
+            {
+                goals.CPU_FRONTEND: "at most 1.65 times bare Tornado",
+                goals.CPU_KERNEL: "at most bare Tornado",
+                goals.CPU_FRONTEND_64: "at most 1.1 times 8 clients",
+            },
+        ),
         ("a warm call beside live runs", {goals.CPU_BY_LIVE_RUNS: "at most 1.1 times 1 live run"}),
         ("the first output", {goals.FIRST_PRINT: "at most 2 ms", goals.FIRST_YIELD: "at most 2 ms"}),
         ("1 KiB chunks", {goals.CHUNKS_1K: "at least 0.4 times bare Tornado"}),
