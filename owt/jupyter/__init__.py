@@ -5,7 +5,7 @@
     %%owt --local               run the cell as an adaptor in this kernel, for debuggers
 
     magics        the two magics, and completion of their lines
-    commands      their command lines; `arguments` has the words of a line and the adaptor's arguments
+    commands      their command lines, and the adaptor's arguments
     connection    the server and the session that a notebook calls
     output_items  output of a call, and the value that the notebook gets
     media         pictures and sounds in the output

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from owt.client import Client
 from owt.errors import CannotSend, OwtError, RemoteError
 from owt.jupyter import commands, tracebacks
-from owt.jupyter.arguments import evaluate, split_words
+from owt.jupyter.commands import evaluate, split_words
 from owt.jupyter.connection import Connection, NotebookServer
 from owt.jupyter.output_items import ChunkReader, End, OutputItem, ResultCollector, RunInfo, item_of_event
 from owt.jupyter.renderer import Renderer

@@ -221,17 +221,15 @@ class ResultCollector:
     def add(self, item: OutputItem) -> None:
         """Add the next item."""
         match item:
-            case TextValue(text=value, line=line, returned=returned):
+            case TextValue(text=value, line=line):
                 self._has_lines = self._has_lines or line
-            case JsonValue(value=value, returned=returned) | Blob(data=value, returned=returned):
-                pass
-            case MimeBundle(data=value, value=True, returned=returned):
+            case JsonValue(value=value) | Blob(data=value) | MimeBundle(data=value, value=True):
                 pass
             case AdaptorEvent(name=name, data=data):
-                value, returned = {"event": name, "data": data}, False
+                value = {"event": name, "data": data}
             case _:
                 return
-        self._is_single = returned and not self._values
+        self._is_single = getattr(item, "returned", False) and not self._values
         self._values.append(value)
 
     @property

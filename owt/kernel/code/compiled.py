@@ -16,8 +16,7 @@ import inspect
 import linecache
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import RLock
 from types import CodeType, ModuleType
@@ -59,9 +58,8 @@ class Program:
         """
         with self._lock:
             if self.module is None:
-                with self._new_module(new_globals) as module:
-                    exec(self.code, module.__dict__)
-                self.module = module
+                self._load(new_globals)
+            assert self.module is not None
             return self.module
 
     def value(self, new_globals: Callable[[], Mapping[str, Any]]) -> Any:
@@ -78,10 +76,7 @@ class Program:
             return self._keep(eval(self.code, module.__dict__))
         with self._lock:
             if self.module is None:
-                with self._new_module(new_globals) as module:
-                    value = self._keep(eval(self.code, module.__dict__))
-                self.module = module
-                return value
+                return self._load(new_globals)
         return self.value(new_globals)
 
     def drop(self) -> None:
@@ -96,19 +91,20 @@ class Program:
             self._value = value
         return value
 
-    @contextmanager
-    def _new_module(self, new_globals: Callable[[], Mapping[str, Any]]) -> Iterator[ModuleType]:
-        """Put a new module into `sys.modules`, and remove it if the block raises."""
+    def _load(self, new_globals: Callable[[], Mapping[str, Any]]) -> Any:
+        """Run the text in a new module, and return its value if it is an expression."""
         module = ModuleType(self.name)
         module.__file__ = self.filename
         module.__dict__.update(new_globals())
         sys.modules[self.name] = module
         try:
-            yield module
+            value = self._keep(eval(self.code, module.__dict__))
         except BaseException:
             if sys.modules.get(self.name) is module:
                 del sys.modules[self.name]
             raise
+        self.module = module
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,41 +31,6 @@ if TYPE_CHECKING:
 VARIABLE = "REQUEST"
 
 
-class GatewayCell:
-    """Function of an endpoint that runs an annotated cell."""
-
-    def __init__(self, options: NotebookCell, cell: CompiledCell, code: str, cells: CellRunner) -> None:
-        """Create the function. Raises `SyntaxFault` for an invalid ResponseInfo cell."""
-        self.__name__ = f"{options.method} {options.notebook_path}"
-        self._names = options.names
-        self._cell = (cell, code)
-        response = options.response
-        self._response = None if response is None else (cells.compile(response), response)
-        self._cells = cells
-
-    async def __call__(self, *path: str) -> tuple[str, int, dict[str, str]]:
-        """Return the response to the current request. `path` has the values of the path's parameters."""
-        run = context.running()
-        assert run is not None
-        values = dict(zip(self._names, path, strict=True))
-        request = request_json(run.request, run.call.request.headers, values)
-        self._cells.shell.user_ns[VARIABLE] = request
-        body = await self._output(*self._cell)
-        headers, status = {"Content-Type": "text/plain"}, 200
-        if self._response is not None:
-            more_headers, status = response_info(await self._output(*self._response))
-            headers.update(more_headers)
-        return body, status, headers
-
-    async def _output(self, cell: CompiledCell, code: str) -> str:
-        """Return what a cell prints, else its value as Jupyter's message `execute_result` has it."""
-        with redirect_stdout(io.StringIO()) as output:
-            value = await self._cells.run_async(cell)
-        if text := output.getvalue():
-            return text
-        return json.dumps(self._cells.mime_bundle(value)) if self._cells.is_displayed(code, value) else ""
-
-
 def make_endpoint(
     options: NotebookCell, cell: CompiledCell, code: str, cells: CellRunner
 ) -> RegisteredFunction:
@@ -73,19 +38,43 @@ def make_endpoint(
 
     Raises `EndpointError`, and `SyntaxFault` for an invalid ResponseInfo cell.
     """
-    function = GatewayCell(options, cell, code, cells)
+    response = None if options.response is None else cells.compile(options.response)
+
+    async def answer(*path: str) -> tuple[str, int, dict[str, str]]:
+        """Return the response to the current request. `path` has the values of the path's parameters."""
+        run = context.running()
+        assert run is not None
+        values = dict(zip(options.names, path, strict=True))
+        cells.shell.user_ns[VARIABLE] = request_json(run.request, run.call.request.headers, values)
+        body = await _output(cells, cell, code)
+        headers, status = {"Content-Type": "text/plain"}, 200
+        if response is not None:
+            more_headers, status = response_info(await _output(cells, response, options.response or ""))
+            headers.update(more_headers)
+        return body, status, headers
+
+    name = f"{options.method} {options.notebook_path}"
     endpoint = Endpoint(
         path=options.path,
         methods=(options.method,),
-        name=function.__name__,
-        description=f"The notebook's cell {options.method} {options.notebook_path}.",
+        name=name,
+        description=f"The notebook's cell {name}.",
         parameters=tuple(
             Parameter(name, "path", '{"type":"string"}', True) for name in parameters(options.path)
         ),
         more=True,
     )
     check([endpoint])
-    return RegisteredFunction(function, Signature({}, None, None, ""), endpoint, takes_request=True)
+    return RegisteredFunction(answer, Signature({}, None, None, ""), endpoint, takes_request=True)
+
+
+async def _output(cells: CellRunner, cell: CompiledCell, code: str) -> str:
+    """Return what a cell prints, else its value as Jupyter's message `execute_result` has it."""
+    with redirect_stdout(io.StringIO()) as output:
+        value = await cells.run_async(cell)
+    if text := output.getvalue():
+        return text
+    return json.dumps(cells.mime_bundle(value)) if cells.is_displayed(code, value) else ""
 
 
 def request_json(request: Request, headers: Sequence[tuple[str, str]], path: dict[str, str]) -> str:
