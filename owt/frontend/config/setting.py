@@ -121,15 +121,15 @@ def optional(read: Callable[[str], object], word: str) -> Callable[[str], object
     return read_or_none
 
 
+SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True)
+SWITCH |= dict.fromkeys(("0", "false", "no", "off"), False)
+
+
 def read_switch(text: str) -> bool:
     """Return True or False."""
-    match text.strip().lower():
-        case "1" | "true" | "yes" | "on":
-            return True
-        case "0" | "false" | "no" | "off":
-            return False
-        case _:
-            raise ValueError("give 1 or 0, true or false, yes or no, on or off")
+    if (switch := SWITCH.get(text.strip().lower())) is None:
+        raise ValueError("give 1 or 0, true or false, yes or no, on or off")
+    return switch
 
 
 def read_modules(text: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from msgspec import Raw, Struct
 
 from owt.errors import BadRequest, MethodNotAllowed
 from owt.frontend import nesting
+from owt.frontend.config.setting import SWITCH
 from owt.frontend.endpoints import Match
 from owt.frontend.http.fields import Fields, cut, decode_base64, read_fields
 from owt.wire.accept import names
@@ -41,12 +42,7 @@ METHODS = ("GET", "POST")
 """Methods of calls that bring code, or name it."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_SWITCH = {"": True, "1": True, "true": True, "yes": True, "on": True} | {
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_SWITCH = SWITCH | {"": True}
 _SWITCH_NUMBER = {0: False, 1: True}  # also False and True
 _EXAMPLE = "For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"
 

@@ -182,11 +182,9 @@ class Kernels:
         client = kernel.manager.client(context=self._context)
         client.start_channels(hb=False, stdin=False, iopub=False)
         try:
-            id = client.execute(_BRING_IN, silent=True, store_history=False, allow_stdin=False)
-            while True:
-                reply = await client.get_shell_msg()
-                if reply["parent_header"].get("msg_id") == id:
-                    break
+            reply = await client.execute(
+                _BRING_IN, silent=True, store_history=False, allow_stdin=False, reply=True
+            )
         finally:
             client.stop_channels()
         if reply["content"]["status"] != "ok":
