@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from owt.client.clients import Client
-from owt.errors import BadRequest
-
-MAX_NAME = 1000
-"""Maximum length of a session's name in a URL. The server's own limit is lower."""
+from owt.wire.names import session_name
 
 
 class Control:
     """Sessions and endpoints of the server that a client calls; the path of its URL is the server's base URL.
 
     All requests go over the client's connections. Every method raises what `Client.run` raises, and
-    those with a session's name raise `BadRequest` for a name that no path can contain.
+    those with a session's name raise `BadRequest` for a name that no session can have.
     """
 
     def __init__(self, client: Client) -> None:
@@ -32,35 +28,24 @@ class Control:
 
     def session(self, name: str) -> dict[str, Any]:
         """Return all that the server knows about a session."""
-        return self._client._control("GET", _session_path(name))
+        return self._client._control("GET", f"sessions/{session_name(name)}")
 
     def start(self, name: str) -> dict[str, Any]:
         """Wait until an existing session has a kernel, and return what `session` returns."""
-        return self._client._control("PUT", _session_path(name))
+        return self._client._control("PUT", f"sessions/{session_name(name)}")
 
     def delete(self, name: str) -> dict[str, Any]:
         """End a session and its kernel."""
-        return self._client._control("DELETE", _session_path(name))
+        return self._client._control("DELETE", f"sessions/{session_name(name)}")
 
     def restart(self, name: str) -> dict[str, Any]:
         """Give a session a fresh kernel."""
-        return self._client._control("POST", f"{_session_path(name)}/restart")
+        return self._client._control("POST", f"sessions/{session_name(name)}/restart")
 
     def interrupt(self, name: str) -> dict[str, Any]:
         """Interrupt the code that a session's kernel runs."""
-        return self._client._control("POST", f"{_session_path(name)}/interrupt")
+        return self._client._control("POST", f"sessions/{session_name(name)}/interrupt")
 
     def endpoints(self) -> dict[str, Any]:
         """Return `{"endpoints": [...]}`."""
         return self._client._control("GET", "endpoints")
-
-
-def _session_path(name: str) -> str:
-    try:
-        quoted = quote(name, safe="")
-    except UnicodeEncodeError:
-        # Bytes of the command line that are not text.
-        quoted = ""
-    if quoted in ("", ".", "..") or len(quoted) > MAX_NAME:
-        raise BadRequest("session", "no session can have this name", name)
-    return f"sessions/{quoted}"

@@ -62,16 +62,10 @@ def test_the_path_of_the_url_is_the_base_url(server):
         assert Control(client).sessions() == SESSIONS
 
 
-def test_a_session_name_is_one_segment_of_the_path(server, control):
-    server.responses = {("GET", "/_owt/sessions/..%2Fruns%3Fx"): problem(400, detail="a bad name")}
-    with pytest.raises(RemoteError, match="a bad name"):
-        control.session("../runs?x")
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "\udcff", "x" * 70_000])
-def test_a_name_that_no_path_can_contain_is_refused_without_a_request(server, control, name):
+@pytest.mark.parametrize("name", ["", ".", "..", "../runs?x", "\udcff", "x" * 70_000])
+def test_a_name_that_no_session_can_have_is_refused_without_a_request(server, control, name):
     for method in (control.session, control.start, control.delete, control.restart, control.interrupt):
-        with pytest.raises(BadRequest, match="no session can have this name"):
+        with pytest.raises(BadRequest, match="session: must be 1 to 64 letters"):
             method(name)
     assert server.requests == []
 
