@@ -13,6 +13,10 @@ QUOTING = {TESTS / "vocabulary.py", TESTS / "test_vocabulary.py"}
 """Files that quote what the rules refuse."""
 
 
+def relative(path: Path) -> str:
+    return path.relative_to(TESTS.parent).as_posix()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -41,11 +45,11 @@ def test_standard_prose_and_names_are_accepted(tmp_path):
     assert list(vocabulary.complaints(path)) == []
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=relative)
 def test_a_module_follows_the_rules(path):
     assert list(vocabulary.complaints(path)) == []
 
 
-@pytest.mark.parametrize("path", sorted(set(TESTS.rglob("*.py")) - QUOTING), ids=str)
+@pytest.mark.parametrize("path", sorted(set(TESTS.rglob("*.py")) - QUOTING), ids=relative)
 def test_a_file_of_the_tests_follows_the_rules(path):
     assert list(vocabulary.complaints(path)) == []
