@@ -20,10 +20,12 @@ MANY = 200
 
 
 def connect(server: LiveServer, receive: int | None = None) -> socket.socket:
-    """Return a connection with a receive buffer of `receive` bytes."""
+    """Return a connection with a receive buffer of `receive` bytes, and with small segments, so that the
+    server's send buffer is small too."""
     sock = socket.socket()
     if receive is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
     sock.settimeout(20)
     sock.connect(("127.0.0.1", server.port))
     return sock
@@ -123,13 +125,14 @@ def test_200_silent_clients_are_disconnected_and_do_not_disturb_others(server: L
 ENDLESS = """
 async def run():
     while True:
+        state.items = getattr(state, "items", 0) + 1
         yield "x" * 10_000
 """
 LARGE = "def run(): return 'x' * 1_000_000"
 
 
 def test_200_slow_readers_do_not_disturb_others(server: LiveServer) -> None:
-    assert server.ask("PUT", "/_owt/sessions/crowd", json={"concurrency": MANY}).status_code == 201
+    assert server.ask("PUT", "/_owt/sessions/crowd", json={"concurrency": MANY + 1}).status_code == 201
     assert server.call("1 + 1").text == "2"
     with Bystander(server) as other, ExitStack() as stack:
         begun = descriptors(server)
@@ -142,12 +145,17 @@ def test_200_slow_readers_do_not_disturb_others(server: LiveServer) -> None:
                 b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
                 b"Content-Length: %d\r\n\r\n%s" % (len(body), body.encode())
             )
-        read = b""
-        for _ in range(2):
-            read += b"".join(client.recv(1) for client in clients)
-            # The readers stay slow while another client makes calls.
-            goal = other.calls + 50
-            wait_until(lambda goal=goal: other.calls >= goal)
+        read = b"".join(client.recv(1) for client in clients)
+
+        def paused() -> bool:
+            items = server.call("items", session="crowd").text
+            goal = other.calls + 20
+            wait_until(lambda: other.calls >= goal)
+            return server.call("items", session="crowd").text == items
+
+        # Generators pause once the buffers of their readers are full; other clients make calls meanwhile.
+        wait_until(paused)
+        read += b"".join(client.recv(1) for client in clients)
         assert read == b"H" * MANY + b"T" * MANY
         assert server.call("1 + 1").text == "2"
         assert len(server.session("crowd")["runs"]) >= MANY // 2
