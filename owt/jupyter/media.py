@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +60,8 @@ def complete(type: str, data: bytes) -> Media:
     size, byte_rate = _number(data, start - 4), _number(data, 28)
     if not 0 < size <= len(data) - start:
         size = len(data) - start
-        file_size = struct.pack("<I", len(data) - 8)
-        data = data[:4] + file_size + data[8 : start - 4] + struct.pack("<I", size) + data[start:]
+        file_size, sound_size = (len(data) - 8).to_bytes(4, "little"), size.to_bytes(4, "little")
+        data = data[:4] + file_size + data[8 : start - 4] + sound_size + data[start:]
     return Media("audio/wav", data, size / byte_rate if byte_rate else None)
 
 

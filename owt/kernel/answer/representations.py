@@ -150,22 +150,16 @@ def ranked(accept: str, available: Iterable[str]) -> list[str]:
     for name, quality in media_ranges(accept or "*/*"):
         # Repeated ranges differ in parameters only, which do not count; the best comes first.
         ranges.setdefault(name, quality)
-    accepted: list[tuple[float, int, int, str]] = []
-    rest: list[tuple[int, str]] = []
-    for mime in available:
+
+    def rank(mime: str) -> tuple[float, int, int, str]:
         matching = (mime, mime.partition("/")[0] + "/*", "*/*")
         breadth, name = next(((at, name) for at, name in enumerate(matching) if name in ranges), (0, ""))
         quality = ranges.get(name, 0.0)
-        if quality:
-            order = _position(_ANYTHING if name == "*/*" else PREFERRED, mime)
-            accepted.append((-quality, breadth, order, mime))
-        else:
-            rest.append((_position(_ANYTHING, mime), mime))
-    return [mime for *_, mime in sorted(accepted)] + [mime for _, mime in sorted(rest)]
+        order = PREFERRED if quality and name != "*/*" else _ANYTHING
+        position = order.index(mime) if mime in order else len(order)
+        return -quality, breadth if quality else 0, position, mime
 
-
-def _position(order: tuple[str, ...], mime: str) -> int:
-    return order.index(mime) if mime in order else len(order)
+    return sorted(available, key=rank)
 
 
 def _bundled(value: object, formatter: DisplayFormatter) -> dict[str, Source]:

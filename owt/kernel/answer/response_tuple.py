@@ -71,13 +71,6 @@ def _pairs(headers: object) -> list[tuple[str, str]] | None:
             for name, value in headers.items()
         )
         return [(name, str(value)) for name, value in headers.items()] if valid else None
-    if isinstance(headers, list):
-        pairs = []
-        for pair in headers:
-            match pair:
-                case (str(name), str(value)) if isinstance(pair, tuple):
-                    pairs.append((name, value))
-                case _:
-                    return None
-        return pairs
+    if isinstance(headers, list) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in headers):
+        return headers if all(isinstance(text, str) for pair in headers for text in pair) else None
     return None

@@ -145,24 +145,21 @@ def _inspected(function: Callable[..., Any]) -> _Shape | None:
     except Exception:
         # Most builtins have no signature, and a `__signature__` may be any object.
         return None
-    kinds = {parameter.name: parameter.kind for parameter in parameters}
-    needed = tuple(
-        p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    )
-    unnamed = frozenset(name for name, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_ONLY)
-    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+    def names(*kinds: object, needed: bool = False) -> tuple[str, ...]:
+        return tuple(p.name for p in parameters if p.kind in kinds and (not needed or p.default is p.empty))
+
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    unnamed = frozenset(names(inspect.Parameter.POSITIONAL_ONLY))
+    needed = names(inspect.Parameter.POSITIONAL_ONLY, either, inspect.Parameter.KEYWORD_ONLY, needed=True)
     return _Shape(
-        positional=tuple(
-            name
-            for name, kind in kinds.items()
-            if kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        ),
+        positional=names(inspect.Parameter.POSITIONAL_ONLY, either),
         unnamed=unnamed,
-        named=frozenset(name for name, kind in kinds.items() if kind in by_name),
+        named=frozenset(names(either, inspect.Parameter.KEYWORD_ONLY)),
         needed=needed,
         required=frozenset(MISSING if name in unnamed else name for name in needed),
-        var_positional=inspect.Parameter.VAR_POSITIONAL in kinds.values(),
-        var_keyword=inspect.Parameter.VAR_KEYWORD in kinds.values(),
+        var_positional=bool(names(inspect.Parameter.VAR_POSITIONAL)),
+        var_keyword=bool(names(inspect.Parameter.VAR_KEYWORD)),
     )
 
 
