@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from tornado.httputil import HTTPServerRequest, split_host_and_port
 
@@ -26,52 +25,26 @@ IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[(?P<ip>[0-9A-Fa-f:.]+)\])(:(?P<port>[0-9]{1,5}))?")
 
 
-@dataclass(frozen=True)
-class RequestSource:
-    """Client and target of a request.
-
-    `remote` is the client's IP address, or `unix`; `scheme` is `http` or `https`; `host` includes the port if
-    the URL has one.
-    """
-
-    remote: str
-    scheme: str
-    host: str
-
-
 def apply_forwarded(request: HTTPServerRequest, settings: Settings) -> None:
     """Set the client, scheme and host of a request to those that trusted proxies report.
 
-    Without a trusted proxy they are those of the connection and of the Host header. The headers stay
-    unchanged.
+    If there are trusted proxies, each peer on the Unix socket is one. Without one, they are those of the
+    connection and of the Host header. Values that cannot be parsed are ignored. The headers stay unchanged.
     """
     if settings.unix_socket is not None:
         request.remote_ip = UNIX
-    if not settings.trusted_proxy:
+    # Repeated headers are joined by commas (RFC 9110, section 5.3).
+    headers, trusted, peer = request.headers, settings.trusted_proxy, request.remote_ip or ""
+    if not trusted or not (peer == UNIX or _is_trusted(_address(peer), trusted)):
         return
-    peer = RequestSource(request.remote_ip or "", request.protocol, request.host)
-    source = forwarded(peer, request.headers, settings.trusted_proxy)
-    request.remote_ip, request.protocol = source.remote, source.scheme
-    if source.host != request.host:
-        request.host = source.host
-        request.host_name = split_host_and_port(source.host.lower())[0]
-
-
-def forwarded(peer: RequestSource, headers: Mapping[str, str], trusted: Sequence[Network]) -> RequestSource:
-    """Return the source of a request from its connection's peer and its headers.
-
-    `headers` joins repeated headers by commas (RFC 9110, 5.3). If there are trusted proxies, each peer on the
-    Unix socket is one. Values that cannot be parsed are ignored.
-    """
-    if not trusted or not (peer.remote == UNIX or _is_trusted(_address(peer.remote), trusted)):
-        return peer
+    request.remote_ip = _client(peer, headers.get("X-Forwarded-For", ""), trusted)
     scheme = _last(headers.get("X-Forwarded-Proto", "")).lower()
+    if scheme in ("http", "https"):
+        request.protocol = scheme
     host = _last(headers.get("X-Forwarded-Host", ""))
-    return RequestSource(
-        remote=_client(peer.remote, headers.get("X-Forwarded-For", ""), trusted),
-        scheme=scheme if scheme in ("http", "https") else peer.scheme,
-        host=host if _is_host(host) else peer.host,
-    )
+    if _is_host(host):
+        request.host = host
+        request.host_name = split_host_and_port(host.lower())[0]
 
 
 def _client(peer: str, chain: str, trusted: Sequence[Network]) -> str:
