@@ -50,13 +50,6 @@ _LIKE_ADDRESS = re.compile(r"\[.*|(.*\.)?([0-9]+|0x[0-9a-f]*)")
 
 
 @dataclass(frozen=True)
-class Allowed:
-    """The request may proceed. Every response to it gets these headers."""
-
-    headers: Headers
-
-
-@dataclass(frozen=True)
 class Preflight:
     """The request is a permitted preflight (Fetch standard, section 4.8). The response is 204 with these
     headers."""
@@ -64,8 +57,8 @@ class Preflight:
     headers: Headers
 
 
-OriginDecision = Allowed | Problem | Preflight
-"""A request with a problem is refused."""
+OriginDecision = Headers | Problem | Preflight
+"""Headers of every response to the request if it may proceed, or the problem for which it is refused."""
 
 
 class Origins:
@@ -83,8 +76,7 @@ class Origins:
         self._suffixes = (".localhost", *(name[1:] for name in settings.allow_host if name.startswith("*.")))
         self._origins = frozenset(settings.allow_origin)
         # In all responses, so that caches keep responses to different origins apart (Fetch, section 3.3.5).
-        vary = [("Vary", "Origin")] if self._origins else []
-        self._allowed = Allowed(vary)
+        self._allowed: Headers = [("Vary", "Origin")] if self._origins else []
 
     def check(self, method: str, scheme: str, host: str | None, headers: Mapping[str, str]) -> OriginDecision:
         """Return the decision on a request.
@@ -139,7 +131,7 @@ class Origins:
             ("Vary", "Origin"),
         ]
         if method != "OPTIONS" or headers.get("Access-Control-Request-Method") is None:
-            return Allowed([*cors, ("Access-Control-Expose-Headers", EXPOSED)])
+            return [*cors, ("Access-Control-Expose-Headers", EXPOSED)]
         cors += [("Access-Control-Allow-Methods", METHODS), ("Access-Control-Max-Age", MAX_AGE)]
         # "*" covers neither requests with credentials nor, in any case, Authorization.
         if _NAMES.fullmatch(names := headers.get("Access-Control-Request-Headers", "")):

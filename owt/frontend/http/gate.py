@@ -33,15 +33,15 @@ def check(service: Service, request: HTTPServerRequest) -> Access | Awaitable[Ac
     if problem is not None:
         return Access([], refusal=problem_answer(problem, request))
     match service.origins.check(request.method or "", request.protocol, request.host, request.headers):
-        case origins.Allowed(headers=headers):
-            if not service.authenticator.guarded:
-                return Access(headers)
-            return _authenticate(service, request, headers)
         case Problem() as problem:
             return Access([], refusal=problem_answer(problem, request))
         case origins.Preflight(headers=headers):
             # A preflight never has credentials.
             return Access([], refusal=WholeResponse(204, headers, b""))
+        case headers:
+            if not service.authenticator.guarded:
+                return Access(headers)
+            return _authenticate(service, request, headers)
 
 
 async def _authenticate(service: Service, request: HTTPServerRequest, headers: Headers) -> Access:

@@ -156,6 +156,8 @@ class TemplateProcess:
 
     def _read(self) -> None:
         assert self._socket is not None
+        assert self._process is not None
+        assert self._ready is not None
         try:
             data, pidfds, _, _ = socket.recv_fds(self._socket, 1 << 16, 64)
         except BlockingIOError:
@@ -170,8 +172,7 @@ class TemplateProcess:
             messages = self._decoder.feed(data)
         except WireError as error:
             log.error("the template process is killed: %s", error)
-            if self._process is not None:
-                self._process.kill()
+            self._process.kill()
             self._lost()
             return
         for message in messages:
@@ -180,7 +181,7 @@ class TemplateProcess:
                     self._failures = 0
                     for problem in problems:
                         log.warning("%s", problem)
-                    if self._ready is not None and not self._ready.done():
+                    if not self._ready.done():
                         self._ready.set_result(can_fork)
                 case Forked(id=id, pid=pid):
                     child = ForkedProcess(pid, self._pidfd_of(pid))
@@ -220,9 +221,11 @@ class TemplateProcess:
             self._socket = None
 
     def _lost(self) -> None:
+        assert self._process is not None
+        assert self._ready is not None
         self._disconnect()
-        was_ready = self._ready is not None and self._ready.done()
-        if self._ready is not None and not self._ready.done():
+        was_ready = self._ready.done()
+        if not was_ready:
             self._ready.set_result(False)
         for waiting in self._waiting.values():
             if not waiting.done():
@@ -234,13 +237,12 @@ class TemplateProcess:
         for pidfd in self._pidfds:
             os.close(pidfd)
         self._pidfds.clear()
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
         self._ready = None
         if self._closing:
             return
-        code = None if self._process is None else self._process.returncode
+        code = self._process.returncode
         self._failures += 1
         # A template that ended by itself while it imported would do so again.
         if self._failures < MAX_FAILURES and (was_ready or code is None or code < 0):
