@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
             from owt.kernel.endpoints.decorator import Decorator
 
             # Files that use `endpoint` can also be imported outside of kernels.
-            return context.provided(name) if context.is_provided(name) else Decorator()
+            return context.injected.get(name) or Decorator()
         case "request" | "state":
             from owt.kernel import context
 

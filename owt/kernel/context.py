@@ -53,7 +53,8 @@ class Run:
 current: ContextVar[Run] = ContextVar("owt_run")
 
 _only_run: list[Run] = []
-_injected: dict[str, Any] = {}
+injected: dict[str, Any] = {}
+"""Injected names of this kernel, importable by `from owt import request, state`. Empty outside a kernel."""
 
 
 def set_only_run(run: Run | None) -> None:
@@ -97,19 +98,14 @@ def injected_names(namespace: dict[str, Any], endpoint: object) -> dict[str, Any
 
 
 def provide(names: Mapping[str, Any]) -> None:
-    """Make these names importable by `from owt import request, state` in this kernel."""
-    _injected.update(names)
-
-
-def is_provided(name: str) -> bool:
-    """Return True in a kernel, for the names that are importable there only."""
-    return name in _injected
+    """Add names to those that are importable in this kernel."""
+    injected.update(names)
 
 
 def provided(name: str) -> Any:
     """Return the value of an injected name. Raises AttributeError outside a kernel."""
     try:
-        return _injected[name]
+        return injected[name]
     except KeyError:
         raise AttributeError(f"{name} exists only in code that owt runs in a kernel") from None
 

@@ -49,7 +49,7 @@ def ipython() -> InteractiveShell:
 @pytest.fixture
 def shell(ipython: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """Return a shell with its initial namespace."""
-    monkeypatch.setattr(context, "_injected", {})
+    monkeypatch.setattr(context, "injected", {})
     fresh = dict(ipython.user_ns)
     yield ipython
     ipython.user_ns.clear()

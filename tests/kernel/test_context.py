@@ -133,7 +133,7 @@ def test_the_request_of_a_run_is_built_once() -> None:
 
 
 def test_provided_returns_injected_names_and_raises_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context, "_injected", {})
+    monkeypatch.setattr(context, "injected", {})
     with pytest.raises(AttributeError, match="state exists only in code that owt runs"):
         context.provided("state")
     context.provide({"state": 42})

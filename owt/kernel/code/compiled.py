@@ -195,8 +195,7 @@ def register_lines(filename: str, source: str) -> None:
 
 @dataclass(slots=True, eq=False)
 class KnownCode:
-    """Compiled forms of one text: the program for calls of the names that it `binds`, and the one other form.
-    """
+    """Compiled forms of one text: the program for calls of a name that it `binds`, and the one other form."""
 
     binds: frozenset[str]
     program: Program | None = None
