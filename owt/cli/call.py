@@ -30,7 +30,7 @@ BROKEN_PIPE = 141
 )
 @click.option("--code", metavar="TEXT", help="Code to run")
 @click.option("--file", metavar="FILE", help="File with the code; - is standard input")
-@click.option("--adaptor", metavar="NAME", help="Ready adaptor of owt.lib, instead of code")
+@click.option("--adaptor", metavar="NAME", help="Built-in adaptor of owt.lib, instead of code")
 @click.option(
     "--run",
     metavar="EXPR",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @server_options
 def console(name: str, control: Control) -> NoReturn:
-    """Open a Jupyter console on the session NAME, which goes on to run calls.
+    """Open a Jupyter console on the session NAME, which continues to run calls.
 
     Ctrl-D leaves the console and keeps the session; `exit` in it ends the kernel.
     """

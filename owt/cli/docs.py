@@ -17,7 +17,7 @@ PLACES = (
 
 @click.command("docs")
 def docs() -> None:
-    """Print the path of the documentation, or the README where there is no other documentation."""
+    """Print the path of the documentation, or of the README if it is not installed."""
     for place in PLACES:
         if (place / "index.md").is_file():
             click.echo(place / "index.md")

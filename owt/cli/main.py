@@ -25,7 +25,7 @@ from owt.errors import CannotSend, ConfigError, OwtError, RemoteError, Unreachab
 def cli() -> None:
     """Run the code that a request brings, in persistent IPython kernels.
 
-    Documentation: docs/index.md in the source tree; `owt docs` prints its place.
+    Documentation: docs/index.md in the source tree; `owt docs` prints its path.
     """
 
 

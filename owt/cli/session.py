@@ -57,7 +57,7 @@ def list_sessions(control: Control) -> dict[str, Any]:
 @click.argument("name")
 @_document_options(tables.facts)
 def show(name: str, control: Control) -> dict[str, Any]:
-    """Show all that the server knows about the session NAME."""
+    """Show the state of the session NAME, of its kernel and of its runs."""
     return control.session(name)
 
 

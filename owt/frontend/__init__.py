@@ -14,7 +14,7 @@
     process_title   process title without secrets
     malloc          reuse of freed memory
 
-The way of a call:
+The steps of a call:
 
     http        connections, access gate, parsing, responses
     access      authentication, origins, proxies

@@ -29,7 +29,7 @@ class OutsideHandler(PageHandler):
         self.finish_problem(
             Problem(
                 "about:blank", "not found", 404,
-                f"this server lies under {self.base}/ (--base-url), and {self.request.path[:80]!r} does not",
+                f"{self.request.path[:80]!r} is not under {self.base}/, the server's base path (--base-url)",
             )
         )
 

@@ -244,5 +244,5 @@ def _check_types(endpoint: Endpoint) -> None:
 def _gone(method: str, entry: Entry) -> EndpointGone:
     return EndpointGone(
         f"{method} {entry.endpoint.path} was {entry.endpoint.name} of session {entry.session}, whose kernel "
-        f"{entry.gone}; it is back when the cell that defines it has run again"
+        f"{entry.gone}; to restore it, run the cell that defines it again"
     )

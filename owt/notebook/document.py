@@ -88,7 +88,7 @@ def from_ipynb(data: bytes) -> list[CodeCell]:
     try:
         notebook = _decoder.decode(data.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError) as error:  # msgspec's own errors and UnicodeDecodeError
-        raise NotebookError(f"this is no notebook: {error}") from None
+        raise NotebookError(f"this is not a notebook: {error}") from None
     if notebook.nbformat != FORMAT:
         hint = "; jupyter nbconvert --to notebook converts it" if notebook.nbformat < FORMAT else ""
         raise NotebookError(

@@ -130,8 +130,8 @@ def test_the_endpoints_of_a_dead_kernel_are_gone_with_its_reason(table):
     with pytest.raises(EndpointGone) as error:
         table.find("GET", "/speak")
     assert str(error.value) == (
-        "GET /speak was speak of session dev, whose kernel was killed by SIGKILL; it is back when the cell "
-        "that defines it has run again"
+        "GET /speak was speak of session dev, whose kernel was killed by SIGKILL; to restore it, run the "
+        "cell that defines it again"
     )
 
 

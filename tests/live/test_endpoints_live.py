@@ -244,7 +244,7 @@ def test_an_endpoint_of_a_deleted_session_is_410_until_it_is_defined_again(live,
         live.ask("DELETE", f"/_owt/sessions/{name}")
     else:
         live.ask("POST", f"/_owt/sessions/{name}/restart")
-    assert f"speak of session {name}, whose kernel {reason}; it is back when the cell" in gone(live, name)
+    assert f"speak of session {name}, whose kernel {reason}; to restore it, run the cell" in gone(live, name)
     assert state(live, name) == [("gone", f"the kernel {reason}")]
     define(live, name, SPEAK)
     assert curl(live, f"'@/{name}/speak?text=hi'") == "HI"

@@ -229,7 +229,7 @@ class TestWatched:
         before = fetch(served, "/speak")
         whole = notebook(MODEL, SPEAK.replace('"text": text', '"text": "whole"'), *ODD)
         speech.write_text(whole[: len(whole) // 2])
-        served.wait_for_log("this is no notebook.*the earlier version stays in effect")
+        served.wait_for_log("this is not a notebook.*the earlier version stays in effect")
         assert fetch(served, "/speak") == before
         speech.write_text(whole)
         wait_until(lambda: fetch(served, "/speak")["text"] == "whole")
@@ -335,7 +335,7 @@ class TestFailed:
             timeout=60,
         )
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("owt: --notebook (OWT_NOTEBOOK): text.ipynb: this is no notebook")
+        assert done.stderr.startswith("owt: --notebook (OWT_NOTEBOOK): text.ipynb: this is not a notebook")
 
 
 class TestExport:

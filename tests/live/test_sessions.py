@@ -351,5 +351,5 @@ def test_owt_session_manages_the_sessions_of_a_live_server(server, session, tmp_
     assert owt(server, "delete", session) == (0, f"deleted {session}\n", "")
     status, out, err = owt(server, "show", session)
     assert (status, out) == (1, "")
-    assert "there is no session of this name" in err
+    assert "no session has this name" in err
     assert err.count("\n") == 1

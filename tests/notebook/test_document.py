@@ -52,12 +52,12 @@ def test_script_may_declare_its_encoding():
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"", "this is no notebook"),
-        (b"x = 1", "this is no notebook"),
-        (b"\xff\xfe{}", "this is no notebook"),
-        (b"[" * 100_000, "this is no notebook"),
+        (b"", "this is not a notebook"),
+        (b"x = 1", "this is not a notebook"),
+        (b"\xff\xfe{}", "this is not a notebook"),
+        (b"[" * 100_000, "this is not a notebook"),
         (b"{}", "missing required field `nbformat`"),
-        (notebook()[:-20], "this is no notebook"),
+        (notebook()[:-20], "this is not a notebook"),
         (notebook(nbformat=3, worksheets=[]), "format is 3.*nbconvert"),
         (notebook(nbformat=5), "format is 5, and only format 4"),
         (notebook(metadata={"language_info": {"name": "julia"}}), "language is 'julia'"),

@@ -107,7 +107,7 @@ class Throttle:
             # Stored again, so that RESET_AFTER counts from this attempt.
             self._addresses[name] = state
         if not passed:
-            log.warning("login from %s failed (%d failures in a row)", name, state.failures)
+            log.warning("login from %s failed (consecutive failures: %d)", name, state.failures)
         return passed
 
 

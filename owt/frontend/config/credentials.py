@@ -31,7 +31,7 @@ def read_credential(text: str) -> str:
     user, colon, digest = text.partition(":")
     hint = "give user:hash, the output of `owt hash-password USER`"
     if not colon or not user:
-        raise ValueError(f"there is no user name before a colon; {hint}")
+        raise ValueError(f"the user name before the colon is missing; {hint}")
     if not user.isprintable():
         raise ValueError(f"the user name {shortened(user)} has unprintable characters; {hint}")
     if SHA256.fullmatch(digest):

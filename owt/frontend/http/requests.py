@@ -92,7 +92,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         nesting.check("kwargs", kwargs, max_nesting)
     adaptor = _matching(fields, "adaptor", _ADAPTOR_NAME, "a name like 'speak'")
     if code and adaptor:
-        raise BadRequest("adaptor", "stands for code, and the request has code too", adaptor)
+        raise BadRequest("adaptor", "cannot be combined with code", adaptor)
     fn_name = _fn_name(fields)
     call = Call(
         request=facts,
@@ -155,8 +155,8 @@ def _hint(facts: RequestFacts) -> str:
     essence = content_type.partition(";")[0].strip().lower()
     if facts.body and essence == "application/x-www-form-urlencoded":
         if facts.body.lstrip()[:1] == b"{":
-            return "The body looks like JSON: say so with -H 'Content-Type: application/json'"
-        return "If the body is the code itself, say so with -H 'Content-Type: text/x-python'"
+            return "The body looks like JSON: send -H 'Content-Type: application/json'"
+        return "If the body is the code itself, send -H 'Content-Type: text/x-python'"
     if facts.body and essence == "multipart/form-data":
         return "Files are for the adaptor; curl -F 'code=<adaptor.py' sends a file's text as a field"
     return _EXAMPLE

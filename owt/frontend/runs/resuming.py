@@ -100,7 +100,7 @@ def lost_event(last: EventId, known: bool, retention: float) -> bytes:
     else:
         detail = (
             f"run {last.run} is not known here: runs are kept for {retention:g} s after their end "
-            "(--run-retention), and not beyond the server's own end"
+            "(--run-retention), and not after a restart of the server"
         )
     problem = Problem("urn:owt:events-lost", "the events are lost", 410, detail, run=last.run)
     return sse.encode(problem.json(), "error", id=f"{last.run}-{OVER}")

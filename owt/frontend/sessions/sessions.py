@@ -114,7 +114,7 @@ class Sessions:
             return self.named[name]
         except KeyError:
             raise NoSuchSession(
-                "session", "there is no session of this name", name, hint=f"There are: {self._names()}"
+                "session", "no session has this name", name, hint=f"There are: {self._names()}"
             ) from None
 
     async def delete(self, name: str) -> None:

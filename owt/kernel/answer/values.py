@@ -217,8 +217,8 @@ class ValueEncoder:
         if json_encoding.is_document(value):
             return makers[dict](value)
         raise TypeError(
-            f"an adaptor cannot answer with a {type_name(value)}; return str, bytes, a number, None, "
-            "something that JSON holds (dict, list, dataclass, array), (body, status, headers), an "
+            f"an adaptor cannot answer with a value of type {type_name(value)}; return str, bytes, a number, "
+            "None, something that JSON holds (dict, list, dataclass, array), (body, status, headers), an "
             "iterator, a werkzeug Response, or an object with IPython's rich representations"
         )
 

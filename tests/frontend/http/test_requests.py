@@ -325,11 +325,11 @@ def test_repeated_accept_headers_are_one_list() -> None:
         (facts(), NOTHING + " For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"),
         (
             facts(body=b'{"code": "1"}', content_type=FORM),
-            NOTHING + " The body looks like JSON: say so with -H 'Content-Type: application/json'",
+            NOTHING + " The body looks like JSON: send -H 'Content-Type: application/json'",
         ),
         (
             facts(body=b"def run(): pass", content_type=FORM),
-            NOTHING + " If the body is the code itself, say so with -H 'Content-Type: text/x-python'",
+            NOTHING + " If the body is the code itself, send -H 'Content-Type: text/x-python'",
         ),
         (
             facts(body=multipart(('name="code"; filename="a.py"', b"1")), content_type=MULTIPART),
@@ -346,11 +346,11 @@ def test_repeated_accept_headers_are_one_list() -> None:
         ),
         (
             from_query(code="1", adaptor="speak"),
-            "adaptor: stands for code, and the request has code too; got 'speak'",
+            "adaptor: cannot be combined with code; got 'speak'",
         ),
         (
             facts("adaptor=speak", b"1", PYTHON),
-            "adaptor: stands for code, and the request has code too; got 'speak'",
+            "adaptor: cannot be combined with code; got 'speak'",
         ),
         (
             facts("code=2", b"1", PYTHON),
