@@ -23,12 +23,10 @@ MARGIN = 16
 RESERVE = 8
 """Descriptors that are kept to respond to clients when the process has no other left."""
 
-EXHAUSTED = (errno.EMFILE, errno.ENFILE)
-
 
 def ran_out(error: BaseException) -> bool:
     """Return True if `error` reports that the process, or the whole system, has no descriptor left."""
-    return getattr(error, "errno", None) in EXHAUSTED
+    return getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE)
 
 
 class Descriptors:

@@ -28,7 +28,8 @@ def hide_secrets(environ: MutableMapping[str, str], arguments: Sequence[str]) ->
     where an outer server, if a call started this one, finds its descendants by one of them.
     """
     secrets = [row for row in settings() if row.secret]
-    if options := [row.option for row in secrets if _has_option(arguments, row.option)]:
+    on_command_line = {argument.partition("=")[0] for argument in arguments}
+    if options := [row.option for row in secrets if row.option in on_command_line]:
         log.warning(
             "%s on the command line: other users could read it until now; use %s",
             " and ".join(options),
@@ -40,19 +41,10 @@ def hide_secrets(environ: MutableMapping[str, str], arguments: Sequence[str]) ->
 
     setproctitle(TITLE)
     del environ["SPT_NOENV"]
-    for name in (CLIENT_SECRETS | {row.variable for row in secrets}) & set(environ):
-        _overwrite(name)
-        del environ[name]
-
-
-def _has_option(arguments: Sequence[str], option: str) -> bool:
-    return any(argument.partition("=")[0] == option for argument in arguments)
-
-
-def _overwrite(name: str) -> None:
-    """Overwrite a variable's value in place: /proc/PID/environ shows the process's initial memory, also after
-    the variable was deleted."""
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p
-    if address := libc.getenv(os.fsencode(name)):
-        ctypes.memset(address, ord("."), len(ctypes.string_at(address)))
+    for name in (CLIENT_SECRETS | {row.variable for row in secrets}) & set(environ):
+        # /proc/PID/environ shows the process's initial memory, also after the variable was deleted.
+        if address := libc.getenv(os.fsencode(name)):
+            ctypes.memset(address, ord("."), len(ctypes.string_at(address)))
+        del environ[name]
