@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from owt.errors import shortened
@@ -55,9 +56,8 @@ class Filter(MethodStep):
         items = list(_items(flow, self))
         kept = yield from _results(self.fn, items)
         if isinstance(flow.value, Mapping):
-            pairs = zip(flow.value.items(), kept, strict=True)
-            return flow.giving({key: item for (key, item), keep in pairs if keep})
-        return flow.giving([item for item, keep in zip(items, kept, strict=True) if keep])
+            return flow.giving(dict(compress(flow.value.items(), kept)))
+        return flow.giving(list(compress(items, kept)))
 
 
 def _results(fn: Callable[[Any], Any], items: Iterable[Any]) -> Work[list[Any]]:
