@@ -79,7 +79,7 @@ def test_messages_begin_with_the_path(tmp_path):
     (tmp_path / "n.txt").write_text("")
     (tmp_path / "d.py").mkdir()
     for name, problem in [
-        ("n.ipynb", "no notebook"),
+        ("n.ipynb", "not a notebook"),
         ("n.txt", "ends in .ipynb or .py"),
         ("none.ipynb", "No such file"),
         ("d.py", "Is a directory"),
