@@ -18,18 +18,18 @@ def run():
 `;
 
 export const facts = {
-  async "text is a string"({ owt, url }) {
+  async "text is returned as a string"({ owt, url }) {
     const code = "def run(name): return f'Hello, {name}!'";
     equal(await new owt.Client(url).call(code, { name: "owt ☕ 'x' \"y\"" }), "Hello, owt ☕ 'x' \"y\"!");
   },
 
-  async "a number is its text and nothing is null"({ owt, url }) {
+  async "a number is returned as text and an empty answer as null"({ owt, url }) {
     const client = new owt.Client(url);
     equal(await client.call("6 * 7"), "42");
     equal(await client.call("def run(): return b'', {'Content-Type': ''}"), null);
   },
 
-  async "JSON is what it holds and JSON lines are an array of it"({ owt, url }) {
+  async "JSON is decoded and JSON lines become an array"({ owt, url }) {
     const client = new owt.Client(url);
     equal(await client.call("{'word': 'owt', 'parts': (1, 2.5, None)}"), { word: "owt", parts: [1, 2.5, null] });
     equal(await client.call("({'n': n, 'text': 'a\\u2028b'} for n in range(2))"), [
@@ -38,33 +38,33 @@ export const facts = {
     ]);
   },
 
-  async "what claims to be JSON and is not stays text"({ owt, url }) {
+  async "invalid JSON stays text"({ owt, url }) {
     const code = "def run(): return '{', {'Content-Type': 'application/json'}";
     equal(await new owt.Client(url).call(code), "{");
   },
 
-  async "bytes are a Blob of their type"({ owt, url }) {
+  async "bytes are returned as a Blob of their type"({ owt, url }) {
     const code = "def run(): return b'\\0\\xff', {'Content-Type': 'audio/wav'}";
     const blob = await new owt.Client(url).call(code);
     equal(blob.type, "audio/wav");
     equal([...new Uint8Array(await blob.arrayBuffer())], [0, 255]);
   },
 
-  async "a session keeps what it has and a call may name another"({ owt, url, session }) {
+  async "a session keeps its state and a call may name another"({ owt, url, session }) {
     const client = new owt.Client(url, { session });
     await client.call("x = 41");
     equal(await client.call("x + 1"), "42");
     equal(await client.call("'x' in globals()", {}, { session: `${session}-2` }), "False");
   },
 
-  async "options are the fields of the request"({ owt, url }) {
+  async "options become fields of the request"({ owt, url }) {
     const code = "def go(n): return n * 2\ndef run(n): return n";
     equal(await new owt.Client(url, { fn_name: "go" }).call(code, { n: 21 }), "42");
     const error = await rejection(new owt.Client(url).call(null, { text: "" }, { adaptor: "speak" }));
     equal([error.name, error.exception], ["RemoteError", "ValueError"]);
   },
 
-  async "the path of the URL is what the adaptor sees"({ owt, url }) {
+  async "the adaptor receives the path of the URL"({ owt, url }) {
     equal(await new owt.Client(`${url}/a/path`).call("path().last()"), "path");
   },
 
@@ -78,7 +78,7 @@ export const facts = {
     if (!/line 1, in run\n/.test(error.traceback) || !error.run) throw error;
   },
 
-  async "a refusal says what cannot be used"({ owt, url }) {
+  async "a refusal names the field that cannot be used"({ owt, url }) {
     const error = await rejection(new owt.Client(url).call("1", {}, { fn_name: "1" }));
     equal([error.name, error.status, error.type], ["RemoteError", 400, "urn:owt:bad-request"], error);
     equal(error.problem.detail.startsWith("fn_name: "), true);
@@ -89,26 +89,26 @@ export const facts = {
     equal([error.name, error.status, error.problem.detail], ["RemoteError", 418, "brewing"]);
   },
 
-  async "an answer that breaks off is the failure that broke it"({ owt, url }) {
+  async "an interrupted answer fails with the error that interrupted it"({ owt, url }) {
     const error = await rejection(new owt.Client(url).call("def run():\n    yield 'one'\n    1 / 0"));
     equal([error.name, error.exception, error.status], ["RemoteError", "ZeroDivisionError", 500], error);
   },
 
-  async "where no owt server is, the server is unreachable"({ owt, url }) {
+  async "a URL without an owt server is unreachable"({ owt, url }) {
     const error = await rejection(new owt.Client("http://127.0.0.1:9").call("1"));
     equal([error.name, error instanceof owt.Unreachable], ["Unreachable", true], error);
     const stranger = await rejection(new owt.Client(`${url}/_owt/health`).call("1"));
     equal([stranger.name, stranger.status], ["RemoteError", 405], stranger);
   },
 
-  async "what JSON does not hold is not sent"({ owt, url }) {
+  async "a value that JSON cannot represent is not sent"({ owt, url }) {
     const client = new owt.Client(url);
     for (const value of [NaN, Infinity, () => 1, [NaN], 1n]) {
       equal((await rejection(client.call("lambda value: 1", { value }))).name, "TypeError");
     }
   },
 
-  async "a stream is everything that happens, one event each"({ owt, url }) {
+  async "a stream yields each output as one event"({ owt, url }) {
     const events = await all(new owt.Client(url).stream(YIELDS));
     const { seconds, ...end } = events.at(-1).data;
     equal(typeof seconds, "number");
@@ -122,7 +122,7 @@ export const facts = {
     ]);
   },
 
-  async "a line end in an event is what it was"({ owt, url }) {
+  async "a line end in an event is preserved"({ owt, url }) {
     const text = "10 %\r20 %\r\n\r\r\n\n|\r";
     const code = "def run(text):\n    print(text, end='')\n    yield text\n    return text";
     const events = await all(new owt.Client(url).stream(code, { text }));
@@ -133,7 +133,7 @@ export const facts = {
     ]);
   },
 
-  async "an event arrives before the next one is made"({ owt, url, gate }) {
+  async "an event arrives before the next one is produced"({ owt, url, gate }) {
     const client = new owt.Client(url);
     const code = `def run():\n    yield "first"\n    ${gate.wait}\n    yield "second"`;
     const seen = [];
@@ -144,7 +144,7 @@ export const facts = {
     equal(seen, ["first", "second"]);
   },
 
-  async "a stream fails where the call did"({ owt, url }) {
+  async "a stream fails where its call failed"({ owt, url }) {
     const events = new owt.Client(url).stream("def run():\n    yield 'one'\n    1 / 0");
     equal((await events.next()).value.data, "one");
     const error = await rejection(events.next());
@@ -157,7 +157,7 @@ export const facts = {
     equal([error.name, error.status], ["RemoteError", 400], error);
   },
 
-  async "an adaptor's own events come as it writes them"({ owt, url }) {
+  async "an adaptor's own events arrive as it writes them"({ owt, url }) {
     const pieces = ["data: a\r", "\ndata:b\r", "\rdata\n\n", "event: mine\nid: 7\ndata: {\"x\"", ":1}\n: note\n\n",
       "event: bytes\ndata: no base64!\n\n", "event: done\ndata: 1\n\n", "event: error\ndata: [1]\n\n", "data: cut"];
     const code = `def run(): return iter(${JSON.stringify(pieces)}), {"Content-Type": "text/event-stream"}`;
@@ -174,13 +174,13 @@ export const facts = {
     equal(events.every(({ id }) => /^[0-9a-f]{16}-\d+$/.test(id)), true, events);
   },
 
-  async "a stream that is cut goes on with the next event"({ owt, url, session, gate, cut }) {
+  async "a stream that is cut resumes with the next event"({ owt, url, session, gate, cut }) {
     const client = new owt.Client(url, { session });
     equal(await cuts(client.stream(cutting(gate, cut)), new owt.Client(url), gate, 3), [0, 1, 2, 3, "done"]);
     equal(await client.call("state.runs"), "1");
   },
 
-  async "an adaptor's own stream that is cut goes on to its end"({ owt, url, gate, cut }) {
+  async "an adaptor's own stream that is cut resumes to its end"({ owt, url, gate, cut }) {
     const code = `
 def run():
     def body():
@@ -192,18 +192,18 @@ def run():
     equal(await cuts(new owt.Client(url).stream(code), new owt.Client(url), gate, 1), [1, 23, "done"]);
   },
 
-  async "what fails while nobody is connected fails the stream"({ owt, url, gate, cut }) {
+  async "a failure during a disconnect fails the stream"({ owt, url, gate, cut }) {
     const code = `def run():\n    yield "first"\n    ${gate.wait}\n    ${cut} > 0 and 1 / 0`;
     const error = await rejection(cuts(new owt.Client(url).stream(code), new owt.Client(url), gate, 1));
     equal([error.name, error.exception], ["RemoteError", "ZeroDivisionError"], error);
   },
 
-  async "a large event in many pieces is whole"({ owt, url }) {
+  async "a large event in many pieces arrives whole"({ owt, url }) {
     const [event] = await all(new owt.Client(url).stream("def run(): yield '☕' * 1_000_000"));
     equal(event.data === "☕".repeat(1_000_000), true);
   },
 
-  async "aborting a call ends it in the kernel"({ owt, url, session, gate }) {
+  async "aborting a call cancels it in the kernel"({ owt, url, session, gate }) {
     const controller = new AbortController();
     const client = new owt.Client(url, { session });
     const answer = rejection(client.call(`def run(): ${gate.wait}`, {}, { signal: controller.signal }));
@@ -213,7 +213,7 @@ def run():
     await cancelled(url, session);
   },
 
-  async "aborting a stream ends it in the kernel"({ owt, url, session, gate }) {
+  async "aborting a stream cancels it in the kernel"({ owt, url, session, gate }) {
     const controller = new AbortController();
     const client = new owt.Client(url, { session });
     const code = `def run():\n    yield "first"\n    ${gate.wait}`;
@@ -224,7 +224,7 @@ def run():
     await cancelled(url, session);
   },
 
-  async "leaving the loop ends the call in the kernel"({ owt, url, session, gate }) {
+  async "leaving the loop cancels the call in the kernel"({ owt, url, session, gate }) {
     const code = `def run():\n    yield "first"\n    ${gate.wait}`;
     for await (const event of new owt.Client(url, { session }).stream(code)) {
       equal(event.data, "first");
@@ -233,7 +233,7 @@ def run():
     await cancelled(url, session);
   },
 
-  async "a stream that is aborted ends even if nobody asks for its next event"({ owt, url, session, gate }) {
+  async "an aborted stream ends without a request for its next event"({ owt, url, session, gate }) {
     const controller = new AbortController();
     const code = `def run():\n    yield "first"\n    ${gate.wait}`;
     const events = new owt.Client(url, { session }).stream(code, {}, { signal: controller.signal });
@@ -242,7 +242,7 @@ def run():
     await cancelled(url, session);
   },
 
-  async "a stream that others may have joined is left to them"({ owt, url, session, gate }) {
+  async "leaving a stream that others may have joined does not cancel it"({ owt, url, session, gate }) {
     const client = new owt.Client(url, { session, use_cache: 1 });
     const code = `def run():\n    yield "first"\n    ${gate.wait}\n    yield "second"`;
     const [mine, others] = [client.stream(code), client.stream(code)];
@@ -253,7 +253,7 @@ def run():
     equal((await others.next()).value.data, "second");
   },
 
-  async "a call whose signal is aborted already is not made"({ owt, url, session }) {
+  async "a call with an aborted signal is not sent"({ owt, url, session }) {
     const client = new owt.Client(url, { session });
     const options = { signal: AbortSignal.abort() };
     equal((await rejection(client.call("1", {}, options))).name, "AbortError");
@@ -261,7 +261,7 @@ def run():
     equal((await fetch(`${url}/_owt/sessions/${session}`)).status, 404);
   },
 
-  async "a link makes the call by GET"({ owt, url, session }) {
+  async "a link calls by GET"({ owt, url, session }) {
     const client = new owt.Client(`${url}/somewhere`, { session });
     const options = { timeout: 20, kernel: undefined, reload: null };
     const link = client.link("def run(name): return f'{name} {request.path}'", { name: "ä+/ ☕?&" }, options);
@@ -273,7 +273,7 @@ def run():
 
 /** What holds where there are EventSources. */
 export const withEventSource = {
-  async "an EventSource gives what fetch gives"({ owt, url }) {
+  async "an EventSource receives the same events as fetch"({ owt, url }) {
     const client = new owt.Client(url);
     const names = (events) => events.map(({ name, data }) => [name, name === "done" ? data.status : String(data)]);
     const opened = watched();
@@ -282,7 +282,7 @@ export const withEventSource = {
     equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
   },
 
-  async "an EventSource is told that a call failed"({ owt, url }) {
+  async "an EventSource receives the failure of a call"({ owt, url }) {
     const opened = watched();
     const events = new owt.Client(url).stream("def run():\n    yield 'one'\n    1 / 0", {}, { by: "EventSource" });
     equal((await events.next()).value.data, "one");
@@ -305,7 +305,7 @@ def run():
     ]);
   },
 
-  async "an EventSource learns when an adaptor's own events are over"({ owt, url, session }) {
+  async "an EventSource receives the end of an adaptor's own events"({ owt, url, session }) {
     const opened = watched();
     const client = new owt.Client(url, { session });
     const code = `
@@ -318,21 +318,21 @@ def run():
     equal(await client.call("state.runs"), "1");
   },
 
-  async "an EventSource that is cut goes on with the next event"({ owt, url, session, gate, cut }) {
+  async "an EventSource that is cut resumes with the next event"({ owt, url, session, gate, cut }) {
     const client = new owt.Client(url, { session });
     const events = client.stream(cutting(gate, cut, 1), {}, { by: "EventSource" });
     equal(await cuts(events, new owt.Client(url), gate, 1), [0, 1, "done"]);
     equal(await client.call("state.runs"), "1");
   },
 
-  async "an EventSource that cannot be had is unreachable"({ owt, url }) {
+  async "an EventSource that cannot connect is unreachable"({ owt, url }) {
     const opened = watched();
     const error = await rejection(new owt.Client(`${url}/_owt/health`).stream("1", {}, { by: "EventSource" }).next());
     equal(error.name, "Unreachable", error);
     equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
   },
 
-  async "aborting closes the EventSource and ends the call in the kernel"({ owt, url, session, gate }) {
+  async "aborting closes the EventSource and cancels the call in the kernel"({ owt, url, session, gate }) {
     const controller = new AbortController();
     const code = `def run():\n    yield "first"\n    ${gate.wait}`;
     const options = { by: "EventSource", signal: controller.signal };
@@ -343,7 +343,7 @@ def run():
     await cancelled(url, session);
   },
 
-  async "a page's own folder is the server unless it says otherwise"({ owt }) {
+  async "the page's own folder is the default server"({ owt }) {
     equal(await new owt.Client().call("6 * 7"), "42");
   },
 };
