@@ -24,6 +24,9 @@ from owt.wire.http import BODILESS
 REPRESENTATION = ("Content-Type", "Content-Encoding", "Content-Language")
 """Headers that describe a body; a response without a body has none of them."""
 
+LARGE_CHUNK = 16 * 1024
+"""Minimum size, in bytes, of data that is framed here rather than by Tornado."""
+
 
 @lru_cache(maxsize=1)
 def date(second: int) -> str:
@@ -49,6 +52,8 @@ class ResponseWriter:
         self._has_body = request.method != "HEAD"
         # True if the end of the connection is the end of the response.
         self._closes = False
+        # True if the body is sent in chunks, as Tornado decides too.
+        self._in_chunks = False
         self._written: Future[None] | None = None
 
     @property
@@ -99,6 +104,9 @@ class ResponseWriter:
     def begin(self, status: int, headers: Headers, data: bytes) -> Future[None]:
         """Send the head and the first data of a response; the result is done when the client has them."""
         head = self._head(headers)
+        self._in_chunks = (
+            self.chunked and self._has_body and status not in BODILESS and "Content-Length" not in head
+        )
         if not self.chunked and "Content-Length" not in head:
             # The response ends with its connection (RFC 9112, section 6.3). Tornado would keep the connection
             # open if the client asked for it.
@@ -108,7 +116,11 @@ class ResponseWriter:
 
     def write(self, data: bytes) -> Future[None]:
         """Send more data. Raises `HTTPOutputError` for more than the headers state."""
-        if data and self._has_body:
+        stream = self._connection.stream
+        if len(data) >= LARGE_CHUNK and self._in_chunks and not stream.closed():
+            # A chunk (RFC 9112, section 7.1) in one copy; Tornado's own framing makes three.
+            self._written = stream.write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
+        elif data and self._has_body:
             self._written = self._connection.write(data)
         assert self._written is not None
         return self._written
