@@ -18,6 +18,7 @@ from scripted_service import ScriptedService
 
 from owt.frontend.application import Owt
 from owt.frontend.http.calls import LARGE, CallExchange
+from owt.frontend.http.writer import LARGE_CHUNK
 from owt.testing import async_test
 from owt.testing.kernel import HEAD, ScriptedKernel
 from owt.wire.chunk import Data, Done, Failed, Head, Stdout
@@ -105,6 +106,24 @@ async def test_a_streamed_answer_has_chunks_and_an_end() -> None:
         while not data.endswith(b"0\r\n\r\n"):
             data += await client.receive()
         assert data == b"3\r\ntwo\r\n0\r\n\r\n"
+
+
+@async_test
+async def test_large_data_of_a_stream_is_one_chunk_between_small_ones() -> None:
+    large = b"x" * LARGE_CHUNK
+    async with serving() as site:
+        client = await site.call()
+        kernel = await site.invoked()
+        kernel.send(HEAD, Data(b"one", "text"))
+        assert (await client.receive()).endswith(b"\r\n\r\n3\r\none\r\n")
+        kernel.send(Data(large, "text"))
+        data = b""
+        while not data.endswith(b"x\r\n"):
+            data += await client.receive()
+        kernel.send(Data(b"two", "text"), Done(200, 0.0))
+        while not data.endswith(b"0\r\n\r\n"):
+            data += await client.receive()
+        assert data == b"%x\r\n%s\r\n3\r\ntwo\r\n0\r\n\r\n" % (len(large), large)
 
 
 @async_test

@@ -11,7 +11,7 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from owt.frontend.http import connection as module
-from owt.frontend.http.connection import SLACK, Connection, HeadLimits, linger
+from owt.frontend.http.connection import SLACK, Connection, HeadLimits, SecureConnection, linger
 from owt.testing import async_test, settle
 
 PATIENCE = 10
@@ -135,3 +135,27 @@ async def test_a_socket_whose_client_has_closed_does_not_linger() -> None:
     await settle()
     assert sock.fileno() == -1
     assert closed == ["closed"]
+
+
+@async_test
+async def test_a_read_after_one_that_emptied_the_socket_waits_for_the_event_loop() -> None:
+    server, client = socket.socketpair()
+    connection = Connection(server, limits=LIMITS, linger=socket.socket.close, on_close=lambda _: None)
+    buffer = bytearray(10)
+    with client:
+        client.sendall(b"first")
+        assert connection.read_from_fd(buffer) == 5
+        client.sendall(b"exactly 10")
+        assert connection.read_from_fd(buffer) is None
+        # The event loop reports the socket again.
+        assert connection.read_from_fd(buffer) == 10
+        client.sendall(b"more")
+        # A full buffer does not show that the socket is empty.
+        assert connection.read_from_fd(buffer) == 4
+        connection.close()
+
+
+def test_a_read_of_a_tls_connection_never_waits_for_the_event_loop() -> None:
+    # TLS may have decrypted more than it has returned.
+    assert Connection._reports_data
+    assert not SecureConnection._reports_data
