@@ -71,6 +71,18 @@ async def test_calls_run_one_after_another():
 
 
 @async_test
+async def test_a_kernel_gets_its_next_call_before_a_reader_of_the_last_one_continues():
+    stage = Stage()
+    first, second = stage.submit(), stage.submit()
+    kernel = await stage.kernels.wait_for_kernel(1)
+    invoked = []
+    first.follow().notify(lambda: invoked.extend(kernel.invoked))
+    kernel.answer()
+    # Without another step of the event loop.
+    assert invoked == [first.id, second.id]
+
+
+@async_test
 async def test_the_queue_limit_counts_calls_beyond_the_concurrency():
     for queue, concurrency in ((0, 1), (2, 1), (2, 3)):
         for started in (False, True):
