@@ -1,12 +1,14 @@
 # Every target creates its own environment: .venv, .venv-bark for the tests of models, .venv-docs for the
-# documentation. It needs only make and Python 3.11 or newer.
+# documentation. It needs only make and Python 3.11 or newer. With PYTHON, the environment of serve, test and
+# lint is another one: `make test PYTHON=python3.13` uses .venv-python3.13.
 #
 #   make serve ARGS='--port 9000'     make test ARGS='-k config'     make serve PYTHON=python3.12
 
 PYTHON ?= python3
 ARGS ?=
 
-BIN := .venv/bin
+VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
 # The sources of an installation, which copies the kernelspecs.
 INSTALLED_FROM := pyproject.toml $(wildcard kernels/*/*)
 
@@ -40,10 +42,10 @@ help:
 	@echo 'make bench-kernel measure the cost of an idle kernel and of its start'
 	@echo 'make clean        remove the environments and all build results'
 
-serve: .venv/installed-serve
+serve: $(VENV)/installed-serve
 	@$(BIN)/owt serve --show-examples $(ARGS)
 
-test: .venv/installed-dev
+test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest $(ARGS)
 
 test-newest: $(NEWEST)/made
@@ -52,13 +54,13 @@ test-newest: $(NEWEST)/made
 	  --upgrade-strategy eager $(BOUNDED)
 	$(NEWEST)/bin/python -m pytest $(ARGS)
 
-test-browser: .venv/installed-dev
+test-browser: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 test-bark: $(BARK)/installed
 	$(BARK)/bin/python -m pytest tests/bark $(ARGS)
 
-lint: .venv/installed-dev
+lint: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
@@ -68,46 +70,46 @@ docs: $(DOCS)/installed
 	  -d build/doctrees docs build/docs
 	@echo 'the documentation is in build/docs/index.html'
 
-picture: .venv/installed-serve
+picture: $(VENV)/installed-serve
 	$(BIN)/python docs/make_picture.py
 
-bench: .venv/installed-dev
+bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-bench-memory: .venv/installed-dev
+bench-memory: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/memory.py $(ARGS)
 
-bench-kernel: .venv/installed-dev
+bench-kernel: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/kernel.py $(ARGS)
 
 clean:
-	rm -rf .venv $(BARK) $(DOCS) $(NEWEST) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-python* $(BARK) $(DOCS) $(NEWEST) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file, because the time of a directory is meaningless, and an interrupted start leaves no stamp.
-.venv/made $(BARK)/made $(NEWEST)/made $(DOCS)/made:
+$(VENV)/made $(BARK)/made $(NEWEST)/made $(DOCS)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'owt needs Python 3.11 or newer; name one, such as: make PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)
 	@touch $@
 
 $(BARK)/installed: $(INSTALLED_FROM) | $(BARK)/made
-	@echo 'installing owt[bark] into $(BARK)'
+	@echo 'installing owt-server[bark] into $(BARK)'
 	@$(BARK)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' pytest pytest-timeout \
 	  --editable '.[bark]'
 	@touch $@
 
 $(DOCS)/installed: $(INSTALLED_FROM) | $(DOCS)/made
-	@echo 'installing owt[docs] into $(DOCS)'
+	@echo 'installing owt-server[docs] into $(DOCS)'
 	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
-.venv/installed-serve: $(INSTALLED_FROM) | .venv/made
-	@echo 'installing owt[speech] into .venv'
+$(VENV)/installed-serve: $(INSTALLED_FROM) | $(VENV)/made
+	@echo 'installing owt-server[speech] into $(VENV)'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[speech]'
 	@touch $@
 
-.venv/installed-dev: $(INSTALLED_FROM) | .venv/made
-	@echo 'installing owt[test,speech,notebook,dev] into .venv'
+$(VENV)/installed-dev: $(INSTALLED_FROM) | $(VENV)/made
+	@echo 'installing owt-server[test,speech,notebook,dev] into $(VENV)'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,speech,notebook,dev]'
 	@touch $@

@@ -30,6 +30,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+DISTRIBUTION = "owt-server"
+"""Name of this package on the package index, where `owt` is another product."""
+
 UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 """Exceptions that Python's parser and compiler raise for one text or another."""
 
@@ -197,7 +200,7 @@ class MissingExtra(OwtError, ImportError):
     """A package is missing that an extra of owt installs."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package} is not installed; run: pip install 'owt[{extra}]'")
+        super().__init__(f"{package} is not installed; run: pip install '{DISTRIBUTION}[{extra}]'")
 
 
 class CannotSend(OwtError, TypeError):

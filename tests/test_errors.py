@@ -114,7 +114,7 @@ def test_busy_has_the_seconds_until_a_retry() -> None:
 
 def test_a_missing_extra_is_an_import_error_that_names_the_pip_command() -> None:
     error = MissingExtra("torch", "bark")
-    assert str(error) == "torch is not installed; run: pip install 'owt[bark]'"
+    assert str(error) == "torch is not installed; run: pip install 'owt-server[bark]'"
     assert isinstance(error, ImportError)
 
 

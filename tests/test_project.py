@@ -17,6 +17,8 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 
+from owt.errors import DISTRIBUTION
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "owt"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -268,7 +270,28 @@ def test_the_folders_of_tests_mirror_the_package():
 def test_the_installed_version_is_the_projects():
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
-    assert importlib.metadata.version("owt") == project["version"]
+    assert importlib.metadata.version(DISTRIBUTION) == project["version"]
+
+
+def test_every_install_command_names_a_checkout_or_the_distribution():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    assert project["name"] == DISTRIBUTION
+    installer = r"(?:pip3? install|pipx (?:install|run|upgrade)|uvx|uv (?:tool|pip) (?:install|run|upgrade))"
+    argument = re.compile(
+        r"""(?<![\w./-])(?P<name>\.|owt(?:[_-][a-z]+)?)(?:\[(?P<extras>[\w,{}]+)\])?(?=['"\s\\]|$)"""
+    )
+    seen = set()
+    for path in project_files():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if (command := re.search(rf"\b{installer} (.*)", line)) is None:
+                continue
+            for name in argument.finditer(command[1].partition("#")[0].partition(" owt ")[0]):
+                seen.add(name["name"])
+                assert name["name"] in (".", DISTRIBUTION), (path, line)
+                extras = set((name["extras"] or "").split(",")) - {"", "{extra}"}
+                assert extras <= project["optional-dependencies"].keys(), (path, line)
+    assert seen == {".", DISTRIBUTION}
 
 
 def test_the_changelog_lists_the_newest_version_first_and_none_later():
@@ -276,7 +299,7 @@ def test_the_changelog_lists_the_newest_version_first_and_none_later():
     headings = re.findall(r"^## \[(.+?)\]", text, re.MULTILINE)
     assert headings[0] == "Unreleased"
     numbers = [tuple(map(int, heading.split("."))) for heading in headings[1:]]
-    current = tuple(map(int, importlib.metadata.version("owt").split(".")))
+    current = tuple(map(int, importlib.metadata.version(DISTRIBUTION).split(".")))
     assert numbers == sorted(numbers, reverse=True)
     assert all(number <= current for number in numbers)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from owt.errors import DISTRIBUTION
+
 PLACES = (
     Path(__file__).resolve().parents[2] / "docs",
     Path(sysconfig.get_path("data"), "share", "doc", "owt"),
@@ -22,4 +24,4 @@ def docs() -> None:
         if (place / "index.md").is_file():
             click.echo(place / "index.md")
             return
-    click.echo(metadata("owt")["Description"])
+    click.echo(metadata(DISTRIBUTION)["Description"])

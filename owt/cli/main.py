@@ -6,6 +6,7 @@ cannot be used; 3 if no server answers. An error is one line on stderr, except f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import click
@@ -17,11 +18,11 @@ from owt.cli.export import export
 from owt.cli.hash_password import hash_password
 from owt.cli.serve import serve
 from owt.cli.session import endpoints, session
-from owt.errors import CannotSend, ConfigError, OwtError, RemoteError, Unreachable
+from owt.errors import DISTRIBUTION, CannotSend, ConfigError, OwtError, RemoteError, Unreachable
 
 
 @click.group("owt", context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="owt", message="%(prog)s %(version)s")
+@click.version_option(package_name=DISTRIBUTION, message="%(prog)s %(version)s")
 def cli() -> None:
     """Run the code that a request brings, in persistent IPython kernels.
 
@@ -36,6 +37,7 @@ for command in (serve, call, session, endpoints, console, export, hash_password,
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own) and return its exit status."""
     try:
+        _check_package()
         status = cli.main(args=args, prog_name="owt", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -65,6 +67,18 @@ def main(args: Sequence[str] | None = None) -> int:
             case _:
                 return 1
     return status if isinstance(status, int) else 0
+
+
+def _check_package() -> None:
+    """Raise `ConfigError` if another distribution has replaced or removed the package's own module.
+
+    The package index has another product named `owt`, which installs into the same folder.
+    """
+    if not hasattr(sys.modules["owt"], "load_ipython_extension"):
+        raise ConfigError(
+            "the files of another distribution named owt have replaced those of this one; run: "
+            f"pip uninstall owt; pip install --force-reinstall --no-deps {DISTRIBUTION}"
+        )
 
 
 def _print_error(command: str, problem: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -188,7 +190,26 @@ def test_a_taken_port_is_one_line_and_status_2():
 
 def test_version_is_the_packages_version(capsys):
     assert main.main(["--version"]) == 0
-    assert capsys.readouterr().out == f"owt {importlib.metadata.version('owt')}\n"
+    assert capsys.readouterr().out == f"owt {importlib.metadata.version('owt-server')}\n"
+
+
+def test_a_package_that_another_distribution_has_replaced_is_reported(tmp_path):
+    package = tmp_path / "owt"
+    shutil.copytree(Path(main.__file__).parents[1], package, ignore=shutil.ignore_patterns("__pycache__"))
+    # The whole of the other product's own module.
+    (package / "__init__.py").write_text("from .client import *")
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from owt.cli.main import main; sys.exit(main(['--version']))"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip uninstall owt; pip install --force-reinstall --no-deps owt-server" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_serve_help_names_each_variable(capsys):
@@ -317,7 +338,7 @@ def test_console_names_the_extra_that_is_missing(server, monkeypatch, tmp_path, 
     server.responses["GET", "/_owt/sessions/mine"] = as_json({"connection_file": str(connection)})
     monkeypatch.setattr(console, "find_spec", lambda name: None)
     assert main.main(["console", "mine", "--url", server.url]) == 1
-    assert "pip install 'owt[notebook]'" in capsys.readouterr().err
+    assert "pip install 'owt-server[notebook]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("connection", [None, "/nowhere/kernel.json"])

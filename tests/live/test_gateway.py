@@ -199,7 +199,7 @@ def test_missing_packages_get_501_with_the_command_to_install(tmp_path):
     with LiveServer(env={"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}) as server:
         answer = server.ask("GET", KERNELS)
         assert answer.status_code == 501
-        assert "pip install 'owt[notebook]'" in answer.text
+        assert "pip install 'owt-server[notebook]'" in answer.text
 
 
 def test_jupyter_server_is_loaded_with_the_first_request():

@@ -264,7 +264,7 @@ class TestPages:
 
     def test_the_index_is_json_for_programs(self, http: httpx.Client) -> None:
         index = http.get("/_owt", headers={"Accept": "application/json"}).json()
-        assert index["version"] == version("owt")
+        assert index["version"] == version("owt-server")
         links = index["links"]
         assert set(links) < {page["path"] for page in index["pages"]}
         types = {link: http.get(link).headers["content-type"] for link in links}

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from owt.errors import BadRequest
+from owt.errors import DISTRIBUTION, BadRequest
 from owt.frontend.api.followers import no_such_run
 from owt.frontend.http import pages
 from owt.frontend.http.handler import PageHandler
@@ -53,7 +53,7 @@ class IndexHandler(PageHandler):
                 for methods, path, purpose in INDEX
             ]
             links = [self.base + path for path in LINKS]
-            self.finish_json({"version": version("owt"), "links": links, "pages": listing})
+            self.finish_json({"version": version(DISTRIBUTION), "links": links, "pages": listing})
             return
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(index_page(self.base))

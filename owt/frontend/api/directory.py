@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from owt.errors import DISTRIBUTION
 from owt.frontend.api import openapi
 from owt.frontend.api.control import timestamp
 from owt.frontend.endpoints import Entry
@@ -41,7 +42,7 @@ class OpenApiHandler(PageHandler):
             openapi.document(
                 self.service.endpoints.all(),
                 url=f"{self.request.protocol}://{self.request.host}{self.base}",
-                version=importlib.metadata.version("owt"),
+                version=importlib.metadata.version(DISTRIBUTION),
                 users=authenticator.users,
                 tokens=authenticator.tokens,
             )

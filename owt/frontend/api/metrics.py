@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from owt.errors import DISTRIBUTION
 from owt.frontend.api.health import readiness
 from owt.frontend.http.handler import PageHandler
 from owt.frontend.kernels.kernel import Kernel
@@ -67,7 +68,7 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, with all values of its label."""
-        yield InfoMetricFamily("owt_build", "Version of the server.", {"version": version("owt")})
+        yield InfoMetricFamily("owt_build", "Version of the server.", {"version": version(DISTRIBUTION)})
         ready = int(readiness(self._service).status == "ok")
         yield _gauge("owt_ready", "1 if the server is ready for calls (/_owt/health/ready), else 0.", ready)
         yield _gauge("owt_connections", "Open client connections.", self._connections())

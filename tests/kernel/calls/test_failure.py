@@ -73,7 +73,7 @@ def test_describe_uses_the_title_of_owts_errors() -> None:
     assert of(KernelDied("it died")).title == KernelDied.title
     missing = of(MissingExtra("torch", "bark"))
     assert missing.exception == "MissingExtra"
-    assert "pip install 'owt[bark]'" in missing.detail
+    assert "pip install 'owt-server[bark]'" in missing.detail
 
 
 @pytest.mark.parametrize("reason", ["cancelled", "interrupted"])
