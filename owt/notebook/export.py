@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import symtable
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +13,10 @@ from owt.errors import UNREADABLE, NotebookError
 from owt.notebook.document import CodeCell, read
 from owt.notebook.endpoint_cells import is_annotated, split
 from owt.notebook.parsed_cell import ParsedCell, by_line, parse_cell
-from owt.notebook.statements import STAR, statements
 
 DECORATOR = "endpoint"
+_STAR = "*"
+"""The name that `from module import *` binds here."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _BLOCKS = (
     *(ast.Expr, ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith),
@@ -21,16 +24,24 @@ _BLOCKS = (
 )
 """Nodes that run with the cell: statements, and parts of statements that hold statements."""
 
+_IDENTIFIER = re.compile(r"[^\W\d]\w*")
+_DYNAMIC = frozenset(
+    ("eval", "exec", "globals", "locals", "vars", "dir", "state", "__main__", "get_ipython", "__builtins__")
+)
+"""Names by which code uses or binds other names invisibly."""
+_DYNAMIC_ATTRIBUTES = frozenset(("__globals__", "f_globals", "f_locals", "user_ns", "user_global_ns"))
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A cell with its Python, and the names that it binds, uses, and calls methods of."""
+    """A cell with its Python, the names that it `binds` or changes, and those that it `uses`. A `dynamic`
+    cell may also bind, change and use any other name."""
 
     cell: CodeCell
     python: ParsedCell
-    binds: frozenset[str]
-    calls: frozenset[str]
-    uses: frozenset[str]
+    binds: set[str]
+    uses: set[str]
+    dynamic: bool
 
 
 def export(path: Path, endpoint: str | None = None) -> str:
@@ -81,10 +92,50 @@ def _part(cell: CodeCell) -> _Part:
     python = parse_cell(cell.text)
     if python is None:
         raise NotebookError(f"{cell.label}: its text is neither Python nor a magic")
-    meaning = statements(cell.text)
-    binds = frozenset[str]().union(*(statement.binds for statement in meaning))
-    uses = frozenset[str]().union(*(statement.eager | statement.late for statement in meaning))
-    return _Part(cell, python, binds, frozenset(_called(python.tree)), uses)
+    binds, uses = set(_called(python.tree)), set[str]()
+    for node in ast.walk(python.tree):
+        match node:
+            case ast.Constant(value=str(text)):
+                # It may be a query, an expression or a template, which is evaluated with the session's names.
+                uses.update(_IDENTIFIER.findall(text))
+            case ast.alias(name="*"):
+                binds.add(_STAR)
+            case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+                base: ast.expr = node
+                while isinstance(base, ast.Attribute | ast.Subscript):
+                    base = base.value
+                if isinstance(base, ast.Name):
+                    binds.add(base.id)
+    try:
+        top = symtable.symtable(python.source, cell.label, "exec")
+    except UNREADABLE:
+        # The code cannot be in a file either, and the file's check says why.
+        return _Part(cell, python, binds, uses, dynamic=True)
+    tables = [top]
+    for table in tables:
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if table is top or symbol.is_global():
+                if symbol.is_referenced():
+                    uses.add(symbol.get_name())
+                if symbol.is_assigned() or symbol.is_imported():
+                    binds.add(symbol.get_name())
+    return _Part(cell, python, binds, uses, any(map(_is_dynamic, ast.walk(python.tree))))
+
+
+def _is_dynamic(node: ast.AST) -> bool:
+    """Return True for code that may use or bind names that the text does not have."""
+    match node:
+        case ast.Name(id=name) | ast.alias(name=name):
+            return name in _DYNAMIC
+        case ast.Attribute(attr=name):
+            return name in _DYNAMIC_ATTRIBUTES
+        case ast.Subscript(slice=ast.Constant("__main__")) | ast.Call(args=[ast.Constant("__main__"), *_]):
+            return True
+        case ast.Call(func=ast.Attribute(attr="eval" | "query"), args=[first, *_]):
+            # Of pandas and others. The names in a constant text are known.
+            return not isinstance(first, ast.Constant)
+    return False
 
 
 def _called(tree: ast.Module) -> Iterator[str]:
@@ -161,12 +212,14 @@ def _paths(endpoints: Iterable[str]) -> list[str]:
 
 
 def _needed(parts: Sequence[_Part], start: _Part) -> list[_Part]:
-    """Return the cells that bind a name that `start` uses, or call its methods, transitively. A star import
-    may bind any name."""
+    """Return the cells that bind or change a name that `start` uses, transitively. A star import may bind any
+    name. If any cell is dynamic, all cells are needed."""
+    if any(part.dynamic for part in parts):
+        return list(parts)
     needed = [start]
     for part in needed:
-        uses = {*part.uses, STAR}
-        needed += [other for other in parts if other not in needed and (other.binds | other.calls) & uses]
+        uses = {*part.uses, _STAR}
+        needed += [other for other in parts if other not in needed and other.binds & uses]
     return [part for part in parts if part in needed]
 
 

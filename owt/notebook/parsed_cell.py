@@ -75,11 +75,25 @@ def parse_cell(text: str) -> ParsedCell | None:
         lines[start:end] = _comments(lines[start:end])
         if assignment is not None:
             # The magic's text stands for the value, so that another magic is another value.
-            lines[start] = f"{indent}{assignment['target'].strip()} = get_ipython().getoutput({whole!r})"
+            lines[start] = f"{indent}{assignment['target'].strip()} = {whole!r}"
         elif indent:
             # A block needs a statement.
             lines[start] = f"{indent}pass  # {line.strip()}"
     return None
+
+
+def meaning(text: str) -> str:
+    """Return the cell's text without comments and layout, or as it is where it is not Python."""
+    cell = parse_cell(text)
+    if cell is None or (not cell.tree.body and text.lstrip().startswith("%%")):
+        return text.strip()
+    starts = [node.lineno for node in ast.walk(cell.tree) if isinstance(node, ast.stmt)]
+    # A magic's place among the statements is part of the meaning.
+    magics = [(magic.text, sum(start < magic.line for start in starts)) for magic in cell.magics]
+    try:
+        return f"{magics} {ast.dump(cell.tree)}"
+    except RecursionError:
+        return text.strip()
 
 
 def by_line(body: Sequence[ast.stmt]) -> list[tuple[int, int, list[ast.stmt]]]:

@@ -68,6 +68,75 @@ def test_cell_that_calls_a_method_of_a_needed_object_is_needed(exported):
     assert loaded(text)["run"]() == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        "eval('lim' + 'it')",
+        "vars()['limit']",
+        "globals()['limit']",
+        "locals().get('limit', limits.__globals__)",
+        "state.limit",
+        "__main__.limit",
+        "__import__('__main__').limit",
+        "sys.modules['__main__'].limit",
+        "get_ipython().user_ns['limit']",
+        "shell.user_ns['limit']",
+        "'{limit}'.format(**globals())",
+        "frame.query('x <= @limit')",
+        "frame.query(condition)",
+        "pd.eval('limit + 1')",
+        "duckdb.sql('select * from limit')",
+        "getattr(state, 'limit')",
+        "[exec(line) for line in lines]",
+        "dir()",
+    ],
+)
+def test_cell_whose_names_are_used_invisibly_is_needed(exported, use):
+    function = f'@endpoint("/x")\ndef f(condition=None, frame=None):\n    return {use}'
+    assert "limit = 2" in exported(["limit = 2", function], "/x")
+
+
+@pytest.mark.parametrize("cell", ["exec('limit = 3')", "state.limit = 3", "globals()['limit'] = 3"])
+def test_cell_that_changes_names_invisibly_is_needed(exported, cell):
+    assert cell in exported(["limit = 2", cell, '@endpoint("/x")\ndef f(): return limit'], "/x")
+
+
+def test_call_of_a_model_is_no_invisible_use(exported):
+    function = '@endpoint("/x")\ndef f(): return model'
+    text = exported(["limit = 2", "model = m()", "model.eval()", function], "/x")
+    assert ("model.eval()" in text, "limit" in text) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("use", "other"),
+    [
+        ("[a(i) for i in b if c]", "i = 1"),
+        ("(lambda unused: unused)(1)", "unused = 1"),
+        ("{k: v for k, v in b}", "k = 1"),
+    ],
+)
+def test_cell_that_binds_a_local_name_of_the_endpoint_is_not_needed(exported, use, other):
+    text = exported([other, "b = 1", f'@endpoint("/x")\ndef f(): return {use}'], "/x")
+    assert other not in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "use"),
+    [
+        ("import a.b as x", "x"),
+        ("for x in range(3): pass", "x"),
+        ("with open('x') as x: pass", "x"),
+        ("class x: pass", "[y for y in x]"),
+        ("def set_x():\n    global x\n    x = 1", "x"),
+        ("x.y[0] = 1", "x"),
+        ("del x.y", "lambda: x"),
+        ("if (x := 1): pass", "x"),
+    ],
+)
+def test_cell_that_binds_or_changes_a_used_name_is_needed(exported, cell, use):
+    assert cell in exported([cell, f'@endpoint("/e")\ndef f(): return {use}'], "/e")
+
+
 def test_star_imports_are_always_needed(exported):
     cells = ["from math import *", "x = 1", '@endpoint("/a")\ndef a(): return floor(x + 0.5)']
     assert loaded(exported(cells, "/a"))["run"]() == 1

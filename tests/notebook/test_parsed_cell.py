@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from owt.notebook.parsed_cell import Magic, parse_cell
+from owt.notebook.parsed_cell import Magic, meaning, parse_cell
 
 
 def source(text: str) -> str:
@@ -79,3 +79,35 @@ def test_cell_of_a_python_cell_magic_is_python(name):
 @pytest.mark.parametrize("text", ["def f(:\n  pass", "x = (", "!ls\nx = = 1", "\0", "(" * 100_000])
 def test_text_that_nothing_reads_gives_none(text):
     assert parse_cell(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("def f( a ):  # one\n    return a\n\n", "# two\ndef f(a): return a"),
+        ("%%time\nmodel = load()  # slow", "%%time\nmodel  =  load()"),
+        ("%matplotlib inline\nx = 1", "# About it.\n%matplotlib inline\n\nx = 1"),
+        ("def f(:", "def f(:\n\n"),
+    ],
+)
+def test_comments_and_layout_do_not_change_the_meaning(text, other):
+    assert meaning(text) == meaning(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("x = 1", "x = 2"),
+        ("!ls\nx = 1", "!ls -l\nx = 1"),
+        ("!ls\nx = 1", "x = 1\n!ls"),
+        ("if x:\n    !ls\nelse:\n    pass", "if x:\n    pass\nelse:\n    !ls"),
+        ("x = !ls", "x = !ls -l"),
+        ("def x():\n    y = !ls\n    return y", "def x():\n    y = !ls -l\n    return y"),
+        ("%%bash\nls", "%%bash\nls -l"),
+        ("%%time\nx = 1", "%%capture\nx = 1"),
+        ("def f(:", "def g(:"),
+        ("return 1", "return 2"),
+    ],
+)
+def test_other_code_has_another_meaning(text, other):
+    assert meaning(text) != meaning(other)

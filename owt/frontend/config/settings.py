@@ -95,7 +95,7 @@ class Settings:
         read_path,
         "PATH",
     )
-    watch: bool = switch("Run the changed cells of a notebook when it is saved")
+    watch: bool = switch("Run a notebook from its first changed cell on when it is saved")
     verbose: int = setting(
         "Log detail: output of calls (-v), requests and code (-vv), messages of libraries (-vvv)",
         read_whole,

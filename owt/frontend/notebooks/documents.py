@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import ConfigError, NotebookError
-from owt.notebook.changes import Contents
+from owt.notebook.document import CodeCell, read
+from owt.notebook.endpoint_cells import EndpointCell, split
+from owt.notebook.parsed_cell import meaning
 from owt.wire.names import SESSION_NAME
 
 MAX_SESSION_NAME = 64
@@ -45,6 +47,30 @@ class WatchedFile:
             return None
         # ctime also changes when the clock was set back, and with the permissions.
         return stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A notebook's contents: the `cells` that run, in order, with the `meanings` of each, which are equal for
+    cells that differ in layout and comments alone; and the `endpoint_cells`, which run for requests."""
+
+    cells: tuple[CodeCell, ...]
+    meanings: tuple[str, ...]
+    endpoint_cells: tuple[EndpointCell, ...]
+
+    @classmethod
+    def of(cls, path: Path) -> Contents:
+        """Return the contents of a file. Raises `NotebookError`."""
+        document = read(path)
+        try:
+            cells, endpoint_cells = split(document)
+        except NotebookError as error:
+            raise NotebookError(f"{path}: {error}") from None
+        return cls(tuple(cells), tuple(meaning(cell.text) for cell in cells), tuple(endpoint_cells))
+
+    def same(self, other: Contents) -> bool:
+        """Return True if no cell has to run to get from one to the other."""
+        return self.meanings == other.meanings and self.endpoint_cells == other.endpoint_cells
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
+from itertools import takewhile
 
 from owt.errors import Busy, NotebookError, OwtError
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.logs import log_output
-from owt.frontend.notebooks.documents import Document
+from owt.frontend.notebooks.documents import Contents, Document
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.session import KernelEvent, Session
 from owt.frontend.sessions.sessions import Sessions
-from owt.notebook.changes import Contents, Progress
 from owt.notebook.endpoint_cells import EndpointCell
 from owt.wire.call import Call, ChangeDirectory, NotebookCell, RemoveEndpoint, RequestFacts
 from owt.wire.chunk import Failed
@@ -41,80 +40,43 @@ class NotebookState(StrEnum):
     """A cell failed, or there is no kernel. A change of the file or another kernel leads to LOADING."""
 
 
-Route = tuple[str, str]
-"""A path and a method."""
-
-
-class Orphan(NamedTuple):
-    """An endpoint whose cell no longer exists, with the cell that had registered its route before."""
-
-    route: Route
-    edition: str
-    heir: Hashable | None
-
-
-class EndpointOwners:
-    """The endpoints that one session's kernel has, and the cells that registered them."""
-
-    def __init__(self, endpoints: Endpoints, session: str) -> None:
-        self._endpoints = endpoints
-        self._session = session
-        # The editions that cells registered, the one in effect last.
-        self._owners: dict[Route, dict[Hashable, str]] = {}
-
-    def editions(self) -> dict[Route, str]:
-        """Return the edition of each of the session's endpoints that answers."""
-        return {
-            (entry.endpoint.path, method): entry.edition
-            for entry in self._endpoints.all()
-            if entry.session == self._session and entry.gone is None
-            for method in entry.endpoint.methods
-        }
-
-    def add(self, cell: Hashable, before: Mapping[Route, str]) -> None:
-        """Record this cell as owner of the editions that differ from those `before` it ran."""
-        for route, edition in self.editions().items():
-            if before.get(route) != edition:
-                owners = self._owners.setdefault(route, {})
-                owners.pop(cell, None)
-                owners[cell] = edition
-
-    def orphans(self, cells: Collection[Hashable]) -> list[Orphan]:
-        """Return the endpoints in effect whose owner is a cell other than these."""
-        editions = self.editions()
-        orphans = []
-        for route, owners in self._owners.items():
-            last, edition = next(reversed(owners.items()))
-            if last not in cells and editions.get(route) == edition:
-                heir = next((cell for cell in reversed(owners) if cell in cells), None)
-                orphans.append(Orphan(route, edition, heir))
-        return orphans
-
-    def keep(self, cells: Collection[Hashable]) -> None:
-        """Forget all cells but these."""
-        kept = {
-            route: {cell: edition for cell, edition in owners.items() if cell in cells}
-            for route, owners in self._owners.items()
-        }
-        self._owners = {route: owners for route, owners in kept.items() if owners}
+Registration = tuple[str, str, str]
+"""A path, a method, and the edition of the endpoint that answers them."""
 
 
 class _KernelRecord:
     """Record of one kernel: which parts of the notebook are in effect there. A new kernel gets a new one."""
 
-    def __init__(self, endpoints: Endpoints, session: str) -> None:
+    def __init__(self) -> None:
         self.complete = False
         self.in_folder = False
-        self.progress = Progress()
-        self.owners = EndpointOwners(endpoints, session)
-        self.served: set[EndpointCell] = set()
+        # The meanings of the cells in effect, in their order, and what each registered.
+        self.ran: list[tuple[str, set[Registration]]] = []
+        self.served: dict[EndpointCell, set[Registration]] = {}
+        # Registrations of cells that are no longer in effect.
+        self.dropped: set[Registration] = set()
+
+    def first_change(self, contents: Contents) -> int:
+        """Return the index of the first cell that has to run for these contents."""
+        pairs = zip(self.ran, contents.meanings, strict=False)
+        return len(list(takewhile(lambda pair: pair[0][0] == pair[1], pairs)))
+
+    def truncate(self, length: int) -> None:
+        """Record that only the first `length` cells are still in effect."""
+        for _, registered in self.ran[length:]:
+            self.dropped |= registered
+        del self.ran[length:]
+
+    def withdraw(self, cell: EndpointCell) -> None:
+        """Record that an endpoint cell is no longer in effect."""
+        self.dropped |= self.served.pop(cell)
 
 
 class Notebook:
     """A session that follows a notebook file.
 
     All cells run at the start, and again in each new kernel of the session; after a change of the file, the
-    cells that `owt.notebook.changes` selects. A failing cell ends the load; it runs again when the file
+    first changed cell and all cells below it. A failing cell ends the load; it runs again when the file
     changes. One task runs the cells, one load after another; events of the session and changes of the file
     only request a load.
     """
@@ -142,7 +104,7 @@ class Notebook:
         self._load_requested = asyncio.Event()
         self._loader: asyncio.Task[None] | None = None
         self._session: Session | None = None
-        self._record = _KernelRecord(endpoints, self.name)
+        self._record = _KernelRecord()
         self._deaths = 0
         self._without_kernel = False
 
@@ -200,7 +162,7 @@ class Notebook:
         self._on_settled()
 
     def _reset_record(self) -> None:
-        self._record = _KernelRecord(self._endpoints, self.name)
+        self._record = _KernelRecord()
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """Run the cells again in a new kernel."""
@@ -267,48 +229,66 @@ class Notebook:
         Raises `_CellFailed` and `_KernelReplaced`.
         """
         record = self._record
-        due = record.progress.begin(contents)
-        log.info("%s: running %d of %d cells", self.path, len(due), len(contents.cells))
+        first = record.first_change(contents)
+        log.info("%s: running %d of %d cells", self.path, len(contents.cells) - first, len(contents.cells))
         if not record.in_folder:
             await self._run("the folder", operation=ChangeDirectory(str(self.path.resolve().parent)))
             record.in_folder = True
-        for index in due:
-            await self._run_cell(contents, index)
-            record.progress.ran(contents.meanings[index])
+        for index in range(first, len(contents.cells)):
+            cell = contents.cells[index]
+            try:
+                registered = await self._run(
+                    cell.label, cell.code, cell=NotebookCell(), may_fail=cell.may_fail
+                )
+            except _CellFailed as error:
+                # Code with a syntax error has not run: the earlier version of the cell is still in effect.
+                if not error.syntax:
+                    record.truncate(index)
+                raise
+            record.truncate(index)
+            record.ran.append((contents.meanings[index], registered))
             if self._load_requested.is_set():
                 return
-        for cell in contents.endpoint_cells:
-            if cell not in record.served:
-                await self._run_endpoint_cell(cell)
-                record.served.add(cell)
-        record.served &= set(contents.endpoint_cells)
-        record.progress.end(contents)
-        await self._remove_orphans(contents)
+        record.truncate(len(contents.cells))
+        for gone in record.served.keys() - set(contents.endpoint_cells):
+            record.withdraw(gone)
+        for new in contents.endpoint_cells:
+            if new not in record.served:
+                annotation = NotebookCell(new.method, new.path, new.names, new.raw_path, new.response)
+                record.served[new] = await self._run(new.label, new.code, cell=annotation)
+        await self._remove_orphans(record)
         if not self._load_requested.is_set():
             self._loaded()
 
-    async def _remove_orphans(self, contents: Contents) -> None:
-        """Remove the endpoints whose cells no longer exist or register another route. A remaining cell that
-        had the route before runs again, and has it again."""
-        owners = self._record.owners
-        cells = {*contents.meanings, *contents.endpoint_cells}
-        for route, edition, heir in owners.orphans(cells):
-            if isinstance(heir, EndpointCell):
-                await self._run_endpoint_cell(heir)
-            elif heir is not None:
-                await self._run_cell(contents, contents.meanings.index(heir))
-            if owners.editions().get(route) == edition:
-                path, method = route
-                await self._run(path, operation=RemoveEndpoint(path, method))
-        owners.keep(cells)
+    async def _remove_orphans(self, record: _KernelRecord) -> None:
+        """Remove the endpoints whose cells no longer exist or register another route. If a remaining cell had
+        the route before, request a load that begins with that cell, which then has it again."""
+        record.dropped &= self._registered()
+        routes = {(path, method) for path, method, _ in record.dropped}
 
-    async def _run_cell(self, contents: Contents, index: int) -> None:
-        cell, key = contents.cells[index], contents.meanings[index]
-        await self._run(cell.label, cell.code, cell=NotebookCell(), key=key, may_fail=cell.may_fail)
+        def is_heir(registered: set[Registration]) -> bool:
+            return any((path, method) in routes for path, method, _ in registered)
 
-    async def _run_endpoint_cell(self, cell: EndpointCell) -> None:
-        annotation = NotebookCell(cell.method, cell.path, cell.names, cell.raw_path, cell.response)
-        await self._run(cell.label, cell.code, cell=annotation, key=cell)
+        heirs = [index for index, (_, registered) in enumerate(record.ran) if is_heir(registered)]
+        served = [cell for cell, registered in record.served.items() if is_heir(registered)]
+        if heirs or served:
+            record.truncate(min(heirs, default=len(record.ran)))
+            for cell in served:
+                record.withdraw(cell)
+            self._load_requested.set()
+            return
+        for path, method in routes:
+            await self._run(path, operation=RemoveEndpoint(path, method))
+        record.dropped.clear()
+
+    def _registered(self) -> set[Registration]:
+        """Return the registrations of the session's endpoints that answer."""
+        return {
+            (entry.endpoint.path, method, entry.edition)
+            for entry in self._endpoints.all()
+            if entry.session == self.name and entry.gone is None
+            for method in entry.endpoint.methods
+        }
 
     async def _run(
         self,
@@ -317,15 +297,14 @@ class Notebook:
         *,
         operation: ChangeDirectory | RemoveEndpoint | None = None,
         cell: NotebookCell | None = None,
-        key: Hashable = None,
         may_fail: bool = False,
-    ) -> None:
-        """Run code or an operation in the session; record the endpoints that it registers for the cell `key`.
+    ) -> set[Registration]:
+        """Run code or an operation in the session, and return what it registered.
 
         Raises `_CellFailed` and `_KernelReplaced`.
         """
         record = self._record
-        before = record.owners.editions()
+        before = self._registered()
         call = Call(
             RequestFacts("GET", "/", "", (), b"", "localhost"),
             code=code,
@@ -340,12 +319,10 @@ class Notebook:
                 raise _KernelReplaced
             self._load_requested.clear()
             raise self._failed(label, failure or LOST)
-        if key is not None:
-            record.owners.add(key, before)
+        registered = self._registered() - before
         if failure is None or may_fail:
-            return
-        if failure.type != "syntax":
-            record.progress.spoil(self._contents)
+            return registered
+        record.dropped |= registered
         raise self._failed(label, failure)
 
     async def _submit_and_wait(self, call: Call, record: _KernelRecord) -> Failed | None:
@@ -371,7 +348,7 @@ class Notebook:
     def _failed(self, label: str, failure: Failed) -> _CellFailed:
         reason = f"{failure.exception or failure.title}: {failure.detail}"
         log.error("%s, %s: %s", self.path, label, failure.traceback or reason)
-        return _CellFailed(f"{label}: {reason}")
+        return _CellFailed(f"{label}: {reason}", syntax=failure.type == "syntax")
 
 
 class _KernelReplaced(Exception):
@@ -379,4 +356,8 @@ class _KernelReplaced(Exception):
 
 
 class _CellFailed(Exception):
-    """A cell failed; the message says which one and why."""
+    """A cell failed; the message says which one and why. With `syntax`, it has not begun to run."""
+
+    def __init__(self, message: str, *, syntax: bool) -> None:
+        super().__init__(message)
+        self.syntax = syntax

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from notebook_files import save
 
-from owt.errors import ConfigError
-from owt.frontend.notebooks.documents import WatchedFile, read_documents, session_for
+from owt.errors import ConfigError, NotebookError
+from owt.frontend.notebooks.documents import Contents, WatchedFile, read_documents, session_for
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,31 @@ def test_file_name_that_is_not_utf_8_is_refused(tmp_path):
     save(path, "x = 1")
     with pytest.raises(ConfigError, match=r"caf\\udce9\.py': its name is not UTF-8; rename it"):
         read_documents([path])
+
+
+def contents(tmp_path: Path, *cells: str) -> Contents:
+    save(tmp_path / "n.ipynb", *cells)
+    return Contents.of(tmp_path / "n.ipynb")
+
+
+def test_contents_with_other_comments_and_layout_are_the_same(tmp_path):
+    first = contents(tmp_path, "x = f( 1 )", "# GET /x\nprint(x)")
+    assert first.same(contents(tmp_path, "# About x.\nx = f(1)", "# GET /x\nprint(x)"))
+    assert not first.same(contents(tmp_path, "x = f(2)", "# GET /x\nprint(x)"))
+    assert not first.same(contents(tmp_path, "x = f( 1 )", "# GET /x\nprint(x, x)"))
+
+
+def test_script_may_have_endpoint_cells(tmp_path):
+    path = tmp_path / "n.py"
+    path.write_text("# %%\nimport json\n\n# %%\n# GET /x/:y\nprint(REQUEST)\n")
+    script = Contents.of(path)
+    assert [cell.text for cell in script.cells] == ["import json"]
+    assert [(cell.label, cell.path) for cell in script.endpoint_cells] == [("line 5", "/x/{y}")]
+
+
+def test_messages_begin_with_the_path(tmp_path):
+    with pytest.raises(NotebookError, match=rf"^{tmp_path}/n\.ipynb: cell 1: '/a:b'"):
+        contents(tmp_path, "# GET /a:b\n1")
 
 
 @pytest.fixture

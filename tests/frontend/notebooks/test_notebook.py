@@ -1,4 +1,4 @@
-"""owt.frontend.notebooks.notebook: a served notebook in scripted kernels, and the owners of endpoints."""
+"""owt.frontend.notebooks.notebook: a served notebook in scripted kernels."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import pytest
 from notebook_files import save
 from scripted_service import ScriptedService
 
-from owt.frontend.endpoints import Endpoints
 from owt.frontend.notebooks.documents import read_documents
-from owt.frontend.notebooks.notebook import MAX_DEATHS, EndpointOwners, Notebook, Orphan
+from owt.frontend.notebooks.notebook import MAX_DEATHS, Notebook
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernel
-from owt.wire.call import ChangeDirectory
+from owt.wire.call import ChangeDirectory, RemoveEndpoint
 from owt.wire.chunk import Done, Failed
 from owt.wire.endpoint import Endpoint
 from owt.wire.messages import RegisterEndpoints
@@ -185,65 +184,190 @@ async def test_deleted_session_fails_the_notebook_until_a_change(path: Path) -> 
     served.notebook.close()
 
 
-class Registry:
-    """A kernel of session `s` whose cells, known by their names, register endpoints."""
+STORY = ["import a", "LIMIT = 1", "model = load()", "def f(): return model", "y = eval('f() + LIMIT')"]
 
-    def __init__(self) -> None:
-        self._endpoints = Endpoints()
+
+async def loaded(path: Path, *cells: str) -> tuple[Served, ScriptedKernel]:
+    """Return a notebook with these cells, all of which have run."""
+    save(path, *cells)
+    served = Served(path)
+    kernel = await served.kernel()
+    await finish_all(served, kernel)
+    return served, kernel
+
+
+async def finish_all(served: Served, kernel: ScriptedKernel) -> list[str | None]:
+    """Let calls succeed until the notebook is ready, and return the codes of these calls."""
+    codes = []
+    while served.notebook.state == "loading":
+        codes.append(await finish(kernel))
+    return codes
+
+
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [
+        pytest.param(STORY, 5, id="nothing changed"),
+        pytest.param([*STORY[:1], "# About it.\nLIMIT  =  1  # the limit", *STORY[2:]], 5, id="a comment"),
+        pytest.param([*STORY[:1], "LIMIT = 2", *STORY[2:]], 1, id="a constant"),
+        pytest.param([*STORY[:3], "def f(): return 2", STORY[4]], 3, id="a function below the model"),
+        pytest.param(["import a, b", *STORY[1:]], 0, id="the first cell"),
+        pytest.param([*STORY[:4], "def g(): pass", STORY[4]], 4, id="inserted"),
+        pytest.param([*STORY, "z = 3"], 5, id="appended"),
+        pytest.param([*STORY[:3], STORY[4]], 3, id="deleted"),
+        pytest.param(STORY[:3], 3, id="the end deleted"),
+        pytest.param([*STORY[:3], STORY[4], STORY[3]], 3, id="moved"),
+        pytest.param([*STORY[:2], *STORY[1:]], 2, id="doubled"),
+        pytest.param([*STORY[:3], "%matplotlib inline\n" + STORY[3], STORY[4]], 3, id="a magic"),
+    ],
+)
+@async_test
+async def test_change_runs_its_cell_and_all_cells_below(path: Path, cells: list[str], first: int) -> None:
+    served, kernel = await loaded(path, *STORY)
+    await served.save(*cells)
+    assert await finish_all(served, kernel) == cells[first:]
+    # All of it is in effect now.
+    await served.save(*cells)
+    assert served.notebook.state == "ready"
+    served.notebook.close()
+
+
+@async_test
+async def test_change_undone_after_a_failure_runs_again(path: Path) -> None:
+    served, kernel = await loaded(path, *STORY)
+    await served.save(STORY[0], "LIMIT = 2", STORY[2], "1 / 0", STORY[4])
+    assert [await finish(kernel), await finish(kernel)] == ["LIMIT = 2", STORY[2]]
+    await fail(kernel)
+    await served.save(*STORY)
+    assert await finish_all(served, kernel) == STORY[1:]
+    served.notebook.close()
+
+
+@async_test
+async def test_repair_of_a_failed_cell_keeps_the_model(path: Path) -> None:
+    served, kernel = await loaded(path, *STORY)
+    await served.save(*STORY[:3], "1 / 0", STORY[4])
+    await fail(kernel)
+    await served.save(*STORY)
+    assert await finish_all(served, kernel) == STORY[3:]
+    served.notebook.close()
+
+
+@async_test
+async def test_undone_syntax_error_runs_nothing(path: Path) -> None:
+    served, kernel = await loaded(path, *STORY)
+    await served.save(*STORY[:2], "model = load(", *STORY[3:])
+    kernel.send(Failed(400, "syntax", "it cannot be compiled", "never closed"), Done(400, 0.0))
+    await settle()
+    assert served.notebook.state == "failed"
+    ran = len(kernel.calls)
+    await served.save(*STORY)
+    assert (served.notebook.state, len(kernel.calls)) == ("ready", ran)
+    served.notebook.close()
+
+
+class Routes(Served):
+    """A notebook whose cells are named after the paths that they register: `/x; /y`."""
+
+    def __init__(self, path: Path, *cells: str) -> None:
+        save(path, *cells)
+        super().__init__(path)
         self._registered: dict[str, Endpoint] = {}
-        self.owners = EndpointOwners(self._endpoints, "s")
+        self.ran: list[str | None] = []
 
-    def run(self, cell: str | None, *paths: str) -> None:
-        """Register these paths; by a cell, or None for code that is no cell of the notebook."""
-        before = self.owners.editions()
+    def register(self, *paths: str) -> None:
         for path in paths:
             version = 1 + max((endpoint.version for endpoint in self._registered.values()), default=0)
             self._registered[path] = Endpoint(path, ("GET",), "f", version=version)
-        registration = RegisterEndpoints(1, tuple(self._registered.values()), keep=True)
-        assert self._endpoints.register("k", "s", registration) is None
-        if cell is not None:
-            self.owners.add(cell, before)
+        self._send()
 
-    def orphans(self, *cells: str) -> list[tuple[str, object]]:
-        return [(orphan.route[0], orphan.heir) for orphan in self.owners.orphans(cells)]
+    def _send(self, *removed: str) -> None:
+        endpoints = tuple(self._registered.values())
+        request = RegisterEndpoints(1, endpoints, keep=True, removed=removed)
+        assert self.stage.service.endpoints.register("k", "n", request) is None
 
-
-def test_endpoint_of_a_removed_cell_is_an_orphan() -> None:
-    registry = Registry()
-    registry.run("a", "/x", "/y")
-    registry.run("b", "/z")
-    assert registry.orphans("a", "b") == []
-    assert registry.orphans("b") == [("/x", None), ("/y", None)]
-
-
-def test_endpoint_that_another_cell_registered_later_is_no_orphan() -> None:
-    registry = Registry()
-    registry.run("a", "/x")
-    registry.run("changed a", "/x")
-    assert registry.orphans("changed a") == []
-
-
-def test_endpoint_that_other_code_registered_later_is_no_orphan() -> None:
-    registry = Registry()
-    registry.run("a", "/x")
-    registry.run(None, "/x", "/mine")
-    assert registry.orphans() == []
+    async def run(self, failing: str | None = None) -> list[str | None]:
+        """Run the cells as a kernel does; return the codes, and the paths that were removed."""
+        kernel = await self.stage.kernels.wait_for_kernel(1)
+        ran: list[str | None] = []
+        while self.notebook.state == "loading":
+            call = kernel.calls[-1]
+            if isinstance(call.operation, RemoveEndpoint):
+                ran.append(f"removed {call.operation.path}")
+                del self._registered[call.operation.path]
+                self._send(call.operation.path)
+            elif call.code is not None:
+                ran.append(call.code)
+                self.register(*(part for part in call.code.split("; ") if part.startswith("/")))
+            if call.code == failing and failing is not None:
+                await fail(kernel)
+            else:
+                await finish(kernel)
+        return ran
 
 
-def test_heir_is_the_remaining_cell_that_had_the_route_last() -> None:
-    registry = Registry()
-    for cell in ("a", "b", "a", "c"):
-        registry.run(cell, "/x")
-    edition = registry.owners.editions()["/x", "GET"]
-    assert registry.owners.orphans(["a", "b"]) == [Orphan(("/x", "GET"), edition, "a")]
-    assert registry.orphans("b") == [("/x", "b")]
+@async_test
+async def test_endpoints_of_a_removed_cell_are_removed(path: Path) -> None:
+    served = Routes(path, "/x; /y", "/z", "/w")
+    await served.run()
+    await served.save("/z", "/w")
+    assert sorted(map(str, await served.run())) == ["/w", "/z", "removed /x", "removed /y"]
+    await served.save("/z")
+    assert await served.run() == ["removed /w"]
+    served.notebook.close()
 
 
-def test_forgotten_cell_is_no_heir() -> None:
-    registry = Registry()
-    registry.run("a", "/x")
-    registry.run("b", "/x")
-    registry.owners.keep(["b"])
-    assert registry.orphans("a") == [("/x", None)]
-    registry.owners.keep([])
-    assert registry.orphans() == []
+@async_test
+async def test_endpoint_that_a_changed_cell_registers_again_stays(path: Path) -> None:
+    served = Routes(path, "/x", "/y")
+    await served.run()
+    await served.save("/x; changed", "/y")
+    assert await served.run() == ["/x; changed", "/y"]
+    served.notebook.close()
+
+
+@async_test
+async def test_endpoint_that_other_code_registered_later_stays(path: Path) -> None:
+    served = Routes(path, "a", "/x")
+    await served.run()
+    served.register("/x")
+    await served.save("a")
+    assert await served.run() == []
+    served.notebook.close()
+
+
+@async_test
+async def test_endpoint_of_a_failed_cell_is_removed_after_its_repair(path: Path) -> None:
+    served = Routes(path, "a", "b")
+    await served.run()
+    await served.save("a", "/x; 1 / 0")
+    assert await served.run(failing="/x; 1 / 0") == ["/x; 1 / 0"]
+    await served.save("a", "b")
+    assert await served.run() == ["b", "removed /x"]
+    served.notebook.close()
+
+
+@async_test
+async def test_remaining_cell_with_the_route_of_a_removed_one_runs_again(path: Path) -> None:
+    served = Routes(path, "a", "/x; first", "b", "/x; second")
+    await served.run()
+    await served.save("a", "/x; first", "b")
+    assert await served.run() == ["/x; first", "b"]
+    assert served.notebook.state == "ready"
+    await served.save("a", "b")
+    assert await served.run() == ["b", "removed /x"]
+    served.notebook.close()
+
+
+@async_test
+async def test_endpoint_cell_with_the_route_of_a_removed_one_registers_again(path: Path) -> None:
+    cell = "# GET /x\n; /x; 1"
+    served = Routes(path, cell, "a")
+    await served.run()
+    # A cell of the notebook that takes the route while it runs, after the endpoint cell.
+    await served.save(cell, "a", "# GET /x/\n; /x; 2")
+    assert len(await served.run()) == 1
+    await served.save(cell, "a")
+    assert await served.run() == [f"{cell}\n"]
+    assert served.notebook.state == "ready"
+    served.notebook.close()
