@@ -49,6 +49,10 @@ PREPARED = (
 MAX_DESCRIPTORS = 64
 """Descriptors that can be received at once."""
 
+HOLE_SIZES = (*(1 << power for power in range(16, 9, -1)), 784, 656, 528, *range(512, 32, -16))
+"""Sizes of blocks that fill the holes in memory: some that the C library allocates, and all of Python's own,
+which are multiples of 16 up to 512."""
+
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 PR_SET_NAME = 15
@@ -126,6 +130,7 @@ class Template:
             # The cache refers to names all over the memory, which the look-ups of a kernel would write to.
             sys._clear_type_cache()
         gc.collect()
+        self._filling = fill_holes()
         gc.freeze()
         return problems
 
@@ -219,6 +224,25 @@ class Template:
             if pid in self._kernels:
                 self._kernels.remove(pid)
                 self._send(Exited(pid, os.waitstatus_to_exitcode(status)))
+
+
+def fill_holes() -> list[bytes]:
+    """Allocate the free blocks that lie between other blocks, and return them.
+
+    New objects of a fork then lie together in new pages. In the holes, each would take a page of its own away
+    from what the fork shares with this process.
+    """
+    filling: list[bytes] = []
+    overhead = sys.getsizeof(b"")
+    for size in HOLE_SIZES:
+        last = neighbours = 0
+        # Blocks in a row come from memory without holes.
+        while neighbours < max(8, 8192 // size):
+            block = bytes(size - overhead)
+            filling.append(block)
+            neighbours = neighbours + 1 if 0 < id(block) - last <= size + 16 else 0
+            last = id(block)
+    return filling
 
 
 def _ignore(signum: int, frame: FrameType | None) -> None:

@@ -72,6 +72,22 @@ def test_the_template_reports_failed_preloads(template):
     assert problem.startswith("--preload owt_no_such_module: ModuleNotFoundError")
 
 
+def test_new_objects_lie_together_once_the_holes_are_filled():
+    program = """
+import gc
+from owt.host.template import fill_holes
+
+objects = [bytes(167) for _ in range(20_000)]
+# One of 20 objects dies: holes in a thousand places.
+del objects[::20]
+filling = fill_holes()
+print(len({id(block) >> 14 for block in [bytes(167) for _ in range(800)]}))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    # 800 blocks of 200 bytes take ten pools of 16 KiB.
+    assert int(run.stdout) <= 12
+
+
 def test_the_exit_status_of_a_forked_kernel_is_reported(template):
     template.fork(1, "--version")
     forked = template.receive()
