@@ -4,6 +4,7 @@
     ├── BadRequest          a field of a request cannot be used (400)
     │   ├── NoSuchSession   the request names a session that does not exist (404)
     │   ├── NoSuchFunction  the session has no function with the requested name (404)
+    │   ├── NoSuchEndpoint  the path has no endpoint, and the request has no code (404)
     │   ├── SyntaxFault     the code is neither Python nor an IPython cell (400)
     │   └── Unprocessable   the arguments do not fit the endpoint's parameters (422)
     ├── MethodNotAllowed    the path does not support the request's method (405)
@@ -87,6 +88,13 @@ class NoSuchFunction(BadRequest):
     title = "no such function"
 
 
+class NoSuchEndpoint(BadRequest):
+    """The path has no endpoint, and the request, which may be a browser's own, has no code."""
+
+    status = 404
+    title = "no such endpoint"
+
+
 class SyntaxFault(BadRequest):
     """The code is neither Python nor an IPython cell. `line` counts from 1, or is None if unknown."""
 
@@ -115,14 +123,15 @@ class Unprocessable(BadRequest):
 
 
 class MethodNotAllowed(OwtError):
-    """The path does not support the request's method. `allow` lists the methods that it supports."""
+    """The path does not support the request's method. `allow` lists the methods that it supports: those with
+    an action of their own, HEAD beside GET, and OPTIONS."""
 
     status = 405
     title = "method not allowed"
 
     def __init__(self, method: str, path: str, allow: Sequence[str]) -> None:
-        self.allow = ", ".join(allow)
-        super().__init__(f"{method} is not supported at {shortened(path, 100)}; use {self.allow}")
+        self.allow = ", ".join([*allow, *(["HEAD"] if "GET" in allow else []), "OPTIONS"])
+        super().__init__(f"{method} is not supported at {shortened(path, 100)}; use {', '.join(allow)}")
 
 
 class EndpointGone(OwtError):

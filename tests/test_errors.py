@@ -148,7 +148,7 @@ def test_an_unprocessable_request_names_its_first_field_and_at_most_ten_problems
 def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
     error = MethodNotAllowed("PUT", "/a", ["GET", "POST"])
     assert str(error) == "PUT is not supported at '/a'; use GET, POST"
-    assert error.allow == "GET, POST"
+    assert error.allow == "GET, POST, HEAD, OPTIONS"
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,14 @@ class Entry:
 
 
 class Match(NamedTuple):
-    """The endpoint at a request's path: its session, and the call's target there."""
+    """The endpoint at a request's path: its session, and the call's target there.
+
+    `safe` is True if the endpoint is for GET only, so that a HEAD may run it (RFC 9110, section 9.3.2).
+    """
 
     session: str
     target: Target
+    safe: bool = False
 
 
 @dataclass(slots=True)
@@ -80,7 +84,7 @@ class Endpoints:
         self._root = Node()
 
     def find(self, method: str, path: str) -> Match | None:
-        """Return the endpoint for a request of this method at this percent-encoded path.
+        """Return the endpoint for a request of this method at this percent-encoded path; for HEAD, GET's.
 
         Returns None if there has never been one. Raises `MethodNotAllowed` and `EndpointGone`.
         """
@@ -90,9 +94,11 @@ class Endpoints:
         allowed: set[str] = set()
         gone: Entry | None = None
         for node, arguments in _nodes(self._root, parts, ()):
-            entry = node.entries.get(method)
+            entry = node.entries.get("GET" if method == "HEAD" else method)
             if entry is not None and entry.gone is None:
-                return Match(entry.session, Target(entry.endpoint.path, arguments, entry.edition))
+                endpoint = entry.endpoint
+                target = Target(endpoint.path, arguments, entry.edition)
+                return Match(entry.session, target, endpoint.methods == ("GET",))
             if entry is not None:
                 raise _gone(method, entry)
             for other in node.entries.values():

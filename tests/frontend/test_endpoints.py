@@ -79,7 +79,7 @@ def test_an_unsupported_method_raises_an_error_with_the_allowed_ones(table):
     keep(table, at("/a", "POST", name="f"), at("/a", "GET", name="g"))
     with pytest.raises(MethodNotAllowed, match="PUT is not supported at '/a'") as error:
         table.find("PUT", "/a")
-    assert error.value.allow == "GET, POST"
+    assert error.value.allow == "GET, POST, HEAD, OPTIONS"
 
 
 def test_checking_a_path_does_not_register_it(table):

@@ -5,10 +5,12 @@ import contextlib
 import http.client
 import json
 import re
+import socket
 import subprocess
 from html import unescape
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import dedent
 from urllib.parse import quote
 
 import httpx
@@ -275,17 +277,35 @@ class TestPages:
         assert http.get("/?code=1").text == "1"
         assert http.get("/?fn_name=x").status_code == 400
 
-    @pytest.mark.parametrize("path", ["/other", "/favicon.ico"])
-    def test_other_paths_without_code_get_400(self, http: httpx.Client, path: str) -> None:
-        answer = http.get(path)
-        assert answer.status_code == 400
-        assert answer.text.startswith("bad request: code: is missing")
+    @pytest.mark.parametrize(
+        ("path", "status"),
+        [("/robots.txt", 404), ("/docs", 404), ("/healthz?full=1", 404), ("/favicon.ico", 200)],
+    )
+    def test_a_request_of_a_browser_or_a_crawler_is_no_call(
+        self, http: httpx.Client, path: str, status: int
+    ) -> None:
+        runs = http.get("/_owt/runs").json()
+        for method in ("GET", "HEAD"):
+            answer = http.request(method, path)
+            assert (answer.status_code, "owt-run" in answer.headers) == (status, False)
+        if status == 404:
+            assert http.get(path).text.startswith("no such endpoint: code: is missing")
+        else:
+            assert answer.headers["content-type"] == "image/png"
+        assert http.get("/_owt/runs").json() == runs
 
-    @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"])
+    def test_a_post_without_code_is_a_bad_call_whose_hint_names_this_server(self, http: httpx.Client) -> None:
+        answer = http.post("/other")
+        assert answer.status_code == 400
+        assert answer.text.startswith("bad request: code: is missing, and '/other' is no endpoint")
+        assert f"curl {str(http.base_url).rstrip('/')}/ --data-urlencode" in answer.text
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
     def test_other_methods_get_405(self, http: httpx.Client, method: str) -> None:
         answer = http.request(method, "/", params={"code": "1"})
         assert answer.status_code == 405
-        assert method == "HEAD" or method in answer.text
+        assert method in answer.text
+        assert answer.headers["allow"] == "GET, POST, HEAD, OPTIONS"
 
     @pytest.mark.parametrize(("method", "path"), [("PUT", "/"), ("GET", "/_owt/sessions/%FF")])
     def test_a_response_before_the_body_was_read_has_connection_close(
@@ -293,6 +313,86 @@ class TestPages:
     ) -> None:
         assert http.request(method, path).headers["connection"] == "close"
         assert http.get("/?code=1").text == "1"
+
+    @pytest.mark.parametrize(
+        ("path", "allow"),
+        [
+            ("/", "GET, POST, HEAD, OPTIONS"),
+            ("/any?code=1", "GET, POST, HEAD, OPTIONS"),
+            ("/_owt/health/live", "GET, HEAD, OPTIONS"),
+            ("/_owt/sessions/x", "GET, HEAD, DELETE, PUT, OPTIONS"),
+            ("/_owt/sessions/x/restart", "POST, OPTIONS"),
+            ("/_owt/runs/x/events", "GET, HEAD, OPTIONS"),
+            ("/_owt/jupyter/api/kernels", "GET, HEAD, POST, OPTIONS"),
+            ("/_owt/jupyter/api/kernels/1-1-1-1-1/channels", "GET, OPTIONS"),
+        ],
+    )
+    def test_options_names_the_methods(self, http: httpx.Client, path: str, allow: str) -> None:
+        answer = http.request("OPTIONS", path)
+        assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allow, b"")
+        assert http.request("OPTIONS", "/_owt/nothing").status_code == 404
+
+    @pytest.mark.parametrize(
+        "check",
+        [
+            b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n",
+            # HAProxy's option httpchk.
+            b"OPTIONS / HTTP/1.0\r\n",
+            b"HEAD / HTTP/1.0\r\n",
+        ],
+    )
+    def test_the_checks_of_proxies_are_answered(self, server: LiveServer, check: bytes) -> None:
+        address = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((address[0], int(address[1])), timeout=30) as client:
+            client.sendall(check + b"Connection: close\r\n\r\n")
+            with client.makefile("rb") as response:
+                head, _, body = response.read().partition(b"\r\n\r\n")
+        assert head.split()[1] in (b"200", b"204")
+        assert body == b""
+
+    @pytest.mark.parametrize(
+        "path", ["/", "/_owt/", "/_owt/sessions", "/_owt/health/live", "/_owt/jupyter/api/status"]
+    )
+    def test_head_of_a_page_has_the_headers_of_get(self, http: httpx.Client, path: str) -> None:
+        head, get = http.head(path), http.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b"")
+        assert head.headers["content-type"] == get.headers["content-type"]
+        assert ("content-length" in head.headers) is ("content-length" in get.headers)
+
+    def test_head_runs_only_what_is_for_get_alone(self, http: httpx.Client, session: str) -> None:
+        code = f"""
+            ran = []
+            def add(name):
+                ran.append(name)
+                return name
+            @endpoint("/{session}/safe", methods=["GET"])
+            def safe(): return add("safe")
+            @endpoint("/{session}/default")
+            def default(): return add("default")
+            @endpoint("/{session}/endless", methods=["GET"])
+            def endless():
+                while True:
+                    yield add("endless")
+        """
+        assert http.post("/", data={"session": session, "code": dedent(code)}).status_code == 200
+        safe, default, endless, with_code = (
+            http.head(path)
+            for path in (
+                f"/{session}/safe",
+                f"/{session}/default",
+                f"/{session}/endless",
+                f"/?session={session}&code=add('code')",
+            )
+        )
+        assert {answer.status_code for answer in (safe, default, endless, with_code)} == {200}
+        assert (safe.headers["content-length"], safe.content) == ("4", b"")
+        assert "content-length" not in default.headers
+        ran = http.post("/", data={"session": session, "code": "sorted(set(ran))"})
+        assert ran.json() == ["endless", "safe"]
+        run = ran.headers["owt-run"]
+        for name, media_type in (("events", "text/event-stream; charset=utf-8"), ("answer", None)):
+            head = http.head(f"/_owt/runs/{run}/{name}")
+            assert (head.status_code, head.headers.get("content-type")) == (200, media_type)
 
     def test_the_servers_own_pages_run_no_code(self, http: httpx.Client) -> None:
         answer = http.get("/_owt/nothing", params={"code": "1"})

@@ -35,11 +35,24 @@ INDEX = (
     ("GET", "/_owt/health/live", "liveness: the server responds"),
     ("GET", "/_owt/health/ready", "readiness for calls: status and reason"),
     ("GET", "/_owt/metrics", "metrics for Prometheus"),
-    ("GET, POST, DELETE", "/_owt/jupyter/api/...", "Jupyter kernel gateway"),
+    ("GET", "/_owt/jupyter/api", "Jupyter kernel gateway: version of the Jupyter server"),
+    ("GET", "/_owt/jupyter/api/status", "gateway: numbers of kernels and connections"),
+    ("GET", "/_owt/jupyter/api/me", "gateway: identity of the user"),
+    ("GET, POST", "/_owt/jupyter/api/kernels", "gateway: kernels, which are the sessions; start one"),
+    ("GET, DELETE", "/_owt/jupyter/api/kernels/ID", "gateway: one kernel: show or end it"),
+    ("POST", "/_owt/jupyter/api/kernels/ID/interrupt", "gateway: interrupt the kernel"),
+    ("POST", "/_owt/jupyter/api/kernels/ID/restart", "gateway: restart the kernel"),
+    ("GET", "/_owt/jupyter/api/kernels/ID/channels", "gateway: WebSocket of the kernel"),
+    ("GET", "/_owt/jupyter/api/kernelspecs", "gateway: kernelspecs"),
+    ("GET", "/_owt/jupyter/api/kernelspecs/NAME", "gateway: one kernelspec"),
+    ("GET", "/_owt/jupyter/kernelspecs/NAME/FILE", "gateway: file of a kernelspec, such as its logo"),
+    ("GET, POST", "/_owt/jupyter/api/sessions", "gateway: notebooks with their kernels; start one"),
+    ("GET, PATCH, DELETE", "/_owt/jupyter/api/sessions/ID", "gateway: one notebook's session"),
 )
-"""Methods, address and purpose of every page under /_owt/. Addresses with a placeholder are no links."""
+"""Methods (beside HEAD and OPTIONS), address and purpose of every page under /_owt/."""
 
-LINKS = tuple(path for _, path, _ in INDEX if not path.endswith("...") and path == path.lower())
+LINKS = tuple(path for _, path, _ in INDEX if path == path.lower() and "/jupyter/" not in path)
+"""Pages that a browser can open: without a placeholder, and without packages that may be missing."""
 
 
 class IndexHandler(PageHandler):
@@ -202,7 +215,7 @@ class UnknownPageHandler(PageHandler):
             )
         )
 
-    get = head = post = put = patch = delete = _unknown
+    get = head = post = put = patch = delete = options = _unknown
 
 
 def index_page(base: str = "") -> str:
@@ -212,7 +225,7 @@ def index_page(base: str = "") -> str:
         address = f'<a href="{base}{path}">{base}{path}</a>' if path in LINKS else escape(base + path)
         items.append(f"<li><code>{methods} {address}</code>: {escape(purpose)}</li>")
     body = "<h1>This server</h1>\n<ul>\n" + "\n".join(items) + f'\n</ul>\n<p><a href="{base}/">owt</a></p>\n'
-    return pages.page("owt: this server", body)
+    return pages.page("owt: this server", body, base)
 
 
 def timestamp(seconds: float | None) -> str | None:

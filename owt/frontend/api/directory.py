@@ -101,6 +101,7 @@ def directory_page(entries: list[Entry], base: str = "") -> str:
         "owt: endpoints",
         f'<h1>Endpoints</h1>\n{listing}\n<p><a href="{base}/_owt/openapi.json">As an OpenAPI document</a>, '
         f'<a href="{base}/_owt/">this server</a></p>\n',
+        base,
     )
 
 

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
 
-from owt.errors import BadRequest
+from owt.errors import BadRequest, MethodNotAllowed
+from owt.frontend.http.events import Events
 from owt.frontend.http.exchange import Exchange
-from owt.frontend.http.gate import problem_answer
 from owt.frontend.http.responses import Plain
 from owt.frontend.problems import Problem, WholeResponse
 from owt.frontend.runs.journal import ChunksLost
@@ -28,16 +28,21 @@ class RunExchange(Exchange):
 
     def on_headers(self) -> None:
         """Refuse other methods than GET."""
-        if self.request.method != "GET":
-            detail = f"{self.request.method} is not supported at {self.request.path}"
-            answer = problem_answer(Problem("about:blank", "Method Not Allowed", 405, detail), self.request)
-            # A 405 must name the supported methods (RFC 9110, section 15.5.6).
-            self.writer.refuse(WholeResponse(405, [*answer.headers, ("Allow", "GET")], answer.body))
+        if self.request.method not in ("GET", "HEAD"):
+            self.refuse(MethodNotAllowed(self.request.method or "", self.request.path, ("GET",)))
 
     def on_body(self) -> None:
         """Respond, if the client can see an aborted response."""
-        if self.can_show_aborts():
-            self.follow(self.service.known(self._id, self.user))
+        run = self.service.known(self._id, self.user)
+        if self.request.method == "HEAD" and run is not None:
+            # A reader that leaves could cancel the run.
+            self.writer.send(WholeResponse(200, self.renderer(run).headers, b""))
+        elif self.can_show_aborts():
+            self.follow(run)
+
+    def renderer(self, run: Run) -> Plain | Events:
+        """Return the renderer of what the run sends."""
+        raise NotImplementedError
 
     def follow(self, run: Run | None) -> None:
         """Respond with what the run has sent and will send."""
@@ -49,6 +54,10 @@ class RunExchange(Exchange):
 
 class EventsExchange(RunExchange):
     """/_owt/runs/ID/events"""
+
+    def renderer(self, run: Run) -> Events:
+        """Return the renderer of the run's events."""
+        return Events(run.id, run.session)
 
     def follow(self, run: Run | None) -> None:
         """Respond with the run's events, from the one after `after=N` or after the `Last-Event-ID`, which a
@@ -70,6 +79,10 @@ class EventsExchange(RunExchange):
 class AnswerExchange(RunExchange):
     """/_owt/runs/ID/answer"""
 
+    def renderer(self, run: Run) -> Plain:
+        """Return the renderer of the run's plain answer."""
+        return Plain(self.request.headers.get("Accept", "*/*"), run.id, run.session)
+
     def follow(self, run: Run | None) -> None:
         """Respond with the plain answer of the run, which its caller gets or would have got."""
         if run is None:
@@ -86,7 +99,7 @@ class AnswerExchange(RunExchange):
                 )
             )
             return
-        self.deliver(run, reader, Plain(self.request.headers.get("Accept", "*/*"), run.id, run.session))
+        self.deliver(run, reader, self.renderer(run))
 
 
 class RunRouter(Router):

@@ -108,6 +108,10 @@ class Channels(Guarded, KernelWebsocketHandler):  # type: ignore[misc]
 
     client_gone = False
 
+    def supports(self, method: str) -> bool:
+        """Return True for GET, which opens the WebSocket, and OPTIONS. A HEAD would connect to the kernel."""
+        return method in ("GET", "OPTIONS")
+
     @property
     def ping_interval(self) -> float:
         """Milliseconds between Jupyter's pings. Tornado, which reads this before there is a connection and in
@@ -188,7 +192,7 @@ class UnknownHandler(Guarded, APIHandler):  # type: ignore[misc]
     def _unknown(self) -> None:
         raise HTTPError(404, "owt is a gateway to kernels; there is no %s", self.request.path[:80])
 
-    get = head = post = put = patch = delete = _unknown
+    get = head = post = put = patch = delete = options = _unknown
 
 
 def create_application(service: Service, root: str) -> Application:

@@ -27,7 +27,7 @@ class MissingHandler(PageHandler):
         detail = str(MissingExtra(PACKAGE, "notebook"))
         self.finish_problem(Problem("urn:owt:missing-extra", "not installed", 501, detail))
 
-    get = head = post = put = patch = delete = _missing
+    get = head = post = put = patch = delete = options = _missing
 
 
 class Mount(Router):

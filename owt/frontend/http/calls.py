@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from owt.errors import MethodNotAllowed, OwtError
+from owt.errors import MethodNotAllowed, NoSuchEndpoint, OwtError
 from owt.frontend import logs
 from owt.frontend.endpoints import Match
 from owt.frontend.http import pages, requests
@@ -38,17 +38,22 @@ class CallExchange(Exchange):
 
     def on_headers(self) -> None:
         """Refuse a method that neither calls nor the endpoint at the path support."""
+        if self.request.method not in (*requests.METHODS, "HEAD", "OPTIONS"):
+            self._check_method()
+
+    def _check_method(self) -> None:
         method = self.request.method or ""
-        if method in requests.METHODS:
-            return
         try:
             if self.service.notebooks.match_now(method, self._path) is None:
                 raise MethodNotAllowed(method, self._path, requests.METHODS)
         except OwtError as error:
-            self.writer.send_error(error)
+            self.refuse(error)
 
     def on_body(self) -> None:
         """Run the call, now or in a task."""
+        if self.request.method == "OPTIONS":
+            self._check_method()
+            return
         if self.body.size > LARGE:
             self._run_later()
             return
@@ -123,12 +128,20 @@ class CallExchange(Exchange):
             page = pages.welcome(f"{facts.scheme}://{facts.host}", facts.root).encode()
             self.writer.send(WholeResponse(200, [("Content-Type", "text/html; charset=utf-8")], page))
             return
+        if match is None and requests.is_icon_view(parsed):
+            self.writer.send(pages.icon())
+            return
         if not self.can_show_aborts():
             return
         session = None
         try:
             call = requests.parse_call(parsed, match)
             session = call.session
+            if facts.method == "HEAD":
+                if match is None or not match.safe:
+                    self.writer.send(WholeResponse(200, [("Owt-Session", session)] if session else [], b""))
+                    return
+                call = msgspec.structs.replace(call, request=msgspec.structs.replace(facts, method="GET"))
             last = parse_event_id(self.request.headers.get("Last-Event-ID")) if call.sse else None
             if last is not None:
                 if (known := self.service.known(last.run, self.user)) is not None:
@@ -149,7 +162,10 @@ class CallExchange(Exchange):
         self.deliver(run, run.follow(), renderer)
 
     def _refuse(self, facts: RequestFacts, session: str | None, error: OwtError) -> None:
-        """Respond with an error, and record it as a run that failed."""
+        """Respond with an error, and record it as a run that failed, unless it was no call."""
+        if facts.method == "HEAD" or isinstance(error, NoSuchEndpoint):
+            self.writer.send_error(error, session)
+            return
         run = self.service.refuse(facts, session, error, self.user)
         self.writer.send_error(error, session, run.id)
 

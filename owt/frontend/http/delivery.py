@@ -94,7 +94,7 @@ class Delivery:
             return
         if data or (renderer.started and not writer.begun):
             self._write(data)
-        if renderer.finished:
+        if renderer.finished or (writer.begun and not writer.has_body):
             writer.end()
             self.stop()
         elif not chunks:

@@ -19,6 +19,7 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 
+from owt.errors import MethodNotAllowed, OwtError
 from owt.frontend.access.proxies import apply_forwarded
 from owt.frontend.http import gate
 from owt.frontend.http.delivery import Delivery
@@ -113,6 +114,13 @@ class Exchange(HTTPMessageDelegate):
             case "lost":
                 event = lost_event(last, run is not None, self.service.settings.run_retention)
                 self.writer.send(WholeResponse(200, Events(last.run, None).headers, event))
+
+    def refuse(self, error: OwtError) -> None:
+        """Respond with an error, but to OPTIONS with the methods of the path (RFC 9110, section 9.3.7)."""
+        if self.request.method == "OPTIONS" and isinstance(error, MethodNotAllowed):
+            self.writer.send(WholeResponse(204, [("Allow", error.allow)], b""))
+        else:
+            self.writer.send_error(error)
 
     def can_show_aborts(self) -> bool:
         """Return True if the client can see that a response was aborted, and respond with 505 otherwise.

@@ -95,8 +95,22 @@ class PageHandler(RequestHandler):
             self.set_header(name, value)
 
     def supports(self, method: str) -> bool:
-        """Return True if this page defines the method."""
-        return getattr(type(self), method.lower(), None) is not RequestHandler.options
+        """Return True if this page defines the method; HEAD beside GET."""
+        name = "get" if method == "HEAD" else method.lower()
+        return getattr(type(self), name, None) is not RequestHandler.options
+
+    def head(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what GET does; Tornado leaves the body out."""
+        return self.get(*args, **kwargs)
+
+    def options(self, *_: Any, **__: Any) -> None:
+        """Send the methods of this page (RFC 9110, section 9.3.7)."""
+        self.set_status(204)
+        self._set_allow()
+        self.finish()
+
+    def _set_allow(self) -> None:
+        self.set_header("Allow", ", ".join(filter(self.supports, self.SUPPORTED_METHODS)))
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
         """End the response."""
@@ -136,7 +150,7 @@ class PageHandler(RequestHandler):
         if status_code == 405:
             detail = f"{self.request.method} is not supported at {self.request.path}"
             # A 405 must name the supported methods (RFC 9110, section 15.5.6).
-            self.set_header("Allow", ", ".join(filter(self.supports, self.SUPPORTED_METHODS)))
+            self._set_allow()
         elif status_code >= 500:
             detail = "this is a fault in owt's frontend; its log says more"
         self.finish_problem(Problem("about:blank", responses.get(status_code, "error"), status_code, detail))

@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from owt.errors import BadRequest, MethodNotAllowed
+from owt.errors import BadRequest, MethodNotAllowed, NoSuchEndpoint
 from owt.frontend import nesting
 from owt.frontend.config.setting import SWITCH
 from owt.frontend.endpoints import Match
@@ -39,12 +39,11 @@ from owt.wire.call import Caching, Call, RequestFacts, Target
 from owt.wire.names import MAX_NAME_LENGTH, session_name
 
 METHODS = ("GET", "POST")
-"""Methods of calls that bring code, or name it."""
+"""Methods of calls that bring code, or name it. HEAD is read as GET."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = SWITCH | {"": True}
 _SWITCH_NUMBER = {0: False, 1: True}  # also False and True
-_EXAMPLE = "For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"
 
 _strings = msgspec.json.Decoder(str | None)
 _numbers = msgspec.json.Decoder(int | float | str | None)
@@ -115,25 +114,37 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
 
 def is_page_view(parsed: ParsedRequest) -> bool:
     """Return True for a GET of `/` without any field, as a browser sends it."""
+    return _is_view(parsed) and parsed.call.request.path in ("", "/")
+
+
+def is_icon_view(parsed: ParsedRequest) -> bool:
+    """Return True for the request by which a browser asks for the icon of a page."""
+    return _is_view(parsed) and parsed.call.request.path == "/favicon.ico"
+
+
+def _is_view(parsed: ParsedRequest) -> bool:
     facts = parsed.call.request
-    return parsed.blank and facts.method in ("GET", "HEAD") and facts.path in ("", "/") and not facts.body
+    return parsed.blank and facts.method in ("GET", "HEAD") and not facts.body
 
 
 def parse_call(parsed: ParsedRequest, match: Match | None = None) -> Call:
     """Return the call that a request asks for.
 
     `match` is the endpoint at the request's path; it counts only if the fields do not say what to run. Raises
-    `BadRequest` and `MethodNotAllowed`.
+    `BadRequest`, `NoSuchEndpoint` for what browsers and crawlers ask for, and `MethodNotAllowed`.
     """
     call, facts = parsed.call, parsed.call.request
     if parsed.needs_endpoint:
         if match is not None:
             session, target = _at(match, call.session, parsed.fn_name)
             return msgspec.structs.replace(call, session=session, endpoint=target, body_parsed=False)
-        if facts.method in METHODS:
-            missing = f"is missing, and {cut(facts.path)!r} is no endpoint (/_owt/endpoints lists them)"
-            raise BadRequest("code", missing, hint=_hint(facts))
-    if facts.method not in METHODS:
+        if facts.method in METHODS or facts.method == "HEAD":
+            endpoints = f"{facts.root}/_owt/endpoints"
+            missing = f"is missing, and {cut(facts.path)!r} is no endpoint ({endpoints} lists them)"
+            # A field of another name at `/` is a mistyped one.
+            error = NoSuchEndpoint if _is_view(parsed) and facts.path not in ("", "/") else BadRequest
+            raise error("code", missing, hint=_hint(facts))
+    if facts.method not in METHODS and facts.method != "HEAD":
         raise MethodNotAllowed(facts.method, facts.path, METHODS)
     return call
 
@@ -159,7 +170,9 @@ def _hint(facts: RequestFacts) -> str:
         return "If the body is the code itself, send -H 'Content-Type: text/x-python'"
     if facts.body and essence == "multipart/form-data":
         return "Files are for the adaptor; curl -F 'code=<adaptor.py' sends a file's text as a field"
-    return _EXAMPLE
+    # curl's option for a Unix socket goes beside the URL, and the URL's host is of no importance.
+    url = f"{facts.scheme}://{facts.host or 'localhost'}{facts.root}/"
+    return f"For example: curl {url} --data-urlencode 'code=1 + 1'"
 
 
 def _text(fields: Fields, name: str) -> str | None:

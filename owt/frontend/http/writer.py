@@ -37,7 +37,8 @@ def date(second: int) -> str:
 class ResponseWriter:
     """The response to one request: `send` all of it, or `begin`, `write` and `end`.
 
-    `headers` are sent with every response. `begun` and `ended` say how far the response is.
+    `headers` are sent with every response. `begun` and `ended` say how far the response is. `has_body` is
+    False for a response to HEAD, which has no Content-Length where the length of the body is unknown.
     """
 
     def __init__(self, request: HTTPServerRequest, counters: Counters) -> None:
@@ -49,7 +50,7 @@ class ResponseWriter:
         self._connection = cast(HTTP1Connection, request.connection)
         self._counters = counters
         self._status = 0
-        self._has_body = request.method != "HEAD"
+        self.has_body = request.method != "HEAD"
         # True if the end of the connection is the end of the response.
         self._closes = False
         # True if the body is sent in chunks, as Tornado decides too.
@@ -79,7 +80,7 @@ class ResponseWriter:
             for name in REPRESENTATION:
                 headers.pop(name, None)
             body = None
-        elif "Content-Length" not in headers:
+        elif "Content-Length" not in headers and (answer.body or self.has_body):
             headers["Content-Length"] = str(len(answer.body))
         if not self.request_complete:
             # Tornado closes the connection rather than read the rest of the request.
@@ -105,7 +106,7 @@ class ResponseWriter:
         """Send the head and the first data of a response; the result is done when the client has them."""
         head = self._head(headers)
         self._in_chunks = (
-            self.chunked and self._has_body and status not in BODILESS and "Content-Length" not in head
+            self.chunked and self.has_body and status not in BODILESS and "Content-Length" not in head
         )
         if not self.chunked and "Content-Length" not in head:
             # The response ends with its connection (RFC 9112, section 6.3). Tornado would keep the connection
@@ -120,7 +121,7 @@ class ResponseWriter:
         if len(data) >= LARGE_CHUNK and self._in_chunks and not stream.closed():
             # A chunk (RFC 9112, section 7.1) in one copy; Tornado's own framing makes three.
             self._written = stream.write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
-        elif data and self._has_body:
+        elif data and self.has_body:
             self._written = self._connection.write(data)
         assert self._written is not None
         return self._written
@@ -174,6 +175,6 @@ class ResponseWriter:
         self._status = status
         start_line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
         self._written = self._connection.write_headers(
-            start_line, headers, data if data and self._has_body else None
+            start_line, headers, data if data and self.has_body else None
         )
         return self._written

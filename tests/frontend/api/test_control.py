@@ -13,8 +13,11 @@ import pytest
 from http_site import HttpSite
 from scripted_service import ScriptedService
 
+from owt.frontend.api.control import INDEX
+from owt.frontend.api.followers import RunRouter
 from owt.frontend.application import Owt, routes
-from owt.frontend.gateway.mount import Mount
+from owt.frontend.gateway.handlers import _routes
+from owt.frontend.gateway.mount import ROOT, Mount
 from owt.frontend.runs.runs import Run
 from owt.testing import async_test, settle
 from owt.testing.kernel import HEAD, new_call
@@ -269,6 +272,23 @@ async def test_an_unknown_page_names_the_index(pages: Control) -> None:
         )
 
 
+@with_control()
+async def test_the_index_lists_every_page_of_the_gateway_and_all_methods(pages: Control) -> None:
+    mount = Mount(pages.service)
+    all_routes = [(pattern, handler) for pattern, handler, _ in routes(pages.service, mount, lambda: 0)]
+    all_routes[-3:] = [(pattern, handler) for pattern, handler, _ in _routes(ROOT, {})]
+    unknown = {pattern for pattern, _ in all_routes}
+    for methods, path, _ in INDEX:
+        address = path.replace("/ID", "/1-1-1-1-1")
+        pattern, handler = next(route for route in all_routes if re.fullmatch(route[0], address))
+        unknown.discard(pattern)
+        if not isinstance(handler, RunRouter):
+            page = handler.__new__(handler)
+            supported = {name for name in handler.SUPPORTED_METHODS if page.supports(name)}
+            assert set(methods.split(", ")) == supported - {"HEAD", "OPTIONS"}, path
+    assert unknown <= {r"/_owt/?", r".*"}
+
+
 @with_control(base_url="/owt")
 async def test_the_index_lists_every_page_with_the_base_url(pages: Control) -> None:
     status, index = await pages.ask("GET", "/_owt/")
@@ -278,8 +298,8 @@ async def test_the_index_lists_every_page_with_the_base_url(pages: Control) -> N
     addresses = [page["path"] for page in index["pages"]]
     for pattern in patterns:
         assert any(map(pattern.fullmatch, addresses)), pattern
-    assert set(index["links"]) == {address for address in addresses if address == address.lower()} - {
-        "/owt/_owt/jupyter/api/..."
+    assert set(index["links"]) == {
+        address for address in addresses if address == address.lower() and "/jupyter/" not in address
     }
     status, text = await pages.text("/_owt/")
     assert status == 200

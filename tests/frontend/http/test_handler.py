@@ -91,7 +91,7 @@ def test_faults_are_logged_without_query_and_headers(
 async def test_an_unsupported_method_gets_405_with_the_supported_ones() -> None:
     text = await answer("/x", credentials=Credentials(), method="PUT")
     assert text.startswith("HTTP/1.1 405 ")
-    assert "\r\nAllow: GET\r\n" in text
+    assert "\r\nAllow: GET, HEAD, OPTIONS\r\n" in text
 
 
 @async_test

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from html import unescape
 from html.parser import HTMLParser
+from io import BytesIO
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from PIL import Image
 
 from owt.frontend.http import pages
 
@@ -15,7 +17,7 @@ from owt.frontend.http import pages
 class Page(HTMLParser):
     """Links and text of an HTML page."""
 
-    VOID = frozenset({"meta", "br"})
+    VOID = frozenset({"meta", "br", "link"})
     UNCLOSED = frozenset({"html"})
 
     def __init__(self, text: str) -> None:
@@ -39,7 +41,10 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("text", [pages.welcome("http://localhost:9876"), pages.page("title", "<p>text</p>")])
+PAGES = [pages.welcome("http://localhost:9876"), pages.page("title", "<p>text</p>", "")]
+
+
+@pytest.mark.parametrize("text", PAGES)
 def test_a_page_is_complete_html_without_foreign_resources(text: str) -> None:
     assert text.startswith("<!doctype html>")
     page = Page(text)
@@ -61,6 +66,20 @@ def test_the_link_of_the_welcome_page_makes_the_call_that_it_shows() -> None:
     fields = parse_qs(parts.query)
     assert fields["code"] == ['def run(name): return f"Hello, {name}!"']
     assert fields["kwargs"] == ['{"name": "owt"}']
+
+
+def test_the_icon_is_a_png_of_the_server_itself() -> None:
+    assert '<link rel=icon href="/owt/favicon.ico">' in pages.page("title", "", "/owt")
+    answer = pages.icon()
+    assert (answer.status, dict(answer.headers)["Content-Type"]) == (200, "image/png")
+    assert Image.open(BytesIO(answer.body)).size == (32, 32)
+
+
+def test_a_box_with_too_long_lines_has_a_permanent_scroll_bar() -> None:
+    text = pages.page("title", "", "")
+    assert "overflow-x:auto" in text
+    # A scroll bar with a style of its own does not disappear, as those of macOS and of touch screens do.
+    assert "pre::-webkit-scrollbar{" in text
 
 
 def test_links_and_commands_include_the_base_url() -> None:

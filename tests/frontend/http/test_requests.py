@@ -322,7 +322,7 @@ def test_repeated_accept_headers_are_one_list() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (facts(), NOTHING + " For example: curl localhost:9876/ --data-urlencode 'code=1 + 1'"),
+        (facts(), NOTHING + " For example: curl http://localhost:9876/ --data-urlencode 'code=1 + 1'"),
         (
             facts(body=b'{"code": "1"}', content_type=FORM),
             NOTHING + " The body looks like JSON: send -H 'Content-Type: application/json'",
