@@ -58,7 +58,8 @@ class MemoryLimit:
                     self._reserve = None
                 traceback.clear_frames(link.__traceback__)
                 link.add_note(f"this kernel may allocate {self._limit / 2**20:g} MiB (--kernel-memory)")
-            link = link.__cause__ or link.__context__
+            # The truth of an exception is for its class to say.
+            link = link.__context__ if link.__cause__ is None else link.__cause__
 
     def keep_reserve(self) -> None:
         """Allocate the reserve again if it was used and there is memory for it."""

@@ -10,5 +10,6 @@
     output_sender  one run's chunks, sent within its credit
     request_body   bodies of requests, fetched from the frontend
     iopub          calls shown in attached notebooks
+    event_loops    event loops that user code sees, and cannot end
     interrupts     KeyboardInterrupt in user code and nowhere else
 """

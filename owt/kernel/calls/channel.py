@@ -7,6 +7,7 @@ is read in ipykernel's control thread, which is free while the main thread compu
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ from owt.errors import WireError
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
-from owt.kernel.exit import end_process_group, hand_over
+from owt.kernel.exit import end_fork, end_process_group, hand_over
 from owt.kernel.memory_limit import MemoryLimit
 from owt.server import Server
 from owt.wire.messages import (
@@ -50,6 +51,7 @@ class KernelChannel:
 
         Raises `WireError` when the message is not a `Welcome`.
         """
+        self._process = os.getpid()
         self._main = main
         self._control_loop = in_control
         self._control = FrontendConnection(control, self._lost)
@@ -84,6 +86,11 @@ class KernelChannel:
             lambda: self._control_loop.add_reader(self._control.fileno(), self._read_control)
         )
         self._calls.send(Hello())
+
+    def end_fork(self, error: BaseException | None) -> None:
+        """End this process if a cell has forked it, and has left its code by `error`."""
+        if os.getpid() != self._process:
+            end_fork(error)
 
     def cell(self, running: bool) -> None:
         """Report that a cell of an attached notebook starts, or has ended."""

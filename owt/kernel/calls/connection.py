@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections import deque
@@ -23,6 +24,7 @@ class FrontendConnection:
         self._lock = threading.Lock()
         self._owner = 0
         self._deferred: deque[Message] = deque()
+        self._process = os.getpid()
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for an event loop."""
@@ -33,7 +35,11 @@ class FrontendConnection:
 
         The garbage collector may run a finalizer in the middle of a write, and the finalizer may print. A
         message that is sent from there follows the frame that is being written.
+
+        Raises RuntimeError in a forked child process: the connection is the parent's.
         """
+        if os.getpid() != self._process:
+            raise RuntimeError("a forked child process has no connection to the server; the kernel has")
         me = threading.get_ident()
         if self._owner == me:
             self._deferred.append(message)

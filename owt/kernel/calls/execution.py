@@ -14,7 +14,13 @@ from itertools import chain
 from typing import Any
 
 from owt.kernel.answer.values import AsyncStream, Stream, ValueEncoder, Whole
-from owt.kernel.calls.interrupts import InMainThread, InterruptibleSteps, Interrupts, UserCode
+from owt.kernel.calls.interrupts import (
+    InMainThread,
+    InOtherThread,
+    InStep,
+    InterruptibleSteps,
+    Interrupts,
+)
 from owt.kernel.code.arguments import call_arguments, evaluate
 from owt.kernel.code.cells import CellRunner
 from owt.kernel.code.compiled import CompiledCell, CompiledCode
@@ -69,8 +75,9 @@ class Execution:
         self._sender = run.sender
         self._code = code
         self._environment = environment
+        self._step = InStep(environment.interrupts, run.id)
 
-    def begin(self, user_code: UserCode) -> Progress:
+    def begin(self, user_code: InOtherThread) -> Progress:
         """Call the adaptor, and send its result as far as that needs no waiting on the loop.
 
         Raises whatever the adaptor raises, and `BadRequest` for arguments that do not fit.
@@ -155,7 +162,7 @@ class Execution:
         cells = self._environment.cells
         return cells.run_async(cell) if cell.awaits else cells.run(cell)
 
-    def _deliver(self, value: Any, user_code: UserCode) -> LastChunks | AsyncStream:
+    def _deliver(self, value: Any, user_code: InOtherThread) -> LastChunks | AsyncStream:
         with user_code:
             result = self.encoder.classify(value)
         match result:
@@ -166,7 +173,7 @@ class Execution:
             case AsyncStream():
                 return result
 
-    def _stream(self, stream: Stream, user_code: UserCode) -> LastChunks:
+    def _stream(self, stream: Stream, user_code: InOtherThread) -> LastChunks:
         items, returned = stream.items, None
         try:
             while True:
@@ -195,21 +202,17 @@ class Execution:
                     item = await self._steps(stream.items.__anext__())
                 except StopAsyncIteration:
                     break
-                self._sender.send(self.encoder.item(item))
-                del item
+                with self._step:
+                    chunks = self.encoder.item(item)
+                    del item
+                self._sender.send(chunks)
         finally:
             if stream.close is not None:
                 await self._steps(stream.close())
         return self._all_but_last(self.encoder.finish())
 
     def _steps(self, awaitable: Awaitable[Any]) -> InterruptibleSteps:
-        interrupts, run = self._environment.interrupts, self._run.id
-
-        def begin() -> None:
-            interrupts.begin(run)
-            interrupts.enter_user_code()
-
-        return InterruptibleSteps(awaitable, begin, interrupts.end)
+        return InterruptibleSteps(awaitable, self._step)
 
     def _all_but_last(self, chunks: Iterable[Chunk]) -> LastChunks:
         """Send a large answer; leave a short one to be sent with the run's end.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import traceback
+from collections.abc import Callable
 from itertools import dropwhile
+from types import TracebackType
 
 import owt.kernel
 import owt.summat
@@ -33,17 +35,31 @@ def describe(error: BaseException, stop_reason: str | None, timeout: float | Non
     if stop_reason is not None:
         return Failed(499, stop_reason, "cancelled", f"the call was {stop_reason}")
     error = _unwrapped(error)
-    if isinstance(error, SyntaxFault):
-        return Failed(error.status, "syntax", error.title, str(error), "SyntaxError")
-    if isinstance(error, Unprocessable):
-        return Failed(error.status, "unprocessable", error.title, _text(error))
-    if isinstance(error, EndpointGone):
-        return Failed(error.status, "endpoint-gone", error.title, _text(error))
-    if isinstance(error, BadRequest):
-        return Failed(error.status, "bad-request", error.title, _text(error))
-    name = _shortened(type(error).__qualname__, MAX_NAME)
-    title = error.title if isinstance(error, OwtError) else f"the adaptor raised {name}"
-    return Failed(500, "exception", title, _text(error), name, _traceback(error))
+    kind = type(error)
+    name = _shortened(kind.__qualname__, MAX_NAME)
+    # `isinstance` would ask the exception for its class.
+    if not issubclass(kind, OwtError):
+        title = f"the adaptor raised {name}"
+        return Failed(500, "exception", title, _text(error), name, _traceback(error))
+    if issubclass(kind, SyntaxFault):
+        return Failed(kind.status, "syntax", kind.title, _text(error), "SyntaxError")
+    if issubclass(kind, Unprocessable):
+        return Failed(kind.status, "unprocessable", kind.title, _text(error))
+    if issubclass(kind, EndpointGone):
+        return Failed(kind.status, "endpoint-gone", kind.title, _text(error))
+    if issubclass(kind, BadRequest):
+        return Failed(kind.status, "bad-request", kind.title, _text(error))
+    return Failed(500, "exception", kind.title, _text(error), name, _traceback(error))
+
+
+def last_resort(problem: BaseException) -> Failed:
+    """Return the failure of a run whose outcome cannot be described or sent, because that raised
+    `problem`."""
+    name = _shortened(type(problem).__qualname__, MAX_NAME)
+    return Failed(
+        500, "exception", "the outcome of the call cannot be described",
+        f"describing or sending the outcome of the call raised {name}",
+    )
 
 
 def start_timeout(timeout: float) -> Failed:
@@ -62,30 +78,30 @@ def as_raised(error: BaseException) -> BaseException:
     The traceback is None if it has no frame of the adaptor.
     """
     error = _unwrapped(error)
-    trace = error.__traceback__
+    trace = _trace_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith((*_OWN_FOLDERS, _ASYNCIO)):
         trace = trace.tb_next
-    return error.with_traceback(trace)
+    return BaseException.with_traceback(error, trace)
 
 
 def _text(error: BaseException) -> str:
     try:
         text = str(error)
-        if isinstance(error, MemoryError):
+        if issubclass(type(error), MemoryError):
             # Python's MemoryError has no text; a note names the limit that was reached.
             text = "; ".join(filter(None, (text, *map(str, getattr(error, "__notes__", ())))))
         return _shortened(text, MAX_DETAIL)
-    except Exception:
+    except BaseException:
         return f"<{type(error).__qualname__}, whose text cannot be shown>"
 
 
 def _traceback(error: BaseException) -> str:
     """Return the traceback from the adaptor's first frame on."""
     try:
-        exception = traceback.TracebackException(type(error), error, error.__traceback__)
+        exception = traceback.TracebackException(type(error), error, _trace_of(error))
         _drop_own_frames(exception)
         return _shortened("".join(exception.format()), MAX_TRACEBACK)
-    except Exception as problem:
+    except BaseException as problem:
         return f"{type(error).__qualname__}: (its traceback cannot be shown: {type(problem).__name__})\n"
 
 
@@ -103,18 +119,26 @@ def _drop_own_frames(exception: traceback.TracebackException) -> None:
 def _unwrapped(error: BaseException) -> BaseException:
     """Return what the adaptor raised: what stopped its steps, or the StopIteration of a plain adaptor, which
     a coroutine of owt turned into a RuntimeError."""
-    if isinstance(error, Stopped):
+    if type(error) is Stopped:
         error = error.cause
-    cause = error.__cause__
-    trace = error.__traceback__
+    cause = _cause_of(error)
+    trace = _trace_of(error)
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         trace = trace.tb_next
-    return cause if trace is None and isinstance(cause, StopIteration) else error
+    return cause if trace is None and type(cause) is StopIteration else error
+
+
+# The attributes that every exception has, whatever its class makes of their names.
+_cause_of: Callable[[BaseException], BaseException | None]
+_cause_of = BaseException.__cause__.__get__  # type: ignore[union-attr]
+_trace_of: Callable[[BaseException], TracebackType | None]
+_trace_of = BaseException.__traceback__.__get__  # type: ignore[union-attr]
 
 
 def _shortened(text: str, limit: int) -> str:
     """Return `text` as UTF-8 can encode it, without its middle beyond `limit` characters."""
-    text = encodable(text)
+    # The methods of a subclass of str are user code.
+    text = encodable(str.__str__(text))
     if len(text) <= limit:
         return text
     half = limit // 2

@@ -39,11 +39,14 @@ What can still fail:
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from types import FrameType, TracebackType
 from typing import Any
+
+from owt.kernel.exit import end_fork
 
 
 class Interrupts:
@@ -125,7 +128,27 @@ class Interrupts:
             self._pending = True
 
 
-class InMainThread:
+class InOtherThread:
+    """Context manager around user code in a thread of its run.
+
+    A child process that user code has forked ends where it leaves this code: it would answer the parent's
+    calls.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if os.getpid() != self._process:
+            end_fork(error)
+
+
+class InMainThread(InOtherThread):
     """Context manager around user code in the main thread.
 
     User code may be interrupted and sees no running event loop, so that `asyncio.run` works in a plain
@@ -133,6 +156,7 @@ class InMainThread:
     """
 
     def __init__(self, interrupts: Interrupts, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
         self._interrupts = interrupts
         self._loop = loop
 
@@ -146,36 +170,44 @@ class InMainThread:
     ) -> None:
         self._interrupts.leave_user_code()
         asyncio._set_running_loop(self._loop)
+        super().__exit__(kind, error, trace)
 
 
-class InOtherThread:
-    """Context manager around user code in a thread of its run."""
+class InStep(InOtherThread):
+    """Context manager around one step of a run's coroutine on the main thread's event loop."""
+
+    def __init__(self, interrupts: Interrupts, run: str) -> None:
+        super().__init__()
+        self._interrupts = interrupts
+        self._run = run
 
     def __enter__(self) -> None:
-        pass
+        self._interrupts.begin(self._run)
+        self._interrupts.enter_user_code()
+
+    def leave(self) -> None:
+        """Make interrupts of this run ineffective."""
+        self._interrupts.end()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
-
-
-UserCode = InMainThread | InOtherThread
+        self.leave()
+        # These two are the returns of a coroutine and of an asynchronous generator.
+        returned = kind is StopIteration or kind is StopAsyncIteration
+        super().__exit__(kind, None if returned else error, trace)
 
 
 class InterruptibleSteps:
-    """Wrapper of a user's awaitable that calls `before` and `after` at each of its steps.
+    """Wrapper of a user's awaitable that makes each of its steps inside of `step`.
 
     KeyboardInterrupt and SystemExit in a step would end the event loop, because asyncio re-raises both. They
     leave the wrapper as `Stopped` instead.
     """
 
-    def __init__(
-        self, awaitable: Awaitable[Any], before: Callable[[], None], after: Callable[[], None]
-    ) -> None:
+    def __init__(self, awaitable: Awaitable[Any], step: InStep) -> None:
         self._awaitable = awaitable
-        self._before = before
-        self._after = after
+        self._step = step
 
     def __await__(self) -> Generator[Any, Any, Any]:
         """Drive the awaitable as `yield from` does (PEP 380)."""
@@ -187,15 +219,13 @@ class InterruptibleSteps:
         error: BaseException | None = None
         while True:
             try:
-                self._before()
-                try:
+                with self._step:
                     waiting_for = send(value) if error is None else throw(error)
-                finally:
-                    self._after()
             except StopIteration as stop:
                 return stop.value
             except (KeyboardInterrupt, SystemExit) as stopped:
-                self._after()
+                # An interrupt may have come at the step's very beginning or end.
+                self._step.leave()
                 raise Stopped(stopped) from stopped
             try:
                 value, error = (yield waiting_for), None

@@ -198,9 +198,11 @@ class OutputSender:
             self._wait()
         if self._closed:
             return
-        with self._credit_lock:
-            self._credit -= size(chunk)
+        amount = size(chunk)
+        # A chunk that cannot be encoded takes no credit.
         self._connection.send(Output(self.run, (chunk,)))
+        with self._credit_lock:
+            self._credit -= amount
         if self.mirror is not None:
             self.mirror.show((chunk,))
 

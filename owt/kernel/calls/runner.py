@@ -16,11 +16,14 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from owt.kernel import context
 from owt.kernel.calls.connection import FrontendConnection
+from owt.kernel.calls.event_loops import PlainLoop
 from owt.kernel.calls.execution import Environment, Execution, Progress
-from owt.kernel.calls.failure import describe, start_timeout
-from owt.kernel.calls.interrupts import InMainThread, InOtherThread, Interrupts
+from owt.kernel.calls.failure import describe, last_resort, start_timeout
+from owt.kernel.calls.interrupts import InMainThread, InOtherThread, InStep, Interrupts, Stopped
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
 from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.calls.request_body import BodyFetcher
@@ -46,9 +49,11 @@ MAX_WITHDRAWN = 1000
 
 
 class ActiveRun(context.Run):
-    """Run that has arrived and not ended. `thread` is the id of its own thread, if it has one."""
+    """Run that has arrived and not ended. `thread` is the id of its own thread, if it has one; `exit` is the
+    SystemExit or KeyboardInterrupt of a task or a callback that it has started."""
 
     begun = False
+    exit: BaseException | None = None
     task: asyncio.Task[None] | None = None
     thread: int | None = None
 
@@ -142,6 +147,7 @@ class Runner:
         self._interrupts = Interrupts(self._interrupt_others)
         self.bodies = BodyFetcher(connection.send, self._interrupts)
         self._in_main = InMainThread(self._interrupts, loop)
+        self._plain_loop = PlainLoop()
         self.endpoints = Registry(shell, connection.send, lambda id: self._runs.get(id) is not None)
         names = context.injected_names(shell.user_ns, self.endpoints.endpoint)
         context.provide(names)
@@ -202,6 +208,14 @@ class Runner:
         self._connection.send(Output(id, (failed, Done(failed.status, 0.0))))
         if run is not None and (task := run.task) is not None:
             self._loop.call_soon_threadsafe(task.cancel)
+
+    def exited(self, run: context.Run, error: BaseException) -> None:
+        """End a run one of whose tasks or callbacks has raised this SystemExit or KeyboardInterrupt. Call it
+        in the main thread."""
+        active = self._runs.get(run.id)
+        if active is run and active.task is not None:
+            active.exit = active.exit or error
+            active.task.cancel()
 
     # Stopping a run --------------------------------------------------------------------------------
 
@@ -273,26 +287,46 @@ class Runner:
             if run.sender.stop_reason is not None:
                 # The adaptor caught the interrupt and returned a result that is no longer wanted.
                 raise KeyboardInterrupt
+            if run.exit is not None:
+                raise Stopped(run.exit)
             self.endpoints.commit(run.id)
             status, last = execution.encoder.status, tuple(chunks)
         except BaseException as error:
             if self.endpoints.discard(run.id) and run.call.code is not None:
                 # The next call of this code has to define its endpoints again.
                 self.sources.forget(run.call.code)
-            self._memory.relieve(error)
-            failed = describe(error, run.sender.stop_reason, run.call.timeout)
+            failed = self._failure(run, error)
             status, last = failed.status, (failed,)
-            error.__traceback__ = None
+            BaseException.with_traceback(error, None)
             del error
         if not self._runs.end(run):
             # It was withdrawn before it began, and has been answered.
             return
+        seconds = time.perf_counter() - began
         try:
-            run.sender.finish((*last, Done(status, time.perf_counter() - began)))
+            run.sender.finish((*last, Done(status, seconds)))
         except MemoryError:
             # There is no memory even to report the end of the call.
             end_process_group()
+        except BaseException as error:
+            run.sender.finish((last_resort(error), Done(500, seconds)))
         self._memory.keep_reserve()
+
+    def _failure(self, run: ActiveRun, error: BaseException) -> Failed:
+        """Return the failure of a run that has raised `error`, whose methods are user code."""
+        stop_reason = run.sender.stop_reason
+        if stop_reason is None and run.exit is not None:
+            error = run.exit
+        try:
+            with InStep(self._interrupts, run.id):
+                self._memory.relieve(error)
+                failed = describe(error, stop_reason, run.call.timeout)
+                # This raises for a field of the wrong type, which the frontend could not decode.
+                return msgspec.convert(msgspec.to_builtins(failed), Failed)
+        except BaseException as problem:
+            if run.sender.stop_reason is not None:
+                return describe(problem, run.sender.stop_reason, run.call.timeout)
+            return last_resort(problem)
 
     async def _alone(self, run: ActiveRun, execution: Execution) -> list[Chunk]:
         """Execute a run on the main thread, while no other run of this turn exists."""
@@ -333,6 +367,10 @@ class Runner:
             self._connection.send(Output(run.id, ()))
 
     def _begin_in_main(self, run: ActiveRun, execution: Execution) -> Progress:
+        if self._plain_loop.is_open and self._plain_loop.is_closed():
+            self._plain_loop = PlainLoop()
+        # An earlier call of `asyncio.run` has left None.
+        asyncio.set_event_loop(self._plain_loop)
         self._interrupts.begin(run.id)
         try:
             if run.sender.stop_reason is not None:
@@ -350,6 +388,8 @@ class Runner:
 
         def work() -> None:
             result: Progress | BaseException
+            loop = PlainLoop()
+            asyncio.set_event_loop(loop)
             try:
                 try:
                     with self._runs.lock:
@@ -365,6 +405,8 @@ class Runner:
                 # The interrupt, of which there is only one, came between the two blocks.
                 run.thread = None
                 result = late
+            if loop.is_open:
+                loop.close()
             self._loop.call_soon_threadsafe(set_result, result)
 
         def set_result(result: Progress | BaseException) -> None:

@@ -91,7 +91,12 @@ class RunStream(io.TextIOBase):
         return "UTF-8"
 
     def write(self, string: str) -> int:
-        """Write text to the current run; without one, to attached notebooks."""
+        """Write text to the current run; without one, to attached notebooks. Raises TypeError for anything
+        but text."""
+        if not issubclass(type(string), str):
+            raise TypeError(f"write() argument must be str, not {type(string).__name__}")
+        # The methods of a subclass of str are user code.
+        string = str.__str__(string)
         if os.getpid() != self._process:
             # A forked child: the process that it was forked from reads this descriptor.
             return self._write_to_descriptor(string)

@@ -13,6 +13,7 @@ from tornado.ioloop import IOLoop
 from owt.errors import WireError
 from owt.kernel import context
 from owt.kernel.calls.channel import KernelChannel
+from owt.kernel.calls.event_loops import protect
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.stdio import RunDisplayPublisher
 from owt.kernel.process.kernel import OwtKernel
@@ -84,6 +85,10 @@ def attach(kernel: Any, calls: socket.socket, control: socket.socket) -> None:
         mirror=mirror,
     )
     kernel.channel = channel
+    protect(main, channel.runner.exited, lambda: kernel.shell.exit_now)
+    kernel.shell.events.register(
+        "post_run_cell", lambda result: channel.end_fork(getattr(result, "error_in_exec", None))
+    )
     channel.start()
 
 

@@ -33,6 +33,13 @@ class OwtShell(ZMQInteractiveShell):
             raise SystemExit
         super().ask_exit()
 
+    def showtraceback(self, *args: Any, **kwargs: Any) -> None:
+        """Show the exception of a cell; in a forked child, end as Python ends a program."""
+        kernel: Any = self.kernel
+        if kernel is not None and kernel.channel is not None:
+            kernel.channel.end_fork(sys.exc_info()[1])
+        super().showtraceback(*args, **kwargs)
+
     def join(self, kernel: Any) -> None:
         """Belong to a kernel in a fork of the process in which this shell was created.
 

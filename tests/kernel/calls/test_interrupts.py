@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from owt.kernel.calls.interrupts import InMainThread, InOtherThread, InterruptibleSteps, Interrupts, Stopped
+from owt.kernel.calls.interrupts import (
+    InMainThread,
+    InOtherThread,
+    InStep,
+    InterruptibleSteps,
+    Interrupts,
+    Stopped,
+)
 
 pytestmark = pytest.mark.usefixtures("sigint")
 
@@ -187,20 +194,21 @@ def test_a_waiting_main_thread_is_interrupted_by_repeated_signals(
     thread.join()
 
 
-class Marks:
+class Marks(InStep):
     """Record of events in order: `(` at the start of a step, `)` at its end."""
 
     def __init__(self) -> None:
+        super().__init__(Interrupts(lambda target: None), "a")
         self.seen = ""
 
-    def before(self) -> None:
+    def __enter__(self) -> None:
         self.seen += "("
 
-    def after(self) -> None:
+    def leave(self) -> None:
         self.seen += ")"
 
     def steps(self, awaitable: Any) -> InterruptibleSteps:
-        return InterruptibleSteps(awaitable, self.before, self.after)
+        return InterruptibleSteps(awaitable, self)
 
 
 @pytest.fixture
@@ -318,15 +326,16 @@ def test_keyboard_interrupt_and_system_exit_in_a_step_are_raised_as_stopped(
 
 
 def test_an_interrupt_at_the_start_of_a_step_is_raised_as_stopped() -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
+    class Interrupted(Marks):
+        def __enter__(self) -> None:
+            raise KeyboardInterrupt
 
     async def adaptor() -> None:
         raise AssertionError("it must not run")
 
     coroutine = adaptor()
     with pytest.raises(Stopped):
-        asyncio.run(awaited(InterruptibleSteps(coroutine, interrupted, lambda: None)))
+        asyncio.run(awaited(Interrupted().steps(coroutine)))
     coroutine.close()
 
 

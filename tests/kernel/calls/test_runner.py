@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -13,6 +15,8 @@ from runner_bench import RunnerBench, bodies, call
 from werkzeug.wrappers import Request
 
 from owt.kernel import context
+from owt.kernel.calls.event_loops import protect
+from owt.kernel.calls.stdio import RunStream
 from owt.wire.call import RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, size
 
@@ -381,3 +385,145 @@ def test_the_memory_of_a_request_is_freed_with_its_run(
         assert [request() for request in requests] == [None]
     finally:
         gc.enable()
+
+
+# Outcomes that cannot be described
+
+
+@pytest.mark.parametrize("define", ["def", "async def"])
+@pytest.mark.parametrize(
+    "write", ["stdout.write(b'x')", "stdout.write(5)", "stdout.writelines([b'a'])", "stderr.write(b'x')"]
+)
+def test_writing_anything_but_text_raises_type_error(
+    bench: RunnerBench, monkeypatch: pytest.MonkeyPatch, write: str, define: str
+) -> None:
+    for name in ("stdout", "stderr"):
+        stream = RunStream.__new__(RunStream)
+        vars(stream).update(_process=os.getpid(), _kind=name)
+        monkeypatch.setattr(sys, name, stream)
+    code = f"import sys\n{define} run(): sys.{write}\n"
+    failed = failure(bench.ask(code))
+    assert (failed.status, failed.exception) == (500, "TypeError")
+    assert failed.detail.startswith("write() argument must be str, not ")
+
+
+EVIL = """
+class Evil({base}):
+    {member}
+def run():
+    {leave}
+"""
+
+
+@pytest.mark.parametrize("base", ["Exception", "BaseException", "SystemExit", "KeyboardInterrupt"])
+@pytest.mark.parametrize(
+    "member",
+    [
+        "def __getattribute__(self, name): raise BaseException",
+        "def __getattribute__(self, name): raise SystemExit(3)",
+        "def __str__(self): raise KeyboardInterrupt",
+        "def __str__(self): return str(self)",
+        "__cause__ = property(lambda self: 1 / 0)",
+        "__traceback__ = property(lambda self: 1 / 0)",
+        "__notes__ = property(lambda self: 1 / 0)",
+        "def __setattr__(self, name, value): raise SystemExit",
+        "def __bool__(self): raise SystemExit",
+        "from owt.errors import SyntaxFault as __class__",
+        "__class__ = property(lambda self: 1 / 0)",
+    ],
+)
+def test_a_run_ends_whatever_its_exception_does(bench: RunnerBench, base: str, member: str) -> None:
+    failed = failure(bench.ask(EVIL.format(base=base, member=member, leave="raise Evil")))
+    assert (failed.status, failed.exception) == (500, "Evil")
+    assert bench.text("41 + 1") == "42"
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "__class__ = str",
+        "__class__ = property(lambda self: 1 / 0)",
+        "def _repr_html_(self): raise BaseException",
+        "def _repr_html_(self): return self._repr_html_()",
+        "def _repr_mimebundle_(self, **options): return self",
+        "def __eq__(self, other): raise SystemExit",
+        "def __bool__(self): raise SystemExit",
+    ],
+)
+@pytest.mark.parametrize("leave", ["return Evil()", "yield Evil()", "return Evil(), 200", "return 1, Evil()"])
+def test_a_run_ends_whatever_its_value_does(bench: RunnerBench, member: str, leave: str) -> None:
+    *_, done = bench.ask(EVIL.format(base="object", member=member, leave=leave), accept="text/html")
+    assert isinstance(done, Done)
+    assert done.status == 500
+    assert bench.text("41 + 1") == "42"
+
+
+def test_fields_of_owts_own_exceptions_cannot_break_the_connection(bench: RunnerBench) -> None:
+    code = (
+        "from owt.errors import BadRequest\nclass Odd(BadRequest):\n    status = 'odd'\n"
+        "def run(): raise Odd('a', 'b')"
+    )
+    assert failure(bench.ask(code)).title == "the outcome of the call cannot be described"
+    assert bench.text("41 + 1") == "42"
+
+
+def test_an_exception_whose_text_blocks_can_be_cancelled(bench: RunnerBench) -> None:
+    code = (
+        "import threading\nclass Slow(Exception):\n    def __str__(self):\n        print('on')\n"
+        "        threading.Event().wait()\ndef run():\n    yield 1\n    raise Slow"
+    )
+    bench.on_first_chunk("a", Data, bench.cancel("a"))
+    assert failure(bench.run(a=call(code))["a"]).status == 499
+
+
+# Tasks that exit
+
+EXITING = "import asyncio, sys\nasync def leave(): sys.exit(1)\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "async def run(): return await asyncio.gather(leave())",
+        "async def run(): await asyncio.create_task(leave())",
+        "async def run(): await asyncio.wait_for(leave(), 5)",
+        "async def run():\n    async with asyncio.TaskGroup() as group: group.create_task(leave())",
+        "async def run():\n    task = asyncio.create_task(leave())\n    await asyncio.Event().wait()",
+        "async def run():\n    asyncio.get_running_loop().call_later(0, sys.exit, 1)\n"
+        "    await asyncio.Event().wait()",
+        "async def run():\n    try: await asyncio.gather(leave())\n    except BaseException: return 1",
+        "await asyncio.gather(leave())",
+        "def run(): asyncio.run(leave())",
+    ],
+    ids=[
+        "gather", "create_task", "wait_for", "TaskGroup", "unawaited", "call_later", "caught", "cell",
+        "asyncio.run",
+    ],
+)  # fmt: skip
+def test_a_task_that_exits_ends_its_run(new_bench: Callable[..., RunnerBench], code: str) -> None:
+    for concurrency in (1, 2):
+        bench = new_bench(concurrency=concurrency)
+        protect(bench.loops.get_loop(), bench.runner.exited, lambda: True)
+        failed = failure(bench.ask(EXITING + code))
+        assert (failed.status, failed.exception, failed.detail) == (500, "SystemExit", "1")
+        assert bench.text("41 + 1") == "42"
+
+
+def test_a_task_left_by_an_ended_run_does_not_end_the_next(bench: RunnerBench) -> None:
+    protect(bench.loops.get_loop(), bench.runner.exited, lambda: True)
+    bench.ask("import asyncio, sys\nasync def run(): asyncio.get_running_loop().call_later(.01, sys.exit, 1)")
+    assert bench.text("import asyncio\nasync def run(): return await asyncio.sleep(.1, 'kept')") == "kept"
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_plain_code_has_an_event_loop_whatever_an_earlier_call_did(
+    new_bench: Callable[..., RunnerBench], concurrency: int
+) -> None:
+    bench = new_bench(concurrency=concurrency)
+    use = (
+        "import asyncio\n"
+        "def run(): return asyncio.get_event_loop().run_until_complete(asyncio.sleep(0, 42))"
+    )
+    for earlier in ("asyncio.run(asyncio.sleep(0))", "asyncio.get_event_loop().close()", "None"):
+        bench.ask(f"import asyncio\ndef run(): {earlier}")
+        assert bench.text(use) == "42"
