@@ -31,7 +31,8 @@ class ChannelsClient:
     ) -> None:
         url = server.url.replace("http", "ws", 1) + f"{ROOT}/api/kernels/{kernel}/channels"
         self.session = uuid.uuid4().hex
-        self.socket = WebSocket()
+        # The validation is slow.
+        self.socket = WebSocket(skip_utf8_validation=True)
         self.socket.settimeout(PATIENCE)
         try:
             self.socket.connect(
@@ -76,7 +77,7 @@ class ChannelsClient:
 
     def execute(self, code: str) -> str:
         """Send a cell and return its id."""
-        return self.send("execute_request", {"code": code, "silent": False})
+        return self.send("execute_request", {"code": code, "silent": False, "allow_stdin": True})
 
     def read(self) -> Message | None:
         """Return the next message; None at the end of the connection. Raises TimeoutError."""

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import struct
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import OwtError
 from owt.frontend.sessions.session import KernelEvent
+from owt.wire.names import ASKER_GONE
 
 log = logging.getLogger("owt.jupyter")
 
@@ -36,6 +38,8 @@ CHANNELS = ("iopub", "shell", "control", "stdin")
 SUBSCRIPTION_TIMEOUT = 5.0
 """Seconds until a kernel counts as connected that has not confirmed the subscription to IOPub. One whose
 code holds the interpreter's lock confirms nothing for as long, but ZeroMQ has subscribed by then."""
+STDIN_LINGER = 1000
+"""Milliseconds that the end of a prompt may take to reach the kernel after the client has gone."""
 PROBE_INTERVAL = 0.5
 """Seconds between requests that make a kernel broadcast its status, which confirms the subscription."""
 
@@ -45,17 +49,46 @@ GOING_AWAY, NOT_UNDERSTOOD, INTERNAL_ERROR = 1001, 1007, 1011
 ALIGNED = "v1.kernel.websocket.jupyter.org"
 """Subprotocol whose frames are all binary, with aligned offsets."""
 
+MAX_UNREAD = 16 * 2**20
+"""Bytes that wait for a client before the kernel's broadcasts are dropped."""
+
 MAX_PARTS = 4096
 """Parts of a message: its channel, header, parent, metadata, content and buffers."""
+
+
+class Dropped:
+    """Broadcasts of the kernel that a client did not get: their number, their size, and the last one's
+    parent."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.size = 0
+        self.parent = b"{}"
+
+    def add(self, size: int, parent: bytes) -> None:
+        """Add a message. `parent` is the header of its parent, as JSON."""
+        self.messages += 1
+        self.size += size
+        self.parent = parent
+
+    def notice(self) -> str:
+        """Return the text that replaces them in the output."""
+        noun = "message" if self.messages == 1 else "messages"
+        return (
+            f"owt: {self.messages} {noun} of the kernel ({self.size / 2**20:.1f} MiB) are missing here, "
+            f"because this notebook reads more slowly than the kernel writes\n"
+        )
 
 
 class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     """A WebSocket and, while the session has a kernel, sockets for the kernel's channels.
 
-    At most a window of bytes is on its way to the client. Until the client has read some, the channels are
-    not read, and when ZeroMQ's own queues are full, the kernel's broadcasts are dropped. This slows down
-    neither the kernel nor other clients. A client's next message is read when the kernel's socket has
-    taken the last one.
+    At most `MAX_UNREAD` bytes wait for the client, and one message more. Until the client has read some, the
+    kernel's broadcasts are dropped, except for its states, and the other channels are not read. This slows
+    down neither the kernel nor other clients. A notice in the output says what is missing. A client's next
+    message is read when the kernel's socket has taken the last one.
+
+    A prompt (`input()`) ends with EOFError when the client that was asked disconnects.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -73,6 +106,9 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._open = False
         self._unwritten = 0
         self._paused = False
+        self._dropped = Dropped()
+        self._prompt: dict[str, Any] | None = None
+        self._restarting = False
 
     async def prepare(self) -> None:
         """Wait for a kernel. Raises the errors of `Session.started`, and `Busy` if there are too few
@@ -94,6 +130,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     def disconnect(self) -> None:
         """Release everything after the end of the WebSocket."""
         self._owt_session.remove_observer(self)
+        self._end_prompt()
         self._disconnect_kernel()
         self._connected.set()
         if self._open:
@@ -106,7 +143,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             try:
                 await self._owt_session.started()
             except OwtError:
-                self._send_status("dead")
+                self._send_state("dead")
                 return
             await self._connected.wait()
         if not self._streams:
@@ -133,6 +170,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             channel = message.pop("channel", None) or "shell"
         if channel == "iopub":
             raise ValueError("it is for IOPub, where only the kernel sends")
+        if channel == "stdin":
+            self._prompt = None
         if (stream := self._streams.get(channel)) is None:
             log.info("a client of kernel %s sent a message for an unknown channel", self.kernel_id)
         elif self._aligned:
@@ -149,6 +188,13 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                 self._subscribed.set()
                 if b'"iopub_welcome"' in parts[1] or any(probe in parts[2] for probe in self._probes):
                     return
+                if not self._has_room(parts):
+                    return
+            elif channel == "stdin":
+                self._prompt = _header(parts[1])
+            elif channel == "shell":
+                # The main thread, which waits in a prompt, continues.
+                self._prompt = None
             if self._aligned:
                 self._write(serialize_msg_to_ws_v1(parts[1:], channel), binary=True)
             else:
@@ -160,11 +206,33 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     def _aligned(self) -> bool:
         return bool(self.websocket_handler.selected_subprotocol == ALIGNED)
 
-    def _send_status(self, state: str) -> None:
-        """Send a status to the client, after all messages of the kernel that have arrived."""
+    def _has_room(self, parts: list[bytes]) -> bool:
+        """Return False for a broadcast of the kernel that is dropped, because the client reads too slowly.
+
+        A notice comes before the next one that is sent. States, which are small, are sent up to twice the
+        limit: a client waits for the end of its cell.
+        """
+        size = sum(map(len, parts))
+        if self._unwritten and self._unwritten + size > MAX_UNREAD:
+            is_state = _header(parts[1]).get("msg_type") == "status"
+            if not is_state or self._unwritten + size > 2 * MAX_UNREAD:
+                self._dropped.add(size, parts[2])
+                return False
+        if self._dropped.messages:
+            dropped, self._dropped = self._dropped, Dropped()
+            self._send("stream", {"name": "stderr", "text": dropped.notice()}, _header(dropped.parent))
+        return True
+
+    def _send_state(self, state: str) -> None:
+        """Send a state to the client, after all messages of the kernel that have arrived."""
         if (iopub := self._streams.get("iopub")) is not None and not iopub.closed():
             iopub.flush()
-        message = self.session.msg("status", {"execution_state": state})
+        # Programs expect that each message on IOPub has a parent with a type.
+        self._send("status", {"execution_state": state}, self.session.msg_header("kernel_info_request"))
+
+    def _send(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
+        """Send a message of the gateway's own on IOPub; `parent` is the header of its parent."""
+        message = self.session.msg(kind, content, parent={"header": parent})
         if self._aligned:
             self._write(serialize_msg_to_ws_v1(message, "iopub", self.session.pack), binary=True)
         else:
@@ -184,47 +252,69 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             return
         self._unwritten += len(data)
         written.add_done_callback(partial(self._on_written, len(data)))
-        if self._unwritten > self._service.settings.window and not self._paused:
+        if self._unwritten > MAX_UNREAD and not self._paused:
             self._paused = True
-            for stream in self._streams.values():
-                stream.stop_on_recv()
+            for channel, stream in self._streams.items():
+                if channel != "iopub":
+                    stream.stop_on_recv()
 
     def _on_written(self, size: int, written: asyncio.Future[None]) -> None:
         self._unwritten -= size
         if not written.cancelled():
             # An error means that the client has gone, which `disconnect` handles.
             written.exception()
-        if self._paused and self._unwritten <= self._service.settings.window // 2:
+        if self._paused and self._unwritten <= MAX_UNREAD // 2:
             self._paused = False
-            self._receive()
+            self._receive(CHANNELS)
 
-    def _receive(self) -> None:
-        for channel, stream in self._streams.items():
-            if not stream.closed():
+    def _receive(self, channels: Iterable[str]) -> None:
+        for channel in channels:
+            stream = self._streams.get(channel)
+            if stream is not None and not stream.closed():
                 stream.on_recv(partial(self._on_kernel_message, channel))
+
+    def _end_prompt(self) -> None:
+        """End the prompt that the client has left, or the one that has not reached it yet."""
+        stdin = self._streams.get("stdin")
+        if stdin is None or stdin.closed():
+            return
+        self._receive(["stdin"])
+        stdin.flush()
+        if self._prompt is not None:
+            stdin.socket.linger = STDIN_LINGER
+            parent, self._prompt = {"header": self._prompt}, None
+            self.session.send(stdin, "input_reply", {"status": "ok", "value": ASKER_GONE}, parent=parent)
+            stdin.flush()
 
     # The kernel ----------------------------------------------------------------------------------------
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """Inform the client, and connect the channels of a new kernel."""
         match event:
+            case KernelEvent.RESTARTING:
+                # Clients take the state `restarting` for a crash, and report it.
+                self._restarting = True
+                self._send_state("starting")
             case KernelEvent.DIED:
-                self._send_status("restarting")
+                if not self._restarting:
+                    self._send_state("restarting")
                 self._disconnect_kernel()
             case KernelEvent.FAILED:
-                self._send_status("dead")
+                self._send_state("dead")
                 self._disconnect_kernel()
             case KernelEvent.STARTED:
                 self._disconnect_kernel()
                 self._connect_kernel()
             case KernelEvent.CLOSED:
-                self._send_status("dead")
+                self._send_state("dead")
                 self._disconnect_kernel()
                 self.websocket_handler.close(GOING_AWAY, "the session has ended")
 
     def _disconnect_kernel(self) -> None:
         self._connected.clear()
         self._subscribed.clear()
+        self._restarting = False
+        self._prompt = None
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
@@ -251,8 +341,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             self._disconnect_kernel()
             self.websocket_handler.close(INTERNAL_ERROR, str(error))
             return
-        if not self._paused:
-            self._receive()
+        self._receive(["iopub"] if self._paused else CHANNELS)
         self._connecting = asyncio.get_running_loop().create_task(self._wait_for_subscription(self._probe))
 
     async def _wait_for_subscription(self, probe: ZMQStream) -> None:
@@ -268,13 +357,21 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                             await self._subscribed.wait()
         self._close_probe()
         # A client that comes back after its kernel's death waits for a status.
-        self._send_status(self._owt_session.state)
+        self._send_state(self._owt_session.state)
         self._connected.set()
 
     def _close_probe(self) -> None:
         if self._probe is not None and not self._probe.closed():
             self._probe.close()
         self._probe = None
+
+
+def _header(part: bytes) -> dict[str, Any]:
+    """Return a message's header. Raises ValueError for anything but a JSON object."""
+    header = json.loads(part)
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    return header
 
 
 def check_frame(frame: str | bytes, aligned: bool) -> None:

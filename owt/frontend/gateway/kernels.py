@@ -23,8 +23,9 @@ from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
 from owt.wire.names import SESSION_NAME
 
-MAX_UNREAD = 100
-"""Messages of one channel that wait for a slow WebSocket. The kernel keeps 1,000 more, and drops the rest."""
+MAX_UNREAD = 20
+"""Messages of one channel that wait in ZeroMQ while the event loop is busy; `channels` limits what waits for
+a client. The kernel keeps 1,000 more, and drops the rest."""
 
 SOCKETS = 5
 """Sockets of a WebSocket while it connects: one for each channel, and one for requests of its own."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Self
 from uuid import uuid4
 
@@ -12,14 +14,17 @@ from ipykernel.kernelapp import IPKernelApp
 from ipykernel.zmqshell import ZMQInteractiveShell
 from traitlets import Type
 from traitlets.config import Config, SingletonConfigurable
+from zmq import EHOSTUNREACH, ZMQError
 
 from owt.kernel import context
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.stdio import RunDisplayPublisher
 from owt.wire.messages import PROTOCOL
+from owt.wire.names import ASKER_GONE
 
 SUBSHELLS = "kernel subshells"
 """Name of the feature in ipykernel's kernel info."""
+NO_ASKER = "the notebook that ran this cell has disconnected, and so no client can answer"
 
 
 class OwtShell(ZMQInteractiveShell):
@@ -67,6 +72,7 @@ class OwtKernel(IPythonKernel):
     shell_class = Type(OwtShell)
     channel: KernelChannel | None = None
     prepared: ClassVar[OwtKernel | None] = None
+    _left_cell: str | None = None
 
     @classmethod
     def prepare(cls, app: IPKernelApp) -> None:
@@ -172,6 +178,31 @@ class OwtKernel(IPythonKernel):
                 finally:
                     self.channel.cell(False)
                     super().post_handler_hook()
+
+    def raw_input(self, prompt: Any = "") -> str:
+        """Ask the client that runs the cell. Raises EOFError when it has disconnected."""
+        return self._ask(partial(super().raw_input, prompt))
+
+    def getpass(self, *args: Any, **kwargs: Any) -> str:
+        """Ask the client that runs the cell for a password. Raises EOFError when it has disconnected."""
+        return self._ask(partial(super().getpass, *args, **kwargs))
+
+    def _ask(self, ask: Callable[[], str]) -> str:
+        cell = self.get_parent("shell").get("header", {}).get("msg_id")
+        if cell is not None and cell == self._left_cell:
+            raise EOFError(NO_ASKER)
+        try:
+            # Without this option, ZeroMQ drops a prompt to a client that is gone.
+            self.stdin_socket.router_mandatory = True
+            answer = ask()
+        except ZMQError as error:
+            if error.errno != EHOSTUNREACH:
+                raise
+            raise EOFError(NO_ASKER) from None
+        if answer == ASKER_GONE:
+            self._left_cell = cell
+            raise EOFError(NO_ASKER)
+        return answer
 
     def pre_handler_hook(self) -> None:
         """Leave SIGINT to calls. ipykernel's hook makes it raise KeyboardInterrupt; a cell that waits for a

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ from owt.frontend.gateway import channels as module
 from owt.frontend.gateway.channels import MAX_PARTS, ChannelsConnection, check_frame
 from owt.frontend.gateway.kernels import JupyterKernel, SessionKernels
 from owt.frontend.sessions.session import KernelEvent, Session, SessionObserver
-from owt.testing import async_test
+from owt.testing import async_test, settle
 
 PORTS = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
 MESSAGE: dict[str, Any] = {
@@ -64,16 +64,16 @@ class SilentKernel:
     async def welcome(self) -> None:
         """Confirm a subscription, as for the first subscriber."""
         await asyncio.wait_for(self.sockets["iopub"].recv(), 20)
-        await self._broadcast("iopub_welcome", {"subscription": ""})
+        await self.broadcast("iopub_welcome", {"subscription": ""})
 
     async def broadcast_status(self) -> None:
         """Broadcast the status that belongs to a request on the control channel."""
         frames = await asyncio.wait_for(self.sockets["control"].recv_multipart(), 20)
         header = json.loads(frames[frames.index(b"<IDS|MSG>") + 2])
         assert header["msg_type"] == "kernel_info_request"
-        await self._broadcast("status", {"execution_state": "idle"}, header)
+        await self.broadcast("status", {"execution_state": "idle"}, header)
 
-    async def _broadcast(self, type: str, content: dict[str, Any], parent: Any = None) -> None:
+    async def broadcast(self, type: str, content: dict[str, Any], parent: Any = None) -> None:
         session = JupyterSession(key=b"key")
         message = session.msg(type, content, parent=parent)
         await self.sockets["iopub"].send_multipart(session.serialize(message, b""))
@@ -114,17 +114,29 @@ class ScriptedHandler(KernelWebsocketHandler):  # type: ignore[misc]
     selected_subprotocol = None
 
     def __init__(self) -> None:
-        self.states: list[str] = []
+        self.messages: list[dict[str, Any]] = []
+        self.size = 0
         self.close_code: int | None = None
         kernels = SimpleNamespace(check_room=lambda: None)
-        settings = SimpleNamespace(window=1000)
-        self.service = SimpleNamespace(settings=settings, sessions=SimpleNamespace(kernels=kernels))
+        self.service = SimpleNamespace(sessions=SimpleNamespace(kernels=kernels))
         self.written = asyncio.get_running_loop().create_future()
         self.written.set_result(None)
 
     def write_message(self, message: Any, binary: bool = False) -> Any:
-        self.states.append(json.loads(message)["content"]["execution_state"])
+        self.messages.append(json.loads(message))
+        self.size += len(message)
         return self.written
+
+    @property
+    def states(self) -> list[str]:
+        return [
+            message["content"]["execution_state"]
+            for message in self.messages
+            if message["msg_type"] == "status"
+        ]
+
+    def text(self) -> str:
+        return "".join(message["content"].get("text", "") for message in self.messages)
 
     def close(self, code: Any = None, reason: Any = None) -> None:
         self.close_code = code or 1000
@@ -255,6 +267,9 @@ async def test_next_kernel_receives_messages(folder: Path) -> None:
             await scene.connection.handle_incoming_message(REQUEST)
         assert await scene.owt_session.kernel.request() == {"code": "1"}
         assert scene.handler.states == ["restarting", "busy"]
+        assert {message["parent_header"]["msg_type"] for message in scene.handler.messages} == {
+            "kernel_info_request"
+        }
 
 
 @async_test
@@ -270,6 +285,48 @@ async def test_message_waits_for_a_full_socket_until_the_kernel_dies(folder: Pat
         scene.owt_session.notify(KernelEvent.DIED)
         async with asyncio.timeout(20):
             await waiting
+
+
+@async_test
+async def test_client_that_reads_nothing_takes_bounded_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, size = 100_000, 1000
+    monkeypatch.setattr(module, "MAX_UNREAD", limit)
+    async with open_scene(folder) as scene:
+        kernel, handler = scene.owt_session.kernel, scene.handler
+        assert kernel is not None
+        await kernel.welcome()
+        handler.written = asyncio.get_running_loop().create_future()
+        parent = {"msg_id": "cell", "msg_type": "execute_request"}
+        for number in range(300):
+            await kernel.broadcast("stream", {"name": "stdout", "text": f"{number:{size}}"}, parent)
+            await settle()
+        assert limit / 2 < handler.size <= limit
+        # A client that waits for the end of its cell sees it, after a notice.
+        sent = sum(message["msg_type"] == "stream" for message in handler.messages)
+        await kernel.broadcast("status", {"execution_state": "idle"}, parent)
+        await until(lambda: handler.states[-1] == "idle")
+        notice, state = handler.messages[-2:]
+        assert notice["content"]["text"].startswith(f"owt: {300 - sent} messages of the kernel (0.3 MiB) are")
+        assert notice["parent_header"]["msg_id"] == state["parent_header"]["msg_id"] == "cell"
+        # States have limited room too.
+        for _ in range(600):
+            await kernel.broadcast("status", {"execution_state": "busy"}, parent)
+            await settle()
+        assert handler.size <= 2 * limit + size
+        handler.written.set_result(None)
+        handler.messages.clear()
+        await kernel.broadcast("stream", {"name": "stdout", "text": "read again"}, parent)
+        await until(lambda: "read again" in handler.text())
+        assert "missing here" in handler.text()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition is met."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await settle(1)
 
 
 @async_test
