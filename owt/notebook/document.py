@@ -23,6 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from owt.errors import UNREADABLE, NotebookError, shortened
+from owt.files import read_file
 from owt.notebook.parsed_cell import by_line, parse_cell
 
 SKIP = "skip-execution"
@@ -69,7 +70,7 @@ def read(path: Path) -> list[CodeCell]:
     Raises `NotebookError` for a file that cannot be read or is no notebook for Python.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise NotebookError(f"{path}: {error.strerror or error}") from None
     try:

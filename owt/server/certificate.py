@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from owt.errors import ConfigError
+from owt.files import read_file
 from owt.server.server import Server
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ def only(path: str | os.PathLike[str]) -> ssl.SSLContext:
     import ssl
 
     try:
-        with open(path, encoding="ascii", errors="ignore") as file:
-            certificate = first_certificate(file.read())
+        certificate = first_certificate(read_file(path).decode("ascii", "ignore"))
     except OSError as error:
         raise ConfigError(f"{VARIABLE}: cannot read {os.fspath(path)!r}: {error.strerror or error}") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

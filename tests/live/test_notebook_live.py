@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -233,6 +234,19 @@ class TestWatched:
         assert fetch(served, "/speak") == before
         speech.write_text(whole)
         wait_until(lambda: fetch(served, "/speak")["text"] == "whole")
+
+    def test_named_pipe_in_place_of_the_file_changes_nothing(self, served, folder):
+        before = curl(served, "/plain")
+        path = folder / "plain.py"
+        text = path.read_text()
+        path.unlink()
+        os.mkfifo(path)
+        served.wait_for_log("plain.py: it is not a regular file; the earlier version stays in effect")
+        assert curl(served, "/plain") == before
+        save(path, text.replace("str(id", "'regular ' + str(id"))
+        wait_until(lambda: curl(served, "/plain") == f"regular {before}")
+        save(path, text)
+        wait_until(lambda: curl(served, "/plain") == before)
 
     def test_script_runs_its_changed_statements(self, served, folder):
         before = curl(served, "/plain")

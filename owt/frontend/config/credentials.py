@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from owt.errors import ConfigError, shortened
+from owt.files import read_file
 
 log = logging.getLogger("owt.auth")
 
@@ -90,9 +91,8 @@ def _read_file(path: Path, option: str, read: Callable[[str], str], hint: str) -
     command that makes a line."""
     source = f"{option}: {path}"
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            mode = path.stat().st_mode
-            lines = file.read().splitlines()
+        lines = read_file(path, pipe=True).decode("utf-8-sig").splitlines()
+        mode = path.stat().st_mode
     except OSError as error:
         raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:

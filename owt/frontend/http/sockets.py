@@ -14,6 +14,7 @@ from pathlib import Path
 from tornado.netutil import bind_sockets
 
 from owt.errors import CannotListen, ConfigError
+from owt.files import read_file
 from owt.frontend.config.settings import Settings
 from owt.server import Server, base_url, unix_url
 from owt.server.certificate import first_certificate
@@ -133,7 +134,7 @@ def tls_context(settings: Settings) -> tuple[ssl.SSLContext, str] | None:
 
 def _read(path: Path, option: str) -> str:
     try:
-        return path.read_text("ascii", "ignore")
+        return read_file(path).decode("ascii", "ignore")
     except OSError as error:
         variable = "OWT_" + option[2:].upper()
         raise ConfigError(f"{option} ({variable}): cannot read {path}: {error.strerror or error}") from None

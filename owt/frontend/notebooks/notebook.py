@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from itertools import takewhile
 
-from owt.errors import Busy, NotebookError, OwtError
+from owt.errors import Busy, OwtError
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.logs import log_output
 from owt.frontend.notebooks.documents import Contents, Document
@@ -125,13 +125,8 @@ class Notebook:
         if self._session is not None:
             self._session.remove_observer(self)
 
-    async def reload(self) -> None:
-        """Read the file again and request a load if its cells have changed, or the last load failed."""
-        try:
-            contents = await asyncio.to_thread(Contents.of, self.path)
-        except NotebookError as error:
-            log.warning("%s; the earlier version stays in effect", error)
-            return
+    def update(self, contents: Contents) -> None:
+        """Request a load of these contents of the file if its cells have changed, or the last load failed."""
         same = contents.same(self._contents)
         # Even if nothing has to run: the next kernel's tracebacks shall fit the file.
         self._contents = contents

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from owt.errors import Busy, EndpointGone, MethodNotAllowed
+from owt.errors import Busy, EndpointGone, MethodNotAllowed, NotebookError
 from owt.frontend.endpoints import Endpoints, Match
-from owt.frontend.maintenance import Job
-from owt.frontend.notebooks.documents import Document
+from owt.frontend.notebooks.documents import Contents, Document
 from owt.frontend.notebooks.notebook import Notebook, NotebookState
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.sessions import Sessions
@@ -36,9 +36,7 @@ class Notebooks:
         self.all: list[Notebook] = []
         self._endpoints = endpoints
         self._settled = asyncio.Event()
-        self._watch = Job(WATCH_INTERVAL, self._check_files)
-        self._reloads: dict[Notebook, asyncio.Task[None]] = {}
-        self._closed = False
+        self._closed = threading.Event()
 
     def start(
         self,
@@ -62,15 +60,13 @@ class Notebooks:
         ]
         for notebook in self.all:
             notebook.start()
-        if watch:
-            self._watch.start()
+            if watch:
+                arguments = (notebook, asyncio.get_running_loop())
+                threading.Thread(target=self._watch, args=arguments, name="watch", daemon=True).start()
 
     def close(self) -> None:
         """Run no more cells, and end the lookups that wait."""
-        self._closed = True
-        self._watch.stop()
-        for task in self._reloads.values():
-            task.cancel()
+        self._closed.set()
         for notebook in self.all:
             notebook.close()
         self._notify()
@@ -114,7 +110,7 @@ class Notebooks:
     def _is_loading(self, notebooks: Sequence[Notebook]) -> bool:
         if not any(item.state is NotebookState.LOADING and not item.complete for item in notebooks):
             return False
-        if self._closed:
+        if self._closed.is_set():
             raise Busy("the server is shutting down; it accepts no new calls")
         return True
 
@@ -123,16 +119,19 @@ class Notebooks:
         self._settled.set()
         self._settled = asyncio.Event()
 
-    def _check_files(self) -> None:
-        for notebook in self.all:
-            if notebook not in self._reloads and notebook.file.changed():
-                task = asyncio.get_running_loop().create_task(self._reload(notebook))
-                self._reloads[notebook] = task
+    def _watch(self, notebook: Notebook, loop: asyncio.AbstractEventLoop) -> None:
+        """Read a notebook's file again whenever it changes, until `close`.
 
-    async def _reload(self, notebook: Notebook) -> None:
-        try:
-            await notebook.reload()
-        except Exception:
-            log.exception("%s", notebook.path)
-        finally:
-            del self._reloads[notebook]
+        This runs in a thread, for which neither the event loop nor the end of the process waits: a file
+        system may not respond.
+        """
+        while not self._closed.wait(WATCH_INTERVAL):
+            try:
+                if notebook.file.changed():
+                    loop.call_soon_threadsafe(notebook.update, Contents.of(notebook.path))
+            except NotebookError as error:
+                log.warning("%s; the earlier version stays in effect", error)
+            except Exception:
+                # The event loop may have ended meanwhile.
+                if not self._closed.is_set():
+                    log.exception("%s", notebook.path)

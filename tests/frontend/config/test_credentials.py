@@ -95,6 +95,8 @@ def test_a_file_that_cannot_be_read_is_refused(file: Path, tmp_path: Path) -> No
         load(Settings(auth_file=tmp_path / "gone"))
     with pytest.raises(ConfigError, match=r"--token-file .*: cannot be read: Is a directory"):
         load(Settings(token_file=tmp_path))
+    with pytest.raises(ConfigError, match=r"--auth-file .*/dev/zero: cannot be read: it is not a regular"):
+        load(Settings(auth_file=Path("/dev/zero")))
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="the file is not UTF-8 text"):
         load(Settings(auth_file=file))

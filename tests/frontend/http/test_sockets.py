@@ -219,7 +219,11 @@ def test_an_unreadable_tls_file_is_reported_with_its_option(
     own: Certificate, tmp_path: Path, option: str
 ) -> None:
     files = {"certfile": own.certfile, "keyfile": own.keyfile}
-    for missing, why in ((tmp_path / "none.pem", "No such file"), (tmp_path, "Is a directory")):
+    for missing, why in (
+        (tmp_path / "none.pem", "No such file"),
+        (tmp_path, "Is a directory"),
+        (Path("/dev/zero"), "it is not a regular file"),
+    ):
         named = rf"^--{option} \(OWT_{option.upper()}\): cannot read {missing}: {why}"
         with pytest.raises(ConfigError, match=named):
             tls(**{**files, option: missing})

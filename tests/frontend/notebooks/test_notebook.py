@@ -8,7 +8,7 @@ import pytest
 from notebook_files import save
 from scripted_service import ScriptedService
 
-from owt.frontend.notebooks.documents import read_documents
+from owt.frontend.notebooks.documents import Contents, read_documents
 from owt.frontend.notebooks.notebook import MAX_DEATHS, Notebook
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernel
@@ -48,9 +48,9 @@ class Served:
         return kernel
 
     async def save(self, *cells: str) -> None:
-        """Save the notebook and have it read again."""
+        """Save the notebook and let it load its new contents."""
         save(self.path, *cells)
-        await self.notebook.reload()
+        self.notebook.update(Contents.of(self.path))
         await settle()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +15,8 @@ from notebook_files import save
 
 from owt.errors import Busy, EndpointGone, MethodNotAllowed
 from owt.frontend.endpoints import Endpoints, Match
-from owt.frontend.notebooks.documents import WatchedFile
+from owt.frontend.notebooks import notebooks as notebooks_module
+from owt.frontend.notebooks.documents import Contents, WatchedFile
 from owt.frontend.notebooks.notebook import Notebook, NotebookState
 from owt.frontend.notebooks.notebooks import Lookup, Notebooks
 from owt.testing import async_test
@@ -114,35 +117,83 @@ async def test_match_ends_when_the_server_shuts_down() -> None:
         await served.match("GET", "/there")
 
 
-@async_test
-async def test_changed_file_is_read_again_once(tmp_path: Path) -> None:
-    path = tmp_path / "n.py"
-    save(path, "x = 1")
-    reloads = 0
-    gate = asyncio.Event()
+class Watched:
+    """A notebook of which `updates` has the contents that were read, as lists of texts."""
 
-    async def reload() -> None:
-        nonlocal reloads
-        reloads += 1
-        await gate.wait()
+    def __init__(self, path: Path) -> None:
+        save(path, "x = 1")
+        self.path = path
+        self.file = WatchedFile(path)
+        self.updates: asyncio.Queue[list[str]] = asyncio.Queue()
 
+    def start(self) -> None:
+        pass
+
+    close = start
+
+    def update(self, contents: Contents) -> None:
+        self.updates.put_nowait([cell.text for cell in contents.cells])
+
+
+def watching(*watched: Watched) -> Notebooks:
     served = Notebooks(Endpoints())
-    notebook = Mock(spec=Notebook, file=WatchedFile(path), reload=reload)
-    served.all.append(notebook)
+    served.all += cast("list[Notebook]", watched)
     served.start((), sessions=Mock(), submit=Mock(), watch=True)
-    save(path, "x = 2")
-    for _ in range(4):
-        served._check_files()
-        await asyncio.sleep(0)
-    assert reloads == 1
-    # Saved while it is being read: read again afterwards.
-    save(path, "x = 33")
-    for _ in range(2):
-        served._check_files()
-    gate.set()
-    await asyncio.sleep(0)
-    for _ in range(2):
-        served._check_files()
-        await asyncio.sleep(0)
-    assert reloads == 2
+    return served
+
+
+@pytest.fixture
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebooks_module, "WATCH_INTERVAL", 0.001)
+
+
+@async_test
+async def test_each_change_of_a_file_is_read(tmp_path: Path, no_delay: None) -> None:
+    notebook = Watched(tmp_path / "n.py")
+    served = watching(notebook)
+    for number in range(2, 4):
+        save(notebook.path, f"x = {number}")
+        assert await notebook.updates.get() == [f"x = {number}"]
     served.close()
+
+
+@pytest.mark.parametrize("other", ["a pipe", "a device", "half a text"])
+@async_test
+async def test_unreadable_file_is_reported_and_watched_further(
+    tmp_path: Path, no_delay: None, caplog: pytest.LogCaptureFixture, other: str
+) -> None:
+    notebook = Watched(tmp_path / "n.ipynb")
+    served = watching(notebook)
+    new = tmp_path / "new"
+    match other:
+        case "a pipe":
+            os.mkfifo(new)
+        case "a device":
+            new.symlink_to("/dev/zero")
+        case _:
+            new.write_text('{"nbformat": 4')
+    os.replace(new, notebook.path)
+    while "the earlier version stays in effect" not in caplog.text:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    save(notebook.path, "x = 2")
+    assert await notebook.updates.get() == ["x = 2"]
+    served.close()
+
+
+@async_test
+async def test_file_system_that_does_not_respond_stops_no_other_notebook(
+    tmp_path: Path, no_delay: None
+) -> None:
+    stuck, notebook = Watched(tmp_path / "stuck.py"), Watched(tmp_path / "n.py")
+    released = threading.Event()
+    stuck.file = Mock(changed=released.wait)
+    served = watching(stuck, notebook)
+    save(notebook.path, "x = 2")
+    assert await notebook.updates.get() == ["x = 2"]
+    # The end of the process waits for no daemon thread.
+    watchers = [thread for thread in threading.enumerate() if thread.name == "watch"]
+    assert all(thread.daemon for thread in watchers)
+    served.close()
+    released.set()
+    for thread in watchers:
+        thread.join()
