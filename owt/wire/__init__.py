@@ -2,14 +2,15 @@
 
 All processes import it. It does no I/O, and imports neither Tornado nor Jupyter.
 
-    call      one request to run an adaptor
-    chunk     one part of a run's output
-    endpoint  description of a function that has a path
-    names     names of sessions
-    framing   length-prefixed frames of messages in a byte stream
-    messages  messages between the frontend and a kernel
-    template  messages between the frontend and the template
-    accept    media types that an Accept header names
-    http      HTTP rules: statuses, header names, loopback addresses
-    sse       the text/event-stream format
+    call       one request to run an adaptor
+    chunk      one part of a run's output
+    endpoint   description of a function that has a path
+    names      names of sessions
+    collector  bytes that arrive in parts and become one object
+    framing    length-prefixed frames of messages in a byte stream
+    messages   messages between the frontend and a kernel
+    template   messages between the frontend and the template
+    accept     media types that an Accept header names
+    http       HTTP rules: statuses, header names, loopback addresses
+    sse        the text/event-stream format
 """

@@ -16,13 +16,13 @@ could also read the memory of either.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
 
 from owt.errors import WireError
+from owt.wire.collector import Collector
 
 HEADER_SIZE = 8
 MAX_FRAME = 512 * 1024 * 1024
@@ -77,13 +77,14 @@ class FrameDecoder(Generic[M]):
         self._needed = HEADER_SIZE
         # The message whose attachment is being received, and the size of what is missing of it.
         self._message: M | None = None
-        self._attachment = io.BytesIO()
+        self._attachment = Collector()
         self._missing = 0
 
     def get_buffer(self) -> memoryview:
         """Return the memory for the next bytes. It is never empty."""
         pending = self._end - self._start
-        min_space = min(self._needed - pending, self._read_size // 2)
+        # No part of an attachment stays in the buffer.
+        min_space = min(self._missing, self._read_size) or min(self._needed - pending, self._read_size // 2)
         if len(self._buffer) - self._end < min_space:
             size = max(self._read_size, min(self._needed, 2 * pending))
             with memoryview(self._buffer) as old:
@@ -129,14 +130,14 @@ class FrameDecoder(Generic[M]):
         """Decode the next element of the stream: a part of an attachment, or a frame."""
         if self._message is not None:
             part = pending[: self._missing]
-            self._attachment.write(part)
+            self._attachment.add(part)
             self._start += len(part)
             self._missing -= len(part)
             if not self._missing:
                 assert self._attach is not None
-                messages.append(self._attach(self._message, self._attachment.getvalue()))
+                messages.append(self._attach(self._message, self._attachment.value()))
                 self._message = None
-                self._attachment = io.BytesIO()
+                self._attachment = Collector()
                 self._needed = HEADER_SIZE
             return
         size = int.from_bytes(pending[:4])
@@ -161,5 +162,6 @@ class FrameDecoder(Generic[M]):
         if self._attach is None:
             raise WireError(f"received an unexpected attachment of {attachment_size} bytes")
         self._message = message
+        self._attachment = Collector(attachment_size)
         self._missing = attachment_size
         self._needed = 1

@@ -104,6 +104,14 @@ def test_an_attachment_of_100_mb_is_collected_in_the_buffer_of_small_frames() ->
     assert decoder.feed(b"x") == [total + 3]
 
 
+def test_the_reads_of_an_attachment_become_large() -> None:
+    decoder = FrameDecoder(len, lambda message, attachment: message + len(attachment))
+    decoder.feed(header(3, 100 * MAX_READ) + b"abc")
+    for _ in range(20):
+        decoder.buffer_updated(len(decoder.get_buffer()))
+    assert len(decoder.get_buffer()) == MAX_READ
+
+
 def test_the_size_in_a_header_takes_no_memory() -> None:
     decoder = FrameDecoder(len)
     assert decoder.feed(header(MAX_FRAME)) == []

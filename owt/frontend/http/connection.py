@@ -24,6 +24,9 @@ log = logging.getLogger("owt.access")
 SLACK = 1024
 """Bytes of a request's head beside its URL and its headers: method, version, line ends."""
 
+PART = 256 * 1024
+"""Maximum size of the parts in which a body is read, in bytes."""
+
 READ_AHEAD = 4096
 """Bytes of a request up to which the event loop keeps watching the socket while the request is processed."""
 
@@ -168,7 +171,15 @@ class Connection(IOStream):
         if partial and self._part == "head":
             self._part = "body"
         self._waiting_since = time.monotonic() if partial or self._part == "chunks" else None
+        if partial and self._part == "body" and num_bytes > self.read_chunk_size:
+            return self._read_part(num_bytes)
         return super().read_bytes(num_bytes, partial)
+
+    async def _read_part(self, size: int) -> bytes:
+        """Read at most `size` bytes at once. Tornado would read less and copy it once more."""
+        part = bytearray(size)
+        with memoryview(part) as view:
+            return bytes(view[: await self.read_into(part, partial=True)])
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Set the callback; Tornado does so while a request that has been read is answered."""

@@ -12,6 +12,7 @@ from owt.frontend.access.authentication import Unauthenticated
 from owt.frontend.http.connection import HeadLimits
 from owt.frontend.problems import Headers, Problem, WholeResponse
 from owt.frontend.service import Service
+from owt.wire.collector import Collector
 
 MAX_LENGTH_DIGITS = 20
 """Digits of a Content-Length that are read as a number; Python refuses to read thousands."""
@@ -67,7 +68,7 @@ class Body:
     def __init__(self, max_size: int) -> None:
         self.size = 0
         self._max_size = max_size
-        self._parts: list[bytes] = []
+        self._content = Collector()
 
     def check_length(self, headers: Mapping[str, str]) -> Problem | None:
         """Return the problem of a Content-Length beyond the limit, or None."""
@@ -76,7 +77,10 @@ class Body:
             return None
         if len(length) > MAX_LENGTH_DIGITS:
             return self._too_large("more")
-        return self._too_large(f"{int(length)} bytes") if int(length) > self._max_size else None
+        if int(length) > self._max_size:
+            return self._too_large(f"{int(length)} bytes")
+        self._content = Collector(int(length))
+        return None
 
     def add(self, part: bytes) -> Problem | None:
         """Keep a part, or drop all of them and return the problem if the body is too large."""
@@ -84,18 +88,16 @@ class Body:
         if self.size > self._max_size:
             self.drop()
             return self._too_large("more")
-        self._parts.append(part)
+        self._content.add(part)
         return None
 
     def drop(self) -> None:
         """Drop all parts."""
-        self._parts.clear()
+        self._content = Collector()
 
     def join(self) -> bytes:
         """Return all parts that have been received."""
-        if len(self._parts) > 1:
-            self._parts = [b"".join(self._parts)]
-        return self._parts[0] if self._parts else b""
+        return self._content.value()
 
     def _too_large(self, size: str) -> Problem:
         return Problem(

@@ -17,7 +17,7 @@ from tornado.netutil import ssl_wrap_socket
 from owt.errors import Busy
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import Descriptors, ran_out
-from owt.frontend.http.connection import LINGER, Connection, HeadLimits, SecureConnection, linger
+from owt.frontend.http.connection import LINGER, PART, Connection, HeadLimits, SecureConnection, linger
 from owt.frontend.maintenance import Job
 from owt.frontend.problems import problem_response
 
@@ -69,6 +69,7 @@ class Listener(HTTPServer):
         )
         # Tornado would set a timer for each request; `_check_connections` needs none.
         self.conn_params.header_timeout = None
+        self.conn_params.chunk_size = PART
         self.max_connections = descriptors.connections(
             settings.max_connections, settings.max_sessions + settings.pool_max
         )

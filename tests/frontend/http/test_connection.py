@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from owt.frontend.http import connection as module
-from owt.frontend.http.connection import SLACK, Connection, HeadLimits, SecureConnection, linger
+from owt.frontend.http.connection import PART, SLACK, Connection, HeadLimits, SecureConnection, linger
 from owt.testing import async_test, settle
 
 PATIENCE = 10
@@ -159,3 +160,20 @@ def test_a_read_of_a_tls_connection_never_waits_for_the_event_loop() -> None:
     # TLS may have decrypted more than it has returned.
     assert Connection._reports_data
     assert not SecureConnection._reports_data
+
+
+@async_test
+async def test_a_large_body_is_read_in_large_parts() -> None:
+    server, client = socket.socketpair()
+    connection = Connection(server, limits=LIMITS, linger=socket.socket.close, on_close=lambda _: None)
+    body = random.Random(0).randbytes(150_000)
+    parts: list[bytes] = []
+    with client:
+        client.sendall(b"POST / HTTP/1.1\r\n\r\n" + body)
+        await connection.read_until_regex(b"\r\n\r\n")
+        while sum(map(len, parts)) < len(body):
+            parts.append(await connection.read_bytes(PART, partial=True))
+        connection.close()
+    assert b"".join(parts) == body
+    # What was read with the head, and everything else.
+    assert len(parts) == 2
