@@ -111,7 +111,9 @@ def build(
         descriptors=descriptors,
         endpoints=endpoints,
     )
-    limits = Limits(queue=settings.queue, kill_after=settings.kill_after)
+    limits = Limits(
+        queue=settings.queue, kill_after=settings.kill_after, kill_abandoned=settings.kill_abandoned
+    )
     pool = Pool(
         kernels=kernels,
         limits=limits,

@@ -50,19 +50,36 @@ def test_a_timeout_ends_a_stuck_call(server, session, kind):
     assert server.call("'x' in state", session=session).text == str(not killed)
 
 
-@pytest.mark.parametrize("kind", ["loop", "native-call", "stubborn"])
-def test_a_disconnect_ends_a_stuck_call(server, session, kind):
+def test_a_disconnect_ends_a_call_that_can_be_interrupted(server, session):
     server.call("x = 1", session=session)
+    run = leave(server, session, "loop")
+    wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["status"] == 499)
+    assert server.call("'x' in state", session=session).text == "True"
+
+
+@pytest.mark.parametrize("kind", ["native-call", "stubborn"])
+def test_a_disconnect_from_a_stuck_call_keeps_the_kernel_until_somebody_ends_it(server, session, kind):
+    server.call("x = 1", session=session)
+    run = leave(server, session, kind)
+    wait_until(lambda: server.session(session)["abandoned"] == [run])
+    state = server.session(session)
+    assert (state["state"], state["restarts"]) == ("busy", 0)
+    assert "owt_calls_abandoned 1.0" in server.ask("GET", "/_owt/metrics").text
+    assert server.ask("GET", f"/_owt/runs/{run}").json()["abandoned"]
+    server.ask("POST", f"/_owt/sessions/{session}/interrupt")
+    wait_until(lambda: server.session(session)["restarts"] == 1)
+    assert server.ask("GET", f"/_owt/runs/{run}").json()["status"] == 499
+    assert server.call("'x' in state", session=session).text == "False"
+
+
+def leave(server, session, kind):
+    """Call, disconnect as soon as the call has begun, and return the id of its run."""
     body = urlencode({"code": BUSY[kind], "session": session}).encode()
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n" \
            f"Content-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(head.encode() + body)
-        run = began(server, session)
-    wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["status"] == 499)
-    killed = kind != "loop"
-    wait_until(lambda: server.session(session)["restarts"] == int(killed))
-    assert server.call("'x' in state", session=session).text == str(not killed)
+        return began(server, session)
 
 
 def test_a_kernel_stopped_during_a_call_is_killed_and_the_session_continues(server, session, tmp_path):

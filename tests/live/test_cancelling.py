@@ -130,11 +130,14 @@ def test_a_kernel_whose_call_swallows_its_interrupt_is_killed(strict, tmp_path):
     assert strict.call("'next'", session="i").text == "next"
 
 
-def test_a_kernel_whose_call_swallows_the_cancel_of_a_lost_client_is_killed(strict, tmp_path):
+def test_a_kernel_whose_call_swallows_a_disconnect_is_killed_by_a_cancel(strict, tmp_path):
     gate = Gate(tmp_path)
     client = Client(strict, code=STUBBORN, session="c", **waiting(gate))
     gate.open()
     client.leave()
+    [run] = wait_until(lambda: strict.session("c")["abandoned"])
+    assert strict.session("c")["restarts"] == 0
+    assert strict.ask("DELETE", f"/_owt/runs/{run}").status_code == 202
     wait_until(lambda: strict.session("c")["restarts"] == 1)
     assert strict.call("'next'", session="c").text == "next"
 

@@ -249,6 +249,7 @@ def session_document(session: Session) -> dict[str, object]:
         "queue": len(session.queue),
         "current_run": active[0] if active else None,
         "runs": active,
+        "abandoned": [run.id for run in session.active.values() if run.abandoned],
         "calls": session.calls,
         "started": timestamp(session.created),
         "last_used": timestamp(session.used),
@@ -278,6 +279,7 @@ def run_document(run: Run) -> dict[str, object]:
         "form": run.form,
         "bytes": run.journal.total,
         "detached": run.detached,
+        "abandoned": run.abandoned,
         "events": run.journal.number(run.journal.end),
         "failure": failure and msgspec.structs.asdict(failure),
     }

@@ -94,6 +94,11 @@ class StateCollector(Collector):
         yield _gauges("owt_calls_waiting", "Calls in queues, by queue.", "queue", waiting)
         running = sum(run.state is RunState.RUNNING for run in runs)
         yield _gauge("owt_calls_running", "Calls that run in kernels.", running)
+        yield _gauge(
+            "owt_calls_abandoned",
+            "Calls that run although their clients have disconnected.",
+            sum(run.abandoned for run in runs),
+        )
         states = dict.fromkeys(get_args(SessionState), 0)
         for session in sessions:
             states[session.state] += 1

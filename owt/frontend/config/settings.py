@@ -158,6 +158,12 @@ class Settings:
     kill_after: float = seconds(
         "Time after an interrupt until the kernel of a call that continues is killed", 10.0
     )
+    kill_abandoned: float | None = setting(
+        "Time after a client's disconnect until the kernel of a call that continues is killed, or never",
+        optional(read_seconds, "never"),
+        "TIME",
+        default_text="never",
+    )
     resume_window: float = seconds(
         "Time that a run with an event stream continues without a reader, which may reconnect", 10.0
     )

@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from owt.frontend.runs.journal import ChunksLost, Journal
+from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Done, Failed, Form, Head, Stderr, Stdout
 
@@ -29,8 +29,9 @@ BATCH = 256 * 1024
 """Maximum size, in bytes, of the chunks that a reader gets at once. It bounds what is buffered for a slow
 client."""
 
-CancelReason = Literal["cancelled", "timeout", "interrupted"]
-"""Reason for the cancellation of a run."""
+CancelReason = Literal["cancelled", "disconnected", "timeout", "interrupted"]
+"""Reason for the cancellation of a run. A run that is `disconnected` has lost its last reader: it is
+interrupted, and a later cancel for another reason takes its place."""
 
 
 class RunState(StrEnum):
@@ -126,6 +127,11 @@ class Run:
         return self.ended_at is not None
 
     @property
+    def abandoned(self) -> bool:
+        """Return True if the run continues although its last reader has left and it was interrupted."""
+        return self.cancel_reason == "disconnected" and not self.ended
+
+    @property
     def has_readers(self) -> bool:
         """Return True if a reader has yet to take all chunks."""
         return bool(self._readers)
@@ -152,6 +158,10 @@ class Run:
         """Have the session end the run, unless it has ended."""
         if self._queue is not None and not self.ended:
             self._queue.cancel(self, reason)
+            if self.abandoned:
+                # From now on its output is dropped.
+                self.grant()
+                self.trim()
 
     def feed(self, chunks: Iterable[Chunk], *, wake: bool = True) -> None:
         """Add chunks that the kernel sent. Chunks after `Done` are ignored.
@@ -184,7 +194,7 @@ class Run:
         self._budget.reclaim()
         if wake:
             self.wake_readers()
-        if self.detached:
+        if self.detached or self.abandoned:
             self.grant()
         if self.ended:
             self._end()
@@ -231,9 +241,9 @@ class Run:
             return
         if self.call.sse and self._resume_window > 0:
             loop = asyncio.get_running_loop()
-            self._abandoned = loop.call_later(self._resume_window, self.cancel, "cancelled")
+            self._abandoned = loop.call_later(self._resume_window, self.cancel, "disconnected")
         else:
-            self.cancel("cancelled")
+            self.cancel("disconnected")
 
     def detach(self) -> None:
         """Run to the end, with or without readers."""
@@ -245,7 +255,7 @@ class Run:
         """Give the kernel credit for what every reader has taken."""
         if self._executor is None:
             return
-        if self.detached:
+        if self.detached or self.abandoned:
             consumed = self.journal.total
         else:
             consumed = min((reader.consumed for reader in self._readers), default=self._left_at[0])
@@ -257,12 +267,13 @@ class Run:
     def trim(self) -> None:
         """Drop the oldest chunks beyond the journal's limit, but none that a reader has yet to take and
         that the kernel has no credit for."""
-        journal, limit = self.journal, self._budget.limit_of(self)
+        journal, limit = self.journal, 0 if self.abandoned else self._budget.limit_of(self)
         if journal.bytes <= limit:
             return
         keep = journal.end
         if not self.detached:
-            keep = min((reader.position for reader in self._readers), default=self._left_at[1])
+            default = journal.end if self.abandoned else self._left_at[1]
+            keep = min((reader.position for reader in self._readers), default=default)
         before = journal.bytes
         journal.trim(limit, keep)
         self._budget.held += journal.bytes - before
@@ -348,46 +359,6 @@ class Reader:
         chunks, amount = self._run.journal.read(self.position, BATCH)
         self._pending = (len(chunks), amount)
         return chunks
-
-
-class JournalBudget:
-    """Bytes that the journals of all live runs may hold together.
-
-    Each run has a limit of its own. When these limits add up to more than `total`, each run may hold an equal
-    share at most. A run is trimmed to its share when it grows. While all runs hold more than `total`, each
-    growth also trims two of them in turn. The cost of a call therefore does not depend on the number of runs.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.held = 0
-        self._limits = 0
-        self._runs: OrderedDict[str, Run] = OrderedDict()
-
-    def join(self, run: Run) -> None:
-        """Count a new run."""
-        self._runs[run.id] = run
-        self._limits += run.journal_limit
-
-    def leave(self, run: Run) -> None:
-        """Stop counting a run."""
-        del self._runs[run.id]
-        self._limits -= run.journal_limit
-        self.held -= run.journal.bytes
-
-    def limit_of(self, run: Run) -> int:
-        """Return how many bytes the journal of this run may hold now."""
-        if self._limits <= self.total:
-            return run.journal_limit
-        return min(run.journal_limit, self.total // len(self._runs))
-
-    def reclaim(self) -> None:
-        """Trim the next two runs in turn, if all hold too much together."""
-        if self.held > self.total:
-            for _ in range(min(2, len(self._runs))):
-                id, run = next(iter(self._runs.items()))
-                self._runs.move_to_end(id)
-                run.trim()
 
 
 def fingerprint(call: Call) -> int:

@@ -35,14 +35,16 @@ class Deadlines:
 
     - A call's timeout runs from the moment when the kernel reports its beginning. When it has not begun by
       its timeout, the kernel receives `StartDeadlinePassed` and has to answer within `kill_after` seconds.
-    - A cancelled call has to end within `kill_after` seconds.
+    - A cancelled call has to end within `kill_after` seconds, or `kill_abandoned` (None: no limit) if it was
+      cancelled only because its client has disconnected.
     - A kernel that has calls may be stopped (SIGSTOP) for `kill_after` seconds.
 
     A kernel that misses one of the last three is killed.
     """
 
-    def __init__(self, kill_after: float) -> None:
+    def __init__(self, kill_after: float, kill_abandoned: float | None = None) -> None:
         self._kill_after = kill_after
+        self._kill_abandoned = kill_abandoned
         self._clocks: dict[str, _Clock] = {}
         # The kernel that was last seen stopped, and since when (event loop time).
         self._stopped: tuple[Kernel, float] | None = None
@@ -56,8 +58,8 @@ class Deadlines:
         """Start the timeout of a call at the first output of its kernel."""
         clock = self._clocks[run.id]
         timeout, clock.start_timeout = clock.start_timeout, None
-        if timeout is not None and run.cancel_reason is None:
-            clock.stop()
+        # A call whose client has disconnected keeps its timeout.
+        if timeout is not None and run.cancel_reason in (None, "disconnected"):
             clock.after(timeout, lambda: run.cancel("timeout"))
 
     def queued(self, run: Run) -> None:
@@ -69,9 +71,11 @@ class Deadlines:
 
     def cancelled(self, run: Run) -> None:
         """Kill the kernel unless the run ends in time."""
-        self._kill_later(
-            self._clocks[run.id], f"did not stop within {self._kill_after:g} s of being interrupted"
-        )
+        seconds = self._kill_abandoned if run.abandoned else self._kill_after
+        if seconds is not None:
+            self._kill_later(
+                self._clocks[run.id], seconds, f"did not stop within {seconds:g} s of being interrupted"
+            )
 
     def ended(self, run: Run) -> None:
         """Stop the clock of a call."""
@@ -99,12 +103,18 @@ class Deadlines:
     def _start_overdue(self, clock: _Clock) -> None:
         if clock.start_timeout is not None:
             clock.kernel.ask(StartDeadlinePassed(clock.run.id, clock.start_timeout))
-            self._kill_later(clock, f"did not answer for {self._kill_after:g} s", timeout=True)
+            self._kill_later(
+                clock, self._kill_after, f"did not answer for {self._kill_after:g} s", start=True
+            )
 
-    def _kill_later(self, clock: _Clock, problem: str, *, timeout: bool = False) -> None:
+    def _kill_later(self, clock: _Clock, seconds: float, problem: str, *, start: bool = False) -> None:
+        """Kill the kernel after some time; with `start`, unless it has begun the call by then."""
+
         def kill() -> None:
-            if timeout and clock.run.cancel_reason is None:
+            if start and clock.start_timeout is None:
+                return
+            if start and clock.run.cancel_reason is None:
                 clock.run.cancel_reason = "timeout"
             clock.kernel.kill(f"{problem} and was killed", ExitKind.STUCK)
 
-        clock.after(self._kill_after, kill)
+        clock.after(seconds, kill)

@@ -36,10 +36,14 @@ SessionState = Literal["starting", "idle", "busy", "dead"]
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of every session: number of waiting calls, and seconds between a cancel and a kill."""
+    """Limits of every session: number of waiting calls, and seconds between a cancel and a kill.
+
+    `kill_abandoned` counts instead for a call whose client has disconnected (None: it is never killed).
+    """
 
     queue: int
     kill_after: float
+    kill_abandoned: float | None = None
 
 
 class KernelEvent(StrEnum):
@@ -107,7 +111,7 @@ class Session:
         self._kernels = kernels
         self._limits = limits
         self._starting: asyncio.Task[None] | None = None
-        self._deadlines = Deadlines(limits.kill_after)
+        self._deadlines = Deadlines(limits.kill_after, limits.kill_abandoned)
         # By hash: codes can be large, and a collision costs time only.
         self._known_codes: dict[int, None] = {}
         self._deaths = 0
@@ -183,9 +187,11 @@ class Session:
         if run in self.queue:
             self.queue.remove(run)
             run.fail(cancelled_in_queue(reason))
-        elif run.cancel_reason is None and self.kernel is not None and run.id in self.active:
+            return
+        new = run.cancel_reason is None or (run.abandoned and reason != "disconnected")
+        if new and self.kernel is not None and run.id in self.active:
             run.cancel_reason = reason
-            self.kernel.cancel(Cancel(run.id, reason))
+            self.kernel.cancel(Cancel(run.id, _kind(reason)))
             self._deadlines.cancelled(run)
 
     async def interrupt(self) -> bool:
@@ -403,7 +409,7 @@ class Session:
 
 def cancelled_in_queue(reason: CancelReason) -> Failed:
     """Return the failure of a run that was cancelled before it began."""
-    return Failed(499, reason, "cancelled", "the call was cancelled before it began")
+    return Failed(499, _kind(reason), "cancelled", "the call was cancelled before it began")
 
 
 def kernel_lost(problem: str, title: str = KernelDied.title) -> Failed:
@@ -429,5 +435,10 @@ def killed_with_kernel(run: Run, reason: str) -> Failed:
             detail = f"the call ran longer than its timeout of {run.call.timeout:g} s; its kernel {reason}"
             return Failed(504, "timeout", "timed out", detail)
         case cancel_reason:
-            detail = f"the call was {cancel_reason} and its kernel was killed"
-            return Failed(499, cancel_reason, "cancelled", detail)
+            kind = _kind(cancel_reason)
+            return Failed(499, kind, "cancelled", f"the call was {kind} and its kernel was killed")
+
+
+def _kind(reason: CancelReason) -> Literal["cancelled", "timeout", "interrupted"]:
+    """Return the type of a cancelled run's failure; after a disconnect, only the run's document shows it."""
+    return "cancelled" if reason == "disconnected" else reason

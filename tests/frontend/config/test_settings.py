@@ -94,6 +94,7 @@ def test_every_setting_has_a_variable():
         "max_url": ("64KiB", 64 * KIB),
         "window": ("65536", 65536),
         "kill_after": ("500ms", 0.5),
+        "kill_abandoned": ("1h", 3600.0),
         "run_retention": ("10m", 600.0),
         "run_journal": ("1k", 1024),
         "journal_total": ("1.5GiB", 1536 * MIB),

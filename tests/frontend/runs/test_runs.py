@@ -43,6 +43,13 @@ class CountingQueue:
         self.cancelled.append((run, reason))
 
 
+class AcceptingQueue:
+    """A session that records the reason of a cancel in the run, and no kernel that ends it."""
+
+    def cancel(self, run: Run, reason: CancelReason) -> None:
+        run.cancel_reason = reason
+
+
 class CountingObserver:
     """An observer that records the runs that ended."""
 
@@ -325,9 +332,30 @@ def test_a_run_is_cancelled_when_its_last_reader_leaves() -> None:
     first.close()
     assert (queue.cancelled, run.has_readers) == ([], True)
     second.close()
-    assert (queue.cancelled, run.has_readers) == ([(run, "cancelled")], False)
+    assert (queue.cancelled, run.has_readers) == ([(run, "disconnected")], False)
     second.close()
-    assert queue.cancelled == [(run, "cancelled")]
+    assert queue.cancelled == [(run, "disconnected")]
+
+
+def test_the_output_of_an_abandoned_run_is_dropped() -> None:
+    run, credits = started_run()
+    run.enqueue(AcceptingQueue())
+    reader = run.follow()
+    run.feed([HEAD, data(1000)])
+    reader.close()
+    assert run.abandoned
+    run.feed([data(2000)])
+    assert (run.journal.bytes, sum(credits)) == (0, run.journal.total)
+    run.feed([DONE])
+    assert not run.abandoned
+
+
+def test_an_explicit_cancel_of_an_abandoned_run_replaces_its_reason() -> None:
+    run = new_run()
+    run.enqueue(AcceptingQueue())
+    run.follow().close()
+    run.cancel("cancelled")
+    assert (run.cancel_reason, run.abandoned) == ("cancelled", False)
 
 
 def test_a_run_that_ended_is_not_cancelled_when_its_reader_leaves() -> None:
@@ -348,7 +376,7 @@ async def test_a_run_of_events_is_cancelled_after_the_resume_window() -> None:
     await clock.advance(9)
     assert queue.cancelled == []
     await clock.advance(1)
-    assert queue.cancelled == [(run, "cancelled")]
+    assert queue.cancelled == [(run, "disconnected")]
 
 
 @pytest.mark.parametrize("event", ["follow", "detach", "end"])

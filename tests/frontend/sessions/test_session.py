@@ -28,7 +28,7 @@ FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
 
 
 class Stage:
-    def __init__(self, queue=2, concurrency=1, kill_after=60.0):
+    def __init__(self, queue=2, concurrency=1, kill_after=60.0, kill_abandoned=None):
         self.kernels = ScriptedKernels()
         self.idle = []
         self.dead = []
@@ -36,7 +36,7 @@ class Stage:
             "s",
             owner=self,
             kernels=self.kernels,
-            limits=Limits(queue, kill_after),
+            limits=Limits(queue, kill_after, kill_abandoned),
             spec="owt",
             concurrency=concurrency,
         )
@@ -254,6 +254,51 @@ async def test_a_cancelled_call_that_stops_keeps_its_kernel():
     kernel.answer()
     await clock.advance(10.0)
     assert kernel.killed is None
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "interrupted", "timeout"])
+@async_test
+async def test_a_disconnect_interrupts_without_a_kill_until_a_further_cancel(reason):
+    stage, clock = Stage(kill_after=5.0), LoopClock()
+    run = stage.submit()
+    kernel = await stage.kernels.wait_for_kernel(1)
+    for _ in range(2):
+        stage.session.cancel(run, "disconnected")
+    assert kernel.cancelled == [run.id]
+    await clock.advance(1000.0)
+    assert (kernel.killed, stage.session.state, run.abandoned) == (None, "busy", True)
+    stage.session.cancel(run, reason)
+    stage.session.cancel(run, "disconnected")
+    assert (kernel.cancelled, run.abandoned) == ([run.id] * 2, False)
+    await clock.advance(5.0)
+    assert kernel.killed.startswith("did not stop within 5 s")
+
+
+@async_test
+async def test_the_timeout_of_a_call_applies_after_a_disconnect():
+    stage, clock = Stage(kill_after=5.0), LoopClock()
+    run = Run("r1", Call(FACTS, code="1", timeout=20.0), 1 << 20)
+    stage.session.submit(run)
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.send()
+    stage.session.cancel(run, "disconnected")
+    await clock.advance(20.0)
+    assert (run.cancel_reason, kernel.killed) == ("timeout", None)
+    await clock.advance(5.0)
+    assert kernel.killed is not None
+
+
+@async_test
+async def test_kill_abandoned_limits_the_wait_after_a_disconnect():
+    stage, clock = Stage(kill_after=5.0, kill_abandoned=30.0), LoopClock()
+    run = stage.submit()
+    kernel = await stage.kernels.wait_for_kernel(1)
+    stage.session.cancel(run, "disconnected")
+    await clock.advance(29.0)
+    assert kernel.killed is None
+    await clock.advance(1.0)
+    assert kernel.killed == "did not stop within 30 s of being interrupted and was killed"
+    assert (run.failure.status, run.failure.type) == (499, "cancelled")
 
 
 @async_test
