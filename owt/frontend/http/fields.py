@@ -11,8 +11,12 @@ Sources: the URL standard (application/x-www-form-urlencoded), RFC 8259 (JSON), 
 from __future__ import annotations
 
 import binascii
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 import msgspec
@@ -25,16 +29,36 @@ from owt.wire.call import FIELDS, RequestFacts
 
 Fields = Mapping[str, str | Raw]
 
+
+class ReadFields(NamedTuple):
+    """Fields of a request.
+
+    `in_body` is True if the body holds the code or the kwargs (not as multipart). `mistyped` is a name that
+    is no field, and the field that it resembles.
+    """
+
+    fields: Fields
+    in_body: bool
+    mistyped: tuple[str, str] | None = None
+
+
 # More than any form needs. They bound work on the event loop.
 MAX_PAIRS = 10_000
 MAX_PARTS = 1_000
 MAX_PART_HEAD = 10_000
 SLICE = 256 * 1024
 """Size in bytes of what is percent-decoded at once."""
+MAX_SMALL_JSON = 64 * 1024
+"""Size of a JSON body, in bytes, up to which the names of all of its members are read."""
+MAX_NAMES = 20
+"""Maximum number of other names of a request that are compared with the fields."""
+SIMILARITY = 0.85
+"""Ratio of equal characters from which a name resembles a field: `cod`, `adapter`, `sesion`; not `mode`."""
 _CODE = frozenset({"code", "code_b64", "kwargs", "kwargs_b64"})
 
 # Only owt's fields of an object are kept: a body of 100 MB may have millions of others.
 _objects = msgspec.json.Decoder(msgspec.defstruct("_Object", [(name, Raw, None) for name in sorted(FIELDS)]))
+_members = msgspec.json.Decoder(dict[str, Raw])
 _begins_an_object = re.compile(rb"[ \t\r\n]*\{")
 _documents = msgspec.json.Decoder(Raw)
 _multipart_limits = ParseMultipartConfig(max_parts=MAX_PARTS, max_part_header_size=MAX_PART_HEAD)
@@ -43,8 +67,8 @@ _TO_STANDARD = bytes.maketrans(b"-_ ", b"+/+")
 _LINE_ENDS = b"\t\n\v\f\r"
 
 
-def read_fields(facts: RequestFacts, content_type: str) -> tuple[Fields, bool]:
-    """Return all fields of a request, and True if the body holds the code or the kwargs (not as multipart).
+def read_fields(facts: RequestFacts, content_type: str) -> ReadFields:
+    """Return all fields of a request.
 
     `content_type` is the header's value. A body of a type without fields, or JSON that is no object, is left
     to the adaptor. Raises `BadRequest` for a query or a body that cannot be read.
@@ -53,20 +77,23 @@ def read_fields(facts: RequestFacts, content_type: str) -> tuple[Fields, bool]:
     essence, _, parameters = content_type.partition(";")
     essence = essence.strip().lower()
     if body and essence in ("text/x-python", "application/x-python"):
-        return _from_python(facts.query, body, parameters), True
-    in_query = _from_pairs(_bytes(facts.query), "query") if facts.query else {}
+        return ReadFields(_from_python(facts.query, body, parameters), True)
+    others: list[str] = []
+    in_query = _from_pairs(_bytes(facts.query), "query", others) if facts.query else {}
     in_body: Fields = {}
     if body:
         match essence:
             case "application/json":
-                in_body = _from_json(body)
+                in_body = _from_json(body, others)
             case "application/x-www-form-urlencoded":
-                in_body = _from_pairs(body, "body")
+                in_body = _from_pairs(body, "body", others)
             case "multipart/form-data":
-                return {**in_query, **_from_multipart(body, parameters)}, False
+                in_body = _from_multipart(body, parameters, others)
+                return ReadFields({**in_query, **in_body}, False, _mistyped(others))
             case _:
                 pass
-    return {**in_query, **in_body} if in_query else in_body, not _CODE.isdisjoint(in_body)
+    fields = {**in_query, **in_body} if in_query else in_body
+    return ReadFields(fields, not _CODE.isdisjoint(in_body), _mistyped(others) if others else None)
 
 
 def cut(value: str) -> str:
@@ -115,13 +142,37 @@ def _repaired(text: str) -> bytes:
     return bare + b"=" * (-len(bare) % 4)
 
 
-def _from_pairs(text: bytes, where: str) -> Fields:
-    return {name: _decoded(value, name) for name, value in _pairs(text, where).items() if name in FIELDS}
+def _mistyped(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first name that resembles a field, with the field, or None."""
+    for name in islice(names, MAX_NAMES):
+        if len(name) <= 30 and (field := similar_field(name)) is not None:
+            return name, field
+    return None
 
 
-def _from_json(body: bytes) -> Fields:
+@lru_cache(maxsize=1024)
+def similar_field(name: str) -> str | None:
+    """Return the field that a name which is none resembles: one of the same letters, or the most similar."""
+    plain = name.strip().lower().replace("-", "_")
+    return next(iter(difflib.get_close_matches(plain, sorted(FIELDS), 1, SIMILARITY)), None)
+
+
+def _from_pairs(text: bytes, where: str, others: list[str]) -> Fields:
+    """Return the fields of a form or a query. Names that are no fields are added to `others`."""
+    pairs = _pairs(text, where)
+    fields = {name: _decoded(value, name) for name, value in pairs.items() if name in FIELDS}
+    if len(fields) < len(pairs):
+        others += pairs.keys() - FIELDS
+    return fields
+
+
+def _from_json(body: bytes, others: list[str]) -> Fields:
     try:
         if _begins_an_object.match(body):
+            if len(body) <= MAX_SMALL_JSON:
+                members = _members.decode(body)
+                others += members.keys() - FIELDS
+                return {name: raw for name, raw in members.items() if name in FIELDS}
             document = _objects.decode(body)
             return {name: raw for name in FIELDS if (raw := getattr(document, name)) is not None}
         _documents.decode(body)
@@ -132,7 +183,7 @@ def _from_json(body: bytes) -> Fields:
     return {}
 
 
-def _from_multipart(body: bytes, parameters: str) -> Fields:
+def _from_multipart(body: bytes, parameters: str, others: list[str]) -> Fields:
     values: dict[str, list[bytes]] = {}
     boundary = _parameter(parameters, "boundary")
     try:
@@ -142,6 +193,7 @@ def _from_multipart(body: bytes, parameters: str) -> Fields:
         parse_multipart_form_data(mark, _without_files(body, mark), values, {}, config=_multipart_limits)
     except Exception as error:  # the parser does not document its exceptions
         raise BadRequest("body", f"is not multipart/form-data: {error}", _start(body)) from None
+    others += values.keys() - FIELDS
     fields: dict[str, str | Raw] = {}
     for name in FIELDS & values.keys():
         try:

@@ -53,12 +53,14 @@ _switches = msgspec.json.Decoder(bool | int | str | None)
 class ParsedRequest(Struct, frozen=True):
     """The call that a request asks for, except an endpoint at its path.
 
-    `fn_name` is the field, or None. `blank` is True for a request that has no field at all.
+    `fn_name` is the field, or None. `blank` is True for a request that has no field at all. `mistyped` is as
+    in `ReadFields`.
     """
 
     call: Call
     fn_name: str | None
     blank: bool
+    mistyped: tuple[str, str] | None = None
 
     @property
     def needs_endpoint(self) -> bool:
@@ -84,7 +86,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
                 header_session = value.strip()
     # A repeated header is a list written in several lines (RFC 9110, section 5.3).
     accept = ",".join(filter(None, accepts)) or "*/*"
-    fields, in_body = read_fields(facts, content_type)
+    fields, in_body, mistyped = read_fields(facts, content_type)
     code = _either(fields, "code", _text(fields, "code"))
     kwargs = _either(fields, "kwargs", _kwargs(fields))
     if kwargs is not None:
@@ -92,6 +94,9 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
     adaptor = _matching(fields, "adaptor", _ADAPTOR_NAME, "a name like 'speak'")
     if code and adaptor:
         raise BadRequest("adaptor", "cannot be combined with code", adaptor)
+    if mistyped is not None and (adaptor or (code and mistyped[0] not in code)):
+        # An adaptor that reads a field of this name mentions it.
+        raise BadRequest(mistyped[0], f"is no field of owt; did you mean {mistyped[1]}?")
     fn_name = _fn_name(fields)
     call = Call(
         request=facts,
@@ -109,7 +114,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         detach=_switch(fields, "detach"),
         body_parsed=in_body,
     )
-    return ParsedRequest(call, fn_name, blank=not fields and header_session is None)
+    return ParsedRequest(call, fn_name, blank=not fields and header_session is None, mistyped=mistyped)
 
 
 def is_page_view(parsed: ParsedRequest) -> bool:
@@ -124,7 +129,7 @@ def is_icon_view(parsed: ParsedRequest) -> bool:
 
 def _is_view(parsed: ParsedRequest) -> bool:
     facts = parsed.call.request
-    return parsed.blank and facts.method in ("GET", "HEAD") and not facts.body
+    return parsed.blank and not parsed.mistyped and facts.method in ("GET", "HEAD") and not facts.body
 
 
 def parse_call(parsed: ParsedRequest, match: Match | None = None) -> Call:
@@ -143,7 +148,7 @@ def parse_call(parsed: ParsedRequest, match: Match | None = None) -> Call:
             missing = f"is missing, and {cut(facts.path)!r} is no endpoint ({endpoints} lists them)"
             # A field of another name at `/` is a mistyped one.
             error = NoSuchEndpoint if _is_view(parsed) and facts.path not in ("", "/") else BadRequest
-            raise error("code", missing, hint=_hint(facts))
+            raise error("code", missing, hint=_hint(parsed))
     if facts.method not in METHODS and facts.method != "HEAD":
         raise MethodNotAllowed(facts.method, facts.path, METHODS)
     return call
@@ -160,8 +165,11 @@ def _at(match: Match, session: str | None, fn_name: str | None) -> tuple[str, Ta
     return match.session, match.target
 
 
-def _hint(facts: RequestFacts) -> str:
+def _hint(parsed: ParsedRequest) -> str:
     """Return advice about missing code. curl sends any body as a form unless it has a Content-Type."""
+    if parsed.mistyped is not None:
+        return f"{parsed.mistyped[0]} is no field of owt; did you mean {parsed.mistyped[1]}?"
+    facts = parsed.call.request
     content_type = next((value for name, value in facts.headers if name.lower() == "content-type"), "")
     essence = content_type.partition(";")[0].strip().lower()
     if facts.body and essence == "application/x-www-form-urlencoded":
@@ -192,8 +200,8 @@ def _json_text(raw: Raw, name: str) -> str | None:
         try:
             return str(memoryview(json)[1:-1], "utf-8")
         except UnicodeDecodeError:
-            raise BadRequest(name, "must be text", _excerpt(raw)) from None
-    text: str | None = _decode(_strings, raw, name, "text")
+            raise BadRequest(name, "must be UTF-8 text", _excerpt(raw)) from None
+    text: str | None = _decode(_strings, raw, name, "a JSON string")
     return text
 
 
@@ -204,11 +212,17 @@ def _decode(decoder: msgspec.json.Decoder[Any], raw: Raw, name: str, kind: str) 
         raise BadRequest(name, f"must be {kind}", _excerpt(raw)) from None
 
 
+class _Json(str):
+    """JSON text that error messages show without quotes."""
+
+    __repr__ = str.__str__
+
+
 def _excerpt(value: str | Raw) -> str:
     """Return a field's value for an error message; JSON as its own text."""
     if isinstance(value, str):
         return cut(value)
-    return bytes(memoryview(value)[:100]).decode("utf-8", "replace")
+    return _Json(bytes(memoryview(value)[:100]).decode("utf-8", "replace"))
 
 
 def _either(fields: Fields, name: str, plain: str | None) -> str | None:

@@ -5,7 +5,7 @@
     local_runner   calls in this process, without a server
     runner         active runs, in turn or at once, and how they are stopped
     execution      one run, from its call to its chunks
-    failure        exceptions to failure chunks
+    failure        exceptions to failure chunks; `advice` adds advice about the request
     stdio          stdout, stderr and displays, routed to the run that produces them
     output_sender  one run's chunks, sent within its credit
     request_body   bodies of requests, fetched from the frontend

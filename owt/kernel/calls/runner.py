@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from owt.kernel import context
+from owt.kernel.calls.advice import with_advice
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.event_loops import PlainLoop
 from owt.kernel.calls.execution import Environment, Execution, Progress
@@ -321,6 +322,7 @@ class Runner:
             with InStep(self._interrupts, run.id):
                 self._memory.relieve(error)
                 failed = describe(error, stop_reason, run.call.timeout)
+                failed = with_advice(failed, error, run.call.request)
                 # This raises for a field of the wrong type, which the frontend could not decode.
                 return msgspec.convert(msgspec.to_builtins(failed), Failed)
         except BaseException as problem:

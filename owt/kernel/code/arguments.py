@@ -24,6 +24,14 @@ from owt.kernel.code.syntax import free_names, parse_expression
 from owt.summat import MISSING
 
 
+class MissingArguments(BadRequest):
+    """A function needs arguments of these `names`, which the request does not have."""
+
+    def __init__(self, names: list[str], problem: str, hint: str) -> None:
+        super().__init__("kwargs", problem, hint=hint)
+        self.names = names
+
+
 @dataclass(frozen=True, slots=True)
 class Arguments:
     """Arguments of a call: `kwargs` by name, or one `value` that is not a mapping; else that is `MISSING`."""
@@ -91,6 +99,8 @@ def call_arguments(
     unnamed = [name for name in missing if name in shape.unnamed]
     if unnamed:
         hint += f"; {_listed(unnamed)} cannot be passed by name, send a value that is not a mapping"
+    if missing:
+        raise MissingArguments(missing, ", ".join(problems), hint)
     raise BadRequest("kwargs", ", ".join(problems), hint=hint)
 
 

@@ -19,7 +19,7 @@ IN_URLS = base64.urlsafe_b64encode(TEXT.encode()).decode()
 
 def read(query: str = "", body: bytes = b"", content_type: str = "") -> dict[str, object]:
     """Return the fields of a request, JSON as its bytes."""
-    fields, _ = read_fields(RequestFacts("POST", "/", query, (), body, "localhost"), content_type)
+    fields, _, _ = read_fields(RequestFacts("POST", "/", query, (), body, "localhost"), content_type)
     return {name: bytes(value) if isinstance(value, Raw) else value for name, value in fields.items()}
 
 

@@ -388,9 +388,9 @@ def test_repeated_accept_headers_are_one_list() -> None:
         ),
         (from_json(code_b64="AA"), "code_b64: has a NUL character in it; got '\\x00'"),
         (from_json(code="a\0b"), "code: has a NUL character in it; got 'a\\x00b'"),
-        (from_json(code=5), "code: must be text; got '5'"),
-        (from_json(session=["a"], code="1"), "session: must be text; got '[\"a\"]'"),
-        (facts(body=b'{"code": "\xff"}', content_type=JSON), "code: must be text; got '\"\ufffd\"'"),
+        (from_json(code=5), "code: must be a JSON string; got 5"),
+        (from_json(session=["a"], code="1"), 'session: must be a JSON string; got ["a"]'),
+        (facts(body=b'{"code": "\xff"}', content_type=JSON), 'code: must be UTF-8 text; got "\ufffd"'),
         (
             facts(body=b'{"code": "1", "kwargs": {"a": "\xff"}}', content_type=JSON),
             "kwargs: is not UTF-8: invalid start byte",
@@ -446,17 +446,17 @@ def test_repeated_accept_headers_are_one_list() -> None:
         ),
         (
             from_json(code="1", use_cache=2),
-            "use_cache: must be true or false (or 1, 0, yes, no, on, off); got '2'",
+            "use_cache: must be true or false (or 1, 0, yes, no, on, off); got 2",
         ),
         (
             from_json(code="1", cache_kwargs=[]),
-            "cache_kwargs: must be true or false (or 1, 0, yes, no, on, off); got '[]'",
+            "cache_kwargs: must be true or false (or 1, 0, yes, no, on, off); got []",
         ),
         (from_query(code="1", timeout="0"), "timeout: must be a number of seconds above 0; got '0'"),
         (from_query(code="1", timeout="nan"), "timeout: must be a number of seconds above 0; got 'nan'"),
         (from_query(code="1", timeout="inf"), "timeout: must be a number of seconds above 0; got 'inf'"),
-        (from_json(code="1", timeout=True), "timeout: must be a number of seconds above 0; got 'true'"),
-        (from_json(code="1", timeout=-1), "timeout: must be a number of seconds above 0; got '-1'"),
+        (from_json(code="1", timeout=True), "timeout: must be a number of seconds above 0; got true"),
+        (from_json(code="1", timeout=-1), "timeout: must be a number of seconds above 0; got -1"),
     ],
 )
 def test_an_unusable_field_is_refused_with_its_name_and_value(request_: RequestFacts, message: str) -> None:
@@ -784,3 +784,36 @@ def test_body_parsed_marks_calls_whose_body_has_been_read() -> None:
         (from_form(kwargs="{}"), MATCH, False),
     ):
         assert parse_call(parse_fields(request), match).body_parsed is parsed
+
+
+@pytest.mark.parametrize(
+    ("request_", "name", "field"),
+    [
+        (from_query(code="1", sesion="x"), "sesion", "session"),
+        (from_query(code="1", Session="x"), "Session", "session"),
+        (from_form(code="1", adapter="x"), "adapter", "adaptor"),
+        (from_json(code="1", **{"fn-name": "x"}), "fn-name", "fn_name"),
+        (from_json(adaptor="speak", timeouts=3), "timeouts", "timeout"),
+        (facts(path="/x", query="cod=1"), "cod", "code"),
+        (facts(query="cod=1"), "cod", "code"),
+    ],
+)
+def test_a_mistyped_field_is_refused_with_the_name_of_the_right_one(
+    request_: RequestFacts, name: str, field: str
+) -> None:
+    message = refusal(request_).replace(f"{name}: is", f"{name} is")
+    assert f"{name} is no field of owt; did you mean {field}?" in message
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        from_query(code="1", mode="x", text="x", node="x", steps="3"),
+        # The code reads it.
+        from_form(code="request.form['sessions']", sessions="3"),
+        # A function of the session may read it.
+        from_query(session="x", fn_name="f", timeouts="3"),
+    ],
+)
+def test_another_name_is_left_to_the_adaptor(request_: RequestFacts) -> None:
+    assert parse(request_).request == request_

@@ -1,0 +1,60 @@
+"""Advice in the failure of a call whose request was written in a way that curl makes easy to get wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import structs
+
+from owt.errors import BadRequest
+from owt.kernel.code.arguments import MissingArguments
+from owt.kernel.context import build_request
+from owt.wire.call import RequestFacts
+from owt.wire.chunk import Failed
+
+_PLUS = re.compile(rb"(?:^|&)(code|kwargs)=[^&]*\+")
+MAX_VALUE = 40
+"""Maximum length of a field's value that is part of an example, in characters."""
+
+
+def with_advice(failed: Failed, error: BaseException, facts: RequestFacts) -> Failed:
+    """Return the failure with advice about the request, if there is any.
+
+    A plus sign in code or kwargs is a space in a form and in a URL. Fields beside `kwargs` are not arguments.
+    """
+    if not isinstance(error, BadRequest) or error.field not in ("code", "kwargs") or facts.deferred_size:
+        return failed
+    try:
+        advice = " ".join(_advice(error, facts))
+    except Exception:
+        # werkzeug's parsers do not document what they raise for a body that is not of its type.
+        return failed
+    return structs.replace(failed, detail=f"{failed.detail}\n{advice}") if advice else failed
+
+
+def _advice(error: BadRequest, facts: RequestFacts) -> Iterator[str]:
+    request = build_request(facts)
+    if isinstance(error, MissingArguments):
+        fields: Mapping[str, Any] = {**request.args, **request.form, **_members(request)}
+        if values := {name: fields[name] for name in error.names if name in fields}:
+            names = ", ".join(map(repr, values))
+            example = json.dumps({name: _excerpt(value) for name, value in values.items()})
+            yield f"Fields are not arguments: send {names} in kwargs, as in kwargs={example}"
+        return
+    text = facts.query.encode("latin-1")
+    if request.mimetype == "application/x-www-form-urlencoded":
+        text += b"&" + facts.body
+    if any(match[1].decode() == error.field for match in _PLUS.finditer(text)):
+        yield "In a form and in a URL, + is a space: write %2B, or use curl's --data-urlencode"
+
+
+def _excerpt(value: Any) -> Any:
+    return value if len(repr(value)) <= MAX_VALUE else "..."
+
+
+def _members(request: Any) -> Mapping[str, Any]:
+    document = request.get_json(silent=True)
+    return document if isinstance(document, dict) else {}
