@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from owt.summat.flow import Flow
 from owt.summat.fold import run_step
-from owt.summat.functions import F
+from owt.summat.functions import f
 from owt.summat.later import Work, settled
 from owt.summat.step import MethodStep, Step, source
 
@@ -16,7 +15,7 @@ Branch: TypeAlias = Step | Callable[..., Any]
 
 
 def _run(branch: Branch, flow: Flow, place: str) -> Work[Flow]:
-    step = branch if isinstance(branch, Step) else F(branch)
+    step = branch if isinstance(branch, Step) else MethodStep(f, (branch,))
     try:
         return (yield from run_step(step, flow))
     except Exception as error:
@@ -24,28 +23,23 @@ def _run(branch: Branch, flow: Flow, place: str) -> Work[Flow]:
         raise
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Cond(MethodStep):
-    then: Branch
-    else_: Branch
-
-    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        if flow.needed(self):
-            return settled(_run(self.then, flow, "the branch `then`"))
-        return settled(_run(self.else_, flow, "the branch `else_`"))
+def cond(step: Step, flow: Flow, then: Branch, else_: Branch) -> Flow | Awaitable[Flow]:
+    """Continue with `then` if the value is true and with `else_` otherwise: with a pipe or step as `.to`
+    does, with a function as `.f` does."""
+    if flow.needed(step):
+        return settled(_run(then, flow, "the branch `then`"))
+    return settled(_run(else_, flow, "the branch `else_`"))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Fork(MethodStep):
-    branches: tuple[Branch, ...] = field(metadata={"star": "*"})
+def fork(step: Step, flow: Flow, /, *branches: Branch) -> Flow | Awaitable[Flow]:
+    """Run functions and pipes on the same input, in order; the value is the tuple of results. The kwargs
+    stay."""
+    return settled(_all(flow, branches))
 
-    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        return settled(self._all(flow))
 
-    def _all(self, flow: Flow) -> Work[Flow]:
-        results = []
-        for number, branch in enumerate(self.branches, 1):
-            place = f"branch {number} of {len(self.branches)}"
-            end = yield from _run(branch, flow, place)
-            results.append(end.result())
-        return flow.giving(tuple(results))
+def _all(flow: Flow, branches: tuple[Branch, ...]) -> Work[Flow]:
+    results = []
+    for number, branch in enumerate(branches, 1):
+        end = yield from _run(branch, flow, f"branch {number} of {len(branches)}")
+        results.append(end.result())
+    return flow.giving(tuple(results))

@@ -15,12 +15,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from owt.errors import shortened
 from owt.summat.errors import InstallError, ShellError, ShellTimeout
 from owt.summat.flow import Flow
-from owt.summat.step import MethodStep
+from owt.summat.step import Step
 
 _WATCHED = """\
 exec 3<&0 </dev/null
@@ -80,59 +80,50 @@ def run_command(command: Sequence[str | bytes], timeout: float | None = None) ->
         os.close(write_end)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Shell(MethodStep):
-    timeout: float | None = None
-
-    def run(self, flow: Flow) -> Flow:
-        script = flow.value
-        if not isinstance(script, str | bytes):
-            raise flow.wrong(self, "a bash script as str or bytes")
-        try:
-            finished = run_command(["bash", "-c", script], self.timeout)
-        except subprocess.TimeoutExpired as late:
-            raise ShellTimeout(
-                f"bash was killed after {self.timeout} seconds, running {shortened(script)}",
-                None,
-                late.stdout or b"",
-                late.stderr or b"",
-            ) from None
-        if finished.status != 0:
-            raise ShellError(
-                f"bash ended with status {finished.status}, running {shortened(script)}",
-                finished.status,
-                finished.stdout,
-                finished.stderr,
-            )
-        if isinstance(script, bytes):
-            return flow.giving(finished.stdout)
-        try:
-            return flow.giving(finished.stdout.decode())
-        except UnicodeDecodeError as error:
-            raise ShellError(
-                f"bash wrote something that is not UTF-8 text ({error}); with .bytes() before"
-                f" .shell() the output is bytes, running {shortened(script)}",
-                0,
-                finished.stdout,
-                finished.stderr,
-            ) from None
+def shell(step: Step, flow: Flow, timeout: float | None = None) -> Flow:
+    """Run the value in bash, with an empty standard input, and take its standard output: str for str, bytes
+    for bytes. Raises `ShellError` if it fails, `ShellTimeout` after `timeout` seconds."""
+    script = flow.value
+    if not isinstance(script, str | bytes):
+        raise flow.wrong(step, "a bash script as str or bytes")
+    try:
+        finished = run_command(["bash", "-c", script], timeout)
+    except subprocess.TimeoutExpired as late:
+        raise ShellTimeout(
+            f"bash was killed after {timeout} seconds, running {shortened(script)}",
+            None,
+            late.stdout or b"",
+            late.stderr or b"",
+        ) from None
+    if finished.status != 0:
+        raise ShellError(
+            f"bash ended with status {finished.status}, running {shortened(script)}",
+            finished.status,
+            finished.stdout,
+            finished.stderr,
+        )
+    if isinstance(script, bytes):
+        return flow.giving(finished.stdout)
+    try:
+        return flow.giving(finished.stdout.decode())
+    except UnicodeDecodeError as error:
+        raise ShellError(
+            f"bash wrote something that is not UTF-8 text ({error}); with .bytes() before"
+            f" .shell() the output is bytes, running {shortened(script)}",
+            0,
+            finished.stdout,
+            finished.stderr,
+        ) from None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Installing(MethodStep):
-    """Step that installs packages into this process's environment by pip, each requirement once a process.
-
-    Concurrent runs wait for one pip. The next run tries again what failed.
-    """
-
-    packages: tuple[str, ...] = field(metadata={"star": "*"})
-
-    def run(self, flow: Flow) -> Flow:
-        with _install_lock:
-            if missing := [package for package in self.packages if package not in _installed]:
-                _install(missing)
-                _installed.update(missing)
-        return flow
+def installing(step: Step, flow: Flow, /, *packages: str) -> Flow:
+    """Install by pip into this process's environment, each requirement once a process. Concurrent runs wait
+    for one pip; the next run tries again what failed. Raises `InstallError`."""
+    with _install_lock:
+        if missing := [package for package in packages if package not in _installed]:
+            _install(missing)
+            _installed.update(missing)
+    return flow
 
 
 def _install(packages: list[str]) -> None:

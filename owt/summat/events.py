@@ -12,11 +12,11 @@ import json
 import re
 from collections.abc import Generator, Iterable
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from owt.summat.flow import Flow
-from owt.summat.step import MethodStep
+from owt.summat.step import Step
 from owt.summat.streams import has_items, mapped
 
 DONE = "data: [DONE]\n\n"
@@ -49,15 +49,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"an event cannot carry {type(value).__name__}: JSON has nothing for it")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Sse(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        if not has_items(flow.value):
-            raise flow.wrong(self, "items to stream, as .stream(fn) gives them")
-        messages = mapped(event, flow.value)
-        if isinstance(messages, Generator):
-            return flow.giving((_finished(messages), dict(HEADERS)))
-        return flow.giving((_finished_async(messages), dict(HEADERS)))
+def sse(step: Step, flow: Flow) -> Flow:
+    """Turn the streamed items into Server-Sent Events, `[DONE]` last: a pair of stream and headers."""
+    if not has_items(flow.value):
+        raise flow.wrong(step, "items to stream, as .stream(fn) gives them")
+    messages = mapped(event, flow.value)
+    finished = _finished(messages) if isinstance(messages, Generator) else _finished_async(messages)
+    return flow.giving((finished, dict(HEADERS)))
 
 
 def _finished(messages: Iterable[str]) -> Generator[str, None, None]:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 from owt.summat.errors import PathRefused
 from owt.summat.flow import Flow
-from owt.summat.step import MethodStep
+from owt.summat.step import Step
 
 READABLE = "BytesIO, an open file, str, bytes, bytearray or memoryview"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Open(MethodStep):
-    root_dir: str | os.PathLike[str] | None = None
-
-    def run(self, flow: Flow) -> Flow:
-        if not isinstance(flow.value, str | os.PathLike):
-            raise flow.wrong(self, "a path as str or os.PathLike")
-        if self.root_dir is None:
-            with open(flow.value, "rb") as file:
-                return flow.giving(BytesIO(file.read()))
-        return flow.giving(BytesIO(_read_within(os.fspath(self.root_dir), os.fsdecode(flow.value))))
+def open_(step: Step, flow: Flow, root_dir: str | os.PathLike[str] | None = None) -> Flow:
+    """Read the file named by the value, as BytesIO. With `root_dir` the path is relative to it; one that
+    leaves it, also by a link, raises `PathRefused`."""
+    if not isinstance(flow.value, str | os.PathLike):
+        raise flow.wrong(step, "a path as str or os.PathLike")
+    if root_dir is None:
+        with open(flow.value, "rb") as file:
+            return flow.giving(BytesIO(file.read()))
+    return flow.giving(BytesIO(_read_within(os.fspath(root_dir), os.fsdecode(flow.value))))
 
 
 def _read_within(root_dir: str, path: str) -> bytes:
@@ -59,23 +56,19 @@ def _read_within(root_dir: str, path: str) -> bytes:
         os.close(descriptor)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Bytes(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        content = _content(flow, self)
-        return flow.giving(content.encode() if isinstance(content, str) else content)
+def bytes_(step: Step, flow: Flow) -> Flow:
+    """Take the content of BytesIO, an open file, str (UTF-8), bytes, bytearray or memoryview."""
+    content = _content(flow, step)
+    return flow.giving(content.encode() if isinstance(content, str) else content)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Text(MethodStep):
-    encoding: str = "utf-8"
-
-    def run(self, flow: Flow) -> Flow:
-        content = _content(flow, self)
-        return flow.giving(content if isinstance(content, str) else content.decode(self.encoding))
+def text(step: Step, flow: Flow, encoding: str = "utf-8") -> Flow:
+    """Take the same content as text."""
+    content = _content(flow, step)
+    return flow.giving(content if isinstance(content, str) else content.decode(encoding))
 
 
-def _content(flow: Flow, step: object) -> str | bytes:
+def _content(flow: Flow, step: Step) -> str | bytes:
     content: Any = flow.value
     if isinstance(content, BytesIO):
         # All of it, also what has been read.

@@ -17,7 +17,7 @@ from owt.summat.errors import MissingArgument, listed
 from owt.summat.flow import MISSING, Flow
 from owt.summat.importing import lend
 from owt.summat.later import then
-from owt.summat.step import MethodStep, source
+from owt.summat.step import Step, source
 from owt.summat.streams import has_items, streamed
 
 Function = Callable[..., Any]
@@ -67,44 +67,32 @@ def apply(function: Function, flow: Flow) -> Any:
     return function(**accepted_kwargs(function, flow.kwargs))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class F(MethodStep):
-    fn: Function
-
-    def run(self, flow: Flow) -> Flow:
-        return flow.ending(apply(self.fn, flow))
+def f(step: Step, flow: Flow, fn: Function) -> Flow:
+    """Apply `fn` to the value or, without one, to the kwargs in its signature. The kwargs end."""
+    return flow.ending(apply(fn, flow))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Exec(MethodStep):
-    fn: Function
-
-    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        return then(apply(self.fn, flow), lambda _: flow)
+def exec_(step: Step, flow: Flow, fn: Function) -> Flow | Awaitable[Flow]:
+    """Call `fn` as `.f` does, for its effect; value and kwargs stay."""
+    return then(apply(fn, flow), lambda _: flow)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Stream(MethodStep):
-    fn: Function
+def stream(step: Step, flow: Flow, fn: Function) -> Flow | Awaitable[Flow]:
+    """Apply `fn`, as `.f` does, and stream the items of the iterator that it returns."""
 
-    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        def streaming(result: object) -> Flow:
-            after = flow.ending(result)
-            if not has_items(result):
-                raise after.wrong(self, "a function that gives an iterator")
-            return flow.ending(streamed(result))
+    def streaming(result: object) -> Flow:
+        if not has_items(result):
+            raise flow.ending(result).wrong(step, "a function that gives an iterator")
+        return flow.ending(streamed(result))
 
-        return then(apply(self.fn, flow), streaming)
+    return then(apply(fn, flow), streaming)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Through(MethodStep):
+class Through(Step):
     """First step of `pipe(cls)`, which documents it."""
 
     cls: Function
-
-    def source(self) -> str:
-        return f"to({self!r})"
 
     def __repr__(self) -> str:
         return f"pipe({source(self.cls)})"

@@ -13,30 +13,26 @@ from __future__ import annotations
 import dis
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from owt.summat.flow import Flow
-from owt.summat.step import MethodStep, Step
+from owt.summat.step import Step
 
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Importing(MethodStep):
-    """Step that imports modules; as with `import a.b`, the usable name is `a`."""
-
-    modules: tuple[str, ...] = field(metadata={"star": "*"})
-
-    def run(self, flow: Flow) -> Flow:
-        names = dict(flow.names)
-        for module in self.modules:
-            import_module(module)
-            top = module.partition(".")[0]
-            names[top] = import_module(top)
-        return replace(flow, names=names)
+def importing(step: Step, flow: Flow, /, *modules: str) -> Flow:
+    """Import, and make the names usable in the functions of later steps; as with `import a.b`, the name is
+    `a`."""
+    names = dict(flow.names)
+    for module in modules:
+        import_module(module)
+        top = module.partition(".")[0]
+        names[top] = import_module(top)
+    return replace(flow, names=names)
 
 
 def lend(function: Callable[..., Any], names: Mapping[str, ModuleType]) -> None:

@@ -13,13 +13,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from owt.errors import shortened
 from owt.summat.errors import NoRequest, WrongValue
 from owt.summat.flow import Flow
-from owt.summat.step import MethodStep
+from owt.summat.step import Step
 
 current_request: ContextVar[Any] = ContextVar("owt.summat.current_request")
 """The request, or a function that returns it: see the module's docstring."""
@@ -35,46 +34,38 @@ def request(step: object) -> Any:
     return current
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Path(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        return flow.giving([segment for segment in request(self).path.split("/") if segment])
+def path(step: Step, flow: Flow) -> Flow:
+    """Read the non-empty segments of the request's path, decoded. Raises `NoRequest` without one."""
+    return flow.giving([segment for segment in request(step).path.split("/") if segment])
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Query(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        return flow.giving(_by_name(request(self).args))
+def query(step: Step, flow: Flow) -> Flow:
+    """Read the query parameters: a dict of texts, with a list for a repeated one."""
+    return flow.giving(_by_name(request(step).args))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Json(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        body = request(self).get_data()
-        try:
-            return flow.giving(json.loads(body))
-        except ValueError as error:
-            raise WrongValue(f"the request's body is not JSON: {error}; it is {shortened(body)}") from None
+def json_(step: Step, flow: Flow) -> Flow:
+    """Read the request's JSON body, decoded. Raises `WrongValue` for another body."""
+    body = request(step).get_data()
+    try:
+        return flow.giving(json.loads(body))
+    except ValueError as error:
+        raise WrongValue(f"the request's body is not JSON: {error}; it is {shortened(body)}") from None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Data(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        return flow.giving(request(self).get_data())
+def data(step: Step, flow: Flow) -> Flow:
+    """Read the request's raw body."""
+    return flow.giving(request(step).get_data())
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Header(MethodStep):
-    name: str
-
-    def run(self, flow: Flow) -> Flow:
-        return flow.giving(request(self).headers.get(self.name))
+def header(step: Step, flow: Flow, name: str) -> Flow:
+    """Read one header of the request, its name in any case; None if it is missing."""
+    return flow.giving(request(step).headers.get(name))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Files(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        return flow.giving(_by_name(request(self).files))
+def files(step: Step, flow: Flow) -> Flow:
+    """Read the uploaded files by field name, with a list for a field with several."""
+    return flow.giving(_by_name(request(step).files))
 
 
 def _by_name(values: Mapping[str, Any]) -> dict[str, Any]:

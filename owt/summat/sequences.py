@@ -8,59 +8,57 @@ and the value.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import compress
-from typing import Any
+from typing import Any, SupportsIndex
 
 from owt.errors import shortened
 from owt.summat.errors import NoItem, WrongValue
 from owt.summat.flow import MISSING, Flow
 from owt.summat.importing import lend
 from owt.summat.later import Work, is_awaitable, settled
-from owt.summat.step import MethodStep
+from owt.summat.step import Step
 from owt.summat.streams import filtered, is_stream, mapped
 
 ITEMS = "a sequence, a mapping or an iterator"
 INDEXED = "a sequence or a mapping"
 
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Map(MethodStep):
-    fn: Callable[[Any], Any]
-
-    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        lend(self.fn, flow.names)
-        if is_stream(flow.value):
-            return flow.giving(mapped(self.fn, flow.value))
-        return settled(self._all(flow))
-
-    def _all(self, flow: Flow) -> Work[Flow]:
-        results = yield from _results(self.fn, _items(flow, self))
-        if isinstance(flow.value, Mapping):
-            return flow.giving(dict(zip(flow.value, results, strict=True)))
-        return flow.giving(results)
+Function = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Filter(MethodStep):
-    fn: Callable[[Any], Any]
-
-    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        lend(self.fn, flow.names)
-        if is_stream(flow.value):
-            return flow.giving(filtered(self.fn, flow.value))
-        return settled(self._all(flow))
-
-    def _all(self, flow: Flow) -> Work[Flow]:
-        items = list(_items(flow, self))
-        kept = yield from _results(self.fn, items)
-        if isinstance(flow.value, Mapping):
-            return flow.giving(dict(compress(flow.value.items(), kept)))
-        return flow.giving(list(compress(items, kept)))
+def map_(step: Step, flow: Flow, fn: Function) -> Flow | Awaitable[Flow]:
+    """Apply `fn` to each item: a list, a dict with the same keys, or a lazy stream."""
+    lend(fn, flow.names)
+    if is_stream(flow.value):
+        return flow.giving(mapped(fn, flow.value))
+    return settled(_mapped(step, flow, fn))
 
 
-def _results(fn: Callable[[Any], Any], items: Iterable[Any]) -> Work[list[Any]]:
+def _mapped(step: Step, flow: Flow, fn: Function) -> Work[Flow]:
+    results = yield from _results(fn, _items(flow, step))
+    if isinstance(flow.value, Mapping):
+        return flow.giving(dict(zip(flow.value, results, strict=True)))
+    return flow.giving(results)
+
+
+def filter_(step: Step, flow: Flow, fn: Function) -> Flow | Awaitable[Flow]:
+    """Keep the items for which `fn(item)` is true: a list, a dict, or a lazy stream."""
+    lend(fn, flow.names)
+    if is_stream(flow.value):
+        return flow.giving(filtered(fn, flow.value))
+    return settled(_filtered(step, flow, fn))
+
+
+def _filtered(step: Step, flow: Flow, fn: Function) -> Work[Flow]:
+    items = list(_items(flow, step))
+    kept = yield from _results(fn, items)
+    if isinstance(flow.value, Mapping):
+        return flow.giving(dict(compress(flow.value.items(), kept)))
+    return flow.giving(list(compress(items, kept)))
+
+
+def _results(fn: Function, items: Iterable[Any]) -> Work[list[Any]]:
     results: list[Any] = []
     for item in items:
         result = fn(item)
@@ -68,7 +66,7 @@ def _results(fn: Callable[[Any], Any], items: Iterable[Any]) -> Work[list[Any]]:
     return results
 
 
-def _folded(fn: Callable[[Any, Any], Any], start: Any, flow: Flow, step: object) -> Work[Flow]:
+def _folded(fn: Function, start: Any, flow: Flow, step: Step) -> Work[Flow]:
     lend(fn, flow.names)
     result = start
     is_async = isinstance(flow.value, AsyncIterator)
@@ -87,58 +85,42 @@ def _folded(fn: Callable[[Any, Any], Any], start: Any, flow: Flow, step: object)
     return flow.giving(result)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Foldl(MethodStep):
-    fn: Callable[[Any, Any], Any]
-    start: Any
-
-    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        return settled(_folded(self.fn, self.start, flow, self))
+def foldl(step: Step, flow: Flow, fn: Function, start: Any) -> Flow | Awaitable[Flow]:
+    """Fold from the left: `fn(fn(start, first), second)` and so on."""
+    return settled(_folded(fn, start, flow, step))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Foldl1(MethodStep):
-    fn: Callable[[Any, Any], Any]
-
-    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
-        return settled(_folded(self.fn, MISSING, flow, self))
+def foldl1(step: Step, flow: Flow, fn: Function) -> Flow | Awaitable[Flow]:
+    """Fold from the left, starting with the first item. Raises `NoItem` if there is none."""
+    return settled(_folded(fn, MISSING, flow, step))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Ix(MethodStep):
-    i: int
-
-    def run(self, flow: Flow) -> Flow:
-        return flow.giving(_item(flow, self.i, self))
+def ix(step: Step, flow: Flow, i: SupportsIndex) -> Flow:
+    """Take the item at index `i`, from the end if it is negative. Raises `NoItem` if there is none."""
+    return flow.giving(_item(flow, operator.index(i), step))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Last(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        return flow.giving(_item(flow, -1, self))
+def last(step: Step, flow: Flow) -> Flow:
+    """Take the last item. Raises `NoItem` if there is none."""
+    return flow.giving(_item(flow, -1, step))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Get(MethodStep):
-    key: Any
-    default: Any = None
-
-    def run(self, flow: Flow) -> Flow:
-        value = flow.value
-        if isinstance(value, Mapping):
-            return flow.giving(value.get(self.key, self.default))
-        if not _is_indexed(value):
-            raise flow.wrong(self, INDEXED)
-        if not isinstance(self.key, int):
-            raise WrongValue(
-                f"{self} of a sequence needs an index, not {type(self.key).__name__};"
-                f" it got {type(value).__name__}: {shortened(value)}"
-            )
-        exists = -len(value) <= self.key < len(value)
-        return flow.giving(value[self.key] if exists else self.default)
+def get(step: Step, flow: Flow, key: Any, default: Any = None) -> Flow:
+    """Take the value at a mapping's key or a sequence's index, or `default`."""
+    value = flow.value
+    if isinstance(value, Mapping):
+        return flow.giving(value.get(key, default))
+    if not _is_indexed(value):
+        raise flow.wrong(step, INDEXED)
+    if not isinstance(key, int):
+        raise WrongValue(
+            f"{step} of a sequence needs an index, not {type(key).__name__};"
+            f" it got {type(value).__name__}: {shortened(value)}"
+        )
+    return flow.giving(value[key] if -len(value) <= key < len(value) else default)
 
 
-def _items(flow: Flow, step: object) -> Iterable[Any]:
+def _items(flow: Flow, step: Step) -> Iterable[Any]:
     if isinstance(flow.value, Mapping):
         return flow.value.values()
     if isinstance(flow.value, Iterable):
@@ -146,7 +128,7 @@ def _items(flow: Flow, step: object) -> Iterable[Any]:
     raise flow.wrong(step, ITEMS)
 
 
-def _item(flow: Flow, index: int, step: object) -> Any:
+def _item(flow: Flow, index: int, step: Step) -> Any:
     value = list(flow.value.values()) if isinstance(flow.value, Mapping) else flow.value
     if not _is_indexed(value):
         raise flow.wrong(step, f"{INDEXED} (an iterator becomes one with .cast(list))")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from inspect import signature
+from typing import Any
 
 from owt.errors import shortened
 from owt.summat.flow import Flow
@@ -39,42 +41,40 @@ class Step(ABC):
         be `async def`. Errors get a note with the step's place automatically."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class MethodStep(Step):
-    """A step that the pipe method of the same name, in lower case, adds and documents.
+    """The step that a pipe's method adds: the function that runs it, and the arguments of the method.
 
-    A dataclass: in its source text, fields without a default are positional arguments, and fields with
-    one are keyword arguments if they differ from it. `metadata={"star": "*"}` or `"**"` marks a field
-    of further arguments, for `**` as pairs.
+    The function's parameters are this step, the flow, and those of the method. In the source text,
+    parameters without a default are positional, and those with one are keywords if they differ from it.
     """
 
-    __slots__ = ()
+    function: Callable[..., Flow | Awaitable[Flow]]
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
 
-    def source(self) -> str:
-        """Return the call that adds this step."""
-        arguments: list[str] = []
-        for part in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            value = getattr(self, part.name)
-            match part.metadata.get("star"):
-                case "*":
-                    arguments += [source(item) for item in value]
-                case "**":
-                    arguments += [f"{name}={source(item)}" for name, item in value]
-                case _ if part.default is dataclasses.MISSING:
-                    arguments.append(source(value))
-                case _ if not _same(value, part.default):
-                    arguments.append(f"{part.name}={source(value)}")
-        return f"{type(self).__name__.lower()}({', '.join(arguments)})"
+    def run(self, flow: Flow) -> Flow | Awaitable[Flow]:
+        return self.function(self, flow, *self.args, **dict(self.kwargs))
 
     def __str__(self) -> str:
-        return self.source()
+        parameters = list(signature(self.function).parameters.values())[2:]
+        arguments = []
+        for index, value in enumerate(self.args):
+            parameter = parameters[min(index, len(parameters) - 1)]
+            if parameter.default is parameter.empty:
+                arguments.append(source(value))
+            elif not _same(value, parameter.default):
+                arguments.append(f"{parameter.name}={source(value)}")
+        arguments += [f"{name}={source(value)}" for name, value in self.kwargs]
+        return f"{self.function.__name__.removesuffix('_')}({', '.join(arguments)})"
 
     def __repr__(self) -> str:
-        return f"pipe().{self.source()}"
+        return f"pipe().{self}"
 
 
 def step_source(step: Step) -> str:
     """Return the call that adds `step` to a pipe."""
-    return step.source() if isinstance(step, MethodStep) else f"to({step!r})"
+    return str(step) if isinstance(step, MethodStep) else f"to({step!r})"
 
 
 def source(value: object) -> str:

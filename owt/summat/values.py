@@ -3,79 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from owt.summat.errors import MissingKwarg, listed
 from owt.summat.flow import Flow
 from owt.summat.importing import lend
-from owt.summat.step import MethodStep
+from owt.summat.step import Step
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Const(MethodStep):
-    value: Any
-
-    def run(self, flow: Flow) -> Flow:
-        return flow.ending(self.value)
+def const(step: Step, flow: Flow, x: Any) -> Flow:
+    """Set the value to a constant. The kwargs end."""
+    return flow.ending(x)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Identity(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        return flow
+def identity(step: Step, flow: Flow) -> Flow:
+    """Change nothing."""
+    return flow
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Clear(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        return flow.ending(None)
+def clear(step: Step, flow: Flow) -> Flow:
+    """Set the value to None. The kwargs end."""
+    return flow.ending(None)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Cast(MethodStep):
-    type: Callable[[Any], Any]
-
-    def run(self, flow: Flow) -> Flow:
-        lend(self.type, flow.names)
-        return flow.giving(self.type(flow.needed(self)))
+def cast(step: Step, flow: Flow, type: Callable[..., Any]) -> Flow:
+    """Convert the value: `type(value)`."""
+    lend(type, flow.names)
+    return flow.giving(type(flow.needed(step)))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Input(MethodStep):
-    def run(self, flow: Flow) -> Flow:
-        return flow.naming(flow.call_kwargs).giving(flow.call_value)
+def input_(step: Step, flow: Flow) -> Flow:
+    """Restore the call's kwargs (and input value)."""
+    return flow.naming(flow.call_kwargs).giving(flow.call_value)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Kwargs(MethodStep):
-    """Step that sets defaults for kwargs. Current kwargs win, then those of the call, then the defaults."""
-
-    defaults: tuple[tuple[str, Any], ...] = field(metadata={"star": "**"})
-
-    def run(self, flow: Flow) -> Flow:
-        kwargs = {name: flow.call_kwargs.get(name, default) for name, default in self.defaults}
-        return flow.naming({**kwargs, **flow.kwargs}).giving(flow.value)
+def kwargs(step: Step, flow: Flow, /, **defaults: Any) -> Flow:
+    """Set defaults for kwargs; those of the call win, also after the kwargs have ended."""
+    restored = {name: flow.call_kwargs.get(name, default) for name, default in defaults.items()}
+    return flow.naming({**restored, **flow.kwargs}).giving(flow.value)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Kwarg(MethodStep):
-    name: str
-
-    def run(self, flow: Flow) -> Flow:
-        if self.name in flow.kwargs:
-            return flow.giving(flow.kwargs[self.name])
-        if flow.ended:
-            raise MissingKwarg(
-                f"there is no kwarg {self.name!r} here: the kwargs ended at an earlier step;"
-                f" .input() starts again from those of the call, which are {listed(flow.call_kwargs)}"
-            )
-        raise MissingKwarg(f"there is no kwarg {self.name!r}; those given are {listed(flow.kwargs)}")
+def kwarg(step: Step, flow: Flow, name: str) -> Flow:
+    """Take one kwarg as the value. Raises `MissingKwarg` if there is none of that name."""
+    if name in flow.kwargs:
+        return flow.giving(flow.kwargs[name])
+    if flow.ended:
+        raise MissingKwarg(
+            f"there is no kwarg {name!r} here: the kwargs ended at an earlier step;"
+            f" .input() starts again from those of the call, which are {listed(flow.call_kwargs)}"
+        )
+    raise MissingKwarg(f"there is no kwarg {name!r}; those given are {listed(flow.kwargs)}")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Name(MethodStep):
-    name: str
-
-    def run(self, flow: Flow) -> Flow:
-        return flow.naming({**flow.kwargs, self.name: flow.needed(self)})
+def name(step: Step, flow: Flow, name: str) -> Flow:
+    """Make the value a kwarg. There is then no value: the next `.f(fn)` gets kwargs."""
+    return flow.naming({**flow.kwargs, name: flow.needed(step)})
