@@ -22,6 +22,7 @@ from owt.errors import DISTRIBUTION
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "owt"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 # Layers that a layer may import, except itself. A layer is a folder of the package or a module beside
 # them; `owt` is the package's own module, which imports its public names lazily.
@@ -253,7 +254,7 @@ def test_a_long_module_has_a_reason(path):
 
 
 def test_a_module_has_a_docstring_and_no_vague_name():
-    for path in MODULES:
+    for path in (*MODULES, *TESTS):
         text = path.read_text(encoding="utf-8")
         assert ast.get_docstring(ast.parse(text)), path
         assert path.stem not in {"utils", "util", "helpers", "common", "base", "misc"}, path

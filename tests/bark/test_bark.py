@@ -1,3 +1,5 @@
+"""Speech by Bark: the adaptor `bark`."""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""Text generation: the adaptor `generate`."""
+
 import json
 import shutil
 import threading

@@ -1,3 +1,5 @@
+"""Speech by models of transformers: the adaptor `tts`."""
+
 import base64
 import io
 import json

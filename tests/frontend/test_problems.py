@@ -1,3 +1,5 @@
+"""Problem documents of the frontend's errors."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Checks of an adaptor's arguments."""
+
 import pytest
 
 from owt.lib import arguments

@@ -1,3 +1,5 @@
+"""Base64 and WAV encodings."""
+
 import base64
 import io
 import wave

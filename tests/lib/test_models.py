@@ -1,3 +1,5 @@
+"""Models that a kernel loads once."""
+
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor

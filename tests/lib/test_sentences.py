@@ -1,3 +1,5 @@
+"""Texts split into sentences."""
+
 import sys
 
 import pytest

@@ -1,3 +1,5 @@
+"""Output of commands: the adaptor `shell`."""
+
 import pytest
 
 from owt.lib import shell

@@ -1,3 +1,5 @@
+"""Speech by the offline voice: the adaptor `speak`."""
+
 import base64
 import io
 import json

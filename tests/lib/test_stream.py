@@ -1,3 +1,5 @@
+"""Server-Sent Events that adaptors build themselves."""
+
 import json
 from collections.abc import Iterator
 

@@ -1,3 +1,5 @@
+"""Steps that choose between pipes."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Steps that run commands."""
+
 from __future__ import annotations
 
 import subprocess

@@ -1,3 +1,5 @@
+"""Exceptions of pipelines, and their messages."""
+
 from __future__ import annotations
 
 import inspect

@@ -1,3 +1,5 @@
+"""Steps that turn items into Server-Sent Events."""
+
 from __future__ import annotations
 
 import asyncio

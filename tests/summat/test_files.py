@@ -1,3 +1,5 @@
+"""Steps that read and write files."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Data that passes from step to step."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""Runs of pipelines from step to step."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Steps that call functions."""
+
 from __future__ import annotations
 
 import functools

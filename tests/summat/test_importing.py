@@ -1,3 +1,5 @@
+"""Steps that import functions by name."""
+
 from __future__ import annotations
 
 import functools

@@ -1,3 +1,5 @@
+"""Steps that read the request."""
+
 from __future__ import annotations
 
 import asyncio

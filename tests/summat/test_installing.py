@@ -1,3 +1,5 @@
+"""Steps that install packages."""
+
 from __future__ import annotations
 
 import os

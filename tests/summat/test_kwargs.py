@@ -1,3 +1,5 @@
+"""Steps that read and set kwargs."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Work that waits only if something must be awaited."""
+
 from __future__ import annotations
 
 import asyncio

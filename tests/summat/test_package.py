@@ -1,3 +1,5 @@
+"""Public names of the package."""
+
 from __future__ import annotations
 
 import subprocess

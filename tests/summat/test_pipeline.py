@@ -1,3 +1,5 @@
+"""Construction and calls of pipelines."""
+
 from __future__ import annotations
 
 import asyncio

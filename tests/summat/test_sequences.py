@@ -1,3 +1,5 @@
+"""Steps that work on sequences."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Steps that run shell commands."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""Base classes of steps, and their source text."""
+
 from __future__ import annotations
 
 import doctest

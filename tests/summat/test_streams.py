@@ -1,3 +1,5 @@
+"""Lazy iterators, plain and async."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""Steps that set the value."""
+
 from __future__ import annotations
 
 import pytest

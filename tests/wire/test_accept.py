@@ -1,3 +1,5 @@
+"""Media types that an Accept header names."""
+
 from __future__ import annotations
 
 import pytest

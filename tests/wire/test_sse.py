@@ -1,3 +1,5 @@
+"""The text/event-stream format."""
+
 from __future__ import annotations
 
 import itertools

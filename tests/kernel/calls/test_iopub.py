@@ -1,3 +1,5 @@
+"""Output of calls in attached notebooks."""
+
 from __future__ import annotations
 
 import math
