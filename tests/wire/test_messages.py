@@ -169,7 +169,12 @@ def test_messages_survive_any_cuts_of_the_stream(sent: list[Message], places: li
 
 def test_a_cut_at_any_byte_changes_nothing() -> None:
     stream = stream_of(*EVERY_MESSAGE)
+    # In the midst of the large body, every thousandth byte stands for the others.
+    start = stream.index(b"x" * 2 * MIN_ATTACHMENT)
+    midst = range(start + 64, start + 2 * MIN_ATTACHMENT - 64)
     for place in range(len(stream) + 1):
+        if place in midst and place % 1000:
+            continue
         decoder = message_decoder()
         assert decoder.feed(stream[:place]) + decoder.feed(stream[place:]) == EVERY_MESSAGE
 
