@@ -118,7 +118,7 @@ def as_run(text: str, server: LiveServer) -> str:
 
 
 @pytest.mark.parametrize(("folder", "step"), STEPS)
-def test_example_prints_its_transcript(server, shell, folder, step):
+def test_example_prints_its_transcript_and_leaves_no_process(server, shell, folder, step):
     done = shell(folder, as_run(step.command, server))
     assert done.stderr == ""
     assert done.returncode == 0
@@ -126,6 +126,7 @@ def test_example_prints_its_transcript(server, shell, folder, step):
     assert SECONDS.sub("# seconds", done.stdout) == SECONDS.sub("# seconds", expected)
     printed, written = (list(map(float, SECONDS.findall(text))) for text in (done.stdout, expected))
     assert printed == pytest.approx(written, rel=0.3)
+    assert inside(server) == []
 
 
 def test_every_script_is_in_a_transcript():
@@ -184,13 +185,6 @@ def test_owt_inside_owt_skips_a_port_in_use(server, shell):
     with socket.create_server(("127.0.0.1", server.port + 1)):
         done = shell(EXAMPLES / "meta", f"./meta.sh {server.url}")
     assert (done.stderr, done.stdout) == ("", f"Hello, owt-inside-owt, from 127.0.0.1:{server.port + 2}!\n")
-
-
-@pytest.mark.parametrize("script", ["meta.sh", "deep.sh"])
-def test_owt_inside_owt_leaves_no_process(server, shell, script):
-    done = shell(EXAMPLES / "meta", f"./{script} {server.url}")
-    assert done.returncode == 0, done.stderr
-    assert inside(server) == []
 
 
 def test_inner_server_ends_with_a_cancelled_call(server, tmp_path):
