@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_kernel import Manager, environment
-from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60
@@ -48,8 +47,20 @@ class ExecutedNotebook:
         ]
 
 
+def read(path: Path) -> Any:
+    """Return a valid notebook from its file."""
+    # The import takes seconds, which collection would take in every process.
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
 def execute(notebook: Any, folder: Path, kernel: str = "python3", **options: Any) -> ExecutedNotebook:
     """Execute a notebook in a new kernel with the working directory `folder`."""
+    from nbclient import NotebookClient
+
     client = NotebookClient(
         notebook,
         timeout=PATIENCE,

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 import pytest
-from openapi_spec_validator import validate
 
 from owt.frontend.api import openapi
 from owt.frontend.api.openapi import document
@@ -53,6 +52,9 @@ def other_point() -> type:
 
 def described(*functions: tuple[str, tuple[str, ...], Callable[..., Any]], **options: Any) -> dict[str, Any]:
     """Return the valid document of these functions, each with its path and methods."""
+    # The import takes seconds, which collection would take in every process.
+    from openapi_spec_validator import validate
+
     table = Endpoints()
     registrations = (make_endpoint(function, path, methods) for path, methods, function in functions)
     endpoints = tuple(registration.endpoint for registration in registrations)
