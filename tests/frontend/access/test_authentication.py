@@ -249,6 +249,7 @@ def bcrypt_hash(password: bytes, cost: int = 4, kind: str = "2b") -> str:
         sha256(b"se:cret").upper(),
         *(bcrypt_hash(b"se:cret", 4, kind) for kind in ("2a", "2b", "2y")),
     ],
+    ids=["sha256", "SHA256", "2a", "2b", "2y"],
 )
 def test_a_hash_of_each_form_matches_the_right_password_only(digest: str) -> None:
     passwords = Passwords({"ada": digest})

@@ -209,7 +209,9 @@ class TestWhole:
         assert whole({"a": 1}, accept="text/html")[0] == head(JSON)
 
     @pytest.mark.parametrize(
-        "value", [object(), 1j, Point, print, NotImplemented, ValueError("x"), np.complex128(1j)], ids=str
+        "value",
+        [object(), 1j, Point, print, NotImplemented, ValueError("x"), np.complex128(1j)],
+        ids=lambda value: type(value).__name__,
     )
     def test_an_unsupported_value_is_an_error_that_names_its_type(self, value: object) -> None:
         to = answer()
