@@ -22,12 +22,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from werkzeug.wrappers import Request
+
     from owt.client import AsyncClient, Client
     from owt.kernel.endpoints.decorator import Decorator
     from owt.server import Server
     from owt.summat import pipe
 
     endpoint: Decorator
+    request: Request
+    state: Any
 
 __all__ = ["AsyncClient", "Client", "Server", "endpoint", "pipe", "request", "state"]
 
@@ -46,16 +50,15 @@ def __getattr__(name: str) -> Any:
             from owt import client
 
             return getattr(client, name)
-        case "endpoint":
-            from owt.kernel import context
-            from owt.kernel.endpoints.decorator import Decorator
-
-            # Files that use `endpoint` can also be imported outside of kernels.
-            return context.injected.get(name) or Decorator()
-        case "request" | "state":
+        case "endpoint" | "request" | "state":
             from owt.kernel import context
 
-            return context.provided(name)
+            if name not in context.injected:
+                # Files that use these names can also be imported, and tested, outside of kernels.
+                from owt.kernel.endpoints.decorator import Decorator
+
+                context.provide(context.injected_names({}, Decorator(), "a process without an owt server"))
+            return context.injected[name]
     raise AttributeError(f"module 'owt' has no attribute {name!r}")
 
 

@@ -54,7 +54,8 @@ current: ContextVar[Run] = ContextVar("owt_run")
 
 _only_run: list[Run] = []
 injected: dict[str, Any] = {}
-"""Injected names of this kernel, importable by `from owt import request, state`. Empty outside a kernel."""
+"""Injected names of this kernel, importable by `from owt import request, state`. Outside a kernel they are
+added with the first such import."""
 
 
 def set_only_run(run: Run | None) -> None:
@@ -81,9 +82,11 @@ def current_request() -> Request:
 # The names that user code has without an import ---------------------------------------------------
 
 
-def injected_names(namespace: dict[str, Any], endpoint: object) -> dict[str, Any]:
+def injected_names(
+    namespace: dict[str, Any], endpoint: object, owner: str = "the session"
+) -> dict[str, Any]:
     """Return the injected names and their values for a session with this namespace and `endpoint`
-    decorator."""
+    decorator. `owner` names the session, or what is in its place, in messages."""
     from werkzeug.local import LocalProxy
 
     from owt.server import Server
@@ -91,7 +94,8 @@ def injected_names(namespace: dict[str, Any], endpoint: object) -> dict[str, Any
 
     request: LocalProxy[Request] = LocalProxy(current_request)
     names = {
-        "endpoint": endpoint, "pipe": pipe, "request": request, "state": State(namespace), "Server": Server,
+        "endpoint": endpoint, "pipe": pipe, "request": request, "state": State(namespace, owner),
+        "Server": Server,
     }  # fmt: skip
     assert names.keys() == INJECTED_NAMES
     return names
@@ -102,14 +106,6 @@ def provide(names: Mapping[str, Any]) -> None:
     injected.update(names)
 
 
-def provided(name: str) -> Any:
-    """Return the value of an injected name. Raises AttributeError outside a kernel."""
-    try:
-        return injected[name]
-    except KeyError:
-        raise AttributeError(f"{name} exists only in code that owt runs in a kernel") from None
-
-
 class State:
     """The session's namespace as an object.
 
@@ -117,17 +113,18 @@ class State:
     `state.model` in every other adaptor.
     """
 
-    __slots__ = ("_namespace",)
+    __slots__ = ("_namespace", "_owner")
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], owner: str = "the session") -> None:
         object.__setattr__(self, "_namespace", namespace)
+        object.__setattr__(self, "_owner", owner)
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self._namespace[name]
         except KeyError:
             raise AttributeError(
-                f"the session has no {name!r}; set it with `state.{name} = ...`"
+                f"{self._owner} has no {name!r}; set it with `state.{name} = ...`"
             ) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -135,7 +132,7 @@ class State:
 
     def __delattr__(self, name: str) -> None:
         if name not in self._namespace:
-            raise AttributeError(f"the session has no {name!r}")
+            raise AttributeError(f"{self._owner} has no {name!r}")
         del self._namespace[name]
 
     def __contains__(self, name: str) -> bool:

@@ -132,12 +132,29 @@ def test_the_request_of_a_run_is_built_once() -> None:
     assert repr(run) == "<run a>"
 
 
-def test_provided_returns_injected_names_and_raises_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_injected_names_are_importable_outside_of_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "injected", {})
-    with pytest.raises(AttributeError, match="state exists only in code that owt runs"):
-        context.provided("state")
+    from owt import endpoint, request, state
+
+    @endpoint("/double")
+    def double(number: int) -> int:
+        return number * state.factor
+
+    with pytest.raises(AttributeError, match=r"a process without an owt server has no 'factor'; set it with"):
+        double(21)
+    # A test of the adaptor sets what the adaptor reads.
+    state.factor = 2
+    assert double(21) == 42
+    with pytest.raises(RuntimeError, match="there is no request: this code was not started by a call"):
+        request.args  # noqa: B018
+    assert owt.state is state
+
+
+def test_names_of_a_kernel_win_over_those_outside_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "injected", {})
+    assert owt.state != 42
     context.provide({"state": 42})
-    assert context.provided("state") == 42
+    assert owt.state == 42
 
 
 # Requests

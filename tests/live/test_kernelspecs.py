@@ -284,6 +284,42 @@ def test_a_kernel_has_no_subshells(server, session, notebook):
     assert "no subshells" in reply["content"]["evalue"]
 
 
+def history(client, **options):
+    reply = client.history(reply=True, timeout=20, **{"output": False, "raw": True, **options})
+    return [entry[2] for entry in reply["content"]["history"]]
+
+
+def test_history_has_the_cells_of_the_kernel(server, session, notebook):
+    for cell in ("first = 1", "second = 2", "first = 1", "7 * 6"):
+        output(notebook, cell)
+    assert history(notebook, hist_access_type="tail", n=3) == ["second = 2", "first = 1", "7 * 6"]
+    assert history(notebook, hist_access_type="tail", n=1, output=True) == [["7 * 6", "42"]]
+    assert history(notebook, hist_access_type="search", pattern="f*") == ["first = 1", "first = 1"]
+    assert history(notebook, hist_access_type="search", pattern="*=*", unique=True) == [
+        "second = 2", "first = 1",
+    ]
+    assert history(notebook, hist_access_type="range", start=1, stop=3) == ["first = 1", "second = 2"]
+
+
+def test_a_comm_of_a_call_reaches_the_notebook(server, session, notebook):
+    # A widget consists of such messages.
+    code = "def run():\n    import comm\n    comm.create_comm('t', data={'x': 1}, buffers=[b'abc'])"
+    run = server.call(code, session=session).headers["owt-run"]
+    while (message := notebook.get_iopub_msg(timeout=20))["msg_type"] != "comm_open":
+        pass
+    assert message["content"]["data"] == {"x": 1}
+    assert bytes(message["buffers"][0]) == b"abc"
+    assert message["parent_header"]["msg_id"] == run
+
+
+def test_progress_as_text_has_no_warning(server):
+    # The warning of tqdm.auto without ipywidgets.
+    code = "import warnings; warnings.warn('IProgress not found. Please update jupyter and ipywidgets.')"
+    assert "event: stderr" not in server.ask(
+        "POST", "/", data={"code": code}, headers={"Accept": "text/event-stream"}
+    ).text
+
+
 def test_a_notebook_can_set_breakpoints_in_a_session(server, session, notebook):
     def ask(command, **arguments):
         message = notebook.session.msg(
@@ -431,7 +467,14 @@ def test_the_kernelspec_works_for_any_jupyter_program():
         "reply = client.execute_interactive('print(6 * 7)', timeout=30)\n"
         "info = client.kernel_info(reply=True, timeout=30)['content']\n"
         "print(reply['content']['status'], 'owt' in info)\n"
+        "names = 'from owt import request\\n@endpoint(\"/x\")\\ndef f(): return state.y, pipe'\n"
+        "for code in (names, 'y = 8; print(f()[0])', 'print(request.path)'):\n"
+        "    content = client.execute_interactive(code, timeout=30)['content']\n"
+        "print(content['evalue'])\n"
         "client.stop_channels(); manager.shutdown_kernel(now=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["42", "ok", "False"]
+    # Cells have the injected names; `endpoint` marks functions, and there is no request.
+    assert done.stdout.splitlines() == [
+        "42", "ok False", "8", "there is no request: this code was not started by a call to owt",
+    ]

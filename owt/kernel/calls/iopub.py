@@ -102,6 +102,11 @@ class RunMirror:
         self._call = call
         self._parent: dict[str, Any] | None = None
 
+    @property
+    def parent_header(self) -> dict[str, Any]:
+        """Header of the request that the run's messages appear to answer."""
+        return self._parent or self._mirror.parent_header(self._run, self._call.request.user)
+
     def begin(self) -> None:
         """Show the run's start: the kernel is busy with it."""
         if self._mirror.is_attached:
@@ -126,14 +131,14 @@ class RunMirror:
 
     def end(self) -> None:
         """Show the run's end, also to clients that attached after its start and know of it from elsewhere."""
-        if self._parent is None and self._mirror.is_attached:
-            self._parent = self._mirror.parent_header(self._run, self._call.request.user)
+        if self._mirror.is_attached:
+            self._parent = self.parent_header
         if self._parent is not None:
             self._mirror.send(self._run, "status", {"execution_state": "idle"}, self._parent)
             self._parent = None
 
     def _begin(self) -> dict[str, Any]:
-        self._parent = parent = self._mirror.parent_header(self._run, self._call.request.user)
+        self._parent = parent = self.parent_header
         self._mirror.send(self._run, "status", {"execution_state": "busy"}, parent)
         # The number of the next cell; a call does not increase it.
         number = self._mirror.kernel.shell.execution_count

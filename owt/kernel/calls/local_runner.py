@@ -56,9 +56,7 @@ class LocalRunner:
         if channel is not None:
             self._sources: Sources = channel.runner.sources
             return
-        names = context.injected_names(shell.user_ns, Decorator())
-        context.provide(names)
-        shell.user_ns_hidden.update(names)
+        names = provide_without_server(shell)
         self._sources = Sources(shell.user_ns, names, METHODS, shell.transform_cell)
 
     def run(self, call: Call, on_chunk: OnChunk) -> LocalResult:
@@ -97,6 +95,17 @@ class LocalRunner:
             asyncio._set_running_loop(outer)
             context.current.reset(token)
             current_request.reset(request)
+
+
+def provide_without_server(shell: Any) -> dict[str, Any]:
+    """Return the injected names for a process without a server, and make them importable.
+
+    `endpoint` only marks functions, and `request` raises outside of a call.
+    """
+    names = context.injected_names(shell.user_ns, Decorator())
+    context.provide(names)
+    shell.user_ns_hidden.update(names)
+    return names
 
 
 class _LocalInterrupts(Interrupts):

@@ -15,6 +15,7 @@ from traitlets import Type, default
 from traitlets.config import Config
 
 from owt.errors import WireError
+from owt.kernel.calls.local_runner import provide_without_server
 from owt.kernel.process.attach import attach, end_in_order, inherited_connections
 from owt.kernel.process.kernel import OwtKernel, become_instance
 
@@ -129,6 +130,11 @@ class OwtKernelApp(IPKernelApp):
             sys.modules.pop("matplotlib_inline.backend_inline", None)
             if connections is not None:
                 attach(self.kernel, *connections)
+            else:
+                # Cells have the names that they have with a server.
+                shell: Any = self.shell
+                for name, value in provide_without_server(shell).items():
+                    shell.user_ns.setdefault(name, value)
         except WireError as error:
             print(f"owt: the kernel cannot run calls: {error}", file=sys.__stderr__, flush=True)
             os._exit(1)

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import os
 import socket
+import warnings
 from typing import Any
 
 from tornado.ioloop import IOLoop
@@ -73,6 +74,8 @@ def attach(kernel: Any, calls: socket.socket, control: socket.socket) -> None:
     when there is no frontend at the other end.
     """
     context.follow_threads()
+    # `tqdm.auto` without ipywidgets shows its progress as text, with this warning in the output of the call.
+    warnings.filterwarnings("ignore", "IProgress not found")
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
     mirror = IopubMirror(kernel)
     mirror.watch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, ClassVar, Self
 from uuid import uuid4
@@ -24,6 +25,8 @@ from owt.wire.names import ASKER_GONE
 
 SUBSHELLS = "kernel subshells"
 """Name of the feature in ipykernel's kernel info."""
+MAX_HISTORY = 1000
+"""Maximum number of cells in a reply to `history_request` for the last cells, or for those with a pattern."""
 NO_ASKER = "the notebook that ran this cell has disconnected, and so no client can answer"
 
 
@@ -178,6 +181,44 @@ class OwtKernel(IPythonKernel):
                 finally:
                     self.channel.cell(False)
                     super().post_handler_hook()
+
+    def get_parent(self, channel: str | None = None) -> Any:
+        """Return the request that is handled; in a call, which sends messages of widgets (comms), the one
+        that its messages in attached notebooks seem to answer."""
+        run = context.running()
+        if channel is None and run is not None and run.sender.mirror is not None:
+            return {"header": run.sender.mirror.parent_header}
+        return super().get_parent(channel)
+
+    def do_history(
+        self,
+        hist_access_type: str,
+        output: bool,
+        raw: bool,
+        session: int = 0,
+        start: int = 0,
+        stop: int | None = None,
+        n: int | None = None,
+        pattern: str | None = None,
+        unique: bool = False,
+    ) -> Any:
+        """Return earlier cells. A kernel of owt keeps them in memory, and IPython's database is off."""
+        shell: Any = self.shell
+        manager = shell.history_manager
+        if hist_access_type == "range" or manager.enabled:
+            return super().do_history(
+                hist_access_type, output, raw, session, start, stop, n, pattern, unique
+            )
+        cells = manager.input_hist_raw if raw else manager.input_hist_parsed
+        newest: dict[Any, tuple[int, int, Any]] = {}
+        for number in range(len(cells) - 1, 0, -1):
+            if len(newest) >= (MAX_HISTORY if n is None else min(n, MAX_HISTORY)):
+                break
+            text = cells[number]
+            if hist_access_type == "tail" or fnmatchcase(text, pattern or "*"):
+                entry = (text, manager.output_hist_reprs.get(number)) if output else text
+                newest.setdefault(text if unique else number, (manager.session_number, number, entry))
+        return {"status": "ok", "history": [*newest.values()][::-1]}
 
     def raw_input(self, prompt: Any = "") -> str:
         """Ask the client that runs the cell. Raises EOFError when it has disconnected."""
