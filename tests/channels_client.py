@@ -27,10 +27,11 @@ class ChannelsClient:
         *,
         host: str | None = None,
         protocol: str | None = None,
+        session: str | None = None,
         **headers: str,
     ) -> None:
         url = server.url.replace("http", "ws", 1) + f"{ROOT}/api/kernels/{kernel}/channels"
-        self.session = uuid.uuid4().hex
+        self.session = session or uuid.uuid4().hex
         # The validation is slow.
         self.socket = WebSocket(skip_utf8_validation=True)
         self.socket.settimeout(PATIENCE)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from owt.errors import BadRequest, Busy, KernelDied
@@ -193,7 +193,12 @@ class ScriptedKernels:
             raise self.busy
 
     async def start(
-        self, spec: str, session: str | None, concurrency: int, owner: KernelOwner
+        self,
+        spec: str,
+        session: str | None,
+        concurrency: int,
+        owner: KernelOwner,
+        env: Mapping[str, str] | None = None,
     ) -> ScriptedKernel:
         """Start a kernel, or raise `start_error`."""
         await self.may_start.wait()

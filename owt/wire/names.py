@@ -10,9 +10,6 @@ from owt.errors import BadRequest
 SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 INJECTED_NAMES = frozenset({"pipe", "request", "state", "Server", "endpoint"})
 """Names that all code in a kernel has without an import."""
-ASKER_GONE = "\x04owt"
-"""Reply to a prompt of a cell whose client has disconnected. ipykernel takes a single `\x04` for the end of
-the input of a client that is there, and may be asked again."""
 MAX_NAME_LENGTH = 1000
 """Maximum length of the name of a function, an adaptor or a kernelspec, in characters."""
 

@@ -57,6 +57,42 @@ def test_kernelspecs_include_one_for_each_session(server, kernel, session):
     assert server.ask("GET", f"{ROOT}/api/kernelspecs/nothing").status_code == 404
 
 
+def test_logo_of_the_kernelspec_is_also_that_of_its_sessions(server, kernel, session):
+    for name in ("owt", f"owt-session.{session}"):
+        resources = server.ask("GET", f"{ROOT}/api/kernelspecs/{name}").json()["resources"]
+        kinds = {"logo-32x32": b"\x89PNG", "logo-64x64": b"\x89PNG", "logo-svg": b"<svg"}
+        for resource, start in kinds.items():
+            answer = server.ask("GET", resources[resource])
+            assert answer.content.startswith(start)
+            assert "no-store" not in answer.headers.get("cache-control", "")
+
+
+def test_answers_of_the_api_are_not_stored(server, kernel):
+    for path in ("api", "api/kernels", "api/sessions", "api/kernelspecs", "api/kernels/1-2-3-4-5"):
+        assert server.ask("GET", f"{ROOT}/{path}").headers["cache-control"] == "no-store", path
+
+
+def test_environment_of_a_client_reaches_its_kernels(server):
+    env = {"KERNEL_USERNAME": "ada", "OTHER": "x", "JPY_SESSION_NAME": "/b/with env.ipynb"}
+    model = server.ask("POST", KERNELS, json={"env": env}).json()
+    code = "import os; [os.environ.get(name) for name in ('KERNEL_USERNAME', 'OTHER')]"
+    try:
+        for _ in range(2):
+            assert server.call(code, session=model["session"]).json() == ["ada", None]
+            server.ask("POST", f"{KERNELS}/{model['id']}/restart")
+    finally:
+        server.ask("DELETE", f"{KERNELS}/{model['id']}")
+
+
+def test_kernel_name_python_is_the_native_kernel(server):
+    spec = server.ask("GET", f"{ROOT}/api/kernelspecs/python").json()
+    assert spec["spec"] == server.ask("GET", f"{ROOT}/api/kernelspecs/python3").json()["spec"]
+    model = server.ask("POST", KERNELS, json={"name": "python"}).json()
+    assert model["name"] == "python3"
+    assert server.call("6 * 7", session=model["session"]).text == "42"
+    server.ask("DELETE", f"{KERNELS}/{model['id']}")
+
+
 def test_session_is_listed_as_a_kernel_and_as_a_jupyter_session(server, kernel, session):
     model = server.ask("GET", f"{KERNELS}/{kernel}").json()
     assert (model["name"], model["execution_state"], model["session"]) == ("owt", "idle", session)
@@ -98,6 +134,9 @@ def test_attached_kernel_can_be_deleted_without_ending_the_session(server, kerne
     attached = server.ask("POST", KERNELS, json={"name": f"owt-session.{session}"}).json()
     assert attached["session"] == session
     assert attached["id"] != kernel
+    for path in ("api/kernels", "api/sessions"):
+        models = [model.get("kernel", model) for model in server.ask("GET", f"{ROOT}/{path}").json()]
+        assert [model["id"] for model in models if model["session"] == session] == [attached["id"]]
     with ChannelsClient(server, attached["id"]) as notebook:
         assert notebook.run("print(x)") == "41\n"
     assert server.ask("DELETE", f"{KERNELS}/{attached['id']}").status_code == 204
@@ -144,6 +183,7 @@ def test_interrupt_ends_a_cell_and_the_queued_call_follows(server, kernel, sessi
         (b'{"name": 5}', 400, "name: must be text"),
         (b'{"name": "nothing"}', 400, "no such kernelspec"),
         (b'{"kernel_id": "x"}', 400, "must look like a UUID"),
+        (b'{"env": ["KERNEL_A"]}', 400, "env must be a JSON object"),
     ],
 )
 def test_invalid_kernel_request_gets_an_error_in_jupyters_form(server, body, status, message):
@@ -165,7 +205,8 @@ def test_unknown_kernels_sessions_and_resources_are_404(server, session, kernel)
         ("POST", "api/kernels/1-2-3-4-5/restart"),
         ("GET", "api/kernels/1-2-3-4-5/channels"),
         ("GET", "api/sessions/1-2-3-4-5"),
-        ("GET", f"kernelspecs/owt-session.{session}/logo-64x64.png"),
+        ("GET", "kernelspecs/owt-session.nothing/logo-64x64.png"),
+        ("GET", f"kernelspecs/owt-session.{session}/nothing.png"),
     ):
         answer = server.ask(method, f"{ROOT}/{path}")
         assert (answer.status_code, answer.json()["reason"]) == (404, "Not Found"), path
@@ -302,9 +343,7 @@ def test_prompt_ends_when_the_client_that_was_asked_disconnects(server, session,
     with ChannelsClient(server, kernel) as notebook:
         notebook.execute(ASKING)
         notebook.until(lambda message: message["msg_type"] == "input_request")
-    names = server.call("names", session=session).json()
-    assert len(names) == 3
-    assert "has disconnected" in names[0]
+    assert server.call("names", session=session).json() == ["", "", ""]
 
 
 def test_cell_whose_client_has_gone_cannot_ask(server, session, kernel, tmp_path):
@@ -315,6 +354,19 @@ def test_cell_whose_client_has_gone_cannot_ask(server, session, kernel, tmp_path
     wait_until(lambda: not server.ask("GET", f"{KERNELS}/{kernel}").json()["connections"])
     gate.open()
     assert len(server.call("names", session=session).json()) == 3
+
+
+def test_client_that_comes_back_is_asked(server, session, kernel, tmp_path):
+    gate = Gate(tmp_path)
+    with ChannelsClient(server, kernel) as notebook:
+        notebook.execute(f"open({str(gate)!r}).read()\nname = input()")
+        gate.reached()
+    with ChannelsClient(server, kernel, session=notebook.session) as again:
+        again.until(lambda message: message["msg_type"] == "status")
+        gate.open()
+        again.until(lambda message: message["msg_type"] == "input_request")
+        again.send("input_reply", {"status": "ok", "value": "here"}, channel="stdin")
+        assert server.call("name", session=session).text == "here"
 
 
 def test_client_that_was_answered_may_disconnect(server, session, kernel):

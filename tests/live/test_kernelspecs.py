@@ -284,6 +284,21 @@ def test_a_kernel_has_no_subshells(server, session, notebook):
     assert "no subshells" in reply["content"]["evalue"]
 
 
+def test_a_client_that_is_gone_is_not_asked(server, session):
+    server.call("", session=session)
+    console = BlockingKernelClient(connection_file=server.session(session)["connection_file"])
+    console.load_connection_file()
+    # To the kernel it is the same: it has no connection to ask on.
+    console.start_channels(stdin=False)
+    try:
+        console.wait_for_ready(timeout=20)
+        console.execute("try: input()\nexcept EOFError as error: why = str(error)", allow_stdin=True)
+        assert console.get_shell_msg(timeout=20)["content"]["status"] == "ok"
+    finally:
+        console.stop_channels()
+    assert server.call("why", session=session).text == "the client that runs this cell has disconnected"
+
+
 def history(client, **options):
     reply = client.history(reply=True, timeout=20, **{"output": False, "raw": True, **options})
     return [entry[2] for entry in reply["content"]["history"]]

@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import struct
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -29,7 +28,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import OwtError
 from owt.frontend.sessions.session import KernelEvent
-from owt.wire.names import ASKER_GONE
+from owt.frontend.sessions.session import Session as OwtSession
 
 log = logging.getLogger("owt.jupyter")
 
@@ -38,8 +37,6 @@ CHANNELS = ("iopub", "shell", "control", "stdin")
 SUBSCRIPTION_TIMEOUT = 5.0
 """Seconds until a kernel counts as connected that has not confirmed the subscription to IOPub. One whose
 code holds the interpreter's lock confirms nothing for as long, but ZeroMQ has subscribed by then."""
-STDIN_LINGER = 1000
-"""Milliseconds that the end of a prompt may take to reach the kernel after the client has gone."""
 PROBE_INTERVAL = 0.5
 """Seconds between requests that make a kernel broadcast its status, which confirms the subscription."""
 
@@ -48,6 +45,9 @@ GOING_AWAY, NOT_UNDERSTOOD, INTERNAL_ERROR = 1001, 1007, 1011
 
 ALIGNED = "v1.kernel.websocket.jupyter.org"
 """Subprotocol whose frames are all binary, with aligned offsets."""
+
+END_OF_INPUT = "\x04"
+"""Answer that ipykernel takes for the end of the input."""
 
 MAX_UNREAD = 16 * 2**20
 """Bytes that wait for a client before the kernel's broadcasts are dropped."""
@@ -88,7 +88,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     down neither the kernel nor other clients. A notice in the output says what is missing. A client's next
     message is read when the kernel's socket has taken the last one.
 
-    A prompt (`input()`) ends with EOFError when the client that was asked disconnects.
+    A prompt (`input()`) of a client that has disconnected ends with EOFError; see `LeftCells`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -107,13 +107,14 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._unwritten = 0
         self._paused = False
         self._dropped = Dropped()
+        self._cells: set[str] = set()
         self._prompt: dict[str, Any] | None = None
         self._restarting = False
 
     async def prepare(self) -> None:
         """Wait for a kernel. Raises the errors of `Session.started`, and `Busy` if there are too few
         descriptors for its channels."""
-        self._kernels.register(self.kernel_id, self.session_id, self.websocket_handler)
+        self._cells |= self._kernels.register(self.kernel_id, self.session_id, self.websocket_handler)
         await self._owt_session.started()
         # A connection needs about as many as a kernel.
         self._service.sessions.kernels.check_room()
@@ -130,7 +131,10 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     def disconnect(self) -> None:
         """Release everything after the end of the WebSocket."""
         self._owt_session.remove_observer(self)
-        self._end_prompt()
+        if self._cells and "stdin" in self._streams:
+            streams = self._streams.pop("shell"), self._streams.pop("stdin")
+            left = LeftCells(self.session, self._owt_session, *streams, self._cells, self._prompt)
+            self._kernels.keep(self.kernel_id, self.session_id, left)
         self._disconnect_kernel()
         self._connected.set()
         if self._open:
@@ -172,6 +176,10 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             raise ValueError("it is for IOPub, where only the kernel sends")
         if channel == "stdin":
             self._prompt = None
+        elif channel == "shell":
+            header = _header(message[0]) if self._aligned else message["header"]
+            if header["msg_type"] == "execute_request":
+                self._cells.add(header["msg_id"])
         if (stream := self._streams.get(channel)) is None:
             log.info("a client of kernel %s sent a message for an unknown channel", self.kernel_id)
         elif self._aligned:
@@ -192,9 +200,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                     return
             elif channel == "stdin":
                 self._prompt = _header(parts[1])
-            elif channel == "shell":
-                # The main thread, which waits in a prompt, continues.
-                self._prompt = None
+            elif channel == "shell" and self._cells:
+                self._cells.discard(_header(parts[2]).get("msg_id", ""))
             if self._aligned:
                 self._write(serialize_msg_to_ws_v1(parts[1:], channel), binary=True)
             else:
@@ -265,26 +272,12 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             written.exception()
         if self._paused and self._unwritten <= MAX_UNREAD // 2:
             self._paused = False
-            self._receive(CHANNELS)
+            self._receive()
 
-    def _receive(self, channels: Iterable[str]) -> None:
-        for channel in channels:
-            stream = self._streams.get(channel)
-            if stream is not None and not stream.closed():
+    def _receive(self) -> None:
+        for channel, stream in self._streams.items():
+            if (channel == "iopub" or not self._paused) and not stream.closed():
                 stream.on_recv(partial(self._on_kernel_message, channel))
-
-    def _end_prompt(self) -> None:
-        """End the prompt that the client has left, or the one that has not reached it yet."""
-        stdin = self._streams.get("stdin")
-        if stdin is None or stdin.closed():
-            return
-        self._receive(["stdin"])
-        stdin.flush()
-        if self._prompt is not None:
-            stdin.socket.linger = STDIN_LINGER
-            parent, self._prompt = {"header": self._prompt}, None
-            self.session.send(stdin, "input_reply", {"status": "ok", "value": ASKER_GONE}, parent=parent)
-            stdin.flush()
 
     # The kernel ----------------------------------------------------------------------------------------
 
@@ -314,7 +307,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._connected.clear()
         self._subscribed.clear()
         self._restarting = False
-        self._prompt = None
+        self._cells, self._prompt = set(), None
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
@@ -341,7 +334,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             self._disconnect_kernel()
             self.websocket_handler.close(INTERNAL_ERROR, str(error))
             return
-        self._receive(["iopub"] if self._paused else CHANNELS)
+        self._receive()
         self._connecting = asyncio.get_running_loop().create_task(self._wait_for_subscription(self._probe))
 
     async def _wait_for_subscription(self, probe: ZMQStream) -> None:
@@ -364,6 +357,62 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         if self._probe is not None and not self._probe.closed():
             self._probe.close()
         self._probe = None
+
+
+class LeftCells:
+    """Cells that run or wait in the kernel although their client has disconnected.
+
+    Their sockets for replies and prompts stay open, so that each prompt is answered with the end of the
+    input. It cannot be answered in the kernel, which does not notice when a client is gone.
+    """
+
+    def __init__(
+        self,
+        jupyter_session: Any,
+        owt_session: OwtSession,
+        shell: ZMQStream,
+        stdin: ZMQStream,
+        cells: set[str],
+        prompt: dict[str, Any] | None,
+    ) -> None:
+        """`cells` are the ids of their requests; `prompt` is the header of one that waits for an answer."""
+        self.cells = cells
+        self._jupyter_session = jupyter_session
+        self._owt_session = owt_session
+        self._shell = shell
+        self._stdin = stdin
+        owt_session.add_observer(self)
+        shell.on_recv(self._on_reply)
+        stdin.on_recv(self._on_prompt)
+        if prompt is not None:
+            self._end(prompt)
+
+    def kernel_changed(self, event: KernelEvent) -> None:
+        """Close with the kernel."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._owt_session.remove_observer(self)
+        for stream in (self._shell, self._stdin):
+            if not stream.closed():
+                stream.close()
+
+    def _on_reply(self, frames: list[bytes]) -> None:
+        self.cells.discard(self._headers(frames)[1].get("msg_id", ""))
+        if not self.cells:
+            self.close()
+
+    def _on_prompt(self, frames: list[bytes]) -> None:
+        self._end(self._headers(frames)[0])
+
+    def _headers(self, frames: list[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
+        _, parts = self._jupyter_session.feed_identities(frames)
+        return _header(parts[1]), _header(parts[2])
+
+    def _end(self, prompt: dict[str, Any]) -> None:
+        content = {"status": "ok", "value": END_OF_INPUT}
+        self._jupyter_session.send(self._stdin, "input_reply", content, parent={"header": prompt})
 
 
 def _header(part: bytes) -> dict[str, Any]:

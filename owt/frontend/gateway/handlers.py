@@ -16,6 +16,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.kernelspecs.handlers import KernelSpecResourceHandler
 from jupyter_server.kernelspecs.handlers import default_handlers as resource_handlers
 from jupyter_server.services.api.handlers import IdentityHandler
+from jupyter_server.services.kernels.handlers import MainKernelHandler
 from jupyter_server.services.kernels.handlers import default_handlers as kernel_handlers
 from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 from jupyter_server.services.kernelspecs.handlers import default_handlers as spec_handlers
@@ -45,6 +46,12 @@ class Guarded(PageHandler):
         """The logger of Jupyter's handlers."""
         return _log
 
+    def set_default_headers(self) -> None:
+        """Begin a response as owt's pages do. What the API says changes all the time."""
+        PageHandler.set_default_headers(self)
+        if "/api" in self.request.path:
+            self.set_header("Cache-Control", "no-store")
+
     async def prepare(self) -> None:
         """Check the request as owt's handlers do, and set the user where Jupyter's handlers look for it."""
         await PageHandler.prepare(self)
@@ -64,12 +71,9 @@ class Guarded(PageHandler):
             raise HTTPError(400, "the body is not JSON") from None
         if not isinstance(model, dict):
             raise HTTPError(400, "the body must be a JSON object")
-        for part in ("kernel", "notebook"):
+        for part in ("kernel", "notebook", "env"):
             if not isinstance(model.get(part, {}), dict):
                 raise HTTPError(400, f"{part} must be a JSON object")
-        if isinstance(env := model.get("env"), dict) and "path" not in model:
-            # A gateway client names its notebook only in the environment.
-            model["path"] = env.get("JPY_SESSION_NAME")
         return model
 
     def finish_problem(self, problem: Problem) -> None:
@@ -101,6 +105,22 @@ class Guarded(PageHandler):
 def guarded(handler: type[RequestHandler]) -> type[RequestHandler]:
     """Return this handler of jupyter_server with owt's access control."""
     return type(handler.__name__, (Guarded, handler), {})
+
+
+class KernelsHandler(Guarded, MainKernelHandler):  # type: ignore[misc]
+    """The list of kernels."""
+
+    async def post(self) -> None:
+        """Start a kernel. Jupyter's handler ignores the environment, in which a gateway's client passes
+        `KERNEL_` variables and the path of its notebook."""
+        model = self.get_json_body() or {}
+        env = model.get("env", {})
+        kernel_id = await self.kernel_manager.start_kernel(
+            model.get("name"), model.get("path", env.get("JPY_SESSION_NAME")), model.get("kernel_id"), env
+        )
+        self.set_header("Location", f"{self.base_url}api/kernels/{kernel_id}")
+        self.set_status(201)
+        self.finish(json.dumps(self.kernel_manager.kernel_model(kernel_id)))
 
 
 class Channels(Guarded, KernelWebsocketHandler):  # type: ignore[misc]
@@ -217,6 +237,7 @@ def create_application(service: Service, root: str) -> Application:
 def _routes(root: str, kwargs: dict[str, Any]) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
     replacements: dict[type[RequestHandler], type[RequestHandler]] = {
         KernelWebsocketHandler: Channels,
+        MainKernelHandler: KernelsHandler,
         KernelSpecResourceHandler: Resource,
     }
     jupyter_routes = [*kernel_handlers, *spec_handlers, *session_handlers, *resource_handlers]

@@ -102,7 +102,7 @@ class JupyterSessions:
             JupyterSession(
                 str(uuid.uuid5(uuid.NAMESPACE_OID, kernel.kernel_id)), kernel.kernel_id, name, name, "console"
             )
-            for kernel in self._kernels.own()
+            for kernel in self._kernels.listed()
             if kernel.kernel_id not in used and (name := str(kernel.owt_session.name))
         ]
 

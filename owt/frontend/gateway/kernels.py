@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import zmq
 from jupyter_client.connect import ConnectionFileMixin
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
 from traitlets import Instance
@@ -30,9 +31,16 @@ a client. The kernel keeps 1,000 more, and drops the rest."""
 SOCKETS = 5
 """Sockets of a WebSocket while it connects: one for each channel, and one for requests of its own."""
 
+MAX_LEFT = 100
+"""Clients whose cells go on after they have disconnected."""
 MAX_STEM = 56
 _ID = re.compile(r"\w+-\w+-\w+-\w+-\w+", re.ASCII)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+NO_VARIABLES: Mapping[str, Any] = {}
+MAX_VARIABLES = 64 * 1024
+"""Characters of the environment that a client gives a kernel."""
 
 
 class _Connector(ConnectionFileMixin):
@@ -93,10 +101,19 @@ class JupyterKernel(Configurable):
         return ZMQStream(socket)
 
 
+class LeftCells(Protocol):
+    """Cells, by the ids of their requests, that run or wait although their client has disconnected."""
+
+    cells: set[str]
+
+    def close(self) -> None:
+        """Close their sockets."""
+
+
 class SessionKernels:
     """Kernel manager over owt's named sessions. Members of the pool, which have no name, are no kernels.
 
-    An attached kernel is listed while a client has started it or is connected to it.
+    A client that started a session's kernelspec sees the attached kernel in place of the session's own.
     """
 
     def __init__(self, service: Service) -> None:
@@ -109,6 +126,7 @@ class SessionKernels:
         self._context.rcvhwm = MAX_UNREAD
         self._kernels: dict[Session, tuple[JupyterKernel, JupyterKernel]] = {}
         self._handlers: dict[tuple[str, str], WebSocketHandler] = {}
+        self._left: dict[tuple[str, str], LeftCells] = {}
 
     def close(self) -> None:
         """Close all sockets."""
@@ -127,29 +145,35 @@ class SessionKernels:
         raise HTTPError(404, "Kernel does not exist: %s", kernel_id[:80])
 
     def list_kernels(self) -> list[dict[str, Any]]:
-        """Return the models of all kernels, without unused attached ones."""
-        return [
-            kernel.model()
-            for kernel in self._all()
-            if not kernel.attached or kernel.starts or kernel.connections
-        ]
+        """Return the models of the listed kernels."""
+        return [kernel.model() for kernel in self.listed()]
 
     def kernel_model(self, kernel_id: str) -> dict[str, Any]:
         """Return the model of one kernel. Raises a 404."""
         return self.get_kernel(kernel_id).model()
 
-    def own(self) -> list[JupyterKernel]:
-        """Return the kernels that are not attached, one for each session."""
-        return [kernel for kernel in self._all() if not kernel.attached]
+    def listed(self) -> Iterator[JupyterKernel]:
+        """Yield the kernels that clients see, one for each session: the attached one while it is used, and
+        then the other one only while clients are connected to it."""
+        for own, attached in self._pairs():
+            used = attached.starts or attached.connections
+            if used:
+                yield attached
+            if not used or own.connections:
+                yield own
 
     def _all(self) -> Iterator[JupyterKernel]:
+        for pair in self._pairs():
+            yield from pair
+
+    def _pairs(self) -> list[tuple[JupyterKernel, JupyterKernel]]:
+        """Return each session's kernels: its own and the attached one."""
         named = set(self._service.sessions.named.values())
         for ended in self._kernels.keys() - named:
             del self._kernels[ended]
         for session in named - self._kernels.keys():
             self._add(session, str(uuid.uuid4()))
-        for pair in list(self._kernels.values()):
-            yield from pair
+        return list(self._kernels.values())
 
     def _add(self, session: Session, id: str) -> tuple[JupyterKernel, JupyterKernel]:
         def kernel(id: str, spec: str, attached: bool) -> JupyterKernel:
@@ -165,10 +189,15 @@ class SessionKernels:
     # Lifecycle ----------------------------------------------------------------------------------------
 
     async def start_kernel(
-        self, kernel_name: str | None = None, path: str | None = None, kernel_id: str | None = None
+        self,
+        kernel_name: str | None = None,
+        path: str | None = None,
+        kernel_id: str | None = None,
+        env: Mapping[str, Any] = NO_VARIABLES,
     ) -> str:
         """Create a session named after the notebook at `path`, or attach to the one whose kernelspec it is.
-        Returns the kernel id.
+        Returns the kernel id. `env` has variables for the kernel's environment, of which those are used whose
+        names begin with `KERNEL_`.
 
         Raises `BadRequest`, `Busy` and `KernelDied` as calls do, and a 409 for an id that is in use.
         """
@@ -189,7 +218,9 @@ class SessionKernels:
                 raise BadRequest("kernel_id", "must look like a UUID", kernel_id)
             if kernel_id in self:
                 raise HTTPError(409, "Kernel already exists: %s", kernel_id)
-        session = sessions.create(self._free_name(path), kernel_name)
+        if kernel_name == "python":
+            kernel_name = NATIVE_KERNEL_NAME
+        session = sessions.create(self._free_name(path), kernel_name, env=_kernel_variables(env))
         kernel, _ = self._add(session, kernel_id or str(uuid.uuid4()))
         await session.started()
         return kernel.kernel_id
@@ -223,14 +254,41 @@ class SessionKernels:
 
     # Connections --------------------------------------------------------------------------------------
 
-    def register(self, kernel_id: str, client: str, handler: WebSocketHandler) -> None:
-        """Record a WebSocket of a client. An earlier one with the same id, whose end was not noticed yet, is
-        closed: both would be one identity for ZeroMQ."""
+    def register(self, kernel_id: str, client: str, handler: WebSocketHandler) -> set[str]:
+        """Record a WebSocket of a client. Returns the cells that the client has left; their prompts reach it
+        again.
+
+        An earlier WebSocket with the same id, whose end was not noticed yet, is closed: both would be one
+        identity for ZeroMQ.
+        """
         if (earlier := self._handlers.get((kernel_id, client))) is not None:
             earlier.close()
         self._handlers[kernel_id, client] = handler
+        if (left := self._left.pop((kernel_id, client), None)) is None:
+            return set()
+        left.close()
+        return left.cells
+
+    def keep(self, kernel_id: str, client: str, left: LeftCells) -> None:
+        """Keep the cells that a client has left; of too many, the oldest are closed."""
+        for key in [key for key, earlier in self._left.items() if not earlier.cells]:
+            del self._left[key]
+        self._left[kernel_id, client] = left
+        if len(self._left) > MAX_LEFT:
+            self._left.pop(next(iter(self._left))).close()
 
     def unregister(self, kernel_id: str, client: str, handler: WebSocketHandler) -> None:
         """Forget a client's WebSocket, unless a later one has taken its place."""
         if self._handlers.get((kernel_id, client)) is handler:
             del self._handlers[kernel_id, client]
+
+
+def _kernel_variables(env: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables of a client that a kernel gets. Raises `BadRequest`."""
+    variables = {name: value for name, value in env.items() if name.startswith("KERNEL_")}
+    for name, value in variables.items():
+        if not isinstance(value, str) or "\0" in value or not name.isidentifier():
+            raise BadRequest("env", f"{name[:80]} must be a name, with text as its value", value)
+    if sum(len(name) + len(value) for name, value in variables.items()) > MAX_VARIABLES:
+        raise BadRequest("env", f"must not have more than {MAX_VARIABLES} characters", ", ".join(variables))
+    return variables

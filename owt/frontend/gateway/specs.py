@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager, NoSuchKernel
 
 from owt.frontend.sessions.sessions import Sessions
 from owt.wire.names import MAX_NAME_LENGTH, SESSION_NAME
@@ -34,8 +34,10 @@ class Specs:
 
     def get_all_specs(self) -> dict[str, dict[str, Any]]:
         """Return the kernelspecs for Python by name, then those of sessions."""
-        specs = {name: _read(folder) for name, folder in self._installed.find_kernel_specs().items()}
-        specs |= {SPEC_PREFIX + name: _session_spec(name) for name in sorted(self._sessions.named)}
+        folders = self._installed.find_kernel_specs()
+        specs = {name: _read(folder) for name, folder in folders.items()}
+        for name, session in sorted(self._sessions.named.items()):
+            specs[SPEC_PREFIX + name] = _session_spec(name, folders.get(session.spec))
         return {
             name: {"spec": spec.to_dict(), "resource_dir": spec.resource_dir}
             for name, spec in specs.items()
@@ -44,14 +46,25 @@ class Specs:
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return one kernelspec. Raises `NoSuchKernel`, which is a KeyError."""
-        session = spec_session(kernel_name)
-        if session is not None and session in self._sessions.named:
-            return _session_spec(session)
-        folder = self._installed.find_kernel_specs().get(kernel_name[:MAX_NAME_LENGTH].lower())
+        folders = self._installed.find_kernel_specs()
+        name = spec_session(kernel_name)
+        if name is not None and (session := self._sessions.named.get(name)) is not None:
+            return _session_spec(name, folders.get(session.spec))
+        folder = folders.get(kernel_name[:MAX_NAME_LENGTH].lower())
+        if kernel_name == "python":
+            folder = folder or folders.get(NATIVE_KERNEL_NAME)
         spec = _read(folder) if folder is not None else None
         if spec is None:
             raise NoSuchKernel(kernel_name[:MAX_NAME_LENGTH])
         return spec
+
+
+def _session_spec(session: str, folder: str | None) -> KernelSpec:
+    """Return the kernelspec of a session. It has the logo of the kernelspec in `folder`."""
+    # No file is below the null device.
+    return KernelSpec(
+        display_name=f"{session} (owt session)", language="python", resource_dir=folder or os.devnull
+    )
 
 
 def _read(folder: str) -> KernelSpec | None:
@@ -60,8 +73,3 @@ def _read(folder: str) -> KernelSpec | None:
     except Exception:
         # One invalid kernel.json must not hide all others.
         return None
-
-
-def _session_spec(session: str) -> KernelSpec:
-    # No file is below the null device, so the kernelspec has no logo.
-    return KernelSpec(display_name=f"{session} (owt session)", language="python", resource_dir=os.devnull)

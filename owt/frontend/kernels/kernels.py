@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import zmq.asyncio
@@ -26,6 +26,7 @@ from owt.wire.messages import CONNECTIONS_VARIABLE, Welcome
 _BRING_IN = "__import__('owt.kernel.process.attach').kernel.process.attach.attach_here()"
 """Program text that makes the kernel of another kernelspec serve its connections."""
 
+NO_VARIABLES: Mapping[str, str] = {}
 START_TIMEOUT = 60.0
 """Seconds from a kernel's start to its `Hello`."""
 
@@ -94,8 +95,16 @@ class Kernels:
         """Raise `Busy` when there are not enough file descriptors to start one more kernel."""
         self._descriptors.require(self._starting + 1)
 
-    async def start(self, spec: str, session: str | None, concurrency: int, owner: KernelOwner) -> Kernel:
-        """Start a kernel and wait until calls can be sent to it.
+    async def start(
+        self,
+        spec: str,
+        session: str | None,
+        concurrency: int,
+        owner: KernelOwner,
+        env: Mapping[str, str] = NO_VARIABLES,
+    ) -> Kernel:
+        """Start a kernel and wait until calls can be sent to it. `env` has further variables for its
+        environment.
 
         Raises `Busy` when there are no file descriptors for it, and `KernelDied` when it ends or is silent
         before it is ready. The owner is notified of the end too, if the start got as far as a process.
@@ -104,7 +113,7 @@ class Kernels:
         self._starting += 1
         self.counters.kernel_starts += 1
         try:
-            kernel = await self._start(spec, session, concurrency, owner)
+            kernel = await self._start(spec, session, concurrency, owner, env)
         except KernelDied as error:
             self.failures[spec] = Failure(error.reason, time.monotonic())
             raise
@@ -113,7 +122,9 @@ class Kernels:
         self.failures.pop(spec, None)
         return kernel
 
-    async def _start(self, spec: str, session: str | None, concurrency: int, owner: KernelOwner) -> Kernel:
+    async def _start(
+        self, spec: str, session: str | None, concurrency: int, owner: KernelOwner, env: Mapping[str, str]
+    ) -> Kernel:
         number = next(self._numbers)
         try:
             manager = OwtKernelManager(
@@ -131,7 +142,7 @@ class Kernels:
         kernel = Kernel(f"k{number}", spec, manager, welcome, owner, self._endpoints)
         self.all[kernel.id] = kernel
         kernel.ended.add_done_callback(lambda _: self._remove(kernel))
-        launch = asyncio.get_running_loop().create_task(self._launch(kernel))
+        launch = asyncio.get_running_loop().create_task(self._launch(kernel, env))
         launch.add_done_callback(_retrieve_exception)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -166,11 +177,11 @@ class Kernels:
             problem += f". Make room in the runtime directory {self._runtime_dir} (--runtime-dir)"
         return KernelNotReady(f"the kernel {spec!r} {problem}", problem)
 
-    async def _launch(self, kernel: Kernel) -> None:
+    async def _launch(self, kernel: Kernel, env: Mapping[str, str]) -> None:
         manager = kernel.manager
         with await kernel.connect() as connections:
-            env = {**self._env, CONNECTIONS_VARIABLE: "0"}
-            await manager.start_kernel(env=env, stdin=connections)
+            whole_env = {**self._env, **env, CONNECTIONS_VARIABLE: "0"}
+            await manager.start_kernel(env=whole_env, stdin=connections)
         kernel.watch()
         if kernel.pid is not None:
             self._descriptors.restore_limit(kernel.pid)

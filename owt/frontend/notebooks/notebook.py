@@ -189,7 +189,8 @@ class Notebook:
         """Observe the session of this name, which is created if there is none."""
         session = self._sessions.named.get(self.name)
         if session is None or session is not self._session:
-            session = session or self._sessions.create(self.name)
+            # Jupyter Kernel Gateway's notebooks look for this variable.
+            session = session or self._sessions.create(self.name, env={"KERNEL_GATEWAY": "1"})
             session.add_observer(self)
             self._session = session
             self._sessions.kept.add(self.name)

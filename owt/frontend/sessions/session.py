@@ -92,9 +92,12 @@ class Session:
         limits: Limits,
         spec: str,
         concurrency: int = 1,
+        env: dict[str, str] | None = None,
     ) -> None:
+        """`env` has further variables for the environment of the session's kernels."""
         self.name = name
         self.spec = spec
+        self.env = env or {}
         self.concurrency = concurrency
         self.created = time.time()
         self.last_used: float | None = None
@@ -322,7 +325,7 @@ class Session:
 
     async def _start(self) -> None:
         try:
-            kernel = await self._kernels.start(self.spec, self.name, self.concurrency, self)
+            kernel = await self._kernels.start(self.spec, self.name, self.concurrency, self, self.env)
         except Exception as error:
             self._starting = None
             self._start_failed(error)

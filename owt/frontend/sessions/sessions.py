@@ -72,8 +72,11 @@ class Sessions:
             )
         session.submit(run)
 
-    def create(self, name: str, spec: str | None = None, concurrency: int = 1) -> Session:
-        """Return a new session. Its kernel is starting, or comes out of the pool.
+    def create(
+        self, name: str, spec: str | None = None, concurrency: int = 1, env: dict[str, str] | None = None
+    ) -> Session:
+        """Return a new session. Its kernel is starting, or comes out of the pool. `env` has further variables
+        for the environment of its kernels.
 
         Raises `BadRequest` for an unknown kernelspec, and `Busy` if there are too many sessions or too few
         file descriptors.
@@ -97,9 +100,10 @@ class Sessions:
             limits=self._limits,
             spec=spec,
             concurrency=concurrency,
+            env=env,
         )
         self.named[name] = session
-        spare = self.pool.pop_spare() if spec == self._spec else None
+        spare = self.pool.pop_spare() if spec == self._spec and not env else None
         if spare is not None:
             session.adopt(spare, concurrency)
             # Later: the call that needs this session comes first.

@@ -21,13 +21,11 @@ from owt.kernel import context
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.stdio import RunDisplayPublisher
 from owt.wire.messages import PROTOCOL
-from owt.wire.names import ASKER_GONE
 
 SUBSHELLS = "kernel subshells"
 """Name of the feature in ipykernel's kernel info."""
 MAX_HISTORY = 1000
 """Maximum number of cells in a reply to `history_request` for the last cells, or for those with a pattern."""
-NO_ASKER = "the notebook that ran this cell has disconnected, and so no client can answer"
 
 
 class OwtShell(ZMQInteractiveShell):
@@ -75,7 +73,6 @@ class OwtKernel(IPythonKernel):
     shell_class = Type(OwtShell)
     channel: KernelChannel | None = None
     prepared: ClassVar[OwtKernel | None] = None
-    _left_cell: str | None = None
 
     @classmethod
     def prepare(cls, app: IPKernelApp) -> None:
@@ -229,21 +226,14 @@ class OwtKernel(IPythonKernel):
         return self._ask(partial(super().getpass, *args, **kwargs))
 
     def _ask(self, ask: Callable[[], str]) -> str:
-        cell = self.get_parent("shell").get("header", {}).get("msg_id")
-        if cell is not None and cell == self._left_cell:
-            raise EOFError(NO_ASKER)
+        # Without this option, ZeroMQ drops a prompt to a client that is gone.
+        self.stdin_socket.router_mandatory = True
         try:
-            # Without this option, ZeroMQ drops a prompt to a client that is gone.
-            self.stdin_socket.router_mandatory = True
-            answer = ask()
+            return ask()
         except ZMQError as error:
             if error.errno != EHOSTUNREACH:
                 raise
-            raise EOFError(NO_ASKER) from None
-        if answer == ASKER_GONE:
-            self._left_cell = cell
-            raise EOFError(NO_ASKER)
-        return answer
+            raise EOFError("the client that runs this cell has disconnected") from None
 
     def pre_handler_hook(self) -> None:
         """Leave SIGINT to calls. ipykernel's hook makes it raise KeyboardInterrupt; a cell that waits for a

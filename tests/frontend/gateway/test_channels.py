@@ -147,9 +147,11 @@ class ScriptedManager:
 
     def __init__(self) -> None:
         self.handlers: dict[tuple[str, str], Any] = {}
+        self._left: dict[tuple[str, str], Any] = {}
 
     register = SessionKernels.register
     unregister = SessionKernels.unregister
+    keep = SessionKernels.keep
 
     @property
     def _handlers(self) -> dict[tuple[str, str], Any]:

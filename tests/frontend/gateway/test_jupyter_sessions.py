@@ -35,7 +35,7 @@ class StubKernels:
     def __contains__(self, id: str) -> bool:
         return id in self.all
 
-    def own(self) -> list[StubKernel]:
+    def listed(self) -> list[StubKernel]:
         return list(self.all.values())
 
     def kernel_model(self, id: str) -> dict[str, Any]:

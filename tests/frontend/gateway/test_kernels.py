@@ -82,12 +82,17 @@ async def test_kernel_id_lives_as_long_as_its_session(stage):
 async def test_attached_kernel_is_listed_while_it_is_used(stage):
     attached = await stage.kernels.start_kernel("owt-session.a")
     assert await stage.kernels.start_kernel("owt-session.a") == attached
+    own = next(kernel for kernel in stage.kernels._all() if not kernel.attached)
     for _ in range(2):
-        assert stage.listed == [("a", "owt"), ("a", "owt-session.a")]
+        # One for the session, unless clients use both.
+        assert stage.listed == [("a", "owt-session.a")]
+        own.connections = 1
+        assert stage.listed == [("a", "owt-session.a"), ("a", "owt")]
+        own.connections = 0
         await stage.kernels.shutdown_kernel(attached)
     assert stage.listed == [("a", "owt")]
     stage.kernels.get_kernel(attached).connections += 1
-    assert ("a", "owt-session.a") in stage.listed
+    assert stage.listed == [("a", "owt-session.a")]
     stage.kernels.get_kernel(attached).connections -= 1
     assert stage.listed == [("a", "owt")]
 
@@ -101,6 +106,22 @@ async def test_requested_kernel_id_must_be_unused(stage):
     with pytest.raises(BadRequest, match="like a UUID"):
         await stage.kernels.start_kernel(kernel_id="1-2-3-4-" + "5" * 60)
     assert len(stage.sessions.named) == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"KERNEL_A": 5}, "KERNEL_A must be a name"),
+        ({"KERNEL_A": "\0"}, "KERNEL_A must be a name"),
+        ({"KERNEL_ =": "x"}, "KERNEL_ = must be a name"),
+        ({"KERNEL_A": "x" * 70_000}, "more than 65536 characters"),
+    ],
+)
+@async_test
+async def test_invalid_environment_is_refused(stage, env, message):
+    with pytest.raises(BadRequest, match=message):
+        await stage.kernels.start_kernel(env=env)
+    assert not stage.sessions.named
 
 
 @async_test

@@ -24,7 +24,8 @@ def specs(tmp_path, monkeypatch):
         (tmp_path / "kernels" / name).mkdir(parents=True)
         (tmp_path / "kernels" / name / "kernel.json").write_text(text)
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    return Specs(cast("Sessions", SimpleNamespace(named={"dev": None})))
+    named = {"dev": SimpleNamespace(spec="good")}
+    return Specs(cast("Sessions", SimpleNamespace(named=named)))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ def test_valid_python_kernelspecs_are_listed_with_those_of_sessions(specs):
     listed = specs.get_all_specs()
     assert listed["good"]["spec"]["display_name"] == "Good"
     assert listed["owt-session.dev"]["spec"]["display_name"] == "dev (owt session)"
+    # With the logo of the session's own kernelspec.
+    assert listed["owt-session.dev"]["resource_dir"] == listed["good"]["resource_dir"]
     assert not {"julia", "rubbish", "list"} & set(listed)
 
 
