@@ -26,7 +26,7 @@ DOCS := .venv-docs
 NEWEST := .venv-newest
 BOUNDED := ipykernel ipython jupyter_client jupyter_server tornado
 
-.PHONY: help serve test test-newest test-browser test-bark lint docs picture bench bench-memory bench-kernel clean
+.PHONY: help serve test test-newest test-browser test-bark lint docs man picture bench bench-memory bench-kernel clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and print commands to try'
@@ -36,6 +36,7 @@ help:
 	@echo 'make test-bark    run the tests of the models, which need the extra bark'
 	@echo 'make lint         check style and types'
 	@echo 'make docs         generate the reference, check the links and build docs/ into build/docs'
+	@echo 'make man          write the manual page, build/man/owt.1'
 	@echo 'make picture      draw the picture in the README from a real server'
 	@echo 'make bench        measure everything beside other servers, in under 10 minutes'
 	@echo 'make bench-memory measure the memory of a stream whose reader stops'
@@ -69,6 +70,9 @@ docs: $(DOCS)/installed
 	$(DOCS)/bin/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --nitpicky \
 	  -d build/doctrees docs build/docs
 	@echo 'the documentation is in build/docs/index.html'
+
+man: $(VENV)/installed-serve
+	$(BIN)/python docs/make_man.py build/man
 
 picture: $(VENV)/installed-serve
 	$(BIN)/python docs/make_picture.py

@@ -5,11 +5,13 @@
     serve          owt serve
     call           owt call; `output` writes the response or the events
     session        owt session list, show, delete, restart, interrupt; owt endpoints
+    runs           owt runs list, show, cancel, logs; owt cache show, clear
     console        owt console
     export         owt export
     hash_password  owt hash-password
+    completion     owt completion
     docs           owt docs
-    tables         sessions and endpoints as text
+    tables         sessions, endpoints and runs as text
 
 Each command imports what it needs when it runs, so that `owt --help` loads neither Tornado nor IPython.
 """

@@ -18,16 +18,22 @@ from owt.client.caller import Caller
 from owt.client.request import Address
 from owt.errors import CannotSend, OwtError, shortened
 
+PRINT = "\0"
+"""Value of `--url` without a value; no URL has this character."""
 BROKEN_PIPE = 141
 """Exit status of a program that wrote to a pipe without a reader (128 and SIGPIPE)."""
 
 
 @click.command("call", no_args_is_help=True)
 @click.option(
-    "--address",
+    "--url",
     metavar="URL",
+    # The name had another meaning: without a value, it is --print-url.
+    is_flag=False,
+    flag_value=PRINT,
     help="URL of the server, and a path  [OWT_URL; default: http://127.0.0.1:9876]",
 )
+@click.option("--address", hidden=True, help="Old name of --url")
 @click.option("--code", metavar="TEXT", help="Code to run")
 @click.option("--file", metavar="FILE", help="File with the code; - is standard input")
 @click.option("--adaptor", metavar="NAME", help="Built-in adaptor of owt.lib, instead of code")
@@ -51,9 +57,20 @@ BROKEN_PIPE = 141
     help="HTTP method; a GET has all fields in its URL  [default: POST]",
 )
 @click.option("--fn-name", metavar="NAME", help="Function to call  [default: run]")
-@click.option("--url", is_flag=True, help="Print the URL that makes this call, and send nothing")
+@click.option("--print-url", is_flag=True, help="Print the URL that makes this call, and send nothing")
 @click.option("--session", metavar="NAME", help="Session that runs the code")
 @click.option("--kernel", metavar="NAME", help="Kernelspec of a session that does not exist yet")
+@click.option("--reload", is_flag=True, help="Load the code again, even if the kernel has loaded it already")
+@click.option("--use-cache", is_flag=True, help="Use the response of an equal call, if the server has it")
+@click.option("--detach", is_flag=True, help="Print the addresses of the run, which goes on without a reader")
+@click.option("--accept", metavar="TYPES", default="*/*", help="Accept header, such as image/svg+xml")
+@click.option(
+    "--header",
+    "headers",
+    metavar="NAME:VALUE",
+    multiple=True,
+    help="Header of the request, which the code can read. Repeatable",
+)
 @click.option("--timeout", type=float, metavar="SECONDS", help="Maximum running time")
 @click.option(
     "--stream",
@@ -66,7 +83,9 @@ BROKEN_PIPE = 141
 @click.option("--output", metavar="FILE", help="File for the response; - is standard output")
 def call(
     *,
+    url: str | None,
     address: str | None,
+    print_url: bool,
     code: str | None,
     file: str | None,
     run: str | None,
@@ -74,10 +93,10 @@ def call(
     arg: tuple[tuple[str, str], ...],
     auth: str | None,
     token: str | None,
-    url: bool,
     stream: str,
     output: str | None,
     method: str,
+    headers: tuple[str, ...],
     **options: Any,
 ) -> int:
     """Run code on a server, and print the response as it arrives.
@@ -100,18 +119,23 @@ def call(
     if text is not None and options["adaptor"] is not None:
         raise click.UsageError("give --adaptor or code, not both")
     arguments = {name: argument(value) for name, value in arg}
-    options |= {"kwargs": kwargs, "method": method.upper(), "accept": "*/*"}
-    if address is not None:
-        Address.of(address, "--address")
-    if url:
+    options |= {"kwargs": kwargs, "method": method.upper(), "headers": dict(map(header, headers))}
+    if url == PRINT:
+        print_url, url = True, None
+    if url is not None:
+        Address.of(url, "--url")
+    elif address is not None:
+        url = address
+        Address.of(url, "--address")
+    if print_url:
         options["stream"] = None if stream == "auto" else stream
-        click.echo(Caller(address).with_options(**options).as_url(text, **arguments))
+        click.echo(Caller(url).with_options(**options).as_url(text, **arguments))
         return 0
-    return _call(address, {"auth": auth, "token": token}, options, text, arguments, stream, output)
+    return _call(url, {"auth": auth, "token": token}, options, text, arguments, stream, output)
 
 
 def _call(
-    address: str | None,
+    url: str | None,
     identity: dict[str, str | None],
     options: dict[str, Any],
     code: str | None,
@@ -119,10 +143,12 @@ def _call(
     stream: str,
     path: str | None,
 ) -> int:
-    with new_client(address, **identity) as client:
+    with new_client(url, **identity) as client:
         from owt.cli.output import Output, print_events, print_response
 
         is_watched = stream == "sse" or (stream == "auto" and path is None and sys.stdout.isatty())
+        # The response of a detached run is one JSON object.
+        is_watched = is_watched and not options["detach"]
         show = print_events if is_watched else print_response
         try:
             with Output(path) as output:
@@ -153,6 +179,14 @@ def program(code: str | None, file: str | None, run: str | None, fn_name: str | 
     if not name.isidentifier() or keyword.iskeyword(name):
         raise CannotSend(f"--fn-name: give a Python identifier; got {shortened(name)}")
     return f"{text}\n{name} = (\n{run}\n)\n"
+
+
+def header(text: str) -> tuple[str, str]:
+    """Return name and value of a header. Raises `CannotSend`."""
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not colon:
+        raise CannotSend(f"--header: give NAME:VALUE; got {shortened(text)}")
+    return name, value
 
 
 def argument(text: str) -> Any:

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import click
 
 from owt.cli.call import call
+from owt.cli.completion import VARIABLE, completion
 from owt.cli.console import console
 from owt.cli.docs import docs
 from owt.cli.export import export
 from owt.cli.hash_password import hash_password
+from owt.cli.runs import cache, runs
 from owt.cli.serve import serve
 from owt.cli.session import endpoints, session
 from owt.errors import DISTRIBUTION, CannotSend, ConfigError, OwtError, RemoteError, Unreachable
@@ -30,7 +32,8 @@ def cli() -> None:
     """
 
 
-for command in (serve, call, session, endpoints, console, export, hash_password, docs):
+COMMANDS = (serve, call, session, endpoints, runs, cache, console, export, hash_password, completion, docs)
+for command in COMMANDS:
     cli.add_command(command)
 
 
@@ -38,7 +41,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own) and return its exit status."""
     try:
         _check_package()
-        status = cli.main(args=args, prog_name="owt", standalone_mode=False)
+        status = cli.main(args=args, prog_name="owt", complete_var=VARIABLE, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,24 @@ def server_options(command: Command) -> Command:
         help="URL of the server, with its base URL  [OWT_URL; default: http://127.0.0.1:9876]",
     )
     return url_option(identity_options(controlling))
+
+
+def document_options(text: Callable[[Mapping[str, Any]], str]) -> Callable[[Command], Any]:
+    """Add `--json` and the options for a server to a command that returns a document of the server.
+
+    The command prints the document as `text` makes it, or as JSON.
+    """
+
+    def decorate(command: Command) -> Any:
+        @wraps(command)
+        def printing(as_json: bool, **values: Any) -> None:
+            document = command(**values)
+            click.echo(f"{json.dumps(document, indent=2)}\n" if as_json else text(document), nl=False)
+
+        json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON")
+        return server_options(json_option(printing))
+
+    return decorate
 
 
 def new_client(url: str | None, auth: str | None, token: str | None) -> Client:

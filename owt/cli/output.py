@@ -128,7 +128,8 @@ def print_response(client: Client, code: str | None, kwargs: dict[str, Any], out
         if error.run is not None:
             _write_printed(client, error.run)
         raise
-    _write_printed(client, response.headers["Owt-Run"])
+    if not client.options.detach:
+        _write_printed(client, response.headers["Owt-Run"])
     return _exit_status(response.status_code)
 
 
@@ -163,9 +164,9 @@ def print_events(client: Client, code: str | None, kwargs: dict[str, Any], outpu
 def event_bytes(event: Event) -> bytes:
     """Return the bytes of an event for standard output.
 
-    Yielded and returned text and bytes are unchanged. A JSON object or list has a line of its own, as in a
-    response that is not a stream. A MIME bundle (a display, or a result that is a figure or a table)
-    becomes its plain text. A result of None is empty.
+    Yielded and returned text and bytes are unchanged. JSON has a line of its own, as in a response that is
+    not a stream. A MIME bundle (a display, or a result that is a figure or a table) becomes its plain text. A
+    result of None is empty.
     """
     match event:
         case Event(data=bytes(data)):
@@ -180,7 +181,8 @@ def event_bytes(event: Event) -> bytes:
             document = container(text)
             if event.name == "result" and isinstance(document, dict) and is_bundle(document):
                 return _plain_text(document)
-            return (text if document is None else f"{text}\n").encode(errors="replace")
+            has_line = event.is_json or (event.name == "result" and document is not None)
+            return (f"{text}\n" if has_line else text).encode(errors="replace")
         case Event(data=str(text)):
             return f"{text}\n".encode(errors="replace")
     return f"{json.dumps(event.data)}\n".encode()

@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from owt.cli import tables
-from owt.cli.options import server_options
+from owt.cli.options import document_options, server_options
 
 if TYPE_CHECKING:
     from owt.client.control import Control
 
 
-def _document_options(text: Callable[[Mapping[str, Any]], str]) -> Callable[[Callable[..., Any]], Any]:
-    """Add `--json` and the options for a server to a command that returns a document of the server.
-
-    The command prints the document as `text` makes it, or as JSON.
-    """
-
-    def decorate(command: Callable[..., Any]) -> Any:
-        @wraps(command)
-        def printing(as_json: bool, **values: Any) -> None:
-            document = command(**values)
-            click.echo(f"{json.dumps(document, indent=2)}\n" if as_json else text(document), nl=False)
-
-        json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON")
-        return server_options(json_option(printing))
-
-    return decorate
-
-
 @click.command("endpoints")
-@_document_options(tables.endpoints)
+@document_options(tables.endpoints)
 def endpoints(control: Control) -> dict[str, Any]:
     """List the paths at which sessions of a running server have endpoints."""
     return control.endpoints()
@@ -47,7 +26,7 @@ def session() -> None:
 
 
 @session.command("list")
-@_document_options(tables.sessions)
+@document_options(tables.sessions)
 def list_sessions(control: Control) -> dict[str, Any]:
     """List the sessions and the kernels of the pool."""
     return control.sessions()
@@ -55,7 +34,7 @@ def list_sessions(control: Control) -> dict[str, Any]:
 
 @session.command()
 @click.argument("name")
-@_document_options(tables.facts)
+@document_options(tables.facts)
 def show(name: str, control: Control) -> dict[str, Any]:
     """Show the state of the session NAME, of its kernel and of its runs."""
     return control.session(name)

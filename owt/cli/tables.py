@@ -1,4 +1,4 @@
-"""Sessions and endpoints of a server as text."""
+"""Sessions, endpoints and runs of a server as text."""
 
 from __future__ import annotations
 
@@ -19,27 +19,49 @@ COLUMNS = {
     "restarts": "RESTARTS",
 }
 """Headings of a table of sessions, by the members of a session's JSON."""
-ENDPOINT_COLUMNS = ("METHODS", "PATH", "SESSION", "STATE", "ABOUT")
-_TIMES = ("started", "last_used", "restarted")
+ENDPOINT_COLUMNS = {
+    "methods": "METHODS", "path": "PATH", "session": "SESSION", "state": "STATE", "about": "ABOUT",
+}  # fmt: skip
+RUN_COLUMNS = {
+    "id": "ID", "state": "STATE", "status": "STATUS", "session": "SESSION", "created": "CREATED",
+    "seconds": "SECONDS", "path": "PATH",
+}  # fmt: skip
+_TIMES = ("created", "started", "ended", "last_used", "restarted")
 
 
 def sessions(document: Mapping[str, Any]) -> str:
     """Return the table of `{"sessions": [...], "pool": [...]}`: named sessions, then the pool's kernels."""
     pool = [{**session, "name": "(pool)"} for session in document.get("pool", ())]
-    rows = [
-        [cell(key, session.get(key)) for key in COLUMNS] for session in (*document.get("sessions", ()), *pool)
-    ]
-    return columns(list(COLUMNS.values()), rows) if rows else "no sessions\n"
+    return _table(COLUMNS, [*document.get("sessions", ()), *pool], "no sessions")
 
 
 def endpoints(document: Mapping[str, Any]) -> str:
     """Return the table of `{"endpoints": [...]}`."""
-    rows = []
+    listed = []
     for endpoint in document.get("endpoints", ()):
         about = endpoint.get("reason") or str(endpoint.get("description") or "").partition("\n")[0]
-        facts = [cell(key, endpoint.get(key)) for key in ("methods", "path", "session", "state")]
-        rows.append([*facts, cell("about", about)])
-    return columns(ENDPOINT_COLUMNS, rows) if rows else "no endpoints\n"
+        listed.append({**endpoint, "about": about})
+    return _table(ENDPOINT_COLUMNS, listed, "no endpoints")
+
+
+def runs(document: Mapping[str, Any]) -> str:
+    """Return the table of `{"runs": [...]}`."""
+    return _table(RUN_COLUMNS, document.get("runs", ()), "no runs")
+
+
+def run(document: Mapping[str, Any]) -> str:
+    """Return one run as text, without what it printed."""
+    members = {key: value for key, value in document.items() if key not in ("stdout", "stderr")}
+    if failure := members.get("failure"):
+        parts = failure["exception"] or failure["title"], failure["detail"]
+        members["failure"] = ": ".join(filter(None, parts))
+    return facts(members)
+
+
+def _table(headings: Mapping[str, str], items: Sequence[Mapping[str, Any]], empty: str) -> str:
+    """Return the members of each item that have a heading, or `empty` if there is no item."""
+    rows = [[cell(key, item.get(key)) for key in headings] for item in items]
+    return columns(list(headings.values()), rows) if rows else f"{empty}\n"
 
 
 def columns(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -52,11 +74,11 @@ def columns(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def facts(session: Mapping[str, Any]) -> str:
-    """Return one session as text, with a line for each fact and the names of the facts aligned."""
-    width = max(map(len, session), default=0)
+def facts(document: Mapping[str, Any]) -> str:
+    """Return a document as text, with a line for each fact and the names of the facts aligned."""
+    width = max(map(len, document), default=0)
     return "".join(
-        f"{key.replace('_', ' ').ljust(width)}  {cell(key, value)}\n" for key, value in session.items()
+        f"{key.replace('_', ' ').ljust(width)}  {cell(key, value)}\n" for key, value in document.items()
     )
 
 
@@ -68,6 +90,8 @@ def cell(key: str, value: object) -> str:
         return size(value)
     if key in _TIMES:
         return _time(value)
+    if isinstance(value, float):
+        return f"{value:.3f}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):

@@ -15,11 +15,14 @@ from owt.client.request import CONNECT_TIMEOUT, Address, Request, authorization,
 from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
 from owt.server import Server, split_unix
 from owt.server.certificate import verification
+from owt.wire.http import header_problem
 
 if TYPE_CHECKING:
     import httpx
 
 EVENTS = "text/event-stream"
+RESERVED = frozenset({"accept", "authorization", "connection", "content-length", "content-type", "host"})
+"""Headers that the client itself sets."""
 CONTROL_TIMEOUT = 120.0
 """Seconds until a request to the server's own resources fails. A restart waits for the new kernel."""
 
@@ -96,7 +99,12 @@ class Caller:
         if accept != EVENTS:
             accept = self.options.accept or accept
         make = request.get if self.options.method == "GET" else request.post
-        return make(self._address, fields, accept)
+        new = make(self._address, fields, accept)
+        for name, value in self.options.headers.items():
+            if (problem := header_problem(name, value)) is not None or name.lower() in RESERVED:
+                raise CannotSend(problem or f"header {name!r}: the client sets it itself")
+            new.headers[name] = value
+        return new
 
     def _resume_request(self, progress: Following) -> Request:
         """Return a request for the events that follow."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from owt.client.clients import Client
 from owt.wire.names import session_name
 
 
 class Control:
-    """Sessions and endpoints of the server that a client calls; the path of its URL is the server's base URL.
+    """Resources of the server that a client calls; the path of its URL is the server's base URL.
 
     All requests go over the client's connections. Every method raises what `Client.run` raises, and
     those with a session's name raise `BadRequest` for a name that no session can have.
@@ -45,6 +46,26 @@ class Control:
     def interrupt(self, name: str) -> dict[str, Any]:
         """Interrupt the code that a session's kernel runs."""
         return self._client._control("POST", f"sessions/{session_name(name)}/interrupt")
+
+    def runs(self) -> dict[str, Any]:
+        """Return `{"runs": [...]}`."""
+        return self._client._control("GET", "runs")
+
+    def run(self, id: str) -> dict[str, Any]:
+        """Return all that the server knows about a run, and what it printed."""
+        return self._client._control("GET", f"runs/{quote(id, safe='')}")
+
+    def cancel(self, id: str) -> dict[str, Any]:
+        """Cancel a run, and return `{"cancelled": False if it had ended, ...}`."""
+        return self._client._control("DELETE", f"runs/{quote(id, safe='')}")
+
+    def cache(self) -> dict[str, Any]:
+        """Return the number and the size of the cached responses."""
+        return self._client._control("GET", "cache")
+
+    def clear_cache(self) -> dict[str, Any]:
+        """Remove all cached responses, and return `{"deleted": number}`."""
+        return self._client._control("DELETE", "cache")
 
     def endpoints(self) -> dict[str, Any]:
         """Return `{"endpoints": [...]}`."""

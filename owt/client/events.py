@@ -25,20 +25,21 @@ class Event:
     | `done`               | dict: the status and the duration in seconds; always last       |
 
     A failure is raised and not an event. Events that an adaptor writes itself have any name, and their
-    data is str. `json()` decodes a `message` or `result`; a stream does not distinguish the string "1" from
-    the number 1, so the caller decides when to use it.
+    data is str. `json()` decodes a `message` or `result`. `is_json` is True for a yielded value that is not a
+    string, and so distinguishes the number 1 from the string "1".
     """
 
     name: str
     data: Any
     id: str = ""
+    is_json: bool = False
 
     def json(self) -> Any:
         """Return the data decoded as JSON. Raises ValueError if it is not JSON."""
         return json.loads(self.data) if isinstance(self.data, str | bytes) else self.data
 
 
-def decode_event(name: str, data: str, id: str = "") -> Event:
+def decode_event(name: str, data: str, id: str = "", *, is_json: bool = False) -> Event:
     """Return the event that a stream contains under this name. Raises `RemoteError` for a failure."""
     match name:
         case "bytes":
@@ -55,7 +56,7 @@ def decode_event(name: str, data: str, id: str = "") -> Event:
                 if name == "error" and "title" in document and "status" in document:
                     raise RemoteError(document)
                 return Event(name, document, id)
-    return Event(name, data, id)
+    return Event(name, data, id, is_json)
 
 
 def container(text: str) -> dict[str, Any] | list[Any] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 from owt.errors import CannotSend
@@ -15,7 +16,8 @@ class Options:
     `kwargs` is the arguments as text: JSON, or a Python expression that the kernel evaluates, for values
     that JSON does not have. `timeout` is the maximum running time in seconds, without the time in the queue.
     `accept` is an Accept header, which selects a representation of a figure or a table. `method` GET puts
-    everything into the URL. `stream`, "sse" or "raw", has an effect in `as_url` only. None and False are
+    everything into the URL. `stream`, "sse" or "raw", has an effect in `as_url` only. `detach` makes `call`
+    return the addresses of the run at once. `headers` are further headers of the request. None and False are
     not sent.
     """
 
@@ -30,12 +32,14 @@ class Options:
     use_cache: bool = False
     cache_kwargs: bool = False
     cache_key_override: str | None = None
+    detach: bool = False
     accept: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     method: Literal["GET", "POST"] = "POST"
 
     def changed(self, changes: dict[str, Any]) -> Self:
         """Return these options with changes. Raises `CannotSend` for a name that is not an option."""
-        known = [field.name for field in fields(self)]
+        known = [option.name for option in fields(self)]
         for name in changes:
             if name not in known:
                 raise CannotSend(
@@ -46,6 +50,6 @@ class Options:
 
     def as_fields(self) -> dict[str, Any]:
         """Return the options that are set, as fields of a request."""
-        names = [field.name for field in fields(self) if field.name not in ("accept", "method")]
+        names = [option.name for option in fields(self) if option.name not in ("accept", "headers", "method")]
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not None and value is not False}

@@ -8,7 +8,8 @@
 
 Readers of the format get LF for each line end in an event's data. A comment before the next line therefore
 says that the line end was CR or CRLF (`:owt cr`, `:owt crlf`); other readers skip it. Without it, a progress
-bar that overwrites itself would become a column of bars.
+bar that overwrites itself would become a column of bars. In the same way `:owt json` says that the data is
+JSON, which in a plain response has a line of its own, and not text that reads like it.
 
 Source: the HTML standard, sections 9.2.5 (parsing) and 9.2.6 (interpreting an event stream).
 """
@@ -24,19 +25,25 @@ CONTENT_TYPE = "text/event-stream"
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _NEXT_LINE = {b"\n": b"\ndata: ", b"\r": b"\n:owt cr\ndata: ", b"\r\n": b"\n:owt crlf\ndata: "}
+_JSON = b":owt json\n"
 _ENDS = {b"owt cr": "\r", b"owt crlf": "\r\n"}
 
 
 class Event(Struct, frozen=True):
-    """Event as a client gets it. `id` is the last event id at that point, or empty."""
+    """Event as a client gets it. `id` is the last event id at that point, or empty. `json` is True if the
+    server says that the data is JSON."""
 
     data: str
     event: str = "message"
     id: str = ""
+    json: bool = False
 
 
-def encode(data: str | bytes, event: str | None = None, id: str | None = None) -> bytes:
-    """Return one event. Line ends of all three kinds split `data`, text or UTF-8 bytes, into lines.
+def encode(
+    data: str | bytes, event: str | None = None, id: str | None = None, *, json: bool = False
+) -> bytes:
+    """Return one event. Line ends of all three kinds split `data`, text or UTF-8 bytes, into lines. `json`
+    says that the data is JSON.
 
     Raises ValueError for an `event` or `id` with a line end, and an `id` with NUL (readers would ignore it).
     """
@@ -46,7 +53,7 @@ def encode(data: str | bytes, event: str | None = None, id: str | None = None) -
             raise ValueError(f"an event's id cannot hold NUL: {id!r}")
         fields += _field(b"id", id)
     body = data.encode() if isinstance(data, str) else data
-    return fields + b"data: " + _data_lines(body) + b"\n\n"
+    return fields + (_JSON if json else b"") + b"data: " + _data_lines(body) + b"\n\n"
 
 
 def comment(text: str = "") -> bytes:
@@ -67,13 +74,15 @@ class EventWriter:
     send.
     """
 
-    def __init__(self, event: str | None = None) -> None:
+    def __init__(self, event: str | None = None, *, json: bool = False) -> None:
         self._event = event
+        self._json = json
         self._after_cr = False
 
     def open(self) -> bytes:
         """Begin the event."""
-        return (_field(b"event", self._event) if self._event else b"") + b"data: "
+        fields = _field(b"event", self._event) if self._event else b""
+        return fields + (_JSON if self._json else b"") + b"data: "
 
     def write(self, piece: bytes) -> bytes:
         """Continue the event's data."""
@@ -154,6 +163,7 @@ class Decoder:
         self._end = "\n"
         self._event = ""
         self._id = ""
+        self._json = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes."""
@@ -188,6 +198,8 @@ class Decoder:
                     self._data.append(self._end)
                 self._data.append(value.decode("utf-8", "replace"))
                 self._end = "\n"
+            case b"" if value == b"owt json":
+                self._json = True
             case b"":
                 self._end = _ENDS.get(value, self._end)
             case b"event":
@@ -198,11 +210,11 @@ class Decoder:
 
     def _dispatch(self) -> Event | None:
         self.last_event_id = self._id
-        data, event = self._data, self._event
-        self._data, self._end, self._event = [], "\n", ""
+        data, event, json = self._data, self._event, self._json
+        self._data, self._end, self._event, self._json = [], "\n", "", False
         if not data:
             return None
-        return Event("".join(data), event or "message", self._id)
+        return Event("".join(data), event or "message", self._id, json)
 
 
 def _field(name: bytes, value: str) -> bytes:

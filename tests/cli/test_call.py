@@ -60,6 +60,26 @@ def test_kwargs_are_sent_as_text(capsys):
     assert "stream" not in fields
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--url", "http://h:1", "--print-url"],
+        ["--print-url", "--url=http://h:1"],
+        # Older forms.
+        ["--address", "http://h:1", "--url"],
+        ["--url", "--address", "http://h:1"],
+    ],
+)
+def test_url_names_the_server_and_print_url_sends_nothing(capsys, arguments):
+    assert main.main(["call", "--code", "1", *arguments]) == 0
+    assert capsys.readouterr() == ("http://h:1/?code_b64=MQ\n", "")
+
+
+def test_options_of_a_call_are_its_fields_and_headers(capsys):
+    fields = url_fields(capsys, "--code", "1", "--detach", "--reload", "--use-cache")
+    assert fields == {"code_b64": "MQ", "detach": "1", "reload": "1", "use_cache": "1"}
+
+
 def test_owt_url_names_the_default_server(capsys, monkeypatch):
     monkeypatch.setenv("OWT_URL", "http://there:7")
     assert main.main(["call", "--url", "--run", "1"]) == 0
@@ -80,6 +100,10 @@ def test_owt_url_names_the_default_server(capsys, monkeypatch):
         (["--code", "1", "--method", "PUT"], ["--method", "'PUT'"]),
         (["--code", "1", "--timeout", "soon"], ["--timeout", "'soon'"]),
         (["--code", "1", "--address", "here"], ["--address", "'here'"]),
+        (["--code", "1", "--url", "here"], ["--url", "'here'"]),
+        (["--code", "1", "--header", "X"], ["--header: give NAME:VALUE; got 'X'"]),
+        (["--code", "1", "--header", "X Y: 1"], ["header 'X Y'"]),
+        (["--code", "1", "--header", "Host: evil"], ["header 'Host': the client sets it itself"]),
         (["--code", "1", "--auth", "secret"], ["OWT_CLIENT_AUTH", "user:password"]),
         (["--code", "1", "--auth", "a:secret", "--token", "secret"], ["OWT_CLIENT_TOKEN", "not both"]),
         (["--code", "1", "--token", "a secret"], ["token: ", "without blanks"]),

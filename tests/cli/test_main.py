@@ -101,6 +101,7 @@ def test_each_setting_is_an_option(served):
         "--max-url": "2k",
         "--window": "3k",
         "--kill-after": "4",
+        "--kill-abandoned": "8",
         "--run-retention": "5",
         "--run-journal": "6k",
         "--journal-total": "7k",
@@ -219,7 +220,7 @@ def test_serve_help_names_each_variable(capsys):
         assert f"[{row.variable};" in text
 
 
-@pytest.mark.parametrize("arguments", [[], ["session"]])
+@pytest.mark.parametrize("arguments", [[], ["session"], ["runs"], ["cache"]])
 def test_a_group_without_a_command_shows_its_help(capsys, arguments):
     assert main.main(arguments) == 2
     assert "Commands:" in capsys.readouterr().err
@@ -296,6 +297,75 @@ def test_session_commands_confirm_their_effect(server, monkeypatch, capsys, comm
     [(*request, authorization)] = server.requests
     assert tuple(request) == request_line
     assert authorization == "Bearer secret"
+
+
+RUN = {
+    "id": "r-1", "state": "failed", "session": None, "path": "/x", "status": 500, "seconds": 0.25,
+    "created": "2026-01-02T03:04:05Z",
+    "failure": {"exception": "ValueError", "title": "the adaptor raised ValueError", "detail": "no"},
+    "stdout": "printed\n", "stderr": "careful\n",
+}  # fmt: skip
+
+
+def test_runs_list_prints_aligned_columns(server, capsys):
+    server.responses["GET", "/_owt/runs"] = as_json({"runs": [RUN]})
+    assert main.main(["runs", "list", "--url", server.url]) == 0
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["ID", "STATE", "STATUS", "SESSION", "CREATED", "SECONDS", "PATH"]
+    cells = {"ID": "r-1", "STATUS": "500", "SESSION": "-", "SECONDS": "0.250", "PATH": "/x"}
+    for title, cell in cells.items():
+        assert line[heading.index(title) :].startswith(cell)
+    server.responses["GET", "/_owt/runs"] = as_json({"runs": []})
+    assert main.main(["runs", "list", "--url", server.url]) == 0
+    assert capsys.readouterr().out == "no runs\n"
+
+
+def test_runs_show_prints_facts_and_runs_logs_the_printed_output(server, capsys):
+    server.responses["GET", "/_owt/runs/r-1"] = as_json(RUN)
+    assert main.main(["runs", "show", "r-1", "--url", server.url]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (lines["state"], lines["failure"]) == ("failed", "ValueError: no")
+    assert "stdout" not in lines
+    assert main.main(["runs", "logs", "r-1", "--url", server.url]) == 0
+    assert capsys.readouterr() == ("printed\n", "careful\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_line", "answer", "printed"),
+    [
+        (["runs", "cancel", "r-1"], ("DELETE", "/_owt/runs/r-1"), {"cancelled": True}, "cancelled r-1\n"),
+        (
+            ["runs", "cancel", "../r"],
+            ("DELETE", "/_owt/runs/..%2Fr"),
+            {"cancelled": False},
+            "run ../r has ended already\n",
+        ),
+        (["cache", "clear"], ("DELETE", "/_owt/cache"), {"deleted": 3}, "removed 3\n"),
+        (["cache", "show"], ("GET", "/_owt/cache"), {"answers": 3}, "answers  3\n"),
+    ],
+)
+def test_commands_for_runs_and_the_cache_print_their_effect(
+    server, capsys, arguments, request_line, answer, printed
+):
+    server.responses[request_line] = as_json(answer)
+    assert main.main([*arguments, "--url", server.url]) == 0
+    assert capsys.readouterr().out == printed
+    assert [tuple(request[:2]) for request in server.requests] == [request_line]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_that_asks_the_command(capsys, monkeypatch, shell):
+    assert main.main(["completion", shell]) == 0
+    assert f"_OWT_COMPLETE={shell}_complete" in capsys.readouterr().out
+    # fish sends the beginning of the word, the others its number.
+    words = {"COMP_WORDS": "owt runs ", "COMP_CWORD": "" if shell == "fish" else "2"}
+    for name, value in {**words, "_OWT_COMPLETE": f"{shell}_complete"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        main.main([])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("list", "show", "cancel", "logs"))
 
 
 def test_a_password_may_contain_a_colon(server):

@@ -16,7 +16,10 @@ BUNDLE = {"text/plain": "   a\n0  1", "text/html": "<table>"}
     [
         (Event("message", "token "), b"token "),
         (Event("message", "5"), b"5"),
-        (Event("message", '{"a":1}'), b'{"a":1}\n'),
+        (Event("message", "5", is_json=True), b"5\n"),
+        (Event("message", '{"a":1}', is_json=True), b'{"a":1}\n'),
+        # A token of text, as a language model yields it.
+        (Event("message", "{}"), b"{}"),
         (Event("message", "[not json"), b"[not json"),
         (Event("message", "[" * 100_000), b"[" * 100_000),
         (Event("bytes", b"\x00\xff"), b"\x00\xff"),

@@ -110,10 +110,31 @@ def test_a_session_is_called_by_name(call, session):
 
 
 def test_the_printed_url_makes_the_call(call):
-    done = call("--url", "--code", "def run(n): return n + 1", "--arg", "n", "1")
+    done = call("--print-url", "--code", "def run(n): return n + 1", "--arg", "n", "1")
     assert httpx.get(done.stdout.decode().strip()).text == "2"
-    url = call("--url", "--stream", "sse", "--code", "'x'").stdout.decode().strip()
+    url = call("--print-url", "--stream", "sse", "--code", "'x'").stdout.decode().strip()
     assert httpx.get(url).headers["content-type"].startswith("text/event-stream")
+
+
+def test_headers_and_the_accept_header_reach_the_code(call):
+    code = "request.headers['X-Trace'] + ' ' + request.headers['Accept'].rpartition(' ')[2]"
+    options = ("--header", "X-Trace: a:b", "--accept", "image/png")
+    assert call(*options, "--code", code).stdout == b"a:b image/png"
+
+
+@pytest.mark.parametrize("stream", ["sse", "raw"])
+def test_yielded_numbers_have_lines_and_yielded_text_has_none(call, stream):
+    code = "def run():\n    yield 1\n    yield None\n    yield '1'\n    yield '2'\n    yield [3]"
+    assert call("--stream", stream, "--code", code).stdout == b"1\nnull\n12[3]\n"
+
+
+def test_a_detached_call_prints_the_addresses_of_its_run(call, server):
+    done = call("--detach", "--stream", "sse", "--code", "def run(): print('x'); return 7")
+    addresses = json.loads(done.stdout)
+    assert done.stderr == b""
+    assert server.ask("GET", addresses["answer"]).text == "7"
+    logs = [sys.executable, "-m", "owt", "runs", "logs", addresses["run"], "--url", server.url]
+    assert subprocess.run(logs, capture_output=True, check=True, timeout=60).stdout == b"x\n"
 
 
 def test_call_prints_bytes_unchanged(call, tmp_path):

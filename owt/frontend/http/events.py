@@ -103,8 +103,8 @@ class Events:
     def _id(self) -> str:
         return f"{self._run}-{self._number}"
 
-    def _event(self, data: str | bytes, event: str | None) -> bytes:
-        return sse.encode(data, event, id=self._id())
+    def _event(self, data: str | bytes, event: str | None, *, json: bool = False) -> bytes:
+        return sse.encode(data, event, id=self._id(), json=json)
 
     def _data(self, data: Data) -> list[bytes]:
         body = data.body
@@ -112,9 +112,11 @@ class Events:
             body = binascii.b2a_base64(body, newline=False)
         if self._open is None:
             name = "result" if data.result else "bytes" if data.form == "bytes" else None
+            # Of a result, the client need not know: it is the last value.
+            json = data.form == "json" and not data.result
             if not data.more:
-                return [self._event(body, name)]
-            self._open = sse.EventWriter(name)
+                return [self._event(body, name, json=json)]
+            self._open = sse.EventWriter(name, json=json)
             return [self._open.open(), self._open.write(body)]
         pieces = [self._open.write(body)]
         if not data.more:

@@ -88,7 +88,7 @@ def test_every_chunk_is_an_event() -> None:
         b"event: stdout\nid: r1-1\ndata: one\ndata: two\ndata: \n\n"
         b"id: r1-2\ndata: line 1\n:owt crlf\ndata: line 2\n\n"
         b"event: stderr\nid: r1-3\ndata: careful\n\n"
-        b'id: r1-4\ndata: {"a":1}\n\n'
+        b'id: r1-4\n:owt json\ndata: {"a":1}\n\n'
         b"event: bytes\nid: r1-5\ndata: AP8=\n\n"
         b'event: display\nid: r1-6\ndata: {"text/plain":"x","image/png":"iVBOR"}\n\n'
         b"event: result\nid: r1-7\ndata: [2]\n\n"
