@@ -76,7 +76,7 @@ class CallExchange(Exchange):
     async def _wait_and_run(self) -> None:
         """Run a call whose body is large, or whose endpoint may be defined by a notebook that is loading."""
         try:
-            facts = await asyncio.to_thread(self._facts)
+            facts = self._facts()
             try:
                 parsed = await asyncio.to_thread(self._parse, facts)
                 match = None

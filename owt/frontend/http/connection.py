@@ -134,9 +134,11 @@ class Connection(IOStream):
         until the client's delayed acknowledgement."""
 
     def reading(self) -> bool:
-        """Return True while a request is read, also between two reads of a small one, so that the event loop
-        does not remove and add the socket for microseconds."""
-        return super().reading() or (not self.answering and self._received <= READ_AHEAD)
+        """Return True while a request is read, also between two reads of a small one or of a body, so that
+        the event loop does not remove and add the socket for microseconds."""
+        return super().reading() or (
+            not self.answering and (self._part == "body" or self._received <= READ_AHEAD)
+        )
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         """Read, and count the bytes of the request.
@@ -178,6 +180,8 @@ class Connection(IOStream):
     async def _read_part(self, size: int) -> bytes:
         """Read at most `size` bytes at once. Tornado would read less and copy it once more."""
         part = bytearray(size)
+        # The client is probably sending more.
+        self._drained = False
         with memoryview(part) as view:
             return bytes(view[: await self.read_into(part, partial=True)])
 

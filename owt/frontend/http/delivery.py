@@ -87,13 +87,13 @@ class Delivery:
         if log.isEnabledFor(logging.INFO):
             log_output(self._run.id, chunks)
         renderer, writer = self._renderer, self._writer
-        data = b"".join([piece for chunk in chunks for piece in renderer.render(chunk)])
+        pieces = [piece for chunk in chunks for piece in renderer.render(chunk)]
         if renderer.finished and not writer.begun:
-            writer.send(WholeResponse(renderer.status, renderer.headers, data))
+            writer.send(WholeResponse(renderer.status, renderer.headers, b"".join(pieces)))
             self.stop()
             return
-        if data or (renderer.started and not writer.begun):
-            self._write(data)
+        if any(pieces) or (renderer.started and not writer.begun):
+            self._write(*pieces)
         if renderer.finished or (writer.begun and not writer.has_body):
             writer.end()
             self.stop()
@@ -101,12 +101,12 @@ class Delivery:
             # The run has ended without its last chunk.
             self._abort()
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, *pieces: bytes) -> None:
         renderer, writer = self._renderer, self._writer
         if writer.begun:
-            self._written = writer.write(data)
+            self._written = writer.write(pieces)
         else:
-            self._written = writer.begin(renderer.status, renderer.headers, data)
+            self._written = writer.begin(renderer.status, renderer.headers, pieces)
         self._written_at = time.monotonic()
 
     def _lose(self) -> None:

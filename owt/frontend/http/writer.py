@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from asyncio import Future
+from collections.abc import Sequence
 from functools import lru_cache
 from http.client import responses
 from typing import cast
@@ -102,7 +103,7 @@ class ResponseWriter:
         self._counters.refused(answer.status)
         self.send(answer)
 
-    def begin(self, status: int, headers: Headers, data: bytes) -> Future[None]:
+    def begin(self, status: int, headers: Headers, pieces: Sequence[bytes]) -> Future[None]:
         """Send the head and the first data of a response; the result is done when the client has them."""
         head = self._head(headers)
         self._in_chunks = (
@@ -113,16 +114,17 @@ class ResponseWriter:
             # open if the client asked for it.
             self._closes = True
             self._request.headers.pop("Connection", None)
-        return self._write_head(status, head, data)
+        return self._write_head(status, head, b"".join(pieces))
 
-    def write(self, data: bytes) -> Future[None]:
+    def write(self, pieces: Sequence[bytes]) -> Future[None]:
         """Send more data. Raises `HTTPOutputError` for more than the headers state."""
         stream = self._connection.stream
-        if len(data) >= LARGE_CHUNK and self._in_chunks and not stream.closed():
+        size = sum(map(len, pieces))
+        if size >= LARGE_CHUNK and self._in_chunks and not stream.closed():
             # A chunk (RFC 9112, section 7.1) in one copy; Tornado's own framing makes three.
-            self._written = stream.write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")))
-        elif data and self.has_body:
-            self._written = self._connection.write(data)
+            self._written = stream.write(b"".join((b"%x\r\n" % size, *pieces, b"\r\n")))
+        elif size and self.has_body:
+            self._written = self._connection.write(b"".join(pieces))
         assert self._written is not None
         return self._written
 

@@ -17,6 +17,11 @@ WRITE_SIZE = 256 * 1024
 """Maximum number of bytes that are given to the transport at once."""
 
 
+KERNEL_BUFFER = 1024 * 1024
+"""Bytes of output that a kernel can write before the frontend reads them. With the system's default, the two
+processes would take turns three times as often."""
+
+
 class MessageHandler(Protocol):
     """Receiver of what happens on a connection."""
 
@@ -44,6 +49,7 @@ class KernelConnection(asyncio.BufferedProtocol):
         """Return a new connection, and the socket of the kernel's side."""
         frontend_side, kernel_side = socket.socketpair()
         try:
+            kernel_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
             frontend_side.setblocking(False)
             loop = asyncio.get_running_loop()
             _, connection = await loop.create_unix_connection(lambda: cls(handler), sock=frontend_side)

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from owt.errors import WireError
-from owt.frontend.kernels.connection import WRITE_SIZE, KernelConnection
+from owt.frontend.kernels.connection import KERNEL_BUFFER, WRITE_SIZE, KernelConnection
 from owt.testing import async_test
 from owt.testing.kernel import new_call
 from owt.wire.call import Call, RequestFacts
@@ -172,3 +173,14 @@ async def test_the_handler_learns_of_the_end_before_the_socket_is_closed() -> No
     assert kernel_side.recv(1) == b""
     kernel_side.close()
     assert order == ["handled"]
+
+
+@async_test
+async def test_a_kernel_can_write_ahead_of_the_frontend() -> None:
+    default, other = socket.socketpair()
+    async with connected() as (_, _, kernel):
+        size = kernel.writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    with default, other:
+        default.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+        # The system's own limit may be lower (net.core.wmem_max).
+        assert size == default.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
