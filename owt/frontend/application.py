@@ -15,25 +15,9 @@ from owt.frontend.api import control, directory, health, metrics
 from owt.frontend.api.followers import AnswerExchange, EventsExchange, RunRouter
 from owt.frontend.gateway.mount import ROOT, Mount
 from owt.frontend.http.calls import CallExchange
-from owt.frontend.http.handler import PageHandler
-from owt.frontend.problems import Problem
 from owt.frontend.service import Service
 
 Route = tuple[str, type[RequestHandler] | Router, dict[str, Any]]
-
-
-class OutsideHandler(PageHandler):
-    """Any path that is not under the base URL."""
-
-    def _outside(self) -> None:
-        self.finish_problem(
-            Problem(
-                "about:blank", "not found", 404,
-                f"{self.request.path[:80]!r} is not under {self.base}/, the server's base path (--base-url)",
-            )
-        )
-
-    get = head = post = put = patch = delete = options = _outside
 
 
 class Owt(Application):
@@ -78,8 +62,7 @@ def routes(service: Service, gateway: Router, connections: Callable[[], int]) ->
         (r"/_owt/openapi\.json", directory.OpenApiHandler, options),
         (r"/_owt/metrics", metrics.MetricsHandler, {**options, "registry": registry}),
         (ROOT + r"(?:/.*)?", gateway, {}),
-        (r"/_owt/.*", control.UnknownPageHandler, options),
     ]
     base = re.escape(service.settings.base_url)
     below = [(base + pattern, handler, arguments) for pattern, handler, arguments in pages]
-    return [*below, (r".*", OutsideHandler, options)]
+    return [*below, (r".*", control.UnknownPageHandler, options)]

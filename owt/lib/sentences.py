@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from owt.errors import MissingExtra
 
@@ -35,13 +36,8 @@ def batches(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
     """
     if size < 1:
         raise ValueError(f"a batch holds at least one sentence; got {size}")
-    batch: list[str] = []
-    for sentence in sentences:
-        batch.append(sentence)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    remaining = iter(sentences)
+    while batch := list(islice(remaining, size)):
         yield batch
 
 

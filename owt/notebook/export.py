@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import symtable
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,6 @@ DECORATOR = "endpoint"
 _STAR = "*"
 """The name that `from module import *` binds here."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-_BLOCKS = (
-    *(ast.Expr, ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith),
-    *(ast.Try, ast.TryStar, ast.ExceptHandler, ast.Match, ast.match_case),
-)
-"""Nodes that run with the cell: statements, and parts of statements that hold statements."""
-
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _DYNAMIC = frozenset(
     ("eval", "exec", "globals", "locals", "vars", "dir", "state", "__main__", "get_ipython", "__builtins__")
@@ -92,7 +86,7 @@ def _part(cell: CodeCell) -> _Part:
     python = parse_cell(cell.text)
     if python is None:
         raise NotebookError(f"{cell.label}: its text is neither Python nor a magic")
-    binds, uses = set(_called(python.tree)), set[str]()
+    binds, uses = set[str](), set[str]()
     for node in ast.walk(python.tree):
         match node:
             case ast.Constant(value=str(text)):
@@ -100,12 +94,17 @@ def _part(cell: CodeCell) -> _Part:
                 uses.update(_IDENTIFIER.findall(text))
             case ast.alias(name="*"):
                 binds.add(_STAR)
-            case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
-                base: ast.expr = node
-                while isinstance(base, ast.Attribute | ast.Subscript):
-                    base = base.value
-                if isinstance(base, ast.Name):
-                    binds.add(base.id)
+            case (
+                ast.Attribute(value=target, ctx=ast.Store() | ast.Del())
+                | ast.Subscript(value=target, ctx=ast.Store() | ast.Del())
+                | ast.Expr(value=ast.Call(func=ast.Attribute(value=target)))
+                | ast.Expr(value=ast.Await(value=ast.Call(func=ast.Attribute(value=target))))
+            ):
+                # A call whose value is not used may change its object: `x.eval()` changes `x`.
+                while isinstance(target, ast.Attribute | ast.Subscript | ast.Call):
+                    target = target.func if isinstance(target, ast.Call) else target.value
+                if isinstance(target, ast.Name):
+                    binds.add(target.id)
     try:
         top = symtable.symtable(python.source, cell.label, "exec")
     except UNREADABLE:
@@ -136,23 +135,6 @@ def _is_dynamic(node: ast.AST) -> bool:
             # Of pandas and others. The names in a constant text are known.
             return not isinstance(first, ast.Constant)
     return False
-
-
-def _called(tree: ast.Module) -> Iterator[str]:
-    """Yield the names of objects that a method call may change, since its value is not used: `x` in
-    `x.eval()`, `x[0].y.append(1)` and `x.to(y).eval()`."""
-    pending: list[ast.AST] = [tree]
-    while pending:
-        node = pending.pop()
-        pending += [child for child in ast.iter_child_nodes(node) if isinstance(child, _BLOCKS)]
-        base = node.value if isinstance(node, ast.Expr) else None
-        base = base.value if isinstance(base, ast.Await) else base
-        if not isinstance(base, ast.Call):
-            continue
-        while isinstance(base, ast.Call | ast.Attribute | ast.Subscript):
-            outer, base = base, base.func if isinstance(base, ast.Call) else base.value
-        if isinstance(base, ast.Name) and not isinstance(outer, ast.Call):
-            yield base.id
 
 
 def _decorator_names(parts: Sequence[_Part]) -> set[str]:

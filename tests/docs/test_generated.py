@@ -60,3 +60,13 @@ def test_the_picture_shows_what_a_server_answers(server):
     drawn = picture.draw(server)
     server.ask("DELETE", "/_owt/sessions/demo")
     assert words(drawn) == words(text), "run: make picture"
+
+
+def test_the_table_has_a_row_for_each_setting(generate):
+    lines = generate.settings_table().splitlines()
+    assert len(lines) == 2 + len(settings())
+    for line, row in zip(lines[2:], settings(), strict=True):
+        assert line.count(" | ") == 3
+        assert f"`{row.variable}`" in line
+        assert row.option in line
+        assert row.help in line

@@ -12,7 +12,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from owt.frontend.api.control import UnknownPageHandler
 from owt.frontend.api.directory import EndpointsHandler, OpenApiHandler
-from owt.frontend.application import OutsideHandler, Owt, routes
+from owt.frontend.application import Owt, routes
 from owt.frontend.gateway.mount import Mount
 from owt.frontend.http.calls import CallExchange
 from owt.testing import async_test
@@ -80,4 +80,4 @@ def test_pages_are_under_the_base_url(base: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/owty/_owt/endpoints", "/_owt/endpoints", "/aXb/_owt/endpoints"])
 def test_all_other_paths_are_outside_of_the_base_url(path: str) -> None:
-    assert page_of(path, "/a.b" if "X" in path else "/owt") is OutsideHandler
+    assert page_of(path, "/a.b" if "X" in path else "/owt") is UnknownPageHandler

@@ -69,5 +69,5 @@ def test_batch_size_below_one_is_refused():
 
 def test_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencex", None)
-    with pytest.raises(MissingExtra, match=r"owt\[speech\]"):
+    with pytest.raises(MissingExtra, match=r"owt-server\[speech\]"):
         sentences.split("One.")

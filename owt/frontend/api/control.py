@@ -205,15 +205,15 @@ class CacheHandler(PageHandler):
 
 
 class UnknownPageHandler(PageHandler):
-    """Any other path under /_owt/"""
+    """Any other path under /_owt/, and any path that is not under the base URL"""
 
     def _unknown(self) -> None:
-        self.finish_problem(
-            Problem(
-                "about:blank", "not found", 404,
-                f"there is no page {self.request.path[:80]!r}; {self.base}/_owt/ lists all pages",
-            )
-        )
+        path = self.request.path
+        if path.startswith(f"{self.base}/"):
+            detail = f"there is no page {path[:80]!r}; {self.base}/_owt/ lists all pages"
+        else:
+            detail = f"{path[:80]!r} is not under {self.base}/, the server's base path (--base-url)"
+        self.finish_problem(Problem("about:blank", "not found", 404, detail))
 
     get = head = post = put = patch = delete = options = _unknown
 

@@ -231,18 +231,3 @@ class Settings:
 def settings() -> tuple[Setting, ...]:
     """Return the table of settings, in the order of the fields."""
     return tuple(Setting(name=field.name, **field.metadata) for field in fields(Settings))
-
-
-def settings_table() -> str:
-    """Return the table of settings as Markdown, for the documentation."""
-    lines = ["| option | variable | default | meaning |", "|---|---|---|---|"]
-    for row in settings():
-        match row.kind:
-            case "value" | "list":
-                option = f"{row.option} {row.metavar}"
-            case "switch":
-                option = f"{row.option}`, `--no-{row.option[2:]}"
-            case "count":
-                option = f"{row.option}`, `-{row.name[0]}"
-        lines.append(f"| `{option}` | `{row.variable}` | {row.default_text} | {row.help} |")
-    return "\n".join(lines) + "\n"

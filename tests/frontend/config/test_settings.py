@@ -12,7 +12,7 @@ import pytest
 
 from owt.errors import ConfigError
 from owt.frontend.config.setting import read_network
-from owt.frontend.config.settings import KIB, MIB, Settings, settings, settings_table
+from owt.frontend.config.settings import KIB, MIB, Settings, settings
 
 TOKEN = "0123456789abcdef"
 BCRYPT = "$2b$04$" + 53 * "."
@@ -284,16 +284,6 @@ def test_pool_min_cannot_exceed_pool_max():
 def test_watch_needs_a_notebook():
     with pytest.raises(ConfigError, match=r"--watch .*--notebook"):
         Settings(watch=True)
-
-
-def test_the_table_has_a_row_for_each_setting():
-    lines = settings_table().splitlines()
-    assert len(lines) == 2 + len(fields(Settings))
-    for line, row in zip(lines[2:], settings(), strict=True):
-        assert line.count(" | ") == 3
-        assert f"`{row.variable}`" in line
-        assert row.option in line
-        assert row.help in line
 
 
 def test_the_documented_default_is_the_default():
