@@ -46,12 +46,18 @@ class OwtError(Exception):
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    """Return `repr(value)` for an error message, with its middle cut out beyond `limit` characters."""
+    """Return `repr(value)` for an error message, with its middle cut out beyond `limit` characters.
+
+    If that raises, as any class may, return the name of the type.
+    """
     if isinstance(value, str | bytes) and len(value) > 4 * limit:
         # Only the ends are shown, and the whole may have a hundred megabytes.
         ends: tuple[Any, Any] = value[: 2 * limit], value[-2 * limit :]
         value = ends[0] + ends[1]
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__qualname__}>"
     if len(text) <= limit:
         return text
     half = (limit - 5) // 2

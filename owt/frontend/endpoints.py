@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from owt.errors import EndpointError, EndpointGone, MethodNotAllowed
+from owt.errors import BadRequest, EndpointError, EndpointGone, MethodNotAllowed
 from owt.frontend.nesting import is_deeper
 from owt.wire.call import Target
 from owt.wire.endpoint import MAX_SEGMENTS, METHODS, Endpoint, check, segments, shape
@@ -61,6 +61,14 @@ class Match(NamedTuple):
     safe: bool = False
 
 
+def is_encodable(text: str) -> bool:
+    """Return False for text with a byte that was not UTF-8."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 @dataclass(slots=True)
 class Node:
     """Node in the tree of paths: the nodes of the next segment, and the entries here by method."""
@@ -86,17 +94,22 @@ class Endpoints:
     def find(self, method: str, path: str) -> Match | None:
         """Return the endpoint for a request of this method at this percent-encoded path; for HEAD, GET's.
 
-        Returns None if there has never been one. Raises `MethodNotAllowed` and `EndpointGone`.
+        Returns None if there has never been one. Raises `MethodNotAllowed`, `EndpointGone`, and, for a
+        parameter that is not UTF-8, `BadRequest`.
         """
         if not self._entries or path.count("/") > MAX_SEGMENTS:
             return None
-        parts = [unquote(part) for part in path[1:].split("/")] if path not in ("", "/") else []
+        parts = path[1:].split("/") if path not in ("", "/") else []
+        if "%" in path:
+            parts = [unquote(part, errors="surrogateescape") for part in parts]
         allowed: set[str] = set()
         gone: Entry | None = None
         for node, arguments in _nodes(self._root, parts, ()):
             entry = node.entries.get("GET" if method == "HEAD" else method)
             if entry is not None and entry.gone is None:
                 endpoint = entry.endpoint
+                if not all(map(is_encodable, arguments)):
+                    raise BadRequest("path", "a parameter of the path is not UTF-8", path)
                 target = Target(endpoint.path, arguments, entry.edition)
                 return Match(entry.session, target, endpoint.methods == ("GET",))
             if entry is not None:

@@ -41,6 +41,10 @@ class Run:
     @cached_property
     def request(self) -> Request:
         """HTTP request, as the class that Flask's users know; built at the first access."""
+        return self.new_request()
+
+    def new_request(self) -> Request:
+        """Return the HTTP request as a new object, whose body is unread."""
         facts = self.call.request
         if facts.deferred_size and self._fetch_body is not None:
             return build_request(facts, DeferredBody(partial(self._fetch_body, self.id)))

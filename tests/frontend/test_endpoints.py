@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from owt.errors import EndpointGone, MethodNotAllowed
+from owt.errors import BadRequest, EndpointGone, MethodNotAllowed
 from owt.frontend.endpoints import MAX_LIVE, Endpoints
 from owt.wire.endpoint import MAX_ENDPOINTS, Endpoint, Parameter
 from owt.wire.messages import RegisterEndpoints
@@ -50,6 +50,13 @@ def test_a_registered_path_matches_its_session(table):
 def test_path_parameters_are_decoded(table):
     keep(table, at("/greet/{name}/in/{language}"))
     assert find(table, "/greet/J%C3%BCrgen%2FX/in/de") == ("/greet/{name}/in/{language}", ("Jürgen/X", "de"))
+
+
+def test_a_path_parameter_that_is_not_utf8_is_refused(table):
+    keep(table, at("/greet/{name}"))
+    with pytest.raises(BadRequest, match="path: a parameter of the path is not UTF-8; got '/greet/%FF'"):
+        find(table, "/greet/%FF")
+    assert find(table, "/other/%FF") is None
 
 
 def test_an_empty_segment_matches_no_parameter(table):

@@ -743,3 +743,68 @@ def test_a_run_is_described(http: httpx.Client, session: str) -> None:
     assert (run["state"], run["status"], run["session"], run["path"]) == ("done", 200, session, "/")
     assert run["seconds"] >= 0
     assert json.dumps(run)
+
+
+ABORT = """
+from werkzeug import Response
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, abort
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "text"),
+    [
+        ("def run(): abort(404)", 404, "Not Found"),
+        ("async def run(): abort(403, 'keep out')", 403, "keep out"),
+        ("def run():\n    abort(404)\n    yield 1", 404, "Not Found"),
+        ("async def run():\n    abort(404)\n    yield 1", 404, "Not Found"),
+        ("abort(Response('no', 422))", 422, "no"),
+        ("def run(): return request.form['missing']", 400, "Bad Request"),
+        ("def run(): raise HTTPException('no status')", 500, "no status"),
+    ],
+)
+def test_an_http_exception_of_werkzeug_is_its_own_response(server, session, code, status, text):
+    for concurrency in (1, 2):
+        name = f"{session}-{concurrency}"
+        answer = server.call(ABORT + code, session=name, concurrency=concurrency)
+        assert (answer.status_code, text in answer.text) == (status, True)
+        server.ask("DELETE", f"/_owt/sessions/{name}")
+
+
+def test_an_http_exception_keeps_its_headers(server, session):
+    answer = server.call(ABORT + "def run(): raise MethodNotAllowed(['GET'])", session=session)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+
+
+def test_an_http_exception_after_the_first_item_breaks_the_stream(server, session):
+    with pytest.raises(httpx.RemoteProtocolError):
+        server.call(ABORT + "def run():\n    yield 1\n    abort(404)", session=session)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run():\n    from flask import jsonify, request\n    return jsonify(request.args)",
+        "import asyncio\nfrom flask import jsonify, request\n"
+        "async def run():\n    await asyncio.sleep(0)\n    return jsonify(request.args)",
+        "from flask import jsonify, request\njsonify(request.args)",
+    ],
+    ids=["plain", "async", "cell"],
+)
+def test_flasks_functions_work_in_an_adaptor(server, session, concurrency, code):
+    for word in ("one", "two"):
+        parameters = {"code": code, "session": session, "concurrency": concurrency, "word": word}
+        assert server.ask("GET", "/", params=parameters).json()["word"] == word
+
+
+def test_send_file_of_flask_answers_ranges(server, session, tmp_path):
+    (tmp_path / "words.txt").write_text("owt and summat")
+    code = f"from flask import send_file\ndef run(): return send_file({str(tmp_path / 'words.txt')!r})"
+    for range, status, text in (
+        ("bytes=0-2", 206, "owt"),
+        ("bytes=100-", 416, "Requested Range Not Satisfiable"),
+    ):
+        form = {"code": code, "session": session}
+        answer = server.ask("GET", "/", params=form, headers={"Range": range})
+        assert (answer.status_code, text in answer.text) == (status, True)

@@ -13,7 +13,7 @@ from owt.frontend.http.events import Events
 from owt.frontend.http.responses import Plain
 from owt.frontend.http.writer import ResponseWriter
 from owt.frontend.logs import log_output
-from owt.frontend.problems import WholeResponse
+from owt.frontend.problems import Problem, WholeResponse
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, lost_event
 from owt.frontend.runs.runs import Reader, Run
@@ -78,7 +78,11 @@ class Delivery:
             self._lose()
         except HTTPOutputError as error:
             log.warning("run %s: %s", self._run.id, error)
-            self._abort()
+            if self._writer.begun:
+                self._abort()
+            else:
+                self._writer.send_problem(Problem("urn:owt:bad-answer", "bad answer", 500, str(error)))
+                self.stop()
         except Exception:
             self._writer.fail()
             self.stop()

@@ -11,7 +11,13 @@ from http.client import responses
 from typing import cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine, format_timestamp
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPOutputError,
+    HTTPServerRequest,
+    ResponseStartLine,
+    format_timestamp,
+)
 
 from owt.errors import OwtError
 from owt.frontend import logs
@@ -57,6 +63,9 @@ class ResponseWriter:
         # True if the body is sent in chunks, as Tornado decides too.
         self._in_chunks = False
         self._written: Future[None] | None = None
+        # Number of bytes that the Content-Length still allows, and the last of them.
+        self._left: int | None = None
+        self._last = b""
 
     @property
     def chunked(self) -> bool:
@@ -104,8 +113,15 @@ class ResponseWriter:
         self.send(answer)
 
     def begin(self, status: int, headers: Headers, pieces: Sequence[bytes]) -> Future[None]:
-        """Send the head and the first data of a response; the result is done when the client has them."""
+        """Send the head and the first data of a response; the result is done when the client has them.
+
+        Raises `HTTPOutputError`, and sends nothing, for more data than the headers state.
+        """
         head = self._head(headers)
+        length = head.get("Content-Length", "")
+        if length.isdecimal() and self.has_body and status not in BODILESS:
+            self._left = int(length)
+        data = self._allowed(b"".join(pieces))
         self._in_chunks = (
             self.chunked and self.has_body and status not in BODILESS and "Content-Length" not in head
         )
@@ -114,11 +130,13 @@ class ResponseWriter:
             # open if the client asked for it.
             self._closes = True
             self._request.headers.pop("Connection", None)
-        return self._write_head(status, head, b"".join(pieces))
+        return self._write_head(status, head, data)
 
     def write(self, pieces: Sequence[bytes]) -> Future[None]:
         """Send more data. Raises `HTTPOutputError` for more than the headers state."""
         stream = self._connection.stream
+        if self._left is not None:
+            pieces = (self._allowed(b"".join(pieces)),)
         size = sum(map(len, pieces))
         if size >= LARGE_CHUNK and self._in_chunks and not stream.closed():
             # A chunk (RFC 9112, section 7.1) in one copy; Tornado's own framing makes three.
@@ -131,6 +149,8 @@ class ResponseWriter:
     def end(self) -> None:
         """End the response. Raises `HTTPOutputError` if its headers state a greater length."""
         self.ended = True
+        if self._last:
+            self._written = self._connection.write(self._last)
         self._connection.finish()
         if self._closes and self._written is not None:
             if self._written.done():
@@ -159,6 +179,21 @@ class ResponseWriter:
         else:
             detail = "this is a fault in owt's frontend; its log says more"
             self.send_problem(Problem("about:blank", responses[500], 500, detail))
+
+    def _allowed(self, data: bytes) -> bytes:
+        """Return the part of `data` to send now. Raises `HTTPOutputError` for more than the headers state.
+
+        The last byte waits for the end of the response: without it, a client that has received the stated
+        length would not see that there was more.
+        """
+        if self._left is None or not data:
+            return data
+        if len(data) > self._left:
+            raise HTTPOutputError("the answer is longer than its own Content-Length")
+        self._left -= len(data)
+        if not self._left:
+            data, self._last = data[:-1], data[-1:]
+        return data
 
     def _head(self, headers: Headers) -> HTTPHeaders:
         head = HTTPHeaders()

@@ -60,7 +60,12 @@ def encode(value: object) -> bytes:
 
 def is_document(value: object) -> bool:
     """Return True if `value` as a whole is answered as JSON."""
-    return isinstance(value, _DOCUMENTS) or is_array(value) or _is_record(value)
+    return not is_mock(value) and (isinstance(value, _DOCUMENTS) or is_array(value) or _is_record(value))
+
+
+def is_mock(value: object) -> bool:
+    """Return True for a mock of `unittest.mock`, which has every capability and no value."""
+    return issubclass(type(value), loaded("unittest.mock", "NonCallableMock"))
 
 
 def is_array(value: object) -> bool:
@@ -95,6 +100,23 @@ def records(table: Any) -> list[Any]:
     return rows
 
 
+def encode_table(table: Any) -> msgspec.Raw:
+    """Return the rows of a pandas DataFrame as JSON.
+
+    Raises TypeError for a value that JSON cannot hold, naming the column, and ValueError like `records`.
+    """
+    rows = records(table)
+    try:
+        return msgspec.Raw(_encoder.encode(rows))
+    except TypeError:
+        for name, column in table.items():
+            try:
+                _encoder.encode(column.tolist())
+            except TypeError as error:
+                raise TypeError(f"column {name!r}: {error}") from None
+        raise
+
+
 def _is_record(value: object) -> bool:
     """Return True for an instance of a dataclass or a Struct."""
     return dataclasses.is_dataclass(type(value)) or isinstance(value, msgspec.Struct)
@@ -106,6 +128,8 @@ def _nearest(value: Any) -> Any:
     msgspec calls this for keys too, also for keys of types that it can write as values: a value of such a
     type is a key.
     """
+    if is_mock(value):
+        return _nearest_of_libraries(value)
     match value:
         case bool():
             return "true" if value else "false"
@@ -121,8 +145,8 @@ def _nearest(value: Any) -> Any:
             # pandas' NaT is a datetime.
             return None if value is loaded("pandas", "NaT") else value.isoformat()
         case datetime.timedelta():
-            if hasattr(value, "isoformat"):
-                return value.isoformat()
+            if (isoformat := getattr(type(value), "isoformat", None)) is not None:
+                return isoformat(value)
             return datetime.timedelta(value.days, value.seconds, value.microseconds)
         case uuid.UUID() | decimal.Decimal():
             return str(value)
@@ -138,7 +162,9 @@ def _nearest(value: Any) -> Any:
 def _nearest_of_libraries(value: Any) -> Any:
     if isinstance(value, loaded("numpy", "generic")):
         return scalar(value)
-    if isinstance(value, (loaded("pandas", "DataFrame"), loaded("pandas", "Series"))):
+    if isinstance(value, loaded("pandas", "DataFrame")):
+        return encode_table(value)
+    if isinstance(value, loaded("pandas", "Series")):
         return records(value)
     if isinstance(value, (loaded("pandas", "Period"), loaded("pandas", "Interval"))):
         return str(value)
@@ -153,7 +179,8 @@ def _nearest_of_libraries(value: Any) -> Any:
 
 def _listed(array: Any) -> Any:
     """Return the nested lists of an array or tensor, or one number if it has no dimensions."""
-    if hasattr(array, "detach") and hasattr(array, "cpu"):
+    kind = type(array)
+    if hasattr(kind, "detach") and hasattr(kind, "cpu"):
         array = array.detach().cpu()
     if isinstance(array, loaded("numpy", "ndarray")) and array.dtype.kind in "mM":
         array = array.astype(_microseconds(array.dtype))

@@ -131,7 +131,9 @@ def find(value: object, formatter: DisplayFormatter) -> Rich | None:
                 extra += [] if mime == "image/png" else [mime]
     elif isinstance(value, (loaded("pandas", "DataFrame"), loaded("pandas", "Series"))):
         sources["text/csv"] = value.to_csv
-        sources["application/json"] = lambda: json_encoding.records(value)
+        is_frame = isinstance(value, loaded("pandas", "DataFrame"))
+        encode = json_encoding.encode_table if is_frame else json_encoding.records
+        sources["application/json"] = lambda: encode(value)
         extra += ["text/csv", "application/json"]
     if not sources.keys() - {"text/plain"}:
         return None

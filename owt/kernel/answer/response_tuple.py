@@ -26,11 +26,14 @@ def parse_response_tuple(value: tuple[object, ...]) -> ResponseTuple | None:
     werkzeug's Headers. Raises ValueError for a header that HTTP cannot carry.
     """
     match value:
-        case (body, int(status)) if is_final_status(status):
+        case (body, status) if is_final_status(status):
             return ResponseTuple(body, int(status))
-        case (body, headers) if headers != [] and (pairs := _pairs(headers)) is not None:
+        # An empty list is a list. Other values may not be compared with one: arrays compare their items.
+        case (body, headers) if (
+            not (type(headers) is list and not headers) and (pairs := _pairs(headers)) is not None
+        ):
             return ResponseTuple(body, None, validated(pairs))
-        case (body, int(status), headers) if (
+        case (body, status, headers) if (
             is_final_status(status) and (pairs := _pairs(headers)) is not None
         ):
             return ResponseTuple(body, int(status), validated(pairs))

@@ -86,14 +86,17 @@ class ValueEncoder:
     """
 
     def __init__(self, call: Call, shell: Any) -> None:
-        """Create an encoder. The display formatter of the IPython `shell` makes rich representations."""
+        """Create an encoder. The display formatter of the IPython `shell` makes rich representations.
+
+        `status` is the answer's, and `begun` is True from its `Head` on.
+        """
         self.status = 200
         self._call = call
         self._shell = shell
         self._next_status: int | None = None
         self._headers: Headers = ()
         self._default_type = True
-        self._begun = False
+        self.begun = False
 
     def classify(self, value: Any) -> ResultKind:
         """Return how the adaptor's result is delivered. Awaitables are awaited before."""
@@ -108,15 +111,17 @@ class ValueEncoder:
         make = _RETURNED.get(type(value))
         if make is not None:
             return self._whole(make(value))
+        if json_encoding.is_mock(value):
+            raise _refusal(value)
         if isinstance(value, loaded("werkzeug.sansio.response", "Response")):
             return self._response(value)
         if _is_file(value):
-            return Stream(_blocks(value), getattr(value, "close", None))
+            return Stream(_blocks(value), _method(value, "close"))
         if hasattr(type(value), "__next__"):
-            return Stream(value, getattr(value, "close", None))
+            return Stream(value, _method(value, "close"))
         if hasattr(type(value), "__aiter__"):
             async_items = value.__aiter__()
-            return AsyncStream(async_items, getattr(async_items, "aclose", None))
+            return AsyncStream(async_items, _method(async_items, "aclose"))
         return self._whole(self._other(value, _RETURNED))
 
     def item(self, value: Any) -> Iterable[Chunk]:
@@ -129,7 +134,7 @@ class ValueEncoder:
         `returned` is the return value of a generator: the result, after items; without any item it is
         answered as if a function had returned it.
         """
-        if self._begun:
+        if self.begun:
             return () if returned is None else self._chunks(self._yielded(returned), result=True)
         if returned is None:
             return self._begin(HTML, whole=True)
@@ -149,7 +154,7 @@ class ValueEncoder:
         return Whole(self._chunks(body, result=True))
 
     def _chunks(self, body: _Body, *, result: bool) -> Iterable[Chunk]:
-        head = () if self._begun else self._begin(body.type, whole=result, negotiated=body.negotiated)
+        head = () if self.begun else self._begin(body.type, whole=result, negotiated=body.negotiated)
         if body.content is None or self.status in BODILESS:
             return head
         pieces = _pieces(body.content, body.form, result)
@@ -157,7 +162,7 @@ class ValueEncoder:
 
     def _begin(self, content_type: str, *, whole: bool, negotiated: bool = False) -> tuple[Head]:
         headers = self._headers
-        self._begun = True
+        self.begun = True
         self.status = self._next_status or 200
         if negotiated:
             # A cache must not serve it to a client with another Accept header (RFC 9110, 12.5.5).
@@ -216,11 +221,7 @@ class ValueEncoder:
                 return body._replace(type=JSON_LINES) if is_line else body
         if json_encoding.is_document(value):
             return makers[dict](value)
-        raise TypeError(
-            f"an adaptor cannot answer with a value of type {type_name(value)}; return str, bytes, a number, "
-            "None, something that JSON holds (dict, list, dataclass, array), (body, status, headers), an "
-            "iterator, a werkzeug Response, or an object with IPython's rich representations"
-        )
+        raise _refusal(value)
 
     def _represented(self, rich: representations.Rich) -> _Body:
         if self._call.sse:
@@ -229,6 +230,14 @@ class ValueEncoder:
         negotiated = content_type not in rich
         chosen = rich.choose(self._call.accept if negotiated else content_type)
         return _Body(chosen.body, chosen.form, chosen.content_type, negotiated)
+
+
+def _refusal(value: object) -> TypeError:
+    return TypeError(
+        f"an adaptor cannot answer with a value of type {type_name(value)}; return str, bytes, a number, "
+        "None, something that JSON holds (dict, list, dataclass, array), (body, status, headers), an "
+        "iterator, a werkzeug Response, or an object with IPython's rich representations"
+    )
 
 
 def _text(value: str) -> _Body:
@@ -280,20 +289,30 @@ def _form(body: bytes, mimetype: str | None) -> Form:
     return "text"
 
 
+def _method(value: Any, name: str) -> Any:
+    """Return a method that the value's class has, or None. An instance may pretend to have any attribute."""
+    return getattr(value, name) if callable(getattr(type(value), name, None)) else None
+
+
 def _is_file(value: object) -> bool:
-    # `__next__` and `read` of the instance: wrappers of files, such as tempfile's and werkzeug's, forward
-    # them.
-    return (
-        hasattr(type(value), "__iter__")
-        and hasattr(value, "__next__")
-        and callable(getattr(value, "read", None))
+    kind = type(value)
+    if hasattr(kind, "__next__"):
+        return hasattr(kind, "__iter__") and callable(getattr(kind, "read", None))
+    # Wrappers of files whose instances forward what their classes lack. The first class has no public name;
+    # tests/kernel/answer/test_values.py fails when it changes.
+    return isinstance(
+        value, (loaded("tempfile", "_TemporaryFileWrapper"), loaded("werkzeug.datastructures", "FileStorage"))
     )
 
 
 def _blocks(file: Any) -> Iterator[object]:
-    """Return an iterator over a file's content: blocks of a binary file, lines of a text file."""
+    """Yield a file's content: blocks of a binary file, lines of a text file."""
     read = getattr(file, "read1", file.read if isinstance(file, io.RawIOBase) else None)
-    return iter(file) if read is None else iter(lambda: read(FILE_BLOCK), b"")
+    if read is None:
+        yield from file
+        return
+    while block := read(FILE_BLOCK):
+        yield block
 
 
 def _pieces(content: bytes | bytearray | memoryview, form: Form, result: bool) -> Iterable[Data]:

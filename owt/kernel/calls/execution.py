@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from owt.kernel import flask_requests
+from owt.kernel.answer.json_encoding import loaded
 from owt.kernel.answer.values import AsyncStream, Stream, ValueEncoder, Whole
 from owt.kernel.calls.interrupts import (
     InMainThread,
@@ -83,7 +85,11 @@ class Execution:
         Raises whatever the adaptor raises, and `BadRequest` for arguments that do not fit.
         """
         with user_code:
-            value = self._value()
+            flask_requests.push_request(self._run)
+            try:
+                value = self._value()
+            except _http_exceptions() as error:
+                value = self._response_to(error)
         if hasattr(type(value), "__await__"):
             return Awaiting(value)
         return self._deliver(value, user_code)
@@ -91,7 +97,12 @@ class Execution:
     async def wait_for(self, progress: Progress) -> list[Chunk]:
         """Do what is left after `begin`, and return the last chunks."""
         if isinstance(progress, Awaiting):
-            value = await self._steps(progress.value)
+            # Again: a run in a thread has another context.
+            flask_requests.push_request(self._run)
+            try:
+                value = await self._steps(progress.value)
+            except _http_exceptions() as error:
+                value = self._response_to(error)
             interrupts = self._environment.interrupts
             interrupts.begin(self._run.id)
             try:
@@ -183,6 +194,9 @@ class Execution:
                     except StopIteration as stop:
                         returned = stop.value
                         break
+                    except _http_exceptions() as error:
+                        returned = self._response_to(error)
+                        break
                     chunks = self.encoder.item(item)
                     del item
                 self._sender.send(chunks)
@@ -195,12 +209,16 @@ class Execution:
         return self._all_but_last(last)
 
     async def _deliver_async(self, stream: AsyncStream) -> LastChunks:
+        returned = None
         try:
             while True:
                 await self._sender.wait_for_credit()
                 try:
                     item = await self._steps(stream.items.__anext__())
                 except StopAsyncIteration:
+                    break
+                except _http_exceptions() as error:
+                    returned = self._response_to(error)
                     break
                 with self._step:
                     chunks = self.encoder.item(item)
@@ -209,7 +227,18 @@ class Execution:
         finally:
             if stream.close is not None:
                 await self._steps(stream.close())
-        return self._all_but_last(self.encoder.finish())
+        with self._step:
+            last = self.encoder.finish(returned)
+        return self._all_but_last(last)
+
+    def _response_to(self, error: Any) -> Any:
+        """Return the response that an HTTPException of werkzeug is, such as that of Flask's `abort(404)`.
+
+        Raises the exception if the answer has begun, or if it has no status.
+        """
+        if self.encoder.begun or (error.code is None and error.response is None):
+            raise error
+        return error.get_response()
 
     def _steps(self, awaitable: Awaitable[Any]) -> InterruptibleSteps:
         return InterruptibleSteps(awaitable, self._step)
@@ -229,3 +258,8 @@ class Execution:
                 self._sender.send(chain(first, rest))
                 return LastChunks([])
         return LastChunks(first)
+
+
+def _http_exceptions() -> Any:
+    """Return werkzeug's base class of exceptions that are responses; no class if it is not loaded."""
+    return loaded("werkzeug.exceptions", "HTTPException")

@@ -350,7 +350,7 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             super().publish(data, metadata, *args, **kwargs)
         else:
             bundle = _with_text_keys(data)
-            metadata = _with_text_keys(metadata or {})
+            metadata = {} if metadata is None else _with_text_keys(metadata)
             if facts := _facts(metadata, *args, **kwargs):
                 bundle[FACTS] = facts
             run.sender.send([Display(bundle=bundle, metadata=metadata)])
@@ -373,5 +373,6 @@ def _facts(
     metadata: dict[str, Any], source: Any = None, *, transient: Any = None, update: bool = False, **_: Any
 ) -> dict[str, Any]:
     """Return a display's id, its metadata and whether it replaces an earlier one, without empty values."""
-    facts = {"display_id": (transient or {}).get("display_id"), "update": update, "metadata": metadata}
-    return {name: value for name, value in facts.items() if value}
+    id = None if transient is None else transient.get("display_id")
+    facts = {"display_id": id, "update": update or None, "metadata": metadata or None}
+    return {name: value for name, value in facts.items() if value is not None}

@@ -28,7 +28,10 @@ from owt.wire.call import FIELDS
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
-_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 _EXPECTED = re.compile(r"Expected `(.+?)`, got `str`")
 
 Problem = tuple[str, str]
@@ -101,7 +104,7 @@ def _fields(request: Request, problems: list[Problem]) -> dict[str, Any]:
             try:
                 document = msgspec.json.decode(request.get_data() or b"{}")
             except (ValueError, RecursionError) as error:
-                problems.append(("body", f"is not JSON: {error}"))
+                problems.append(("body", f"cannot be read as JSON: {error}"))
             else:
                 if isinstance(document, dict):
                     fields.update(document)
@@ -152,6 +155,9 @@ def _conversions(texts: Sequence[Any], parameter: TypedParameter) -> Iterator[Ca
     There are several only where any text is valid, because such text may start as JSON does.
     """
     text, is_one = texts[-1], len(texts) == 1
+    if parameter.scalars:
+        scalars = [_scalar(text, parameter.scalars) for text in texts]
+        yield lambda: _converted(scalars if parameter.sequence else scalars[-1], parameter)
     is_list = is_one and isinstance(text, str) and text.lstrip().startswith("[")
     if parameter.structured and _is_json(text) and (is_list or not parameter.sequence):
         yield lambda: _converted(msgspec.json.decode(text), parameter)
@@ -172,6 +178,16 @@ def _from_items(texts: Sequence[Any], parameter: TypedParameter) -> Any:
             raise
         items = [msgspec.json.decode(text) if _is_json(text) else text for text in texts]
         return _converted(items, parameter)
+
+
+def _scalar(text: Any, kinds: frozenset[type]) -> Any:
+    """Return the number or boolean that `text` is in JSON if it is of one of these types, else `text`."""
+    try:
+        value = msgspec.json.decode(text.lower())
+    except (ValueError, AttributeError):
+        return text
+    kind = type(value)
+    return value if kind in kinds or (kind is int and float in kinds) else text
 
 
 def _content(field: Any, parameter: TypedParameter) -> str | bytes:

@@ -92,7 +92,7 @@ def make_endpoint(function: Callable[..., Any], path: str, methods: tuple[str, .
 def _methods(path: str, methods: Iterable[Any]) -> tuple[str, ...]:
     names = [methods] if isinstance(methods, str) else list(methods)
     names = [name.upper() if isinstance(name, str) else name for name in names]
-    if unknown := [name for name in names if name not in METHODS]:
+    if unknown := [name for name in names if not isinstance(name, str) or name not in METHODS]:
         raise EndpointError(
             f"{path}: {shortened(unknown[0])} is no method of an endpoint; there are {', '.join(METHODS)}"
         )

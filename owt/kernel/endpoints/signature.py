@@ -14,6 +14,7 @@ from collections import abc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any
 
 from msgspec import inspect as types
@@ -46,7 +47,8 @@ class TypedParameter:
     The fields after it describe the values of the type, or the items of a sequence: it has a `sequence` type,
     a type that JSON writes with brackets (`structured`), `any_text`, bytes (`binary`) or None (`optional`)
     among its members; it is `boolean` if true and false are its only values, and `choices` lists its only
-    values, if there is such a list.
+    values, if there is such a list. `scalars` are the types of the numbers and booleans that are among them
+    besides texts.
     """
 
     name: str
@@ -62,6 +64,7 @@ class TypedParameter:
     boolean: bool = False
     optional: bool = False
     choices: tuple[Any, ...] = ()
+    scalars: frozenset[type] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def describe(
     kinds = [parameter.type if parameter.convertible else Any for parameter in parameters]
     [*schemas, result], definitions = schemas_of([*kinds, Any if item is Kind.empty else item])
     text = inspect.getdoc(function) or ""
-    if inspect.getattr_static(type(function), "__doc__", None) == getattr(function, "__doc__", None):
+    if inspect.getattr_static(type(function), "__doc__", None) is getattr(function, "__doc__", None):
         # The docstring of its class does not describe the object.
         text = ""
     limit = rules.MAX_DESCRIPTION
@@ -172,9 +175,10 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
         structured=any(isinstance(member, _STRUCTURED) for member in members),
         any_text=any(isinstance(item, (types.StrType, types.AnyType)) for item in items),
         binary=any(isinstance(item, _BYTES) for item in items),
-        boolean=all(isinstance(member, (types.BoolType, types.NoneType)) for member in members),
+        boolean=all(kind in (bool, NoneType) for member in members for kind in _scalars(member)),
         optional=any(isinstance(member, types.NoneType) for member in members),
         choices=tuple(choice for member in members for choice in _choices(member)),
+        scalars=_beside_text({kind for item in items for kind in _scalars(item)}),
     )
 
 
@@ -194,6 +198,25 @@ def _choices(info: types.Type) -> list[Any]:
         case types.EnumType(cls=cls):
             return [member.value for member in cls]
     return []
+
+
+_SCALARS: dict[Any, type] = {
+    types.IntType: int, types.FloatType: float, types.BoolType: bool, types.NoneType: NoneType,
+    types.StrType: str,
+}  # fmt: skip
+
+
+def _scalars(info: types.Type) -> set[type]:
+    """Return the types of the values of a type: numbers, booleans, None and texts; object for any other."""
+    match info:
+        case types.LiteralType(values=values):
+            return {type(value) for value in values}
+    return {_SCALARS.get(type(info), object)}
+
+
+def _beside_text(kinds: set[type]) -> frozenset[type]:
+    """Return the types of numbers and booleans that a text of a query may stand for instead of itself."""
+    return frozenset(kinds & {int, float, bool}) if str in kinds else frozenset()
 
 
 def _items(info: types.Type) -> list[types.Type]:
@@ -221,7 +244,9 @@ def _is_convertible(info: types.Type) -> bool:
 
 def _result(function: Callable[..., Any], returns: Any) -> tuple[Any, bool]:
     """Return the type of the result, or of each item of a stream, and True if it is a stream."""
-    if typing.get_origin(returns) in _STREAMS or returns in _STREAMS:
+    # Annotations are any values, so they are not compared by `==`.
+    origin = typing.get_origin(returns)
+    if any(kind is origin or kind is returns for kind in _STREAMS):
         inner = typing.get_args(returns)
         return Kind.empty if not inner or _is_quoted(inner[0]) else inner[0], True
     plain = inspect.unwrap(function)
@@ -238,4 +263,7 @@ def _is_quoted(kind: Any) -> bool:
 def _is_response_tuple(kind: Any) -> bool:
     """Return True for the type of a tuple that may be `(body, status)`, `(body, headers)` or all three."""
     inner = typing.get_args(kind) if typing.get_origin(kind) is tuple else ()
-    return len(inner) in (2, 3) and inner[0 if inner[1] is ... else 1] not in (str, bytes, bool, float)
+    if len(inner) not in (2, 3):
+        return False
+    second = inner[0 if inner[1] is ... else 1]
+    return not any(second is plain for plain in (str, bytes, bool, float))

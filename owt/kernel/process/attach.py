@@ -12,7 +12,7 @@ from typing import Any
 from tornado.ioloop import IOLoop
 
 from owt.errors import WireError
-from owt.kernel import context
+from owt.kernel import context, flask_requests
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.event_loops import protect
 from owt.kernel.calls.iopub import IopubMirror
@@ -74,6 +74,7 @@ def attach(kernel: Any, calls: socket.socket, control: socket.socket) -> None:
     when there is no frontend at the other end.
     """
     context.follow_threads()
+    flask_requests.follow_import()
     # `tqdm.auto` without ipywidgets shows its progress as text, with this warning in the output of the call.
     warnings.filterwarnings("ignore", "IProgress not found")
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]

@@ -196,6 +196,45 @@ def test_a_body_of_another_length_than_promised_breaks_its_connection(promised: 
     scenario()
 
 
+@pytest.mark.parametrize("promised", [3, 4, 6])
+def test_a_stream_that_is_longer_than_promised_ends_visibly(promised: int) -> None:
+    @async_test
+    async def scenario() -> None:
+        async with serving() as site:
+            client = await site.call()
+            kernel = await site.invoked()
+            kernel.send(Head(200, (("Content-Length", str(promised)),)), Data(b"one", "text"))
+            await client.receive()
+            for _ in range(3):
+                kernel.send(Data(b"two", "text"))
+            kernel.send(Done(200, 0.0))
+            assert len((await client.end()).partition(b"\r\n\r\n")[2]) < promised
+
+    scenario()
+
+
+@async_test
+async def test_a_stream_of_the_promised_length_is_complete() -> None:
+    async with serving() as site:
+        client = await site.call()
+        kernel = await site.invoked()
+        kernel.send(Head(200, (("Content-Length", "6"),)), Data(b"one", "text"))
+        kernel.send(Data(b"two", "text"))
+        kernel.send(Done(200, 0.0))
+        assert (await client.answer()).text == "onetwo"
+
+
+@async_test
+async def test_a_stream_whose_first_data_is_longer_than_promised_is_a_500() -> None:
+    async with serving() as site:
+        client = await site.call()
+        kernel = await site.invoked()
+        kernel.send(Head(200, (("Content-Length", "2"),)), Data(b"one", "text"))
+        answer = await client.answer()
+        assert (answer.status, answer.headers["content-type"]) == (500, "text/plain; charset=utf-8")
+        assert answer.text == "bad answer: the answer is longer than its own Content-Length\n"
+
+
 @async_test
 async def test_a_response_without_body_has_no_content_headers() -> None:
     async with serving() as site:

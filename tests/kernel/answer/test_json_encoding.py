@@ -309,3 +309,11 @@ def test_is_document_is_false_for_other_objects_and_classes(value: Any) -> None:
 def test_a_type_is_named_with_its_module_unless_it_is_builtin() -> None:
     assert type_name(1) == "int"
     assert type_name(pathlib.PurePosixPath()).endswith(".PurePosixPath")
+
+
+@pytest.mark.parametrize("odd", [object(), 1j])
+def test_a_table_that_json_cannot_hold_names_the_column(odd: object) -> None:
+    table = pd.DataFrame({"fine": [1], "odd one": [odd]})
+    for value in (table, {"x": [table]}):
+        with pytest.raises(TypeError, match=f"column 'odd one': JSON cannot hold a {type(odd).__name__}"):
+            encode(value)

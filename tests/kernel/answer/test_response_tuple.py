@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import http
 from typing import Any, NamedTuple
+from unittest.mock import MagicMock, Mock
 
+import numpy as np
+import pandas as pd
 import pytest
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
 from owt.kernel.answer.response_tuple import ResponseTuple, header, merged, parse_response_tuple, validated
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float64(0.9), np.int64(200), np.zeros(3), np.zeros(0), pd.DataFrame({"a": [1]}), pd.Series([1]),
+        pd.NA, Mock(spec=int), MagicMock(),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_values_of_libraries_are_neither_status_nor_headers(value: Any) -> None:
+    assert parse_response_tuple(("a", value)) is None
+    assert parse_response_tuple((value, value)) is None
+    assert parse_response_tuple(("a", 200, value)) is None
+    assert parse_response_tuple(("a", value, {})) is None
 
 
 class Pair(NamedTuple):

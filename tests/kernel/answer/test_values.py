@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import AsyncMock, MagicMock, Mock, NonCallableMagicMock
 
 import flask
 import numpy as np
@@ -785,3 +786,40 @@ print([name for name in names if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("kind", [Mock, MagicMock, AsyncMock, NonCallableMagicMock])
+def test_a_mock_cannot_be_answered(kind: type[Mock]) -> None:
+    for value in (kind(), [kind()], (kind(), 201), kind(spec=io.BytesIO), kind(spec=int), kind(spec=str)):
+        with pytest.raises(TypeError, match=f"{kind.__name__}"):
+            whole(value)
+
+
+class Pretender:
+    """Object with any attribute."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: "again"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("ab")
+
+
+def test_a_capability_of_an_instance_alone_does_not_count() -> None:
+    with pytest.raises(TypeError, match="cannot answer with a value of type"):
+        whole(Pretender())
+
+
+def test_the_end_of_a_file_that_yields_text_is_its_end() -> None:
+    class TextReader(io.StringIO):
+        def read1(self, size: int) -> str:
+            return self.read(size)
+
+    chunks = streamed(TextReader("text"))
+    assert [chunk.body for chunk in chunks if isinstance(chunk, Data)] == [b"text"]
+
+
+def test_the_wrapper_of_a_named_temporary_file_has_its_private_class() -> None:
+    # `_is_file` looks for `tempfile._TemporaryFileWrapper`.
+    with tempfile.NamedTemporaryFile() as file:
+        assert type(file) is tempfile._TemporaryFileWrapper

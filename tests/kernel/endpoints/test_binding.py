@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 from urllib.parse import urlencode
 
 import msgspec
@@ -113,6 +113,26 @@ def refusal(function: Callable[..., Any], query: str = "", **more: Any) -> str:
         (int | float, "2.5", 2.5),
         (Literal["a", "b"], "b", "b"),
         (Literal[1, 2], "2", 2),
+        (Literal[True, False], "true", True),
+        (Literal[True, False], "False", False),
+        (Literal[True, False], "no", False),
+        (Literal[True, "auto"], "true", True),
+        (Literal[True, "auto"], "auto", "auto"),
+        (Literal[True, None], "on", True),
+        (int | str, "5", 5),
+        (int | str, "1.5", "1.5"),
+        (int | str, "0x5", "0x5"),
+        (int | str, "true", "true"),
+        (int | str, "05", "05"),
+        (int | str, "", ""),
+        (float | str, "5", 5.0),
+        (float | str, "1.5", 1.5),
+        (float | str | None, "null", "null"),
+        (bool | str, "true", True),
+        (bool | str, "1", "1"),
+        (list[int | str], "5", [5]),
+        (Annotated[int, msgspec.Meta(gt=9)] | str, "5", "5"),
+        (Any, "5", "5"),
         (Colour, "red", Colour.RED),
         (Level, "1", Level.LOW),
         (datetime.date, "2026-01-02", datetime.date(2026, 1, 2)),
@@ -260,12 +280,12 @@ def test_json_that_is_no_object_is_left_to_the_function(body):
 
 
 def test_invalid_json_is_refused():
-    assert "body: is not JSON" in refusal(lambda: 1, data=b"{", content_type="application/json")
+    assert "body: cannot be read as JSON" in refusal(lambda: 1, data=b"{", content_type="application/json")
 
 
 def test_deeply_nested_json_is_refused():
     body = b'{"x":' + b"[" * 100_000
-    assert "body: is not JSON" in refusal(lambda x: 1, data=body, content_type="application/json")
+    assert "body: cannot be read as JSON" in refusal(lambda x: 1, data=body, content_type="application/json")
 
 
 def test_json_sent_as_a_form_is_an_error_with_the_remedy():

@@ -1,0 +1,67 @@
+"""Contexts of Flask for calls: `flask.request`, `send_file` and `jsonify` work in an adaptor.
+
+Flask finds the request, and the application that these functions ask for settings, in context variables.
+Nothing here costs a call anything in a kernel that has not imported Flask.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+from owt.kernel import context
+
+
+def push_request(run: context.Run) -> None:
+    """Make the run's request Flask's in the current context, which ends with the run, if Flask is loaded."""
+    flask: Any = sys.modules.get("flask")
+    if flask is None or not hasattr(flask, "has_request_context") or flask.has_request_context():
+        return
+    app = _app(flask)
+    # Flask's `send_file` looks for relative paths here.
+    app.root_path = os.getcwd()
+    app.request_context(run.new_request().environ).push()
+
+
+def follow_import() -> None:
+    """Enter the context of the run that imports Flask, also in the middle of its code."""
+    sys.meta_path.insert(0, _FlaskFinder())
+
+
+@lru_cache(maxsize=1)
+def _app(flask: Any) -> Any:
+    app = flask.Flask("owt", root_path=os.getcwd(), static_folder=None)
+    # The server limits the size of a body.
+    app.config["MAX_FORM_MEMORY_SIZE"] = None
+    return app
+
+
+class _FlaskFinder(MetaPathFinder):
+    """Finder that enters the run's context after the import of Flask, and is not used again."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of Flask, None for any other module."""
+        if fullname != "flask":
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        loader: Any = None if spec is None else spec.loader
+        if loader is not None:
+            execute = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                sys.meta_path.remove(self)
+                run = context.running()
+                if run is not None:
+                    push_request(run)
+
+            loader.exec_module = exec_module
+        return spec
