@@ -26,12 +26,13 @@ DOCS := .venv-docs
 NEWEST := .venv-newest
 BOUNDED := ipykernel ipython jupyter_client jupyter_server tornado
 
-.PHONY: help serve test test-newest test-browser test-bark lint docs man picture bench bench-memory bench-kernel clean
+.PHONY: help serve test test-newest soak test-browser test-bark lint docs man picture bench bench-memory bench-kernel clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and print commands to try'
 	@echo 'make test         run all tests except test-browser and test-bark'
 	@echo 'make test-newest  run them with the newest releases, also beyond the upper bounds'
+	@echo 'make soak         run many clients while kernels die, for 3 minutes; ARGS=--help'
 	@echo 'make test-browser run the tests that need Chromium and its driver'
 	@echo 'make test-bark    run the tests of the models, which need the extra bark'
 	@echo 'make lint         check style and types'
@@ -47,13 +48,16 @@ serve: $(VENV)/installed-serve
 	@$(BIN)/owt serve --show-examples $(ARGS)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python tests/stages.py $(ARGS)
 
 test-newest: $(NEWEST)/made
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,speech,notebook]'
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
 	  --upgrade-strategy eager $(BOUNDED)
-	$(NEWEST)/bin/python -m pytest $(ARGS)
+	$(NEWEST)/bin/python tests/stages.py $(ARGS)
+
+soak: $(VENV)/installed-dev
+	$(BIN)/python tests/soak.py $(ARGS)
 
 test-browser: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/browser $(ARGS)

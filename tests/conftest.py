@@ -19,21 +19,44 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def in_second_stage(path: Path) -> bool:
-    """Return whether a test file's tests run after those of single modules."""
-    return path.relative_to(Path(__file__).parent).parts[0] in SECOND_STAGE
+def stage_of(path: Path) -> str:
+    """Return the stage of a test file."""
+    return "second" if path.relative_to(Path(__file__).parent).parts[0] in SECOND_STAGE else "first"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the second stage after the first; otherwise the order stays."""
-    items.sort(key=lambda item: in_second_stage(item.path))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for a single stage, which tests/stages.py uses."""
+    parser.addoption("--stage", choices=["first", "second"], help="run only the tests of this stage")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no test files of the other stage."""
+    stage = config.getoption("--stage")
+    is_other = collection_path.is_file() and stage not in (None, stage_of(collection_path))
+    return True if is_other else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the stage, or put the second stage after the first; otherwise the order stays."""
+    stages: dict[str, list[pytest.Item]] = {"first": [], "second": []}
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"the id of a test differs in each process; set `ids`: {item.nodeid}")
+        stages[stage_of(item.path)].append(item)
+    match config.getoption("--stage"):
+        case None:
+            items[:] = stages["first"] + stages["second"]
+        case stage:
+            items[:] = stages.pop(stage)
+            [others] = stages.values()
+            config.hook.pytest_deselected(items=others)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     """Stop before the second stage when a test of the first has failed: it would fail for the same reason."""
     session = item.session
-    if not in_second_stage(item.path) or session.config.stash.get(STARTED, False):
+    if stage_of(item.path) == "first" or session.config.stash.get(STARTED, False):
         return None
     if session.testsfailed:
         session.shouldfail = "the first stage failed, so the tests of running servers were not started"
