@@ -59,8 +59,9 @@ class FrameDecoder(Generic[M]):
     The caller reads bytes into the memory that `get_buffer` returns and reports their number to
     `buffer_updated`; `feed` does both for bytes that it is given.
 
-    Memory and time are bounded by the bytes that have arrived, whatever size a header announces: the buffer
-    at most doubles each time it is full, so that each byte is moved a constant number of times.
+    Memory and time are bounded by the bytes that have arrived, whatever size a header announces: a buffer of
+    `MAX_READ` or more at most doubles each time it is full, so that each byte is moved a constant number of
+    times.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class FrameDecoder(Generic[M]):
         # No part of an attachment stays in the buffer.
         min_space = min(self._missing, self._read_size) or min(self._needed - pending, self._read_size // 2)
         if len(self._buffer) - self._end < min_space:
-            size = max(self._read_size, min(self._needed, 2 * pending))
+            size = max(self._read_size, min(self._needed, max(2 * pending, MAX_READ)))
             with memoryview(self._buffer) as old:
                 if size > len(old):
                     self._buffer = bytearray(size)

@@ -27,7 +27,8 @@ from tornado.httputil import ParseMultipartConfig, parse_multipart_form_data
 from owt.errors import BadRequest
 from owt.wire.call import FIELDS, RequestFacts
 
-Fields = Mapping[str, str | Raw]
+Fields = Mapping[str, str | bytes | Raw]
+"""Text or JSON by the names of fields; of fields in base64, also the bytes that it stands for."""
 
 
 class ReadFields(NamedTuple):
@@ -58,6 +59,13 @@ _CODE = frozenset({"code", "code_b64", "kwargs", "kwargs_b64"})
 
 # Only owt's fields of an object are kept: a body of 100 MB may have millions of others.
 _objects = msgspec.json.Decoder(msgspec.defstruct("_Object", [(name, Raw, None) for name in sorted(FIELDS)]))
+# Decodes base64 in the same pass, which takes two thirds of the time. It fails for any but the usual form.
+_encoded_objects = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "_Encoded",
+        [(name, bytes | None if name.endswith("_b64") else Raw, None) for name in sorted(FIELDS)],
+    )
+)
 _members = msgspec.json.Decoder(dict[str, Raw])
 _begins_an_object = re.compile(rb"[ \t\r\n]*\{")
 _documents = msgspec.json.Decoder(Raw)
@@ -101,8 +109,8 @@ def cut(value: str) -> str:
     return value if len(value) <= 200 else value[:100] + value[-100:]
 
 
-def decode_base64(name: str, text: str) -> str:
-    """Return the text that field `name` holds in base64.
+def decode_base64(name: str, value: str | bytes) -> str:
+    """Return the text that field `name` holds in base64; of bytes, the base64 is decoded already.
 
     Both alphabets are read, with or without padding, with line ends anywhere. Raises `BadRequest` unless it
     is base64 of UTF-8 text.
@@ -110,15 +118,16 @@ def decode_base64(name: str, text: str) -> str:
     try:
         try:
             # As strict as binascii and four times as fast, which counts for large calls.
-            data = msgspec.convert(text, bytes)
+            data = msgspec.convert(value, bytes) if isinstance(value, str) else value
         except ValueError:
-            data = binascii.a2b_base64(_repaired(text), strict_mode=True)
+            data = binascii.a2b_base64(_repaired(str(value)), strict_mode=True)
     except ValueError:
-        raise BadRequest(name, "is not base64", cut(text)) from None
+        raise BadRequest(name, "is not base64", cut(str(value))) from None
     try:
         decoded = data.decode()
     except UnicodeDecodeError as error:
         reason = f"does not decode to UTF-8 text: {error.reason} at byte {error.start}"
+        text = value if isinstance(value, str) else binascii.b2a_base64(data, newline=False).decode()
         raise BadRequest(name, reason, cut(text)) from None
     if "\0" in decoded:
         raise BadRequest(name, "has a NUL character in it", cut(decoded))
@@ -173,7 +182,10 @@ def _from_json(body: bytes, others: list[str]) -> Fields:
                 members = _members.decode(body)
                 others += members.keys() - FIELDS
                 return {name: raw for name, raw in members.items() if name in FIELDS}
-            document = _objects.decode(body)
+            try:
+                document = _encoded_objects.decode(body)
+            except msgspec.ValidationError:
+                document = _objects.decode(body)
             return {name: raw for name in FIELDS if (raw := getattr(document, name)) is not None}
         _documents.decode(body)
     except RecursionError:

@@ -24,7 +24,7 @@ import keyword
 import math
 import re
 import unicodedata
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -187,7 +187,7 @@ def _text(fields: Fields, name: str) -> str | None:
     value = fields.get(name)
     if value is None:
         return None
-    text = value if isinstance(value, str) else _json_text(value, name)
+    text = value if isinstance(value, str) else _json_text(cast(Raw, value), name)
     if text is not None and "\0" in text:
         raise BadRequest(name, "has a NUL character in it", cut(text))
     return text
@@ -218,7 +218,7 @@ class _Json(str):
     __repr__ = str.__str__
 
 
-def _excerpt(value: str | Raw) -> str:
+def _excerpt(value: str | bytes | Raw) -> str:
     """Return a field's value for an error message; JSON as its own text."""
     if isinstance(value, str):
         return cut(value)
@@ -227,12 +227,14 @@ def _excerpt(value: str | Raw) -> str:
 
 def _either(fields: Fields, name: str, plain: str | None) -> str | None:
     """Return field `name` from its plain text or its base64 form; None if it is empty."""
-    text = _text(fields, f"{name}_b64")
-    if text is None:
+    encoded_name = f"{name}_b64"
+    value = fields.get(encoded_name)
+    encoded = value if type(value) is bytes else _text(fields, encoded_name)
+    if encoded is None:
         return plain or None
     if plain is not None:
         raise BadRequest(name, f"is ambiguous: both {name} and {name}_b64 are there", cut(plain))
-    return decode_base64(f"{name}_b64", text) or None
+    return decode_base64(encoded_name, encoded) or None
 
 
 def _kwargs(fields: Fields) -> str | None:
@@ -289,7 +291,7 @@ def _switch(fields: Fields, name: str) -> bool:
     if field is None:
         return False
     kind = "true or false (or 1, 0, yes, no, on, off)"
-    value = field if isinstance(field, str) else _decode(_switches, field, name, kind)
+    value = field if isinstance(field, str) else _decode(_switches, cast(Raw, field), name, kind)
     if value is None:
         return False
     # An int is compared rather than printed: Python does not print one of thousands of digits.
@@ -304,7 +306,7 @@ def _timeout(fields: Fields) -> float | None:
     if field is None:
         return None
     kind = "a number of seconds above 0"
-    value = field if isinstance(field, str) else _decode(_numbers, field, "timeout", kind)
+    value = field if isinstance(field, str) else _decode(_numbers, cast(Raw, field), "timeout", kind)
     if value is None:
         return None
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_from_bytes, unquote_plus, urlencode
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from owt.errors import BadRequest, MethodNotAllowed
 from owt.frontend.endpoints import Match
 from owt.frontend.http import fields
-from owt.frontend.http.fields import MAX_PAIRS, MAX_PARTS
+from owt.frontend.http.fields import MAX_PAIRS, MAX_PARTS, MAX_SMALL_JSON
 from owt.frontend.http.requests import is_page_view, parse_call, parse_fields
 from owt.wire.call import FIELDS, Caching, Call, RequestFacts, Target
 from owt.wire.names import session_name
@@ -240,6 +241,29 @@ def test_kwargs_of_a_json_body_become_text(value: object, text: str | None) -> N
 )
 def test_base64_of_both_alphabets_with_or_without_padding(encoded: str, text: str) -> None:
     assert parse(from_json(code_b64=encoded)).code == text
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
+@pytest.mark.parametrize("padding", ["", "="])
+def test_base64_in_a_large_json_body(encode: Callable[[bytes], bytes], padding: str) -> None:
+    text = "'é>?~" * MAX_SMALL_JSON
+    text += "x" * (-(len(text.encode()) + 1) % 3)
+    encoded = encode(text.encode()).decode().rstrip("=\n") + padding
+    call = parse(from_json(kwargs_b64=encoded, code_b64="MQ", session="s"))
+    assert (call.kwargs, call.code, call.session) == (text, "1", "s")
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"\xff" * MAX_SMALL_JSON, "does not decode to UTF-8 text: invalid start byte at byte 0; got '//"),
+        (b"x" * MAX_SMALL_JSON + b"\0", "has a NUL character in it; got 'xxx"),
+    ],
+)
+def test_base64_of_something_else_in_a_large_json_body(data: bytes, problem: str) -> None:
+    message = refusal(from_json(kwargs_b64=base64.b64encode(data).decode(), code="1"))
+    assert message.startswith(f"kwargs_b64: {problem}")
+    assert len(message) < 300
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff"), min_size=1))
