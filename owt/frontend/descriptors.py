@@ -1,6 +1,6 @@
 """File descriptors: the process's limit, how connections and kernels share it, and a reserve.
 
-A connection needs one descriptor, and a kernel three, six while it starts. If `ulimit -n` permits fewer than
+A connection needs one descriptor, and a kernel seven. If `ulimit -n` permits fewer than
 the other limits need, connections and kernels share them.
 """
 
@@ -14,7 +14,7 @@ import sys
 
 from owt.errors import Busy
 
-KERNEL = 6
+KERNEL = 7
 """Maximum number of descriptors of a kernel."""
 OWN = 40
 """Descriptors of the server itself, including the reserve."""

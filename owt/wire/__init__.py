@@ -10,6 +10,7 @@ All processes import it. It does no I/O, and imports neither Tornado nor Jupyter
     framing    length-prefixed frames of messages in a byte stream
     messages   messages between the frontend and a kernel
     template   messages between the frontend and the template
+    unsent     memory for output that a kernel has not sent yet
     accept     media types that an Accept header names
     http       HTTP rules: statuses, header names, loopback addresses
     sse        the text/event-stream format

@@ -1,10 +1,11 @@
 """Kernel processes and their connections.
 
-    kernels     the start of kernels, and all that there are
-    kernel      one kernel, from its start to its end
-    exit        the end of a kernel in words
-    process     forked processes; notification when a process ends
-    connection  the frontend's side of a kernel's connections for calls and control
-    template    client of the process that forks kernels
-    fork        the kernel provisioner `owt-fork`
+    kernels      the start of kernels, and all that there are
+    kernel       one kernel, from its start to its end
+    exit         the end of a kernel in words
+    last_output  what a kernel had written when it died
+    process      forked processes; notification when a process ends
+    connection   the frontend's side of a kernel's connections for calls and control
+    template     client of the process that forks kernels
+    fork         the kernel provisioner `owt-fork`
 """

@@ -33,7 +33,7 @@ class MessageHandler(Protocol):
 
 
 class KernelConnection(asyncio.BufferedProtocol):
-    """One of the two connections of a kernel."""
+    """One of the two connections of a kernel. `received` is the number of messages that have arrived."""
 
     def __init__(self, handler: MessageHandler) -> None:
         self._handler = handler
@@ -42,6 +42,7 @@ class KernelConnection(asyncio.BufferedProtocol):
         self._unsent: deque[memoryview] = deque()
         self._paused = False
         self._error: WireError | None = None
+        self.received = 0
         self.ended = asyncio.Event()
 
     @classmethod
@@ -71,6 +72,7 @@ class KernelConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         try:
             for message in self._decoder.buffer_updated(nbytes):
+                self.received += 1
                 self._handler.received(message)
         except WireError as error:
             log.error("a kernel's connection is closed: %s", error)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
+
+from owt.wire.chunk import Stderr, Stdout
 
 UNKNOWN_CODE: Final = 1000
 """Exit code of a forked process whose real one cannot be known, because its parent, the template, is gone."""
@@ -33,12 +35,14 @@ class Exit:
     `code` is the exit code as in `subprocess.Popen.returncode`, or None when the server killed the kernel or
     the process closed its connection and went on. `reason` says why the server killed the kernel.
     `memory_limit` is the number of bytes that the kernel was allowed to allocate, which may be the cause.
+    `output` is what the process wrote last; which run it belonged to is not known.
     """
 
     kind: ExitKind
     code: int | None = None
     reason: str = ""
     memory_limit: int | None = None
+    output: tuple[Stdout | Stderr, ...] = field(default=(), compare=False)
 
     @property
     def by_signal(self) -> bool:

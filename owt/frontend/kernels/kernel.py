@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+from dataclasses import replace
 from enum import Enum
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from owt.errors import KernelKilled, KernelNotReady, WireError
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernels.connection import KernelConnection
 from owt.frontend.kernels.exit import Exit, ExitKind
+from owt.frontend.kernels.last_output import LastOutput
 from owt.frontend.kernels.process import exit_code, wait_until_gone
 from owt.wire.call import Call
 from owt.wire.messages import (
@@ -123,6 +125,7 @@ class Kernel:
         self._endpoints = endpoints
         self._calls: KernelConnection | None = None
         self._control: KernelConnection | None = None
+        self._last_output: LastOutput | None = None
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -134,9 +137,8 @@ class Kernel:
         with calls:
             self._control, control = await KernelConnection.open(self)
             with control:
-                sender, receiver = socket.socketpair()
-                with sender:
-                    socket.send_fds(sender, [b"\0"], [calls.fileno(), control.fileno()])
+                self._last_output = LastOutput()
+                receiver = self._last_output.hand_over(calls, control)
         self._calls.send(self._welcome)
         return receiver
 
@@ -264,7 +266,8 @@ class Kernel:
             self._ending = asyncio.get_running_loop().create_task(self._clean_up())
 
     async def _clean_up(self) -> None:
-        exit = self.exit = self.exit or await self._find_exit()
+        exit = self.exit or await self._find_exit()
+        exit = self.exit = self._with_last_output(exit)
         if not self.ready.done():
             self.ready.set_exception(self._not_ready(exit))
             # The start may have been abandoned.
@@ -300,6 +303,21 @@ class Kernel:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REST_TIMEOUT):
                     await self._calls.ended.wait()
+
+    def _with_last_output(self, exit: Exit) -> Exit:
+        """Give the owner what the kernel had not sent of the output of its runs; return the exit with what
+        remains."""
+        if self._last_output is None or self._calls is None:
+            return exit
+        try:
+            outputs, rest = self._last_output.read(self._calls.received)
+        finally:
+            self._last_output.close()
+        for output in outputs:
+            self._owner.received(output)
+        for chunk in rest:
+            log.warning("the last output of kernel %s: %s", self.id, chunk.text.rstrip())
+        return replace(exit, output=tuple(rest))
 
     def _not_ready(self, exit: Exit) -> KernelNotReady:
         kind = KernelKilled if exit.by_signal else KernelNotReady

@@ -282,6 +282,16 @@ class Run:
         """Return the text of all chunks of one kind in the journal."""
         return "".join(chunk.text for chunk in self.journal.chunks if isinstance(chunk, kind))
 
+    def last_lines(self, max_lines: int, max_characters: int) -> str:
+        """Return the end of what the run has written to stdout and stderr, in the order of its chunks."""
+        text = ""
+        for chunk in reversed(self.journal.chunks):
+            if isinstance(chunk, Stdout | Stderr):
+                text = chunk.text[-max_characters:] + text
+                if len(text) >= max_characters or text.count("\n") > max_lines:
+                    break
+        return "\n".join(text[-max_characters:].strip("\n").split("\n")[-max_lines:])
+
     def _keep_running(self) -> None:
         if self._abandoned is not None:
             self._abandoned.cancel()

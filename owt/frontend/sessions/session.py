@@ -28,6 +28,8 @@ log = logging.getLogger("owt.sessions")
 
 IDLE_DEATHS = 3
 """Number of kernels that may die in a row without a call. After that, the next call starts one."""
+LAST_LINES, LAST_CHARACTERS = 40, 4000
+"""Limits of what the failure of a call repeats of its output when its kernel has died."""
 MAX_KNOWN_CODES = 1000
 """Number of codes of which a session remembers that its kernel has loaded them."""
 
@@ -365,7 +367,7 @@ class Session:
         `Kernel` calls it once the exit status is known; its endpoints are gone by then. In this order:
 
         1. The session has no kernel, and no code that it knows.
-        2. Active calls fail with the reason. Queued calls stay.
+        2. Active calls get what the kernel wrote last, and fail with the reason. Queued calls stay.
         3. A session that was closed is done.
         4. After `IDLE_DEATHS` deaths in a row without a call, queued calls fail too, observers and owner are
            notified (`FAILED`), and the next call starts a kernel.
@@ -383,6 +385,7 @@ class Session:
         active, self.active = self.active, {}
         for run in active.values():
             self._deadlines.ended(run)
+            run.feed(exit.output, wake=False)
             run.fail(killed_with_kernel(run, reason))
         if self._closed:
             return
@@ -433,7 +436,8 @@ def killed_with_kernel(run: Run, reason: str) -> Failed:
     """Return the failure of an active run whose kernel died, perhaps because the run did not stop."""
     match run.cancel_reason:
         case None:
-            return kernel_lost(f"the kernel {reason}")
+            output = run.last_lines(LAST_LINES, LAST_CHARACTERS)
+            return kernel_lost(f"the kernel {reason}" + (f"; its last output:\n{output}" if output else ""))
         case "timeout":
             detail = f"the call ran longer than its timeout of {run.call.timeout:g} s; its kernel {reason}"
             return Failed(504, "timeout", "timed out", detail)

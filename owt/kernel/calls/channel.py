@@ -31,6 +31,7 @@ from owt.wire.messages import (
     StartDeadlinePassed,
     Welcome,
 )
+from owt.wire.unsent import UnsentOutput
 
 
 class KernelChannel:
@@ -40,6 +41,7 @@ class KernelChannel:
         self,
         calls: socket.socket,
         control: socket.socket,
+        unsent: UnsentOutput | None = None,
         *,
         shell: Any,
         main: asyncio.AbstractEventLoop,
@@ -47,7 +49,7 @@ class KernelChannel:
         mirror: IopubMirror | None = None,
     ) -> None:
         """Wait for the frontend's first message. `main` is the main thread's loop, `in_control` the control
-        thread's.
+        thread's. `unsent` is the memory for output that has not been sent.
 
         Raises `WireError` when the message is not a `Welcome`.
         """
@@ -55,7 +57,7 @@ class KernelChannel:
         self._main = main
         self._control_loop = in_control
         self._control = FrontendConnection(control, self._lost)
-        self._calls = FrontendConnection(calls, self._lost)
+        self._calls = FrontendConnection(calls, self._lost, unsent)
         self._cleanup: tuple[str, ...] = ()
         first = self._calls.receive_first()
         if not isinstance(first, Welcome):

@@ -6,32 +6,43 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from owt.errors import WireError
 from owt.wire.messages import Message, encode, message_decoder
+from owt.wire.unsent import Region, UnsentOutput
 
 
 class FrontendConnection:
     """A stream socket with messages. `send` may be called from any thread, `receive` from one at a time."""
 
-    def __init__(self, connection: socket.socket, on_lost: Callable[[], NoReturn]) -> None:
-        """`on_lost` ends the process, when a message cannot be sent."""
+    def __init__(
+        self,
+        connection: socket.socket,
+        on_lost: Callable[[], NoReturn],
+        unsent: UnsentOutput | None = None,
+    ) -> None:
+        """`on_lost` ends the process, when a message cannot be sent. `unsent` is the memory for text that
+        will be sent here."""
+        self.unsent = unsent
         self._socket = connection
         self._on_lost = on_lost
+        self._sent = 0
         self._decoder = message_decoder()
         self._lock = threading.Lock()
         self._owner = 0
-        self._deferred: deque[Message] = deque()
+        self._deferred: deque[tuple[Message, Sequence[Region]]] = deque()
         self._process = os.getpid()
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for an event loop."""
         return self._socket.fileno()
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, regions: Sequence[Region] = ()) -> None:
         """Write a message; block while the frontend's buffers are full, which credit keeps rare.
+
+        `regions` have text of the message; they get its number.
 
         The garbage collector may run a finalizer in the middle of a write, and the finalizer may print. A
         message that is sent from there follows the frame that is being written.
@@ -42,14 +53,14 @@ class FrontendConnection:
             raise RuntimeError("a forked child process has no connection to the server; the kernel has")
         me = threading.get_ident()
         if self._owner == me:
-            self._deferred.append(message)
+            self._deferred.append((message, regions))
             return
         with self._lock:
             self._owner = me
             try:
-                self._write(message)
+                self._write(message, regions)
                 while self._deferred:
-                    self._write(self._deferred.popleft())
+                    self._write(*self._deferred.popleft())
             finally:
                 self._owner = 0
 
@@ -82,8 +93,11 @@ class FrontendConnection:
                 [first] = messages
                 return first
 
-    def _write(self, message: Message) -> None:
+    def _write(self, message: Message, regions: Sequence[Region]) -> None:
         frame = encode(message)
+        self._sent += 1
+        for region in regions:
+            region.mark(self._sent)
         try:
             for buffer in frame:
                 self._socket.sendall(buffer)

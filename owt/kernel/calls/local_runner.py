@@ -11,7 +11,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from owt.kernel import context
 from owt.kernel.calls.execution import Environment, Execution
 from owt.kernel.calls.failure import as_raised
 from owt.kernel.calls.interrupts import InOtherThread, Interrupts, Stopped
-from owt.kernel.calls.output_sender import OutputSender, StreamName
+from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.code.cells import CellRunner
 from owt.kernel.code.source import Sources
 from owt.kernel.endpoints.decorator import Decorator
@@ -31,6 +31,7 @@ from owt.summat.inputs import current_request
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk
 from owt.wire.messages import Output
+from owt.wire.unsent import Region, StreamName
 
 OnChunk = Callable[[Chunk], None]
 
@@ -165,14 +166,14 @@ class _LocalSender(OutputSender):
     """Sender that hands over each chunk in this process."""
 
     def __init__(self, run: str, on_chunk: OnChunk, interrupts: Interrupts) -> None:
-        def send(message: Output) -> None:
+        def send(message: Output, regions: Sequence[Region] = ()) -> None:
             for chunk in message.chunks:
                 on_chunk(chunk)
 
-        connection: Any = SimpleNamespace(send=send)
+        connection: Any = SimpleNamespace(send=send, unsent=None)
         super().__init__(run, connection, sys.maxsize, interrupts, lambda seconds, function: None)
 
-    def write(self, name: StreamName, text: str) -> bool:
+    def write(self, name: StreamName, text: str, source: Region | None = None) -> bool:
         """Return False: the stream keeps the text and sends it where it goes without a run."""
         return False
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
 
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.interrupts import Interrupts
 from owt.kernel.calls.iopub import RunMirror
 from owt.wire.chunk import Chunk, Stderr, Stdout, size
 from owt.wire.messages import Output
-
-StreamName = Literal["stdout", "stderr"]
+from owt.wire.unsent import Region, StreamName
 
 FLUSH_DELAY = 0.001
 """Seconds that text without a newline, or text that follows other text closely, may wait."""
@@ -64,6 +62,8 @@ class OutputSender:
         self._text_name: StreamName = "stdout"
         self._text_size = 0
         self._text_sent = 0.0
+        # The text that waits, where it outlives this process.
+        self._region: Region | None = None
         self._flush_scheduled = False
         self._closed = False
 
@@ -123,7 +123,12 @@ class OutputSender:
             with self._order:
                 last = (*self._pop_text(), *chunks) if self._text else tuple(chunks)
                 self._closed = True
-                self._connection.send(Output(self.run, last))
+                self._connection.send(Output(self.run, last), self._regions())
+                if self._region is not None:
+                    assert self._connection.unsent is not None
+                    self._region.clear()
+                    self._connection.unsent.release(self._region)
+                    self._region = None
                 if self.mirror is not None:
                     self.mirror.show(last)
                     self.mirror.end()
@@ -131,10 +136,11 @@ class OutputSender:
             if allowed:
                 self._interrupts.unshield(allowed)
 
-    def write(self, name: StreamName, text: str) -> bool:
+    def write(self, name: StreamName, text: str, source: Region | None = None) -> bool:
         """Send text of the run's stdout or stderr. Returns False if the run has ended.
 
         A first line is sent immediately; text that follows it closely is collected for a millisecond.
+        `source` is the region with the text, which is cleared if the text is safe elsewhere.
         """
         allowed = self._shield()
         try:
@@ -146,11 +152,16 @@ class OutputSender:
                 self._text_name = name
                 self._text.append(text)
                 self._text_size += len(text)
-                if self._text_size >= MAX_WAITING_TEXT or (
-                    "\n" in text and time.monotonic() - self._text_sent > FLUSH_DELAY
+                if (
+                    self._text_size >= MAX_WAITING_TEXT
+                    or ("\n" in text and time.monotonic() - self._text_sent > FLUSH_DELAY)
+                    or not self._keep(text)
                 ):
-                    self._flush_text()
-                elif not self._flush_scheduled:
+                    self._flush_text(source)
+                    return True
+                if source is not None:
+                    source.clear()
+                if not self._flush_scheduled:
                     self._flush_scheduled = True
                     self._call_later(FLUSH_DELAY, self._flush_later)
             return True
@@ -188,19 +199,45 @@ class OutputSender:
             kind(text[start : start + MAX_TEXT_CHUNK]) for start in range(0, len(text), MAX_TEXT_CHUNK)
         )
 
-    def _flush_text(self) -> None:
-        if self._text:
-            for chunk in self._pop_text():
-                self._send(chunk)
+    def _keep(self, text: str) -> bool:
+        """Put text that waits where it outlives this process. Returns False if there is no room."""
+        region = self._region
+        if region is None:
+            unsent = self._connection.unsent
+            if unsent is None:
+                return True
+            region = self._region = unsent.acquire()
+            if region is None:
+                return False
+        if len(self._text) == 1:
+            region.begin(self.run, self._text_name)
+        return region.append(text.encode("utf-8", "backslashreplace"))
 
-    def _send(self, chunk: Chunk) -> None:
+    def _regions(self, source: Region | None = None) -> tuple[Region, ...]:
+        """Return the regions that hold the text that waits."""
+        return tuple(region for region in (self._region, source) if region is not None)
+
+    def _flush_text(self, source: Region | None = None) -> None:
+        if not self._text:
+            return
+        regions = unsent = self._regions(source)
+        try:
+            for chunk in self._pop_text():
+                self._send(chunk, unsent)
+                # All that was in a region is in the first chunk.
+                unsent = ()
+        finally:
+            for region in regions:
+                region.clear()
+
+    def _send(self, chunk: Chunk, regions: Sequence[Region] = ()) -> None:
         if self._credit <= 0:
             self._wait()
         if self._closed:
             return
         amount = size(chunk)
         # A chunk that cannot be encoded takes no credit.
-        self._connection.send(Output(self.run, (chunk,)))
+        self._connection.send(Output(self.run, (chunk,)), regions)
         with self._credit_lock:
             self._credit -= amount
         if self.mirror is not None:

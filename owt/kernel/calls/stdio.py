@@ -7,21 +7,24 @@ it, to IOPub.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
+import mmap
 import os
 import select
 import selectors
+import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Any, Self
+from typing import IO, Any, ClassVar, Self
 
 from ipykernel.iostream import OutStream
 from ipykernel.zmqshell import ZMQDisplayPublisher
 
 from owt.kernel import context
-from owt.kernel.calls.output_sender import StreamName
 from owt.wire.chunk import FACTS, Display
+from owt.wire.unsent import REGION, SIZE, Region, StreamName, UnsentOutput
 
 TERMINAL_TIMEOUT = 1000
 """Milliseconds that a write waits for the server's terminal to accept it."""
@@ -34,11 +37,18 @@ class RunStream(io.TextIOBase):
     Its `pipe` collects what child processes and native code write to file descriptor 1 or 2.
     """
 
+    frontend: ClassVar[FrontendEnd | None] = None
+    """The frontend's end of the output; set before the streams are created."""
+
     def __init__(
         self, session: Any, pub_thread: Any, name: StreamName, *, echo: Any = None, watchfd: bool = True
     ) -> None:
         """Create the stream with the arguments of ipykernel's OutStream, which its app passes."""
-        pipe = StdPipe(getattr(sys, name).fileno(), self._receive) if watchfd else None
+        pipe = None
+        if watchfd:
+            end = self.frontend or FrontendEnd.absent()
+            region = end.unsent.reading[name]
+            pipe = StdPipe(getattr(sys, name).fileno(), self._receive, region, end.keep)
         if pipe is not None and echo is not None and _descriptor(echo) == pipe.descriptor:
             # An echo to the descriptor that is redirected here would never end.
             echo = io.TextIOWrapper(io.FileIO(os.dup(pipe.terminal), "w"))
@@ -139,10 +149,11 @@ class RunStream(io.TextIOBase):
         """True after `close`."""
         return bool(self._stream.closed)
 
-    def _receive(self, text: str, data: bytes, is_current: bool) -> None:
-        """Handle text from a pipe, and the bytes that it was read from."""
-        run = context.running() if is_current else None
-        if run is None or not run.sender.write(self._kind, text):
+    def _receive(self, text: str, data: bytes, region: Region | None) -> None:
+        """Handle text from a pipe, and the bytes that it was read from: into the region, if it is the current
+        pipe."""
+        run = context.running() if region is not None else None
+        if run is None or not run.sender.write(self._kind, text, region):
             # A cell's output, for attached notebooks, or a crash report, for the server's terminal.
             self._publish(text)
             assert self.pipe is not None
@@ -156,17 +167,54 @@ class RunStream(io.TextIOBase):
         return len(string)
 
 
+class FrontendEnd:
+    """The frontend's end of this process's output, so that nothing is lost when the process dies.
+
+    `unsent` is the memory for output that has not been sent. The frontend also keeps the ends for reading of
+    the pipes behind stdout and stderr.
+    """
+
+    def __init__(self, memory: mmap.mmap, channel: socket.socket | None) -> None:
+        """`channel` takes the pipes' ends; None if there is no frontend."""
+        self.unsent = UnsentOutput(memoryview(memory))
+        self._channel = channel
+
+    @classmethod
+    def absent(cls) -> Self:
+        """Return one for a process without a frontend, where the output has no other reader."""
+        return cls(mmap.mmap(-1, SIZE), None)
+
+    def keep(self, descriptor: int, output: int) -> None:
+        """Have the frontend keep `output`, from which the output to `descriptor` is read from now on."""
+        if self._channel is not None:
+            # A frontend that does not read, or is gone, may miss the last words of this process.
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._channel, [bytes([descriptor])], [output], socket.MSG_DONTWAIT)
+
+
 class StdPipe:
     """Pipe in place of a standard file descriptor, and the thread that reads it.
 
     Pipes that were renewed are read until the last process that can write to them has ended.
     """
 
-    def __init__(self, descriptor: int, receive: Callable[[str, bytes, bool], None]) -> None:
-        """Redirect `descriptor`. `receive(text, data, is_current)` gets what is read, after `start`."""
+    def __init__(
+        self,
+        descriptor: int,
+        receive: Callable[[str, bytes, Region | None], None],
+        region: Region,
+        keep: Callable[[int, int], None],
+    ) -> None:
+        """Redirect `descriptor`. `receive(text, data, region)` gets what is read, after `start`.
+
+        Data of the current pipe is read into `region`, and `keep(descriptor, output)` gets the end of that
+        pipe from which it is read.
+        """
         self.descriptor = descriptor
         self.terminal = os.dup(descriptor)
         self._receive = receive
+        self._region = region
+        self._keep = keep
         self._lock = threading.Lock()
         self._decoders: dict[int, codecs.IncrementalDecoder] = {}
         self._selector = selectors.DefaultSelector()
@@ -238,6 +286,7 @@ class StdPipe:
         # The second end for writing is kept, so that the pipe stays open when the descriptor is closed.
         self.output, self._input = os.pipe()
         os.set_blocking(self.output, False)
+        self._keep(self.descriptor, self.output)
         os.dup2(self._input, self.descriptor)
         self._decoders[self.output] = codecs.getincrementaldecoder("utf-8")("replace")
         self._selector.register(self.output, selectors.EVENT_READ)
@@ -251,8 +300,9 @@ class StdPipe:
     def _read(self, pipe: int) -> None:
         # The caller holds the lock.
         while self._running and pipe in self._decoders:
+            region = self._region if pipe == self.output else None
             try:
-                data = os.read(pipe, 64 * 1024)
+                data = os.read(pipe, REGION) if region is None else region.read(pipe)
             except BlockingIOError:
                 return
             if not data:
@@ -261,7 +311,11 @@ class StdPipe:
                 del self._decoders[pipe]
                 os.close(pipe)
                 return
-            self._receive(self._decoders[pipe].decode(data), data, pipe == self.output)
+            try:
+                self._receive(self._decoders[pipe].decode(data), data, region)
+            finally:
+                if region is not None:
+                    region.clear()
 
 
 _NUMBERS: dict[StreamName, int] = {"stdout": 1, "stderr": 2}

@@ -6,6 +6,7 @@ ordinary IPython kernel, so that any Jupyter program can use the kernelspec.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from typing import Any, ClassVar, Self
@@ -16,6 +17,7 @@ from traitlets.config import Config
 
 from owt.errors import WireError
 from owt.kernel.calls.local_runner import provide_without_server
+from owt.kernel.calls.stdio import RunStream
 from owt.kernel.process.attach import attach, end_in_order, inherited_connections
 from owt.kernel.process.kernel import OwtKernel, become_instance
 
@@ -124,12 +126,15 @@ class OwtKernelApp(IPKernelApp):
             if connections is not None and not self.parent_handle:
                 # A parent makes ipykernel omit a note about Ctrl-\. It does not poll the process id 1.
                 self.parent_handle = 1
+            RunStream.frontend = None if connections is None else connections.end
             super().initialize(argv)
+            # To the pipe behind stderr, from which the frontend reads the report when this process is gone.
+            faulthandler.enable(2, all_threads=False)
             end_in_order(self.kernel)
             # The module registers with the shell when it is imported, and the template has no shell.
             sys.modules.pop("matplotlib_inline.backend_inline", None)
             if connections is not None:
-                attach(self.kernel, *connections)
+                attach(self.kernel, connections)
             else:
                 # Cells have the names that they have with a server.
                 shell: Any = self.shell

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import mmap
 import os
 import socket
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 from tornado.ioloop import IOLoop
 
@@ -16,9 +17,10 @@ from owt.kernel import context, flask_requests
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.event_loops import protect
 from owt.kernel.calls.iopub import IopubMirror
-from owt.kernel.calls.stdio import RunDisplayPublisher
+from owt.kernel.calls.stdio import FrontendEnd, RunDisplayPublisher
 from owt.kernel.process.kernel import OwtKernel
 from owt.wire.messages import CONNECTIONS_VARIABLE
+from owt.wire.unsent import SIZE
 
 
 def end_in_order(kernel: Any) -> None:
@@ -39,8 +41,16 @@ def end_in_order(kernel: Any) -> None:
     atexit.register(end)
 
 
-def inherited_connections() -> tuple[socket.socket, socket.socket] | None:
-    """Return the connections for calls and control that the frontend has for this process, if it has.
+class Inherited(NamedTuple):
+    """Objects from the frontend: two connections, and its end of the output."""
+
+    calls: socket.socket
+    control: socket.socket
+    end: FrontendEnd
+
+
+def inherited_connections() -> Inherited | None:
+    """Return the connections that the frontend has for this process, if it has.
 
     The processes that this one starts do not inherit them. Raises `WireError` when they did not arrive.
     """
@@ -49,8 +59,12 @@ def inherited_connections() -> tuple[socket.socket, socket.socket] | None:
         return None
     try:
         with socket.socket(fileno=int(value)) as channel:
-            _, descriptors, _, _ = socket.recv_fds(channel, 1, 2, socket.MSG_DONTWAIT)
-        calls, control = map(_private_socket, descriptors)
+            _, descriptors, _, _ = socket.recv_fds(channel, 1, 3, socket.MSG_DONTWAIT)
+            calls, control, memory = descriptors
+            # The copy is one that children do not inherit.
+            end = FrontendEnd(mmap.mmap(memory, SIZE), channel.dup())
+        os.close(memory)
+        inherited = Inherited(_private_socket(calls), _private_socket(control), end)
     except (OSError, ValueError) as error:
         raise WireError(
             f"descriptor {value} ({CONNECTIONS_VARIABLE}) has not the frontend's connections ({error}); the "
@@ -59,7 +73,7 @@ def inherited_connections() -> tuple[socket.socket, socket.socket] | None:
     if int(value) == 0:
         # The number must not be used for anything else.
         os.open(os.devnull, os.O_RDONLY)
-    return calls, control
+    return inherited
 
 
 def _private_socket(descriptor: int) -> socket.socket:
@@ -67,7 +81,7 @@ def _private_socket(descriptor: int) -> socket.socket:
     return socket.socket(fileno=descriptor)
 
 
-def attach(kernel: Any, calls: socket.socket, control: socket.socket) -> None:
+def attach(kernel: Any, inherited: Inherited) -> None:
     """Serve the frontend's connections with this process's IPython kernel.
 
     `kernel` is any ipykernel kernel; only an `OwtKernel` makes cells and calls take turns. Raises `WireError`
@@ -81,8 +95,9 @@ def attach(kernel: Any, calls: socket.socket, control: socket.socket) -> None:
     mirror = IopubMirror(kernel)
     mirror.watch()
     channel = KernelChannel(
-        calls,
-        control,
+        inherited.calls,
+        inherited.control,
+        inherited.end.unsent,
         shell=kernel.shell,
         main=main,
         in_control=kernel.control_thread.io_loop.asyncio_loop,
@@ -116,7 +131,7 @@ def attach_here() -> None:
     streams = [RunStream.replace("stdout"), RunStream.replace("stderr")]
     kernel.shell.display_pub.__class__ = RunDisplayPublisher
     end_in_order(kernel)
-    attach(kernel, *connections)
+    attach(kernel, connections)
 
     def route() -> None:
         # Only after the cell in which IPython runs this: it then restores the `write` of each stream.

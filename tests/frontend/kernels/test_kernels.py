@@ -90,8 +90,8 @@ async def test_a_start_that_runs_out_of_descriptors_leaves_no_file_or_descriptor
         kernels = kernels_in(folder, Unaware())
         before = in_use()
         unused = [number for number in range(1000) if number not in before]
-        # A kernel's connections take six until it has them.
-        for free in range(5):
+        # A kernel's connections and the memory for its output take seven until it has them.
+        for free in range(6):
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (unused[free], hard))
             try:

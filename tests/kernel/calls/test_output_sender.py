@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from frontend_side import PLENTY, ConnectionMaker, FrontendSide, SenderStage
@@ -22,6 +23,7 @@ from owt.kernel.calls.output_sender import (
 )
 from owt.wire.chunk import Chunk, Data, Done, Stderr, Stdout, size
 from owt.wire.messages import Message, Output, encode
+from owt.wire.unsent import SIZE, Unsent, UnsentOutput, find_unsent
 
 
 @pytest.fixture
@@ -40,6 +42,88 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 def data(amount: int) -> Data:
     """Return a chunk that counts `amount` bytes."""
     return Data(b"x" * (amount - size(Data(b"", "bytes"))), "bytes")
+
+
+# Text that waits
+
+
+@pytest.fixture
+def memory(run: SenderStage) -> bytearray:
+    memory = bytearray(SIZE)
+    run.near.unsent = UnsentOutput(memoryview(memory))
+    return memory
+
+
+def left(memory: bytearray, received: int = 0) -> list[Unsent]:
+    return list(find_unsent(bytes(memory), received))
+
+
+def test_text_that_waits_is_where_it_outlives_the_process(
+    run: SenderStage, memory: bytearray, clock: list[float]
+) -> None:
+    sender = run.sender()
+    sender.write("stdout", "sent\n")
+    assert left(memory) == []
+    sender.write("stdout", "waits €\n")
+    sender.write("stdout", "\n")
+    sender.write("stdout", "\n")
+    assert left(memory) == [Unsent("a", "stdout", "waits €\n\n\n".encode())]
+    sender.write("stderr", "error")
+    assert left(memory) == [Unsent("a", "stderr", b"error")]
+    sender.flush()
+    assert left(memory) == []
+    assert run.arrived() == [Stdout("sent\n"), Stdout("waits €\n\n\n"), Stderr("error")]
+
+
+class LookingSocket:
+    """Socket that looks at the unsent output before and after each write."""
+
+    def __init__(self, socket: socket.socket, look: Callable[[], object]) -> None:
+        self.socket = socket
+        self.look = look
+        self.seen: list[object] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.seen.append(self.look())
+        self.socket.sendall(data)
+
+
+def test_text_that_is_being_sent_counts_as_unsent_until_its_message_has_arrived(
+    run: SenderStage, memory: bytearray, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = run.sender()
+    sender.write("stdout", "1\n")
+    sender.write("stdout", "2\n")
+    looking = LookingSocket(run.near._socket, lambda: (left(memory, received=1), left(memory, received=2)))
+    monkeypatch.setattr(run.near, "_socket", looking)
+    sender.flush()
+    assert looking.seen == [([Unsent("a", "stdout", b"2\n")], [])]
+    assert left(memory) == []
+
+
+def test_text_of_a_pipe_moves_from_its_region_to_that_of_the_run(
+    run: SenderStage, memory: bytearray, clock: list[float]
+) -> None:
+    assert run.near.unsent is not None
+    source = run.near.unsent.reading["stdout"]
+    sender = run.sender()
+    sender.write("stdout", "1\n")
+    source.append(b"2\n")
+    sender.write("stdout", "2\n", source)
+    assert left(memory) == [Unsent("a", "stdout", b"2\n")]
+    sender.finish([])
+    assert left(memory) == []
+    assert run.near.unsent.acquire() is not None
+
+
+def test_text_is_sent_at_once_if_no_region_is_free(run: SenderStage, memory: bytearray) -> None:
+    assert run.near.unsent is not None
+    while run.near.unsent.acquire() is not None:
+        pass
+    sender = run.sender()
+    for text in ("1\n", "2\n", "3"):
+        sender.write("stdout", text)
+    assert run.arrived() == [Stdout("1\n"), Stdout("2\n"), Stdout("3")]
 
 
 # Credit

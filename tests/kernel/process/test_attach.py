@@ -6,12 +6,15 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 import pytest
 
 from owt.errors import WireError
 from owt.kernel.process.attach import inherited_connections
 from owt.wire.messages import CONNECTIONS_VARIABLE
+from owt.wire.unsent import SIZE, Unsent, find_unsent
 
 
 def test_a_process_without_connections_is_an_ordinary_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,8 +22,14 @@ def test_a_process_without_connections_is_an_ordinary_kernel(monkeypatch: pytest
     assert inherited_connections() is None
 
 
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
 @contextlib.contextmanager
-def channel_with(*connections: socket.socket) -> Iterator[int]:
+def channel_with(*connections: socket.socket | IO[bytes]) -> Iterator[int]:
     """Make a socket with these connections; its receiver closes it."""
     near, far = socket.socketpair()
     with near:
@@ -28,13 +37,23 @@ def channel_with(*connections: socket.socket) -> Iterator[int]:
     yield far.detach()
 
 
-def test_the_connections_of_the_frontend_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connections_of_the_frontend_are_taken(
+    monkeypatch: pytest.MonkeyPatch, stack: contextlib.ExitStack, tmp_path: Path
+) -> None:
     pairs = [socket.socketpair() for _ in range(2)]
-    with channel_with(*(kernel_side for _, kernel_side in pairs)) as descriptor:
+    (tmp_path / "memory").write_bytes(bytes(SIZE))
+    memory = stack.enter_context((tmp_path / "memory").open("r+b"))
+    with channel_with(*(kernel_side for _, kernel_side in pairs), memory) as descriptor:
         monkeypatch.setenv(CONNECTIONS_VARIABLE, str(descriptor))
-        connections = inherited_connections()
+        inherited = inherited_connections()
         assert CONNECTIONS_VARIABLE not in os.environ
-    assert connections is not None
+    assert inherited is not None
+    inherited.end.unsent.reading["stderr"].append(b"last words")
+    [unsent] = find_unsent(os.pread(memory.fileno(), SIZE, 0), received=0)
+    assert unsent == Unsent("", "stderr", b"last words")
+    assert inherited.end._channel is not None
+    stack.enter_context(inherited.end._channel)
+    connections = (inherited.calls, inherited.control)
     assert not any(connection.get_inheritable() for connection in connections)
     for connection, (frontend_side, kernel_side) in zip(connections, pairs, strict=True):
         with connection, frontend_side:

@@ -1,0 +1,123 @@
+"""The last output of a kernel: what it had written when it died, and had not sent.
+
+The frontend holds the memory in which a kernel keeps unsent output (`owt.wire.unsent`), and the ends for
+reading of the pipes behind the kernel's stdout and stderr. Native code and child processes write there, as
+does `faulthandler`, which reports a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import tempfile
+
+from owt.wire.chunk import Stderr, Stdout
+from owt.wire.messages import Output
+from owt.wire.unsent import NAMES, SIZE, StreamName, find_unsent
+
+MAX_READ = 1024 * 1024
+"""Maximum number of bytes that are read from one pipe, which a child process may still write to."""
+
+
+class LastOutput:
+    """The frontend's end of one kernel's output. Close it at the end."""
+
+    def __init__(self) -> None:
+        self._pipes: dict[int, int] = {}
+        self._channel, self._kernel_side = socket.socketpair()
+        self._channel.setblocking(False)
+        try:
+            self._memory = _memory()
+        except OSError:
+            self._channel.close()
+            self._kernel_side.close()
+            raise
+        asyncio.get_running_loop().add_reader(self._channel, self._receive_pipes)
+
+    def hand_over(self, *connections: socket.socket) -> socket.socket:
+        """Return the socket from which the kernel receives the connections and the memory."""
+        descriptors = [connection.fileno() for connection in connections]
+        socket.send_fds(self._channel, [b"\0"], [*descriptors, self._memory])
+        return self._kernel_side
+
+    def read(self, received: int) -> tuple[list[Output], list[Stdout | Stderr]]:
+        """Return the output of a dead kernel that had sent `received` messages: that of known runs, and the
+        rest in order."""
+        self._receive_pipes()
+        outputs: list[Output] = []
+        rest: dict[StreamName, bytes] = {name: b"" for name in NAMES}
+        with contextlib.suppress(OSError):
+            for unsent in find_unsent(os.pread(self._memory, SIZE, 0), received):
+                if unsent.run:
+                    outputs.append(Output(unsent.run, (_chunk(unsent.name, unsent.text),)))
+                else:
+                    rest[unsent.name] = unsent.text
+        for name, number in zip(NAMES, (1, 2), strict=True):
+            if number in self._pipes:
+                rest[name] += _read(self._pipes[number])
+        return outputs, [_chunk(name, text) for name, text in rest.items() if text]
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        self._close_channel()
+        self._kernel_side.close()
+        for descriptor in (*self._pipes.values(), self._memory):
+            os.close(descriptor)
+        self._pipes.clear()
+        self._memory = -1
+
+    def _receive_pipes(self) -> None:
+        """Receive the ends of pipes that the kernel uses from now on."""
+        while self._channel.fileno() >= 0:
+            try:
+                number, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                number, descriptors = b"", []
+            for descriptor in descriptors:
+                if (earlier := self._pipes.get(number[0])) is not None:
+                    os.close(earlier)
+                self._pipes[number[0]] = descriptor
+            if not number:
+                self._close_channel()
+
+    def _close_channel(self) -> None:
+        if self._channel.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._channel)
+            self._channel.close()
+
+
+def _memory() -> int:
+    """Return the descriptor of a new file in memory where the system has them, without a name."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("owt-unsent")
+    else:
+        descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
+    try:
+        os.ftruncate(descriptor, SIZE)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _read(pipe: int) -> bytes:
+    """Return what is in a pipe, which is read without waiting."""
+    parts: list[bytes] = []
+    size = 0
+    # The kernel has set the pipe to non-blocking, and the file is the same one.
+    with contextlib.suppress(OSError):
+        os.set_blocking(pipe, False)
+        while size < MAX_READ and (part := os.read(pipe, 1 << 16)):
+            parts.append(part)
+            size += len(part)
+    return b"".join(parts)
+
+
+def _chunk(name: StreamName, text: bytes) -> Stdout | Stderr:
+    kind = Stdout if name == "stdout" else Stderr
+    return kind(text.decode("utf-8", "replace"))
