@@ -6,10 +6,10 @@ owt passes the text of a response with this Content-Type through unchanged. A st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any, ParamSpec
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ParamSpec, cast
 
-from owt.summat import events
+from owt.summat import events, streams
 
 TextStream = tuple[Iterator[str], dict[str, str]]
 """Response tuple of text that is streamed, and its headers."""
@@ -41,15 +41,9 @@ def response(
     `done()` follows the last. `generator` is called here, so that a function that checks its
     arguments before it returns an iterator can still fail with an error status.
     """
-    return _events(generator(*args, **kwargs)), {"Content-Type": events.CONTENT_TYPE}
+    messages = streams.mapped(_message, generator(*args, **kwargs))
+    return events.finished(cast("Iterator[str]", messages)), {"Content-Type": events.CONTENT_TYPE}
 
 
-def _events(items: Iterable[Mapping[str, Any] | str]) -> Iterator[str]:
-    try:
-        for item in items:
-            yield item if isinstance(item, str) else event(**item)
-        yield done()
-    finally:
-        # The end of the response closes this generator, not the one that it reads from.
-        if isinstance(items, Generator):
-            items.close()
+def _message(item: Mapping[str, Any] | str) -> str:
+    return item if isinstance(item, str) else event(**item)

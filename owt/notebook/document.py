@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from owt.errors import UNREADABLE, NotebookError, shortened
 from owt.files import read_file
-from owt.notebook.parsed_cell import by_line, parse_cell
+from owt.notebook.parsed_cell import by_line
 
 SKIP = "skip-execution"
 MAY_FAIL = "raises-exception"
@@ -123,12 +123,10 @@ def from_script(data: bytes) -> list[CodeCell]:
     lines = text.split("\n")
     marks = _marks(text, lines)
     cells = []
-    future = ""
     for first, body, tags in _marked(lines, marks) if marks else _statements(text, lines):
         # A cell magic has to be in the first line of its cell.
-        code = body if body.lstrip().startswith("%%") else future + "\n" * first + body
+        code = body if body.lstrip().startswith("%%") else "\n" * first + body
         cells += _runnable(f"line {first + 1}", body, code, tags)
-        future = future or _future(body)
     return cells
 
 
@@ -186,15 +184,3 @@ def _statements(text: str, lines: list[str]) -> Iterator[tuple[int, str, list[st
         return
     for first, last, _ in by_line(tree.body):
         yield first - 1, "\n".join(lines[first - 1 : last]), []
-
-
-def _future(body: str) -> str:
-    """Return the imports from `__future__` in a cell as one line. They count for the whole file."""
-    cell = parse_cell(body)
-    names = [
-        alias.name
-        for node in (cell.tree.body if cell is not None else ())
-        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        for alias in node.names
-    ]
-    return f"from __future__ import {', '.join(names)}" if names else ""

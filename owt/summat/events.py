@@ -54,11 +54,12 @@ def sse(step: Step, flow: Flow) -> Flow:
     if not has_items(flow.value):
         raise flow.wrong(step, "items to stream, as .stream(fn) gives them")
     messages = mapped(event, flow.value)
-    finished = _finished(messages) if isinstance(messages, Generator) else _finished_async(messages)
-    return flow.giving((finished, dict(HEADERS)))
+    stream = finished(messages) if isinstance(messages, Generator) else _finished_async(messages)
+    return flow.giving((stream, dict(HEADERS)))
 
 
-def _finished(messages: Iterable[str]) -> Generator[str, None, None]:
+def finished(messages: Iterable[str]) -> Generator[str, None, None]:
+    """Yield these messages, and the one that ends the stream."""
     yield from messages
     yield DONE
 

@@ -60,7 +60,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "beside.txt").write_text("beside")
     save(folder / "speech.ipynb", MODEL, SPEAK, *ODD)
     save(folder / "gateway.ipynb", "import json", *ANNOTATED)
-    save(folder / "plain.py", "kept = [object()]", '@endpoint("/plain")\ndef f(): return str(id(kept[0]))')
+    future = ["from __future__ import annotations", "def late(x: Undefined): pass"]
+    endpoint = '@endpoint("/plain")\ndef f(): return str(id(kept[0]))'
+    save(folder / "plain.py", *future, "kept = [object()]", endpoint)
     return folder
 
 

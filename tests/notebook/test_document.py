@@ -174,11 +174,3 @@ def test_code_has_the_line_numbers_of_the_file(mark):
 
 def test_cell_magic_stays_in_its_first_line():
     assert from_script(b"# %%\nx = 1\n# %%\n%%bash\nls\n")[1].code == "%%bash\nls"
-
-
-@pytest.mark.parametrize("mark", ["", "# %%\n"])
-def test_future_imports_count_for_the_whole_file(mark):
-    text = f'{mark}"""About."""\nfrom __future__ import annotations\n{mark}def f(x: Later): pass\n'
-    last = from_script(text.encode())[-1].code
-    assert last.split("\n")[0] == "from __future__ import annotations"
-    exec(compile(last, "f", "exec", dont_inherit=True), {})
