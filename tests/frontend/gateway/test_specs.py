@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 from typing import cast
 
@@ -43,6 +44,17 @@ def test_valid_python_kernelspecs_are_listed_with_those_of_sessions(specs):
     # With the logo of the session's own kernelspec.
     assert listed["owt-session.dev"]["resource_dir"] == listed["good"]["resource_dir"]
     assert not {"julia", "rubbish", "list"} & set(listed)
+
+
+def test_kernelspec_that_is_no_regular_file_is_not_read(specs, tmp_path):
+    for name in ("pipe", "device"):
+        (tmp_path / "kernels" / name).mkdir()
+    os.mkfifo(tmp_path / "kernels" / "pipe" / "kernel.json")
+    (tmp_path / "kernels" / "device" / "kernel.json").symlink_to("/dev/zero")
+    assert not {"pipe", "device"} & set(specs.get_all_specs())
+    for name in ("pipe", "device"):
+        with pytest.raises(NoSuchKernel):
+            specs.get_kernel_spec(name)
 
 
 @pytest.mark.parametrize("name", ["nothing", "rubbish", "owt-session.gone", "x" * 5000, "../good", ""])
