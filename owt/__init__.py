@@ -50,11 +50,16 @@ def __getattr__(name: str) -> Any:
             from owt import client
 
             return getattr(client, name)
-        case "endpoint" | "request" | "state":
+        # Files that use these names can also be imported, and tested, outside of kernels.
+        case "endpoint":
+            from owt.kernel import context
+            from owt.kernel.endpoints.decorator import Decorator
+
+            return context.injected.get(name) or Decorator()
+        case "request" | "state":
             from owt.kernel import context
 
             if name not in context.injected:
-                # Files that use these names can also be imported, and tested, outside of kernels.
                 from owt.kernel.endpoints.decorator import Decorator
 
                 context.provide(context.injected_names({}, Decorator(), "a process without an owt server"))

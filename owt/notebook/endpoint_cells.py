@@ -23,7 +23,7 @@ _ANNOTATION = re.compile(r"#\s+(?P<response>ResponseInfo\s+)?(?P<method>GET|PUT|
 class EndpointCell:
     """Cells that run for a method and a path. `path` has its parameters in braces, `raw_path` is the path as
     the cells have it, `names` are the cells' names of the parameters, and `response` is code that runs
-    afterwards."""
+    afterwards. `may_fail` means that the notebook is loaded even if there can be no such endpoint."""
 
     label: str
     method: str
@@ -32,6 +32,7 @@ class EndpointCell:
     raw_path: str
     code: str
     response: str | None = None
+    may_fail: bool = False
 
 
 def split(cells: Sequence[CodeCell]) -> tuple[list[CodeCell], list[EndpointCell]]:
@@ -67,7 +68,8 @@ def _join(
     path, names = _template(raw_path, label)
     code = "".join(f"{cell.text}\n" for cell in cells)
     response = None if responses is None else "".join(f"{text}\n" for text in responses)
-    return EndpointCell(label, method, path, names, raw_path, code, response)
+    may_fail = any(cell.may_fail for cell in cells)
+    return EndpointCell(label, method, path, names, raw_path, code, response, may_fail)
 
 
 def _template(path: str, label: str) -> tuple[str, tuple[str, ...]]:

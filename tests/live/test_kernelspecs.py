@@ -285,7 +285,7 @@ def test_a_kernel_has_no_subshells(server, session, notebook):
 
 
 def test_a_client_that_is_gone_is_not_asked(server, session):
-    server.call("", session=session)
+    server.call("x = 1", session=session)
     console = BlockingKernelClient(connection_file=server.session(session)["connection_file"])
     console.load_connection_file()
     # To the kernel it is the same: it has no connection to ask on.

@@ -51,6 +51,13 @@ Shown()""",
     "# GET /stderr\nimport sys\nprint('to stderr', file=sys.stderr)",
     "# GET /await\nimport asyncio\nawait asyncio.sleep(0)\nprint('awaited', end='')",
     "# GET /error\n1 / 0",
+    "# GET /unparsed\ndef f(:",
+    "# GET /child\nimport subprocess\nprint('parent', flush=True)\nsubprocess.run(['echo', 'child'])\nNone",
+    "# GET /encoding\nimport sys\nprint(sys.stdout.encoding, end='')",
+    "# GET /environment\nimport os\nprint(os.environ['KERNEL_GATEWAY'], end='')",
+    "# GET /unanswered\nprint('body')",
+    "# ResponseInfo GET /unanswered\ndef f(:",
+    "# GET /last\nprint('last', end='')",
 ]
 
 
@@ -158,6 +165,11 @@ class TestGatewayCells:
             ("/headers", ["-H", "x-two: 1", "-H", "X-Two: 2"], "['1', '2'] 200"),
             ("/value", [], '{"text/plain": "{\'a\': 1}"} 200'),
             ("/both", [], "printed\n 200"),
+            ("/child", [], "parent\nchild\n 200"),
+            ("/encoding", [], "UTF-8 200"),
+            ("/environment", [], "1 200"),
+            # Below cells that do not parse.
+            ("/last", [], "last 200"),
             ("/quiet", [], " 200"),
             ("/shown", [], '{"text/plain": "<Shown>", "text/html": "<b>x</b>"} 200'),
             ("/stderr", [], " 200"),
@@ -173,6 +185,16 @@ class TestGatewayCells:
 
     def test_other_method_of_an_endpoint_cell_gets_405(self, served):
         assert curl(served, "/body").endswith(" 405")
+
+    @pytest.mark.parametrize(
+        ("path", "cell"), [("/unparsed", "GET /unparsed"), ("/unanswered", "GET /unanswered")]
+    )
+    def test_endpoint_cell_that_does_not_parse_gets_500(self, served, path, cell):
+        answer = served.ask("GET", path)
+        assert answer.status_code == 500
+        assert f"the notebook's cell {cell} is not Python: " in answer.text
+        assert state(served, "gateway")["state"] == "ready"
+        served.wait_for_log(f"owt: the notebook's cell {cell} is not Python")
 
     def test_error_in_an_endpoint_cell_gets_500_with_its_traceback(self, served):
         # The Kernel Gateway sends one line.

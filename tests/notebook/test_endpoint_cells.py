@@ -31,6 +31,12 @@ def test_response_info_belongs_to_its_method_and_path():
     assert [cell.response for cell in annotated] == [f"{first}\n{second}\n", None]
 
 
+def test_joined_cells_may_fail_if_one_of_them_may():
+    tagged = CodeCell("cell 2", "# GET /a\nx", "# GET /a\nx", may_fail=True)
+    _, annotated = split([*cells("# GET /a", "# GET /b"), tagged])
+    assert [(cell.path, cell.may_fail) for cell in annotated] == [("/a", True), ("/b", False)]
+
+
 def test_parameter_is_a_whole_segment():
     _, [annotated] = split(cells("# PUT /user/:name/:class "))
     assert (annotated.path, annotated.names, annotated.raw_path) == (

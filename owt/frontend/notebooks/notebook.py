@@ -251,7 +251,9 @@ class Notebook:
         for new in contents.endpoint_cells:
             if new not in record.served:
                 annotation = NotebookCell(new.method, new.path, new.names, new.raw_path, new.response)
-                record.served[new] = await self._run(new.label, new.code, cell=annotation)
+                record.served[new] = await self._run(
+                    new.label, new.code, cell=annotation, may_fail=new.may_fail
+                )
         await self._remove_orphans(record)
         if not self._load_requested.is_set():
             self._loaded()

@@ -122,7 +122,7 @@ class Execution:
         if call.endpoint is not None and self._environment.endpoints is not None:
             function, by_position, by_name = self._environment.endpoints.prepare(self._run, namespace)
             return function(*by_position, **by_name)
-        if call.cell is not None and isinstance(code, CompiledCell):
+        if call.cell is not None:
             return self._notebook_cell(code, call.cell)
         arguments = evaluate(call.kwargs, namespace)
         if isinstance(code, CompiledCell):
@@ -150,10 +150,11 @@ class Execution:
             case RemoveEndpoint(path=path, method=method) if self._environment.endpoints is not None:
                 self._environment.endpoints.endpoint.remove(path, methods=[method])
 
-    def _notebook_cell(self, cell: CompiledCell, options: NotebookCell) -> Any:
+    def _notebook_cell(self, cell: CompiledCode | None, options: NotebookCell) -> Any:
         endpoints, text = self._environment.endpoints, self._run.call.code or ""
-        if options.path and endpoints is not None:
-            endpoints.register(kernel_gateway.make_endpoint(options, cell, text, self._environment.cells))
+        if not isinstance(cell, CompiledCell):
+            if endpoints is not None:
+                endpoints.register(kernel_gateway.make_endpoint(options, text, self._environment.cells))
             return None
         value = self._run_cell(cell)
         if not cell.awaits:

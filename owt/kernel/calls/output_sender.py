@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.interrupts import Interrupts
@@ -66,6 +67,7 @@ class OutputSender:
         self._region: Region | None = None
         self._flush_scheduled = False
         self._closed = False
+        self._captured: list[str] | None = None
 
     @property
     def credit(self) -> int:
@@ -147,6 +149,9 @@ class OutputSender:
             with self._order:
                 if self._closed:
                     return False
+                if self._captured is not None and name == "stdout":
+                    self._captured.append(text)
+                    return True
                 if name != self._text_name and self._text:
                     self._flush_text()
                 self._text_name = name
@@ -168,6 +173,16 @@ class OutputSender:
         finally:
             if allowed:
                 self._interrupts.unshield(allowed)
+
+    @contextmanager
+    def captured(self) -> Iterator[list[str]]:
+        """Return a list that receives the run's stdout in the block, instead of its reader."""
+        output: list[str] = []
+        self._captured = output
+        try:
+            yield output
+        finally:
+            self._captured = None
 
     def flush(self) -> None:
         """Send the text that was written so far."""

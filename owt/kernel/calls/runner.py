@@ -354,7 +354,8 @@ class Runner:
         if call.code is None:
             return None
         if call.cell is not None:
-            return self.sources.compile_cell(call.code)
+            # A cell with a path only becomes an endpoint, even if it does not parse.
+            return None if call.cell.path else self.sources.compile_cell(call.code)
         if call.reload:
             self.sources.forget(call.code)
         return self.sources.compile(call.code, call.fn_name)

@@ -9,13 +9,12 @@ Source: Kernel Gateway's documentation, and the behaviour of its release 3.0, wh
 
 from __future__ import annotations
 
-import io
 import json
+import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from owt.errors import OwtError, shortened
+from owt.errors import OwtError, SyntaxFault, shortened
 from owt.kernel import context
 from owt.kernel.code.cells import CellRunner
 from owt.kernel.code.compiled import CompiledCell
@@ -31,14 +30,14 @@ if TYPE_CHECKING:
 VARIABLE = "REQUEST"
 
 
-def make_endpoint(
-    options: NotebookCell, cell: CompiledCell, code: str, cells: CellRunner
-) -> RegisteredFunction:
-    """Return a cell with the text `code` as an endpoint.
+def make_endpoint(options: NotebookCell, code: str, cells: CellRunner) -> RegisteredFunction:
+    """Return a cell with the text `code` as an endpoint. Raises `EndpointError`.
 
-    Raises `EndpointError`, and `SyntaxFault` for an invalid ResponseInfo cell.
+    Text that does not parse is reported now, and is the error of each request.
     """
-    response = None if options.response is None else cells.compile(options.response)
+    name = f"{options.method} {options.notebook_path}"
+    texts = [code] if options.response is None else [code, options.response]
+    compiled = [_compiled(cells, text, name) for text in texts]
 
     async def answer(*path: str) -> tuple[str, int, dict[str, str]]:
         """Return the response to the current request. `path` has the values of the path's parameters."""
@@ -46,14 +45,17 @@ def make_endpoint(
         assert run is not None
         values = dict(zip(options.names, path, strict=True))
         cells.shell.user_ns[VARIABLE] = request_json(run.request, run.call.request.headers, values)
-        body = await _output(cells, cell, code)
+        outputs = []
+        for text, cell in zip(texts, compiled, strict=True):
+            if isinstance(cell, OwtError):
+                raise cell.with_traceback(None)
+            outputs.append(await _output(run, cells, cell, text))
         headers, status = {"Content-Type": "text/plain"}, 200
-        if response is not None:
-            more_headers, status = response_info(await _output(cells, response, options.response or ""))
+        if options.response is not None:
+            more_headers, status = response_info(outputs[1])
             headers.update(more_headers)
-        return body, status, headers
+        return outputs[0], status, headers
 
-    name = f"{options.method} {options.notebook_path}"
     endpoint = Endpoint(
         path=options.path,
         methods=(options.method,),
@@ -68,11 +70,24 @@ def make_endpoint(
     return RegisteredFunction(answer, Signature({}, None, None, ""), endpoint, takes_request=True)
 
 
-async def _output(cells: CellRunner, cell: CompiledCell, code: str) -> str:
-    """Return what a cell prints, else its value as Jupyter's message `execute_result` has it."""
-    with redirect_stdout(io.StringIO()) as output:
+def _compiled(cells: CellRunner, text: str, name: str) -> CompiledCell | OwtError:
+    try:
+        return cells.compile(text)
+    except SyntaxFault as fault:
+        error = OwtError(f"the notebook's cell {name} is not Python: {fault}")
+        print(f"owt: {error}", file=sys.stderr)
+        return error
+
+
+async def _output(run: context.Run, cells: CellRunner, cell: CompiledCell, code: str) -> str:
+    """Return what a cell and its child processes print, else its value as Jupyter's message `execute_result`
+    has it."""
+    with run.sender.captured() as output:
         value = await cells.run_async(cell)
-    if text := output.getvalue():
+        # What child processes have written to the descriptor.
+        if (pipe := getattr(sys.stdout, "pipe", None)) is not None:
+            pipe.read()
+    if text := "".join(output):
         return text
     return json.dumps(cells.mime_bundle(value)) if cells.is_displayed(code, value) else ""
 

@@ -104,6 +104,18 @@ async def test_failing_cell_ends_the_load_and_runs_again_after_a_change(path: Pa
 
 
 @async_test
+async def test_endpoint_cell_that_may_fail_does_not_end_the_load(tmp_path: Path) -> None:
+    path = tmp_path / "tagged.py"
+    path.write_text('# %% tags=["raises-exception"]\n# GET /a\n1\n# %%\n# GET /b\n2\n')
+    served = Served(path)
+    kernel = await served.kernel()
+    await fail(kernel)
+    assert (await finish(kernel) or "").startswith("# GET /b\n2\n")
+    assert served.notebook.state == "ready"
+    served.notebook.close()
+
+
+@async_test
 async def test_change_during_a_failing_cell_starts_the_next_load(path: Path) -> None:
     served = Served(path)
     kernel = await served.kernel()
