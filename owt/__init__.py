@@ -14,7 +14,8 @@ In IPython and in notebooks, `%load_ext owt` adds the magics `%owt` and `%%owt` 
 
 Packages: `owt.wire` is shared by all processes, `owt.frontend` is the server, `owt.kernel` runs in kernels,
 `owt.host` is the process that forks kernels, `owt.summat` has pipelines, `owt.lib` the adaptors that owt
-ships, `owt.client` the clients, `owt.cli` the commands, `owt.jupyter` the magics.
+ships, `owt.client` the clients, `owt.cli` the commands, `owt.jupyter` the magics, and `owt.jupyter_extension`
+runs in Jupyter servers.
 """
 
 from __future__ import annotations

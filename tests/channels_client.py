@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+from jupyter_server.services.kernels.connection.base import (
+    deserialize_binary_message,
+    serialize_binary_message,
+)
 from websocket import WebSocket, WebSocketConnectionClosedException
 
 from owt.testing import LiveServer
@@ -28,9 +32,10 @@ class ChannelsClient:
         host: str | None = None,
         protocol: str | None = None,
         session: str | None = None,
+        root: str = ROOT,
         **headers: str,
     ) -> None:
-        url = server.url.replace("http", "ws", 1) + f"{ROOT}/api/kernels/{kernel}/channels"
+        url = server.url.replace("http", "ws", 1) + f"{root}/api/kernels/{kernel}/channels"
         self.session = session or uuid.uuid4().hex
         # The validation is slow.
         self.socket = WebSocket(skip_utf8_validation=True)
@@ -55,7 +60,9 @@ class ChannelsClient:
         # `close` leaves the socket open if the server has closed the connection.
         self.socket.shutdown()
 
-    def send(self, kind: str, content: Message, channel: str = "shell") -> str:
+    def send(
+        self, kind: str, content: Message, channel: str = "shell", buffers: Sequence[bytes] = ()
+    ) -> str:
         """Send a request and return its id."""
         id = uuid.uuid4().hex
         header = {
@@ -67,7 +74,11 @@ class ChannelsClient:
             "date": "2026-01-01T00:00:00Z",
         }
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": content}
-        self.socket.send(json.dumps({**message, "channel": channel, "buffers": []}))
+        message |= {"channel": channel, "buffers": list(buffers)}
+        if buffers:
+            self.socket.send_binary(serialize_binary_message(message))
+        else:
+            self.socket.send(json.dumps(message))
         return id
 
     def is_closed(self) -> bool:
@@ -86,6 +97,8 @@ class ChannelsClient:
             text = self.socket.recv()
         except WebSocketConnectionClosedException:
             return None
+        if isinstance(text, bytes) and text:
+            return dict(deserialize_binary_message(text))
         message: Message | None = json.loads(text) if text else None
         return message
 

@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
-from channels_client import ROOT
+from channels_client import ROOT, ChannelsClient, is_idle
 
 from owt.testing import LiveServer, wait_until
 
@@ -19,13 +22,13 @@ NBCLIENT = """
 import json, sys
 import nbformat
 from jupyter_server.gateway.gateway_client import GatewayClient
-from jupyter_server.gateway.managers import GatewayKernelManager
 from nbclient import NotebookClient
 
-url, kernelspec, *cells = sys.argv[1:]
+url, kernelspec, manager, options, *cells = sys.argv[1:]
 GatewayClient.instance(url=url)
 notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-NotebookClient(notebook, kernel_manager_class=GatewayKernelManager).execute(kernel_name=kernelspec)
+notebook.metadata.kernelspec = {"name": kernelspec, "display_name": kernelspec}
+NotebookClient(notebook, kernel_manager_class=manager).execute(**json.loads(options))
 print(json.dumps([cell.outputs for cell in notebook.cells]))
 """
 
@@ -44,6 +47,10 @@ def call(owt, code, session):
 def jupyter(owt, tmp_path_factory):
     """Yield a client of a Jupyter server whose kernels are owt's."""
     home = tmp_path_factory.mktemp("jupyter")
+    # As installed with owt.
+    enabled = home / "config" / "jupyter_server_config.d" / "owt.json"
+    enabled.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[2] / "kernels" / "jupyter_server_config.json", enabled)
     folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     options = [
         "--no-browser",
@@ -74,11 +81,21 @@ def jupyter(owt, tmp_path_factory):
 
 
 # The gateway's client for Python sends no token with the WebSocket, so this server requires none.
-def test_nbclient_runs_a_notebook_in_an_existing_session(server, session):
+@pytest.mark.parametrize(
+    ("manager", "named"),
+    [
+        # Jupyter's own manager needs the name once more, and would start python3.
+        ("jupyter_server.gateway.managers.GatewayKernelManager", True),
+        ("owt.jupyter_extension.SessionKernelManager", False),
+    ],
+)
+def test_nbclient_runs_a_notebook_in_an_existing_session(server, session, manager, named):
     server.call("x = 41", session=session)
     cells = ["x += 1\nprint(x)", "x * 2", "import sys\nprint('oh', file=sys.stderr)"]
+    kernelspec = f"owt-session.{session}"
+    options = {"kernel_name": kernelspec} if named else {}
     done = subprocess.run(
-        [sys.executable, "-c", NBCLIENT, server.url + ROOT, f"owt-session.{session}", *cells],
+        [sys.executable, "-c", NBCLIENT, server.url + ROOT, kernelspec, manager, json.dumps(options), *cells],
         capture_output=True,
         text=True,
         timeout=90,
@@ -118,6 +135,45 @@ def test_notebook_starts_a_session_and_ends_it(owt, jupyter):
     assert call(owt, "'x' in state", "new-one") == "False"
     assert jupyter.delete(f"api/sessions/{created['id']}").status_code == 204
     assert owt.ask("GET", "/_owt/sessions/new-one", headers=KNOWN).status_code == 404
+
+
+ECHO = """
+def on_open(comm, message):
+    comm.on_msg(lambda message: comm.send({}, buffers=[bytes(part)[::-1] for part in message['buffers']]))
+get_ipython().kernel.comm_manager.register_target('echo', on_open)
+"""
+
+
+def test_binary_messages_pass_a_jupyter_server_in_both_directions(owt, jupyter):
+    call(owt, "x = 41", "dev")
+    kernel = jupyter.post("api/kernels", json={"name": "owt-session.dev"}).json()["id"]
+    server = SimpleNamespace(url=str(jupyter.base_url).rstrip("/"))
+    with ChannelsClient(server, kernel, root="") as notebook:
+        assert notebook.run(ECHO + "print(x)") == "41\n"
+        notebook.send("comm_open", {"comm_id": "c", "target_name": "echo", "data": {}})
+        # No UTF-8, and a text follows.
+        notebook.send("comm_msg", {"comm_id": "c", "data": {}}, buffers=[b"\xff\x00\xfe", b"ab"])
+        *_, echo = notebook.until(lambda message: message["msg_type"] == "comm_msg")
+        assert [bytes(part) for part in echo["buffers"]] == [b"\xfe\x00\xff", b"ba"]
+        assert notebook.run("print(x + 1)") == "42\n"
+    jupyter.delete(f"api/kernels/{kernel}")
+
+
+def test_restart_passes_a_jupyter_server_as_a_start(owt, jupyter):
+    model = {"path": "r.ipynb", "name": "r.ipynb", "type": "notebook", "kernel": {"name": "owt"}}
+    created = jupyter.post("api/sessions", json=model).json()
+    server = SimpleNamespace(url=str(jupyter.base_url).rstrip("/"))
+    with ChannelsClient(server, created["kernel"]["id"], root="") as notebook:
+        notebook.run("x = 1")
+        assert jupyter.post(f"api/kernels/{created['kernel']['id']}/restart").status_code == 200
+        id = notebook.execute("print('x' in globals())")
+        states = {
+            message["content"].get("execution_state")
+            for message in notebook.until(lambda message: is_idle(message, id))
+        }
+        assert "starting" in states
+        assert "restarting" not in states
+    jupyter.delete(f"api/sessions/{created['id']}")
 
 
 def test_jupyter_server_reports_why_a_kernel_cannot_start(jupyter):
