@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A Python file in a GET, in base64; the adaptor returns the address of its server.
 set -euo pipefail
-url=${1:-http://127.0.0.1:9876}
+url=${1:-${OWT_URL:-http://127.0.0.1:9876}}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
 curl --silent --show-error --fail-with-body --get "$url/" \

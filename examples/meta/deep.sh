@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # owt inside owt, five deep: each server starts the next one and passes on the inner part of its payload.
 set -euo pipefail
-url=${1:-http://127.0.0.1:9876}
+url=${1:-${OWT_URL:-http://127.0.0.1:9876}}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
 jq --null-input --rawfile next "$here/next.py" --rawfile hello "$here/hello.py" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A figure as a PNG for curl, as an SVG with an Accept header, and as a link for a browser.
 set -euo pipefail
-url=${1:-http://127.0.0.1:9876}
+url=${1:-${OWT_URL:-http://127.0.0.1:9876}}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
 plot() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Print a link that carries the whole page: the scripts are in the page, and the page is in the URL.
 set -euo pipefail
-url=${1:-http://127.0.0.1:9876}
+url=${1:-${OWT_URL:-http://127.0.0.1:9876}}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
 jq --null-input --raw-output --arg url "$url" --rawfile page "$here/speech.html" \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Each of the two pipes reads its own file and gives it back in upper case.
 set -euo pipefail
-url=${1:-http://127.0.0.1:9876}
+url=${1:-${OWT_URL:-http://127.0.0.1:9876}}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
 for file in full.py terse.py; do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from owt.errors import CannotListen
+from owt.errors import CannotListen, ConfigError
 from owt.frontend.config.settings import Settings, settings
 from owt.server import parent_watch
 from owt.server.startup import Startup, write_report
@@ -47,6 +48,11 @@ def serve(context: click.Context, /, report_fd: int | None, watch_parent: bool, 
 
     The environment variable beside an option has the same effect.
     """
+    if sys.platform == "win32":
+        raise ConfigError(
+            "the server needs Linux or macOS; on Windows, install it in WSL (wsl --install). "
+            "owt call and the Python client work here"
+        )
     options = {
         name: value
         for name, value in values.items()

@@ -21,7 +21,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from owt.errors import ConfigError
+from jupyter_client.kernelspec import KernelSpecManager
+
+from owt.errors import BadRequest, ConfigError
 from owt.frontend import banner, logs, malloc, process_title
 from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
@@ -34,7 +36,7 @@ from owt.frontend.descriptors import Descriptors
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import ListeningSockets, open_sockets
-from owt.frontend.kernels.kernels import Kernels
+from owt.frontend.kernels.kernels import Kernels, check_kernelspec
 from owt.frontend.kernels.template import REAPER, TemplateProcess
 from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import read_documents
@@ -173,11 +175,15 @@ class Frontend:
         """Read the files that the settings name, and listen. `environ` is the environment of kernels, from
         which the server's own settings and secrets are removed.
 
-        Raises `ConfigError` for unusable files with users, tokens or certificates, for unusable notebooks,
-        and for an address or a runtime directory that cannot be used.
+        Raises `ConfigError` for a kernelspec, files with users, tokens or certificates, notebooks, an address
+        and a runtime directory that cannot be used.
         """
         if settings.kernel_memory is not None and sys.platform != "linux":
             log.warning("--kernel-memory has no effect here: only Linux can limit the memory of a kernel")
+        try:
+            check_kernelspec(KernelSpecManager(), settings.kernel, "--kernel")
+        except BadRequest as error:
+            raise ConfigError(str(error)) from None
         self.settings = settings
         self.credentials = Credentials.load(
             settings.auth, settings.auth_file, settings.token, settings.token_file

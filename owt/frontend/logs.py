@@ -40,6 +40,9 @@ def set_up(verbose: int) -> None:
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if verbose >= 3 else logging.WARNING)
     logging.getLogger("owt").setLevel(level)
+    if verbose < 3:
+        # jupyter_client logs each failed start with a traceback before it raises what owt logs in one line.
+        logging.getLogger("traitlets").setLevel(logging.CRITICAL)
     logging.getLogger("tornado.general").addFilter(remove_quotation)
 
 

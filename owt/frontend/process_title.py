@@ -9,20 +9,19 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import shlex
 from collections.abc import MutableMapping, Sequence
 
 from owt.frontend.config.settings import settings
 
 log = logging.getLogger("owt")
 
-TITLE = "owt serve"
-
 CLIENT_SECRETS = frozenset({"OWT_CLIENT_AUTH", "OWT_CLIENT_TOKEN"})
 """Variables with the credentials of clients, which a server may inherit and does not need."""
 
 
 def hide_secrets(environ: MutableMapping[str, str], arguments: Sequence[str]) -> None:
-    """Replace the command line by `TITLE`, and remove secrets from the environment.
+    """Replace the command line by one without secrets, and remove secrets from the environment.
 
     `environ` is `os.environ`, and `arguments` the command line. Other variables stay in /proc/PID/environ,
     where an outer server, if a call started this one, finds its descendants by one of them.
@@ -39,7 +38,7 @@ def hide_secrets(environ: MutableMapping[str, str], arguments: Sequence[str]) ->
     environ["SPT_NOENV"] = "1"
     from setproctitle import setproctitle
 
-    setproctitle(TITLE)
+    setproctitle(title(arguments))
     del environ["SPT_NOENV"]
     libc = ctypes.CDLL(None)
     libc.getenv.restype = ctypes.c_void_p
@@ -48,3 +47,16 @@ def hide_secrets(environ: MutableMapping[str, str], arguments: Sequence[str]) ->
         if address := libc.getenv(os.fsencode(name)):
             ctypes.memset(address, ord("."), len(ctypes.string_at(address)))
         del environ[name]
+
+
+def title(arguments: Sequence[str]) -> str:
+    """Return the command line as it was written, with `...` for the values of secret options."""
+    options = {row.option for row in settings() if row.secret}
+    # `python -m owt.server` is this command, too.
+    words = [] if arguments[1:2] == ["serve"] else ["serve"]
+    is_secret = False
+    for argument in arguments[1:]:
+        option, equals, _ = argument.partition("=")
+        words.append("..." if is_secret else f"{option}=..." if equals and option in options else argument)
+        is_secret = argument in options
+    return shlex.join(["owt", *words])

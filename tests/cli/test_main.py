@@ -132,6 +132,23 @@ def test_serve_returns_the_servers_exit_status(served, monkeypatch):
     assert main.main(["serve"]) == 7
 
 
+def test_the_server_does_not_start_on_windows_and_says_where_it_does(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert main.main(["serve"]) == 2
+    assert "the server needs Linux or macOS; on Windows, install it in WSL" in capsys.readouterr().err
+
+
+def test_the_command_line_imports_no_module_that_windows_lacks():
+    program = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['fcntl', 'grp', 'pwd', 'resource', 'termios']))\n"
+        "from owt.cli import main\n"
+        "sys.exit(main.main(['call', '--print-url', '--code', '1']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    assert done.stdout.strip().endswith(b"?code_b64=MQ")
+
+
 def test_an_error_at_the_start_is_one_line(served, monkeypatch, capsys):
     def refuse(chosen: Settings) -> int:
         raise ConfigError("--port: 9876 is taken;\ntry another")

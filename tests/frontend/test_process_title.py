@@ -22,19 +22,23 @@ print(json.dumps([dict(os.environ), *(Path("/proc/self", name).read_bytes().deco
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 @pytest.mark.parametrize(
-    ("arguments", "warning"),
+    ("arguments", "title", "warning"),
     [
-        (["--token", "hunter2"], "--token on the command line: other users could read it until now; use --t"),
-        (["--auth=ada:hunter2", "--token", "hunter2"], "--auth and --token on the command line: "),
-        (["--auth-file", "users"], ""),
+        (["--token", "hunter2"], "--token ...", "--token on the command line: other users could"),
+        (
+            ["--auth=ada:hunter2", "--token", "hunter2", "-vv"],
+            "--auth=... --token ... -vv",
+            "--auth and --token on the command line: ",
+        ),
+        (["--auth-file", "users", "--port", "80", "a b"], "--auth-file users --port 80 'a b'", ""),
     ],
 )
 def test_secrets_are_removed_and_warned_of_and_other_variables_stay(
-    arguments: list[str], warning: str
+    arguments: list[str], title: str, warning: str
 ) -> None:
     secrets = dict.fromkeys(("OWT_TOKEN", "OWT_AUTH", "OWT_CLIENT_TOKEN"), "hunter2")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-c", PROGRAM, "serve", *arguments],
         env={"PATH": os.environ["PATH"], "OWT_PORT": "80", **secrets},
         capture_output=True,
         text=True,
@@ -43,7 +47,7 @@ def test_secrets_are_removed_and_warned_of_and_other_variables_stay(
     )
     assert "hunter2" not in done.stdout
     environ, command_line, initial_environ = json.loads(done.stdout)
-    assert command_line.rstrip("\0") == "owt serve"
+    assert command_line.rstrip("\0") == f"owt serve {title}"
     assert environ["OWT_PORT"] == "80"
     assert not {"SPT_NOENV", *secrets} & environ.keys()
     assert "OWT_PORT=80\0" in initial_environ

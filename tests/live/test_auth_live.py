@@ -161,7 +161,7 @@ def seen_in_a_kernel(server: LiveServer) -> list[str]:
     # The code read the right places, and other variables are unchanged.
     assert "OWT_URL" in dict(variables)
     assert "PATH=" in environ
-    assert cmdline.rstrip("\0") == "owt serve"
+    assert cmdline.startswith("owt serve --")
     return [json.dumps(variables, ensure_ascii=False), environ, cmdline, *others]
 
 

@@ -67,6 +67,7 @@ def test_a_port_in_use_is_one_line_and_status_2():
         (["--address", "0.0.0.0"], "--insecure"),
         (["--runtime-dir", "/nonexistent/folder"], "/nonexistent/folder"),
         (["--kernel", "a b"], "--kernel"),
+        (["--kernel", "none"], "--kernel: there is no such kernelspec; got 'none'. There are: owt"),
         (["--preload", "1x"], "--preload"),
         (["surplus"], "surplus"),
     ],

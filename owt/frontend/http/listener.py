@@ -116,8 +116,11 @@ class Listener(HTTPServer):
             sock.close()
 
     async def close_all_connections(self) -> None:
-        """Close every connection, also those that linger."""
+        """Close every connection, also WebSockets, which Tornado's server does not know any more, and those
+        that linger."""
         await super().close_all_connections()
+        for connection in list(self._open):
+            connection.close()
         for connection in list(self._refused):
             connection.close()
         for close in list(self._lingering.values()):

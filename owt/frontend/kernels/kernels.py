@@ -70,17 +70,7 @@ class Kernels:
 
     def check_spec(self, name: str) -> None:
         """Raise `BadRequest` when there is no kernelspec of this name, or it cannot be used."""
-        try:
-            spec = self._specs.get_kernel_spec(name)
-        except NoSuchKernel:
-            known = ", ".join(sorted(self._specs.find_kernel_specs())) or "none"
-            raise BadRequest(
-                "kernel", "there is no such kernelspec", name, hint=f"There are: {known}"
-            ) from None
-        except (ValueError, TypeError, TraitError) as error:
-            raise BadRequest("kernel", f"its kernel.json cannot be read ({error})", name) from error
-        if not spec.argv:
-            raise BadRequest("kernel", "its kernel.json has no argv", name)
+        check_kernelspec(self._specs, name)
 
     @property
     def preparing(self) -> bool:
@@ -222,3 +212,16 @@ def _retrieve_exception(task: asyncio.Task[None]) -> None:
     """Retrieve a task's exception, which asyncio would log when the start has failed for another reason."""
     if not task.cancelled():
         task.exception()
+
+
+def check_kernelspec(specs: KernelSpecManager, name: str, field: str = "kernel") -> None:
+    """Raise `BadRequest`, about `field`, if there is no kernelspec of this name, or it cannot be used."""
+    try:
+        spec = specs.get_kernel_spec(name)
+    except NoSuchKernel:
+        known = ", ".join(sorted(specs.find_kernel_specs())) or "none"
+        raise BadRequest(field, "there is no such kernelspec", name, hint=f"There are: {known}") from None
+    except (ValueError, TypeError, TraitError) as error:
+        raise BadRequest(field, f"its kernel.json cannot be read ({error})", name) from error
+    if not spec.argv:
+        raise BadRequest(field, "its kernel.json has no argv", name)

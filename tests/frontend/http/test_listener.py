@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from http_site import PATIENCE, HttpSite
 from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import OWN, RESERVE, Descriptors
@@ -64,6 +65,15 @@ class Refuses(RequestHandler):
         pass
 
 
+class Floods(WebSocketHandler):
+    """WebSocket that sends more than its client reads; `written` is the result of the write."""
+
+    written: asyncio.Future[None] | None = None
+
+    def open(self) -> None:
+        type(self).written = self.write_message(b"x" * 50_000_000, binary=True)
+
+
 class Handlers(Application):
     """Application with a few handlers; `called` and `gone` are the events of `/forever`."""
 
@@ -73,6 +83,7 @@ class Handlers(Application):
             [
                 ("/forever", Forever, {"called": self.called, "gone": self.gone}),
                 ("/refuses", Refuses),
+                ("/floods", Floods),
                 (".*", Hello),
             ],
             log_function=lambda handler: None,
@@ -477,3 +488,21 @@ async def ask_with_tls(certificate: ssl.SSLContext) -> None:
 
 def test_limits_and_refusals_are_the_same_with_tls(certificate: ssl.SSLContext) -> None:
     ask_with_tls(certificate)
+
+
+@async_test
+async def test_the_end_of_the_server_ends_the_writes_of_websockets() -> None:
+    async with serving() as site:
+        client = await site.connect()
+        key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        await client.send(
+            b"GET /floods HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            + key + b"\r\n"
+        )
+        assert b" 101 " in await client.receive()
+        written = Floods.written
+        assert written is not None
+        await site.listener.close_all_connections()
+        # asyncio.run would cancel it, and Tornado reads the exception of the cancelled future.
+        with pytest.raises(WebSocketClosedError):
+            await asyncio.wait_for(written, PATIENCE)
