@@ -86,10 +86,12 @@ def _part(cell: CodeCell) -> _Part:
     python = parse_cell(cell.text)
     if python is None:
         raise NotebookError(f"{cell.label}: its text is neither Python nor a magic")
-    binds, uses = set[str](), set[str]()
+    binds, uses, docstrings = set[str](), set[str](), set[ast.expr]()
     for node in ast.walk(python.tree):
         match node:
-            case ast.Constant(value=str(text)):
+            case ast.Expr(value=ast.Constant() as constant):
+                docstrings.add(constant)
+            case ast.Constant(value=str(text)) if node not in docstrings:
                 # It may be a query, an expression or a template, which is evaluated with the session's names.
                 uses.update(_IDENTIFIER.findall(text))
             case ast.alias(name="*"):

@@ -101,6 +101,11 @@ def test_cell_that_changes_names_invisibly_is_needed(exported, cell):
     assert cell in exported(["limit = 2", cell, '@endpoint("/x")\ndef f(): return limit'], "/x")
 
 
+def test_name_in_a_docstring_is_no_use(exported):
+    function = '@endpoint("/x")\ndef f():\n    """Return less than the limit."""\n    return 1'
+    assert "limit = 2" not in exported(["limit = 2", function], "/x")
+
+
 def test_call_of_a_model_is_no_invisible_use(exported):
     function = '@endpoint("/x")\ndef f(): return model'
     text = exported(["limit = 2", "model = m()", "model.eval()", function], "/x")
