@@ -90,6 +90,7 @@ def build(
         runtime_dir=runtime_dir,
         env=dict(kernel_env),
         preload=settings.preload,
+        keep_threads=settings.preload_threads,
         fork=settings.fork and sys.platform == "linux",
     )
 

@@ -20,7 +20,9 @@ import socket
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 from owt.host.reaper import MARK, clean_up
 from owt.wire.framing import encode_frame
@@ -46,6 +48,13 @@ PREPARED = (
     "httpx",
 )
 
+LATE = (
+    "--preload {name}: importing it starts threads, which a fork does not have, so that later parallel work "
+    "would wait for ever; each kernel imports it after its fork instead, which takes longer. Start no "
+    "threads and compute nothing when the module is imported, or keep it with --preload-threads"
+)
+"""Problem of a module that the template must not import."""
+
 MAX_DESCRIPTORS = 64
 """Descriptors that can be received at once."""
 
@@ -62,9 +71,20 @@ PR_SET_CHILD_SUBREAPER = 36
 class Template:
     """The loop of the template: it receives requests and reports exit statuses."""
 
-    def __init__(self, channel: socket.socket, *, can_fork: bool) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        *,
+        can_fork: bool = True,
+        late: Sequence[str] = (),
+        keep_threads: bool = False,
+    ) -> None:
+        """`late` are modules to preload that this process must not import. With `keep_threads`, it keeps
+        modules that have started threads."""
         self._channel = channel
         self._can_fork = can_fork
+        self._late = late
+        self._keep_threads = keep_threads
         self._decoder = template_decoder()
         self._descriptors: deque[int] = deque()
         self._kernels: set[int] = set()
@@ -106,14 +126,16 @@ class Template:
     def _prepare(self, preload: list[str]) -> list[str]:
         if not self._can_fork:
             return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
-        problems: list[str] = []
+        problems = [LATE.format(name=name) for name in self._late]
         self._prepared_for = (dict(os.environ), os.getcwd())
         # As ipykernel sets it, but before matplotlib is imported, which reads it then.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-        threads = threading.active_count()
+        threads = native_threads()
         for name in (*PREPARED, *preload):
             if self._abandoned():
                 break
+            if name in self._late:
+                continue
             try:
                 importlib.import_module(name)
             except (Exception, SystemExit) as error:
@@ -122,9 +144,14 @@ class Template:
                         f"--preload {name}: {type(error).__name__}: {error}; kernels start without it"
                     )
                 continue
-            if threading.active_count() > threads:
-                threads = threading.active_count()
-                problems.append(f"importing {name} started a thread, which kernels will not have")
+            if native_threads() > threads and (lost := lost_threads()) > threads:
+                if name in preload and not self._keep_threads:
+                    self._start_again(without=name)
+                problems.append(
+                    f"importing {name} started {lost - threads} threads, which kernels do not have: what "
+                    "needs them there may wait for ever"
+                )
+                threads = lost
         self._prepare_kernel()
         if sys.version_info < (3, 12):
             # The cache refers to names all over the memory, which the look-ups of a kernel would write to.
@@ -133,6 +160,12 @@ class Template:
         self._filling = fill_holes()
         gc.freeze()
         return problems
+
+    def _start_again(self, *, without: str) -> NoReturn:
+        """Become a new process that leaves the import of a module to the kernels: its threads end here."""
+        os.chdir(self._prepared_for[1])
+        command = [sys.executable, *sys.orig_argv[1:], "--late", without]
+        os.execve(sys.executable, command, self._prepared_for[0])
 
     def _prepare_kernel(self) -> None:
         """Create the objects that each kernel would create, to save the time."""
@@ -226,6 +259,35 @@ class Template:
                 self._send(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 
+def native_threads() -> int:
+    """Return the number of threads of this process, also those that Python does not know."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
+
+
+def lost_threads() -> int:
+    """Return the number of threads that this process has at a fork, which the fork does not have.
+
+    Libraries such as OpenBLAS end their threads before a fork, and start them again at their next use.
+    """
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return native_threads()
+
+
+def import_late(names: Sequence[str]) -> None:
+    """Import the modules that the template could not, in a kernel."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            print(f"owt: --preload {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
 def fill_holes() -> list[bytes]:
     """Allocate the free blocks that lie between other blocks, and return them.
 
@@ -261,6 +323,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--channel", type=int, required=True, help="descriptor of the socket")
     parser.add_argument("--runtime-dir", required=True, help="directory to remove at the end")
     parser.add_argument("--preload", action="append", default=[], help="module to import")
+    parser.add_argument("--late", action="append", default=[], help="module to import after each fork")
+    parser.add_argument("--keep-threads", action="store_true", help="keep modules that start threads")
     parser.add_argument("--no-fork", action="store_true", help="only clean up at the end")
     options = parser.parse_args(argv)
     # The terminal's Ctrl-C is for the frontend, which then ends this process by closing the socket.
@@ -270,13 +334,19 @@ def main(argv: list[str] | None = None) -> None:
     _control_process(PR_SET_NAME, b"owt-template")
     # Orphans of kernels become children of this process, which kills them at the end.
     _control_process(PR_SET_CHILD_SUBREAPER, 1)
-    template = Template(socket.socket(fileno=options.channel), can_fork=not options.no_fork)
+    template = Template(
+        socket.socket(fileno=options.channel),
+        can_fork=not options.no_fork,
+        late=options.late,
+        keep_threads=options.keep_threads,
+    )
     request = template.serve(options.preload)
     if request is None:
         clean_up(os.environ.get(MARK, ""), options.runtime_dir)
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _control_process(PR_SET_NAME, b"owt-kernel")
+    import_late(options.late)
     from owt.kernel.process.app import main as run_kernel
 
     run_kernel(list(request.argv))

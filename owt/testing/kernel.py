@@ -174,6 +174,7 @@ class ScriptedKernels:
         self.on_start: Callable[[ScriptedKernel], object] = lambda kernel: None
         self.failures: dict[str, Failure] = {}
         self.preparing = False
+        self.preload_problems: tuple[str, ...] = ()
         self.counters = Counters()
         self._specs = specs or ("owt",)
         self._started = asyncio.Event()

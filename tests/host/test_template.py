@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from owt.host.reaper import MARK, marked
-from owt.testing import Gate, wait_until
+from owt.testing import Gate, LiveServer, wait_until
 from owt.wire.framing import encode_frame
 from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_decoder
 
@@ -86,6 +86,78 @@ print(len({id(block) >> 14 for block in [bytes(167) for _ in range(800)]}))
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     # 800 blocks of 200 bytes take ten pools of 16 KiB.
     assert int(run.stdout) <= 12
+
+
+NATIVE_THREAD = """
+import ctypes
+import os
+
+with open(os.environ["IMPORTS"], "a") as file:
+    print(os.getpid(), file=file)
+libc = ctypes.CDLL(None)
+thread = ctypes.c_ulong()
+assert libc.pthread_create(ctypes.byref(thread), None, libc.pause, None) == 0
+"""
+ENDS_BEFORE_FORKS = """
+import os
+import threading
+
+ended = threading.Event()
+thread = threading.Thread(target=ended.wait, daemon=True)
+thread.start()
+os.register_at_fork(before=lambda: (ended.set(), thread.join()))
+"""
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """Make modules that templates can import, and return the file in which they note their imports."""
+    (tmp_path / "owt_native_thread.py").write_text(NATIVE_THREAD)
+    (tmp_path / "owt_ends_before_forks.py").write_text(ENDS_BEFORE_FORKS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("IMPORTS", str(tmp_path / "imports"))
+    return tmp_path / "imports"
+
+
+def test_a_module_that_starts_native_threads_is_imported_after_each_fork(modules):
+    template = Template("--preload", "owt_native_thread", "--preload", "colorsys")
+    [problem] = template.receive().problems
+    assert problem.startswith("--preload owt_native_thread: importing it starts threads")
+    assert "keep it with --preload-threads" in problem
+    assert modules.read_text().split() == [str(template.process.pid)]
+    assert os.listdir(f"/proc/{template.process.pid}/task") == [str(template.process.pid)]
+    pids = []
+    for id in (1, 2):
+        template.fork(id, "--version")
+        pids.append(template.receive().pid)
+        assert isinstance(template.receive(), Exited)
+    assert modules.read_text().split()[1:] == [str(pid) for pid in pids]
+    template.close()
+
+
+def test_a_module_that_starts_native_threads_can_be_kept(modules):
+    template = Template("--preload", "owt_native_thread", "--keep-threads")
+    [problem] = template.receive().problems
+    assert problem.startswith("importing owt_native_thread started 1 threads, which kernels do not have")
+    template.fork(1, "--version")
+    template.receive()
+    assert isinstance(template.receive(), Exited)
+    assert modules.read_text().split() == [str(template.process.pid)]
+    template.close()
+
+
+def test_a_module_that_ends_its_threads_before_a_fork_is_no_problem(modules):
+    template = Template("--preload", "owt_ends_before_forks")
+    assert template.receive().problems == ()
+    template.close()
+
+
+def test_health_names_a_module_that_starts_threads(modules):
+    with LiveServer("--preload", "owt_native_thread") as server:
+        answer = server.call("import sys\ndef run(): return 'owt_native_thread' in sys.modules")
+        assert answer.text == "True"
+        [problem] = server.ask("GET", "/_owt/health").json()["preload"]
+    assert "--preload owt_native_thread: importing it starts threads" in problem
 
 
 def test_the_exit_status_of_a_forked_kernel_is_reported(template):

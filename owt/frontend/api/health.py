@@ -76,6 +76,7 @@ class HealthHandler(PageHandler):
                 "sessions": len(sessions.named),
                 "pool": {"kernels": len(sessions.pool.members), "spare": len(sessions.pool.spares)},
                 "runs": len(self.service.runs.live()),
+                "preload": list(sessions.kernels.preload_problems),
                 "notebooks": [notebook.show() for notebook in self.service.notebooks.all],
             },
             200 if ready.status == "ok" else 503,

@@ -132,6 +132,7 @@ class Settings:
         (),
         default_text="none",
     )
+    preload_threads: bool = switch("Keep modules of --preload in the forking process that start threads")
     kernel_memory: int | None = setting(
         "Maximum memory that a kernel may allocate, or none (Linux only)",
         optional(read_size, "none"),

@@ -77,6 +77,11 @@ class Kernels:
         """True while forked kernels have to wait, because the template is not ready yet."""
         return self._template is not None and self._template.preparing
 
+    @property
+    def preload_problems(self) -> tuple[str, ...]:
+        """Problems of the modules that the template should have imported."""
+        return () if self._template is None else self._template.problems
+
     def current(self) -> list[Kernel]:
         """Return the kernels that have not ended."""
         return [kernel for kernel in self.all.values() if kernel.state is not KernelState.ENDED]

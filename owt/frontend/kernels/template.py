@@ -42,14 +42,19 @@ class TemplateProcess:
         env: dict[str, str],
         preload: Sequence[str],
         fork: bool,
+        keep_threads: bool = False,
     ) -> None:
         """`env` is the template's environment, and `preload` are modules that it imports besides those that
-        every kernel needs. Without `fork` it only cleans up at the end."""
+        every kernel needs. With `keep_threads`, it also keeps those that start threads. Without `fork` it
+        only cleans up at the end."""
         self._command = [sys.executable, "-m", "owt.host.template", "--runtime-dir", runtime_dir]
         for name in preload:
             self._command += ["--preload", name]
+        if keep_threads:
+            self._command.append("--keep-threads")
         if not fork:
             self._command.append("--no-fork")
+        self.problems: tuple[str, ...] = ()
         self.env = env
         self._ids = itertools.count(1)
         self._failures = 0
@@ -179,6 +184,7 @@ class TemplateProcess:
             match message:
                 case Ready(can_fork=can_fork, problems=problems):
                     self._failures = 0
+                    self.problems = problems
                     for problem in problems:
                         log.warning("%s", problem)
                     if not self._ready.done():

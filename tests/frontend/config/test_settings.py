@@ -89,6 +89,7 @@ def test_every_setting_has_a_variable():
         "session_idle": ("2h", 7200.0),
         "cache_bytes": ("0", 0),
         "preload": ("numpy, mypackage.models", ("numpy", "mypackage.models")),
+        "preload_threads": ("yes", True),
         "kernel": ("python3", "python3"),
         "max_body": ("4m", 4 * MIB),
         "max_url": ("64KiB", 64 * KIB),
