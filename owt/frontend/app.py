@@ -300,7 +300,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
 
     Raises `ConfigError` as `Frontend` does.
     """
-    logs.set_up(settings.verbose)
+    logs.set_up(settings.verbose, settings.log_format)
     malloc.keep_freed_memory()
     process_title.hide_secrets(os.environ, sys.argv)
     return asyncio.run(_serve(settings, on_ready))

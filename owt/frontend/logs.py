@@ -1,14 +1,17 @@
-"""Logging without secrets: no record has a query, a body, a header, a password or a token.
+"""Logging without secrets: no record has a query, a body, a password, a token, or a header but the ids below.
 
 `-v` shows the output of calls, `-vv` also requests and both ends of each call's code, `-vvv` also the records
-of libraries.
+of libraries. Records of requests and calls have the ids that a client or a proxy gave the request:
+`request_id` (X-Request-ID), `trace_id` and `parent_id` (traceparent; W3C Trace Context, section 3.2).
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from tornado.httputil import HTTPServerRequest
@@ -26,16 +29,50 @@ access = logging.getLogger("owt.access")
 calls = logging.getLogger("owt.calls")
 faults = logging.getLogger("owt.faults")
 
+IDS = ("request_id", "trace_id", "parent_id")
+"""Names of a request's ids in the log."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 _MALFORMED = "Malformed HTTP message from %s"
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def set_up(verbose: int) -> None:
+class JsonFormatter(logging.Formatter):
+    """Formatter of a record as one line of JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's time (RFC 3339, UTC), level, logger, message, facts and traceback."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        document = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document)
+
+
+class TextFormatter(logging.Formatter):
+    """Formatter of a record as text, with the ids of its request at the end of the first line."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the first line."""
+        facts: dict[str, object] = getattr(record, "facts", {})
+        ids = [f" {name}={facts[name]}" for name in IDS if name in facts]
+        return super().formatMessage(record) + "".join(ids)
+
+
+def set_up(verbose: int, log_format: str = "text") -> None:
     """Configure the process to log to stderr. `verbose` is 0 to 3."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)[min(verbose, 3)]
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
+    text = TextFormatter("%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if verbose >= 3 else logging.WARNING)
@@ -54,7 +91,10 @@ def log_request(handler: RequestHandler) -> None:
 def log_response(request: HTTPServerRequest, status: int) -> None:
     """Write the access log: method, path, status and duration."""
     if access.isEnabledFor(logging.DEBUG):
-        access.debug("%s %d %.1f ms", summary(request), status, request.request_time() * 1000)
+        milliseconds = request.request_time() * 1000
+        facts = {"method": request.method, "status": status, "milliseconds": round(milliseconds, 1)}
+        facts |= request_ids(request.headers.get_all())
+        access.debug("%s %d %.1f ms", summary(request), status, milliseconds, extra={"facts": facts})
 
 
 def log_call(run: str, call: Call) -> None:
@@ -71,7 +111,8 @@ def log_call(run: str, call: Call) -> None:
         target = f"adaptor {call.adaptor}"
     else:
         target = f"function {call.fn_name}"
-    calls.debug("run %s in session %s: %s", run, call.session or "(pool)", target)
+    facts = {"run": run, "session": call.session, **request_ids(call.request.headers)}
+    calls.debug("run %s in session %s: %s", run, call.session or "(pool)", target, extra={"facts": facts})
 
 
 def log_output(run: str, chunks: Sequence[Chunk]) -> None:
@@ -85,12 +126,25 @@ def log_output(run: str, chunks: Sequence[Chunk]) -> None:
             case _:
                 continue
         for line in text.splitlines():
-            calls.info("run %s %s: %s", run, name, line)
+            calls.info("run %s %s: %s", run, name, line, extra={"facts": {"run": run, "stream": name}})
 
 
 def log_fault(request: HTTPServerRequest, error: ExcInfo) -> None:
     """Log an unexpected exception with its traceback."""
-    faults.error("uncaught exception in %s", summary(request), exc_info=error)
+    facts = request_ids(request.headers.get_all())
+    faults.error("uncaught exception in %s", summary(request), exc_info=error, extra={"facts": facts})
+
+
+def request_ids(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the valid ids among the headers of a request."""
+    ids = {}
+    for name, value in headers:
+        match name.lower():
+            case "x-request-id" if _REQUEST_ID.fullmatch(value):
+                ids["request_id"] = value
+            case "traceparent" if parts := _TRACEPARENT.fullmatch(value):
+                ids |= {"trace_id": parts[1], "parent_id": parts[2]}
+    return ids
 
 
 def summary(request: HTTPServerRequest) -> str:

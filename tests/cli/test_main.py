@@ -100,6 +100,7 @@ def test_each_setting_is_an_option(served):
         "--max-body": "1k",
         "--max-url": "2k",
         "--window": "3k",
+        "--log-format": "json",
         "--kill-after": "4",
         "--kill-abandoned": "8",
         "--run-retention": "5",

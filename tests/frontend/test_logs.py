@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from owt.frontend.logs import MAX_CODE, log_call, log_fault, one_line, remove_quotation, summary
+from owt.frontend.logs import (
+    MAX_CODE,
+    JsonFormatter,
+    TextFormatter,
+    log_call,
+    log_fault,
+    one_line,
+    remove_quotation,
+    request_ids,
+    summary,
+)
 from owt.testing.kernel import new_call
+from owt.wire.call import Call, RequestFacts
 
 
 class Connection:
@@ -102,3 +114,55 @@ def test_other_records_of_tornado_are_unchanged() -> None:
     record = logging.LogRecord("tornado.general", logging.INFO, "", 0, "error on read: %s", ("it's",), None)
     assert remove_quotation(record)
     assert record.getMessage() == "error on read: it's"
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("header", "ids"),
+    [
+        (("X-Request-ID", "a1-b2"), {"request_id": "a1-b2"}),
+        (("x-request-id", "x" * 128), {"request_id": "x" * 128}),
+        (("X-Request-ID", "x" * 129), {}),
+        (("X-Request-ID", "a b"), {}),
+        (("X-Request-ID", "\x1b[31m"), {}),
+        (("X-Request-ID", ""), {}),
+        (("traceparent", f"00-{TRACE}-{PARENT}-01"), {"trace_id": TRACE, "parent_id": PARENT}),
+        (("traceparent", f"00-{TRACE.upper()}-{PARENT}-01"), {}),
+        (("traceparent", f"00-{'0' * 32}-{PARENT}-01"), {}),
+        (("traceparent", f"00-{TRACE}-{'0' * 16}-01"), {}),
+        (("traceparent", TRACE), {}),
+        (("Cookie", "secret"), {}),
+    ],
+)
+def test_valid_ids_of_a_request_are_logged_and_nothing_else(header, ids) -> None:
+    assert request_ids([header]) == ids
+
+
+def test_a_record_has_the_ids_of_its_request_in_both_formats(caplog: pytest.LogCaptureFixture) -> None:
+    headers = (("X-Request-ID", "a1"), ("Cookie", "secret"))
+    call = Call(RequestFacts("GET", "/", "", headers, b"", "localhost"), code="1")
+    with caplog.at_level(logging.DEBUG, "owt.calls"):
+        log_call("r1", call)
+    [record] = caplog.records
+    text = "run r1 in session (pool): code '1'"
+    assert TextFormatter("%(message)s").format(record) == f"{text} request_id=a1"
+    document = json.loads(JsonFormatter().format(record))
+    assert document.pop("time").endswith("Z")
+    assert document == {
+        "level": "debug", "logger": "owt.calls", "message": text,
+        "run": "r1", "session": None, "request_id": "a1",
+    }  # fmt: skip
+
+
+def test_a_traceback_is_a_member_of_a_json_record() -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError as error:
+        info = (type(error), error, error.__traceback__)
+        record = logging.LogRecord("owt", logging.ERROR, "", 0, "failed %s", ("x",), info)
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert "ValueError: two\nlines" in json.loads(line)["exception"]

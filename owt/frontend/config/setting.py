@@ -77,6 +77,9 @@ class Setting:
             raise ValueError(f"give {low:g} or more")
 
 
+LOG_FORMATS = ("text", "json")
+
+
 def read_whole(text: str) -> int:
     """Return a whole number."""
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
@@ -148,6 +151,13 @@ def read_kernelspec(text: str) -> str:
     # The characters that jupyter_client allows.
     if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
         raise ValueError("give the name of a kernelspec; to list them, run: jupyter kernelspec list")
+    return text
+
+
+def read_log_format(text: str) -> str:
+    """Return the name of a format of the log."""
+    if text not in LOG_FORMATS:
+        raise ValueError(f"give {' or '.join(LOG_FORMATS)}")
     return text
 
 

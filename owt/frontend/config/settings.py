@@ -26,6 +26,7 @@ from owt.frontend.config.setting import (
     read_base_url,
     read_host,
     read_kernelspec,
+    read_log_format,
     read_modules,
     read_network,
     read_origin,
@@ -104,6 +105,9 @@ class Settings:
         kind="count",
         low=0,
         high=3,
+    )
+    log_format: str = setting(
+        "Format of the log: lines of text, or one JSON object a line", read_log_format, "text|json", "text"
     )
     drain: float = seconds("Maximum time for running calls to finish when the server stops", 5.0)
     queue: int = number("Maximum number of queued calls per session", 64)

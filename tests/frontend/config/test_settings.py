@@ -91,6 +91,7 @@ def test_every_setting_has_a_variable():
         "preload": ("numpy, mypackage.models", ("numpy", "mypackage.models")),
         "preload_threads": ("yes", True),
         "kernel": ("python3", "python3"),
+        "log_format": ("json", "json"),
         "max_body": ("4m", 4 * MIB),
         "max_url": ("64KiB", 64 * KIB),
         "window": ("65536", 65536),
