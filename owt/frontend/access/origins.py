@@ -25,6 +25,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from owt.errors import shortened
 from owt.frontend.config.settings import Settings
@@ -86,7 +87,7 @@ class Origins:
         """
         if not self._any_host and host is not None and (problem := self._host_problem(host)) is not None:
             return problem
-        site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+        site, origin = _value(headers, "Sec-Fetch-Site"), _value(headers, "Origin")
         if site == "same-origin" or site == "none":
             return self._allowed
         if origin is None:
@@ -174,10 +175,15 @@ def _unknown_origin(own: str) -> Problem:
     )
 
 
+def _value(headers: Mapping[str, str], name: str) -> str | None:
+    """Return a header, or None. For one that is absent, Tornado's `get` takes three times as long."""
+    return headers[name] if name in headers else None  # noqa: SIM401
+
+
 def _is_browser(headers: Mapping[str, str]) -> bool:
     """Return whether the headers are a browser's: pages cannot remove either of the two. Some programs,
     such as PowerShell, call themselves Mozilla too, but hardly any sends a language."""
-    agent = headers.get("User-Agent")
+    agent = _value(headers, "User-Agent")
     return agent is not None and agent.startswith("Mozilla/") and headers.get("Accept-Language") is not None
 
 
@@ -187,6 +193,7 @@ def _normal(origin: str) -> str:
     return origin.removesuffix(":").removesuffix(":443" if origin.startswith("https:") else ":80")
 
 
+@lru_cache(maxsize=64)
 def _is_address(name: str) -> bool:
     """Return whether `name`, of a Host, is an IP address in a browser's notation (WHATWG URL, section 3.5).
 

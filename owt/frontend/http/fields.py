@@ -179,9 +179,13 @@ def _from_json(body: bytes, others: list[str]) -> Fields:
     try:
         if _begins_an_object.match(body):
             if len(body) <= MAX_SMALL_JSON:
-                members = _members.decode(body)
-                others += members.keys() - FIELDS
-                return {name: raw for name, raw in members.items() if name in FIELDS}
+                fields: dict[str, Raw] = {}
+                for name, raw in _members.decode(body).items():
+                    if name in FIELDS:
+                        fields[name] = raw
+                    else:
+                        others.append(name)
+                return fields
             try:
                 document = _encoded_objects.decode(body)
             except msgspec.ValidationError:

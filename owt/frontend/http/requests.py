@@ -40,6 +40,8 @@ from owt.wire.names import MAX_NAME_LENGTH, session_name
 
 METHODS = ("GET", "POST")
 """Methods of calls that bring code, or name it. HEAD is read as GET."""
+LARGE_TEXT = 4096
+"""Size of a JSON string, in bytes, from which it pays to look for escapes before it is decoded."""
 _KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = SWITCH | {"": True}
@@ -195,14 +197,22 @@ def _text(fields: Fields, name: str) -> str | None:
 
 def _json_text(raw: Raw, name: str) -> str | None:
     json = bytes(raw)
-    if json[:1] == b'"' and b"\\" not in json:
-        # Valid JSON without escapes: several times as fast as the decoder, which counts for large calls.
-        try:
+    try:
+        if len(json) > LARGE_TEXT and json[:1] == b'"' and b"\\" not in json:
+            # Valid JSON without escapes: several times as fast as the decoder.
             return str(memoryview(json)[1:-1], "utf-8")
-        except UnicodeDecodeError:
-            raise BadRequest(name, "must be UTF-8 text", _excerpt(raw)) from None
-    text: str | None = _decode(_strings, raw, name, "a JSON string")
-    return text
+        return _strings.decode(raw)
+    except ValueError:  # msgspec's own errors and UnicodeDecodeError
+        kind = "a JSON string" if _is_utf8(json) else "UTF-8 text"
+        raise BadRequest(name, f"must be {kind}", _excerpt(raw)) from None
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], raw: Raw, name: str, kind: str) -> Any:
