@@ -73,6 +73,14 @@ class SilentKernel:
         assert header["msg_type"] == "kernel_info_request"
         await self.broadcast("status", {"execution_state": "idle"}, header)
 
+    async def send(
+        self, channel: str, identity: bytes, type: str, content: dict[str, Any], parent: Any = None
+    ) -> None:
+        """Send a message to one client."""
+        session = JupyterSession(key=b"key")
+        message = session.msg(type, content, parent=parent)
+        await self.sockets[channel].send_multipart(session.serialize(message, identity))
+
     async def broadcast(self, type: str, content: dict[str, Any], parent: Any = None) -> None:
         session = JupyterSession(key=b"key")
         message = session.msg(type, content, parent=parent)
@@ -329,6 +337,35 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():
             await settle(1)
+
+
+@async_test
+async def test_prompt_of_a_client_that_has_gone_is_answered_with_the_end_of_the_input(folder: Path) -> None:
+    async with open_scene(folder) as scene:
+        kernel = scene.owt_session.kernel
+        assert kernel is not None
+        await scene.connection.handle_incoming_message(REQUEST)
+        [identity, *_] = await kernel.sockets["shell"].recv_multipart()
+        scene.connection.disconnect()
+        scene.session_kernel.connections += 1
+        [left] = scene.manager._left.values()
+        for _ in range(2):
+            await kernel.send("stdin", identity, "input_request", {"prompt": "", "password": False})
+            frames = await asyncio.wait_for(kernel.sockets["stdin"].recv_multipart(), 20)
+            assert json.loads(frames[-1]) == {"status": "ok", "value": "\4"}
+        await kernel.send("shell", identity, "execute_reply", {"status": "ok"}, MESSAGE["header"])
+        await until(lambda: not left.cells)
+        assert left not in scene.owt_session.observers
+
+
+@async_test
+async def test_left_cells_end_with_their_kernel(folder: Path) -> None:
+    async with open_scene(folder) as scene:
+        await scene.connection.handle_incoming_message(REQUEST)
+        scene.connection.disconnect()
+        scene.session_kernel.connections += 1
+        scene.owt_session.notify(KernelEvent.DIED)
+        assert scene.owt_session.observers == []
 
 
 @async_test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 import zmq
@@ -11,6 +12,7 @@ from tornado.web import HTTPError
 
 from owt.errors import BadRequest, Busy
 from owt.frontend.config.settings import Settings
+from owt.frontend.gateway import kernels as module
 from owt.frontend.gateway.kernels import SOCKETS, SessionKernels
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.service import Service
@@ -95,6 +97,21 @@ async def test_attached_kernel_is_listed_while_it_is_used(stage):
     assert stage.listed == [("a", "owt-session.a")]
     stage.kernels.get_kernel(attached).connections -= 1
     assert stage.listed == [("a", "owt")]
+
+
+def test_left_cells_of_too_many_clients_are_closed(stage, monkeypatch):
+    monkeypatch.setattr(module, "MAX_LEFT", 2)
+    left = [Mock(cells={str(number)}) for number in range(4)]
+    for number, cells in enumerate(left[:3]):
+        stage.kernels.keep("id", str(number), cells)
+    assert [cells.close.called for cells in left] == [True, False, False, False]
+    # Those that have ended make room.
+    left[1].cells.clear()
+    stage.kernels.keep("id", "3", left[3])
+    assert not left[2].close.called
+    assert stage.kernels.register("id", "2", Mock()) == {"2"}
+    assert left[2].close.called
+    assert stage.kernels.register("id", "1", Mock()) == set()
 
 
 @async_test
