@@ -7,6 +7,8 @@ python    cells of session `dev`, sent by tests/docs/test_pages.py; on a page wi
 js        run by tests/clients/test_javascript.py
 nginx     used by tests/live/test_nginx.py
 console   commands that install packages or start servers; not run
+docker, ini, yaml
+          configuration of other programs; tests/docs/test_configuration.py
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 PROSE = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "benchmarks").glob("*.md"))]
-LANGUAGES = {"sh", "text", "console", "js", "nginx", "python"}
+LANGUAGES = {"sh", "text", "console", "js", "nginx", "python", "docker", "ini", "yaml"}
 
 
 @dataclass(frozen=True)

@@ -290,7 +290,7 @@ def test_every_install_command_names_a_checkout_or_the_distribution():
         for line in path.read_text(encoding="utf-8").splitlines():
             if (command := re.search(rf"\b{installer} (.*)", line)) is None:
                 continue
-            for name in argument.finditer(command[1].partition("#")[0].partition(" owt ")[0]):
+            for name in argument.finditer(re.split(r"#| owt |&&|`", command[1])[0]):
                 seen.add(name["name"])
                 assert name["name"] in (".", DISTRIBUTION), (path, line)
                 extras = set((name["extras"] or "").split(",")) - {"", "{extra}"}
