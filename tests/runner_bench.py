@@ -16,7 +16,7 @@ from owt.kernel.calls.runner import Runner
 from owt.kernel.memory_limit import MemoryLimit
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done
-from owt.wire.messages import Output, Queued, RegisterEndpoints
+from owt.wire.messages import Output, Queued, RegisterEndpoints, Withdrawn
 
 
 def new_shell() -> InteractiveShell:
@@ -90,6 +90,7 @@ class RunnerBench:
         )
         self.runner.start()
         self.queued: list[str] = []
+        self.withdrawn: list[str] = []
         self.runner.endpoints.session = "dev"
         self.registrations: list[RegisterEndpoints] = []
         self.refusal: str | None = None
@@ -156,6 +157,9 @@ class RunnerBench:
         while (message := self.far.receive()) != Output("", ()):
             if isinstance(message, Queued):
                 self.queued.append(message.run)
+                continue
+            if isinstance(message, Withdrawn):
+                self.withdrawn.append(message.run)
                 continue
             if isinstance(message, RegisterEndpoints):
                 self.registrations.append(message)

@@ -63,5 +63,8 @@ def restart(name: str, control: Control) -> None:
 @server_options
 def interrupt(name: str, control: Control) -> None:
     """Interrupt the code that the session NAME runs."""
-    control.interrupt(name)
-    click.echo(f"interrupted {name}")
+    document = control.interrupt(name)
+    if document["interrupted"]:
+        click.echo(f"interrupted {name}")
+    else:
+        click.echo(f"nothing to interrupt in {name}: {document.get('reason', 'no call is running')}")

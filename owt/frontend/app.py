@@ -43,6 +43,7 @@ from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
 from owt.frontend.service import Service
+from owt.frontend.sessions.deadlines import check_interval
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.session import Limits
 from owt.frontend.sessions.sessions import Sessions
@@ -157,7 +158,7 @@ def build(
     jobs = (
         Job(interval, sessions.cull),
         Job(interval, runs.prune),
-        Job(min(1.0, max(0.05, settings.kill_after / 4)), sessions.check_stopped),
+        Job(check_interval(settings.kill_after), sessions.check),
     )
     application = Owt(service, lambda: listener.connections)
     listener = Listener(

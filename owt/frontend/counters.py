@@ -109,7 +109,7 @@ class Counters(Collector):
         self.kernel_ends = LabelledCounter(
             "owt_kernel_ends",
             "Kernels that ended, by cause: crashed (or killed from outside), stuck (killed because a call "
-            "did not stop), unready (failed to start), ended (on purpose).",
+            "did not stop or could not begin), unready (failed to start), ended (on purpose).",
             "cause",
             ("crashed", "stuck", "unready", "ended"),
         )

@@ -29,9 +29,11 @@ from owt.wire.messages import (
     Cancel,
     FetchBody,
     Output,
+    Pong,
     RegisterResult,
     RequestBody,
-    StartDeadlinePassed,
+    Withdraw,
+    Withdrawn,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ class ScriptedKernel:
 
     `invoked` has the ids of the runs that were sent, `calls` their calls, `cancelled` the ids of those that
     were cancelled, `credits` the credit of each run, `messages` the messages of `ask`, `bound` the session
-    and the concurrency of `bind`, `killed` the reason of `kill`. The first cancel sets `cancel_received`.
+    and the concurrency of `bind`, `killed` the reason of `kill`, `pings` the number of pings. The first
+    cancel sets `cancel_received`. `unread` is what the test sets.
     """
 
     def __init__(self, id: str, spec: str, session: str | None, owner: KernelOwner) -> None:
@@ -70,7 +73,9 @@ class ScriptedKernel:
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
-        self.messages: list[Cancel | StartDeadlinePassed | RegisterResult | RequestBody] = []
+        self.messages: list[Cancel | Withdraw | RegisterResult | RequestBody] = []
+        self.pings = 0
+        self.unread = False
         self.bound: tuple[str | None, int] | None = None
         self.killed: str | None = None
         self.interrupts = 0
@@ -108,7 +113,11 @@ class ScriptedKernel:
         self.cancelled.append(message.run)
         self.cancel_received.set()
 
-    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult | RequestBody) -> None:
+    def ping(self) -> None:
+        """Count a request for a `Pong`; the test decides when it comes."""
+        self.pings += 1
+
+    def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
         """Record a control message."""
         self.messages.append(message)
 
@@ -123,7 +132,7 @@ class ScriptedKernel:
     def kill(self, reason: str, kind: ExitKind = ExitKind.REQUESTED) -> None:
         """Record the reason, and die of it in the next step of the event loop."""
         self.killed = reason
-        asyncio.get_running_loop().call_soon(self.die, reason)
+        asyncio.get_running_loop().call_soon(self.die, reason, kind)
 
     async def closed(self) -> None:
         """Wait until the kernel has died."""
@@ -143,14 +152,22 @@ class ScriptedKernel:
         """Ask for the request body of a run, by default of the newest."""
         self.owner.received(FetchBody(run or self.invoked[-1]))
 
+    def withdraw(self, run: str | None = None) -> None:
+        """Report that the newest run has not begun, because something blocks the main thread."""
+        self.owner.received(Withdrawn(self.invoked[-1] if run is None else run))
+
+    def pong(self) -> None:
+        """Report that the main thread receives calls."""
+        self.owner.received(Pong())
+
     def disconnect(self) -> None:
         """Lose the connection while the reason is not known yet; `die` follows."""
         self.alive = False
 
-    def die(self, reason: str = "died") -> None:
+    def die(self, reason: str = "died", kind: ExitKind = ExitKind.CRASHED) -> None:
         """End, and report the reason."""
         self.alive = False
-        self.exit = Exit(ExitKind.CRASHED, reason=reason)
+        self.exit = Exit(kind, reason=reason)
         self.owner.kernel_died(cast("Kernel", self), self.exit)
         self._closed.set()
 

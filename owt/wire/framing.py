@@ -81,6 +81,11 @@ class FrameDecoder(Generic[M]):
         self._attachment = Collector()
         self._missing = 0
 
+    @property
+    def incomplete(self) -> bool:
+        """Return True if a part of a message has been received, and not the rest."""
+        return self._end > self._start or self._message is not None
+
     def get_buffer(self) -> memoryview:
         """Return the memory for the next bytes. It is never empty."""
         pending = self._end - self._start

@@ -23,7 +23,7 @@ from owt.wire.chunk import Chunk
 from owt.wire.endpoint import Endpoint
 from owt.wire.framing import FrameDecoder, encode_frame
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
 
 CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"
@@ -31,6 +31,9 @@ CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"
 
 In a spawned kernel it is 0, standard input, because programs that start others close all higher ones.
 """
+
+PING = ""
+"""Run id in a `Withdraw` that stands for a `Ping`."""
 
 MIN_ATTACHMENT = 64 * 1024
 """Minimum size of a request body that travels as an attachment, in bytes."""
@@ -102,19 +105,32 @@ class Cancel(Struct, frozen=True, array_like=True, tag="cancel"):
     reason: Literal["cancelled", "timeout", "interrupted"]
 
 
-class StartDeadlinePassed(Struct, frozen=True, array_like=True, tag="start-deadline-passed"):
-    """Notice that the run's timeout, in seconds, has passed and its start has not been reported.
+class Ping(Struct, frozen=True, array_like=True, tag="ping"):
+    """Request, on the connection for calls, for a `Pong`."""
 
-    If the run has started, the kernel's report is on its way. If it waits for a cell, the kernel replies
-    with `Queued`. Otherwise the kernel ends it.
+
+class Pong(Struct, frozen=True, array_like=True, tag="pong"):
+    """Reply of the kernel's main thread to a `Ping`: it receives calls."""
+
+
+class Withdraw(Struct, frozen=True, array_like=True, tag="withdraw"):
+    """Request not to begin this run any more. `PING` stands for the `Ping` that was sent last.
+
+    The kernel's control thread replies: with an `Output` without chunks if the run has begun, with `Queued`
+    if the main thread works on another call or a message of Jupyter's, and otherwise with `Withdrawn`.
     """
 
     run: str
-    timeout: float
 
 
 class Queued(Struct, frozen=True, array_like=True, tag="queued"):
-    """Notice that the run waits for a cell, which may take any time."""
+    """Reply to `Withdraw`: the run will begin after a call or a cell, which may take any time."""
+
+    run: str
+
+
+class Withdrawn(Struct, frozen=True, array_like=True, tag="withdrawn"):
+    """Reply to `Withdraw`: the run has not begun and never will. Something unknown blocks the main thread."""
 
     run: str
 
@@ -154,8 +170,8 @@ class RegisterResult(Struct, frozen=True, array_like=True, tag="register-result"
 
 
 Message = (
-    Hello | Welcome | Bind | Invoke | FetchBody | RequestBody | Credit | Cancel | StartDeadlinePassed | Queued
-    | Cell | Output | RegisterEndpoints | RegisterResult
+    Hello | Welcome | Bind | Invoke | FetchBody | RequestBody | Credit | Cancel | Ping | Pong | Withdraw
+    | Withdrawn | Queued | Cell | Output | RegisterEndpoints | RegisterResult
 )
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

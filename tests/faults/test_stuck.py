@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from jupyter_client.blocking import BlockingKernelClient
 
-from owt.testing import Gate, wait_until
+from owt.testing import Gate, LiveServer, wait_until
 
 pytestmark = pytest.mark.usefixtures("bystander")
 
@@ -195,3 +195,98 @@ def test_a_timeout_applies_while_a_leftover_thread_holds_the_interpreter_lock(se
     assert "its timeout of 0.1 s; its kernel did not answer for 0.5 s and was killed" in answer.text
     assert server.call("2", session=session).text == "2"
     assert server.session(session)["pid"] != pid
+
+
+LEFTOVERS = {
+    "callback": "    asyncio.get_running_loop().call_later(0, time.sleep, 600)",
+    "task": "    async def block(): time.sleep(600)\n    asyncio.get_running_loop().create_task(block())",
+    "signal": "    signal.signal(signal.SIGALRM, lambda *_: time.sleep(600))\n"
+              "    signal.setitimer(signal.ITIMER_REAL, 0.02)",
+    "unregistered-selector": "    asyncio.get_running_loop().call_soon(forget)",
+    "closed-descriptor": "    loop = asyncio.get_running_loop()\n"
+                         "    loop.call_soon(lambda: [loop.remove_reader(fd) for fd in range(3, 100)])",
+    # This holds the interpreter's lock, so that no other thread of the kernel answers.
+    "native-callback": "    asyncio.get_running_loop().call_later(0, re.match, '(a*)*b', 'a' * 60)",
+}
+IMPORTS = """
+import asyncio, gc, re, selectors, signal, time
+def forget():
+    for selector in gc.get_objects():
+        if isinstance(selector, selectors.EpollSelector):
+            for key in list(selector.get_map().values()):
+                selector.unregister(key.fileobj)
+"""
+
+
+def leave_running(kind):
+    kind_of_function = "def" if kind == "signal" else "async def"
+    return f"{IMPORTS}\n{kind_of_function} run():\n{LEFTOVERS[kind]}\n    return 'left'"
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    """Start a server whose pool has one kernel."""
+    with LiveServer("--kill-after", "1", "--pool-max", "1", "--pool-min", "1") as server:
+        yield server
+
+
+@pytest.mark.parametrize("kind", LEFTOVERS)
+def test_a_stuck_kernel_leaves_the_pool_and_its_call_runs_in_another(narrow, kind):
+    stuck = narrow.ask("GET", "/_owt/health").json()["kernel_ends"]["stuck"]
+    assert narrow.call(leave_running(kind)).text == "left"
+    assert narrow.call("import os\ndef run(): return 'another'").text == "another"
+    health = wait_until(
+        lambda: (now := narrow.ask("GET", "/_owt/health").json())["kernel_ends"]["stuck"] > stuck and now
+    )
+    assert health["kernel_ends"]["stuck"] == stuck + 1
+    wait_until(lambda: narrow.ask("GET", "/_owt/health").json()["pool"]["stuck"] == 0)
+    assert "owt_kernel_ends_total" in narrow.ask("GET", "/_owt/metrics").text
+    assert narrow.call("'next'").text == "next"
+
+
+def test_a_stuck_pool_kernel_is_found_and_killed_without_a_call(narrow):
+    stuck = narrow.ask("GET", "/_owt/health").json()["kernel_ends"]["stuck"]
+    assert narrow.call(leave_running("callback")).text == "left"
+    wait_until(lambda: narrow.ask("GET", "/_owt/health").json()["kernel_ends"]["stuck"] == stuck + 1)
+
+
+@pytest.mark.parametrize("kind", LEFTOVERS)
+def test_a_stuck_session_says_so_and_a_call_gets_a_fresh_kernel_and_the_reason(server, session, kind):
+    server.call("x = 1", session=session)
+    assert server.call(leave_running(kind), session=session).text == "left"
+    wait_until(lambda: server.session(session)["state"] == "stuck")
+    answer = server.ask("POST", f"/_owt/sessions/{session}/interrupt").json()
+    assert (answer["interrupted"], answer["runs"]) == (False, [])
+    assert "an earlier call has left running blocks the kernel" in answer["reason"]
+    assert server.session(session)["state"] == "stuck"
+    answer = server.call("'x' in state", session=session)
+    assert answer.text == "False"
+    cause = "was blocked for 0.5 s by something that an earlier call had left running, and was killed"
+    assert answer.headers["Owt-Restarted"] == f"the kernel {cause}"
+    assert server.session(session)["last_death"] == cause
+    assert "Owt-Restarted" not in server.call("1", session=session).headers
+
+
+def test_an_interrupt_of_an_idle_session_claims_nothing(server, session):
+    server.call("x = 1", session=session)
+    answer = server.ask("POST", f"/_owt/sessions/{session}/interrupt").json()
+    assert answer == {"interrupted": False, "runs": [], "reason": "no call and no cell is running"}
+    assert server.call("x", session=session).text == "1"
+
+
+def test_a_call_waits_for_leftover_work_that_ends_in_time(server, session, tmp_path):
+    gate = Gate(tmp_path)
+    code = (
+        "import asyncio\n"
+        "async def run(path):\n"
+        "    asyncio.get_running_loop().call_soon(lambda: open(path).read())\n"
+    )
+    server.call("x = 1", session=session)
+    server.call(code, session=session, **waiting(gate))
+    gate.reached()
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(server.call, "x", session=session)
+        wait_until(lambda: server.session(session)["queue"] == 1)
+        gate.open()
+        assert call.result().text == "1"
+    assert server.session(session)["restarts"] == 0

@@ -145,7 +145,9 @@ class InterruptHandler(PageHandler):
         """Interrupt the running calls of the session."""
         session = self.service.sessions.find(name)
         runs = list(session.active)
-        self.finish_json({"interrupted": await session.interrupt(), "runs": runs})
+        reason = await session.interrupt()
+        document: dict[str, object] = {"interrupted": reason is None, "runs": runs}
+        self.finish_json(document if reason is None else {**document, "reason": reason})
 
 
 class RestartHandler(PageHandler):

@@ -74,7 +74,12 @@ class HealthHandler(PageHandler):
                 "reason": ready.reason,
                 "started": timestamp(self.service.started),
                 "sessions": len(sessions.named),
-                "pool": {"kernels": len(sessions.pool.members), "spare": len(sessions.pool.spares)},
+                "pool": {
+                    "kernels": len(sessions.pool.members),
+                    "spare": len(sessions.pool.spares),
+                    "stuck": sessions.pool.stuck,
+                },
+                "kernel_ends": self.service.counters.kernel_ends,
                 "runs": len(self.service.runs.live()),
                 "preload": list(sessions.kernels.preload_problems),
                 "notebooks": [notebook.show() for notebook in self.service.notebooks.all],

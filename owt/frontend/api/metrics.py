@@ -112,18 +112,23 @@ class StateCollector(Collector):
             for session in (*sessions.named.values(), *pool.members)
             if session.kernel is not None and session.active
         }
-        states = dict.fromkeys(("starting", "idle", "busy", "ending"), 0)
+        stuck = {
+            session.kernel.id
+            for session in (*sessions.named.values(), *pool.members)
+            if session.kernel is not None and session.state == "stuck"
+        }
+        states = dict.fromkeys(("starting", "idle", "busy", "stuck", "ending"), 0)
         for kernel in kernels:
             state: str = kernel.state.value
             if state == "ready":
-                state = "busy" if kernel.id in busy else "idle"
+                state = "busy" if kernel.id in busy else "stuck" if kernel.id in stuck else "idle"
             states[state] += 1
         yield _gauges("owt_kernels", "Kernel processes of sessions and pool, by state.", "state", states)
         yield _gauges(
             "owt_pool_kernels",
-            "Kernels of the pool, by kind: used by calls, or spare, ready for the next call.",
+            "Kernels of the pool, by kind: used by calls, stuck, or spare, ready for the next call.",
             "kind",
-            {"used": len(pool.members), "spare": len(pool.spares)},
+            {"used": len(pool.members) - pool.stuck, "stuck": pool.stuck, "spare": len(pool.spares)},
         )
         memory, seconds = self._usage.read(kernels)
         yield _gauge(

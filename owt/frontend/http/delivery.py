@@ -22,6 +22,10 @@ from owt.wire.chunk import Chunk
 log = logging.getLogger("owt.calls")
 
 
+MAX_REASON = 300
+"""Maximum number of characters of a reason in a header."""
+
+
 class Delivery:
     """Driver that renders a run's chunks and writes them, until the run ends or `stop`.
 
@@ -92,6 +96,8 @@ class Delivery:
             log_output(self._run.id, chunks)
         renderer, writer = self._renderer, self._writer
         pieces = [piece for chunk in chunks for piece in renderer.render(chunk)]
+        if self._run.kernel_loss is not None and not writer.begun:
+            self._tell_loss(self._run.kernel_loss)
         if renderer.finished and not writer.begun:
             writer.send(WholeResponse(renderer.status, renderer.headers, b"".join(pieces)))
             self.stop()
@@ -104,6 +110,13 @@ class Delivery:
         elif not chunks:
             # The run has ended without its last chunk.
             self._abort()
+
+    def _tell_loss(self, reason: str) -> None:
+        """Add the header that says why the call has run in a fresh kernel."""
+        line = reason.partition("\n")[0][:MAX_REASON].encode("ascii", "backslashreplace").decode()
+        header = ("Owt-Restarted", f"the kernel {line}")
+        if header not in self._renderer.headers:
+            self._renderer.headers.append(header)
 
     def _write(self, *pieces: bytes) -> None:
         renderer, writer = self._renderer, self._writer

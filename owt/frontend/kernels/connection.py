@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
+import sys
+import termios
 from collections import deque
 from typing import Protocol
 
@@ -102,6 +105,18 @@ class KernelConnection(asyncio.BufferedProtocol):
             else:
                 self._transport.write(buffer)
         self._write_unsent()
+
+    @property
+    def unread(self) -> bool:
+        """Return True if the kernel has not read all that was sent. False where that cannot be known."""
+        if self._transport is None or sys.platform != "linux":
+            return False
+        if self._unsent or self._transport.get_write_buffer_size():
+            return True
+        # unix(7): the bytes that the other side has not read.
+        size = bytearray(4)
+        fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, size)
+        return any(size)
 
     def close(self) -> None:
         """Close the connection, without waiting for what is not sent yet."""

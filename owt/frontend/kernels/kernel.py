@@ -35,13 +35,19 @@ from owt.wire.messages import (
     Invoke,
     Message,
     Output,
+    Ping,
+    Pong,
     Queued,
     RegisterEndpoints,
     RegisterResult,
     RequestBody,
-    StartDeadlinePassed,
     Welcome,
+    Withdraw,
+    Withdrawn,
 )
+
+RunMessage = Output | Queued | Withdrawn | FetchBody | Pong
+"""Message of a kernel for its session."""
 
 log = logging.getLogger("owt.kernels")
 
@@ -82,8 +88,8 @@ class KernelState(Enum):
 class KernelOwner(Protocol):
     """The session that a kernel works for."""
 
-    def received(self, message: Output | Queued | FetchBody) -> None:
-        """Handle a message about a run."""
+    def received(self, message: RunMessage) -> None:
+        """Handle a message about a run, or about the kernel's main thread."""
 
     def kernel_died(self, kernel: Kernel, exit: Exit) -> None:
         """Handle the end of the kernel. No message follows."""
@@ -169,9 +175,9 @@ class Kernel:
                 self.ready.set_result(None)
             case _ if self.state is KernelState.ENDING:
                 # The process has ended; its last output still arrives.
-                if isinstance(message, Output | Queued):
+                if isinstance(message, Output | Queued | Withdrawn):
                     self._owner.received(message)
-            case Output() | Queued() | FetchBody() if self.state is KernelState.READY:
+            case Output() | Queued() | Withdrawn() | FetchBody() | Pong() if self.state is KernelState.READY:
                 self._owner.received(message)
             case Cell(running=running) if self.state is KernelState.READY:
                 self.in_cell = running
@@ -215,7 +221,17 @@ class Kernel:
         """Ask the kernel to end one run."""
         self.ask(message)
 
-    def ask(self, message: Cancel | StartDeadlinePassed | RegisterResult | RequestBody) -> None:
+    def ping(self) -> None:
+        """Ask the main thread for a `Pong`, after the calls that were sent."""
+        if self._calls is not None:
+            self._calls.send(Ping())
+
+    @property
+    def unread(self) -> bool:
+        """Return True if the main thread has not received the newest call or ping."""
+        return self._calls is not None and self._calls.unread
+
+    def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
         """Send a message that the kernel handles while a call runs."""
         if self._control is not None:
             self._control.send(message)

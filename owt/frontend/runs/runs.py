@@ -102,6 +102,7 @@ class Run:
         self.status: int | None = None
         self.failure: Failed | None = None
         self.cancel_reason: CancelReason | None = None
+        self.kernel_loss: str | None = None
         self.detached = call.detach
         self.users: set[str | None] = set()
         self.fingerprint = fingerprint(call)
@@ -153,6 +154,12 @@ class Run:
         self.started_at = time.time()
         self._executor = kernel
         self.grant()
+
+    def take_back(self) -> None:
+        """Record that the kernel has not begun the run, so that it waits in its session's queue again."""
+        self.state = RunState.QUEUED
+        self.kernel = self.started_at = self._executor = None
+        self._granted = 0
 
     def cancel(self, reason: CancelReason) -> None:
         """Have the session end the run, unless it has ended."""

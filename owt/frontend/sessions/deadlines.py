@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.runs.runs import Run
-from owt.wire.messages import StartDeadlinePassed
+from owt.wire.messages import PING, Withdraw
+
+
+def check_interval(kill_after: float) -> float:
+    """Return the seconds between two checks, and from a call to the question whether it has begun."""
+    return min(1.0, max(0.05, kill_after / 4))
 
 
 @dataclass
@@ -19,6 +24,7 @@ class _Clock:
     run: Run
     kernel: Kernel
     start_timeout: float | None
+    start_deadline_passed: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
     def after(self, seconds: float, function: Callable[[], None]) -> None:
@@ -31,41 +37,62 @@ class _Clock:
 
 
 class Deadlines:
-    """Deadlines of the calls that one session's kernel has.
+    """Deadlines of the calls that one session's kernel has, and of the kernel's main thread.
 
     - A call's timeout runs from the moment when the kernel reports its beginning. When it has not begun by
-      its timeout, the kernel receives `StartDeadlinePassed` and has to answer within `kill_after` seconds.
+      its timeout, the kernel is asked to withdraw it and has to answer within `kill_after` seconds.
     - A cancelled call has to end within `kill_after` seconds, or `kill_abandoned` (None: no limit) if it was
       cancelled only because its client has disconnected.
     - A kernel that has calls may be stopped (SIGSTOP) for `kill_after` seconds.
 
     A kernel that misses one of the last three is killed.
+
+    The kernel's main thread may be *blocked* by something that a call has left running: a callback, a task, a
+    signal handler. Then no call begins, and none runs that could be interrupted. The kernel's control thread
+    knows that (`Withdraw`). It is asked about each call that has not begun for a while, and about a ping that
+    follows the last call. `blocked_since` is the event loop's time of the first message that was not
+    received, until the main thread receives a ping; None while it is not blocked.
     """
 
     def __init__(self, kill_after: float, kill_abandoned: float | None = None) -> None:
+        self.blocked_since: float | None = None
         self._kill_after = kill_after
         self._kill_abandoned = kill_abandoned
+        self._patience = check_interval(kill_after)
         self._clocks: dict[str, _Clock] = {}
+        # When calls and the ping, which have not begun, were sent; and when the kernel was asked about them.
+        self._unbegun: dict[str, float] = {}
+        self._questions: dict[str, float] = {}
+        self._used = False
         # The kernel that was last seen stopped, and since when (event loop time).
         self._stopped: tuple[Kernel, float] | None = None
 
+    # Calls
+
     def sent(self, run: Run, kernel: Kernel) -> None:
         """Start the clock of a call that was sent to this kernel."""
+        if run.id in self._clocks:
+            # It was withdrawn, and is sent again.
+            self._clocks[run.id].stop()
         clock = self._clocks[run.id] = _Clock(run, kernel, run.call.timeout)
+        self._unbegun[run.id] = _now()
+        self._used = True
         self._expect_start(clock)
 
     def begun(self, run: Run) -> None:
         """Start the timeout of a call at the first output of its kernel."""
+        self._unbegun.pop(run.id, None)
         clock = self._clocks[run.id]
         timeout, clock.start_timeout = clock.start_timeout, None
         # A call whose client has disconnected keeps its timeout.
         if timeout is not None and run.cancel_reason in (None, "disconnected"):
             clock.after(timeout, lambda: run.cancel("timeout"))
 
-    def queued(self, run: Run) -> None:
-        """Extend the start of a call that the kernel reports to be behind a cell."""
-        clock = self._clocks[run.id]
-        if clock.start_timeout is not None and run.cancel_reason is None:
+    def queued(self, id: str) -> None:
+        """Extend the start of a call, or of the ping, that the kernel reports to be behind a call or cell."""
+        self._questions.pop(id, None)
+        clock = self._clocks.get(id)
+        if clock is not None and clock.start_timeout is not None and clock.run.cancel_reason is None:
             clock.stop()
             self._expect_start(clock)
 
@@ -78,34 +105,29 @@ class Deadlines:
             )
 
     def ended(self, run: Run) -> None:
-        """Stop the clock of a call."""
-        self._clocks.pop(run.id).stop()
+        """Stop the clock of a call, if it has one."""
+        clock = self._clocks.pop(run.id, None)
+        if clock is not None:
+            clock.stop()
+            self._unbegun.pop(run.id, None)
+            self._questions.pop(run.id, None)
         if not self._clocks:
             self._stopped = None
 
-    def check_stopped(self, kernel: Kernel) -> None:
-        """Kill a kernel that has been stopped for too long. Called periodically while it has calls."""
-        if not kernel.stopped():
-            self._stopped = None
-            return
-        now = asyncio.get_running_loop().time()
-        if self._stopped is None or self._stopped[0] is not kernel:
-            self._stopped = (kernel, now)
-        if now - self._stopped[1] >= self._kill_after:
-            limit = f"{self._kill_after:g} s"
-            reason = f"was stopped (SIGSTOP) for {limit} while it had calls and was killed"
-            kernel.kill(reason, ExitKind.STUCK)
-
     def _expect_start(self, clock: _Clock) -> None:
         if clock.start_timeout is not None:
-            clock.after(clock.start_timeout, lambda: self._start_overdue(clock))
+            clock.after(clock.start_timeout, lambda: self._start_deadline_passed(clock))
 
-    def _start_overdue(self, clock: _Clock) -> None:
-        if clock.start_timeout is not None:
-            clock.kernel.ask(StartDeadlinePassed(clock.run.id, clock.start_timeout))
-            self._kill_later(
-                clock, self._kill_after, f"did not answer for {self._kill_after:g} s", start=True
-            )
+    def _start_deadline_passed(self, clock: _Clock) -> None:
+        if clock.start_timeout is None:
+            return
+        clock.start_deadline_passed = True
+        if clock.run.id not in self._unbegun:
+            # It was withdrawn and waits in the queue.
+            clock.run.cancel("timeout")
+            return
+        self._ask(clock.kernel, clock.run.id)
+        self._kill_later(clock, self._kill_after, f"did not answer for {self._kill_after:g} s", start=True)
 
     def _kill_later(self, clock: _Clock, seconds: float, problem: str, *, start: bool = False) -> None:
         """Kill the kernel after some time; with `start`, unless it has begun the call by then."""
@@ -118,3 +140,80 @@ class Deadlines:
             clock.kernel.kill(f"{problem} and was killed", ExitKind.STUCK)
 
         clock.after(seconds, kill)
+
+    # The kernel's main thread
+
+    def check(self, kernel: Kernel) -> list[str]:
+        """Ask about the calls that have not begun, and kill a kernel that has been stopped for too long.
+
+        Called periodically. Returns the ids of what the main thread has not received for `kill_after` seconds
+        while no other thread of the kernel answered either.
+        """
+        if self._clocks:
+            self._check_stopped(kernel)
+        if self._used and not self._clocks and not kernel.in_cell and PING not in self._unbegun:
+            self._ping(kernel)
+        now = _now()
+        for id, sent in self._unbegun.items():
+            if now - sent >= self._patience and id not in self._questions:
+                self._ask(kernel, id)
+        silent = [id for id, sent in self._questions.items() if now - sent >= self._kill_after]
+        return silent if silent and kernel.unread else []
+
+    def withdrawn(self, id: str, kernel: Kernel) -> bool:
+        """Record that something blocks the kernel, which has not begun this call or received the ping.
+
+        Returns True if the call's timeout has passed.
+        """
+        if id not in self._unbegun:
+            # The main thread has received the ping in the meantime.
+            return False
+        if self.blocked_since is None:
+            self.blocked_since = self._unbegun[id]
+        if id != PING:
+            del self._unbegun[id]
+            self._questions.pop(id, None)
+        if PING not in self._unbegun:
+            self._ping(kernel)
+        clock = self._clocks.get(id)
+        return clock is not None and clock.start_deadline_passed
+
+    def received_ping(self) -> None:
+        """Record that the kernel's main thread receives calls."""
+        self._unbegun.pop(PING, None)
+        self._questions.pop(PING, None)
+        self.blocked_since = None
+
+    def forget_kernel(self) -> None:
+        """Forget the main thread of a kernel that has died."""
+        self.received_ping()
+        self._used = False
+
+    def is_kill_due(self) -> bool:
+        """Return True if the main thread has been blocked for `kill_after` seconds."""
+        return self.blocked_since is not None and _now() - self.blocked_since >= self._kill_after
+
+    def _ping(self, kernel: Kernel) -> None:
+        self._used = False
+        self._unbegun[PING] = _now()
+        kernel.ping()
+
+    def _ask(self, kernel: Kernel, id: str) -> None:
+        if id not in self._questions:
+            self._questions[id] = _now()
+            kernel.ask(Withdraw(id))
+
+    def _check_stopped(self, kernel: Kernel) -> None:
+        if not kernel.stopped():
+            self._stopped = None
+            return
+        if self._stopped is None or self._stopped[0] is not kernel:
+            self._stopped = (kernel, _now())
+        if _now() - self._stopped[1] >= self._kill_after:
+            limit = f"{self._kill_after:g} s"
+            reason = f"was stopped (SIGSTOP) for {limit} while it had calls and was killed"
+            kernel.kill(reason, ExitKind.STUCK)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -9,7 +9,8 @@ from collections import deque
 from owt.errors import Busy
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
-from owt.frontend.sessions.session import Limits, Session, cancelled_in_queue, kernel_lost, start_failure
+from owt.frontend.sessions.failures import cancelled_in_queue, kernel_lost, start_failure
+from owt.frontend.sessions.session import Limits, Session
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 """Seconds before a failed start of a spare is retried; they double each time, up to the last."""
@@ -22,6 +23,9 @@ class Pool:
 
     A call goes to an idle member that has loaded its code, else to the idle member that was used last, else
     to a spare, else to a new member if there are fewer than `max_members`. Otherwise it waits.
+
+    A stuck member gets no calls, and the calls that it has not begun go to others. It does not count as one
+    of the `max_members` until it is killed, unless as many are stuck.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Pool:
         self._min_spares = min_spares
         self._max_members = max_members
         self._closed = False
+        self._closing: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
 
@@ -81,7 +86,7 @@ class Pool:
         """Fail a run that waits for a kernel."""
         if run in self.waiting:
             self.waiting.remove(run)
-            run.fail(cancelled_in_queue(reason))
+            run.fail(cancelled_in_queue(run, reason))
 
     def pop_spare(self) -> Session | None:
         """Remove and return a spare whose kernel is ready, or None."""
@@ -100,15 +105,30 @@ class Pool:
         for run in waiting:
             run.fail(kernel_lost("the server is shutting down", "the server is ending"))
         await asyncio.gather(
-            *(session.close("the server is shutting down") for session in (*self.members, *self.spares))
+            *self._closing,
+            *(session.close("the server is shutting down") for session in (*self.members, *self.spares)),
         )
 
     def session_idle(self, session: Session) -> None:
         """Give the next waiting call to this member."""
         if self._failures and session in self.spares:
             self._failures = 0
-        if self.waiting and session in self.members:
+        if session not in self.members:
+            return
+        if self._usable > self._max_members:
+            # A stuck one that has been replaced.
+            self._remove(session)
+        elif self.waiting:
             session.submit(self.waiting.popleft())
+
+    def session_stuck(self, session: Session) -> None:
+        """Give the calls that a member has not begun to others."""
+        for run in session.release_queue():
+            if (member := self._choose(run)) is not None:
+                member.submit(run)
+            else:
+                run.enqueue(self)
+                self.waiting.appendleft(run)
 
     def session_failed(self, session: Session) -> None:
         """Remove a session that cannot get a kernel. Calls that waited for it go to others, or fail."""
@@ -133,7 +153,7 @@ class Pool:
                     return member
                 if best is None or (member.last_used or 0) > (best.last_used or 0):
                     best = member
-        if best is not None or len(self.members) >= self._max_members:
+        if best is not None or self._usable >= self._max_members:
             return best
         if not self.spares:
             if not self.members:
@@ -144,6 +164,22 @@ class Pool:
         self.members.append(member)
         self.refill()
         return member
+
+    @property
+    def stuck(self) -> int:
+        """Return the number of members that cannot begin a call."""
+        return sum(member.state == "stuck" for member in self.members)
+
+    @property
+    def _usable(self) -> int:
+        return len(self.members) - min(self.stuck, self._max_members)
+
+    def _remove(self, member: Session) -> None:
+        self.members.remove(member)
+        end = member.close("the pool has more kernels than it needs")
+        task = asyncio.get_running_loop().create_task(end)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _has_room(self) -> bool:
         """Return True if one more kernel can be started."""

@@ -15,25 +15,38 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
-from owt.frontend.kernels.exit import Exit
-from owt.frontend.kernels.kernel import Kernel
+from owt.frontend.kernels.exit import Exit, ExitKind
+from owt.frontend.kernels.kernel import Kernel, RunMessage
 from owt.frontend.kernels.kernels import Kernels
-from owt.frontend.problems import failed
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions.deadlines import Deadlines
-from owt.wire.chunk import Failed
-from owt.wire.messages import Cancel, FetchBody, Output, Queued, RequestBody
+from owt.frontend.sessions.failures import (
+    cancelled_in_queue,
+    failure_type,
+    kernel_lost,
+    killed_with_kernel,
+    start_failure,
+)
+from owt.wire.chunk import Failed, Stderr
+from owt.wire.messages import PING, Cancel, FetchBody, Output, Pong, Queued, RequestBody, Withdrawn
 
 log = logging.getLogger("owt.sessions")
 
 IDLE_DEATHS = 3
 """Number of kernels that may die in a row without a call. After that, the next call starts one."""
-LAST_LINES, LAST_CHARACTERS = 40, 4000
-"""Limits of what the failure of a call repeats of its output when its kernel has died."""
 MAX_KNOWN_CODES = 1000
 """Number of codes of which a session remembers that its kernel has loaded them."""
 
-SessionState = Literal["starting", "idle", "busy", "dead"]
+SessionState = Literal["starting", "idle", "busy", "stuck", "dead"]
+"""State of a session. A `stuck` kernel runs no call and can begin none, because something that an earlier
+call has left running blocks its main thread."""
+
+NO_CALL = "no call and no cell is running"
+STUCK = (
+    "no call and no cell is running: something that an earlier call has left running blocks the kernel, and "
+    "cannot be interrupted. After --kill-after, the kernel is killed for the next call; a restart kills it "
+    "at once"
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,9 @@ class SessionOwner(Protocol):
     def session_failed(self, session: Session) -> None:
         """Handle that the session has no kernel until a call starts one."""
 
+    def session_stuck(self, session: Session) -> None:
+        """Handle that the session's kernel cannot begin the calls in the session's queue."""
+
 
 class Session:
     """One kernel and the queue of its calls. The members of the pool are sessions without a name.
@@ -121,6 +137,8 @@ class Session:
         self._known_codes: dict[int, None] = {}
         self._deaths = 0
         self._closed = False
+        # Why the state of the last kernel is gone, until a call has been told.
+        self._loss: str | None = None
 
     @property
     def state(self) -> SessionState:
@@ -128,7 +146,9 @@ class Session:
         if self._closed:
             return "dead"
         if self.kernel is not None and self.kernel.alive:
-            return "busy" if self.active or self.kernel.in_cell else "idle"
+            if self.active or self.kernel.in_cell:
+                return "busy"
+            return "idle" if self._deadlines.blocked_since is None else "stuck"
         # The replacement of a dying kernel begins when the cause of its death is known.
         return "dead" if self._starting is None and self.kernel is None else "starting"
 
@@ -191,35 +211,72 @@ class Session:
             return
         if run in self.queue:
             self.queue.remove(run)
-            run.fail(cancelled_in_queue(reason))
+            self._deadlines.ended(run)
+            run.fail(cancelled_in_queue(run, reason))
             return
         new = run.cancel_reason is None or (run.abandoned and reason != "disconnected")
         if new and self.kernel is not None and run.id in self.active:
             run.cancel_reason = reason
-            self.kernel.cancel(Cancel(run.id, _kind(reason)))
+            self.kernel.cancel(Cancel(run.id, failure_type(reason)))
             self._deadlines.cancelled(run)
 
-    async def interrupt(self) -> bool:
+    async def interrupt(self) -> str | None:
         """Interrupt what the kernel runs: a cell, or else its calls. Queued calls stay.
 
-        Returns False if there is no kernel.
+        Returns why there was nothing to interrupt, or None. SIGINT is sent also then: it ends processes that
+        something else may wait for.
         """
         if self.kernel is None or not self.kernel.alive:
-            return False
+            return "there is no kernel"
         if self.active and not self.kernel.in_cell:
             for run in list(self.active.values()):
                 self.cancel(run, "interrupted")
-        else:
-            await self.kernel.interrupt()
-        return True
+            return None
+        in_cell, stuck = self.kernel.in_cell, self.state == "stuck"
+        await self.kernel.interrupt()
+        return None if in_cell else STUCK if stuck else NO_CALL
 
-    def check_stopped(self) -> None:
-        """Kill a kernel that has been stopped (SIGSTOP) for too long while it has calls."""
-        if self.kernel is not None and self.active:
-            self._deadlines.check_stopped(self.kernel)
+    def check(self) -> None:
+        """Find out whether the kernel can begin its calls, and kill it if it has been unable to for too long.
+
+        Called periodically. The kernel of a named session lives as long as no call needs it.
+        """
+        kernel = self.kernel
+        if kernel is None or not kernel.alive:
+            return
+        for id in self._deadlines.check(kernel):
+            self._take_back(kernel, id)
+        if self.state == "stuck" and self._deadlines.is_kill_due() and (self.queue or self.name is None):
+            seconds = f"{self._limits.kill_after:g} s"
+            cause = "something that an earlier call had left running"
+            kernel.kill(f"was blocked for {seconds} by {cause}, and was killed", ExitKind.STUCK)
+
+    def _take_back(self, kernel: Kernel, id: str) -> None:
+        """Put a call that the kernel cannot begin back into the queue; `PING` stands for no call."""
+        run = self.active.pop(id, None)
+        if run is None and id != PING:
+            return
+        timed_out = self._deadlines.withdrawn(id, kernel)
+        if run is not None:
+            run.take_back()
+            self.queue.appendleft(run)
+            if timed_out:
+                run.cancel("timeout")
+        if self.state == "stuck":
+            self._owner.session_stuck(self)
+
+    def release_queue(self) -> list[Run]:
+        """Give the queued calls away, to run elsewhere."""
+        runs = list(self.queue)
+        self.queue.clear()
+        for run in runs:
+            self._deadlines.ended(run)
+        return runs
 
     def _send_queued(self) -> None:
         kernel = self.kernel
+        if self._deadlines.blocked_since is not None:
+            return
         while self.queue and kernel is not None and kernel.alive and len(self.active) < self.concurrency:
             run = self.queue.popleft()
             self.active[run.id] = run
@@ -228,21 +285,27 @@ class Session:
                 self._known_codes[hash(run.call.code)] = None
                 if len(self._known_codes) > MAX_KNOWN_CODES:
                     self._known_codes.pop(next(iter(self._known_codes)))
+            if self._loss is not None:
+                self._report_loss(run, self._loss)
             run.start(kernel)
             kernel.invoke(run.id, run.call)
             self._deadlines.sent(run, kernel)
 
-    def received(self, message: Output | Queued | FetchBody) -> None:
-        """Handle a message of the kernel about a run."""
+    def _report_loss(self, run: Run, reason: str) -> None:
+        """Tell the first call of a fresh kernel that the state of the last one is gone."""
+        self._loss = None
+        run.kernel_loss = reason
+        if run.call.caching is None:
+            text = f"owt: the kernel {reason}; this call runs in a fresh one, without its state\n"
+            run.feed((Stderr(text),))
+
+    def received(self, message: RunMessage) -> None:
+        """Handle a message of the kernel about a run, or about its main thread."""
+        if not isinstance(message, Output):
+            self._received_control(message)
+            return
         run = self.active.get(message.run)
-        if isinstance(message, FetchBody):
-            if self.kernel is not None:
-                self.kernel.ask(RequestBody(message.run, run.call.request.body if run is not None else None))
-            return
         if run is None:
-            return
-        if isinstance(message, Queued):
-            self._deadlines.queued(run)
             return
         self._deadlines.begun(run)
         run.feed(message.chunks, wake=False)
@@ -260,6 +323,26 @@ class Session:
             self._owner.session_idle(self)
         # The kernel has its next call by now. A step of the event loop costs a twentieth of a call.
         run.wake_readers(now=True)
+
+    def _received_control(self, message: Queued | Withdrawn | FetchBody | Pong) -> None:
+        kernel = self.kernel
+        if kernel is None:
+            return
+        match message:
+            case FetchBody(run=id):
+                run = self.active.get(id)
+                kernel.ask(RequestBody(id, run.call.request.body if run is not None else None))
+            case Queued(run=id):
+                self._deadlines.queued(id)
+            case Withdrawn(run=id):
+                self._take_back(kernel, id)
+            case Pong():
+                was_stuck = self._deadlines.blocked_since is not None
+                self._deadlines.received_ping()
+                if was_stuck:
+                    self._send_queued()
+                    if not self.active:
+                        self._owner.session_idle(self)
 
     # The kernel: start, death, end ---------------------------------------------------------------------
 
@@ -377,7 +460,10 @@ class Session:
             return
         reason = str(exit)
         self.kernel = None
+        self._deadlines.forget_kernel()
         self._known_codes.clear()
+        if self.name is not None and exit.kind is not ExitKind.REQUESTED:
+            self._loss = reason
         self.last_death = reason
         log.log(logging.INFO if self._closed else logging.WARNING, "%s: the kernel %s", self.label, reason)
         # A call may have caused its kernel's death. Only kernels that die without one could do so forever.
@@ -408,44 +494,3 @@ class Session:
         queued, self.queue = self.queue, deque()
         for run in queued:
             run.fail(failure)
-
-
-# Failures of runs that their kernel does not report itself.
-
-
-def cancelled_in_queue(reason: CancelReason) -> Failed:
-    """Return the failure of a run that was cancelled before it began."""
-    return Failed(499, _kind(reason), "cancelled", "the call was cancelled before it began")
-
-
-def kernel_lost(problem: str, title: str = KernelDied.title) -> Failed:
-    """Return the failure of a run that has no kernel."""
-    return Failed(502, "kernel-died", title, problem)
-
-
-def start_failure(error: Exception) -> Failed:
-    """Return the failure of a run whose kernel could not be started because of this error."""
-    if isinstance(error, Busy):
-        return failed(error)
-    return kernel_lost(
-        str(error) if isinstance(error, OwtError) else f"the kernel could not be started: {error!r}"
-    )
-
-
-def killed_with_kernel(run: Run, reason: str) -> Failed:
-    """Return the failure of an active run whose kernel died, perhaps because the run did not stop."""
-    match run.cancel_reason:
-        case None:
-            output = run.last_lines(LAST_LINES, LAST_CHARACTERS)
-            return kernel_lost(f"the kernel {reason}" + (f"; its last output:\n{output}" if output else ""))
-        case "timeout":
-            detail = f"the call ran longer than its timeout of {run.call.timeout:g} s; its kernel {reason}"
-            return Failed(504, "timeout", "timed out", detail)
-        case cancel_reason:
-            kind = _kind(cancel_reason)
-            return Failed(499, kind, "cancelled", f"the call was {kind} and its kernel was killed")
-
-
-def _kind(reason: CancelReason) -> Literal["cancelled", "timeout", "interrupted"]:
-    """Return the type of a cancelled run's failure; after a disconnect, only the run's document shows it."""
-    return "cancelled" if reason == "disconnected" else reason

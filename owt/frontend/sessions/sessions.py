@@ -134,18 +134,18 @@ class Sessions:
         now = time.time()
         for name, session in list(self.named.items()):
             used = session.used or session.created
-            unused = session.state == "idle" and not session.queue and now - used > self._idle_timeout
-            if unused and name not in self.kept:
+            idle = session.state in ("idle", "stuck") and not session.queue
+            if idle and now - used > self._idle_timeout and name not in self.kept:
                 del self.named[name]
                 end = session.close("its session was idle for too long")
                 task = asyncio.get_running_loop().create_task(end)
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
 
-    def check_stopped(self) -> None:
-        """Kill the kernels that have been stopped for too long while they have calls."""
+    def check(self) -> None:
+        """Find kernels that cannot begin calls, and kill those that have been unable to for too long."""
         for session in (*self.named.values(), *self.pool.members):
-            session.check_stopped()
+            session.check()
 
     async def close(self) -> None:
         """End every session and the pool."""
@@ -156,6 +156,9 @@ class Sessions:
 
     def session_idle(self, session: Session) -> None:
         """Do nothing: a named session has a queue of its own."""
+
+    def session_stuck(self, session: Session) -> None:
+        """Do nothing: its calls need the state of this session, or the notice that it is gone."""
 
     def session_failed(self, session: Session) -> None:
         """Remove a session whose very first kernel could not be started."""

@@ -26,10 +26,12 @@ from owt.wire.messages import (
     Hello,
     Invoke,
     Message,
+    Ping,
+    Pong,
     RegisterResult,
     RequestBody,
-    StartDeadlinePassed,
     Welcome,
+    Withdraw,
 )
 from owt.wire.unsent import UnsentOutput
 
@@ -103,6 +105,8 @@ class KernelChannel:
             match message:
                 case Invoke(run=run, call=call):
                     self.runner.accept(run, call)
+                case Ping():
+                    self._calls.send(Pong())
                 case Bind(session=session, concurrency=concurrency):
                     self.session = self.runner.endpoints.session = session
                     self.runner.concurrency = concurrency
@@ -116,8 +120,8 @@ class KernelChannel:
                     self.runner.grant(run, size)
                 case Cancel(run=run, reason=reason):
                     self.runner.cancel(run, reason)
-                case StartDeadlinePassed(run=run, timeout=timeout):
-                    self.runner.start_deadline_passed(run, timeout)
+                case Withdraw(run=run):
+                    self.runner.withdraw(run)
                 case RequestBody(run=run, body=body):
                     self.runner.bodies.on_body(run, body)
                 case RegisterResult(number=number, problem=problem):

@@ -34,6 +34,7 @@ class FrontendConnection:
         self._owner = 0
         self._deferred: deque[tuple[Message, Sequence[Region]]] = deque()
         self._process = os.getpid()
+        self.received = 0
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for an event loop."""
@@ -64,6 +65,11 @@ class FrontendConnection:
             finally:
                 self._owner = 0
 
+    @property
+    def incomplete(self) -> bool:
+        """Return True if a part of a message has been received. Thread-safe."""
+        return self._decoder.incomplete
+
     def hold(self) -> threading.Lock:
         """Return the lock that a thread holds while it writes."""
         return self._lock
@@ -76,6 +82,7 @@ class FrontendConnection:
         try:
             with self._decoder.get_buffer() as buffer:
                 size = self._socket.recv_into(buffer, 0, socket.MSG_DONTWAIT)
+            self.received += size
             return self._decoder.buffer_updated(size) if size else None
         except (BlockingIOError, InterruptedError):
             return []

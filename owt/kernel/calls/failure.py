@@ -62,15 +62,6 @@ def last_resort(problem: BaseException) -> Failed:
     )
 
 
-def start_timeout(timeout: float) -> Failed:
-    """Return why a run failed that did not begin within its timeout."""
-    return Failed(
-        504, "timeout", "timed out",
-        f"the call did not begin within its timeout of {timeout:g} s: its kernel is busy with something that "
-        "was left running",
-    )
-
-
 def as_raised(error: BaseException) -> BaseException:
     """Return the adaptor's exception with a traceback that begins at the adaptor's first frame, for a
     debugger.

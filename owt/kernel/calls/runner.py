@@ -23,7 +23,7 @@ from owt.kernel.calls.advice import with_advice
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.event_loops import PlainLoop
 from owt.kernel.calls.execution import Environment, Execution, Progress
-from owt.kernel.calls.failure import describe, last_resort, start_timeout
+from owt.kernel.calls.failure import describe, last_resort
 from owt.kernel.calls.interrupts import InMainThread, InOtherThread, InStep, Interrupts, Stopped
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
 from owt.kernel.calls.output_sender import OutputSender
@@ -39,7 +39,7 @@ from owt.summat import METHODS
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Done, Failed
-from owt.wire.messages import Output, Queued
+from owt.wire.messages import Output, Queued, Withdrawn
 
 RETRY_INTERRUPT = 0.02
 """Seconds after which the runner checks that a run has noticed its cancel. A step that begins just before may
@@ -54,6 +54,7 @@ class ActiveRun(context.Run):
     SystemExit or KeyboardInterrupt of a task or a callback that it has started."""
 
     begun = False
+    compiling = False
     exit: BaseException | None = None
     task: asyncio.Task[None] | None = None
     thread: int | None = None
@@ -85,12 +86,13 @@ class RunTable:
         return list(self._runs.values())
 
     def __contains__(self, run: ActiveRun) -> bool:
-        return run.id in self._runs
+        # A run that was withdrawn may have been sent again, under the same id.
+        return self._runs.get(run.id) is run
 
     def begin(self, run: ActiveRun) -> bool:
         """Mark a run as begun. Returns False if it was withdrawn."""
         with self.lock:
-            run.begun = run.id in self._runs
+            run.begun = run in self
             return run.begun
 
     def withdraw(self, id: str) -> tuple[bool, ActiveRun | None]:
@@ -107,12 +109,13 @@ class RunTable:
                 del self._runs[id]
             return True, run
 
-    def end(self, run: ActiveRun) -> bool:
-        """Remove a run that is over. Returns False if it was withdrawn, and thus has been answered."""
+    def remove(self, run: ActiveRun) -> None:
+        """Remove a run that has begun and whose end has been sent."""
         # The task's context refers to the run: such a cycle keeps the request's body until it is collected.
         run.task = None
         with self.lock:
-            return self._runs.pop(run.id, None) is not None
+            if run in self:
+                del self._runs[run.id]
 
 
 class Runner:
@@ -137,6 +140,9 @@ class Runner:
         """
         self.concurrency = concurrency
         self.turn = asyncio.Lock()
+        # Number of Jupyter's messages that ipykernel handles now.
+        self.handlers = 0
+        self._received = 0
         self._connection = connection
         self._loop = loop
         self._call_later = call_later
@@ -192,21 +198,40 @@ class Runner:
         elif run is not None:
             self._stop(run, reason)
 
-    def start_deadline_passed(self, id: str, timeout: float) -> None:
-        """Fail this run if it has not begun, unless it is queued behind a cell or a call. Call it in the
-        control thread."""
+    def withdraw(self, id: str) -> None:
+        """Keep this run, or the `Ping` that it stands for, from beginning, and report it. Call it in the
+        control thread.
+
+        A run stays if the main thread works for calls or notebooks: then it is not blocked, but busy.
+        """
         run = self._runs.get(id)
-        if run is not None and run.begun:
-            return
-        if self.turn.locked():
+        if (run is None or not run.begun) and self._is_working(run):
             self._connection.send(Queued(id))
             return
         withdrawn, run = self._runs.withdraw(id)
         if withdrawn:
-            self._answer_unstarted(id, run, start_timeout(timeout))
+            self._end_unstarted(run)
+            self._connection.send(Withdrawn(id))
+        else:
+            self._connection.send(Output(id, ()))
+
+    def _is_working(self, run: ActiveRun | None) -> bool:
+        """Return True if the main thread works, or may work, on something of owt's or Jupyter's."""
+        before, self._received = self._received, self._connection.received
+        receiving = self._connection.incomplete and self._received > before
+        return (
+            receiving
+            or self.turn.locked()
+            or self.handlers > 0
+            or (run is not None and run.compiling)
+            or any(other.begun for other in self._runs.all())
+        )
 
     def _answer_unstarted(self, id: str, run: ActiveRun | None, failed: Failed) -> None:
         self._connection.send(Output(id, (failed, Done(failed.status, 0.0))))
+        self._end_unstarted(run)
+
+    def _end_unstarted(self, run: ActiveRun | None) -> None:
         if run is not None and (task := run.task) is not None:
             self._loop.call_soon_threadsafe(task.cancel)
 
@@ -276,7 +301,9 @@ class Runner:
         context.current.set(run)
         current_request.set(lambda: run.request)
         try:
+            run.compiling = True
             code = self._compile(run.call)
+            run.compiling = False
             execution = Execution(run, code, self._environment)
             is_cell = isinstance(code, CompiledCell) or self.endpoints.is_cell(run.call)
             if self.concurrency > 1 and not is_cell:
@@ -300,8 +327,9 @@ class Runner:
             status, last = failed.status, (failed,)
             BaseException.with_traceback(error, None)
             del error
-        if not self._runs.end(run):
-            # It was withdrawn before it began, and has been answered.
+        if not run.begun and not self._runs.begin(run):
+            # It was withdrawn before it began.
+            run.task = None
             return
         seconds = time.perf_counter() - began
         try:
@@ -311,6 +339,8 @@ class Runner:
             end_process_group()
         except BaseException as error:
             run.sender.finish((last_resort(error), Done(500, seconds)))
+        # Not before: of a run that is unknown, the control thread says that it has not begun.
+        self._runs.remove(run)
         self._memory.keep_reserve()
 
     def _failure(self, run: ActiveRun, error: BaseException) -> Failed:

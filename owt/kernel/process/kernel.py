@@ -240,11 +240,16 @@ class OwtKernel(IPythonKernel):
         call needs that only from its start on."""
         if self.channel is None:
             super().pre_handler_hook()
+        else:
+            self.channel.runner.handlers += 1
 
     def post_handler_hook(self) -> None:
-        """Do nothing where `pre_handler_hook` did nothing."""
+        """Undo what `pre_handler_hook` has done."""
         if self.channel is None:
             super().post_handler_hook()
+        else:
+            # The kernel of another kernelspec is attached while it handles a message.
+            self.channel.runner.handlers = max(0, self.channel.runner.handlers - 1)
 
 
 def become_instance(singleton: Any) -> None:

@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+import pytest
 from loop_clock import LoopClock
 
 from owt.frontend.kernels.exit import Exit
-from owt.frontend.kernels.kernel import Kernel
+from owt.frontend.kernels.kernel import Kernel, RunMessage
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions.deadlines import Deadlines
 from owt.testing import async_test
 from owt.testing.kernel import ScriptedKernel, new_call
-from owt.wire.messages import Output, Queued, StartDeadlinePassed
+from owt.wire.messages import PING, Withdraw
 
 LONG = 60.0
 
@@ -31,10 +32,10 @@ class Stage:
     def cancel(self, run: Run, reason: CancelReason) -> None:
         self.cancelled.append((run.id, reason))
 
-    def check_stopped(self) -> None:
-        self.deadlines.check_stopped(cast("Kernel", self.kernel))
+    def check(self) -> list[str]:
+        return self.deadlines.check(cast("Kernel", self.kernel))
 
-    def received(self, message: Output | Queued) -> None:
+    def received(self, message: RunMessage) -> None:
         """Ignore output."""
 
     def kernel_died(self, kernel: Kernel, exit: Exit) -> None:
@@ -51,7 +52,7 @@ class Stage:
 async def test_a_kernel_that_does_not_begin_a_call_in_time_gets_a_message() -> None:
     stage = Stage(timeout=0.0)
     await stage.until(lambda: stage.kernel.messages)
-    assert stage.kernel.messages == [StartDeadlinePassed("r1", 0.0)]
+    assert stage.kernel.messages == [Withdraw("r1")]
     assert stage.cancelled == []
     assert stage.kernel.killed is None
 
@@ -79,7 +80,7 @@ async def test_a_call_behind_a_cell_keeps_its_whole_timeout() -> None:
     stage = Stage(timeout=0.0)
     for times in (1, 2, 3):
         await stage.until(lambda times=times: len(stage.kernel.messages) == times)
-        stage.deadlines.queued(stage.run)
+        stage.deadlines.queued("r1")
     stage.deadlines.begun(stage.run)
     await stage.until(lambda: stage.cancelled)
     assert stage.kernel.killed is None
@@ -108,7 +109,7 @@ async def test_calls_without_timeout_and_ended_calls_have_no_deadline() -> None:
 async def test_a_kernel_that_is_stopped_for_too_long_is_killed() -> None:
     stage = Stage(kill_after=0.0)
     stage.kernel.is_stopped = True
-    stage.check_stopped()
+    stage.check()
     assert stage.kernel.killed == "was stopped (SIGSTOP) for 0 s while it had calls and was killed"
 
 
@@ -117,12 +118,12 @@ async def test_a_kernel_that_continues_in_time_is_not_killed() -> None:
     stage, clock = Stage(kill_after=1.0), LoopClock()
     for stopped in (True, False, True, False, True):
         stage.kernel.is_stopped = stopped
-        stage.check_stopped()
+        stage.check()
         await clock.advance(0.75)
-    stage.check_stopped()
+    stage.check()
     assert stage.kernel.killed is None
     await clock.advance(0.25)
-    stage.check_stopped()
+    stage.check()
     assert stage.kernel.killed is not None
 
 
@@ -130,9 +131,85 @@ async def test_a_kernel_that_continues_in_time_is_not_killed() -> None:
 async def test_the_time_that_a_kernel_is_stopped_does_not_count_between_calls() -> None:
     stage, clock = Stage(kill_after=1.0), LoopClock()
     stage.kernel.is_stopped = True
-    stage.check_stopped()
+    stage.check()
     stage.deadlines.ended(stage.run)
     await clock.advance(2.0)
     stage.deadlines.sent(stage.run, cast("Kernel", stage.kernel))
-    stage.check_stopped()
+    stage.check()
     assert stage.kernel.killed is None
+
+
+@async_test
+async def test_the_kernel_is_asked_once_about_a_call_that_does_not_begin() -> None:
+    stage, clock = Stage(kill_after=4.0), LoopClock()
+    stage.check()
+    assert stage.kernel.messages == []
+    for _ in range(3):
+        await clock.advance(1.0)
+        stage.check()
+    assert stage.kernel.messages == [Withdraw("r1")]
+    # It is behind a cell, and may still be blocked afterwards.
+    stage.deadlines.queued("r1")
+    stage.check()
+    assert stage.kernel.messages == [Withdraw("r1")] * 2
+
+
+@async_test
+async def test_the_kernel_is_not_asked_about_a_call_that_has_begun() -> None:
+    stage, clock = Stage(kill_after=4.0), LoopClock()
+    stage.deadlines.begun(stage.run)
+    await clock.advance(100.0)
+    assert stage.check() == []
+    assert stage.kernel.messages == []
+
+
+@async_test
+async def test_a_ping_follows_the_last_call_and_finds_a_blocked_kernel() -> None:
+    stage, clock = Stage(kill_after=4.0), LoopClock()
+    stage.deadlines.ended(stage.run)
+    stage.check()
+    stage.check()
+    assert stage.kernel.pings == 1
+    await clock.advance(1.0)
+    stage.check()
+    assert stage.kernel.messages == [Withdraw(PING)]
+    stage.deadlines.withdrawn(PING, cast("Kernel", stage.kernel))
+    await clock.advance(2.9)
+    assert not stage.deadlines.is_kill_due()
+    await clock.advance(0.1)
+    assert stage.deadlines.is_kill_due()
+    stage.deadlines.received_ping()
+    stage.check()
+    assert (stage.deadlines.blocked_since, stage.kernel.pings) == (None, 1)
+
+
+@async_test
+async def test_a_kernel_without_calls_since_its_last_ping_gets_none() -> None:
+    stage = Stage()
+    stage.deadlines.ended(stage.run)
+    stage.check()
+    stage.deadlines.received_ping()
+    stage.check()
+    assert stage.kernel.pings == 1
+
+
+@async_test
+async def test_no_ping_interrupts_a_cell() -> None:
+    stage = Stage()
+    stage.deadlines.ended(stage.run)
+    stage.kernel.in_cell = True
+    stage.check()
+    assert stage.kernel.pings == 0
+
+
+@pytest.mark.parametrize("unread", [False, True])
+@async_test
+async def test_a_silent_kernel_that_has_not_read_its_call_is_reported(unread: bool) -> None:
+    stage, clock = Stage(kill_after=4.0), LoopClock()
+    stage.kernel.unread = unread
+    await clock.advance(1.0)
+    stage.check()
+    await clock.advance(3.9)
+    assert stage.check() == []
+    await clock.advance(0.1)
+    assert stage.check() == (["r1"] if unread else [])

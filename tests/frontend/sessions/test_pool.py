@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from loop_clock import LoopClock
 
 from owt.errors import Busy, KernelNotReady
 from owt.frontend.kernels.kernels import Kernels
@@ -335,3 +336,68 @@ async def test_calls_that_wait_for_the_last_member_fail_as_busy_when_there_is_no
     assert first.failure is not None
     assert [run.failure and run.failure.status for run in others] == [503, 503]
     assert stage.pool.members == []
+
+
+class StuckPool(Stage):
+    """A pool with one member, which has withdrawn a call."""
+
+    async def withdraw(self) -> Run:
+        self.clock = LoopClock()
+        [self.kernel] = await self.members("1")
+        run = self.submit()
+        await self.clock.advance(1.0)
+        self.pool.members[0].check()
+        self.kernel.withdraw()
+        return run
+
+
+@pytest.mark.parametrize("max_members", [1, 3])
+@async_test
+async def test_the_call_that_a_stuck_member_has_not_begun_goes_to_another(max_members: int) -> None:
+    stage = StuckPool(max_members=max_members)
+    run = await stage.withdraw()
+    other = await stage.kernels.wait_for_kernel(2)
+    assert (stage.pool.stuck, other.invoked) == (1, [run.id])
+    other.answer()
+    assert run.status == 200
+    later = stage.submit()
+    assert other.invoked == [run.id, later.id]
+
+
+@async_test
+async def test_a_stuck_member_is_killed_without_a_call_and_leaves_no_kernel_too_many() -> None:
+    stage = StuckPool(max_members=1)
+    await stage.withdraw()
+    other = await stage.kernels.wait_for_kernel(2)
+    other.answer()
+    await stage.clock.advance(60.0)
+    stage.pool.members[0].check()
+    assert stage.kernel.killed is not None
+    await stage.kernels.wait_for_kernel(3)
+    await settle()
+    assert [kernel.id for kernel in stage.kernels.current()] == ["k2"]
+    assert len(stage.pool.members) == 1
+
+
+@async_test
+async def test_a_stuck_member_that_recovers_gets_calls_again() -> None:
+    stage = StuckPool(max_members=2)
+    await stage.withdraw()
+    await stage.kernels.wait_for_kernel(2)
+    stage.kernel.pong()
+    assert stage.pool.stuck == 0
+    run = stage.submit()
+    assert stage.kernel.invoked[-1] == run.id
+
+
+@async_test
+async def test_no_more_members_are_replaced_than_the_pool_may_have() -> None:
+    stage = StuckPool(max_members=1, queue=1)
+    run = await stage.withdraw()
+    other = await stage.kernels.wait_for_kernel(2)
+    await stage.clock.advance(1.0)
+    stage.pool.members[1].check()
+    other.withdraw()
+    assert list(stage.pool.waiting) == [run]
+    stage.kernel.pong()
+    assert stage.kernel.invoked[-1] == run.id

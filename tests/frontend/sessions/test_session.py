@@ -8,20 +8,23 @@ from loop_clock import LoopClock
 
 from owt.errors import Busy, KernelDied, KernelKilled, KernelNotReady
 from owt.frontend.runs.runs import Run
+from owt.frontend.sessions.failures import (
+    cancelled_in_queue,
+    kernel_lost,
+    killed_with_kernel,
+    start_failure,
+)
 from owt.frontend.sessions.session import (
     IDLE_DEATHS,
     MAX_KNOWN_CODES,
     KernelEvent,
     Limits,
     Session,
-    cancelled_in_queue,
-    kernel_lost,
-    killed_with_kernel,
-    start_failure,
 )
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernels
 from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import Stderr
 from owt.wire.messages import RequestBody
 
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
@@ -32,6 +35,7 @@ class Stage:
         self.kernels = ScriptedKernels()
         self.idle = []
         self.dead = []
+        self.stuck = []
         self.session = Session(
             "s",
             owner=self,
@@ -44,6 +48,9 @@ class Stage:
 
     def session_idle(self, session):
         self.idle.append(session)
+
+    def session_stuck(self, session):
+        self.stuck.append(session)
 
     def session_failed(self, session):
         self.dead.append(session)
@@ -474,18 +481,128 @@ async def test_a_session_forgets_the_oldest_of_too_many_codes():
 
 
 @async_test
-async def test_check_stopped_kills_a_stopped_kernel_only_while_it_has_calls():
+async def test_check_kills_a_stopped_kernel_only_while_it_has_calls():
     stage = Stage(kill_after=0.0)
-    stage.session.check_stopped()
+    stage.session.check()
     stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
     kernel.is_stopped = True
     kernel.answer()
-    stage.session.check_stopped()
+    stage.session.check()
     assert kernel.killed is None
     stage.submit()
-    stage.session.check_stopped()
+    stage.session.check()
     assert kernel.killed == "was stopped (SIGSTOP) for 0 s while it had calls and was killed"
+
+
+class StuckStage(Stage):
+    """A session whose kernel has withdrawn a call, because something blocks its main thread."""
+
+    async def withdraw(self, **fields):
+        self.clock = LoopClock()
+        self.run = Run("r1", Call(FACTS, code="1", **fields), 1 << 20)
+        self.session.submit(self.run)
+        self.kernel = await self.kernels.wait_for_kernel(1)
+        await self.clock.advance(1.0)
+        self.session.check()
+        self.kernel.withdraw()
+        return self
+
+
+@async_test
+async def test_a_withdrawn_call_waits_until_the_kernel_receives_calls_again():
+    stage = await StuckStage().withdraw()
+    later = stage.submit()
+    assert (stage.session.state, stage.run.state, stage.run.started_at) == ("stuck", "queued", None)
+    assert (stage.kernel.invoked, stage.kernel.pings, stage.stuck) == (["r1"], 1, [stage.session])
+    stage.kernel.pong()
+    assert (stage.session.state, stage.kernel.invoked) == ("busy", ["r1", "r1"])
+    stage.kernel.answer()
+    stage.kernel.answer()
+    assert (stage.run.status, later.status, stage.session.state) == (200, 200, "idle")
+
+
+@async_test
+async def test_a_kernel_that_stays_stuck_is_killed_and_the_next_one_runs_the_call_and_says_why():
+    stage = await StuckStage(kill_after=4.0).withdraw()
+    await stage.clock.advance(2.9)
+    stage.session.check()
+    assert stage.kernel.killed is None
+    await stage.clock.advance(0.1)
+    stage.session.check()
+    assert stage.kernel.killed.startswith("was blocked for 4 s by something that an earlier call had left")
+    fresh = await stage.kernels.wait_for_kernel(2)
+    assert fresh.invoked == ["r1"]
+    fresh.answer()
+    assert stage.run.kernel_loss == stage.kernel.killed
+    assert "was blocked for 4 s" in stage.run.text(Stderr)
+    later = stage.submit()
+    assert later.kernel_loss is None
+
+
+@async_test
+async def test_a_stuck_kernel_of_a_session_lives_as_long_as_no_call_needs_it():
+    stage = await StuckStage(kill_after=4.0).withdraw()
+    stage.run.cancel("cancelled")
+    assert (stage.run.failure.status, stage.kernel.cancelled) == (499, [])
+    await stage.clock.advance(100.0)
+    stage.session.check()
+    assert (stage.kernel.killed, stage.session.state) == (None, "stuck")
+    stage.submit()
+    stage.session.check()
+    assert stage.kernel.killed is not None
+
+
+@async_test
+async def test_a_withdrawn_call_ends_at_its_timeout():
+    stage = await StuckStage(kill_after=40.0).withdraw(timeout=5.0)
+    await stage.clock.advance(4.0)
+    assert (stage.run.failure.status, stage.run.failure.type) == (504, "timeout")
+    assert "did not begin within its timeout of 5 s" in stage.run.failure.detail
+    assert not stage.session.queue
+
+
+@async_test
+async def test_a_call_that_is_withdrawn_after_its_timeout_ends():
+    stage = await StuckStage(kill_after=40.0).withdraw(timeout=0.5)
+    assert stage.run.failure.status == 504
+
+
+@async_test
+async def test_an_interrupt_says_whether_there_was_something_to_interrupt():
+    stage = await StuckStage().withdraw()
+    assert "an earlier call has left running blocks the kernel" in await stage.session.interrupt()
+    stage.kernel.pong()
+    assert await stage.session.interrupt() is None
+    assert stage.kernel.cancelled == ["r1"]
+    stage.kernel.answer()
+    assert await stage.session.interrupt() == "no call and no cell is running"
+    stage.kernel.in_cell = True
+    assert await stage.session.interrupt() is None
+
+
+@async_test
+async def test_a_kernel_that_no_thread_answers_for_is_killed_and_its_unread_call_runs_in_the_next():
+    stage, clock = Stage(kill_after=4.0), LoopClock()
+    run = stage.submit()
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.unread = True
+    await clock.advance(1.0)
+    stage.session.check()
+    await clock.advance(4.0)
+    stage.session.check()
+    assert kernel.killed is not None
+    fresh = await stage.kernels.wait_for_kernel(2)
+    assert (fresh.invoked, run.state) == ([run.id], "running")
+
+
+@async_test
+async def test_a_requested_restart_is_not_reported_to_the_next_call():
+    stage = Stage()
+    stage.submit()
+    await stage.kernels.wait_for_kernel(1)
+    await stage.session.restart()
+    assert stage.submit().kernel_loss is None
 
 
 @pytest.mark.parametrize(
@@ -506,7 +623,8 @@ def test_the_failure_of_a_call_whose_kernel_died_has_the_cause(cancel_reason, st
 
 
 def test_the_failure_of_a_call_cancelled_in_the_queue_says_that_it_never_began():
-    assert "before it began" in cancelled_in_queue("cancelled").detail
+    run = Run("r", Call(FACTS), 1000)
+    assert "before it began" in cancelled_in_queue(run, "cancelled").detail
     assert kernel_lost("why").status == 502
 
 

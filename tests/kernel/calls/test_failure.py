@@ -10,7 +10,7 @@ import pytest
 
 from owt.errors import BadRequest, KernelDied, MissingExtra, NoSuchFunction, SyntaxFault
 from owt.kernel.calls import failure
-from owt.kernel.calls.failure import MAX_DETAIL, MAX_NAME, MAX_TRACEBACK, describe, start_timeout
+from owt.kernel.calls.failure import MAX_DETAIL, MAX_NAME, MAX_TRACEBACK, describe
 from owt.kernel.calls.interrupts import Stopped
 from owt.wire.chunk import Failed
 
@@ -32,11 +32,6 @@ def test_describe_reports_a_memory_error_with_its_notes() -> None:
     error.add_note("the limit")
     assert of(error).detail == "the limit"
     assert "the limit" in of(error).traceback
-
-
-def test_start_timeout_names_the_timeout() -> None:
-    assert "did not begin within its timeout of 1.5 s" in start_timeout(1.5).detail
-    assert start_timeout(1.5).status == 504
 
 
 def test_describe_reports_class_text_and_traceback_of_an_exception() -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from runner_bench import RunnerBench, bodies, call
@@ -198,20 +199,54 @@ def test_a_cancel_that_arrives_before_its_call_withdraws_it(bench: RunnerBench) 
     assert bodies(bench.run(b=call("2"))["b"]) == [b"2"]
 
 
-def test_a_call_past_its_start_deadline_fails_and_never_runs(bench: RunnerBench) -> None:
-    # It has not been received yet: the main thread is busy.
-    bench.control.do(bench.runner.start_deadline_passed, "a", 0.5)
-    failed = failure(bench.run(a=call("state.ran = True"))["a"])
-    assert (failed.status, failed.type) == (504, "timeout")
-    assert "did not begin within its timeout of 0.5 s" in failed.detail
+def test_a_call_that_was_withdrawn_before_it_arrived_never_runs(bench: RunnerBench) -> None:
+    bench.control.do(bench.runner.withdraw, "a")
+    bench.runner.accept("a", call("state.ran = True"))
     assert bench.text("'ran' in state") == "False"
+    assert (bench.withdrawn, bench.frames["a"]) == (["a"], [])
+
+
+def test_a_call_that_was_withdrawn_after_it_arrived_never_runs(bench: RunnerBench) -> None:
+    bench.runner.accept("a", call("state.ran = True"))
+    bench.control.do(bench.runner.withdraw, "a")
+    assert bench.text("'ran' in state") == "False"
+    assert (bench.withdrawn, bench.frames["a"]) == (["a"], [])
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_a_withdrawn_call_that_is_sent_again_runs_once(bench: RunnerBench, arrived: bool) -> None:
+    if arrived:
+        bench.runner.accept("a", call("state.n = 'withdrawn'"))
+    bench.control.do(bench.runner.withdraw, "a")
+    if not arrived:
+        bench.runner.accept("a", call("state.n = 'withdrawn'"))
+    assert bodies(bench.run(a=call("'again'"))["a"]) == [b"again"]
+    assert bench.text("'n' in state") == "False"
+
+
+def test_a_call_is_not_withdrawn_while_a_message_of_jupyter_is_handled(bench: RunnerBench) -> None:
+    bench.runner.handlers += 1
+    bench.control.do(bench.runner.withdraw, "a")
+    assert bodies(bench.run(a=call("1"))["a"]) == [b"1"]
+    assert (bench.queued, bench.withdrawn) == (["a"], [])
+
+
+def test_a_call_is_not_withdrawn_while_its_code_is_compiled(bench: RunnerBench) -> None:
+    def compile_slowly(*arguments: Any) -> Any:
+        bench.control.do(bench.runner.withdraw, "a")
+        return compile(*arguments)
+
+    compile = bench.runner.sources.compile
+    bench.runner.sources.compile = compile_slowly  # type: ignore[method-assign]
+    assert bodies(bench.run(a=call("1"))["a"]) == [b"1"]
+    assert (bench.queued, bench.withdrawn) == (["a"], [])
 
 
 def test_a_call_behind_a_cell_is_reported_as_queued(bench: RunnerBench) -> None:
     async def main() -> list[Chunk]:
         async with bench.runner.turn:
             bench.runner.accept("a", call("1"))
-            bench.control.do(bench.runner.start_deadline_passed, "a", 0.5)
+            bench.control.do(bench.runner.withdraw, "a")
         await bench.ended("a")
         return bench.chunks("a")
 
@@ -219,10 +254,11 @@ def test_a_call_behind_a_cell_is_reported_as_queued(bench: RunnerBench) -> None:
     assert bench.queued == ["a"]
 
 
-def test_a_call_that_has_begun_ignores_its_start_deadline(bench: RunnerBench) -> None:
-    bench.on_first_chunk("a", Data, lambda: bench.runner.start_deadline_passed("a", 0.5))
-    assert bodies(bench.run(a=call("def run():\n    yield 'on'\n    yield 'off'\n"))["a"]) == [b"on", b"off"]
-    assert bench.queued == []
+def test_a_call_that_has_begun_is_not_withdrawn_and_reports_that(bench: RunnerBench) -> None:
+    bench.names["withdraw"] = lambda: bench.control.do(bench.runner.withdraw, "a")
+    assert bodies(bench.run(a=call("def run():\n    state.withdraw()\n    return 'on'\n"))["a"]) == [b"on"]
+    assert () in bench.frames["a"]
+    assert (bench.queued, bench.withdrawn) == ([], [])
 
 
 def test_withdrawn_runs_that_never_arrive_are_forgotten_beyond_a_limit(bench: RunnerBench) -> None:

@@ -1,0 +1,57 @@
+"""Failures of runs that their kernel does not report itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from owt.errors import Busy, KernelDied, OwtError
+from owt.frontend.problems import failed
+from owt.frontend.runs.runs import CancelReason, Run
+from owt.wire.chunk import Failed
+
+LAST_LINES, LAST_CHARACTERS = 40, 4000
+"""Limits of what the failure of a call repeats of its output when its kernel has died."""
+
+
+def cancelled_in_queue(run: Run, reason: CancelReason) -> Failed:
+    """Return the failure of a run that was cancelled before it began."""
+    if reason == "timeout":
+        return Failed(
+            504, "timeout", "timed out",
+            f"the call did not begin within its timeout of {run.call.timeout:g} s: its kernel is busy with "
+            "something that was left running",
+        )
+    return Failed(499, failure_type(reason), "cancelled", "the call was cancelled before it began")
+
+
+def kernel_lost(problem: str, title: str = KernelDied.title) -> Failed:
+    """Return the failure of a run that has no kernel."""
+    return Failed(502, "kernel-died", title, problem)
+
+
+def start_failure(error: Exception) -> Failed:
+    """Return the failure of a run whose kernel could not be started because of this error."""
+    if isinstance(error, Busy):
+        return failed(error)
+    return kernel_lost(
+        str(error) if isinstance(error, OwtError) else f"the kernel could not be started: {error!r}"
+    )
+
+
+def killed_with_kernel(run: Run, reason: str) -> Failed:
+    """Return the failure of an active run whose kernel died, perhaps because the run did not stop."""
+    match run.cancel_reason:
+        case None:
+            output = run.last_lines(LAST_LINES, LAST_CHARACTERS)
+            return kernel_lost(f"the kernel {reason}" + (f"; its last output:\n{output}" if output else ""))
+        case "timeout":
+            detail = f"the call ran longer than its timeout of {run.call.timeout:g} s; its kernel {reason}"
+            return Failed(504, "timeout", "timed out", detail)
+        case cancel_reason:
+            kind = failure_type(cancel_reason)
+            return Failed(499, kind, "cancelled", f"the call was {kind} and its kernel was killed")
+
+
+def failure_type(reason: CancelReason) -> Literal["cancelled", "timeout", "interrupted"]:
+    """Return the type of a cancelled run's failure; after a disconnect, only the run's document shows it."""
+    return "cancelled" if reason == "disconnected" else reason
