@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import mmap
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -66,6 +67,20 @@ class MemoryLimit:
         if self._limit is not None and self._reserve is None:
             with contextlib.suppress(OSError, MemoryError):
                 self._reserve = mmap.mmap(-1, RESERVE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def resident_size() -> int:
+    """Return the bytes of this process that are in memory; 0 where that is unknown."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
+def total_memory() -> int:
+    """Return the bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -27,6 +27,9 @@ from owt.kernel.code.syntax import lines_of
 FILENAME = "<adaptor "
 """Start of the file name of every code object that is compiled from a call's text."""
 
+Place = tuple[str, str]
+"""Path and function name of a call: another text for both is an edited one."""
+
 _ABSENT = object()
 _FUTURES = [getattr(__future__, name).compiler_flag for name in __future__.all_feature_names]
 
@@ -195,11 +198,18 @@ def register_lines(filename: str, source: str) -> None:
 
 @dataclass(slots=True, eq=False)
 class KnownCode:
-    """Compiled forms of one text: the program for calls of a name that it `binds`, and the one other form."""
+    """Compiled forms of one text: the program for calls of a name that it `binds`, and the one other form.
+
+    If the program is loaded: the `place` that it was loaded for, the number of its last `use`, and by which
+    `size`, in bytes, it has enlarged the process.
+    """
 
     binds: frozenset[str]
     program: Program | None = None
     other: CompiledExpression | CompiledCell | None = None
+    place: Place | None = None
+    use: int = 0
+    size: int = 0
 
     def form(self, fn_name: str) -> CompiledCode | None:
         """Return the form for a call of `fn_name`, or None if it is not compiled yet."""

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import ast
 import builtins
+import gc
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -31,6 +33,7 @@ from owt.kernel.code.compiled import (
     CompiledExpression,
     ExplicitCode,
     KnownCode,
+    Place,
     Program,
     awaits,
     compile_cell,
@@ -45,9 +48,18 @@ from owt.kernel.code.syntax import (
     parse_text,
     syntax_fault,
 )
+from owt.kernel.memory_limit import resident_size, total_memory
 
 MAX_EXPRESSIONS = 512
 MAX_OTHER_TEXTS = 128
+MAX_ADAPTORS = 32
+"""Maximum number of explicit adaptors that are kept loaded."""
+MEMORY_SHARE = 4
+"""They may enlarge the process by this part of the machine's memory: a quarter."""
+COLLECT_AFTER = 32 * 1024 * 1024
+"""Growth of the process, in bytes, after which the memory of dropped adaptors is freed at once."""
+MAX_PLACES = 256
+"""Maximum number of places whose callers alternate between texts, and of replaced texts, that are known."""
 
 _OF_THE_CALL = frozenset({"request", "state"})
 _BUILTINS = frozenset(dir(builtins))
@@ -57,7 +69,9 @@ _ABSENT = object()
 class Sources:
     """Known texts of one kernel, and the modules that were loaded from them. Thread-safe.
 
-    Modules of explicit code live until they are forgotten; 512 expressions and 128 cells are kept.
+    512 expressions, 128 cells and the 32 explicit adaptors used last are kept. An explicit adaptor also
+    replaces the earlier one of the same path and function name, because it is most likely an edit of it,
+    unless a replaced text comes back. Adaptors of active runs are not dropped.
     """
 
     def __init__(
@@ -66,12 +80,13 @@ class Sources:
         injected: Mapping[str, Any],
         pipe_methods: frozenset[str],
         transform: Callable[[str], str],
+        is_active: Callable[[str], bool] = lambda text: False,
     ) -> None:
         """Create the sources of a session with this namespace.
 
         `injected` are the names that all code has without an import, added to `namespace` where it lacks
         them; `pipe_methods` are the names that make an expression terse; `transform` is the IPython shell's
-        `transform_cell`.
+        `transform_cell`. `is_active(text)` is True while a run of this text has not ended.
         """
         self._namespace = namespace
         self._injected = dict(injected)
@@ -79,7 +94,13 @@ class Sources:
         self._transform = transform
         # IPython puts its own `open`, `exit` and `quit` into a new namespace.
         self._initial = {name: value for name, value in namespace.items() if self._is_usual(name)}
+        self._is_active = is_active
         self._loaded: dict[str, KnownCode] = {}
+        self._uses = itertools.count(1)
+        self._replaced: dict[tuple[Place, int], None] = {}
+        self._alternating: dict[Place, None] = {}
+        self._max_size = total_memory() // MEMORY_SHARE
+        self._collected_at = resident_size()
         self._expressions = CodeCache(MAX_EXPRESSIONS)
         self._others = CodeCache(MAX_OTHER_TEXTS)
         self._future = 0
@@ -93,6 +114,7 @@ class Sources:
         """
         known = self._loaded.get(code)
         if known is not None and (compiled := known.form(fn_name)) is not None:
+            known.use = next(self._uses)
             return compiled
         with self._lock:
             known = known or self._expressions.lookup(code) or self._others.lookup(code)
@@ -114,8 +136,10 @@ class Sources:
         except UNREADABLE as error:
             raise syntax_fault(error, code) from error
 
-    def load(self, compiled: ExplicitCode | CompiledExpression) -> Any:
+    def load(self, compiled: ExplicitCode | CompiledExpression, place: Place | None = None) -> Any:
         """Run compiled code unless it ran before, and return what to call or, if not callable, the answer.
+
+        Explicit code that runs now replaces that of the same `place`.
 
         For explicit code, the result is its function, always callable. For an expression, it is its value,
         evaluated in the session's namespace, each time, if it uses a name of the session; otherwise in a
@@ -125,7 +149,7 @@ class Sources:
         if isinstance(compiled, CompiledExpression):
             return self._evaluate(compiled)
         program = compiled.program
-        module = program.module or self._run(program)
+        module = program.module or self._run(program, place)
         function = module.__dict__.get(compiled.fn_name, _ABSENT)
         if callable(function):
             return function
@@ -228,7 +252,10 @@ class Sources:
         self._inject()
         return eval(expression.plain if expression.head in namespace else expression.program.code, namespace)
 
-    def _run(self, program: Program) -> ModuleType:
+    def _run(self, program: Program, place: Place | None) -> ModuleType:
+        # Before the new one is loaded: there may be no memory for both.
+        self._drop_replaced(program.text, place)
+        before = resident_size()
         self._mark_loaded(program.text)
         try:
             module = program.run(self._new_globals)
@@ -241,7 +268,55 @@ class Sources:
             raise
         # Since then another thread's attempt may have failed and removed the mark.
         self._mark_loaded(program.text)
+        with self._lock:
+            if (known := self._loaded.get(program.text)) is not None:
+                known.place, known.use = place, next(self._uses)
+                known.size = max(known.size, resident_size() - before)
+        self._drop_oldest(program.text)
         return module
+
+    def _drop_replaced(self, text: str, place: Place | None) -> None:
+        """Drop the adaptors that `text` replaces: the earlier ones of its place."""
+        if place is None:
+            return
+        with self._lock:
+            if (place, hash(text)) in self._replaced:
+                _keep(self._alternating, place)
+            if place in self._alternating:
+                return
+            earlier = [
+                other
+                for other, known in self._loaded.items()
+                if known.place == place and other != text and not self._is_active(other)
+            ]
+            for other in earlier:
+                _keep(self._replaced, (place, hash(other)))
+            self._drop(earlier)
+
+    def _drop_oldest(self, newest: str) -> None:
+        """Drop the adaptors used least recently, beyond the limits. Those of active runs stay."""
+        with self._lock:
+            size = sum(known.size for known in self._loaded.values())
+            count = len(self._loaded)
+            if count <= MAX_ADAPTORS and size <= self._max_size:
+                return
+            oldest = []
+            for text, known in sorted(self._loaded.items(), key=lambda item: item[1].use):
+                if count <= MAX_ADAPTORS and size <= self._max_size:
+                    break
+                if text != newest and not self._is_active(text):
+                    oldest.append(text)
+                    count, size = count - 1, size - known.size
+            self._drop(oldest)
+
+    def _drop(self, texts: list[str]) -> None:
+        # The caller holds the lock.
+        for text in texts:
+            self._loaded.pop(text).drop()
+        if texts and resident_size() - self._collected_at > COLLECT_AFTER:
+            # Functions and their module refer to each other.
+            gc.collect()
+            self._collected_at = resident_size()
 
     def _mark_loaded(self, code: str) -> None:
         with self._lock:
@@ -273,6 +348,12 @@ class Sources:
         for name, value in self._injected.items():
             if name not in self._namespace:
                 self._namespace[name] = value
+
+
+def _keep(known: dict[Any, None], key: object) -> None:
+    known[key] = None
+    if len(known) > MAX_PLACES:
+        del known[next(iter(known))]
 
 
 def _after_pipe(name: str, position: ast.expr) -> ast.expr:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import itertools
 import linecache
 import pkgutil
 import sys
 import traceback
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -19,7 +21,7 @@ from session_sources import COUNTER, FRAGMENTS, Pipe, SessionSources
 from owt import lib
 from owt.errors import BadRequest, NoSuchFunction, SyntaxFault
 from owt.kernel.code import source
-from owt.kernel.code.compiled import CompiledCell
+from owt.kernel.code.compiled import CompiledCell, ExplicitCode
 from owt.kernel.code.source import library_function
 from owt.lib import sentences, speak
 
@@ -507,3 +509,98 @@ def test_a_function_that_the_adaptor_does_not_have_is_a_bad_fn_name(fn_name: str
     with pytest.raises(BadRequest, match="the adaptor speak has no such function") as caught:
         library_function("speak", fn_name)
     assert caught.value.field == "fn_name"
+
+
+# Loaded adaptors
+
+PLACE = ("/", "run")
+
+
+class Adaptors:
+    """Sources, the texts of their active runs, and references to the modules that were loaded."""
+
+    def __init__(self, names: SessionSources) -> None:
+        self.names = names
+        self.active: set[str] = set()
+        names.sources._is_active = self.active.__contains__
+
+    def load(self, text: str, place: tuple[str, str] | None = PLACE) -> weakref.ref[object]:
+        """Load an adaptor with this text, and return a reference to its model."""
+        compiled = self.names.prepare(self.code(text))
+        assert isinstance(compiled, ExplicitCode)
+        return weakref.ref(self.names.sources.load(compiled, place).__globals__["model"])
+
+    def is_loaded(self, text: str) -> bool:
+        return self.code(text) in self.names.sources._loaded
+
+    @staticmethod
+    def code(text: str) -> str:
+        return f"class Model: pass\nmodel = Model()\ndef run(): return model, {text!r}"
+
+
+@pytest.fixture
+def adaptors(kernel: SessionSources) -> Adaptors:
+    return Adaptors(kernel)
+
+
+def test_an_edited_adaptor_replaces_the_earlier_one(
+    adaptors: Adaptors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "COLLECT_AFTER", -(2**60))
+    first = adaptors.load("first")
+    adaptors.load("second")
+    assert not adaptors.is_loaded("first")
+    assert first() is None
+
+
+def test_adaptors_of_other_paths_and_functions_stay(adaptors: Adaptors) -> None:
+    adaptors.load("first")
+    adaptors.load("path", ("/other", "run"))
+    adaptors.load("function", ("/", "other"))
+    adaptors.load("none", None)
+    assert all(map(adaptors.is_loaded, ("first", "path", "function", "none")))
+
+
+def test_an_adaptor_that_runs_is_not_replaced(adaptors: Adaptors) -> None:
+    adaptors.active.add(adaptors.code("first"))
+    adaptors.load("first")
+    adaptors.load("second")
+    assert adaptors.is_loaded("first")
+    adaptors.active.clear()
+    adaptors.load("third")
+    assert not adaptors.is_loaded("first")
+    assert not adaptors.is_loaded("second")
+
+
+def test_two_adaptors_that_alternate_are_both_kept_from_the_second_round_on(adaptors: Adaptors) -> None:
+    for text in ("first", "second", "first", "second"):
+        adaptors.load(text)
+    models = adaptors.load("first"), adaptors.load("second")
+    assert models == (adaptors.load("first"), adaptors.load("second"))
+
+
+def test_the_adaptors_used_last_are_kept_up_to_a_number(adaptors: Adaptors) -> None:
+    adaptors.active.add(adaptors.code("running"))
+    adaptors.load("running", None)
+    adaptors.load("used", None)
+    for number in range(source.MAX_ADAPTORS):
+        adaptors.load("used", None)
+        adaptors.load(str(number), None)
+    assert len(adaptors.names.sources._loaded) == source.MAX_ADAPTORS
+    assert all(map(adaptors.is_loaded, ("running", "used", "31")))
+    assert not adaptors.is_loaded("0")
+
+
+def test_adaptors_are_kept_up_to_a_size(adaptors: Adaptors, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = itertools.count(step=60)
+    monkeypatch.setattr(source, "resident_size", lambda: next(sizes))
+    adaptors.names.sources._max_size = 150
+    for text in ("first", "second", "third"):
+        adaptors.load(text, None)
+    assert [adaptors.is_loaded(text) for text in ("first", "second", "third")] == [False, True, True]
+
+
+def test_a_dropped_adaptor_is_loaded_again(adaptors: Adaptors) -> None:
+    adaptors.load("first")
+    adaptors.load("second")
+    assert adaptors.load("first")() is not None
