@@ -116,3 +116,9 @@ def test_a_system_that_cannot_limit_memory_is_named_in_the_log(monkeypatch, capl
     asyncio.run(serve())
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning.startswith("--kernel-memory has no effect here")
+
+
+def test_edits_of_an_adaptor_do_not_accumulate_its_models(server, session):
+    for edit in range(8):
+        code = f"model = bytearray(b'x') * (40 << 20)\ndef run(): return {edit}"
+        assert server.call(code, session=session).text == str(edit)

@@ -89,3 +89,22 @@ def test_reading_standard_input_is_an_error(http: httpx.Client) -> None:
     answer = http.post("/", data={"code": "def run(): return input()"})
     assert answer.status_code == 500
     assert "EOF" in answer.text or "stdin" in answer.text.lower()
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("print('hello')", "hello\n"),
+        ("!echo from the shell", "from the shell\n"),
+        ("%%bash\necho from a cell magic", "from a cell magic\n"),
+        ("import os\n_ = os.system('echo from a child')", "from a child\n"),
+        ("?len", "Return the number of items in a container."),
+    ],
+)
+def test_a_cell_without_a_value_answers_with_what_it_printed(server, session, code, text):
+    answer = server.call(code, session=session)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert text in answer.text
+    assert "\x1b" not in answer.text
+    # Pages of a call do not reach the next cell of a notebook.
+    assert server.call("get_ipython().payload_manager.read_payload()", session=session).text.strip() == "[]"

@@ -7,6 +7,7 @@
     execution      one run, from its call to its chunks
     failure        exceptions to failure chunks; `advice` adds advice about the request
     stdio          stdout, stderr and displays, routed to the run that produces them
+    figures        figures of pyplot, closed at the end of their run
     output_sender  one run's chunks, sent within its credit
     request_body   bodies of requests, fetched from the frontend
     iopub          calls shown in attached notebooks

@@ -25,7 +25,11 @@ def with_advice(failed: Failed, error: BaseException, facts: RequestFacts) -> Fa
 
     A plus sign in code or kwargs is a space in a form and in a URL. Fields beside `kwargs` are not arguments.
     """
-    if not isinstance(error, BadRequest) or error.field not in ("code", "kwargs") or facts.deferred_size:
+    # `isinstance` would ask the exception for its class.
+    if not issubclass(type(error), BadRequest):
+        return failed
+    assert isinstance(error, BadRequest)
+    if error.field not in ("code", "kwargs") or facts.deferred_size:
         return failed
     try:
         advice = " ".join(_advice(error, facts))

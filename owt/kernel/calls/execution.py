@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -25,7 +25,7 @@ from owt.kernel.calls.interrupts import (
 )
 from owt.kernel.code.arguments import call_arguments, evaluate
 from owt.kernel.code.cells import CellRunner
-from owt.kernel.code.compiled import CompiledCell, CompiledCode
+from owt.kernel.code.compiled import CompiledCell, CompiledCode, ExplicitCode
 from owt.kernel.code.source import Sources, library_function
 from owt.kernel.context import Run
 from owt.kernel.endpoints import kernel_gateway
@@ -40,7 +40,10 @@ SEPARATE_FRAME = 16 * 1024
 
 @dataclass(frozen=True)
 class Environment:
-    """Objects that all executions of one kernel share."""
+    """Objects that all executions of one kernel share.
+
+    `collect_output()` gives the current run what its child processes have written by now.
+    """
 
     shell: Any
     sources: Sources
@@ -48,6 +51,7 @@ class Environment:
     endpoints: Registry | None
     interrupts: Interrupts
     loop: asyncio.AbstractEventLoop
+    collect_output: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,10 @@ class Execution:
         self._code = code
         self._environment = environment
         self._step = InStep(environment.interrupts, run.id)
+        # A cell, or an expression that is no adaptor, without a value answers with what it prints.
+        self._prints = False
+        if code is not None and not isinstance(code, ExplicitCode) and run.call.cell is None:
+            self._sender.record()
 
     def begin(self, user_code: InOtherThread) -> Progress:
         """Call the adaptor, and send its result as far as that needs no waiting on the loop.
@@ -129,10 +137,12 @@ class Execution:
             namespace.update(arguments.kwargs)
             if arguments.value is not MISSING:
                 namespace["__last__"] = arguments.value
+            self._prints = True
             return self._run_cell(code)
         if code is not None:
-            target = self._environment.sources.load(code)
+            target = self._environment.sources.load(code, (call.request.path, call.fn_name))
             if not callable(target):
+                self._prints = True
                 return target
         elif call.adaptor is not None:
             target = library_function(call.adaptor, call.fn_name)
@@ -175,6 +185,11 @@ class Execution:
         return cells.run_async(cell) if cell.awaits else cells.run(cell)
 
     def _deliver(self, value: Any, user_code: InOtherThread) -> LastChunks | AsyncStream:
+        if value is None and self._prints and not self._run.call.sse:
+            self._environment.collect_output()
+            # Shell commands write to a terminal, whose lines end with CR and LF.
+            if text := self._sender.recorded().replace("\r\n", "\n"):
+                value = text, {"Content-Type": "text/plain; charset=utf-8"}
         with user_code:
             result = self.encoder.classify(value)
         match result:

@@ -82,6 +82,9 @@ def _text(error: BaseException) -> str:
             # Python's MemoryError has no text; a note names the limit that was reached.
             text = "; ".join(filter(None, (text, *map(str, getattr(error, "__notes__", ())))))
         return _shortened(text, MAX_DETAIL)
+    except KeyboardInterrupt:
+        # The run is cancelled: do not call the same method for the traceback.
+        raise
     except BaseException:
         return f"<{type(error).__qualname__}, whose text cannot be shown>"
 

@@ -80,7 +80,7 @@ class LocalRunner:
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loops:
                 cells = CellRunner(self._shell, self._sources)
                 environment = Environment(
-                    self._shell, self._sources, cells, None, interrupts, loops.get_loop()
+                    self._shell, self._sources, cells, None, interrupts, loops.get_loop(), lambda: None
                 )
                 code = self._sources.compile(call.code, call.fn_name) if call.code is not None else None
                 execution = Execution(run, code, environment)

@@ -21,6 +21,8 @@ RETRY_DELAY = 0.005
 """Seconds after which a delayed flush tries again if it could not send."""
 MAX_WAITING_TEXT = 16 * 1024
 """Number of characters of text that are sent without any delay."""
+MAX_RECORDED = 16 * 1024 * 1024
+"""Maximum number of characters of a cell's stdout that can be its answer."""
 MAX_TEXT_CHUNK = 6 * MAX_WAITING_TEXT
 """Maximum number of characters of text in one chunk. All text that may wait fits, so that a delayed flush,
 which must not block, is one chunk even if each character is a lone surrogate, whose escape has six."""
@@ -68,6 +70,8 @@ class OutputSender:
         self._flush_scheduled = False
         self._closed = False
         self._captured: list[str] | None = None
+        self._recorded: list[str] | None = None
+        self._recorded_size = 0
 
     @property
     def credit(self) -> int:
@@ -152,6 +156,9 @@ class OutputSender:
                 if self._captured is not None and name == "stdout":
                     self._captured.append(text)
                     return True
+                if self._recorded is not None and name == "stdout":
+                    self._recorded.append(text[: max(0, MAX_RECORDED - self._recorded_size)])
+                    self._recorded_size += len(text)
                 if name != self._text_name and self._text:
                     self._flush_text()
                 self._text_name = name
@@ -183,6 +190,17 @@ class OutputSender:
             yield output
         finally:
             self._captured = None
+
+    def record(self) -> None:
+        """Keep what is written to stdout from now on, beside sending it."""
+        self._recorded = []
+
+    def recorded(self) -> str:
+        """Return what was written to stdout since `record`. Of too long a text only the start is kept."""
+        with self._order:
+            text = "".join(self._recorded or ())
+        left_out = self._recorded_size - len(text)
+        return f"{text}\n... {left_out} characters left out ...\n" if left_out else text
 
     def flush(self) -> None:
         """Send the text that was written so far."""

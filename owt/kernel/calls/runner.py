@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from owt.kernel import context
+from owt.kernel.calls import figures
 from owt.kernel.calls.advice import with_advice
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.event_loops import PlainLoop
@@ -158,9 +159,21 @@ class Runner:
         self.endpoints = Registry(shell, connection.send, lambda id: self._runs.get(id) is not None)
         names = context.injected_names(shell.user_ns, self.endpoints.endpoint)
         context.provide(names)
-        self.sources = Sources(shell.user_ns, names, METHODS, shell.transform_cell)
+        self.sources = Sources(
+            shell.user_ns,
+            names,
+            METHODS,
+            shell.transform_cell,
+            lambda text: any(run.call.code == text for run in self._runs.all()),
+        )
         self._environment = Environment(
-            shell, self.sources, CellRunner(shell, self.sources), self.endpoints, self._interrupts, loop
+            shell,
+            self.sources,
+            CellRunner(shell, self.sources),
+            self.endpoints,
+            self._interrupts,
+            loop,
+            self._collect_output,
         )
         shell.user_ns_hidden.update(names)
 
@@ -363,21 +376,32 @@ class Runner:
     async def _alone(self, run: ActiveRun, execution: Execution) -> list[Chunk]:
         """Execute a run on the main thread, while no other run of this turn exists."""
         self._begin(run)
-        if self.concurrency == 1:
+        is_only_run = self.concurrency == 1
+        if is_only_run:
             context.set_only_run(run)
+        before = figures.begin(run.id)
         try:
             return await execution.wait_for(self._begin_in_main(run, execution))
         finally:
+            with InStep(self._interrupts, run.id):
+                figures.end(run.id, before, is_only_run=is_only_run)
             # Output of its child processes may still be in a pipe.
             self._streams.collect()
             context.set_only_run(None)
 
+    def _collect_output(self) -> None:
+        if self.concurrency == 1:
+            self._streams.collect()
+
     async def _overlapping(self, run: ActiveRun, execution: Execution) -> list[Chunk]:
         """Execute a run beside others: in a thread, and on the main thread's loop if it is asynchronous."""
         self._begin(run)
+        before = figures.begin(run.id)
         try:
             return await execution.wait_for(await self._begin_in_thread(run, execution))
         finally:
+            with InStep(self._interrupts, run.id):
+                figures.end(run.id, before, is_only_run=len(self._runs.all()) == 1)
             self._streams.restore()
 
     def _compile(self, call: Call) -> CompiledCode | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jupyter_client.jsonutil import json_clean
 
 from owt.kernel.code.compiled import CompiledCell
 from owt.kernel.code.source import Sources
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+"""Colours of a terminal."""
 
 
 class CellRunner:
@@ -25,7 +29,9 @@ class CellRunner:
         """Run a cell that does not await, and return its value."""
         self.shell.events.trigger("pre_execute")
         try:
-            return self._sources.run_cell(cell)
+            value = self._sources.run_cell(cell)
+            self._print_pages()
+            return value
         finally:
             # The inline backend of matplotlib shows the figures of the cell at this event.
             self.shell.events.trigger("post_execute")
@@ -34,9 +40,19 @@ class CellRunner:
         """Run any cell, and return its value."""
         self.shell.events.trigger("pre_execute")
         try:
-            return await self._sources.run_cell_async(cell)
+            value = await self._sources.run_cell_async(cell)
+            self._print_pages()
+            return value
         finally:
             self.shell.events.trigger("post_execute")
+
+    def _print_pages(self) -> None:
+        """Print what the cell has shown in a pager, such as the help of `?str`: calls have none."""
+        payloads = self.shell.payload_manager
+        for payload in payloads.read_payload():
+            if payload.get("source") == "page":
+                print(_ESCAPES.sub("", payload["data"].get("text/plain", "")))
+        payloads.clear_payload()
 
     def is_displayed(self, code: str, value: object) -> bool:
         """Return True if a notebook displays this value of a cell: not None, and no semicolon ends the

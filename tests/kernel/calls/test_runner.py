@@ -16,10 +16,11 @@ from runner_bench import RunnerBench, bodies, call
 from werkzeug.wrappers import Request
 
 from owt.kernel import context
+from owt.kernel.calls import output_sender
 from owt.kernel.calls.event_loops import protect
 from owt.kernel.calls.stdio import RunStream
 from owt.wire.call import RequestFacts
-from owt.wire.chunk import Chunk, Data, Done, Failed, Head, size
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout, size
 
 BUSY = "def run():\n    yield 'on'\n    while True: pass\n"
 ASLEEP = "import threading\ndef run():\n    yield 'on'\n    threading.Event().wait()\n"
@@ -426,6 +427,14 @@ def test_the_memory_of_a_request_is_freed_with_its_run(
 # Outcomes that cannot be described
 
 
+def give_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Route stdout and stderr of this process to runs. Not in a fixture: pytest replaces both after those."""
+    for name in ("stdout", "stderr"):
+        stream = RunStream.__new__(RunStream)
+        vars(stream).update(_process=os.getpid(), _kind=name)
+        monkeypatch.setattr(sys, name, stream)
+
+
 @pytest.mark.parametrize("define", ["def", "async def"])
 @pytest.mark.parametrize(
     "write", ["stdout.write(b'x')", "stdout.write(5)", "stdout.writelines([b'a'])", "stderr.write(b'x')"]
@@ -433,10 +442,7 @@ def test_the_memory_of_a_request_is_freed_with_its_run(
 def test_writing_anything_but_text_raises_type_error(
     bench: RunnerBench, monkeypatch: pytest.MonkeyPatch, write: str, define: str
 ) -> None:
-    for name in ("stdout", "stderr"):
-        stream = RunStream.__new__(RunStream)
-        vars(stream).update(_process=os.getpid(), _kind=name)
-        monkeypatch.setattr(sys, name, stream)
+    give_streams(monkeypatch)
     code = f"import sys\n{define} run(): sys.{write}\n"
     failed = failure(bench.ask(code))
     assert (failed.status, failed.exception) == (500, "TypeError")
@@ -470,7 +476,9 @@ def run():
 )
 def test_a_run_ends_whatever_its_exception_does(bench: RunnerBench, base: str, member: str) -> None:
     failed = failure(bench.ask(EVIL.format(base=base, member=member, leave="raise Evil")))
-    assert (failed.status, failed.exception) == (500, "Evil")
+    # An interrupt of the description ends it.
+    exception = "" if "raise KeyboardInterrupt" in member else "Evil"
+    assert (failed.status, failed.exception) == (500, exception)
     assert bench.text("41 + 1") == "42"
 
 
@@ -505,10 +513,16 @@ def test_fields_of_owts_own_exceptions_cannot_break_the_connection(bench: Runner
 
 def test_an_exception_whose_text_blocks_can_be_cancelled(bench: RunnerBench) -> None:
     code = (
-        "import threading\nclass Slow(Exception):\n    def __str__(self):\n        print('on')\n"
-        "        threading.Event().wait()\ndef run():\n    yield 1\n    raise Slow"
+        "import threading\nclass Slow(Exception):\n    def __str__(self):\n"
+        "        state.described.set()\n        threading.Event().wait()\ndef run(): raise Slow"
     )
-    bench.on_first_chunk("a", Data, bench.cancel("a"))
+    described = bench.names["described"] = threading.Event()
+
+    def cancel() -> None:
+        described.wait(20)
+        bench.runner.cancel("a", "cancelled")
+
+    bench.control.loop.call_soon_threadsafe(cancel)
     assert failure(bench.run(a=call(code))["a"]).status == 499
 
 
@@ -563,3 +577,46 @@ def test_plain_code_has_an_event_loop_whatever_an_earlier_call_did(
     for earlier in ("asyncio.run(asyncio.sleep(0))", "asyncio.get_event_loop().close()", "None"):
         bench.ask(f"import asyncio\ndef run(): {earlier}")
         assert bench.text(use) == "42"
+
+
+# Cells that print
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("print('hello')", "hello\n"),
+        ("print('one')\nprint('two')", "one\ntwo\n"),
+        ("for n in range(3): print(n)", "0\n1\n2\n"),
+        ("import asyncio\nawait asyncio.sleep(0)\nprint('later')", "later\n"),
+        ("print('printed')\n42", "42"),
+        ("x = 1", ""),
+        ("def run(): print('hello')", ""),
+        ("lambda: print('hello')", ""),
+    ],
+)
+def test_a_cell_without_a_value_answers_with_what_it_prints(
+    bench: RunnerBench, monkeypatch: pytest.MonkeyPatch, code: str, text: str
+) -> None:
+    give_streams(monkeypatch)
+    chunks = bench.ask(code)
+    assert b"".join(bodies(chunks)).decode() == text
+    head = next(chunk for chunk in chunks if isinstance(chunk, Head))
+    kind = "text/plain" if text and text != "42" else "text/html"
+    assert head.headers == (("Content-Type", f"{kind}; charset=utf-8"),)
+
+
+def test_a_reader_of_events_gets_prints_of_a_cell_once(
+    bench: RunnerBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_streams(monkeypatch)
+    chunks = bench.ask("print('hello')", sse=True)
+    assert bodies(chunks) == [b"null"]
+    assert Stdout("hello\n") in chunks
+
+
+def test_a_cell_that_prints_too_much_says_so(bench: RunnerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_streams(monkeypatch)
+    monkeypatch.setattr(output_sender, "MAX_RECORDED", 4)
+    assert bench.text("print('123456')") == "1234\n... 3 characters left out ...\n"
+
