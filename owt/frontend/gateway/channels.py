@@ -350,7 +350,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                             await self._subscribed.wait()
         self._close_probe()
         # A client that comes back after its kernel's death waits for a status.
-        self._send_state(self._owt_session.state)
+        self._send_state(self.kernel_manager.execution_state)
         self._connected.set()
 
     def _close_probe(self) -> None:
@@ -388,7 +388,8 @@ class LeftCells:
             self._end(prompt)
 
     def kernel_changed(self, event: KernelEvent) -> None:
-        """Close with the kernel."""
+        """Close with the kernel, which ends the cells."""
+        self.cells.clear()
         self.close()
 
     def close(self) -> None:

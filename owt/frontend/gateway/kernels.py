@@ -43,6 +43,10 @@ MAX_VARIABLES = 64 * 1024
 """Characters of the environment that a client gives a kernel."""
 
 
+_EXECUTION_STATES = {"stuck": "busy"}
+"""Jupyter's words for states of a session that Jupyter does not know."""
+
+
 class _Connector(ConnectionFileMixin):
     """Jupyter's code that connects sockets to one kernel process."""
 
@@ -78,13 +82,18 @@ class JupyterKernel(Configurable):
         self.connections = 0
         self._context = context
 
+    @property
+    def execution_state(self) -> str:
+        """State of the session in Jupyter's words."""
+        return _EXECUTION_STATES.get(self.owt_session.state, self.owt_session.state)
+
     def model(self) -> dict[str, Any]:
         """Return the kernel's model of Jupyter's REST API."""
         return {
             "id": self.kernel_id,
             "name": self.spec,
             "last_activity": timestamp(self.owt_session.used or self.owt_session.created),
-            "execution_state": self.owt_session.state,
+            "execution_state": self.execution_state,
             "connections": self.connections,
             "session": self.owt_session.name,
         }

@@ -366,6 +366,8 @@ async def test_left_cells_end_with_their_kernel(folder: Path) -> None:
         scene.session_kernel.connections += 1
         scene.owt_session.notify(KernelEvent.DIED)
         assert scene.owt_session.observers == []
+        # The client that comes back has no cells in the next kernel.
+        assert scene.manager.register("id", scene.connection.session_id, scene.handler) == set()
 
 
 @async_test

@@ -99,6 +99,13 @@ async def test_attached_kernel_is_listed_while_it_is_used(stage):
     assert stage.listed == [("a", "owt")]
 
 
+def test_execution_states_are_those_that_jupyter_knows(stage):
+    session = Mock(state="stuck", used=1.0)
+    session.spec = "owt"
+    kernel, _ = stage.kernels._add(session, "id")
+    assert kernel.model()["execution_state"] == "busy"
+
+
 def test_left_cells_of_too_many_clients_are_closed(stage, monkeypatch):
     monkeypatch.setattr(module, "MAX_LEFT", 2)
     left = [Mock(cells={str(number)}) for number in range(4)]
