@@ -26,9 +26,10 @@ EXPOSED = "Owt-Run, Owt-Session, Owt-Cache, Owt-Base, Retry-After"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LiveServer]:
-    """Server with a password, a host name and an allowed origin."""
+    """Server with a password, a host name, an allowed origin, and this machine as a trusted proxy."""
     options = ("--auth", f"alice:{DIGEST}", "--max-body", "64KiB")
-    with LiveServer(*options, "--allow-origin", APP, "--allow-host", "owt.example.org") as server:
+    names = ("--allow-origin", APP, "--allow-host", "owt.example.org", "--trusted-proxy", "127.0.0.1")
+    with LiveServer(*options, *names) as server:
         yield server
 
 
@@ -123,6 +124,14 @@ class TestHost:
             connection.sendall("\r\n".join([*lines, "", ""]).encode())
             assert connection.makefile().readline().split()[1] == "400"
         assert len(mark) == 0
+
+    def test_a_forwarded_host_hides_no_unknown_host(self, server, mark):
+        forwarded = ("-H", "X-Forwarded-Host: localhost")
+        refused = curl(server, mark.path, "-H", "Host: evil.example", *forwarded)
+        assert refused.status == 403
+        assert "'evil.example'" in refused.body
+        assert len(mark) == 0
+        assert curl(server, mark.path, *forwarded).status == 200
 
     def test_http_1_0_needs_no_host(self, server, mark):
         assert curl(server, mark.path, "--http1.0", "-H", "Host:").status == 200

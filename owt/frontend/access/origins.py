@@ -4,7 +4,8 @@ A browser sends requests on behalf of any page, so a page of another site could 
 visitor. The checks, in this order:
 
 - DNS rebinding, where a foreign name resolves to this server: the Host (RFC 9110, section 7.2) must be an IP
-  address or a known name of this server.
+  address or a known name of this server. So must the connection's own Host where a proxy forwards another
+  one: a browser on a trusted proxy's machine is not told apart from the proxy.
 - Browsers state the relation between a page and its target in `Sec-Fetch-Site` (W3C Fetch Metadata, section
   2.4), also for links and images, which have no `Origin`.
 - Without `Sec-Fetch-Site`, `Origin` (RFC 6454, section 7) must be the server's own origin.
@@ -82,11 +83,14 @@ class Origins:
     def check(self, method: str, scheme: str, host: str | None, headers: Mapping[str, str]) -> OriginDecision:
         """Return the decision on a request.
 
-        `scheme` and `host` (None if absent) are those of the URL that the client used. `headers` maps the
-        usual spelling of header names to values.
+        `scheme` and `host` (None if absent) are those of the URL that the client used, as a trusted proxy
+        reports them. `headers` maps the usual spelling of header names to values.
         """
-        if not self._any_host and host is not None and (problem := self._host_problem(host)) is not None:
-            return problem
+        if not self._any_host:
+            own_host = headers.get("Host", host)
+            for name in (host,) if own_host == host else (host, own_host):
+                if name is not None and (problem := self._host_problem(name)) is not None:
+                    return problem
         site, origin = _value(headers, "Sec-Fetch-Site"), _value(headers, "Origin")
         if site == "same-origin" or site == "none":
             return self._allowed
@@ -119,7 +123,8 @@ class Origins:
         else:
             reason = (
                 "this is not a known name of this server, so it may be a name of another site that resolves "
-                "to this address. Use the IP address or localhost; if the name is right, start owt with "
+                "to this address. Use the IP address or localhost; if the name is right, or a proxy's name "
+                "for this server, start owt with "
                 f"--allow-host {shortened(name)[1:-1]}"
             )
         detail = f"the Host header is {shortened(host)}; {reason}"

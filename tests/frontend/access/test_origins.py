@@ -229,6 +229,25 @@ class TestHost:
         problem(check(STRICT, host=host))
 
 
+class TestForwardedHost:
+    @pytest.mark.parametrize("own", ["evil.example", "127.0.0.1.evil.example:9876", "", "local host"])
+    def test_the_connections_own_host_must_be_known_beside_a_forwarded_one(self, own: str) -> None:
+        refusal = problem(check(STRICT, host="localhost", Host=own))
+        assert refusal.type == "urn:owt:unknown-host"
+        assert repr(own) in refusal.detail
+
+    def test_a_forwarded_host_must_be_known_beside_the_connections_own(self) -> None:
+        assert "evil.example" in problem(check(STRICT, host="evil.example", Host="localhost")).detail
+
+    @pytest.mark.parametrize("own", ["127.0.0.1:9876", "owt.example.org", "backend.lan"])
+    def test_known_hosts_of_proxy_and_connection_pass(self, own: str) -> None:
+        assert allowed(check(OPEN, host="owt.example.org", Host=own))
+
+    def test_a_unix_socket_accepts_any_host_of_its_proxy(self) -> None:
+        origins = Origins(Settings(unix_socket=Path("/run/owt.sock")))
+        assert allowed(check(origins, host="localhost", Host="evil.example"))
+
+
 class TestSite:
     @pytest.mark.parametrize("origin", [None, "http://127.0.0.1:9876", "http://evil.example", "null", "x y"])
     @pytest.mark.parametrize("site", ["same-origin", "none"])
