@@ -10,6 +10,7 @@
     ├── MethodNotAllowed    the path does not support the request's method (405)
     ├── EndpointGone        the endpoint's kernel ended or no longer has the endpoint (410)
     ├── EndpointError       a function cannot be an endpoint
+    ├── WaitsForItself      a call made by a call could only begin after that one's end (409)
     ├── Busy                a limit is reached; try again later (503)
     ├── KernelDied          the kernel ended while it was needed (502)
     │   └── KernelNotReady  the kernel ended before it could run calls (502)
@@ -162,6 +163,13 @@ class Busy(OwtError):
     def __init__(self, message: str, retry_after: int = 1) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class WaitsForItself(OwtError):
+    """A call that a call has made waits, directly or through others, for the end of the call that made it."""
+
+    status = 409
+    title = "this call waits for itself"
 
 
 class KernelDied(OwtError):

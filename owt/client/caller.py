@@ -100,6 +100,8 @@ class Caller:
             accept = self.options.accept or accept
         make = request.get if self.options.method == "GET" else request.post
         new = make(self._address, fields, accept)
+        if (run := Server.current_run()) is not None:
+            new.headers["Owt-Run"] = run
         for name, value in self.options.headers.items():
             if (problem := header_problem(name, value)) is not None or name.lower() in RESERVED:
                 raise CannotSend(problem or f"header {name!r}: the client sets it itself")

@@ -125,6 +125,7 @@ def build(
         spec=settings.kernel,
         min_spares=settings.pool_min,
         max_members=settings.pool_max,
+        max_nested=settings.pool_nested,
     )
     sessions = Sessions(
         kernels=kernels,

@@ -15,6 +15,7 @@ from owt.frontend.notebooks.notebooks import Notebooks
 from owt.frontend.problems import failed
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Run, Runs
+from owt.frontend.sessions import waiting
 from owt.frontend.sessions.sessions import Sessions
 from owt.wire.call import Call, RequestFacts
 
@@ -78,6 +79,11 @@ class Service:
             run.feed(chunks)
             return run, "hit"
         if (live := self.cache.find_live(call)) is not None:
+            caller = self._caller(call)
+            if caller is not None:
+                joining = Run("", call, 0)
+                joining.caller = caller
+                waiting.check(joining, [live], "the equal call that this one joins")
             return live, "joined"
         run = self._begin(call)
         if not run.ended:
@@ -93,9 +99,20 @@ class Service:
             )
         run = self.runs.create(call)
         run.observe(self.counters)
+        if (caller := self._caller(call)) is not None:
+            run.caller = caller
+            caller.nested.add(run)
         try:
             self.sessions.submit(run)
         except BaseException:
+            run.leave_caller()
             self.runs.drop(run)
             raise
         return run
+
+    def _caller(self, call: Call) -> Run | None:
+        """Return the active run that has made the call and waits for it, or None."""
+        if call.caller is None or call.detach:
+            return None
+        run = self.runs.get(call.caller)
+        return None if run is None or run.ended else run

@@ -7,7 +7,9 @@ plain threads and thread pools inherit it too.
 
 from __future__ import annotations
 
+import ctypes
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from functools import cached_property, partial, wraps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from owt.server.server import RUN_VARIABLE
 from owt.wire.call import Call, RequestFacts
 from owt.wire.names import INJECTED_NAMES
 
@@ -65,6 +68,43 @@ added with the first such import."""
 def set_only_run(run: Run | None) -> None:
     """Set the run for threads without a context of their own; None if there is not exactly one run."""
     _only_run[:] = [] if run is None else [run]
+    if run is not None:
+        run_variable.set(run.id)
+
+
+class RunVariable:
+    """The environment variable `OWT_RUN` of this process, which the processes that it starts inherit.
+
+    It names the newest run that had the kernel to itself. Of several runs at once, none can be named.
+
+    `os.environ` has no way to change a variable without a loss of memory: the C library never frees a value.
+    So each value is written to the same place, which `putenv` has made a part of the environment.
+    """
+
+    SIZE = 64
+
+    def __init__(self) -> None:
+        self._prefix = f"{RUN_VARIABLE}=".encode()
+        self._text = ctypes.create_string_buffer(self._prefix, len(self._prefix) + self.SIZE + 1)
+        self._putenv = ctypes.CDLL(None).putenv
+
+    def set(self, id: str) -> None:
+        """Set the variable to a run's id."""
+        value = id.encode()[: self.SIZE]
+        ctypes.memmove(ctypes.byref(self._text, len(self._prefix)), value + b"\0", len(value) + 1)
+        self._putenv(self._text)
+        # The mapping behind `os.environ`, which has no public method that leaves `putenv` out;
+        # tests/kernel/test_context.py fails when it changes.
+        os.environ._data[self._prefix[:-1]] = value  # type: ignore[attr-defined]
+
+
+run_variable = RunVariable()
+
+
+def running_id() -> str | None:
+    """Return the id of the run that the calling code works for, or None."""
+    run = running()
+    return None if run is None else run.id
 
 
 def running() -> Run | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -15,6 +15,9 @@ from owt.server.url import ADDRESS, PORT, base_url, split_unix, unix_url
 
 if TYPE_CHECKING:
     from owt.server.child import Child
+
+RUN_VARIABLE = "OWT_RUN"
+"""Environment variable with the id of the run that has started a process."""
 
 _LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1", "": ADDRESS}
 """Addresses at which this machine reaches a server that listens on all of its interfaces."""
@@ -33,6 +36,7 @@ class Server:
     port: int
 
     _announced: ClassVar[Server | None] = None
+    _find_run: ClassVar[Callable[[], str | None] | None] = None
 
     @classmethod
     def current(cls) -> Server:
@@ -52,9 +56,26 @@ class Server:
         return cls.current()
 
     @classmethod
-    def announce(cls, url: str, address: str, port: int) -> None:
-        """Set the current server. A kernel does so when its frontend has sent the facts."""
+    def announce(
+        cls, url: str, address: str, port: int, find_run: Callable[[], str | None] | None = None
+    ) -> None:
+        """Set the current server. A kernel does so when its frontend has sent the facts.
+
+        `find_run` returns the id of the run that the calling code works for, or None.
+        """
         cls._announced = cls(url=url.rstrip("/"), address=address, port=port)
+        cls._find_run = find_run
+
+    @classmethod
+    def current_run(cls) -> str | None:
+        """Return the id of the run that this code works for, or None.
+
+        Inside a kernel the kernel knows it; a process that a call has started has it in OWT_RUN. A request
+        with the header `Owt-Run: ID` is a call made by that run: it is refused if it waits for the run's end.
+        """
+        if cls._find_run is not None:
+            return cls._find_run()
+        return os.environ.get(RUN_VARIABLE) or None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Server:

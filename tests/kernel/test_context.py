@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -386,3 +387,15 @@ def test_a_started_thread_keeps_no_reference_to_itself() -> None:
     thread.start()
     thread.join()
     assert "run" not in vars(thread)
+
+
+def test_the_variable_with_the_run_is_in_the_environment_and_its_mapping() -> None:
+    # `RunVariable` writes to the mapping behind `os.environ`, which is private: `os._Environ._data`.
+    variable = context.RunVariable()
+    for id in ("0123456789abcdef", "short"):
+        variable.set(id)
+        assert os.environ[context.RUN_VARIABLE] == id
+        with os.popen(f"echo ${context.RUN_VARIABLE}") as shell:
+            assert shell.read().strip() == id
+    context.run_variable.set("another")
+    assert os.environ.pop(context.RUN_VARIABLE) == "another"

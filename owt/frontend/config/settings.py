@@ -120,6 +120,9 @@ class Settings:
         default_text="twice the cores, at least 4",
         low=1,
     )
+    pool_nested: int = number(
+        "Maximum number of further kernels for calls without a session that other calls make", 16
+    )
     max_sessions: int = number("Maximum number of named sessions", 100, low=1)
     session_idle: float | None = setting(
         "Idle time after which a session ends, or never",

@@ -77,7 +77,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
     """
     content_type = ""
     accepts: list[str] = []
-    header_session = None
+    header_session = caller = None
     for name, value in facts.headers:
         match name.lower():
             case "content-type":
@@ -86,6 +86,8 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
                 accepts.append(value)
             case "owt-session":
                 header_session = value.strip()
+            case "owt-run":
+                caller = value.strip()
     # A repeated header is a list written in several lines (RFC 9110, section 5.3).
     accept = ",".join(filter(None, accepts)) or "*/*"
     fields, in_body, mistyped = read_fields(facts, content_type)
@@ -115,6 +117,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         caching=_caching(fields),
         detach=_switch(fields, "detach"),
         body_parsed=in_body,
+        caller=caller,
     )
     return ParsedRequest(call, fn_name, blank=not fields and header_session is None, mistyped=mistyped)
 

@@ -49,6 +49,9 @@ class RunQueue(Protocol):
     def cancel(self, run: Run, reason: CancelReason) -> None:
         """Remove the run from the queue, or interrupt it."""
 
+    def holders(self) -> list[Run]:
+        """Return the runs one of which has to end before a queued one can begin."""
+
 
 class RunKernel(Protocol):
     """The kernel that executes a run."""
@@ -103,6 +106,8 @@ class Run:
         self.failure: Failed | None = None
         self.cancel_reason: CancelReason | None = None
         self.kernel_loss: str | None = None
+        self.caller: Run | None = None
+        self.nested: set[Run] = set()
         self.detached = call.detach
         self.users: set[str | None] = set()
         self.fingerprint = fingerprint(call)
@@ -211,8 +216,20 @@ class Run:
         began = self.started_at or time.time()
         self.feed((failure, Done(failure.status, time.time() - began)))
 
+    def leave_caller(self) -> None:
+        """Record that the caller waits no longer."""
+        if self.caller is not None:
+            self.caller.nested.discard(self)
+            self.caller = None
+
+    @property
+    def waits_for(self) -> list[Run]:
+        """Return the runs one of which has to end before this one begins; empty once it has begun."""
+        return self._queue.holders() if self._queue is not None and self.state is RunState.QUEUED else []
+
     def _end(self) -> None:
         self._queue = self._executor = None
+        self.leave_caller()
         self._keep_running()
         observers, self._observers = self._observers, []
         for observer in observers:
@@ -386,8 +403,7 @@ def fingerprint(call: Call) -> int:
 
 
 def _random_ids() -> Iterator[str]:
-    """Yield ids that cannot be guessed. Random bytes are read for many at once, as each read is a system
-    call."""
+    """Yield ids that cannot be guessed. Each read of random bytes is a system call, so many are read."""
     while True:
         digits = secrets.token_hex(8 * 256)
         for start in range(0, len(digits), 16):

@@ -4,5 +4,6 @@
     session    session: its kernel, its queue, and what happens when the kernel dies
     pool       kernels for calls without a session
     deadlines  time limits of calls, interrupts and stopped kernels
+    waiting    calls that wait for themselves
     failures   failures of runs that their kernel does not report itself
 """

@@ -11,6 +11,14 @@ from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.runs.runs import Run
 from owt.wire.messages import PING, Withdraw
 
+NO_CALL = "no call and no cell is running"
+STUCK = (
+    "no call and no cell is running: something that an earlier call has left running blocks the kernel, and "
+    "cannot be interrupted. After --kill-after, the kernel is killed for the next call; a restart kills it "
+    "at once"
+)
+"""Reasons why an interrupt has interrupted nothing."""
+
 
 def check_interval(kill_after: float) -> float:
     """Return the seconds between two checks, and from a call to the question whether it has begun."""

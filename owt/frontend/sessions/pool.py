@@ -6,9 +6,10 @@ import asyncio
 import time
 from collections import deque
 
-from owt.errors import Busy
+from owt.errors import Busy, WaitsForItself
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
+from owt.frontend.sessions import waiting
 from owt.frontend.sessions.failures import cancelled_in_queue, kernel_lost, start_failure
 from owt.frontend.sessions.session import Limits, Session
 
@@ -29,8 +30,16 @@ class Pool:
     """
 
     def __init__(
-        self, *, kernels: Kernels, limits: Limits, spec: str, min_spares: int, max_members: int
+        self,
+        *,
+        kernels: Kernels,
+        limits: Limits,
+        spec: str,
+        min_spares: int,
+        max_members: int,
+        max_nested: int = 0,
     ) -> None:
+        """Calls that calls make may have `max_nested` more members, because each caller holds one."""
         self.members: list[Session] = []
         self.spares: list[Session] = []
         self.waiting: deque[Run] = deque()
@@ -39,6 +48,7 @@ class Pool:
         self._spec = spec
         self._min_spares = min_spares
         self._max_members = max_members
+        self._max_nested = max_nested
         self._closed = False
         self._closing: set[asyncio.Task[None]] = set()
         self._failures = 0
@@ -73,7 +83,10 @@ class Pool:
         member = self._choose(run)
         if member is not None:
             member.submit(run)
-        elif len(self.waiting) >= self._limits.queue:
+            return
+        if run.caller is not None:
+            self._check_nesting(run)
+        if len(self.waiting) >= self._limits.queue:
             raise Busy(
                 f"all {self._max_members} kernels of the pool are busy (--pool-max) and {len(self.waiting)} "
                 f"calls wait (--queue {self._limits.queue}); try again later"
@@ -81,6 +94,20 @@ class Pool:
         else:
             run.enqueue(self)
             self.waiting.append(run)
+
+    def _check_nesting(self, run: Run) -> None:
+        """Raise `Busy` for a call that waits for its own callers, which hold all kernels."""
+        try:
+            waiting.check(run, self.holders(), "the pool")
+        except WaitsForItself:
+            raise Busy(
+                "all kernels of the pool are held by calls that wait for this one: nested calls may have "
+                f"{self._max_nested} kernels (--pool-nested) beyond the {self._max_members} of --pool-max"
+            ) from None
+
+    def holders(self) -> list[Run]:
+        """Return the runs one of which has to end before the next waiting one can begin."""
+        return [run for member in self.members for run in member.holders()]
 
     def cancel(self, run: Run, reason: CancelReason) -> None:
         """Fail a run that waits for a kernel."""
@@ -115,11 +142,16 @@ class Pool:
             self._failures = 0
         if session not in self.members:
             return
+        # Others than this one run calls. Beyond the limit, only nested calls may.
+        room = self._usable <= self._max_members or self._busy < self._max_members
+        for run in self.waiting:
+            if room or run.caller is not None:
+                self.waiting.remove(run)
+                session.submit(run)
+                return
         if self._usable > self._max_members:
-            # A stuck one that has been replaced.
+            # It was for a nested call, or replaces a stuck one.
             self._remove(session)
-        elif self.waiting:
-            session.submit(self.waiting.popleft())
 
     def session_stuck(self, session: Session) -> None:
         """Give the calls that a member has not begun to others."""
@@ -153,7 +185,8 @@ class Pool:
                     return member
                 if best is None or (member.last_used or 0) > (best.last_used or 0):
                     best = member
-        if best is not None or self._usable >= self._max_members:
+        limit = self._max_members + (self._max_nested if run.caller is not None else 0)
+        if best is not None or self._usable >= limit:
             return best
         if not self.spares:
             if not self.members:
@@ -173,6 +206,10 @@ class Pool:
     @property
     def _usable(self) -> int:
         return len(self.members) - min(self.stuck, self._max_members)
+
+    @property
+    def _busy(self) -> int:
+        return sum(member.state == "busy" for member in self.members)
 
     def _remove(self, member: Session) -> None:
         self.members.remove(member)

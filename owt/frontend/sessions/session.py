@@ -19,7 +19,8 @@ from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.kernel import Kernel, RunMessage
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
-from owt.frontend.sessions.deadlines import Deadlines
+from owt.frontend.sessions import waiting
+from owt.frontend.sessions.deadlines import NO_CALL, STUCK, Deadlines
 from owt.frontend.sessions.failures import (
     cancelled_in_queue,
     failure_type,
@@ -40,13 +41,6 @@ MAX_KNOWN_CODES = 1000
 SessionState = Literal["starting", "idle", "busy", "stuck", "dead"]
 """State of a session. A `stuck` kernel runs no call and can begin none, because something that an earlier
 call has left running blocks its main thread."""
-
-NO_CALL = "no call and no cell is running"
-STUCK = (
-    "no call and no cell is running: something that an earlier call has left running blocks the kernel, and "
-    "cannot be interrupted. After --kill-after, the kernel is killed for the next call; a restart kills it "
-    "at once"
-)
 
 
 @dataclass(frozen=True)
@@ -189,12 +183,14 @@ class Session:
     def submit(self, run: Run) -> None:
         """Run this call when its turn comes. Raises `Busy` if too many wait or no kernel can be started."""
         # Calls that only wait for the kernel to start count as running.
-        waiting = len(self.queue) + len(self.active) - self.concurrency
-        if waiting >= self._limits.queue:
+        beyond = len(self.queue) + len(self.active) - self.concurrency
+        if beyond >= self._limits.queue:
             raise Busy(
-                f"{self.label} already has {waiting} calls waiting (the limit is --queue "
+                f"{self.label} already has {beyond} calls waiting (the limit is --queue "
                 f"{self._limits.queue}); try again later or use another session"
             )
+        if run.caller is not None and len(self.active) + len(self.queue) >= self.concurrency:
+            waiting.check(run, self.holders(), self.label)
         if self.kernel is None and self._starting is None:
             self._kernels.check_room()
         self.last_used = time.time()
@@ -204,6 +200,10 @@ class Session:
             self._send_queued()
         else:
             self.start()
+
+    def holders(self) -> list[Run]:
+        """Return the runs one of which has to end before the next one can begin."""
+        return [*self.active.values(), *self.queue][: self.concurrency]
 
     def cancel(self, run: Run, reason: CancelReason) -> None:
         """End a run of this session: remove it from the queue, or interrupt it in the kernel."""

@@ -12,6 +12,7 @@ import socket
 from typing import Any, NoReturn
 
 from owt.errors import WireError
+from owt.kernel import context
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
@@ -68,7 +69,7 @@ class KernelChannel:
         self.session = first.session
         self._cleanup = first.cleanup
         self._memory = MemoryLimit()
-        Server.announce(first.url, first.address, first.port)
+        Server.announce(first.url, first.address, first.port, context.running_id)
         self.runner = Runner(
             shell=shell,
             connection=self._calls,

@@ -96,6 +96,7 @@ def test_every_setting_has_a_variable():
         "max_url": ("64KiB", 64 * KIB),
         "window": ("65536", 65536),
         "kill_after": ("500ms", 0.5),
+        "pool_nested": ("0", 0),
         "kill_abandoned": ("1h", 3600.0),
         "run_retention": ("10m", 600.0),
         "run_journal": ("1k", 1024),
