@@ -108,15 +108,16 @@ def test_each_setting_is_an_option(served):
         "--journal-total": "7k",
         "--runtime-dir": "there",
     }
-    switches = ["--insecure", "--no-fork", "--show-examples", "--watch", "-vv"]
+    switches = ["--insecure", "--no-fork", "--show-examples", "--watch", "--preload-threads", "-vv"]
     assert {row.option for row in settings()} == {
         *arguments,
-        *("--insecure", "--fork", "--show-examples", "--watch", "--verbose"),
+        *("--insecure", "--fork", "--show-examples", "--watch", "--preload-threads", "--verbose"),
         "--unix-socket",
     }
     assert main.main(["serve", *switches, *(text for pair in arguments.items() for text in pair)]) == 0
     options = {option[2:].replace("-", "_"): text for option, text in arguments.items()}
     options |= {"insecure": True, "fork": False, "show_examples": True, "watch": True, "verbose": 2}
+    options["preload_threads"] = True
     assert served == [Settings.from_options(options, {})]
 
 
@@ -309,7 +310,7 @@ def test_json_option_prints_the_servers_document(server, capsys, arguments, docu
 def test_session_commands_confirm_their_effect(server, monkeypatch, capsys, command, request_line, printed):
     monkeypatch.setenv("OWT_URL", server.url)
     monkeypatch.setenv("OWT_CLIENT_TOKEN", "secret")
-    server.responses[request_line] = as_json({})
+    server.responses[request_line] = as_json({"interrupted": True} if command == "interrupt" else {})
     assert main.main(["session", command, "mine"]) == 0
     assert capsys.readouterr().out == printed
     [(*request, authorization)] = server.requests
@@ -384,6 +385,13 @@ def test_completion_prints_a_script_that_asks_the_command(capsys, monkeypatch, s
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert all(command in out for command in ("list", "show", "cancel", "logs"))
+
+
+def test_an_interrupt_without_effect_is_told_with_its_reason(server, capsys):
+    answer = {"interrupted": False, "reason": "the kernel is stuck"}
+    server.responses["POST", "/_owt/sessions/mine/interrupt"] = as_json(answer)
+    assert main.main(["session", "interrupt", "mine", "--url", server.url]) == 0
+    assert capsys.readouterr().out == "nothing to interrupt in mine: the kernel is stuck\n"
 
 
 def test_a_password_may_contain_a_colon(server):
