@@ -8,7 +8,7 @@
     flask_requests  `flask.request` and Flask's functions in calls
     context         what user code sees: the current run, `request`, `state`, other injected names
     memory_limit    `--kernel-memory`
-    exit            end of the process when its connection to the frontend ends
+    exit            ends of processes: of the kernel, when its connection ends, and of forked children
 
 A folder imports only folders and modules below it in this list.
 """

@@ -84,7 +84,8 @@ class Execution:
         self._step = InStep(environment.interrupts, run.id)
         # A cell, or an expression that is no adaptor, without a value answers with what it prints.
         self._prints = False
-        if code is not None and not isinstance(code, ExplicitCode) and run.call.cell is None:
+        may_print = code is not None and not isinstance(code, ExplicitCode) and run.call.cell is None
+        if may_print and not run.call.sse:
             self._sender.record()
 
     def begin(self, user_code: InOtherThread) -> Progress:

@@ -86,6 +86,10 @@ class RunTable:
         """Return every active run."""
         return list(self._runs.values())
 
+    def count_begun(self) -> int:
+        """Return the number of active runs that have begun."""
+        return sum(run.begun for run in self.all())
+
     def __contains__(self, run: ActiveRun) -> bool:
         # A run that was withdrawn may have been sent again, under the same id.
         return self._runs.get(run.id) is run
@@ -252,7 +256,7 @@ class Runner:
         """End a run one of whose tasks or callbacks has raised this SystemExit or KeyboardInterrupt. Call it
         in the main thread."""
         active = self._runs.get(run.id)
-        if active is run and active.task is not None:
+        if active is run and active.task is not None and active.thread is None:
             active.exit = active.exit or error
             active.task.cancel()
 
@@ -376,15 +380,12 @@ class Runner:
     async def _alone(self, run: ActiveRun, execution: Execution) -> list[Chunk]:
         """Execute a run on the main thread, while no other run of this turn exists."""
         self._begin(run)
-        is_only_run = self.concurrency == 1
-        if is_only_run:
+        if self.concurrency == 1:
             context.set_only_run(run)
-        before = figures.begin(run.id)
         try:
-            return await execution.wait_for(self._begin_in_main(run, execution))
+            with _Figures(run, self._runs, self._interrupts):
+                return await execution.wait_for(self._begin_in_main(run, execution))
         finally:
-            with InStep(self._interrupts, run.id):
-                figures.end(run.id, before, is_only_run=is_only_run)
             # Output of its child processes may still be in a pipe.
             self._streams.collect()
             context.set_only_run(None)
@@ -396,12 +397,10 @@ class Runner:
     async def _overlapping(self, run: ActiveRun, execution: Execution) -> list[Chunk]:
         """Execute a run beside others: in a thread, and on the main thread's loop if it is asynchronous."""
         self._begin(run)
-        before = figures.begin(run.id)
         try:
-            return await execution.wait_for(await self._begin_in_thread(run, execution))
+            with _Figures(run, self._runs, self._interrupts):
+                return await execution.wait_for(await self._begin_in_thread(run, execution))
         finally:
-            with InStep(self._interrupts, run.id):
-                figures.end(run.id, before, is_only_run=len(self._runs.all()) == 1)
             self._streams.restore()
 
     def _compile(self, call: Call) -> CompiledCode | None:
@@ -475,3 +474,24 @@ class Runner:
         if isinstance(result, BaseException):
             raise result
         return result
+
+
+class _Figures:
+    """Context manager that closes the figures that a run opens in the block.
+
+    A generator of `contextlib` would set attributes of exceptions, which are user code.
+    """
+
+    def __init__(self, run: ActiveRun, runs: RunTable, interrupts: Interrupts) -> None:
+        self._run = run
+        self._runs = runs
+        self._step = InStep(interrupts, run.id)
+
+    def __enter__(self) -> None:
+        self._is_only_run = self._runs.count_begun() == 1
+        self._before = figures.begin(self._run.id)
+
+    def __exit__(self, *error: object) -> None:
+        is_only_run = self._is_only_run and self._runs.count_begun() == 1
+        with self._step:
+            figures.end(self._run.id, self._before, is_only_run=is_only_run)

@@ -86,3 +86,11 @@ def test_overlapping_runs_close_their_own_figures_only(new_bench: Callable[..., 
 def test_figures_are_closed_if_matplotlib_has_forgotten_the_hook(bench: RunnerBench) -> None:
     bench.ask(PLOT + "def run():\n    plt.rcdefaults()\n    plt.figure()")
     assert plt.get_fignums() == []
+
+
+def test_figures_are_closed_while_the_next_run_waits_for_its_turn(
+    new_bench: Callable[..., RunnerBench],
+) -> None:
+    code = PLOT + f"def run():\n    plt.rcdefaults()\n    plt.plot([1])\n    return {LINES}"
+    chunks = new_bench().run(a=call(code), b=call(code))
+    assert bodies(chunks["a"]) == bodies(chunks["b"]) == [b"1"]
