@@ -30,22 +30,22 @@ LOCK_TIMEOUT = 5.0
 """Seconds that the end of a frontend may take from the end of its first connection to that of its lock."""
 
 
-def marked(mark: str) -> Iterator[int]:
-    """Yield the ids of this user's other processes that have `OWT_SERVER_ID=mark` in their environment."""
+def marked(mark: str, variable: str = MARK) -> Iterator[int]:
+    """Yield the ids of this user's other processes that have `variable=mark` in their environment."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+            if process.pid != os.getpid() and process.environ().get(variable) == mark:
                 yield process.pid
 
 
-def members(mark: str) -> set[int]:
+def members(mark: str, variable: str = MARK) -> set[int]:
     """Return the ids of other live processes that have the mark or descend from one with it or this one."""
     children: dict[int, list[int]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE:
                 children.setdefault(process.ppid(), []).append(process.pid)
-    pids = {*marked(mark), os.getpid()}
+    pids = {*marked(mark, variable), os.getpid()}
     pending = list(pids)
     while pending:
         new = set(children.get(pending.pop(), ())) - pids
@@ -54,15 +54,15 @@ def members(mark: str) -> set[int]:
     return pids - {os.getpid()}
 
 
-def kill_members(mark: str, timeout: float = KILL_TIMEOUT) -> int:
-    """Kill all that belongs to the server with this mark; return the number of processes.
+def kill_members(mark: str, timeout: float = KILL_TIMEOUT, variable: str = MARK) -> int:
+    """Kill all that belongs to the server, or kernel, with this mark; return the number of processes.
 
     Looks again until nothing is left or `timeout` seconds have passed, because a process may start another
     while the list is read.
     """
     killed: set[int] = set()
     deadline = time.monotonic() + timeout
-    while (pids := members(mark)) and time.monotonic() < deadline:
+    while (pids := members(mark, variable)) and time.monotonic() < deadline:
         for pid in pids:
             with contextlib.suppress(OSError):
                 # A group's leader takes along processes that cannot be found otherwise.

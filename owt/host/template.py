@@ -24,10 +24,21 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from owt.host.reaper import MARK, clean_up
+from owt.host.reaper import MARK, clean_up, kill_members
 from owt.wire.framing import encode_frame
 from owt.wire.messages import CONNECTIONS_VARIABLE
-from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, TemplateMessage, template_decoder
+from owt.wire.template import (
+    KERNEL_MARK,
+    NO_KERNEL,
+    Exited,
+    Fork,
+    Forked,
+    KillRest,
+    NotForked,
+    Ready,
+    TemplateMessage,
+    template_decoder,
+)
 
 PREPARED = (
     # Modules that a kernel imports in its first second, some of them only on a request.
@@ -88,6 +99,7 @@ class Template:
         self._decoder = template_decoder()
         self._descriptors: deque[int] = deque()
         self._kernels: set[int] = set()
+        self._mark = _initial_variable(KERNEL_MARK) if os.environ.get(KERNEL_MARK) == NO_KERNEL else None
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
         self._wake.setblocking(False)
@@ -120,6 +132,8 @@ class Template:
                 for message in self._decoder.feed(data):
                     if isinstance(message, Fork) and self._fork(message):
                         return message
+                    if isinstance(message, KillRest):
+                        self._kill_rest(message)
                     # The frontend waits for exit statuses, also while it requests many forks.
                     self._reap()
 
@@ -214,6 +228,26 @@ class Template:
             os.close(pidfd)
         return False
 
+    def _kill_rest(self, request: KillRest) -> None:
+        """Kill what a kernel has left behind, in a child process: finding it takes a while."""
+        if request.forked and not self._has_orphans():
+            return
+        with contextlib.suppress(OSError):
+            if os.fork() == 0:
+                try:
+                    kill_members(request.mark, variable=KERNEL_MARK)
+                finally:
+                    os._exit(0)
+
+    def _has_orphans(self) -> bool:
+        """Return True if this process may have children that are not kernels."""
+        try:
+            with open(f"/proc/self/task/{os.getpid()}/children") as file:
+                children = file.read().split()
+        except OSError:
+            return True
+        return not self._kernels.issuperset(map(int, children))
+
     def _send(self, message: TemplateMessage, *descriptors: int) -> None:
         # The end of the frontend is noticed when the channel is read.
         with contextlib.suppress(ConnectionError):
@@ -224,6 +258,10 @@ class Template:
 
     def _become_child(self, request: Fork, connections: int | None) -> None:
         os.setsid()
+        mark = request.env.get(KERNEL_MARK, "").encode()
+        if self._mark is not None and len(mark) == len(NO_KERNEL):
+            # /proc shows the environment of the last exec, also for the forks of this fork.
+            ctypes.memmove(self._mark, mark, len(mark))
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -237,7 +275,7 @@ class Template:
         if connections is not None:
             os.environ[CONNECTIONS_VARIABLE] = str(connections)
         os.chdir(request.cwd)
-        if (request.env, request.cwd) != self._prepared_for:
+        if ({**request.env, KERNEL_MARK: NO_KERNEL}, request.cwd) != self._prepared_for:
             # IPython's folders, colours and much else come from the environment.
             sys.modules["owt.kernel.process.app"].OwtKernelApp.forget()
         random.seed()
@@ -305,6 +343,14 @@ def fill_holes() -> list[bytes]:
             neighbours = neighbours + 1 if 0 < id(block) - last <= size + 16 else 0
             last = id(block)
     return filling
+
+
+def _initial_variable(name: str) -> int | None:
+    """Return the address of a variable's value, which is in the initial environment until it is changed."""
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    address: int | None = getenv(name.encode())
+    return address
 
 
 def _ignore(signum: int, frame: FrameType | None) -> None:

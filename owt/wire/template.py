@@ -7,6 +7,12 @@ from msgspec import Struct
 
 from owt.wire.framing import FrameDecoder
 
+KERNEL_MARK = "OWT_KERNEL_ID"
+"""Environment variable that marks a kernel's process and all that it starts, in whatever process group."""
+
+NO_KERNEL = "0" * 16
+"""Value of `KERNEL_MARK` in the template. A fork overwrites it in place by its own, which is as long."""
+
 
 class Fork(Struct, frozen=True, array_like=True, tag="fork"):
     """Request to start a kernel with these arguments of `python -m owt.kernel`, environment and directory.
@@ -49,7 +55,17 @@ class Exited(Struct, frozen=True, array_like=True, tag="exited"):
     code: int
 
 
-TemplateMessage = Fork | Ready | Forked | NotForked | Exited
+class KillRest(Struct, frozen=True, array_like=True, tag="kill-rest"):
+    """Request to kill what a kernel that has ended has left behind: the processes with its mark.
+
+    `forked` says that the template is the parent of what is left, if there is something.
+    """
+
+    mark: str
+    forked: bool
+
+
+TemplateMessage = Fork | Ready | Forked | NotForked | Exited | KillRest
 
 _decoder = msgspec.msgpack.Decoder(TemplateMessage)
 

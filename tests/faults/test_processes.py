@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from owt.host.reaper import MARK, marked
@@ -92,3 +93,30 @@ def test_no_process_is_left_five_seconds_after_the_frontend_is_killed(state, tmp
         wait_until(lambda: not folder.exists(), 5)
         if state == "computing":
             assert isinstance(call.exception(), httpx.HTTPError)
+
+
+DETACHED = {
+    "setsid": "    return [subprocess.Popen(['sleep', '600'], start_new_session=True).pid]",
+    "double-fork": "    command = ['sh', '-c', 'setsid sleep 600 >/dev/null 2>&1 & echo $!']\n"
+                   "    return [int(subprocess.run(command, stdout=-1, text=True).stdout)]",
+    "fork-only": "    pid = os.fork()\n    if not pid:\n        os.setsid()\n        time.sleep(600)\n"
+                 "    return [pid]",
+}
+
+
+@pytest.mark.parametrize("way", DETACHED)
+@pytest.mark.parametrize("end", ["delete", "crash"])
+def test_detached_processes_end_with_their_kernel(server, session, way, end):
+    code = f"import os, subprocess, time\ndef run():\n{DETACHED[way]}"
+    [pid] = server.call(code, session=session).json()
+    other = server.call(code, session=f"{session}-b").json()[0]
+    try:
+        if end == "delete":
+            server.ask("DELETE", f"/_owt/sessions/{session}")
+        else:
+            server.call("import os; os._exit(3)", session=session)
+        wait_until(lambda: not psutil.pid_exists(pid))
+        assert psutil.pid_exists(other)
+    finally:
+        server.ask("DELETE", f"/_owt/sessions/{session}-b")
+    wait_until(lambda: not psutil.pid_exists(other))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import time
@@ -22,7 +23,8 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernels.connection import KernelConnection
 from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.last_output import LastOutput
-from owt.frontend.kernels.process import exit_code, wait_until_gone
+from owt.frontend.kernels.process import ForkedProcess, exit_code, wait_until_gone
+from owt.frontend.kernels.template import TemplateProcess
 from owt.wire.call import Call
 from owt.wire.messages import (
     PROTOCOL,
@@ -118,6 +120,7 @@ class Kernel:
         self.manager = manager
         self.key: bytes = manager.session.key
         self.connection_file: str = manager.connection_file
+        self.mark = secrets.token_hex(8)
         self.pid: int | None = None
         self.state = KernelState.STARTING
         self.exit: Exit | None = None
@@ -292,6 +295,7 @@ class Kernel:
         self._owner.kernel_died(self, exit)
         try:
             await self._end_process()
+            await self._kill_rest()
             await self.manager.cleanup_resources()
             # The manager does not know of a file that it could not write to its end.
             with contextlib.suppress(OSError):
@@ -355,6 +359,13 @@ class Kernel:
                     await provisioner.wait()
         if self._watching is not None:
             self._watching.cancel()
+
+    async def _kill_rest(self) -> None:
+        """Have the processes killed that the kernel has started in groups of their own."""
+        template: TemplateProcess | None = self.manager.template
+        if template is not None and self.pid is not None:
+            process = getattr(self.manager.provisioner, "process", None)
+            await template.kill_rest(self.mark, isinstance(process, ForkedProcess))
 
     def _kill_group(self) -> None:
         # The whole process group: also what the kernel started and left behind.

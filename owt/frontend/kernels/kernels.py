@@ -22,6 +22,7 @@ from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState, OwtKernelManager
 from owt.frontend.kernels.template import TemplateProcess
 from owt.wire.messages import CONNECTIONS_VARIABLE, Welcome
+from owt.wire.template import KERNEL_MARK
 
 _BRING_IN = "__import__('owt.kernel.process.attach').kernel.process.attach.attach_here()"
 """Program text that makes the kernel of another kernelspec serve its connections."""
@@ -175,7 +176,7 @@ class Kernels:
     async def _launch(self, kernel: Kernel, env: Mapping[str, str]) -> None:
         manager = kernel.manager
         with await kernel.connect() as connections:
-            whole_env = {**self._env, **env, CONNECTIONS_VARIABLE: "0"}
+            whole_env = {**self._env, **env, KERNEL_MARK: kernel.mark, CONNECTIONS_VARIABLE: "0"}
             await manager.start_kernel(env=whole_env, stdin=connections)
         kernel.watch()
         if kernel.pid is not None:

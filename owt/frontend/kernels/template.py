@@ -16,7 +16,17 @@ from pathlib import Path
 from owt.errors import KernelNotReady, WireError
 from owt.frontend.kernels.process import ForkedProcess
 from owt.wire.framing import encode_frame
-from owt.wire.template import Exited, Fork, Forked, NotForked, Ready, template_decoder
+from owt.wire.template import (
+    KERNEL_MARK,
+    NO_KERNEL,
+    Exited,
+    Fork,
+    Forked,
+    KillRest,
+    NotForked,
+    Ready,
+    template_decoder,
+)
 
 log = logging.getLogger("owt.template")
 
@@ -55,7 +65,7 @@ class TemplateProcess:
         if not fork:
             self._command.append("--no-fork")
         self.problems: tuple[str, ...] = ()
-        self.env = env
+        self.env = {**env, KERNEL_MARK: NO_KERNEL}
         self._ids = itertools.count(1)
         self._failures = 0
         self._sending = asyncio.Lock()
@@ -126,6 +136,13 @@ class TemplateProcess:
             self._waiting.pop(id, None)
             raise KernelNotReady(f"the template process is gone: {error}") from error
         return await future
+
+    async def kill_rest(self, mark: str, forked: bool) -> None:
+        """Have the processes killed that a kernel with this mark has left behind; not without a template."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                async with self._sending:
+                    await self._send(encode_frame(KillRest(mark, forked)), [])
 
     async def _send(self, frame: bytearray, descriptors: Sequence[int]) -> None:
         sent = 0

@@ -68,6 +68,16 @@ class FakeProvisioner:
         self.has_process = False
 
 
+class FakeTemplate:
+    """A template that records what it has to kill."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[str, bool]] = []
+
+    async def kill_rest(self, mark: str, forked: bool) -> None:
+        self.marks.append((mark, forked))
+
+
 class FakeManager:
     """Attributes of a kernel manager that a kernel uses."""
 
@@ -76,6 +86,7 @@ class FakeManager:
         self.connection_file = os.path.join(folder, "kernel.json")
         Path(self.connection_file).touch()
         self.provisioner: FakeProvisioner | None = None
+        self.template: FakeTemplate | None = None
         self.cleanups = 0
 
     async def cleanup_resources(self) -> None:
@@ -286,6 +297,18 @@ async def test_kill_ends_the_process_and_tells_the_owner_why() -> None:
         assert stage.kernel.state is KernelState.ENDING
         assert await stage.ended() == Exit(ExitKind.STUCK, reason="did not stop")
         assert stage.process.returncode == -signal.SIGKILL
+
+
+@async_test
+async def test_the_template_kills_what_a_kernel_has_left_behind() -> None:
+    async with staged() as stage:
+        manager = cast("FakeManager", stage.kernel.manager)
+        manager.template = FakeTemplate()
+        await stage.ready()
+        stage.kernel.kill("was restarted on request")
+        await stage.ended()
+        await stage.kernel.closed()
+        assert manager.template.marks == [(stage.kernel.mark, False)]
 
 
 @async_test
