@@ -23,6 +23,8 @@ Headers = list[tuple[str, str]]
 
 JSON_TYPE = "application/problem+json"
 TEXT_TYPE = "text/plain; charset=utf-8"
+VARY = ("Vary", "Accept")
+"""Header of each response whose form depends on the Accept header (RFC 9110, section 12.5.5)."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -62,11 +64,14 @@ class Problem(Struct, frozen=True):
         text = self.traceback or ": ".join(part for part in (self.title, self.detail) if part)
         return (text.rstrip("\n") + "\n").encode()
 
-    def body(self, accept: str) -> tuple[str, bytes]:
-        """Return content type and body for a client that sent this Accept header."""
-        if prefers_json(accept):
-            return JSON_TYPE, self.json() + b"\n"
-        return TEXT_TYPE, self.text()
+    def response(self, accept: str, *, json_by_default: bool = False) -> WholeResponse:
+        """Return the response to a client that sent this Accept header.
+
+        A client that prefers neither JSON nor text gets JSON if `json_by_default`, else text.
+        """
+        if prefers_json(accept, by_default=json_by_default):
+            return WholeResponse(self.status, [("Content-Type", JSON_TYPE), VARY], self.json() + b"\n")
+        return WholeResponse(self.status, [("Content-Type", TEXT_TYPE), VARY], self.text())
 
 
 class WholeResponse(Struct, frozen=True):
@@ -95,11 +100,16 @@ def failed(error: OwtError) -> Failed:
 
 
 def problem_response(
-    error: OwtError, accept: str = "*/*", session: str | None = None, run: str | None = None
+    error: OwtError,
+    accept: str = "*/*",
+    session: str | None = None,
+    run: str | None = None,
+    *,
+    json_by_default: bool = False,
 ) -> WholeResponse:
     """Return the response to an error before the start of a run, which is recorded under the id `run`."""
-    content_type, body = Problem.of(failed(error), run, session).body(accept)
-    headers = [("Content-Type", content_type)]
+    response = Problem.of(failed(error), run, session).response(accept, json_by_default=json_by_default)
+    headers = response.headers
     if run is not None:
         headers.append(("Owt-Run", run))
     if session is not None:
@@ -108,7 +118,7 @@ def problem_response(
         headers.append(("Retry-After", str(error.retry_after)))
     if isinstance(error, MethodNotAllowed):
         headers.append(("Allow", error.allow))
-    return WholeResponse(error.status, headers, body)
+    return response
 
 
 def _kebab(name: str) -> str:

@@ -33,18 +33,24 @@ def names(accept: str, media_type: str) -> bool:
     )
 
 
-def prefers_json(accept: str) -> bool:
-    """Return True if `accept` ranks JSON before text, HTML and `*/*`."""
-    if "application/" not in accept.lower():
-        return False
-    for name, quality in media_ranges(accept):
-        if not quality:
+def ranks_first(accept: str, media_type: str) -> bool:
+    """Return True if no other media range comes before this media type, by quality and then by order."""
+    return accept == media_type or (bool(ranges := media_ranges(accept)) and ranges[0][0] == media_type)
+
+
+def prefers_json(accept: str, *, by_default: bool = False) -> bool:
+    """Return True if `accept` ranks JSON before text and HTML, or, with `by_default`, not after them."""
+    if accept == "*/*" or not (by_default or "application/" in accept.lower()):
+        return by_default
+    ranges = media_ranges(accept)
+    for name, quality in ranges:
+        if not quality or name in ("text/plain", "text/html", "text/*"):
             return False
         if name in ("application/json", "application/problem+json", "application/*"):
             return True
-        if name in ("text/plain", "text/html", "text/*", "*/*"):
-            return False
-    return False
+        if name == "*/*":
+            return by_default and ("application/json", 0.0) not in ranges
+    return by_default
 
 
 def _quality(parameters: list[str]) -> float:

@@ -12,6 +12,7 @@ from owt.wire.chunk import Failed
 
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
 JSON = ("Content-Type", "application/problem+json")
+VARY = ("Vary", "Accept")
 
 
 def test_a_problem_has_every_member() -> None:
@@ -56,15 +57,15 @@ def test_a_problem_as_text_is_its_traceback_or_title_and_detail(failed: Failed, 
     [
         (
             BadRequest("code", "is missing", hint="Send it"),
-            WholeResponse(400, [TEXT], b"bad request: code: is missing. Send it\n"),
+            WholeResponse(400, [TEXT, VARY], b"bad request: code: is missing. Send it\n"),
         ),
         (
             Busy("the queue is full", 7),
-            WholeResponse(503, [TEXT, ("Retry-After", "7")], b"busy: the queue is full\n"),
+            WholeResponse(503, [TEXT, VARY, ("Retry-After", "7")], b"busy: the queue is full\n"),
         ),
         (
             KernelDied("ended by signal 9"),
-            WholeResponse(502, [TEXT], b"the kernel died: ended by signal 9\n"),
+            WholeResponse(502, [TEXT, VARY], b"the kernel died: ended by signal 9\n"),
         ),
     ],
 )
@@ -89,7 +90,7 @@ def test_an_error_before_a_run_is_a_problem_document_if_accept_prefers_json(
     answer = problem_response(error, "application/json", session="s")
     extra = [("Retry-After", "1")] if isinstance(error, Busy) else []
     assert answer.status == status
-    assert answer.headers == [JSON, ("Owt-Session", "s"), *extra]
+    assert answer.headers == [JSON, VARY, ("Owt-Session", "s"), *extra]
     assert answer.body.endswith(b"}\n")
     assert json.loads(answer.body) == {
         "type": type,

@@ -1,7 +1,7 @@
 """HTTP: connections, requests to calls, chunks to responses.
 
     listener    server that limits connections and detects disconnected clients
-    connection  stream of one client
+    connection  stream of one client; `heads` has the limits and forms of request heads
     sockets     addresses, ports, Unix sockets and TLS
 
     exchange    one request and its response: Tornado's message delegate

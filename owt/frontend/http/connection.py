@@ -1,4 +1,5 @@
-"""Client connections: Tornado's stream with limits on request heads and an orderly close."""
+"""Client connections: Tornado's stream with limits on request heads, the forms of HTTP/1.1 that Tornado does
+not read, and an orderly close."""
 
 from __future__ import annotations
 
@@ -13,16 +14,13 @@ from asyncio import Future
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from msgspec import Struct
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPInputError
 from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
 
-from owt.frontend.problems import Problem, WholeResponse
+from owt.frontend.http.heads import HeadLimits, accept_of, normal_head
+from owt.frontend.problems import Problem
 
 log = logging.getLogger("owt.access")
-
-SLACK = 1024
-"""Bytes of a request's head beside its URL and its headers: method, version, line ends."""
 
 PART = 256 * 1024
 """Maximum size of the parts in which a body is read, in bytes."""
@@ -36,63 +34,22 @@ LINGER = 2.0
 DISCARD = 256 * 1024
 """Bytes that are read and discarded at once from a connection that lingers."""
 
-_ACCEPT = re.compile(rb"^accept:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+MAX_CHUNK_LINE = 4096
+"""Maximum length of the line before a chunk of a body, with the chunk's extensions, in bytes."""
 
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+"""Response that Tornado writes itself to a request that it cannot parse."""
 
-class HeadLimits(Struct, frozen=True):
-    """Limits on a request's URL and on its header lines together, in bytes."""
-
-    url: int
-    headers: int
-
-    @property
-    def head(self) -> int:
-        """Return the maximum size of a head; the stream reads no more."""
-        return self.url + self.headers + SLACK
-
-    def check(self, url: str, headers: HTTPHeaders) -> Problem | None:
-        """Return the problem of a head that Tornado has parsed, or None."""
-        if len(url) > self.url:
-            return self._url_too_long()
-        size = 0
-        for name, value in headers.get_all():
-            # A line has a colon, a space and two characters at its end.
-            size += len(name) + len(value) + 4
-        return self._headers_too_large() if size > self.headers else None
-
-    def problem(self, beginning: bytes) -> Problem:
-        """Return the problem of a head that is larger than `head`, from its beginning."""
-        # Line ends before the request are permitted (RFC 9112, section 2.2).
-        line = beginning.lstrip(b"\r\n").partition(b"\n")[0]
-        url = line.split(b" ", 2)[1] if b" " in line else b""
-        if len(url.rstrip(b"\r")) > self.url or len(line) > self.url + SLACK:
-            return self._url_too_long()
-        return self._headers_too_large()
-
-    def _url_too_long(self) -> Problem:
-        # RFC 9110, section 15.5.15.
-        return Problem(
-            "urn:owt:url-too-long",
-            "the URL is too long",
-            414,
-            f"the limit is {self.url} bytes (--max-url); send code and kwargs in a POST's body",
-        )
-
-    def _headers_too_large(self) -> Problem:
-        # RFC 6585, section 5.
-        return Problem(
-            "urn:owt:headers-too-large",
-            "the headers are too large",
-            431,
-            f"the limit is {self.headers} bytes for all of them together (--max-header)",
-        )
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?\r\n")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n")
 
 
 class Connection(IOStream):
     """Stream of an accepted connection.
 
     It responds to a head that is larger than the limits, where Tornado would close the connection without a
-    response. `answering` is True from the end of a request to the end of its response.
+    response. It gives Tornado heads and chunks in the form that Tornado reads, without extensions and
+    trailers of chunks. `answering` is True from the end of a request to the end of its response.
     """
 
     _reports_data = True
@@ -117,6 +74,9 @@ class Connection(IOStream):
         self._part = "head"
         # Bytes that have arrived since the last request.
         self._received = 0
+        self._head = b""
+        self._begun = False
+        self._trailed = False
         self._reset = False
         self._drained = False
         self._closed_socket: socket.socket | None = None
@@ -159,17 +119,52 @@ class Connection(IOStream):
         """Read the head of a request; Tornado uses this method for nothing else."""
         self._part = "head"
         self._received = 0
+        self._head = b""
+        self._begun = self._trailed = False
         self._waiting_since = time.monotonic()
-        return super().read_until_regex(regex, max_bytes)
+        return self._read_head(super().read_until_regex(regex, max_bytes))
+
+    async def _read_head(self, reading: Awaitable[bytes]) -> bytes:
+        self._head = await reading
+        return normal_head(self._head)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
-        """Read the size of a body's chunk; Tornado uses this method for nothing else."""
+        """Read the size of a body's chunk without its extensions (RFC 9112, section 7.1.1), and the trailers
+        after the last one, which are dropped (section 7.1.2). Tornado uses this method for nothing else."""
         self._part = "chunks"
         self._waiting_since = time.monotonic()
-        return super().read_until(delimiter, max_bytes)
+        reading = super().read_until(delimiter, MAX_CHUNK_LINE)
+        assert isinstance(reading, Future)
+        if reading.done() and reading.exception() is None:
+            match = _CHUNK_LINE.fullmatch(reading.result())
+            if match is not None and match[0][:-2] == match[1] and match[1].strip(b"0"):
+                # Nothing to leave out. Tornado joins small chunks that need no wait.
+                return reading
+        return self._read_chunk_size(reading)
+
+    async def _read_chunk_size(self, reading: Awaitable[bytes]) -> bytes:
+        line = await reading
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None:
+            raise HTTPInputError(f"this is no line before a chunk: {line[:100]!r}")
+        if not match[1].strip(b"0"):
+            self._part = "trailers"
+            left = self._limits.headers
+            while (trailer := await super().read_until(b"\r\n", left + 2)) != b"\r\n":
+                if not _TRAILER.fullmatch(trailer):
+                    raise HTTPInputError(f"this is no trailer: {trailer[:100]!r}")
+                left -= len(trailer)
+            self._trailed = True
+        return match[1] + b"\r\n"
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
         """Read a part of a body, or of a WebSocket's frame, which has no time limit."""
+        if self._trailed:
+            # The line end of the last chunk, which the trailers ended with.
+            self._trailed = False
+            end: Future[bytes] = Future()
+            end.set_result(b"\r\n")
+            return end
         if partial and self._part == "head":
             self._part = "body"
         self._waiting_since = time.monotonic() if partial or self._part == "chunks" else None
@@ -190,6 +185,13 @@ class Connection(IOStream):
         self.answering = callback is not None
         super().set_close_callback(callback)
 
+    def write(self, data: bytes | memoryview) -> Future[None]:
+        """Write, and give a refusal of Tornado's the headers and the body that each response has."""
+        if not self._begun and data == BAD_REQUEST:
+            data = self._response(_bad_request("it cannot be read as HTTP/1.1 (RFC 9112)"))
+        self._begun = True
+        return super().write(data)
+
     def time_out(self, seconds: float) -> None:
         """Close, as the client has sent nothing for `seconds`. If it has sent a part of a body, respond with
         408, unless it has yet to take a response."""
@@ -200,18 +202,19 @@ class Connection(IOStream):
                 408,
                 f"nothing has come of the rest for {seconds:g} s (--connection-idle)",
             )
-            _send(self.socket, problem)
+            self._send(self.socket, problem)
         self.close()
 
     def close(self, exc_info: Any = False) -> None:
-        """Close the connection. Tornado does so too if a head is too large; then respond with the problem."""
-        too_large = isinstance(exc_info, UnsatisfiableReadError) and self._part == "head"
+        """Close the connection. Tornado does so too if a head or the line of a chunk is too large; then
+        respond with the problem."""
+        too_large = isinstance(exc_info, UnsatisfiableReadError)
         super().close(exc_info)
         if (sock := self._closed_socket) is None:
             return
         self._closed_socket = None
         if too_large:
-            self._refuse_head(sock)
+            self._refuse(sock)
         if self._reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
@@ -228,15 +231,31 @@ class Connection(IOStream):
         """Leave the socket to `close`."""
         self._closed_socket, self.socket = self.socket, None  # type: ignore[assignment]
 
-    def _refuse_head(self, sock: socket.socket) -> None:
-        # A closed stream still returns what it has buffered.
-        read = super().read_bytes(self._limits.head, partial=True)
-        assert isinstance(read, Future)
-        head = read.result()
-        problem = self._limits.problem(head)
-        accept = match[1].strip().decode("latin-1") if (match := _ACCEPT.search(head)) else "*/*"
-        log.debug("refused a request's head: %d %s", problem.status, problem.title)
-        _send(sock, problem, accept)
+    def _refuse(self, sock: socket.socket) -> None:
+        """Respond to what is too large to be read."""
+        match self._part:
+            case "head":
+                # A closed stream still returns what it has buffered.
+                read = super().read_bytes(self._limits.head, partial=True)
+                assert isinstance(read, Future)
+                self._head = read.result()
+                problem = self._limits.problem(self._head)
+            case "trailers":
+                problem = self._limits.headers_too_large()
+            case _:
+                problem = _bad_request(f"the line before a chunk has more than {MAX_CHUNK_LINE} bytes")
+        log.debug("refused a request: %d %s", problem.status, problem.title)
+        self._send(sock, problem)
+
+    def _send(self, sock: socket.socket, problem: Problem) -> None:
+        # The socket's buffer has room, as the client has taken the response before; others do not read.
+        with contextlib.suppress(OSError):
+            sock.send(self._response(problem))
+
+    def _response(self, problem: Problem) -> bytes:
+        response = problem.response(accept_of(self._head))
+        data = response.encode()
+        return data[: -len(response.body)] if self._head.startswith(b"HEAD ") else data
 
 
 class SecureConnection(Connection, SSLIOStream):
@@ -281,9 +300,5 @@ def linger(sock: socket.socket, on_closed: Callable[[], None]) -> Callable[[], N
     return close
 
 
-def _send(sock: socket.socket, problem: Problem, accept: str = "*/*") -> None:
-    content_type, body = problem.body(accept)
-    answer = WholeResponse(problem.status, [("Content-Type", content_type)], body)
-    # The socket's buffer has room, as the client has taken the response before; other clients do not read.
-    with contextlib.suppress(OSError):
-        sock.send(answer.encode())
+def _bad_request(detail: str) -> Problem:
+    return Problem("urn:owt:bad-request", "bad request", 400, f"the request is malformed: {detail}")

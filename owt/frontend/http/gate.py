@@ -9,7 +9,7 @@ from tornado.httputil import HTTPServerRequest
 
 from owt.frontend.access import origins
 from owt.frontend.access.authentication import Unauthenticated
-from owt.frontend.http.connection import HeadLimits
+from owt.frontend.http.heads import HeadLimits
 from owt.frontend.problems import Headers, Problem, WholeResponse
 from owt.frontend.service import Service
 from owt.wire.collector import Collector
@@ -58,8 +58,7 @@ async def _authenticate(service: Service, request: HTTPServerRequest, headers: H
 
 def problem_answer(problem: Problem, request: HTTPServerRequest) -> WholeResponse:
     """Return a problem as a response in the form that the client prefers."""
-    content_type, body = problem.body(request.headers.get("Accept", "*/*"))
-    return WholeResponse(problem.status, [("Content-Type", content_type)], body)
+    return problem.response(request.headers.get("Accept", "*/*"))
 
 
 class Body:

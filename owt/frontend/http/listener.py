@@ -17,7 +17,8 @@ from tornado.netutil import ssl_wrap_socket
 from owt.errors import Busy
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import Descriptors, ran_out
-from owt.frontend.http.connection import LINGER, PART, Connection, HeadLimits, SecureConnection, linger
+from owt.frontend.http.connection import LINGER, PART, Connection, SecureConnection, linger
+from owt.frontend.http.heads import HeadLimits
 from owt.frontend.maintenance import Job
 from owt.frontend.problems import problem_response
 

@@ -101,14 +101,13 @@ class Plain:
         if self.started:
             self.aborted = not self._failed
             return []
-        problem = Problem.of(failed, self._run, self._session)
-        content_type, body = problem.body(self._accept)
+        response = Problem.of(failed, self._run, self._session).response(self._accept)
         self.status = failed.status
-        self.headers = [("Content-Type", content_type), *self._own_headers]
+        self.headers = [*response.headers, *self._own_headers]
         if failed.status == Busy.status:
             self.headers.append(("Retry-After", "1"))
         self.started = self._failed = True
-        return [body]
+        return [response.body]
 
 
 def _processed(head: Head) -> tuple[str | None, Sequence[tuple[str, str]], str | None]:

@@ -12,7 +12,8 @@ import pytest
 from tornado.httputil import HTTPHeaders
 
 from owt.frontend.http import connection as module
-from owt.frontend.http.connection import PART, SLACK, Connection, HeadLimits, SecureConnection, linger
+from owt.frontend.http.connection import PART, Connection, SecureConnection, linger
+from owt.frontend.http.heads import SLACK, HeadLimits
 from owt.testing import async_test, settle
 
 PATIENCE = 10

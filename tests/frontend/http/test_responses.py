@@ -11,6 +11,7 @@ from owt.frontend.problems import Headers
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
 
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
+VARY = ("Vary", "Accept")
 HTML = ("Content-Type", "text/html; charset=utf-8")
 JSON = ("Content-Type", "application/json")
 STREAM = ("Content-Type", "text/event-stream")
@@ -154,25 +155,25 @@ def test_a_content_length_is_kept_for_streams_only(data: Data, length: str, kept
 def test_an_invalid_head_is_an_error(broken: Head, detail: str) -> None:
     text = f"the adaptor's answer is not HTTP: {detail}\n".encode()
     chunks = (broken, Data(b"secret", "text"), FAILED, Done(200, 0))
-    assert plain(*chunks) == (500, [TEXT, RUN], text, False)
+    assert plain(*chunks) == (500, [TEXT, VARY, RUN], text, False)
 
 
 @pytest.mark.parametrize("before", [(), NOISE, (head(HTML, ("Set-Cookie", "a=1"), status=201),)])
 def test_a_failure_before_any_data_is_an_error_response(before: tuple[Chunk, ...]) -> None:
     answer = plain(*before, FAILED, Done(500, 0), session="s")
-    headers = [TEXT, RUN, ("Owt-Session", "s")]
+    headers = [TEXT, VARY, RUN, ("Owt-Session", "s")]
     assert answer == (500, headers, b"Traceback\nValueError: no\n", False)
 
 
 def test_a_failure_after_status_204_has_a_body() -> None:
     answer = plain(head(status=204), FAILED, Done(500, 0))
-    assert answer == (500, [TEXT, RUN], b"Traceback\nValueError: no\n", False)
+    assert answer == (500, [TEXT, VARY, RUN], b"Traceback\nValueError: no\n", False)
 
 
 def test_a_failure_is_a_problem_document_if_the_client_accepts_json() -> None:
     status, headers, body, aborted = plain(FAILED, Done(500, 0), accept="application/json")
     assert (status, aborted) == (500, False)
-    assert headers == [("Content-Type", "application/problem+json"), RUN]
+    assert headers == [("Content-Type", "application/problem+json"), VARY, RUN]
     assert body.endswith(b"}\n")
     assert json.loads(body) == PROBLEM
 
@@ -183,7 +184,7 @@ def test_headers_appended_before_the_first_chunk_are_in_every_response(last: Chu
     answer.headers.append(("Owt-Cache", "miss"))
     for chunk in (head(HTML), last):
         answer.render(chunk)
-    assert answer.headers == [TEXT if last is FAILED else HTML, RUN, ("Owt-Cache", "miss")]
+    assert answer.headers == [*([TEXT, VARY] if last is FAILED else [HTML]), RUN, ("Owt-Cache", "miss")]
 
 
 def test_a_busy_response_has_retry_after() -> None:
