@@ -6,6 +6,7 @@ cannot be used; 3 if no server answers. An error is one line on stderr, except f
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -39,6 +40,7 @@ for command in COMMANDS:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own) and return its exit status."""
+    open_standard_streams()
     try:
         _check_package()
         status = cli.main(args=args, prog_name="owt", complete_var=VARIABLE, standalone_mode=False)
@@ -70,6 +72,24 @@ def main(args: Sequence[str] | None = None) -> int:
             case _:
                 return 1
     return status if isinstance(status, int) else 0
+
+
+def open_standard_streams() -> None:
+    """Open the null device in place of the standard streams that are closed.
+
+    The next files would get their numbers otherwise, and what processes print would go there.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one. The processes that are started inherit it.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            if getattr(sys, name) is None:
+                mode = "r" if number == 0 else "w"
+                stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+                setattr(sys, name, stream)
+                setattr(sys, f"__{name}__", stream)
 
 
 def _check_package() -> None:

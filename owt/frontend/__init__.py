@@ -8,6 +8,7 @@
     problems        failures as problem documents (RFC 9457)
     counters        counts of calls, kernels and refusals, for the metrics
     descriptors     file descriptors: limit and reserve
+    runtime_dir     directory of sockets and connection files
     nesting         limit on the nesting depth of kwargs
     logs            log records without secrets
     banner          examples that are printed at the start

@@ -8,15 +8,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import gc
 import logging
 import os
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +39,7 @@ from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
+from owt.frontend.runtime_dir import RuntimeDirectory
 from owt.frontend.service import Service
 from owt.frontend.sessions.deadlines import check_interval
 from owt.frontend.sessions.pool import Pool
@@ -57,10 +55,6 @@ LAST_RESPONSES = 1.0
 
 DRAIN_INTERVAL = 0.02
 """Seconds between two checks for the end of the last call, while the server shuts down."""
-
-MAX_RUNTIME_DIR = 80
-"""Maximum length of a runtime directory's path: a Unix socket's path has at most 107 bytes, on macOS 103."""
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -81,6 +75,7 @@ def build(
     sockets: ListeningSockets,
     descriptors: Descriptors,
     runtime_dir: str,
+    restore_dir: Callable[[], None],
     server_id: str,
     kernel_env: Mapping[str, str],
 ) -> Parts:
@@ -109,6 +104,7 @@ def build(
 
     kernels = Kernels(
         runtime_dir=runtime_dir,
+        restore_dir=restore_dir,
         template=template,
         env=dict(kernel_env),
         welcome=welcome,
@@ -195,22 +191,21 @@ class Frontend:
         self._sockets = open_sockets(settings)
         self.url = self._sockets.url
         try:
-            self.runtime_dir = make_runtime_dir(settings)
+            self._runtime_dir = RuntimeDirectory(settings.runtime_dir)
         except ConfigError:
             self._sockets.remove()
             raise
-        # Held for the life of this process, by which the reaper knows that it is alive.
-        self._runtime_lock = os.open(self.runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(self._runtime_lock, fcntl.LOCK_EX)
+        runtime_dir = self._runtime_dir.path
         server_id = secrets.token_hex(8)
         self._parts = build(
             settings,
             credentials=self.credentials,
             sockets=self._sockets,
             descriptors=descriptors,
-            runtime_dir=self.runtime_dir,
+            runtime_dir=runtime_dir,
+            restore_dir=self._restore_dir,
             server_id=server_id,
-            kernel_env=kernel_environment(environ, self._sockets, self.runtime_dir, server_id),
+            kernel_env=kernel_environment(environ, self._sockets, runtime_dir, server_id),
         )
 
     def start(self) -> None:
@@ -231,6 +226,7 @@ class Frontend:
         parts."""
         parts, service = self._parts, self._parts.service
         service.draining = True
+        parts.template.wake()
         service.authenticator.close()
         service.notebooks.close()
         parts.listener.stop()
@@ -243,11 +239,15 @@ class Frontend:
         parts.application.gateway.close()
         await parts.kernels.close()
         # The template takes the lock to clean up.
-        os.close(self._runtime_lock)
+        self._runtime_dir.unlock()
         await parts.template.close()
         for job in parts.jobs:
             job.stop()
-        shutil.rmtree(self.runtime_dir, ignore_errors=True)
+        self._runtime_dir.remove()
+
+    def _restore_dir(self) -> None:
+        if self._runtime_dir.restore():
+            self._sockets.keep_certificate(self._runtime_dir.path)
 
     def _responding(self) -> bool:
         """Return True if a client has yet to receive a response."""
@@ -271,28 +271,6 @@ def kernel_environment(
     if path := sockets.keep_certificate(runtime_dir):
         env[certificate.VARIABLE] = path
     return {**env, "OWT_URL": sockets.local.url, "OWT_SERVER_ID": server_id}
-
-
-def make_runtime_dir(settings: Settings) -> str:
-    """Make a directory for sockets and connection files that only its owner can access, and return its path,
-    which is short.
-
-    Raises `ConfigError` if none can be made.
-    """
-    if settings.runtime_dir is not None:
-        bases = [str(settings.runtime_dir)]
-    else:
-        bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
-    problem = "no directory was found"
-    for base in bases:
-        if not base or len(base) > MAX_RUNTIME_DIR - 16:
-            problem = f"its path is longer than {MAX_RUNTIME_DIR - 16} bytes, too long for Unix sockets in it"
-            continue
-        try:
-            return tempfile.mkdtemp(prefix="owt-", dir=base)
-        except OSError as error:
-            problem = str(error)
-    raise ConfigError(f"--runtime-dir: {problem}")
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None) -> int:
@@ -327,16 +305,28 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    print(f"Owt serving on {frontend.url}", flush=True)
+    _print(f"Owt serving on {frontend.url}")
     on_ready(frontend.url)
     if settings.show_examples:
         user = next(iter(frontend.credentials.users), None)
         token = bool(frontend.credentials.tokens)
-        print(banner.examples(frontend.url, user=user, token=token), flush=True)
+        _print(banner.examples(frontend.url, user=user, token=token))
     await stopping.wait()
     log.info("shutting down; running calls get %g s (send the signal again to end them now)", settings.drain)
     await frontend.stop(settings.drain, hurry)
     return 0
+
+
+def _print(text: str) -> None:
+    """Write to stdout. If that is full or closed, the server goes on without it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        log.warning("stdout cannot be written to (%s); it is not used any more", error)
+        null = os.open(os.devnull, os.O_WRONLY)
+        # The text is still in the buffer, which is flushed at the end.
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 async def _wait_for(

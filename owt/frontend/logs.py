@@ -7,12 +7,17 @@ of libraries. Records of requests and calls have the ids that a client or a prox
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
+import os
 import re
+import select
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import TextIO
 
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
@@ -24,6 +29,11 @@ from owt.wire.chunk import Chunk, Stderr, Stdout
 MAX_CODE = 200
 MAX_PATH = 200
 """Maximum length of a call's code and of a path in the log, in characters."""
+
+MAX_UNWRITTEN = 1024 * 1024
+"""Number of bytes of the log from which on records are dropped while stderr is not read."""
+RETRY = 0.1
+"""Seconds between two tries to write to it."""
 
 access = logging.getLogger("owt.access")
 calls = logging.getLogger("owt.calls")
@@ -37,6 +47,62 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-
 _MALFORMED = "Malformed HTTP message from %s"
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Handler that never waits for the reader of stderr, which would stop the server.
+
+    Up to `MAX_UNWRITTEN` bytes wait for a pipe or terminal that takes no more; of more, a line tells how many
+    records are missing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unwritten = bytearray()
+        self._missing = 0
+        self._retry: asyncio.TimerHandle | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, as far as stderr takes it."""
+        try:
+            if len(self._unwritten) > MAX_UNWRITTEN:
+                self._missing += 1
+                return
+            if self._missing:
+                note = f"{self._missing} records are missing here: stderr was not read"
+                self._missing = 0
+                self._add(logging.LogRecord("owt", logging.WARNING, "", 0, note, None, None))
+            self._add(record)
+            self.flush()
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what waits, as far as stderr takes it; try again soon if something is left."""
+        with self.lock or contextlib.nullcontext():
+            self._write()
+            if self._unwritten and self._retry is None:
+                with contextlib.suppress(RuntimeError):
+                    self._retry = asyncio.get_running_loop().call_later(RETRY, self._write_again)
+
+    def _add(self, record: logging.LogRecord) -> None:
+        self._unwritten += self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+
+    def _write_again(self) -> None:
+        self._retry = None
+        self.flush()
+
+    def _write(self) -> None:
+        poll = select.poll()
+        try:
+            poll.register(self.stream.fileno(), select.POLLOUT)
+            while self._unwritten and poll.poll(0):
+                # A pipe that is ready takes this much at once.
+                written = os.write(self.stream.fileno(), self._unwritten[: select.PIPE_BUF])
+                del self._unwritten[:written]
+        except OSError:
+            # Stderr is full or closed: nothing can be said about it.
+            self._unwritten.clear()
 
 
 class JsonFormatter(logging.Formatter):
@@ -70,7 +136,7 @@ class TextFormatter(logging.Formatter):
 def set_up(verbose: int, log_format: str = "text") -> None:
     """Configure the process to log to stderr. `verbose` is 0 to 3."""
     level = (logging.WARNING, logging.INFO, logging.DEBUG, logging.DEBUG)[min(verbose, 3)]
-    handler = logging.StreamHandler()
+    handler = StderrHandler()
     text = TextFormatter("%(asctime)s %(levelname).1s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     root = logging.getLogger()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import IO
 
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
+from owt.frontend import logs
 from owt.frontend.logs import (
     MAX_CODE,
     JsonFormatter,
@@ -166,3 +174,72 @@ def test_a_traceback_is_a_member_of_a_json_record() -> None:
     line = JsonFormatter().format(record)
     assert "\n" not in line
     assert "ValueError: two\nlines" in json.loads(line)["exception"]
+
+
+class TestStderrThatIsNotRead:
+    @pytest.fixture
+    def pipe(self) -> Iterator[tuple[int, IO[str]]]:
+        """Return the end of a pipe for reading, and a stream to the other end."""
+        output, input = os.pipe()
+        os.set_blocking(output, False)
+        with os.fdopen(input, "w") as stream:
+            yield output, stream
+        os.close(output)
+
+    @pytest.fixture
+    def handler(self, pipe: tuple[int, IO[str]], monkeypatch: pytest.MonkeyPatch) -> logs.StderrHandler:
+        monkeypatch.setattr(sys, "stderr", pipe[1])
+        return logs.StderrHandler()
+
+    def record(self, text: str) -> logging.LogRecord:
+        return logging.LogRecord("owt", logging.INFO, "", 0, text, None, None)
+
+    def test_records_wait_and_are_written_when_it_is_read_again(
+        self, pipe: tuple[int, IO[str]], handler: logs.StderrHandler
+    ) -> None:
+        lines = [f"{number} " + "x" * 1000 for number in range(100)]
+        for line in lines:
+            handler.emit(self.record(line))
+        text = b""
+        while len(text) < 100_000:
+            text += os.read(pipe[0], 1 << 20)
+            handler.flush()
+        assert text.decode().splitlines() == lines
+
+    def test_records_beyond_the_limit_are_counted(
+        self, pipe: tuple[int, IO[str]], handler: logs.StderrHandler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(logs, "MAX_UNWRITTEN", 1000)
+        for _ in range(100):
+            handler.emit(self.record("x" * 10_000))
+        text = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                text += os.read(pipe[0], 1 << 20)
+                handler.flush()
+        handler.emit(self.record("last"))
+        missing, last = os.read(pipe[0], 1 << 20).decode().splitlines()
+        assert re.fullmatch(r"\d+ records are missing here: stderr was not read", missing)
+        assert text.count(b"\n") + int(missing.split()[0]) == 100
+        assert last == "last"
+
+    def test_an_event_loop_writes_the_rest(
+        self, pipe: tuple[int, IO[str]], handler: logs.StderrHandler, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(logs, "RETRY", 0)
+
+        async def read() -> int:
+            handler.emit(self.record("x" * 200_000))
+            size = 0
+            while size < 200_001:
+                with contextlib.suppress(BlockingIOError):
+                    size += len(os.read(pipe[0], 1 << 20))
+                await asyncio.sleep(0)
+            return size
+
+        assert asyncio.run(read()) == 200_001
+
+    def test_a_full_device_is_ignored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with open("/dev/full", "w") as full:
+            monkeypatch.setattr(sys, "stderr", full)
+            logs.StderrHandler().emit(self.record("x"))

@@ -46,6 +46,7 @@ class Kernels:
         self,
         *,
         runtime_dir: str,
+        restore_dir: Callable[[], None] = lambda: None,
         template: TemplateProcess | None,
         env: dict[str, str],
         welcome: Callable[[str | None, int], Welcome],
@@ -59,6 +60,7 @@ class Kernels:
         self.failures: dict[str, Failure] = {}
         self.all: dict[str, Kernel] = {}
         self._runtime_dir = runtime_dir
+        self._restore_dir = restore_dir
         self._template = template
         self._env = env
         self._welcome = welcome
@@ -123,6 +125,7 @@ class Kernels:
     ) -> Kernel:
         number = next(self._numbers)
         try:
+            self._restore_dir()
             manager = OwtKernelManager(
                 kernel_name=spec,
                 transport="ipc",

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 from owt.frontend.kernels.exit import UNKNOWN_CODE
@@ -24,7 +25,11 @@ class ForkedProcess:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, pid: int, pidfd: int | None) -> None:
+    def __init__(
+        self, pid: int, pidfd: int | None, wake_parent: Callable[[], None] = lambda: None
+    ) -> None:
+        """`wake_parent` continues a parent that a signal has stopped, so that it reports the exit code."""
+        self._wake_parent = wake_parent
         self.pid = pid
         self.returncode: int | None = None
         self.args: list[str] = []
@@ -107,6 +112,7 @@ class ForkedProcess:
     def _on_gone(self) -> None:
         if not self._gone.is_set():
             self._gone.set()
+            self._wake_parent()
             if self._pidfd is not None:
                 asyncio.get_running_loop().remove_reader(self._pidfd)
         if self._template_lost and self.returncode is None:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -124,6 +125,7 @@ class TemplateProcess:
         """
         if not self.can_fork or self._socket is None:
             raise KernelNotReady("there is no template process")
+        self.wake()
         id = next(self._ids)
         future: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._waiting[id] = future
@@ -163,9 +165,15 @@ class TemplateProcess:
             if channel is self._socket:
                 loop.remove_writer(channel)
 
+    def wake(self) -> None:
+        """Continue the process if a signal has stopped it: kernels' starts and ends depend on it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+
     async def close(self) -> None:
         """Close its socket, so that it ends what is left and exits; kill it when that takes too long."""
         self._closing = True
+        self.wake()
         self._disconnect()
         process = self._process
         if process is None:
@@ -207,7 +215,7 @@ class TemplateProcess:
                     if not self._ready.done():
                         self._ready.set_result(can_fork)
                 case Forked(id=id, pid=pid):
-                    child = ForkedProcess(pid, self._pidfd_of(pid))
+                    child = ForkedProcess(pid, self._pidfd_of(pid), self.wake)
                     self._children[pid] = child
                     if (waiting := self._waiting.pop(id, None)) and not waiting.done():
                         waiting.set_result(child)

@@ -24,7 +24,7 @@ from owt.kernel.calls.interrupts import (
     Interrupts,
 )
 from owt.kernel.code.arguments import call_arguments, evaluate
-from owt.kernel.code.cells import CellRunner
+from owt.kernel.code.cells import CallEvents, CellRunner
 from owt.kernel.code.compiled import CompiledCell, CompiledCode, ExplicitCode
 from owt.kernel.code.source import Sources, library_function
 from owt.kernel.context import Run
@@ -52,6 +52,7 @@ class Environment:
     interrupts: Interrupts
     loop: asyncio.AbstractEventLoop
     collect_output: Callable[[], None]
+    events: CallEvents | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,17 @@ class Execution:
 
         Raises whatever the adaptor raises, and `BadRequest` for arguments that do not fit.
         """
+        try:
+            return self._begin(user_code)
+        except BaseException:
+            self._end_events(user_code)
+            raise
+
+    def _begin(self, user_code: InOtherThread) -> Progress:
         with user_code:
             flask_requests.push_request(self._run)
+            if (events := self._environment.events) is not None:
+                events.begin(self._run.call, self._is_cell)
             try:
                 value = self._value()
             except _http_exceptions() as error:
@@ -105,6 +115,21 @@ class Execution:
 
     async def wait_for(self, progress: Progress) -> list[Chunk]:
         """Do what is left after `begin`, and return the last chunks."""
+        try:
+            return await self._wait_for(progress)
+        finally:
+            self._end_events(self._step)
+
+    @property
+    def _is_cell(self) -> bool:
+        return isinstance(self._code, CompiledCell)
+
+    def _end_events(self, user_code: InOtherThread) -> None:
+        if (events := self._environment.events) is not None and events.has_end:
+            with user_code:
+                events.end(self._run.call, self._is_cell)
+
+    async def _wait_for(self, progress: Progress) -> list[Chunk]:
         if isinstance(progress, Awaiting):
             # Again: a run in a thread has another context.
             flask_requests.push_request(self._run)

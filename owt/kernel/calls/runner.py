@@ -28,9 +28,10 @@ from owt.kernel.calls.failure import describe, last_resort
 from owt.kernel.calls.interrupts import InMainThread, InOtherThread, InStep, Interrupts, Stopped
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
 from owt.kernel.calls.output_sender import OutputSender
+from owt.kernel.calls.process_state import ProcessState
 from owt.kernel.calls.request_body import BodyFetcher
 from owt.kernel.calls.stdio import Streams
-from owt.kernel.code.cells import CellRunner
+from owt.kernel.code.cells import CallEvents, CellRunner
 from owt.kernel.code.compiled import CompiledCell, CompiledCode
 from owt.kernel.code.source import Sources
 from owt.kernel.endpoints.registry import Registry
@@ -156,6 +157,7 @@ class Runner:
         self._mirror = mirror
         self._runs = RunTable()
         self._streams = Streams()
+        self._state = ProcessState()
         self._interrupts = Interrupts(self._interrupt_others)
         self.bodies = BodyFetcher(connection.send, self._interrupts)
         self._in_main = InMainThread(self._interrupts, loop)
@@ -178,6 +180,7 @@ class Runner:
             self._interrupts,
             loop,
             self._collect_output,
+            CallEvents(shell),
         )
         shell.user_ns_hidden.update(names)
 
@@ -382,6 +385,8 @@ class Runner:
         self._begin(run)
         if self.concurrency == 1:
             context.set_only_run(run)
+        if in_pool := self.endpoints.session is None:
+            self._state.begin()
         try:
             with _Figures(run, self._runs, self._interrupts):
                 return await execution.wait_for(self._begin_in_main(run, execution))
@@ -389,6 +394,8 @@ class Runner:
             # Output of its child processes may still be in a pipe.
             self._streams.collect()
             context.set_only_run(None)
+            if in_pool:
+                self._state.restore()
 
     def _collect_output(self) -> None:
         if self.concurrency == 1:

@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Any, ClassVar, Self
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 from ipykernel.iostream import OutStream
 from ipykernel.zmqshell import ZMQDisplayPublisher
@@ -25,6 +25,9 @@ from ipykernel.zmqshell import ZMQDisplayPublisher
 from owt.kernel import context
 from owt.wire.chunk import FACTS, Display
 from owt.wire.unsent import REGION, SIZE, Region, StreamName, UnsentOutput
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 TERMINAL_TIMEOUT = 1000
 """Milliseconds that a write waits for the server's terminal to accept it."""
@@ -80,6 +83,7 @@ class RunStream(io.TextIOBase):
         # The class's method: IPython puts another `write` into an instance while a cell runs.
         self._publish: Callable[[str], int | None] = OutStream.write.__get__(stream)
         self.pipe = pipe
+        self._buffer: StreamBuffer | None = None
         self._descriptor = None if pipe is None else pipe.descriptor
         self._process = os.getpid()
         self._kind: StreamName = "stderr" if stream.name == "stderr" else "stdout"
@@ -94,6 +98,33 @@ class RunStream(io.TextIOBase):
         if name.startswith("__") or name == "_stream":
             raise AttributeError(name)
         return getattr(self._stream, name)
+
+    mode = "w"
+    errors = "strict"
+    line_buffering = False
+    write_through = False
+
+    @property
+    def buffer(self) -> StreamBuffer:
+        """Binary stream that writes to this one."""
+        if self._buffer is None:
+            self._buffer = StreamBuffer(self)
+        return self._buffer
+
+    def reconfigure(
+        self,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        line_buffering: bool | None = None,
+        write_through: bool | None = None,
+    ) -> None:
+        """Accept what `io.TextIOWrapper.reconfigure` does. Encodings have no effect: text travels as text."""
+        if line_buffering is not None:
+            self.line_buffering = bool(line_buffering)
+        if write_through is not None:
+            self.write_through = bool(write_through)
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -165,6 +196,48 @@ class RunStream(io.TextIOBase):
         while data:
             data = data[os.write(descriptor, data) :]
         return len(string)
+
+
+class StreamBuffer(io.BufferedIOBase):
+    """Binary stream in front of a `RunStream`: bytes are decoded as UTF-8."""
+
+    mode = "wb"
+
+    def __init__(self, stream: RunStream) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    @property
+    def name(self) -> str:
+        """Name of the text stream."""
+        return str(self._stream.name)
+
+    def write(self, data: Buffer, /) -> int:
+        """Write bytes; a character whose bytes are incomplete waits for the rest."""
+        with memoryview(data) as view:
+            size = view.nbytes
+            self._stream.write(self._decoder.decode(bytes(view)))
+        return size
+
+    def flush(self) -> None:
+        """Send what was written so far."""
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Flush. The stream stays open: a `TextIOWrapper` that is discarded closes this."""
+        self.flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Return what the stream does."""
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
 
 
 class FrontendEnd:

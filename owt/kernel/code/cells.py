@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from jupyter_client.jsonutil import json_clean
 
 from owt.kernel.code.compiled import CompiledCell
 from owt.kernel.code.source import Sources
+
+if TYPE_CHECKING:
+    from owt.wire.call import Call
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 """Colours of a terminal."""
@@ -69,3 +74,65 @@ class CellRunner:
         """Return a value's representations as Jupyter's messages have them: images in base64."""
         data, _ = self.shell.display_formatter.format(value)
         return json_clean(data)
+
+
+class CallEvents:
+    """IPython's events of cells, triggered for calls too, as far as user code has registered functions.
+
+    `%autoreload` and other extensions depend on them. The functions of the kernel itself are for cells only,
+    as is that of matplotlib's inline backend, which shows a cell's figures.
+    """
+
+    def __init__(self, shell: Any) -> None:
+        """Remember the functions that are registered now: those of the kernel."""
+        self._registered: dict[str, list[Callable[..., Any]]] = shell.events.callbacks
+        self._own = {event: tuple(functions) for event, functions in self._registered.items()}
+
+    def begin(self, call: Call, is_cell: bool) -> None:
+        """Trigger what precedes a cell. A cell itself triggers the events of executions."""
+        if not is_cell:
+            self._trigger("pre_execute")
+        if functions := self._functions("pre_run_cell"):
+            self._call("pre_run_cell", functions, _info(call))
+
+    def end(self, call: Call, is_cell: bool) -> None:
+        """Trigger what follows a cell."""
+        if not is_cell:
+            self._trigger("post_execute")
+        if functions := self._functions("post_run_cell"):
+            from IPython.core.interactiveshell import ExecutionResult
+
+            self._call("post_run_cell", functions, ExecutionResult(_info(call)))
+
+    @property
+    def has_end(self) -> bool:
+        """Return True if `end` has functions to call."""
+        return bool(self._functions("post_execute") or self._functions("post_run_cell"))
+
+    def _functions(self, event: str) -> list[Callable[..., Any]]:
+        registered, own = self._registered[event], self._own[event]
+        if len(registered) == len(own):
+            return []
+        return [
+            function
+            for function in registered
+            if function not in own and not function.__module__.startswith("matplotlib_inline")
+        ]
+
+    def _trigger(self, event: str) -> None:
+        if functions := self._functions(event):
+            self._call(event, functions)
+
+    def _call(self, event: str, functions: list[Callable[..., Any]], *arguments: object) -> None:
+        for function in functions:
+            try:
+                function(*arguments)
+            except Exception:
+                print(f"Error in callback {function} (for {event}):")
+                traceback.print_exc()
+
+
+def _info(call: Call) -> Any:
+    from IPython.core.interactiveshell import ExecutionInfo
+
+    return ExecutionInfo(call.code or "", False, True, False, None)

@@ -7,6 +7,7 @@ import atexit
 import mmap
 import os
 import socket
+import sys
 import warnings
 from typing import Any, NamedTuple
 
@@ -39,6 +40,15 @@ def end_in_order(kernel: Any) -> None:
 
     # atexit runs first what was registered last, and IOPub's thread has registered its end by now.
     atexit.register(end)
+
+
+def prefer_own_programs() -> None:
+    """Put the folder of this interpreter first in PATH, so that `!pip` and others are those of its
+    environment."""
+    folder = os.path.dirname(sys.executable)
+    path = os.environ.get("PATH", os.defpath)
+    if folder and path.split(os.pathsep)[0] != folder:
+        os.environ["PATH"] = folder + os.pathsep + path
 
 
 class Inherited(NamedTuple):
@@ -87,6 +97,9 @@ def attach(kernel: Any, inherited: Inherited) -> None:
     `kernel` is any ipykernel kernel; only an `OwtKernel` makes cells and calls take turns. Raises `WireError`
     when there is no frontend at the other end.
     """
+    # The arguments are those of the kernel or of the template, which code with `argparse` would read.
+    sys.argv = [""]
+    prefer_own_programs()
     context.follow_threads()
     flask_requests.follow_import()
     # `tqdm.auto` without ipywidgets shows its progress as text, with this warning in the output of the call.

@@ -108,7 +108,7 @@ def test_a_type_error_in_the_adaptor_is_an_exception_of_the_adaptor(bench: Runne
     assert failed.traceback.splitlines()[1].endswith("line 1, in run")
 
 
-def test_a_cell_triggers_the_shells_events(bench: RunnerBench) -> None:
+def test_cells_and_calls_trigger_the_events_of_the_shell(bench: RunnerBench) -> None:
     seen: list[str] = []
     events = bench.runner._environment.shell.events
     hooks = [(name, lambda name=name: seen.append(name)) for name in ("pre_execute", "post_execute")]
@@ -122,7 +122,30 @@ def test_a_cell_triggers_the_shells_events(bench: RunnerBench) -> None:
     finally:
         for name, hook in hooks:
             events.unregister(name, hook)
-    assert seen == ["pre_execute", "post_execute"] * 3
+    assert seen == ["pre_execute", "post_execute"] * 4
+
+
+def test_events_of_cells_surround_a_call_whatever_its_end(bench: RunnerBench) -> None:
+    seen: list[tuple[str, str]] = []
+    events = bench.runner._environment.shell.events
+
+    def before(info: Any) -> None:
+        seen.append(("before", info.raw_cell[-9:]))
+        raise ValueError("an error of the function")
+
+    def after(result: Any) -> None:
+        seen.append(("after", result.info.raw_cell[-9:]))
+
+    events.register("pre_run_cell", before)
+    events.register("post_run_cell", after)
+    try:
+        for code in ("def run(): return 1", "def run(): 1 / 0", "async def run(): 1", "def run(): yield 1"):
+            bench.ask(code)
+            assert seen == [("before", code[-9:]), ("after", code[-9:])]
+            seen.clear()
+    finally:
+        events.unregister("pre_run_cell", before)
+        events.unregister("post_run_cell", after)
 
 
 def test_a_plain_adaptor_may_run_an_event_loop(bench: RunnerBench) -> None:

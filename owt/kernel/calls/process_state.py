@@ -1,0 +1,64 @@
+"""State of the process that a call without a session must not leave to the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+
+class ProcessState:
+    """Environment variables and current directory, as they were when a call began.
+
+    Only what the call changes is noted, so that a call that changes nothing costs two system calls.
+    """
+
+    def __init__(self) -> None:
+        """Watch `os.environ` of this process from now on."""
+        self._variables: dict[str, str | None] | None = None
+        self._directory: str | None = None
+        _watch_environment(self)
+
+    def begin(self) -> None:
+        """Note the state from which changes count."""
+        self._variables = {}
+        self._directory = _directory()
+
+    def restore(self) -> None:
+        """Undo the changes since `begin`, and note no more."""
+        variables, self._variables = self._variables, None
+        for name, value in (variables or {}).items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if self._directory is not None and self._directory != _directory():
+            with contextlib.suppress(OSError):
+                os.chdir(self._directory)
+
+    def note(self, name: str) -> None:
+        """Note the value of a variable that is about to change."""
+        if self._variables is not None and name not in self._variables:
+            self._variables[name] = os.environ.get(name)
+
+
+def _directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:
+        # It was removed.
+        return None
+
+
+def _watch_environment(state: ProcessState) -> None:
+    """Have all changes of `os.environ` noted. Every method of it changes single variables with these two."""
+
+    class WatchedEnvironment(type(os.environ)):  # type: ignore[misc]
+        def __setitem__(self, key: str, value: str) -> None:
+            state.note(key)
+            super().__setitem__(key, value)
+
+        def __delitem__(self, key: str) -> None:
+            state.note(key)
+            super().__delitem__(key)
+
+    os.environ.__class__ = WatchedEnvironment

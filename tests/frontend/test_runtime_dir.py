@@ -1,0 +1,61 @@
+"""owt.frontend.runtime_dir: the locked directory of a server, which heals."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from owt.errors import ConfigError
+from owt.frontend.runtime_dir import MAX_LENGTH, RuntimeDirectory
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[RuntimeDirectory]:
+    directory = RuntimeDirectory(tmp_path)
+    yield directory
+    directory.unlock()
+    directory.remove()
+    assert not os.path.exists(directory.path)
+
+
+def is_locked(path: str) -> bool:
+    with_lock = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(with_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(with_lock)
+    return False
+
+
+def test_the_directory_is_locked_and_for_its_owner_only(directory: RuntimeDirectory) -> None:
+    assert is_locked(directory.path)
+    assert stat.S_IMODE(os.stat(directory.path).st_mode) == 0o700
+
+
+def test_a_directory_that_is_there_is_not_made_again(directory: RuntimeDirectory) -> None:
+    Path(directory.path, "kernel-1.json").write_text("{}")
+    assert not directory.restore()
+    assert os.listdir(directory.path) == ["kernel-1.json"]
+
+
+def test_a_removed_directory_is_made_again_and_locked(
+    directory: RuntimeDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(directory.path)
+    assert directory.restore()
+    assert is_locked(directory.path)
+    assert stat.S_IMODE(os.stat(directory.path).st_mode) == 0o700
+    assert "was removed, and is made again; choose one that no program cleans up" in caplog.text
+
+
+def test_a_path_that_is_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--runtime-dir: its path is longer than"):
+        RuntimeDirectory(tmp_path / ("x" * MAX_LENGTH))
