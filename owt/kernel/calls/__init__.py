@@ -6,7 +6,8 @@
     runner         active runs, in turn or at once, and how they are stopped
     execution      one run, from its call to its chunks
     failure        exceptions to failure chunks; `advice` adds advice about the request
-    stdio          stdout, stderr and displays, routed to the run that produces them
+    stdio          stdout and stderr, routed to the run that writes to them
+    displays       displays, routed to the run that makes them
     figures        figures of pyplot, closed at the end of their run
     output_sender  one run's chunks, sent within its credit
     process_state  environment variables and directory, restored after a call of the pool

@@ -1,4 +1,4 @@
-"""stdout, stderr and displays of a kernel, routed to the run that produces them.
+"""stdout and stderr of a kernel, routed to the run that writes to them.
 
 Output of a run goes to its `OutputSender`. Output of cells in attached notebooks goes where ipykernel sends
 it, to IOPub.
@@ -20,10 +20,8 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 
 from ipykernel.iostream import OutStream
-from ipykernel.zmqshell import ZMQDisplayPublisher
 
 from owt.kernel import context
-from owt.wire.chunk import FACTS, Display
 from owt.wire.unsent import REGION, SIZE, Region, StreamName, UnsentOutput
 
 if TYPE_CHECKING:
@@ -465,41 +463,3 @@ def _has_children() -> bool:
         # macOS has no waitid before Python 3.13.
         return True
     return True
-
-
-class RunDisplayPublisher(ZMQDisplayPublisher):
-    """IPython's publisher of displays, which sends them to the current run."""
-
-    def publish(self, data: Any, metadata: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Publish a MIME bundle to the current run; without one, to attached notebooks."""
-        run = context.running()
-        if run is None:
-            super().publish(data, metadata, *args, **kwargs)
-        else:
-            bundle = _with_text_keys(data)
-            metadata = {} if metadata is None else _with_text_keys(metadata)
-            if facts := _facts(metadata, *args, **kwargs):
-                bundle[FACTS] = facts
-            run.sender.send([Display(bundle=bundle, metadata=metadata)])
-
-    def clear_output(self, wait: bool = False) -> None:
-        """Remove the output so far, of the run or of the cell, from the views of its readers."""
-        run = context.running()
-        if run is None:
-            super().clear_output(wait)
-        else:
-            run.sender.send([Display(bundle={FACTS: {"clear": "wait" if wait else "now"}})])
-
-
-def _with_text_keys(items: dict[Any, Any]) -> dict[str, Any]:
-    """Return a copy with keys as Jupyter's JSON has them: text. The wire format allows no others."""
-    return {key if isinstance(key, str) else str(key): value for key, value in items.items()}
-
-
-def _facts(
-    metadata: dict[str, Any], source: Any = None, *, transient: Any = None, update: bool = False, **_: Any
-) -> dict[str, Any]:
-    """Return a display's id, its metadata and whether it replaces an earlier one, without empty values."""
-    id = None if transient is None else transient.get("display_id")
-    facts = {"display_id": id, "update": update or None, "metadata": metadata or None}
-    return {name: value for name, value in facts.items() if value is not None}

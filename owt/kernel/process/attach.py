@@ -16,9 +16,10 @@ from tornado.ioloop import IOLoop
 from owt.errors import WireError
 from owt.kernel import context, flask_requests
 from owt.kernel.calls.channel import KernelChannel
+from owt.kernel.calls.displays import RunDisplayPublisher
 from owt.kernel.calls.event_loops import protect
 from owt.kernel.calls.iopub import IopubMirror
-from owt.kernel.calls.stdio import FrontendEnd, RunDisplayPublisher
+from owt.kernel.calls.stdio import FrontendEnd
 from owt.kernel.process.kernel import OwtKernel
 from owt.wire.messages import CONNECTIONS_VARIABLE
 from owt.wire.unsent import SIZE

@@ -19,7 +19,7 @@ from zmq import EHOSTUNREACH, ZMQError
 
 from owt.kernel import context
 from owt.kernel.calls.channel import KernelChannel
-from owt.kernel.calls.stdio import RunDisplayPublisher
+from owt.kernel.calls.displays import RunDisplayPublisher
 from owt.wire.messages import PROTOCOL
 
 SUBSHELLS = "kernel subshells"

@@ -18,7 +18,8 @@ from jupyter_client.session import Session
 
 import owt.kernel.calls.stdio
 from owt.kernel import context
-from owt.kernel.calls.stdio import RunDisplayPublisher, RunStream, Streams
+from owt.kernel.calls.displays import RunDisplayPublisher
+from owt.kernel.calls.stdio import RunStream, Streams
 from owt.kernel.context import Run, current
 from owt.testing import wait_until
 from owt.wire.call import Call, RequestFacts
