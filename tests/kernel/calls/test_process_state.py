@@ -10,11 +10,13 @@ import pytest
 from runner_bench import RunnerBench
 
 from owt.kernel.calls.process_state import ProcessState
+from owt.server.server import RUN_VARIABLE
 
 
 def variables() -> dict[str, str]:
-    """Return the environment without the variable in which pytest notes its progress."""
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    """Return the environment without the variables that name the current test and the current run."""
+    changing = ("PYTEST_CURRENT_TEST", RUN_VARIABLE)
+    return {name: value for name, value in os.environ.items() if name not in changing}
 
 
 @pytest.fixture
