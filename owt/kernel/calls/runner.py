@@ -173,14 +173,8 @@ class Runner:
             lambda text: any(run.call.code == text for run in self._runs.all()),
         )
         self._environment = Environment(
-            shell,
-            self.sources,
-            CellRunner(shell, self.sources),
-            self.endpoints,
-            self._interrupts,
-            loop,
-            self._collect_output,
-            CallEvents(shell),
+            shell, self.sources, CellRunner(shell, self.sources), self.endpoints, self._interrupts, loop,
+            self._collect_output, CallEvents(shell)
         )
         shell.user_ns_hidden.update(names)
 
