@@ -21,7 +21,7 @@ from owt.errors import BadRequest, Busy, KernelDied
 from owt.frontend.counters import Counters
 from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.kernel import KernelState
-from owt.frontend.kernels.kernels import Failure
+from owt.frontend.kernels.kernels import NO_VARIABLES, Failure
 from owt.testing.waiting import settle
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
@@ -216,7 +216,7 @@ class ScriptedKernels:
         session: str | None,
         concurrency: int,
         owner: KernelOwner,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, str] = NO_VARIABLES,
     ) -> ScriptedKernel:
         """Start a kernel, or raise `start_error`."""
         await self.may_start.wait()

@@ -84,6 +84,7 @@ def test_each_setting_is_an_option(served):
         "--queue": "3",
         "--pool-min": "0",
         "--pool-max": "2",
+        "--pool-nested": "1",
         "--max-sessions": "5",
         "--session-idle": "1h",
         "--cache-bytes": "1m",

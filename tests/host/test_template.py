@@ -84,8 +84,9 @@ filling = fill_holes()
 print(len({id(block) >> 14 for block in [bytes(167) for _ in range(800)]}))
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    # 800 blocks of 200 bytes take ten pools of 16 KiB.
-    assert int(run.stdout) <= 12
+    # 800 blocks of 200 bytes fill ten pools of 16 KiB. They take 205 where the holes are not filled, and the
+    # rests of a few pools where modules have been compiled in this process.
+    assert int(run.stdout) <= 20
 
 
 NATIVE_THREAD = """
