@@ -1,5 +1,5 @@
 /**
- * Call an owt server from a browser, or from Node 18 or newer. One ES module, no dependencies.
+ * Call an owt server from a browser, or from Node 18 or newer. One ES module, no dependencies; types in owt.d.ts.
  *
  *     import { Client } from "./owt.js";
  *
@@ -27,6 +27,12 @@
  *     the page, cancels it. After a lost connection the stream reconnects and continues with the next event.
  * link(code, kwargs, options)
  *     The URL that makes the same call by GET.
+ *
+ * A call may take any time, also in Node, whose fetch otherwise gives up after 300 seconds without a byte.
+ *
+ * `kwargs` are values that JSON has, and objects with a toJSON (a Date). Other values (a Blob, a Uint8Array, a Map,
+ * a Set, a BigInt, NaN, a Promise) throw a TypeError with the name of the argument and the remedy: JSON.stringify
+ * would send {} or null for most of them.
  *
  * `code` is Python, or null if `options` select what to call. `options` are the fields of a request, as listed
  * in docs/reference/request-fields.md (adaptor, fn_name, session, timeout, reload, ...), and
@@ -104,7 +110,9 @@ export class Client {
 
   link(code, kwargs = {}, fields = {}) {
     const link = new URL(this.#url);
-    for (const [name, value] of Object.entries(this.#called(code, kwargs, fields))) {
+    const called = this.#called(code, kwargs, fields);
+    json(called); // throws for a value that cannot be sent
+    for (const [name, value] of Object.entries(called)) {
       if (name === "code" || name === "kwargs") {
         const text = typeof value === "string" ? value : json(value);
         link.searchParams.set(`${name}_b64`, base64(text));
@@ -118,7 +126,8 @@ export class Client {
   #called(code, kwargs, fields) {
     const called = { ...this.#fields, ...fields };
     if (code != null) called.code = code;
-    if (Object.keys(kwargs).length) called.kwargs = kwargs;
+    // A Map or a FormData has no keys, but is not empty: `json` refuses it.
+    if (kwargs != null && (kind(kwargs) !== "Object" || Object.keys(kwargs).length)) called.kwargs = kwargs;
     // Omitted: in a link, undefined would become text.
     for (const name of Object.keys(called)) if (called[name] == null) delete called[name];
     return called;
@@ -133,10 +142,11 @@ export class Client {
     const body = json(this.#called(code, kwargs, fields));
     let response;
     try {
-      response = await fetch(this.#url, { method: "POST", headers, body, signal });
+      response = await send(this.#url, { method: "POST", headers, body, signal });
     } catch (error) {
       if (signal?.aborted) throw error;
-      throw new Unreachable(`no server answers at ${this.#url.origin}; start one: owt serve`, { cause: error });
+      const failure = `no server answers at ${this.#url.origin}: ${error.cause?.message || error.message}`;
+      throw new Unreachable(`${failure}; start one: owt serve`, { cause: error });
     }
     if (response.status >= 400) throw await refusal(response);
     if (!response.headers.has("Owt-Run")) {
@@ -270,7 +280,7 @@ export class Client {
     const bases = this.#base === undefined ? [...new Set(["", own])] : [this.#base];
     let response;
     for (const base of bases) {
-      response = await fetch(new URL(`${base}/_owt/runs/${path}`, this.#url), options);
+      response = await send(new URL(`${base}/_owt/runs/${path}`, this.#url), options);
       if (response.ok || base === this.#base) break;
       if (response.headers.has("Owt-Base")) bases.push((this.#base = response.headers.get("Owt-Base")));
     }
@@ -440,14 +450,85 @@ async function refusal(response) {
   return new RemoteError({ ...facts, type: "about:blank", title, detail: text.trim() });
 }
 
-/** Return JSON. Throws a TypeError for values that JSON.stringify would replace by null. */
+/**
+ * Fetch without a limit of time. Node's fetch (undici) fails after 300 seconds without headers, or without a byte of
+ * the body, which would cancel a long call. The dispatcher passes requests to the global one without these limits;
+ * other runtimes ignore it.
+ */
+function send(url, options) {
+  globalThis.Response; // loads undici, which then defines its global dispatcher
+  return fetch(url, globalDispatcher() ? { ...options, dispatcher: { dispatch } } : options);
+}
+
+function dispatch(options, handler) {
+  return globalDispatcher(handler).dispatch({ ...options, headersTimeout: 0, bodyTimeout: 0 }, handler);
+}
+
+/** Return undici's global dispatcher, or undefined. Handlers have methods of other names from version 2 on. */
+function globalDispatcher(handler = {}) {
+  const [first, second] = [1, 2].map((version) => globalThis[Symbol.for(`undici.globalDispatcher.${version}`)]);
+  return "onRequestStart" in handler ? (second ?? first) : first;
+}
+
+const REMEDIES = {
+  ArrayBuffer: "send base64 text",
+  BigInt: "send String(it) or Number(it)",
+  Blob: "send base64 text, or upload it with fetch and a FormData",
+  DataView: "send base64 text",
+  File: "send base64 text, or upload it with fetch and a FormData",
+  FormData: "send Object.fromEntries(it)",
+  Headers: "send Object.fromEntries(it)",
+  Map: "send Object.fromEntries(it)",
+  Promise: "await it",
+  Set: "send Array.from(it)",
+  Uint8Array: "send base64 text, or Array.from(it)",
+  URLSearchParams: "send Object.fromEntries(it)",
+};
+
+/** Return JSON. Throws a TypeError that names the value which JSON.stringify would lose or replace. */
 function json(value) {
-  return JSON.stringify(value, (name, item) => {
-    if (typeof item === "function" || (typeof item === "number" && !Number.isFinite(item))) {
-      throw new TypeError(`${name}: JSON holds no ${typeof item === "number" ? item : "functions"}`);
+  const places = new WeakMap();
+  return JSON.stringify(value, function (key, item) {
+    const outer = places.get(this);
+    const place = () => (outer ? (Array.isArray(this) ? `${outer}[${key}]` : `${outer}.${key}`) : key);
+    // A Buffer has a toJSON, and an invalid Date's is null.
+    const original = this[key];
+    const lost = loss(ArrayBuffer.isView(original) || kind(original) === "Date" ? original : item, this);
+    if (lost) {
+      const remedy = REMEDIES[lost] ?? (ArrayBuffer.isView(original) ? "send Array.from(it)" : "");
+      throw new TypeError(`${place()}: JSON has no ${lost}${remedy && `; ${remedy}`}`);
     }
+    if (item === Object(item)) places.set(item, place());
     return item;
   });
+}
+
+/** Return the name of a value if JSON cannot represent it in `holder`, else "". */
+function loss(value, holder) {
+  switch (typeof value) {
+    case "number":
+      return Number.isFinite(value) ? "" : String(value);
+    case "string":
+      return /\p{Surrogate}/u.test(value) ? "lone surrogate" : "";
+    case "bigint":
+      return "BigInt";
+    case "function":
+    case "symbol":
+      return typeof value;
+    case "undefined":
+      // A member that is undefined is omitted, but an item becomes null.
+      return Array.isArray(holder) ? "undefined" : "";
+    case "object": {
+      if (kind(value) === "Date") return Number.isNaN(value.getTime()) ? "Invalid Date" : "";
+      return /^(Null|Object|Array|String|Number|Boolean)$/.test(kind(value)) ? "" : kind(value);
+    }
+  }
+  return "";
+}
+
+/** Return the name of a value's class; those of programs are "Object". */
+function kind(value) {
+  return Object.prototype.toString.call(value).slice(8, -1);
 }
 
 /** Return the text's UTF-8 in base64. */

@@ -101,11 +101,57 @@ export const facts = {
     equal([stranger.name, stranger.status], ["RemoteError", 405], stranger);
   },
 
-  async "a value that JSON cannot represent is not sent"({ owt, url }) {
+  async "a value that JSON would lose is refused by its name"({ owt, url }) {
     const client = new owt.Client(url);
-    for (const value of [NaN, Infinity, () => 1, [NaN], 1n]) {
-      equal((await rejection(client.call("lambda value: 1", { value }))).name, "TypeError");
+    const toJSON = () => ({ type: "Buffer", data: [] });
+    const blob = "JSON has no Blob; send base64 text, or upload it with fetch and a FormData";
+    const bytes = "value: JSON has no Uint8Array; send base64 text, or Array.from(it)";
+    const losses = [
+      [NaN, "value: JSON has no NaN"],
+      [{ a: [-Infinity] }, "value.a[0]: JSON has no -Infinity"],
+      [() => 1, "value: JSON has no function"],
+      [Symbol("x"), "value: JSON has no symbol"],
+      [[undefined], "value[0]: JSON has no undefined"],
+      [[, 1], "value[0]: JSON has no undefined"],
+      ["\ud800", "value: JSON has no lone surrogate"],
+      [{ a: [{ b: 1n }] }, "value.a[0].b: JSON has no BigInt; send String(it) or Number(it)"],
+      [new Date(NaN), "value: JSON has no Invalid Date"],
+      [new Map([[1, 2]]), "value: JSON has no Map; send Object.fromEntries(it)"],
+      [[new Set([1])], "value[0]: JSON has no Set; send Array.from(it)"],
+      [new FormData(), "value: JSON has no FormData; send Object.fromEntries(it)"],
+      [new Blob(["x"]), `value: ${blob}`],
+      [{ image: new Blob(["x"]) }, `value.image: ${blob}`],
+      [new ArrayBuffer(1), "value: JSON has no ArrayBuffer; send base64 text"],
+      [new Uint8Array(1), bytes],
+      [Object.assign(new Uint8Array(1), { toJSON }), bytes],
+      [new Float32Array(1), "value: JSON has no Float32Array; send Array.from(it)"],
+      [Promise.resolve(1), "value: JSON has no Promise; await it"],
+      [new Error("x"), "value: JSON has no Error"],
+    ];
+    for (const [value, message] of losses) {
+      const error = await rejection(client.call("lambda value: 1", { value }));
+      equal([error.name, error.message], ["TypeError", `kwargs.${message}`]);
     }
+    // These have no keys, so they could be taken for no arguments.
+    for (const kwargs of [new Map([["n", 1]]), new FormData()]) {
+      equal((await rejection(client.call("lambda: 1", kwargs))).message.startsWith("kwargs: JSON has no "), true);
+    }
+    const refused = await rejection(Promise.resolve().then(() => client.link("1", {}, { session: new Map() })));
+    equal(refused.message, "session: JSON has no Map; send Object.fromEntries(it)");
+  },
+
+  async "a value that JSON represents arrives as it is"({ owt, url }) {
+    class Point {
+      x = 1;
+      #hidden = 2;
+    }
+    const text = "\u2028☕😀";
+    const value = [new Date(0), new Point(), new URL("http://x/"), { left: undefined }, Object("s"), text, -0.5, null];
+    equal(await new owt.Client(url).call("lambda value: value", { value }), [
+      "1970-01-01T00:00:00.000Z", { x: 1 }, "http://x/", {}, "s", text, -0.5, null,
+    ]);
+    equal(await new owt.Client(url).call("len", [1, 2]), "2");
+    equal(await new owt.Client(url).call("lambda **names: names", null), {});
   },
 
   async "a stream yields each output as one event"({ owt, url }) {

@@ -77,6 +77,35 @@ def test_an_unavailable_way_to_stream_is_an_error_at_once(options, message):
     assert (done.stdout, done.stderr) == (f"{message}\n", "")
 
 
+def test_a_call_outlives_the_time_limits_of_nodes_fetch(server, gate):
+    code = f"def run():\n    {gate.wait}\n    yield 'head'\n    {gate.wait}\n    yield ', body'"
+    done = program(
+        f"""
+        Response; // loads undici, whose limits are 300 seconds
+        for (const version of [1, 2]) {{
+          const name = Symbol.for(`undici.globalDispatcher.${{version}}`);
+          const Agent = globalThis[name]?.constructor;
+          if (Agent?.name === "Agent") globalThis[name] = new Agent({{ headersTimeout: 1, bodyTimeout: 1 }});
+        }}
+        const owt = new Client(url);
+        const value = owt.call({code!r});
+        for (const time of ["before the head", "before the body"]) {{
+          const body = new URLSearchParams({{ code: "import time\\ntime.sleep(600)" }});
+          const error = await fetch(url, {{ method: "POST", body }}).catch((error) => error.cause);
+          console.log(time, error.code);
+          await owt.call({gate.opening!r});
+        }}
+        console.log(await value);
+        """,
+        server.url,
+    )
+    reached = "UND_ERR_HEADERS_TIMEOUT"
+    assert (done.stdout, done.stderr) == (
+        f"before the head {reached}\nbefore the body {reached}\nhead, body\n",
+        "",
+    )
+
+
 def test_a_server_that_dies_during_a_stream_is_unreachable(gate):
     with LiveServer() as server:
         code = f"def run():\n    yield 'one'\n    {gate.wait}"

@@ -1,0 +1,96 @@
+/** Types of owt.js, whose first comment is the reference. */
+
+/** Fields of a request, as listed in docs/reference/request-fields.md. */
+export interface Fields {
+  session?: string | null;
+  kernel?: string | null;
+  adaptor?: string | null;
+  fn_name?: string | null;
+  timeout?: number | null;
+  reload?: boolean | number | null;
+  use_cache?: boolean | number | null;
+  cache_kwargs?: boolean | number | null;
+  cache_key_override?: string | null;
+  detach?: boolean | number | null;
+}
+
+export interface ClientOptions extends Fields {
+  /** "user:password" */
+  auth?: string | null;
+  /** A bearer token. */
+  token?: string | null;
+}
+
+export interface CallOptions extends Fields {
+  signal?: AbortSignal | null;
+  /** The Accept header of a call. */
+  accept?: string;
+}
+
+export interface StreamOptions extends Fields {
+  signal?: AbortSignal | null;
+  by?: "fetch" | "EventSource";
+  /** Names of an adaptor's own events, for an EventSource. */
+  events?: readonly string[];
+}
+
+/** Arguments, or the input of a pipeline, as values that JSON has; a string is a Python expression. */
+export type Arguments = object | string | number | boolean | null;
+
+/** An event of a stream. */
+export type Event =
+  | { name: "message" | "result" | "stdout" | "stderr" | "incomplete"; data: string; id: string }
+  | { name: "bytes"; data: Uint8Array; id: string }
+  | { name: "display"; data: Record<string, unknown>; id: string }
+  | { name: "done"; data: { status: number; seconds: number }; id: string };
+
+/** An event that an adaptor writes itself. */
+export interface OwnEvent {
+  name: string;
+  data: unknown;
+  id: string;
+}
+
+/** A server's problem document (RFC 9457). */
+export interface Problem {
+  status: number;
+  type?: string;
+  title?: string;
+  detail?: string;
+  exception?: string;
+  traceback?: string;
+  run?: string | null;
+  session?: string | null;
+  [member: string]: unknown;
+}
+
+/** A failed call, as the server reports it. */
+export class RemoteError extends Error {
+  constructor(problem: Problem, options?: { cause?: unknown });
+  readonly problem: Problem;
+  readonly status: number;
+  readonly type?: string;
+  readonly exception?: string;
+  readonly traceback?: string;
+  readonly run?: string | null;
+  readonly session?: string | null;
+}
+
+/** No owt server answers at the URL, or it stopped before the end of the answer. */
+export class Unreachable extends Error {
+  constructor(message: string, options?: { cause?: unknown });
+}
+
+export class Client {
+  constructor(url?: string | URL, options?: ClientOptions);
+  /** Call `code`, and return its whole answer; `Value` is the type that the caller expects. */
+  call<Value = unknown>(code: string | null, kwargs?: Arguments, options?: CallOptions): Promise<Value>;
+  /** Call `code`, and yield its events. `E` may be OwnEvent, if the adaptor writes its own. */
+  stream<E extends OwnEvent = Event>(
+    code: string | null,
+    kwargs?: Arguments,
+    options?: StreamOptions,
+  ): AsyncGenerator<E, void, undefined>;
+  /** Return the URL that makes the call by GET. */
+  link(code: string | null, kwargs?: Arguments, fields?: Fields): string;
+}
