@@ -38,8 +38,11 @@ def show(id: str, control: Control) -> dict[str, Any]:
 @server_options
 def cancel(id: str, control: Control) -> None:
     """Cancel the run ID."""
-    cancelled = control.cancel(id)["cancelled"]
-    click.echo(f"cancelled {id}" if cancelled else f"run {id} has ended already")
+    result = control.cancel(id)
+    if "shared" in result:
+        click.echo(f"run {id} continues for {result['shared']} other calls of the cache")
+    else:
+        click.echo(f"cancelled {id}" if result["cancelled"] else f"run {id} has ended already")
 
 
 @runs.command()

@@ -216,9 +216,12 @@ def request_ids(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 def summary(request: HTTPServerRequest) -> str:
     """Return the method and path of a request. Of an absolute URL, scheme and authority are removed."""
     path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/]*", "", request.path) or "/"
-    if len(path) > MAX_PATH:
-        path = f"{path[: MAX_PATH - 30]} ... {path[-20:]}"
-    return f"{request.method} {path}"
+    return f"{request.method} {short_path(path)}"
+
+
+def short_path(path: str) -> str:
+    """Return a path with its middle cut out beyond `MAX_PATH` characters."""
+    return path if len(path) <= MAX_PATH else f"{path[: MAX_PATH - 30]} ... {path[-20:]}"
 
 
 def one_line(code: str) -> str:

@@ -13,7 +13,7 @@ from owt.frontend.counters import Counters
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.notebooks.notebooks import Notebooks
 from owt.frontend.problems import failed
-from owt.frontend.runs.cache import Cache
+from owt.frontend.runs.cache import Cache, key_of
 from owt.frontend.runs.runs import Run, Runs
 from owt.frontend.sessions import waiting
 from owt.frontend.sessions.sessions import Sessions
@@ -39,19 +39,22 @@ class Service:
     def __post_init__(self) -> None:
         self.notebooks = Notebooks(self.endpoints)
 
-    def submit(self, call: Call, user: str | None = None) -> tuple[Run, str | None]:
-        """Begin a call, or find its answer in the cache.
+    def submit(self, call: Call, user: str | None = None, *, join: bool = True) -> tuple[Run, str | None]:
+        """Begin a call, or find its answer in the cache; with `join`, also in a live run.
 
         Returns the run to follow, and `hit`, `miss`, `joined`, or None for a call that does not use the
-        cache. Raises the errors of `Sessions.submit`, and `Busy` if the server is shutting down or at its
-        limit.
+        cache. A call that joined follows the run as far as `Cache.may_share` allows. Raises the errors of
+        `Sessions.submit`, and `Busy` if the server is shutting down or at its limit.
         """
         if self.draining:
             raise Busy("the server is shutting down and accepts no new calls")
-        run, lookup = (self._begin(call), None) if call.caching is None else self._look_up(call)
-        if lookup is not None:
+        lookup = None
+        if call.caching is None:
+            run = self._begin(call)
+        else:
+            run, lookup = self._look_up(call, key_of(call, user), join)
             self.counters.lookups[lookup] += 1
-        run.users.add(user)
+        run.user = user
         if call.detach:
             run.detach()
         return run, lookup
@@ -61,7 +64,7 @@ class Service:
     ) -> Run:
         """Return a run that failed before it began, so that clients can look up refused calls too."""
         run = self.runs.create(Call(facts, session=session))
-        run.users.add(user)
+        run.user = user
         run.fail(failed(error))
         self.counters.outcome(run.failure)
         return run
@@ -69,25 +72,26 @@ class Service:
     def known(self, id: str, user: str | None) -> Run | None:
         """Return the run with this id if this user has called it, or None."""
         run = self.runs.get(id)
-        return run if run is not None and user in run.users else None
+        return run if run is not None and user == run.user else None
 
-    def _look_up(self, call: Call) -> tuple[Run, str]:
-        chunks = self.cache.find(call)
+    def _look_up(self, call: Call, key: bytes, join: bool) -> tuple[Run, str]:
+        chunks = self.cache.find(key, call.accept)
         if chunks is not None:
             run = self.runs.create(call)
             run.observe(self.counters)
             run.feed(chunks)
             return run, "hit"
-        if (live := self.cache.find_live(call)) is not None:
+        if join and (live := self.cache.find_live(key, call)) is not None:
             caller = self._caller(call)
             if caller is not None:
                 joining = Run("", call, 0)
                 joining.caller = caller
                 waiting.check(joining, [live], "the equal call that this one joins")
+            live.shared_by += 1
             return live, "joined"
         run = self._begin(call)
         if not run.ended:
-            self.cache.observe(run)
+            self.cache.observe(run, key)
         return run, "miss"
 
     def _begin(self, call: Call) -> Run:

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import cached_property, partial, wraps
+from functools import cached_property, lru_cache, partial, wraps
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from owt.server.server import RUN_VARIABLE
-from owt.wire.call import Call, RequestFacts
+from owt.wire.call import PERSONAL_HEADERS, Call, RequestFacts
 from owt.wire.names import INJECTED_NAMES
 
 if TYPE_CHECKING:
@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """Run as the kernel sees it: its id, its call, the sender of its output, and its request's body."""
+    """Run as the kernel sees it: its id, its call, the sender of its output, and its request's body.
+
+    `personal` is True once the adaptor has looked at what identifies its client; see `Environ`.
+    """
+
+    personal = False
 
     def __init__(
         self, id: str, call: Call, sender: OutputSender, fetch_body: Callable[[str], bytes] | None = None
@@ -48,10 +53,10 @@ class Run:
 
     def new_request(self) -> Request:
         """Return the HTTP request as a new object, whose body is unread."""
-        facts = self.call.request
+        facts, body = self.call.request, None
         if facts.deferred_size and self._fetch_body is not None:
-            return build_request(facts, DeferredBody(partial(self._fetch_body, self.id)))
-        return build_request(facts)
+            body = DeferredBody(partial(self._fetch_body, self.id))
+        return build_request(facts, body, self)
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
@@ -195,17 +200,83 @@ class State:
 # The request --------------------------------------------------------------------------------------
 
 
-def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Request:
+PERSONAL_KEYS = frozenset(
+    {"REMOTE_USER", "REMOTE_ADDR"}
+    | {f"HTTP_{name.upper().replace('-', '_')}" for name in PERSONAL_HEADERS}
+)
+"""Keys of a WSGI environment whose values identify a client."""
+
+
+class Environ(dict[str, Any]):
+    """WSGI environment that marks its `run` as personal when code looks at one of `PERSONAL_KEYS`, present
+    or not, or at all keys. The answer is then not for other clients, so the cache does not keep it."""
+
+    run: Run | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        self._look(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, or the default."""
+        self._look(key)
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        self._look(key)
+        return super().__contains__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        self._look("REMOTE_USER")
+        return super().__iter__()
+
+    def items(self) -> Any:
+        """Return all keys and values."""
+        self._look("REMOTE_USER")
+        return super().items()
+
+    def values(self) -> Any:
+        """Return all values."""
+        self._look("REMOTE_USER")
+        return super().values()
+
+    def copy(self) -> dict[str, Any]:
+        """Return all keys and values as a plain dictionary."""
+        return dict(self.items())
+
+    def _look(self, key: object) -> None:
+        if self.run is not None and key in PERSONAL_KEYS:
+            self.run.personal = True
+
+
+@lru_cache(maxsize=2)
+def request_class(base: Any) -> Any:
+    """Return the class of requests of werkzeug or Flask, whose address is looked at in its `Environ` when
+    code asks for it, rather than when the request is built."""
+
+    def remote_addr(self: Any) -> Any:
+        self.environ.get("REMOTE_ADDR")
+        return vars(self)["remote_addr"]
+
+    def set_remote_addr(self: Any, value: Any) -> None:
+        vars(self)["remote_addr"] = value
+
+    names = {"remote_addr": property(remote_addr, set_remote_addr), "__module__": base.__module__}
+    return type(base.__name__, (base,), names)
+
+
+def build_request(facts: RequestFacts, body: DeferredBody | None = None, run: Run | None = None) -> Request:
     """Return werkzeug's Request for a request that the frontend received (PEP 3333 defines the keys).
 
-    `body` is the body if it did not come with the call.
+    `body` is the body if it did not come with the call. `run` is marked when code looks at what identifies
+    the client.
     """
     from werkzeug.wrappers import Request
 
     host, _, port = facts.host.rpartition(":")
     if not host or not port.isdigit():
         host, port = facts.host, "443" if facts.scheme == "https" else "80"
-    environ: dict[str, Any] = {
+    values: dict[str, Any] = {
         "REQUEST_METHOD": facts.method,
         "SCRIPT_NAME": facts.root,
         "PATH_INFO": facts.path.encode("utf-8", "surrogateescape").decode("latin-1"),
@@ -228,16 +299,19 @@ def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Requ
         "wsgi.run_once": False,
     }
     if facts.user is not None:
-        environ["REMOTE_USER"] = facts.user
+        values["REMOTE_USER"] = facts.user
     for name, value in facts.headers:
         key = name.upper().replace("-", "_")
         if key == "CONTENT_TYPE":
-            environ[key] = value
+            values[key] = value
         elif key not in ("CONTENT_LENGTH", "HOST", "TRANSFER_ENCODING"):
             key = f"HTTP_{key}"
-            environ[key] = f"{environ[key]},{value}" if key in environ else value
+            values[key] = f"{values[key]},{value}" if key in values else value
+    environ = Environ(values)
     # A request in its own environment would be a reference cycle that keeps the body until it is collected.
-    return Request(environ, populate_request=False)
+    request: Request = request_class(Request)(environ, populate_request=False)
+    environ.run = run
+    return request
 
 
 class DeferredBody:

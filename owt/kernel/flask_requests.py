@@ -26,7 +26,11 @@ def push_request(run: context.Run) -> None:
     app = _app(flask)
     # Flask's `send_file` looks for relative paths here.
     app.root_path = os.getcwd()
-    app.request_context(run.new_request().environ).push()
+    environ: Any = run.new_request().environ
+    # Flask itself looks at keys of all kinds here.
+    environ.run = None
+    app.request_context(environ).push()
+    environ.run = run
 
 
 def follow_import() -> None:
@@ -37,6 +41,7 @@ def follow_import() -> None:
 @lru_cache(maxsize=1)
 def _app(flask: Any) -> Any:
     app = flask.Flask("owt", root_path=os.getcwd(), static_folder=None)
+    app.request_class = context.request_class(flask.Request)
     # The server limits the size of a body.
     app.config["MAX_FORM_MEMORY_SIZE"] = None
     return app

@@ -25,6 +25,9 @@ FIELDS = frozenset(
 )
 """Names of the fields of a request that owt itself reads, at any path."""
 
+PERSONAL_HEADERS = ("authorization", "cookie", "forwarded", "x-forwarded-for", "x-real-ip")
+"""Headers that identify a client, beside its address and its user."""
+
 
 class RequestFacts(Struct, frozen=True, array_like=True):
     """The HTTP request as it arrived, enough to build a werkzeug `Request` in the kernel.

@@ -22,10 +22,14 @@ Form = Literal["text", "bytes", "json"]
 
 
 class Head(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="head"):
-    """Status and headers of the answer. Header names keep the adaptor's spelling."""
+    """Status and headers of the answer. Header names keep the adaptor's spelling.
+
+    `personal` is True if the adaptor has looked at what identifies its client (`owt.kernel.context`).
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...]
+    personal: bool = False
 
 
 class Data(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="data"):
@@ -82,10 +86,11 @@ class Failed(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", 
 
 
 class Done(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="done"):
-    """End of the run: its HTTP status and its running time in seconds."""
+    """End of the run: its HTTP status and its running time in seconds. `personal` is as in `Head`."""
 
     status: int
     seconds: float
+    personal: bool = False
 
 
 Chunk = Head | Data | Stdout | Stderr | Display | Failed | Done
@@ -101,19 +106,27 @@ def size(chunk: Chunk) -> int:
         case Data(body=body):
             return len(body) + OVERHEAD
         case Stdout(text=text) | Stderr(text=text):
-            return len(text) + OVERHEAD
-        case Display(bundle=bundle):
-            return OVERHEAD + sum(map(_length, bundle.values()))
+            return _length(text) + OVERHEAD
+        case Display(bundle=bundle, metadata=metadata):
+            # Most displays have no metadata.
+            more = _length(metadata) if metadata else 0
+            return OVERHEAD + more + sum(len(kind) + _length(bundle[kind]) for kind in bundle)
         case Head(headers=headers):
             return OVERHEAD + sum(len(k) + len(v) for k, v in headers)
-        case Failed(detail=detail, traceback=traceback):
-            return OVERHEAD + len(detail) + len(traceback)
+        case Failed():
+            texts = (chunk.type, chunk.title, chunk.detail, chunk.exception, chunk.traceback)
+            return OVERHEAD + sum(map(_length, texts))
         case Done():
             return OVERHEAD
 
 
 def _length(representation: object) -> int:
-    """Return the length of text or bytes, or that of the JSON text of another value."""
-    if isinstance(representation, str | bytes):
+    """Return the number of bytes that text or bytes take in memory, or the JSON text of another value.
+
+    A character takes four at most, and one in ASCII.
+    """
+    if isinstance(representation, str):
+        return len(representation) if representation.isascii() else 4 * len(representation)
+    if isinstance(representation, bytes):
         return len(representation)
     return len(msgspec.json.encode(representation))

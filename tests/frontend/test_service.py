@@ -104,9 +104,47 @@ async def test_a_run_is_known_only_to_users_who_called_it() -> None:
     assert stage.service.known(run.id, "bob") is None
     assert stage.service.known(run.id, None) is None
     assert stage.service.known("0" * 16, "ada") is None
-    joined, _ = stage.service.submit(new_call(caching=Caching()), "bob")
-    assert joined is run
-    assert stage.service.known(run.id, "bob") is run
+
+
+@async_test
+async def test_users_share_neither_runs_nor_answers_of_the_cache() -> None:
+    stage = ScriptedService(max_size=2)
+    run, _ = stage.service.submit(new_call(caching=Caching()), "ada")
+    other, cached = stage.service.submit(new_call(caching=Caching()), "bob")
+    assert (other is run, cached) == (False, "miss")
+    assert stage.service.submit(new_call(caching=Caching()), "ada") == (run, "joined")
+    assert stage.service.submit(new_call(caching=Caching()), "bob") == (other, "joined")
+    await stage.kernels.wait_for_kernel(2)
+    for kernel in stage.kernels.all:
+        kernel.answer(body=b"hi ada" if kernel.invoked == [run.id] else b"hi bob")
+    for user in ("ada", "bob"):
+        hit, cached = stage.service.submit(new_call(caching=Caching()), user)
+        assert cached == "hit"
+        assert Data(f"hi {user}".encode(), "text", result=True) in hit.journal.chunks
+
+
+@async_test
+async def test_a_call_with_another_timeout_joins_no_run() -> None:
+    stage = ScriptedService(max_size=2)
+    first, _ = stage.service.submit(new_call(caching=Caching(), timeout=0.1))
+    second, cached = stage.service.submit(new_call(caching=Caching(), timeout=60.0))
+    assert (second is first, cached) == (False, "miss")
+
+
+@async_test
+async def test_the_cancel_of_one_of_several_calls_does_not_end_their_run() -> None:
+    stage = ScriptedService()
+    run, _ = stage.service.submit(new_call(caching=Caching()))
+    reader = run.follow()
+    stage.service.submit(new_call(caching=Caching()))
+    other_reader = run.follow()
+    kernel = await stage.kernels.wait_for_kernel(1)
+    assert not run.withdraw()
+    reader.close()
+    assert kernel.cancelled == []
+    assert run.withdraw()
+    other_reader.close()
+    assert kernel.cancelled == [run.id]
 
 
 @async_test

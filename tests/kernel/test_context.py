@@ -399,3 +399,47 @@ def test_the_variable_with_the_run_is_in_the_environment_and_its_mapping() -> No
             assert shell.read().strip() == id
     context.run_variable.set("another")
     assert os.environ.pop(context.RUN_VARIABLE) == "another"
+
+
+@pytest.mark.parametrize(
+    ("look", "personal"),
+    [
+        (lambda request: request.remote_user, True),
+        (lambda request: request.remote_addr, True),
+        (lambda request: request.access_route, True),
+        (lambda request: request.cookies, True),
+        (lambda request: request.authorization, True),
+        (lambda request: request.headers.get("Cookie"), True),
+        (lambda request: "Authorization" in request.headers, True),
+        (lambda request: request.environ["REMOTE_ADDR"], True),
+        (lambda request: "HTTP_COOKIE" in request.environ, True),
+        (lambda request: dict(request.headers), True),
+        (lambda request: dict(request.environ), True),
+        (lambda request: {**request.environ}, True),
+        (lambda request: request.environ.copy(), True),
+        (lambda request: list(request.environ.values()), True),
+        (lambda request: request.args, False),
+        (lambda request: request.form, False),
+        (lambda request: request.files, False),
+        (lambda request: request.get_data(), False),
+        (lambda request: request.url, False),
+        (lambda request: request.headers["Accept"], False),
+        (lambda request: request.accept_mimetypes, False),
+    ],
+)
+def test_a_run_is_personal_once_code_has_looked_at_its_client(
+    look: Callable[[Any], object], personal: bool
+) -> None:
+    call = Call(facts("POST", headers=(("Accept", "text/html"),), body=b"1"))
+    run = Run("a", call, cast("OutputSender", None))
+    request = run.request
+    assert not run.personal
+    look(request)
+    assert run.personal is personal
+
+
+def test_an_address_that_code_sets_is_the_requests() -> None:
+    request = a_run("a").request
+    request.remote_addr = "192.0.2.9"
+    assert request.remote_addr == "192.0.2.9"
+    assert type(request).__name__ == "Request"

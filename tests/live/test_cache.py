@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -65,11 +67,11 @@ class TestHits:
             assert "owt-cache" not in answer.headers
 
     def test_status_and_headers_are_cached(self, http: httpx.Client, session: str) -> None:
-        code = "def run(): return 'made', 201, [('X-A', '1'), ('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2')]"
+        code = "def run(): return 'made', 201, [('X-A', '1'), ('X-B', 'a=1'), ('X-B', 'b=2')]"
         miss, hit = call(http, code, session), call(http, code, session)
         assert (miss.headers["owt-cache"], hit.headers["owt-cache"]) == ("miss", "hit")
         assert (hit.status_code, hit.text, hit.headers["x-a"]) == (201, "made", "1")
-        assert hit.headers.get_list("set-cookie") == ["a=1", "b=2"]
+        assert hit.headers.get_list("x-b") == ["a=1", "b=2"]
         assert hit.headers["owt-session"] == session
         assert hit.headers["owt-run"] != miss.headers["owt-run"]
 
@@ -147,6 +149,84 @@ class TestKeys:
         assert cached(call(http, COUNTING, session)) == ("miss", "1")
         assert call(http, COUNTING, session, stream="sse").headers["owt-cache"] == "miss"
         assert cached(call(http, COUNTING, session)) == ("hit", "1")
+
+
+PERSONAL = {
+    "user": "request.remote_user",
+    "address": "request.remote_addr",
+    "route": "request.access_route",
+    "authorization": "request.authorization",
+    "absent cookie": "request.cookies.get('a')",
+    "cookie header": "request.headers.get('Cookie')",
+    "all headers": "dict(request.headers)",
+    "environment": "dict(request.environ)",
+    "flask": "__import__('flask').request.remote_addr",
+}
+
+
+class TestPersonalAnswers:
+    @pytest.mark.parametrize("look", PERSONAL.values(), ids=PERSONAL)
+    def test_an_answer_that_may_depend_on_its_client_is_not_cached(
+        self, http: httpx.Client, session: str, look: str
+    ) -> None:
+        code = f"{COUNTING}, str({look})[:0]"
+        answers = [call(http, code, session) for _ in range(2)]
+        assert [cached(answer) for answer in answers] == [("miss", '["1",""]\n'), ("miss", '["2",""]\n')]
+
+    def test_a_stream_that_looks_at_its_client_late_is_not_cached(
+        self, http: httpx.Client, session: str
+    ) -> None:
+        code = "def run():\n    yield 'a'\n    request.remote_addr\n    yield 'b'"
+        assert [cached(call(http, code, session)) for _ in range(2)] == [("miss", "ab")] * 2
+
+    @pytest.mark.parametrize(
+        "look",
+        [
+            "request.args",
+            "request.form",
+            "request.url",
+            "request.headers['Accept']",
+            "__import__('flask').request.args",
+        ],
+    )
+    def test_an_answer_from_the_rest_of_the_request_is_cached(
+        self, http: httpx.Client, session: str, look: str
+    ) -> None:
+        code = f"{COUNTING}, str({look})[:0]"
+        assert [call(http, code, session).headers["owt-cache"] for _ in range(2)] == ["miss", "hit"]
+
+    @pytest.mark.parametrize(
+        "header", ["'Set-Cookie': 'a=1'", "'Cache-Control': 'private'", "'Vary': 'Cookie'"]
+    )
+    def test_an_answer_whose_headers_are_for_one_client_is_not_cached(
+        self, http: httpx.Client, session: str, header: str
+    ) -> None:
+        code = COUNTING + ", 200, {" + header + "}"
+        assert [cached(call(http, code, session)) for _ in range(2)] == [("miss", "1"), ("miss", "2")]
+
+    def test_no_joined_call_gets_the_cookie_of_another(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        code = (
+            "import itertools\ncount = itertools.count(1)\n"
+            f"def run():\n    n = next(count)\n    n == 1 and {gate.wait}\n"
+            "    return str(n), 200, {'Set-Cookie': f'id={n}'}\n"
+        )
+
+        def joined() -> float:
+            metrics = http.get("/_owt/metrics").text
+            [number] = re.findall(r'owt_cache_lookups_total{result="joined"} (.+)', metrics)
+            return float(number)
+
+        before = joined()
+        with ThreadPoolExecutor() as threads:
+            calls = [threads.submit(call, http, code, session) for _ in range(3)]
+            while joined() < before + 2:
+                pass
+            gate.open()
+            answers = [answer.result() for answer in calls]
+        assert sorted(answer.text for answer in answers) == ["1", "2", "3"]
+        assert all(answer.headers["set-cookie"] == f"id={answer.text}" for answer in answers)
 
 
 class TestNegotiation:
@@ -278,6 +358,35 @@ class TestJoining:
             first.close()
             gate.open()
             assert b"".join(pieces) == b"b"
+
+    def test_the_cancel_of_one_joined_call_leaves_the_others_running(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        data = {"code": f"def run():\n    {gate.wait}\n    return 'b'", "session": session, "use_cache": "1"}
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(http.stream("POST", "/", data=data | {"stream": "sse"}))
+            second = stack.enter_context(http.stream("POST", "/", data=data | {"stream": "sse"}))
+            run = f"/_owt/runs/{first.headers['owt-run']}"
+            assert http.delete(run).json()["shared"] == 1
+            first.close()
+            assert http.get(run).json()["ended"] is None
+            gate.open()
+            assert [event.event for event in Decoder().feed(second.read())] == ["result", "done"]
+
+    def test_a_call_with_another_timeout_does_not_join(
+        self, http: httpx.Client, session: str, gate: Gate
+    ) -> None:
+        data = {"code": f"def run():\n    {once(gate)}\n    return 'b'", "session": session, "use_cache": "1"}
+        with contextlib.ExitStack() as stack:
+            data["stream"] = "sse"
+            first, second = (
+                stack.enter_context(http.stream("POST", "/", data=data | {"timeout": timeout}))
+                for timeout in ("0.1", "60")
+            )
+            assert second.headers["owt-cache"] == "miss"
+            assert "timed out" in first.read().decode()
+            gate.open()
+            assert [event.event for event in Decoder().feed(second.read())] == ["result", "done"]
 
     def test_a_joined_call_fails_like_the_first(
         self, http: httpx.Client, session: str, gate: Gate

@@ -13,6 +13,7 @@ from owt.errors import DISTRIBUTION, BadRequest
 from owt.frontend.api.followers import no_such_run
 from owt.frontend.http import pages
 from owt.frontend.http.handler import PageHandler
+from owt.frontend.logs import short_path
 from owt.frontend.problems import Problem
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.session import Session
@@ -165,7 +166,7 @@ class RunsHandler(PageHandler):
 
     def get(self) -> None:
         """Send the known runs of this user, oldest first."""
-        runs = [run_document(run) for run in self.service.runs.all() if self.user in run.users]
+        runs = [run_document(run) for run in self.service.runs.all() if run.user == self.user]
         self.finish_json({"runs": runs})
 
 
@@ -179,11 +180,13 @@ class RunHandler(PageHandler):
             self.finish_json({**document, "stdout": run.text(Stdout), "stderr": run.text(Stderr)})
 
     def delete(self, id: str) -> None:
-        """Cancel the run (202). A run that has ended stays unchanged (200)."""
+        """Cancel the run (202). A run that has ended, or that other calls share, stays unchanged (200)."""
         if (run := self._find(id)) is not None:
-            ended = run.ended
-            run.cancel("cancelled")
-            self.finish_json({"run": id, "cancelled": not ended, "state": run.state}, 200 if ended else 202)
+            cancelled = not run.ended and run.withdraw()
+            document = {"run": id, "cancelled": cancelled, "state": run.state}
+            if not run.ended and not cancelled:
+                document["shared"] = run.shared_by
+            self.finish_json(document, 202 if cancelled else 200)
 
     def _find(self, id: str) -> Run | None:
         run = self.service.known(id, self.user)
@@ -271,7 +274,7 @@ def run_document(run: Run) -> dict[str, object]:
         "state": run.state,
         "session": run.session,
         "kernel": run.kernel,
-        "path": run.call.request.path,
+        "path": short_path(run.call.request.path),
         "status": run.status,
         "created": timestamp(run.created_at),
         "started": timestamp(run.started_at),

@@ -178,7 +178,7 @@ class Settings:
     keepalive: float = seconds("Interval of comments in an event stream without events", 15.0, low=0.01)
     run_retention: float = seconds("Retention time of an ended run and its output", 300.0)
     run_journal: int = size("Maximum size of the output kept per run", 8 * MIB)
-    journal_total: int = size("Maximum size of the output kept of all runs", 256 * MIB)
+    journal_total: int = size("Maximum size of what all runs keep: output, failures, paths", 256 * MIB)
     runtime_dir: Path | None = path(
         "Parent of the server's private directory for sockets and connection files",
         "DIR",

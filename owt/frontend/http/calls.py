@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from urllib.parse import unquote
 
 import msgspec
@@ -14,6 +15,7 @@ from owt.errors import MethodNotAllowed, NoSuchEndpoint, OwtError
 from owt.frontend import logs
 from owt.frontend.endpoints import Match
 from owt.frontend.http import pages, requests
+from owt.frontend.http.delivery import Unshared
 from owt.frontend.http.events import Events
 from owt.frontend.http.exchange import Exchange
 from owt.frontend.http.requests import ParsedRequest
@@ -148,18 +150,39 @@ class CallExchange(Exchange):
                     check_same_call(known, call)
                 self.resume(known, last)
                 return
-            run, cached = self.service.submit(call, self.user)
+            # The client of a detached run follows it later, by its id alone.
+            run, cached = self.service.submit(call, self.user, join=not call.detach)
         except OwtError as error:
             self._refuse(facts, session, error)
             return
+        self._follow(call, run, cached)
+
+    def _follow(self, call: Call, run: Run, cached: str | None) -> None:
+        """Respond with what a run sends, or with its address."""
         logs.log_call(run.id, call)
         if call.detach:
             self._send_address(run, call)
             return
-        renderer = Events(run.id, session) if call.sse else Plain(call.accept, run.id, session)
+        plain = not call.sse
+        renderer = Plain(call.accept, run.id, call.session) if plain else Events(run.id, call.session)
         if cached is not None:
             renderer.headers.append(("Owt-Cache", cached))
-        self.deliver(run, run.follow(), renderer)
+        unshared = None
+        if cached == "joined" and plain:
+            # Events are joined by the same client only, and show no headers of the adaptor.
+            may_share = self.service.cache.may_share(run, call)
+            unshared = Unshared(may_share, partial(self._run_alone, call, run))
+        self.deliver(run, run.follow(), renderer, unshared)
+
+    def _run_alone(self, call: Call, joined: Run) -> None:
+        """Run a call for itself that had joined a run whose answer is for its own client alone."""
+        joined.shared_by -= 1
+        try:
+            run, cached = self.service.submit(call, self.user, join=False)
+        except OwtError as error:
+            self._refuse(call.request, call.session, error)
+            return
+        self._follow(call, run, cached)
 
     def _refuse(self, facts: RequestFacts, session: str | None, error: OwtError) -> None:
         """Respond with an error, and record it as a run that failed, unless it was no call."""

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import time
 from asyncio import Future
+from collections.abc import Callable
+from typing import NamedTuple
 
 from tornado.httputil import HTTPOutputError
 
@@ -26,6 +28,13 @@ MAX_REASON = 300
 """Maximum number of characters of a reason in a header."""
 
 
+class Unshared(NamedTuple):
+    """Condition of a delivery that has not begun: `instead` is called if a chunk fails `may_share`."""
+
+    may_share: Callable[[Chunk], bool]
+    instead: Callable[[], None]
+
+
 class Delivery:
     """Driver that renders a run's chunks and writes them, until the run ends or `stop`.
 
@@ -34,14 +43,22 @@ class Delivery:
     """
 
     def __init__(
-        self, run: Run, reader: Reader, renderer: Plain | Events, writer: ResponseWriter, keepalive: float
+        self,
+        run: Run,
+        reader: Reader,
+        renderer: Plain | Events,
+        writer: ResponseWriter,
+        keepalive: float,
+        unshared: Unshared | None = None,
     ) -> None:
-        """After `keepalive` seconds of silence, events get a comment, so that proxies keep the connection."""
+        """After `keepalive` seconds of silence, events get a comment, so that proxies keep the connection.
+        `unshared` is for a call that has joined another's run."""
         self._run = run
         self._reader = reader
         self._renderer = renderer
         self._writer = writer
         self._keepalive = keepalive
+        self._unshared = unshared
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._written: Future[None] | None = None
@@ -92,6 +109,11 @@ class Delivery:
             self.stop()
 
     def _deliver(self, chunks: list[Chunk]) -> None:
+        unshared = self._unshared
+        if unshared is not None and not self._writer.begun and not all(map(unshared.may_share, chunks)):
+            self.stop()
+            unshared.instead()
+            return
         if log.isEnabledFor(logging.INFO):
             log_output(self._run.id, chunks)
         renderer, writer = self._renderer, self._writer

@@ -22,7 +22,7 @@ from tornado.httputil import (
 from owt.errors import MethodNotAllowed, OwtError
 from owt.frontend.access.proxies import apply_forwarded
 from owt.frontend.http import gate
-from owt.frontend.http.delivery import Delivery
+from owt.frontend.http.delivery import Delivery, Unshared
 from owt.frontend.http.events import Events
 from owt.frontend.http.responses import Plain
 from owt.frontend.http.writer import ResponseWriter
@@ -96,9 +96,12 @@ class Exchange(HTTPMessageDelegate):
         if self._delivery is not None:
             self._delivery.stop()
 
-    def deliver(self, run: Run, reader: Reader, renderer: Plain | Events) -> None:
+    def deliver(
+        self, run: Run, reader: Reader, renderer: Plain | Events, unshared: Unshared | None = None
+    ) -> None:
         """Respond with a run's chunks."""
-        self._delivery = Delivery(run, reader, renderer, self.writer, self.service.settings.keepalive)
+        keepalive = self.service.settings.keepalive
+        self._delivery = Delivery(run, reader, renderer, self.writer, keepalive, unshared)
         self._delivery.start()
 
     def resume(self, run: Run | None, last: EventId) -> None:

@@ -19,11 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Literal, Protocol
 
-import msgspec
-
+from owt.frontend.logs import short_path
 from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
-from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Data, Done, Failed, Form, Head, Stderr, Stdout
+from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import Chunk, Data, Done, Failed, Form, Head, Stderr, Stdout, size
 
 BATCH = 256 * 1024
 """Maximum size, in bytes, of the chunks that a reader gets at once. It bounds what is buffered for a slow
@@ -109,10 +108,12 @@ class Run:
         self.caller: Run | None = None
         self.nested: set[Run] = set()
         self.detached = call.detach
-        self.users: set[str | None] = set()
+        self.user: str | None = None
+        self.shared_by = 1  # calls, without those that were cancelled
         self.fingerprint = fingerprint(call)
         self.journal = Journal()
         self.journal_limit = journal_limit
+        self.kept_bytes = 0
         self.sent = 0
         self.form: Form | None = None
         self._budget = budget or JournalBudget(journal_limit)
@@ -174,6 +175,13 @@ class Run:
                 # From now on its output is dropped.
                 self.grant()
                 self.trim()
+
+    def withdraw(self) -> bool:
+        """Cancel the run if no other call shares it, and return True, or leave it to the others."""
+        self.shared_by -= 1
+        if self.shared_by <= 0:
+            self.cancel("cancelled")
+        return self.shared_by <= 0
 
     def feed(self, chunks: Iterable[Chunk], *, wake: bool = True) -> None:
         """Add chunks that the kernel sent. Chunks after `Done` are ignored.
@@ -306,16 +314,6 @@ class Run:
         """Return the text of all chunks of one kind in the journal."""
         return "".join(chunk.text for chunk in self.journal.chunks if isinstance(chunk, kind))
 
-    def last_lines(self, max_lines: int, max_characters: int) -> str:
-        """Return the end of what the run has written to stdout and stderr, in the order of its chunks."""
-        text = ""
-        for chunk in reversed(self.journal.chunks):
-            if isinstance(chunk, Stdout | Stderr):
-                text = chunk.text[-max_characters:] + text
-                if len(text) >= max_characters or text.count("\n") > max_lines:
-                    break
-        return "\n".join(text[-max_characters:].strip("\n").split("\n")[-max_lines:])
-
     def _keep_running(self) -> None:
         if self._abandoned is not None:
             self._abandoned.cancel()
@@ -425,8 +423,9 @@ class Runs:
         max_ended: int = 10_000,
     ) -> None:
         """`retention` is in seconds after the end of a run. `journal` (of each run), `journal_total` (of all
-        together; ended runs are dropped first) and `window` (of credit) are in bytes. The journal of a run
-        whose answer may be cached holds `cacheable` bytes, if that is more than `journal`."""
+        together, with all else that ended runs keep; those are dropped first) and `window` (of credit) are in
+        bytes. The journal of a run whose answer may be cached holds `cacheable` bytes, if that is more than
+        `journal`."""
         self._retention = retention
         self._journal = journal
         self._cacheable = max(journal, cacheable)
@@ -479,21 +478,23 @@ class Runs:
 
     def prune(self) -> None:
         """Forget ended runs that are past their retention, or beyond the limits."""
-        horizon = time.time() - self._retention
-        room = self._budget.total - self._budget.held
+        horizon, room = time.time() - self._retention, self._budget.total - self._budget.held
         while self._ended:
             run = next(iter(self._ended.values()))
-            assert run.ended_at is not None
-            if run.ended_at > horizon and self._ended_bytes <= room and len(self._ended) <= self._max_ended:
+            fits = self._ended_bytes <= room and len(self._ended) <= self._max_ended
+            if fits and (run.ended_at or 0) > horizon:
                 return
             del self._ended[run.id]
-            self._ended_bytes -= run.journal.bytes
+            self._ended_bytes -= run.kept_bytes
 
     def run_ended(self, run: Run) -> None:
-        """Keep the run with its output, but without its input."""
+        """Keep the run with its output, but without its input, of which only a short path is shown."""
         self.drop(run)
-        facts = msgspec.structs.replace(run.call.request, body=b"", headers=(), query="")
-        run.call = msgspec.structs.replace(run.call, request=facts, code=None, kwargs=None)
+        request = run.call.request
+        facts = RequestFacts(request.method[:20], short_path(request.path), "", (), b"", "")
+        run.call = Call(facts, session=run.session)
+        beside = [chunk for chunk in (run.journal.head, run.failure) if chunk and not run.journal.complete]
+        run.kept_bytes = run.journal.bytes + sum(map(size, beside)) + 4 * len(facts.path)
         self._ended[run.id] = run
-        self._ended_bytes += run.journal.bytes
+        self._ended_bytes += run.kept_bytes
         self.prune()

@@ -7,7 +7,7 @@ from typing import Literal
 from owt.errors import Busy, KernelDied, OwtError
 from owt.frontend.problems import failed
 from owt.frontend.runs.runs import CancelReason, Run
-from owt.wire.chunk import Failed
+from owt.wire.chunk import Failed, Stderr, Stdout
 
 LAST_LINES, LAST_CHARACTERS = 40, 4000
 """Limits of what the failure of a call repeats of its output when its kernel has died."""
@@ -42,7 +42,7 @@ def killed_with_kernel(run: Run, reason: str) -> Failed:
     """Return the failure of an active run whose kernel died, perhaps because the run did not stop."""
     match run.cancel_reason:
         case None:
-            output = run.last_lines(LAST_LINES, LAST_CHARACTERS)
+            output = _last_lines(run)
             return kernel_lost(f"the kernel {reason}" + (f"; its last output:\n{output}" if output else ""))
         case "timeout":
             detail = f"the call ran longer than its timeout of {run.call.timeout:g} s; its kernel {reason}"
@@ -50,6 +50,17 @@ def killed_with_kernel(run: Run, reason: str) -> Failed:
         case cancel_reason:
             kind = failure_type(cancel_reason)
             return Failed(499, kind, "cancelled", f"the call was {kind} and its kernel was killed")
+
+
+def _last_lines(run: Run) -> str:
+    """Return the end of what the run has written to stdout and stderr, in the order of its chunks."""
+    text = ""
+    for chunk in reversed(run.journal.chunks):
+        if isinstance(chunk, Stdout | Stderr):
+            text = chunk.text[-LAST_CHARACTERS:] + text
+            if len(text) >= LAST_CHARACTERS or text.count("\n") > LAST_LINES:
+                break
+    return "\n".join(text[-LAST_CHARACTERS:].strip("\n").split("\n")[-LAST_LINES:])
 
 
 def failure_type(reason: CancelReason) -> Literal["cancelled", "timeout", "interrupted"]:

@@ -85,14 +85,16 @@ class ValueEncoder:
     its type, and ValueError for headers that HTTP cannot carry and for cyclic JSON.
     """
 
-    def __init__(self, call: Call, shell: Any) -> None:
-        """Create an encoder. The display formatter of the IPython `shell` makes rich representations.
+    def __init__(self, call: Call, shell: Any, is_personal: Callable[[], bool] = lambda: False) -> None:
+        """Create an encoder. The display formatter of the IPython `shell` makes rich representations;
+        `is_personal` is asked for `Head.personal`.
 
         `status` is the answer's, and `begun` is True from its `Head` on.
         """
         self.status = 200
         self._call = call
         self._shell = shell
+        self._is_personal = is_personal
         self._next_status: int | None = None
         self._headers: Headers = ()
         self._default_type = True
@@ -168,13 +170,13 @@ class ValueEncoder:
             # A cache must not serve it to a client with another Accept header (RFC 9110, 12.5.5).
             headers = (*headers, ("Vary", "Accept"))
         if not headers and self._default_type:
-            return (Head(self.status, (("Content-Type", content_type),)),)
+            return (Head(self.status, (("Content-Type", content_type),), self._is_personal()),)
         if whole or self.status in BODILESS:
             # The frontend counts the bytes that it sends.
             headers = tuple(pair for pair in headers if pair[0].lower() != "content-length")
         if self._default_type and header(headers, "content-type") is None:
             headers = (("Content-Type", content_type), *headers)
-        return (Head(self.status, headers),)
+        return (Head(self.status, headers, self._is_personal()),)
 
     def _response(self, response: Any) -> ResultKind:
         """Return a response of werkzeug, Flask or werkzeug.sansio (which has no body) as a result.

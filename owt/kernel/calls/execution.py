@@ -77,7 +77,7 @@ class Execution:
 
     def __init__(self, run: Run, code: CompiledCode | None, environment: Environment) -> None:
         """Create the execution. `code` is the call's code; None for a call without code."""
-        self.encoder = ValueEncoder(run.call, environment.shell)
+        self.encoder = ValueEncoder(run.call, environment.shell, lambda: run.personal)
         self._run = run
         self._sender = run.sender
         self._code = code

@@ -347,7 +347,7 @@ class Runner:
             return
         seconds = time.perf_counter() - began
         try:
-            run.sender.finish((*last, Done(status, seconds)))
+            run.sender.finish((*last, Done(status, seconds, run.personal)))
         except MemoryError:
             # There is no memory even to report the end of the call.
             end_process_group()

@@ -556,6 +556,17 @@ def test_an_ended_run_is_forgotten_after_its_retention(monkeypatch: pytest.Monke
     assert runs.get(ended.id) is None
 
 
+def test_paths_and_failures_of_ended_runs_count_towards_the_total() -> None:
+    runs = new_runs(total=100_000, journal=1000)
+    for _ in range(100):
+        run = runs.create(new_call(path="/" + "ü" * 1_000_000))
+        run.fail(Failed(400, "bad-request", "t" * 1000, "d" * 4000, "e" * 1000))
+    kept = runs.all()
+    # Each keeps about 6000 bytes of its failure, beyond its journal's limit, and 195 characters of its path.
+    assert 5 < len(kept) < 17
+    assert {len(run.call.request.path) for run in kept} == {195}
+
+
 def test_the_oldest_ended_runs_are_forgotten_beyond_the_total() -> None:
     runs = new_runs(total=10000, journal=4000)
     first, second, third = (runs.create(new_call()) for _ in range(3))
