@@ -89,18 +89,23 @@ class RunVariable:
     SIZE = 64
 
     def __init__(self) -> None:
-        self._prefix = f"{RUN_VARIABLE}=".encode()
-        self._text = ctypes.create_string_buffer(self._prefix, len(self._prefix) + self.SIZE + 1)
+        self._name = RUN_VARIABLE.encode()
+        self._text = ctypes.create_string_buffer(self._name + b"=", len(self._name) + self.SIZE + 2)
+        self._value = memoryview(self._text).cast("B")[len(self._name) + 1 :]
+        self._newest: object = object()
         self._putenv = ctypes.CDLL(None).putenv
 
     def set(self, id: str) -> None:
         """Set the variable to a run's id."""
         value = id.encode()[: self.SIZE]
-        ctypes.memmove(ctypes.byref(self._text, len(self._prefix)), value + b"\0", len(value) + 1)
-        self._putenv(self._text)
+        self._value[: len(value) + 1] = value + b"\0"
         # The mapping behind `os.environ`, which has no public method that leaves `putenv` out;
         # tests/kernel/test_context.py fails when it changes.
-        os.environ._data[self._prefix[:-1]] = value  # type: ignore[attr-defined]
+        variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+        if variables.get(self._name) is not self._newest:
+            # The variable is new, or user code has changed it: `putenv` takes longer than the rest.
+            self._putenv(self._text)
+        self._newest = variables[self._name] = value
 
 
 run_variable = RunVariable()

@@ -8,7 +8,17 @@ import os
 import signal
 import sys
 import threading
+from functools import cache
 from typing import NoReturn
+
+
+@cache
+def process_id() -> int:
+    """Return the id of this process. Calls ask several times who they are, and must not pay system calls."""
+    return os.getpid()
+
+
+os.register_at_fork(after_in_child=process_id.cache_clear)
 
 
 def end_process_group() -> NoReturn:

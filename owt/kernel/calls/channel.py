@@ -7,7 +7,6 @@ is read in ipykernel's control thread, which is free while the main thread compu
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from typing import Any, NoReturn
 
@@ -16,7 +15,7 @@ from owt.kernel import context
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
-from owt.kernel.exit import end_fork, end_process_group, hand_over
+from owt.kernel.exit import end_fork, end_process_group, hand_over, process_id
 from owt.kernel.memory_limit import MemoryLimit
 from owt.server import Server
 from owt.wire.messages import (
@@ -56,7 +55,7 @@ class KernelChannel:
 
         Raises `WireError` when the message is not a `Welcome`.
         """
-        self._process = os.getpid()
+        self._process = process_id()
         self._main = main
         self._control_loop = in_control
         self._control = FrontendConnection(control, self._lost)
@@ -70,6 +69,10 @@ class KernelChannel:
         self._cleanup = first.cleanup
         self._memory = MemoryLimit()
         Server.announce(first.url, first.address, first.port, context.running_id)
+        # Before the runner, for which functions that are registered later are the user's, and run with calls.
+        shell.events.register(
+            "post_run_cell", lambda result: self.end_fork(getattr(result, "error_in_exec", None))
+        )
         self.runner = Runner(
             shell=shell,
             connection=self._calls,
@@ -94,7 +97,7 @@ class KernelChannel:
 
     def end_fork(self, error: BaseException | None) -> None:
         """End this process if a cell has forked it, and has left its code by `error`."""
-        if os.getpid() != self._process:
+        if process_id() != self._process:
             end_fork(error)
 
     def cell(self, running: bool) -> None:

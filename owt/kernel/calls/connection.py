@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections import deque
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from owt.errors import WireError
+from owt.kernel.exit import process_id
 from owt.wire.messages import Message, encode, message_decoder
 from owt.wire.unsent import Region, UnsentOutput
 
@@ -33,7 +33,7 @@ class FrontendConnection:
         self._lock = threading.Lock()
         self._owner = 0
         self._deferred: deque[tuple[Message, Sequence[Region]]] = deque()
-        self._process = os.getpid()
+        self._process = process_id()
         self.received = 0
 
     def fileno(self) -> int:
@@ -50,7 +50,7 @@ class FrontendConnection:
 
         Raises RuntimeError in a forked child process: the connection is the parent's.
         """
-        if os.getpid() != self._process:
+        if process_id() != self._process:
             raise RuntimeError("a forked child process has no connection to the server; the kernel has")
         me = threading.get_ident()
         if self._owner == me:

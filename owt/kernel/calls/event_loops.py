@@ -7,14 +7,13 @@ A script ends then. In a kernel the loop continues, and the run that the task be
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from owt.kernel import context
-from owt.kernel.exit import end_fork
+from owt.kernel.exit import end_fork, process_id
 
 
 def protect(
@@ -31,13 +30,13 @@ def protect(
     if run_once is None:
         # A loop that is not asyncio's own, such as uvloop's.
         return
-    process, stop = os.getpid(), loop.stop
+    process, stop = process_id(), loop.stop
 
     def run_once_protected() -> None:
         try:
             run_once()
         except BaseException as error:
-            if os.getpid() != process:
+            if process_id() != process:
                 end_fork(error)
             trace = sys.exc_info()[2]
             if not isinstance(error, SystemExit | KeyboardInterrupt):
@@ -45,7 +44,7 @@ def protect(
                 loop.call_exception_handler({"message": "a signal handler has raised", "exception": error})
             elif (run := _run_of(trace)) is not None:
                 on_exit(run, error)
-        if os.getpid() != process:
+        if process_id() != process:
             end_fork(None)
 
     def stop_unless_in_use() -> None:

@@ -39,14 +39,13 @@ What can still fail:
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from types import FrameType, TracebackType
 from typing import Any
 
-from owt.kernel.exit import end_fork
+from owt.kernel.exit import end_fork, process_id
 
 
 class Interrupts:
@@ -136,7 +135,7 @@ class InOtherThread:
     """
 
     def __init__(self) -> None:
-        self._process = os.getpid()
+        self._process = process_id()
 
     def __enter__(self) -> None:
         pass
@@ -144,7 +143,7 @@ class InOtherThread:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if os.getpid() != self._process:
+        if process_id() != self._process:
             end_fork(error)
 
 

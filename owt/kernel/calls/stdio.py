@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
 from ipykernel.iostream import OutStream
 
 from owt.kernel import context
+from owt.kernel.exit import process_id
 from owt.wire.unsent import REGION, SIZE, Region, StreamName, UnsentOutput
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class RunStream(io.TextIOBase):
         self.pipe = pipe
         self._buffer: StreamBuffer | None = None
         self._descriptor = None if pipe is None else pipe.descriptor
-        self._process = os.getpid()
+        self._process = process_id()
         self._kind: StreamName = "stderr" if stream.name == "stderr" else "stdout"
 
     def route(self) -> None:
@@ -136,7 +137,7 @@ class RunStream(io.TextIOBase):
             raise TypeError(f"write() argument must be str, not {type(string).__name__}")
         # The methods of a subclass of str are user code.
         string = str.__str__(string)
-        if os.getpid() != self._process:
+        if process_id() != self._process:
             # A forked child: the process that it was forked from reads this descriptor.
             return self._write_to_descriptor(string)
         run = context.running()
@@ -146,7 +147,7 @@ class RunStream(io.TextIOBase):
 
     def flush(self) -> None:
         """Send the text that was written so far."""
-        if os.getpid() != self._process:
+        if process_id() != self._process:
             return
         run = context.running()
         if run is None:

@@ -119,9 +119,6 @@ def attach(kernel: Any, inherited: Inherited) -> None:
     )
     kernel.channel = channel
     protect(main, channel.runner.exited, lambda: kernel.shell.exit_now)
-    kernel.shell.events.register(
-        "post_run_cell", lambda result: channel.end_fork(getattr(result, "error_in_exec", None))
-    )
     channel.start()
 
 
