@@ -73,7 +73,7 @@ class ScriptedKernel:
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
-        self.messages: list[Cancel | Withdraw | RegisterResult | RequestBody] = []
+        self.messages: list[Withdraw | RegisterResult | RequestBody] = []
         self.pings = 0
         self.unread = False
         self.bound: tuple[str | None, int] | None = None
@@ -108,18 +108,17 @@ class ScriptedKernel:
         """Record credit for a run, in bytes."""
         self.credits.append((run, size))
 
-    def cancel(self, message: Cancel) -> None:
-        """Record that a run is cancelled; the test decides when it ends."""
-        self.cancelled.append(message.run)
-        self.cancel_received.set()
-
     def ping(self) -> None:
         """Count a request for a `Pong`; the test decides when it comes."""
         self.pings += 1
 
     def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
-        """Record a control message."""
-        self.messages.append(message)
+        """Record a control message; the test decides when a run that is cancelled ends."""
+        if isinstance(message, Cancel):
+            self.cancelled.append(message.run)
+            self.cancel_received.set()
+        else:
+            self.messages.append(message)
 
     def stopped(self) -> bool:
         """Return `is_stopped`, which the test sets."""

@@ -220,10 +220,6 @@ class Kernel:
         if self._control is not None:
             self._control.send(Credit(run, size))
 
-    def cancel(self, message: Cancel) -> None:
-        """Ask the kernel to end one run."""
-        self.ask(message)
-
     def ping(self) -> None:
         """Ask the main thread for a `Pong`, after the calls that were sent."""
         if self._calls is not None:

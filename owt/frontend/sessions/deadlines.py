@@ -72,8 +72,8 @@ class Deadlines:
         self._unbegun: dict[str, float] = {}
         self._questions: dict[str, float] = {}
         self._used = False
-        # The kernel that was last seen stopped, and since when (event loop time).
-        self._stopped: tuple[Kernel, float] | None = None
+        # Since when the kernel has been seen stopped (event loop time).
+        self._stopped: float | None = None
 
     # Calls
 
@@ -193,9 +193,10 @@ class Deadlines:
         self.blocked_since = None
 
     def forget_kernel(self) -> None:
-        """Forget the main thread of a kernel that has died."""
+        """Forget a kernel that has died."""
         self.received_ping()
         self._used = False
+        self._stopped = None
 
     def is_kill_due(self) -> bool:
         """Return True if the main thread has been blocked for `kill_after` seconds."""
@@ -215,9 +216,9 @@ class Deadlines:
         if not kernel.stopped():
             self._stopped = None
             return
-        if self._stopped is None or self._stopped[0] is not kernel:
-            self._stopped = (kernel, _now())
-        if _now() - self._stopped[1] >= self._kill_after:
+        if self._stopped is None:
+            self._stopped = _now()
+        if _now() - self._stopped >= self._kill_after:
             limit = f"{self._kill_after:g} s"
             reason = f"was stopped (SIGSTOP) for {limit} while it had calls and was killed"
             kernel.kill(reason, ExitKind.STUCK)

@@ -11,7 +11,7 @@ from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions import waiting
 from owt.frontend.sessions.failures import cancelled_in_queue, kernel_lost, start_failure
-from owt.frontend.sessions.session import Limits, Session
+from owt.frontend.sessions.session import Limits, Session, SessionOwner
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 """Seconds before a failed start of a spare is retried; they double each time, up to the last."""
@@ -19,7 +19,7 @@ RECENT = 10.0
 """Seconds for which a failed start counts as the pool's problem, if only calls start kernels."""
 
 
-class Pool:
+class Pool(SessionOwner):
     """Members, which have run calls and can run more, and spares, which have run none.
 
     A call goes to an idle member that has loaded its code, else to the idle member that was used last, else
@@ -50,7 +50,6 @@ class Pool:
         self._max_members = max_members
         self._max_nested = max_nested
         self._closed = False
-        self._closing: set[asyncio.Task[None]] = set()
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
 
@@ -91,9 +90,8 @@ class Pool:
                 f"all {self._max_members} kernels of the pool are busy (--pool-max) and {len(self.waiting)} "
                 f"calls wait (--queue {self._limits.queue}); try again later"
             )
-        else:
-            run.enqueue(self)
-            self.waiting.append(run)
+        run.enqueue(self)
+        self.waiting.append(run)
 
     def _check_nesting(self, run: Run) -> None:
         """Raise `Busy` for a call that waits for its own callers, which hold all kernels."""
@@ -132,8 +130,7 @@ class Pool:
         for run in waiting:
             run.fail(kernel_lost("the server is shutting down", "the server is ending"))
         await asyncio.gather(
-            *self._closing,
-            *(session.close("the server is shutting down") for session in (*self.members, *self.spares)),
+            *(session.close("the server is shutting down") for session in (*self.members, *self.spares))
         )
 
     def session_idle(self, session: Session) -> None:
@@ -151,7 +148,8 @@ class Pool:
                 return
         if self._usable > self._max_members:
             # It was for a nested call, or replaces a stuck one.
-            self._remove(session)
+            self.members.remove(session)
+            session.close_soon("the pool has more kernels than it needs")
 
     def session_stuck(self, session: Session) -> None:
         """Give the calls that a member has not begun to others."""
@@ -210,13 +208,6 @@ class Pool:
     @property
     def _busy(self) -> int:
         return sum(member.state == "busy" for member in self.members)
-
-    def _remove(self, member: Session) -> None:
-        self.members.remove(member)
-        end = member.close("the pool has more kernels than it needs")
-        task = asyncio.get_running_loop().create_task(end)
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
 
     def _has_room(self) -> bool:
         """Return True if one more kernel can be started."""

@@ -80,13 +80,13 @@ class SessionOwner(Protocol):
     """The pool, or the table of named sessions, that a session belongs to."""
 
     def session_idle(self, session: Session) -> None:
-        """Handle that the session's kernel is ready and has no call to run."""
+        """Handle that the session's kernel is ready and has no call to run. Does nothing by default."""
+
+    def session_stuck(self, session: Session) -> None:
+        """Handle that the kernel cannot begin the calls in the session's queue. Does nothing by default."""
 
     def session_failed(self, session: Session) -> None:
         """Handle that the session has no kernel until a call starts one."""
-
-    def session_stuck(self, session: Session) -> None:
-        """Handle that the session's kernel cannot begin the calls in the session's queue."""
 
 
 class Session:
@@ -152,11 +152,6 @@ class Session:
         return max(self.last_used or 0, (self.kernel and self.kernel.last_cell) or 0) or None
 
     @property
-    def fresh(self) -> bool:
-        """Return True if no call has run on the kernel."""
-        return self.calls == 0 and not self.queue
-
-    @property
     def label(self) -> str:
         """Return the name of the session for messages."""
         return "a kernel of the pool" if self.name is None else f"session {self.name}"
@@ -217,7 +212,7 @@ class Session:
         new = run.cancel_reason is None or (run.abandoned and reason != "disconnected")
         if new and self.kernel is not None and run.id in self.active:
             run.cancel_reason = reason
-            self.kernel.cancel(Cancel(run.id, failure_type(reason)))
+            self.kernel.ask(Cancel(run.id, failure_type(reason)))
             self._deadlines.cancelled(run)
 
     async def interrupt(self) -> str | None:
@@ -379,7 +374,7 @@ class Session:
     def release(self) -> Kernel:
         """Give the kernel away, and end without it."""
         assert self.kernel is not None
-        assert self.fresh
+        assert not self.calls
         kernel, self.kernel = self.kernel, None
         self._closed = True
         return kernel
@@ -407,6 +402,11 @@ class Session:
         if (kernel := self.kernel) is not None:
             kernel.kill(f"was ended because {cause}")
             await kernel.closed()
+
+    def close_soon(self, cause: str) -> None:
+        """Begin to `close`."""
+        # The kernel, whose end it waits for, refers to the task.
+        asyncio.get_running_loop().create_task(self.close(cause))
 
     async def _start(self) -> None:
         try:

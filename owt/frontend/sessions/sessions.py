@@ -9,12 +9,12 @@ from owt.errors import BadRequest, Busy, NoSuchSession
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Limits, Session
+from owt.frontend.sessions.session import Limits, Session, SessionOwner
 
 MAX_CONCURRENCY = 1000
 
 
-class Sessions:
+class Sessions(SessionOwner):
     """Named sessions. They are created when a call names them."""
 
     def __init__(
@@ -37,7 +37,6 @@ class Sessions:
         self._spec = spec
         self._max_sessions = max_sessions
         self._idle_timeout = idle_timeout
-        self._closing: set[asyncio.Task[None]] = set()
 
     def submit(self, run: Run) -> None:
         """Give a call to the session that it names, or to the pool.
@@ -137,10 +136,7 @@ class Sessions:
             idle = session.state in ("idle", "stuck") and not session.queue
             if idle and now - used > self._idle_timeout and name not in self.kept:
                 del self.named[name]
-                end = session.close("its session was idle for too long")
-                task = asyncio.get_running_loop().create_task(end)
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+                session.close_soon("its session was idle for too long")
 
     def check(self) -> None:
         """Find kernels that cannot begin calls, and kill those that have been unable to for too long."""
@@ -153,12 +149,6 @@ class Sessions:
         await asyncio.gather(
             self.pool.close(), *(session.close("the server is shutting down") for session in sessions)
         )
-
-    def session_idle(self, session: Session) -> None:
-        """Do nothing: a named session has a queue of its own."""
-
-    def session_stuck(self, session: Session) -> None:
-        """Do nothing: its calls need the state of this session, or the notice that it is gone."""
 
     def session_failed(self, session: Session) -> None:
         """Remove a session whose very first kernel could not be started."""

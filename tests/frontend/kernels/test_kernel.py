@@ -214,7 +214,7 @@ async def test_calls_and_control_messages_use_their_own_connections() -> None:
         assert await stage.calls.receive() == WELCOME
         stage.kernel.invoke("a", new_call())
         stage.kernel.credit("a", 10)
-        stage.kernel.cancel(Cancel("a", "timeout"))
+        stage.kernel.ask(Cancel("a", "timeout"))
         assert await stage.calls.receive() == Invoke("a", new_call())
         assert [await stage.control.receive() for _ in range(2)] == [Credit("a", 10), Cancel("a", "timeout")]
 

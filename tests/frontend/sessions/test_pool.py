@@ -278,7 +278,7 @@ async def test_pop_spare_returns_a_ready_spare_once() -> None:
     await stage.kernels.wait_for_kernel(1)
     spare = stage.pool.pop_spare()
     assert spare is not None
-    assert spare.fresh
+    assert not spare.calls
     assert stage.pool.pop_spare() is None
 
 
