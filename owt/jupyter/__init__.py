@@ -23,7 +23,7 @@ def load(shell: Any) -> None:
     from IPython.core.magic import no_var_expand
 
     from owt.jupyter import commands
-    from owt.jupyter.magics import Completer, Magics
+    from owt.jupyter.magics import Magics
 
     magics = Magics(shell)
 
@@ -39,6 +39,5 @@ def load(shell: Any) -> None:
     cell.__doc__ = commands.described(commands.run)
     shell.register_magic_function(line, "line", "owt")
     shell.register_magic_function(cell, "cell", "owt")
-    completer = Completer(magics)
-    for name, complete in (("%owt", completer.line), ("%%owt", completer.cell)):
-        shell.set_hook("complete_command", complete, str_key=name)
+    shell.set_hook("complete_command", magics.complete_line, str_key="%owt")
+    shell.set_hook("complete_command", magics.complete_cell, str_key="%%owt")

@@ -149,11 +149,7 @@ class Magics:
     def _check_session(self, url: str, session: str | None) -> None:
         """Raise `CannotSend` for the session of this cell, whose calls wait until the cell ends."""
         channel = _channel(self.shell)
-        if (
-            channel is not None
-            and session is not None
-            and (channel.session, Server.current().url) == (session, url)
-        ):
+        if channel and session and (channel.session, Server.current().url) == (session, url):
             raise CannotSend(
                 f"--session: this notebook runs in session {session} itself, where calls wait for its cell; "
                 "run it here with --local, or in another session"
@@ -191,19 +187,14 @@ class Magics:
 
         return TerminalRenderer()
 
+    # Completion: options, sessions, and variables after a `$`
 
-class Completer:
-    """Completion of the magics' lines: options, sessions, and variables after a `$`."""
-
-    def __init__(self, magics: Magics) -> None:
-        self._magics = magics
-
-    def line(self, shell: Any, event: Any) -> list[str]:
+    def complete_line(self, shell: Any, event: Any) -> list[str]:
         """Return completions after `%owt`."""
         words = [] if event.symbol.startswith("-") else ["serve", "stop"]
         return self._sessions(event) or commands.option_names(commands.connect) + words
 
-    def cell(self, shell: Any, event: Any) -> list[str]:
+    def complete_cell(self, shell: Any, event: Any) -> list[str]:
         """Return completions after `%%owt`."""
         if match := re.search(r"\$(\w*)$", event.text_until_cursor):
             names = [name for name in shell.user_ns if name.startswith(match[1]) and name[:1] != "_"]
@@ -215,9 +206,8 @@ class Completer:
     def _sessions(self, event: Any) -> list[str]:
         if not re.search(r"(--session|-s)[ =]\S*$", event.text_until_cursor):
             return []
-        connection = self._magics.connection
         try:
-            return [] if connection is None else connection.session_names()
+            return [] if self.connection is None else self.connection.session_names()
         except OwtError:
             return []
 

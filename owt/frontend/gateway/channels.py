@@ -56,30 +56,6 @@ MAX_PARTS = 4096
 """Parts of a message: its channel, header, parent, metadata, content and buffers."""
 
 
-class Dropped:
-    """Broadcasts of the kernel that a client did not get: their number, their size, and the last one's
-    parent."""
-
-    def __init__(self) -> None:
-        self.messages = 0
-        self.size = 0
-        self.parent = b"{}"
-
-    def add(self, size: int, parent: bytes) -> None:
-        """Add a message. `parent` is the header of its parent, as JSON."""
-        self.messages += 1
-        self.size += size
-        self.parent = parent
-
-    def notice(self) -> str:
-        """Return the text that replaces them in the output."""
-        noun = "message" if self.messages == 1 else "messages"
-        return (
-            f"owt: {self.messages} {noun} of the kernel ({self.size / 2**20:.1f} MiB) are missing here, "
-            f"because this notebook reads more slowly than the kernel writes\n"
-        )
-
-
 class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     """A WebSocket and, while the session has a kernel, sockets for the kernel's channels.
 
@@ -97,7 +73,6 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._kernels = self.kernel_manager.kernels
         self._service = self.websocket_handler.service
         self._streams: dict[str, ZMQStream] = {}
-        self._probe: ZMQStream | None = None
         self._probes: list[bytes] = []
         self._connecting: asyncio.Task[None] | None = None
         self._connected = asyncio.Event()
@@ -106,7 +81,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._open = False
         self._unwritten = 0
         self._paused = False
-        self._dropped = Dropped()
+        # Broadcasts of the kernel that the client did not get: number, bytes, and the last one's parent.
+        self._dropped, self._dropped_size, self._dropped_parent = 0, 0, b"{}"
         self._cells: set[str] = set()
         self._prompt: dict[str, Any] | None = None
         self._restarting = False
@@ -223,11 +199,18 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         if self._unwritten and self._unwritten + size > MAX_UNREAD:
             is_state = _header(parts[1]).get("msg_type") == "status"
             if not is_state or self._unwritten + size > 2 * MAX_UNREAD:
-                self._dropped.add(size, parts[2])
+                self._dropped += 1
+                self._dropped_size += size
+                self._dropped_parent = parts[2]
                 return False
-        if self._dropped.messages:
-            dropped, self._dropped = self._dropped, Dropped()
-            self._send("stream", {"name": "stderr", "text": dropped.notice()}, _header(dropped.parent))
+        if self._dropped:
+            noun = "message" if self._dropped == 1 else "messages"
+            text = (
+                f"owt: {self._dropped} {noun} of the kernel ({self._dropped_size / 2**20:.1f} MiB) are "
+                "missing here, because this notebook reads more slowly than the kernel writes\n"
+            )
+            self._dropped = self._dropped_size = 0
+            self._send("stream", {"name": "stderr", "text": text}, _header(self._dropped_parent))
         return True
 
     def _send_state(self, state: str) -> None:
@@ -312,10 +295,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             self._connecting.cancel()
             self._connecting = None
         streams, self._streams = self._streams, {}
-        for stream in streams.values():
-            if not stream.closed():
-                stream.close()
-        self._close_probe()
+        _close(*streams.values())
         self._probes.clear()
         # A message that waits for a closed socket waits no longer.
         self._sent.set()
@@ -328,14 +308,15 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                 stream = self.kernel_manager.connect(channel, self.session.bsession)
                 self._streams[channel] = stream
                 stream.on_send(lambda message, status: self._sent.set())
-            self._probe = self.kernel_manager.connect("control", b"")
+            probe = self.kernel_manager.connect("control", b"")
         except ZMQError as error:
             log.error("a client cannot be connected to kernel %s: %s", self.kernel_id, error)
             self._disconnect_kernel()
             self.websocket_handler.close(INTERNAL_ERROR, str(error))
             return
         self._receive()
-        self._connecting = asyncio.get_running_loop().create_task(self._wait_for_subscription(self._probe))
+        self._connecting = asyncio.get_running_loop().create_task(self._wait_for_subscription(probe))
+        self._connecting.add_done_callback(lambda _: _close(probe))
 
     async def _wait_for_subscription(self, probe: ZMQStream) -> None:
         """Wait until messages arrive on IOPub. Its own message `iopub_welcome` arrives only for the kernel's
@@ -348,15 +329,9 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(PROBE_INTERVAL):
                             await self._subscribed.wait()
-        self._close_probe()
         # A client that comes back after its kernel's death waits for a status.
         self._send_state(self.kernel_manager.execution_state)
         self._connected.set()
-
-    def _close_probe(self) -> None:
-        if self._probe is not None and not self._probe.closed():
-            self._probe.close()
-        self._probe = None
 
 
 class LeftCells:
@@ -395,9 +370,7 @@ class LeftCells:
     def close(self) -> None:
         """Close the sockets."""
         self._owt_session.remove_observer(self)
-        for stream in (self._shell, self._stdin):
-            if not stream.closed():
-                stream.close()
+        _close(self._shell, self._stdin)
 
     def _on_reply(self, frames: list[bytes]) -> None:
         self.cells.discard(self._headers(frames)[1].get("msg_id", ""))
@@ -414,6 +387,12 @@ class LeftCells:
     def _end(self, prompt: dict[str, Any]) -> None:
         content = {"status": "ok", "value": END_OF_INPUT}
         self._jupyter_session.send(self._stdin, "input_reply", content, parent={"header": prompt})
+
+
+def _close(*streams: ZMQStream) -> None:
+    for stream in streams:
+        if not stream.closed():
+            stream.close()
 
 
 def _header(part: bytes) -> dict[str, Any]:

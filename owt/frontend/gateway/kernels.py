@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 import zmq
 from jupyter_client.connect import ConnectionFileMixin
@@ -19,6 +20,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import BadRequest, Busy
 from owt.frontend.api.control import timestamp
+from owt.frontend.gateway.channels import LeftCells
 from owt.frontend.gateway.specs import SPEC_PREFIX, spec_session
 from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
@@ -38,13 +40,8 @@ _ID = re.compile(r"\w+-\w+-\w+-\w+-\w+", re.ASCII)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-NO_VARIABLES: Mapping[str, Any] = {}
 MAX_VARIABLES = 64 * 1024
 """Characters of the environment that a client gives a kernel."""
-
-
-_EXECUTION_STATES = {"stuck": "busy"}
-"""Jupyter's words for states of a session that Jupyter does not know."""
 
 
 class _Connector(ConnectionFileMixin):
@@ -85,7 +82,8 @@ class JupyterKernel(Configurable):
     @property
     def execution_state(self) -> str:
         """State of the session in Jupyter's words."""
-        return _EXECUTION_STATES.get(self.owt_session.state, self.owt_session.state)
+        state = self.owt_session.state
+        return "busy" if state == "stuck" else state
 
     def model(self) -> dict[str, Any]:
         """Return the kernel's model of Jupyter's REST API."""
@@ -108,15 +106,6 @@ class JupyterKernel(Configurable):
         # Messages that a dead kernel does not take are dropped.
         socket.linger = 0
         return ZMQStream(socket)
-
-
-class LeftCells(Protocol):
-    """Cells, by the ids of their requests, that run or wait although their client has disconnected."""
-
-    cells: set[str]
-
-    def close(self) -> None:
-        """Close their sockets."""
 
 
 class SessionKernels:
@@ -164,7 +153,7 @@ class SessionKernels:
     def listed(self) -> Iterator[JupyterKernel]:
         """Yield the kernels that clients see, one for each session: the attached one while it is used, and
         then the other one only while clients are connected to it."""
-        for own, attached in self._pairs():
+        for own, attached in self._pairs().values():
             used = attached.starts or attached.connections
             if used:
                 yield attached
@@ -172,17 +161,16 @@ class SessionKernels:
                 yield own
 
     def _all(self) -> Iterator[JupyterKernel]:
-        for pair in self._pairs():
-            yield from pair
+        return chain.from_iterable(self._pairs().values())
 
-    def _pairs(self) -> list[tuple[JupyterKernel, JupyterKernel]]:
+    def _pairs(self) -> dict[Session, tuple[JupyterKernel, JupyterKernel]]:
         """Return each session's kernels: its own and the attached one."""
         named = set(self._service.sessions.named.values())
         for ended in self._kernels.keys() - named:
             del self._kernels[ended]
         for session in named - self._kernels.keys():
             self._add(session, str(uuid.uuid4()))
-        return list(self._kernels.values())
+        return self._kernels
 
     def _add(self, session: Session, id: str) -> tuple[JupyterKernel, JupyterKernel]:
         def kernel(id: str, spec: str, attached: bool) -> JupyterKernel:
@@ -202,7 +190,7 @@ class SessionKernels:
         kernel_name: str | None = None,
         path: str | None = None,
         kernel_id: str | None = None,
-        env: Mapping[str, Any] = NO_VARIABLES,
+        env: Mapping[str, Any] | None = None,
     ) -> str:
         """Create a session named after the notebook at `path`, or attach to the one whose kernelspec it is.
         Returns the kernel id. `env` has variables for the kernel's environment, of which those are used whose
@@ -218,8 +206,8 @@ class SessionKernels:
                 raise BadRequest(field, "must be text", value)
         if (name := spec_session(kernel_name or "")) is not None:
             session = sessions.named.get(name) or sessions.create(name)
+            _, kernel = self._pairs()[session]
             await session.started()
-            kernel = next(item for item in self._all() if item.owt_session is session and item.attached)
             kernel.starts += 1
             return kernel.kernel_id
         if kernel_id is not None:
@@ -229,7 +217,7 @@ class SessionKernels:
                 raise HTTPError(409, "Kernel already exists: %s", kernel_id)
         if kernel_name == "python":
             kernel_name = NATIVE_KERNEL_NAME
-        session = sessions.create(self._free_name(path), kernel_name, env=_kernel_variables(env))
+        session = sessions.create(self._free_name(path), kernel_name, env=_kernel_variables(env or {}))
         kernel, _ = self._add(session, kernel_id or str(uuid.uuid4()))
         await session.started()
         return kernel.kernel_id

@@ -76,7 +76,7 @@ class SessionObserver(Protocol):
         """Handle an event of the kernel."""
 
 
-class SessionOwner(Protocol):
+class SessionOwner:
     """The pool, or the table of named sessions, that a session belongs to."""
 
     def session_idle(self, session: Session) -> None:
