@@ -22,6 +22,7 @@
     ├── MissingExtra        an adaptor needs a package that an extra of owt installs
     ├── CannotSend          a client cannot send a function, an argument or an option
     ├── Unreachable         no owt server answers at the URL, or the connection broke
+    ├── UnexpectedValue     the value of a call does not have the type that its caller gave
     └── RemoteError         the server reported that a call failed
 
 `status` is the HTTP status of the frontend's response to a client.
@@ -232,6 +233,10 @@ class CannotSend(OwtError, TypeError):
 
 class Unreachable(OwtError):
     """No owt server answers at the URL, or the connection broke before the end of the response."""
+
+
+class UnexpectedValue(OwtError, TypeError):
+    """The value of a call does not have the type that its caller gave. The call itself succeeded."""
 
 
 class RemoteError(OwtError):

@@ -2,6 +2,7 @@
 
     client = owt.Client("http://127.0.0.1:9876", session="tour")
     client.call("1 + 1")                        # code as text; '2'
+    client.call("6 * 7", int)                   # the type of the value; 42
     client.call(summarise, text="...")          # a function: its source is sent and run there
     for event in client.stream(summarise, text="..."):
         print(event.name, event.data)
@@ -27,6 +28,15 @@ Only `clients` does I/O; httpx is imported with the first client.
 from owt.client.clients import AsyncClient, Client
 from owt.client.events import Event
 from owt.client.options import Options
-from owt.errors import CannotSend, RemoteError, Unreachable
+from owt.errors import CannotSend, RemoteError, UnexpectedValue, Unreachable
 
-__all__ = ["AsyncClient", "CannotSend", "Client", "Event", "Options", "RemoteError", "Unreachable"]
+__all__ = [
+    "AsyncClient",
+    "CannotSend",
+    "Client",
+    "Event",
+    "Options",
+    "RemoteError",
+    "UnexpectedValue",
+    "Unreachable",
+]

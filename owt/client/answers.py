@@ -12,13 +12,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, get_origin
 
-from owt.errors import RemoteError
+import msgspec
+
+from owt.errors import CannotSend, RemoteError, UnexpectedValue, shortened
 
 PROBLEM = "application/problem+json"
 ANYTHING = "application/json, */*;q=0.9"
 """Accept header of a call: tables as records, figures as images, everything else unchanged."""
+
+Value = TypeVar("Value")
+
+
+def check_type(returns: object) -> None:
+    """Raise `CannotSend` for what is neither a type nor None: an argument without its name."""
+    if returns is not None and not isinstance(returns, type) and get_origin(returns) is None:
+        raise CannotSend(
+            f"after the code comes the type of its value; got {shortened(returns)}. Arguments of the code "
+            "are keyword arguments: call(code, name=value)"
+        )
+
+
+def converted(value: Any, returns: type[Value]) -> Value:
+    """Return a decoded value as a type. Raises `UnexpectedValue`.
+
+    Text is also read as a number or a bool, because an adaptor's response has the text of these.
+    """
+    try:
+        return msgspec.convert(value, returns, strict=not isinstance(value, str))
+    except msgspec.ValidationError as error:
+        raise UnexpectedValue(f"the value: {error}; got {shortened(value)}") from None
 
 
 def decoded(content_type: str, body: bytes) -> Any:

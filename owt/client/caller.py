@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 from urllib.parse import urlsplit
 
 from owt.client import answers, following, request
 from owt.client.following import Following
 from owt.client.function import source_of
-from owt.client.options import Options
+from owt.client.options import Changes, Options
 from owt.client.request import CONNECT_TIMEOUT, Address, Request, authorization, credentials
 from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
 from owt.server import Server, split_unix
@@ -64,7 +64,13 @@ class Caller:
         """The URL that calls go to."""
         return self._address.url
 
-    def with_options(self, **changes: Any) -> Self:
+    def __repr__(self) -> str:
+        # Headers, arguments and the query may contain secrets.
+        options = self.options.as_fields().items()
+        listed = "".join(f", {name}={value!r}" for name, value in options if name != "kwargs")
+        return f"{type(self).__name__}({self.url.partition('?')[0]!r}{listed})"
+
+    def with_options(self, **changes: Unpack[Changes]) -> Self:
         """Return a client on the same connections with these options (`Options`) changed.
 
         Raises `CannotSend` for an option that does not exist.
@@ -197,11 +203,15 @@ class Caller:
 
     # Responses and errors
 
-    def _value(self, response: httpx.Response, body: bytes) -> Any:
-        """Return the decoded response of an adaptor. Raises `RemoteError`."""
+    def _value(self, response: httpx.Response, body: bytes, returns: Any) -> Any:
+        """Return the decoded response of an adaptor, of the type `returns` unless that is None.
+
+        Raises `RemoteError` and `UnexpectedValue`.
+        """
         if response.status_code >= 400:
             raise self._failure(response, body)
-        return answers.decoded(response.headers.get("Content-Type", ""), body)
+        value = answers.decoded(response.headers.get("Content-Type", ""), body)
+        return value if returns is None else answers.converted(value, returns)
 
     def _document(self, response: httpx.Response) -> dict[str, Any]:
         """Return the JSON object of one of the server's own resources; an empty body is an empty object."""

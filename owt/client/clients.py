@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
 from time import sleep
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
-from owt.client.answers import ANYTHING
+from owt.client.answers import ANYTHING, check_type
 from owt.client.caller import EVENTS, Caller, Code
 from owt.client.events import Event
 from owt.client.following import CANCEL_TIMEOUT, Following
@@ -16,6 +16,8 @@ from owt.errors import RemoteError, Unreachable
 
 if TYPE_CHECKING:
     import httpx
+
+Value = TypeVar("Value")
 
 
 class Client(Caller):
@@ -31,14 +33,22 @@ class Client(Caller):
 
         self._http = httpx.Client(**self._settings(httpx.HTTPTransport))
 
-    def call(self, code: Code | None = None, /, **kwargs: Any) -> Any:
+    @overload
+    def call(self, code: Code | None = None, /, **kwargs: Any) -> Any: ...
+    @overload
+    def call(self, code: Code | None, returns: type[Value], /, **kwargs: Any) -> Value: ...
+    def call(self, code: Code | None = None, returns: Any = None, /, **kwargs: Any) -> Any:
         """Run `code` with `kwargs`, and return the whole response, decoded by its Content-Type.
 
         JSON becomes objects, JSON lines a list, text str, and everything else (images, audio) bytes. A
         number comes as its text, as for any HTTP client. The end of a stream is waited for.
+
+        `returns` is the type of the value, such as `int`, `list[float]`, a dataclass or a `TypedDict`: the
+        value is converted by msgspec, or `UnexpectedValue` raised.
         """
+        check_type(returns)
         with self.open(code, **kwargs) as response:
-            return self._value(response, response.read())
+            return self._value(response, response.read(), returns)
 
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> Generator[Event]:
         """Run `code` with `kwargs`, and yield what it yields, prints and displays as it happens.
@@ -169,10 +179,15 @@ class AsyncClient(Caller):
 
         self._http = httpx.AsyncClient(**self._settings(httpx.AsyncHTTPTransport))
 
-    async def call(self, code: Code | None = None, /, **kwargs: Any) -> Any:
+    @overload
+    async def call(self, code: Code | None = None, /, **kwargs: Any) -> Any: ...
+    @overload
+    async def call(self, code: Code | None, returns: type[Value], /, **kwargs: Any) -> Value: ...
+    async def call(self, code: Code | None = None, returns: Any = None, /, **kwargs: Any) -> Any:
         """Do what `Client.call` does. Cancelling the task cancels the call."""
+        check_type(returns)
         async with self.open(code, **kwargs) as response:
-            return self._value(response, await response.aread())
+            return self._value(response, await response.aread(), returns)
 
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> AsyncGenerator[Event]:
         """Do what `Client.stream` does. To cancel the call at once when a loop ends early, put the generator

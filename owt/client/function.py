@@ -11,7 +11,7 @@ import ast
 import builtins
 import dis
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -34,8 +34,10 @@ class Source:
 def source_of(function: Callable[..., Any]) -> Source:
     """Return the source of a function or a lambda, with its decorators.
 
-    Raises `CannotSend` for an object that is not a Python function, and for a function that has no source
-    (built in, or typed at the >>> prompt) or uses variables of a function around it or names of its module.
+    Annotations that use names of the module are sent as strings, unless a decorator (`endpoint`) may read
+    them. Raises `CannotSend` for an object that is not a Python function, and for a function that has no
+    source (built in, or typed at the >>> prompt before Python 3.13) or uses variables of a function around it
+    or names of its module.
     """
     label = _name(function)
     plain: object = inspect.unwrap(function)
@@ -65,22 +67,54 @@ def _find(function: FunctionType, label: str) -> Source:
         tree = ast.parse(text)
     except (OSError, SyntaxError, ValueError):
         raise CannotSend(
-            f"the source of {label} cannot be found, as of all that is typed at the >>> prompt or made "
-            "by exec; put it into a file or a notebook, or send code as text"
+            f"the source of {label} cannot be found: Python keeps none of a function made by exec or, before "
+            "3.13, by python -c, by standard input or at the >>> prompt; put it into a file, a notebook or "
+            "IPython, or send code as text"
         ) from None
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name == code.co_name:
                 first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
                 if first == code.co_firstlineno:
-                    own = "".join(lines[first - 1 : node.end_lineno]).rstrip() + "\n"
+                    future = code.co_flags & __future__.annotations.compiler_flag
+                    own_lines = lines[first - 1 : node.end_lineno]
+                    if not future and not node.decorator_list:
+                        own_lines = _with_quoted_annotations(own_lines, node, function.__globals__)
+                    own = "".join(own_lines).rstrip() + "\n"
                     # Dedenting would change the lines of its strings.
                     own = f"if True:\n{own}" if own[0].isspace() else own
-                    future = code.co_flags & __future__.annotations.compiler_flag
                     return Source(_FUTURE + own if future else own, name)
     if code.co_name == "<lambda>":
         return Source(_lambda(code, text, tree, label), None)
     raise CannotSend(f"the file of {label} has changed since it was imported; import it again")
+
+
+def _with_quoted_annotations(
+    lines: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef, module: Mapping[str, object]
+) -> list[str]:
+    """Return the lines of a function, with those annotations as strings that use more than builtins."""
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    arguments += filter(None, [node.args.vararg, node.args.kwarg])
+    annotations = [argument.annotation for argument in arguments]
+    # AST columns count bytes.
+    encoded = [line.encode() for line in lines]
+    # The last one first, so that the places of the others stay.
+    for annotation in sorted(filter(None, [*annotations, node.returns]), key=_place, reverse=True):
+        names = {part.id for part in ast.walk(annotation) if isinstance(part, ast.Name)}
+        if any(name in module or not hasattr(builtins, name) for name in names):
+            first, last = annotation.lineno - node.lineno, (annotation.end_lineno or 0) - node.lineno
+            quoted = repr(ast.unparse(annotation))
+            if last > first:
+                # The lines below keep their numbers.
+                quoted = "(" + quoted + "\n" * (last - first) + ")"
+            before = encoded[first][: annotation.col_offset]
+            after = encoded[last][annotation.end_col_offset :]
+            encoded[first : last + 1] = [before + quoted.encode() + after]
+    return [line.decode() for line in encoded]
+
+
+def _place(node: ast.expr) -> tuple[int, int]:
+    return node.lineno, node.col_offset
 
 
 def _lambda(code: CodeType, text: str, tree: ast.Module, label: str) -> str:

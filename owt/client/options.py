@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Self
+from difflib import get_close_matches
+from typing import Any, Literal, Self, TypedDict
 
 from owt.errors import CannotSend
+
+
+class Changes(TypedDict, total=False):
+    """Keyword arguments of `with_options`: the fields of `Options`."""
+
+    session: str | None
+    kernel: str | None
+    adaptor: str | None
+    fn_name: str | None
+    kwargs: str | None
+    timeout: float | None
+    stream: str | None
+    reload: bool
+    use_cache: bool
+    cache_kwargs: bool
+    cache_key_override: str | None
+    detach: bool
+    accept: str | None
+    headers: Mapping[str, str]
+    method: Literal["GET", "POST"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +58,14 @@ class Options:
     headers: Mapping[str, str] = field(default_factory=dict)
     method: Literal["GET", "POST"] = "POST"
 
-    def changed(self, changes: dict[str, Any]) -> Self:
+    def changed(self, changes: Mapping[str, Any]) -> Self:
         """Return these options with changes. Raises `CannotSend` for a name that is not an option."""
         known = [option.name for option in fields(self)]
         for name in changes:
             if name not in known:
+                close = "".join(f"; did you mean {match}?" for match in get_close_matches(name, known, 1))
                 raise CannotSend(
-                    f"{name!r} is not an option; the options are {', '.join(known)}. "
+                    f"{name!r} is not an option{close or '.'} The options are {', '.join(known)}. "
                     "Arguments of the adaptor go to call() or stream()"
                 )
         return replace(self, **changes)

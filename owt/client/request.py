@@ -25,6 +25,7 @@ _HINTS = {
     "bytes": "Send base64 text",
     "bytearray": "Send base64 text",
     "ndarray": "Send its .tolist()",
+    "generic": "Send its .item()",
     "Tensor": "Send its .tolist()",
     "DataFrame": 'Send its .to_dict("records")',
     "Series": "Send its .tolist()",
@@ -32,6 +33,12 @@ _HINTS = {
     "frozenset": "Send a list",
     "datetime": "Send its .isoformat()",
     "date": "Send its .isoformat()",
+    "time": "Send its .isoformat()",
+    "timedelta": "Send its .total_seconds()",
+    "Decimal": "Send its str() or float()",
+    "Enum": "Send its .value",
+    "PurePath": "Send its str()",
+    "UUID": "Send its str()",
     "function": "Define it in the code that is sent",
 }
 _HINT = "Send its parts, or an expression that makes it there: with_options(kwargs='a Python expression')"
@@ -104,11 +111,13 @@ def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> d
         raise CannotSend(f"there is code and the adaptor {option_fields['adaptor']!r}; give one of them")
     if kwargs and "kwargs" in option_fields:
         raise CannotSend("there are keyword arguments and the option kwargs; give one of them")
-    for name, value in option_fields.items():
-        _check(value, name)
+    for name, value in (*kwargs.items(), *option_fields.items()):
+        try:
+            _check(value, name)
+        except RecursionError:
+            raise CannotSend(f"{name}: contains itself, or has too many levels for JSON") from None
     fields = {} if code is None else {"code": code}
     if kwargs:
-        _check(kwargs, "")
         fields["kwargs"] = kwargs  # type: ignore[assignment]
     return fields | option_fields
 
@@ -192,7 +201,7 @@ def _check(value: Any, where: str) -> None:
             for key, item in value.items():
                 if not isinstance(key, str):
                     raise CannotSend(f"{where}: the keys of a JSON object are str; got {shortened(key)}")
-                _check(item, f"{where}[{key!r}]" if where else key)
+                _check(item, f"{where}[{key!r}]")
         case list() | tuple():
             if not _SCALARS.issuperset(map(type, value)):
                 for index, item in enumerate(value):

@@ -10,12 +10,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 
-from owt.client import AsyncClient, Client, Event, RemoteError, Unreachable, following
+from owt.client import (
+    AsyncClient,
+    CannotSend,
+    Client,
+    Event,
+    RemoteError,
+    UnexpectedValue,
+    Unreachable,
+    following,
+)
 
 URL = "http://127.0.0.1:9876"
 RUN = "0123456789abcdef"
@@ -203,6 +213,57 @@ def test_a_broken_response_of_a_run_without_a_failure_is_unreachable(new_client)
         new_client(Transport(broken, document({"failure": None}))).call("1")
 
 
+@dataclass
+class Sum:
+    sum: int
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "returns", "value"),
+    [
+        (b"42", "text/plain", int, 42),
+        (b"0.5", "text/plain", float, 0.5),
+        (b"True", "text/plain", bool, True),
+        (b"42", "text/plain", str, "42"),
+        (b"\0", "image/png", bytes, b"\0"),
+        (b'{"sum": 3}', "application/json", Sum, Sum(3)),
+        (b"[1, 2]", "application/json", set[int], {1, 2}),
+        (b'{"sum": 3}\n{"sum": 4}\n', "application/x-ndjson", list[Sum], [Sum(3), Sum(4)]),
+    ],
+)
+def test_a_call_returns_the_type_that_its_caller_gives(new_client, body, kind, returns, value):
+    assert new_client(Transport(text(body, kind))).call("1", returns) == value
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "returns", "message"),
+    [
+        (b"forty", "text/plain", int, r"the value: Expected `int`, got `str`; got 'forty'"),
+        (b'["1"]', "application/json", list[int], r"the value: Expected `int`, .*\$\[0\]"),
+        (b'{"sums": 3}', "application/json", Sum, "missing required field `sum`"),
+    ],
+)
+def test_a_value_of_another_type_is_unexpected(new_client, body, kind, returns, message):
+    with pytest.raises(UnexpectedValue, match=message):
+        new_client(Transport(text(body, kind))).call("1", returns)
+
+
+def test_an_argument_without_its_name_is_refused_before_the_call(new_client):
+    transport = Transport()
+    with pytest.raises(
+        CannotSend, match=r"the type of its value; got 21. Arguments .* are keyword arguments"
+    ):
+        new_client(transport).call("lambda n: n", 21)
+    assert transport.requests == []
+
+
+def test_a_request_has_no_limit_of_time_for_its_response(new_client):
+    transport = Transport(text(b"1"))
+    new_client(transport).call("1")
+    [request] = transport.requests
+    assert request.extensions["timeout"] == {"connect": 5.0, "read": None, "write": None, "pool": None}
+
+
 # Events
 
 
@@ -279,6 +340,15 @@ def test_a_run_that_is_unknown_is_a_remote_error(new_client):
     with pytest.raises(RemoteError, match="no such run"):
         new_client(transport).run("x")
     assert len(transport.requests) == 1
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_the_repr_of_a_client_has_its_url_and_options_without_secrets(kind):
+    client = kind("http://ada:secret@h:1/a?key=secret", session="tour", token="secret")
+    secrets = {"X-Key": "secret"}
+    other = client.with_options(timeout=5, reload=True, headers=secrets, kwargs="dict(key='secret')")
+    assert repr(client) == f"{kind.__name__}('http://h:1/a', session='tour')"
+    assert repr(other) == f"{kind.__name__}('http://h:1/a', session='tour', timeout=5, reload=True)"
 
 
 def test_options_share_the_connections_of_their_client():

@@ -6,6 +6,8 @@ import asyncio
 import functools
 import linecache
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,11 @@ from owt.client.function import Source, source_of
 from owt.errors import CannotSend
 
 LIMIT = 3
+NO_SOURCE = (
+    "the source of {} cannot be found: Python keeps none of a function made by exec or, before 3.13, by "
+    "python -c, by standard input or at the >>> prompt; put it into a file, a notebook or IPython, or send "
+    "code as text"
+)
 
 
 def double(x: int) -> int:
@@ -91,6 +98,43 @@ def test_annotations_stay_unevaluated_with_the_future_import():
     source = source_of(annotated)
     assert source.code.startswith("from __future__ import annotations\n")
     assert run(source, x=1) == 1
+
+
+def loaded(text: str, **names: object) -> Callable[..., Any]:
+    """Return the function `f` of a module with this text and these names."""
+    file = f"<module {hash(text)}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    exec(compile(text, file, "exec", dont_inherit=True), names)
+    return names["f"]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("def f(x: int, *y: str) -> list[int]: return x\n", None),
+        ("def f(x: np.ndarray, n: int) -> Seq[int]: return x\n",
+         "def f(x: 'np.ndarray', n: int) -> 'Seq[int]': return x\n"),
+        ("def f(x: np.int8, /, y: 'ö', *z: Seq, u: np.float16 = 2, **v: Seq): return x\n",
+         "def f(x: 'np.int8', /, y: 'ö', *z: 'Seq', u: 'np.float16' = 2, **v: 'Seq'): return x\n"),
+        ("def f(ö: Seq['ö'], x: Seq = 1): return x\n",
+         "def f(ö: \"Seq['ö']\", x: 'Seq' = 1): return x\n"),
+        ("def f(x: list[\n    np.int8], y: Seq[  # why\n  int] = 1) -> Seq[\n  int\n  ]:\n    return x\n",
+         "def f(x: ('list[np.int8]'\n), y: ('Seq[int]'\n) = 1) -> ('Seq[int]'\n\n):\n    return x\n"),
+        ("async def f(x: Seq): yield x\n", "async def f(x: 'Seq'): yield x\n"),
+        ("if True:\n    def f(x: Seq): return x\n", "if True:\n    def f(x: 'Seq'): return x\n"),
+    ],
+)  # fmt: skip
+def test_annotations_that_use_names_of_the_module_are_sent_as_strings(text, sent):
+    function = loaded(text, np=np, Seq=list)
+    assert source_of(function) == Source(text if sent is None else sent, "f")
+    assert sent is None or sent.count("\n") == text.count("\n")
+    exec(source_of(function).code, {})
+
+
+def test_annotations_of_an_endpoint_are_sent_as_they_are():
+    endpoint = functools.partial(lambda path, function: function, "/x")
+    text = "@endpoint\ndef f(x: Seq) -> int: return x\n"
+    assert "f() uses Seq of the text around it" in refusal(loaded(text, endpoint=endpoint, Seq=list))
 
 
 def test_the_source_of_every_kind_of_function_runs():
@@ -201,7 +245,29 @@ def test_objects_other_than_python_functions_are_refused(function, words):
 def test_a_function_without_source_is_refused_with_the_remedy(text):
     names: dict[str, Any] = {}
     exec(compile(text, "<stdin>", "exec"), names)
-    assert "typed at the >>> prompt or made by exec; put it into a file" in refusal(names["f"])
+    assert refusal(names["f"]) == NO_SOURCE.format("f()" if "def" in text else "the lambda")
+
+
+PROGRAM = """
+from owt.client.function import CannotSend, source_of
+
+def f(x: CannotSend): return x
+
+try: print(source_of(f).code)
+except CannotSend as error: print(error)
+
+"""
+
+
+@pytest.mark.parametrize("arguments", [("-c", PROGRAM), ("-q", "-i")])
+def test_a_function_of_a_command_or_a_prompt_has_a_source_from_python_3_13_on(arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments], input=PROGRAM, capture_output=True, text=True, timeout=60
+    )
+    kept = sys.version_info >= (3, 13)
+    assert done.stdout.strip() == ("def f(x: 'CannotSend'): return x" if kept else NO_SOURCE.format("f()")), (
+        done.stderr
+    )
 
 
 def test_a_function_whose_file_has_changed_is_refused():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Unpack, get_type_hints
+
 import pytest
 
-from owt.client.options import Options
+from owt.client.caller import Caller
+from owt.client.options import Changes, Options
 from owt.errors import CannotSend
 
 
@@ -24,5 +27,14 @@ def test_a_change_keeps_the_other_options():
 
 
 def test_an_unknown_option_is_refused_with_the_names_of_all():
-    with pytest.raises(CannotSend, match=r"'sesion' is not an option; the options are session, .*method"):
+    message = r"'sesion' is not an option; did you mean session\? The options are session, .*method"
+    with pytest.raises(CannotSend, match=message):
         Options().changed({"sesion": "tour"})
+    with pytest.raises(CannotSend, match=r"'unlike' is not an option\. The options are"):
+        Options().changed({"unlike": 1})
+
+
+def test_the_typed_keyword_arguments_of_with_options_are_the_options():
+    hints = get_type_hints(Options)
+    assert get_type_hints(Changes) == hints
+    assert get_type_hints(Caller.with_options)["changes"] == Unpack[Changes]

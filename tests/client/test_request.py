@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import datetime
+import decimal
 import json
 import math
+import pathlib
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -119,6 +121,10 @@ def test_code_is_not_needed_with_an_adaptor_or_a_sessions_function(options):
     assert "code" not in call_fields(None, {}, options)
 
 
+CIRCLE: list[object] = []
+CIRCLE.append(CIRCLE)
+
+
 @dataclass
 class Point:
     x: int
@@ -128,7 +134,14 @@ class Point:
     ("value", "words"),
     [
         (np.zeros(3), r"x: JSON has no ndarray; .* Send its \.tolist\(\)"),
-        (np.int64(3), r"x: JSON has no int64; .* Send its parts"),
+        (np.int64(3), r"x: JSON has no int64; .* Send its \.item\(\)"),
+        (np.array(["a"])[:1], r"x: JSON has no ndarray"),
+        (decimal.Decimal("0.1"), r"x: JSON has no Decimal; .* Send its str"),
+        (pathlib.Path("a"), r"x: JSON has no PosixPath; .* Send its str"),
+        (datetime.timedelta(1), r"x: JSON has no timedelta; .*total_seconds"),
+        (1j, r"x: JSON has no complex; "),
+        (CIRCLE, r"x: contains itself"),
+        ({"a": CIRCLE}, r"x: contains itself"),
         (pd.DataFrame({"a": [1]}), r"(?s)x: JSON has no DataFrame; .*records"),
         (b"ab", r"x: JSON has no bytes; got b'ab'\. Send base64"),
         ({"a": [1, {2}]}, r"x\['a'\]\[1\]: JSON has no set; .*list"),
@@ -160,5 +173,5 @@ def test_json_values_are_unchanged_and_tuples_become_lists():
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones():
-    with pytest.raises(CannotSend, match=r"'timout' is not an option; the options are session, .*timeout"):
+    with pytest.raises(CannotSend, match=r"'timout' is not an option; did you mean timeout\?"):
         Options().changed({"timout": 3})
