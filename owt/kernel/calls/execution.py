@@ -138,11 +138,12 @@ class Execution:
             except _http_exceptions() as error:
                 value = self._response_to(error)
             interrupts = self._environment.interrupts
+            in_main = InMainThread(interrupts, self._environment.loop)
             interrupts.begin(self._run.id)
             try:
-                progress = self._deliver(value, InMainThread(interrupts, self._environment.loop))
+                progress = self._deliver(value, in_main)
             finally:
-                interrupts.end()
+                in_main.leave()
         if isinstance(progress, AsyncStream):
             progress = await self._deliver_async(progress)
         assert isinstance(progress, LastChunks)

@@ -17,10 +17,11 @@ What does not work:
 
 The solution. The main thread records on behalf of which run it works (`begin`, `end`) and whether user code
 is executing (`enter_user_code`, `leave_user_code`). The handler raises only if both hold and the signal is
-for this run. An interrupt that arrives in owt's code on behalf of the same run is pending, and
-`enter_user_code` raises it. The cost is a few assignments to attributes a call.
+for this run. An interrupt that arrives in owt's code on behalf of the same run is pending, and the run's next
+`enter_user_code` raises it, also in a later step. The cost is a few assignments to attributes a call.
 
-  * `InMainThread` marks a stretch of user code, and hides the running event loop from it.
+  * `InMainThread` marks a stretch of user code, and hides the running event loop from it. An interrupt at the
+    very beginning or end of the stretch skips its `__exit__`, so the caller calls `leave` after the last one.
   * `InterruptibleSteps` marks each step of a coroutine, because other runs have the main thread in between.
   * `shield` and `unshield` mark owt's code below user code, such as `print`.
   * A run in a thread of its own needs no marks: `PyThreadState_SetAsyncExc` aims at that thread alone, and
@@ -33,7 +34,8 @@ What can still fail:
     has noticed it (`unnoticed`).
   * An extension module that computes without returning to the interpreter sees no interrupt. The frontend
     kills the kernel after a grace period.
-  * User code may catch KeyboardInterrupt. The runner then treats the run as stopped when it returns.
+  * User code may catch KeyboardInterrupt. The runner then treats the run as stopped when it returns. Python's
+    own `traceback` also catches it in the methods of an exception; the runner repeats the interrupt there.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ class Interrupts:
         """
         self.run: str | None = None
         self._in_user_code = False
-        self._pending = False
+        # The run that `enter_user_code` interrupts.
+        self._pending: str | None = None
         self._target: str | None = None
         self._interrupt_others = interrupt_others
         self._thread = threading.main_thread().ident
@@ -85,21 +88,17 @@ class Interrupts:
 
     def begin(self, run: str) -> None:
         """Record that the main thread works for `run`."""
-        self._pending = False
         self.run = run
 
     def end(self) -> None:
-        """Record that the main thread works for no run; an interrupt of the last one is discarded."""
+        """Record that the main thread works for no run. A pending interrupt waits for the same run."""
         self.run = None
         self._in_user_code = False
-        self._pending = False
 
     def enter_user_code(self) -> None:
         """Allow interrupts. Raises KeyboardInterrupt if one is pending."""
         self._in_user_code = True
-        if self._pending:
-            self._pending = False
-            raise KeyboardInterrupt
+        self._raise_pending()
 
     def leave_user_code(self) -> None:
         """Make interrupts pending from now on."""
@@ -113,8 +112,12 @@ class Interrupts:
     def unshield(self, allowed: bool) -> None:
         """End a `shield`. Raises KeyboardInterrupt if interrupts are allowed again and one is pending."""
         self._in_user_code = allowed
-        if allowed and self._pending:
-            self._pending = False
+        if allowed:
+            self._raise_pending()
+
+    def _raise_pending(self) -> None:
+        if self._pending is not None and self._pending == self.run:
+            self._pending = None
             raise KeyboardInterrupt
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
@@ -124,7 +127,7 @@ class Interrupts:
         elif self._in_user_code:
             raise KeyboardInterrupt
         else:
-            self._pending = True
+            self._pending = self.run
 
 
 class InOtherThread:
@@ -160,9 +163,14 @@ class InMainThread(InOtherThread):
         self._loop = loop
 
     def __enter__(self) -> None:
-        self._interrupts.enter_user_code()
         # asyncio has no public way to run a loop inside of a loop.
         asyncio._set_running_loop(None)
+        self._interrupts.enter_user_code()
+
+    def leave(self) -> None:
+        """Make interrupts of this run ineffective, and restore the running loop, whatever was interrupted."""
+        self._interrupts.end()
+        asyncio._set_running_loop(self._loop)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

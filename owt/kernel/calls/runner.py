@@ -53,9 +53,11 @@ MAX_WITHDRAWN = 1000
 
 class ActiveRun(context.Run):
     """Run that has arrived and not ended. `thread` is the id of its own thread, if it has one; `exit` is the
-    SystemExit or KeyboardInterrupt of a task or a callback that it has started."""
+    SystemExit or KeyboardInterrupt of a task or a callback that it has started; `failing` is set while its
+    exception is described."""
 
     begun = False
+    failing = False
     compiling = False
     exit: BaseException | None = None
     task: asyncio.Task[None] | None = None
@@ -288,7 +290,8 @@ class Runner:
         self._call_later(RETRY_INTERRUPT, partial(self._interrupt_again, run))
 
     def _interrupt_again(self, run: ActiveRun) -> None:
-        if self._interrupts.unnoticed == run.id:
+        # `traceback` catches interrupts in the methods of an exception, and calls those of the next.
+        if self._interrupts.unnoticed == run.id or (run.failing and self._interrupts.run == run.id):
             self._interrupt(run)
 
     def _cancel_soon(self, run: ActiveRun) -> None:
@@ -362,17 +365,25 @@ class Runner:
         stop_reason = run.sender.stop_reason
         if stop_reason is None and run.exit is not None:
             error = run.exit
+        step = InStep(self._interrupts, run.id)
+        run.failing = True
         try:
-            with InStep(self._interrupts, run.id):
-                self._memory.relieve(error)
-                failed = describe(error, stop_reason, run.call.timeout)
-                failed = with_advice(failed, error, run.call.request)
-                # This raises for a field of the wrong type, which the frontend could not decode.
-                return msgspec.convert(msgspec.to_builtins(failed), Failed)
+            try:
+                with step:
+                    self._memory.relieve(error)
+                    failed = describe(error, stop_reason, run.call.timeout)
+                    failed = with_advice(failed, error, run.call.request)
+                    # This raises for a field of the wrong type, which the frontend could not decode.
+                    failed = msgspec.convert(msgspec.to_builtins(failed), Failed)
+            finally:
+                # An interrupt may have come at the step's very beginning or end.
+                step.leave()
         except BaseException as problem:
-            if run.sender.stop_reason is not None:
-                return describe(problem, run.sender.stop_reason, run.call.timeout)
-            return last_resort(problem)
+            failed = last_resort(problem)
+        if (stop_reason := run.sender.stop_reason) is not None:
+            # It came while the error was described.
+            return describe(error, stop_reason, run.call.timeout)
+        return failed
 
     async def _alone(self, run: ActiveRun, execution: Execution) -> list[Chunk]:
         """Execute a run on the main thread, while no other run of this turn exists."""
@@ -434,7 +445,7 @@ class Runner:
                 raise KeyboardInterrupt
             return execution.begin(self._in_main)
         finally:
-            self._interrupts.end()
+            self._in_main.leave()
 
     async def _begin_in_thread(self, run: ActiveRun, execution: Execution) -> Progress:
         """Begin a run in a thread of its own, so that a late interrupt affects nothing else."""
