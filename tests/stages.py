@@ -13,7 +13,8 @@ import sys
 
 import pytest
 
-PARALLEL = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
+# A process that a test has ended is not replaced: the new one would begin with the same test.
+PARALLEL = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0")
 
 
 def main(arguments: list[str]) -> int:
