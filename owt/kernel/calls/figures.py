@@ -7,15 +7,39 @@ draw into the picture of this one.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from owt.kernel import context
+from owt.kernel.calls.interrupts import InStep, Interrupts
 
 HOOK = f"{__name__}:on_open"
 """Name of `on_open` for matplotlib's parameter `figure.hooks`."""
 
 _of_runs: dict[str, list[Any]] = {}
 """Figures of each active run, by its id, as far as `on_open` has seen them."""
+
+
+class Figures:
+    """Context manager that closes the figures that a run opens in the block.
+
+    A generator of `contextlib` would set attributes of exceptions, which are user code.
+    """
+
+    def __init__(self, run: str, count_begun: Callable[[], int], interrupts: Interrupts) -> None:
+        """`count_begun()` returns the number of active runs that have begun."""
+        self._run = run
+        self._count_begun = count_begun
+        self._step = InStep(interrupts, run)
+
+    def __enter__(self) -> None:
+        self._is_only_run = self._count_begun() == 1
+        self._before = begin(self._run)
+
+    def __exit__(self, *error: object) -> None:
+        is_only_run = self._is_only_run and self._count_begun() == 1
+        with self._step:
+            end(self._run, self._before, is_only_run=is_only_run)
 
 
 def begin(run: str) -> set[int]:

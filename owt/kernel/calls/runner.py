@@ -19,12 +19,12 @@ from typing import Any
 import msgspec
 
 from owt.kernel import context
-from owt.kernel.calls import figures
 from owt.kernel.calls.advice import with_advice
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.event_loops import PlainLoop
 from owt.kernel.calls.execution import Environment, Execution, Progress
 from owt.kernel.calls.failure import describe, last_resort
+from owt.kernel.calls.figures import Figures
 from owt.kernel.calls.interrupts import InMainThread, InOtherThread, InStep, Interrupts, Stopped
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
 from owt.kernel.calls.output_sender import OutputSender
@@ -393,7 +393,7 @@ class Runner:
         if in_pool := self.endpoints.session is None:
             self._state.begin()
         try:
-            with _Figures(run, self._runs, self._interrupts):
+            with Figures(run.id, self._runs.count_begun, self._interrupts):
                 return await execution.wait_for(self._begin_in_main(run, execution))
         finally:
             # Output of its child processes may still be in a pipe.
@@ -410,7 +410,7 @@ class Runner:
         """Execute a run beside others: in a thread, and on the main thread's loop if it is asynchronous."""
         self._begin(run)
         try:
-            with _Figures(run, self._runs, self._interrupts):
+            with Figures(run.id, self._runs.count_begun, self._interrupts):
                 return await execution.wait_for(await self._begin_in_thread(run, execution))
         finally:
             self._streams.restore()
@@ -486,24 +486,3 @@ class Runner:
         if isinstance(result, BaseException):
             raise result
         return result
-
-
-class _Figures:
-    """Context manager that closes the figures that a run opens in the block.
-
-    A generator of `contextlib` would set attributes of exceptions, which are user code.
-    """
-
-    def __init__(self, run: ActiveRun, runs: RunTable, interrupts: Interrupts) -> None:
-        self._run = run
-        self._runs = runs
-        self._step = InStep(interrupts, run.id)
-
-    def __enter__(self) -> None:
-        self._is_only_run = self._runs.count_begun() == 1
-        self._before = figures.begin(self._run.id)
-
-    def __exit__(self, *error: object) -> None:
-        is_only_run = self._is_only_run and self._runs.count_begun() == 1
-        with self._step:
-            figures.end(self._run.id, self._before, is_only_run=is_only_run)
