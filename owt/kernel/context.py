@@ -11,6 +11,7 @@ import ctypes
 import io
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -216,7 +217,8 @@ class Environ(dict[str, Any]):
     """WSGI environment that marks its `run` as personal when code looks at one of `PERSONAL_KEYS`, present
     or not, or at all keys. The answer is then not for other clients, so the cache does not keep it."""
 
-    run: Run | None = None
+    # A weak reference: the run has the request, whose body is freed with the run.
+    run: weakref.ref[Run] | None = None
 
     def __getitem__(self, key: str) -> Any:
         self._look(key)
@@ -250,8 +252,8 @@ class Environ(dict[str, Any]):
         return dict(self.items())
 
     def _look(self, key: object) -> None:
-        if self.run is not None and key in PERSONAL_KEYS:
-            self.run.personal = True
+        if key in PERSONAL_KEYS and self.run is not None and (run := self.run()) is not None:
+            run.personal = True
 
 
 @lru_cache(maxsize=2)
@@ -315,7 +317,8 @@ def build_request(facts: RequestFacts, body: DeferredBody | None = None, run: Ru
     environ = Environ(values)
     # A request in its own environment would be a reference cycle that keeps the body until it is collected.
     request: Request = request_class(Request)(environ, populate_request=False)
-    environ.run = run
+    if run is not None:
+        environ.run = weakref.ref(run)
     return request
 
 

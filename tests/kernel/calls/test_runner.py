@@ -19,7 +19,6 @@ from owt.kernel import context
 from owt.kernel.calls import output_sender
 from owt.kernel.calls.event_loops import protect
 from owt.kernel.calls.stdio import RunStream
-from owt.wire.call import RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout, size
 
 BUSY = "def run():\n    yield 'on'\n    while True: pass\n"
@@ -408,8 +407,8 @@ def test_the_memory_of_a_request_is_freed_with_its_run(
     requests: list[weakref.ref[Request]] = []
     build_request = context.build_request
 
-    def build(facts: RequestFacts) -> Request:
-        request = build_request(facts)
+    def build(*arguments: Any) -> Request:
+        request = build_request(*arguments)
         requests.append(weakref.ref(request))
         return request
 
