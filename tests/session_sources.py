@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
+from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.code.compiled import CompiledCell, CompiledExpression, ExplicitCode, Program
 from owt.kernel.code.source import Sources
 
@@ -41,13 +42,14 @@ METHODS = frozenset({"path", "last", "f", "const", "map", "open"})
 class SessionSources:
     """Session's namespace and its sources."""
 
-    def __init__(self, **names: Any) -> None:
+    def __init__(self, folder: AdaptorFolder | None = None, **names: Any) -> None:
         self.names: dict[str, Any] = {"__name__": "__main__", **names}
         self.sources = Sources(
             self.names,
             {"pipe": Pipe, "request": "the request", "state": object()},
             METHODS,
             TransformerManager().transform_cell,
+            folder=folder,
         )
 
     def prepare(self, code: str, fn_name: str = "run") -> ExplicitCode | CompiledExpression | CompiledCell:

@@ -51,7 +51,8 @@ class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     `url` is the server's base address, `session` the name that the kernel is bound to, `concurrency` the
     number of calls that may overlap, `window` the credit of each run in bytes, `memory` the number of bytes
     that the kernel may allocate beyond what it has at its start (None: no limit). `cleanup` is the command
-    that the kernel's process executes when the frontend is gone.
+    that the kernel's process executes when the frontend is gone. `files` is the path of the folder that the
+    kernel makes for the files of adaptors, and the frontend removes.
     """
 
     url: str
@@ -62,6 +63,7 @@ class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     window: int = 4 * 1024 * 1024
     memory: int | None = None
     cleanup: tuple[str, ...] = ()
+    files: str | None = None
 
 
 class Bind(Struct, frozen=True, array_like=True, tag="bind"):

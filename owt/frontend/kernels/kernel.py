@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import time
@@ -296,6 +297,8 @@ class Kernel:
             # The manager does not know of a file that it could not write to its end.
             with contextlib.suppress(OSError):
                 os.unlink(self.connection_file)
+            if self._welcome.files is not None:
+                await asyncio.to_thread(shutil.rmtree, self._welcome.files, ignore_errors=True)
         except Exception:
             log.exception("cleaning up after kernel %s", self.id)
         self.state = KernelState.ENDED

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from msgspec.structs import replace
 from traitlets import TraitError
 
 from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError, WireError
@@ -137,7 +138,8 @@ class Kernels:
             )
         except Exception as error:
             raise self._start_error(spec, error) from error
-        welcome = self._welcome(session, concurrency)
+        files = os.path.join(self._runtime_dir, f"k{number}-adaptors")
+        welcome = replace(self._welcome(session, concurrency), files=files)
         kernel = Kernel(f"k{number}", spec, manager, welcome, owner, self._endpoints)
         self.all[kernel.id] = kernel
         kernel.ended.add_done_callback(lambda _: self._remove(kernel))

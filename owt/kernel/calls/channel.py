@@ -15,6 +15,7 @@ from owt.kernel import context
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
+from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.exit import end_fork, end_process_group, hand_over, process_id
 from owt.kernel.memory_limit import MemoryLimit
 from owt.server import Server
@@ -82,6 +83,7 @@ class KernelChannel:
             concurrency=first.concurrency,
             memory=self._memory,
             mirror=mirror,
+            folder=None if first.files is None else AdaptorFolder(first.files),
         )
         self.runner.endpoints.session = first.session
 

@@ -14,6 +14,7 @@ import owt.summat
 from owt.errors import BadRequest, EndpointGone, OwtError, SyntaxFault, Unprocessable
 from owt.kernel.calls.interrupts import Stopped
 from owt.kernel.calls.output_sender import encodable
+from owt.kernel.code.compiled import with_short_filenames
 from owt.wire.chunk import Failed
 
 MAX_TRACEBACK = 64 * 1024
@@ -94,7 +95,7 @@ def _traceback(error: BaseException) -> str:
     try:
         exception = traceback.TracebackException(type(error), error, _trace_of(error))
         _drop_own_frames(exception)
-        return _shortened("".join(exception.format()), MAX_TRACEBACK)
+        return _shortened(with_short_filenames("".join(exception.format())), MAX_TRACEBACK)
     except BaseException as problem:
         return f"{type(error).__qualname__}: (its traceback cannot be shown: {type(problem).__name__})\n"
 

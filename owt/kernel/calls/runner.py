@@ -31,6 +31,7 @@ from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.calls.process_state import ProcessState
 from owt.kernel.calls.request_body import BodyFetcher
 from owt.kernel.calls.stdio import Streams
+from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.code.cells import CallEvents, CellRunner
 from owt.kernel.code.compiled import CompiledCell, CompiledCode
 from owt.kernel.code.source import Sources
@@ -140,11 +141,12 @@ class Runner:
         concurrency: int,
         memory: MemoryLimit,
         mirror: IopubMirror | None = None,
+        folder: AdaptorFolder | None = None,
     ) -> None:
         """Create the runner of a kernel with this shell.
 
         `call_later(seconds, function)` calls a function in the control thread; `window` is each run's credit
-        in bytes; the `mirror` shows runs in attached notebooks.
+        in bytes; the `mirror` shows runs in attached notebooks; the `folder` has files of adaptors.
         """
         self.concurrency = concurrency
         self.turn = asyncio.Lock()
@@ -168,11 +170,9 @@ class Runner:
         names = context.injected_names(shell.user_ns, self.endpoints.endpoint)
         context.provide(names)
         self.sources = Sources(
-            shell.user_ns,
-            names,
-            METHODS,
-            shell.transform_cell,
-            lambda text: any(run.call.code == text for run in self._runs.all()),
+            shell.user_ns, names, METHODS, shell.transform_cell,
+            is_active=lambda text: any(run.call.code == text for run in self._runs.all()),
+            folder=folder,
         )
         self._environment = Environment(
             shell, self.sources, CellRunner(shell, self.sources), self.endpoints, self._interrupts, loop,

@@ -18,14 +18,19 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from threading import RLock
 from types import CodeType, ModuleType
 from typing import Any
 
+from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.code.syntax import lines_of
 
+FOLDER = "ipykernel_owt/"
+"""Folder in the file name of every code object that is compiled from a call's text. There is no such folder;
+numba and joblib know functions of notebooks by a name like this."""
 FILENAME = "<adaptor "
-"""Start of the file name of every code object that is compiled from a call's text."""
+"""Start of the rest of the file name."""
 
 Place = tuple[str, str]
 """Path and function name of a call: another text for both is an edited one."""
@@ -41,15 +46,30 @@ class Program:
     it. The text's lines are in `linecache` as long as the program is in a cache.
     """
 
-    __slots__ = ("_keeps", "_lock", "_value", "code", "filename", "module", "name", "text")
+    __slots__ = (
+        "_folder", "_keeps", "_lock", "_source", "_value", "code", "filename", "module", "name", "text",
+    )  # fmt: skip
 
-    def __init__(self, text: str, code: CodeType, *, keeps: bool = True) -> None:
-        """Create a program; `keeps` allows it to keep a callable value of its expression."""
+    def __init__(
+        self,
+        text: str,
+        code: CodeType,
+        *,
+        keeps: bool = True,
+        source: str = "",
+        folder: AdaptorFolder | None = None,
+    ) -> None:
+        """Create a program; `keeps` allows it to keep a callable value of its expression.
+
+        Other processes can import it from the `folder`, if there is one, as the Python text `source`.
+        """
         self.text = text
         self.code = code
         self._keeps = keeps
         self.filename = code.co_filename
-        self.name = f"owt_adaptor_{self.filename[len(FILENAME) : -1]}"
+        self.name = f"owt_adaptor_{self.filename[len(FOLDER) + len(FILENAME) : -1]}"
+        self._source = source
+        self._folder = folder
         self.module: ModuleType | None = None
         self._value: Any = _ABSENT
         self._lock = RLock()
@@ -85,9 +105,9 @@ class Program:
     def drop(self) -> None:
         """Remove the module and the text's lines from Python's registries."""
         module, self.module, self._value = self.module, None, _ABSENT
-        if module is not None and sys.modules.get(self.name) is module:
-            del sys.modules[self.name]
-        linecache.cache.pop(self.filename, None)
+        if module is not None:
+            self._remove(module)
+        drop_lines(self.filename)
 
     def _keep(self, value: Any) -> Any:
         if self._keeps and callable(value):
@@ -97,17 +117,28 @@ class Program:
     def _load(self, new_globals: Callable[[], Mapping[str, Any]]) -> Any:
         """Run the text in a new module, and return its value if it is an expression."""
         module = ModuleType(self.name)
-        module.__file__ = self.filename
+        module.__file__ = self.filename.removeprefix(FOLDER)
+        module.__spec__ = ModuleSpec(self.name, None, origin=module.__file__)
         module.__dict__.update(new_globals())
         sys.modules[self.name] = module
         try:
+            if self._folder is not None:
+                self._folder.write(self.name, self._source, self.filename, module.__file__)
             value = self._keep(eval(self.code, module.__dict__))
+            if self._folder is not None:
+                self._folder.publish(self.name)
         except BaseException:
-            if sys.modules.get(self.name) is module:
-                del sys.modules[self.name]
+            self._remove(module)
             raise
         self.module = module
         return value
+
+    def _remove(self, module: ModuleType) -> None:
+        """Make the module unknown, unless another one has its name."""
+        if sys.modules.get(self.name) is module:
+            del sys.modules[self.name]
+            if self._folder is not None:
+                self._folder.remove(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +219,28 @@ def defines(code: CodeType | None) -> bool:
 def filename_of(kind: str, code: str) -> str:
     """Return the file name for `code` when it is compiled as this kind."""
     digest = hashlib.sha1(f"{kind} {code}".encode(), usedforsecurity=False).hexdigest()
-    return f"{FILENAME}{digest[:10]}>"
+    return f"{FOLDER}{FILENAME}{digest[:10]}>"
+
+
+def with_short_filenames(trace: str) -> str:
+    """Return the text of a traceback without the folder of the file names of calls' texts."""
+    return trace.replace(f'File "{FOLDER}{FILENAME}', f'File "{FILENAME}')
 
 
 def register_lines(filename: str, source: str) -> None:
-    """Register the lines of `source` in `linecache`. Without a time, the entry survives `checkcache`."""
-    linecache.cache[filename] = (len(source), None, lines_of(source), filename)
+    """Register the lines of `source` in `linecache`, also for the `__file__` of a module.
+
+    Without a time, the entries survive `checkcache`.
+    """
+    lines = lines_of(source)
+    for name in (filename, filename.removeprefix(FOLDER)):
+        linecache.cache[name] = (len(source), None, lines, name)
+
+
+def drop_lines(filename: str) -> None:
+    """Undo `register_lines`."""
+    for name in (filename, filename.removeprefix(FOLDER)):
+        linecache.cache.pop(name, None)
 
 
 @dataclass(slots=True, eq=False)
@@ -226,7 +273,7 @@ class KnownCode:
                 program.drop()
             case CompiledCell() as cell if not defines(cell.body) and not defines(cell.last):
                 # Functions that a cell left in the session still need their lines.
-                linecache.cache.pop(cell.filename, None)
+                drop_lines(cell.filename)
 
 
 class CodeCache(OrderedDict[str, KnownCode]):

@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from owt.errors import UNREADABLE, BadRequest, NoSuchFunction, shortened
+from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.code.compiled import (
     CodeCache,
     CompiledCell,
@@ -81,13 +82,16 @@ class Sources:
         pipe_methods: frozenset[str],
         transform: Callable[[str], str],
         is_active: Callable[[str], bool] = lambda text: False,
+        folder: AdaptorFolder | None = None,
     ) -> None:
         """Create the sources of a session with this namespace.
 
         `injected` are the names that all code has without an import, added to `namespace` where it lacks
         them; `pipe_methods` are the names that make an expression terse; `transform` is the IPython shell's
-        `transform_cell`. `is_active(text)` is True while a run of this text has not ended.
+        `transform_cell`. `is_active(text)` is True while a run of this text has not ended. Other processes
+        can import explicit code from the `folder`.
         """
+        self._folder = folder
         self._namespace = namespace
         self._injected = dict(injected)
         self._heads = pipe_methods - _BUILTINS - self._injected.keys()
@@ -213,7 +217,7 @@ class Sources:
             filename = filename_of("explicit", code)
             compiled = compile(tree, filename, "exec", dont_inherit=True)
             register_lines(filename, source)
-            known.program = Program(code, compiled)
+            known.program = Program(code, compiled, source=source, folder=self._folder)
             if code not in self._loaded and code not in self._expressions:
                 self._others.keep(code, known)
             return ExplicitCode(fn_name, known.binds, known.program)

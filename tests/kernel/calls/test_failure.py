@@ -12,6 +12,7 @@ from owt.errors import BadRequest, KernelDied, MissingExtra, NoSuchFunction, Syn
 from owt.kernel.calls import failure
 from owt.kernel.calls.failure import MAX_DETAIL, MAX_NAME, MAX_TRACEBACK, describe
 from owt.kernel.calls.interrupts import Stopped
+from owt.kernel.code.compiled import FILENAME, FOLDER
 from owt.wire.chunk import Failed
 
 
@@ -93,7 +94,7 @@ def test_describe_reports_the_cause_of_a_stopped_coroutine() -> None:
 def adaptor_called_by_ours(code: str) -> Any:
     """Return a function that calls code of the adaptor and, in tracebacks, looks like one of owt."""
     adaptor_code: dict[str, Any] = {}
-    exec(compile(code, "<adaptor 1>", "exec"), adaptor_code)
+    exec(compile(code, f"{FOLDER}{FILENAME}1>", "exec"), adaptor_code)
     owt_code: dict[str, Any] = {}
     exec(compile("def call(run):\n    return run()", failure.__file__, "exec"), owt_code)
     function = owt_code["call"]

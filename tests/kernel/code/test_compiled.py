@@ -6,6 +6,7 @@ import ast
 import inspect
 import linecache
 import pickle
+import re
 import sys
 import threading
 import traceback
@@ -88,6 +89,21 @@ def test_a_module_is_registered_before_its_top_level_runs(kernel: SessionSources
     run = kernel.load("import sys\nme = sys.modules[__name__]\ndef run(): return me")
     assert run().__dict__ is run.__globals__
     assert run().__name__.startswith("owt_adaptor_")
+
+
+@pytest.mark.parametrize("code", ["def run(): return __file__", "lambda: __file__", "1 + 1; __file__ = 0"])
+def test_numba_and_joblib_take_code_for_that_of_a_notebook(kernel: SessionSources, code: str) -> None:
+    """They know it by the folder of its file name, and can cache compiled functions and results then."""
+    compiled = kernel.prepare(code)
+    filename = compiled.filename if isinstance(compiled, CompiledCell) else compiled.program.filename
+    assert filename.split("/")[-2].startswith("ipykernel_")
+
+
+@pytest.mark.parametrize("code", ["def run(): return __file__, __spec__", "lambda: (__file__, __spec__)"])
+def test_a_module_has_a_file_without_a_folder_and_a_spec(kernel: SessionSources, code: str) -> None:
+    file, spec = kernel.load(code)()
+    assert re.fullmatch("<adaptor [0-9a-f]{10}>", file)
+    assert sys.modules[spec.name].__spec__ is spec
 
 
 DATACLASS = """
