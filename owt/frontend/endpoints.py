@@ -7,7 +7,8 @@ with the reason) until a kernel registers it again. Literal segments of a path w
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import unquote
@@ -90,6 +91,8 @@ class Endpoints:
         self._max_gone = max_gone
         self._entries: dict[Route, Entry] = {}
         self._root = Node()
+        # Number of endpoints of each kernel.
+        self._live: Counter[str] = Counter()
 
     def find(self, method: str, path: str) -> Match | None:
         """Return the endpoint for a request of this method at this percent-encoded path; for HEAD, GET's.
@@ -151,13 +154,9 @@ class Endpoints:
                     f"{other.session}; choose another path, or end that one: there, "
                     f"endpoint.remove({other.endpoint.path!r}) (or owt session delete {other.session})"
                 )
-        others = {
-            (entry.kernel, entry.endpoint.version)
-            for entry in self._entries.values()
-            if entry.gone is None and entry.kernel != kernel
-        }
-        if len(others) + len(request.endpoints) > MAX_LIVE:
-            return f"the server has {len(others)} endpoints already (the limit is {MAX_LIVE})"
+        others = self._live.total() - self._live[kernel]
+        if others + len(request.endpoints) > MAX_LIVE:
+            return f"the server has {others} endpoints already (the limit is {MAX_LIVE})"
         if request.keep:
             self._replace(kernel, session, routes, request.removed)
         return None
@@ -195,9 +194,9 @@ class Endpoints:
         return sorted(result, key=lambda entry: (entry.endpoint.path, entry.endpoint.methods, entry.session))
 
     def _replace(
-        self, kernel: str, session: str, routes: dict[Route, Endpoint], removed: Sequence[str]
+        self, kernel: str, session: str, routes: dict[Route, Endpoint], removed: Collection[str]
     ) -> None:
-        known = self._entries
+        known, removed = self._entries, frozenset(removed)
         entries = {
             route: entry
             for route, entry in known.items()
@@ -226,6 +225,8 @@ class Endpoints:
                     node = node.literal.setdefault(segment, Node())
             node.entries[method] = entry
         self._entries, self._root = entries, root
+        live = {(entry.kernel, entry.endpoint.version) for entry in entries.values() if entry.gone is None}
+        self._live = Counter(kernel for kernel, _ in live)
 
 
 def _nodes(

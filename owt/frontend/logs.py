@@ -30,6 +30,11 @@ MAX_CODE = 200
 MAX_PATH = 200
 """Maximum length of a call's code and of a path in the log, in characters."""
 
+MAX_LINES = 200
+"""Maximum number of lines of a run's output in the log in one second."""
+MAX_LINE = 2000
+"""Maximum length of such a line, in characters."""
+
 MAX_UNWRITTEN = 1024 * 1024
 """Number of bytes of the log from which on records are dropped while stderr is not read."""
 RETRY = 0.1
@@ -181,18 +186,53 @@ def log_call(run: str, call: Call) -> None:
     calls.debug("run %s in session %s: %s", run, call.session or "(pool)", target, extra={"facts": facts})
 
 
-def log_output(run: str, chunks: Sequence[Chunk]) -> None:
-    """Log the printed output of a run."""
-    for chunk in chunks:
-        match chunk:
-            case Stdout(text=text):
-                name = "stdout"
-            case Stderr(text=text):
-                name = "stderr"
-            case _:
-                continue
-        for line in text.splitlines():
-            calls.info("run %s %s: %s", run, name, line, extra={"facts": {"run": run, "stream": name}})
+class OutputLog:
+    """Log of what one run prints: up to `MAX_LINES` lines a second, and the number of the others.
+
+    Each record takes the event loop some microseconds, and a run can print 100,000 lines a second.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._since = 0.0
+        self._left = 0
+        self._omitted = 0
+
+    def write(self, chunks: Sequence[Chunk]) -> None:
+        """Log the printed text among these chunks, if output is logged at all."""
+        if not calls.isEnabledFor(logging.INFO):
+            return
+        for chunk in chunks:
+            match chunk:
+                case Stdout(text=text):
+                    self._write(text, "stdout")
+                case Stderr(text=text):
+                    self._write(text, "stderr")
+                case _:
+                    pass
+
+    def close(self) -> None:
+        """Log the number of the lines that were left out."""
+        if self._omitted:
+            calls.info(
+                "run %s: %d more lines (the log has %d a second of a run; owt runs logs %s has all)",
+                self._run, self._omitted, MAX_LINES, self._run,
+                extra={"facts": {"run": self._run, "omitted": self._omitted}},
+            )  # fmt: skip
+            self._omitted = 0
+
+    def _write(self, text: str, stream: str) -> None:
+        now = time.monotonic()
+        if now - self._since >= 1:
+            self.close()
+            self._since, self._left = now, MAX_LINES
+        lines = text[: self._left * MAX_LINE].splitlines()[: self._left]
+        for line in lines:
+            excerpt = line if len(line) <= MAX_LINE else line[: MAX_LINE - 4] + " ..."
+            facts = {"run": self._run, "stream": stream}
+            calls.info("run %s %s: %s", self._run, stream, excerpt, extra={"facts": facts})
+        self._left -= len(lines)
+        self._omitted += max(0, text.count("\n") + (not text.endswith("\n")) - len(lines))
 
 
 def log_fault(request: HTTPServerRequest, error: ExcInfo) -> None:

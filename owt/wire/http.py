@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from owt.errors import shortened
 
 BODILESS = (204, 304)
 """Statuses of responses that have no body (RFC 9110, 15.3.5 and 15.4.5)."""
+
+MAX_HEADERS = 500
+MAX_HEADERS_SIZE = 64 * 1024
+"""Maximum number of headers of an adaptor's answer, and their size in bytes, names and values together.
+
+Each header costs the server some microseconds at the start of an answer, while other calls wait, and common
+clients read no more bytes."""
 
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 """Pattern of a token, such as a header's name (RFC 9110, 5.6.2)."""
@@ -24,6 +32,23 @@ def is_final_status(status: object) -> TypeGuard[int]:
     kind = type(status)
     # `isinstance` would ask the object for its class, and mocks say that they are integers.
     return issubclass(kind, int) and kind is not bool and 200 <= status <= 599  # type: ignore[operator]
+
+
+def headers_problem(headers: Sequence[tuple[str, str]], *, added: int = 0) -> str | None:
+    """Return why an answer cannot have these headers, or None if it can.
+
+    Up to `added` short ones may be the kernel's, such as a Content-Type.
+    """
+    if len(headers) > MAX_HEADERS + added:
+        return f"an answer has at most {MAX_HEADERS} headers; got {len(headers)}"
+    size = sum(len(name) + len(value) for name, value in headers)
+    if size > MAX_HEADERS_SIZE + 100 * added:
+        largest = max(headers, key=lambda pair: len(pair[0]) + len(pair[1]))[0]
+        return (
+            f"the headers of an answer have at most {MAX_HEADERS_SIZE} characters; got {size}, most of them "
+            f"in {shortened(largest)}"
+        )
+    return next((problem for pair in headers if (problem := header_problem(*pair)) is not None), None)
 
 
 def header_problem(name: str, value: str) -> str | None:

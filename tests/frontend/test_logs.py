@@ -29,6 +29,7 @@ from owt.frontend.logs import (
 )
 from owt.testing.kernel import new_call
 from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import Done, Stderr, Stdout
 
 
 class Connection:
@@ -243,3 +244,52 @@ class TestStderrThatIsNotRead:
         with open("/dev/full", "w") as full:
             monkeypatch.setattr(sys, "stderr", full)
             logs.StderrHandler().emit(self.record("x"))
+
+
+class TestOutputLog:
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        now = [100.0]
+        monkeypatch.setattr("owt.frontend.logs.time.monotonic", lambda: now[0])
+        return now
+
+    def test_each_line_of_output_is_a_record(
+        self, caplog: pytest.LogCaptureFixture, clock: list[float]
+    ) -> None:
+        caplog.set_level(logging.INFO, logger="owt.calls")
+        logs.OutputLog("id").write([Stdout("a\n\nb\n"), Done(200, 0.1), Stderr("c")])
+        lines = ["run id stdout: a", "run id stdout: ", "run id stdout: b", "run id stderr: c"]
+        assert caplog.messages == lines
+
+    def test_lines_beyond_the_limit_of_a_second_are_counted(
+        self, caplog: pytest.LogCaptureFixture, clock: list[float]
+    ) -> None:
+        caplog.set_level(logging.INFO, logger="owt.calls")
+        log = logs.OutputLog("id")
+        for _ in range(3):
+            log.write([Stdout("x\n" * 100_000)])
+        assert len(caplog.records) == logs.MAX_LINES
+        clock[0] += 1
+        log.write([Stdout("next\n")])
+        assert f"{300_000 - logs.MAX_LINES} more lines" in caplog.messages[-2]
+        assert caplog.messages[-1] == "run id stdout: next"
+        log.write([Stdout("x\n" * (logs.MAX_LINES + 1))])
+        log.close()
+        log.close()
+        assert "run id: 2 more lines" in caplog.messages[-1]
+        assert len(caplog.records) == 2 * logs.MAX_LINES + 2
+
+    def test_a_long_line_is_cut(self, caplog: pytest.LogCaptureFixture, clock: list[float]) -> None:
+        caplog.set_level(logging.INFO, logger="owt.calls")
+        log = logs.OutputLog("id")
+        log.write([Stdout("x" * 10_000_000)])
+        log.close()
+        [message] = caplog.messages
+        assert message == f"run id stdout: {'x' * (logs.MAX_LINE - 4)} ..."
+
+    def test_output_that_is_not_logged_costs_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.WARNING, logger="owt.calls")
+        log = logs.OutputLog("id")
+        log.write([Stdout("x\n" * 1000)])
+        log.close()
+        assert caplog.records == []

@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from owt.wire.http import TOKEN, is_final_status, is_loopback
+from owt.wire.http import (
+    MAX_HEADERS,
+    MAX_HEADERS_SIZE,
+    TOKEN,
+    headers_problem,
+    is_final_status,
+    is_loopback,
+)
 
 
 @pytest.mark.parametrize("status", [200, 204, 404, 599])
@@ -36,3 +43,28 @@ def test_loopback_addresses_and_localhost_names_are_loopback(address: str) -> No
 @pytest.mark.parametrize("address", ["localhost.example.org", "notlocalhost", "128.0.0.1", "::2", ""])
 def test_other_addresses_and_names_are_not_loopback(address: str) -> None:
     assert not is_loopback(address)
+
+
+LIMIT = f"an answer has at most {MAX_HEADERS} headers; got {MAX_HEADERS + 1}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ([("X-A", "1")] * MAX_HEADERS, None),
+        ([("X-A", "1")] * (MAX_HEADERS + 1), LIMIT),
+        ([("X-A", "1" * (MAX_HEADERS_SIZE - 3))], None),
+        ([("X-B", ""), ("X-A", "1" * MAX_HEADERS_SIZE)], f"at most {MAX_HEADERS_SIZE} characters"),
+        ([("X-B", ""), ("X-A", "1" * MAX_HEADERS_SIZE)], "most of them in 'X-A'"),
+        ([("X-A", "1"), ("X B", "1")], "header 'X B'"),
+    ],
+)
+def test_headers_of_an_answer_are_limited(headers: list[tuple[str, str]], problem: str | None) -> None:
+    message = headers_problem(headers)
+    assert message is None if problem is None else problem in (message or "")
+
+
+def test_headers_that_a_kernel_adds_do_not_count() -> None:
+    headers = [("X-A", "1")] * MAX_HEADERS + [("Content-Type", "text/html"), ("Vary", "Accept")]
+    assert headers_problem(headers) is not None
+    assert headers_problem(headers, added=2) is None

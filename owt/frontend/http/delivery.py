@@ -14,7 +14,7 @@ from tornado.httputil import HTTPOutputError
 from owt.frontend.http.events import Events
 from owt.frontend.http.responses import Plain
 from owt.frontend.http.writer import ResponseWriter
-from owt.frontend.logs import log_output
+from owt.frontend.logs import OutputLog
 from owt.frontend.problems import Problem, WholeResponse
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, lost_event
@@ -60,6 +60,7 @@ class Delivery:
         self._keepalive = keepalive
         self._unshared = unshared
         self._stopped = False
+        self._output_log = OutputLog(run.id)
         self._timer: asyncio.TimerHandle | None = None
         self._written: Future[None] | None = None
         self._written_at = 0.0
@@ -76,6 +77,7 @@ class Delivery:
     def stop(self) -> None:
         """Stop reading the run."""
         self._stopped = True
+        self._output_log.close()
         if self._timer is not None:
             self._timer.cancel()
         self._reader.close()
@@ -114,8 +116,7 @@ class Delivery:
             self.stop()
             unshared.instead()
             return
-        if log.isEnabledFor(logging.INFO):
-            log_output(self._run.id, chunks)
+        self._output_log.write(chunks)
         renderer, writer = self._renderer, self._writer
         pieces = [piece for chunk in chunks for piece in renderer.render(chunk)]
         if self._run.kernel_loss is not None and not writer.begun:

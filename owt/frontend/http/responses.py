@@ -25,7 +25,7 @@ from owt.errors import Busy
 from owt.frontend.problems import Headers, Problem
 from owt.wire import sse
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
-from owt.wire.http import BODILESS, header_problem, is_final_status
+from owt.wire.http import BODILESS, headers_problem, is_final_status
 
 # Connection management (RFC 9110, section 7.6.1), and the server's identity and time.
 _SERVER_HEADERS = frozenset(
@@ -115,9 +115,8 @@ def _processed(head: Head) -> tuple[str | None, Sequence[tuple[str, str]], str |
     body that it states."""
     if not is_final_status(head.status):
         return f"the status must be from 200 to 599, not {head.status}", (), None
-    for name, value in head.headers:
-        if (problem := header_problem(name, value)) is not None:
-            return problem, (), None
+    if (problem := headers_problem(head.headers, added=2)) is not None:
+        return problem, (), None
     headers, length = _without_server_headers(head.headers)
     if sse.is_event_stream(head.headers):
         names = {name.lower() for name, _ in headers}

@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from owt.errors import Busy, OwtError
 from owt.frontend.endpoints import Endpoints
-from owt.frontend.logs import log_output
+from owt.frontend.logs import OutputLog
 from owt.frontend.notebooks.documents import Contents, Document
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.session import KernelEvent, Session
@@ -335,11 +335,12 @@ class Notebook:
                 log.warning("%s: %s", self.path, error)
                 await asyncio.sleep(BUSY_DELAY)
         reader = run.follow()
+        output_log = OutputLog(run.id)
         try:
             while chunks := await reader.next():
-                if log.isEnabledFor(logging.INFO):
-                    log_output(run.id, chunks)
+                output_log.write(chunks)
         finally:
+            output_log.close()
             reader.close()
         return run.failure
 

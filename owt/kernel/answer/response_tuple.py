@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from owt.kernel.answer.json_encoding import loaded
-from owt.wire.http import header_problem, is_final_status
+from owt.wire.http import headers_problem, is_final_status
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -41,14 +41,12 @@ def parse_response_tuple(value: tuple[object, ...]) -> ResponseTuple | None:
 
 
 def validated(headers: Iterable[tuple[str, str]]) -> Headers:
-    """Return `headers` without spaces around the values. Raises ValueError, naming the header, for an invalid
-    one."""
-    valid = []
-    for name, value in headers:
-        if (problem := header_problem(name, value)) is not None:
-            raise ValueError(problem)
-        valid.append((name, value.strip(" \t")))
-    return tuple(valid)
+    """Return `headers` without spaces around the values. Raises ValueError, naming the header or the limit,
+    if an answer cannot have them."""
+    valid = tuple((name, value.strip(" \t")) for name, value in headers)
+    if (problem := headers_problem(valid)) is not None:
+        raise ValueError(problem)
+    return valid
 
 
 def merged(old: Headers, new: Headers) -> Headers:

@@ -27,7 +27,7 @@ from owt.kernel.code.arguments import evaluate
 from owt.kernel.endpoints.binding import bind
 from owt.kernel.endpoints.decorator import Decorator, RegisteredFunction
 from owt.wire.call import Call
-from owt.wire.endpoint import MAX_ENDPOINTS, Endpoint, parameters, shape
+from owt.wire.endpoint import MAX_ENDPOINTS, METHODS, Endpoint, parameters, shape
 from owt.wire.messages import RegisterEndpoints
 
 FRONTEND_TIMEOUT = 10.0
@@ -46,6 +46,28 @@ EndpointTable = dict[tuple[str, str], RegisteredFunction]
 """Endpoints by the shape of a path and a method."""
 
 
+class Draft:
+    """Changes that take effect together, and the endpoints that there will be."""
+
+    def __init__(self, table: EndpointTable) -> None:
+        self.changes: list[Change] = []
+        self._table = dict(table)
+
+    def add(self, change: Change) -> None:
+        """Add a change. Raises `EndpointError`, and leaves it out, if there would be too many endpoints."""
+        table = dict(self._table)
+        _make_change(table, change)
+        _check_count(table)
+        self._table = table
+        self.changes.append(change)
+
+    def extend(self, draft: Draft) -> None:
+        """Add the changes of another draft."""
+        for change in draft.changes:
+            _make_change(self._table, change)
+        self.changes += draft.changes
+
+
 class Registry:
     """Endpoints of this kernel. Thread-safe."""
 
@@ -59,9 +81,9 @@ class Registry:
         self._send = send
         self._is_active = is_active
         self._table: EndpointTable = {}
-        self._drafts: dict[str, list[Change]] = {}
+        self._drafts: dict[str, Draft] = {}
         # A stack: a cell may run other cells, as %run does with a notebook.
-        self._cell_drafts: list[list[Change]] = []
+        self._cell_drafts: list[Draft] = []
         self._versions = itertools.count(1)
         self._numbers = itertools.count(1)
         self._requests: dict[int, Future[str | None]] = {}
@@ -83,7 +105,7 @@ class Registry:
         """Apply the draft of a run that is about to succeed. Raises `EndpointError` if the frontend refuses
         it."""
         if (draft := self._drafts.get(run)) is not None:
-            self._apply(draft)
+            self._apply(draft.changes)
             del self._drafts[run]
 
     def discard(self, run: str) -> bool:
@@ -142,21 +164,26 @@ class Registry:
             if draft is None:
                 self._apply([change])
                 return
-            _check_count(_with_changes(self._table, [*draft, change]))
-            draft.append(change)
+            draft.add(change)
 
-    def _current_draft(self) -> list[Change] | None:
+    def _current_draft(self) -> Draft | None:
         """Return the draft of the current run, else of the current cell, else None."""
         run = context.running()
         if run is not None and self._is_active(run.id):
-            return self._drafts.setdefault(run.id, [])
+            draft = self._drafts.get(run.id)
+            if draft is None:
+                draft = self._drafts[run.id] = Draft(self._table)
+            return draft
         return self._cell_drafts[-1] if self._cell_drafts else None
 
-    def _apply(self, draft: Sequence[Change]) -> None:
+    def _apply(self, changes: Sequence[Change]) -> None:
         with self._lock:
-            table = _with_changes(self._table, draft)
+            # Other calls may have changed the table since the draft began.
+            table = dict(self._table)
+            for change in changes:
+                _make_change(table, change)
             _check_count(table)
-            removed = [shape(change.path) for change in draft if isinstance(change, Removal)]
+            removed = {shape(change.path) for change in changes if isinstance(change, Removal)}
             self._request(_endpoints(table), tuple(removed), keep=True)
             self._table = table
 
@@ -176,39 +203,38 @@ class Registry:
             raise EndpointError(problem)
 
     def _on_cell_start(self, info: Any) -> None:
-        self._cell_drafts.append([])
+        self._cell_drafts.append(Draft(self._table))
 
     def _on_cell_end(self, result: Any) -> None:
         # A cancelled cell has no result, and an empty one had no start.
         if result is not None and not (result.info.raw_cell or "").strip():
             return
-        draft = self._cell_drafts.pop() if self._cell_drafts else []
-        if not draft or result is None or not result.success:
+        draft = self._cell_drafts.pop() if self._cell_drafts else None
+        if draft is None or not draft.changes or result is None or not result.success:
             return
         if self._cell_drafts:
             self._cell_drafts[-1].extend(draft)
             return
         try:
-            self._apply(draft)
+            self._apply(draft.changes)
         except EndpointError as error:
             print(f"owt: nothing was registered: {error}", file=sys.stderr)
 
 
-def _with_changes(table: EndpointTable, draft: Sequence[Change]) -> EndpointTable:
-    """Return the endpoints after these changes."""
-    table = dict(table)
-    for change in draft:
-        match change:
-            case Removal(path, methods):
-                for method in methods:
-                    table.pop((shape(path), method), None)
-            case RegisteredFunction(endpoint=new):
-                new_shape = shape(new.path)
-                for key, other in list(table.items()):
-                    if key[0] == new_shape and other.endpoint.name == new.name:
-                        del table[key]
-                table.update(((new_shape, method), change) for method in new.methods)
-    return table
+def _make_change(table: EndpointTable, change: Change) -> None:
+    """Change a table of endpoints."""
+    match change:
+        case Removal(path, methods):
+            removed = shape(path)
+            for method in methods:
+                table.pop((removed, method), None)
+        case RegisteredFunction(endpoint=new):
+            new_shape = shape(new.path)
+            for method in METHODS:
+                other = table.get((new_shape, method))
+                if other is not None and other.endpoint.name == new.name:
+                    del table[new_shape, method]
+            table.update(((new_shape, method), change) for method in new.methods)
 
 
 def _endpoints(table: EndpointTable) -> tuple[Endpoint, ...]:

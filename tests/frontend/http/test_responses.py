@@ -93,6 +93,14 @@ def test_data_is_not_copied() -> None:
     assert piece is body
 
 
+def test_a_kernel_cannot_send_more_headers_than_an_answer_has() -> None:
+    plain = Plain("*/*", "r1", None)
+    [body] = plain.render(Head(200, (("X-A", "1"),) * 1_000_000))
+    assert plain.status == 500
+    assert b"at most 500 headers; got 1000000" in body
+    assert ("X-A", "1") not in plain.headers
+
+
 def test_headers_that_the_server_sets_are_dropped() -> None:
     headers = (
         ("Connection", "close"),

@@ -282,6 +282,17 @@ class TestResponseTuples:
         with pytest.raises(ValueError, match="header X-A: "):
             whole(("x", {"X-A": "1\r\nX-B: 2"}))
 
+    @pytest.mark.parametrize(
+        ("headers", "limit"),
+        [
+            ([("X-A", "1")] * 100_000, "at most 500 headers; got 100000"),
+            ({"X-A": "1" * 100_000}, "at most 65536 characters"),
+        ],
+    )
+    def test_more_headers_than_an_answer_has_are_an_error(self, headers: Any, limit: str) -> None:
+        with pytest.raises(ValueError, match=limit):
+            whole(("x", headers))
+
     def test_a_stream_may_have_status_and_headers(self) -> None:
         chunks = streamed((iter(["a", "b"]), 202, {"Content-Type": "text/event-stream"}))
         assert chunks == [

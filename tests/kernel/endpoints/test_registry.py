@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from runner_bench import RunnerBench, bodies, call
 
+from owt.kernel.endpoints import registry
 from owt.wire.call import Call, RequestFacts, Target
 from owt.wire.chunk import Chunk, Data, Failed
 from owt.wire.endpoint import MAX_ENDPOINTS
@@ -222,6 +223,16 @@ def test_a_call_without_a_session_has_no_endpoints(bench):
 def test_the_number_of_endpoints_of_a_session_is_limited(bench):
     code = "for n in range({}):\n    endpoint(f'/{{n}}')(lambda: n)\n0"
     assert "at most 200 endpoints" in outcome(bench.ask(code.format(MAX_ENDPOINTS + 1)))
+    assert live(bench) == {}
+
+
+def test_many_changes_in_one_call_take_linear_time(bench, monkeypatch):
+    make_change, changes = registry._make_change, []
+    monkeypatch.setattr(registry, "_make_change", lambda *a: (changes.append(a), make_change(*a)))
+    code = "for n in range(300):\n    endpoint(f'/{n}')(lambda: n)\n    endpoint.remove(f'/{n}')\n0"
+    bench.ask(code)
+    # Each change is made in the draft and when the draft takes effect.
+    assert len(changes) == 4 * 300
     assert live(bench) == {}
 
 
