@@ -40,7 +40,7 @@ def cancel(id: str, control: Control) -> None:
     """Cancel the run ID."""
     result = control.cancel(id)
     if "shared" in result:
-        click.echo(f"run {id} continues for {result['shared']} other calls of the cache")
+        click.echo(f"run {id} continues: it is also the run of other calls ({result['shared']})")
     else:
         click.echo(f"cancelled {id}" if result["cancelled"] else f"run {id} has ended already")
 

@@ -56,7 +56,7 @@ class Control:
         return self._client._control("GET", f"runs/{quote(id, safe='')}")
 
     def cancel(self, id: str) -> dict[str, Any]:
-        """Cancel a run, and return `{"cancelled": False if it had ended, ...}`."""
+        """Cancel a run, and return `{"cancelled": False if it had ended or others share it, ...}`."""
         return self._client._control("DELETE", f"runs/{quote(id, safe='')}")
 
     def cache(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Service:
         if call.caching is None:
             run = self._begin(call)
         else:
-            run, lookup = self._look_up(call, key_of(call, user), join)
+            run, lookup = self._look_up(call, key_of(call, user, self.sessions.spec_of(call)), join)
             self.counters.lookups[lookup] += 1
         run.user = user
         if call.detach:

@@ -360,6 +360,12 @@ def test_runs_show_prints_facts_and_runs_logs_the_printed_output(server, capsys)
             {"cancelled": False},
             "run ../r has ended already\n",
         ),
+        (
+            ["runs", "cancel", "r-1"],
+            ("DELETE", "/_owt/runs/r-1"),
+            {"cancelled": False, "shared": 2},
+            "run r-1 continues: it is also the run of other calls (2)\n",
+        ),
         (["cache", "clear"], ("DELETE", "/_owt/cache"), {"deleted": 3}, "removed 3\n"),
         (["cache", "show"], ("GET", "/_owt/cache"), {"answers": 3}, "answers  3\n"),
     ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from loop_clock import LoopClock
 from scripted_service import ScriptedService
 
-from owt.errors import Busy, NoSuchSession
+from owt.errors import BadRequest, Busy, NoSuchSession
 from owt.testing import async_test, settle
 from owt.testing.kernel import new_call
 from owt.wire.call import Caching
@@ -121,6 +122,30 @@ async def test_users_share_neither_runs_nor_answers_of_the_cache() -> None:
         hit, cached = stage.service.submit(new_call(caching=Caching()), user)
         assert cached == "hit"
         assert Data(f"hi {user}".encode(), "text", result=True) in hit.journal.chunks
+
+
+@async_test
+async def test_a_session_of_another_kernelspec_has_answers_of_its_own() -> None:
+    stage = ScriptedService(max_size=1)
+    sessions = stage.service.sessions
+    call = new_call(caching=Caching(), session="s")
+
+    async def run() -> list[str | None]:
+        results = []
+        for kernel in (None, "owt", None):
+            submitted, cached = stage.service.submit(msgspec.structs.replace(call, kernel=kernel))
+            results.append(cached)
+            if not submitted.ended:
+                (await stage.kernels.wait_for_kernel(len(stage.kernels.all) or 1)).answer()
+        return results
+
+    assert await run() == ["miss", "hit", "hit"]
+    await sessions.delete("s")
+    sessions.create("s").spec = "other"
+    other, cached = stage.service.submit(call)
+    assert (other.ended, cached) == (False, "miss")
+    with pytest.raises(BadRequest, match="runs the kernelspec"):
+        stage.service.submit(msgspec.structs.replace(call, kernel="else"))
 
 
 @async_test

@@ -19,11 +19,12 @@ UNSHARED_DIRECTIVES = frozenset({"no-store", "private", "no-cache"})
 """Directives of Cache-Control that forbid to give an answer to others (RFC 9111, section 5.2.2)."""
 
 
-def key_of(call: Call, user: str | None = None) -> bytes:
+def key_of(call: Call, user: str | None = None, spec: str | None = None) -> bytes:
     """Return the key of a call's answer: a digest, because code and arguments may be large.
 
-    Answers as events and plain ones have different keys. With an explicit key too, no user gets another
-    user's answer, and no call joins one with another timeout.
+    `spec` is the kernelspec on which the call would run. Answers as events and plain ones have different
+    keys. With an explicit key too, no user gets another user's answer, and no call joins one with another
+    timeout.
     """
     caching, facts = call.caching, call.request
     assert caching is not None
@@ -37,7 +38,7 @@ def key_of(call: Call, user: str | None = None) -> bytes:
             what = (call.endpoint, facts.method, facts.query, facts.body, kind, call.kwargs)
         else:
             what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
-        what = (call.session, call.kernel, facts.path, caching.with_kwargs, what)
+        what = (call.session, spec or call.kernel, facts.path, caching.with_kwargs, what)
     return _digest(user, call.timeout, call.sse, what)
 
 

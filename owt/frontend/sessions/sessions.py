@@ -10,6 +10,7 @@ from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.session import Limits, Session, SessionOwner
+from owt.wire.call import Call
 
 MAX_CONCURRENCY = 1000
 
@@ -110,6 +111,11 @@ class Sessions(SessionOwner):
         else:
             session.start()
         return session
+
+    def spec_of(self, call: Call) -> str:
+        """Return the kernelspec that a call names, or else that of its session."""
+        session = None if call.session is None else self.named.get(call.session)
+        return call.kernel or (self._spec if session is None else session.spec)
 
     def find(self, name: str) -> Session:
         """Return the session of this name. Raises `NoSuchSession`."""
