@@ -11,12 +11,11 @@ import ctypes
 import io
 import os
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import cached_property, lru_cache, partial, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from owt.server.server import RUN_VARIABLE
@@ -33,10 +32,8 @@ if TYPE_CHECKING:
 class Run:
     """Run as the kernel sees it: its id, its call, the sender of its output, and its request's body.
 
-    `personal` is True once the adaptor has looked at what identifies its client; see `Environ`.
+    `looked_at` has the `PERSONAL_KEYS` that the adaptor has looked at; see `Environ`.
     """
-
-    personal = False
 
     def __init__(
         self, id: str, call: Call, sender: OutputSender, fetch_body: Callable[[str], bytes] | None = None
@@ -45,7 +42,13 @@ class Run:
         self.id = id
         self.call = call
         self.sender = sender
+        self.looked_at: set[str] = set()
         self._fetch_body = fetch_body
+
+    @property
+    def personal(self) -> bool:
+        """True once the adaptor has looked at what identifies its client."""
+        return bool(self.looked_at)
 
     @cached_property
     def request(self) -> Request:
@@ -54,10 +57,13 @@ class Run:
 
     def new_request(self) -> Request:
         """Return the HTTP request as a new object, whose body is unread."""
-        facts, body = self.call.request, None
+        facts = self.call.request
         if facts.deferred_size and self._fetch_body is not None:
-            body = DeferredBody(partial(self._fetch_body, self.id))
-        return build_request(facts, body, self)
+            request = build_request(facts, DeferredBody(partial(self._fetch_body, self.id)))
+        else:
+            request = build_request(facts)
+        cast("Environ", request.environ).looked_at = self.looked_at
+        return request
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
@@ -214,11 +220,13 @@ PERSONAL_KEYS = frozenset(
 
 
 class Environ(dict[str, Any]):
-    """WSGI environment that marks its `run` as personal when code looks at one of `PERSONAL_KEYS`, present
-    or not, or at all keys. The answer is then not for other clients, so the cache does not keep it."""
+    """WSGI environment that records looks at one of `PERSONAL_KEYS`, present or not, or at all keys.
 
-    # A weak reference: the run has the request, whose body is freed with the run.
-    run: weakref.ref[Run] | None = None
+    The answer is then not for other clients, so the cache does not keep it. The record is the run's: a
+    reference to the run itself would be a cycle that keeps the request's body until it is collected.
+    """
+
+    looked_at: set[str] | None = None
 
     def __getitem__(self, key: str) -> Any:
         self._look(key)
@@ -252,8 +260,8 @@ class Environ(dict[str, Any]):
         return dict(self.items())
 
     def _look(self, key: object) -> None:
-        if key in PERSONAL_KEYS and self.run is not None and (run := self.run()) is not None:
-            run.personal = True
+        if self.looked_at is not None and isinstance(key, str) and key in PERSONAL_KEYS:
+            self.looked_at.add(key)
 
 
 @lru_cache(maxsize=2)
@@ -272,11 +280,10 @@ def request_class(base: Any) -> Any:
     return type(base.__name__, (base,), names)
 
 
-def build_request(facts: RequestFacts, body: DeferredBody | None = None, run: Run | None = None) -> Request:
+def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Request:
     """Return werkzeug's Request for a request that the frontend received (PEP 3333 defines the keys).
 
-    `body` is the body if it did not come with the call. `run` is marked when code looks at what identifies
-    the client.
+    `body` is the body if it did not come with the call. The environment of the request is an `Environ`.
     """
     from werkzeug.wrappers import Request
 
@@ -314,11 +321,8 @@ def build_request(facts: RequestFacts, body: DeferredBody | None = None, run: Ru
         elif key not in ("CONTENT_LENGTH", "HOST", "TRANSFER_ENCODING"):
             key = f"HTTP_{key}"
             values[key] = f"{values[key]},{value}" if key in values else value
-    environ = Environ(values)
     # A request in its own environment would be a reference cycle that keeps the body until it is collected.
-    request: Request = request_class(Request)(environ, populate_request=False)
-    if run is not None:
-        environ.run = weakref.ref(run)
+    request: Request = request_class(Request)(Environ(values), populate_request=False)
     return request
 
 

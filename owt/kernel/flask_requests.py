@@ -28,9 +28,9 @@ def push_request(run: context.Run) -> None:
     app.root_path = os.getcwd()
     environ: Any = run.new_request().environ
     # Flask itself looks at keys of all kinds here.
-    environ.run = None
+    environ.looked_at = None
     app.request_context(environ).push()
-    environ.run = run
+    environ.looked_at = run.looked_at
 
 
 def follow_import() -> None:

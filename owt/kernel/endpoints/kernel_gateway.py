@@ -45,7 +45,7 @@ def make_endpoint(options: NotebookCell, code: str, cells: CellRunner) -> Regist
         assert run is not None
         values = dict(zip(options.names, path, strict=True))
         # The cell can read all headers of it.
-        run.personal = True
+        run.looked_at |= context.PERSONAL_KEYS
         cells.shell.user_ns[VARIABLE] = request_json(run.request, run.call.request.headers, values)
         outputs = []
         for text, cell in zip(texts, compiled, strict=True):
