@@ -54,8 +54,9 @@ RunMessage = Output | Queued | Withdrawn | FetchBody | Pong
 
 log = logging.getLogger("owt.kernels")
 
-EXIT_TIMEOUT = 2.0
-"""Seconds that a process may go on after it has closed a connection; then it is killed."""
+EXIT_TIMEOUT = 5.0
+"""Seconds that a process may go on after it has closed a connection; then it is killed. An interpreter's end
+can take more than two on a busy machine."""
 CODE_TIMEOUT = 30.0
 """Seconds from the end of a process to its exit code."""
 REST_TIMEOUT = 0.2
