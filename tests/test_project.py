@@ -258,7 +258,7 @@ def test_a_long_module_has_a_reason(path):
 def test_a_module_has_a_docstring_and_no_vague_name():
     for path in (*MODULES, *TESTS):
         text = path.read_text(encoding="utf-8")
-        assert ast.get_docstring(ast.parse(text)), path
+        assert re.match(r'(#.*\n)*r?"""[^"]', text), path
         assert path.stem not in {"utils", "util", "helpers", "common", "base", "misc"}, path
 
 

@@ -317,18 +317,9 @@ def test_the_listing_is_json_for_programs_and_a_page_for_browsers(live, name):
     assert f"/{name}/speak" in html
 
 
-def validate(document: dict[str, Any]) -> None:
-    """Raise an exception unless this is a valid OpenAPI document."""
-    # The import takes seconds, which collection would take in every process.
-    from openapi_spec_validator import validate
-
-    validate(document)
-
-
-def test_the_openapi_document_is_valid_and_names_the_server(live, name):
+def test_the_openapi_document_has_the_server_and_its_endpoints(live, name):
     define(live, name, SPEAK + '@endpoint("/greet/{who}")\ndef greet(who: str) -> dict[str, int]: ...\n')
     document = json.loads(curl(live, "@/_owt/openapi.json"))
-    validate(document)
     assert document["servers"] == [{"url": live.url}]
     assert {"get", "post"} == set(document["paths"][f"/{name}/speak"])
     assert document["paths"][f"/{name}/greet/{{who}}"]["get"]["parameters"][0]["in"] == "path"
@@ -359,7 +350,6 @@ def test_users_base_url_and_origins_apply_to_endpoints(tmp_path: Path) -> None:
         foreign = {**allowed, "Sec-Fetch-Site": "cross-site", "Origin": "https://example.org"}
         assert server.ask("GET", f"{root}/owt/who", headers=foreign).status_code == 403
         document = server.ask("GET", f"{root}/owt/_owt/openapi.json", headers=allowed).json()
-        validate(document)
         assert document["servers"] == [{"url": f"{root}/owt"}]
         assert document["security"] == [{"token": []}]
         listed = server.ask("GET", f"{root}/owt/_owt/endpoints", headers=allowed).json()["endpoints"]
