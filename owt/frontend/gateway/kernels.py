@@ -26,7 +26,7 @@ from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
 from owt.wire.names import SESSION_NAME
 
-MAX_UNREAD = 20
+MAX_RECEIVED = 20
 """Messages of one channel that wait in ZeroMQ while the event loop is busy; `channels` limits what waits for
 a client. The kernel keeps 1,000 more, and drops the rest."""
 
@@ -121,7 +121,7 @@ class SessionKernels:
         # ZeroMQ's default limit is reached with 255 clients.
         max_sockets = SOCKETS * service.settings.max_connections
         self._context.max_sockets = max(1023, min(max_sockets, self._context.get(zmq.SOCKET_LIMIT)))
-        self._context.rcvhwm = MAX_UNREAD
+        self._context.rcvhwm = MAX_RECEIVED
         self._kernels: dict[Session, tuple[JupyterKernel, JupyterKernel]] = {}
         self._handlers: dict[tuple[str, str], WebSocketHandler] = {}
         self._left: dict[tuple[str, str], LeftCells] = {}

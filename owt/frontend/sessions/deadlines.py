@@ -44,6 +44,14 @@ class _Clock:
         self.timers.clear()
 
 
+@dataclass
+class _Unbegun:
+    """A call or ping that has not begun: the times when it was sent, and of the question about it."""
+
+    sent: float
+    question: float | None = None
+
+
 class Deadlines:
     """Deadlines of the calls that one session's kernel has, and of the kernel's main thread.
 
@@ -68,9 +76,7 @@ class Deadlines:
         self._kill_abandoned = kill_abandoned
         self._patience = check_interval(kill_after)
         self._clocks: dict[str, _Clock] = {}
-        # When calls and the ping, which have not begun, were sent; and when the kernel was asked about them.
-        self._unbegun: dict[str, float] = {}
-        self._questions: dict[str, float] = {}
+        self._unbegun: dict[str, _Unbegun] = {}
         self._used = False
         # Since when the kernel has been seen stopped (event loop time).
         self._stopped: float | None = None
@@ -83,7 +89,7 @@ class Deadlines:
             # It was withdrawn, and is sent again.
             self._clocks[run.id].stop()
         clock = self._clocks[run.id] = _Clock(run, kernel, run.call.timeout)
-        self._unbegun[run.id] = _now()
+        self._unbegun[run.id] = _Unbegun(_now())
         self._used = True
         self._expect_start(clock)
 
@@ -98,7 +104,8 @@ class Deadlines:
 
     def queued(self, id: str) -> None:
         """Extend the start of a call, or of the ping, that the kernel reports to be behind a call or cell."""
-        self._questions.pop(id, None)
+        if id in self._unbegun:
+            self._unbegun[id].question = None
         clock = self._clocks.get(id)
         if clock is not None and clock.start_timeout is not None and clock.run.cancel_reason is None:
             clock.stop()
@@ -118,7 +125,6 @@ class Deadlines:
         if clock is not None:
             clock.stop()
             self._unbegun.pop(run.id, None)
-            self._questions.pop(run.id, None)
         if not self._clocks:
             self._stopped = None
 
@@ -162,10 +168,13 @@ class Deadlines:
         if self._used and not self._clocks and not kernel.in_cell and PING not in self._unbegun:
             self._ping(kernel)
         now = _now()
-        for id, sent in self._unbegun.items():
-            if now - sent >= self._patience and id not in self._questions:
+        silent = []
+        for id, unbegun in self._unbegun.items():
+            if unbegun.question is not None:
+                if now - unbegun.question >= self._kill_after:
+                    silent.append(id)
+            elif now - unbegun.sent >= self._patience:
                 self._ask(kernel, id)
-        silent = [id for id, sent in self._questions.items() if now - sent >= self._kill_after]
         return silent if silent and kernel.unread else []
 
     def withdrawn(self, id: str, kernel: Kernel) -> bool:
@@ -177,10 +186,9 @@ class Deadlines:
             # The main thread has received the ping in the meantime.
             return False
         if self.blocked_since is None:
-            self.blocked_since = self._unbegun[id]
+            self.blocked_since = self._unbegun[id].sent
         if id != PING:
             del self._unbegun[id]
-            self._questions.pop(id, None)
         if PING not in self._unbegun:
             self._ping(kernel)
         clock = self._clocks.get(id)
@@ -189,7 +197,6 @@ class Deadlines:
     def received_ping(self) -> None:
         """Record that the kernel's main thread receives calls."""
         self._unbegun.pop(PING, None)
-        self._questions.pop(PING, None)
         self.blocked_since = None
 
     def forget_kernel(self) -> None:
@@ -204,12 +211,12 @@ class Deadlines:
 
     def _ping(self, kernel: Kernel) -> None:
         self._used = False
-        self._unbegun[PING] = _now()
+        self._unbegun[PING] = _Unbegun(_now())
         kernel.ping()
 
     def _ask(self, kernel: Kernel, id: str) -> None:
-        if id not in self._questions:
-            self._questions[id] = _now()
+        if self._unbegun[id].question is None:
+            self._unbegun[id].question = _now()
             kernel.ask(Withdraw(id))
 
     def _check_stopped(self, kernel: Kernel) -> None:

@@ -213,3 +213,15 @@ async def test_a_silent_kernel_that_has_not_read_its_call_is_reported(unread: bo
     assert stage.check() == []
     await clock.advance(0.1)
     assert stage.check() == (["r1"] if unread else [])
+
+
+@async_test
+async def test_a_call_that_begins_while_the_kernel_is_asked_about_it_is_not_reported() -> None:
+    stage, clock = Stage(kill_after=4.0), LoopClock()
+    stage.kernel.unread = True
+    await clock.advance(1.0)
+    assert stage.check() == []
+    assert stage.kernel.messages == [Withdraw("r1")]
+    stage.deadlines.begun(stage.run)
+    await clock.advance(4.0)
+    assert stage.check() == []
