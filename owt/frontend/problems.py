@@ -16,12 +16,11 @@ import msgspec
 from msgspec import Struct
 
 from owt.errors import Busy, MethodNotAllowed, OwtError
-from owt.wire.accept import prefers_json
+from owt.wire.accept import PROBLEM, prefers_json
 from owt.wire.chunk import Failed
 
 Headers = list[tuple[str, str]]
 
-JSON_TYPE = "application/problem+json"
 TEXT_TYPE = "text/plain; charset=utf-8"
 VARY = ("Vary", "Accept")
 """Header of each response whose form depends on the Accept header (RFC 9110, section 12.5.5)."""
@@ -70,7 +69,7 @@ class Problem(Struct, frozen=True):
         A client that prefers neither JSON nor text gets JSON if `json_by_default`, else text.
         """
         if prefers_json(accept, by_default=json_by_default):
-            return WholeResponse(self.status, [("Content-Type", JSON_TYPE), VARY], self.json() + b"\n")
+            return WholeResponse(self.status, [("Content-Type", PROBLEM), VARY], self.json() + b"\n")
         return WholeResponse(self.status, [("Content-Type", TEXT_TYPE), VARY], self.text())
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+PROBLEM = "application/problem+json"
+"""Media type of a problem document (RFC 9457)."""
+
 _QUALITY = re.compile(r"[01](\.[0-9]*)?|\.[0-9]+")
 
 
@@ -34,19 +37,29 @@ def names(accept: str, media_type: str) -> bool:
 
 
 def ranks_first(accept: str, media_type: str) -> bool:
-    """Return True if no other media range comes before this media type, by quality and then by order."""
-    return accept == media_type or (bool(ranges := media_ranges(accept)) and ranges[0][0] == media_type)
+    """Return True if no other media range comes before this media type, by quality and then by order.
+
+    The type of problem documents does not count, as no value has it.
+    """
+    return accept == media_type or media_type == next(
+        (name for name, _ in media_ranges(accept) if name != PROBLEM), None
+    )
 
 
-def prefers_json(accept: str, *, by_default: bool = False) -> bool:
-    """Return True if `accept` ranks JSON before text and HTML, or, with `by_default`, not after them."""
+def prefers_json(accept: str, *, by_default: bool = False, problem: bool = True) -> bool:
+    """Return True if `accept` ranks JSON before text and HTML, or, with `by_default`, not after them.
+
+    The type of problem documents counts only for a `problem`.
+    """
     if accept == "*/*" or not (by_default or "application/" in accept.lower()):
         return by_default
     ranges = media_ranges(accept)
     for name, quality in ranges:
+        if name == PROBLEM and not problem:
+            continue
         if not quality or name in ("text/plain", "text/html", "text/*"):
             return False
-        if name in ("application/json", "application/problem+json", "application/*"):
+        if name in ("application/json", PROBLEM, "application/*"):
             return True
         if name == "*/*":
             return by_default and ("application/json", 0.0) not in ranges

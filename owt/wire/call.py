@@ -111,11 +111,11 @@ class Call(Struct, frozen=True, array_like=True):
 
     `session` None stands for a kernel of the pool. `kernel` is the kernelspec of a session that this call
     creates, or None for the default. `timeout` is in seconds of running time. `sse` asks for Server-Sent
-    Events, `detach` for no answer but the run's address. `cell` says that the code is a cell of a served
-    notebook. `operation` is what the server itself does instead of running code, when its turn comes; no
-    request has one. `body_parsed` says that the request's body held the code or the kwargs: the adaptor
-    rarely reads such a body, so a large one stays in the frontend until it does. `caller` is the id of the
-    run that has made the request (header `Owt-Run`).
+    Events, `sse_streams` asks for them only if the adaptor streams, `detach` for no answer but the run's
+    address. `cell` says that the code is a cell of a served notebook. `operation` is what the server itself
+    does instead of running code, when its turn comes; no request has one. `body_parsed` says that the
+    request's body held the code or the kwargs: the adaptor rarely reads such a body, so a large one stays in
+    the frontend until it does. `caller` is the id of the run that has made the request (header `Owt-Run`).
     """
 
     request: RequestFacts
@@ -135,4 +135,5 @@ class Call(Struct, frozen=True, array_like=True):
     cell: NotebookCell | None = None
     operation: ChangeDirectory | RemoveEndpoint | None = None
     body_parsed: bool = False
+    sse_streams: bool = False
     caller: str | None = None

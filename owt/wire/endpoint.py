@@ -57,8 +57,9 @@ class Endpoint(Struct, frozen=True, array_like=True):
     """Function at a path.
 
     `name` is the function's. `more` is True if it accepts any other field. `result` is the schema of what it
-    returns, or of an item if it `streams`, or None if that is unknown. `version` is the number of its
-    definition in its kernel.
+    returns, or of an item if it `streams`, or None if that is unknown. `scalar` is the form of a result that
+    is declared as a number, a boolean or a string, or an optional one: the form for a client that prefers
+    neither JSON nor text. `version` is the number of its definition in its kernel.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Endpoint(Struct, frozen=True, array_like=True):
     streams: bool = False
     definitions: str = "{}"
     version: int = 0
+    scalar: Literal["text", "json"] | None = None
 
 
 def segments(path: object) -> tuple[str | None, ...]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owt.wire.accept import media_ranges, names, prefers_json
+from owt.wire.accept import media_ranges, names, prefers_json, ranks_first
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,37 @@ def test_a_wildcard_does_not_name_a_type(accept: str, expected: bool) -> None:
 )
 def test_prefers_json_if_json_is_ranked_first(accept: str, expected: bool) -> None:
     assert prefers_json(accept) is expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", True),
+        ("", True),
+        ("image/png", True),
+        ("text/html, */*;q=0.8", False),
+        ("text/plain;q=0.5, */*;q=0.8", True),
+        ("text/*", False),
+        ("*/*, application/json;q=0", False),
+    ],
+)
+def test_json_can_be_the_default_of_clients_that_prefer_nothing(accept: str, expected: bool) -> None:
+    assert prefers_json(accept, by_default=True) is expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("a/b", True),
+        ("A/B, c/d", True),
+        ("c/d, a/b", False),
+        ("c/d;q=.5, a/b;q=.6", True),
+        ("", False),
+        ("*/*", False),
+    ],
+)
+def test_a_type_ranks_first_by_quality_and_then_by_order(accept: str, expected: bool) -> None:
+    assert ranks_first(accept, "a/b") is expected
 
 
 @given(st.text())

@@ -185,6 +185,11 @@ def _value(headers: Mapping[str, str], name: str) -> str | None:
     return headers[name] if name in headers else None  # noqa: SIM401
 
 
+def is_browser(headers: Mapping[str, str]) -> bool:
+    """Return whether a browser sent these headers, or a program with the fetch of browsers, such as Node."""
+    return "Sec-Fetch-Mode" in headers or _is_browser(headers)
+
+
 def _is_browser(headers: Mapping[str, str]) -> bool:
     """Return whether the headers are a browser's: pages cannot remove either of the two. Some programs,
     such as PowerShell, call themselves Mozilla too, but hardly any sends a language."""

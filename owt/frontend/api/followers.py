@@ -57,7 +57,7 @@ class EventsExchange(RunExchange):
 
     def renderer(self, run: Run) -> Events:
         """Return the renderer of the run's events."""
-        return Events(run.id, run.session)
+        return self.events(run)
 
     def follow(self, run: Run | None) -> None:
         """Respond with the run's events, from the one after `after=N` or after the `Last-Event-ID`, which a

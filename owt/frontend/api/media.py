@@ -59,8 +59,13 @@ def raw(schema: JsonSchema, content: JsonSchema) -> JsonSchema:
     return result
 
 
-def response_content(result: JsonSchema, schemas: JsonSchema, *, streams: bool) -> JsonSchema:
-    """Return the media types of a response, or of a stream of items, with their schemas."""
+def response_content(
+    result: JsonSchema, schemas: JsonSchema, *, streams: bool, scalar: str | None = None
+) -> JsonSchema:
+    """Return the media types of a response, or of a stream of items, with their schemas.
+
+    `scalar` is the endpoint's. Its type comes first, as generated clients use the first one.
+    """
     kind = _kind(result, schemas)
     if kind == "string" and result.get("format") in _QUOTED:
         kind = "quoted"
@@ -70,10 +75,14 @@ def response_content(result: JsonSchema, schemas: JsonSchema, *, streams: bool) 
     if streams:
         line = {"string": HTML, None: ANY}.get(kind, JSON_LINES)
         return {line: described, EVENTS: {"schema": {"type": "string"}}}
+    if scalar == "json":
+        return {JSON: described, HTML: {"schema": {"type": "string"}}}
+    if scalar == "text":
+        return {HTML: described, JSON: described}
     match kind:
         case "null":
             return {}
-        case "string" | "integer" | "number" | "boolean":
+        case "string":
             return {HTML: described}
         case _:
             return {ANY if kind is None else JSON: described}

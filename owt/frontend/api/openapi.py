@@ -187,7 +187,7 @@ def _body(
 
 def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: JsonObject) -> JsonObject:
     result = decode_schema(endpoint.result or "{}", chosen)
-    content = media.response_content(result, schemas, streams=endpoint.streams)
+    content = media.response_content(result, schemas, streams=endpoint.streams, scalar=endpoint.scalar)
     description = "Items that the function yields" if endpoint.streams else "Value that the function returns"
     problem = {"schema": {"$ref": REFERENCE + PROBLEM}}
     problems = {

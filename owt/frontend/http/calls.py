@@ -16,7 +16,6 @@ from owt.frontend import logs
 from owt.frontend.endpoints import Match
 from owt.frontend.http import pages, requests
 from owt.frontend.http.delivery import Unshared
-from owt.frontend.http.events import Events
 from owt.frontend.http.exchange import Exchange
 from owt.frontend.http.requests import ParsedRequest
 from owt.frontend.http.responses import Plain, own_headers
@@ -144,7 +143,9 @@ class CallExchange(Exchange):
                     self.writer.send(WholeResponse(200, [("Owt-Session", session)] if session else [], b""))
                     return
                 call = msgspec.structs.replace(call, request=msgspec.structs.replace(facts, method="GET"))
-            last = parse_event_id(self.request.headers.get("Last-Event-ID")) if call.sse else None
+            last = None
+            if call.sse or call.sse_streams:
+                last = parse_event_id(self.request.headers.get("Last-Event-ID"))
             if last is not None:
                 if (known := self.service.known(last.run, self.user)) is not None:
                     check_same_call(known, call)
@@ -163,16 +164,22 @@ class CallExchange(Exchange):
         if call.detach:
             self._send_address(run, call)
             return
-        plain = not call.sse
-        renderer = Plain(call.accept, run.id, call.session) if plain else Events(run.id, call.session)
-        if cached is not None:
-            renderer.headers.append(("Owt-Cache", cached))
+        in_cache = [] if cached is None else [("Owt-Cache", cached)]
+        events = None
+        if call.sse or call.sse_streams:
+            events = self.events(run)
+            events.headers += in_cache
+            if call.sse:
+                self.deliver(run, run.follow(), events)
+                return
+        plain = Plain(call.accept, run.id, call.session, json_by_default=call.endpoint is not None)
+        plain.headers += in_cache
         unshared = None
-        if cached == "joined" and plain:
+        if cached == "joined":
             # Events are joined by the same client only, and show no headers of the adaptor.
             may_share = self.service.cache.may_share(run, call)
             unshared = Unshared(may_share, partial(self._run_alone, call, run))
-        self.deliver(run, run.follow(), renderer, unshared)
+        self.deliver(run, run.follow(), plain, unshared, events)
 
     def _run_alone(self, call: Call, joined: Run) -> None:
         """Run a call for itself that had joined a run whose answer is for its own client alone."""
@@ -186,11 +193,20 @@ class CallExchange(Exchange):
 
     def _refuse(self, facts: RequestFacts, session: str | None, error: OwtError) -> None:
         """Respond with an error, and record it as a run that failed, unless it was no call."""
+        self.writer.json_by_default = self.at_endpoint()
         if facts.method == "HEAD" or isinstance(error, NoSuchEndpoint):
             self.writer.send_error(error, session)
             return
         run = self.service.refuse(facts, session, error, self.user)
         self.writer.send_error(error, session, run.id)
+
+    def at_endpoint(self) -> bool:
+        """Return True if the path is that of an endpoint, whatever its methods and its state."""
+        try:
+            match = self.service.notebooks.match_now(self.request.method or "", self._path)
+        except OwtError:
+            return True
+        return isinstance(match, Match)
 
     def _send_address(self, run: Run, call: Call) -> None:
         """Respond with the addresses of a detached run (RFC 9110, section 15.3.3)."""

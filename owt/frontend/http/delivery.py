@@ -19,7 +19,7 @@ from owt.frontend.problems import Problem, WholeResponse
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, lost_event
 from owt.frontend.runs.runs import Reader, Run
-from owt.wire.chunk import Chunk
+from owt.wire.chunk import Chunk, Data
 
 log = logging.getLogger("owt.calls")
 
@@ -50,12 +50,15 @@ class Delivery:
         writer: ResponseWriter,
         keepalive: float,
         unshared: Unshared | None = None,
+        events: Events | None = None,
     ) -> None:
         """After `keepalive` seconds of silence, events get a comment, so that proxies keep the connection.
-        `unshared` is for a call that has joined another's run."""
+        `unshared` is for a call that has joined another's run. `events`, if there are any, replace `renderer`
+        if the adaptor streams."""
         self._run = run
         self._reader = reader
         self._renderer = renderer
+        self._events = events
         self._writer = writer
         self._keepalive = keepalive
         self._unshared = unshared
@@ -116,6 +119,9 @@ class Delivery:
             self.stop()
             unshared.instead()
             return
+        if self._events is not None and self._is_stream(chunks):
+            self._start_events()
+            return
         self._output_log.write(chunks)
         renderer, writer = self._renderer, self._writer
         pieces = [piece for chunk in chunks for piece in renderer.render(chunk)]
@@ -140,6 +146,20 @@ class Delivery:
         header = ("Owt-Restarted", f"the kernel {line}")
         if header not in self._renderer.headers:
             self._renderer.headers.append(header)
+
+    def _is_stream(self, chunks: list[Chunk]) -> bool:
+        """Return True if the answer begins in these chunks, and is a stream."""
+        first = next((chunk for chunk in chunks if isinstance(chunk, Data)), None)
+        return first is not None and not first.result and not self._writer.begun
+
+    def _start_events(self) -> None:
+        """Answer with events, from the beginning of the run."""
+        assert self._events is not None
+        self._renderer, self._events = self._events, None
+        self._run.has_events = True
+        left, self._reader = self._reader, self._run.follow()
+        left.close()
+        self.start()
 
     def _write(self, *pieces: bytes) -> None:
         renderer, writer = self._renderer, self._writer

@@ -35,9 +35,10 @@ class Events:
         after: int = 0,
         head: Head | None = None,
         failed: bool = False,
+        by_browser: bool = False,
     ) -> None:
         """To resume, `after` is the number of the last event that the client has, `head` the run's head or
-        None, and `failed` is True if the run has failed before."""
+        None, and `failed` is True if the run has failed before. For `by_browser` see `opening`."""
         self.status = 200
         self.headers: Headers = [
             ("Content-Type", "text/event-stream; charset=utf-8"),
@@ -55,12 +56,18 @@ class Events:
         self._tail = b""
         self._after_cr = False
         self._failed = failed
+        self._by_browser = by_browser
         self._open: sse.EventWriter | None = None
 
     def opening(self) -> bytes:
-        """Return the text before the first event. It gives the browser an id to resume with, so that it never
-        runs the code again."""
-        return b"retry: %d\nid: %s\n\n" % (RETRY, self._id().encode())
+        """Return the text before the first event.
+
+        It gives a browser an id to resume with before there is an event, so that it never runs the code
+        again. That takes an empty line, which some other clients (httpx-sse, and those that copied it) take
+        for the end of an empty event. For them the fields belong to the first event.
+        """
+        fields = b"retry: %d\nid: %s\n" % (RETRY, self._id().encode())
+        return fields + b"\n" if self._by_browser else fields
 
     def keepalive(self) -> bytes:
         """Return a comment, or nothing in the middle of an event."""

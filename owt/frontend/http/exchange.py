@@ -20,6 +20,7 @@ from tornado.httputil import (
 )
 
 from owt.errors import MethodNotAllowed, OwtError
+from owt.frontend.access.origins import is_browser
 from owt.frontend.access.proxies import apply_forwarded
 from owt.frontend.http import gate
 from owt.frontend.http.delivery import Delivery, Unshared
@@ -30,6 +31,7 @@ from owt.frontend.problems import Problem, WholeResponse
 from owt.frontend.runs.resuming import EventId, Resumed, lost_event, resume
 from owt.frontend.runs.runs import Reader, Run
 from owt.frontend.service import Service
+from owt.wire.chunk import Head
 
 
 class Exchange(HTTPMessageDelegate):
@@ -75,7 +77,7 @@ class Exchange(HTTPMessageDelegate):
         """Keep a part of the body."""
         problem = self.body.add(chunk)
         if problem is not None and not self.writer.ended:
-            self.writer.send_problem(problem)
+            self._refuse_body(problem)
 
     def finish(self) -> None:
         """Respond, as the whole request has been received."""
@@ -97,12 +99,24 @@ class Exchange(HTTPMessageDelegate):
             self._delivery.stop()
 
     def deliver(
-        self, run: Run, reader: Reader, renderer: Plain | Events, unshared: Unshared | None = None
+        self,
+        run: Run,
+        reader: Reader,
+        renderer: Plain | Events,
+        unshared: Unshared | None = None,
+        events: Events | None = None,
     ) -> None:
-        """Respond with a run's chunks."""
+        """Respond with a run's chunks, with `events` instead of `renderer` if the adaptor streams."""
         keepalive = self.service.settings.keepalive
-        self._delivery = Delivery(run, reader, renderer, self.writer, keepalive, unshared)
+        self._delivery = Delivery(run, reader, renderer, self.writer, keepalive, unshared, events)
         self._delivery.start()
+
+    def events(
+        self, run: Run, *, after: int = 0, head: Head | None = None, failed: bool = False
+    ) -> Events:
+        """Return the renderer of a run's events for this client."""
+        by_browser = is_browser(self.request.headers)
+        return Events(run.id, run.session, after=after, head=head, failed=failed, by_browser=by_browser)
 
     def resume(self, run: Run | None, last: EventId) -> None:
         """Respond with the events of a run after the last one that the client has. If none can follow,
@@ -111,18 +125,27 @@ class Exchange(HTTPMessageDelegate):
         match resumed:
             case Resumed(run=run, reader=reader, after=after):
                 head, failed = run.journal.head, run.failure is not None
-                self.deliver(run, reader, Events(run.id, run.session, after=after, head=head, failed=failed))
+                self.deliver(run, reader, self.events(run, after=after, head=head, failed=failed))
             case "over":
                 self.writer.send(WholeResponse(204, [("Owt-Run", last.run)], b""))
             case "lost":
                 event = lost_event(last, run is not None, self.service.settings.run_retention)
                 self.writer.send(WholeResponse(200, Events(last.run, None).headers, event))
 
+    def at_endpoint(self) -> bool:
+        """Return True if the path is that of an endpoint, whose clients get errors as JSON by default."""
+        return False
+
+    def _refuse_body(self, problem: Problem) -> None:
+        self.writer.json_by_default = self.at_endpoint()
+        self.writer.send_problem(problem)
+
     def refuse(self, error: OwtError) -> None:
         """Respond with an error, but to OPTIONS with the methods of the path (RFC 9110, section 9.3.7)."""
         if self.request.method == "OPTIONS" and isinstance(error, MethodNotAllowed):
             self.writer.send(WholeResponse(204, [("Allow", error.allow)], b""))
         else:
+            self.writer.json_by_default = self.at_endpoint()
             self.writer.send_error(error)
 
     def can_show_aborts(self) -> bool:
@@ -155,7 +178,7 @@ class Exchange(HTTPMessageDelegate):
             if access.refusal is not None:
                 self.writer.refuse(access.refusal)
             elif (problem := self.body.check_length(self.request.headers)) is not None:
-                self.writer.send_problem(problem)
+                self._refuse_body(problem)
             else:
                 self.on_headers()
         except Exception:

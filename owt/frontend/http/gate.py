@@ -56,9 +56,11 @@ async def _authenticate(service: Service, request: HTTPServerRequest, headers: H
             return Access(headers, user)
 
 
-def problem_answer(problem: Problem, request: HTTPServerRequest) -> WholeResponse:
+def problem_answer(
+    problem: Problem, request: HTTPServerRequest, *, json_by_default: bool = False
+) -> WholeResponse:
     """Return a problem as a response in the form that the client prefers."""
-    return problem.response(request.headers.get("Accept", "*/*"))
+    return problem.response(request.headers.get("Accept", "*/*"), json_by_default=json_by_default)
 
 
 class Body:

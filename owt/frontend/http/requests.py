@@ -24,7 +24,7 @@ import keyword
 import math
 import re
 import unicodedata
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -34,7 +34,8 @@ from owt.frontend import nesting
 from owt.frontend.config.setting import SWITCH
 from owt.frontend.endpoints import Match
 from owt.frontend.http.fields import Fields, cut, decode_base64, read_fields
-from owt.wire.accept import names
+from owt.wire import sse
+from owt.wire.accept import names, ranks_first
 from owt.wire.call import Caching, Call, RequestFacts, Target
 from owt.wire.names import MAX_NAME_LENGTH, session_name
 
@@ -102,6 +103,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         # An adaptor that reads a field of this name mentions it.
         raise BadRequest(mistyped[0], f"is no field of owt; did you mean {mistyped[1]}?")
     fn_name = _fn_name(fields)
+    events = _events(fields, accept)
     call = Call(
         request=facts,
         code=code.removeprefix("\ufeff") if code else None,
@@ -111,7 +113,8 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         fn_name=fn_name or "run",
         kernel=_matching(fields, "kernel", _KERNEL_NAME, "the name of a kernelspec"),
         accept=accept,
-        sse=_sse(fields, accept),
+        sse=events == "always",
+        sse_streams=events == "streams",
         reload=_switch(fields, "reload"),
         timeout=_timeout(fields),
         caching=_caching(fields),
@@ -287,14 +290,17 @@ def _session(fields: Fields, header: str | None) -> str | None:
     return None if header is None else session_name(header, "Owt-Session")
 
 
-def _sse(fields: Fields, accept: str) -> bool:
+def _events(fields: Fields, accept: str) -> Literal["always", "streams", "never"]:
+    """Return when to answer with events: a client that ranks another type first gets them of a stream."""
     match _text(fields, "stream"):
         case "sse":
-            return True
+            return "always"
         case "raw":
-            return False
+            return "never"
         case "auto" | None:
-            return names(accept, "text/event-stream")
+            if not names(accept, sse.CONTENT_TYPE):
+                return "never"
+            return "always" if ranks_first(accept, sse.CONTENT_TYPE) else "streams"
         case other:
             raise BadRequest("stream", "must be sse, raw or auto", cut(other))
 

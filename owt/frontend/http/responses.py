@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from owt.errors import Busy
-from owt.frontend.problems import Headers, Problem
+from owt.frontend.problems import VARY, Headers, Problem
 from owt.wire import sse
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.http import BODILESS, headers_problem, is_final_status
@@ -43,8 +43,10 @@ class Plain:
     later failure sets `aborted`.
     """
 
-    def __init__(self, accept: str, run: str, session: str | None) -> None:
-        """`session` is the name of a named session, or None."""
+    def __init__(
+        self, accept: str, run: str, session: str | None, *, json_by_default: bool = False
+    ) -> None:
+        """`session` is the name of a named session, or None. For `json_by_default` see `Problem.response`."""
         self.status = 200
         # Headers that are appended before the first chunk are in every response, errors too.
         self.headers: Headers = own_headers(run, session)
@@ -53,6 +55,7 @@ class Plain:
         self.finished = False
         self.aborted = False
         self._accept = accept
+        self._json_by_default = json_by_default
         self._run = run
         self._session = session
         self._failed = False
@@ -78,7 +81,8 @@ class Plain:
 
     def _head(self, head: Head) -> list[bytes]:
         # Most adaptors set a Content-Type only, and there are few of these heads.
-        cacheable = len(head.headers) == 1 and len(head.headers[0][1]) < MAX_CACHED_VALUE
+        first, *rest = head.headers or (("", ""),)
+        cacheable = (not rest or rest == [VARY]) and len(first[1]) < MAX_CACHED_VALUE
         problem, headers, self._length = (_processed_from_cache if cacheable else _processed)(head)
         if problem is not None:
             return self._fail(Failed(500, "bad-answer", "the adaptor's answer is not HTTP", problem))
@@ -101,7 +105,9 @@ class Plain:
         if self.started:
             self.aborted = not self._failed
             return []
-        response = Problem.of(failed, self._run, self._session).response(self._accept)
+        response = Problem.of(failed, self._run, self._session).response(
+            self._accept, json_by_default=self._json_by_default
+        )
         self.status = failed.status
         self.headers = [*response.headers, *self._own_headers]
         if failed.status == Busy.status:

@@ -44,12 +44,14 @@ def date(second: int) -> str:
 class ResponseWriter:
     """The response to one request: `send` all of it, or `begin`, `write` and `end`.
 
-    `headers` are sent with every response. `begun` and `ended` say how far the response is. `has_body` is
-    False for a response to HEAD, which has no Content-Length where the length of the body is unknown.
+    `headers` are sent with every response, and `json_by_default` is that of `Problem.response` for errors.
+    `begun` and `ended` say how far the response is. `has_body` is False for a response to HEAD, which has no
+    Content-Length where the length of the body is unknown.
     """
 
     def __init__(self, request: HTTPServerRequest, counters: Counters) -> None:
         self.headers: Headers = []
+        self.json_by_default = False
         self.request_complete = False
         self.begun = False
         self.ended = False
@@ -100,12 +102,12 @@ class ResponseWriter:
 
     def send_problem(self, problem: Problem) -> None:
         """Send a problem as the response of the frontend itself."""
-        self.refuse(problem_answer(problem, self._request))
+        self.refuse(problem_answer(problem, self._request, json_by_default=self.json_by_default))
 
     def send_error(self, error: OwtError, session: str | None = None, run: str | None = None) -> None:
         """Send an error as the response of the frontend itself."""
         accept = self._request.headers.get("Accept", "*/*")
-        self.refuse(problem_response(error, accept, session, run))
+        self.refuse(problem_response(error, accept, session, run, json_by_default=self.json_by_default))
 
     def refuse(self, answer: WholeResponse) -> None:
         """Send a response of the frontend itself, and count it."""

@@ -39,7 +39,7 @@ def key_of(call: Call, user: str | None = None, spec: str | None = None) -> byte
         else:
             what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
         what = (call.session, spec or call.kernel, facts.path, caching.with_kwargs, what)
-    return _digest(user, call.timeout, call.sse, what)
+    return _digest(user, call.timeout, (call.sse, call.sse_streams), what)
 
 
 class Cache:
@@ -70,7 +70,7 @@ class Cache:
         run = self._live.get(key)
         if run is None or run.ended or run.cancel_reason is not None or not run.journal.complete:
             return None
-        if run.call.accept != call.accept or (call.sse and not self._is_of_client(run, call)):
+        if run.call.accept != call.accept or ((call.sse or call.sse_streams) and not self._is_of_client(run, call)):
             return None
         return run
 

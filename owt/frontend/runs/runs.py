@@ -107,7 +107,7 @@ class Run:
         self.kernel_loss: str | None = None
         self.caller: Run | None = None
         self.nested: set[Run] = set()
-        self.detached = call.detach
+        self.detached, self.has_events = call.detach, call.sse
         self.user: str | None = None
         self.shared_by = 1  # calls, without those that were cancelled
         self.fingerprint = fingerprint(call)
@@ -271,7 +271,7 @@ class Run:
         self.grant()
         if self._readers or self.detached or self.ended:
             return
-        if self.call.sse and self._resume_window > 0:
+        if self.has_events and self._resume_window > 0:
             loop = asyncio.get_running_loop()
             self._abandoned = loop.call_later(self._resume_window, self.cancel, "disconnected")
         else:

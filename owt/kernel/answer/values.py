@@ -17,11 +17,12 @@ import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from owt.kernel.answer import json_encoding, representations
 from owt.kernel.answer.json_encoding import loaded, type_name
 from owt.kernel.answer.response_tuple import Headers, header, merged, parse_response_tuple, validated
+from owt.wire.accept import prefers_json
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Form, Head
 from owt.wire.http import BODILESS, is_final_status
@@ -98,7 +99,14 @@ class ValueEncoder:
         self._next_status: int | None = None
         self._headers: Headers = ()
         self._default_type = True
+        self._returned = _RETURNED
         self.begun = False
+
+    def declare_scalar(self, form: Literal["text", "json"]) -> None:
+        """Answer numbers, booleans and strings in the form that the client prefers, or else in this one."""
+        if not self._call.sse:
+            in_json = prefers_json(self._call.accept, by_default=form == "json", problem=False)
+            self._returned = _SCALARS_IN_JSON if in_json else _SCALARS_IN_TEXT
 
     def classify(self, value: Any) -> ResultKind:
         """Return how the adaptor's result is delivered. Awaitables are awaited before."""
@@ -110,7 +118,7 @@ class ValueEncoder:
             if parts.status is not None:
                 self._next_status = parts.status
             value = parts.body
-        make = _RETURNED.get(type(value))
+        make = self._returned.get(type(value))
         if make is not None:
             return self._whole(make(value))
         if json_encoding.is_mock(value):
@@ -124,7 +132,7 @@ class ValueEncoder:
         if hasattr(type(value), "__aiter__"):
             async_items = value.__aiter__()
             return AsyncStream(async_items, _method(async_items, "aclose"))
-        return self._whole(self._other(value, _RETURNED))
+        return self._whole(self._other(value, self._returned))
 
     def item(self, value: Any) -> Iterable[Chunk]:
         """Return the chunks of one item of a stream. Those of the first item start with the `Head`."""
@@ -218,15 +226,15 @@ class ValueEncoder:
         if isinstance(value, loaded("pandas", "Series")) or not json_encoding.is_array(value):
             rich = representations.find(value, self._shell.display_formatter)
             if rich is not None:
-                body = self._represented(rich)
-                is_line = makers is _YIELDED and body.form == "json"
-                return body._replace(type=JSON_LINES) if is_line else body
+                streamed = makers is _YIELDED
+                body = self._represented(rich, streamed=streamed)
+                return body._replace(type=JSON_LINES) if streamed and body.form == "json" else body
         if json_encoding.is_document(value):
             return makers[dict](value)
         raise _refusal(value)
 
-    def _represented(self, rich: representations.Rich) -> _Body:
-        if self._call.sse:
+    def _represented(self, rich: representations.Rich, *, streamed: bool) -> _Body:
+        if self._call.sse or (streamed and self._call.sse_streams):
             return _Body(rich.bundle(), "json", JSON)
         content_type = (header(self._headers, "content-type") or "").partition(";")[0].strip().lower()
         negotiated = content_type not in rich
@@ -275,6 +283,14 @@ _RETURNED: _Makers = {
     **dict.fromkeys((dict, list, tuple, set, frozenset), _json),
     **dict.fromkeys((bytes, bytearray, memoryview), _raw),
     **dict.fromkeys((int, float, bool), _number),
+}
+def _negotiated(make: Callable[[Any], _Body]) -> Callable[[Any], _Body]:
+    return lambda value: make(value)._replace(negotiated=True)
+
+
+_SCALARS_IN_JSON = _RETURNED | dict.fromkeys((str, int, float, bool, type(None)), _negotiated(_json))
+_SCALARS_IN_TEXT = _RETURNED | {
+    kind: _negotiated(_RETURNED[kind]) for kind in (str, int, float, bool, type(None))
 }
 _YIELDED: _Makers = dict.fromkeys(_RETURNED, _json_line) | dict.fromkeys((bytes, bytearray, memoryview), _raw)
 _YIELDED[str] = _text

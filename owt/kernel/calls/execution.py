@@ -155,7 +155,9 @@ class Execution:
             self._operate(call.operation)
             return None
         if call.endpoint is not None and self._environment.endpoints is not None:
-            function, by_position, by_name = self._environment.endpoints.prepare(self._run, namespace)
+            function, by_position, by_name, scalar = self._environment.endpoints.prepare(self._run, namespace)
+            if scalar is not None:
+                self.encoder.declare_scalar(scalar)
             return function(*by_position, **by_name)
         if call.cell is not None:
             return self._notebook_cell(code, call.cell)

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -121,8 +121,8 @@ class Registry:
 
     def prepare(
         self, run: context.Run, namespace: dict[str, Any]
-    ) -> tuple[Callable[..., Any], list[Any], dict[str, Any]]:
-        """Return the function that a call is for, and its arguments.
+    ) -> tuple[Callable[..., Any], list[Any], dict[str, Any], Literal["text", "json"] | None]:
+        """Return the function that a call is for, its arguments, and the form of a scalar result.
 
         Raises `EndpointGone` if the endpoint does not exist, `Unprocessable` if arguments do not fit, and
         whatever evaluating the field `kwargs` raises.
@@ -137,7 +137,7 @@ class Registry:
                 "when the cell that defines it has run again"
             )
         if registered.takes_request:
-            return registered.function, list(target.arguments), {}
+            return registered.function, list(target.arguments), {}, None
         args, kwargs = bind(
             registered.signature,
             dict(zip(parameters(registered.endpoint.path), target.arguments, strict=True)),
@@ -145,7 +145,7 @@ class Registry:
             evaluate(call.kwargs, namespace),
             f"{method} {registered.endpoint.path}",
         )
-        return registered.function, args, kwargs
+        return registered.function, args, kwargs, registered.endpoint.scalar
 
     def register(self, new: RegisteredFunction) -> None:
         """Add an endpoint after the cell or the call has succeeded. Raises `EndpointError`."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import NoneType
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import inspect as types
 
@@ -146,6 +146,7 @@ def describe(
         result=None if item is Kind.empty else json.dumps(result),
         streams=streams,
         definitions=json.dumps(definitions),
+        scalar=None if streams else _scalar_form(item),
     )
     rules.check([endpoint])
     return endpoint
@@ -253,6 +254,18 @@ def _result(function: Callable[..., Any], returns: Any) -> tuple[Any, bool]:
     streams = inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
     unknown = streams or _is_quoted(returns) or _is_response_tuple(returns)
     return Kind.empty if unknown else returns, streams
+
+
+def _scalar_form(kind: Any) -> Literal["text", "json"] | None:
+    """Return the form of values of a type whose values are all numbers, booleans, strings or None."""
+    try:
+        members = [] if kind is Kind.empty else _members(types.type_info(kind))
+    except Exception:
+        return None
+    kinds = {kind for member in members for kind in _scalars(member)} - {NoneType}
+    if not kinds or not kinds <= {int, float, bool, str}:
+        return None
+    return "text" if kinds == {str} else "json"
 
 
 def _is_quoted(kind: Any) -> bool:

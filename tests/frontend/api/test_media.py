@@ -78,7 +78,7 @@ def test_base64_strings_are_replaced_at_any_depth():
     [
         (TEXT, "text/html", "text/html"),
         (BYTES, "text/html", "text/html"),
-        (NUMBER, "text/html", "application/x-ndjson"),
+        (NUMBER, "application/json", "application/x-ndjson"),
         ({"type": "string", "format": "uuid"}, "application/json", "application/x-ndjson"),
         (POINT, "application/json", "application/x-ndjson"),
         (either(TEXT, NONE), "*/*", "*/*"),
@@ -89,6 +89,15 @@ def test_base64_strings_are_replaced_at_any_depth():
 def test_a_response_has_the_media_type_of_its_schemas_values(result, whole, line):
     assert list(media.response_content(result, SCHEMAS, streams=False)) == [whole]
     assert list(media.response_content(result, SCHEMAS, streams=True)) == [line, "text/event-stream"]
+
+
+def test_a_declared_scalar_is_described_in_both_forms_with_its_own_one_first():
+    text = media.response_content(either(TEXT, NONE), SCHEMAS, streams=False, scalar="text")
+    number = media.response_content(NUMBER, SCHEMAS, streams=False, scalar="json")
+    described = {"schema": either(TEXT, NONE)}
+    assert list(text.items()) == [("text/html", described), ("application/json", described)]
+    as_text = {"schema": {"type": "string"}}
+    assert list(number.items()) == [("application/json", {"schema": NUMBER}), ("text/html", as_text)]
 
 
 def test_bytes_in_a_response_are_not_base64():

@@ -133,11 +133,14 @@ def test_a_function_with_variable_keywords_allows_additional_properties():
     assert schema["additionalProperties"] is True
 
 
+STRING = {"type": "string"}
+
+
 @pytest.mark.parametrize(
     ("result", "content"),
     [
-        (str, {"text/html": {"schema": {"type": "string"}}}),
-        (int, {"text/html": {"schema": {"type": "integer"}}}),
+        (str, {"text/html": {"schema": STRING}, "application/json": {"schema": STRING}}),
+        (int, {"application/json": {"schema": {"type": "integer"}}, "text/html": {"schema": STRING}}),
         (Point, {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}),
         (list[int], {"application/json": {"schema": {"type": "array", "items": {"type": "integer"}}}}),
         (bytes, {"text/html": {"schema": {}}}),

@@ -69,7 +69,24 @@ def test_an_event_stream_starts_before_the_first_chunk() -> None:
         RUN,
         ("Owt-Session", "s"),
     ]
-    assert answer.opening() == b"retry: 1000\nid: r1-0\n\n"
+    assert answer.opening() == b"retry: 1000\nid: r1-0\n"
+
+
+def test_a_browser_gets_an_id_before_the_first_event() -> None:
+    """The id counts from an empty line on, also if the connection ends before the first event."""
+    decoder = Decoder()
+    assert decoder.feed(Events("r1", "s", by_browser=True).opening()) == []
+    assert decoder.last_event_id == "r1-0"
+
+
+def test_the_opening_is_no_event_of_its_own() -> None:
+    """Clients that copied httpx-sse take each empty line after a field for the end of an event."""
+    answer = Events("r1", None)
+    pieces = [answer.opening(), answer.keepalive(), *answer.render(Stdout("a")), *answer.render(Done(200, 0))]
+    text = b"".join(pieces)
+    blocks = text.split(b"\n\n")
+    assert [b"\ndata:" in block for block in blocks] == [True, True, False]
+    assert blocks[-1] == b""
 
 
 def test_every_chunk_is_an_event() -> None:
@@ -246,7 +263,7 @@ def test_resuming_after_any_event_gives_the_rest_once(
     after = int(whole[seen - 1].id.removeprefix("r1-")) if seen else 0
     rest = kept.read(kept.position(after), 1 << 30)[0]
     again = Events("r1", None, after=after, head=kept.head)
-    assert again.opening() == f"retry: 1000\nid: r1-{after}\n\n".encode()
+    assert again.opening() == f"retry: 1000\nid: r1-{after}\n".encode()
     assert Decoder().feed(written(rest, again)) == whole[seen:]
 
 

@@ -321,21 +321,30 @@ def test_the_session_field_wins_over_the_header() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "accept", "sse"),
+    ("query", "accept", "sse", "sse_streams"),
     [
-        ("", "text/event-stream", True),
-        ("", "text/html, text/event-stream;q=0.5", True),
-        ("", "text/event-stream;q=0", False),
-        ("", "*/*", False),
-        ("&stream=auto", "text/event-stream", True),
-        ("&stream=auto", "*/*", False),
-        ("&stream=raw", "text/event-stream", False),
-        ("&stream=sse", "*/*", True),
+        ("", "text/event-stream", True, False),
+        ("", "text/event-stream, application/json", True, False),
+        ("", "application/problem+json, text/event-stream", True, False),
+        ("", "application/json;q=0.9, text/event-stream", True, False),
+        ("", "application/json, text/event-stream", False, True),
+        ("", "text/event-stream;q=0.9, application/json", False, True),
+        ("", "text/html, text/event-stream;q=0.5", False, True),
+        ("", "*/*, Text/Event-Stream", False, True),
+        ("", "text/event-stream;q=0", False, False),
+        ("", "text/*", False, False),
+        ("", "*/*", False, False),
+        ("&stream=auto", "text/event-stream", True, False),
+        ("&stream=auto", "*/*", False, False),
+        ("&stream=raw", "text/event-stream", False, False),
+        ("&stream=sse", "*/*", True, False),
     ],
 )
-def test_events_are_sent_if_the_field_stream_or_accept_names_them(query: str, accept: str, sse: bool) -> None:
+def test_events_are_sent_as_the_field_stream_and_the_order_of_accept_say(
+    query: str, accept: str, sse: bool, sse_streams: bool
+) -> None:
     call = parse(facts(f"code=1{query}", headers=(("Accept", accept),)))
-    assert (call.sse, call.accept) == (sse, accept)
+    assert (call.sse, call.sse_streams, call.accept) == (sse, sse_streams, accept)
 
 
 def test_repeated_accept_headers_are_one_list() -> None:
