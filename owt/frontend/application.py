@@ -26,7 +26,8 @@ class Owt(Application):
     def __init__(self, service: Service, connections: Callable[[], int] = lambda: 0) -> None:
         """`connections` returns the number of open client connections."""
         self.gateway = Mount(service)
-        super().__init__(routes(service, self.gateway, connections), log_function=logs.log_request)
+        all_routes = routes(service, self.gateway, connections)
+        super().__init__(all_routes, log_function=logs.log_request, compress_response=True)
         self._service = service
         self._base = service.settings.base_url
         self._pages = f"{self._base}/_owt"

@@ -242,7 +242,7 @@ class TestNegotiation:
     ) -> None:
         def seen(accept: str) -> tuple[str, str, str]:
             answer = call(http, self.FIGURE, session, accept=accept)
-            assert answer.headers["vary"] == "Accept"
+            assert "Accept" in answer.headers.get_list("vary", split_commas=True)
             return answer.headers["owt-cache"], answer.headers["content-type"], answer.headers["x-count"]
 
         assert seen("*/*") == ("miss", "image/png", "1")

@@ -10,6 +10,7 @@
     requests    HTTP pieces to a `Call`; `fields` reads the request's fields
     delivery    run to response: the driver of all answers
     responses   rendering of chunks as an ordinary response; `events` as Server-Sent Events
+    compression gzip of request bodies and of responses
     writer      status, headers and body of one response
 
     handler     base class of the pages under /_owt/, which are Tornado handlers

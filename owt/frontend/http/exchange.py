@@ -73,10 +73,17 @@ class Exchange(HTTPMessageDelegate):
             return None
         return self._wait_for(access)
 
-    def data_received(self, chunk: bytes) -> None:
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Keep a part of the body."""
+        if self.body.compressed:
+            return self._decompress(chunk)
         problem = self.body.add(chunk)
         if problem is not None and not self.writer.ended:
+            self._refuse_body(problem)
+        return None
+
+    async def _decompress(self, chunk: bytes) -> None:
+        if not self.writer.ended and (problem := await self.body.add_compressed(chunk)) is not None:
             self._refuse_body(problem)
 
     def finish(self) -> None:
@@ -84,7 +91,10 @@ class Exchange(HTTPMessageDelegate):
         self.writer.request_complete = True
         if not self.writer.ended:
             try:
-                self.on_body()
+                if self.body.compressed and (problem := self.body.complete(self.request.headers)):
+                    self._refuse_body(problem)
+                else:
+                    self.on_body()
             except Exception:
                 self.writer.fail()
         if self.writer.closed:
@@ -177,7 +187,7 @@ class Exchange(HTTPMessageDelegate):
         try:
             if access.refusal is not None:
                 self.writer.refuse(access.refusal)
-            elif (problem := self.body.check_length(self.request.headers)) is not None:
+            elif (problem := self.body.check_head(self.request.headers)) is not None:
                 self._refuse_body(problem)
             else:
                 self.on_headers()

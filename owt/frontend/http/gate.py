@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+import asyncio
+import zlib
+from collections.abc import Awaitable
 
 from msgspec import Struct
-from tornado.httputil import HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
+from owt.errors import shortened
 from owt.frontend.access import origins
 from owt.frontend.access.authentication import Unauthenticated
+from owt.frontend.http import compression
 from owt.frontend.http.heads import HeadLimits
 from owt.frontend.problems import Headers, Problem, WholeResponse
 from owt.frontend.service import Service
@@ -64,23 +68,45 @@ def problem_answer(
 
 
 class Body:
-    """Body of a request, received in parts, up to `max_size` bytes."""
+    """Body of a request, received in parts, up to `max_size` bytes.
+
+    A body that is compressed by gzip counts as what it contains. `compressed` says that its parts are for
+    `add_compressed` rather than for `add`.
+    """
 
     def __init__(self, max_size: int) -> None:
         self.size = 0
         self._max_size = max_size
         self._content = Collector()
+        self._decompressor: compression.Decompressor | None = None
 
-    def check_length(self, headers: Mapping[str, str]) -> Problem | None:
-        """Return the problem of a Content-Length beyond the limit, or None."""
-        length = headers.get("Content-Length", "")
+    @property
+    def compressed(self) -> bool:
+        """Return True if the body has the coding gzip."""
+        return self._decompressor is not None
+
+    def check_head(self, headers: HTTPHeaders) -> Problem | None:
+        """Return the problem of a coding that is not supported, or of a length beyond the limit, or None."""
+        if "Content-Encoding" in headers:
+            coding = headers["Content-Encoding"].strip().lower()
+            if coding in compression.CODINGS:
+                self._decompressor = compression.Decompressor()
+            elif coding not in ("", "identity"):
+                return Problem(
+                    "urn:owt:unsupported-coding", "unsupported coding", 415,
+                    f"the body has the Content-Encoding {shortened(coding)}; send it as it is, or by gzip",
+                )
+        if "Content-Length" not in headers:
+            return None
+        length = headers["Content-Length"]
         if not length.isdecimal():
             return None
         if len(length) > MAX_LENGTH_DIGITS:
             return self._too_large("more")
         if int(length) > self._max_size:
             return self._too_large(f"{int(length)} bytes")
-        self._content = Collector(int(length))
+        if self._decompressor is None:
+            self._content = Collector(int(length))
         return None
 
     def add(self, part: bytes) -> Problem | None:
@@ -90,6 +116,30 @@ class Body:
             self.drop()
             return self._too_large("more")
         self._content.add(part)
+        return None
+
+    async def add_compressed(self, part: bytes) -> Problem | None:
+        """Do what `add` does with the content of a part, while other connections have their turn."""
+        assert self._decompressor is not None
+        try:
+            for piece in self._decompressor.pieces(part):
+                if (problem := self.add(piece)) is not None:
+                    return problem
+                await asyncio.sleep(0)
+        except zlib.error as error:
+            return _not_gzip(str(error))
+        return None
+
+    def complete(self, headers: HTTPHeaders) -> Problem | None:
+        """End the body. Return the problem of one that is cut off; otherwise `headers` describe its content
+        from now on."""
+        if self._decompressor is None:
+            return None
+        if not self._decompressor.complete:
+            return _not_gzip("it ends too early")
+        headers.pop("Content-Encoding", None)
+        if "Content-Length" in headers:
+            headers["Content-Length"] = str(self.size)
         return None
 
     def drop(self) -> None:
@@ -107,3 +157,7 @@ class Body:
             413,
             f"the request's body has {size}; the limit is {self._max_size} bytes (--max-body)",
         )
+
+
+def _not_gzip(reason: str) -> Problem:
+    return Problem("urn:owt:bad-request", "bad request", 400, f"the body cannot be read as gzip: {reason}")

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from owt.errors import OwtError
+from owt.errors import BadRequest, OwtError
 from owt.frontend import logs
 from owt.frontend.access.proxies import apply_forwarded
 from owt.frontend.http import gate
@@ -44,7 +44,9 @@ class PageHandler(RequestHandler):
 
     @property
     def body(self) -> bytes:
-        """Return the request's body."""
+        """Return the request's body. Raises `BadRequest` for a compressed one that is cut off."""
+        if (problem := self._content.complete(self.request.headers)) is not None:
+            raise BadRequest("body", problem.detail)
         return self._content.join()
 
     @property
@@ -52,10 +54,13 @@ class PageHandler(RequestHandler):
         """Return the path of the whole server: "" or such as `/owt`."""
         return self.service.settings.base_url
 
-    def data_received(self, chunk: bytes) -> None:
+    async def data_received(self, chunk: bytes) -> None:
         """Keep a part of the body."""
-        problem = self._content.add(chunk)
-        if problem is not None and not self.answered:
+        if self.answered:
+            return
+        content = self._content
+        problem = await content.add_compressed(chunk) if content.compressed else content.add(chunk)
+        if problem is not None:
             self._complete = False
             self.finish_problem(problem)
 
@@ -84,7 +89,7 @@ class PageHandler(RequestHandler):
             return
         if not self.supports(self.request.method or ""):
             raise HTTPError(405)
-        if (problem := self._content.check_length(self.request.headers)) is not None:
+        if (problem := self._content.check_head(self.request.headers)) is not None:
             self.finish_problem(problem)
             return
         self._complete = True

@@ -23,6 +23,7 @@ from owt.errors import OwtError
 from owt.frontend import logs
 from owt.frontend.access.origins import OVERRULING
 from owt.frontend.counters import Counters
+from owt.frontend.http import compression
 from owt.frontend.http.connection import Connection
 from owt.frontend.http.gate import problem_answer
 from owt.frontend.problems import Headers, Problem, WholeResponse, problem_response
@@ -68,6 +69,7 @@ class ResponseWriter:
         # Number of bytes that the Content-Length still allows, and the last of them.
         self._left: int | None = None
         self._last = b""
+        self._compressor: compression.Compressor | None = None
 
     @property
     def chunked(self) -> bool:
@@ -93,7 +95,9 @@ class ResponseWriter:
                 headers.pop(name, None)
             body = None
         elif "Content-Length" not in headers and (answer.body or self.has_body):
-            headers["Content-Length"] = str(len(answer.body))
+            if self._compresses(answer.status, headers, answer.body):
+                body = compression.compress(answer.body)
+            headers["Content-Length"] = str(len(body or b""))
         if not self.request_complete:
             # Tornado closes the connection rather than read the rest of the request.
             headers["Connection"] = "close"
@@ -124,6 +128,10 @@ class ResponseWriter:
         if length.isdecimal() and self.has_body and status not in BODILESS:
             self._left = int(length)
         data = self._allowed(b"".join(pieces))
+        if self.chunked and self._compresses(status, head, data):
+            self._compressor = compression.Compressor()
+            head.pop("Content-Length", None)
+            data = self._compressor.add(data)
         self._in_chunks = (
             self.chunked and self.has_body and status not in BODILESS and "Content-Length" not in head
         )
@@ -139,6 +147,8 @@ class ResponseWriter:
         stream = self._connection.stream
         if self._left is not None:
             pieces = (self._allowed(b"".join(pieces)),)
+        if self._compressor is not None:
+            pieces = (self._compressor.add(b"".join(pieces)),)
         size = sum(map(len, pieces))
         if size >= LARGE_CHUNK and self._in_chunks and not stream.closed():
             # A chunk (RFC 9112, section 7.1) in one copy; Tornado's own framing makes three.
@@ -151,8 +161,13 @@ class ResponseWriter:
     def end(self) -> None:
         """End the response. Raises `HTTPOutputError` if its headers state a greater length."""
         self.ended = True
-        if self._last:
-            self._written = self._connection.write(self._last)
+        rest = self._last
+        if self._compressor is not None:
+            if self._left:
+                raise HTTPOutputError("the answer is shorter than its own Content-Length")
+            rest = self._compressor.add(rest) + self._compressor.end()
+        if rest:
+            self._written = self._connection.write(rest)
         self._connection.finish()
         if self._closes and self._written is not None:
             if self._written.done():
@@ -181,6 +196,24 @@ class ResponseWriter:
         else:
             detail = "this is a fault in owt's frontend; its log says more"
             self.send_problem(Problem("about:blank", responses[500], 500, detail))
+
+    def _compresses(self, status: int, head: HTTPHeaders, data: bytes) -> bool:
+        """Return True if a body that begins with `data` is sent by gzip, and complete the head for it."""
+        if len(data) < compression.MIN_SIZE or not self.has_body or status in (*BODILESS, 206):
+            return False
+        if "Content-Encoding" in head or not compression.is_compressible(head.get("Content-Type", "")):
+            return False
+        if "Cache-Control" in head and "no-transform" in head["Cache-Control"].lower():
+            return False
+        head.add("Vary", "Accept-Encoding")
+        headers = self._request.headers
+        if "Accept-Encoding" not in headers or not compression.is_accepted(headers["Accept-Encoding"]):
+            return False
+        head["Content-Encoding"] = "gzip"
+        if head.get("ETag", "").startswith('"'):
+            # The same content in other bytes (RFC 9110, section 8.8.1).
+            head["ETag"] = f"W/{head['ETag']}"
+        return True
 
     def _allowed(self, data: bytes) -> bytes:
         """Return the part of `data` to send now. Raises `HTTPOutputError` for more than the headers state.

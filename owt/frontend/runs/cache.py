@@ -70,7 +70,9 @@ class Cache:
         run = self._live.get(key)
         if run is None or run.ended or run.cancel_reason is not None or not run.journal.complete:
             return None
-        if run.call.accept != call.accept or ((call.sse or call.sse_streams) and not self._is_of_client(run, call)):
+        if run.call.accept != call.accept:
+            return None
+        if (call.sse or call.sse_streams) and not self._is_of_client(run, call):
             return None
         return run
 
