@@ -17,6 +17,10 @@ JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 EVENTS = "text/event-stream"
 ANY = "*/*"
+DECIMAL = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+"""Pattern of decimals, a format that JSON Schema does not define."""
+BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+"""Pattern of base64 (RFC 4648, section 4), which tools do not check by its name."""
 
 _QUOTED = ("date", "date-time", "time", "partial-time", "duration", "uuid", "decimal")
 """Formats of values that are strings only in JSON."""
@@ -46,7 +50,7 @@ def is_json(schema: JsonSchema, schemas: JsonSchema, *, in_path: bool = False) -
 def raw(schema: JsonSchema, content: JsonSchema) -> JsonSchema:
     """Return the schema with `content` in place of each base64 string: bytes are sent unencoded."""
     if schema.get("contentEncoding") == "base64":
-        replaced = ("type", "contentEncoding", "minLength", "maxLength", "default")
+        replaced = ("type", "contentEncoding", "pattern", "minLength", "maxLength", "default")
         return {**{key: value for key, value in schema.items() if key not in replaced}, **content}
     result = dict(schema)
     if isinstance(options := schema.get("anyOf"), list):
@@ -74,7 +78,9 @@ def response_content(
     described = {"schema": result}
     if streams:
         line = {"string": HTML, None: ANY}.get(kind, JSON_LINES)
-        return {line: described, EVENTS: {"schema": {"type": "string"}}}
+        content = {line: described, EVENTS: {"schema": {"type": "string"}}}
+        # A stream without items is an empty text.
+        return content if line != JSON_LINES else {**content, HTML: {"schema": {"const": ""}}}
     if scalar == "json":
         return {JSON: described, HTML: {"schema": {"type": "string"}}}
     if scalar == "text":

@@ -29,9 +29,15 @@ PROBLEM = "OwtProblem"
 """Name of the schema of a problem document."""
 _REFERENCE = re.compile(rf'"{re.escape(REFERENCE)}([^"]+)"')
 _PROBLEMS = {
+    "400": "The request is malformed, such as a body that is not JSON or is cut off",
     "410": "The endpoint's kernel ended or no longer has the endpoint; the detail has the reason",
+    "413": "The body is larger than the server accepts (--max-body)",
+    "415": "The body has another Content-Encoding than gzip",
     "422": "The arguments do not fit the parameters; the detail names each field",
+    "500": "The function raised an exception, or returned a value that cannot be sent",
+    "502": "The endpoint's kernel died during the call",
     "503": "Too many calls are queued; the header Retry-After has the time to wait",
+    "504": "The call exceeded its timeout",
 }
 _SCHEMES = {
     "password": {"type": "http", "scheme": "basic"},
@@ -142,7 +148,7 @@ def _operation(entry: Entry, method: str, path: str, names: UniqueNames) -> Json
                 "name": field.name,
                 "in": "query",
                 "required": field.required,
-                **media.in_url(_schema(field, chosen), names.schemas),
+                **media.in_url(_as_text(_schema(field, chosen), field.required), names.schemas),
             }
             for field in fields
         ]
@@ -161,6 +167,13 @@ def _schema(parameter: Parameter, chosen: dict[str, str]) -> JsonObject:
     return schema
 
 
+def _as_text(schema: JsonObject, required: bool) -> JsonObject:
+    """Return the schema of a field in a query or a form, where a list without items is no field at all."""
+    if required and schema.get("type") == "array":
+        return {**schema, "minItems": max(1, schema.get("minItems", 0))}
+    return schema
+
+
 def _body(
     endpoint: Endpoint, fields: list[Parameter], chosen: dict[str, str], schemas: JsonObject
 ) -> JsonObject:
@@ -173,15 +186,19 @@ def _body(
     if required:
         schema["required"] = required
     properties: JsonObject = schema["properties"]
-    uploaded = {name: media.raw(field_schema, _FILE) for name, field_schema in properties.items()}
+    uploaded = {
+        name: media.raw(_as_text(field_schema, name in required), _FILE)
+        for name, field_schema in properties.items()
+    }
     form: JsonObject = {"schema": {**schema, "properties": uploaded}}
+    if endpoint.more:
+        form["schema"]["propertyNames"] = {"minLength": 1}
+    content = {media.JSON: {"schema": schema}, "multipart/form-data": form}
     if in_json := [name for name, field_schema in properties.items() if media.is_json(field_schema, schemas)]:
         form["encoding"] = {name: {"contentType": media.JSON} for name in in_json}
-    content = {
-        media.JSON: {"schema": schema},
-        "application/x-www-form-urlencoded": form,
-        "multipart/form-data": form,
-    }
+    else:
+        # JSON in such a form works too, but generators of clients send the members of an object as fields.
+        content["application/x-www-form-urlencoded"] = form
     return {"required": bool(required), "content": content}
 
 
@@ -207,4 +224,19 @@ def decode_schema(text: str, chosen: dict[str, str]) -> JsonObject:
     """Return a schema from its JSON, with the document's names in its references."""
     renamed = _REFERENCE.sub(lambda match: f'"{REFERENCE}{chosen.get(match[1], match[1])}"', text)
     schema: JsonObject = msgspec.json.decode(renamed)
+    _add_patterns(schema)
     return schema
+
+
+def _add_patterns(schema: Any) -> None:
+    """Add the patterns of strings that are no arbitrary text."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            schema.setdefault("pattern", media.DECIMAL)
+        elif schema.get("contentEncoding") == "base64":
+            schema.setdefault("pattern", media.BASE64)
+        for part in schema.values():
+            _add_patterns(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _add_patterns(part)

@@ -51,7 +51,8 @@ def bind(
     the endpoint in a message. Raises `Unprocessable`, which lists every problem.
     """
     problems: list[Problem] = []
-    fields = _fields(request, problems)
+    takes_fields = signature.extra is not None or any(name not in path for name in signature.parameters)
+    fields = _fields(request, problems, needs_object=takes_fields)
     if kwargs.value is not MISSING:
         problems.append(("kwargs", f"must be a mapping of names to values; got {shortened(kwargs.value)}"))
     fields.update(kwargs.kwargs)
@@ -87,8 +88,11 @@ def bind(
     return args, named
 
 
-def _fields(request: Request, problems: list[Problem]) -> dict[str, Any]:
-    """Return the fields of the query and the body, without those of owt itself."""
+def _fields(request: Request, problems: list[Problem], *, needs_object: bool) -> dict[str, Any]:
+    """Return the fields of the query and the body, without those of owt itself.
+
+    A JSON body without fields is for the function itself, unless the fields need an object.
+    """
     fields: dict[str, Any] = {key: Texts(texts) for key, texts in request.args.lists()}
     match request.mimetype:
         case "application/x-www-form-urlencoded" | "multipart/form-data":
@@ -108,6 +112,8 @@ def _fields(request: Request, problems: list[Problem]) -> dict[str, Any]:
             else:
                 if isinstance(document, dict):
                     fields.update(document)
+                elif needs_object:
+                    problems.append(("body", f"must be a JSON object; got {shortened(document)}"))
     return {key: field for key, field in fields.items() if key not in FIELDS}
 
 
@@ -136,8 +142,10 @@ def _bound(field: Any, parameter: TypedParameter, name: str, problems: list[Prob
 
 def _from_texts(fields: Sequence[Any], parameter: TypedParameter) -> Any:
     texts = [_content(field, parameter) for field in fields]
-    if texts == [""] and parameter.optional and not parameter.any_text:
-        # A form sends an empty text for an input that was not filled in.
+    if parameter.optional and not parameter.any_text and (
+        # A form sends an empty text for an input that was not filled in, and `null` is no item of a list.
+        texts == [""] or (texts == ["null"] and parameter.sequence)
+    ):
         return None
     first: Exception | None = None
     for convert in _conversions(texts, parameter):

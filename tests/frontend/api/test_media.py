@@ -88,7 +88,8 @@ def test_base64_strings_are_replaced_at_any_depth():
 )
 def test_a_response_has_the_media_type_of_its_schemas_values(result, whole, line):
     assert list(media.response_content(result, SCHEMAS, streams=False)) == [whole]
-    assert list(media.response_content(result, SCHEMAS, streams=True)) == [line, "text/event-stream"]
+    empty = ["text/html"] if line == "application/x-ndjson" else []
+    assert list(media.response_content(result, SCHEMAS, streams=True)) == [line, "text/event-stream", *empty]
 
 
 def test_a_declared_scalar_is_described_in_both_forms_with_its_own_one_first():

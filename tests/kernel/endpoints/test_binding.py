@@ -363,3 +363,21 @@ def test_kwargs_that_are_no_mapping_are_refused():
 
 def test_text_that_only_looks_like_json_stays_text():
     assert fit(taking(str), urlencode({"x": json.dumps({"a": 1})})) == {"x": '{"a": 1}'}
+
+
+@pytest.mark.parametrize("text", ["", "null"])
+def test_an_optional_list_can_be_none_in_a_form(text: str) -> None:
+    def f(via: list[int] | None = (), name: str | None = "x"): ...
+
+    assert fit(f, f"via={text}&name={text}") == {"via": None, "name": text}
+
+
+@pytest.mark.parametrize("body", ["[1, 2]", "null", "5", '"a"'])
+def test_a_json_body_without_fields_is_refused_where_fields_are_needed(body: str) -> None:
+    def f(a: int = 1): ...
+
+    def g(): ...
+
+    sent = {"data": body, "content_type": "application/json"}
+    assert "body: must be a JSON object; got" in refusal(f, **sent)
+    assert fit(g, **sent) == {}
