@@ -456,8 +456,9 @@ async function refusal(response) {
  * other runtimes ignore it.
  */
 function send(url, options) {
-  globalThis.Response; // loads undici, which then defines its global dispatcher
-  return fetch(url, globalDispatcher() ? { ...options, dispatcher: { dispatch } } : options);
+  // Reading Response loads undici, which defines the dispatcher; a bundler would drop a mere statement.
+  const dispatcher = globalThis.Response && globalDispatcher() && { dispatch };
+  return fetch(url, dispatcher ? { ...options, dispatcher } : options);
 }
 
 function dispatch(options, handler) {
