@@ -14,8 +14,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_origin
 
-import msgspec
-
 from owt.errors import CannotSend, RemoteError, UnexpectedValue, shortened
 
 PROBLEM = "application/problem+json"
@@ -39,6 +37,9 @@ def converted(value: Any, returns: type[Value]) -> Value:
 
     Text is also read as a number or a bool, because an adaptor's response has the text of these.
     """
+    # `owt call` does not need it, and its import takes time.
+    import msgspec
+
     try:
         return msgspec.convert(value, returns, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
