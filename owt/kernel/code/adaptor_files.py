@@ -1,11 +1,9 @@
 """Files of adaptors, by which other processes import them.
 
 A process that a kernel starts (by spawn, a fork server, or joblib's loky) unpickles a function or an object
-of an adaptor by importing the adaptor's module. So each adaptor has files in a folder of its kernel that is
-on `sys.path`:
-
-    owt_adaptor_ID.py      module that executes the adaptor's text
-    owt_adaptor_ID.loaded  mark that the top level has run in the kernel
+of an adaptor by importing the adaptor's module. So each adaptor is a module, which executes the adaptor's
+text, in a folder of its kernel that is on `sys.path`. The file is writable until the top level has run in the
+kernel.
 
 The frontend removes the folder when the kernel is gone, however it ended.
 """
@@ -27,7 +25,7 @@ _INJECTED = re.compile(rf"\b(?:{'|'.join(sorted(INJECTED_NAMES))})\b")
 # Without the check, each process would start others, which would start others. The module has the names that
 # it has in the kernel, and no others.
 _MODULE = """\
-if not __import__("os").path.exists({mark!r}):
+if __import__("os").stat(__file__).st_mode & 0o200:
     raise RuntimeError(
         "another process needs a function or an object of an adaptor whose top level still runs, and would "
         "have to run this top level, too; start the work of other processes in a function, such as run()"
@@ -60,7 +58,6 @@ class AdaptorFolder:
         """
         names = sorted(set(_INJECTED.findall(source)))
         module = _MODULE.format(
-            mark=self._mark(name),
             imports=f"from owt import {', '.join(names)}\n" if names else "",
             filename=filename,
             file=file,
@@ -68,7 +65,7 @@ class AdaptorFolder:
             size=len(source),
         )
         with self._reporting():
-            _write(self._module(name), module)
+            _write(self._file(name), module.encode())
             # Processes read the folder again when its time differs, and the clock of a file system is too
             # coarse for two modules in one millisecond.
             now = time.time_ns()
@@ -77,19 +74,15 @@ class AdaptorFolder:
     def publish(self, name: str) -> None:
         """Allow the import of a module whose top level has run."""
         with self._reporting():
-            _write(self._mark(name), "")
+            os.chmod(self._file(name), 0o400)
 
     def remove(self, name: str) -> None:
-        """Remove the files of a module."""
-        for path in (self._mark(name), self._module(name)):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        """Remove the file of a module."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._file(name))
 
-    def _module(self, name: str) -> str:
+    def _file(self, name: str) -> str:
         return os.path.join(self._path, f"{name}.py")
-
-    def _mark(self, name: str) -> str:
-        return os.path.join(self._path, f"{name}.loaded")
 
     @contextlib.contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -102,20 +95,25 @@ class AdaptorFolder:
                 print(problem, file=sys.__stderr__, flush=True)
 
 
-def _write(path: str, text: str) -> None:
-    """Write a file that only its owner can read; make the folder again if a cleaner has removed it."""
+def _write(path: str, data: bytes) -> None:
+    """Write a file that only its owner can access; make the folder again if a cleaner has removed it."""
     try:
         descriptor = _create(path)
     except FileNotFoundError:
         os.mkdir(os.path.dirname(path), 0o700)
         descriptor = _create(path)
+    except FileExistsError:
+        os.unlink(path)
+        descriptor = _create(path)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(text.encode())
+        while data:
+            data = data[os.write(descriptor, data) :]
     except OSError:
         os.unlink(path)
         raise
+    finally:
+        os.close(descriptor)
 
 
 def _create(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -137,7 +137,7 @@ def test_files_are_private_and_exist_as_long_as_the_module(importable: SessionSo
     finally:
         os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()} == {0o600}
+    assert [stat.S_IMODE(file.stat().st_mode) for file in path.iterdir()] == [0o400]
     with pytest.raises(ZeroDivisionError):
         importable.load("def run(): pass\n1 / 0")
     assert len(list(path.glob("*.py"))) == 1
@@ -154,7 +154,15 @@ def test_a_module_that_replaced_a_forgotten_one_keeps_its_files(
     importable.sources.forget(code)
     importable.load(code)
     old.drop()
-    assert len(list(path.iterdir())) == 2
+    assert len(list(path.iterdir())) == 1
+
+
+def test_a_file_that_is_left_is_replaced(importable: SessionSources, path: Path) -> None:
+    code = "def run(): return 1"
+    importable.load(code)
+    del sys.modules[importable.program(code).name]
+    importable.sources.forget(code)
+    assert in_another_process(importable.load(code), "value()").stdout == "1"
 
 
 def test_expressions_have_no_files(importable: SessionSources, path: Path) -> None:
