@@ -66,7 +66,6 @@ class KernelChannel:
         if not isinstance(first, Welcome):
             raise WireError(f"the frontend's first message is {type(first).__name__}, not Welcome")
         self.welcome = first
-        self.session = first.session
         self._cleanup = first.cleanup
         self._memory = MemoryLimit()
         Server.announce(first.url, first.address, first.port, context.running_id)
@@ -86,6 +85,11 @@ class KernelChannel:
             folder=None if first.files is None else AdaptorFolder(first.files),
         )
         self.runner.endpoints.session = first.session
+
+    @property
+    def session(self) -> str | None:
+        """Session that the kernel is bound to; None in the pool."""
+        return self.runner.endpoints.session
 
     def start(self) -> None:
         """Report that calls can come, and read them. In the main thread, before or while its loop runs."""
@@ -114,7 +118,7 @@ class KernelChannel:
                 case Ping():
                     self._calls.send(Pong())
                 case Bind(session=session, concurrency=concurrency):
-                    self.session = self.runner.endpoints.session = session
+                    self.runner.endpoints.session = session
                     self.runner.concurrency = concurrency
                 case _:
                     raise WireError(f"received {type(message).__name__} on the connection for calls")

@@ -48,7 +48,8 @@ class RunStream(io.TextIOBase):
         """Create the stream with the arguments of ipykernel's OutStream, which its app passes."""
         pipe = None
         if watchfd:
-            end = self.frontend or FrontendEnd.absent()
+            # Without a frontend, the output has no other reader.
+            end = self.frontend or FrontendEnd(mmap.mmap(-1, SIZE), None)
             region = end.unsent.reading[name]
             pipe = StdPipe(getattr(sys, name).fileno(), self._receive, region, end.keep)
         if pipe is not None and echo is not None and _descriptor(echo) == pipe.descriptor:
@@ -99,6 +100,8 @@ class RunStream(io.TextIOBase):
         return getattr(self._stream, name)
 
     mode = "w"
+    # What callers find; the text travels as text.
+    encoding = "UTF-8"
     errors = "strict"
     line_buffering = False
     write_through = False
@@ -124,11 +127,6 @@ class RunStream(io.TextIOBase):
             self.line_buffering = bool(line_buffering)
         if write_through is not None:
             self.write_through = bool(write_through)
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """Encoding that callers find; the text travels as text."""
-        return "UTF-8"
 
     def write(self, string: str) -> int:
         """Write text to the current run; without one, to attached notebooks. Raises TypeError for anything
@@ -250,11 +248,6 @@ class FrontendEnd:
         """`channel` takes the pipes' ends; None if there is no frontend."""
         self.unsent = UnsentOutput(memoryview(memory))
         self._channel = channel
-
-    @classmethod
-    def absent(cls) -> Self:
-        """Return one for a process without a frontend, where the output has no other reader."""
-        return cls(mmap.mmap(-1, SIZE), None)
 
     def keep(self, descriptor: int, output: int) -> None:
         """Have the frontend keep `output`, from which the output to `descriptor` is read from now on."""

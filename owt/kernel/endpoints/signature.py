@@ -169,6 +169,7 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
         return untyped
     # Fields that are repeated are items, and each of them is text or bytes.
     items = [item for member in members for item in _items(member)]
+    kinds = {kind for item in items for kind in _scalars(item)}
     return replace(
         untyped,
         convertible=True,
@@ -179,7 +180,7 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
         boolean=all(kind in (bool, NoneType) for member in members for kind in _scalars(member)),
         optional=any(isinstance(member, types.NoneType) for member in members),
         choices=tuple(choice for member in members for choice in _choices(member)),
-        scalars=_beside_text({kind for item in items for kind in _scalars(item)}),
+        scalars=frozenset(kinds & {int, float, bool}) if str in kinds else frozenset(),
     )
 
 
@@ -213,11 +214,6 @@ def _scalars(info: types.Type) -> set[type]:
         case types.LiteralType(values=values):
             return {type(value) for value in values}
     return {_SCALARS.get(type(info), object)}
-
-
-def _beside_text(kinds: set[type]) -> frozenset[type]:
-    """Return the types of numbers and booleans that a text of a query may stand for instead of itself."""
-    return frozenset(kinds & {int, float, bool}) if str in kinds else frozenset()
 
 
 def _items(info: types.Type) -> list[types.Type]:
