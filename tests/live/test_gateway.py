@@ -315,6 +315,15 @@ def test_notebook_continues_with_the_next_kernel_after_a_cell_killed_it(server, 
     assert notebook.run("print('again')") == "again\n"
 
 
+def test_crash_report_of_a_cell_reaches_the_notebook_as_its_stderr(server, notebook):
+    cell = notebook.execute("import ctypes\nctypes.string_at(0)")
+    seen = notebook.until(lambda message: state(message) == "restarting")
+    [report] = [item for item in seen if item["msg_type"] == "stream"]
+    assert report["content"]["name"] == "stderr"
+    assert report["content"]["text"].startswith("Fatal Python error: Segmentation fault")
+    assert report["parent_header"]["msg_id"] == cell
+
+
 @pytest.mark.parametrize("path", [f"{KERNELS}/{{kernel}}/restart", "/_owt/sessions/{session}/restart"])
 def test_restart_on_request_is_shown_as_a_start(server, session, kernel, notebook, path):
     # JupyterLab reports the state `restarting` as a crash.

@@ -99,6 +99,15 @@ def test_a_stock_kernel_is_interrupted_timed_out_and_replaced(specs, stock):
     assert specs.call("'x' in state", session=stock).text == "False"
 
 
+def test_a_crash_report_of_a_stock_kernel_is_in_the_failure(specs, stock):
+    code = "import ctypes\ndef run():\n    print('before')\n    ctypes.string_at(0)"
+    answer = specs.call(code, session=stock, kernel="python3")
+    assert answer.status_code == 502
+    assert "before\n" in answer.text
+    assert "Fatal Python error: Segmentation fault" in answer.text
+    assert ", line 4 in run\n" in answer.text
+
+
 def test_a_stock_kernel_overlaps_calls(specs):
     specs.ask("PUT", "/_owt/sessions/wide", json={"kernel": "python3", "concurrency": 3})
     specs.call("import threading\nbarrier = threading.Barrier(3)", session="wide")

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import struct
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 from owt.errors import OwtError
 from owt.frontend.sessions.session import KernelEvent
 from owt.frontend.sessions.session import Session as OwtSession
+from owt.wire.chunk import Stderr, Stdout
 
 log = logging.getLogger("owt.jupyter")
 
@@ -86,6 +88,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._cells: set[str] = set()
         self._prompt: dict[str, Any] | None = None
         self._restarting = False
+        # The header of the request that the kernel's newest broadcast answers.
+        self._newest_parent = b"{}"
 
     async def prepare(self) -> None:
         """Wait for a kernel. Raises the errors of `Session.started`, and `Busy` if there are too few
@@ -172,6 +176,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                 self._subscribed.set()
                 if b'"iopub_welcome"' in parts[1] or any(probe in parts[2] for probe in self._probes):
                     return
+                self._newest_parent = parts[2]
                 if not self._has_room(parts):
                     return
             elif channel == "stdin":
@@ -213,12 +218,20 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             self._send("stream", {"name": "stderr", "text": text}, _header(self._dropped_parent))
         return True
 
-    def _send_state(self, state: str) -> None:
-        """Send a state to the client, after all messages of the kernel that have arrived."""
+    def _send_state(self, state: str, output: Iterable[Stdout | Stderr] = ()) -> None:
+        """Send a state to the client, after all messages of the kernel that have arrived, and its last
+        `output`, such as a crash report, which belongs to what the kernel did last."""
         if (iopub := self._streams.get("iopub")) is not None and not iopub.closed():
             iopub.flush()
         # Programs expect that each message on IOPub has a parent with a type.
-        self._send("status", {"execution_state": state}, self.session.msg_header("kernel_info_request"))
+        no_parent = self.session.msg_header("kernel_info_request")
+        for chunk in output:
+            name = "stdout" if isinstance(chunk, Stdout) else "stderr"
+            content = {"name": name, "text": chunk.text}
+            # The kernel may have sent a header that is no JSON.
+            with contextlib.suppress(ValueError):
+                self._send("stream", content, _header(self._newest_parent) or no_parent)
+        self._send("status", {"execution_state": state}, no_parent)
 
     def _send(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
         """Send a message of the gateway's own on IOPub; `parent` is the header of its parent."""
@@ -273,10 +286,10 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                 self._send_state("starting")
             case KernelEvent.DIED:
                 if not self._restarting:
-                    self._send_state("restarting")
+                    self._send_state("restarting", self._owt_session.last_output)
                 self._disconnect_kernel()
             case KernelEvent.FAILED:
-                self._send_state("dead")
+                self._send_state("dead", self._owt_session.last_output)
                 self._disconnect_kernel()
             case KernelEvent.STARTED:
                 self._disconnect_kernel()

@@ -28,7 +28,7 @@ from owt.frontend.sessions.failures import (
     killed_with_kernel,
     start_failure,
 )
-from owt.wire.chunk import Failed, Stderr
+from owt.wire.chunk import Failed, Stderr, Stdout
 from owt.wire.messages import PING, Cancel, FetchBody, Output, Pong, Queued, RequestBody, Withdrawn
 
 log = logging.getLogger("owt.sessions")
@@ -116,6 +116,8 @@ class Session:
         self.restarts = 0
         self.restarted: float | None = None
         self.last_death: str | None = None
+        # What the last kernel wrote at its end, until the next one starts.
+        self.last_output: tuple[Stdout | Stderr, ...] = ()
         self.kernel: Kernel | None = None
         self.queue: deque[Run] = deque()
         self.active: dict[str, Run] = {}
@@ -344,6 +346,7 @@ class Session:
     def start(self) -> None:
         """Begin to start a kernel, unless there is one, one is starting, or one is dying (and replaced)."""
         if self._starting is None and self.kernel is None and not self._closed:
+            self.last_output = ()
             self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def started(self) -> None:
@@ -464,7 +467,7 @@ class Session:
         self._known_codes.clear()
         if self.name is not None and exit.kind is not ExitKind.REQUESTED:
             self._loss = reason
-        self.last_death = reason
+        self.last_death, self.last_output = reason, exit.output
         log.log(logging.INFO if self._closed else logging.WARNING, "%s: the kernel %s", self.label, reason)
         # A call may have caused its kernel's death. Only kernels that die without one could do so forever.
         self._deaths = 0 if self.active else self._deaths + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import faulthandler
 import mmap
 import os
 import socket
@@ -136,6 +137,11 @@ def attach_here() -> None:
     connections = inherited_connections()
     if connections is None:
         raise WireError(f"the environment variable {CONNECTIONS_VARIABLE} is missing")
+    # ipykernel's pipe behind stderr has its reader in this process, which would not outlive a crash.
+    report, report_input = os.pipe()
+    connections.end.keep(2, report)
+    os.close(report)
+    faulthandler.enable(report_input, all_threads=False)
     kernel.__class__ = OwtKernel
     kernel.shell_handlers["execute_request"] = kernel.execute_request
     kernel.control_handlers["create_subshell_request"] = kernel.create_subshell_request

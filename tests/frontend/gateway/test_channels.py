@@ -24,6 +24,7 @@ from owt.frontend.gateway.channels import MAX_PARTS, ChannelsConnection, check_f
 from owt.frontend.gateway.kernels import JupyterKernel, SessionKernels
 from owt.frontend.sessions.session import KernelEvent, Session, SessionObserver
 from owt.testing import async_test, settle
+from owt.wire.chunk import Stderr, Stdout
 
 PORTS = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
 MESSAGE: dict[str, Any] = {
@@ -94,6 +95,7 @@ class ScriptedSession:
 
     def __init__(self, kernel: SilentKernel | None) -> None:
         self.kernel = kernel
+        self.last_output: tuple[Stdout | Stderr, ...] = ()
         self.observers: list[SessionObserver] = []
 
     def add_observer(self, observer: SessionObserver) -> None:
@@ -368,6 +370,17 @@ async def test_left_cells_end_with_their_kernel(folder: Path) -> None:
         assert scene.owt_session.observers == []
         # The client that comes back has no cells in the next kernel.
         assert scene.manager.register("id", scene.connection.session_id, scene.handler) == set()
+
+
+@async_test
+async def test_last_output_of_a_kernel_precedes_the_state_of_its_death(folder: Path) -> None:
+    async with open_scene(folder) as scene:
+        scene.owt_session.last_output = (Stdout("last words"), Stderr("report"))
+        scene.owt_session.notify(KernelEvent.DIED)
+        kinds = [message["msg_type"] for message in scene.handler.messages]
+        assert kinds == ["stream", "stream", "status"]
+        assert scene.handler.text() == "last wordsreport"
+        assert all(message["parent_header"]["msg_type"] for message in scene.handler.messages)
 
 
 @async_test
