@@ -134,7 +134,7 @@ def test_a_bystander_with_a_failed_call_fails_the_test() -> None:
 @pytest.mark.parametrize(
     ("fake", "real", "names"),
     [
-        (ScriptedKernel, Kernel, "invoke bind credit cancel ask stopped kill interrupt closed memory"),
+        (ScriptedKernel, Kernel, "invoke bind credit ask stopped kill interrupt closed memory"),
         (ScriptedKernels, Kernels, "check_spec check_room"),
     ],
 )

@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -16,12 +17,14 @@ from owt.frontend.runtime_dir import MAX_LENGTH, RuntimeDirectory
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[RuntimeDirectory]:
-    directory = RuntimeDirectory(tmp_path)
-    yield directory
-    directory.unlock()
-    directory.remove()
-    assert not os.path.exists(directory.path)
+def directory() -> Iterator[RuntimeDirectory]:
+    # The path of `tmp_path` is too long for sockets.
+    with TemporaryDirectory() as folder:
+        directory = RuntimeDirectory(Path(folder))
+        yield directory
+        directory.unlock()
+        directory.remove()
+        assert not os.path.exists(directory.path)
 
 
 def is_locked(path: str) -> bool:
