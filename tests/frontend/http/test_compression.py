@@ -38,7 +38,12 @@ def test_a_body_that_is_cut_off_is_not_complete() -> None:
     assert not Decompressor().complete
 
 
-@pytest.mark.parametrize("sent", [b"text", gzip.compress(b"a") + b"rest", gzip.compress(b"a")[:-1] + b"?"])
+# The time is part of gzip's head, so the ids of tests must not have it.
+@pytest.mark.parametrize(
+    "sent",
+    [b"text", gzip.compress(b"a") + b"rest", gzip.compress(b"a")[:-1] + b"?"],
+    ids=["text", "rest", "checksum"],
+)
 def test_other_data_than_gzip_is_an_error(sent: bytes) -> None:
     with pytest.raises(zlib.error):
         list(Decompressor().pieces(sent))
