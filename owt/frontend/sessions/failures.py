@@ -56,7 +56,7 @@ def _last_lines(run: Run) -> str:
     """Return the end of what the run has written to stdout and stderr, in the order of its chunks."""
     text = ""
     for chunk in reversed(run.journal.chunks):
-        if isinstance(chunk, Stdout | Stderr):
+        if isinstance(chunk, Stdout | Stderr) and chunk is not run.loss_notice:
             text = chunk.text[-LAST_CHARACTERS:] + text
             if len(text) >= LAST_CHARACTERS or text.count("\n") > LAST_LINES:
                 break

@@ -294,7 +294,8 @@ class Session:
         run.kernel_loss = reason
         if run.call.caching is None:
             text = f"owt: the kernel {reason}; this call runs in a fresh one, without its state\n"
-            run.feed((Stderr(text),))
+            run.loss_notice = Stderr(text)
+            run.feed((run.loss_notice,))
 
     def received(self, message: RunMessage) -> None:
         """Handle a message of the kernel about a run, or about its main thread."""

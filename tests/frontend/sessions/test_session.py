@@ -597,6 +597,17 @@ async def test_a_kernel_that_no_thread_answers_for_is_killed_and_its_unread_call
 
 
 @async_test
+async def test_the_last_output_of_a_kernel_is_without_the_notice_of_an_earlier_death():
+    stage = Stage()
+    stage.submit()
+    (await stage.kernels.wait_for_kernel(1)).die("died first")
+    run = stage.submit()
+    (await stage.kernels.wait_for_kernel(2)).die("died again")
+    assert "died first" in run.text(Stderr)
+    assert run.failure.detail == "the kernel died again"
+
+
+@async_test
 async def test_a_requested_restart_is_not_reported_to_the_next_call():
     stage = Stage()
     stage.submit()
