@@ -10,7 +10,7 @@
     displays       displays, routed to the run that makes them
     figures        figures of pyplot, closed at the end of their run
     output_sender  one run's chunks, sent within its credit
-    process_state  environment variables and directory, restored after a call of the pool
+    process_state  environment, directory and streams, restored after a call of the pool
     request_body   bodies of requests, fetched from the frontend
     iopub          calls shown in attached notebooks
     event_loops    event loops that user code sees, and cannot end

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+from typing import Any
+
+_NAMES = ("argv", "stdin", "stdout", "stderr")
 
 
 class ProcessState:
-    """Environment variables and current directory, as they were when a call began.
+    """Environment variables, current directory, `sys.argv` and standard streams, as they were when a call
+    began.
 
-    Only what the call changes is noted, so that a call that changes nothing costs two system calls.
+    Only the variables that the call changes are noted, so that a call that changes nothing costs two system
+    calls.
     """
 
     def __init__(self) -> None:
         """Watch `os.environ` of this process from now on."""
         self._variables: dict[str, str | None] | None = None
         self._directory: str | None = None
+        self._names = dict[str, Any]()
+        self._arguments: list[str] = []
         _watch_environment(self)
 
     def begin(self) -> None:
         """Note the state from which changes count."""
         self._variables = {}
         self._directory = _directory()
+        self._names = {name: getattr(sys, name, None) for name in _NAMES}
+        self._arguments = [*sys.argv]
 
     def restore(self) -> None:
         """Undo the changes since `begin`, and note no more."""
@@ -34,6 +44,9 @@ class ProcessState:
         if self._directory is not None and self._directory != _directory():
             with contextlib.suppress(OSError):
                 os.chdir(self._directory)
+        if self._names:
+            vars(sys).update(self._names)
+            sys.argv[:] = self._arguments
 
     def note(self, name: str) -> None:
         """Note the value of a variable that is about to change."""

@@ -172,6 +172,10 @@ class RunStream(io.TextIOBase):
                 self.pipe.stop()
             self._stream.close()
 
+    def detach(self) -> StreamBuffer:  # type: ignore[override]
+        """Return the binary stream; this one stays usable: the kernel needs it for the next run."""
+        return self.buffer
+
     @property
     def closed(self) -> bool:
         """True after `close`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +53,18 @@ def test_the_directory_is_restored(state: ProcessState, tmp_path: Path) -> None:
     state.begin()
     os.chdir(tmp_path)
     state.restore()
+
+
+def test_arguments_and_streams_are_restored(state: ProcessState) -> None:
+    arguments, streams = [*sys.argv], (sys.stdin, sys.stdout, sys.stderr)
+    state.begin()
+    sys.argv.append("--left")
+    sys.argv = ["other"]
+    sys.stdout = sys.stderr = io.StringIO()
+    del sys.stdin
+    state.restore()
+    assert sys.argv == arguments
+    assert (sys.stdin, sys.stdout, sys.stderr) == streams
 
 
 def test_changes_outside_of_a_call_stay(state: ProcessState, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -207,13 +208,22 @@ def test_output_to_the_descriptor_outside_of_runs_reaches_the_terminal(
     assert published == [{"name": "stdout", "text": "crash\n"}]
 
 
+@pytest.mark.parametrize("method", ["close", "detach"])
 def test_a_run_cannot_close_the_stream_for_others(
-    stdout: RunStream, run: Run, stage: SenderStage, published: Any
+    stdout: RunStream, run: Run, stage: SenderStage, published: Any, method: str
 ) -> None:
-    stdout.close()
+    getattr(stdout, method)()
     print("still open", file=stdout)
     stdout.flush()
     assert stage.arrived() == [Stdout("still open\n")]
+
+
+def test_detach_returns_the_binary_stream(
+    stdout: RunStream, run: Run, stage: SenderStage, published: Any
+) -> None:
+    io.TextIOWrapper(stdout.detach(), encoding="utf-8", write_through=True).write("wrapped")
+    stdout.flush()
+    assert stage.arrived() == [Stdout("wrapped")]
 
 
 def test_a_stream_that_a_run_removed_is_restored_for_the_next(
