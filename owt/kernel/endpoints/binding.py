@@ -175,10 +175,15 @@ def _conversions(texts: Sequence[Any], parameter: TypedParameter) -> Iterator[Ca
         yield lambda: _from_items(texts, parameter)
         if not (is_one and parameter.any_text):
             return
-    yield lambda: _converted(_BOOLEANS.get(text.lower(), text) if parameter.boolean else text, parameter)
+    yield lambda: _converted(_boolean(text) if parameter.boolean else text, parameter)
+
+
+def _boolean(text: Any) -> Any:
+    return _BOOLEANS.get(text.lower(), text)
 
 
 def _from_items(texts: Sequence[Any], parameter: TypedParameter) -> Any:
+    texts = [*map(_boolean, texts)] if parameter.boolean else texts
     try:
         return _converted(texts, parameter)
     except ValidationError:

@@ -177,7 +177,7 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
         structured=any(isinstance(member, _STRUCTURED) for member in members),
         any_text=any(isinstance(item, (types.StrType, types.AnyType)) for item in items),
         binary=any(isinstance(item, _BYTES) for item in items),
-        boolean=all(kind in (bool, NoneType) for member in members for kind in _scalars(member)),
+        boolean=all(kind in (bool, NoneType) for item in items for kind in _scalars(item)),
         optional=any(isinstance(member, types.NoneType) for member in members),
         choices=tuple(choice for member in members for choice in _choices(member)),
         scalars=frozenset(kinds & {int, float, bool}) if str in kinds else frozenset(),

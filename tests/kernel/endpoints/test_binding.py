@@ -174,6 +174,8 @@ def test_text_is_converted_to_the_type(kind, text, value):
     ("kind", "values", "value"),
     [
         (list[int], ["1", "2"], [1, 2]),
+        (list[bool], ["on", "0"], [True, False]),
+        (list[Literal[True, False]], ["true", "no"], [True, False]),
         (set[str], ["a", "b", "a"], {"a", "b"}),
         (tuple[int, str], ["1", "2"], (1, "2")),
         (list[Point], ['{"x": 1}', '{"x": 2}'], [Point(1), Point(2)]),
