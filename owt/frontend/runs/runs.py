@@ -105,8 +105,6 @@ class Run:
         self.failure: Failed | None = None
         self.cancel_reason: CancelReason | None = None
         self.kernel_loss: str | None = None
-        # The part of stderr that the server wrote about that loss.
-        self.loss_notice: Stderr | None = None
         self.caller: Run | None = None
         self.nested: set[Run] = set()
         self.detached, self.has_events = call.detach, call.sse

@@ -52,11 +52,17 @@ def killed_with_kernel(run: Run, reason: str) -> Failed:
             return Failed(499, kind, "cancelled", f"the call was {kind} and its kernel was killed")
 
 
+def loss_notice(reason: str) -> Stderr:
+    """Return what the first call in a fresh kernel reads in its stderr about the death of the last one."""
+    return Stderr(f"owt: the kernel {reason}; this call runs in a fresh one, without its state\n")
+
+
 def _last_lines(run: Run) -> str:
     """Return the end of what the run has written to stdout and stderr, in the order of its chunks."""
     text = ""
+    notice = None if run.kernel_loss is None else loss_notice(run.kernel_loss)
     for chunk in reversed(run.journal.chunks):
-        if isinstance(chunk, Stdout | Stderr) and chunk is not run.loss_notice:
+        if isinstance(chunk, Stdout | Stderr) and chunk != notice:
             text = chunk.text[-LAST_CHARACTERS:] + text
             if len(text) >= LAST_CHARACTERS or text.count("\n") > LAST_LINES:
                 break

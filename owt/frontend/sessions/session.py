@@ -26,6 +26,7 @@ from owt.frontend.sessions.failures import (
     failure_type,
     kernel_lost,
     killed_with_kernel,
+    loss_notice,
     start_failure,
 )
 from owt.wire.chunk import Failed, Stderr, Stdout
@@ -293,9 +294,7 @@ class Session:
         self._loss = None
         run.kernel_loss = reason
         if run.call.caching is None:
-            text = f"owt: the kernel {reason}; this call runs in a fresh one, without its state\n"
-            run.loss_notice = Stderr(text)
-            run.feed((run.loss_notice,))
+            run.feed((loss_notice(reason),))
 
     def received(self, message: RunMessage) -> None:
         """Handle a message of the kernel about a run, or about its main thread."""
