@@ -8,6 +8,9 @@ the frontend reads what had been written and not yet sent. The file is divided i
 
 A region notes the number of the message in which its text is sent, just before it is sent. So the frontend
 knows by the number of messages that it has received whether the text has arrived.
+
+The file ends with the number of bytes that the kernel has read from its connection for calls: a kernel in
+which no thread runs cannot say which calls it has begun.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ REGION = 64 * 1024
 """Size of a region in bytes."""
 WAITING = 16
 """Number of runs whose text may wait at the same time; text of more is sent without delay."""
-SIZE = (len(NAMES) + WAITING) * REGION
+POSITION = (len(NAMES) + WAITING) * REGION
+"""Position of the number of bytes that the kernel has read."""
+SIZE = POSITION + 8
 
 # Number of the message, size of the text, index of the stream's name, id of the run.
 _HEADER = struct.Struct("<QIB40s")
@@ -83,11 +88,16 @@ class UnsentOutput:
 
     def __init__(self, memory: memoryview) -> None:
         """`memory` has `SIZE` bytes, all of them zero."""
-        parts = [memory[start : start + REGION] for start in range(0, SIZE, REGION)]
+        parts = [memory[start : start + REGION] for start in range(0, POSITION, REGION)]
+        self._position = memory[POSITION:]
         self.reading = {name: Region(parts.pop(0)) for name in NAMES}
         for name, region in self.reading.items():
             region.begin("", name)
         self._free = [Region(part) for part in reversed(parts)]
+
+    def note_read(self, position: int) -> None:
+        """Note how many bytes of the connection for calls have been read."""
+        _NUMBER.pack_into(self._position, 0, position)
 
     def acquire(self) -> Region | None:
         """Return a region for the waiting text of a run; None if all are in use. Thread-safe."""
@@ -110,12 +120,17 @@ class Unsent:
     text: bytes
 
 
+def position_read(memory: bytes) -> int:
+    """Return how many bytes of the connection for calls have been read. `memory` begins at `POSITION`."""
+    return int(_NUMBER.unpack_from(memory)[0])
+
+
 def find_unsent(memory: bytes, received: int) -> Iterator[Unsent]:
     """Yield the output that had not arrived with the first `received` messages: that of runs first.
 
     The kernel may have written anything to the memory.
     """
-    for start in (*range(len(NAMES) * REGION, SIZE, REGION), *range(0, len(NAMES) * REGION, REGION)):
+    for start in (*range(len(NAMES) * REGION, POSITION, REGION), *range(0, len(NAMES) * REGION, REGION)):
         region = memory[start : start + REGION]
         if len(region) < REGION:
             continue

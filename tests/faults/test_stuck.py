@@ -290,3 +290,21 @@ def test_a_call_waits_for_leftover_work_that_ends_in_time(server, session, tmp_p
         gate.open()
         assert call.result().text == "1"
     assert server.session(session)["restarts"] == 0
+
+
+def test_calls_beside_one_that_holds_the_interpreter_lock_run_once(server, session, tmp_path):
+    """The server stops waiting for an answer of any thread of the kernel after 0.5 s."""
+    log = tmp_path / "log"
+    note = f"def run(name):\n    with open({str(log)!r}, 'a') as log: log.write(name)\n"
+    server.ask("PUT", f"/_owt/sessions/{session}", json={"concurrency": 2})
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(
+            server.call, f"import ctypes\n{note}    ctypes.PyDLL(None).sleep(3)\n    return name",
+            session=session, kwargs='{"name": "a"}',
+        )  # fmt: skip
+        wait_until(lambda: log.exists() and log.read_text() == "a")
+        second = pool.submit(server.call, f"{note}    return name", session=session, kwargs='{"name": "b"}')
+        assert (first.result().text, second.result().text) == ("a", "b")
+    assert server.call("'still here'", session=session).text == "still here"
+    assert server.session(session)["restarts"] == 0
+    assert log.read_text() == "ab"

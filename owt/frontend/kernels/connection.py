@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import socket
-import sys
-import termios
 from collections import deque
 from typing import Protocol
 
@@ -36,7 +33,8 @@ class MessageHandler(Protocol):
 
 
 class KernelConnection(asyncio.BufferedProtocol):
-    """One of the two connections of a kernel. `received` is the number of messages that have arrived."""
+    """One of the two connections of a kernel. `received` is the number of messages that have arrived, `sent`
+    the number of bytes of all messages for the kernel."""
 
     def __init__(self, handler: MessageHandler) -> None:
         self._handler = handler
@@ -46,6 +44,7 @@ class KernelConnection(asyncio.BufferedProtocol):
         self._paused = False
         self._error: WireError | None = None
         self.received = 0
+        self.sent = 0
         self.ended = asyncio.Event()
 
     @classmethod
@@ -100,23 +99,12 @@ class KernelConnection(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         for buffer in encode(message):
+            self.sent += len(buffer)
             if self._unsent or len(buffer) > WRITE_SIZE:
                 self._unsent.append(memoryview(buffer))
             else:
                 self._transport.write(buffer)
         self._write_unsent()
-
-    @property
-    def unread(self) -> bool:
-        """Return True if the kernel has not read all that was sent. False where that cannot be known."""
-        if self._transport is None or sys.platform != "linux":
-            return False
-        if self._unsent or self._transport.get_write_buffer_size():
-            return True
-        # unix(7): the bytes that the other side has not read.
-        size = bytearray(4)
-        fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, size)
-        return any(size)
 
     def close(self) -> None:
         """Close the connection, without waiting for what is not sent yet."""

@@ -228,9 +228,15 @@ class Kernel:
             self._calls.send(Ping())
 
     @property
-    def unread(self) -> bool:
-        """Return True if the main thread has not received the newest call or ping."""
-        return self._calls is not None and self._calls.unread
+    def position_sent(self) -> int:
+        """Number of bytes of the calls and pings that were sent."""
+        return 0 if self._calls is None else self._calls.sent
+
+    def position_read(self) -> int:
+        """Return how many of these bytes the main thread has read, or will never read."""
+        if self._last_output is None or not self.alive:
+            return self.position_sent
+        return self._last_output.position_read()
 
     def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
         """Send a message that the kernel handles while a call runs."""

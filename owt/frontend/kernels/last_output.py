@@ -15,7 +15,7 @@ import tempfile
 
 from owt.wire.chunk import Stderr, Stdout
 from owt.wire.messages import Output
-from owt.wire.unsent import NAMES, SIZE, StreamName, find_unsent
+from owt.wire.unsent import NAMES, POSITION, SIZE, StreamName, find_unsent, position_read
 
 MAX_READ = 1024 * 1024
 """Maximum number of bytes that are read from one pipe, which a child process may still write to."""
@@ -58,6 +58,10 @@ class LastOutput:
             if number in self._pipes:
                 rest[name] += _read(self._pipes[number])
         return outputs, [_chunk(name, text) for name, text in rest.items() if text]
+
+    def position_read(self) -> int:
+        """Return how many bytes of the connection for calls the kernel's main thread has read."""
+        return position_read(os.pread(self._memory, SIZE - POSITION, POSITION))
 
     def close(self) -> None:
         """Close all descriptors."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from owt.frontend.kernels.exit import ExitKind
@@ -46,9 +46,13 @@ class _Clock:
 
 @dataclass
 class _Unbegun:
-    """A call or ping that has not begun: the times when it was sent, and of the question about it."""
+    """A call or ping that has not begun: the times when it was sent, and of the question about it.
+
+    `end` is the position of its end in the connection, in bytes.
+    """
 
     sent: float
+    end: int
     question: float | None = None
 
 
@@ -89,7 +93,7 @@ class Deadlines:
             # It was withdrawn, and is sent again.
             self._clocks[run.id].stop()
         clock = self._clocks[run.id] = _Clock(run, kernel, run.call.timeout)
-        self._unbegun[run.id] = _Unbegun(_now())
+        self._unbegun[run.id] = _Unbegun(_now(), kernel.position_sent)
         self._used = True
         self._expect_start(clock)
 
@@ -157,25 +161,30 @@ class Deadlines:
 
     # The kernel's main thread
 
-    def check(self, kernel: Kernel) -> list[str]:
+    def check(self, kernel: Kernel, active: Collection[str]) -> list[str]:
         """Ask about the calls that have not begun, and kill a kernel that has been stopped for too long.
 
-        Called periodically. Returns the ids of what the main thread has not received for `kill_after` seconds
-        while no other thread of the kernel answered either.
+        Called periodically. `active` are the calls that the kernel has. Returns all that was sent to it if no
+        thread of the kernel has answered for `kill_after` seconds and its main thread has received none of
+        the calls; the newest first.
         """
         if self._clocks:
             self._check_stopped(kernel)
         if self._used and not self._clocks and not kernel.in_cell and PING not in self._unbegun:
             self._ping(kernel)
         now = _now()
-        silent = []
+        silent = False
         for id, unbegun in self._unbegun.items():
             if unbegun.question is not None:
-                if now - unbegun.question >= self._kill_after:
-                    silent.append(id)
+                silent |= now - unbegun.question >= self._kill_after
             elif now - unbegun.sent >= self._patience:
                 self._ask(kernel, id)
-        return silent if silent and kernel.unread else []
+        if not silent:
+            return []
+        # A call that was received may run, and may hold the interpreter's lock so that no thread answers.
+        read = kernel.position_read()
+        unread = [id for id, unbegun in self._unbegun.items() if unbegun.end > read]
+        return unread[::-1] if set(active) <= set(unread) else []
 
     def withdrawn(self, id: str, kernel: Kernel) -> bool:
         """Record that something blocks the kernel, which has not begun this call or received the ping.
@@ -185,8 +194,8 @@ class Deadlines:
         if id not in self._unbegun:
             # The main thread has received the ping in the meantime.
             return False
-        if self.blocked_since is None:
-            self.blocked_since = self._unbegun[id].sent
+        sent = self._unbegun[id].sent
+        self.blocked_since = sent if self.blocked_since is None else min(sent, self.blocked_since)
         if id != PING:
             del self._unbegun[id]
         if PING not in self._unbegun:
@@ -211,8 +220,8 @@ class Deadlines:
 
     def _ping(self, kernel: Kernel) -> None:
         self._used = False
-        self._unbegun[PING] = _Unbegun(_now())
         kernel.ping()
+        self._unbegun[PING] = _Unbegun(_now(), kernel.position_sent)
 
     def _ask(self, kernel: Kernel, id: str) -> None:
         if self._unbegun[id].question is None:

@@ -239,15 +239,16 @@ class Session:
 
         Called periodically. The kernel of a named session lives as long as no call needs it.
         """
-        kernel = self.kernel
-        if kernel is None or not kernel.alive:
+        if (kernel := self.kernel) is None or not kernel.alive:
             return
-        for id in self._deadlines.check(kernel):
+        unread = self._deadlines.check(kernel, self.active)
+        # The kernel has not withdrawn these calls: it would still run them.
+        needed = any(id in self.active for id in unread) or self.name is None
+        for id in unread:
             self._take_back(kernel, id)
-        if self.state == "stuck" and self._deadlines.is_kill_due() and (self.queue or self.name is None):
-            seconds = f"{self._limits.kill_after:g} s"
-            cause = "something that an earlier call had left running"
-            kernel.kill(f"was blocked for {seconds} by {cause}, and was killed", ExitKind.STUCK)
+        if self.state == "stuck" and self._deadlines.is_kill_due() and (self.queue or needed):
+            cause = f"for {self._limits.kill_after:g} s by something that an earlier call had left running"
+            kernel.kill(f"was blocked {cause}, and was killed", ExitKind.STUCK)
 
     def _take_back(self, kernel: Kernel, id: str) -> None:
         """Put a call that the kernel cannot begin back into the queue; `PING` stands for no call."""

@@ -82,7 +82,7 @@ class FrontendConnection:
         try:
             with self._decoder.get_buffer() as buffer:
                 size = self._socket.recv_into(buffer, 0, socket.MSG_DONTWAIT)
-            self.received += size
+            self._note_read(size)
             return self._decoder.buffer_updated(size) if size else None
         except (BlockingIOError, InterruptedError):
             return []
@@ -96,9 +96,15 @@ class FrontendConnection:
                 size = self._socket.recv_into(buffer)
             if not size:
                 raise WireError("the frontend closed the connection before its first message")
+            self._note_read(size)
             if messages := self._decoder.buffer_updated(size):
                 [first] = messages
                 return first
+
+    def _note_read(self, size: int) -> None:
+        self.received += size
+        if self.unsent is not None:
+            self.unsent.note_read(self.received)
 
     def _write(self, message: Message, regions: Sequence[Region]) -> None:
         frame = encode(message)

@@ -27,13 +27,14 @@ class Stage:
         self.deadlines = Deadlines(kill_after)
         self.run = Run("r1", new_call(timeout=timeout), 1 << 20)
         self.run.enqueue(self)
+        self.kernel.invoke(self.run.id, self.run.call)
         self.deadlines.sent(self.run, cast("Kernel", self.kernel))
 
     def cancel(self, run: Run, reason: CancelReason) -> None:
         self.cancelled.append((run.id, reason))
 
     def check(self) -> list[str]:
-        return self.deadlines.check(cast("Kernel", self.kernel))
+        return self.deadlines.check(cast("Kernel", self.kernel), self.kernel.invoked)
 
     def received(self, message: RunMessage) -> None:
         """Ignore output."""
@@ -202,9 +203,9 @@ async def test_no_ping_interrupts_a_cell() -> None:
     assert stage.kernel.pings == 0
 
 
-@pytest.mark.parametrize("unread", [False, True])
+@pytest.mark.parametrize("unread", [0, 1])
 @async_test
-async def test_a_silent_kernel_that_has_not_read_its_call_is_reported(unread: bool) -> None:
+async def test_a_silent_kernel_that_has_not_read_its_call_is_reported(unread: int) -> None:
     stage, clock = Stage(kill_after=4.0), LoopClock()
     stage.kernel.unread = unread
     await clock.advance(1.0)
@@ -215,10 +216,27 @@ async def test_a_silent_kernel_that_has_not_read_its_call_is_reported(unread: bo
     assert stage.check() == (["r1"] if unread else [])
 
 
+@pytest.mark.parametrize(("unread", "reported"), [(0, []), (1, []), (2, ["r2", "r1"])])
+@async_test
+async def test_calls_are_reported_unless_a_silent_kernel_has_received_one(
+    unread: int, reported: list[str]
+) -> None:
+    stage, clock = Stage(kill_after=4.0), LoopClock()
+    following = Run("r2", new_call(), 1 << 20)
+    following.enqueue(stage)
+    stage.kernel.invoke(following.id, following.call)
+    stage.deadlines.sent(following, cast("Kernel", stage.kernel))
+    stage.kernel.unread = unread
+    await clock.advance(1.0)
+    stage.check()
+    await clock.advance(4.0)
+    assert stage.check() == reported
+
+
 @async_test
 async def test_a_call_that_begins_while_the_kernel_is_asked_about_it_is_not_reported() -> None:
     stage, clock = Stage(kill_after=4.0), LoopClock()
-    stage.kernel.unread = True
+    stage.kernel.unread = 1
     await clock.advance(1.0)
     assert stage.check() == []
     assert stage.kernel.messages == [Withdraw("r1")]

@@ -586,7 +586,7 @@ async def test_a_kernel_that_no_thread_answers_for_is_killed_and_its_unread_call
     stage, clock = Stage(kill_after=4.0), LoopClock()
     run = stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
-    kernel.unread = True
+    kernel.unread = 1
     await clock.advance(1.0)
     stage.session.check()
     await clock.advance(4.0)
