@@ -30,15 +30,17 @@ class Figures:
         """`count_begun()` returns the number of active runs that have begun."""
         self._run = run
         self._count_begun = count_begun
-        self._step = InStep(interrupts, run)
+        self._interrupts = interrupts
 
     def __enter__(self) -> None:
         self._is_only_run = self._count_begun() == 1
         self._before = begin(self._run)
 
     def __exit__(self, *error: object) -> None:
+        if "matplotlib.pyplot" not in sys.modules:
+            return
         is_only_run = self._is_only_run and self._count_begun() == 1
-        with self._step:
+        with InStep(self._interrupts, self._run):
             end(self._run, self._before, is_only_run=is_only_run)
 
 
