@@ -118,14 +118,31 @@ def test_a_kernel_stopped_while_idle_is_left_alone(server, session, bystander):
     assert server.session(session)["pid"] == pid
 
 
-@pytest.mark.parametrize("fields", [{}, {"timeout": 0.1}], ids=["no timeout", "timeout"])
-def test_a_call_to_a_stopped_kernel_fails_and_the_session_continues(server, session, fields):
+def test_a_call_to_a_stopped_kernel_runs_in_the_next_one(server, session):
     server.call("x = 1", session=session)
     os.kill(server.session(session)["pid"], signal.SIGSTOP)
-    answer = server.call("x", session=session, **fields)
-    assert answer.status_code in ((504, 502) if fields else (502,))
-    assert "and was killed" in answer.text
+    answer = server.call("'x' in state", session=session)
+    assert (answer.status_code, answer.text) == (200, "False")
+    assert "was stopped (SIGSTOP) for 0.5 s" in answer.headers["Owt-Restarted"]
+
+
+def test_a_call_to_a_stopped_kernel_times_out_and_the_session_continues(server, session):
+    server.call("x = 1", session=session)
+    os.kill(server.session(session)["pid"], signal.SIGSTOP)
+    answer = server.call("x", session=session, timeout=0.1)
+    assert answer.status_code == 504
     assert server.call("'x' in state", session=session).text == "False"
+
+
+def test_a_call_that_its_kernel_has_not_received_survives_the_kernels_death(server, session):
+    server.call("x = 1", session=session)
+    pid = server.session(session)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(server.call, "'x' in state", session=session)
+        wait_until(lambda: server.session(session)["current_run"])
+        os.kill(pid, signal.SIGKILL)
+        assert call.result().text == "False"
 
 
 def test_a_timeout_starts_after_the_notebook_cell_before_the_call(

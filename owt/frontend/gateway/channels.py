@@ -28,7 +28,7 @@ from zmq import ZMQError
 from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import OwtError
-from owt.frontend.sessions.session import KernelEvent
+from owt.frontend.sessions.events import KernelEvent
 from owt.frontend.sessions.session import Session as OwtSession
 from owt.wire.chunk import Stderr, Stdout
 

@@ -233,10 +233,10 @@ class Kernel:
         return 0 if self._calls is None else self._calls.sent
 
     def position_read(self) -> int:
-        """Return how many of these bytes the main thread has read, or will never read."""
-        if self._last_output is None or not self.alive:
-            return self.position_sent
-        return self._last_output.position_read()
+        """Return how many of these bytes the main thread has read by now, or had read at its end."""
+        read = 0 if self._last_output is None else self._last_output.position_read()
+        # A kernel that serves calls has read its first message.
+        return read or self.position_sent
 
     def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
         """Send a message that the kernel handles while a call runs."""

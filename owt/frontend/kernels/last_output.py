@@ -26,6 +26,7 @@ class LastOutput:
 
     def __init__(self) -> None:
         self._pipes: dict[int, int] = {}
+        self._position_read = 0
         self._channel, self._kernel_side = socket.socketpair()
         self._channel.setblocking(False)
         try:
@@ -60,11 +61,15 @@ class LastOutput:
         return outputs, [_chunk(name, text) for name, text in rest.items() if text]
 
     def position_read(self) -> int:
-        """Return how many bytes of the connection for calls the kernel's main thread has read."""
-        return position_read(os.pread(self._memory, SIZE - POSITION, POSITION))
+        """Return how many bytes of the connection for calls the kernel's main thread has read by now, or had
+        read at its end."""
+        if self._memory >= 0:
+            self._position_read = position_read(os.pread(self._memory, SIZE - POSITION, POSITION))
+        return self._position_read
 
     def close(self) -> None:
         """Close all descriptors."""
+        self.position_read()
         self._close_channel()
         self._kernel_side.close()
         for descriptor in (*self._pipes.values(), self._memory):

@@ -13,7 +13,8 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.logs import OutputLog
 from owt.frontend.notebooks.documents import Contents, Document
 from owt.frontend.runs.runs import Run
-from owt.frontend.sessions.session import KernelEvent, Session
+from owt.frontend.sessions.events import KernelEvent
+from owt.frontend.sessions.session import Session
 from owt.frontend.sessions.sessions import Sessions
 from owt.notebook.endpoint_cells import EndpointCell
 from owt.wire.call import Call, ChangeDirectory, NotebookCell, RemoveEndpoint, RequestFacts

@@ -2,6 +2,7 @@
 
     sessions   table of sessions by name
     session    session: its kernel, its queue, and what happens when the kernel dies
+    events     events of a kernel, for observers
     pool       kernels for calls without a session
     deadlines  time limits of calls, interrupts and stopped kernels
     waiting    calls that wait for themselves

@@ -123,14 +123,15 @@ class Deadlines:
                 self._clocks[run.id], seconds, f"did not stop within {seconds:g} s of being interrupted"
             )
 
-    def ended(self, run: Run) -> None:
-        """Stop the clock of a call, if it has one."""
+    def ended(self, run: Run) -> bool:
+        """Stop the clock of a call, if it has one. Returns True if it has not begun by its timeout."""
         clock = self._clocks.pop(run.id, None)
         if clock is not None:
             clock.stop()
             self._unbegun.pop(run.id, None)
         if not self._clocks:
             self._stopped = None
+        return clock is not None and clock.start_deadline_passed
 
     def _expect_start(self, clock: _Clock) -> None:
         if clock.start_timeout is not None:
@@ -182,9 +183,14 @@ class Deadlines:
         if not silent:
             return []
         # A call that was received may run, and may hold the interpreter's lock so that no thread answers.
-        read = kernel.position_read()
-        unread = [id for id, unbegun in self._unbegun.items() if unbegun.end > read]
+        unread = self.unread(kernel)
         return unread[::-1] if set(active) <= set(unread) else []
+
+    def unread(self, kernel: Kernel) -> list[str]:
+        """Return the calls, and the ping, that the kernel's main thread has not received whole, or never did
+        if the kernel has died."""
+        read = kernel.position_read()
+        return [id for id, unbegun in self._unbegun.items() if unbegun.end > read]
 
     def withdrawn(self, id: str, kernel: Kernel) -> bool:
         """Record that something blocks the kernel, which has not begun this call or received the ping.

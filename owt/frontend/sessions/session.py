@@ -11,8 +11,7 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal
 
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
 from owt.frontend.kernels.exit import Exit, ExitKind
@@ -21,6 +20,7 @@ from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions import waiting
 from owt.frontend.sessions.deadlines import NO_CALL, STUCK, Deadlines
+from owt.frontend.sessions.events import KernelEvent, SessionObserver
 from owt.frontend.sessions.failures import (
     cancelled_in_queue,
     failure_type,
@@ -54,27 +54,6 @@ class Limits:
     queue: int
     kill_after: float
     kill_abandoned: float | None = None
-
-
-class KernelEvent(StrEnum):
-    """Event in the life of a session's kernel."""
-
-    STARTED = "started"
-    RESTARTING = "restarting"
-    """The kernel is about to be killed, because a restart was requested."""
-    DIED = "died"
-    """The kernel has died, and the next one is starting."""
-    FAILED = "failed"
-    """There is no kernel until a call starts one."""
-    CLOSED = "closed"
-    """The session has ended."""
-
-
-class SessionObserver(Protocol):
-    """Observer of a session's kernel. Its methods must not raise."""
-
-    def kernel_changed(self, event: KernelEvent) -> None:
-        """Handle an event of the kernel."""
 
 
 class SessionOwner:
@@ -257,12 +236,16 @@ class Session:
             return
         timed_out = self._deadlines.withdrawn(id, kernel)
         if run is not None:
-            run.take_back()
-            self.queue.appendleft(run)
-            if timed_out:
-                run.cancel("timeout")
+            self._queue_again(run, timed_out)
         if self.state == "stuck":
             self._owner.session_stuck(self)
+
+    def _queue_again(self, run: Run, timed_out: bool) -> None:
+        """Put a call that was sent into the queue again, or end it if its timeout has passed."""
+        run.take_back()
+        self.queue.appendleft(run)
+        if timed_out:
+            run.cancel("timeout")
 
     def release_queue(self) -> list[Run]:
         """Give the queued calls away, to run elsewhere."""
@@ -454,7 +437,8 @@ class Session:
         `Kernel` calls it once the exit status is known; its endpoints are gone by then. In this order:
 
         1. The session has no kernel, and no code that it knows.
-        2. Active calls get what the kernel wrote last, and fail with the reason. Queued calls stay.
+        2. Active calls get what the kernel wrote last, and fail with the reason. Queued calls stay, and calls
+           that the kernel has never received are queued again.
         3. A session that was closed is done.
         4. After `IDLE_DEATHS` deaths in a row without a call, queued calls fail too, observers and owner are
            notified (`FAILED`), and the next call starts a kernel.
@@ -464,16 +448,22 @@ class Session:
             return
         reason = str(exit)
         self.kernel = None
+        unread = () if self._closed else self._deadlines.unread(kernel)
         self._deadlines.forget_kernel()
         self._known_codes.clear()
         if self.name is not None and exit.kind is not ExitKind.REQUESTED:
             self._loss = reason
         self.last_death, self.last_output = reason, exit.output
         log.log(logging.INFO if self._closed else logging.WARNING, "%s: the kernel %s", self.label, reason)
+        active, self.active = list(self.active.values()), {}
+        again = [run for run in active if run.id in unread and run.cancel_reason is None]
         # A call may have caused its kernel's death. Only kernels that die without one could do so forever.
-        self._deaths = 0 if self.active else self._deaths + 1
-        active, self.active = self.active, {}
-        for run in active.values():
+        self._deaths = 0 if len(again) < len(active) else self._deaths + 1
+        for run in reversed(again):
+            self._queue_again(run, self._deadlines.ended(run))
+        for run in active:
+            if run in again:
+                continue
             self._deadlines.ended(run)
             run.feed(exit.output, wake=False)
             run.fail(killed_with_kernel(run, reason))

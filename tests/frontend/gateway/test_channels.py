@@ -22,7 +22,8 @@ from owt.errors import Busy, KernelDied
 from owt.frontend.gateway import channels as module
 from owt.frontend.gateway.channels import MAX_PARTS, ChannelsConnection, check_frame
 from owt.frontend.gateway.kernels import JupyterKernel, SessionKernels
-from owt.frontend.sessions.session import KernelEvent, Session, SessionObserver
+from owt.frontend.sessions.events import KernelEvent, SessionObserver
+from owt.frontend.sessions.session import Session
 from owt.testing import async_test, settle
 from owt.wire.chunk import Stderr, Stdout
 

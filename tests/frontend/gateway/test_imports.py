@@ -14,12 +14,14 @@ PREFIX = "owt.frontend.gateway"
 
 USED = {
     "owt.errors",
+    "owt.wire.chunk",  # the last output of a kernel
     "owt.wire.names",
     "owt.frontend",  # logs
     "owt.frontend.api.control",  # the form of times
     "owt.frontend.http.handler",
     "owt.frontend.problems",
     "owt.frontend.service",
+    "owt.frontend.sessions.events",
     "owt.frontend.sessions.session",
     "owt.frontend.sessions.sessions",
 }

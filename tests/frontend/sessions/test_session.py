@@ -121,6 +121,51 @@ async def test_a_death_fails_active_calls_and_queued_calls_go_on():
 
 
 @async_test
+async def test_calls_that_a_dead_kernel_has_not_received_run_in_the_next_in_their_order():
+    stage = Stage(queue=9, concurrency=3)
+    first, *others = [stage.submit() for _ in range(4)]
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.unread = 2
+    kernel.die("fell over")
+    assert first.failure.status == 502
+    fresh = await stage.kernels.wait_for_kernel(2)
+    assert fresh.invoked == [run.id for run in others]
+
+
+@async_test
+async def test_a_cancelled_call_that_a_dead_kernel_has_not_received_ends():
+    stage = Stage()
+    run = stage.submit()
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.unread = 1
+    run.cancel("cancelled")
+    kernel.die("fell over")
+    assert run.failure.status == 499
+
+
+@async_test
+async def test_the_end_of_a_session_ends_calls_that_its_kernel_has_not_received():
+    stage = Stage()
+    run = stage.submit()
+    (await stage.kernels.wait_for_kernel(1)).unread = 1
+    await stage.session.close("it was deleted")
+    assert run.failure.status == 502
+
+
+@async_test
+async def test_kernels_that_die_before_they_receive_a_call_are_replaced_up_to_a_limit():
+    stage = Stage()
+    run = stage.submit()
+    for number in range(IDLE_DEATHS):
+        kernel = await stage.kernels.wait_for_kernel(number + 1)
+        kernel.unread = 1
+        kernel.die()
+    await settle()
+    assert len(stage.kernels.all) == IDLE_DEATHS
+    assert run.failure.status == 502
+
+
+@async_test
 async def test_deaths_during_calls_never_fail_queued_calls():
     stage = Stage(queue=99)
     runs = [stage.submit() for _ in range(20)]
