@@ -266,7 +266,7 @@ class TestAdaptorEventStreams:
         assert answer.headers["content-type"].startswith(EVENTS)
         # Printed output has a number as well, but no event.
         assert answer.text == (
-            f"retry: 1000\nid: {run}-0\n\n"
+            f"retry: 1000\nid: {run}-0\n"
             f"event: tick\nid: 1\ndata: one\nid: {run}-1\n\ndata: two\nid: {run}-3\n\n"
         )
 

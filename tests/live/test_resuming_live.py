@@ -53,7 +53,7 @@ class TestEvents:
     def test_every_event_has_the_runs_id_and_the_next_number(self, http: httpx.Client, session: str) -> None:
         answer = ask(http, COUNTED, session=session)
         run = answer.headers["owt-run"]
-        assert answer.text.startswith(f"retry: 1000\nid: {run}-0\n\n")
+        assert answer.text.startswith(f"retry: 1000\nid: {run}-0\nevent: stdout\n")
         assert [event.id for event in events(answer)] == [f"{run}-{n}" for n in range(1, 8)]
 
     def test_a_client_that_resumes_after_any_event_gets_the_rest_without_a_new_run(
@@ -65,7 +65,7 @@ class TestEvents:
             last = whole[seen - 1].id if seen else f"{run}-0"
             again = ask(http, COUNTED, last, session=session)
             assert again.headers["owt-run"] == run
-            assert again.text.startswith(f"retry: 1000\nid: {last}\n\n")
+            assert again.text.startswith(f"retry: 1000\nid: {last}\n")
             assert events(again) == whole[seen:]
             after = http.get(f"/_owt/runs/{run}/events", params={"after": seen})
             assert events(after) == whole[seen:]
