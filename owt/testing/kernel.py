@@ -54,7 +54,7 @@ class ScriptedKernel:
     `invoked` has the ids of the runs that were sent, `calls` their calls, `cancelled` the ids of those that
     were cancelled, `credits` the credit of each run, `messages` the messages of `ask`, `bound` the session
     and the concurrency of `bind`, `killed` the reason of `kill`, `pings` the number of pings. The first
-    cancel sets `cancel_received`. `unread` is the number of newest messages that it has not read.
+    cancel sets `cancel_received`. `unread` is the number of newest messages that it does not handle.
     """
 
     def __init__(self, id: str, spec: str, session: str | None, owner: KernelOwner) -> None:
@@ -76,7 +76,7 @@ class ScriptedKernel:
         self.messages: list[Withdraw | RegisterResult | RequestBody] = []
         self.pings = 0
         self.unread = 0
-        self.position_sent = 0
+        self.newest_sent = 0
         self.bound: tuple[str | None, int] | None = None
         self.killed: str | None = None
         self.interrupts = 0
@@ -96,7 +96,7 @@ class ScriptedKernel:
 
     def invoke(self, run: str, call: Call) -> None:
         """Record a call."""
-        self.position_sent += 1
+        self.newest_sent += 1
         self.invoked.append(run)
         self.calls.append(call)
 
@@ -112,12 +112,12 @@ class ScriptedKernel:
 
     def ping(self) -> None:
         """Count a request for a `Pong`; the test decides when it comes."""
-        self.position_sent += 1
+        self.newest_sent += 1
         self.pings += 1
 
-    def position_read(self) -> int:
-        """Return the position before the newest `unread` messages; each message counts as one byte."""
-        return self.position_sent - self.unread
+    def newest_handled(self) -> int:
+        """Return the number of the message before the newest `unread` ones."""
+        return self.newest_sent - self.unread
 
     def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
         """Record a control message; the test decides when a run that is cancelled ends."""

@@ -9,8 +9,8 @@ the frontend reads what had been written and not yet sent. The file is divided i
 A region notes the number of the message in which its text is sent, just before it is sent. So the frontend
 knows by the number of messages that it has received whether the text has arrived.
 
-The file ends with the number of bytes that the kernel has read from its connection for calls: a kernel in
-which no thread runs cannot say which calls it has begun.
+The file ends with the number of the newest message on the connection for calls that the kernel's main thread
+has begun to handle: a kernel in which no thread runs cannot say which calls it has begun.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REGION = 64 * 1024
 WAITING = 16
 """Number of runs whose text may wait at the same time; text of more is sent without delay."""
 POSITION = (len(NAMES) + WAITING) * REGION
-"""Position of the number of bytes that the kernel has read."""
+"""Position of the number of the newest message that is handled."""
 SIZE = POSITION + 8
 
 # Number of the message, size of the text, index of the stream's name, id of the run.
@@ -89,15 +89,17 @@ class UnsentOutput:
     def __init__(self, memory: memoryview) -> None:
         """`memory` has `SIZE` bytes, all of them zero."""
         parts = [memory[start : start + REGION] for start in range(0, POSITION, REGION)]
-        self._position = memory[POSITION:]
+        self._handled = 0
+        self._handled_memory = memory[POSITION:]
         self.reading = {name: Region(parts.pop(0)) for name in NAMES}
         for name, region in self.reading.items():
             region.begin("", name)
         self._free = [Region(part) for part in reversed(parts)]
 
-    def note_read(self, position: int) -> None:
-        """Note how many bytes of the connection for calls have been read."""
-        _NUMBER.pack_into(self._position, 0, position)
+    def note_handled(self, number: int) -> None:
+        """Note that the handling of this message for calls begins. Messages are numbered from 1."""
+        self._handled = max(number, self._handled)
+        _NUMBER.pack_into(self._handled_memory, 0, self._handled)
 
     def acquire(self) -> Region | None:
         """Return a region for the waiting text of a run; None if all are in use. Thread-safe."""
@@ -120,8 +122,8 @@ class Unsent:
     text: bytes
 
 
-def position_read(memory: bytes) -> int:
-    """Return how many bytes of the connection for calls have been read. `memory` begins at `POSITION`."""
+def newest_handled(memory: bytes) -> int:
+    """Return the number of the newest message that is handled. `memory` begins at `POSITION`."""
     return int(_NUMBER.unpack_from(memory)[0])
 
 

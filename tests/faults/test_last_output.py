@@ -14,6 +14,8 @@ from owt.wire.sse import Decoder
 pytestmark = pytest.mark.usefixtures("bystander")
 
 PRINTS = "    print('1'); print('2'); print('3', end='')\n"
+# Of two pipes, it is not known which was written first.
+LINES = PRINTS + "    print()\n"
 
 DEATHS = {
     "os._exit": (PRINTS + "    os._exit(9)", "1\n2\n3", ""),
@@ -27,10 +29,11 @@ DEATHS = {
         PRINTS + "    ctypes.string_at(0)", "1\n2\n3", "Fatal Python error: Segmentation fault",
     ),
     "descriptors": (
-        PRINTS + "    os.write(1, b'4'); os.write(2, b'error')\n    os._exit(9)", "1\n2\n34", "error",
+        LINES + "    os.write(1, b'4\\n'); os.write(2, b'error\\n')\n    os._exit(9)",
+        "1\n2\n3\n4\n", "error\n",
     ),
     "child-process": (
-        PRINTS + "    os.system('echo 4; echo error >&2')\n    os._exit(9)", "1\n2\n34\n", "error\n",
+        LINES + "    os.system('echo 4; echo error >&2')\n    os._exit(9)", "1\n2\n3\n4\n", "error\n",
     ),
     "stderr": (
         PRINTS + "    print('error', file=sys.stderr)\n    os._exit(9)", "1\n2\n3", "error\n",

@@ -34,7 +34,7 @@ class MessageHandler(Protocol):
 
 class KernelConnection(asyncio.BufferedProtocol):
     """One of the two connections of a kernel. `received` is the number of messages that have arrived, `sent`
-    the number of bytes of all messages for the kernel."""
+    the number of messages for the kernel."""
 
     def __init__(self, handler: MessageHandler) -> None:
         self._handler = handler
@@ -98,8 +98,8 @@ class KernelConnection(asyncio.BufferedProtocol):
         """Send a message. What the kernel cannot take yet is buffered; callers limit that."""
         if self._transport is None:
             return
+        self.sent += 1
         for buffer in encode(message):
-            self.sent += len(buffer)
             if self._unsent or len(buffer) > WRITE_SIZE:
                 self._unsent.append(memoryview(buffer))
             else:

@@ -228,15 +228,16 @@ class Kernel:
             self._calls.send(Ping())
 
     @property
-    def position_sent(self) -> int:
-        """Number of bytes of the calls and pings that were sent."""
+    def newest_sent(self) -> int:
+        """Number of the newest message for the main thread: a call or a ping."""
         return 0 if self._calls is None else self._calls.sent
 
-    def position_read(self) -> int:
-        """Return how many of these bytes the main thread has read by now, or had read at its end."""
-        read = 0 if self._last_output is None else self._last_output.position_read()
-        # A kernel that serves calls has read its first message.
-        return read or self.position_sent
+    def newest_handled(self) -> int:
+        """Return the number of the newest message that the main thread has begun to handle by now, or before
+        its end."""
+        number = 0 if self._last_output is None else self._last_output.newest_handled()
+        # A kernel that serves calls has handled its first message.
+        return number or self.newest_sent
 
     def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
         """Send a message that the kernel handles while a call runs."""

@@ -15,7 +15,7 @@ import tempfile
 
 from owt.wire.chunk import Stderr, Stdout
 from owt.wire.messages import Output
-from owt.wire.unsent import NAMES, POSITION, SIZE, StreamName, find_unsent, position_read
+from owt.wire.unsent import NAMES, POSITION, SIZE, StreamName, find_unsent, newest_handled
 
 MAX_READ = 1024 * 1024
 """Maximum number of bytes that are read from one pipe, which a child process may still write to."""
@@ -26,7 +26,7 @@ class LastOutput:
 
     def __init__(self) -> None:
         self._pipes: dict[int, int] = {}
-        self._position_read = 0
+        self._newest_handled = 0
         self._channel, self._kernel_side = socket.socketpair()
         self._channel.setblocking(False)
         try:
@@ -60,16 +60,16 @@ class LastOutput:
                 rest[name] += _read(self._pipes[number])
         return outputs, [_chunk(name, text) for name, text in rest.items() if text]
 
-    def position_read(self) -> int:
-        """Return how many bytes of the connection for calls the kernel's main thread has read by now, or had
-        read at its end."""
+    def newest_handled(self) -> int:
+        """Return the number of the newest message for calls that the kernel's main thread has begun to handle
+        by now, or before its end."""
         if self._memory >= 0:
-            self._position_read = position_read(os.pread(self._memory, SIZE - POSITION, POSITION))
-        return self._position_read
+            self._newest_handled = newest_handled(os.pread(self._memory, SIZE - POSITION, POSITION))
+        return self._newest_handled
 
     def close(self) -> None:
         """Close all descriptors."""
-        self.position_read()
+        self.newest_handled()
         self._close_channel()
         self._kernel_side.close()
         for descriptor in (*self._pipes.values(), self._memory):

@@ -48,11 +48,11 @@ class _Clock:
 class _Unbegun:
     """A call or ping that has not begun: the times when it was sent, and of the question about it.
 
-    `end` is the position of its end in the connection, in bytes.
+    `number` is that of its message.
     """
 
     sent: float
-    end: int
+    number: int
     question: float | None = None
 
 
@@ -93,7 +93,7 @@ class Deadlines:
             # It was withdrawn, and is sent again.
             self._clocks[run.id].stop()
         clock = self._clocks[run.id] = _Clock(run, kernel, run.call.timeout)
-        self._unbegun[run.id] = _Unbegun(_now(), kernel.position_sent)
+        self._unbegun[run.id] = _Unbegun(_now(), kernel.newest_sent)
         self._used = True
         self._expect_start(clock)
 
@@ -166,8 +166,8 @@ class Deadlines:
         """Ask about the calls that have not begun, and kill a kernel that has been stopped for too long.
 
         Called periodically. `active` are the calls that the kernel has. Returns all that was sent to it if no
-        thread of the kernel has answered for `kill_after` seconds and its main thread has received none of
-        the calls; the newest first.
+        thread of the kernel has answered for `kill_after` seconds and its main thread handles none of the
+        calls; the newest first.
         """
         if self._clocks:
             self._check_stopped(kernel)
@@ -180,17 +180,17 @@ class Deadlines:
                 silent |= now - unbegun.question >= self._kill_after
             elif now - unbegun.sent >= self._patience:
                 self._ask(kernel, id)
-        if not silent:
+        if not silent or kernel.in_cell:
             return []
-        # A call that was received may run, and may hold the interpreter's lock so that no thread answers.
-        unread = self.unread(kernel)
-        return unread[::-1] if set(active) <= set(unread) else []
+        # A cell, or a call that is handled, may run and hold the interpreter's lock: no thread answers then.
+        unhandled = self.unhandled(kernel)
+        return unhandled[::-1] if set(active) <= set(unhandled) else []
 
-    def unread(self, kernel: Kernel) -> list[str]:
-        """Return the calls, and the ping, that the kernel's main thread has not received whole, or never did
+    def unhandled(self, kernel: Kernel) -> list[str]:
+        """Return the calls, and the ping, that the kernel's main thread has not begun to handle, or never did
         if the kernel has died."""
-        read = kernel.position_read()
-        return [id for id, unbegun in self._unbegun.items() if unbegun.end > read]
+        handled = kernel.newest_handled()
+        return [id for id, unbegun in self._unbegun.items() if unbegun.number > handled]
 
     def withdrawn(self, id: str, kernel: Kernel) -> bool:
         """Record that something blocks the kernel, which has not begun this call or received the ping.
@@ -227,7 +227,7 @@ class Deadlines:
     def _ping(self, kernel: Kernel) -> None:
         self._used = False
         kernel.ping()
-        self._unbegun[PING] = _Unbegun(_now(), kernel.position_sent)
+        self._unbegun[PING] = _Unbegun(_now(), kernel.newest_sent)
 
     def _ask(self, kernel: Kernel, id: str) -> None:
         if self._unbegun[id].question is None:

@@ -220,10 +220,10 @@ class Session:
         """
         if (kernel := self.kernel) is None or not kernel.alive:
             return
-        unread = self._deadlines.check(kernel, self.active)
+        unhandled = self._deadlines.check(kernel, self.active)
         # The kernel has not withdrawn these calls: it would still run them.
-        needed = any(id in self.active for id in unread) or self.name is None
-        for id in unread:
+        needed = any(id in self.active for id in unhandled) or self.name is None
+        for id in unhandled:
             self._take_back(kernel, id)
         if self.state == "stuck" and self._deadlines.is_kill_due() and (self.queue or needed):
             cause = f"for {self._limits.kill_after:g} s by something that an earlier call had left running"
@@ -438,7 +438,7 @@ class Session:
 
         1. The session has no kernel, and no code that it knows.
         2. Active calls get what the kernel wrote last, and fail with the reason. Queued calls stay, and calls
-           that the kernel has never received are queued again.
+           that the kernel has never begun to handle are queued again.
         3. A session that was closed is done.
         4. After `IDLE_DEATHS` deaths in a row without a call, queued calls fail too, observers and owner are
            notified (`FAILED`), and the next call starts a kernel.
@@ -448,7 +448,7 @@ class Session:
             return
         reason = str(exit)
         self.kernel = None
-        unread = () if self._closed else self._deadlines.unread(kernel)
+        unhandled = () if self._closed else self._deadlines.unhandled(kernel)
         self._deadlines.forget_kernel()
         self._known_codes.clear()
         if self.name is not None and exit.kind is not ExitKind.REQUESTED:
@@ -456,7 +456,7 @@ class Session:
         self.last_death, self.last_output = reason, exit.output
         log.log(logging.INFO if self._closed else logging.WARNING, "%s: the kernel %s", self.label, reason)
         active, self.active = list(self.active.values()), {}
-        again = [run for run in active if run.id in unread and run.cancel_reason is None]
+        again = [run for run in active if run.id in unhandled and run.cancel_reason is None]
         # A call may have caused its kernel's death. Only kernels that die without one could do so forever.
         self._deaths = 0 if len(again) < len(active) else self._deaths + 1
         for run in reversed(again):

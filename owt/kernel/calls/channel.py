@@ -63,6 +63,9 @@ class KernelChannel:
         self._calls = FrontendConnection(calls, self._lost, unsent)
         self._cleanup: tuple[str, ...] = ()
         first = self._calls.receive_first()
+        # Number of the newest message on the connection for calls.
+        self._number = 1
+        self._calls.note_handled(self._number)
         if not isinstance(first, Welcome):
             raise WireError(f"the frontend's first message is {type(first).__name__}, not Welcome")
         self.welcome = first
@@ -112,10 +115,12 @@ class KernelChannel:
 
     def _read_calls(self) -> None:
         for message in self._receive(self._calls):
+            self._number += 1
             match message:
                 case Invoke(run=run, call=call):
-                    self.runner.accept(run, call)
+                    self.runner.accept(run, call, self._number)
                 case Ping():
+                    self._calls.note_handled(self._number)
                     self._calls.send(Pong())
                 case Bind(session=session, concurrency=concurrency):
                     self.runner.endpoints.session = session

@@ -82,7 +82,7 @@ class FrontendConnection:
         try:
             with self._decoder.get_buffer() as buffer:
                 size = self._socket.recv_into(buffer, 0, socket.MSG_DONTWAIT)
-            self._note_read(size)
+            self.received += size
             return self._decoder.buffer_updated(size) if size else None
         except (BlockingIOError, InterruptedError):
             return []
@@ -96,15 +96,14 @@ class FrontendConnection:
                 size = self._socket.recv_into(buffer)
             if not size:
                 raise WireError("the frontend closed the connection before its first message")
-            self._note_read(size)
             if messages := self._decoder.buffer_updated(size):
                 [first] = messages
                 return first
 
-    def _note_read(self, size: int) -> None:
-        self.received += size
+    def note_handled(self, number: int) -> None:
+        """Note in the memory that the frontend reads that the handling of this message begins."""
         if self.unsent is not None:
-            self.unsent.note_read(self.received)
+            self.unsent.note_handled(number)
 
     def _write(self, message: Message, regions: Sequence[Region]) -> None:
         frame = encode(message)

@@ -53,10 +53,14 @@ MAX_WITHDRAWN = 1000
 
 
 class ActiveRun(context.Run):
-    """Run that has arrived and not ended. `thread` is the id of its own thread, if it has one; `exit` is the
-    SystemExit or KeyboardInterrupt of a task or a callback that it has started; `failing` is set while its
-    exception is described."""
+    """Run that has arrived and not ended.
 
+    `number` is that of its message; `thread` is the id of its own thread, if it has one; `exit` is the
+    SystemExit or KeyboardInterrupt of a task or a callback that it has started; `failing` is set while its
+    exception is described.
+    """
+
+    number = 0
     begun = False
     failing = False
     compiling = False
@@ -186,13 +190,15 @@ class Runner:
 
     # Messages of the frontend ----------------------------------------------------------------------
 
-    def accept(self, id: str, call: Call) -> None:
-        """Start a run of this call. Call it in the main thread."""
+    def accept(self, id: str, call: Call, number: int = 0) -> None:
+        """Start a run of this call, which is the frontend's message of this number. Call it in the main
+        thread."""
         mirror = RunMirror(self._mirror, id, call) if self._mirror is not None else None
         sender = OutputSender(
             id, self._connection, self._window, self._interrupts, self._call_later, mirror
         )
         run = ActiveRun(id, call, sender, self.bodies.fetch)
+        run.number = number
         if self._runs.add(run):
             run.task = self._loop.create_task(self._serve(run))
 
@@ -315,6 +321,7 @@ class Runner:
     async def _serve(self, run: ActiveRun) -> None:
         began = time.perf_counter()
         last: tuple[Chunk, ...]
+        self._connection.note_handled(run.number)
         context.current.set(run)
         current_request.set(lambda: run.request)
         try:

@@ -234,6 +234,17 @@ async def test_calls_are_reported_unless_a_silent_kernel_has_received_one(
 
 
 @async_test
+async def test_a_call_behind_a_cell_that_lets_no_thread_answer_is_not_reported() -> None:
+    stage, clock = Stage(kill_after=4.0), LoopClock()
+    stage.kernel.unread = 1
+    stage.kernel.in_cell = True
+    await clock.advance(1.0)
+    stage.check()
+    await clock.advance(4.0)
+    assert stage.check() == []
+
+
+@async_test
 async def test_a_call_that_begins_while_the_kernel_is_asked_about_it_is_not_reported() -> None:
     stage, clock = Stage(kill_after=4.0), LoopClock()
     stage.kernel.unread = 1
