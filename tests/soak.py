@@ -460,6 +460,9 @@ def run(seconds: float, clients: int, seed: int) -> Counter[str]:
                     asyncio.run(soak.load(seconds / 2, number))
                 soak.outcomes["bystander: right"] += other.calls
                 come_to_rest(server)
+                if rests:
+                    # Kernels that are being replaced are no members of the pool for a moment.
+                    wait_until(lambda: Resources.of(server).processes <= rests[0].processes)
                 rests.append(Resources.of(server))
         finally:
             soak.continue_all()

@@ -179,14 +179,20 @@ def test_cells_of_an_overlapping_session_do_not_overlap(server, wide):
     assert answers == ["1"] * 12
 
 
+def all_have_printed(server, runs, number):
+    documents = [server.ask("GET", f"/_owt/runs/{run}").json() for run in runs]
+    return len(runs) == number and all(document["stdout"] for document in documents)
+
+
 def test_the_death_of_a_kernel_fails_all_overlapping_calls(server, wide, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor(4) as threads:
-        calls = [
-            threads.submit(server.call, WAITING[kind], session=wide, kwargs=repr({"path": str(gate)}))
-            for kind in ("plain", "async", "plain")
+        codes = [
+            WAITING[kind].replace(":\n", ":\n    print(1)\n", 1) for kind in ("plain", "async", "plain")
         ]
-        wait_until(lambda: len(server.session(wide)["runs"]) == 3)
+        arguments = repr({"path": str(gate)})
+        calls = [threads.submit(server.call, code, session=wide, kwargs=arguments) for code in codes]
+        wait_until(lambda: all_have_printed(server, server.session(wide)["runs"], 3))
         os.kill(server.session(wide)["pid"], signal.SIGKILL)
         for call in calls:
             assert call.result().status_code == 502
