@@ -54,7 +54,7 @@ class ScriptedKernel:
     `invoked` has the ids of the runs that were sent, `calls` their calls, `cancelled` the ids of those that
     were cancelled, `credits` the credit of each run, `messages` the messages of `ask`, `bound` the session
     and the concurrency of `bind`, `killed` the reason of `kill`, `pings` the number of pings. The first
-    cancel sets `cancel_received`. `unread` is the number of newest messages that it does not handle.
+    cancel sets `cancel_received`. `unhandled` is the number of newest messages that it does not handle.
     """
 
     def __init__(self, id: str, spec: str, session: str | None, owner: KernelOwner) -> None:
@@ -75,7 +75,7 @@ class ScriptedKernel:
         self.credits: list[tuple[str, int]] = []
         self.messages: list[Withdraw | RegisterResult | RequestBody] = []
         self.pings = 0
-        self.unread = 0
+        self.unhandled = 0
         self.newest_sent = 0
         self.bound: tuple[str | None, int] | None = None
         self.killed: str | None = None
@@ -116,8 +116,8 @@ class ScriptedKernel:
         self.pings += 1
 
     def newest_handled(self) -> int:
-        """Return the number of the message before the newest `unread` ones."""
-        return self.newest_sent - self.unread
+        """Return the number of the message before the newest `unhandled` ones."""
+        return self.newest_sent - self.unhandled
 
     def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
         """Record a control message; the test decides when a run that is cancelled ends."""

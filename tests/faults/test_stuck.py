@@ -134,7 +134,7 @@ def test_a_call_to_a_stopped_kernel_times_out_and_the_session_continues(server, 
     assert server.call("'x' in state", session=session).text == "False"
 
 
-def test_a_call_that_its_kernel_has_not_received_survives_the_kernels_death(server, session):
+def test_a_call_that_its_kernel_has_not_begun_survives_the_kernels_death(server, session):
     server.call("x = 1", session=session)
     pid = server.session(session)["pid"]
     os.kill(pid, signal.SIGSTOP)

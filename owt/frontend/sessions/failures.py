@@ -18,8 +18,8 @@ def cancelled_in_queue(run: Run, reason: CancelReason) -> Failed:
     if reason == "timeout":
         return Failed(
             504, "timeout", "timed out",
-            f"the call did not begin within its timeout of {run.call.timeout:g} s: its kernel is busy with "
-            "something that was left running",
+            f"the call did not begin within its timeout of {run.call.timeout:g} s: its kernel was stopped, "
+            "or blocked by something that an earlier call had left running",
         )
     return Failed(499, failure_type(reason), "cancelled", "the call was cancelled before it began")
 

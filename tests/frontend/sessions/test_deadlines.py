@@ -203,30 +203,30 @@ async def test_no_ping_interrupts_a_cell() -> None:
     assert stage.kernel.pings == 0
 
 
-@pytest.mark.parametrize("unread", [0, 1])
+@pytest.mark.parametrize("unhandled", [0, 1])
 @async_test
-async def test_a_silent_kernel_that_has_not_read_its_call_is_reported(unread: int) -> None:
+async def test_a_silent_kernel_that_has_not_read_its_call_is_reported(unhandled: int) -> None:
     stage, clock = Stage(kill_after=4.0), LoopClock()
-    stage.kernel.unread = unread
+    stage.kernel.unhandled = unhandled
     await clock.advance(1.0)
     stage.check()
     await clock.advance(3.9)
     assert stage.check() == []
     await clock.advance(0.1)
-    assert stage.check() == (["r1"] if unread else [])
+    assert stage.check() == (["r1"] if unhandled else [])
 
 
-@pytest.mark.parametrize(("unread", "reported"), [(0, []), (1, []), (2, ["r2", "r1"])])
+@pytest.mark.parametrize(("unhandled", "reported"), [(0, []), (1, []), (2, ["r2", "r1"])])
 @async_test
 async def test_calls_are_reported_unless_a_silent_kernel_has_received_one(
-    unread: int, reported: list[str]
+    unhandled: int, reported: list[str]
 ) -> None:
     stage, clock = Stage(kill_after=4.0), LoopClock()
     following = Run("r2", new_call(), 1 << 20)
     following.enqueue(stage)
     stage.kernel.invoke(following.id, following.call)
     stage.deadlines.sent(following, cast("Kernel", stage.kernel))
-    stage.kernel.unread = unread
+    stage.kernel.unhandled = unhandled
     await clock.advance(1.0)
     stage.check()
     await clock.advance(4.0)
@@ -236,7 +236,7 @@ async def test_calls_are_reported_unless_a_silent_kernel_has_received_one(
 @async_test
 async def test_a_call_behind_a_cell_that_lets_no_thread_answer_is_not_reported() -> None:
     stage, clock = Stage(kill_after=4.0), LoopClock()
-    stage.kernel.unread = 1
+    stage.kernel.unhandled = 1
     stage.kernel.in_cell = True
     await clock.advance(1.0)
     stage.check()
@@ -247,7 +247,7 @@ async def test_a_call_behind_a_cell_that_lets_no_thread_answer_is_not_reported()
 @async_test
 async def test_a_call_that_begins_while_the_kernel_is_asked_about_it_is_not_reported() -> None:
     stage, clock = Stage(kill_after=4.0), LoopClock()
-    stage.kernel.unread = 1
+    stage.kernel.unhandled = 1
     await clock.advance(1.0)
     assert stage.check() == []
     assert stage.kernel.messages == [Withdraw("r1")]

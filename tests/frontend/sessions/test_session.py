@@ -121,11 +121,11 @@ async def test_a_death_fails_active_calls_and_queued_calls_go_on():
 
 
 @async_test
-async def test_calls_that_a_dead_kernel_has_not_received_run_in_the_next_in_their_order():
+async def test_calls_that_a_dead_kernel_has_not_begun_run_in_the_next_in_their_order():
     stage = Stage(queue=9, concurrency=3)
     first, *others = [stage.submit() for _ in range(4)]
     kernel = await stage.kernels.wait_for_kernel(1)
-    kernel.unread = 2
+    kernel.unhandled = 2
     kernel.die("fell over")
     assert first.failure.status == 502
     fresh = await stage.kernels.wait_for_kernel(2)
@@ -133,32 +133,32 @@ async def test_calls_that_a_dead_kernel_has_not_received_run_in_the_next_in_thei
 
 
 @async_test
-async def test_a_cancelled_call_that_a_dead_kernel_has_not_received_ends():
+async def test_a_cancelled_call_that_a_dead_kernel_has_not_begun_ends():
     stage = Stage()
     run = stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
-    kernel.unread = 1
+    kernel.unhandled = 1
     run.cancel("cancelled")
     kernel.die("fell over")
     assert run.failure.status == 499
 
 
 @async_test
-async def test_the_end_of_a_session_ends_calls_that_its_kernel_has_not_received():
+async def test_the_end_of_a_session_ends_calls_that_its_kernel_has_not_begun():
     stage = Stage()
     run = stage.submit()
-    (await stage.kernels.wait_for_kernel(1)).unread = 1
+    (await stage.kernels.wait_for_kernel(1)).unhandled = 1
     await stage.session.close("it was deleted")
     assert run.failure.status == 502
 
 
 @async_test
-async def test_kernels_that_die_before_they_receive_a_call_are_replaced_up_to_a_limit():
+async def test_kernels_that_die_before_they_begin_a_call_are_replaced_up_to_a_limit():
     stage = Stage()
     run = stage.submit()
     for number in range(IDLE_DEATHS):
         kernel = await stage.kernels.wait_for_kernel(number + 1)
-        kernel.unread = 1
+        kernel.unhandled = 1
         kernel.die()
     await settle()
     assert len(stage.kernels.all) == IDLE_DEATHS
@@ -627,11 +627,11 @@ async def test_an_interrupt_says_whether_there_was_something_to_interrupt():
 
 
 @async_test
-async def test_a_kernel_that_no_thread_answers_for_is_killed_and_its_unread_call_runs_in_the_next():
+async def test_a_kernel_that_no_thread_answers_for_is_killed_and_its_unhandled_call_runs_in_the_next():
     stage, clock = Stage(kill_after=4.0), LoopClock()
     run = stage.submit()
     kernel = await stage.kernels.wait_for_kernel(1)
-    kernel.unread = 1
+    kernel.unhandled = 1
     await clock.advance(1.0)
     stage.session.check()
     await clock.advance(4.0)
