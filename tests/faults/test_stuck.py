@@ -214,16 +214,17 @@ def test_a_timeout_applies_while_a_leftover_thread_holds_the_interpreter_lock(se
     assert server.session(session)["pid"] != pid
 
 
+# They block before the kernel's main thread can receive its next message.
 LEFTOVERS = {
-    "callback": "    asyncio.get_running_loop().call_later(0, time.sleep, 600)",
+    "callback": "    asyncio.get_running_loop().call_soon(time.sleep, 600)",
     "task": "    async def block(): time.sleep(600)\n    asyncio.get_running_loop().create_task(block())",
     "signal": "    signal.signal(signal.SIGALRM, lambda *_: time.sleep(600))\n"
-              "    signal.setitimer(signal.ITIMER_REAL, 0.02)",
+              "    asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGALRM)",
     "unregistered-selector": "    asyncio.get_running_loop().call_soon(forget)",
     "closed-descriptor": "    loop = asyncio.get_running_loop()\n"
                          "    loop.call_soon(lambda: [loop.remove_reader(fd) for fd in range(3, 100)])",
     # This holds the interpreter's lock, so that no other thread of the kernel answers.
-    "native-callback": "    asyncio.get_running_loop().call_later(0, re.match, '(a*)*b', 'a' * 60)",
+    "native-callback": "    asyncio.get_running_loop().call_soon(re.match, '(a*)*b', 'a' * 60)",
 }
 IMPORTS = """
 import asyncio, gc, re, selectors, signal, time
@@ -236,8 +237,7 @@ def forget():
 
 
 def leave_running(kind):
-    kind_of_function = "def" if kind == "signal" else "async def"
-    return f"{IMPORTS}\n{kind_of_function} run():\n{LEFTOVERS[kind]}\n    return 'left'"
+    return f"{IMPORTS}\nasync def run():\n{LEFTOVERS[kind]}\n    return 'left'"
 
 
 @pytest.fixture(scope="module")
