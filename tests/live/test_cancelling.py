@@ -108,8 +108,7 @@ def run(path):
 def test_a_kernel_whose_call_swallows_its_timeout_is_killed(strict, tmp_path):
     gate = Gate(tmp_path)
     with ThreadPoolExecutor() as threads:
-        call = threads.submit(strict.call, STUBBORN, session="s", timeout=1, **waiting(gate))
-        gate.open()
+        call = threads.submit(strict.call, STUBBORN, session="s", timeout=0.3, **waiting(gate))
         queued = threads.submit(strict.call, "'next'", session="s")
         assert call.result().status_code == 504
         assert "was killed" in call.result().text

@@ -137,8 +137,7 @@ def test_invalid_session_names_get_400(server, name):
 
 def test_a_session_that_idles_too_long_is_ended():
     with LiveServer("--session-idle", "0.2", "--pool-min", "0", "--no-fork") as server:
-        server.call("1", session="idler")
-        pid = server.session("idler")["pid"]
+        pid = server.call("import os\nos.getpid()", session="idler").text
         wait_until(lambda: server.ask("GET", "/_owt/sessions/idler").status_code == 404)
         wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
 
@@ -173,15 +172,16 @@ def test_a_session_shows_its_state_and_current_run(server, session, tmp_path):
 
 
 def test_a_session_whose_kernel_is_not_ready_is_starting(tmp_path):
-    # A spawned kernel takes long enough to start that this test observes the state.
-    with LiveServer("--pool-min", "0", "--no-fork") as server, ThreadPoolExecutor(16) as threads:
+    gate = Gate(tmp_path)
+    startup = tmp_path / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "wait.py").write_text(gate.wait)
+    env = {"IPYTHONDIR": str(tmp_path)}
+    with LiveServer("--pool-min", "0", env=env) as server, ThreadPoolExecutor(16) as threads:
         call = threads.submit(server.call, "'hello'", session="slow")
-
-        def seen():
-            answer = server.ask("GET", "/_owt/sessions/slow")
-            return answer.status_code == 200 and answer.json()["state"]
-
-        assert wait_until(seen) == "starting"
+        gate.reached()
+        assert server.session("slow")["state"] == "starting"
+        gate.open()
         assert call.result().text == "hello"
         assert server.session("slow")["state"] == "idle"
 

@@ -244,7 +244,8 @@ def refuses(server):
     """Return True if the server accepts no more connections, because it is ending."""
     try:
         return httpx.get(f"{server.url}/_owt/health", trust_env=False) is None
-    except httpx.ConnectError:
+    except httpx.TransportError:
+        # A connection that waited to be accepted is reset.
         return True
 
 
