@@ -73,6 +73,43 @@ def test_a_cell_has_the_kwargs_as_variables(http: httpx.Client, session: str) ->
     assert call(http, "a", session=session).text == "21"
 
 
+TASK = """import asyncio
+async def work():
+    await released.wait()
+    return "worked"
+released = asyncio.Event()
+task = asyncio.create_task(work())
+"""
+
+
+def test_a_task_that_a_cell_creates_outlives_its_call(http: httpx.Client, session: str) -> None:
+    assert call(http, TASK, session=session).text == ""
+    assert call(http, "task.done()", session=session).text == "False"
+    call(http, "released.set()", session=session)
+    assert call(http, "await task", session=session).text == "worked"
+
+
+@pytest.mark.parametrize("code", ["{}", "x = 1\n{}"])
+def test_a_task_as_a_cells_value_is_not_awaited(http: httpx.Client, session: str, code: str) -> None:
+    text = call(http, code.format(f"__import__('asyncio').create_task({FOREVER})"), session=session).text
+    assert text.startswith("<Task pending")
+
+
+FOREVER = "__import__('asyncio').sleep(600)"
+
+
+@pytest.mark.parametrize(
+    "run",
+    ["run(work())", "Runner().run(work())", "new_event_loop().run_until_complete(work())"],
+)
+def test_a_cell_can_run_an_event_loop_of_its_own(http: httpx.Client, session: str, run: str) -> None:
+    code = "async def work(): return asyncio.get_running_loop() is not loop"
+    call(http, f"import asyncio\nloop = asyncio.get_running_loop()\n{code}", session=session)
+    for cell in (f"asyncio.{run}", f"x = 1\nasyncio.{run}"):
+        assert call(http, cell, session=session).text == "True"
+    assert call(http, "asyncio.get_running_loop() is loop", session=session).text == "True"
+
+
 def test_magics_and_shell_commands_run_in_cells(http: httpx.Client, session: str) -> None:
     assert call(http, "files = !echo one two\nfiles[0]", session=session).text == "one two"
     assert call(http, "%env OWT_TEST=7\nimport os\nos.environ['OWT_TEST']", session=session).text == "7"

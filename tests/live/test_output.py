@@ -108,3 +108,57 @@ def test_a_cell_without_a_value_answers_with_what_it_printed(server, session, co
     assert "\x1b" not in answer.text
     # Pages of a call do not reach the next cell of a notebook.
     assert server.call("get_ipython().payload_manager.read_payload()", session=session).text.strip() == "[]"
+
+
+MARKDOWN = "from IPython.display import Markdown, display\n"
+PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2])"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "start"),
+    [
+        (f"{MARKDOWN}display(Markdown('# hi'))", "text/markdown; charset=utf-8", b"# hi"),
+        (f"{MARKDOWN}Markdown('# hi')", "text/markdown; charset=utf-8", b"# hi"),
+        (f"{MARKDOWN}def run(): display(Markdown('# hi'))", "text/markdown; charset=utf-8", b"# hi"),
+        (f"{MARKDOWN}async def run(): display(Markdown('# hi'))", "text/markdown; charset=utf-8", b"# hi"),
+        (f"{MARKDOWN}print('a')\ndisplay(1)\nprint('b')", "text/plain; charset=utf-8", b"a\n1\nb\n"),
+        (f"{MARKDOWN}display(1)\n'value'", "text/html; charset=utf-8", b"value"),
+        (PLOT, "image/png", b"\x89PNG"),
+        (f"{PLOT};", "image/png", b"\x89PNG"),
+        (f"%matplotlib inline\n{PLOT}\nNone", "image/png", b"\x89PNG"),
+        (f"{PLOT}\ndef run(): plt.show()", "image/png", b"\x89PNG"),
+        ("__import__('matplotlib.pyplot').pyplot.plot([1])", "image/png", b"\x89PNG"),
+    ],
+)
+def test_a_call_without_a_value_answers_with_its_display(http, code, kind, start):
+    answer = http.post("/", data={"code": code}, headers={"Accept": "*/*"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+    assert answer.content.startswith(start)
+    assert answer.headers.get("vary") == (None if start == b"value" else "Accept")
+
+
+def test_the_accept_header_chooses_the_type_of_a_display(http):
+    code = f"{MARKDOWN}display(Markdown('# hi'))"
+    answer = http.post("/", data={"code": code}, headers={"Accept": "text/plain"})
+    assert answer.text == "<IPython.core.display.Markdown object>\n"
+
+
+@pytest.mark.parametrize(
+    "code", ["[object()]", "x = 1\n[object()]", "import asyncio\nawait asyncio.sleep(0)\n[object()]"]
+)
+@pytest.mark.parametrize("stream", ["", "sse"])
+def test_a_value_of_a_cell_that_cannot_be_sent_is_shown_as_text(http, code, stream):
+    answer = http.post("/", data={"code": code, **({"stream": stream} if stream else {})})
+    assert answer.status_code == 200
+    assert "[<object object at 0x" in answer.text or "[<object at 0x" in answer.text
+
+
+def test_a_value_of_a_function_that_cannot_be_sent_is_an_error(http):
+    answer = http.post("/", data={"code": "def run(): return [object()]"})
+    assert answer.status_code == 500
+    assert "JSON cannot hold a value of type object;" in answer.text
+
+
+def test_a_semicolon_hides_the_value_of_a_cell(http):
+    assert http.post("/", data={"code": "x = 1\nx;"}).text == ""
+    assert http.post("/", data={"code": "x = 'a;'\nx"}).text == "a;"

@@ -54,7 +54,7 @@ def encode(value: object) -> bytes:
         return _encoder.encode(value)
     except RecursionError:
         raise ValueError(
-            f"the answer, a {type_name(value)}, is nested too deeply for JSON, or contains itself"
+            f"the answer, of type {type_name(value)}, is nested too deeply for JSON, or contains itself"
         ) from None
 
 
@@ -174,7 +174,9 @@ def _nearest_of_libraries(value: Any) -> Any:
         return _listed(value)
     if _is_record(value):
         raise _bad_key(value)
-    raise TypeError(f"JSON cannot hold a {type_name(value)}; make it a dict, list, str or number first")
+    raise TypeError(
+        f"JSON cannot hold a value of type {type_name(value)}; make it a dict, list, str or number first"
+    )
 
 
 def _listed(array: Any) -> Any:
@@ -197,7 +199,7 @@ def _microseconds(dtype: Any) -> Any:
 
 
 def _bad_key(value: object) -> TypeError:
-    return TypeError(f"JSON cannot have a {type_name(value)} as a key; make the key a str or a number")
+    return TypeError(f"JSON cannot have a key of type {type_name(value)}; make it a str or a number")
 
 
 def _encode_shallow(value: object) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ import msgspec
 
 from owt.kernel.answer import json_encoding
 from owt.kernel.answer.json_encoding import loaded, type_name
-from owt.wire.accept import media_ranges
+from owt.wire.accept import media_ranges, names
 from owt.wire.chunk import Form
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ PREFERRED = (
 _ANYTHING = ("image/png", "image/svg+xml", "image/jpeg", "text/plain")
 """Order for a client that accepts anything, such as curl."""
 
+_DEFAULT_TEXT = re.compile(rb"<[\w.]+ object( at 0x[0-9a-f]+)?>")
+"""Text of an object whose class has no text of its own."""
+
 _BINARY = ("image/", "audio/", "video/", "font/", "application/pdf", "application/octet-stream")
 
 
@@ -47,6 +51,11 @@ class Representation(NamedTuple):
     def content_type(self) -> str:
         """Value of the Content-Type header."""
         return f"{self.mime}; charset=utf-8" if self.mime.startswith("text/") else self.mime
+
+
+def text_representation(text: str) -> Representation:
+    """Return `text` as plain text. Lone surrogates become escapes, as on Python's stderr."""
+    return Representation("text/plain", text.encode("utf-8", "backslashreplace"), "text")
 
 
 class Rich:
@@ -66,11 +75,21 @@ class Rich:
         return mime in self._sources
 
     def choose(self, accept: str) -> Representation:
-        """Return the representation that an Accept header prefers; if it accepts none, that for `*/*`."""
+        """Return the representation that an Accept header prefers; if it accepts none, that for `*/*`.
+
+        Python's default text of an object is for clients that name plain text, or if there is nothing else.
+        """
+        default = None
         for mime in ranked(accept, self._sources):
             representation = self._represent(mime)
-            if representation is not None:
+            if representation is None:
+                continue
+            is_default = mime == "text/plain" and _DEFAULT_TEXT.fullmatch(representation.body) is not None
+            if not is_default or names(accept, mime):
                 return representation
+            default = representation
+        if default is not None:
+            return default
         raise TypeError(f"{type_name(self._value)} has no representation: each of them is None")
 
     def bundle(self) -> bytes:
@@ -112,7 +131,9 @@ class Rich:
                 return Representation(mime, bytes(data), form)
         if is_json:
             return Representation(mime, json_encoding.encode(data), "json")
-        raise TypeError(f"{type_name(self._value)} returns a {type_name(data)} as {mime}; that must be a str")
+        raise TypeError(
+            f"{type_name(self._value)} returns a value of type {type_name(data)} as {mime}; return a str"
+        )
 
 
 def find(value: object, formatter: DisplayFormatter) -> Rich | None:
@@ -139,6 +160,11 @@ def find(value: object, formatter: DisplayFormatter) -> Rich | None:
         return None
     sources.setdefault("text/plain", lambda: formatter.formatters["text/plain"](value))
     return Rich(value, sources, extra)
+
+
+def of_bundle(bundle: dict[str, Any]) -> Rich:
+    """Return the representations in a MIME bundle."""
+    return Rich(bundle, {mime: _constant(data) for mime, data in bundle.items()})
 
 
 def ranked(accept: str, available: Iterable[str]) -> list[str]:
@@ -172,11 +198,11 @@ def _bundled(value: object, formatter: DisplayFormatter) -> dict[str, Source]:
         bundle = bundle[0]  # with metadata
     if not isinstance(bundle, dict):
         return {}
+    return {mime: _constant(data) for mime, data in bundle.items()}
 
-    def constant(data: object) -> Source:
-        return lambda: data
 
-    return {mime: constant(data) for mime, data in bundle.items()}
+def _constant(data: object) -> Source:
+    return lambda: data
 
 
 def _printer(formatter: Any, value: object) -> tuple[bool, Source | None]:

@@ -134,6 +134,11 @@ class ValueEncoder:
             return AsyncStream(async_items, _method(async_items, "aclose"))
         return self._whole(self._other(value, self._returned))
 
+    def represented(self, chosen: representations.Representation, *, negotiated: bool = False) -> Whole:
+        """Return the result that has this representation; `negotiated`: the Accept header decided its
+        type."""
+        return self._whole(_Body(chosen.body, chosen.form, chosen.content_type, negotiated))
+
     def item(self, value: Any) -> Iterable[Chunk]:
         """Return the chunks of one item of a stream. Those of the first item start with the `Head`."""
         return self._chunks(self._yielded(value), result=False)
@@ -152,7 +157,8 @@ class ValueEncoder:
             case Whole(chunks=chunks):
                 return chunks
         raise TypeError(
-            f"the generator returned a {type_name(returned)}, which is not iterated; write `yield from` it"
+            f"the generator returned a value of type {type_name(returned)}, which is not iterated; write "
+            "`yield from` it"
         )
 
     def _whole(self, body: _Body) -> Whole:

@@ -8,6 +8,7 @@
     failure        exceptions to failure chunks; `advice` adds advice about the request
     stdio          stdout and stderr, routed to the run that writes to them
     displays       displays, routed to the run that makes them
+    recording      text and displays of a call, as its answer
     figures        figures of pyplot, closed at the end of their run
     output_sender  one run's chunks, sent within its credit
     process_state  environment, directory and streams, restored after a call of the pool

@@ -23,7 +23,7 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             metadata = {} if metadata is None else _with_text_keys(metadata)
             if facts := _facts(metadata, *args, **kwargs):
                 bundle[FACTS] = facts
-            run.sender.send([Display(bundle=bundle, metadata=metadata)])
+            _show(run, Display(bundle=bundle, metadata=metadata))
 
     def clear_output(self, wait: bool = False) -> None:
         """Remove the output so far, of the run or of the cell, from the views of its readers."""
@@ -31,7 +31,13 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
         if run is None:
             super().clear_output(wait)
         else:
-            run.sender.send([Display(bundle={FACTS: {"clear": "wait" if wait else "now"}})])
+            _show(run, Display(bundle={FACTS: {"clear": "wait" if wait else "now"}}))
+
+
+def _show(run: context.Run, display: Display) -> None:
+    call = run.call
+    # A client that reads events receives displays there; the displays of a notebook's cell are no answer.
+    run.sender.show(display, None if call.sse or call.cell is not None else call.accept)
 
 
 def _with_text_keys(items: dict[Any, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import wraps
 from types import TracebackType
 from typing import Any
 
@@ -57,6 +58,35 @@ def protect(
     # tests/kernel/calls/test_event_loops.py fails when it changes.
     loop._run_once = run_once_protected  # type: ignore[attr-defined]
     loop.stop = stop_unless_in_use  # type: ignore[method-assign]
+
+
+def allow_own_loops(loop: asyncio.AbstractEventLoop) -> None:
+    """Let code in a callback or a task of `loop` run another event loop meanwhile, as a script does.
+
+    Cells see the kernel's loop, in which their tasks live on, and so asyncio would refuse `asyncio.run`.
+    """
+
+    def outside(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if asyncio._get_running_loop() is not loop:
+                return function(*args, **kwargs)
+            # asyncio has no public way to run a loop inside of a loop.
+            asyncio._set_running_loop(None)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                asyncio._set_running_loop(loop)
+
+        return run
+
+    asyncio.run = asyncio.runners.run = outside(asyncio.run)
+    for kind, name in (
+        (asyncio.Runner, "run"),
+        (asyncio.BaseEventLoop, "run_forever"),
+        (asyncio.BaseEventLoop, "run_until_complete"),
+    ):
+        setattr(kind, name, outside(getattr(kind, name)))
 
 
 def _run_of(trace: TracebackType | None) -> context.Run | None:

@@ -15,7 +15,8 @@ from typing import Any
 
 from owt.kernel import flask_requests
 from owt.kernel.answer.json_encoding import loaded
-from owt.kernel.answer.values import AsyncStream, Stream, ValueEncoder, Whole
+from owt.kernel.answer.representations import text_representation
+from owt.kernel.answer.values import AsyncStream, ResultKind, Stream, ValueEncoder, Whole
 from owt.kernel.calls.interrupts import (
     InMainThread,
     InOtherThread,
@@ -25,7 +26,7 @@ from owt.kernel.calls.interrupts import (
 )
 from owt.kernel.code.arguments import call_arguments, evaluate
 from owt.kernel.code.cells import CallEvents, CellRunner
-from owt.kernel.code.compiled import CompiledCell, CompiledCode, ExplicitCode
+from owt.kernel.code.compiled import CompiledCell, CompiledCode, CompiledExpression
 from owt.kernel.code.source import Sources, library_function
 from owt.kernel.context import Run
 from owt.kernel.endpoints import kernel_gateway
@@ -83,11 +84,10 @@ class Execution:
         self._code = code
         self._environment = environment
         self._step = InStep(environment.interrupts, run.id)
-        # A cell, or an expression that is no adaptor, without a value answers with what it prints.
-        self._prints = False
-        may_print = code is not None and not isinstance(code, ExplicitCode) and run.call.cell is None
-        if may_print and not run.call.sse:
-            self._sender.record()
+        # The code is a cell, or an expression that is no adaptor. Without a value that can be sent, its
+        # displays or its prints are the answer.
+        self._shows_value = False
+        self._shows_displays = run.call.cell is None
 
     def begin(self, user_code: InOtherThread) -> Progress:
         """Call the adaptor, and send its result as far as that needs no waiting on the loop.
@@ -106,10 +106,10 @@ class Execution:
             if (events := self._environment.events) is not None:
                 events.begin(self._run.call, self._is_cell)
             try:
-                value = self._value()
+                value = self._value(user_code)
             except _http_exceptions() as error:
                 value = self._response_to(error)
-        if hasattr(type(value), "__await__"):
+        if hasattr(type(value), "__await__") and not (self._shows_value and isinstance(value, asyncio.Task)):
             return Awaiting(value)
         return self._deliver(value, user_code)
 
@@ -149,7 +149,7 @@ class Execution:
         assert isinstance(progress, LastChunks)
         return progress.chunks
 
-    def _value(self) -> Any:
+    def _value(self, user_code: InOtherThread) -> Any:
         call, code, namespace = self._run.call, self._code, self._environment.shell.user_ns
         if call.operation is not None:
             self._operate(call.operation)
@@ -157,22 +157,29 @@ class Execution:
         if call.endpoint is not None and self._environment.endpoints is not None:
             function, by_position, by_name, scalar = self._environment.endpoints.prepare(self._run, namespace)
             if scalar is not None:
+                # None is a value of its type.
+                self._shows_displays = False
                 self.encoder.declare_scalar(scalar)
             return function(*by_position, **by_name)
         if call.cell is not None:
-            return self._notebook_cell(code, call.cell)
+            return self._notebook_cell(code, call.cell, user_code)
         arguments = evaluate(call.kwargs, namespace)
         if isinstance(code, CompiledCell):
             namespace.update(arguments.kwargs)
             if arguments.value is not MISSING:
                 namespace["__last__"] = arguments.value
-            self._prints = True
-            return self._run_cell(code)
+            self._show_value()
+            return self._run_cell(code, user_code)
         if code is not None:
+            if isinstance(code, CompiledExpression):
+                self._show_value()
+                user_code.show_loop(True)
             target = self._environment.sources.load(code, (call.request.path, call.fn_name))
+            user_code.show_loop(False)
             if not callable(target):
-                self._prints = True
                 return target
+            self._shows_value = False
+            self._sender.forget_text()
         elif call.adaptor is not None:
             target = library_function(call.adaptor, call.fn_name)
         else:
@@ -182,6 +189,11 @@ class Execution:
         args, kwargs = call_arguments(target, arguments)
         return target(*args, **kwargs)
 
+    def _show_value(self) -> None:
+        self._shows_value = True
+        if not self._run.call.sse:
+            self._sender.record_text(self._run.call.accept)
+
     def _operate(self, operation: ChangeDirectory | RemoveEndpoint) -> None:
         match operation:
             case ChangeDirectory(path=path):
@@ -189,13 +201,15 @@ class Execution:
             case RemoveEndpoint(path=path, method=method) if self._environment.endpoints is not None:
                 self._environment.endpoints.endpoint.remove(path, methods=[method])
 
-    def _notebook_cell(self, cell: CompiledCode | None, options: NotebookCell) -> Any:
+    def _notebook_cell(
+        self, cell: CompiledCode | None, options: NotebookCell, user_code: InOtherThread
+    ) -> Any:
         endpoints, text = self._environment.endpoints, self._run.call.code or ""
         if not isinstance(cell, CompiledCell):
             if endpoints is not None:
                 endpoints.register(kernel_gateway.make_endpoint(options, text, self._environment.cells))
             return None
-        value = self._run_cell(cell)
+        value = self._run_cell(cell, user_code)
         if not cell.awaits:
             return self._display(value)
 
@@ -209,18 +223,22 @@ class Execution:
         if cells.is_displayed(self._run.call.code or "", value):
             cells.display(value)
 
-    def _run_cell(self, cell: CompiledCell) -> Any:
+    def _run_cell(self, cell: CompiledCell, user_code: InOtherThread) -> Any:
         cells = self._environment.cells
-        return cells.run_async(cell) if cell.awaits else cells.run(cell)
+        if cell.awaits:
+            return cells.run_async(cell)
+        user_code.show_loop(True)
+        return cells.run(cell)
 
     def _deliver(self, value: Any, user_code: InOtherThread) -> LastChunks | AsyncStream:
-        if value is None and self._prints and not self._run.call.sse:
-            self._environment.collect_output()
-            # Shell commands write to a terminal, whose lines end with CR and LF.
-            if text := self._sender.recorded().replace("\r\n", "\n"):
-                value = text, {"Content-Type": "text/plain; charset=utf-8"}
-        with user_code:
-            result = self.encoder.classify(value)
+        result: ResultKind | None = None
+        if self._shows_value:
+            result = self._cell_result(value, user_code)
+        elif value is None and self._shows_displays:
+            result = self._recorded_result()
+        if result is None:
+            with user_code:
+                result = self.encoder.classify(value)
         match result:
             case Whole(chunks=chunks):
                 return self._all_but_last(chunks)
@@ -228,6 +246,38 @@ class Execution:
                 return self._stream(result, user_code)
             case AsyncStream():
                 return result
+
+    def _cell_result(self, value: Any, user_code: InOtherThread) -> ResultKind:
+        """Return the result of a cell or an expression: its value; without one, what it has shown; for
+        a value that cannot be sent, what it has displayed, else the value as text."""
+        call, cells = self._run.call, self._environment.cells
+        code = call.code or ""
+        # Looking for the semicolon takes longer than most cells.
+        has_value = value is not None and (";" not in code or cells.is_displayed(code, value))
+        if has_value and not isinstance(value, asyncio.Task):
+            try:
+                with user_code:
+                    return self.encoder.classify(value)
+            except TypeError:
+                # Nothing has been sent, and a notebook shows every value.
+                pass
+        if not self._is_cell:
+            with user_code:
+                cells.show_figures()
+        if not call.sse:
+            self._environment.collect_output()
+        if has_value and not ((recording := self._sender.recording) and recording.has_displays):
+            with user_code:
+                text = cells.plain_text(value)
+            return self.encoder.represented(text_representation(text))
+        return self._recorded_result() or self.encoder.classify(None)
+
+    def _recorded_result(self) -> ResultKind | None:
+        """Return what the run has shown as its result; None if there is nothing that can be one."""
+        recording = self._sender.recording
+        if recording is None or (answer := recording.answer()) is None:
+            return None
+        return self.encoder.represented(answer, negotiated=recording.has_displays)
 
     def _stream(self, stream: Stream, user_code: InOtherThread) -> LastChunks:
         items, returned = stream.items, None

@@ -143,6 +143,9 @@ class InOtherThread:
     def __enter__(self) -> None:
         pass
 
+    def show_loop(self, visible: bool) -> None:
+        """Do nothing: a thread has no running event loop."""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -154,7 +157,7 @@ class InMainThread(InOtherThread):
     """Context manager around user code in the main thread.
 
     User code may be interrupted and sees no running event loop, so that `asyncio.run` works in a plain
-    adaptor as it does in a script.
+    adaptor as it does in a script. `show_loop` is for cells, which see the loop as in a notebook.
     """
 
     def __init__(self, interrupts: Interrupts, loop: asyncio.AbstractEventLoop) -> None:
@@ -166,6 +169,10 @@ class InMainThread(InOtherThread):
         # asyncio has no public way to run a loop inside of a loop.
         asyncio._set_running_loop(None)
         self._interrupts.enter_user_code()
+
+    def show_loop(self, visible: bool) -> None:
+        """Show the running event loop to user code from now on, or hide it."""
+        asyncio._set_running_loop(self._loop if visible else None)
 
     def leave(self) -> None:
         """Make interrupts of this run ineffective, and restore the running loop, whatever was interrupted."""

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.interrupts import Interrupts
 from owt.kernel.calls.iopub import RunMirror
-from owt.wire.chunk import Chunk, Stderr, Stdout, size
+from owt.kernel.calls.recording import Recording
+from owt.wire.chunk import Chunk, Display, Stderr, Stdout, size
 from owt.wire.messages import Output
 from owt.wire.unsent import Region, StreamName
 
@@ -21,8 +22,6 @@ RETRY_DELAY = 0.005
 """Seconds after which a delayed flush tries again if it could not send."""
 MAX_WAITING_TEXT = 16 * 1024
 """Number of characters of text that are sent without any delay."""
-MAX_RECORDED = 16 * 1024 * 1024
-"""Maximum number of characters of a cell's stdout that can be its answer."""
 MAX_TEXT_CHUNK = 6 * MAX_WAITING_TEXT
 """Maximum number of characters of text in one chunk. All text that may wait fits, so that a delayed flush,
 which must not block, is one chunk even if each character is a lone surrogate, whose escape has six."""
@@ -52,6 +51,7 @@ class OutputSender:
         self.run = run
         self.mirror = mirror
         self.stop_reason: str | None = None
+        self.recording: Recording | None = None
         self._connection = connection
         self._credit = window
         self._credit_lock = threading.Lock()
@@ -70,8 +70,7 @@ class OutputSender:
         self._flush_scheduled = False
         self._closed = False
         self._captured: list[str] | None = None
-        self._recorded: list[str] | None = None
-        self._recorded_size = 0
+        self._records_text = False
 
     @property
     def credit(self) -> int:
@@ -156,9 +155,9 @@ class OutputSender:
                 if self._captured is not None and name == "stdout":
                     self._captured.append(text)
                     return True
-                if self._recorded is not None and name == "stdout":
-                    self._recorded.append(text[: max(0, MAX_RECORDED - self._recorded_size)])
-                    self._recorded_size += len(text)
+                if self._records_text and name == "stdout":
+                    assert self.recording is not None
+                    self.recording.write(text)
                 if name != self._text_name and self._text:
                     self._flush_text()
                 self._text_name = name
@@ -191,16 +190,28 @@ class OutputSender:
         finally:
             self._captured = None
 
-    def record(self) -> None:
-        """Keep what is written to stdout from now on, beside sending it."""
-        self._recorded = []
+    def record_text(self, accept: str) -> None:
+        """Record what is written to stdout from now on, beside sending it."""
+        self.recording = Recording(accept)
+        self._records_text = True
 
-    def recorded(self) -> str:
-        """Return what was written to stdout since `record`. Of too long a text only the start is kept."""
-        with self._order:
-            text = "".join(self._recorded or ())
-        left_out = self._recorded_size - len(text)
-        return f"{text}\n... {left_out} characters left out ...\n" if left_out else text
+    def forget_text(self) -> None:
+        """Record no more, and forget the record."""
+        self.recording, self._records_text = None, False
+
+    def show(self, display: Display, accept: str | None) -> None:
+        """Send a display, and record it for a client with this Accept header, if it has one."""
+        allowed = self._shield()
+        try:
+            with self._order:
+                if accept is not None:
+                    self.recording = self.recording or Recording(accept)
+                    self.recording.show(display.bundle)
+                self._flush_text()
+                self._send(display)
+        finally:
+            if allowed:
+                self._interrupts.unshield(allowed)
 
     def flush(self) -> None:
         """Send the text that was written so far."""

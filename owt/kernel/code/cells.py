@@ -15,6 +15,8 @@ from owt.kernel.code.source import Sources
 if TYPE_CHECKING:
     from owt.wire.call import Call
 
+INLINE = "matplotlib_inline"
+"""Package of matplotlib's backend in kernels."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 """Colours of a terminal."""
 
@@ -58,6 +60,16 @@ class CellRunner:
             if payload.get("source") == "page":
                 print(_ESCAPES.sub("", payload["data"].get("text/plain", "")))
         payloads.clear_payload()
+
+    def show_figures(self) -> None:
+        """Show the open figures, as the inline backend of matplotlib does after a cell."""
+        for function in [*self.shell.events.callbacks["post_execute"]]:
+            if function.__module__.startswith(INLINE):
+                function()
+
+    def plain_text(self, value: object) -> str:
+        """Return a value as text, as IPython shows it."""
+        return self.shell.display_formatter.formatters["text/plain"](value) or ""
 
     def is_displayed(self, code: str, value: object) -> bool:
         """Return True if a notebook displays this value of a cell: not None, and no semicolon ends the
@@ -116,7 +128,7 @@ class CallEvents:
         return [
             function
             for function in registered
-            if function not in own and not function.__module__.startswith("matplotlib_inline")
+            if function not in own and not function.__module__.startswith(INLINE)
         ]
 
     def _trigger(self, event: str) -> None:

@@ -18,7 +18,7 @@ from owt.errors import WireError
 from owt.kernel import context, flask_requests
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.displays import RunDisplayPublisher
-from owt.kernel.calls.event_loops import protect
+from owt.kernel.calls.event_loops import allow_own_loops, protect
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.stdio import FrontendEnd
 from owt.kernel.process.kernel import OwtKernel
@@ -119,6 +119,7 @@ def attach(kernel: Any, inherited: Inherited) -> None:
         mirror=mirror,
     )
     kernel.channel = channel
+    allow_own_loops(main)
     protect(main, channel.runner.exited, lambda: kernel.shell.exit_now)
     channel.start()
 

@@ -230,7 +230,7 @@ def test_a_list_of_two_is_json_and_not_data_with_metadata(formatter: DisplayForm
 
 
 def test_a_text_representation_that_is_no_str_is_an_error(formatter: DisplayFormatter) -> None:
-    with pytest.raises(TypeError, match=r"Giving returns a int as text/html"):
+    with pytest.raises(TypeError, match=r"Giving returns a value of type int as text/html"):
         rich_of(Giving(html=7), formatter).choose("text/html")
 
 

@@ -10,7 +10,7 @@ from types import FrameType
 import pytest
 
 from owt.kernel import context
-from owt.kernel.calls.event_loops import PlainLoop, protect
+from owt.kernel.calls.event_loops import PlainLoop, allow_own_loops, protect
 
 
 class Loop:
@@ -93,6 +93,33 @@ def test_the_loop_continues_after_an_error_of_a_signal_handler(protected: Loop) 
     finally:
         signal.signal(signal.SIGALRM, before)
     assert [str(problem) for problem in problems] == ["from the handler"]
+
+
+def test_a_callback_may_run_another_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in (
+        (asyncio, "run"), (asyncio.runners, "run"), (asyncio.Runner, "run"),
+        (asyncio.BaseEventLoop, "run_forever"), (asyncio.BaseEventLoop, "run_until_complete"),
+    ):  # fmt: skip
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    outer = asyncio.new_event_loop()
+    allow_own_loops(outer)
+
+    async def refused() -> str:
+        # As in any program: this loop is not the one that may have another inside.
+        with pytest.raises(RuntimeError):
+            asyncio.run(never := asyncio.sleep(0))
+        never.close()
+        return "inner"
+
+    async def work() -> list[object]:
+        with asyncio.Runner() as runner:
+            values = [asyncio.run(refused()), runner.run(asyncio.sleep(0, 2))]
+        return [*values, asyncio.get_running_loop() is outer]
+
+    try:
+        assert outer.run_until_complete(work()) == ["inner", 2, True]
+    finally:
+        outer.close()
 
 
 def test_run_forever_calls_the_protected_method() -> None:

@@ -16,7 +16,7 @@ from runner_bench import RunnerBench, bodies, call
 from werkzeug.wrappers import Request
 
 from owt.kernel import context
-from owt.kernel.calls import output_sender
+from owt.kernel.calls import recording
 from owt.kernel.calls.event_loops import protect
 from owt.kernel.calls.stdio import RunStream
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stdout, size
@@ -616,6 +616,6 @@ def test_a_reader_of_events_gets_prints_of_a_cell_once(
 
 def test_a_cell_that_prints_too_much_says_so(bench: RunnerBench, monkeypatch: pytest.MonkeyPatch) -> None:
     give_streams(monkeypatch)
-    monkeypatch.setattr(output_sender, "MAX_RECORDED", 4)
+    monkeypatch.setattr(recording, "MAX_RECORDED", 4)
     assert bench.text("print('123456')") == "1234\n... 3 characters left out ...\n"
 
