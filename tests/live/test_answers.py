@@ -693,13 +693,23 @@ class TestFailuresInStreams:
         done = curl(str(http.base_url), "--data-urlencode", f"code={code}")
         assert (done.returncode, done.stdout) == (18, b"a")
 
-    def test_a_body_shorter_than_its_content_length_is_visibly_broken(self, http: httpx.Client) -> None:
+    def test_a_body_shorter_than_its_content_length_is_visibly_broken(
+        self, http: httpx.Client, gate: Gate
+    ) -> None:
         code = (
             "from werkzeug.wrappers import Response\n"
-            "def run(): return Response(iter([b'abc']), headers={'Content-Length': '9'})\n"
+            f"def parts():\n    yield b'abc'\n    {gate.wait}\n"
+            "def run(): return Response(parts(), headers={'Content-Length': '9'})\n"
         )
-        done = curl(str(http.base_url), "--data-urlencode", f"code={code}")
-        assert done.returncode == 18
+        command = ["curl", "-sSN", str(http.base_url), "--data-urlencode", f"code={code}"]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.read(3) == b"abc"
+            gate.open()
+            assert process.stdout.read() == b""
+        assert process.returncode == 18
 
 
 class TestOutput:
