@@ -13,10 +13,9 @@ from jupyter_server.services.kernels.connection.base import (
 )
 from websocket import WebSocket, WebSocketConnectionClosedException
 
-from owt.testing import LiveServer
+from owt.testing import PATIENCE, LiveServer
 
 ROOT = "/_owt/jupyter"
-PATIENCE = 20.0
 
 Message = dict[str, Any]
 

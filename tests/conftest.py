@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from owt.testing import Gate, LiveServer, wait_until
+from owt.testing import PATIENCE, Gate, LiveServer, wait_until
 
 SECOND_STAGE = ("live", "faults", "notebooks", "clients", "docs")
 """Folders with tests of running servers: end-to-end, fault and fuzz tests, documents and other clients."""
@@ -88,7 +88,7 @@ def patient() -> Iterator[LiveServer]:
 @pytest.fixture(scope="session")
 def http(server: LiveServer) -> Iterator[httpx.Client]:
     """Open a client of the shared server."""
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
         yield client
 
 

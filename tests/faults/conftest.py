@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from owt.testing import Bystander, LiveServer
+from owt.testing import PATIENCE, Bystander, LiveServer
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def server() -> Iterator[LiveServer]:
 @pytest.fixture(scope="session")
 def http(server: LiveServer) -> Iterator[httpx.Client]:
     """Open a client of the server of the fault tests."""
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
         yield client
 
 

@@ -21,7 +21,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from owt.testing import Gate, LiveServer
+from owt.testing import Gate, LiveServer, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOOLS = ("bash", "base64", "curl", "env", "jq")
@@ -126,7 +126,7 @@ def test_example_prints_its_transcript_and_leaves_no_process(server, shell, fold
     assert SECONDS.sub("# seconds", done.stdout) == SECONDS.sub("# seconds", expected)
     printed, written = (list(map(float, SECONDS.findall(text))) for text in (done.stdout, expected))
     assert printed == pytest.approx(written, rel=0.3)
-    assert inside(server) == []
+    wait_until(lambda: inside(server) == [])
 
 
 def test_every_script_is_in_a_transcript():
@@ -199,7 +199,7 @@ def test_inner_server_ends_with_a_cancelled_call(server, tmp_path):
         server.ask("DELETE", f"/_owt/runs/{run}").raise_for_status()
         assert answer.result().status_code == 499
     gate.open()
-    assert inside(server) == []
+    wait_until(lambda: inside(server) == [])
     assert server.session("outside")["restarts"] == 0
     server.ask("DELETE", "/_owt/sessions/outside").raise_for_status()
 

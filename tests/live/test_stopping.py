@@ -88,9 +88,9 @@ class Scene:
         assert {*self.pids, self.template} <= set(marked(self.mark))
 
     def assert_nothing_left(self):
-        wait_until(lambda: not list(marked(self.mark)), 10)
-        wait_until(lambda: not any(map(alive, self.pids)), 10)
-        wait_until(lambda: not self.folder.exists(), 10)
+        wait_until(lambda: not list(marked(self.mark)))
+        wait_until(lambda: not any(map(alive, self.pids)))
+        wait_until(lambda: not self.folder.exists())
 
 
 @pytest.mark.parametrize(("number", "fork"), [(signal.SIGTERM, "--fork"), (signal.SIGINT, "--no-fork")])
