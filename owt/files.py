@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import BinaryIO
 
 MAX_SIZE = 256 * 2**20
 """Maximum size of a file, in bytes. A notebook contains the pictures of its outputs."""
@@ -21,7 +22,12 @@ def read_file(path: str | os.PathLike[str], *, pipe: bool = False) -> bytes:
             os.set_blocking(file.fileno(), True)
         elif not stat.S_ISREG(mode):
             raise OSError("it is not a regular file")
-        data = file.read(MAX_SIZE + 1)
+        return read_bounded(file)
+
+
+def read_bounded(file: BinaryIO) -> bytes:
+    """Return the rest of an open file. Raises `OSError` if it is larger than `MAX_SIZE`."""
+    data = file.read(MAX_SIZE + 1)
     if len(data) > MAX_SIZE:
         raise OSError(f"it is larger than {MAX_SIZE // 2**20} MiB")
     return data

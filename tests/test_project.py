@@ -38,7 +38,7 @@ ALLOWED = {
     "kernel": {"errors", "host", "wire", "summat", "server", "lib", "owt"},
     "lib": {"errors", "summat", "owt"},
     "client": {"errors", "server", "wire"},
-    "cli": {"errors", "client", "frontend", "notebook", "server", "wire"},
+    "cli": {"errors", "files", "client", "frontend", "notebook", "server", "wire"},
     "testing": {"errors", "frontend", "server", "wire"},
     # Only IPython's %load_ext imports it, through the package's own module.
     "jupyter": {"errors", "cli", "client", "kernel", "server", "wire"},

@@ -7,8 +7,8 @@ import json
 import keyword
 import os
 import sys
-import tokenize
 import warnings
+from importlib.util import decode_source
 from typing import Any
 
 import click
@@ -17,6 +17,7 @@ from owt.cli.options import identity_options, new_client
 from owt.client.caller import Caller
 from owt.client.request import Address
 from owt.errors import CannotSend, OwtError, shortened
+from owt.files import read_bounded
 
 PRINT = "\0"
 """Value of `--url` without a value; no URL has this character."""
@@ -215,10 +216,11 @@ def _read(file: str) -> str:
     """Return the text of a Python file, in the encoding that it declares (PEP 263)."""
     try:
         if file == "-":
-            return sys.stdin.read()
-        with tokenize.open(os.fspath(file)) as source:
-            return source.read()
+            return decode_source(read_bounded(sys.stdin.buffer))
+        # Not `read_file`, which does not wait for the writer of a named pipe.
+        with open(file, "rb") as source:
+            return decode_source(read_bounded(source))
     except OSError as error:
-        raise CannotSend(f"--file: {file} cannot be read: {error.strerror}") from None
+        raise CannotSend(f"--file: {file} cannot be read: {error.strerror or error}") from None
     except (SyntaxError, ValueError) as error:
         raise CannotSend(f"--file: {file} is not text of its encoding: {error}") from None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from base64 import urlsafe_b64decode
+import threading
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from recording_server import RecordingServer
 
+from owt import files
 from owt.cli import main
 from owt.server import Server
 
@@ -94,7 +97,8 @@ def test_owt_url_names_the_default_server(capsys, monkeypatch):
         (["--code", "1", "--adaptor", "a"], ["--adaptor or code, not both"]),
         (["--code", "1", "--kwargs", "{}", "--arg", "a", "1"], ["--kwargs or --arg, not both"]),
         (["--code", "1", "--file", "x"], ["--code or --file, not both"]),
-        (["--file", "/gone.py"], ["--file: /gone.py cannot be read"]),
+        (["--file", "/gone.py"], ["--file: /gone.py cannot be read: No such file"]),
+        (["--file", "/"], ["--file: / cannot be read: Is a directory"]),
         (["--code", "1", "--arg", "a"], ["'--arg' requires 2 arguments"]),
         (["--code", "1", "--arg", "a", '{"x": 1e999}'], ["a['x']", "JSON has no inf"]),
         (["--code", "1", "--method", "PUT"], ["--method", "'PUT'"]),
@@ -203,3 +207,23 @@ def test_a_call_imports_httpx_and_no_other_heavy_package(server):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "['httpx']\n"
+
+
+def test_an_endless_file_is_refused_with_the_largest_size(capsys, monkeypatch):
+    monkeypatch.setattr(files, "MAX_SIZE", 2**20)
+    for file in ("/dev/zero", "-"):
+        with open("/dev/zero", encoding="ascii") as endless:
+            monkeypatch.setattr(sys, "stdin", endless)
+            assert main.main(["call", "--file", file]) == 2
+        problem = f"owt: --file: {file} cannot be read: it is larger than 1 MiB\n"
+        assert capsys.readouterr().err == problem
+
+
+def test_a_named_pipe_is_read_until_its_end(capsys, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("# coding: latin-1\r\n1",))
+    writer.start()
+    assert main.main(["call", "--file", str(tmp_path / "pipe"), "--print-url"]) == 0
+    writer.join()
+    code = urlsafe_b64encode(b"# coding: latin-1\n1").decode().rstrip("=")
+    assert capsys.readouterr().out.endswith(f"?code_b64={code}\n")

@@ -141,6 +141,33 @@ def test_a_strong_etag_of_a_compressed_answer_becomes_weak(http: httpx.Client) -
     assert http.get("/", params=params, headers={"Accept-Encoding": "gzip"}).headers["etag"] == 'W/"x"'
 
 
+@pytest.mark.parametrize("coding", ["gzip", "identity"])
+@pytest.mark.parametrize(
+    ("path", "result"),
+    [
+        ("/", None),
+        ("/_owt/openapi.json", None),
+        ("/head/whole", "'owt' * 1000"),
+        ("/head/stream", "iter(['owt' * 1000, 'end'])"),
+    ],
+)
+def test_head_has_the_headers_of_get(http: httpx.Client, path: str, result: str | None, coding: str) -> None:
+    if result is not None:
+        code = f"@endpoint('{path}', methods=['GET'])\ndef f(): return {result}"
+        http.post("/", data={"session": "head", "code": code}).raise_for_status()
+    headers = {"Accept-Encoding": coding, "Accept": "text/html"}
+    get, head = (http.request(method, path, headers=headers) for method in ("GET", "HEAD"))
+    assert (get.status_code, head.content) == (head.status_code, b"")
+    assert (get.headers.get("content-encoding") == "gzip") == (coding == "gzip")
+    # Of a stream, the length is known if its end comes soon.
+    varying = ["date", "owt-run", "transfer-encoding"]
+    varying += ["content-length"] if path == "/head/stream" else []
+    for response in (get, head):
+        for name in varying:
+            response.headers.pop(name, None)
+    assert head.headers == get.headers
+
+
 def test_a_large_page_of_the_server_is_compressed_for_who_asks(http: httpx.Client) -> None:
     assert "content-encoding" not in http.get("/_owt/metrics").headers
     answer = http.get("/_owt/metrics", headers={"Accept-Encoding": "gzip"})

@@ -87,7 +87,10 @@ class ResponseWriter:
         return self.closed or self._connection.stream.writing()
 
     def send(self, answer: WholeResponse) -> None:
-        """Send a whole response. Raises `HTTPOutputError` if its headers state another length."""
+        """Send a whole response; for HEAD its head, as GET gets it.
+
+        Raises `HTTPOutputError` if its headers state another length.
+        """
         headers = self._head(answer.headers)
         body: bytes | None = answer.body
         if answer.status in BODILESS:
@@ -166,7 +169,7 @@ class ResponseWriter:
             if self._left:
                 raise HTTPOutputError("the answer is shorter than its own Content-Length")
             rest = self._compressor.add(rest) + self._compressor.end()
-        if rest:
+        if rest and self.has_body:
             self._written = self._connection.write(rest)
         self._connection.finish()
         if self._closes and self._written is not None:
@@ -199,7 +202,7 @@ class ResponseWriter:
 
     def _compresses(self, status: int, head: HTTPHeaders, data: bytes) -> bool:
         """Return True if a body that begins with `data` is sent by gzip, and complete the head for it."""
-        if len(data) < compression.MIN_SIZE or not self.has_body or status in (*BODILESS, 206):
+        if len(data) < compression.MIN_SIZE or status in (*BODILESS, 206):
             return False
         if "Content-Encoding" in head or not compression.is_compressible(head.get("Content-Type", "")):
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from functools import wraps
 from typing import Any
 
 _NAMES = ("argv", "stdin", "stdout", "stderr")
@@ -19,7 +20,7 @@ class ProcessState:
     """
 
     def __init__(self) -> None:
-        """Watch `os.environ` of this process from now on."""
+        """Watch the environment of this process from now on."""
         self._variables: dict[str, str | None] | None = None
         self._directory: str | None = None
         self._names = dict[str, Any]()
@@ -39,6 +40,8 @@ class ProcessState:
         for name, value in (variables or {}).items():
             if value is None:
                 os.environ.pop(name, None)
+                # It is not there after a call of `os.putenv` alone.
+                os.unsetenv(name)
             else:
                 os.environ[name] = value
         if self._directory is not None and self._directory != _directory():
@@ -49,7 +52,7 @@ class ProcessState:
             sys.argv[:] = self._arguments
 
     def note(self, name: str) -> None:
-        """Note the value of a variable that is about to change."""
+        """Note the value that a changed variable has in `os.environ`, which changes later."""
         if self._variables is not None and name not in self._variables:
             self._variables[name] = os.environ.get(name)
 
@@ -63,15 +66,18 @@ def _directory() -> str | None:
 
 
 def _watch_environment(state: ProcessState) -> None:
-    """Have all changes of `os.environ` noted. Every method of it changes single variables with these two."""
+    """Have all changes of the environment noted: the methods of `os.environ` call one of these two functions
+    before they change its own copy."""
+    putenv, unsetenv = os.putenv, os.unsetenv
 
-    class WatchedEnvironment(type(os.environ)):  # type: ignore[misc]
-        def __setitem__(self, key: str, value: str) -> None:
-            state.note(key)
-            super().__setitem__(key, value)
+    @wraps(putenv)
+    def noted_putenv(name: Any, value: Any, /) -> None:
+        putenv(name, value)
+        state.note(os.fsdecode(name))
 
-        def __delitem__(self, key: str) -> None:
-            state.note(key)
-            super().__delitem__(key)
+    @wraps(unsetenv)
+    def noted_unsetenv(name: Any, /) -> None:
+        unsetenv(name)
+        state.note(os.fsdecode(name))
 
-    os.environ.__class__ = WatchedEnvironment
+    os.putenv, os.unsetenv = noted_putenv, noted_unsetenv

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,11 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessState]:
     monkeypatch.setenv("OWT_TEST_KEPT", "before")
     monkeypatch.delenv("OWT_TEST_NEW", raising=False)
     directory, environment = os.getcwd(), variables()
-    watched = type(os.environ)
+    for name in ("putenv", "unsetenv"):
+        monkeypatch.setattr(os, name, getattr(os, name))
     yield ProcessState()
     assert variables() == environment
     assert os.getcwd() == directory
-    os.environ.__class__ = watched
 
 
 def test_changes_of_variables_are_undone(state: ProcessState) -> None:
@@ -47,6 +49,20 @@ def test_a_cleared_environment_is_restored(state: ProcessState) -> None:
     state.begin()
     os.environ.clear()
     state.restore()
+
+
+@pytest.mark.parametrize("name", ["OWT_TEST_KEPT", b"OWT_TEST_KEPT", "OWT_TEST_NEW"])
+def test_changes_past_the_mapping_are_undone(state: ProcessState, name: str | bytes) -> None:
+    def in_process() -> str | None:
+        return subprocess.run(["printenv", name], stdout=subprocess.PIPE, text=True).stdout.strip() or None
+
+    before = in_process()
+    for change in (partial(os.putenv, name, "changed"), partial(os.unsetenv, name)):
+        state.begin()
+        change()
+        assert in_process() != before or (before is None and change.func is not os.putenv)
+        state.restore()
+        assert in_process() == before
 
 
 def test_the_directory_is_restored(state: ProcessState, tmp_path: Path) -> None:
