@@ -147,6 +147,13 @@ def test_script_fails_without_a_server(shell, script):
     assert "curl: (7)" in done.stderr
 
 
+@pytest.mark.parametrize("script", ["page.sh", "live.sh"])
+def test_link_leads_to_the_server_that_the_environment_names(shell, script):
+    done = shell(EXAMPLES / "speech", f"OWT_URL=http://owt.example:81 ./{script}")
+    assert done.stderr == ""
+    assert done.stdout.startswith("http://owt.example:81/speech?code")
+
+
 def test_script_exits_non_zero_after_an_error_of_the_adaptor(server, shell):
     done = shell(EXAMPLES / "speech", f"./events.sh {server.url} ''")
     assert done.returncode != 0

@@ -407,6 +407,15 @@ def test_server_stops_with_a_notebook_attached():
             notebook.until(lambda message: state(message) == "dead")
 
 
+def test_server_stops_without_an_error_while_a_notebook_waits_for_its_kernel():
+    with LiveServer() as server:
+        pid = int(server.call("import os\nos.getpid()", session="s").text)
+        os.kill(pid, signal.SIGSTOP)
+        with ChannelsClient(server, kernel_of(server, "s")):
+            assert server.stop(signal.SIGTERM) == 0
+        assert "exception was never retrieved" not in server.log()
+
+
 def test_invalid_text_closes_only_the_websocket(server, session, kernel):
     with ChannelsClient(server, kernel) as notebook:
         notebook.socket.send("no message")
