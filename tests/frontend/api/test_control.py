@@ -196,6 +196,17 @@ async def test_runs_are_listed_for_their_user_only(pages: Control) -> None:
 
 
 @with_control()
+async def test_a_long_path_is_listed_with_its_middle_cut_out(pages: Control) -> None:
+    pages.submit(path="/" + "p" * 1_000_000)
+    (await pages.kernels.wait_for_kernel(1)).answer()
+    # A run that has ended, and one that waits for its answer.
+    pages.submit(path="/" + "q" * 1_000_000)
+    _, listing = await pages.ask("GET", "/_owt/runs")
+    paths = [run["path"] for run in listing["runs"]]
+    assert [(path[:2], path[-1], len(path) < 250) for path in paths] == [("/p", "p", True), ("/q", "q", True)]
+
+
+@with_control()
 async def test_an_ended_run_shows_its_output_and_its_result(pages: Control) -> None:
     run = pages.submit()
     kernel = await pages.kernels.wait_for_kernel(1)
