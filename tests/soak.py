@@ -443,6 +443,11 @@ class Resources:
         return cls(len(children), frontend.num_fds() - connections, frontend.memory_full_info().uss)
 
 
+def no_more(now: Resources, before: Resources) -> bool:
+    """Return True if the server has no more processes and descriptors than before."""
+    return now.processes <= before.processes and now.descriptors <= before.descriptors
+
+
 def faults(log: str) -> list[str]:
     """Return the lines of a server's log that report a fault of the server."""
     words = r"^\S+ \S+ [EC] .*$|^Traceback.*$|^.*Uncaught.*$|^.*never (?:awaited|retrieved).*$"
@@ -461,8 +466,9 @@ def run(seconds: float, clients: int, seed: int) -> Counter[str]:
                 soak.outcomes["bystander: right"] += other.calls
                 come_to_rest(server)
                 if rests:
-                    # Kernels that are being replaced are no members of the pool for a moment.
-                    wait_until(lambda: Resources.of(server).processes <= rests[0].processes)
+                    # For a moment, kernels that are being replaced are no members of the pool, and
+                    # connections of clients that have disconnected are open.
+                    wait_until(lambda: no_more(Resources.of(server), rests[0]))
                 rests.append(Resources.of(server))
         finally:
             soak.continue_all()

@@ -10,7 +10,7 @@ import sys
 import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import numpy as np
 import psutil
 import pytest
+from free_ports import free_ports
 from PIL import Image
 
 from owt.testing import Gate, LiveServer, wait_until
@@ -90,19 +91,6 @@ def shell(tmp_path):
         )
 
     return run
-
-
-def free_ports(count: int) -> int:
-    """Return the first of `count` consecutive free ports, outside the range of ephemeral ports."""
-    for first in range(20_000 + os.getpid() % 9000, 32_000, count):
-        with ExitStack() as held:
-            try:
-                for port in range(first, first + count):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return first
-    raise AssertionError("there are no free ports")
 
 
 @pytest.fixture(scope="module")

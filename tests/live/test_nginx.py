@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Certificate, make
+from free_ports import free_ports
 
 from owt.testing import Gate, LiveServer, wait_until
 
@@ -90,9 +91,7 @@ def places(tmp_path_factory):
     proxy, config, (by_port, by_socket) = configured()
     unix = tmp_path_factory.mktemp("run") / "owt.sock"
     by_socket[by_socket.index("--unix-socket") + 1] = str(unix)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports(1)
     with LiveServer("-v", *by_port) as one, LiveServer("-v", *by_socket) as two:
         config = replaced(config, "127.0.0.1:9876", f"127.0.0.1:{one.port}")
         config = replaced(config, "unix:/run/owt.sock", f"unix:{unix}")
