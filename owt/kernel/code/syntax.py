@@ -52,25 +52,49 @@ def parse_expression(text: str) -> ast.expr:
     """Return `text` as one expression, parsed as if it stood in parentheses.
 
     Raises one of `UNREADABLE`. The position of a SyntaxError is that in `text`, or just before it if the text
-    leaves a bracket open.
+    leaves a bracket open. Text is parsed once if it is valid, so that Python's warnings about it come once.
     """
     try:
-        tree = ast.parse(f"({text}\n)", mode="eval").body
-        # Text that closes the parentheses around it, `1) + (2`, fits one kind of bracket only.
-        ast.parse(f"[{text}\n]", mode="eval")
+        # Text that closes the parentheses around it, as `1) + (2` and `1), (2` do, makes the argument, or the
+        # call, more than what is in them.
+        match ast.parse(f"f(({text}\n))", mode="eval").body:
+            case ast.Call(func=ast.Name(), args=[tree], keywords=[]) if _is_inside(tree):
+                pass
+            case _:
+                raise SyntaxError("invalid syntax")
     except SyntaxError as error:
-        if error.lineno == 1 and error.offset is not None:
-            error.offset -= 1
-        raise
-    if isinstance(tree, ast.Tuple) and not tree.elts and tree.lineno == 1 and tree.col_offset == 0:
+        raise _expression_fault(text) or error from None
+    if isinstance(tree, ast.Tuple) and not tree.elts and tree.lineno == 1 and tree.col_offset == _ARGUMENT:
         raise SyntaxError("there is no expression", (None, 1, 1, text))
     for node in ast.walk(tree):
         if isinstance(node, ast.expr | ast.keyword | ast.arg):
             if node.lineno == 1:
-                node.col_offset = max(0, node.col_offset - 1)
+                node.col_offset = max(0, node.col_offset - _ARGUMENT - 1)
             if node.end_lineno == 1 and node.end_col_offset is not None:
-                node.end_col_offset = max(node.col_offset, node.end_col_offset - 1)
+                node.end_col_offset = max(node.col_offset, node.end_col_offset - _ARGUMENT - 1)
     return tree
+
+
+_ARGUMENT = len("f(")
+"""Column of the parenthesis before a text parsed as an argument: tuples and generators begin with it."""
+
+
+def _is_inside(argument: ast.expr) -> bool:
+    first = _ARGUMENT if isinstance(argument, ast.Tuple | ast.GeneratorExp) else _ARGUMENT + 1
+    return argument.lineno > 1 or argument.col_offset >= first
+
+
+def _expression_fault(text: str) -> SyntaxError | None:
+    """Return the error in a text that is not one expression, with its position in the text."""
+    # Text that closes the parentheses around it fits one kind of bracket only.
+    for before, after in ("()", "[]"):
+        try:
+            ast.parse(f"{before}{text}\n{after}", mode="eval")
+        except SyntaxError as error:
+            if error.lineno == 1 and error.offset is not None:
+                error.offset -= 1
+            return error
+    return None
 
 
 def bound_names(tree: ast.Module) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from contextlib import suppress
 
 import pytest
@@ -228,6 +229,21 @@ def test_a_failing_transform_keeps_the_syntax_fault() -> None:
     with pytest.raises(SyntaxError, match="invalid syntax") as caught:
         parse_text("a b", broken)
     assert syntax_fault(caught.value, "a b").line == 1
+
+
+@pytest.mark.parametrize(
+    "code", ["'\\d'", "f(\n '\\d')", "f()\n  .g('\\d')", "('\\d', 1)", "'\\d', 1", "x is 1"]
+)
+def test_python_warns_once_about_an_expression(code: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        expression = parse_expression(code)
+        parsed = len(caught)
+        compile(ast.Expression(expression), "x", "eval")
+        assert len(caught) == 1
+        del caught[:]
+        parse_text(code, transform)
+        assert len(caught) == parsed
 
 
 @settings(max_examples=400, deadline=None)
