@@ -194,9 +194,14 @@ class Kernel:
                 raise WireError(f"kernel {self.id} sent {type(message).__name__} out of order")
 
     def disconnected(self, error: WireError | None) -> None:
-        """End the kernel, which is of no use without both of its connections."""
+        """End the kernel, which is of no use without both of its connections.
+
+        A kernel that is starting reports why it has none, by its exit status or to `Kernels.start`, which
+        limits the time, too.
+        """
         if error is None:
-            self._end()
+            if self.state is not KernelState.STARTING:
+                self._end()
         else:
             self.kill(f"was killed because of an invalid message ({error})", ExitKind.CRASHED)
 

@@ -364,6 +364,22 @@ async def test_the_end_before_the_hello_fails_the_start(number: int | None, erro
 
 
 @async_test
+async def test_a_start_without_connections_ends_with_its_own_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXIT_TIMEOUT", 0)
+    async with staged() as stage:
+        await stage.start()
+        for side, connection in ((stage.calls, stage.kernel._calls), (stage.control, stage.kernel._control)):
+            side.socket.close()
+            assert connection is not None
+            await connection.ended.wait()
+        assert stage.kernel.state is KernelState.STARTING
+        stage.kernel.kill("cannot run calls", ExitKind.NOT_READY)
+        with pytest.raises(KernelNotReady, match="cannot run calls"):
+            await stage.kernel.ready
+        assert (await stage.ended()).reason == "cannot run calls"
+
+
+@async_test
 async def test_a_failing_provisioner_does_not_keep_calls_waiting(caplog: pytest.LogCaptureFixture) -> None:
     async with staged() as stage:
         await stage.ready()
