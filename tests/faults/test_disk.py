@@ -45,10 +45,12 @@ def test_full_disk_refuses_new_sessions_and_disturbs_no_other(small_disk):
         with Bystander(server) as other:
             server.call("x = 1", session="old").raise_for_status()
             filler = fill(small_disk)
-            # The first may get a kernel that the pool had ready.
             answers = [server.call("1", session=f"new-{n}") for n in range(4)]
-            assert [answer.status_code for answer in answers[1:]] == [502] * 3
-            for answer in answers[1:]:
+            refused = [answer for answer in answers if answer.status_code != 200]
+            # One may get the kernel that the pool had started before.
+            assert len(refused) >= 3
+            for answer in refused:
+                assert answer.status_code == 502
                 assert "No space left on device" in answer.text
                 assert f"Make room in the runtime directory {small_disk}/owt-" in answer.text
                 assert "(--runtime-dir)" in answer.text
