@@ -378,6 +378,19 @@ def test_client_that_comes_back_is_asked(server, session, kernel, tmp_path):
         assert server.call("name", session=session).text == "here"
 
 
+def test_prompt_follows_a_client_whose_earlier_connection_is_still_open(server, session, kernel):
+    with ChannelsClient(server, kernel) as silent:
+        silent.execute("name = input('who? ')")
+        silent.until(lambda message: message["msg_type"] == "input_request")
+        # The network has failed: neither side has seen the end of the connection.
+        with ChannelsClient(server, kernel, session=silent.session) as again:
+            prompt = again.until(lambda message: message["msg_type"] == "input_request")[-1]
+            assert prompt["content"]["prompt"] == "who? "
+            again.send("input_reply", {"status": "ok", "value": "me"}, channel="stdin")
+            again.until(lambda message: message["msg_type"] == "execute_reply")
+            assert server.call("name", session=session).text == "me"
+
+
 def test_client_that_was_answered_may_disconnect(server, session, kernel):
     with ChannelsClient(server, kernel) as notebook, ChannelsClient(server, kernel) as other:
         notebook.execute("first = input()")

@@ -24,7 +24,7 @@ from jupyter_server.services.kernels.connection.base import (
     serialize_msg_to_ws_v1,
 )
 from tornado.websocket import WebSocketClosedError
-from zmq import ZMQError
+from zmq import POLLIN, ZMQError
 from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import OwtError
@@ -66,7 +66,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     down neither the kernel nor other clients. A notice in the output says what is missing. A client's next
     message is read when the kernel's socket has taken the last one.
 
-    A prompt (`input()`) of a client that has disconnected ends with EOFError; see `LeftCells`.
+    A prompt (`input()`) of a client that has disconnected ends with EOFError; see `LeftCells`. If the client
+    has connected again before that was noticed, the prompt comes again there; see `take_over`.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -86,7 +87,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         # Broadcasts of the kernel that the client did not get: number, bytes, and the last one's parent.
         self._dropped, self._dropped_size, self._dropped_parent = 0, 0, b"{}"
         self._cells: set[str] = set()
-        self._prompt: dict[str, Any] | None = None
+        # The message of the prompt that waits for an answer.
+        self._prompt: list[bytes] | None = None
         self._restarting = False
         # The header of the request that the kernel's newest broadcast answers.
         self._newest_parent = b"{}"
@@ -94,7 +96,6 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
     async def prepare(self) -> None:
         """Wait for a kernel. Raises the errors of `Session.started`, and `Busy` if there are too few
         descriptors for its channels."""
-        self._cells |= self._kernels.register(self.kernel_id, self.session_id, self.websocket_handler)
         await self._owt_session.started()
         # A connection needs about as many as a kernel.
         self._service.sessions.kernels.check_room()
@@ -105,8 +106,27 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._open = True
         self._owt_session.add_observer(self)
         self.kernel_manager.connections += 1
+        cells, prompt = self._kernels.register(self.kernel_id, self.session_id, self)
         if self._owt_session.kernel is not None and self._owt_session.kernel.alive:
+            self._cells |= cells
             self._connect_kernel()
+            if prompt is not None:
+                self._on_kernel_message("stdin", prompt)
+
+    def take_over(self) -> tuple[set[str], list[bytes] | None]:
+        """Close this connection, in whose place the client has another one now. Returns its cells, and the
+        prompt that waits for an answer."""
+        if (stdin := self._streams.get("stdin")) is not None and not stdin.closed():
+            # A prompt may have arrived since the event loop was here.
+            stdin.on_recv(partial(self._on_kernel_message, "stdin"))
+            stdin.flush(POLLIN)
+        cells, prompt = self._cells, self._prompt
+        self._owt_session.remove_observer(self)
+        self._disconnect_kernel()
+        # Its end may be noticed much later.
+        self._connected.set()
+        self.websocket_handler.close()
+        return cells, prompt
 
     def disconnect(self) -> None:
         """Release everything after the end of the WebSocket."""
@@ -119,7 +139,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         self._connected.set()
         if self._open:
             self.kernel_manager.connections -= 1
-        self._kernels.unregister(self.kernel_id, self.session_id, self.websocket_handler)
+        self._kernels.unregister(self.kernel_id, self.session_id, self)
 
     async def handle_incoming_message(self, incoming_msg: str | bytes) -> None:
         """Forward a message of the client. Waits for a kernel, and until its socket has taken the message."""
@@ -180,7 +200,8 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
                 if not self._has_room(parts):
                     return
             elif channel == "stdin":
-                self._prompt = _header(parts[1])
+                _header(parts[1])
+                self._prompt = frames
             elif channel == "shell" and self._cells:
                 self._cells.discard(_header(parts[2]).get("msg_id", ""))
             if self._aligned:
@@ -361,9 +382,9 @@ class LeftCells:
         shell: ZMQStream,
         stdin: ZMQStream,
         cells: set[str],
-        prompt: dict[str, Any] | None,
+        prompt: list[bytes] | None,
     ) -> None:
-        """`cells` are the ids of their requests; `prompt` is the header of one that waits for an answer."""
+        """`cells` are the ids of their requests; `prompt` is the message of one that waits for an answer."""
         self.cells = cells
         self._jupyter_session = jupyter_session
         self._owt_session = owt_session
@@ -373,7 +394,7 @@ class LeftCells:
         shell.on_recv(self._on_reply)
         stdin.on_recv(self._on_prompt)
         if prompt is not None:
-            self._end(prompt)
+            self._on_prompt(prompt)
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """Close with the kernel, which ends the cells."""

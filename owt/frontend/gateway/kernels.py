@@ -13,14 +13,13 @@ import zmq
 from jupyter_client.connect import ConnectionFileMixin
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
 from tornado.web import HTTPError
-from tornado.websocket import WebSocketHandler
 from traitlets import Instance
 from traitlets.config import Configurable
 from zmq.eventloop.zmqstream import ZMQStream
 
 from owt.errors import BadRequest, Busy
 from owt.frontend.api.control import timestamp
-from owt.frontend.gateway.channels import LeftCells
+from owt.frontend.gateway.channels import ChannelsConnection, LeftCells
 from owt.frontend.gateway.specs import SPEC_PREFIX, spec_session
 from owt.frontend.service import Service
 from owt.frontend.sessions.session import Session
@@ -123,7 +122,7 @@ class SessionKernels:
         self._context.max_sockets = max(1023, min(max_sockets, self._context.get(zmq.SOCKET_LIMIT)))
         self._context.rcvhwm = MAX_RECEIVED
         self._kernels: dict[Session, tuple[JupyterKernel, JupyterKernel]] = {}
-        self._handlers: dict[tuple[str, str], WebSocketHandler] = {}
+        self._connections: dict[tuple[str, str], ChannelsConnection] = {}
         self._left: dict[tuple[str, str], LeftCells] = {}
 
     def close(self) -> None:
@@ -251,20 +250,23 @@ class SessionKernels:
 
     # Connections --------------------------------------------------------------------------------------
 
-    def register(self, kernel_id: str, client: str, handler: WebSocketHandler) -> set[str]:
-        """Record a WebSocket of a client. Returns the cells that the client has left; their prompts reach it
-        again.
+    def register(
+        self, kernel_id: str, client: str, connection: ChannelsConnection
+    ) -> tuple[set[str], list[bytes] | None]:
+        """Record a connection of a client, before it connects to the kernel.
 
-        An earlier WebSocket with the same id, whose end was not noticed yet, is closed: both would be one
-        identity for ZeroMQ.
+        Returns the cells that the client has left, whose prompts reach it again, and a prompt that waits for
+        an answer. An earlier connection of the same client, whose end was not noticed yet, is closed: both
+        would be one identity for ZeroMQ.
         """
-        if (earlier := self._handlers.get((kernel_id, client))) is not None:
-            earlier.close()
-        self._handlers[kernel_id, client] = handler
+        earlier = self._connections.get((kernel_id, client))
+        self._connections[kernel_id, client] = connection
+        if earlier is not None:
+            return earlier.take_over()
         if (left := self._left.pop((kernel_id, client), None)) is None:
-            return set()
+            return set(), None
         left.close()
-        return left.cells
+        return left.cells, None
 
     def keep(self, kernel_id: str, client: str, left: LeftCells) -> None:
         """Keep the cells that a client has left; of too many, the oldest are closed."""
@@ -274,10 +276,10 @@ class SessionKernels:
         if len(self._left) > MAX_LEFT:
             self._left.pop(next(iter(self._left))).close()
 
-    def unregister(self, kernel_id: str, client: str, handler: WebSocketHandler) -> None:
-        """Forget a client's WebSocket, unless a later one has taken its place."""
-        if self._handlers.get((kernel_id, client)) is handler:
-            del self._handlers[kernel_id, client]
+    def unregister(self, kernel_id: str, client: str, connection: ChannelsConnection) -> None:
+        """Forget a client's connection, unless a later one has taken its place."""
+        if self._connections.get((kernel_id, client)) is connection:
+            del self._connections[kernel_id, client]
 
 
 def _kernel_variables(env: Mapping[str, Any]) -> dict[str, str]:

@@ -157,16 +157,12 @@ class ScriptedManager:
     """The part of `SessionKernels` that a connection uses."""
 
     def __init__(self) -> None:
-        self.handlers: dict[tuple[str, str], Any] = {}
+        self._connections: dict[tuple[str, str], Any] = {}
         self._left: dict[tuple[str, str], Any] = {}
 
     register = SessionKernels.register
     unregister = SessionKernels.unregister
     keep = SessionKernels.keep
-
-    @property
-    def _handlers(self) -> dict[tuple[str, str], Any]:
-        return self.handlers
 
 
 class Scene:
@@ -196,6 +192,19 @@ class Scene:
         folder.mkdir()
         self._kernels.append(SilentKernel(folder, self._context))
         return self._kernels[-1]
+
+    @asynccontextmanager
+    async def again(self) -> AsyncIterator[Any]:
+        """Connect the same client again; `prompts` has the questions that it has received."""
+        handler = ScriptedHandler()
+        connection = ChannelsConnection(parent=self.session_kernel, websocket_handler=handler)
+        connection.session.session = self.connection.session_id
+        await connection.prepare()
+        await connection.connect()
+        requests = [message for message in handler.messages if message["msg_type"] == "input_request"]
+        connection.prompts = [message["content"]["prompt"] for message in requests]
+        yield connection
+        connection.disconnect()
 
     def close(self) -> None:
         self.connection.disconnect()
@@ -370,7 +379,7 @@ async def test_left_cells_end_with_their_kernel(folder: Path) -> None:
         scene.owt_session.notify(KernelEvent.DIED)
         assert scene.owt_session.observers == []
         # The client that comes back has no cells in the next kernel.
-        assert scene.manager.register("id", scene.connection.session_id, scene.handler) == set()
+        assert scene.manager.register("id", scene.connection.session_id, scene.connection) == (set(), None)
 
 
 @async_test
@@ -433,25 +442,50 @@ async def test_connection_is_refused_without_file_descriptors(folder: Path) -> N
 
 @async_test
 async def test_earlier_websocket_of_the_same_client_is_closed(folder: Path) -> None:
-    async with open_scene(folder) as scene:
-        later = ScriptedHandler()
-        other = ChannelsConnection(parent=scene.session_kernel, websocket_handler=later)
-        other.session.session = scene.connection.session_id
-        await other.prepare()
+    async with open_scene(folder) as scene, scene.again() as later:
         assert scene.handler.close_code == 1000
         scene.connection.disconnect()
         scene.session_kernel.connections += 1
-        assert list(scene.manager.handlers.values()) == [later]
-        other.disconnect()
+        assert list(scene.manager._connections.values()) == [later]
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+@async_test
+async def test_prompt_follows_its_client_to_a_later_websocket(folder: Path, is_read: bool) -> None:
+    async with open_scene(folder) as scene:
+        kernel = scene.owt_session.kernel
+        assert kernel is not None
+        kernel.sockets["stdin"].router_handover = True
+        await scene.connection.handle_incoming_message(REQUEST)
+        [identity, *_] = await kernel.sockets["shell"].recv_multipart()
+        if not is_read:
+            # The client reads nothing, so that the server does not either.
+            scene.connection._streams["stdin"].stop_on_recv()
+        await kernel.send("stdin", identity, "input_request", {"prompt": "? "})
+        if is_read:
+            await until(lambda: scene.connection._prompt is not None)
+        else:
+            await until(lambda: bool(scene.connection._streams["stdin"].socket.events & zmq.POLLIN))
+        async with scene.again() as later:
+            assert later.prompts == ["? "]
+            reply = {"header": {"msg_id": "r", "msg_type": "input_reply"}, "content": {"value": "here"}}
+            await later.handle_incoming_message(json.dumps({**MESSAGE, **reply, "channel": "stdin"}))
+            frames = await asyncio.wait_for(kernel.sockets["stdin"].recv_multipart(), 20)
+            assert json.loads(frames[-1]) == {"value": "here"}
+            # The end of the earlier connection, which comes later, ends no prompt of this one.
+            scene.connection.disconnect()
+            scene.session_kernel.connections += 1
+            assert scene.manager._left == {}
+            scene.owt_session.notify(KernelEvent.STARTED)
+            assert scene.connection._streams == {}
 
 
 @async_test
 async def test_connection_that_was_never_opened_leaves_nothing(folder: Path) -> None:
     scene = Scene(folder)
     await scene.connection.prepare()
-    assert len(scene.manager.handlers) == 1
+    assert scene.manager._connections == {}
     scene.close()
-    assert scene.manager.handlers == {}
 
 
 # Frames ----------------------------------------------------------------------------------------------

@@ -116,9 +116,9 @@ def test_left_cells_of_too_many_clients_are_closed(stage, monkeypatch):
     left[1].cells.clear()
     stage.kernels.keep("id", "3", left[3])
     assert not left[2].close.called
-    assert stage.kernels.register("id", "2", Mock()) == {"2"}
+    assert stage.kernels.register("id", "2", Mock()) == ({"2"}, None)
     assert left[2].close.called
-    assert stage.kernels.register("id", "1", Mock()) == set()
+    assert stage.kernels.register("id", "1", Mock()) == (set(), None)
 
 
 @async_test
