@@ -120,3 +120,38 @@ def test_detached_processes_end_with_their_kernel(server, session, way, end):
     finally:
         server.ask("DELETE", f"/_owt/sessions/{session}-b")
     wait_until(lambda: not psutil.pid_exists(other))
+
+
+@pytest.mark.parametrize("end", ["delete", "restart"])
+def test_children_without_an_environment_end_with_a_kernel_that_the_server_ends(server, session, end):
+    code = "subprocess.Popen(['/bin/sleep', '600'], start_new_session=True, env={}).pid"
+    pid = int(server.call(f"import subprocess\n{code}", session=session).text)
+    if end == "delete":
+        server.ask("DELETE", f"/_owt/sessions/{session}")
+    else:
+        server.ask("POST", f"/_owt/sessions/{session}/restart")
+    wait_until(lambda: not psutil.pid_exists(pid))
+
+
+SHARED = """
+import multiprocessing, subprocess, time
+from multiprocessing import shared_memory
+memory = shared_memory.SharedMemory(create=True, size=4096)
+def use(name):
+    same = shared_memory.SharedMemory(name)
+    same.buf[0] = 1
+    time.sleep(600)
+worker = multiprocessing.get_context("fork").Process(target=use, args=(memory.name,), daemon=True)
+worker.start()
+while not memory.buf[0]: time.sleep(0.001)
+[memory.name, worker.pid]
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory has no files here")
+def test_shared_memory_of_a_kernel_ends_with_it(server, session):
+    name, pid = server.call(SHARED, session=session).json()
+    assert Path("/dev/shm", name).exists()
+    server.ask("DELETE", f"/_owt/sessions/{session}")
+    wait_until(lambda: not Path("/dev/shm", name).exists())
+    wait_until(lambda: not psutil.pid_exists(pid))

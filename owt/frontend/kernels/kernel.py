@@ -24,7 +24,14 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernels.connection import KernelConnection
 from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.last_output import LastOutput
-from owt.frontend.kernels.process import ForkedProcess, exit_code, wait_until_gone
+from owt.frontend.kernels.process import (
+    POLL_INTERVAL,
+    ForkedProcess,
+    descendants,
+    exit_code,
+    is_resource_tracker,
+    wait_until_gone,
+)
 from owt.frontend.kernels.template import TemplateProcess
 from owt.wire.call import Call
 from owt.wire.messages import (
@@ -63,6 +70,8 @@ REST_TIMEOUT = 0.2
 """Seconds that the connection for calls may stay open after the end of the process."""
 KILL_TIMEOUT = 5.0
 """Seconds from SIGKILL to the end of a process."""
+TRACKER_TIMEOUT = 1.0
+"""Seconds in which resource trackers may clean up after the processes of a kernel."""
 
 
 class OwtKernelManager(AsyncKernelManager):
@@ -137,6 +146,7 @@ class Kernel:
         self._calls: KernelConnection | None = None
         self._control: KernelConnection | None = None
         self._last_output: LastOutput | None = None
+        self._trackers: set[int] = set()
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
 
@@ -280,7 +290,7 @@ class Kernel:
         kernel"."""
         if self.state in (KernelState.STARTING, KernelState.READY):
             self.exit = Exit(kind, reason=reason)
-            self._kill_group()
+            self._kill_descendants()
             self._end()
 
     async def closed(self) -> None:
@@ -357,6 +367,8 @@ class Kernel:
 
     async def _end_process(self) -> None:
         """Kill what is left of the process and its group, and wait for its end."""
+        if self._trackers:
+            await self._wait_for_trackers()
         self._kill_group()
         # Only now: a kernel whose connection ends takes the frontend for gone.
         for connection in (self._calls, self._control):
@@ -378,6 +390,28 @@ class Kernel:
         if template is not None and self.pid is not None:
             process = getattr(self.manager.provisioner, "process", None)
             await template.kill_rest(self.mark, isinstance(process, ForkedProcess))
+
+    def _kill_descendants(self) -> None:
+        """Kill the process and what it has started, also in sessions of their own, except resource trackers:
+        these remove the shared memory of the others."""
+        started = [] if self.pid is None else descendants(self.pid)
+        self._trackers = set(filter(is_resource_tracker, started))
+        if self._trackers and self.pid is not None:
+            started.insert(0, self.pid)
+        else:
+            self._kill_group()
+        for pid in started:
+            if pid not in self._trackers:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+
+    async def _wait_for_trackers(self) -> None:
+        """Wait until the resource trackers have ended, which they do after the processes that use them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TRACKER_TIMEOUT):
+                # They are no children of this process, and no event tells their end on every system.
+                while any(map(is_resource_tracker, self._trackers)):  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_INTERVAL / 10)
 
     def _kill_group(self) -> None:
         # The whole process group: also what the kernel started and left behind.

@@ -1,14 +1,18 @@
-"""Processes of kernels: a forked one, and how the end of any is noticed."""
+"""Processes of kernels: a forked one, how the end of any is noticed, and what a kernel has started."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import psutil
 
 from owt.frontend.kernels.exit import UNKNOWN_CODE
 
@@ -118,6 +122,39 @@ class ForkedProcess:
         if self._template_lost and self.returncode is None:
             self._template_lost = False
             self.set_code(UNKNOWN_CODE)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the ids of all live processes that descend from this one by parents that live."""
+    processes: list[int] = []
+    pending = [pid]
+    with contextlib.suppress(OSError, psutil.Error):
+        while pending:
+            children = _children(pending.pop())
+            processes += children
+            pending += children
+    return processes
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+        children = [Path(f"/proc/{pid}/task/{thread}/children").read_text().split() for thread in threads]
+    except OSError:
+        # This is not Linux, or a thread or the process has ended.
+        return [child.pid for child in psutil.Process(pid).children()]
+    return [int(child) for ids in children for child in ids]
+
+
+def is_resource_tracker(pid: int) -> bool:
+    """Return True for a resource tracker of multiprocessing or loky.
+
+    It removes shared memory and other files when the processes that use them have ended, and ends then.
+    """
+    try:
+        return any("resource_tracker" in part for part in psutil.Process(pid).cmdline())
+    except (psutil.Error, OSError):
+        return False
 
 
 async def wait_until_gone(provisioner: Any) -> None:
