@@ -250,8 +250,9 @@ def test_any_payload_is_a_message_or_an_error(
         assert str(error)  # noqa: PT017 - either way is right
     else:
         assert isinstance(received, Message)
-        # Text and numbers of the message can be encoded again.
-        assert message_decoder().feed(stream_of(received)) == [received]
+        # Text and numbers of the message can be encoded again. NaN equals nothing, but has the same bytes.
+        stream = stream_of(received)
+        assert [stream_of(again) for again in message_decoder().feed(stream)] == [stream]
 
 
 def test_a_large_body_whose_fields_are_in_the_call_stays_in_the_frontend() -> None:
