@@ -16,6 +16,7 @@ could also read the memory of either.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -34,6 +35,7 @@ MAX_READ = 256 * 1024
 
 M = TypeVar("M")
 
+_header = struct.Struct(">II")
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -49,7 +51,7 @@ def encode_frame(message: msgspec.Struct, attachment_size: int = 0) -> bytearray
         raise WireError(
             f"a message of {size + attachment_size} bytes is too large; the maximum is {MAX_FRAME} bytes"
         )
-    frame[:HEADER_SIZE] = size.to_bytes(4) + attachment_size.to_bytes(4)
+    _header.pack_into(frame, 0, size, attachment_size)
     return frame
 
 
@@ -146,8 +148,7 @@ class FrameDecoder(Generic[M]):
                 self._attachment = Collector()
                 self._needed = HEADER_SIZE
             return
-        size = int.from_bytes(pending[:4])
-        attachment_size = int.from_bytes(pending[4:HEADER_SIZE])
+        size, attachment_size = _header.unpack_from(pending)
         if size + attachment_size > MAX_FRAME:
             raise WireError(
                 f"received a frame of {size + attachment_size} bytes; the maximum is {MAX_FRAME} bytes"

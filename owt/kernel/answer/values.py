@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import enum
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from itertools import chain
 from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct
 
 from owt.kernel.answer import json_encoding, representations
 from owt.kernel.answer.json_encoding import loaded, type_name
@@ -36,15 +37,13 @@ JSON = "application/json"
 JSON_LINES = "application/x-ndjson"
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """Complete answer. The chunks may be lazy; iterate once. No user code runs in the iteration."""
 
     chunks: Iterable[Chunk]
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
+class Stream(Struct, frozen=True):
     """Answer that comes item by item.
 
     Pass each item to `ValueEncoder.item` and the value of StopIteration to `ValueEncoder.finish`, and call
@@ -55,8 +54,7 @@ class Stream:
     close: Callable[[], object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AsyncStream:
+class AsyncStream(Struct, frozen=True):
     """`Stream` of an asynchronous iterator; the result of `close` is awaited."""
 
     items: AsyncIterator[object]
@@ -86,16 +84,16 @@ class ValueEncoder:
     its type, and ValueError for headers that HTTP cannot carry and for cyclic JSON.
     """
 
-    def __init__(self, call: Call, shell: Any, is_personal: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, call: Call, shell: Any, looked_at: Collection[str] = ()) -> None:
         """Create an encoder. The display formatter of the IPython `shell` makes rich representations;
-        `is_personal` is asked for `Head.personal`.
+        `looked_at` is that of the run, for `Head.personal`.
 
         `status` is the answer's, and `begun` is True from its `Head` on.
         """
         self.status = 200
         self._call = call
         self._shell = shell
-        self._is_personal = is_personal
+        self._looked_at = looked_at
         self._next_status: int | None = None
         self._headers: Headers = ()
         self._default_type = True
@@ -173,8 +171,7 @@ class ValueEncoder:
         head = () if self.begun else self._begin(body.type, whole=result, negotiated=body.negotiated)
         if body.content is None or self.status in BODILESS:
             return head
-        pieces = _pieces(body.content, body.form, result)
-        return chain(head, pieces) if isinstance(pieces, Iterator) else (*head, *pieces)
+        return chain(head, _pieces(body.content, body.form, result))
 
     def _begin(self, content_type: str, *, whole: bool, negotiated: bool = False) -> tuple[Head]:
         headers = self._headers
@@ -184,13 +181,13 @@ class ValueEncoder:
             # A cache must not serve it to a client with another Accept header (RFC 9110, 12.5.5).
             headers = (*headers, ("Vary", "Accept"))
         if not headers and self._default_type:
-            return (Head(self.status, (("Content-Type", content_type),), self._is_personal()),)
+            return (Head(self.status, (("Content-Type", content_type),), bool(self._looked_at)),)
         if whole or self.status in BODILESS:
             # The frontend counts the bytes that it sends.
             headers = tuple(pair for pair in headers if pair[0].lower() != "content-length")
         if self._default_type and header(headers, "content-type") is None:
             headers = (("Content-Type", content_type), *headers)
-        return (Head(self.status, headers, self._is_personal()),)
+        return (Head(self.status, headers, bool(self._looked_at)),)
 
     def _response(self, response: Any) -> ResultKind:
         """Return a response of werkzeug, Flask or werkzeug.sansio (which has no body) as a result.

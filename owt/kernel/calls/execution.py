@@ -10,8 +10,11 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
+
+from msgspec import Struct
 
 from owt.kernel import flask_requests
 from owt.kernel.answer.json_encoding import loaded
@@ -33,7 +36,7 @@ from owt.kernel.endpoints import kernel_gateway
 from owt.kernel.endpoints.registry import Registry
 from owt.summat import MISSING, Pipe
 from owt.wire.call import ChangeDirectory, NotebookCell, RemoveEndpoint
-from owt.wire.chunk import Chunk, size
+from owt.wire.chunk import Chunk, Data
 
 SEPARATE_FRAME = 16 * 1024
 """Minimum number of bytes of an answer that is sent in a frame of its own, rather than with the run's end."""
@@ -56,15 +59,13 @@ class Environment:
     events: CallEvents | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Awaiting:
+class Awaiting(Struct, frozen=True):
     """State of a run whose adaptor returned an awaitable."""
 
     value: Awaitable[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LastChunks:
+class LastChunks(Struct, frozen=True):
     """State of a run that has sent everything except these chunks. They and the run's end are one frame."""
 
     chunks: list[Chunk]
@@ -78,12 +79,11 @@ class Execution:
 
     def __init__(self, run: Run, code: CompiledCode | None, environment: Environment) -> None:
         """Create the execution. `code` is the call's code; None for a call without code."""
-        self.encoder = ValueEncoder(run.call, environment.shell, lambda: run.personal)
+        self.encoder = ValueEncoder(run.call, environment.shell, run.looked_at)
         self._run = run
         self._sender = run.sender
         self._code = code
         self._environment = environment
-        self._step = InStep(environment.interrupts, run.id)
         # The code is a cell, or an expression that is no adaptor. Without a value that can be sent, its
         # displays or its prints are the answer.
         self._shows_value = False
@@ -95,59 +95,58 @@ class Execution:
         Raises whatever the adaptor raises, and `BadRequest` for arguments that do not fit.
         """
         try:
-            return self._begin(user_code)
+            with user_code:
+                flask_requests.push_request(self._run)
+                if (events := self._environment.events) is not None and events.has_functions:
+                    events.begin(self._run.call, self._is_cell)
+                try:
+                    value = self._value(user_code)
+                except _http_exceptions() as error:
+                    value = self._response_to(error)
+            shows_task = self._shows_value and isinstance(value, asyncio.Task)
+            if hasattr(type(value), "__await__") and not shows_task:
+                return Awaiting(value)
+            return self._deliver(value, user_code)
         except BaseException:
             self._end_events(user_code)
             raise
 
-    def _begin(self, user_code: InOtherThread) -> Progress:
-        with user_code:
-            flask_requests.push_request(self._run)
-            if (events := self._environment.events) is not None:
-                events.begin(self._run.call, self._is_cell)
-            try:
-                value = self._value(user_code)
-            except _http_exceptions() as error:
-                value = self._response_to(error)
-        if hasattr(type(value), "__await__") and not (self._shows_value and isinstance(value, asyncio.Task)):
-            return Awaiting(value)
-        return self._deliver(value, user_code)
-
     async def wait_for(self, progress: Progress) -> list[Chunk]:
         """Do what is left after `begin`, and return the last chunks."""
         try:
-            return await self._wait_for(progress)
+            if isinstance(progress, Awaiting):
+                # Again: a run in a thread has another context.
+                flask_requests.push_request(self._run)
+                try:
+                    value = await self._steps(progress.value)
+                except _http_exceptions() as error:
+                    value = self._response_to(error)
+                interrupts = self._environment.interrupts
+                in_main = InMainThread(interrupts, self._environment.loop)
+                interrupts.begin(self._run.id)
+                try:
+                    progress = self._deliver(value, in_main)
+                finally:
+                    in_main.leave()
+            if isinstance(progress, AsyncStream):
+                progress = await self._deliver_async(progress)
+            assert isinstance(progress, LastChunks)
+            return progress.chunks
         finally:
-            self._end_events(self._step)
+            self._end_events(None)
 
     @property
     def _is_cell(self) -> bool:
         return isinstance(self._code, CompiledCell)
 
-    def _end_events(self, user_code: InOtherThread) -> None:
-        if (events := self._environment.events) is not None and events.has_end:
-            with user_code:
-                events.end(self._run.call, self._is_cell)
+    @cached_property
+    def _step(self) -> InStep:
+        return InStep(self._environment.interrupts, self._run.id)
 
-    async def _wait_for(self, progress: Progress) -> list[Chunk]:
-        if isinstance(progress, Awaiting):
-            # Again: a run in a thread has another context.
-            flask_requests.push_request(self._run)
-            try:
-                value = await self._steps(progress.value)
-            except _http_exceptions() as error:
-                value = self._response_to(error)
-            interrupts = self._environment.interrupts
-            in_main = InMainThread(interrupts, self._environment.loop)
-            interrupts.begin(self._run.id)
-            try:
-                progress = self._deliver(value, in_main)
-            finally:
-                in_main.leave()
-        if isinstance(progress, AsyncStream):
-            progress = await self._deliver_async(progress)
-        assert isinstance(progress, LastChunks)
-        return progress.chunks
+    def _end_events(self, user_code: InOtherThread | None) -> None:
+        if (events := self._environment.events) is not None and events.has_functions:
+            with user_code or self._step:
+                events.end(self._run.call, self._is_cell)
 
     def _value(self, user_code: InOtherThread) -> Any:
         call, code, namespace = self._run.call, self._code, self._environment.shell.user_ns
@@ -348,7 +347,7 @@ class Execution:
         rest = iter(chunks)
         for chunk in rest:
             first.append(chunk)
-            amount += size(chunk)
+            amount += len(chunk.body) if isinstance(chunk, Data) else 0
             if amount > SEPARATE_FRAME:
                 self._sender.send(chain(first, rest))
                 return LastChunks([])

@@ -34,43 +34,32 @@ class Figures:
 
     def __enter__(self) -> None:
         self._is_only_run = self._count_begun() == 1
-        self._before = begin(self._run)
+        self._before: set[int] = set()
+        pyplot: Any = sys.modules.get("matplotlib.pyplot")
+        if pyplot is None or not hasattr(pyplot, "get_fignums"):
+            return
+        hooks = pyplot.rcParams.get("figure.hooks")
+        if hooks is not None and HOOK not in hooks:
+            pyplot.rcParams["figure.hooks"] = [*hooks, HOOK]
+        _of_runs[self._run] = []
+        self._before.update(pyplot.get_fignums())
 
     def __exit__(self, *error: object) -> None:
-        if "matplotlib.pyplot" not in sys.modules:
+        if "matplotlib.pyplot" in sys.modules:
+            with InStep(self._interrupts, self._run):
+                self._close()
+
+    def _close(self) -> None:
+        figures = _of_runs.pop(self._run, ())
+        pyplot: Any = sys.modules["matplotlib.pyplot"]
+        if not hasattr(pyplot, "get_fignums"):
             return
-        is_only_run = self._is_only_run and self._count_begun() == 1
-        with InStep(self._interrupts, self._run):
-            end(self._run, self._before, is_only_run=is_only_run)
-
-
-def begin(run: str) -> set[int]:
-    """Record the figures that this run opens from now on. Returns the numbers of those that exist."""
-    pyplot: Any = sys.modules.get("matplotlib.pyplot")
-    if pyplot is None or not hasattr(pyplot, "get_fignums"):
-        return set()
-    hooks = pyplot.rcParams.get("figure.hooks")
-    if hooks is not None and HOOK not in hooks:
-        pyplot.rcParams["figure.hooks"] = [*hooks, HOOK]
-    _of_runs[run] = []
-    return set(pyplot.get_fignums())
-
-
-def end(run: str, before: set[int], *, is_only_run: bool) -> None:
-    """Close the figures that this run has opened.
-
-    `before` is the result of `begin`. If it was the only run, all figures since then are its own, also those
-    that were opened before matplotlib knew the hook.
-    """
-    figures = _of_runs.pop(run, ())
-    pyplot: Any = sys.modules.get("matplotlib.pyplot")
-    if pyplot is None or not hasattr(pyplot, "get_fignums"):
-        return
-    for figure in figures:
-        pyplot.close(figure)
-    if is_only_run:
-        for number in set(pyplot.get_fignums()) - before:
-            pyplot.close(number)
+        for figure in figures:
+            pyplot.close(figure)
+        if self._is_only_run and self._count_begun() == 1:
+            # All figures since then are its own, also those that were opened before matplotlib knew the hook.
+            for number in set(pyplot.get_fignums()) - self._before:
+                pyplot.close(number)
 
 
 def on_open(figure: Any) -> None:

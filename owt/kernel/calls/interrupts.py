@@ -184,7 +184,8 @@ class InMainThread(InOtherThread):
     ) -> None:
         self._interrupts.leave_user_code()
         asyncio._set_running_loop(self._loop)
-        super().__exit__(kind, error, trace)
+        if process_id() != self._process:
+            end_fork(error)
 
 
 class InStep(InOtherThread):

@@ -128,7 +128,7 @@ class OutputSender:
             with self._order:
                 last = (*self._pop_text(), *chunks) if self._text else tuple(chunks)
                 self._closed = True
-                self._connection.send(Output(self.run, last), self._regions())
+                self._connection.send(Output(self.run, last), self._regions() if self._region else ())
                 if self._region is not None:
                     assert self._connection.unsent is not None
                     self._region.clear()
@@ -288,7 +288,7 @@ class OutputSender:
             self.mirror.show((chunk,))
 
     def _wait(self) -> None:
-        in_main = self._is_in_main() and self._interrupts.run == self.run
+        in_main = threading.get_ident() == _MAIN_THREAD and self._interrupts.run == self.run
         with self._credit_lock:
             self._granted = self._granted or threading.Condition(self._credit_lock)
             while self._credit <= 0 and not self._closed:
@@ -304,10 +304,7 @@ class OutputSender:
                         self._interrupts.leave_user_code()
 
     def _shield(self) -> bool:
-        return self._is_in_main() and self._interrupts.shield()
-
-    def _is_in_main(self) -> bool:
-        return threading.get_ident() == _MAIN_THREAD
+        return threading.get_ident() == _MAIN_THREAD and self._interrupts.shield()
 
 
 _MAIN_THREAD = threading.main_thread().ident

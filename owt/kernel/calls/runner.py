@@ -75,6 +75,7 @@ class RunTable:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._runs: dict[str, ActiveRun] = {}
+        self._begun = 0
         self._withdrawn: dict[str, None] = {}
 
     def add(self, run: ActiveRun) -> bool:
@@ -96,16 +97,17 @@ class RunTable:
 
     def count_begun(self) -> int:
         """Return the number of active runs that have begun."""
-        return sum(run.begun for run in self.all())
+        return self._begun
 
     def __contains__(self, run: ActiveRun) -> bool:
-        # A run that was withdrawn may have been sent again, under the same id.
         return self._runs.get(run.id) is run
 
     def begin(self, run: ActiveRun) -> bool:
         """Mark a run as begun. Returns False if it was withdrawn."""
         with self.lock:
-            run.begun = run in self
+            # A run that was withdrawn may have been sent again, under the same id.
+            run.begun = self._runs.get(run.id) is run
+            self._begun += run.begun
             return run.begun
 
     def withdraw(self, id: str) -> tuple[bool, ActiveRun | None]:
@@ -127,8 +129,8 @@ class RunTable:
         # The task's context refers to the run: such a cycle keeps the request's body until it is collected.
         run.task = None
         with self.lock:
-            if run in self:
-                del self._runs[run.id]
+            self._begun -= 1
+            del self._runs[run.id]
 
 
 class Runner:

@@ -408,25 +408,25 @@ class Streams:
             if isinstance(stream := getattr(sys, name, None), RunStream)
         }
         self._pipes = [stream.pipe for stream in self._streams.values() if stream.pipe is not None]
-        self._poll = select.poll()
-        self._polled: list[int] = []
+        self._poll = self._new_poll()
 
     def collect(self) -> None:
         """Give the run that ends, the only one, what was written to the descriptors by now. Later output of
         child processes that it leaves behind belongs to no run."""
         # One system call tells which pipe has data and which descriptor is closed: this is in every call.
-        for descriptor, event in self._current_poll().poll(0):
+        for descriptor, event in self._poll.poll(0):
             for pipe in self._pipes:
                 if descriptor == pipe.descriptor and event & select.POLLNVAL:
                     pipe.restore()
                 elif descriptor == pipe.output:
                     pipe.read()
         self._restore_names()
-        has_children = _has_children()
         for pipe in self._pipes:
             pipe.settle()
-            if has_children:
+        if _has_children():
+            for pipe in self._pipes:
                 pipe.renew()
+            self._poll = self._new_poll()
 
     def restore(self) -> None:
         """Put both streams in place for the next run."""
@@ -439,16 +439,13 @@ class Streams:
             if getattr(sys, name, None) is None:
                 setattr(sys, name, stream)
 
-    def _current_poll(self) -> select.poll:
-        outputs = [pipe.output for pipe in self._pipes]
-        if outputs != self._polled:
-            self._poll = select.poll()
-            self._polled = outputs
-            for pipe in self._pipes:
-                self._poll.register(pipe.output, select.POLLIN)
-                # No event but POLLNVAL, which needs no registration.
-                self._poll.register(pipe.descriptor, 0)
-        return self._poll
+    def _new_poll(self) -> select.poll:
+        poll = select.poll()
+        for pipe in self._pipes:
+            poll.register(pipe.output, select.POLLIN)
+            # No event but POLLNVAL, which needs no registration.
+            poll.register(pipe.descriptor, 0)
+        return poll
 
 
 def _has_children() -> bool:

@@ -12,12 +12,13 @@ import ast
 import builtins
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
+from msgspec import Struct
 
 from owt.errors import UNREADABLE, BadRequest
 from owt.kernel.code.syntax import free_names, parse_expression
@@ -32,11 +33,10 @@ class MissingArguments(BadRequest):
         self.names = names
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(Struct, frozen=True):
     """Arguments of a call: `kwargs` by name, or one `value` that is not a mapping; else that is `MISSING`."""
 
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: dict[str, Any] = {}
     value: Any = MISSING
 
 
@@ -57,7 +57,7 @@ def evaluate(text: str | None, namespace: dict[str, Any]) -> Arguments:
         raise BadRequest("kwargs", "is nested too deeply", text) from None
     if not is_json:
         value = _evaluated(_compiled(text), text, namespace)
-    if type(value) is dict and all(type(key) is str for key in value):
+    elif type(value) is dict:
         return Arguments(value)
     if isinstance(value, str):
         value = _evaluated_again(value, namespace)
@@ -131,7 +131,7 @@ _method_shapes: _Shapes = WeakKeyDictionary()
 def _shape(function: Callable[..., Any]) -> _Shape | None:
     """Return the parameters of a callable, cached for functions and methods written in Python."""
     shapes, plain = _shapes, function
-    if not isinstance(function, FunctionType | MethodType | type):
+    if not isinstance(function, (FunctionType, MethodType, type)):
         call = type(function).__call__
         if isinstance(call, FunctionType):
             function = MethodType(call, function)

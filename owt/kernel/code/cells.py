@@ -99,44 +99,31 @@ class CallEvents:
         """Remember the functions that are registered now: those of the kernel."""
         self._registered: dict[str, list[Callable[..., Any]]] = shell.events.callbacks
         self._own = {event: tuple(functions) for event, functions in self._registered.items()}
+        self._counts = [*map(len, self._own.values())]
+
+    @property
+    def has_functions(self) -> bool:
+        """True if more functions are registered than those of the kernel."""
+        return [*map(len, self._registered.values())] != self._counts
 
     def begin(self, call: Call, is_cell: bool) -> None:
         """Trigger what precedes a cell. A cell itself triggers the events of executions."""
         if not is_cell:
             self._trigger("pre_execute")
-        if functions := self._functions("pre_run_cell"):
-            self._call("pre_run_cell", functions, _info(call))
+        self._trigger("pre_run_cell", _info(call))
 
     def end(self, call: Call, is_cell: bool) -> None:
         """Trigger what follows a cell."""
+        from IPython.core.interactiveshell import ExecutionResult
+
         if not is_cell:
             self._trigger("post_execute")
-        if functions := self._functions("post_run_cell"):
-            from IPython.core.interactiveshell import ExecutionResult
+        self._trigger("post_run_cell", ExecutionResult(_info(call)))
 
-            self._call("post_run_cell", functions, ExecutionResult(_info(call)))
-
-    @property
-    def has_end(self) -> bool:
-        """Return True if `end` has functions to call."""
-        return bool(self._functions("post_execute") or self._functions("post_run_cell"))
-
-    def _functions(self, event: str) -> list[Callable[..., Any]]:
-        registered, own = self._registered[event], self._own[event]
-        if len(registered) == len(own):
-            return []
-        return [
-            function
-            for function in registered
-            if function not in own and not function.__module__.startswith(INLINE)
-        ]
-
-    def _trigger(self, event: str) -> None:
-        if functions := self._functions(event):
-            self._call(event, functions)
-
-    def _call(self, event: str, functions: list[Callable[..., Any]], *arguments: object) -> None:
-        for function in functions:
+    def _trigger(self, event: str, *arguments: object) -> None:
+        for function in [*self._registered[event]]:
+            if function in self._own[event] or function.__module__.startswith(INLINE):
+                continue
             try:
                 function(*arguments)
             except Exception:

@@ -23,6 +23,8 @@ from threading import RLock
 from types import CodeType, ModuleType
 from typing import Any
 
+from msgspec import Struct
+
 from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.code.syntax import lines_of
 
@@ -141,8 +143,7 @@ class Program:
                 self._folder.remove(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class ExplicitCode:
+class ExplicitCode(Struct, frozen=True):
     """Text that binds `fn_name`, among the names `binds`, at its top level."""
 
     fn_name: str
