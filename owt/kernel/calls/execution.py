@@ -114,6 +114,9 @@ class Execution:
     async def wait_for(self, progress: Progress) -> list[Chunk]:
         """Do what is left after `begin`, and return the last chunks."""
         try:
+            if not isinstance(progress, LastChunks):
+                # A run may begin outside of a task, which `asyncio` needs from here on.
+                await asyncio.sleep(0)
             if isinstance(progress, Awaiting):
                 # Again: a run in a thread has another context.
                 flask_requests.push_request(self._run)

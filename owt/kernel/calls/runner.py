@@ -33,7 +33,7 @@ from owt.kernel.calls.request_body import BodyFetcher
 from owt.kernel.calls.stdio import Streams
 from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.code.cells import CallEvents, CellRunner
-from owt.kernel.code.compiled import CompiledCell, CompiledCode
+from owt.kernel.code.compiled import CompiledCell, CompiledCode, ExplicitCode
 from owt.kernel.code.source import Sources
 from owt.kernel.endpoints.registry import Registry
 from owt.kernel.exit import end_process_group
@@ -193,16 +193,31 @@ class Runner:
     # Messages of the frontend ----------------------------------------------------------------------
 
     def accept(self, id: str, call: Call, number: int = 0) -> None:
-        """Start a run of this call, which is the frontend's message of this number. Call it in the main
-        thread."""
+        """Start a run of this call, which is the frontend's message of this number. Call it on the loop.
+
+        A run that is alone and does not wait has ended when this returns.
+        """
         mirror = RunMirror(self._mirror, id, call) if self._mirror is not None else None
         sender = OutputSender(
             id, self._connection, self._window, self._interrupts, self._call_later, mirror
         )
         run = ActiveRun(id, call, sender, self.bodies.fetch)
         run.number = number
-        if self._runs.add(run):
-            run.task = self._loop.create_task(self._serve(run))
+        if not self._runs.add(run):
+            return
+        serving, run_context = self._serve(run), copy_context()
+        if self._is_alone(run):
+            # A task would begin in the next pass of the event loop.
+            try:
+                run_context.run(serving.send, None)
+            except StopIteration:
+                return
+        run.task = self._loop.create_task(serving, context=run_context)
+
+    def _is_alone(self, run: ActiveRun) -> bool:
+        """Return True if nothing has the main thread's turn, or waits for it, before this run."""
+        waits = self.concurrency > 1 or self.handlers > 0 or self.turn.locked()
+        return not waits and self._runs.all() == [run]
 
     def grant(self, id: str, amount: int) -> None:
         """Add credit for the run's output. Call it in the control thread."""
@@ -308,7 +323,7 @@ class Runner:
         self._call_later(RETRY_INTERRUPT, partial(self._check_cancelled, run))
 
     def _check_cancelled(self, run: ActiveRun) -> None:
-        if run in self._runs and (task := run.task) is not None and not task.cancelling():
+        if run in self._runs and ((task := run.task) is None or not task.cancelling()):
             if self._interrupts.run == run.id:
                 self._interrupt(run)
             else:
@@ -330,6 +345,9 @@ class Runner:
             run.compiling = True
             code = self._compile(run.call)
             run.compiling = False
+            if run.task is None and code is not None and not isinstance(code, ExplicitCode):
+                # The code may use the loop, for which `asyncio` needs a task.
+                await asyncio.sleep(0)
             execution = Execution(run, code, self._environment)
             is_cell = isinstance(code, CompiledCell) or self.endpoints.is_cell(run.call)
             if self.concurrency > 1 and not is_cell:

@@ -43,6 +43,8 @@ BLOCKING = {
     "value": "class Slow:\n    def _repr_html_(self): state.block()\ndef run(): return Slow()",
 }
 RETURNING = "def run(): return 1"
+# It runs before the cancelled run, which then begins in a task.
+BEFORE = "import asyncio\nasync def run(): await asyncio.sleep(0)"
 # It runs after the cancelled run, in the same pass of the event loop.
 NEXT = "import asyncio\nasync def run():\n    state.blocked()\n    await asyncio.sleep(0.0001)\n    return 42"
 
@@ -58,10 +60,11 @@ class Moments:
             block=self._block, blocked=self._blocked, survive=lambda: self.survived.append(self._moment)
         )
 
-    def cancel(self, code: str, moment: int) -> int:
+    def cancel(self, code: str, moment: int, *, is_alone: bool = True) -> int:
         """Run this code, cancel it at a moment or when it blocks, and return its status."""
         self._moment, self._left, self._id = moment, moment, f"run {moment}"
-        calls = {self._id: call(code, accept="text/html"), f"next {moment}": call(NEXT)}
+        calls = {} if is_alone else {f"before {moment}": call(BEFORE)}
+        calls |= {self._id: call(code, accept="text/html"), f"next {moment}": call(NEXT)}
         sys.setprofile(self._profile)
         try:
             chunks = self._bench.run(**calls)
@@ -115,10 +118,11 @@ def test_a_cancel_stops_a_run_at_any_moment(bench: RunnerBench, name: str) -> No
     gc.collect()
 
 
-def test_a_cancel_at_any_moment_disturbs_no_other_run(bench: RunnerBench) -> None:
+@pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "behind another"])
+def test_a_cancel_at_any_moment_disturbs_no_other_run(bench: RunnerBench, is_alone: bool) -> None:
     moments = Moments(bench)
     for moment in itertools.count():
-        assert moments.cancel(RETURNING, moment) in (200, 499)
+        assert moments.cancel(RETURNING, moment, is_alone=is_alone) in (200, 499)
         if moments.is_last:
             break
     assert moment > 20

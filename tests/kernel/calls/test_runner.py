@@ -63,6 +63,30 @@ def test_calls_run_one_after_another_in_the_order_of_arrival(bench: RunnerBench,
     assert bench.text("seen") == "[0,0,1,1,2,2,3,3]"
 
 
+def test_a_call_that_is_alone_runs_in_the_same_pass_of_the_loop(bench: RunnerBench) -> None:
+    async def main() -> list[Chunk]:
+        bench.runner.accept("a", call("def run(): state.ran = True"))
+        assert bench.names["ran"] is True
+        await bench.ended("a")
+        return bench.chunks("a")
+
+    assert isinstance(bench.loops.run(main())[-1], Done)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "async def run(): return asyncio.current_task() is not None",
+        "async def run():\n    yield asyncio.current_task() is not None",
+        "asyncio.current_task() is not None",
+        "await asyncio.sleep(0)\nasyncio.current_task() is not None",
+    ],
+    ids=["coroutine", "asynchronous generator", "cell", "awaiting cell"],
+)
+def test_code_that_uses_the_loop_runs_in_a_task(bench: RunnerBench, code: str) -> None:
+    assert bench.text(f"import asyncio\n{code}").lower().strip() == "true"
+
+
 def test_a_call_waits_for_a_notebooks_cell(bench: RunnerBench) -> None:
     async def main() -> list[Chunk]:
         async with bench.runner.turn:
@@ -206,7 +230,9 @@ def test_a_call_that_was_withdrawn_before_it_arrived_never_runs(bench: RunnerBen
     assert (bench.withdrawn, bench.frames["a"]) == (["a"], [])
 
 
-def test_a_call_that_was_withdrawn_after_it_arrived_never_runs(bench: RunnerBench) -> None:
+def test_a_call_that_was_withdrawn_after_it_arrived_never_runs(new_bench: Callable[..., RunnerBench]) -> None:
+    # Of several runs at once, each begins in a task.
+    bench = new_bench(concurrency=2)
     bench.runner.accept("a", call("state.ran = True"))
     bench.control.do(bench.runner.withdraw, "a")
     assert bench.text("'ran' in state") == "False"
@@ -214,7 +240,10 @@ def test_a_call_that_was_withdrawn_after_it_arrived_never_runs(bench: RunnerBenc
 
 
 @pytest.mark.parametrize("arrived", [False, True])
-def test_a_withdrawn_call_that_is_sent_again_runs_once(bench: RunnerBench, arrived: bool) -> None:
+def test_a_withdrawn_call_that_is_sent_again_runs_once(
+    new_bench: Callable[..., RunnerBench], arrived: bool
+) -> None:
+    bench = new_bench(concurrency=2)
     if arrived:
         bench.runner.accept("a", call("state.n = 'withdrawn'"))
     bench.control.do(bench.runner.withdraw, "a")
