@@ -3,7 +3,8 @@
     channel        the kernel's side of its two connections
     connection     one connection
     local_runner   calls in this process, without a server
-    runner         active runs, in turn or at once, and how they are stopped
+    runner         runs in turn or at once, and how they are stopped
+    active_runs    active runs by id: each begins once or is withdrawn
     execution      one run, from its call to its chunks
     failure        exceptions to failure chunks; `advice` adds advice about the request
     stdio          stdout and stderr, routed to the run that writes to them

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from owt.kernel import context
+from owt.kernel.calls.active_runs import ActiveRun, RunTable
 from owt.kernel.calls.advice import with_advice
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.event_loops import PlainLoop
@@ -48,89 +49,6 @@ RETRY_INTERRUPT = 0.02
 """Seconds after which the runner checks that a run has noticed its cancel. A step that begins just before may
 keep the event loop busy, and a signal that arrives just before the main thread waits does not end the
 wait."""
-MAX_WITHDRAWN = 1000
-"""Maximum number of runs that are withdrawn before they arrive; of more, the oldest is forgotten."""
-
-
-class ActiveRun(context.Run):
-    """Run that has arrived and not ended.
-
-    `number` is that of its message; `thread` is the id of its own thread, if it has one; `exit` is the
-    SystemExit or KeyboardInterrupt of a task or a callback that it has started; `failing` is set while its
-    exception is described.
-    """
-
-    number = 0
-    begun = False
-    failing = False
-    compiling = False
-    exit: BaseException | None = None
-    task: asyncio.Task[None] | None = None
-    thread: int | None = None
-
-
-class RunTable:
-    """Active runs by id. Each begins once or is withdrawn before, whichever thread comes first."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._runs: dict[str, ActiveRun] = {}
-        self._begun = 0
-        self._withdrawn: dict[str, None] = {}
-
-    def add(self, run: ActiveRun) -> bool:
-        """Add a run that has arrived. Returns False if it was withdrawn before."""
-        with self.lock:
-            if run.id in self._withdrawn:
-                del self._withdrawn[run.id]
-                return False
-            self._runs[run.id] = run
-            return True
-
-    def get(self, id: str) -> ActiveRun | None:
-        """Return the run; None before it arrives and after it has ended."""
-        return self._runs.get(id)
-
-    def all(self) -> list[ActiveRun]:
-        """Return every active run."""
-        return list(self._runs.values())
-
-    def count_begun(self) -> int:
-        """Return the number of active runs that have begun."""
-        return self._begun
-
-    def __contains__(self, run: ActiveRun) -> bool:
-        return self._runs.get(run.id) is run
-
-    def begin(self, run: ActiveRun) -> bool:
-        """Mark a run as begun. Returns False if it was withdrawn."""
-        with self.lock:
-            # A run that was withdrawn may have been sent again, under the same id.
-            run.begun = self._runs.get(run.id) is run
-            self._begun += run.begun
-            return run.begun
-
-    def withdraw(self, id: str) -> tuple[bool, ActiveRun | None]:
-        """Keep a run from beginning. Returns False if it has begun; and the run, if it has arrived."""
-        with self.lock:
-            run = self._runs.get(id)
-            if run is not None and run.begun:
-                return False, run
-            if run is None:
-                self._withdrawn[id] = None
-                if len(self._withdrawn) > MAX_WITHDRAWN:
-                    self._withdrawn.pop(next(iter(self._withdrawn)))
-            else:
-                del self._runs[id]
-            return True, run
-
-    def remove(self, run: ActiveRun) -> None:
-        """Remove a run that has begun and whose end has been sent."""
-        # The task's context refers to the run: such a cycle keeps the request's body until it is collected.
-        run.task = None
-        with self.lock:
-            self._begun -= 1
-            del self._runs[run.id]
 
 
 class Runner:
