@@ -125,13 +125,14 @@ class CallExchange(Exchange):
 
     def _run(self, facts: RequestFacts, parsed: ParsedRequest, match: Match | None) -> None:
         """Submit the call, or resume the run that its client was disconnected from, and respond."""
-        if match is None and requests.is_page_view(parsed):
-            page = pages.welcome(f"{facts.scheme}://{facts.host}", facts.root).encode()
-            self.writer.send(WholeResponse(200, [("Content-Type", "text/html; charset=utf-8")], page))
-            return
-        if match is None and requests.is_icon_view(parsed):
-            self.writer.send(pages.icon())
-            return
+        if match is None and requests.is_view(parsed):
+            if facts.path == "/":
+                page = pages.welcome(f"{facts.scheme}://{facts.host}", facts.root).encode()
+                self.writer.send(WholeResponse(200, [("Content-Type", "text/html; charset=utf-8")], page))
+                return
+            if facts.path == "/favicon.ico":
+                self.writer.send(pages.icon())
+                return
         if not self.can_show_aborts():
             return
         session = None

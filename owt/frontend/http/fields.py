@@ -27,8 +27,11 @@ from tornado.httputil import ParseMultipartConfig, parse_multipart_form_data
 from owt.errors import BadRequest
 from owt.wire.call import FIELDS, RequestFacts
 
-Fields = Mapping[str, str | bytes | Raw]
-"""Text or JSON by the names of fields; of fields in base64, also the bytes that it stands for."""
+Field = str | bytes | Raw
+"""Text or JSON; of a field in base64, also the bytes that it stands for."""
+
+Fields = Mapping[str, Field]
+"""Fields by their names, which are among `FIELDS`."""
 
 
 class ReadFields(NamedTuple):

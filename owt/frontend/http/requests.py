@@ -24,6 +24,8 @@ import keyword
 import math
 import re
 import unicodedata
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, cast
 
 import msgspec
@@ -33,7 +35,7 @@ from owt.errors import BadRequest, MethodNotAllowed, NoSuchEndpoint
 from owt.frontend import nesting
 from owt.frontend.config.setting import SWITCH
 from owt.frontend.endpoints import Match
-from owt.frontend.http.fields import Fields, cut, decode_base64, read_fields
+from owt.frontend.http.fields import Field, cut, decode_base64, read_fields
 from owt.wire import sse
 from owt.wire.accept import names, ranks_first
 from owt.wire.call import Caching, Call, RequestFacts, Target
@@ -43,8 +45,6 @@ METHODS = ("GET", "POST")
 """Methods of calls that bring code, or name it. HEAD is read as GET."""
 LARGE_TEXT = 4096
 """Size of a JSON string, in bytes, from which it pays to look for escapes before it is decoded."""
-_KERNEL_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = SWITCH | {"": True}
 _SWITCH_NUMBER = {0: False, 1: True}  # also False and True
 
@@ -92,50 +92,48 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
     # A repeated header is a list written in several lines (RFC 9110, section 5.3).
     accept = ",".join(filter(None, accepts)) or "*/*"
     fields, in_body, mistyped = read_fields(facts, content_type)
-    code = _either(fields, "code", _text(fields, "code"))
-    kwargs = _either(fields, "kwargs", _kwargs(fields))
+    values = {name: _READERS[name](name, field) for name, field in fields.items()}
+    code = _either(values, "code")
+    kwargs = _either(values, "kwargs")
     if kwargs is not None:
         nesting.check("kwargs", kwargs, max_nesting)
-    adaptor = _matching(fields, "adaptor", _ADAPTOR_NAME, "a name like 'speak'")
+    adaptor = values.get("adaptor")
     if code and adaptor:
         raise BadRequest("adaptor", "cannot be combined with code", adaptor)
     if mistyped is not None and (adaptor or (code and mistyped[0] not in code)):
         # An adaptor that reads a field of this name mentions it.
         raise BadRequest(mistyped[0], f"is no field of owt; did you mean {mistyped[1]}?")
-    fn_name = _fn_name(fields)
-    events = _events(fields, accept)
+    session = values.get("session")
+    if session is None and header_session is not None:
+        session = session_name(header_session, "Owt-Session")
+    fn_name = values.get("fn_name")
+    caching = None
+    if values.get("use_cache"):
+        caching = Caching(values.get("cache_kwargs", False), values.get("cache_key_override"))
+    events = _events(values.get("stream"), accept)
     call = Call(
         request=facts,
         code=code.removeprefix("\ufeff") if code else None,
         adaptor=adaptor,
         kwargs=kwargs,
-        session=_session(fields, header_session),
+        session=session,
         fn_name=fn_name or "run",
-        kernel=_matching(fields, "kernel", _KERNEL_NAME, "the name of a kernelspec"),
+        kernel=values.get("kernel"),
         accept=accept,
         sse=events == "always",
         sse_streams=events == "streams",
-        reload=_switch(fields, "reload"),
-        timeout=_timeout(fields),
-        caching=_caching(fields),
-        detach=_switch(fields, "detach"),
+        reload=values.get("reload", False),
+        timeout=values.get("timeout"),
+        caching=caching,
+        detach=values.get("detach", False),
         body_parsed=in_body,
         caller=caller,
     )
     return ParsedRequest(call, fn_name, blank=not fields and header_session is None, mistyped=mistyped)
 
 
-def is_page_view(parsed: ParsedRequest) -> bool:
-    """Return True for a GET of `/` without any field, as a browser sends it."""
-    return _is_view(parsed) and parsed.call.request.path in ("", "/")
-
-
-def is_icon_view(parsed: ParsedRequest) -> bool:
-    """Return True for the request by which a browser asks for the icon of a page."""
-    return _is_view(parsed) and parsed.call.request.path == "/favicon.ico"
-
-
-def _is_view(parsed: ParsedRequest) -> bool:
+def is_view(parsed: ParsedRequest) -> bool:
+    """Return True for a GET without any field, by which a browser asks for a page or its icon."""
     facts = parsed.call.request
     return parsed.blank and not parsed.mistyped and facts.method in ("GET", "HEAD") and not facts.body
 
@@ -155,7 +153,7 @@ def parse_call(parsed: ParsedRequest, match: Match | None = None) -> Call:
             endpoints = f"{facts.root}/_owt/endpoints"
             missing = f"is missing, and {cut(facts.path)!r} is no endpoint ({endpoints} lists them)"
             # A field of another name at `/` is a mistyped one.
-            error = NoSuchEndpoint if _is_view(parsed) and facts.path not in ("", "/") else BadRequest
+            error = NoSuchEndpoint if is_view(parsed) and facts.path not in ("", "/") else BadRequest
             raise error("code", missing, hint=_hint(parsed))
     if facts.method not in METHODS and facts.method != "HEAD":
         raise MethodNotAllowed(facts.method, facts.path, METHODS)
@@ -191,11 +189,8 @@ def _hint(parsed: ParsedRequest) -> str:
     return f"For example: curl {url} --data-urlencode 'code=1 + 1'"
 
 
-def _text(fields: Fields, name: str) -> str | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else _json_text(cast(Raw, value), name)
+def _text(name: str, field: Field) -> str | None:
+    text = field if isinstance(field, str) else _json_text(cast(Raw, field), name)
     if text is not None and "\0" in text:
         raise BadRequest(name, "has a NUL character in it", cut(text))
     return text
@@ -241,74 +236,71 @@ def _excerpt(value: str | bytes | Raw) -> str:
     return _Json(bytes(memoryview(value)[:100]).decode("utf-8", "replace"))
 
 
-def _either(fields: Fields, name: str, plain: str | None) -> str | None:
+def _either(values: dict[str, Any], name: str) -> str | None:
     """Return field `name` from its plain text or its base64 form; None if it is empty."""
-    encoded_name = f"{name}_b64"
-    value = fields.get(encoded_name)
-    encoded = value if type(value) is bytes else _text(fields, encoded_name)
+    plain, encoded = values.get(name), values.get(f"{name}_b64")
     if encoded is None:
         return plain or None
     if plain is not None:
         raise BadRequest(name, f"is ambiguous: both {name} and {name}_b64 are there", cut(plain))
-    return decode_base64(encoded_name, encoded) or None
+    return decode_base64(f"{name}_b64", encoded) or None
 
 
-def _kwargs(fields: Fields) -> str | None:
-    value = fields.get("kwargs")
-    if isinstance(value, Raw):
-        raw = memoryview(value)
+def _encoded(name: str, field: Field) -> str | bytes | None:
+    return field if type(field) is bytes else _text(name, field)
+
+
+def _kwargs(name: str, field: Field) -> str | None:
+    if isinstance(field, Raw):
+        raw = memoryview(field)
         if bytes(raw[:1]) not in (b'"', b"n"):
             try:
                 return str(raw, "utf-8")
             except UnicodeDecodeError as error:
-                raise BadRequest("kwargs", f"is not UTF-8: {error.reason}") from None
-    text = _text(fields, "kwargs")
+                raise BadRequest(name, f"is not UTF-8: {error.reason}") from None
+    text = _text(name, field)
     return "" if text is not None and text.isspace() else text
 
 
-def _matching(fields: Fields, name: str, pattern: re.Pattern[str], kind: str) -> str | None:
-    text = _text(fields, name)
+def _matching(pattern: re.Pattern[str], kind: str, name: str, field: Field) -> str | None:
+    text = _text(name, field)
     if text is not None and (len(text) > MAX_NAME_LENGTH or not pattern.fullmatch(text)):
         raise BadRequest(name, f"must be {kind} ({pattern.pattern})", cut(text))
     return text
 
 
-def _fn_name(fields: Fields) -> str | None:
-    text = _text(fields, "fn_name")
+def _identifier(name: str, field: Field) -> str | None:
+    text = _text(name, field)
     if text is None:
         return None
     if len(text) > MAX_NAME_LENGTH or not text.isidentifier() or keyword.iskeyword(text):
-        raise BadRequest("fn_name", "must be a Python identifier", cut(text))
+        raise BadRequest(name, "must be a Python identifier", cut(text))
     # Python normalizes identifiers so (Language Reference, "Identifiers and keywords").
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
-def _session(fields: Fields, header: str | None) -> str | None:
-    name = _text(fields, "session")
-    if name is not None:
-        return session_name(name)
-    return None if header is None else session_name(header, "Owt-Session")
+def _session(name: str, field: Field) -> str | None:
+    text = _text(name, field)
+    return None if text is None else session_name(text)
 
 
-def _events(fields: Fields, accept: str) -> Literal["always", "streams", "never"]:
+def _stream(name: str, field: Field) -> str | None:
+    text = _text(name, field)
+    if text not in ("sse", "raw", "auto", None):
+        raise BadRequest(name, "must be sse, raw or auto", cut(text))
+    return text
+
+
+def _events(stream: str | None, accept: str) -> Literal["always", "streams", "never"]:
     """Return when to answer with events: a client that ranks another type first gets them of a stream."""
-    match _text(fields, "stream"):
-        case "sse":
-            return "always"
-        case "raw":
-            return "never"
-        case "auto" | None:
-            if not names(accept, sse.CONTENT_TYPE):
-                return "never"
-            return "always" if ranks_first(accept, sse.CONTENT_TYPE) else "streams"
-        case other:
-            raise BadRequest("stream", "must be sse, raw or auto", cut(other))
+    if stream == "sse":
+        return "always"
+    if stream == "raw" or not names(accept, sse.CONTENT_TYPE):
+        return "never"
+    return "always" if ranks_first(accept, sse.CONTENT_TYPE) else "streams"
 
 
-def _switch(fields: Fields, name: str) -> bool:
-    field = fields.get(name)
-    if field is None:
-        return False
+def _switch(name: str, field: Field) -> bool:
     kind = "true or false (or 1, 0, yes, no, on, off)"
     value = field if isinstance(field, str) else _decode(_switches, cast(Raw, field), name, kind)
     if value is None:
@@ -320,12 +312,9 @@ def _switch(fields: Fields, name: str) -> bool:
     return switch
 
 
-def _timeout(fields: Fields) -> float | None:
-    field = fields.get("timeout")
-    if field is None:
-        return None
+def _timeout(name: str, field: Field) -> float | None:
     kind = "a number of seconds above 0"
-    value = field if isinstance(field, str) else _decode(_numbers, cast(Raw, field), "timeout", kind)
+    value = field if isinstance(field, str) else _decode(_numbers, cast(Raw, field), name, kind)
     if value is None:
         return None
     try:
@@ -333,11 +322,25 @@ def _timeout(fields: Fields) -> float | None:
     except (ValueError, OverflowError):
         seconds = math.nan
     if not (seconds > 0 and math.isfinite(seconds)):
-        raise BadRequest("timeout", f"must be {kind}", _excerpt(field))
+        raise BadRequest(name, f"must be {kind}", _excerpt(field))
     return seconds
 
 
-def _caching(fields: Fields) -> Caching | None:
-    with_kwargs = _switch(fields, "cache_kwargs")
-    key = _text(fields, "cache_key_override")
-    return Caching(with_kwargs, key) if _switch(fields, "use_cache") else None
+_READERS: dict[str, Callable[[str, Field], Any]] = {
+    "code": _text,
+    "code_b64": _encoded,
+    "kwargs": _kwargs,
+    "kwargs_b64": _encoded,
+    "adaptor": partial(_matching, re.compile(r"[a-z][a-z0-9_]*"), "a name like 'speak'"),
+    "fn_name": _identifier,
+    "session": _session,
+    "kernel": partial(_matching, re.compile(r"[A-Za-z0-9._-]+"), "the name of a kernelspec"),
+    "use_cache": _switch,
+    "cache_kwargs": _switch,
+    "cache_key_override": _text,
+    "timeout": _timeout,
+    "reload": _switch,
+    "stream": _stream,
+    "detach": _switch,
+}
+"""Function that returns the value of each field, or None for JSON's null. It raises `BadRequest`."""

@@ -17,7 +17,7 @@ from owt.errors import BadRequest, MethodNotAllowed
 from owt.frontend.endpoints import Match
 from owt.frontend.http import fields
 from owt.frontend.http.fields import MAX_PAIRS, MAX_PARTS, MAX_SMALL_JSON
-from owt.frontend.http.requests import is_page_view, parse_call, parse_fields
+from owt.frontend.http.requests import is_view, parse_call, parse_fields
 from owt.wire.call import FIELDS, Caching, Call, RequestFacts, Target
 from owt.wire.names import session_name
 
@@ -76,13 +76,18 @@ def parse(request: RequestFacts, match: Match | None = None) -> Call:
 
 
 def is_page(request: RequestFacts) -> bool:
-    return is_page_view(parse_fields(request))
+    return is_view(parse_fields(request)) and request.path == "/"
 
 
 def refusal(request: RequestFacts) -> str:
     with pytest.raises(BadRequest) as caught:
         parse(request)
     return str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(FIELDS - {"code"}))
+def test_null_as_the_value_of_a_field_counts_as_missing(name: str) -> None:
+    assert parse(from_json(**{"code": "1", name: None})).code == "1"
 
 
 @pytest.mark.parametrize("source", [from_json, from_query, from_form, from_multipart])
