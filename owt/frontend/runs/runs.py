@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from msgspec import Struct, field
+
 from owt.frontend.logs import short_path
 from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
 from owt.wire.call import Call, RequestFacts
@@ -70,7 +72,7 @@ class RunObserver(Protocol):
         """Handle the end of the run, which comes once."""
 
 
-class Run:
+class Run(Struct, eq=False):
     """One execution of a call.
 
     The kernel gets credit as readers take chunks, so that it may send more. The slowest reader sets the pace,
@@ -79,54 +81,49 @@ class Run:
 
     When its last reader leaves, a run is cancelled: at once, or after `resume_window` seconds if its answer
     is a stream of events, which a client can resume. Times are seconds since 1970.
+
+    `journal_limit` is in bytes; `budget` is what the run shares with others (by default nothing).
     """
 
-    def __init__(
-        self,
-        id: str,
-        call: Call,
-        journal_limit: int,
-        *,
-        budget: JournalBudget | None = None,
-        grant_step: int = 1,
-        resume_window: float = 0,
-    ) -> None:
-        """`journal_limit` is in bytes; `budget` is what the run shares with others (None: nothing)."""
-        self.id = id
-        self.call = call
-        self.state = RunState.QUEUED
-        self.session = call.session
-        self.kernel: str | None = None
-        self.created_at = time.time()
-        self.started_at: float | None = None
-        self.answered_at: float | None = None
-        self.ended_at: float | None = None
-        self.status: int | None = None
-        self.failure: Failed | None = None
-        self.cancel_reason: CancelReason | None = None
-        self.kernel_loss: str | None = None
-        self.caller: Run | None = None
-        self.nested: set[Run] = set()
-        self.detached, self.has_events = call.detach, call.sse
-        self.user: str | None = None
-        self.shared_by = 1  # calls, without those that were cancelled
-        self.fingerprint = fingerprint(call)
-        self.journal = Journal()
-        self.journal_limit = journal_limit
-        self.kept_bytes = 0
-        self.sent = 0
-        self.form: Form | None = None
-        self._budget = budget or JournalBudget(journal_limit)
-        self._queue: RunQueue | None = None
-        self._executor: RunKernel | None = None
-        self._observers: list[RunObserver] = []
-        self._grant_step = grant_step
-        self._granted = 0
-        self._readers: list[Reader] = []
-        # The furthest that a reader had come when it left: bytes, position.
-        self._left_at = (0, 0)
-        self._resume_window = resume_window
-        self._abandoned: asyncio.TimerHandle | None = None
+    id: str
+    call: Call
+    journal_limit: int
+    budget: JournalBudget = field(default_factory=lambda: JournalBudget(0))
+    grant_step: int = 1
+    resume_window: float = 0
+    state: RunState = RunState.QUEUED
+    session: str | None = None
+    kernel: str | None = None
+    created_at: float = field(default_factory=time.time)
+    started_at: float | None = None
+    answered_at: float | None = None
+    ended_at: float | None = None
+    status: int | None = None
+    failure: Failed | None = None
+    cancel_reason: CancelReason | None = None
+    kernel_loss: str | None = None
+    caller: Run | None = None
+    nested: set[Run] = field(default_factory=set)
+    detached: bool = False
+    has_events: bool = False
+    user: str | None = None
+    shared_by: int = 1  # calls, without those that were cancelled
+    fingerprint: int = 0
+    journal: Journal = field(default_factory=Journal)
+    kept_bytes: int = 0
+    sent: int = 0
+    form: Form | None = None
+    _queue: RunQueue | None = None
+    _executor: RunKernel | None = None
+    _observers: list[RunObserver] = field(default_factory=list)
+    _granted: int = 0
+    _readers: list[Reader] = field(default_factory=list)
+    _left_at: tuple[int, int] = (0, 0)  # bytes and position of the furthest reader that has left
+    _abandoned: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.session, self.fingerprint = self.call.session, fingerprint(self.call)
+        self.detached, self.has_events = self.call.detach, self.call.sse
 
     @property
     def ended(self) -> bool:
@@ -159,7 +156,6 @@ class Run:
         self.kernel = kernel.id
         self.started_at = time.time()
         self._executor = kernel
-        self.grant()
 
     def take_back(self) -> None:
         """Record that the kernel has not begun the run, so that it waits in its session's queue again."""
@@ -200,18 +196,18 @@ class Run:
                     self.form = chunk.form
                 case Head():
                     self.answered_at = time.time()
-                case Failed():
-                    self.failure = chunk
                 case Done(status=status):
                     self.status = status
                     self.ended_at = time.time()
                     self.state = RunState.FAILED if self.failure else RunState.DONE
                     break
+                case Failed():
+                    self.failure = chunk
                 case _:
                     pass
-        self._budget.held += journal.bytes - before
+        self.budget.held += journal.bytes - before
         self.trim()
-        self._budget.reclaim()
+        self.budget.reclaim()
         if wake:
             self.wake_readers()
         if self.detached or self.abandoned:
@@ -267,13 +263,15 @@ class Run:
         if reader not in self._readers:
             return
         self._readers.remove(reader)
+        if self.ended:
+            return
         self._left_at = max(self._left_at, (reader.consumed, reader.position))
         self.grant()
-        if self._readers or self.detached or self.ended:
+        if self._readers or self.detached:
             return
-        if self.has_events and self._resume_window > 0:
+        if self.has_events and self.resume_window > 0:
             loop = asyncio.get_running_loop()
-            self._abandoned = loop.call_later(self._resume_window, self.cancel, "disconnected")
+            self._abandoned = loop.call_later(self.resume_window, self.cancel, "disconnected")
         else:
             self.cancel("disconnected")
 
@@ -292,14 +290,14 @@ class Run:
         else:
             consumed = min((reader.consumed for reader in self._readers), default=self._left_at[0])
         due = consumed - self._granted
-        if due >= self._grant_step:
+        if due >= self.grant_step:
             self._granted += due
             self._executor.credit(self.id, due)
 
     def trim(self) -> None:
         """Drop the oldest chunks beyond the journal's limit, but none that a reader has yet to take and
         that the kernel has no credit for."""
-        journal, limit = self.journal, 0 if self.abandoned else self._budget.limit_of(self)
+        journal, limit = self.journal, 0 if self.abandoned else self.budget.limit_of(self)
         if journal.bytes <= limit:
             return
         keep = journal.end
@@ -308,7 +306,7 @@ class Run:
             keep = min((reader.position for reader in self._readers), default=default)
         before = journal.bytes
         journal.trim(limit, keep)
-        self._budget.held += journal.bytes - before
+        self.budget.held += journal.bytes - before
 
     def text(self, kind: type[Stdout] | type[Stderr]) -> str:
         """Return the text of all chunks of one kind in the journal."""
@@ -381,11 +379,13 @@ class Reader:
         self._run.remove_reader(self)
 
     def _confirm(self) -> None:
-        self.position += self._pending[0]
-        self.consumed += self._pending[1]
-        self._pending = (0, 0)
-        self._run.grant()
-        self._run.trim()
+        count, amount = self._pending
+        if count:
+            self._pending = (0, 0)
+            self.position += count
+            self.consumed += amount
+            self._run.grant()
+            self._run.trim()
 
     def _read(self) -> list[Chunk]:
         chunks, amount = self._run.journal.read(self.position, BATCH)

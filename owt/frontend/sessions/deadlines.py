@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernel import Kernel
@@ -25,7 +25,7 @@ def check_interval(kill_after: float) -> float:
     return min(1.0, max(0.05, kill_after / 4))
 
 
-@dataclass
+@dataclass(slots=True)
 class _Clock:
     """The timers of one call. `start_timeout` is None once the kernel has begun it, or without a timeout."""
 
@@ -33,18 +33,18 @@ class _Clock:
     kernel: Kernel
     start_timeout: float | None
     start_deadline_passed: bool = False
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    timers: tuple[asyncio.TimerHandle, ...] = ()
 
     def after(self, seconds: float, function: Callable[[], None]) -> None:
-        self.timers.append(asyncio.get_running_loop().call_later(seconds, function))
+        self.timers += (asyncio.get_running_loop().call_later(seconds, function),)
 
     def stop(self) -> None:
         for timer in self.timers:
             timer.cancel()
-        self.timers.clear()
+        self.timers = ()
 
 
-@dataclass
+@dataclass(slots=True)
 class _Unbegun:
     """A call or ping that has not begun: the times when it was sent, and of the question about it.
 

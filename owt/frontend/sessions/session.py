@@ -173,10 +173,8 @@ class Session:
         self.last_used = time.time()
         run.enqueue(self)
         self.queue.append(run)
-        if self.kernel is not None and self.kernel.alive:
-            self._send_queued()
-        else:
-            self.start()
+        self.start()
+        self._send_queued()
 
     def holders(self) -> list[Run]:
         """Return the runs one of which has to end before the next one can begin."""
@@ -257,9 +255,9 @@ class Session:
 
     def _send_queued(self) -> None:
         kernel = self.kernel
-        if self._deadlines.blocked_since is not None:
+        if kernel is None or not kernel.alive or self._deadlines.blocked_since is not None:
             return
-        while self.queue and kernel is not None and kernel.alive and len(self.active) < self.concurrency:
+        while self.queue and len(self.active) < self.concurrency:
             run = self.queue.popleft()
             self.active[run.id] = run
             self.calls += 1
