@@ -34,7 +34,7 @@ _SLICE = 1 << 16
 
 def check(name: str, text: str, max_depth: int) -> None:
     """Raise `BadRequest`, about the field `name`, if more than `max_depth` brackets are open at once."""
-    if _has_more(text, max_depth) and is_deeper(text, max_depth):
+    if len(text) > max_depth and _has_more(text, max_depth) and is_deeper(text, max_depth):
         problem = f"is nested too deeply: more than {max_depth} brackets are open at once (--max-nesting)"
         raise BadRequest(name, problem, text)
 

@@ -107,17 +107,17 @@ def size(chunk: Chunk) -> int:
             return len(body) + OVERHEAD
         case Stdout(text=text) | Stderr(text=text):
             return _length(text) + OVERHEAD
+        case Done():
+            return OVERHEAD
+        case Head(headers=headers):
+            return OVERHEAD + sum(len(k) + len(v) for k, v in headers)
         case Display(bundle=bundle, metadata=metadata):
             # Most displays have no metadata.
             more = _length(metadata) if metadata else 0
             return OVERHEAD + more + sum(len(kind) + _length(bundle[kind]) for kind in bundle)
-        case Head(headers=headers):
-            return OVERHEAD + sum(len(k) + len(v) for k, v in headers)
         case Failed():
             texts = (chunk.type, chunk.title, chunk.detail, chunk.exception, chunk.traceback)
             return OVERHEAD + sum(map(_length, texts))
-        case Done():
-            return OVERHEAD
 
 
 def _length(representation: object) -> int:

@@ -71,13 +71,13 @@ class Plain:
                 return self._head(chunk)
             case Data():
                 return self._data(chunk)
+            case Done():
+                self.started = self.finished = True
+                return []
             case Stdout() | Stderr() | Display():
                 return []
             case Failed():
                 return self._fail(chunk)
-            case Done():
-                self.started = self.finished = True
-                return []
 
     def _head(self, head: Head) -> list[bytes]:
         # Most adaptors set a Content-Type only, and there are few of these heads.
