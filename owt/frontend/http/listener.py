@@ -17,7 +17,7 @@ from tornado.netutil import ssl_wrap_socket
 from owt.errors import Busy
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import Descriptors, ran_out
-from owt.frontend.http.connection import LINGER, PART, Connection, SecureConnection, linger
+from owt.frontend.http.connection import LINGER, PART, READ_SIZE, Connection, SecureConnection, linger
 from owt.frontend.http.heads import HeadLimits
 from owt.frontend.maintenance import Job
 from owt.frontend.problems import problem_response
@@ -66,6 +66,7 @@ class Listener(HTTPServer):
             # The access gate refuses bodies larger than --max-body, with a response that says so.
             max_body_size=sys.maxsize,
             max_buffer_size=settings.max_body + self._limits.head,
+            chunk_size=READ_SIZE,
             **kwargs,
         )
         # Tornado would set a timer for each request; `_check_connections` needs none.
