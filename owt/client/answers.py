@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, get_origin
 
 from owt.errors import CannotSend, RemoteError, UnexpectedValue, shortened
@@ -35,7 +36,9 @@ def check_type(returns: object) -> None:
 def converted(value: Any, returns: type[Value]) -> Value:
     """Return a decoded value as a type. Raises `UnexpectedValue`.
 
-    Text is also read as a number or a bool, because an adaptor's response has the text of these.
+    Text is also read as a number or a bool, because an adaptor's response has the text of these. An empty
+    text is also read as None and as an empty list: it is the response for None, and for a stream without
+    items.
     """
     # `owt call` does not need it, and its import takes time.
     import msgspec
@@ -43,6 +46,11 @@ def converted(value: Any, returns: type[Value]) -> Value:
     try:
         return msgspec.convert(value, returns, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
+        if value == "":
+            empties: tuple[object, ...] = (None, [])
+            for empty in empties:
+                with suppress(msgspec.ValidationError):
+                    return msgspec.convert(empty, returns)
         raise UnexpectedValue(f"the value: {error}; got {shortened(value)}") from None
 
 

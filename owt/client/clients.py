@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
 from time import sleep
+from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from owt.client.answers import ANYTHING, check_type
@@ -37,6 +38,8 @@ class Client(Caller):
     def call(self, code: Code | None = None, /, **kwargs: Any) -> Any: ...
     @overload
     def call(self, code: Code | None, returns: type[Value], /, **kwargs: Any) -> Value: ...
+    @overload
+    def call(self, code: Code | None, returns: UnionType, /, **kwargs: Any) -> Any: ...
     def call(self, code: Code | None = None, returns: Any = None, /, **kwargs: Any) -> Any:
         """Run `code` with `kwargs`, and return the whole response, decoded by its Content-Type.
 
@@ -183,6 +186,8 @@ class AsyncClient(Caller):
     async def call(self, code: Code | None = None, /, **kwargs: Any) -> Any: ...
     @overload
     async def call(self, code: Code | None, returns: type[Value], /, **kwargs: Any) -> Value: ...
+    @overload
+    async def call(self, code: Code | None, returns: UnionType, /, **kwargs: Any) -> Any: ...
     async def call(self, code: Code | None = None, returns: Any = None, /, **kwargs: Any) -> Any:
         """Do what `Client.call` does. Cancelling the task cancels the call."""
         check_type(returns)

@@ -8,8 +8,8 @@ import traceback
 import httpx
 import pytest
 
-from owt.client.answers import decoded, failure, run_failure
-from owt.errors import RemoteError
+from owt.client.answers import converted, decoded, failure, run_failure
+from owt.errors import RemoteError, UnexpectedValue
 
 PROBLEM = (
     b'{"type":"urn:owt:exception","title":"the adaptor raised ZeroDivisionError","status":500,'
@@ -43,6 +43,22 @@ PROBLEM = (
 )
 def test_a_response_is_decoded_by_its_content_type(kind, body, value):
     assert decoded(kind, body) == value
+
+
+@pytest.mark.parametrize(
+    ("returns", "value"),
+    [
+        *((str, ""), (str | None, ""), (int | None, None), (type(None), None), (list[int], [])),
+        *((tuple[int, ...], ()), (list[int] | None, None)),
+    ],
+)
+def test_an_empty_response_is_none_or_a_stream_without_items_for_types_that_are_no_text(returns, value):
+    assert converted(decoded("text/html", b""), returns) == value
+
+
+def test_an_empty_response_is_no_number():
+    with pytest.raises(UnexpectedValue, match="Expected `int`, got `str`; got ''"):
+        converted("", int)
 
 
 def test_a_problem_document_becomes_an_exception_with_all_its_members():
