@@ -43,9 +43,10 @@ def source_of(function: Callable[..., Any]) -> Source:
     plain: object = inspect.unwrap(function)
     if isinstance(function, MethodType):
         raise CannotSend(f"{label} is a method, and its object is not there; send a function")
-    if inspect.isbuiltin(plain) or isinstance(plain, type):
-        example = getattr(plain, "__name__", "f")
-        raise CannotSend(f"{label} has no Python source to send; send code as text: {example!r}")
+    if isinstance(plain, type):
+        raise CannotSend(f"{plain.__name__} is a class; send a function that uses it, or code as text")
+    if inspect.isbuiltin(plain):
+        raise CannotSend(f"{label} has no Python source to send; send code as text: {plain.__name__!r}")
     if not isinstance(plain, FunctionType):
         raise CannotSend(f"code is text or a function; got {shortened(function)}")
     if plain.__code__.co_freevars:

@@ -229,7 +229,7 @@ def test_a_function_that_uses_a_replaced_builtin_is_refused(monkeypatch):
     [
         (len, "len() has no Python source to send; send code as text: 'len'"),
         (math.sqrt, "sqrt() has no Python source"),
-        (dict, "dict() has no Python source"),
+        (dict, "dict is a class; send a function that uses it, or code as text"),
         ("x".upper, "upper() has no Python source"),
         (pytest.MonkeyPatch().setattr, "setattr() is a method"),
         (functools.partial(double, 1), "code is text or a function; got functools.partial"),
