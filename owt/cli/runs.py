@@ -51,6 +51,12 @@ def cancel(id: str, control: Control) -> None:
 def logs(id: str, control: Control) -> None:
     """Print what the run ID has printed so far, to stdout and stderr."""
     document = control.run(id)
+    if dropped := document.get("dropped"):
+        click.echo(
+            f"owt: the oldest {dropped} of {document['bytes']} bytes of the run's output are not kept "
+            "(--run-journal, --journal-total)",
+            err=True,
+        )
     click.echo(document["stdout"], nl=False)
     click.echo(document["stderr"], nl=False, err=True)
 

@@ -215,7 +215,7 @@ class OutputLog:
         """Log the number of the lines that were left out."""
         if self._omitted:
             calls.info(
-                "run %s: %d more lines (the log has %d a second of a run; owt runs logs %s has all)",
+                "run %s: %d more lines (the log has %d a second of a run; see owt runs logs %s)",
                 self._run, self._omitted, MAX_LINES, self._run,
                 extra={"facts": {"run": self._run, "omitted": self._omitted}},
             )  # fmt: skip

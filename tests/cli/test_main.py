@@ -350,6 +350,17 @@ def test_runs_show_prints_facts_and_runs_logs_the_printed_output(server, capsys)
     assert capsys.readouterr() == ("printed\n", "careful\n")
 
 
+def test_runs_logs_says_how_much_of_the_output_is_not_kept(server, capsys):
+    server.responses["GET", "/_owt/runs/r-1"] = as_json({**RUN, "bytes": 30, "dropped": 14})
+    assert main.main(["runs", "logs", "r-1", "--url", server.url]) == 0
+    output, errors = capsys.readouterr()
+    assert output == "printed\n"
+    assert errors.splitlines() == [
+        "owt: the oldest 14 of 30 bytes of the run's output are not kept (--run-journal, --journal-total)",
+        "careful",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "request_line", "answer", "printed"),
     [

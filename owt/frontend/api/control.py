@@ -283,6 +283,7 @@ def run_document(run: Run) -> dict[str, object]:
         "content_type": _content_type(run),
         "form": run.form,
         "bytes": run.journal.total,
+        "dropped": run.journal.total - run.journal.bytes,
         "detached": run.detached,
         "abandoned": run.abandoned,
         "events": run.journal.number(run.journal.end),

@@ -217,6 +217,7 @@ async def test_an_ended_run_shows_its_output_and_its_result(pages: Control) -> N
     expected = {
         "state": "done",
         "status": 200,
+        "dropped": 0,
         "content_type": "text/plain",
         "stdout": "out",
         "stderr": "err",
