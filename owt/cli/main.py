@@ -48,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "owt"
+        path = error.ctx.command_path if error.ctx else _command_path(sys.argv[1:] if args is None else args)
         _print_error(path, f"{_sentence(error.format_message())}; see {path} --help")
         return 2
     except click.ClickException as error:
@@ -102,6 +102,18 @@ def _check_package() -> None:
             "the files of another distribution named owt have replaced those of this one; run: "
             f"pip uninstall owt; pip install --force-reinstall --no-deps {DISTRIBUTION}"
         )
+
+
+def _command_path(args: Sequence[str]) -> str:
+    """Return the command that the arguments name. The errors of click's parser do not name it."""
+    command: click.Command = cli
+    path = "owt"
+    for name in args:
+        if not isinstance(command, click.Group) or name not in command.commands:
+            break
+        command = command.commands[name]
+        path = f"{path} {name}"
+    return path
 
 
 def _print_error(command: str, problem: str) -> None:

@@ -165,7 +165,9 @@ def test_an_error_at_the_start_is_one_line(served, monkeypatch, capsys):
     ("arguments", "words"),
     [
         (["serve", "--bogus"], ["owt serve: no such option", "--bogus", "owt serve --help"]),
-        (["serve", "--port"], ["owt: option '--port' requires an argument"]),
+        (["serve", "--port"], ["owt serve: option '--port' requires an argument", "see owt serve --help"]),
+        (["session", "show", "a", "--url"], ["owt session show: option", "see owt session show --help"]),
+        (["call", "--arg", "a"], ["owt call: option '--arg' requires 2 arguments", "see owt call --help"]),
         (["serve", "now"], ["owt serve: got unexpected extra argument", "now"]),
         (["serve", "--port", "x"], ["--port", "'x'", "whole number"]),
         (["serve", "--auth", "ada"], ["--auth", "user:hash"]),

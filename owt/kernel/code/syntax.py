@@ -91,9 +91,21 @@ def _expression_fault(text: str) -> SyntaxError | None:
         try:
             ast.parse(f"{before}{text}\n{after}", mode="eval")
         except SyntaxError as error:
-            if error.lineno == 1 and error.offset is not None:
-                error.offset -= 1
-            return error
+            fault = error
+            if error.lineno is not None and error.lineno > text.count("\n") + 1:
+                fault = _open_bracket(text) or error
+            if fault.lineno == 1 and fault.offset is not None:
+                fault.offset -= 1
+            return fault
+    return None
+
+
+def _open_bracket(text: str) -> SyntaxError | None:
+    """Return the error of a bracket that the text itself leaves open, or None."""
+    try:
+        ast.parse(f"({text}", mode="eval")
+    except SyntaxError as error:
+        return error if (error.lineno, error.offset) != (1, 1) else None
     return None
 
 

@@ -139,6 +139,15 @@ def test_unreadable_kwargs_are_an_error_with_the_field_and_the_text(text: str) -
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("text", ["[", " [", "{1: [2}", "f(1", "(1,\n2", "[1\n"])
+def test_the_message_of_an_open_bracket_is_about_a_bracket_of_the_text(text: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        evaluate(text, {})
+    message = str(caught.value)
+    assert "')'" not in message
+    assert "was never closed" in message or "does not match opening parenthesis '['" in message
+
+
 @pytest.mark.parametrize(
     "text",
     ["[" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "-" * 100_000 + "1", "[1]" + "[0]" * 50_000],
