@@ -28,6 +28,9 @@ _FILE: JsonObject = {"contentMediaType": "application/octet-stream"}
 PROBLEM = "OwtProblem"
 """Name of the schema of a problem document."""
 _REFERENCE = re.compile(rf'"{re.escape(REFERENCE)}([^"]+)"')
+_PART_NAME = r"^[^\x00-\x08\x0a-\x1f\x7f]+$"
+"""Pattern of the name of a part in a form: it is in a header, which has no control characters."""
+
 _PROBLEMS = {
     "400": "The request is malformed, such as a body that is not JSON or is cut off",
     "410": "The endpoint's kernel ended or no longer has the endpoint; the detail has the reason",
@@ -191,14 +194,15 @@ def _body(
         for name, field_schema in properties.items()
     }
     form: JsonObject = {"schema": {**schema, "properties": uploaded}}
+    fields_of_urls = {"schema": form["schema"]}
     if endpoint.more:
-        form["schema"]["propertyNames"] = {"minLength": 1}
+        form["schema"] = {**form["schema"], "propertyNames": {"pattern": _PART_NAME}}
     content = {media.JSON: {"schema": schema}, "multipart/form-data": form}
     if in_json := [name for name, field_schema in properties.items() if media.is_json(field_schema, schemas)]:
         form["encoding"] = {name: {"contentType": media.JSON} for name in in_json}
     else:
         # JSON in such a form works too, but generators of clients send the members of an object as fields.
-        content["application/x-www-form-urlencoded"] = form
+        content["application/x-www-form-urlencoded"] = fields_of_urls
     return {"required": bool(required), "content": content}
 
 
