@@ -13,6 +13,8 @@ HEADROOM = 8
 HUGE_BLOCK = 32 * 1024 * 1024
 """Minimum size of a block, in bytes, that uses huge pages. glibc maps such a block, and unmaps it when it is
 freed, so that each one has only new pages. Page faults of small ones take three times as long as the copy."""
+HUGE_HEADROOM = 64
+"""`HEADROOM` of such a block, which takes no memory where it has not been written to."""
 
 
 class Collector:
@@ -26,13 +28,14 @@ class Collector:
         """`announced` is the number of bytes; 0 if it is not known."""
         self._received = 0
         self._announced = announced
+        self._headroom = HUGE_HEADROOM if announced >= HUGE_BLOCK else HEADROOM
         self._parts: list[bytes] = []
         self._block: io.BytesIO | None = None
 
     def add(self, part: bytes | memoryview) -> None:
         """Append a part."""
         self._received += len(part)
-        if self._block is None and (not self._parts or HEADROOM * self._received < self._announced):
+        if self._block is None and (not self._parts or self._headroom * self._received < self._announced):
             # Most bodies arrive as one part.
             self._parts.append(bytes(part))
             return

@@ -31,7 +31,7 @@ MAX_FRAME = 512 * 1024 * 1024
 MIN_READ = 8 * 1024
 """Initial size of a decoder's buffer, in bytes."""
 MAX_READ = 256 * 1024
-"""Size of the buffer of a busy decoder that receives no larger frame, in bytes."""
+"""Size of the buffer of a busy decoder that receives no larger frame, in bytes, unless another is passed."""
 
 M = TypeVar("M")
 
@@ -67,11 +67,16 @@ class FrameDecoder(Generic[M]):
     """
 
     def __init__(
-        self, decode: Callable[[memoryview], M], attach: Callable[[M, bytes], M] | None = None
+        self,
+        decode: Callable[[memoryview], M],
+        attach: Callable[[M, bytes], M] | None = None,
+        max_read: int = MAX_READ,
     ) -> None:
-        """`decode` decodes a message; `attach` returns a message with its attachment, if there may be any."""
+        """`decode` decodes a message; `attach` returns a message with its attachment, if there may be any;
+        `max_read` takes the place of `MAX_READ`."""
         self._decode = decode
         self._attach = attach
+        self._max_read = max_read
         self._read_size = MIN_READ
         self._buffer = bytearray(MIN_READ)
         # The bytes from start to end are received and not yet decoded; at `needed` bytes they can be.
@@ -94,7 +99,7 @@ class FrameDecoder(Generic[M]):
         # No part of an attachment stays in the buffer.
         min_space = min(self._missing, self._read_size) or min(self._needed - pending, self._read_size // 2)
         if len(self._buffer) - self._end < min_space:
-            size = max(self._read_size, min(self._needed, max(2 * pending, MAX_READ)))
+            size = max(self._read_size, min(self._needed, max(2 * pending, self._max_read)))
             with memoryview(self._buffer) as old:
                 if size > len(old):
                     self._buffer = bytearray(size)
@@ -109,7 +114,7 @@ class FrameDecoder(Generic[M]):
         Raises `WireError`; the stream cannot be decoded any further then.
         """
         self._end += size
-        if self._end == len(self._buffer) and self._read_size < MAX_READ:
+        if self._end == len(self._buffer) and self._read_size < self._max_read:
             self._read_size *= 2
         messages: list[M] = []
         with memoryview(self._buffer) as view:
@@ -117,7 +122,7 @@ class FrameDecoder(Generic[M]):
                 self._decode_next(view[self._start : self._end], messages)
         if self._start == self._end:
             self._start = self._end = 0
-            if len(self._buffer) > 2 * MAX_READ:
+            if len(self._buffer) > 2 * self._max_read:
                 self._buffer = bytearray(self._read_size)
         return messages
 

@@ -21,7 +21,7 @@ from owt.errors import WireError
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk
 from owt.wire.endpoint import Endpoint
-from owt.wire.framing import FrameDecoder, encode_frame
+from owt.wire.framing import MAX_READ, FrameDecoder, encode_frame
 
 PROTOCOL = 4
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
@@ -197,9 +197,9 @@ def encode(message: Message) -> list[bytes | bytearray]:
             return [encode_frame(message)]
 
 
-def message_decoder() -> FrameDecoder[Message]:
-    """Return a decoder for one direction of one connection."""
-    return FrameDecoder(_decoder.decode, _attach)
+def message_decoder(max_read: int = MAX_READ) -> FrameDecoder[Message]:
+    """Return a decoder for one direction of one connection, whose buffer has up to `max_read` bytes."""
+    return FrameDecoder(_decoder.decode, _attach, max_read)
 
 
 def _attach(message: Message, attachment: bytes) -> Message:

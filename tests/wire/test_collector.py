@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from owt.wire import collector
-from owt.wire.collector import HEADROOM, Collector
+from owt.wire.collector import HEADROOM, HUGE_BLOCK, HUGE_HEADROOM, Collector
 
 
 @pytest.mark.parametrize("announced", [0, 100, 10_000])
@@ -54,6 +54,19 @@ def test_the_whole_is_not_copied() -> None:
     finally:
         tracemalloc.stop()
     assert len(value) == size
+
+
+def test_a_huge_block_is_allocated_early() -> None:
+    part = bytes(HUGE_BLOCK // HUGE_HEADROOM)
+    tracemalloc.start()
+    try:
+        collected = Collector(HUGE_BLOCK)
+        collected.add(part)
+        collected.add(part)
+        assert tracemalloc.get_traced_memory()[0] > HUGE_BLOCK
+    finally:
+        tracemalloc.stop()
+    assert collected.value() == part + part
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="huge pages are Linux's")

@@ -104,12 +104,13 @@ def test_an_attachment_of_100_mb_is_collected_in_the_buffer_of_small_frames() ->
     assert decoder.feed(b"x") == [total + 3]
 
 
-def test_the_reads_of_an_attachment_become_large() -> None:
-    decoder = FrameDecoder(len, lambda message, attachment: message + len(attachment))
+@pytest.mark.parametrize("max_read", [MAX_READ, 4 * MAX_READ])
+def test_the_reads_of_an_attachment_become_large(max_read: int) -> None:
+    decoder = FrameDecoder(len, lambda message, attachment: message + len(attachment), max_read)
     decoder.feed(header(3, 100 * MAX_READ) + b"abc")
     for _ in range(20):
         decoder.buffer_updated(len(decoder.get_buffer()))
-    assert len(decoder.get_buffer()) == MAX_READ
+    assert len(decoder.get_buffer()) == max_read
 
 
 def test_the_size_in_a_header_takes_no_memory() -> None:

@@ -25,7 +25,7 @@ from owt.frontend.runs.resuming import check_same_call, parse_event_id
 from owt.frontend.runs.runs import Run
 from owt.wire.call import Call, RequestFacts
 
-LARGE = 1024 * 1024
+LARGE = 2 * 1024 * 1024
 """Size of a body, in bytes, from which it is parsed in a thread, so that the event loop does not wait."""
 
 

@@ -6,19 +6,24 @@ import asyncio
 import logging
 import socket
 from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
 from typing import Protocol
 
 from owt.errors import WireError
-from owt.wire.messages import Message, encode, message_decoder
+from owt.wire.messages import Message, Output, encode, message_decoder
 
 log = logging.getLogger("owt.channel")
 
 WRITE_SIZE = 256 * 1024
 """Maximum number of bytes that are given to the transport at once."""
 
+READ_SIZE = 640 * 1024
+"""Maximum number of bytes of output that are read at once. A step of the event loop takes as long as to copy
+256 KiB."""
 
-KERNEL_BUFFER = 1024 * 1024
-"""Bytes of output that a kernel can write before the frontend reads them. With the system's default, the two
+SOCKET_BUFFER = 1024 * 1024
+"""Number of bytes that one side can write before the other reads them. With the system's default, the two
 processes would take turns three times as often."""
 
 
@@ -38,7 +43,7 @@ class KernelConnection(asyncio.BufferedProtocol):
 
     def __init__(self, handler: MessageHandler) -> None:
         self._handler = handler
-        self._decoder = message_decoder()
+        self._decoder = message_decoder(READ_SIZE)
         self._transport: asyncio.Transport | None = None
         self._unsent: deque[memoryview] = deque()
         self._paused = False
@@ -52,7 +57,8 @@ class KernelConnection(asyncio.BufferedProtocol):
         """Return a new connection, and the socket of the kernel's side."""
         frontend_side, kernel_side = socket.socketpair()
         try:
-            kernel_side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+            for side in (frontend_side, kernel_side):
+                side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
             frontend_side.setblocking(False)
             loop = asyncio.get_running_loop()
             _, connection = await loop.create_unix_connection(lambda: cls(handler), sock=frontend_side)
@@ -73,8 +79,9 @@ class KernelConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         try:
-            for message in self._decoder.buffer_updated(nbytes):
-                self.received += 1
+            messages = self._decoder.buffer_updated(nbytes)
+            self.received += len(messages)
+            for message in joined(messages) if len(messages) > 1 else messages:
                 self._handler.received(message)
         except WireError as error:
             log.error("a kernel's connection is closed: %s", error)
@@ -120,3 +127,13 @@ class KernelConnection(asyncio.BufferedProtocol):
                 self._unsent[0] = buffer[WRITE_SIZE:]
             else:
                 self._unsent.popleft()
+
+
+def joined(messages: Iterable[Message]) -> Iterator[Message]:
+    """Yield the messages with successive outputs of one run as one, since each has its own cost."""
+    for run, group in groupby(messages, lambda message: message.run if isinstance(message, Output) else None):
+        if run is None:
+            yield from group
+        else:
+            outputs = (message for message in group if isinstance(message, Output))
+            yield Output(run, tuple(chain.from_iterable(output.chunks for output in outputs)))

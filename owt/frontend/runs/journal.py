@@ -17,6 +17,9 @@ from owt.wire.chunk import Chunk, Data, Head, size
 COMPACT = 1024
 """Number of dropped chunks from which the list is shortened."""
 
+MAX_COUNT = 2000
+"""Maximum number of chunks that are read at once: each takes the event loop some microseconds."""
+
 
 class ChunksLost(LookupError):
     """A position that the journal no longer holds, or that does not exist."""
@@ -76,7 +79,8 @@ class Journal:
         return self.total - sum(self._sizes[position - self.first + self._dropped :])
 
     def read(self, position: int, max_size: int) -> tuple[list[Chunk], int]:
-        """Return the chunks from `position` on, up to `max_size` bytes but at least one, and their size.
+        """Return the chunks from `position` on, up to `max_size` bytes and `MAX_COUNT` chunks but at least
+        one, and their size.
 
         Raises `ChunksLost` if the chunk at `position` was dropped.
         """
@@ -84,7 +88,8 @@ class Journal:
             raise ChunksLost
         start = stop = position - self.first + self._dropped
         sizes, amount = self._sizes, 0
-        while stop < len(sizes) and (amount + sizes[stop] <= max_size or stop == start):
+        end = min(len(sizes), start + MAX_COUNT)
+        while stop < end and (amount + sizes[stop] <= max_size or stop == start):
             amount += sizes[stop]
             stop += 1
         return self._chunks[start:stop], amount

@@ -26,9 +26,8 @@ from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Failed, Form, Head, Stderr, Stdout, size
 
-BATCH = 256 * 1024
-"""Maximum size, in bytes, of the chunks that a reader gets at once. It bounds what is buffered for a slow
-client."""
+BATCH = 520 * 1024
+"""Maximum size, in bytes, of what a reader gets at once, which bounds what is buffered for a slow client."""
 
 CancelReason = Literal["cancelled", "disconnected", "timeout", "interrupted"]
 """Reason for the cancellation of a run. A run that is `disconnected` has lost its last reader: it is
@@ -108,7 +107,7 @@ class Run(Struct, eq=False):
     has_events: bool = False
     user: str | None = None
     shared_by: int = 1  # calls, without those that were cancelled
-    fingerprint: int = 0
+    fingerprint: int | None = None  # only of a run with events, which can be resumed
     journal: Journal = field(default_factory=Journal)
     kept_bytes: int = 0
     sent: int = 0
@@ -122,8 +121,9 @@ class Run(Struct, eq=False):
     _abandoned: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
-        self.session, self.fingerprint = self.call.session, fingerprint(self.call)
-        self.detached, self.has_events = self.call.detach, self.call.sse
+        call = self.call
+        self.session, self.detached, self.has_events = call.session, call.detach, call.sse
+        self.fingerprint = fingerprint(call) if call.sse or call.sse_streams else None
 
     @property
     def ended(self) -> bool:

@@ -17,7 +17,7 @@ from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
 from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.exit import end_fork, end_process_group, hand_over, process_id
-from owt.kernel.memory_limit import MemoryLimit
+from owt.kernel.memory_limit import MemoryLimit, keep_freed_memory
 from owt.server import Server
 from owt.wire.messages import (
     Bind,
@@ -56,6 +56,7 @@ class KernelChannel:
 
         Raises `WireError` when the message is not a `Welcome`.
         """
+        keep_freed_memory()
         self._process = process_id()
         self._main = main
         self._control_loop = in_control

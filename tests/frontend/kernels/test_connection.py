@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from owt.errors import WireError
-from owt.frontend.kernels.connection import KERNEL_BUFFER, WRITE_SIZE, KernelConnection
+from owt.frontend.kernels.connection import SOCKET_BUFFER, WRITE_SIZE, KernelConnection, joined
 from owt.testing import async_test
 from owt.testing.kernel import new_call
 from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Done
-from owt.wire.messages import Bind, Hello, Invoke, Message, Output, encode, message_decoder
+from owt.wire.chunk import Data, Done
+from owt.wire.messages import Bind, Hello, Invoke, Message, Output, Pong, encode, message_decoder
 
 OUTPUT = Output("a", (Done(200, 0.5),))
 
@@ -176,11 +176,26 @@ async def test_the_handler_learns_of_the_end_before_the_socket_is_closed() -> No
 
 
 @async_test
-async def test_a_kernel_can_write_ahead_of_the_frontend() -> None:
+async def test_each_side_can_write_ahead_of_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     default, other = socket.socketpair()
-    async with connected() as (_, _, kernel):
-        size = kernel.writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-    with default, other:
-        default.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+    monkeypatch.setattr(socket, "socketpair", lambda: (default, other))
+    with socket.socket(socket.AF_UNIX) as limited:
         # The system's own limit may be lower (net.core.wmem_max).
-        assert size == default.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        limited.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        size = limited.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    connection, kernel_side = await KernelConnection.open(Recorder())
+    with kernel_side:
+        for side in (default, other):
+            assert side.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == size
+        connection.close()
+        await connection.ended.wait()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_successive_outputs_of_a_run_are_joined(count: int) -> None:
+    chunks = [Data(b"%d" % number, "bytes") for number in range(count)]
+    of_a = [Output("a", (chunk,)) for chunk in chunks]
+    of_b = Output("b", (Done(200, 0.5),))
+    messages: list[Message] = [*of_a, of_b, Pong(), Pong(), *of_a]
+    all_of_a = Output("a", tuple(chunks))
+    assert list(joined(messages)) == [all_of_a, of_b, Pong(), Pong(), all_of_a]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owt.frontend.runs.journal import COMPACT, ChunksLost, Journal
+from owt.frontend.runs.journal import COMPACT, MAX_COUNT, ChunksLost, Journal
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stdout, size
 
 PLENTY = 1 << 30
@@ -49,6 +49,12 @@ def test_read_returns_chunks_up_to_a_size_and_at_least_one() -> None:
     assert kept.read(0, 500) == ([data(200), data(300)], 500)
     assert kept.read(1, 10_000) == ([data(300), data(400)], 700)
     assert kept.read(3, 10_000) == ([], 0)
+
+
+def test_read_returns_a_limited_number_of_small_chunks() -> None:
+    kept = journal(*[data(200)] * (MAX_COUNT + 2))
+    assert kept.read(1, 10**9) == ([data(200)] * MAX_COUNT, 200 * MAX_COUNT)
+    assert kept.read(1 + MAX_COUNT, 10**9) == ([data(200)], 200)
 
 
 def test_read_of_a_dropped_chunk_raises_chunks_lost() -> None:

@@ -73,7 +73,7 @@ def test_parse_after_refuses_other_text(text: str) -> None:
 
 
 def a_run(*chunks: Chunk) -> Run:
-    run = Run(RUN, new_call("x", session="s"), 1 << 20)
+    run = Run(RUN, new_call("x", session="s", sse=True), 1 << 20)
     run.feed(chunks)
     return run
 
@@ -143,7 +143,7 @@ def test_check_same_call_refuses_a_different_call() -> None:
 def test_check_same_call_compares_the_fields_of_an_endpoint_call() -> None:
     def endpoint_call(query: str, edition: str = "k1.1") -> Call:
         facts = RequestFacts("GET", "/speak", query, (), b"", "localhost")
-        return Call(facts, session="s", endpoint=Target("/speak", (), edition))
+        return Call(facts, session="s", endpoint=Target("/speak", (), edition), sse_streams=True)
 
     run = Run("id", endpoint_call("text=x"), 1000)
     check_same_call(run, endpoint_call("text=x", "k1.2"))
@@ -157,6 +157,12 @@ def test_check_same_call_works_after_the_run_dropped_its_code() -> None:
     check_same_call(run, new_call("x", session="s"))
     with pytest.raises(BadRequest, match="belongs to another call"):
         check_same_call(run, new_call("y", session="s"))
+
+
+def test_a_run_without_events_is_not_resumed() -> None:
+    run = Run(RUN, new_call("x", session="s"), 1 << 20)
+    with pytest.raises(BadRequest, match="belongs to another call"):
+        check_same_call(run, new_call("x", session="s", sse=True))
 
 
 @pytest.mark.parametrize(("known", "words"), [(True, "--run-journal"), (False, "not known here")])
