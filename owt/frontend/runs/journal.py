@@ -180,6 +180,11 @@ class JournalBudget:
         self._limits -= run.journal_limit
         self.held -= run.journal.bytes
 
+    def count(self, run: JournaledRun, change: int) -> None:
+        """Record by how many bytes a journal has grown, unless its run has left."""
+        if run.id in self._runs:
+            self.held += change
+
     def limit_of(self, run: JournaledRun) -> int:
         """Return how many bytes the journal of this run may hold now."""
         if self._limits <= self.total:

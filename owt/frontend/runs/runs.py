@@ -205,7 +205,7 @@ class Run(Struct, eq=False):
                     self.failure = chunk
                 case _:
                     pass
-        self.budget.held += journal.bytes - before
+        self.budget.count(self, journal.bytes - before)
         self.trim()
         self.budget.reclaim()
         if wake:
@@ -306,7 +306,7 @@ class Run(Struct, eq=False):
             keep = min((reader.position for reader in self._readers), default=default)
         before = journal.bytes
         journal.trim(limit, keep)
-        self.budget.held += journal.bytes - before
+        self.budget.count(self, journal.bytes - before)
 
     def text(self, kind: type[Stdout] | type[Stderr]) -> str:
         """Return the text of all chunks of one kind in the journal."""

@@ -632,6 +632,19 @@ def test_chunks_that_a_reader_has_yet_to_take_are_kept_beyond_the_limits() -> No
     assert run.journal.bytes == 6000
 
 
+@async_test
+async def test_a_late_reader_of_an_ended_run_leaves_the_total_of_live_runs_unchanged() -> None:
+    runs = new_runs(total=10_000, journal=1000)
+    ended = runs.create(new_call())
+    reader = ended.follow()
+    ended.feed([data(1500)] * 4 + [DONE])
+    await read_all(reader)
+    assert ended.journal.bytes <= 1000
+    live = runs.create(new_call())
+    live.feed([data(700)])
+    assert live.budget.held == live.journal.bytes
+
+
 @pytest.mark.parametrize("live", [1, 8, 64, 1000])
 def test_the_work_of_a_call_does_not_depend_on_the_number_of_live_runs(
     live: int, monkeypatch: pytest.MonkeyPatch
