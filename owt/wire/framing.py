@@ -122,7 +122,7 @@ class FrameDecoder(Generic[M]):
                 self._decode_next(view[self._start : self._end], messages)
         if self._start == self._end:
             self._start = self._end = 0
-            if len(self._buffer) > 2 * self._max_read:
+            if not self._read_size <= len(self._buffer) <= 2 * self._max_read:
                 self._buffer = bytearray(self._read_size)
         return messages
 

@@ -113,6 +113,22 @@ def test_the_reads_of_an_attachment_become_large(max_read: int) -> None:
     assert len(decoder.get_buffer()) == max_read
 
 
+def test_the_reads_of_frames_that_fit_the_buffer_become_large() -> None:
+    decoder = FrameDecoder(len)
+    frame = header(65_581) + bytes(65_581)
+    decoder.feed(frame)
+    stream = frame * 100
+    sent = 0
+    while sent < len(stream):
+        # The other side has always written more than is read.
+        buffer = decoder.get_buffer()
+        part = stream[sent : sent + len(buffer)]
+        buffer[: len(part)] = part
+        decoder.buffer_updated(len(part))
+        sent += len(part)
+    assert len(decoder.get_buffer()) == MAX_READ
+
+
 def test_the_size_in_a_header_takes_no_memory() -> None:
     decoder = FrameDecoder(len)
     assert decoder.feed(header(MAX_FRAME)) == []
