@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -376,10 +377,17 @@ def follow_threads() -> None:
     @wraps(submit)
     def submit_for_run(self: ThreadPoolExecutor, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         run = running()
-        return submit(self, fn if run is None else _bound_to(run, fn), *args, **kwargs)
+        bound = fn if run is None or _is_of_interpreters(self) else _bound_to(run, fn)
+        return submit(self, bound, *args, **kwargs)
 
     setattr(threading.Thread, "start", start_for_run)  # noqa: B010
     setattr(ThreadPoolExecutor, "submit", submit_for_run)  # noqa: B010
+
+
+def _is_of_interpreters(pool: ThreadPoolExecutor) -> bool:
+    """Return True for a pool whose functions run in other interpreters (Python 3.14), and are sent there."""
+    module: Any = sys.modules.get("concurrent.futures.interpreter")
+    return module is not None and isinstance(pool, module.InterpreterPoolExecutor)
 
 
 def _bound_to(run: Run, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -362,6 +364,22 @@ def test_a_thread_pool_works_for_the_run_that_submits() -> None:
         context.set_only_run(B)
         second = pool.submit(running).result()
     assert (first, second) == (A, B)
+
+
+@pytest.mark.usefixtures("following")
+def test_functions_for_other_interpreters_are_sent_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interpreters(ThreadPoolExecutor):
+        """Stand-in for the class that Python 3.14 added."""
+
+    module = SimpleNamespace(InterpreterPoolExecutor=Interpreters)
+    monkeypatch.setitem(cast(Any, sys.modules), "concurrent.futures.interpreter", module)
+    with Interpreters(1) as pool, ThreadPoolExecutor(1) as threads:
+        # Starts the threads outside of runs.
+        pool.submit(int).result()
+        threads.submit(int).result()
+        context.set_only_run(A)
+        assert pool.submit(current.get, None).result() is None
+        assert threads.submit(current.get, None).result() is A
 
 
 @pytest.mark.usefixtures("following")
