@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from owt.kernel import context
+from owt.kernel.calls.interrupts import RunningLoop
 from owt.kernel.exit import end_fork, process_id
 
 
@@ -71,12 +72,12 @@ def allow_own_loops(loop: asyncio.AbstractEventLoop) -> None:
         def run(*args: Any, **kwargs: Any) -> Any:
             if asyncio._get_running_loop() is not loop:
                 return function(*args, **kwargs)
-            # asyncio has no public way to run a loop inside of a loop.
-            asyncio._set_running_loop(None)
+            running = RunningLoop(loop)
+            running.hide()
             try:
                 return function(*args, **kwargs)
             finally:
-                asyncio._set_running_loop(loop)
+                running.show()
 
         return run
 

@@ -153,6 +153,34 @@ class InOtherThread:
             end_fork(error)
 
 
+class RunningLoop:
+    """Event loop that a thread runs, and its task, while code that may run another loop sees neither.
+
+    asyncio has no public way to run a loop inside of a loop. From Python 3.14 on, a thread can have only one
+    current task, and those of an inner loop would never go on.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[Any] | None = None
+
+    def hide(self) -> None:
+        """Hide the loop, and the task that it runs now."""
+        loop = asyncio._get_running_loop()
+        if loop is not None and loop is self._loop:
+            self._task = asyncio.current_task(loop)
+            if self._task is not None:
+                asyncio._leave_task(loop, self._task)
+        asyncio._set_running_loop(None)
+
+    def show(self) -> None:
+        """Show both again, whatever was interrupted."""
+        asyncio._set_running_loop(self._loop)
+        if self._loop is not None and self._task is not None and asyncio.current_task(self._loop) is None:
+            asyncio._enter_task(self._loop, self._task)
+        self._task = None
+
+
 class InMainThread(InOtherThread):
     """Context manager around user code in the main thread.
 
@@ -163,27 +191,29 @@ class InMainThread(InOtherThread):
     def __init__(self, interrupts: Interrupts, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._interrupts = interrupts
-        self._loop = loop
+        self._loop = RunningLoop(loop)
 
     def __enter__(self) -> None:
-        # asyncio has no public way to run a loop inside of a loop.
-        asyncio._set_running_loop(None)
+        self._loop.hide()
         self._interrupts.enter_user_code()
 
     def show_loop(self, visible: bool) -> None:
         """Show the running event loop to user code from now on, or hide it."""
-        asyncio._set_running_loop(self._loop if visible else None)
+        if visible:
+            self._loop.show()
+        else:
+            self._loop.hide()
 
     def leave(self) -> None:
         """Make interrupts of this run ineffective, and restore the running loop, whatever was interrupted."""
         self._interrupts.end()
-        asyncio._set_running_loop(self._loop)
+        self._loop.show()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._interrupts.leave_user_code()
-        asyncio._set_running_loop(self._loop)
+        self._loop.show()
         if process_id() != self._process:
             end_fork(error)
 

@@ -21,7 +21,7 @@ from typing import Any
 from owt.kernel import context
 from owt.kernel.calls.execution import Environment, Execution
 from owt.kernel.calls.failure import as_raised
-from owt.kernel.calls.interrupts import InOtherThread, Interrupts, Stopped
+from owt.kernel.calls.interrupts import InOtherThread, Interrupts, RunningLoop, Stopped
 from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.code.cells import CellRunner
 from owt.kernel.code.source import Sources
@@ -72,10 +72,9 @@ class LocalRunner:
         sender = _LocalSender(id, lambda chunk: outside.run(on_chunk, chunk), interrupts)
         run = context.Run(id, call, sender)
         token, request = context.current.set(run), current_request.set(lambda: run.request)
-        # Each run has an event loop of its own; a notebook's cell is already inside of one. asyncio has no
-        # public way to hide a running loop.
-        outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(None)
+        # Each run has an event loop of its own; a notebook's cell is already inside of one.
+        outer = RunningLoop(asyncio._get_running_loop())
+        outer.hide()
         try:
             with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loops:
                 cells = CellRunner(self._shell, self._sources)
@@ -93,7 +92,7 @@ class LocalRunner:
         except BaseException as error:
             return LocalResult(500, as_raised(error))
         finally:
-            asyncio._set_running_loop(outer)
+            outer.show()
             context.current.reset(token)
             current_request.reset(request)
 

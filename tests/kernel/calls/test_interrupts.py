@@ -17,6 +17,7 @@ from owt.kernel.calls.interrupts import (
     InStep,
     InterruptibleSteps,
     Interrupts,
+    RunningLoop,
     Stopped,
 )
 
@@ -363,14 +364,32 @@ def interrupts_of_a_run(interrupts: Interrupts) -> Interrupts:
 
 
 def test_user_code_in_the_main_thread_may_be_interrupted(interrupts_of_a_run: Interrupts) -> None:
-    user = InMainThread(interrupts_of_a_run, asyncio.new_event_loop())
+    loop = asyncio.new_event_loop()
+    user = InMainThread(interrupts_of_a_run, loop)
     try:
         with pytest.raises(KeyboardInterrupt), user:
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     finally:
         asyncio._set_running_loop(None)
-        user._loop.close()
+        loop.close()
+
+
+def test_a_hidden_loop_hides_its_task_too() -> None:
+    async def main() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        running = RunningLoop(loop)
+        for _ in range(2):
+            running.hide()
+            try:
+                assert (asyncio._get_running_loop(), asyncio.current_task(loop)) == (None, None)
+                assert asyncio.run(asyncio.sleep(0, 42)) == 42
+            finally:
+                running.show()
+                running.show()
+            assert (asyncio._get_running_loop(), asyncio.current_task()) == (loop, task)
+
+    asyncio.run(main())
 
 
 def test_user_code_in_the_main_thread_may_run_an_event_loop(interrupts_of_a_run: Interrupts) -> None:

@@ -28,7 +28,7 @@ JOIN = "owt/kernel/process/kernel.py, OwtKernel._join: how a prepared kernel get
 CODE = "owt/kernel/process/app.py, OwtKernelApp.init_code: what a prepared kernel runs at its start"
 INSTANCE = "owt/kernel/process/kernel.py, become_instance: how traitlets knows the one instance"
 STREAMS = "owt/kernel/calls/stdio.py, RunStream.__init__: where ipykernel's app sends its log"
-LOOPS = "owt/kernel/calls/interrupts.py, InMainThread: how user code runs an event loop of its own"
+LOOPS = "owt/kernel/calls/interrupts.py, RunningLoop: how user code runs an event loop of its own"
 
 
 def assert_unchanged(holds: bool, place: str) -> None:
@@ -90,13 +90,16 @@ def test_the_app_sends_its_log_past_a_redirected_stream() -> None:
     assert_unchanged('hasattr(sys.stderr, "_original_stdstream_copy")' in text, STREAMS)
 
 
-def test_asyncio_lets_the_running_loop_be_hidden() -> None:
-    async def hide() -> asyncio.AbstractEventLoop | None:
-        loop = asyncio.get_running_loop()
+def test_asyncio_lets_the_running_loop_and_its_task_be_hidden() -> None:
+    async def hide() -> tuple[object, object]:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        asyncio._leave_task(loop, task)
         asyncio._set_running_loop(None)
         try:
-            return asyncio._get_running_loop()
+            return asyncio._get_running_loop(), asyncio.current_task(loop)
         finally:
             asyncio._set_running_loop(loop)
+            asyncio._enter_task(loop, task)
 
-    assert_unchanged(asyncio.run(hide()) is None, LOOPS)
+    assert_unchanged(asyncio.run(hide()) == (None, None), LOOPS)
