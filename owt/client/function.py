@@ -166,9 +166,9 @@ def _globals_of(code: CodeType, outer: bool = True) -> Iterator[tuple[str, bool]
         if instruction.opname in _GLOBAL:
             yield instruction.argval, outer
     for const in code.co_consts:
-        # From Python 3.14 on, a function that need not be called evaluates annotations.
-        if isinstance(const, CodeType) and const.co_name != "__annotate__":
-            yield from _globals_of(const, False)
+        if isinstance(const, CodeType):
+            # A function that evaluates annotations, which Python before 3.14 does at once.
+            yield from _globals_of(const, outer and const.co_name == "__annotate__")
 
 
 def _name(function: object) -> str:

@@ -238,7 +238,7 @@ def _cycles() -> list[Any]:
     return [itself, named, point, turning, [objects]]
 
 
-@pytest.mark.parametrize("value", [*_cycles(), _nested(50_000)], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", [*_cycles(), _nested(1_000_000)], ids=lambda value: type(value).__name__)
 def test_a_cycle_or_too_deep_a_nesting_is_a_clear_error(value: Any) -> None:
     with pytest.raises(ValueError, match="nested too deeply for JSON, or contains itself"):
         encode(value)

@@ -166,7 +166,7 @@ def test_deeply_nested_kwargs_are_a_bad_request(text: str) -> None:
         ("[].append(1, 2)", "raised TypeError: list.append"),
         ("fail()", "raised Unprintable: a message that cannot be shown"),
         ("int('x' * 900)", r"raised ValueError: invalid literal .*xxx \.\.\.; got"),
-        ("{[]: 1}", "raised TypeError: unhashable"),
+        ("{[]: 1}", "raised TypeError: .*unhashable"),
         ("(lambda f: f(f))(lambda f: f(f))", "raised RecursionError"),
         ("int('9' * 5000)", r"raised ValueError: Exceeds the limit"),
         ("{'a': 1, 2: 3}", "keys are names of arguments, and one is of type int; got 2"),

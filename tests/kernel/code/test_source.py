@@ -421,7 +421,7 @@ def test_future_statements_apply_to_a_cell(kernel: SessionSources) -> None:
     kernel.cell("from __future__ import annotations\ndef f(x: unknown): pass\nf")
     assert kernel.names["f"].__annotations__ == {"x": "unknown"}
     with pytest.raises(NameError):
-        kernel.cell("x = 1\ndef f(x: unknown): pass")
+        kernel.cell("x = 1\ndef f(x: unknown): pass\nf.__annotations__")
 
 
 def test_tracebacks_and_getsource_show_a_cells_lines(kernel: SessionSources) -> None:

@@ -51,8 +51,9 @@ class TestCells:
         assert bench.ask(code, cell=NotebookCell())[-1].status == 200
 
     def test_future_imports_of_a_cell_apply_to_later_cells(self, bench: RunnerBench):
-        bench.ask("def late(x: Later): pass", cell=NotebookCell())
-        assert "late" not in bench.names
+        failed, _ = bench.ask("def late(x: Later): pass\nlate.__annotations__", cell=NotebookCell())
+        assert isinstance(failed, Failed)
+        assert failed.exception == "NameError"
         bench.ask("from __future__ import annotations", cell=NotebookCell())
         bench.ask("def late(x: Later): pass", cell=NotebookCell())
         assert bench.names["late"].__annotations__ == {"x": "Later"}
