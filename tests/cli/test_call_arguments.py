@@ -72,7 +72,7 @@ def test_a_file_is_read_in_its_declared_encoding(tmp_path):
 
 
 def test_a_dash_reads_standard_input(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("1 + 1"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"1 + 1")))
     assert program(None, "-", None) == "1 + 1"
 
 
