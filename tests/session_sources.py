@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
 from owt.kernel.code.adaptor_files import AdaptorFolder
-from owt.kernel.code.compiled import CompiledCell, CompiledExpression, ExplicitCode, Program
+from owt.kernel.code.compiled import CompiledCell, CompiledCode, Program
 from owt.kernel.code.source import Sources
 
 COUNTER = "__import__('itertools').count()"
@@ -52,13 +52,13 @@ class SessionSources:
             folder=folder,
         )
 
-    def prepare(self, code: str, fn_name: str = "run") -> ExplicitCode | CompiledExpression | CompiledCell:
+    def prepare(self, code: str, fn_name: str | None = None) -> CompiledCode:
         return self.sources.compile(code, fn_name)
 
-    def kind(self, code: str, fn_name: str = "run") -> str:
+    def kind(self, code: str, fn_name: str | None = None) -> str:
         return type(self.prepare(code, fn_name)).__name__
 
-    def load(self, code: str, fn_name: str = "run") -> Any:
+    def load(self, code: str, fn_name: str | None = None) -> Any:
         prepared = self.prepare(code, fn_name)
         assert not isinstance(prepared, CompiledCell)
         return self.sources.load(prepared)
@@ -68,7 +68,7 @@ class SessionSources:
         assert isinstance(prepared, CompiledCell)
         return self.sources.run_cell(prepared)
 
-    def program(self, code: str, fn_name: str = "run") -> Program:
+    def program(self, code: str, fn_name: str | None = None) -> Program:
         prepared = self.prepare(code, fn_name)
         assert not isinstance(prepared, CompiledCell)
         return prepared.program

@@ -181,7 +181,7 @@ def log_call(run: str, call: Call) -> None:
     elif call.adaptor is not None:
         target = f"adaptor {call.adaptor}"
     else:
-        target = f"function {call.fn_name}"
+        target = f"function {call.function_name}"
     facts = {"run": run, "session": call.session, **request_ids(call.request.headers)}
     calls.debug("run %s in session %s: %s", run, call.session or "(pool)", target, extra={"facts": facts})
 

@@ -251,7 +251,7 @@ def _call(fields: dict[str, Any]) -> Call:
         RequestFacts("POST", "/", "", (), b"", "localhost", remote="local"),
         code=fields["code"],
         kwargs=json.dumps(fields["kwargs"]) if "kwargs" in fields else None,
-        fn_name=fields.get("fn_name", "run"),
+        fn_name=fields.get("fn_name"),
         reload=bool(fields.get("reload")),
         sse=True,
     )

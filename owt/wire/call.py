@@ -106,8 +106,9 @@ class Call(Struct, frozen=True, array_like=True):
 
     `code` is program text; `adaptor` names a module of `owt.lib` whose `run` is meant instead; `endpoint` is
     a function that the session has given a path, whose arguments are the request's fields. With none of
-    them, `fn_name` names a function in the session's namespace. `kwargs` is text that the kernel evaluates
-    (JSON or a Python expression), or None. `accept` is the Accept header.
+    them, `fn_name` names a function in the session's namespace. With code, `fn_name` None stands for `run`
+    if the code defines that. `kwargs` is text that the kernel evaluates (JSON or a Python expression), or
+    None. `accept` is the Accept header.
 
     `session` None stands for a kernel of the pool. `kernel` is the kernelspec of a session that this call
     creates, or None for the default. `timeout` is in seconds of running time. `sse` asks for Server-Sent
@@ -122,7 +123,7 @@ class Call(Struct, frozen=True, array_like=True):
     code: str | None = None
     adaptor: str | None = None
     kwargs: str | None = None
-    fn_name: str = "run"
+    fn_name: str | None = None
     session: str | None = None
     kernel: str | None = None
     accept: str = "*/*"
@@ -137,3 +138,8 @@ class Call(Struct, frozen=True, array_like=True):
     body_parsed: bool = False
     sse_streams: bool = False
     caller: str | None = None
+
+    @property
+    def function_name(self) -> str:
+        """Return the name of the function to call."""
+        return self.fn_name or "run"

@@ -120,13 +120,20 @@ def test_a_cell_may_await(http: httpx.Client, session: str) -> None:
     assert call(http, code, session=session).text == "awaited"
 
 
+def test_a_fn_name_that_the_code_does_not_define_is_a_bad_request(http: httpx.Client, session: str) -> None:
+    answer = call(http, "seen = True\ndef runs(): return 1", session=session, fn_name="run")
+    assert answer.status_code == 400
+    assert "fn_name: the code does not define it; got 'run'. The code defines: runs" in answer.text
+    assert call(http, "'seen' in globals()", session=session).text == "False"
+
+
 def test_fn_name_without_code_calls_a_function_of_the_session(http: httpx.Client, session: str) -> None:
-    call(http, "def greet(name):\n    return 'Hi ' + name\n", session=session, fn_name="nothing")
+    call(http, "def greet(name):\n    return 'Hi ' + name\n", session=session)
     assert call(http, session=session, fn_name="greet", kwargs='{"name": "owt"}').text == "Hi owt"
 
 
 def test_an_unknown_function_of_the_session_is_named_in_the_error(http: httpx.Client, session: str) -> None:
-    call(http, "def greet(): pass\nNone", session=session, fn_name="nothing")
+    call(http, "def greet(): pass\nNone", session=session)
     answer = call(http, session=session, fn_name="great")
     assert answer.status_code == 404
     assert "great" in answer.text

@@ -49,7 +49,7 @@ def test_a_call_survives_encoding_and_decoding(call: Call) -> None:
 
 def test_a_call_by_default_runs_the_function_run_in_the_pool() -> None:
     call = Call(RequestFacts("GET", "/", "", (), b"", "localhost"))
-    assert (call.fn_name, call.session, call.kernel, call.caching) == ("run", None, None, None)
+    assert (call.function_name, call.session, call.kernel, call.caching) == ("run", None, None, None)
     assert (call.accept, call.sse, call.reload, call.timeout) == ("*/*", False, False, None)
     assert (call.request.remote, call.request.scheme) == ("127.0.0.1", "http")
 

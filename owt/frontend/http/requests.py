@@ -56,19 +56,18 @@ _switches = msgspec.json.Decoder(bool | int | str | None)
 class ParsedRequest(Struct, frozen=True):
     """The call that a request asks for, except an endpoint at its path.
 
-    `fn_name` is the field, or None. `blank` is True for a request that has no field at all. `mistyped` is as
+    `blank` is True for a request that has no field at all. `mistyped` is as
     in `ReadFields`.
     """
 
     call: Call
-    fn_name: str | None
     blank: bool
     mistyped: tuple[str, str] | None = None
 
     @property
     def needs_endpoint(self) -> bool:
         """Return True if the fields do not say what to run, so that the path has to."""
-        return not (self.call.code or self.call.adaptor or (self.call.session and self.fn_name))
+        return not (self.call.code or self.call.adaptor or (self.call.session and self.call.fn_name))
 
 
 def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedRequest:
@@ -106,7 +105,6 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
     session = values.get("session")
     if session is None and header_session is not None:
         session = session_name(header_session, "Owt-Session")
-    fn_name = values.get("fn_name")
     caching = None
     if values.get("use_cache"):
         caching = Caching(values.get("cache_kwargs", False), values.get("cache_key_override"))
@@ -117,7 +115,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         adaptor=adaptor,
         kwargs=kwargs,
         session=session,
-        fn_name=fn_name or "run",
+        fn_name=values.get("fn_name"),
         kernel=values.get("kernel"),
         accept=accept,
         sse=events == "always",
@@ -129,7 +127,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         body_parsed=in_body,
         caller=caller,
     )
-    return ParsedRequest(call, fn_name, blank=not fields and header_session is None, mistyped=mistyped)
+    return ParsedRequest(call, blank=not fields and header_session is None, mistyped=mistyped)
 
 
 def is_view(parsed: ParsedRequest) -> bool:
@@ -147,7 +145,7 @@ def parse_call(parsed: ParsedRequest, match: Match | None = None) -> Call:
     call, facts = parsed.call, parsed.call.request
     if parsed.needs_endpoint:
         if match is not None:
-            session, target = _at(match, call.session, parsed.fn_name)
+            session, target = _at(match, call.session, call.fn_name)
             return msgspec.structs.replace(call, session=session, endpoint=target, body_parsed=False)
         if facts.method in METHODS or facts.method == "HEAD":
             endpoints = f"{facts.root}/_owt/endpoints"

@@ -176,16 +176,16 @@ class Execution:
             if isinstance(code, CompiledExpression):
                 self._show_value()
                 user_code.show_loop(True)
-            target = self._environment.sources.load(code, (call.request.path, call.fn_name))
+            target = self._environment.sources.load(code, (call.request.path, call.function_name))
             user_code.show_loop(False)
             if not callable(target):
                 return target
             self._shows_value = False
             self._sender.forget_text()
         elif call.adaptor is not None:
-            target = library_function(call.adaptor, call.fn_name)
+            target = library_function(call.adaptor, call.function_name)
         else:
-            target = self._environment.sources.session_function(call.fn_name)
+            target = self._environment.sources.session_function(call.function_name)
         if isinstance(target, Pipe):
             return target(*(() if arguments.value is MISSING else (arguments.value,)), **arguments.kwargs)
         args, kwargs = call_arguments(target, arguments)

@@ -185,7 +185,7 @@ def _code(run: str, call: Call) -> str:
     if call.code is not None:
         code = call.code.strip("\n")
         return f"{title}\n{code[:MAX_CODE]}" + ("\n# ..." if len(code) > MAX_CODE else "")
-    what = f"adaptor {call.adaptor}" if call.adaptor is not None else f"{call.fn_name}(...)"
+    what = f"adaptor {call.adaptor}" if call.adaptor is not None else f"{call.function_name}(...)"
     return f"{title}\n# {call.operation or what}"
 
 

@@ -2,7 +2,8 @@
 
 The kind of a text is decided by parsing it, never by trying it:
 
-    explicit    it binds `fn_name` at its top level: a module of its own, whose `fn_name` is called
+    explicit    it binds `fn_name`, by default `run`, at its top level: a module of its own, whose `fn_name`
+                is called. Text that does not bind the name that a request gave is refused
     expression  it is one expression; *terse* if its leftmost name is a method of pipes, is called and
                 is unknown in the session: then it is read as if `pipe().` stood before it
     cell        anything else that parses, as Python or after IPython's transform
@@ -19,8 +20,9 @@ import gc
 import importlib
 import itertools
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from threading import RLock
 from types import ModuleType
 from typing import Any
@@ -45,6 +47,7 @@ from owt.kernel.code.compiled import (
 from owt.kernel.code.syntax import (
     bound_names,
     free_names,
+    function_names,
     leftmost_call,
     parse_text,
     syntax_fault,
@@ -111,11 +114,22 @@ class Sources:
         self._lock = RLock()
         self._inject()
 
-    def compile(self, code: str, fn_name: str) -> CompiledCode:
-        """Return `code` compiled for a call of `fn_name`. Runs nothing of it.
+    def compile(self, code: str, fn_name: str | None = None) -> CompiledCode:
+        """Return `code` compiled for a call of `fn_name`, or of `run` if it defines that. Runs nothing of it.
 
-        Raises `SyntaxFault` for text that is neither Python nor an IPython cell.
+        Raises `SyntaxFault` for text that is neither Python nor an IPython cell, and `BadRequest` for text
+        that does not bind the given `fn_name`.
         """
+        compiled = self._compiled(code, fn_name or "run")
+        if fn_name is not None and not isinstance(compiled, ExplicitCode):
+            names = function_names(parse_text(code, self._transform)[1])
+            hint = _hint("The code defines", names, fn_name)
+            if not names:
+                hint += "; leave fn_name out, or, to call a function of the session, leave the code out"
+            raise BadRequest("fn_name", "the code does not define it", fn_name, hint=hint)
+        return compiled
+
+    def _compiled(self, code: str, fn_name: str) -> CompiledCode:
         known = self._loaded.get(code)
         if known is not None and (compiled := known.form(fn_name)) is not None:
             known.use = next(self._uses)
@@ -162,9 +176,9 @@ class Sources:
             if function is not _ABSENT
             else "the code names it at its top level, but ran without binding it"
         )
-        callables = [name for name in sorted(compiled.binds) if callable(module.__dict__.get(name))]
+        callables = [name for name in compiled.binds if callable(module.__dict__.get(name))]
         raise BadRequest(
-            "fn_name", problem, compiled.fn_name, hint=_hint("The code defines", callables)
+            "fn_name", problem, compiled.fn_name, hint=_hint("The code defines", callables, compiled.fn_name)
         )
 
     def run_cell(self, cell: CompiledCell) -> Any:
@@ -197,10 +211,10 @@ class Sources:
             problem = f"the session binds it to {shortened(function)}, which cannot be called"
         names = [
             name
-            for name, value in sorted(self._namespace.items())
+            for name, value in list(self._namespace.items())
             if callable(value) and not name.startswith("_") and not self._is_usual(name)
         ]
-        raise NoSuchFunction("fn_name", problem, fn_name, hint=_hint("The session has", names))
+        raise NoSuchFunction("fn_name", problem, fn_name, hint=_hint("The session has", names, fn_name))
 
     def forget(self, code: str) -> None:
         """Drop everything about `code`; the next call compiles and loads it again."""
@@ -367,7 +381,11 @@ def _after_pipe(name: str, position: ast.expr) -> ast.expr:
     return ast.copy_location(ast.Attribute(start, name, ast.Load()), position)
 
 
-def _hint(start: str, names: list[str], limit: int = 20) -> str:
+def _hint(start: str, names: Iterable[str], wanted: str, limit: int = 20) -> str:
+    """Return the list of `names`, those that resemble `wanted` first."""
+    names = sorted(names)
+    close = get_close_matches(wanted, names, len(names) or 1)
+    names = close + [name for name in names if name not in close]
     if not names:
         return f"{start} no functions"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

@@ -139,6 +139,17 @@ def bound_names(tree: ast.Module) -> Iterator[str]:
         pending += children
 
 
+def function_names(tree: ast.Module) -> set[str]:
+    """Return the names of the functions and classes that a module's top level defines, in any branch."""
+    binds = frozenset(bound_names(tree))
+    names = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
+    return names & binds
+
+
 def free_names(code: CodeType, *, lambdas: bool = True) -> frozenset[str]:
     """Return the names that an expression's code takes from outside, builtins among them.
 

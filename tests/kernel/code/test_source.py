@@ -145,11 +145,35 @@ def test_text_that_is_one_expression_in_parentheses_is_an_expression(
 def test_fn_name_decides_whether_a_text_is_explicit(kernel: SessionSources) -> None:
     code = "def run(): return 1"
     assert kernel.kind(code) == "ExplicitCode"
-    assert kernel.kind(code, "main") == "CompiledCell"
-    assert kernel.kind(code) == "ExplicitCode"
-    assert kernel.kind("(run := len)", "main") == "CompiledExpression"
-    assert kernel.kind("(run := len)") == "ExplicitCode"
-    assert kernel.load("(run := len)") is len
+    assert kernel.kind(code, "run") == "ExplicitCode"
+    assert kernel.kind("def main(): return 1", "main") == "ExplicitCode"
+    assert kernel.kind("def main(): return 1") == "CompiledCell"
+    assert kernel.kind("(main := len)") == "CompiledExpression"
+    assert kernel.kind("(main := len)", "main") == "ExplicitCode"
+    assert kernel.load("(main := len)", "main") is len
+
+
+@pytest.mark.parametrize(
+    ("code", "fn_name", "hint"),
+    [
+        ("def run(): pass", "main", "The code defines: run"),
+        ("def other(): pass\nclass Greeter: pass\nasync def greet(): x", "great", "greet, Greeter, other"),
+        ("def run():\n    def main(): pass", "main", "The code defines: run"),
+        ("if True:\n    def inner(): pass", "main", "The code defines: inner"),
+        ("def main(): pass", "run", "The code defines: main"),
+        ("1 + 1", "run", "The code defines no functions; leave fn_name out"),
+        ("lambda: 1", "main", "The code defines no functions; leave fn_name out"),
+        ("%time x = 1", "main", "The code defines no functions; leave fn_name out"),
+    ],
+)
+def test_code_that_does_not_define_the_given_fn_name_is_refused(
+    kernel: SessionSources, code: str, fn_name: str, hint: str
+) -> None:
+    for _ in range(2):
+        message = f"fn_name: the code does not define it; got '{fn_name}'.*{hint}"
+        with pytest.raises(BadRequest, match=message):
+            kernel.prepare(code, fn_name)
+        kernel.prepare(code)
 
 
 def test_compiling_runs_nothing_of_the_text(kernel: SessionSources) -> None:
