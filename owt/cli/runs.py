@@ -19,10 +19,14 @@ def runs() -> None:
 
 
 @runs.command("list")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="List the newest N runs, newest first"
+)
+@click.option("--session", metavar="NAME", help="List only the runs of this session")
 @document_options(tables.runs)
-def list_runs(control: Control) -> dict[str, Any]:
+def list_runs(limit: int | None, session: str | None, control: Control) -> dict[str, Any]:
     """List the runs that are queued, running, or have ended recently, oldest first."""
-    return control.runs()
+    return control.runs(limit, session)
 
 
 @runs.command()

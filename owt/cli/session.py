@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
 
 @click.command("endpoints")
+@click.option("--live", is_flag=True, help="List only the endpoints that answer, and none that are gone")
 @document_options(tables.endpoints)
-def endpoints(control: Control) -> dict[str, Any]:
-    """List the paths at which sessions of a running server have endpoints."""
-    return control.endpoints()
+def endpoints(live: bool, control: Control) -> dict[str, Any]:
+    """List the paths at which sessions of a running server have endpoints.
+
+    An endpoint whose kernel has ended is `gone`. It stays in the list for a day, and the newest 200 of them
+    at most.
+    """
+    return control.endpoints("live" if live else None)
 
 
 @click.group("session")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Literal
+from urllib.parse import quote, urlencode
 
 from owt.client.clients import Client
 from owt.wire.names import session_name
@@ -47,9 +47,15 @@ class Control:
         """Interrupt the code that a session's kernel runs."""
         return self._client._control("POST", f"sessions/{session_name(name)}/interrupt")
 
-    def runs(self) -> dict[str, Any]:
-        """Return `{"runs": [...]}`."""
-        return self._client._control("GET", "runs")
+    def runs(self, limit: int | None = None, session: str | None = None) -> dict[str, Any]:
+        """Return `{"runs": [...]}`, oldest first; with a `limit`, that many of the newest, newest first.
+
+        With a `session`, only the runs of that one.
+        """
+        fields = {} if limit is None else {"limit": str(limit)}
+        if session is not None:
+            fields["session"] = session_name(session)
+        return self._client._control("GET", _with_query("runs", fields))
 
     def run(self, id: str) -> dict[str, Any]:
         """Return all that the server knows about a run, and what it printed."""
@@ -67,6 +73,12 @@ class Control:
         """Remove all cached responses, and return `{"deleted": number}`."""
         return self._client._control("DELETE", "cache")
 
-    def endpoints(self) -> dict[str, Any]:
-        """Return `{"endpoints": [...]}`."""
-        return self._client._control("GET", "endpoints")
+    def endpoints(self, state: Literal["live", "gone"] | None = None) -> dict[str, Any]:
+        """Return `{"endpoints": [...]}`, all or those in a `state`."""
+        return self._client._control(
+            "GET", _with_query("endpoints", {} if state is None else {"state": state})
+        )
+
+
+def _with_query(path: str, fields: dict[str, str]) -> str:
+    return f"{path}?{urlencode(fields)}" if fields else path

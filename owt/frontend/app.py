@@ -50,6 +50,8 @@ from owt.wire.messages import Welcome
 
 log = logging.getLogger("owt")
 
+ENDPOINTS_INTERVAL = 60.0
+"""Seconds between two removals of the endpoints that are gone for too long."""
 LAST_RESPONSES = 1.0
 """Seconds that clients get to receive the responses of calls that the end of the server has ended."""
 
@@ -155,6 +157,7 @@ def build(
     jobs = (
         Job(interval, sessions.cull),
         Job(interval, runs.prune),
+        Job(ENDPOINTS_INTERVAL, endpoints.prune),
         Job(check_interval(settings.kill_after), sessions.check),
     )
     application = Owt(service, lambda: listener.connections)

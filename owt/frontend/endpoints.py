@@ -1,16 +1,17 @@
 """Table of endpoints: the session that answers at each path.
 
 Kernels register endpoints (`RegisterEndpoints`), which end with their kernel: the path is then *gone* (410,
-with the reason) until a kernel registers it again. Literal segments of a path win over parameters.
+with the reason) until a kernel registers it again, or until it is forgotten: after `MAX_GONE_AGE`, or as the
+oldest of more than `MAX_GONE`. Literal segments of a path win over parameters.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -23,9 +24,14 @@ from owt.wire.messages import RegisterEndpoints
 
 MAX_LIVE = 2000
 """Maximum number of endpoints of all sessions together."""
+MAX_GONE = 200
+"""Maximum number of routes of ended kernels that are kept; the oldest are forgotten first."""
+MAX_GONE_AGE = 24 * 3600.0
+"""Seconds after which a route of an ended kernel is forgotten."""
 MAX_DEPTH = 100
 """Maximum number of brackets that may be open at once in an endpoint's types."""
 
+State = Literal["live", "gone"]
 Schema = dict[str, Any]
 # The names are the OpenAPI Specification's (Components Object).
 Definitions = dict[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]+$")], Schema]
@@ -44,6 +50,11 @@ class Entry:
     kernel: str
     since: float
     gone: str | None = None
+
+    @property
+    def state(self) -> State:
+        """Return the state of the endpoint."""
+        return "live" if self.gone is None else "gone"
 
     @property
     def edition(self) -> str:
@@ -86,9 +97,17 @@ Route = tuple[str, str]
 class Endpoints:
     """The endpoints of one server."""
 
-    def __init__(self, *, max_gone: int = 1000) -> None:
-        """The newest `max_gone` routes that are gone are kept."""
+    def __init__(
+        self,
+        *,
+        max_gone: int = MAX_GONE,
+        max_gone_age: float = MAX_GONE_AGE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Create an empty table. `clock` returns the time in seconds since 1970."""
         self._max_gone = max_gone
+        self._max_gone_age = max_gone_age
+        self._clock = clock
         self._entries: dict[Route, Entry] = {}
         self._root = Node()
         # Number of endpoints of each kernel.
@@ -171,12 +190,19 @@ class Endpoints:
         if not dead:
             return
         entries = {route: entry for route, entry in self._entries.items() if route not in dead}
-        now = time.time()
+        now = self._clock()
         entries.update((route, replace(entry, gone=reason, since=now)) for route, entry in dead.items())
-        gone = [route for route, entry in entries.items() if entry.gone is not None]
-        for route in gone[: -self._max_gone]:
-            del entries[route]
         self._set(entries)
+        self.prune()
+
+    def prune(self) -> None:
+        """Forget the endpoints that are gone for too long, and the oldest of too many."""
+        gone = [route for route, entry in self._entries.items() if entry.gone is not None]
+        oldest = self._clock() - self._max_gone_age
+        forgotten = set(gone[: max(0, len(gone) - self._max_gone)])
+        forgotten.update(route for route in gone if self._entries[route].since < oldest)
+        if forgotten:
+            self._set({route: entry for route, entry in self._entries.items() if route not in forgotten})
 
     def all(self) -> list[Entry]:
         """Return every known endpoint, by path. One whose methods differ in session or state is several."""
@@ -203,7 +229,7 @@ class Endpoints:
             if (entry.session != session or route[0] not in removed)
             and (entry.gone is not None or entry.kernel != kernel)
         }
-        now = time.time()
+        now = self._clock()
         for route, endpoint in routes.items():
             old = known.get(route)
             same = old is not None and old.kernel == kernel and old.endpoint.version == endpoint.version

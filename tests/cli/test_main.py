@@ -277,6 +277,12 @@ def test_endpoints_lists_state_and_reason(server, capsys):
     assert json.loads(capsys.readouterr().out) == answer
 
 
+def test_endpoints_live_requests_no_endpoints_that_are_gone(server, capsys):
+    server.responses["GET", "/_owt/endpoints?state=live"] = as_json({"endpoints": []})
+    assert main.main(["endpoints", "--live", "--url", server.url]) == 0
+    assert capsys.readouterr().out == "no endpoints\n"
+
+
 def test_endpoints_command_reports_an_empty_list(server, capsys):
     server.responses["GET", "/_owt/endpoints"] = as_json({"endpoints": []})
     assert main.main(["endpoints", "--url", server.url]) == 0
@@ -337,8 +343,8 @@ def test_runs_list_prints_aligned_columns(server, capsys):
     cells = {"ID": "r-1", "STATUS": "500", "SESSION": "-", "SECONDS": "0.250", "PATH": "/x"}
     for title, cell in cells.items():
         assert line[heading.index(title) :].startswith(cell)
-    server.responses["GET", "/_owt/runs"] = as_json({"runs": []})
-    assert main.main(["runs", "list", "--url", server.url]) == 0
+    server.responses["GET", "/_owt/runs?limit=5&session=mine"] = as_json({"runs": []})
+    assert main.main(["runs", "list", "--limit", "5", "--session", "mine", "--url", server.url]) == 0
     assert capsys.readouterr().out == "no runs\n"
 
 

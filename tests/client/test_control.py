@@ -41,6 +41,9 @@ def test_each_method_requests_one_resource(server, control):
         ("GET", "/_owt/sessions/mine"): as_json({"name": "mine"}),
         ("PUT", "/_owt/sessions/mine"): as_json({"name": "mine"}),
         ("GET", "/_owt/endpoints"): as_json({"endpoints": []}),
+        ("GET", "/_owt/endpoints?state=live"): as_json({"endpoints": []}),
+        ("GET", "/_owt/runs"): as_json({"runs": []}),
+        ("GET", "/_owt/runs?limit=2&session=mine"): as_json({"runs": []}),
         ("DELETE", "/_owt/sessions/mine"): (204, "application/json", b""),
         ("POST", "/_owt/sessions/mine/restart"): as_json({"name": "mine"}),
         ("POST", "/_owt/sessions/mine/interrupt"): as_json({"name": "mine"}, 202),
@@ -50,6 +53,9 @@ def test_each_method_requests_one_resource(server, control):
     assert control.session("mine") == {"name": "mine"}
     assert control.start("mine") == {"name": "mine"}
     assert control.endpoints() == {"endpoints": []}
+    assert control.endpoints("live") == {"endpoints": []}
+    assert control.runs() == {"runs": []}
+    assert control.runs(limit=2, session="mine") == {"runs": []}
     assert control.delete("mine") == {}
     assert control.restart("mine") == {"name": "mine"}
     assert control.interrupt("mine") == {"name": "mine"}

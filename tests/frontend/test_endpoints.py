@@ -195,6 +195,23 @@ def test_the_number_of_remembered_gone_endpoints_is_limited():
     assert [entry.endpoint.path for entry in table.all()] == ["/1", "/2"]
 
 
+def test_an_endpoint_that_is_gone_is_forgotten_after_a_time():
+    now = 1000.0
+    table = Endpoints(max_gone_age=60, clock=lambda: now)
+    for kernel in ("k1", "k2"):
+        keep(table, at(f"/{kernel}", "GET"), kernel=kernel, session=kernel)
+    keep(table, at("/live", "GET"), kernel="k3", session="k3")
+    table.kernel_died("k1", "died")
+    now += 40
+    table.kernel_died("k2", "died")
+    now += 40
+    table.prune()
+    states = {entry.endpoint.path: entry.state for entry in table.all()}
+    assert states == {"/k2": "gone", "/live": "live"}
+    assert find(table, "/k1") is None
+    assert find(table, "/live") is not None
+
+
 def test_a_kernel_of_the_pool_can_register_no_endpoint(table):
     assert "this kernel has none" in (keep(table, at("/a"), session=None) or "")
 

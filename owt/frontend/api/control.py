@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import msgspec
 from owt.errors import DISTRIBUTION, BadRequest
 from owt.frontend.api.followers import no_such_run
 from owt.frontend.http import pages
+from owt.frontend.http.fields import cut
 from owt.frontend.http.handler import PageHandler
 from owt.frontend.logs import short_path
 from owt.frontend.problems import Problem
@@ -25,9 +27,9 @@ INDEX = (
     ("GET, PUT, DELETE", "/_owt/sessions/NAME", "one session: show, create or end it"),
     ("POST", "/_owt/sessions/NAME/interrupt", "interrupt the session's running calls"),
     ("POST", "/_owt/sessions/NAME/restart", "restart the session's kernel"),
-    ("GET", "/_owt/endpoints", "endpoints of all sessions"),
+    ("GET", "/_owt/endpoints", "endpoints of all sessions; ?state=live or ?state=gone"),
     ("GET", "/_owt/openapi.json", "endpoints as an OpenAPI document"),
-    ("GET", "/_owt/runs", "runs: active ones and recently ended ones"),
+    ("GET", "/_owt/runs", "runs: active ones and recently ended ones; newest N with ?limit=N, ?session=NAME"),
     ("GET, DELETE", "/_owt/runs/ID", "one run: show or cancel it"),
     ("GET", "/_owt/runs/ID/events", "events of a run, after number N with ?after=N"),
     ("GET", "/_owt/runs/ID/answer", "response of a run, as for its caller"),
@@ -165,9 +167,20 @@ class RunsHandler(PageHandler):
     """/_owt/runs"""
 
     def get(self) -> None:
-        """Send the known runs of this user, oldest first."""
-        runs = [run_document(run) for run in self.service.runs.all() if run.user == self.user]
-        self.finish_json({"runs": runs})
+        """Send the known runs of this user, oldest first, or the newest `?limit=`, newest first.
+
+        With `?session=`, only those of a session.
+        """
+        fields = self.query_fields("limit", "session")
+        runs = [run for run in self.service.runs.all() if run.user == self.user]
+        if (session := fields.get("session")) is not None:
+            session_name(session)
+            runs = [run for run in runs if run.session == session]
+        if (limit := fields.get("limit")) is not None:
+            if not re.fullmatch("[1-9][0-9]{0,8}", limit):
+                raise BadRequest("limit", "must be a whole number above 0", cut(limit))
+            runs = runs[: -int(limit) - 1 : -1]
+        self.finish_json({"runs": [run_document(run) for run in runs]})
 
 
 class RunHandler(PageHandler):

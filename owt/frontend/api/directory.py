@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import importlib.metadata
 from html import escape
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from owt.errors import DISTRIBUTION
+from owt.errors import DISTRIBUTION, BadRequest
 from owt.frontend.api import openapi
 from owt.frontend.api.control import timestamp
-from owt.frontend.endpoints import Entry
+from owt.frontend.endpoints import Entry, State
 from owt.frontend.http import pages
+from owt.frontend.http.fields import cut
 from owt.frontend.http.handler import PageHandler
 from owt.wire import accept
+
+STATES = get_args(State)
 
 
 class EndpointsHandler(PageHandler):
     """/_owt/endpoints"""
 
     def get(self) -> None:
-        """Send all endpoints, including those that are gone: as JSON, or as HTML if `Accept` names it."""
+        """Send all endpoints, or those of `?state=`: as JSON, or as HTML if `Accept` names it."""
         entries = self.service.endpoints.all()
+        if (state := self.query_fields("state").get("state")) is not None:
+            if state not in STATES:
+                raise BadRequest("state", f"must be {' or '.join(STATES)}", cut(state))
+            entries = [entry for entry in entries if entry.state == state]
         self.set_header("Vary", "Accept")
         if accept.names(self.request.headers.get("Accept", ""), "text/html"):
             self.set_header("Content-Type", "text/html; charset=utf-8")
@@ -59,7 +66,7 @@ def entry_document(entry: Entry, base: str = "") -> dict[str, Any]:
         "path": base + endpoint.path,
         "methods": endpoint.methods,
         "session": entry.session,
-        "state": "live" if entry.gone is None else "gone",
+        "state": entry.state,
         "reason": None if entry.gone is None else f"the kernel {entry.gone}",
         "since": timestamp(entry.since),
         "function": endpoint.name,

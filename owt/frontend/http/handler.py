@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import Future
 from http.client import responses
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from tornado.web import HTTPError, RequestHandler, stream_request_body
@@ -13,6 +14,7 @@ from owt.errors import BadRequest, OwtError
 from owt.frontend import logs
 from owt.frontend.access.proxies import apply_forwarded
 from owt.frontend.http import gate
+from owt.frontend.http.fields import cut
 from owt.frontend.http.gate import problem_answer
 from owt.frontend.problems import Headers, Problem, WholeResponse, problem_response
 from owt.frontend.service import Service
@@ -53,6 +55,18 @@ class PageHandler(RequestHandler):
     def base(self) -> str:
         """Return the path of the whole server: "" or such as `/owt`."""
         return self.service.settings.base_url
+
+    def query_fields(self, *names: str) -> dict[str, str]:
+        """Return the fields of the query, of which these are known; the last of equal names counts.
+
+        Raises `BadRequest` for another name.
+        """
+        fields = dict(parse_qsl(self.request.query, keep_blank_values=True))
+        for name in fields:
+            if name not in names:
+                known = f"This page has {' and '.join(names)}"
+                raise BadRequest(cut(name), "is no field of this page", hint=known)
+        return fields
 
     async def data_received(self, chunk: bytes) -> None:
         """Keep a part of the body."""

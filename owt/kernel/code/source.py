@@ -381,11 +381,11 @@ def _after_pipe(name: str, position: ast.expr) -> ast.expr:
     return ast.copy_location(ast.Attribute(start, name, ast.Load()), position)
 
 
-def _hint(start: str, names: Iterable[str], wanted: str, limit: int = 20) -> str:
-    """Return the list of `names`, those that resemble `wanted` first."""
+def _hint(start: str, names: Iterable[str], name: str, limit: int = 20) -> str:
+    """Return the list of `names`, those that resemble `name` first."""
     names = sorted(names)
-    close = get_close_matches(wanted, names, len(names) or 1)
-    names = close + [name for name in names if name not in close]
+    close = get_close_matches(name, names, len(names) or 1)
+    names = close + [other for other in names if other not in close]
     if not names:
         return f"{start} no functions"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

@@ -23,6 +23,8 @@ from owt.testing import async_test, settle
 from owt.testing.kernel import HEAD, new_call
 from owt.wire.call import Caching
 from owt.wire.chunk import Data, Done, Stderr, Stdout
+from owt.wire.endpoint import Endpoint
+from owt.wire.messages import RegisterEndpoints
 
 
 class Control:
@@ -193,6 +195,55 @@ async def test_runs_are_listed_for_their_user_only(pages: Control) -> None:
     for path in ("", "/events", "/answer"):
         status, problem = await pages.ask("GET", f"/_owt/runs/{other.id}{path}")
         assert (status, problem["type"]) == (404, "urn:owt:no-such-run")
+
+
+@with_control()
+async def test_the_list_of_runs_has_a_limit_and_a_session(pages: Control) -> None:
+    ids = [pages.submit(session=name, code=code).id for name in ("a", "b") for code in ("1", "2")]
+    for query, numbers in {
+        "": [0, 1, 2, 3],
+        "?limit=3": [3, 2, 1],
+        "?limit=100": [3, 2, 1, 0],
+        "?session=a": [0, 1],
+        "?session=b&limit=1": [3],
+        "?session=none": [],
+    }.items():
+        status, listing = await pages.ask("GET", f"/_owt/runs{query}")
+        listed = [ids.index(run["id"]) for run in listing["runs"]]
+        assert (query, status, listed) == (query, 200, numbers)
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("limit=0", "limit: must be a whole number above 0; got '0'"),
+        ("limit=two", "limit: must be a whole number above 0; got 'two'"),
+        ("limit=", "limit: must be a whole number above 0; got ''"),
+        ("session=a+b", "session: "),
+        ("sesion=a", "sesion: is no field of this page. This page has limit and session"),
+    ],
+)
+def test_a_query_that_the_list_of_runs_cannot_use_is_a_bad_request(query: str, detail: str) -> None:
+    @with_control()
+    async def test(pages: Control) -> None:
+        status, problem = await pages.ask("GET", f"/_owt/runs?{query}")
+        assert (status, problem["detail"][: len(detail)]) == (400, detail)
+
+    test()
+
+
+@with_control()
+async def test_endpoints_are_listed_by_their_state(pages: Control) -> None:
+    table = pages.service.endpoints
+    for kernel in ("old", "new"):
+        endpoint = Endpoint(f"/{kernel}", ("GET",), "f")
+        assert table.register(kernel, kernel, RegisterEndpoints(1, (endpoint,))) is None
+    table.kernel_died("old", "died")
+    for query, paths in {"": ["/new", "/old"], "?state=live": ["/new"], "?state=gone": ["/old"]}.items():
+        _, listing = await pages.ask("GET", f"/_owt/endpoints{query}")
+        assert [endpoint["path"] for endpoint in listing["endpoints"]] == paths
+    status, problem = await pages.ask("GET", "/_owt/endpoints?state=alive")
+    assert (status, problem["detail"]) == (400, "state: must be live or gone; got 'alive'")
 
 
 @with_control()
