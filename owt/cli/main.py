@@ -22,15 +22,21 @@ from owt.cli.runs import cache, runs
 from owt.cli.serve import serve
 from owt.cli.session import endpoints, session
 from owt.errors import DISTRIBUTION, CannotSend, ConfigError, OwtError, RemoteError, Unreachable
+from owt.frontend.config.settings import warnings_about
 
 
 @click.group("owt", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name=DISTRIBUTION, message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context, /) -> None:
     """Run the code that a request brings, in persistent IPython kernels.
 
     Documentation: docs/index.md in the source tree; `owt docs` prints its path.
     """
+    # The server warns in its log.
+    if context.invoked_subcommand != serve.name:
+        for sentence in warnings_about(os.environ):
+            _print_error("owt", sentence)
 
 
 COMMANDS = (serve, call, session, endpoints, runs, cache, console, export, hash_password, completion, docs)

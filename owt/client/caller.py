@@ -164,6 +164,13 @@ class Caller:
 
     # httpx
 
+    _http: Any
+
+    def _check_open(self) -> None:
+        """Raise `CannotSend` if the client is closed."""
+        if self._http.is_closed:
+            raise CannotSend(f"{self!r} is closed; make a new one, or call inside of its with block")
+
     def _arguments(self, request: Request) -> dict[str, Any]:
         """Return the arguments by which httpx sends a request."""
         import httpx
@@ -241,7 +248,12 @@ class Caller:
 
     def _failure(self, response: httpx.Response, body: bytes) -> RemoteError:
         error = answers.failure(response.status_code, response.headers, body)
-        if error.status == 401:
+        if error.status == 401 and Server.is_in_kernel() and not self._authorization:
+            error.add_note(
+                "A kernel has no credentials of its server. Give the client some, such as the first line of "
+                "the server's --token-file: Client(token=open(path).readline().strip())"
+            )
+        elif error.status == 401:
             error.add_note(
                 "Give auth='user:password' or token='...'; commands take --auth USER:PASSWORD or "
                 "--token TOKEN, or OWT_CLIENT_AUTH or OWT_CLIENT_TOKEN"

@@ -106,6 +106,7 @@ class Client(Caller):
         """
         import httpx
 
+        self._check_open()
         try:
             response = self._http.request(**self._arguments(self._control_request(method, path)))
             if learn_base and response.status_code >= 400 and self._update_base(response):
@@ -147,6 +148,7 @@ class Client(Caller):
 
     @contextmanager
     def _response(self, request: Request) -> Iterator[httpx.Response]:
+        self._check_open()
         with self._http.stream(**self._arguments(request)) as response:
             self._update_base(response)
             if self._is_failure(response):
@@ -229,6 +231,7 @@ class AsyncClient(Caller):
     async def _control(self, method: str, path: str, *, learn_base: bool = False) -> dict[str, Any]:
         import httpx
 
+        self._check_open()
         try:
             response = await self._http.request(**self._arguments(self._control_request(method, path)))
             if learn_base and response.status_code >= 400 and self._update_base(response):
@@ -279,6 +282,7 @@ class AsyncClient(Caller):
 
     @asynccontextmanager
     async def _response(self, request: Request) -> AsyncIterator[httpx.Response]:
+        self._check_open()
         async with self._http.stream(**self._arguments(request)) as response:
             self._update_base(response)
             if self._is_failure(response):

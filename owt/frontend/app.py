@@ -26,7 +26,7 @@ from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
 from owt.frontend.application import Owt
 from owt.frontend.config.credentials import Credentials
-from owt.frontend.config.settings import Settings
+from owt.frontend.config.settings import Settings, warnings_about
 from owt.frontend.config.settings import settings as all_settings
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import Descriptors
@@ -284,6 +284,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
     Raises `ConfigError` as `Frontend` does.
     """
     logs.set_up(settings.verbose, settings.log_format)
+    for sentence in warnings_about(os.environ):
+        log.warning("%s", sentence)
     malloc.keep_freed_memory()
     process_title.hide_secrets(os.environ, sys.argv)
     return asyncio.run(_serve(settings, on_ready))

@@ -16,6 +16,8 @@ from owt.server.url import ADDRESS, PORT, base_url, split_unix, unix_url
 if TYPE_CHECKING:
     from owt.server.child import Child
 
+SERVER_VARIABLE = "OWT_SERVER_ID"
+"""Environment variable of kernels with the id of their server."""
 RUN_VARIABLE = "OWT_RUN"
 """Environment variable with the id of the run that has started a process."""
 
@@ -65,6 +67,11 @@ class Server:
         """
         cls._announced = cls(url=url.rstrip("/"), address=address, port=port)
         cls._find_run = find_run
+
+    @classmethod
+    def is_in_kernel(cls) -> bool:
+        """Return True in a kernel, and in the processes that it has started."""
+        return cls._find_run is not None or SERVER_VARIABLE in os.environ
 
     @classmethod
     def current_run(cls) -> str | None:

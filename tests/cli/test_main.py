@@ -277,6 +277,14 @@ def test_endpoints_lists_state_and_reason(server, capsys):
     assert json.loads(capsys.readouterr().out) == answer
 
 
+def test_a_command_warns_of_a_misspelt_variable_once(server, capsys, monkeypatch):
+    monkeypatch.setenv("OWT_CLIENTTOKEN", "secret")
+    server.responses["GET", "/_owt/endpoints"] = as_json({"endpoints": []})
+    assert main.main(["endpoints", "--url", server.url]) == 0
+    warning = "owt: OWT_CLIENTTOKEN is no variable of owt and has no effect; did you mean OWT_CLIENT_TOKEN?\n"
+    assert capsys.readouterr().err == warning
+
+
 def test_endpoints_live_requests_no_endpoints_that_are_gone(server, capsys):
     server.responses["GET", "/_owt/endpoints?state=live"] = as_json({"endpoints": []})
     assert main.main(["endpoints", "--live", "--url", server.url]) == 0

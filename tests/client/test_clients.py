@@ -84,6 +84,9 @@ class Blocking:
     def run(self, id: str) -> dict[str, Any]:
         return self.client.run(id)
 
+    def close(self) -> None:
+        self.client.close()
+
     def events(self, code: str, count: int | None = None) -> list[Event]:
         """Read all events of a call, or leave it after `count`."""
         events: list[Event] = []
@@ -107,6 +110,9 @@ class Asynchronous:
 
     def run(self, id: str) -> dict[str, Any]:
         return asyncio.run(self.client.run(id))
+
+    def close(self) -> None:
+        asyncio.run(self.client.aclose())
 
     def events(self, code: str, count: int | None = None) -> list[Event]:
         async def read() -> list[Event]:
@@ -356,3 +362,14 @@ def test_options_share_the_connections_of_their_client():
     assert client.with_options(timeout=3)._http is client._http
     client.close()
     assert client._http.is_closed
+
+
+def test_a_closed_client_names_itself_and_sends_nothing(new_client):
+    transport = Transport()
+    caller = new_client(transport)
+    caller.close()
+    kind = type(caller.client).__name__
+    for use in (lambda: caller.call("1"), lambda: caller.run(RUN), lambda: caller.events("1")):
+        with pytest.raises(CannotSend, match=rf"^{kind}\('{URL}/'\) is closed; make a new one"):
+            use()
+    assert transport.requests == []

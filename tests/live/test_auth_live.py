@@ -196,6 +196,28 @@ def test_the_python_client_authenticates_by_token(guarded: LiveServer) -> None:
     assert caught.value.status == 401
 
 
+CALL_OF_ITS_OWN_SERVER = """
+from owt import Client
+
+def run(path=None):
+    token = open(path).readline().strip() if path else None
+    with Client(token=token) as client:
+        return client.call("request.remote_user")
+"""
+
+
+def test_a_call_of_its_own_server_needs_a_token_from_a_file(guarded: LiveServer, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.touch(0o600)
+    tokens.write_text(f"{TOKEN}\n")
+    with Client(guarded.url, token=TOKEN) as client:
+        assert client.call(CALL_OF_ITS_OWN_SERVER, path=str(tokens)) == "token"
+        with pytest.raises(RemoteError) as caught:
+            client.call(CALL_OF_ITS_OWN_SERVER)
+    assert "A kernel has no credentials of its server" in caught.value.traceback
+    assert "Client(token=open(path).readline().strip())" in caught.value.traceback
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "status"),
     [

@@ -107,7 +107,8 @@ def test_credentials_allow_a_public_address():
 
 def test_settings_are_read_from_the_environment():
     settings = {"OWT_QUEUE": "0", "OWT_MAX_SESSIONS": "1", "OWT_POOL_MIN": "0", "OWT_VERBOSE": "1"}
-    with LiveServer(env=settings) as server:
+    with LiveServer(env={**settings, "OWT_QUEU": "1"}) as server:
+        assert "OWT_QUEU is no variable of owt and has no effect; did you mean OWT_QUEUE?" in server.log()
         assert server.call("def run(): print('seen')", session="one").status_code == 200
         assert "--max-sessions 1" in server.call("1", session="two").text
         server.wait_for_log("stdout: seen")

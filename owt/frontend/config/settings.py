@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -223,8 +224,8 @@ class Settings:
     def from_options(cls, options: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
         """Return the settings of `options` (text or value by field name; None if absent) and variables.
 
-        An empty variable counts as absent. Other variables that begin with OWT_ are ignored. Raises
-        `ConfigError`, which names the option or the variable.
+        An empty variable counts as absent. Other variables that begin with OWT_ are ignored; see
+        `warnings_about`. Raises `ConfigError`, which names the option or the variable.
         """
         values: dict[str, Any] = {}
         for row in settings():
@@ -239,3 +240,33 @@ class Settings:
 def settings() -> tuple[Setting, ...]:
     """Return the table of settings, in the order of the fields."""
     return tuple(Setting(name=field.name, **field.metadata) for field in fields(Settings))
+
+
+OTHER_VARIABLES = frozenset(
+    {
+        "OWT_URL",
+        "OWT_CLIENT_AUTH",
+        "OWT_CLIENT_TOKEN",
+        # The server sets these in the environment of kernels, and kernels in that of their processes.
+        "OWT_CONNECTIONS",
+        "OWT_KERNEL_ID",
+        "OWT_RUN",
+        "OWT_SERVER_CERT",
+        "OWT_SERVER_ID",
+    }
+)
+"""Environment variables of owt that are no settings of the server."""
+
+
+def warnings_about(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence about each variable that begins with OWT_ and is none of owt's."""
+    known = [row.variable for row in settings()] + sorted(OTHER_VARIABLES)
+    sentences = []
+    for name in sorted(environ):
+        if name.startswith("OWT_") and name not in known:
+            # The prefix that all have would make any two similar.
+            texts = {variable[4:].replace("_", ""): variable for variable in known}
+            close = get_close_matches(name[4:].replace("_", ""), texts, 1)
+            advice = f"; did you mean {texts[close[0]]}?" if close else ""
+            sentences.append(f"{name[:100]} is no variable of owt and has no effect{advice}")
+    return sentences

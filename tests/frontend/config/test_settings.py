@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import owt
 from owt.errors import ConfigError
 from owt.frontend.config.setting import read_network
-from owt.frontend.config.settings import KIB, MIB, Settings, settings
+from owt.frontend.config.settings import KIB, MIB, OTHER_VARIABLES, Settings, settings, warnings_about
 
 TOKEN = "0123456789abcdef"
 BCRYPT = "$2b$04$" + 53 * "."
@@ -131,6 +133,28 @@ def test_an_empty_variable_counts_as_absent():
 
 def test_variables_of_no_setting_are_ignored():
     assert Settings.from_options({}, {"OWT_URL": "http://elsewhere", "OWT_SOMETHING": "x"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("OWT_CACHEBYTES", "; did you mean OWT_CACHE_BYTES?"),
+        ("OWT_PORTS", "; did you mean OWT_PORT?"),
+        ("OWT_CLIENT_TOKENS", "; did you mean OWT_CLIENT_TOKEN?"),
+        ("OWT_URI", "; did you mean OWT_URL?"),
+        ("OWT_XYZ", ""),
+    ],
+)
+def test_a_variable_that_is_none_of_owts_is_named_with_the_closest_one(name: str, advice: str) -> None:
+    environ = {"PATH": "/bin", "OWT_PORT": "1", "OWT_RUN": "2", name: "3"}
+    assert warnings_about(environ) == [f"{name} is no variable of owt and has no effect{advice}"]
+
+
+def test_each_variable_in_the_source_is_known() -> None:
+    sources = [path.read_text() for path in Path(owt.__file__).parent.rglob("*.py")]
+    names = {name for text in sources for name in re.findall(r"\bOWT_[A-Z_]*[A-Z]\b", text)}
+    assert names >= OTHER_VARIABLES
+    assert warnings_about(dict.fromkeys(names, "")) == []
 
 
 @pytest.mark.parametrize(
