@@ -26,9 +26,16 @@ def new_shell() -> InteractiveShell:
     return InteractiveShell(config=config)
 
 
-def call(code: str | None = None, *, path: str = "/", **fields: Any) -> Call:
+def call(
+    code: str | None = None,
+    *,
+    path: str = "/",
+    headers: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+    **fields: Any,
+) -> Call:
     """Return a call of this code."""
-    return Call(RequestFacts("GET", path, "", (), b"", "localhost:9876"), code=code, **fields)
+    return Call(RequestFacts("GET", path, "", headers, body, "localhost:9876"), code=code, **fields)
 
 
 def bodies(chunks: Iterable[Chunk]) -> list[bytes]:

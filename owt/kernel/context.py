@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
 class Run:
     """Run as the kernel sees it: its id, its call, the sender of its output, and its request's body.
 
-    `looked_at` has the `PERSONAL_KEYS` that the adaptor has looked at; see `Environ`.
+    `looked_at` has the `PERSONAL_KEYS` that the adaptor has looked at; see `Environ`. `folders` are those of
+    its uploaded files.
     """
 
     def __init__(
@@ -45,6 +48,19 @@ class Run:
         self.sender = sender
         self.looked_at: set[str] = set()
         self._fetch_body = fetch_body
+        self.folders: list[str] | None = None
+
+    def new_folder(self) -> str:
+        """Return a new folder for files of the request, which is removed at the end of the run."""
+        folder = tempfile.mkdtemp(prefix="owt-upload-")
+        self.folders = [*(self.folders or ()), folder]
+        return folder
+
+    def remove_folders(self) -> None:
+        """Remove the folders that `new_folder` has made."""
+        for folder in self.folders or ():
+            shutil.rmtree(folder, ignore_errors=True)
+        self.folders = None
 
     @property
     def personal(self) -> bool:

@@ -48,10 +48,15 @@ def is_json(schema: JsonSchema, schemas: JsonSchema, *, in_path: bool = False) -
 
 
 def raw(schema: JsonSchema, content: JsonSchema) -> JsonSchema:
-    """Return the schema with `content` in place of each base64 string: bytes are sent unencoded."""
+    """Return the schema with `content` in place of each base64 string: bytes are sent unencoded.
+
+    A file is sent in place of a path, and the media type of a file stays.
+    """
     if schema.get("contentEncoding") == "base64":
         replaced = ("type", "contentEncoding", "pattern", "minLength", "maxLength", "default")
-        return {**{key: value for key, value in schema.items() if key not in replaced}, **content}
+        return {**content, **{key: value for key, value in schema.items() if key not in replaced}}
+    if schema.get("format") == "path" and "contentMediaType" in content:
+        return {"anyOf": [schema, content]}
     result = dict(schema)
     if isinstance(options := schema.get("anyOf"), list):
         result["anyOf"] = [raw(option, content) if isinstance(option, dict) else option for option in options]
@@ -61,6 +66,15 @@ def raw(schema: JsonSchema, content: JsonSchema) -> JsonSchema:
         # The default is base64 too.
         del result["default"]
     return result
+
+
+def media_types(schema: JsonSchema) -> Iterator[str]:
+    """Yield the media types of the files that values of a schema can be sent as."""
+    for option in schema.get("anyOf", [schema]):
+        if option.get("contentEncoding") == "base64":
+            yield option.get("contentMediaType", "application/octet-stream")
+        elif option.get("format") == "path":
+            yield "application/octet-stream"
 
 
 def response_content(
@@ -105,7 +119,7 @@ def _leaves(
         if name not in seen:
             for leaf, _ in _leaves(schemas.get(name), schemas, seen | {name}):
                 yield leaf, leaf.get("type") in ("array", "object")
-    elif isinstance(options := schema.get("anyOf"), list):
+    elif isinstance(options := schema.get("anyOf", schema.get("oneOf")), list):
         for option in options:
             yield from _leaves(option, schemas, seen)
     else:

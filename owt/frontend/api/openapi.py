@@ -24,7 +24,7 @@ WITH_BODY = ("POST", "PUT", "PATCH")
 
 _, _components = msgspec.json.schema_components([Problem])
 _PROBLEM: JsonObject = _components["Problem"]
-_FILE: JsonObject = {"contentMediaType": "application/octet-stream"}
+_FILE: JsonObject = {"format": "binary", "contentMediaType": "application/octet-stream"}
 PROBLEM = "OwtProblem"
 """Name of the schema of a problem document."""
 _REFERENCE = re.compile(rf'"{re.escape(REFERENCE)}([^"]+)"')
@@ -203,7 +203,21 @@ def _body(
     else:
         # JSON in such a form works too, but generators of clients send the members of an object as fields.
         content["application/x-www-form-urlencoded"] = fields_of_urls
+    content.update(_bodies(properties, required))
     return {"required": bool(required), "content": content}
+
+
+def _bodies(properties: JsonObject, required: list[str]) -> JsonObject:
+    """Return the media types of bodies that are one field as a whole, while no other field is required."""
+    takers: dict[str, list[str]] = {}
+    for name, schema in properties.items():
+        for media_type in media.media_types(schema):
+            takers.setdefault(media_type, []).append(name)
+    return {
+        media_type: {"schema": {**_FILE, "contentMediaType": media_type}}
+        for media_type, names in takers.items()
+        if len(names) == 1 and set(required) <= set(names)
+    }
 
 
 def _responses(endpoint: Endpoint, chosen: dict[str, str], schemas: JsonObject) -> JsonObject:

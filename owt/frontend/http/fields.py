@@ -223,7 +223,7 @@ def _from_multipart(body: bytes, parameters: str, others: list[str]) -> Fields:
 
 
 def _without_files(body: bytes, boundary: bytes) -> bytes:
-    """Return `body` without its files. They can be large, and every parser would copy them."""
+    """Return `body` without its files and arguments. They can be large, and every parser would copy them."""
     mark = b"--" + boundary
     kept: list[bytes] = []
     start = body.find(mark)
@@ -232,7 +232,7 @@ def _without_files(body: bytes, boundary: bytes) -> bytes:
         if end < 0:
             return b"".join([*kept, body[start:] if start >= 0 else b""])
         head, _, _ = body[start : min(end, start + MAX_PART_HEAD)].partition(b"\r\n\r\n")
-        if b"filename" not in head.lower():
+        if b"filename" not in head.lower() and b'name="kwargs.' not in head:
             kept.append(body[start : end + 2])
         start = end + 2
     raise ValueError(f"more than {MAX_PARTS} parts")

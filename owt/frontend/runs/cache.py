@@ -37,9 +37,19 @@ def key_of(call: Call, user: str | None = None, spec: str | None = None) -> byte
             kind = next(_values(facts.headers, "content-type"), None)
             what = (call.endpoint, facts.method, facts.query, facts.body, kind, call.kwargs)
         else:
-            what = (call.code, call.adaptor, call.fn_name, call.kwargs if caching.with_kwargs else None)
+            arguments = (call.kwargs, _argument_parts(call)) if caching.with_kwargs else None
+            what = (call.code, call.adaptor, call.fn_name, arguments)
         what = (call.session, spec or call.kernel, facts.path, caching.with_kwargs, what)
     return _digest(user, call.timeout, (call.sse, call.sse_streams), what)
+
+
+def _argument_parts(call: Call) -> bytes | None:
+    """Return the form of a request that has arguments as parts, without its boundary, else None."""
+    body = call.request.body
+    if call.body_parsed or b'name="kwargs.' not in body:
+        return None
+    boundary, _, _ = body.partition(b"\r\n")
+    return body.replace(boundary, b"") if boundary.startswith(b"--") else body
 
 
 class Cache:

@@ -33,6 +33,8 @@ from owt.kernel.code.compiled import CompiledCell, CompiledCode, CompiledExpress
 from owt.kernel.code.source import Sources, library_function
 from owt.kernel.context import Run
 from owt.kernel.endpoints import kernel_gateway
+from owt.kernel.endpoints.binding import with_parts
+from owt.kernel.endpoints.contents import argument_parts
 from owt.kernel.endpoints.registry import Registry
 from owt.summat import MISSING, Pipe
 from owt.wire.call import ChangeDirectory, NotebookCell, RemoveEndpoint
@@ -166,7 +168,10 @@ class Execution:
         if call.cell is not None:
             return self._notebook_cell(code, call.cell, user_code)
         arguments = evaluate(call.kwargs, namespace)
+        parts = {} if call.body_parsed or not call.request.body else argument_parts(call.request)
         if isinstance(code, CompiledCell):
+            if parts:
+                arguments = with_parts(arguments, parts, None)
             namespace.update(arguments.kwargs)
             if arguments.value is not MISSING:
                 namespace["__last__"] = arguments.value
@@ -186,6 +191,8 @@ class Execution:
             target = library_function(call.adaptor, call.function_name)
         else:
             target = self._environment.sources.session_function(call.function_name)
+        if parts:
+            arguments = with_parts(arguments, parts, target)
         if isinstance(target, Pipe):
             return target(*(() if arguments.value is MISSING else (arguments.value,)), **arguments.kwargs)
         args, kwargs = call_arguments(target, arguments)

@@ -294,6 +294,8 @@ class Runner:
             run.task = None
             return
         seconds = time.perf_counter() - began
+        if run.folders is not None:
+            run.remove_folders()
         try:
             run.sender.finish((*last, Done(status, seconds, run.personal)))
         except MemoryError:

@@ -3,8 +3,9 @@
 A field of the body wins over one of the query, and one in `kwargs` over both. Text (of a query, a form, the
 path) is converted to the parameter's type; for a type that JSON writes with brackets it may be JSON; where
 any text is valid, text that only looks like JSON stays text. A value of a JSON body is converted if it is not
-of the type. Repeated fields are a list. An uploaded file is its bytes or its text; for a parameter without a
-type it is werkzeug's FileStorage.
+of the type. Repeated fields are a list. An uploaded file is its bytes, its text, or what the type makes of
+it; for a parameter without a type it is werkzeug's FileStorage. A part named `kwargs.NAME` is the argument
+NAME of any call. A body that is no form and no JSON object is the one argument that takes its media type.
 
 Sources: the URL standard (application/x-www-form-urlencoded), RFC 7578 (multipart/form-data), RFC 8259.
 """
@@ -12,16 +13,25 @@ Sources: the URL standard (application/x-www-form-urlencoded), RFC 7578 (multipa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import ValidationError
 
 from owt.errors import Unprocessable, shortened
 from owt.kernel.code.arguments import Arguments
-from owt.kernel.endpoints.schemas import constructed
-from owt.kernel.endpoints.signature import Kind, Signature, TypedParameter
+from owt.kernel.endpoints.contents import (
+    ARGUMENT,
+    FORM,
+    JSON,
+    NPY,
+    ArgumentTexts,
+    Content,
+    Texts,
+    read_form,
+)
+from owt.kernel.endpoints.conversions import convert, data_of_url, reason
+from owt.kernel.endpoints.signature import Kind, Signature, TypedParameter, read_parameters
 from owt.summat import MISSING
 from owt.wire.call import FIELDS
 
@@ -32,14 +42,11 @@ _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
+_NUMBERS = frozenset({int, float})
 _EXPECTED = re.compile(r"Expected `(.+?)`, got `str`")
 
 Problem = tuple[str, str]
 """Field of a request, and the problem with its value."""
-
-
-class Texts(list[Any]):
-    """Texts and files of one name in a request. Any other value of a field is one of a JSON document."""
 
 
 def bind(
@@ -52,7 +59,7 @@ def bind(
     """
     problems: list[Problem] = []
     takes_fields = signature.extra is not None or any(name not in path for name in signature.parameters)
-    fields = _fields(request, problems, needs_object=takes_fields)
+    fields = _fields(signature, path, request, problems, needs_object=takes_fields)
     if kwargs.value is not MISSING:
         problems.append(("kwargs", f"must be a mapping of names to values; got {shortened(kwargs.value)}"))
     fields.update(kwargs.kwargs)
@@ -88,33 +95,122 @@ def bind(
     return args, named
 
 
-def _fields(request: Request, problems: list[Problem], *, needs_object: bool) -> dict[str, Any]:
+def with_parts(
+    arguments: Arguments, parts: dict[str, Texts], function: Callable[..., Any] | None
+) -> Arguments:
+    """Return the arguments of a call together with those that are parts of its form.
+
+    They are converted to the types of the parameters of `function`, or by their media types. Raises
+    `Unprocessable`, which lists every problem.
+    """
+    parameters, extra = ({}, None) if function is None else read_parameters(function)
+    problems: list[Problem] = []
+    kwargs = dict(arguments.kwargs)
+    for key, texts in parts.items():
+        if key in kwargs:
+            problems.append((f"{ARGUMENT}{shortened(key)[1:-1]}", "is in kwargs too; send one of them"))
+            continue
+        parameter = parameters.get(key) or extra or _UNTYPED
+        kwargs[key] = _bound(texts, parameter, f"{ARGUMENT}{key}", problems)
+    if problems:
+        name = getattr(function, "__name__", "the code")
+        raise Unprocessable(problems, f"{name} takes {', '.join(parameters) or 'these by media type'}")
+    return Arguments(kwargs, arguments.value)
+
+
+_UNTYPED = TypedParameter("", Kind.KEYWORD_ONLY, Kind.empty, False, None)
+
+
+def _fields(
+    signature: Signature,
+    path: Mapping[str, str],
+    request: Request,
+    problems: list[Problem],
+    *,
+    needs_object: bool,
+) -> dict[str, Any]:
     """Return the fields of the query and the body, without those of owt itself.
 
     A JSON body without fields is for the function itself, unless the fields need an object.
     """
     fields: dict[str, Any] = {key: Texts(texts) for key, texts in request.args.lists()}
     match request.mimetype:
-        case "application/x-www-form-urlencoded" | "multipart/form-data":
+        case "application/x-www-form-urlencoded":
             # The server limits the size of a body; and the function may want the bytes too.
             request.max_form_memory_size = None
             request.get_data()
-            form: dict[str, Texts] = {}
-            for part in (request.form, request.files):
-                for key, values in part.lists():
-                    form.setdefault(key, Texts()).extend(values)
-            fields.update(form)
+            fields.update((key, Texts(texts)) for key, texts in request.form.lists())
+        case "multipart/form-data":
+            request.max_form_memory_size = None
+            form = read_form(request.get_data(), request.content_type or FORM)
+            fields.update((key, texts) for key, texts in form.items() if not key.startswith(ARGUMENT))
+            fields.update(
+                (key.removeprefix(ARGUMENT), texts) for key, texts in form.items() if key.startswith(ARGUMENT)
+            )
         case "application/json":
             try:
                 document = msgspec.json.decode(request.get_data() or b"{}")
             except (ValueError, RecursionError) as error:
                 problems.append(("body", f"cannot be read as JSON: {error}"))
             else:
-                if isinstance(document, dict):
+                key = _taker_of_document(document, signature, {*fields, *path})
+                if key is not None:
+                    fields[key] = document
+                elif isinstance(document, dict):
                     fields.update(document)
                 elif needs_object:
                     problems.append(("body", f"must be a JSON object; got {shortened(document)}"))
+        case media_type if signature.takes_body and (data := request.get_data()):
+            takers = _takers(media_type, signature, {*fields, *path})
+            if len(takers) == 1:
+                fields[takers[0]] = Texts([Content(data, media_type)])
+            elif takers:
+                problems.append(("body", f"can be {' or '.join(takers)}; send a form that names them"))
+            elif any(
+                parameter.required and key not in fields and key not in path
+                for key, parameter in signature.parameters.items()
+            ):
+                kind = media_type or "a body without a Content-Type"
+                problems.append(("body", f"no argument takes {kind}"))
     return {key: field for key, field in fields.items() if key not in FIELDS}
+
+
+def _takers(media_type: str, signature: Signature, others: set[str]) -> list[str]:
+    """Return the parameters that take a body of this media type, those that have no other value only.
+
+    One whose type is made for the media type counts more than one that takes any text, or any bytes.
+    """
+    matches = {
+        key: [pattern for pattern in parameter.bodies if _fits(media_type, pattern)]
+        for key, parameter in signature.parameters.items()
+        if key not in others
+    }
+    for patterns in ({media_type, "image/*"}, {"text/*"}, {"*/*"}):
+        takers = [key for key, matching in matches.items() if not patterns.isdisjoint(matching)]
+        if "text/*" in patterns:
+            # Functions with texts that have defaults may read the body themselves.
+            takers = [key for key in takers if signature.parameters[key].required]
+        if takers:
+            return takers
+    if media_type in ("", "application/octet-stream"):
+        return [key for key in matches if signature.parameters[key].contents]
+    return []
+
+
+def _fits(media_type: str, pattern: str) -> bool:
+    start, _, rest = pattern.partition("/")
+    return pattern in (media_type, "*/*") or (rest == "*" and media_type.startswith(f"{start}/"))
+
+
+def _taker_of_document(document: Any, signature: Signature, others: set[str]) -> str | None:
+    """Return the one parameter that a whole JSON document is for: a list, or an object of other names."""
+    if not isinstance(document, (dict, list)) or (signature.extra is not None and isinstance(document, dict)):
+        return None
+    if isinstance(document, dict) and (not document or not signature.parameters.keys().isdisjoint(document)):
+        return None
+    takers = _takers(JSON, signature, others)
+    takers = [key for key in takers if signature.parameters[key].required] or takers
+    return takers[0] if len(takers) == 1 else None
 
 
 def _hint(key: str, request: Request) -> str:
@@ -126,21 +222,53 @@ def _hint(key: str, request: Request) -> str:
 def _bound(field: Any, parameter: TypedParameter, name: str, problems: list[Problem]) -> Any:
     is_text = isinstance(field, Texts)
     try:
+        if not parameter.convertible:
+            return _plain(field) if is_text else field
+        if is_text and len(field) == 1 and _is_document(field[0], parameter):
+            field, is_text = field[0].json(), False
         if is_text:
-            return _from_texts(field, parameter) if parameter.convertible else field[-1]
-        return _converted(field, parameter) if parameter.convertible else field
-    except (ValueError, RecursionError) as error:  # msgspec's own errors and UnicodeDecodeError
+            return _from_texts(field, parameter)
+        return _converted(data_of_url(field) if parameter.binary else field, parameter)
+    except (ValueError, RecursionError) as error:  # msgspec's own errors, pydantic's, and UnicodeDecodeError
         actual = field[0] if isinstance(field, list) and len(field) == 1 else field
-        reason = str(error) or type(error).__name__
-        if is_text and (expected := _EXPECTED.fullmatch(reason)):
-            reason = f"expected {expected[1]}"
-        elif reason.startswith("Invalid enum value") and parameter.choices:
-            reason = f"expected one of {shortened(parameter.choices, 200)[1:-1].removesuffix(',')}"
-        problems.append((name, f"{reason.replace('`', '')}; got {shortened(actual)}"))
+        problem = reason(error)
+        if is_text and (expected := _EXPECTED.fullmatch(problem)):
+            problem = f"expected {expected[1]}"
+        elif problem.startswith("Invalid enum value") and parameter.choices:
+            problem = f"expected one of {shortened(parameter.choices, 200)[1:-1].removesuffix(',')}"
+        problems.append((name, f"{problem.replace('`', '')}; got {_excerpt(actual)}"))
         return None
 
 
+def _excerpt(value: Any) -> str:
+    if isinstance(value, Content):
+        return f"{len(value.data)} bytes of {value.media_type or 'no media type'}"
+    return shortened(value)
+
+
+def _plain(field: Texts) -> Any:
+    """Return the value of a field for a parameter without a type; all values if an argument is repeated."""
+    is_argument = isinstance(field, ArgumentTexts)
+    values = []
+    for value in field if is_argument else field[-1:]:
+        if isinstance(value, Content):
+            value = value.file() if value.filename is not None and not is_argument else value.value()
+        values.append(value)
+    return values if len(values) > 1 else values[0]
+
+
+def _is_document(field: str | Content, parameter: TypedParameter) -> bool:
+    """Return True for JSON, unless the parameter takes any content as it is."""
+    is_json = isinstance(field, Content) and field.is_json
+    return is_json and not parameter.binary and "*/*" not in parameter.contents
+
+
 def _from_texts(fields: Sequence[Any], parameter: TypedParameter) -> Any:
+    fields = [
+        # A file input that was not filled in has neither name nor content.
+        "" if isinstance(field, Content) and not field.filename and not field.data else field
+        for field in fields
+    ]
     texts = [_content(field, parameter) for field in fields]
     if parameter.optional and not parameter.any_text and (
         # A form sends an empty text for an input that was not filled in, and `null` is no item of a list.
@@ -148,9 +276,9 @@ def _from_texts(fields: Sequence[Any], parameter: TypedParameter) -> Any:
     ):
         return None
     first: Exception | None = None
-    for convert in _conversions(texts, parameter):
+    for attempt in _conversions(texts, parameter):
         try:
-            return convert()
+            return attempt()
         except (ValueError, RecursionError) as error:
             first = first or error
     assert first is not None
@@ -166,6 +294,9 @@ def _conversions(texts: Sequence[Any], parameter: TypedParameter) -> Iterator[Ca
     if parameter.scalars:
         scalars = [_scalar(text, parameter.scalars) for text in texts]
         yield lambda: _converted(scalars if parameter.sequence else scalars[-1], parameter)
+    if NPY in parameter.contents and (numbers := [_scalar(text, _NUMBERS) for text in texts]) != texts:
+        # An array without a list in its type: repeated fields are its items, too.
+        yield lambda: _converted(numbers, parameter)
     is_list = is_one and isinstance(text, str) and text.lstrip().startswith("[")
     if parameter.structured and _is_json(text) and (is_list or not parameter.sequence):
         yield lambda: _converted(msgspec.json.decode(text), parameter)
@@ -179,14 +310,14 @@ def _conversions(texts: Sequence[Any], parameter: TypedParameter) -> Iterator[Ca
 
 
 def _boolean(text: Any) -> Any:
-    return _BOOLEANS.get(text.lower(), text)
+    return _BOOLEANS.get(text.lower(), text) if isinstance(text, str) else text
 
 
 def _from_items(texts: Sequence[Any], parameter: TypedParameter) -> Any:
     texts = [*map(_boolean, texts)] if parameter.boolean else texts
     try:
         return _converted(texts, parameter)
-    except ValidationError:
+    except ValueError:  # msgspec's own errors, and pydantic's
         if not any(map(_is_json, texts)):
             raise
         items = [msgspec.json.decode(text) if _is_json(text) else text for text in texts]
@@ -203,13 +334,16 @@ def _scalar(text: Any, kinds: frozenset[type]) -> Any:
     return value if kind in kinds or (kind is int and float in kinds) else text
 
 
-def _content(field: Any, parameter: TypedParameter) -> str | bytes:
-    """Return a field, or the content of an uploaded file, as text, or as bytes where the parameter is
-    binary."""
+def _content(field: str | Content, parameter: TypedParameter) -> Any:
+    """Return a field, or an uploaded file, as text; as bytes where the parameter is binary; as it is where
+    its type converts from content."""
     if isinstance(field, str):
         return field.encode() if parameter.binary and not parameter.any_text else field
-    content: bytes = field.read()
-    return content if parameter.binary else content.decode()
+    if parameter.binary:
+        return field.data
+    if _is_document(field, parameter):
+        return field.json()
+    return field if parameter.contents or parameter.adapter is not None else field.text()
 
 
 def _is_json(text: Any) -> bool:
@@ -217,4 +351,6 @@ def _is_json(text: Any) -> bool:
 
 
 def _converted(value: Any, parameter: TypedParameter) -> Any:
-    return msgspec.convert(value, parameter.type, strict=False, dec_hook=constructed)
+    if parameter.adapter is not None:
+        return parameter.adapter.validate_python(value.json() if isinstance(value, Content) else value)
+    return msgspec.convert(value, parameter.type, strict=False, dec_hook=convert)

@@ -1,4 +1,4 @@
-"""JSON Schemas of types, as msgspec makes them (draft 2020-12), with the defaults that they allow.
+"""JSON Schemas of types, as msgspec and pydantic make them (draft 2020-12), with defaults that they allow.
 
 Functions and classes may have defaults that their types do not allow: `n: int = None` in a dataclass, or
 infinity, which JSON lacks. A validator of documents refuses these, so they are left out.
@@ -6,24 +6,22 @@ infinity, which JSON lacks. A validator of documents refuses these, so they are 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
-from fractions import Fraction
-from pathlib import PurePath
 from types import NoneType
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from owt.errors import shortened
+from owt.kernel.endpoints.conversions import convert, pydantic_schema, schema_of
 from owt.wire.endpoint import REFERENCE
 
 Schema = dict[str, Any]
 
 MAX_DEFAULT = 1000
 """Maximum number of bytes of a default value in a description."""
-FROM_TEXT = (PurePath, complex, Fraction)
-"""Classes that msgspec does not know and that are constructed from text."""
 
 _TYPES: dict[str, Any] = {
     "string": str, "integer": int, "number": float, "boolean": bool, "null": NoneType,
@@ -41,16 +39,58 @@ _BOUNDS = {
 }
 
 
-def schemas_of(types: Sequence[Any]) -> tuple[list[Schema], Schema]:
+def schemas_of(types: Sequence[Any], sent: Sequence[Any] = ()) -> tuple[list[Schema], Schema]:
     """Return a schema for each type, and the definitions that they refer to.
 
-    The schema of a type without one allows anything.
+    `sent` are types of values that are sent, the others are received: pydantic distinguishes them. The schema
+    of a type without one allows anything.
     """
-    types = [NoneType if kind is None else kind for kind in types]
+    modes = ["validation"] * len(types) + ["serialization"] * len(sent)
+    types = [NoneType if kind is None else kind for kind in (*types, *sent)]
+    of_pydantic = [_of_pydantic(kind, mode) for kind, mode in zip(types, modes, strict=True)]
+    types = [kind if own is None else Any for kind, own in zip(types, of_pydantic, strict=True)]
     try:
-        return _components(types)
+        schemas, definitions = _components(types)
     except Exception:
-        return _components([kind if _has_schema(kind) else Any for kind in types])
+        schemas, definitions = _components([kind if _has_schema(kind) else Any for kind in types])
+    for name, definition in list(definitions.items()):
+        definitions[name] = _hoisted(definition, definitions)
+    return [
+        _hoisted(schema if own is None else own, definitions)
+        for schema, own in zip(schemas, of_pydantic, strict=True)
+    ], definitions
+
+
+def _of_pydantic(kind: Any, mode: str) -> Schema | None:
+    try:
+        return pydantic_schema(kind, mode)
+    except Exception:
+        return {}
+
+
+def _hoisted(schema: Any, definitions: Schema) -> Any:
+    """Return a schema whose own definitions are among `definitions`, under names that are free there."""
+    if isinstance(schema, list):
+        return [_hoisted(part, definitions) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = schema.get("$defs")
+    if isinstance(inner, dict):
+        schema = {key: part for key, part in schema.items() if key != "$defs"}
+        names = {name: _free_name(name, inner[name], definitions) for name in inner}
+        text = json.dumps([schema, inner])
+        for name, chosen in names.items():
+            if name != chosen:
+                text = text.replace(json.dumps(REFERENCE + name), json.dumps(REFERENCE + chosen))
+        schema, inner = json.loads(text)
+        for name, chosen in names.items():
+            definitions[chosen] = inner[name]
+    return {key: _hoisted(part, definitions) for key, part in schema.items()}
+
+
+def _free_name(name: str, definition: Any, definitions: Schema) -> str:
+    candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(name for name in candidates if definitions.get(name, definition) == definition)
 
 
 def default_json(value: Any, kind: Any) -> str | None:
@@ -58,18 +98,10 @@ def default_json(value: Any, kind: Any) -> str | None:
     try:
         builtins = msgspec.to_builtins(value, str_keys=True, enc_hook=_refuse)
         text = json.dumps(builtins, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-        msgspec.json.decode(text, type=kind, dec_hook=constructed)
+        msgspec.json.decode(text, type=kind, dec_hook=convert)
     except Exception:
         return None
     return text if len(text.encode()) <= MAX_DEFAULT else None
-
-
-def constructed(kind: Any, value: Any) -> Any:
-    """Return the value of a type that msgspec does not know, made from text if that is possible."""
-    if isinstance(kind, type) and issubclass(kind, FROM_TEXT) and isinstance(value, (str, int, float)):
-        constructor: Any = kind
-        return constructor(value)
-    return value
 
 
 def _has_schema(kind: Any) -> bool:
@@ -93,8 +125,8 @@ def _components(types: Sequence[Any]) -> tuple[list[Schema], Schema]:
 
 
 def _unknown(kind: Any) -> Schema:
-    if isinstance(kind, type) and issubclass(kind, FROM_TEXT):
-        return {"type": "string"}
+    if (schema := schema_of(kind)) is not None:
+        return schema
     # This allows anything. For an empty schema msgspec would discard the whole type.
     return {"title": getattr(kind, "__name__", str(kind))}
 

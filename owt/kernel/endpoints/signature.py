@@ -1,7 +1,8 @@
 """Signature of an endpoint's function: its parameters and result, from its annotations.
 
-msgspec converts values and describes types by JSON Schemas. A value for a type that it does not know, such as
-a class of the session, is passed as received and described as anything.
+msgspec converts values and describes types by JSON Schemas, pydantic its own types, and
+`owt.kernel.endpoints.conversions` arrays, tables, images and files. A value for any other type, such as a
+class of the session, is passed as received and described as anything.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from typing import Any, Literal
 from msgspec import inspect as types
 
 from owt.errors import EndpointError
-from owt.kernel.endpoints.schemas import FROM_TEXT, default_json, schemas_of
+from owt.kernel.endpoints.contents import JSON
+from owt.kernel.endpoints.conversions import FROM_TEXT, conversion_of, pydantic_adapter
+from owt.kernel.endpoints.schemas import default_json, schemas_of
 from owt.wire import endpoint as rules
 from owt.wire.call import FIELDS
 from owt.wire.endpoint import Endpoint, Parameter
@@ -42,13 +45,15 @@ _STRUCTURED = (
 
 @dataclass(frozen=True, slots=True)
 class TypedParameter:
-    """Parameter of a function. `convertible` is True if msgspec can convert values to its `type`.
+    """Parameter of a function. `convertible` is True if values can be converted to its `type`: by pydantic's
+    `adapter`, if there is one, else by msgspec.
 
     The fields after it describe the values of the type, or the items of a sequence: it has a `sequence` type,
     a type that JSON writes with brackets (`structured`), `any_text`, bytes (`binary`) or None (`optional`)
     among its members; it is `boolean` if true and false are its only values, and `choices` lists its only
     values, if there is such a list. `scalars` are the types of the numbers and booleans that are among them
-    besides texts.
+    besides texts. `contents` are the media types that the type itself converts from, and `bodies` those of
+    request bodies that the parameter takes.
     """
 
     name: str
@@ -65,17 +70,21 @@ class TypedParameter:
     optional: bool = False
     choices: tuple[Any, ...] = ()
     scalars: frozenset[type] = frozenset()
+    adapter: Any = None
+    contents: tuple[str, ...] = ()
+    bodies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
     """Signature of a function: parameters by name, `extra` for `**kwargs` (None without them), and its
-    `text`."""
+    `text`. `takes_body` is True if one of the parameters can be a whole body that is no form."""
 
     parameters: dict[str, TypedParameter]
     extra: TypedParameter | None
     returns: Any
     text: str
+    takes_body: bool = False
 
 
 def read_signature(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> Signature:
@@ -111,7 +120,24 @@ def read_signature(function: Callable[..., Any], path: str, path_names: Sequence
             f"{path}: {name} has no parameter {missing[0]!r}, which the path has; write def {name}("
             f"{', '.join(names)})"
         )
-    return Signature(parameters, extra, signature.return_annotation, text[1:-1] if len(text) < 500 else "...")
+    takes_body = any(parameter.bodies for parameter in parameters.values())
+    text = text[1:-1] if len(text) < 500 else "..."
+    return Signature(parameters, extra, signature.return_annotation, text, takes_body)
+
+
+def read_parameters(function: Callable[..., Any]) -> tuple[dict[str, TypedParameter], TypedParameter | None]:
+    """Return the parameters of any function that can be passed by name, and that of `**kwargs`.
+
+    A function whose signature or annotations cannot be read has none.
+    """
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters.values()
+    except Exception:
+        return {}, None
+    by_name = (Kind.POSITIONAL_OR_KEYWORD, Kind.KEYWORD_ONLY)
+    named = {parameter.name: _typed(parameter) for parameter in parameters if parameter.kind in by_name}
+    extra = [_typed(parameter) for parameter in parameters if parameter.kind is Kind.VAR_KEYWORD]
+    return named, extra[0] if extra else None
 
 
 def describe(
@@ -121,7 +147,7 @@ def describe(
     item, streams = _result(function, signature.returns)
     parameters, path_names = signature.parameters.values(), rules.parameters(path)
     kinds = [parameter.type if parameter.convertible else Any for parameter in parameters]
-    [*schemas, result], definitions = schemas_of([*kinds, Any if item is Kind.empty else item])
+    [*schemas, result], definitions = schemas_of(kinds, [Any if item is Kind.empty else item])
     text = inspect.getdoc(function) or ""
     if inspect.getattr_static(type(function), "__doc__", None) is getattr(function, "__doc__", None):
         # The docstring of its class does not describe the object.
@@ -161,22 +187,43 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
         with suppress(TypeError):
             annotation = annotation | None if isinstance(annotation, type) else typing.Optional[annotation]  # noqa: UP045
     untyped = TypedParameter(name, kind, annotation, required, default)
+    adapter = None if annotation is Kind.empty else pydantic_adapter(annotation)
     try:
         members = [] if annotation is Kind.empty else _members(types.type_info(annotation))
     except Exception:
         members = []
+    if adapter is not None and not members:
+        sequence = typing.get_origin(annotation) in (list, set, frozenset, tuple)
+        return replace(
+            untyped, convertible=True, structured=True, sequence=sequence, any_text=False, adapter=adapter,
+            bodies=(JSON,),
+        )  # fmt: skip
     if not members or not all(map(_is_convertible, members)):
         return untyped
     # Fields that are repeated are items, and each of them is text or bytes.
     items = [item for member in members for item in _items(member)]
     kinds = {kind for item in items for kind in _scalars(item)}
+    conversions = [conversion for item in items if (conversion := conversion_of(_class_of(item))) is not None]
+    sequence = any(isinstance(member, _SEQUENCES) for member in members)
+    structured = any(isinstance(member, _STRUCTURED) for member in members) or any(
+        conversion.structured for conversion in conversions
+    )
+    contents = tuple(kind for conversion in conversions for kind in conversion.media_types)
+    binary = any(isinstance(item, _BYTES) for item in items)
+    has_text = any(isinstance(item, types.StrType) for item in items)
+    bodies: tuple[str, ...] = ()
+    if not sequence:
+        bodies = (*contents, *(["*/*"] if binary else []), *(["text/*"] if has_text else []))
     return replace(
         untyped,
         convertible=True,
-        sequence=any(isinstance(member, _SEQUENCES) for member in members),
-        structured=any(isinstance(member, _STRUCTURED) for member in members),
-        any_text=any(isinstance(item, (types.StrType, types.AnyType)) for item in items),
-        binary=any(isinstance(item, _BYTES) for item in items),
+        sequence=sequence,
+        structured=structured,
+        adapter=adapter,
+        contents=contents,
+        bodies=(*bodies, JSON) if structured and JSON not in bodies else bodies,
+        any_text=has_text or any(isinstance(item, types.AnyType) for item in items),
+        binary=binary,
         boolean=all(kind in (bool, NoneType) for item in items for kind in _scalars(item)),
         optional=any(isinstance(member, types.NoneType) for member in members),
         choices=tuple(choice for member in members for choice in _choices(member)),
@@ -226,8 +273,7 @@ def _items(info: types.Type) -> list[types.Type]:
 def _is_convertible(info: types.Type) -> bool:
     match info:
         case types.CustomType():
-            kind: Any = info.cls
-            return isinstance(kind, type) and issubclass(kind, FROM_TEXT)
+            return conversion_of(info.cls) is not None
         case types.CollectionType(item_type=inner):
             parts = [inner]
         case types.TupleType(item_types=item_types):
@@ -237,6 +283,10 @@ def _is_convertible(info: types.Type) -> bool:
         case _:
             return True
     return all(_is_convertible(member) for part in parts for member in _members(part))
+
+
+def _class_of(info: types.Type) -> Any:
+    return info.cls if isinstance(info, types.CustomType) else None
 
 
 def _result(function: Callable[..., Any], returns: Any) -> tuple[Any, bool]:

@@ -115,7 +115,7 @@ def test_a_file_is_bytes_in_a_form_and_base64_in_json():
     in_json = content["application/json"]["schema"]["properties"]["data"]
     in_form = content["multipart/form-data"]["schema"]["properties"]["data"]
     assert in_json == {"type": "string", "contentEncoding": "base64", "pattern": media.BASE64}
-    assert in_form == {"contentMediaType": "application/octet-stream"}
+    assert in_form == {"format": "binary", "contentMediaType": "application/octet-stream"}
 
 
 def test_parameters_in_the_path_are_described_as_such():
@@ -230,7 +230,8 @@ def test_a_field_of_a_form_that_must_be_json_has_the_content_type():
 
     form = one(f, "POST")["requestBody"]["content"]["multipart/form-data"]
     assert form["encoding"] == {"at": {"contentType": "application/json"}}
-    assert form["schema"]["properties"]["data"]["items"] == {"contentMediaType": "application/octet-stream"}
+    items = form["schema"]["properties"]["data"]["items"]
+    assert items == {"format": "binary", "contentMediaType": "application/octet-stream"}
 
 
 def test_a_form_of_texts_alone_is_described_without_fields_of_json():

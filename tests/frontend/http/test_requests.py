@@ -855,3 +855,12 @@ def test_a_mistyped_field_is_refused_with_the_name_of_the_right_one(
 )
 def test_another_name_is_left_to_the_adaptor(request_: RequestFacts) -> None:
     assert parse(request_).request == request_
+
+
+def test_parts_that_are_arguments_are_left_to_the_kernel():
+    file = ('name="kwargs.image"; filename="a.png"', b"\x89PNG")
+    data, code, kwargs = ('name="kwargs.data"', b"\xff"), ('name="code"', b"1"), ('name="kwargs"', b"{}")
+    body = multipart(data, file, code, kwargs)
+    parsed = parse_fields(facts(body=body, content_type=MULTIPART))
+    assert (parsed.call.code, parsed.call.kwargs, parsed.mistyped) == ("1", "{}", None)
+    assert parsed.call.request.body == body

@@ -293,3 +293,17 @@ def test_clear_returns_the_number_of_entries(cache: Cache) -> None:
     assert cache.bytes > 0
     assert cache.clear() == 2
     assert (cache.count, cache.bytes, find(cache, CALL)) == (0, 0, None)
+
+
+def form_of(boundary: str, value: str) -> Call:
+    head = 'Content-Disposition: form-data; name="kwargs.n"'
+    body = f"--{boundary}\r\n{head}\r\n\r\n{value}\r\n--{boundary}--\r\n"
+    facts = msgspec.structs.replace(FACTS, method="POST", body=body.encode())
+    return changed(request=facts, caching=Caching(with_kwargs=True))
+
+
+def test_arguments_that_are_parts_of_a_form_are_arguments_of_the_key():
+    assert key_of(form_of("A", "1")) == key_of(form_of("B", "1"))
+    assert key_of(form_of("A", "1")) != key_of(form_of("A", "2"))
+    without = msgspec.structs.replace(form_of("A", "1"), caching=Caching())
+    assert key_of(without) == key_of(msgspec.structs.replace(form_of("A", "2"), caching=Caching()))

@@ -236,3 +236,73 @@ def test_a_generators_return_value_follows_its_items(bench: RunnerBench) -> None
         (b"a", False),
         (b'{"b":1}', True),
     ]
+
+
+# Arguments that are parts of a form
+
+
+def with_parts(*parts: tuple[str, bytes], **fields: Any) -> dict[str, Any]:
+    """Return fields of a call whose form has these parts, each the rest of its head and its data."""
+    body = b"".join(
+        b"--B\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n" % (head.encode(), data)
+        for head, data in parts
+    )
+    header = ("Content-Type", "multipart/form-data; boundary=B")
+    return {"body": body + b"--B--\r\n", "headers": (header,), **fields}
+
+
+NUMBER = ('"kwargs.n"', b"3")
+BYTES = ('"kwargs.data"; filename="f"\r\nContent-Type: application/octet-stream', b"\xff\x00")
+LIST = ('"kwargs.items"\r\nContent-Type: application/json', b"[1, 2]")
+
+
+@pytest.mark.parametrize(
+    ("code", "parts", "kwargs", "text"),
+    [
+        ("def run(n): return repr(n)", [NUMBER], None, "'3'"),
+        ("def run(n: int): return repr(n)", [NUMBER], None, "3"),
+        ("from __future__ import annotations\ndef run(n: int): return repr(n)", [NUMBER], None, "3"),
+        ("def run(n): return repr(n)\nrun.__annotations__ = {'n': 'Unknown'}", [NUMBER], None, "'3'"),
+        ("def run(**more: int): return repr(more)", [NUMBER], None, "{'n': 3}"),
+        ("def run(data): return repr(data)", [BYTES], None, r"b'\xff\x00'"),
+        ("def run(items, a): return repr((items, a))", [LIST], '{"a": 5}', "([1, 2], 5)"),
+        ("def run(n): return repr(n)", [NUMBER, NUMBER], None, "['3', '3']"),
+        ("def run(n: list[int]): return repr(n)", [NUMBER, NUMBER], None, "[3, 3]"),
+        ("lambda data: repr(data)", [BYTES], None, r"b'\xff\x00'"),
+        ("x = len(data)\nrepr((x, n))", [BYTES, NUMBER], None, "(2, '3')"),
+        ("pipe().const(1)", [], None, "1"),
+        ("def run(value, n: int): return repr((value, n))", [NUMBER], "[7]", "([7], 3)"),
+    ],
+)
+def test_parts_of_a_form_are_arguments(
+    bench: RunnerBench, code: str, parts: list[tuple[str, bytes]], kwargs: str | None, text: str
+) -> None:
+    assert bench.text(code, **with_parts(*parts, kwargs=kwargs)) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "kwargs", "detail"),
+    [
+        (('"kwargs.n"', b"x"), None, "kwargs.n: expected int; got 'x'. run takes n"),
+        (NUMBER, '{"n": 1}', "kwargs.n: is in kwargs too; send one of them"),
+        (('"kwargs."', b"x"), None, "kwargs.: names no argument"),
+        (('"kwargs.m"', b"x"), '{"n": 1}', "kwargs: unexpected 'm'"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_refused(
+    bench: RunnerBench, part: tuple[str, bytes], kwargs: str | None, detail: str
+) -> None:
+    failed = failure(bench.ask("def run(n: int): return n", **with_parts(part, kwargs=kwargs)))
+    assert failed.status in (400, 422)
+    assert failed.detail.startswith(detail)
+
+
+def test_the_file_of_an_argument_is_removed_when_the_call_has_ended(bench: RunnerBench) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "def run(data: Path):\n    yield str(data)\n    yield f'|{data.name} {data.read_bytes()}'"
+    )
+    path, _, content = bench.text(code, **with_parts(BYTES)).partition("|")
+    assert content == r"f b'\xff\x00'"
+    assert not Path(path).parent.exists()
+    bench.ask(f"{code}\n    1 / 0", **with_parts(BYTES))

@@ -109,7 +109,7 @@ def test_a_tuple_that_is_no_response_tuple_has_a_schema(returns):
 def test_a_pathlib_path_is_described_as_text():
     def f(a: Path): ...
 
-    assert json.loads(described(f).parameters[0].schema) == {"type": "string"}
+    assert json.loads(described(f).parameters[0].schema) == {"type": "string", "format": "path"}
 
 
 def test_a_default_of_none_makes_the_parameter_optional():

@@ -1,0 +1,214 @@
+"""Contents of a request: bytes of one media type, from a part of a form or from a whole body.
+
+A part named `kwargs.NAME` is the argument NAME of any call. Its media type decides what it is, unless the
+parameter of this name has a type (`conversions`).
+
+Sources: RFC 7578 (multipart/form-data), RFC 2046 (its syntax), NumPy's format of npy files.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from owt.errors import BadRequest, shortened
+from owt.wire.call import RequestFacts
+
+if TYPE_CHECKING:
+    from werkzeug.datastructures import FileStorage
+
+ARGUMENT = "kwargs."
+"""Beginning of the name of a part that is an argument."""
+FORM = "multipart/form-data"
+JSON = "application/json"
+NPY = "application/x-npy"
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+CSV = "text/csv"
+TABLES = (ARROW, PARQUET, CSV)
+
+_UNKNOWN = ("", "application/octet-stream")
+_NPY_START = b"\x93NUMPY"
+_SIGNATURES = ((_NPY_START, NPY), (b"\xff\xff\xff\xff", ARROW), (b"PAR1", PARQUET))
+
+
+class Texts(list[Any]):
+    """Texts and contents of one name in a request. Any other value of a field is one of a JSON document."""
+
+
+class ArgumentTexts(Texts):
+    """Texts and contents of the parts `kwargs.NAME`; several are a list, whatever the parameter."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """Bytes of one media type. `name` is that of the part; `filename` is the client's name of the file."""
+
+    data: bytes
+    media_type: str = ""
+    filename: str | None = None
+    name: str = ""
+    charset: str = "utf-8"
+
+    @property
+    def is_json(self) -> bool:
+        """Return True for a JSON document."""
+        return self.media_type == JSON
+
+    @property
+    def kind(self) -> str:
+        """Return the media type; of unknown bytes, the type that their first bytes show."""
+        if self.media_type not in _UNKNOWN:
+            return self.media_type
+        return next((kind for start, kind in _SIGNATURES if self.data.startswith(start)), self.media_type)
+
+    def text(self) -> str:
+        """Return the content as text. Raises ValueError for bytes that are none."""
+        try:
+            return self.data.decode(self.charset)
+        except LookupError:
+            raise ValueError(f"has an unknown charset {shortened(self.charset)}") from None
+
+    def json(self) -> Any:
+        """Return the value of a JSON document. Raises ValueError."""
+        return msgspec.json.decode(self.data)
+
+    def value(self) -> Any:
+        """Return the value for a parameter without a type. Raises ValueError for unreadable content."""
+        kind = self.media_type
+        if kind == JSON:
+            return self.json()
+        if kind == NPY:
+            return self.array()
+        if kind in TABLES and (library := _table_library(kind)) is not None:
+            return self.table(library)
+        if kind.startswith("image/") and importlib.util.find_spec("PIL") is not None:
+            return self.image(importlib.import_module("PIL.Image"))
+        return self.text() if kind.startswith("text/") else self.data
+
+    def file(self) -> FileStorage:
+        """Return the content as the file of a form, in werkzeug's class."""
+        from werkzeug.datastructures import FileStorage
+
+        return FileStorage(io.BytesIO(self.data), self.filename, self.name, self.media_type or None)
+
+    def array(self) -> Any:
+        """Return the NumPy array of an npy file without pickled objects. Raises ValueError."""
+        if not self.data.startswith(_NPY_START):
+            raise ValueError("its bytes are no npy file")
+        numpy = _library("numpy", "an array")
+        return numpy.load(io.BytesIO(self.data), allow_pickle=False)
+
+    def image(self, module: Any) -> Any:
+        """Return the image as `module.open` reads it. Raises whatever that raises for other content."""
+        image = module.open(io.BytesIO(self.data))
+        image.load()
+        return image
+
+    def table(self, library: str) -> Any:
+        """Return the table as this library reads it: pyarrow's Table, else a DataFrame. Raises ValueError."""
+        stream, kind = io.BytesIO(self.data), self.kind
+        if library == "pyarrow" or (kind == ARROW and library != "polars"):
+            return _arrow_table(stream, kind, library)
+        module = _library(library, "a table")
+        match kind:
+            case "application/vnd.apache.arrow.stream":
+                return module.read_ipc_stream(stream)
+            case "application/vnd.apache.parquet":
+                return module.read_parquet(stream)
+        return module.read_csv(stream)
+
+
+def _arrow_table(stream: io.BytesIO, kind: str, library: str) -> Any:
+    purpose = "a table in Arrow's format"
+    match kind:
+        case "application/vnd.apache.arrow.stream":
+            table = _library("pyarrow.ipc", purpose).open_stream(stream).read_all()
+        case "application/vnd.apache.parquet":
+            table = _library("pyarrow.parquet", purpose).read_table(stream)
+        case _:
+            table = _library("pyarrow.csv", purpose).read_csv(stream)
+    return table.to_pandas() if library == "pandas" else table
+
+
+def _table_library(kind: str) -> str | None:
+    """Return the library that reads a table for a parameter without a type."""
+    for library in ("pandas", "polars", "pyarrow"):
+        # pandas reads Arrow streams, and mostly Parquet, by pyarrow.
+        needed = (library, "pyarrow") if library == "pandas" and kind != CSV else (library,)
+        if all(importlib.util.find_spec(name) is not None for name in needed):
+            return library
+    if kind == CSV:
+        return None
+    raise ValueError(f"{kind} needs pyarrow or polars, and this kernel has neither; install one, or send CSV")
+
+
+def _library(name: str, purpose: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
+        raise ValueError(f"reading {purpose} needs {package}, which this kernel does not have") from error
+
+
+# Forms ---------------------------------------------------------------------------------------------
+
+
+def read_form(body: bytes, content_type: str) -> dict[str, Texts]:
+    """Return the parts of a form by name. A part without a file name, or of text, is a text.
+
+    The frontend has checked that the form can be read.
+    """
+    boundary = HeaderParser().parsestr(f"Content-Type: {content_type}\n").get_param("boundary")
+    form: dict[str, Texts] = {}
+    for head, data in _parts(body, str(boundary).encode("latin-1")):
+        headers = HeaderParser().parsestr(head)
+        name = headers.get_param("name", header="content-disposition")
+        if not isinstance(name, str):
+            continue
+        part = Content(
+            data,
+            headers.get_content_type() if "content-type" in headers else "",
+            headers.get_filename(),
+            name,
+            headers.get_content_charset("utf-8"),
+        )
+        is_text = part.filename is None and (part.media_type in ("", "text/plain"))
+        texts = ArgumentTexts() if name.startswith(ARGUMENT) else Texts()
+        form.setdefault(name, texts).append(data.decode(errors="replace") if is_text else part)
+    return form
+
+
+def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the head and the data of each part. The data is copied once."""
+    mark = b"--" + boundary
+    start = body.find(mark)
+    while start >= 0:
+        end = body.find(b"\r\n" + mark, start + len(mark))
+        if end < 0:
+            return
+        line_end = body.find(b"\r\n", start, end)
+        head_end = body.find(b"\r\n\r\n", start, end + 2)
+        if 0 <= line_end <= head_end:
+            # A part without data ends with its head.
+            yield body[line_end + 2 : head_end].decode("utf-8", "replace"), body[head_end + 4 : end]
+        start = end + 2
+
+
+def argument_parts(facts: RequestFacts) -> dict[str, Texts]:
+    """Return the parts of a request that are arguments, by the names of the arguments."""
+    content_type = next((value for name, value in facts.headers if name.lower() == "content-type"), "")
+    if not content_type.lower().lstrip().startswith(FORM) or ARGUMENT.encode() not in facts.body:
+        return {}
+    form = read_form(facts.body, content_type)
+    parts = {key.removeprefix(ARGUMENT): texts for key, texts in form.items() if key.startswith(ARGUMENT)}
+    if "" in parts:
+        raise BadRequest(ARGUMENT, "names no argument", hint=f"Write {ARGUMENT}NAME")
+    return parts
