@@ -31,6 +31,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any, Self
 
 DISTRIBUTION = "owt-server"
@@ -66,6 +67,16 @@ def shortened(value: object, limit: int = 60) -> str:
     return f"{text[:half]} ... {text[-half:]}"
 
 
+def continued(text: str, addition: str, mark: str = ".") -> str:
+    """Return `text` and an `addition` with `mark` between them, or, if `text` ends a sentence, none.
+
+    Texts of Python and of libraries may end with a question: "Perhaps you forgot a comma?".
+    """
+    if text.endswith((".", "!", "?")) and not text.endswith("..."):
+        return f"{text} {addition}"
+    return f"{text}{mark} {addition}"
+
+
 class BadRequest(OwtError):
     """A field of a request cannot be used. The message has the field, the problem, the value and a hint."""
 
@@ -76,9 +87,9 @@ class BadRequest(OwtError):
         self.field = field
         message = f"{field}: {problem}"
         if value is not None:
-            message += f"; got {shortened(value)}"
+            message = continued(message, f"got {shortened(value)}", ";")
         if hint:
-            message += f". {hint}"
+            message = continued(message, hint)
         super().__init__(message)
 
 
@@ -126,7 +137,7 @@ class Unprocessable(BadRequest):
         sentences = [f"{field}: {problem}" for field, problem in problems[:10]]
         if len(problems) > 10:
             sentences.append(f"{len(problems) - 10} more")
-        Exception.__init__(self, f"{'. '.join(sentences)}. {hint}")
+        Exception.__init__(self, reduce(continued, [*sentences, hint]))
         self.field = problems[0][0]
 
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import ast
 import json
-import keyword
+import math
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib.util import decode_source
 from typing import Any
 
 import click
 
-from owt.cli.options import identity_options, new_client
+from owt.cli.options import checked_by, identity_options, new_client
 from owt.client.caller import Caller
 from owt.client.request import Address
-from owt.errors import CannotSend, OwtError, shortened
+from owt.errors import BadRequest, CannotSend, OwtError, shortened
 from owt.files import read_bounded
+from owt.wire.names import adaptor_name, function_name, kernelspec_name, session_name
 
 PRINT = "\0"
 """Value of `--url` without a value; no URL has this character."""
 BROKEN_PIPE = 141
 """Exit status of a program that wrote to a pipe without a reader (128 and SIGPIPE)."""
+
+
+def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise BadRequest(parameter.opts[0], "must be a number of seconds above 0", value)
+    return value
 
 
 @click.command("call", no_args_is_help=True)
@@ -37,7 +45,12 @@ BROKEN_PIPE = 141
 @click.option("--address", hidden=True, help="Old name of --url")
 @click.option("--code", metavar="TEXT", help="Code to run")
 @click.option("--file", metavar="FILE", help="File with the code; - is standard input")
-@click.option("--adaptor", metavar="NAME", help="Built-in adaptor of owt.lib, instead of code")
+@click.option(
+    "--adaptor",
+    metavar="NAME",
+    callback=checked_by(adaptor_name),
+    help="Built-in adaptor of owt.lib, instead of code",
+)
 @click.option(
     "--run",
     metavar="EXPR",
@@ -57,10 +70,19 @@ BROKEN_PIPE = 141
     default="POST",
     help="HTTP method; a GET has all fields in its URL  [default: POST]",
 )
-@click.option("--fn-name", metavar="NAME", help="Function to call  [default: run]")
+@click.option(
+    "--fn-name", metavar="NAME", callback=checked_by(function_name), help="Function to call  [default: run]"
+)
 @click.option("--print-url", is_flag=True, help="Print the URL that makes this call, and send nothing")
-@click.option("--session", metavar="NAME", help="Session that runs the code")
-@click.option("--kernel", metavar="NAME", help="Kernelspec of a session that does not exist yet")
+@click.option(
+    "--session", metavar="NAME", callback=checked_by(session_name), help="Session that runs the code"
+)
+@click.option(
+    "--kernel",
+    metavar="NAME",
+    callback=checked_by(kernelspec_name),
+    help="Kernelspec of a session that does not exist yet",
+)
 @click.option("--reload", is_flag=True, help="Load the code again, even if the kernel has loaded it already")
 @click.option("--use-cache", is_flag=True, help="Use the response of an equal call, if the server has it")
 @click.option("--detach", is_flag=True, help="Print the addresses of the run, which goes on without a reader")
@@ -72,7 +94,9 @@ BROKEN_PIPE = 141
     multiple=True,
     help="Header of the request, which the code can read. Repeatable",
 )
-@click.option("--timeout", type=float, metavar="SECONDS", help="Maximum running time")
+@click.option(
+    "--timeout", type=float, metavar="SECONDS", callback=_check_timeout, help="Maximum running time"
+)
 @click.option(
     "--stream",
     type=click.Choice(["auto", "sse", "raw"]),
@@ -120,7 +144,10 @@ def call(
     if text is not None and options["adaptor"] is not None:
         raise click.UsageError("give --adaptor or code, not both")
     arguments = {name: argument(value) for name, value in arg}
-    options |= {"kwargs": kwargs, "method": method.upper(), "headers": dict(map(header, headers))}
+    pairs = [header(text) for text in headers]
+    _refuse_repetition("--arg", [name for name, _ in arg])
+    _refuse_repetition("--header", [name.lower() for name, _ in pairs])
+    options |= {"kwargs": kwargs, "method": method.upper(), "headers": dict(pairs)}
     if url == PRINT:
         print_url, url = True, None
     if url is not None:
@@ -177,9 +204,14 @@ def program(code: str | None, file: str | None, run: str | None, fn_name: str | 
     if not text:
         return run
     name = fn_name or "run"
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise CannotSend(f"--fn-name: give a Python identifier; got {shortened(name)}")
     return f"{text}\n{name} = (\n{run}\n)\n"
+
+
+def _refuse_repetition(option: str, names: Sequence[str]) -> None:
+    """Raise `CannotSend` if a name is given twice, since only one of the values could be sent."""
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise CannotSend(f"{option}: {shortened(name)} is given twice")
 
 
 def header(text: str) -> tuple[str, str]:

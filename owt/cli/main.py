@@ -21,7 +21,16 @@ from owt.cli.hash_password import hash_password
 from owt.cli.runs import cache, runs
 from owt.cli.serve import serve
 from owt.cli.session import endpoints, session
-from owt.errors import DISTRIBUTION, CannotSend, ConfigError, OwtError, RemoteError, Unreachable
+from owt.errors import (
+    DISTRIBUTION,
+    BadRequest,
+    CannotSend,
+    ConfigError,
+    OwtError,
+    RemoteError,
+    Unreachable,
+    continued,
+)
 from owt.frontend.config.settings import warnings_about
 
 
@@ -55,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else _command_path(sys.argv[1:] if args is None else args)
-        _print_error(path, f"{_sentence(error.format_message())}; see {path} --help")
+        _print_error(path, continued(_sentence(error.format_message()), f"see {path} --help", ";"))
         return 2
     except click.ClickException as error:
         _print_error("owt", _sentence(error.format_message()))
@@ -66,12 +75,16 @@ def main(args: Sequence[str] | None = None) -> int:
         if error.traceback:
             click.echo(error.traceback.rstrip(), err=True)
         else:
-            click.echo("; ".join([f"owt: {error}", *getattr(error, "__notes__", [])]).rstrip(), err=True)
+            text = f"owt: {error}"
+            for note in getattr(error, "__notes__", ()):
+                text = continued(text, note, ";")
+            click.echo(text.rstrip(), err=True)
         return 1
     except OwtError as error:
         _print_error("owt", str(error))
         match error:
-            case ConfigError() | CannotSend():
+            # A server refuses by `RemoteError`.
+            case ConfigError() | CannotSend() | BadRequest():
                 return 2
             case Unreachable():
                 return 3

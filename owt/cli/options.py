@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 
 
+def checked_by(check: Callable[[str, str], str]) -> Callable[..., str | None]:
+    """Return a callback of an option whose value `check(value, option)` returns, or refuses by
+    `BadRequest`."""
+
+    def callback(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+        return None if value is None else check(value, parameter.opts[0])
+
+    return callback
+
+
 def identity_options(command: Command) -> Command:
     """Add `--auth` and `--token` to a command, which is called with `auth` and `token`, at most one of them.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from owt.cli import tables
-from owt.cli.options import document_options, server_options
+from owt.cli.options import checked_by, document_options, server_options
+from owt.wire.names import session_name
 
 if TYPE_CHECKING:
     from owt.client.control import Control
@@ -22,7 +23,9 @@ def runs() -> None:
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="List the newest N runs, newest first"
 )
-@click.option("--session", metavar="NAME", help="List only the runs of this session")
+@click.option(
+    "--session", metavar="NAME", callback=checked_by(session_name), help="List only the runs of this session"
+)
 @document_options(tables.runs)
 def list_runs(limit: int | None, session: str | None, control: Control) -> dict[str, Any]:
     """List the runs that are queued, running, or have ended recently, oldest first."""

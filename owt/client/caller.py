@@ -104,6 +104,8 @@ class Caller:
         fields.pop("stream", None)
         if accept != EVENTS:
             accept = self.options.accept or accept
+        if (problem := header_problem("Accept", accept)) is not None:
+            raise CannotSend(problem)
         make = request.get if self.options.method == "GET" else request.post
         new = make(self._address, fields, accept)
         if (run := Server.current_run()) is not None:

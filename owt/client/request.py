@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 from owt.client.options import Options
 from owt.errors import CannotSend, ConfigError, shortened
 from owt.server import Server, split_unix
+from owt.server.url import with_scheme
 from owt.wire.http import is_loopback
 
 MAX_URL = 65_536
@@ -58,6 +59,7 @@ class Address:
     @classmethod
     def of(cls, url: str, source: str = "url") -> Address:
         """Return the address of a URL; `source` names the setting in errors. Raises `ConfigError`."""
+        url = with_scheme(url)
         server = Server.from_url(url, source=source)
         parts = urlsplit(url)
         netloc = parts.netloc.rpartition("@")[2]

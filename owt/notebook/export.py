@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import symtable
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +28,14 @@ _DYNAMIC_ATTRIBUTES = frozenset(("__globals__", "f_globals", "f_locals", "user_n
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A cell with its Python, the names that it `binds` or changes, and those that it `uses`. A `dynamic`
-    cell may also bind, change and use any other name."""
+    """A cell with its Python, the names that it `binds` or changes, and those that it `uses`. `dynamic` is
+    what the cell has by which it may also bind, change and use any other name, or None."""
 
     cell: CodeCell
     python: ParsedCell
     binds: set[str]
     uses: set[str]
-    dynamic: bool
+    dynamic: str | None
 
 
 def export(path: Path, endpoint: str | None = None) -> str:
@@ -63,11 +63,13 @@ def _export(cells: Sequence[CodeCell], endpoint: str | None, file_name: str) -> 
         for decorator in function.decorator_list
         if (path := _path(decorator, names)) is not None
     }
+    reasons: dict[str, str] = {}
     if endpoint is not None:
         if endpoint not in endpoints:
             raise NotebookError(_unknown(endpoint, cells, endpoints))
         run, start = endpoints[endpoint]
-        parts = _needed(parts, start)
+        reasons = _needed(parts, start)
+        parts = [part for part in parts if part.cell.label in reasons]
     elif any("run" in part.binds for part in parts):
         run = "run"
     elif len(endpoints) == 1:
@@ -77,9 +79,9 @@ def _export(cells: Sequence[CodeCell], endpoint: str | None, file_name: str) -> 
     if run != "run" and (other := next((part for part in parts if "run" in part.binds), None)):
         raise NotebookError(
             f"{other.cell.label}: it binds the name run, which the function {run} gets in the file; "
-            "give it another name"
+            f"give it another name{reasons.get(other.cell.label, '')}"
         )
-    return _file(parts, names, run, file_name)
+    return _file(parts, names, run, file_name, reasons)
 
 
 def _part(cell: CodeCell) -> _Part:
@@ -111,7 +113,7 @@ def _part(cell: CodeCell) -> _Part:
         top = symtable.symtable(python.source, cell.label, "exec")
     except UNREADABLE:
         # The code cannot be in a file either, and the file's check says why.
-        return _Part(cell, python, binds, uses, dynamic=True)
+        return _Part(cell, python, binds, uses, dynamic="code that cannot be read")
     tables = [top]
     for table in tables:
         tables += table.get_children()
@@ -121,22 +123,23 @@ def _part(cell: CodeCell) -> _Part:
                     uses.add(symbol.get_name())
                 if symbol.is_assigned() or symbol.is_imported():
                     binds.add(symbol.get_name())
-    return _Part(cell, python, binds, uses, any(map(_is_dynamic, ast.walk(python.tree))))
+    dynamic = next(filter(None, map(_dynamic_use, ast.walk(python.tree))), None)
+    return _Part(cell, python, binds, uses, dynamic)
 
 
-def _is_dynamic(node: ast.AST) -> bool:
-    """Return True for code that may use or bind names that the text does not have."""
+def _dynamic_use(node: ast.AST) -> str | None:
+    """Return the name by which code may use or bind names that the text does not have, or None."""
     match node:
-        case ast.Name(id=name) | ast.alias(name=name):
-            return name in _DYNAMIC
-        case ast.Attribute(attr=name):
-            return name in _DYNAMIC_ATTRIBUTES
+        case ast.Name(id=name) | ast.alias(name=name) if name in _DYNAMIC:
+            return name
+        case ast.Attribute(attr=name) if name in _DYNAMIC_ATTRIBUTES:
+            return name
         case ast.Subscript(slice=ast.Constant("__main__")) | ast.Call(args=[ast.Constant("__main__"), *_]):
-            return True
-        case ast.Call(func=ast.Attribute(attr="eval" | "query"), args=[first, *_]):
+            return "__main__"
+        case ast.Call(func=ast.Attribute(attr="eval" | "query" as name), args=[first, *_]):
             # Of pandas and others. The names in a constant text are known.
-            return not isinstance(first, ast.Constant)
-    return False
+            return None if isinstance(first, ast.Constant) else f"{name}(...)"
+    return None
 
 
 def _decorator_names(parts: Sequence[_Part]) -> set[str]:
@@ -195,21 +198,35 @@ def _paths(endpoints: Iterable[str]) -> list[str]:
     return sorted(endpoint for endpoint in endpoints if endpoint.startswith("/"))
 
 
-def _needed(parts: Sequence[_Part], start: _Part) -> list[_Part]:
-    """Return the cells that bind or change a name that `start` uses, transitively. A star import may bind any
-    name. If any cell is dynamic, all cells are needed."""
-    if any(part.dynamic for part in parts):
-        return list(parts)
+def _needed(parts: Sequence[_Part], start: _Part) -> dict[str, str]:
+    """Return the labels of the cells that bind or change a name that `start` uses, transitively, each with
+    the reason, which follows a message about the cell. A star import may bind any name. If any cell is
+    dynamic, all cells are needed."""
+    dynamic = next((part for part in parts if part.dynamic), None)
+    if dynamic is not None:
+        reason = f". All cells are needed: {dynamic.cell.label} has {dynamic.dynamic}, which can use any name"
+        return {part.cell.label: "" if part is start else reason for part in parts}
+    reasons = {start.cell.label: ""}
     needed = [start]
     for part in needed:
-        uses = {*part.uses, _STAR}
-        needed += [other for other in parts if other not in needed and other.binds & uses]
-    return [part for part in parts if part in needed]
+        for other in parts:
+            if other.cell.label not in reasons and (shared := other.binds & {*part.uses, _STAR}):
+                use = "may use what it imports by *" if shared == {_STAR} else f"uses {min(shared - {_STAR})}"
+                reasons[other.cell.label] = f". It is needed: {part.cell.label} {use}"
+                needed.append(other)
+    return reasons
 
 
-def _file(parts: Sequence[_Part], names: set[str], run: str, file_name: str) -> str:
+def _file(
+    parts: Sequence[_Part], names: set[str], run: str, file_name: str, reasons: Mapping[str, str]
+) -> str:
     future: list[str] = []
-    texts = [_text(part, names, future) for part in parts]
+    texts = []
+    for part in parts:
+        try:
+            texts.append(_text(part, names, future))
+        except NotebookError as error:
+            raise NotebookError(f"{error}{reasons.get(part.cell.label, '')}") from None
     blocks = [f"# Exported by owt from {file_name}."]
     if future:
         blocks.append(f"from __future__ import {', '.join(dict.fromkeys(future))}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from owt.errors import CannotListen, ConfigError, shortened
-from owt.server.url import ADDRESS, PORT, base_url, split_unix, unix_url
+from owt.server.url import ADDRESS, PORT, base_url, split_unix, unix_url, with_scheme
 
 if TYPE_CHECKING:
     from owt.server.child import Child
@@ -107,7 +107,11 @@ class Server:
 
     @classmethod
     def from_url(cls, url: str, *, source: str = "url") -> Server:
-        """Return the server at `url`; `source` names the setting in errors. Raises `ConfigError`."""
+        """Return the server at `url`; `source` names the setting in errors. Raises `ConfigError`.
+
+        The scheme of `host:port` is http.
+        """
+        url = with_scheme(url)
         try:
             parts = urlsplit(url)
             port = parts.port

@@ -12,6 +12,7 @@ PORT = 9876
 """Port that `owt serve` listens on by default."""
 
 _UNIX = "http+unix://"
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}(?=[/?#]|$)")
 
 
 def base_url(address: str, port: int, *, scheme: str = "http") -> str:
@@ -26,6 +27,11 @@ def base_url(address: str, port: int, *, scheme: str = "http") -> str:
 def unix_url(path: str | os.PathLike[str]) -> str:
     """Return the URL of the server that listens on the Unix socket at `path`: `http+unix://%2Frun%2Fowt`."""
     return _UNIX + quote(os.path.abspath(os.fsencode(path)), safe="")
+
+
+def with_scheme(url: str) -> str:
+    """Return `url` with `http://` before it if it begins with a host and a port."""
+    return f"http://{url}" if _HOST_AND_PORT.match(url) else url
 
 
 def split_unix(url: str) -> tuple[str | None, str]:

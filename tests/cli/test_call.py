@@ -46,11 +46,11 @@ def test_url_contains_every_option_of_the_call(capsys):
     fields = url_fields(
         capsys,
         *("--address", "http://h:1/path?x=1", "--code", "def f(n): pass", "--fn-name", "f"),
-        *("--arg", "n", "3", "--arg", "name", "owt", "--arg", "n", "4", "--session", "s", "--kernel", "k"),
+        *("--arg", "n", "3", "--arg", "name", "owt", "--session", "s", "--kernel", "k"),
         *("--timeout", "2.5", "--stream", "sse", "--auth", "ada:secret", "--method", "post"),
     )
     assert unpacked(fields.pop("code_b64")) == "def f(n): pass"
-    assert json.loads(unpacked(fields.pop("kwargs_b64"))) == {"n": 4, "name": "owt"}
+    assert json.loads(unpacked(fields.pop("kwargs_b64"))) == {"n": 3, "name": "owt"}
     assert fields == {
         "x": "1", "fn_name": "f", "session": "s", "kernel": "k", "timeout": "2.5", "stream": "sse",
     }  # fmt: skip
@@ -68,6 +68,7 @@ def test_kwargs_are_sent_as_text(capsys):
     [
         ["--url", "http://h:1", "--print-url"],
         ["--print-url", "--url=http://h:1"],
+        ["--print-url", "--url", "h:1"],
         # Older forms.
         ["--address", "http://h:1", "--url"],
         ["--url", "--address", "http://h:1"],
@@ -105,6 +106,15 @@ def test_owt_url_names_the_default_server(capsys, monkeypatch):
         (["--code", "1", "--timeout", "soon"], ["--timeout", "'soon'"]),
         (["--code", "1", "--address", "here"], ["--address", "'here'"]),
         (["--code", "1", "--url", "here"], ["--url", "'here'"]),
+        (["--code", "1", "--session", "a b"], ["owt: --session: must be 1 to 64 letters", "got 'a b'"]),
+        (["--code", "1", "--kernel", "../x"], ["owt: --kernel: must be the name of a kernelspec"]),
+        (["--code", "1", "--fn-name", "a.b"], ["owt: --fn-name: must be a Python identifier; got 'a.b'"]),
+        (["--adaptor", "Speak"], ["owt: --adaptor: must be a name like 'speak'"]),
+        (["--code", "1", "--timeout", "0"], ["owt: --timeout: must be a number of seconds above 0; got 0.0"]),
+        (["--code", "1", "--timeout", "nan"], ["--timeout: must be a number of seconds above 0; got nan"]),
+        (["--code", "1", "--accept", "a\nb"], ["header Accept: ", "no line break"]),
+        (["--code", "1", "--arg", "a", "1", "--arg", "a", "2"], ["owt: --arg: 'a' is given twice"]),
+        (["--code", "1", "--header", "X-A: 1", "--header", "x-a: 2"], ["--header: 'x-a' is given twice"]),
         (["--code", "1", "--header", "X"], ["--header: give NAME:VALUE; got 'X'"]),
         (["--code", "1", "--header", "X Y: 1"], ["header 'X Y'"]),
         (["--code", "1", "--header", "Host: evil"], ["header 'Host': the client sets it itself"]),

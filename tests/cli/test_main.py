@@ -176,6 +176,9 @@ def test_an_error_at_the_start_is_one_line(served, monkeypatch, capsys):
         (["srve"], ["owt: no such command 'srve'"]),
         (["session", "show"], ["owt session show: missing argument 'NAME'"]),
         (["session", "list", "--url", "here"], ["--url", "'here'"]),
+        (["session", "show", "a b"], ["owt: session: must be 1 to 64 letters", "'a b'"]),
+        (["runs", "list", "--session", "a b"], ["owt: --session: must be 1 to 64 letters", "'a b'"]),
+        (["runs", "list", "--limit", "0"], ["owt runs list: ", "--limit"]),
         (["session", "list", "--auth", "secret"], ["OWT_CLIENT_AUTH", "user:password"]),
     ],
 )

@@ -219,3 +219,32 @@ def test_script_is_exported(tmp_path):
 def test_code_that_a_plain_file_cannot_have_is_refused(exported, cells, endpoint, problem):
     with pytest.raises(NotebookError, match=problem):
         exported(cells, endpoint)
+
+
+F = '@endpoint("/f")\ndef f(): return files'
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        (["files = !ls", F], r"cell 1: files = !ls .* write it in Python\. It is needed: cell 2 uses files$"),
+        (
+            ["a = !ls", "files = a", F],
+            r"cell 1: a = !ls .*\. It is needed: cell 2 uses a$",
+        ),
+        (
+            ["a = !ls", "files = 1", "state.x = 1", F],
+            r"cell 1: a = !ls .*\. All cells are needed: cell 3 has state, which can use any name$",
+        ),
+        (
+            ["a = !ls", "files = frame.query(text)", F],
+            r"cell 1: a = !ls .*\. All cells are needed: cell 2 has query\(\.\.\.\), which can use any name$",
+        ),
+        (["from a import *\nx = !ls", F], r"cell 1: x = !ls .*\. It is needed: cell 2 may use what it imp"),
+        (["def run(): return 1\nfiles = 2", F], r"cell 1: it binds the name run.*needed: cell 2 uses files$"),
+        (['files = 1', '@endpoint("/f")\ndef f(): return files\nx = !ls'], r"cell 2: x = !ls .* in Python$"),
+    ],
+)
+def test_the_use_that_makes_a_refused_cell_needed_is_named(exported, cells, problem):
+    with pytest.raises(NotebookError, match=problem):
+        exported(cells, "/f")

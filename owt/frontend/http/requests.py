@@ -20,10 +20,7 @@ fields:
 
 from __future__ import annotations
 
-import keyword
 import math
-import re
-import unicodedata
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, cast
@@ -39,7 +36,7 @@ from owt.frontend.http.fields import Field, cut, decode_base64, read_fields
 from owt.wire import sse
 from owt.wire.accept import names, ranks_first
 from owt.wire.call import Caching, Call, RequestFacts, Target
-from owt.wire.names import MAX_NAME_LENGTH, session_name
+from owt.wire.names import adaptor_name, function_name, kernelspec_name, session_name
 
 METHODS = ("GET", "POST")
 """Methods of calls that bring code, or name it. HEAD is read as GET."""
@@ -260,26 +257,9 @@ def _kwargs(name: str, field: Field) -> str | None:
     return "" if text is not None and text.isspace() else text
 
 
-def _matching(pattern: re.Pattern[str], kind: str, name: str, field: Field) -> str | None:
+def _checked(check: Callable[[str, str], str], name: str, field: Field) -> str | None:
     text = _text(name, field)
-    if text is not None and (len(text) > MAX_NAME_LENGTH or not pattern.fullmatch(text)):
-        raise BadRequest(name, f"must be {kind} ({pattern.pattern})", cut(text))
-    return text
-
-
-def _identifier(name: str, field: Field) -> str | None:
-    text = _text(name, field)
-    if text is None:
-        return None
-    if len(text) > MAX_NAME_LENGTH or not text.isidentifier() or keyword.iskeyword(text):
-        raise BadRequest(name, "must be a Python identifier", cut(text))
-    # Python normalizes identifiers so (Language Reference, "Identifiers and keywords").
-    return text if text.isascii() else unicodedata.normalize("NFKC", text)
-
-
-def _session(name: str, field: Field) -> str | None:
-    text = _text(name, field)
-    return None if text is None else session_name(text)
+    return None if text is None else check(text, name)
 
 
 def _stream(name: str, field: Field) -> str | None:
@@ -329,10 +309,10 @@ _READERS: dict[str, Callable[[str, Field], Any]] = {
     "code_b64": _encoded,
     "kwargs": _kwargs,
     "kwargs_b64": _encoded,
-    "adaptor": partial(_matching, re.compile(r"[a-z][a-z0-9_]*"), "a name like 'speak'"),
-    "fn_name": _identifier,
-    "session": _session,
-    "kernel": partial(_matching, re.compile(r"[A-Za-z0-9._-]+"), "the name of a kernelspec"),
+    "adaptor": partial(_checked, adaptor_name),
+    "fn_name": partial(_checked, function_name),
+    "session": partial(_checked, session_name),
+    "kernel": partial(_checked, kernelspec_name),
     "use_cache": _switch,
     "cache_kwargs": _switch,
     "cache_key_override": _text,

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from msgspec import Struct
 
-from owt.errors import UNREADABLE, BadRequest
+from owt.errors import UNREADABLE, BadRequest, continued
 from owt.kernel.code.syntax import free_names, parse_expression
 from owt.summat import MISSING
 
@@ -180,7 +180,8 @@ def _compiled(text: str) -> CodeType:
         raise BadRequest("kwargs", "is nested too deeply", text) from None
     except UNREADABLE as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        hint = f'As Python: {reason}. Send {{"name": "value"}} or dict(name="value"), for example'
+        example = 'Send {"name": "value"} or dict(name="value"), for example'
+        hint = continued(f"As Python: {reason}", example)
         raise BadRequest("kwargs", "is neither JSON nor a Python expression", text, hint=hint) from None
 
 

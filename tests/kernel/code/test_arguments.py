@@ -139,6 +139,11 @@ def test_unreadable_kwargs_are_an_error_with_the_field_and_the_text(text: str) -
     assert len(str(caught.value)) < 400
 
 
+def test_a_question_of_pythons_parser_ends_its_sentence() -> None:
+    with pytest.raises(BadRequest, match=r"Perhaps you forgot a comma\? Send \{"):
+        evaluate("{'a': 1 'b'}", {})
+
+
 @pytest.mark.parametrize("text", ["[", " [", "{1: [2}", "f(1", "(1,\n2", "[1\n"])
 def test_the_message_of_an_open_bracket_is_about_a_bracket_of_the_text(text: str) -> None:
     with pytest.raises(BadRequest) as caught:
