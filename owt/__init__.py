@@ -6,6 +6,7 @@ Names for adaptors, each loaded at its first use:
     request   HTTP request of the current call (werkzeug's class)
     state     the session's namespace
     endpoint  decorator that gives a function of the session a path: `@endpoint("/speak")`
+    register  function that says how values of a type are answered: `register(Molecule, Molecule.to_smiles)`
     Server    the server's addresses
 
 Names for programs that call a server: `Client` and `AsyncClient` (owt.client).
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Request
 
     from owt.client import AsyncClient, Client
+    from owt.kernel.answer.conversions import register
     from owt.kernel.endpoints.decorator import Decorator
     from owt.server import Server
     from owt.summat import pipe
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     request: Request
     state: Any
 
-__all__ = ["AsyncClient", "Client", "Server", "endpoint", "pipe", "request", "state"]
+__all__ = ["AsyncClient", "Client", "Server", "endpoint", "pipe", "register", "request", "state"]
 
 
 def __getattr__(name: str) -> Any:
@@ -51,6 +53,10 @@ def __getattr__(name: str) -> Any:
             from owt import client
 
             return getattr(client, name)
+        case "register":
+            from owt.kernel.answer.conversions import register
+
+            return register
         # Files that use these names can also be imported, and tested, outside of kernels.
         case "endpoint":
             from owt.kernel import context

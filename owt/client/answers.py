@@ -80,7 +80,9 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> RemoteError
         problem = decoded(PROBLEM, body)
         if isinstance(problem, dict):
             return RemoteError({"status": status, "run": run, "session": session} | problem)
-    text = decoded("text/plain", body)
+    text = decoded(headers.get("Content-Type", ""), body)
+    if not isinstance(text, str):
+        text = decoded("text/plain", body)
     detail = text.strip() if isinstance(text, str) else f"{len(body)} bytes"
     title = f"the {'server' if run is None else 'adaptor'} answered {status}"
     detail = f"{title}: {detail}" if detail else title

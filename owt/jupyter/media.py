@@ -7,17 +7,8 @@ import binascii
 from dataclasses import dataclass
 from typing import Any
 
-_SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "image/png", b"IEND\xaeB`\x82"),
-    (b"\xff\xd8\xff", "image/jpeg", b"\xff\xd9"),
-    (b"GIF87a", "image/gif", b"\x3b"),
-    (b"GIF89a", "image/gif", b"\x3b"),
-    (b"OggS", "audio/ogg", None),
-    (b"fLaC", "audio/flac", None),
-    (b"ID3", "audio/mpeg", None),
-    (b"%PDF-", "application/pdf", None),
-)
-"""First bytes of a file, its media type, and its last bytes if they are fixed."""
+from owt.wire.media import SIGNATURES, ZIP, media_type
+
 _MIN_BASE64 = 48
 """Minimum length of a base64 text that can be a picture or a sound."""
 
@@ -43,13 +34,6 @@ def size_text(size: int) -> str:
         return f"{size} bytes"
     amount, unit = (size / 1000, "kB") if size < 1_000_000 else (size / 1_000_000, "MB")
     return f"{amount:.1f} {unit}"
-
-
-def media_type(data: bytes | bytearray) -> str | None:
-    """Return the media type of a file by its first bytes, or None if they are not known."""
-    if data[:4] == b"RIFF":
-        return {b"WAVE": "audio/wav", b"WEBP": "image/webp"}.get(bytes(data[8:12]))
-    return next((type for start, type, _ in _SIGNATURES if data.startswith(start)), None)
 
 
 def complete(type: str, data: bytes) -> Media:
@@ -89,7 +73,7 @@ class Assembler:
 
     def feed(self, data: bytes) -> list[Media]:
         """Add bytes, and return the files that they complete."""
-        files = self.end() if self._data and media_type(data) else []
+        files = self.end() if self._data and media_type(data) not in (None, ZIP) else []
         self._data += data
         if self._is_complete():
             files += self.end()
@@ -105,7 +89,7 @@ class Assembler:
         type = media_type(self._data[:16])
         if type == "audio/wav":
             return 0 < _number(self._data, 4) <= len(self._data) - 8
-        return any(end and self._data.endswith(end) for _, known, end in _SIGNATURES if known == type)
+        return any(end and self._data.endswith(end) for _, known, end in SIGNATURES if known == type)
 
 
 def _number(data: bytes | bytearray, at: int) -> int:

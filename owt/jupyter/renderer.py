@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any, TextIO
 
-from owt.jupyter.media import Assembler, Media, media_in_json, media_type
+from owt.jupyter.media import Assembler, Media, media_in_json
 from owt.jupyter.output_items import (
     AdaptorEvent,
     Blob,
@@ -22,6 +22,7 @@ from owt.jupyter.output_items import (
     TextValue,
     essence,
 )
+from owt.wire.media import media_type
 
 LINE = 88
 """Maximum number of characters of JSON on one line."""

@@ -12,6 +12,7 @@ All processes import it. It does no I/O, and imports neither Tornado nor Jupyter
     template   messages between the frontend and the template
     unsent     memory for output that a kernel has not sent yet
     accept     media types that an Accept header names
+    media      media types of files by their first bytes
     http       HTTP rules: statuses, header names, loopback addresses
     sse        the text/event-stream format
 """

@@ -99,6 +99,13 @@ def test_the_message_of_an_error_has_its_exception_and_detail(problem, text):
     assert str(RemoteError(problem)) == text
 
 
+def test_a_failure_whose_text_is_in_json_has_the_text():
+    error = failure(418, {"Content-Type": "application/json", "Owt-Run": "0123"}, b'"no tea"\n')
+    assert str(error) == "the adaptor answered 418: no tea"
+    error = failure(418, {"Content-Type": "application/json", "Owt-Run": "0123"}, b'{"tea":null}\n')
+    assert str(error) == 'the adaptor answered 418: {"tea":null}'
+
+
 def test_a_runs_failure_is_the_error_of_its_broken_response():
     message = {"type": "exception", "title": "t", "detail": "d", "exception": "E", "traceback": "T"}
     error = run_failure({"id": "0123", "session": None, "status": 500, "failure": message})

@@ -282,7 +282,7 @@ def test_state_lists_its_names() -> None:
 
 def test_injected_names_are_the_names_that_adaptors_may_import():
     names = context.injected_names({}, Decorator())
-    assert set(owt.__all__) - set(names) == {"Client", "AsyncClient"}
+    assert set(owt.__all__) - set(names) == {"Client", "AsyncClient", "register"}
     assert names["pipe"] is owt.pipe
     assert names["Server"] is owt.Server
 

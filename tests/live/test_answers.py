@@ -43,9 +43,6 @@ class TestPlainValues:
             ("'Grüße <b>'", "Grüße <b>".encode()),
             ("'lines\\nand no end'", b"lines\nand no end"),
             ("''", b""),
-            ("b'\\x00\\xff raw'", b"\x00\xff raw"),
-            ("bytearray(b'array')", b"array"),
-            ("memoryview(b'view')", b"view"),
             ("42", b"42"),
             ("-2**70", b"-1180591620717411303424"),
             ("0.1", b"0.1"),
@@ -61,10 +58,35 @@ class TestPlainValues:
         assert answer.headers["content-type"] == HTML
         assert answer.headers["content-length"] == str(len(body))
 
+    @pytest.mark.parametrize(
+        ("code", "kind", "body"),
+        [
+            ("b'\\x00\\xff raw'", "application/octet-stream", b"\x00\xff raw"),
+            ("bytearray(b'%PDF-1.7')", "application/pdf", b"%PDF-1.7"),
+            ("memoryview(b'GIF89a')", "image/gif", b"GIF89a"),
+            ("iter([b'OggS', b'more'])", "audio/ogg", b"OggSmore"),
+        ],
+    )
+    def test_bytes_have_the_type_that_their_beginning_shows(
+        self, http: httpx.Client, code: str, kind: str, body: bytes
+    ) -> None:
+        answer = call(http, code)
+        assert (answer.headers["content-type"], answer.content) == (kind, body)
+
+    @pytest.mark.parametrize(
+        ("code", "body"),
+        [("'a'", '"a"'), ("3.5", "3.5"), ("True", "true"), ("None", "null"), ("x = 1", "null")],
+    )
+    def test_a_plain_value_is_json_for_a_client_that_prefers_it(
+        self, http: httpx.Client, code: str, body: str
+    ) -> None:
+        answer = http.post("/", data={"code": code}, headers={"Accept": "application/json, */*;q=0.9"})
+        assert (answer.headers["content-type"], answer.text) == ("application/json", f"{body}\n")
+
     def test_a_large_value_is_answered_completely(self, http: httpx.Client) -> None:
         answer = call(http, "bytes(range(256)) * 20_000")
         assert answer.content == bytes(range(256)) * 20_000
-        assert answer.headers["content-type"] == HTML
+        assert answer.headers["content-type"] == "application/octet-stream"
 
     def test_every_response_names_its_run(self, http: httpx.Client) -> None:
         first, second = call(http, "1"), call(http, "1")

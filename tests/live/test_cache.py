@@ -253,8 +253,14 @@ class TestNegotiation:
     def test_a_response_without_negotiation_is_cached_for_every_accept(
         self, http: httpx.Client, session: str
     ) -> None:
+        counting = COUNTING.replace("str(next(count))", "[next(count)]")
+        assert cached(call(http, counting, session)) == ("miss", "[1]\n")
+        assert cached(call(http, counting, session, accept="text/html")) == ("hit", "[1]\n")
+
+    def test_text_is_cached_apart_from_its_json(self, http: httpx.Client, session: str) -> None:
         assert cached(call(http, COUNTING, session)) == ("miss", "1")
-        assert cached(call(http, COUNTING, session, accept="text/html")) == ("hit", "1")
+        assert cached(call(http, COUNTING, session, accept="application/json")) == ("miss", '"2"\n')
+        assert cached(call(http, COUNTING, session)) == ("hit", "1")
 
     def test_a_cached_stream_with_a_png_is_not_sent_to_a_client_that_accepts_svg(
         self, http: httpx.Client, session: str

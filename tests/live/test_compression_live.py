@@ -75,7 +75,8 @@ def test_a_large_answer_is_compressed_for_who_asks(http: httpx.Client, code: str
         received = b"".join(response.iter_raw())
     assert "content-encoding" not in plain.headers
     assert response.headers["content-encoding"] == "gzip"
-    assert [plain.headers["vary"], response.headers["vary"]] == ["Accept-Encoding"] * 2
+    for headers in (plain.headers, response.headers):
+        assert headers["vary"].removeprefix("Accept, ") == "Accept-Encoding"
     assert len(received) < len(plain.content) / 10
     assert gzip.decompress(received) == plain.content
 

@@ -36,7 +36,7 @@ from owt.wire.http import TOKEN
 OVERRULING = frozenset({"access-control-allow-origin", "access-control-allow-credentials"})
 """Headers that a response has at most once: for an allowed origin, the server's replace the adaptor's."""
 
-EXPOSED = "Owt-Run, Owt-Session, Owt-Cache, Owt-Base, Retry-After"
+EXPOSED = "Owt-Run, Owt-Session, Owt-Cache, Owt-Base, Owt-Value, Retry-After"
 METHODS = "GET, POST, PUT, PATCH, DELETE"
 MAX_AGE = "7200"
 """Time that a browser may cache the response to a preflight, in seconds; Chromium's maximum."""

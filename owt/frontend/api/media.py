@@ -87,8 +87,9 @@ def response_content(
     kind = _kind(result, schemas)
     if kind == "string" and result.get("format") in _QUOTED:
         kind = "quoted"
-    if kind == "string":
-        result = raw(result, {})
+    if kind == "string" and raw(result, {}) != result:
+        # The first bytes show their type.
+        kind, result = None, raw(result, {})
     described = {"schema": result}
     if streams:
         line = {"string": HTML, None: ANY}.get(kind, JSON_LINES)

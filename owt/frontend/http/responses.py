@@ -31,6 +31,8 @@ from owt.wire.http import BODILESS, headers_problem, is_final_status
 _SERVER_HEADERS = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "server", "date"}
 )
+_VALUE = "owt-value"
+"""Name of the only header of owt that comes from the kernel (`owt.kernel.answer.values`)."""
 MAX_CACHED_VALUE = 200
 """Maximum length of a header's value for which the processed head is cached, in characters."""
 STREAM_HEADERS = (("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no"))
@@ -148,7 +150,9 @@ def _without_server_headers(headers: Iterable[tuple[str, str]]) -> tuple[Headers
                 length = value.strip()
             case "content-type":
                 content_type = (name, value.strip())
-            case low if low in _SERVER_HEADERS or low.startswith(("proxy-", "owt-")):
+            case low if low in _SERVER_HEADERS or low.startswith("proxy-"):
+                continue
+            case low if low.startswith("owt-") and low != _VALUE:
                 continue
             case _:
                 kept.append((name, value.strip()))

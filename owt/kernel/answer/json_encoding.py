@@ -1,8 +1,9 @@
 """JSON encoding of values: JSON's own types, and others that adaptors use.
 
-msgspec writes dicts, lists, dataclasses, Structs, enums, dates, UUIDs and decimals; `_nearest` converts
-everything else. NaN and the infinities are null. This module imports no library of arrays or tables: values
-of its types exist only where it is already loaded.
+msgspec writes dicts, lists, records of dataclasses and attrs, Structs, enums, dates, UUIDs and decimals;
+`_nearest` converts everything else, first by the methods that its class has (`tolist`, `model_dump`,
+`to_dict`, ...), then by the abstract base classes. NaN and the infinities are null. This module imports no
+library of arrays or tables: values of its types exist only where it is already loaded.
 """
 
 from __future__ import annotations
@@ -11,24 +12,33 @@ import array
 import collections.abc as abc
 import dataclasses
 import datetime
-import decimal
 import enum
+import numbers
 import os
 import sys
+import types
 import uuid
-from collections import deque
+from collections import UserString, deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
+from owt.kernel.answer import conversions, tables
 
 _SAFE_RECURSION = 5_000
 """Depth that fits the C stack of any thread in a kernel (8 MiB), whatever is nested."""
 
 _DOCUMENTS = (
-    *(dict, list, tuple, set, frozenset, deque, range, array.array, msgspec.Struct, os.PathLike),
-    *(abc.Mapping, abc.Set, abc.ValuesView, enum.Enum, uuid.UUID, decimal.Decimal),
+    *(deque, array.array, msgspec.Struct, os.PathLike, types.SimpleNamespace, abc.Mapping, abc.Set),
+    *(abc.Sequence, abc.ValuesView, enum.Enum, uuid.UUID, numbers.Number),
     *(datetime.date, datetime.time, datetime.timedelta),
 )
+
+_LISTS = ("tolist", "to_list", "to_pylist")
+"""Methods that return the nested lists of an array."""
+_DUMPS = ("to_dict", "as_py", "dict")
+"""Methods without arguments that return what a record or a scalar holds. `dict` is that of pydantic 1."""
 
 
 def type_name(value: object) -> str:
@@ -42,16 +52,18 @@ def loaded(module: str, name: str) -> Any:
     return getattr(sys.modules.get(module), name, ())
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, other: Callable[[object], object] | None = None) -> bytes:
     """Return `value` as one compact JSON document, without a newline.
 
-    Raises TypeError for a value or a key that JSON cannot hold, naming its type, and ValueError for a value
-    that is nested too deeply or contains itself.
+    `other` returns the nearest value that JSON can hold for one that has none. Raises TypeError for a value
+    or a key that JSON cannot hold, naming its type, and ValueError for a value that is nested too deeply or
+    contains itself.
     """
+    encoder = _encoder if other is None else msgspec.json.Encoder(enc_hook=lambda item: _nearest(item, other))
     try:
         if sys.getrecursionlimit() > _SAFE_RECURSION and sys.version_info < (3, 12):
-            return _encode_shallow(value)
-        return _encoder.encode(value)
+            return _encode_shallow(encoder, value)
+        return encoder.encode(value)
     except RecursionError:
         raise ValueError(
             f"the answer, of type {type_name(value)}, is nested too deeply for JSON, or contains itself"
@@ -60,7 +72,10 @@ def encode(value: object) -> bytes:
 
 def is_document(value: object) -> bool:
     """Return True if `value` as a whole is answered as JSON."""
-    return not is_mock(value) and (isinstance(value, _DOCUMENTS) or is_array(value) or _is_record(value))
+    if is_mock(value) or isinstance(value, type):
+        return False
+    kinds = (*_DOCUMENTS, loaded("argparse", "Namespace"))
+    return isinstance(value, kinds) or _is_record(value) or _method(value) is not None
 
 
 def is_mock(value: object) -> bool:
@@ -71,7 +86,9 @@ def is_mock(value: object) -> bool:
 def is_array(value: object) -> bool:
     """Return True if `value` is an array or a tensor of any library, on any device."""
     kind = type(value)
-    return hasattr(kind, "__array__") and hasattr(kind, "tolist")
+    return hasattr(kind, "reshape") and (
+        (hasattr(kind, "__array__") and hasattr(kind, "tolist")) or hasattr(kind, "toarray")
+    )
 
 
 def scalar(value: Any) -> Any:
@@ -85,51 +102,26 @@ def scalar(value: Any) -> Any:
     return item
 
 
-def records(table: Any) -> list[Any]:
-    """Return the rows of a pandas DataFrame as dicts, or the values of a Series.
-
-    Raises ValueError if two columns have the same name, because a dict would lose one of them.
-    """
-    if isinstance(table, loaded("pandas", "Series")):
-        values: list[Any] = table.tolist()
-        return values
-    if not table.columns.is_unique:
-        twice = table.columns[table.columns.duplicated()][0]
-        raise ValueError(f"the DataFrame has more than one column {twice!r}; rename them for JSON records")
-    rows: list[Any] = table.to_dict(orient="records")
-    return rows
-
-
-def encode_table(table: Any) -> msgspec.Raw:
-    """Return the rows of a pandas DataFrame as JSON.
-
-    Raises TypeError for a value that JSON cannot hold, naming the column, and ValueError like `records`.
-    """
-    rows = records(table)
-    try:
-        return msgspec.Raw(_encoder.encode(rows))
-    except TypeError:
-        for name, column in table.items():
-            try:
-                _encoder.encode(column.tolist())
-            except TypeError as error:
-                raise TypeError(f"column {name!r}: {error}") from None
-        raise
-
-
 def _is_record(value: object) -> bool:
-    """Return True for an instance of a dataclass or a Struct."""
-    return dataclasses.is_dataclass(type(value)) or isinstance(value, msgspec.Struct)
+    """Return True for an instance of a dataclass, of attrs or a Struct."""
+    kind = type(value)
+    return (
+        dataclasses.is_dataclass(kind)
+        or hasattr(kind, "__attrs_attrs__")
+        or isinstance(value, msgspec.Struct)
+    )
 
 
-def _nearest(value: Any) -> Any:
+def _nearest(value: Any, other: Callable[[object], object] | None = None) -> Any:
     """Return the nearest value that msgspec can write.
 
     msgspec calls this for keys too, also for keys of types that it can write as values: a value of such a
     type is a key.
     """
-    if is_mock(value):
-        return _nearest_of_libraries(value)
+    if is_mock(value) or isinstance(value, type):
+        raise unsuitable(value)
+    if conversions.functions and (simpler := conversions.converted(value)) is not value:
+        return simpler
     match value:
         case bool():
             return "true" if value else "false"
@@ -141,6 +133,9 @@ def _nearest(value: Any) -> Any:
             return int(value)
         case float():
             return float(value)
+        case complex():
+            # As pydantic writes it; `complex` reads it.
+            return str(value).strip("()")
         case datetime.date() | datetime.time():
             # pandas' NaT is a datetime.
             return None if value is loaded("pandas", "NaT") else value.isoformat()
@@ -148,45 +143,80 @@ def _nearest(value: Any) -> Any:
             if (isoformat := getattr(type(value), "isoformat", None)) is not None:
                 return isoformat(value)
             return datetime.timedelta(value.days, value.seconds, value.microseconds)
-        case uuid.UUID() | decimal.Decimal():
-            return str(value)
         case os.PathLike():
             return os.fspath(value)
-        case abc.Mapping():
-            return dict(value)
-        case abc.Set() | abc.ValuesView() | deque() | range() | array.array():
-            return list(value)
-    return _nearest_of_libraries(value)
-
-
-def _nearest_of_libraries(value: Any) -> Any:
     if isinstance(value, loaded("numpy", "generic")):
         return scalar(value)
-    if isinstance(value, loaded("pandas", "DataFrame")):
-        return encode_table(value)
-    if isinstance(value, loaded("pandas", "Series")):
-        return records(value)
+    if (convert := _method(value)) is not None:
+        return convert()
+    if isinstance(value, (types.SimpleNamespace, loaded("argparse", "Namespace"))):
+        return vars(value)
+    match value:
+        case uuid.UUID() | numbers.Number() | UserString():
+            return str(value)
+        case abc.Mapping():
+            return dict(value)
+        case abc.Set() | abc.Sequence() | abc.ValuesView() | deque() | array.array():
+            return list(value)
     if isinstance(value, (loaded("pandas", "Period"), loaded("pandas", "Interval"))):
         return str(value)
     if value is loaded("pandas", "NA"):
         return None
-    if is_array(value):
-        return _listed(value)
     if _is_record(value):
         raise _bad_key(value)
-    raise TypeError(
-        f"JSON cannot hold a value of type {type_name(value)}; make it a dict, list, str or number first"
-    )
+    if other is not None:
+        return other(value)
+    raise unsuitable(value)
+
+
+def _method(value: Any) -> Callable[[], Any] | None:
+    """Return a function that converts `value` to something simpler, by the protocols that its class has."""
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        return None
+    if tables.is_table(kind):
+        return lambda: tables.encoded_records(value, _encoder.encode)
+    if any(hasattr(kind, name) for name in _LISTS) or hasattr(kind, "toarray"):
+        return lambda: _listed(value)
+    if hasattr(kind, "model_dump"):
+        return lambda: _dumped(value)
+    for name in _DUMPS:
+        if callable(getattr(kind, name, None)) and (name != "dict" or hasattr(kind, "__fields__")):
+            convert: Callable[[], Any] = getattr(value, name)
+            return convert
+    if hasattr(kind, "__geo_interface__"):
+        return lambda: value.__geo_interface__
+    if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):
+        return lambda: {key: value[key] for key in value.keys()}  # noqa: SIM118 - it may have no __iter__
+    if hasattr(kind, "__array__") and "numpy" in sys.modules:
+        return lambda: _listed(sys.modules["numpy"].asarray(value))
+    return None
+
+
+def _dumped(model: Any) -> Any:
+    """Return the fields of a pydantic model, in JSON's types as far as pydantic knows them."""
+    try:
+        return model.model_dump(mode="json")
+    except Exception:
+        return model.model_dump()
+
+
+def on_cpu(array: Any) -> Any:
+    """Return a tensor without gradients, dense and in main memory; any other array as it is."""
+    kind = type(array)
+    if hasattr(kind, "detach") and hasattr(kind, "cpu"):
+        array = array.detach().cpu()
+    if hasattr(kind, "to_dense"):
+        return array.to_dense()
+    return array.toarray() if hasattr(kind, "toarray") else array
 
 
 def _listed(array: Any) -> Any:
     """Return the nested lists of an array or tensor, or one number if it has no dimensions."""
-    kind = type(array)
-    if hasattr(kind, "detach") and hasattr(kind, "cpu"):
-        array = array.detach().cpu()
+    array = on_cpu(array)
     if isinstance(array, loaded("numpy", "ndarray")) and array.dtype.kind in "mM":
         array = array.astype(_microseconds(array.dtype))
-    return array.tolist()
+    return next(getattr(array, name) for name in _LISTS if hasattr(type(array), name))()
 
 
 def _microseconds(dtype: Any) -> Any:
@@ -202,13 +232,20 @@ def _bad_key(value: object) -> TypeError:
     return TypeError(f"JSON cannot have a key of type {type_name(value)}; make it a str or a number")
 
 
-def _encode_shallow(value: object) -> bytes:
+def unsuitable(value: object) -> TypeError:
+    """Return the error for a value that JSON cannot hold."""
+    return TypeError(
+        f"JSON cannot hold a value of type {type_name(value)}; make it a dict, list, str or number first"
+    )
+
+
+def _encode_shallow(encoder: msgspec.json.Encoder, value: object) -> bytes:
     """Encode where an adaptor has raised Python's recursion limit so far that a cycle would overflow the C
     stack and end the kernel. Python 3.12 and later bound recursion in C."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(_SAFE_RECURSION)
     try:
-        return _encoder.encode(value)
+        return encoder.encode(value)
     finally:
         sys.setrecursionlimit(limit)
 

@@ -1,21 +1,20 @@
 """Representations of an object in several media types, and the choice by the client's Accept header.
 
 The representations are IPython's (`_repr_*_`, `_repr_mimebundle_`, functions registered with a display
-formatter), and some more for HTTP clients: CSV and JSON records of pandas tables, and matplotlib's formats
-without `%matplotlib inline`. A representation is computed when it is chosen.
+formatter), and some more for HTTP clients: those of tables, arrays, sounds, and matplotlib's figures. A
+representation is computed when it is chosen.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from owt.kernel.answer import json_encoding
+from owt.kernel.answer import json_encoding, media, tables
 from owt.kernel.answer.json_encoding import loaded, type_name
 from owt.wire.accept import media_ranges, names
 from owt.wire.chunk import Form
@@ -25,16 +24,22 @@ if TYPE_CHECKING:
 
 Source = Callable[[], Any]
 
+_NAMED = (media.NPY, tables.ARROW, tables.PARQUET)
+"""Media types for programs: only a client that names one receives it."""
+
 PREFERRED = (
-    *("image/png", "image/svg+xml", "image/jpeg", "text/html", "text/markdown", "text/latex"),
-    *("application/json", "text/plain"),
+    *(*_NAMED, "image/png", "image/svg+xml", "image/jpeg", "image/*", "audio/*", "video/*", "text/html"),
+    *("text/markdown", "text/latex", "application/json", "text/plain"),
 )
 """Order among media types that the client accepts equally."""
 
-_ANYTHING = ("image/png", "image/svg+xml", "image/jpeg", "text/plain")
+_ANYTHING = (
+    *("image/png", "image/svg+xml", "image/jpeg", "image/*", "audio/*", "video/*", "text/plain"),
+    *("text/html", "text/markdown", "text/latex", "application/json"),
+)
 """Order for a client that accepts anything, such as curl."""
 
-_DEFAULT_TEXT = re.compile(rb"<[\w.]+ object( at 0x[0-9a-f]+)?>")
+_DEFAULT_TEXT = re.compile(rb"<[\w.]+( object)?( at 0x[0-9a-fA-F]+)?>")
 """Text of an object whose class has no text of its own."""
 
 _BINARY = ("image/", "audio/", "video/", "font/", "application/pdf", "application/octet-stream")
@@ -59,17 +64,27 @@ def text_representation(text: str) -> Representation:
 
 
 class Rich:
-    """Representations of one object."""
+    """Representations of one object. `kind` is the value of the header `Owt-Value`, or None."""
 
-    def __init__(self, value: object, sources: dict[str, Source], extra: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        value: object,
+        sources: dict[str, Source],
+        extra: Iterable[str] = (),
+        *,
+        kind: str | None = None,
+        has_text: bool = True,
+    ) -> None:
         """Create the representations of `value`.
 
         `sources` compute them, or return None where there is none. Those in `extra` are for clients that
-        accept them explicitly, and not part of bundles.
+        accept them explicitly, and not part of bundles. If not `has_text`, plain text is only Python's.
         """
+        self.kind = kind
         self._value = value
         self._sources = sources
         self._extra = frozenset(extra)
+        self._has_text = has_text
 
     def __contains__(self, mime: str) -> bool:
         return mime in self._sources
@@ -81,10 +96,14 @@ class Rich:
         """
         default = None
         for mime in ranked(accept, self._sources):
+            if mime in _NAMED and not names(accept, mime):
+                continue
             representation = self._represent(mime)
             if representation is None:
                 continue
-            is_default = mime == "text/plain" and _DEFAULT_TEXT.fullmatch(representation.body) is not None
+            is_default = mime == "text/plain" and (
+                not self._has_text or _DEFAULT_TEXT.fullmatch(representation.body) is not None
+            )
             if not is_default or names(accept, mime):
                 return representation
             default = representation
@@ -92,11 +111,24 @@ class Rich:
             return default
         raise TypeError(f"{type_name(self._value)} has no representation: each of them is None")
 
-    def bundle(self) -> bytes:
-        """Return all representations as a MIME bundle in JSON: text, bytes in base64, JSON as JSON (Jupyter
-        message spec, `display_data`)."""
+    def in_document(self, accept: str) -> Representation | None:
+        """Return the representation that stands for the object in a JSON document: a picture or a sound, as
+        the client prefers, else JSON, else text of a markup language; None if there is none."""
+        mimes = ranked(accept, self._sources.keys() - {"text/plain"})
+        for mime in sorted(mimes, key=lambda mime: (not is_media(mime), mime != "application/json")):
+            if (representation := self._represent(mime)) is not None:
+                return representation
+        return None
+
+    def bundle(self, accept: str = "*/*") -> bytes:
+        """Return the representations as a MIME bundle in JSON: text, bytes in base64, JSON as JSON (Jupyter
+        message spec, `display_data`). Of several pictures, the bundle has the one that the client prefers."""
         bundle: dict[str, object] = {}
-        for mime in self._sources.keys() - self._extra:
+        kept = [mime for mime in self._sources if mime not in self._extra or names(accept, mime)]
+        has_picture = False
+        for mime in ranked(accept, kept):
+            if (is_picture := mime.startswith("image/")) and has_picture:
+                continue
             match self._represent(mime):
                 case Representation(body=body, form="bytes"):
                     bundle[mime] = base64.b64encode(body).decode("ascii")
@@ -104,6 +136,7 @@ class Rich:
                     bundle[mime] = msgspec.Raw(body)
                 case Representation(body=body):
                     bundle[mime] = body.decode()
+            has_picture = has_picture or (is_picture and mime in bundle)
         return json_encoding.encode(dict(sorted(bundle.items())))
 
     def _represent(self, mime: str) -> Representation | None:
@@ -138,28 +171,50 @@ class Rich:
 
 def find(value: object, formatter: DisplayFormatter) -> Rich | None:
     """Return the representations of `value`, or None if it has only plain text."""
+    figure = media.figure_of(value)
+    value = value if figure is None else figure
     sources = _bundled(value, formatter)
+    # A bundle that has other representations only says that text is none.
+    has_text = not sources or "text/plain" in sources
     for mime, type_formatter in formatter.formatters.items():
         if mime != "text/plain":
             registered, source = _printer(type_formatter, value)
             if source is not None and (registered or mime not in sources):
                 sources[mime] = source
-    extra: list[str] = []
-    if isinstance(value, loaded("matplotlib.figure", "Figure")):
-        for mime, format in _FIGURE_FORMATS.items():
-            if mime not in sources:
-                sources[mime] = _figure(value, format)
-                extra += [] if mime == "image/png" else [mime]
-    elif isinstance(value, (loaded("pandas", "DataFrame"), loaded("pandas", "Series"))):
-        sources["text/csv"] = value.to_csv
-        is_frame = isinstance(value, loaded("pandas", "DataFrame"))
-        encode = json_encoding.encode_table if is_frame else json_encoding.records
-        sources["application/json"] = lambda: encode(value)
-        extra += ["text/csv", "application/json"]
+    kind = "image" if isinstance(value, loaded("PIL.Image", "Image")) else None
+    extra: dict[str, Source] = {}
+    if figure is not None:
+        extra = media.figure_sources(figure)
+        # matplotlib's inline backend has none of an empty figure.
+        inline, own = sources.get("image/png"), extra["image/png"]
+        sources["image/png"] = own if inline is None else lambda: inline() or own()
+    elif tables.is_table(type(value)):
+        has_text = has_text and "text/html" in sources
+        extra, kind = dict(tables.sources(value, json_encoding.encode)), "table"
+    elif (file := media.file_of_display(value)) is not None:
+        # A notebook shows its player.
+        extra = dict([file])
+    elif isinstance(value, loaded("pandas", "Series")):
+        extra = {"text/csv": value.to_csv, "application/json": lambda: value}
+    elif sources and json_encoding.is_document(value):
+        extra = {"application/json": lambda: value}
+    extra = {mime: source for mime, source in extra.items() if mime not in sources}
+    sources |= extra
     if not sources.keys() - {"text/plain"}:
         return None
     sources.setdefault("text/plain", lambda: formatter.formatters["text/plain"](value))
-    return Rich(value, sources, extra)
+    return Rich(value, sources, extra, kind=kind, has_text=has_text)
+
+
+def array(value: Any) -> Rich:
+    """Return the representations of an array or a tensor."""
+    sources: dict[str, Source] = {"application/json": lambda: value, media.NPY: lambda: media.npy(value)}
+    return Rich(value, sources, [media.NPY], kind="array")
+
+
+def is_media(mime: str) -> bool:
+    """Return True for a type of pictures, sounds and other files."""
+    return mime.startswith(_BINARY) or mime == "image/svg+xml"
 
 
 def of_bundle(bundle: dict[str, Any]) -> Rich:
@@ -184,7 +239,7 @@ def ranked(accept: str, available: Iterable[str]) -> list[str]:
         breadth, name = next(((at, name) for at, name in enumerate(matching) if name in ranges), (0, ""))
         quality = ranges.get(name, 0.0)
         order = PREFERRED if quality and name != "*/*" else _ANYTHING
-        position = order.index(mime) if mime in order else len(order)
+        position = next((order.index(name) for name in matching[:2] if name in order), len(order))
         return -quality, breadth if quality else 0, position, mime
 
     return sorted(available, key=rank)
@@ -225,24 +280,6 @@ def _printer(formatter: Any, value: object) -> tuple[bool, Source | None]:
     if method is not None and isinstance(formatter, MimeBundleFormatter):
         return False, lambda: method(include=None, exclude=None)
     return False, method
-
-
-_FIGURE_FORMATS = {
-    "image/png": "png",
-    "image/svg+xml": "svg",
-    "image/jpeg": "jpeg",
-    "application/pdf": "pdf",
-}
-
-
-def _figure(figure: Any, format: str) -> Source:
-    def render() -> bytes:
-        buffer = io.BytesIO()
-        # Margins as in notebooks, so that no label is lost.
-        figure.savefig(buffer, format=format, dpi="figure", bbox_inches="tight")
-        return buffer.getvalue()
-
-    return render
 
 
 def _json_text(text: str) -> bytes:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from owt.kernel import flask_requests
 from owt.kernel.answer.json_encoding import loaded
+from owt.kernel.answer.media import is_drawing
 from owt.kernel.answer.representations import text_representation
 from owt.kernel.answer.values import AsyncStream, ResultKind, Stream, ValueEncoder, Whole
 from owt.kernel.calls.interrupts import (
@@ -263,6 +264,9 @@ class Execution:
         code = call.code or ""
         # Looking for the semicolon takes longer than most cells.
         has_value = value is not None and (";" not in code or cells.is_displayed(code, value))
+        if call.sse and self._sender.has_shown and is_drawing(value):
+            # The events have the figure.
+            return self.encoder.classify(None)
         if has_value and not isinstance(value, asyncio.Task):
             try:
                 with user_code:

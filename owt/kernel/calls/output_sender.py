@@ -52,6 +52,7 @@ class OutputSender:
         self.mirror = mirror
         self.stop_reason: str | None = None
         self.recording: Recording | None = None
+        self.has_shown = False
         self._connection = connection
         self._credit = window
         self._credit_lock = threading.Lock()
@@ -200,7 +201,9 @@ class OutputSender:
         self.recording, self._records_text = None, False
 
     def show(self, display: Display, accept: str | None) -> None:
-        """Send a display, and record it for a client with this Accept header, if it has one."""
+        """Send a display, and record it for a client with this Accept header, if it has one. `has_shown` is
+        True from the first display on."""
+        self.has_shown = True
         allowed = self._shield()
         try:
             with self._order:

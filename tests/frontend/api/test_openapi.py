@@ -145,7 +145,7 @@ STRING = {"type": "string"}
         (int, {"application/json": {"schema": {"type": "integer"}}, "text/html": {"schema": STRING}}),
         (Point, {"application/json": {"schema": {"$ref": "#/components/schemas/Point"}}}),
         (list[int], {"application/json": {"schema": {"type": "array", "items": {"type": "integer"}}}}),
-        (bytes, {"text/html": {"schema": {}}}),
+        (bytes, {"*/*": {"schema": {}}}),
         (datetime.date, {"application/json": {"schema": {"type": "string", "format": "date"}}}),
         (tuple[str, int], {"*/*": {"schema": {}}}),
         (object, {"*/*": {"schema": {}}}),
@@ -164,7 +164,7 @@ def test_the_response_has_the_type_of_the_return_value(result, content):
         (Iterator[str], "text/html"),
         (AsyncIterator[str], "text/html"),
         (Iterator[Point], "application/x-ndjson"),
-        (Iterator[bytes], "text/html"),
+        (Iterator[bytes], "*/*"),
         (Iterator, "*/*"),
     ],
 )

@@ -209,9 +209,9 @@ def test_a_key_that_json_cannot_have_is_an_error_that_names_its_type(key: Any, n
     assert f"a key of type {name}; make it a str" in str(failure.value)
 
 
-@pytest.mark.parametrize("value", [object(), 1j, iter([]), print, int, np.complex128(1j), np.array([1j])])
+@pytest.mark.parametrize("value", [object(), iter([]), print, int, np.array([print])])
 def test_a_value_that_json_cannot_hold_is_an_error_that_names_its_type(value: Any) -> None:
-    inner = 1j if isinstance(value, (np.complex128, np.ndarray)) else value
+    inner = print if isinstance(value, np.ndarray) else value
     with pytest.raises(TypeError) as failure:
         encode({"in": [value]})
     assert f"hold a value of type {type_name(inner)};" in str(failure.value)
@@ -300,7 +300,7 @@ def test_is_document_is_true_for_json_values(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), 1j, iter([]), Point, Struct, np.ndarray, threading.Lock(), os], ids=type_name
+    "value", [object(), iter([]), Point, Struct, np.ndarray, threading.Lock(), os], ids=type_name
 )
 def test_is_document_is_false_for_other_objects_and_classes(value: Any) -> None:
     assert not is_document(value)
@@ -311,7 +311,7 @@ def test_a_type_is_named_with_its_module_unless_it_is_builtin() -> None:
     assert type_name(pathlib.PurePosixPath()).endswith(".PurePosixPath")
 
 
-@pytest.mark.parametrize("odd", [object(), 1j])
+@pytest.mark.parametrize("odd", [object(), print])
 def test_a_table_that_json_cannot_hold_names_the_column(odd: object) -> None:
     table = pd.DataFrame({"fine": [1], "odd one": [odd]})
     problem = f"column 'odd one': JSON cannot hold a value of type {type(odd).__name__};"

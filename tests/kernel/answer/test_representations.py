@@ -384,14 +384,40 @@ def test_a_data_frames_bundle_is_that_of_notebooks(formatter: DisplayFormatter) 
 
 
 def test_a_bundle_has_text_json_and_base64(formatter: DisplayFormatter) -> None:
-    value = Giving(html="<b>ü</b>", json={"a": 1}, png=PNG, latex=None, svg=b"<svg/>")
+    value = Giving(html="<b>ü</b>", json={"a": 1}, png=PNG, latex=None)
     assert json.loads(rich_of(value, formatter).bundle()) == {
         "application/json": {"a": 1},
         "image/png": base64.b64encode(PNG).decode(),
-        "image/svg+xml": "<svg/>",
         "text/html": "<b>ü</b>",
         "text/plain": "Giving",
     }
+
+
+@pytest.mark.parametrize(
+    ("accept", "picture"),
+    [
+        ("*/*", "image/png"),
+        ("text/event-stream", "image/png"),
+        ("text/event-stream, image/svg+xml;q=0.9", "image/svg+xml"),
+    ],
+)
+def test_a_bundle_has_the_picture_that_the_client_prefers(
+    formatter: DisplayFormatter, accept: str, picture: str
+) -> None:
+    bundle = json.loads(rich_of(Giving(png=PNG, svg=b"<svg/>", jpeg=None), formatter).bundle(accept))
+    assert bundle.keys() == {picture, "text/plain"}
+
+
+def test_a_bundle_has_another_picture_if_the_preferred_one_is_none(formatter: DisplayFormatter) -> None:
+    bundle = json.loads(rich_of(Giving(png=None, svg=b"<svg/>"), formatter).bundle())
+    assert bundle.keys() == {"image/svg+xml", "text/plain"}
+
+
+def test_a_bundle_has_a_drawn_format_that_the_client_names(
+    formatter: DisplayFormatter, figure: Figure
+) -> None:
+    bundle = json.loads(rich_of(figure, formatter).bundle("text/event-stream, image/jpeg"))
+    assert bundle.keys() == {"image/jpeg", "text/plain"}
 
 
 def test_no_library_is_imported_to_look_at_an_object() -> None:

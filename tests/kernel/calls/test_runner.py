@@ -630,8 +630,10 @@ def test_a_cell_without_a_value_answers_with_what_it_prints(
     chunks = bench.ask(code)
     assert b"".join(bodies(chunks)).decode() == text
     head = next(chunk for chunk in chunks if isinstance(chunk, Head))
-    kind = "text/plain" if text and text != "42" else "text/html"
-    assert head.headers == (("Content-Type", f"{kind}; charset=utf-8"),)
+    if text and text != "42":
+        assert head.headers == (("Content-Type", "text/plain; charset=utf-8"),)
+    else:
+        assert head.headers == (("Content-Type", "text/html; charset=utf-8"), ("Vary", "Accept"))
 
 
 def test_a_reader_of_events_gets_prints_of_a_cell_once(

@@ -1,0 +1,156 @@
+"""Tables of any library, by the protocols that they offer: JSON records, CSV, Arrow and Parquet.
+
+A table has `__arrow_c_stream__` (the Arrow PyCapsule interface) or `__dataframe__` (the interchange
+protocol). pyarrow, if it can be imported, or polars reads it. The tables of pandas are read by pandas, which
+knows more about them than these protocols say.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import msgspec
+
+CSV = "text/csv"
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+
+
+def is_table(kind: type) -> bool:
+    """Return True if values of this type are tables, rather than single columns."""
+    if not (hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__dataframe__")):
+        return False
+    if hasattr(kind, "columns") or hasattr(kind, "column_names"):
+        return True
+    return not any(hasattr(kind, name) for name in ("tolist", "to_list", "to_pylist", "__array__"))
+
+
+def sources(table: Any, encode: Callable[[object], bytes]) -> dict[str, Callable[[], Any]]:
+    """Return functions that compute the representations of a table, by media type.
+
+    A type that nothing here can write is absent. `encode` returns the JSON of a value.
+    """
+    writers: dict[str, Callable[[], Any]] = {
+        "application/json": lambda: encoded_records(table, encode),
+        CSV: lambda: _csv(table, encode),
+    }
+    if _can_import("pyarrow"):
+        writers |= {ARROW: lambda: _arrow_stream(_arrow(table)), PARQUET: lambda: _parquet(_arrow(table))}
+    elif _can_import("polars") and hasattr(type(table), "__arrow_c_stream__"):
+        writers |= {
+            ARROW: lambda: _written(_polars(table).write_ipc_stream),
+            PARQUET: lambda: _written(_polars(table).write_parquet),
+        }
+    return writers
+
+
+def encoded_records(table: Any, encode: Callable[[object], bytes]) -> msgspec.Raw:
+    """Return the rows of a table as JSON.
+
+    Raises TypeError for a value that JSON cannot hold, naming the column, and ValueError if two columns have
+    the same name.
+    """
+    rows = _records(table)
+    try:
+        return msgspec.Raw(encode(rows))
+    except TypeError:
+        for name in rows[0]:
+            try:
+                encode([row[name] for row in rows])
+            except TypeError as error:
+                raise TypeError(f"column {name!r}: {error}") from None
+        raise
+
+
+def _records(table: Any) -> list[dict[Any, Any]]:
+    if is_pandas(table):
+        _check_names(table.columns)
+        records: list[dict[Any, Any]] = table.to_dict(orient="records")
+        return records
+    if not _can_import("pyarrow"):
+        frame = _polars(table)
+        records = frame.to_dicts()
+        return records
+    arrow = _arrow(table)
+    _check_names(arrow.column_names)
+    types = import_module("pyarrow").types
+    # Sums of integers are decimals in some engines; JSON has them as numbers.
+    whole = [
+        field.name for field in arrow.schema if types.is_decimal(field.type) and field.type.scale == 0
+    ]
+    records = arrow.to_pylist()
+    for name in whole:
+        for row in records:
+            row[name] = None if row[name] is None else int(row[name])
+    return records
+
+
+def _check_names(names: Any) -> None:
+    if len(set(names)) != len(names):
+        twice = next(name for at, name in enumerate(names) if name in list(names)[:at])
+        raise ValueError(f"the table has more than one column {twice!r}; rename them for JSON records")
+
+
+def is_pandas(table: object) -> bool:
+    """Return True for a DataFrame of pandas or of a package that extends it."""
+    return isinstance(table, getattr(sys.modules.get("pandas"), "DataFrame", ()))
+
+
+def _csv(table: Any, encode: Callable[[object], bytes]) -> str:
+    if is_pandas(table):
+        text: str = table.to_csv()
+        return text
+    rows = _records(table)
+    output = io.StringIO()
+    names = list(rows[0]) if rows else _names(table)
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        # CSV has no lists and records; they are JSON there.
+        writer.writerow([encode(v).decode() if isinstance(v, (list, dict)) else v for v in row.values()])
+    return output.getvalue()
+
+
+def _names(table: Any) -> list[str]:
+    names: list[str] = _arrow(table).column_names if _can_import("pyarrow") else _polars(table).columns
+    return names
+
+
+def _arrow(table: Any) -> Any:
+    if hasattr(type(table), "__arrow_c_stream__"):
+        return import_module("pyarrow").table(table)
+    return import_module("pyarrow.interchange").from_dataframe(table)
+
+
+def _polars(table: Any) -> Any:
+    if not _can_import("polars"):
+        raise TypeError(f"a table of type {type(table).__name__}: install pyarrow for this kernel")
+    return import_module("polars").DataFrame(table)
+
+
+def _arrow_stream(table: Any) -> bytes:
+    with io.BytesIO() as output:
+        with import_module("pyarrow").ipc.new_stream(output, table.schema) as writer:
+            writer.write_table(table)
+        return output.getvalue()
+
+
+def _parquet(table: Any) -> bytes:
+    parquet = import_module("pyarrow.parquet")
+    return _written(lambda output: parquet.write_table(table, output))
+
+
+def _written(write: Callable[[io.BytesIO], object]) -> bytes:
+    with io.BytesIO() as output:
+        write(output)
+        return output.getvalue()
+
+
+def _can_import(name: str) -> bool:
+    return name in sys.modules or find_spec(name) is not None
