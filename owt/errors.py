@@ -30,15 +30,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 DISTRIBUTION = "owt-server"
 """Name of this package on the package index, where `owt` is another product."""
 
 UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 """Exceptions that Python's parser and compiler raise for one text or another."""
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to an exception (PEP 678). Python 3.10, on which kernels run too, does not print it."""
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:
+        error.__notes__ = [*getattr(error, "__notes__", ()), note]
 
 
 class OwtError(Exception):
@@ -273,7 +285,7 @@ class RemoteError(OwtError):
         status = problem.get("status")
         self.status = status if isinstance(status, int) else 500
         if self.traceback:
-            self.add_note(f"The remote traceback:\n{self.traceback.rstrip()}")
+            add_note(self, f"The remote traceback:\n{self.traceback.rstrip()}")
 
     def __str__(self) -> str:
         if self.exception:

@@ -18,6 +18,7 @@ from owt.cli.console import console
 from owt.cli.docs import docs
 from owt.cli.export import export
 from owt.cli.hash_password import hash_password
+from owt.cli.kernel import kernel
 from owt.cli.runs import cache, runs
 from owt.cli.serve import serve
 from owt.cli.session import endpoints, session
@@ -48,7 +49,9 @@ def cli(context: click.Context, /) -> None:
             _print_error("owt", sentence)
 
 
-COMMANDS = (serve, call, session, endpoints, runs, cache, console, export, hash_password, completion, docs)
+COMMANDS = (
+    serve, call, session, kernel, endpoints, runs, cache, console, export, hash_password, completion, docs,
+)  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)
 

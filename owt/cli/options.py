@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,17 @@ def document_options(text: Callable[[Mapping[str, Any]], str]) -> Callable[[Comm
         return server_options(json_option(printing))
 
     return decorate
+
+
+def read_variables(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the environment variables of options such as `--env NAME=VALUE`. Raises `ConfigError`."""
+    env = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise ConfigError(f"--env: give NAME=VALUE; got {pair!r}")
+        env[name] = value
+    return env
 
 
 def new_client(url: str | None, auth: str | None, token: str | None) -> Client:

@@ -22,6 +22,9 @@ COLUMNS = {
 ENDPOINT_COLUMNS = {
     "methods": "METHODS", "path": "PATH", "session": "SESSION", "state": "STATE", "about": "ABOUT",
 }  # fmt: skip
+KERNEL_COLUMNS = {
+    "name": "NAME", "python": "PYTHON", "env": "ENV", "cwd": "CWD", "preload": "PRELOAD",
+}  # fmt: skip
 RUN_COLUMNS = {
     "id": "ID", "state": "STATE", "status": "STATUS", "session": "SESSION", "created": "CREATED",
     "seconds": "SECONDS", "path": "PATH",
@@ -42,6 +45,12 @@ def endpoints(document: Mapping[str, Any]) -> str:
         about = endpoint.get("reason") or str(endpoint.get("description") or "").partition("\n")[0]
         listed.append({**endpoint, "about": about})
     return _table(ENDPOINT_COLUMNS, listed, "no endpoints")
+
+
+def kernels(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table of the kernelspecs of this machine."""
+    listed = [{**row, "env": " ".join(row["env"]), "preload": " ".join(row["preload"])} for row in rows]
+    return _table(KERNEL_COLUMNS, listed, "no kernelspecs")
 
 
 def runs(document: Mapping[str, Any]) -> str:

@@ -35,6 +35,7 @@ from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import ListeningSockets, open_sockets
 from owt.frontend.kernels.kernels import Kernels, check_kernelspec
 from owt.frontend.kernels.template import REAPER, TemplateProcess
+from owt.frontend.kernels.templates import Templates
 from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
@@ -62,7 +63,7 @@ DRAIN_INTERVAL = 0.02
 class Parts:
     """Parts of one server, which refer to each other and have not been started."""
 
-    template: TemplateProcess
+    templates: Templates
     kernels: Kernels
     service: Service
     application: Owt
@@ -84,12 +85,20 @@ def build(
     """Return the parts of a server. Starts nothing."""
     counters = Counters()
     endpoints = Endpoints()
+    fork = settings.fork and sys.platform == "linux"
     template = TemplateProcess(
         runtime_dir=runtime_dir,
         env=dict(kernel_env),
         preload=settings.preload,
         keep_threads=settings.preload_threads,
-        fork=settings.fork and sys.platform == "linux",
+        fork=fork,
+    )
+    templates = Templates(
+        template,
+        env=dict(kernel_env),
+        fork=fork,
+        idle=settings.template_idle,
+        keep_threads=settings.preload_threads,
     )
 
     def welcome(session: str | None, concurrency: int) -> Welcome:
@@ -107,7 +116,7 @@ def build(
     kernels = Kernels(
         runtime_dir=runtime_dir,
         restore_dir=restore_dir,
-        template=template,
+        templates=templates,
         env=dict(kernel_env),
         welcome=welcome,
         counters=counters,
@@ -152,13 +161,13 @@ def build(
         counters=counters,
         endpoints=endpoints,
     )
-    idle = settings.session_idle
-    interval = 5 if idle is None else max(0.05, min(5, idle / 4))
+    interval = _interval(settings.session_idle)
     jobs = (
         Job(interval, sessions.cull),
         Job(interval, runs.prune),
         Job(ENDPOINTS_INTERVAL, endpoints.prune),
         Job(check_interval(settings.kill_after), sessions.check),
+        Job(_interval(settings.template_idle), templates.end_idle),
     )
     application = Owt(service, lambda: listener.connections)
     listener = Listener(
@@ -167,7 +176,12 @@ def build(
         descriptors=descriptors,
         ssl_options=sockets.tls,
     )
-    return Parts(template, kernels, service, application, jobs, listener)
+    return Parts(templates, kernels, service, application, jobs, listener)
+
+
+def _interval(idle: float | None) -> float:
+    """Return the seconds between two looks for what has been idle for `idle` seconds."""
+    return 5 if idle is None else max(0.05, min(5, idle / 4))
 
 
 class Frontend:
@@ -214,7 +228,7 @@ class Frontend:
     def start(self) -> None:
         """Accept connections, and begin to start kernels."""
         parts = self._parts
-        parts.template.start()
+        parts.templates.main.start()
         service = parts.service
         service.notebooks.start(
             self._documents, sessions=service.sessions, submit=service.submit, watch=self.settings.watch
@@ -229,7 +243,7 @@ class Frontend:
         parts."""
         parts, service = self._parts, self._parts.service
         service.draining = True
-        parts.template.wake()
+        parts.templates.main.wake()
         service.authenticator.close()
         service.notebooks.close()
         parts.listener.stop()
@@ -243,7 +257,7 @@ class Frontend:
         await parts.kernels.close()
         # The template takes the lock to clean up.
         self._runtime_dir.unlock()
-        await parts.template.close()
+        await parts.templates.close()
         for job in parts.jobs:
             job.stop()
         self._runtime_dir.remove()

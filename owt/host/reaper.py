@@ -38,14 +38,17 @@ def marked(mark: str, variable: str = MARK) -> Iterator[int]:
                 yield process.pid
 
 
-def members(mark: str, variable: str = MARK) -> set[int]:
-    """Return the ids of other live processes that have the mark or descend from one with it or this one."""
+def members(mark: str | None, variable: str = MARK) -> set[int]:
+    """Return the ids of other live processes that have the mark or descend from one with it or this one.
+
+    Without a mark, only those that descend from this one.
+    """
     children: dict[int, list[int]] = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE:
                 children.setdefault(process.ppid(), []).append(process.pid)
-    pids = {*marked(mark, variable), os.getpid()}
+    pids = {*(() if mark is None else marked(mark, variable)), os.getpid()}
     pending = list(pids)
     while pending:
         new = set(children.get(pending.pop(), ())) - pids
@@ -54,8 +57,10 @@ def members(mark: str, variable: str = MARK) -> set[int]:
     return pids - {os.getpid()}
 
 
-def kill_members(mark: str, timeout: float = KILL_TIMEOUT, variable: str = MARK) -> int:
+def kill_members(mark: str | None, timeout: float = KILL_TIMEOUT, variable: str = MARK) -> int:
     """Kill all that belongs to the server, or kernel, with this mark; return the number of processes.
+
+    Without a mark, kill what this process has started.
 
     Looks again until nothing is left or `timeout` seconds have passed, because a process may start another
     while the list is read.

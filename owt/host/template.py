@@ -1,8 +1,9 @@
 """The template: a process that has imported all that a kernel needs, and forks kernels.
 
-It never has a thread, a ZMQ context or an event loop, so that a fork of it is sound. It also cleans up: when
-the frontend's side of its socket closes, for whatever reason, it kills every process that belonged to the
-server, removes the runtime directory, and exits.
+It never has a thread, a ZMQ context or an event loop, so that a fork of it is sound. A server has one for
+its own interpreter and may have others for other environments. The first one also cleans up: when the
+frontend's side of its socket closes, for whatever reason, it kills every process that belonged to the server,
+removes the runtime directory, and exits. The others only kill what they have started.
 """
 
 from __future__ import annotations
@@ -275,6 +276,9 @@ class Template:
         if connections is not None:
             os.environ[CONNECTIONS_VARIABLE] = str(connections)
         os.chdir(request.cwd)
+        if sys.path[:1] == [self._prepared_for[1]]:
+            # As `python -m` has it.
+            sys.path[0] = request.cwd
         if ({**request.env, KERNEL_MARK: NO_KERNEL}, request.cwd) != self._prepared_for:
             # IPython's folders, colours and much else come from the environment.
             sys.modules["owt.kernel.process.app"].OwtKernelApp.forget()
@@ -367,7 +371,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the template, and in a forked child a kernel."""
     parser = argparse.ArgumentParser(prog="owt.host.template")
     parser.add_argument("--channel", type=int, required=True, help="descriptor of the socket")
-    parser.add_argument("--runtime-dir", required=True, help="directory to remove at the end")
+    parser.add_argument("--runtime-dir", help="directory of the server to clean up after")
     parser.add_argument("--preload", action="append", default=[], help="module to import")
     parser.add_argument("--late", action="append", default=[], help="module to import after each fork")
     parser.add_argument("--keep-threads", action="store_true", help="keep modules that start threads")
@@ -388,7 +392,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     request = template.serve(options.preload)
     if request is None:
-        clean_up(os.environ.get(MARK, ""), options.runtime_dir)
+        if options.runtime_dir is None:
+            kill_members(None)
+        else:
+            clean_up(os.environ.get(MARK, ""), options.runtime_dir)
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _control_process(PR_SET_NAME, b"owt-kernel")

@@ -14,6 +14,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from owt.errors import add_note
+
 RESERVE = 4 * 1024 * 1024
 """Bytes kept in reserve, so that a call that ran out of memory can still be answered and the next call can
 free what this one has left in the session."""
@@ -70,7 +72,7 @@ class MemoryLimit:
                     self._reserve.close()
                     self._reserve = None
                 traceback.clear_frames(link.__traceback__)
-                link.add_note(f"this kernel may allocate {self._limit / 2**20:g} MiB (--kernel-memory)")
+                add_note(link, f"this kernel may allocate {self._limit / 2**20:g} MiB (--kernel-memory)")
             # The truth of an exception is for its class to say.
             link = link.__context__ if link.__cause__ is None else link.__cause__
 

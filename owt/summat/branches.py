@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
+from owt.errors import add_note
 from owt.summat.flow import Flow
 from owt.summat.fold import run_step
 from owt.summat.functions import f
@@ -19,7 +20,7 @@ def _run(branch: Branch, flow: Flow, place: str) -> Work[Flow]:
     try:
         return (yield from run_step(step, flow))
     except Exception as error:
-        error.add_note(f"in {place}: {source(branch)}")
+        add_note(error, f"in {place}: {source(branch)}")
         raise
 
 

@@ -16,6 +16,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from owt.errors import add_note
 from owt.summat.flow import Flow
 from owt.summat.functions import Through
 from owt.summat.later import Work, is_awaitable
@@ -37,9 +38,10 @@ class Place:
         pipe = _unmarked(f"\n    {pipe_source(self.steps)}")
         if any(_unmarked(str(note)).endswith(pipe) for note in getattr(error, "__notes__", ())):
             return
-        error.add_note(
+        add_note(
+            error,
             f"in step {self.index + 1} of {len(self.steps)}, {step_source(self.steps[self.index])}:\n"
-            f"    {pipe_source(self.steps, self.index)}"
+            f"    {pipe_source(self.steps, self.index)}",
         )
 
 

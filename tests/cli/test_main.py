@@ -87,6 +87,7 @@ def test_each_setting_is_an_option(served):
         "--pool-nested": "1",
         "--max-sessions": "5",
         "--session-idle": "1h",
+        "--template-idle": "2h",
         "--cache-bytes": "1m",
         "--preload": "json,os.path",
         "--kernel": "python3",

@@ -186,6 +186,14 @@ class Settings:
         "$XDG_RUNTIME_DIR or the temporary directory",
     )
     fork: bool = switch("Fork kernels from a process that has imported all modules (Linux only)", True)
+    template_idle: float | None = setting(
+        "Time without kernels after which the forking process of another environment ends, or never",
+        optional(read_seconds, "never"),
+        "TIME",
+        300.0,
+        default_text="5m",
+        low=0.01,
+    )
     show_examples: bool = switch("Print example commands when the server is ready")
 
     def __post_init__(self) -> None:

@@ -6,6 +6,8 @@
     last_output  what a kernel had written when it died
     process      forked processes; notification when a process ends
     connection   the frontend's side of a kernel's connections for calls and control
-    template     client of the process that forks kernels
+    environments interpreters, variables and directories of kernelspecs
+    template     client of a process that forks kernels
+    templates    all of these processes: one for each environment of kernels
     fork         the kernel provisioner `owt-fork`
 """

@@ -1,16 +1,15 @@
-"""Kernel provisioner that has kernels forked by the template process.
+"""Kernel provisioner that has kernels forked by a template process.
 
 It implements jupyter_client's provisioner interface; the entry point `owt-fork` is named in
-kernels/owt/kernel.json. It starts a kernel as the local provisioner does where there is no template (another
-Jupyter program uses the kernelspec, not Linux, `--no-fork`, the template died), or where a fork cannot give
-the kernel what its kernelspec says (another interpreter, `PYTHON*` or `LD_*` variables).
+kernels/owt/kernel.json, and in those that `owt kernel add` writes. It starts a kernel as the local
+provisioner does where there is no template (another Jupyter program uses the kernelspec, not Linux,
+`--no-fork`, the template died), or where a fork cannot give the kernel its environment.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 from typing import Any, cast
 
 from jupyter_client.connect import KernelConnectionInfo
@@ -21,9 +20,6 @@ from owt.frontend.kernels.template import TemplateProcess
 from owt.wire.messages import CONNECTIONS_VARIABLE
 
 log = logging.getLogger("owt.kernels")
-
-START_VARIABLES = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "OMP_")
-"""Prefixes of variables that a process reads when its program starts, which a fork does not."""
 
 
 class ForkProvisioner(LocalProvisioner):
@@ -36,9 +32,9 @@ class ForkProvisioner(LocalProvisioner):
         # In a fork, the socket with the connections has another number, which the template knows.
         fork_env = {name: value for name, value in env.items() if name != CONNECTIONS_VARIABLE}
         cwd = str(kwargs.get("cwd") or os.getcwd())
-        if template is not None:
+        if template is not None and (arguments := template.arguments(cmd, fork_env)) is not None:
             await template.ready()
-            if template.can_fork and (arguments := forkable(cmd, fork_env, template.env)) is not None:
+            if template.can_fork:
                 try:
                     process = await template.fork(arguments, fork_env, cwd, kwargs["stdin"])
                 except KernelNotReady as error:
@@ -49,15 +45,3 @@ class ForkProvisioner(LocalProvisioner):
                     self.cwd = cwd
                     return self.connection_info
         return await super().launch_kernel(cmd, **kwargs)
-
-
-def forkable(cmd: list[str], env: dict[str, str], template_env: dict[str, str]) -> list[str] | None:
-    """Return the arguments of `owt.kernel`, or None if a fork cannot stand in for this command."""
-    if len(cmd) < 3 or cmd[1:3] != ["-m", "owt.kernel"]:
-        return None
-    if os.path.abspath(cmd[0]) != os.path.abspath(sys.executable):
-        return None
-    for name in {*env, *template_env}:
-        if name.startswith(START_VARIABLES) and env.get(name) != template_env.get(name):
-            return None
-    return cmd[3:]

@@ -75,9 +75,11 @@ TRACKER_TIMEOUT = 1.0
 
 
 class OwtKernelManager(AsyncKernelManager):
-    """jupyter_client's manager, which also knows the template that `ForkProvisioner` needs."""
+    """jupyter_client's manager, which also knows the template that `ForkProvisioner` needs, and the one that
+    cleans up after the server."""
 
     template = AnyTrait()
+    main_template = AnyTrait()
 
     def _connect_control_socket(self) -> None:
         """Do nothing: a control socket for each kernel costs descriptors, and owt ends kernels by signals.
@@ -386,10 +388,12 @@ class Kernel:
 
     async def _kill_rest(self) -> None:
         """Have the processes killed that the kernel has started in groups of their own."""
-        template: TemplateProcess | None = self.manager.template
+        forked = isinstance(getattr(self.manager.provisioner, "process", None), ForkedProcess)
+        template: TemplateProcess | None = (
+            self.manager.template if forked else self.manager.main_template
+        )
         if template is not None and self.pid is not None:
-            process = getattr(self.manager.provisioner, "process", None)
-            await template.kill_rest(self.mark, isinstance(process, ForkedProcess))
+            await template.kill_rest(self.mark, forked)
 
     def _kill_descendants(self) -> None:
         """Kill the process and what it has started, also in sessions of their own, except resource trackers:

@@ -19,9 +19,10 @@ from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError, WireErr
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.endpoints import Endpoints
+from owt.frontend.kernels.environments import Environment, literal
 from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState, OwtKernelManager
-from owt.frontend.kernels.template import TemplateProcess
+from owt.frontend.kernels.templates import Templates
 from owt.wire.messages import CONNECTIONS_VARIABLE, Welcome
 from owt.wire.template import KERNEL_MARK
 
@@ -48,7 +49,7 @@ class Kernels:
         *,
         runtime_dir: str,
         restore_dir: Callable[[], None] = lambda: None,
-        template: TemplateProcess | None,
+        templates: Templates | None,
         env: dict[str, str],
         welcome: Callable[[str | None, int], Welcome],
         counters: Counters,
@@ -62,7 +63,7 @@ class Kernels:
         self.all: dict[str, Kernel] = {}
         self._runtime_dir = runtime_dir
         self._restore_dir = restore_dir
-        self._template = template
+        self._templates = templates
         self._env = env
         self._welcome = welcome
         self._descriptors = descriptors
@@ -79,12 +80,12 @@ class Kernels:
     @property
     def preparing(self) -> bool:
         """True while forked kernels have to wait, because the template is not ready yet."""
-        return self._template is not None and self._template.preparing
+        return self._templates is not None and self._templates.main.preparing
 
     @property
     def preload_problems(self) -> tuple[str, ...]:
         """Problems of the modules that the template should have imported."""
-        return () if self._template is None else self._template.problems
+        return () if self._templates is None else self._templates.problems
 
     def current(self) -> list[Kernel]:
         """Return the kernels that have not ended."""
@@ -101,9 +102,10 @@ class Kernels:
         concurrency: int,
         owner: KernelOwner,
         env: Mapping[str, str] = NO_VARIABLES,
+        cwd: str | None = None,
     ) -> Kernel:
         """Start a kernel and wait until calls can be sent to it. `env` has further variables for its
-        environment.
+        environment, and `cwd` is its working directory, instead of those that its kernelspec has.
 
         Raises `Busy` when there are no file descriptors for it, and `KernelDied` when it ends or is silent
         before it is ready. The owner is notified of the end too, if the start got as far as a process.
@@ -112,7 +114,7 @@ class Kernels:
         self._starting += 1
         self.counters.kernel_starts += 1
         try:
-            kernel = await self._start(spec, session, concurrency, owner, env)
+            kernel = await self._start(spec, session, concurrency, owner, env, cwd)
         except KernelDied as error:
             self.failures[spec] = Failure(error.reason, time.monotonic())
             raise
@@ -122,7 +124,13 @@ class Kernels:
         return kernel
 
     async def _start(
-        self, spec: str, session: str | None, concurrency: int, owner: KernelOwner, env: Mapping[str, str]
+        self,
+        spec: str,
+        session: str | None,
+        concurrency: int,
+        owner: KernelOwner,
+        env: Mapping[str, str],
+        cwd: str | None,
     ) -> Kernel:
         number = next(self._numbers)
         try:
@@ -134,7 +142,6 @@ class Kernels:
                 connection_file=os.path.join(self._runtime_dir, f"kernel-{number}.json"),
                 context=self._context,
                 kernel_spec_manager=self._specs,
-                template=self._template,
             )
         except Exception as error:
             raise self._start_error(spec, error) from error
@@ -143,7 +150,7 @@ class Kernels:
         kernel = Kernel(f"k{number}", spec, manager, welcome, owner, self._endpoints)
         self.all[kernel.id] = kernel
         kernel.ended.add_done_callback(lambda _: self._remove(kernel))
-        launch = asyncio.get_running_loop().create_task(self._launch(kernel, env))
+        launch = asyncio.get_running_loop().create_task(self._launch(kernel, env, cwd))
         launch.add_done_callback(_retrieve_exception)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -178,18 +185,26 @@ class Kernels:
             problem += f". Make room in the runtime directory {self._runtime_dir} (--runtime-dir)"
         return KernelNotReady(f"the kernel {spec!r} {problem}", problem)
 
-    async def _launch(self, kernel: Kernel, env: Mapping[str, str]) -> None:
+    async def _launch(self, kernel: Kernel, env: Mapping[str, str], cwd: str | None) -> None:
         manager = kernel.manager
+        spec = manager.kernel_spec
+        if spec is not None:
+            if self._templates is not None:
+                manager.template = self._templates.of(manager.format_kernel_cmd(), spec)
+                manager.main_template = self._templates.main
+            cwd = cwd or Environment.of(spec.metadata).cwd
+            # The variables of a kernelspec would win over the environment.
+            spec.env = {**spec.env, **literal(env)}
         with await kernel.connect() as connections:
-            whole_env = {**self._env, **env, KERNEL_MARK: kernel.mark, CONNECTIONS_VARIABLE: "0"}
-            await manager.start_kernel(env=whole_env, stdin=connections)
+            whole_env = {**self._env, KERNEL_MARK: kernel.mark, CONNECTIONS_VARIABLE: "0"}
+            await manager.start_kernel(env=whole_env, stdin=connections, cwd=cwd)
         kernel.watch()
         if kernel.pid is not None:
             self._descriptors.restore_limit(kernel.pid)
-        if manager.kernel_spec is not None and "owt.kernel" not in manager.kernel_spec.argv:
-            await self._bring_in(kernel)
+        if spec is not None and "owt.kernel" not in spec.argv:
+            await self._bring_in(kernel, spec.argv[0])
 
-    async def _bring_in(self, kernel: Kernel) -> None:
+    async def _bring_in(self, kernel: Kernel, interpreter: str) -> None:
         """Make a kernel that is not owt's own serve its connections, by a request on Jupyter's channel."""
         client = kernel.manager.client(context=self._context)
         client.start_channels(hb=False, stdin=False, iopub=False)
@@ -201,8 +216,11 @@ class Kernels:
             client.stop_channels()
         if reply["content"]["status"] != "ok":
             name, value = reply["content"].get("ename"), reply["content"].get("evalue")
-            need = "" if name == WireError.__name__ else " unless owt can be imported there"
-            problem = f"cannot run calls{need} ({name}: {value})"
+            need = advice = ""
+            if name != WireError.__name__:
+                need = " unless owt can be imported there"
+                advice = f". A kernelspec that needs no owt there: owt kernel add NAME --python {interpreter}"
+            problem = f"cannot run calls{need} ({name}: {value}){advice}"
             raise KernelNotReady(f"the kernelspec {kernel.spec!r} {problem}", problem)
 
     async def close(self) -> None:

@@ -11,10 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from owt.errors import KernelNotReady, WireError
+from owt.frontend.kernels.environments import module_command
 from owt.frontend.kernels.process import ForkedProcess
 from owt.wire.framing import encode_frame
 from owt.wire.template import (
@@ -36,6 +38,12 @@ CLOSE_TIMEOUT = 10.0
 MAX_FAILURES = 3
 """Templates in a row that may be killed before they are ready; then kernels start without one."""
 
+START_VARIABLES = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "OMP_")
+"""Prefixes of variables that a process reads when its program starts, which a fork does not."""
+
+UNREAD_VARIABLES = ("OWT_", "KERNEL_")
+"""Prefixes of variables that no preloaded module reads: owt's own, and those of Jupyter's kernel gateway."""
+
 REAPER = str(Path(__file__).parents[2] / "host" / "reaper.py")
 """Program that a kernel's process becomes when the frontend is gone."""
 
@@ -49,16 +57,24 @@ class TemplateProcess:
     def __init__(
         self,
         *,
-        runtime_dir: str,
         env: dict[str, str],
         preload: Sequence[str],
-        fork: bool,
+        command: Sequence[str] = (sys.executable, "-m"),
+        runtime_dir: str | None = None,
+        cwd: str | None = None,
+        fork: bool = True,
         keep_threads: bool = False,
     ) -> None:
-        """`env` is the template's environment, and `preload` are modules that it imports besides those that
-        every kernel needs. With `keep_threads`, it also keeps those that start threads. Without `fork` it
-        only cleans up at the end."""
-        self._command = [sys.executable, "-m", "owt.host.template", "--runtime-dir", runtime_dir]
+        """`command` runs modules of owt in the interpreter of the kernels. `env` is the template's
+        environment, and `preload` are modules that it imports besides those that every kernel needs, in the
+        directory `cwd`. With `keep_threads`, it also keeps those that start threads. With a `runtime_dir` it
+        cleans up after the server, and without `fork` it only does that."""
+        self._prefix = module_command([*command, "owt.kernel"])
+        self._preload = preload
+        self._cwd = cwd
+        self._command = [*command, "owt.host.template"]
+        if runtime_dir is not None:
+            self._command += ["--runtime-dir", runtime_dir]
         for name in preload:
             self._command += ["--preload", name]
         if keep_threads:
@@ -78,14 +94,21 @@ class TemplateProcess:
         self._socket: socket.socket | None = None
         self._ready: asyncio.Future[bool] | None = None
         self._closing = False
+        self._used = 0.0
 
     def start(self) -> None:
         """Start the process, without waiting until it is ready. Needs a running event loop."""
         loop = asyncio.get_running_loop()
-        self._socket, template_side = socket.socketpair()
+        own_side, template_side = socket.socketpair()
         with template_side:
-            self._process = self._spawn(template_side)
+            try:
+                self._process = self._spawn(template_side)
+            except OSError:
+                own_side.close()
+                raise
+        self._socket = own_side
         self._socket.setblocking(False)
+        self._used = time.monotonic()
         self._decoder = template_decoder()
         self._ready = loop.create_future()
         loop.add_reader(self._socket, self._read)
@@ -94,6 +117,7 @@ class TemplateProcess:
         return subprocess.Popen(
             [*self._command, "--channel", str(channel.fileno())],
             env=self.env,
+            cwd=self._cwd,
             pass_fds=[channel.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -116,6 +140,27 @@ class TemplateProcess:
         ready = self._ready
         return ready is not None and ready.done() and ready.result()
 
+    @property
+    def idle_since(self) -> float | None:
+        """Monotonic time since which it has had no kernel and imports nothing, or None."""
+        return None if self.preparing or self._children or self._waiting else self._used
+
+    def arguments(self, command: Sequence[str], env: Mapping[str, str]) -> list[str] | None:
+        """Return the arguments of `owt.kernel` in this command, or None if a fork cannot stand in for it.
+
+        It cannot where the interpreter is another one, or where this process has other values of variables
+        that its program, or one of its preloaded modules, has read.
+        """
+        if module_command(command) != self._prefix:
+            return None
+        for name in {*env, *self.env}:
+            if env.get(name) != self.env.get(name) and (
+                name.startswith(START_VARIABLES)
+                or (self._preload and not name.startswith(UNREAD_VARIABLES))
+            ):
+                return None
+        return list(command[3:])
+
     async def fork(
         self, argv: Sequence[str], env: dict[str, str], cwd: str, connections: socket.socket | None = None
     ) -> ForkedProcess:
@@ -126,6 +171,7 @@ class TemplateProcess:
         if not self.can_fork or self._socket is None:
             raise KernelNotReady("there is no template process")
         self.wake()
+        self._used = time.monotonic()
         id = next(self._ids)
         future: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._waiting[id] = future
@@ -209,6 +255,7 @@ class TemplateProcess:
             match message:
                 case Ready(can_fork=can_fork, problems=problems):
                     self._failures = 0
+                    self._used = time.monotonic()
                     self.problems = problems
                     for problem in problems:
                         log.warning("%s", problem)
@@ -225,6 +272,7 @@ class TemplateProcess:
                     if (waiting := self._waiting.pop(id, None)) and not waiting.done():
                         waiting.set_exception(KernelNotReady(f"fork failed: {problem}"))
                 case Exited(pid=pid, code=code):
+                    self._used = time.monotonic()
                     if exited := self._children.pop(pid, None):
                         exited.set_code(code)
 

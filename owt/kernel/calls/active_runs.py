@@ -16,13 +16,14 @@ class ActiveRun(context.Run):
 
     `number` is that of its message; `thread` is the id of its own thread, if it has one; `exit` is the
     SystemExit or KeyboardInterrupt of a task or a callback that it has started; `failing` is set while its
-    exception is described.
+    exception is described; `cancelled` is set once its task has been cancelled.
     """
 
     number = 0
     begun = False
     failing = False
     compiling = False
+    cancelled = False
     exit: BaseException | None = None
     task: asyncio.Task[None] | None = None
     thread: int | None = None

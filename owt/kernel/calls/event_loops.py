@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from types import TracebackType
 from typing import Any
@@ -82,12 +83,32 @@ def allow_own_loops(loop: asyncio.AbstractEventLoop) -> None:
         return run
 
     asyncio.run = asyncio.runners.run = outside(asyncio.run)
+    if sys.version_info >= (3, 11):
+        setattr(asyncio.Runner, "run", outside(asyncio.Runner.run))  # noqa: B010
     for kind, name in (
-        (asyncio.Runner, "run"),
         (asyncio.BaseEventLoop, "run_forever"),
         (asyncio.BaseEventLoop, "run_until_complete"),
     ):
         setattr(kind, name, outside(getattr(kind, name)))
+
+
+@contextmanager
+def new_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Make an event loop, and at the end cancel its tasks and close it.
+
+    `asyncio.Runner` does this from Python 3.11 on.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        yield loop
+    finally:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True) if tasks else asyncio.sleep(0))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 def _run_of(trace: TracebackType | None) -> context.Run | None:

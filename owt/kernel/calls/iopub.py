@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from owt.wire.call import Call
@@ -86,7 +86,7 @@ class IopubMirror:
             "msg_type": "execute_request",
             "session": self._session,
             "username": user or "owt",
-            "date": datetime.now(UTC),
+            "date": datetime.now(timezone.utc),
             "version": "5.3",
         }
 

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from owt.kernel import context
+from owt.kernel.calls.event_loops import new_loop
 from owt.kernel.calls.execution import Environment, Execution
 from owt.kernel.calls.failure import as_raised
 from owt.kernel.calls.interrupts import InOtherThread, Interrupts, RunningLoop, Stopped
@@ -76,17 +77,17 @@ class LocalRunner:
         outer = RunningLoop(asyncio._get_running_loop())
         outer.hide()
         try:
-            with asyncio.Runner(loop_factory=asyncio.new_event_loop) as loops:
+            with new_loop() as loop:
                 cells = CellRunner(self._shell, self._sources)
                 environment = Environment(
-                    self._shell, self._sources, cells, None, interrupts, loops.get_loop(), lambda: None
+                    self._shell, self._sources, cells, None, interrupts, loop, lambda: None
                 )
                 code = self._sources.compile(call.code, call.fn_name) if call.code is not None else None
                 execution = Execution(run, code, environment)
                 # No marks are needed: no loop runs, and an interrupt is Python's own.
                 progress = execution.begin(InOtherThread())
                 with interrupts.installed():
-                    last = loops.run(interrupts.interruptible(execution.wait_for(progress)))
+                    last = loop.run_until_complete(interrupts.interruptible(execution.wait_for(progress)))
                 sender.send(last)
             return LocalResult(execution.encoder.status)
         except BaseException as error:

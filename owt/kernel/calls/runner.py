@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -123,7 +124,12 @@ class Runner:
         run.number = number
         if not self._runs.add(run):
             return
-        serving, run_context = self._serve(run), copy_context()
+        serving = self._serve(run)
+        if sys.version_info < (3, 11):
+            # Tasks cannot be given a context there, so a run begins in that of its task.
+            run.task = self._loop.create_task(serving)
+            return
+        run_context = copy_context()
         if self._is_alone(run):
             # A task would begin in the next pass of the event loop.
             try:
@@ -198,6 +204,7 @@ class Runner:
         active = self._runs.get(run.id)
         if active is run and active.task is not None and active.thread is None:
             active.exit = active.exit or error
+            active.cancelled = True
             active.task.cancel()
 
     # Stopping a run --------------------------------------------------------------------------------
@@ -241,7 +248,7 @@ class Runner:
         self._call_later(RETRY_INTERRUPT, partial(self._check_cancelled, run))
 
     def _check_cancelled(self, run: ActiveRun) -> None:
-        if run in self._runs and ((task := run.task) is None or not task.cancelling()):
+        if run in self._runs and not run.cancelled:
             if self._interrupts.run == run.id:
                 self._interrupt(run)
             else:
@@ -249,6 +256,7 @@ class Runner:
 
     def _cancel_task(self, run: ActiveRun) -> None:
         if run in self._runs and run.task is not None and run.thread is None:
+            run.cancelled = True
             run.task.cancel()
 
     # One run ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from ipykernel.iostream import OutStream
 
@@ -26,6 +26,8 @@ from owt.kernel.exit import process_id
 from owt.wire.unsent import REGION, SIZE, Region, StreamName, UnsentOutput
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from typing_extensions import Buffer
 
 TERMINAL_TIMEOUT = 1000

@@ -9,7 +9,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ipykernel.kernelapp import IPKernelApp
 from traitlets import Type, default
@@ -20,6 +20,9 @@ from owt.kernel.calls.local_runner import provide_without_server
 from owt.kernel.calls.stdio import RunStream
 from owt.kernel.process.attach import attach, end_in_order, inherited_connections
 from owt.kernel.process.kernel import OwtKernel, become_instance
+
+if TYPE_CHECKING:
+    from typing import Self
 
 
 class OwtKernelApp(IPKernelApp):

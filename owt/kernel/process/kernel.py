@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 from ipykernel.ipkernel import IPythonKernel
@@ -21,6 +21,9 @@ from owt.kernel import context
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.displays import RunDisplayPublisher
 from owt.wire.messages import PROTOCOL
+
+if TYPE_CHECKING:
+    from typing import Self
 
 SUBSHELLS = "kernel subshells"
 """Name of the feature in ipykernel's kernel info."""
@@ -80,8 +83,11 @@ class OwtKernel(IPythonKernel):
 
         Their creation takes as long as the rest of a forked kernel's start, and touches so many objects that
         the fork would share little memory with this process. They have no sockets yet, and traitlets and
-        IPython do not know them as instances.
+        IPython do not know them as instances. Does nothing with ipykernel 6, whose debugger cannot be
+        created again for the sockets of a fork.
         """
+        if not hasattr(cls, "debugger_class"):
+            return
         environ = dict(os.environ)
         try:
             kernel = cls(parent=app, profile_dir=app.profile_dir, log=app.log, user_ns=None)

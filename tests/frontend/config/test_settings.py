@@ -89,6 +89,7 @@ def test_every_setting_has_a_variable():
         "pool_max": ("9", 9),
         "max_sessions": ("7", 7),
         "session_idle": ("2h", 7200.0),
+        "template_idle": ("never", None),
         "cache_bytes": ("0", 0),
         "preload": ("numpy, mypackage.models", ("numpy", "mypackage.models")),
         "preload_threads": ("yes", True),

@@ -87,6 +87,7 @@ class FakeManager:
         Path(self.connection_file).touch()
         self.provisioner: FakeProvisioner | None = None
         self.template: FakeTemplate | None = None
+        self.main_template: FakeTemplate | None = None
         self.cleanups = 0
 
     async def cleanup_resources(self) -> None:
@@ -303,12 +304,12 @@ async def test_kill_ends_the_process_and_tells_the_owner_why() -> None:
 async def test_the_template_kills_what_a_kernel_has_left_behind() -> None:
     async with staged() as stage:
         manager = cast("FakeManager", stage.kernel.manager)
-        manager.template = FakeTemplate()
+        manager.main_template = FakeTemplate()
         await stage.ready()
         stage.kernel.kill("was restarted on request")
         await stage.ended()
         await stage.kernel.closed()
-        assert manager.template.marks == [(stage.kernel.mark, False)]
+        assert manager.main_template.marks == [(stage.kernel.mark, False)]
 
 
 @async_test

@@ -23,7 +23,7 @@ from owt.wire.messages import Welcome
 def kernels_in(folder: str, descriptors: Descriptors) -> Kernels:
     return Kernels(
         runtime_dir=folder,
-        template=None,
+        templates=None,
         env=dict(os.environ),
         welcome=lambda session, concurrency: Welcome("http://localhost:9876", "localhost", 9876),
         descriptors=descriptors,

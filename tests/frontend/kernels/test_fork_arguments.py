@@ -1,13 +1,18 @@
-"""owt.frontend.kernels.fork: kernelspecs that a fork of the template can serve."""
+"""TemplateProcess.arguments: kernelspecs that a fork of a template can serve."""
 
 import sys
 
 import pytest
 
-from owt.frontend.kernels.fork import forkable
+from owt.frontend.kernels.template import TemplateProcess
 
 COMMAND = [sys.executable, "-m", "owt.kernel", "-f", "kernel.json"]
 ENV = {"PATH": "/bin", "PYTHONPATH": "/lib"}
+LAUNCHED = ["/venv/bin/python", "/kernels/model/lib/owt/host/launcher.py"]
+
+
+def forkable(kernel_command, env, template_env, **options):
+    return TemplateProcess(env=template_env, **{"preload": (), **options}).arguments(kernel_command, env)
 
 
 def test_owts_own_kernel_is_forked_with_its_arguments():
@@ -22,6 +27,19 @@ def test_a_kernel_with_other_ordinary_variables_is_forked():
     assert forkable(COMMAND, {**ENV, "COLOUR": "red", "PATH": "/sbin"}, ENV) is not None
 
 
+def test_a_kernel_of_another_environment_is_forked_by_its_own_template_only():
+    command = [*LAUNCHED, "owt.kernel", "-f", "kernel.json"]
+    assert forkable(command, ENV, ENV) is None
+    assert forkable(command, ENV, ENV, command=LAUNCHED) == ["-f", "kernel.json"]
+    assert forkable(COMMAND, ENV, ENV, command=LAUNCHED) is None
+
+
+def test_no_variable_differs_from_what_a_preloaded_module_may_have_read():
+    assert forkable(COMMAND, {**ENV, "HF_HOME": "/models"}, ENV, preload=["torch"]) is None
+    variables = {"OWT_KERNEL_ID": "1", "KERNEL_GATEWAY": "1"}
+    assert forkable(COMMAND, {**ENV, **variables}, ENV, preload=["torch"]) is not None
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -33,6 +51,7 @@ def test_a_kernel_with_other_ordinary_variables_is_forked():
         [sys.executable, "-X", "dev", "-m", "owt.kernel"],
         ["/usr/bin/another-python", "-m", "owt.kernel"],
         ["bash", "-c", "owt.kernel"],
+        [sys.executable, "/elsewhere/launcher.py", "owt.kernel"],
     ],
 )
 def test_other_commands_are_not_forked(command):
