@@ -324,13 +324,14 @@ async def test_the_exit_status_of_a_process_that_ends_is_reported() -> None:
 async def test_output_sent_before_the_end_arrives_before_the_end() -> None:
     async with staged() as stage:
         await stage.ready()
-        sent = [Output("a", (Stdout("x" * 1000),)) for _ in range(100)]
+        sent = [Stdout(str(number) * 500) for number in range(100)]
         stage.process.kill()
         await wait_until_gone(stage.manager.provisioner)
-        stage.calls.send(*sent)
+        stage.calls.send(*(Output("a", (chunk,)) for chunk in sent))
         stage.calls.socket.close()
         await stage.session.died.wait()
-        assert stage.session.messages == sent
+        messages = stage.session.messages
+        assert [chunk for message in messages for chunk in message.chunks] == sent
 
 
 @async_test
