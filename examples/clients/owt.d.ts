@@ -37,18 +37,27 @@ export interface StreamOptions extends Fields {
 /** Arguments, or the input of a pipeline, as values that JSON has; a string is a Python expression. */
 export type Arguments = object | string | number | boolean | null;
 
+interface Received {
+  id: string;
+  /** True for a yielded or returned value that is not a string; undefined by EventSource. */
+  isJSON?: boolean;
+  /** The data decoded as JSON; throws a SyntaxError if it is not JSON. */
+  json: () => unknown;
+}
+
 /** An event of a stream. */
-export type Event =
-  | { name: "message" | "result" | "stdout" | "stderr" | "incomplete"; data: string; id: string }
-  | { name: "bytes"; data: Uint8Array; id: string }
-  | { name: "display"; data: Record<string, unknown>; id: string }
-  | { name: "done"; data: { status: number; seconds: number }; id: string };
+export type Event = Received &
+  (
+    | { name: "message" | "result" | "stdout" | "stderr" | "incomplete"; data: string }
+    | { name: "bytes"; data: Uint8Array }
+    | { name: "display"; data: Record<string, unknown> }
+    | { name: "done"; data: { status: number; seconds: number } }
+  );
 
 /** An event that an adaptor writes itself. */
-export interface OwnEvent {
+export interface OwnEvent extends Received {
   name: string;
   data: unknown;
-  id: string;
 }
 
 /** A server's problem document (RFC 9457). */

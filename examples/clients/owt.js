@@ -21,9 +21,11 @@
  *     A promise of the whole answer: JSON becomes objects, a stream of JSON lines an array, text a string,
  *     all other types (images, audio) a Blob, and an empty answer without a type null. A number is its text.
  * stream(code, kwargs, options)
- *     An async iterator over { name, data, id }: the yielded values, prints and displays, as they happen.
- *     `data` is a string; for `bytes` a Uint8Array, for `display` and `done` an object. A yielded value has the
- *     name "message"; a value that is not a string is JSON. The loop starts the call; leaving the loop early, or
+ *     An async iterator over { name, data, id, isJSON, json() }: the yielded values, prints and displays, as they
+ *     happen. `data` is a string; for `bytes` a Uint8Array, for `display` and `done` an object. A yielded value has
+ *     the name "message"; a value that is not a string is JSON. `isJSON` is true for such a value, and so
+ *     distinguishes the number 1 from the string "1"; it is undefined by EventSource, which cannot tell. `json()` is
+ *     the value: it decodes the data as JSON, or throws a SyntaxError. The loop starts the call; leaving the loop early, or
  *     the page, cancels it. After a lost connection the stream reconnects and continues with the next event.
  * link(code, kwargs, options)
  *     The URL that makes the same call by GET.
@@ -370,6 +372,7 @@ class Parser {
   #end = "\n";
   #name = "";
   #id = "";
+  #isJSON = false;
 
   *feed(text) {
     let start = this.#afterCR && text.startsWith("\n") ? 1 : 0;
@@ -392,21 +395,36 @@ class Parser {
     if (name === "data") {
       this.#data.push(this.#data.length ? this.#end : "", value);
       this.#end = "\n";
-    } else if (name === "") this.#end = LINE_ENDS[value] ?? this.#end;
+    } else if (name === "" && value === "owt json") this.#isJSON = true;
+    else if (name === "") this.#end = LINE_ENDS[value] ?? this.#end;
     else if (name === "event") this.#name = value;
     else if (name === "id" && !value.includes("\0")) this.#id = value;
   }
 
   *#event() {
-    if (this.#data.length) yield { name: this.#name || "message", data: this.#data.join(""), id: this.#id };
+    const isJSON = this.#isJSON;
+    if (this.#data.length) yield { name: this.#name || "message", data: this.#data.join(""), id: this.#id, isJSON };
+    this.#isJSON = false;
     this.#data = [];
     this.#end = "\n";
     this.#name = "";
   }
 }
 
+/** An event in the caller's form. */
+class Received {
+  constructor(name, data, id, isJSON) {
+    Object.assign(this, { name, data, id, isJSON });
+  }
+
+  json() {
+    if (this.data instanceof Uint8Array) return JSON.parse(new TextDecoder().decode(this.data));
+    return typeof this.data === "string" ? JSON.parse(this.data) : this.data;
+  }
+}
+
 /** Return an event in the caller's form. Throws a RemoteError for a failure. */
-function event({ name, data, id }) {
+function event({ name, data, id, isJSON }) {
   let decoded;
   try {
     if (name === "bytes") decoded = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
@@ -415,7 +433,7 @@ function event({ name, data, id }) {
     // An adaptor's own event of this name.
   }
   if (name === "error" && decoded?.title && decoded?.status) throw new RemoteError(decoded);
-  return { name, data: decoded === Object(decoded) && !Array.isArray(decoded) ? decoded : data, id };
+  return new Received(name, decoded === Object(decoded) && !Array.isArray(decoded) ? decoded : data, id, isJSON);
 }
 
 /** Return the value of a whole answer by its Content-Type. Text that does not fit its type stays text. */

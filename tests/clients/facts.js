@@ -168,6 +168,17 @@ export const facts = {
     ]);
   },
 
+  async "an event distinguishes a number from its text"({ owt, url }) {
+    const code = "def run():\n    yield 1\n    yield '1'\n    yield [None]\n    yield b'2'\n    yield 'one'";
+    const events = await all(new owt.Client(url).stream(code));
+    equal(events.slice(0, -1).map(({ data, isJSON }) => [String(data), isJSON]), [
+      ["1", true], ["1", false], ["[null]", true], ["50", false], ["one", false],
+    ]);
+    equal(events.slice(0, 4).map((event) => event.json()), [1, 1, [null], 2]);
+    equal((await rejection((async () => events[4].json())())).name, "SyntaxError");
+    equal(events.at(-1).json().status, 200);
+  },
+
   async "a line end in an event is preserved"({ owt, url }) {
     const text = "10 %\r20 %\r\n\r\r\n\n|\r";
     const code = "def run(text):\n    print(text, end='')\n    yield text\n    return text";
@@ -325,6 +336,8 @@ export const withEventSource = {
     const opened = watched();
     const events = await all(client.stream(YIELDS, {}, { by: "EventSource" }));
     equal(names(events), names(await all(client.stream(YIELDS))));
+    equal(events.every(({ isJSON }) => isJSON === undefined), true);
+    equal(events.find(({ name, data }) => name === "message" && data !== "one").json(), { two: 2 });
     equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
   },
 

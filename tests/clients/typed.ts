@@ -12,6 +12,7 @@ export async function main(point: Point): Promise<number> {
   await owt.call("len", [1, 2]);
   await owt.call(null, {}, { adaptor: "speak", signal: AbortSignal.timeout(1) });
   for await (const event of owt.stream("1")) handle(event);
+  for await (const event of owt.stream("1")) if (event.isJSON) console.log(event.json(), event.id);
   for await (const { name, data } of owt.stream<OwnEvent>("1", null, { events: ["mine"] })) console.log(name, data);
   const link: string = owt.link("1", {}, { session: "tour" });
   try {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
+from collections.abc import Generator
 from html import escape
-from typing import Any, get_args
+from time import monotonic
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
@@ -18,6 +21,9 @@ from owt.frontend.http.handler import PageHandler
 from owt.wire import accept
 
 STATES = get_args(State)
+SLICE = 0.005
+"""Seconds of work on a document at once, while other requests wait."""
+Result = TypeVar("Result")
 
 
 class EndpointsHandler(PageHandler):
@@ -42,18 +48,30 @@ class EndpointsHandler(PageHandler):
 class OpenApiHandler(PageHandler):
     """/_owt/openapi.json"""
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Send the available endpoints as an OpenAPI document."""
         authenticator = self.service.authenticator
-        self.finish_json(
-            openapi.document(
-                self.service.endpoints.all(),
-                url=f"{self.request.protocol}://{self.request.host}{self.base}",
-                version=importlib.metadata.version(DISTRIBUTION),
-                users=authenticator.users,
-                tokens=authenticator.tokens,
-            )
+        steps = openapi.document(
+            self.service.endpoints.all(),
+            url=f"{self.request.protocol}://{self.request.host}{self.base}",
+            version=importlib.metadata.version(DISTRIBUTION),
+            users=authenticator.users,
+            tokens=authenticator.tokens,
         )
+        self.finish_json(await in_slices(steps))
+
+
+async def in_slices(steps: Generator[None, None, Result]) -> Result:
+    """Return the result of `steps`, and let the event loop continue after each `SLICE` of them."""
+    end = monotonic() + SLICE
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return cast("Result", stop.value)
+        if monotonic() >= end:
+            await asyncio.sleep(0)
+            end = monotonic() + SLICE
 
 
 def entry_document(entry: Entry, base: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import msgspec
@@ -48,11 +48,13 @@ _SCHEMES = {
 }
 
 
-def document(entries: Iterable[Entry], *, url: str, version: str, users: bool, tokens: bool) -> JsonObject:
-    """Return an OpenAPI document of the endpoints that are available.
+def document(
+    entries: Iterable[Entry], *, url: str, version: str, users: bool, tokens: bool
+) -> Generator[None, None, JsonObject]:
+    """Make an OpenAPI document of the endpoints that are available, and return it.
 
-    `url` is the server's, with its base URL; `users` and `tokens` are whether it accepts
-    passwords and tokens.
+    All endpoints of a server may take seconds, so the generator yields after each, and others can run. `url`
+    is the server's, with its base URL; `users` and `tokens` are whether it accepts passwords and tokens.
     """
     names = UniqueNames()
     paths: JsonObject = {}
@@ -64,7 +66,10 @@ def document(entries: Iterable[Entry], *, url: str, version: str, users: bool, t
         # A document must not have two paths that differ only in the names of their parameters.
         path = shared_paths.setdefault(shape(endpoint.path), endpoint.path)
         for method in endpoint.methods:
-            paths.setdefault(path, {})[method.lower()] = _operation(entry, method, path, names)
+            operation = _operation(entry, method, path, names)
+            # As JSON it costs the garbage collector and the encoding of the whole almost nothing.
+            paths.setdefault(path, {})[method.lower()] = msgspec.Raw(msgspec.json.encode(operation))
+        yield
     schemes = [name for name, accepted in (("password", users), ("token", tokens)) if accepted]
     result: JsonObject = {
         "openapi": "3.1.0",

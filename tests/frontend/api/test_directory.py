@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Generator
+
 import msgspec
 import pytest
 
+from owt.frontend.api import directory
 from owt.frontend.api.directory import directory_page, entry_document
 from owt.frontend.endpoints import Endpoints, Entry
+from owt.testing import async_test
 from owt.wire.endpoint import Endpoint, Parameter
 from owt.wire.messages import RegisterEndpoints
 
@@ -72,3 +77,23 @@ def test_the_page_links_endpoints_without_required_parameters_and_escapes_text(t
 
 def test_a_page_without_endpoints_has_a_notice():
     assert "There are no endpoints." in directory_page([])
+
+
+@async_test
+async def test_other_requests_continue_between_the_slices_of_a_document(monkeypatch):
+    monkeypatch.setattr(directory, "SLICE", 0)
+    order: list[str] = []
+
+    def steps() -> Generator[None, None, str]:
+        for step in "abc":
+            order.append(step)
+            yield
+        return "document"
+
+    async def other() -> None:
+        for _ in range(3):
+            order.append("other")
+            await asyncio.sleep(0)
+
+    result, _ = await asyncio.gather(directory.in_slices(steps()), other())
+    assert (result, order) == ("document", ["a", "other", "b", "other", "c", "other"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime
 import decimal
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 
 from owt.frontend.api import media, openapi
+from owt.frontend.api.directory import in_slices
 from owt.frontend.api.openapi import document
 from owt.frontend.endpoints import Endpoints
 from owt.kernel.endpoints.decorator import make_endpoint
@@ -63,7 +65,8 @@ def described(*functions: tuple[str, tuple[str, ...], Callable[..., Any]], **opt
     assert table.register("k1", "dev", RegisterEndpoints(1, endpoints)) is None
     facts = {"url": "http://h:1/base", "version": "1", "users": False, "tokens": False, **options}
     # As a client receives it.
-    result = msgspec.json.decode(msgspec.json.encode(document(table.all(), **facts)))
+    steps = document(table.all(), **facts)
+    result = msgspec.json.decode(msgspec.json.encode(asyncio.run(in_slices(steps))))
     validate(result)
     return result
 
