@@ -63,7 +63,7 @@ def __getattr__(name: str) -> Any:
             from owt.kernel.endpoints.decorator import Decorator
 
             return context.injected.get(name) or Decorator()
-        case "request" | "state":
+        case "request" | "state" | "_SERVER":
             from owt.kernel import context
 
             if name not in context.injected:

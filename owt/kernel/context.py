@@ -173,7 +173,7 @@ def injected_names(
     request: LocalProxy[Request] = LocalProxy(current_request)
     names = {
         "endpoint": endpoint, "pipe": pipe, "request": request, "state": State(namespace, owner),
-        "Server": Server,
+        "Server": Server, "_SERVER": LocalProxy(Server.current),
     }  # fmt: skip
     assert names.keys() == INJECTED_NAMES
     return names

@@ -173,6 +173,32 @@ class Server:
                 child.close()
 
 
+def main(*options: str, port: int = PORT, **settings: object) -> int:
+    """Run a server until it ends, and return its exit status. It ends with this process at the latest.
+
+        multiprocessing.Process(target=owt.server.main, kwargs={"port": 9877}).start()
+
+    `options` are options of `owt serve`, as on the command line; `settings` are options by name, such as
+    `address="0.0.0.0"`, `keep=True` for a switch, or a list for a repeated option.
+    """
+    import subprocess
+
+    command = [sys.executable, "-m", "owt", "serve", *options]
+    for name, value in {"port": port, **settings}.items():
+        option = name.replace("_", "-")
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(item, bool):
+                command.append(f"--{option}" if item else f"--no-{option}")
+            elif item is not None:
+                command += [f"--{option}", str(item)]
+    process = subprocess.Popen([*command, "--watch-parent"], stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        return process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def _start(options: Iterable[str], ports: Iterable[int], timeout: float) -> tuple[Child, str]:
     """Start a server on the first of these ports that is free, and return it with its URL."""
     from owt.server.child import Child

@@ -12,7 +12,7 @@ from owt.errors import BadRequest
 SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KERNELSPEC_NAME = re.compile(r"[A-Za-z0-9._-]+")
-INJECTED_NAMES = frozenset({"pipe", "request", "state", "Server", "endpoint"})
+INJECTED_NAMES = frozenset({"pipe", "request", "state", "Server", "endpoint", "_SERVER"})
 """Names that all code in a kernel has without an import."""
 MAX_NAME_LENGTH = 1000
 """Maximum length of the name of a function, an adaptor or a kernelspec, in characters."""

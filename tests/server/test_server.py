@@ -203,3 +203,26 @@ def test_a_started_server_on_all_interfaces_is_reached_by_loopback():
     with Server.start("--address", "0.0.0.0", "--insecure") as server:
         assert server.address == "127.0.0.1"
         assert httpx.get(f"{server.url}/_owt/health/live", trust_env=False, timeout=30).status_code == 200
+
+
+def test_main_runs_a_server_until_its_process_ends():
+    program = "import sys, owt.server; sys.exit(owt.server.main('--pool-min', '0', port=0, pool_max=1))"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        url = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert url is not None, line
+        assert httpx.get(f"{url[0]}/_owt/health/live").status_code == 200
+        process.terminate()
+        # Its output ends when the server has ended too.
+        process.stdout.read()
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{url[0]}/_owt/health/live")
+
+
+def test_main_returns_the_status_of_a_server_that_cannot_start():
+    program = "import sys, owt.server; sys.exit(owt.server.main('--timeout', 'x'))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--timeout" in done.stderr

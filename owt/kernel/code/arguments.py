@@ -3,7 +3,11 @@
 The text is JSON or else a Python expression, which sees the session's names and changes none. The value
 decides: a mapping becomes keyword arguments; None (`null`) is no arguments; a string that is itself an
 expression of known names is evaluated again; anything else is the one value that a pipeline starts from,
-which pipes know by the name `__last__`. A mapping with a key `__last__` is a mapping like any other.
+which pipes know by the name `__last__`. A mapping with a key `__last__` is a mapping like any other. A name
+that an expression finds nowhere is the module of this name, if there is one.
+
+A function whose parameters are exactly `(request, kwargs)` gets the request and all arguments as a
+dictionary, unless arguments of these names are sent. Adaptors had this form in the program that owt succeeds.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ import msgspec
 from msgspec import Struct
 
 from owt.errors import UNREADABLE, BadRequest, continued
+from owt.kernel import context
+from owt.kernel.code.modules import import_modules
 from owt.kernel.code.syntax import free_names, parse_expression
 from owt.summat import MISSING
 
@@ -81,6 +87,8 @@ def call_arguments(
     names = kwargs.keys()
     if not args and names >= shape.required and (shape.var_keyword or names <= shape.named):
         return args, kwargs
+    if shape.takes_request and not args and names.isdisjoint(shape.named):
+        return (context.current_request(), dict(kwargs)), {}
     by_position = shape.positional[: len(args)]
     bound = [*by_position, *(name for name in names if name not in shape.unnamed)]
     missing = [name for name in shape.needed if name not in bound]
@@ -110,7 +118,8 @@ class _Shape:
 
     `positional` are those that accept a position, `unnamed` those that accept nothing else, `named` those
     that accept a keyword, and `needed` those without a default. `required` is `needed` with a placeholder,
-    which no call can pass, for each unnamed one.
+    which no call can pass, for each unnamed one. `takes_request` is True for `(request, kwargs)`; then
+    `required` has a placeholder too.
     """
 
     positional: tuple[str, ...]
@@ -120,6 +129,7 @@ class _Shape:
     required: frozenset[object]
     var_positional: bool
     var_keyword: bool
+    takes_request: bool
 
 
 # Code and defaults are part of an entry because reloading tools replace them in place.
@@ -162,14 +172,19 @@ def _inspected(function: Callable[..., Any]) -> _Shape | None:
     either = inspect.Parameter.POSITIONAL_OR_KEYWORD
     unnamed = frozenset(names(inspect.Parameter.POSITIONAL_ONLY))
     needed = names(inspect.Parameter.POSITIONAL_ONLY, either, inspect.Parameter.KEYWORD_ONLY, needed=True)
+    takes_request = [parameter.name for parameter in parameters] == ["request", "kwargs"] and all(
+        parameter.kind is either for parameter in parameters
+    )
+    required = {MISSING if name in unnamed or takes_request else name for name in needed}
     return _Shape(
         positional=names(inspect.Parameter.POSITIONAL_ONLY, either),
         unnamed=unnamed,
         named=frozenset(names(either, inspect.Parameter.KEYWORD_ONLY)),
         needed=needed,
-        required=frozenset(MISSING if name in unnamed else name for name in needed),
+        required=frozenset(required),
         var_positional=bool(names(inspect.Parameter.VAR_POSITIONAL)),
         var_keyword=bool(names(inspect.Parameter.VAR_KEYWORD)),
+        takes_request=takes_request,
     )
 
 
@@ -189,9 +204,24 @@ def _compile(text: str) -> CodeType:
     return compile(ast.Expression(parse_expression(text)), "<kwargs>", "eval", dont_inherit=True)
 
 
+class _Builtins(dict[str, Any]):
+    """Builtins of expressions, in which a name that is nowhere else is the module of this name.
+
+    Python looks here last, so that names that exist cost nothing.
+    """
+
+    def __missing__(self, name: str) -> Any:
+        # IPython adds builtins after the import of this module.
+        return {**vars(builtins), **import_modules([name])}[name]
+
+
+_builtins = _Builtins(vars(builtins))
+
+
 def _evaluated(code: CodeType, text: str, namespace: dict[str, Any]) -> Any:
     # A copy, because an expression can assign; not a mapping of both, because lambdas see globals only.
     names = dict(namespace)
+    names["__builtins__"] = _builtins
     try:
         return eval(code, names)
     except (Exception, SystemExit) as error:

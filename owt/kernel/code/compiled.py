@@ -26,6 +26,7 @@ from typing import Any
 from msgspec import Struct
 
 from owt.kernel.code.adaptor_files import AdaptorFolder
+from owt.kernel.code.modules import import_modules
 from owt.kernel.code.syntax import lines_of
 
 FOLDER = "ipykernel_owt/"
@@ -50,6 +51,7 @@ class Program:
 
     __slots__ = (
         "_folder", "_keeps", "_lock", "_source", "_value", "code", "filename", "module", "name", "text",
+        "unknown",
     )  # fmt: skip
 
     def __init__(
@@ -60,10 +62,12 @@ class Program:
         keeps: bool = True,
         source: str = "",
         folder: AdaptorFolder | None = None,
+        unknown: frozenset[str] = frozenset(),
     ) -> None:
         """Create a program; `keeps` allows it to keep a callable value of its expression.
 
-        Other processes can import it from the `folder`, if there is one, as the Python text `source`.
+        `unknown` are names that it does not bind, and that may be names of modules. Other processes can
+        import it from the `folder`, if there is one, as the Python text `source`.
         """
         self.text = text
         self.code = code
@@ -72,6 +76,7 @@ class Program:
         self.name = f"owt_adaptor_{self.filename[len(FOLDER) + len(FILENAME) : -1]}"
         self._source = source
         self._folder = folder
+        self.unknown = unknown
         self.module: ModuleType | None = None
         self._value: Any = _ABSENT
         self._lock = RLock()
@@ -122,6 +127,8 @@ class Program:
         module.__file__ = self.filename.removeprefix(FOLDER)
         module.__spec__ = ModuleSpec(self.name, None, origin=module.__file__)
         module.__dict__.update(new_globals())
+        if self.unknown:
+            module.__dict__.update(import_modules(self.unknown))
         sys.modules[self.name] = module
         try:
             if self._folder is not None:
@@ -171,19 +178,22 @@ class CompiledExpression:
 class CompiledCell:
     """Text that runs in the session's namespace: `body`, then `last`, whose value is the answer.
 
-    Either may be None. `awaits` is True if the text awaits at its top level.
+    Either may be None. `awaits` is True if the text awaits at its top level. `unknown` are as in `Program`.
     """
 
     filename: str
     body: CodeType | None
     last: CodeType | None
     awaits: bool
+    unknown: frozenset[str] = frozenset()
 
 
 CompiledCode = ExplicitCode | CompiledExpression | CompiledCell
 
 
-def compile_cell(code: str, source: str, tree: ast.Module, future: int = 0) -> CompiledCell:
+def compile_cell(
+    code: str, source: str, tree: ast.Module, future: int = 0, unknown: frozenset[str] = frozenset()
+) -> CompiledCell:
     """Return the cell that `code` is, from its Python text `source` and the tree of that.
 
     `future` are compiler flags: the features of `__future__` that the cell has without an import.
@@ -199,7 +209,7 @@ def compile_cell(code: str, source: str, tree: ast.Module, future: int = 0) -> C
     if statements:
         body = compile(ast.Module(statements, []), filename, "exec", flags, dont_inherit=True)
     register_lines(filename, source)
-    return CompiledCell(filename, body, last, awaits(body) or awaits(last))
+    return CompiledCell(filename, body, last, awaits(body) or awaits(last), unknown)
 
 
 def futures(code: CodeType | None) -> int:

@@ -44,6 +44,7 @@ from owt.kernel.code.compiled import (
     futures,
     register_lines,
 )
+from owt.kernel.code.modules import import_modules, unbound_names
 from owt.kernel.code.syntax import (
     bound_names,
     free_names,
@@ -184,6 +185,7 @@ class Sources:
     def run_cell(self, cell: CompiledCell) -> Any:
         """Run a cell that does not await. Returns the value of its last expression, else None."""
         self._inject()
+        self._bind_modules(cell.unknown)
         self._future |= futures(cell.body)
         if cell.body is not None:
             exec(cell.body, self._namespace)
@@ -193,6 +195,7 @@ class Sources:
         """Run any cell, and await what it awaits at its top level. Returns the value of its last
         expression."""
         self._inject()
+        self._bind_modules(cell.unknown)
         self._future |= futures(cell.body)
         value = None
         for code in filter(None, (cell.body, cell.last)):
@@ -231,7 +234,8 @@ class Sources:
             filename = filename_of("explicit", code)
             compiled = compile(tree, filename, "exec", dont_inherit=True)
             register_lines(filename, source)
-            known.program = Program(code, compiled, source=source, folder=self._folder)
+            unknown = self._unknown(unbound_names(tree))
+            known.program = Program(code, compiled, source=source, folder=self._folder, unknown=unknown)
             if code not in self._loaded and code not in self._expressions:
                 self._others.keep(code, known)
             return ExplicitCode(fn_name, known.binds, known.program)
@@ -240,7 +244,7 @@ class Sources:
             with suppress(SyntaxError):
                 known.other = self._expression(code, source, expression)
         if known.other is None:
-            known.other = compile_cell(code, source, tree)
+            known.other = compile_cell(code, source, tree, unknown=self._unknown(unbound_names(tree)))
         if code not in self._loaded:
             self._others.pop(code, None)
             is_expression = isinstance(known.other, CompiledExpression)
@@ -261,13 +265,16 @@ class Sources:
         usual = frozenset(filter(self._is_usual, free))
         # A value that depends on this call's request is of no use to the next call.
         keeps = _OF_THE_CALL.isdisjoint(free_names(plain, lambdas=False))
-        return CompiledExpression(Program(code, compiled, keeps=keeps), plain, head, free - usual, usual)
+        free -= usual
+        program = Program(code, compiled, keeps=keeps, unknown=free - {head})
+        return CompiledExpression(program, plain, head, free, usual)
 
     def _evaluate(self, expression: CompiledExpression) -> Any:
         namespace = self._namespace
         if namespace.keys().isdisjoint(expression.free) and not any(map(self._is_changed, expression.usual)):
             return expression.program.value(self._new_globals)
         self._inject()
+        self._bind_modules(expression.program.unknown)
         return eval(expression.plain if expression.head in namespace else expression.program.code, namespace)
 
     def _run(self, program: Program, place: Place | None) -> ModuleType:
@@ -360,6 +367,14 @@ class Sources:
         uses."""
         shell = self._namespace.get("get_ipython")
         return self._injected if shell is None else {**self._injected, "get_ipython": shell}
+
+    def _unknown(self, names: set[str]) -> frozenset[str]:
+        return frozenset(name for name in names if not self._is_usual(name))
+
+    def _bind_modules(self, names: frozenset[str]) -> None:
+        """Bind those names that the session lacks to the modules of these names, if there are any."""
+        if names and (missing := [name for name in names if name not in self._namespace]):
+            self._namespace.update(import_modules(missing))
 
     def _inject(self) -> None:
         """Add the injected names that the session lacks; `%reset` removes them."""

@@ -306,3 +306,31 @@ def test_the_file_of_an_argument_is_removed_when_the_call_has_ended(bench: Runne
     assert content == r"f b'\xff\x00'"
     assert not Path(path).parent.exists()
     bench.ask(f"{code}\n    1 / 0", **with_parts(BYTES))
+
+
+# Habits of the program that owt succeeds
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "answer"),
+    [
+        ("def run(request, kwargs): return [request.path, kwargs]", {"kwargs": '{"a": 1}'}, '["/x",{"a":1}]'),
+        ("def run(request, kwargs): return [request.path, kwargs]", {}, '["/x",{}]'),
+        ("def run(request, kwargs=None): return [request.path, kwargs]", {}, '["/x",{}]'),
+        ("def run(request, kwargs): return request, kwargs", {"kwargs": '{"request":1,"kwargs":2}'}, "[1,2]"),
+        ("def run(request, kwargs=3): return [request, kwargs]", {"kwargs": "dict(request=1)"}, "[1,3]"),
+        ("lambda request, kwargs: kwargs['a']", {"kwargs": '{"a": 1}'}, "1"),
+        ("async def run(request, kwargs): yield kwargs['a']", {"kwargs": '{"a": 1}'}, "1"),
+        ("def run(request, kwargs, more=1): return 1", {"kwargs": '{"more": 1}'}, None),
+        ("def run(request): return 1", {"kwargs": "{}"}, None),
+        ("def run(): return [_SERVER.address, _SERVER.port > 0]", {}, '["127.0.0.1",true]'),
+        ("from owt import _SERVER\ndef run(): return _SERVER.url.startswith('http://')", {}, "True"),
+    ],
+)
+def test_adaptors_of_the_earlier_program_work(
+    bench: RunnerBench, code: str, fields: dict[str, Any], answer: str | None
+) -> None:
+    if answer is None:
+        assert failure(bench.ask(code, path="/x", **fields)).detail.startswith("kwargs: missing 'request'")
+    else:
+        assert bench.text(code, path="/x", **fields) == answer
