@@ -11,7 +11,7 @@ class RecordingServer(ThreadingHTTPServer):
     """HTTP server on a free port; a context manager, which serves until the block ends.
 
     `responses[method, path]` is a status, a content type and a body. `requests` has the method, the path and
-    the Authorization header of each request.
+    the Authorization header of each request, `bodies` the Content-Type and the body of each with a body.
     """
 
     daemon_threads = True
@@ -20,6 +20,7 @@ class RecordingServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.responses: dict[tuple[str, str], tuple[int, str, bytes]] = {}
         self.requests: list[tuple[str, str, str | None]] = []
+        self.bodies: list[tuple[str, bytes]] = []
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
     @property
@@ -41,6 +42,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _respond(self) -> None:
         self.server.requests.append((self.command, self.path, self.headers.get("Authorization")))
+        if length := int(self.headers.get("Content-Length", "0")):
+            self.server.bodies.append((self.headers.get("Content-Type", ""), self.rfile.read(length)))
         status, kind, body = self.server.responses[self.command, self.path]
         self.send_response(status)
         self.send_header("Content-Type", kind)

@@ -18,8 +18,11 @@
  *     server of another origin must be started with --allow-origin and the page's origin. `auth` is
  *     "user:password"; `token` is a bearer token, instead.
  * call(code, kwargs, options)
- *     A promise of the whole answer: JSON becomes objects, a stream of JSON lines an array, text a string,
- *     all other types (images, audio) a Blob, and an empty answer without a type null. A number is its text.
+ *     A promise of the whole answer: JSON becomes values, a stream of JSON lines an array, text a string,
+ *     all other types (images, audio, files) a Blob, and an empty answer without a type null. An array of NumPy or
+ *     torch is a typed array with a property `shape`, in row-major order: int64 is a BigInt64Array, float16 a
+ *     Float32Array, bool a Uint8Array, and of complex numbers the last axis is the real and the imaginary part.
+ *     Types that JavaScript does not have (texts, structures) are the Blob of an npy file.
  * stream(code, kwargs, options)
  *     An async iterator over { name, data, id, isJSON, json() }: the yielded values, prints and displays, as they
  *     happen. `data` is a string; for `bytes` a Uint8Array, for `display` and `done` an object. A yielded value has
@@ -32,14 +35,16 @@
  *
  * A call may take any time, also in Node, whose fetch otherwise gives up after 300 seconds without a byte.
  *
- * `kwargs` are values that JSON has, and objects with a toJSON (a Date). Other values (a Blob, a Uint8Array, a Map,
- * a Set, a BigInt, NaN, a Promise) throw a TypeError with the name of the argument and the remedy: JSON.stringify
- * would send {} or null for most of them.
+ * `kwargs` are values that JSON has, and objects with a toJSON (a Date). An argument of a call, or of a stream by
+ * fetch, may also be a Blob or a File, an ArrayBuffer, a DataView or a Buffer (bytes in Python), or a typed array (an
+ * array of NumPy; of its property `shape`, if it has one). Other values (a Map, a Set, a BigInt, NaN, a Promise, a
+ * Blob inside a list) throw a TypeError with the name of the argument and the remedy: JSON.stringify would send {} or
+ * null for most of them.
  *
  * `code` is Python, or null if `options` select what to call. `options` are the fields of a request, as listed
  * in docs/reference/request-fields.md (adaptor, fn_name, session, timeout, reload, ...), and
  *     signal   an AbortSignal, which cancels the call
- *     accept   the Accept header of a call
+ *     accept   the Accept header of a call, whose answer is then decoded by its type alone
  *     by       "fetch" (default) or "EventSource". An EventSource needs no streams of the fetch API, but has the
  *              whole call in its URL and sends no `auth` or `token`. `events` lists the names of an adaptor's
  *              own events; such a stream must end with the message [DONE], because an EventSource cannot
@@ -53,6 +58,8 @@
 const LOCAL = "http://127.0.0.1:9876";
 const EVENTS = "text/event-stream";
 const PROBLEM = "application/problem+json";
+const NPY = "application/x-npy";
+const ACCEPT = `${NPY}, application/json;q=0.9, */*;q=0.8`;
 const NAMES = ["bytes", "stdout", "stderr", "display", "result", "incomplete", "done"];
 const PAUSES = [0, 100, 200, 500, 1000, 1000]; // milliseconds before each attempt to reconnect
 const CANCEL_TIMEOUT = 2000; // milliseconds for the request that cancels a run
@@ -91,15 +98,16 @@ export class Client {
     if (token) this.#authorization = `Bearer ${token}`;
   }
 
-  async call(code, kwargs = {}, { signal, accept = "application/json, */*;q=0.9", ...fields } = {}) {
-    const response = await this.#ask(code, kwargs, fields, accept, signal);
+  async call(code, kwargs = {}, { signal, accept, ...fields } = {}) {
+    const response = await this.#ask(code, kwargs, fields, accept ?? ACCEPT, signal);
     let body;
     try {
       body = await response.blob();
     } catch (error) {
       throw signal?.aborted ? error : await this.#broken(error, response.headers.get("Owt-Run"));
     }
-    return await decode(response.headers.get("Content-Type") ?? "", body);
+    const kind = accept ? null : response.headers.get("Owt-Value");
+    return await decode(response.headers.get("Content-Type") ?? "", body, kind);
   }
 
   stream(code, kwargs = {}, { signal, by = "fetch", events = [], ...fields } = {}) {
@@ -112,16 +120,7 @@ export class Client {
 
   link(code, kwargs = {}, fields = {}) {
     const link = new URL(this.#url);
-    const called = this.#called(code, kwargs, fields);
-    json(called); // throws for a value that cannot be sent
-    for (const [name, value] of Object.entries(called)) {
-      if (name === "code" || name === "kwargs") {
-        const text = typeof value === "string" ? value : json(value);
-        link.searchParams.set(`${name}_b64`, base64(text));
-      } else {
-        link.searchParams.set(name, value);
-      }
-    }
+    for (const [name, text] of texts(this.#called(code, kwargs, fields))) link.searchParams.set(name, text);
     return link.href;
   }
 
@@ -140,8 +139,18 @@ export class Client {
   }
 
   async #ask(code, kwargs, fields, accept, signal) {
-    const headers = { ...this.#identity(), "Content-Type": "application/json", Accept: `${PROBLEM}, ${accept}` };
-    const body = json(this.#called(code, kwargs, fields));
+    const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${accept}` };
+    const called = this.#called(code, kwargs, fields);
+    const parts = takeParts(called);
+    let body;
+    if (parts.length) {
+      body = new FormData();
+      for (const [name, text] of texts(called)) body.append(name, text);
+      for (const [name, part] of parts) body.append(`kwargs.${name}`, part);
+    } else {
+      headers["Content-Type"] = "application/json";
+      body = json(called);
+    }
     let response;
     try {
       response = await send(this.#url, { method: "POST", headers, body, signal });
@@ -436,9 +445,14 @@ function event({ name, data, id, isJSON }) {
   return new Received(name, decoded === Object(decoded) && !Array.isArray(decoded) ? decoded : data, id, isJSON);
 }
 
-/** Return the value of a whole answer by its Content-Type. Text that does not fit its type stays text. */
-async function decode(contentType, body) {
+/**
+ * Return the value of a whole answer by its Content-Type; `kind` is its header Owt-Value. Text that does not fit its
+ * type stays text.
+ */
+async function decode(contentType, body, kind) {
   const type = contentType.split(";")[0].trim().toLowerCase();
+  if (kind === "array" && type === NPY) return readArray(await body.arrayBuffer()) ?? body;
+  if (kind === "file") return body;
   const isLines = type === "application/x-ndjson";
   const isJSON = type === "application/json" || type.endsWith("+json");
   if (!(isLines || isJSON || /^text\/|[/+]xml$|\/javascript$/.test(type))) return type || body.size ? body : null;
@@ -489,18 +503,126 @@ function globalDispatcher(handler = {}) {
   return "onRequestStart" in handler ? (second ?? first) : first;
 }
 
+/** Types of the elements of an npy file, and their arrays. A complex number is two elements. */
+const ARRAYS = {
+  i1: Int8Array,
+  i2: Int16Array,
+  i4: Int32Array,
+  i8: BigInt64Array,
+  u1: Uint8Array,
+  u2: Uint16Array,
+  u4: Uint32Array,
+  u8: BigUint64Array,
+  f4: Float32Array,
+  f8: Float64Array,
+  b1: Uint8Array,
+  f2: Uint16Array,
+  c8: Float32Array,
+  c16: Float64Array,
+  M8: BigInt64Array,
+  m8: BigInt64Array,
+};
+
+/** Return the array of an npy file (NumPy's documentation, "numpy.lib.format"); null for a type without one. */
+function readArray(buffer) {
+  const view = new DataView(buffer);
+  const [size, start] = view.getUint8(6) === 1 ? [view.getUint16(8, true), 10] : [view.getUint32(8, true), 12];
+  const head = new TextDecoder().decode(new Uint8Array(buffer, start, size));
+  // Engines of JavaScript run on little-endian machines.
+  const type = /'descr': '[<|]([a-zA-Z]\d+)/.exec(head)?.[1];
+  if (!ARRAYS[type]) return null;
+  const shape = /'shape': \(([^)]*)\)/.exec(head)[1].split(",").filter((length) => length.trim()).map(Number);
+  let values = new ARRAYS[type](buffer.slice(start + size));
+  if (type === "f2") values = Float32Array.from(values, half);
+  const width = type[0] === "c" ? 2 : 1;
+  if (/'fortran_order': True/.test(head)) values = rowMajor(values, shape, width);
+  return Object.assign(values, { shape: width > 1 ? [...shape, width] : shape });
+}
+
+/** Return the number with these bits (IEEE 754, binary16). */
+function half(bits) {
+  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+  const size = exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction;
+  return (bits >> 15 ? -1 : 1) * (exponent < 31 ? size : fraction ? NaN : Infinity);
+}
+
+/** Return the values of a column-major array in row-major order; an element has `width` of them. */
+function rowMajor(values, shape, width) {
+  const result = new values.constructor(values.length);
+  for (let to = 0; to < values.length; to += width) {
+    let [from, stride, rest] = [0, width, to / width];
+    const places = shape.map(() => 0);
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      places[axis] = rest % shape[axis];
+      rest = (rest - places[axis]) / shape[axis];
+    }
+    for (const [axis, place] of places.entries()) {
+      from += place * stride;
+      stride *= shape[axis];
+    }
+    for (let part = 0; part < width; part++) result[to + part] = values[from + part];
+  }
+  return result;
+}
+
+/** Return a typed array as an npy file. */
+function writeArray(name, values) {
+  const shape = values.shape ?? [values.length];
+  if (shape.reduce((product, length) => product * length, 1) !== values.length) {
+    throw new TypeError(`kwargs.${name}: the shape [${shape}] does not fit ${values.length} elements`);
+  }
+  const size = values.BYTES_PER_ELEMENT;
+  const letter = /^(Big)?U/.test(kind(values)) ? "u" : /^Float/.test(kind(values)) ? "f" : "i";
+  const lengths = shape.map((length) => `${length},`).join("");
+  const head = `{'descr': '${size > 1 ? "<" : "|"}${letter}${size}', 'fortran_order': False, 'shape': (${lengths}), }`;
+  // The elements begin at a multiple of 64 bytes.
+  const text = `${head.padEnd(Math.ceil((head.length + 11) / 64) * 64 - 11)}\n`;
+  const start = Uint8Array.of(0x93, ...new TextEncoder().encode("NUMPY"), 1, 0, text.length & 255, text.length >> 8);
+  return new Blob([start, text, values], { type: NPY });
+}
+
+/** Return an argument as a part of a form, or null for a value that is no bytes. */
+function partOf(name, value) {
+  if (/^(Blob|File)$/.test(kind(value))) return value;
+  const isBytes = /^(ArrayBuffer|DataView)$/.test(kind(value)) || globalThis.Buffer?.isBuffer(value);
+  if (isBytes) return new Blob([value], { type: "application/octet-stream" });
+  return ArrayBuffer.isView(value) ? writeArray(name, value) : null;
+}
+
+/** Remove the arguments that are bytes from the fields of a call, and return them as parts of a form. */
+function takeParts(called) {
+  const { kwargs } = called;
+  if (kwargs == null || kind(kwargs) !== "Object" || typeof kwargs.toJSON === "function") return [];
+  const parts = Object.entries(kwargs).map(([name, value]) => [name, partOf(name, value)]);
+  const taken = parts.filter(([, part]) => part);
+  if (taken.length) {
+    called.kwargs = { ...kwargs };
+    for (const [name] of taken) delete called.kwargs[name];
+  }
+  return taken;
+}
+
+/** Return the fields of a call as names and texts. The code is in base64: a form would change its line ends. */
+function texts(called) {
+  json(called); // throws for a value that cannot be sent
+  return Object.entries(called).map(([name, value]) => {
+    if (name !== "code" && name !== "kwargs") return [name, String(value)];
+    return [`${name}_b64`, base64(typeof value === "string" ? value : json(value))];
+  });
+}
+
+const ALONE = "make it an argument of its own (not in a link), or send";
 const REMEDIES = {
-  ArrayBuffer: "send base64 text",
+  ArrayBuffer: `${ALONE} base64 text`,
   BigInt: "send String(it) or Number(it)",
-  Blob: "send base64 text, or upload it with fetch and a FormData",
-  DataView: "send base64 text",
-  File: "send base64 text, or upload it with fetch and a FormData",
+  Blob: `${ALONE} base64 text`,
+  DataView: `${ALONE} base64 text`,
+  File: `${ALONE} base64 text`,
   FormData: "send Object.fromEntries(it)",
   Headers: "send Object.fromEntries(it)",
   Map: "send Object.fromEntries(it)",
   Promise: "await it",
   Set: "send Array.from(it)",
-  Uint8Array: "send base64 text, or Array.from(it)",
   URLSearchParams: "send Object.fromEntries(it)",
 };
 
@@ -514,7 +636,7 @@ function json(value) {
     const original = this[key];
     const lost = loss(ArrayBuffer.isView(original) || kind(original) === "Date" ? original : item, this);
     if (lost) {
-      const remedy = REMEDIES[lost] ?? (ArrayBuffer.isView(original) ? "send Array.from(it)" : "");
+      const remedy = REMEDIES[lost] ?? (ArrayBuffer.isView(original) ? `${ALONE} Array.from(it)` : "");
       throw new TypeError(`${place()}: JSON has no ${lost}${remedy && `; ${remedy}`}`);
     }
     if (item === Object(item)) places.set(item, place());

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib.util import decode_source
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from owt.client.caller import Caller
 from owt.client.request import Address
 from owt.errors import BadRequest, CannotSend, OwtError, shortened
 from owt.files import read_bounded
+from owt.server import Server
 from owt.wire.names import adaptor_name, function_name, kernelspec_name, session_name
 
 PRINT = "\0"
@@ -34,6 +36,7 @@ def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | 
 
 
 @click.command("call", no_args_is_help=True)
+@click.argument("path", required=False)
 @click.option(
     "--url",
     metavar="URL",
@@ -62,7 +65,8 @@ def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | 
     nargs=2,
     multiple=True,
     metavar="NAME VALUE",
-    help="Argument; VALUE is JSON or a Python literal, else text. Repeatable",
+    help="Argument; VALUE is JSON or a Python literal, else text; @FILE sends a file, and @@ begins a text "
+    "with @. Repeatable",
 )
 @click.option(
     "--method",
@@ -108,6 +112,7 @@ def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--output", metavar="FILE", help="File for the response; - is standard output")
 def call(
     *,
+    path: str | None,
     url: str | None,
     address: str | None,
     print_url: bool,
@@ -124,7 +129,7 @@ def call(
     headers: tuple[str, ...],
     **options: Any,
 ) -> int:
-    """Run code on a server, and print the response as it arrives.
+    """Run code on a server, or call the endpoint at PATH, and print the response as it arrives.
 
     Standard output, or --output, gets exactly the response, and what the code prints follows on stderr. With
     --stream sse, which is the default on a terminal, everything is shown when it happens, and what the
@@ -136,11 +141,8 @@ def call(
     if kwargs is not None and arg:
         raise click.UsageError("give --kwargs or --arg, not both")
     text = program(code, file, run, options["fn_name"])
-    if text is None and options["adaptor"] is None and None in (options["session"], options["fn_name"]):
-        raise click.UsageError(
-            "there is no code: give --code, --file, --run or --adaptor, or a function of a session by "
-            "--session and --fn-name"
-        )
+    if path is not None and not path.startswith("/"):
+        raise click.UsageError(f"the path of an endpoint begins with /; got {shortened(path)}")
     if text is not None and options["adaptor"] is not None:
         raise click.UsageError("give --adaptor or code, not both")
     arguments = {name: argument(value) for name, value in arg}
@@ -155,6 +157,14 @@ def call(
     elif address is not None:
         url = address
         Address.of(url, "--address")
+    if path is not None:
+        url = _at_path(url, path)
+    names_function = options["adaptor"] is not None or None not in (options["session"], options["fn_name"])
+    if text is None and not names_function and not (url and Address.of(url).path):
+        raise click.UsageError(
+            "there is no code: give --code, --file, --run or --adaptor, or a function of a session by "
+            "--session and --fn-name, or the path of an endpoint"
+        )
     if print_url:
         options["stream"] = None if stream == "auto" else stream
         click.echo(Caller(url).with_options(**options).as_url(text, **arguments))
@@ -187,6 +197,14 @@ def _call(
             return BROKEN_PIPE
         except OSError as error:
             raise OwtError(f"the response cannot be written: {error.strerror or error}") from error
+
+
+def _at_path(url: str | None, path: str) -> str:
+    """Return the URL of a path on the server at `url`, by default on the current one."""
+    root, _, query = (url or Server.current().url).partition("?")
+    if query:
+        raise click.UsageError(f"give the query after PATH; --url has {shortened('?' + query)}")
+    return f"{root.rstrip('/')}{path}"
 
 
 def program(code: str | None, file: str | None, run: str | None, fn_name: str | None = None) -> str | None:
@@ -227,7 +245,12 @@ def argument(text: str) -> Any:
 
     The text is read as JSON; else as a Python literal that is a str, a number, True, False, None, a list
     or a dict; else it is the value: `3` is a number, `owt` and `a, b` are text, and `"3"` is the text `3`.
+    `@FILE` is the file, and `@-` standard input; `@@owt` is the text `@owt`.
     """
+    if text.startswith("@@"):
+        return text[1:]
+    if text.startswith("@"):
+        return sys.stdin.buffer if text == "@-" else Path(text[1:])
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

@@ -1,8 +1,8 @@
 """The Python clients: run code on an owt server, and get its response.
 
     client = owt.Client("http://127.0.0.1:9876", session="tour")
-    client.call("1 + 1")                        # code as text; '2'
-    client.call("6 * 7", int)                   # the type of the value; 42
+    client.call("1 + 1")                        # code as text; 2
+    client.call("6 * 7", float)                 # the type of the value; 42.0
     client.call(summarise, text="...")          # a function: its source is sent and run there
     for event in client.stream(summarise, text="..."):
         print(event.name, event.data)
@@ -19,7 +19,9 @@ Only `clients` does I/O; httpx is imported with the first client.
     options    options of a call
     request    HTTP request of a call, Authorization header
     function   source of a function
+    parts      arguments that are parts of a form: arrays, tables, images, files
     answers    value or error of a response
+    values     arrays, tables and images of a response
     events     events of a call
     following  reconnection to a run's events
     control    sessions and endpoints of a server, for the commands and the magics

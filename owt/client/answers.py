@@ -5,7 +5,8 @@
     text/..., XML, JavaScript         str
     anything else (images, audio, ...) bytes
 
-A body that does not match its type is str if it can be decoded, else bytes.
+A body that does not match its type is str if it can be decoded, else bytes. For the values that the header
+`Owt-Value` names, `owt.client.values` comes first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from owt.errors import CannotSend, RemoteError, UnexpectedValue, shortened
 
 PROBLEM = "application/problem+json"
 ANYTHING = "application/json, */*;q=0.9"
-"""Accept header of a call: tables as records, figures as images, everything else unchanged."""
+"""Accept header of a response in text: tables as records, figures as images, everything else unchanged."""
 
 Value = TypeVar("Value")
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 from urllib.parse import urlsplit
 
-from owt.client import answers, following, request
+from owt.client import answers, following, parts, request, values
 from owt.client.following import Following
 from owt.client.function import source_of
 from owt.client.options import Changes, Options
+from owt.client.parts import Part
 from owt.client.request import CONNECT_TIMEOUT, Address, Request, authorization, credentials
 from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
 from owt.server import Server, split_unix
@@ -96,9 +97,14 @@ class Caller:
                 )
             options = options.changed({"fn_name": source.fn_name})
             code = source.code
-        return request.call_fields(code, kwargs, options)
+        return request.call_fields(code, kwargs, options, has_path=bool(self._address.path))
 
     def _call_request(self, code: Code | None, kwargs: dict[str, Any], accept: str) -> Request:
+        arguments: dict[str, Part] = {}
+        if self.options.method == "POST":
+            kwargs, arguments = parts.split(kwargs)
+        if arguments and self.options.kwargs is not None:
+            raise CannotSend("there are keyword arguments and the option kwargs; give one of them")
         fields = self._fields(code, kwargs)
         # The method of the client decides how the response comes.
         fields.pop("stream", None)
@@ -106,8 +112,10 @@ class Caller:
             accept = self.options.accept or accept
         if (problem := header_problem("Accept", accept)) is not None:
             raise CannotSend(problem)
-        make = request.get if self.options.method == "GET" else request.post
-        new = make(self._address, fields, accept)
+        if self.options.method == "GET":
+            new = request.get(self._address, fields, accept)
+        else:
+            new = request.post(self._address, fields, accept, arguments)
         if (run := Server.current_run()) is not None:
             new.headers["Owt-Run"] = run
         for name, value in self.options.headers.items():
@@ -222,8 +230,9 @@ class Caller:
         """
         if response.status_code >= 400:
             raise self._failure(response, body)
-        value = answers.decoded(response.headers.get("Content-Type", ""), body)
-        return value if returns is None else answers.converted(value, returns)
+        # A caller who chooses the representation gets just that.
+        kind = response.headers.get("Owt-Value") if self.options.accept is None else None
+        return values.value_of(kind, response.headers.get("Content-Type", ""), body, returns)
 
     def _document(self, response: httpx.Response) -> dict[str, Any]:
         """Return the JSON object of one of the server's own resources; an empty body is an empty object."""

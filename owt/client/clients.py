@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from time import sleep
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
@@ -13,6 +21,7 @@ from owt.client.caller import EVENTS, Caller, Code
 from owt.client.events import Event
 from owt.client.following import CANCEL_TIMEOUT, Following
 from owt.client.request import Request
+from owt.client.values import accept_of
 from owt.errors import RemoteError, Unreachable
 
 if TYPE_CHECKING:
@@ -43,14 +52,16 @@ class Client(Caller):
     def call(self, code: Code | None = None, returns: Any = None, /, **kwargs: Any) -> Any:
         """Run `code` with `kwargs`, and return the whole response, decoded by its Content-Type.
 
-        JSON becomes objects, JSON lines a list, text str, and everything else (images, audio) bytes. A
-        number comes as its text, as for any HTTP client. The end of a stream is waited for.
+        Arguments are values that JSON has, and arrays, tables, images, bytes, open files and paths of files.
+        The value comes back as what it is: JSON's values, arrays, tables and images (`owt.client.values`),
+        text as str, and everything else (audio, files) as bytes. JSON lines are a list; the end of a stream
+        is waited for.
 
-        `returns` is the type of the value, such as `int`, `list[float]`, a dataclass or a `TypedDict`: the
-        value is converted by msgspec, or `UnexpectedValue` raised.
+        `returns` is the type of the value, such as `int`, `list[float]`, a dataclass, a `TypedDict`, an array
+        or a data frame: the value is converted, or `UnexpectedValue` raised.
         """
         check_type(returns)
-        with self.open(code, **kwargs) as response:
+        with self._open(code, kwargs, accept_of(returns)) as response:
             return self._value(response, response.read(), returns)
 
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> Generator[Event]:
@@ -61,8 +72,7 @@ class Client(Caller):
         """
         return self._events(self._call_request(code, kwargs, EVENTS))
 
-    @contextmanager
-    def open(self, code: Code | None = None, /, **kwargs: Any) -> Iterator[httpx.Response]:
+    def open(self, code: Code | None = None, /, **kwargs: Any) -> AbstractContextManager[httpx.Response]:
         """Run `code` with `kwargs`, and return the response at its beginning.
 
         Its status and headers are there, and `iter_bytes()` yields its bytes as they arrive. Leaving the
@@ -72,11 +82,15 @@ class Client(Caller):
         An adaptor's own response of status 400 or above is returned. Errors inside the block are raised from
         it.
         """
+        return self._open(code, kwargs, ANYTHING)
+
+    @contextmanager
+    def _open(self, code: Code | None, kwargs: dict[str, Any], accept: str) -> Iterator[httpx.Response]:
         import httpx
 
         run: str | None = None
         try:
-            with self._response(self._call_request(code, kwargs, ANYTHING)) as response:
+            with self._response(self._call_request(code, kwargs, accept)) as response:
                 run = response.headers["Owt-Run"]
                 yield response
         except httpx.RequestError as error:
@@ -193,7 +207,7 @@ class AsyncClient(Caller):
     async def call(self, code: Code | None = None, returns: Any = None, /, **kwargs: Any) -> Any:
         """Do what `Client.call` does. Cancelling the task cancels the call."""
         check_type(returns)
-        async with self.open(code, **kwargs) as response:
+        async with self._open(code, kwargs, accept_of(returns)) as response:
             return self._value(response, await response.aread(), returns)
 
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> AsyncGenerator[Event]:
@@ -201,14 +215,19 @@ class AsyncClient(Caller):
         into `contextlib.aclosing`."""
         return self._events(self._call_request(code, kwargs, EVENTS))
 
-    @asynccontextmanager
-    async def open(self, code: Code | None = None, /, **kwargs: Any) -> AsyncIterator[httpx.Response]:
+    def open(self, code: Code | None = None, /, **kwargs: Any) -> AbstractAsyncContextManager[httpx.Response]:
         """Do what `Client.open` does, with `aiter_bytes()`."""
+        return self._open(code, kwargs, ANYTHING)
+
+    @asynccontextmanager
+    async def _open(
+        self, code: Code | None, kwargs: dict[str, Any], accept: str
+    ) -> AsyncIterator[httpx.Response]:
         import httpx
 
         run: str | None = None
         try:
-            async with self._response(self._call_request(code, kwargs, ANYTHING)) as response:
+            async with self._response(self._call_request(code, kwargs, accept)) as response:
                 run = response.headers["Owt-Run"]
                 yield response
         except httpx.RequestError as error:

@@ -1,4 +1,4 @@
-"""HTTP requests of calls: the fields in a JSON body or all in the URL, and the Authorization header."""
+"""HTTP requests of calls: the fields in a JSON body, a form or the URL, and the Authorization header."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import json
 import math
 import re
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
+from owt.client import parts
 from owt.client.options import Options
+from owt.client.parts import Part
 from owt.errors import CannotSend, ConfigError, shortened
 from owt.server import Server, split_unix
 from owt.server.url import with_scheme
@@ -25,6 +29,9 @@ _SCALARS = frozenset({str, int, bool, type(None)})
 _HINTS = {
     "bytes": "Send base64 text",
     "bytearray": "Send base64 text",
+    "memoryview": "Send base64 text",
+    "Image": "Send its PNG in base64",
+    "_IOBase": "Send its content in base64",
     "ndarray": "Send its .tolist()",
     "generic": "Send its .item()",
     "Tensor": "Send its .tolist()",
@@ -42,6 +49,9 @@ _HINTS = {
     "UUID": "Send its str()",
     "function": "Define it in the code that is sent",
 }
+_SENT_AS_PARTS = frozenset(
+    {"bytes", "bytearray", "memoryview", "ndarray", "Tensor", "DataFrame", "Image", "_IOBase", "Path"}
+)
 _HINT = "Send its parts, or an expression that makes it there: with_options(kwargs='a Python expression')"
 
 
@@ -103,12 +113,20 @@ class Request:
     timeout: float | None = None
 
 
-def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> dict[str, Any]:
-    """Return the fields of a call. Raises `CannotSend` for values that exclude each other or are not JSON."""
+def call_fields(
+    code: str | None, kwargs: dict[str, Any], options: Options, *, has_path: bool = False
+) -> dict[str, Any]:
+    """Return the fields of a call. Raises `CannotSend` for values that exclude each other or are not JSON.
+
+    With `has_path`, an endpoint can be called: code is not needed.
+    """
     option_fields = options.as_fields()
     names_function = "adaptor" in option_fields or {"session", "fn_name"} <= option_fields.keys()
-    if code is None and not names_function:
-        raise CannotSend("there is no code; give code, or an adaptor, or a session and a fn_name")
+    if code is None and not names_function and not has_path:
+        raise CannotSend(
+            "there is no code; give code, or an adaptor, or a session and a fn_name, or the path of an "
+            "endpoint in the URL"
+        )
     if code is not None and "adaptor" in option_fields:
         raise CannotSend(f"there is code and the adaptor {option_fields['adaptor']!r}; give one of them")
     if kwargs and "kwargs" in option_fields:
@@ -124,10 +142,22 @@ def call_fields(code: str | None, kwargs: dict[str, Any], options: Options) -> d
     return fields | option_fields
 
 
-def post(address: Address, fields: dict[str, Any], accept: str) -> Request:
-    """Return a POST with the fields as a JSON object. Raises `CannotSend`."""
-    headers = {"Accept": _accept(accept), "Content-Type": "application/json"}
-    return Request("POST", address.http, _utf8(_json(fields)), headers)
+def post(
+    address: Address,
+    fields: dict[str, Any],
+    accept: str,
+    arguments: Mapping[str, Part] = MappingProxyType({}),
+) -> Request:
+    """Return a POST with the fields as a JSON object, or as a form if there are `arguments` that are parts.
+
+    Raises `CannotSend`.
+    """
+    content_type, content = "application/json", _utf8(_json(fields))
+    if arguments:
+        texts = {name: _utf8(_text(value)) for name, value in fields.items()}
+        content_type, content = parts.encode(texts, arguments)
+    headers = {"Accept": _accept(accept), "Content-Type": content_type}
+    return Request("POST", address.http, content, headers)
 
 
 def get(address: Address, fields: dict[str, Any], accept: str) -> Request:
@@ -146,10 +176,9 @@ def as_url(address: Address, fields: dict[str, Any]) -> str:
     for name, value in fields.items():
         match name:
             case "code" | "kwargs":
-                text = _utf8(value if isinstance(value, str) else _json(value))
-                pairs[f"{name}_b64"] = urlsafe_b64encode(text).rstrip(b"=").decode()
+                pairs[f"{name}_b64"] = urlsafe_b64encode(_utf8(_text(value))).rstrip(b"=").decode()
             case _:
-                pairs[name] = "1" if value is True else str(value)
+                pairs[name] = _text(value)
     return f"{address.url}{'&' if urlsplit(address.url).query else '?'}{urlencode(pairs)}"
 
 
@@ -178,6 +207,13 @@ def authorization(auth: tuple[str, str] | None, token: str | None) -> dict[str, 
 def _accept(accept: str) -> str:
     # First, because the server compares the places of JSON and text; no value has this type.
     return f"application/problem+json, {accept}"
+
+
+def _text(value: Any) -> str:
+    """Return a field as text, for a URL or a form."""
+    if value is True:
+        return "1"
+    return value if isinstance(value, str) else _json(value)
 
 
 def _json(document: Any) -> str:
@@ -215,4 +251,6 @@ def _check(value: Any, where: str) -> None:
         case _:
             kinds = [base.__name__ for base in type(value).__mro__]
             hint = next((_HINTS[kind] for kind in kinds if kind in _HINTS), _HINT)
+            if not _SENT_AS_PARTS.isdisjoint(kinds):
+                hint = f"{hint}, or the object itself as an argument of its own, by POST"
             raise CannotSend(f"{where}: JSON has no {kinds[0]}; got {shortened(value)}. {hint}")

@@ -56,6 +56,33 @@ def test_url_contains_every_option_of_the_call(capsys):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("arguments", "url"),
+    [
+        (["/speak"], "http://127.0.0.1:9876/speak?kwargs_b64=eyJuIjozfQ"),
+        (["/speak?voice=a", "--url", "http://h/owt/"], "http://h/owt/speak?voice=a&kwargs_b64=eyJuIjozfQ"),
+        (["/a", "--code", "1", "--url", "http://h"], "http://h/a?code_b64=MQ&kwargs_b64=eyJuIjozfQ"),
+    ],
+)
+def test_a_path_is_that_of_an_endpoint_or_of_the_code(capsys, arguments, url):
+    assert main.main(["call", *arguments, "--arg", "n", "3", "--print-url"]) == 0
+    assert capsys.readouterr() == (f"{url}\n", "")
+
+
+def test_a_file_is_sent_as_a_part_to_an_endpoint(server, capfdbinary, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n")
+    server.responses["POST", "/size"] = (200, "text/plain", b"6")
+    main.main(
+        ["call", "/size", "--url", server.url, "--arg", "image", f"@{tmp_path}/a.png", "--arg", "n", "3"]
+    )
+    [(content_type, body)] = server.bodies
+    assert content_type.startswith("multipart/form-data; boundary=")
+    assert b'name="kwargs"\r\n\r\n{"n":3}\r\n' in body
+    assert (
+        b'name="kwargs.image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n\r\n--' in body
+    )
+
+
 def test_kwargs_are_sent_as_text(capsys):
     fields = url_fields(capsys, "--adaptor", "speak", "--kwargs", "dict(n={1})")
     assert unpacked(fields["kwargs_b64"]) == "dict(n={1})"
@@ -124,7 +151,11 @@ def test_owt_url_names_the_default_server(capsys, monkeypatch):
         (["--code", "1", "--output", "/gone/file"], ["--output: /gone/file cannot be written"]),
         (["--code", "x" * 70_000, "--method", "GET"], ["the maximum is 65536; send a POST"]),
         (["--code", "1", "--bogus"], ["no such option", "--bogus"]),
-        (["--code", "1", "extra"], ["unexpected extra argument", "extra"]),
+        (["--code", "1", "extra"], ["the path of an endpoint begins with /; got 'extra'"]),
+        (["/a", "/b"], ["unexpected extra argument", "/b"]),
+        (["/a", "--url", "http://h/?x=1"], ["give the query after PATH; --url has '?x=1'"]),
+        (["/a", "--arg", "f", "@/gone"], ["f: /gone cannot be read: No such file"]),
+        (["/a", "--arg", "f", "@/dev/null", "--method", "GET"], ["f: JSON has no PosixPath", "by POST"]),
     ],
 )
 def test_a_usage_error_is_one_line_and_status_2(capsys, arguments, words):
@@ -200,7 +231,7 @@ def test_help_of_the_client_module_imports_no_heavy_package():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.splitlines()[0] == "Usage: owt call [OPTIONS]"
+    assert done.stdout.splitlines()[0] == "Usage: owt call [OPTIONS] [PATH]"
     assert done.stdout.splitlines()[-1] == "0 []"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,12 +40,22 @@ from owt.errors import CannotSend
         ("\\d", "\\d"),
         ("'\\d'", "\\d"),
         ("2024-01-01", "2024-01-01"),
+        ("@a b.png", Path("a b.png")),
+        ("@@a.png", "@a.png"),
+        ("@@", "@"),
+        ("a@b", "a@b"),
         ("[" * 100_000, "[" * 100_000),
     ],
 )
-def test_an_argument_is_json_or_a_python_literal_or_text(text, value):
+def test_an_argument_is_json_or_a_python_literal_or_a_file_or_text(text, value):
     result = argument(text)
     assert (result, type(result)) == (value, type(value))
+
+
+def test_an_argument_at_a_dash_is_standard_input(monkeypatch):
+    stdin = io.TextIOWrapper(io.BytesIO(b"content"))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert argument("@-") is stdin.buffer
 
 
 def test_an_expression_without_code_is_the_code():

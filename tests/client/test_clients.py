@@ -7,6 +7,7 @@ with the asynchronous one.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from owt.client import (
@@ -176,7 +178,38 @@ def test_a_call_is_a_post_of_json_and_its_response_is_decoded(new_client):
         "session": "tour",
     }
     assert request.headers["Authorization"] == "Bearer abc"
-    assert request.headers["Accept"].startswith("application/problem+json, application/json")
+    assert request.headers["Accept"].endswith("application/json;q=0.9, */*;q=0.8")
+
+
+def test_an_array_is_a_part_of_a_form_and_comes_back_as_an_array(new_client):
+    array = np.arange(3)
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    response = text(buffer.getvalue(), "application/x-npy", **{"Owt-Value": "array"})
+    transport = Transport(response, text(buffer.getvalue(), "application/x-npy"))
+    client = new_client(transport)
+    assert client.call("lambda x: x", x=array, n=1).tolist() == [0, 1, 2]
+    [request] = transport.requests
+    assert request.headers["Content-Type"].startswith("multipart/form-data; boundary=")
+    assert request.headers["Accept"].startswith("application/problem+json, application/x-npy")
+    assert b'name="kwargs.x"; filename="x"' in request.content
+    assert b'name="kwargs"\r\n\r\n{"n":1}' in request.content
+
+
+def test_a_caller_who_chooses_the_representation_gets_its_bytes(new_client):
+    client = new_client(Transport(text(b"npy", "application/x-npy", **{"Owt-Value": "array"})))
+    client.client = client.client.with_options(accept="application/x-npy")
+    assert client.call("1") == b"npy"
+
+
+@pytest.mark.parametrize("options", [{"method": "GET"}, {"kwargs": "{}"}])
+def test_parts_are_refused_where_they_cannot_be_sent(new_client, options):
+    transport = Transport()
+    client = new_client(transport)
+    client.client = client.client.with_options(**options)
+    with pytest.raises(CannotSend, match=r"as an argument of its own, by POST|give one of them"):
+        client.call("1", x=b"")
+    assert transport.requests == []
 
 
 def test_an_adaptors_own_error_status_is_a_remote_error(new_client):

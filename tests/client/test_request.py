@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import decimal
+import io
 import json
 import math
 import pathlib
@@ -14,8 +15,10 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from owt.client.options import Options
+from owt.client.parts import Part
 from owt.client.request import MAX_URL, Address, as_url, call_fields, get, post
 from owt.errors import CannotSend, ConfigError
 
@@ -34,6 +37,7 @@ def unpacked(text: str) -> str:
     ("url", "whole", "root", "auth"),
     [
         ("http://127.0.0.1:9876", "http://127.0.0.1:9876/", "http://127.0.0.1:9876", None),
+        ("localhost:1/a", "http://localhost:1/a", "http://localhost:1", None),
         ("http://localhost:1/a/b/", "http://localhost:1/a/b/", "http://localhost:1", None),
         ("https://h/x?q=1&r#part", "https://h/x?q=1&r", "https://h", None),
         ("http://ada:p%40ss@h:2/x", "http://h:2/x", "http://h:2", ("ada", "p@ss")),
@@ -63,7 +67,7 @@ def test_a_request_over_a_unix_socket_has_an_http_url():
     assert as_url(address, fields).startswith("http+unix://%2Frun%2FOwt/a?own=1&code_b64=")
 
 
-@pytest.mark.parametrize("url", ["localhost:9876", "ftp://h", "http://", "http://h:port", ""])
+@pytest.mark.parametrize("url", ["localhost", "ftp://h", "http://", "http://h:port", ""])
 def test_an_address_that_is_not_a_url_is_refused_by_its_setting(url):
     with pytest.raises(ConfigError, match=r"^--address: "):
         Address.of(url, "--address")
@@ -116,6 +120,30 @@ def test_options_that_exclude_each_other_are_refused(code, kwargs, options, word
         call_fields(code, kwargs, options)
 
 
+def test_code_is_not_needed_at_the_path_of_an_endpoint():
+    assert call_fields(None, {"n": 1}, Options(), has_path=True) == {"kwargs": {"n": 1}}
+
+
+def test_a_post_with_parts_is_a_form_of_the_fields():
+    fields = call_fields("x = '\r'", {"n": [1, "ß"]}, Options(session="s", timeout=2.5, reload=True))
+    request = post(ADDRESS, fields, "*/*", {"data": Part(b"\0")})
+    content_type, content = request.headers["Content-Type"], request.content or b""
+    mark = f"--{content_type.partition('boundary=')[2]}\r\n".encode()
+    assert content_type.startswith("multipart/form-data; boundary=")
+    assert [piece.split(b"\r\n\r\n") for piece in content.split(mark)[1:]] == [
+        [b'Content-Disposition: form-data; name="code"', b"x = '\r'\r\n"],
+        [b'Content-Disposition: form-data; name="kwargs"', '{"n":[1,"ß"]}\r\n'.encode()],
+        [b'Content-Disposition: form-data; name="session"', b"s\r\n"],
+        [b'Content-Disposition: form-data; name="timeout"', b"2.5\r\n"],
+        [b'Content-Disposition: form-data; name="reload"', b"1\r\n"],
+        [
+            b'Content-Disposition: form-data; name="kwargs.data"; filename="data"\r\n'
+            b"Content-Type: application/octet-stream",
+            b"\0\r\n" + mark[:-2] + b"--\r\n",
+        ],
+    ]
+
+
 @pytest.mark.parametrize("options", [Options(adaptor="speak"), Options(session="s", fn_name="f")])
 def test_code_is_not_needed_with_an_adaptor_or_a_sessions_function(options):
     assert "code" not in call_fields(None, {}, options)
@@ -133,17 +161,31 @@ class Point:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.zeros(3), r"x: JSON has no ndarray; .* Send its \.tolist\(\)"),
+        (
+            np.zeros(3),
+            r"x: JSON has no ndarray; .* Send its \.tolist\(\), or the object itself as an argument",
+        ),
         (np.int64(3), r"x: JSON has no int64; .* Send its \.item\(\)"),
         (np.array(["a"])[:1], r"x: JSON has no ndarray"),
         (decimal.Decimal("0.1"), r"x: JSON has no Decimal; .* Send its str"),
-        (pathlib.Path("a"), r"x: JSON has no PosixPath; .* Send its str"),
+        (pathlib.Path("a"), r"x: JSON has no PosixPath; .* Send its str\(\), or the object itself as an"),
         (datetime.timedelta(1), r"x: JSON has no timedelta; .*total_seconds"),
         (1j, r"x: JSON has no complex; "),
         (CIRCLE, r"x: contains itself"),
         ({"a": CIRCLE}, r"x: contains itself"),
         (pd.DataFrame({"a": [1]}), r"(?s)x: JSON has no DataFrame; .*records"),
-        (b"ab", r"x: JSON has no bytes; got b'ab'\. Send base64"),
+        (
+            b"ab",
+            r"x: JSON has no bytes; got b'ab'\. Send base64 text, or the object itself as an argument",
+        ),
+        (
+            [io.BytesIO()],
+            r"x\[0\]: JSON has no BytesIO; .* Send its content in base64, or the object itself",
+        ),
+        (
+            {"a": Image.new("1", (1, 1))},
+            r"x\['a'\]: JSON has no Image; .* Send its PNG in base64, or the object",
+        ),
         ({"a": [1, {2}]}, r"x\['a'\]\[1\]: JSON has no set; .*list"),
         (datetime.datetime(2020, 1, 1), r"x: JSON has no datetime; .*isoformat"),
         (Point(1), r"x: JSON has no Point; .*with_options\(kwargs"),

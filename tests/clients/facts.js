@@ -104,8 +104,8 @@ export const facts = {
   async "a value that JSON would lose is refused by its name"({ owt, url }) {
     const client = new owt.Client(url);
     const toJSON = () => ({ type: "Buffer", data: [] });
-    const blob = "JSON has no Blob; send base64 text, or upload it with fetch and a FormData";
-    const bytes = "value: JSON has no Uint8Array; send base64 text, or Array.from(it)";
+    const alone = "make it an argument of its own (not in a link), or send";
+    const shaped = Object.assign(new Uint8Array(5), { shape: [2, 3] });
     const losses = [
       [NaN, "value: JSON has no NaN"],
       [{ a: [-Infinity] }, "value.a[0]: JSON has no -Infinity"],
@@ -119,12 +119,12 @@ export const facts = {
       [new Map([[1, 2]]), "value: JSON has no Map; send Object.fromEntries(it)"],
       [[new Set([1])], "value[0]: JSON has no Set; send Array.from(it)"],
       [new FormData(), "value: JSON has no FormData; send Object.fromEntries(it)"],
-      [new Blob(["x"]), `value: ${blob}`],
-      [{ image: new Blob(["x"]) }, `value.image: ${blob}`],
-      [new ArrayBuffer(1), "value: JSON has no ArrayBuffer; send base64 text"],
-      [new Uint8Array(1), bytes],
-      [Object.assign(new Uint8Array(1), { toJSON }), bytes],
-      [new Float32Array(1), "value: JSON has no Float32Array; send Array.from(it)"],
+      [[new Blob(["x"])], `value[0]: JSON has no Blob; ${alone} base64 text`],
+      [{ image: new Blob(["x"]) }, `value.image: JSON has no Blob; ${alone} base64 text`],
+      [[new ArrayBuffer(1)], `value[0]: JSON has no ArrayBuffer; ${alone} base64 text`],
+      [[new Uint8Array(1)], `value[0]: JSON has no Uint8Array; ${alone} Array.from(it)`],
+      [[Object.assign(new Uint8Array(1), { toJSON })], `value[0]: JSON has no Uint8Array; ${alone} Array.from(it)`],
+      [shaped, "value: the shape [2,3] does not fit 5 elements"],
       [Promise.resolve(1), "value: JSON has no Promise; await it"],
       [new Error("x"), "value: JSON has no Error"],
     ];
@@ -138,6 +138,28 @@ export const facts = {
     }
     const refused = await rejection(Promise.resolve().then(() => client.link("1", {}, { session: new Map() })));
     equal(refused.message, "session: JSON has no Map; send Object.fromEntries(it)");
+    const link = await rejection(Promise.resolve().then(() => client.link("1", { image: new Blob(["x"]) })));
+    equal(link.message, `kwargs.image: JSON has no Blob; ${alone} base64 text`);
+  },
+
+  async "bytes, files and typed arrays arrive as what they are"({ owt, url }) {
+    const code = `
+def run(**kwargs):
+    return {name: [type(value).__name__, getattr(value, "tolist", lambda: repr(value))()] for name, value in kwargs.items()}`;
+    const shaped = Object.assign(Int16Array.of(1, 2, 3, 4, 5, 6), { shape: [3, 2] });
+    const kwargs = {
+      blob: new Blob(["\r\n"]), text: new Blob(["ä"], { type: "text/plain" }), buffer: Uint8Array.of(1, 0).buffer,
+      view: new DataView(new ArrayBuffer(1)), floats: Float32Array.of(0.5), bigs: BigInt64Array.of(-1n, 2n ** 53n),
+      shaped, part: shaped.subarray(1, 2), nothing: new Float64Array(0), "n b": 3,
+    };
+    equal(await new owt.Client(url).call(code, kwargs), {
+      "n b": ["int", "3"], blob: ["bytes", "b'\\r\\n'"], text: ["str", "'ä'"], buffer: ["bytes", "b'\\x01\\x00'"],
+      view: ["bytes", "b'\\x00'"], floats: ["ndarray", [0.5]], bigs: ["ndarray", [-1, 2 ** 53]],
+      shaped: ["ndarray", [[1, 2], [3, 4], [5, 6]]], part: ["ndarray", [2]], nothing: ["ndarray", []],
+    });
+    const [event] = await all(new owt.Client(url).stream("lambda x: [len(x)]", { x: new Uint8Array(7) }));
+    equal(event.data, "[7]");
+    equal(kwargs.floats instanceof Float32Array, true);
   },
 
   async "a value that JSON represents arrives as it is"({ owt, url }) {

@@ -278,3 +278,19 @@ def test_the_client_module_is_the_command_call(environ, server):
         env=environ, capture_output=True, timeout=60, check=True,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == (b"[1]\n", b"")
+
+
+def test_a_file_is_an_argument_of_code_and_of_an_endpoint(call, session, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n")
+    image = ("--arg", "image", f"@{tmp_path / 'a.png'}")
+    code = "def run(image: bytes, n, text): return f'{image} {n + 1} {text}'"
+    done = call("--code", code, *image, "--arg", "n", "3", "--arg", "text", "@@a")
+    assert (done.stdout, done.stderr) == (b"b'\\x89PNG\\r\\n' 4 @a", b"")
+    code = "@endpoint('/call/size')\ndef size(image: bytes, n: int = 1): return {'size': n * len(image)}"
+    call("--session", session, "--code", code)
+    output = tmp_path / "out.json"
+    assert call("/call/size", *image, "--arg", "n", "2", "--output", str(output)).stderr == b""
+    assert output.read_bytes() == b'{"size":12}\n'
+    assert call("/call/size", "--arg", "image", "@-", input=b"123").stdout == b'{"size":3}\n'
+    missing = call("/call/nothing")
+    assert (missing.returncode, b"/call/nothing" in missing.stderr) == (1, True)

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import math
 import re
 import threading
 from contextlib import aclosing, closing
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pytest
+from PIL import Image
 
 import owt
-from owt.client import AsyncClient, CannotSend, Client, Event, RemoteError, Unreachable, following
+from owt.client import (
+    AsyncClient,
+    CannotSend,
+    Client,
+    Event,
+    RemoteError,
+    UnexpectedValue,
+    Unreachable,
+    following,
+)
 from owt.testing import Gate, LiveServer, wait_until
 
 
@@ -71,7 +85,6 @@ def test_every_keyword_argument_is_the_adaptors(client):
         ("(b'abc', {'Content-Type': 'audio/wav'})", b"abc"),
         ("({'a': i} for i in range(2))", [{"a": 0}, {"a": 1}]),
         ("('a' for i in range(2))", "aa"),
-        ("__import__('pandas').DataFrame({'a': [1, 2]})", [{"a": 1}, {"a": 2}]),
         ("('', 204)", None),
     ],
 )
@@ -79,11 +92,93 @@ def test_a_response_is_decoded_by_its_content_type(client, code, value):
     assert client.call(code) == value
 
 
-def test_an_image_is_bytes_and_accept_selects_another_type(client):
-    code = "from PIL import Image\ndef run(): return Image.new('RGB', (2, 2))"
-    assert client.call(code)[:4] == b"\x89PNG"
+def test_arrays_tables_and_images_come_back_as_what_they_are(client, tmp_path):
+    array = client.call("__import__('numpy').arange(6, dtype='f4').reshape(2, 3).T")
+    assert (array.tolist(), array.dtype) == ([[0, 3], [1, 4], [2, 5]], np.float32)
+    table = "__import__('pandas').DataFrame({'a': [1, 2]})"
+    pd.testing.assert_frame_equal(client.call(table), pd.DataFrame({"a": [1, 2]}))
+    image = client.call("from PIL import Image\ndef run(): return Image.new('RGB', (2, 3), 'red')")
+    assert (image.size, image.getpixel((0, 0))) == ((2, 3), (255, 0, 0))
+    (tmp_path / "a.txt").write_bytes(b"text")
+    assert client.call(f"open({str(tmp_path / 'a.txt')!r}, 'rb')") == b"text"
+    # Bytes of the adaptor's own.
+    assert client.call("bytes.fromhex('89504e470d0a1a0a')") == b"\x89PNG\r\n\x1a\n"
+
+
+def test_an_array_makes_the_round_trip_unchanged(client):
+    for array in (
+        np.array([[1, 2]], order="F"),
+        np.array(["ß"]),
+        np.array([1j]),
+        np.array(2.5),
+        np.zeros((0, 3)),
+    ):
+        result = client.call("def run(x): return x", x=array)
+        assert (result.dtype, result.shape) == (array.dtype, array.shape)
+        np.testing.assert_array_equal(result, array)
+
+
+def test_a_type_selects_another_form_of_a_value(client, tmp_path):
+    array, table = "__import__('numpy').eye(2)", "__import__('pandas').DataFrame({'a': [1, 2]})"
+    assert client.call(array, list) == [[1, 0], [0, 1]]
+    assert client.call(array, npt.NDArray[np.float64]).tolist() == [[1, 0], [0, 1]]
+    assert client.call("[[1], [2]]", np.ndarray).tolist() == [[1], [2]]
+    assert client.call(table, list[dict[str, int]]) == [{"a": 1}, {"a": 2}]
+    image = "from PIL import Image\ndef run(): return Image.new('RGB', (2, 3))"
+    assert client.call(image, bytes)[:4] == b"\x89PNG"
+    assert client.call(image, Image.Image).size == (2, 3)
+    (tmp_path / "a.txt").write_bytes(b"text")
+    path = f"__import__('pathlib').Path({str(tmp_path / 'a.txt')!r})"
+    assert (client.call(path), client.call(path, bytes)) == (str(tmp_path / "a.txt"), b"text")
+    with pytest.raises(UnexpectedValue, match="no ndarray: expected lists of numbers; got 'text'"):
+        client.call("'text'", np.ndarray)
+
+
+def test_the_option_accept_selects_another_type(client):
     table = "__import__('pandas').DataFrame({'a': [1, 2]})"
     assert client.with_options(accept="text/csv").call(table).splitlines() == [",a", "0,1", "1,2"]
+
+
+def test_arguments_that_json_does_not_have_arrive_as_what_they_are(client, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"text\r\n")
+
+    def kinds(**kwargs):
+        return {name: type(value).__name__ for name, value in kwargs.items()}
+
+    def contents(array, image, data, path, file, n):
+        return [array.tolist(), str(array.dtype), image.size, list(data), path, list(file), n]
+
+    arguments = {
+        "array": np.arange(6, dtype="f4").reshape(2, 3).T,
+        "image": Image.new("RGB", (2, 3)),
+        "data": b"\r\n\0",
+        "path": tmp_path / "a.txt",
+        "file": io.BytesIO(b"\x01"),
+        "n": 1,
+    }
+    assert client.call(kinds, **arguments) == {
+        "array": "ndarray", "image": "PngImageFile", "data": "bytes",
+        "path": "str", "file": "bytes", "n": "int",
+    }  # fmt: skip
+    assert client.call(contents, **arguments) == [
+        [[0, 3], [1, 4], [2, 5]], "float32", [2, 3], [13, 10, 0], "text\r\n", [1], 1,
+    ]  # fmt: skip
+    result, _ = client.stream("lambda x: [x.sum().item()]", x=np.ones(2))
+    assert result.data == "[2.0]"
+
+
+def test_an_annotation_decides_what_an_argument_is(client, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no png")
+    code = "from pathlib import Path\ndef run(x: Path, y: bytes): return [x.name, x.read_text(), y.decode()]"
+    assert client.call(code, x=tmp_path / "a.png", y=tmp_path / "a.png") == ["a.png", "no png", "no png"]
+
+
+def test_an_endpoint_is_called_at_the_path_of_the_url(server, client, session):
+    other = client.with_options(session=session)
+    other.call("@endpoint('/client/half')\ndef half(data: bytes, n: int = 2): return [len(data) / n]")
+    with Client(f"{server.url}/client/half") as endpoint:
+        assert endpoint.call(data=b"1234", n=8) == [0.5]
+        assert endpoint.call(data=b"1234") == [2]
 
 
 def test_a_lambda_and_a_local_function_can_be_sent(client):
@@ -192,7 +287,9 @@ def test_a_stream_preserves_line_ends(client):
     code = "def run(text):\n    print(text, end='')\n    yield text\n    return text"
     events = list(client.stream(code, text=text))[:-1]
     assert [(event.name, event.data) for event in events] == [
-        ("stdout", text), ("message", text), ("result", text)
+        ("stdout", text),
+        ("message", text),
+        ("result", text),
     ]
 
 
