@@ -34,7 +34,26 @@ export interface StreamOptions extends Fields {
   events?: readonly string[];
 }
 
-/** Arguments, or the input of a pipeline, as values that JSON has; a string is a Python expression. */
+export type TypedArray =
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array
+  | Float32Array
+  | Float64Array;
+
+/** An array of NumPy, in row-major order: what `call` returns for one, and an argument of several dimensions. */
+export type ShapedArray<A extends TypedArray = TypedArray> = A & { shape: number[] };
+
+/**
+ * Arguments, or the input of a pipeline, as values that JSON has; a string is a Python expression. Members may also be
+ * a Blob, a File, an ArrayBuffer, a DataView or a TypedArray.
+ */
 export type Arguments = object | string | number | boolean | null;
 
 interface Received {

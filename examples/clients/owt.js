@@ -479,7 +479,14 @@ async function refusal(response) {
     }
   }
   const title = `the server answered ${status}`;
-  return new RemoteError({ ...facts, type: "about:blank", title, detail: text.trim() });
+  let detail = text.trim();
+  try {
+    // Text of an adaptor is a JSON string for this client.
+    if (/^application\/json/.test(headers.get("Content-Type")) && detail[0] === '"') detail = JSON.parse(detail);
+  } catch {
+    // Use the text itself.
+  }
+  return new RemoteError({ ...facts, type: "about:blank", title, detail });
 }
 
 /**

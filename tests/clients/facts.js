@@ -23,9 +23,12 @@ export const facts = {
     equal(await new owt.Client(url).call(code, { name: "owt ☕ 'x' \"y\"" }), "Hello, owt ☕ 'x' \"y\"!");
   },
 
-  async "a number is returned as text and an empty answer as null"({ owt, url }) {
+  async "numbers, booleans and None are what they are, and an empty answer is null"({ owt, url }) {
     const client = new owt.Client(url);
-    equal(await client.call("6 * 7"), "42");
+    for (const [code, value] of [["3.5", 3.5], ["True", true], ["None", null], ["''", ""]]) {
+      equal(await client.call(code), value);
+    }
+    equal(await client.call("6 * 7"), 42);
     equal(await client.call("def run(): return b'', {'Content-Type': ''}"), null);
   },
 
@@ -50,16 +53,49 @@ export const facts = {
     equal([...new Uint8Array(await blob.arrayBuffer())], [0, 255]);
   },
 
+  async "an array is a typed array with its shape"({ owt, url }) {
+    const client = new owt.Client(url);
+    const arrays = [
+      ["arange(6, dtype='f4').reshape(2, 3)", "Float32Array", [0, 1, 2, 3, 4, 5], [2, 3]],
+      ["arange(6, dtype='i4').reshape(3, 2).T", "Int32Array", [0, 2, 4, 1, 3, 5], [2, 3]],
+      ["arange(24, dtype='u2').reshape(2, 3, 4, order='F')[:, :, 1]", "Uint16Array", [6, 8, 10, 7, 9, 11], [2, 3]],
+      ["array([-1, 2 ** 53 + 1])", "BigInt64Array", [-1n, 2n ** 53n + 1n], [2]],
+      ["array([1.5, -2 ** -24, 65504], 'f2')", "Float32Array", [1.5, -(2 ** -24), 65504], [3]],
+      ["array([-inf, nan, 0], 'f2')", "Float32Array", [-Infinity, NaN, 0], [3]],
+      ["array([True, False])", "Uint8Array", [1, 0], [2]],
+      ["asfortranarray([[1, 2j], [3, 4]])", "Float64Array", [1, 0, 0, 2, 3, 0, 4, 0], [2, 2, 2]],
+      ["array('1970-01-02', 'M8[s]')", "BigInt64Array", [86400n], []],
+      ["zeros((0, 2))", "Float64Array", [], [0, 2]],
+    ];
+    for (const [code, type, items, shape] of arrays) {
+      const value = await client.call(`from numpy import *\n${code}`);
+      equal([value.constructor.name, [...value].map(String), value.shape], [type, items.map(String), shape], code);
+      equal(await client.call("def run(x): return list(x.shape)", { x: value }), shape);
+    }
+    const texts = await client.call("__import__('numpy').array(['a'])");
+    equal([texts instanceof Blob, texts.type], [true, "application/x-npy"]);
+    equal(await client.call("__import__('numpy').eye(1)", {}, { accept: "application/json" }), [[1]]);
+  },
+
+  async "an image and a file are a Blob, and a table is a list of objects"({ owt, url }) {
+    const client = new owt.Client(url);
+    const image = await client.call("from PIL import Image\ndef run(): return Image.new('L', (1, 1))");
+    equal([image instanceof Blob, image.type], [true, "image/png"]);
+    const file = await client.call("open('/dev/null', 'rb')");
+    equal([file instanceof Blob, file.size], [true, 0]);
+    equal(await client.call("__import__('pandas').DataFrame({'a': [1, 2]})"), [{ a: 1 }, { a: 2 }]);
+  },
+
   async "a session keeps its state and a call may name another"({ owt, url, session }) {
     const client = new owt.Client(url, { session });
     await client.call("x = 41");
-    equal(await client.call("x + 1"), "42");
-    equal(await client.call("'x' in globals()", {}, { session: `${session}-2` }), "False");
+    equal(await client.call("x + 1"), 42);
+    equal(await client.call("'x' in globals()", {}, { session: `${session}-2` }), false);
   },
 
   async "options become fields of the request"({ owt, url }) {
     const code = "def go(n): return n * 2\ndef run(n): return n";
-    equal(await new owt.Client(url, { fn_name: "go" }).call(code, { n: 21 }), "42");
+    equal(await new owt.Client(url, { fn_name: "go" }).call(code, { n: 21 }), 42);
     const error = await rejection(new owt.Client(url).call(null, { text: "" }, { adaptor: "speak" }));
     equal([error.name, error.exception], ["RemoteError", "ValueError"]);
   },
@@ -172,7 +208,7 @@ def run(**kwargs):
     equal(await new owt.Client(url).call("lambda value: value", { value }), [
       "1970-01-01T00:00:00.000Z", { x: 1 }, "http://x/", {}, "s", text, -0.5, null,
     ]);
-    equal(await new owt.Client(url).call("len", [1, 2]), "2");
+    equal(await new owt.Client(url).call("len", [1, 2]), 2);
     equal(await new owt.Client(url).call("lambda **names: names", null), {});
   },
 
@@ -256,7 +292,7 @@ def run(**kwargs):
   async "a stream that is cut resumes with the next event"({ owt, url, session, gate, cut }) {
     const client = new owt.Client(url, { session });
     equal(await cuts(client.stream(cutting(gate, cut)), new owt.Client(url), gate, 3), [0, 1, 2, 3, "done"]);
-    equal(await client.call("state.runs"), "1");
+    equal(await client.call("state.runs"), 1);
   },
 
   async "an adaptor's own stream that is cut resumes to its end"({ owt, url, gate, cut }) {
@@ -396,14 +432,14 @@ def run():
     const events = await all(client.stream(code, {}, { by: "EventSource" }));
     equal(events.map(({ data }) => data), ["1"]);
     equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
-    equal(await client.call("state.runs"), "1");
+    equal(await client.call("state.runs"), 1);
   },
 
   async "an EventSource that is cut resumes with the next event"({ owt, url, session, gate, cut }) {
     const client = new owt.Client(url, { session });
     const events = client.stream(cutting(gate, cut, 1), {}, { by: "EventSource" });
     equal(await cuts(events, new owt.Client(url), gate, 1), [0, 1, "done"]);
-    equal(await client.call("state.runs"), "1");
+    equal(await client.call("state.runs"), 1);
   },
 
   async "an EventSource that cannot connect is unreachable"({ owt, url }) {
@@ -425,7 +461,7 @@ def run():
   },
 
   async "the page's own folder is the default server"({ owt }) {
-    equal(await new owt.Client().call("6 * 7"), "42");
+    equal(await new owt.Client().call("6 * 7"), 42);
   },
 };
 

@@ -1,6 +1,6 @@
 /** A program that the types of owt.js accept; each line after an expected error is one that they refuse. */
 
-import { Client, Event, OwnEvent, RemoteError, Unreachable } from "owt-client";
+import { Client, Event, OwnEvent, RemoteError, ShapedArray, Unreachable } from "owt-client";
 
 interface Point {
   x: number;
@@ -10,6 +10,9 @@ export async function main(point: Point): Promise<number> {
   const owt = new Client("http://127.0.0.1:9876", { session: "tour", token: undefined });
   const sizes = await owt.call<Record<string, number>>("lambda x: {'size': x}", point, { timeout: 5 });
   await owt.call("len", [1, 2]);
+  const shaped: ShapedArray = Object.assign(new Float64Array(2), { shape: [1, 2] });
+  const sum = await owt.call<ShapedArray<Float64Array>>("lambda x, y: x", { x: shaped, y: new Blob(["y"]) });
+  console.log(sum[0].toFixed(), sum.shape.length);
   await owt.call(null, {}, { adaptor: "speak", signal: AbortSignal.timeout(1) });
   for await (const event of owt.stream("1")) handle(event);
   for await (const event of owt.stream("1")) if (event.isJSON) console.log(event.json(), event.id);
