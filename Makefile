@@ -1,5 +1,5 @@
-# Every target creates its own environment: .venv, .venv-bark for the tests of models, .venv-openapi for those of
-# OpenAPI's tools, .venv-docs for the documentation. It needs only make and Python 3.11 or newer. With PYTHON, the environment of serve, test and
+# Every target creates its own environment: .venv, .venv-bark for the tests of models, .venv-libraries for those of
+# tables and charts, .venv-openapi for those of OpenAPI's tools, .venv-docs for the documentation. It needs only make and Python 3.11 or newer. With PYTHON, the environment of serve, test and
 # lint is another one: `make test PYTHON=python3.13` uses .venv-python3.13.
 #
 #   make serve ARGS='--port 9000'     make test ARGS='-k config'     make serve PYTHON=python3.12
@@ -17,6 +17,10 @@ BARK := .venv-bark
 # The tests need no CUDA; other versions may bring gigabytes of it.
 TORCH := torch==2.13.0
 
+# The libraries whose tables, charts and arrays the answers are tested with. They are too large for `make test`.
+LIBRARIES := .venv-libraries
+LIBRARY_PACKAGES := altair duckdb plotly polars pyarrow scipy seaborn xarray
+
 # Tools that read the OpenAPI document. Their findings and their output differ between releases.
 OPENAPI := .venv-openapi
 OPENAPI_TOOLS := schemathesis==4.32.5 openapi-python-client==0.29.1
@@ -30,15 +34,16 @@ DOCS := .venv-docs
 NEWEST := .venv-newest
 BOUNDED := ipykernel ipython jupyter_client jupyter_server tornado
 
-.PHONY: help serve test test-newest soak test-browser test-bark test-openapi lint docs man picture bench bench-memory bench-kernel clean
+.PHONY: help serve test test-newest soak test-browser test-bark test-libraries test-openapi lint docs man picture bench bench-memory bench-kernel clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and print commands to try'
-	@echo 'make test         run all tests except test-browser and test-bark'
+	@echo 'make test         run all tests except the other targets of tests'
 	@echo 'make test-newest  run them with the newest releases, also beyond the upper bounds'
 	@echo 'make soak         run many clients while kernels die, for 3 minutes; ARGS=--help'
 	@echo 'make test-browser run the tests that need Chromium and its driver'
 	@echo 'make test-bark    run the tests of the models, which need the extra bark'
+	@echo 'make test-libraries test answers with polars, pyarrow, duckdb, xarray, SciPy, plotly, altair and seaborn'
 	@echo 'make test-openapi test endpoints with Schemathesis and openapi-python-client'
 	@echo 'make lint         check style and types'
 	@echo 'make docs         generate the reference, check the links and build docs/ into build/docs'
@@ -70,6 +75,9 @@ test-browser: $(VENV)/installed-dev
 test-bark: $(BARK)/installed
 	$(BARK)/bin/python -m pytest tests/bark $(ARGS)
 
+test-libraries: $(LIBRARIES)/installed
+	$(LIBRARIES)/bin/python -m pytest tests/libraries $(ARGS)
+
 test-openapi: $(OPENAPI)/installed
 	$(OPENAPI)/bin/python -m pytest tests/openapi $(ARGS)
 
@@ -99,11 +107,11 @@ bench-kernel: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/kernel.py $(ARGS)
 
 clean:
-	rm -rf .venv .venv-python* $(BARK) $(OPENAPI) $(DOCS) $(NEWEST) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-python* $(BARK) $(LIBRARIES) $(OPENAPI) $(DOCS) $(NEWEST) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file, because the time of a directory is meaningless, and an interrupted start leaves no stamp.
-$(VENV)/made $(BARK)/made $(OPENAPI)/made $(NEWEST)/made $(DOCS)/made:
+$(VENV)/made $(BARK)/made $(LIBRARIES)/made $(OPENAPI)/made $(NEWEST)/made $(DOCS)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'owt needs Python 3.11 or newer; name one, such as: make PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)
@@ -113,6 +121,12 @@ $(BARK)/installed: $(INSTALLED_FROM) | $(BARK)/made
 	@echo 'installing owt-server[bark] into $(BARK)'
 	@$(BARK)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' pytest pytest-timeout \
 	  --editable '.[bark]'
+	@touch $@
+
+$(LIBRARIES)/installed: $(INSTALLED_FROM) | $(LIBRARIES)/made
+	@echo 'installing owt-server, matplotlib, pandas and $(LIBRARY_PACKAGES) into $(LIBRARIES)'
+	@$(LIBRARIES)/bin/python -m pip install --quiet --disable-pip-version-check $(LIBRARY_PACKAGES) matplotlib \
+	  pandas pytest pytest-timeout --editable .
 	@touch $@
 
 $(OPENAPI)/installed: $(INSTALLED_FROM) | $(OPENAPI)/made

@@ -174,8 +174,8 @@ def find(value: object, formatter: DisplayFormatter) -> Rich | None:
     figure = media.figure_of(value)
     value = value if figure is None else figure
     sources = _bundled(value, formatter)
-    # A bundle that has other representations only says that text is none.
-    has_text = not sources or "text/plain" in sources
+    # A bundle without text says that there is none.
+    has_text = not hasattr(type(value), "_repr_mimebundle_") or "text/plain" in sources
     for mime, type_formatter in formatter.formatters.items():
         if mime != "text/plain":
             registered, source = _printer(type_formatter, value)
