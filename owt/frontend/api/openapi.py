@@ -24,7 +24,7 @@ WITH_BODY = ("POST", "PUT", "PATCH")
 
 _, _components = msgspec.json.schema_components([Problem])
 _PROBLEM: JsonObject = _components["Problem"]
-_FILE: JsonObject = {"format": "binary", "contentMediaType": "application/octet-stream"}
+_FILE: JsonObject = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 PROBLEM = "OwtProblem"
 """Name of the schema of a problem document."""
 _REFERENCE = re.compile(rf'"{re.escape(REFERENCE)}([^"]+)"')

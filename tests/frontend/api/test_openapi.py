@@ -11,9 +11,13 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Annotated, Any, Literal, TypedDict
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict, get_args
 
 import msgspec
+import numpy as np
+import PIL.Image
+import pydantic
 import pytest
 
 from owt.frontend.api import media, openapi
@@ -22,6 +26,8 @@ from owt.frontend.api.openapi import document
 from owt.frontend.endpoints import Endpoints
 from owt.kernel.endpoints.decorator import make_endpoint
 from owt.wire.messages import RegisterEndpoints
+
+BINARY = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 
 
 class Colour(enum.Enum):
@@ -42,6 +48,14 @@ class Shape(msgspec.Struct):
 
 class Options(TypedDict, total=False):
     loud: bool
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"]
 
 
 @dataclasses.dataclass
@@ -118,7 +132,7 @@ def test_a_file_is_bytes_in_a_form_and_base64_in_json():
     in_json = content["application/json"]["schema"]["properties"]["data"]
     in_form = content["multipart/form-data"]["schema"]["properties"]["data"]
     assert in_json == {"type": "string", "contentEncoding": "base64", "pattern": media.BASE64}
-    assert in_form == {"format": "binary", "contentMediaType": "application/octet-stream"}
+    assert in_form == BINARY
 
 
 def test_parameters_in_the_path_are_described_as_such():
@@ -234,7 +248,7 @@ def test_a_field_of_a_form_that_must_be_json_has_the_content_type():
     form = one(f, "POST")["requestBody"]["content"]["multipart/form-data"]
     assert form["encoding"] == {"at": {"contentType": "application/json"}}
     items = form["schema"]["properties"]["data"]["items"]
-    assert items == {"format": "binary", "contentMediaType": "application/octet-stream"}
+    assert items == BINARY
 
 
 def test_a_form_of_texts_alone_is_described_without_fields_of_json():
@@ -355,3 +369,50 @@ def test_the_document_has_the_accepted_kinds_of_credentials():
         "password": "basic", "token": "bearer",
     }  # fmt: skip
     assert "security" not in described()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "media_types"),
+    [
+        ((bytes,), {"application/octet-stream"}),
+        ((Path,), {"application/octet-stream"}),
+        ((PIL.Image.Image, int | None), {"image/*"}),
+        ((np.ndarray,), {"application/x-npy"}),
+        ((PIL.Image.Image, bytes | None), {"image/*"}),
+        ((PIL.Image.Image, int), set()),
+        ((bytes, bytes), set()),
+        ((str,), set()),
+    ],
+)
+def test_a_body_that_is_one_field_is_described_by_its_media_type(
+    kinds: tuple[Any, ...], media_types: set[str]
+) -> None:
+    def f(a, b=None): ...
+
+    def g(a, b): ...
+
+    function: Any = f if len(kinds) == 1 or get_args(kinds[1]) else g
+    function.__annotations__ = dict(zip("ab", kinds, strict=False))
+    content = one(function, "POST")["requestBody"]["content"]
+    forms = {"application/json", "multipart/form-data", "application/x-www-form-urlencoded"}
+    assert content.keys() - forms == media_types
+    for media_type in media_types:
+        assert content[media_type]["schema"] == {**BINARY, "contentMediaType": media_type}
+
+
+def test_a_file_in_a_form_keeps_its_media_type_and_may_stand_for_a_path() -> None:
+    def f(image: PIL.Image.Image, path: Path): ...
+
+    content = one(f, "POST")["requestBody"]["content"]
+    in_form = content["multipart/form-data"]["schema"]["properties"]
+    assert in_form["image"] == {**BINARY, "contentMediaType": "image/*"}
+    path = content["application/json"]["schema"]["properties"]["path"]
+    assert in_form["path"] == {"anyOf": [path, BINARY]}
+
+
+def test_a_union_that_pydantic_discriminates_is_json_in_a_form() -> None:
+    def f(pet: Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]): ...
+
+    form = one(f, "POST")["requestBody"]["content"]["multipart/form-data"]
+    assert form["schema"]["properties"]["pet"].keys() == {"oneOf", "discriminator"}
+    assert form["encoding"] == {"pet": {"contentType": "application/json"}}
