@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from owt.errors import CannotSend, shortened
+from owt.wire.media import NPY, OCTETS, npy
 
-NPY = "application/x-npy"
 ARROW = "application/vnd.apache.arrow.stream"
-OCTETS = "application/octet-stream"
 
-_BOUNDARY = b"owt-part-of-a-call"
+_BOUNDARY = b"owt-part-of-a-call".ljust(60, b"-")
+"""The longer it is, the faster is the search for it."""
 _TYPES = {".npy": NPY, ".arrows": ARROW, ".parquet": "application/vnd.apache.parquet"}
 """Types of names that `mimetypes` does not know on every system."""
 _JSON = (str, int, float, list, tuple, dict, type(None))
@@ -209,18 +209,5 @@ def _is_array(value: Any) -> bool:
 
 
 def _npy(array: Any) -> Part:
-    import numpy
-    import numpy.lib.format
-
-    if isinstance(array, numpy.ma.MaskedArray):
-        raise CannotSend("its mask would be lost; send its .filled(...)")
-    if hasattr(type(array), "detach"):
-        array = array.detach().cpu()
-    array = numpy.asarray(array)
-    if array.dtype.hasobject:
-        raise CannotSend("it contains Python objects; send its .tolist(), or an array of numbers or of texts")
-    head = io.BytesIO()
-    numpy.lib.format.write_array_header_2_0(head, numpy.lib.format.header_data_from_array_1_0(array))
-    # Elements in the order that the head names; types as dates have no view of their own.
-    elements = array.ravel(order="A").view("u1")
-    return Part(memoryview(elements), NPY, head=head.getvalue())
+    head, elements = npy(array.detach().cpu() if hasattr(type(array), "detach") else array)
+    return Part(elements, NPY, head=head)

@@ -20,8 +20,9 @@ from importlib.util import find_spec
 from typing import Any, get_args, get_origin
 
 from owt.client import answers
-from owt.client.parts import ARROW, NPY
+from owt.client.parts import ARROW
 from owt.errors import UnexpectedValue, shortened
+from owt.wire.media import NPY
 
 JSON = "application/json"
 _BYTES = "application/octet-stream, */*;q=0.9"

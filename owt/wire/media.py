@@ -1,10 +1,17 @@
-"""Media types of files by their first bytes."""
+"""Media types of files by their first bytes, and files of NumPy's format.
+
+Sources: NumPy's documentation (`numpy.lib.format`).
+"""
 
 from __future__ import annotations
+
+import io
+from typing import Any
 
 OCTETS = "application/octet-stream"
 """Media type of bytes whose first ones are not known."""
 ZIP = "application/zip"
+NPY = "application/x-npy"
 
 SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png", b"IEND\xaeB`\x82"),
@@ -17,7 +24,7 @@ SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
     (b"%PDF-", "application/pdf", None),
     (b"PK\x03\x04", ZIP, None),
     (b"PAR1", "application/vnd.apache.parquet", None),
-    (b"\x93NUMPY", "application/x-npy", None),
+    (b"\x93NUMPY", NPY, None),
 )
 """First bytes of a file, its media type, and its last bytes if they are fixed."""
 
@@ -29,3 +36,23 @@ def media_type(data: bytes | bytearray) -> str | None:
     if data[4:8] == b"ftyp":
         return "video/mp4"
     return next((type for start, type, _ in SIGNATURES if data.startswith(start)), None)
+
+
+def npy(array: Any) -> tuple[bytes, memoryview]:
+    """Return a NumPy array as the two parts of a file in NumPy's format: the header, and the elements.
+
+    The elements are not copied if they are contiguous. Raises ValueError for an array that such a file cannot
+    hold: with masked elements, or with Python objects, which would be pickled.
+    """
+    import numpy
+    import numpy.lib.format
+
+    if isinstance(array, numpy.ma.MaskedArray) and numpy.ma.is_masked(array):
+        raise ValueError("its mask would be lost; send its .filled(...)")
+    array = numpy.asarray(array)
+    if array.dtype.hasobject:
+        raise ValueError("it contains Python objects; send its .tolist(), or an array of numbers or of texts")
+    head = io.BytesIO()
+    numpy.lib.format.write_array_header_2_0(head, numpy.lib.format.header_data_from_array_1_0(array))
+    # The elements in the order that the header names. Some types, such as dates, have no memoryview.
+    return head.getvalue(), memoryview(array.ravel(order="A").view("u1"))

@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from owt.client.parts import ARROW, NPY, OCTETS, Part, encode, split
+from owt.client.parts import ARROW, Part, encode, split
 from owt.errors import CannotSend
+from owt.wire.media import NPY, OCTETS
 
 PNG = "image/png"
 

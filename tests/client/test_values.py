@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from owt.client import values
-from owt.client.parts import ARROW, NPY
+from owt.client.parts import ARROW
 from owt.client.values import accept_of, value_of
 from owt.errors import UnexpectedValue
+from owt.wire.media import NPY
 
 JSON = "application/json"
 

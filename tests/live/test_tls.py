@@ -106,7 +106,7 @@ def test_kernels_call_a_server_whose_certificate_has_another_name(tmp_path):
 def test_the_python_client_trusts_the_authorities_of_ssl_cert_file(tls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
     with Client(tls.url) as client:
-        assert client.call("6 * 7") == "42"
+        assert client.call("6 * 7") == 42
 
 
 def test_clients_without_tls_and_silent_clients_disturb_no_other_client(tls):

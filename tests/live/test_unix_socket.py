@@ -82,7 +82,7 @@ def test_the_python_clients_call_the_server(unix):
         async with AsyncClient(unix.url) as client:
             return await client.call("6 * 7")
 
-    assert asyncio.run(call()) == "42"
+    assert asyncio.run(call()) == 42
 
 
 def test_the_commands_call_the_server(unix, path):

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from owt.kernel.answer.json_encoding import is_array, loaded, on_cpu
+from owt.wire import media as wire
 from owt.wire.media import OCTETS, media_type
 
-NPY = "application/x-npy"
+NPY = wire.NPY
 WAV = "audio/wav"
 
 _FIGURE_FORMATS = {
@@ -32,14 +33,10 @@ _MAX_CHANNELS = 8
 
 def npy(array: Any) -> bytes | None:
     """Return an array or a tensor as a file of NumPy's format; None if that would need pickle."""
-    import numpy
-
-    buffer = io.BytesIO()
     try:
-        numpy.save(buffer, _as_numpy(array), allow_pickle=False)
+        return b"".join(wire.npy(_as_numpy(array)))
     except ValueError:
         return None
-    return buffer.getvalue()
 
 
 def wav(value: tuple[Any, ...]) -> bytes | None:
