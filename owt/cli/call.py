@@ -246,11 +246,18 @@ def argument(text: str) -> Any:
     The text is read as JSON; else as a Python literal that is a str, a number, True, False, None, a list
     or a dict; else it is the value: `3` is a number, `owt` and `a, b` are text, and `"3"` is the text `3`.
     `@FILE` is the file, and `@-` standard input; `@@owt` is the text `@owt`.
+    Raises `CannotSend` for a file that does not exist.
     """
     if text.startswith("@@"):
         return text[1:]
     if text.startswith("@"):
-        return sys.stdin.buffer if text == "@-" else Path(text[1:])
+        if text == "@-":
+            return sys.stdin.buffer
+        if not (file := Path(text[1:])).exists():
+            raise CannotSend(
+                f"--arg: there is no file {shortened(str(file))}; a text that begins with @ is @{text}"
+            )
+        return file
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

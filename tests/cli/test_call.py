@@ -154,7 +154,10 @@ def test_owt_url_names_the_default_server(capsys, monkeypatch):
         (["--code", "1", "extra"], ["the path of an endpoint begins with /; got 'extra'"]),
         (["/a", "/b"], ["unexpected extra argument", "/b"]),
         (["/a", "--url", "http://h/?x=1"], ["give the query after PATH; --url has '?x=1'"]),
-        (["/a", "--arg", "f", "@/gone"], ["f: /gone cannot be read: No such file"]),
+        (
+            ["/a", "--arg", "f", "@/gone"],
+            ["--arg: there is no file '/gone'; a text that begins with @ is @@/gone"],
+        ),
         (["/a", "--arg", "f", "@/dev/null", "--method", "GET"], ["f: JSON has no PosixPath", "by POST"]),
     ],
 )

@@ -40,7 +40,7 @@ from owt.errors import CannotSend
         ("\\d", "\\d"),
         ("'\\d'", "\\d"),
         ("2024-01-01", "2024-01-01"),
-        ("@a b.png", Path("a b.png")),
+        ("@/dev/null", Path("/dev/null")),
         ("@@a.png", "@a.png"),
         ("@@", "@"),
         ("a@b", "a@b"),
@@ -50,6 +50,13 @@ from owt.errors import CannotSend
 def test_an_argument_is_json_or_a_python_literal_or_a_file_or_text(text, value):
     result = argument(text)
     assert (result, type(result)) == (value, type(value))
+
+
+def test_a_missing_file_is_refused_with_the_form_of_a_text():
+    with pytest.raises(
+        CannotSend, match=r"--arg: there is no file 'gone'; a text that begins with @ is @@gone"
+    ):
+        argument("@gone")
 
 
 def test_an_argument_at_a_dash_is_standard_input(monkeypatch):
