@@ -30,12 +30,13 @@ def call(
     code: str | None = None,
     *,
     path: str = "/",
+    query: str = "",
     headers: tuple[tuple[str, str], ...] = (),
     body: bytes = b"",
     **fields: Any,
 ) -> Call:
     """Return a call of this code."""
-    return Call(RequestFacts("GET", path, "", headers, body, "localhost:9876"), code=code, **fields)
+    return Call(RequestFacts("GET", path, query, headers, body, "localhost:9876"), code=code, **fields)
 
 
 def bodies(chunks: Iterable[Chunk]) -> list[bytes]:

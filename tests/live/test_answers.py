@@ -831,6 +831,13 @@ def test_flasks_functions_work_in_an_adaptor(server, session, concurrency, code)
         assert server.ask("GET", "/", params=parameters).json()["word"] == word
 
 
+def test_flasks_request_is_that_of_the_call(server, session):
+    values = "request.base_url, request.args['q'], request.json['n']"
+    code = f"from flask import request\ndef run(): return [{values}]"
+    answer = server.ask("POST", "/a/b?q=2", json={"code": code, "session": session, "n": 1})
+    assert answer.json() == [f"{server.url}/a/b", "2", 1]
+
+
 def test_send_file_of_flask_answers_ranges(server, session, tmp_path):
     (tmp_path / "words.txt").write_text("owt and summat")
     code = f"from flask import send_file\ndef run(): return send_file({str(tmp_path / 'words.txt')!r})"

@@ -864,3 +864,8 @@ def test_parts_that_are_arguments_are_left_to_the_kernel():
     parsed = parse_fields(facts(body=body, content_type=MULTIPART))
     assert (parsed.call.code, parsed.call.kwargs, parsed.mistyped) == ("1", "{}", None)
     assert parsed.call.request.body == body
+
+
+def test_kwargs_in_base64_may_be_the_text_of_a_python_dictionary():
+    text = "{'a': 1, 'b': (2,),}"
+    assert parse(from_query(code="1", kwargs_b64=b64(text))).kwargs == text

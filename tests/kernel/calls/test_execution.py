@@ -323,6 +323,7 @@ def test_the_file_of_an_argument_is_removed_when_the_call_has_ended(bench: Runne
         ("async def run(request, kwargs): yield kwargs['a']", {"kwargs": '{"a": 1}'}, "1"),
         ("def run(request, kwargs, more=1): return 1", {"kwargs": '{"more": 1}'}, None),
         ("def run(request): return 1", {"kwargs": "{}"}, None),
+        ("def run(request, kwargs): return kwargs", {"kwargs": "{'a': (1,),}"}, '{"a":[1]}'),
         ("def run(): return [_SERVER.address, _SERVER.port > 0]", {}, '["127.0.0.1",true]'),
         ("from owt import _SERVER\ndef run(): return _SERVER.url.startswith('http://')", {}, "True"),
     ],
