@@ -28,6 +28,12 @@ JSON = "application/json"
 _BYTES = "application/octet-stream, */*;q=0.9"
 """Accept header for bytes: of a path, the file rather than its name."""
 
+_TYPES = (
+    *(("numpy", "ndarray"), ("torch", "Tensor"), ("PIL.Image", "Image")),
+    *(("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")),
+)
+"""Modules and classes of values. A class that a caller gives is one of a module that is loaded."""
+
 
 def accept_of(returns: object) -> str:
     """Return the Accept header of a call whose value is of this type, or of any type if that is None."""
@@ -87,26 +93,16 @@ def _library(returns: Any) -> str:
     return ""
 
 
-_TYPES = (
-    *(("numpy", "ndarray"), ("torch", "Tensor"), ("PIL.Image", "Image")),
-    *(("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")),
-)
-"""Modules and classes of values. A class that a caller gives is one of a module that is loaded."""
-
-
 def _of_type(returns: Any, library: str, media_type: str, content_type: str, body: bytes) -> Any:
     try:
         match library, media_type:
-            case "numpy", "application/x-npy":
-                return _checked(_array(body), returns)
-            case "torch", "application/x-npy":
-                return import_module("torch").as_tensor(_array(body))
-            case (("numpy" | "torch"), "application/json"):
-                array = _array_of_lists(answers.decoded(content_type, body))
+            case (("numpy" | "torch"), ("application/x-npy" | "application/json")):
+                is_npy = media_type == NPY
+                array = _array(body) if is_npy else _array_of_lists(answers.decoded(content_type, body))
                 return (
-                    import_module("torch").as_tensor(array)
-                    if library == "torch"
-                    else _checked(array, returns)
+                    _checked(array, returns)
+                    if library == "numpy"
+                    else import_module("torch").as_tensor(array)
                 )
             case (
                 ("pandas" | "polars" | "pyarrow"),
