@@ -3,6 +3,7 @@
     OwtError
     ├── BadRequest          a field of a request cannot be used (400)
     │   ├── NoSuchSession   the request names a session that does not exist (404)
+    │   ├── SessionDiffers  the session exists with another environment or directory (409)
     │   ├── NoSuchFunction  the session has no function with the requested name (404)
     │   ├── NoSuchEndpoint  the path has no endpoint, and the request has no code (404)
     │   ├── SyntaxFault     the code is neither Python nor an IPython cell (400)
@@ -187,6 +188,13 @@ class Busy(OwtError):
     def __init__(self, message: str, retry_after: int = 1) -> None:
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class SessionDiffers(BadRequest):
+    """The session exists with other variables, or in another working directory, than the request asks for."""
+
+    status = 409
+    title = "the session is another one"
 
 
 class WaitsForItself(OwtError):

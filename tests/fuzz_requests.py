@@ -283,7 +283,8 @@ ODD_TEXTS = (
 ODD_VALUES_OF_JSON = (1, -1, 1.5, True, None, "x", [], {}, [[1]], {"a": None})
 GENERATOR = "def run(**kw):\n    yield 'a'\n    yield 'b'"
 FIELDS = (
-    "code", "code_b64", "kwargs", "kwargs_b64", "adaptor", "fn_name", "session", "kernel", "use_cache",
+    "code", "code_b64", "kwargs", "kwargs_b64", "adaptor", "fn_name", "session", "kernel", "env", "cwd",
+    "use_cache",
     "cache_kwargs", "cache_key_override", "timeout", "reload", "stream", "detach", "unknown",
 )
 RESTART = "sessions/fuzz-1/restart"

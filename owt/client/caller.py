@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 from urllib.parse import urlsplit
 
@@ -130,12 +131,21 @@ class Caller:
         headers = {"Accept": f"{answers.PROBLEM}, {EVENTS}"}
         return Request("GET", url, headers=headers, connect_timeout=following.CONNECT_TIMEOUT)
 
-    def _control_request(self, method: str, path: str, timeout: float = CONTROL_TIMEOUT) -> Request:
-        """Return a request to one of the server's own resources, at `path` under `/_owt/`."""
+    def _control_request(
+        self,
+        method: str,
+        path: str,
+        timeout: float = CONTROL_TIMEOUT,
+        options: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """Return a request to one of the server's own resources, at `path` under `/_owt/`, with `options` as
+        its body."""
+        body_type = {} if options is None else {"Content-Type": "application/json"}
         return Request(
             method,
             self._control_url(path),
-            headers={"Accept": "application/json"},
+            content=None if options is None else json.dumps(dict(options)).encode(),
+            headers={"Accept": "application/json", **body_type},
             connect_timeout=min(CONNECT_TIMEOUT, timeout),
             timeout=timeout,
         )

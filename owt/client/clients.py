@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -12,6 +12,7 @@ from contextlib import (
     nullcontext,
     suppress,
 )
+from functools import partial
 from time import sleep
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
@@ -113,18 +114,22 @@ class Client(Caller):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _control(self, method: str, path: str, *, learn_base: bool = False) -> dict[str, Any]:
+    def _control(
+        self, method: str, path: str, *, options: Mapping[str, Any] | None = None, learn_base: bool = False
+    ) -> dict[str, Any]:
         """Send a request to one of the server's own resources, and return its JSON object.
 
-        With `learn_base`, the request is repeated if a refusal names another base URL.
+        `options` is a JSON object for the request's body. With `learn_base`, the request is repeated if a
+        refusal names another base URL.
         """
         import httpx
 
         self._check_open()
+        new_request = partial(self._control_request, method, path, options=options)
         try:
-            response = self._http.request(**self._arguments(self._control_request(method, path)))
+            response = self._http.request(**self._arguments(new_request()))
             if learn_base and response.status_code >= 400 and self._update_base(response):
-                response = self._http.request(**self._arguments(self._control_request(method, path)))
+                response = self._http.request(**self._arguments(new_request()))
         except httpx.RequestError as error:
             raise self._unreachable(error) from error
         return self._document(response)
@@ -247,14 +252,17 @@ class AsyncClient(Caller):
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
-    async def _control(self, method: str, path: str, *, learn_base: bool = False) -> dict[str, Any]:
+    async def _control(
+        self, method: str, path: str, *, options: Mapping[str, Any] | None = None, learn_base: bool = False
+    ) -> dict[str, Any]:
         import httpx
 
         self._check_open()
+        new_request = partial(self._control_request, method, path, options=options)
         try:
-            response = await self._http.request(**self._arguments(self._control_request(method, path)))
+            response = await self._http.request(**self._arguments(new_request()))
             if learn_base and response.status_code >= 400 and self._update_base(response):
-                response = await self._http.request(**self._arguments(self._control_request(method, path)))
+                response = await self._http.request(**self._arguments(new_request()))
         except httpx.RequestError as error:
             raise self._unreachable(error) from error
         return self._document(response)

@@ -31,9 +31,10 @@ class Control:
         """Return all that the server knows about a session."""
         return self._client._control("GET", f"sessions/{session_name(name)}")
 
-    def start(self, name: str) -> dict[str, Any]:
-        """Wait until an existing session has a kernel, and return what `session` returns."""
-        return self._client._control("PUT", f"sessions/{session_name(name)}")
+    def start(self, name: str, **options: Any) -> dict[str, Any]:
+        """Create a session with these options (`kernel`, `concurrency`, `env`, `cwd`), unless it exists; wait
+        until it has a kernel, and return what `session` returns."""
+        return self._client._control("PUT", f"sessions/{session_name(name)}", options=options or None)
 
     def delete(self, name: str) -> dict[str, Any]:
         """End a session and its kernel."""

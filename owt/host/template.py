@@ -367,6 +367,17 @@ def _control_process(option: int, value: bytes | int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
+def _find_title() -> None:
+    """Let setproctitle find the memory of the command line. In a fork, whose environment is a new one, it
+    could not; so kernels would keep the title of this process."""
+    os.environ["SPT_NOENV"] = "1"
+    with contextlib.suppress(ImportError):
+        from setproctitle import getproctitle
+
+        getproctitle()
+    del os.environ["SPT_NOENV"]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the template, and in a forked child a kernel."""
     parser = argparse.ArgumentParser(prog="owt.host.template")
@@ -380,6 +391,7 @@ def main(argv: list[str] | None = None) -> None:
     # The terminal's Ctrl-C is for the frontend, which then ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _find_title()
     # The names that `ps` and `top` show.
     _control_process(PR_SET_NAME, b"owt-template")
     # Orphans of kernels become children of this process, which kills them at the end.

@@ -223,6 +223,7 @@ class ScriptedKernels:
         concurrency: int,
         owner: KernelOwner,
         env: Mapping[str, str] = NO_VARIABLES,
+        cwd: str | None = None,
     ) -> ScriptedKernel:
         """Start a kernel, or raise `start_error`."""
         await self.may_start.wait()

@@ -14,6 +14,8 @@ FIELDS = frozenset(
         "fn_name",
         "session",
         "kernel",
+        "env",
+        "cwd",
         "use_cache",
         "cache_kwargs",
         "cache_key_override",
@@ -111,7 +113,8 @@ class Call(Struct, frozen=True, array_like=True):
     None. `accept` is the Accept header.
 
     `session` None stands for a kernel of the pool. `kernel` is the kernelspec of a session that this call
-    creates, or None for the default. `timeout` is in seconds of running time. `sse` asks for Server-Sent
+    creates, or None for the default; `env` and `cwd` are the variables and the working directory of such a
+    session's kernels. `timeout` is in seconds of running time. `sse` asks for Server-Sent
     Events, `sse_streams` asks for them only if the adaptor streams, `detach` for no answer but the run's
     address. `cell` says that the code is a cell of a served notebook. `operation` is what the server itself
     does instead of running code, when its turn comes; no request has one. `body_parsed` says that the
@@ -138,6 +141,8 @@ class Call(Struct, frozen=True, array_like=True):
     body_parsed: bool = False
     sse_streams: bool = False
     caller: str | None = None
+    env: dict[str, str] | None = None
+    cwd: str | None = None
 
     @property
     def function_name(self) -> str:

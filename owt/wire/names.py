@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
+from collections.abc import Mapping
 
 from owt.errors import BadRequest
 
@@ -24,6 +25,28 @@ def session_name(name: str, field: str = "session") -> str:
         rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and not '.' or '..'"
         raise BadRequest(field, rule, name)
     return name
+
+
+def environment(values: Mapping[str, object], field: str = "env") -> dict[str, str]:
+    """Return the variables of an environment as text. Raises `BadRequest`, without the value, which may be
+    a secret."""
+    env = {}
+    for name, value in values.items():
+        if not name or "=" in name or "\0" in name:
+            raise BadRequest(field, "must have names of environment variables", name)
+        if name.startswith("OWT_"):
+            raise BadRequest(field, "variables that begin with OWT_ are the server's own", name)
+        if isinstance(value, bool) or not isinstance(value, str | int) or "\0" in (text := str(value)):
+            raise BadRequest(field, f"{name} must have text as its value")
+        env[name] = text
+    return env
+
+
+def directory(path: str, field: str = "cwd") -> str:
+    """Return an absolute path. Raises `BadRequest` if it is not one."""
+    if not path.startswith("/"):
+        raise BadRequest(field, "must be an absolute path of the server's machine", path)
+    return path
 
 
 def adaptor_name(name: str, field: str = "adaptor") -> str:

@@ -20,7 +20,7 @@ from owt.frontend.problems import Problem
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.session import Session
 from owt.wire.chunk import Stderr, Stdout
-from owt.wire.names import MAX_NAME_LENGTH, session_name
+from owt.wire.names import MAX_NAME_LENGTH, directory, environment, session_name
 
 INDEX = (
     ("GET", "/_owt/sessions", "sessions, and kernels of the pool"),
@@ -96,6 +96,8 @@ class SessionOptions(msgspec.Struct, forbid_unknown_fields=True):
 
     kernel: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)] | None = None
     concurrency: int | None = None
+    env: dict[str, str | int] | None = None
+    cwd: str | None = None
 
 
 class SessionHandler(PageHandler):
@@ -117,12 +119,14 @@ class SessionHandler(PageHandler):
             raise BadRequest(
                 "body", str(error), hint='Send a JSON object such as {"kernel": "owt", "concurrency": 4}'
             ) from None
+        env = None if options.env is None else environment(options.env)
+        cwd = None if options.cwd is None else directory(options.cwd)
         sessions = self.service.sessions
         session = sessions.named.get(name)
         status = 200
         if session is None:
             concurrency = 1 if options.concurrency is None else options.concurrency
-            session = sessions.create(name, options.kernel, concurrency)
+            session = sessions.create(name, options.kernel, concurrency, env, cwd)
             status = 201
         elif (options.kernel or session.spec, options.concurrency or session.concurrency) != (
             session.spec, session.concurrency,
@@ -132,6 +136,8 @@ class SessionHandler(PageHandler):
                 f"{name} exists with kernel {session.spec!r} and concurrency {session.concurrency}",
                 hint="Delete it first",
             )
+        else:
+            sessions.check_environment(session, env, cwd)
         await session.started()
         self.finish_json(session_document(session), status)
 
@@ -262,6 +268,9 @@ def session_document(session: Session) -> dict[str, object]:
         "state": session.state,
         "kernel": session.spec,
         "concurrency": session.concurrency,
+        # Values may be secrets.
+        "env": sorted(session.env),
+        "cwd": session.cwd,
         "pid": kernel.pid if kernel else None,
         "memory": kernel.memory() if kernel else None,
         "queue": len(session.queue),

@@ -36,7 +36,14 @@ from owt.frontend.http.fields import Field, cut, decode_base64, read_fields
 from owt.wire import sse
 from owt.wire.accept import names, ranks_first
 from owt.wire.call import Caching, Call, RequestFacts, Target
-from owt.wire.names import adaptor_name, function_name, kernelspec_name, session_name
+from owt.wire.names import (
+    adaptor_name,
+    directory,
+    environment,
+    function_name,
+    kernelspec_name,
+    session_name,
+)
 
 METHODS = ("GET", "POST")
 """Methods of calls that bring code, or name it. HEAD is read as GET."""
@@ -47,6 +54,7 @@ _SWITCH_NUMBER = {0: False, 1: True}  # also False and True
 
 _strings = msgspec.json.Decoder(str | None)
 _numbers = msgspec.json.Decoder(int | float | str | None)
+_objects = msgspec.json.Decoder(dict[str, str | int] | None)
 _switches = msgspec.json.Decoder(bool | int | str | None)
 
 
@@ -123,6 +131,8 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         detach=values.get("detach", False),
         body_parsed=in_body,
         caller=caller,
+        env=values.get("env"),
+        cwd=values.get("cwd"),
     )
     return ParsedRequest(call, blank=not fields and header_session is None, mistyped=mistyped)
 
@@ -262,6 +272,13 @@ def _checked(check: Callable[[str, str], str], name: str, field: Field) -> str |
     return None if text is None else check(text, name)
 
 
+def _env(name: str, field: Field) -> dict[str, str] | None:
+    kind = 'a JSON object such as {"OMP_NUM_THREADS": "4"}'
+    raw = Raw(field.encode()) if isinstance(field, str) else cast(Raw, field)
+    variables = _decode(_objects, raw, name, kind)
+    return None if variables is None else environment(variables)
+
+
 def _stream(name: str, field: Field) -> str | None:
     text = _text(name, field)
     if text not in ("sse", "raw", "auto", None):
@@ -313,6 +330,8 @@ _READERS: dict[str, Callable[[str, Field], Any]] = {
     "fn_name": partial(_checked, function_name),
     "session": partial(_checked, session_name),
     "kernel": partial(_checked, kernelspec_name),
+    "env": _env,
+    "cwd": partial(_checked, directory),
     "use_cache": _switch,
     "cache_kwargs": _switch,
     "cache_key_override": _text,

@@ -39,7 +39,8 @@ def key_of(call: Call, user: str | None = None, spec: str | None = None) -> byte
         else:
             arguments = (call.kwargs, _argument_parts(call)) if caching.with_kwargs else None
             what = (call.code, call.adaptor, call.fn_name, arguments)
-        what = (call.session, spec or call.kernel, facts.path, caching.with_kwargs, what)
+        place = (call.session, spec or call.kernel, sorted((call.env or {}).items()), call.cwd)
+        what = (place, facts.path, caching.with_kwargs, what)
     return _digest(user, call.timeout, (call.sse, call.sse_streams), what)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,12 +85,15 @@ class Session:
         limits: Limits,
         spec: str,
         concurrency: int = 1,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
     ) -> None:
-        """`env` has further variables for the environment of the session's kernels."""
+        """`env` has further variables for the environment of the session's kernels, and `cwd` is their
+        working directory, instead of the server's."""
         self.name = name
         self.spec = spec
         self.env = env or {}
+        self.cwd = cwd
         self.concurrency = concurrency
         self.created = time.time()
         self.last_used: float | None = None
@@ -395,7 +399,9 @@ class Session:
 
     async def _start(self) -> None:
         try:
-            kernel = await self._kernels.start(self.spec, self.name, self.concurrency, self, self.env)
+            kernel = await self._kernels.start(
+                self.spec, self.name, self.concurrency, self, self.env, self.cwd
+            )
         except Exception as error:
             self._starting = None
             self._start_failed(error)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections.abc import Mapping
 
-from owt.errors import BadRequest, Busy, NoSuchSession
+from owt.errors import BadRequest, Busy, NoSuchSession, SessionDiffers
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.pool import Pool
@@ -47,6 +49,11 @@ class Sessions(SessionOwner):
         """
         call = run.call
         if call.session is None:
+            if call.env is not None or call.cwd is not None:
+                field = "cwd" if call.env is None else "env"
+                raise BadRequest(
+                    field, "a call that names it needs a session to keep its kernel", hint="Add session=NAME"
+                )
             if call.kernel is not None and call.kernel != self._spec:
                 self.kernels.check_spec(call.kernel)
                 raise BadRequest(
@@ -64,22 +71,40 @@ class Sessions(SessionOwner):
                     "session", "a call without code needs a session that exists", call.session,
                     hint=f"Add the field code to make one. There are: {self._names()}",
                 )
-            session = self.create(call.session, call.kernel)
+            session = self.create(call.session, call.kernel, env=call.env, cwd=call.cwd)
         elif call.kernel is not None and call.kernel != session.spec:
             raise BadRequest(
                 "kernel", f"session {call.session} runs the kernelspec {session.spec!r}", call.kernel,
                 hint="Leave the field out, or delete the session first",
             )
+        elif call.env is not None or call.cwd is not None:
+            self.check_environment(session, call.env, call.cwd)
         session.submit(run)
 
+    def check_environment(self, session: Session, env: Mapping[str, str] | None, cwd: str | None) -> None:
+        """Raise `SessionDiffers` if the session has other variables, or another directory. None is any."""
+        hint = "Leave the field out, or delete the session first: owt session delete NAME"
+        if env is not None and env != session.env:
+            names = ", ".join(sorted(session.env)) or "no variables"
+            problem = f"session {session.name} has another environment ({names})"
+            raise SessionDiffers("env", problem, hint=hint)
+        if cwd is not None and cwd != session.cwd:
+            place = session.cwd or "the directory of its kernelspec"
+            raise SessionDiffers("cwd", f"session {session.name} runs in {place}", cwd, hint=hint)
+
     def create(
-        self, name: str, spec: str | None = None, concurrency: int = 1, env: dict[str, str] | None = None
+        self,
+        name: str,
+        spec: str | None = None,
+        concurrency: int = 1,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
     ) -> Session:
         """Return a new session. Its kernel is starting, or comes out of the pool. `env` has further variables
-        for the environment of its kernels.
+        for the environment of its kernels, and `cwd` is their working directory.
 
-        Raises `BadRequest` for an unknown kernelspec, and `Busy` if there are too many sessions or too few
-        file descriptors.
+        Raises `BadRequest` for an unknown kernelspec or directory, and `Busy` if there are too many sessions
+        or too few file descriptors.
         """
         # Before the kernelspec, since finding one takes a descriptor too.
         self.kernels.check_room()
@@ -87,6 +112,8 @@ class Sessions(SessionOwner):
         self.kernels.check_spec(spec)
         if not 1 <= concurrency <= MAX_CONCURRENCY:
             raise BadRequest("concurrency", f"give a whole number from 1 to {MAX_CONCURRENCY}", concurrency)
+        if cwd is not None and not os.path.isdir(cwd):
+            raise BadRequest("cwd", "there is no such directory on the server's machine", cwd)
         if len(self.named) >= self._max_sessions:
             raise Busy(
                 f"there are {len(self.named)} sessions already (the limit is --max-sessions "
@@ -101,9 +128,10 @@ class Sessions(SessionOwner):
             spec=spec,
             concurrency=concurrency,
             env=env,
+            cwd=cwd,
         )
         self.named[name] = session
-        spare = self.pool.pop_spare() if spec == self._spec and not env else None
+        spare = self.pool.pop_spare() if spec == self._spec and not env and cwd is None else None
         if spare is not None:
             session.adopt(spare, concurrency)
             # Later: the call that needs this session comes first.

@@ -7,6 +7,7 @@ is read in ipykernel's control thread, which is free while the main thread compu
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Any, NoReturn
 
@@ -35,6 +36,21 @@ from owt.wire.messages import (
     Withdraw,
 )
 from owt.wire.unsent import UnsentOutput
+
+
+def show_session(session: str | None) -> None:
+    """Make the session's name the title of this process in `ps`, `top` and `nvidia-smi`, if setproctitle is
+    installed."""
+    # Without this variable it also overwrites the environment, in which the server finds its processes.
+    os.environ["SPT_NOENV"] = "1"
+    try:
+        from setproctitle import setproctitle
+
+        setproctitle("owt-kernel" if session is None else f"owt: {session}")
+    except ImportError:
+        pass
+    finally:
+        del os.environ["SPT_NOENV"]
 
 
 class KernelChannel:
@@ -88,12 +104,17 @@ class KernelChannel:
             mirror=mirror,
             folder=None if first.files is None else AdaptorFolder(first.files),
         )
-        self.runner.endpoints.session = first.session
+        self._bind(first.session, first.concurrency)
 
     @property
     def session(self) -> str | None:
         """Session that the kernel is bound to; None in the pool."""
         return self.runner.endpoints.session
+
+    def _bind(self, session: str | None, concurrency: int) -> None:
+        self.runner.endpoints.session = session
+        self.runner.concurrency = concurrency
+        show_session(session)
 
     def start(self) -> None:
         """Report that calls can come, and read them. In the main thread, before or while its loop runs."""
@@ -124,8 +145,7 @@ class KernelChannel:
                     self._calls.note_handled(self._number)
                     self._calls.send(Pong())
                 case Bind(session=session, concurrency=concurrency):
-                    self.runner.endpoints.session = session
-                    self.runner.concurrency = concurrency
+                    self._bind(session, concurrency)
                 case _:
                     raise WireError(f"received {type(message).__name__} on the connection for calls")
 
