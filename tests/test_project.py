@@ -347,3 +347,59 @@ def test_files_have_no_home_directories_and_no_open_work():
             text = path.read_text(encoding="utf-8")
             assert home.search(text) is None, path
             assert later.search(text) is None, path
+
+
+# Layers whose modules run in kernels, on Python 3.10 too.
+IN_KERNELS = ("errors", "host", "kernel", "lib", "owt", "summat", "wire")
+# Names that Python 3.11 has brought, by their modules.
+NEW_IN_3_11 = {
+    "asyncio": {"Barrier", "Runner", "TaskGroup", "Timeout", "timeout"},
+    "contextlib": {"chdir"},
+    "datetime": {"UTC"},
+    "enum": {"StrEnum", "verify"},
+    "hashlib": {"file_digest"},
+    "operator": {"call"},
+    "sys": {"exception"},
+    "tomllib": {"*"},
+    "typing": {"LiteralString", "Never", "NotRequired", "Required", "Self", "Unpack", "assert_never",
+               "assert_type", "dataclass_transform", "reveal_type"},
+    "wsgiref": {"types"},
+}  # fmt: skip
+
+
+def new_names(node: ast.AST) -> Iterator[str]:
+    """Yield what Python 3.10 does not have below a node, except behind a condition on the version or for type
+    checkers."""
+    match node:
+        case ast.If(test=test, orelse=orelse) if "version_info" in ast.unparse(test) or ast.unparse(
+            test
+        ) == "TYPE_CHECKING":
+            for child in orelse:
+                yield from new_names(child)
+            return
+        case ast.TryStar():
+            yield "except*"
+        case ast.Import(names=names):
+            yield from (name.name for name in names if "*" in NEW_IN_3_11.get(name.name, ()))
+        case ast.ImportFrom(module=module, names=names):
+            new = NEW_IN_3_11.get(module or "", set())
+            yield from (f"{module}.{name.name}" for name in names if new & {name.name, "*"})
+        case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+            if attribute in NEW_IN_3_11.get(name, ()):
+                yield f"{name}.{attribute}"
+        case ast.Call(func=ast.Attribute(attr="add_note" | "uncancel" | "cancelling" as method)):
+            yield f".{method}()"
+    for child in ast.iter_child_nodes(node):
+        yield from new_names(child)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if layer(dotted(path)) in IN_KERNELS], ids=dotted
+)
+def test_modules_of_kernels_use_nothing_newer_than_python_3_10(path):
+    assert list(new_names(ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10)))) == []
+
+
+def test_names_that_python_3_10_does_not_have_are_found():
+    code = "from typing import Self\nimport tomllib\nasyncio.timeout(1)\nerror.add_note('x')"
+    assert [*new_names(ast.parse(code))] == ["typing.Self", "tomllib", "asyncio.timeout", ".add_note()"]

@@ -8,18 +8,27 @@ import subprocess
 import sys
 
 import pytest
+import second_environment
 from pages import LANGUAGES, PAGES, blocks, is_notebook, matches, name
 
 from owt.testing import LiveServer, wait_until
+
+MODEL = """
+class Model:
+    def predict(self, text):
+        return {"mood": "bad" if "awful" in text else "good", "words": len(text.split())}
+"""
 
 AS_WRITTEN = "localhost:9876"
 EXECUTED = [page for page in PAGES if any(block.language == "sh" for block in blocks(page))]
 
 
 @pytest.fixture(scope="module")
-def docs_server():
+def docs_server(tmp_path_factory):
     """Start a server for all pages, so that their output is independent of other tests."""
-    with LiveServer("--resume-window", "500ms") as server:
+    jupyter = str(tmp_path_factory.mktemp("jupyter"))
+    with LiveServer("--resume-window", "500ms", env={"JUPYTER_DATA_DIR": jupyter}) as server:
+        server.jupyter = jupyter
         wait_until(lambda: server.ask("GET", "/_owt/health/ready").status_code == 200)
         yield server
 
@@ -45,13 +54,17 @@ def environment(page_server, tmp_path):
         script = tools / tool
         script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         script.chmod(0o755)
-    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "OWT_URL": page_server.url}
+    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "OWT_URL": page_server.url,
+            "JUPYTER_DATA_DIR": page_server.jupyter}
 
 
 @pytest.mark.parametrize("page", EXECUTED, ids=name)
 def test_commands_print_what_the_page_shows(page, page_server, environment, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
+    if page.stem == "your-own-model":
+        second_environment.make(folder / "mood" / ".venv")
+        (folder / "mood" / "mood.py").write_text(MODEL)
     page_blocks = blocks(page)
     for block, after in zip(page_blocks, [*page_blocks[1:], None], strict=True):
         if block.language == "python" and not is_notebook(page):
