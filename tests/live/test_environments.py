@@ -46,7 +46,8 @@ def models(environment, tmp_path_factory):
     spec["argv"][0] = "/nonexistent/python"
     Path(data, "kernels", "gone").mkdir()
     Path(data, "kernels", "gone", "kernel.json").write_text(json.dumps(spec))
-    with LiveServer("--template-idle", "0.2", env={"JUPYTER_DATA_DIR": data}) as server:
+    variables = {"JUPYTER_DATA_DIR": data, "VIRTUAL_ENV": "/other"}
+    with LiveServer("--template-idle", "0.2", env=variables) as server:
         yield server
 
 
@@ -75,6 +76,11 @@ def test_a_call_runs_in_the_interpreter_and_the_directory_of_its_kernelspec(mode
     code = f"import sys, os, model_of_tests\n{values}"
     expected = [str(python), str(folder), "red", "/"]
     assert models.call(code, session=session, kernel="model").json() == expected
+
+
+def test_the_active_environment_of_the_server_is_not_that_of_the_kernel(models, session):
+    code = "import os\nos.environ.get('VIRTUAL_ENV', 'none')"
+    assert models.call(code, session=session, kernel="model").text == "none"
 
 
 def test_nothing_of_the_servers_environment_can_be_imported(models, session):

@@ -51,6 +51,9 @@ def prefer_own_programs() -> None:
     path = os.environ.get("PATH", os.defpath)
     if folder and path.split(os.pathsep)[0] != folder:
         os.environ["PATH"] = folder + os.pathsep + path
+    # The server may have been started in another environment, which uv and others would take for this one.
+    if os.environ.get("VIRTUAL_ENV", sys.prefix) != sys.prefix:
+        del os.environ["VIRTUAL_ENV"]
 
 
 class Inherited(NamedTuple):
