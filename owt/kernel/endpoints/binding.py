@@ -12,8 +12,9 @@ Sources: the URL standard (application/x-www-form-urlencoded), RFC 7578 (multipa
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -353,4 +354,28 @@ def _is_json(text: Any) -> bool:
 def _converted(value: Any, parameter: TypedParameter) -> Any:
     if parameter.adapter is not None:
         return parameter.adapter.validate_python(value.json() if isinstance(value, Content) else value)
-    return msgspec.convert(value, parameter.type, strict=False, dec_hook=convert)
+    converted = msgspec.convert(value, parameter.type, strict=False, dec_hook=convert)
+    if parameter.records:
+        _set_defaults(converted)
+    return converted
+
+
+def _set_defaults(value: Any) -> None:
+    """Set the fields of dataclasses that msgspec has left to the defaults of their classes, where its encoder
+    would miss them."""
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items: Iterable[Any] = value
+    elif isinstance(value, dict):
+        items = value.values()
+    elif isinstance(value, msgspec.Struct):
+        items = [getattr(value, name) for name in value.__struct_fields__]
+    elif dataclasses.is_dataclass(value):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        for name in fields.keys() - getattr(value, "__dict__", fields).keys():
+            # A frozen dataclass has a __setattr__ that refuses.
+            object.__setattr__(value, name, fields[name])
+        items = fields.values()
+    else:
+        return
+    for item in items:
+        _set_defaults(item)

@@ -33,14 +33,8 @@ Kind = inspect.Parameter
 _STREAMS = (abc.Iterator, abc.Generator, abc.AsyncIterator, abc.AsyncGenerator)
 _SEQUENCES = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType)
 _BYTES = (types.BytesType, types.ByteArrayType, types.MemoryViewType)
-_STRUCTURED = (
-    *_SEQUENCES,
-    types.DictType,
-    types.StructType,
-    types.DataclassType,
-    types.TypedDictType,
-    types.NamedTupleType,
-)
+_RECORDS = (types.StructType, types.DataclassType, types.TypedDictType, types.NamedTupleType)
+_STRUCTURED = (*_SEQUENCES, types.DictType, *_RECORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,8 @@ class TypedParameter:
     a type that JSON writes with brackets (`structured`), `any_text`, bytes (`binary`) or None (`optional`)
     among its members; it is `boolean` if true and false are its only values, and `choices` lists its only
     values, if there is such a list. `scalars` are the types of the numbers and booleans that are among them
-    besides texts. `contents` are the media types that the type itself converts from, and `bodies` those of
+    besides texts. `records` is True if there may be objects with fields
+    among its values. `contents` are the media types that the type itself converts from, and `bodies` those of
     request bodies that the parameter takes.
     """
 
@@ -70,6 +65,7 @@ class TypedParameter:
     optional: bool = False
     choices: tuple[Any, ...] = ()
     scalars: frozenset[type] = frozenset()
+    records: bool = False
     adapter: Any = None
     contents: tuple[str, ...] = ()
     bodies: tuple[str, ...] = ()
@@ -228,6 +224,7 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
         optional=any(isinstance(member, types.NoneType) for member in members),
         choices=tuple(choice for member in members for choice in _choices(member)),
         scalars=frozenset(kinds & {int, float, bool}) if str in kinds else frozenset(),
+        records=any(map(_has_records, members)),
     )
 
 
@@ -271,9 +268,18 @@ def _items(info: types.Type) -> list[types.Type]:
 
 
 def _is_convertible(info: types.Type) -> bool:
+    if isinstance(info, types.CustomType):
+        return conversion_of(info.cls) is not None
+    return all(map(_is_convertible, _parts(info)))
+
+
+def _has_records(info: types.Type) -> bool:
+    return isinstance(info, _RECORDS) or any(map(_has_records, _parts(info)))
+
+
+def _parts(info: types.Type) -> list[types.Type]:
+    """Return the types of the values in a collection."""
     match info:
-        case types.CustomType():
-            return conversion_of(info.cls) is not None
         case types.CollectionType(item_type=inner):
             parts = [inner]
         case types.TupleType(item_types=item_types):
@@ -281,8 +287,8 @@ def _is_convertible(info: types.Type) -> bool:
         case types.DictType(key_type=key, value_type=value):
             parts = [key, value]
         case _:
-            return True
-    return all(_is_convertible(member) for part in parts for member in _members(part))
+            return []
+    return [member for part in parts for member in _members(part)]
 
 
 def _class_of(info: types.Type) -> Any:

@@ -19,6 +19,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from owt.errors import Unprocessable
+from owt.kernel.answer import json_encoding
 from owt.kernel.code.arguments import Arguments
 from owt.kernel.endpoints.binding import bind
 from owt.kernel.endpoints.signature import read_signature
@@ -34,6 +35,12 @@ class Level(enum.Enum):
 
 @dataclasses.dataclass
 class Point:
+    x: int
+    y: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
     x: int
     y: int = 0
 
@@ -383,3 +390,19 @@ def test_a_json_body_without_fields_is_refused_where_fields_are_needed(body: str
     sent = {"data": body, "content_type": "application/json"}
     assert "body: must be a JSON object; got" in refusal(f, **sent)
     assert fit(g, **sent) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [
+        (Point, {"x": 1}),
+        (Fixed, {"x": 1}),
+        (list[Point], [{"x": 1}]),
+        (dict[str, tuple[Point, ...]], {"a": [{"x": 1}]}),
+        (Shape, {"corners": [{"x": 1}]}),
+        (Point | None, {"x": 1}),
+    ],
+)
+def test_a_default_of_a_dataclass_is_part_of_its_json(kind: Any, document: Any) -> None:
+    value = fit(taking(kind), json={"x": document})["x"]
+    assert b'{"x":1,"y":0}' in json_encoding.encode(value)
