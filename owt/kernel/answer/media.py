@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import mimetypes
 import sys
-import wave
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +48,8 @@ def wav(value: tuple[Any, ...]) -> bytes | None:
     rate, samples = value if is_array(value[1]) else reversed(value)
     if not is_array(samples) or isinstance(rate, bool) or not isinstance(rate, int) or rate not in _RATES:
         return None
+    import wave
+
     import numpy
 
     array = _as_numpy(samples)
