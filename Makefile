@@ -1,6 +1,7 @@
 # Every target creates its own environment: .venv, .venv-bark for the tests of models, .venv-libraries for those of
-# tables and charts, .venv-openapi for those of OpenAPI's tools, .venv-docs for the documentation. It needs only make and Python 3.11 or newer. With PYTHON, the environment of serve, test and
-# lint is another one: `make test PYTHON=python3.13` uses .venv-python3.13.
+# tables and charts, .venv-openapi for those of OpenAPI's tools, .venv-docs for the documentation. It needs only make
+# and Python 3.11 or newer. With PYTHON, the environment of serve, test and lint is another one:
+# `make test PYTHON=python3.13` uses .venv-python3.13.
 #
 #   make serve ARGS='--port 9000'     make test ARGS='-k config'     make serve PYTHON=python3.12
 
