@@ -11,6 +11,7 @@ The frontend removes the folder when the kernel is gone, however it ended.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -96,24 +97,25 @@ class AdaptorFolder:
 
 
 def _write(path: str, data: bytes) -> None:
-    """Write a file that only its owner can access; make the folder again if a cleaner has removed it."""
+    """Write a new file; make the folder again if a cleaner has removed it."""
     try:
-        descriptor = _create(path)
+        file = _create(path)
     except FileNotFoundError:
         os.mkdir(os.path.dirname(path), 0o700)
-        descriptor = _create(path)
+        file = _create(path)
     except FileExistsError:
         os.unlink(path)
-        descriptor = _create(path)
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except OSError:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(descriptor)
+        file = _create(path)
+    with file:
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except OSError:
+            os.unlink(path)
+            raise
 
 
-def _create(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _create(path: str) -> io.FileIO:
+    # An object rather than a descriptor: an interrupt of the call can be raised at any moment, and would lose
+    # a descriptor.
+    return io.FileIO(path, "x")
