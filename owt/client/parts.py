@@ -22,13 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from owt.errors import CannotSend, shortened
-from owt.wire.media import NPY, OCTETS, npy
-
-ARROW = "application/vnd.apache.arrow.stream"
+from owt.wire.media import ARROW, NPY, OCTETS, PARQUET, npy
 
 _BOUNDARY = b"owt-part-of-a-call".ljust(60, b"-")
 """The longer it is, the faster is the search for it."""
-_TYPES = {".npy": NPY, ".arrows": ARROW, ".parquet": "application/vnd.apache.parquet"}
+_TYPES = {".npy": NPY, ".arrows": ARROW, ".parquet": PARQUET}
 """Types of names that `mimetypes` does not know on every system."""
 _JSON = (str, int, float, list, tuple, dict, type(None))
 _IN_NAME = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})

@@ -20,12 +20,11 @@ from importlib.util import find_spec
 from typing import Any, get_args, get_origin
 
 from owt.client import answers
-from owt.client.parts import ARROW
 from owt.errors import UnexpectedValue, shortened
-from owt.wire.media import NPY
+from owt.wire import media
 
 JSON = "application/json"
-_BYTES = "application/octet-stream, */*;q=0.9"
+_BYTES = f"{media.OCTETS}, */*;q=0.9"
 """Accept header for bytes: of a path, the file rather than its name."""
 
 _TYPES = (
@@ -44,9 +43,9 @@ def accept_of(returns: object) -> str:
 
 @lru_cache(maxsize=1)
 def _accept() -> str:
-    kinds = [NPY] if _is_installed("numpy") else []
+    kinds = [media.NPY] if _is_installed("numpy") else []
     if _is_installed("pyarrow") or _is_installed("polars"):
-        kinds.append(ARROW)
+        kinds.append(media.ARROW)
     return ", ".join([*kinds, f"{JSON};q=0.9", "*/*;q=0.8"]) if kinds else answers.ANYTHING
 
 
@@ -72,11 +71,11 @@ def _of_kind(kind: str | None, media_type: str, content_type: str, body: bytes) 
     match kind, media_type:
         case "file", _:
             return body
-        case "array", "application/x-npy" if _is_installed("numpy"):
+        case "array", media.NPY if _is_installed("numpy"):
             return _array(body)
         case "image", _ if media_type.startswith("image/") and _is_installed("PIL"):
             return _image(body)
-        case "table", ("application/vnd.apache.arrow.stream" | "application/json"):
+        case "table", (media.ARROW | "application/json"):
             if library := _table_library(media_type):
                 return _table(library, media_type, content_type, body)
     return answers.decoded(content_type, body)
@@ -96,8 +95,8 @@ def _library(returns: Any) -> str:
 def _of_type(returns: Any, library: str, media_type: str, content_type: str, body: bytes) -> Any:
     try:
         match library, media_type:
-            case (("numpy" | "torch"), ("application/x-npy" | "application/json")):
-                is_npy = media_type == NPY
+            case (("numpy" | "torch"), (media.NPY | "application/json")):
+                is_npy = media_type == media.NPY
                 array = _array(body) if is_npy else _array_of_lists(answers.decoded(content_type, body))
                 return (
                     _checked(array, returns)
@@ -106,7 +105,7 @@ def _of_type(returns: Any, library: str, media_type: str, content_type: str, bod
                 )
             case (
                 ("pandas" | "polars" | "pyarrow"),
-                ("application/vnd.apache.arrow.stream" | "application/json"),
+                (media.ARROW | "application/json"),
             ):
                 return _table(library, media_type, content_type, body)
             case "PIL", _ if media_type.startswith("image/"):
@@ -156,7 +155,7 @@ def _table_library(media_type: str) -> str | None:
     """Return the library that makes a table of this media type."""
     for library in ("pandas", "polars", "pyarrow"):
         # pandas reads Arrow by pyarrow.
-        needed = {library, "pyarrow"} if library == "pandas" and media_type == ARROW else {library}
+        needed = {library, "pyarrow"} if library == "pandas" and media_type == media.ARROW else {library}
         if all(map(_is_installed, needed)):
             return library
     return None

@@ -1,4 +1,4 @@
-"""Media types of files by their first bytes, and files of NumPy's format.
+"""Media types of arrays, tables and unknown bytes, and files of NumPy's format.
 
 Sources: NumPy's documentation (`numpy.lib.format`).
 """
@@ -12,6 +12,9 @@ OCTETS = "application/octet-stream"
 """Media type of bytes whose first ones are not known."""
 ZIP = "application/zip"
 NPY = "application/x-npy"
+ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
+CSV = "text/csv"
 
 SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png", b"IEND\xaeB`\x82"),
@@ -23,7 +26,7 @@ SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
     (b"ID3", "audio/mpeg", None),
     (b"%PDF-", "application/pdf", None),
     (b"PK\x03\x04", ZIP, None),
-    (b"PAR1", "application/vnd.apache.parquet", None),
+    (b"PAR1", PARQUET, None),
     (b"\x93NUMPY", NPY, None),
 )
 """First bytes of a file, its media type, and its last bytes if they are fixed."""

@@ -26,6 +26,7 @@ from owt.kernel.answer import tables
 from owt.kernel.answer.values import ValueEncoder, Whole
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Data, Head
+from owt.wire.media import ARROW, PARQUET
 
 SHELL = SimpleNamespace(display_formatter=DisplayFormatter())
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost:9876")
@@ -107,11 +108,11 @@ def test_a_table_is_arrow_or_parquet_for_a_client_that_names_it(
     name: str, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(engine, monkeypatch)
-    headers, body = answer(TABLES[name](), f"{tables.ARROW}, {JSON}")
-    assert (headers["Content-Type"], headers["Owt-Value"]) == (tables.ARROW, "table")
+    headers, body = answer(TABLES[name](), f"{ARROW}, {JSON}")
+    assert (headers["Content-Type"], headers["Owt-Value"]) == (ARROW, "table")
     assert pa.ipc.open_stream(body).read_all().select(["a", "b"]).to_pylist() == RECORDS
-    headers, body = answer(TABLES[name](), tables.PARQUET)
-    assert headers["Content-Type"] == tables.PARQUET
+    headers, body = answer(TABLES[name](), PARQUET)
+    assert headers["Content-Type"] == PARQUET
     assert pyarrow.parquet.read_table(io.BytesIO(body)).select(["a", "b"]).to_pylist() == RECORDS
 
 

@@ -75,7 +75,7 @@ def is_document(value: object) -> bool:
     if is_mock(value) or isinstance(value, type):
         return False
     kinds = (*_DOCUMENTS, loaded("argparse", "Namespace"))
-    return isinstance(value, kinds) or _is_record(value) or _method(value) is not None
+    return isinstance(value, kinds) or _is_record(value) or _converter(value) is not None
 
 
 def is_mock(value: object) -> bool:
@@ -147,7 +147,7 @@ def _nearest(value: Any, other: Callable[[object], object] | None = None) -> Any
             return os.fspath(value)
     if isinstance(value, loaded("numpy", "generic")):
         return scalar(value)
-    if (convert := _method(value)) is not None:
+    if (convert := _converter(value)) is not None:
         return convert()
     if isinstance(value, (types.SimpleNamespace, loaded("argparse", "Namespace"))):
         return vars(value)
@@ -169,7 +169,7 @@ def _nearest(value: Any, other: Callable[[object], object] | None = None) -> Any
     raise unsuitable(value)
 
 
-def _method(value: Any) -> Callable[[], Any] | None:
+def _converter(value: Any) -> Callable[[], Any] | None:
     """Return a function that converts `value` to something simpler, by the protocols that its class has."""
     kind = type(value)
     if kind.__module__ == "builtins":

@@ -16,7 +16,6 @@ from owt.kernel.answer.json_encoding import is_array, loaded, on_cpu
 from owt.wire import media as wire
 from owt.wire.media import OCTETS, media_type
 
-NPY = wire.NPY
 WAV = "audio/wav"
 
 _FIGURE_FORMATS = {

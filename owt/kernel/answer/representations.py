@@ -18,13 +18,14 @@ from owt.kernel.answer import json_encoding, media, tables
 from owt.kernel.answer.json_encoding import loaded, type_name
 from owt.wire.accept import media_ranges, names
 from owt.wire.chunk import Form
+from owt.wire.media import ARROW, NPY, PARQUET
 
 if TYPE_CHECKING:
     from IPython.core.formatters import DisplayFormatter
 
 Source = Callable[[], Any]
 
-_NAMED = (media.NPY, tables.ARROW, tables.PARQUET)
+_NAMED = (NPY, ARROW, PARQUET)
 """Media types for programs: only a client that names one receives it."""
 
 PREFERRED = (
@@ -208,8 +209,8 @@ def find(value: object, formatter: DisplayFormatter) -> Rich | None:
 
 def array(value: Any) -> Rich:
     """Return the representations of an array or a tensor."""
-    sources: dict[str, Source] = {"application/json": lambda: value, media.NPY: lambda: media.npy(value)}
-    return Rich(value, sources, [media.NPY], kind="array")
+    sources: dict[str, Source] = {"application/json": lambda: value, NPY: lambda: media.npy(value)}
+    return Rich(value, sources, [NPY], kind="array")
 
 
 def is_media(mime: str) -> bool:

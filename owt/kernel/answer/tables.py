@@ -17,9 +17,7 @@ from typing import Any
 
 import msgspec
 
-CSV = "text/csv"
-ARROW = "application/vnd.apache.arrow.stream"
-PARQUET = "application/vnd.apache.parquet"
+from owt.wire.media import ARROW, CSV, PARQUET
 
 
 def is_table(kind: type) -> bool:

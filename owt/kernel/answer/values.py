@@ -38,7 +38,7 @@ from owt.wire.accept import names, prefers_json, ranks_first
 from owt.wire.call import Call
 from owt.wire.chunk import FACTS, Chunk, Data, Display, Form, Head
 from owt.wire.http import BODILESS, is_final_status
-from owt.wire.media import OCTETS, media_type
+from owt.wire.media import NPY, OCTETS, media_type
 
 MAX_PIECE = 255 * 1024
 """Maximum number of bytes of a body in one chunk; a multiple of three (see `Data`)."""
@@ -297,7 +297,7 @@ class ValueEncoder:
         if isinstance(value, (int, float)) and not isinstance(value, enum.Enum):
             return makers[int](value)
         is_array = json_encoding.is_array(value)
-        is_chosen = bool(self._headers) or names(self._call.accept, media.NPY)
+        is_chosen = bool(self._headers) or names(self._call.accept, NPY)
         if is_array and (makers is _YIELDED or self._call.sse or not is_chosen):
             # Most arrays: without the time of a choice.
             body = self._encoded(value, makers[dict])

@@ -25,7 +25,6 @@ from owt.kernel.endpoints.contents import (
     ARGUMENT,
     FORM,
     JSON,
-    NPY,
     ArgumentTexts,
     Content,
     Texts,
@@ -35,6 +34,7 @@ from owt.kernel.endpoints.conversions import convert, data_of_url, reason
 from owt.kernel.endpoints.signature import Kind, Signature, TypedParameter, read_parameters
 from owt.summat import MISSING
 from owt.wire.call import FIELDS
+from owt.wire.media import NPY
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request

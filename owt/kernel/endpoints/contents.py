@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from owt.errors import BadRequest, shortened
+from owt.wire import media
 from owt.wire.call import RequestFacts
 
 if TYPE_CHECKING:
@@ -28,15 +29,11 @@ ARGUMENT = "kwargs."
 """Beginning of the name of a part that is an argument."""
 FORM = "multipart/form-data"
 JSON = "application/json"
-NPY = "application/x-npy"
-ARROW = "application/vnd.apache.arrow.stream"
-PARQUET = "application/vnd.apache.parquet"
-CSV = "text/csv"
-TABLES = (ARROW, PARQUET, CSV)
+TABLES = (media.ARROW, media.PARQUET, media.CSV)
 
-_UNKNOWN = ("", "application/octet-stream")
-_NPY_START = b"\x93NUMPY"
-_SIGNATURES = ((_NPY_START, NPY), (b"\xff\xff\xff\xff", ARROW), (b"PAR1", PARQUET))
+_UNKNOWN = ("", media.OCTETS)
+_ARROW_START = b"\xff\xff\xff\xff"
+"""First bytes of an Arrow stream. Other files can have them too, so they count only where one is expected."""
 
 
 class Texts(list[Any]):
@@ -67,7 +64,9 @@ class Content:
         """Return the media type; of unknown bytes, the type that their first bytes show."""
         if self.media_type not in _UNKNOWN:
             return self.media_type
-        return next((kind for start, kind in _SIGNATURES if self.data.startswith(start)), self.media_type)
+        if self.data.startswith(_ARROW_START):
+            return media.ARROW
+        return media.media_type(self.data) or self.media_type
 
     def text(self) -> str:
         """Return the content as text. Raises ValueError for bytes that are none."""
@@ -85,7 +84,7 @@ class Content:
         kind = self.media_type
         if kind == JSON:
             return self.json()
-        if kind == NPY:
+        if kind == media.NPY:
             return self.array()
         if kind in TABLES and (library := _table_library(kind)) is not None:
             return self.table(library)
@@ -101,7 +100,7 @@ class Content:
 
     def array(self) -> Any:
         """Return the NumPy array of an npy file without pickled objects. Raises ValueError."""
-        if not self.data.startswith(_NPY_START):
+        if media.media_type(self.data) != media.NPY:
             raise ValueError("its bytes are no npy file")
         numpy = _library("numpy", "an array")
         return numpy.load(io.BytesIO(self.data), allow_pickle=False)
@@ -115,13 +114,13 @@ class Content:
     def table(self, library: str) -> Any:
         """Return the table as this library reads it: pyarrow's Table, else a DataFrame. Raises ValueError."""
         stream, kind = io.BytesIO(self.data), self.kind
-        if library == "pyarrow" or (kind == ARROW and library != "polars"):
+        if library == "pyarrow" or (kind == media.ARROW and library != "polars"):
             return _arrow_table(stream, kind, library)
         module = _library(library, "a table")
         match kind:
-            case "application/vnd.apache.arrow.stream":
+            case media.ARROW:
                 return module.read_ipc_stream(stream)
-            case "application/vnd.apache.parquet":
+            case media.PARQUET:
                 return module.read_parquet(stream)
         return module.read_csv(stream)
 
@@ -129,9 +128,9 @@ class Content:
 def _arrow_table(stream: io.BytesIO, kind: str, library: str) -> Any:
     purpose = "a table in Arrow's format"
     match kind:
-        case "application/vnd.apache.arrow.stream":
+        case media.ARROW:
             table = _library("pyarrow.ipc", purpose).open_stream(stream).read_all()
-        case "application/vnd.apache.parquet":
+        case media.PARQUET:
             table = _library("pyarrow.parquet", purpose).read_table(stream)
         case _:
             table = _library("pyarrow.csv", purpose).read_csv(stream)
@@ -142,10 +141,10 @@ def _table_library(kind: str) -> str | None:
     """Return the library that reads a table for a parameter without a type."""
     for library in ("pandas", "polars", "pyarrow"):
         # pandas reads Arrow streams, and mostly Parquet, by pyarrow.
-        needed = (library, "pyarrow") if library == "pandas" and kind != CSV else (library,)
+        needed = (library, "pyarrow") if library == "pandas" and kind != media.CSV else (library,)
         if all(importlib.util.find_spec(name) is not None for name in needed):
             return library
-    if kind == CSV:
+    if kind == media.CSV:
         return None
     raise ValueError(f"{kind} needs pyarrow or polars, and this kernel has neither; install one, or send CSV")
 

@@ -29,8 +29,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from owt.kernel import context
-from owt.kernel.endpoints.contents import JSON, NPY, TABLES, Content
+from owt.kernel.endpoints.contents import JSON, TABLES, Content
 from owt.wire.endpoint import REFERENCE
+from owt.wire.media import NPY
 
 Schema = dict[str, Any]
 

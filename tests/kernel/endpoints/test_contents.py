@@ -12,8 +12,9 @@ import PIL.Image
 import pytest
 
 from owt.errors import BadRequest
-from owt.kernel.endpoints.contents import ARROW, CSV, NPY, PARQUET, Content, argument_parts, read_form
+from owt.kernel.endpoints.contents import Content, argument_parts, read_form
 from owt.wire.call import RequestFacts
+from owt.wire.media import ARROW, CSV, NPY, PARQUET
 
 
 def form(*parts: tuple[str, bytes]) -> bytes:

@@ -25,10 +25,10 @@ from owt.errors import Unprocessable
 from owt.kernel import context
 from owt.kernel.code.arguments import Arguments
 from owt.kernel.endpoints.binding import bind
-from owt.kernel.endpoints.contents import ARROW, CSV, NPY, PARQUET
 from owt.kernel.endpoints.signature import describe, read_signature
 from owt.wire.call import Call, RequestFacts
 from owt.wire.endpoint import REFERENCE
+from owt.wire.media import ARROW, CSV, NPY, PARQUET
 
 
 class Tag(pydantic.BaseModel):
