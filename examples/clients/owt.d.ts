@@ -4,6 +4,10 @@
 export interface Fields {
   session?: string | null;
   kernel?: string | null;
+  /** Variables of a session that does not exist yet. */
+  env?: Record<string, string | number> | null;
+  /** Working directory of such a session. */
+  cwd?: string | null;
   adaptor?: string | null;
   fn_name?: string | null;
   timeout?: number | null;

@@ -613,8 +613,8 @@ function takeParts(called) {
 function texts(called) {
   json(called); // throws for a value that cannot be sent
   return Object.entries(called).map(([name, value]) => {
-    if (name !== "code" && name !== "kwargs") return [name, String(value)];
-    return [`${name}_b64`, base64(typeof value === "string" ? value : json(value))];
+    const text = typeof value === "object" ? json(value) : String(value);
+    return name === "code" || name === "kwargs" ? [`${name}_b64`, base64(text)] : [name, text];
   });
 }
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from owt.cli.options import checked_by, identity_options, new_client
+from owt.cli.options import checked_by, environment_options, identity_options, new_client
 from owt.client.caller import Caller
 from owt.client.request import Address
 from owt.errors import BadRequest, CannotSend, OwtError, shortened
@@ -87,6 +87,7 @@ def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | 
     callback=checked_by(kernelspec_name),
     help="Kernelspec of a session that does not exist yet",
 )
+@environment_options
 @click.option("--reload", is_flag=True, help="Load the code again, even if the kernel has loaded it already")
 @click.option("--use-cache", is_flag=True, help="Use the response of an equal call, if the server has it")
 @click.option("--detach", is_flag=True, help="Print the addresses of the run, which goes on without a reader")

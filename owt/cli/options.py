@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -28,6 +29,25 @@ def checked_by(check: Callable[[str, str], str]) -> Callable[..., str | None]:
         return None if value is None else check(value, parameter.opts[0])
 
     return callback
+
+
+def environment_options(command: Command) -> Command:
+    """Add `--env` and `--cwd` to a command, which is called with the variables as `env` and with an absolute
+    path as `cwd`, or None for each. Raises `ConfigError`, when the command runs."""
+    env_option = click.option(
+        "--env",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=lambda _context, _parameter, pairs: read_variables(pairs) or None,
+        help="Variable of a session that does not exist yet; repeatable",
+    )
+    cwd_option = click.option(
+        "--cwd",
+        metavar="DIR",
+        callback=lambda _context, _parameter, path: None if path is None else os.path.abspath(path),
+        help="Working directory of such a session  [default: the server's]",
+    )
+    return env_option(cwd_option(command))
 
 
 def identity_options(command: Command) -> Command:

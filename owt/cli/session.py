@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from owt.cli import tables
-from owt.cli.options import document_options, read_variables, server_options
+from owt.cli.options import document_options, environment_options, server_options
 
 if TYPE_CHECKING:
     from owt.client.control import Control
@@ -50,27 +49,13 @@ def show(name: str, control: Control) -> dict[str, Any]:
 @click.argument("name")
 @click.option("--kernel", metavar="NAME", help="Kernelspec  [default: that of the server's --kernel]")
 @click.option("--concurrency", type=int, metavar="N", help="Number of calls that may overlap  [default: 1]")
-@click.option("--env", multiple=True, metavar="NAME=VALUE", help="Variable of its kernels; repeatable")
-@click.option("--cwd", metavar="DIR", help="Working directory of its kernels  [default: the server's]")
+@environment_options
 @server_options
-def create(
-    name: str,
-    kernel: str | None,
-    concurrency: int | None,
-    env: tuple[str, ...],
-    cwd: str | None,
-    control: Control,
-) -> None:
+def create(name: str, control: Control, **options: Any) -> None:
     """Create the session NAME, and wait until its kernel is ready.
 
     A variable is set before the kernel's first import. DIR is a directory of the server's machine.
     """
-    options = {
-        "kernel": kernel,
-        "concurrency": concurrency,
-        "env": read_variables(env) or None,
-        "cwd": None if cwd is None else os.path.abspath(cwd),
-    }
     document = control.start(name, **{key: value for key, value in options.items() if value is not None})
     click.echo(f"{name} is ready (kernel {document['kernel']}, process {document['pid']})")
 

@@ -67,9 +67,9 @@ class Caller:
         return self._address.url
 
     def __repr__(self) -> str:
-        # Headers, arguments and the query may contain secrets.
+        # Headers, arguments, variables and the query may contain secrets.
         options = self.options.as_fields().items()
-        listed = "".join(f", {name}={value!r}" for name, value in options if name != "kwargs")
+        listed = "".join(f", {name}={value!r}" for name, value in options if name not in ("kwargs", "env"))
         return f"{type(self).__name__}({self.url.partition('?')[0]!r}{listed})"
 
     def with_options(self, **changes: Unpack[Changes]) -> Self:

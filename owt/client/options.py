@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -15,6 +16,8 @@ class Changes(TypedDict, total=False):
 
     session: str | None
     kernel: str | None
+    env: Mapping[str, str | int] | None
+    cwd: str | os.PathLike[str] | None
     adaptor: str | None
     fn_name: str | None
     kwargs: str | None
@@ -34,16 +37,19 @@ class Changes(TypedDict, total=False):
 class Options:
     """Fields of a request beside the code and the arguments; the server's documentation explains each.
 
-    `kwargs` is the arguments as text: JSON, or a Python expression that the kernel evaluates, for values
-    that JSON does not have. `timeout` is the maximum running time in seconds, without the time in the queue.
-    `accept` is an Accept header, which selects a representation of a figure or a table. `method` GET puts
-    everything into the URL. `stream`, "sse" or "raw", has an effect in `as_url` only. `detach` makes `call`
-    return the addresses of the run at once. `headers` are further headers of the request. None and False are
-    not sent.
+    `env` has variables for a session that does not exist yet, and `cwd` is its working directory, a path of
+    the server's machine. `kwargs` is the arguments as text: JSON, or a Python expression that the kernel
+    evaluates, for values that JSON does not have. `timeout` is the maximum running time in seconds, without
+    the time in the queue. `accept` is an Accept header, which selects a representation of a figure or a
+    table. `method` GET puts everything into the URL. `stream`, "sse" or "raw", has an effect in `as_url`
+    only. `detach` makes `call` return the addresses of the run at once. `headers` are further headers of the
+    request. None and False are not sent.
     """
 
     session: str | None = None
     kernel: str | None = None
+    env: Mapping[str, str | int] | None = None
+    cwd: str | os.PathLike[str] | None = None
     adaptor: str | None = None
     fn_name: str | None = None
     kwargs: str | None = None
@@ -74,4 +80,8 @@ class Options:
         """Return the options that are set, as fields of a request."""
         names = [option.name for option in fields(self) if option.name not in ("accept", "headers", "method")]
         values = {name: getattr(self, name) for name in names}
+        if self.env is not None:
+            values["env"] = dict(self.env)
+        if self.cwd is not None:
+            values["cwd"] = os.fspath(self.cwd)
         return {name: value for name, value in values.items() if value is not None and value is not False}

@@ -19,14 +19,16 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from owt.cli.options import identity_options
+from owt.cli.options import environment_options, identity_options
 from owt.errors import CannotSend, shortened
 
 _ARGUMENT = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
-_OPTION = re.compile(r"(--[\w-]+=)(.*)", re.DOTALL)
+# `--session="tour"`, and the variable of `--env NAME="two words"`.
+_OPTION = re.compile(r"(--[\w-]+=(?:\w+=)?|\w+=)(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$[^\W\d]\w*")
 # Tokens of a line: a text with its quotes, a bracket, blanks, any other character.
 _TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[\[({]|[\])}]|\s+|.""", re.DOTALL)
+_REMOTE = ("session", "kernel", "env", "cwd", "timeout")
 _HOW = 'a Python literal such as "text" or 3, $variable or {expression}'
 
 
@@ -99,6 +101,7 @@ def serve(options: tuple[str, ...], session: str | None) -> Serve:
 @click.argument("arguments", nargs=-1, metavar="[NAME=VALUE ...]", type=click.UNPROCESSED)
 @click.option("--session", "-s", metavar="NAME", help="Session that runs this cell")
 @click.option("--kernel", metavar="NAME", help="Kernelspec of a session that does not exist yet")
+@environment_options
 @click.option("--fn-name", metavar="NAME", help="Function of the cell to call  [default: run]")
 @click.option("--timeout", type=float, metavar="SECONDS", help="Maximum running time")
 @click.option("--reload", is_flag=True, help="Load the code again if the kernel has loaded it already")
@@ -116,14 +119,16 @@ def run(arguments: tuple[str, ...], local: bool, quiet: bool, **options: Any) ->
     a failure, the part that had arrived.
     """
     options = {name: value for name, value in options.items() if value not in (None, False)}
-    if local and (remote := [f"--{name}" for name in ("session", "kernel", "timeout") if name in options]):
+    if local and (remote := [f"--{name}" for name in _REMOTE if name in options]):
         raise CannotSend(f"{remote[0]}: with --local no server is called")
     return Run(arguments, local, quiet, options)
 
 
 def parse(command: click.Command, words: Sequence[str]) -> Any:
     """Parse a line; return what the command's function returns. Raises `CannotSend` and `ConfigError`."""
-    args = [word if is_argument(word) else unquoted(word) for word in words]
+    args = []
+    for before, word in zip(("", *words), words, strict=False):
+        args.append(word if is_argument(word) and before != "--env" else unquoted(word))
     try:
         return command.main(args=args, prog_name=command.name, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

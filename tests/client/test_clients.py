@@ -385,7 +385,8 @@ def test_a_run_that_is_unknown_is_a_remote_error(new_client):
 def test_the_repr_of_a_client_has_its_url_and_options_without_secrets(kind):
     client = kind("http://ada:secret@h:1/a?key=secret", session="tour", token="secret")
     secrets = {"X-Key": "secret"}
-    other = client.with_options(timeout=5, reload=True, headers=secrets, kwargs="dict(key='secret')")
+    private = {"headers": secrets, "kwargs": "dict(key='secret')", "env": secrets}
+    other = client.with_options(timeout=5, reload=True, **private)
     assert repr(client) == f"{kind.__name__}('http://h:1/a', session='tour')"
     assert repr(other) == f"{kind.__name__}('http://h:1/a', session='tour', timeout=5, reload=True)"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import MappingProxyType
 from typing import Unpack, get_type_hints
 
 import pytest
@@ -18,6 +20,14 @@ def test_options_become_fields_if_they_are_set():
 
 def test_accept_and_method_are_not_fields():
     assert Options(accept="image/png", method="GET").as_fields() == {}
+
+
+def test_an_environment_is_sent_as_json_has_it():
+    variables = MappingProxyType({"COLOUR": "red", "OMP_NUM_THREADS": 2})
+    fields = {"env": {"COLOUR": "red", "OMP_NUM_THREADS": 2}, "cwd": "/models"}
+    assert Options(env=variables, cwd=Path("/models")).as_fields() == fields
+    # No variables differ from those that a session has.
+    assert Options(env={}).as_fields() == {"env": {}}
 
 
 def test_a_change_keeps_the_other_options():

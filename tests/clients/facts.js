@@ -53,6 +53,19 @@ export const facts = {
     equal([...new Uint8Array(await blob.arrayBuffer())], [0, 255]);
   },
 
+  async "variables and a directory are those of a new session"({ owt, url, session }) {
+    const code = "def run(data): return [os.environ['COLOUR'], os.environ['N'], os.getcwd(), data]\nimport os";
+    const env = { COLOUR: "dark red", N: 2 };
+    const client = new owt.Client(url, { session, env, cwd: "/usr" });
+    equal(await client.call(code, { data: 1 }), ["dark red", "2", "/usr", 1]);
+    // As a form and in a link.
+    equal(await client.call(code + "\nbytes = len", { data: new Blob(["a"], { type: "text/plain" }) }),
+      ["dark red", "2", "/usr", "a"]);
+    equal(await (await fetch(client.link(code, { data: 3 }))).json(), ["dark red", "2", "/usr", 3]);
+    const error = await rejection(client.call(code, { data: 1 }, { env: { COLOUR: "blue" } }));
+    equal([error.status, error.message.includes("delete the session first")], [409, true]);
+  },
+
   async "an array is a typed array with its shape"({ owt, url }) {
     const client = new owt.Client(url);
     const arrays = [

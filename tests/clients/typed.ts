@@ -9,7 +9,7 @@ interface Point {
 export async function main(point: Point): Promise<number> {
   const owt = new Client("http://127.0.0.1:9876", { session: "tour", token: undefined });
   const sizes = await owt.call<Record<string, number>>("lambda x: {'size': x}", point, { timeout: 5 });
-  await owt.call("len", [1, 2]);
+  await owt.call("len", [1, 2], { env: { OMP_NUM_THREADS: 2, COLOUR: "red" }, cwd: "/usr" });
   const shaped: ShapedArray = Object.assign(new Float64Array(2), { shape: [1, 2] });
   const sum = await owt.call<ShapedArray<Float64Array>>("lambda x, y: x", { x: shaped, y: new Blob(["y"]) });
   console.log(sum[0].toFixed(), sum.shape.length);

@@ -46,6 +46,14 @@ def test_a_quoted_value_may_follow_an_equals_sign():
     assert parse(commands.run, split_words("--session='tour'")).options == {"session": "tour"}
 
 
+def test_a_cell_may_have_the_environment_of_a_new_session(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = """n=1 --env COLOUR="dark red" --env N=2 --env='P=a b' --env=Q="c d" --cwd ."""
+    command = parse(commands.run, split_words(line))
+    env = {"COLOUR": "dark red", "N": "2", "P": "a b", "Q": "c d"}
+    assert command == Run(("n=1",), False, False, {"env": env, "cwd": str(tmp_path)})
+
+
 def test_serve_passes_the_servers_options_on():
     command = parse(commands.serve, split_words("--pool-max 2 -v --session tour --token 0123456789abcdef"))
     assert command == Serve(("--pool-max", "2", "-v", "--token", "0123456789abcdef"), "tour")
@@ -57,6 +65,7 @@ def test_serve_passes_the_servers_options_on():
         (commands.run, "--sessio tour", r"no such option '?--sessio.*%%owt\? lists the options"),
         (commands.run, "--timeout soon", r"invalid value for '--timeout'.*"),
         (commands.run, "--local --session tour", r"--session: with --local no server is called"),
+        (commands.run, "--local --env A=1", r"--env: with --local no server is called"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_refused_with_the_reason(command, line, problem):

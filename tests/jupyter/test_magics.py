@@ -270,6 +270,13 @@ def test_a_cell_for_another_session_keeps_the_connection(run, patient):
     assert f"at {patient.url}, session magics: idle" in run("%owt").stdout
 
 
+def test_a_cell_gives_a_new_session_an_environment(run, tmp_path):
+    cell = "import os\nos.environ['COLOUR'], os.getcwd()"
+    line = f"%%owt --session coloured --cwd {tmp_path} --env COLOUR="
+    assert run(f'{line}"dark red"\n{cell}').stdout == f'["dark red", "{tmp_path}"]\n'
+    assert "delete the session first" in run(f"{line}blue\n{cell}").traceback
+
+
 def test_clients_and_commands_of_the_notebook_use_its_server(run, patient):
     assert run("from owt import Client\nClient().url").value == f"'{patient.url}/'"
     assert run('!curl -sS "$OWT_URL" -d code=1').stdout == "1"

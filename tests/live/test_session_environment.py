@@ -1,11 +1,14 @@
 """Variables, working directory and process title of a session's kernels."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from owt.cli import main
+from owt.client import AsyncClient, Client
+from owt.errors import RemoteError
 
 CODE = "import os\nimport sys\n[os.environ.get('COLOUR'), os.getcwd(), os.environ.get('OMP_NUM_THREADS')]"
 
@@ -26,6 +29,36 @@ def test_the_first_call_gives_its_session_an_environment(server, session, tmp_pa
     assert server.call(CODE, session=session).json() == expected
     server.ask("POST", f"/_owt/sessions/{session}/restart")
     assert server.call(CODE, session=session).json() == expected
+
+
+def test_a_client_gives_a_new_session_an_environment(server, session, tmp_path):
+    # An array is sent in a form.
+    code = f"def run(data):\n    import os\n    return {CODE.splitlines()[-1]} + [len(data)]"
+    for method, data in (("POST", b"abc"), ("POST", "abc"), ("GET", "abc")):
+        with Client(server.url, session=session) as client:
+            options = {"env": {"COLOUR": "red", "OMP_NUM_THREADS": 3}, "cwd": tmp_path, "method": method}
+            client = client.with_options(**options)
+            assert client.call(code, data=data) == ["red", str(tmp_path), "3", 3]
+            with pytest.raises(RemoteError, match=r"has another environment .* delete the session first"):
+                client.with_options(env={}).call(code, data=data)
+
+
+def test_an_asynchronous_client_gives_a_new_session_an_environment(server, session, tmp_path):
+    async def call():
+        async with AsyncClient(server.url, session=session) as client:
+            return await client.with_options(env={"COLOUR": "red"}, cwd=str(tmp_path)).call(CODE)
+
+    assert asyncio.run(call()) == ["red", str(tmp_path), None]
+
+
+def test_a_call_of_the_command_line_gives_a_new_session_an_environment(server, session, tmp_path, capfd):
+    call = ["call", "--url", server.url, "--session", session, "--code", CODE, "--stream", "raw"]
+    assert main.main([*call, "--env", "COLOUR=red", "--cwd", str(tmp_path)]) == 0
+    assert capfd.readouterr().out == f'["red","{tmp_path}",null]\n'
+    assert main.main([*call, "--env", "COLOUR=blue"]) == 1
+    error = capfd.readouterr().err
+    assert f"session {session} has another environment (COLOUR)" in error.replace("\n", " ")
+    assert "delete the session first" in error.replace("\n", " ")
 
 
 def test_a_session_can_be_created_with_an_environment(server, session, tmp_path):
