@@ -285,7 +285,7 @@ GENERATOR = "def run(**kw):\n    yield 'a'\n    yield 'b'"
 FIELDS = (
     "code", "code_b64", "kwargs", "kwargs_b64", "adaptor", "fn_name", "session", "kernel", "env", "cwd",
     "use_cache",
-    "cache_kwargs", "cache_key_override", "timeout", "reload", "stream", "detach", "unknown",
+    "cache_kwargs", "cache_key_override", "timeout", "reload", "stream", "display", "detach", "unknown",
 )
 RESTART = "sessions/fuzz-1/restart"
 PAGES = ("sessions", "runs", "cache", "health", "metrics", "nothing", "", RESTART, "runs/ID/events")

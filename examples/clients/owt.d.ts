@@ -11,6 +11,8 @@ export interface Fields {
   adaptor?: string | null;
   fn_name?: string | null;
   timeout?: number | null;
+  /** Media types of the representation, like `accept`, also in links and events. */
+  display?: string | null;
   reload?: boolean | number | null;
   use_cache?: boolean | number | null;
   cache_kwargs?: boolean | number | null;

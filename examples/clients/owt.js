@@ -44,7 +44,8 @@
  * `code` is Python, or null if `options` select what to call. `options` are the fields of a request, as listed
  * in docs/reference/request-fields.md (adaptor, fn_name, session, timeout, reload, ...), and
  *     signal   an AbortSignal, which cancels the call
- *     accept   the Accept header of a call, whose answer is then decoded by its type alone
+ *     accept   the Accept header of a call, whose answer is then decoded by its type alone; the field `display` does
+ *              the same, also for links and EventSources, which have no headers of their own
  *     by       "fetch" (default) or "EventSource". An EventSource needs no streams of the fetch API, but has the
  *              whole call in its URL and sends no `auth` or `token`. `events` lists the names of an adaptor's
  *              own events; such a stream must end with the message [DONE], because an EventSource cannot
@@ -106,7 +107,7 @@ export class Client {
     } catch (error) {
       throw signal?.aborted ? error : await this.#broken(error, response.headers.get("Owt-Run"));
     }
-    const kind = accept ? null : response.headers.get("Owt-Value");
+    const kind = accept || fields.display || this.#fields.display ? null : response.headers.get("Owt-Value");
     return await decode(response.headers.get("Content-Type") ?? "", body, kind);
   }
 

@@ -21,6 +21,7 @@ from owt.client.request import Address
 from owt.errors import BadRequest, CannotSend, OwtError, shortened
 from owt.files import read_bounded
 from owt.server import Server
+from owt.wire.accept import checked_ranges
 from owt.wire.names import adaptor_name, function_name, kernelspec_name, session_name
 
 PRINT = "\0"
@@ -92,6 +93,12 @@ def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | 
 @click.option("--use-cache", is_flag=True, help="Use the response of an equal call, if the server has it")
 @click.option("--detach", is_flag=True, help="Print the addresses of the run, which goes on without a reader")
 @click.option("--accept", metavar="TYPES", default="*/*", help="Accept header, such as image/svg+xml")
+@click.option(
+    "--display",
+    metavar="TYPES",
+    callback=checked_by(checked_ranges),
+    help="Media types as for --accept, also in events and URLs",
+)
 @click.option(
     "--header",
     "headers",

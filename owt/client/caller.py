@@ -241,7 +241,8 @@ class Caller:
         if response.status_code >= 400:
             raise self._failure(response, body)
         # A caller who chooses the representation gets just that.
-        kind = response.headers.get("Owt-Value") if self.options.accept is None else None
+        is_chosen = self.options.accept is not None or self.options.display is not None
+        kind = None if is_chosen else response.headers.get("Owt-Value")
         return values.value_of(kind, response.headers.get("Content-Type", ""), body, returns)
 
     def _document(self, response: httpx.Response) -> dict[str, Any]:

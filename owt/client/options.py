@@ -23,6 +23,7 @@ class Changes(TypedDict, total=False):
     kwargs: str | None
     timeout: float | None
     stream: str | None
+    display: str | None
     reload: bool
     use_cache: bool
     cache_kwargs: bool
@@ -41,9 +42,10 @@ class Options:
     the server's machine. `kwargs` is the arguments as text: JSON, or a Python expression that the kernel
     evaluates, for values that JSON does not have. `timeout` is the maximum running time in seconds, without
     the time in the queue. `accept` is an Accept header, which selects a representation of a figure or a
-    table. `method` GET puts everything into the URL. `stream`, "sse" or "raw", has an effect in `as_url`
-    only. `detach` makes `call` return the addresses of the run at once. `headers` are further headers of the
-    request. None and False are not sent.
+    table; `display` has the same form and effect, also in events and in `as_url`. `method` GET puts
+    everything into the URL. `stream`, "sse" or "raw", has an effect in `as_url` only. `detach` makes `call`
+    return the addresses of the run at once. `headers` are further headers of the request. None and False are
+    not sent.
     """
 
     session: str | None = None
@@ -55,6 +57,7 @@ class Options:
     kwargs: str | None = None
     timeout: float | None = None
     stream: str | None = None
+    display: str | None = None
     reload: bool = False
     use_cache: bool = False
     cache_kwargs: bool = False

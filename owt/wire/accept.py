@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from owt.errors import BadRequest
+
 PROBLEM = "application/problem+json"
 """Media type of a problem document (RFC 9457)."""
 
+MAX_LENGTH = 1000
+"""Maximum length of the field `display`, in characters."""
+
+_TOKEN = r"[\w!#$%&'*+.^`|~-]+"
+_RANGE = re.compile(rf"{_TOKEN}/{_TOKEN}(\s*;\s*{_TOKEN}=[^;,]+)*", re.ASCII)
 _QUALITY = re.compile(r"[01](\.[0-9]*)?|\.[0-9]+")
 
 
@@ -26,6 +33,18 @@ def media_ranges(accept: str) -> tuple[tuple[str, float], ...]:
     # Sorting is stable: the client's order decides between equals.
     ranges.sort(key=lambda pair: -pair[1])
     return tuple(ranges)
+
+
+def checked_ranges(text: str, field: str = "display") -> str:
+    """Return media ranges in the form of an Accept header. Raises `BadRequest`.
+
+    A URL turns the `+` of `image/svg+xml` into a blank, which no media type has.
+    """
+    ranges = [re.sub(r"^([^;]*\S) (?=[^;\s])", r"\1+", item.strip()) for item in text[:MAX_LENGTH].split(",")]
+    if len(text) > MAX_LENGTH or not all(_RANGE.fullmatch(item) for item in ranges):
+        rule = "must be media types such as image/png, image/* or 'text/html, text/csv;q=0.5'"
+        raise BadRequest(field, rule, text)
+    return ", ".join(ranges)
 
 
 def names(accept: str, media_type: str) -> bool:

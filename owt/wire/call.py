@@ -22,6 +22,7 @@ FIELDS = frozenset(
         "timeout",
         "reload",
         "stream",
+        "display",
         "detach",
     }
 )
@@ -110,7 +111,7 @@ class Call(Struct, frozen=True, array_like=True):
     a function that the session has given a path, whose arguments are the request's fields. With none of
     them, `fn_name` names a function in the session's namespace. With code, `fn_name` None stands for `run`
     if the code defines that. `kwargs` is text that the kernel evaluates (JSON or a Python expression), or
-    None. `accept` is the Accept header.
+    None. `accept` is the Accept header, or the field `display` in its place.
 
     `session` None stands for a kernel of the pool. `kernel` is the kernelspec of a session that this call
     creates, or None for the default; `env` and `cwd` are the variables and the working directory of such a

@@ -47,7 +47,7 @@ def test_url_contains_every_option_of_the_call(capsys):
         capsys,
         *("--address", "http://h:1/path?x=1", "--code", "def f(n): pass", "--fn-name", "f"),
         *("--arg", "n", "3", "--arg", "name", "owt", "--session", "s", "--kernel", "k"),
-        *("--env", "A=b=c", "--env", "N=", "--cwd", "."),
+        *("--display", "image/svg+xml, image/*", "--env", "A=b=c", "--env", "N=", "--cwd", "."),
         *("--timeout", "2.5", "--stream", "sse", "--auth", "ada:secret", "--method", "post"),
     )
     assert unpacked(fields.pop("code_b64")) == "def f(n): pass"
@@ -56,6 +56,7 @@ def test_url_contains_every_option_of_the_call(capsys):
     assert fields.pop("cwd") == os.getcwd()
     assert fields == {
         "x": "1", "fn_name": "f", "session": "s", "kernel": "k", "timeout": "2.5", "stream": "sse",
+        "display": "image/svg+xml, image/*",
     }  # fmt: skip
 
 
@@ -138,6 +139,7 @@ def test_owt_url_names_the_default_server(capsys, monkeypatch):
         (["--code", "1", "--url", "here"], ["--url", "'here'"]),
         (["--code", "1", "--session", "a b"], ["owt: --session: must be 1 to 64 letters", "got 'a b'"]),
         (["--code", "1", "--kernel", "../x"], ["owt: --kernel: must be the name of a kernelspec"]),
+        (["--code", "1", "--display", "png"], ["owt: --display: must be media types such as image/png"]),
         (["--code", "1", "--env", "A"], ["owt: --env: give NAME=VALUE; got 'A'"]),
         (["--code", "1", "--fn-name", "a.b"], ["owt: --fn-name: must be a Python identifier; got 'a.b'"]),
         (["--adaptor", "Speak"], ["owt: --adaptor: must be a name like 'speak'"]),

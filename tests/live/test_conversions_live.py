@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import httpx
+import pytest
 
+from owt.client import Client
+
+FIGURE = "import matplotlib.pyplot as plt\nplt.figure()"
 PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2])"
 IMAGES = "from PIL import Image\n{'images': [Image.new('1', (1, 1))]}"
 
@@ -61,6 +66,58 @@ def test_a_plot_of_a_function_is_a_picture_in_events(http: httpx.Client) -> None
     code = "import matplotlib.pyplot as plt\ndef run(): return plt.plot([1, 2])"
     (result, bundle), *_ = events(ask(http, code, "text/event-stream").text)
     assert (result, json.loads(bundle).keys()) == ("result", {"image/png", "text/plain"})
+
+
+PICTURES = """
+from PIL import Image
+picture = Image.new("RGB", (2, 2))
+"""
+
+
+@pytest.mark.parametrize("tail", ["picture", "display(picture)", "[picture]", "def run(): yield picture"])
+@pytest.mark.parametrize(
+    ("fields", "accept", "expected"),
+    [
+        ({}, "text/event-stream", "image/png"),
+        ({}, "text/event-stream, image/jpeg", "image/jpeg"),
+        ({"display": "image/jpeg"}, "text/event-stream", "image/jpeg"),
+        ({"display": "image/png", "stream": "sse"}, "image/jpeg", "image/png"),
+    ],
+)
+def test_events_have_one_picture_of_an_image(
+    http: httpx.Client, tail: str, fields: dict[str, str], accept: str, expected: str
+) -> None:
+    query = {"code": PICTURES + tail, **fields}
+    response = http.get("/", params=query, headers={"Accept": accept})
+    assert re.findall(r'"(image/[a-z]+)":', response.text) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("code", "display", "content_type"),
+    [
+        (PICTURES + "picture", "image/jpeg", "image/jpeg"),
+        (PICTURES + "display(picture)", "image/jpeg", "image/jpeg"),
+        (FIGURE, "image/svg+xml", "image/svg+xml"),
+        # Not encoded.
+        (FIGURE, "image/svg xml", "image/svg+xml"),
+        ("'text'", "application/json", "application/json"),
+        ("[1]", "text/html", "application/json"),
+    ],
+)
+def test_the_field_display_selects_the_representation(
+    http: httpx.Client, code: str, display: str, content_type: str
+) -> None:
+    # As a page's <img> does.
+    response = http.get("/", params={"code": code, "display": display}, headers={"Accept": "image/png, */*"})
+    assert response.headers["content-type"] == content_type
+
+
+def test_a_client_that_chooses_the_representation_gets_its_bytes(http: httpx.Client) -> None:
+    with Client(str(http.base_url)) as client:
+        assert client.with_options(display="image/jpeg").call(PICTURES + "picture")[:3] == b"\xff\xd8\xff"
+        events = client.with_options(display="image/svg+xml").stream(FIGURE)
+        [bundle] = [event.json() for event in events if event.name == "result"]
+        assert bundle.keys() == {"image/svg+xml", "text/plain"}
 
 
 def test_pictures_in_a_document_are_parts_or_displays(http: httpx.Client) -> None:

@@ -17,7 +17,7 @@ TIMEOUT = 20
 
 FIELDS = [
     "code", "code_b64", "kwargs", "kwargs_b64", "adaptor", "fn_name", "session", "kernel", "use_cache",
-    "cache_kwargs", "cache_key_override", "timeout", "reload", "stream", "unknown",
+    "cache_kwargs", "cache_key_override", "timeout", "reload", "stream", "display", "unknown",
 ]
 CODE = {name: {} if name in ("code", "code_b64", "adaptor") else {"code": b"'ran'"} for name in FIELDS}
 """Other fields that a request needs for the field to have an effect."""

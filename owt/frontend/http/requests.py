@@ -12,7 +12,8 @@ fields:
   also if one is in the query and the other in the body: 400. So are `adaptor` and code.
 - Empty `code` and `kwargs` count as missing. Every other field must have a value, but a switch without one
   (`?reload`) is on.
-- The field `session` wins over the header `Owt-Session`.
+- The field `session` wins over the header `Owt-Session`, and `display` over `Accept`, which still decides
+  whether the answer is events.
 - `cache_kwargs` and `cache_key_override` have no effect without `use_cache`.
 - Code wins over an endpoint at the request's path. `fn_name` with a session does, too.
 - In a JSON body `kwargs` may be any JSON. A JSON string stands for the text in it.
@@ -34,7 +35,7 @@ from owt.frontend.config.setting import SWITCH
 from owt.frontend.endpoints import Match
 from owt.frontend.http.fields import Field, cut, decode_base64, read_fields
 from owt.wire import sse
-from owt.wire.accept import names, ranks_first
+from owt.wire.accept import PROBLEM, checked_ranges, names, prefers_json, ranks_first
 from owt.wire.call import Caching, Call, RequestFacts, Target
 from owt.wire.names import (
     adaptor_name,
@@ -114,6 +115,9 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
     if values.get("use_cache"):
         caching = Caching(values.get("cache_kwargs", False), values.get("cache_key_override"))
     events = _events(values.get("stream"), accept)
+    if display := values.get("display"):
+        # The form of a failure is still that of the header.
+        accept = f"{PROBLEM}, {display}" if prefers_json(accept) else display
     call = Call(
         request=facts,
         code=code.removeprefix("\ufeff") if code else None,
@@ -338,6 +342,7 @@ _READERS: dict[str, Callable[[str, Field], Any]] = {
     "timeout": _timeout,
     "reload": _switch,
     "stream": _stream,
+    "display": partial(_checked, checked_ranges),
     "detach": _switch,
 }
 """Function that returns the value of each field, or None for JSON's null. It raises `BadRequest`."""

@@ -223,6 +223,13 @@ def of_bundle(bundle: dict[str, Any]) -> Rich:
     return Rich(bundle, {mime: _constant(data) for mime, data in bundle.items()})
 
 
+def with_one_picture(bundle: dict[str, Any], accept: str) -> dict[str, Any]:
+    """Return a MIME bundle with the one of its pictures that an Accept header prefers."""
+    pictures = [mime for mime in bundle if mime.startswith("image/")]
+    others = ranked(accept, pictures)[1:]
+    return {mime: data for mime, data in bundle.items() if mime not in others} if others else bundle
+
+
 def ranked(accept: str, available: Iterable[str]) -> list[str]:
     """Return `available` media types: those that an Accept header accepts, best first, then the others in the
     order for `*/*`.

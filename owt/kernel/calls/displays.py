@@ -7,6 +7,7 @@ from typing import Any
 from ipykernel.zmqshell import ZMQDisplayPublisher
 
 from owt.kernel import context
+from owt.kernel.answer.representations import with_one_picture
 from owt.wire.chunk import FACTS, Display
 
 
@@ -20,6 +21,8 @@ class RunDisplayPublisher(ZMQDisplayPublisher):
             super().publish(data, metadata, *args, **kwargs)
         else:
             bundle = _with_text_keys(data)
+            if run.call.cell is None:
+                bundle = with_one_picture(bundle, run.call.accept)
             metadata = {} if metadata is None else _with_text_keys(metadata)
             if facts := _facts(metadata, *args, **kwargs):
                 bundle[FACTS] = facts

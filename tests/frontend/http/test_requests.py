@@ -121,6 +121,23 @@ def test_every_source_of_fields_gives_the_same_call(source: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("display", "accept", "expected"),
+    [
+        ("image/png", "*/*", "image/png"),
+        ("image/png", "text/event-stream", "image/png"),
+        # Such as an EventSource's URL in which the + is not encoded.
+        ("image/svg xml;q=0.5, image/png", "*/*", "image/svg+xml;q=0.5, image/png"),
+        # A failure is still a JSON document.
+        ("text/plain", "application/json", "application/problem+json, text/plain"),
+    ],
+)
+def test_the_field_display_replaces_the_accept_header(display: str, accept: str, expected: str) -> None:
+    query = urlencode({"code": "1", "display": display})
+    call = parse(facts(query, method="GET", headers=(("Accept", accept),)))
+    assert (call.accept, call.sse) == (expected, accept == "text/event-stream")
+
+
 def test_a_call_without_options_has_the_defaults() -> None:
     request = from_query(code="1 + 1")
     assert parse(request) == Call(request=request, code="1 + 1")
@@ -477,6 +494,18 @@ def test_repeated_accept_headers_are_one_list() -> None:
             from_query(adaptor="Speak"),
             "adaptor: must be a name like 'speak' ([a-z][a-z0-9_]*); got 'Speak'",
         ),
+        *(
+            (
+                from_query(code="1", display=display),
+                "display: must be media types such as image/png, image/* or 'text/html, text/csv;q=0.5'; "
+                f"got {excerpt!r}",
+            )
+            for display, excerpt in [
+                ("png", "png"), ("", ""), ("image/png,", "image/png,"), ("a/b/c", "a/b/c"),
+                ("a/b c d", "a/b c d"), ("a/b;q", "a/b;q"),
+                (f"a/{'b' * 999}", f"a/{'b' * 24} ... {'b' * 26}"),
+            ]
+        ),
         (from_query(code="1", stream="SSE"), "stream: must be sse, raw or auto; got 'SSE'"),
         (
             from_query(code="1", reload="maybe"),
@@ -682,6 +711,7 @@ field_sets = st.fixed_dictionaries(
         "timeout": st.floats(0, 1e300, exclude_min=True).map(repr) | st.integers(1, 10**9).map(str),
         "reload": switches,
         "stream": st.sampled_from(["sse", "raw", "auto"]),
+        "display": st.sampled_from(["image/png", "image/svg+xml", "text/html;q=0.5, */*"]),
         "unknown": held,
     },
 )
