@@ -176,6 +176,9 @@ def _converter(value: Any) -> Callable[[], Any] | None:
         return None
     if tables.is_table(kind):
         return lambda: tables.encoded_records(value, _encoder.encode)
+    if isinstance(value, loaded("pandas", "Series")) and value.index.inferred_type == "string":
+        # A row of a table, or one number for each column.
+        return lambda: value.to_dict() if value.index.is_unique else value.to_list()
     if any(hasattr(kind, name) for name in _LISTS) or hasattr(kind, "toarray"):
         return lambda: _listed(value)
     if hasattr(kind, "model_dump"):

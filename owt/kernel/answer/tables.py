@@ -19,6 +19,9 @@ import msgspec
 
 from owt.wire.media import ARROW, CSV, PARQUET
 
+_COUNTS = ("integer", "empty")
+"""Kinds of labels, in the words of pandas, that are not data if they have no name."""
+
 
 def is_table(kind: type) -> bool:
     """Return True if values of this type are tables, rather than single columns."""
@@ -68,6 +71,7 @@ def encoded_records(table: Any, encode: Callable[[object], bytes]) -> msgspec.Ra
 
 def _records(table: Any) -> list[dict[Any, Any]]:
     if is_pandas(table):
+        table = _with_labels(table)
         _check_names(table.columns)
         records: list[dict[Any, Any]] = table.to_dict(orient="records")
         return records
@@ -87,6 +91,17 @@ def _records(table: Any) -> list[dict[Any, Any]]:
         for row in records:
             row[name] = None if row[name] is None else int(row[name])
     return records
+
+
+def _with_labels(table: Any) -> Any:
+    """Return a table of pandas with the labels of its rows as columns, except numbers without a name."""
+    index = table.index
+    labels = [
+        level
+        for level, name in enumerate(index.names)
+        if (index.get_level_values(level).inferred_type not in _COUNTS if name is None else name not in table)
+    ]
+    return table.reset_index(level=labels) if labels else table
 
 
 def _check_names(names: Any) -> None:

@@ -275,6 +275,30 @@ def test_a_lone_surrogate_is_an_encoding_error() -> None:
         encode(["\ud800"])
 
 
+ROWS = pd.DataFrame({"a": [1, 2, 4], "b": ["x", "y", "x"]})
+
+
+@pytest.mark.parametrize(
+    ("table", "records"),
+    [
+        (ROWS.groupby("b").sum(), '[{"b":"x","a":5},{"b":"y","a":2}]'),
+        (ROWS.groupby(["b", "a"]).size().to_frame("n").tail(1), '[{"b":"y","a":2,"n":1}]'),
+        (ROWS[["a"]].agg(["min", "max"]), '[{"index":"min","a":1},{"index":"max","a":4}]'),
+        (ROWS.set_index("a", drop=False).head(1), '[{"a":1,"b":"x"}]'),
+        (ROWS[ROWS.a > 2], '[{"a":4,"b":"x"}]'),
+        (ROWS.head(0), "[]"),
+        (pd.DataFrame({"a": []}, index=[]), "[]"),
+        (ROWS.loc[1], '{"a":2,"b":"y"}'),
+        (ROWS.b.value_counts(), '{"x":2,"y":1}'),
+        (ROWS.a, "[1,2,4]"),
+        (pd.Series([1, 2], index=["a", "a"]), "[1,2]"),
+    ],
+    ids=["group", "groups", "sums", "drop", "filter", "no rows", "empty", "row", "counts", "column", "twice"],
+)
+def test_labels_of_rows_are_in_the_document_unless_they_only_count(table: object, records: str) -> None:
+    assert encode(table) == records.encode()
+
+
 def test_records_of_two_columns_with_one_name_are_an_error() -> None:
     table = pd.DataFrame([[1, 2]], columns=["a", "a"])
     with pytest.raises(ValueError, match="more than one column 'a'"):
