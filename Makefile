@@ -1,4 +1,4 @@
-# Every target creates its own environment: .venv, .venv-bark for the tests of models, .venv-libraries for those of
+# Every target creates its own environment: .venv, .venv-models for the tests of models, .venv-libraries for those of
 # tables and charts, .venv-openapi for those of OpenAPI's tools, .venv-docs for the documentation. It needs only make
 # and Python 3.11 or newer. With PYTHON, the environment of serve, test and lint is another one:
 # `make test PYTHON=python3.13` uses .venv-python3.13.
@@ -14,9 +14,11 @@ BIN := $(VENV)/bin
 INSTALLED_FROM := pyproject.toml $(wildcard kernels/*/*)
 
 # The models' libraries are large, so they have a separate environment.
-BARK := .venv-bark
+MODELS := .venv-models
 # The tests need no CUDA; other versions may bring gigabytes of it.
 TORCH := torch==2.13.0
+# Packages of the examples that have their models in them, and the libraries that these need.
+MODEL_PACKAGES := onnxruntime pandas rapidocr scikit-learn silero-vad
 
 # The libraries whose tables, charts and arrays the answers are tested with. They are too large for `make test`.
 LIBRARIES := .venv-libraries
@@ -35,7 +37,7 @@ DOCS := .venv-docs
 NEWEST := .venv-newest
 BOUNDED := ipykernel ipython jupyter_client jupyter_server tornado
 
-.PHONY: help serve test test-newest soak test-browser test-bark test-libraries test-openapi lint docs man picture bench bench-memory bench-kernel clean
+.PHONY: help serve test test-newest soak test-browser test-models test-bark test-libraries test-openapi lint docs man picture bench bench-memory bench-kernel clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and print commands to try'
@@ -43,7 +45,7 @@ help:
 	@echo 'make test-newest  run them with the newest releases, also beyond the upper bounds'
 	@echo 'make soak         run many clients while kernels die, for 3 minutes; ARGS=--help'
 	@echo 'make test-browser run the tests that need Chromium and its driver'
-	@echo 'make test-bark    run the tests of the models, which need the extra bark'
+	@echo 'make test-models  run the tests of models and of the examples with models'
 	@echo 'make test-libraries test answers with polars, pyarrow, duckdb, xarray, SciPy, plotly, altair and seaborn'
 	@echo 'make test-openapi test endpoints with Schemathesis and openapi-python-client'
 	@echo 'make lint         check style and types'
@@ -73,8 +75,11 @@ soak: $(VENV)/installed-dev
 test-browser: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
-test-bark: $(BARK)/installed
-	$(BARK)/bin/python -m pytest tests/bark $(ARGS)
+test-models: $(MODELS)/installed
+	$(MODELS)/bin/python -m pytest tests/models $(ARGS)
+
+# The name that it had.
+test-bark: test-models
 
 test-libraries: $(LIBRARIES)/installed
 	$(LIBRARIES)/bin/python -m pytest tests/libraries $(ARGS)
@@ -108,20 +113,20 @@ bench-kernel: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/kernel.py $(ARGS)
 
 clean:
-	rm -rf .venv .venv-python* $(BARK) $(LIBRARIES) $(OPENAPI) $(DOCS) $(NEWEST) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-python* $(MODELS) $(LIBRARIES) $(OPENAPI) $(DOCS) $(NEWEST) $(PEERS) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file, because the time of a directory is meaningless, and an interrupted start leaves no stamp.
-$(VENV)/made $(BARK)/made $(LIBRARIES)/made $(OPENAPI)/made $(NEWEST)/made $(DOCS)/made:
+$(VENV)/made $(MODELS)/made $(LIBRARIES)/made $(OPENAPI)/made $(NEWEST)/made $(DOCS)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'owt needs Python 3.11 or newer; name one, such as: make PYTHON=python3.12' >&2; exit 1; }
 	$(PYTHON) -m venv $(@D)
 	@touch $@
 
-$(BARK)/installed: $(INSTALLED_FROM) | $(BARK)/made
-	@echo 'installing owt-server[bark] into $(BARK)'
-	@$(BARK)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' pytest pytest-timeout \
-	  --editable '.[bark]'
+$(MODELS)/installed: $(INSTALLED_FROM) | $(MODELS)/made
+	@echo 'installing owt-server[bark,speech] and $(MODEL_PACKAGES) into $(MODELS)'
+	@$(MODELS)/bin/python -m pip install --quiet --disable-pip-version-check '$(TORCH)' $(MODEL_PACKAGES) pytest \
+	  pytest-timeout --editable '.[bark,speech]'
 	@touch $@
 
 $(LIBRARIES)/installed: $(INSTALLED_FROM) | $(LIBRARIES)/made

@@ -266,7 +266,7 @@ def test_a_module_has_a_docstring_and_no_vague_name():
 def test_the_folders_of_tests_mirror_the_package():
     # Tests of the whole: real servers, their faults, documentation, real models, browsers, clients in other
     # languages, benchmarks, large libraries, and tools that read the OpenAPI document.
-    whole = {"live", "faults", "examples", "notebooks", "bark", "browser", "clients", "benchmarks", "docs"}
+    whole = {"live", "faults", "examples", "notebooks", "models", "browser", "clients", "benchmarks", "docs"}
     whole |= {"libraries", "openapi"}
     for path in (ROOT / "tests").rglob("test_*.py"):
         place = path.parent.relative_to(ROOT / "tests")

@@ -3,13 +3,9 @@
 The blocks of a page share a folder and a server, and run in order.
 """
 
-import os
-import subprocess
-import sys
-
 import pytest
 import second_environment
-from pages import LANGUAGES, PAGES, blocks, is_notebook, matches, name
+from pages import EXAMPLES, LANGUAGES, PAGES, blocks, check_commands, command_environment, name
 
 from owt.testing import LiveServer, wait_until
 
@@ -19,8 +15,8 @@ class Model:
         return {"mood": "bad" if "awful" in text else "good", "words": len(text.split())}
 """
 
-AS_WRITTEN = "localhost:9876"
-EXECUTED = [page for page in PAGES if any(block.language == "sh" for block in blocks(page))]
+WITH_COMMANDS = [page for page in PAGES if any(block.language == "sh" for block in blocks(page))]
+EXECUTED = [page for page in WITH_COMMANDS if not name(page).startswith("examples/")]
 
 
 @pytest.fixture(scope="module")
@@ -45,48 +41,19 @@ def page_server(docs_server):
     docs_server.ask("DELETE", "/_owt/cache")
 
 
-@pytest.fixture
-def environment(page_server, tmp_path):
-    """Return the environment of a page's commands, with `owt` and `python` of this interpreter."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for tool, command in (("owt", f'"{sys.executable}" -m owt'), ("python", f'"{sys.executable}"')):
-        script = tools / tool
-        script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-        script.chmod(0o755)
-    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "OWT_URL": page_server.url,
-            "JUPYTER_DATA_DIR": page_server.jupyter}
-
-
 @pytest.mark.parametrize("page", EXECUTED, ids=name)
-def test_commands_print_what_the_page_shows(page, page_server, environment, tmp_path):
+def test_commands_print_what_the_page_shows(page, page_server, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     if page.stem == "your-own-model":
         second_environment.make(folder / "mood" / ".venv")
         (folder / "mood" / "mood.py").write_text(MODEL)
-    page_blocks = blocks(page)
-    for block, after in zip(page_blocks, [*page_blocks[1:], None], strict=True):
-        if block.language == "python" and not is_notebook(page):
-            cell = {"session": "dev", "code": block.text}
-            assert page_server.ask("POST", "/", data=cell).status_code == 200, block.text
-        if block.language != "sh":
-            continue
-        command = block.text.replace(AS_WRITTEN, f"127.0.0.1:{page_server.port}")
-        process = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=90,
-        )
-        assert process.stderr == "", command
-        assert process.returncode == 0, command
-        if after is not None and after.language == "text":
-            assert matches(after.text, process.stdout), (
-                f"{command}\nprints\n{process.stdout}\ninstead of\n{after.text}"
-            )
+    environment = command_environment(tmp_path / "tools", page_server.url)
+    check_commands(page, folder, page_server, {**environment, "JUPYTER_DATA_DIR": page_server.jupyter})
+
+
+def test_a_separate_run_executes_each_page_of_an_example():
+    assert {page.parent.name for page in WITH_COMMANDS if page not in EXECUTED} == EXAMPLES.keys()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

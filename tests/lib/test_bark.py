@@ -1,4 +1,4 @@
-"""owt.lib.bark without a model; `tests/bark` has one."""
+"""owt.lib.bark without a model; `tests/models` has one."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""owt.lib.generate without a model; `tests/bark` has one."""
+"""owt.lib.generate without a model; `tests/models` has one."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""owt.lib.tts without a model; `tests/bark` has some."""
+"""owt.lib.tts without a model; `tests/models` has some."""
 
 import base64
 import io

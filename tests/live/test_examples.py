@@ -54,7 +54,7 @@ def transcript(text: str) -> list[Step]:
 STEPS = [
     pytest.param(file.parent, step, id=f"{file.parent.name}/{step.command.split()[0].removeprefix('./')}")
     for file in sorted(EXAMPLES.glob("*/expected.txt"))
-    # This one needs the libraries of a model: tests/bark.
+    # This one needs the libraries of a model: tests/models.
     if file.parent.name != "llm"
     for step in transcript(file.read_text())
 ]
