@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -207,13 +208,13 @@ class Frontend:
         self._documents = read_documents(settings.notebook)
         self._sockets = open_sockets(settings)
         self.url = self._sockets.url
+        server_id = secrets.token_hex(8)
         try:
-            self._runtime_dir = RuntimeDirectory(settings.runtime_dir)
+            self._runtime_dir = RuntimeDirectory(settings.runtime_dir, server_id)
         except ConfigError:
             self._sockets.remove()
             raise
         runtime_dir = self._runtime_dir.path
-        server_id = secrets.token_hex(8)
         self._parts = build(
             settings,
             credentials=self.credentials,
@@ -237,6 +238,10 @@ class Frontend:
         service.sessions.pool.refill()
         for job in parts.jobs:
             job.start()
+        # It takes seconds if there is something to kill, and the end of this server does not wait for it.
+        threading.Thread(
+            target=self._runtime_dir.clean_up_after_others, args=[(sys.executable, "-I", REAPER)], daemon=True
+        ).start()
 
     async def stop(self, drain: float, hurry: asyncio.Event | None = None) -> None:
         """Refuse new calls, wait for running ones for `drain` seconds or until `hurry` is set, then end all

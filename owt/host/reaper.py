@@ -26,6 +26,8 @@ MARK = "OWT_SERVER_ID"
 
 KILL_TIMEOUT = 5.0
 """Seconds for which processes are looked for and killed."""
+TRACKER_TIMEOUT = 1.0
+"""Seconds that resource trackers have to end, after the processes that use them, before they are killed."""
 LOCK_TIMEOUT = 5.0
 """Seconds that the end of a frontend may take from the end of its first connection to that of its lock."""
 
@@ -66,17 +68,32 @@ def kill_members(mark: str | None, timeout: float = KILL_TIMEOUT, variable: str 
     while the list is read.
     """
     killed: set[int] = set()
-    deadline = time.monotonic() + timeout
-    while (pids := members(mark, variable)) and time.monotonic() < deadline:
+    groups: set[int] = set()
+    start = time.monotonic()
+    while (pids := members(mark, variable)) and time.monotonic() < start + timeout:
+        if time.monotonic() < start + TRACKER_TIMEOUT:
+            pids = {pid for pid in pids if not _is_resource_tracker(pid)}
         for pid in pids:
             with contextlib.suppress(OSError):
-                # A group's leader takes along processes that cannot be found otherwise.
                 if os.getpgid(pid) == pid:
-                    os.killpg(pid, signal.SIGKILL)
+                    groups.add(pid)
                 os.kill(pid, signal.SIGKILL)
         killed |= pids
         time.sleep(0.01)
+    for group in groups:
+        # Some of its processes cannot be found otherwise.
+        with contextlib.suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
     return len(killed)
+
+
+def _is_resource_tracker(pid: int) -> bool:
+    """Return True for a resource tracker of multiprocessing or loky, which removes shared memory when the
+    processes that use it have ended."""
+    try:
+        return any("resource_tracker" in part for part in psutil.Process(pid).cmdline())
+    except (psutil.Error, OSError):
+        return False
 
 
 def clean_up(mark: str, runtime_dir: str, timeout: float | None = None) -> None:

@@ -40,7 +40,12 @@ class Run:
     """
 
     def __init__(
-        self, id: str, call: Call, sender: OutputSender, fetch_body: Callable[[str], bytes] | None = None
+        self,
+        id: str,
+        call: Call,
+        sender: OutputSender,
+        fetch_body: Callable[[str], bytes] | None = None,
+        new_folder: Callable[[], str] = tempfile.mkdtemp,
     ) -> None:
         """`fetch_body(id)` returns a body that did not come with the call."""
         self.id = id
@@ -48,11 +53,12 @@ class Run:
         self.sender = sender
         self.looked_at: set[str] = set()
         self._fetch_body = fetch_body
+        self._new_folder = new_folder
         self.folders: list[str] | None = None
 
     def new_folder(self) -> str:
         """Return a new folder for files of the request, which is removed at the end of the run."""
-        folder = tempfile.mkdtemp(prefix="owt-upload-")
+        folder = self._new_folder()
         self.folders = [*(self.folders or ()), folder]
         return folder
 

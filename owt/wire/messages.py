@@ -52,7 +52,7 @@ class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     number of calls that may overlap, `window` the credit of each run in bytes, `memory` the number of bytes
     that the kernel may allocate beyond what it has at its start (None: no limit). `cleanup` is the command
     that the kernel's process executes when the frontend is gone. `files` is the path of the folder that the
-    kernel makes for the files of adaptors, and the frontend removes.
+    kernel makes for the files of adaptors and uploads, and the frontend removes.
     """
 
     url: str

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,10 +149,52 @@ while not memory.buf[0]: time.sleep(0.001)
 """
 
 
+@pytest.mark.parametrize("end", ["delete", "kill"])
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory has no files here")
-def test_shared_memory_of_a_kernel_ends_with_it(server, session):
+def test_shared_memory_of_a_kernel_ends_with_it(server, session, end):
     name, pid = server.call(SHARED, session=session).json()
     assert Path("/dev/shm", name).exists()
-    server.ask("DELETE", f"/_owt/sessions/{session}")
+    if end == "delete":
+        server.ask("DELETE", f"/_owt/sessions/{session}")
+    else:
+        os.kill(server.session(session)["pid"], signal.SIGKILL)
     wait_until(lambda: not Path("/dev/shm", name).exists())
     wait_until(lambda: not psutil.pid_exists(pid))
+
+
+UPLOADED = """
+from pathlib import Path
+def run(upload: Path, path):
+    open(path).read()
+"""
+
+
+def test_uploaded_files_end_with_a_kernel_that_is_killed(server, session, gate):
+    server.call("1", session=session)
+    pid = server.session(session)["pid"]
+    folder = Path(server.session(session)["connection_file"]).parent
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(
+            server.ask, "POST", "/", data={"code": UPLOADED, "session": session, **waiting(gate)},
+            files={"kwargs.upload": ("photo.bin", b"photo", "application/octet-stream")},
+        )  # fmt: skip
+        gate.reached()
+        [file] = folder.rglob("photo.bin")
+        os.kill(pid, signal.SIGKILL)
+        assert call.result().status_code == 502
+    wait_until(lambda: not file.parents[1].exists())
+
+
+def test_the_next_server_cleans_up_after_one_whose_processes_were_all_killed():
+    base = Path(tempfile.mkdtemp())
+    with LiveServer("--runtime-dir", str(base)) as doomed:
+        mark = doomed.call(f"import os\nos.environ[{MARK!r}]", session="s").text
+        folder = Path(doomed.session("s")["connection_file"]).parent
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in [*marked(mark), doomed.pid]:
+                os.kill(pid, number)
+    assert folder.exists()
+    with LiveServer("--runtime-dir", str(base)):
+        wait_until(lambda: not folder.exists())
+    assert os.listdir(base) == []
+    base.rmdir()

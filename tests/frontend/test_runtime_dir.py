@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,7 @@ from owt.frontend.runtime_dir import MAX_LENGTH, RuntimeDirectory
 def directory() -> Iterator[RuntimeDirectory]:
     # The path of `tmp_path` is too long for sockets.
     with TemporaryDirectory() as folder:
-        directory = RuntimeDirectory(Path(folder))
+        directory = RuntimeDirectory(Path(folder), "0123")
         yield directory
         directory.unlock()
         directory.remove()
@@ -46,7 +47,29 @@ def test_the_directory_is_locked_and_for_its_owner_only(directory: RuntimeDirect
 def test_a_directory_that_is_there_is_not_made_again(directory: RuntimeDirectory) -> None:
     Path(directory.path, "kernel-1.json").write_text("{}")
     assert not directory.restore()
-    assert os.listdir(directory.path) == ["kernel-1.json"]
+    assert set(os.listdir(directory.path)) == {"kernel-1.json", "server-id"}
+
+
+def test_the_directory_of_a_server_that_is_gone_is_cleaned_up(directory: RuntimeDirectory) -> None:
+    base = Path(directory.path).parent
+    live, ended, gone = (RuntimeDirectory(base, server_id) for server_id in ("live", "ended", "gone"))
+    ended.unlock()
+    # The kernel of the system releases the lock of a process that was killed.
+    os.close(gone._lock)
+    # A user's own, and a link to one that is gone.
+    os.mkdir(base / "owt-models")
+    os.symlink(gone.path, base / "owt-link")
+    report = base / "report"
+    code = f"import sys; open({str(report)!r}, 'a').write(str(sys.argv[1:]))"
+    directory.clean_up_after_others([sys.executable, "-c", code])
+    assert report.read_text() == str(["gone", gone.path])
+    live.unlock()
+
+
+def test_a_directory_that_is_made_again_can_be_cleaned_up(directory: RuntimeDirectory) -> None:
+    shutil.rmtree(directory.path)
+    directory.restore()
+    assert Path(directory.path, "server-id").read_text() == "0123"
 
 
 def test_a_removed_directory_is_made_again_and_locked(
@@ -61,4 +84,4 @@ def test_a_removed_directory_is_made_again_and_locked(
 
 def test_a_path_that_is_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--runtime-dir: its path is longer than"):
-        RuntimeDirectory(tmp_path / ("x" * MAX_LENGTH))
+        RuntimeDirectory(tmp_path / ("x" * MAX_LENGTH), "0123")

@@ -52,6 +52,25 @@ sys.stdin.read()
 """
 
 
+TRACKED = """
+import time
+from multiprocessing import shared_memory
+memory = shared_memory.SharedMemory(create=True, size=10)
+print(memory.name, flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="shared memory has no files here")
+def test_a_resource_tracker_removes_shared_memory_before_it_ends(mark):
+    with python(TRACKED, mark, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        memory = Path("/dev/shm", process.stdout.readline().strip())
+        assert memory.exists()
+        reaper.kill_members(mark)
+        assert not memory.exists()
+        assert not list(reaper.marked(mark))
+
+
 def test_marked_finds_processes_with_the_whole_mark_only(mark):
     marked_process, other_process = sleeper(mark), sleeper(mark + "0")
     try:

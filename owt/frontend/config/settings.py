@@ -181,7 +181,7 @@ class Settings:
     run_journal: int = size("Maximum size of the output kept per run", 8 * MIB)
     journal_total: int = size("Maximum size of what all runs keep: output, failures, paths", 256 * MIB)
     runtime_dir: Path | None = path(
-        "Parent of the server's private directory for sockets and connection files",
+        "Parent of the server's private directory for sockets, connection files and uploaded files",
         "DIR",
         "$XDG_RUNTIME_DIR or the temporary directory",
     )

@@ -29,6 +29,7 @@ from owt.frontend.kernels.process import (
     ForkedProcess,
     descendants,
     exit_code,
+    group_members,
     is_resource_tracker,
     wait_until_gone,
 )
@@ -369,6 +370,9 @@ class Kernel:
 
     async def _end_process(self) -> None:
         """Kill what is left of the process and its group, and wait for its end."""
+        if not self._trackers and (pgid := getattr(self.manager.provisioner, "pgid", None)):
+            # It ended without `kill`, such as by a signal of the system when memory ran out.
+            self._kill_all(group_members(pgid))
         if self._trackers:
             await self._wait_for_trackers()
         self._kill_group()
@@ -398,13 +402,16 @@ class Kernel:
     def _kill_descendants(self) -> None:
         """Kill the process and what it has started, also in sessions of their own, except resource trackers:
         these remove the shared memory of the others."""
-        started = [] if self.pid is None else descendants(self.pid)
-        self._trackers = set(filter(is_resource_tracker, started))
-        if self._trackers and self.pid is not None:
-            started.insert(0, self.pid)
+        if self.pid is not None:
+            self._kill_all([self.pid, *descendants(self.pid)])
         else:
             self._kill_group()
-        for pid in started:
+
+    def _kill_all(self, pids: list[int]) -> None:
+        self._trackers = set(filter(is_resource_tracker, pids))
+        if not self._trackers:
+            self._kill_group()
+        for pid in pids:
             if pid not in self._trackers:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)

@@ -145,7 +145,7 @@ class Kernels:
             )
         except Exception as error:
             raise self._start_error(spec, error) from error
-        files = os.path.join(self._runtime_dir, f"k{number}-adaptors")
+        files = os.path.join(self._runtime_dir, f"k{number}-files")
         welcome = replace(self._welcome(session, concurrency), files=files)
         kernel = Kernel(f"k{number}", spec, manager, welcome, owner, self._endpoints)
         self.all[kernel.id] = kernel

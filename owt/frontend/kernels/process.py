@@ -146,6 +146,16 @@ def _children(pid: int) -> list[int]:
     return [int(child) for ids in children for child in ids]
 
 
+def group_members(group: int) -> list[int]:
+    """Return the ids of the processes of a process group."""
+    members = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == group:
+                members.append(pid)
+    return members
+
+
 def is_resource_tracker(pid: int) -> bool:
     """Return True for a resource tracker of multiprocessing or loky.
 

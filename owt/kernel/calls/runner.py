@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -86,6 +87,7 @@ class Runner:
         self._mirror = mirror
         self._runs = RunTable()
         self._streams = Streams()
+        self._new_folder = tempfile.mkdtemp if folder is None else folder.new_folder
         self._state = ProcessState()
         self._interrupts = Interrupts(self._interrupt_others)
         self.bodies = BodyFetcher(connection.send, self._interrupts)
@@ -120,7 +122,7 @@ class Runner:
         sender = OutputSender(
             id, self._connection, self._window, self._interrupts, self._call_later, mirror
         )
-        run = ActiveRun(id, call, sender, self.bodies.fetch)
+        run = ActiveRun(id, call, sender, self.bodies.fetch, self._new_folder)
         run.number = number
         if not self._runs.add(run):
             return

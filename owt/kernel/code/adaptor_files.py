@@ -1,11 +1,11 @@
-"""Files of adaptors, by which other processes import them.
+"""Files of adaptors, by which other processes import them, and of requests.
 
 A process that a kernel starts (by spawn, a fork server, or joblib's loky) unpickles a function or an object
 of an adaptor by importing the adaptor's module. So each adaptor is a module, which executes the adaptor's
 text, in a folder of its kernel that is on `sys.path`. The file is writable until the top level has run in the
 kernel.
 
-The frontend removes the folder when the kernel is gone, however it ended.
+Uploaded files are in it too. The frontend removes the folder when the kernel is gone, however it ended.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import io
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -81,6 +82,15 @@ class AdaptorFolder:
         """Remove the file of a module."""
         with contextlib.suppress(OSError):
             os.unlink(self._file(name))
+
+    def new_folder(self) -> str:
+        """Return a new folder for uploaded files: in this folder, which a cleaner may have removed."""
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(self._path, 0o700)
+            return tempfile.mkdtemp(prefix="upload-", dir=self._path)
+        except OSError:
+            return tempfile.mkdtemp(prefix="owt-upload-")
 
     def _file(self, name: str) -> str:
         return os.path.join(self._path, f"{name}.py")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import pickle
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -181,6 +183,22 @@ def test_a_process_finds_modules_that_are_added_in_quick_succession(importable: 
 def test_a_folder_that_was_removed_is_made_again(importable: SessionSources, path: Path) -> None:
     path.rmdir()
     assert in_another_process(importable.load("def run(): return 5"), "value()").stdout == "5"
+
+
+def test_uploaded_files_are_in_the_folder_if_it_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    folder = AdaptorFolder(str(tmp_path / "files"))
+    assert Path(folder.new_folder()).parent == tmp_path / "files"
+    shutil.rmtree(tmp_path / "files")
+    assert Path(folder.new_folder()).parent == tmp_path / "files"
+    shutil.rmtree(tmp_path / "files")
+    (tmp_path / "files").touch()
+    elsewhere = Path(folder.new_folder())
+    assert elsewhere.parent == Path(tempfile.gettempdir())
+    elsewhere.rmdir()
 
 
 def test_a_folder_that_cannot_be_used_is_reported_once(
