@@ -70,12 +70,18 @@ LATE = (
 MAX_DESCRIPTORS = 64
 """Descriptors that can be received at once."""
 
-HOLE_SIZES = (*(1 << power for power in range(16, 9, -1)), 784, 656, 528, *range(512, 32, -16))
-"""Sizes of blocks that fill the holes in memory: some that the C library allocates, and all of Python's own,
-which are multiples of 16 up to 512."""
+PYTHON_SIZES = range(512, 16, -16)
+"""Sizes of blocks that fill the holes in the memory of Python's allocator: all except the smallest."""
+
+C_SIZES = (*(1 << power for power in range(16, 10, -1)), *range(1032, 16, -16))
+"""Sizes of blocks that fill the holes in the memory of the C library's allocator."""
+
+MAX_FILLING = 2 << 20
+"""Maximum number of bytes in blocks of one size, for allocators that never put one beside another."""
 
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -168,6 +174,7 @@ class Template:
                 )
                 threads = lost
         self._prepare_kernel()
+        self._environ = dict(os.environ)
         if sys.version_info < (3, 12):
             # The cache refers to names all over the memory, which the look-ups of a kernel would write to.
             sys._clear_type_cache()
@@ -271,8 +278,12 @@ class Template:
         # Of other kernels, whose requests have yet to be read.
         for descriptor in self._descriptors:
             os.close(descriptor)
-        os.environ.clear()
-        os.environ.update(request.env)
+        # Only what differs: each access to a variable writes to memory that the fork would otherwise share.
+        for name in self._environ.keys() - request.env.keys():
+            del os.environ[name]
+        for name, value in request.env.items():
+            if self._environ.get(name) != value:
+                os.environ[name] = value
         if connections is not None:
             os.environ[CONNECTIONS_VARIABLE] = str(connections)
         os.chdir(request.cwd)
@@ -330,22 +341,33 @@ def import_late(names: Sequence[str]) -> None:
             print(f"owt: --preload {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
-def fill_holes() -> list[bytes]:
-    """Allocate the free blocks that lie between other blocks, and return them.
+def fill_holes() -> list[object]:
+    """Allocate the free blocks that lie between other blocks, for the rest of this process's life.
 
     New objects of a fork then lie together in new pages. In the holes, each would take a page of its own away
-    from what the fork shares with this process.
+    from what the fork shares with this process. Returns the blocks that are objects of Python, which must be
+    kept.
     """
-    filling: list[bytes] = []
+    filling: list[object] = []
     overhead = sys.getsizeof(b"")
-    for size in HOLE_SIZES:
-        last = neighbours = 0
-        # Blocks in a row come from memory without holes.
-        while neighbours < max(8, 8192 // size):
-            block = bytes(size - overhead)
-            filling.append(block)
-            neighbours = neighbours + 1 if 0 < id(block) - last <= size + 16 else 0
-            last = id(block)
+
+    def new_object(size: int) -> int:
+        # Sizes of the smallest blocks are those of numbers.
+        filling.append(bytes(size - overhead) if size > overhead else len(filling) + (1 << 32))
+        return id(filling[-1])
+
+    malloc = ctypes.CDLL(None).malloc
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    for allocate, sizes in ((new_object, PYTHON_SIZES), (malloc, C_SIZES)):
+        for size in sizes:
+            last = neighbours = 0
+            for _ in range(MAX_FILLING // size):
+                block = allocate(size) or 0
+                neighbours = neighbours + 1 if 0 < block - last <= size + 16 else 0
+                last = block
+                # Blocks in a row come from memory without holes.
+                if neighbours >= max(8, 8192 // size):
+                    break
     return filling
 
 
@@ -363,8 +385,8 @@ def _ignore(signum: int, frame: FrameType | None) -> None:
 
 def _control_process(option: int, value: bytes | int) -> None:
     """prctl(2), where the system has it."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+    if _prctl is not None:
+        _prctl(option, value, 0, 0, 0)
 
 
 def _find_title() -> None:
