@@ -7,18 +7,20 @@ ordinary IPython kernel, so that any Jupyter program can use the kernelspec.
 from __future__ import annotations
 
 import faulthandler
+import fnmatch
 import os
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.session import Session, new_id
 from traitlets import Type, default
 from traitlets.config import Config
 
 from owt.errors import WireError
 from owt.kernel.calls.local_runner import provide_without_server
 from owt.kernel.calls.stdio import RunStream
-from owt.kernel.process.attach import attach, end_in_order, inherited_connections
+from owt.kernel.process.attach import attach, end_in_order, ignore_warnings, inherited_connections
 from owt.kernel.process.kernel import OwtKernel, become_instance
 
 if TYPE_CHECKING:
@@ -38,15 +40,26 @@ class OwtKernelApp(IPKernelApp):
 
     @classmethod
     def prepare(cls) -> None:
-        """Create the app, its profile's folder, the kernel and the shell of the forks of this process.
+        """Create the app, its profile's folder, its session, the kernel and the shell of the forks of this
+        process, and fill the caches of what they do at their start.
 
-        Starts no thread, and opens nothing.
+        Starts no thread, and opens nothing. What a fork need not do costs it neither time nor memory: each
+        function that it runs and each object that it uses takes a page away from what it shares.
         """
         app = cls()
         # Without this section, which every other app has, the shell logs a warning.
         app.config.IPKernelApp.connection_file = ""
         app.init_profile_dir()
         app.init_config_files()
+        # The logger passes records of all levels to a handler that drops most of them.
+        app.log.setLevel(app.log_level)
+        for name in ("connection_dir", "config_files", "session"):
+            # The default is computed when it is read.
+            getattr(app, name)
+        ignore_warnings()
+        for pattern in ("*.py", "*.ipy"):
+            # The fork looks for startup files again, but need not compile the pattern.
+            fnmatch.filter([], pattern)
         OwtKernel.prepare(app)
         cls.prepared = app
 
@@ -61,6 +74,9 @@ class OwtKernelApp(IPKernelApp):
         app, OwtKernelApp.prepared = OwtKernelApp.prepared, None
         if app is not None and type(app) is cls and not cls.initialized() and not kwargs:
             become_instance(app)
+            # A session sends nothing in another process than its own.
+            app.session.pid = os.getpid()
+            app.session.session = new_id()
         return super().instance(*args, **kwargs)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -101,6 +117,16 @@ class OwtKernelApp(IPKernelApp):
         """Apply `config`, unless all that is configured has it already."""
         if config != self.config:
             super().update_config(config)
+            if self.kernel is None:
+                # A session takes its configuration at its creation.
+                self.session = Session(parent=self)
+
+    def init_extensions(self) -> None:
+        """Load the extensions of the configuration, and IPython's own unless a prepared shell has them."""
+        shell: Any = self.shell
+        if shell.extension_manager.loaded:
+            self.default_extensions = []
+        super().init_extensions()
 
     def init_code(self) -> None:
         """Run the profile's startup files, and what options name.

@@ -56,6 +56,12 @@ def prefer_own_programs() -> None:
         del os.environ["VIRTUAL_ENV"]
 
 
+def ignore_warnings() -> None:
+    """Ignore the warnings that a library gives because it is not in a notebook."""
+    # `tqdm.auto` without ipywidgets shows its progress as text, with this warning in the output of the call.
+    warnings.filterwarnings("ignore", "IProgress not found")
+
+
 class Inherited(NamedTuple):
     """Objects from the frontend: two connections, and its end of the output."""
 
@@ -107,8 +113,7 @@ def attach(kernel: Any, inherited: Inherited) -> None:
     prefer_own_programs()
     context.follow_threads()
     flask_requests.follow_import()
-    # `tqdm.auto` without ipywidgets shows its progress as text, with this warning in the output of the call.
-    warnings.filterwarnings("ignore", "IProgress not found")
+    ignore_warnings()
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
     mirror = IopubMirror(kernel)
     mirror.watch()

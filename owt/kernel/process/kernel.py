@@ -94,6 +94,9 @@ class OwtKernel(IPythonKernel):
             shell: Any = kernel.shell
             # IPython has no method that records the modules for `%reset -s`; `init_code` of the app does it.
             shell._sys_modules_keys = set(sys.modules)
+            # Of a kernel whose configuration lets `%store` restore variables, `_fits` is False.
+            for name in app.default_extensions:
+                shell.extension_manager.load_extension(name)
             cls.prepared = kernel
         finally:
             OwtShell.clear_instance()

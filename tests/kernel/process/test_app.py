@@ -66,6 +66,8 @@ def kernel(number, prepared, settings=None):
         "debugger": shape(kernel.debugger), "client": shape(kernel.debugger.debugpy_client),
         "handlers": sorted(kernel.shell_handlers),
         "ident": kernel.ident,
+        "session": kernel.session.session, "username": kernel.session.username,
+        "extensions": sorted(shell.extension_manager.loaded),
         "topic": shell.displayhook.topic.decode(),
         "one": [
             get_ipython() is shell, shell.kernel is kernel, kernel.parent is app, shell.parent is kernel,
@@ -85,11 +87,15 @@ def kernel(number, prepared, settings=None):
         json.dump(facts_of_kernel, pipe)
     os._exit(0)
 
+CONFIGURED = '''
+c.InteractiveShell.ast_node_interactivity = "all"
+c.Session.username = "ada"
+'''
 facts["prepared"], facts["other"], facts["anew"] = kernel(1, True), kernel(2, True), kernel(3, False)
 with open(os.path.join(profile, "startup", "first.py"), "w") as file:
     file.write("startup = 'ran'")
 facts["started"] = kernel(4, True)
-facts["configured"] = kernel(5, True, "c.InteractiveShell.ast_node_interactivity = 'all'")
+facts["configured"] = kernel(5, True, CONFIGURED)
 with open(os.path.join(folder, "facts.json"), "w") as file:
     json.dump(facts, file)
 """
@@ -117,7 +123,10 @@ def test_a_fork_uses_the_prepared_kernel(facts):
     assert [facts["prepared"]["uses_prepared"], facts["anew"]["uses_prepared"]] == [True, False]
 
 
-PARTS = ["app", "kernel", "shell", "hook", "publisher", "debugger", "client", "handlers", "hidden", "names"]
+PARTS = [
+    "app", "kernel", "shell", "hook", "publisher", "debugger", "client", "handlers", "hidden", "names",
+    "extensions",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -134,6 +143,7 @@ def test_a_prepared_kernel_belongs_to_its_process(facts):
 def test_two_kernels_have_different_identities(facts):
     prepared, other = facts["prepared"], facts["other"]
     assert prepared["ident"] != other["ident"]
+    assert prepared["session"] != other["session"]
     assert prepared["topic"] == f"kernel.{prepared['ident']}.execute_result"
 
 
@@ -145,3 +155,6 @@ def test_a_startup_file_written_after_preparing_runs(facts):
 def test_settings_written_after_preparing_lead_to_a_new_kernel(facts):
     assert not facts["configured"]["uses_prepared"]
     assert facts["configured"]["interactivity"] == "all"
+    assert facts["configured"]["username"] == "ada"
+    assert facts["configured"]["extensions"] != []
+    assert facts["configured"]["extensions"] == facts["anew"]["extensions"]
