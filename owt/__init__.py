@@ -40,37 +40,36 @@ __all__ = ["AsyncClient", "Client", "Server", "endpoint", "pipe", "register", "r
 
 
 def __getattr__(name: str) -> Any:
-    match name:
-        case "pipe":
-            from owt.summat import pipe
+    if name == "pipe":
+        from owt.summat import pipe
 
-            return pipe
-        case "Server":
-            from owt.server import Server
+        return pipe
+    if name == "Server":
+        from owt.server import Server
 
-            return Server
-        case "Client" | "AsyncClient":
-            from owt import client
+        return Server
+    if name in ("Client", "AsyncClient"):
+        from owt import client
 
-            return getattr(client, name)
-        case "register":
-            from owt.kernel.answer.conversions import register
+        return getattr(client, name)
+    if name == "register":
+        from owt.kernel.answer.conversions import register
 
-            return register
-        # Files that use these names can also be imported, and tested, outside of kernels.
-        case "endpoint":
-            from owt.kernel import context
+        return register
+    # Files that use these names can also be imported, and tested, outside of kernels.
+    if name == "endpoint":
+        from owt.kernel import context
+        from owt.kernel.endpoints.decorator import Decorator
+
+        return context.injected.get(name) or Decorator()
+    if name in ("request", "state", "_SERVER"):
+        from owt.kernel import context
+
+        if name not in context.injected:
             from owt.kernel.endpoints.decorator import Decorator
 
-            return context.injected.get(name) or Decorator()
-        case "request" | "state" | "_SERVER":
-            from owt.kernel import context
-
-            if name not in context.injected:
-                from owt.kernel.endpoints.decorator import Decorator
-
-                context.provide(context.injected_names({}, Decorator(), "a process without an owt server"))
-            return context.injected[name]
+            context.provide(context.injected_names({}, Decorator(), "a process without an owt server"))
+        return context.injected[name]
     raise AttributeError(f"module 'owt' has no attribute {name!r}")
 
 

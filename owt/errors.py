@@ -47,7 +47,7 @@ UNREADABLE = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryErro
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Add a note to an exception (PEP 678). Python 3.10, on which kernels run too, does not print it."""
+    """Add a note to an exception (PEP 678). Kernels' Python 3.9 and 3.10 do not print it."""
     if sys.version_info >= (3, 11):
         error.add_note(note)
     else:
@@ -66,7 +66,7 @@ def shortened(value: object, limit: int = 60) -> str:
 
     If that raises, as any class may, return the name of the type.
     """
-    if isinstance(value, str | bytes) and len(value) > 4 * limit:
+    if isinstance(value, (str, bytes)) and len(value) > 4 * limit:
         # Only the ends are shown, and the whole may have a hundred megabytes.
         ends: tuple[Any, Any] = value[: 2 * limit], value[-2 * limit :]
         value = ends[0] + ends[1]

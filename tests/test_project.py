@@ -349,57 +349,117 @@ def test_files_have_no_home_directories_and_no_open_work():
             assert later.search(text) is None, path
 
 
-# Layers whose modules run in kernels, on Python 3.10 too.
+# Layers whose modules run in kernels, on Python 3.9 too.
 IN_KERNELS = ("errors", "host", "kernel", "lib", "owt", "summat", "wire")
-# Names that Python 3.11 has brought, by their modules.
-NEW_IN_3_11 = {
+# Names that Python 3.10 and 3.11 have brought, by their modules.
+NEW_NAMES = {
     "asyncio": {"Barrier", "Runner", "TaskGroup", "Timeout", "timeout"},
-    "contextlib": {"chdir"},
+    "contextlib": {"AsyncContextDecorator", "aclosing", "chdir"},
+    "dataclasses": {"KW_ONLY"},
     "datetime": {"UTC"},
     "enum": {"StrEnum", "verify"},
     "hashlib": {"file_digest"},
+    "inspect": {"get_annotations", "getmembers_static"},
+    "itertools": {"pairwise"},
     "operator": {"call"},
-    "sys": {"exception"},
+    "os": {"eventfd", "splice"},
+    "sys": {"exception", "stdlib_module_names"},
     "tomllib": {"*"},
-    "typing": {"LiteralString", "Never", "NotRequired", "Required", "Self", "Unpack", "assert_never",
-               "assert_type", "dataclass_transform", "reveal_type"},
+    "typing": {"Concatenate", "LiteralString", "Never", "NotRequired", "ParamSpec", "Required", "Self",
+               "TypeAlias", "TypeGuard", "Unpack", "assert_never", "assert_type", "dataclass_transform",
+               "reveal_type"},
     "wsgiref": {"types"},
+}  # fmt: skip
+NEW_BUILTINS = {"BaseExceptionGroup", "ExceptionGroup", "aiter", "anext"}
+NEW_METHODS = {"add_note", "bit_count", "cancelling", "hardlink_to", "uncancel"}
+# Keyword arguments that these versions have brought, by the names of functions.
+NEW_ARGUMENTS = {
+    "bisect": {"key"}, "dataclass": {"kw_only", "slots"}, "field": {"kw_only"}, "insort": {"key"},
+    "signature": {"eval_str", "globals", "locals"}, "stat": {"follow_symlinks"}, "zip": {"strict"},
 }  # fmt: skip
 
 
+def is_type(node: ast.AST) -> bool:
+    """Return True for an operand by which `|` makes a union of types."""
+    match node:
+        case ast.Constant(value=None) | ast.Name(id="bool" | "bytes" | "float" | "int" | "str"):
+            return True
+        case ast.Subscript(value=value):
+            return is_type(value)
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            # Constants are in upper case.
+            return name[:1].isupper() and "_" not in name and (len(name) == 1 or not name.isupper())
+    return False
+
+
+def evaluated_children(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the child nodes without annotations, which remain text, except those of messages."""
+    match node:
+        case ast.AnnAssign(annotation=annotation):
+            children = {annotation}
+        case ast.FunctionDef(returns=returns) | ast.AsyncFunctionDef(returns=returns):
+            children = {returns}
+        case ast.arg():
+            return
+        case ast.ClassDef(body=body) if "array_like=True" in map(ast.unparse, node.keywords):
+            children = set()
+            yield from (line.annotation for line in body if isinstance(line, ast.AnnAssign))
+        case _:
+            children = set()
+    yield from (child for child in ast.iter_child_nodes(node) if child not in children)
+
+
 def new_names(node: ast.AST) -> Iterator[str]:
-    """Yield what Python 3.10 does not have below a node, except behind a condition on the version or for type
+    """Yield what Python 3.9 does not have below a node, except behind a condition on the version or for type
     checkers."""
     match node:
-        case ast.If(test=test, orelse=orelse) if "version_info" in ast.unparse(test) or ast.unparse(
-            test
-        ) == "TYPE_CHECKING":
+        case ast.If(test=test, orelse=orelse) if (
+            "version_info" in ast.unparse(test) or ast.unparse(test) == "TYPE_CHECKING"
+        ):
             for child in orelse:
                 yield from new_names(child)
             return
         case ast.TryStar():
             yield "except*"
         case ast.Import(names=names):
-            yield from (name.name for name in names if "*" in NEW_IN_3_11.get(name.name, ()))
+            yield from (name.name for name in names if "*" in NEW_NAMES.get(name.name, ()))
         case ast.ImportFrom(module=module, names=names):
-            new = NEW_IN_3_11.get(module or "", set())
+            new = NEW_NAMES.get(module or "", set())
             yield from (f"{module}.{name.name}" for name in names if new & {name.name, "*"})
         case ast.Attribute(value=ast.Name(id=name), attr=attribute):
-            if attribute in NEW_IN_3_11.get(name, ()):
+            if attribute in NEW_NAMES.get(name, ()):
                 yield f"{name}.{attribute}"
-        case ast.Call(func=ast.Attribute(attr="add_note" | "uncancel" | "cancelling" as method)):
-            yield f".{method}()"
-    for child in ast.iter_child_nodes(node):
+        case ast.Name(id=name):
+            if name in NEW_BUILTINS:
+                yield name
+        case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name), keywords=keywords):
+            new = NEW_ARGUMENTS.get(name, set())
+            yield from (f"{name}({keyword.arg}=)" for keyword in keywords if keyword.arg in new)
+            if name in NEW_METHODS and isinstance(node.func, ast.Attribute):
+                yield f".{name}()"
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right) if is_type(left) or is_type(right):
+            yield ast.unparse(node)
+    for child in evaluated_children(node):
         yield from new_names(child)
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if layer(dotted(path)) in IN_KERNELS], ids=dotted)
+def test_modules_of_kernels_use_nothing_newer_than_python_3_9(path):
+    assert list(new_names(ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9)))) == []
+
+
 @pytest.mark.parametrize(
-    "path", [path for path in MODULES if layer(dotted(path)) in IN_KERNELS], ids=dotted
+    ("code", "names"),
+    [
+        ("from typing import Self\nimport tomllib", ["typing.Self", "tomllib"]),
+        ("asyncio.timeout(1)\nerror.add_note('x')\nanext(x)", ["asyncio.timeout", ".add_note()", "anext"]),
+        ("zip(a, b, strict=True)", ["zip(strict=)"]),
+        ("@dataclass(slots=True)\nclass A: x: int | None", ["dataclass(slots=)"]),
+        ("isinstance(x, A | B)\nC = A | None\nD = list[int | C]", ["A | B", "A | None", "int | C"]),
+        ("def f(x: int | str) -> A | None: y: B | C = os.O_RDONLY | flag | {1}", []),
+        ("class A(Struct, array_like=True):\n    x: int | None", ["int | None"]),
+        ("if sys.version_info >= (3, 10): anext(x)\nelse: aiter(x)", ["aiter"]),
+    ],
 )
-def test_modules_of_kernels_use_nothing_newer_than_python_3_10(path):
-    assert list(new_names(ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10)))) == []
-
-
-def test_names_that_python_3_10_does_not_have_are_found():
-    code = "from typing import Self\nimport tomllib\nasyncio.timeout(1)\nerror.add_note('x')"
-    assert [*new_names(ast.parse(code))] == ["typing.Self", "tomllib", "asyncio.timeout", ".add_note()"]
+def test_new_names_and_syntax_are_found(code, names):
+    assert [*new_names(ast.parse(code))] == names

@@ -41,7 +41,7 @@ NEEDED = {"ipykernel": ("6.29", ",<7.5"), "msgspec": ("0.19", "")}
 """Oldest versions of the packages that an environment has to have, and bounds of what is installed."""
 
 VERSION = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
-MINIMUM = (3, 10)
+MINIMUM = (3, 9)
 """Oldest Python of kernels."""
 
 START_TIMEOUT = 60

@@ -10,7 +10,7 @@ The syntax is one that Python 2.7 and 3.6 can read, because they have to report 
 import os
 import sys
 
-MINIMUM = (3, 10)
+MINIMUM = (3, 9)
 """Oldest Python that kernels run on."""
 
 
@@ -18,9 +18,12 @@ def main():  # type: () -> None
     """Run the module that the command line names."""
     if sys.version_info < MINIMUM:
         version = ".".join(map(str, sys.version_info[:3]))
-        sys.exit("owt: kernels need Python 3.10 or newer; %s is Python %s" % (sys.executable, version))  # noqa: UP031
+        sys.exit("owt: kernels need Python 3.9 or newer; %s is Python %s" % (sys.executable, version))  # noqa: UP031
     import runpy
 
+    if not hasattr(sys, "orig_argv"):
+        # The command by which a process can start itself again; Python 3.10 and later have it.
+        setattr(sys, "orig_argv", [sys.executable] + sys.argv)  # noqa: B010, RUF005
     own_folder = os.path.dirname(os.path.abspath(__file__))
     folder = os.path.dirname(os.path.dirname(own_folder))
     if sys.path and os.path.isdir(sys.path[0]) and os.path.samefile(sys.path[0], own_folder):

@@ -76,6 +76,11 @@ PYTHON_SIZES = range(512, 16, -16)
 C_SIZES = (*(1 << power for power in range(16, 10, -1)), *range(1032, 16, -16))
 """Sizes of blocks that fill the holes in the memory of the C library's allocator."""
 
+ROW = 8192
+PYTHON_ROW = ROW if sys.version_info >= (3, 10) else 3072
+"""Bytes in blocks of one size in a row after which no holes of this size are expected. Python 3.9 has its
+blocks in pools of 4096 bytes, later versions in larger ones."""
+
 MAX_FILLING = 2 << 20
 """Maximum number of bytes in blocks of one size, for allocators that never put one beside another."""
 
@@ -358,7 +363,7 @@ def fill_holes() -> list[object]:
 
     malloc = ctypes.CDLL(None).malloc
     malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-    for allocate, sizes in ((new_object, PYTHON_SIZES), (malloc, C_SIZES)):
+    for allocate, sizes, row in ((new_object, PYTHON_SIZES, PYTHON_ROW), (malloc, C_SIZES, ROW)):
         for size in sizes:
             last = neighbours = 0
             for _ in range(MAX_FILLING // size):
@@ -366,7 +371,7 @@ def fill_holes() -> list[object]:
                 neighbours = neighbours + 1 if 0 < block - last <= size + 16 else 0
                 last = block
                 # Blocks in a row come from memory without holes.
-                if neighbours >= max(8, 8192 // size):
+                if neighbours >= max(row // 1024, row // size):
                     break
     return filling
 

@@ -50,7 +50,7 @@ def number(name: str, value: Any, which: str, holds: Callable[[float], bool]) ->
 def whole(name: str, value: Any, which: str, holds: Callable[[int], bool]) -> int:
     """Return a whole number for which `holds` is true; `which` describes those numbers."""
     try:
-        result = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
+        result = int(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else None
     except ValueError:
         result = None
     if result is None or not holds(result):

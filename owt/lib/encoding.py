@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64 as _base64
 import struct
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from owt.errors import shortened
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Buffer = bytes | bytearray | memoryview
+Buffer = Union[bytes, bytearray, memoryview]
 
 SAMPLE_BYTES = 2
 """Bytes of a sample, a signed 16-bit integer."""

@@ -7,11 +7,11 @@ The first call that names a model loads it, and downloads it if necessary; it st
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 from owt.errors import shortened
 from owt.lib import arguments, models, stream
@@ -20,7 +20,7 @@ from owt.lib.stream import TextStream
 MODEL = "HuggingFaceTB/SmolLM2-360M-Instruct"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Language:
     """A causal language model of transformers and its tokenizer."""
 
@@ -28,7 +28,7 @@ class Language:
     tokenizer: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finish:
     """End of a generation: "stop" by the model, or "length" at the maximum number of tokens."""
 
@@ -36,7 +36,7 @@ class Finish:
     tokens: int
 
 
-Generation = Generator[str | Finish, None, None]
+Generation = Generator[Union[str, Finish], None, None]
 
 
 def run(
@@ -106,11 +106,9 @@ def load(model: str, device: str) -> Language:
 
 
 def _check_prompt(prompt: Any) -> None:
-    match prompt:
-        case str() if prompt:
-            return
-        case [_, *_] if all(_is_message(message) for message in prompt):
-            return
+    is_chat = isinstance(prompt, Sequence) and all(map(_is_message, prompt))
+    if prompt and (isinstance(prompt, str) or is_chat):
+        return
     raise ValueError(
         'prompt: a string that is not empty, or messages such as [{"role": "user", "content": "Hello!"}];'
         f" got {shortened(prompt)}"
@@ -118,10 +116,7 @@ def _check_prompt(prompt: Any) -> None:
 
 
 def _is_message(message: Any) -> bool:
-    match message:
-        case {"role": str(), "content": str()}:
-            return True
-    return False
+    return isinstance(message, Mapping) and all(isinstance(message.get(k), str) for k in ("role", "content"))
 
 
 def _sampling(
@@ -238,11 +233,10 @@ def _finish(language: Language, tokens: list[int]) -> Finish:
 def _events(output: Generation) -> Iterator[dict[str, Any]]:
     with closing(output):
         for item in output:
-            match item:
-                case str():
-                    yield {"text": item}
-                case Finish(reason, tokens):
-                    yield {"finish_reason": reason, "tokens": tokens}
+            if isinstance(item, str):
+                yield {"text": item}
+            else:
+                yield {"finish_reason": item.reason, "tokens": item.tokens}
 
 
 def _texts(output: Generation) -> Iterator[str]:

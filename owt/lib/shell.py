@@ -27,7 +27,7 @@ def _script(command: str | Sequence[str]) -> str:
     if isinstance(command, str):
         if command.strip():
             return command
-    elif isinstance(command, list | tuple) and command and all(isinstance(part, str) for part in command):
+    elif isinstance(command, (list, tuple)) and command and all(isinstance(part, str) for part in command):
         return shlex.join(command)
     raise ValueError(
         f'command: a bash script, such as "ls -l", or a program and its arguments, such as ["ls", "-l"];'

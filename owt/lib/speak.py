@@ -64,11 +64,10 @@ def load() -> PiperVoice:
 
 
 def _parts(text: str, split_type: str) -> list[str]:
-    match split_type:
-        case "line":
-            return [line.strip() for line in text.splitlines() if line.strip()]
-        case "none":
-            return [" ".join(text.split())]
+    if split_type == "line":
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    if split_type == "none":
+        return [" ".join(text.split())]
     return sentences.split(text, longest=MAX_SENTENCE)
 
 

@@ -7,7 +7,7 @@ owt passes the text of a response with this Content-Type through unchanged. A st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from owt.summat import events, streams
 
@@ -16,7 +16,10 @@ TextStream = tuple[Iterator[str], dict[str, str]]
 ByteStream = tuple[Iterator[bytes], dict[str, str]]
 """Response tuple of bytes that are streamed, and its headers."""
 
-P = ParamSpec("P")
+if TYPE_CHECKING:
+    from typing import ParamSpec
+
+    P = ParamSpec("P")
 
 
 def event(**fields: Any) -> str:

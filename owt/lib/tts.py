@@ -32,7 +32,7 @@ LISTED_PRESETS = 5
 """Voice presets in an error message; Bark has more than a hundred."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Utterance:
     """Sentences that are spoken in one pass: as in the text, and as the model's input."""
 
@@ -40,7 +40,7 @@ class Utterance:
     spoken: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Voice:
     """A pipeline of transformers for text to audio, and the parameters of every pass."""
 
@@ -188,24 +188,23 @@ def _sampling(pipeline: Any, model: str, temperature: float | None) -> dict[str,
 def _voice(pipeline: Any, model: str, speaker: Any) -> dict[str, Any]:
     """Return the parameters that select the voice of a kind of model."""
     config = pipeline.model.config
-    match config.model_type:
-        case "bark":
-            return _bark_preset(model, speaker)
-        case "speecht5":
-            return {"speaker_embeddings": _x_vector(speaker, config.speaker_embedding_dim)}
-        case _ if speaker is None:
-            return {}
-        case "vits":
-            count = config.num_speakers
-            if count < 2:
-                raise ValueError(f"speaker: {model} has one voice; leave it out")
-            which = f"from 0 to {count - 1}"
-            return {"speaker_id": arguments.whole("speaker", speaker, which, lambda n: 0 <= n < count)}
-        case kind:
-            raise ValueError(
-                f"speaker: the parameter for the voice of models of type {kind} is not known; leave it out,"
-                " and use forward_params"
-            )
+    kind = config.model_type
+    if kind == "bark":
+        return _bark_preset(model, speaker)
+    if kind == "speecht5":
+        return {"speaker_embeddings": _x_vector(speaker, config.speaker_embedding_dim)}
+    if speaker is None:
+        return {}
+    if kind == "vits":
+        count = config.num_speakers
+        if count < 2:
+            raise ValueError(f"speaker: {model} has one voice; leave it out")
+        which = f"from 0 to {count - 1}"
+        return {"speaker_id": arguments.whole("speaker", speaker, which, lambda n: 0 <= n < count)}
+    raise ValueError(
+        f"speaker: the parameter for the voice of models of type {kind} is not known; leave it out, and use"
+        " forward_params"
+    )
 
 
 def _bark_preset(model: str, speaker: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, Union
 
 from owt.errors import add_note
 from owt.summat.flow import Flow
@@ -12,7 +12,7 @@ from owt.summat.functions import f
 from owt.summat.later import Work, settled
 from owt.summat.step import MethodStep, Step, source
 
-Branch: TypeAlias = Step | Callable[..., Any]
+Branch = Union[Step, Callable[..., Any]]
 
 
 def _run(branch: Branch, flow: Flow, place: str) -> Work[Flow]:

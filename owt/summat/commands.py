@@ -38,7 +38,7 @@ _install_lock = threading.Lock()
 _installed: set[str] = set()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finished:
     """Result of a command: its exit status as a shell's `$?` has it, and all its output."""
 
@@ -84,7 +84,7 @@ def shell(step: Step, flow: Flow, timeout: float | None = None) -> Flow:
     """Run the value in bash, with an empty standard input, and take its standard output: str for str, bytes
     for bytes. Raises `ShellError` if it fails, `ShellTimeout` after `timeout` seconds."""
     script = flow.value
-    if not isinstance(script, str | bytes):
+    if not isinstance(script, (str, bytes)):
         raise flow.wrong(step, "a bash script as str or bytes")
     try:
         finished = run_command(["bash", "-c", script], timeout)

@@ -11,11 +11,11 @@ import base64
 import json
 import re
 from collections.abc import Generator, Iterable
-from contextlib import aclosing
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from owt.summat.flow import Flow
+from owt.summat.later import aclosing
 from owt.summat.step import Step
 from owt.summat.streams import has_items, mapped
 
@@ -31,13 +31,9 @@ _encoder = json.JSONEncoder(
 
 def event(item: object) -> str:
     """Return the message for `item`. Raises `TypeError` or `ValueError` for values that JSON cannot hold."""
-    match item:
-        case str():
-            lines = _LINE_END.split(item)
-        case bytes() | bytearray() | memoryview():
-            return f"event: bytes\ndata: {base64.b64encode(item).decode('ascii')}\n\n"
-        case _:
-            lines = [_encoder.encode(item)]
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return f"event: bytes\ndata: {base64.b64encode(item).decode('ascii')}\n\n"
+    lines = _LINE_END.split(item) if isinstance(item, str) else [_encoder.encode(item)]
     return "".join(f"data: {line}\n" for line in lines) + "\n"
 
 

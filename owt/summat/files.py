@@ -17,7 +17,7 @@ READABLE = "BytesIO, an open file, str, bytes, bytearray or memoryview"
 def open_(step: Step, flow: Flow, root_dir: str | os.PathLike[str] | None = None) -> Flow:
     """Read the file named by the value, as BytesIO. With `root_dir` the path is relative to it; one that
     leaves it, also by a link, raises `PathRefused`."""
-    if not isinstance(flow.value, str | os.PathLike):
+    if not isinstance(flow.value, (str, os.PathLike)):
         raise flow.wrong(step, "a path as str or os.PathLike")
     if root_dir is None:
         with open(flow.value, "rb") as file:
@@ -75,10 +75,8 @@ def _content(flow: Flow, step: Step) -> str | bytes:
         content = content.getvalue()
     elif callable(getattr(content, "read", None)):
         content = content.read()
-    match content:
-        case str() | bytes():
-            return content
-        case bytearray() | memoryview():
-            return bytes(content)
-        case _:
-            raise flow.wrong(step, READABLE)
+    if isinstance(content, (str, bytes)):
+        return content
+    if isinstance(content, (bytearray, memoryview)):
+        return bytes(content)
+    raise flow.wrong(step, READABLE)

@@ -27,7 +27,7 @@ MISSING: Final = Missing.MISSING
 """Marker for the absence of a value. `None` is a value like any other."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Flow:
     """Input and output of a step. Immutable: a step makes a new one.
 

@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from owt.errors import add_note
 from owt.summat.flow import Flow
 from owt.summat.functions import Through
-from owt.summat.later import Work, is_awaitable
+from owt.summat.later import Work, aclosing, is_awaitable
 from owt.summat.step import Step, step_source
 
-Steps: TypeAlias = tuple[Step, ...]
+Steps = tuple[Step, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """One step of a pipe."""
 

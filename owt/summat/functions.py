@@ -88,7 +88,7 @@ def stream(step: Step, flow: Flow, fn: Function) -> Flow | Awaitable[Flow]:
     return then(apply(fn, flow), streaming)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Through(Step):
     """First step of `pipe(cls)`, which documents it."""
 

@@ -46,24 +46,21 @@ def lend(function: Callable[..., Any], names: Mapping[str, ModuleType]) -> None:
 
 def _plain_functions(value: object) -> list[FunctionType]:
     functions: list[FunctionType] = []
-    match value:
-        case FunctionType():
-            functions.append(value)
-            functions += _plain_functions(getattr(value, "__wrapped__", None))
-        case MethodType():
-            functions += _plain_functions(value.__func__)
-        case functools.partial():
-            functions += _plain_functions(value.func)
-        case Step() if is_dataclass(value):
-            for part in fields(value):
-                functions += _plain_functions(getattr(value, part.name))
-        case tuple():
-            for item in value:
-                functions += _plain_functions(item)
-        case type() | None:
-            pass
-        case _:
-            functions += _plain_functions(vars(type(value)).get("__call__"))
+    if isinstance(value, FunctionType):
+        functions.append(value)
+        functions += _plain_functions(getattr(value, "__wrapped__", None))
+    elif isinstance(value, MethodType):
+        functions += _plain_functions(value.__func__)
+    elif isinstance(value, functools.partial):
+        functions += _plain_functions(value.func)
+    elif isinstance(value, Step) and is_dataclass(value):
+        for part in fields(value):
+            functions += _plain_functions(getattr(value, part.name))
+    elif isinstance(value, tuple):
+        for item in value:
+            functions += _plain_functions(item)
+    elif value is not None and not isinstance(value, type):
+        functions += _plain_functions(vars(type(value)).get("__call__"))
     return functions
 
 

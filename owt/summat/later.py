@@ -15,11 +15,15 @@ otherwise a coroutine for the rest, which may be awaited on any event loop.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 T = TypeVar("T")
-Work: TypeAlias = Generator[Awaitable[Any], Any, T]
+Work = Generator[Awaitable[Any], Any, T]
 
 
 def is_awaitable(value: object) -> TypeGuard[Awaitable[Any]]:
@@ -63,3 +67,12 @@ def then(result: Any, make: Callable[[Any], T]) -> T | Coroutine[Any, Any, T]:
 
 async def _then(pending: Awaitable[Any], make: Callable[[Any], T]) -> T:
     return make(await pending)
+
+
+@asynccontextmanager
+async def aclosing(items: AsyncGenerator[T, Any]) -> AsyncIterator[AsyncGenerator[T, Any]]:
+    """Close `items` at the end, as `contextlib.aclosing` does, which Python 3.9 does not have."""
+    try:
+        yield items
+    finally:
+        await items.aclose()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, isfunction, signature
 from itertools import chain, repeat
-from typing import Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from owt.errors import shortened
 from owt.summat import branches, commands, events, functions, inputs, sequences, values
@@ -21,7 +21,10 @@ from owt.summat.later import settled, then
 from owt.summat.step import MethodStep, Step, source
 
 Function = Callable[..., Any]
-P = ParamSpec("P")
+if TYPE_CHECKING:
+    from typing import Concatenate, ParamSpec
+
+    P = ParamSpec("P")
 
 
 def method(
@@ -49,7 +52,7 @@ def method(
         if checks:
             # Further arguments belong to the last parameter, as in `fork(*branches)`.
             own_checks = chain((check for check, _ in rows), repeat(rows[-1][0]))
-            checked_values = zip(values, own_checks, strict=False)
+            checked_values = zip(values, own_checks)
             values = tuple(check(value, name) if check else value for value, check in checked_values)
         return self.to(MethodStep(function, values, pairs))
 
@@ -78,7 +81,7 @@ def a_branch(branch: Any, method: str) -> Function | Step:
     return branch if isinstance(branch, Step) else checked(branch, method)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Pipe(Step):
     """A pipeline: a value with `==` and a readable repr, that may run many times and at once.
 

@@ -38,7 +38,7 @@ def map_(step: Step, flow: Flow, fn: Function) -> Flow | Awaitable[Flow]:
 def _mapped(step: Step, flow: Flow, fn: Function) -> Work[Flow]:
     results = yield from _results(fn, _items(flow, step))
     if isinstance(flow.value, Mapping):
-        return flow.giving(dict(zip(flow.value, results, strict=True)))
+        return flow.giving(dict(zip(flow.value, results)))
     return flow.giving(results)
 
 
@@ -74,7 +74,7 @@ def _folded(fn: Function, start: Any, flow: Flow, step: Step) -> Work[Flow]:
     end = StopAsyncIteration if is_async else StopIteration
     while True:
         try:
-            item = (yield anext(items)) if is_async else next(items)
+            item = (yield items.__anext__()) if is_async else next(items)
         except end:
             break
         result = item if result is MISSING else fn(result, item)

@@ -41,7 +41,7 @@ class Step(ABC):
         be `async def`. Errors get a note with the step's place automatically."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False)
 class MethodStep(Step):
     """The step that a pipe's method adds: the function that runs it, and the arguments of the method.
 

@@ -13,27 +13,30 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from contextlib import AbstractContextManager, aclosing, closing, nullcontext
-from typing import Any, TypeAlias, TypeGuard
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import TYPE_CHECKING, Any, Union
 
 from owt.summat.errors import WrongValue
-from owt.summat.later import is_awaitable
+from owt.summat.later import aclosing, is_awaitable
 
-Stream: TypeAlias = Generator[Any, Any, Any] | AsyncGenerator[Any, Any]
-Source: TypeAlias = Iterable[Any] | AsyncIterable[Any]
-Function: TypeAlias = Callable[[Any], Any]
-Select: TypeAlias = Callable[[Any, Any], tuple[Any, ...]]
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+Stream = Union[Generator[Any, Any, Any], AsyncGenerator[Any, Any]]
+Source = Union[Iterable[Any], AsyncIterable[Any]]
+Function = Callable[[Any], Any]
+Select = Callable[[Any, Any], tuple[Any, ...]]
 
 
 def is_stream(value: object) -> bool:
     """Return True if `value` is lazy: an iterator or an async iterator."""
-    return isinstance(value, Iterator | AsyncIterator)
+    return isinstance(value, (Iterator, AsyncIterator))
 
 
 def has_items(value: object) -> TypeGuard[Source]:
     """Return True if the items of `value` can be streamed: not for text, bytes and mappings."""
     whole = str, bytes, bytearray, memoryview, Mapping
-    return isinstance(value, Iterable | AsyncIterable) and not isinstance(value, whole)
+    return isinstance(value, (Iterable, AsyncIterable)) and not isinstance(value, whole)
 
 
 def streamed(source: Source) -> Stream:

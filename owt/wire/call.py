@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional, Union
+
 from msgspec import Struct
 
 FIELDS = frozenset(
@@ -51,7 +53,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
     host: str
     remote: str = "127.0.0.1"
     scheme: str = "http"
-    user: str | None = None
+    user: Optional[str] = None
     root: str = ""
     deferred_size: int = 0
 
@@ -60,7 +62,7 @@ class Caching(Struct, frozen=True, array_like=True):
     """Use of the cache by a call: see `owt.frontend.runs.cache`."""
 
     with_kwargs: bool = False
-    key: str | None = None
+    key: Optional[str] = None
 
 
 class Target(Struct, frozen=True, array_like=True):
@@ -88,7 +90,7 @@ class NotebookCell(Struct, frozen=True, array_like=True):
     path: str = ""
     names: tuple[str, ...] = ()
     notebook_path: str = ""
-    response: str | None = None
+    response: Optional[str] = None
 
 
 class ChangeDirectory(Struct, frozen=True, array_like=True, tag="change-directory"):
@@ -124,26 +126,26 @@ class Call(Struct, frozen=True, array_like=True):
     """
 
     request: RequestFacts
-    code: str | None = None
-    adaptor: str | None = None
-    kwargs: str | None = None
-    fn_name: str | None = None
-    session: str | None = None
-    kernel: str | None = None
+    code: Optional[str] = None
+    adaptor: Optional[str] = None
+    kwargs: Optional[str] = None
+    fn_name: Optional[str] = None
+    session: Optional[str] = None
+    kernel: Optional[str] = None
     accept: str = "*/*"
     sse: bool = False
     reload: bool = False
-    timeout: float | None = None
-    caching: Caching | None = None
+    timeout: Optional[float] = None
+    caching: Optional[Caching] = None
     detach: bool = False
-    endpoint: Target | None = None
-    cell: NotebookCell | None = None
-    operation: ChangeDirectory | RemoveEndpoint | None = None
+    endpoint: Optional[Target] = None
+    cell: Optional[NotebookCell] = None
+    operation: Union[ChangeDirectory, RemoveEndpoint, None] = None
     body_parsed: bool = False
     sse_streams: bool = False
-    caller: str | None = None
-    env: dict[str, str] | None = None
-    cwd: str | None = None
+    caller: Optional[str] = None
+    env: Optional[dict[str, str]] = None
+    cwd: Optional[str] = None
 
     @property
     def function_name(self) -> str:

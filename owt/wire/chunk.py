@@ -7,7 +7,7 @@ anything has no `Head`; a run that failed later has both.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Union
 
 import msgspec
 from msgspec import Struct
@@ -93,7 +93,7 @@ class Done(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", ta
     personal: bool = False
 
 
-Chunk = Head | Data | Stdout | Stderr | Display | Failed | Done
+Chunk = Union[Head, Data, Stdout, Stderr, Display, Failed, Done]
 
 
 OVERHEAD = 128
@@ -102,22 +102,21 @@ OVERHEAD = 128
 
 def size(chunk: Chunk) -> int:
     """Return the size of `chunk` in bytes, for windows and journals: its payload and `OVERHEAD`."""
-    match chunk:
-        case Data(body=body):
-            return len(body) + OVERHEAD
-        case Stdout(text=text) | Stderr(text=text):
-            return _length(text) + OVERHEAD
-        case Done():
-            return OVERHEAD
-        case Head(headers=headers):
-            return OVERHEAD + sum(len(k) + len(v) for k, v in headers)
-        case Display(bundle=bundle, metadata=metadata):
-            # Most displays have no metadata.
-            more = _length(metadata) if metadata else 0
-            return OVERHEAD + more + sum(len(kind) + _length(bundle[kind]) for kind in bundle)
-        case Failed():
-            texts = (chunk.type, chunk.title, chunk.detail, chunk.exception, chunk.traceback)
-            return OVERHEAD + sum(map(_length, texts))
+    if isinstance(chunk, Data):
+        return len(chunk.body) + OVERHEAD
+    if isinstance(chunk, (Stdout, Stderr)):
+        return _length(chunk.text) + OVERHEAD
+    if isinstance(chunk, Done):
+        return OVERHEAD
+    if isinstance(chunk, Head):
+        return OVERHEAD + sum(len(k) + len(v) for k, v in chunk.headers)
+    if isinstance(chunk, Display):
+        bundle = chunk.bundle
+        # Most displays have no metadata.
+        more = _length(chunk.metadata) if chunk.metadata else 0
+        return OVERHEAD + more + sum(len(kind) + _length(bundle[kind]) for kind in bundle)
+    texts = (chunk.type, chunk.title, chunk.detail, chunk.exception, chunk.traceback)
+    return OVERHEAD + sum(map(_length, texts))
 
 
 def _length(representation: object) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Optional
 
 import msgspec
 from msgspec import Struct
@@ -50,7 +50,7 @@ class Parameter(Struct, frozen=True, array_like=True):
     where: Literal["path", "field"]
     schema: str
     required: bool
-    default: str | None = None
+    default: Optional[str] = None
 
 
 class Endpoint(Struct, frozen=True, array_like=True):
@@ -68,11 +68,11 @@ class Endpoint(Struct, frozen=True, array_like=True):
     description: str = ""
     parameters: tuple[Parameter, ...] = ()
     more: bool = False
-    result: str | None = None
+    result: Optional[str] = None
     streams: bool = False
     definitions: str = "{}"
     version: int = 0
-    scalar: Literal["text", "json"] | None = None
+    scalar: Optional[Literal["text", "json"]] = None
 
 
 def segments(path: object) -> tuple[str | None, ...]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import TYPE_CHECKING
 
 from owt.errors import shortened
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 BODILESS = (204, 304)
 """Statuses of responses that have no body (RFC 9110, 15.3.5 and 15.4.5)."""

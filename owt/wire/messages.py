@@ -12,7 +12,7 @@ that it inherits. The frontend sends `Welcome` on `calls` before the kernel exis
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Optional, Union
 
 import msgspec
 from msgspec import Struct
@@ -58,18 +58,18 @@ class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     url: str
     address: str
     port: int
-    session: str | None = None
+    session: Optional[str] = None
     concurrency: int = 1
     window: int = 4 * 1024 * 1024
-    memory: int | None = None
+    memory: Optional[int] = None
     cleanup: tuple[str, ...] = ()
-    files: str | None = None
+    files: Optional[str] = None
 
 
 class Bind(Struct, frozen=True, array_like=True, tag="bind"):
     """Request to belong to this session (None: the pool) from now on, with this concurrency."""
 
-    session: str | None
+    session: Optional[str]
     concurrency: int
 
 
@@ -90,7 +90,7 @@ class RequestBody(Struct, frozen=True, array_like=True, tag="request-body"):
     """Reply to `FetchBody`: the body, or None if the run has ended."""
 
     run: str
-    body: bytes | None
+    body: Optional[bytes]
 
 
 class Credit(Struct, frozen=True, array_like=True, tag="credit"):
@@ -168,13 +168,13 @@ class RegisterResult(Struct, frozen=True, array_like=True, tag="register-result"
     """Reply to `RegisterEndpoints`: the reason for a refusal, or None."""
 
     number: int
-    problem: str | None = None
+    problem: Optional[str] = None
 
 
-Message = (
-    Hello | Welcome | Bind | Invoke | FetchBody | RequestBody | Credit | Cancel | Ping | Pong | Withdraw
-    | Withdrawn | Queued | Cell | Output | RegisterEndpoints | RegisterResult
-)
+Message = Union[
+    Hello, Welcome, Bind, Invoke, FetchBody, RequestBody, Credit, Cancel, Ping, Pong, Withdraw, Withdrawn,
+    Queued, Cell, Output, RegisterEndpoints, RegisterResult,
+]  # fmt: skip
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -186,15 +186,15 @@ def encode(message: Message) -> list[bytes | bytearray]:
     fields, the body is left out (`RequestFacts.deferred_size`). Raises `WireError` for a message that is too
     large.
     """
-    match message:
-        case Invoke(call=call) if len(body := call.request.body) >= MIN_ATTACHMENT:
-            if call.body_parsed:
+    if isinstance(message, Invoke):
+        body = message.call.request.body
+        if len(body) >= MIN_ATTACHMENT:
+            if message.call.body_parsed:
                 return [encode_frame(_with_body(message, b"", len(body)))]
             return [encode_frame(_with_body(message, b""), len(body)), body]
-        case RequestBody(run=run, body=bytes(body)) if len(body) >= MIN_ATTACHMENT:
-            return [encode_frame(RequestBody(run, b""), len(body)), body]
-        case _:
-            return [encode_frame(message)]
+    elif isinstance(message, RequestBody) and message.body and len(message.body) >= MIN_ATTACHMENT:
+        return [encode_frame(RequestBody(message.run, b""), len(message.body)), message.body]
+    return [encode_frame(message)]
 
 
 def message_decoder(max_read: int = MAX_READ) -> FrameDecoder[Message]:
@@ -203,13 +203,11 @@ def message_decoder(max_read: int = MAX_READ) -> FrameDecoder[Message]:
 
 
 def _attach(message: Message, attachment: bytes) -> Message:
-    match message:
-        case Invoke():
-            return _with_body(message, attachment)
-        case RequestBody(run=run):
-            return RequestBody(run, attachment)
-        case other:
-            raise WireError(f"received an attachment of {len(attachment)} bytes with {type(other).__name__}")
+    if isinstance(message, Invoke):
+        return _with_body(message, attachment)
+    if isinstance(message, RequestBody):
+        return RequestBody(message.run, attachment)
+    raise WireError(f"received an attachment of {len(attachment)} bytes with {type(message).__name__}")
 
 
 def _with_body(message: Invoke, body: bytes, deferred_size: int = 0) -> Invoke:

@@ -36,7 +36,7 @@ def environment(values: Mapping[str, object], field: str = "env") -> dict[str, s
             raise BadRequest(field, "must have names of environment variables", name)
         if name.startswith("OWT_"):
             raise BadRequest(field, "variables that begin with OWT_ are the server's own", name)
-        if isinstance(value, bool) or not isinstance(value, str | int) or "\0" in (text := str(value)):
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or "\0" in (text := str(value)):
             raise BadRequest(field, f"{name} must have text as its value")
         env[name] = text
     return env

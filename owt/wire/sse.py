@@ -192,20 +192,18 @@ class Decoder:
             return self._dispatch()
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
-        match name:
-            case b"data":
-                if self._data:
-                    self._data.append(self._end)
-                self._data.append(value.decode("utf-8", "replace"))
-                self._end = "\n"
-            case b"" if value == b"owt json":
-                self._json = True
-            case b"":
-                self._end = _ENDS.get(value, self._end)
-            case b"event":
-                self._event = value.decode("utf-8", "replace")
-            case b"id" if b"\0" not in value:
-                self._id = value.decode("utf-8", "replace")
+        if name == b"data":
+            if self._data:
+                self._data.append(self._end)
+            self._data.append(value.decode("utf-8", "replace"))
+            self._end = "\n"
+        elif name == b"":
+            self._json = self._json or value == b"owt json"
+            self._end = _ENDS.get(value, self._end)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")
         return None
 
     def _dispatch(self) -> Event | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Union
+
 import msgspec
 from msgspec import Struct
 
@@ -65,7 +67,7 @@ class KillRest(Struct, frozen=True, array_like=True, tag="kill-rest"):
     forked: bool
 
 
-TemplateMessage = Fork | Ready | Forked | NotForked | Exited | KillRest
+TemplateMessage = Union[Fork, Ready, Forked, NotForked, Exited, KillRest]
 
 _decoder = msgspec.msgpack.Decoder(TemplateMessage)
 

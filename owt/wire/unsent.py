@@ -113,7 +113,7 @@ class UnsentOutput:
         self._free.append(region)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Unsent:
     """Output of a kernel that had not been sent. `run` is empty if it is not known whose it was."""
 

@@ -124,7 +124,7 @@ def test_check_reports_an_import_that_fails(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("program", "problem"),
     [
-        ("#!/bin/sh\necho 3.8.18\n", "is Python 3.8.18, and kernels need Python 3.10 or newer"),
+        ("#!/bin/sh\necho 3.8.18\n", "is Python 3.8.18, and kernels need Python 3.9 or newer"),
         ("#!/bin/sh\necho hello\n", "is not a Python interpreter"),
         ("#!/bin/sh\nexit 3\n", "is not a Python interpreter"),
         ("#!/nonexistent/sh\n", "cannot be run: No such file or directory"),

@@ -42,4 +42,4 @@ def test_an_old_interpreter_is_refused_in_words(monkeypatch):
         launcher.main()
     except SystemExit as error:
         message = error.code
-    assert message == f"owt: kernels need Python 3.10 or newer; {sys.executable} is Python 3.8.18"
+    assert message == f"owt: kernels need Python 3.9 or newer; {sys.executable} is Python 3.8.18"

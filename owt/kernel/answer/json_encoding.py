@@ -122,42 +122,40 @@ def _nearest(value: Any, other: Callable[[object], object] | None = None) -> Any
         raise unsuitable(value)
     if conversions.functions and (simpler := conversions.converted(value)) is not value:
         return simpler
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case None:
-            return "null"
-        case dict() | list() | tuple() | set() | frozenset():
-            raise _bad_key(value)
-        case int():
-            return int(value)
-        case float():
-            return float(value)
-        case complex():
-            # As pydantic writes it; `complex` reads it.
-            return str(value).strip("()")
-        case datetime.date() | datetime.time():
-            # pandas' NaT is a datetime.
-            return None if value is loaded("pandas", "NaT") else value.isoformat()
-        case datetime.timedelta():
-            if (isoformat := getattr(type(value), "isoformat", None)) is not None:
-                return isoformat(value)
-            return datetime.timedelta(value.days, value.seconds, value.microseconds)
-        case os.PathLike():
-            return os.fspath(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        raise _bad_key(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, complex):
+        # As pydantic writes it; `complex` reads it.
+        return str(value).strip("()")
+    if isinstance(value, (datetime.date, datetime.time)):
+        # pandas' NaT is a datetime.
+        return None if value is loaded("pandas", "NaT") else value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        if (isoformat := getattr(type(value), "isoformat", None)) is not None:
+            return isoformat(value)
+        return datetime.timedelta(value.days, value.seconds, value.microseconds)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, loaded("numpy", "generic")):
         return scalar(value)
     if (convert := _converter(value)) is not None:
         return convert()
     if isinstance(value, (types.SimpleNamespace, loaded("argparse", "Namespace"))):
         return vars(value)
-    match value:
-        case uuid.UUID() | numbers.Number() | UserString():
-            return str(value)
-        case abc.Mapping():
-            return dict(value)
-        case abc.Set() | abc.Sequence() | abc.ValuesView() | deque() | array.array():
-            return list(value)
+    if isinstance(value, (uuid.UUID, numbers.Number, UserString)):
+        return str(value)
+    if isinstance(value, abc.Mapping):
+        return dict(value)
+    if isinstance(value, (abc.Set, abc.Sequence, abc.ValuesView, deque, array.array)):
+        return list(value)
     if isinstance(value, (loaded("pandas", "Period"), loaded("pandas", "Interval"))):
         return str(value)
     if value is loaded("pandas", "NA"):

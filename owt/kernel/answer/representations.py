@@ -130,14 +130,14 @@ class Rich:
         for mime in ranked(accept, kept):
             if (is_picture := mime.startswith("image/")) and has_picture:
                 continue
-            match self._represent(mime):
-                case Representation(body=body, form="bytes"):
-                    bundle[mime] = base64.b64encode(body).decode("ascii")
-                case Representation(body=body, form="json"):
-                    bundle[mime] = msgspec.Raw(body)
-                case Representation(body=body):
-                    bundle[mime] = body.decode()
-            has_picture = has_picture or (is_picture and mime in bundle)
+            if (representation := self._represent(mime)) is None:
+                continue
+            body, form = representation.body, representation.form
+            if form == "bytes":
+                bundle[mime] = base64.b64encode(body).decode("ascii")
+            else:
+                bundle[mime] = msgspec.Raw(body) if form == "json" else body.decode()
+            has_picture = has_picture or is_picture
         return json_encoding.encode(dict(sorted(bundle.items())))
 
     def _represent(self, mime: str) -> Representation | None:
@@ -152,17 +152,16 @@ class Rich:
             return None
         is_json = mime == "application/json" or mime.endswith("+json")
         is_binary = mime.startswith(_BINARY) and not mime.endswith("+xml")
-        match data:
-            case str() if is_json:
+        if isinstance(data, str):
+            if is_json:
                 return Representation(mime, _json_text(data), "json")
-            case str() if is_binary:
+            if is_binary:
                 return Representation(mime, base64.b64decode(data), "bytes")
-            case str():
-                return Representation(mime, data.encode(), "text")
-            case bytes() | bytearray() | memoryview():
-                is_text = mime.startswith("text/") or mime.endswith(("+xml", "/xml", "/javascript"))
-                form: Form = "json" if is_json else "text" if is_text else "bytes"
-                return Representation(mime, bytes(data), form)
+            return Representation(mime, data.encode(), "text")
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            is_text = mime.startswith("text/") or mime.endswith(("+xml", "/xml", "/javascript"))
+            form: Form = "json" if is_json else "text" if is_text else "bytes"
+            return Representation(mime, bytes(data), form)
         if is_json:
             return Representation(mime, json_encoding.encode(data), "json")
         raise TypeError(

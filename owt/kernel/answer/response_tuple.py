@@ -25,19 +25,17 @@ def parse_response_tuple(value: tuple[object, ...]) -> ResponseTuple | None:
     A status is an int from 200 to 599; headers are a dict of str to str or int, a list of pairs of str, or
     werkzeug's Headers. Raises ValueError for a header that HTTP cannot carry.
     """
-    match value:
-        case (body, status) if is_final_status(status):
-            return ResponseTuple(body, int(status))
-        # An empty list is a list. Other values may not be compared with one: arrays compare their items.
-        case (body, headers) if (
-            not (type(headers) is list and not headers) and (pairs := _pairs(headers)) is not None
-        ):
-            return ResponseTuple(body, None, validated(pairs))
-        case (body, status, headers) if (
-            is_final_status(status) and (pairs := _pairs(headers)) is not None
-        ):
-            return ResponseTuple(body, int(status), validated(pairs))
-    return None
+    if len(value) not in (2, 3):
+        return None
+    body, second, headers = value[0], value[1], value[-1]
+    status = int(second) if is_final_status(second) else None
+    if len(value) == 2 and status is not None:
+        return ResponseTuple(body, status)
+    # An empty list is a list. Other values may not be compared with one: arrays compare their items.
+    if status is None and (len(value) == 3 or (type(headers) is list and not headers)):
+        return None
+    pairs = _pairs(headers)
+    return None if pairs is None else ResponseTuple(body, status, validated(pairs))
 
 
 def validated(headers: Iterable[tuple[str, str]]) -> Headers:

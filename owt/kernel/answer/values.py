@@ -26,7 +26,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Union
 
 import msgspec
 from msgspec import Struct
@@ -76,7 +76,7 @@ class AsyncStream(Struct, frozen=True):
     close: Callable[[], Awaitable[object]] | None = None
 
 
-ResultKind = Whole | Stream | AsyncStream
+ResultKind = Union[Whole, Stream, AsyncStream]
 
 
 class _Body(NamedTuple):
@@ -173,9 +173,9 @@ class ValueEncoder:
             return () if returned is None else self._chunks(self._yielded(returned), result=True)
         if returned is None:
             return self._begin(HTML, whole=True)
-        match self.classify(returned):
-            case Whole(chunks=chunks):
-                return chunks
+        result = self.classify(returned)
+        if isinstance(result, Whole):
+            return result.chunks
         raise TypeError(
             f"the generator returned a value of type {type_name(returned)}, which is not iterated; write "
             "`yield from` it"

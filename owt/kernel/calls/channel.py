@@ -138,32 +138,30 @@ class KernelChannel:
     def _read_calls(self) -> None:
         for message in self._receive(self._calls):
             self._number += 1
-            match message:
-                case Invoke(run=run, call=call):
-                    self.runner.accept(run, call, self._number)
-                case Ping():
-                    self._calls.note_handled(self._number)
-                    self._calls.send(Pong())
-                case Bind(session=session, concurrency=concurrency):
-                    self._bind(session, concurrency)
-                case _:
-                    raise WireError(f"received {type(message).__name__} on the connection for calls")
+            if isinstance(message, Invoke):
+                self.runner.accept(message.run, message.call, self._number)
+            elif isinstance(message, Ping):
+                self._calls.note_handled(self._number)
+                self._calls.send(Pong())
+            elif isinstance(message, Bind):
+                self._bind(message.session, message.concurrency)
+            else:
+                raise WireError(f"received {type(message).__name__} on the connection for calls")
 
     def _read_control(self) -> None:
         for message in self._receive(self._control):
-            match message:
-                case Credit(run=run, size=size):
-                    self.runner.grant(run, size)
-                case Cancel(run=run, reason=reason):
-                    self.runner.cancel(run, reason)
-                case Withdraw(run=run):
-                    self.runner.withdraw(run)
-                case RequestBody(run=run, body=body):
-                    self.runner.bodies.on_body(run, body)
-                case RegisterResult(number=number, problem=problem):
-                    self.runner.endpoints.on_result(number, problem)
-                case _:
-                    raise WireError(f"received {type(message).__name__} on the connection for control")
+            if isinstance(message, Credit):
+                self.runner.grant(message.run, message.size)
+            elif isinstance(message, Cancel):
+                self.runner.cancel(message.run, message.reason)
+            elif isinstance(message, Withdraw):
+                self.runner.withdraw(message.run)
+            elif isinstance(message, RequestBody):
+                self.runner.bodies.on_body(message.run, message.body)
+            elif isinstance(message, RegisterResult):
+                self.runner.endpoints.on_result(message.number, message.problem)
+            else:
+                raise WireError(f"received {type(message).__name__} on the connection for control")
 
     def _receive(self, connection: FrontendConnection) -> list[Message]:
         try:

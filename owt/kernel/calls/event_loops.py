@@ -42,7 +42,7 @@ def protect(
             if process_id() != process:
                 end_fork(error)
             trace = sys.exc_info()[2]
-            if not isinstance(error, SystemExit | KeyboardInterrupt):
+            if not isinstance(error, (SystemExit, KeyboardInterrupt)):
                 # A handler of a signal has raised it.
                 loop.call_exception_handler({"message": "a signal handler has raised", "exception": error})
             elif (run := _run_of(trace)) is not None:

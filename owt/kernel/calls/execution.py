@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, Union
 
 from msgspec import Struct
 
@@ -74,7 +74,7 @@ class LastChunks(Struct, frozen=True):
     chunks: list[Chunk]
 
 
-Progress = LastChunks | Awaiting | AsyncStream
+Progress = Union[LastChunks, Awaiting, AsyncStream]
 
 
 class Execution:
@@ -205,11 +205,10 @@ class Execution:
             self._sender.record_text(self._run.call.accept)
 
     def _operate(self, operation: ChangeDirectory | RemoveEndpoint) -> None:
-        match operation:
-            case ChangeDirectory(path=path):
-                os.chdir(path)
-            case RemoveEndpoint(path=path, method=method) if self._environment.endpoints is not None:
-                self._environment.endpoints.endpoint.remove(path, methods=[method])
+        if isinstance(operation, ChangeDirectory):
+            os.chdir(operation.path)
+        elif self._environment.endpoints is not None:
+            self._environment.endpoints.endpoint.remove(operation.path, methods=[operation.method])
 
     def _notebook_cell(
         self, cell: CompiledCode | None, options: NotebookCell, user_code: InOtherThread
@@ -249,13 +248,9 @@ class Execution:
         if result is None:
             with user_code:
                 result = self.encoder.classify(value)
-        match result:
-            case Whole(chunks=chunks):
-                return self._all_but_last(chunks)
-            case Stream():
-                return self._stream(result, user_code)
-            case AsyncStream():
-                return result
+        if isinstance(result, Whole):
+            return self._all_but_last(result.chunks)
+        return self._stream(result, user_code) if isinstance(result, Stream) else result
 
     def _cell_result(self, value: Any, user_code: InOtherThread) -> ResultKind:
         """Return the result of a cell or an expression: its value; without one, what it has shown; for

@@ -117,17 +117,14 @@ class RunMirror:
         if not self._mirror.is_attached:
             return
         for chunk in chunks:
-            match chunk:
-                case Stdout(text=text):
-                    self._send("stream", {"name": "stdout", "text": text})
-                case Stderr(text=text):
-                    self._send("stream", {"name": "stderr", "text": text})
-                case Display():
-                    self._send(*_display_message(chunk))
-                case Failed():
-                    self._send("error", _error(chunk))
-                case _:
-                    pass
+            if isinstance(chunk, Stdout):
+                self._send("stream", {"name": "stdout", "text": chunk.text})
+            elif isinstance(chunk, Stderr):
+                self._send("stream", {"name": "stderr", "text": chunk.text})
+            elif isinstance(chunk, Display):
+                self._send(*_display_message(chunk))
+            elif isinstance(chunk, Failed):
+                self._send("error", _error(chunk))
 
     def end(self) -> None:
         """Show the run's end, also to clients that attached after its start and know of it from elsewhere."""

@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, Optional
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -112,7 +112,7 @@ def call_arguments(
     raise BadRequest("kwargs", ", ".join(problems), hint=hint)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Shape:
     """Parameters of a signature.
 
@@ -133,7 +133,7 @@ class _Shape:
 
 
 # Code and defaults are part of an entry because reloading tools replace them in place.
-_Shapes = WeakKeyDictionary[FunctionType, tuple[CodeType, object, object, _Shape | None]]
+_Shapes = WeakKeyDictionary[FunctionType, tuple[CodeType, object, object, Optional[_Shape]]]
 _shapes: _Shapes = WeakKeyDictionary()
 _method_shapes: _Shapes = WeakKeyDictionary()
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from threading import RLock
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, Union
 
 from msgspec import Struct
 
@@ -158,7 +158,7 @@ class ExplicitCode(Struct, frozen=True):
     program: Program
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class CompiledExpression:
     """Text that is one expression.
 
@@ -174,7 +174,7 @@ class CompiledExpression:
     usual: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class CompiledCell:
     """Text that runs in the session's namespace: `body`, then `last`, whose value is the answer.
 
@@ -188,7 +188,7 @@ class CompiledCell:
     unknown: frozenset[str] = frozenset()
 
 
-CompiledCode = ExplicitCode | CompiledExpression | CompiledCell
+CompiledCode = Union[ExplicitCode, CompiledExpression, CompiledCell]
 
 
 def compile_cell(
@@ -202,10 +202,9 @@ def compile_cell(
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future
     body, last = None, None
     statements = tree.body
-    match statements:
-        case [*before, ast.Expr(value=expression)]:
-            statements = before
-            last = compile(ast.Expression(expression), filename, "eval", flags, dont_inherit=True)
+    if statements and isinstance(final := statements[-1], ast.Expr):
+        statements = statements[:-1]
+        last = compile(ast.Expression(final.value), filename, "eval", flags, dont_inherit=True)
     if statements:
         body = compile(ast.Module(statements, []), filename, "exec", flags, dont_inherit=True)
     register_lines(filename, source)
@@ -254,7 +253,7 @@ def drop_lines(filename: str) -> None:
         linecache.cache.pop(name, None)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class KnownCode:
     """Compiled forms of one text: the program for calls of a name that it `binds`, and the one other form.
 
@@ -279,12 +278,12 @@ class KnownCode:
         """Remove the text's modules and lines from Python's registries."""
         if self.program is not None:
             self.program.drop()
-        match self.other:
-            case CompiledExpression(program=program):
-                program.drop()
-            case CompiledCell() as cell if not defines(cell.body) and not defines(cell.last):
-                # Functions that a cell left in the session still need their lines.
-                drop_lines(cell.filename)
+        other = self.other
+        if isinstance(other, CompiledExpression):
+            other.program.drop()
+        elif other is not None and not defines(other.body) and not defines(other.last):
+            # Functions that a cell left in the session still need their lines.
+            drop_lines(other.filename)
 
 
 class CodeCache(OrderedDict[str, KnownCode]):

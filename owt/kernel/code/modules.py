@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterable
 from types import ModuleType
 
+from owt.kernel.code.syntax import bound_name
+
 
 def import_modules(names: Iterable[str]) -> dict[str, ModuleType]:
     """Return the top-level modules of these names, imported, without those that do not exist.
@@ -37,19 +39,12 @@ def unbound_names(tree: ast.Module) -> set[str]:
     read: set[str] = set()
     bound: set[str] = set()
     for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name, ctx=ast.Load()):
-                read.add(name)
-            case ast.Name(id=name) | ast.arg(arg=name):
-                bound.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                bound.add(name)
-            case ast.alias(name=name, asname=alias):
-                bound.add(alias or name.partition(".")[0])
-            case ast.ExceptHandler(name=str(name)) | ast.MatchMapping(rest=str(name)):
-                bound.add(name)
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                bound.add(name)
-            case ast.Global(names=names):
-                bound.update(names)
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.Global):
+            bound.update(node.names)
+        elif (name := bound_name(node)) is not None:
+            bound.add(name)
     return read - bound

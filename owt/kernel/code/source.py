@@ -255,11 +255,11 @@ class Sources:
         filename = filename_of("expression", code)
         plain = compiled = compile(ast.Expression(expression), filename, "eval", dont_inherit=True)
         head = None
-        match leftmost_call(expression):
-            case ast.Call(func=ast.Name(id=name)) as call if name in self._heads:
-                head = name
-                call.func = _after_pipe(name, call)
-                compiled = compile(ast.Expression(expression), filename, "eval", dont_inherit=True)
+        call = leftmost_call(expression)
+        if call is not None and isinstance(call.func, ast.Name) and call.func.id in self._heads:
+            head = call.func.id
+            call.func = _after_pipe(head, call)
+            compiled = compile(ast.Expression(expression), filename, "eval", dont_inherit=True)
         register_lines(filename, source)
         free = free_names(plain)
         usual = frozenset(filter(self._is_usual, free))

@@ -14,6 +14,8 @@ from types import CodeType
 
 from owt.errors import SyntaxFault
 
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
 
 def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Module, ast.expr | None]:
     """Return the Python text that `code` stands for, its tree, and the expression if it is just one.
@@ -27,9 +29,8 @@ def parse_text(code: str, transform: Callable[[str], str]) -> tuple[str, ast.Mod
     except SyntaxError as error:
         fault = error
     else:
-        match tree.body:
-            case [ast.Expr(value=expression)]:
-                return code, tree, expression
+        if len(tree.body) == 1 and isinstance(statement := tree.body[0], ast.Expr):
+            return code, tree, statement.value
         return code, tree, None
     try:
         expression = parse_expression(code)
@@ -57,17 +58,17 @@ def parse_expression(text: str) -> ast.expr:
     try:
         # Text that closes the parentheses around it, as `1) + (2` and `1), (2` do, makes the argument, or the
         # call, more than what is in them.
-        match ast.parse(f"f(({text}\n))", mode="eval").body:
-            case ast.Call(func=ast.Name(), args=[tree], keywords=[]) if _is_inside(tree):
-                pass
-            case _:
-                raise SyntaxError("invalid syntax")
+        call = ast.parse(f"f(({text}\n))", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.keywords:
+            raise SyntaxError("invalid syntax")
+        if len(call.args) != 1 or not _is_inside(tree := call.args[0]):
+            raise SyntaxError("invalid syntax")
     except SyntaxError as error:
         raise _expression_fault(text) or error from None
     if isinstance(tree, ast.Tuple) and not tree.elts and tree.lineno == 1 and tree.col_offset == _ARGUMENT:
         raise SyntaxError("there is no expression", (None, 1, 1, text))
     for node in ast.walk(tree):
-        if isinstance(node, ast.expr | ast.keyword | ast.arg):
+        if isinstance(node, (ast.expr, ast.keyword, ast.arg)):
             if node.lineno == 1:
                 node.col_offset = max(0, node.col_offset - _ARGUMENT - 1)
             if node.end_lineno == 1 and node.end_col_offset is not None:
@@ -80,7 +81,7 @@ _ARGUMENT = len("f(")
 
 
 def _is_inside(argument: ast.expr) -> bool:
-    first = _ARGUMENT if isinstance(argument, ast.Tuple | ast.GeneratorExp) else _ARGUMENT + 1
+    first = _ARGUMENT if isinstance(argument, (ast.Tuple, ast.GeneratorExp)) else _ARGUMENT + 1
     return argument.lineno > 1 or argument.col_offset >= first
 
 
@@ -115,28 +116,38 @@ def bound_names(tree: ast.Module) -> Iterator[str]:
     while pending:
         node = pending.pop()
         children: list[ast.AST] = list(ast.iter_child_nodes(node))
-        match node:
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-                # Decorators, defaults and bases belong to the top level; the body does not.
-                children = [child for child in children if not isinstance(child, ast.stmt)]
-            case ast.Lambda():
-                children = [node.args]
-            case ast.comprehension():
-                children = [node.iter, *node.ifs]
-            case ast.alias(name=name, asname=alias):
-                yield alias or name.partition(".")[0]
-            case ast.Name(id=name, ctx=ast.Store()):
-                yield name
-            case ast.AnnAssign(value=None, target=ast.Name()):
-                children = [node.annotation]
-            case ast.AugAssign(target=ast.Name()):
-                children = [node.value]
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                yield name
-            case ast.MatchMapping(rest=str(name)):
-                yield name
+        if isinstance(node, _DEFINITIONS):
+            # Decorators, defaults and bases belong to the top level; the body does not.
+            children = [child for child in children if not isinstance(child, ast.stmt)]
+        elif isinstance(node, ast.Lambda):
+            children = [node.args]
+        elif isinstance(node, ast.comprehension):
+            children = [node.iter, *node.ifs]
+        elif isinstance(node, ast.AnnAssign) and node.value is None and isinstance(node.target, ast.Name):
+            children = [node.annotation]
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            children = [node.value]
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        # The handler of an exception forgets its name at its end.
+        if not isinstance(node, ast.ExceptHandler) and (name := bound_name(node)) is not None:
+            yield name
         pending += children
+
+
+_NAME_FIELDS = {
+    "FunctionDef": "name", "AsyncFunctionDef": "name", "ClassDef": "name", "ExceptHandler": "name",
+    "MatchAs": "name", "MatchStar": "name", "MatchMapping": "rest",
+}  # fmt: skip
+"""Fields of syntax nodes with a name that they bind. Python 3.9 has no classes for the last three."""
+
+
+def bound_name(node: ast.AST) -> str | None:
+    """Return the name that a definition, an import, a pattern or a handler of exceptions binds, or None."""
+    if isinstance(node, ast.alias):
+        return node.asname or node.name.partition(".")[0]
+    field = _NAME_FIELDS.get(type(node).__name__)
+    return None if field is None else getattr(node, field)
 
 
 def function_names(tree: ast.Module) -> set[str]:
@@ -145,7 +156,7 @@ def function_names(tree: ast.Module) -> set[str]:
     names = {
         node.name
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if isinstance(node, _DEFINITIONS)
     }
     return names & binds
 
@@ -186,13 +197,14 @@ def leftmost_call(expression: ast.expr) -> ast.Call | None:
     """Return the call of the leftmost name in a chain of calls, attributes and subscripts, or None."""
     node = expression
     while True:
-        match node:
-            case ast.Call(func=ast.Name()):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
                 return node
-            case ast.Attribute(value=left) | ast.Subscript(value=left) | ast.Call(func=left):
-                node = left
-            case _:
-                return None
+            node = node.func
+        elif isinstance(node, (ast.Attribute, ast.Subscript)):
+            node = node.value
+        else:
+            return None
 
 
 def _check_characters(code: str) -> None:
@@ -250,17 +262,16 @@ def _in_lines_of(code: str, source: str, error: SyntaxError) -> SyntaxError:
 
 def syntax_fault(error: BaseException, code: str) -> SyntaxFault:
     """Return the error for the caller, from an `UNREADABLE` that parsing `code` raised."""
-    match error:
-        case SyntaxError(lineno=int(line)) if line > 0:
-            lines = lines_of(code.removeprefix("\ufeff"))
-            excerpt = _excerpt(lines[line - 1], error.offset or 0) if line <= len(lines) else ""
-            return SyntaxFault(error.msg, min(line, len(lines)) or None, excerpt)
-        case SyntaxError():
+    if isinstance(error, SyntaxError):
+        line = error.lineno or 0
+        if line < 1:
             return SyntaxFault(error.msg)
-        case RecursionError() | MemoryError():
-            return SyntaxFault("the code is nested too deeply to be read")
-        case _:
-            return SyntaxFault(f"the code cannot be read: {error}")
+        lines = lines_of(code.removeprefix("\ufeff"))
+        excerpt = _excerpt(lines[line - 1], error.offset or 0) if line <= len(lines) else ""
+        return SyntaxFault(error.msg, min(line, len(lines)) or None, excerpt)
+    if isinstance(error, (RecursionError, MemoryError)):
+        return SyntaxFault("the code is nested too deeply to be read")
+    return SyntaxFault(f"the code cannot be read: {error}")
 
 
 def _excerpt(line: str, offset: int, width: int = 80) -> str:

@@ -135,49 +135,49 @@ def _fields(
     A JSON body without fields is for the function itself, unless the fields need an object.
     """
     fields: dict[str, Any] = {key: Texts(texts) for key, texts in request.args.lists()}
-    match request.mimetype:
-        case "application/x-www-form-urlencoded":
-            # The server limits the size of a body; and the function may want the bytes too.
-            request.max_form_memory_size = None
-            request.get_data()
-            fields.update((key, Texts(texts)) for key, texts in request.form.lists())
-        case "multipart/form-data":
-            request.max_form_memory_size = None
-            form = read_form(request.get_data(), request.content_type or FORM)
-            fields.update((key, texts) for key, texts in form.items() if not key.startswith(ARGUMENT))
-            fields.update(
-                (key.removeprefix(ARGUMENT), texts) for key, texts in form.items() if key.startswith(ARGUMENT)
-            )
-        case "application/json":
-            try:
-                document = msgspec.json.decode(request.get_data() or b"{}")
-            except (ValueError, RecursionError) as error:
-                problems.append(("body", f"cannot be read as JSON: {error}"))
-            else:
-                is_object = isinstance(document, dict)
-                key = None
-                if not is_object or (document and signature.parameters.keys().isdisjoint(document)):
-                    key = _taker_of_document(document, signature, {*fields, *path})
-                if key is not None:
-                    fields[key] = document
-                elif is_object:
-                    fields.update(document)
-                elif needs_object:
-                    problems.append(("body", f"must be a JSON object; got {shortened(document)}"))
-        # `Environ` need not record a look at this key, and its own method takes ten times as long.
-        case media_type if signature.takes_body and dict.get(request.environ, "CONTENT_LENGTH", "0") != "0":
-            data = request.get_data()
-            takers = _takers(media_type, signature, {*fields, *path})
-            if len(takers) == 1:
-                fields[takers[0]] = Texts([Content(data, media_type)])
-            elif takers:
-                problems.append(("body", f"can be {' or '.join(takers)}; send a form that names them"))
-            elif any(
-                parameter.required and key not in fields and key not in path
-                for key, parameter in signature.parameters.items()
-            ):
-                kind = media_type or "a body without a Content-Type"
-                problems.append(("body", f"no argument takes {kind}"))
+    media_type = request.mimetype
+    if media_type == "application/x-www-form-urlencoded":
+        # The server limits the size of a body; and the function may want the bytes too.
+        request.max_form_memory_size = None
+        request.get_data()
+        fields.update((key, Texts(texts)) for key, texts in request.form.lists())
+    elif media_type == "multipart/form-data":
+        request.max_form_memory_size = None
+        form = read_form(request.get_data(), request.content_type or FORM)
+        fields.update((key, texts) for key, texts in form.items() if not key.startswith(ARGUMENT))
+        fields.update(
+            (key.removeprefix(ARGUMENT), texts) for key, texts in form.items() if key.startswith(ARGUMENT)
+        )
+    elif media_type == "application/json":
+        try:
+            document = msgspec.json.decode(request.get_data() or b"{}")
+        except (ValueError, RecursionError) as error:
+            problems.append(("body", f"cannot be read as JSON: {error}"))
+        else:
+            is_object = isinstance(document, dict)
+            key = None
+            if not is_object or (document and signature.parameters.keys().isdisjoint(document)):
+                key = _taker_of_document(document, signature, {*fields, *path})
+            if key is not None:
+                fields[key] = document
+            elif is_object:
+                fields.update(document)
+            elif needs_object:
+                problems.append(("body", f"must be a JSON object; got {shortened(document)}"))
+    # `Environ` need not record a look at this key, and its own method takes ten times as long.
+    elif signature.takes_body and dict.get(request.environ, "CONTENT_LENGTH", "0") != "0":
+        data = request.get_data()
+        takers = _takers(media_type, signature, {*fields, *path})
+        if len(takers) == 1:
+            fields[takers[0]] = Texts([Content(data, media_type)])
+        elif takers:
+            problems.append(("body", f"can be {' or '.join(takers)}; send a form that names them"))
+        elif any(
+            parameter.required and key not in fields and key not in path
+            for key, parameter in signature.parameters.items()
+        ):
+            kind = media_type or "a body without a Content-Type"
+            problems.append(("body", f"no argument takes {kind}"))
     return {key: field for key, field in fields.items() if key not in FIELDS}
 
 

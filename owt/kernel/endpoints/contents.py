@@ -44,7 +44,7 @@ class ArgumentTexts(Texts):
     """Texts and contents of the parts `kwargs.NAME`; several are a list, whatever the parameter."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Content:
     """Bytes of one media type. `name` is that of the part; `filename` is the client's name of the file."""
 
@@ -117,23 +117,19 @@ class Content:
         if library == "pyarrow" or (kind == media.ARROW and library != "polars"):
             return _arrow_table(stream, kind, library)
         module = _library(library, "a table")
-        match kind:
-            case media.ARROW:
-                return module.read_ipc_stream(stream)
-            case media.PARQUET:
-                return module.read_parquet(stream)
-        return module.read_csv(stream)
+        if kind == media.ARROW:
+            return module.read_ipc_stream(stream)
+        return module.read_parquet(stream) if kind == media.PARQUET else module.read_csv(stream)
 
 
 def _arrow_table(stream: io.BytesIO, kind: str, library: str) -> Any:
     purpose = "a table in Arrow's format"
-    match kind:
-        case media.ARROW:
-            table = _library("pyarrow.ipc", purpose).open_stream(stream).read_all()
-        case media.PARQUET:
-            table = _library("pyarrow.parquet", purpose).read_table(stream)
-        case _:
-            table = _library("pyarrow.csv", purpose).read_csv(stream)
+    if kind == media.ARROW:
+        table = _library("pyarrow.ipc", purpose).open_stream(stream).read_all()
+    elif kind == media.PARQUET:
+        table = _library("pyarrow.parquet", purpose).read_table(stream)
+    else:
+        table = _library("pyarrow.csv", purpose).read_csv(stream)
     return table.to_pandas() if library == "pandas" else table
 
 

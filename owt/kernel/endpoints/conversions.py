@@ -42,7 +42,7 @@ _STREAM = re.compile(r"\s*<_io\.\w+ object at \w+>")
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Conversion:
     """Conversion to the classes of one protocol.
 

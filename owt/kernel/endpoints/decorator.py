@@ -23,7 +23,7 @@ from owt.wire.endpoint import DEFAULT_METHODS, METHODS, Endpoint
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RegisteredFunction:
     """Endpoint's function with its signature and public description.
 

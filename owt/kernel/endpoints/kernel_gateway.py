@@ -43,12 +43,12 @@ def make_endpoint(options: NotebookCell, code: str, cells: CellRunner) -> Regist
         """Return the response to the current request. `path` has the values of the path's parameters."""
         run = context.running()
         assert run is not None
-        values = dict(zip(options.names, path, strict=True))
+        values = dict(zip(options.names, path))
         # The cell can read all headers of it.
         run.looked_at |= context.PERSONAL_KEYS
         cells.shell.user_ns[VARIABLE] = request_json(run.request, run.call.request.headers, values)
         outputs = []
-        for text, cell in zip(texts, compiled, strict=True):
+        for text, cell in zip(texts, compiled):
             if isinstance(cell, OwtError):
                 raise cell.with_traceback(None)
             outputs.append(await _output(run, cells, cell, text))
@@ -139,4 +139,4 @@ def response_info(text: str) -> tuple[dict[str, str], int]:
 
 
 def _is_header(value: object) -> bool:
-    return isinstance(value, str | int | float)
+    return isinstance(value, (str, int, float))

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Union
 
 import msgspec
 
@@ -41,7 +41,7 @@ class Removal(NamedTuple):
     methods: tuple[str, ...]
 
 
-Change = RegisteredFunction | Removal
+Change = Union[RegisteredFunction, Removal]
 EndpointTable = dict[tuple[str, str], RegisteredFunction]
 """Endpoints by the shape of a path and a method."""
 
@@ -140,7 +140,7 @@ class Registry:
             return registered.function, list(target.arguments), {}, None
         args, kwargs = bind(
             registered.signature,
-            dict(zip(parameters(registered.endpoint.path), target.arguments, strict=True)),
+            dict(zip(parameters(registered.endpoint.path), target.arguments)),
             run.request,
             evaluate(call.kwargs, namespace),
             f"{method} {registered.endpoint.path}",
@@ -223,18 +223,18 @@ class Registry:
 
 def _make_change(table: EndpointTable, change: Change) -> None:
     """Change a table of endpoints."""
-    match change:
-        case Removal(path, methods):
-            removed = shape(path)
-            for method in methods:
-                table.pop((removed, method), None)
-        case RegisteredFunction(endpoint=new):
-            new_shape = shape(new.path)
-            for method in METHODS:
-                other = table.get((new_shape, method))
-                if other is not None and other.endpoint.name == new.name:
-                    del table[new_shape, method]
-            table.update(((new_shape, method), change) for method in new.methods)
+    if isinstance(change, Removal):
+        removed = shape(change.path)
+        for method in change.methods:
+            table.pop((removed, method), None)
+        return
+    new = change.endpoint
+    new_shape = shape(new.path)
+    for method in METHODS:
+        other = table.get((new_shape, method))
+        if other is not None and other.endpoint.name == new.name:
+            del table[new_shape, method]
+    table.update(((new_shape, method), change) for method in new.methods)
 
 
 def _endpoints(table: EndpointTable) -> tuple[Endpoint, ...]:

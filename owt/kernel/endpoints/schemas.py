@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from types import NoneType
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,6 +18,7 @@ from owt.kernel.endpoints.conversions import convert, pydantic_schema, schema_of
 from owt.wire.endpoint import REFERENCE
 
 Schema = dict[str, Any]
+NoneType = type(None)
 
 MAX_DEFAULT = 1000
 """Maximum number of bytes of a default value in a description."""
@@ -47,8 +47,8 @@ def schemas_of(types: Sequence[Any], sent: Sequence[Any] = ()) -> tuple[list[Sch
     """
     modes = ["validation"] * len(types) + ["serialization"] * len(sent)
     types = [NoneType if kind is None else kind for kind in (*types, *sent)]
-    of_pydantic = [_of_pydantic(kind, mode) for kind, mode in zip(types, modes, strict=True)]
-    types = [kind if own is None else Any for kind, own in zip(types, of_pydantic, strict=True)]
+    of_pydantic = [_of_pydantic(kind, mode) for kind, mode in zip(types, modes)]
+    types = [kind if own is None else Any for kind, own in zip(types, of_pydantic)]
     try:
         schemas, definitions = _components(types)
     except Exception:
@@ -57,7 +57,7 @@ def schemas_of(types: Sequence[Any], sent: Sequence[Any] = ()) -> tuple[list[Sch
         definitions[name] = _hoisted(definition, definitions)
     return [
         _hoisted(schema if own is None else own, definitions)
-        for schema, own in zip(schemas, of_pydantic, strict=True)
+        for schema, own in zip(schemas, of_pydantic)
     ], definitions
 
 

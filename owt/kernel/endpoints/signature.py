@@ -8,14 +8,15 @@ class of the session, is passed as received and described as anything.
 from __future__ import annotations
 
 import datetime
+import functools
 import inspect
 import json
+import sys
 import typing
 from collections import abc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from types import NoneType
 from typing import Any, Literal
 
 from msgspec import inspect as types
@@ -23,7 +24,7 @@ from msgspec import inspect as types
 from owt.errors import EndpointError
 from owt.kernel.endpoints.contents import JSON
 from owt.kernel.endpoints.conversions import FROM_TEXT, conversion_of, pydantic_adapter
-from owt.kernel.endpoints.schemas import default_json, schemas_of
+from owt.kernel.endpoints.schemas import NoneType, default_json, schemas_of
 from owt.wire import endpoint as rules
 from owt.wire.call import FIELDS
 from owt.wire.endpoint import Endpoint, Parameter
@@ -31,13 +32,14 @@ from owt.wire.endpoint import Endpoint, Parameter
 Kind = inspect.Parameter
 
 _STREAMS = (abc.Iterator, abc.Generator, abc.AsyncIterator, abc.AsyncGenerator)
-_SEQUENCES = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType, types.TupleType)
+_LISTS = (types.ListType, types.SetType, types.FrozenSetType, types.VarTupleType)
+_SEQUENCES = (*_LISTS, types.TupleType)
 _BYTES = (types.BytesType, types.ByteArrayType, types.MemoryViewType)
 _RECORDS = (types.StructType, types.DataclassType, types.TypedDictType, types.NamedTupleType)
 _STRUCTURED = (*_SEQUENCES, types.DictType, *_RECORDS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TypedParameter:
     """Parameter of a function. `convertible` is True if values can be converted to its `type`: by pydantic's
     `adapter`, if there is one, else by msgspec.
@@ -71,7 +73,7 @@ class TypedParameter:
     bodies: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """Signature of a function: parameters by name, `extra` for `**kwargs` (None without them), and its
     `text`. `takes_body` is True if one of the parameters can be a whole body that is no form."""
@@ -91,7 +93,7 @@ def read_signature(function: Callable[..., Any], path: str, path_names: Sequence
     """
     name = getattr(function, "__name__", type(function).__name__)
     try:
-        signature = inspect.signature(function, eval_str=True)
+        signature = _evaluated(function)
         # The module of the session's own classes means nothing to a client.
         text = str(signature.replace(return_annotation=Kind.empty)).replace(f"{function.__module__}.", "")
     except Exception as error:
@@ -127,13 +129,35 @@ def read_parameters(function: Callable[..., Any]) -> tuple[dict[str, TypedParame
     A function whose signature or annotations cannot be read has none.
     """
     try:
-        parameters = inspect.signature(function, eval_str=True).parameters.values()
+        parameters = _evaluated(function).parameters.values()
     except Exception:
         return {}, None
     by_name = (Kind.POSITIONAL_OR_KEYWORD, Kind.KEYWORD_ONLY)
     named = {parameter.name: _typed(parameter) for parameter in parameters if parameter.kind in by_name}
     extra = [_typed(parameter) for parameter in parameters if parameter.kind is Kind.VAR_KEYWORD]
     return named, extra[0] if extra else None
+
+
+def _evaluated(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a function with its annotations evaluated. Raises whatever these raise."""
+    if sys.version_info >= (3, 10):
+        return inspect.signature(function, eval_str=True)
+    signature = inspect.signature(function)
+    plain = inspect.unwrap(function)
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    if not hasattr(plain, "__globals__"):
+        plain = plain.__init__ if isinstance(plain, type) else type(plain).__call__
+    names = getattr(plain, "__globals__", {})
+
+    def evaluated(annotation: Any) -> Any:
+        return eval(annotation, names) if isinstance(annotation, str) else annotation
+
+    parameters = [
+        parameter.replace(annotation=evaluated(parameter.annotation))
+        for parameter in signature.parameters.values()
+    ]
+    return signature.replace(parameters=parameters, return_annotation=evaluated(signature.return_annotation))
 
 
 def describe(
@@ -162,7 +186,7 @@ def describe(
                 parameter.required or parameter.name in path_names,
                 None if parameter.required else default_json(parameter.default, kind),
             )
-            for parameter, kind, schema in zip(parameters, kinds, schemas, strict=True)
+            for parameter, kind, schema in zip(parameters, kinds, schemas)
         ),
         more=signature.extra is not None,
         result=None if item is Kind.empty else json.dumps(result),
@@ -181,7 +205,7 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
     if default is None and not required and kind is not Kind.VAR_KEYWORD and annotation is not Kind.empty:
         # `text: str = None` means an optional str. An annotation that is no type raises TypeError.
         with suppress(TypeError):
-            annotation = annotation | None if isinstance(annotation, type) else typing.Optional[annotation]  # noqa: UP045
+            annotation = typing.Optional[annotation]
     untyped = TypedParameter(name, kind, annotation, required, default)
     adapter = None if annotation is Kind.empty else pydantic_adapter(annotation)
     try:
@@ -229,21 +253,17 @@ def _typed(parameter: inspect.Parameter) -> TypedParameter:
 
 
 def _members(info: types.Type) -> list[types.Type]:
-    match info:
-        case types.Metadata(type=inner):
-            return _members(inner)
-        case types.UnionType(types=alternatives):
-            return [member for alternative in alternatives for member in _members(alternative)]
+    if isinstance(info, types.Metadata):
+        return _members(info.type)
+    if isinstance(info, types.UnionType):
+        return [member for alternative in info.types for member in _members(alternative)]
     return [info]
 
 
 def _choices(info: types.Type) -> list[Any]:
-    match info:
-        case types.LiteralType(values=values):
-            return list(values)
-        case types.EnumType(cls=cls):
-            return [member.value for member in cls]
-    return []
+    if isinstance(info, types.LiteralType):
+        return list(info.values)
+    return [member.value for member in info.cls] if isinstance(info, types.EnumType) else []
 
 
 _SCALARS: dict[Any, type] = {
@@ -254,17 +274,13 @@ _SCALARS: dict[Any, type] = {
 
 def _scalars(info: types.Type) -> set[type]:
     """Return the types of the values of a type: numbers, booleans, None and texts; object for any other."""
-    match info:
-        case types.LiteralType(values=values):
-            return {type(value) for value in values}
+    if isinstance(info, types.LiteralType):
+        return {type(value) for value in info.values}
     return {_SCALARS.get(type(info), object)}
 
 
 def _items(info: types.Type) -> list[types.Type]:
-    match info:
-        case types.ListType() | types.SetType() | types.FrozenSetType() | types.VarTupleType():
-            return _members(info.item_type)
-    return [info]
+    return _members(info.item_type) if isinstance(info, _LISTS) else [info]
 
 
 def _is_convertible(info: types.Type) -> bool:
@@ -279,15 +295,14 @@ def _has_records(info: types.Type) -> bool:
 
 def _parts(info: types.Type) -> list[types.Type]:
     """Return the types of the values in a collection."""
-    match info:
-        case types.CollectionType(item_type=inner):
-            parts = [inner]
-        case types.TupleType(item_types=item_types):
-            parts = list(item_types)
-        case types.DictType(key_type=key, value_type=value):
-            parts = [key, value]
-        case _:
-            return []
+    if isinstance(info, types.CollectionType):
+        parts = [info.item_type]
+    elif isinstance(info, types.TupleType):
+        parts = list(info.item_types)
+    elif isinstance(info, types.DictType):
+        parts = [info.key_type, info.value_type]
+    else:
+        return []
     return [member for part in parts for member in _members(part)]
 
 
