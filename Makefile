@@ -22,7 +22,7 @@ MODEL_PACKAGES := onnxruntime pandas rapidocr scikit-learn silero-vad
 
 # The libraries whose tables, charts and arrays the answers are tested with. They are too large for `make test`.
 LIBRARIES := .venv-libraries
-LIBRARY_PACKAGES := altair duckdb plotly polars pyarrow scipy seaborn xarray
+LIBRARY_PACKAGES := altair datasets duckdb geopandas jax plotly polars pyarrow scipy seaborn xarray
 
 # Tools that read the OpenAPI document. Their findings and their output differ between releases.
 OPENAPI := .venv-openapi
@@ -46,7 +46,7 @@ help:
 	@echo 'make soak         run many clients while kernels die, for 3 minutes; ARGS=--help'
 	@echo 'make test-browser run the tests that need Chromium and its driver'
 	@echo 'make test-models  run the tests of models and of the examples with models'
-	@echo 'make test-libraries test answers with polars, pyarrow, duckdb, xarray, SciPy, plotly, altair and seaborn'
+	@echo 'make test-libraries test tables, arrays and charts of libraries, such as polars, jax and plotly'
 	@echo 'make test-openapi test endpoints with Schemathesis and openapi-python-client'
 	@echo 'make lint         check style and types'
 	@echo 'make docs         generate the reference, check the links and build docs/ into build/docs'

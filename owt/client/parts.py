@@ -178,7 +178,8 @@ def _png(image: Any) -> Part:
 def _is_table(value: Any) -> bool:
     kind = type(value)
     # A column or an array has the first too.
-    return hasattr(kind, "__arrow_c_stream__") and (hasattr(kind, "columns") or hasattr(kind, "schema"))
+    by_arrow = hasattr(kind, "__arrow_c_stream__") and (hasattr(kind, "columns") or hasattr(kind, "schema"))
+    return by_arrow or (hasattr(kind, "column_names") and hasattr(kind, "to_dict"))
 
 
 def _arrow(table: Any) -> Part:
@@ -191,8 +192,13 @@ def _arrow(table: Any) -> Part:
     except ImportError:
         advice = 'install pyarrow, or send its .to_dict("records")'
         raise CannotSend(f"tables are sent in Arrow's format, which needs pyarrow; {advice}") from None
-    is_pandas = isinstance(table, _loaded("pandas", "DataFrame"))
-    table = pyarrow.Table.from_pandas(table) if is_pandas else pyarrow.table(table)
+    if not isinstance(table, _loaded("pandas", "DataFrame")):
+        table = pyarrow.table(table if hasattr(type(table), "__arrow_c_stream__") else table.to_dict())
+    elif hasattr(type(table), "to_arrow"):
+        # A package that extends pandas, by columns that pandas itself cannot convert.
+        table = pyarrow.table(table.to_arrow())
+    else:
+        table = pyarrow.Table.from_pandas(table)
     sink = pyarrow.BufferOutputStream()
     with ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -207,5 +213,5 @@ def _is_array(value: Any) -> bool:
 
 
 def _npy(array: Any) -> Part:
-    head, elements = npy(array.detach().cpu() if hasattr(type(array), "detach") else array)
+    head, elements = npy(array)
     return Part(elements, NPY, head=head)

@@ -31,6 +31,9 @@ SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
 )
 """First bytes of a file, its media type, and its last bytes if they are fixed."""
 
+_FINISHED = ("detach", "cpu", "resolve_conj", "resolve_neg", "to_dense")
+"""Methods of a tensor, in this order, that give one whose elements NumPy can read."""
+
 
 def media_type(data: bytes | bytearray) -> str | None:
     """Return the media type of a file by its first bytes, or None if they are not known."""
@@ -41,8 +44,33 @@ def media_type(data: bytes | bytearray) -> str | None:
     return next((type for start, type, _ in SIGNATURES if data.startswith(start)), None)
 
 
+def on_cpu(array: Any) -> Any:
+    """Return a tensor without gradients, dense and in main memory; any other array as it is."""
+    kind = type(array)
+    if hasattr(kind, "detach"):
+        for name in _FINISHED:
+            array = getattr(array, name)() if hasattr(kind, name) else array
+    return array.toarray() if hasattr(kind, "toarray") else array
+
+
+def as_numpy(array: Any) -> Any:
+    """Return an array or a tensor as NumPy's, with element types that are NumPy's own."""
+    import numpy
+
+    array = on_cpu(array)
+    try:
+        array = numpy.asanyarray(array)
+    except TypeError:
+        # torch's bfloat16 has no counterpart in NumPy.
+        array = numpy.asanyarray(array.float())
+    if array.dtype.kind == "V" and array.dtype.fields is None and array.dtype.type is not numpy.void:
+        # A type that jax adds to NumPy's, such as its bfloat16, has no name in a file, only a size.
+        array = array.astype("f4")
+    return array
+
+
 def npy(array: Any) -> tuple[bytes, memoryview]:
-    """Return a NumPy array as the two parts of a file in NumPy's format: the header, and the elements.
+    """Return an array or a tensor as the two parts of a file in NumPy's format: the header, and the elements.
 
     The elements are not copied if they are contiguous. Raises ValueError for an array that such a file cannot
     hold: with masked elements, or with Python objects, which would be pickled.
@@ -50,6 +78,7 @@ def npy(array: Any) -> tuple[bytes, memoryview]:
     import numpy
     import numpy.lib.format
 
+    array = as_numpy(array)
     if isinstance(array, numpy.ma.MaskedArray) and numpy.ma.is_masked(array):
         raise ValueError("its mask would be lost; send its .filled(...)")
     array = numpy.asarray(array)

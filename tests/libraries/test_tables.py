@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import altair
+import datasets
 import duckdb
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ TABLES = {
     "polars": lambda: polars.DataFrame(RECORDS),
     "pyarrow": lambda: pa.Table.from_pylist(RECORDS),
     "batch": lambda: pa.RecordBatch.from_pylist(RECORDS),
+    "datasets": lambda: datasets.Dataset.from_list(RECORDS),
     "duckdb": lambda: duckdb.sql("select * from (values (1, 'x'), (2, null)) t(a, b)"),
 }
 
@@ -77,9 +79,10 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return request.param
 
 
-# polars does not read the interchange protocol.
+# polars reads no other protocol than Arrow's.
 PAIRS = [(name, engine) for name in TABLES for engine in ("pyarrow", "polars")]
 PAIRS.remove(("interchange", "polars"))
+PAIRS.remove(("datasets", "polars"))
 
 
 @pytest.fixture(params=PAIRS, ids="-".join)

@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from owt.kernel.answer import conversions, tables
+from owt.wire.media import on_cpu
 
 _SAFE_RECURSION = 5_000
 """Depth that fits the C stack of any thread in a kernel (8 MiB), whatever is nested."""
@@ -200,16 +201,6 @@ def _dumped(model: Any) -> Any:
         return model.model_dump(mode="json")
     except Exception:
         return model.model_dump()
-
-
-def on_cpu(array: Any) -> Any:
-    """Return a tensor without gradients, dense and in main memory; any other array as it is."""
-    kind = type(array)
-    if hasattr(kind, "detach") and hasattr(kind, "cpu"):
-        array = array.detach().cpu()
-    if hasattr(kind, "to_dense"):
-        return array.to_dense()
-    return array.toarray() if hasattr(kind, "toarray") else array
 
 
 def _listed(array: Any) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from owt.kernel.answer.json_encoding import is_array, loaded, on_cpu
+from owt.kernel.answer.json_encoding import is_array, loaded
 from owt.wire import media as wire
 from owt.wire.media import OCTETS, media_type
 
@@ -32,7 +32,7 @@ _MAX_CHANNELS = 8
 def npy(array: Any) -> bytes | None:
     """Return an array or a tensor as a file of NumPy's format; None if that would need pickle."""
     try:
-        return b"".join(wire.npy(_as_numpy(array)))
+        return b"".join(wire.npy(array))
     except ValueError:
         return None
 
@@ -51,7 +51,7 @@ def wav(value: tuple[Any, ...]) -> bytes | None:
 
     import numpy
 
-    array = _as_numpy(samples)
+    array = wire.as_numpy(samples)
     if array.ndim == 2 and array.shape[0] <= _MAX_CHANNELS < array.shape[1]:
         array = array.T
     if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
@@ -67,17 +67,6 @@ def wav(value: tuple[Any, ...]) -> bytes | None:
         file.setframerate(rate)
         file.writeframes(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return buffer.getvalue()
-
-
-def _as_numpy(array: Any) -> Any:
-    import numpy
-
-    array = on_cpu(array)
-    try:
-        return numpy.asanyarray(array)
-    except TypeError:
-        # NumPy has no counterpart of bfloat16.
-        return numpy.asanyarray(array.float())
 
 
 def figure_of(value: Any) -> Any:

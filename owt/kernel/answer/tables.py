@@ -1,8 +1,8 @@
 """Tables of any library, by the protocols that they offer: JSON records, CSV, Arrow and Parquet.
 
-A table has `__arrow_c_stream__` (the Arrow PyCapsule interface) or `__dataframe__` (the interchange
-protocol). pyarrow, if it can be imported, or polars reads it. The tables of pandas are read by pandas, which
-knows more about them than these protocols say.
+A table has `__arrow_c_stream__` (the Arrow PyCapsule interface), `__dataframe__` (the interchange protocol),
+or `column_names` and a method `to_dict` for its columns. pyarrow, if it can be imported, or polars reads it.
+The tables of pandas are read by pandas, which knows more about them than these protocols say.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COUNTS = ("integer", "empty")
 def is_table(kind: type) -> bool:
     """Return True if values of this type are tables, rather than single columns."""
     if not (hasattr(kind, "__arrow_c_stream__") or hasattr(kind, "__dataframe__")):
-        return False
+        return hasattr(kind, "column_names") and hasattr(kind, "to_dict")
     if hasattr(kind, "columns") or hasattr(kind, "column_names"):
         return True
     return not any(hasattr(kind, name) for name in ("tolist", "to_list", "to_pylist", "__array__"))
@@ -42,7 +42,7 @@ def sources(table: Any, encode: Callable[[object], bytes]) -> dict[str, Callable
         CSV: lambda: _csv(table, encode),
     }
     if _can_import("pyarrow"):
-        writers |= {ARROW: lambda: _arrow_stream(_arrow(table)), PARQUET: lambda: _parquet(_arrow(table))}
+        writers |= {ARROW: lambda: _arrow_stream(_arrow(table)), PARQUET: lambda: _parquet(table)}
     elif _can_import("polars") and hasattr(type(table), "__arrow_c_stream__"):
         writers |= {
             ARROW: lambda: _written(_polars(table).write_ipc_stream),
@@ -136,9 +136,14 @@ def _names(table: Any) -> list[str]:
 
 
 def _arrow(table: Any) -> Any:
+    if is_pandas(table) and hasattr(type(table), "to_arrow"):
+        # A package that extends pandas, by columns that pandas itself cannot convert.
+        table = table.to_arrow()
     if hasattr(type(table), "__arrow_c_stream__"):
         return import_module("pyarrow").table(table)
-    return import_module("pyarrow.interchange").from_dataframe(table)
+    if hasattr(type(table), "__dataframe__"):
+        return import_module("pyarrow.interchange").from_dataframe(table)
+    return import_module("pyarrow").table(table.to_dict())
 
 
 def _polars(table: Any) -> Any:
@@ -155,8 +160,11 @@ def _arrow_stream(table: Any) -> bytes:
 
 
 def _parquet(table: Any) -> bytes:
-    parquet = import_module("pyarrow.parquet")
-    return _written(lambda output: parquet.write_table(table, output))
+    if is_pandas(table):
+        # With its metadata, and that of packages that extend pandas.
+        return _written(table.to_parquet)
+    arrow, parquet = _arrow(table), import_module("pyarrow.parquet")
+    return _written(lambda output: parquet.write_table(arrow, output))
 
 
 def _written(write: Callable[[io.BytesIO], object]) -> bytes:

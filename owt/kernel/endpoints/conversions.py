@@ -6,7 +6,8 @@ A protocol of the class decides, and the first that it has counts:
 |---|---|---|---|
 | `model_validate` | pydantic.BaseModel | what the method accepts | JSON |
 | `__arrow_c_stream__` or `__dataframe__` | pandas.DataFrame, pyarrow.Table | records, columns | Arrow, CSV |
-| `__array__`, and `asarray` of its library | numpy.ndarray, torch.Tensor | lists of numbers | npy |
+| `column_names` and `from_dict` | datasets.Dataset | records, columns | Arrow, CSV |
+| `__array__` or `__array_namespace__`, and `asarray` of its library | torch.Tensor | lists of numbers | npy |
 | `_repr_png_`, and `open` of its module | PIL.Image.Image | base64, data URL | any image |
 | constructor that takes text | pathlib.Path, complex | text | a file, for a Path |
 
@@ -31,7 +32,7 @@ from urllib.parse import unquote_to_bytes
 from owt.kernel import context
 from owt.kernel.endpoints.contents import JSON, TABLES, Content
 from owt.wire.endpoint import REFERENCE
-from owt.wire.media import NPY
+from owt.wire.media import ARROW, NPY
 
 Schema = dict[str, Any]
 
@@ -39,6 +40,9 @@ TEMPLATE = REFERENCE + "{model}"
 FROM_TEXT = (PurePath, complex, Fraction)
 """Classes that are constructed from text."""
 _STREAM = re.compile(r"\s*<_io\.\w+ object at \w+>")
+_FROM_RECORDS = ("from_pylist", "from_list")
+_FROM_COLUMNS = ("from_pydict", "from_dict")
+"""Class methods that make a table, of libraries whose constructors do not."""
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),")
 
 
@@ -220,15 +224,18 @@ def _table(cls: Any, value: Any) -> Any:
     if isinstance(value, str):
         value = _encoded(value)
     if isinstance(value, Content):
-        reads = hasattr(_library(cls), "read_csv")
-        value = value.table(cls.__module__.partition(".")[0] if reads else "pyarrow")
-    elif isinstance(value, list) and hasattr(cls, "from_pylist"):
-        value = cls.from_pylist(value)
-    elif isinstance(value, dict) and hasattr(cls, "from_pydict"):
-        value = cls.from_pydict(value)
+        library = cls.__module__.partition(".")[0]
+        if value.kind == ARROW and hasattr(cls, "from_arrow"):
+            return cls.from_arrow(value.table("pyarrow"))
+        value = value.table(library if hasattr(_library(cls), "read_csv") else "pyarrow")
+        if hasattr(cls, "from_dict") and hasattr(cls, "column_names"):
+            value = value.to_pydict()
     elif not isinstance(value, (list, dict)):
         raise ValueError(f"send a list of records or an object of columns; got {type(value).__name__}")
-    return value if isinstance(value, cls) else cls(value)
+    if isinstance(value, cls):
+        return value
+    names = _FROM_RECORDS if isinstance(value, list) else _FROM_COLUMNS
+    return next((getattr(cls, name) for name in names if hasattr(cls, name)), cls)(value)
 
 
 def _image(cls: Any, value: Any) -> Any:
@@ -271,7 +278,15 @@ def _upload(cls: Any, content: Content) -> Any:
 
 def _has_table_protocol(cls: Any) -> bool:
     # A column or an array has the first too, and no name for a table's columns.
-    return hasattr(cls, "__dataframe__") or (hasattr(cls, "__arrow_c_stream__") and hasattr(cls, "columns"))
+    by_columns = hasattr(cls, "column_names") and hasattr(cls, "from_dict")
+    by_arrow = hasattr(cls, "__arrow_c_stream__") and hasattr(cls, "columns")
+    return hasattr(cls, "__dataframe__") or by_arrow or by_columns
+
+
+def _has_array_protocol(cls: Any) -> bool:
+    # An abstract class of arrays has the second.
+    is_array = hasattr(cls, "__array__") or hasattr(cls, "__array_namespace__")
+    return is_array and _namespace(cls) is not None
 
 
 def _file_schema(media_type: str) -> Schema:
@@ -293,7 +308,7 @@ _CONVERSIONS = (
         (*TABLES, JSON), structured=True,
     ),
     Conversion(
-        "an array", lambda cls: hasattr(cls, "__array__") and _namespace(cls) is not None, _array, _array,
+        "an array", _has_array_protocol, _array, _array,
         lambda cls: {"anyOf": [{"type": "array"}, {"type": "number"}, _file_schema(NPY)]},
         (NPY, JSON), structured=True,
     ),
