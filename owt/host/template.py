@@ -151,7 +151,7 @@ class Template:
 
     def _prepare(self, preload: list[str]) -> list[str]:
         if not self._can_fork:
-            return ["--preload has no effect without fork: each kernel imports for itself"] if preload else []
+            return []
         problems = [LATE.format(name=name) for name in self._late]
         self._prepared_for = (dict(os.environ), os.getcwd())
         # As ipykernel sets it, but before matplotlib is imported, which reads it then.
@@ -337,15 +337,6 @@ def lost_threads() -> int:
     return native_threads()
 
 
-def import_late(names: Sequence[str]) -> None:
-    """Import the modules that the template could not, in a kernel."""
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except (Exception, SystemExit) as error:
-            print(f"owt: --preload {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-
-
 def fill_holes() -> list[object]:
     """Allocate the free blocks that lie between other blocks, for the rest of this process's life.
 
@@ -438,9 +429,10 @@ def main(argv: list[str] | None = None) -> None:
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _control_process(PR_SET_NAME, b"owt-kernel")
-    import_late(options.late)
     from owt.kernel.process.app import main as run_kernel
+    from owt.kernel.process.attach import preload
 
+    preload(options.late)
     run_kernel(list(request.argv))
 
 

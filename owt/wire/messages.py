@@ -32,6 +32,10 @@ CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"
 In a spawned kernel it is 0, standard input, because programs that start others close all higher ones.
 """
 
+PRELOAD_VARIABLE = "OWT_KERNEL_PRELOAD"
+"""Environment variable with the modules, separated by commas, that a kernel which is no fork imports at its
+start."""
+
 PING = ""
 """Run id in a `Withdraw` that stands for a `Ping`."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -29,6 +30,9 @@ def environment(tmp_path_factory):
     (site / "markupsafe").mkdir()
     (site / "markupsafe" / "__init__.py").write_text("def escape(text): return text\nMarkup = str\n")
     (folder / "model_of_tests.py").write_text(MODEL)
+    pip = python.with_name("pip")
+    pip.write_text('#!/bin/sh\necho "$(dirname "$0") $@"\n')
+    pip.chmod(0o755)
     return folder, python
 
 
@@ -54,7 +58,7 @@ def models(environment, tmp_path_factory):
 @pytest.fixture
 def session(models, request):
     """Name of a session that the test may create."""
-    name = request.node.name[-60:]
+    name = re.sub(r"\W", "-", request.node.name)[-60:]
     yield name
     models.ask("DELETE", f"/_owt/sessions/{name}")
 
@@ -81,6 +85,14 @@ def test_a_call_runs_in_the_interpreter_and_the_directory_of_its_kernelspec(mode
 def test_the_active_environment_of_the_server_is_not_that_of_the_kernel(models, session):
     code = "import os\nos.environ.get('VIRTUAL_ENV', 'none')"
     assert models.call(code, session=session, kernel="model").text == "none"
+
+
+@pytest.mark.parametrize("env", ["{}", '{"OMP_NUM_THREADS": "2"}'], ids=["forked", "spawned"])
+def test_pip_is_that_of_the_environment_and_there_are_no_arguments(models, environment, session, env):
+    _, python = environment
+    code = "import sys\n[answer] = !pip install package\n[answer, sys.argv]"
+    expected = [f"{python.parent} install package", [""]]
+    assert models.call(code, session=session, kernel="model", env=env).json() == expected
 
 
 def test_nothing_of_the_servers_environment_can_be_imported(models, session):
@@ -122,6 +134,13 @@ def test_kernels_have_what_their_kernelspec_preloads(models, session):
     assert models.call("sys.modules['model_of_tests'].COLOUR", session=session).text == "red"
     parent = template_of(models, session)
     assert models.call("sys.modules['model_of_tests'].PROCESS", session=session).json() == parent
+
+
+def test_a_kernel_that_is_no_fork_has_what_its_kernelspec_preloads(models, session):
+    code = "import sys, os\n[sys.modules['model_of_tests'].PROCESS == os.getpid(), sys.argv]"
+    variables = {"env": '{"OMP_NUM_THREADS": "2"}'}
+    assert models.call(code, session=session, kernel="loaded", **variables).json() == [True, [""]]
+    assert template_of(models, session) == models.pid
 
 
 def test_a_template_without_kernels_ends_and_another_one_starts_when_it_is_needed(models, session):

@@ -1,6 +1,7 @@
 """Kernels are real Jupyter kernels, of any Python kernelspec; broken kernelspecs fail at once."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,7 @@ def specs(tmp_path_factory):
         "argv": ["python", "-m", "owt.kernel", "-f", "{connection_file}"],
         "display_name": "configured", "language": "python", "env": {"PYTHONHASHSEED": "0", "COLOUR": "red"},
     }))
-    with LiveServer(env={"JUPYTER_PATH": str(folder)}) as server:
+    with LiveServer("--preload", "colorsys", env={"JUPYTER_PATH": str(folder)}) as server:
         yield server
 
 
@@ -132,6 +133,21 @@ def test_the_environment_of_a_kernelspec_is_applied(specs):
     code = "import os, sys\ndef run(): return [os.environ['COLOUR'], sys.flags.hash_randomization]"
     assert specs.call(code, session="configured", kernel="configured").json() == ["red", 0]
     specs.ask("DELETE", "/_owt/sessions/configured")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "env"),
+    [("owt", "{}"), ("owt", '{"OMP_NUM_THREADS": "2"}'), ("configured", "{}"), ("python3", "{}")],
+    ids=["forked", "spawned", "of-another-template", "stock"],
+)
+def test_every_kernel_has_its_modules_no_arguments_and_its_own_pip(specs, kernel, env):
+    # A line of a shell, as `!pip` is.
+    code = "import os, sys\n[path] = !command -v pip\n[path, sys.argv, 'colorsys' in sys.modules]"
+    own = os.path.join(os.path.dirname(sys.executable), "pip")
+    try:
+        assert specs.call(code, session="any", kernel=kernel, env=env).json() == [own, [""], True]
+    finally:
+        specs.ask("DELETE", "/_owt/sessions/any")
 
 
 def test_another_kernelspec_than_the_sessions_is_refused(specs, stock):

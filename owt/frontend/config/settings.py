@@ -134,7 +134,7 @@ class Settings:
     )
     cache_bytes: int = size("Maximum size of the response cache", 256 * MIB)
     preload: tuple[str, ...] = setting(
-        "Modules that every kernel has imported at its start, separated by commas",
+        "Modules that kernels of the server's own Python have imported at their start, separated by commas",
         read_modules,
         "MODULES",
         (),

@@ -17,7 +17,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from owt.errors import KernelNotReady
 from owt.frontend.kernels.template import TemplateProcess
-from owt.wire.messages import CONNECTIONS_VARIABLE
+from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE
 
 log = logging.getLogger("owt.kernels")
 
@@ -29,8 +29,10 @@ class ForkProvisioner(LocalProvisioner):
         """Start the kernel. `kwargs` are those of `subprocess.Popen`."""
         template: TemplateProcess | None = getattr(self.parent, "template", None)
         env: dict[str, str] = kwargs["env"]
-        # In a fork, the socket with the connections has another number, which the template knows.
-        fork_env = {name: value for name, value in env.items() if name != CONNECTIONS_VARIABLE}
+        # In a fork, the socket with the connections has another number, which the template knows, and the
+        # modules are there.
+        spawn_only = (CONNECTIONS_VARIABLE, PRELOAD_VARIABLE)
+        fork_env = {name: value for name, value in env.items() if name not in spawn_only}
         cwd = str(kwargs.get("cwd") or os.getcwd())
         if template is not None and (arguments := template.arguments(cmd, fork_env)) is not None:
             await template.ready()
@@ -44,4 +46,7 @@ class ForkProvisioner(LocalProvisioner):
                     self.pid = self.pgid = process.pid
                     self.cwd = cwd
                     return self.connection_info
+        if template is not None and template.is_gone:
+            # One of the modules may have ended it, and would end the kernel too.
+            env.pop(PRELOAD_VARIABLE, None)
         return await super().launch_kernel(cmd, **kwargs)

@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import zmq.asyncio
@@ -23,7 +23,7 @@ from owt.frontend.kernels.environments import Environment, literal
 from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState, OwtKernelManager
 from owt.frontend.kernels.templates import Templates
-from owt.wire.messages import CONNECTIONS_VARIABLE, Welcome
+from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE, Welcome
 from owt.wire.template import KERNEL_MARK
 
 _BRING_IN = "__import__('owt.kernel.process.attach').kernel.process.attach.attach_here()"
@@ -188,15 +188,20 @@ class Kernels:
     async def _launch(self, kernel: Kernel, env: Mapping[str, str], cwd: str | None) -> None:
         manager = kernel.manager
         spec = manager.kernel_spec
+        preload: Sequence[str] = ()
         if spec is not None:
             if self._templates is not None:
-                manager.template = self._templates.of(manager.format_kernel_cmd(), spec)
+                command = manager.format_kernel_cmd()
+                manager.template = self._templates.of(command, spec)
                 manager.main_template = self._templates.main
+                preload = self._templates.modules_of(command, spec)
             cwd = cwd or Environment.of(spec.metadata).cwd
             # The variables of a kernelspec would win over the environment.
             spec.env = {**spec.env, **literal(env)}
         with await kernel.connect() as connections:
             whole_env = {**self._env, KERNEL_MARK: kernel.mark, CONNECTIONS_VARIABLE: "0"}
+            if preload:
+                whole_env[PRELOAD_VARIABLE] = ",".join(preload)
             await manager.start_kernel(env=whole_env, stdin=connections, cwd=cwd)
         kernel.watch()
         if kernel.pid is not None:

@@ -70,7 +70,8 @@ class TemplateProcess:
         directory `cwd`. With `keep_threads`, it also keeps those that start threads. With a `runtime_dir` it
         cleans up after the server, and without `fork` it only does that."""
         self._prefix = module_command([*command, "owt.kernel"])
-        self._preload = preload
+        self.interpreter = os.path.abspath(command[0])
+        self.preload = preload
         self._cwd = cwd
         self._command = [*command, "owt.host.template"]
         if runtime_dir is not None:
@@ -141,6 +142,11 @@ class TemplateProcess:
         return ready is not None and ready.done() and ready.result()
 
     @property
+    def is_gone(self) -> bool:
+        """True if it ended, and no other one starts."""
+        return self._ready is None
+
+    @property
     def idle_since(self) -> float | None:
         """Monotonic time since which it has had no kernel and imports nothing, or None."""
         return None if self.preparing or self._children or self._waiting else self._used
@@ -156,7 +162,7 @@ class TemplateProcess:
         for name in {*env, *self.env}:
             if env.get(name) != self.env.get(name) and (
                 name.startswith(START_VARIABLES)
-                or (self._preload and not name.startswith(UNREAD_VARIABLES))
+                or (self.preload and not name.startswith(UNREAD_VARIABLES))
             ):
                 return None
         return list(command[3:])
@@ -328,4 +334,5 @@ class TemplateProcess:
             log.warning("the template process ended (exit code %s); another one starts", code)
             self.start()
         else:
-            log.warning("the template process ended (exit code %s); kernels start without it", code)
+            ending = "kernels start without it and its modules"
+            log.warning("the template process ended (exit code %s); %s", code, ending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 
@@ -62,7 +63,7 @@ class Templates:
             template = TemplateProcess(
                 command=prefix,
                 env=env,
-                preload=environment.preload,
+                preload=self.modules_of(command, spec),
                 cwd=environment.cwd,
                 keep_threads=self._keep_threads,
             )
@@ -74,6 +75,13 @@ class Templates:
                 return None
             self._others[key] = template
         return template
+
+    def modules_of(self, command: Sequence[str], spec: KernelSpec) -> tuple[str, ...]:
+        """Return the modules that the kernels of a kernelspec have imported at their start: its own, and
+        those of `main` if they run in the same interpreter."""
+        is_own = bool(command) and os.path.abspath(command[0]) == self.main.interpreter
+        names = (*(self.main.preload if is_own else ()), *Environment.of(spec.metadata).preload)
+        return tuple(dict.fromkeys(names))
 
     def end_idle(self) -> None:
         """End the templates that have had no kernel for too long."""

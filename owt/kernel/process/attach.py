@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import faulthandler
+import importlib
 import mmap
 import os
 import socket
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tornado.ioloop import IOLoop
@@ -22,7 +24,7 @@ from owt.kernel.calls.event_loops import allow_own_loops, protect
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.stdio import FrontendEnd
 from owt.kernel.process.kernel import OwtKernel
-from owt.wire.messages import CONNECTIONS_VARIABLE
+from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE
 from owt.wire.unsent import SIZE
 
 
@@ -60,6 +62,15 @@ def ignore_warnings() -> None:
     """Ignore the warnings that a library gives because it is not in a notebook."""
     # `tqdm.auto` without ipywidgets shows its progress as text, with this warning in the output of the call.
     warnings.filterwarnings("ignore", "IProgress not found")
+
+
+def preload(names: Iterable[str]) -> None:
+    """Import the modules that no template has imported for this kernel."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except (Exception, SystemExit) as error:
+            print(f"owt: --preload {name}: {type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
 
 
 class Inherited(NamedTuple):
@@ -114,6 +125,7 @@ def attach(kernel: Any, inherited: Inherited) -> None:
     context.follow_threads()
     flask_requests.follow_import()
     ignore_warnings()
+    preload(filter(None, os.environ.pop(PRELOAD_VARIABLE, "").split(",")))
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
     mirror = IopubMirror(kernel)
     mirror.watch()
