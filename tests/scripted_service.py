@@ -12,8 +12,8 @@ from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
 from owt.frontend.service import Service
+from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Limits
 from owt.frontend.sessions.sessions import Sessions
 from owt.testing.kernel import ScriptedKernels
 

@@ -43,9 +43,8 @@ from owt.frontend.runs.cache import Cache
 from owt.frontend.runs.runs import Runs
 from owt.frontend.runtime_dir import RuntimeDirectory
 from owt.frontend.service import Service
-from owt.frontend.sessions.deadlines import check_interval
+from owt.frontend.sessions.deadlines import Limits, check_interval
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Limits
 from owt.frontend.sessions.sessions import Sessions
 from owt.server import certificate
 from owt.wire.messages import Welcome

@@ -94,7 +94,7 @@ class ScriptedKernel:
         """Return None: the kernel has no process."""
         return None
 
-    def invoke(self, run: str, call: Call) -> None:
+    def invoke(self, run: str, call: Call, *, later: bool = False) -> None:
         """Record a call."""
         self.newest_sent += 1
         self.invoked.append(run)

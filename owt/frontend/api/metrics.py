@@ -24,7 +24,7 @@ from owt.frontend.http.handler import PageHandler
 from owt.frontend.kernels.kernel import Kernel
 from owt.frontend.runs.runs import RunState
 from owt.frontend.service import Service
-from owt.frontend.sessions.session import SessionState
+from owt.frontend.sessions.events import SessionState
 
 _INVALID_VERSION = re.compile(r"version=(?!\d{1,4}(?:\.\d{1,4})*\s*(?:[;,]|$))")
 """Version in an Accept header that makes `choose_encoder` raise an exception."""

@@ -104,7 +104,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
         """Begin to connect the channels of the kernel, or of the next one if it has died meanwhile. The
         client's messages wait for that."""
         self._open = True
-        self._owt_session.add_observer(self)
+        self._owt_session.observers.add(self)
         self.kernel_manager.connections += 1
         cells, prompt = self._kernels.register(self.kernel_id, self.session_id, self)
         if self._owt_session.kernel is not None and self._owt_session.kernel.alive:
@@ -121,7 +121,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
             stdin.on_recv(partial(self._on_kernel_message, "stdin"))
             stdin.flush(POLLIN)
         cells, prompt = self._cells, self._prompt
-        self._owt_session.remove_observer(self)
+        self._owt_session.observers.remove(self)
         self._disconnect_kernel()
         # Its end may be noticed much later.
         self._connected.set()
@@ -130,7 +130,7 @@ class ChannelsConnection(BaseKernelWebsocketConnection):  # type: ignore[misc]
 
     def disconnect(self) -> None:
         """Release everything after the end of the WebSocket."""
-        self._owt_session.remove_observer(self)
+        self._owt_session.observers.remove(self)
         if self._cells and "stdin" in self._streams:
             streams = self._streams.pop("shell"), self._streams.pop("stdin")
             left = LeftCells(self.session, self._owt_session, *streams, self._cells, self._prompt)
@@ -390,7 +390,7 @@ class LeftCells:
         self._owt_session = owt_session
         self._shell = shell
         self._stdin = stdin
-        owt_session.add_observer(self)
+        owt_session.observers.add(self)
         shell.on_recv(self._on_reply)
         stdin.on_recv(self._on_prompt)
         if prompt is not None:
@@ -403,7 +403,7 @@ class LeftCells:
 
     def close(self) -> None:
         """Close the sockets."""
-        self._owt_session.remove_observer(self)
+        self._owt_session.observers.remove(self)
         _close(self._shell, self._stdin)
 
     def _on_reply(self, frames: list[bytes]) -> None:

@@ -101,17 +101,24 @@ class KernelConnection(asyncio.BufferedProtocol):
         self._unsent.clear()
         self._handler.disconnected(self._error)
 
-    def send(self, message: Message) -> None:
-        """Send a message. What the kernel cannot take yet is buffered; callers limit that."""
+    def send(self, message: Message, *, later: bool = False) -> None:
+        """Send a message. What the kernel cannot take yet is buffered; callers limit that.
+
+        With `later`, it is written in the next step of the event loop, together with others, which saves
+        system calls and the switches to the kernel's process.
+        """
         if self._transport is None:
             return
         self.sent += 1
-        for buffer in encode(message):
-            if self._unsent or len(buffer) > WRITE_SIZE:
-                self._unsent.append(memoryview(buffer))
-            else:
-                self._transport.write(buffer)
-        self._write_unsent()
+        buffers = encode(message)
+        if later or self._unsent or len(buffers) > 1 or len(buffers[0]) > WRITE_SIZE:
+            if later and not self._unsent:
+                asyncio.get_running_loop().call_soon(self._write_unsent)
+            self._unsent.extend(map(memoryview, buffers))
+            if not later:
+                self._write_unsent()
+        else:
+            self._transport.write(buffers[0])
 
     def close(self) -> None:
         """Close the connection, without waiting for what is not sent yet."""
@@ -119,14 +126,18 @@ class KernelConnection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _write_unsent(self) -> None:
-        """Write from where the bytes lie, in parts, so that a large message holds up nothing else."""
+        """Write small messages together, and a large one from where its bytes lie, in parts, so that it holds
+        up nothing else."""
         while self._unsent and not self._paused and self._transport is not None:
-            buffer = self._unsent[0]
-            self._transport.write(buffer[:WRITE_SIZE])
-            if len(buffer) > WRITE_SIZE:
-                self._unsent[0] = buffer[WRITE_SIZE:]
+            parts, size = [], 0
+            while self._unsent and size + len(self._unsent[0]) <= WRITE_SIZE:
+                size += len(self._unsent[0])
+                parts.append(self._unsent.popleft())
+            if parts:
+                self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
             else:
-                self._unsent.popleft()
+                self._transport.write(self._unsent[0][:WRITE_SIZE])
+                self._unsent[0] = self._unsent[0][WRITE_SIZE:]
 
 
 def joined(messages: Iterable[Message]) -> Iterator[Message]:

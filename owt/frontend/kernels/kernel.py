@@ -223,10 +223,11 @@ class Kernel:
         """True while calls can be sent."""
         return self.state is KernelState.READY
 
-    def invoke(self, run: str, call: Call) -> None:
-        """Send a call. The owner receives its output, or the end of the kernel."""
+    def invoke(self, run: str, call: Call, *, later: bool = False) -> None:
+        """Send a call, with `later` in the next step of the event loop. The owner receives its output, or the
+        end of the kernel."""
         assert self._calls is not None
-        self._calls.send(Invoke(run, call))
+        self._calls.send(Invoke(run, call), later=later)
 
     def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None:
         """Give the kernel to another session."""

@@ -124,7 +124,7 @@ class Notebook:
         if self._loader is not None:
             self._loader.cancel()
         if self._session is not None:
-            self._session.remove_observer(self)
+            self._session.observers.remove(self)
 
     def update(self, contents: Contents) -> None:
         """Request a load of these contents of the file if its cells have changed, or the last load failed."""
@@ -192,7 +192,7 @@ class Notebook:
         if session is None or session is not self._session:
             # Jupyter Kernel Gateway's notebooks look for this variable.
             session = session or self._sessions.create(self.name, env={"KERNEL_GATEWAY": "1"})
-            session.add_observer(self)
+            session.observers.add(self)
             self._session = session
             self._sessions.kept.add(self.name)
             self._reset_record()

@@ -25,6 +25,18 @@ def check_interval(kill_after: float) -> float:
     return min(1.0, max(0.05, kill_after / 4))
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Limits of every session: number of waiting calls, and seconds between a cancel and a kill.
+
+    `kill_abandoned` counts instead for a call whose client has disconnected (None: it is never killed).
+    """
+
+    queue: int
+    kill_after: float
+    kill_abandoned: float | None = None
+
+
 @dataclass(slots=True)
 class _Clock:
     """The timers of one call. `start_timeout` is None once the kernel has begun it, or without a timeout."""
@@ -87,13 +99,13 @@ class Deadlines:
 
     # Calls
 
-    def sent(self, run: Run, kernel: Kernel) -> None:
-        """Start the clock of a call that was sent to this kernel."""
+    def sent(self, run: Run, kernel: Kernel, number: int) -> None:
+        """Start the clock of a call that was sent to this kernel, in the message with this number."""
         if run.id in self._clocks:
             # It was withdrawn, and is sent again.
             self._clocks[run.id].stop()
         clock = self._clocks[run.id] = _Clock(run, kernel, run.call.timeout)
-        self._unbegun[run.id] = _Unbegun(_now(), kernel.newest_sent)
+        self._unbegun[run.id] = _Unbegun(_now(), number)
         self._used = True
         self._expect_start(clock)
 

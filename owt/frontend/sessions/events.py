@@ -1,9 +1,14 @@
-"""Events in the life of a session's kernel, and their observers."""
+"""States of a session, events in the life of its kernel, and their observers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
+
+SessionState = Literal["starting", "idle", "busy", "stuck", "dead"]
+"""State of a session. A `stuck` kernel runs no call and can begin none, because something that an earlier
+call has left running blocks its main thread."""
 
 
 class KernelEvent(StrEnum):
@@ -25,3 +30,27 @@ class SessionObserver(Protocol):
 
     def kernel_changed(self, event: KernelEvent) -> None:
         """Handle an event of the kernel."""
+
+
+class SessionObservers:
+    """Observers of one session's kernel."""
+
+    def __init__(self) -> None:
+        self._observers: list[SessionObserver] = []
+
+    def add(self, observer: SessionObserver) -> None:
+        """Notify this observer from now on."""
+        self._observers.append(observer)
+
+    def remove(self, observer: SessionObserver) -> None:
+        """Stop notifying this observer."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+
+    def __iter__(self) -> Iterator[SessionObserver]:
+        return iter(tuple(self._observers))
+
+    def notify(self, event: KernelEvent) -> None:
+        """Notify all observers of an event."""
+        for observer in self:
+            observer.kernel_changed(event)

@@ -10,8 +10,9 @@ from owt.errors import Busy, WaitsForItself
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions import waiting
+from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.failures import cancelled_in_queue, kernel_lost, start_failure
-from owt.frontend.sessions.session import Limits, Session, SessionOwner
+from owt.frontend.sessions.session import Session, SessionOwner
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 """Seconds before a failed start of a spare is retried; they double each time, up to the last."""

@@ -11,50 +11,29 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
 
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
 from owt.frontend.kernels.exit import Exit, ExitKind
 from owt.frontend.kernels.kernel import Kernel, RunMessage
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
-from owt.frontend.sessions import waiting
-from owt.frontend.sessions.deadlines import NO_CALL, STUCK, Deadlines
-from owt.frontend.sessions.events import KernelEvent, SessionObserver
-from owt.frontend.sessions.failures import (
-    cancelled_in_queue,
-    failure_type,
-    kernel_lost,
-    killed_with_kernel,
-    loss_notice,
-    start_failure,
-)
-from owt.wire.chunk import Failed, Stderr, Stdout
-from owt.wire.messages import PING, Cancel, FetchBody, Output, Pong, Queued, RequestBody, Withdrawn
+from owt.frontend.sessions import failures, waiting
+from owt.frontend.sessions.deadlines import NO_CALL, STUCK, Deadlines, Limits
+from owt.frontend.sessions.events import KernelEvent, SessionObservers, SessionState
+from owt.wire.chunk import Done, Failed, Stderr, Stdout
+from owt.wire.messages import PING, Cancel, FetchBody, Output, Pong, Queued, RequestBody, Withdraw, Withdrawn
 
 log = logging.getLogger("owt.sessions")
 
 IDLE_DEATHS = 3
 """Number of kernels that may die in a row without a call. After that, the next call starts one."""
+MAX_AHEAD = 8
+"""Maximum number of queued calls that are sent before their turn."""
+SHORT = 0.01
+"""Maximum duration, in seconds, of a call after which others are sent ahead."""
 MAX_KNOWN_CODES = 1000
 """Number of codes of which a session remembers that its kernel has loaded them."""
-
-SessionState = Literal["starting", "idle", "busy", "stuck", "dead"]
-"""State of a session. A `stuck` kernel runs no call and can begin none, because something that an earlier
-call has left running blocks its main thread."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of every session: number of waiting calls, and seconds between a cancel and a kill.
-
-    `kill_abandoned` counts instead for a call whose client has disconnected (None: it is never killed).
-    """
-
-    queue: int
-    kill_after: float
-    kill_abandoned: float | None = None
 
 
 class SessionOwner:
@@ -73,7 +52,10 @@ class SessionOwner:
 class Session:
     """One kernel and the queue of its calls. The members of the pool are sessions without a name.
 
-    Calls begin in order of arrival, up to `concurrency` at a time.
+    Calls begin in order of arrival, up to `concurrency` at a time. While they are short, some are sent
+    *ahead*: the kernel has the next one when one ends, so that the processes need not wait for each other.
+    A call that was sent ahead stays in the queue until its turn. Its cancel asks the kernel, which may just
+    have begun it.
     """
 
     def __init__(
@@ -107,14 +89,17 @@ class Session:
         self.active: dict[str, Run] = {}
         self.calls = 0
         self.ever_started = False
+        self.observers = SessionObservers()
         self._owner = owner
-        self._observers: list[SessionObserver] = []
         self._kernels = kernels
         self._limits = limits
         self._starting: asyncio.Task[None] | None = None
         self._deadlines = Deadlines(limits.kill_after, limits.kill_abandoned)
         # By hash: codes can be large, and a collision costs time only.
         self._known_codes: dict[int, None] = {}
+        # The queued calls that the kernel has, with the numbers of their messages.
+        self._ahead: dict[str, tuple[Run, int]] = {}
+        self._calls_are_short = False
         self._deaths = 0
         self._closed = False
         # Why the state of the last kernel is gone, until a call has been told.
@@ -146,19 +131,6 @@ class Session:
         """Return True if the kernel has probably loaded this code."""
         return code is not None and hash(code) in self._known_codes
 
-    def add_observer(self, observer: SessionObserver) -> None:
-        """Notify this observer from now on."""
-        self._observers.append(observer)
-
-    def remove_observer(self, observer: SessionObserver) -> None:
-        """Stop notifying this observer."""
-        if observer in self._observers:
-            self._observers.remove(observer)
-
-    def _notify(self, event: KernelEvent) -> None:
-        for observer in list(self._observers):
-            observer.kernel_changed(event)
-
     # Calls -------------------------------------------------------------------------------------------
 
     def submit(self, run: Run) -> None:
@@ -188,16 +160,17 @@ class Session:
         """End a run of this session: remove it from the queue, or interrupt it in the kernel."""
         if run.ended:
             return
-        if run in self.queue:
+        if run in self.queue and run.id not in self._ahead:
             self.queue.remove(run)
             self._deadlines.ended(run)
-            run.fail(cancelled_in_queue(run, reason))
+            run.fail(failures.cancelled_in_queue(run, reason))
             return
         new = run.cancel_reason is None or (run.abandoned and reason != "disconnected")
-        if new and self.kernel is not None and run.id in self.active:
+        if new and self.kernel is not None and (run.id in self.active or run.id in self._ahead):
             run.cancel_reason = reason
-            self.kernel.ask(Cancel(run.id, failure_type(reason)))
-            self._deadlines.cancelled(run)
+            self.kernel.ask(Cancel(run.id, failures.failure_type(reason)))
+            if run.id in self.active:
+                self._deadlines.cancelled(run)
 
     async def interrupt(self) -> str | None:
         """Interrupt what the kernel runs: a cell, or else its calls. Queued calls stay.
@@ -233,11 +206,17 @@ class Session:
 
     def _take_back(self, kernel: Kernel, id: str) -> None:
         """Put a call that the kernel cannot begin back into the queue; `PING` stands for no call."""
+        if id in self._ahead:
+            self._forget_ahead(id)
+            return
         run = self.active.pop(id, None)
         if run is None and id != PING:
             return
         timed_out = self._deadlines.withdrawn(id, kernel)
         if run is not None:
+            # They would run before this one.
+            for ahead in self._ahead:
+                kernel.ask(Withdraw(ahead))
             self._queue_again(run, timed_out)
         if self.state == "stuck":
             self._owner.session_stuck(self)
@@ -258,35 +237,63 @@ class Session:
         return runs
 
     def _send_queued(self) -> None:
+        """Begin the calls whose turn it is, and send some ahead. Notify the owner if there are none."""
         kernel = self.kernel
-        if kernel is None or not kernel.alive or self._deadlines.blocked_since is not None:
+        if kernel is None:
             return
+        can_send = kernel.alive and self._deadlines.blocked_since is None
         while self.queue and len(self.active) < self.concurrency:
-            run = self.queue.popleft()
-            self.active[run.id] = run
-            self.calls += 1
-            if run.call.code is not None:
-                self._known_codes[hash(run.call.code)] = None
-                if len(self._known_codes) > MAX_KNOWN_CODES:
-                    self._known_codes.pop(next(iter(self._known_codes)))
-            if self._loss is not None:
-                self._report_loss(run, self._loss)
-            run.start(kernel)
-            kernel.invoke(run.id, run.call)
-            self._deadlines.sent(run, kernel)
+            run = self.queue[0]
+            if run.id not in self._ahead:
+                if not can_send:
+                    return
+                self._send(run, kernel)
+            self._begin(run, kernel)
+        if can_send and self._calls_are_short and self.concurrency == 1:
+            for run in islice(self.queue, MAX_AHEAD):
+                if run.id not in self._ahead:
+                    self._send(run, kernel, ahead=True)
+        if can_send and not self.active:
+            self._owner.session_idle(self)
 
-    def _report_loss(self, run: Run, reason: str) -> None:
-        """Tell the first call of a fresh kernel that the state of the last one is gone."""
-        self._loss = None
-        run.kernel_loss = reason
-        if run.call.caching is None:
-            run.feed((loss_notice(reason),))
+    def _send(self, run: Run, kernel: Kernel, *, ahead: bool = False) -> None:
+        self.calls += 1
+        if run.call.code is not None:
+            self._known_codes[hash(run.call.code)] = None
+            if len(self._known_codes) > MAX_KNOWN_CODES:
+                self._known_codes.pop(next(iter(self._known_codes)))
+        if self._loss is not None:
+            # The first call of a fresh kernel reports that the state of the last one is gone.
+            run.kernel_loss, self._loss = self._loss, None
+            if run.call.caching is None:
+                run.feed((failures.loss_notice(run.kernel_loss),))
+        kernel.invoke(run.id, run.call, later=ahead)
+        self._ahead[run.id] = run, kernel.newest_sent
+
+    def _begin(self, run: Run, kernel: Kernel) -> None:
+        """Record that it is the turn of a call that was sent."""
+        self.queue.remove(run)
+        self.active[run.id] = run
+        run.start(kernel)
+        _, number = self._ahead.pop(run.id)
+        self._deadlines.sent(run, kernel, number)
+        if run.cancel_reason is not None:
+            self._deadlines.cancelled(run)
+
+    def _forget_ahead(self, id: str) -> None:
+        """Record that the kernel no longer has a call that was sent ahead."""
+        run, _ = self._ahead.pop(id)
+        if run.cancel_reason is not None:
+            self.cancel(run, run.cancel_reason)
 
     def received(self, message: RunMessage) -> None:
         """Handle a message of the kernel about a run, or about its main thread."""
         if not isinstance(message, Output):
             self._received_control(message)
             return
+        if message.run in self._ahead and self.kernel is not None:
+            # It was cancelled, and ends before its turn.
+            self._begin(self._ahead[message.run][0], self.kernel)
         run = self.active.get(message.run)
         if run is None:
             return
@@ -300,10 +307,9 @@ class Session:
         del self.active[run.id]
         self._deadlines.ended(run)
         self.last_used = run.ended_at
-        if self.queue:
-            self._send_queued()
-        elif not self.active:
-            self._owner.session_idle(self)
+        last = message.chunks[-1]
+        self._calls_are_short = isinstance(last, Done) and last.seconds <= SHORT
+        self._send_queued()
         # The kernel has its next call by now. A step of the event loop costs a twentieth of a call.
         run.wake_readers(now=True)
 
@@ -320,12 +326,8 @@ class Session:
             case Withdrawn(run=id):
                 self._take_back(kernel, id)
             case Pong():
-                was_stuck = self._deadlines.blocked_since is not None
                 self._deadlines.received_ping()
-                if was_stuck:
-                    self._send_queued()
-                    if not self.active:
-                        self._owner.session_idle(self)
+                self._send_queued()
 
     # The kernel: start, death, end ---------------------------------------------------------------------
 
@@ -375,7 +377,7 @@ class Session:
         """
         self._deaths = 0
         if self.kernel is not None:
-            self._notify(KernelEvent.RESTARTING)
+            self.observers.notify(KernelEvent.RESTARTING)
             self.kernel.kill("was restarted on request")
             await self.kernel.closed()
         self.start()
@@ -384,13 +386,16 @@ class Session:
     async def close(self, cause: str) -> None:
         """End the kernel. Active and queued calls fail, with the `cause` in words that follow "because"."""
         self._closed = True
-        self._notify(KernelEvent.CLOSED)
-        self._fail_queued(kernel_lost(f"the call was not begun because {cause}", "the session is gone"))
+        self.observers.notify(KernelEvent.CLOSED)
+        failure = failures.kernel_lost(f"the call was not begun because {cause}", "the session is gone")
+        self._fail_queued(failure)
         if self._starting is not None:
             self._starting.cancel()
         if (kernel := self.kernel) is not None:
             kernel.kill(f"was ended because {cause}")
             await kernel.closed()
+            # Now it is known which calls that were sent ahead have not begun.
+            self._fail_queued(failure)
 
     def close_soon(self, cause: str) -> None:
         """Begin to `close`."""
@@ -412,17 +417,15 @@ class Session:
             return
         self.kernel = kernel
         self.ever_started = True
-        self._notify(KernelEvent.STARTED)
+        self.observers.notify(KernelEvent.STARTED)
         if kernel.exit is not None:
             # It died between the end of its start and this step of the event loop.
             self.kernel_died(kernel, kernel.exit)
             return
         self._send_queued()
-        if not self.active:
-            self._owner.session_idle(self)
 
     def _start_failed(self, error: Exception) -> None:
-        failure = start_failure(error)
+        failure = failures.start_failure(error)
         unexpected = None if isinstance(error, OwtError) else error
         log.error("%s: %s", self.label, failure.detail, exc_info=unexpected)
         self.last_death = error.reason if isinstance(error, KernelDied) else failure.detail
@@ -432,7 +435,7 @@ class Session:
             if self._deaths < IDLE_DEATHS:
                 self.start()
                 return
-            failure = kernel_lost(f"{failure.detail} ({self._deaths} times in a row)")
+            failure = failures.kernel_lost(f"{failure.detail} ({self._deaths} times in a row)")
         self._give_up(failure)
 
     def kernel_died(self, kernel: Kernel, exit: Exit) -> None:
@@ -441,8 +444,8 @@ class Session:
         `Kernel` calls it once the exit status is known; its endpoints are gone by then. In this order:
 
         1. The session has no kernel, and no code that it knows.
-        2. Active calls get what the kernel wrote last, and fail with the reason. Queued calls stay, and calls
-           that the kernel has never begun to handle are queued again.
+        2. Active calls get what the kernel wrote last, and fail with the reason. Queued calls stay, also
+           those that were sent ahead, and calls that the kernel has never begun to handle are queued again.
         3. A session that was closed is done.
         4. After `IDLE_DEATHS` deaths in a row without a call, queued calls fail too, observers and owner are
            notified (`FAILED`), and the next call starts a kernel.
@@ -470,25 +473,28 @@ class Session:
                 continue
             self._deadlines.ended(run)
             run.feed(exit.output, wake=False)
-            run.fail(killed_with_kernel(run, reason))
+            run.fail(failures.killed_with_kernel(run, reason))
+        for id in list(self._ahead):
+            self._forget_ahead(id)
         if self._closed:
             return
         if self._deaths >= IDLE_DEATHS:
-            self._give_up(kernel_lost(f"the kernel {reason}, {self._deaths} times in a row"))
+            self._give_up(failures.kernel_lost(f"the kernel {reason}, {self._deaths} times in a row"))
             return
         self.restarts += 1
         self._kernels.counters.kernel_restarts += 1
         self.restarted = time.time()
-        self._notify(KernelEvent.DIED)
+        self.observers.notify(KernelEvent.DIED)
         self.start()
 
     def _give_up(self, failure: Failed) -> None:
         self._deaths = 0
         self._fail_queued(failure)
-        self._notify(KernelEvent.FAILED)
+        self.observers.notify(KernelEvent.FAILED)
         self._owner.session_failed(self)
 
     def _fail_queued(self, failure: Failed) -> None:
-        queued, self.queue = self.queue, deque()
-        for run in queued:
+        """Fail the queued calls, but not those that were sent ahead, which the kernel may have begun."""
+        for run in [run for run in self.queue if run.id not in self._ahead]:
+            self.queue.remove(run)
             run.fail(failure)

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from owt.errors import BadRequest, Busy, NoSuchSession, SessionDiffers
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
+from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Limits, Session, SessionOwner
+from owt.frontend.sessions.session import Session, SessionOwner
 from owt.wire.call import Call
 
 MAX_CONCURRENCY = 1000

@@ -159,7 +159,10 @@ class Runner:
         """
         withdrawn, run = self._runs.withdraw(id)
         if withdrawn:
-            self._answer_unstarted(id, run, describe(KeyboardInterrupt(), reason, None))
+            failed = describe(KeyboardInterrupt(), reason, None)
+            if reason != "timeout":
+                failed = msgspec.structs.replace(failed, detail=f"{failed.detail} before it began")
+            self._answer_unstarted(id, run, failed)
         elif run is not None:
             self._stop(run, reason)
 
@@ -231,7 +234,7 @@ class Runner:
         for run in self._runs.all():
             if target == run.id:
                 self._cancel_soon(run)
-            elif target is None:
+            elif target is None and run.begun:
                 self._call_later(0, partial(self._stop, run, "interrupted"))
 
     def _interrupt(self, run: ActiveRun) -> None:

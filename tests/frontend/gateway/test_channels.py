@@ -22,7 +22,7 @@ from owt.errors import Busy, KernelDied
 from owt.frontend.gateway import channels as module
 from owt.frontend.gateway.channels import MAX_PARTS, ChannelsConnection, check_frame
 from owt.frontend.gateway.kernels import JupyterKernel, SessionKernels
-from owt.frontend.sessions.events import KernelEvent, SessionObserver
+from owt.frontend.sessions.events import KernelEvent, SessionObservers
 from owt.frontend.sessions.session import Session
 from owt.testing import async_test, settle
 from owt.wire.chunk import Stderr, Stdout
@@ -97,18 +97,7 @@ class ScriptedSession:
     def __init__(self, kernel: SilentKernel | None) -> None:
         self.kernel = kernel
         self.last_output: tuple[Stdout | Stderr, ...] = ()
-        self.observers: list[SessionObserver] = []
-
-    def add_observer(self, observer: SessionObserver) -> None:
-        self.observers.append(observer)
-
-    def remove_observer(self, observer: SessionObserver) -> None:
-        if observer in self.observers:
-            self.observers.remove(observer)
-
-    def notify(self, event: KernelEvent) -> None:
-        for observer in list(self.observers):
-            observer.kernel_changed(event)
+        self.observers = SessionObservers()
 
     @property
     def state(self) -> str:
@@ -282,9 +271,9 @@ async def test_status_for_a_request_completes_the_connection_of_a_further_client
 async def test_next_kernel_receives_messages(folder: Path) -> None:
     async with open_scene(folder) as scene:
         scene.owt_session.kernel = None
-        scene.owt_session.notify(KernelEvent.DIED)
+        scene.owt_session.observers.notify(KernelEvent.DIED)
         scene.owt_session.kernel = scene.kernel("2")
-        scene.owt_session.notify(KernelEvent.STARTED)
+        scene.owt_session.observers.notify(KernelEvent.STARTED)
         async with asyncio.timeout(20):
             await scene.connection.handle_incoming_message(REQUEST)
         assert await scene.owt_session.kernel.request() == {"code": "1"}
@@ -304,7 +293,7 @@ async def test_message_waits_for_a_full_socket_until_the_kernel_dies(folder: Pat
             if not waiting.done():
                 break
         assert not waiting.done()
-        scene.owt_session.notify(KernelEvent.DIED)
+        scene.owt_session.observers.notify(KernelEvent.DIED)
         async with asyncio.timeout(20):
             await waiting
 
@@ -376,8 +365,8 @@ async def test_left_cells_end_with_their_kernel(folder: Path) -> None:
         await scene.connection.handle_incoming_message(REQUEST)
         scene.connection.disconnect()
         scene.session_kernel.connections += 1
-        scene.owt_session.notify(KernelEvent.DIED)
-        assert scene.owt_session.observers == []
+        scene.owt_session.observers.notify(KernelEvent.DIED)
+        assert not list(scene.owt_session.observers)
         # The client that comes back has no cells in the next kernel.
         assert scene.manager.register("id", scene.connection.session_id, scene.connection) == (set(), None)
 
@@ -386,7 +375,7 @@ async def test_left_cells_end_with_their_kernel(folder: Path) -> None:
 async def test_last_output_of_a_kernel_precedes_the_state_of_its_death(folder: Path) -> None:
     async with open_scene(folder) as scene:
         scene.owt_session.last_output = (Stdout("last words"), Stderr("report"))
-        scene.owt_session.notify(KernelEvent.DIED)
+        scene.owt_session.observers.notify(KernelEvent.DIED)
         kinds = [message["msg_type"] for message in scene.handler.messages]
         assert kinds == ["stream", "stream", "status"]
         assert scene.handler.text() == "last wordsreport"
@@ -397,7 +386,7 @@ async def test_last_output_of_a_kernel_precedes_the_state_of_its_death(folder: P
 async def test_session_without_a_kernel_is_reported_dead(folder: Path) -> None:
     async with open_scene(folder) as scene:
         scene.owt_session.kernel = None
-        scene.owt_session.notify(KernelEvent.FAILED)
+        scene.owt_session.observers.notify(KernelEvent.FAILED)
         await scene.connection.handle_incoming_message(REQUEST)
         assert scene.handler.states == ["dead", "dead"]
 
@@ -405,7 +394,7 @@ async def test_session_without_a_kernel_is_reported_dead(folder: Path) -> None:
 @async_test
 async def test_end_of_the_session_closes_the_websocket(folder: Path) -> None:
     async with open_scene(folder) as scene:
-        scene.owt_session.notify(KernelEvent.CLOSED)
+        scene.owt_session.observers.notify(KernelEvent.CLOSED)
         assert (scene.handler.states, scene.handler.close_code) == (["dead"], 1001)
 
 
@@ -476,7 +465,7 @@ async def test_prompt_follows_its_client_to_a_later_websocket(folder: Path, is_r
             scene.connection.disconnect()
             scene.session_kernel.connections += 1
             assert scene.manager._left == {}
-            scene.owt_session.notify(KernelEvent.STARTED)
+            scene.owt_session.observers.notify(KernelEvent.STARTED)
             assert scene.connection._streams == {}
 
 

@@ -16,8 +16,8 @@ from owt.frontend.gateway import kernels as module
 from owt.frontend.gateway.kernels import SOCKETS, SessionKernels
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.service import Service
+from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Limits
 from owt.frontend.sessions.sessions import Sessions
 from owt.testing import async_test
 from owt.testing.kernel import ScriptedKernels

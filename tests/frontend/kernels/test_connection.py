@@ -123,6 +123,18 @@ async def test_a_large_message_to_a_kernel_that_does_not_read_is_not_copied() ->
 
 
 @async_test
+async def test_messages_sent_later_are_written_together_and_before_those_sent_after_them() -> None:
+    async with connected() as (connection, _, kernel):
+        for session in "abc":
+            connection.send(Bind(session, 1), later=True)
+        assert connection.sent == 3
+        assert await kernel.receive() == [Bind(session, 1) for session in "abc"]
+        connection.send(Bind("d", 1), later=True)
+        connection.send(Bind("e", 1))
+        assert await kernel.receive() == [Bind("d", 1), Bind("e", 1)]
+
+
+@async_test
 async def test_a_message_out_of_order_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     async with connected() as (_, handler, kernel):
         kernel.send(Bind("s", 1), OUTPUT)

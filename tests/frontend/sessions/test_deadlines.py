@@ -28,7 +28,7 @@ class Stage:
         self.run = Run("r1", new_call(timeout=timeout), 1 << 20)
         self.run.enqueue(self)
         self.kernel.invoke(self.run.id, self.run.call)
-        self.deadlines.sent(self.run, cast("Kernel", self.kernel))
+        self.deadlines.sent(self.run, cast("Kernel", self.kernel), self.kernel.newest_sent)
 
     def cancel(self, run: Run, reason: CancelReason) -> None:
         self.cancelled.append((run.id, reason))
@@ -135,7 +135,7 @@ async def test_the_time_that_a_kernel_is_stopped_does_not_count_between_calls() 
     stage.check()
     stage.deadlines.ended(stage.run)
     await clock.advance(2.0)
-    stage.deadlines.sent(stage.run, cast("Kernel", stage.kernel))
+    stage.deadlines.sent(stage.run, cast("Kernel", stage.kernel), stage.kernel.newest_sent)
     stage.check()
     assert stage.kernel.killed is None
 
@@ -225,7 +225,7 @@ async def test_calls_are_reported_unless_a_silent_kernel_has_received_one(
     following = Run("r2", new_call(), 1 << 20)
     following.enqueue(stage)
     stage.kernel.invoke(following.id, following.call)
-    stage.deadlines.sent(following, cast("Kernel", stage.kernel))
+    stage.deadlines.sent(following, cast("Kernel", stage.kernel), stage.kernel.newest_sent)
     stage.kernel.unhandled = unhandled
     await clock.advance(1.0)
     stage.check()

@@ -14,8 +14,9 @@ from loop_clock import LoopClock
 from owt.errors import Busy, KernelNotReady
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
+from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Limits, Session
+from owt.frontend.sessions.session import Session
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernel, ScriptedKernels, new_call
 

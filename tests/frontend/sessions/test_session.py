@@ -8,6 +8,8 @@ from loop_clock import LoopClock
 
 from owt.errors import Busy, KernelDied, KernelKilled, KernelNotReady
 from owt.frontend.runs.runs import Run
+from owt.frontend.sessions.deadlines import Limits
+from owt.frontend.sessions.events import KernelEvent
 from owt.frontend.sessions.failures import (
     cancelled_in_queue,
     kernel_lost,
@@ -16,15 +18,15 @@ from owt.frontend.sessions.failures import (
 )
 from owt.frontend.sessions.session import (
     IDLE_DEATHS,
+    MAX_AHEAD,
     MAX_KNOWN_CODES,
-    KernelEvent,
-    Limits,
+    SHORT,
     Session,
 )
 from owt.testing import async_test, settle
-from owt.testing.kernel import ScriptedKernels
+from owt.testing.kernel import HEAD, ScriptedKernels
 from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Stderr
+from owt.wire.chunk import Done, Failed, Stderr
 from owt.wire.messages import RequestBody
 
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
@@ -480,12 +482,12 @@ class RecordingObserver:
 
     def __init__(self, session, once=False):
         self.session, self.once, self.events = session, once, []
-        session.add_observer(self)
+        session.observers.add(self)
 
     def kernel_changed(self, event):
         self.events.append(event)
         if self.once:
-            self.session.remove_observer(self)
+            self.session.observers.remove(self)
 
 
 @async_test
@@ -700,3 +702,120 @@ async def test_a_kernel_gets_the_body_of_an_active_run_only():
     kernel.answer()
     kernel.fetch_body()
     assert kernel.messages == [RequestBody("r1", b"a body"), RequestBody("r1", None)]
+
+
+async def short_calls(queue=20, **options):
+    """Return a stage whose first call was short, its kernel, and four further calls: one runs, three wait."""
+    stage = Stage(queue=queue, **options)
+    first, *others = [stage.submit() for _ in range(5)]
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.answer(first.id)
+    return stage, kernel, others
+
+
+@async_test
+async def test_while_calls_are_short_the_kernel_gets_calls_before_their_turn():
+    stage, kernel, runs = await short_calls()
+    assert kernel.invoked == ["r1", "r2", "r3", "r4", "r5"]
+    assert [run.state for run in runs] == ["running", "queued", "queued", "queued"]
+    assert (list(stage.session.active), list(stage.session.queue)) == (["r2"], runs[1:])
+    for run in runs:
+        kernel.answer(run.id)
+    assert [run.status for run in runs] == [200] * 4
+    assert (stage.session.state, stage.session.calls, len(kernel.invoked)) == ("idle", 5, 5)
+    for _ in range(MAX_AHEAD + 3):
+        stage.submit()
+    assert len(kernel.invoked) == 5 + 1 + MAX_AHEAD
+
+
+@pytest.mark.parametrize(("concurrency", "seconds"), [(1, 2 * SHORT), (2, 0.0)])
+@async_test
+async def test_after_a_long_call_and_with_concurrency_each_call_waits_for_its_turn(concurrency, seconds):
+    stage = Stage(queue=9, concurrency=concurrency)
+    runs = [stage.submit() for _ in range(4)]
+    kernel = await stage.kernels.wait_for_kernel(1)
+    kernel.send(HEAD, Done(200, seconds), run=runs[0].id)
+    assert kernel.invoked == [run.id for run in runs[: 1 + concurrency]]
+
+
+@async_test
+async def test_a_cancel_of_a_call_sent_ahead_ends_it_when_the_kernel_replies_and_no_other():
+    stage, kernel, (active, second, third, _) = await short_calls()
+    for _ in range(2):
+        stage.session.cancel(third, "cancelled")
+    assert (kernel.cancelled, third.ended) == ([third.id], False)
+    kernel.send(Failed(499, "cancelled", "cancelled", ""), Done(499, 0.0), run=third.id)
+    assert (third.failure.status, active.ended, second.state) == (499, False, "queued")
+    assert stage.session.queue[0] is second
+
+
+@async_test
+async def test_a_cancelled_call_that_the_kernel_has_just_begun_has_to_stop():
+    stage, kernel, (active, second, *_) = await short_calls(kill_after=5.0)
+    clock = LoopClock()
+    stage.session.cancel(second, "cancelled")
+    await clock.advance(100.0)
+    assert kernel.killed is None
+    kernel.answer(active.id)
+    await clock.advance(5.0)
+    assert kernel.killed.startswith("did not stop within 5 s")
+    assert second.failure.status == 499
+
+
+@async_test
+async def test_an_interrupt_leaves_calls_that_were_sent_ahead():
+    stage, kernel, (active, *_) = await short_calls()
+    assert await stage.session.interrupt() is None
+    assert kernel.cancelled == [active.id]
+
+
+@async_test
+async def test_calls_that_were_sent_ahead_run_in_the_next_kernel_unless_they_were_cancelled():
+    stage, kernel, (active, second, third, fourth) = await short_calls()
+    stage.session.cancel(third, "cancelled")
+    kernel.die("fell over")
+    assert (active.failure.status, third.failure.status) == (502, 499)
+    fresh = await stage.kernels.wait_for_kernel(2)
+    assert fresh.invoked[0] == second.id
+    fresh.answer(second.id)
+    fresh.answer(fourth.id)
+    assert (second.status, fourth.status) == (200, 200)
+
+
+@async_test
+async def test_a_call_that_a_dying_kernel_had_begun_does_not_run_again():
+    stage, kernel, (active, second, third, _) = await short_calls()
+    kernel.disconnect()
+    kernel.answer(active.id)
+    kernel.die("fell over")
+    assert (active.status, second.failure.status) == (200, 502)
+    assert (await stage.kernels.wait_for_kernel(2)).invoked[0] == third.id
+
+
+@async_test
+async def test_a_deleted_session_fails_the_calls_sent_ahead_when_its_kernel_has_ended():
+    stage, kernel, (active, second, third, _) = await short_calls()
+    closing = asyncio.ensure_future(stage.session.close("it was deleted"))
+    kernel.answer(active.id)
+    await closing
+    # It had begun.
+    assert "was ended because it was deleted" in second.failure.detail
+    assert third.failure.detail == "the call was not begun because it was deleted"
+
+
+@async_test
+async def test_calls_that_were_sent_ahead_are_withdrawn_with_the_call_before_them():
+    stage, kernel, (active, second, third, fourth) = await short_calls(kill_after=60.0)
+    clock = LoopClock()
+    await clock.advance(1.0)
+    stage.session.check()
+    kernel.withdraw(active.id)
+    ahead = [second.id, third.id, fourth.id]
+    assert [message.run for message in kernel.messages] == [active.id, *ahead]
+    stage.session.cancel(third, "cancelled")
+    for id in ahead:
+        kernel.withdraw(id)
+    assert third.failure.status == 499
+    del kernel.invoked[:]
+    kernel.pong()
+    assert kernel.invoked == [active.id, second.id, fourth.id]

@@ -9,8 +9,8 @@ import pytest
 from owt.errors import Busy, WaitsForItself
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
+from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Limits
 from owt.frontend.sessions.sessions import Sessions
 from owt.testing import async_test
 from owt.testing.kernel import ScriptedKernels, new_call

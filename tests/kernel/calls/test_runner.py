@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -195,7 +196,7 @@ def test_a_queued_call_is_cancelled_while_another_is_busy(bench: RunnerBench) ->
     bench.on_first_chunk("b", Done, go.set)
     code = "def run():\n    yield 'on'\n    state.go.wait()\n    yield 'off'\n"
     chunks = bench.run(a=call(code), b=call("state.ran = True"), c=call("'ran' in state"))
-    assert failure(chunks["b"]) == Failed(499, "cancelled", "cancelled", "the call was cancelled")
+    assert failure(chunks["b"]).detail == "the call was cancelled before it began"
     assert len(chunks["b"]) == 2
     assert bodies(chunks["a"]) == [b"on", b"off"]
     assert bodies(chunks["c"]) == [b"False"]
@@ -390,6 +391,22 @@ def test_a_cancel_stops_one_of_several_overlapping_runs(new_bench: Callable[...,
     chunks = bench.run(a=call(BUSY), b=call(patient))
     assert failure(chunks["a"]).type == "cancelled"
     assert bodies(chunks["b"]) == [b"on", b"off"]
+
+
+def test_sigint_leaves_a_run_that_waits_for_its_turn(bench: RunnerBench) -> None:
+    async def main() -> None:
+        loop, began = asyncio.get_running_loop(), asyncio.Event()
+        bench.on_first_chunk("a", Data, lambda: loop.call_soon_threadsafe(began.set))
+        bench.runner.accept("a", call(AWAITING))
+        bench.runner.accept("b", call("2"))
+        await began.wait()
+        signal.raise_signal(signal.SIGINT)
+        await bench.ended("a")
+        await bench.ended("b")
+
+    bench.loops.run(main())
+    assert failure(bench.chunks("a")).type == "interrupted"
+    assert bodies(bench.chunks("b")) == [b"2"]
 
 
 def test_sigint_interrupts_every_active_run(new_bench: Callable[..., RunnerBench]) -> None:
