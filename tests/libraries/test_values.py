@@ -108,6 +108,13 @@ def test_a_dataset_is_a_table(url: str, server: LiveServer) -> None:
     assert json.loads(ask(server, "datasets.DatasetDict({'train': rows})", "*/*")[2]) == {"train": records}
 
 
+def test_tables_of_a_stream_are_json_lines(url: str, server: LiveServer) -> None:
+    lines = ask(server, "iter([rows.select([0]), rows.select([1])])", f"{ARROW}, application/json;q=0.9")
+    assert lines == ("application/x-ndjson", None, b'[{"a":1,"b":["x"]}]\n[{"a":null,"b":[]}]\n')
+    with Client(url, session=SESSION) as client:
+        assert client.call("iter([rows.select([0])])") == [[{"a": 1, "b": ["x"]}]]
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -90,14 +90,15 @@ class Rich:
     def __contains__(self, mime: str) -> bool:
         return mime in self._sources
 
-    def choose(self, accept: str) -> Representation:
+    def choose(self, accept: str, *, item: bool = False) -> Representation:
         """Return the representation that an Accept header prefers; if it accepts none, that for `*/*`.
 
+        An `item` of a stream has none of the types for programs, because a row of their files is no file.
         Python's default text of an object is for clients that name plain text, or if there is nothing else.
         """
         default = None
         for mime in ranked(accept, self._sources):
-            if mime in _NAMED and not names(accept, mime):
+            if mime in _NAMED and (item or not names(accept, mime)):
                 continue
             representation = self._represent(mime)
             if representation is None:

@@ -319,7 +319,7 @@ class ValueEncoder:
             return _Body(rich.bundle(accept), "json", JSON)
         content_type = (header(self._headers, "content-type") or "").partition(";")[0].strip().lower()
         negotiated = content_type not in rich
-        chosen = rich.choose(accept if negotiated else content_type)
+        chosen = rich.choose(accept if negotiated else content_type, item=streamed and negotiated)
         if streamed:
             type = JSON_LINES if chosen.form == "json" else chosen.content_type
             return _Body(chosen.body, chosen.form, type, negotiated)
