@@ -46,6 +46,9 @@ _BOOLEANS = {
 _NUMBERS = frozenset({int, float})
 _EXPECTED = re.compile(r"Expected `(.+?)`, got `str`")
 
+_INVALID = (ValueError, msgspec.MsgspecError)
+"""Errors in values: of msgspec (before 0.21 they are no ValueErrors), of pydantic, and UnicodeDecodeError."""
+
 Problem = tuple[str, str]
 """Field of a request, and the problem with its value."""
 
@@ -151,7 +154,7 @@ def _fields(
     elif media_type == "application/json":
         try:
             document = msgspec.json.decode(request.get_data() or b"{}")
-        except (ValueError, RecursionError) as error:
+        except (*_INVALID, RecursionError) as error:
             problems.append(("body", f"cannot be read as JSON: {error}"))
         else:
             is_object = isinstance(document, dict)
@@ -233,7 +236,7 @@ def _bound(field: Any, parameter: TypedParameter, name: str, problems: list[Prob
         if is_text:
             return _from_texts(field, parameter)
         return _converted(data_of_url(field) if parameter.binary else field, parameter)
-    except (ValueError, RecursionError) as error:  # msgspec's own errors, pydantic's, and UnicodeDecodeError
+    except (*_INVALID, RecursionError) as error:
         actual = field[0] if isinstance(field, list) and len(field) == 1 else field
         problem = reason(error)
         if is_text and (expected := _EXPECTED.fullmatch(problem)):
@@ -277,7 +280,7 @@ def _from_texts(fields: Sequence[Any], parameter: TypedParameter) -> Any:
     for attempt in _conversions(texts, parameter):
         try:
             return attempt()
-        except (ValueError, RecursionError) as error:
+        except (*_INVALID, RecursionError) as error:
             first = first or error
     assert first is not None
     raise first
@@ -315,7 +318,7 @@ def _from_items(texts: Sequence[Any], parameter: TypedParameter) -> Any:
     texts = [*map(_boolean, texts)] if parameter.boolean else texts
     try:
         return _converted(texts, parameter)
-    except ValueError:  # msgspec's own errors, and pydantic's
+    except _INVALID:
         if not any(map(_is_json, texts)):
             raise
         items = [msgspec.json.decode(text) if _is_json(text) else text for text in texts]
@@ -326,7 +329,7 @@ def _scalar(text: Any, kinds: frozenset[type]) -> Any:
     """Return the number or boolean that `text` is in JSON if it is of one of these types, else `text`."""
     try:
         value = msgspec.json.decode(text.lower())
-    except (ValueError, AttributeError):
+    except (*_INVALID, AttributeError):
         return text
     kind = type(value)
     return value if kind in kinds or (kind is int and float in kinds) else text

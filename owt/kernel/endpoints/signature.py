@@ -337,7 +337,9 @@ def _scalar_form(kind: Any) -> Literal["text", "json"] | None:
 
 def _is_quoted(kind: Any) -> bool:
     """Return True for a type that is sent as a JSON string while its schema is that of plain text."""
-    return isinstance(kind, type) and issubclass(kind, (datetime.datetime, datetime.time, *FROM_TEXT))
+    # Before Python 3.11, `list[int]` passes for an instance of `type`, and is no class.
+    is_class = isinstance(kind, type) and typing.get_origin(kind) is None
+    return is_class and issubclass(kind, (datetime.datetime, datetime.time, *FROM_TEXT))
 
 
 def _is_response_tuple(kind: Any) -> bool:

@@ -159,8 +159,9 @@ class OwtKernel(IPythonKernel):
         if self.channel is not None:
             url, session = self.channel.welcome.url, self.channel.session
             info["owt"] = {"protocol": PROTOCOL, "url": url, "session": session}
-            features = info["supported_features"]
-            info["supported_features"] = [feature for feature in features if feature != SUBSHELLS]
+            # ipykernel 6 has no subshells and no such list.
+            if SUBSHELLS in info.get("supported_features", ()):
+                info["supported_features"].remove(SUBSHELLS)
         return info
 
     async def create_subshell_request(self, socket: Any, ident: Any, parent: Any) -> None:
