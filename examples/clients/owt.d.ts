@@ -73,7 +73,8 @@ interface Received {
 /** An event of a stream. */
 export type Event = Received &
   (
-    | { name: "message" | "result" | "stdout" | "stderr" | "incomplete"; data: string }
+    | { name: "message" | "stdout" | "stderr" | "incomplete"; data: string }
+    | { name: "result"; data: string | Uint8Array }
     | { name: "bytes"; data: Uint8Array }
     | { name: "display"; data: Record<string, unknown> }
     | { name: "done"; data: { status: number; seconds: number } }

@@ -26,8 +26,9 @@
  * stream(code, kwargs, options)
  *     An async iterator over { name, data, id, isJSON, json() }: the yielded values, prints and displays, as they
  *     happen. `data` is a string; for `bytes` a Uint8Array, for `display` and `done` an object. A yielded value has
- *     the name "message"; a value that is not a string is JSON. `isJSON` is true for such a value, and so
- *     distinguishes the number 1 from the string "1"; it is undefined by EventSource, which cannot tell. `json()` is
+ *     the name "message", a returned one "result", whose data is a Uint8Array if it is bytes. A value that is neither
+ *     a string nor bytes is JSON. `isJSON` is true for such a value, and so distinguishes the number 1 from the string
+ *     "1"; it is undefined by EventSource, which cannot tell (bytes are base64 there). `json()` is
  *     the value: it decodes the data as JSON, or throws a SyntaxError. The loop starts the call; leaving the loop early, or
  *     the page, cancels it. After a lost connection the stream reconnects and continues with the next event.
  * link(code, kwargs, options)
@@ -382,7 +383,7 @@ class Parser {
   #end = "\n";
   #name = "";
   #id = "";
-  #isJSON = false;
+  #form = "";
 
   *feed(text) {
     let start = this.#afterCR && text.startsWith("\n") ? 1 : 0;
@@ -405,16 +406,17 @@ class Parser {
     if (name === "data") {
       this.#data.push(this.#data.length ? this.#end : "", value);
       this.#end = "\n";
-    } else if (name === "" && value === "owt json") this.#isJSON = true;
+    } else if (name === "" && (value === "owt json" || value === "owt base64")) this.#form = value;
     else if (name === "") this.#end = LINE_ENDS[value] ?? this.#end;
     else if (name === "event") this.#name = value;
     else if (name === "id" && !value.includes("\0")) this.#id = value;
   }
 
   *#event() {
-    const isJSON = this.#isJSON;
-    if (this.#data.length) yield { name: this.#name || "message", data: this.#data.join(""), id: this.#id, isJSON };
-    this.#isJSON = false;
+    const [isJSON, isBase64] = ["owt json", "owt base64"].map((form) => this.#form === form);
+    const name = this.#name || "message";
+    if (this.#data.length) yield { name, data: this.#data.join(""), id: this.#id, isJSON, isBase64 };
+    this.#form = "";
     this.#data = [];
     this.#end = "\n";
     this.#name = "";
@@ -434,10 +436,10 @@ class Received {
 }
 
 /** Return an event in the caller's form. Throws a RemoteError for a failure. */
-function event({ name, data, id, isJSON }) {
+function event({ name, data, id, isJSON, isBase64 }) {
   let decoded;
   try {
-    if (name === "bytes") decoded = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+    if (name === "bytes" || isBase64) decoded = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
     if (name === "error" || name === "display" || name === "done") decoded = JSON.parse(data);
   } catch {
     // An adaptor's own event of this name.
@@ -479,7 +481,7 @@ async function refusal(response) {
       // Use the text itself.
     }
   }
-  const title = `the server answered ${status}`;
+  const title = `the ${facts.run ? "adaptor" : "server"} answered ${status}`;
   let detail = text.trim();
   try {
     // Text of an adaptor is a JSON string for this client.

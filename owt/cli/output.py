@@ -175,14 +175,13 @@ def event_bytes(event: Event) -> bytes:
             return text.encode(errors="replace")
         case Event("display", dict(bundle)):
             return _plain_text(bundle)
-        case Event("result", "null"):
+        case Event("result", "null", is_json=True):
             return b""
         case Event("message" | "result", str(text)):
-            document = container(text)
+            document = container(text) if event.is_json else None
             if event.name == "result" and isinstance(document, dict) and is_bundle(document):
                 return _plain_text(document)
-            has_line = event.is_json or (event.name == "result" and document is not None)
-            return (f"{text}\n" if has_line else text).encode(errors="replace")
+            return (f"{text}\n" if event.is_json else text).encode(errors="replace")
         case Event(data=str(text)):
             return f"{text}\n".encode(errors="replace")
     return f"{json.dumps(event.data)}\n".encode()

@@ -17,7 +17,7 @@ class Event:
     | name                 | data                                                            |
     |----------------------|-----------------------------------------------------------------|
     | `message`            | str: a yielded value, a string as it is or anything else's JSON |
-    | `result`             | str: the returned value, likewise                               |
+    | `result`             | str or bytes: the returned value, likewise                      |
     | `bytes`              | bytes: yielded bytes                                            |
     | `stdout`, `stderr`   | str: printed text                                               |
     | `display`            | dict: a MIME bundle                                             |
@@ -25,8 +25,8 @@ class Event:
     | `done`               | dict: the status and the duration in seconds; always last       |
 
     A failure is raised and not an event. Events that an adaptor writes itself have any name, and their
-    data is str. `json()` decodes a `message` or `result`. `is_json` is True for a yielded value that is not a
-    string, and so distinguishes the number 1 from the string "1".
+    data is str. `json()` decodes a `message` or `result`. `is_json` is True for a value that is neither a
+    string nor bytes, and so distinguishes the number 1 from the string "1".
     """
 
     name: str
@@ -39,14 +39,15 @@ class Event:
         return json.loads(self.data) if isinstance(self.data, str | bytes) else self.data
 
 
-def decode_event(name: str, data: str, id: str = "", *, is_json: bool = False) -> Event:
-    """Return the event that a stream contains under this name. Raises `RemoteError` for a failure."""
+def decode_event(name: str, data: str, id: str = "", form: str = "text") -> Event:
+    """Return the event that a stream contains under this name; `form` is that of `owt.wire.sse.Event`. Raises
+    `RemoteError` for a failure."""
+    if name == "bytes" or form == "bytes":
+        try:
+            return Event(name, binascii.a2b_base64(data, strict_mode=True), id)
+        except ValueError:
+            pass
     match name:
-        case "bytes":
-            try:
-                return Event(name, binascii.a2b_base64(data, strict_mode=True), id)
-            except ValueError:
-                pass
         case "display" | "done" | "error":
             try:
                 document = json.loads(data)
@@ -56,7 +57,7 @@ def decode_event(name: str, data: str, id: str = "", *, is_json: bool = False) -
                 if name == "error" and "title" in document and "status" in document:
                     raise RemoteError(document)
                 return Event(name, document, id)
-    return Event(name, data, id, is_json)
+    return Event(name, data, id, form == "json")
 
 
 def container(text: str) -> dict[str, Any] | list[Any] | None:

@@ -57,7 +57,7 @@ class Following:
                 self.after = int(match[1])
             self._attempts = 0
             try:
-                event = decode_event(received.event, received.data, received.id, is_json=received.json)
+                event = decode_event(received.event, received.data, received.id, received.form)
             except RemoteError:
                 self.over = True
                 raise

@@ -13,6 +13,7 @@
     logs            log records without secrets
     banner          examples that are printed at the start
     process_title   process title without secrets
+    malloc          reuse of freed memory
 
 The steps of a call:
 

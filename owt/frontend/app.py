@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from jupyter_client.kernelspec import KernelSpecManager
 
 from owt.errors import BadRequest, ConfigError
-from owt.frontend import banner, logs, process_title
+from owt.frontend import banner, logs, malloc, process_title
 from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
 from owt.frontend.application import Owt
@@ -47,13 +47,10 @@ from owt.frontend.sessions.deadlines import Limits, check_interval
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.sessions import Sessions
 from owt.server import certificate
-from owt.wire.collector import keep_freed_memory
 from owt.wire.messages import Welcome
 
 log = logging.getLogger("owt")
 
-KEPT_MEMORY = 32 * 1024 * 1024
-"""Amount of freed memory that this process keeps, in bytes."""
 ENDPOINTS_INTERVAL = 60.0
 """Seconds between two removals of the endpoints that are gone for too long."""
 LAST_RESPONSES = 1.0
@@ -307,7 +304,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
     logs.set_up(settings.verbose, settings.log_format)
     for sentence in warnings_about(os.environ):
         log.warning("%s", sentence)
-    keep_freed_memory(KEPT_MEMORY)
+    malloc.keep_freed_memory()
     process_title.hide_secrets(os.environ, sys.argv)
     return asyncio.run(_serve(settings, on_ready))
 

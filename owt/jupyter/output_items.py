@@ -16,9 +16,9 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -109,10 +109,9 @@ OutputItem = Printed | TextValue | JsonValue | Blob | MimeBundle | ClearOutput |
 
 
 class RunInfo:
-    """Facts about the response of a run that its events do not contain; the server is asked when necessary.
+    """Fact about the response of a run that its events do not contain; the server is asked when necessary.
 
-    `get_run` returns the server's document about the run with this id. A fact is "" if the server cannot
-    be asked.
+    `get_run` returns the server's document about the run with this id.
     """
 
     def __init__(self, get_run: Callable[[str], dict[str, Any]]) -> None:
@@ -122,24 +121,14 @@ class RunInfo:
 
     @property
     def type(self) -> str:
-        """Content-Type of the response, which does not change once the response has begun."""
-        if not self._type:
-            self._document()
+        """Content-Type of the response, which does not change once the response has begun; "" if the server
+        cannot be asked."""
+        if not self._type and self.run:
+            # The value is known, and its display is guessed.
+            with suppress(OwtError):
+                self._type = str(self._get_run(self.run).get("content_type") or "")
         return self._type
 
-    @property
-    def form(self) -> str:
-        """Form of the newest value: see `owt.wire.chunk.Data`."""
-        return str(self._document().get("form") or "")
-
-    def _document(self) -> dict[str, Any]:
-        try:
-            document = self._get_run(self.run) if self.run else {}
-        except OwtError:
-            # The value is known, and its display is guessed.
-            document = {}
-        self._type = str(document.get("content_type") or self._type)
-        return document
 
 
 def item_of_event(event: Event, info: RunInfo) -> OutputItem | None:
@@ -162,8 +151,10 @@ def item_of_event(event: Event, info: RunInfo) -> OutputItem | None:
             if kind == sse.CONTENT_TYPE:
                 return _adaptor_event("message", text)
             return _yielded(text, lines=kind == JSON_LINES)
+        case Event("result", bytes(data)):
+            return Blob(data, info.type, returned=True)
         case Event("result", str(text)):
-            return _returned(text, info.form, info.type)
+            return _returned_json(text) if event.is_json else _returned_text(text, info.type)
     return AdaptorEvent(event.name, event.data)
 
 
@@ -201,7 +192,7 @@ class ChunkReader:
             return Blob(body, self._type, returned=chunk.result)
         text = body.decode()
         if chunk.result:
-            return _returned(text, chunk.form, self._type)
+            return _returned_text(text, self._type) if chunk.form == "text" else _returned_json(text)
         return TextValue(text) if chunk.form == "text" else _yielded(text, lines=True)
 
 
@@ -210,11 +201,13 @@ class ResultCollector:
 
     A returned value is the result: text, decoded JSON, bytes, or a MIME bundle as a dict. Yielded texts are
     joined, as yielded bytes are; other yielded values are a list. An adaptor's own event is
-    `{"event": its name, "data": its data}`.
+    `{"event": its name, "data": its data}`. Pictures and sounds in decoded JSON, which are displays before
+    it, are data URLs, as in a response in JSON.
     """
 
     def __init__(self) -> None:
         self._values: list[Any] = []
+        self._urls: dict[str, str] = {}
         self._is_single = False
         self._has_lines = False
 
@@ -223,6 +216,14 @@ class ResultCollector:
         match item:
             case TextValue(text=value, line=line):
                 self._has_lines = self._has_lines or line
+            case MimeBundle(data=bundle, value=False, id=str(id)) if id.startswith("value-"):
+                [(kind, data)] = bundle.items()
+                if kind.endswith("+xml"):
+                    data = base64.b64encode(data.encode()).decode()
+                self._urls[f"cid:{id}"] = f"data:{kind};base64,{data}"
+                return
+            case JsonValue(value=value) if self._urls:
+                value = self._with_urls(value)
             case JsonValue(value=value) | Blob(data=value) | MimeBundle(data=value, value=True):
                 pass
             case AdaptorEvent(name=name, data=data):
@@ -231,6 +232,15 @@ class ResultCollector:
                 return
         self._is_single = getattr(item, "returned", False) and not self._values
         self._values.append(value)
+
+    def _with_urls(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._urls.get(value, value)
+        if isinstance(value, list):
+            return [self._with_urls(item) for item in value]
+        if isinstance(value, dict):
+            return {name: self._with_urls(item) for name, item in value.items()}
+        return value
 
     @property
     def value(self) -> Any:
@@ -264,16 +274,17 @@ def _yielded(text: str, *, lines: bool) -> TextValue | JsonValue | MimeBundle:
     return TextValue(text) if document is None else JsonValue(document)
 
 
-def _returned(text: str, form: str, type: str) -> OutputItem | None:
-    match form:
-        case "bytes":
-            try:
-                return Blob(base64.b64decode(text, validate=True), type, returned=True)
-            except binascii.Error:
-                return TextValue(text, returned=True)
-        case "text":
-            return TextValue(text, returned=True, type=type)
-    return None if text == "null" else replace(_yielded(text, lines=form == "json"), returned=True)
+def _returned_text(text: str, type: str) -> OutputItem:
+    kind = essence(type)
+    if kind == "application/json" or kind.endswith("+json"):
+        # A response of the adaptor's own.
+        with suppress(ValueError):
+            return JsonValue(json.loads(text), returned=True)
+    return TextValue(text, returned=True, type=type)
+
+
+def _returned_json(text: str) -> OutputItem | None:
+    return None if text == "null" else replace(_yielded(text, lines=True), returned=True)
 
 
 def _adaptor_event(name: str, text: str) -> OutputItem:

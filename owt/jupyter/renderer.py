@@ -143,7 +143,8 @@ class Renderer(ABC):
             for one in media:
                 self._show_media(one, caption)
             return
-        text = _one_line(document)
+        # Alone, a bool is Python's, as the value of a cell is.
+        text = str(document) if isinstance(document, bool) else _one_line(document)
         if len(text) > LINE:
             with suppress(RecursionError):
                 self._show_document(document, indented(document))

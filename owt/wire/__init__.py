@@ -6,7 +6,7 @@ All processes import it. It does no I/O, and imports neither Tornado nor Jupyter
     chunk      one part of a run's output
     endpoint   description of a function that has a path
     names      names of sessions
-    collector  bytes that arrive in parts and become one object, and the memory for them
+    collector  bytes that arrive in parts and become one object
     framing    length-prefixed frames of messages in a byte stream
     messages   messages between the frontend and a kernel
     template   messages between the frontend and the template

@@ -1,5 +1,4 @@
-"""Collector of bytes whose number is announced (a request's body, a frame's attachment), and reuse of freed
-memory."""
+"""Collector of bytes whose number is announced: a request's body, a frame's attachment."""
 
 from __future__ import annotations
 
@@ -64,16 +63,6 @@ def _block(size: int) -> io.BytesIO:
         # A system without huge pages refuses, and small ones do.
         _libc().madvise(ctypes.c_void_p(first), ctypes.c_size_t(start + size - first), advice)
     return block
-
-
-def keep_freed_memory(size: int) -> None:
-    """Have glibc keep up to `size` bytes of freed memory for reuse, 64 MiB at most.
-
-    Every call allocates and frees its body and its chunks, and page faults of new memory took a third of the
-    time of a call with 1 MiB of arguments. glibc keeps twice the size of the largest block of at most 32 MiB
-    that was mapped and freed (mallopt(3)).
-    """
-    bytes(size // 2)  # freed at once, and never written to
 
 
 @cache

@@ -9,7 +9,8 @@
 Readers of the format get LF for each line end in an event's data. A comment before the next line therefore
 says that the line end was CR or CRLF (`:owt cr`, `:owt crlf`); other readers skip it. Without it, a progress
 bar that overwrites itself would become a column of bars. In the same way `:owt json` says that the data is
-JSON, which in a plain response has a line of its own, and not text that reads like it.
+JSON, which in a plain response has a line of its own, and not text that reads like it, and `:owt base64` that
+it is bytes in base64.
 
 Source: the HTML standard, sections 9.2.5 (parsing) and 9.2.6 (interpreting an event stream).
 """
@@ -21,29 +22,32 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from owt.wire.chunk import Form
+
 CONTENT_TYPE = "text/event-stream"
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _NEXT_LINE = {b"\n": b"\ndata: ", b"\r": b"\n:owt cr\ndata: ", b"\r\n": b"\n:owt crlf\ndata: "}
-_JSON = b":owt json\n"
+_MARKS: dict[Form, bytes] = {"text": b"", "json": b":owt json\n", "bytes": b":owt base64\n"}
+_FORMS: dict[bytes, Form] = {b"owt json": "json", b"owt base64": "bytes"}
 _ENDS = {b"owt cr": "\r", b"owt crlf": "\r\n"}
 
 
 class Event(Struct, frozen=True):
-    """Event as a client gets it. `id` is the last event id at that point, or empty. `json` is True if the
-    server says that the data is JSON."""
+    """Event as a client gets it. `id` is the last event id at that point, or empty. `form` is what the server
+    says that the data is: JSON, bytes in base64, or text."""
 
     data: str
     event: str = "message"
     id: str = ""
-    json: bool = False
+    form: Form = "text"
 
 
 def encode(
-    data: str | bytes, event: str | None = None, id: str | None = None, *, json: bool = False
+    data: str | bytes, event: str | None = None, id: str | None = None, *, form: Form = "text"
 ) -> bytes:
-    """Return one event. Line ends of all three kinds split `data`, text or UTF-8 bytes, into lines. `json`
-    says that the data is JSON.
+    """Return one event. Line ends of all three kinds split `data`, text or UTF-8 bytes, into lines. `form` is
+    that of `Event`.
 
     Raises ValueError for an `event` or `id` with a line end, and an `id` with NUL (readers would ignore it).
     """
@@ -53,7 +57,7 @@ def encode(
             raise ValueError(f"an event's id cannot hold NUL: {id!r}")
         fields += _field(b"id", id)
     body = data.encode() if isinstance(data, str) else data
-    return fields + (_JSON if json else b"") + b"data: " + _data_lines(body) + b"\n\n"
+    return fields + _MARKS[form] + b"data: " + _data_lines(body) + b"\n\n"
 
 
 def comment(text: str = "") -> bytes:
@@ -74,15 +78,15 @@ class EventWriter:
     send.
     """
 
-    def __init__(self, event: str | None = None, *, json: bool = False) -> None:
+    def __init__(self, event: str | None = None, *, form: Form = "text") -> None:
         self._event = event
-        self._json = json
+        self._form = form
         self._after_cr = False
 
     def open(self) -> bytes:
         """Begin the event."""
         fields = _field(b"event", self._event) if self._event else b""
-        return fields + (_JSON if self._json else b"") + b"data: "
+        return fields + _MARKS[self._form] + b"data: "
 
     def write(self, piece: bytes) -> bytes:
         """Continue the event's data."""
@@ -163,7 +167,7 @@ class Decoder:
         self._end = "\n"
         self._event = ""
         self._id = ""
-        self._json = False
+        self._form: Form = "text"
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes."""
@@ -198,7 +202,7 @@ class Decoder:
             self._data.append(value.decode("utf-8", "replace"))
             self._end = "\n"
         elif name == b"":
-            self._json = self._json or value == b"owt json"
+            self._form = _FORMS.get(value, self._form)
             self._end = _ENDS.get(value, self._end)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace")
@@ -208,11 +212,11 @@ class Decoder:
 
     def _dispatch(self) -> Event | None:
         self.last_event_id = self._id
-        data, event, json = self._data, self._event, self._json
-        self._data, self._end, self._event, self._json = [], "\n", "", False
+        data, event, form = self._data, self._event, self._form
+        self._data, self._end, self._event, self._form = [], "\n", "", "text"
         if not data:
             return None
-        return Event("".join(data), event or "message", self._id, json)
+        return Event("".join(data), event or "message", self._id, form)
 
 
 def _field(name: bytes, value: str) -> bytes:

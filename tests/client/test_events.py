@@ -31,6 +31,12 @@ def test_the_data_of_an_event_is_decoded_by_its_name(name, data, value):
     assert decode_event(name, data, "7") == Event(name, value, "7")
 
 
+def test_the_form_of_a_result_says_whether_it_is_text_json_or_bytes():
+    assert decode_event("result", "YQ==") == Event("result", "YQ==")
+    assert decode_event("result", "YQ==", form="bytes") == Event("result", b"a")
+    assert decode_event("result", "1", form="json") == Event("result", "1", is_json=True)
+
+
 def test_an_error_event_of_the_server_is_raised():
     problem = {"title": "t", "status": 500, "exception": "KeyError", "detail": "'x'"}
     with pytest.raises(RemoteError, match="KeyError: 'x'") as caught:

@@ -201,7 +201,7 @@ def test_an_error_status_is_shown(run):
 def test_option_quiet_shows_no_output(run):
     cell = run("%%owt -q\nprint('out')\n6 * 7")
     assert (cell.stdout, cell.stderr, cell.displays) == ("", "", [])
-    assert value(run) == "'42'"
+    assert value(run) == "42"
 
 
 def test_a_failure_shows_the_remote_traceback_with_the_cells_lines(run):

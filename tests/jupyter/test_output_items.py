@@ -25,9 +25,9 @@ from owt.wire.chunk import FACTS, Chunk, Data, Display, Head
 HTML = "text/html; charset=utf-8"
 
 
-def info(type: str = HTML, form: str = "text") -> RunInfo:
+def info(type: str = HTML) -> RunInfo:
     """Return what the server knows about a run whose response has this Content-Type."""
-    info = RunInfo(lambda run: {"content_type": type, "form": form})
+    info = RunInfo(lambda run: {"content_type": type})
     info.run = "r1"
     return info
 
@@ -57,10 +57,13 @@ def value(*items: OutputItem | None) -> object:
         (Event("bytes", b"a"), info("audio/wav"), Blob(b"a", "audio/wav")),
         (Event("result", "done"), info(), TextValue("done", returned=True, type=HTML)),
         (Event("result", '{"a":1}'), info(), TextValue('{"a":1}', returned=True, type=HTML)),
-        (Event("result", '{"a":1}'), info("application/json", "json"), JsonValue({"a": 1}, returned=True)),
-        (Event("result", "YWJj"), info("image/png", "bytes"), Blob(b"abc", "image/png", returned=True)),
-        (Event("result", "null"), info("", "json"), None),
-        (Event("result", "2"), info("", ""), TextValue("2", returned=True)),
+        (Event("result", '{"a":1}', is_json=True), info(), JsonValue({"a": 1}, returned=True)),
+        (Event("result", "2", is_json=True), info(), JsonValue(2, returned=True)),
+        (Event("result", "null", is_json=True), info(), None),
+        (Event("result", b"abc"), info("image/png"), Blob(b"abc", "image/png", returned=True)),
+        (Event("result", "null"), info(""), TextValue("null", returned=True)),
+        (Event("result", '{"a":1}\n'), info("application/json"), JsonValue({"a": 1}, returned=True)),
+        (Event("result", "{"), info("a/b+json"), TextValue("{", returned=True, type="a/b+json")),
         (Event("done", {"status": 418, "seconds": 1.0}), info(), End(418)),
         (Event("message", "hello"), info("text/event-stream"), TextValue("hello", line=True)),
         (Event("token", "hello"), info("text/event-stream"), AdaptorEvent("token", "hello")),
@@ -71,10 +74,10 @@ def test_an_event_becomes_an_item(event, run_info, item):
 
 
 def test_a_table_or_figure_is_a_bundle_and_a_value():
-    event = Event("result", '{"text/html":"<b>a</b>","text/plain":"a"}')
+    event = Event("result", '{"text/html":"<b>a</b>","text/plain":"a"}', is_json=True)
     bundle = {"text/html": "<b>a</b>", "text/plain": "a"}
     expected = MimeBundle(bundle, value=True, returned=True)
-    assert item_of_event(event, info("application/json", "json")) == expected
+    assert item_of_event(event, info("application/json")) == expected
 
 
 def test_a_display_with_an_id_may_update_an_earlier_one():
@@ -144,6 +147,15 @@ def test_an_adaptors_own_events_are_read_from_its_text():
         ([MimeBundle({"text/plain": "x"})], None),
         ([MimeBundle({"text/plain": "x"}, value=True, returned=True)], {"text/plain": "x"}),
         ([AdaptorEvent("token", "a")], [{"event": "token", "data": "a"}]),
+        (
+            [
+                MimeBundle({"image/png": "UE5H"}, id="value-1"),
+                MimeBundle({"image/svg+xml": "<svg/>"}, id="value-2"),
+                MimeBundle({"text/plain": "x"}, id="mine"),
+                JsonValue({"a": ["cid:value-1", "cid:value-2", "cid:mine"]}, returned=True),
+            ],
+            {"a": ["data:image/png;base64,UE5H", "data:image/svg+xml;base64,PHN2Zy8+", "cid:mine"]},
+        ),
     ],
 )
 def test_the_result_is_the_returned_value_or_the_yielded_values_together(pieces, expected):

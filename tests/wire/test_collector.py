@@ -2,8 +2,6 @@
 
 import ctypes
 import mmap
-import platform
-import subprocess
 import sys
 import tracemalloc
 
@@ -91,29 +89,3 @@ def test_a_large_block_uses_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= start - address < mmap.PAGESIZE
     assert start + size == address + len(value)
     assert advice == mmap.MADV_HUGEPAGE
-
-
-REUSE = """
-import resource, sys
-from owt.wire.collector import keep_freed_memory
-
-keep_freed_memory(int(sys.argv[1]))
-
-def allocate():
-    blocks = [b"x" * int(sys.argv[2]) for _ in range(3)]
-
-for _ in range(3):
-    allocate()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    allocate()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other thresholds")
-@pytest.mark.parametrize(("kept", "block"), [(8 << 20, 1 << 20), (32 << 20, 8 << 20)])
-def test_freed_blocks_are_reused_without_page_faults(kept: int, block: int) -> None:
-    command = [sys.executable, "-c", REUSE, str(kept), str(block)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert int(done.stdout) < 100

@@ -207,7 +207,8 @@ def test_a_standard_reader_gets_every_line_end_as_lf(data: str, place: int) -> N
     ("stream", "events"),
     [
         (b":owt cr\ndata: a\ndata: b\n\n", [Event("a\nb")]),
-        (b":owt json\ndata: 1\n\ndata: 1\n\n", [Event("1", json=True), Event("1")]),
+        (b":owt json\ndata: 1\n\ndata: 1\n\n", [Event("1", form="json"), Event("1")]),
+        (b":owt base64\ndata: YQ==\n\n", [Event("YQ==", form="bytes")]),
         (b"data: a\n:owt cr\n\ndata: b\ndata: c\n\n", [Event("a"), Event("b\nc")]),
         (b"data: a\n:owt crs\ndata: b\n: owt crlf\ndata: c\n\n", [Event("a\nb\r\nc")]),
         (b"data: a\n:owt cr\nid: 7\ndata: b\n\n", [Event("a\rb", id="7")]),

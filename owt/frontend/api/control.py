@@ -303,7 +303,6 @@ def run_document(run: Run) -> dict[str, object]:
         "ended": timestamp(run.ended_at),
         "seconds": seconds,
         "content_type": _content_type(run),
-        "form": run.form,
         "bytes": run.journal.total,
         "dropped": run.journal.total - run.journal.bytes,
         "detached": run.detached,

@@ -13,7 +13,7 @@ import msgspec
 from owt.frontend.http.responses import STREAM_HEADERS, own_headers, plain_pieces
 from owt.frontend.problems import Headers, Problem
 from owt.wire import sse
-from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Stderr, Stdout
 
 RETRY = 1000
 """Milliseconds after which a browser reconnects."""
@@ -110,20 +110,21 @@ class Events:
     def _id(self) -> str:
         return f"{self._run}-{self._number}"
 
-    def _event(self, data: str | bytes, event: str | None, *, json: bool = False) -> bytes:
-        return sse.encode(data, event, id=self._id(), json=json)
+    def _event(self, data: str | bytes, event: str | None, form: Form = "text") -> bytes:
+        return sse.encode(data, event, id=self._id(), form=form)
 
     def _data(self, data: Data) -> list[bytes]:
         body = data.body
         if data.form == "bytes":
             body = binascii.b2a_base64(body, newline=False)
         if self._open is None:
-            name = "result" if data.result else "bytes" if data.form == "bytes" else None
-            # Of a result, the client need not know: it is the last value.
-            json = data.form == "json" and not data.result
+            name, form = "result" if data.result else None, data.form
+            if name is None and form == "bytes":
+                # The name says it.
+                name, form = "bytes", "text"
             if not data.more:
-                return [self._event(body, name, json=json)]
-            self._open = sse.EventWriter(name, json=json)
+                return [self._event(body, name, form)]
+            self._open = sse.EventWriter(name, form=form)
             return [self._open.open(), self._open.write(body)]
         pieces = [self._open.write(body)]
         if not data.more:

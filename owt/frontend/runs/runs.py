@@ -24,7 +24,7 @@ from msgspec import Struct, field
 from owt.frontend.logs import short_path
 from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
 from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Chunk, Data, Done, Failed, Form, Head, Stderr, Stdout, size
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stderr, Stdout, size
 
 BATCH = 520 * 1024
 """Maximum size, in bytes, of what a reader gets at once, which bounds what is buffered for a slow client."""
@@ -111,7 +111,6 @@ class Run(Struct, eq=False):
     journal: Journal = field(default_factory=Journal)
     kept_bytes: int = 0
     sent: int = 0
-    form: Form | None = None
     _queue: RunQueue | None = None
     _executor: RunKernel | None = None
     _observers: list[RunObserver] = field(default_factory=list)
@@ -193,7 +192,6 @@ class Run(Struct, eq=False):
             match chunk:
                 case Data(body=body):
                     self.sent += len(body)
-                    self.form = chunk.form
                 case Head():
                     self.answered_at = time.time()
                 case Done(status=status):

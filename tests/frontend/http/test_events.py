@@ -108,7 +108,7 @@ def test_every_chunk_is_an_event() -> None:
         b'id: r1-4\n:owt json\ndata: {"a":1}\n\n'
         b"event: bytes\nid: r1-5\ndata: AP8=\n\n"
         b'event: display\nid: r1-6\ndata: {"text/plain":"x","image/png":"iVBOR"}\n\n'
-        b"event: result\nid: r1-7\ndata: [2]\n\n"
+        b"event: result\nid: r1-7\n:owt json\ndata: [2]\n\n"
         b'event: done\nid: r1-8\ndata: {"status":404,"seconds":0.5}\n\n'
     )
 
@@ -118,8 +118,8 @@ def test_every_chunk_is_an_event() -> None:
     [
         (Data(b"a\nb", "text", True), b"event: result\nid: r1-1\ndata: a\ndata: b\n\n"),
         (Data(b"", "text", True), b"event: result\nid: r1-1\ndata: \n\n"),
-        (Data(b"null", "json", True), b"event: result\nid: r1-1\ndata: null\n\n"),
-        (Data(b"\xff", "bytes", True), b"event: result\nid: r1-1\ndata: /w==\n\n"),
+        (Data(b"null", "json", True), b"event: result\nid: r1-1\n:owt json\ndata: null\n\n"),
+        (Data(b"\xff", "bytes", True), b"event: result\nid: r1-1\n:owt base64\ndata: /w==\n\n"),
     ],
 )
 def test_a_returned_value_is_the_result(data: Data, body: bytes) -> None:
@@ -139,7 +139,7 @@ def test_a_large_value_is_one_event_written_in_pieces() -> None:
         b"data: \xc3",
         b"\xa9",
         b"\n:owt crlf\ndata: b\nid: r1-3\n\n",
-        b"event: result\ndata: YWJj",
+        b"event: result\n:owt base64\ndata: YWJj",
         b"ZGU=\nid: r1-5\n\n",
     ]
 
