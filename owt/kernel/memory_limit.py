@@ -20,6 +20,18 @@ RESERVE = 4 * 1024 * 1024
 """Bytes kept in reserve, so that a call that ran out of memory can still be answered and the next call can
 free what this one has left in the session."""
 
+LARGE_BLOCK = 4 * 1024 * 1024
+"""Size of a block, in bytes, after which glibc keeps twice as much freed memory: see `keep_freed_memory`."""
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep up to 8 MiB of what a call has freed for the next one.
+
+    Otherwise it may return arguments of 1 MiB to the system after each call, and each call then has hundreds
+    of page faults. What counts is the size of the largest block that was mapped and freed (mallopt(3)).
+    """
+    bytes(LARGE_BLOCK)  # freed at once, and never written to
+
 
 class MemoryLimit:
     """Limit of what this kernel may allocate. Inactive until `set` is called with a size."""

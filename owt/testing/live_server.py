@@ -26,8 +26,7 @@ class LiveServer:
 
     `args` are further options of `owt serve`, `env` further variables. `verify` is httpx's TLS verification
     for a server with --certfile (default: none). `log()` returns the server's log. Leaving the context stops
-    the server, and raises AssertionError if it did not stop properly. The server also ends when this process
-    does, such as a worker of pytest-xdist that is killed.
+    the server, and raises AssertionError if it did not stop properly.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class LiveServer:
         """Start the server, and wait until it accepts connections. Raises `OwtError` with its log."""
         import httpx
 
-        self._child = Child("--port", "0", *self._args, env=self._env, cwd=self._cwd, watch_parent=True)
+        self._child = Child("--port", "0", *self._args, env=self._env, cwd=self._cwd)
         self.url = self._child.wait_ready()
         self.port = Server.from_url(self.url).port
         socket, root = split_unix(self.url)

@@ -4,6 +4,7 @@ Each test runs a process, because a limit cannot be removed."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
@@ -125,3 +126,22 @@ def test_relieve_adds_no_note_without_a_limit() -> None:
     memory.set(None)
     memory.relieve(error)
     assert not hasattr(error, "__notes__")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other thresholds")
+def test_freed_memory_is_kept_for_the_next_call() -> None:
+    program = """
+import resource
+from owt.kernel.memory_limit import keep_freed_memory
+keep_freed_memory()
+def call():
+    blocks = [b"x" * (1 << 20) for _ in range(3)]
+for _ in range(3):
+    call()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    call()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
+    assert int(faults.stdout) < 100

@@ -135,6 +135,19 @@ def test_a_sum_of_integers_is_a_number() -> None:
     assert answer(relation, JSON)[1] == b'[{"s":3,"d":"1.50"}]'
 
 
+def test_a_sum_of_integers_is_a_number_in_arrow_unless_it_is_too_large() -> None:
+    sums = "sum(x) as s, max(9223372036854775807::hugeint + x) as h"
+    relation = duckdb.sql(f"select {sums} from range(2) t(x)")
+    schema = pa.ipc.open_stream(answer(relation, ARROW)[1]).schema
+    assert (schema.field("s").type, schema.field("h").type) == (pa.int64(), pa.decimal128(38, 0))
+
+
+def test_a_table_that_arrow_cannot_hold_comes_in_the_next_format() -> None:
+    table = pd.DataFrame({"a": [1, "x"]})
+    headers, body = answer(table, f"{ARROW}, {JSON};q=0.9")
+    assert (headers["Content-Type"], body) == (JSON, b'[{"a":1},{"a":"x"}]')
+
+
 def test_lists_and_records_in_csv_are_json() -> None:
     table = pa.table({"a": [[1, 2]], "b": [{"c": 1}]})
     assert next(csv.reader(io.StringIO(answer(table, "text/csv")[1].decode().split("\n", 1)[1]))) == [

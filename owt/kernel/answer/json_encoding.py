@@ -15,6 +15,7 @@ import datetime
 import enum
 import numbers
 import os
+import re
 import sys
 import types
 import uuid
@@ -32,8 +33,16 @@ _SAFE_RECURSION = 5_000
 
 _DOCUMENTS = (
     *(deque, array.array, msgspec.Struct, os.PathLike, types.SimpleNamespace, abc.Mapping, abc.Set),
-    *(abc.Sequence, abc.ValuesView, enum.Enum, uuid.UUID, numbers.Number),
+    *(abc.Sequence, abc.ValuesView, enum.Enum, re.Pattern),
     *(datetime.date, datetime.time, datetime.timedelta),
+)
+_TEXTS = (uuid.UUID, numbers.Number, UserString, datetime.tzinfo)
+"""Types whose values are their `str` in JSON, beside those of `_LIBRARY_TEXTS`."""
+_LIBRARY_TEXTS = (
+    *(("ipaddress", "IPv4Address"), ("ipaddress", "IPv6Address"), ("ipaddress", "IPv4Network")),
+    *(("ipaddress", "IPv6Network"), ("numpy", "dtype"), ("pandas.api.extensions", "ExtensionDtype")),
+    *(("pandas", "Period"), ("pandas", "Interval"), ("pydantic", "SecretStr"), ("pydantic", "SecretBytes")),
+    ("pydantic", "AnyUrl"),
 )
 
 _LISTS = ("tolist", "to_list", "to_pylist")
@@ -69,6 +78,8 @@ def encode(value: object, other: Callable[[object], object] | None = None) -> by
         raise ValueError(
             f"the answer, of type {type_name(value)}, is nested too deeply for JSON, or contains itself"
         ) from None
+    except UnicodeEncodeError as error:
+        raise surrogate(error) from None
 
 
 def is_document(value: object) -> bool:
@@ -76,7 +87,13 @@ def is_document(value: object) -> bool:
     if is_mock(value) or isinstance(value, type):
         return False
     kinds = (*_DOCUMENTS, loaded("argparse", "Namespace"))
-    return isinstance(value, kinds) or _is_record(value) or _converter(value) is not None
+    return (
+        isinstance(value, kinds)
+        or _is_text(value)
+        or value is loaded("pandas", "NA")
+        or _is_record(value)
+        or _converter(value) is not None
+    )
 
 
 def is_mock(value: object) -> bool:
@@ -96,11 +113,18 @@ def scalar(value: Any) -> Any:
     """Return the Python value of a NumPy scalar. Times are cut to microseconds, the finest unit of Python."""
     if value.dtype.kind in "mM":
         value = value.astype(_microseconds(value.dtype))
+    if value.dtype.names is not None:
+        return {name: value[name] for name in value.dtype.names}
     item = value.item()
     if type(item) is type(value):
         # Extended precision has no Python counterpart; `item` then returns the scalar itself.
         return complex(item) if value.dtype.kind == "c" else float(item)
     return item
+
+
+def _is_text(value: object) -> bool:
+    """Return True if the text of `value` is its JSON."""
+    return isinstance(value, (*_TEXTS, *(loaded(module, name) for module, name in _LIBRARY_TEXTS)))
 
 
 def _is_record(value: object) -> bool:
@@ -151,14 +175,14 @@ def _nearest(value: Any, other: Callable[[object], object] | None = None) -> Any
         return convert()
     if isinstance(value, (types.SimpleNamespace, loaded("argparse", "Namespace"))):
         return vars(value)
-    if isinstance(value, (uuid.UUID, numbers.Number, UserString)):
+    if _is_text(value):
         return str(value)
+    if isinstance(value, re.Pattern):
+        return value.pattern
     if isinstance(value, abc.Mapping):
         return dict(value)
     if isinstance(value, (abc.Set, abc.Sequence, abc.ValuesView, deque, array.array)):
         return list(value)
-    if isinstance(value, (loaded("pandas", "Period"), loaded("pandas", "Interval"))):
-        return str(value)
     if value is loaded("pandas", "NA"):
         return None
     if _is_record(value):
@@ -175,9 +199,8 @@ def _converter(value: Any) -> Callable[[], Any] | None:
         return None
     if tables.is_table(kind):
         return lambda: tables.encoded_records(value, _encoder.encode)
-    if isinstance(value, loaded("pandas", "Series")) and value.index.inferred_type == "string":
-        # A row of a table, or one number for each column.
-        return lambda: value.to_dict() if value.index.is_unique else value.to_list()
+    if isinstance(value, loaded("pandas", "Series")):
+        return lambda: tables.series_values(value)
     if any(hasattr(kind, name) for name in _LISTS) or hasattr(kind, "toarray"):
         return lambda: _listed(value)
     if hasattr(kind, "model_dump"):
@@ -206,9 +229,20 @@ def _dumped(model: Any) -> Any:
 def _listed(array: Any) -> Any:
     """Return the nested lists of an array or tensor, or one number if it has no dimensions."""
     array = on_cpu(array)
-    if isinstance(array, loaded("numpy", "ndarray")) and array.dtype.kind in "mM":
-        array = array.astype(_microseconds(array.dtype))
+    if isinstance(array, loaded("numpy", "ndarray")):
+        if array.dtype.kind in "mM":
+            array = array.astype(_microseconds(array.dtype))
+        if array.dtype.names is not None:
+            names = array.dtype.names
+            return _records_of(names, [_listed(array[name]) for name in names], array.ndim)
     return next(getattr(array, name) for name in _LISTS if hasattr(type(array), name))()
+
+
+def _records_of(names: tuple[str, ...], columns: list[Any], ndim: int) -> Any:
+    """Return the records of a structured array, from the nested lists of each field."""
+    if ndim == 0:
+        return dict(zip(names, columns))
+    return [_records_of(names, [*values], ndim - 1) for values in zip(*columns)]
 
 
 def _microseconds(dtype: Any) -> Any:
@@ -222,6 +256,14 @@ def _microseconds(dtype: Any) -> Any:
 
 def _bad_key(value: object) -> TypeError:
     return TypeError(f"JSON cannot have a key of type {type_name(value)}; make it a str or a number")
+
+
+def surrogate(error: UnicodeEncodeError) -> ValueError:
+    """Return the error for a text that UTF-8 cannot hold, such as the name of a file in another encoding."""
+    return ValueError(
+        f"a str has the lone surrogate {error.object[error.start]!r} at {error.start}, which no answer can "
+        "hold; return bytes, os.fsencode(name), or text.encode(errors='backslashreplace').decode()"
+    )
 
 
 def unsuitable(value: object) -> TypeError:

@@ -139,6 +139,15 @@ def figure_sources(figure: Any) -> dict[str, Callable[[], bytes]]:
     return {mime: drawn(format) for mime, format in _FIGURE_FORMATS.items()}
 
 
+def tiff(image: Any) -> bytes:
+    """Return an image of Pillow as a TIFF, which has nearly all modes: PNG and JPEG have no floats."""
+    if image.mode in ("HSV", "RGBa", "La"):
+        image = image.convert("RGB" if image.mode == "HSV" else image.mode.upper())
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
 def file_of_display(value: Any) -> tuple[str, Callable[[], bytes]] | None:
     """Return the media type and the content of an `Audio` or `Video` of IPython; None if it is only a URL, or
     something else."""

@@ -184,6 +184,8 @@ def find(value: object, formatter: DisplayFormatter) -> Rich | None:
                 sources[mime] = source
     kind = "image" if isinstance(value, loaded("PIL.Image", "Image")) else None
     extra: dict[str, Source] = {}
+    if kind is not None:
+        sources["image/tiff"] = lambda: media.tiff(value)
     if figure is not None:
         extra = media.figure_sources(figure)
         # matplotlib's inline backend has none of an empty figure.
@@ -192,11 +194,15 @@ def find(value: object, formatter: DisplayFormatter) -> Rich | None:
     elif tables.is_table(type(value)):
         has_text = has_text and "text/html" in sources
         extra, kind = dict(tables.sources(value, json_encoding.encode)), "table"
+        if "text/html" not in sources:
+            # Its text is the only other thing to show.
+            sources["application/json"] = extra["application/json"]
     elif (file := media.file_of_display(value)) is not None:
         # A notebook shows its player.
         extra = dict([file])
-    elif isinstance(value, loaded("pandas", "Series")):
-        extra = {"text/csv": value.to_csv, "application/json": lambda: value}
+    elif isinstance(value, (loaded("pandas", "Series"), loaded("polars", "Series"))):
+        sources["application/json"] = lambda: value
+        extra = {"text/csv": value.to_csv} if hasattr(value, "to_csv") else {}
     elif sources and json_encoding.is_document(value):
         extra = {"application/json": lambda: value}
     extra = {mime: source for mime, source in extra.items() if mime not in sources}

@@ -11,6 +11,7 @@ import csv
 import io
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -42,7 +43,10 @@ def sources(table: Any, encode: Callable[[object], bytes]) -> dict[str, Callable
         CSV: lambda: _csv(table, encode),
     }
     if _can_import("pyarrow"):
-        writers |= {ARROW: lambda: _arrow_stream(_arrow(table)), PARQUET: lambda: _parquet(table)}
+        writers |= {
+            ARROW: lambda: _if_possible(lambda: _arrow_stream(_arrow(table))),
+            PARQUET: lambda: _if_possible(lambda: _parquet(table)),
+        }
     elif _can_import("polars") and hasattr(type(table), "__arrow_c_stream__"):
         writers |= {
             ARROW: lambda: _written(_polars(table).write_ipc_stream),
@@ -70,19 +74,19 @@ def encoded_records(table: Any, encode: Callable[[object], bytes]) -> msgspec.Ra
 
 
 def _records(table: Any) -> list[dict[Any, Any]]:
+    records: list[dict[Any, Any]]
     if is_pandas(table):
         table = _with_labels(table)
         _check_names(table.columns)
-        records: list[dict[Any, Any]] = table.to_dict(orient="records")
+        records = table.to_dict(orient="records")
         return records
     if not _can_import("pyarrow"):
-        frame = _polars(table)
-        records = frame.to_dicts()
+        records = _polars(table).to_dicts()
         return records
     arrow = _arrow(table)
     _check_names(arrow.column_names)
     types = import_module("pyarrow").types
-    # Sums of integers are decimals in some engines; JSON has them as numbers.
+    # JSON has numbers of any length.
     whole = [
         field.name for field in arrow.schema if types.is_decimal(field.type) and field.type.scale == 0
     ]
@@ -94,14 +98,34 @@ def _records(table: Any) -> list[dict[Any, Any]]:
 
 
 def _with_labels(table: Any) -> Any:
-    """Return a table of pandas with the labels of its rows as columns, except numbers without a name."""
-    index = table.index
-    labels = [
+    """Return a table of pandas with the labels of its rows as columns, except numbers without a name. The
+    name of a column of several levels has dots between them."""
+    labels = [level for level in _labels(table.index) if table.index.names[level] not in table]
+    if table.columns.nlevels > 1:
+        names = [".".join(str(part) for part in name if part != "") for name in table.columns]
+        table = table.set_axis(names, axis="columns")
+    return table.reset_index(level=labels) if labels else table
+
+
+def _labels(index: Any) -> list[int]:
+    """Return the levels of an index of pandas that are data."""
+    return [
         level
         for level, name in enumerate(index.names)
-        if (index.get_level_values(level).inferred_type not in _COUNTS if name is None else name not in table)
+        if name is not None or index.get_level_values(level).inferred_type not in _COUNTS
     ]
-    return table.reset_index(level=labels) if labels else table
+
+
+def series_values(series: Any) -> Any:
+    """Return the values of a Series of pandas: an object by its labels, records if a label repeats or has
+    several levels, and a list if the labels only count."""
+    index = series.index
+    if not _labels(index):
+        return series.to_list()
+    if index.nlevels == 1 and index.is_unique:
+        return series.to_dict()
+    is_named = series.name is not None and series.name not in index.names
+    return _records(series.to_frame(series.name if is_named else "value"))
 
 
 def _check_names(names: Any) -> None:
@@ -135,15 +159,33 @@ def _names(table: Any) -> list[str]:
     return names
 
 
+def _if_possible(write: Callable[[], bytes]) -> bytes | None:
+    """Return what a function writes, or None if the format cannot hold the table: a column of values of
+    several types, two columns of one name. The client then receives another format that it accepts."""
+    try:
+        return write()
+    except (TypeError, ValueError):
+        # Errors of pyarrow are such.
+        return None
+
+
 def _arrow(table: Any) -> Any:
+    pyarrow = import_module("pyarrow")
     if is_pandas(table) and hasattr(type(table), "to_arrow"):
         # A package that extends pandas, by columns that pandas itself cannot convert.
         table = table.to_arrow()
     if hasattr(type(table), "__arrow_c_stream__"):
-        return import_module("pyarrow").table(table)
-    if hasattr(type(table), "__dataframe__"):
-        return import_module("pyarrow.interchange").from_dataframe(table)
-    return import_module("pyarrow").table(table.to_dict())
+        arrow = pyarrow.table(table)
+    elif hasattr(type(table), "__dataframe__"):
+        arrow = import_module("pyarrow.interchange").from_dataframe(table)
+    else:
+        arrow = pyarrow.table(table.to_dict())
+    for at, field in enumerate(arrow.schema):
+        if pyarrow.types.is_decimal(field.type) and field.type.scale == 0:
+            # Sums of integers are decimals in some engines. Larger numbers stay such.
+            with suppress(ValueError):
+                arrow = arrow.set_column(at, field.name, arrow.column(at).cast("int64"))
+    return arrow
 
 
 def _polars(table: Any) -> Any:

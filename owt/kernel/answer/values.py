@@ -185,7 +185,7 @@ class ValueEncoder:
         """Return the functions for a result's plain types: scalars are in JSON if the client prefers it. The
         content type of an adaptor says that text is of this type."""
         if self._call.sse:
-            return _RETURNED
+            return _NUMBERS_IN_JSON
         if self._headers and (content_type := header(self._headers, "content-type")) is not None:
             return _NUMBERS_IN_JSON if content_type.lower().startswith(JSON) else _RETURNED
         in_json = prefers_json(self._call.accept, by_default=self._scalars == "json", problem=False)
@@ -341,10 +341,12 @@ class ValueEncoder:
         try:
             return make(value)
         except TypeError:
-            streamed = make is _json_line
-            if (figure := media.figure_of(value)) is not None and (rich := self._rich(figure)) is not None:
-                return self._represented(rich, streamed=streamed)
-            return self._with_media(value, streamed=streamed)
+            # What fails below has no other failure as its context.
+            pass
+        streamed = make is _json_line
+        if (figure := media.figure_of(value)) is not None and (rich := self._rich(figure)) is not None:
+            return self._represented(rich, streamed=streamed)
+        return self._with_media(value, streamed=streamed)
 
     def _with_media(self, value: Any, *, streamed: bool) -> _Body:
         """Return a document in which pictures and sounds are data URLs. In events, and if the client accepts
@@ -407,7 +409,10 @@ def _refusal(value: object) -> TypeError:
 
 def _text(value: str, negotiated: bool = False) -> _Body:
     # Not `value.encode`: of an enum that is a str, this gives the value.
-    return _Body(str.encode(value), "text", HTML, negotiated)
+    try:
+        return _Body(str.encode(value), "text", HTML, negotiated)
+    except UnicodeEncodeError as error:
+        raise json_encoding.surrogate(error) from None
 
 
 def _raw(value: bytes | bytearray | memoryview) -> _Body:

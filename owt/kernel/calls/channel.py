@@ -18,9 +18,8 @@ from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
 from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.exit import end_fork, end_process_group, hand_over, process_id
-from owt.kernel.memory_limit import MemoryLimit
+from owt.kernel.memory_limit import MemoryLimit, keep_freed_memory
 from owt.server import Server
-from owt.wire.collector import keep_freed_memory
 from owt.wire.messages import (
     Bind,
     Cancel,
@@ -37,9 +36,6 @@ from owt.wire.messages import (
     Withdraw,
 )
 from owt.wire.unsent import UnsentOutput
-
-KEPT_MEMORY = 8 * 1024 * 1024
-"""Amount of freed memory that a kernel keeps from one call for the next, in bytes."""
 
 
 def show_session(session: str | None) -> None:
@@ -76,7 +72,7 @@ class KernelChannel:
 
         Raises `WireError` when the message is not a `Welcome`.
         """
-        keep_freed_memory(KEPT_MEMORY)
+        keep_freed_memory()
         self._process = process_id()
         self._main = main
         self._control_loop = in_control

@@ -30,7 +30,7 @@ from owt.kernel.calls.interrupts import (
 )
 from owt.kernel.code.arguments import call_arguments, evaluate
 from owt.kernel.code.cells import CallEvents, CellRunner
-from owt.kernel.code.compiled import CompiledCell, CompiledCode, CompiledExpression
+from owt.kernel.code.compiled import CompiledCell, CompiledCode, CompiledExpression, is_function
 from owt.kernel.code.source import Sources, library_function
 from owt.kernel.context import Run
 from owt.kernel.endpoints import kernel_gateway
@@ -184,7 +184,7 @@ class Execution:
                 user_code.show_loop(True)
             target = self._environment.sources.load(code, (call.request.path, call.function_name))
             user_code.show_loop(False)
-            if not callable(target):
+            if not is_function(target):
                 return target
             self._shows_value = False
             self._sender.forget_text()

@@ -117,7 +117,7 @@ class Program:
         drop_lines(self.filename)
 
     def _keep(self, value: Any) -> Any:
-        if self._keeps and callable(value):
+        if self._keeps and is_function(value):
             self._value = value
         return value
 
@@ -148,6 +148,13 @@ class Program:
             del sys.modules[self.name]
             if self._folder is not None:
                 self._folder.remove(self.name)
+
+
+def is_function(value: object) -> bool:
+    """Return True if an expression's value is called. A response of werkzeug is an answer, although it can be
+    called as a WSGI application."""
+    response: Any = getattr(sys.modules.get("werkzeug.sansio.response"), "Response", ())
+    return callable(value) and not isinstance(value, response)
 
 
 class ExplicitCode(Struct, frozen=True):

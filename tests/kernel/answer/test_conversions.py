@@ -12,7 +12,9 @@ import email
 import enum
 import fractions
 import io
+import ipaddress
 import json
+import re
 import sqlite3
 import types
 import uuid
@@ -283,6 +285,12 @@ ROWS: dict[str, Row] = {
         '{"x":{"x":1,"children":[]}}',
         '{"x":{"x":1,"children":[]}}',
     ),
+    "IP address": (lambda: ipaddress.ip_address("::1"), IN_JSON, '"::1"', '"::1"'),
+    "network": (lambda: [ipaddress.ip_network("10.0.0.0/8")], IN_JSON, '["10.0.0.0/8"]', '["10.0.0.0/8"]'),
+    "pattern": (lambda: re.compile("a+"), IN_JSON, '"a+"', '"a+"'),
+    "time zone": (lambda: datetime.UTC, IN_JSON, '"UTC"', '"UTC"'),
+    "secret": (lambda: [pydantic.SecretStr("x")], IN_JSON, '["**********"]', '["**********"]'),
+    "URL": (lambda: pydantic.HttpUrl("http://a/"), IN_JSON, '"http://a/"', '"http://a/"'),
     "row of SQLite": (row, IN_JSON, '{"a":1,"b":"x"}', '{"a":1,"b":"x"}'),
     "date": (lambda: datetime.date(2026, 1, 2), IN_JSON, '"2026-01-02"', '"2026-01-02"'),
     "timedelta": (lambda: datetime.timedelta(1), IN_JSON, '"P1D"', '"P1D"'),
@@ -305,7 +313,15 @@ ROWS: dict[str, Row] = {
     "NaN in an array": (lambda: np.array([[1.5, np.nan]]), IN_JSON, "[[1.5,null]]", "[[1.5,null]]"),
     "masked array": (lambda: np.ma.array([1, 2], mask=[0, 1]), IN_JSON, "[1,null]", "[1,null]"),
     "array of objects": (lambda: np.array(["a", None], dtype=object), IN_JSON, '["a",null]', '["a",null]'),
-    "records": (lambda: np.array([(1, 2.0)], "i4,f4"), IN_JSON, "[[1,2.0]]", "[[1,2.0]]"),
+    "records": (lambda: np.array([(1, 2.0)], "i4,f4"), IN_JSON, '[{"f0":1,"f1":2.0}]', '[{"f0":1,"f1":2.0}]'),
+    "record": (lambda: np.array([(1, 2)], "i4,i4")[0], IN_JSON, '{"f0":1,"f1":2}', '{"f0":1,"f1":2}'),
+    "nested records": (
+        lambda: {"a": np.zeros((1, 1), [("x", "f4", 2)])},
+        IN_JSON,
+        '{"a":[[{"x":[0.0,0.0]}]]}',
+        '{"a":[[{"x":[0.0,0.0]}]]}',
+    ),
+    "NumPy's type": (lambda: np.dtype("f4"), IN_JSON, '"float32"', '"float32"'),
     "NumPy's float": (lambda: np.float32(1.5), HTML_TEXT, "1.5", "1.5"),
     "NumPy's bool": (lambda: np.bool_(True), HTML_TEXT, "True", "true"),
     "NumPy's date": (lambda: np.datetime64("2026-01-02"), IN_JSON, '"2026-01-02"', '"2026-01-02"'),
@@ -324,6 +340,17 @@ ROWS: dict[str, Row] = {
     "Timestamp": (lambda: pd.Timestamp("2026-01-02"), IN_JSON, '"2026-01-02T00:00:00"', ""),
     "Categorical": (lambda: pd.Categorical(["a"]), IN_JSON, '["a"]', '["a"]'),
     "NA": (lambda: [pd.NA, pd.NaT], IN_JSON, "[null,null]", "[null,null]"),
+    "NA alone": (lambda: pd.NA, IN_JSON, "null", "null"),
+    "Period": (lambda: pd.Period("2026-01"), IN_JSON, '"2026-01"', '"2026-01"'),
+    "types of columns": (
+        lambda: frame()[["a"]].dtypes, PLAIN, "a    int64\ndtype: object", '{"a":"int64"}'
+    ),
+    "columns of two levels": (
+        lambda: frame().groupby("b").agg({"a": ["min"]}).head(1),
+        PLAIN,
+        "    a\n  min\nb    \nx   1",
+        '[{"b":"x","a.min":1}]',
+    ),
     "labelled array": (Labelled, PLAIN, "<Labelled (x: 1)> 1", '{"dims":["x"],"data":[1]}'),
     "labelled in a list": (lambda: [Labelled()], IN_JSON, '[{"dims":["x"],"data":[1]}]', ""),
     "chart": (Chart, HTML_TEXT, "<div>chart</div>", '{"mark":"bar"}'),
@@ -331,6 +358,8 @@ ROWS: dict[str, Row] = {
     "text that says nothing": (Plan, HTML_TEXT, "<i>plan</i>", b"<i>plan</i>"),
     "image": (image, "image/png", PNG, PNG),
     "image with a status": (lambda: (image(), 201), "image/png", PNG, PNG),
+    "image of floats": (lambda: image("F"), "image/tiff", b"II*\0", b"II*\0"),
+    "image of colours that no file has": (lambda: image("HSV"), "image/tiff", b"II*\0", b"II*\0"),
     "figure": (lambda: drawing()[0], "image/png", PNG, PNG),
     "Axes": (lambda: drawing()[1], "image/png", PNG, PNG),
     "(figure, Axes)": (drawing, "image/png", PNG, PNG),
@@ -421,6 +450,25 @@ def test_events_have_one_result_and_no_picture_twice(name: str) -> None:
 def test_a_value_without_any_representation_is_refused(make: Callable[[], object], accept: str) -> None:
     with pytest.raises(TypeError, match=r"value of type (object|builtin_function_or_method)"):
         answer(make(), accept)
+
+
+def test_a_value_that_cannot_be_sent_is_the_only_failure() -> None:
+    with pytest.raises(TypeError) as caught:
+        answer([object()])
+    assert caught.value.__context__ is None
+
+
+def test_numbers_and_none_are_json_in_events_and_a_string_is_itself() -> None:
+    values = (1.5, True, None, float("nan"), "1")
+    assert [(chunk.body, chunk.form) for value in values for chunk in events(value)] == [  # type: ignore
+        *((b"1.5", "json"), (b"true", "json"), (b"null", "json"), (b"null", "json"), (b"1", "text"))
+    ]
+
+
+def test_a_column_of_a_table_is_json_and_text_in_events() -> None:
+    [result] = events(frame()["a"])
+    assert isinstance(result, Data)
+    assert json.loads(result.body)["application/json"] == [1, 2]
 
 
 def test_a_pydantic_model_with_a_field_that_pydantic_cannot_write_has_its_values() -> None:
