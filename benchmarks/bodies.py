@@ -1,7 +1,6 @@
 """Large request bodies: the time of the call, and of a neighbour's health check meanwhile."""
 
 import socket
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +9,11 @@ from urllib.parse import quote
 import servers
 from connection import Connection, check, has_its_length
 from goals import BODY, BODY_GROWTH, GOALS, NEIGHBOUR
-from measuring import Effort, Measurement, Row, in_turns
+from measuring import Effort, Measurement, Row
 
 LENGTH = "def run(): return str(len(request.get_data()))"
 TENTH, WHOLE = 10_000_000, 100_000_000
 NEARLY = 95_000_000
-REPEATED = 7
-"""Number of bodies of each size in a round; one alone may take twice as long as another."""
 PROBE_INTERVAL = 0.005
 # Memory that has been written to, so that the client has no page faults while it sends.
 _ZEROS = memoryview(bytearray(WHOLE))
@@ -68,17 +65,13 @@ class _Neighbour(threading.Thread):
 
 
 def bodies(effort: Effort) -> Iterator[object]:
-    """Measure bodies of 10 and 95 MB in turns, then one of 100 MB with a neighbour beside it."""
+    """Measure bodies of 10, 95 and 100 MB in turn, and a neighbour during the last."""
     with servers.owt() as port:
         _call(port, TENTH)
         whole, tenth, nearly, neighbour = [], [], [], []
         for _ in range(effort.at_most(3)):
-            for figures, seconds in zip(
-                (tenth, nearly),
-                in_turns(REPEATED, lambda: _call(port, TENTH), lambda: _call(port, NEARLY), warm=False),
-                strict=True,
-            ):
-                figures.append(statistics.median(seconds) * 1000)
+            tenth.append(_call(port, TENTH) * 1000)
+            nearly.append(_call(port, NEARLY) * 1000)
             watcher = _Neighbour(port)
             watcher.start()
             try:
@@ -95,8 +88,7 @@ MEASUREMENTS = (
         "bodies",
         (BODY, BODY_GROWTH, NEIGHBOUR),
         "a POST of zeros with the code in the query, to an adaptor that returns the length; the client "
-        "sends it at once from a blocking socket, and the neighbour asks every 5 ms during the body of "
-        f"100 MB. Bodies of 10 and 95 MB take turns; a round's figure is the median of {REPEATED} of each",
+        "sends it at once from a blocking socket, and the neighbour asks every 5 ms",
         bodies,
     ),
 )

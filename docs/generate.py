@@ -1,6 +1,8 @@
-"""Write the generated parts of the reference: the table of settings and the help of the command line.
+"""Write the generated parts of the reference: the table of settings, the help of the command line, and the
+table of conversions.
 
-    python docs/generate.py     rewrite what lies between the marks in reference/settings.md and cli.md
+    python docs/generate.py     rewrite what lies between the marks in reference/settings.md, cli.md and
+                                conversions.md
 
 A test fails when a page is stale.
 """
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import conversions
 
 from owt.cli.main import cli
 from owt.frontend.config.settings import settings
@@ -59,7 +62,11 @@ def settings_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_table, "cli.md": command_help}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_table,
+    "cli.md": command_help,
+    "conversions.md": conversions.page,
+}
 """The pages with a generated part, and the function that makes it."""
 
 

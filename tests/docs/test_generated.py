@@ -35,7 +35,7 @@ def words(svg: str) -> list[str]:
     return html.unescape(" ".join(texts)).split()
 
 
-@pytest.mark.parametrize("page", ["settings.md", "cli.md"])
+@pytest.mark.parametrize("page", ["settings.md", "cli.md", "conversions.md"])
 def test_a_generated_page_is_up_to_date(generate, page):
     text = (DOCS / "reference" / page).read_text(encoding="utf-8")
     assert text == generate.generated(page), "run: python docs/generate.py"

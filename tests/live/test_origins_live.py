@@ -298,21 +298,3 @@ class TestPreflight:
     def test_a_preflight_runs_nothing(self, server, mark):
         assert curl(server, mark.path, *self.ASK).status == 204
         assert len(mark) == 0
-
-
-ENVIRONMENT = quote('{"LD_PRELOAD": "/tmp/page.so"}')
-
-
-@pytest.mark.parametrize(
-    ("path", "options"),
-    [
-        (f"/?code=1&session=of-page&env={ENVIRONMENT}", ()),
-        (f"/?code=1&session=of-page&env={ENVIRONMENT}&cwd=/tmp", ("-H", "Accept: text/event-stream")),
-        ("/", ("-d", f"code=1&session=of-page&env={ENVIRONMENT}")),
-        ("/_owt/sessions/of-page", ("-X", "PUT", "--json", '{"env": {"LD_PRELOAD": "/tmp/page.so"}}')),
-    ],
-    ids=["image", "EventSource", "form", "fetch"],
-)
-def test_a_page_of_another_site_cannot_create_a_session_with_an_environment(server, path, options):
-    assert curl(server, path, *CROSS, *options).status == 403
-    assert curl(server, "/_owt/sessions/of-page").status == 404
