@@ -15,13 +15,14 @@ from owt.frontend.api import control, directory, health, metrics
 from owt.frontend.api.followers import AnswerExchange, EventsExchange, RunRouter
 from owt.frontend.gateway.mount import ROOT, Mount
 from owt.frontend.http.calls import CallExchange
+from owt.frontend.http.streamed_calls import StreamedCallExchange, may_stream
 from owt.frontend.service import Service
 
 Route = tuple[str, type[RequestHandler] | Router, dict[str, Any]]
 
 
 class Owt(Application):
-    """Tornado's application, which gives calls to `CallExchange`."""
+    """Tornado's application, which gives calls to `CallExchange` and `StreamedCallExchange`."""
 
     def __init__(self, service: Service, connections: Callable[[], int] = lambda: 0) -> None:
         """`connections` returns the number of open client connections."""
@@ -37,7 +38,8 @@ class Owt(Application):
         base, path = self._base, request.path
         inside = not base or path == base or path.startswith(base + "/")
         if inside and path != self._pages and not path.startswith(self._pages + "/"):
-            return CallExchange(request, self._service)
+            exchange = StreamedCallExchange if may_stream(request) else CallExchange
+            return exchange(request, self._service)
         return super().find_handler(request, **kwargs)
 
 

@@ -66,11 +66,13 @@ class Match(NamedTuple):
     """The endpoint at a request's path: its session, and the call's target there.
 
     `safe` is True if the endpoint is for GET only, so that a HEAD may run it (RFC 9110, section 9.3.2).
+    `bodies` are those of the endpoint.
     """
 
     session: str
     target: Target
     safe: bool = False
+    bodies: tuple[str, ...] = ()
 
 
 def is_encodable(text: str) -> bool:
@@ -133,7 +135,7 @@ class Endpoints:
                 if not all(map(is_encodable, arguments)):
                     raise BadRequest("path", "a parameter of the path is not UTF-8", path)
                 target = Target(endpoint.path, arguments, entry.edition)
-                return Match(entry.session, target, endpoint.methods == ("GET",))
+                return Match(entry.session, target, endpoint.methods == ("GET",), endpoint.bodies)
             if entry is not None:
                 raise _gone(method, entry)
             for other in node.entries.values():

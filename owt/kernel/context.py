@@ -17,12 +17,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import cached_property, lru_cache, partial, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
+from owt.kernel.body import InputStream, Items, WholeBody
 from owt.server.server import RUN_VARIABLE
-from owt.wire.call import PERSONAL_HEADERS, Call, RequestFacts
+from owt.wire.call import PERSONAL_HEADERS, UNKNOWN_SIZE, Call, RequestFacts
 from owt.wire.names import INJECTED_NAMES
 
 if TYPE_CHECKING:
@@ -33,26 +34,19 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """Run as the kernel sees it: its id, its call, the sender of its output, and its request's body.
+    """Run as the kernel sees it: its id, its call, the sender of its output, and its input.
 
     `looked_at` has the `PERSONAL_KEYS` that the adaptor has looked at; see `Environ`. `folders` are those of
     its uploaded files.
     """
 
     def __init__(
-        self,
-        id: str,
-        call: Call,
-        sender: OutputSender,
-        fetch_body: Callable[[str], bytes] | None = None,
-        new_folder: Callable[[], str] = tempfile.mkdtemp,
+        self, id: str, call: Call, sender: OutputSender, new_folder: Callable[[], str] = tempfile.mkdtemp
     ) -> None:
-        """`fetch_body(id)` returns a body that did not come with the call."""
         self.id = id
         self.call = call
         self.sender = sender
         self.looked_at: set[str] = set()
-        self._fetch_body = fetch_body
         self._new_folder = new_folder
         self.folders: list[str] | None = None
 
@@ -73,6 +67,11 @@ class Run:
         """True once the adaptor has looked at what identifies its client."""
         return bool(self.looked_at)
 
+    @property
+    def input(self) -> Items:
+        """Input of the run, which has none unless it is a kernel's."""
+        raise RuntimeError("this run has no input")
+
     @cached_property
     def request(self) -> Request:
         """HTTP request, as the class that Flask's users know; built at the first access."""
@@ -81,10 +80,7 @@ class Run:
     def new_request(self) -> Request:
         """Return the HTTP request as a new object, whose body is unread."""
         facts = self.call.request
-        if facts.deferred_size and self._fetch_body is not None:
-            request = build_request(facts, DeferredBody(partial(self._fetch_body, self.id)))
-        else:
-            request = build_request(facts)
+        request = build_request(facts, InputStream(self.input) if facts.input_size else None)
         cast("Environ", request.environ).looked_at = self.looked_at
         return request
 
@@ -303,10 +299,10 @@ def request_class(base: Any) -> Any:
     return type(base.__name__, (base,), names)
 
 
-def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Request:
+def build_request(facts: RequestFacts, body: InputStream | None = None) -> Request:
     """Return werkzeug's Request for a request that the frontend received (PEP 3333 defines the keys).
 
-    `body` is the body if it did not come with the call. The environment of the request is an `Environ`.
+    `body` is the body if it is the run's input. The environment of the request is an `Environ`.
     """
     from werkzeug.wrappers import Request
 
@@ -324,10 +320,9 @@ def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Requ
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": facts.remote,
         "HTTP_HOST": facts.host,
-        "CONTENT_LENGTH": str(facts.deferred_size or len(facts.body)),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": facts.scheme,
-        "wsgi.input": body or io.BytesIO(facts.body),
+        "wsgi.input": WholeBody(facts.body) if body is None else body,
         # The stream ends with the body, so werkzeug need not count, and copy, what it reads.
         "wsgi.input_terminated": True,
         "wsgi.errors": io.StringIO(),
@@ -335,6 +330,8 @@ def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Requ
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
+    if facts.input_size != UNKNOWN_SIZE:
+        values["CONTENT_LENGTH"] = str(facts.input_size or len(facts.body))
     if facts.user is not None:
         values["REMOTE_USER"] = facts.user
     for name, value in facts.headers:
@@ -347,27 +344,6 @@ def build_request(facts: RequestFacts, body: DeferredBody | None = None) -> Requ
     # A request in its own environment would be a reference cycle that keeps the body until it is collected.
     request: Request = request_class(Request)(Environ(values), populate_request=False)
     return request
-
-
-class DeferredBody:
-    """Input stream whose bytes are fetched at the first use. It has the interface of `io.BytesIO`."""
-
-    def __init__(self, fetch: Callable[[], bytes]) -> None:
-        self._fetch = fetch
-        self._stream: io.BytesIO | None = None
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._open(), name)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._open())
-
-    def _open(self) -> io.BytesIO:
-        with self._lock:
-            if self._stream is None:
-                self._stream = io.BytesIO(self._fetch())
-            return self._stream
 
 
 # Threads ------------------------------------------------------------------------------------------

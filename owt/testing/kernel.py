@@ -27,11 +27,12 @@ from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Head
 from owt.wire.messages import (
     Cancel,
-    FetchBody,
+    Credit,
+    Input,
+    InputEnd,
     Output,
     Pong,
     RegisterResult,
-    RequestBody,
     Withdraw,
     Withdrawn,
 )
@@ -73,7 +74,7 @@ class ScriptedKernel:
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
-        self.messages: list[Withdraw | RegisterResult | RequestBody] = []
+        self.messages: list[Withdraw | RegisterResult | Input | InputEnd] = []
         self.pings = 0
         self.unhandled = 0
         self.newest_sent = 0
@@ -119,7 +120,7 @@ class ScriptedKernel:
         """Return the number of the message before the newest `unhandled` ones."""
         return self.newest_sent - self.unhandled
 
-    def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
+    def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd) -> None:
         """Record a control message; the test decides when a run that is cancelled ends."""
         if isinstance(message, Cancel):
             self.cancelled.append(message.run)
@@ -154,9 +155,9 @@ class ScriptedKernel:
         """Send a complete result of a run, by default of the newest."""
         self.send(HEAD, Data(body, "text", result=True), Done(200, 0.0), run=run)
 
-    def fetch_body(self, run: str | None = None) -> None:
-        """Ask for the request body of a run, by default of the newest."""
-        self.owner.received(FetchBody(run or self.invoked[-1]))
+    def request_input(self, size: int = 1 << 20, run: str | None = None) -> None:
+        """Permit `size` bytes of the input of a run, by default of the newest."""
+        self.owner.received(Credit(run or self.invoked[-1], size))
 
     def withdraw(self, run: str | None = None) -> None:
         """Report that the newest run has not begun, because something blocks the main thread."""

@@ -30,6 +30,9 @@ FIELDS = frozenset(
 )
 """Names of the fields of a request that owt itself reads, at any path."""
 
+UNKNOWN_SIZE = -1
+"""Size of a body that came in chunks, or compressed, and that was not complete when the call began."""
+
 PERSONAL_HEADERS = ("authorization", "cookie", "forwarded", "x-forwarded-for", "x-real-ip")
 """Headers that identify a client, beside its address and its user."""
 
@@ -42,7 +45,8 @@ class RequestFacts(Struct, frozen=True, array_like=True):
     `remote` is the client's address, or `unix` for a client of the Unix socket. `user` is the authenticated
     user, if the server requires one; the Authorization header is then not among the headers. `root` is the
     path under which the server lies, without a slash at its end: "" or, for example, `/owt`.
-    `deferred_size` is the size of a body that stayed in the frontend; `body` is then empty.
+    `input_size` is the size of a body that is the run's input, of which `body` has nothing; `UNKNOWN_SIZE`
+    if only the end of the body shows it, and 0 for a body that came with the call.
     """
 
     method: str
@@ -55,7 +59,7 @@ class RequestFacts(Struct, frozen=True, array_like=True):
     scheme: str = "http"
     user: Optional[str] = None
     root: str = ""
-    deferred_size: int = 0
+    input_size: int = 0
 
 
 class Caching(Struct, frozen=True, array_like=True):
@@ -151,3 +155,10 @@ class Call(Struct, frozen=True, array_like=True):
     def function_name(self) -> str:
         """Return the name of the function to call."""
         return self.fn_name or "run"
+
+    def fingerprint(self) -> int:
+        """Return a number that is equal for requests of the same call: of the same code, arguments and
+        session."""
+        facts = self.request
+        fields = (facts.method, facts.query, facts.body) if self.endpoint is not None else None
+        return hash((self.session, facts.path, self.code, self.adaptor, self.kwargs, self.fn_name, fields))

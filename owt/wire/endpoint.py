@@ -59,7 +59,9 @@ class Endpoint(Struct, frozen=True, array_like=True):
     `name` is the function's. `more` is True if it accepts any other field. `result` is the schema of what it
     returns, or of an item if it `streams`, or None if that is unknown. `scalar` is the form of a result that
     is declared as a number, a boolean or a string, or an optional one: the form for a client that prefers
-    neither JSON nor text. `version` is the number of its definition in its kernel.
+    neither JSON nor text. `version` is the number of its definition in its kernel. `bodies` are the media
+    types, and patterns such as `image/*`, of bodies that are an argument: a call begins after the whole of
+    such a body.
     """
 
     path: str
@@ -73,6 +75,7 @@ class Endpoint(Struct, frozen=True, array_like=True):
     definitions: str = "{}"
     version: int = 0
     scalar: Optional[Literal["text", "json"]] = None
+    bodies: tuple[str, ...] = ()
 
 
 def segments(path: object) -> tuple[str | None, ...]:

@@ -88,3 +88,9 @@ def npy(array: Any) -> tuple[bytes, memoryview]:
     numpy.lib.format.write_array_header_2_0(head, numpy.lib.format.header_data_from_array_1_0(array))
     # The elements in the order that the header names. Some types, such as dates, have no memoryview.
     return head.getvalue(), memoryview(array.ravel(order="A").view("u1"))
+
+
+def fits(media_type: str, pattern: str) -> bool:
+    """Return True if a pattern such as `image/*` or `*/*`, or a media type, includes this media type."""
+    start, _, rest = pattern.partition("/")
+    return pattern in (media_type, "*/*") or (rest == "*" and media_type.startswith(f"{start}/"))

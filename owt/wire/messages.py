@@ -3,7 +3,8 @@
 They travel on two connections, each a byte stream of frames (`owt.wire.framing`):
 
     calls    read by the kernel's main thread: calls to run, and all that the kernel sends
-    control  read by the kernel's control thread, which is free while a call computes: credit, cancels
+    control  read by the kernel's control thread, which is free while a call computes: credit, cancels, and
+             the input of runs
 
 On one machine they are socket pairs. The kernel receives its ends as descriptors (SCM_RIGHTS) from a socket
 that it inherits. The frontend sends `Welcome` on `calls` before the kernel exists. The kernel replies with
@@ -19,11 +20,11 @@ from msgspec import Struct
 
 from owt.errors import WireError
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk
+from owt.wire.chunk import OVERHEAD, Chunk
 from owt.wire.endpoint import Endpoint
 from owt.wire.framing import MAX_READ, FrameDecoder, encode_frame
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
 
 CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"
@@ -40,7 +41,7 @@ PING = ""
 """Run id in a `Withdraw` that stands for a `Ping`."""
 
 MIN_ATTACHMENT = 64 * 1024
-"""Minimum size of a request body that travels as an attachment, in bytes."""
+"""Minimum size of a request body, or of an item of input, that travels as an attachment, in bytes."""
 
 
 class Hello(Struct, frozen=True, array_like=True, tag="hello"):
@@ -84,21 +85,32 @@ class Invoke(Struct, frozen=True, array_like=True, tag="invoke"):
     call: Call
 
 
-class FetchBody(Struct, frozen=True, array_like=True, tag="fetch-body"):
-    """Request for the body of the run's HTTP request, which did not come with the call."""
+class Input(Struct, frozen=True, array_like=True, gc=False, tag="input"):
+    """Item of the run's input: a part of its request's body, or a message of its client, which may be `text`.
+
+    The frontend sends items within the credit that the kernel has given it, which begins at zero.
+    """
 
     run: str
+    data: bytes
+    text: bool = False
+
+    @property
+    def size(self) -> int:
+        """Return the size in bytes, as credit counts it."""
+        return len(self.data) + OVERHEAD
 
 
-class RequestBody(Struct, frozen=True, array_like=True, tag="request-body"):
-    """Reply to `FetchBody`: the body, or None if the run has ended."""
+class InputEnd(Struct, frozen=True, array_like=True, tag="input-end"):
+    """End of the run's input. `error` is why its sender broke off, or None if it is complete."""
 
     run: str
-    body: Optional[bytes]
+    error: Optional[str] = None
 
 
 class Credit(Struct, frozen=True, array_like=True, tag="credit"):
-    """Permission to send this many more bytes of the run's output."""
+    """Permission for the other side to send this many more bytes: of the run's output (from the frontend), or
+    of its input (from the kernel). It may be overdrawn by one chunk or item."""
 
     run: str
     size: int
@@ -176,7 +188,7 @@ class RegisterResult(Struct, frozen=True, array_like=True, tag="register-result"
 
 
 Message = Union[
-    Hello, Welcome, Bind, Invoke, FetchBody, RequestBody, Credit, Cancel, Ping, Pong, Withdraw, Withdrawn,
+    Hello, Welcome, Bind, Invoke, Input, InputEnd, Credit, Cancel, Ping, Pong, Withdraw, Withdrawn,
     Queued, Cell, Output, RegisterEndpoints, RegisterResult,
 ]  # fmt: skip
 
@@ -186,9 +198,9 @@ _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 def encode(message: Message) -> list[bytes | bytearray]:
     """Return the buffers that make up the message's frame, in order.
 
-    A large request body is a buffer of its own, the same object as in the message. If the call has its
-    fields, the body is left out (`RequestFacts.deferred_size`). Raises `WireError` for a message that is too
-    large.
+    A large request body or item is a buffer of its own, the same object as in the message. If the call has
+    the fields of the body, it is left out, and is the run's input (`RequestFacts.input_size`). Raises
+    `WireError` for a message that is too large.
     """
     if isinstance(message, Invoke):
         body = message.call.request.body
@@ -196,8 +208,8 @@ def encode(message: Message) -> list[bytes | bytearray]:
             if message.call.body_parsed:
                 return [encode_frame(_with_body(message, b"", len(body)))]
             return [encode_frame(_with_body(message, b""), len(body)), body]
-    elif isinstance(message, RequestBody) and message.body and len(message.body) >= MIN_ATTACHMENT:
-        return [encode_frame(RequestBody(message.run, b""), len(message.body)), message.body]
+    elif isinstance(message, Input) and len(message.data) >= MIN_ATTACHMENT:
+        return [encode_frame(Input(message.run, b"", message.text), len(message.data)), message.data]
     return [encode_frame(message)]
 
 
@@ -209,11 +221,11 @@ def message_decoder(max_read: int = MAX_READ) -> FrameDecoder[Message]:
 def _attach(message: Message, attachment: bytes) -> Message:
     if isinstance(message, Invoke):
         return _with_body(message, attachment)
-    if isinstance(message, RequestBody):
-        return RequestBody(message.run, attachment)
+    if isinstance(message, Input):
+        return Input(message.run, attachment, message.text)
     raise WireError(f"received an attachment of {len(attachment)} bytes with {type(message).__name__}")
 
 
-def _with_body(message: Invoke, body: bytes, deferred_size: int = 0) -> Invoke:
-    request = msgspec.structs.replace(message.call.request, body=body, deferred_size=deferred_size)
+def _with_body(message: Invoke, body: bytes, input_size: int = 0) -> Invoke:
+    request = msgspec.structs.replace(message.call.request, body=body, input_size=input_size)
     return Invoke(message.run, msgspec.structs.replace(message.call, request=request))

@@ -22,8 +22,9 @@ from owt.wire.messages import (
     Cancel,
     Cell,
     Credit,
-    FetchBody,
     Hello,
+    Input,
+    InputEnd,
     Invoke,
     Message,
     Output,
@@ -32,7 +33,6 @@ from owt.wire.messages import (
     Queued,
     RegisterEndpoints,
     RegisterResult,
-    RequestBody,
     Welcome,
     Withdraw,
     Withdrawn,
@@ -66,10 +66,12 @@ EVERY_MESSAGE: list[Message] = [
     Bind(None, 1),
     Invoke("r1", CALL),
     Invoke("r2", Call(RequestFacts("GET", "/", "", (), b"", "h"))),
-    FetchBody("r1"),
-    RequestBody("r1", b"x" * 10),
-    RequestBody("r1", b"x" * 2 * MIN_ATTACHMENT),
-    RequestBody("r1", None),
+    Input("r1", b"x" * 10),
+    Input("r1", "é".encode(), True),
+    Input("r1", b"x" * 2 * MIN_ATTACHMENT),
+    Input("r1", b"x" * 2 * MIN_ATTACHMENT, True),
+    InputEnd("r1"),
+    InputEnd("r1", "broke off"),
     Credit("r1", 65536),
     Cancel("r1", "timeout"),
     Ping(),
@@ -262,7 +264,7 @@ def test_a_large_body_whose_fields_are_in_the_call_stays_in_the_frontend() -> No
     assert len(frame) < MIN_ATTACHMENT
     [message] = message_decoder().feed(frame)
     assert isinstance(message, Invoke)
-    assert (message.call.request.body, message.call.request.deferred_size) == (b"", MIN_ATTACHMENT)
+    assert (message.call.request.body, message.call.request.input_size) == (b"", MIN_ATTACHMENT)
     assert call.request.body is body
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from functools import partial
 from urllib.parse import unquote
 
@@ -37,10 +38,11 @@ class CallExchange(Exchange):
 
     _task: asyncio.Task[None] | None = None
 
-    def on_headers(self) -> None:
+    def on_headers(self) -> Awaitable[None] | None:
         """Refuse a method that neither calls nor the endpoint at the path support."""
         if self.request.method not in (*requests.METHODS, "HEAD", "OPTIONS"):
             self._check_method()
+        return None
 
     def _check_method(self) -> None:
         method = self.request.method or ""

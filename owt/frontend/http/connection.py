@@ -44,6 +44,9 @@ MAX_CHUNK_LINE = 4096
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 """Response that Tornado writes itself to a request that it cannot parse."""
 
+CONTINUE = b"HTTP/1.1 100 (Continue)\r\n\r\n"
+"""Response that Tornado writes when the body may come."""
+
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n\0]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n")
 
@@ -53,7 +56,8 @@ class Connection(IOStream):
 
     It responds to a head that is larger than the limits, where Tornado would close the connection without a
     response. It gives Tornado heads and chunks in the form that Tornado reads, without extensions and
-    trailers of chunks. `answering` is True from the end of a request to the end of its response.
+    trailers of chunks. `answering` is True from the end of a request, or from the start of a call into which
+    the body streams, to the end of its response.
     """
 
     _reports_data = True
@@ -90,7 +94,10 @@ class Connection(IOStream):
 
     def waits_since(self, moment: float) -> bool:
         """Return True if the server has waited for a head, or for more of a body, since before `moment`."""
-        return super().reading() and self._waiting_since is not None and self._waiting_since < moment
+        if self.answering or self._waiting_since is None:
+            # A body that streams into a call that has begun has no time limit.
+            return False
+        return super().reading() and self._waiting_since < moment
 
     def set_nodelay(self, value: bool) -> None:
         """Leave TCP_NODELAY set, which Tornado would switch with two system calls per response. A write is a
@@ -186,15 +193,21 @@ class Connection(IOStream):
         return cast(bytes, part)
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        """Set the callback; Tornado does so while a request that has been read is answered."""
+        """Set the callback; Tornado does so while a request that has been read is answered, and owt while a
+        body streams into its call."""
         self.answering = callback is not None
         super().set_close_callback(callback)
 
     def write(self, data: bytes | memoryview) -> Future[None]:
         """Write, and give a refusal of Tornado's the headers and the body that each response has."""
-        if not self._begun and data == BAD_REQUEST:
+        if data == BAD_REQUEST:
+            if self._begun:
+                # The rest of a body, whose call has begun to respond.
+                written: Future[None] = Future()
+                written.set_result(None)
+                return written
             data = self._response(_bad_request("it cannot be read as HTTP/1.1 (RFC 9112)"))
-        self._begun = True
+        self._begun = self._begun or data != CONTINUE
         return super().write(data)
 
     def time_out(self, seconds: float) -> None:

@@ -56,8 +56,12 @@ class Exchange(HTTPMessageDelegate):
             self.writer.headers.append(("Owt-Base", self.base))
         cast(HTTP1Connection, request.connection).set_close_callback(self.on_connection_close)
 
-    def on_headers(self) -> None:
-        """Respond now if that needs no body. Called when the access gate has let the request pass."""
+    def on_headers(self) -> Awaitable[None] | None:
+        """Respond now if that needs no body. Called when the access gate has let the request pass.
+
+        The result, if there is one, is done when the body is to be read.
+        """
+        return None
 
     def on_body(self) -> None:
         """Respond to the whole request."""
@@ -69,8 +73,7 @@ class Exchange(HTTPMessageDelegate):
         """Pass the access gate, which may take time."""
         access = gate.check(self.service, self.request)
         if isinstance(access, gate.Access):
-            self._pass_gate(access)
-            return None
+            return self._pass_gate(access)
         return self._wait_for(access)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -178,10 +181,10 @@ class Exchange(HTTPMessageDelegate):
 
     async def _wait_for(self, access: Awaitable[gate.Access]) -> None:
         result = await access
-        if not self.disconnected:
-            self._pass_gate(result)
+        if not self.disconnected and (waiting := self._pass_gate(result)) is not None:
+            await waiting
 
-    def _pass_gate(self, access: gate.Access) -> None:
+    def _pass_gate(self, access: gate.Access) -> Awaitable[None] | None:
         self.writer.headers += access.headers
         self.user = access.user
         try:
@@ -190,6 +193,7 @@ class Exchange(HTTPMessageDelegate):
             elif (problem := self.body.check_head(self.request.headers)) is not None:
                 self._refuse_body(problem)
             else:
-                self.on_headers()
+                return self.on_headers()
         except Exception:
             self.writer.fail()
+        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 
 from msgspec import Struct
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
@@ -96,6 +96,14 @@ class Body:
                     "urn:owt:unsupported-coding", "unsupported coding", 415,
                     f"the body has the Content-Encoding {shortened(coding)}; send it as it is, or by gzip",
                 )
+        return self._check_length(headers)
+
+    def limit(self, max_size: int, headers: HTTPHeaders) -> Problem | None:
+        """Limit the size from now on. Return the problem of a body that is, or will be, larger, or None."""
+        self._max_size = max_size
+        return self.add(b"") or self._check_length(headers)
+
+    def _check_length(self, headers: HTTPHeaders) -> Problem | None:
         if "Content-Length" not in headers:
             return None
         length = headers["Content-Length"]
@@ -130,12 +138,20 @@ class Body:
             return _not_gzip(str(error))
         return None
 
+    def content_of(self, part: bytes) -> Iterator[bytes]:
+        """Yield the content of a part that is not kept here. Raises `zlib.error`."""
+        return iter((part,)) if self._decompressor is None else self._decompressor.pieces(part)
+
+    def is_complete(self) -> bool:
+        """Return False for a compressed body that may not end here."""
+        return self._decompressor is None or self._decompressor.complete
+
     def complete(self, headers: HTTPHeaders) -> Problem | None:
         """End the body. Return the problem of one that is cut off; otherwise `headers` describe its content
         from now on."""
         if self._decompressor is None:
             return None
-        if not self._decompressor.complete:
+        if not self.is_complete():
             return _not_gzip("it ends too early")
         headers.pop("Content-Encoding", None)
         if "Content-Length" in headers:

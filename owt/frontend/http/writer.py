@@ -24,7 +24,7 @@ from owt.frontend import logs
 from owt.frontend.access.origins import OVERRULING
 from owt.frontend.counters import Counters
 from owt.frontend.http import compression
-from owt.frontend.http.connection import Connection
+from owt.frontend.http.connection import CONTINUE, Connection
 from owt.frontend.http.gate import problem_answer
 from owt.frontend.problems import Headers, Problem, WholeResponse, problem_response
 from owt.wire.http import BODILESS
@@ -47,13 +47,15 @@ class ResponseWriter:
 
     `headers` are sent with every response, and `json_by_default` is that of `Problem.response` for errors.
     `begun` and `ended` say how far the response is. `has_body` is False for a response to HEAD, which has no
-    Content-Length where the length of the body is unknown.
+    Content-Length where the length of the body is unknown. `expected` is True while the client waits for 100
+    (Continue): a response that begins permits the client to send its body meanwhile.
     """
 
     def __init__(self, request: HTTPServerRequest, counters: Counters) -> None:
         self.headers: Headers = []
         self.json_by_default = False
         self.request_complete = False
+        self.expected = False
         self.begun = False
         self.ended = False
         self._request = request
@@ -126,6 +128,8 @@ class ResponseWriter:
 
         Raises `HTTPOutputError`, and sends nothing, for more data than the headers state.
         """
+        if self.expected:
+            self._connection.stream.write(CONTINUE)
         head = self._head(headers)
         length = head.get("Content-Length", "")
         if length.isdecimal() and self.has_body and status not in BODILESS:

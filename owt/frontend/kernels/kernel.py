@@ -41,8 +41,9 @@ from owt.wire.messages import (
     Cancel,
     Cell,
     Credit,
-    FetchBody,
     Hello,
+    Input,
+    InputEnd,
     Invoke,
     Message,
     Output,
@@ -51,13 +52,12 @@ from owt.wire.messages import (
     Queued,
     RegisterEndpoints,
     RegisterResult,
-    RequestBody,
     Welcome,
     Withdraw,
     Withdrawn,
 )
 
-RunMessage = Output | Queued | Withdrawn | FetchBody | Pong
+RunMessage = Output | Queued | Withdrawn | Credit | Pong
 """Message of a kernel for its session."""
 
 log = logging.getLogger("owt.kernels")
@@ -195,7 +195,7 @@ class Kernel:
                 # The process has ended; its last output still arrives.
                 if isinstance(message, Output | Queued | Withdrawn):
                     self._owner.received(message)
-            case Output() | Queued() | Withdrawn() | FetchBody() | Pong() if self.state is KernelState.READY:
+            case Output() | Queued() | Withdrawn() | Credit() | Pong() if self.state is KernelState.READY:
                 self._owner.received(message)
             case Cell(running=running) if self.state is KernelState.READY:
                 self.in_cell = running
@@ -258,7 +258,7 @@ class Kernel:
         # A kernel that serves calls has handled its first message.
         return number or self.newest_sent
 
-    def ask(self, message: Cancel | Withdraw | RegisterResult | RequestBody) -> None:
+    def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd) -> None:
         """Send a message that the kernel handles while a call runs."""
         if self._control is not None:
             self._control.send(message)

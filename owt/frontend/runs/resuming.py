@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from owt.errors import BadRequest
 from owt.frontend.problems import Problem
 from owt.frontend.runs.journal import ChunksLost
-from owt.frontend.runs.runs import Reader, Run, fingerprint
+from owt.frontend.runs.runs import Reader, Run
 from owt.wire import sse
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data
@@ -57,7 +57,7 @@ def parse_after(text: str | None) -> int:
 
 def check_same_call(run: Run, call: Call) -> None:
     """Raise `BadRequest` if a request that would resume `run` is for another call."""
-    if run.fingerprint != fingerprint(call):
+    if run.fingerprint != call.fingerprint():
         raise BadRequest(
             "Last-Event-ID", "belongs to another call", run.id, hint="Leave the header out to run this one"
         )

@@ -22,6 +22,7 @@ from typing import Literal, Protocol
 from msgspec import Struct, field
 
 from owt.frontend.logs import short_path
+from owt.frontend.runs.input import RunInput
 from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stderr, Stdout, size
@@ -108,6 +109,7 @@ class Run(Struct, eq=False):
     user: str | None = None
     shared_by: int = 1  # calls, without those that were cancelled
     fingerprint: int | None = None  # only of a run with events, which can be resumed
+    input: RunInput | None = None
     journal: Journal = field(default_factory=Journal)
     kept_bytes: int = 0
     sent: int = 0
@@ -122,7 +124,7 @@ class Run(Struct, eq=False):
     def __post_init__(self) -> None:
         call = self.call
         self.session, self.detached, self.has_events = call.session, call.detach, call.sse
-        self.fingerprint = fingerprint(call) if call.sse or call.sse_streams else None
+        self.fingerprint = call.fingerprint() if call.sse or call.sse_streams else None
 
     @property
     def ended(self) -> bool:
@@ -217,6 +219,12 @@ class Run(Struct, eq=False):
         """End the run with a failure that its kernel did not report."""
         began = self.started_at or time.time()
         self.feed((failure, Done(failure.status, time.time() - began)))
+
+    def open_input(self, body: bytes | None = None) -> RunInput:
+        """Return a new input of the run, which is complete if its `body` is here already."""
+        self.input = RunInput(self.id) if body is None else RunInput.of_body(self.id, body)
+        self.observe(self.input)
+        return self.input
 
     def leave_caller(self) -> None:
         """Record that the caller waits no longer."""
@@ -391,13 +399,6 @@ class Reader:
         return chunks
 
 
-def fingerprint(call: Call) -> int:
-    """Return a number that is equal for requests of the same call: the same code, arguments and session."""
-    facts = call.request
-    fields = (facts.method, facts.query, facts.body) if call.endpoint is not None else None
-    return hash((call.session, facts.path, call.code, call.adaptor, call.kwargs, call.fn_name, fields))
-
-
 def _random_ids() -> Iterator[str]:
     """Yield ids that cannot be guessed. Each read of random bytes is a system call, so many are read."""
     while True:
@@ -439,8 +440,7 @@ class Runs:
     def create(self, call: Call) -> Run:
         """Return a new run of this call, with an id that cannot be guessed."""
         run = Run(
-            next(self._ids),
-            call,
+            next(self._ids), call,
             self._journal if call.caching is None else self._cacheable,
             budget=self._budget,
             grant_step=self._grant_step,

@@ -22,7 +22,7 @@ from owt.frontend.sessions import failures, waiting
 from owt.frontend.sessions.deadlines import NO_CALL, STUCK, Deadlines, Limits
 from owt.frontend.sessions.events import KernelEvent, SessionObservers, SessionState
 from owt.wire.chunk import Done, Failed, Stderr, Stdout
-from owt.wire.messages import PING, Cancel, FetchBody, Output, Pong, Queued, RequestBody, Withdraw, Withdrawn
+from owt.wire.messages import PING, Cancel, Credit, Output, Pong, Queued, Withdraw, Withdrawn
 
 log = logging.getLogger("owt.sessions")
 
@@ -313,14 +313,14 @@ class Session:
         # The kernel has its next call by now. A step of the event loop costs a twentieth of a call.
         run.wake_readers(now=True)
 
-    def _received_control(self, message: Queued | Withdrawn | FetchBody | Pong) -> None:
+    def _received_control(self, message: Queued | Withdrawn | Credit | Pong) -> None:
         kernel = self.kernel
         if kernel is None:
             return
         match message:
-            case FetchBody(run=id):
-                run = self.active.get(id)
-                kernel.ask(RequestBody(id, run.call.request.body if run is not None else None))
+            case Credit(run=id, size=size):
+                if (run := self.active.get(id)) is not None:
+                    (run.input or run.open_input(run.call.request.body)).grant(size, kernel)
             case Queued(run=id):
                 self._deadlines.queued(id)
             case Withdrawn(run=id):

@@ -13,7 +13,7 @@
     figures        figures of pyplot, closed at the end of their run
     output_sender  one run's chunks, sent within its credit
     process_state  environment, directory and streams, restored after a call of the pool
-    request_body   bodies of requests, fetched from the frontend
+    input          what the client of one run sends, received within the credit that it gives
     iopub          calls shown in attached notebooks
     event_loops    event loops that user code sees, and cannot end
     interrupts     KeyboardInterrupt in user code and nowhere else

@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 from owt.kernel import context
+from owt.kernel.calls.input import RunInput
 
 MAX_WITHDRAWN = 1000
 """Maximum number of runs that are withdrawn before they arrive; of more, the oldest is forgotten."""
@@ -16,7 +17,8 @@ class ActiveRun(context.Run):
 
     `number` is that of its message; `thread` is the id of its own thread, if it has one; `exit` is the
     SystemExit or KeyboardInterrupt of a task or a callback that it has started; `failing` is set while its
-    exception is described; `cancelled` is set once its task has been cancelled.
+    exception is described; `cancelled` is set once its task has been cancelled;
+    `opened_input` is its input, if there is one yet.
     """
 
     number = 0
@@ -27,6 +29,16 @@ class ActiveRun(context.Run):
     exit: BaseException | None = None
     task: asyncio.Task[None] | None = None
     thread: int | None = None
+    opened_input: RunInput | None = None
+
+    @property
+    def input(self) -> RunInput:
+        """Input of the run, made at the first look of either side."""
+        if self.opened_input is None:
+            # Atomic: the control thread and threads of the run may come at once.
+            vars(self).setdefault("opened_input", RunInput(self.sender))
+        assert self.opened_input is not None
+        return self.opened_input
 
 
 class RunTable:

@@ -29,7 +29,7 @@ def with_advice(failed: Failed, error: BaseException, facts: RequestFacts) -> Fa
     if not issubclass(type(error), BadRequest):
         return failed
     assert isinstance(error, BadRequest)
-    if error.field not in ("code", "kwargs") or facts.deferred_size:
+    if error.field not in ("code", "kwargs") or facts.input_size:
         return failed
     try:
         advice = " ".join(_advice(error, facts))

@@ -26,12 +26,13 @@ from owt.wire.messages import (
     Cell,
     Credit,
     Hello,
+    Input,
+    InputEnd,
     Invoke,
     Message,
     Ping,
     Pong,
     RegisterResult,
-    RequestBody,
     Welcome,
     Withdraw,
 )
@@ -156,8 +157,10 @@ class KernelChannel:
                 self.runner.cancel(message.run, message.reason)
             elif isinstance(message, Withdraw):
                 self.runner.withdraw(message.run)
-            elif isinstance(message, RequestBody):
-                self.runner.bodies.on_body(message.run, message.body)
+            elif isinstance(message, Input):
+                self.runner.add_input(message)
+            elif isinstance(message, InputEnd):
+                self.runner.end_input(message.run, message.error)
             elif isinstance(message, RegisterResult):
                 self.runner.endpoints.on_result(message.number, message.problem)
             else:

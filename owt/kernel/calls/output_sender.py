@@ -6,14 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from owt.kernel.calls.connection import FrontendConnection
 from owt.kernel.calls.interrupts import Interrupts
 from owt.kernel.calls.iopub import RunMirror
 from owt.kernel.calls.recording import Recording
 from owt.wire.chunk import Chunk, Display, Stderr, Stdout, size
-from owt.wire.messages import Output
+from owt.wire.messages import Credit, Output
 from owt.wire.unsent import Region, StreamName
 
 FLUSH_DELAY = 0.001
@@ -55,10 +55,11 @@ class OutputSender:
         self.has_shown = False
         self._connection = connection
         self._credit = window
-        self._credit_lock = threading.Lock()
-        # Most runs never wait for credit.
-        self._granted: threading.Condition | None = None
-        self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+        self.window = window
+        self._lock = threading.Lock()
+        # Most runs never wait.
+        self._changed: threading.Condition | None = None
+        self._waiting: tuple[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]], ...] = ()
         self._interrupts = interrupts
         self._call_later = call_later
         self._order = threading.RLock()
@@ -80,21 +81,16 @@ class OutputSender:
 
     def grant(self, amount: int) -> None:
         """Add `amount` bytes of credit. Thread-safe."""
-        with self._credit_lock:
+        with self._lock:
             self._credit += amount
-            if self._granted is not None:
-                self._granted.notify_all()
-            waiter = self._waiter
-        if waiter is not None:
-            loop, future = waiter
-            loop.call_soon_threadsafe(_resolve, future)
+        self.notify()
 
     def stop(self, reason: str) -> None:
-        """Stop the run: a thread that waits for credit raises KeyboardInterrupt."""
-        with self._credit_lock:
+        """Stop the run: a thread that waits for credit, or for input, raises KeyboardInterrupt."""
+        with self._lock:
             self.stop_reason = reason
-            if self._granted is not None:
-                self._granted.notify_all()
+            if self._changed is not None:
+                self._changed.notify_all()
 
     def send(self, chunks: Iterable[Chunk]) -> None:
         """Send chunks, after any text written before them. Blocks while there is no credit."""
@@ -108,19 +104,71 @@ class OutputSender:
             if allowed:
                 self._interrupts.unshield(allowed)
 
-    async def wait_for_credit(self) -> None:
-        """Wait on the event loop until there is credit. One task at a time may wait."""
+    def request_input(self, amount: int) -> None:
+        """Allow the frontend to send `amount` more bytes of the run's input."""
+        self._connection.send(Credit(self.run, amount))
+
+    # Waiting for the frontend: for credit, and for input
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Make interrupts pending in the block, which is owt's code below user code."""
+        allowed = self._shield()
+        try:
+            yield
+        finally:
+            if allowed:
+                self._interrupts.unshield(allowed)
+
+    def notify(self) -> None:
+        """Have threads and tasks that wait look at their conditions again. Thread-safe."""
+        with self._lock:
+            if self._changed is not None:
+                self._changed.notify_all()
+            waiting, self._waiting = self._waiting, ()
+        for loop, future in waiting:
+            # The loop of user code may have been closed.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, future)
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Block until `ready()`, which each `notify` makes this look at. Call it while shielded.
+
+        Raises KeyboardInterrupt if the run is stopped.
+        """
+        in_main = threading.get_ident() == _MAIN_THREAD and self._interrupts.run == self.run
+        with self._lock:
+            self._changed = self._changed or threading.Condition(self._lock)
+            while not ready():
+                if self.stop_reason is not None:
+                    raise KeyboardInterrupt
+                if in_main:
+                    # The only place outside of user code where KeyboardInterrupt may be raised.
+                    self._interrupts.enter_user_code()
+                try:
+                    self._changed.wait()
+                finally:
+                    if in_main:
+                        self._interrupts.leave_user_code()
+
+    async def wait_until_async(self, ready: Callable[[], bool]) -> None:
+        """Do what `wait_until` does, but wait on the event loop. A run is stopped by cancelling its task."""
         loop = asyncio.get_running_loop()
-        while self._credit <= 0:
-            with self._credit_lock:
-                if self._credit > 0:
+        while not ready():
+            with self._lock:
+                if ready():
                     return
                 future: asyncio.Future[None] = loop.create_future()
-                self._waiter = loop, future
-            try:
-                await future
-            finally:
-                self._waiter = None
+                self._waiting = (*self._waiting, (loop, future))
+            await future
+
+    def _has_credit(self) -> bool:
+        return self._credit > 0 or self._closed
+
+    async def wait_for_credit(self) -> None:
+        """Wait on the event loop until there is credit."""
+        if self._credit <= 0:
+            await self.wait_until_async(self._has_credit)
 
     def finish(self, chunks: Iterable[Chunk]) -> None:
         """Send the run's last chunks in one frame, whatever the credit, and close."""
@@ -279,32 +327,16 @@ class OutputSender:
 
     def _send(self, chunk: Chunk, regions: Sequence[Region] = ()) -> None:
         if self._credit <= 0:
-            self._wait()
+            self.wait_until(self._has_credit)
         if self._closed:
             return
         amount = size(chunk)
         # A chunk that cannot be encoded takes no credit.
         self._connection.send(Output(self.run, (chunk,)), regions)
-        with self._credit_lock:
+        with self._lock:
             self._credit -= amount
         if self.mirror is not None:
             self.mirror.show((chunk,))
-
-    def _wait(self) -> None:
-        in_main = threading.get_ident() == _MAIN_THREAD and self._interrupts.run == self.run
-        with self._credit_lock:
-            self._granted = self._granted or threading.Condition(self._credit_lock)
-            while self._credit <= 0 and not self._closed:
-                if self.stop_reason is not None:
-                    raise KeyboardInterrupt
-                if in_main:
-                    # The only place outside of user code where KeyboardInterrupt may be raised.
-                    self._interrupts.enter_user_code()
-                try:
-                    self._granted.wait()
-                finally:
-                    if in_main:
-                        self._interrupts.leave_user_code()
 
     def _shield(self) -> bool:
         return threading.get_ident() == _MAIN_THREAD and self._interrupts.shield()

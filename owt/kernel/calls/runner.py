@@ -32,7 +32,6 @@ from owt.kernel.calls.interrupts import InMainThread, InOtherThread, InStep, Int
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
 from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.calls.process_state import ProcessState
-from owt.kernel.calls.request_body import BodyFetcher
 from owt.kernel.calls.stdio import Streams
 from owt.kernel.code.adaptor_files import AdaptorFolder
 from owt.kernel.code.cells import CallEvents, CellRunner
@@ -45,7 +44,7 @@ from owt.summat import METHODS
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Done, Failed
-from owt.wire.messages import Output, Queued, Withdrawn
+from owt.wire.messages import Input, Output, Queued, Withdrawn
 
 RETRY_INTERRUPT = 0.02
 """Seconds after which the runner checks that a run has noticed its cancel. A step that begins just before may
@@ -90,7 +89,6 @@ class Runner:
         self._new_folder = tempfile.mkdtemp if folder is None else folder.new_folder
         self._state = ProcessState()
         self._interrupts = Interrupts(self._interrupt_others)
-        self.bodies = BodyFetcher(connection.send, self._interrupts)
         self._in_main = InMainThread(self._interrupts, loop)
         self._plain_loop = PlainLoop()
         self.endpoints = Registry(shell, connection.send, lambda id: self._runs.get(id) is not None)
@@ -122,7 +120,7 @@ class Runner:
         sender = OutputSender(
             id, self._connection, self._window, self._interrupts, self._call_later, mirror
         )
-        run = ActiveRun(id, call, sender, self.bodies.fetch, self._new_folder)
+        run = ActiveRun(id, call, sender, self._new_folder)
         run.number = number
         if not self._runs.add(run):
             return
@@ -150,6 +148,16 @@ class Runner:
         run = self._runs.get(id)
         if run is not None:
             run.sender.grant(amount)
+
+    def add_input(self, item: Input) -> None:
+        """Add an item to the input of its run. Call it in the control thread."""
+        if (run := self._runs.get(item.run)) is not None:
+            run.input.add(item)
+
+    def end_input(self, id: str, error: str | None) -> None:
+        """End the run's input. Call it in the control thread."""
+        if (run := self._runs.get(id)) is not None:
+            run.input.end(error)
 
     def cancel(self, id: str, reason: str) -> None:
         """Stop this run and no other. Call it in the control thread.
@@ -309,6 +317,8 @@ class Runner:
         seconds = time.perf_counter() - began
         if run.folders is not None:
             run.remove_folders()
+        if run.opened_input is not None:
+            run.opened_input.close()
         try:
             run.sender.finish((*last, Done(status, seconds, run.personal)))
         except MemoryError:

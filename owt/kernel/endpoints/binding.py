@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from owt.errors import Unprocessable, shortened
+from owt.kernel.body import InputStream
 from owt.kernel.code.arguments import Arguments
 from owt.kernel.endpoints.contents import (
     ARGUMENT,
@@ -34,7 +35,7 @@ from owt.kernel.endpoints.conversions import convert, data_of_url, reason
 from owt.kernel.endpoints.signature import Kind, Signature, TypedParameter, read_parameters
 from owt.summat import MISSING
 from owt.wire.call import FIELDS
-from owt.wire.media import NPY
+from owt.wire.media import NPY, fits
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Request
@@ -167,8 +168,7 @@ def _fields(
                 fields.update(document)
             elif needs_object:
                 problems.append(("body", f"must be a JSON object; got {shortened(document)}"))
-    # `Environ` need not record a look at this key, and its own method takes ten times as long.
-    elif signature.takes_body and dict.get(request.environ, "CONTENT_LENGTH", "0") != "0":
+    elif signature.takes_body and _has_body(request.environ):
         data = request.get_data()
         takers = _takers(media_type, signature, {*fields, *path})
         if len(takers) == 1:
@@ -184,13 +184,19 @@ def _fields(
     return {key: field for key, field in fields.items() if key not in FIELDS}
 
 
+def _has_body(environ: dict[str, Any]) -> bool:
+    # `Environ` need not record a look at these keys, and its own method takes ten times as long.
+    length = dict.get(environ, "CONTENT_LENGTH", "0")
+    return length != "0" or isinstance(dict.get(environ, "wsgi.input"), InputStream)
+
+
 def _takers(media_type: str, signature: Signature, others: set[str]) -> list[str]:
     """Return the parameters that take a body of this media type, those that have no other value only.
 
     One whose type is made for the media type counts more than one that takes any text, or any bytes.
     """
     matches = {
-        key: [pattern for pattern in parameter.bodies if _fits(media_type, pattern)]
+        key: [pattern for pattern in parameter.bodies if fits(media_type, pattern)]
         for key, parameter in signature.parameters.items()
         if key not in others
     }
@@ -204,11 +210,6 @@ def _takers(media_type: str, signature: Signature, others: set[str]) -> list[str
     if media_type in ("", "application/octet-stream"):
         return [key for key in matches if signature.parameters[key].contents]
     return []
-
-
-def _fits(media_type: str, pattern: str) -> bool:
-    start, _, rest = pattern.partition("/")
-    return pattern in (media_type, "*/*") or (rest == "*" and media_type.startswith(f"{start}/"))
 
 
 def _taker_of_document(document: Any, signature: Signature, others: set[str]) -> str | None:

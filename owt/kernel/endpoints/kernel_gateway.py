@@ -67,6 +67,7 @@ def make_endpoint(options: NotebookCell, code: str, cells: CellRunner) -> Regist
             Parameter(name, "path", '{"type":"string"}', True) for name in parameters(options.path)
         ),
         more=True,
+        bodies=("*/*",),
     )
     check([endpoint])
     return RegisteredFunction(answer, Signature({}, None, None, ""), endpoint, takes_request=True)

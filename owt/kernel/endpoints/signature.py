@@ -26,6 +26,7 @@ from owt.kernel.endpoints.contents import JSON
 from owt.kernel.endpoints.conversions import FROM_TEXT, conversion_of, pydantic_adapter
 from owt.kernel.endpoints.schemas import NoneType, default_json, schemas_of
 from owt.wire import endpoint as rules
+from owt.wire import media
 from owt.wire.call import FIELDS
 from owt.wire.endpoint import Endpoint, Parameter
 
@@ -193,9 +194,24 @@ def describe(
         streams=streams,
         definitions=json.dumps(definitions),
         scalar=None if streams else _scalar_form(item),
+        bodies=_bodies([parameter for parameter in parameters if parameter.name not in path_names]),
     )
     rules.check([endpoint])
     return endpoint
+
+
+def _bodies(parameters: list[TypedParameter]) -> tuple[str, ...]:
+    """Return the media types of whole bodies that are a value of one of these parameters, but forms and JSON.
+
+    A text that has a default is no taker of a body: see `owt.kernel.endpoints.binding`.
+    """
+    kinds = {kind for parameter in parameters for kind in parameter.bodies if kind != JSON}
+    if not any(parameter.required for parameter in parameters if "text/*" in parameter.bodies):
+        kinds.discard("text/*")
+    if any(parameter.contents for parameter in parameters):
+        # The first bytes show what it is.
+        kinds |= {"", media.OCTETS}
+    return tuple(sorted(kinds))
 
 
 def _typed(parameter: inspect.Parameter) -> TypedParameter:

@@ -27,7 +27,7 @@ from owt.testing import async_test, settle
 from owt.testing.kernel import HEAD, ScriptedKernels
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Done, Failed, Stderr
-from owt.wire.messages import RequestBody
+from owt.wire.messages import Input, InputEnd
 
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
 
@@ -693,15 +693,16 @@ def test_the_failure_of_a_start_has_the_status_of_its_error():
 
 
 @async_test
-async def test_a_kernel_gets_the_body_of_an_active_run_only():
+async def test_the_body_of_an_active_run_is_its_input():
     stage = Stage()
     run = Run("r1", Call(RequestFacts("POST", "/", "", (), b"a body", "localhost"), code="1"), 1000)
     stage.session.submit(run)
     kernel = await stage.kernels.wait_for_kernel(1)
-    kernel.fetch_body()
+    kernel.request_input(1)
+    assert kernel.messages == [Input("r1", b"a body"), InputEnd("r1")]
     kernel.answer()
-    kernel.fetch_body()
-    assert kernel.messages == [RequestBody("r1", b"a body"), RequestBody("r1", None)]
+    kernel.request_input()
+    assert len(kernel.messages) == 2
 
 
 async def short_calls(queue=20, **options):

@@ -21,7 +21,7 @@ KWARGS = BadRequest("kwargs", "is neither JSON nor a Python expression")
 
 def facts(query: str = "", body: str = "", content_type: str = FORM, *, deferred: int = 0) -> RequestFacts:
     headers = (("Content-Type", content_type),)
-    return RequestFacts("POST", "/", query, headers, body.encode(), "localhost", deferred_size=deferred)
+    return RequestFacts("POST", "/", query, headers, body.encode(), "localhost", input_size=deferred)
 
 
 def advice(error: BaseException, request: RequestFacts) -> str:

@@ -1,0 +1,104 @@
+"""Input of one run in the kernel: what its client sends while it runs, mirror image of the run's output.
+
+The control thread adds items, which arrive within the credit that this side gives. Any thread of the run, or
+a task, takes them. The first look gives a window of credit, so that nothing is sent for a call that never
+looks; taking items gives more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from owt.errors import BadRequest
+from owt.kernel.calls.output_sender import OutputSender
+from owt.wire.messages import Input
+
+
+class RunInput:
+    """Items from the run's client, in order. A run waits for them as it waits for credit of its output."""
+
+    def __init__(self, sender: OutputSender) -> None:
+        """`sender` sends the run's output, and the credit of its input. `whole` is for `InputStream`."""
+        self._sender = sender
+        self._items: deque[Input] = deque()
+        self._due = sender.window
+        self._ended = False
+        self._error: str | None = None
+        self._closed = False
+        self.whole: bytes | None = None
+        self._lock = threading.Lock()
+
+    # In the control thread
+
+    def add(self, item: Input) -> None:
+        """Add an item."""
+        if not self._closed:
+            self._items.append(item)
+            self._sender.notify()
+
+    def end(self, error: str | None) -> None:
+        """Let no item follow; `error` is why the sender broke off, or None if the input is complete."""
+        self._error, self._ended = error, True
+        self._sender.notify()
+
+    # In the run
+
+    def next_item(self) -> bytes | str | None:
+        """Return the next item, or None after the last one. Blocks until there is one.
+
+        Raises `BadRequest` if the sender broke off, KeyboardInterrupt if the run is stopped meanwhile, and
+        RuntimeError after the end of the run.
+        """
+        with self._sender.shielded():
+            while (item := self._pop()) is None and not self._is_over():
+                self._sender.wait_until(self._is_ready)
+        return item
+
+    async def next_item_async(self) -> bytes | str | None:
+        """Do what `next_item` does, but wait on the event loop."""
+        while True:
+            with self._sender.shielded():
+                item = self._pop()
+                is_last = item is None and self._is_over()
+            if item is not None or is_last:
+                return item
+            await self._sender.wait_until_async(self._is_ready)
+
+    def close(self) -> None:
+        """Drop all items, as the run has ended."""
+        self._closed = True
+        self._items.clear()
+        self._sender.notify()
+
+    def _is_over(self) -> bool:
+        """Return True if no item will come; otherwise give the credit that is due."""
+        if self._closed:
+            raise RuntimeError("the body of the request is gone, because its call has ended")
+        if self._ended and not self._items:
+            if self._error is not None:
+                raise BadRequest("body", self._error)
+            return True
+        self._give_credit()
+        return False
+
+    def _is_ready(self) -> bool:
+        return bool(self._items) or self._ended or self._closed
+
+    def _pop(self) -> bytes | str | None:
+        try:
+            item = self._items.popleft()
+        except IndexError:
+            return None
+        if not self._ended:
+            self._give_credit(item.size, self._sender.window // 4)
+        return item.data.decode() if item.text else item.data
+
+    def _give_credit(self, consumed: int = 0, step: int = 1) -> None:
+        """Let the frontend send as much as has been read, if that is at least `step` bytes."""
+        with self._lock:
+            self._due += consumed
+            if self._due < step:
+                return
+            due, self._due = self._due, 0
+        self._sender.request_input(due)
