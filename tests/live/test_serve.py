@@ -165,7 +165,7 @@ def test_a_preload_that_fails_is_a_warning(tmp_path):
 
 
 def test_without_fork_kernels_are_spawned():
-    with LiveServer("--no-fork", "--preload", "colorsys") as server:
+    with LiveServer("--no-fork", "--preload", "owt_test_nosuch,colorsys") as server:
         server.call("x = 41", session="a")
         assert server.call("x + 1", session="a").text == "42"
         assert server.call("import os\nos.getppid()", session="a").text == str(server.pid)
@@ -176,6 +176,7 @@ def test_without_fork_kernels_are_spawned():
         assert "exited with status 3" in answer.text
         assert server.call("'x' in state", session="a").text == "False"
         assert server.call("import sys\n'colorsys' in sys.modules", session="b").text == "True"
+        server.wait_for_log("--preload owt_test_nosuch: ModuleNotFoundError")
         assert server.call("import os\n[name for name in os.environ if 'PRELOAD' in name]").json() == []
 
 

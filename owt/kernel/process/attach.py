@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import faulthandler
 import importlib
 import mmap
 import os
+import shlex
 import socket
 import sys
 import warnings
@@ -56,6 +58,24 @@ def prefer_own_programs() -> None:
     # The server may have been started in another environment, which uv and others would take for this one.
     if os.environ.get("VIRTUAL_ENV", sys.prefix) != sys.prefix:
         del os.environ["VIRTUAL_ENV"]
+
+
+def provide_pip(folder: str | None) -> None:
+    """Make a program `pip` of this interpreter in this folder, if its environment has none, such as one that
+    uv has made: `!pip` would be that of another environment."""
+    own = os.path.dirname(sys.executable)
+    if folder is None or os.path.exists(os.path.join(own, "pip")):
+        return
+    # Not a name that can be imported: the folder is on `sys.path`.
+    programs = os.path.join(folder, ".bin")
+    with contextlib.suppress(OSError):
+        os.mkdir(programs)
+        pip = os.path.join(programs, "pip")
+        with open(pip, "x") as file:
+            file.write(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pip "$@"\n')
+        os.chmod(pip, 0o700)
+        path = os.environ["PATH"].removeprefix(own + os.pathsep)
+        os.environ["PATH"] = os.pathsep.join([own, programs, path])
 
 
 def ignore_warnings() -> None:
@@ -139,6 +159,7 @@ def attach(kernel: Any, inherited: Inherited) -> None:
         mirror=mirror,
     )
     kernel.channel = channel
+    provide_pip(channel.welcome.files)
     allow_own_loops(main)
     protect(main, channel.runner.exited, lambda: kernel.shell.exit_now)
     channel.start()

@@ -395,6 +395,8 @@ async def test_a_failing_provisioner_does_not_keep_calls_waiting(caplog: pytest.
         await stage.session.died.wait()
         await stage.kernel.closed()
         assert stage.session.exits == [Exit(ExitKind.CRASHED)]
+        # The provisioner has not, and a process that nothing waits for is reported.
+        stage.process.wait()
     assert "no answer" in caplog.text
 
 
