@@ -81,9 +81,10 @@ class Deadlines:
 
     The kernel's main thread may be *blocked* by something that a call has left running: a callback, a task, a
     signal handler. Then no call begins, and none runs that could be interrupted. The kernel's control thread
-    knows that (`Withdraw`). It is asked about each call that has not begun for a while, and about a ping that
-    follows the last call. `blocked_since` is the event loop's time of the first message that was not
-    received, until the main thread receives a ping; None while it is not blocked.
+    knows that (`Withdraw`). It is asked about the oldest call that has not begun for a while, or about a ping
+    that follows the last call, and if something blocks that one, about the others. `blocked_since` is the
+    event loop's time of the first message that was not received, until the main thread receives a ping; None
+    while it is not blocked.
     """
 
     def __init__(self, kill_after: float, kill_abandoned: float | None = None) -> None:
@@ -175,7 +176,7 @@ class Deadlines:
     # The kernel's main thread
 
     def check(self, kernel: Kernel, active: Collection[str]) -> list[str]:
-        """Ask about the calls that have not begun, and kill a kernel that has been stopped for too long.
+        """Ask about the oldest call that has not begun, and kill a kernel that has been stopped for too long.
 
         Called periodically. `active` are the calls that the kernel has. Returns all that was sent to it if no
         thread of the kernel has answered for `kill_after` seconds and its main thread handles none of the
@@ -185,14 +186,16 @@ class Deadlines:
             self._check_stopped(kernel)
         if self._used and not self._clocks and not kernel.in_cell and PING not in self._unbegun:
             self._ping(kernel)
+        if not self._unbegun:
+            return []
+        # What is true of the oldest is true of all that wait behind it, which may be a thousand.
+        id, oldest = next(iter(self._unbegun.items()))
         now = _now()
-        silent = False
-        for id, unbegun in self._unbegun.items():
-            if unbegun.question is not None:
-                silent |= now - unbegun.question >= self._kill_after
-            elif now - unbegun.sent >= self._patience:
+        if oldest.question is None:
+            if now - oldest.sent >= self._patience:
                 self._ask(kernel, id)
-        if not silent or kernel.in_cell:
+            return []
+        if now - oldest.question < self._kill_after or kernel.in_cell:
             return []
         # A cell, or a call that is handled, may run and hold the interpreter's lock: no thread answers then.
         unhandled = self.unhandled(kernel)
@@ -216,6 +219,8 @@ class Deadlines:
         self.blocked_since = sent if self.blocked_since is None else min(sent, self.blocked_since)
         if id != PING:
             del self._unbegun[id]
+        for other in self._unbegun:
+            self._ask(kernel, other)
         if PING not in self._unbegun:
             self._ping(kernel)
         clock = self._clocks.get(id)

@@ -224,7 +224,7 @@ class Session:
     def _queue_again(self, run: Run, timed_out: bool) -> None:
         """Put a call that was sent into the queue again, or end it if its timeout has passed."""
         run.take_back()
-        self.queue.appendleft(run)
+        self.queue.insert(sum(other.created_at < run.created_at for other in self.queue), run)
         if timed_out:
             run.cancel("timeout")
 

@@ -820,3 +820,21 @@ async def test_calls_that_were_sent_ahead_are_withdrawn_with_the_call_before_the
     del kernel.invoked[:]
     kernel.pong()
     assert kernel.invoked == [active.id, second.id, fourth.id]
+
+
+@async_test
+async def test_a_kernel_is_asked_about_its_oldest_waiting_call_and_about_others_when_that_is_blocked():
+    stage, clock = Stage(concurrency=3, kill_after=60.0), LoopClock()
+    runs = [stage.submit().id for _ in range(3)]
+    kernel = await stage.kernels.wait_for_kernel(1)
+    for _ in range(2):
+        await clock.advance(1.0)
+        stage.session.check()
+        assert [message.run for message in kernel.messages] == runs[:1]
+    kernel.withdraw(runs[0])
+    assert [message.run for message in kernel.messages] == runs
+    kernel.withdraw(runs[1])
+    kernel.withdraw(runs[2])
+    del kernel.invoked[:]
+    kernel.pong()
+    assert kernel.invoked == runs
