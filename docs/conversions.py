@@ -437,7 +437,8 @@ GROUPS: list[Group] = [
     Group(
         "Images and figures",
         "from PIL import Image\nimport matplotlib.pyplot as plt\nfrom matplotlib.figure import Figure\n"
-        "plt.rcParams['figure.figsize'] = 1, 1\nimage = Image.new('RGB', (2, 2))\n",
+        "plt.rcParams.update({'figure.figsize': (1, 1), 'xtick.labelbottom': False, 'ytick.labelleft': False})\n"
+        "image = Image.new('RGB', (2, 2))\n",
         [
             picture("image", "image/png", "RGB"),
             picture('image.convert("1")', "image/png", "1"),
@@ -459,6 +460,7 @@ GROUPS: list[Group] = [
             shown("plt.bar([1], [2])", "image/png"),
             shown("plt.imshow([[1]])", "image/png"),
             shown("plt.boxplot([1, 2, 3])", "image/png"),
+            shown("plt.pie([1])", "image/png"),
             shown("plt.subplots(1, 2)[1]", "image/png"),
             shown('plt.title("owt")', "image/png"),
             with_media("[Figure(), Figure()]", '["data:image/png;base64,…","data:image/png;base64,…"]', "PNG PNG",

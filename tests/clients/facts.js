@@ -250,6 +250,16 @@ def run(**kwargs):
     equal(events.at(-1).json().status, 200);
   },
 
+  async "a returned value is JSON, bytes or a string in a stream"({ owt, url }) {
+    const client = new owt.Client(url);
+    for (const [code, data, isJSON] of [["1", "1", true], ["'1'", "1", false], ["None", "null", true], ["True", "true", true]]) {
+      const [event] = await all(client.stream(code));
+      equal([event.name, event.data, event.isJSON], ["result", data, isJSON], code);
+    }
+    const [bytes] = await all(client.stream("b'\\0\\xff'"));
+    equal([bytes.name, ...bytes.data, bytes.isJSON], ["result", 0, 255, false]);
+  },
+
   async "a line end in an event is preserved"({ owt, url }) {
     const text = "10 %\r20 %\r\n\r\r\n\n|\r";
     const code = "def run(text):\n    print(text, end='')\n    yield text\n    return text";

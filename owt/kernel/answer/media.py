@@ -95,7 +95,15 @@ def is_drawing(value: Any) -> bool:
 
 def _figure(value: Any) -> Any:
     """Return the figure that an object or its attribute `figure` is, or None."""
-    figure_class = loaded("matplotlib.figure", "Figure")
+    figure_class, kind = loaded("matplotlib.figure", "Figure"), type(value)
+    if kind.__module__.startswith("matplotlib.") and not (
+        hasattr(value, "figure") or hasattr(kind, "_repr_html_") or isinstance(value, (list, tuple, dict))
+    ):
+        # A pie, a colour bar and a stream plot are neither artists nor lists of them.
+        parts = getattr(value, "__dict__", {})
+        items = [part[0] if isinstance(part, list) and part else part for part in parts.values()]
+        artist_class = loaded("matplotlib.artist", "Artist")
+        value = next((item for item in items if isinstance(item, artist_class)), None)
     # A part of a figure may be in a part of its own.
     for _ in range(3):
         if isinstance(value, figure_class):

@@ -224,6 +224,11 @@ def boxes() -> dict[str, Any]:
     return drawing()[1].boxplot([1, 2, 3])
 
 
+def colour_bar() -> Any:
+    figure, axes = drawing()
+    return figure.colorbar(axes.imshow([[1]]))
+
+
 def axes_in_array() -> Any:
     return Figure(figsize=(1, 1)).subplots(1, 2)
 
@@ -367,6 +372,8 @@ ROWS: dict[str, Row] = {
     "lines": (lambda: drawing()[1].plot([1, 2]), "image/png", PNG, PNG),
     "bars": (lambda: drawing()[1].bar([1], [2]), "image/png", PNG, PNG),
     "histogram": (lambda: drawing()[1].hist([1, 2]), "image/png", PNG, PNG),
+    "pie": (lambda: drawing()[1].pie([1]), "image/png", PNG, PNG),
+    "colour bar": (colour_bar, "image/png", PNG, PNG),
     "box plot": (boxes, "image/png", PNG, PNG),
     "picture in Axes": (lambda: drawing()[1].imshow([[1]]), "image/png", PNG, PNG),
     "grid": (Grid, "image/png", PNG, PNG),
