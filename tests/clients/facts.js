@@ -66,6 +66,14 @@ export const facts = {
     equal([error.status, error.message.includes("delete the session first")], [409, true]);
   },
 
+  async "the field display selects the representation, also in a link"({ owt, url }) {
+    const client = new owt.Client(url);
+    const code = "from PIL import Image\nImage.new('1', (1, 1))";
+    equal((await client.call(code, {}, { display: "image/jpeg" })).type, "image/jpeg");
+    const response = await fetch(client.link(code, {}, { display: "image/jpeg" }));
+    equal(response.headers.get("Content-Type"), "image/jpeg");
+  },
+
   async "an array is a typed array with its shape"({ owt, url }) {
     const client = new owt.Client(url);
     const arrays = [

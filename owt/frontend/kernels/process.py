@@ -148,7 +148,12 @@ def _children(pid: int) -> list[int]:
 
 def group_members(group: int) -> list[int]:
     """Return the ids of the processes of a process group."""
-    members = []
+    members: list[int] = []
+    try:
+        # Most kernels leave none, and this takes no look at all processes.
+        os.killpg(group, 0)
+    except OSError:
+        return members
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
             if os.getpgid(pid) == group:
