@@ -1,5 +1,6 @@
 """owt.host.template: imports, forks, exit statuses, and the cleanup when the frontend is gone."""
 
+import json
 import os
 import secrets
 import signal
@@ -209,6 +210,25 @@ def test_a_kernel_with_another_environment_does_not_use_what_was_prepared(templa
     assert (home / "profile_default" / "startup").is_dir()
     signal.pidfd_send_signal(template.pidfds[-1], signal.SIGKILL)
     assert template.receive() == Exited(forked.pid, -signal.SIGKILL)
+
+
+def test_a_kernel_has_the_variables_of_its_request_whatever_a_preloaded_module_sets(tmp_path, monkeypatch):
+    noted = tmp_path / "variables"
+    (tmp_path / "owt_sets_variables.py").write_text(
+        "import os\nos.environ['NEW'] = os.environ['CHANGED'] = 'of a module'\ndel os.environ['REMOVED']"
+    )
+    (tmp_path / "owt_notes_variables.py").write_text(
+        f"import json, os\nwith open({str(noted)!r}, 'w') as file: json.dump(dict(os.environ), file)"
+    )
+    for name, value in (("PYTHONPATH", str(tmp_path)), ("CHANGED", "first"), ("REMOVED", "first")):
+        monkeypatch.setenv(name, value)
+    template = Template("--preload", "owt_sets_variables", "--late", "owt_notes_variables")
+    template.receive()
+    template.fork(1, "--version", ADDED="1")
+    assert isinstance(template.receive(), Forked)
+    assert isinstance(template.receive(), Exited)
+    assert json.loads(noted.read_text()) == {**template.env, "ADDED": "1"}
+    template.close()
 
 
 def test_a_kernel_that_cannot_start_exits_with_a_status(template):
