@@ -24,6 +24,10 @@ MODEL_PACKAGES := onnxruntime pandas rapidocr scikit-learn silero-vad
 LIBRARIES := .venv-libraries
 LIBRARY_PACKAGES := altair datasets duckdb geopandas jax plotly polars pyarrow scipy seaborn xarray
 
+# The interpreters whose kernels are tested, those of them that exist, and the packages of their environments.
+PYTHONS ?= python3.9 python3.10 python3.11 python3.12 python3.13 python3.14
+KERNEL_PACKAGES := ipykernel matplotlib msgspec numpy pydantic
+
 # Tools that read the OpenAPI document. Their findings and their output differ between releases.
 OPENAPI := .venv-openapi
 OPENAPI_TOOLS := schemathesis==4.32.5 openapi-python-client==0.29.1
@@ -37,7 +41,7 @@ DOCS := .venv-docs
 NEWEST := .venv-newest
 BOUNDED := ipykernel ipython jupyter_client jupyter_server tornado
 
-.PHONY: help serve test test-newest soak test-browser test-models test-bark test-libraries test-openapi lint docs man picture bench bench-memory bench-kernel clean
+.PHONY: help serve test test-newest soak test-browser test-models test-bark test-libraries test-openapi test-pythons lint docs man picture bench bench-memory bench-kernel clean
 
 help:
 	@echo 'make serve        start the server, with a voice, and print commands to try'
@@ -48,6 +52,7 @@ help:
 	@echo 'make test-models  run the tests of models and of the examples with models'
 	@echo 'make test-libraries test tables, arrays and charts of libraries, such as polars, jax and plotly'
 	@echo 'make test-openapi test endpoints with Schemathesis and openapi-python-client'
+	@echo 'make test-pythons test kernels of other versions of Python; PYTHONS=...: their interpreters'
 	@echo 'make lint         check style and types'
 	@echo 'make docs         generate the reference, check the links and build docs/ into build/docs'
 	@echo 'make man          write the manual page, build/man/owt.1'
@@ -83,6 +88,17 @@ test-bark: test-models
 
 test-libraries: $(LIBRARIES)/installed
 	$(LIBRARIES)/bin/python -m pytest tests/libraries $(ARGS)
+
+test-pythons: $(VENV)/installed-dev
+	@for python in $(PYTHONS); do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  folder=.venv-pythons/$$version; test ! -e $$folder/made || continue; \
+	  echo "installing $(KERNEL_PACKAGES) into $$folder"; \
+	  $$python -m venv $$folder || exit; \
+	  $$folder/bin/python -m pip install --quiet --disable-pip-version-check $(KERNEL_PACKAGES) || exit; \
+	  touch $$folder/made; \
+	done
+	$(BIN)/python -m pytest tests/pythons $(ARGS)
 
 test-openapi: $(OPENAPI)/installed
 	$(OPENAPI)/bin/python -m pytest tests/openapi $(ARGS)

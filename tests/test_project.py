@@ -265,9 +265,9 @@ def test_a_module_has_a_docstring_and_no_vague_name():
 
 def test_the_folders_of_tests_mirror_the_package():
     # Tests of the whole: real servers, their faults, documentation, real models, browsers, clients in other
-    # languages, benchmarks, large libraries, and tools that read the OpenAPI document.
+    # languages, benchmarks, large libraries, tools that read the OpenAPI document, and versions of Python.
     whole = {"live", "faults", "examples", "notebooks", "models", "browser", "clients", "benchmarks", "docs"}
-    whole |= {"libraries", "openapi"}
+    whole |= {"libraries", "openapi", "pythons"}
     for path in (ROOT / "tests").rglob("test_*.py"):
         place = path.parent.relative_to(ROOT / "tests")
         assert (PACKAGE / place).is_dir() or place.parts[0] in whole, path
