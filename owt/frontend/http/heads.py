@@ -4,6 +4,7 @@ Without I/O."""
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 from msgspec import Struct
 from tornado.httputil import HTTPHeaders, HTTPInputError
@@ -40,10 +41,9 @@ class HeadLimits(Struct, frozen=True):
         """Return the problem of a head that Tornado has parsed, or None."""
         if len(url) > self.url:
             return self._url_too_long()
-        size = 0
-        for name, value in headers.get_all():
-            # A line has a colon, a space and two characters at its end.
-            size += len(name) + len(value) + 4
+        lines = list(headers.get_all())
+        # A line has a colon, a space and two characters at its end.
+        size = sum(map(len, chain.from_iterable(lines))) + 4 * len(lines)
         return self.headers_too_large() if size > self.headers else None
 
     def problem(self, beginning: bytes) -> Problem:

@@ -7,7 +7,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, groupby
+from itertools import chain
 from typing import Protocol
 
 from owt.errors import WireError
@@ -142,9 +142,14 @@ class KernelConnection(asyncio.BufferedProtocol):
 
 def joined(messages: Iterable[Message]) -> Iterator[Message]:
     """Yield the messages with successive outputs of one run as one, since each has its own cost."""
-    for run, group in groupby(messages, lambda message: message.run if isinstance(message, Output) else None):
-        if run is None:
-            yield from group
-        else:
-            outputs = (message for message in group if isinstance(message, Output))
-            yield Output(run, tuple(chain.from_iterable(output.chunks for output in outputs)))
+    outputs: list[Output] = []
+    for message in (*messages, None):
+        if outputs and not (isinstance(message, Output) and message.run == outputs[0].run):
+            first, *others = outputs
+            chunks = (output.chunks for output in outputs)
+            yield Output(first.run, tuple(chain.from_iterable(chunks))) if others else first
+            outputs = []
+        if isinstance(message, Output):
+            outputs.append(message)
+        elif message is not None:
+            yield message

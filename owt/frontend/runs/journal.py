@@ -59,20 +59,22 @@ class Journal:
 
     def append(self, chunk: Chunk) -> None:
         """Add a chunk."""
-        match chunk:
-            case Data() if self._splitter is not None:
-                body = chunk.body + b"\n" if chunk.form == "json" and not chunk.more else chunk.body
-                for part, ends in self._splitter.feed(body):
-                    self._append(Data(part, "text", chunk.result, not ends))
-                return
-            case Head():
-                self.head = chunk
-                self._head_position = self.end
-                if sse.is_event_stream(chunk.headers):
-                    self._splitter = sse.Splitter()
-            case _:
-                pass
-        self._append(chunk)
+        chunks = [chunk]
+        if isinstance(chunk, Head):
+            self.head = chunk
+            self._head_position = self.end
+            if sse.is_event_stream(chunk.headers):
+                self._splitter = sse.Splitter()
+        elif self._splitter is not None and isinstance(chunk, Data):
+            body = chunk.body + b"\n" if chunk.form == "json" and not chunk.more else chunk.body
+            chunks = [Data(part, "text", chunk.result, not ends) for part, ends in self._splitter.feed(body)]
+        for chunk in chunks:
+            amount = size(chunk)
+            self._chunks.append(chunk)
+            self._sizes.append(amount)
+            self.end += 1
+            self.bytes += amount
+            self.total += amount
 
     def bytes_before(self, position: int) -> int:
         """Return the size of all chunks before `position`."""
@@ -131,14 +133,6 @@ class Journal:
                 # In the middle of a value: no event ended here.
                 raise ChunksLost
         return position
-
-    def _append(self, chunk: Chunk) -> None:
-        amount = size(chunk)
-        self._chunks.append(chunk)
-        self._sizes.append(amount)
-        self.end += 1
-        self.bytes += amount
-        self.total += amount
 
 
 _DROPPED = Head(0, ())
