@@ -260,6 +260,7 @@ OTHER_VARIABLES = frozenset(
         "OWT_KERNEL_ID",
         "OWT_RUN",
         "OWT_SERVER_CERT",
+        "OWT_KERNEL_PRELOAD",
         "OWT_SERVER_ID",
     }
 )
