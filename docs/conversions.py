@@ -264,7 +264,7 @@ GROUPS: list[Group] = [
             document('ipaddress.ip_network("10.0.0.0/8")', '"10.0.0.0/8"'),
             document('re.compile("a+")', '"a+"'),
         ],
-        "Python's whole numbers have no limit; those of JavaScript are exact up to 2⁵³. JSON has neither NaN nor infinity.",
+        "`Color` is an `Enum`, `Level` an `IntEnum`, `Mode` a `str` and `Enum`, `Access` a `Flag`. Python's whole numbers have no limit; those of JavaScript are exact up to 2⁵³. JSON has neither NaN nor infinity.",
     ),
     Group(
         "Text and bytes",
@@ -431,8 +431,9 @@ GROUPS: list[Group] = [
             document('pd.date_range("2026-01-02", periods=1)', '["2026-01-02T00:00:00"]'),
             document('pd.MultiIndex.from_tuples([("x", 1)])', '[["x",1]]'),
         ],
-        "An index is part of the JSON if it has a name, or labels other than whole numbers. The Python client makes a "
-        "DataFrame of Arrow's format, with index and types, if both sides have pyarrow, else of the records.",
+        "`df` is `pd.DataFrame({'a': [1, 2], 'b': ['x', None]})`. An index is part of the JSON if it has a name, or labels other than whole numbers. The Python client makes a "
+        "DataFrame of Arrow's format, with index and types, if both sides have pyarrow, else of the records. "
+        "In events, `display=application/json` adds the records.",
     ),
     Group(
         "Images and figures",
@@ -466,7 +467,7 @@ GROUPS: list[Group] = [
             with_media("[Figure(), Figure()]", '["data:image/png;base64,…","data:image/png;base64,…"]', "PNG PNG",
                        '["cid:value-1","cid:value-2"]'),
         ],
-        "An image of Pillow is a TIFF where neither PNG nor JPEG has its mode. `Accept` selects other types: "
+        "`image` is `Image.new('RGB', (2, 2))`. An image of Pillow is a TIFF where neither PNG nor JPEG has its mode. `Accept` selects other types: "
         "`image/svg+xml` or `application/pdf` of a figure, `multipart/mixed` for a list or dict with pictures.",
     ),
     Group(
@@ -524,7 +525,7 @@ GROUPS: list[Group] = [
             stream('zip("a", [1])', 'lines of JSON `["a",1]⏎`', 'message JSON `["a",1]`', "[['a', 1]]", '[["a",1]]'),
             stream("iter([])", "HTML empty", "none", "''", '""', notebook="`None`"),
         ],
-        "A stream of text is one text, and one of bytes is bytes; any other is a list.",
+        "`path` is the path of the file `a.csv`. A stream of text is one text, and one of bytes is bytes; any other is a list.",
     ),
     Group(
         "Responses",

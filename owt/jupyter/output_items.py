@@ -130,7 +130,6 @@ class RunInfo:
         return self._type
 
 
-
 def item_of_event(event: Event, info: RunInfo) -> OutputItem | None:
     """Return the item of a server's event; None for a returned None."""
     match event:
@@ -216,11 +215,13 @@ class ResultCollector:
         match item:
             case TextValue(text=value, line=line):
                 self._has_lines = self._has_lines or line
-            case MimeBundle(data=bundle, value=False, id=str(id)) if id.startswith("value-"):
-                [(kind, data)] = bundle.items()
-                if kind.endswith("+xml"):
-                    data = base64.b64encode(data.encode()).decode()
-                self._urls[f"cid:{id}"] = f"data:{kind};base64,{data}"
+            case MimeBundle(data=bundle, value=False, id=str(id)):
+                # The kernel's displays have one type; an adaptor's own may have the same id.
+                if len(bundle) == 1 and isinstance(data := next(iter(bundle.values())), str):
+                    kind = next(iter(bundle))
+                    if kind.endswith("+xml"):
+                        data = base64.b64encode(data.encode()).decode()
+                    self._urls[f"cid:{id}"] = f"data:{kind};base64,{data}"
                 return
             case JsonValue(value=value) if self._urls:
                 value = self._with_urls(value)

@@ -151,7 +151,8 @@ def test_an_adaptors_own_events_are_read_from_its_text():
             [
                 MimeBundle({"image/png": "UE5H"}, id="value-1"),
                 MimeBundle({"image/svg+xml": "<svg/>"}, id="value-2"),
-                MimeBundle({"text/plain": "x"}, id="mine"),
+                MimeBundle({"text/plain": "x", "text/html": "x"}, id="mine"),
+                MimeBundle({"application/json": {}}, id="mine"),
                 JsonValue({"a": ["cid:value-1", "cid:value-2", "cid:mine"]}, returned=True),
             ],
             {"a": ["data:image/png;base64,UE5H", "data:image/svg+xml;base64,PHN2Zy8+", "cid:mine"]},

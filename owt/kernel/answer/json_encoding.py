@@ -86,10 +86,10 @@ def is_document(value: object) -> bool:
     """Return True if `value` as a whole is answered as JSON."""
     if is_mock(value) or isinstance(value, type):
         return False
-    kinds = (*_DOCUMENTS, loaded("argparse", "Namespace"))
+    kinds = (*_DOCUMENTS, *_TEXTS, loaded("argparse", "Namespace"))
     return (
         isinstance(value, kinds)
-        or _is_text(value)
+        or _is_library_text(value)
         or value is loaded("pandas", "NA")
         or _is_record(value)
         or _converter(value) is not None
@@ -122,9 +122,8 @@ def scalar(value: Any) -> Any:
     return item
 
 
-def _is_text(value: object) -> bool:
-    """Return True if the text of `value` is its JSON."""
-    return isinstance(value, (*_TEXTS, *(loaded(module, name) for module, name in _LIBRARY_TEXTS)))
+def _is_library_text(value: object) -> bool:
+    return isinstance(value, tuple(loaded(module, name) for module, name in _LIBRARY_TEXTS))
 
 
 def _is_record(value: object) -> bool:
@@ -175,7 +174,7 @@ def _nearest(value: Any, other: Callable[[object], object] | None = None) -> Any
         return convert()
     if isinstance(value, (types.SimpleNamespace, loaded("argparse", "Namespace"))):
         return vars(value)
-    if _is_text(value):
+    if isinstance(value, _TEXTS):
         return str(value)
     if isinstance(value, re.Pattern):
         return value.pattern
@@ -183,6 +182,8 @@ def _nearest(value: Any, other: Callable[[object], object] | None = None) -> Any
         return dict(value)
     if isinstance(value, (abc.Set, abc.Sequence, abc.ValuesView, deque, array.array)):
         return list(value)
+    if _is_library_text(value):
+        return str(value)
     if value is loaded("pandas", "NA"):
         return None
     if _is_record(value):
