@@ -18,7 +18,7 @@ MODELS := .venv-models
 # The tests need no CUDA; other versions may bring gigabytes of it.
 TORCH := torch==2.13.0
 # Packages of the examples that have their models in them, and the libraries that these need.
-MODEL_PACKAGES := onnxruntime pandas rapidocr scikit-learn silero-vad
+MODEL_PACKAGES := onnxruntime pandas pydantic rapidocr scikit-learn silero-vad
 
 # The libraries whose tables, charts and arrays the answers are tested with. They are too large for `make test`.
 LIBRARIES := .venv-libraries
