@@ -28,6 +28,7 @@ from owt.frontend.kernels.environments import (
     Environment,
     literal,
     module_command,
+    too_old,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ NEEDED = {"ipykernel": ("6.29", ",<7.5"), "msgspec": ("0.19", "")}
 """Oldest versions of the packages that an environment has to have, and bounds of what is installed."""
 
 VERSION = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
-MINIMUM = (3, 9)
-"""Oldest Python of kernels."""
-
 START_TIMEOUT = 60
 """Seconds in which an interpreter has to import what a kernel needs."""
 
@@ -194,6 +192,8 @@ def _report(name: str, spec: KernelSpec) -> Report:
     command = module_command([_interpreter(spec), *arguments])
     if command is None:
         interpreter = _interpreter(spec)
+        if spec.language == "python":
+            _version(interpreter)
         raise ConfigError(
             f"{name}: its kernel is not owt's, and runs calls only if owt is installed there; a kernelspec "
             f"that needs no owt there: owt kernel add NAME --python {shlex.quote(interpreter)}"
@@ -275,12 +275,8 @@ def _version(python: str) -> str:
     parts = version.split(".")
     if done.returncode or len(parts) != 3 or not all(part.isdigit() for part in parts):
         raise ConfigError(f"--python: {python} is not a Python interpreter")
-    if tuple(map(int, parts[:2])) < MINIMUM:
-        minimum = ".".join(map(str, MINIMUM))
-        raise ConfigError(
-            f"{python} is Python {version}, and kernels need Python {minimum} or newer; make an environment "
-            f"with one, such as: uv venv --python {minimum}"
-        )
+    if (advice := too_old(version)) is not None:
+        raise ConfigError(f"{python} is Python {version}, and {advice}")
     return version
 
 

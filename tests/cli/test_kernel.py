@@ -169,6 +169,16 @@ def test_the_kernelspecs_of_others_are_not_removed_and_not_replaced(data_dir, ca
     assert folder.exists()
 
 
+def test_check_of_a_stock_kernel_of_an_old_python_names_the_version(tmp_path, data_dir, capsys):
+    python = script(tmp_path / "python", "#!/bin/sh\necho 3.8.18\n")
+    folder = data_dir / "kernels" / "stock"
+    folder.mkdir(parents=True)
+    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "x", "language": "python"}))
+    assert main.main(["kernel", "check", "stock"]) == 2
+    assert f"{python} is Python 3.8.18, and kernels need Python 3.9 or newer" in capsys.readouterr().err
+
+
 def test_check_accepts_owts_own_kernelspec(capsys):
     assert main.main(["kernel", "check", "owt"]) == 0
     assert "owt can run calls" in capsys.readouterr().out

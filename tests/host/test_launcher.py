@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import owt
+from owt.frontend.kernels import environments
 from owt.host import launcher
 
 LAUNCHED = """
@@ -43,3 +44,7 @@ def test_an_old_interpreter_is_refused_in_words(monkeypatch):
     except SystemExit as error:
         message = error.code
     assert message == f"owt: kernels need Python 3.9 or newer; {sys.executable} is Python 3.8.18"
+
+
+def test_the_oldest_python_is_that_of_the_command():
+    assert launcher.MINIMUM == environments.MINIMUM

@@ -24,6 +24,10 @@ BROKEN = {
     "complains": [sys.executable, "-m", "owt.kernel", "--no-such-option=1", "-f"],
     "without-owt": [sys.executable, "-c", "import sys; sys.modules['owt'] = None; sys.argv[1:] = "
                     "['-f', r'{connection_file}']; from ipykernel.kernelapp import main; main()"],
+    "old-python": [sys.executable, "-c", "import sys; sys.modules['owt'] = None; sys.argv[1:] = "
+                   "['-f', r'{connection_file}']; from ipykernel.ipkernel import IPythonKernel; "
+                   "IPythonKernel.language_info['version'] = '3.8.18'; "
+                   "from ipykernel.kernelapp import main; main()"],
     "without-input": [
         "sh", "-c", f"exec {sys.executable} -m owt.kernel -f $0 </dev/null", "{connection_file}"
     ],
@@ -170,12 +174,14 @@ def test_an_unknown_kernelspec_is_refused_with_the_known_names(specs):
     ("kernel", "status", "reason"),
     [
         ("exits", 502, "exited with status 3 before it was ready"),
+        ("exits-well", 502, "owt kernel check exits-well"),
         ("exits-well", 502, "exited with status 0 before it was ready"),
         ("killed", 502, "killed by SIGKILL"),
         ("missing", 502, "/nonexistent/python"),
         ("directory", 502, "Permission denied"),
         ("complains", 502, "exited with status"),
         ("without-owt", 502, "owt can be imported"),
+        ("old-python", 502, "is Python 3.8.18, and kernels need Python 3.9 or newer; make an environment"),
         ("without-input", 502, "exited with status 1 before it was ready"),
         ("stock-without-input", 502, "must pass its standard input on to the kernel"),
         ("no-argv", 400, "argv"),

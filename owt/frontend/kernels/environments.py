@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 LAUNCHER = os.path.join("owt", "host", "launcher.py")
 """End of the path of the program that runs modules of owt where owt is not installed."""
 
+MINIMUM = (3, 9)
+"""Oldest Python of kernels, as `owt.host.launcher` has it."""
+
 METADATA = "owt"
 """Name of owt's own object in the metadata of a kernelspec."""
 
@@ -30,6 +33,18 @@ class Environment(NamedTuple):
         cwd, preload = values.get("cwd"), values.get("preload")
         names = tuple(filter(None, map(str, preload))) if isinstance(preload, list) else ()
         return cls(cwd if isinstance(cwd, str) else None, names)
+
+
+def too_old(version: str) -> str | None:
+    """Return advice if an interpreter of this version is too old for kernels, or None."""
+    numbers = [int(part) if part.isdecimal() else 0 for part in version.split(".")[:2]]
+    if tuple(numbers) >= MINIMUM:
+        return None
+    minimum = ".".join(map(str, MINIMUM))
+    return (
+        f"kernels need Python {minimum} or newer; make an environment with one, such as: "
+        f"uv venv --python {minimum}"
+    )
 
 
 def module_command(command: Sequence[str]) -> list[str] | None:

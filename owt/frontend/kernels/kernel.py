@@ -366,8 +366,10 @@ class Kernel:
         return replace(exit, output=tuple(rest))
 
     def _not_ready(self, exit: Exit) -> KernelNotReady:
-        kind = KernelKilled if exit.by_signal else KernelNotReady
-        return kind.because(f"{exit} before it was ready; what it wrote is in the server's log")
+        reason = f"{exit} before it was ready; what it wrote is in the server's log"
+        if exit.by_signal:
+            return KernelKilled.because(reason)
+        return KernelNotReady.because(f"{reason}; check its environment by: owt kernel check {self.spec}")
 
     async def _end_process(self) -> None:
         """Kill what is left of the process and its group, and wait for its end."""

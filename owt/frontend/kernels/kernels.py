@@ -19,7 +19,7 @@ from owt.errors import BadRequest, KernelDied, KernelNotReady, OwtError, WireErr
 from owt.frontend.counters import Counters
 from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.endpoints import Endpoints
-from owt.frontend.kernels.environments import Environment, literal
+from owt.frontend.kernels.environments import Environment, literal, too_old
 from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState, OwtKernelManager
 from owt.frontend.kernels.templates import Templates
@@ -213,14 +213,21 @@ class Kernels:
         """Make a kernel that is not owt's own serve its connections, by a request on Jupyter's channel."""
         client = kernel.manager.client(context=self._context)
         client.start_channels(hb=False, stdin=False, iopub=False)
+        info: dict[str, object] = {}
         try:
             reply = await client.execute(
                 _BRING_IN, silent=True, store_history=False, allow_stdin=False, reply=True
             )
+            if reply["content"]["status"] != "ok":
+                info = (await client.kernel_info(reply=True))["content"].get("language_info", {})
         finally:
             client.stop_channels()
         if reply["content"]["status"] != "ok":
             name, value = reply["content"].get("ename"), reply["content"].get("evalue")
+            version = str(info.get("version"))
+            if info.get("name") == "python" and (advice := too_old(version)) is not None:
+                problem = f"cannot run calls: {interpreter} is Python {version}, and {advice}"
+                raise KernelNotReady(f"the kernelspec {kernel.spec!r} {problem}", problem)
             need = advice = ""
             if name != WireError.__name__:
                 need = " unless owt can be imported there"
