@@ -1,6 +1,6 @@
-"""Bodies of requests as streams: the `request.stream` of an adaptor.
+"""Input of a call as its adaptor sees it: `request.stream`, the body, and `request.messages`.
 
-Both kinds can be read by `read`, line by line, and part by part by `async for`.
+Both kinds of bodies can be read by `read`, line by line, and part by part by `async for`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,31 @@ class Items(Protocol):
 
     async def next_item_async(self) -> bytes | str | None:
         """Do what `next_item` does, but wait on the event loop."""
+
+
+class Messages:
+    """Messages that the client sends while the call runs, in order: an iterator, and an asynchronous one."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+
+    def __iter__(self) -> Messages:
+        return self
+
+    def __next__(self) -> bytes | str:
+        """Return the next message. Waits for it."""
+        if (item := self._items.next_item()) is None:
+            raise StopIteration
+        return item
+
+    def __aiter__(self) -> Messages:
+        return self
+
+    async def __anext__(self) -> bytes | str:
+        """Do what `__next__` does, but wait on the event loop."""
+        if (item := await self._items.next_item_async()) is None:
+            raise StopAsyncIteration
+        return item
 
 
 class WholeBody(io.BytesIO):

@@ -21,7 +21,7 @@ from functools import cached_property, lru_cache, wraps
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from owt.kernel.body import InputStream, Items, WholeBody
+from owt.kernel.body import InputStream, Items, Messages, WholeBody
 from owt.server.server import RUN_VARIABLE
 from owt.wire.call import PERSONAL_HEADERS, UNKNOWN_SIZE, Call, RequestFacts
 from owt.wire.names import INJECTED_NAMES
@@ -149,6 +149,14 @@ def running() -> Run | None:
     if run is None and _only_run:
         return _only_run[0]
     return run
+
+
+def current_messages() -> Messages:
+    """Return the messages of this call's client. Raises RuntimeError outside a call."""
+    run = running()
+    if run is None:
+        raise RuntimeError("there are no messages: this code was not started by a call to owt")
+    return Messages(run.input)
 
 
 def current_request() -> Request:
@@ -286,7 +294,7 @@ class Environ(dict[str, Any]):
 @lru_cache(maxsize=2)
 def request_class(base: Any) -> Any:
     """Return the class of requests of werkzeug or Flask, whose address is looked at in its `Environ` when
-    code asks for it, rather than when the request is built."""
+    code asks for it, rather than when the request is built. It has `messages`, too."""
 
     def remote_addr(self: Any) -> Any:
         self.environ.get("REMOTE_ADDR")
@@ -295,7 +303,11 @@ def request_class(base: Any) -> Any:
     def set_remote_addr(self: Any, value: Any) -> None:
         vars(self)["remote_addr"] = value
 
-    names = {"remote_addr": property(remote_addr, set_remote_addr), "__module__": base.__module__}
+    names = {
+        "remote_addr": property(remote_addr, set_remote_addr),
+        "messages": property(lambda _: current_messages()),
+        "__module__": base.__module__,
+    }
     return type(base.__name__, (base,), names)
 
 

@@ -195,6 +195,11 @@ Message = Union[
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
+def is_body_input(call: Call) -> bool:
+    """Return True for a call without its large body, which is the run's input."""
+    return call.body_parsed and len(call.request.body) >= MIN_ATTACHMENT
+
+
 def encode(message: Message) -> list[bytes | bytearray]:
     """Return the buffers that make up the message's frame, in order.
 
@@ -205,7 +210,7 @@ def encode(message: Message) -> list[bytes | bytearray]:
     if isinstance(message, Invoke):
         body = message.call.request.body
         if len(body) >= MIN_ATTACHMENT:
-            if message.call.body_parsed:
+            if is_body_input(message.call):
                 return [encode_frame(_with_body(message, b"", len(body)))]
             return [encode_frame(_with_body(message, b""), len(body)), body]
     elif isinstance(message, Input) and len(message.data) >= MIN_ATTACHMENT:

@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from owt.kernel.body import PART, InputStream, WholeBody
+from owt.kernel.body import PART, InputStream, Messages, WholeBody
 from owt.testing import async_test
 
 PARTS = [b"one\ntw", b"", b"o\n\nthr", b"ee"]
@@ -26,6 +26,13 @@ class FakeItems:
 
     async def next_item_async(self) -> bytes | str | None:
         return self.next_item()
+
+
+@async_test
+async def test_messages_are_the_items_for_both_kinds_of_loops():
+    items = (b"one", "", "two", b"")
+    assert list(Messages(FakeItems(*items))) == list(items)
+    assert [item async for item in Messages(FakeItems(*items))] == list(items)
 
 
 def stream(*items: bytes | str) -> InputStream:

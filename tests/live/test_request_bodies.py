@@ -80,7 +80,7 @@ def test_a_body_read_after_the_end_of_its_call_is_gone(server: LiveServer, sessi
     server.ask("POST", "/", content=body, headers={"Content-Type": "application/json"})
     answer = server.call("def run(): return state.kept.get_data()", session=session)
     assert answer.status_code == 500
-    assert "the body of the request is gone, because its call has ended" in answer.text
+    assert "the input of this call is gone, because the call has ended" in answer.text
 
 
 def test_files_of_a_multipart_body_come_with_the_call(http: httpx.Client) -> None:

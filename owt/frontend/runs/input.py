@@ -16,7 +16,8 @@ from collections import deque
 from enum import Enum
 from typing import Protocol
 
-from owt.wire.messages import Input, InputEnd
+from owt.wire.call import Call
+from owt.wire.messages import Input, InputEnd, is_body_input
 
 
 class InputState(Enum):
@@ -55,12 +56,14 @@ class RunInput:
         self._requested: asyncio.Future[None] | None = None
 
     @classmethod
-    def of_body(cls, run: str, body: bytes) -> RunInput:
-        """Return a complete input: a body that was here before the call was sent."""
-        complete = cls(run)
-        complete._waiting.append((Input(run, body), None))
-        complete.end()
-        return complete
+    def of_call(cls, run: str, call: Call) -> RunInput:
+        """Return the input of a run of this call: complete if it is the body that the call was sent
+        without."""
+        new = cls(run)
+        if is_body_input(call):
+            new._waiting.append((Input(run, call.request.body), None))
+            new.end()
+        return new
 
     @property
     def requested(self) -> bool:

@@ -220,10 +220,11 @@ class Run(Struct, eq=False):
         began = self.started_at or time.time()
         self.feed((failure, Done(failure.status, time.time() - began)))
 
-    def open_input(self, body: bytes | None = None) -> RunInput:
-        """Return a new input of the run, which is complete if its `body` is here already."""
-        self.input = RunInput(self.id) if body is None else RunInput.of_body(self.id, body)
-        self.observe(self.input)
+    def open_input(self) -> RunInput:
+        """Return the input of the run, which is complete if it is a body that is here already."""
+        if self.input is None:
+            self.input = RunInput.of_call(self.id, self.call)
+            self.observe(self.input)
         return self.input
 
     def leave_caller(self) -> None:

@@ -320,7 +320,7 @@ class Session:
         match message:
             case Credit(run=id, size=size):
                 if (run := self.active.get(id)) is not None:
-                    (run.input or run.open_input(run.call.request.body)).grant(size, kernel)
+                    run.open_input().grant(size, kernel)
             case Queued(run=id):
                 self._deadlines.queued(id)
             case Withdrawn(run=id):

@@ -74,7 +74,7 @@ class RunInput:
     def _is_over(self) -> bool:
         """Return True if no item will come; otherwise give the credit that is due."""
         if self._closed:
-            raise RuntimeError("the body of the request is gone, because its call has ended")
+            raise RuntimeError("the input of this call is gone, because the call has ended")
         if self._ended and not self._items:
             if self._error is not None:
                 raise BadRequest("body", self._error)

@@ -8,8 +8,9 @@ import pytest
 
 from owt.frontend.runs.input import InputState, RunInput
 from owt.testing import async_test
+from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import OVERHEAD
-from owt.wire.messages import Input, InputEnd
+from owt.wire.messages import MIN_ATTACHMENT, Input, InputEnd
 
 ITEM = OVERHEAD + 1
 """Size of an item of one byte."""
@@ -129,9 +130,10 @@ async def test_the_end_of_the_run_releases_senders_and_drops_items():
 
 
 def test_a_body_that_is_here_is_a_complete_input(kernel: FakeKernel):
-    input = RunInput.of_body("a", b"body")
+    body = bytes(MIN_ATTACHMENT)
+    input = RunInput.of_call("a", Call(RequestFacts("POST", "/", "", (), body, "here"), body_parsed=True))
     input.grant(1, kernel)
-    assert kernel.received() == [b"body", InputEnd("a")]
+    assert kernel.received() == [body, InputEnd("a")]
 
 
 @pytest.mark.parametrize("what", ["credit", "end", "end of the run"])

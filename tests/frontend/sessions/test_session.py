@@ -27,7 +27,7 @@ from owt.testing import async_test, settle
 from owt.testing.kernel import HEAD, ScriptedKernels
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Done, Failed, Stderr
-from owt.wire.messages import Input, InputEnd
+from owt.wire.messages import MIN_ATTACHMENT, Input, InputEnd
 
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
 
@@ -695,11 +695,13 @@ def test_the_failure_of_a_start_has_the_status_of_its_error():
 @async_test
 async def test_the_body_of_an_active_run_is_its_input():
     stage = Stage()
-    run = Run("r1", Call(RequestFacts("POST", "/", "", (), b"a body", "localhost"), code="1"), 1000)
+    body = bytes(MIN_ATTACHMENT)
+    facts = RequestFacts("POST", "/", "", (), body, "localhost")
+    run = Run("r1", Call(facts, code="1", body_parsed=True), 1000)
     stage.session.submit(run)
     kernel = await stage.kernels.wait_for_kernel(1)
     kernel.request_input(1)
-    assert kernel.messages == [Input("r1", b"a body"), InputEnd("r1")]
+    assert kernel.messages == [Input("r1", body), InputEnd("r1")]
     kernel.answer()
     kernel.request_input()
     assert len(kernel.messages) == 2

@@ -107,7 +107,7 @@ def test_a_closed_input_drops_its_items_and_raises(stage: InputStage) -> None:
     stage.add(b"unread")
     stage.input.close()
     stage.add(b"late")
-    with pytest.raises(RuntimeError, match="the body of the request is gone, because its call has ended"):
+    with pytest.raises(RuntimeError, match="the input of this call is gone, because the call has ended"):
         stage.input.next_item()
 
 
