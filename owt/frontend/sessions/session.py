@@ -102,8 +102,7 @@ class Session:
         self._calls_are_short = False
         self._deaths = 0
         self._closed = False
-        # Why the state of the last kernel is gone, until a call has been told.
-        self._loss: str | None = None
+        self._loss: str | None = None  # why the last kernel's state is gone, until a call reports it
 
     @property
     def state(self) -> SessionState:
@@ -137,6 +136,9 @@ class Session:
         """Run this call when its turn comes. Raises `Busy` if too many wait or no kernel can be started."""
         # Calls that only wait for the kernel to start count as running.
         beyond = len(self.queue) + len(self.active) - self.concurrency
+        if beyond >= self._limits.queue:
+            # Cancelled calls that were sent ahead leave as soon as the kernel replies.
+            beyond -= sum(queued.cancel_reason is not None for queued in self.queue)
         if beyond >= self._limits.queue:
             raise Busy(
                 f"{self.label} already has {beyond} calls waiting (the limit is --queue "
@@ -238,8 +240,7 @@ class Session:
 
     def _send_queued(self) -> None:
         """Begin the calls whose turn it is, and send some ahead. Notify the owner if there are none."""
-        kernel = self.kernel
-        if kernel is None:
+        if (kernel := self.kernel) is None:
             return
         can_send = kernel.alive and self._deadlines.blocked_since is None
         while self.queue and len(self.active) < self.concurrency:
@@ -314,8 +315,7 @@ class Session:
         run.wake_readers(now=True)
 
     def _received_control(self, message: Queued | Withdrawn | Credit | Pong) -> None:
-        kernel = self.kernel
-        if kernel is None:
+        if (kernel := self.kernel) is None:
             return
         match message:
             case Credit(run=id, size=size):
@@ -469,11 +469,10 @@ class Session:
         for run in reversed(again):
             self._queue_again(run, self._deadlines.ended(run))
         for run in active:
-            if run in again:
-                continue
-            self._deadlines.ended(run)
-            run.feed(exit.output, wake=False)
-            run.fail(failures.killed_with_kernel(run, reason))
+            if run not in again:
+                self._deadlines.ended(run)
+                run.feed(exit.output, wake=False)
+                run.fail(failures.killed_with_kernel(run, reason))
         for id in list(self._ahead):
             self._forget_ahead(id)
         if self._closed:

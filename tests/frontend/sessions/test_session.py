@@ -753,6 +753,18 @@ async def test_a_cancel_of_a_call_sent_ahead_ends_it_when_the_kernel_replies_and
 
 
 @async_test
+async def test_a_cancelled_call_that_was_sent_ahead_takes_no_place_in_a_full_queue():
+    stage, _, (_, second, *_) = await short_calls(queue=4)
+    stage.submit()
+    with pytest.raises(Busy):
+        stage.submit()
+    stage.session.cancel(second, "disconnected")
+    stage.submit()
+    with pytest.raises(Busy, match="4 calls waiting"):
+        stage.submit()
+
+
+@async_test
 async def test_a_cancelled_call_that_the_kernel_has_just_begun_has_to_stop():
     stage, kernel, (active, second, *_) = await short_calls(kill_after=5.0)
     clock = LoopClock()
