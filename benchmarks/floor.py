@@ -2,6 +2,7 @@
 
     GET  /        answers "hi"
     POST /        reads the body, and answers "hi"
+    POST /drop    drops the body as it comes, and answers with its length
     /event        sends one event, pauses for a moment, and ends
     /chunks       streams `count` chunks of `size` bytes, each flushed, awaiting every `batch`-th flush
     /events       streams `count` events, whose data is their number
@@ -13,7 +14,7 @@ import asyncio
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, RequestHandler
+from tornado.web import Application, RequestHandler, stream_request_body
 
 SILENCE = 0.02
 
@@ -23,6 +24,18 @@ class Hi(RequestHandler):
         self.write("hi")
 
     post = get
+
+
+@stream_request_body
+class Drop(RequestHandler):
+    def prepare(self) -> None:
+        self.size = 0
+
+    def data_received(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+
+    def post(self) -> None:
+        self.write(str(self.size))
 
 
 class Event(RequestHandler):
@@ -56,8 +69,8 @@ class Events(RequestHandler):
 
 
 async def main() -> None:
-    handlers = [("/", Hi), ("/event", Event), ("/chunks", Chunks), ("/events", Events)]
-    server = HTTPServer(Application(handlers))
+    handlers = [("/", Hi), ("/drop", Drop), ("/event", Event), ("/chunks", Chunks), ("/events", Events)]
+    server = HTTPServer(Application(handlers), max_body_size=1 << 40)
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
     print(f"serving on http://127.0.0.1:{sockets[0].getsockname()[1]}", flush=True)

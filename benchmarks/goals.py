@@ -26,6 +26,10 @@ STALLED_KERNEL = "a reader that stops: growth of the kernel"
 SPEECH = "speech: first audio byte, p50"
 BODY = "body of 100 MB, to its length"
 BODY_GROWTH = "body of 95 MB, to its length"
+UPLOAD = "body of 1 GiB that is read and dropped"
+UPLOAD_FIRST = "first byte of a body to reach its adaptor, p50"
+UPLOAD_FRONTEND = "a body that is not read: growth of the frontend"
+UPLOAD_KERNEL = "a body that is not read: growth of the kernel"
 NEIGHBOUR = "a neighbour's slowest health check beside a body of 100 MB"
 
 MANY = 500
@@ -56,6 +60,10 @@ GOALS = {
     STALLED_KERNEL: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
     BODY: Goal(1000, "ms", of="figure"),
     BODY_GROWTH: Goal(10, against="a body of 10 MB"),
+    UPLOAD: Goal(0.4, at_most=False, against=BARE),
+    UPLOAD_FIRST: Goal(3, "ms", of="figure"),
+    UPLOAD_FRONTEND: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
+    UPLOAD_KERNEL: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
     NEIGHBOUR: Goal(50, "ms", of="figure"),
     SPEECH: Goal(5, "ms", of="difference", against="the model alone"),
 }

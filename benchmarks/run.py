@@ -22,6 +22,7 @@ import plot
 import speech
 import starts
 import streams
+import uploads
 from goals import GOALS
 from measuring import Effort, Measurement, Row, Table
 from report import cells, document, table
@@ -32,6 +33,7 @@ QUICK = Effort(rounds=1, seconds=1, sessions=20)
 MEASUREMENTS = (
     *calls.MEASUREMENTS,
     *bodies.MEASUREMENTS,
+    *uploads.MEASUREMENTS,
     *streams.MEASUREMENTS,
     *starts.MEASUREMENTS,
     *idle.MEASUREMENTS,

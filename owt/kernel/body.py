@@ -8,6 +8,9 @@ from __future__ import annotations
 import io
 from typing import Any, Protocol
 
+from owt.wire.call import UNKNOWN_SIZE
+from owt.wire.collector import Collector
+
 PART = 256 * 1024
 """Maximum size in bytes of the parts of a body that is here already."""
 
@@ -69,8 +72,10 @@ class InputStream(io.RawIOBase):
     a single `read()`, as `get_data` does.
     """
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: Items, size: int = UNKNOWN_SIZE) -> None:
+        """`size` is that of the whole body."""
         self._items = items
+        self._size = size
         self._part = b""
         self._start = 0
         self._begun = False
@@ -90,10 +95,11 @@ class InputStream(io.RawIOBase):
     def readall(self) -> bytes:
         """Return everything until the end of the body."""
         is_whole = not self._begun
-        parts = []
+        # A list of parts and the joined bytes would need the memory of both.
+        collector = Collector(max(self._size, 0) if is_whole else 0)
         while self._fill():
-            parts.append(self._cut(len(self._part)))
-        data = b"".join(parts)
+            collector.add(self._cut(len(self._part)))
+        data = collector.value()
         if is_whole:
             self._items.whole = data
         return data

@@ -80,7 +80,8 @@ class Run:
     def new_request(self) -> Request:
         """Return the HTTP request as a new object, whose body is unread."""
         facts = self.call.request
-        request = build_request(facts, InputStream(self.input) if facts.input_size else None)
+        body = InputStream(self.input, facts.input_size) if facts.input_size else None
+        request = build_request(facts, body)
         cast("Environ", request.environ).looked_at = self.looked_at
         return request
 

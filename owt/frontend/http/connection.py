@@ -85,6 +85,7 @@ class Connection(IOStream):
         self._head = b""
         self._begun = False
         self._trailed = False
+        self._streams = False
         self._reset = False
         self._drained = False
         self._closed_socket: socket.socket | None = None
@@ -120,6 +121,13 @@ class Connection(IOStream):
         if self._drained:
             self._drained = False
             return None
+        if self._streams and not super().reading():
+            # The rest of the body has to wait, and Tornado reads only to notice the end of the connection. It
+            # does not do so again while its buffer has a byte.
+            self._drained = True
+            count = super().read_from_fd(memoryview(buf)[:1])
+            self._received += count or 0
+            return count
         count = super().read_from_fd(buf)
         if count:
             self._received += count
@@ -131,7 +139,7 @@ class Connection(IOStream):
         self._part = "head"
         self._received = 0
         self._head = b""
-        self._begun = self._trailed = False
+        self._begun = self._trailed = self._streams = False
         self._waiting_since = time.monotonic()
         return self._read_head(super().read_until_regex(regex, max_bytes))
 
@@ -192,9 +200,16 @@ class Connection(IOStream):
         # Tornado and all delegates only join it, and a copy takes as long as the read.
         return cast(bytes, part)
 
+    def stream_body(self, callback: Callable[[], None]) -> None:
+        """Read the rest of the body only as its call takes it, without a time limit.
+
+        `callback` is called when the client disconnects, which Tornado itself notices only while it reads.
+        """
+        self._streams = True
+        self.set_close_callback(callback)
+
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        """Set the callback; Tornado does so while a request that has been read is answered, and owt while a
-        body streams into its call."""
+        """Set the callback; Tornado does so while a request that has been read is answered."""
         self.answering = callback is not None
         super().set_close_callback(callback)
 

@@ -27,6 +27,7 @@ from owt.errors import OwtError
 from owt.frontend.endpoints import Match
 from owt.frontend.http import gate
 from owt.frontend.http.calls import CallExchange
+from owt.frontend.http.connection import Connection
 from owt.frontend.http.requests import ParsedRequest
 from owt.frontend.runs.input import RunInput
 from owt.frontend.runs.runs import Run
@@ -190,9 +191,8 @@ class StreamedCallExchange(CallExchange):
                     self._refuse_body(problem)
             elif not self.disconnected:
                 self._phase = Phase.STREAMING
-                # Tornado itself notices only while it reads that the client has disconnected.
                 stream = cast(HTTP1Connection, self.request.connection).stream
-                stream.set_close_callback(self.on_connection_close)
+                cast(Connection, stream).stream_body(self.on_connection_close)
                 self._run(facts, parsed, match)
         except Exception:
             self.writer.fail()

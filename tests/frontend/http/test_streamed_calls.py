@@ -457,3 +457,19 @@ async def test_pipelined_bodies_stay_apart():
         assert kernel.calls[1].request.body == b"four"
         kernel.answer(body=b"2")
         assert (await client.answer()).text == "2"
+
+
+@async_test
+async def test_a_paused_body_is_read_no_further_than_the_end_of_the_connection():
+    async with serving() as site:
+        client = await begin(site, "Content-Length: 1000000", more=b"x")
+        [connection] = site.listener._open
+        await client.send(b"y" * 100_000)
+        await until(lambda: connection._received > 1)
+        before = connection._received
+        for _ in range(200):
+            await asyncio.sleep(0)
+        # The part that waits for the run, and a byte.
+        assert connection._received in (before, before + 1)
+        site.kernel.request_input(LOTS)
+        await until(lambda: len(received(site.kernel)) == 100_001)
