@@ -43,7 +43,8 @@ _EXAMPLE = 'Write @endpoint("/greet/{name}")'
 class Parameter(Struct, frozen=True, array_like=True):
     """Parameter of an endpoint: a segment of the path, or a field of the query, the form or the JSON body.
 
-    `default` is JSON text, or None if there is none or JSON cannot express it.
+    `default` is JSON text, or None if there is none or JSON cannot express it. `stream` is the media type of
+    a body from which the parameter is fed as it comes; the schema is that of a list of its items.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Parameter(Struct, frozen=True, array_like=True):
     schema: str
     required: bool
     default: Optional[str] = None
+    stream: str = ""
 
 
 class Endpoint(Struct, frozen=True, array_like=True):

@@ -258,3 +258,57 @@ def test_calls_at_once_get_their_own_bodies(server: LiveServer, session: str) ->
             return await asyncio.gather(*map(send, range(8)))
 
     assert asyncio.run(all_answers()) == [f"{number}\n" * 5 for number in range(8)]
+
+
+ENDPOINTS = """
+import msgspec
+from collections.abc import AsyncIterator, Iterator
+
+class Point(msgspec.Struct):
+    x: int
+
+@endpoint("/PREFIX/shout")
+def shout(lines: Iterator[str], mark: str = "!"):
+    for line in lines:
+        yield line.upper() + mark + "\\n"
+
+@endpoint("/PREFIX/points")
+async def points(items: AsyncIterator[Point]):
+    async for point in items:
+        yield {"x": point.x + 1}
+
+@endpoint("/PREFIX/size")
+def size(parts: Iterator[bytes]) -> int:
+    return sum(map(len, parts))
+
+@endpoint("/PREFIX/reads", methods=["POST"])
+def reads(name: str = "none"):
+    return f"{name} {len(request.get_data())}"
+"""
+
+
+def test_endpoints_are_fed_from_the_body_as_it_comes(server: LiveServer, session: str) -> None:
+    server.call(ENDPOINTS.replace("PREFIX", session), session=session).raise_for_status()
+    # curl uploads by PUT.
+    command = ["curl", "-sSN", "-T", "-", f"{server.url}/{session}/shout?mark=?"]
+    lines = subprocess.run(command, input=b"one\ntwo", capture_output=True, timeout=PATIENCE)
+    assert lines.stdout == b"ONE?\nTWO?\n"
+    sock = raw(server, f"/{session}/points", "Transfer-Encoding: chunked", "Accept: application/x-ndjson")
+    sock.sendall(b'9\r\n{"x": 1}\n\r\n')
+    until(sock, b'{"x":2}')
+    sock.sendall(b'9\r\n{"x": 2}\n\r\n0\r\n\r\n')
+    until(sock, b'{"x":3}')
+    sock.close()
+    size = server.ask("POST", f"/{session}/size", content=in_parts(b"x" * 100_000, b"y"))
+    assert size.json() == 100_001
+    refused = server.ask("POST", f"/{session}/points", content=in_parts(b'{"x": ', b'"a"}\n'))
+    assert (refused.status_code, "line 1: Expected `int`" in refused.text) == (422, True)
+    reads = server.ask("POST", f"/{session}/reads?name=me", content=in_parts(b"x" * 1000, b"y"))
+    assert reads.text == "me 1001"
+
+
+def test_code_in_the_query_takes_an_upload_by_put(server: LiveServer, session: str) -> None:
+    command = ["curl", "-sSN", "-T", "-", server.url + path(session, UPPER)]
+    answer = subprocess.run(command, input=b"one\n", capture_output=True, timeout=PATIENCE)
+    assert answer.stdout == b"ONE\n"
+    assert server.ask("PUT", path(session, UPPER)).status_code == 405

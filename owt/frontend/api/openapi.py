@@ -209,7 +209,16 @@ def _body(
         # JSON in such a form works too, but generators of clients send the members of an object as fields.
         content["application/x-www-form-urlencoded"] = fields_of_urls
     content.update(_bodies(properties, required))
+    for field in fields:
+        if field.stream and set(required) <= {field.name}:
+            content[field.stream] = {"schema": _item(properties[field.name])}
     return {"required": bool(required), "content": content}
+
+
+def _item(schema: JsonObject) -> JsonObject:
+    """Return the schema of one item of a list; of bytes, that of all of them."""
+    items: JsonObject = schema.get("items", {})
+    return {**_FILE} if items.get("contentEncoding") == "base64" else items
 
 
 def _bodies(properties: JsonObject, required: list[str]) -> JsonObject:

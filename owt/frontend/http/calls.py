@@ -36,11 +36,12 @@ class CallExchange(Exchange):
     A call that nothing delays is read in one step of the event loop and answered in another, without a task.
     """
 
+    methods: tuple[str, ...] = requests.METHODS
     _task: asyncio.Task[None] | None = None
 
     def on_headers(self) -> Awaitable[None] | None:
         """Refuse a method that neither calls nor the endpoint at the path support."""
-        if self.request.method not in (*requests.METHODS, "HEAD", "OPTIONS"):
+        if self.request.method not in (*self.methods, "HEAD", "OPTIONS"):
             self._check_method()
         return None
 
@@ -48,7 +49,7 @@ class CallExchange(Exchange):
         method = self.request.method or ""
         try:
             if self.service.notebooks.match_now(method, self._path) is None:
-                raise MethodNotAllowed(method, self._path, requests.METHODS)
+                raise MethodNotAllowed(method, self._path, self.methods)
         except OwtError as error:
             self.refuse(error)
 
@@ -139,7 +140,7 @@ class CallExchange(Exchange):
             return
         session = None
         try:
-            call = requests.parse_call(parsed, match)
+            call = requests.parse_call(parsed, match, self.methods)
             session = call.session
             if facts.method == "HEAD":
                 if match is None or not match.safe:

@@ -22,7 +22,7 @@ fields:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -48,6 +48,8 @@ from owt.wire.names import (
 
 METHODS = ("GET", "POST")
 """Methods of calls that bring code, or name it. HEAD is read as GET."""
+UPLOAD_METHODS = (*METHODS, "PUT")
+"""Those of calls with a body that has no fields: curl uploads by PUT."""
 LARGE_TEXT = 4096
 """Size of a JSON string, in bytes, from which it pays to look for escapes before it is decoded."""
 _SWITCH = SWITCH | {"": True}
@@ -147,8 +149,10 @@ def is_view(parsed: ParsedRequest) -> bool:
     return parsed.blank and not parsed.mistyped and facts.method in ("GET", "HEAD") and not facts.body
 
 
-def parse_call(parsed: ParsedRequest, match: Match | None = None) -> Call:
-    """Return the call that a request asks for.
+def parse_call(
+    parsed: ParsedRequest, match: Match | None = None, methods: Sequence[str] = METHODS
+) -> Call:
+    """Return the call that a request asks for, by one of these methods or HEAD.
 
     `match` is the endpoint at the request's path; it counts only if the fields do not say what to run. Raises
     `BadRequest`, `NoSuchEndpoint` for what browsers and crawlers ask for, and `MethodNotAllowed`.
@@ -158,14 +162,14 @@ def parse_call(parsed: ParsedRequest, match: Match | None = None) -> Call:
         if match is not None:
             session, target = _at(match, call.session, call.fn_name)
             return msgspec.structs.replace(call, session=session, endpoint=target, body_parsed=False)
-        if facts.method in METHODS or facts.method == "HEAD":
+        if facts.method in methods or facts.method == "HEAD":
             endpoints = f"{facts.root}/_owt/endpoints"
             missing = f"is missing, and {cut(facts.path)!r} is no endpoint ({endpoints} lists them)"
             # A field of another name at `/` is a mistyped one.
             error = NoSuchEndpoint if is_view(parsed) and facts.path not in ("", "/") else BadRequest
             raise error("code", missing, hint=_hint(parsed))
-    if facts.method not in METHODS and facts.method != "HEAD":
-        raise MethodNotAllowed(facts.method, facts.path, METHODS)
+    if facts.method not in methods and facts.method != "HEAD":
+        raise MethodNotAllowed(facts.method, facts.path, methods)
     return call
 
 

@@ -28,7 +28,7 @@ from owt.frontend.endpoints import Match
 from owt.frontend.http import gate
 from owt.frontend.http.calls import CallExchange
 from owt.frontend.http.connection import Connection
-from owt.frontend.http.requests import ParsedRequest
+from owt.frontend.http.requests import UPLOAD_METHODS, ParsedRequest
 from owt.frontend.runs.input import RunInput
 from owt.frontend.runs.runs import Run
 from owt.frontend.service import Service
@@ -36,19 +36,22 @@ from owt.wire.call import UNKNOWN_SIZE, Call, RequestFacts
 from owt.wire.media import fits
 
 _METHODS = ("POST", "PUT", "PATCH", "DELETE")
-_WITH_FIELDS = (
-    "application/json",
-    "application/x-www-form-urlencoded",
-    "multipart/form-data",
-    "application/x-python",
-    "text/x-python",
+_WITH_FIELDS = frozenset(
+    {
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/x-python",
+        "text/x-python",
+    }
 )
 
 
 def may_stream(request: HTTPServerRequest) -> bool:
     """Return True if a request has a body in which there are no fields of owt."""
     headers = request.headers
-    if request.method not in _METHODS:
+    # Most calls are decided here.
+    if request.method not in _METHODS or headers.get("Content-Type") in _WITH_FIELDS:
         return False
     if _media_type(request) in _WITH_FIELDS:
         return False
@@ -77,6 +80,8 @@ class Phase(Enum):
 
 class StreamedCallExchange(CallExchange):
     """Request at a path that is not one of the server's pages, with a body that is for the adaptor alone."""
+
+    methods = UPLOAD_METHODS
 
     def __init__(self, request: HTTPServerRequest, service: Service) -> None:
         super().__init__(request, service)

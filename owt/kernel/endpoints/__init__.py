@@ -7,5 +7,6 @@
     contents        bytes of one media type: parts of forms, bodies
     conversions     JSON values and contents to models, arrays, tables, images and files
     signature       a function's parameters and result
+    streams         items of a body that streams into a parameter
     schemas         JSON Schemas of types
 """

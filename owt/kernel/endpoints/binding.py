@@ -15,12 +15,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from owt.errors import Unprocessable, shortened
-from owt.kernel.body import InputStream
+from owt.kernel.body import InputStream, WholeBody
 from owt.kernel.code.arguments import Arguments
 from owt.kernel.endpoints.contents import (
     ARGUMENT,
@@ -33,6 +35,7 @@ from owt.kernel.endpoints.contents import (
 )
 from owt.kernel.endpoints.conversions import convert, data_of_url, reason
 from owt.kernel.endpoints.signature import Kind, Signature, TypedParameter, read_parameters
+from owt.kernel.endpoints.streams import items_of_body, items_of_list
 from owt.summat import MISSING
 from owt.wire.call import FIELDS
 from owt.wire.media import NPY, fits
@@ -168,6 +171,9 @@ def _fields(
                 fields.update(document)
             elif needs_object:
                 problems.append(("body", f"must be a JSON object; got {shortened(document)}"))
+    elif signature.stream is not None and not _takers(media_type, signature, {*fields, *path}):
+        if signature.parameters[signature.stream].required or _has_body(request.environ):
+            fields.setdefault(signature.stream, request.stream)
     elif signature.takes_body and _has_body(request.environ):
         data = request.get_data()
         takers = _takers(media_type, signature, {*fields, *path})
@@ -228,6 +234,11 @@ def _hint(key: str, request: Request) -> str:
 
 
 def _bound(field: Any, parameter: TypedParameter, name: str, problems: list[Problem]) -> Any:
+    if parameter.stream is not None and parameter.item is not None:
+        if isinstance(field, (InputStream, WholeBody)):
+            return items_of_body(parameter.stream, field, partial(_converted, parameter=parameter.item), name)
+        values = _bound(field, replace(parameter, stream=None), name, problems)
+        return items_of_list(parameter.stream, values or ())
     is_text = isinstance(field, Texts)
     try:
         if not parameter.convertible:

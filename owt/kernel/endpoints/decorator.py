@@ -50,6 +50,8 @@ class Decorator:
     def __call__(self, path: str, *, methods: Iterable[str] = DEFAULT_METHODS) -> Callable[[F], F]:
         """Return a decorator that makes this session's function answer at `path` for these methods.
 
+        By default, a function that is fed from the body answers PUT too.
+
         Raises `EndpointError` for an invalid path or method. The decorator raises it for an invalid function
         and, in a kernel, for a path of another session.
         """
@@ -61,7 +63,11 @@ class Decorator:
 
         def decorate(function: F) -> F:
             try:
-                self._register(make_endpoint(function, path, valid_methods))
+                new = make_endpoint(function, path, valid_methods)
+                if methods is DEFAULT_METHODS and new.signature.stream is not None:
+                    # `curl -T` uploads by PUT.
+                    new = make_endpoint(function, path, (*DEFAULT_METHODS, "PUT"))
+                self._register(new)
             except EndpointError as error:
                 # owt's frames are of no use to the author of the function.
                 raise error.with_traceback(None) from None

@@ -25,6 +25,7 @@ from owt.errors import EndpointError
 from owt.kernel.endpoints.contents import JSON
 from owt.kernel.endpoints.conversions import FROM_TEXT, conversion_of, pydantic_adapter
 from owt.kernel.endpoints.schemas import NoneType, default_json, schemas_of
+from owt.kernel.endpoints.streams import StreamType, stream_type
 from owt.wire import endpoint as rules
 from owt.wire import media
 from owt.wire.call import FIELDS
@@ -49,9 +50,10 @@ class TypedParameter:
     a type that JSON writes with brackets (`structured`), `any_text`, bytes (`binary`) or None (`optional`)
     among its members; it is `boolean` if true and false are its only values, and `choices` lists its only
     values, if there is such a list. `scalars` are the types of the numbers and booleans that are among them
-    besides texts. `records` is True if there may be objects with fields
-    among its values. `contents` are the media types that the type itself converts from, and `bodies` those of
-    request bodies that the parameter takes.
+    besides texts. `records` is True if there may be objects with fields among its values. `contents` are the
+    media types that the type itself converts from, and `bodies` those of request bodies that the parameter
+    takes. `stream` is set if the items of a body are the value: the other fields then describe a list of
+    items, and `item` one of them.
     """
 
     name: str
@@ -72,18 +74,22 @@ class TypedParameter:
     adapter: Any = None
     contents: tuple[str, ...] = ()
     bodies: tuple[str, ...] = ()
+    stream: StreamType | None = None
+    item: TypedParameter | None = None
 
 
 @dataclass(frozen=True)
 class Signature:
     """Signature of a function: parameters by name, `extra` for `**kwargs` (None without them), and its
-    `text`. `takes_body` is True if one of the parameters can be a whole body that is no form."""
+    `text`. `takes_body` is True if one of the parameters can be a whole body that is no form; `stream` is the
+    name of the parameter that is fed from the body as it comes."""
 
     parameters: dict[str, TypedParameter]
     extra: TypedParameter | None
     returns: Any
     text: str
     takes_body: bool = False
+    stream: str | None = None
 
 
 def read_signature(function: Callable[..., Any], path: str, path_names: Sequence[str]) -> Signature:
@@ -121,7 +127,14 @@ def read_signature(function: Callable[..., Any], path: str, path_names: Sequence
         )
     takes_body = any(parameter.bodies for parameter in parameters.values())
     text = text[1:-1] if len(text) < 500 else "..."
-    return Signature(parameters, extra, signature.return_annotation, text, takes_body)
+    streams = [key for key, parameter in parameters.items() if parameter.stream and key not in path_names]
+    if len(streams) > 1:
+        raise EndpointError(
+            f"{path}: {name} has the parameters {streams[0]!r} and {streams[1]!r}, which are both fed from "
+            "the body of the request; only one can be"
+        )
+    stream = streams[0] if streams else None
+    return Signature(parameters, extra, signature.return_annotation, text, takes_body, stream)
 
 
 def read_parameters(function: Callable[..., Any]) -> tuple[dict[str, TypedParameter], TypedParameter | None]:
@@ -186,6 +199,7 @@ def describe(
                 json.dumps(schema),
                 parameter.required or parameter.name in path_names,
                 None if parameter.required else default_json(parameter.default, kind),
+                parameter.stream.media_type if parameter.stream else "",
             )
             for parameter, kind, schema in zip(parameters, kinds, schemas)
         ),
@@ -216,6 +230,12 @@ def _bodies(parameters: list[TypedParameter]) -> tuple[str, ...]:
 
 def _typed(parameter: inspect.Parameter) -> TypedParameter:
     name, kind, annotation = parameter.name, parameter.kind, parameter.annotation
+    if (stream := stream_type(annotation)) is not None:
+        # A generic alias at run time.
+        items: Any = list
+        whole = _typed(parameter.replace(annotation=items[stream.item]))
+        item = _typed(parameter.replace(annotation=stream.item))
+        return replace(whole, bodies=(JSON,), contents=(), stream=stream, item=item)
     required = parameter.default is Kind.empty and kind is not Kind.VAR_KEYWORD
     default = None if parameter.default is Kind.empty else parameter.default
     if default is None and not required and kind is not Kind.VAR_KEYWORD and annotation is not Kind.empty:
