@@ -18,6 +18,7 @@ import click
 from owt.cli.options import checked_by, environment_options, identity_options, new_client
 from owt.client.caller import Caller
 from owt.client.request import Address
+from owt.client.upload import BODY
 from owt.errors import BadRequest, CannotSend, OwtError, shortened
 from owt.files import read_bounded
 from owt.server import Server
@@ -68,6 +69,12 @@ def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | 
     metavar="NAME VALUE",
     help="Argument; VALUE is JSON or a Python literal, else text; @FILE sends a file, and @@ begins a text "
     "with @. Repeatable",
+)
+@click.option(
+    "--input",
+    "body",
+    metavar="FILE",
+    help="File that the code reads from request.stream while it is sent; - is standard input",
 )
 @click.option(
     "--method",
@@ -135,6 +142,7 @@ def call(
     output: str | None,
     method: str,
     headers: tuple[str, ...],
+    body: str | None,
     **options: Any,
 ) -> int:
     """Run code on a server, or call the endpoint at PATH, and print the response as it arrives.
@@ -154,6 +162,10 @@ def call(
     if text is not None and options["adaptor"] is not None:
         raise click.UsageError("give --adaptor or code, not both")
     arguments = {name: argument(value) for name, value in arg}
+    if body is not None:
+        if BODY in arguments:
+            raise click.UsageError(f"give --input or --arg {BODY}, not both")
+        arguments[BODY] = _open(body)
     pairs = [header(text) for text in headers]
     _refuse_repetition("--arg", [name for name, _ in arg])
     _refuse_repetition("--header", [name.lower() for name, _ in pairs])
@@ -205,6 +217,17 @@ def _call(
             return BROKEN_PIPE
         except OSError as error:
             raise OwtError(f"the response cannot be written: {error.strerror or error}") from error
+
+
+def _open(file: str) -> Any:
+    """Return a file, or standard input, that is read while it is sent. Raises `CannotSend`."""
+    if file == "-":
+        return sys.stdin.buffer
+    try:
+        # The process ends with the call.
+        return open(file, "rb")
+    except OSError as error:
+        raise CannotSend(f"--input: {file} cannot be read: {error.strerror or error}") from None
 
 
 def _at_path(url: str | None, path: str) -> str:

@@ -19,6 +19,7 @@ Only `clients` does I/O; httpx is imported with the first client.
     options    options of a call
     request    HTTP request of a call, Authorization header
     function   source of a function
+    upload     bodies that stream: iterators and open files
     parts      arguments that are parts of a form: arrays, tables, images, files
     answers    value or error of a response
     values     arrays, tables and images of a response

@@ -14,6 +14,7 @@ from owt.client.function import source_of
 from owt.client.options import Changes, Options
 from owt.client.parts import Part
 from owt.client.request import CONNECT_TIMEOUT, Address, Request, authorization, credentials
+from owt.client.upload import split_body
 from owt.errors import CannotSend, ConfigError, RemoteError, Unreachable, shortened
 from owt.server import Server, split_unix
 from owt.server.certificate import verification
@@ -102,7 +103,10 @@ class Caller:
 
     def _call_request(self, code: Code | None, kwargs: dict[str, Any], accept: str) -> Request:
         arguments: dict[str, Part] = {}
-        if self.options.method == "POST":
+        kwargs, body = split_body(kwargs)
+        if body is not None and self.options.method == "GET":
+            raise CannotSend("data: a GET has no body; leave the option method out")
+        if self.options.method == "POST" and body is None:
             kwargs, arguments = parts.split(kwargs)
         if arguments and self.options.kwargs is not None:
             raise CannotSend("there are keyword arguments and the option kwargs; give one of them")
@@ -113,7 +117,9 @@ class Caller:
             accept = self.options.accept or accept
         if (problem := header_problem("Accept", accept)) is not None:
             raise CannotSend(problem)
-        if self.options.method == "GET":
+        if body is not None:
+            new = request.upload(self._address, fields, accept, body)
+        elif self.options.method == "GET":
             new = request.get(self._address, fields, accept)
         else:
             new = request.post(self._address, fields, accept, arguments)
@@ -185,6 +191,7 @@ class Caller:
     # httpx
 
     _http: Any
+    _parts: Callable[[Any], Any]
 
     def _check_open(self) -> None:
         """Raise `CannotSend` if the client is closed."""
@@ -198,7 +205,7 @@ class Caller:
         return {
             "method": request.method,
             "url": request.url,
-            "content": request.content,
+            "content": request.content if request.body is None else self._parts(request.body),
             "headers": request.headers,
             "timeout": httpx.Timeout(request.timeout, connect=request.connect_timeout),
         }

@@ -17,6 +17,7 @@ from time import sleep
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
+from owt.client import upload
 from owt.client.answers import ANYTHING, check_type
 from owt.client.caller import EVENTS, Caller, Code
 from owt.client.events import Event
@@ -39,6 +40,8 @@ class Client(Caller):
     cannot be sent, `RemoteError`, with the remote traceback, for a failed call, and `Unreachable`.
     """
 
+    _parts = staticmethod(upload.parts)
+
     def _connect(self) -> None:
         import httpx
 
@@ -54,6 +57,8 @@ class Client(Caller):
         """Run `code` with `kwargs`, and return the whole response, decoded by its Content-Type.
 
         Arguments are values that JSON has, and arrays, tables, images, bytes, open files and paths of files.
+        An iterator or an open file as `data` is no argument: it is the body, which the adaptor reads from
+        `request.stream` while it is sent.
         The value comes back as what it is: JSON's values, arrays, tables and images (`owt.client.values`),
         text as str, and everything else (audio, files) as bytes. JSON lines are a list; the end of a stream
         is waited for.
@@ -197,6 +202,8 @@ class Client(Caller):
 
 class AsyncClient(Caller):
     """Asynchronous client: the methods, options and errors of `Client`. An asynchronous context manager."""
+
+    _parts = staticmethod(upload.parts_async)
 
     def _connect(self) -> None:
         import httpx

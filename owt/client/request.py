@@ -103,7 +103,10 @@ class Address:
 
 @dataclass(frozen=True)
 class Request:
-    """HTTP request. `timeout` limits each step of it, in seconds; `connect_timeout` the connection."""
+    """HTTP request. `timeout` limits each step of it, in seconds; `connect_timeout` the connection.
+
+    `body` is one that is sent as it comes (`owt.client.upload`), instead of `content`.
+    """
 
     method: str
     url: str
@@ -111,6 +114,7 @@ class Request:
     headers: dict[str, str] = field(default_factory=dict)
     connect_timeout: float = CONNECT_TIMEOUT
     timeout: float | None = None
+    body: Any = None
 
 
 def call_fields(
@@ -158,6 +162,21 @@ def post(
         content_type, content = parts.encode(texts, arguments)
     headers = {"Accept": _accept(accept), "Content-Type": content_type}
     return Request("POST", address.http, content, headers)
+
+
+def upload(address: Address, fields: dict[str, Any], accept: str, body: Any) -> Request:
+    """Return a POST of this body, which is sent as it comes, with the fields in the URL.
+
+    Raises `CannotSend`, also for a URL that is too long.
+    """
+    url = as_url(address, fields)
+    if len(url) > MAX_URL:
+        raise CannotSend(
+            f"the URL of the call would have {len(url)} characters, and the maximum is {MAX_URL}; make it "
+            "shorter, or send data as bytes"
+        )
+    headers = {"Accept": _accept(accept), "Content-Type": "application/octet-stream"}
+    return Request("POST", split_unix(url)[1], None, headers, body=body)
 
 
 def get(address: Address, fields: dict[str, Any], accept: str) -> Request:

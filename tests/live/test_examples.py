@@ -25,7 +25,9 @@ from PIL import Image
 from owt.testing import Gate, LiveServer, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-TOOLS = ("bash", "base64", "curl", "env", "jq")
+TOOLS = ("bash", "base64", "curl", "dirname", "env", "head", "jq", "sha256sum", "tr")
+UPLOAD = "20000000"
+"""Bytes that the example upload sends, instead of 2 GB."""
 AS_WRITTEN = "http://127.0.0.1:9876"
 # That server, and those on the next ports.
 WRITTEN_PORT = re.compile(r"127\.0\.0\.1:(98(?:7[6-9]|8\d))\b")
@@ -84,7 +86,7 @@ def shell(tmp_path):
         return subprocess.run(
             ["bash", "-c", command],
             cwd=copy,
-            env={"PATH": str(tools), "HOME": os.environ.get("HOME", "/")},
+            env={"PATH": str(tools), "HOME": os.environ.get("HOME", "/"), "BYTES": UPLOAD},
             capture_output=True,
             text=True,
             timeout=90,

@@ -7,8 +7,9 @@ import hashlib
 import select
 import socket
 import subprocess
+import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+import owt
+from owt.errors import CannotSend
 from owt.testing import Gate, LiveServer, wait_until
 from owt.testing.waiting import PATIENCE
 
@@ -312,3 +315,38 @@ def test_code_in_the_query_takes_an_upload_by_put(server: LiveServer, session: s
     answer = subprocess.run(command, input=b"one\n", capture_output=True, timeout=PATIENCE)
     assert answer.stdout == b"ONE\n"
     assert server.ask("PUT", path(session, UPPER)).status_code == 405
+
+
+def test_the_clients_send_iterators_and_files_as_they_come(
+    server: LiveServer, session: str, tmp_path: Path
+) -> None:
+    def code(n: int) -> list[int]:
+        return [n, *(len(line) for line in request.stream)]  # type: ignore[name-defined]  # noqa: F821
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield b"one\n"
+        yield b"three"
+
+    async def with_async_client() -> list[object]:
+        async with owt.AsyncClient(server.url, session=session) as client:
+            return [await client.call(code, n=1, data=data) for data in (lines(), iter([b"1\n", "22"]))]
+
+    file = tmp_path / "lines"
+    file.write_bytes(b"one\nthree")
+    with owt.Client(server.url, session=session) as client, file.open("rb") as stream:
+        assert client.call(code, n=1, data=iter([b"one\n", "three"])) == [1, 4, 5]
+        assert client.call(code, n=1, data=stream) == [1, 4, 5]
+        assert [event.data for event in client.stream(UPPER, data=iter([b"a\nb"]))][:2] == ["A\n", "B"]
+        with pytest.raises(CannotSend, match="a GET has no body"):
+            client.with_options(method="GET").call(code, n=1, data=iter([b""]))
+    assert asyncio.run(with_async_client()) == [[1, 4, 5], [1, 2, 2]]
+
+
+def test_a_command_sends_its_input(server: LiveServer, session: str, tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"one\ntwo")
+    command = [sys.executable, "-m", "owt", "call", "--url", server.url, "--session", session]
+    for source, text in ((str(file), b""), ("-", b"one\ntwo")):
+        arguments = [*command, "--code", UPPER, "--input", source]
+        answer = subprocess.run(arguments, input=text, capture_output=True, timeout=PATIENCE)
+        assert (answer.stdout, answer.returncode) == (b"ONE\nTWO", 0)

@@ -151,7 +151,7 @@ class Settings:
     kernel: str = setting(
         "Default kernelspec of sessions, and kernelspec of the pool", read_kernelspec, "NAME", "owt"
     )
-    max_body: int = size("Maximum size of a request body", 100 * MIB)
+    max_body: int = size("Maximum size of a request body that is held in memory", 100 * MIB)
     # A URL may hold a whole program, as the links of examples/speech do.
     max_url: int = size("Maximum size of a request URL", MIB, low=KIB)
     max_header: int = size("Maximum total size of a request's headers", 64 * KIB, low=KIB)
@@ -162,7 +162,7 @@ class Settings:
     )
     max_runs: int = number("Maximum number of queued and running calls", 1000, low=1)
     window: int = size(
-        "Maximum amount of a call's output that its reader has not received yet", 4 * MIB, low=1
+        "Maximum amount of a call's output, and of its input, that is not read yet", 4 * MIB, low=1
     )
     kill_after: float = seconds(
         "Time after an interrupt until the kernel of a call that continues is killed", 10.0
