@@ -115,3 +115,10 @@ def test_clients_without_tls_and_silent_clients_disturb_no_other_client(tls):
             httpx.get(f"http://127.0.0.1:{tls.port}/", trust_env=False, timeout=20)
         assert tls.call("1").text == "1"
     assert "Traceback" not in tls.log()
+
+
+def test_a_body_streams_over_tls(tls, certificate):
+    code = "def run():\n    for line in request.stream: yield line.decode().upper()"
+    command = ["curl", "-sSN", "--cacert", certificate.authority, "-T", "-", "--url-query", f"code={code}"]
+    done = subprocess.run([*command, tls.url], input=b"one\n" * 50_000, capture_output=True, timeout=30)
+    assert done.stdout == b"ONE\n" * 50_000

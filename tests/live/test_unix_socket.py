@@ -186,3 +186,10 @@ def test_server_start_accepts_a_unix_socket(tmp_path):
     with Server.start("--unix-socket", str(tmp_path / "owt")) as server, Client(server.url) as client:
         assert (server.address, server.port) == (str(tmp_path / "owt"), 0)
         assert client.call("Server.sing().url") == server.url
+
+
+def test_a_body_streams_over_the_socket(unix, path):
+    code = "def run():\n    for line in request.stream: yield line.decode().upper()"
+    command = ["curl", "-sSN", "--unix-socket", path, "-T", "-", "--url-query", f"code={code}", "http://owt/"]
+    done = subprocess.run(command, input=b"one\n" * 50_000, capture_output=True, timeout=30)
+    assert done.stdout == b"ONE\n" * 50_000

@@ -400,6 +400,25 @@ def test_a_body_that_is_one_field_is_described_by_its_media_type(
         assert content[media_type]["schema"] == {**BINARY, "contentMediaType": media_type}
 
 
+@pytest.mark.parametrize(
+    ("kind", "media_type", "schema"),
+    [
+        (Iterator[bytes], "application/octet-stream", BINARY),
+        (AsyncIterator[str], "text/plain", {"type": "string"}),
+        (Iterator[Point], "application/x-ndjson", {"$ref": "#/components/schemas/Point"}),
+    ],
+)
+def test_a_field_that_is_fed_from_the_body_is_described_by_its_item(
+    kind: Any, media_type: str, schema: dict[str, Any]
+) -> None:
+    def f(items, loud=False): ...
+
+    f.__annotations__ = {"items": kind, "loud": bool}
+    content = one(f, "POST")["requestBody"]["content"]
+    assert content[media_type]["schema"] == schema
+    assert content["application/json"]["schema"]["properties"]["items"]["type"] == "array"
+
+
 def test_a_file_in_a_form_keeps_its_media_type_and_may_stand_for_a_path() -> None:
     def f(image: PIL.Image.Image, path: Path): ...
 

@@ -473,3 +473,31 @@ async def test_a_paused_body_is_read_no_further_than_the_end_of_the_connection()
         assert connection._received in (before, before + 1)
         site.kernel.request_input(LOTS)
         await until(lambda: len(received(site.kernel)) == 100_001)
+
+
+@async_test
+async def test_a_body_waits_for_an_endpoint_that_a_notebook_may_define(monkeypatch):
+    async with serving() as site:
+        await begin(site, "Content-Length: 1", more=b"x", path="/?code=1&session=s")
+        site.kernel.answer()
+        await register(site, Endpoint("/listen", ("POST",), "f"))
+        loading, loaded, notebooks = asyncio.Event(), asyncio.Event(), site.service.notebooks
+        find = notebooks.match
+
+        async def match(method: str, path: str) -> object:
+            loading.set()
+            await loaded.wait()
+            return await find(method, path)
+
+        monkeypatch.setattr(notebooks, "match", match)
+        client = await site.connect()
+        await client.send(head(CHUNKED, path="/listen") + chunk(b"one"))
+        await loading.wait()
+        await client.send(chunk(b"two") + END)
+        assert len(site.kernel.invoked) == 1
+        loaded.set()
+        await site.invoked(2)
+        site.kernel.request_input(LOTS)
+        await until(lambda: received(site.kernel) == b"onetwo" and end_of(site.kernel) == [None])
+        site.kernel.answer(body=b"ok")
+        assert (await client.answer()).text == "ok"
