@@ -31,10 +31,14 @@ export interface CallOptions extends Fields {
   signal?: AbortSignal | null;
   /** The Accept header of a call. */
   accept?: string;
+  /** Body that the adaptor reads while it is sent. */
+  input?: Blob | ReadableStream<Uint8Array> | null;
 }
 
 export interface StreamOptions extends Fields {
   signal?: AbortSignal | null;
+  /** Body that the adaptor reads while it is sent, by fetch. */
+  input?: Blob | ReadableStream<Uint8Array> | null;
   by?: "fetch" | "EventSource";
   /** Names of an adaptor's own events, for an EventSource. */
   events?: readonly string[];

@@ -47,6 +47,8 @@
  *     signal   an AbortSignal, which cancels the call
  *     accept   the Accept header of a call, whose answer is then decoded by its type alone; the field `display` does
  *              the same, also for links and EventSources, which have no headers of their own
+ *     input    a Blob, a File, or a ReadableStream of bytes (Node; Chromium over HTTP/2): the body, which the adaptor
+ *              reads from `request.stream` while it is sent. Code and arguments are then in the URL
  *     by       "fetch" (default) or "EventSource". An EventSource needs no streams of the fetch API, but has the
  *              whole call in its URL and sends no `auth` or `token`. `events` lists the names of an adaptor's
  *              own events; such a stream must end with the message [DONE], because an EventSource cannot
@@ -100,8 +102,8 @@ export class Client {
     if (token) this.#authorization = `Bearer ${token}`;
   }
 
-  async call(code, kwargs = {}, { signal, accept, ...fields } = {}) {
-    const response = await this.#ask(code, kwargs, fields, accept ?? ACCEPT, signal);
+  async call(code, kwargs = {}, { signal, accept, input, ...fields } = {}) {
+    const response = await this.#ask(code, kwargs, fields, accept ?? ACCEPT, signal, input);
     let body;
     try {
       body = await response.blob();
@@ -112,8 +114,9 @@ export class Client {
     return await decode(response.headers.get("Content-Type") ?? "", body, kind);
   }
 
-  stream(code, kwargs = {}, { signal, by = "fetch", events = [], ...fields } = {}) {
-    if (by === "fetch") return this.#fetched(code, kwargs, fields, signal);
+  stream(code, kwargs = {}, { signal, input, by = "fetch", events = [], ...fields } = {}) {
+    if (by === "fetch") return this.#fetched(code, kwargs, fields, signal, input);
+    if (input != null) throw new TypeError("an EventSource sends no input; stream by fetch");
     if (by !== "EventSource") throw new TypeError(`by: "fetch" or "EventSource"; got ${JSON.stringify(by)}`);
     if (this.#authorization) throw new TypeError("an EventSource sends no auth of its own; stream by fetch");
     if (!globalThis.EventSource) throw new TypeError("there is no EventSource here; stream by fetch");
@@ -140,12 +143,17 @@ export class Client {
     return this.#authorization ? { Authorization: this.#authorization } : {};
   }
 
-  async #ask(code, kwargs, fields, accept, signal) {
+  async #ask(code, kwargs, fields, accept, signal, input) {
     const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${accept}` };
     const called = this.#called(code, kwargs, fields);
     const parts = takeParts(called);
     let body;
-    if (parts.length) {
+    let url = this.#url;
+    if (input != null) {
+      url = this.link(code, kwargs, fields);
+      headers["Content-Type"] = "application/octet-stream";
+      body = input;
+    } else if (parts.length) {
       body = new FormData();
       for (const [name, text] of texts(called)) body.append(name, text);
       for (const [name, part] of parts) body.append(`kwargs.${name}`, part);
@@ -155,7 +163,8 @@ export class Client {
     }
     let response;
     try {
-      response = await send(this.#url, { method: "POST", headers, body, signal });
+      // A ReadableStream needs `duplex`.
+      response = await send(url, { method: "POST", headers, body, signal, duplex: "half" });
     } catch (error) {
       if (signal?.aborted) throw error;
       const failure = `no server answers at ${this.#url.origin}: ${error.cause?.message || error.message}`;
@@ -169,8 +178,8 @@ export class Client {
     return response;
   }
 
-  async *#fetched(code, kwargs, fields, signal) {
-    const response = await this.#ask(code, kwargs, fields, EVENTS, signal);
+  async *#fetched(code, kwargs, fields, signal, input) {
+    const response = await this.#ask(code, kwargs, fields, EVENTS, signal, input);
     const following = new Following((run) => this.#cancel(run), signal);
     following.run = response.headers.get("Owt-Run");
     // Other calls may share this run, so this call must not cancel it.

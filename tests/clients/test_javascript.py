@@ -167,3 +167,31 @@ def test_the_documented_program_prints_what_the_page_shows(server):
     done = node("--input-type=module", "--eval", text.replace("http://127.0.0.1:9876", server.url))
     assert done.stderr == ""
     assert re.fullmatch(".*?".join(map(re.escape, output.split("..."))), done.stdout)
+
+
+def test_the_input_of_a_call_is_a_blob_or_a_stream(patient: LiveServer) -> None:
+    done = program(
+        """
+        const owt = new Client(url);
+        const code = "def run(n=0): return [n, *map(len, request.stream)]";
+        console.log(await owt.call(code, { n: 1 }, { input: new Blob(["one\\nthree"]) }));
+        const lines = new ReadableStream({
+          start(controller) {
+            for (const line of ["one\\n", "three"]) controller.enqueue(new TextEncoder().encode(line));
+            controller.close();
+          },
+        });
+        console.log(await owt.call(code, {}, { input: lines }));
+        const yields = "def run():\\n    for line in request.stream: yield line.decode()";
+        for await (const event of owt.stream(yields, {}, { input: new Blob(["a"]) })) console.log(event.name);
+        try {
+          owt.stream(code, {}, { by: "EventSource", input: new Blob([]) });
+        } catch (error) {
+          console.log(error.message);
+        }
+        """,
+        patient.url,
+    )
+    *values, refusal = done.stdout.splitlines()
+    assert (values, done.stderr) == (["[ 1, 4, 5 ]", "[ 0, 4, 5 ]", "message", "done"], "")
+    assert refusal == "an EventSource sends no input; stream by fetch"
