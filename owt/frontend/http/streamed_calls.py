@@ -194,12 +194,14 @@ class StreamedCallExchange(CallExchange):
                 problem = self.body.limit(self.service.settings.max_body, self.request.headers)
                 if problem is not None:
                     self._refuse_body(problem)
-            elif not self.disconnected:
-                self._phase = Phase.STREAMING
+                return
+            self._phase = Phase.STREAMING
+            if not self.disconnected:
                 stream = cast(HTTP1Connection, self.request.connection).stream
                 cast(Connection, stream).stream_body(self.on_connection_close)
                 self._run(facts, parsed, match)
         except Exception:
+            self._phase = Phase.STREAMING
             self.writer.fail()
 
     def _has_reader(self, parsed: ParsedRequest, match: Match | None) -> bool:

@@ -11,6 +11,7 @@ from call_site import CallSite, serving, until
 from http_site import RawClient
 
 from owt.frontend.http.connection import PART
+from owt.frontend.http.streamed_calls import StreamedCallExchange
 from owt.testing import async_test
 from owt.testing.kernel import HEAD, ScriptedKernel
 from owt.wire.call import UNKNOWN_SIZE
@@ -501,3 +502,37 @@ async def test_a_body_waits_for_an_endpoint_that_a_notebook_may_define(monkeypat
         await until(lambda: received(site.kernel) == b"onetwo" and end_of(site.kernel) == [None])
         site.kernel.answer(body=b"ok")
         assert (await client.answer()).text == "ok"
+
+
+@async_test
+async def test_a_request_whose_client_vanishes_while_a_notebook_loads_ends(monkeypatch):
+    async with serving() as site:
+        await begin(site, "Content-Length: 1", more=b"x", path="/?code=1&session=s")
+        site.kernel.answer()
+        await register(site, Endpoint("/listen", ("POST",), "f"))
+        loading, loaded, ends = asyncio.Event(), asyncio.Event(), []
+        finish = StreamedCallExchange.finish
+
+        async def match(method: str, path: str) -> object:
+            loading.set()
+            await loaded.wait()
+            raise ValueError("a fault")
+
+        def count(exchange: StreamedCallExchange) -> None:
+            ends.append(exchange)
+            finish(exchange)
+
+        monkeypatch.setattr(site.service.notebooks, "match", match)
+        monkeypatch.setattr(StreamedCallExchange, "finish", count)
+        client = await site.connect()
+        await client.send(head(CHUNKED, path="/listen"))
+        await loading.wait()
+        await client.send(END)
+        await until(lambda: ends)
+        client.sock.close()
+        await site.count(1)
+        loaded.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(ends) == 2
+        assert len(site.kernel.invoked) == 1
