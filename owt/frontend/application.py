@@ -13,6 +13,7 @@ from tornado.web import Application, RequestHandler
 from owt.frontend import logs
 from owt.frontend.api import control, directory, health, metrics
 from owt.frontend.api.followers import AnswerExchange, EventsExchange, RunRouter
+from owt.frontend.api.input import InputHandler
 from owt.frontend.gateway.mount import ROOT, Mount
 from owt.frontend.http.calls import CallExchange
 from owt.frontend.http.streamed_calls import StreamedCallExchange, may_stream
@@ -57,6 +58,7 @@ def routes(service: Service, gateway: Router, connections: Callable[[], int]) ->
         (r"/_owt/runs/([^/]+)", control.RunHandler, options),
         (r"/_owt/runs/([^/]+)/events", RunRouter(service, EventsExchange), {}),
         (r"/_owt/runs/([^/]+)/answer", RunRouter(service, AnswerExchange), {}),
+        (r"/_owt/runs/([^/]+)/input", InputHandler, options),
         (r"/_owt/cache", control.CacheHandler, options),
         (r"/_owt/health", health.HealthHandler, options),
         (r"/_owt/health/live", health.LiveHandler, options),

@@ -72,6 +72,11 @@ class Run:
         """Input of the run, which has none unless it is a kernel's."""
         raise RuntimeError("this run has no input")
 
+    @property
+    def body(self) -> Items:
+        """The request's body as the run's input."""
+        return self.input
+
     @cached_property
     def request(self) -> Request:
         """HTTP request, as the class that Flask's users know; built at the first access."""
@@ -80,7 +85,7 @@ class Run:
     def new_request(self) -> Request:
         """Return the HTTP request as a new object, whose body is unread."""
         facts = self.call.request
-        body = InputStream(self.input, facts.input_size) if facts.input_size else None
+        body = InputStream(self.body, facts.input_size) if facts.input_size else None
         request = build_request(facts, body)
         cast("Environ", request.environ).looked_at = self.looked_at
         return request
@@ -157,6 +162,8 @@ def current_messages() -> Messages:
     run = running()
     if run is None:
         raise RuntimeError("there are no messages: this code was not started by a call to owt")
+    # An answer to messages is for their sender alone.
+    run.looked_at.add("REMOTE_USER")
     return Messages(run.input)
 
 

@@ -6,5 +6,6 @@
     metrics    Prometheus metrics
     directory  list of endpoints, as JSON, HTML and OpenAPI
     openapi    OpenAPI document of the endpoints
+    input      input to a run from elsewhere
     media      media types of values with a JSON Schema
 """

@@ -225,6 +225,7 @@ class StreamedCallExchange(CallExchange):
         """Respond with what a run sends, and give it the body."""
         if call.request.input_size:
             self._input = run.open_input()
+            self._input.is_body = True
             if content := self.body.join():
                 self.body.drop()
                 self._input.push(content)

@@ -7,6 +7,9 @@
 It is the mirror image of the run's output. The credit begins at zero: the kernel gives the first when the
 adaptor looks at its input. So nothing is sent for a call that never reads, and a call that the kernel has not
 begun can be queued again.
+
+A sender that can wait uses `push`. Posted items (`post`) are numbered from 1, so that one which is sent again
+counts once, and they are refused beyond a limit.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 from owt.wire.call import Call
+from owt.wire.chunk import OVERHEAD
 from owt.wire.messages import Input, InputEnd, is_body_input
 
 
@@ -31,6 +35,10 @@ class InputState(Enum):
     """The run has ended. Items are dropped."""
 
 
+Refusal = Literal["is body", "out of order", "ended", "too large", "full"]
+"""Reason why a posted item is refused."""
+
+
 class InputKernel(Protocol):
     """The kernel that executes the run."""
 
@@ -42,12 +50,20 @@ class RunInput:
     """Input of one run.
 
     It holds what the kernel has given no credit for: one item of each sender, since `push` waits until the
-    item has been sent.
+    item has been sent, and posted items up to a limit. `received` is the number of posted items; `sent` that
+    of all items that the kernel has been sent; `is_body` is True if the items are parts of a body.
     """
 
     def __init__(self, run: str) -> None:
         self.state = InputState.OPEN
+        self.received = 0
+        self.sent = 0
+        self.is_body = False
         self._run = run
+        # Body that the call was sent without. It needs no credit, and precedes all items.
+        self._body: Input | None = None
+        # Size of the posted items that wait.
+        self._held = 0
         self._kernel: InputKernel | None = None
         self._credit = 0
         # Items that wait for credit, each with the future of its sender.
@@ -57,12 +73,11 @@ class RunInput:
 
     @classmethod
     def of_call(cls, run: str, call: Call) -> RunInput:
-        """Return the input of a run of this call: complete if it is the body that the call was sent
-        without."""
+        """Return the input of a run of this call, which begins with the body that the call was sent
+        without, if there is one."""
         new = cls(run)
         if is_body_input(call):
-            new._waiting.append((Input(run, call.request.body), None))
-            new.end()
+            new._body = Input(run, call.request.body)
         return new
 
     @property
@@ -77,14 +92,45 @@ class RunInput:
         """
         if self.state is not InputState.OPEN:
             return None
-        text = isinstance(item, str)
-        message = Input(self._run, item.encode() if isinstance(item, str) else item, text)
+        message = self._message(item)
         if self._kernel is not None and self._credit > 0 and not self._waiting:
             self._send(self._kernel, message)
             return None
         sent = asyncio.get_running_loop().create_future()
         self._waiting.append((message, sent))
         return sent
+
+    def post(self, item: bytes | str | None, number: int | None, limit: int, *, end: bool) -> Refusal | None:
+        """Add the item with this number (by default the next one) if there is one, and end the input with
+        `end`. Returns None, or why nothing has changed: there may be `limit` bytes that the adaptor has yet
+        to take.
+
+        An item that was received before is ignored, also after the end.
+        """
+        if self.is_body:
+            return "is body"
+        if item is None or (number is not None and number <= self.received):
+            if end and item is None and self.state is InputState.CLOSED:
+                return "ended"
+        elif number is not None and number > self.received + 1:
+            return "out of order"
+        elif self.state is not InputState.OPEN:
+            return "ended"
+        else:
+            message = self._message(item)
+            if len(message.data) > limit:
+                return "too large"
+            if self._held + message.size > limit + OVERHEAD:
+                return "full"
+            self.received += 1
+            if self._kernel is not None and self._credit > 0 and not self._waiting:
+                self._send(self._kernel, message)
+            else:
+                self._held += message.size
+                self._waiting.append((message, None))
+        if end:
+            self.end()
+        return None
 
     def end(self, error: str | None = None) -> None:
         """Let no item follow. `error` is why the sender broke off, or None if the input is complete."""
@@ -103,9 +149,14 @@ class RunInput:
         self._kernel = kernel
         self._credit += size
         self._wake(self._requested)
+        if self._body is not None:
+            kernel.ask(self._body)
+            self._body = None
         while self._waiting and self._credit > 0:
             message, sent = self._waiting.popleft()
             self._send(kernel, message)
+            if sent is None:
+                self._held -= message.size
             self._wake(sent)
         if is_end_due and not self._waiting:
             kernel.ask(InputEnd(self._run, self._error))
@@ -118,13 +169,18 @@ class RunInput:
 
     def run_ended(self, run: object) -> None:
         """Drop what the kernel has not taken, as the run has ended."""
-        self.state, self._kernel = InputState.CLOSED, None
+        self.state, self._kernel, self._body = InputState.CLOSED, None, None
         self._wake(self._requested)
         for _, sent in self._waiting:
             self._wake(sent)
         self._waiting.clear()
 
+    def _message(self, item: bytes | str) -> Input:
+        text = isinstance(item, str)
+        return Input(self._run, item.encode() if isinstance(item, str) else item, text)
+
     def _send(self, kernel: InputKernel, message: Input) -> None:
+        self.sent += 1
         self._credit -= message.size
         kernel.ask(message)
 

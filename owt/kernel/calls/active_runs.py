@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 from owt.kernel import context
+from owt.kernel.body import Items
 from owt.kernel.calls.input import RunInput
 
 MAX_WITHDRAWN = 1000
@@ -36,9 +37,15 @@ class ActiveRun(context.Run):
         """Input of the run, made at the first look of either side."""
         if self.opened_input is None:
             # Atomic: the control thread and threads of the run may come at once.
-            vars(self).setdefault("opened_input", RunInput(self.sender))
+            after_body = self.call.body_parsed and self.call.request.input_size > 0
+            vars(self).setdefault("opened_input", RunInput(self.sender, after_body=after_body))
         assert self.opened_input is not None
         return self.opened_input
+
+    @property
+    def body(self) -> Items:
+        """The request's body, if it is, or begins, the run's input."""
+        return self.input.body
 
 
 class RunTable:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 
 from owt.errors import BadRequest
+from owt.kernel.body import Items
 from owt.kernel.calls.output_sender import OutputSender
 from owt.wire.messages import Input
 
@@ -18,9 +19,12 @@ from owt.wire.messages import Input
 class RunInput:
     """Items from the run's client, in order. A run waits for them as it waits for credit of its output."""
 
-    def __init__(self, sender: OutputSender) -> None:
-        """`sender` sends the run's output, and the credit of its input. `whole` is for `InputStream`."""
+    def __init__(self, sender: OutputSender, *, after_body: bool = False) -> None:
+        """`sender` sends the run's output, and the credit of its input. `whole` is for `InputStream`. With
+        `after_body`, the body of the request comes first, as an item that is no message."""
         self._sender = sender
+        self._after_body = after_body
+        self.consumed = 0
         self._items: deque[Input] = deque()
         self._due = sender.window
         self._ended = False
@@ -33,9 +37,13 @@ class RunInput:
 
     def add(self, item: Input) -> None:
         """Add an item."""
-        if not self._closed:
+        if self._closed:
+            return
+        if self._after_body and self.whole is None:
+            self.whole = item.data
+        else:
             self._items.append(item)
-            self._sender.notify()
+        self._sender.notify()
 
     def end(self, error: str | None) -> None:
         """Let no item follow; `error` is why the sender broke off, or None if the input is complete."""
@@ -65,6 +73,27 @@ class RunInput:
                 return item
             await self._sender.wait_until_async(self._is_ready)
 
+    @property
+    def body(self) -> Items:
+        """The request's body."""
+        return CollectedBody(self) if self._after_body else self
+
+    def wait_for_body(self) -> bytes:
+        """Return the body that comes first. Blocks until it is here, as `next_item` does."""
+        with self._sender.shielded():
+            while self.whole is None:
+                self._is_over()
+                self._sender.wait_until(self._has_body)
+        return self.whole
+
+    async def wait_for_body_async(self) -> bytes:
+        """Do what `wait_for_body` does, but wait on the event loop."""
+        while self.whole is None:
+            with self._sender.shielded():
+                self._is_over()
+            await self._sender.wait_until_async(self._has_body)
+        return self.whole
+
     def close(self) -> None:
         """Drop all items, as the run has ended."""
         self._closed = True
@@ -82,6 +111,9 @@ class RunInput:
         self._give_credit()
         return False
 
+    def _has_body(self) -> bool:
+        return self.whole is not None or self._closed
+
     def _is_ready(self) -> bool:
         return bool(self._items) or self._ended or self._closed
 
@@ -90,6 +122,7 @@ class RunInput:
             item = self._items.popleft()
         except IndexError:
             return None
+        self.consumed += 1
         if not self._ended:
             self._give_credit(item.size, self._sender.window // 4)
         return item.data.decode() if item.text else item.data
@@ -102,3 +135,29 @@ class RunInput:
                 return
             due, self._due = self._due, 0
         self._sender.request_input(due)
+
+
+class CollectedBody:
+    """Body that the frontend had collected before the call, as the only item of a stream."""
+
+    whole: bytes | None = None
+
+    def __init__(self, input: RunInput) -> None:
+        self._input = input
+        self._ended = False
+
+    def next_item(self) -> bytes | None:
+        """Wait for the body, and return it; None the second time."""
+        if self._ended:
+            return None
+        body = self._input.wait_for_body()
+        self._ended = True
+        return body
+
+    async def next_item_async(self) -> bytes | None:
+        """Do what `next_item` does, but wait on the event loop."""
+        if self._ended:
+            return None
+        body = await self._input.wait_for_body_async()
+        self._ended = True
+        return body

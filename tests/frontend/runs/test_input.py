@@ -129,11 +129,13 @@ async def test_the_end_of_the_run_releases_senders_and_drops_items():
     assert input.state is InputState.CLOSED
 
 
-def test_a_body_that_is_here_is_a_complete_input(kernel: FakeKernel):
+def test_a_body_that_is_here_needs_no_credit_and_comes_first(kernel: FakeKernel):
     body = bytes(MIN_ATTACHMENT)
     input = RunInput.of_call("a", Call(RequestFacts("POST", "/", "", (), body, "here"), body_parsed=True))
     input.grant(1, kernel)
-    assert kernel.received() == [body, InputEnd("a")]
+    assert kernel.received() == [body]
+    assert input.post("after", None, 10, end=True) is None
+    assert kernel.received() == ["after", InputEnd("a")]
 
 
 @pytest.mark.parametrize("what", ["credit", "end", "end of the run"])

@@ -27,7 +27,7 @@ from owt.testing import async_test, settle
 from owt.testing.kernel import HEAD, ScriptedKernels
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Done, Failed, Stderr
-from owt.wire.messages import MIN_ATTACHMENT, Input, InputEnd
+from owt.wire.messages import MIN_ATTACHMENT, Input
 
 FACTS = RequestFacts("GET", "/", "", (), b"", "localhost")
 
@@ -701,10 +701,10 @@ async def test_the_body_of_an_active_run_is_its_input():
     stage.session.submit(run)
     kernel = await stage.kernels.wait_for_kernel(1)
     kernel.request_input(1)
-    assert kernel.messages == [Input("r1", body), InputEnd("r1")]
+    assert kernel.messages == [Input("r1", body)]
     kernel.answer()
     kernel.request_input()
-    assert len(kernel.messages) == 2
+    assert len(kernel.messages) == 1
 
 
 async def short_calls(queue=20, **options):
