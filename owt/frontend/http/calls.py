@@ -11,6 +11,7 @@ from functools import partial
 from urllib.parse import unquote
 
 import msgspec
+from tornado.httputil import HTTPServerRequest
 
 from owt.errors import MethodNotAllowed, NoSuchEndpoint, OwtError
 from owt.frontend import logs
@@ -24,10 +25,35 @@ from owt.frontend.notebooks.notebooks import Lookup
 from owt.frontend.problems import WholeResponse
 from owt.frontend.runs.resuming import check_same_call, parse_event_id
 from owt.frontend.runs.runs import Run
+from owt.frontend.service import Service
 from owt.wire.call import Call, RequestFacts
 
 LARGE = 2 * 1024 * 1024
 """Size of a body, in bytes, from which it is parsed in a thread, so that the event loop does not wait."""
+
+
+def request_facts(
+    request: HTTPServerRequest, service: Service, user: str | None, body: bytes = b""
+) -> RequestFacts:
+    """Return a request as its call has it. `user` is the name of the authenticated user."""
+    root = service.settings.base_url
+    path = request.path[len(root) :] or "/"
+    headers = request.headers.get_all()
+    if service.authenticator.guarded:
+        # Code in a kernel must not see the credentials of this server.
+        headers = [(name, value) for name, value in headers if name != "Authorization"]
+    return RequestFacts(
+        method=request.method or "GET",
+        path=unquote(path) if "%" in path else path,
+        query=request.query,
+        headers=tuple(headers),
+        body=body,
+        host=request.host,
+        remote=request.remote_ip or "",
+        scheme=request.protocol,
+        user=user,
+        root=root,
+    )
 
 
 class CallExchange(Exchange):
@@ -99,24 +125,7 @@ class CallExchange(Exchange):
         return self.request.path[len(self.base) :]
 
     def _facts(self) -> RequestFacts:
-        request = self.request
-        path = self._path or "/"
-        headers = request.headers.get_all()
-        if self.service.authenticator.guarded:
-            # Code in a kernel must not see the credentials of this server.
-            headers = [(name, value) for name, value in headers if name != "Authorization"]
-        return RequestFacts(
-            method=request.method or "GET",
-            path=unquote(path) if "%" in path else path,
-            query=request.query,
-            headers=tuple(headers),
-            body=self.body.join(),
-            host=request.host,
-            remote=request.remote_ip or "",
-            scheme=request.protocol,
-            user=self.user,
-            root=self.base,
-        )
+        return request_facts(self.request, self.service, self.user, self.body.join())
 
     def _parse(self, facts: RequestFacts) -> ParsedRequest:
         return requests.parse_fields(facts, max_nesting=self.service.settings.max_nesting)
