@@ -17,13 +17,14 @@ from owt.frontend.api.input import InputHandler
 from owt.frontend.gateway.mount import ROOT, Mount
 from owt.frontend.http.calls import CallExchange
 from owt.frontend.http.streamed_calls import StreamedCallExchange, may_stream
+from owt.frontend.http.websocket import CallSocket
 from owt.frontend.service import Service
 
 Route = tuple[str, type[RequestHandler] | Router, dict[str, Any]]
 
 
 class Owt(Application):
-    """Tornado's application, which gives calls to `CallExchange` and `StreamedCallExchange`."""
+    """Tornado's application, which gives calls to `CallExchange`, `StreamedCallExchange` and `CallSocket`."""
 
     def __init__(self, service: Service, connections: Callable[[], int] = lambda: 0) -> None:
         """`connections` returns the number of open client connections."""
@@ -39,9 +40,17 @@ class Owt(Application):
         base, path = self._base, request.path
         inside = not base or path == base or path.startswith(base + "/")
         if inside and path != self._pages and not path.startswith(self._pages + "/"):
+            if _is_handshake(request):
+                return self.get_handler_delegate(request, CallSocket, {"service": self._service})
             exchange = StreamedCallExchange if may_stream(request) else CallExchange
             return exchange(request, self._service)
         return super().find_handler(request, **kwargs)
+
+
+def _is_handshake(request: HTTPServerRequest) -> bool:
+    """Return True for the request that opens a WebSocket (RFC 6455, section 4.1)."""
+    headers = request.headers
+    return "Upgrade" in headers and headers["Upgrade"].lower() == "websocket" and request.method == "GET"
 
 
 def routes(service: Service, gateway: Router, connections: Callable[[], int]) -> list[Route]:

@@ -328,7 +328,7 @@ def build_request(facts: RequestFacts, body: InputStream | None = None) -> Reque
 
     host, _, port = facts.host.rpartition(":")
     if not host or not port.isdigit():
-        host, port = facts.host, "443" if facts.scheme == "https" else "80"
+        host, port = facts.host, "443" if facts.scheme in ("https", "wss") else "80"
     values: dict[str, Any] = {
         "REQUEST_METHOD": facts.method,
         "SCRIPT_NAME": facts.root,

@@ -6,16 +6,16 @@ import asyncio
 import logging
 import time
 from asyncio import Future
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from tornado.httputil import HTTPOutputError
 
 from owt.frontend.http.events import Events
+from owt.frontend.http.messages import Messages
 from owt.frontend.http.responses import Plain
-from owt.frontend.http.writer import ResponseWriter
 from owt.frontend.logs import OutputLog
-from owt.frontend.problems import Problem, WholeResponse
+from owt.frontend.problems import Headers, Problem, WholeResponse
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, lost_event
 from owt.frontend.runs.runs import Reader, Run
@@ -35,6 +35,38 @@ class Unshared(NamedTuple):
     instead: Callable[[], None]
 
 
+class Writer(Protocol):
+    """Writer of one answer: of an HTTP response, or of messages of a WebSocket. See `ResponseWriter`."""
+
+    has_body: bool
+    begun: bool
+
+    @property
+    def busy(self) -> bool:
+        """Return True if the client has yet to take data that was written, or has disconnected."""
+
+    def send(self, answer: WholeResponse) -> None:
+        """Send the whole answer."""
+
+    def begin(self, status: int, headers: Headers, pieces: Sequence[bytes]) -> Future[None]:
+        """Send the beginning; the result is done when the client has it."""
+
+    def write(self, pieces: Sequence[bytes]) -> Future[None]:
+        """Send more; the result is done when the client has it."""
+
+    def end(self) -> None:
+        """End the answer."""
+
+    def abort(self) -> None:
+        """End the connection so that the client does not take the answer for complete."""
+
+    def send_problem(self, problem: Problem) -> None:
+        """Send a problem as the whole answer."""
+
+    def fail(self) -> None:
+        """Log the current exception, and end the answer with a problem."""
+
+
 class Delivery:
     """Driver that renders a run's chunks and writes them, until the run ends or `stop`.
 
@@ -46,8 +78,8 @@ class Delivery:
         self,
         run: Run,
         reader: Reader,
-        renderer: Plain | Events,
-        writer: ResponseWriter,
+        renderer: Plain | Events | Messages,
+        writer: Writer,
         keepalive: float,
         unshared: Unshared | None = None,
         events: Events | None = None,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -46,6 +47,22 @@ class InputKernel(Protocol):
         """Send a message that the kernel handles while the call runs."""
 
 
+class MessageConnection(Protocol):
+    """WebSocket that sends items."""
+
+    def replaced(self) -> None:
+        """Send no more, as the client has another connection now."""
+
+
+@dataclass
+class MessageSource:
+    """Client that sends items by WebSocket: its newest connection, and the number of items that were received
+    by all of its connections."""
+
+    connection: MessageConnection | None
+    received: int = 0
+
+
 class RunInput:
     """Input of one run.
 
@@ -59,6 +76,7 @@ class RunInput:
         self.received = 0
         self.sent = 0
         self.is_body = False
+        self.source: MessageSource | None = None
         self._run = run
         # Body that the call was sent without. It needs no credit, and precedes all items.
         self._body: Input | None = None

@@ -89,9 +89,8 @@ def _has_event(run: Run, rest: list[Chunk]) -> bool:
     return any(isinstance(chunk, Data) and not chunk.more for chunk in rest)
 
 
-def lost_event(last: EventId, known: bool, retention: float) -> bytes:
-    """Return the event that explains why a stream cannot be resumed. A browser that reconnects with its id
-    gets 204 and stops."""
+def lost_problem(last: EventId, known: bool, retention: float) -> Problem:
+    """Return the problem of a stream that cannot be resumed."""
     if known:
         detail = (
             f"the events after number {last.number} of run {last.run} are no longer kept "
@@ -102,5 +101,11 @@ def lost_event(last: EventId, known: bool, retention: float) -> bytes:
             f"run {last.run} is not known here: runs are kept for {retention:g} s after their end "
             "(--run-retention), and not after a restart of the server"
         )
-    problem = Problem("urn:owt:events-lost", "the events are lost", 410, detail, run=last.run)
+    return Problem("urn:owt:events-lost", "the events are lost", 410, detail, run=last.run)
+
+
+def lost_event(last: EventId, known: bool, retention: float) -> bytes:
+    """Return the event that explains why a stream cannot be resumed. A browser that reconnects with its id
+    gets 204 and stops."""
+    problem = lost_problem(last, known, retention)
     return sse.encode(problem.json(), "error", id=f"{last.run}-{OVER}")

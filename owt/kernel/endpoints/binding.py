@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from owt.errors import Unprocessable, shortened
-from owt.kernel.body import InputStream, WholeBody
+from owt.kernel.body import InputStream, Messages, WholeBody
 from owt.kernel.code.arguments import Arguments
+from owt.kernel.context import current_messages
 from owt.kernel.endpoints.contents import (
     ARGUMENT,
     FORM,
@@ -35,7 +36,7 @@ from owt.kernel.endpoints.contents import (
 )
 from owt.kernel.endpoints.conversions import convert, data_of_url, reason
 from owt.kernel.endpoints.signature import Kind, Signature, TypedParameter, read_parameters
-from owt.kernel.endpoints.streams import items_of_body, items_of_list
+from owt.kernel.endpoints.streams import items_of_body, items_of_list, items_of_messages
 from owt.summat import MISSING
 from owt.wire.call import FIELDS
 from owt.wire.media import NPY, fits
@@ -172,7 +173,9 @@ def _fields(
             elif needs_object:
                 problems.append(("body", f"must be a JSON object; got {shortened(document)}"))
     elif signature.stream is not None and not _takers(media_type, signature, {*fields, *path}):
-        if signature.parameters[signature.stream].required or _has_body(request.environ):
+        if request.scheme in ("ws", "wss"):
+            fields.setdefault(signature.stream, current_messages())
+        elif signature.parameters[signature.stream].required or _has_body(request.environ):
             fields.setdefault(signature.stream, request.stream)
     elif signature.takes_body and _has_body(request.environ):
         data = request.get_data()
@@ -237,6 +240,9 @@ def _bound(field: Any, parameter: TypedParameter, name: str, problems: list[Prob
     if parameter.stream is not None and parameter.item is not None:
         if isinstance(field, (InputStream, WholeBody)):
             return items_of_body(parameter.stream, field, partial(_converted, parameter=parameter.item), name)
+        if isinstance(field, Messages):
+            item = parameter.item
+            return items_of_messages(parameter.stream, field, partial(_converted, parameter=item), name)
         values = _bound(field, replace(parameter, stream=None), name, problems)
         return items_of_list(parameter.stream, values or ())
     is_text = isinstance(field, Texts)

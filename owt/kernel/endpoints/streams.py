@@ -1,7 +1,7 @@
-"""Items of a body that streams into a parameter of an endpoint: `Iterator[...]` or `AsyncIterator[...]`.
+"""Items that stream into a parameter of an endpoint: `Iterator[...]` or `AsyncIterator[...]`.
 
-`bytes` are the parts of the body as they come, `str` its lines without their ends, and values of other types
-its lines of JSON, without empty ones.
+Of a body, `bytes` are the parts as they come, `str` its lines without their ends, and values of other types
+its lines of JSON, without empty ones. By WebSocket, each message is an item.
 """
 
 from __future__ import annotations
@@ -91,6 +91,38 @@ async def _async_lines(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             beginning.append(rest)
     if beginning:
         yield b"".join(beginning)
+
+
+def items_of_messages(
+    kind: StreamType, messages: Any, convert: Callable[[Any], Any], name: str
+) -> Any:
+    """Return an iterator over the messages of a WebSocket, or an asynchronous one.
+
+    `convert` converts what a message of JSON is. The iterator raises `Unprocessable`, with the parameter's
+    `name`, for a message that is no item.
+    """
+
+    def item(number: int, message: bytes | str) -> Any:
+        data = message.encode() if isinstance(message, str) else message
+        try:
+            if kind.item is bytes:
+                return data
+            return data.decode() if kind.item is str else convert(msgspec.json.decode(data))
+        except (ValueError, RecursionError) as error:
+            raise Unprocessable([(name, f"message {number}: {error}")], "") from None
+
+    if kind.is_async:
+        return _async_messages(messages, item)
+    return (item(number, message) for number, message in enumerate(messages, 1))
+
+
+async def _async_messages(
+    messages: AsyncIterator[bytes | str], item: Callable[[int, bytes | str], Any]
+) -> AsyncIterator[Any]:
+    number = 0
+    async for message in messages:
+        number += 1
+        yield item(number, message)
 
 
 def _without_return(line: bytes) -> bytes:

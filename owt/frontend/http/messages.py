@@ -1,0 +1,170 @@
+"""Rendering of a run's chunks as WebSocket messages (RFC 6455). Without I/O.
+
+Two renderers have the interface of `owt.frontend.http.responses.Plain`: `Messages`, with one message for each
+value, and `EventMessages`, with one for each event, for clients that chose the subprotocol `owt.events`. The
+pieces that they return are frames, so that a large value needs not be joined for its message.
+"""
+
+from __future__ import annotations
+
+import binascii
+import codecs
+import struct
+
+import msgspec
+
+from owt.frontend.problems import Headers, Problem
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Stderr, Stdout
+
+CONTINUATION, TEXT, BINARY = 0x0, 0x1, 0x2
+"""Codes of frames (RFC 6455, section 5.2)."""
+
+NORMAL, GOING_AWAY, INTERNAL_ERROR = 1000, 1001, 1011
+"""Codes of the end of a connection (section 7.4.1)."""
+
+PROBLEMS = 4000
+"""Code of the end of a connection for a problem, less its HTTP status."""
+
+MAX_REASON = 123
+"""Maximum length of the reason for the end of a connection, in bytes (section 5.5)."""
+
+
+def frame(code: int, data: bytes, *, final: bool = True) -> list[bytes]:
+    """Return a frame in pieces. The last one of a message is `final`."""
+    first, size = code | (0x80 if final else 0), len(data)
+    if size < 126:
+        return [bytes((first, size)), data]
+    if size < 0x10000:
+        return [struct.pack("!BBH", first, 126, size), data]
+    return [struct.pack("!BBQ", first, 127, size), data]
+
+
+def closing(problem: Problem | None) -> tuple[int, str]:
+    """Return code and reason of the end of a connection: of a call that has succeeded, or failed so."""
+    if problem is None:
+        return NORMAL, ""
+    code = INTERNAL_ERROR if problem.status == 500 else PROBLEMS + problem.status
+    name = problem.exception or problem.title
+    detail = problem.detail.partition("\n")[0]
+    reason = f"{name}: {detail}" if detail else name
+    return code, reason.encode()[:MAX_REASON].decode("utf-8", "ignore")
+
+
+class Messages:
+    """Renderer of values: text as a text message, bytes as a binary one, others as JSON text.
+
+    What the adaptor prints and displays is left out, like its status. `closing` is the end of the
+    connection. A value that a failure cuts off is a message without an end, which clients drop.
+    """
+
+    def __init__(self, run: str, session: str | None) -> None:
+        self.status = 200
+        self.headers: Headers = []
+        self.started = False
+        self.finished = False
+        self.aborted = False
+        self.closing = closing(None)
+        self._run = run
+        self._session = session
+        self._open = False
+
+    def render(self, chunk: Chunk) -> list[bytes]:
+        """Return the frames that `chunk` adds."""
+        match chunk:
+            case Data(body=body, form=form, more=more):
+                code = CONTINUATION if self._open else BINARY if form == "bytes" else TEXT
+                self._open = more
+                return frame(code, body, final=not more)
+            case Failed():
+                self.closing = closing(Problem.of(chunk, self._run, self._session))
+            case Done():
+                self.finished = True
+            case _:
+                pass
+        return []
+
+
+class EventMessages(Messages):
+    """Renderer of events, each a JSON object with `event`, `id` and `data`, and values with their `form`.
+
+    The names, and the numbers in the ids, are those of `owt.frontend.http.events.Events`.
+    """
+
+    def __init__(
+        self, run: str, session: str | None, *, after: int = 0, failure: Failed | None = None
+    ) -> None:
+        """To resume, `after` is the number of the last event that the client has, and `failure` the run's."""
+        super().__init__(run, session)
+        self._number = after
+        self._pieces: list[bytes] = []
+        self._form: Form = "text"
+        if failure is not None:
+            self.closing = closing(Problem.of(failure, run, session))
+
+    def opening(self, received: int) -> bytes:
+        """Return the first message of a connection: the run, and the number of messages that the server has
+        received from its client."""
+        data = {"run": self._run, "session": self._session, "received": received}
+        return b"".join(self._event("open", data))
+
+    def render(self, chunk: Chunk) -> list[bytes]:
+        """Return the frames that `chunk` adds."""
+        cut_off: list[bytes] = []
+        if self._pieces and not isinstance(chunk, Data):
+            # With the number of the last piece: the client resumes with the next event.
+            text = _text(b"".join(self._pieces), self._form)
+            cut_off = self._event("incomplete", text, "text" if self._form == "json" else self._form)
+            self._pieces.clear()
+        match chunk:
+            case Data():
+                self._number += 1
+                return self._value(chunk)
+            case Failed():
+                problem = Problem.of(chunk, self._run, self._session)
+                self._number += 1
+                self.closing = closing(problem)
+                return [*cut_off, *self._event("error", problem)]
+            case Done(status=status, seconds=seconds):
+                self._number += 1
+                self.finished = True
+                return [*cut_off, *self._event("done", {"status": status, "seconds": seconds})]
+            case Stdout(text=text):
+                self._number += 1
+                return [*cut_off, *self._event("stdout", text)]
+            case Stderr(text=text):
+                self._number += 1
+                return [*cut_off, *self._event("stderr", text)]
+            case Display(bundle=bundle):
+                self._number += 1
+                return [*cut_off, *self._event("display", bundle)]
+            case _:
+                return []
+
+    def _value(self, data: Data) -> list[bytes]:
+        if data.more:
+            self._form = data.form
+            self._pieces.append(data.body)
+            return []
+        body = b"".join([*self._pieces, data.body])
+        self._pieces.clear()
+        name = "result" if data.result else "bytes" if data.form == "bytes" else "message"
+        value = msgspec.Raw(body) if data.form == "json" else _text(body, data.form)
+        return self._event(name, value, data.form)
+
+    def _event(self, name: str, data: object, form: Form | None = None) -> list[bytes]:
+        message = {"event": name, "id": f"{self._run}-{self._number}", "data": data}
+        if form is not None:
+            message["form"] = form
+        return frame(TEXT, msgspec.json.encode(message))
+
+
+def problem_event(problem: Problem) -> bytes:
+    """Return the message of a problem before, or instead of, the events of a run."""
+    return b"".join(frame(TEXT, msgspec.json.encode({"event": "error", "id": None, "data": problem})))
+
+
+def _text(body: bytes, form: Form) -> str:
+    """Return the text of a value; of bytes, that in base64. The end of a text may split a character."""
+    if form == "bytes":
+        return binascii.b2a_base64(body, newline=False).decode()
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(body)

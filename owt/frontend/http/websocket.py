@@ -1,0 +1,397 @@
+"""Calls by WebSocket: each message of the client is an item of the run's input, each value a message to it.
+
+    handshake -> access gate -> endpoint lookup -> parse -> submit -> delivery
+                      messages -> input of the run -> kernel
+
+Tornado reads the next message when the run's input has taken the last one, and `Delivery` writes the next
+chunks when the client has taken those before. So either side waits for the other.
+
+With the subprotocol `owt.events` the client's first message says what the connection is for:
+`{"start": true}` begins the call of the URL, and `{"resume": "RUN-N", "received": M}` goes on with a run, in
+both directions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from asyncio import Future, TimerHandle
+from collections.abc import Awaitable, Sequence
+from typing import cast
+
+import msgspec
+from msgspec import Struct
+from tornado.iostream import IOStream
+from tornado.websocket import WebSocketHandler, WebSocketProtocol13
+
+from owt.errors import BadRequest, MethodNotAllowed, OwtError
+from owt.frontend import logs
+from owt.frontend.endpoints import Match
+from owt.frontend.http import messages, requests
+from owt.frontend.http.calls import request_facts
+from owt.frontend.http.delivery import Delivery
+from owt.frontend.http.handler import PageHandler
+from owt.frontend.http.messages import EventMessages, Messages
+from owt.frontend.problems import Headers, Problem, WholeResponse, failed
+from owt.frontend.runs.input import InputState, MessageSource
+from owt.frontend.runs.resuming import Resumed, lost_problem, parse_event_id, resume
+from owt.frontend.runs.runs import Reader, Run
+from owt.wire.call import Call
+
+EVENTS = "owt.events"
+"""Subprotocol whose messages to the client are events."""
+
+FIRST_MESSAGE = 10.0
+"""Seconds that a client with the subprotocol `owt.events` gets for its first message."""
+
+MAX_SILENCE = 30.0
+"""Seconds of silence, pongs included, after which a client that has nothing to receive counts as gone."""
+
+
+class First(Struct, forbid_unknown_fields=True):
+    """First message of a client with the subprotocol `owt.events`."""
+
+    start: bool = False
+    resume: str | None = None
+    received: int = 0
+
+
+class Protocol(WebSocketProtocol13):
+    """Tornado's protocol. `closed_by_client` is True once the client has sent the end of the connection.
+
+    The handler's public interface does not tell an end without a code from a lost connection.
+    tests/frontend/http/test_websocket.py fails if Tornado calls `close` in another way.
+    """
+
+    closed_by_client = False
+
+    def close(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close the connection, or record that the client has closed it."""
+        if self.client_terminated and not self.stream.closed():
+            self.closed_by_client = True
+        super().close(code, reason)
+
+
+class CallSocket(PageHandler, WebSocketHandler):
+    """WebSocket at a path that is not one of the server's pages: it runs an adaptor."""
+
+    _stream: IOStream
+    _protocol: Protocol
+    _run: Run | None = None
+    _delivery: Delivery | None = None
+    _beginning = False
+    _gone = False
+    # Done when the run's input has taken the last message.
+    _push: Future[None] | None = None
+    _first_timer: TimerHandle | None = None
+    _ping_timer: TimerHandle | None = None
+    _heard_at = 0.0
+
+    @property
+    def max_message_size(self) -> int:
+        """Return the maximum size of a message, which is held in memory."""
+        return self.service.settings.max_body
+
+    def check_origin(self, origin: str) -> bool:
+        """Return True, since `prepare` has refused other origins."""
+        return True
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """Return `owt.events` if the client supports it."""
+        return EVENTS if EVENTS in subprotocols else None
+
+    def get_websocket_protocol(self) -> WebSocketProtocol13 | None:
+        """Return the protocol of this connection, if the client has the right version."""
+        protocol = cast(WebSocketProtocol13 | None, super().get_websocket_protocol())
+        if protocol is None:
+            return None
+        self._protocol = Protocol(self, False, protocol.params)
+        return self._protocol
+
+    async def open(self, *_: str, **__: str) -> None:
+        """Begin the call, or wait for the first message, which says what to do."""
+        self._stream = self._protocol.stream
+        # Without this, the end of the connection is noticed only while the server reads.
+        self._stream.set_close_callback(self.on_connection_close)
+        self._heard_at = time.monotonic()
+        self._ping_later()
+        if self._with_events:
+            self._first_timer = asyncio.get_running_loop().call_later(FIRST_MESSAGE, self._miss_first)
+        else:
+            await self._begin()
+
+    def on_message(self, message: str | bytes) -> Awaitable[None] | None:
+        """Give a message to the run. The next one is read when the run's input has taken it."""
+        self._heard_at = time.monotonic()
+        if self._with_events and not self._beginning:
+            self._beginning = True
+            return self._on_first(message)
+        run = self._run
+        if run is None or run.input is None or run.input.state is not InputState.OPEN:
+            return None
+        assert run.input.source is not None
+        run.input.source.received += 1
+        self._push = run.input.push(message)
+        return self._push
+
+    def on_pong(self, data: bytes) -> None:
+        """Record that the client is there."""
+        self._heard_at = time.monotonic()
+
+    def on_close(self) -> None:
+        """End the run's input if the client has closed the connection, or leave the run to a client that may
+        resume it."""
+        self._gone = True
+        for timer in (self._first_timer, self._ping_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._run is not None:
+            self._leave(self._run)
+
+    def _leave(self, run: Run) -> None:
+        assert run.input is not None
+        # A browser that leaves a page says "going away".
+        is_end = self._protocol.closed_by_client and self._protocol.close_code in (None, messages.NORMAL)
+        if is_end:
+            run.input.end()
+            # An adaptor that reads its input gets time to end.
+            run.has_events = run.has_events or run.input.requested
+        self._stop()
+        if not (is_end or self._with_events):
+            # After the cancel, which is the failure of the run.
+            run.input.end("broke off, because the client has disconnected")
+
+    def _stop(self) -> None:
+        self._run = None
+        if self._delivery is not None:
+            self._delivery.stop()
+
+    @property
+    def _with_events(self) -> bool:
+        return self._protocol.selected_subprotocol == EVENTS
+
+    # The call
+
+    async def _begin(self) -> None:
+        """Begin the call of the URL."""
+        facts = request_facts(self.request, self.service, self.user)
+        session = None
+        try:
+            parsed = requests.parse_fields(facts, max_nesting=self.service.settings.max_nesting)
+            match, method = await self._match() if parsed.needs_endpoint else (None, "GET")
+            if self._gone:
+                return
+            call = requests.parse_call(parsed, match)
+            session = call.session
+            run, _ = self.service.submit(self._checked(call, method), self.user)
+        except OwtError as error:
+            self.service.counters.refused(error.status)
+            run = self.service.refuse(facts, session, error, self.user)
+        else:
+            logs.log_call(run.id, call)
+        run.open_input().source = source = MessageSource(self)
+        self._deliver(run, run.follow(), 0, source)
+
+    async def _match(self) -> tuple[Match | None, str]:
+        """Return the endpoint at the path, and its method: POST if it has not that of a handshake."""
+        path = self.request.path[len(self.base) :]
+        try:
+            return await self.service.notebooks.match("GET", path), "GET"
+        except MethodNotAllowed:
+            return await self.service.notebooks.match("POST", path), "POST"
+
+    def _checked(self, call: Call, method: str) -> Call:
+        """Return the call as one by WebSocket. Raises `BadRequest` for options that it cannot have."""
+        for field, value in (("use_cache", call.caching), ("detach", call.detach)):
+            if value:
+                raise BadRequest(field, "cannot be used by WebSocket: its client sends and reads meanwhile")
+        facts = call.request
+        scheme = "wss" if facts.scheme == "https" else "ws"
+        facts = msgspec.structs.replace(facts, scheme=scheme, method=method)
+        return msgspec.structs.replace(call, request=facts, sse=self._with_events, sse_streams=False)
+
+    def _deliver(self, run: Run, reader: Reader, after: int, source: MessageSource) -> None:
+        self._run = run
+        renderer = Messages(run.id, run.session)
+        if self._with_events:
+            renderer = EventMessages(run.id, run.session, after=after, failure=run.failure)
+        writer = SocketWriter(self, self._stream, renderer)
+        if isinstance(renderer, EventMessages):
+            writer.begin(200, [], (renderer.opening(source.received),))
+        keepalive = self.service.settings.keepalive
+        self._delivery = Delivery(run, reader, renderer, writer, keepalive)
+        self._delivery.start()
+
+    # The subprotocol `owt.events`
+
+    async def _on_first(self, message: str | bytes) -> None:
+        """Begin the call, or resume a run."""
+        assert self._first_timer is not None
+        self._first_timer.cancel()
+        try:
+            first = _read_first(message)
+            if first.resume is None:
+                await self._begin()
+            else:
+                self._resume(first.resume, first.received)
+        except OwtError as error:
+            self.service.counters.refused(error.status)
+            self._refuse(Problem.of(failed(error)))
+
+    def _resume(self, id: str, received: int) -> None:
+        """Go on with a run. A connection that the client had before is replaced."""
+        last = parse_event_id(id)
+        if last is None:
+            raise BadRequest("resume", "must be the id RUN-N of the last event that the client has", id)
+        run = self.service.known(last.run, self.user)
+        source = None if run is None or run.input is None else run.input.source
+        if run is not None and source is None:
+            raise BadRequest("resume", "must be of a run that a WebSocket has begun", id)
+        if source is not None and received > source.received:
+            rule = f"cannot be more than the {source.received} messages that the server has received"
+            raise BadRequest("received", rule, str(received))
+        resumed = "lost" if run is None or last.number is None else resume(run, last.number)
+        match resumed:
+            case Resumed(run=run, reader=reader, after=after):
+                assert source is not None
+                # After the new reader, so that the run is not left by all of them.
+                if (previous := source.connection) is not None:
+                    previous.replaced()
+                source.connection = self
+                self._deliver(run, reader, after, source)
+            case "lost":
+                self._refuse(lost_problem(last, run is not None, self.service.settings.run_retention))
+            case "over":
+                assert run is not None
+                assert source is not None
+                number = last.number or 0
+                renderer = EventMessages(run.id, run.session, after=number, failure=run.failure)
+                SocketWriter(self, self._stream, renderer).send(
+                    WholeResponse(200, [], renderer.opening(source.received))
+                )
+
+    def replaced(self) -> None:
+        """Close the connection, as the client has resumed the run by another one."""
+        self._stop()
+        self.close(messages.PROBLEMS + 409, "the run was resumed by another connection")
+
+    def _refuse(self, problem: Problem) -> None:
+        renderer = Messages("", None)
+        renderer.closing = messages.closing(problem)
+        writer = SocketWriter(self, self._stream, renderer)
+        writer.send(WholeResponse(problem.status, [], messages.problem_event(problem)))
+
+    def _miss_first(self) -> None:
+        self._beginning = True
+        detail = (
+            f'the first message did not come within {FIRST_MESSAGE:g} s; it is {{"start": true}} or '
+            '{"resume": "RUN-N", "received": M}'
+        )
+        self._refuse(Problem("urn:owt:request-timeout", "no first message", 408, detail))
+
+    # Pings
+
+    def _ping_later(self) -> None:
+        self._ping_timer = asyncio.get_running_loop().call_later(self.service.settings.keepalive, self._ping)
+
+    def _ping(self) -> None:
+        """Send a ping, or disconnect a client that has sent nothing for too long.
+
+        While the server waits, for the adaptor to read or for the client to receive, it gets no pongs.
+        """
+        now = time.monotonic()
+        if self._stream.writing() or (self._push is not None and not self._push.done()):
+            self._heard_at = now
+        elif now - self._heard_at > max(MAX_SILENCE, 2 * self.service.settings.keepalive):
+            self._stream.close()
+            return
+        elif not self._protocol.is_closing():
+            self.ping()
+        self._ping_later()
+
+
+class SocketWriter:
+    """The messages of one connection, with the interface of `owt.frontend.http.writer.ResponseWriter`.
+
+    Status and headers of an answer are not sent. The connection ends as the renderer says.
+    """
+
+    has_body = True
+
+    def __init__(self, socket: CallSocket, stream: IOStream, renderer: Messages) -> None:
+        self.begun = False
+        self.ended = False
+        self._socket = socket
+        self._stream = stream
+        self._renderer = renderer
+        self._written: Future[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Return True if the client has yet to take data that was written, or has disconnected."""
+        return self._stream.closed() or self._stream.writing()
+
+    def begin(self, status: int, headers: Headers, pieces: Sequence[bytes]) -> Future[None]:
+        """Send the first frames."""
+        self.begun = True
+        return self.write(pieces)
+
+    def write(self, pieces: Sequence[bytes]) -> Future[None]:
+        """Send frames; the result is done when the client has them."""
+        if self._stream.closed() or self.ended:
+            self._written = Future()
+            self._written.set_result(None)
+        else:
+            self._written = self._stream.write(b"".join(pieces))
+        return self._written
+
+    def send(self, answer: WholeResponse) -> None:
+        """Send all frames, and close the connection."""
+        self.begin(answer.status, answer.headers, (answer.body,))
+        self.end()
+
+    def end(self) -> None:
+        """Close the connection when the client has what was written: Tornado waits some seconds only."""
+        self.ended = True
+        if self._written is None or self._written.done():
+            self._close()
+        else:
+            self._written.add_done_callback(self._close)
+
+    def _close(self, _: object = None) -> None:
+        code, reason = self._renderer.closing
+        if self._socket.service.draining and code > messages.PROBLEMS:
+            code, reason = messages.GOING_AWAY, "the server is shutting down"
+        self._socket.close(code, reason)
+
+    def abort(self) -> None:
+        """Close the connection, as the client was too slow for a run that waits for no client."""
+        self.send_problem(Problem("urn:owt:events-lost", "the events are lost", 410, ""))
+
+    def send_problem(self, problem: Problem) -> None:
+        """Close the connection for a problem."""
+        self._renderer.closing = messages.closing(problem)
+        self.end()
+
+    def fail(self) -> None:
+        """Log the current exception as a fault of the frontend, and close the connection."""
+        error = sys.exc_info()[1]
+        assert error is not None
+        logs.log_fault(self._socket.request, (type(error), error, error.__traceback__))
+        detail = "this is a fault in owt's frontend; its log says more"
+        self.send_problem(Problem("about:blank", "Internal Server Error", 500, detail))
+
+
+def _read_first(message: str | bytes) -> First:
+    """Return the first message. Raises `BadRequest`."""
+    try:
+        first = msgspec.json.decode(message, type=First)
+    except ValueError:  # msgspec's own errors and UnicodeDecodeError
+        first = First()
+    if first.start == (first.resume is not None) or first.received < 0:
+        text = message if isinstance(message, str) else repr(message[:100])
+        raise BadRequest(
+            "the first message", 'must be {"start": true} or {"resume": "RUN-N", "received": M}', text[:100]
+        )
+    return first
