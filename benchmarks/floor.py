@@ -2,6 +2,7 @@
 
     GET  /        answers "hi"
     POST /        reads the body, and answers "hi"
+    /echo         sends back each message of a WebSocket
     POST /drop    drops the body as it comes, and answers with its length
     /event        sends one event, pauses for a moment, and ends
     /chunks       streams `count` chunks of `size` bytes, each flushed, awaiting every `batch`-th flush
@@ -11,10 +12,12 @@ Runs as a process of its own and prints its address.
 """
 
 import asyncio
+from collections.abc import Awaitable
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, stream_request_body
+from tornado.websocket import WebSocketHandler
 
 SILENCE = 0.02
 
@@ -36,6 +39,11 @@ class Drop(RequestHandler):
 
     def post(self) -> None:
         self.write(str(self.size))
+
+
+class Echo(WebSocketHandler):
+    def on_message(self, message: str | bytes) -> Awaitable[None]:
+        return self.write_message(message, binary=isinstance(message, bytes))
 
 
 class Event(RequestHandler):
@@ -69,7 +77,10 @@ class Events(RequestHandler):
 
 
 async def main() -> None:
-    handlers = [("/", Hi), ("/drop", Drop), ("/event", Event), ("/chunks", Chunks), ("/events", Events)]
+    handlers = [
+        ("/", Hi), ("/echo", Echo), ("/drop", Drop), ("/event", Event), ("/chunks", Chunks),
+        ("/events", Events),
+    ]  # fmt: skip
     server = HTTPServer(Application(handlers), max_body_size=1 << 40)
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)

@@ -30,6 +30,9 @@ UPLOAD = "body of 1 GiB that is read and dropped"
 UPLOAD_FIRST = "first byte of a body to reach its adaptor, p50"
 UPLOAD_FRONTEND = "a body that is not read: growth of the frontend"
 UPLOAD_KERNEL = "a body that is not read: growth of the kernel"
+ECHO_1K = "1 KiB there and back by WebSocket, p50"
+ECHO_64K = "64 KiB messages there and back by WebSocket"
+ECHO_8 = "1 KiB there and back by 8 WebSockets at once, p99"
 NEIGHBOUR = "a neighbour's slowest health check beside a body of 100 MB"
 
 MANY = 500
@@ -64,6 +67,9 @@ GOALS = {
     UPLOAD_FIRST: Goal(3, "ms", of="figure"),
     UPLOAD_FRONTEND: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
     UPLOAD_KERNEL: Goal(WINDOW_MIB + 8, "MiB", of="figure"),
+    ECHO_1K: Goal(4, against=BARE),
+    ECHO_64K: Goal(0.4, at_most=False, against=BARE),
+    ECHO_8: Goal(10, "ms", of="figure"),
     NEIGHBOUR: Goal(50, "ms", of="figure"),
     SPEECH: Goal(5, "ms", of="difference", against="the model alone"),
 }

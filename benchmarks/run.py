@@ -19,6 +19,7 @@ import idle
 import memory
 import peers
 import plot
+import sockets
 import speech
 import starts
 import streams
@@ -34,6 +35,7 @@ MEASUREMENTS = (
     *calls.MEASUREMENTS,
     *bodies.MEASUREMENTS,
     *uploads.MEASUREMENTS,
+    *sockets.MEASUREMENTS,
     *streams.MEASUREMENTS,
     *starts.MEASUREMENTS,
     *idle.MEASUREMENTS,
