@@ -298,7 +298,8 @@ class CallSocket(PageHandler, WebSocketHandler):
     def _ping(self) -> None:
         """Send a ping, or disconnect a client that has sent nothing for too long.
 
-        While the server waits, for the adaptor to read or for the client to receive, it gets no pongs.
+        While the server waits, for the adaptor to read or for the client to receive, it gets no pongs. But a
+        client's system refuses a ping after the client has ended, whose end may lie behind unread messages.
         """
         now = time.monotonic()
         if self._stream.writing() or (self._push is not None and not self._push.done()):
@@ -306,7 +307,7 @@ class CallSocket(PageHandler, WebSocketHandler):
         elif now - self._heard_at > max(MAX_SILENCE, 2 * self.service.settings.keepalive):
             self._stream.close()
             return
-        elif not self._protocol.is_closing():
+        if not (self._stream.writing() or self._protocol.is_closing()):
             self.ping()
         self._ping_later()
 

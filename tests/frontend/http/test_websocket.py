@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -21,9 +22,9 @@ MASK = bytes(4)
 
 
 def masked(code: int, data: bytes) -> bytes:
-    """Return a short frame of a client."""
+    """Return a frame of a client."""
     head, body = frame(code, data)
-    return bytes((head[0], head[1] | 0x80)) + MASK + body
+    return bytes((head[0], head[1] | 0x80)) + head[2:] + MASK + body
 
 
 @asynccontextmanager
@@ -49,7 +50,7 @@ def ends(site: CallSite) -> list[str | None]:
 @pytest.mark.parametrize("code", [b"", b"\x03\xe8"], ids=["no code", "1000"])
 @async_test
 async def test_the_clients_end_of_the_connection_ends_the_input(code):
-    """The end without a code is told from a lost connection by `Protocol`."""
+    """`Protocol` tells the end without a code from a lost connection."""
     async with connected() as (site, client):
         kernel = await site.invoked()
         kernel.request_input(LOTS)
@@ -78,6 +79,20 @@ async def test_a_client_that_vanishes_while_the_server_does_not_read_is_noticed(
         kernel = await site.invoked()
         # The adaptor takes neither.
         await client.send(masked(1, b"one") + masked(1, b"two"))
+        client.sock.close()
+        await until(lambda: kernel.cancelled)
+
+
+@async_test
+async def test_a_client_that_vanishes_behind_unread_messages_is_noticed():
+    async with connected(keepalive=0.02) as (site, client):
+        kernel = await site.invoked()
+        message = masked(2, bytes(60_000))
+        with suppress(TimeoutError):
+            # Until the buffers are full.
+            while True:
+                async with asyncio.timeout(0.3):
+                    await asyncio.get_running_loop().sock_sendall(client.sock, message)
         client.sock.close()
         await until(lambda: kernel.cancelled)
 
