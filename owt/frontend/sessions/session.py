@@ -295,8 +295,7 @@ class Session:
         if message.run in self._ahead and self.kernel is not None:
             # It was cancelled, and ends before its turn.
             self._begin(self._ahead[message.run][0], self.kernel)
-        run = self.active.get(message.run)
-        if run is None:
+        if (run := self.active.get(message.run)) is None:
             return
         self._deadlines.begun(run)
         run.feed(message.chunks, wake=False)
@@ -373,8 +372,7 @@ class Session:
     async def restart(self) -> None:
         """Replace the kernel and wait for the new one. Active calls fail; queued calls stay.
 
-        Raises `KernelDied` if no kernel can be started.
-        """
+        Raises `KernelDied` if no kernel can be started."""
         self._deaths = 0
         if self.kernel is not None:
             self.observers.notify(KernelEvent.RESTARTING)
@@ -426,8 +424,7 @@ class Session:
 
     def _start_failed(self, error: Exception) -> None:
         failure = failures.start_failure(error)
-        unexpected = None if isinstance(error, OwtError) else error
-        log.error("%s: %s", self.label, failure.detail, exc_info=unexpected)
+        log.error("%s: %s", self.label, failure.detail, exc_info=not isinstance(error, OwtError) and error)
         self.last_death = error.reason if isinstance(error, KernelDied) else failure.detail
         if isinstance(error, KernelKilled) and not self._closed:
             # No call has begun, so all of them can wait for the next kernel.
@@ -444,8 +441,8 @@ class Session:
         `Kernel` calls it once the exit status is known; its endpoints are gone by then. In this order:
 
         1. The session has no kernel, and no code that it knows.
-        2. Active calls get what the kernel wrote last, and fail with the reason. Queued calls stay, also
-           those that were sent ahead, and calls that the kernel has never begun to handle are queued again.
+        2. Active calls get what the kernel wrote last, and fail with the reason, as do calls sent ahead that
+           it has begun to handle. Other queued calls stay, and active ones that it has not are queued again.
         3. A session that was closed is done.
         4. After `IDLE_DEATHS` deaths in a row without a call, queued calls fail too, observers and owner are
            notified (`FAILED`), and the next call starts a kernel.
@@ -454,6 +451,10 @@ class Session:
         if self.kernel is not kernel:
             return
         reason = str(exit)
+        for run, number in list(self._ahead.values()):
+            if number <= kernel.newest_handled():
+                # The end of the call before it was lost.
+                self._begin(run, kernel)
         self.kernel = None
         unhandled = () if self._closed else self._deadlines.unhandled(kernel)
         self._deadlines.forget_kernel()

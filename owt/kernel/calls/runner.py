@@ -277,7 +277,8 @@ class Runner:
     async def _serve(self, run: ActiveRun) -> None:
         began = time.perf_counter()
         last: tuple[Chunk, ...]
-        self._connection.note_handled(run.number)
+        if self.concurrency > 1 or not self.turn.locked():
+            self._connection.note_handled(run.number)
         context.current.set(run)
         current_request.set(lambda: run.request)
         try:
@@ -293,6 +294,7 @@ class Runner:
                 chunks = await self._overlapping(run, execution)
             else:
                 async with self.turn:
+                    self._connection.note_handled(run.number)
                     began = time.perf_counter()
                     chunks = await self._alone(run, execution)
             if run.sender.stop_reason is not None:

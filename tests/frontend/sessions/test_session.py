@@ -788,6 +788,7 @@ async def test_an_interrupt_leaves_calls_that_were_sent_ahead():
 async def test_calls_that_were_sent_ahead_run_in_the_next_kernel_unless_they_were_cancelled():
     stage, kernel, (active, second, third, fourth) = await short_calls()
     stage.session.cancel(third, "cancelled")
+    kernel.unhandled = 3
     kernel.die("fell over")
     assert (active.failure.status, third.failure.status) == (502, 499)
     fresh = await stage.kernels.wait_for_kernel(2)
@@ -802,9 +803,21 @@ async def test_a_call_that_a_dying_kernel_had_begun_does_not_run_again():
     stage, kernel, (active, second, third, _) = await short_calls()
     kernel.disconnect()
     kernel.answer(active.id)
+    kernel.unhandled = 2
     kernel.die("fell over")
     assert (active.status, second.failure.status) == (200, 502)
     assert (await stage.kernels.wait_for_kernel(2)).invoked[0] == third.id
+
+
+@async_test
+async def test_a_call_sent_ahead_does_not_run_again_if_the_end_of_the_one_before_is_lost():
+    stage, kernel, (active, second, third, _) = await short_calls()
+    stage.session.cancel(second, "cancelled")
+    kernel.unhandled = 1
+    kernel.die("fell over")
+    assert (active.failure.status, second.failure.status, third.failure.status) == (502, 499, 502)
+    assert third.failure.detail.startswith("the kernel fell over")
+    assert (await stage.kernels.wait_for_kernel(2)).invoked[0] not in (second.id, third.id)
 
 
 @async_test
@@ -812,6 +825,7 @@ async def test_a_deleted_session_fails_the_calls_sent_ahead_when_its_kernel_has_
     stage, kernel, (active, second, third, _) = await short_calls()
     closing = asyncio.ensure_future(stage.session.close("it was deleted"))
     kernel.answer(active.id)
+    kernel.unhandled = 2
     await closing
     # It had begun.
     assert "was ended because it was deleted" in second.failure.detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
@@ -270,6 +271,22 @@ def test_a_call_is_not_withdrawn_while_its_code_is_compiled(bench: RunnerBench) 
     bench.runner.sources.compile = compile_slowly  # type: ignore[method-assign]
     assert bodies(bench.run(a=call("1"))["a"]) == [b"1"]
     assert (bench.queued, bench.withdrawn) == (["a"], [])
+
+
+def test_a_call_is_handled_from_its_turn_on(bench: RunnerBench) -> None:
+    async def serve() -> None:
+        waits = "import asyncio\nfor _ in range(9): await asyncio.sleep(0)\nlist(handled)"
+        for number, id in enumerate("abc", 2):
+            bench.runner.accept(id, call(waits), number)
+        for id in "abc":
+            await bench.ended(id)
+
+    handled: list[int] = []
+    bench.names["handled"] = handled
+    bench.near.note_handled = handled.append  # type: ignore[method-assign]
+    bench.loops.run(serve())
+    seen = [next(json.loads(body) for body in bodies(bench.chunks(id)))[-1] for id in "abc"]
+    assert seen == [2, 3, 4]
 
 
 def test_a_call_behind_a_cell_is_reported_as_queued(bench: RunnerBench) -> None:
