@@ -663,7 +663,10 @@ a form or a body with the `Content-Type`. `Point` is a dataclass, `Size` of attr
 is removed at the end of the call. Without an annotation, JSON values are unchanged, and the type of a part decides:
 see [Send files, arrays and tables](../how-to/files-and-arrays.md)."""
 _NPY, _JSON, _ANY = ("application/x-npy",), ("application/json",), ("any type",)
-_TABLES = ("text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet")
+_TABLES = (
+    "text/csv", "text/tab-separated-values", "application/vnd.apache.arrow.stream",
+    "application/vnd.apache.arrow.file", "application/vnd.apache.parquet",
+)
 
 PARAMETERS = [
     Parameter("int", "3", "3"),

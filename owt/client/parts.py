@@ -12,7 +12,6 @@ Nothing is pickled. A library is looked up only for its own values: where these 
 from __future__ import annotations
 
 import io
-import mimetypes
 import os
 import sys
 from collections.abc import Mapping
@@ -22,12 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from owt.errors import CannotSend, shortened
-from owt.wire.media import ARROW, NPY, OCTETS, PARQUET, npy
+from owt.wire.media import ARROW, NPY, OCTETS, media_type_of_name, npy
 
 _BOUNDARY = b"owt-part-of-a-call".ljust(60, b"-")
 """The longer it is, the faster is the search for it."""
-_TYPES = {".npy": NPY, ".arrows": ARROW, ".parquet": PARQUET}
-"""Types of names that `mimetypes` does not know on every system."""
 _JSON = (str, int, float, list, tuple, dict, type(None))
 _IN_NAME = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """Characters of a name in a form (HTML standard, "multipart form data")."""
@@ -150,10 +147,7 @@ def _filename(file: Any) -> str | None:
 
 
 def _media_type(filename: str) -> str:
-    if known := _TYPES.get(os.path.splitext(filename)[1].lower()):
-        return known
-    media_type, compression = mimetypes.guess_type(filename)
-    return media_type if media_type and compression is None else OCTETS
+    return media_type_of_name(filename) or OCTETS
 
 
 # Values of libraries

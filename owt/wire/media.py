@@ -6,6 +6,8 @@ Sources: NumPy's documentation (`numpy.lib.format`).
 from __future__ import annotations
 
 import io
+import mimetypes
+import os
 from typing import Any
 
 OCTETS = "application/octet-stream"
@@ -13,8 +15,10 @@ OCTETS = "application/octet-stream"
 ZIP = "application/zip"
 NPY = "application/x-npy"
 ARROW = "application/vnd.apache.arrow.stream"
+ARROW_FILE = "application/vnd.apache.arrow.file"
 PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
+TSV = "text/tab-separated-values"
 
 SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
     (b"\x89PNG\r\n\x1a\n", "image/png", b"IEND\xaeB`\x82"),
@@ -27,9 +31,16 @@ SIGNATURES: tuple[tuple[bytes, str, bytes | None], ...] = (
     (b"%PDF-", "application/pdf", None),
     (b"PK\x03\x04", ZIP, None),
     (b"PAR1", PARQUET, None),
+    (b"ARROW1\0\0", ARROW_FILE, b"ARROW1"),
     (b"\x93NUMPY", NPY, None),
 )
 """First bytes of a file, its media type, and its last bytes if they are fixed."""
+
+_BY_ENDING = {
+    ".npy": NPY, ".arrows": ARROW, ".arrow": ARROW_FILE, ".feather": ARROW_FILE, ".parquet": PARQUET,
+    ".csv": CSV, ".tsv": TSV,
+}  # fmt: skip
+"""Media types by the ending of a file's name, which not every system's list has, or has as others."""
 
 _FINISHED = ("detach", "cpu", "resolve_conj", "resolve_neg", "to_dense")
 """Methods of a tensor, in this order, that give one whose elements NumPy can read."""
@@ -42,6 +53,14 @@ def media_type(data: bytes | bytearray) -> str | None:
     if data[4:8] == b"ftyp":
         return "video/mp4"
     return next((type for start, type, _ in SIGNATURES if data.startswith(start)), None)
+
+
+def media_type_of_name(filename: str) -> str | None:
+    """Return the media type of a file by the ending of its name, or None if it is not known."""
+    if known := _BY_ENDING.get(os.path.splitext(filename)[1].lower()):
+        return known
+    kind, compression = mimetypes.guess_type(filename)
+    return kind if compression is None else None
 
 
 def on_cpu(array: Any) -> Any:

@@ -283,8 +283,10 @@ def _plain(field: Texts) -> Any:
 
 
 def _is_document(content: Content, parameter: TypedParameter) -> bool:
-    """Return True for JSON, unless the parameter takes any content as it is."""
-    return content.is_json and not parameter.binary and "*/*" not in parameter.contents
+    """Return True for JSON, unless the parameter takes any content as it is, or any text that is not labelled
+    as JSON."""
+    is_json = (content.label if parameter.any_text else content.kind) == JSON
+    return is_json and not parameter.binary and "*/*" not in parameter.contents
 
 
 def _from_texts(fields: Sequence[Any], parameter: TypedParameter) -> Any:
@@ -361,6 +363,8 @@ def _content(field: str | Content, parameter: TypedParameter) -> Any:
     if parameter.optional and not field.filename and not field.data:
         # A file input that was not filled in.
         return ""
+    if NPY not in parameter.contents and field.name:
+        field = field.unwrapped()
     if parameter.binary:
         return field.data
     if _is_document(field, parameter):

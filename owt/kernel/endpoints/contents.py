@@ -11,8 +11,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.parser import HeaderParser
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,21 @@ ARGUMENT = "kwargs."
 """Beginning of the name of a part that is an argument."""
 FORM = "multipart/form-data"
 JSON = "application/json"
-TABLES = (media.ARROW, media.PARQUET, media.CSV)
+_BINARY_TABLES = (media.ARROW, media.ARROW_FILE, media.PARQUET)
+_TEXT_TABLES = (media.CSV, media.TSV)
+TABLES = (*_BINARY_TABLES, *_TEXT_TABLES)
 
 _UNKNOWN = ("", media.OCTETS)
 _ARROW_START = b"\xff\xff\xff\xff"
 """First bytes of an Arrow stream. Other files can have them too, so they count only where one is expected."""
+
+
+_BYTES_HEAD = re.compile(
+    rb"\x93NUMPY(?:\x01\x00..|[\x02\x03]\x00....)\{'descr': '\|u1', 'fortran_order': \w+, "
+    rb"'shape': \(\d+,\), ?\} *\n",
+    re.DOTALL,
+)
+"""Head of an npy file of one dimension of bytes."""
 
 
 class Texts(list[Any]):
@@ -55,18 +66,24 @@ class Content:
     charset: str = "utf-8"
 
     @property
-    def is_json(self) -> bool:
-        """Return True for a JSON document."""
-        return self.media_type == JSON
-
-    @property
     def kind(self) -> str:
-        """Return the media type; of unknown bytes, the type that their first bytes show."""
-        if self.media_type not in _UNKNOWN:
+        """Return the media type; of unknown bytes, the type that their first bytes or the file's name show.
+
+        The first bytes of a binary table count more than its label, as Arrow's two formats share their names.
+        """
+        if self.media_type not in (*_UNKNOWN, *_BINARY_TABLES):
             return self.media_type
         if self.data.startswith(_ARROW_START):
             return media.ARROW
-        return media.media_type(self.data) or self.media_type
+        kind = media.media_type(self.data) or self.label
+        return JSON if kind in _UNKNOWN and self.data.lstrip()[:1] in (b"[", b"{") else kind
+
+    @property
+    def label(self) -> str:
+        """Return the media type; of unknown bytes, the type that the file's name shows."""
+        if self.media_type in _UNKNOWN and self.filename:
+            return media.media_type_of_name(self.filename) or self.media_type
+        return self.media_type
 
     def text(self) -> str:
         """Return the content as text. Raises ValueError for bytes that are none."""
@@ -81,7 +98,7 @@ class Content:
 
     def value(self) -> Any:
         """Return the value for a parameter without a type. Raises ValueError for unreadable content."""
-        kind = self.media_type
+        kind = self.label
         if kind == JSON:
             return self.json()
         if kind == media.NPY:
@@ -91,6 +108,14 @@ class Content:
         if kind.startswith("image/") and importlib.util.find_spec("PIL") is not None:
             return self.image(importlib.import_module("PIL.Image"))
         return self.text() if kind.startswith("text/") else self.data
+
+    def unwrapped(self) -> Content:
+        """Return the bytes that were sent as an array of bytes, such as JavaScript's Uint8Array; any other
+        content, and a file of such an array, as it is."""
+        head = _BYTES_HEAD.match(self.data) if self.media_type == media.NPY else None
+        if head is None or (self.filename or "").lower().endswith(".npy"):
+            return self
+        return replace(self, data=self.data[head.end() :], media_type="", filename=None)
 
     def file(self) -> FileStorage:
         """Return the content as the file of a form, in werkzeug's class."""
@@ -114,22 +139,35 @@ class Content:
     def table(self, library: str) -> Any:
         """Return the table as this library reads it: pyarrow's Table, else a DataFrame. Raises ValueError."""
         stream, kind = io.BytesIO(self.data), self.kind
-        if library == "pyarrow" or (kind == media.ARROW and library != "polars"):
+        if kind not in TABLES:
+            # Some systems label CSV as a spreadsheet, or as any text.
+            kind = media.media_type_of_name(self.filename or "") or kind
+        if kind not in TABLES:
+            raise ValueError(f"send JSON or one of {', '.join(TABLES)}; this is {kind or 'of no media type'}")
+        is_arrow = kind in (media.ARROW, media.ARROW_FILE)
+        if library == "pyarrow" or (is_arrow and library != "polars"):
             return _arrow_table(stream, kind, library)
         module = _library(library, "a table")
-        if kind == media.ARROW:
-            return module.read_ipc_stream(stream)
-        return module.read_parquet(stream) if kind == media.PARQUET else module.read_csv(stream)
+        if is_arrow:
+            return (module.read_ipc_stream if kind == media.ARROW else module.read_ipc)(stream)
+        if kind == media.PARQUET:
+            return module.read_parquet(stream)
+        separator = {"separator" if library == "polars" else "sep": "\t"}
+        return module.read_csv(stream, **(separator if kind == media.TSV else {}))
 
 
 def _arrow_table(stream: io.BytesIO, kind: str, library: str) -> Any:
     purpose = "a table in Arrow's format"
     if kind == media.ARROW:
         table = _library("pyarrow.ipc", purpose).open_stream(stream).read_all()
+    elif kind == media.ARROW_FILE:
+        table = _library("pyarrow.ipc", purpose).open_file(stream).read_all()
     elif kind == media.PARQUET:
         table = _library("pyarrow.parquet", purpose).read_table(stream)
     else:
-        table = _library("pyarrow.csv", purpose).read_csv(stream)
+        csv = _library("pyarrow.csv", purpose)
+        options = csv.ParseOptions(delimiter="\t" if kind == media.TSV else ",")
+        table = csv.read_csv(stream, parse_options=options)
     return table.to_pandas() if library == "pandas" else table
 
 
@@ -137,10 +175,10 @@ def _table_library(kind: str) -> str | None:
     """Return the library that reads a table for a parameter without a type."""
     for library in ("pandas", "polars", "pyarrow"):
         # pandas reads Arrow streams, and mostly Parquet, by pyarrow.
-        needed = (library, "pyarrow") if library == "pandas" and kind != media.CSV else (library,)
+        needed = (library, "pyarrow") if library == "pandas" and kind in _BINARY_TABLES else (library,)
         if all(importlib.util.find_spec(name) is not None for name in needed):
             return library
-    if kind == media.CSV:
+    if kind in _TEXT_TABLES:
         return None
     raise ValueError(f"{kind} needs pyarrow or polars, and this kernel has neither; install one, or send CSV")
 

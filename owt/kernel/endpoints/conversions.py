@@ -32,7 +32,7 @@ from urllib.parse import unquote_to_bytes
 from owt.kernel import context
 from owt.kernel.endpoints.contents import JSON, TABLES, Content
 from owt.wire.endpoint import REFERENCE
-from owt.wire.media import ARROW, NPY
+from owt.wire.media import ARROW, ARROW_FILE, NPY
 
 Schema = dict[str, Any]
 
@@ -198,6 +198,8 @@ def _array(kind: Any, value: Any) -> Any:
     cls = typing.get_origin(kind) or kind
     if isinstance(value, str):
         value = _encoded(value)
+    if isinstance(value, Content) and value.kind == JSON:
+        value = value.json()
     if isinstance(value, Content):
         if value.kind != NPY:
             raise ValueError(f"send JSON lists or {NPY}")
@@ -223,9 +225,11 @@ def _element(kind: Any) -> Any:
 def _table(cls: Any, value: Any) -> Any:
     if isinstance(value, str):
         value = _encoded(value)
+    if isinstance(value, Content) and value.kind == JSON:
+        value = value.json()
     if isinstance(value, Content):
         library = cls.__module__.partition(".")[0]
-        if value.kind == ARROW and hasattr(cls, "from_arrow"):
+        if value.kind in (ARROW, ARROW_FILE) and hasattr(cls, "from_arrow"):
             return cls.from_arrow(value.table("pyarrow"))
         value = value.table(library if hasattr(_library(cls), "read_csv") else "pyarrow")
         if hasattr(cls, "from_dict") and hasattr(cls, "column_names"):

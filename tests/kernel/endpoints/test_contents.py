@@ -69,6 +69,18 @@ def test_the_media_type_decides_what_content_is(media_type: str, data: bytes, ex
     assert Content(data, media_type).value() == expected
 
 
+@pytest.mark.parametrize(
+    ("filename", "data", "expected"),
+    [("a.json", b"[1]", [1]), ("a.txt", b"[1]", "[1]"), ("a", b"[1]", b"[1]"), ("a.csv.gz", b"a", b"a")],
+)
+def test_the_name_of_a_file_decides_where_the_media_type_does_not(
+    filename: str, data: bytes, expected: object
+) -> None:
+    assert Content(data, "application/octet-stream", filename).value() == expected
+    table = Content(b"a\n1\n", "application/octet-stream", "t.csv").value()
+    assert table.to_dict("list") == {"a": [1]}
+
+
 def saved(write: Any) -> bytes:
     stream = io.BytesIO()
     write(stream)

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import attrs
@@ -25,10 +26,12 @@ from owt.errors import Unprocessable
 from owt.kernel import context
 from owt.kernel.code.arguments import Arguments
 from owt.kernel.endpoints.binding import bind
+from owt.kernel.endpoints.contents import TABLES
 from owt.kernel.endpoints.signature import describe, read_signature
+from owt.wire import media
 from owt.wire.call import Call, RequestFacts
 from owt.wire.endpoint import REFERENCE
-from owt.wire.media import ARROW, CSV, NPY, PARQUET
+from owt.wire.media import ARROW, ARROW_FILE, CSV, NPY, PARQUET
 
 
 class Tag(pydantic.BaseModel):
@@ -282,6 +285,74 @@ def test_a_body_and_a_part_of_a_media_type_are_converted(
     assert plain(fit(taking(x=kind), **send(data, media_type))["x"]) == expected
 
 
+OCTETS = "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("kind", "media_type", "filename", "data", "expected"),
+    [
+        (pd.DataFrame, OCTETS, "rec.json", json.dumps(ROWS).encode(), ("frame", COLUMNS)),
+        (pd.DataFrame, OCTETS, "upload", b"\n " + json.dumps(COLUMNS).encode(), ("frame", COLUMNS)),
+        (pd.DataFrame, OCTETS, "t.csv", CSV_TEXT, ("frame", COLUMNS)),
+        (pd.DataFrame, "application/vnd.ms-excel", "T.CSV", CSV_TEXT, ("frame", COLUMNS)),
+        (pd.DataFrame, OCTETS, "t.tsv", CSV_TEXT.replace(b",", b"\t"), ("frame", COLUMNS)),
+        (np.ndarray, OCTETS, "a.json", b"[1, 2]", ("array", "int64", [1, 2])),
+        (Item, OCTETS, "item", json.dumps(ITEM).encode(), Item(name="a", price=2)),
+        (str, OCTETS, "a.txt", b'{"a": 1}', '{"a": 1}'),
+        (bytes, OCTETS, "a.json", b"[1]", b"[1]"),
+    ],
+)
+def test_a_file_without_a_type_of_its_own_is_what_its_bytes_or_its_name_show(
+    kind: Any, media_type: str, filename: str, data: bytes, expected: Any
+) -> None:
+    assert plain(fit(taking(x=kind), **part(data, media_type, filename=filename))["x"]) == expected
+
+
+@pytest.mark.parametrize("media_type", [ARROW, ARROW_FILE, PARQUET, OCTETS])
+@pytest.mark.parametrize(
+    ("data", "reader"), [(b"\xff\xff\xff\xff", "open_stream"), (b"ARROW1\0\0", "open_file")]
+)
+@pytest.mark.parametrize("send", [body, part])
+def test_the_first_bytes_of_an_arrow_table_count_more_than_its_label(
+    monkeypatch: pytest.MonkeyPatch, send: Any, media_type: str, data: bytes, reader: str
+) -> None:
+    reader_of_table = SimpleNamespace(read_all=lambda: COLUMNS)
+    monkeypatch.setitem(
+        sys.modules, "pyarrow.ipc", SimpleNamespace(**{reader: lambda stream: reader_of_table})
+    )
+    assert plain(fit(taking(x=Table), **send(data, media_type))["x"]) == ("table", COLUMNS)
+
+
+@pytest.mark.parametrize("send", [body, part])
+def test_bytes_of_no_known_type_are_no_table(send: Any) -> None:
+    message = refusal(taking(x=pd.DataFrame), **send(b"any\ntext\n", OCTETS))
+    assert "x: expected a table: send JSON or one of application/vnd.apache.arrow.stream, " in message
+    assert "text/csv, text/tab-separated-values; this is application/octet-stream; got 9 bytes" in message
+
+
+def test_an_array_of_bytes_is_the_bytes_for_a_parameter_that_takes_no_array(run: context.Run) -> None:
+    def sent(data: bytes, filename: str = "blob") -> dict[str, Any]:
+        return part(npy(np.frombuffer(data, "u1")), NPY, filename=filename)
+
+    assert fit(taking(x=bytes), **sent(b"hello")) == {"x": b"hello"}
+    assert fit(taking(x=str), **sent(b"hello")) == {"x": "hello"}
+    assert plain(fit(taking(x=PIL.Image.Image), **sent(png()))["x"]) == IMAGE
+    assert plain(fit(taking(x=pd.DataFrame), **sent(json.dumps(ROWS).encode()))["x"]) == ("frame", COLUMNS)
+    assert fit(taking(x=Path), **sent(b"\xff"))["x"].read_bytes() == b"\xff"
+    assert fit(taking(x=np.ndarray), **sent(b"ab"))["x"].tolist() == [97, 98]
+    written_by_owt = b"".join(map(bytes, media.npy(np.frombuffer(b"hello", "u1"))))
+    assert fit(taking(x=bytes), **part(written_by_owt, NPY)) == {"x": b"hello"}
+    run.remove_folders()
+
+
+@pytest.mark.parametrize(
+    ("array", "filename"),
+    [(np.zeros(3, "u1"), "a.npy"), (np.zeros((2, 2), "u1"), "blob"), (np.zeros(3, "i1"), "blob")],
+)
+def test_a_file_of_bytes_and_any_other_array_stay_npy_files_for_bytes(array: Any, filename: str) -> None:
+    assert fit(taking(x=bytes), **part(npy(array), NPY, filename=filename)) == {"x": npy(array)}
+
+
 def test_json_in_a_file_is_bytes_for_bytes() -> None:
     assert fit(taking(x=bytes), **part(b"[1]", "application/json")) == {"x": b"[1]"}
 
@@ -457,5 +528,5 @@ def test_files_are_described_by_their_media_types() -> None:
     [image, array, table, path], _, _ = described(PIL.Image.Image, np.ndarray, pd.DataFrame, Path)
     assert image == {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
     assert [option.get("contentMediaType") for option in array["anyOf"]] == [None, None, NPY]
-    assert [option.get("contentMediaType") for option in table["anyOf"]] == [None, None, ARROW, PARQUET, CSV]
+    assert [option.get("contentMediaType") for option in table["anyOf"]] == [None, None, *TABLES]
     assert path == {"type": "string", "format": "path"}
