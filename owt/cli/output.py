@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import stat
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import click
 
 from owt.client.clients import Client
-from owt.client.events import Event, container, is_bundle
+from owt.client.events import Event, container, is_bundle, is_prompt
 from owt.errors import ConfigError, OwtError, RemoteError
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ def print_events(client: Client, code: str | None, kwargs: dict[str, Any], outpu
                         _write_stderr(text)
                     case Event("stdout", str(text)) if output.is_file:
                         click.echo(text.encode(errors="replace"), nl=False)
+                    case Event("input", dict(question)) if is_prompt(event):
+                        client.answer(event, _answer(question["prompt"], hidden=question["password"]))
                     case Event("incomplete", data):
                         _write_stderr(f"owt: a value broke off after {len(data)} characters\n")
                     case _:
@@ -159,6 +162,25 @@ def print_events(client: Client, code: str | None, kwargs: dict[str, Any], outpu
         if not output.is_file and not output.ends_in_newline and sys.stdout.isatty():
             click.echo()
     return _exit_status(status)
+
+
+def _answer(prompt: str, *, hidden: bool) -> str | None:
+    """Return what the user of the terminal answers; None for the end of the input, or without a terminal."""
+    if not sys.stdin.isatty():
+        return None
+    try:
+        if hidden:
+            return getpass.getpass(prompt)
+        # Line editing, by `input` itself.
+        with suppress(ImportError):
+            import readline  # noqa: F401
+        if sys.stdout.isatty():
+            return input(prompt)
+        _write_stderr(prompt)
+        return input()
+    except EOFError:
+        _write_stderr("\n")
+        return None
 
 
 def event_bytes(event: Event) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 from urllib.parse import urlsplit
 
 from owt.client import answers, following, parts, request, values
+from owt.client.events import Event, is_prompt
 from owt.client.following import Following
 from owt.client.function import source_of
 from owt.client.options import Changes, Options
@@ -143,18 +144,28 @@ class Caller:
         path: str,
         timeout: float = CONTROL_TIMEOUT,
         options: Mapping[str, Any] | None = None,
+        text: str | None = None,
     ) -> Request:
-        """Return a request to one of the server's own resources, at `path` under `/_owt/`, with `options` as
-        its body."""
-        body_type = {} if options is None else {"Content-Type": "application/json"}
+        """Return a request to one of the server's own resources, at `path` under `/_owt/`, with `options` or
+        `text` as its body."""
+        content = None if text is None else text.encode("utf-8", "surrogateescape")
+        body_type = {} if text is None else {"Content-Type": "text/plain; charset=utf-8"}
+        if options is not None:
+            content, body_type = json.dumps(dict(options)).encode(), {"Content-Type": "application/json"}
         return Request(
             method,
             self._control_url(path),
-            content=None if options is None else json.dumps(dict(options)).encode(),
+            content=content,
             headers={"Accept": "application/json", **body_type},
             connect_timeout=min(CONNECT_TIMEOUT, timeout),
             timeout=timeout,
         )
+
+    def _answer_path(self, event: Event, text: str | None) -> str:
+        """Return the path of the request that answers an event `input`. Raises `CannotSend`."""
+        if not is_prompt(event):
+            raise CannotSend(f"the event {event.name!r} asks for no answer; only the event 'input' does")
+        return f"runs/{event.id.rpartition('-')[0]}/input{'?end=1' if text is None else ''}"
 
     def _control_url(self, path: str) -> str:
         return split_unix(f"{self._address.server.url}{self._base or ''}/_owt/{path}")[1]

@@ -109,6 +109,13 @@ class Client(Caller):
         """
         return self._control("GET", f"runs/{id}", learn_base=True)
 
+    def answer(self, event: Event, text: str | None) -> None:
+        """Answer an event `input` of `stream`: the `input()` that waits returns `text`.
+
+        None ends the input, and `input()` raises EOFError.
+        """
+        self._control("POST", self._answer_path(event, text), text=text)
+
     def close(self) -> None:
         """Close the connections, also those of the clients made by `with_options`."""
         self._http.close()
@@ -120,17 +127,23 @@ class Client(Caller):
         self.close()
 
     def _control(
-        self, method: str, path: str, *, options: Mapping[str, Any] | None = None, learn_base: bool = False
+        self,
+        method: str,
+        path: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        learn_base: bool = False,
     ) -> dict[str, Any]:
         """Send a request to one of the server's own resources, and return its JSON object.
 
-        `options` is a JSON object for the request's body. With `learn_base`, the request is repeated if a
-        refusal names another base URL.
+        `options` is a JSON object for the request's body, or `text` is the body. With `learn_base`, the
+        request is repeated if a refusal names another base URL.
         """
         import httpx
 
         self._check_open()
-        new_request = partial(self._control_request, method, path, options=options)
+        new_request = partial(self._control_request, method, path, options=options, text=text)
         try:
             response = self._http.request(**self._arguments(new_request()))
             if learn_base and response.status_code >= 400 and self._update_base(response):
@@ -249,6 +262,10 @@ class AsyncClient(Caller):
         """Do what `Client.run` does."""
         return await self._control("GET", f"runs/{id}", learn_base=True)
 
+    async def answer(self, event: Event, text: str | None) -> None:
+        """Do what `Client.answer` does."""
+        await self._control("POST", self._answer_path(event, text), text=text)
+
     async def aclose(self) -> None:
         """Close the connections, also those of the clients made by `with_options`."""
         await self._http.aclose()
@@ -260,12 +277,18 @@ class AsyncClient(Caller):
         await self.aclose()
 
     async def _control(
-        self, method: str, path: str, *, options: Mapping[str, Any] | None = None, learn_base: bool = False
+        self,
+        method: str,
+        path: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        text: str | None = None,
+        learn_base: bool = False,
     ) -> dict[str, Any]:
         import httpx
 
         self._check_open()
-        new_request = partial(self._control_request, method, path, options=options)
+        new_request = partial(self._control_request, method, path, options=options, text=text)
         try:
             response = await self._http.request(**self._arguments(new_request()))
             if learn_base and response.status_code >= 400 and self._update_base(response):

@@ -21,6 +21,7 @@ class Event:
     | `bytes`              | bytes: yielded bytes                                            |
     | `stdout`, `stderr`   | str: printed text                                               |
     | `display`            | dict: a MIME bundle                                             |
+    | `input`              | dict: the `prompt` and `password` of an `input()` that waits    |
     | `incomplete`         | str: the beginning of a value that a failure cut off            |
     | `done`               | dict: the status and the duration in seconds; always last       |
 
@@ -48,7 +49,7 @@ def decode_event(name: str, data: str, id: str = "", form: str = "text") -> Even
         except ValueError:
             pass
     match name:
-        case "display" | "done" | "error":
+        case "display" | "done" | "error" | "input":
             try:
                 document = json.loads(data)
             except ValueError:
@@ -74,6 +75,12 @@ def container(text: str) -> dict[str, Any] | list[Any] | None:
 def is_bundle(document: dict[str, Any]) -> bool:
     """Return whether a JSON object is a MIME bundle, the form of figures and tables in a stream of events."""
     return "text/plain" in document and all("/" in name for name in document)
+
+
+def is_prompt(event: Event) -> bool:
+    """Return whether this is the question of an `input()` and not an adaptor's event of that name."""
+    data = event.data
+    return event.name == "input" and isinstance(data, dict) and data.keys() == {"prompt", "password"}
 
 
 def is_end(event: Event) -> bool:

@@ -24,7 +24,7 @@ from tornado.web import RequestHandler
 
 from owt.errors import shortened
 from owt.wire.call import Call
-from owt.wire.chunk import Chunk, Stderr, Stdout
+from owt.wire.chunk import Chunk, Prompt, Stderr, Stdout
 
 MAX_CODE = 200
 MAX_PATH = 200
@@ -208,6 +208,8 @@ class OutputLog:
                     self._write(text, "stdout")
                 case Stderr(text=text):
                     self._write(text, "stderr")
+                case Prompt():
+                    self._write("waits for input\n", "input")
                 case _:
                     pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from owt.client import Client
+from owt.client.events import is_prompt
 from owt.errors import CannotSend, OwtError, RemoteError
 from owt.jupyter import commands, tracebacks
 from owt.jupyter.commands import evaluate, split_words
@@ -132,6 +134,9 @@ class Magics:
             with closing(client.stream(cell, **kwargs)) as events:
                 for event in events:
                     run = info.run = run or event.id.rpartition("-")[0]
+                    if is_prompt(event):
+                        client.answer(event, _answer(**event.data))
+                        continue
                     if (item := item_of_event(event, info)) is not None:
                         output.add(item)
             output.end()
@@ -227,6 +232,15 @@ class _Output:
     def end(self) -> None:
         if self._renderer is not None:
             self._renderer.end()
+
+
+def _answer(prompt: str, password: bool) -> str | None:
+    """Return what the notebook's user answers; None if the notebook cannot ask."""
+    try:
+        return getpass.getpass(prompt) if password else input(prompt)
+    except (EOFError, NotImplementedError):
+        # The second is IPython's, for a cell that runs without a user.
+        return None
 
 
 def _channel(shell: Any) -> Any:

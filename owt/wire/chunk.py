@@ -1,8 +1,8 @@
 """Chunks: the pieces of what a run sends back, in order.
 
-A run has any number of `Stdout`, `Stderr` and `Display`; at most one `Head`, before the first `Data`; any
-number of `Data`; at most one `Failed`; and exactly one `Done`, last. A run that failed before it answered
-anything has no `Head`; a run that failed later has both.
+A run has any number of `Stdout`, `Stderr`, `Display` and `Prompt`; at most one `Head`, before the first
+`Data`; any number of `Data`; at most one `Failed`; and exactly one `Done`, last. A run that failed before it
+answered anything has no `Head`; a run that failed later has both.
 """
 
 from __future__ import annotations
@@ -68,6 +68,18 @@ class Display(Struct, frozen=True, array_like=True, tag_field="chunk", tag="disp
     metadata: dict[str, Any] = {}
 
 
+class Prompt(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="prompt"):
+    """Question of the adaptor's `input()` or, with `password`, `getpass.getpass()`.
+
+    The next item of the run's input is the answer. `consumed` is the number of items that the adaptor has
+    taken before.
+    """
+
+    text: str
+    password: bool = False
+    consumed: int = 0
+
+
 class Failed(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", tag="failed"):
     """Failure of the run.
 
@@ -93,7 +105,7 @@ class Done(Struct, frozen=True, array_like=True, gc=False, tag_field="chunk", ta
     personal: bool = False
 
 
-Chunk = Union[Head, Data, Stdout, Stderr, Display, Failed, Done]
+Chunk = Union[Head, Data, Stdout, Stderr, Display, Prompt, Failed, Done]
 
 
 OVERHEAD = 128
@@ -104,7 +116,7 @@ def size(chunk: Chunk) -> int:
     """Return the size of `chunk` in bytes, for windows and journals: its payload and `OVERHEAD`."""
     if isinstance(chunk, Data):
         return len(chunk.body) + OVERHEAD
-    if isinstance(chunk, (Stdout, Stderr)):
+    if isinstance(chunk, (Stdout, Stderr, Prompt)):
         return _length(chunk.text) + OVERHEAD
     if isinstance(chunk, Done):
         return OVERHEAD

@@ -24,7 +24,7 @@ from owt.wire.chunk import OVERHEAD, Chunk
 from owt.wire.endpoint import Endpoint
 from owt.wire.framing import MAX_READ, FrameDecoder, encode_frame
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
 
 CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"

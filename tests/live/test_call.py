@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import httpx
 import pytest
@@ -56,13 +57,22 @@ def call(environ):
     return run
 
 
-def on_a_terminal(environ: dict[str, str], *arguments: str) -> str:
-    """Return what a terminal shows that is the command's stdout and stderr."""
+def on_a_terminal(
+    environ: dict[str, str], *arguments: str, answers: tuple[tuple[str, str], ...] = ()
+) -> str:
+    """Return what a terminal shows that is the command's stdout and stderr.
+
+    `answers` are the keys to press, each after a text that the terminal shows; with them, the terminal is the
+    command's stdin too.
+    """
     terminal_fd, child_fd = os.openpty()
     command = [*CALL, *arguments]
+    # `getpass` reads the terminal that controls the process.
+    options = {"stdin": child_fd, "preexec_fn": partial(os.login_tty, child_fd)} if answers else {}
+    rest = list(answers)
     with (
-        os.fdopen(terminal_fd, "rb", buffering=0) as terminal,
-        subprocess.Popen(command, stdout=child_fd, stderr=child_fd, env=environ),
+        os.fdopen(terminal_fd, "r+b", buffering=0) as terminal,
+        subprocess.Popen(command, stdout=child_fd, stderr=child_fd, env=environ, **options),
     ):
         os.close(child_fd)
         output = b""
@@ -70,7 +80,28 @@ def on_a_terminal(environ: dict[str, str], *arguments: str) -> str:
         with suppress(OSError):
             while piece := terminal.read(65536):
                 output += piece
+                if rest and rest[0][0].encode() in output:
+                    terminal.write(rest.pop(0)[1].encode())
     return output.decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_answers_input_and_hides_passwords(environ):
+    code = "import getpass\ndef run():\n    return f'<{input(\"Name? \")}:{getpass.getpass(\"PIN? \")}>'"
+    screen = on_a_terminal(environ, "--code", code, answers=(("Name? ", "Ada\n"), ("PIN? ", "4711\n")))
+    assert screen == "Name? Ada\nPIN? \n<Ada:4711>\n"
+
+
+def test_the_end_of_a_terminals_input_is_the_end_of_the_calls(environ):
+    code = "def run():\n    try: return input('Name? ')\n    except EOFError as error: return str(error)"
+    screen = on_a_terminal(environ, "--code", code, answers=(("Name? ", "\x04"),))
+    assert screen.endswith("the client has ended the input of this call\n")
+
+
+def test_without_a_terminal_input_ends_at_once(call):
+    code = "def run():\n    try: return input('Name? ')\n    except EOFError as error: return str(error)"
+    assert b"no client can answer this input()" in call("--code", code).stdout
+    done = call("--stream", "sse", "--code", code, input=b"no answer")
+    assert done.stdout == b"the client has ended the input of this call"
 
 
 def test_call_prints_the_response_and_nothing_else(call):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from owt.testing import LiveServer
+import owt
+from owt.testing import Gate, LiveServer, wait_until
 from owt.testing.waiting import PATIENCE
 
 ECHO = """
@@ -77,3 +79,145 @@ def test_a_large_body_is_read_between_messages(
     for message in ("a", "b"):
         curl(server, run, "-d", message)
     assert http.get(f"/_owt/runs/{run}/answer").json() == ["a", True, "b", session]
+
+
+# input(), getpass(), debuggers ------------------------------------------------------------------
+
+HELLO = "def run():\n    return 'hello ' + input('Name? ')"
+
+
+def conversation(client: owt.Client, code: str, *answers: str | None) -> tuple[list[str], list[str]]:
+    """Return the prompts of a call that is answered, and its texts."""
+    prompts, texts, rest = [], [], list(answers)
+    for event in client.stream(code):
+        if event.name == "input":
+            prompts.append(f"{event.data['prompt']}{'*' * event.data['password']}")
+            client.answer(event, rest.pop(0))
+        elif event.name in ("stdout", "result"):
+            texts.append(event.data)
+    return prompts, texts
+
+
+@pytest.fixture
+def client(server: LiveServer, session: str) -> Iterator[owt.Client]:
+    with owt.Client(server.url, session=session) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("code", "answers", "prompts", "result"),
+    [
+        (HELLO, ["Ada é"], ["Name? "], "hello Ada é"),
+        ("async " + HELLO, [""], ["Name? "], "hello "),
+        ("def run():\n    return [input(), input(2)]", ["a\n", "b"], ["", "2"], '["a","b"]'),
+        ("from getpass import getpass\ndef run():\n    return getpass()", ["x"], ["Password: *"], "x"),
+        ("import getpass\ndef run():\n    return getpass.getpass('PIN')", ["1"], ["PIN*"], "1"),
+        ("name = input('Cell? ')\nname", ["b"], ["Cell? "], "b"),
+        ("import asyncio\nasync def run():\n    return await asyncio.to_thread(input)", ["t"], [""], "t"),
+        ("def run():\n    try: input()\n    except EOFError as error: return str(error)", [None], [""],
+         "the client has ended the input of this call"),
+    ],
+)  # fmt: skip
+def test_the_client_answers_input(
+    client: owt.Client, code: str, answers: list[str], prompts: list[str], result: str
+) -> None:
+    assert conversation(client, code, *answers) == (prompts, [result])
+
+
+DEBUGGERS = {
+    "breakpoint": "def run():\n    y = 5\n    breakpoint()\n    return y",
+    "pdb": "def run():\n    y = 5\n    import pdb; pdb.set_trace()\n    return y",
+    "debug": "import sys\ny = 5\ntry:\n    y / 0\nexcept Exception:\n"
+    "    sys.last_type, sys.last_value, sys.last_traceback = sys.exc_info()\n%debug\n7",
+}
+
+
+@pytest.mark.parametrize("kind", DEBUGGERS)
+def test_the_client_debugs_a_call(client: owt.Client, kind: str) -> None:
+    answers = ["p y + 1", "q"] if kind == "debug" else ["p y + 1", "y = 7", "c"]
+    prompts, texts = conversation(client, DEBUGGERS[kind], *answers)
+    assert prompts == ["ipdb> "] * len(answers)
+    assert "6" in "".join(texts).split()
+    assert texts[-1] == "7"
+
+
+@pytest.mark.parametrize("code", [HELLO, "breakpoint()", "import getpass\ngetpass.getpass()"])
+def test_a_plain_call_cannot_ask(http: httpx.Client, session: str, code: str) -> None:
+    answer = http.post("/", data={"session": session, "code": code})
+    assert answer.status_code == 500
+    assert "EOFError: no client can answer this input(): " in answer.text
+    assert "stream=sse" in answer.text
+
+
+def test_a_call_that_reads_its_body_cannot_ask(http: httpx.Client) -> None:
+    code = "def run():\n    return input()"
+    answer = http.post("/", params={"code": code, "stream": "sse"}, content=b"x" * 10**6)
+    assert "the input of this call is the body of its request" in answer.text
+
+
+def test_a_run_shows_that_it_waits_for_input(server: LiveServer, http: httpx.Client, session: str) -> None:
+    run = detached(http, session, HELLO)
+    document = wait_until(
+        lambda: (document := http.get(f"/_owt/runs/{run}").json())["prompt"] is not None and document
+    )
+    assert (document["state"], document["prompt"]) == ("waiting-for-input", "Name? ")
+    listed = http.get("/_owt/runs", params={"session": session}).json()["runs"]
+    assert [entry["state"] for entry in listed] == ["waiting-for-input"]
+    document = server.session(session)
+    assert (document["state"], document["waiting_for_input"]) == ("busy", [run])
+    curl(server, run, "-d", "Ada")
+    assert http.get(f"/_owt/runs/{run}/answer").text == "hello Ada"
+    document = http.get(f"/_owt/runs/{run}").json()
+    assert (document["state"], document["prompt"], document["inputs"]) == ("done", None, 1)
+    events = http.get(f"/_owt/runs/{run}/events").text
+    assert f'event: input\nid: {run}-1\ndata: {{"prompt":"Name? ","password":false}}\n' in events
+
+
+def test_a_posted_message_answers_before_the_question(
+    server: LiveServer, http: httpx.Client, session: str, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    code = f"def run():\n    open({str(gate)!r}).read()\n    return input('Name? ')"
+    run = detached(http, session, code)
+    curl(server, run, "-d", "Ada")
+    gate.open()
+    assert http.get(f"/_owt/runs/{run}/answer").text == "Ada"
+
+
+WAITS = {
+    "input": HELLO,
+    "async input": "async " + HELLO,
+    "messages": "def run():\n    return next(request.messages)",
+    "async messages": "async def run():\n    async for message in request.messages: pass",
+    "thread": "import asyncio\nasync def run():\n    return await asyncio.to_thread(input)",
+}
+
+
+@pytest.mark.parametrize("how", ["cancel", "interrupt", "timeout"])
+@pytest.mark.parametrize("kind", WAITS)
+def test_a_wait_for_input_ends_and_the_next_call_is_fine(
+    server: LiveServer, http: httpx.Client, session: str, kind: str, how: str
+) -> None:
+    run = detached(http, session, WAITS[kind], **({"timeout": 0.3} if how == "timeout" else {}))
+    if how != "timeout":
+        wait_until(lambda: http.get(f"/_owt/runs/{run}").json()["state"] not in ("queued",))
+    if how == "cancel":
+        http.delete(f"/_owt/runs/{run}")
+    elif how == "interrupt":
+        http.post(f"/_owt/sessions/{session}/interrupt")
+    status = http.get(f"/_owt/runs/{run}/answer").status_code
+    assert status == {"cancel": 499, "interrupt": 499, "timeout": 504}[how]
+    assert http.post("/", data={"session": session, "code": "1 + 1"}).text == "2"
+
+
+def test_an_answer_after_a_question_is_not_cached(http: httpx.Client, session: str) -> None:
+    code = "def run():\n    return input()"
+    fields = {"session": session, "code": code, "use_cache": True, "stream": "sse"}
+    for name in ("a", "b"):
+        with http.stream("POST", "/", json=fields) as answer:
+            text = ""
+            for line in answer.iter_lines():
+                text += line + "\n"
+                if line == "event: input":
+                    http.post(f"/_owt/runs/{answer.headers['Owt-Run']}/input", content=name)
+        assert f"\ndata: {name}\n" in text

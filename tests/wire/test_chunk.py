@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout, size
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Prompt, Stderr, Stdout, size
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 json = st.recursive(
@@ -24,13 +24,14 @@ chunks: st.SearchStrategy[Chunk] = st.one_of(
     st.builds(Stdout, texts),
     st.builds(Stderr, texts),
     st.builds(Display, st.dictionaries(texts, json | st.binary()), st.dictionaries(texts, json)),
+    st.builds(Prompt, texts, st.booleans(), st.integers(0, 99)),
     st.builds(Failed, statuses, texts, texts, texts, texts, texts),
     st.builds(Done, statuses, st.floats(0, 1e9)),
 )
 
 
 def test_the_strategy_generates_every_kind_of_chunk() -> None:
-    assert {Head, Data, Stdout, Stderr, Display, Failed, Done} == set(get_args(Chunk))
+    assert {Head, Data, Stdout, Stderr, Display, Prompt, Failed, Done} == set(get_args(Chunk))
 
 
 @given(chunks)

@@ -277,6 +277,7 @@ def session_document(session: Session) -> dict[str, object]:
         "queue": len(session.queue),
         "current_run": active[0] if active else None,
         "runs": active,
+        "waiting_for_input": [run.id for run in session.active.values() if run.input and run.input.prompt],
         "abandoned": [run.id for run in session.active.values() if run.abandoned],
         "calls": session.calls,
         "started": timestamp(session.created),
@@ -292,9 +293,10 @@ def run_document(run: Run) -> dict[str, object]:
     """Return a run as JSON."""
     seconds = (run.ended_at - run.started_at) if run.ended_at and run.started_at else None
     failure = run.failure
+    prompt = None if run.input is None else run.input.prompt
     return {
         "id": run.id,
-        "state": run.state,
+        "state": run.state if prompt is None else "waiting-for-input",
         "session": run.session,
         "kernel": run.kernel,
         "path": short_path(run.call.request.path),
@@ -307,6 +309,7 @@ def run_document(run: Run) -> dict[str, object]:
         "bytes": run.journal.total,
         "dropped": run.journal.total - run.journal.bytes,
         "inputs": 0 if run.input is None else run.input.received,
+        "prompt": None if prompt is None else prompt.text,
         "detached": run.detached,
         "abandoned": run.abandoned,
         "events": run.journal.number(run.journal.end),

@@ -19,7 +19,7 @@ from owt.frontend.problems import Headers, Problem, WholeResponse
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, lost_event
 from owt.frontend.runs.runs import Reader, Run
-from owt.wire.chunk import Chunk, Data
+from owt.wire.chunk import Chunk, Data, Prompt
 
 log = logging.getLogger("owt.calls")
 
@@ -180,9 +180,10 @@ class Delivery:
             self._renderer.headers.append(header)
 
     def _is_stream(self, chunks: list[Chunk]) -> bool:
-        """Return True if the answer begins in these chunks, and is a stream."""
-        first = next((chunk for chunk in chunks if isinstance(chunk, Data)), None)
-        return first is not None and not first.result and not self._writer.begun
+        """Return True if the answer begins in these chunks, and is a stream, or the adaptor asks."""
+        first = next((chunk for chunk in chunks if isinstance(chunk, Data | Prompt)), None)
+        is_stream = isinstance(first, Prompt) or (first is not None and not first.result)
+        return is_stream and not self._writer.begun
 
     def _start_events(self) -> None:
         """Answer with events, from the beginning of the run."""

@@ -13,7 +13,7 @@ import msgspec
 from owt.frontend.http.responses import STREAM_HEADERS, own_headers, plain_pieces
 from owt.frontend.problems import Headers, Problem
 from owt.wire import sse
-from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Stderr, Stdout
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Prompt, Stderr, Stdout
 
 RETRY = 1000
 """Milliseconds after which a browser reconnects."""
@@ -104,6 +104,9 @@ class Events:
                 return [*cut_off, self._event(text, "stdout")]
             case Stderr(text=text):
                 return [*cut_off, self._event(text, "stderr")]
+            case Prompt(text=text, password=password):
+                question = msgspec.json.encode({"prompt": text, "password": password})
+                return [*cut_off, self._event(question, "input")]
             case Display(bundle=bundle):
                 return [*cut_off, self._event(msgspec.json.encode(bundle), "display")]
 

@@ -14,7 +14,7 @@ import struct
 import msgspec
 
 from owt.frontend.problems import Headers, Problem
-from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Stderr, Stdout
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Prompt, Stderr, Stdout
 
 CONTINUATION, TEXT, BINARY = 0x0, 0x1, 0x2
 """Codes of frames (RFC 6455, section 5.2)."""
@@ -137,6 +137,9 @@ class EventMessages(Messages):
             case Display(bundle=bundle):
                 self._number += 1
                 return [*cut_off, *self._event("display", bundle)]
+            case Prompt(text=text, password=password):
+                self._number += 1
+                return [*cut_off, *self._event("input", {"prompt": text, "password": password})]
             case _:
                 return []
 

@@ -24,7 +24,7 @@ from functools import lru_cache
 from owt.errors import Busy
 from owt.frontend.problems import VARY, Headers, Problem
 from owt.wire import sse
-from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Prompt, Stderr, Stdout
 from owt.wire.http import BODILESS, headers_problem, is_final_status
 
 # Connection management (RFC 9110, section 7.6.1), and the server's identity and time.
@@ -76,7 +76,7 @@ class Plain:
             case Done():
                 self.started = self.finished = True
                 return []
-            case Stdout() | Stderr() | Display():
+            case Stdout() | Stderr() | Display() | Prompt():
                 return []
             case Failed():
                 return self._fail(chunk)

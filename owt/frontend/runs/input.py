@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Literal, Protocol
 
 from owt.wire.call import Call
-from owt.wire.chunk import OVERHEAD
+from owt.wire.chunk import OVERHEAD, Prompt
 from owt.wire.messages import Input, InputEnd, is_body_input
 
 
@@ -68,7 +68,8 @@ class RunInput:
 
     It holds what the kernel has given no credit for: one item of each sender, since `push` waits until the
     item has been sent, and posted items up to a limit. `received` is the number of posted items; `sent` that
-    of all items that the kernel has been sent; `is_body` is True if the items are parts of a body.
+    of all items that the kernel has been sent; `is_body` is True if the items are parts of a body; `prompt`
+    is the question whose answer the adaptor waits for.
     """
 
     def __init__(self, run: str) -> None:
@@ -77,6 +78,7 @@ class RunInput:
         self.sent = 0
         self.is_body = False
         self.source: MessageSource | None = None
+        self.prompt: Prompt | None = None
         self._run = run
         # Body that the call was sent without. It needs no credit, and precedes all items.
         self._body: Input | None = None
@@ -111,6 +113,7 @@ class RunInput:
         if self.state is not InputState.OPEN:
             return None
         message = self._message(item)
+        self.prompt = None
         if self._kernel is not None and self._credit > 0 and not self._waiting:
             self._send(self._kernel, message)
             return None
@@ -141,6 +144,7 @@ class RunInput:
             if self._held + message.size > limit + OVERHEAD:
                 return "full"
             self.received += 1
+            self.prompt = None
             if self._kernel is not None and self._credit > 0 and not self._waiting:
                 self._send(self._kernel, message)
             else:
@@ -150,10 +154,15 @@ class RunInput:
             self.end()
         return None
 
+    def ask(self, prompt: Prompt) -> None:
+        """Record that the adaptor asks, unless the answer is on its way."""
+        is_asking = self.state is InputState.OPEN and not self._waiting and self.sent == prompt.consumed
+        self.prompt = prompt if is_asking else None
+
     def end(self, error: str | None = None) -> None:
         """Let no item follow. `error` is why the sender broke off, or None if the input is complete."""
         if self.state is InputState.OPEN:
-            self.state, self._error = InputState.ENDED, error
+            self.state, self._error, self.prompt = InputState.ENDED, error, None
             self._wake(self._requested)
             if self._kernel is not None and not self._waiting:
                 self._kernel.ask(InputEnd(self._run, error))
@@ -187,7 +196,7 @@ class RunInput:
 
     def run_ended(self, run: object) -> None:
         """Drop what the kernel has not taken, as the run has ended."""
-        self.state, self._kernel, self._body = InputState.CLOSED, None, None
+        self.state, self._kernel, self._body, self.prompt = InputState.CLOSED, None, None, None
         self._wake(self._requested)
         for _, sent in self._waiting:
             self._wake(sent)

@@ -25,7 +25,7 @@ from owt.frontend.logs import short_path
 from owt.frontend.runs.input import RunInput
 from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
 from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Stderr, Stdout, size
+from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Prompt, Stderr, Stdout, size
 
 BATCH = 520 * 1024
 """Maximum size, in bytes, of what a reader gets at once, which bounds what is buffered for a slow client."""
@@ -196,6 +196,8 @@ class Run(Struct, eq=False):
                     self.sent += len(body)
                 case Head():
                     self.answered_at = time.time()
+                case Prompt():
+                    self.open_input().ask(chunk)
                 case Done(status=status):
                     self.status = status
                     self.ended_at = time.time()
@@ -203,8 +205,6 @@ class Run(Struct, eq=False):
                     break
                 case Failed():
                     self.failure = chunk
-                case _:
-                    pass
         self.budget.count(self, journal.bytes - before)
         self.trim()
         self.budget.reclaim()

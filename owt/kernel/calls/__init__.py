@@ -8,6 +8,7 @@
     execution      one run, from its call to its chunks
     failure        exceptions to failure chunks; `advice` adds advice about the request
     stdio          stdout and stderr, routed to the run that writes to them
+    stdin          `input()` and others, which ask the client of the run
     displays       displays, routed to the run that makes them
     recording      text and displays of a call, as its answer
     figures        figures of pyplot, closed at the end of their run

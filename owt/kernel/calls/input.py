@@ -52,6 +52,11 @@ class RunInput:
 
     # In the run
 
+    @property
+    def has_item(self) -> bool:
+        """True if `next_item` need not wait."""
+        return self._is_ready()
+
     def next_item(self) -> bytes | str | None:
         """Return the next item, or None after the last one. Blocks until there is one.
 

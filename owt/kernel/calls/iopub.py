@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from owt.wire.call import Call
-from owt.wire.chunk import FACTS, Chunk, Display, Failed, Stderr, Stdout
+from owt.wire.chunk import FACTS, Chunk, Display, Failed, Prompt, Stderr, Stdout
 
 log = logging.getLogger("owt.mirror")
 
@@ -121,6 +121,8 @@ class RunMirror:
                 self._send("stream", {"name": "stdout", "text": chunk.text})
             elif isinstance(chunk, Stderr):
                 self._send("stream", {"name": "stderr", "text": chunk.text})
+            elif isinstance(chunk, Prompt):
+                self._send("stream", {"name": "stdout", "text": chunk.text})
             elif isinstance(chunk, Display):
                 self._send(*_display_message(chunk))
             elif isinstance(chunk, Failed):

@@ -24,6 +24,7 @@ from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.displays import RunDisplayPublisher
 from owt.kernel.calls.event_loops import allow_own_loops, protect
 from owt.kernel.calls.iopub import IopubMirror
+from owt.kernel.calls.stdin import follow_input
 from owt.kernel.calls.stdio import FrontendEnd
 from owt.kernel.process.kernel import OwtKernel
 from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE
@@ -144,6 +145,7 @@ def attach(kernel: Any, inherited: Inherited) -> None:
     prefer_own_programs()
     context.follow_threads()
     flask_requests.follow_import()
+    follow_input()
     ignore_warnings()
     preload(filter(None, os.environ.pop(PRELOAD_VARIABLE, "").split(",")))
     main = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
@@ -193,7 +195,9 @@ def attach_here() -> None:
     attach(kernel, connections)
 
     def route() -> None:
-        # Only after the cell in which IPython runs this: it then restores the `write` of each stream.
+        # Only after the cell in which IPython runs this: it then restores the `write` of each stream, and
+        # `input`.
+        follow_input()
         for stream in streams:
             stream.route()
 

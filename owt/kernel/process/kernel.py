@@ -20,6 +20,7 @@ from zmq import EHOSTUNREACH, ZMQError
 from owt.kernel import context
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.displays import RunDisplayPublisher
+from owt.kernel.calls.stdin import ask, asking_run
 from owt.wire.messages import PROTOCOL
 
 if TYPE_CHECKING:
@@ -228,11 +229,17 @@ class OwtKernel(IPythonKernel):
         return {"status": "ok", "history": [*newest.values()][::-1]}
 
     def raw_input(self, prompt: Any = "") -> str:
-        """Ask the client that runs the cell. Raises EOFError when it has disconnected."""
+        """Ask the client that runs the cell, or a call beside it. Raises EOFError when it has
+        disconnected."""
+        if (run := asking_run()) is not None:
+            return ask(run, prompt)
         return self._ask(partial(super().raw_input, prompt))
 
     def getpass(self, *args: Any, **kwargs: Any) -> str:
-        """Ask the client that runs the cell for a password. Raises EOFError when it has disconnected."""
+        """Ask the client that runs the cell, or a call beside it, for a password. Raises EOFError when it has
+        disconnected."""
+        if (run := asking_run()) is not None:
+            return ask(run, *args[:1] or ("Password: ",), password=True)
         return self._ask(partial(super().getpass, *args, **kwargs))
 
     def _ask(self, ask: Callable[[], str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from owt.frontend.runs.input import InputState, RunInput
 from owt.testing import async_test
 from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import OVERHEAD
+from owt.wire.chunk import OVERHEAD, Prompt
 from owt.wire.messages import MIN_ATTACHMENT, Input, InputEnd
 
 ITEM = OVERHEAD + 1
@@ -154,3 +154,37 @@ async def test_a_sender_waits_until_its_items_are_requested(what: str):
             input.run_ended(None)
     await waiting
     await input.wait_until_requested()
+
+
+@async_test
+async def test_a_question_waits_until_an_item_answers_it():
+    kernel, input = FakeKernel(), RunInput("a")
+    question = Prompt("Name? ")
+    input.ask(question)
+    assert input.prompt is question
+    input.grant(1 << 20, kernel)
+    assert input.post(b"x" * 100, None, 10, end=False) == "too large"
+    assert input.prompt is question
+    assert input.post("Ada", None, 10, end=False) is None
+    assert input.prompt is None
+    input.ask(Prompt("Age? ", consumed=1))
+    assert input.prompt
+    input.end()
+    assert input.prompt is None
+    input.ask(Prompt("Town? ", consumed=1))
+    assert input.prompt is None
+
+
+@async_test
+async def test_a_question_does_not_wait_while_its_answer_is_on_the_way():
+    kernel, input = FakeKernel(), RunInput("a")
+    input.post("early", None, 10, end=False)
+    input.ask(Prompt("Name? "))
+    assert input.prompt is None
+    input.grant(1 << 20, kernel)
+    input.ask(Prompt("Name? "))
+    assert input.prompt is None
+    input.ask(Prompt("Age? ", consumed=1))
+    assert input.prompt
+    input.run_ended(None)
+    assert input.prompt is None
