@@ -271,11 +271,12 @@ def test_a_cell_for_another_session_keeps_the_connection(run, patient):
 
 
 def test_a_cell_gives_a_new_session_an_environment(run, tmp_path):
-    cell = "import os\nos.environ['COLOUR'], os.getcwd()"
+    # A longer line would be shown as a display.
+    cell = "import os\nos.environ['COLOUR'], os.path.basename(os.getcwd())"
     line = f"%%owt --session coloured --cwd {tmp_path} --env COLOUR="
     coloured = run(f'{line}"dark red"\n{cell}')
     assert coloured.reply["status"] == "ok", coloured.traceback
-    assert coloured.stdout == f'["dark red", "{tmp_path}"]\n'
+    assert coloured.stdout == f'["dark red", "{tmp_path.name}"]\n'
     assert "delete the session first" in run(f"{line}blue\n{cell}").traceback
 
 
