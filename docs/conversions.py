@@ -506,7 +506,8 @@ GROUPS: list[Group] = [
     ),
     Group(
         "Files and iterators",
-        "import io, pathlib\npath = pathlib.Path(folder) / 'a.csv'\n_ = path.write_text('a,b\\n1,2\\n')\n",
+        "import io, pathlib, pandas\nfrom PIL import Image\npicture = Image.new('RGB', (2, 2))\n"
+        "rows = pandas.DataFrame({'a': [1]})\npath = pathlib.Path(folder) / 'a.csv'\n_ = path.write_text('a,b\\n1,2\\n')\n",
         [
             document("path", '"/data/a.csv"', curl="CSV `a,b⏎1,2⏎`"),
             document("[path]", '["/data/a.csv"]'),
@@ -523,9 +524,26 @@ GROUPS: list[Group] = [
             stream("(bytes([n]) for n in (65, 66))", "bytes `AB`", "bytes `QQ==`, bytes `Qg==`", "b'AB'", "Blob bytes"),
             stream("map(str, [1, 2])", "HTML `12`", "message `1`, message `2`", "'12'", '"12"'),
             stream('zip("a", [1])', 'lines of JSON `["a",1]⏎`', 'message JSON `["a",1]`', "[['a', 1]]", '[["a",1]]'),
+            stream('iter([1, "a", b"x"])', "lines of JSON `1⏎ax`", 'message JSON `1`, message `a`, bytes `eA==`',
+                   "[1, 'a', 'eA==']", '[1,"a","eA=="]', json='lines of JSON `1⏎"a"⏎"eA=="⏎`',
+                   notebook="`[1, 'a', b'x']`"),
+            stream('iter(["a", "b", [1]])', "HTML `ab[1]⏎`", 'message `a`, message `b`, message JSON `[1]`',
+                   "'ab\\n[1]\\n'", '"ab\\n[1]\\n"', json="HTML `ab⏎[1]⏎`",
+                   notebook="`['a', 'b', [1]]`"),
+            stream("(picture for _ in range(2))", "PNG", "message PNG, text, message PNG, text", "['data:image/png;base64,…', 'data:image/png;base64,…']",
+                   '["data:image/png;base64,…","data:image/png;base64,…"]',
+                   json='lines of JSON `"data:image/png;base64,…"⏎"data:image/png;base64,…"⏎`',
+                   notebook="`[{'image/png': 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD9…`"),
+            stream("iter([picture, 1])", "PNG", "message PNG, text, message JSON `1`", "['data:image/png;base64,…', 1]",
+                   '["data:image/png;base64,…",1]', json='lines of JSON `"data:image/png;base64,…"⏎1⏎`',
+                   notebook="`[{'image/png': 'iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD9…`"),
+            stream("(rows for _ in range(2))", "text `   a⏎0  1⏎   a⏎0  1⏎`", "message HTML, text, message HTML, text", "[[{'a': 1}], [{'a': 1}]]",
+                   '[[{"a":1}],[{"a":1}]]', json='lines of JSON `[{"a":1}]⏎[{"a":1}]⏎`',
+                   notebook="`[{'text/html': '<div>\\n<style scoped>\\n    .dataframe tb…`"),
             stream("iter([])", "HTML empty", "none", "''", '""', notebook="`None`"),
         ],
-        "`path` is the path of the file `a.csv`. A stream of text is one text, and one of bytes is bytes; any other is a list.",
+        "`path` is the path of the file `a.csv`. `picture` is an image of Pillow, and `rows` is `pandas.DataFrame({'a': [1]})`. For a client that prefers JSON, a stream of text is one text, and one of bytes is bytes; any other is a list, in which a picture is a data URL."
+        " See [Streams](#streams).",
     ),
     Group(
         "Responses",

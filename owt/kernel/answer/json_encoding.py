@@ -270,7 +270,8 @@ def surrogate(error: UnicodeEncodeError) -> ValueError:
 def unsuitable(value: object) -> TypeError:
     """Return the error for a value that JSON cannot hold."""
     return TypeError(
-        f"JSON cannot hold a value of type {type_name(value)}; make it a dict, list, str or number first"
+        f"JSON cannot hold a value of type {type_name(value)}; make it a dict, list, str or number first, or "
+        "say by owt.register(type, function) what values of this type become"
     )
 
 

@@ -40,7 +40,8 @@ def npy(array: Any) -> bytes | None:
 def wav(value: tuple[Any, ...]) -> bytes | None:
     """Return `(rate, samples)`, in either order, as a WAV; None if the tuple is something else.
 
-    Samples that are floats are from -1 to 1. Several channels are columns, or up to eight rows.
+    Samples that are floats are from -1 to 1. Those that are int64, Python's numbers, have 16 or 32 bits, as
+    the largest needs. Several channels are columns, or up to eight rows.
     """
     if len(value) != 2:
         return None
@@ -58,6 +59,11 @@ def wav(value: tuple[Any, ...]) -> bytes | None:
         return None
     if array.dtype.kind == "f":
         array = (numpy.nan_to_num(array).clip(-1, 1) * 32767).astype("<i2")
+    elif array.dtype == "int64":
+        narrow = next((kind for kind in ("int16", "int32") if _fits(array, numpy.iinfo(kind))), None)
+        if narrow is None:
+            return None
+        array = array.astype(narrow)
     elif array.dtype not in ("uint8", "int16", "int32"):
         return None
     buffer = io.BytesIO()
@@ -67,6 +73,10 @@ def wav(value: tuple[Any, ...]) -> bytes | None:
         file.setframerate(rate)
         file.writeframes(array.astype(array.dtype.newbyteorder("<")).tobytes())
     return buffer.getvalue()
+
+
+def _fits(array: Any, limits: Any) -> bool:
+    return not array.size or bool(limits.min <= array.min() and array.max() <= limits.max)
 
 
 def figure_of(value: Any) -> Any:

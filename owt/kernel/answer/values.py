@@ -20,32 +20,44 @@ execution.
 
 from __future__ import annotations
 
-import base64
 import enum
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from functools import partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple, Union
+from typing import Any, Literal, Union
 
 import msgspec
 from msgspec import Struct
 
 from owt.kernel.answer import conversions, files, json_encoding, media, representations
+from owt.kernel.answer.bodies import (
+    HTML,
+    JSON,
+    JSON_LINES,
+    LINES,
+    MIXED,
+    NUMBERS_IN_JSON,
+    RETURNED,
+    SCALARS_IN_JSON,
+    SCALARS_IN_TEXT,
+    YIELDED,
+    Body,
+    Makers,
+    as_base64,
+    form_of,
+    json_line,
+    multipart,
+    pieces,
+    whole_json,
+)
 from owt.kernel.answer.json_encoding import loaded, type_name
 from owt.kernel.answer.response_tuple import Headers, header, merged, parse_response_tuple, validated
 from owt.wire.accept import names, prefers_json, ranks_first
 from owt.wire.call import Call
-from owt.wire.chunk import FACTS, Chunk, Data, Display, Form, Head
+from owt.wire.chunk import FACTS, Chunk, Display, Head
 from owt.wire.http import BODILESS, is_final_status
-from owt.wire.media import NPY, OCTETS, media_type
+from owt.wire.media import NPY
 
-MAX_PIECE = 255 * 1024
-"""Maximum number of bytes of a body in one chunk; a multiple of three (see `Data`)."""
-HTML = "text/html; charset=utf-8"
-JSON = "application/json"
-JSON_LINES = "application/x-ndjson"
-MIXED = "multipart/mixed"
 VALUE_HEADER = "Owt-Value"
 """Header that says which kind of value an answer was: `array`, `table`, `image` or `file`. No other kinds."""
 
@@ -79,18 +91,6 @@ class AsyncStream(Struct, frozen=True):
 ResultKind = Union[Whole, Stream, AsyncStream]
 
 
-class _Body(NamedTuple):
-    """Bytes of a value; `content` is None if there is no body. `negotiated`: the Accept header decided the
-    type. `kind` is for `VALUE_HEADER`; the `displays` come before the value."""
-
-    content: bytes | bytearray | memoryview | None
-    form: Form
-    type: str
-    negotiated: bool = False
-    kind: str | None = None
-    displays: tuple[Display, ...] = ()
-
-
 class ValueEncoder:
     """Encoder of the values of one run.
 
@@ -117,6 +117,9 @@ class ValueEncoder:
         self._scalars: Literal["text", "json"] = "text"
         self._kind: str | None = None
         self._media_count = 0
+        self._item_makers = YIELDED
+        self._separates_items = False
+        self._in_text = False
         self.begun = False
 
     def declare_scalar(self, form: Literal["text", "json"]) -> None:
@@ -130,7 +133,7 @@ class ValueEncoder:
         if type(value) is tuple:
             parts = parse_response_tuple(value)
             if parts is None:
-                return self._whole(self._sound(value) or self._encoded(value, _json))
+                return self._whole(self._sound(value) or self._encoded(value, whole_json))
             self._headers = merged(self._headers, parts.headers)
             if parts.status is not None:
                 self._next_status = parts.status
@@ -138,7 +141,7 @@ class ValueEncoder:
         makers = self._makers()
         make = makers.get(type(value))
         if make is not None:
-            return self._whole(make(value) if make is not _json else self._encoded(value, make))
+            return self._whole(make(value) if make is not whole_json else self._encoded(value, make))
         if json_encoding.is_mock(value):
             raise _refusal(value)
         if isinstance(value, loaded("werkzeug.sansio.response", "Response")):
@@ -157,7 +160,7 @@ class ValueEncoder:
     def represented(self, chosen: representations.Representation, *, negotiated: bool = False) -> Whole:
         """Return the result that has this representation; `negotiated`: the Accept header decided its
         type."""
-        return self._whole(_Body(chosen.body, chosen.form, chosen.content_type, negotiated))
+        return self._whole(Body(chosen.body, chosen.form, chosen.content_type, negotiated))
 
     def item(self, value: Any) -> Iterable[Chunk]:
         """Return the chunks of one item of a stream. Those of the first item start with the `Head`."""
@@ -181,25 +184,25 @@ class ValueEncoder:
             "`yield from` it"
         )
 
-    def _makers(self) -> _Makers:
+    def _makers(self) -> Makers:
         """Return the functions for a result's plain types: scalars are in JSON if the client prefers it. The
         content type of an adaptor says that text is of this type."""
         if self._call.sse:
-            return _NUMBERS_IN_JSON
+            return NUMBERS_IN_JSON
         if self._headers and (content_type := header(self._headers, "content-type")) is not None:
-            return _NUMBERS_IN_JSON if content_type.lower().startswith(JSON) else _RETURNED
+            return NUMBERS_IN_JSON if content_type.lower().startswith(JSON) else RETURNED
         in_json = prefers_json(self._call.accept, by_default=self._scalars == "json", problem=False)
-        return _SCALARS_IN_JSON if in_json else _SCALARS_IN_TEXT
+        return SCALARS_IN_JSON if in_json else SCALARS_IN_TEXT
 
-    def _whole(self, body: _Body) -> Whole:
+    def _whole(self, body: Body) -> Whole:
         if body.content is None:
             if self._call.sse:
-                body = _Body(b"null", "json", HTML)
+                body = Body(b"null", "json", HTML)
             else:
                 return Whole(self._begin(body.type, whole=True, negotiated=body.negotiated))
         return Whole(self._chunks(body, result=True))
 
-    def _chunks(self, body: _Body, *, result: bool) -> Iterable[Chunk]:
+    def _chunks(self, body: Body, *, result: bool) -> Iterable[Chunk]:
         if not self.begun:
             self._kind = body.kind or self._kind
             head: tuple[Chunk, ...] = self._begin(body.type, whole=result, negotiated=body.negotiated)
@@ -209,7 +212,7 @@ class ValueEncoder:
             return head
         if body.displays:
             head = (*head, *body.displays)
-        return chain(head, _pieces(body.content, body.form, result))
+        return chain(head, pieces(body.content, body.form, result))
 
     def _begin(self, content_type: str, *, whole: bool, negotiated: bool = False) -> tuple[Head]:
         headers = self._headers
@@ -230,13 +233,13 @@ class ValueEncoder:
             headers = (*headers, (VALUE_HEADER, self._kind))
         return (Head(self.status, headers, bool(self._looked_at)),)
 
-    def _path(self, path: os.PathLike[Any], makers: _Makers) -> ResultKind:
+    def _path(self, path: os.PathLike[Any], makers: Makers) -> ResultKind:
         """Return the file at a path as the result; its name for clients that prefer text or JSON, and if
         there is no such file."""
         name, accept = os.fsdecode(path), self._call.accept
         in_text = ranks_first(accept, "text/plain") or ranks_first(accept, "text/*")
         if in_text or self._call.sse or prefers_json(accept, problem=False) or not os.path.isfile(name):
-            make = makers[str] if in_text else _json
+            make = makers[str] if in_text else whole_json
             return self._whole(make(name)._replace(negotiated=True))
         try:
             response = files.response(name, self._call.request)
@@ -275,17 +278,46 @@ class ValueEncoder:
             return Stream(iter(response.response), response.close)
         body = b"".join(response.iter_encoded())
         response.close()
-        return self._whole(_Body(body, _form(body, response.mimetype), HTML))
+        return self._whole(Body(body, form_of(body, response.mimetype), HTML))
 
-    def _yielded(self, value: Any) -> _Body:
+    def _yielded(self, value: Any) -> Body:
         if conversions.functions:
             value = conversions.converted(value)
-        make = _YIELDED.get(type(value))
+        if not self.begun:
+            self._choose_items(value)
+        make = self._item_makers.get(type(value))
         if make is None:
-            return self._other(value, _YIELDED)
-        return make(value) if make is not _json_line else self._encoded(value, make)
+            body = self._other(value, self._item_makers)
+        else:
+            body = make(value) if make is not json_line else self._encoded(value, make)
+        return body if not self._separates_items else self._separated(body)
 
-    def _other(self, value: Any, makers: _Makers) -> _Body:
+    def _choose_items(self, first: object) -> None:
+        """Decide how items become a body, by the first of them.
+
+        A client that prefers JSON reads the whole stream as one value, so it must be able to tell the items
+        apart. After text and bytes, which are a text and a file, nothing else can become a line of JSON.
+        """
+        if self._reads_events(streamed=True) or not self._default_type:
+            return
+        if header(self._headers, "content-type") is None and prefers_json(self._call.accept, problem=False):
+            self._separates_items = not isinstance(first, (bytes, bytearray, memoryview))
+            if self._separates_items and not isinstance(first, str):
+                self._item_makers = LINES
+
+    def _separated(self, body: Body) -> Body:
+        """Return a body of which a document in a stream of text is on a line of its own."""
+        content = body.content
+        assert content is not None
+        if body.form == "json":
+            if self._in_text:
+                content, self._in_text = b"\n" + content, False
+            return body._replace(content=content, negotiated=True)
+        if content:
+            self._in_text = not (isinstance(content, bytes) and content.endswith(b"\n"))
+        return body
+
+    def _other(self, value: Any, makers: Makers) -> Body:
         """Return the body of a value that is of none of the plain types, by its capabilities."""
         if isinstance(value, loaded("numpy", "generic")):
             value = json_encoding.scalar(value)
@@ -298,14 +330,15 @@ class ValueEncoder:
             return makers[int](value)
         is_array = json_encoding.is_array(value)
         is_chosen = bool(self._headers) or names(self._call.accept, NPY)
-        if is_array and (makers is _YIELDED or self._call.sse or not is_chosen):
+        streamed = makers is self._item_makers
+        if is_array and (streamed or self._call.sse or not is_chosen):
             # Most arrays: without the time of a choice.
             body = self._encoded(value, makers[dict])
-            is_whole = makers is not _YIELDED and not self._call.sse and body.type == JSON
+            is_whole = not streamed and not self._call.sse and body.type == JSON
             return body._replace(negotiated=True, kind="array") if is_whole else body
         rich = representations.array(value) if is_array else self._rich(value)
         if rich is not None:
-            return self._represented(rich, streamed=makers is _YIELDED)
+            return self._represented(rich, streamed=streamed)
         if json_encoding.is_document(value):
             return self._encoded(value, makers[dict])
         raise _refusal(value)
@@ -313,29 +346,34 @@ class ValueEncoder:
     def _rich(self, value: object) -> representations.Rich | None:
         return representations.find(value, self._shell.display_formatter)
 
-    def _represented(self, rich: representations.Rich, *, streamed: bool) -> _Body:
+    def _represented(self, rich: representations.Rich, *, streamed: bool) -> Body:
         accept = self._call.accept
         if self._reads_events(streamed=streamed):
-            return _Body(rich.bundle(accept), "json", JSON)
+            return Body(rich.bundle(accept), "json", JSON)
+        if streamed and self._separates_items:
+            chosen = rich.in_document(accept) or rich.choose("text/plain")
+            return json_line(_in_document(chosen))
         content_type = (header(self._headers, "content-type") or "").partition(";")[0].strip().lower()
         negotiated = content_type not in rich
         chosen = rich.choose(accept if negotiated else content_type, item=streamed and negotiated)
         if streamed:
             type = JSON_LINES if chosen.form == "json" else chosen.content_type
-            return _Body(chosen.body, chosen.form, type, negotiated)
-        return _Body(chosen.body, chosen.form, chosen.content_type, negotiated, rich.kind)
+            # Tables and other texts of objects have no line end.
+            end = b"\n" if chosen.mime.startswith("text/") and not chosen.body.endswith(b"\n") else b""
+            return Body(chosen.body + end, chosen.form, type, negotiated)
+        return Body(chosen.body, chosen.form, chosen.content_type, negotiated, rich.kind)
 
     def _reads_events(self, *, streamed: bool) -> bool:
         return self._call.sse or (streamed and self._call.sse_streams)
 
-    def _sound(self, value: tuple[Any, ...]) -> _Body | None:
+    def _sound(self, value: tuple[Any, ...]) -> Body | None:
         """Return `(rate, samples)` as a WAV if the client asks for a sound."""
         if self._call.sse or "audio/" not in self._call.accept.lower():
             return None
         sound = media.wav(value)
-        return None if sound is None else _Body(sound, "bytes", media.WAV, negotiated=True)
+        return None if sound is None else Body(sound, "bytes", media.WAV, negotiated=True)
 
-    def _encoded(self, value: Any, make: Callable[[Any], _Body]) -> _Body:
+    def _encoded(self, value: Any, make: Callable[[Any], Body]) -> Body:
         """Return a document; if JSON cannot hold what is in it, with pictures and sounds, or as the figure
         that the values are parts of."""
         try:
@@ -343,12 +381,12 @@ class ValueEncoder:
         except TypeError:
             # What fails below has no other failure as its context.
             pass
-        streamed = make is _json_line
+        streamed = make is json_line
         if (figure := media.figure_of(value)) is not None and (rich := self._rich(figure)) is not None:
             return self._represented(rich, streamed=streamed)
         return self._with_media(value, streamed=streamed)
 
-    def _with_media(self, value: Any, *, streamed: bool) -> _Body:
+    def _with_media(self, value: Any, *, streamed: bool) -> Body:
         """Return a document in which pictures and sounds are data URLs. In events, and if the client accepts
         `multipart/mixed`, they are displays or parts of their own, which the document names (RFC 2392)."""
         accept, parts = self._call.accept, list[tuple[str, representations.Representation]]()
@@ -360,10 +398,8 @@ class ValueEncoder:
             chosen = None if rich is None else rich.in_document(accept)
             if chosen is None:
                 raise json_encoding.unsuitable(item)
-            if not representations.is_media(chosen.mime):
-                return msgspec.Raw(chosen.body) if chosen.form == "json" else chosen.body.decode()
-            if not (in_events or is_mixed):
-                return f"data:{chosen.mime};base64,{_base64(chosen.body)}"
+            if not (representations.is_media(chosen.mime) and (in_events or is_mixed)):
+                return _in_document(chosen)
             self._media_count += 1
             id = f"value-{self._media_count}"
             parts.append((id, chosen))
@@ -371,120 +407,35 @@ class ValueEncoder:
 
         body = json_encoding.encode(value, place)
         if is_mixed and parts:
-            return _multipart(body, parts)
+            return multipart(body, parts)
         displays = tuple(
             Display(
                 {
-                    chosen.mime: chosen.body.decode() if chosen.form == "text" else _base64(chosen.body),
+                    chosen.mime: chosen.body.decode() if chosen.form == "text" else as_base64(chosen.body),
                     FACTS: {"display_id": id},
                 }
             )
             for id, chosen in parts
         )
-        return _Body(body, "json", JSON_LINES if streamed else JSON, negotiated=True, displays=displays)
+        return Body(body, "json", JSON_LINES if streamed else JSON, negotiated=True, displays=displays)
 
 
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _multipart(document: bytes, parts: Iterable[tuple[str, representations.Representation]]) -> _Body:
-    """Return a document and what it names as one body (RFC 2046, 5.1)."""
-    boundary = f"owt-{os.urandom(16).hex()}"
-    lines = [f"--{boundary}\r\nContent-Type: {JSON}\r\n\r\n".encode(), document]
-    for id, chosen in parts:
-        head = f"\r\n--{boundary}\r\nContent-Type: {chosen.content_type}\r\nContent-ID: <{id}>\r\n\r\n"
-        lines += [head.encode(), chosen.body]
-    lines.append(f"\r\n--{boundary}--\r\n".encode())
-    return _Body(b"".join(lines), "bytes", f'{MIXED}; boundary="{boundary}"', negotiated=True)
+def _in_document(chosen: representations.Representation) -> object:
+    """Return what stands for an object in a JSON document: a data URL for a picture or a sound."""
+    if representations.is_media(chosen.mime):
+        return f"data:{chosen.mime};base64,{as_base64(chosen.body)}"
+    return msgspec.Raw(chosen.body) if chosen.form == "json" else chosen.body.decode()
 
 
 def _refusal(value: object) -> TypeError:
     return TypeError(
         f"an adaptor cannot answer with a value of type {type_name(value)}; return str, bytes, a number, "
         "None, something that JSON holds (dict, list, dataclass, array), (body, status, headers), an "
-        "iterator, a werkzeug Response, or an object with IPython's rich representations"
+        "iterator, a werkzeug Response, or an object with IPython's rich representations, or say by "
+        "owt.register(type, function) what values of this type become"
     )
-
-
-def _text(value: str, negotiated: bool = False) -> _Body:
-    # Not `value.encode`: of an enum that is a str, this gives the value.
-    try:
-        return _Body(str.encode(value), "text", HTML, negotiated)
-    except UnicodeEncodeError as error:
-        raise json_encoding.surrogate(error) from None
-
-
-def _raw(value: bytes | bytearray | memoryview) -> _Body:
-    # The first 16 items of a view may be wide.
-    start = value[:16] if not isinstance(value, memoryview) or value.itemsize * value.ndim == 1 else b""
-    return _Body(value, "bytes", media_type(bytes(start)) or OCTETS)
-
-
-def _number(value: float, negotiated: bool = False) -> _Body:
-    return _Body(str(value).encode(), "text", HTML, negotiated)
-
-
-def _nothing(value: None, negotiated: bool = False) -> _Body:
-    return _Body(None, "text", HTML, negotiated)
-
-
-def _json(value: object, negotiated: bool = False) -> _Body:
-    return _Body(json_encoding.encode(value), "json", JSON, negotiated)
-
-
-def _json_line(value: object) -> _Body:
-    return _Body(json_encoding.encode(value), "json", JSON_LINES)
-
-
-_Makers = dict[type, Callable[[Any], _Body]]
-
-
-_RETURNED: _Makers = {
-    str: _text,
-    type(None): _nothing,
-    **dict.fromkeys((dict, list, tuple, set, frozenset), _json),
-    **dict.fromkeys((bytes, bytearray, memoryview), _raw),
-    **dict.fromkeys((int, float, bool), _number),
-}
-_SCALARS = (str, int, float, bool, type(None))
-_SCALARS_IN_JSON = _RETURNED | dict.fromkeys(_SCALARS, partial(_json, negotiated=True))
-_SCALARS_IN_TEXT = _RETURNED | {
-    str: partial(_text, negotiated=True),
-    type(None): partial(_nothing, negotiated=True),
-    **dict.fromkeys((int, float, bool), partial(_number, negotiated=True)),
-}
-_NUMBERS_IN_JSON = _RETURNED | dict.fromkeys((int, float, bool), _json)
-_YIELDED: _Makers = dict.fromkeys(_RETURNED, _json_line) | dict.fromkeys((bytes, bytearray, memoryview), _raw)
-_YIELDED[str] = _text
-
-
-def _form(body: bytes, mimetype: str | None) -> Form:
-    """Return the form of a response's body: text if its type says so and it is UTF-8."""
-    if not mimetype or not (mimetype.startswith("text/") or mimetype.endswith(("json", "xml", "javascript"))):
-        return "bytes"
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return "bytes"
-    return "text"
 
 
 def _method(value: Any, name: str) -> Any:
     """Return a method that the value's class has, or None. An instance may pretend to have any attribute."""
     return getattr(value, name) if callable(getattr(type(value), name, None)) else None
-
-
-def _pieces(content: bytes | bytearray | memoryview, form: Form, result: bool) -> Iterable[Data]:
-    if (content.nbytes if isinstance(content, memoryview) else len(content)) <= MAX_PIECE:
-        return (Data(bytes(content), form, result),)
-    return _split(content, form, result)
-
-
-def _split(content: bytes | bytearray | memoryview, form: Form, result: bool) -> Iterator[Data]:
-    if isinstance(content, memoryview) and not content.c_contiguous:
-        content = bytes(content)
-    with memoryview(content).cast("B") as view:
-        for start in range(0, len(view), MAX_PIECE):
-            end = start + MAX_PIECE
-            yield Data(bytes(view[start:end]), form, result, end < len(view))

@@ -599,6 +599,9 @@ def test_a_table_is_known_by_its_protocol(kind: type, expected: bool) -> None:
     [
         (np.array([0.0, 1.0, -2.0, np.nan]), 1, 2, [0, 32767, -32767, 0]),
         (np.array([1, -1], dtype="i2"), 1, 2, [1, -1]),
+        (np.array([3, -7]), 1, 2, [3, -7]),
+        (np.array([1 << 16, -1]), 1, 4, [0, 1, -1, -1]),
+        (np.array([], dtype="i8"), 1, 2, []),
         (np.array([[1, 2], [3, 4]], dtype="i2"), 2, 2, [1, 2, 3, 4]),
         (np.arange(18, dtype="i2").reshape(2, 9), 2, 2, [*np.arange(18).reshape(2, 9).T.flat]),
     ],
@@ -616,7 +619,11 @@ def test_rate_and_samples_are_a_sound_for_a_client_that_asks_for_one(
 
 
 @pytest.mark.parametrize(
-    "value", [(1, 2, 3), (True, np.zeros(2)), (8000, np.array(["a"])), (5, np.zeros(2)), (8000, [1, 2])]
+    "value",
+    [
+        *((1, 2, 3), (True, np.zeros(2)), (8000, np.array(["a"])), (5, np.zeros(2)), (8000, [1, 2])),
+        *((8000, np.array([1 << 31])), (8000, np.array([1], "u2")), (8000, np.zeros((2, 2, 2)))),
+    ],
 )
 def test_other_tuples_are_no_sound(value: tuple[Any, ...]) -> None:
     assert answer(value, "audio/wav")[0]["Content-Type"] == IN_JSON

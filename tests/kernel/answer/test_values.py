@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from unittest.mock import AsyncMock, MagicMock, Mock, NonCallableMagicMock
 import flask
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 import werkzeug
 import werkzeug.sansio.response
@@ -30,17 +32,9 @@ from IPython.core.formatters import DisplayFormatter
 from matplotlib.figure import Figure
 from werkzeug.datastructures import FileStorage
 
+from owt.kernel.answer.bodies import HTML, JSON, JSON_LINES, MAX_PIECE
 from owt.kernel.answer.files import FILE_BLOCK
-from owt.kernel.answer.values import (
-    HTML,
-    JSON,
-    JSON_LINES,
-    MAX_PIECE,
-    AsyncStream,
-    Stream,
-    ValueEncoder,
-    Whole,
-)
+from owt.kernel.answer.values import AsyncStream, Stream, ValueEncoder, Whole
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Head
 
@@ -349,6 +343,51 @@ class TestStreams:
 
     def test_the_first_item_decides_the_content_type(self) -> None:
         assert streamed(iter(["a", {"b": 1}])) == [head(), Data(b"a", "text"), Data(b'{"b":1}', "json")]
+
+    @pytest.mark.parametrize(
+        ("items", "expected"),
+        [
+            ([1, "a", b"x", bytearray(b"y"), None], [1, "a", "eA==", "eQ==", None]),
+            ([{"n": 1}, "two\nlines", [b"x"]], [{"n": 1}, "two\nlines", ["eA=="]]),
+            ([np.float32(2), np.str_("a"), np.array([1])], [2.0, "a", [1]]),
+            ([pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})], [[{"a": 1}], [{"a": 2}]]),
+            ([PIL.Image.new("1", (1, 1)), "a"], ["data:image/png;base64,", "a"]),
+            ([[PIL.Image.new("1", (1, 1))], 1], [["data:image/png;base64,"], 1]),
+            ([Figure(), Figure()], ["data:image/png;base64,"] * 2),
+        ],
+    )  # fmt: skip
+    def test_items_of_several_kinds_are_lines_for_a_client_that_prefers_json(
+        self, items: list[object], expected: list[object]
+    ) -> None:
+        first, *data = streamed(iter(items), accept=JSON)
+        assert first == negotiated(JSON_LINES)
+        assert {chunk.form for chunk in data} == {"json"}
+        text = "\n".join(chunk.body.decode() for chunk in data)
+        text = re.sub("(data:image/png;base64,)[^\"]+", r"\1", text)
+        assert [json.loads(line) for line in text.split("\n")] == expected
+
+    def test_documents_in_a_stream_of_text_are_lines_for_a_client_that_prefers_json(self) -> None:
+        items = ["a", "b", 1, 2, "c\n", {"n": 1}, "", [PIL.Image.new("1", (1, 1))]]
+        first, *data = streamed(iter(items), accept=JSON)
+        assert first == head()
+        text = "".join(chunk.body.decode() + "\n" * (chunk.form == "json") for chunk in data)
+        assert re.sub("base64,[^\"]+", "base64,", text).split("\n") == [
+            "ab", "1", "2", "c", '{"n":1}', '["data:image/png;base64,"]', ""
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("value", [iter([b"a", 1]), (iter([b"a", 1]), {"Content-Type": "text/csv"})])
+    def test_a_stream_that_begins_with_bytes_is_the_same_for_a_client_that_prefers_json(
+        self, value: object
+    ) -> None:
+        assert body(streamed(value, accept=JSON)) == b"a1"
+
+    def test_an_adaptor_that_sets_the_type_of_a_stream_decides_its_items(self) -> None:
+        chunks = streamed((iter([1, "a"]), {"Content-Type": "text/plain"}), accept=JSON)
+        assert chunks[1:] == [Data(b"1", "json"), Data(b"a", "text")]
+
+    def test_each_table_of_a_stream_ends_its_last_line(self) -> None:
+        tables = [pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})]
+        assert body(streamed(iter(tables))) == b"   a\n0  1\n   a\n0  2\n"
 
     def test_a_stream_without_items_is_empty_html(self) -> None:
         assert streamed(iter(())) == [head()]
