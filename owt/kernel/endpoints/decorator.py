@@ -11,12 +11,18 @@ succeeded; see `owt.kernel.endpoints.registry`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from owt.errors import EndpointError, shortened
-from owt.kernel.endpoints.signature import Signature, describe, read_signature
+from owt.kernel.endpoints.signature import (
+    Signature,
+    describe,
+    read_signature,
+    unreachable_fields,
+)
 from owt.wire import endpoint as rules
 from owt.wire.endpoint import DEFAULT_METHODS, METHODS, Endpoint
 
@@ -68,6 +74,13 @@ class Decorator:
                     # `curl -T` uploads by PUT.
                     new = make_endpoint(function, path, (*DEFAULT_METHODS, "PUT"))
                 self._register(new)
+                name, fields = unreachable_fields(new.signature, new.endpoint)
+                if fields:
+                    print(
+                        f"{path}: the type of {name!r} has fields that owt itself reads in every request "
+                        f'({", ".join(fields)}); send {{"{name}": {{...}}}}, not the object alone',
+                        file=sys.stderr,
+                    )
             except EndpointError as error:
                 # owt's frames are of no use to the author of the function.
                 raise error.with_traceback(None) from None

@@ -214,6 +214,29 @@ def describe(
     return endpoint
 
 
+def unreachable_fields(signature: Signature, endpoint: Endpoint) -> tuple[str, list[str]]:
+    """Return the parameter that a whole JSON object is for, and those fields of its type that such an object
+    cannot have, because they are fields of every request."""
+    inputs = {parameter.name: parameter for parameter in endpoint.parameters if parameter.where == "field"}
+    takers = [key for key in inputs if JSON in signature.parameters[key].bodies]
+    takers = [key for key in takers if inputs[key].required] or takers
+    if len(takers) != 1 or signature.extra is not None:
+        return "", []
+    names = _properties(json.loads(inputs[takers[0]].schema), json.loads(endpoint.definitions))
+    return takers[0], [name for name in names if name in FIELDS]
+
+
+def _properties(schema: Any, definitions: dict[str, Any]) -> list[str]:
+    """Return the names of the properties of an object, or of each alternative that is one."""
+    if not isinstance(schema, dict):
+        return []
+    if (reference := schema.get("$ref")) is not None:
+        return _properties(definitions.get(reference.removeprefix(rules.REFERENCE)), definitions)
+    alternatives = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    names = [name for part in alternatives for name in _properties(part, definitions)]
+    return [*schema.get("properties", ()), *names]
+
+
 def _bodies(parameters: list[TypedParameter]) -> tuple[str, ...]:
     """Return the media types of whole bodies that are a value of one of these parameters, but forms and JSON.
 

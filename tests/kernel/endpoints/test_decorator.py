@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+from typing import Any
 
+import pydantic
 import pytest
 
 import owt
@@ -27,6 +30,53 @@ def test_a_bound_method_of_a_builtin_is_registered():
     new: list[RegisteredFunction] = []
     assert Decorator(new.append)("/a")([].append) is not None
     assert [registered.endpoint.path for registered in new] == ["/a"]
+
+
+@dataclasses.dataclass
+class Snippet:
+    code: str
+    lang: str = "js"
+    timeout: int = 1
+
+
+class Call(pydantic.BaseModel):
+    session: str
+
+
+class Plain(pydantic.BaseModel):
+    title: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Snippet, "code, timeout"),
+        (Snippet | None, "code, timeout"),
+        (Call, "session"),
+        (Plain, None),
+        (str, None),
+    ],
+)
+def test_fields_of_a_model_that_requests_have_too_are_named_on_stderr(
+    capsys: pytest.CaptureFixture[str], kind: Any, fields: str | None
+) -> None:
+    def f(x: Any, limit: int = 1): ...
+
+    f.__annotations__["x"] = kind
+    endpoint("/f")(f)
+    problem = f"/f: the type of 'x' has fields that owt itself reads in every request ({fields}); "
+    expected = "" if fields is None else problem + 'send {"x": {...}}, not the object alone\n'
+    assert capsys.readouterr().err == expected
+
+
+def test_models_that_are_sent_by_name_anyway_are_not_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    def two(x: Snippet, y: Snippet): ...
+
+    def more(x: Snippet, **others: Any): ...
+
+    endpoint("/two")(two)
+    endpoint("/more")(more)
+    assert capsys.readouterr().err == ""
 
 
 def test_the_description_has_name_docstring_and_methods():
