@@ -678,8 +678,9 @@ PARAMETERS_TEXT = """What a parameter of an endpoint gets, by its annotation: fr
 a form or a body with the `Content-Type`. `Point` is a dataclass, `Size` of attrs, `Word` of msgspec, `Item` of pydantic,
 `Movie` a TypedDict. `torch.Tensor` and `jax.Array` take what arrays do, `polars.DataFrame`, `pyarrow.Table` and
 `datasets.Dataset` what tables do, which may also be an object of columns. A `Path` takes the path of a file too; an upload keeps its name, and
-is removed at the end of the call. Without an annotation, JSON values are unchanged, and the type of a part decides:
-see [Send files, arrays and tables](../how-to/files-and-arrays.md)."""
+is removed at the end of the call. Without an annotation, a JSON value is unchanged, and
+a file is werkzeug's `FileStorage`; a part `kwargs.NAME`, which the clients send, is what its type says, and no other
+body than a form or JSON is an argument: see [Send files, arrays and tables](../how-to/files-and-arrays.md)."""
 _NPY, _JSON, _ANY = ("application/x-npy",), ("application/json",), ("any type",)
 _TABLES = (
     "text/csv", "text/tab-separated-values", "application/vnd.apache.arrow.stream",

@@ -48,6 +48,10 @@ _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
 }
+URLENCODED = "application/x-www-form-urlencoded"
+_FORM_START = re.compile(rb"&*[\w.%+\[\]-]+([=&]|$)")
+_AS_FILE = "add -H 'Content-Type: ...' with its type, or send -F NAME=@FILE"
+_AS_JSON = "; send JSON, as {0}={{...}} or with -H 'Content-Type: application/json'"
 _NUMBERS = frozenset({int, float})
 _EXPECTED = re.compile(r"Expected `(.+?)`, got `str`")
 
@@ -74,6 +78,14 @@ def bind(
     fields.update(kwargs.kwargs)
     path_fields = {key: Texts([text]) for key, text in path.items()}
     unknown = [key for key in fields if key in path or key not in signature.parameters]
+    missing = [
+        key
+        for key, parameter in signature.parameters.items()
+        if parameter.required and key not in fields and key not in path
+    ]
+    if (missing or unknown) and _is_misread(signature, request):
+        problems.append(("body", f"was read as a form, which it is not; {_AS_FILE}"))
+        unknown = [key for key in unknown if key not in request.form]
     args: list[Any] = []
     named: dict[str, Any] = {}
     for key, parameter in signature.parameters.items():
@@ -81,7 +93,9 @@ def bind(
         if field is not MISSING:
             value = _bound(field, parameter, key, problems)
         elif parameter.required:
-            problems.append((key, "is missing"))
+            is_object = parameter.records or parameter.adapter is not None
+            hint = _AS_JSON.format(key) if is_object and unknown and request.mimetype != JSON else ""
+            problems.append((key, f"is missing{hint}"))
             continue
         elif parameter.kind is not Kind.POSITIONAL_ONLY:
             continue
@@ -144,7 +158,7 @@ def _fields(
     """
     fields: dict[str, Any] = {key: Texts(texts) for key, texts in request.args.lists()}
     media_type = request.mimetype
-    if media_type == "application/x-www-form-urlencoded":
+    if media_type == URLENCODED:
         # The server limits the size of a body; and the function may want the bytes too.
         request.max_form_memory_size = None
         request.get_data()
@@ -163,25 +177,26 @@ def _fields(
             problems.append(("body", f"cannot be read as JSON: {error}"))
         else:
             is_object = isinstance(document, dict)
-            key = None
-            if not is_object or (document and signature.parameters.keys().isdisjoint(document)):
+            key, names = None, signature.parameters.keys()
+            if not is_object or (document.keys() - FIELDS and names.isdisjoint(document)):
                 key = _taker_of_document(document, signature, {*fields, *path})
             if key is not None:
                 fields[key] = document
             elif is_object:
                 fields.update(document)
             elif needs_object:
-                problems.append(("body", f"must be a JSON object; got {shortened(document)}"))
+                arguments = [name for name in names if name not in path]
+                hint = f'; send {{"{arguments[0]}": ...}}' if arguments else ""
+                problems.append(("body", f"must be a JSON object; got {shortened(document)}{hint}"))
     elif signature.stream is not None and not _takers(media_type, signature, {*fields, *path}):
         if request.scheme in ("ws", "wss"):
             fields.setdefault(signature.stream, current_messages())
         elif signature.parameters[signature.stream].required or _has_body(request.environ):
             fields.setdefault(signature.stream, request.stream)
-    elif signature.takes_body and _has_body(request.environ):
-        data = request.get_data()
+    elif needs_object and _has_body(request.environ):
         takers = _takers(media_type, signature, {*fields, *path})
         if len(takers) == 1:
-            fields[takers[0]] = Texts([Content(data, media_type)])
+            fields[takers[0]] = Texts([Content(request.get_data(), media_type)])
         elif takers:
             problems.append(("body", f"can be {' or '.join(takers)}; send a form that names them"))
         elif any(
@@ -189,7 +204,8 @@ def _fields(
             for key, parameter in signature.parameters.items()
         ):
             kind = media_type or "a body without a Content-Type"
-            problems.append(("body", f"no argument takes {kind}"))
+            hint = "" if signature.takes_body else "; annotate one as bytes, for example"
+            problems.append(("body", f"no argument takes {kind}{hint}"))
     return {key: field for key, field in fields.items() if key not in FIELDS}
 
 
@@ -232,8 +248,16 @@ def _taker_of_document(document: Any, signature: Signature, others: set[str]) ->
 
 def _hint(key: str, request: Request) -> str:
     """Return advice for JSON that was sent as a form, which is curl's default."""
-    is_form = request.mimetype == "application/x-www-form-urlencoded"
+    is_form = request.mimetype == URLENCODED
     return "; add -H 'Content-Type: application/json' for JSON" if is_form and _is_json(key) else ""
+
+
+def _is_misread(signature: Signature, request: Request) -> bool:
+    """Return True for a file that was sent as a form, which is the default of curl's --data-binary."""
+    if request.mimetype != URLENCODED or not signature.takes_body or signature.extra is not None:
+        return False
+    data = request.get_data()
+    return bool(data) and not _is_json(data[:100].decode("latin-1")) and _FORM_START.match(data) is None
 
 
 def _bound(field: Any, parameter: TypedParameter, name: str, problems: list[Problem]) -> Any:
@@ -255,7 +279,7 @@ def _bound(field: Any, parameter: TypedParameter, name: str, problems: list[Prob
             return _from_texts(field, parameter)
         return _converted(data_of_url(field) if parameter.binary else field, parameter)
     except (*_INVALID, RecursionError) as error:
-        actual = field[0] if isinstance(field, list) and len(field) == 1 else field
+        actual = field[0] if isinstance(field, Texts) and len(field) == 1 else field
         problem = reason(error)
         if is_text and (expected := _EXPECTED.fullmatch(problem)):
             problem = f"expected {expected[1]}"

@@ -170,7 +170,7 @@ def _model_schema(cls: Any) -> Schema:
 def _encoded(value: Any) -> Content:
     """Return the content of a data URL or of base64."""
     if not isinstance(value, str):
-        raise ValueError(f"got {type(value).__name__}")
+        raise ValueError(f"send the file in base64 or as a data URL; got {type(value).__name__}")
     if (url := _DATA_URL.match(value)) is None:
         return Content(_decoded(value))
     text = value[url.end() :]
@@ -178,7 +178,13 @@ def _encoded(value: Any) -> Content:
 
 
 def _decoded(text: str) -> bytes:
-    return base64.b64decode(text.translate({ord("-"): "+", ord("_"): "/", 10: None, 13: None}), validate=True)
+    text = text.translate({ord("-"): "+", ord("_"): "/", 10: None, 13: None})
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError(
+            "its text is neither base64 nor a data URL; to upload a file, send -F NAME=@FILE"
+        ) from None
 
 
 def data_of_url(value: Any) -> Any:

@@ -388,7 +388,9 @@ def test_a_json_body_without_fields_is_refused_where_fields_are_needed(body: str
     def g(): ...
 
     sent = {"data": body, "content_type": "application/json"}
-    assert "body: must be a JSON object; got" in refusal(f, **sent)
+    message = refusal(f, **sent)
+    assert message.startswith("body: must be a JSON object; got ")
+    assert '; send {"a": ...}. ' in message
     assert fit(g, **sent) == {}
 
 

@@ -25,7 +25,7 @@ from werkzeug.wrappers import Request
 from owt.errors import Unprocessable
 from owt.kernel import context
 from owt.kernel.code.arguments import Arguments
-from owt.kernel.endpoints.binding import bind
+from owt.kernel.endpoints.binding import URLENCODED, bind
 from owt.kernel.endpoints.contents import TABLES
 from owt.kernel.endpoints.signature import describe, read_signature
 from owt.wire import media
@@ -158,10 +158,12 @@ def taking(**kinds: Any) -> Any:
     return function
 
 
-def fit(function: Any, query: str = "", **request: Any) -> dict[str, Any]:
+def fit(
+    function: Any, query: str = "", kwargs: dict[str, Any] | None = None, **request: Any
+) -> dict[str, Any]:
     built = EnvironBuilder(query_string=query, method="POST", **request)
     signature = read_signature(function, "/f", [])
-    return bind(signature, {}, Request(built.get_environ()), Arguments(), "POST /f")[1]
+    return bind(signature, {}, Request(built.get_environ()), Arguments(kwargs or {}), "POST /f")[1]
 
 
 def refusal(function: Any, query: str = "", **request: Any) -> str:
@@ -399,7 +401,11 @@ def test_a_json_object_of_other_names_is_the_one_model() -> None:
         (np.ndarray, "YWI=", "x: expected an array: send JSON lists or application/x-npy; got"),
         (pd.DataFrame, 3, "x: expected a table: send a list of records or an object of columns; got int"),
         (PIL.Image.Image, "YWI=", "x: expected an image: cannot identify image file; got 'YWI='"),
-        (PIL.Image.Image, 3, "x: expected an image: got int; got 3"),
+        (PIL.Image.Image, 3, "x: expected an image: send the file in base64 or as a data URL; got int"),
+        (PIL.Image.Image, [[1]], "as a data URL; got list; got [[1]]"),
+        (PIL.Image.Image, "a.png", "x: expected an image: its text is neither base64 nor a data URL; to up"),
+        (np.ndarray, "abc", "x: expected an array: its text is neither base64 nor a data URL; to up"),
+        (int, [1], "x: Expected int, got array; got [1]"),
     ],
 )
 def test_a_json_value_that_does_not_fit_is_refused_with_its_place(
@@ -452,6 +458,43 @@ def test_a_body_that_two_parameters_could_take_is_refused_and_names_both() -> No
 def test_a_body_that_no_parameter_takes_is_named_beside_what_is_missing() -> None:
     message = refusal(taking(x=PIL.Image.Image), **body(b"a", CSV))
     assert message.startswith("body: no argument takes text/csv. x: is missing.")
+
+
+@pytest.mark.parametrize("data", [npy([1.5]), png(), b"n,s\n1,a\n2,b\n"])
+def test_a_file_sent_as_a_form_is_an_error_with_the_remedy(data: bytes) -> None:
+    message = refusal(taking(x=np.ndarray), **body(data, URLENCODED))
+    assert message == (
+        "body: was read as a form, which it is not; add -H 'Content-Type: ...' with its type, or send "
+        "-F NAME=@FILE. x: is missing. POST /f takes x: numpy.ndarray"
+    )
+
+
+@pytest.mark.parametrize("data", [b"y=1", b"y", b"&y=1&", b"y%5B%5D=1"])
+def test_a_form_of_other_names_is_no_misread_file(data: bytes) -> None:
+    message = refusal(taking(x=np.ndarray), **body(data, URLENCODED))
+    assert message.startswith("x: is missing. ")
+    assert "is not one of its fields. POST /f" in message
+
+
+@pytest.mark.parametrize("kind", [np.ndarray, Item, list[int]])
+def test_an_object_of_fields_of_owt_is_no_argument(kind: Any) -> None:
+    assert "x: is missing. POST" in refusal(taking(x=kind), json={"kwargs": {"y": 1}, "stream": "sse"})
+    message = refusal(taking(x=kind), kwargs={"y": 1}, json={"kwargs": {"y": 1}})
+    assert message.startswith("x: is missing. y: is not one of its fields. ")
+
+
+@pytest.mark.parametrize("kind", [Item, Checked, Point, Job])
+def test_a_form_of_the_fields_of_an_object_is_told_to_be_json(kind: Any) -> None:
+    remedy = "x: is missing; send JSON, as x={...} or with -H 'Content-Type: application/json'. "
+    assert refusal(taking(x=kind), data={"name": "a", "n": "1"}).startswith(remedy)
+    assert refusal(taking(x=kind), "name=a").startswith(remedy)
+    assert refusal(taking(x=kind), data={}).startswith("x: is missing. ")
+
+
+def test_a_file_as_the_body_is_no_argument_without_an_annotation() -> None:
+    message = refusal(lambda x: 1, **body(png(), "image/png"))
+    assert message.startswith("body: no argument takes image/png; annotate one as bytes, for example. x: is")
+    assert fit(lambda x=1: 1, **body(png(), "image/png")) == {}
 
 
 def test_a_body_is_left_to_functions_that_need_no_argument() -> None:
