@@ -35,6 +35,8 @@ _TEXT_TABLES = (media.CSV, media.TSV)
 TABLES = (*_BINARY_TABLES, *_TEXT_TABLES)
 
 _UNKNOWN = ("", media.OCTETS)
+_SVG = "image/svg+xml"
+"""Type of the images that Pillow does not read."""
 _ARROW_START = b"\xff\xff\xff\xff"
 """First bytes of an Arrow stream. Other files can have them too, so they count only where one is expected."""
 
@@ -105,8 +107,11 @@ class Content:
             return self.array()
         if kind in TABLES and (library := _table_library(kind)) is not None:
             return self.table(library)
-        if kind.startswith("image/") and importlib.util.find_spec("PIL") is not None:
-            return self.image(importlib.import_module("PIL.Image"))
+        if kind.startswith("image/") and kind != _SVG and importlib.util.find_spec("PIL") is not None:
+            try:
+                return self.image(importlib.import_module("PIL.Image"))
+            except OSError as error:
+                raise ValueError("Pillow cannot read this image") from error
         return self.text() if kind.startswith("text/") else self.data
 
     def unwrapped(self) -> Content:

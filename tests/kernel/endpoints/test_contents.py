@@ -60,6 +60,7 @@ def test_parts_of_one_name_are_together_in_their_order() -> None:
         ("", b"\xff", b"\xff"),
         ("application/octet-stream", b"a", b"a"),
         ("audio/wav", b"RIFF", b"RIFF"),
+        ("image/svg+xml", b"<svg/>", b"<svg/>"),
         ("text/plain", b"a", "a"),
         ("text/html", b"a", "a"),
         ("application/json", b"[1]", [1]),
@@ -95,6 +96,12 @@ def test_arrays_images_and_tables_are_read_by_their_libraries() -> None:
     table = Content(b"a\n1\n", CSV).value()
     assert isinstance(table, pd.DataFrame)
     assert table.to_dict("list") == {"a": [1]}
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "image/x-mine"])
+def test_an_image_that_pillow_cannot_read_is_a_problem_of_its_value(media_type: str) -> None:
+    with pytest.raises(ValueError, match="Pillow cannot read this image"):
+        Content(b"no", media_type).value()
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *libraries: str) -> None:
