@@ -1,6 +1,6 @@
 """Cells of the table of conversions (docs/conversions.py), as the clients receive them from a server.
 
-    with set_up(server, groups, folder) as collector:
+    with set_up(server, groups) as collector:
         assert collector.differences("python") == {}
 """
 
@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import conversions
@@ -33,8 +34,14 @@ DEFAULT_TEXT = re.compile(r" at 0x[0-9a-f]{6,}")
 
 
 @contextmanager
-def set_up(server: LiveServer, groups: list[conversions.Group], folder: Path) -> Iterator[Collector]:
-    """Set up the groups in one session. `folder` is for the files of the rows."""
+def set_up(server: LiveServer, groups: list[conversions.Group]) -> Iterator[Collector]:
+    """Set up the groups in one session."""
+    # Cells are shortened, and the path of the files is in some: the name of pytest's folder is too long.
+    with TemporaryDirectory(dir="/tmp") as folder:
+        yield from _set_up(server, groups, Path(folder))
+
+
+def _set_up(server: LiveServer, groups: list[conversions.Group], folder: Path) -> Iterator[Collector]:
     code = "\n".join([f"folder = {str(folder)!r}", *(group.setup for group in groups)])
     answer = server.ask("POST", "/", data={"session": SESSION, "code": code})
     assert answer.status_code == 200, answer.text

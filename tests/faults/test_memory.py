@@ -72,13 +72,24 @@ def test_a_crash_of_native_code_without_memory_names_the_limit(server, session):
 @pytest.mark.usefixtures("bystander")
 def test_a_call_larger_than_the_limit_ends_only_its_kernel(server, session):
     server.call("x = 1", session=session)
+    code = "def run(text): return len(text)"
     answer = server.ask(
-        "POST", "/", params={"session": session, "code": "data().f(len)"}, content=b"x" * (70 << 20),
-        headers={"Content-Type": "application/octet-stream"},
+        "POST", "/", json={"session": session, "code": code, "kwargs": {"text": "x" * (70 << 20)}}
     )
     assert answer.status_code == 502
     assert "by the 64 MiB of --kernel-memory" in answer.text
     assert server.call("2", session=session).text == "2"
+
+
+def test_a_body_larger_than_the_limit_ends_only_its_call(server, session):
+    server.call("x = 1", session=session)
+    answer = server.ask(
+        "POST", "/", params={"session": session, "code": "data().f(len)"}, content=b"x" * (70 << 20),
+        headers={"Content-Type": "application/octet-stream"},
+    )
+    assert answer.status_code == 500
+    assert LIMIT in answer.text
+    assert server.call("x", session=session).text == "1"
 
 
 @pytest.mark.usefixtures("bystander")
@@ -112,7 +123,7 @@ def test_a_system_that_cannot_limit_memory_is_named_in_the_log(monkeypatch, capl
         frontend.start()
         await frontend.stop(0)
 
-    monkeypatch.setattr(app, "sys", SimpleNamespace(platform="darwin", maxsize=sys.maxsize))
+    monkeypatch.setattr(app, "sys", SimpleNamespace(platform="darwin", maxsize=sys.maxsize, executable=sys.executable))
     asyncio.run(serve())
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning.startswith("--kernel-memory has no effect here")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import conversions
 import pytest
@@ -13,10 +12,9 @@ from owt.testing import LiveServer
 
 
 @pytest.fixture(scope="module")
-def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    folder: Path = tmp_path_factory.mktemp("conversions")
+def collector() -> Iterator[Collector]:
     groups = [group for group in conversions.GROUPS if group.libraries]
-    with LiveServer() as server, set_up(server, groups, folder) as collector:
+    with LiveServer() as server, set_up(server, groups) as collector:
         yield collector
 
 

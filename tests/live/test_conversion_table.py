@@ -20,8 +20,8 @@ CLIENTS = [client for client in conversions.CLIENTS if client != "js" or shutil.
 
 
 @pytest.fixture(scope="module")
-def collector(server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
-    with set_up(server, GROUPS, tmp_path_factory.mktemp("conversions")) as collector:
+def collector(server: LiveServer) -> Iterator[Collector]:
+    with set_up(server, GROUPS) as collector:
         yield collector
 
 

@@ -128,10 +128,12 @@ class StreamedCallExchange(CallExchange):
         return self._forward(chunk, self._beginning)
 
     def _may_be_last(self) -> bool:
-        """Return True if the end of the body may follow in this step of the event loop."""
-        if self._beginning is None:
-            return self._received == self._length
-        return not self.body.compressed
+        """Return True if the end of the body may follow in this step of the event loop, and all of it may be
+        held in memory."""
+        if self.body.compressed:
+            return False
+        limit = self.service.settings.max_body
+        return self._beginning is not None or self._received == self._length <= limit
 
     async def _forward(self, chunk: bytes, beginning: asyncio.Task[None]) -> None:
         """Give a part of the body to the run when the call has begun."""

@@ -128,6 +128,20 @@ async def test_a_body_that_the_call_depends_on_comes_first(path, headers):
         assert len(site.scripted.kernels.all) == count
 
 
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [((), b"x" * 101), (("Content-Encoding: gzip",), gzip.compress(b"x" * 1000))],
+    ids=["plain", "gzip"],
+)
+@async_test
+async def test_a_body_that_is_here_with_the_head_is_limited_where_it_is_collected(headers, body):
+    async with serving(max_body=100) as site:
+        client = await site.connect()
+        await client.send(head(f"Content-Length: {len(body)}", *headers, path="/nothing") + body)
+        answer = await client.answer()
+        assert (answer.status, "--max-body" in answer.text) == (413, True)
+
+
 async def register(site: CallSite, *endpoints: Endpoint) -> None:
     """Register endpoints of a session."""
     assert site.service.endpoints.register("k0", "s", RegisterEndpoints(1, endpoints)) is None
