@@ -123,7 +123,8 @@ def test_a_system_that_cannot_limit_memory_is_named_in_the_log(monkeypatch, capl
         frontend.start()
         await frontend.stop(0)
 
-    monkeypatch.setattr(app, "sys", SimpleNamespace(platform="darwin", maxsize=sys.maxsize, executable=sys.executable))
+    darwin = SimpleNamespace(platform="darwin", maxsize=sys.maxsize, executable=sys.executable)
+    monkeypatch.setattr(app, "sys", darwin)
     asyncio.run(serve())
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning.startswith("--kernel-memory has no effect here")
