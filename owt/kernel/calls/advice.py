@@ -1,4 +1,4 @@
-"""Advice in the failure of a call whose request was written in a way that curl makes easy to get wrong."""
+"""Advice in the failure of a call that was written in a way that is easy to get wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import structs
 from owt.errors import BadRequest
 from owt.kernel.code.arguments import MissingArguments
 from owt.kernel.context import build_request
-from owt.wire.call import RequestFacts
+from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import Failed
 
 _PLUS = re.compile(rb"(?:^|&)(code|kwargs)=[^&]*\+")
@@ -20,12 +20,21 @@ MAX_VALUE = 40
 """Maximum length of a field's value that is part of an example, in characters."""
 
 
-def with_advice(failed: Failed, error: BaseException, facts: RequestFacts) -> Failed:
-    """Return the failure with advice about the request, if there is any.
+def with_advice(failed: Failed, error: BaseException, call: Call, namespace: Mapping[str, Any]) -> Failed:
+    """Return the failure with advice about the call, if there is any.
 
     A plus sign in code or kwargs is a space in a form and in a URL. Fields beside `kwargs` are not arguments.
+    A function does not see the variables of the session, the `namespace`, and an expression not the `kwargs`.
     """
+    facts = call.request
     # `isinstance` would ask the exception for its class.
+    if type(error) is NameError:
+        advice = _advice_about_name(error, call, namespace)
+        if not advice:
+            return failed
+        # Text shows the traceback, and documents both.
+        trace = f"{failed.traceback.rstrip()}\n{advice}\n" if failed.traceback else ""
+        return structs.replace(failed, detail=f"{failed.detail}\n{advice}", traceback=trace)
     if not issubclass(type(error), BadRequest):
         return failed
     assert isinstance(error, BadRequest)
@@ -37,6 +46,22 @@ def with_advice(failed: Failed, error: BaseException, facts: RequestFacts) -> Fa
         # werkzeug's parsers do not document what they raise for a body that is not of its type.
         return failed
     return structs.replace(failed, detail=f"{failed.detail}\n{advice}") if advice else failed
+
+
+def _advice_about_name(error: NameError, call: Call, namespace: Mapping[str, Any]) -> str:
+    # Python 3.9 does not say which name.
+    name = getattr(error, "name", None)
+    if type(name) is not str:
+        return ""
+    if name in namespace:
+        return f"{name!r} is a variable of the session: a function reads it as state.{name}"
+    try:
+        arguments = json.loads(call.kwargs or "null")
+    except ValueError:
+        return ""
+    if type(arguments) is dict and name in arguments:
+        return f"{name!r} is in kwargs, which are the arguments of a function: write lambda {name}: ..."
+    return ""
 
 
 def _advice(error: BadRequest, facts: RequestFacts) -> Iterator[str]:

@@ -344,7 +344,7 @@ class Runner:
                 with step:
                     self._memory.relieve(error)
                     failed = describe(error, stop_reason, run.call.timeout)
-                    failed = with_advice(failed, error, run.call.request)
+                    failed = with_advice(failed, error, run.call, self._environment.shell.user_ns)
                     # This raises for a field of the wrong type, which the frontend could not decode.
                     failed = msgspec.convert(msgspec.to_builtins(failed), Failed)
             finally:

@@ -11,7 +11,7 @@ from owt.errors import BadRequest, SyntaxFault
 from owt.kernel.calls.advice import with_advice
 from owt.kernel.calls.failure import describe
 from owt.kernel.code.arguments import Arguments, MissingArguments, call_arguments
-from owt.wire.call import RequestFacts
+from owt.wire.call import Call, RequestFacts
 
 FORM = "application/x-www-form-urlencoded"
 PLUS = "In a form and in a URL, + is a space"
@@ -27,7 +27,7 @@ def facts(query: str = "", body: str = "", content_type: str = FORM, *, deferred
 def advice(error: BaseException, request: RequestFacts) -> str:
     """Return what is added to the failure's detail."""
     failed = describe(error, None, None)
-    return with_advice(failed, error, request).detail.removeprefix(failed.detail)
+    return with_advice(failed, error, Call(request), {}).detail.removeprefix(failed.detail)
 
 
 def missing_name() -> BadRequest:
@@ -92,3 +92,21 @@ def test_a_long_field_is_not_part_of_the_advice() -> None:
 def test_a_missing_argument_without_such_a_field_needs_no_advice(body: str) -> None:
     for content_type in (FORM, "application/json", "multipart/form-data"):
         assert advice(missing_name(), facts(body=body, content_type=content_type)) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "expected"),
+    [
+        ("model", None, "'model' is a variable of the session: a function reads it as state.model"),
+        ("t", '{"t": 1}', "'t' is in kwargs, which are the arguments of a function: write lambda t: ..."),
+        ("other", '{"t": 1}', ""),
+        ("t", "dict(t=1)", ""),
+        (None, '{"t": 1}', ""),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_explained(name: str | None, kwargs: str | None, expected: str) -> None:
+    error = NameError("not defined", name=name)
+    failed = describe(error, None, None)
+    failed = with_advice(failed, error, Call(facts(), kwargs=kwargs), {"model": 1})
+    assert failed.detail.partition("\n")[2] == expected
+    assert failed.traceback.partition("not defined\n")[2].rstrip() == expected
