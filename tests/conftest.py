@@ -36,6 +36,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if is_other else None
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name compressed data by its argument: it has the time of its compression, which differs between the
+    processes of a parallel run, whose tests must have the same names."""
+    return argname if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of the stage, or put the second stage after the first; otherwise the order stays."""
     stages: dict[str, list[pytest.Item]] = {"first": [], "second": []}
