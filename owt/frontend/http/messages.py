@@ -14,7 +14,7 @@ import struct
 import msgspec
 
 from owt.frontend.problems import Headers, Problem
-from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Prompt, Stderr, Stdout
+from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Prompt, Stderr, Stdout
 
 CONTINUATION, TEXT, BINARY = 0x0, 0x1, 0x2
 """Codes of frames (RFC 6455, section 5.2)."""
@@ -115,33 +115,27 @@ class EventMessages(Messages):
             text = _text(b"".join(self._pieces), self._form)
             cut_off = self._event("incomplete", text, "text" if self._form == "json" else self._form)
             self._pieces.clear()
+        if isinstance(chunk, Head):
+            return []
+        self._number += 1
         match chunk:
             case Data():
-                self._number += 1
                 return self._value(chunk)
             case Failed():
                 problem = Problem.of(chunk, self._run, self._session)
-                self._number += 1
                 self.closing = closing(problem)
                 return [*cut_off, *self._event("error", problem)]
             case Done(status=status, seconds=seconds):
-                self._number += 1
                 self.finished = True
                 return [*cut_off, *self._event("done", {"status": status, "seconds": seconds})]
             case Stdout(text=text):
-                self._number += 1
                 return [*cut_off, *self._event("stdout", text)]
             case Stderr(text=text):
-                self._number += 1
                 return [*cut_off, *self._event("stderr", text)]
             case Display(bundle=bundle):
-                self._number += 1
                 return [*cut_off, *self._event("display", bundle)]
             case Prompt(text=text, password=password):
-                self._number += 1
                 return [*cut_off, *self._event("input", {"prompt": text, "password": password})]
-            case _:
-                return []
 
     def _value(self, data: Data) -> list[bytes]:
         if data.more:

@@ -151,6 +151,9 @@ class CallSocket(PageHandler, WebSocketHandler):
 
     def _leave(self, run: Run) -> None:
         assert run.input is not None
+        assert run.input.source is not None
+        # The record of an ended run keeps its input.
+        run.input.source.connection = None
         # A browser that leaves a page says "going away".
         is_end = self._protocol.closed_by_client and self._protocol.close_code in (None, messages.NORMAL)
         if is_end:

@@ -56,8 +56,8 @@ class MessageConnection(Protocol):
 
 @dataclass
 class MessageSource:
-    """Client that sends items by WebSocket: its newest connection, and the number of items that were received
-    by all of its connections."""
+    """Client that sends items by WebSocket: its connection, if it has one now, and the number of items that
+    were received by all of its connections."""
 
     connection: MessageConnection | None
     received: int = 0
@@ -113,9 +113,7 @@ class RunInput:
         if self.state is not InputState.OPEN:
             return None
         message = self._message(item)
-        self.prompt = None
-        if self._kernel is not None and self._credit > 0 and not self._waiting:
-            self._send(self._kernel, message)
+        if self._send_now(message):
             return None
         sent = asyncio.get_running_loop().create_future()
         self._waiting.append((message, sent))
@@ -144,10 +142,7 @@ class RunInput:
             if self._held + message.size > limit + OVERHEAD:
                 return "full"
             self.received += 1
-            self.prompt = None
-            if self._kernel is not None and self._credit > 0 and not self._waiting:
-                self._send(self._kernel, message)
-            else:
+            if not self._send_now(message):
                 self._held += message.size
                 self._waiting.append((message, None))
         if end:
@@ -205,6 +200,14 @@ class RunInput:
     def _message(self, item: bytes | str) -> Input:
         text = isinstance(item, str)
         return Input(self._run, item.encode() if isinstance(item, str) else item, text)
+
+    def _send_now(self, message: Input) -> bool:
+        """Send an item that has just come, or return False if it has to wait for credit."""
+        self.prompt = None
+        if self._kernel is None or self._credit <= 0 or self._waiting:
+            return False
+        self._send(self._kernel, message)
+        return True
 
     def _send(self, kernel: InputKernel, message: Input) -> None:
         self.sent += 1

@@ -56,10 +56,12 @@ def _nothing(value: None, negotiated: bool = False) -> Body:
 
 
 def whole_json(value: object, negotiated: bool = False) -> Body:
+    """Return a value as a document of JSON."""
     return Body(json_encoding.encode(value), "json", JSON, negotiated)
 
 
 def json_line(value: object) -> Body:
+    """Return an item of a stream as a document of JSON, which is on a line of its own."""
     return Body(json_encoding.encode(value), "json", JSON_LINES)
 
 
@@ -116,10 +118,12 @@ def multipart(document: bytes, parts: Iterable[tuple[str, Representation]]) -> B
 
 
 def as_base64(data: bytes) -> str:
+    """Return bytes in base64, as displays and documents have them."""
     return base64.b64encode(data).decode("ascii")
 
 
 def pieces(content: bytes | bytearray | memoryview, form: Form, result: bool) -> Iterable[Data]:
+    """Return the chunks of a body: one, unless it is large."""
     if (content.nbytes if isinstance(content, memoryview) else len(content)) <= MAX_PIECE:
         return (Data(bytes(content), form, result),)
     return _split(content, form, result)

@@ -17,11 +17,14 @@ from owt.wire.messages import Input
 
 
 class RunInput:
-    """Items from the run's client, in order. A run waits for them as it waits for credit of its output."""
+    """Items from the run's client, in order. A run waits for them as it waits for credit of its output.
+
+    `consumed` is the number of items that were taken, and `whole` that of `owt.kernel.body.Items`.
+    """
 
     def __init__(self, sender: OutputSender, *, after_body: bool = False) -> None:
-        """`sender` sends the run's output, and the credit of its input. `whole` is for `InputStream`. With
-        `after_body`, the body of the request comes first, as an item that is no message."""
+        """`sender` sends the run's output, and the credit of its input. With `after_body`, the body of the
+        request comes first, as an item that is no message."""
         self._sender = sender
         self._after_body = after_body
         self.consumed = 0
@@ -52,10 +55,9 @@ class RunInput:
 
     # In the run
 
-    @property
-    def has_item(self) -> bool:
-        """True if `next_item` need not wait."""
-        return self._is_ready()
+    def is_ready(self) -> bool:
+        """Return True if `next_item` need not wait."""
+        return bool(self._items) or self._ended or self._closed
 
     def next_item(self) -> bytes | str | None:
         """Return the next item, or None after the last one. Blocks until there is one.
@@ -65,7 +67,7 @@ class RunInput:
         """
         with self._sender.shielded():
             while (item := self._pop()) is None and not self._is_over():
-                self._sender.wait_until(self._is_ready)
+                self._sender.wait_until(self.is_ready)
         return item
 
     async def next_item_async(self) -> bytes | str | None:
@@ -76,7 +78,7 @@ class RunInput:
                 is_last = item is None and self._is_over()
             if item is not None or is_last:
                 return item
-            await self._sender.wait_until_async(self._is_ready)
+            await self._sender.wait_until_async(self.is_ready)
 
     @property
     def body(self) -> Items:
@@ -118,9 +120,6 @@ class RunInput:
 
     def _has_body(self) -> bool:
         return self.whole is not None or self._closed
-
-    def _is_ready(self) -> bool:
-        return bool(self._items) or self._ended or self._closed
 
     def _pop(self) -> bytes | str | None:
         try:

@@ -29,7 +29,7 @@ def follow_input() -> None:
     if not hasattr(builtins.input, "_asks_client"):
         builtins.input = _asking(builtins.input, password=False)
         getpass.getpass = _asking(getpass.getpass, password=True)
-        builtins.breakpoint = _breaking(builtins.breakpoint)
+        builtins.breakpoint = _debugging(builtins.breakpoint)
 
 
 def asking_run() -> Optional[ActiveRun]:
@@ -46,7 +46,7 @@ def ask(run: ActiveRun, prompt: object = "", *, password: bool = False) -> str:
     """
     check_client(run)
     items = run.input
-    if not items.has_item:
+    if not items.is_ready():
         run.sender.send([Prompt(str(prompt), password, items.consumed)])
     try:
         item = items.next_item()
@@ -65,11 +65,11 @@ def check_client(run: ActiveRun) -> None:
     run.looked_at.add("REMOTE_USER")
     if call.request.input_size and not call.body_parsed:
         raise EOFError("no client can answer this input(): the input of this call is the body of its request")
-    if not (call.sse or call.sse_streams or call.detach or run.input.has_item):
+    if not (call.sse or call.sse_streams or call.detach or run.input.is_ready()):
         raise EOFError(NO_CLIENT)
 
 
-def _breaking(original: Callable[..., Any]) -> Callable[..., Any]:
+def _debugging(original: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function that debugs a run by its client, and calls `original` elsewhere, or if user code or
     the environment has chosen another debugger.
 

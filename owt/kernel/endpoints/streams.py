@@ -52,31 +52,58 @@ def items_of_body(kind: StreamType, stream: Any, convert: Callable[[Any], Any], 
     """
     if kind.item is bytes:
         return stream.__aiter__() if kind.is_async else iter(lambda: stream.read(PART), b"")
-    is_text = kind.item is str
 
     def item(number: int, line: bytes) -> Any:
-        try:
-            return line.decode() if is_text else convert(msgspec.json.decode(line))
-        except (ValueError, RecursionError) as error:
-            raise Unprocessable([(name, f"line {number}: {error}")], "") from None
+        line = line[:-1] if line.endswith(b"\r") else line
+        return _converted(kind, line, convert, (name, f"line {number}"))
 
-    def has_item(line: bytes) -> bool:
-        return is_text or bool(line.strip())
+    lines = _async_lines(stream) if kind.is_async else (line.removesuffix(b"\n") for line in stream)
+    return _numbered(kind, lines, item, lambda line: kind.item is str or bool(line.strip()))
 
+
+def items_of_messages(kind: StreamType, messages: Any, convert: Callable[[Any], Any], name: str) -> Any:
+    """Return an iterator over the messages of a WebSocket, or an asynchronous one.
+
+    `convert` converts what a message of JSON is. The iterator raises `Unprocessable`, with the parameter's
+    `name`, for a message that is no item.
+    """
+
+    def item(number: int, message: bytes | str) -> Any:
+        data = message.encode() if isinstance(message, str) else message
+        if kind.item is bytes:
+            return data
+        return _converted(kind, data, convert, (name, f"message {number}"))
+
+    return _numbered(kind, messages, item, lambda _: True)
+
+
+def _converted(kind: StreamType, data: bytes, convert: Callable[[Any], Any], place: tuple[str, str]) -> Any:
+    """Return a text, or what a document of JSON is. Raises `Unprocessable`, which names the place."""
+    try:
+        return data.decode() if kind.item is str else convert(msgspec.json.decode(data))
+    except (ValueError, RecursionError) as error:
+        name, part = place
+        raise Unprocessable([(name, f"{part}: {error}")], "") from None
+
+
+def _numbered(
+    kind: StreamType, sources: Any, item: Callable[[int, Any], Any], has_item: Callable[[Any], bool]
+) -> Any:
+    """Return an iterator over the items of the sources that have one, or an asynchronous one. `item` gets the
+    number of its source, from 1."""
     if kind.is_async:
-        return _async_items(stream, item, has_item)
-    lines = (line[:-1] if line.endswith(b"\n") else line for line in stream)
-    return (item(number, _without_return(line)) for number, line in enumerate(lines, 1) if has_item(line))
+        return _numbered_async(sources, item, has_item)
+    return (item(number, source) for number, source in enumerate(sources, 1) if has_item(source))
 
 
-async def _async_items(
-    stream: AsyncIterator[bytes], item: Callable[[int, bytes], Any], has_item: Callable[[bytes], bool]
+async def _numbered_async(
+    sources: AsyncIterator[Any], item: Callable[[int, Any], Any], has_item: Callable[[Any], bool]
 ) -> AsyncIterator[Any]:
     number = 0
-    async for line in _async_lines(stream):
+    async for source in sources:
         number += 1
-        if has_item(line):
-            yield item(number, _without_return(line))
+        if has_item(source):
+            yield item(number, source)
 
 
 async def _async_lines(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -91,42 +118,6 @@ async def _async_lines(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             beginning.append(rest)
     if beginning:
         yield b"".join(beginning)
-
-
-def items_of_messages(
-    kind: StreamType, messages: Any, convert: Callable[[Any], Any], name: str
-) -> Any:
-    """Return an iterator over the messages of a WebSocket, or an asynchronous one.
-
-    `convert` converts what a message of JSON is. The iterator raises `Unprocessable`, with the parameter's
-    `name`, for a message that is no item.
-    """
-
-    def item(number: int, message: bytes | str) -> Any:
-        data = message.encode() if isinstance(message, str) else message
-        try:
-            if kind.item is bytes:
-                return data
-            return data.decode() if kind.item is str else convert(msgspec.json.decode(data))
-        except (ValueError, RecursionError) as error:
-            raise Unprocessable([(name, f"message {number}: {error}")], "") from None
-
-    if kind.is_async:
-        return _async_messages(messages, item)
-    return (item(number, message) for number, message in enumerate(messages, 1))
-
-
-async def _async_messages(
-    messages: AsyncIterator[bytes | str], item: Callable[[int, bytes | str], Any]
-) -> AsyncIterator[Any]:
-    number = 0
-    async for message in messages:
-        number += 1
-        yield item(number, message)
-
-
-def _without_return(line: bytes) -> bytes:
-    return line[:-1] if line.endswith(b"\r") else line
 
 
 def items_of_list(kind: StreamType, values: Iterable[Any]) -> Any:
