@@ -280,6 +280,14 @@ def test_a_cell_gives_a_new_session_an_environment(run, tmp_path):
     assert "delete the session first" in run(f"{line}blue\n{cell}").traceback
 
 
+def test_the_notebook_answers_questions_of_a_remote_cell(run):
+    cell = run("%%owt\nname = input('Name? ')\nprint('hi', name)\nname * 2", answers=["Ada"])
+    assert cell.reply["status"] == "ok", cell.traceback
+    assert cell.stdout == "hi Ada\nAdaAda\n"
+    secret = run("%%owt\nimport getpass\ngetpass.getpass('PIN? ')", answers=["4711"])
+    assert secret.stdout == "4711\n"
+
+
 def test_clients_and_commands_of_the_notebook_use_its_server(run, patient):
     assert run("from owt import Client\nClient().url").value == f"'{patient.url}/'"
     assert run('!curl -sS "$OWT_URL" -d code=1').stdout == "1"

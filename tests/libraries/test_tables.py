@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import altair
@@ -21,16 +20,11 @@ import pytest
 import scipy.sparse
 import seaborn
 import xarray
-from IPython.core.formatters import DisplayFormatter
+from value_answers import answer
 
 from owt.kernel.answer import tables
-from owt.kernel.answer.values import ValueEncoder, Whole
-from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Data, Head
 from owt.wire.media import ARROW, PARQUET
 
-SHELL = SimpleNamespace(display_formatter=DisplayFormatter())
-FACTS = RequestFacts("GET", "/", "", (), b"", "localhost:9876")
 JSON = "application/json"
 RECORDS = [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
 TABLES = {
@@ -58,14 +52,6 @@ class Interchange:
 
 
 TABLES |= {"capsule": Capsule, "interchange": Interchange}
-
-
-def answer(value: object, accept: str) -> tuple[dict[str, str], bytes]:
-    result = ValueEncoder(Call(FACTS, accept=accept), SHELL).classify(value)
-    assert isinstance(result, Whole)
-    head, *data = result.chunks
-    assert isinstance(head, Head)
-    return dict(head.headers), b"".join(chunk.body for chunk in data if isinstance(chunk, Data))
 
 
 def use(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:

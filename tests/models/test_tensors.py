@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from IPython.core.formatters import DisplayFormatter
+from value_answers import answer
 
 from owt.client import Client
 from owt.errors import RemoteError
-from owt.kernel.answer.values import ValueEncoder, Whole
 from owt.testing import LiveServer
-from owt.wire.call import Call, RequestFacts
-from owt.wire.chunk import Data, Head
 from owt.wire.media import NPY
 
-SHELL = SimpleNamespace(display_formatter=DisplayFormatter())
-FACTS = RequestFacts("GET", "/", "", (), b"", "localhost:9876")
 JSON = "application/json"
 HALF = torch.tensor([0.5, 2.0], dtype=torch.bfloat16)
 TENSORS: dict[str, tuple[torch.Tensor, Any, str]] = {
@@ -54,14 +48,6 @@ def tensor(x: torch.Tensor) -> list:
 def tensors(xs: list[torch.Tensor], scale: torch.Tensor | None = None) -> torch.Tensor:
     return torch.stack(xs).float().requires_grad_() * (1 if scale is None else scale)
 """
-
-
-def answer(value: object, accept: str) -> tuple[dict[str, str], bytes]:
-    result = ValueEncoder(Call(FACTS, accept=accept), SHELL).classify(value)
-    assert isinstance(result, Whole)
-    head, *data = result.chunks
-    assert isinstance(head, Head)
-    return dict(head.headers), b"".join(chunk.body for chunk in data if isinstance(chunk, Data))
 
 
 @pytest.mark.parametrize(("tensor", "document", "dtype"), TENSORS.values(), ids=TENSORS)
