@@ -315,6 +315,37 @@ class TestEvents:
         assert actual == code
         assert [json.loads(message)["data"]["status"] for message in messages] == [code - 4000]
 
+    @pytest.mark.parametrize(
+        ("body", "value"),
+        [
+            ("return list(request.messages)", ["one\n", "t", "wo"]),
+            ("return [line.decode() for line in request.stream]", ["one\n", "two"]),
+            ("return [request.get_data().decode(), request.method]", ["one\ntwo", "POST"]),
+            ("input()", None),
+        ],
+    )
+    def test_the_messages_can_be_the_parts_of_a_body_with_an_end(
+        self, server: LiveServer, session: str, body: str, value: list[str] | None
+    ) -> None:
+        with connected(server, session=session, code=f"def run(): {body}", events=True) as socket:
+            socket.send('{"start": true, "body": true, "end": "-"}')
+            for part in ("one\n", "t", "wo", "-", "dropped"):
+                socket.send(part)
+            messages, *_ = end_of(socket)
+        result = json.loads(messages[1])
+        assert result["data"] == value if value else result["data"]["exception"] == "EOFError"
+
+    def test_parts_of_a_body_are_lines_of_an_endpoint(
+        self, server: LiveServer, http: httpx.Client, session: str
+    ) -> None:
+        define = f"@endpoint('/{session}', methods=['POST'])\ndef f(lines: Iterator[str]): yield from lines"
+        http.post("/", data={"session": session, "code": f"from collections.abc import *\n{define}"})
+        with connected(server, f"/{session}", events=True) as socket:
+            socket.send('{"start": true, "body": true, "end": "-"}')
+            for part in ("one\nt", "wo\n", "-"):
+                socket.send(part)
+            assert [json.loads(message)["data"] for message in end_of(socket)[0][1:-1]] == ["one", "two"]
+
     def test_a_run_goes_on_by_another_connection(
         self, patient: LiveServer, request: pytest.FixtureRequest
     ) -> None:
@@ -370,7 +401,8 @@ class TestEvents:
                 sender = threading.Thread(target=_send, args=(socket, rest, stop))
                 sender.start()
                 for _ in range(chance.randrange(1, 60)):
-                    received = event(socket)
+                    while (received := event(socket))["event"] == "received":
+                        pass
                     last = received["id"]
                     numbers.append(int(last.rpartition("-")[2]))
                     if received["event"] == "done":

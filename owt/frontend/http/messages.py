@@ -160,6 +160,11 @@ def problem_event(problem: Problem) -> bytes:
     return b"".join(frame(TEXT, msgspec.json.encode({"event": "error", "id": None, "data": problem})))
 
 
+def received_event(count: int) -> bytes:
+    """Return the message that says how many messages of the client the server has received."""
+    return b"".join(frame(TEXT, msgspec.json.encode({"event": "received", "data": count})))
+
+
 def _text(body: bytes, form: Form) -> str:
     """Return the text of a value; of bytes, that in base64. The end of a text may split a character."""
     if form == "bytes":

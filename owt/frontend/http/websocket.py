@@ -8,7 +8,7 @@ chunks when the client has taken those before. So either side waits for the othe
 
 With the subprotocol `owt.events` the client's first message says what the connection is for:
 `{"start": true}` begins the call of the URL, and `{"resume": "RUN-N", "received": M}` goes on with a run, in
-both directions.
+both directions. After some messages, the event `received` lets the client forget them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from owt.frontend.problems import Headers, Problem, WholeResponse, failed
 from owt.frontend.runs.input import InputState, MessageSource
 from owt.frontend.runs.resuming import Resumed, lost_problem, parse_event_id, resume
 from owt.frontend.runs.runs import Reader, Run
-from owt.wire.call import Call
+from owt.wire.call import UNKNOWN_SIZE, Call
 
 EVENTS = "owt.events"
 """Subprotocol whose messages to the client are events."""
@@ -45,16 +45,32 @@ EVENTS = "owt.events"
 FIRST_MESSAGE = 10.0
 """Seconds that a client with the subprotocol `owt.events` gets for its first message."""
 
+UNACKNOWLEDGED = 65_536
+"""Bytes of messages after which the event `received` follows."""
+
+PER_MESSAGE = 1024
+"""Bytes that each message counts more, so that there are at most 64 of them."""
+
 MAX_SILENCE = 30.0
 """Seconds of silence, pongs included, after which a client that has nothing to receive counts as gone."""
 
 
 class First(Struct, forbid_unknown_fields=True):
-    """First message of a client with the subprotocol `owt.events`."""
+    """First message of a client with the subprotocol `owt.events`.
+
+    To start, `end` is the text message that is to end the input, and with `body` the messages are the parts
+    of a body.
+    """
 
     start: bool = False
+    end: str | None = None
+    body: bool = False
     resume: str | None = None
     received: int = 0
+
+
+FIRST = First(start=True)
+"""Stands for the first message of a client without the subprotocol."""
 
 
 class Protocol(WebSocketProtocol13):
@@ -79,11 +95,15 @@ class CallSocket(PageHandler, WebSocketHandler):
     _stream: IOStream
     _protocol: Protocol
     _run: Run | None = None
+    _source: MessageSource
     _delivery: Delivery | None = None
     _beginning = False
     _gone = False
     # Done when the run's input has taken the last message.
     _push: Future[None] | None = None
+    # Size of the messages since the last event `received`, and done when the client has that.
+    _unacknowledged = 0
+    _acknowledged: Future[None] | None = None
     _first_timer: TimerHandle | None = None
     _ping_timer: TimerHandle | None = None
     _heard_at = 0.0
@@ -130,10 +150,23 @@ class CallSocket(PageHandler, WebSocketHandler):
         run = self._run
         if run is None or run.input is None or run.input.state is not InputState.OPEN:
             return None
-        assert run.input.source is not None
-        run.input.source.received += 1
+        self._source.received += 1
+        if self._with_events:
+            self._unacknowledged += PER_MESSAGE + _max_size(message)
+            self._acknowledge()
+            if message == self._source.end:
+                run.input.end()
+                return None
         self._push = run.input.push(message)
         return self._push
+
+    def _acknowledge(self, _: object = None) -> None:
+        """Send the event `received` if it is due and the client has taken the last one."""
+        is_free = self._acknowledged is None or self._acknowledged.done()
+        if self._unacknowledged >= UNACKNOWLEDGED and is_free and not self._protocol.is_closing():
+            self._unacknowledged = 0
+            self._acknowledged = self._stream.write(messages.received_event(self._source.received))
+            self._acknowledged.add_done_callback(self._acknowledge)
 
     def on_pong(self, data: bytes) -> None:
         """Record that the client is there."""
@@ -176,46 +209,52 @@ class CallSocket(PageHandler, WebSocketHandler):
 
     # The call
 
-    async def _begin(self) -> None:
+    async def _begin(self, first: First = FIRST) -> None:
         """Begin the call of the URL."""
         facts = request_facts(self.request, self.service, self.user)
         session = None
         try:
             parsed = requests.parse_fields(facts, max_nesting=self.service.settings.max_nesting)
-            match, method = await self._match() if parsed.needs_endpoint else (None, "GET")
+            match, method = await self._match(first) if parsed.needs_endpoint else (None, _methods(first)[0])
             if self._gone:
                 return
             call = requests.parse_call(parsed, match)
             session = call.session
-            run, _ = self.service.submit(self._checked(call, method), self.user)
+            run, _ = self.service.submit(self._checked(call, method, first), self.user)
         except OwtError as error:
             self.service.counters.refused(error.status)
             run = self.service.refuse(facts, session, error, self.user)
         else:
             logs.log_call(run.id, call)
-        run.open_input().source = source = MessageSource(self)
+        input = run.open_input()
+        input.is_body = first.body
+        input.source = source = MessageSource(self, end=first.end)
         self._deliver(run, run.follow(), 0, source)
 
-    async def _match(self) -> tuple[Match | None, str]:
-        """Return the endpoint at the path, and its method: POST if it has not that of a handshake."""
+    async def _match(self, first: First) -> tuple[Match | None, str]:
+        """Return the endpoint at the path, and the first of the methods that it has."""
         path = self.request.path[len(self.base) :]
+        method, other = _methods(first)
         try:
-            return await self.service.notebooks.match("GET", path), "GET"
+            return await self.service.notebooks.match(method, path), method
         except MethodNotAllowed:
-            return await self.service.notebooks.match("POST", path), "POST"
+            return await self.service.notebooks.match(other, path), other
 
-    def _checked(self, call: Call, method: str) -> Call:
+    def _checked(self, call: Call, method: str, first: First) -> Call:
         """Return the call as one by WebSocket. Raises `BadRequest` for options that it cannot have."""
         for field, value in (("use_cache", call.caching), ("detach", call.detach)):
             if value:
                 raise BadRequest(field, "cannot be used by WebSocket: its client sends and reads meanwhile")
         facts = call.request
-        scheme = "wss" if facts.scheme == "https" else "ws"
-        facts = msgspec.structs.replace(facts, scheme=scheme, method=method)
+        if first.body:
+            facts = msgspec.structs.replace(facts, method=method, input_size=UNKNOWN_SIZE)
+        else:
+            scheme = "wss" if facts.scheme == "https" else "ws"
+            facts = msgspec.structs.replace(facts, scheme=scheme, method=method)
         return msgspec.structs.replace(call, request=facts, sse=self._with_events, sse_streams=False)
 
     def _deliver(self, run: Run, reader: Reader, after: int, source: MessageSource) -> None:
-        self._run = run
+        self._run, self._source = run, source
         renderer = Messages(run.id, run.session)
         if self._with_events:
             renderer = EventMessages(run.id, run.session, after=after, failure=run.failure)
@@ -235,7 +274,7 @@ class CallSocket(PageHandler, WebSocketHandler):
         try:
             first = _read_first(message)
             if first.resume is None:
-                await self._begin()
+                await self._begin(first)
             else:
                 self._resume(first.resume, first.received)
         except OwtError as error:
@@ -385,6 +424,18 @@ class SocketWriter:
         logs.log_fault(self._socket.request, (type(error), error, error.__traceback__))
         detail = "this is a fault in owt's frontend; its log says more"
         self.send_problem(Problem("about:blank", "Internal Server Error", 500, detail))
+
+
+def _methods(first: First) -> tuple[str, str]:
+    """Return the methods by which an endpoint is called: that of the handshake first, unless there is a
+    body."""
+    return ("POST", "GET") if first.body else ("GET", "POST")
+
+
+def _max_size(message: str | bytes) -> int:
+    """Return the size of a message in bytes, or more: a character has at most four."""
+    is_text = isinstance(message, str) and not message.isascii()
+    return 4 * len(message) if is_text else len(message)
 
 
 def _read_first(message: str | bytes) -> First:

@@ -56,11 +56,12 @@ class MessageConnection(Protocol):
 
 @dataclass
 class MessageSource:
-    """Client that sends items by WebSocket: its connection, if it has one now, and the number of items that
-    were received by all of its connections."""
+    """Client that sends items by WebSocket: its connection, if it has one now, and the number of messages
+    that were received by all of its connections. The message `end` ends the input."""
 
     connection: MessageConnection | None
     received: int = 0
+    end: str | None = None
 
 
 class RunInput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -127,3 +128,50 @@ async def test_values_are_frames():
         while b"\x88\x02\x03\xe8" not in received:
             received += await client.receive()
         assert b"value" in received
+
+
+@pytest.mark.parametrize(
+    ("message", "count", "due"),
+    [
+        ("x", 63, []),
+        ("x", 130, [64, 128]),
+        ("x" * 64_512, 2, [1, 2]),
+        ("x" * 30_000, 5, [3]),
+        ("\u20ac" * 10_000, 2, [2]),
+        (b"x" * 64_512, 1, [1]),
+    ],
+)
+@async_test
+async def test_a_client_of_events_learns_how_many_of_its_messages_have_come(
+    message: str | bytes, count: int, due: list[int]
+):
+    async with connected(events=True) as (site, client):
+        await client.send(masked(1, b'{"start": true}'))
+        kernel = await site.invoked()
+        kernel.request_input(LOTS)
+        code, data = (2, message) if isinstance(message, bytes) else (1, message.encode())
+        for _ in range(count):
+            await client.send(masked(code, data))
+        await until(lambda: len([m for m in kernel.messages if isinstance(m, Input)]) == count)
+        kernel.answer(body=b"value")
+        received = b""
+        while b"\x88\x02\x03\xe8" not in received:
+            received += await client.receive()
+        assert [int(m) for m in re.findall(rb'"event":"received","data":(\d+)', received)] == due
+
+
+@async_test
+async def test_the_message_that_the_client_has_chosen_ends_the_input():
+    async with connected(events=True) as (site, client):
+        await client.send(masked(1, b'{"start": true, "end": "over"}'))
+        kernel = await site.invoked()
+        kernel.request_input(LOTS)
+        await client.send(masked(1, b"one") + masked(2, b"over") + masked(1, b"over"))
+        await until(lambda: ends(site) == [None])
+        assert [m.data for m in kernel.messages if isinstance(m, Input)] == [b"one", b"over"]
+        kernel.answer(body=b"value")
+        received = b""
+        while b"\x88\x02\x03\xe8" not in received:
+            received += await client.receive()
+        assert b"value" in received
+        assert kernel.cancelled == []
