@@ -10,7 +10,7 @@ from owt.frontend.config.credentials import Credentials
 from owt.frontend.config.settings import Settings
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.cache import Cache
-from owt.frontend.runs.runs import Runs
+from owt.frontend.runs.table import Runs
 from owt.frontend.service import Service
 from owt.frontend.sessions.deadlines import Limits
 from owt.frontend.sessions.pool import Pool

@@ -40,7 +40,7 @@ from owt.frontend.kernels.templates import Templates
 from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import read_documents
 from owt.frontend.runs.cache import Cache
-from owt.frontend.runs.runs import Runs
+from owt.frontend.runs.table import Runs
 from owt.frontend.runtime_dir import RuntimeDirectory
 from owt.frontend.service import Service
 from owt.frontend.sessions.deadlines import Limits, check_interval

@@ -14,7 +14,8 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.notebooks.notebooks import Notebooks
 from owt.frontend.problems import failed
 from owt.frontend.runs.cache import Cache, key_of
-from owt.frontend.runs.runs import Run, Runs
+from owt.frontend.runs.runs import Run
+from owt.frontend.runs.table import Runs
 from owt.frontend.sessions import waiting
 from owt.frontend.sessions.sessions import Sessions
 from owt.wire.call import Call, RequestFacts

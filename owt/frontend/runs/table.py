@@ -1,0 +1,113 @@
+"""Table of the known runs: all that are live, and those that ended recently."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from owt.frontend.logs import short_path
+from owt.frontend.runs.journal import JournalBudget
+from owt.frontend.runs.runs import Run
+from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import size
+
+
+def _random_ids() -> Iterator[str]:
+    """Yield ids that cannot be guessed. Each read of random bytes is a system call, so many are read."""
+    while True:
+        digits = secrets.token_hex(8 * 256)
+        for start in range(0, len(digits), 16):
+            yield digits[start : start + 16]
+
+
+class Runs:
+    """The known runs: all that are live, and those that ended recently."""
+
+    def __init__(
+        self,
+        *,
+        retention: float,
+        journal: int,
+        journal_total: int,
+        window: int,
+        cacheable: int = 0,
+        resume_window: float = 0,
+        max_ended: int = 10_000,
+    ) -> None:
+        """`retention` is in seconds after the end of a run. `journal` (of each run), `journal_total` (of all
+        together, with all else that ended runs keep; those are dropped first) and `window` (of credit) are in
+        bytes. The journal of a run whose answer may be cached holds `cacheable` bytes, if that is more than
+        `journal`."""
+        self._retention = retention
+        self._journal = journal
+        self._cacheable = max(journal, cacheable)
+        self._budget = JournalBudget(journal_total)
+        self._ids = _random_ids()
+        self._max_ended = max_ended
+        self._grant_step = max(1, window // 4)
+        self._resume_window = resume_window
+        self._live: dict[str, Run] = {}
+        self._ended: OrderedDict[str, Run] = OrderedDict()
+        self._ended_bytes = 0
+
+    def create(self, call: Call) -> Run:
+        """Return a new run of this call, with an id that cannot be guessed."""
+        run = Run(
+            next(self._ids), call,
+            self._journal if call.caching is None else self._cacheable,
+            budget=self._budget,
+            grant_step=self._grant_step,
+            resume_window=self._resume_window,
+        )
+        self._live[run.id] = run
+        self._budget.join(run)
+        run.observe(self)
+        return run
+
+    def get(self, id: str) -> Run | None:
+        """Return the run with this id, if it is known."""
+        return self._live.get(id) or self._ended.get(id)
+
+    @property
+    def live_count(self) -> int:
+        """Return the number of runs that have not ended."""
+        return len(self._live)
+
+    def live(self) -> list[Run]:
+        """Return the runs that have not ended, oldest first."""
+        return list(self._live.values())
+
+    def all(self) -> list[Run]:
+        """Return every known run, oldest first."""
+        self.prune()
+        return [*self._ended.values(), *self._live.values()]
+
+    def drop(self, run: Run) -> None:
+        """Forget a run that is live no more, or that was not accepted."""
+        if self._live.pop(run.id, None) is not None:
+            self._budget.leave(run)
+
+    def prune(self) -> None:
+        """Forget ended runs that are past their retention, or beyond the limits."""
+        horizon, room = time.time() - self._retention, self._budget.total - self._budget.held
+        while self._ended:
+            run = next(iter(self._ended.values()))
+            fits = self._ended_bytes <= room and len(self._ended) <= self._max_ended
+            if fits and (run.ended_at or 0) > horizon:
+                return
+            del self._ended[run.id]
+            self._ended_bytes -= run.kept_bytes
+
+    def run_ended(self, run: Run) -> None:
+        """Keep the run with its output, but without its input, of which only a short path is shown."""
+        self.drop(run)
+        request = run.call.request
+        facts = RequestFacts(request.method[:20], short_path(request.path), "", (), b"", "")
+        run.call = Call(facts, session=run.session)
+        beside = [chunk for chunk in (run.journal.head, run.failure) if chunk and not run.journal.complete]
+        run.kept_bytes = run.journal.bytes + sum(map(size, beside)) + 4 * len(facts.path)
+        self._ended[run.id] = run
+        self._ended_bytes += run.kept_bytes
+        self.prune()
