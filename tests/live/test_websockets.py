@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import signal
 import socket as sockets
 import struct
 import threading
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -33,14 +35,14 @@ MIB = 1 << 20
 @contextmanager
 def connected(
     server: LiveServer, path: str = "/", *, events: bool = False, headers: dict[str, str] | None = None,
-    **fields: object,
+    protocols: tuple[str, ...] = (), **fields: object,
 ) -> Iterator[WebSocket]:
     """Yield a WebSocket of a call; with `events`, of the subprotocol `owt.events`."""
     query = "&".join(f"{name}={quote(str(value))}" for name, value in fields.items())
     socket = create_connection(
         server.url.replace("http", "ws", 1) + f"{path}?{query}",
         timeout=PATIENCE,
-        subprotocols=["owt.events"] if events else None,
+        subprotocols=[*protocols, *["owt.events"] * events],
         suppress_origin=True,
         header=headers or {},
         skip_utf8_validation=True,
@@ -471,6 +473,26 @@ class TestGuards:
                 assert socket.recv() == "x" * 1024
                 socket.send("x" * 1025)
                 assert end_of(socket)[1] == 1009
+
+    @pytest.mark.parametrize("events", [False, True])
+    def test_a_subprotocol_has_the_credentials_of_a_client_without_headers(self, events: bool) -> None:
+        authorizations = ["Basic bWU6YTpi", "Bearer secret-secret-secret", "Bearer wrong", "", "x"]
+        options = ("--auth", f"me:{hashlib.sha256(b'a:b').hexdigest()}", "--token", "secret-secret-secret")
+        code = "def run(): return request.remote_user, 'owt.' in str(request.headers)"
+        results: list[object] = []
+        with LiveServer(*options) as server:
+            for authorization in authorizations:
+                encoded = urlsafe_b64encode(authorization.encode()).decode().rstrip("=")
+                protocols = (f"owt.authorization.{encoded}", "owt.messages")
+                try:
+                    with connected(server, code=code, protocols=protocols, events=events) as socket:
+                        assert socket.getsubprotocol() == ("owt.events" if events else "owt.messages")
+                        socket.send(START)
+                        message = json.loads(end_of(socket)[0][events])
+                    results.append(message["data"] if events else message)
+                except WebSocketBadStatusException as refused:
+                    results.append(refused.status_code)
+        assert results == [["me", False], ["token", False], 401, 401, 401]
 
     def test_shutting_down_closes_with_1001(self) -> None:
         with LiveServer("--drain", "0s") as server, connected(server, code=ECHO) as socket:

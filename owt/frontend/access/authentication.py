@@ -18,6 +18,10 @@ from owt.frontend.access.throttling import Throttle
 from owt.frontend.config.credentials import BCRYPT, MAX_BCRYPT_PASSWORD, Credentials
 from owt.frontend.problems import Headers, Problem, failed
 
+SUBPROTOCOL = "owt.authorization."
+"""Beginning of the subprotocol by which a page's WebSocket, which cannot have headers of its own, sends
+credentials. The value of an Authorization header follows, in base64url without padding."""
+
 TOKEN_USER = "token"
 """Name of the user for requests with a token."""
 
@@ -26,6 +30,20 @@ CHECK_THREADS = 2
 
 _BASIC = 'Basic realm="owt", charset="UTF-8"'
 _BEARER = 'Bearer realm="owt"'
+
+
+def authorization(headers: Mapping[str, str]) -> str | None:
+    """Return the Authorization that a request's headers contain, as a subprotocol or as themselves."""
+    if "Sec-WebSocket-Protocol" in headers:
+        for protocol in headers["Sec-WebSocket-Protocol"].split(","):
+            name, prefix, encoded = protocol.partition(SUBPROTOCOL)
+            if prefix and not name.strip():
+                padded = encoded.strip() + "=" * (-len(encoded.strip()) % 4)
+                try:
+                    return base64.b64decode(padded, b"-_", validate=True).decode()
+                except ValueError:
+                    return None
+    return headers.get("Authorization")
 
 
 class Unauthenticated(Struct, frozen=True):

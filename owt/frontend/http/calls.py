@@ -31,6 +31,9 @@ from owt.wire.call import Call, RequestFacts
 LARGE = 2 * 1024 * 1024
 """Size of a body, in bytes, from which it is parsed in a thread, so that the event loop does not wait."""
 
+CREDENTIALS = ("Authorization", "Sec-Websocket-Protocol")
+"""Headers that may have credentials, as Tornado spells them."""
+
 
 def request_facts(
     request: HTTPServerRequest, service: Service, user: str | None, body: bytes = b""
@@ -41,7 +44,7 @@ def request_facts(
     headers = request.headers.get_all()
     if service.authenticator.guarded:
         # Code in a kernel must not see the credentials of this server.
-        headers = [(name, value) for name, value in headers if name != "Authorization"]
+        headers = [(name, value) for name, value in headers if name not in CREDENTIALS]
     return RequestFacts(
         method=request.method or "GET",
         path=unquote(path) if "%" in path else path,

@@ -11,7 +11,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from owt.errors import shortened
 from owt.frontend.access import origins
-from owt.frontend.access.authentication import Unauthenticated
+from owt.frontend.access.authentication import Unauthenticated, authorization
 from owt.frontend.http import compression
 from owt.frontend.http.heads import HeadLimits
 from owt.frontend.problems import Headers, Problem, WholeResponse
@@ -50,8 +50,8 @@ def check(service: Service, request: HTTPServerRequest) -> Access | Awaitable[Ac
 
 
 async def _authenticate(service: Service, request: HTTPServerRequest, headers: Headers) -> Access:
-    authorization = request.headers.get("Authorization")
-    match await service.authenticator.authenticate(authorization, request.remote_ip or ""):
+    claim = authorization(request.headers)
+    match await service.authenticator.authenticate(claim, request.remote_ip or ""):
         case Unauthenticated(problem=problem, headers=challenges):
             answer = problem_answer(problem, request)
             refusal = WholeResponse(answer.status, [*challenges, *answer.headers], answer.body)

@@ -42,6 +42,9 @@ from owt.wire.call import UNKNOWN_SIZE, Call
 EVENTS = "owt.events"
 """Subprotocol whose messages to the client are events."""
 
+MESSAGES = "owt.messages"
+"""Subprotocol without an effect. A browser fails if it offers subprotocols and the server selects none."""
+
 FIRST_MESSAGE = 10.0
 """Seconds that a client with the subprotocol `owt.events` gets for its first message."""
 
@@ -118,8 +121,8 @@ class CallSocket(PageHandler, WebSocketHandler):
         return True
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
-        """Return `owt.events` if the client supports it."""
-        return EVENTS if EVENTS in subprotocols else None
+        """Return the best subprotocol that the client supports, or None."""
+        return next((protocol for protocol in (EVENTS, MESSAGES) if protocol in subprotocols), None)
 
     def get_websocket_protocol(self) -> WebSocketProtocol13 | None:
         """Return the protocol of this connection, if the client has the right version."""
