@@ -48,9 +48,19 @@ class Owt(Application):
 
 
 def _is_handshake(request: HTTPServerRequest) -> bool:
-    """Return True for the request that opens a WebSocket (RFC 6455, section 4.1)."""
+    """Return True for the request that opens a WebSocket (RFC 6455, section 4.1).
+
+    One by HTTP/1.0 or with a body is a plain call, without the upgrade (RFC 9110, section 7.8).
+    """
     headers = request.headers
-    return "Upgrade" in headers and headers["Upgrade"].lower() == "websocket" and request.method == "GET"
+    return (
+        "Upgrade" in headers
+        and headers["Upgrade"].lower() == "websocket"
+        and request.method == "GET"
+        and request.version == "HTTP/1.1"
+        and headers.get("Content-Length", "0") == "0"
+        and "Transfer-Encoding" not in headers
+    )
 
 
 def routes(service: Service, gateway: Router, connections: Callable[[], int]) -> list[Route]:

@@ -57,7 +57,8 @@ class Connection(IOStream):
     It responds to a head that is larger than the limits, where Tornado would close the connection without a
     response. It gives Tornado heads and chunks in the form that Tornado reads, without extensions and
     trailers of chunks. `answering` is True from the end of a request, or from the start of a call into which
-    the body streams, to the end of its response.
+    the body streams, to the end of its response. `closing_frame` is what the client of a WebSocket gets if
+    the server shuts down before it has anything to send by it.
     """
 
     _reports_data = True
@@ -74,6 +75,7 @@ class Connection(IOStream):
         """`linger` closes the socket of a connection that has ended, `on_close` is called with a connection
         that has ended, and `kwargs` are those of Tornado's stream."""
         self.answering = False
+        self.closing_frame = b""
         # Time at which the read began that still waits for data; None for a WebSocket.
         self._waiting_since: float | None = time.monotonic()
         self._limits = limits
@@ -225,17 +227,14 @@ class Connection(IOStream):
         self._begun = self._begun or data != CONTINUE
         return super().write(data)
 
-    def time_out(self, seconds: float) -> None:
-        """Close, as the client has sent nothing for `seconds`. If it has sent a part of a body, respond with
-        408, unless it has yet to take a response."""
-        if self._part != "head" and not self.writing():
-            problem = Problem(
-                "urn:owt:request-timeout",
-                "the request's body does not come",
-                408,
-                f"nothing has come of the rest for {seconds:g} s (--connection-idle)",
-            )
-            self._send(self.socket, problem)
+    def give_up(self, problem: Problem) -> None:
+        """Close the connection for this reason. The client gets the problem if it has sent a part of a body,
+        unless it has yet to take a response; a WebSocket gets its `closing_frame`."""
+        if not self.writing():
+            if self.closing_frame:
+                self._send(self.socket, self.closing_frame)
+            elif self._part != "head" and not self.answering:
+                self._send(self.socket, self._response(problem))
         self.close()
 
     def close(self, exc_info: Any = False) -> None:
@@ -278,12 +277,12 @@ class Connection(IOStream):
             case _:
                 problem = _bad_request(f"the line before a chunk has more than {MAX_CHUNK_LINE} bytes")
         log.debug("refused a request: %d %s", problem.status, problem.title)
-        self._send(sock, problem)
+        self._send(sock, self._response(problem))
 
-    def _send(self, sock: socket.socket, problem: Problem) -> None:
+    def _send(self, sock: socket.socket, data: bytes) -> None:
         # The socket's buffer has room, as the client has taken the response before; others do not read.
         with contextlib.suppress(OSError):
-            sock.send(self._response(problem))
+            sock.send(data)
 
     def _response(self, problem: Problem) -> bytes:
         response = problem.response(accept_of(self._head))

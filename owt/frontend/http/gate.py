@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import zlib
 from collections.abc import Awaitable, Iterator
 
@@ -68,7 +69,7 @@ def problem_answer(
 
 
 class Body:
-    """Body of a request, received in parts, up to `max_size` bytes.
+    """Body of a request, received in parts, up to `max_size` bytes; `sys.maxsize` is no limit.
 
     A body that is compressed by gzip counts as what it contains. `compressed` says that its parts are for
     `add_compressed` rather than for `add`.
@@ -110,7 +111,7 @@ class Body:
         if not length.isdecimal():
             return None
         if len(length) > MAX_LENGTH_DIGITS:
-            return self._too_large("more")
+            return self._too_large(f"a length of {len(length)} digits")
         if int(length) > self._max_size:
             return self._too_large(f"{int(length)} bytes")
         if self._decompressor is None:
@@ -167,11 +168,11 @@ class Body:
         return self._content.value()
 
     def _too_large(self, size: str) -> Problem:
+        limit = f"the limit is {self._max_size} bytes (--max-body)"
+        if self._max_size == sys.maxsize:
+            limit = "no client can send so much"
         return Problem(
-            "urn:owt:body-too-large",
-            "the body is too large",
-            413,
-            f"the request's body has {size}; the limit is {self._max_size} bytes (--max-body)",
+            "urn:owt:body-too-large", "the body is too large", 413, f"the request's body has {size}; {limit}"
         )
 
 

@@ -20,7 +20,7 @@ from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.http.connection import LINGER, PART, READ_SIZE, Connection, SecureConnection, linger
 from owt.frontend.http.heads import HeadLimits
 from owt.frontend.maintenance import Job
-from owt.frontend.problems import problem_response
+from owt.frontend.problems import Problem, failed, problem_response
 
 log = logging.getLogger("owt")
 
@@ -120,9 +120,10 @@ class Listener(HTTPServer):
     async def close_all_connections(self) -> None:
         """Close every connection, also WebSockets, which Tornado's server does not know any more, and those
         that linger."""
-        await super().close_all_connections()
+        problem = Problem.of(failed(Busy("the server is shutting down")))
         for connection in list(self._open):
-            connection.close()
+            connection.give_up(problem)
+        await super().close_all_connections()
         for connection in list(self._refused):
             connection.close()
         for close in list(self._lingering.values()):
@@ -251,7 +252,7 @@ class Listener(HTTPServer):
         timeout = self._settings.connection_idle
         horizon = time.monotonic() - timeout
         for connection in [connection for connection in self._open if connection.waits_since(horizon)]:
-            connection.time_out(timeout)
+            connection.give_up(_too_late(timeout))
         poll = select.poll()
         polled: dict[int, Connection] = {}
         for connection in self._open:
@@ -264,3 +265,13 @@ class Listener(HTTPServer):
         self._released()
         if not self._open and not self._paused:
             self._check.stop()
+
+
+def _too_late(seconds: float) -> Problem:
+    """Return the problem of a request whose rest has not come for so long."""
+    return Problem(
+        "urn:owt:request-timeout",
+        "the request's body does not come",
+        408,
+        f"nothing has come of the rest for {seconds:g} s (--connection-idle)",
+    )

@@ -16,10 +16,10 @@ import msgspec
 from owt.frontend.problems import Headers, Problem
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Prompt, Stderr, Stdout
 
-CONTINUATION, TEXT, BINARY = 0x0, 0x1, 0x2
+CONTINUATION, TEXT, BINARY, CLOSE = 0x0, 0x1, 0x2, 0x8
 """Codes of frames (RFC 6455, section 5.2)."""
 
-NORMAL, GOING_AWAY, INTERNAL_ERROR = 1000, 1001, 1011
+NORMAL, GOING_AWAY, PROTOCOL_ERROR, NO_UTF8, INTERNAL_ERROR = 1000, 1001, 1002, 1007, 1011
 """Codes of the end of a connection (section 7.4.1)."""
 
 PROBLEMS = 4000
@@ -39,6 +39,12 @@ def frame(code: int, data: bytes, *, final: bool = True) -> list[bytes]:
     return [struct.pack("!BBQ", first, 127, size), data]
 
 
+SHUTDOWN_REASON = "the server is shutting down"
+
+SHUTDOWN_FRAME = b"".join(frame(CLOSE, struct.pack("!H", GOING_AWAY) + SHUTDOWN_REASON.encode()))
+"""Frame that ends a connection whose server is shutting down."""
+
+
 def closing(problem: Problem | None) -> tuple[int, str]:
     """Return code and reason of the end of a connection: of a call that has succeeded, or failed so."""
     if problem is None:
@@ -54,7 +60,8 @@ class Messages:
     """Renderer of values: text as a text message, bytes as a binary one, others as JSON text.
 
     What the adaptor prints and displays is left out, like its status. `closing` is the end of the
-    connection. A value that a failure cuts off is a message without an end, which clients drop.
+    connection. A value that a failure cuts off is a message without an end, which clients drop. `in_message`
+    is True between the frames of a message, where there may be no other message.
     """
 
     def __init__(self, run: str, session: str | None) -> None:
@@ -66,14 +73,14 @@ class Messages:
         self.closing = closing(None)
         self._run = run
         self._session = session
-        self._open = False
+        self.in_message = False
 
     def render(self, chunk: Chunk) -> list[bytes]:
         """Return the frames that `chunk` adds."""
         match chunk:
             case Data(body=body, form=form, more=more):
-                code = CONTINUATION if self._open else BINARY if form == "bytes" else TEXT
-                self._open = more
+                code = CONTINUATION if self.in_message else BINARY if form == "bytes" else TEXT
+                self.in_message = more
                 return frame(code, body, final=not more)
             case Failed():
                 self.closing = closing(Problem.of(chunk, self._run, self._session))
@@ -87,7 +94,10 @@ class Messages:
 class EventMessages(Messages):
     """Renderer of events, each a JSON object with `event`, `id` and `data`, and values with their `form`.
 
-    The names, and the numbers in the ids, are those of `owt.frontend.http.events.Events`.
+    The names, and the numbers in the ids, are those of `owt.frontend.http.events.Events`. A value of several
+    pieces is sent as they come, in a message whose `data` is first. If a failure cuts it off, the event
+    becomes `incomplete`, unless the value is JSON, which cannot end there: then no event follows, and the end
+    of the connection says why.
     """
 
     def __init__(
@@ -96,10 +106,15 @@ class EventMessages(Messages):
         """To resume, `after` is the number of the last event that the client has, and `failure` the run's."""
         super().__init__(run, session)
         self._number = after
-        self._pieces: list[bytes] = []
+        # Form of the value whose first pieces have been sent, and the decoder of its text.
         self._form: Form = "text"
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         if failure is not None:
             self.closing = closing(Problem.of(failure, run, session))
+
+    @property
+    def _id(self) -> str:
+        return f"{self._run}-{self._number}"
 
     def opening(self, received: int) -> bytes:
         """Return the first message of a connection: the run, and the number of messages that the server has
@@ -110,17 +125,17 @@ class EventMessages(Messages):
     def render(self, chunk: Chunk) -> list[bytes]:
         """Return the frames that `chunk` adds."""
         cut_off: list[bytes] = []
-        if self._pieces and not isinstance(chunk, Data):
+        if self.in_message and not isinstance(chunk, Data):
+            if self._form == "json":
+                return super().render(chunk)
             # With the number of the last piece: the client resumes with the next event.
-            text = _text(b"".join(self._pieces), self._form)
-            cut_off = self._event("incomplete", text, "text" if self._form == "json" else self._form)
-            self._pieces.clear()
+            cut_off = self._end("incomplete")
         if isinstance(chunk, Head):
             return []
         self._number += 1
         match chunk:
             case Data():
-                return self._value(chunk)
+                return self._data(chunk)
             case Failed():
                 problem = Problem.of(chunk, self._run, self._session)
                 self.closing = closing(problem)
@@ -137,19 +152,41 @@ class EventMessages(Messages):
             case Prompt(text=text, password=password):
                 return [*cut_off, *self._event("input", {"prompt": text, "password": password})]
 
-    def _value(self, data: Data) -> list[bytes]:
+    def _data(self, data: Data) -> list[bytes]:
+        form = data.form
+        name = "result" if data.result else "bytes" if form == "bytes" else "message"
+        if self.in_message:
+            pieces = frame(CONTINUATION, self._encode(data), final=False)
+            return pieces if data.more else [*pieces, *self._end(name)]
         if data.more:
-            self._form = data.form
-            self._pieces.append(data.body)
-            return []
-        body = b"".join([*self._pieces, data.body])
-        self._pieces.clear()
-        name = "result" if data.result else "bytes" if data.form == "bytes" else "message"
-        value = msgspec.Raw(body) if data.form == "json" else _text(body, data.form)
-        return self._event(name, value, data.form)
+            self.in_message, self._form = True, form
+            self._decoder.reset()
+            return frame(TEXT, b'{"data":' + _quote(form) + self._encode(data), final=False)
+        # msgspec writes bytes in base64.
+        value: object = data.body
+        if form != "bytes":
+            value = data.body.decode("utf-8", "replace") if form == "text" else msgspec.Raw(data.body)
+        return self._event(name, value, form)
+
+    def _encode(self, data: Data) -> bytes:
+        """Return a piece of a value as a part of JSON text."""
+        match data.form:
+            case "text":
+                # Pieces may split a character.
+                return msgspec.json.encode(self._decoder.decode(data.body))[1:-1]
+            case "bytes":
+                return binascii.b2a_base64(data.body, newline=False)
+            case "json":
+                return data.body
+
+    def _end(self, name: str) -> list[bytes]:
+        """Return the last frame of the value that has been begun."""
+        self.in_message = False
+        end = {"event": name, "id": self._id, "form": self._form}
+        return frame(CONTINUATION, _quote(self._form) + b"," + msgspec.json.encode(end)[1:])
 
     def _event(self, name: str, data: object, form: Form | None = None) -> list[bytes]:
-        message = {"event": name, "id": f"{self._run}-{self._number}", "data": data}
+        message = {"event": name, "id": self._id, "data": data}
         if form is not None:
             message["form"] = form
         return frame(TEXT, msgspec.json.encode(message))
@@ -165,8 +202,5 @@ def received_event(count: int) -> bytes:
     return b"".join(frame(TEXT, msgspec.json.encode({"event": "received", "data": count})))
 
 
-def _text(body: bytes, form: Form) -> str:
-    """Return the text of a value; of bytes, that in base64. The end of a text may split a character."""
-    if form == "bytes":
-        return binascii.b2a_base64(body, newline=False).decode()
-    return codecs.getincrementaldecoder("utf-8")("replace").decode(body)
+def _quote(form: Form) -> bytes:
+    return b"" if form == "json" else b'"'

@@ -30,6 +30,7 @@ from owt.frontend import logs
 from owt.frontend.endpoints import Match
 from owt.frontend.http import messages, requests
 from owt.frontend.http.calls import request_facts
+from owt.frontend.http.connection import Connection
 from owt.frontend.http.delivery import Delivery
 from owt.frontend.http.handler import PageHandler
 from owt.frontend.http.messages import EventMessages, Messages
@@ -77,10 +78,12 @@ FIRST = First(start=True)
 
 
 class Protocol(WebSocketProtocol13):
-    """Tornado's protocol. `closed_by_client` is True once the client has sent the end of the connection.
+    """Tornado's protocol, with the close codes of RFC 6455, section 7.4.1, and without unmasked messages.
 
-    The handler's public interface does not tell an end without a code from a lost connection.
-    tests/frontend/http/test_websocket.py fails if Tornado calls `close` in another way.
+    `closed_by_client` is True once the client has sent the end of the connection: the handler's public
+    interface does not tell an end without a code from a lost connection. Tornado itself ends the connection
+    without a code if the client violates the protocol. tests/frontend/http/test_websocket.py fails if Tornado
+    uses `_abort`, `_frame_mask` or `_handle_message` in another way.
     """
 
     closed_by_client = False
@@ -89,16 +92,46 @@ class Protocol(WebSocketProtocol13):
         """Close the connection, or record that the client has closed it."""
         if self.client_terminated and not self.stream.closed():
             self.closed_by_client = True
+            if code is not None and not _may_be_sent(code):
+                code = messages.PROTOCOL_ERROR
         super().close(code, reason)
+
+    def _handle_message(self, opcode: int, data: bytes) -> Future[None] | None:
+        # Tornado leaves the mask of the frame before.
+        mask, self._frame_mask = self._frame_mask, None
+        if mask is None:
+            self._abort()
+            return None
+        return super()._handle_message(opcode, data)
+
+    def _abort(self) -> None:
+        # A handshake that fails has none.
+        stream = cast(IOStream | None, self.stream)
+        if stream is not None and not (self.server_terminated or stream.closed()):
+            match sys.exception():
+                case None:
+                    code = messages.PROTOCOL_ERROR
+                case UnicodeDecodeError():
+                    code = messages.NO_UTF8
+                case _:
+                    code = messages.INTERNAL_ERROR
+            super().close(code)
+        super()._abort()
+
+
+def _may_be_sent(code: int) -> bool:
+    """Return True if an endpoint may close with this code (RFC 6455, section 7.4)."""
+    return 3000 <= code < 5000 or (1000 <= code < 1015 and code not in (1004, 1005, 1006))
 
 
 class CallSocket(PageHandler, WebSocketHandler):
     """WebSocket at a path that is not one of the server's pages: it runs an adaptor."""
 
-    _stream: IOStream
+    _stream: Connection
     _protocol: Protocol
     _run: Run | None = None
     _source: MessageSource
+    _renderer: Messages
     _delivery: Delivery | None = None
     _beginning = False
     _gone = False
@@ -134,12 +167,13 @@ class CallSocket(PageHandler, WebSocketHandler):
 
     async def open(self, *_: str, **__: str) -> None:
         """Begin the call, or wait for the first message, which says what to do."""
-        self._stream = self._protocol.stream
+        self._stream = cast(Connection, self._protocol.stream)
         # Without this, the end of the connection is noticed only while the server reads.
         self._stream.set_close_callback(self.on_connection_close)
         self._heard_at = time.monotonic()
         self._ping_later()
         if self._with_events:
+            self._stream.closing_frame = messages.SHUTDOWN_FRAME
             self._first_timer = asyncio.get_running_loop().call_later(FIRST_MESSAGE, self._miss_first)
         else:
             await self._begin()
@@ -149,6 +183,7 @@ class CallSocket(PageHandler, WebSocketHandler):
         self._heard_at = time.monotonic()
         if self._with_events and not self._beginning:
             self._beginning = True
+            self._stream.closing_frame = b""
             return self._on_first(message)
         run = self._run
         if run is None or run.input is None or run.input.state is not InputState.OPEN:
@@ -156,20 +191,23 @@ class CallSocket(PageHandler, WebSocketHandler):
         self._source.received += 1
         if self._with_events:
             self._unacknowledged += PER_MESSAGE + _max_size(message)
-            self._acknowledge()
+            self.acknowledge()
             if message == self._source.end:
                 run.input.end()
                 return None
         self._push = run.input.push(message)
         return self._push
 
-    def _acknowledge(self, _: object = None) -> None:
-        """Send the event `received` if it is due and the client has taken the last one."""
+    def acknowledge(self, _: object = None) -> None:
+        """Send the event `received` if it is due, unless a message is half sent or the client has yet to take
+        the last one."""
+        if self._unacknowledged < UNACKNOWLEDGED or self._renderer.in_message:
+            return
         is_free = self._acknowledged is None or self._acknowledged.done()
-        if self._unacknowledged >= UNACKNOWLEDGED and is_free and not self._protocol.is_closing():
+        if is_free and not self._protocol.is_closing():
             self._unacknowledged = 0
             self._acknowledged = self._stream.write(messages.received_event(self._source.received))
-            self._acknowledged.add_done_callback(self._acknowledge)
+            self._acknowledged.add_done_callback(self.acknowledge)
 
     def on_pong(self, data: bytes) -> None:
         """Record that the client is there."""
@@ -261,6 +299,7 @@ class CallSocket(PageHandler, WebSocketHandler):
         renderer = Messages(run.id, run.session)
         if self._with_events:
             renderer = EventMessages(run.id, run.session, after=after, failure=run.failure)
+        self._renderer = renderer
         writer = SocketWriter(self, self._stream, renderer)
         if isinstance(renderer, EventMessages):
             writer.begin(200, [], (renderer.opening(source.received),))
@@ -329,6 +368,7 @@ class CallSocket(PageHandler, WebSocketHandler):
 
     def _miss_first(self) -> None:
         self._beginning = True
+        self._stream.closing_frame = b""
         detail = (
             f'the first message did not come within {FIRST_MESSAGE:g} s; it is {{"start": true}} or '
             '{"resume": "RUN-N", "received": M}'
@@ -390,6 +430,7 @@ class SocketWriter:
             self._written.set_result(None)
         else:
             self._written = self._stream.write(b"".join(pieces))
+            self._socket.acknowledge()
         return self._written
 
     def send(self, answer: WholeResponse) -> None:
@@ -408,7 +449,7 @@ class SocketWriter:
     def _close(self, _: object = None) -> None:
         code, reason = self._renderer.closing
         if self._socket.service.draining and code > messages.PROBLEMS:
-            code, reason = messages.GOING_AWAY, "the server is shutting down"
+            code, reason = messages.GOING_AWAY, messages.SHUTDOWN_REASON
         self._socket.close(code, reason)
 
     def abort(self) -> None:

@@ -21,7 +21,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from owt.frontend.config.settings import Settings
 from owt.frontend.descriptors import OWN, RESERVE, Descriptors
-from owt.testing import async_test
+from owt.testing import async_test, settle
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 GET = HEAD + b"\r\n"
@@ -235,18 +235,34 @@ POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        POST + b"Content-Length: 5\r\n\r\n",
-        POST + b"Content-Length: 5\r\n\r\nhell",
-        CHUNKED,
-        CHUNKED + b"5\r\n",
-        CHUNKED + b"5\r\nhell",
-        CHUNKED + b"5\r\nhello",
-        CHUNKED + b"5\r\nhello\r\n",
-    ],
-)
+INCOMPLETE = [
+    POST + b"Content-Length: 5\r\n\r\n",
+    POST + b"Content-Length: 5\r\n\r\nhell",
+    CHUNKED,
+    CHUNKED + b"5\r\n",
+    CHUNKED + b"5\r\nhell",
+    CHUNKED + b"5\r\nhello",
+    CHUNKED + b"5\r\nhello\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", INCOMPLETE)
+@async_test
+async def test_an_incomplete_body_gets_503_if_the_server_shuts_down(sent: bytes) -> None:
+    async with serving() as site:
+        idle = await site.connect()
+        await idle.send(GET)
+        assert (await idle.answer()).status == 200
+        client = await site.connect()
+        await client.send(GET + sent)
+        assert (await client.answer()).status == 200
+        await settle()
+        await site.listener.close_all_connections()
+        assert (await client.end()).startswith(b"HTTP/1.1 503 ")
+        assert await idle.end() == b""
+
+
+@pytest.mark.parametrize("sent", INCOMPLETE)
 @async_test
 async def test_an_incomplete_body_gets_408_after_the_idle_time(sent: bytes) -> None:
     async with serving(connection_idle=0.05) as site:

@@ -9,7 +9,7 @@ import pytest
 
 from owt.frontend.http.messages import EventMessages, Messages, closing, frame
 from owt.frontend.problems import Problem
-from owt.wire.chunk import Data, Done, Failed, Head, Stdout
+from owt.wire.chunk import Data, Done, Failed, Form, Head, Stdout
 
 FAILED = Failed(500, "exception", "the adaptor raised KeyError", "'a'", "KeyError")
 
@@ -52,23 +52,59 @@ def test_the_code_of_the_end_is_that_of_the_problem(status: int, name: str, deta
     assert closing(Problem("urn:owt:x", "title", status, detail, name)) == expected
 
 
-def events(pieces: list[bytes]) -> list[object]:
-    """Return names, numbers and data of short events."""
-    documents = [json.loads(piece) for piece in pieces[1::2]]
-    return [(document["event"], document["id"].split("-")[1], document["data"]) for document in documents]
+def received(pieces: list[bytes]) -> list[tuple[str, int, object]]:
+    """Return name, number and data of each event in frames, of which the last one is final."""
+    data, events, message = b"".join(pieces), [], b""
+    while data:
+        size, start = data[1], 2
+        if size > 125:
+            start = 4 if size == 126 else 10
+            size = int.from_bytes(data[2:start], "big")
+        assert data[0] & 0xF == (0 if message else 1)
+        message += data[start : start + size]
+        if data[0] & 0x80:
+            document = json.loads(message)
+            events.append((document["event"], int(document["id"].split("-")[1]), document["data"]))
+            message = b""
+        data = data[start + size :]
+    assert not message
+    return events
 
 
-@pytest.mark.parametrize(
-    ("form", "data"), [("text", "hal"), ("json", "hal"), ("bytes", "aGFsw7w=")]
-)
-def test_a_failure_cuts_off_a_value_after_its_last_piece(form: str, data: str):
+@pytest.mark.parametrize(("form", "name"), [("text", "message"), ("json", "message"), ("bytes", "bytes")])
+def test_the_pieces_of_a_large_value_are_sent_as_they_come(form: Form, name: str):
+    value = {"text": 'h"\\\n\x00aé💥lü', "json": {"é": [1, "💥"]}, "bytes": "aGFsw7w="}[form]
+    body = {"text": str(value).encode(), "json": json.dumps(value, ensure_ascii=False).encode()}
+    body["bytes"] = "halü".encode()
+    step = 3 if form == "bytes" else 1
+    parts = [body[form][start : start + step] for start in range(0, len(body[form]), step)]
+    messages = EventMessages("r1", None)
+    frames: list[bytes] = []
+    # The second value is like the first.
+    for number in range(2 * len(parts)):
+        more = (number + 1) % len(parts) > 0
+        pieces = messages.render(Data(parts[number % len(parts)], form, more=more))
+        assert pieces
+        frames += pieces
+    assert received(frames) == [(name, len(parts), value), (name, 2 * len(parts), value)]
+
+
+@pytest.mark.parametrize(("form", "data"), [("text", "hal"), ("bytes", "aGFsw7w=")])
+def test_a_failure_cuts_off_a_value_after_its_last_piece(form: Form, data: str):
     messages = EventMessages("r1", None, after=2)
     body = "halü".encode()
-    assert messages.render(Data(body[:-1] if form != "bytes" else body, form, more=True)) == []
-    first, second = events(messages.render(FAILED))
-    assert first == ("incomplete", "3", data)
-    assert second[:2] == ("error", "4")
+    begun = messages.render(Data(body[:-1] if form != "bytes" else body, form, more=True))
+    first, second = received(begun + messages.render(FAILED))
+    assert first == ("incomplete", 3, data)
+    assert second[:2] == ("error", 4)
     assert messages.closing == (1011, "KeyError: 'a'")
+
+
+def test_no_event_follows_json_that_a_failure_cuts_off():
+    messages = EventMessages("r1", None)
+    assert messages.render(Data(b"[1, ", "json", more=True))
+    assert [messages.render(chunk) for chunk in (Stdout("x"), FAILED, Done(500, 1.0))] == [[], [], []]
+    assert (messages.finished, messages.closing) == (True, (1011, "KeyError: 'a'"))
 
 
 def test_a_run_that_has_failed_closes_so_for_a_client_that_resumes_it():

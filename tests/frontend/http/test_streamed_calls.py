@@ -173,6 +173,22 @@ async def test_the_limit_of_bodies_is_for_those_that_are_collected():
         assert (await client.answer()).status == 413
 
 
+@pytest.mark.parametrize(
+    ("length", "detail"),
+    [
+        (str(1 << 63), "the request's body has 9223372036854775808 bytes; no client can send so much"),
+        ("9" * 30, "the request's body has a length of 30 digits; no client can send so much"),
+    ],
+)
+@async_test
+async def test_a_length_that_no_body_can_have_is_refused_without_a_limit(length, detail):
+    async with serving() as site:
+        client = await site.connect()
+        await client.send(head(f"Content-Length: {length}"))
+        answer = await client.answer()
+        assert (answer.status, answer.text) == (413, f"the body is too large: {detail}\n")
+
+
 @async_test
 async def test_a_reader_that_does_not_read_stops_the_sender():
     async with serving() as site:
