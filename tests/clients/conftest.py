@@ -1,4 +1,7 @@
-"""Skip conditions for clients in other languages: each needs its programs, and CI has them all."""
+"""Skip conditions for clients in other languages: each needs its programs.
+
+CI installs no `ghc`: with its libraries it has 1 GB. So owt.hs is tested by hand, where that is installed.
+"""
 
 import json
 import shutil

@@ -12,11 +12,11 @@ def run(url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
-def test_the_haskell_client_calls_keeps_a_session_and_reports_failures(server):
+def test_the_haskell_client_calls_keeps_a_session_streams_a_body_and_reports_failures(server):
     done = run(server.url)
     server.ask("DELETE", "/_owt/sessions/haskell").raise_for_status()
     assert done.stderr == ""
-    assert done.stdout == "Hello, owt!\n[1,9,25,49,81]\nfailed with 500: division by zero\n"
+    assert done.stdout == "Hello, owt!\n[1,9,25,49,81]\n500500\nfailed with 500: division by zero\n"
     assert done.returncode == 0
 
 
