@@ -8,6 +8,7 @@ const list = document.querySelector("#events");
 const status = document.querySelector("#status");
 
 const LEAD = 0.05; // seconds between the arrival of the first sentence and its sound
+const END = "\u0004"; // message that ends a text
 
 /** A player of successive pieces of audio, which may arrive late. */
 class Player {
@@ -50,27 +51,123 @@ class Player {
   }
 }
 
-async function speak(signal) {
+/** A call whose text is sent while it runs, by WebSocket. It is an async iterator over what the adaptor yields. */
+class LiveCall {
+  #base = new URL(".", location);
+  #socket;
+  #run;
+  #opened;
+  #values;
+
+  constructor(fields, signal) {
+    const url = new URL(this.#base);
+    url.protocol = url.protocol.replace("http", "ws");
+    for (const [name, text] of Object.entries(fields)) url.searchParams.set(name, text);
+    this.#socket = new WebSocket(url, "owt.events");
+    this.#opened = new Promise((resolve, reject) => {
+      this.#values = new ReadableStream({ start: (values) => this.#receive(values, resolve, reject, signal) });
+    });
+    // The iterator reports it, too.
+    this.#opened.catch(() => {});
+  }
+
+  /** Send a piece of text. */
+  async send(text) {
+    await this.#opened;
+    this.#socket.send(text);
+  }
+
+  /** Let no text follow. The sentences of the rest still come; a socket that is closed here would drop them. */
+  async end() {
+    await this.send(END);
+  }
+
+  async *[Symbol.asyncIterator]() {
+    const reader = this.#values.getReader();
+    for (let item; !(item = await reader.read()).done; ) yield item.value;
+  }
+
+  #receive(values, open, reject, signal) {
+    const fail = (error) => {
+      reject(error);
+      values.error(error);
+    };
+    this.#socket.onopen = () => this.#socket.send(JSON.stringify({ start: true, end: END }));
+    this.#socket.onmessage = (message) => {
+      const { event, data } = JSON.parse(message.data);
+      if (event === "open") open((this.#run = data.run));
+      if (event === "message") values.enqueue(data);
+      if (event === "error") fail(new Error(`${data.exception ?? data.title}: ${data.detail}`));
+      if (event === "done") values.close();
+    };
+    this.#socket.onclose = ({ reason }) => fail(new Error(reason || "the connection was lost"));
+    signal.addEventListener("abort", () => {
+      fail(signal.reason);
+      if (this.#run) fetch(new URL(`_owt/runs/${this.#run}`, this.#base), { method: "DELETE", keepalive: true });
+      // Without a code, this would be the end of the text.
+      this.#socket.close(4000);
+    });
+  }
+}
+
+/** Yield the sentences of the text on the page. */
+async function* written(signal, since) {
+  const kwargs = { text: form.text.value, speed: form.speed.valueAsNumber, split_type: form.split.value };
+  for await (const { name, data } of owt.stream(null, kwargs, { signal })) {
+    if (name !== "message") add(since(), `${name}: ${data}`);
+    else if (data !== "[DONE]") yield JSON.parse(data);
+  }
+}
+
+/** Yield the sentences of a text while the user types it. A word is sent when white space follows it. */
+async function* typed(signal) {
+  const kwargs = JSON.stringify({ speed: form.speed.valueAsNumber });
+  const call = new LiveCall({ session: "speech", adaptor: "speak", fn_name: "live", kwargs }, signal);
+  let sent = "";
+  const send = (text) => {
+    if (text) call.send(text).catch(() => {});
+    sent += text;
+  };
+  const onInput = () => {
+    // The beginning has been sent, so it cannot be changed.
+    if (!form.text.value.startsWith(sent)) form.text.value = sent;
+    send(/^.*\s/s.exec(form.text.value.slice(sent.length))?.[0] ?? "");
+  };
+  const onEnd = () => {
+    form.live.disabled = form.text.readOnly = true;
+    send(form.text.value.slice(sent.length));
+    call.end().catch(() => {});
+  };
+  form.text.value = "";
+  form.text.focus();
+  form.text.addEventListener("input", onInput);
+  form.live.addEventListener("click", onEnd);
+  form.live.textContent = "End of the text";
+  try {
+    yield* call;
+  } finally {
+    form.text.removeEventListener("input", onInput);
+    form.live.removeEventListener("click", onEnd);
+    form.live.textContent = "Speak while I type";
+    form.text.readOnly = false;
+  }
+}
+
+/** List and play sentences as they arrive. */
+async function speak(sentences, signal) {
   const began = performance.now();
   const since = () => `${((performance.now() - began) / 1000).toFixed(2)} s`;
   const player = new Player();
   signal.addEventListener("abort", () => player.close());
-  const kwargs = { text: form.text.value, speed: form.speed.valueAsNumber, split_type: form.split.value };
   list.replaceChildren();
   show("speaking");
   try {
-    for await (const { name, data } of owt.stream(null, kwargs, { signal })) {
-      if (name !== "message") {
-        add(since(), `${name}: ${data}`);
-      } else if (data === "[DONE]") {
-        add(since(), "done");
-        show("all has arrived");
-      } else {
-        const { sentence, chunk, seconds } = JSON.parse(data);
-        const item = add(since(), sentence, `${seconds.toFixed(1)} s`);
-        await player.play(chunk, () => item.classList.add("playing"), () => item.classList.remove("playing"));
-      }
+    for await (const { sentence, chunk, seconds } of sentences(signal, since)) {
+      const item = add(since(), sentence, `${seconds.toFixed(1)} s`);
+      await player.play(chunk, () => item.classList.add("playing"), () => item.classList.remove("playing"));
     }
+    add(since(), "done");
+    show("all has arrived");
     await Promise.race([player.finished, new Promise((resolve) => signal.addEventListener("abort", resolve))]);
     show(signal.aborted ? "stopped" : "ready");
   } catch (error) {
@@ -102,16 +199,25 @@ function show(text, kind = "") {
 
 let controller = null;
 
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
+async function begin(sentences) {
   controller = new AbortController();
-  form.speak.disabled = true;
+  form.speak.disabled = form.live.disabled = true;
   form.stop.disabled = false;
-  await speak(controller.signal);
-  form.speak.disabled = false;
+  const spoken = speak(sentences, controller.signal);
+  // Its button ends the text.
+  form.live.disabled = sentences !== typed;
+  await spoken;
+  form.speak.disabled = form.live.disabled = false;
   form.stop.disabled = true;
+  controller = null;
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  begin(written);
 });
-form.stop.addEventListener("click", () => controller.abort());
+form.live.addEventListener("click", () => controller ?? begin(typed));
+form.stop.addEventListener("click", () => controller?.abort());
 // Browsers keep a page and its requests for a while after the user leaves it.
 addEventListener("pagehide", () => controller?.abort());
 form.speed.addEventListener("input", () => {

@@ -18,15 +18,43 @@ def split(text: str, language: str = "en", longest: int | None = None) -> list[s
 
     Raises `MissingExtra` if sentencex is not installed.
     """
+    return list(_parts(_segments(language, text), longest))
+
+
+def split_stream(
+    pieces: Iterable[str], language: str = "en", longest: int | None = None
+) -> Iterator[str]:
+    """Yield the sentences of a text that comes in `pieces`, each as soon as it is complete: when white space
+    or another sentence follows it, or the text ends. The arguments and errors are those of `split`."""
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        # White space alone ends no segment, unlike a capital letter after it.
+        next_sentence = "A" if rest[-1:].isspace() else ""
+        *complete, last = _segments(language, rest + next_sentence) or [""]
+        yield from _parts(complete, longest)
+        rest = last.removesuffix(next_sentence).lstrip()
+        if longest is not None and len(rest) > longest:
+            *complete, last = _cut(" ".join(rest.split()), longest)
+            yield from complete
+            rest = last + rest[len(rest.rstrip()) :]
+    yield from _parts(_segments(language, rest), longest)
+
+
+def _segments(language: str, text: str) -> list[str]:
+    """Return the sentences with the white space between them."""
     try:
         from sentencex import segment
     except ImportError as error:
         raise MissingExtra("sentencex", "speech") from error
-    segments = (" ".join(sentence.split()) for sentence in segment(language, text))
-    sentences = [sentence for sentence in segments if sentence]
-    if longest is None:
-        return sentences
-    return [part for sentence in sentences for part in _cut(sentence, longest)]
+    return list(segment(language, text))
+
+
+def _parts(segments: Iterable[str], longest: int | None) -> Iterator[str]:
+    """Yield the sentences without superfluous white space, each in parts that are not too long."""
+    for segment in segments:
+        if sentence := " ".join(segment.split()):
+            yield from (sentence,) if longest is None else _cut(sentence, longest)
 
 
 def batches(sentences: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -1,4 +1,5 @@
-"""Text to speech with a neural voice, sentence by sentence: `adaptor=speak`.
+"""Text to speech with a neural voice, sentence by sentence: `adaptor=speak`, and `fn_name=live` for text that
+comes while it is spoken.
 
 Piper's voice "joe" (US English) is part of a package, so nothing is downloaded. The first call in a
 kernel loads it; it uses all cores.
@@ -6,7 +7,8 @@ kernel loads it; it uses all cores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import codecs
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from owt.lib import arguments, encoding, models, sentences, stream
@@ -21,6 +23,9 @@ MAX_SENTENCE = 300
 """Characters of a sentence. Longer ones are cut, so that a text without full stops begins to sound soon."""
 
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
+
+READ_SIZE = 64 * 1024
+"""Maximum size in bytes of a piece of text that is read from a body."""
 
 
 def run(
@@ -39,8 +44,7 @@ def run(
     are not installed; both before any output is sent.
     """
     arguments.text("text", text)
-    speeds = f"from {MIN_SPEED:g} to {MAX_SPEED:g}"
-    factor = arguments.number("speed", speed, speeds, lambda n: MIN_SPEED <= n <= MAX_SPEED)
+    factor = _factor(speed)
     format = arguments.choice("format", format, ("sse", "wav"))
     split_type = arguments.choice("split_type", split_type, ("sentence", "line", "none"))
     voice = load()
@@ -48,6 +52,27 @@ def run(
     if format == "wav":
         return _wav(voice, parts, factor), {"Content-Type": "audio/wav"}
     return stream.response(_events, voice, parts, factor)
+
+
+def live(speed: float = 1.0, format: str = "json") -> Iterator[dict[str, Any]] | ByteStream:
+    """Speak the text that the client sends while the call runs, in any pieces: messages of a WebSocket, or
+    the body of a request. Each sentence is sent as soon as it is complete and spoken; the rest is spoken at
+    the end.
+
+    `speed` is that of `run`. `format` is one of
+
+    "json"  values `{"sentence", "chunk", "seconds"}`, as in the events of `run`
+    "wav"   one WAV, as by `run`
+
+    Raises the exceptions of `run`.
+    """
+    factor = _factor(speed)
+    format = arguments.choice("format", format, ("json", "wav"))
+    voice = load()
+    parts = sentences.split_stream(_received(), longest=MAX_SENTENCE)
+    if format == "wav":
+        return _wav(voice, parts, factor), {"Content-Type": "audio/wav"}
+    return _events(voice, parts, factor)
 
 
 def load() -> PiperVoice:
@@ -61,6 +86,24 @@ def load() -> PiperVoice:
         "piper", lambda: piper.PiperVoice.load(joe.model_path(), joe.config_path())
     )
     return voice
+
+
+def _factor(speed: Any) -> float:
+    speeds = f"from {MIN_SPEED:g} to {MAX_SPEED:g}"
+    return arguments.number("speed", speed, speeds, lambda n: MIN_SPEED <= n <= MAX_SPEED)
+
+
+def _received() -> Iterator[str]:
+    """Yield the text that the client of this call sends, as it comes."""
+    import owt
+
+    # The request of owt has `messages` too, unlike werkzeug's.
+    request: Any = owt.request
+    if request.scheme in ("ws", "wss"):
+        for message in request.messages:
+            yield message if isinstance(message, str) else message.decode()
+    else:
+        yield from codecs.iterdecode(iter(lambda: request.stream.read(READ_SIZE), b""), "utf-8")
 
 
 def _parts(text: str, split_type: str) -> list[str]:
@@ -83,21 +126,23 @@ def _samples(voice: PiperVoice, sentence: str, factor: float) -> NDArray[np.int1
     return np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
 
 
-def _spoken(voice: PiperVoice, parts: list[str], factor: float) -> Iterator[tuple[str, NDArray[np.int16]]]:
+def _spoken(
+    voice: PiperVoice, parts: Iterable[str], factor: float
+) -> Iterator[tuple[str, NDArray[np.int16]]]:
     for sentence in parts:
         samples = _samples(voice, sentence, factor)
         if len(samples):
             yield sentence, samples
 
 
-def _events(voice: PiperVoice, parts: list[str], factor: float) -> Iterator[dict[str, Any]]:
+def _events(voice: PiperVoice, parts: Iterable[str], factor: float) -> Iterator[dict[str, Any]]:
     rate = voice.config.sample_rate
     for sentence, samples in _spoken(voice, parts, factor):
         audio = encoding.base64(encoding.wav(samples, rate))
         yield {"sentence": sentence, "chunk": audio, "seconds": round(len(samples) / rate, 3)}
 
 
-def _wav(voice: PiperVoice, parts: list[str], factor: float) -> Iterator[bytes]:
+def _wav(voice: PiperVoice, parts: Iterable[str], factor: float) -> Iterator[bytes]:
     yield encoding.wav_header(voice.config.sample_rate)
     for _, samples in _spoken(voice, parts, factor):
         yield encoding.pcm_bytes(samples)

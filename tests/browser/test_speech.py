@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from owt.testing import LiveServer, wait_until
@@ -155,6 +157,40 @@ def test_stop_button_ends_playback_and_cancels_the_call(page, server, gate):
     # The page can play another text.
     page.speak("Hello.")
     wait_until(lambda: page.events == ["Hello.", "done"] and page.status == "ready", 60)
+
+
+def test_sentences_are_spoken_while_the_text_is_typed(page):
+    live, text = page.find("[name=live]"), page.find("[name=text]")
+    live.click()
+    for number, sentence in enumerate(SENTENCES[:2], 1):
+        text.send_keys(f"{sentence} ")
+        wait_until(lambda number=number: page.events == SENTENCES[:number], 60)
+    assert page.run()["state"] == "running"
+    assert (page.status, live.text) == ("speaking", "End of the text")
+    # Words that have been sent cannot be changed.
+    text.send_keys(Keys.BACKSPACE * 3, "The end")
+    assert text.get_property("value") == f"{' '.join(SENTENCES[:2])} The end"
+    live.click()
+    wait_until(lambda: page.status == "ready", 60)
+    assert page.events == [*SENTENCES[:2], "The end", "done"]
+    assert page.run()["state"] == "done"
+    sounds = page.sounds()
+    assert [piece["peak"] > 0.05 for piece in sounds] == [True] * 3
+    assert all(first["when"] + first["seconds"] <= then["when"] + 1e-6 for first, then in pairwise(sounds))
+    # The page can speak a text as a whole again.
+    page.speak("Hello.")
+    wait_until(lambda: page.events == ["Hello.", "done"] and page.status == "ready", 60)
+
+
+def test_stop_button_ends_a_text_that_is_typed(page):
+    page.find("[name=live]").click()
+    page.find("[name=text]").send_keys(f"{SENTENCES[0]} And")
+    wait_until(lambda: page.events == SENTENCES[:1], 60)
+    page.find("[name=stop]").click()
+    wait_until(lambda: page.status == "stopped")
+    wait_until(lambda: page.session()["state"] == "idle")
+    assert page.run()["failure"]["type"] == "cancelled"
+    assert page.find("[name=live]").text == "Speak while I type"
 
 
 def test_leaving_the_page_cancels_the_call(page, server, gate):

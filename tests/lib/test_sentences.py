@@ -47,6 +47,57 @@ def test_parts_are_neither_empty_nor_too_long(text, longest):
     assert all(0 < len(part) <= longest for part in sentences.split(text, longest=longest))
 
 
+@pytest.mark.parametrize(
+    ("pieces", "complete", "rest"),
+    [
+        (["Hello"], [], "Hello"),
+        (["Hello."], [], "Hello."),
+        (["Hello.", " "], ["Hello."], ""),
+        (["Hel", "lo. Wh"], ["Hello."], "Wh"),
+        (["I paid 3.", "5 dollars. "], ["I paid 3.5 dollars."], ""),
+        (["Mr. ", "Smith. "], ["Mr. Smith."], ""),
+        (["A title\n"], [], "A title"),
+        (["A title\n", "\n"], ["A title"], ""),
+        (["A line\n", "that goes on! "], ["A line that goes on!"], ""),
+        ([" \n", "", "\t"], [], ""),
+        ([], [], ""),
+    ],
+)
+def test_sentence_of_a_stream_is_complete_with_the_white_space_after_it(pieces, complete, rest):
+    before_end = []
+
+    def received():
+        yield from pieces
+        before_end.extend(parts)
+
+    parts = []
+    for sentence in sentences.split_stream(received()):
+        parts.append(sentence)
+    assert before_end == complete
+    assert parts == [*complete, *filter(None, [rest])]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_stream_has_the_sentences_of_the_text(size):
+    text = "Dr. Smith paid $4.50. The U.S. Army did not; see example.com. Why?  A line\nthat\n\nA paragraph"
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    assert list(sentences.split_stream(pieces)) == sentences.split(text)
+
+
+@given(TEXTS, st.integers(1, 5), st.none() | st.integers(1, 40))
+def test_splitting_a_stream_loses_white_space_only(text, size, longest):
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    parts = list(sentences.split_stream(pieces, longest=longest))
+    assert "".join("".join(parts).split()) == "".join(text.split())
+    assert all(0 < len(part) <= (longest or len(text)) for part in parts)
+
+
+def test_long_sentence_of_a_stream_is_cut_before_it_is_complete():
+    stream = sentences.split_stream(iter(["one two three, ", "four five ", "six seven"]), longest=20)
+    assert next(stream) == "one two three,"
+    assert list(stream) == ["four five six seven"]
+
+
 def test_long_sentence_is_cut_after_a_clause_else_between_words():
     text = "one two three, four five six seven eight nine"
     assert sentences.split(text, longest=20) == ["one two three,", "four five six seven", "eight nine"]

@@ -91,6 +91,35 @@ def test_split_type_determines_the_parts(split_type, pieces):
     assert [event["sentence"] for event in events] == pieces
 
 
+def test_live_speech_has_each_sentence_as_soon_as_it_is_complete(monkeypatch):
+    pieces = iter([FIRST, " ", SECOND, "\n"])
+    monkeypatch.setattr(speak, "_received", lambda: pieces)
+    spoken = speak.live(speed=2)
+    first = next(spoken)
+    assert next(pieces) == SECOND
+    assert first["sentence"] == FIRST
+    audio = read_wav(base64.b64decode(first["chunk"], validate=True))
+    assert first["seconds"] == pytest.approx(len(audio) / RATE, abs=0.001)
+    assert loudness(audio) > 0.01
+    assert list(spoken) == []
+
+
+def test_live_speech_as_wav_is_a_header_and_the_samples_of_each_sentence(monkeypatch):
+    monkeypatch.setattr(speak, "_received", lambda: iter(["Hello, this is ", "owt. The quick brown"]))
+    pieces, headers = speak.live(format="wav")
+    assert headers == {"Content-Type": "audio/wav"}
+    header, *spoken = list(pieces)
+    assert (len(header), len(spoken)) == (44, 2)
+    assert loudness(read_wav(header + b"".join(spoken))) > 0.01
+
+
+def test_argument_of_live_speech_that_cannot_be_used_is_refused():
+    with pytest.raises(ValueError, match=r"^speed: a number from 0.25 to 4; got "):
+        speak.live(speed=9)
+    with pytest.raises(ValueError, match=r'^format: "json" or "wav"; got '):
+        speak.live(format="sse")
+
+
 def test_speed_changes_the_length():
     slow, fast = (sum(event["seconds"] for event in payloads(TEXT, speed=speed)) for speed in (0.5, 2))
     assert slow > 2.5 * fast

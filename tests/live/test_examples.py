@@ -150,6 +150,21 @@ def test_script_exits_non_zero_after_an_error_of_the_adaptor(server, shell):
     assert "text: a string that is not empty" in done.stderr
 
 
+def test_sentence_is_spoken_before_the_next_one_is_typed(server):
+    script = EXAMPLES / "speech" / "typed.sh"
+    with subprocess.Popen(
+        [script, server.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as speaking:
+        for sentence in ("This is the first one.", "And this the second."):
+            speaking.stdin.write(f"{sentence} ")
+            speaking.stdin.flush()
+            assert re.fullmatch(rf"[\d.]+ seconds: {sentence}\n", speaking.stdout.readline())
+        speaking.stdin.write("The rest")
+        speaking.stdin.close()
+        assert speaking.stdout.readline().endswith(" seconds: The rest\n")
+        assert speaking.wait() == 0
+
+
 def test_saved_speech_is_a_wav_that_is_not_silence(server, shell, tmp_path):
     done = shell(EXAMPLES / "speech", f"./speak.sh {server.url} 'Hello! This is owt.' hello.wav")
     assert done.returncode == 0, done.stderr
