@@ -1,4 +1,8 @@
-"""Writer of one HTTP response, on Tornado's public connection interface."""
+"""Writer of one HTTP response.
+
+It frames the response itself, and sends it by `HTTPConnection.write`, which adds nothing to a response that
+does not begin with `write_headers`: that function takes as long as half of the reading of a small request.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from tornado.httputil import (
     HTTPHeaders,
     HTTPOutputError,
     HTTPServerRequest,
-    ResponseStartLine,
     format_timestamp,
 )
 
@@ -31,9 +34,6 @@ from owt.wire.http import BODILESS
 
 REPRESENTATION = ("Content-Type", "Content-Encoding", "Content-Language")
 """Headers that describe a body; a response without a body has none of them."""
-
-LARGE_CHUNK = 16 * 1024
-"""Minimum size, in bytes, of data that is framed here rather than by Tornado."""
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +65,7 @@ class ResponseWriter:
         self.has_body = request.method != "HEAD"
         # True if the end of the connection is the end of the response.
         self._closes = False
-        # True if the body is sent in chunks, as Tornado decides too.
+        # True if the body is sent in chunks (RFC 9112, section 7.1).
         self._in_chunks = False
         self._written: Future[None] | None = None
         # Number of bytes that the Content-Length still allows, and the last of them.
@@ -93,20 +93,22 @@ class ResponseWriter:
 
         Raises `HTTPOutputError` if its headers state another length.
         """
-        headers = self._head(answer.headers)
-        body: bytes | None = answer.body
+        head, body = self._head(answer.headers), answer.body
         if answer.status in BODILESS:
             for name in REPRESENTATION:
-                headers.pop(name, None)
-            body = None
-        elif "Content-Length" not in headers and (answer.body or self.has_body):
-            if self._compresses(answer.status, headers, answer.body):
-                body = compression.compress(answer.body)
-            headers["Content-Length"] = str(len(body or b""))
+                head.pop(name, None)
+            body = b""
+        elif "Content-Length" not in head:
+            if body or self.has_body:
+                if self._compresses(answer.status, head, body):
+                    body = compression.compress(body)
+                head["Content-Length"] = str(len(body))
+        elif self.has_body:
+            self._left = _rest(int(head["Content-Length"]), body)
         if not self.request_complete:
             # Tornado closes the connection rather than read the rest of the request.
-            headers["Connection"] = "close"
-        self._write_head(answer.status, headers, body)
+            head["Connection"] = "close"
+        self._write_head(answer.status, head, body)
         self.end()
 
     def send_problem(self, problem: Problem) -> None:
@@ -143,36 +145,31 @@ class ResponseWriter:
             self.chunked and self.has_body and status not in BODILESS and "Content-Length" not in head
         )
         if not self.chunked and "Content-Length" not in head:
-            # The response ends with its connection (RFC 9112, section 6.3). Tornado would keep the connection
-            # open if the client asked for it.
+            # The response ends with its connection (RFC 9112, section 6.3).
             self._closes = True
-            self._request.headers.pop("Connection", None)
         return self._write_head(status, head, data)
 
     def write(self, pieces: Sequence[bytes]) -> Future[None]:
         """Send more data. Raises `HTTPOutputError` for more than the headers state."""
-        stream = self._connection.stream
         if self._left is not None:
             pieces = (self._allowed(b"".join(pieces)),)
         if self._compressor is not None:
             pieces = (self._compressor.add(b"".join(pieces)),)
-        size = sum(map(len, pieces))
-        if size >= LARGE_CHUNK and self._in_chunks and not stream.closed():
-            # A chunk (RFC 9112, section 7.1) in one copy; Tornado's own framing makes three.
-            self._written = stream.write(b"".join((b"%x\r\n" % size, *pieces, b"\r\n")))
-        elif size and self.has_body:
-            self._written = self._connection.write(b"".join(pieces))
+        if any(pieces) and self.has_body:
+            self._written = self._connection.write(b"".join(self._framed(*pieces)))
         assert self._written is not None
         return self._written
 
     def end(self) -> None:
         """End the response. Raises `HTTPOutputError` if its headers state a greater length."""
         self.ended = True
+        if self._left:
+            raise HTTPOutputError("the answer is shorter than its own Content-Length")
         rest = self._last
         if self._compressor is not None:
-            if self._left:
-                raise HTTPOutputError("the answer is shorter than its own Content-Length")
             rest = self._compressor.add(rest) + self._compressor.end()
+        if self._in_chunks:
+            rest = b"".join((*self._framed(rest), b"0\r\n\r\n"))
         if rest and self.has_body:
             self._written = self._connection.write(rest)
         self._connection.finish()
@@ -230,9 +227,7 @@ class ResponseWriter:
         """
         if self._left is None or not data:
             return data
-        if len(data) > self._left:
-            raise HTTPOutputError("the answer is longer than its own Content-Length")
-        self._left -= len(data)
+        self._left = _rest(self._left, data)
         if not self._left:
             data, self._last = data[:-1], data[-1:]
         return data
@@ -249,11 +244,33 @@ class ResponseWriter:
                 head.add(name, value)
         return head
 
-    def _write_head(self, status: int, headers: HTTPHeaders, data: bytes | None) -> Future[None]:
+    def _write_head(self, status: int, head: HTTPHeaders, data: bytes) -> Future[None]:
         self.begun = True
         self._status = status
-        start_line = ResponseStartLine("HTTP/1.1", status, responses.get(status, "Unknown"))
-        self._written = self._connection.write_headers(
-            start_line, headers, data if data and self.has_body else None
-        )
+        if "Connection" in self._request.headers:
+            # Tornado closes the connection, or keeps it open, as the client asks for.
+            option = self._request.headers["Connection"].lower()
+            if option == "close" or (option == "keep-alive" and not self.chunked and not self._closes):
+                head["Connection"] = option
+        if self._in_chunks:
+            head["Transfer-Encoding"] = "chunked"
+        lines = [f"HTTP/1.1 {status} {responses.get(status, 'Unknown')}"]
+        lines += [f"{name}: {value}" for name, value in head.get_all()]
+        text = "\r\n".join((*lines, "\r\n"))
+        if not text.count("\r") == text.count("\n") == len(lines) + 1:
+            raise ValueError(f"a header has a line break: {lines}")
+        pieces = self._framed(data) if self.has_body else ()
+        self._written = self._connection.write(b"".join((text.encode("latin-1"), *pieces)))
         return self._written
+
+    def _framed(self, *pieces: bytes) -> tuple[bytes, ...]:
+        """Return data as it is, or as a chunk if the body is sent in chunks. An empty chunk would end it."""
+        size = sum(map(len, pieces)) if self._in_chunks else 0
+        return (b"%x\r\n" % size, *pieces, b"\r\n") if size else pieces
+
+
+def _rest(left: int, data: bytes) -> int:
+    """Return the number of bytes that may follow `data`. Raises `HTTPOutputError` if it is too much."""
+    if len(data) > left:
+        raise HTTPOutputError("the answer is longer than its own Content-Length")
+    return left - len(data)
