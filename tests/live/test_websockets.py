@@ -298,6 +298,46 @@ class TestEvents:
         assert events[9]["data"]["status"] == 500
         assert closing == [1011, "ValueError: bad"]
 
+    def test_a_client_may_read_the_output_elsewhere(
+        self, server: LiveServer, http: httpx.Client, session: str
+    ) -> None:
+        code = f"print('begun', end='')\n{ECHO}\n    1 / 0"
+        with connected(server, session=session, code=code, events=True) as first:
+            first.send(json.dumps({"start": True, "end": "end", "output": False}))
+            run = event(first)["data"]["run"]
+            with http.stream("GET", f"/_owt/runs/{run}/events") as answer:
+                lines = (line for line in answer.iter_lines() if line.startswith("data"))
+                first.send("one")
+                assert [next(lines), next(lines)] == ["data: begun", "data: one"]
+                with connected(server, session=session, code="1", events=True) as second:
+                    second.send(json.dumps({"resume": f"{run}-0", "received": 1, "output": False}))
+                    assert end_of(first)[1] == 4409
+                    assert event(second) == {
+                        "event": "open", "id": f"{run}-0",
+                        "data": {"run": run, "session": session, "received": 1},
+                    }
+                    for _ in range(64):
+                        second.send("x")
+                    assert event(second) == {"event": "received", "data": 65}
+                    assert [next(lines) for _ in range(64)] == ["data: x"] * 64
+                    second.send("end")
+                    assert "ZeroDivisionError" in next(lines)
+                    assert end_of(second) == ([], 1011, "ZeroDivisionError: division by zero")
+            with connected(server, session=session, code="1", events=True) as late:
+                late.send(json.dumps({"resume": f"{run}-0", "received": 66, "output": False}))
+                assert event(late)["data"]["received"] == 66
+                assert end_of(late)[1] == 1011
+
+    @pytest.mark.parametrize("window", ["0s", "50ms"])
+    def test_output_that_nobody_reads_cancels_the_call(self, window: str) -> None:
+        code = "def run():\n  for message in request.messages: pass"
+        with LiveServer("--resume-window", window) as server:
+            with connected(server, session="s", code=code, events=True) as socket:
+                socket.send(json.dumps({"start": True, "output": False}))
+                run = event(socket)["data"]["run"]
+            wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["ended"])
+            assert server.ask("GET", f"/_owt/runs/{run}").json()["failure"]["type"] == "cancelled"
+
     @pytest.mark.parametrize(
         ("first", "code"),
         [

@@ -2,7 +2,8 @@
 
 Two renderers have the interface of `owt.frontend.http.responses.Plain`: `Messages`, with one message for each
 value, and `EventMessages`, with one for each event, for clients that chose the subprotocol `owt.events`. The
-pieces that they return are frames, so that a large value needs not be joined for its message.
+pieces that they return are frames, so that a large value needs not be joined for its message. `read_first`
+reads the first message of such a client.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import codecs
 import struct
 
 import msgspec
+from msgspec import Struct
 
+from owt.errors import BadRequest
 from owt.frontend.problems import Headers, Problem
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Prompt, Stderr, Stdout
 
@@ -54,6 +57,35 @@ def closing(problem: Problem | None) -> tuple[int, str]:
     detail = problem.detail.partition("\n")[0]
     reason = f"{name}: {detail}" if detail else name
     return code, reason.encode()[:MAX_REASON].decode("utf-8", "ignore")
+
+
+class First(Struct, forbid_unknown_fields=True):
+    """First message of a client with the subprotocol `owt.events`.
+
+    To start, `end` is the text message that is to end the input, and with `body` the messages are the parts
+    of a body. Without `output`, the client reads the output elsewhere.
+    """
+
+    start: bool = False
+    end: str | None = None
+    body: bool = False
+    resume: str | None = None
+    received: int = 0
+    output: bool = True
+
+
+def read_first(message: str | bytes) -> First:
+    """Return the first message. Raises `BadRequest`."""
+    try:
+        first = msgspec.json.decode(message, type=First)
+    except ValueError:  # msgspec's own errors and UnicodeDecodeError
+        first = First()
+    if first.start == (first.resume is not None) or first.received < 0:
+        text = message if isinstance(message, str) else repr(message[:100])
+        raise BadRequest(
+            "the first message", 'must be {"start": true} or {"resume": "RUN-N", "received": M}', text[:100]
+        )
+    return first
 
 
 class Messages:

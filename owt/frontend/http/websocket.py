@@ -21,7 +21,6 @@ from collections.abc import Awaitable, Sequence
 from typing import cast
 
 import msgspec
-from msgspec import Struct
 from tornado.iostream import IOStream
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13
 
@@ -33,7 +32,7 @@ from owt.frontend.http.calls import request_facts
 from owt.frontend.http.connection import Connection
 from owt.frontend.http.delivery import Delivery
 from owt.frontend.http.handler import PageHandler
-from owt.frontend.http.messages import EventMessages, Messages
+from owt.frontend.http.messages import EventMessages, First, Messages, read_first
 from owt.frontend.problems import Headers, Problem, WholeResponse, failed
 from owt.frontend.runs.input import InputState, MessageSource
 from owt.frontend.runs.resuming import Resumed, lost_problem, parse_event_id, resume
@@ -57,21 +56,6 @@ PER_MESSAGE = 1024
 
 MAX_SILENCE = 30.0
 """Seconds of silence, pongs included, after which a client that has nothing to receive counts as gone."""
-
-
-class First(Struct, forbid_unknown_fields=True):
-    """First message of a client with the subprotocol `owt.events`.
-
-    To start, `end` is the text message that is to end the input, and with `body` the messages are the parts
-    of a body.
-    """
-
-    start: bool = False
-    end: str | None = None
-    body: bool = False
-    resume: str | None = None
-    received: int = 0
-
 
 FIRST = First(start=True)
 """Stands for the first message of a client without the subprotocol."""
@@ -235,6 +219,9 @@ class CallSocket(PageHandler, WebSocketHandler):
             # An adaptor that reads its input gets time to end.
             run.has_events = run.has_events or run.input.requested
         self._stop()
+        if self._delivery is None and run.resume_window == 0 and not run.has_readers:
+            # No reader of the output has come.
+            run.cancel("disconnected")
         if not (is_end or self._with_events):
             # After the cancel, which is the failure of the run.
             run.input.end("broke off, because the client has disconnected")
@@ -270,7 +257,30 @@ class CallSocket(PageHandler, WebSocketHandler):
         input = run.open_input()
         input.is_body = first.body
         input.source = source = MessageSource(self, end=first.end)
-        self._deliver(run, run.follow(), 0, source)
+        if first.output:
+            self._deliver(run, run.follow(), 0, source)
+            return
+        self._receive(run, source)
+        if run.resume_window > 0:
+            # The reader of the output has this time to come.
+            run.follow().close()
+
+    def _receive(self, run: Run, source: MessageSource) -> None:
+        """Receive the messages of a client that reads the output elsewhere, until the run has ended."""
+        self._run, self._source, self._renderer = run, source, Messages(run.id, run.session)
+        opening = EventMessages(run.id, run.session).opening(source.received)
+        SocketWriter(self, self._stream, self._renderer).begin(200, [], (opening,))
+        if run.ended:
+            self.run_ended(run)
+        else:
+            run.observe(self)
+
+    def run_ended(self, run: Run) -> None:
+        """Close the connection, unless the client has left it."""
+        if self._run is run:
+            if run.failure is not None:
+                self._renderer.closing = messages.closing(Problem.of(run.failure, run.id, run.session))
+            SocketWriter(self, self._stream, self._renderer).end()
 
     async def _match(self, first: First) -> tuple[Match | None, str]:
         """Return the endpoint at the path, and the first of the methods that it has."""
@@ -314,16 +324,16 @@ class CallSocket(PageHandler, WebSocketHandler):
         assert self._first_timer is not None
         self._first_timer.cancel()
         try:
-            first = _read_first(message)
+            first = read_first(message)
             if first.resume is None:
                 await self._begin(first)
             else:
-                self._resume(first.resume, first.received)
+                self._resume(first.resume, first.received, first.output)
         except OwtError as error:
             self.service.counters.refused(error.status)
             self._refuse(Problem.of(failed(error)))
 
-    def _resume(self, id: str, received: int) -> None:
+    def _resume(self, id: str, received: int, output: bool) -> None:
         """Go on with a run. A connection that the client had before is replaced."""
         last = parse_event_id(id)
         if last is None:
@@ -335,14 +345,16 @@ class CallSocket(PageHandler, WebSocketHandler):
         if source is not None and received > source.received:
             rule = f"cannot be more than the {source.received} messages that the server has received"
             raise BadRequest("received", rule, str(received))
+        if run is not None and source is not None and not output:
+            self._replace(source)
+            self._receive(run, source)
+            return
         resumed = "lost" if run is None or last.number is None else resume(run, last.number)
         match resumed:
             case Resumed(run=run, reader=reader, after=after):
                 assert source is not None
                 # After the new reader, so that the run is not left by all of them.
-                if (previous := source.connection) is not None:
-                    previous.replaced()
-                source.connection = self
+                self._replace(source)
                 self._deliver(run, reader, after, source)
             case "lost":
                 self._refuse(lost_problem(last, run is not None, self.service.settings.run_retention))
@@ -354,6 +366,11 @@ class CallSocket(PageHandler, WebSocketHandler):
                 SocketWriter(self, self._stream, renderer).send(
                     WholeResponse(200, [], renderer.opening(source.received))
                 )
+
+    def _replace(self, source: MessageSource) -> None:
+        if (previous := source.connection) is not None:
+            previous.replaced()
+        source.connection = self
 
     def replaced(self) -> None:
         """Close the connection, as the client has resumed the run by another one."""
@@ -480,17 +497,3 @@ def _max_size(message: str | bytes) -> int:
     """Return the size of a message in bytes, or more: a character has at most four."""
     is_text = isinstance(message, str) and not message.isascii()
     return 4 * len(message) if is_text else len(message)
-
-
-def _read_first(message: str | bytes) -> First:
-    """Return the first message. Raises `BadRequest`."""
-    try:
-        first = msgspec.json.decode(message, type=First)
-    except ValueError:  # msgspec's own errors and UnicodeDecodeError
-        first = First()
-    if first.start == (first.resume is not None) or first.received < 0:
-        text = message if isinstance(message, str) else repr(message[:100])
-        raise BadRequest(
-            "the first message", 'must be {"start": true} or {"resume": "RUN-N", "received": M}', text[:100]
-        )
-    return first
