@@ -218,7 +218,7 @@ def test_the_import_rules_see_every_way_to_import(tmp_path):
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("owt", ["tornado", "IPython", "ipykernel", "zmq", "msgspec", "click", "httpx"]),
+        ("owt", ["tornado", "IPython", "ipykernel", "zmq", "msgspec", "click", "httpx", "websockets"]),
         ("owt.wire", ["tornado", "IPython", "ipykernel", "zmq"]),
         ("owt.wire.messages", ["tornado", "IPython", "ipykernel", "zmq", "jupyter_client"]),
         (
@@ -238,6 +238,7 @@ def test_the_import_rules_see_every_way_to_import(tmp_path):
         ("owt.jupyter", ["tornado", "IPython", "ipykernel", "zmq", "click", "httpx", "rich", "owt.kernel"]),
         ("owt.jupyter.magics", ["tornado", "IPython", "ipykernel", "zmq", "httpx", "rich", "owt.kernel"]),
         ("owt.client", ["tornado", "IPython", "ipykernel", "zmq", "click", "httpx", "owt.frontend"]),
+        ("owt.client.clients", ["msgspec", "httpx", "websockets"]),
         ("owt.lib.speak", ["numpy", "onnxruntime", "piper", "sentencex", "tornado"]),
     ],
 )

@@ -12,7 +12,8 @@ with options of the call:
 
     client.with_options(timeout=3, reload=True).call(summarise, text="...")
 
-Only `clients` does I/O; httpx is imported with the first client.
+Only `clients` and `duplex` do I/O. httpx is imported with the first client, and websockets with the first
+`duplex`.
 
     clients    `Client` and `AsyncClient`
     caller     the part that both share
@@ -25,6 +26,8 @@ Only `clients` does I/O; httpx is imported with the first client.
     values     arrays, tables and images of a response
     events     events of a call
     following  reconnection to a run's events
+    dialogue   messages to a run and its events, without I/O
+    duplex     streams of items to a run and of its values, by WebSocket
     control    sessions and endpoints of a server, for the commands and the magics
 """
 

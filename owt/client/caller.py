@@ -112,18 +112,35 @@ class Caller:
         if arguments and self.options.kwargs is not None:
             raise CannotSend("there are keyword arguments and the option kwargs; give one of them")
         fields = self._fields(code, kwargs)
-        # The method of the client decides how the response comes.
-        fields.pop("stream", None)
-        if accept != EVENTS:
-            accept = self.options.accept or accept
-        if (problem := header_problem("Accept", accept)) is not None:
-            raise CannotSend(problem)
+        accept = self._accept(fields, accept)
         if body is not None:
             new = request.upload(self._address, fields, accept, body)
         elif self.options.method == "GET":
             new = request.get(self._address, fields, accept)
         else:
             new = request.post(self._address, fields, accept, arguments)
+        return self._with_headers(new)
+
+    def _duplex_request(self, code: Code | None, kwargs: dict[str, Any], accept: str) -> Request:
+        """Return the handshake of a WebSocket that makes this call."""
+        fields = self._fields(code, kwargs)
+        accept = self._accept(fields, accept)
+        new = request.handshake(self._address, fields, accept)
+        new.headers.update(self._authorization)
+        return self._with_headers(new)
+
+    def _accept(self, fields: dict[str, Any], accept: str) -> str:
+        """Return the Accept header of a call. The method of the client decides how the response comes, so the
+        field `stream` is removed."""
+        fields.pop("stream", None)
+        if accept != EVENTS:
+            accept = self.options.accept or accept
+        if (problem := header_problem("Accept", accept)) is not None:
+            raise CannotSend(problem)
+        return accept
+
+    def _with_headers(self, new: Request) -> Request:
+        """Return a request of a call with the headers of the options, and the run that makes it."""
         if (run := Server.current_run()) is not None:
             new.headers["Owt-Run"] = run
         for name, value in self.options.headers.items():
@@ -305,6 +322,18 @@ class Caller:
         return Unreachable(
             f"what answers at {self._address.server.url} is not an owt server; "
             f"it says {response.status_code} {text}"
+        )
+
+    def _refused(self, response: httpx.Response) -> RemoteError | Unreachable:
+        """Return the error for a handshake of a WebSocket that was refused."""
+        self._update_base(response)
+        status, body = response.status_code, response.content
+        if answers.is_problem(response.headers) or status == 401:
+            return self._failure(response, body)
+        text = shortened(body[:200].decode("utf-8", "replace"))
+        return Unreachable(
+            f"what answers at {self._address.server.url} permits no WebSocket: it says {status} {text}; "
+            "a proxy has to pass the headers Upgrade and Connection on"
         )
 
     def _unreachable(self, error: Exception) -> Unreachable:

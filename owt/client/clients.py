@@ -29,6 +29,8 @@ from owt.errors import RemoteError, Unreachable
 if TYPE_CHECKING:
     import httpx
 
+    from owt.client.duplex import AsyncDuplex, Duplex
+
 Value = TypeVar("Value")
 
 
@@ -77,6 +79,36 @@ class Client(Caller):
         continues with the next event. Closing the generator cancels the call.
         """
         return self._events(self._call_request(code, kwargs, EVENTS))
+
+    def duplex(self, code: Code | None = None, /, **kwargs: Any) -> AbstractContextManager[Duplex]:
+        """Run `code` with `kwargs`, and return a stream that sends items to it while it is read.
+
+            with client.duplex(transcribe) as stream:
+                stream.send(part)           # one item of request.messages: text, bytes, or JSON
+                stream.end()                # no item follows
+                for text in stream:         # what the adaptor yields
+                    print(text)
+
+        `stream.events()` yields events instead, as `stream` does. One thread may send while another reads.
+        Leaving the block before the end cancels the call.
+        """
+        return self._duplex(code, kwargs)
+
+    @contextmanager
+    def _duplex(
+        self, code: Code | None, kwargs: dict[str, Any], accept: str = ANYTHING, *, body: bool = False
+    ) -> Iterator[Duplex]:
+        from owt.client.duplex import AsyncDuplex, Duplex
+
+        self._check_open()
+        stream = Duplex(AsyncDuplex(self, self._duplex_request(code, kwargs, accept), body=body))
+        try:
+            stream.begin()
+            yield stream
+        finally:
+            if run := stream.run_to_cancel:
+                self._cancel(run)
+            stream.close()
 
     def open(self, code: Code | None = None, /, **kwargs: Any) -> AbstractContextManager[httpx.Response]:
         """Run `code` with `kwargs`, and return the response at its beginning.
@@ -239,6 +271,21 @@ class AsyncClient(Caller):
         """Do what `Client.stream` does. To cancel the call at once when a loop ends early, put the generator
         into `contextlib.aclosing`."""
         return self._events(self._call_request(code, kwargs, EVENTS))
+
+    @asynccontextmanager
+    async def duplex(self, code: Code | None = None, /, **kwargs: Any) -> AsyncIterator[AsyncDuplex]:
+        """Do what `Client.duplex` does: `await stream.send(item)`, `async for value in stream`."""
+        from owt.client.duplex import AsyncDuplex
+
+        self._check_open()
+        stream = AsyncDuplex(self, self._duplex_request(code, kwargs, ANYTHING))
+        try:
+            await stream.begin()
+            yield stream
+        finally:
+            if run := stream.run_to_cancel:
+                await self._cancel(run)
+            await stream.close()
 
     def open(self, code: Code | None = None, /, **kwargs: Any) -> AbstractAsyncContextManager[httpx.Response]:
         """Do what `Client.open` does, with `aiter_bytes()`."""

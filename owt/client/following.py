@@ -53,16 +53,19 @@ class Following:
     def decode(self, events: Iterable[sse.Event]) -> Iterator[Event]:
         """Yield the client's events for those that a connection received. Raises `RemoteError`."""
         for received in events:
-            if match := _EVENT_ID.fullmatch(received.id):
-                self.after = int(match[1])
-            self._attempts = 0
-            try:
-                event = decode_event(received.event, received.data, received.id, received.form)
-            except RemoteError:
-                self.over = True
-                raise
-            self.over = is_end(event)
-            yield event
+            yield self._decode(received.event, received.data, received.id, received.form)
+
+    def _decode(self, name: str, data: str, id: str, form: str) -> Event:
+        if match := _EVENT_ID.fullmatch(id):
+            self.after = int(match[1])
+        self._attempts = 0
+        try:
+            event = decode_event(name, data, id, form)
+        except RemoteError:
+            self.over = True
+            raise
+        self.over = is_end(event)
+        return event
 
     def retry_delay(self, problem: Exception | None) -> float | None:
         """Return the seconds to wait before the client reconnects, or None if it must not.

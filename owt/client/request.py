@@ -189,6 +189,12 @@ def get(address: Address, fields: dict[str, Any], accept: str) -> Request:
     return Request("GET", split_unix(url)[1], None, {"Accept": _accept(accept)})
 
 
+def handshake(address: Address, fields: dict[str, Any], accept: str) -> Request:
+    """Return the handshake of a WebSocket with the fields in the URL. Raises `CannotSend`."""
+    url = split_unix(as_url(address, fields))[1]
+    return Request("GET", url.replace("http", "ws", 1), headers={"Accept": _accept(accept)})
+
+
 def as_url(address: Address, fields: dict[str, Any]) -> str:
     """Return the URL that makes the call, also in a browser. Raises `CannotSend`."""
     pairs = {}
@@ -199,6 +205,18 @@ def as_url(address: Address, fields: dict[str, Any]) -> str:
             case _:
                 pairs[name] = _text(value)
     return f"{address.url}{'&' if urlsplit(address.url).query else '?'}{urlencode(pairs)}"
+
+
+def item_text(item: Any) -> str:
+    """Return a text, or another value as JSON, for a message to a call. Raises `CannotSend`."""
+    try:
+        _check(item, "the item")
+    except RecursionError:
+        raise CannotSend("the item contains itself, or has too many levels for JSON") from None
+    text = item if isinstance(item, str) else _json(item)
+    if not text.isascii():
+        _utf8(text)
+    return text
 
 
 def credentials(auth: str) -> tuple[str, str]:

@@ -142,8 +142,9 @@ class TestLeaving:
 
 def test_resuming_and_leaving_use_the_base_url_and_the_token(gate):
     token = "0123456789abcdef"
+    options = ["--base-url", "/my/owt", "--resume-window", "1h", "--max-body", "1KiB"]
     with (
-        LiveServer("--base-url", "/my/owt", "--token", token, "--resume-window", "1h") as server,
+        LiveServer(*options, "--token", token) as server,
         TcpProxy(server.port) as between,
         Client(f"{between.url}/my/owt/a/b", token=token) as client,
     ):
@@ -154,6 +155,23 @@ def test_resuming_and_leaving_use_the_base_url_and_the_token(gate):
             assert next(events).json() == {"n": 1}
         wait_until(lambda: client.run(run_of(first))["ended"])
         assert client.run(run_of(first))["failure"]["type"] == "cancelled"
+        with client.duplex("def run():\n  for m in request.messages: yield m") as stream:
+            values = iter(stream)
+            for item in "ab":
+                stream.send(item)
+                assert next(values) == item
+                assert between.cut() >= 1
+            id = stream.run
+        wait_until(lambda: client.run(id)["ended"])
+        assert client.run(id)["failure"]["type"] == "cancelled"
+        with Client(f"{server.url}/my/owt") as stranger, pytest.raises(RemoteError) as refused:
+            stranger.duplex("1").__enter__()
+        assert refused.value.status == 401
+        with client.duplex("def run(): list(request.messages)") as stream:
+            stream.send(bytes(2000))
+            with pytest.raises(RemoteError, match="larger than the server permits") as refused:
+                list(stream)
+        assert refused.value.status == 413
 
 
 class TestLeavingAsynchronously:

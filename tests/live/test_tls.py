@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import threading
 
 import httpx
 import pytest
@@ -107,6 +108,12 @@ def test_the_python_client_trusts_the_authorities_of_ssl_cert_file(tls, certific
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
     with Client(tls.url) as client:
         assert client.call("6 * 7") == 42
+        with client.duplex("def run(): yield from request.messages") as stream:
+            sender = threading.Thread(target=lambda: [stream.send(bytes(100_000)) for _ in range(50)])
+            sender.start()
+            values = iter(stream)
+            assert [len(next(values)) for _ in range(50)] == [100_000] * 50
+            sender.join()
 
 
 def test_clients_without_tls_and_silent_clients_disturb_no_other_client(tls):

@@ -49,6 +49,12 @@ def test_the_socket_has_its_own_url_and_is_accessible_to_its_owner_only(unix, pa
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_both_directions_of_a_call_use_the_socket(unix):
+    with Client(unix.url) as client, client.duplex("def run(): yield from request.messages") as stream:
+        stream.send("a")
+        assert next(iter(stream)) == "a"
+
+
 def links(folder):
     """Yield the targets of the links in a folder, without links that are removed meanwhile."""
     for name in os.listdir(folder):

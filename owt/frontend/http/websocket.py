@@ -249,6 +249,7 @@ class CallSocket(PageHandler, WebSocketHandler):
             call = requests.parse_call(parsed, match)
             session = call.session
             run, _ = self.service.submit(self._checked(call, method, first), self.user)
+            run.has_events = self._with_events
         except OwtError as error:
             self.service.counters.refused(error.status)
             run = self.service.refuse(facts, session, error, self.user)
@@ -299,9 +300,9 @@ class CallSocket(PageHandler, WebSocketHandler):
         facts = call.request
         if first.body:
             facts = msgspec.structs.replace(facts, method=method, input_size=UNKNOWN_SIZE)
-        else:
-            scheme = "wss" if facts.scheme == "https" else "ws"
-            facts = msgspec.structs.replace(facts, scheme=scheme, method=method)
+            return msgspec.structs.replace(call, request=facts, sse_streams=False)
+        scheme = "wss" if facts.scheme == "https" else "ws"
+        facts = msgspec.structs.replace(facts, scheme=scheme, method=method)
         return msgspec.structs.replace(call, request=facts, sse=self._with_events, sse_streams=False)
 
     def _deliver(self, run: Run, reader: Reader, after: int, source: MessageSource) -> None:

@@ -1,0 +1,335 @@
+"""Calls that get items while they send events: the connections of a `Dialogue`, one after another.
+
+`AsyncDuplex` is the stream of `AsyncClient.duplex`. `Duplex` is that of `Client.duplex`: the same on an event
+loop in a thread of its own, since a blocking TLS connection may not be read and written by two threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from owt.client.caller import Caller
+from owt.client.dialogue import SUBPROTOCOL, Dialogue, has_value, value_of
+from owt.client.events import Event
+from owt.client.following import CANCEL_TIMEOUT, CONNECT_TIMEOUT
+from owt.client.request import Request
+from owt.errors import CannotSend, OwtError, RemoteError, Unreachable
+from owt.server.certificate import verification
+
+Value = TypeVar("Value")
+
+MAX_EVENTS = 1 << 20
+"""Size of the events that wait for the caller at which no more are received."""
+OPEN_TIMEOUT = 10.0
+"""Seconds until the first attempt to connect fails."""
+TOO_LARGE, PROBLEMS = 1009, 4000
+"""Codes of the end of a connection: a message was too large; others, less their HTTP status."""
+
+
+class ItemTooLarge(RemoteError):
+    """The server has closed the connection, because an item was larger than it permits."""
+
+
+class AsyncDuplex:
+    """Stream of items to a call, and of the values or events that it sends.
+
+    `async for value in stream` yields what the adaptor yields and returns, and `events()` the events, from
+    which both take. A failure is raised at its place. After a lost connection the client goes on by another
+    one: nothing is lost, and nothing comes twice.
+    """
+
+    def __init__(self, caller: Caller, request: Request, *, body: bool = False) -> None:
+        """With `body`, the items are the parts of the body of the request."""
+        self._caller = caller
+        self._request = request
+        self._tls = verification(caller._address.server)
+        self._dialogue = Dialogue(body=body)
+        self._events: deque[tuple[Event, int]] = deque()
+        self._events_size = 0
+        self._failure: Exception | None = None
+        self._disconnected = False
+        self._waiting: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        assert self._dialogue.run is not None
+        return self._dialogue.run
+
+    async def send(self, item: Any) -> None:
+        """Send an item: text, bytes, or a value as JSON. Waits while the adaptor does not read.
+
+        Raises `CannotSend` for what cannot be sent, and after the end of the call or of the input; and
+        the failure of the call.
+        """
+        await self._until(lambda: self._dialogue.has_room or self._ended)
+        if self._failure is not None or self._disconnected:
+            raise self._failure or CannotSend("the call has ended, so that nothing more can be sent")
+        self._dialogue.add(item)
+        self._notify()
+
+    async def end(self) -> None:
+        """End the input, so that the adaptor has all items. Its output can still be read."""
+        self._dialogue.end_input()
+        self._notify()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._values()
+
+    async def _values(self) -> AsyncIterator[Any]:
+        async for event in self.events():
+            if has_value(event):
+                yield value_of(event)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield the events of the call, as `AsyncClient.stream` does. `send` answers an event `input`."""
+        while (event := await self.next_event()) is not None:
+            yield event
+
+    async def next_event(self) -> Event | None:
+        """Return the next event, or None after the last one. Raises the failure of the call."""
+        await self._until(lambda: self._events or self._ended)
+        if self._events:
+            event, size = self._events.popleft()
+            self._events_size -= size
+            self._notify()
+            return event
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    async def begin(self) -> None:
+        """Connect, and wait until the call has begun. Raises what prevents that."""
+        self._task = asyncio.create_task(self._converse())
+        await self._until(lambda: self._dialogue.run is not None or self._ended)
+        if self._dialogue.run is None and self._failure is not None:
+            raise self._failure
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._task is not None:
+            if not self._dialogue.over:
+                self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    @property
+    def run_to_cancel(self) -> str | None:
+        """The id of the run if it has not ended, unless the server or another client has ended the stream."""
+        has_failed = self._failure is not None and not isinstance(self._failure, ItemTooLarge)
+        return None if has_failed or self._dialogue.over else self._dialogue.run
+
+    @property
+    def _ended(self) -> bool:
+        """True if no event can follow."""
+        return self._disconnected or self._dialogue.over
+
+    # Connections
+
+    async def _converse(self) -> None:
+        """Exchange messages by one connection after another, until the call has ended."""
+        try:
+            while True:
+                problem: Exception | None = None
+                try:
+                    await self._use_connection()
+                except (OSError, OwtError, WebSocketException) as error:
+                    problem = self._problem(error)
+                if (delay := self._dialogue.retry_delay(problem)) is None:
+                    break
+                await asyncio.sleep(delay)
+            if not self._dialogue.over:
+                problem = problem or EOFError("the connection has ended")
+                has_begun = self._dialogue.run is not None
+                raise self._caller._broken(problem, {}) if has_begun else self._caller._unreachable(problem)
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._disconnected = True
+            self._notify()
+
+    async def _use_connection(self) -> None:
+        async with self._connection() as connection:
+            if connection.subprotocol != SUBPROTOCOL:
+                raise Unreachable(f"the WebSocket at {self._caller.url} is not that of an owt server")
+            assert connection.response is not None
+            self._caller._update_base(_response(connection.response))
+            await connection.send(self._dialogue.opening())
+            sending = asyncio.create_task(self._send_items(connection))
+            try:
+                async for message in connection:
+                    self._receive(message)
+                    if self._dialogue.over:
+                        return
+                    await self._until(lambda: self._events_size < MAX_EVENTS)
+            finally:
+                sending.cancel()
+
+    def _receive(self, message: str | bytes) -> None:
+        try:
+            event = self._dialogue.receive(message)
+        except RemoteError as error:
+            self._failure = error
+        else:
+            if event is not None:
+                self._events.append((event, len(message)))
+                self._events_size += len(message)
+        self._notify()
+
+    async def _send_items(self, connection: ClientConnection) -> None:
+        # A connection that was lost is the reader's problem.
+        with suppress(ConnectionClosed):
+            while True:
+                while (message := self._dialogue.next_message()) is not None:
+                    await connection.send(message)
+                await self._until(self._dialogue.has_message)
+
+    def _connection(self) -> connect:
+        settings: dict[str, Any] = {}
+        if socket := self._caller._address.socket:
+            settings |= {"unix": True, "path": socket}
+        if self._request.url.startswith("wss:"):
+            settings["ssl"] = self._tls
+        return connect(
+            self._request.url,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            additional_headers=self._request.headers,
+            compression=None,
+            proxy=None if self._caller._address.is_local else True,
+            open_timeout=OPEN_TIMEOUT if self._dialogue.run is None else CONNECT_TIMEOUT,
+            close_timeout=CANCEL_TIMEOUT,
+            # While the adaptor does not read, the server reads no pings.
+            ping_interval=None,
+            max_size=None,
+            **settings,
+        )
+
+    def _problem(self, error: Exception) -> Exception:
+        """Return the error that ended a connection as the caller sees it."""
+        if isinstance(error, InvalidStatus):
+            return self._caller._refused(_response(error.response))
+        closing = error.rcvd if isinstance(error, ConnectionClosed) else None
+        if closing is not None and closing.code == TOO_LARGE:
+            detail = "an item was larger than the server permits (--max-body); send it in parts"
+            return ItemTooLarge({"title": "the item is too large", "status": 413, "detail": detail})
+        if closing is not None and closing.code > PROBLEMS:
+            facts = {"title": closing.reason, "status": closing.code - PROBLEMS, "run": self._dialogue.run}
+            return RemoteError(facts)
+        return error
+
+    # Waiting
+
+    async def _until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            change = asyncio.get_running_loop().create_future()
+            self._waiting.append(change)
+            await change
+
+    def _notify(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
+
+
+class Duplex:
+    """Stream of items to a call, and of the values or events that it sends.
+
+    `for value in stream` yields what the adaptor yields and returns, and `events()` the events, from which
+    both take. A failure is raised at its place. One thread may send while another reads. After a lost
+    connection the client goes on by another one: nothing is lost, and nothing comes twice.
+    """
+
+    def __init__(self, stream: AsyncDuplex) -> None:
+        self._stream = stream
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_running = threading.Event()
+        self._closing = asyncio.Event()
+        # No work is added to a loop that is about to end.
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve()), name="owt-duplex", daemon=True
+        )
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        return self._stream.run
+
+    def send(self, item: Any) -> None:
+        """Send an item: text, bytes, or a value as JSON. Blocks while the adaptor does not read.
+
+        Raises `CannotSend` for what cannot be sent, and after the end of the call or of the input; and
+        the failure of the call.
+        """
+        self._wait_for(self._stream.send(item))
+
+    def end(self) -> None:
+        """End the input, so that the adaptor has all items. Its output can still be read."""
+        self._wait_for(self._stream.end())
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value_of(event) for event in self.events() if has_value(event))
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events of the call, as `Client.stream` does. `send` answers an event `input`."""
+        while (event := self._wait_for(self._stream.next_event())) is not None:
+            yield event
+
+    def begin(self) -> None:
+        """Connect, and wait until the call has begun. Raises what prevents that."""
+        self._thread.start()
+        self._is_running.wait()
+        self._wait_for(self._stream.begin())
+
+    def close(self) -> None:
+        """Disconnect, and end the thread."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._is_running.set()
+        await self._closing.wait()
+        await self._stream.close()
+
+    @property
+    def run_to_cancel(self) -> str | None:
+        """The id of the run if it has not ended."""
+        return self._stream.run_to_cancel
+
+    def _wait_for(self, work: Coroutine[Any, Any, Value]) -> Value:
+        """Return the result of `work` on the loop. Cancels it if this thread is interrupted."""
+        with self._lock:
+            if self._loop is None:
+                work.close()
+                raise CannotSend("the stream was closed")
+            waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return waiting.result()
+        except CancelledError:
+            raise CannotSend("the stream was closed") from None
+        except BaseException:
+            waiting.cancel()
+            raise
+
+
+def _response(response: Any) -> httpx.Response:
+    """Return the response to a handshake as httpx has responses."""
+    headers = list(response.headers.raw_items())
+    return httpx.Response(response.status_code, headers=headers, content=bytes(response.body or b""))
