@@ -11,6 +11,8 @@
     ├── MethodNotAllowed    the path does not support the request's method (405)
     ├── EndpointGone        the endpoint's kernel ended or no longer has the endpoint (410)
     ├── EndpointError       a function cannot be an endpoint
+    ├── RunTaken            the run id that the client has chosen stands for another call (409)
+    ├── AnswerLost          the beginning of a run's output is no longer kept (410)
     ├── WaitsForItself      a call made by a call could only begin after that one's end (409)
     ├── Busy                a limit is reached; try again later (503)
     ├── KernelDied          the kernel ended while it was needed (502)
@@ -177,6 +179,29 @@ class EndpointError(OwtError, ValueError):
     """A function cannot be an endpoint. The message has the path, the reason and the remedy."""
 
     title = "not an endpoint"
+
+
+class RunTaken(OwtError):
+    """The run id that the client has chosen (header `Owt-Run`) cannot stand for its request."""
+
+    status = 409
+    title = "the run id is taken"
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(
+            f"Owt-Run: {id} {reason}; choose a new id for each call, and send it again only with the same "
+            "request (Owt-Caller names the run that makes a call)"
+        )
+
+
+class AnswerLost(OwtError):
+    """The beginning of what a run has sent is no longer kept."""
+
+    status = 410
+    title = "the answer is lost"
+
+    def __init__(self, id: str, limit: str) -> None:
+        super().__init__(f"the beginning of run {id} is no longer kept ({limit})")
 
 
 class Busy(OwtError):

@@ -142,7 +142,7 @@ class Caller:
     def _with_headers(self, new: Request) -> Request:
         """Return a request of a call with the headers of the options, and the run that makes it."""
         if (run := Server.current_run()) is not None:
-            new.headers["Owt-Run"] = run
+            new.headers["Owt-Caller"] = run
         for name, value in self.options.headers.items():
             if (problem := header_problem(name, value)) is not None or name.lower() in RESERVED:
                 raise CannotSend(problem or f"header {name!r}: the client sets it itself")

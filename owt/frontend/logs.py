@@ -25,6 +25,7 @@ from tornado.web import RequestHandler
 from owt.errors import shortened
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Prompt, Stderr, Stdout
+from owt.wire.names import RUN_ID
 
 MAX_CODE = 200
 MAX_PATH = 200
@@ -44,7 +45,7 @@ access = logging.getLogger("owt.access")
 calls = logging.getLogger("owt.calls")
 faults = logging.getLogger("owt.faults")
 
-IDS = ("request_id", "trace_id", "parent_id")
+IDS = ("request_id", "trace_id", "parent_id", "run_id")
 """Names of a request's ids in the log."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -252,6 +253,8 @@ def request_ids(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
                 ids["request_id"] = value
             case "traceparent" if parts := _TRACEPARENT.fullmatch(value):
                 ids |= {"trace_id": parts[1], "parent_id": parts[2]}
+            case "owt-run" if re.fullmatch(RUN_ID, value):
+                ids["run_id"] = value
     return ids
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from owt.errors import Busy, OwtError
+from owt.errors import AnswerLost, Busy, OwtError
 from owt.frontend.access.authentication import Authenticator
 from owt.frontend.access.origins import Origins
 from owt.frontend.config.settings import Settings
@@ -14,6 +14,7 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.notebooks.notebooks import Notebooks
 from owt.frontend.problems import failed
 from owt.frontend.runs.cache import Cache, key_of
+from owt.frontend.runs.claims import Claim
 from owt.frontend.runs.runs import Run
 from owt.frontend.runs.table import Runs
 from owt.frontend.sessions import waiting
@@ -40,20 +41,36 @@ class Service:
     def __post_init__(self) -> None:
         self.notebooks = Notebooks(self.endpoints)
 
-    def submit(self, call: Call, user: str | None = None, *, join: bool = True) -> tuple[Run, str | None]:
-        """Begin a call, or find its answer in the cache; with `join`, also in a live run.
+    def submit(
+        self, call: Call, user: str | None = None, *, join: bool = True, claim: Claim | None = None
+    ) -> tuple[Run, str | None]:
+        """Begin a call, or find its answer in the cache; with `join`, also in a live run. A request that
+        repeats another (`claim`) follows the run of that one.
 
         Returns the run to follow, and `hit`, `miss`, `joined`, or None for a call that does not use the
         cache. A call that joined follows the run as far as `Cache.may_share` allows. Raises the errors of
-        `Sessions.submit`, and `Busy` if the server is shutting down or at its limit.
+        `Sessions.submit` and `Runs.claimed`, `AnswerLost` for a repeated request whose answer is no longer
+        kept, and `Busy` if the server is shutting down or at its limit.
         """
+        if claim is not None and (repeated := self.runs.claimed(claim, user)) is not None:
+            if not (repeated.journal.complete or call.detach):
+                raise AnswerLost(
+                    repeated.id,
+                    "its clients had left for --resume-window"
+                    if repeated.cancel_reason == "disconnected"
+                    else "--run-journal limits what is kept",
+                )
+            self._check_joining(call, repeated, "the call that this one repeats")
+            return repeated, None
         if self.draining:
             raise Busy("the server is shutting down and accepts no new calls")
         lookup = None
         if call.caching is None:
-            run = self._begin(call)
+            run = self._begin(call, claim)
         else:
-            run, lookup = self._look_up(call, key_of(call, user, self.sessions.spec_of(call)), join)
+            key = key_of(call, user, self.sessions.spec_of(call))
+            # The id that the client has chosen is that of a run of its own.
+            run, lookup = self._look_up(call, key, join and claim is None, claim)
             self.counters.lookups[lookup] += 1
         run.user = user
         if call.detach:
@@ -75,34 +92,37 @@ class Service:
         run = self.runs.get(id)
         return run if run is not None and user == run.user else None
 
-    def _look_up(self, call: Call, key: bytes, join: bool) -> tuple[Run, str]:
+    def _look_up(self, call: Call, key: bytes, join: bool, claim: Claim | None) -> tuple[Run, str]:
         chunks = self.cache.find(key, call.accept)
         if chunks is not None:
-            run = self.runs.create(call)
+            run = self.runs.create(call, claim)
             run.observe(self.counters)
             run.feed(chunks)
             return run, "hit"
         if join and (live := self.cache.find_live(key, call)) is not None:
-            caller = self._caller(call)
-            if caller is not None:
-                joining = Run("", call, 0)
-                joining.caller = caller
-                waiting.check(joining, [live], "the equal call that this one joins")
+            self._check_joining(call, live, "the equal call that this one joins")
             live.shared_by += 1
             return live, "joined"
-        run = self._begin(call)
+        run = self._begin(call, claim)
         if not run.ended:
             self.cache.observe(run, key)
         return run, "miss"
 
-    def _begin(self, call: Call) -> Run:
+    def _check_joining(self, call: Call, run: Run, what: str) -> None:
+        """Raise `WaitsForItself` if the run that a call is to follow waits for the caller of the call."""
+        if (caller := self._caller(call)) is not None and not run.ended:
+            joining = Run("", call, 0)
+            joining.caller = caller
+            waiting.check(joining, [run], what)
+
+    def _begin(self, call: Call, claim: Claim | None) -> Run:
         max_runs = self.settings.max_runs
         if self.runs.live_count >= max_runs:
             raise Busy(
                 f"{max_runs} calls are queued and running already (the limit is --max-runs {max_runs}); "
                 "try again later"
             )
-        run = self.runs.create(call)
+        run = self.runs.create(call, claim)
         run.observe(self.counters)
         if (caller := self._caller(call)) is not None:
             run.caller = caller

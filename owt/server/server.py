@@ -78,7 +78,8 @@ class Server:
         """Return the id of the run that this code works for, or None.
 
         Inside a kernel the kernel knows it; a process that a call has started has it in OWT_RUN. A request
-        with the header `Owt-Run: ID` is a call made by that run: it is refused if it waits for the run's end.
+        with the header `Owt-Caller: ID` is a call made by that run: it is refused if it waits for the run's
+        end.
         """
         if cls._find_run is not None:
             return cls._find_run()

@@ -126,7 +126,8 @@ class Call(Struct, frozen=True, array_like=True):
     address. `cell` says that the code is a cell of a served notebook. `operation` is what the server itself
     does instead of running code, when its turn comes; no request has one. `body_parsed` says that the
     request's body held the code or the kwargs: the adaptor rarely reads such a body, so a large one stays in
-    the frontend until it does. `caller` is the id of the run that has made the request (header `Owt-Run`).
+    the frontend until it does. `caller` is the id of the run that has made the request (header
+    `Owt-Caller`).
     """
 
     request: RequestFacts

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from owt.errors import BadRequest
 
+RUN_ID = r"[A-Za-z0-9_-]{8,64}"
+"""Pattern of the ids of runs, also of those that clients choose."""
 # "." and ".." would be steps in a path, so no URL could name such a session.
 SESSION_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 _ADAPTOR_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -25,6 +27,13 @@ def session_name(name: str, field: str = "session") -> str:
         rule = "must be 1 to 64 letters, digits, '.', '_' or '-', and not '.' or '..'"
         raise BadRequest(field, rule, name)
     return name
+
+
+def run_id(id: str, field: str = "Owt-Run") -> str:
+    """Return `id` if a client may choose it for a run. Raises `BadRequest`."""
+    if not re.fullmatch(RUN_ID, id):
+        raise BadRequest(field, "must be 8 to 64 letters, digits, '-' or '_'", id)
+    return id
 
 
 def environment(values: Mapping[str, object], field: str = "env") -> dict[str, str]:

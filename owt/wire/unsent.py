@@ -33,10 +33,10 @@ POSITION = (len(NAMES) + WAITING) * REGION
 SIZE = POSITION + 8
 
 # Number of the message, size of the text, index of the stream's name, id of the run.
-_HEADER = struct.Struct("<QIB40s")
+_HEADER = struct.Struct("<QIB64s")
 _NUMBER = struct.Struct("<Q")
 _TEXT_SIZE = struct.Struct("<I")
-_TEXT = 64
+_TEXT = 80
 """Position of the text in a region."""
 
 

@@ -76,16 +76,16 @@ def test_the_header_of_any_client_makes_a_call_nested(server, session, tmp_path)
         )
         gate.reached()
         run = wait_until(lambda: server.session(session)["current_run"])
-        answer = server.ask("POST", "/", data={"code": "1", "session": session}, headers={"Owt-Run": run})
+        answer = server.ask("POST", "/", data={"code": "1", "session": session}, headers={"Owt-Caller": run})
         assert answer.status_code == 409
         assert "this call waits for itself" in answer.text
         detached = server.ask(
-            "POST", "/", data={"code": "1", "session": session, "detach": "1"}, headers={"Owt-Run": run}
+            "POST", "/", data={"code": "1", "session": session, "detach": "1"}, headers={"Owt-Caller": run}
         )
         assert detached.status_code == 202
         gate.open()
         assert call.result().status_code == 200
-    answer = server.ask("POST", "/", data={"code": "1", "session": session}, headers={"Owt-Run": run})
+    answer = server.ask("POST", "/", data={"code": "1", "session": session}, headers={"Owt-Caller": run})
     assert answer.text == "1"
 
 

@@ -274,12 +274,12 @@ class TestPreflight:
 
     @pytest.mark.parametrize("path", ["/", "/any/path", "/_owt/sessions/mine"])
     def test_a_preflight_of_an_allowed_origin_needs_no_credentials(self, server, path):
-        headers = ("-H", "Access-Control-Request-Headers: authorization,content-type")
+        headers = ("-H", "Access-Control-Request-Headers: authorization,content-type,owt-run")
         answer = curl(server, path, *self.ASK, *headers, user=None)
         assert (answer.status, answer.body) == (204, "")
         assert answer.cors == {
             "allow-credentials": ["true"],
-            "allow-headers": ["authorization,content-type"],
+            "allow-headers": ["authorization,content-type,owt-run"],
             "allow-methods": ["GET, POST, PUT, PATCH, DELETE"],
             "allow-origin": [APP],
             "max-age": ["7200"],

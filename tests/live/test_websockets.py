@@ -540,3 +540,10 @@ class TestGuards:
             assert socket.recv() == "a"
             server.send_signal(signal.SIGTERM)
             assert end_of(socket)[1] == 1001
+
+
+def test_a_run_id_of_the_client_is_refused(server: LiveServer) -> None:
+    with connected(server, code="1", headers={"Owt-Run": "client-chosen"}) as socket:
+        messages, code, reason = end_of(socket)
+    assert (messages, code) == ([], 4400)
+    assert "Owt-Run: cannot be used by WebSocket" in reason

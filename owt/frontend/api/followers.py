@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Router
 
-from owt.errors import BadRequest, MethodNotAllowed
+from owt.errors import AnswerLost, BadRequest, MethodNotAllowed
 from owt.frontend.http.events import Events
 from owt.frontend.http.exchange import Exchange
 from owt.frontend.http.responses import Plain
@@ -91,13 +91,8 @@ class AnswerExchange(RunExchange):
         try:
             reader = run.follow()
         except ChunksLost:
-            self.writer.send_problem(
-                Problem(
-                    "urn:owt:answer-lost", "the answer is lost", 410,
-                    f"the beginning of run {run.id} is no longer kept (--run-journal limits what is kept)",
-                    run=run.id,
-                )
-            )
+            lost = AnswerLost(run.id, "--run-journal limits what is kept")
+            self.writer.send_error(lost, run.session, run.id)
             return
         self.deliver(run, reader, self.renderer(run))
 

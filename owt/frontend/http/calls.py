@@ -23,7 +23,8 @@ from owt.frontend.http.requests import ParsedRequest
 from owt.frontend.http.responses import Plain, own_headers
 from owt.frontend.notebooks.notebooks import Lookup
 from owt.frontend.problems import WholeResponse
-from owt.frontend.runs.resuming import check_same_call, parse_event_id
+from owt.frontend.runs.claims import Claim
+from owt.frontend.runs.resuming import check_same_call, check_same_run, parse_event_id
 from owt.frontend.runs.runs import Run
 from owt.frontend.service import Service
 from owt.wire.call import Call, RequestFacts
@@ -159,20 +160,36 @@ class CallExchange(Exchange):
                     self.writer.send(WholeResponse(200, [("Owt-Session", session)] if session else [], b""))
                     return
                 call = msgspec.structs.replace(call, request=msgspec.structs.replace(facts, method="GET"))
-            last = None
-            if call.sse or call.sse_streams:
-                last = parse_event_id(self.request.headers.get("Last-Event-ID"))
-            if last is not None:
-                if (known := self.service.known(last.run, self.user)) is not None:
-                    check_same_call(known, call)
-                self.resume(known, last)
+            claim = parsed.claim
+            if (call.sse or call.sse_streams) and self._resume(call, claim):
                 return
             # The client of a detached run follows it later, by its id alone.
-            run, cached = self.service.submit(call, self.user, join=not call.detach)
+            run, cached = self.service.submit(call, self.user, join=not call.detach, claim=claim)
         except OwtError as error:
             self._refuse(facts, session, error)
             return
         self._follow(call, run, cached)
+
+    def _resume(self, call: Call, claim: Claim | None) -> bool:
+        """Respond with the events that follow the last one that the client has, if it names one.
+
+        Returns False for an id that this server cannot have made. Raises `BadRequest` if the event belongs
+        to another call.
+        """
+        last = parse_event_id(self.request.headers.get("Last-Event-ID"))
+        if last is None:
+            return False
+        if claim is not None:
+            check_same_run(claim, last)
+            self.resume(self.service.runs.claimed(claim, self.user), last)
+            return True
+        known = self.service.known(last.run, self.user)
+        if known is not None:
+            check_same_call(known, call)
+        elif not last.is_generated:
+            return False
+        self.resume(known, last)
+        return True
 
     def _follow(self, call: Call, run: Run, cached: str | None) -> None:
         """Respond with what a run sends, or with its address."""

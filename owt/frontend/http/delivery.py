@@ -189,7 +189,7 @@ class Delivery:
         """Answer with events, from the beginning of the run."""
         assert self._events is not None
         self._renderer, self._events = self._events, None
-        self._run.has_events = True
+        self._run.resumable = True
         left, self._reader = self._reader, self._run.follow()
         left.close()
         self.start()

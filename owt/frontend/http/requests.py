@@ -34,6 +34,7 @@ from owt.frontend import nesting
 from owt.frontend.config.setting import SWITCH
 from owt.frontend.endpoints import Match
 from owt.frontend.http.fields import Field, cut, decode_base64, read_fields
+from owt.frontend.runs.claims import Claim
 from owt.wire import sse
 from owt.wire.accept import PROBLEM, checked_ranges, names, prefers_json, ranks_first
 from owt.wire.call import Caching, Call, RequestFacts, Target
@@ -43,6 +44,7 @@ from owt.wire.names import (
     environment,
     function_name,
     kernelspec_name,
+    run_id,
     session_name,
 )
 
@@ -64,13 +66,14 @@ _switches = msgspec.json.Decoder(bool | int | str | None)
 class ParsedRequest(Struct, frozen=True):
     """The call that a request asks for, except an endpoint at its path.
 
-    `blank` is True for a request that has no field at all. `mistyped` is as
-    in `ReadFields`.
+    `blank` is True for a request that has no field at all. `mistyped` is as in `ReadFields`. `claim` is for a
+    client that has chosen the id of the run.
     """
 
     call: Call
     blank: bool
     mistyped: tuple[str, str] | None = None
+    claim: Claim | None = None
 
     @property
     def needs_endpoint(self) -> bool:
@@ -85,7 +88,7 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
     """
     content_type = ""
     accepts: list[str] = []
-    header_session = caller = None
+    header_session = caller = chosen_id = None
     for name, value in facts.headers:
         match name.lower():
             case "content-type":
@@ -95,6 +98,8 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
             case "owt-session":
                 header_session = value.strip()
             case "owt-run":
+                chosen_id = value.strip()
+            case "owt-caller":
                 caller = value.strip()
     # A repeated header is a list written in several lines (RFC 9110, section 5.3).
     accept = ",".join(filter(None, accepts)) or "*/*"
@@ -140,7 +145,10 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
         env=values.get("env"),
         cwd=values.get("cwd"),
     )
-    return ParsedRequest(call, blank=not fields and header_session is None, mistyped=mistyped)
+    claim = None
+    if chosen_id is not None:
+        claim = Claim(run_id(chosen_id), facts, content_type, header_session)
+    return ParsedRequest(call, not fields and header_session is None, mistyped, claim)
 
 
 def is_view(parsed: ParsedRequest) -> bool:

@@ -23,12 +23,13 @@ import msgspec
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 
-from owt.errors import OwtError
+from owt.errors import AnswerLost, OwtError
 from owt.frontend.endpoints import Match
 from owt.frontend.http import gate
 from owt.frontend.http.calls import CallExchange
 from owt.frontend.http.connection import Connection
 from owt.frontend.http.requests import UPLOAD_METHODS, ParsedRequest
+from owt.frontend.runs.claims import Claim
 from owt.frontend.runs.input import RunInput
 from owt.frontend.runs.runs import Run
 from owt.frontend.service import Service
@@ -76,6 +77,8 @@ class Phase(Enum):
     """The call has begun, or was refused."""
     COLLECTING = "collecting"
     """The call begins after the body."""
+    REPEATED = "repeated"
+    """The run has the id that the client has chosen. The body is only compared with that of its request."""
 
 
 class StreamedCallExchange(CallExchange):
@@ -90,6 +93,8 @@ class StreamedCallExchange(CallExchange):
         self._phase = Phase.UNDECIDED
         self._beginning: asyncio.Task[None] | None = None
         self._input: RunInput | None = None
+        self._claim: Claim | None = None
+        self._respond_to_repeated: Callable[[], None] | None = None
         # Bytes of the body, as they are sent.
         self._received = 0
         self._respond: Callable[[], None] | None = None
@@ -119,7 +124,7 @@ class StreamedCallExchange(CallExchange):
         self._received += len(chunk)
         match self._phase:
             case Phase.STREAMING if self._input is not None and not self.body.compressed:
-                return self._input.push(chunk)
+                return self._add_part(self._input, chunk)
             case Phase.COLLECTING:
                 return super().data_received(chunk)
             case Phase.UNDECIDED if self._may_be_last():
@@ -141,13 +146,20 @@ class StreamedCallExchange(CallExchange):
         if self._phase is Phase.COLLECTING:
             if (collecting := super().data_received(chunk)) is not None:
                 await collecting
-        elif self._input is not None:
+        elif self._input is not None or self._phase is Phase.REPEATED:
             try:
                 for piece in self.body.content_of(chunk):
-                    if (sent := self._input.push(piece)) is not None:
+                    if (sent := self._add_part(self._input, piece)) is not None:
                         await sent
             except zlib.error as error:
-                self._input.end(f"cannot be read as gzip: {error}")
+                if self._input is not None:
+                    self._input.end(f"cannot be read as gzip: {error}")
+
+    def _add_part(self, input: RunInput | None, piece: bytes) -> asyncio.Future[None] | None:
+        """Give a part of the body to the run, and count it for requests that may repeat this one."""
+        if self._claim is not None:
+            self._claim.add(piece)
+        return None if input is None else input.push(piece)
 
     def finish(self) -> None:
         """End the run's input, or respond to a request that has been received as a whole."""
@@ -159,10 +171,14 @@ class StreamedCallExchange(CallExchange):
             case Phase.BEGINNING:
                 assert self._beginning is not None
                 self._beginning.add_done_callback(lambda _: self.finish())
-            case Phase.STREAMING:
+            case Phase.STREAMING | Phase.REPEATED:
                 self.writer.request_complete = True
+                complete = self.body.is_complete()
+                if complete and self._claim is not None:
+                    self._claim.complete()
+                if self._respond_to_repeated is not None and not self.writer.ended:
+                    self._respond_to_repeated()
                 if self._input is not None:
-                    complete = self.body.is_complete()
                     self._input.end(None if complete else "cannot be read as gzip: it ends too early")
                 respond, self._respond = self._respond, None
                 if respond is not None:
@@ -201,10 +217,25 @@ class StreamedCallExchange(CallExchange):
             if not self.disconnected:
                 stream = cast(HTTP1Connection, self.request.connection).stream
                 cast(Connection, stream).stream_body(self.on_connection_close)
-                self._run(facts, parsed, match)
+                self._claim = parsed.claim
+                if self._claim is not None and self.service.runs.get(self._claim.id) is not None:
+                    self._phase = Phase.REPEATED
+                    self._add_part(None, self.body.join())
+                    self._respond_to_repeated = partial(self._run_repeated, self._claim, facts, parsed, match)
+                else:
+                    self._run(facts, parsed, match)
         except Exception:
             self._phase = Phase.STREAMING
             self.writer.fail()
+
+    def _run_repeated(
+        self, claim: Claim, facts: RequestFacts, parsed: ParsedRequest, match: Match | None
+    ) -> None:
+        """Respond with what the run sends that the request repeats: there is no body for a new one."""
+        if self.service.runs.get(claim.id) is None:
+            self._refuse(facts, None, AnswerLost(claim.id, "it was forgotten while the body came"))
+        else:
+            self._run(facts, parsed, match)
 
     def _has_reader(self, parsed: ParsedRequest, match: Match | None) -> bool:
         """Return True if the request says what to run, and that may read the body as it comes."""
@@ -225,12 +256,12 @@ class StreamedCallExchange(CallExchange):
 
     def _follow(self, call: Call, run: Run, cached: str | None) -> None:
         """Respond with what a run sends, and give it the body."""
-        if call.request.input_size:
+        if call.request.input_size and self._phase is not Phase.REPEATED:
             self._input = run.open_input()
             self._input.is_body = True
             if content := self.body.join():
                 self.body.drop()
-                self._input.push(content)
+                self._add_part(self._input, content)
         super()._follow(call, run, cached)
 
     def _send_address(self, run: Run, call: Call) -> None:

@@ -217,7 +217,7 @@ class CallSocket(PageHandler, WebSocketHandler):
         if is_end:
             run.input.end()
             # An adaptor that reads its input gets time to end.
-            run.has_events = run.has_events or run.input.requested
+            run.resumable = run.resumable or run.input.requested
         self._stop()
         if self._delivery is None and run.resume_window == 0 and not run.has_readers:
             # No reader of the output has come.
@@ -248,8 +248,8 @@ class CallSocket(PageHandler, WebSocketHandler):
                 return
             call = requests.parse_call(parsed, match)
             session = call.session
-            run, _ = self.service.submit(self._checked(call, method, first), self.user)
-            run.has_events = self._with_events
+            run, _ = self.service.submit(self._checked(call, method, first, parsed.claim), self.user)
+            run.resumable = self._with_events
         except OwtError as error:
             self.service.counters.refused(error.status)
             run = self.service.refuse(facts, session, error, self.user)
@@ -292,9 +292,9 @@ class CallSocket(PageHandler, WebSocketHandler):
         except MethodNotAllowed:
             return await self.service.notebooks.match(other, path), other
 
-    def _checked(self, call: Call, method: str, first: First) -> Call:
+    def _checked(self, call: Call, method: str, first: First, claim: object) -> Call:
         """Return the call as one by WebSocket. Raises `BadRequest` for options that it cannot have."""
-        for field, value in (("use_cache", call.caching), ("detach", call.detach)):
+        for field, value in (("use_cache", call.caching), ("detach", call.detach), ("Owt-Run", claim)):
             if value:
                 raise BadRequest(field, "cannot be used by WebSocket: its client sends and reads meanwhile")
         facts = call.request

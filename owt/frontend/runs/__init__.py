@@ -3,6 +3,7 @@
     runs      run and its readers
     table     known runs: live ones, and those that ended recently
     input     what the client of a run sends to it, within the kernel's credit
+    claims    ids that clients choose for their runs
     journal   newest chunks of a run, and the limit of all journals together
     resuming  clients that reconnect to a run
     cache     stored answers

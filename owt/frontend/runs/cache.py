@@ -9,6 +9,7 @@ from contextlib import suppress
 import msgspec
 from cachetools import LRUCache
 
+from owt.frontend.runs.claims import without_boundary
 from owt.frontend.runs.runs import Run
 from owt.wire.call import PERSONAL_HEADERS, Call
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, size
@@ -49,8 +50,7 @@ def _argument_parts(call: Call) -> bytes | None:
     body = call.request.body
     if call.body_parsed or b'name="kwargs.' not in body:
         return None
-    boundary, _, _ = body.partition(b"\r\n")
-    return body.replace(boundary, b"") if boundary.startswith(b"--") else body
+    return without_boundary(body) if body.startswith(b"--") else body
 
 
 class Cache:

@@ -11,16 +11,19 @@ from typing import Literal, NamedTuple
 
 from owt.errors import BadRequest
 from owt.frontend.problems import Problem
+from owt.frontend.runs.claims import Claim
 from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.runs import Reader, Run
 from owt.wire import sse
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data
+from owt.wire.names import RUN_ID
 
 OVER = "over"
 """Event number in an id that marks the end of a run. A client that reconnects with it gets 204."""
 
-_ID = re.compile(rf"([0-9a-f]{{16}})-(\d{{1,15}}|{OVER})")
+_ID = re.compile(rf"({RUN_ID})-(\d{{1,15}}|{OVER})")
+_GENERATED = re.compile(r"[0-9a-f]{16}")
 
 
 class EventId(NamedTuple):
@@ -28,6 +31,11 @@ class EventId(NamedTuple):
 
     run: str
     number: int | None
+
+    @property
+    def is_generated(self) -> bool:
+        """Return True if the run's id is one that the server may have generated."""
+        return _GENERATED.fullmatch(self.run) is not None
 
 
 class Resumed(NamedTuple):
@@ -61,6 +69,12 @@ def check_same_call(run: Run, call: Call) -> None:
         raise BadRequest(
             "Last-Event-ID", "belongs to another call", run.id, hint="Leave the header out to run this one"
         )
+
+
+def check_same_run(claim: Claim, last: EventId) -> None:
+    """Raise `BadRequest` if a request names one run by `Owt-Run` and another by its last event."""
+    if last.run != claim.id:
+        raise BadRequest("Last-Event-ID", f"belongs to another run than Owt-Run, {claim.id}", last.run)
 
 
 def resume(run: Run, after: int) -> Resumed | Literal["over", "lost"]:

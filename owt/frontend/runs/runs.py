@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
+from owt.frontend.runs.claims import Claim
 from owt.frontend.runs.input import RunInput
 from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
 from owt.wire.call import Call
@@ -76,8 +77,9 @@ class Run(Struct, eq=False):
     in steps of `grant_step` bytes. If no reader is left, the position of the last one counts, since it may
     come back. A detached run waits for no reader.
 
-    When its last reader leaves, a run is cancelled: at once, or after `resume_window` seconds if its answer
-    is a stream of events, which a client can resume. Times are seconds since 1970.
+    When its last reader leaves, a run is cancelled: at once, or after `resume_window` seconds if it is
+    `resumable`: if its answer is a stream of events, or its client has chosen its id. Times are seconds since
+    1970.
 
     `journal_limit` is in bytes; `budget` is what the run shares with others (by default nothing).
     """
@@ -102,8 +104,9 @@ class Run(Struct, eq=False):
     caller: Run | None = None
     nested: set[Run] = field(default_factory=set)
     detached: bool = False
-    has_events: bool = False
+    resumable: bool = False
     user: str | None = None
+    claim: Claim | None = None
     shared_by: int = 1  # calls, without those that were cancelled
     fingerprint: int | None = None  # only of a run with events, which can be resumed
     input: RunInput | None = None
@@ -120,7 +123,8 @@ class Run(Struct, eq=False):
 
     def __post_init__(self) -> None:
         call = self.call
-        self.session, self.detached, self.has_events = call.session, call.detach, call.sse
+        self.session, self.detached = call.session, call.detach
+        self.resumable = call.sse or self.claim is not None
         self.fingerprint = call.fingerprint() if call.sse or call.sse_streams else None
 
     @property
@@ -273,7 +277,7 @@ class Run(Struct, eq=False):
         self.grant()
         if self._readers or self.detached:
             return
-        if self.has_events and self.resume_window > 0:
+        if self.resumable and self.resume_window > 0:
             loop = asyncio.get_running_loop()
             self._abandoned = loop.call_later(self.resume_window, self.cancel, "disconnected")
         else:

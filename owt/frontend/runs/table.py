@@ -6,12 +6,18 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from owt.errors import AnswerLost, RunTaken
 from owt.frontend.logs import short_path
+from owt.frontend.runs.claims import Claim
 from owt.frontend.runs.journal import JournalBudget
 from owt.frontend.runs.runs import Run
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import size
+
+MAX_DROPPED = 100_000
+"""Maximum number of ids of dropped runs, each of some 300 bytes."""
 
 
 def _random_ids() -> Iterator[str]:
@@ -20,6 +26,13 @@ def _random_ids() -> Iterator[str]:
         digits = secrets.token_hex(8 * 256)
         for start in range(0, len(digits), 16):
             yield digits[start : start + 16]
+
+
+class Dropped(NamedTuple):
+    """Record of a run that was dropped: its user and when it ended."""
+
+    user: str | None
+    ended_at: float
 
 
 class Runs:
@@ -51,15 +64,20 @@ class Runs:
         self._live: dict[str, Run] = {}
         self._ended: OrderedDict[str, Run] = OrderedDict()
         self._ended_bytes = 0
+        # Runs with ids of clients that were dropped before the end of their retention, so that no repeated
+        # request runs again.
+        self._dropped: OrderedDict[str, Dropped] = OrderedDict()
 
-    def create(self, call: Call) -> Run:
-        """Return a new run of this call, with an id that cannot be guessed."""
+    def create(self, call: Call, claim: Claim | None = None) -> Run:
+        """Return a new run of this call, with the id that its client has chosen, or one that cannot be
+        guessed."""
         run = Run(
-            next(self._ids), call,
+            next(self._ids) if claim is None else claim.id, call,
             self._journal if call.caching is None else self._cacheable,
             budget=self._budget,
             grant_step=self._grant_step,
             resume_window=self._resume_window,
+            claim=claim,
         )
         self._live[run.id] = run
         self._budget.join(run)
@@ -69,6 +87,25 @@ class Runs:
     def get(self, id: str) -> Run | None:
         """Return the run with this id, if it is known."""
         return self._live.get(id) or self._ended.get(id)
+
+    def claimed(self, claim: Claim, user: str | None) -> Run | None:
+        """Return the run that a request repeats, or None if no run has the id that its client has chosen.
+
+        Raises `RunTaken` if the id stands for another call or for another user's, and `AnswerLost` for a run
+        that had to be dropped before the end of its retention.
+        """
+        run = self.get(claim.id)
+        if run is None:
+            if (dropped := self._dropped.get(claim.id)) is None:
+                return None
+            if dropped.user == user:
+                raise AnswerLost(claim.id, "--journal-total limits what all runs keep together")
+        elif run.user == user and run.claim is not None:
+            if run.claim.is_same_call(claim):
+                return run
+            if run.claim.digest is None:
+                raise RunTaken(claim.id, "has begun, and the body of its request has not come as a whole")
+        raise RunTaken(claim.id, "stands for another call")
 
     @property
     def live_count(self) -> int:
@@ -92,13 +129,21 @@ class Runs:
     def prune(self) -> None:
         """Forget ended runs that are past their retention, or beyond the limits."""
         horizon, room = time.time() - self._retention, self._budget.total - self._budget.held
+        while self._dropped:
+            id, dropped = next(iter(self._dropped.items()))
+            if len(self._dropped) <= MAX_DROPPED and dropped.ended_at > horizon:
+                break
+            del self._dropped[id]
         while self._ended:
             run = next(iter(self._ended.values()))
+            ended_at = run.ended_at or 0
             fits = self._ended_bytes <= room and len(self._ended) <= self._max_ended
-            if fits and (run.ended_at or 0) > horizon:
+            if fits and ended_at > horizon:
                 return
             del self._ended[run.id]
             self._ended_bytes -= run.kept_bytes
+            if run.claim is not None and ended_at > horizon:
+                self._dropped[run.id] = Dropped(run.user, ended_at)
 
     def run_ended(self, run: Run) -> None:
         """Keep the run with its output, but without its input, of which only a short path is shown."""

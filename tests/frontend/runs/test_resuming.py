@@ -40,16 +40,22 @@ RUN = "0123456789abcdef"
         ("17", None),
         (RUN, None),
         (f"{RUN}-", None),
-        (f"{RUN}--1", None),
+        (f"{RUN}--1", EventId(f"{RUN}-", 1)),
         (f"{RUN}-1.5", None),
-        (f"{RUN.upper()}-1", None),
+        ("Client_s-own-17", EventId("Client_s-own", 17)),
+        ("client-3", None),
         (f"{RUN}-{10**15}", None),
         (f"{RUN}-1\n", EventId(RUN, 1)),
-        (f"x{RUN}-1", None),
+        (f"a.{RUN}-1", None),
     ],
 )
 def test_parse_event_id_accepts_only_owts_ids(text: str | None, place: EventId | None) -> None:
     assert parse_event_id(text) == place
+
+
+@pytest.mark.parametrize(("run", "generated"), [(RUN, True), (RUN.upper(), False), (f"{RUN}0", False)])
+def test_ids_of_the_servers_form_are_generated(run: str, generated: bool) -> None:
+    assert EventId(run, 1).is_generated is generated
 
 
 @given(st.text() | st.from_regex(r"[0-9a-f]{16}-(\d{1,20}|over)", fullmatch=True))
