@@ -27,21 +27,68 @@ export interface ClientOptions extends Fields {
   token?: string | null;
 }
 
-export interface CallOptions extends Fields {
+/** What an `input()`, a `getpass()` or a debugger asks. */
+export interface Question {
+  prompt: string;
+  password: boolean;
+}
+
+interface Answering extends Fields {
   signal?: AbortSignal | null;
+  /** Function that answers questions; null ends the input. */
+  answer?: ((question: Question) => string | null | Promise<string | null>) | null;
+}
+
+export interface CallOptions extends Answering {
   /** The Accept header of a call. */
   accept?: string;
   /** Body that the adaptor reads while it is sent. */
   input?: Blob | ReadableStream<Uint8Array> | null;
 }
 
-export interface StreamOptions extends Fields {
-  signal?: AbortSignal | null;
+export interface StreamOptions extends Answering {
   /** Body that the adaptor reads while it is sent, by fetch. */
   input?: Blob | ReadableStream<Uint8Array> | null;
   by?: "fetch" | "EventSource";
   /** Names of an adaptor's own events, for an EventSource. */
   events?: readonly string[];
+}
+
+export interface DuplexOptions extends Answering {
+  /** Function that gets each event that is no value. */
+  onEvent?: ((event: Event) => void) | null;
+  /** True: the messages are the parts of the request's body. */
+  body?: boolean;
+}
+
+/** A call that one talks to while it runs. `Value` is the type of its values. */
+export interface Duplex<Value = unknown> extends AsyncIterable<Value> {
+  /** Id of the run, or null before the server has begun it. */
+  readonly run: string | null;
+  readonly readable: ReadableStream<Value>;
+  /** Takes what `send` takes. */
+  readonly writable: WritableStream<unknown>;
+  /** Send a string, bytes (a Blob, an ArrayBuffer, a typed array) or a value as JSON; done when another can follow. */
+  readonly send: (message: unknown) => Promise<void>;
+  /** End the input; the call goes on. */
+  readonly end: () => Promise<void>;
+  /** Cancel the call. */
+  readonly cancel: () => void;
+}
+
+export interface MicrophoneOptions {
+  /** Samples a second; 16000. */
+  sampleRate?: number;
+  /** Samples in each chunk; 512. */
+  frames?: number;
+  /** Further constraints, such as the deviceId. */
+  audio?: MediaTrackConstraints;
+}
+
+/** Chunks of 16-bit little-endian mono PCM. */
+export interface Microphone extends ReadableStream<Uint8Array> {
+  /** End the stream after the last chunk. */
+  readonly stop: () => void;
 }
 
 export type TypedArray =
@@ -81,6 +128,7 @@ export type Event = Received &
     | { name: "result"; data: string | Uint8Array }
     | { name: "bytes"; data: Uint8Array }
     | { name: "display"; data: Record<string, unknown> }
+    | { name: "input"; data: Question }
     | { name: "done"; data: { status: number; seconds: number } }
   );
 
@@ -130,6 +178,10 @@ export class Client {
     kwargs?: Arguments,
     options?: StreamOptions,
   ): AsyncGenerator<E, void, undefined>;
+  /** Begin a call by WebSocket that one talks to while it runs. */
+  duplex<Value = unknown>(code: string | null, kwargs?: Arguments, options?: DuplexOptions): Duplex<Value>;
+  /** Return the sound of the microphone. */
+  microphone(options?: MicrophoneOptions): Microphone;
   /** Return the URL that makes the call by GET. */
   link(code: string | null, kwargs?: Arguments, fields?: Fields): string;
 }

@@ -31,6 +31,23 @@
  *     "1"; it is undefined by EventSource, which cannot tell (bytes are base64 there). `json()` is
  *     the value: it decodes the data as JSON, or throws a SyntaxError. The loop starts the call; leaving the loop early, or
  *     the page, cancels it. After a lost connection the stream reconnects and continues with the next event.
+ * duplex(code, kwargs, options)
+ *     A call that one talks to while it runs, by WebSocket:
+ *         const stream = owt.duplex("def run():\n  for message in request.messages: yield message.upper()");
+ *         await stream.send("one");
+ *         stream.end();
+ *         for await (const item of stream) console.log(item);                               // ONE
+ *     A message is a string, bytes (a Blob, an ArrayBuffer, a typed array), or another value, which is sent as JSON.
+ *     `send` waits while the server has yet to receive a mebibyte. `end` ends the input, and the call goes on. An item
+ *     is a yielded or returned value: a string, a Uint8Array, or the value of JSON. What is not read is bounded, too:
+ *     the adaptor waits. Leaving the loop, or `cancel`, cancels the call. `stream.writable` and `stream.readable` are a
+ *     WritableStream and a ReadableStream of the same messages and items. After a lost connection, both directions go
+ *     on where they were. Node has WebSockets from version 22 on.
+ * microphone(options)
+ *     A ReadableStream of the sound of the microphone, as 16-bit little-endian mono PCM (Uint8Arrays):
+ *     `owt.microphone().pipeTo(stream.writable)`. `options` are the `sampleRate` (16000), the `frames` of each chunk
+ *     (512), and `audio`, further constraints for getUserMedia. Its method `stop` ends it after the last chunk;
+ *     that, a `cancel` and an end of the call release the microphone.
  * link(code, kwargs, options)
  *     The URL that makes the same call by GET.
  *
@@ -49,6 +66,11 @@
  *              the same, also for links and EventSources, which have no headers of their own
  *     input    a Blob, a File, or a ReadableStream of bytes (Node; Chromium over HTTP/2): the body, which the adaptor
  *              reads from `request.stream` while it is sent. Code and arguments are then in the URL
+ *     answer   a function that answers `input()`, `getpass()` and debuggers in the call: it gets { prompt, password }, and
+ *              returns a string or null (the input has ended), or a promise of it. If it throws, the call is cancelled
+ *     onEvent  of `duplex`: a function that gets each event that is no value (stdout, stderr, display, input, done), in
+ *              the form of `stream`
+ *     body     of `duplex`: true if the adaptor is to read the messages as the body, from `request.stream`
  *     by       "fetch" (default) or "EventSource". An EventSource needs no streams of the fetch API, but has the
  *              whole call in its URL and sends no `auth` or `token`. `events` lists the names of an adaptor's
  *              own events; such a stream must end with the message [DONE], because an EventSource cannot
@@ -64,9 +86,16 @@ const EVENTS = "text/event-stream";
 const PROBLEM = "application/problem+json";
 const NPY = "application/x-npy";
 const ACCEPT = `${NPY}, application/json;q=0.9, */*;q=0.8`;
-const NAMES = ["bytes", "stdout", "stderr", "display", "result", "incomplete", "done"];
+const NAMES = ["bytes", "stdout", "stderr", "display", "input", "result", "incomplete", "done"];
 const PAUSES = [0, 100, 200, 500, 1000, 1000]; // milliseconds before each attempt to reconnect
+const STABLE = 5000; // milliseconds after which a connection is not one more failed attempt
 const CANCEL_TIMEOUT = 2000; // milliseconds for the request that cancels a run
+const CLOSE_LEFT = 4000; // code with which a WebSocket is closed that does not end the input
+const LOST = [1006, 1001, 1005, 1012, 1013, 1014]; // codes of WebSockets that failed, and of a server or proxy that stops
+const TOO_LARGE = 1009; // code of a WebSocket whose server refuses a large message
+const MAX_WAITING = 2 ** 20; // size of the messages that the server has yet to receive, and of the items to be read
+const PER_MESSAGE = 64; // what each of them counts beside its data
+const MAX_RECORDED = 60; // seconds that a microphone may be ahead of its reader
 
 /** A failed call, as the server reports it. */
 export class RemoteError extends Error {
@@ -102,25 +131,39 @@ export class Client {
     if (token) this.#authorization = `Bearer ${token}`;
   }
 
-  async call(code, kwargs = {}, { signal, accept, input, ...fields } = {}) {
-    const response = await this.#ask(code, kwargs, fields, accept ?? ACCEPT, signal, input);
-    let body;
-    try {
-      body = await response.blob();
-    } catch (error) {
-      throw signal?.aborted ? error : await this.#broken(error, response.headers.get("Owt-Run"));
-    }
-    const kind = accept || fields.display || this.#fields.display ? null : response.headers.get("Owt-Value");
-    return await decode(response.headers.get("Content-Type") ?? "", body, kind);
+  async call(code, kwargs = {}, { signal, accept, input, answer, ...fields } = {}) {
+    const accepted = accept ?? ACCEPT;
+    const [{ headers }, body] = answer
+      ? await this.#answered(code, kwargs, fields, accepted, signal, input, answer)
+      : await this.#whole(await this.#ask(code, kwargs, fields, accepted, signal, input), signal);
+    const kind = accept || fields.display || this.#fields.display ? null : headers.get("Owt-Value");
+    return await decode(headers.get("Content-Type") ?? "", body, kind);
   }
 
-  stream(code, kwargs = {}, { signal, input, by = "fetch", events = [], ...fields } = {}) {
-    if (by === "fetch") return this.#fetched(code, kwargs, fields, signal, input);
+  stream(code, kwargs = {}, { signal, input, answer, by = "fetch", events = [], ...fields } = {}) {
+    if (by === "fetch") return this.#fetched(code, kwargs, fields, signal, input, answer);
     if (input != null) throw new TypeError("an EventSource sends no input; stream by fetch");
     if (by !== "EventSource") throw new TypeError(`by: "fetch" or "EventSource"; got ${JSON.stringify(by)}`);
     if (this.#authorization) throw new TypeError("an EventSource sends no auth of its own; stream by fetch");
     if (!globalThis.EventSource) throw new TypeError("there is no EventSource here; stream by fetch");
-    return this.#received(this.link(code, kwargs, fields), [...NAMES, ...events], signal);
+    return this.#received(this.link(code, kwargs, fields), [...NAMES, ...events], signal, answer);
+  }
+
+  duplex(code, kwargs = {}, { signal, answer, onEvent, body, ...fields } = {}) {
+    if (!globalThis.WebSocket) throw new TypeError("there is no WebSocket here; Node has one from version 22 on");
+    const url = this.link(code, kwargs, fields).replace(/^http/, "ws");
+    const encoded = base64(this.#authorization ?? "").replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+    const protocols = ["owt.events", ...(encoded ? [`owt.authorization.${encoded}`] : [])];
+    return new Duplex(body === true, signal, answer, onEvent, {
+      connect: () => new WebSocket(url, protocols),
+      cancel: (run) => this.#cancel(run),
+      broken: (error, run) => (run ? this.#broken(error, run) : this.#refused(error)),
+      events: (following) => this.#events(following),
+    });
+  }
+
+  microphone(options) {
+    return record(options);
   }
 
   link(code, kwargs = {}, fields = {}) {
@@ -166,9 +209,7 @@ export class Client {
       // A ReadableStream needs `duplex`.
       response = await send(url, { method: "POST", headers, body, signal, duplex: "half" });
     } catch (error) {
-      if (signal?.aborted) throw error;
-      const failure = `no server answers at ${this.#url.origin}: ${error.cause?.message || error.message}`;
-      throw new Unreachable(`${failure}; start one: owt serve`, { cause: error });
+      throw signal?.aborted ? error : this.#absent(error);
     }
     if (response.status >= 400) throw await refusal(response);
     if (!response.headers.has("Owt-Run")) {
@@ -178,14 +219,31 @@ export class Client {
     return response;
   }
 
-  async *#fetched(code, kwargs, fields, signal, input) {
-    const response = await this.#ask(code, kwargs, fields, EVENTS, signal, input);
-    const following = new Following((run) => this.#cancel(run), signal);
-    following.run = response.headers.get("Owt-Run");
-    // Other calls may share this run, so this call must not cancel it.
-    following.shared = response.headers.has("Owt-Cache");
+  /** Return an answer and its whole body. */
+  async #whole(response, signal) {
     try {
-      yield* this.#followed(response, following, signal);
+      return [response, await response.blob()];
+    } catch (error) {
+      throw signal?.aborted ? error : await this.#broken(error, response.headers.get("Owt-Run"));
+    }
+  }
+
+  /** Return what `#whole` does, for a call whose questions `answer` answers. */
+  async #answered(code, kwargs, fields, accept, signal, input, answer) {
+    const following = this.#follow(signal, answer);
+    try {
+      // The server sends events if the call asks, or streams.
+      const response = await this.#ask(code, kwargs, fields, `${accept}, ${EVENTS};q=0.1`, following.signal, input);
+      if (!response.headers.get("Content-Type")?.startsWith(EVENTS)) {
+        return await this.#whole(response, following.signal);
+      }
+      following.begin(response);
+      const whole = this.#wholeOf(following, accept).catch((error) => error);
+      for await (const _ of this.#followed(response, following));
+      const result = await whole;
+      if (result instanceof RemoteError) throw result;
+      // Another connection may have been lost, too; the run has ended by now.
+      return result instanceof Error ? await this.#wholeOf(following, accept) : result;
     } catch (error) {
       throw following.failed(error);
     } finally {
@@ -193,42 +251,98 @@ export class Client {
     }
   }
 
+  /** Return what `#whole` does, of a run that sends events. */
+  async #wholeOf({ run, signal }, accept) {
+    const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${accept}` };
+    const response = await this.#fetchPage(`runs/${run}/answer`, { headers, signal });
+    if (response.status >= 400) throw await refusal(response);
+    return await this.#whole(response, signal);
+  }
+
+  #follow(signal, answer) {
+    let count = 0;
+    const reply = async (run, question) => await this.#reply(run, await answer(question), ++count, following.signal);
+    const following = new Following((run) => this.#cancel(run), signal, answer && reply);
+    return following;
+  }
+
+  /** Answer a question of a run; null ends its input. A repeated answer has the same number, and counts once. */
+  async #reply(run, text, number, signal) {
+    const isEnd = text == null;
+    const headers = { ...this.#identity(), "Content-Type": "text/plain; charset=utf-8", "Owt-Input": number };
+    if (isEnd) delete headers["Owt-Input"];
+    const options = { method: "POST", headers, body: isEnd ? undefined : String(text), signal };
+    let lost;
+    for (const pause of PAUSES) {
+      await sleep(pause);
+      try {
+        const response = await this.#fetchPage(`runs/${run}/input${isEnd ? "?end=1" : ""}`, options);
+        // The events say why a run, or its input, has ended meanwhile.
+        if (response.ok || response.status === 409 || response.status === 404) return;
+        throw await refusal(response);
+      } catch (error) {
+        if (signal.aborted || error instanceof RemoteError) throw error;
+        lost = error;
+      }
+    }
+    throw this.#absent(lost);
+  }
+
+  async *#fetched(code, kwargs, fields, signal, input, answer) {
+    const following = this.#follow(signal, answer);
+    try {
+      const response = await this.#ask(code, kwargs, fields, EVENTS, following.signal, input);
+      following.begin(response);
+      yield* this.#followed(response, following);
+    } catch (error) {
+      throw following.failed(error);
+    } finally {
+      following.close();
+    }
+  }
+
+  /** Yield the events of a run that was begun by another connection. */
+  async *#events(following) {
+    yield* this.#followed(await this.#reconnect(following), following);
+  }
+
   /** Yield the run's events from this answer, and from further ones after each lost connection. */
-  async *#followed(response, following, signal) {
+  async *#followed(response, following) {
     while (response) {
       let lost;
       try {
         for await (const raw of read(response)) yield following.advance(raw);
       } catch (error) {
         if (!(error instanceof Lost)) throw error;
-        if (signal?.aborted) throw error.cause;
+        if (following.signal.aborted) throw error.cause;
         lost = error.cause;
       }
-      response = following.over ? null : await this.#reconnect(following, lost, signal);
+      response = following.over ? null : await this.#reconnect(following, lost);
     }
   }
 
   /** Return the answer with the next events, or null if there are none. */
-  async #reconnect(following, lost, signal) {
+  async #reconnect(following, lost) {
     const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${EVENTS}` };
     for (let pause; (pause = following.pauses.shift()) !== undefined; ) {
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await sleep(pause);
       try {
-        const response = await this.#fetchRun(`${following.run}/events?after=${following.after}`, { headers, signal });
+        const path = `runs/${following.run}/events?after=${following.after}`;
+        const response = await this.#fetchPage(path, { headers, signal: following.signal });
         if (response.status >= 400 && response.status < 500) throw await refusal(response);
         if (response.ok && response.headers.has("Owt-Run")) return response.status === 204 ? null : response;
       } catch (error) {
-        if (signal?.aborted || error instanceof RemoteError) throw error;
+        if (following.signal.aborted || error instanceof RemoteError) throw error;
         lost = error;
       }
     }
     throw await this.#broken(lost, following.run);
   }
 
-  async *#received(link, names, signal) {
+  async *#received(link, names, signal, answer) {
     signal?.throwIfAborted();
     const source = new EventSource(link);
-    const following = new Following((run) => this.#cancel(run), signal);
+    const following = this.#follow(signal, answer);
     following.shared = /[?&]use_cache=/.test(link);
     const waiting = [];
     let wake = () => {};
@@ -237,7 +351,7 @@ export class Client {
       wake();
     };
     const onEvent = (event) => put({ name: event.type, data: event.data, id: event.lastEventId });
-    const aborted = () => put({ error: signal.reason });
+    const aborted = () => put({ error: following.signal.reason });
     for (const name of ["message", ...names]) source.addEventListener(name, onEvent);
     let begun = false;
     source.addEventListener("open", () => (begun = true));
@@ -248,7 +362,7 @@ export class Client {
       else if (!begun || source.readyState === EventSource.CLOSED || !following.pauses.length) put({ ended: true });
       else following.pauses.shift();
     });
-    signal?.addEventListener("abort", aborted);
+    following.signal.addEventListener("abort", aborted);
     try {
       for (;;) {
         while (!waiting.length) await new Promise((resolve) => (wake = resolve));
@@ -258,7 +372,7 @@ export class Client {
           source.close();
           const lost = new Unreachable(`the stream from ${this.#url.origin} could not be opened, or was interrupted`);
           if (!following.run) throw lost;
-          return yield* this.#followed(await this.#reconnect(following, lost, signal), following, signal);
+          return yield* this.#followed(await this.#reconnect(following, lost), following);
         }
         const received = following.advance(item);
         following.over ||= item.name === "message" && item.data === "[DONE]";
@@ -270,7 +384,6 @@ export class Client {
     } finally {
       // This also stops the browser from reconnecting.
       source.close();
-      signal?.removeEventListener("abort", aborted);
       following.close();
     }
   }
@@ -278,7 +391,7 @@ export class Client {
   /** Return the error for an interrupted answer: the run's failure, if the server reports one. */
   async #broken(error, run) {
     try {
-      const answer = await this.#fetchRun(run, { headers: this.#identity() });
+      const answer = await this.#fetchPage(`runs/${run}`, { headers: this.#identity() });
       const { status, session, failure } = await answer.json();
       if (failure) {
         const problem = { status, run, session, ...failure, type: `urn:owt:${failure.type}` };
@@ -293,16 +406,35 @@ export class Client {
   /** Cancel a run on the server, without waiting for the result; the request may outlive the page. */
   #cancel(run) {
     const signal = AbortSignal.timeout?.(CANCEL_TIMEOUT);
-    this.#fetchRun(run, { method: "DELETE", headers: this.#identity(), keepalive: true, signal }).catch(() => {});
+    const options = { method: "DELETE", headers: this.#identity(), keepalive: true, signal };
+    this.#fetchPage(`runs/${run}`, options).catch(() => {});
   }
 
-  /** Fetch the server's own page of a run. The server's base URL is a prefix of this client's path. */
-  async #fetchRun(path, options) {
+  /** Return the error for a WebSocket that could not be opened. Browsers do not say why. */
+  async #refused(error) {
+    let response;
+    try {
+      response = await this.#fetchPage("health/live", { headers: { ...this.#identity(), Accept: PROBLEM } });
+    } catch (cause) {
+      return this.#absent(cause);
+    }
+    if (response.status >= 400) return await refusal(response);
+    const message = `the WebSocket to ${this.#url.origin} could not be opened, or was interrupted`;
+    return new Unreachable(message, { cause: error });
+  }
+
+  #absent(cause) {
+    const failure = `no server answers at ${this.#url.origin}: ${cause.cause?.message || cause.message}`;
+    return new Unreachable(`${failure}; start one: owt serve`, { cause });
+  }
+
+  /** Fetch one of the server's own pages. The server's base URL is a prefix of this client's path. */
+  async #fetchPage(path, options) {
     const own = this.#url.pathname.replace(/\/+$/, "");
     const bases = this.#base === undefined ? [...new Set(["", own])] : [this.#base];
     let response;
     for (const base of bases) {
-      response = await send(new URL(`${base}/_owt/runs/${path}`, this.#url), options);
+      response = await send(new URL(`${base}/_owt/${path}`, this.#url), options);
       if (response.ok || base === this.#base) break;
       if (response.headers.has("Owt-Base")) bases.push((this.#base = response.headers.get("Owt-Base")));
     }
@@ -310,33 +442,65 @@ export class Client {
   }
 }
 
-/** Position of a caller in the events of a run. Leaving the run cancels it. */
+/** Position of a caller in the events of a run, and the caller's answers. Leaving the run cancels it. */
 class Following {
   run = null;
   after = 0;
   over = false;
   shared = false;
   pauses = [...PAUSES];
+  #controller = new AbortController();
   #cancel;
-  #signal;
+  #callerSignal;
+  #reply;
   #left = false;
 
-  constructor(cancel, signal) {
+  /** `reply(run, question)` answers a question; if it fails, the call is cancelled with its error. */
+  constructor(cancel, signal, reply) {
     this.#cancel = cancel;
-    this.#signal = signal;
+    this.#callerSignal = signal;
+    this.#reply = reply;
     // Cancel at once, even if the caller requests no further event.
-    signal?.addEventListener("abort", this.leave);
+    this.signal.addEventListener("abort", this.leave);
     globalThis.addEventListener?.("pagehide", this.leave);
+    signal?.addEventListener("abort", this.#abort);
+    if (signal?.aborted) this.#abort();
+  }
+
+  /** Signal of the caller, which a failed reply aborts, too. */
+  get signal() {
+    return this.#controller.signal;
+  }
+
+  #abort = () => this.abort(this.#callerSignal.reason);
+
+  abort(reason) {
+    this.#controller.abort(reason);
+  }
+
+  begin({ headers }) {
+    this.run = headers.get("Owt-Run");
+    // Other calls may share this run, so this call must not cancel it.
+    this.shared = headers.has("Owt-Cache");
+    if (this.signal.aborted) this.leave();
+  }
+
+  /** Record the id of an event that has arrived. */
+  reach(id) {
+    const [, run, number] = /^([0-9a-f]{16})-(\d+)$/.exec(id) ?? [];
+    if (run) [this.run, this.after] = [run, Number(number)];
+    this.pauses = [...PAUSES];
   }
 
   /** Return an event in the caller's form and advance. Throws a RemoteError for a failure. */
   advance(raw) {
-    const [, run, number] = /^([0-9a-f]{16})-(\d+)$/.exec(raw.id) ?? [];
-    if (run) [this.run, this.after] = [run, Number(number)];
-    this.pauses = [...PAUSES];
+    this.reach(raw.id);
     const result = event(raw);
-    // An adaptor may have an event `done` of its own.
+    // An adaptor may have events of these names of its own.
     this.over = result.name === "done" && typeof result.data?.seconds === "number";
+    if (result.name === "input" && typeof result.data?.password === "boolean") {
+      this.#reply?.(this.run, result.data).catch((error) => this.#controller.abort(error));
+    }
     return result;
   }
 
@@ -354,10 +518,370 @@ class Following {
 
   close() {
     this.leave();
-    this.#signal?.removeEventListener("abort", this.leave);
+    this.#callerSignal?.removeEventListener("abort", this.#abort);
     globalThis.removeEventListener?.("pagehide", this.leave);
   }
 }
+
+/**
+ * A call that its client talks to while it runs: `readable` has its values, and `writable` takes its messages.
+ *
+ * Messages are sent by a WebSocket, and events are read by fetch, since a browser cannot stop receiving a WebSocket.
+ * Each connection begins with the number of messages that the server has received; the others are sent again.
+ */
+class Duplex {
+  readable;
+  writable;
+  #remote;
+  #following;
+  #onEvent;
+  #first;
+  #end = crypto.getRandomValues(new Uint32Array(4)).join("-"); // the message that ends the input
+  #inputEnded = null; // done when that has been sent
+  #outcome = null; // { error } when the call has ended
+  #socket = null;
+  #isOpen = false; // messages can be sent
+  #pushed = Promise.resolve(); // done when the message before can be followed by another
+  #unreceived = new Sized(); // messages that the server has yet to receive
+  #received = 0; // number of those that it has received
+  #items = new Sized(); // values that the caller has yet to read
+  #change = null; // done at the next change of the fields above
+  #changed = () => {};
+  #writing;
+
+  constructor(body, signal, answer, onEvent, remote) {
+    const reply = async (run, question) => {
+      const text = await answer(question);
+      await (text == null ? this.end() : this.#push(String(text)));
+    };
+    this.#remote = remote;
+    this.#onEvent = onEvent;
+    this.#following = new Following(remote.cancel, signal, answer && reply);
+    this.#first = { start: true, end: this.#end, output: false, ...(body ? { body } : {}) };
+    this.readable = new ReadableStream(
+      { pull: (controller) => this.#pull(controller), cancel: () => this.cancel() },
+      { highWaterMark: 0 },
+    );
+    this.writable = new WritableStream({
+      start: (controller) => void (this.#writing = controller),
+      write: (item) => this.send(item),
+      close: () => this.end(),
+      abort: () => this.cancel(),
+    });
+    const aborted = () => this.#finish(this.#following.signal.reason, { atOnce: true });
+    this.#following.signal.addEventListener("abort", aborted);
+    if (this.#following.signal.aborted) aborted();
+    else this.#connect().catch((error) => this.#finish(error));
+  }
+
+  /** Id of the run, or null before the server has begun it. */
+  get run() {
+    return this.#following.run;
+  }
+
+  /** Send a message; done when another one can follow. */
+  async send(item) {
+    const message = messageOf(item);
+    if (this.#inputEnded) throw new Error("the input of this call has ended");
+    await this.#push(message);
+  }
+
+  /** End the input. */
+  end() {
+    // A call that has ended needs no end of its input.
+    this.#inputEnded ??= this.#push(this.#end).catch(() => {});
+    return this.#inputEnded;
+  }
+
+  cancel() {
+    this.#following.abort(new DOMException("the call was cancelled", "AbortError"));
+  }
+
+  async *[Symbol.asyncIterator]() {
+    const reader = this.readable.getReader();
+    try {
+      for (let item; !(item = await reader.read()).done; ) yield item.value;
+    } finally {
+      reader.cancel().catch(() => {});
+      reader.releaseLock();
+    }
+  }
+
+  #push(message) {
+    const pushed = this.#pushed.then(async () => {
+      await this.#until(() => this.#outcome || this.#unreceived.size < MAX_WAITING);
+      if (this.#outcome) throw this.#outcome.error ?? new Error("the call has ended");
+      this.#unreceived.add(message, message.length ?? message.size);
+      if (this.#isOpen) this.#socket.send(message);
+    });
+    this.#pushed = pushed.catch(() => {});
+    return pushed;
+  }
+
+  async #pull(controller) {
+    await this.#until(() => this.#items.count || this.#outcome);
+    if (this.#items.count) {
+      controller.enqueue(this.#items.take());
+      this.#wake();
+    } else if (this.#outcome.error !== undefined) controller.error(this.#outcome.error);
+    else controller.close();
+  }
+
+  async #until(holds) {
+    while (!holds()) await (this.#change ??= new Promise((resolve) => (this.#changed = resolve)));
+  }
+
+  #wake() {
+    this.#change = null;
+    this.#changed();
+  }
+
+  /** Keep a connection for messages until the call has ended. */
+  async #connect() {
+    const following = this.#following;
+    let pauses = [...PAUSES];
+    while (!this.#outcome) {
+      const [began, before] = [performance.now(), this.#received];
+      const { code, reason } = await this.#connection();
+      if (this.#outcome) return;
+      const error = new Error(`the WebSocket was closed with ${code} ${reason}`.trim());
+      if (code === TOO_LARGE) throw new RemoteError({ status: 413, title: "a message is larger than --max-body" });
+      // The events say how the call has ended.
+      if (following.run && !LOST.includes(code)) return;
+      if (this.#received > before || performance.now() - began > STABLE) pauses = [...PAUSES];
+      const pause = pauses.shift();
+      if (!following.run || pause === undefined) throw await this.#remote.broken(error, following.run);
+      await sleep(pause);
+    }
+  }
+
+  /** Connect, and return code and reason of the connection's end. */
+  #connection() {
+    return new Promise((resolve) => {
+      const socket = (this.#socket = this.#remote.connect());
+      const { run } = this.#following;
+      const first = run ? { resume: `${run}-0`, received: this.#received, output: false } : this.#first;
+      socket.onopen = () => (this.#outcome ? socket.close() : socket.send(JSON.stringify(first)));
+      socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
+      socket.onclose = ({ code, reason }) => {
+        socket.onclose = socket.onerror = null;
+        this.#isOpen = false;
+        resolve({ code, reason });
+      };
+      socket.onerror = () => socket.onclose({ code: LOST[0], reason: "" });
+    });
+  }
+
+  #receive({ event: name, data }) {
+    if (name === "open") {
+      const isFirst = !this.#following.run;
+      this.#following.run = data.run;
+      if (this.#outcome) this.#leave();
+      else if (isFirst) this.#read().then(() => this.#finish(), (error) => this.#finish(error));
+      this.#acknowledge(data.received);
+      this.#isOpen = true;
+      for (const message of this.#unreceived) this.#socket.send(message);
+    } else if (name === "received") this.#acknowledge(data);
+    else if (name === "error") this.#finish(new RemoteError(data));
+  }
+
+  #acknowledge(received) {
+    for (; this.#received < received; this.#received++) this.#unreceived.take();
+    this.#wake();
+  }
+
+  /** Read the events of the run, as long as the caller reads the values. */
+  async #read() {
+    for await (const event of this.#remote.events(this.#following)) {
+      if (event.name === "message" || event.name === "result" || event.name === "bytes") {
+        this.#items.add(event.isJSON ? event.json() : event.data, event.data.length);
+        this.#wake();
+        await this.#until(() => this.#outcome || this.#items.size < MAX_WAITING);
+      } else this.#onEvent?.(event);
+      if (this.#outcome) return;
+    }
+  }
+
+  /** Record the end of the call, and what readers and writers get then; `atOnce`, even if there are values to read. */
+  #finish(error, { atOnce = false } = {}) {
+    if (this.#outcome) return;
+    this.#outcome = { error: this.#following.failed(error) };
+    this.#following.over ||= error === undefined;
+    if (atOnce) this.#items = new Sized();
+    this.#unreceived = new Sized();
+    this.#writing?.error(error ?? new Error("the call has ended"));
+    this.#leave();
+    this.#following.close();
+    // Ends the reading.
+    if (error !== undefined) this.#following.abort(error);
+    this.#wake();
+  }
+
+  /** Cancel the run if it goes on, and close the connection; later, if the run is not known yet. */
+  #leave() {
+    this.#following.leave();
+    if (this.#following.run) this.#socket.close(CLOSE_LEFT);
+  }
+}
+
+/** A queue of values with a size. */
+class Sized {
+  size = 0;
+  #values = [];
+  #sizes = [];
+
+  get count() {
+    return this.#values.length;
+  }
+
+  add(value, size) {
+    this.#values.push(value);
+    this.#sizes.push(size + PER_MESSAGE);
+    this.size += size + PER_MESSAGE;
+  }
+
+  take() {
+    this.size -= this.#sizes.shift() ?? 0;
+    return this.#values.shift();
+  }
+
+  [Symbol.iterator]() {
+    return this.#values[Symbol.iterator]();
+  }
+}
+
+/** Return the message of a value: text, bytes that the caller may change afterwards, or JSON. */
+function messageOf(item) {
+  if (/^(Blob|File)$/.test(kind(item))) return item;
+  if (kind(item) === "ArrayBuffer") return new Uint8Array(item.slice());
+  if (ArrayBuffer.isView(item)) return new Uint8Array(item.buffer, item.byteOffset, item.byteLength).slice();
+  const prefix = '{"message":';
+  const text = json({ message: item });
+  if (!text.startsWith(prefix)) throw new TypeError(`message: JSON has no ${typeof item}`);
+  return typeof item === "string" ? item : text.slice(prefix.length, -1);
+}
+
+/** Program of a microphone's thread: samples become chunks of 16 bits at another rate, each the mean of its time. */
+const RECORDER = `
+registerProcessor("owt-recorder", class extends AudioWorkletProcessor {
+  constructor({ processorOptions: { rate, frames } }) {
+    super();
+    this.step = sampleRate / rate;
+    this.left = this.step;
+    this.sum = 0;
+    this.frames = frames;
+    this.begin();
+    this.port.onmessage = () => {
+      if (this.count) this.send(this.chunk.buffer.slice(0, 2 * this.count));
+      this.port.postMessage(null);
+      this.stopped = true;
+    };
+  }
+  begin() {
+    this.chunk = new DataView(new ArrayBuffer(2 * this.frames));
+    this.count = 0;
+  }
+  send(buffer) {
+    this.port.postMessage(buffer, [buffer]);
+  }
+  add(value) {
+    const sample = Math.max(-32768, Math.min(32767, Math.round(value * 32768)));
+    this.chunk.setInt16(2 * this.count++, sample, true);
+    if (this.count === this.frames) {
+      this.send(this.chunk.buffer);
+      this.begin();
+    }
+  }
+  process([[samples = []]]) {
+    for (const sample of samples) {
+      let rest = 1;
+      while (this.left <= rest) {
+        this.add((this.sum + sample * this.left) / this.step);
+        rest -= this.left;
+        this.left = this.step;
+        this.sum = 0;
+      }
+      this.sum += sample * rest;
+      this.left -= rest;
+    }
+    return !this.stopped;
+  }
+});
+`;
+
+/** Return a stream of the sound of the microphone; see `microphone`. */
+function record({ sampleRate = 16000, frames = 512, audio = {} } = {}) {
+  let media, context, node;
+  let stopped = false;
+  const release = () => {
+    for (const track of media?.getTracks() ?? []) track.stop();
+    if (context && context.state !== "closed") context.close();
+  };
+  const open = async (controller) => {
+    media = await requestMicrophone(audio);
+    const fail = (error) => {
+      release();
+      controller.error(error);
+    };
+    media.getTracks()[0].onended = () => fail(new Error("the microphone was disconnected, or is not allowed any more"));
+    let source;
+    try {
+      context = new AudioContext({ sampleRate });
+      source = context.createMediaStreamSource(media);
+    } catch {
+      // Firefox does not convert the rate of a microphone; the recorder does.
+      context?.close();
+      context = new AudioContext();
+      source = context.createMediaStreamSource(media);
+    }
+    const script = URL.createObjectURL(new Blob([RECORDER], { type: "text/javascript" }));
+    await context.audioWorklet.addModule(script);
+    URL.revokeObjectURL(script);
+    node = new AudioWorkletNode(context, "owt-recorder", { processorOptions: { rate: sampleRate, frames } });
+    node.port.onmessage = ({ data }) => {
+      if (data) controller.enqueue(new Uint8Array(data));
+      else {
+        release();
+        controller.close();
+      }
+      if (data && controller.desiredSize <= 0) fail(new Error(`the microphone was not read for ${MAX_RECORDED} s`));
+    };
+    // Its output is silence; without a destination, a browser may not run it.
+    source.connect(node).connect(context.destination);
+    // Before a click on the page, a browser may keep it suspended.
+    context.resume().catch(() => {});
+    if (stopped) node.port.postMessage("stop");
+  };
+  const queue = { highWaterMark: 2 * MAX_RECORDED * sampleRate, size: (chunk) => chunk.length };
+  const start = (controller) => open(controller).catch((error) => {
+    release();
+    throw error;
+  });
+  const stop = () => {
+    stopped = true;
+    node?.port.postMessage("stop");
+  };
+  return Object.assign(new ReadableStream({ start, cancel: release }, queue), { stop });
+}
+
+/** Return the microphone's MediaStream. Throws an error that says what its user can do. */
+async function requestMicrophone(audio) {
+  const devices = globalThis.navigator?.mediaDevices;
+  if (!devices) throw new Error("there is no microphone here: it needs a page that was loaded by https, or from localhost");
+  try {
+    return await devices.getUserMedia({ audio: { channelCount: 1, ...audio } });
+  } catch (cause) {
+    const reasons = {
+      NotAllowedError: "the microphone is not allowed for this page; allow it in the browser's address bar",
+      NotFoundError: "there is no microphone",
+      NotReadableError: "the microphone cannot be opened; another program may use it",
+    };
+    const message = reasons[cause.name] ?? `the microphone cannot be opened: ${cause.message}`;
+    throw Object.assign(new Error(message, { cause }), { name: cause.name });
+  }
+}
+
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** A connection that ended before its answer; `cause` is the reason. */
 class Lost extends Error {}
@@ -448,8 +972,8 @@ class Received {
 function event({ name, data, id, isJSON, isBase64 }) {
   let decoded;
   try {
-    if (name === "bytes" || isBase64) decoded = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
-    if (name === "error" || name === "display" || name === "done") decoded = JSON.parse(data);
+    if (name === "bytes" || isBase64) decoded = fromBase64(data);
+    if (["error", "display", "input", "done"].includes(name)) decoded = JSON.parse(data);
   } catch {
     // An adaptor's own event of this name.
   }
@@ -689,6 +1213,14 @@ function loss(value, holder) {
 /** Return the name of a value's class; those of programs are "Object". */
 function kind(value) {
   return Object.prototype.toString.call(value).slice(8, -1);
+}
+
+/** Return the bytes of a base64 text. Throws for other texts. */
+function fromBase64(text) {
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let index = 0; index < bytes.length; index++) bytes[index] = characters.charCodeAt(index);
+  return bytes;
 }
 
 /** Return the text's UTF-8 in base64. */

@@ -16,7 +16,8 @@ NAMES = re.findall(r'^  async "(.+)"', FACTS.read_text(), re.MULTILINE)
 CHECK = """
 const [owt, facts, name, given, tell] = arguments;
 Promise.all([import(owt), import(facts)])
-  .then(([owt, { facts, withEventSource }]) => ({ ...facts, ...withEventSource })[name]({ owt, ...given }))
+  .then(([owt, { facts, withEventSource, withWebSocket }]) =>
+    ({ ...facts, ...withEventSource, ...withWebSocket })[name]({ owt, ...given }))
   .then(() => tell(""), (error) => tell(String(error.stack)));
 """
 STREAM = """

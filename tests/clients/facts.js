@@ -349,6 +349,96 @@ def run():
     equal(event.data === "☕".repeat(1_000_000), true);
   },
 
+  async "a function answers the questions of a call and of a stream"({ owt, url }) {
+    const code = `
+from getpass import getpass
+def run():
+    print("asking")
+    return [input("Name? "), getpass(), input()]`;
+    const questions = [];
+    const answers = ["Ä ☕", async () => "secret", ""];
+    const answer = (question) => {
+      questions.push(question);
+      const next = answers[(questions.length - 1) % 3];
+      return next instanceof Function ? next() : next;
+    };
+    const asked = [["Name? ", false], ["Password: ", true], ["", false]].map(([prompt, password]) => ({ prompt, password }));
+    const client = new owt.Client(url);
+    equal(await client.call(code, {}, { answer }), ["Ä ☕", "secret", ""]);
+    const events = await all(client.stream(code, {}, { answer }));
+    equal(events.map(({ name, data }) => (name === "done" ? data.status : [name, data])), [
+      ["stdout", "asking\n"], ...asked.map((data) => ["input", data]), ["result", '["Ä ☕","secret",""]'], 200,
+    ]);
+    equal(questions, [...asked, ...asked]);
+  },
+
+  async "a call that asks is answered like one that does not"({ owt, url }) {
+    const client = new owt.Client(url);
+    const answer = () => "";
+    const form = async (value) => {
+      if (value instanceof Blob) return [value.type, await value.text()];
+      return ArrayBuffer.isView(value) ? [String(value), value.shape] : value;
+    };
+    for (const code of [
+      "return __import__('numpy').arange(2)",
+      "return b'\\0', {'Content-Type': 'audio/wav'}",
+      "yield {'a': 1}\n    yield [2]",
+      "yield 'text'\n    yield 'x' * 10_000_000",
+      "return None",
+      "return '', {'Content-Type': ''}",
+      "return {'a': [1]}",
+    ]) {
+      const [plain, asking, silent] = [
+        await client.call(`def run():\n    ${code}`),
+        await client.call(`def run():\n    input()\n    ${code}`, {}, { answer }),
+        await client.call(`def run():\n    ${code}`, {}, { answer }),
+      ];
+      equal(await form(asking), await form(plain), code);
+      equal(await form(silent), await form(plain), code);
+    }
+    const error = await rejection(client.call("def run():\n    input()\n    return 'brewing', 418", {}, { answer }));
+    equal([error.name, error.status, error.problem.detail], ["RemoteError", 418, "brewing"]);
+    const failure = await rejection(client.call("def run():\n    input()\n    1 / 0", {}, { answer }));
+    equal([failure.name, failure.status, failure.exception], ["RemoteError", 500, "ZeroDivisionError"]);
+  },
+
+  async "an answer of null ends the input, and without a function there is none"({ owt, url }) {
+    const client = new owt.Client(url);
+    for (const options of [{ answer: () => null }, { answer: () => undefined }, {}]) {
+      const error = await rejection(client.call("def run(): return input()", {}, options));
+      equal([error.name, error.exception], ["RemoteError", "EOFError"], error);
+    }
+  },
+
+  async "a failing answer cancels the call"({ owt, url, session }) {
+    const client = new owt.Client(url, { session });
+    const answer = async () => {
+      throw new Error("no answer");
+    };
+    equal((await rejection(client.call("input()", {}, { answer }))).message, "no answer");
+    await cancelled(url, session);
+    await fetch(`${url}/_owt/sessions/${session}`, { method: "DELETE" });
+    equal((await rejection(all(client.stream("input()", {}, { answer })))).message, "no answer");
+  },
+
+  async "aborting a call that asks cancels it in the kernel"({ owt, url, session }) {
+    const controller = new AbortController();
+    const answer = () => new Promise(() => controller.abort("enough"));
+    const client = new owt.Client(url, { session });
+    equal(await rejection(client.call("input()", {}, { answer, signal: controller.signal })), "enough");
+    await cancelled(url, session);
+  },
+
+  async "an answer is sent again after a lost connection, and counts once"({ owt, url, cut }) {
+    const code = `
+def run():
+    first = input()
+    assert ${cut} > 0
+    return [first, input()]`;
+    let count = 0;
+    equal(await new owt.Client(url).call(code, {}, { answer: () => `${++count}` }), ["1", "2"]);
+  },
+
   async "aborting a call cancels it in the kernel"({ owt, url, session, gate }) {
     const controller = new AbortController();
     const client = new owt.Client(url, { session });
@@ -414,6 +504,240 @@ def run():
     const answer = await fetch(link);
     equal(await answer.text(), "ä+/ ☕?& /somewhere");
     equal(answer.headers.get("Owt-Session"), session);
+  },
+};
+
+/** What holds where there are WebSockets. */
+export const withWebSocket = {
+  async "a duplex sends messages and receives values, in order"({ owt, url }) {
+    const code = `
+def run():
+    print("begun")
+    for message in request.messages:
+        yield {"text": message} if isinstance(message, str) else message
+    return "end"`;
+    const events = [];
+    const stream = new owt.Client(url).duplex(code, {}, { onEvent: (event) => events.push(event) });
+    const bytes = Uint8Array.of(0, 255);
+    const messages = ["", "☕", bytes, bytes.buffer, new Blob([bytes]), Int16Array.of(1), { n: [1, null] }, 3, null];
+    for (const message of messages) await stream.send(message);
+    bytes.fill(7);
+    await stream.end();
+    const texts = ["", "☕"].map((text) => ({ text }));
+    const values = ['{"n":[1,null]}', "3", "null"].map((text) => ({ text }));
+    const received = await all(stream);
+    equal(received.map((item) => (item instanceof Uint8Array ? [...item] : item)), [
+      ...texts, [0, 255], [0, 255], [0, 255], [1, 0], ...values, "end",
+    ]);
+    equal(events.map(({ name, data }) => [name, data.status ?? data]), [["stdout", "begun\n"], ["done", 200]]);
+    equal((await rejection(stream.send("late"))).message, "the input of this call has ended");
+  },
+
+  async "a duplex pipes streams"({ owt, url }) {
+    const code = "def run():\n    for message in request.messages: yield message.upper()";
+    const { readable, writable } = new owt.Client(url).duplex(code);
+    const source = new ReadableStream({
+      start(controller) {
+        for (const text of ["one", "two"]) controller.enqueue(text);
+        controller.close();
+      },
+    });
+    const piped = source.pipeTo(writable);
+    const items = [];
+    await readable.pipeTo(new WritableStream({ write: (item) => void items.push(item) }));
+    await piped;
+    equal(items, ["ONE", "TWO"]);
+  },
+
+  async "the messages of a duplex can be a body"({ owt, url }) {
+    const code = "def run(n):\n    for line in request.stream: yield n, line.decode()";
+    const stream = new owt.Client(url).duplex(code, { n: 1 }, { body: true });
+    await stream.send("one\ntw");
+    await stream.send(new TextEncoder().encode("o\n"));
+    await stream.end();
+    equal(await all(stream), [[1, "one\n"], [1, "two\n"]]);
+  },
+
+  async "a value that cannot be sent as a message is refused"({ owt, url }) {
+    const stream = new owt.Client(url).duplex("def run(): return list(request.messages)");
+    for (const [value, message] of [
+      [new Map(), "message: JSON has no Map; send Object.fromEntries(it)"],
+      [[NaN], "message[0]: JSON has no NaN"],
+      [undefined, "message: JSON has no undefined"],
+      ["\ud800", "message: JSON has no lone surrogate"],
+    ]) {
+      equal((await rejection(stream.send(value))).message, message);
+    }
+    await stream.send("a");
+    await stream.end();
+    equal(await all(stream), [["a"]]);
+  },
+
+  async "a duplex fails as its call does, after its values"({ owt, url, session }) {
+    const client = new owt.Client(url, { session });
+    const stream = client.duplex("def run():\n    yield 1\n    1 / 0");
+    const items = stream[Symbol.asyncIterator]();
+    equal((await items.next()).value, 1);
+    const error = await rejection(items.next());
+    equal([error.name, error.exception, error.status, error.session], ["RemoteError", "ZeroDivisionError", 500, session]);
+    equal((await rejection(stream.send("x"))).exception, "ZeroDivisionError");
+    const refused = await rejection(all(client.duplex("def run(:")));
+    equal([refused.name, refused.status, refused.type], ["RemoteError", 400, "urn:owt:syntax"]);
+    const done = client.duplex("1");
+    equal(await all(done), [1]);
+    equal((await rejection(done.send("x"))).message, "the call has ended");
+    equal(await done.end(), undefined);
+  },
+
+  async "a duplex without a server is unreachable"({ owt }) {
+    const client = new owt.Client("http://127.0.0.1:9");
+    const error = await rejection(all(client.duplex("1")));
+    equal([error.name, error.message.startsWith("no server answers at http://127.0.0.1:9")], ["Unreachable", true], error);
+  },
+
+  async "leaving the loop of a duplex cancels the call"({ owt, url, session, gate }) {
+    const code = `def run():\n    yield "first"\n    ${gate.wait}`;
+    for await (const item of new owt.Client(url, { session }).duplex(code)) {
+      equal(item, "first");
+      break;
+    }
+    await cancelled(url, session);
+  },
+
+  async "cancelling a duplex cancels its call, whatever it waits for"({ owt, url, session }) {
+    const code = "def run():\n    yield 'first'\n    for message in request.messages: pass";
+    const client = new owt.Client(url, { session });
+    const stream = client.duplex(code);
+    const reader = stream.readable.getReader();
+    equal((await reader.read()).value, "first");
+    const [read, closed] = [rejection(reader.read()), rejection(stream.writable.getWriter().closed)];
+    stream.cancel();
+    equal([(await read).name, (await closed).name], ["AbortError", "AbortError"]);
+    await cancelled(url, session);
+  },
+
+  async "aborting a duplex cancels its call"({ owt, url, session, gate }) {
+    const controller = new AbortController();
+    const client = new owt.Client(url, { session });
+    const options = { signal: controller.signal };
+    const stream = client.duplex(`def run():\n    yield "first"\n    ${gate.wait}`, {}, options);
+    const items = stream[Symbol.asyncIterator]();
+    equal((await items.next()).value, "first");
+    controller.abort("enough");
+    equal([await rejection(items.next()), await rejection(stream.send("x"))], ["enough", "enough"]);
+    await cancelled(url, session);
+    equal(await rejection(all(client.duplex("1", {}, options))), "enough");
+  },
+
+  async "a duplex that is cancelled before it has begun leaves nothing behind"({ owt, url, session }) {
+    const client = new owt.Client(url, { session });
+    await client.call("1");
+    const sockets = watched("WebSocket");
+    const stream = client.duplex("def run():\n    for message in request.messages: yield message");
+    // As soon as the server has the call, but has not told its id.
+    await new Promise((resolve) => sockets[0].addEventListener("open", resolve));
+    stream.cancel();
+    equal((await rejection(all(stream))).name, "AbortError");
+    await until(url, session, (found) => found.state === "idle" && found.calls === 2);
+    await new Promise((resolve) => sockets[0].readyState === 3 ? resolve() : sockets[0].addEventListener("close", resolve));
+  },
+
+  async "questions are answered by messages of the duplex"({ owt, url }) {
+    const code = "def run():\n    name = input('Name? ')\n    return [name, next(request.messages)]";
+    const questions = [];
+    const answer = async (question) => (questions.push(question), "Ada");
+    const stream = new owt.Client(url).duplex(code, {}, { answer });
+    const items = stream[Symbol.asyncIterator]();
+    const first = items.next();
+    await wait(() => questions.length);
+    await stream.send("next");
+    equal((await first).value, ["Ada", "next"]);
+    equal(questions, [{ prompt: "Name? ", password: false }]);
+    const failed = new owt.Client(url).duplex(code, {}, { answer: () => Promise.reject(new Error("no answer")) });
+    equal((await rejection(all(failed))).message, "no answer");
+  },
+
+  async "a failing event function fails the duplex"({ owt, url, session, gate }) {
+    const onEvent = () => {
+      throw new Error("mine");
+    };
+    const stream = new owt.Client(url, { session }).duplex(`print(1)\n${gate.wait}`, {}, { onEvent });
+    equal((await rejection(all(stream))).message, "mine");
+    await cancelled(url, session);
+  },
+
+  async "a duplex that is cut goes on in both directions"({ owt, url, session, gate, cut }) {
+    const code = `
+def run():
+    state.runs = getattr(state, "runs", 0) + 1
+    for number, message in enumerate(request.messages):
+        if number % 50 == 25:
+            assert ${cut} > 0
+        yield message`;
+    const client = new owt.Client(url, { session });
+    const sockets = watched("WebSocket");
+    const stream = client.duplex(code);
+    const sent = Array.from({ length: 300 }, (_, number) => (number % 3 ? `${number}` : "x".repeat(number * 100)));
+    const sending = (async () => {
+      for (const message of sent) await stream.send(message);
+      await stream.end();
+    })();
+    equal(await all(stream), sent);
+    await sending;
+    equal(sockets.length > 1, true);
+    equal(await client.call("state.runs"), 1);
+  },
+
+  async "a sender waits for an adaptor that does not read"({ owt, url, session, gate }) {
+    const code = `
+def run():
+    yield "begun"
+    ${gate.wait}
+    yield sum(map(len, request.messages))`;
+    const client = new owt.Client(url);
+    const stream = client.duplex(code);
+    const items = stream[Symbol.asyncIterator]();
+    equal((await items.next()).value, "begun");
+    const message = new Uint8Array(65536);
+    const amount = 64 * 2 ** 20;
+    let sent = 0;
+    const sending = (async () => {
+      for (; sent < amount; sent += message.length) await stream.send(message);
+      await stream.end();
+    })();
+    await wait(async () => {
+      const before = sent;
+      await client.call("1");
+      return sent > 0 && sent === before;
+    });
+    equal(sent < 16 * 2 ** 20, true, sent);
+    await client.call(gate.opening);
+    equal((await items.next()).value, amount);
+    await sending;
+  },
+
+  async "an adaptor waits for a caller that does not read"({ owt, url, session }) {
+    const [count, size] = [4096, 2 ** 17];
+    const code = `
+def run():
+    for number in range(${count}):
+        yield [number, "x" * ${size}]`;
+    const client = new owt.Client(url, { session });
+    const stream = client.duplex(code);
+    const items = stream[Symbol.asyncIterator]();
+    equal((await items.next()).value[0], 0);
+    let bytes = 0;
+    await wait(async () => {
+      const before = bytes;
+      const { runs } = await (await fetch(`${url}/_owt/runs?session=${session}`)).json();
+      bytes = runs.at(-1).bytes;
+      return bytes === before;
+    });
+    // The buffers of the system may hold some of them.
+    equal(bytes < (count * size) / 2, true, bytes);
+    for (let expected = 1; expected < 100; expected++) equal((await items.next()).value[0], expected);
+    await items.return();
+    await cancelled(url, session);
   },
 };
 
@@ -520,16 +844,21 @@ async function cuts(events, client, gate, times) {
   return seen;
 }
 
-/** The EventSources that are made from now on. */
-function watched() {
+/** The EventSources, or objects of another class, that are made from now on. */
+function watched(name = "EventSource") {
   const made = [];
-  globalThis.EventSource = class extends EventSource {
-    constructor(link) {
-      super(link);
+  globalThis[name] = class extends globalThis[name] {
+    constructor(...options) {
+      super(...options);
       made.push(this);
     }
   };
   return made;
+}
+
+/** Wait until something holds. */
+async function wait(holds) {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 function equal(actual, expected, cause) {

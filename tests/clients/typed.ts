@@ -17,6 +17,12 @@ export async function main(point: Point): Promise<number> {
   for await (const event of owt.stream("1")) handle(event);
   for await (const event of owt.stream("1")) if (event.isJSON) console.log(event.json(), event.id);
   for await (const { name, data } of owt.stream<OwnEvent>("1", null, { events: ["mine"] })) console.log(name, data);
+  await owt.call("input()", {}, { answer: async ({ prompt, password }) => (password ? null : prompt.trim()) });
+  const stream = owt.duplex<number | null>("lambda: request.messages", {}, { onEvent: handle, body: false });
+  const recording = owt.microphone({ sampleRate: 8000, audio: { echoCancellation: true } });
+  await Promise.all([recording.pipeTo(stream.writable), stream.send({ n: 1 }), stream.end()]);
+  for await (const value of stream) console.log(value?.toFixed());
+  recording.stop();
   const link: string = owt.link("1", {}, { session: "tour" });
   try {
     await owt.call(link);
@@ -28,6 +34,8 @@ export async function main(point: Point): Promise<number> {
   await owt.call("1", {}, { timout: 5 });
   // @ts-expect-error: code is text
   await owt.call(main);
+  // @ts-expect-error: an answer is text
+  await owt.call("input()", {}, { answer: () => 5 });
   // @ts-expect-error: a value without a type is unknown
   (await owt.call("1")).length;
   return sizes.size ?? 0;
@@ -39,6 +47,10 @@ function handle(event: Event): string | number {
       return event.data.byteLength;
     case "done":
       return event.data.seconds;
+    case "result":
+      return event.data.length;
+    case "input":
+      return event.data.prompt;
     case "display":
       return Object.keys(event.data).length;
     default:
