@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from owt.cli.input import Input
 from owt.cli.options import checked_by, environment_options, identity_options, new_client
 from owt.client.caller import Caller
 from owt.client.request import Address
@@ -74,7 +75,13 @@ def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | 
     "--input",
     "body",
     metavar="FILE",
-    help="File that the code reads from request.stream while it is sent; - is standard input",
+    help="File that the code reads from request.stream while it is sent, and while its output is printed; "
+    "- is standard input",
+)
+@click.option(
+    "--lines",
+    is_flag=True,
+    help="Send each line of --input as a message, for request.messages and input()",
 )
 @click.option(
     "--method",
@@ -143,13 +150,14 @@ def call(
     method: str,
     headers: tuple[str, ...],
     body: str | None,
+    lines: bool,
     **options: Any,
 ) -> int:
     """Run code on a server, or call the endpoint at PATH, and print the response as it arrives.
 
     Standard output, or --output, gets exactly the response, and what the code prints follows on stderr. With
     --stream sse, which is the default on a terminal, everything is shown when it happens, and what the
-    code prints goes to stdout and stderr.
+    code prints goes to stdout and stderr. With --input, what is printed comes at once too.
 
     Exit status: 0; 1 if the call failed, with its traceback on stderr; 2 for arguments that cannot be
     used; 3 if no server answers.
@@ -162,10 +170,20 @@ def call(
     if text is not None and options["adaptor"] is not None:
         raise click.UsageError("give --adaptor or code, not both")
     arguments = {name: argument(value) for name, value in arg}
+    if lines and body is None:
+        raise click.UsageError("--lines: give --input FILE, or --input - for standard input")
+    source: Input | None = None
     if body is not None:
         if BODY in arguments:
             raise click.UsageError(f"give --input or --arg {BODY}, not both")
-        arguments[BODY] = _open(body)
+        source = Input(_open(body), lines)
+        if print_url or url == PRINT or options["detach"] or options["use_cache"] or method.upper() == "GET":
+            # Nothing is printed before the end of the input, so a request can carry it.
+            if lines:
+                raise click.UsageError(
+                    "--lines: cannot be used with --print-url, --detach, --use-cache or a GET"
+                )
+            arguments[BODY], source = source.file, None
     pairs = [header(text) for text in headers]
     _refuse_repetition("--arg", [name for name, _ in arg])
     _refuse_repetition("--header", [name.lower() for name, _ in pairs])
@@ -189,7 +207,7 @@ def call(
         options["stream"] = None if stream == "auto" else stream
         click.echo(Caller(url).with_options(**options).as_url(text, **arguments))
         return 0
-    return _call(url, {"auth": auth, "token": token}, options, text, arguments, stream, output)
+    return _call(url, {"auth": auth, "token": token}, options, text, arguments, source, stream, output)
 
 
 def _call(
@@ -198,11 +216,12 @@ def _call(
     options: dict[str, Any],
     code: str | None,
     arguments: dict[str, Any],
+    source: Input | None,
     stream: str,
     path: str | None,
 ) -> int:
     with new_client(url, **identity) as client:
-        from owt.cli.output import Output, print_events, print_response
+        from owt.cli.output import Output, print_dialogue, print_events, print_response
 
         is_watched = stream == "sse" or (stream == "auto" and path is None and sys.stdout.isatty())
         # The response of a detached run is one JSON object.
@@ -210,7 +229,10 @@ def _call(
         show = print_events if is_watched else print_response
         try:
             with Output(path) as output:
-                return show(client.with_options(**options), code, arguments, output)
+                client = client.with_options(**options)
+                if source is not None:
+                    return print_dialogue(client, code, arguments, source, output, is_raw=not is_watched)
+                return show(client, code, arguments, output)
         except BrokenPipeError:
             # Python flushes stdout at its end, which must not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -222,10 +244,11 @@ def _call(
 def _open(file: str) -> Any:
     """Return a file, or standard input, that is read while it is sent. Raises `CannotSend`."""
     if file == "-":
-        return sys.stdin.buffer
+        # A thread that waits in a buffered file has its lock, which Python needs at its end.
+        return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     try:
         # The process ends with the call.
-        return open(file, "rb")
+        return open(file, "rb", buffering=0)
     except OSError as error:
         raise CannotSend(f"--input: {file} cannot be read: {error.strerror or error}") from None
 

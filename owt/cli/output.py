@@ -8,15 +8,18 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import click
 
+from owt.cli.input import Input
+from owt.client.caller import EVENTS
 from owt.client.clients import Client
 from owt.client.events import Event, container, is_bundle, is_prompt
-from owt.errors import ConfigError, OwtError, RemoteError
+from owt.errors import CannotSend, ConfigError, OwtError, RemoteError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -140,23 +143,70 @@ def print_events(client: Client, code: str | None, kwargs: dict[str, Any], outpu
     Each event is written when it arrives. Returns the exit status, as `print_response` does. Raises what
     `Client.stream` raises.
     """
+
+    def ask(event: Event) -> None:
+        client.answer(event, _answer(event.data["prompt"], hidden=event.data["password"]))
+
+    with closing(client.stream(code, **kwargs)) as events:
+        return _print(events, output, ask)
+
+
+def print_dialogue(
+    client: Client, code: str | None, kwargs: dict[str, Any], source: Input, output: Output, *, is_raw: bool
+) -> int:
+    """Send what `source` gives while the call runs, and write events as `print_events` does.
+
+    With `is_raw`, `output` gets exactly the response, and stderr what the call prints. Lines are the answers
+    to an `input()`.
+    """
+
+    def ask(event: Event) -> None:
+        _write_stderr(event.data["prompt"])
+
+    # The values of lines are those of events, because an `input()` needs events.
+    render = value_bytes if is_raw and not source.lines else event_bytes
+    accept = "*/*" if is_raw else EVENTS
+    with client._duplex(code, kwargs, accept, body=not source.lines) as stream:
+        source.send_to(stream)
+        try:
+            return _print(stream.events(), output, ask, is_raw=is_raw, render=render)
+        except CannotSend as error:
+            raise source.error or error from None
+
+
+def _print(
+    events: Iterator[Event],
+    output: Output,
+    ask: Callable[[Event], None],
+    *,
+    is_raw: bool = False,
+    render: Callable[[Event], bytes] | None = None,
+) -> int:
+    """Write events as `render` makes them (default: `event_bytes`), and return the exit status.
+
+    `ask` shows a question. With `is_raw`, what the call prints goes to stderr.
+    """
+    render = render or event_bytes
     status = 200
     try:
-        with closing(client.stream(code, **kwargs)) as events:
-            for event in events:
-                match event:
-                    case Event("done", {"status": int(response_status)}):
-                        status = response_status
-                    case Event("stderr", str(text)):
-                        _write_stderr(text)
-                    case Event("stdout", str(text)) if output.is_file:
-                        click.echo(text.encode(errors="replace"), nl=False)
-                    case Event("input", dict(question)) if is_prompt(event):
-                        client.answer(event, _answer(question["prompt"], hidden=question["password"]))
-                    case Event("incomplete", data):
-                        _write_stderr(f"owt: a value broke off after {len(data)} characters\n")
-                    case _:
-                        output.write(event_bytes(event))
+        for event in events:
+            match event:
+                case Event("done", {"status": int(response_status)}):
+                    status = response_status
+                case Event("stderr", str(text)):
+                    _write_stderr(text)
+                case Event("stdout", str(text)) if is_raw:
+                    _write_stderr(text)
+                case Event("stdout", str(text)) if output.is_file:
+                    click.echo(text.encode(errors="replace"), nl=False)
+                case Event("display") if is_raw:
+                    pass
+                case Event("input") if is_prompt(event):
+                    ask(event)
+                case Event("incomplete", data):
+                    _write_stderr(f"owt: a value broke off after {len(data)} characters\n")
+                case _:
+                    output.write(render(event))
         output.begin(None)
     finally:
         if not output.is_file and not output.ends_in_newline and sys.stdout.isatty():
@@ -207,6 +257,13 @@ def event_bytes(event: Event) -> bytes:
         case Event(data=str(text)):
             return f"{text}\n".encode(errors="replace")
     return f"{json.dumps(event.data)}\n".encode()
+
+
+def value_bytes(event: Event) -> bytes:
+    """Return the bytes of a value for standard output, as a response that is not a stream has them."""
+    if isinstance(event.data, bytes):
+        return event.data
+    return (f"{event.data}\n" if event.is_json else str(event.data)).encode(errors="replace")
 
 
 def _plain_text(bundle: dict[str, Any]) -> bytes:

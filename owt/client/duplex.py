@@ -31,6 +31,7 @@ Value = TypeVar("Value")
 
 MAX_EVENTS = 1 << 20
 """Size of the events that wait for the caller at which no more are received."""
+CLOSED = "the stream was closed"
 OPEN_TIMEOUT = 10.0
 """Seconds until the first attempt to connect fails."""
 TOO_LARGE, PROBLEMS = 1009, 4000
@@ -76,7 +77,7 @@ class AsyncDuplex:
         """
         await self._until(lambda: self._dialogue.has_room or self._ended)
         if self._failure is not None or self._disconnected:
-            raise self._failure or CannotSend("the call has ended, so that nothing more can be sent")
+            raise self._failure or CannotSend(CLOSED)
         self._dialogue.add(item)
         self._notify()
 
@@ -108,6 +109,8 @@ class AsyncDuplex:
             return event
         if self._failure is not None:
             raise self._failure
+        if not self._dialogue.over:
+            raise CannotSend(CLOSED)
         return None
 
     async def begin(self) -> None:
@@ -318,12 +321,12 @@ class Duplex:
         with self._lock:
             if self._loop is None:
                 work.close()
-                raise CannotSend("the stream was closed")
+                raise CannotSend(CLOSED)
             waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return waiting.result()
         except CancelledError:
-            raise CannotSend("the stream was closed") from None
+            raise CannotSend(CLOSED) from None
         except BaseException:
             waiting.cancel()
             raise

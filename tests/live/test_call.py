@@ -104,6 +104,88 @@ def test_without_a_terminal_input_ends_at_once(call):
     assert done.stdout == b"the client has ended the input of this call"
 
 
+LIVE = {
+    "lines": ("--lines", "def run():\n  for message in request.messages: yield message.upper() + '\\n'"),
+    "body": ("", "def run():\n  for line in request.stream: yield line.decode().upper()"),
+    "parts": ("", "async def run():\n  async for part in request.stream: yield part.upper()"),
+}
+
+
+@pytest.mark.parametrize(("kind", "stream"), [("lines", "raw"), ("body", "raw"), ("parts", "sse")])
+def test_input_is_answered_while_more_is_sent(environ, kind, stream):
+    option, code = LIVE[kind]
+    command = [*CALL, *option.split(), "--stream", stream, "--input", "-", "--code", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for word in (b"one\n", b"two\n"):
+            process.stdin.write(word)
+            process.stdin.flush()
+            assert process.stdout.readline() == word.upper()
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_lines_are_typed_on_a_terminal(environ):
+    code = "def run():\n  yield 'begun '\n  for line in request.messages: yield f'<{line}>'"
+    answers = (("begun ", "one\n"), ("<one>", "two\n"), ("<two>", "\x04"))
+    screen = on_a_terminal(environ, "--input", "-", "--lines", "--code", code, answers=answers)
+    assert screen == "begun one\n<one>two\n<two>\n"
+
+
+def test_lines_answer_questions(call):
+    code = "def run():\n    print('printed')\n    return 'hello ' + input('Name? ')"
+    done = call("--input", "-", "--lines", "--code", code, input=b"Ada\n")
+    assert (done.stdout, done.stderr, done.returncode) == (b"hello Ada", b"printed\nName? ", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "output", "status"),
+    [
+        ("return {'n': len(request.get_data())}", b'{"n":3}\n', 0),
+        ("return b'\\0'", b"\0", 0),
+        ("return None", b"", 0),
+        ("from PIL import Image; return Image.new('RGB', (1, 1))", b"\x89PNG", 0),
+        ("return 'no', 418", b"no", 1),
+        ("yield 'begun'; 1 / 0", b"begun", 1),
+        ("input()", b"", 1),
+    ],
+)
+def test_the_response_to_input_is_that_to_a_body(call, tmp_path, body, output, status):
+    file = tmp_path / "input"
+    file.write_bytes(b"one")
+    done = call("--input", str(file), "--code", f"def run(): {body}")
+    assert (done.stdout[: len(output) or None], done.returncode) == (output, status)
+
+
+def test_a_large_output_is_written_while_the_input_is_sent(call, tmp_path):
+    file = tmp_path / "input"
+    file.write_bytes(bytes(10_000_000))
+    code = "def run():\n  while part := request.stream.read(65536): yield part * 3"
+    target = tmp_path / "output"
+    done = call("--input", str(file), "--output", str(target), "--code", code)
+    assert (done.returncode, target.stat().st_size) == (0, 30_000_000)
+
+
+def test_ctrl_c_ends_a_call_that_gets_input(environ, server, session):
+    code = "def run():\n  yield 'begun\\n'\n  for message in request.messages: pass"
+    command = [*CALL, "--session", session, "--input", "-", "--code", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environ, **pipes) as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read().strip() == b""
+    assert process.returncode == 130
+    wait_until(lambda: server.session(session)["state"] == "idle")
+
+
+@pytest.mark.parametrize("options", ["", "--input - --detach", "--input - --method get"])
+def test_lines_need_input_and_an_answer(call, options):
+    done = call("--code", "1", "--lines", *options.split())
+    assert (done.returncode, done.stderr[:18]) == (2, b"owt call: --lines:")
+
+
 def test_call_prints_the_response_and_nothing_else(call):
     code = "def run(name, n=1): return f'Hello, {name}!' * n"
     done = call("--code", code, "--arg", "name", "owt", "--arg", "n", "2")

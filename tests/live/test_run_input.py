@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 import owt
+import owt.client
+from owt.errors import CannotSend, RemoteError
 from owt.testing import Gate, LiveServer, wait_until
 from owt.testing.waiting import PATIENCE
 
@@ -122,6 +125,25 @@ def test_the_client_answers_input(
     client: owt.Client, code: str, answers: list[str], prompts: list[str], result: str
 ) -> None:
     assert conversation(client, code, *answers) == (prompts, [result])
+
+
+def test_the_asynchronous_client_answers_input(server: LiveServer, session: str) -> None:
+    async def talk(answer: str | None) -> list[Any]:
+        results = []
+        async with owt.AsyncClient(server.url, session=session) as client:
+            async for event in client.stream(HELLO):
+                if event.name == "input":
+                    await client.answer(event, answer)
+                results.append((event.name, event.data))
+            with pytest.raises(CannotSend, match="asks for no answer"):
+                await client.answer(owt.client.Event("message", "x", "r-1"), "x")
+        return results
+
+    assert asyncio.run(talk("Ada é"))[:2] == [
+        ("input", {"prompt": "Name? ", "password": False}), ("result", "hello Ada é")
+    ]  # fmt: skip
+    with pytest.raises(RemoteError, match="EOFError"):
+        asyncio.run(talk(None))
 
 
 DEBUGGERS = {
