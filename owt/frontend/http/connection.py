@@ -242,6 +242,9 @@ class Connection(IOStream):
         respond with the problem."""
         too_large = isinstance(exc_info, UnsatisfiableReadError)
         super().close(exc_info)
+        if self.error is not None:
+            # Its frames refer to the connection, and to what was written to it.
+            self.error.__traceback__ = None
         if (sock := self._closed_socket) is None:
             return
         self._closed_socket = None

@@ -117,6 +117,7 @@ class CallSocket(PageHandler, WebSocketHandler):
     _source: MessageSource
     _renderer: Messages
     _delivery: Delivery | None = None
+    _with_events = False
     _beginning = False
     _gone = False
     # Done when the run's input has taken the last message.
@@ -152,6 +153,7 @@ class CallSocket(PageHandler, WebSocketHandler):
     async def open(self, *_: str, **__: str) -> None:
         """Begin the call, or wait for the first message, which says what to do."""
         self._stream = cast(Connection, self._protocol.stream)
+        self._with_events = self._protocol.selected_subprotocol == EVENTS
         # Without this, the end of the connection is noticed only while the server reads.
         self._stream.set_close_callback(self.on_connection_close)
         self._heard_at = time.monotonic()
@@ -188,7 +190,7 @@ class CallSocket(PageHandler, WebSocketHandler):
         if self._unacknowledged < UNACKNOWLEDGED or self._renderer.in_message:
             return
         is_free = self._acknowledged is None or self._acknowledged.done()
-        if is_free and not self._protocol.is_closing():
+        if is_free and not (self._gone or self._protocol.is_closing()):
             self._unacknowledged = 0
             self._acknowledged = self._stream.write(messages.received_event(self._source.received))
             self._acknowledged.add_done_callback(self.acknowledge)
@@ -206,6 +208,9 @@ class CallSocket(PageHandler, WebSocketHandler):
                 timer.cancel()
         if self._run is not None:
             self._leave(self._run)
+        # They refer to this object: until the garbage collector ran, a part of a message would be kept.
+        self._delivery = None
+        del self._protocol
 
     def _leave(self, run: Run) -> None:
         assert run.input is not None
@@ -230,10 +235,6 @@ class CallSocket(PageHandler, WebSocketHandler):
         self._run = None
         if self._delivery is not None:
             self._delivery.stop()
-
-    @property
-    def _with_events(self) -> bool:
-        return self._protocol.selected_subprotocol == EVENTS
 
     # The call
 
