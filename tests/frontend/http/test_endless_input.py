@@ -17,7 +17,8 @@ from owt.frontend.http.calls import CallExchange
 from owt.frontend.http.delivery import Delivery
 from owt.frontend.http.messages import frame
 from owt.frontend.http.streamed_calls import StreamedCallExchange
-from owt.frontend.http.websocket import CallSocket, Protocol
+from owt.frontend.http.websocket import CallSocket
+from owt.frontend.http.websocket_protocol import Protocol
 from owt.frontend.runs.input import InputState
 from owt.testing import async_test
 from owt.wire.chunk import Done, Failed
@@ -65,8 +66,11 @@ def _no_collector() -> Iterator[None]:
     gc.unfreeze()
 
 
-def left() -> list[object]:
-    """Return what is left of requests."""
+def left(*, collect: bool) -> list[object]:
+    """Return what is left of requests, after a collection of garbage with `collect`."""
+    if collect:
+        # Tornado's error for a connection that ends in the middle of a body refers to its own frames.
+        gc.collect()
     return [o for o in gc.get_objects() if type(o) in REQUESTS]
 
 
@@ -149,6 +153,6 @@ async def test_nothing_is_left_of_a_sender_without_end(name, end):
         assert run.input is not None
         assert run.input.state is InputState.CLOSED
         await site.count(0)
-        await until(lambda: not left())
+        await until(lambda: not left(collect=sender.head is BODY))
         await site.service.sessions.close()
         await until(lambda: len(asyncio.all_tasks()) == 1)
