@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -17,9 +19,11 @@ from typing import Any
 
 from owt.kernel import context
 
+_pushed: ContextVar[Any] = ContextVar("owt_flask_request", default=None)
+
 
 def push_request(run: context.Run) -> None:
-    """Make the run's request Flask's in the current context, which ends with the run, if Flask is loaded."""
+    """Make the run's request Flask's in the current context, until `pop_request`, if Flask is loaded."""
     flask: Any = sys.modules.get("flask")
     if flask is None or not hasattr(flask, "has_request_context") or flask.has_request_context():
         return
@@ -29,8 +33,22 @@ def push_request(run: context.Run) -> None:
     environ: Any = run.new_request().environ
     # Flask itself looks at keys of all kinds here.
     environ.looked_at = None
-    app.request_context(environ).push()
+    request_context = app.request_context(environ)
+    request_context.push()
+    _pushed.set(request_context)
+    # The application has no routes. The traceback of this exception refers to the request.
+    request_context.request.routing_exception = None
     environ.looked_at = run.looked_at
+
+
+def pop_request() -> None:
+    """Remove what `push_request` has pushed in the current context. Flask's object and the context refer to
+    each other until then, and keep the request in memory."""
+    if (request_context := _pushed.get()) is not None:
+        _pushed.set(None)
+        # Flask calls functions of the adaptor, and reports other objects that the adaptor has pushed.
+        with suppress(Exception):
+            request_context.pop(None)
 
 
 def follow_import() -> None:

@@ -120,9 +120,9 @@ class Execution:
             if not isinstance(progress, LastChunks):
                 # A run may begin outside of a task, which `asyncio` needs from here on.
                 await asyncio.sleep(0)
-            if isinstance(progress, Awaiting):
                 # Again: a run in a thread has another context.
                 flask_requests.push_request(self._run)
+            if isinstance(progress, Awaiting):
                 try:
                     value = await self._steps(progress.value)
                 except _http_exceptions() as error:

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from owt.kernel import context
+from owt.kernel import context, flask_requests
 from owt.kernel.calls.active_runs import ActiveRun, RunTable
 from owt.kernel.calls.advice import with_advice
 from owt.kernel.calls.connection import FrontendConnection
@@ -321,6 +321,7 @@ class Runner:
             run.remove_folders()
         if run.opened_input is not None:
             run.opened_input.close()
+        flask_requests.pop_request()
         try:
             run.sender.finish((*last, Done(status, seconds, run.personal)))
         except MemoryError:
@@ -426,6 +427,12 @@ class Runner:
         done: asyncio.Future[Progress | BaseException] = self._loop.create_future()
         run_context = copy_context()
 
+        def begin() -> Progress:
+            try:
+                return execution.begin(InOtherThread())
+            finally:
+                flask_requests.pop_request()
+
         def work() -> None:
             result: Progress | BaseException
             loop = PlainLoop()
@@ -436,7 +443,7 @@ class Runner:
                         run.thread = threading.get_ident()
                     if run.sender.stop_reason is not None:
                         raise KeyboardInterrupt
-                    result = run_context.run(execution.begin, InOtherThread())
+                    result = run_context.run(begin)
                 except BaseException as error:
                     result = error
                 with self._runs.lock:
