@@ -199,10 +199,13 @@ class OutputLog:
         self._left = 0
         self._omitted = 0
 
+    @staticmethod
+    def enabled() -> bool:
+        """Return True if output is logged at all."""
+        return calls.isEnabledFor(logging.INFO)
+
     def write(self, chunks: Sequence[Chunk]) -> None:
-        """Log the printed text among these chunks, if output is logged at all."""
-        if not calls.isEnabledFor(logging.INFO):
-            return
+        """Log the printed text among these chunks."""
         for chunk in chunks:
             match chunk:
                 case Stdout(text=text):

@@ -126,7 +126,7 @@ class Service:
         run.observe(self.counters)
         if (caller := self._caller(call)) is not None:
             run.caller = caller
-            caller.nested.add(run)
+            caller.nested |= {run}
         try:
             self.sessions.submit(run)
         except BaseException:

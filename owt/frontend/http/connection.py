@@ -14,7 +14,7 @@ from asyncio import Future
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from tornado.httputil import HTTPInputError
+from tornado.httputil import HTTPHeaders, HTTPInputError
 from tornado.iostream import IOStream, SSLIOStream, UnsatisfiableReadError
 
 from owt.frontend.http.heads import HeadLimits, accept_of, normal_head
@@ -101,6 +101,10 @@ class Connection(IOStream):
             # A body that streams into a call that has begun has no time limit.
             return False
         return super().reading() and self._waiting_since < moment
+
+    def check_head(self, url: str, headers: HTTPHeaders) -> Problem | None:
+        """Return the problem of the head that was read last if it is beyond the limits, or None."""
+        return self._limits.check(url, headers, len(self._head))
 
     def set_nodelay(self, value: bool) -> None:
         """Leave TCP_NODELAY set, which Tornado would switch with two system calls per response. A write is a

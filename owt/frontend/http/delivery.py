@@ -95,7 +95,7 @@ class Delivery:
         self._keepalive = keepalive
         self._unshared = unshared
         self._stopped = False
-        self._output_log = OutputLog(run.id)
+        self._output_log = OutputLog(run.id) if OutputLog.enabled() else None
         self._timer: asyncio.TimerHandle | None = None
         self._written: Future[None] | None = None
         self._written_at = 0.0
@@ -112,7 +112,8 @@ class Delivery:
     def stop(self) -> None:
         """Stop reading the run."""
         self._stopped = True
-        self._output_log.close()
+        if self._output_log is not None:
+            self._output_log.close()
         if self._timer is not None:
             self._timer.cancel()
         self._reader.close()
@@ -154,7 +155,8 @@ class Delivery:
         if self._events is not None and self._is_stream(chunks):
             self._start_events()
             return
-        self._output_log.write(chunks)
+        if self._output_log is not None:
+            self._output_log.write(chunks)
         renderer, writer = self._renderer, self._writer
         pieces = [piece for chunk in chunks for piece in renderer.render(chunk)]
         if self._run.kernel_loss is not None and not writer.begun:

@@ -6,15 +6,17 @@ import asyncio
 import sys
 import zlib
 from collections.abc import Awaitable, Iterator
+from typing import cast
 
 from msgspec import Struct
+from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from owt.errors import shortened
 from owt.frontend.access import origins
 from owt.frontend.access.authentication import Unauthenticated, authorization
 from owt.frontend.http import compression
-from owt.frontend.http.heads import HeadLimits
+from owt.frontend.http.connection import Connection
 from owt.frontend.problems import Headers, Problem, WholeResponse
 from owt.frontend.service import Service
 from owt.wire.collector import Collector
@@ -34,8 +36,9 @@ class Access(Struct, frozen=True):
 
 def check(service: Service, request: HTTPServerRequest) -> Access | Awaitable[Access]:
     """Check a request's head and its origin, then its credentials, which may take time."""
-    limits = HeadLimits(service.settings.max_url, service.settings.max_header)
-    problem = limits.check(request.uri or "", request.headers)
+    stream = cast(HTTP1Connection, request.connection).stream
+    assert isinstance(stream, Connection)
+    problem = stream.check_head(request.uri or "", request.headers)
     if problem is not None:
         return Access([], refusal=problem_answer(problem, request))
     match service.origins.check(request.method or "", request.protocol, request.host, request.headers):
@@ -78,7 +81,8 @@ class Body:
     def __init__(self, max_size: int) -> None:
         self.size = 0
         self._max_size = max_size
-        self._content = Collector()
+        self._announced = 0
+        self._content: Collector | None = None
         self._decompressor: compression.Decompressor | None = None
 
     @property
@@ -115,7 +119,7 @@ class Body:
         if int(length) > self._max_size:
             return self._too_large(f"{int(length)} bytes")
         if self._decompressor is None:
-            self._content = Collector(int(length))
+            self._announced = int(length)
         return None
 
     def add(self, part: bytes) -> Problem | None:
@@ -124,6 +128,8 @@ class Body:
         if self.size > self._max_size:
             self.drop()
             return self._too_large("more")
+        if self._content is None:
+            self._content = Collector(self._announced)
         self._content.add(part)
         return None
 
@@ -161,11 +167,11 @@ class Body:
 
     def drop(self) -> None:
         """Drop all parts."""
-        self._content = Collector()
+        self._content = None
 
     def join(self) -> bytes:
         """Return all parts that have been received."""
-        return self._content.value()
+        return b"" if self._content is None else self._content.value()
 
     def _too_large(self, size: str) -> Problem:
         limit = f"the limit is {self._max_size} bytes (--max-body)"

@@ -37,8 +37,11 @@ class HeadLimits(Struct, frozen=True):
         """Return the maximum size of a head; the stream reads no more."""
         return self.url + self.headers + SLACK
 
-    def check(self, url: str, headers: HTTPHeaders) -> Problem | None:
-        """Return the problem of a head that Tornado has parsed, or None."""
+    def check(self, url: str, headers: HTTPHeaders, size: int) -> Problem | None:
+        """Return the problem of a head that Tornado has parsed, or None. `size` is that of all its bytes."""
+        if 2 * size <= min(self.url, self.headers):
+            # Nothing counts twice.
+            return None
         if len(url) > self.url:
             return self._url_too_long()
         lines = list(headers.get_all())

@@ -52,6 +52,7 @@ METHODS = ("GET", "POST")
 """Methods of calls that bring code, or name it. HEAD is read as GET."""
 UPLOAD_METHODS = (*METHODS, "PUT")
 """Those of calls with a body that has no fields: curl uploads by PUT."""
+_HEADERS = frozenset({"content-type", "accept", "owt-session", "owt-run"})
 LARGE_TEXT = 4096
 """Size of a JSON string, in bytes, from which it pays to look for escapes before it is decoded."""
 _SWITCH = SWITCH | {"": True}
@@ -90,7 +91,9 @@ def parse_fields(facts: RequestFacts, *, max_nesting: int = 100) -> ParsedReques
     accepts: list[str] = []
     header_session = caller = chosen_id = None
     for name, value in facts.headers:
-        match name.lower():
+        if (lower := name.lower()) not in _HEADERS:
+            continue
+        match lower:
             case "content-type":
                 content_type = value
             case "accept":

@@ -15,12 +15,7 @@ from http.client import responses
 from typing import cast
 
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import (
-    HTTPHeaders,
-    HTTPOutputError,
-    HTTPServerRequest,
-    format_timestamp,
-)
+from tornado.httputil import HTTPOutputError, HTTPServerRequest, format_timestamp
 
 from owt.errors import OwtError
 from owt.frontend import logs
@@ -32,6 +27,9 @@ from owt.frontend.http.gate import problem_answer
 from owt.frontend.problems import Headers, Problem, WholeResponse, problem_response
 from owt.wire.http import BODILESS
 
+Head = dict[str, list[str]]
+"""Values of headers by their names in the usual spelling."""
+
 REPRESENTATION = ("Content-Type", "Content-Encoding", "Content-Language")
 """Headers that describe a body; a response without a body has none of them."""
 
@@ -40,6 +38,12 @@ REPRESENTATION = ("Content-Type", "Content-Encoding", "Content-Language")
 def date(second: int) -> str:
     """Return the Date header for a time in whole seconds since 1970 (RFC 9110, section 6.6.1)."""
     return format_timestamp(second)
+
+
+@lru_cache(maxsize=1024)
+def usual_name(name: str) -> str:
+    """Return the name of a header in its usual spelling, which differs only in case."""
+    return "-".join(part.capitalize() for part in name.split("-"))
 
 
 class ResponseWriter:
@@ -102,12 +106,12 @@ class ResponseWriter:
             if body or self.has_body:
                 if self._compresses(answer.status, head, body):
                     body = compression.compress(body)
-                head["Content-Length"] = str(len(body))
+                head["Content-Length"] = [str(len(body))]
         elif self.has_body:
-            self._left = _rest(int(head["Content-Length"]), body)
+            self._left = _rest(int(head["Content-Length"][0]), body)
         if not self.request_complete:
             # Tornado closes the connection rather than read the rest of the request.
-            head["Connection"] = "close"
+            head["Connection"] = ["close"]
         self._write_head(answer.status, head, body)
         self.end()
 
@@ -133,7 +137,7 @@ class ResponseWriter:
         if self.expected:
             self._connection.stream.write(CONTINUE)
         head = self._head(headers)
-        length = head.get("Content-Length", "")
+        length = _value(head, "Content-Length")
         if length.isdecimal() and self.has_body and status not in BODILESS:
             self._left = int(length)
         data = self._allowed(b"".join(pieces))
@@ -201,22 +205,22 @@ class ResponseWriter:
             detail = "this is a fault in owt's frontend; its log says more"
             self.send_problem(Problem("about:blank", responses[500], 500, detail))
 
-    def _compresses(self, status: int, head: HTTPHeaders, data: bytes) -> bool:
+    def _compresses(self, status: int, head: Head, data: bytes) -> bool:
         """Return True if a body that begins with `data` is sent by gzip, and complete the head for it."""
         if len(data) < compression.MIN_SIZE or status in (*BODILESS, 206):
             return False
-        if "Content-Encoding" in head or not compression.is_compressible(head.get("Content-Type", "")):
+        if "Content-Encoding" in head or not compression.is_compressible(_value(head, "Content-Type")):
             return False
-        if "Cache-Control" in head and "no-transform" in head["Cache-Control"].lower():
+        if "no-transform" in _value(head, "Cache-Control").lower():
             return False
-        head.add("Vary", "Accept-Encoding")
+        head.setdefault("Vary", []).append("Accept-Encoding")
         headers = self._request.headers
         if "Accept-Encoding" not in headers or not compression.is_accepted(headers["Accept-Encoding"]):
             return False
-        head["Content-Encoding"] = "gzip"
-        if head.get("ETag", "").startswith('"'):
+        head["Content-Encoding"] = ["gzip"]
+        if (etag := _value(head, "Etag")).startswith('"'):
             # The same content in other bytes (RFC 9110, section 8.8.1).
-            head["ETag"] = f"W/{head['ETag']}"
+            head["Etag"] = [f"W/{etag}"]
         return True
 
     def _allowed(self, data: bytes) -> bytes:
@@ -232,30 +236,29 @@ class ResponseWriter:
             data, self._last = data[:-1], data[-1:]
         return data
 
-    def _head(self, headers: Headers) -> HTTPHeaders:
-        head = HTTPHeaders()
-        head["Date"] = date(int(time.time()))
+    def _head(self, headers: Headers) -> Head:
+        head = {"Date": [date(int(time.time()))]}
         for name, value in self.headers:
-            head[name] = value
+            head[usual_name(name)] = [value]
         for name, value in headers:
-            if name not in head:
-                head[name] = value
+            if (usual := usual_name(name)) not in head:
+                head[usual] = [value]
             elif not (self.headers and name.lower() in OVERRULING):
-                head.add(name, value)
+                head[usual].append(value)
         return head
 
-    def _write_head(self, status: int, head: HTTPHeaders, data: bytes) -> Future[None]:
+    def _write_head(self, status: int, head: Head, data: bytes) -> Future[None]:
         self.begun = True
         self._status = status
         if "Connection" in self._request.headers:
             # Tornado closes the connection, or keeps it open, as the client asks for.
             option = self._request.headers["Connection"].lower()
             if option == "close" or (option == "keep-alive" and not self.chunked and not self._closes):
-                head["Connection"] = option
+                head["Connection"] = [option]
         if self._in_chunks:
-            head["Transfer-Encoding"] = "chunked"
+            head["Transfer-Encoding"] = ["chunked"]
         lines = [f"HTTP/1.1 {status} {responses.get(status, 'Unknown')}"]
-        lines += [f"{name}: {value}" for name, value in head.get_all()]
+        lines += [f"{name}: {value}" for name, values in head.items() for value in values]
         text = "\r\n".join((*lines, "\r\n"))
         if not text.count("\r") == text.count("\n") == len(lines) + 1:
             raise ValueError(f"a header has a line break: {lines}")
@@ -267,6 +270,10 @@ class ResponseWriter:
         """Return data as it is, or as a chunk if the body is sent in chunks. An empty chunk would end it."""
         size = sum(map(len, pieces)) if self._in_chunks else 0
         return (b"%x\r\n" % size, *pieces, b"\r\n") if size else pieces
+
+
+def _value(head: Head, name: str) -> str:
+    return ",".join(head.get(name, ()))
 
 
 def _rest(left: int, data: bytes) -> int:

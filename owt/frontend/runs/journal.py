@@ -8,8 +8,12 @@ that resumes after a number has received whole events only.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
+from itertools import accumulate
 from typing import Protocol
+
+from msgspec import Struct
 
 from owt.wire import sse
 from owt.wire.chunk import Chunk, Data, Head, size
@@ -25,27 +29,24 @@ class ChunksLost(LookupError):
     """A position that the journal no longer holds, or that does not exist."""
 
 
-class Journal:
+class Journal(Struct, eq=False):
     """The newest chunks of one run.
 
     If the adaptor sends an event stream of its own, its chunks are cut at the ends of its events;
     `Data.more` then says that the event continues.
     """
 
-    def __init__(self) -> None:
-        self.head: Head | None = None
-        self.first = 0
-        self.end = 0
-        self.bytes = 0
-        self.total = 0
-        self._chunks: list[Chunk] = []
-        self._sizes: list[int] = []
-        # Number of dropped chunks at the beginning of both lists.
-        self._dropped = 0
-        self._head_position: int | None = None
-        # True if the last dropped chunk is continued by the first one that is left.
-        self._inside = False
-        self._splitter: sse.Splitter | None = None
+    head: Head | None = None
+    first: int = 0
+    end: int = 0
+    bytes: int = 0
+    total: int = 0
+    _chunks: list[Chunk] = []
+    _sizes: list[int] = []
+    _dropped: int = 0  # chunks at the beginning of both lists
+    _head_position: int | None = None
+    _inside: bool = False  # the last dropped chunk is continued by the first one that is left
+    _splitter: sse.Splitter | None = None
 
     @property
     def complete(self) -> bool:
@@ -59,7 +60,6 @@ class Journal:
 
     def append(self, chunk: Chunk) -> None:
         """Add a chunk."""
-        chunks = [chunk]
         if isinstance(chunk, Head):
             self.head = chunk
             self._head_position = self.end
@@ -67,14 +67,18 @@ class Journal:
                 self._splitter = sse.Splitter()
         elif self._splitter is not None and isinstance(chunk, Data):
             body = chunk.body + b"\n" if chunk.form == "json" and not chunk.more else chunk.body
-            chunks = [Data(part, "text", chunk.result, not ends) for part, ends in self._splitter.feed(body)]
-        for chunk in chunks:
-            amount = size(chunk)
-            self._chunks.append(chunk)
-            self._sizes.append(amount)
-            self.end += 1
-            self.bytes += amount
-            self.total += amount
+            for part, ends in self._splitter.feed(body):
+                self._add(Data(part, "text", chunk.result, not ends))
+            return
+        self._add(chunk)
+
+    def _add(self, chunk: Chunk) -> None:
+        amount = size(chunk)
+        self._chunks.append(chunk)
+        self._sizes.append(amount)
+        self.end += 1
+        self.bytes += amount
+        self.total += amount
 
     def bytes_before(self, position: int) -> int:
         """Return the size of all chunks before `position`."""
@@ -88,13 +92,10 @@ class Journal:
         """
         if position < self.first:
             raise ChunksLost
-        start = stop = position - self.first + self._dropped
-        sizes, amount = self._sizes, 0
-        end = min(len(sizes), start + MAX_COUNT)
-        while stop < end and (amount + sizes[stop] <= max_size or stop == start):
-            amount += sizes[stop]
-            stop += 1
-        return self._chunks[start:stop], amount
+        start = position - self.first + self._dropped
+        amounts = list(accumulate(self._sizes[start : start + MAX_COUNT]))
+        count = max(1, bisect_right(amounts, max_size))
+        return self._chunks[start : start + count], amounts[count - 1] if amounts else 0
 
     def trim(self, limit: int, keep: int) -> None:
         """Drop the oldest chunks until `limit` bytes are left, but none from position `keep` on."""

@@ -102,7 +102,7 @@ class Run(Struct, eq=False):
     cancel_reason: CancelReason | None = None
     kernel_loss: str | None = None
     caller: Run | None = None
-    nested: set[Run] = field(default_factory=set)
+    nested: frozenset[Run] = frozenset()
     detached: bool = False
     resumable: bool = False
     user: str | None = None
@@ -231,7 +231,7 @@ class Run(Struct, eq=False):
     def leave_caller(self) -> None:
         """Record that the caller waits no longer."""
         if self.caller is not None:
-            self.caller.nested.discard(self)
+            self.caller.nested -= {self}
             self.caller = None
 
     @property
@@ -256,7 +256,8 @@ class Run(Struct, eq=False):
         """
         if after is None and not self.journal.complete:
             raise ChunksLost
-        reader = Reader(self, 0 if after is None else self.journal.position(after))
+        position = 0 if after is None else self.journal.position(after)
+        reader = Reader(self, position, self.journal.bytes_before(position) if position else 0)
         self._readers.append(reader)
         self._keep_running()
         return reader
@@ -326,21 +327,19 @@ class Run(Struct, eq=False):
             self._abandoned = None
 
 
-class Reader:
+class Reader(Struct, eq=False):
     """Reader of a run's chunks, in order, from the one where it began. Made by `Run.follow`.
 
     `position` is that of the next chunk, and `consumed` the size of all chunks of the run before it.
     """
 
-    def __init__(self, run: Run, position: int) -> None:
-        self.position = position
-        self.consumed = run.journal.bytes_before(position)
-        self._run = run
-        # Number and size of the chunks that were returned last and are not yet counted as taken.
-        self._pending = (0, 0)
-        self._waiter: asyncio.Future[None] | None = None
-        self._callback: Callable[[], None] | None = None
-        self._closed = False
+    _run: Run
+    position: int
+    consumed: int
+    _pending: tuple[int, int] = (0, 0)  # number and size of the chunks that were returned last
+    _waiter: asyncio.Future[None] | None = None
+    _callback: Callable[[], None] | None = None
+    _closed: bool = False
 
     async def next(self) -> list[Chunk]:
         """Return the chunks since the last call, up to `BATCH` bytes; an empty list after the last chunk.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernel import Kernel
@@ -38,12 +38,22 @@ class Limits:
 
 
 @dataclass(slots=True)
-class _Clock:
+class _Sent:
+    """A call or ping that was sent: the time, the number of its message, and the time of the question whether
+    it has begun."""
+
+    at: float
+    number: int
+    question: float | None = None
+
+
+@dataclass(slots=True)
+class _Clock(_Sent):
     """The timers of one call. `start_timeout` is None once the kernel has begun it, or without a timeout."""
 
-    run: Run
-    kernel: Kernel
-    start_timeout: float | None
+    run: Run = field(kw_only=True)
+    kernel: Kernel = field(kw_only=True)
+    start_timeout: float | None = field(kw_only=True)
     start_deadline_passed: bool = False
     timers: tuple[asyncio.TimerHandle, ...] = ()
 
@@ -54,18 +64,6 @@ class _Clock:
         for timer in self.timers:
             timer.cancel()
         self.timers = ()
-
-
-@dataclass(slots=True)
-class _Unbegun:
-    """A call or ping that has not begun: the times when it was sent, and of the question about it.
-
-    `number` is that of its message.
-    """
-
-    sent: float
-    number: int
-    question: float | None = None
 
 
 class Deadlines:
@@ -93,7 +91,8 @@ class Deadlines:
         self._kill_abandoned = kill_abandoned
         self._patience = check_interval(kill_after)
         self._clocks: dict[str, _Clock] = {}
-        self._unbegun: dict[str, _Unbegun] = {}
+        # The calls among them that have not begun, and the ping.
+        self._unbegun: dict[str, _Sent] = {}
         self._used = False
         # Since when the kernel has been seen stopped (event loop time).
         self._stopped: float | None = None
@@ -105,14 +104,15 @@ class Deadlines:
         if run.id in self._clocks:
             # It was withdrawn, and is sent again.
             self._clocks[run.id].stop()
-        clock = self._clocks[run.id] = _Clock(run, kernel, run.call.timeout)
-        self._unbegun[run.id] = _Unbegun(_now(), number)
+        clock = _Clock(_now(), number, run=run, kernel=kernel, start_timeout=run.call.timeout)
+        self._clocks[run.id] = self._unbegun[run.id] = clock
         self._used = True
         self._expect_start(clock)
 
     def begun(self, run: Run) -> None:
         """Start the timeout of a call at the first output of its kernel."""
-        self._unbegun.pop(run.id, None)
+        if self._unbegun.pop(run.id, None) is None:
+            return
         clock = self._clocks[run.id]
         timeout, clock.start_timeout = clock.start_timeout, None
         # A call whose client has disconnected keeps its timeout.
@@ -192,7 +192,7 @@ class Deadlines:
         id, oldest = next(iter(self._unbegun.items()))
         now = _now()
         if oldest.question is None:
-            if now - oldest.sent >= self._patience:
+            if now - oldest.at >= self._patience:
                 self._ask(kernel, id)
             return []
         if now - oldest.question < self._kill_after or kernel.in_cell:
@@ -205,7 +205,7 @@ class Deadlines:
         """Return the calls, and the ping, that the kernel's main thread has not begun to handle, or never did
         if the kernel has died."""
         handled = kernel.newest_handled()
-        return [id for id, unbegun in self._unbegun.items() if unbegun.number > handled]
+        return [id for id, sent in self._unbegun.items() if sent.number > handled]
 
     def withdrawn(self, id: str, kernel: Kernel) -> bool:
         """Record that something blocks the kernel, which has not begun this call or received the ping.
@@ -215,7 +215,7 @@ class Deadlines:
         if id not in self._unbegun:
             # The main thread has received the ping in the meantime.
             return False
-        sent = self._unbegun[id].sent
+        sent = self._unbegun[id].at
         self.blocked_since = sent if self.blocked_since is None else min(sent, self.blocked_since)
         if id != PING:
             del self._unbegun[id]
@@ -244,7 +244,7 @@ class Deadlines:
     def _ping(self, kernel: Kernel) -> None:
         self._used = False
         kernel.ping()
-        self._unbegun[PING] = _Unbegun(_now(), kernel.newest_sent)
+        self._unbegun[PING] = _Sent(_now(), kernel.newest_sent)
 
     def _ask(self, kernel: Kernel, id: str) -> None:
         if self._unbegun[id].question is None:

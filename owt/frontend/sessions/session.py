@@ -99,7 +99,7 @@ class Session:
         self._known_codes: dict[int, None] = {}
         # The queued calls that the kernel has, with the numbers of their messages.
         self._ahead: dict[str, tuple[Run, int]] = {}
-        self._calls_are_short = False
+        self._max_ahead = 0
         self._deaths = 0
         self._closed = False
         self._loss: str | None = None  # why the last kernel's state is gone, until a call reports it
@@ -250,8 +250,8 @@ class Session:
                     return
                 self._send(run, kernel)
             self._begin(run, kernel)
-        if can_send and self._calls_are_short and self.concurrency == 1:
-            for run in islice(self.queue, MAX_AHEAD):
+        if can_send and len(self._ahead) < min(len(self.queue), self._max_ahead):
+            for run in islice(self.queue, self._max_ahead):
                 if run.id not in self._ahead:
                     self._send(run, kernel, ahead=True)
         if can_send and not self.active:
@@ -307,8 +307,8 @@ class Session:
         del self.active[run.id]
         self._deadlines.ended(run)
         self.last_used = run.ended_at
-        last = message.chunks[-1]
-        self._calls_are_short = isinstance(last, Done) and last.seconds <= SHORT
+        is_short = isinstance(last := message.chunks[-1], Done) and last.seconds <= SHORT
+        self._max_ahead = MAX_AHEAD if is_short and self.concurrency == 1 else 0
         self._send_queued()
         # The kernel has its next call by now. A step of the event loop costs a twentieth of a call.
         run.wake_readers(now=True)

@@ -31,7 +31,8 @@ MESSAGES = {414: "10 bytes (--max-url)", 431: "20 bytes for all"}
     ],
 )
 def test_a_received_head_is_checked_against_both_limits(url: str, header: str, status: int | None) -> None:
-    problem = LIMITS.check(url, HTTPHeaders({"X-345678": header}))
+    head = f"GET {url} HTTP/1.1\r\nX-345678: {header}\r\n\r\n"
+    problem = LIMITS.check(url, HTTPHeaders({"X-345678": header}), len(head))
     assert (problem and problem.status) == status
     assert problem is None or MESSAGES[problem.status] in problem.detail
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, HTTPError
 
@@ -17,7 +16,9 @@ from owt.frontend.access.origins import Origins
 from owt.frontend.config.credentials import Credentials
 from owt.frontend.config.settings import Settings
 from owt.frontend.counters import Counters
+from owt.frontend.descriptors import Descriptors
 from owt.frontend.http.handler import PageHandler
+from owt.frontend.http.listener import Listener
 from owt.frontend.service import Service
 from owt.testing import async_test
 
@@ -45,7 +46,8 @@ async def answer(
     parts["counters"] = Counters()
     service = cast("Service", SimpleNamespace(settings=settings, **parts))
     arguments: dict[str, Any] = {"service": service}
-    server = HTTPServer(Application([(r".*", Handler, arguments)], log_function=lambda handler: None))
+    application = Application([(r".*", Handler, arguments)], log_function=lambda handler: None)
+    server = Listener(application, settings=settings, descriptors=Descriptors())
     socket, port = bind_unused_port()
     server.add_socket(socket)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -36,7 +36,7 @@ class Stage:
         run = Run(f"r{self.number}", new_call(session=session), 1 << 20)
         if caller is not None:
             run.caller = caller
-            caller.nested.add(run)
+            caller.nested |= {run}
         try:
             self.sessions.submit(run)
         except BaseException:
