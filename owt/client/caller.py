@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from owt.client import answers, following, parts, request, values
 from owt.client.events import Event, is_prompt
-from owt.client.following import Following
+from owt.client.following import Attempts, Following
 from owt.client.function import source_of
 from owt.client.options import Changes, Options
 from owt.client.parts import Part
@@ -29,6 +30,9 @@ RESERVED = frozenset({"accept", "authorization", "connection", "content-length",
 """Headers that the client itself sets."""
 CONTROL_TIMEOUT = 120.0
 """Seconds until a request to the server's own resources fails. A restart waits for the new kernel."""
+
+RETRY = "the option retry sends such a call again, and it runs once"
+"""Remedy for a connection that broke."""
 
 Code = str | Callable[..., Any]
 
@@ -119,7 +123,10 @@ class Caller:
             new = request.get(self._address, fields, accept)
         else:
             new = request.post(self._address, fields, accept, arguments)
-        return self._with_headers(new)
+        new = self._with_headers(new)
+        if self.options.retry is not None and body is None and new.run is None:
+            new.headers["Owt-Run"] = uuid4().hex
+        return new
 
     def _duplex_request(self, code: Code | None, kwargs: dict[str, Any], accept: str) -> Request:
         """Return the handshake of a WebSocket that makes this call."""
@@ -149,8 +156,14 @@ class Caller:
             new.headers[name] = value
         return new
 
-    def _resume_request(self, progress: Following) -> Request:
-        """Return a request for the events that follow."""
+    def _attempts(self, request: Request) -> Attempts:
+        """Return the attempts at a request of a call."""
+        return Attempts(request.run, None if request.body is not None else self.options.retry)
+
+    def _resume_request(self, progress: Following, first: Request) -> Request:
+        """Return a request for the events that follow: the first one again if no event has come."""
+        if progress.repeats:
+            return first
         url = f"{self._control_url(f'runs/{progress.run}')}/events?after={progress.after}"
         headers = {"Accept": f"{answers.PROBLEM}, {EVENTS}"}
         return Request("GET", url, headers=headers, connect_timeout=following.CONNECT_TIMEOUT)
@@ -336,14 +349,23 @@ class Caller:
             "a proxy has to pass the headers Upgrade and Connection on"
         )
 
-    def _unreachable(self, error: Exception) -> Unreachable:
+    def _unreachable(self, error: Exception, remedy: str = "") -> Unreachable:
         """Return the error for a connection that failed before a response."""
         reason = str(error) or type(error).__name__
-        return Unreachable(f"no server answers at {self._address.server.url}: {reason}; start one: owt serve")
+        return Unreachable(
+            f"no server answers at {self._address.server.url}: {reason}; start one: owt serve{remedy}"
+        )
+
+    def _lost(self, error: Exception) -> Unreachable:
+        """Return the error for a call whose connection failed before a response."""
+        import httpx
+
+        was_sent = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
+        return self._unreachable(error, f"; {RETRY}" if was_sent else "")
 
     def _broken(self, error: Exception, run: dict[str, Any]) -> RemoteError | Unreachable:
         """Return the error for a response that broke off; `run` is what the server knows about its run."""
         reason = str(error) or type(error).__name__
         return answers.run_failure(run) or Unreachable(
-            f"the response from {self._address.server.url} broke off: {reason}"
+            f"the response from {self._address.server.url} broke off: {reason}; {RETRY}"
         )

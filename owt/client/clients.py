@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, 
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
     aclosing,
     asynccontextmanager,
     contextmanager,
@@ -21,10 +23,10 @@ from owt.client import upload
 from owt.client.answers import ANYTHING, check_type
 from owt.client.caller import EVENTS, Caller, Code
 from owt.client.events import Event
-from owt.client.following import CANCEL_TIMEOUT, Following
+from owt.client.following import CANCEL_TIMEOUT, Attempts, Following
 from owt.client.request import Request
 from owt.client.values import accept_of
-from owt.errors import RemoteError, Unreachable
+from owt.errors import OwtError, RemoteError, Unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -69,8 +71,14 @@ class Client(Caller):
         or a data frame: the value is converted, or `UnexpectedValue` raised.
         """
         check_type(returns)
-        with self._open(code, kwargs, accept_of(returns)) as response:
-            return self._value(response, response.read(), returns)
+        request = self._call_request(code, kwargs, accept_of(returns))
+        with self._repeating(request) as attempts:
+            while True:
+                try:
+                    with self._open(request) as response:
+                        return self._value(response, response.read(), returns)
+                except OwtError as error:
+                    sleep(attempts.delay_after(error))
 
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> Generator[Event]:
         """Run `code` with `kwargs`, and yield what it yields, prints and displays as it happens.
@@ -120,15 +128,40 @@ class Client(Caller):
         An adaptor's own response of status 400 or above is returned. Errors inside the block are raised from
         it.
         """
-        return self._open(code, kwargs, ANYTHING)
+        return self._open_repeating(self._call_request(code, kwargs, ANYTHING))
 
     @contextmanager
-    def _open(self, code: Code | None, kwargs: dict[str, Any], accept: str) -> Iterator[httpx.Response]:
+    def _open_repeating(self, request: Request) -> Iterator[httpx.Response]:
+        with self._repeating(request) as attempts, ExitStack() as stack:
+            while True:
+                try:
+                    response = stack.enter_context(self._open(request))
+                    break
+                except OwtError as error:
+                    sleep(attempts.delay_after(error))
+            yield response
+            if attempts.run is not None and not response.is_closed:
+                self._cancel(attempts.run)
+
+    @contextmanager
+    def _repeating(self, request: Request) -> Iterator[Attempts]:
+        """Yield the attempts at a request. If the block ends early and the request has chosen the id of its
+        run, the server would wait for the request to be repeated: cancel the run."""
+        attempts = self._attempts(request)
+        try:
+            yield attempts
+        except BaseException as error:
+            if attempts.run is not None and not isinstance(error, OwtError):
+                self._cancel(attempts.run)
+            raise
+
+    @contextmanager
+    def _open(self, request: Request) -> Iterator[httpx.Response]:
         import httpx
 
         run: str | None = None
         try:
-            with self._response(self._call_request(code, kwargs, accept)) as response:
+            with self._response(request) as response:
                 run = response.headers["Owt-Run"]
                 yield response
         except httpx.RequestError as error:
@@ -187,7 +220,7 @@ class Client(Caller):
     def _events(self, request: Request) -> Generator[Event]:
         import httpx
 
-        progress = Following()
+        first, progress = request, Following(self._attempts(request))
         try:
             while True:
                 problem: Exception | None = None
@@ -198,7 +231,7 @@ class Client(Caller):
                 if (delay := progress.retry_delay(problem)) is None:
                     break
                 sleep(delay)
-                request = self._resume_request(progress)
+                request = self._resume_request(progress, first)
             if not progress.over:
                 raise self._broken_off(problem or EOFError("it has no end"), progress.run) from problem
         except BaseException as error:
@@ -238,11 +271,18 @@ class Client(Caller):
 
     def _broken_off(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
         if run is None:
-            return self._unreachable(error)
+            return self._lost(error)
         try:
             return self._broken(error, self.run(run))
         except RemoteError:
             return self._broken(error, {})
+
+
+async def async_sleep(seconds: float) -> None:
+    """Sleep. The blocking client does not need asyncio, whose import takes time."""
+    import asyncio
+
+    await asyncio.sleep(seconds)
 
 
 class AsyncClient(Caller):
@@ -264,8 +304,14 @@ class AsyncClient(Caller):
     async def call(self, code: Code | None = None, returns: Any = None, /, **kwargs: Any) -> Any:
         """Do what `Client.call` does. Cancelling the task cancels the call."""
         check_type(returns)
-        async with self._open(code, kwargs, accept_of(returns)) as response:
-            return self._value(response, await response.aread(), returns)
+        request = self._call_request(code, kwargs, accept_of(returns))
+        async with self._repeating(request) as attempts:
+            while True:
+                try:
+                    async with self._open(request) as response:
+                        return self._value(response, await response.aread(), returns)
+                except OwtError as error:
+                    await async_sleep(attempts.delay_after(error))
 
     def stream(self, code: Code | None = None, /, **kwargs: Any) -> AsyncGenerator[Event]:
         """Do what `Client.stream` does. To cancel the call at once when a loop ends early, put the generator
@@ -289,17 +335,38 @@ class AsyncClient(Caller):
 
     def open(self, code: Code | None = None, /, **kwargs: Any) -> AbstractAsyncContextManager[httpx.Response]:
         """Do what `Client.open` does, with `aiter_bytes()`."""
-        return self._open(code, kwargs, ANYTHING)
+        return self._open_repeating(self._call_request(code, kwargs, ANYTHING))
 
     @asynccontextmanager
-    async def _open(
-        self, code: Code | None, kwargs: dict[str, Any], accept: str
-    ) -> AsyncIterator[httpx.Response]:
+    async def _open_repeating(self, request: Request) -> AsyncIterator[httpx.Response]:
+        async with self._repeating(request) as attempts, AsyncExitStack() as stack:
+            while True:
+                try:
+                    response = await stack.enter_async_context(self._open(request))
+                    break
+                except OwtError as error:
+                    await async_sleep(attempts.delay_after(error))
+            yield response
+            if attempts.run is not None and not response.is_closed:
+                await self._cancel(attempts.run)
+
+    @asynccontextmanager
+    async def _repeating(self, request: Request) -> AsyncIterator[Attempts]:
+        attempts = self._attempts(request)
+        try:
+            yield attempts
+        except BaseException as error:
+            if attempts.run is not None and not isinstance(error, OwtError):
+                await self._cancel(attempts.run)
+            raise
+
+    @asynccontextmanager
+    async def _open(self, request: Request) -> AsyncIterator[httpx.Response]:
         import httpx
 
         run: str | None = None
         try:
-            async with self._response(self._call_request(code, kwargs, accept)) as response:
+            async with self._response(request) as response:
                 run = response.headers["Owt-Run"]
                 yield response
         except httpx.RequestError as error:
@@ -345,11 +412,9 @@ class AsyncClient(Caller):
         return self._document(response)
 
     async def _events(self, request: Request) -> AsyncGenerator[Event]:
-        import asyncio
-
         import httpx
 
-        progress = Following()
+        first, progress = request, Following(self._attempts(request))
         try:
             while True:
                 problem: Exception | None = None
@@ -361,8 +426,8 @@ class AsyncClient(Caller):
                     problem = error
                 if (delay := progress.retry_delay(problem)) is None:
                     break
-                await asyncio.sleep(delay)
-                request = self._resume_request(progress)
+                await async_sleep(delay)
+                request = self._resume_request(progress, first)
             if not progress.over:
                 problem = problem or EOFError("it has no end")
                 raise await self._broken_off(problem, progress.run) from problem
@@ -406,7 +471,7 @@ class AsyncClient(Caller):
 
     async def _broken_off(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
         if run is None:
-            return self._unreachable(error)
+            return self._lost(error)
         try:
             return self._broken(error, await self.run(run))
         except RemoteError:

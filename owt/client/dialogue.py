@@ -120,7 +120,7 @@ class Dialogue(Following):
         while self._acknowledged < received and self._messages:
             self._size -= len(self._messages.popleft()) + PER_MESSAGE
             self._acknowledged += 1
-            self._attempts = 0
+            self._attempts.succeed()
 
 
 def value_of(event: Event) -> Any:

@@ -1,13 +1,17 @@
-"""Progress of a client in a run's events, and its decisions when the connection ends."""
+"""Progress of a client in a run's events, and its decisions when a connection fails.
+
+`Attempts` decides about all requests of calls: a stream goes on with the events that follow, and a request
+with an id for its run (header `Owt-Run`) can be sent again, because it runs once.
+"""
 
 from __future__ import annotations
 
-import re
+import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from owt.client.events import Event, decode_event, is_end
-from owt.errors import OwtError, RemoteError
+from owt.errors import OwtError, RemoteError, Unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -24,7 +28,57 @@ CANCEL_TIMEOUT = 1.0
 
 NO_CONTENT = 204
 
-_EVENT_ID = re.compile(r"[0-9a-f]+-([0-9]+)")
+
+
+class Attempts:
+    """Attempts at one request, with pauses between them.
+
+    With `retry` and the id `run` for its run, the request is sent again for `retry` seconds after the first
+    of the failures in a row. Otherwise only a stream whose response has begun goes on, after `DELAYS`.
+    """
+
+    def __init__(self, run: str | None = None, retry: float | None = None) -> None:
+        self.run = run
+        self.repeats = run is not None and retry is not None
+        self._seconds = retry or 0
+        self._failures = 0
+        self._end = 0.0
+
+    def succeed(self) -> None:
+        """Begin to count failures anew."""
+        self._failures = 0
+
+    def next_delay(self) -> float | None:
+        """Return the seconds to wait before the next attempt, or None after the last one."""
+        delay = DELAYS[min(self._failures, len(DELAYS) - 1)]
+        if self.repeats:
+            now = time.monotonic()
+            if not self._failures:
+                self._end = now + self._seconds
+            if now >= self._end:
+                return None
+            delay = min(delay, self._end - now)
+        elif self._failures == len(DELAYS):
+            return None
+        self._failures += 1
+        return delay
+
+    def delay_after(self, error: OwtError) -> float:
+        """Return the seconds to wait before the request is sent again. Raises `error` if it must not be, or
+        if the time is over."""
+        if not self.may_repeat(error) or (delay := self.next_delay()) is None:
+            raise error
+        return delay
+
+    def may_repeat(self, error: OwtError) -> bool:
+        """Return whether the request may be sent again after this error.
+
+        That is so if the connection failed, or if the server refused the call for the moment or was ended.
+        """
+        if isinstance(error, RemoteError):
+            is_refusal = error.type == "urn:owt:busy" and error.run != self.run
+            return self.repeats and (is_refusal or error.type == "urn:owt:shutting-down")
+        return self.repeats and isinstance(error, Unreachable)
 
 
 class Following:
@@ -34,12 +88,17 @@ class Following:
     true when no event can follow.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: Attempts | None = None) -> None:
         self.run: str | None = None
         self.after = 0
         self.over = False
         self._is_shared = False
-        self._attempts = 0
+        self._attempts = attempts or Attempts()
+
+    @property
+    def repeats(self) -> bool:
+        """Return whether the next connection sends the request of the call again, since no event has come."""
+        return self._attempts.repeats and self.after == 0
 
     def begin(self, response: httpx.Response) -> bool:
         """Read the headers of a response; return whether it has events."""
@@ -56,13 +115,16 @@ class Following:
             yield self._decode(received.event, received.data, received.id, received.form)
 
     def _decode(self, name: str, data: str, id: str, form: str) -> Event:
-        if match := _EVENT_ID.fullmatch(id):
-            self.after = int(match[1])
-        self._attempts = 0
+        repeats = self.repeats
+        run, _, number = id.rpartition("-")
+        if run == self.run and number.isdecimal():
+            self.after = int(number)
+        self._attempts.succeed()
         try:
             event = decode_event(name, data, id, form)
-        except RemoteError:
-            self.over = True
+        except RemoteError as error:
+            self.over = not (repeats and self._attempts.may_repeat(error))
+            self.after = self.after if self.over else 0
             raise
         self.over = is_end(event)
         return event
@@ -71,15 +133,20 @@ class Following:
         """Return the seconds to wait before the client reconnects, or None if it must not.
 
         `problem` ended the connection (None: the response ended). There is nothing to reconnect to if the
-        events are `over`, if no response came, or after the last attempt. Raises `problem` if it is the
-        server's final answer.
+        events are `over`, if no response came and the request must not be sent again, or after the last
+        attempt. Raises `problem` if it is the server's final answer.
         """
-        if isinstance(problem, OwtError) and (self.over or self.run is None or problem.status < 500):
-            raise problem
-        if self.over or self.run is None or self._attempts == len(DELAYS):
+        begun = self.run is not None
+        if isinstance(problem, OwtError):
+            is_temporary = problem.status >= 500 if begun else self._attempts.may_repeat(problem)
+            if self.over or not is_temporary:
+                raise problem
+        if self.over or not (begun or self._attempts.repeats):
             return None
-        self._attempts += 1
-        return DELAYS[self._attempts - 1]
+        delay = self._attempts.next_delay()
+        if delay is None and not begun and isinstance(problem, OwtError):
+            raise problem
+        return delay
 
     def run_to_cancel(self, error: BaseException) -> str | None:
         """Return the id of the run to cancel because `error` ended the reading, or None.
@@ -88,4 +155,4 @@ class Following:
         """
         if self.over or self._is_shared or isinstance(error, OwtError):
             return None
-        return self.run
+        return self.run or self._attempts.run

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any, Literal, Self, TypedDict
 
-from owt.errors import CannotSend
+from owt.errors import CannotSend, shortened
+
+_NOT_FIELDS = frozenset({"accept", "headers", "method", "retry"})
 
 
 class Changes(TypedDict, total=False):
@@ -32,6 +35,7 @@ class Changes(TypedDict, total=False):
     accept: str | None
     headers: Mapping[str, str]
     method: Literal["GET", "POST"]
+    retry: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,9 @@ class Options:
     the time in the queue. `accept` is an Accept header, which selects a representation of a figure or a
     table; `display` has the same form and effect, also in events and in `as_url`. `method` GET puts
     everything into the URL. `stream`, "sse" or "raw", has an effect in `as_url` only. `detach` makes `call`
-    return the addresses of the run at once. `headers` are further headers of the request. None and False are
-    not sent.
+    return the addresses of the run at once. `headers` are further headers of the request. `retry` is a
+    number of seconds: after a connection that failed, the call is sent again for so long, under the id of one
+    run, so that it runs once; a body that is sent as it is read is not. None and False are not sent.
     """
 
     session: str | None = None
@@ -66,6 +71,7 @@ class Options:
     accept: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     method: Literal["GET", "POST"] = "POST"
+    retry: float | None = None
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Return these options with changes. Raises `CannotSend` for a name that is not an option."""
@@ -77,11 +83,14 @@ class Options:
                     f"{name!r} is not an option{close or '.'} The options are {', '.join(known)}. "
                     "Arguments of the adaptor go to call() or stream()"
                 )
+        retry = changes.get("retry")
+        if retry is not None and (type(retry) not in (int, float) or not 0 < retry < math.inf):
+            raise CannotSend(f"retry: give a number of seconds above 0; got {shortened(retry)}")
         return replace(self, **changes)
 
     def as_fields(self) -> dict[str, Any]:
         """Return the options that are set, as fields of a request."""
-        names = [option.name for option in fields(self) if option.name not in ("accept", "headers", "method")]
+        names = [option.name for option in fields(self) if option.name not in _NOT_FIELDS]
         values = {name: getattr(self, name) for name in names}
         if self.env is not None:
             values["env"] = dict(self.env)

@@ -116,6 +116,11 @@ class Request:
     timeout: float | None = None
     body: Any = None
 
+    @property
+    def run(self) -> str | None:
+        """The id of the run that the request chooses, or None."""
+        return next((value for name, value in self.headers.items() if name.lower() == "owt-run"), None)
+
 
 def call_fields(
     code: str | None, kwargs: dict[str, Any], options: Options, *, has_path: bool = False

@@ -24,7 +24,7 @@ OUTCOMES = (
     DONE,
     # As in `Failed.type`.
     "exception", "syntax", "bad-request", "no-such-session", "no-such-function", "busy", "timeout",
-    "cancelled", "interrupted", "kernel-died", "kernel-not-ready",
+    "cancelled", "interrupted", "kernel-died", "kernel-not-ready", "shutting-down",
     OTHER,
 )
 REFUSALS = (401, 403, 413, 414, 421, 429, 431, 503)
@@ -109,9 +109,10 @@ class Counters(Collector):
         self.kernel_ends = LabelledCounter(
             "owt_kernel_ends",
             "Kernels that ended, by cause: crashed (or killed from outside), stuck (killed because a call "
-            "did not stop or could not begin), unready (failed to start), ended (on purpose).",
+            "did not stop or could not begin), unready (failed to start), ended (on purpose), shutdown (with "
+            "the server).",
             "cause",
-            ("crashed", "stuck", "unready", "ended"),
+            ("crashed", "stuck", "unready", "ended", "shutdown"),
         )
         self.kernel_starts = 0
         self.kernel_restarts = 0

@@ -7,9 +7,10 @@ import json
 import httpx
 import pytest
 
+from owt.client import following as following_module
 from owt.client.events import Event
-from owt.client.following import DELAYS, Following
-from owt.errors import RemoteError, Unreachable
+from owt.client.following import DELAYS, Attempts, Following
+from owt.errors import CannotSend, OwtError, RemoteError, Unreachable
 from owt.wire import sse
 
 RUN = "0123456789abcdef"
@@ -128,3 +129,72 @@ def test_leaving_does_not_cancel_a_run_that_is_over_unknown_lost_or_shared(
     assert shared.run_to_cancel(GeneratorExit()) is None
     shared.begin(httpx.Response(200, headers={"Owt-Run": RUN}))
     assert shared.run_to_cancel(GeneratorExit()) is None
+
+
+# Requests that are sent again
+
+
+def busy(run: str) -> RemoteError:
+    return RemoteError({"title": "busy", "status": 503, "type": "urn:owt:busy", "run": run})
+
+
+def shutting_down() -> RemoteError:
+    return RemoteError({"title": "t", "status": 503, "type": "urn:owt:shutting-down", "run": RUN})
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (Unreachable("no server answers"), True),
+        (busy("another"), True),
+        (busy(RUN), False),
+        (shutting_down(), True),
+        (problem(503), False),
+        (problem(502), False),
+        (CannotSend("no"), False),
+    ],
+)
+def test_a_request_is_sent_again_unless_its_call_has_ended(error: OwtError, again: bool) -> None:
+    attempts = Attempts(RUN, 60)
+    if again:
+        assert attempts.delay_after(error) == DELAYS[0]
+    for final in (Attempts(RUN), Attempts(None, 60)) if again else (attempts,):
+        with pytest.raises(type(error)) as caught:
+            final.delay_after(error)
+        assert caught.value is error
+
+
+def test_attempts_end_with_the_time_since_the_first_failure_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(following_module.time, "monotonic", lambda: now[0])
+    attempts = Attempts(RUN, 10)
+    assert [attempts.next_delay() for _ in range(8)] == [*DELAYS, 1.0, 1.0]
+    now[0] = 9.5
+    assert attempts.next_delay() == 0.5
+    now[0] = 10.0
+    assert attempts.next_delay() is None
+    attempts.succeed()
+    assert attempts.next_delay() == DELAYS[0]
+
+
+def test_a_stream_without_an_event_sends_its_request_again() -> None:
+    following = Following(Attempts(RUN, 60))
+    assert following.retry_delay(CUT) == DELAYS[0]
+    following.begin(httpx.Response(200, headers={"Owt-Run": RUN}))
+    assert following.repeats
+    list(following.decode([message(1)]))
+    assert not following.repeats
+
+
+def test_an_error_of_the_servers_end_as_first_event_is_no_end_of_a_repeated_call() -> None:
+    following = Following(Attempts(RUN, 60))
+    following.begin(httpx.Response(200, headers={"Owt-Run": RUN}))
+    data = json.dumps({"type": "urn:owt:shutting-down", "title": "t", "status": 503, "run": RUN})
+    with pytest.raises(RemoteError) as caught:
+        list(following.decode([sse.Event(data, "error", f"{RUN}-1")]))
+    assert following.retry_delay(caught.value) == DELAYS[0]
+    assert following.repeats
+
+
+def test_a_run_with_an_id_of_its_own_is_cancelled_before_the_first_response() -> None:
+    assert Following(Attempts(RUN, 60)).run_to_cancel(KeyboardInterrupt()) == RUN

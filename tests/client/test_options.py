@@ -18,8 +18,14 @@ def test_options_become_fields_if_they_are_set():
     assert options.as_fields() == {"session": "tour", "timeout": 0, "reload": True}
 
 
-def test_accept_and_method_are_not_fields():
-    assert Options(accept="image/png", method="GET").as_fields() == {}
+def test_accept_method_and_retry_are_not_fields():
+    assert Options(accept="image/png", method="GET", retry=3).as_fields() == {}
+
+
+@pytest.mark.parametrize("retry", [True, 0, -1, float("inf"), float("nan"), "3"])
+def test_a_time_to_retry_that_is_none_is_refused(retry):
+    with pytest.raises(CannotSend, match="retry: give a number of seconds above 0"):
+        Options().changed({"retry": retry})
 
 
 def test_an_environment_is_sent_as_json_has_it():

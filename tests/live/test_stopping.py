@@ -266,7 +266,7 @@ def test_calls_that_exceed_the_shutdown_time_fail_with_a_response(again, tmp_pat
             wait_until(lambda: refuses(server))
             server.send_signal(signal.SIGTERM)
         for ended_call in (call, queued, pooled):
-            assert ended_call.result().status_code == 502
+            assert ended_call.result().status_code == 503
             assert "the server is shutting down" in ended_call.result().text
         assert server.wait() == 0
 

@@ -26,6 +26,8 @@ class ExitKind(Enum):
     """Ended or killed before it was ready."""
     REQUESTED = "ended"
     """Killed by the server on request, or because it was not needed any more."""
+    SHUTDOWN = "shutdown"
+    """Killed by the server at its own end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 from owt.errors import Busy, KernelDied, OwtError
+from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.problems import failed
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.wire.chunk import Failed, Stderr, Stdout
 
+SHUTTING_DOWN = "the server is shutting down"
+"""Cause of the end of all sessions."""
 LAST_LINES, LAST_CHARACTERS = 40, 4000
 """Limits of what the failure of a call repeats of its output when its kernel has died."""
 
@@ -29,6 +32,19 @@ def kernel_lost(problem: str, title: str = KernelDied.title) -> Failed:
     return Failed(502, "kernel-died", title, problem)
 
 
+def shutting_down(problem: str) -> Failed:
+    """Return the failure of a run that the end of the server has ended; the next server may run the call."""
+    return Failed(503, "shutting-down", "the server is shutting down", problem)
+
+
+def not_begun(cause: str, kind: ExitKind) -> Failed:
+    """Return the failure of a queued run whose session is closed."""
+    problem = f"the call was not begun because {cause}"
+    if kind is ExitKind.SHUTDOWN:
+        return shutting_down(problem)
+    return kernel_lost(problem, "the session is gone")
+
+
 def start_failure(error: Exception) -> Failed:
     """Return the failure of a run whose kernel could not be started because of this error."""
     if isinstance(error, Busy):
@@ -38,9 +54,11 @@ def start_failure(error: Exception) -> Failed:
     )
 
 
-def killed_with_kernel(run: Run, reason: str) -> Failed:
+def killed_with_kernel(run: Run, reason: str, exit: ExitKind = ExitKind.CRASHED) -> Failed:
     """Return the failure of an active run whose kernel died, perhaps because the run did not stop."""
     match run.cancel_reason:
+        case None if exit is ExitKind.SHUTDOWN:
+            return shutting_down(f"the kernel {reason}")
         case None:
             output = _last_lines(run)
             return kernel_lost(f"the kernel {reason}" + (f"; its last output:\n{output}" if output else ""))

@@ -7,11 +7,12 @@ import time
 from collections import deque
 
 from owt.errors import Busy, WaitsForItself
+from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions import waiting
 from owt.frontend.sessions.deadlines import Limits
-from owt.frontend.sessions.failures import cancelled_in_queue, kernel_lost, start_failure
+from owt.frontend.sessions.failures import SHUTTING_DOWN, cancelled_in_queue, not_begun, start_failure
 from owt.frontend.sessions.session import Session, SessionOwner
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
@@ -129,9 +130,9 @@ class Pool(SessionOwner):
             self._retry.cancel()
         waiting, self.waiting = self.waiting, deque()
         for run in waiting:
-            run.fail(kernel_lost("the server is shutting down", "the server is ending"))
+            run.fail(not_begun(SHUTTING_DOWN, ExitKind.SHUTDOWN))
         await asyncio.gather(
-            *(session.close("the server is shutting down") for session in (*self.members, *self.spares))
+            *(session.close(SHUTTING_DOWN, ExitKind.SHUTDOWN) for session in (*self.members, *self.spares))
         )
 
     def session_idle(self, session: Session) -> None:

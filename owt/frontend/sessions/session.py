@@ -381,16 +381,16 @@ class Session:
         self.start()
         await self.started()
 
-    async def close(self, cause: str) -> None:
+    async def close(self, cause: str, kind: ExitKind = ExitKind.REQUESTED) -> None:
         """End the kernel. Active and queued calls fail, with the `cause` in words that follow "because"."""
         self._closed = True
         self.observers.notify(KernelEvent.CLOSED)
-        failure = failures.kernel_lost(f"the call was not begun because {cause}", "the session is gone")
+        failure = failures.not_begun(cause, kind)
         self._fail_queued(failure)
         if self._starting is not None:
             self._starting.cancel()
         if (kernel := self.kernel) is not None:
-            kernel.kill(f"was ended because {cause}")
+            kernel.kill(f"was ended because {cause}", kind)
             await kernel.closed()
             # Now it is known which calls that were sent ahead have not begun.
             self._fail_queued(failure)
@@ -473,7 +473,7 @@ class Session:
             if run not in again:
                 self._deadlines.ended(run)
                 run.feed(exit.output, wake=False)
-                run.fail(failures.killed_with_kernel(run, reason))
+                run.fail(failures.killed_with_kernel(run, reason, exit.kind))
         for id in list(self._ahead):
             self._forget_ahead(id)
         if self._closed:

@@ -8,9 +8,11 @@ import time
 from collections.abc import Mapping
 
 from owt.errors import BadRequest, Busy, NoSuchSession, SessionDiffers
+from owt.frontend.kernels.exit import ExitKind
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.deadlines import Limits
+from owt.frontend.sessions.failures import SHUTTING_DOWN
 from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.session import Session, SessionOwner
 from owt.wire.call import Call
@@ -182,7 +184,7 @@ class Sessions(SessionOwner):
         """End every session and the pool."""
         sessions = list(self.named.values())
         await asyncio.gather(
-            self.pool.close(), *(session.close("the server is shutting down") for session in sessions)
+            self.pool.close(), *(session.close(SHUTTING_DOWN, ExitKind.SHUTDOWN) for session in sessions)
         )
 
     def session_failed(self, session: Session) -> None:

@@ -289,7 +289,7 @@ async def test_close_fails_waiting_calls_and_ends_every_kernel() -> None:
     running, waiting = stage.submit(), stage.submit()
     await stage.kernels.wait_for_kernel(2)
     await stage.pool.close()
-    assert (running.status, waiting.status) == (502, 502)
+    assert (running.status, waiting.status) == (503, 503)
     assert all(kernel.killed for kernel in stage.kernels.all)
     stage.pool.refill()
     await settle()

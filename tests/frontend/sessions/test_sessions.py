@@ -285,7 +285,7 @@ async def test_close_ends_all_sessions_and_the_pool() -> None:
     runs = [stage.submit(session="a"), stage.submit(session="a"), stage.submit(session="b"), stage.submit()]
     await settle()
     await stage.sessions.close()
-    assert [run.status for run in runs] == [502] * 4
+    assert [run.status for run in runs] == [503] * 4
     assert stage.kernels.all
     assert all(kernel.killed for kernel in stage.kernels.all)
 
