@@ -17,8 +17,9 @@ INSTALLED_FROM := pyproject.toml $(wildcard kernels/*/*)
 MODELS := .venv-models
 # The tests need no CUDA; other versions may bring gigabytes of it.
 TORCH := torch==2.13.0
-# Packages of the examples that have their models in them, and the libraries that these need.
-MODEL_PACKAGES := onnxruntime pandas pydantic rapidocr scikit-learn silero-vad
+# Packages of the examples that have their models in them, the libraries that these need, and the driver of a browser
+# for their pages.
+MODEL_PACKAGES := onnxruntime pandas pydantic rapidocr scikit-learn selenium silero-vad
 
 # The libraries whose tables, charts and arrays the answers are tested with. They are too large for `make test`.
 LIBRARIES := .venv-libraries

@@ -1,10 +1,10 @@
 """owt.js in Chromium: the facts that hold in Node too, and those of EventSource."""
 
-import base64
 import re
 from pathlib import Path
 
 import pytest
+from chromium import OWT, as_url
 from tcp_proxy import TcpProxy
 
 from owt.testing import LiveServer, wait_until
@@ -27,13 +27,6 @@ import(owt)
   .then((events) => (window.events = events).next())
   .then(({ value }) => tell(value.data), (error) => tell(String(error.stack)));
 """
-
-
-def as_url(script: Path) -> str:
-    return f"data:text/javascript;base64,{base64.b64encode(script.read_bytes()).decode()}"
-
-
-OWT = as_url(ROOT / "examples" / "clients" / "owt.js")
 
 
 @pytest.mark.parametrize("fact", NAMES)
