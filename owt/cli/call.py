@@ -124,6 +124,13 @@ def _check_timeout(_: click.Context, parameter: click.Parameter, value: float | 
     "--timeout", type=float, metavar="SECONDS", callback=_check_timeout, help="Maximum running time"
 )
 @click.option(
+    "--retry",
+    type=float,
+    metavar="SECONDS",
+    callback=_check_timeout,
+    help="Time after a connection that broke or was refused in which the call is sent again; it runs once",
+)
+@click.option(
     "--stream",
     type=click.Choice(["auto", "sse", "raw"]),
     default="auto",
@@ -173,6 +180,8 @@ def call(
     if lines and body is None:
         raise click.UsageError("--lines: give --input FILE, or --input - for standard input")
     source: Input | None = None
+    if body is not None and options["retry"] is not None:
+        raise click.UsageError("give --input or --retry, not both: a body that was read cannot be sent again")
     if body is not None:
         if BODY in arguments:
             raise click.UsageError(f"give --input or --arg {BODY}, not both")

@@ -19,9 +19,12 @@ from owt.cli.input import Input
 from owt.client.caller import EVENTS
 from owt.client.clients import Client
 from owt.client.events import Event, container, is_bundle, is_prompt
-from owt.errors import CannotSend, ConfigError, OwtError, RemoteError
+from owt.client.following import Attempts
+from owt.client.request import chosen_run
+from owt.errors import CannotSend, ConfigError, OwtError, RemoteError, Unreachable
 
 if TYPE_CHECKING:
+    import httpx
     from rich.progress import Progress
 
 PATIENCE = 0.5
@@ -120,14 +123,24 @@ def _progress() -> Progress:
 def print_response(client: Client, code: str | None, kwargs: dict[str, Any], output: Output) -> int:
     """Write the response's bytes to `output` as they arrive, and then what the call printed to stderr.
 
+    With the option `retry`, a response that broke off is requested again, and its first bytes are skipped.
     Returns the exit status: 1 for a response of status 400 or above. Raises what `Client.open` raises.
     """
+    retry, headers = client.options.retry, client.options.headers
+    if retry is not None and chosen_run(headers) is None:
+        client = client.with_options(headers={**headers, "Owt-Run": os.urandom(16).hex()})
+    attempts = Attempts(chosen_run(client.options.headers), retry)
     try:
-        with client.open(code, **kwargs) as response:
-            length = response.headers.get("Content-Length", "")
-            output.begin(int(length) if length.isdecimal() else None)
-            for piece in response.iter_bytes():
-                output.write(piece)
+        while True:
+            try:
+                if output.bytes and attempts.run is not None:
+                    # After a restart of the server, another run would send other bytes.
+                    client.run(attempts.run)
+                with client.open(code, **kwargs) as response:
+                    _write_response(response, output)
+                break
+            except Unreachable as error:
+                time.sleep(attempts.delay_after(error))
     except RemoteError as error:
         if error.run is not None:
             _write_printed(client, error.run)
@@ -135,6 +148,15 @@ def print_response(client: Client, code: str | None, kwargs: dict[str, Any], out
     if not client.options.detach:
         _write_printed(client, response.headers["Owt-Run"])
     return _exit_status(response.status_code)
+
+
+def _write_response(response: httpx.Response, output: Output) -> None:
+    length = response.headers.get("Content-Length", "")
+    output.begin(int(length) if length.isdecimal() else None)
+    skipped = output.bytes
+    for piece in response.iter_bytes():
+        output.write(piece[skipped:])
+        skipped = max(0, skipped - len(piece))
 
 
 def print_events(client: Client, code: str | None, kwargs: dict[str, Any], output: Output) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from owt.client import answers, following, parts, request, values
 from owt.client.events import Event, is_prompt
@@ -125,7 +125,7 @@ class Caller:
             new = request.post(self._address, fields, accept, arguments)
         new = self._with_headers(new)
         if self.options.retry is not None and body is None and new.run is None:
-            new.headers["Owt-Run"] = uuid4().hex
+            new.headers["Owt-Run"] = os.urandom(16).hex()
         return new
 
     def _duplex_request(self, code: Code | None, kwargs: dict[str, Any], accept: str) -> Request:

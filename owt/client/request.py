@@ -119,7 +119,12 @@ class Request:
     @property
     def run(self) -> str | None:
         """The id of the run that the request chooses, or None."""
-        return next((value for name, value in self.headers.items() if name.lower() == "owt-run"), None)
+        return chosen_run(self.headers)
+
+
+def chosen_run(headers: Mapping[str, str]) -> str | None:
+    """Return the id of the run that the headers of a request choose, or None."""
+    return next((value for name, value in headers.items() if name.lower() == "owt-run"), None)
 
 
 def call_fields(

@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from free_ports import free_ports
 from tcp_proxy import TcpProxy
 
+from owt.cli.main import main
 from owt.client import AsyncClient, Client
 from owt.errors import RemoteError, Unreachable
 from owt.testing import Gate, LiveServer, wait_until
@@ -167,6 +169,35 @@ def test_leaving_an_open_response_cancels_the_call_at_once(
     with client, client.open(code) as response:
         assert next(response.iter_text()) == "one"
     wait_until(lambda: patient.session(session)["current_run"] is None)
+
+
+@pytest.mark.parametrize("stream", ["raw", "sse"])
+def test_the_command_line_prints_the_whole_answer_once(
+    patient: LiveServer, session: str, proxy: TcpProxy, stream: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    cut = proxy.cut_expression()
+    code = counting("for n in range(4):", "    yield str(n) * 3", f"    n == 1 and {cut}")
+    options = ["--url", proxy.url, "--session", session, "--code", code, "--stream", stream]
+    assert main(["call", *options, "--retry", "60"]) == 0
+    assert capfdbinary.readouterr().out.replace(b"\n", b"") == b"000111222333"
+    assert runs(patient, session) == "1"
+
+
+def test_the_command_line_does_not_join_bytes_of_different_runs(
+    patient: LiveServer, server: LiveServer, session: str, proxy: TcpProxy, gate: Gate, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    output = tmp_path / "output"
+    options = ["--url", proxy.url, "--session", session, "--code", counting("yield 'one'", gate.wait)]
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(main, ["call", *options, "--output", str(output), "--retry", "60"])
+        gate.reached()
+        wait_until(lambda: output.exists() and output.read_text() == "one")
+        proxy.redirect(server.port)
+        assert call.result() == 1
+    assert "there is no run" in capfd.readouterr().err
+    assert runs(server, session) == "0"
+    patient.ask("DELETE", f"/_owt/sessions/{session}")
 
 
 def test_an_id_of_the_caller_is_kept(patient: LiveServer, session: str) -> None:
