@@ -91,7 +91,6 @@ const PAUSES = [0, 100, 200, 500, 1000, 1000]; // milliseconds before each attem
 const STABLE = 5000; // milliseconds after which a connection is not one more failed attempt
 const CANCEL_TIMEOUT = 2000; // milliseconds for the request that cancels a run
 const CLOSE_LEFT = 4000; // code with which a WebSocket is closed that does not end the input
-const LOST = [1006, 1001, 1005, 1012, 1013, 1014]; // codes of WebSockets that failed, and of a server or proxy that stops
 const TOO_LARGE = 1009; // code of a WebSocket whose server refuses a large message
 const MAX_WAITING = 2 ** 20; // size of the messages that the server has yet to receive, and of the items to be read
 const PER_MESSAGE = 64; // what each of them counts beside its data
@@ -151,7 +150,7 @@ export class Client {
 
   duplex(code, kwargs = {}, { signal, answer, onEvent, body, ...fields } = {}) {
     if (!globalThis.WebSocket) throw new TypeError("there is no WebSocket here; Node has one from version 22 on");
-    const url = this.link(code, kwargs, fields).replace(/^http/, "ws");
+    const url = this.link(code, kwargs, fields).replace(/^http/, "ws").replace(/#.*/s, "");
     const encoded = base64(this.#authorization ?? "").replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
     const protocols = ["owt.events", ...(encoded ? [`owt.authorization.${encoded}`] : [])];
     return new Duplex(body === true, signal, answer, onEvent, {
@@ -645,9 +644,12 @@ class Duplex {
       const { code, reason } = await this.#connection();
       if (this.#outcome) return;
       const error = new Error(`the WebSocket was closed with ${code} ${reason}`.trim());
-      if (code === TOO_LARGE) throw new RemoteError({ status: 413, title: "a message is larger than --max-body" });
+      if (code === TOO_LARGE) {
+        following.leave();
+        throw new RemoteError({ status: 413, title: "a message is larger than --max-body", run: following.run });
+      }
       // The events say how the call has ended.
-      if (following.run && !LOST.includes(code)) return;
+      if (following.run && (code === 1000 || code === 1011 || code >= 4000)) return;
       if (this.#received > before || performance.now() - began > STABLE) pauses = [...PAUSES];
       const pause = pauses.shift();
       if (!following.run || pause === undefined) throw await this.#remote.broken(error, following.run);
@@ -668,7 +670,7 @@ class Duplex {
         this.#isOpen = false;
         resolve({ code, reason });
       };
-      socket.onerror = () => socket.onclose({ code: LOST[0], reason: "" });
+      socket.onerror = () => socket.onclose({ code: 1006, reason: "" });
     });
   }
 

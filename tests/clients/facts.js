@@ -754,6 +754,14 @@ export const withEventSource = {
     equal(opened.map((each) => each.readyState), [EventSource.CLOSED]);
   },
 
+  async "a function answers the questions of an EventSource"({ owt, url }) {
+    const options = { by: "EventSource", answer: ({ prompt }) => `${prompt}yes` };
+    const events = await all(new owt.Client(url).stream("def run(): return input('? ')", {}, options));
+    equal(events.map(({ name, data }) => (name === "done" ? data.status : [name, data])), [
+      ["input", { prompt: "? ", password: false }], ["result", "? yes"], 200,
+    ]);
+  },
+
   async "an EventSource receives the failure of a call"({ owt, url }) {
     const opened = watched();
     const events = new owt.Client(url).stream("def run():\n    yield 'one'\n    1 / 0", {}, { by: "EventSource" });

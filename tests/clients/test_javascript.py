@@ -77,6 +77,12 @@ def test_an_unavailable_way_to_stream_is_an_error_at_once(options, message):
     assert (done.stdout, done.stderr) == (f"{message}\n", "")
 
 
+def test_a_duplex_without_websockets_is_an_error_at_once():
+    call = "try { new Client(url).duplex('1') } catch (error) { console.log(error.message) }"
+    done = program(f"delete globalThis.WebSocket;\n{call}", "http://127.0.0.1:9")
+    assert done.stdout == "there is no WebSocket here; Node has one from version 22 on\n"
+
+
 def test_a_call_outlives_the_time_limits_of_nodes_fetch(server, gate):
     code = f"def run():\n    {gate.wait}\n    yield 'head'\n    {gate.wait}\n    yield ', body'"
     done = program(
