@@ -212,24 +212,33 @@ WAITS = {
     "messages": "def run():\n    return next(request.messages)",
     "async messages": "async def run():\n    async for message in request.messages: pass",
     "thread": "import asyncio\nasync def run():\n    return await asyncio.to_thread(input)",
+    "getpass": "import getpass\ndef run():\n    return getpass.getpass()",
+    "pdb": "def run():\n    import pdb; pdb.set_trace()",
+    "breakpoint": "def run():\n    breakpoint()",
 }
 
 
-@pytest.mark.parametrize("how", ["cancel", "interrupt", "timeout"])
+@pytest.mark.parametrize("how", ["cancel", "interrupt", "timeout", "session"])
 @pytest.mark.parametrize("kind", WAITS)
 def test_a_wait_for_input_ends_and_the_next_call_is_fine(
     server: LiveServer, http: httpx.Client, session: str, kind: str, how: str
 ) -> None:
     run = detached(http, session, WAITS[kind], **({"timeout": 0.3} if how == "timeout" else {}))
+    states = ("running",) if "messages" in kind else ("waiting-for-input",)
     if how != "timeout":
-        wait_until(lambda: http.get(f"/_owt/runs/{run}").json()["state"] not in ("queued",))
-    if how == "cancel":
-        http.delete(f"/_owt/runs/{run}")
-    elif how == "interrupt":
-        http.post(f"/_owt/sessions/{session}/interrupt")
+        wait_until(lambda: http.get(f"/_owt/runs/{run}").json()["state"] in states)
+    match how:
+        case "cancel":
+            http.delete(f"/_owt/runs/{run}")
+        case "interrupt":
+            http.post(f"/_owt/sessions/{session}/interrupt")
+        case "session":
+            http.delete(f"/_owt/sessions/{session}")
     status = http.get(f"/_owt/runs/{run}/answer").status_code
-    assert status == {"cancel": 499, "interrupt": 499, "timeout": 504}[how]
+    assert status == {"cancel": 499, "interrupt": 499, "timeout": 504, "session": 502}[how]
     assert http.post("/", data={"session": session, "code": "1 + 1"}).text == "2"
+    # No kernel was killed because it did not stop.
+    assert server.session(session)["restarts"] == 0
 
 
 def test_an_answer_after_a_question_is_not_cached(http: httpx.Client, session: str) -> None:

@@ -158,8 +158,8 @@ def test_the_body_of_a_queued_call_is_whole(server: LiveServer, session: str, ga
     second.close()
 
 
-@pytest.mark.parametrize("kind", ["def", "async def", "thread"])
-@pytest.mark.parametrize("how", ["DELETE", "timeout", "interrupt", "disconnect"])
+@pytest.mark.parametrize("kind", ["def", "async def", "thread", "endpoint"])
+@pytest.mark.parametrize("how", ["DELETE", "timeout", "interrupt", "disconnect", "session"])
 def test_a_call_that_waits_for_its_body_can_be_stopped(
     server: LiveServer, session: str, gate: Gate, kind: str, how: str
 ) -> None:
@@ -167,11 +167,18 @@ def test_a_call_that_waits_for_its_body_can_be_stopped(
         "def": "request.stream.read(10)",
         "async def": "async for part in request.stream: pass",
         "thread": "import asyncio; await asyncio.to_thread(request.stream.read, 10)",
+        "endpoint": "next(items)",
     }[kind]
-    prefix = "def" if kind == "def" else "async def"
+    prefix = "def" if kind in ("def", "endpoint") else "async def"
     code = f"{prefix} run():\n    print('begun')\n    {body}"
     fields = {"timeout": 0.3} if how == "timeout" else {}
-    sock = raw(server, path(session, code, stream="raw", **fields), "Transfer-Encoding: chunked")
+    target = path(session, code, stream="raw", **fields)
+    if kind == "endpoint":
+        define = code.replace("run()", "f(items: Iterator[int])")
+        define = f"from collections.abc import Iterator\n@endpoint('/{session}')\n{define}"
+        server.call(define, session=session).raise_for_status()
+        target = f"/{session}?" + "&".join(f"{name}={value}" for name, value in fields.items())
+    sock = raw(server, target, "Transfer-Encoding: chunked")
     runs = lambda: [  # noqa: E731
         run for run in server.ask("GET", "/_owt/runs").json()["runs"] if run["session"] == session
     ]
@@ -183,6 +190,8 @@ def test_a_call_that_waits_for_its_body_can_be_stopped(
             server.ask("POST", f"/_owt/sessions/{session}/interrupt")
         case "disconnect":
             sock.close()
+        case "session":
+            server.ask("DELETE", f"/_owt/sessions/{session}")
     wait_until(lambda: runs()[-1]["state"] == "failed")
     assert server.call("1 + 1", session=session).text == "2"
     assert server.session(session)["restarts"] == 0

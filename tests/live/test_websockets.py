@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import random
@@ -267,8 +268,79 @@ def test_a_client_that_reads_slowly_stops_the_generator(
     assert wait_until(lambda: ended(http, session))["failure"]["type"] == "cancelled"
 
 
+def test_a_plain_connection_cannot_ask_and_says_what_can(
+    server: LiveServer, http: httpx.Client, session: str
+) -> None:
+    with connected(server, session=session, code="def run(): return input('Name? ')") as socket:
+        _, code, reason = end_of(socket)
+    assert (code, reason[:50]) == (1011, "EOFError: no client can answer this input(): a pla")
+    failure = wait_until(lambda: ended(http, session))["failure"]
+    assert "by WebSocket with the subprotocol owt.events" in failure["detail"]
+
+
 class TestEvents:
     """The subprotocol `owt.events`."""
+
+    @pytest.mark.parametrize("how", ["message", "post"])
+    def test_questions_are_events_and_messages_the_answers(
+        self, server: LiveServer, http: httpx.Client, session: str, how: str
+    ) -> None:
+        code = (
+            "import getpass\ndef run():\n  yield input('Name? ')\n  yield getpass.getpass('PIN')\n"
+            "  yield from request.messages"
+        )
+        with connected(server, session=session, code=code, events=True) as socket:
+            socket.send(START)
+            run = event(socket)["data"]["run"]
+
+            def answer(text: str) -> None:
+                if how == "message":
+                    socket.send(text)
+                else:
+                    http.post(f"/_owt/runs/{run}/input", content=text, headers={"Content-Type": "text/plain"})
+
+            for prompt, password in (("Name? ", False), ("PIN", True)):
+                asked = event(socket)
+                assert (asked["event"], asked["data"]) == ("input", {"prompt": prompt, "password": password})
+                assert http.get(f"/_owt/runs/{run}").json()["state"] == "waiting-for-input"
+                answer(f"to {prompt}")
+                assert event(socket)["data"] == f"to {prompt}"
+            answer("more")
+            assert event(socket)["data"] == "more"
+            socket.close()
+
+    def test_a_question_is_asked_again_by_the_next_connection(
+        self, patient: LiveServer, request: pytest.FixtureRequest
+    ) -> None:
+        name = f"asked-{abs(hash(request.node.nodeid))}"
+        with connected(patient, session=name, code="def run(): return input('?')", events=True) as first:
+            first.send(START)
+            opened, asked = event(first), event(first)
+            _reset(first)
+        with connected(patient, session=name, events=True) as second:
+            second.send(json.dumps({"resume": opened["id"], "received": 0}))
+            assert event(second)["event"] == "open"
+            assert event(second) == asked
+            second.send("answer")
+            assert event(second)["data"] == "answer"
+
+    def test_a_large_value_comes_in_fragments(self, server: LiveServer, session: str) -> None:
+        values: dict[str, object] = {
+            "text": 'h"\n€' * 300_000, "json": [{"é": 1.5}] * 100_000, "bytes": b"\0\xff" * 400_000
+        }  # fmt: skip
+        code = (
+            "def run():\n  yield 'h\"\\n€' * 300_000\n  yield [{'é': 1.5}] * 100_000\n"
+            "  yield b'\\0\\xff' * 400_000"
+        )
+        with connected(server, session=session, code=code, events=True) as socket:
+            socket.send(START)
+            event(socket)
+            for form, value in values.items():
+                received = event(socket)
+                data = base64.b64decode(received["data"]) if form == "bytes" else received["data"]
+                assert received["form"] == form
+                assert data == value
+            assert event(socket)["event"] == "done"
 
     def test_every_event_is_a_json_text(self, server: LiveServer, session: str) -> None:
         code = (

@@ -20,7 +20,8 @@ from owt.wire.chunk import Prompt
 
 NO_CLIENT = (
     "no client can answer this input(): a plain call has no way to ask its client. Call with stream=sse, and "
-    "answer the event `input` by POST /_owt/runs/ID/input, or use `owt call` on a terminal, or owt.Client"
+    "answer the event `input` by POST /_owt/runs/ID/input; call by WebSocket with the subprotocol "
+    "owt.events, and answer by a message; or use `owt call` on a terminal, or owt.Client"
 )
 
 
