@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +14,10 @@ from typing import Self
 class TcpProxy:
     """Proxy on a free port that forwards connections to a server until the test cuts them."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, limit: Callable[[], int] | None = None) -> None:
+        """`limit` returns the number of bytes of the next direction after which its connection is cut."""
+        self._limit = limit or (lambda: sys.maxsize)
+        self.cuts = 0
         self._to = ("127.0.0.1", port)
         self._closed = False
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -92,12 +97,18 @@ class TcpProxy:
                 far = socket.create_connection(self._to)
                 with self._lock:
                     self._open += [near, far]
-                self._begin(self._pass_on, near, far)
-                self._begin(self._pass_on, far, near)
+                self._begin(self._pass_on, near, far, self._limit())
+                self._begin(self._pass_on, far, near, self._limit())
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, sink: socket.socket, left: int) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                sink.sendall(data)
+                sink.sendall(data[:left])
+                if len(data) > left:
+                    self.cuts += 1
+                    source.shutdown(socket.SHUT_RDWR)
+                    sink.shutdown(socket.SHUT_RDWR)
+                    break
+                left -= len(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
