@@ -302,8 +302,9 @@ class TestEvents:
                     http.post(f"/_owt/runs/{run}/input", content=text, headers={"Content-Type": "text/plain"})
 
             for prompt, password in (("Name? ", False), ("PIN", True)):
-                asked = event(socket)
-                assert (asked["event"], asked["data"]) == ("input", {"prompt": prompt, "password": password})
+                question = event(socket)
+                assert question["event"] == "input"
+                assert question["data"] == {"prompt": prompt, "password": password}
                 assert http.get(f"/_owt/runs/{run}").json()["state"] == "waiting-for-input"
                 answer(f"to {prompt}")
                 assert event(socket)["data"] == f"to {prompt}"
@@ -317,12 +318,12 @@ class TestEvents:
         name = f"asked-{abs(hash(request.node.nodeid))}"
         with connected(patient, session=name, code="def run(): return input('?')", events=True) as first:
             first.send(START)
-            opened, asked = event(first), event(first)
+            opening, question = event(first), event(first)
             _reset(first)
         with connected(patient, session=name, events=True) as second:
-            second.send(json.dumps({"resume": opened["id"], "received": 0}))
+            second.send(json.dumps({"resume": opening["id"], "received": 0}))
             assert event(second)["event"] == "open"
-            assert event(second) == asked
+            assert event(second) == question
             second.send("answer")
             assert event(second)["data"] == "answer"
 
