@@ -87,7 +87,7 @@ class Origins:
         reports them. `headers` maps the usual spelling of header names to values.
         """
         if not self._any_host:
-            own_host = headers.get("Host", host)
+            own_host = headers["Host"] if "Host" in headers else host  # noqa: SIM401
             for name in (host,) if own_host == host else (host, own_host):
                 if name is not None and (problem := self._host_problem(name)) is not None:
                     return problem

@@ -74,6 +74,11 @@ class Delivery:
     written. So a call that is answered at once needs no task, and a slow client slows down its run.
     """
 
+    _stopped = False
+    _timer: asyncio.TimerHandle | None = None
+    _written: Future[None] | None = None
+    _written_at = 0.0
+
     def __init__(
         self,
         run: Run,
@@ -94,11 +99,7 @@ class Delivery:
         self._writer = writer
         self._keepalive = keepalive
         self._unshared = unshared
-        self._stopped = False
         self._output_log = OutputLog(run.id) if OutputLog.enabled() else None
-        self._timer: asyncio.TimerHandle | None = None
-        self._written: Future[None] | None = None
-        self._written_at = 0.0
 
     def start(self) -> None:
         """Begin the response: of events now, of other answers when the run's first chunks say what it is."""

@@ -41,15 +41,16 @@ class Exchange(HTTPMessageDelegate):
     and `disconnected` is True when the client has closed the connection.
     """
 
+    user: str | None = None
+    disconnected = False
+    _delivery: Delivery | None = None
+
     def __init__(self, request: HTTPServerRequest, service: Service) -> None:
         self.request = request
         self.service = service
         self.writer = ResponseWriter(request, service.counters)
         self.body = gate.Body(service.settings.max_body)
         self.base = service.settings.base_url
-        self.user: str | None = None
-        self.disconnected = False
-        self._delivery: Delivery | None = None
         apply_forwarded(request, service.settings)
         if self.base:
             # A client that knows only a longer path needs it to find the pages under /_owt/.

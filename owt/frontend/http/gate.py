@@ -78,12 +78,13 @@ class Body:
     `add_compressed` rather than for `add`.
     """
 
+    size = 0
+    _announced = 0
+    _content: Collector | None = None
+    _decompressor: compression.Decompressor | None = None
+
     def __init__(self, max_size: int) -> None:
-        self.size = 0
         self._max_size = max_size
-        self._announced = 0
-        self._content: Collector | None = None
-        self._decompressor: compression.Decompressor | None = None
 
     @property
     def compressed(self) -> bool:

@@ -45,24 +45,25 @@ class Plain:
     later failure sets `aborted`.
     """
 
+    status = 200
+    started = False
+    finished = False
+    aborted = False
+    _failed = False
+    _bodiless = False
+    _length: str | None = None
+
     def __init__(
         self, accept: str, run: str, session: str | None, *, json_by_default: bool = False
     ) -> None:
         """`session` is the name of a named session, or None. For `json_by_default` see `Problem.response`."""
-        self.status = 200
         # Headers that are appended before the first chunk are in every response, errors too.
         self.headers: Headers = own_headers(run, session)
         self._own_headers = self.headers
-        self.started = False
-        self.finished = False
-        self.aborted = False
         self._accept = accept
         self._json_by_default = json_by_default
         self._run = run
         self._session = session
-        self._failed = False
-        self._bodiless = False
-        self._length: str | None = None
 
     def render(self, chunk: Chunk) -> list[bytes]:
         """Return the pieces of the body that `chunk` adds."""
@@ -149,17 +150,22 @@ def _without_server_headers(headers: Iterable[tuple[str, str]]) -> tuple[Headers
             case "content-length":
                 length = value.strip()
             case "content-type":
-                content_type = (name, value.strip())
+                content_type = ("Content-Type", value.strip())
             case low if low in _SERVER_HEADERS or low.startswith("proxy-"):
                 continue
             case low if low.startswith("owt-") and low != _VALUE:
                 continue
             case _:
-                kept.append((name, value.strip()))
+                kept.append((_usual(name), value.strip()))
     if content_type is not None:
         kept.insert(0, content_type)
     valid = length is not None and length.isascii() and length.isdigit() and len(length) < 19
     return kept, length if valid else None
+
+
+def _usual(name: str) -> str:
+    """Return the name of a header in its usual spelling, by which the writer knows it."""
+    return "-".join(map(str.capitalize, name.split("-")))
 
 
 def plain_pieces(data: Data) -> list[bytes]:

@@ -27,8 +27,7 @@ from owt.frontend.http.gate import problem_answer
 from owt.frontend.problems import Headers, Problem, WholeResponse, problem_response
 from owt.wire.http import BODILESS
 
-Head = dict[str, list[str]]
-"""Values of headers by their names in the usual spelling."""
+CLOSE = ("Connection", "close")
 
 REPRESENTATION = ("Content-Type", "Content-Encoding", "Content-Language")
 """Headers that describe a body; a response without a body has none of them."""
@@ -40,12 +39,6 @@ def date(second: int) -> str:
     return format_timestamp(second)
 
 
-@lru_cache(maxsize=1024)
-def usual_name(name: str) -> str:
-    """Return the name of a header in its usual spelling, which differs only in case."""
-    return "-".join(part.capitalize() for part in name.split("-"))
-
-
 class ResponseWriter:
     """The response to one request: `send` all of it, or `begin`, `write` and `end`.
 
@@ -55,27 +48,25 @@ class ResponseWriter:
     (Continue): a response that begins permits the client to send its body meanwhile.
     """
 
+    json_by_default = False
+    request_complete = False
+    expected = False
+    begun = False
+    ended = False
+    _status = 0
+    _closes = False  # the end of the connection is the end of the response
+    _in_chunks = False  # the body is sent in chunks (RFC 9112, section 7.1)
+    _written: Future[None] | None = None
+    _left: int | None = None  # bytes that the Content-Length still allows
+    _last = b""  # the last of them
+    _compressor: compression.Compressor | None = None
+
     def __init__(self, request: HTTPServerRequest, counters: Counters) -> None:
         self.headers: Headers = []
-        self.json_by_default = False
-        self.request_complete = False
-        self.expected = False
-        self.begun = False
-        self.ended = False
+        self.has_body = request.method != "HEAD"
         self._request = request
         self._connection = cast(HTTP1Connection, request.connection)
         self._counters = counters
-        self._status = 0
-        self.has_body = request.method != "HEAD"
-        # True if the end of the connection is the end of the response.
-        self._closes = False
-        # True if the body is sent in chunks (RFC 9112, section 7.1).
-        self._in_chunks = False
-        self._written: Future[None] | None = None
-        # Number of bytes that the Content-Length still allows, and the last of them.
-        self._left: int | None = None
-        self._last = b""
-        self._compressor: compression.Compressor | None = None
 
     @property
     def chunked(self) -> bool:
@@ -99,19 +90,18 @@ class ResponseWriter:
         """
         head, body = self._head(answer.headers), answer.body
         if answer.status in BODILESS:
-            for name in REPRESENTATION:
-                head.pop(name, None)
+            head = [pair for pair in head if pair[0] not in REPRESENTATION]
             body = b""
-        elif "Content-Length" not in head:
+        elif not (length := dict(head).get("Content-Length")):
             if body or self.has_body:
                 if self._compresses(answer.status, head, body):
                     body = compression.compress(body)
-                head["Content-Length"] = [str(len(body))]
+                head.append(("Content-Length", str(len(body))))
         elif self.has_body:
-            self._left = _rest(int(head["Content-Length"][0]), body)
+            self._left = _rest(int(length), body)
         if not self.request_complete:
             # Tornado closes the connection rather than read the rest of the request.
-            head["Connection"] = ["close"]
+            head.append(CLOSE)
         self._write_head(answer.status, head, body)
         self.end()
 
@@ -143,12 +133,11 @@ class ResponseWriter:
         data = self._allowed(b"".join(pieces))
         if self.chunked and self._compresses(status, head, data):
             self._compressor = compression.Compressor()
-            head.pop("Content-Length", None)
+            head = [pair for pair in head if pair[0] != "Content-Length"]
+            length = ""
             data = self._compressor.add(data)
-        self._in_chunks = (
-            self.chunked and self.has_body and status not in BODILESS and "Content-Length" not in head
-        )
-        if not self.chunked and "Content-Length" not in head:
+        self._in_chunks = self.chunked and self.has_body and status not in BODILESS and not length
+        if not self.chunked and not length:
             # The response ends with its connection (RFC 9112, section 6.3).
             self._closes = True
         return self._write_head(status, head, data)
@@ -205,22 +194,22 @@ class ResponseWriter:
             detail = "this is a fault in owt's frontend; its log says more"
             self.send_problem(Problem("about:blank", responses[500], 500, detail))
 
-    def _compresses(self, status: int, head: Head, data: bytes) -> bool:
+    def _compresses(self, status: int, head: Headers, data: bytes) -> bool:
         """Return True if a body that begins with `data` is sent by gzip, and complete the head for it."""
         if len(data) < compression.MIN_SIZE or status in (*BODILESS, 206):
             return False
-        if "Content-Encoding" in head or not compression.is_compressible(_value(head, "Content-Type")):
+        if _value(head, "Content-Encoding") or not compression.is_compressible(_value(head, "Content-Type")):
             return False
         if "no-transform" in _value(head, "Cache-Control").lower():
             return False
-        head.setdefault("Vary", []).append("Accept-Encoding")
+        head.append(("Vary", "Accept-Encoding"))
         headers = self._request.headers
         if "Accept-Encoding" not in headers or not compression.is_accepted(headers["Accept-Encoding"]):
             return False
-        head["Content-Encoding"] = ["gzip"]
+        head.append(("Content-Encoding", "gzip"))
         if (etag := _value(head, "Etag")).startswith('"'):
             # The same content in other bytes (RFC 9110, section 8.8.1).
-            head["Etag"] = [f"W/{etag}"]
+            head[head.index(("Etag", etag))] = ("Etag", f"W/{etag}")
         return True
 
     def _allowed(self, data: bytes) -> bytes:
@@ -236,32 +225,28 @@ class ResponseWriter:
             data, self._last = data[:-1], data[-1:]
         return data
 
-    def _head(self, headers: Headers) -> Head:
-        head = {"Date": [date(int(time.time()))]}
-        for name, value in self.headers:
-            head[usual_name(name)] = [value]
-        for name, value in headers:
-            if (usual := usual_name(name)) not in head:
-                head[usual] = [value]
-            elif not (self.headers and name.lower() in OVERRULING):
-                head[usual].append(value)
-        return head
+    def _head(self, headers: Headers) -> Headers:
+        if self.headers:
+            overruled = OVERRULING.intersection(name.lower() for name, _ in self.headers)
+            headers = [pair for pair in headers if pair[0].lower() not in overruled]
+        return [("Date", date(int(time.time()))), *self.headers, *headers]
 
-    def _write_head(self, status: int, head: Head, data: bytes) -> Future[None]:
+    def _write_head(self, status: int, head: Headers, data: bytes) -> Future[None]:
         self.begun = True
         self._status = status
         if "Connection" in self._request.headers:
             # Tornado closes the connection, or keeps it open, as the client asks for.
             option = self._request.headers["Connection"].lower()
-            if option == "close" or (option == "keep-alive" and not self.chunked and not self._closes):
-                head["Connection"] = [option]
+            if option == "close" and CLOSE not in head:
+                head.append(CLOSE)
+            elif option == "keep-alive" and not self.chunked and not self._closes:
+                head.append(("Connection", "keep-alive"))
         if self._in_chunks:
-            head["Transfer-Encoding"] = ["chunked"]
-        lines = [f"HTTP/1.1 {status} {responses.get(status, 'Unknown')}"]
-        lines += [f"{name}: {value}" for name, values in head.items() for value in values]
-        text = "\r\n".join((*lines, "\r\n"))
-        if not text.count("\r") == text.count("\n") == len(lines) + 1:
-            raise ValueError(f"a header has a line break: {lines}")
+            head.append(("Transfer-Encoding", "chunked"))
+        lines = (f"HTTP/1.1 {status} {responses.get(status, 'Unknown')}", *map(": ".join, head), "\r\n")
+        text = "\r\n".join(lines)
+        if not text.count("\r") == text.count("\n") == len(lines):
+            raise ValueError(f"a header has a line break: {head}")
         pieces = self._framed(data) if self.has_body else ()
         self._written = self._connection.write(b"".join((text.encode("latin-1"), *pieces)))
         return self._written
@@ -272,8 +257,8 @@ class ResponseWriter:
         return (b"%x\r\n" % size, *pieces, b"\r\n") if size else pieces
 
 
-def _value(head: Head, name: str) -> str:
-    return ",".join(head.get(name, ()))
+def _value(head: Headers, name: str) -> str:
+    return ",".join(value for other, value in head if other == name)
 
 
 def _rest(left: int, data: bytes) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -58,25 +59,21 @@ class Journal(Struct, eq=False):
         """Return all chunks that are left."""
         return self._chunks[self._dropped :]
 
-    def append(self, chunk: Chunk) -> None:
-        """Add a chunk."""
-        if isinstance(chunk, Head):
-            self.head = chunk
-            self._head_position = self.end
-            if sse.is_event_stream(chunk.headers):
-                self._splitter = sse.Splitter()
-        elif self._splitter is not None and isinstance(chunk, Data):
-            body = chunk.body + b"\n" if chunk.form == "json" and not chunk.more else chunk.body
-            for part, ends in self._splitter.feed(body):
-                self._add(Data(part, "text", chunk.result, not ends))
-            return
-        self._add(chunk)
-
-    def _add(self, chunk: Chunk) -> None:
-        amount = size(chunk)
-        self._chunks.append(chunk)
-        self._sizes.append(amount)
-        self.end += 1
+    def extend(self, chunks: Sequence[Chunk]) -> None:
+        """Add chunks."""
+        for index, chunk in enumerate(chunks):
+            if isinstance(chunk, Head):
+                self.head = chunk
+                self._head_position = self.end + index
+                if sse.is_event_stream(chunk.headers):
+                    self._splitter = sse.Splitter()
+        if self._splitter is not None:
+            chunks = [part for chunk in chunks for part in _split(chunk, self._splitter)]
+        sizes = list(map(size, chunks))
+        amount = sum(sizes)
+        self._chunks += chunks
+        self._sizes += sizes
+        self.end += len(sizes)
         self.bytes += amount
         self.total += amount
 
@@ -137,6 +134,14 @@ class Journal(Struct, eq=False):
 
 
 _DROPPED = Head(0, ())
+
+
+def _split(chunk: Chunk, splitter: sse.Splitter) -> list[Chunk]:
+    """Return a chunk of an adaptor's event stream, cut at the ends of its events."""
+    if not isinstance(chunk, Data):
+        return [chunk]
+    body = chunk.body + b"\n" if chunk.form == "json" and not chunk.more else chunk.body
+    return [Data(part, "text", chunk.result, not ends) for part, ends in splitter.feed(body)]
 
 
 class JournaledRun(Protocol):

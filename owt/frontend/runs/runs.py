@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -181,17 +181,15 @@ class Run(Struct, eq=False):
             self.cancel("cancelled")
         return self.shared_by <= 0
 
-    def feed(self, chunks: Iterable[Chunk], *, wake: bool = True) -> None:
+    def feed(self, chunks: Sequence[Chunk], *, wake: bool = True) -> None:
         """Add chunks that the kernel sent. Chunks after `Done` are ignored.
 
         Without `wake`, the caller continues with `wake_readers`.
         """
         if self.ended:
             return
-        journal = self.journal
-        before = journal.bytes
+        before = self.journal.bytes
         for chunk in chunks:
-            journal.append(chunk)
             match chunk:
                 case Data(body=body):
                     self.sent += len(body)
@@ -203,10 +201,13 @@ class Run(Struct, eq=False):
                     self.status = status
                     self.ended_at = time.time()
                     self.state = RunState.FAILED if self.failure else RunState.DONE
+                    if chunk is not chunks[-1]:
+                        chunks = chunks[: chunks.index(chunk) + 1]
                     break
                 case Failed():
                     self.failure = chunk
-        self.budget.count(self, journal.bytes - before)
+        self.journal.extend(chunks)
+        self.budget.count(self, self.journal.bytes - before)
         self.trim()
         self.budget.reclaim()
         if wake:

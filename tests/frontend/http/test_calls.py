@@ -391,7 +391,7 @@ async def test_an_allowed_origin_gets_its_headers_and_not_the_adaptors() -> None
         data = (await client.receive()).decode()
         assert data.count("Access-Control-Allow-Origin: http://page\r\n") == 1
         assert "Access-Control-Allow-Origin: *" not in data
-        assert "Vary: Origin\r\nVary: Accept\r\n" in data
+        assert [line for line in data.splitlines() if "Vary" in line] == ["Vary: Origin", "Vary: Accept"]
 
 
 @async_test

@@ -38,7 +38,7 @@ PROBLEM = {
 def journal(*chunks: Chunk) -> Journal:
     result = Journal()
     for chunk in chunks:
-        result.append(chunk)
+        result.extend([chunk])
     return result
 
 

@@ -212,8 +212,8 @@ def test_a_failure_after_data_aborts_the_response() -> None:
         (
             (("content-type", "Text/Event-Stream; charset=utf-8"), ("cache-control", "no-store")),
             [
-                ("content-type", "Text/Event-Stream; charset=utf-8"),
-                ("cache-control", "no-store"),
+                ("Content-Type", "Text/Event-Stream; charset=utf-8"),
+                ("Cache-Control", "no-store"),
                 ("X-Accel-Buffering", "no"),
             ],
         ),

@@ -22,7 +22,7 @@ def journal(*chunks: Chunk) -> Journal:
     """Return a journal of these chunks."""
     kept = Journal()
     for chunk in chunks:
-        kept.append(chunk)
+        kept.extend([chunk])
     return kept
 
 
@@ -32,7 +32,7 @@ def test_trim_drops_the_oldest_chunks_beyond_the_limit() -> None:
     assert kept.chunks == [data(210), data(220)]
     assert (kept.first, kept.end, kept.bytes, kept.total) == (1, 3, 430, 630)
     assert not kept.complete
-    kept.append(data(500))
+    kept.extend([data(500)])
     kept.trim(450, keep=4)
     assert (kept.chunks, kept.first, kept.bytes) == ([], 4, 0)
 
@@ -69,7 +69,7 @@ def test_read_of_a_dropped_chunk_raises_chunks_lost() -> None:
 def test_the_list_is_shortened_when_many_chunks_were_dropped() -> None:
     kept, limit = Journal(), 10 * size(Stdout("x"))
     for _ in range(10 * COMPACT):
-        kept.append(Stdout("x"))
+        kept.extend([Stdout("x")])
         kept.trim(limit, keep=kept.end)
     assert len(kept.chunks) == 10
     assert len(kept._chunks) < 2 * COMPACT + 20
@@ -153,7 +153,7 @@ def test_the_journal_always_holds_the_newest_chunks(
     chunks.insert(head_at, Head(200, ()))
     kept = Journal()
     for chunk, keep in zip(chunks, keeps + [0] * len(chunks), strict=False):
-        kept.append(chunk)
+        kept.extend([chunk])
         kept.trim(limit, min(keep, kept.end))
     assert kept.chunks == chunks[kept.first :]
     assert kept.end == len(chunks)
