@@ -21,6 +21,8 @@ export interface Fields {
 }
 
 export interface ClientOptions extends Fields {
+  /** Seconds after a connection that failed in which the call is sent again; it runs once. */
+  retry?: number | null;
   /** "user:password" */
   auth?: string | null;
   /** A bearer token. */
@@ -40,6 +42,8 @@ interface Answering extends Fields {
 }
 
 export interface CallOptions extends Answering {
+  /** Seconds after a connection that failed in which the call is sent again; it runs once. */
+  retry?: number | null;
   /** The Accept header of a call. */
   accept?: string;
   /** Body that the adaptor reads while it is sent. */
@@ -47,6 +51,8 @@ export interface CallOptions extends Answering {
 }
 
 export interface StreamOptions extends Answering {
+  /** Seconds after a connection that failed in which the call is sent again; it runs once. */
+  retry?: number | null;
   /** Body that the adaptor reads while it is sent, by fetch. */
   input?: Blob | ReadableStream<Uint8Array> | null;
   by?: "fetch" | "EventSource";

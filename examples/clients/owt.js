@@ -66,6 +66,8 @@
  *              the same, also for links and EventSources, which have no headers of their own
  *     input    a Blob, a File, or a ReadableStream of bytes (Node; Chromium over HTTP/2): the body, which the adaptor
  *              reads from `request.stream` while it is sent. Code and arguments are then in the URL
+ *     retry    seconds after a connection that broke or was refused in which the call is sent again, also as an option of
+ *              the Client. It has an id for its run, and so runs once. Not for an `input`, an EventSource and a duplex
  *     answer   a function that answers `input()`, `getpass()` and debuggers in the call: it gets { prompt, password }, and
  *              returns a string or null (the input has ended), or a promise of it. If it throws, the call is cancelled
  *     onEvent  of `duplex`: a function that gets each event that is no value (stdout, stderr, display, input, done), in
@@ -120,27 +122,40 @@ export class Client {
   #url;
   #fields;
   #authorization;
+  #retry;
   #base; // the server's base URL, known after its first answer
 
-  constructor(url = globalThis.location ? new URL(".", globalThis.location) : LOCAL, { auth, token, ...fields } = {}) {
+  constructor(url = globalThis.location ? new URL(".", globalThis.location) : LOCAL, { auth, token, retry, ...fields } = {}) {
     if (auth && token) throw new TypeError("give auth or token, not both");
     this.#url = new URL(url);
     this.#fields = fields;
+    this.#retry = retry;
     if (auth) this.#authorization = `Basic ${base64(auth)}`;
     if (token) this.#authorization = `Bearer ${token}`;
   }
 
-  async call(code, kwargs = {}, { signal, accept, input, answer, ...fields } = {}) {
+  async call(code, kwargs = {}, { signal, accept, input, answer, retry = this.#retry, ...fields } = {}) {
     const accepted = accept ?? ACCEPT;
-    const [{ headers }, body] = answer
-      ? await this.#answered(code, kwargs, fields, accepted, signal, input, answer)
-      : await this.#whole(await this.#ask(code, kwargs, fields, accepted, signal, input), signal);
+    const attempts = new Attempts(input == null ? retry : null);
+    const ask = async () =>
+      await this.#whole(await this.#ask(code, kwargs, fields, accepted, signal, input, attempts), signal);
+    const cancel = () => attempts.run && this.#cancel(attempts.run);
+    signal?.addEventListener("abort", cancel);
+    let headers, body;
+    try {
+      [{ headers }, body] = answer
+        ? await this.#answered(code, kwargs, fields, accepted, signal, input, answer, attempts)
+        : await attempts.repeat(ask, signal);
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+    }
     const kind = accept || fields.display || this.#fields.display ? null : headers.get("Owt-Value");
     return await decode(headers.get("Content-Type") ?? "", body, kind);
   }
 
-  stream(code, kwargs = {}, { signal, input, answer, by = "fetch", events = [], ...fields } = {}) {
-    if (by === "fetch") return this.#fetched(code, kwargs, fields, signal, input, answer);
+  stream(code, kwargs = {}, { signal, input, answer, retry = this.#retry, by = "fetch", events = [], ...fields } = {}) {
+    const attempts = new Attempts(by === "fetch" && input == null ? retry : null);
+    if (by === "fetch") return this.#fetched(code, kwargs, fields, signal, input, answer, attempts);
     if (input != null) throw new TypeError("an EventSource sends no input; stream by fetch");
     if (by !== "EventSource") throw new TypeError(`by: "fetch" or "EventSource"; got ${JSON.stringify(by)}`);
     if (this.#authorization) throw new TypeError("an EventSource sends no auth of its own; stream by fetch");
@@ -185,8 +200,8 @@ export class Client {
     return this.#authorization ? { Authorization: this.#authorization } : {};
   }
 
-  async #ask(code, kwargs, fields, accept, signal, input) {
-    const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${accept}` };
+  async #ask(code, kwargs, fields, accept, signal, input, { run }) {
+    const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${accept}`, ...(run ? { "Owt-Run": run } : {}) };
     const called = this.#called(code, kwargs, fields);
     const parts = takeParts(called);
     let body;
@@ -228,11 +243,13 @@ export class Client {
   }
 
   /** Return what `#whole` does, for a call whose questions `answer` answers. */
-  async #answered(code, kwargs, fields, accept, signal, input, answer) {
-    const following = this.#follow(signal, answer);
+  async #answered(code, kwargs, fields, accept, signal, input, answer, attempts) {
+    const following = this.#follow(signal, answer, attempts);
     try {
       // The server sends events if the call asks, or streams.
-      const response = await this.#ask(code, kwargs, fields, `${accept}, ${EVENTS};q=0.1`, following.signal, input);
+      const accepted = `${accept}, ${EVENTS};q=0.1`;
+      const ask = () => this.#ask(code, kwargs, fields, accepted, following.signal, input, attempts);
+      const response = await attempts.repeat(ask, following.signal);
       if (!response.headers.get("Content-Type")?.startsWith(EVENTS)) {
         return await this.#whole(response, following.signal);
       }
@@ -258,10 +275,10 @@ export class Client {
     return await this.#whole(response, signal);
   }
 
-  #follow(signal, answer) {
+  #follow(signal, answer, attempts) {
     let count = 0;
     const reply = async (run, question) => await this.#reply(run, await answer(question), ++count, following.signal);
-    const following = new Following((run) => this.#cancel(run), signal, answer && reply);
+    const following = new Following((run) => this.#cancel(run), signal, answer && reply, attempts);
     return following;
   }
 
@@ -287,12 +304,13 @@ export class Client {
     throw this.#absent(lost);
   }
 
-  async *#fetched(code, kwargs, fields, signal, input, answer) {
-    const following = this.#follow(signal, answer);
+  async *#fetched(code, kwargs, fields, signal, input, answer, attempts) {
+    const following = this.#follow(signal, answer, attempts);
+    const ask = () => this.#ask(code, kwargs, fields, EVENTS, following.signal, input, attempts);
     try {
-      const response = await this.#ask(code, kwargs, fields, EVENTS, following.signal, input);
+      const response = await attempts.repeat(ask, following.signal);
       following.begin(response);
-      yield* this.#followed(response, following);
+      yield* this.#followed(response, following, ask);
     } catch (error) {
       throw following.failed(error);
     } finally {
@@ -306,7 +324,7 @@ export class Client {
   }
 
   /** Yield the run's events from this answer, and from further ones after each lost connection. */
-  async *#followed(response, following) {
+  async *#followed(response, following, ask) {
     while (response) {
       let lost;
       try {
@@ -316,22 +334,24 @@ export class Client {
         if (following.signal.aborted) throw error.cause;
         lost = error.cause;
       }
-      response = following.over ? null : await this.#reconnect(following, lost);
+      response = following.over ? null : await this.#reconnect(following, lost, ask);
     }
   }
 
-  /** Return the answer with the next events, or null if there are none. */
-  async #reconnect(following, lost) {
+  /** Return the answer with the next events, or null if there are none. A call without an event is asked again. */
+  async #reconnect(following, lost, ask) {
     const headers = { ...this.#identity(), Accept: `${PROBLEM}, ${EVENTS}` };
-    for (let pause; (pause = following.pauses.shift()) !== undefined; ) {
+    for (let pause; (pause = following.nextPause()) !== undefined; ) {
       await sleep(pause);
       try {
+        if (ask && following.attempts.run && !following.after) return await ask();
         const path = `runs/${following.run}/events?after=${following.after}`;
         const response = await this.#fetchPage(path, { headers, signal: following.signal });
         if (response.status >= 400 && response.status < 500) throw await refusal(response);
         if (response.ok && response.headers.has("Owt-Run")) return response.status === 204 ? null : response;
       } catch (error) {
-        if (following.signal.aborted || error instanceof RemoteError) throw error;
+        const isFinal = error instanceof RemoteError && !following.attempts.mayRepeat(error);
+        if (following.signal.aborted || isFinal) throw error;
         lost = error;
       }
     }
@@ -399,7 +419,8 @@ export class Client {
     } catch {
       // The server has stopped.
     }
-    return new Unreachable(`the answer from ${this.#url.origin} was interrupted`, { cause: error });
+    const message = `the answer from ${this.#url.origin} was interrupted`;
+    return new Unreachable(`${message}; the option retry sends such a call again, and it runs once`, { cause: error });
   }
 
   /** Cancel a run on the server, without waiting for the result; the request may outlive the page. */
@@ -441,6 +462,56 @@ export class Client {
   }
 }
 
+/** Attempts at a request. With `retry` seconds it has an id for its run, and is sent again until the time is over. */
+class Attempts {
+  run = null;
+  #milliseconds = 0;
+  #end = null;
+  #pauses = [];
+
+  constructor(retry) {
+    if (retry == null) return;
+    if (!(retry > 0)) throw new TypeError(`retry: a number of seconds above 0; got ${retry}`);
+    const random = Array.from({ length: 4 }, () => Math.floor(Math.random() * 2 ** 32));
+    const words = globalThis.crypto?.getRandomValues(new Uint32Array(4)) ?? random;
+    this.run = Array.from(words, (word) => word.toString(16).padStart(8, "0")).join("");
+    this.#milliseconds = retry * 1000;
+  }
+
+  /** Count failures anew. */
+  succeed() {
+    this.#end = null;
+  }
+
+  /** Return the milliseconds before the next attempt, or undefined after the last one. */
+  nextPause() {
+    if (!this.run) return undefined;
+    if (this.#end === null) [this.#end, this.#pauses] = [Date.now() + this.#milliseconds, [...PAUSES]];
+    const left = this.#end - Date.now();
+    return left > 0 ? Math.min(this.#pauses.shift() ?? 1000, left) : undefined;
+  }
+
+  /** Return whether the connection failed, or the server refused the call for the moment or was ended. */
+  mayRepeat(error) {
+    if (!this.run) return false;
+    if (!(error instanceof RemoteError)) return error instanceof Unreachable;
+    return error.type === "urn:owt:shutting-down" || (error.type === "urn:owt:busy" && error.run !== this.run);
+  }
+
+  async repeat(ask, signal) {
+    for (;;) {
+      try {
+        return await ask();
+      } catch (error) {
+        const pause = !signal?.aborted && this.mayRepeat(error) ? this.nextPause() : undefined;
+        if (pause === undefined) throw error;
+        await sleep(pause);
+        signal?.throwIfAborted();
+      }
+    }
+  }
+}
+
 /** Position of a caller in the events of a run, and the caller's answers. Leaving the run cancels it. */
 class Following {
   run = null;
@@ -448,6 +519,7 @@ class Following {
   over = false;
   shared = false;
   pauses = [...PAUSES];
+  attempts;
   #controller = new AbortController();
   #cancel;
   #callerSignal;
@@ -455,7 +527,9 @@ class Following {
   #left = false;
 
   /** `reply(run, question)` answers a question; if it fails, the call is cancelled with its error. */
-  constructor(cancel, signal, reply) {
+  constructor(cancel, signal, reply, attempts = new Attempts()) {
+    this.run = attempts.run;
+    this.attempts = attempts;
     this.#cancel = cancel;
     this.#callerSignal = signal;
     this.#reply = reply;
@@ -484,17 +558,31 @@ class Following {
     if (this.signal.aborted) this.leave();
   }
 
+  /** Return the milliseconds before the next attempt to reconnect, or undefined after the last one. */
+  nextPause() {
+    return this.attempts.run ? this.attempts.nextPause() : this.pauses.shift();
+  }
+
   /** Record the id of an event that has arrived. */
   reach(id) {
-    const [, run, number] = /^([0-9a-f]{16})-(\d+)$/.exec(id) ?? [];
+    const [, run, number] = /^([\w-]{8,64})-(\d+)$/.exec(id) ?? [];
     if (run) [this.run, this.after] = [run, Number(number)];
     this.pauses = [...PAUSES];
   }
 
   /** Return an event in the caller's form and advance. Throws a RemoteError for a failure. */
   advance(raw) {
+    const before = this.after;
     this.reach(raw.id);
-    const result = event(raw);
+    let result;
+    try {
+      result = event(raw);
+    } catch (error) {
+      if (before || !this.attempts.mayRepeat(error)) throw error;
+      this.after = 0;
+      throw new Lost("", { cause: error });
+    }
+    this.attempts.succeed();
     // An adaptor may have events of these names of its own.
     this.over = result.name === "done" && typeof result.data?.seconds === "number";
     if (result.name === "input" && typeof result.data?.password === "boolean") {

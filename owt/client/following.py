@@ -119,13 +119,13 @@ class Following:
         run, _, number = id.rpartition("-")
         if run == self.run and number.isdecimal():
             self.after = int(number)
-        self._attempts.succeed()
         try:
             event = decode_event(name, data, id, form)
         except RemoteError as error:
             self.over = not (repeats and self._attempts.may_repeat(error))
             self.after = self.after if self.over else 0
             raise
+        self._attempts.succeed()
         self.over = is_end(event)
         return event
 

@@ -326,6 +326,36 @@ def run(**kwargs):
     equal(await client.call("state.runs"), 1);
   },
 
+  async "a call that is cut is sent again with the option retry, and runs once"({ owt, url, session, cut }) {
+    const client = new owt.Client(url, { session, retry: 60 });
+    const counted = (body) => `def run(data=None):\n    state.runs = getattr(state, "runs", 0) + 1\n    ${body}`;
+    equal(await client.call(counted(`assert ${cut} > 0\n    return "whole"`)), "whole");
+    equal(await client.call(counted(`yield "one"\n    assert ${cut} > 0\n    yield "two"`)), "onetwo");
+    const part = { data: new Blob(["part"]) };
+    equal(await client.call(counted(`assert ${cut} > 0\n    return len(data)`), part), 4);
+    const events = await all(client.stream(counted(`assert ${cut} > 0\n    yield "whole"`)));
+    equal(events.map(({ name, data }) => name === "message" && data), ["whole", false]);
+    equal(await client.call("state.runs"), 4);
+  },
+
+  async "a call with retry that is aborted is cancelled at once"({ owt, url, session, gate }) {
+    const client = new owt.Client(url, { session });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const error = rejection(client.call(`def run(): ${gate.wait}`, {}, { retry: 60, signal }));
+    await new owt.Client(url).call(gate.opening.replace(".open()", ".reached()"), {}, { timeout: 20 });
+    controller.abort();
+    equal((await error).name, "AbortError");
+    // The session is free again: the server does not wait for a repeated request.
+    equal(await client.call("1"), 1);
+  },
+
+  async "retry ends when its time is over"({ owt, session }) {
+    const client = new owt.Client("http://127.0.0.1:9", { session });
+    equal((await rejection(client.call("1", {}, { retry: 0.2 }))).name, "Unreachable");
+    equal((await rejection(client.call("1", {}, { retry: -1 }))).name, "TypeError");
+  },
+
   async "an adaptor's own stream that is cut resumes to its end"({ owt, url, gate, cut }) {
     const code = `
 def run():

@@ -125,7 +125,8 @@ def test_a_server_that_dies_during_a_stream_is_unreachable(gate):
             server.url,
         )
         server.wait()
-    message = f"the answer from {server.url} was interrupted"
+    remedy = "the option retry sends such a call again, and it runs once"
+    message = f"the answer from {server.url} was interrupted; {remedy}"
     assert (done.stdout, done.stderr) == (f"one\nUnreachable {message}\n", "")
 
 
