@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NoReturn, Self
 
-from owt.kernel.calls.connection import FrontendConnection
+from owt.kernel.calls.connection import FrontendConnection, Receiver
 from owt.kernel.calls.interrupts import Interrupts
 from owt.kernel.calls.output_sender import OutputSender
 from owt.wire.chunk import Chunk, Done
@@ -90,7 +90,7 @@ class ConnectionMaker:
             connection.close()
 
 
-def exit_on_loss() -> NoReturn:
+def exit_on_loss(receiver: Receiver) -> NoReturn:
     raise SystemExit("the connection is lost")
 
 

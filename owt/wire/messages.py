@@ -7,8 +7,11 @@ They travel on two connections, each a byte stream of frames (`owt.wire.framing`
              the input of runs
 
 On one machine they are socket pairs. The kernel receives its ends as descriptors (SCM_RIGHTS) from a socket
-that it inherits. The frontend sends `Welcome` on `calls` before the kernel exists. The kernel replies with
-`Hello` when it can run calls.
+that it inherits, the handover socket. The frontend sends `Welcome` on `calls` before it hands the connections
+over. The kernel replies with `Hello` when it can run calls.
+
+With `Welcome.keep`, a kernel outlives its frontend: when its connections end, it waits at the handover socket
+for those of the next frontend, where everything begins anew. Only the numbers of messages go on.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from owt.wire.chunk import OVERHEAD, Chunk
 from owt.wire.endpoint import Endpoint
 from owt.wire.framing import MAX_READ, FrameDecoder, encode_frame
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
 
 CONNECTIONS_VARIABLE = "OWT_CONNECTIONS"
@@ -45,9 +48,15 @@ MIN_ATTACHMENT = 64 * 1024
 
 
 class Hello(Struct, frozen=True, array_like=True, tag="hello"):
-    """First message of a kernel, on the connection for calls, when it can run them."""
+    """First message of a kernel, on the connection for calls, when it can run them.
+
+    `number` is that of this message on the connection: one more than that of the last message to the earlier
+    frontend, if there was one. `in_cell` is as in `Cell`.
+    """
 
     protocol: int = PROTOCOL
+    number: int = 1
+    in_cell: bool = False
 
 
 class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
@@ -57,7 +66,9 @@ class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     number of calls that may overlap, `window` the credit of each run in bytes, `memory` the number of bytes
     that the kernel may allocate beyond what it has at its start (None: no limit). `cleanup` is the command
     that the kernel's process executes when the frontend is gone. `files` is the path of the folder that the
-    kernel makes for the files of adaptors and uploads, and the frontend removes.
+    kernel makes for the files of adaptors and uploads, and the frontend removes. With `keep`, the kernel
+    waits for another frontend when this one is gone. `number` is that of this message on the connection for
+    calls: larger than all numbers of the earlier frontend, if there was one.
     """
 
     url: str
@@ -69,6 +80,8 @@ class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
     memory: Optional[int] = None
     cleanup: tuple[str, ...] = ()
     files: Optional[str] = None
+    keep: bool = False
+    number: int = 1
 
 
 class Bind(Struct, frozen=True, array_like=True, tag="bind"):

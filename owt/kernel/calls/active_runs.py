@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 from owt.kernel import context
@@ -49,22 +50,35 @@ class ActiveRun(context.Run):
 
 
 class RunTable:
-    """Active runs by id. Each begins once or is withdrawn before, whichever thread comes first."""
+    """Active runs by id. Each begins once or is withdrawn before, whichever thread comes first.
+
+    Runs whose messages have a number below `first_number` are of a frontend that is gone.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.first_number = 0
         self._runs: dict[str, ActiveRun] = {}
         self._begun = 0
         self._withdrawn: dict[str, None] = {}
 
     def add(self, run: ActiveRun) -> bool:
-        """Add a run that has arrived. Returns False if it was withdrawn before."""
+        """Add a run that has arrived. Returns False if it was withdrawn before, or its frontend is gone."""
         with self.lock:
+            if run.number < self.first_number:
+                return False
             if run.id in self._withdrawn:
                 del self._withdrawn[run.id]
                 return False
             self._runs[run.id] = run
             return True
+
+    def forget_frontend(self) -> list[ActiveRun]:
+        """Add no more runs of the frontend, which is gone, and return those that have arrived."""
+        with self.lock:
+            self.first_number = sys.maxsize
+            self._withdrawn.clear()
+            return list(self._runs.values())
 
     def get(self, id: str) -> ActiveRun | None:
         """Return the run; None before it arrives and after it has ended."""

@@ -1,7 +1,8 @@
 """The kernel's side of its two connections to the frontend.
 
 The connection `calls` is read on the main thread's event loop, where its calls run. The connection `control`
-is read in ipykernel's control thread, which is free while the main thread computes.
+is read in ipykernel's control thread, which is free while the main thread computes. That thread also handles
+the end of a frontend that may have a successor, and the arrival of the next one.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
 from owt.errors import WireError
 from owt.kernel import context
-from owt.kernel.calls.connection import FrontendConnection
+from owt.kernel.calls.connection import FrontendConnection, Receiver
+from owt.kernel.calls.handover import FrontendEnd
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.runner import Runner
 from owt.kernel.code.adaptor_files import AdaptorFolder
@@ -21,6 +24,7 @@ from owt.kernel.exit import end_fork, end_process_group, hand_over, process_id
 from owt.kernel.memory_limit import MemoryLimit, keep_freed_memory
 from owt.server import Server
 from owt.wire.messages import (
+    PROTOCOL,
     Bind,
     Cancel,
     Cell,
@@ -36,7 +40,9 @@ from owt.wire.messages import (
     Welcome,
     Withdraw,
 )
-from owt.wire.unsent import UnsentOutput
+
+WELCOME_TIMEOUT = 5.0
+"""Seconds that the first message of the next frontend may take. It is there before the connection is."""
 
 
 def show_session(session: str | None) -> None:
@@ -61,7 +67,7 @@ class KernelChannel:
         self,
         calls: socket.socket,
         control: socket.socket,
-        unsent: UnsentOutput | None = None,
+        end: FrontendEnd | None = None,
         *,
         shell: Any,
         main: asyncio.AbstractEventLoop,
@@ -69,7 +75,7 @@ class KernelChannel:
         mirror: IopubMirror | None = None,
     ) -> None:
         """Wait for the frontend's first message. `main` is the main thread's loop, `in_control` the control
-        thread's. `unsent` is the memory for output that has not been sent.
+        thread's. `end` is the frontend's end of the output.
 
         Raises `WireError` when the message is not a `Welcome`.
         """
@@ -77,17 +83,16 @@ class KernelChannel:
         self._process = process_id()
         self._main = main
         self._control_loop = in_control
-        self._control = FrontendConnection(control, self._lost)
-        self._calls = FrontendConnection(calls, self._lost, unsent)
-        self._cleanup: tuple[str, ...] = ()
-        first = self._calls.receive_first()
-        # Number of the newest message on the connection for calls.
-        self._number = 1
+        self._end = end
+        self._in_cell = False
+        self._control = Receiver(control)
+        self._calls = FrontendConnection(calls, self._on_lost, None if end is None else end.unsent)
+        # The receiving side of the connection for calls that the main thread reads, and the number of the
+        # newest message there.
+        self._reading = self._calls.receiver
+        self.welcome = first = _welcome(self._reading)
+        self._number = first.number
         self._calls.note_handled(self._number)
-        if not isinstance(first, Welcome):
-            raise WireError(f"the frontend's first message is {type(first).__name__}, not Welcome")
-        self.welcome = first
-        self._cleanup = first.cleanup
         self._memory = MemoryLimit()
         Server.announce(first.url, first.address, first.port, context.running_id)
         # Before the runner, for which functions that are registered later are the user's, and run with calls.
@@ -121,11 +126,14 @@ class KernelChannel:
         """Report that calls can come, and read them. In the main thread, before or while its loop runs."""
         self._memory.set(self.welcome.memory)
         self.runner.start()
-        self._main.add_reader(self._calls.fileno(), self._read_calls)
-        self._control_loop.call_soon_threadsafe(
-            lambda: self._control_loop.add_reader(self._control.fileno(), self._read_control)
-        )
+        self._main.add_reader(self._reading.fileno(), self._read_calls)
+        self._control_loop.call_soon_threadsafe(self._start_in_control)
         self._calls.send(Hello())
+
+    def _start_in_control(self) -> None:
+        self._control_loop.add_reader(self._control.fileno(), self._read_control)
+        if self._end is not None and self.welcome.keep:
+            self._control_loop.add_reader(self._end.fileno(), self._read_handover)
 
     def end_fork(self, error: BaseException | None) -> None:
         """End this process if a cell has forked it, and has left its code by `error`."""
@@ -134,10 +142,15 @@ class KernelChannel:
 
     def cell(self, running: bool) -> None:
         """Report that a cell of an attached notebook starts, or has ended."""
+        self._in_cell = running
         self._calls.send(Cell(running))
 
     def _read_calls(self) -> None:
-        for message in self._receive(self._calls):
+        receiver = self._reading
+        for message in self._receive(receiver, self._main):
+            if receiver is not self._calls.receiver:
+                # Its frontend is gone.
+                return
             self._number += 1
             if isinstance(message, Invoke):
                 self.runner.accept(message.run, message.call, self._number)
@@ -150,7 +163,7 @@ class KernelChannel:
                 raise WireError(f"received {type(message).__name__} on the connection for calls")
 
     def _read_control(self) -> None:
-        for message in self._receive(self._control):
+        for message in self._receive(self._control, self._control_loop):
             if isinstance(message, Credit):
                 self.runner.grant(message.run, message.size)
             elif isinstance(message, Cancel):
@@ -166,18 +179,87 @@ class KernelChannel:
             else:
                 raise WireError(f"received {type(message).__name__} on the connection for control")
 
-    def _receive(self, connection: FrontendConnection) -> list[Message]:
+    def _receive(self, receiver: Receiver, loop: asyncio.AbstractEventLoop) -> list[Message]:
         try:
-            messages = connection.receive()
+            messages = receiver.receive()
         except (WireError, OSError, MemoryError):
             # The frontend lives, but this kernel cannot understand it.
             end_process_group()
         if messages is None:
-            self._lost()
+            loop.remove_reader(receiver.fileno())
+            self._on_lost(receiver)
+            return []
         return messages
 
-    def _lost(self) -> NoReturn:
-        hand_over(self._cleanup)
+    # The end of a frontend, and the next one, in the control thread ---------------------------------
+
+    def _on_lost(self, receiver: Receiver) -> None:
+        """Handle the end of a connection, which is noticed in any thread."""
+        if self._end is None or not self.welcome.keep:
+            hand_over(self.welcome.cleanup)
+        self._control_loop.call_soon_threadsafe(self._disconnect, receiver)
+
+    def _disconnect(self, receiver: Receiver) -> None:
+        """End what the frontend of this connection needs, and wait for the next one, unless it has been
+        done."""
+        assert self._end is not None
+        if self._end.is_attended and receiver in (self._control, self._calls.receiver):
+            self._end.is_attended = False
+            self._calls.disconnect()
+            self._control_loop.remove_reader(self._control.fileno())
+            self._control.socket.close()
+            self.runner.disconnected()
+
+    def _read_handover(self) -> None:
+        assert self._end is not None
+        self._disconnect(self._control)
+        try:
+            connections = self._end.receive()
+        except (OSError, ValueError):
+            end_process_group()
+        if connections is None:
+            # The host is gone too.
+            hand_over(self.welcome.cleanup)
+        calls, control = map(Receiver, connections)
+        calls.socket.settimeout(WELCOME_TIMEOUT)
+        try:
+            welcome = _welcome(calls)
+        except (WireError, OSError):
+            # This frontend is gone, too, or of another version.
+            self._end.is_attended = False
+            calls.socket.close()
+            control.socket.close()
+            return
+        calls.socket.settimeout(None)
+        self.welcome = welcome
+        Server.announce(welcome.url, welcome.address, welcome.port, context.running_id)
+        self.runner.connected(welcome.number, welcome.window)
+        self._bind(welcome.session, welcome.concurrency)
+        self._control = control
+        self._control_loop.add_reader(control.fileno(), self._read_control)
+        self._calls.connect(calls, self._first_messages)
+        self._main.call_soon_threadsafe(self._read_from, calls, welcome.number)
+
+    def _first_messages(self, number: int) -> Iterator[Message]:
+        """Yield the messages for a new frontend, the first of which has this number."""
+        yield Hello(PROTOCOL, number, self._in_cell)
+        yield self.runner.endpoints.announcement()
+
+    def _read_from(self, receiver: Receiver, number: int) -> None:
+        """Read calls from another connection, whose first message had this number. In the main thread."""
+        self._main.remove_reader(self._reading.fileno())
+        self._reading.socket.close()
+        self._reading, self._number = receiver, number
+        self._calls.note_handled(number)
+        self._main.add_reader(receiver.fileno(), self._read_calls)
 
     def _later(self, seconds: float, function: Any) -> None:
         self._control_loop.call_soon_threadsafe(self._control_loop.call_later, seconds, function)
+
+
+def _welcome(receiver: Receiver) -> Welcome:
+    """Wait for the first message. Raises `WireError` when it is not a `Welcome`."""
+    first = receiver.receive_first()
+    if not isinstance(first, Welcome):
+        raise WireError(f"the frontend's first message is {type(first).__name__}, not Welcome")
+    return first

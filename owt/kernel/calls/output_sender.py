@@ -138,10 +138,10 @@ class OutputSender:
         """
         in_main = threading.get_ident() == _MAIN_THREAD and self._interrupts.run == self.run
         with self._lock:
+            if self.stop_reason is not None and not ready():
+                raise KeyboardInterrupt
             self._changed = self._changed or threading.Condition(self._lock)
             while not ready():
-                if self.stop_reason is not None:
-                    raise KeyboardInterrupt
                 if in_main:
                     # The only place outside of user code where KeyboardInterrupt may be raised.
                     self._interrupts.enter_user_code()
@@ -150,6 +150,8 @@ class OutputSender:
                 finally:
                     if in_main:
                         self._interrupts.leave_user_code()
+                if self.stop_reason is not None:
+                    raise KeyboardInterrupt
 
     async def wait_until_async(self, ready: Callable[[], bool]) -> None:
         """Do what `wait_until` does, but wait on the event loop. A run is stopped by cancelling its task."""

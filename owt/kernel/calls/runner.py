@@ -46,6 +46,9 @@ from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Done, Failed
 from owt.wire.messages import Input, Output, Queued, Withdrawn
 
+UNLIMITED = 1 << 60
+"""Credit, in bytes, that no run uses up."""
+
 RETRY_INTERRUPT = 0.02
 """Seconds after which the runner checks that a run has noticed its cancel. A step that begins just before may
 keep the event loop busy, and a signal that arrives just before the main thread waits does not end the
@@ -193,8 +196,9 @@ class Runner:
 
     def _is_working(self, run: ActiveRun | None) -> bool:
         """Return True if the main thread works, or may work, on something of owt's or Jupyter's."""
-        before, self._received = self._received, self._connection.received
-        receiving = self._connection.incomplete and self._received > before
+        receiver = self._connection.receiver
+        before, self._received = self._received, receiver.received
+        receiving = receiver.incomplete and self._received > before
         return (
             receiving
             or self.turn.locked()
@@ -202,6 +206,20 @@ class Runner:
             or (run is not None and run.compiling)
             or any(other.begun for other in self._runs.all())
         )
+
+    def disconnected(self) -> None:
+        """Handle the end of the frontend: cancel its runs. Call it in the control thread."""
+        for run in self._runs.forget_frontend():
+            self.cancel(run.id, "cancelled")
+            # A run that goes on, as it ignores its cancel, must not wait for ever.
+            run.sender.grant(UNLIMITED)
+        self.endpoints.disconnected()
+
+    def connected(self, number: int, window: int) -> None:
+        """Accept the runs of the next frontend, whose messages are numbered from this one on. Call it in the
+        control thread."""
+        self._runs.first_number = number
+        self._window = window
 
     def _answer_unstarted(self, id: str, run: ActiveRun | None, failed: Failed) -> None:
         self._connection.send(Output(id, (failed, Done(failed.status, 0.0))))

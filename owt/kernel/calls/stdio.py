@@ -7,13 +7,11 @@ it, to IOPub.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import io
 import mmap
 import os
 import select
 import selectors
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -22,8 +20,9 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 from ipykernel.iostream import OutStream
 
 from owt.kernel import context
+from owt.kernel.calls.handover import FrontendEnd
 from owt.kernel.exit import process_id
-from owt.wire.unsent import REGION, SIZE, Region, StreamName, UnsentOutput
+from owt.wire.unsent import REGION, SIZE, Region, StreamName
 
 if TYPE_CHECKING:
     from typing import Self
@@ -241,26 +240,6 @@ class StreamBuffer(io.BufferedIOBase):
     def writable(self) -> bool:
         """Return True."""
         return True
-
-
-class FrontendEnd:
-    """The frontend's end of this process's output, so that nothing is lost when the process dies.
-
-    `unsent` is the memory for output that has not been sent. The frontend also keeps the ends for reading of
-    the pipes behind stdout and stderr.
-    """
-
-    def __init__(self, memory: mmap.mmap, channel: socket.socket | None) -> None:
-        """`channel` takes the pipes' ends; None if there is no frontend."""
-        self.unsent = UnsentOutput(memoryview(memory))
-        self._channel = channel
-
-    def keep(self, descriptor: int, output: int) -> None:
-        """Have the frontend keep `output`, from which the output to `descriptor` is read from now on."""
-        if self._channel is not None:
-            # A frontend that does not read, or is gone, may miss the last words of this process.
-            with contextlib.suppress(OSError):
-                socket.send_fds(self._channel, [bytes([descriptor])], [output], socket.MSG_DONTWAIT)
 
 
 class StdPipe:

@@ -72,10 +72,10 @@ class Registry:
     """Endpoints of this kernel. Thread-safe."""
 
     def __init__(
-        self, shell: Any, send: Callable[[RegisterEndpoints], None], is_active: Callable[[str], bool]
+        self, shell: Any, send: Callable[[RegisterEndpoints], bool], is_active: Callable[[str], bool]
     ) -> None:
-        """Create the registry. `send` sends to the frontend; `is_active(id)` is True until that run has
-        ended."""
+        """Create the registry. `send` sends to the frontend, or returns False without one; `is_active(id)` is
+        True until that run has ended."""
         self.session: str | None = None
         self.endpoint = Decorator(self.register, lambda path, methods: self._change(Removal(path, methods)))
         self._send = send
@@ -98,8 +98,21 @@ class Registry:
 
     def on_result(self, number: int, problem: str | None) -> None:
         """Receive the frontend's answer to a request. Call it in the control thread."""
-        if (answer := self._requests.get(number)) is not None:
+        if (answer := self._requests.get(number)) is None:
+            if problem is not None:
+                print(f"owt: the server does not have the endpoints again: {problem}", file=sys.stderr)
+        elif not answer.done():
             answer.set_result(problem)
+
+    def disconnected(self) -> None:
+        """Handle the end of the frontend: nobody will answer. Call it in the control thread."""
+        for answer in list(self._requests.values()):
+            if not answer.done():
+                answer.set_result(None)
+
+    def announcement(self) -> RegisterEndpoints:
+        """Return the message that tells a new frontend all endpoints."""
+        return RegisterEndpoints(next(self._numbers), _endpoints(self._table))
 
     def commit(self, run: str) -> None:
         """Apply the draft of a run that is about to succeed. Raises `EndpointError` if the frontend refuses
@@ -184,8 +197,13 @@ class Registry:
                 _make_change(table, change)
             _check_count(table)
             removed = {shape(change.path) for change in changes if isinstance(change, Removal)}
-            self._request(_endpoints(table), tuple(removed), keep=True)
-            self._table = table
+            # Before the request: the frontend may be gone, and the next one is told what is in the table.
+            before, self._table = self._table, table
+            try:
+                self._request(_endpoints(table), tuple(removed), keep=True)
+            except BaseException:
+                self._table = before
+                raise
 
     def _request(
         self, endpoints: tuple[Endpoint, ...], removed: tuple[str, ...] = (), *, keep: bool
@@ -193,7 +211,8 @@ class Registry:
         number = next(self._numbers)
         answer = self._requests[number] = Future()
         try:
-            self._send(RegisterEndpoints(number, endpoints, removed, keep))
+            if not self._send(RegisterEndpoints(number, endpoints, removed, keep)):
+                return
             problem = answer.result(FRONTEND_TIMEOUT)
         except TimeoutError:
             problem = f"the server did not answer for {FRONTEND_TIMEOUT:g} s; run the cell again"

@@ -18,9 +18,10 @@ from traitlets import Type, default
 from traitlets.config import Config
 
 from owt.errors import WireError
+from owt.kernel.calls.handover import inherited_connections
 from owt.kernel.calls.local_runner import provide_without_server
 from owt.kernel.calls.stdio import RunStream
-from owt.kernel.process.attach import attach, end_in_order, ignore_warnings, inherited_connections
+from owt.kernel.process.attach import attach, end_in_order, ignore_warnings
 from owt.kernel.process.kernel import OwtKernel, become_instance
 
 if TYPE_CHECKING:

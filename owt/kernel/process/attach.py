@@ -7,14 +7,12 @@ import atexit
 import contextlib
 import faulthandler
 import importlib
-import mmap
 import os
 import shlex
-import socket
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from tornado.ioloop import IOLoop
 
@@ -23,12 +21,11 @@ from owt.kernel import context, flask_requests
 from owt.kernel.calls.channel import KernelChannel
 from owt.kernel.calls.displays import RunDisplayPublisher
 from owt.kernel.calls.event_loops import allow_own_loops, protect
+from owt.kernel.calls.handover import Inherited, inherited_connections
 from owt.kernel.calls.iopub import IopubMirror
 from owt.kernel.calls.stdin import follow_input
-from owt.kernel.calls.stdio import FrontendEnd
 from owt.kernel.process.kernel import OwtKernel
 from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE
-from owt.wire.unsent import SIZE
 
 
 def end_in_order(kernel: Any) -> None:
@@ -94,46 +91,6 @@ def preload(names: Iterable[str]) -> None:
             print(f"owt: --preload {name}: {type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
 
 
-class Inherited(NamedTuple):
-    """Objects from the frontend: two connections, and its end of the output."""
-
-    calls: socket.socket
-    control: socket.socket
-    end: FrontendEnd
-
-
-def inherited_connections() -> Inherited | None:
-    """Return the connections that the frontend has for this process, if it has.
-
-    The processes that this one starts do not inherit them. Raises `WireError` when they did not arrive.
-    """
-    value = os.environ.pop(CONNECTIONS_VARIABLE, None)
-    if value is None:
-        return None
-    try:
-        with socket.socket(fileno=int(value)) as channel:
-            _, descriptors, _, _ = socket.recv_fds(channel, 1, 3, socket.MSG_DONTWAIT)
-            calls, control, memory = descriptors
-            # The copy is one that children do not inherit.
-            end = FrontendEnd(mmap.mmap(memory, SIZE), channel.dup())
-        os.close(memory)
-        inherited = Inherited(_private_socket(calls), _private_socket(control), end)
-    except (OSError, ValueError) as error:
-        raise WireError(
-            f"descriptor {value} ({CONNECTIONS_VARIABLE}) has not the frontend's connections ({error}); the "
-            "kernelspec's command must pass its standard input on to the kernel"
-        ) from error
-    if int(value) == 0:
-        # The number must not be used for anything else.
-        os.open(os.devnull, os.O_RDONLY)
-    return inherited
-
-
-def _private_socket(descriptor: int) -> socket.socket:
-    os.set_inheritable(descriptor, False)
-    return socket.socket(fileno=descriptor)
-
-
 def attach(kernel: Any, inherited: Inherited) -> None:
     """Serve the frontend's connections with this process's IPython kernel.
 
@@ -154,7 +111,7 @@ def attach(kernel: Any, inherited: Inherited) -> None:
     channel = KernelChannel(
         inherited.calls,
         inherited.control,
-        inherited.end.unsent,
+        inherited.end,
         shell=kernel.shell,
         main=main,
         in_control=kernel.control_thread.io_loop.asyncio_loop,
@@ -184,7 +141,6 @@ def attach_here() -> None:
     # ipykernel's pipe behind stderr has its reader in this process, which would not outlive a crash.
     report, report_input = os.pipe()
     connections.end.keep(2, report)
-    os.close(report)
     faulthandler.enable(report_input, all_threads=False)
     kernel.__class__ = OwtKernel
     kernel.shell_handlers["execute_request"] = kernel.execute_request

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from owt.frontend.kernels.last_output import MAX_READ, LastOutput
-from owt.kernel.calls.stdio import FrontendEnd
+from owt.kernel.calls.handover import FrontendEnd
 from owt.testing import async_test, settle
 from owt.wire.chunk import Stderr, Stdout
 from owt.wire.messages import Output

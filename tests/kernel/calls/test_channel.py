@@ -71,8 +71,8 @@ def kernel(
 
 
 def close(channel: KernelChannel) -> None:
-    channel._calls._socket.close()
-    channel._control._socket.close()
+    channel._reading.socket.close()
+    channel._control.socket.close()
 
 
 @pytest.fixture

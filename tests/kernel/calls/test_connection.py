@@ -113,47 +113,47 @@ def test_no_thread_writes_while_another_holds_the_connection(connections: Connec
 
 def test_receive_returns_what_has_arrived_and_does_not_wait(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
-    assert near.receive() == []
+    assert near.receiver.receive() == []
     far.send(Credit("a", 1), Bind("mine", 2))
-    assert near.receive() == [Credit("a", 1), Bind("mine", 2)]
-    assert near.receive() == []
+    assert near.receiver.receive() == [Credit("a", 1), Bind("mine", 2)]
+    assert near.receiver.receive() == []
 
 
 def test_a_frame_may_arrive_in_parts(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     [frame] = encode(Credit("a", 1))
     far.socket.sendall(frame[:10])
-    assert near.receive() == []
+    assert near.receiver.receive() == []
     far.socket.sendall(frame[10:])
-    assert near.receive() == [Credit("a", 1)]
+    assert near.receiver.receive() == [Credit("a", 1)]
 
 
 def test_receive_returns_none_at_the_end_of_the_connection(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     far.close()
-    assert near.receive() is None
+    assert near.receiver.receive() is None
 
 
 def test_receive_returns_none_after_a_reset(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     near.send(output("a", "never read"))
     far.close()
-    assert near.receive() is None
+    assert near.receiver.receive() is None
 
 
 def test_receive_raises_an_error_when_the_socket_was_closed_here(connections: ConnectionMaker) -> None:
     """User code may close all descriptors; that says nothing about the frontend."""
     near, _ = connections.connect()
-    near._socket.close()
+    near.receiver.socket.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        near.receive()
+        near.receiver.receive()
 
 
 def test_receive_raises_an_error_for_bytes_that_are_no_frame(connections: ConnectionMaker) -> None:
     near, far = connections.connect()
     far.socket.sendall(b"\xff" * 20)
     with pytest.raises(WireError):
-        near.receive()
+        near.receiver.receive()
 
 
 def test_reading_the_first_message_waits_for_it(connections: ConnectionMaker) -> None:
@@ -162,7 +162,7 @@ def test_reading_the_first_message_waits_for_it(connections: ConnectionMaker) ->
     far.socket.sendall(frame[:3])
     thread = threading.Thread(target=far.socket.sendall, args=(frame[3:],))
     thread.start()
-    assert near.receive_first() == Credit("a", 1)
+    assert near.receiver.receive_first() == Credit("a", 1)
     thread.join()
 
 
@@ -170,7 +170,7 @@ def test_a_connection_that_ends_before_the_first_message_is_an_error(connections
     near, far = connections.connect()
     far.close()
     with pytest.raises(WireError, match="closed the connection before its first message"):
-        near.receive_first()
+        near.receiver.receive_first()
 
 
 def test_a_message_that_cannot_be_sent_ends_the_process(connections: ConnectionMaker) -> None:

@@ -94,8 +94,9 @@ def test_text_that_is_being_sent_counts_as_unsent_until_its_message_has_arrived(
     sender = run.sender()
     sender.write("stdout", "1\n")
     sender.write("stdout", "2\n")
-    looking = LookingSocket(run.near._socket, lambda: (left(memory, received=1), left(memory, received=2)))
-    monkeypatch.setattr(run.near, "_socket", looking)
+    receiver = run.near.receiver
+    looking = LookingSocket(receiver.socket, lambda: (left(memory, received=1), left(memory, received=2)))
+    monkeypatch.setattr(receiver, "socket", looking)
     sender.flush()
     assert looking.seen == [([Unsent("a", "stdout", b"2\n")], [])]
     assert left(memory) == []

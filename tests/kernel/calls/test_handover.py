@@ -1,4 +1,4 @@
-"""owt.kernel.process.attach: the connections that a kernel inherits."""
+"""owt.kernel.calls.handover: the connections that a kernel inherits, and those that follow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 
 from owt.errors import WireError
-from owt.kernel.process.attach import inherited_connections
+from owt.kernel.calls.handover import inherited_connections
 from owt.wire.messages import CONNECTIONS_VARIABLE
 from owt.wire.unsent import SIZE, Unsent, find_unsent
 
