@@ -150,7 +150,8 @@ class OutputSender:
                 finally:
                     if in_main:
                         self._interrupts.leave_user_code()
-                if self.stop_reason is not None:
+                # In the main thread the signal does, also if there is credit by then.
+                if self.stop_reason is not None and not in_main:
                     raise KeyboardInterrupt
 
     async def wait_until_async(self, ready: Callable[[], bool]) -> None:
