@@ -11,6 +11,7 @@ import contextlib
 import mmap
 import os
 import socket
+from array import array
 from typing import NamedTuple
 
 from owt.errors import WireError
@@ -44,9 +45,11 @@ class FrontendEnd:
         """
         self._outputs[descriptor] = output
         if self._channel is not None and self.is_attended:
-            # A frontend that does not read, or is gone, may miss the last words of this process.
+            # A frontend that does not read, or is gone, may miss the last words of this process. `send_fds`
+            # ignores its flags before Python 3.12.
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [output]))
             with contextlib.suppress(OSError):
-                socket.send_fds(self._channel, [bytes([descriptor])], [output], socket.MSG_DONTWAIT)
+                self._channel.sendmsg([bytes([descriptor])], [rights], socket.MSG_DONTWAIT)
 
     def receive(self) -> tuple[socket.socket, socket.socket] | None:
         """Return the connections for calls and for control of the next frontend, which has the pipes' ends
