@@ -19,6 +19,7 @@ from owt.cli.docs import docs
 from owt.cli.export import export
 from owt.cli.hash_password import hash_password
 from owt.cli.kernel import kernel
+from owt.cli.lifecycle import status, stop
 from owt.cli.runs import cache, runs
 from owt.cli.serve import serve
 from owt.cli.session import endpoints, session
@@ -50,7 +51,8 @@ def cli(context: click.Context, /) -> None:
 
 
 COMMANDS = (
-    serve, call, session, kernel, endpoints, runs, cache, console, export, hash_password, completion, docs,
+    serve, status, stop, call, session, kernel, endpoints, runs, cache, console, export, hash_password,
+    completion, docs,
 )  # fmt: skip
 for command in COMMANDS:
     cli.add_command(command)

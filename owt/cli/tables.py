@@ -29,7 +29,7 @@ RUN_COLUMNS = {
     "id": "ID", "state": "STATE", "status": "STATUS", "session": "SESSION", "created": "CREATED",
     "seconds": "SECONDS", "path": "PATH",
 }  # fmt: skip
-_TIMES = ("created", "started", "ended", "last_used", "restarted")
+_TIMES = ("created", "started", "ended", "last_used", "restarted", "without_server_since")
 
 
 def sessions(document: Mapping[str, Any]) -> str:

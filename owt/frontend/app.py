@@ -13,11 +13,13 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpecManager
 
@@ -34,8 +36,9 @@ from owt.frontend.descriptors import Descriptors
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import ListeningSockets, open_sockets
+from owt.frontend.kept_dir import SESSIONS, History, KeptDirectory, kept_path
 from owt.frontend.kernels.kernels import Kernels, check_kernelspec
-from owt.frontend.kernels.template import REAPER, TemplateProcess
+from owt.frontend.kernels.template import REAPER, Keeping, TemplateProcess
 from owt.frontend.kernels.templates import Templates
 from owt.frontend.maintenance import Job
 from owt.frontend.notebooks.documents import read_documents
@@ -45,9 +48,11 @@ from owt.frontend.runtime_dir import RuntimeDirectory
 from owt.frontend.service import Service
 from owt.frontend.sessions.deadlines import Limits, check_interval
 from owt.frontend.sessions.pool import Pool
+from owt.frontend.sessions.records import Records
 from owt.frontend.sessions.sessions import Sessions
 from owt.server import certificate
 from owt.wire.messages import Welcome
+from owt.wire.template import HOST_SOCKET, LOCK
 
 log = logging.getLogger("owt")
 
@@ -55,6 +60,11 @@ ENDPOINTS_INTERVAL = 60.0
 """Seconds between two removals of the endpoints that are gone for too long."""
 LAST_RESPONSES = 1.0
 """Seconds that clients get to receive the responses of calls that the end of the server has ended."""
+
+REAPER_COMMAND = (sys.executable, "-I", REAPER)
+
+LISTEN = "listen "
+"""Beginning of the name under which the template keeps the listening sockets; their URL follows."""
 
 DRAIN_INTERVAL = 0.02
 """Seconds between two checks for the end of the last call, while the server shuts down."""
@@ -79,6 +89,8 @@ def build(
     descriptors: Descriptors,
     runtime_dir: str,
     restore_dir: Callable[[], None],
+    keeping: Keeping | None,
+    history: History | None,
     server_id: str,
     kernel_env: Mapping[str, str],
 ) -> Parts:
@@ -92,6 +104,7 @@ def build(
         preload=settings.preload,
         keep_threads=settings.preload_threads,
         fork=fork,
+        keeping=keeping,
     )
     templates = Templates(
         template,
@@ -110,7 +123,8 @@ def build(
             concurrency=concurrency,
             window=settings.window,
             memory=settings.kernel_memory,
-            cleanup=(sys.executable, "-I", REAPER, server_id, runtime_dir),
+            cleanup=(*REAPER_COMMAND, server_id, runtime_dir),
+            keep=keeping is not None,
         )
 
     kernels = Kernels(
@@ -141,6 +155,7 @@ def build(
         spec=settings.kernel,
         max_sessions=settings.max_sessions,
         idle_timeout=settings.session_idle,
+        records=None if keeping is None else Records(Path(runtime_dir, SESSIONS)),
     )
     runs = Runs(
         retention=settings.run_retention,
@@ -160,6 +175,7 @@ def build(
         cache=Cache(settings.cache_bytes),
         counters=counters,
         endpoints=endpoints,
+        history=history,
     )
     interval = _interval(settings.session_idle)
     jobs = (
@@ -205,15 +221,29 @@ class Frontend:
             settings.auth, settings.auth_file, settings.token, settings.token_file
         )
         self._documents = read_documents(settings.notebook)
-        self._sockets = open_sockets(settings)
+        self._runtime_dir: RuntimeDirectory
+        keeping, history, self._host = None, None, None
+        if settings.keep:
+            directory = KeptDirectory(kept_path(settings), REAPER_COMMAND)
+            self._runtime_dir, self._host = directory, directory.host
+            try:
+                self._sockets = self._open_sockets()
+            except ConfigError:
+                directory.discard()
+                raise
+            if self._host is not None:
+                directory.take_over(self._host.held[LOCK].descriptors[0])
+            history = directory.begin_history(self._sockets.url, settings.keep)
+            keeping = Keeping(settings.keep, os.path.join(directory.path, HOST_SOCKET), directory.lock)
+        else:
+            self._sockets = open_sockets(settings)
+            try:
+                self._runtime_dir = RuntimeDirectory(settings.runtime_dir, secrets.token_hex(8))
+            except ConfigError:
+                self._sockets.remove()
+                raise
         self.url = self._sockets.url
-        server_id = secrets.token_hex(8)
-        try:
-            self._runtime_dir = RuntimeDirectory(settings.runtime_dir, server_id)
-        except ConfigError:
-            self._sockets.remove()
-            raise
-        runtime_dir = self._runtime_dir.path
+        runtime_dir, server_id = self._runtime_dir.path, self._runtime_dir.server_id
         self._parts = build(
             settings,
             credentials=self.credentials,
@@ -221,15 +251,43 @@ class Frontend:
             descriptors=descriptors,
             runtime_dir=runtime_dir,
             restore_dir=self._restore_dir,
+            keeping=keeping,
+            history=history,
             server_id=server_id,
             kernel_env=kernel_environment(environ, self._sockets, runtime_dir, server_id),
         )
 
-    def start(self) -> None:
+    def _open_sockets(self) -> ListeningSockets:
+        """Return the sockets that were kept, or new ones. Raises `ConfigError` if those that were kept have
+        another address."""
+        if self._host is None:
+            return open_sockets(self.settings)
+        self._host.adopt(self.settings.keep)
+        for name, held in self._host.held.items():
+            if name.startswith(LISTEN):
+                kept = [socket.socket(fileno=descriptor) for descriptor in held.descriptors]
+                sockets, url = open_sockets(self.settings, kept), name.removeprefix(LISTEN)
+                if sockets.url != url or self.settings.port not in (0, sockets.local.port):
+                    raise ConfigError(
+                        f"--keep: the sessions that are kept in {self._runtime_dir.path} belong to a server "
+                        f"at {url}; give the same address, or end them by owt stop"
+                    )
+                return sockets
+        return open_sockets(self.settings)
+
+    async def start(self) -> None:
         """Accept connections, and begin to start kernels."""
         parts = self._parts
-        parts.templates.main.start()
+        parts.templates.start(self._host)
+        descriptors = [sock.fileno() for sock in self._sockets.sockets]
+        parts.templates.main.hold(LISTEN + self.url, descriptors)
         service = parts.service
+        await service.sessions.recover()
+        if self._host is not None and (since := self._host.ready.since) is not None:
+            log.warning(
+                "going on with %d sessions of a server whose process ended %.1f s ago",
+                len(service.sessions.named), time.time() - since,
+            )  # fmt: skip
         service.notebooks.start(
             self._documents, sessions=service.sessions, submit=service.submit, watch=self.settings.watch
         )
@@ -239,7 +297,7 @@ class Frontend:
             job.start()
         # It takes seconds if there is something to kill, and the end of this server does not wait for it.
         threading.Thread(
-            target=self._runtime_dir.clean_up_after_others, args=[(sys.executable, "-I", REAPER)], daemon=True
+            target=self._runtime_dir.clean_up_after_others, args=[REAPER_COMMAND], daemon=True
         ).start()
 
     async def stop(self, drain: float, hurry: asyncio.Event | None = None) -> None:
@@ -316,7 +374,6 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
     # What has been imported stays. The garbage collector would walk through it every few thousand calls, and
     # all clients would wait for up to 0.1 s.
     gc.freeze()
-    frontend.start()
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     hurry = asyncio.Event()
@@ -328,6 +385,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    await frontend.start()
     _print(f"Owt serving on {frontend.url}")
     on_ready(frontend.url)
     if settings.show_examples:

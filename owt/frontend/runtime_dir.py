@@ -33,13 +33,18 @@ class RuntimeDirectory:
     """
 
     def __init__(self, base: Path | None, server_id: str) -> None:
-        """Make the directory in `base`, by default in a place for temporary files.
+        """Make a directory in `base`, by default in a place for temporary files.
 
         Raises `ConfigError` if none can be made.
         """
         self.path = _make(base)
         self._server_id = server_id
         self._lock = self._locked()
+
+    @property
+    def server_id(self) -> str:
+        """Return the mark of all processes of the server."""
+        return self._server_id
 
     def restore(self) -> bool:
         """Make the directory again if it was removed, as programs that clean up temporary files do. Returns
@@ -63,7 +68,7 @@ class RuntimeDirectory:
         """
         for server_id, path in self._abandoned():
             log.warning("cleaning up after a server that was killed with all its processes: %s", path)
-            subprocess.run([*reaper, server_id, path], stdin=subprocess.DEVNULL, check=False)
+            subprocess.run([*reaper, server_id, path, "all"], stdin=subprocess.DEVNULL, check=False)
 
     def _abandoned(self) -> Iterator[tuple[str, str]]:
         for path in Path(self.path).parent.glob(f"{PREFIX}*"):

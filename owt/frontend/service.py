@@ -11,6 +11,7 @@ from owt.frontend.access.origins import Origins
 from owt.frontend.config.settings import Settings
 from owt.frontend.counters import Counters
 from owt.frontend.endpoints import Endpoints
+from owt.frontend.kept_dir import History
 from owt.frontend.notebooks.notebooks import Notebooks
 from owt.frontend.problems import failed
 from owt.frontend.runs.cache import Cache, key_of
@@ -24,7 +25,10 @@ from owt.wire.call import Call, RequestFacts
 
 @dataclass
 class Service:
-    """The collaborators of a server's handlers. Every call goes through `submit`."""
+    """The collaborators of a server's handlers. Every call goes through `submit`.
+
+    `history` is that of a server whose sessions outlive its frontend.
+    """
 
     settings: Settings
     authenticator: Authenticator
@@ -36,6 +40,7 @@ class Service:
     draining: bool = False
     counters: Counters = field(default_factory=Counters)
     endpoints: Endpoints = field(default_factory=Endpoints)
+    history: History | None = None
     notebooks: Notebooks = field(init=False)
 
     def __post_init__(self) -> None:

@@ -24,6 +24,9 @@ import psutil
 
 MARK = "OWT_SERVER_ID"
 
+RECORDS = ("sessions", "server-id")
+"""Folder and file of a runtime directory by which the next server tells why its sessions have ended."""
+
 KILL_TIMEOUT = 5.0
 """Seconds for which processes are looked for and killed."""
 TRACKER_TIMEOUT = 1.0
@@ -96,25 +99,57 @@ def _is_resource_tracker(pid: int) -> bool:
         return False
 
 
-def clean_up(mark: str, runtime_dir: str, timeout: float | None = None) -> None:
+def clean_up(
+    mark: str,
+    runtime_dir: str,
+    timeout: float | None = None,
+    *,
+    lock: int | None = None,
+    keep_records: bool = False,
+) -> None:
     """Kill what belongs to the server and remove its runtime directory.
 
-    Does nothing if the directory stays locked for `timeout` seconds.
+    Does nothing if the directory stays locked for `timeout` seconds. `lock` is the descriptor of the
+    directory if this process has locked it already. With `keep_records`, the records of sessions and the
+    server's mark stay, if there are records.
 
     The frontend holds the lock while it lives, and later one process at a time that cleans up, because two
     could kill each other with the work half done. If the directory is gone, there is no lock.
     """
-    lock = None
-    with contextlib.suppress(OSError):
-        lock = os.open(runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
+    has_lock = lock is not None
+    if lock is None:
+        with contextlib.suppress(OSError):
+            lock = os.open(runtime_dir, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if lock is None or _acquire(lock, timeout):
+        if lock is None or has_lock or _acquire(lock, timeout):
             if mark:
                 kill_members(mark)
-            shutil.rmtree(runtime_dir, ignore_errors=True)
+            # The directory may have been removed by hand, and made again by another server.
+            if lock is None or _is_at(lock, runtime_dir):
+                _remove(runtime_dir, keep_records and os.path.isdir(os.path.join(runtime_dir, RECORDS[0])))
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _remove(runtime_dir: str, keep_records: bool) -> None:
+    if not keep_records:
+        shutil.rmtree(runtime_dir, ignore_errors=True)
+        return
+    for entry in os.scandir(runtime_dir):
+        if entry.name not in RECORDS:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_at(directory: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(directory), os.stat(path))
+    except OSError:
+        return False
 
 
 def _acquire(lock: int, timeout: float | None) -> bool:
@@ -129,11 +164,14 @@ def _acquire(lock: int, timeout: float | None) -> bool:
             time.sleep(0.01)
 
 
-def main(mark: str, runtime_dir: str) -> None:
-    """Clean up after the server, if it is gone, then end this process and its group."""
+def main(mark: str, runtime_dir: str, scope: str = "") -> None:
+    """Clean up after the server, if it is gone, then end this process and its group.
+
+    Records of sessions stay for the next server, unless the scope is "all".
+    """
     # Without the directory, another process has cleaned up, or it was removed by hand and the server lives.
     if os.path.isdir(runtime_dir):
-        clean_up(mark, runtime_dir, LOCK_TIMEOUT)
+        clean_up(mark, runtime_dir, LOCK_TIMEOUT, keep_records=scope != "all")
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
 

@@ -4,6 +4,8 @@ It never has a thread, a ZMQ context or an event loop, so that a fork of it is s
 its own interpreter and may have others for other environments. The first one also cleans up: when the
 frontend's side of its socket closes, for whatever reason, it kills every process that belonged to the server,
 removes the runtime directory, and exits. The others only kill what they have started.
+
+With `--keep`, it does so only when no other frontend has come for that long (`owt.host.kept`).
 """
 
 from __future__ import annotations
@@ -18,25 +20,32 @@ import random
 import select
 import signal
 import socket
+import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from owt.host.kept import VISIT_TIMEOUT, Kept
+from owt.host.preparation import fill_holes, lost_threads, native_threads
 from owt.host.reaper import MARK, clean_up, kill_members
 from owt.wire.framing import encode_frame
 from owt.wire.messages import CONNECTIONS_VARIABLE
 from owt.wire.template import (
     KERNEL_MARK,
     NO_KERNEL,
+    Adopt,
+    Adopted,
+    End,
     Exited,
     Fork,
     Forked,
+    Hold,
     KillRest,
     NotForked,
     Ready,
+    Release,
     TemplateMessage,
     template_decoder,
 )
@@ -70,20 +79,6 @@ LATE = (
 MAX_DESCRIPTORS = 64
 """Descriptors that can be received at once."""
 
-PYTHON_SIZES = range(512, 16, -16)
-"""Sizes of blocks that fill the holes in the memory of Python's allocator: all except the smallest."""
-
-C_SIZES = (*(1 << power for power in range(16, 10, -1)), *range(1032, 16, -16))
-"""Sizes of blocks that fill the holes in the memory of the C library's allocator."""
-
-ROW = 8192
-PYTHON_ROW = ROW if sys.version_info >= (3, 10) else 3072
-"""Bytes in blocks of one size in a row after which no holes of this size are expected. Python 3.9 has its
-blocks in pools of 4096 bytes, later versions in larger ones."""
-
-MAX_FILLING = 2 << 20
-"""Maximum number of bytes in blocks of one size, for allocators that never put one beside another."""
-
 CLOSE_ON_EXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
@@ -101,16 +96,20 @@ class Template:
         can_fork: bool = True,
         late: Sequence[str] = (),
         keep_threads: bool = False,
+        kept: Kept | None = None,
     ) -> None:
         """`late` are modules to preload that this process must not import. With `keep_threads`, it keeps
-        modules that have started threads."""
-        self._channel = channel
+        modules that have started threads. With `kept`, it waits for the next frontend when this one is
+        gone."""
+        self._channel: socket.socket | None = channel
+        self._kept = kept
         self._can_fork = can_fork
         self._late = late
         self._keep_threads = keep_threads
         self._decoder = template_decoder()
         self._descriptors: deque[int] = deque()
         self._kernels: set[int] = set()
+        self._spawned: dict[int, subprocess.Popen[bytes]] = {}
         self._mark = _initial_variable(KERNEL_MARK) if os.environ.get(KERNEL_MARK) == NO_KERNEL else None
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -121,33 +120,97 @@ class Template:
 
         Returns None then; in a forked child, returns the request for that child.
         """
-        problems = self._prepare(preload)
+        self._preload = tuple(preload)
+        self._problems = tuple(self._prepare(preload))
         signal.signal(signal.SIGCHLD, _ignore)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        self._send(Ready(self._can_fork, tuple(problems)))
+        self._send(self._ready())
         while True:
-            ready, _, _ = select.select([self._channel, self._wake], [], [])
-            if self._wake in ready:
+            timeout = self._kept.remaining() if self._kept else None
+            if self._channel is not None and timeout is not None:
+                timeout = min(timeout, VISIT_TIMEOUT)
+            source: Any = self._channel or self._kept
+            ready = _readable((source, self._wake), timeout)
+            if self._wake.fileno() in ready:
                 with contextlib.suppress(BlockingIOError):
                     self._wake.recv(4096)
                 self._reap()
-            if self._channel in ready:
-                try:
-                    data, descriptors, _, _ = socket.recv_fds(
-                        self._channel, 1 << 16, MAX_DESCRIPTORS, CLOSE_ON_EXEC
-                    )
-                except ConnectionError:
+            if source.fileno() not in ready:
+                if not ready and self._disconnect():
                     return None
-                if not data:
+            elif self._channel is None:
+                self._channel = source.accept()
+                self._send(self._ready())
+            elif (messages := self._receive()) is None:
+                if self._disconnect():
                     return None
-                self._descriptors += descriptors
-                for message in self._decoder.feed(data):
-                    if isinstance(message, Fork) and self._fork(message):
+            else:
+                for message in messages:
+                    if isinstance(message, Fork) and self._start(message):
                         return message
-                    if isinstance(message, KillRest):
-                        self._kill_rest(message)
+                    if isinstance(message, End):
+                        return None
+                    self._handle(message)
                     # The frontend waits for exit statuses, also while it requests many forks.
                     self._reap()
+
+    def _ready(self) -> Ready:
+        if self._kept is None:
+            return Ready(self._can_fork, self._problems)
+        return Ready(
+            self._can_fork,
+            self._problems,
+            since=self._kept.since,
+            keep=self._kept.remaining() or self._kept.seconds,
+            kernels=len(self._kernels),
+            interpreter=sys.executable,
+            preload=self._preload,
+        )
+
+    def _receive(self) -> list[TemplateMessage] | None:
+        """Return the messages that have arrived; None at the end of the connection."""
+        assert self._channel is not None
+        try:
+            data, descriptors, _, _ = socket.recv_fds(
+                self._channel, 1 << 16, MAX_DESCRIPTORS, CLOSE_ON_EXEC
+            )
+        except ConnectionError:
+            return None
+        self._descriptors += descriptors
+        return self._decoder.feed(data) if data else None
+
+    def _disconnect(self) -> bool:
+        """Handle that the frontend is gone, or has not come in time. Returns True if it is time to end."""
+        if self._kept is None:
+            return True
+        if self._channel is None:
+            return self._kept.remaining() == 0
+        self._channel.close()
+        self._channel = None
+        self._decoder = template_decoder()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+        self._kept.frontend_lost()
+        return False
+
+    def _handle(self, message: TemplateMessage) -> None:
+        if isinstance(message, KillRest):
+            self._kill_rest(message)
+        elif self._kept is None:
+            return
+        elif isinstance(message, Hold):
+            if len(self._descriptors) >= message.count:
+                descriptors = tuple(self._descriptors.popleft() for _ in range(message.count))
+                self._kept.hold(message.name, descriptors, message.pid)
+        elif isinstance(message, Release):
+            self._kept.release(message.name)
+        elif isinstance(message, Adopt):
+            self._kept.adopted(message.keep)
+            for held, descriptors in self._kept.held(self._kernels):
+                self._send(held, *descriptors)
+            for pid, code in self._kept.codes():
+                self._send(Exited(pid, code))
+            self._send(Adopted())
 
     def _prepare(self, preload: list[str]) -> list[str]:
         if not self._can_fork:
@@ -205,7 +268,9 @@ class Template:
             print(f"owt: kernels start slower: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def _abandoned(self) -> bool:
-        """Return True if the frontend is gone."""
+        """Return True if the frontend is gone, and no other one may come."""
+        if self._kept is not None or self._channel is None:
+            return False
         try:
             return not self._channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -213,14 +278,14 @@ class Template:
         except OSError:
             return True
 
-    def _fork(self, request: Fork) -> bool:
-        """Fork a kernel. Returns True in the child."""
+    def _start(self, request: Fork) -> bool:
+        """Fork or spawn a kernel. Returns True in a forked child."""
         if request.connections and not self._descriptors:
             self._send(NotForked(request.id, "the kernel's connections did not arrive"))
             return False
         connections = self._descriptors.popleft() if request.connections else None
         try:
-            pid = os.fork()
+            pid = self._spawn(request, connections) if request.spawn else os.fork()
         except OSError as error:
             if connections is not None:
                 os.close(connections)
@@ -240,6 +305,19 @@ class Template:
             self._send(Forked(request.id, pid), pidfd)
             os.close(pidfd)
         return False
+
+    def _spawn(self, request: Fork, connections: int | None) -> int:
+        # No thread of this process could make `preexec_fn` unsafe.
+        process = subprocess.Popen(
+            request.argv,
+            env=request.env,
+            cwd=request.cwd,
+            stdin=connections,
+            start_new_session=True,
+            preexec_fn=_stop_ignoring_signals,
+        )
+        self._spawned[process.pid] = process
+        return process.pid
 
     def _kill_rest(self, request: KillRest) -> None:
         """Kill what a kernel has left behind, in a child process: finding it takes a while."""
@@ -262,6 +340,8 @@ class Template:
         return not self._kernels.issuperset(map(int, children))
 
     def _send(self, message: TemplateMessage, *descriptors: int) -> None:
+        if self._channel is None:
+            return
         # The end of the frontend is noticed when the channel is read.
         with contextlib.suppress(ConnectionError):
             frame = encode_frame(message)
@@ -278,8 +358,9 @@ class Template:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for inherited in (self._channel, self._wake, self._waker):
-            inherited.close()
+        for inherited in (self._channel, self._wake, self._waker, self._kept):
+            if inherited is not None:
+                inherited.close()
         # Of other kernels, whose requests have yet to be read.
         for descriptor in self._descriptors:
             os.close(descriptor)
@@ -314,57 +395,12 @@ class Template:
                 return
             if pid in self._kernels:
                 self._kernels.remove(pid)
-                self._send(Exited(pid, os.waitstatus_to_exitcode(status)))
-
-
-def native_threads() -> int:
-    """Return the number of threads of this process, also those that Python does not know."""
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        return threading.active_count()
-
-
-def lost_threads() -> int:
-    """Return the number of threads that this process has at a fork, which the fork does not have.
-
-    Libraries such as OpenBLAS end their threads before a fork, and start them again at their next use.
-    """
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    os.waitpid(pid, 0)
-    return native_threads()
-
-
-def fill_holes() -> list[object]:
-    """Allocate the free blocks that lie between other blocks, for the rest of this process's life.
-
-    New objects of a fork then lie together in new pages. In the holes, each would take a page of its own away
-    from what the fork shares with this process. Returns the blocks that are objects of Python, which must be
-    kept.
-    """
-    filling: list[object] = []
-    overhead = sys.getsizeof(b"")
-
-    def new_object(size: int) -> int:
-        # Sizes of the smallest blocks are those of numbers.
-        filling.append(bytes(size - overhead) if size > overhead else len(filling) + (1 << 32))
-        return id(filling[-1])
-
-    malloc = ctypes.CDLL(None).malloc
-    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-    for allocate, sizes, row in ((new_object, PYTHON_SIZES, PYTHON_ROW), (malloc, C_SIZES, ROW)):
-        for size in sizes:
-            last = neighbours = 0
-            for _ in range(MAX_FILLING // size):
-                block = allocate(size) or 0
-                neighbours = neighbours + 1 if 0 < block - last <= size + 16 else 0
-                last = block
-                # Blocks in a row come from memory without holes.
-                if neighbours >= max(row // 1024, row // size):
-                    break
-    return filling
+                code = os.waitstatus_to_exitcode(status)
+                if (process := self._spawned.pop(pid, None)) is not None:
+                    process.returncode = code
+                if self._kept is not None:
+                    self._kept.exited(pid, code)
+                self._send(Exited(pid, code))
 
 
 def _initial_variable(name: str) -> int | None:
@@ -373,6 +409,20 @@ def _initial_variable(name: str) -> int | None:
     getenv.restype = ctypes.c_void_p
     address: int | None = getenv(name.encode())
     return address
+
+
+def _readable(sources: Sequence[Any], timeout: float | None) -> set[int]:
+    """Return the descriptors of those sources that are readable, within `timeout` seconds."""
+    # Not `select`, which has no descriptors above 1023.
+    poll = select.poll()
+    for source in sources:
+        poll.register(source, select.POLLIN)
+    return {descriptor for descriptor, _ in poll.poll(None if timeout is None else timeout * 1000)}
+
+
+def _stop_ignoring_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _ignore(signum: int, frame: FrameType | None) -> None:
@@ -405,6 +455,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--late", action="append", default=[], help="module to import after each fork")
     parser.add_argument("--keep-threads", action="store_true", help="keep modules that start threads")
     parser.add_argument("--no-fork", action="store_true", help="only clean up at the end")
+    parser.add_argument("--keep", type=float, help="seconds to wait for the next frontend")
+    parser.add_argument("--socket", help="path at which the next frontend connects")
+    parser.add_argument("--lock", type=int, help="descriptor of the locked runtime directory")
     options = parser.parse_args(argv)
     # The terminal's Ctrl-C is for the frontend, which then ends this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -414,18 +467,22 @@ def main(argv: list[str] | None = None) -> None:
     _control_process(PR_SET_NAME, b"owt-template")
     # Orphans of kernels become children of this process, which kills them at the end.
     _control_process(PR_SET_CHILD_SUBREAPER, 1)
+    kept = None if options.socket is None else Kept(options.keep, options.socket, options.lock)
     template = Template(
         socket.socket(fileno=options.channel),
         can_fork=not options.no_fork,
         late=options.late,
         keep_threads=options.keep_threads,
+        kept=kept,
     )
     request = template.serve(options.preload)
     if request is None:
+        if kept is not None:
+            kept.remove()
         if options.runtime_dir is None:
             kill_members(None)
         else:
-            clean_up(os.environ.get(MARK, ""), options.runtime_dir)
+            clean_up(os.environ.get(MARK, ""), options.runtime_dir, lock=None if kept is None else kept.lock)
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _control_process(PR_SET_NAME, b"owt-kernel")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from owt.errors import BadRequest, Busy, KernelDied
@@ -56,7 +56,10 @@ class ScriptedKernel:
     were cancelled, `credits` the credit of each run, `messages` the messages of `ask`, `bound` the session
     and the concurrency of `bind`, `killed` the reason of `kill`, `pings` the number of pings. The first
     cancel sets `cancel_received`. `unhandled` is the number of newest messages that it does not handle.
+    `usage` returns `noted`. `ready` is done when the kernel of an earlier frontend has answered.
     """
+
+    ready: asyncio.Future[None]
 
     def __init__(self, id: str, spec: str, session: str | None, owner: KernelOwner) -> None:
         self.id = id
@@ -70,6 +73,8 @@ class ScriptedKernel:
         self.in_cell = False
         self.last_cell: float | None = None
         self.is_stopped = False
+        self.kept_seconds = 0.0
+        self.noted = (0, 0.0)
         self.invoked: list[str] = []
         self.calls: list[Call] = []
         self.cancelled: list[str] = []
@@ -85,6 +90,10 @@ class ScriptedKernel:
         self._closed = asyncio.Event()
 
     # Interface for a session
+
+    def usage(self) -> tuple[int, float]:
+        """Return what was noted for the next frontend: a number of calls, and the time of the last."""
+        return self.noted
 
     @property
     def state(self) -> KernelState:
@@ -167,6 +176,11 @@ class ScriptedKernel:
         """Report that the main thread receives calls."""
         self.owner.received(Pong())
 
+    def reconnect(self) -> None:
+        """Answer the new frontend."""
+        self.alive = True
+        self.ready.set_result(None)
+
     def disconnect(self) -> None:
         """Lose the connection while the reason is not known yet; `die` follows."""
         self.alive = False
@@ -184,11 +198,13 @@ class ScriptedKernels:
 
     A start waits for the event `may_start`, which is set at first. It raises `start_error` if there is one:
     always, or the first `max_failures` times. `starts` counts the starts. `check_room` raises `busy` if it
-    is set. `on_start` is called with each new kernel. `all` has every kernel, in order.
+    is set. `on_start` is called with each new kernel. `all` has every kernel, in order. `kept` has the
+    kernels of an earlier frontend that no session has yet.
     """
 
     def __init__(self, *specs: str) -> None:
         self.all: list[ScriptedKernel] = []
+        self.kept: dict[str, ScriptedKernel] = {}
         self.may_start = asyncio.Event()
         self.may_start.set()
         self.start_error: Exception | None = None
@@ -238,6 +254,18 @@ class ScriptedKernels:
         self.all.append(kernel)
         self.on_start(kernel)
         self._started.set()
+        return kernel
+
+    def number_from(self, ids: Iterable[str]) -> None:
+        """Do nothing: a test gives the kernels that are kept other ids."""
+
+    async def resume(
+        self, id: str, spec: str, session: str | None, concurrency: int, owner: KernelOwner
+    ) -> ScriptedKernel | None:
+        """Return the kernel of `kept` with this id, which has not answered yet, or None."""
+        if (kernel := self.kept.pop(id, None)) is not None:
+            kernel.owner, kernel.alive = owner, False
+            kernel.ready = asyncio.get_running_loop().create_future()
         return kernel
 
     async def wait_for_kernel(self, number: int) -> ScriptedKernel:

@@ -54,9 +54,14 @@ class LiveServer:
         return self._child.pid
 
     def start(self) -> Self:
-        """Start the server, and wait until it accepts connections. Raises `OwtError` with its log."""
+        """Start the server, again if it has ended, and wait until it accepts connections.
+
+        Raises `OwtError` with its log.
+        """
         import httpx
 
+        if self._child is not None:
+            self._child.close()
         self._child = Child("--port", "0", *self._args, env=self._env, cwd=self._cwd)
         self.url = self._child.wait_ready()
         self.port = Server.from_url(self.url).port

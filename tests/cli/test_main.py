@@ -108,6 +108,7 @@ def test_each_setting_is_an_option(served):
         "--run-retention": "5",
         "--run-journal": "6k",
         "--journal-total": "7k",
+        "--keep": "1h",
         "--runtime-dir": "there",
     }
     switches = ["--insecure", "--no-fork", "--show-examples", "--watch", "--preload-threads", "-vv"]

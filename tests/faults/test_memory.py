@@ -120,7 +120,7 @@ def test_a_system_that_cannot_limit_memory_is_named_in_the_log(monkeypatch, capl
     async def serve() -> None:
         settings = Settings(port=0, pool_min=0, kernel_memory=1 << 30)
         frontend = app.Frontend(settings, dict(os.environ), Descriptors())
-        frontend.start()
+        await frontend.start()
         await frontend.stop(0)
 
     darwin = SimpleNamespace(platform="darwin", maxsize=sys.maxsize, executable=sys.executable)

@@ -62,7 +62,7 @@ def test_the_directory_of_a_server_that_is_gone_is_cleaned_up(directory: Runtime
     report = base / "report"
     code = f"import sys; open({str(report)!r}, 'a').write(str(sys.argv[1:]))"
     directory.clean_up_after_others([sys.executable, "-c", code])
-    assert report.read_text() == str(["gone", gone.path])
+    assert report.read_text() == str(["gone", gone.path, "all"])
     live.unlock()
 
 

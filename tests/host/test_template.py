@@ -76,7 +76,7 @@ def test_the_template_reports_failed_preloads(template):
 def test_new_objects_lie_together_once_the_holes_are_filled():
     program = """
 import gc
-from owt.host.template import fill_holes
+from owt.host.preparation import fill_holes
 
 objects = [bytes(167) for _ in range(20_000)]
 # One of 20 objects dies: holes in a thousand places.
@@ -93,7 +93,7 @@ print(len({id(block) >> 14 for block in [bytes(167) for _ in range(800)]}))
 def test_new_blocks_of_the_c_library_lie_together_once_the_holes_are_filled():
     program = """
 import ctypes
-from owt.host.template import fill_holes
+from owt.host.preparation import fill_holes
 
 libc = ctypes.CDLL(None)
 libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p

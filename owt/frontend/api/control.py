@@ -286,6 +286,7 @@ def session_document(session: Session) -> dict[str, object]:
         "restarted": timestamp(session.restarted),
         "last_death": session.last_death,
         "connection_file": kernel.connection_file if kernel else None,
+        "kept": kernel.kept_seconds if kernel else None,
     }
 
 

@@ -82,7 +82,22 @@ class HealthHandler(PageHandler):
                 "kernel_ends": self.service.counters.kernel_ends,
                 "runs": len(self.service.runs.live()),
                 "preload": list(sessions.kernels.preload_problems),
+                "kept": _kept(self.service),
                 "notebooks": [notebook.show() for notebook in self.service.notebooks.all],
             },
             200 if ready.status == "ok" else 503,
         )
+
+
+def _kept(service: Service) -> dict[str, object] | None:
+    """Return what is known about a server whose sessions outlive its process (--keep), or None."""
+    history, records = service.history, service.sessions.records
+    if history is None or records is None:
+        return None
+    return {
+        "seconds": service.settings.keep,
+        "since": timestamp(history.started),
+        "restarts": history.restarts,
+        "kept_seconds": history.kept_seconds,
+        "problem": records.problem,
+    }

@@ -72,6 +72,17 @@ class StateCollector(Collector):
         ready = int(readiness(self._service).status == "ok")
         yield _gauge("owt_ready", "1 if the server is ready for calls (/_owt/health/ready), else 0.", ready)
         yield _gauge("owt_connections", "Open client connections.", self._connections())
+        history = self._service.history
+        yield CounterMetricFamily(
+            "owt_frontend_restarts",
+            "Frontends that went on with the sessions of an earlier one.",
+            0 if history is None else history.restarts,
+        )
+        yield _gauge(
+            "owt_kept_seconds",
+            "Time without a frontend that the sessions have outlived, in seconds.",
+            0 if history is None else history.kept_seconds,
+        )
         yield from self._calls()
         cache = self._service.cache
         yield _gauge("owt_cache_answers", "Responses in the cache.", cache.count)
@@ -167,7 +178,7 @@ def new_registry(service: Service, connections: Callable[[], int]) -> CollectorR
     return registry
 
 
-def _gauge(name: str, text: str, value: int) -> Metric:
+def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value)
 
 

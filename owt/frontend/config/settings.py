@@ -8,6 +8,7 @@ precedence over its variable, and the variable over the default. Only `from_opti
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -180,8 +181,13 @@ class Settings:
     run_retention: float = seconds("Retention time of an ended run and its output", 300.0)
     run_journal: int = size("Maximum size of the output kept per run", 8 * MIB)
     journal_total: int = size("Maximum size of what all runs keep: output, failures, paths", 256 * MIB)
+    keep: float = seconds(
+        "Time for which sessions and listening sockets outlive a server that is killed (Linux only)",
+        0.0,
+    )
     runtime_dir: Path | None = path(
-        "Parent of the server's private directory for sockets, connection files and uploaded files",
+        "Parent of the server's private directory for sockets, connection files and uploaded files; with "
+        "--keep, this directory itself",
         "DIR",
         "$XDG_RUNTIME_DIR or the temporary directory",
     )
@@ -206,6 +212,13 @@ class Settings:
             )
         if self.watch and not self.notebook:
             raise ConfigError("--watch (OWT_WATCH): no notebook to watch; add --notebook")
+        if self.keep and sys.platform != "linux":
+            raise ConfigError("--keep (OWT_KEEP): it needs Linux; leave it out")
+        if self.keep and self.runtime_dir is None and self.unix_socket is None and self.port == 0:
+            raise ConfigError(
+                "--keep (OWT_KEEP): the next server could not find the sessions, whose place is named after "
+                "the port; give --port, or a --runtime-dir for them"
+            )
         if (self.certfile is None) != (self.keyfile is None):
             raise ConfigError("--certfile (OWT_CERTFILE) and --keyfile (OWT_KEYFILE): give both, or neither")
         if self.unix_socket is not None and self.certfile is not None:

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,11 @@ class ListeningSockets:
         path.write_text(self.certificate)
         return str(path)
 
+    @property
+    def name(self) -> str:
+        """Return the address and the port, or the path, where the sockets listen."""
+        return f"{self.local.address} {self.local.port}"
+
     def remove(self) -> None:
         """Remove the Unix socket's file, unless another process has replaced it. Closes no socket."""
         if self._socket_file is not None:
@@ -59,8 +65,8 @@ class ListeningSockets:
                     os.unlink(path)
 
 
-def open_sockets(settings: Settings) -> ListeningSockets:
-    """Listen at the address, port or path of the settings.
+def open_sockets(settings: Settings, kept: Sequence[socket.socket] = ()) -> ListeningSockets:
+    """Listen at the address, port or path of the settings, or go on with the sockets that were `kept`.
 
     Raises `ConfigError` for a port or path that is in use or unusable, and for an unusable certificate or
     key.
@@ -68,12 +74,12 @@ def open_sockets(settings: Settings) -> ListeningSockets:
     tls, certificate = tls_context(settings) or (None, None)
     if settings.unix_socket is not None:
         path = os.path.abspath(settings.unix_socket)
-        sock = _listen_unix(path)
+        sock = kept[0] if kept and os.path.exists(path) else _listen_unix(path)
         url = unix_url(path) + settings.base_url
         socket_file = (path, _identity(os.lstat(path)))
         return ListeningSockets([sock], url, Server.from_url(url), _socket_file=socket_file)
     try:
-        sockets = bind_sockets(settings.port, settings.address)
+        sockets = list(kept) or bind_sockets(settings.port, settings.address)
     except OSError as error:
         raise CannotListen(
             f"--port: cannot listen on {settings.address}:{settings.port}: "

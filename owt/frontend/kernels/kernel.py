@@ -15,14 +15,15 @@ from dataclasses import replace
 from enum import Enum
 from typing import Protocol
 
+import msgspec
 import psutil
-from jupyter_client.manager import AsyncKernelManager
-from traitlets import Any as AnyTrait
 
 from owt.errors import KernelKilled, KernelNotReady, WireError
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernels.connection import KernelConnection
 from owt.frontend.kernels.exit import Exit, ExitKind
+from owt.frontend.kernels.fork import OwtKernelManager
+from owt.frontend.kernels.host import HeldDescriptors
 from owt.frontend.kernels.last_output import LastOutput
 from owt.frontend.kernels.process import (
     POLL_INTERVAL,
@@ -73,20 +74,6 @@ KILL_TIMEOUT = 5.0
 """Seconds from SIGKILL to the end of a process."""
 TRACKER_TIMEOUT = 1.0
 """Seconds in which resource trackers may clean up after the processes of a kernel."""
-
-
-class OwtKernelManager(AsyncKernelManager):
-    """jupyter_client's manager, which also knows the template that `ForkProvisioner` needs, and the one that
-    cleans up after the server."""
-
-    template = AnyTrait()
-    main_template = AnyTrait()
-
-    def _connect_control_socket(self) -> None:
-        """Do nothing: a control socket for each kernel costs descriptors, and owt ends kernels by signals.
-
-        Jupyter clients that attach make their own. No public interface of jupyter_client omits the socket.
-        """
 
 
 class KernelState(Enum):
@@ -149,6 +136,7 @@ class Kernel:
         self._calls: KernelConnection | None = None
         self._control: KernelConnection | None = None
         self._last_output: LastOutput | None = None
+        self._was_kept = False
         self._trackers: set[int] = set()
         self._watching: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -157,14 +145,49 @@ class Kernel:
 
     async def connect(self) -> socket.socket:
         """Make the connections; return the socket from which the kernel receives its ends of them."""
+        calls, control = await self._open_connections()
+        with calls, control:
+            self._last_output = LastOutput()
+            return self._last_output.hand_over(calls, control)
+
+    async def reconnect(self, template: TemplateProcess, held: HeldDescriptors) -> None:
+        """Connect to the kernel that an earlier frontend has started, with what the template has kept of
+        it. If the kernel has died meanwhile, it ends now."""
+        self._was_kept = True
+        self.manager.adopt(template, template.resume(self._held_name, held))
+        channel, memory = held.descriptors[:2]
+        self._last_output = LastOutput(socket.socket(fileno=channel), memory)
+        # Larger than the numbers of all messages of the earlier frontend.
+        number = self._last_output.newest_handled() + (1 << 32)
+        self._welcome = msgspec.structs.replace(self._welcome, number=number)
+        calls, control = await self._open_connections()
+        with calls, control:
+            self._last_output.hand_over_again(calls, control)
+        self.watch()
+
+    async def _open_connections(self) -> tuple[socket.socket, socket.socket]:
+        """Make the connections, send the first message, and return the kernel's ends."""
         self._calls, calls = await KernelConnection.open(self)
-        with calls:
+        try:
             self._control, control = await KernelConnection.open(self)
-            with control:
-                self._last_output = LastOutput()
-                receiver = self._last_output.hand_over(calls, control)
+        except BaseException:
+            calls.close()
+            raise
+        self._calls.sent = self._welcome.number - 1
         self._calls.send(self._welcome)
-        return receiver
+        return calls, control
+
+    @property
+    def _held_name(self) -> str:
+        return f"{self.id}-{self.mark}"
+
+    def hold(self, template: TemplateProcess, process: ForkedProcess | None) -> None:
+        """Have a template keep what the next frontend needs to go on with this kernel."""
+        assert self._last_output is not None
+        if process is None or process.pidfd is None:
+            template.hold(self._held_name, self._last_output.descriptors)
+        else:
+            template.hold(self._held_name, (*self._last_output.descriptors, process.pidfd), process.pid)
 
     def watch(self) -> None:
         """Watch the process, which has been started: it may end before it is ready, or leave a child that
@@ -183,12 +206,17 @@ class Kernel:
     def received(self, message: Message) -> None:
         """Handle a message of the kernel. Raises `WireError` for one that is out of order."""
         match message:
-            case Hello(protocol=protocol) if self.state is KernelState.STARTING:
+            case Hello(protocol=protocol, number=number, in_cell=in_cell) if (
+                self.state is KernelState.STARTING
+            ):
                 if protocol != PROTOCOL:
                     raise WireError(
                         f"kernel {self.id} uses version {protocol} of the protocol and this server version "
                         f"{PROTOCOL}; install the same version of owt in the kernel's environment"
                     )
+                assert self._calls is not None
+                self._calls.received += number - 1
+                self.in_cell = in_cell
                 self.state = KernelState.READY
                 self.ready.set_result(None)
             case _ if self.state is KernelState.ENDING:
@@ -227,6 +255,8 @@ class Kernel:
         """Send a call, with `later` in the next step of the event loop. The owner receives its output, or the
         end of the kernel."""
         assert self._calls is not None
+        if self._welcome.keep and self._last_output is not None:
+            self._last_output.note_call()
         self._calls.send(Invoke(run, call), later=later)
 
     def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None:
@@ -258,6 +288,11 @@ class Kernel:
         # A kernel that serves calls has handled its first message.
         return number or self.newest_sent
 
+    def usage(self) -> tuple[int, float]:
+        """Return the number of calls that were sent, and the time of the last one (0: none), with those of
+        earlier frontends. Only with `--keep`."""
+        return (0, 0.0) if self._last_output is None else self._last_output.usage()
+
     def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd) -> None:
         """Send a message that the kernel handles while a call runs."""
         if self._control is not None:
@@ -279,6 +314,12 @@ class Kernel:
             return int(psutil.Process(self.pid).memory_info().rss)
         except (psutil.Error, OSError):
             return None
+
+    @property
+    def kept_seconds(self) -> float:
+        """Return the time for which the kernel outlives the frontend (--keep)."""
+        main: TemplateProcess | None = self.manager.main_template
+        return main.keeping.seconds if main is not None and main.keeping is not None else 0
 
     def stopped(self) -> bool:
         """Return True when a signal (SIGSTOP) has stopped the process; a debugger does not count."""
@@ -319,7 +360,10 @@ class Kernel:
         self._owner.kernel_died(self, exit)
         try:
             await self._end_process()
-            await self._kill_rest()
+            self._kill_rest()
+            for template in (self.manager.template, self.manager.main_template):
+                if template is not None:
+                    template.release(self._held_name)
             await self.manager.cleanup_resources()
             # The manager does not know of a file that it could not write to its end.
             with contextlib.suppress(OSError):
@@ -340,7 +384,7 @@ class Kernel:
             # A provisioner of another package may fail, and calls must not wait for ever.
             log.exception("finding out how kernel %s ended", self.id)
             code = None
-        kind = ExitKind.CRASHED if self.ready.done() else ExitKind.NOT_READY
+        kind = ExitKind.CRASHED if self.ready.done() or self._was_kept else ExitKind.NOT_READY
         return Exit(kind, code, memory_limit=self._welcome.memory)
 
     async def _receive_rest(self) -> None:
@@ -393,14 +437,14 @@ class Kernel:
         if self._watching is not None:
             self._watching.cancel()
 
-    async def _kill_rest(self) -> None:
+    def _kill_rest(self) -> None:
         """Have the processes killed that the kernel has started in groups of their own."""
         forked = isinstance(getattr(self.manager.provisioner, "process", None), ForkedProcess)
         template: TemplateProcess | None = (
             self.manager.template if forked else self.manager.main_template
         )
         if template is not None and self.pid is not None:
-            await template.kill_rest(self.mark, forked)
+            template.kill_rest(self.mark, forked)
 
     def _kill_descendants(self) -> None:
         """Kill the process and what it has started, also in sessions of their own, except resource trackers:

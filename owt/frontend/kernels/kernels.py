@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import zmq.asyncio
@@ -21,13 +22,19 @@ from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.kernels.environments import Environment, literal, too_old
 from owt.frontend.kernels.exit import ExitKind
-from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState, OwtKernelManager
+from owt.frontend.kernels.fork import OwtKernelManager
+from owt.frontend.kernels.kernel import Kernel, KernelOwner, KernelState
 from owt.frontend.kernels.templates import Templates
 from owt.wire.messages import CONNECTIONS_VARIABLE, PRELOAD_VARIABLE, Welcome
 from owt.wire.template import KERNEL_MARK
 
+log = logging.getLogger("owt.kernels")
+
 _BRING_IN = "__import__('owt.kernel.process.attach').kernel.process.attach.attach_here()"
 """Program text that makes the kernel of another kernelspec serve its connections."""
+
+PROVISIONER = "kernel_provisioner"
+"""Key of the provisioner in the metadata of a kernelspec."""
 
 NO_VARIABLES: Mapping[str, str] = {}
 START_TIMEOUT = 60.0
@@ -132,24 +139,11 @@ class Kernels:
         env: Mapping[str, str],
         cwd: str | None,
     ) -> Kernel:
-        number = next(self._numbers)
         try:
             self._restore_dir()
-            manager = OwtKernelManager(
-                kernel_name=spec,
-                transport="ipc",
-                ip=os.path.join(self._runtime_dir, f"k{number}"),
-                connection_file=os.path.join(self._runtime_dir, f"kernel-{number}.json"),
-                context=self._context,
-                kernel_spec_manager=self._specs,
-            )
+            kernel = self._new_kernel(f"k{next(self._numbers)}", spec, session, concurrency, owner)
         except Exception as error:
             raise self._start_error(spec, error) from error
-        files = os.path.join(self._runtime_dir, f"k{number}-files")
-        welcome = replace(self._welcome(session, concurrency), files=files)
-        kernel = Kernel(f"k{number}", spec, manager, welcome, owner, self._endpoints)
-        self.all[kernel.id] = kernel
-        kernel.ended.add_done_callback(lambda _: self._remove(kernel))
         launch = asyncio.get_running_loop().create_task(self._launch(kernel, env, cwd))
         launch.add_done_callback(_retrieve_exception)
         try:
@@ -177,6 +171,55 @@ class Kernels:
             launch.cancel()
         return kernel
 
+    def _new_kernel(
+        self, id: str, spec: str, session: str | None, concurrency: int, owner: KernelOwner
+    ) -> Kernel:
+        manager = OwtKernelManager(
+            kernel_name=spec,
+            transport="ipc",
+            ip=os.path.join(self._runtime_dir, id),
+            connection_file=os.path.join(self._runtime_dir, f"kernel-{id[1:]}.json"),
+            context=self._context,
+            kernel_spec_manager=self._specs,
+        )
+        files = os.path.join(self._runtime_dir, f"{id}-files")
+        welcome = replace(self._welcome(session, concurrency), files=files)
+        kernel = Kernel(id, spec, manager, welcome, owner, self._endpoints)
+        self.all[kernel.id] = kernel
+        kernel.ended.add_done_callback(lambda _: self._remove(kernel))
+        return kernel
+
+    async def resume(
+        self, id: str, spec: str, session: str | None, concurrency: int, owner: KernelOwner
+    ) -> Kernel | None:
+        """Return a kernel that an earlier frontend has started, and connect to it. Returns None if nothing of
+        it was kept.
+
+        Its `ready` comes when it has answered; if it has died meanwhile, the owner is notified of its end.
+        """
+        assert self._templates is not None
+        if (kept := self._templates.kept.pop(id, None)) is None:
+            return None
+        kernel = self._new_kernel(id, spec, session, concurrency, owner)
+        kernel.mark = kept.mark
+        try:
+            kernel.manager.load_connection_file()
+        except (OSError, ValueError) as error:
+            log.warning("Jupyter clients cannot connect to the kernel %s any more: %s", id, error)
+        kernel.manager.main_template = self._templates.main
+        await kernel.reconnect(kept.template, kept.held)
+        return kernel
+
+    def number_from(self, ids: Iterable[str]) -> None:
+        """Give new kernels higher numbers than these and all that were kept."""
+        numbers = [int(id[1:]) for id in (*ids, *self.kept) if id[1:].isdecimal()]
+        self._numbers = itertools.count(max(numbers, default=0) + 1)
+
+    @property
+    def kept(self) -> Collection[str]:
+        """Return the ids of the kernels of an earlier frontend that have no session yet."""
+        return () if self._templates is None else self._templates.kept.keys()
+
     def _start_error(self, spec: str, error: Exception) -> OwtError:
         if ran_out(error):
             return self._descriptors.exhausted("start a kernel")
@@ -195,6 +238,10 @@ class Kernels:
                 manager.template = self._templates.of(command, spec)
                 manager.main_template = self._templates.main
                 preload = self._templates.modules_of(command, spec)
+                manager.hold = kernel.hold
+                if self._templates.main.keeping is not None and PROVISIONER not in spec.metadata:
+                    # jupyter_client's own one would make the kernel a child of this process.
+                    spec.metadata = {**spec.metadata, PROVISIONER: {"provisioner_name": "owt-fork"}}
             cwd = cwd or Environment.of(spec.metadata).cwd
             # The variables of a kernelspec would win over the environment.
             spec.env = {**spec.env, **literal(env)}

@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 import tempfile
+import time
 
 from owt.wire.chunk import Stderr, Stdout
 from owt.wire.messages import Output
@@ -21,27 +23,65 @@ MAX_READ = 1024 * 1024
 """Maximum number of bytes that are read from one pipe, which a child process may still write to."""
 
 
+_USAGE = struct.Struct("<Qd")
+"""Notes for the next frontend, behind what the kernel uses of the memory: the number of calls that the kernel
+got, and the time of the last one."""
+
+
 class LastOutput:
     """The frontend's end of one kernel's output. Close it at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: socket.socket | None = None, memory: int = -1) -> None:
+        """Make the handover socket and the memory, or go on with those of an earlier frontend."""
         self._pipes: dict[int, int] = {}
         self._newest_handled = 0
-        self._channel, self._kernel_side = socket.socketpair()
+        self._calls: int | None = None
+        self._kernel_side: socket.socket | None = None
+        self._memory = memory
+        if channel is None:
+            channel, self._kernel_side = socket.socketpair()
+            try:
+                self._memory = _memory()
+            except OSError:
+                channel.close()
+                self._kernel_side.close()
+                raise
+        self._channel = channel
         self._channel.setblocking(False)
-        try:
-            self._memory = _memory()
-        except OSError:
-            self._channel.close()
-            self._kernel_side.close()
-            raise
         asyncio.get_running_loop().add_reader(self._channel, self._receive_pipes)
 
     def hand_over(self, *connections: socket.socket) -> socket.socket:
-        """Return the socket from which the kernel receives the connections and the memory."""
-        descriptors = [connection.fileno() for connection in connections]
-        socket.send_fds(self._channel, [b"\0"], [*descriptors, self._memory])
+        """Return the socket from which the new kernel receives the connections and the memory."""
+        self._send(*(connection.fileno() for connection in connections), self._memory)
+        assert self._kernel_side is not None
         return self._kernel_side
+
+    def hand_over_again(self, *connections: socket.socket) -> None:
+        """Send the kernel of an earlier frontend these connections."""
+        # A kernel that has died cannot receive them.
+        with contextlib.suppress(OSError):
+            self._send(*(connection.fileno() for connection in connections))
+
+    def _send(self, *descriptors: int) -> None:
+        socket.send_fds(self._channel, [b"\0"], descriptors)
+
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Return what the next frontend needs: the handover socket and the memory."""
+        return self._channel.fileno(), self._memory
+
+    def note_call(self) -> None:
+        """Note for the next frontend that the kernel gets a call now."""
+        if self._calls is None:
+            self._calls = self.usage()[0]
+        self._calls += 1
+        os.pwrite(self._memory, _USAGE.pack(self._calls, time.time()), SIZE)
+
+    def usage(self) -> tuple[int, float]:
+        """Return the number of calls that were noted, and the time of the last one (0: none)."""
+        data = os.pread(self._memory, _USAGE.size, SIZE) if self._memory >= 0 else b""
+        calls, last = _USAGE.unpack(data) if len(data) == _USAGE.size else (0, 0.0)
+        return calls, last
 
     def read(self, received: int) -> tuple[list[Output], list[Stdout | Stderr]]:
         """Return the output of a dead kernel that had sent `received` messages: that of known runs, and the
@@ -71,7 +111,8 @@ class LastOutput:
         """Close all descriptors."""
         self.newest_handled()
         self._close_channel()
-        self._kernel_side.close()
+        if self._kernel_side is not None:
+            self._kernel_side.close()
         for descriptor in (*self._pipes.values(), self._memory):
             os.close(descriptor)
         self._pipes.clear()

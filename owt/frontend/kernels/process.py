@@ -44,6 +44,11 @@ class ForkedProcess:
         if pidfd is not None:
             asyncio.get_running_loop().add_reader(pidfd, self._on_gone)
 
+    @property
+    def pidfd(self) -> int | None:
+        """Return the pidfd until the exit code is known; None where the system has none."""
+        return self._pidfd
+
     def has_exited(self) -> bool:
         """Return True when the process is gone, though its exit code may not be known yet."""
         if self.returncode is not None:

@@ -12,22 +12,29 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from owt.errors import KernelNotReady, WireError
 from owt.frontend.kernels.environments import module_command
+from owt.frontend.kernels.host import AdoptedProcess, HeldDescriptors, Host
 from owt.frontend.kernels.process import ForkedProcess
 from owt.wire.framing import encode_frame
 from owt.wire.template import (
     KERNEL_MARK,
     NO_KERNEL,
+    End,
     Exited,
     Fork,
     Forked,
+    Hold,
     KillRest,
     NotForked,
     Ready,
+    Release,
+    TemplateMessage,
     template_decoder,
 )
 
@@ -48,6 +55,18 @@ REAPER = str(Path(__file__).parents[2] / "host" / "reaper.py")
 """Program that a kernel's process becomes when the frontend is gone."""
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """Time in `seconds` for which a template outlives its frontend, and `path`, where the next one connects.
+
+    `lock` is the descriptor of the locked runtime directory, for the template that cleans up.
+    """
+
+    seconds: float
+    path: str
+    lock: int | None = None
+
+
 class TemplateProcess:
     """The template process. When it dies, another one starts, and meanwhile kernels start without it.
 
@@ -64,12 +83,14 @@ class TemplateProcess:
         cwd: str | None = None,
         fork: bool = True,
         keep_threads: bool = False,
+        keeping: Keeping | None = None,
     ) -> None:
         """`command` runs modules of owt in the interpreter of the kernels. `env` is the template's
         environment, and `preload` are modules that it imports besides those that every kernel needs, in the
         directory `cwd`. With `keep_threads`, it also keeps those that start threads. With a `runtime_dir` it
-        cleans up after the server, and without `fork` it only does that."""
-        self._prefix = module_command([*command, "owt.kernel"])
+        cleans up after the server, and without `fork` it only does that. With `keeping`, it outlives the
+        frontend."""
+        self.prefix = module_command([*command, "owt.kernel"])
         self.interpreter = os.path.abspath(command[0])
         self.preload = preload
         self._cwd = cwd
@@ -82,16 +103,21 @@ class TemplateProcess:
             self._command.append("--keep-threads")
         if not fork:
             self._command.append("--no-fork")
+        self.keeping = keeping
+        if keeping is not None:
+            self._command += ["--keep", str(keeping.seconds), "--socket", keeping.path]
+            if keeping.lock is not None:
+                self._command += ["--lock", str(keeping.lock)]
         self.problems: tuple[str, ...] = ()
         self.env = {**env, KERNEL_MARK: NO_KERNEL}
         self._ids = itertools.count(1)
         self._failures = 0
-        self._sending = asyncio.Lock()
-        self._may_send = asyncio.Event()
+        self._unsent: deque[tuple[memoryview, list[int]]] = deque()
         self._waiting: dict[int, asyncio.Future[ForkedProcess]] = {}
         self._children: dict[int, ForkedProcess] = {}
+        self._held: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._pidfds: list[int] = []
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | AdoptedProcess | None = None
         self._socket: socket.socket | None = None
         self._ready: asyncio.Future[bool] | None = None
         self._closing = False
@@ -107,19 +133,36 @@ class TemplateProcess:
             except OSError:
                 own_side.close()
                 raise
-        self._socket = own_side
+        self._ready = loop.create_future()
+        self._connect(own_side)
+        for name in self._held:
+            self._send_held(name)
+
+    def adopt(self, host: Host) -> None:
+        """Go on with a process that an earlier frontend has started, and with its modules and environment."""
+        self._process = AdoptedProcess(host.pid)
+        self.env, self.preload = host.environment(), host.ready.preload
+        self.interpreter = os.path.abspath(host.ready.interpreter)
+        self.prefix = [self.interpreter, *(self.prefix or ())[1:]]
+        self.problems = host.ready.problems
+        self._ready = asyncio.get_running_loop().create_future()
+        self._ready.set_result(host.ready.can_fork)
+        self._connect(host.channel)
+
+    def _connect(self, channel: socket.socket) -> None:
+        self._socket = channel
         self._socket.setblocking(False)
         self._used = time.monotonic()
         self._decoder = template_decoder()
-        self._ready = loop.create_future()
-        loop.add_reader(self._socket, self._read)
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
 
     def _spawn(self, channel: socket.socket) -> subprocess.Popen[bytes]:
+        lock = [] if self.keeping is None or self.keeping.lock is None else [self.keeping.lock]
         return subprocess.Popen(
             [*self._command, "--channel", str(channel.fileno())],
             env=self.env,
             cwd=self._cwd,
-            pass_fds=[channel.fileno()],
+            pass_fds=[channel.fileno(), *lock],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -157,7 +200,7 @@ class TemplateProcess:
         It cannot where the interpreter is another one, or where this process has other values of variables
         that its program, or one of its preloaded modules, has read.
         """
-        if module_command(command) != self._prefix:
+        if module_command(command) != self.prefix:
             return None
         for name in {*env, *self.env}:
             if env.get(name) != self.env.get(name) and (
@@ -168,54 +211,100 @@ class TemplateProcess:
         return list(command[3:])
 
     async def fork(
-        self, argv: Sequence[str], env: dict[str, str], cwd: str, connections: socket.socket | None = None
+        self,
+        argv: Sequence[str],
+        env: dict[str, str],
+        cwd: str,
+        connections: socket.socket | None = None,
+        *,
+        spawn: bool = False,
     ) -> ForkedProcess:
-        """Fork a kernel that receives its connections from this socket.
+        """Fork a kernel that receives its connections from this socket, or with `spawn` execute the command
+        `argv`.
 
         Raises `KernelNotReady` when the template cannot or is gone.
         """
-        if not self.can_fork or self._socket is None:
+        if not (spawn or self.can_fork) or self._socket is None:
             raise KernelNotReady("there is no template process")
         self.wake()
         self._used = time.monotonic()
         id = next(self._ids)
         future: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._waiting[id] = future
-        frame = encode_frame(Fork(id, tuple(argv), env, cwd, connections is not None))
-        try:
-            # One at a time, or parts of two messages could mix when the socket's buffer is full.
-            async with self._sending:
-                await self._send(frame, [] if connections is None else [connections.fileno()])
-        except OSError as error:
-            self._waiting.pop(id, None)
-            raise KernelNotReady(f"the template process is gone: {error}") from error
+        message = Fork(id, tuple(argv), env, cwd, connections is not None, spawn)
+        self._send(message, [] if connections is None else [connections.fileno()])
         return await future
 
-    async def kill_rest(self, mark: str, forked: bool) -> None:
+    def kill_rest(self, mark: str, forked: bool) -> None:
         """Have the processes killed that a kernel with this mark has left behind; not without a template."""
+        self._send(KillRest(mark, forked))
+
+    def hold(self, name: str, descriptors: Sequence[int], pid: int = 0) -> None:
+        """Have the process keep descriptors for the next frontend under a name, with the pid of their
+        kernel. They stay open here until `release`."""
+        if self.keeping is not None:
+            self._held[name] = pid, tuple(descriptors)
+            self._send_held(name)
+
+    def resume(self, name: str, held: HeldDescriptors) -> ForkedProcess:
+        """Return the kernel that an earlier frontend has started, and keep its descriptors as `hold` does.
+
+        The last of them is its pidfd.
+        """
+        process = ForkedProcess(held.pid, held.descriptors[-1], self.wake)
+        self._held[name] = held.pid, tuple(held.descriptors)
+        if held.code is not None:
+            process.set_code(held.code)
+        elif held.child:
+            self._children[held.pid] = process
+        else:
+            process.lose_template()
+        return process
+
+    def discard(self, name: str, held: HeldDescriptors) -> None:
+        """Close what an earlier frontend has had kept under a name."""
+        _close_all(held.descriptors)
+        self._send(Release(name))
+
+    def release(self, name: str) -> None:
+        """Have the process close what it keeps under a name."""
+        if self._held.pop(name, None) is not None:
+            self._send(Release(name))
+
+    def _send_held(self, name: str) -> None:
+        pid, descriptors = self._held[name]
+        self._send(Hold(name, len(descriptors), pid), descriptors)
+
+    def _send(self, message: TemplateMessage, descriptors: Sequence[int] = ()) -> None:
+        """Send a message after those that were sent before, now or as soon as the process reads them."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):
-                async with self._sending:
-                    await self._send(encode_frame(KillRest(mark, forked)), [])
+            # Of their own: the caller may close its descriptors before it is their turn.
+            copies = [os.dup(descriptor) for descriptor in descriptors]
+            self._unsent.append((memoryview(encode_frame(message)), copies))
+            self._send_unsent()
 
-    async def _send(self, frame: bytearray, descriptors: Sequence[int]) -> None:
-        sent = 0
-        while self._socket is not None and sent < len(frame):
-            try:
-                sent += socket.send_fds(self._socket, [frame[sent:]], () if sent else descriptors)
-            except BlockingIOError:
-                await self._writable(self._socket)
-
-    async def _writable(self, channel: socket.socket) -> None:
-        """Wait until the channel takes more bytes or is closed."""
+    def _send_unsent(self) -> None:
+        assert self._socket is not None
         loop = asyncio.get_running_loop()
-        self._may_send.clear()
-        loop.add_writer(channel, self._may_send.set)
         try:
-            await self._may_send.wait()
-        finally:
-            if channel is self._socket:
-                loop.remove_writer(channel)
+            while self._unsent:
+                frame, descriptors = self._unsent[0]
+                sent = socket.send_fds(self._socket, [frame], descriptors)
+                _close_all(descriptors)
+                self._unsent[0] = frame[sent:], []
+                if sent == len(frame):
+                    self._unsent.popleft()
+        except BlockingIOError:
+            loop.add_writer(self._socket, self._send_unsent)
+            return
+        except OSError:
+            # The end of the process is noticed when the channel is read.
+            self._drop_unsent()
+        loop.remove_writer(self._socket)
+
+    def _drop_unsent(self) -> None:
+        while self._unsent:
+            _close_all(self._unsent.popleft()[1])
 
     def wake(self) -> None:
         """Continue the process if a signal has stopped it: kernels' starts and ends depend on it."""
@@ -223,9 +312,11 @@ class TemplateProcess:
             self._process.send_signal(signal.SIGCONT)
 
     async def close(self) -> None:
-        """Close its socket, so that it ends what is left and exits; kill it when that takes too long."""
+        """Have it end what is left and exit, by the end of its socket; kill it when that takes too long."""
         self._closing = True
         self.wake()
+        if self.keeping is not None:
+            self._send(End())
         self._disconnect()
         process = self._process
         if process is None:
@@ -301,7 +392,7 @@ class TemplateProcess:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket)
             loop.remove_writer(self._socket)
-            self._may_send.set()
+            self._drop_unsent()
             self._socket.close()
             self._socket = None
 
@@ -336,3 +427,8 @@ class TemplateProcess:
         else:
             ending = "kernels start without it and its modules"
             log.warning("the template process ended (exit code %s); %s", code, ending)
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

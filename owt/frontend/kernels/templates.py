@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from jupyter_client.kernelspec import KernelSpec
 
+from owt.errors import ConfigError
 from owt.frontend.kernels.environments import Environment, module_command, variables
-from owt.frontend.kernels.template import TemplateProcess
+from owt.frontend.kernels.host import HeldDescriptors, Host
+from owt.frontend.kernels.template import Keeping, TemplateProcess
 
 log = logging.getLogger("owt.template")
 
-Key = tuple[object, ...]
+class KeptKernel(NamedTuple):
+    """Kernel of an earlier frontend: the template that has kept it, its mark, and its descriptors."""
+
+    template: TemplateProcess
+    mark: str
+    held: HeldDescriptors
 
 
 class Templates:
@@ -40,7 +50,9 @@ class Templates:
         self._fork = fork
         self._idle = idle
         self._keep_threads = keep_threads
-        self._others: dict[Key, TemplateProcess] = {}
+        # Kept kernels of an earlier frontend that no session has yet, by id.
+        self.kept: dict[str, KeptKernel] = {}
+        self._others: dict[str, TemplateProcess] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
     @property
@@ -57,7 +69,8 @@ class Templates:
         env = variables(spec.env, self._env)
         if not environment.preload and self.main.arguments(command, env) is not None:
             return self.main
-        key = (*prefix, environment, *sorted(env.items()))
+        parts = repr((*prefix, environment, *sorted(env.items())))
+        key = hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
         template = self._others.get(key)
         if template is None:
             template = TemplateProcess(
@@ -66,6 +79,7 @@ class Templates:
                 preload=self.modules_of(command, spec),
                 cwd=environment.cwd,
                 keep_threads=self._keep_threads,
+                keeping=self._keeping(key),
             )
             try:
                 template.start()
@@ -74,7 +88,45 @@ class Templates:
                 log.warning("%s: the template process could not be started: %s", spec.display_name, error)
                 return None
             self._others[key] = template
+        # An earlier frontend may have started it.
+        template.prefix = prefix
         return template
+
+    def _keeping(self, key: str) -> Keeping | None:
+        main = self.main.keeping
+        return main and Keeping(main.seconds, str(Path(main.path).with_name(f"host-{key}.sock")))
+
+    def start(self, host: Host | None) -> None:
+        """Start the main template, or go on with the one that an earlier frontend has started, `host`, and
+        those of other environments beside it."""
+        if host is None:
+            self.main.start()
+            return
+        self._resume(self.main, host)
+        keep = 0.0 if self.main.keeping is None else self.main.keeping.seconds
+        for path in Path(host.path).parent.glob("host-*.sock"):
+            key = path.stem.removeprefix("host-")
+            template = TemplateProcess(
+                env={}, preload=(), keep_threads=self._keep_threads, keeping=self._keeping(key)
+            )
+            try:
+                if (other := Host.find(str(path))) is not None:
+                    other.adopt(keep)
+                    self._resume(template, other)
+                    self._others[key] = template
+            except ConfigError as error:
+                log.warning("%s", error)
+
+    def _resume(self, template: TemplateProcess, host: Host) -> None:
+        template.adopt(host)
+        for name, held in host.held.items():
+            if name.startswith("k"):
+                id, _, mark = name.partition("-")
+                if held.pid:
+                    self.kept[id] = KeptKernel(template, mark, held)
+                else:
+                    # The frontend ended while it was being started.
+                    template.discard(name, held)
 
     def modules_of(self, command: Sequence[str], spec: KernelSpec) -> tuple[str, ...]:
         """Return the modules that the kernels of a kernelspec have imported at their start: its own, and

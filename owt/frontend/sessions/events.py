@@ -1,10 +1,10 @@
-"""States of a session, events in the life of its kernel, and their observers."""
+"""States of a session, events in the life of its kernel, its observers and its owner."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 SessionState = Literal["starting", "idle", "busy", "stuck", "dead"]
 """State of a session. A `stuck` kernel runs no call and can begin none, because something that an earlier
@@ -23,6 +23,19 @@ class KernelEvent(StrEnum):
     """There is no kernel until a call starts one."""
     CLOSED = "closed"
     """The session has ended."""
+
+
+class SessionOwner:
+    """The pool, or the table of named sessions, that a session belongs to. The argument is the session."""
+
+    def session_idle(self, session: Any) -> None:
+        """Handle that the session's kernel is ready and has no call to run. Does nothing by default."""
+
+    def session_stuck(self, session: Any) -> None:
+        """Handle that the kernel cannot begin the calls in the session's queue. Does nothing by default."""
+
+    def session_failed(self, session: Any) -> None:
+        """Handle that the session has no kernel until a call starts one."""
 
 
 class SessionObserver(Protocol):

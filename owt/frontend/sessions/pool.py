@@ -12,8 +12,9 @@ from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions import waiting
 from owt.frontend.sessions.deadlines import Limits
+from owt.frontend.sessions.events import SessionOwner
 from owt.frontend.sessions.failures import SHUTTING_DOWN, cancelled_in_queue, not_begun, start_failure
-from owt.frontend.sessions.session import Session, SessionOwner
+from owt.frontend.sessions.session import Session
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 """Seconds before a failed start of a spare is retried; they double each time, up to the last."""

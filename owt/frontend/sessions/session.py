@@ -20,7 +20,8 @@ from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import CancelReason, Run
 from owt.frontend.sessions import failures, waiting
 from owt.frontend.sessions.deadlines import NO_CALL, STUCK, Deadlines, Limits
-from owt.frontend.sessions.events import KernelEvent, SessionObservers, SessionState
+from owt.frontend.sessions.events import KernelEvent, SessionObservers, SessionOwner, SessionState
+from owt.frontend.sessions.records import SessionRecord
 from owt.wire.chunk import Done, Failed, Stderr, Stdout
 from owt.wire.messages import PING, Cancel, Credit, Output, Pong, Queued, Withdraw, Withdrawn
 
@@ -34,19 +35,6 @@ SHORT = 0.01
 """Maximum duration, in seconds, of a call after which others are sent ahead."""
 MAX_KNOWN_CODES = 1000
 """Number of codes of which a session remembers that its kernel has loaded them."""
-
-
-class SessionOwner:
-    """The pool, or the table of named sessions, that a session belongs to."""
-
-    def session_idle(self, session: Session) -> None:
-        """Handle that the session's kernel is ready and has no call to run. Does nothing by default."""
-
-    def session_stuck(self, session: Session) -> None:
-        """Handle that the kernel cannot begin the calls in the session's queue. Does nothing by default."""
-
-    def session_failed(self, session: Session) -> None:
-        """Handle that the session has no kernel until a call starts one."""
 
 
 class Session:
@@ -232,8 +220,7 @@ class Session:
 
     def release_queue(self) -> list[Run]:
         """Give the queued calls away, to run elsewhere."""
-        runs = list(self.queue)
-        self.queue.clear()
+        runs, self.queue = list(self.queue), deque()
         for run in runs:
             self._deadlines.ended(run)
         return runs
@@ -355,11 +342,24 @@ class Session:
 
     def adopt(self, spare: Session, concurrency: int) -> None:
         """Take over the kernel of a pool member that has run no call."""
-        kernel = spare.release()
-        self.concurrency = concurrency
-        self.kernel = kernel
-        self.ever_started = True
+        self.kernel = kernel = spare.release()
+        self.concurrency, self.ever_started = concurrency, True
         kernel.bind(self.name, concurrency, self)
+
+    def resume(self, record: SessionRecord, kernel: Kernel | None) -> None:
+        """Go on as the session that an earlier frontend has recorded, with its kernel if that was kept."""
+        for name in ("created", "last_used", "calls", "restarts", "restarted", "last_death"):
+            setattr(self, name, getattr(record, name))
+        self.kernel, self.ever_started = kernel, True
+        if kernel is not None:
+            calls, last_call = kernel.usage()
+            self.calls, self.last_used = self.calls + calls, last_call or self.last_used
+            kernel.ready.add_done_callback(lambda _: self._send_queued())
+        else:
+            if record.kernel is not None:
+                self._loss = self.last_death = "ended with the server and the process that kept it"
+                self.restarts, self.restarted = self.restarts + 1, time.time()
+            self.start()
 
     def release(self) -> Kernel:
         """Give the kernel away, and end without it."""

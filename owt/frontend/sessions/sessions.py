@@ -8,16 +8,33 @@ import time
 from collections.abc import Mapping
 
 from owt.errors import BadRequest, Busy, NoSuchSession, SessionDiffers
-from owt.frontend.kernels.exit import ExitKind
+from owt.frontend.kernels.exit import Exit, ExitKind
+from owt.frontend.kernels.kernel import Kernel, RunMessage
 from owt.frontend.kernels.kernels import Kernels
 from owt.frontend.runs.runs import Run
 from owt.frontend.sessions.deadlines import Limits
+from owt.frontend.sessions.events import SessionOwner
 from owt.frontend.sessions.failures import SHUTTING_DOWN
 from owt.frontend.sessions.pool import Pool
-from owt.frontend.sessions.session import Session, SessionOwner
+from owt.frontend.sessions.records import Records
+from owt.frontend.sessions.session import Session
 from owt.wire.call import Call
 
 MAX_CONCURRENCY = 1000
+
+RECOVERY_TIMEOUT = 1.0
+"""Seconds that the kernels of an earlier frontend have to answer before requests are answered. A process that
+is stopped answers later."""
+
+
+class _Nobody:
+    """Owner of a kernel that is ended because it has no session."""
+
+    def received(self, message: RunMessage) -> None:
+        """Ignore a message."""
+
+    def kernel_died(self, kernel: Kernel, exit: Exit) -> None:
+        """Ignore the end."""
 
 
 class Sessions(SessionOwner):
@@ -32,13 +49,16 @@ class Sessions(SessionOwner):
         spec: str,
         max_sessions: int,
         idle_timeout: float | None,
+        records: Records | None = None,
     ) -> None:
         """`spec` is the default kernelspec. Sessions that were not used for `idle_timeout` seconds (None:
-        no limit) are ended, unless their names are in `kept`."""
+        no limit) are ended, unless their names are in `kept`. `records` are those of this frontend and the
+        next one, if sessions outlive it."""
         self.named: dict[str, Session] = {}
         self.kept: set[str] = set()
         self.pool = pool
         self.kernels = kernels
+        self.records = records
         self._limits = limits
         self._spec = spec
         self._max_sessions = max_sessions
@@ -141,7 +161,42 @@ class Sessions(SessionOwner):
             asyncio.get_running_loop().call_later(0.05, self.pool.refill)
         else:
             session.start()
+        if self.records is not None:
+            self.records.follow(session)
         return session
+
+    async def recover(self) -> None:
+        """Go on with the sessions of an earlier frontend, and end its kernels that have none."""
+        if self.records is None:
+            return
+        records = self.records.read()
+        self.kernels.number_from(record.kernel for record in records if record.kernel is not None)
+        for record in records:
+            session = Session(
+                record.name,
+                owner=self,
+                kernels=self.kernels,
+                limits=self._limits,
+                spec=record.spec,
+                concurrency=record.concurrency,
+                env=record.env,
+                cwd=record.cwd,
+            )
+            kernel = None
+            if record.kernel is not None:
+                arguments = record.spec, record.name, record.concurrency, session
+                kernel = await self.kernels.resume(record.kernel, *arguments)
+            self.named[record.name] = session
+            session.resume(record, kernel)
+            self.records.follow(session)
+        for id in list(self.kernels.kept):
+            unneeded = await self.kernels.resume(id, self._spec, None, 1, _Nobody())
+            if unneeded is not None:
+                unneeded.kill("was not needed any more")
+        recovered = [session.kernel.ready for session in self.named.values() if session.kernel is not None]
+        if recovered:
+            # Their endpoints arrive with the answers, and then requests can be.
+            await asyncio.wait(recovered, timeout=RECOVERY_TIMEOUT)
 
     def spec_of(self, call: Call) -> str:
         """Return the kernelspec that a call names, or else that of its session."""
@@ -191,6 +246,8 @@ class Sessions(SessionOwner):
         """Remove a session whose very first kernel could not be started."""
         if not session.ever_started and session.name is not None:
             self.named.pop(session.name, None)
+            if self.records is not None:
+                self.records.remove(session.name)
 
     def _names(self) -> str:
         return ", ".join(sorted(self.named)) or "none"

@@ -105,7 +105,7 @@ class Registry:
             answer.set_result(problem)
 
     def disconnected(self) -> None:
-        """Handle the end of the frontend: nobody will answer. Call it in the control thread."""
+        """Handle the end of the frontend, which answers no more. Call it in the control thread."""
         for answer in list(self._requests.values()):
             if not answer.done():
                 answer.set_result(None)
@@ -197,7 +197,7 @@ class Registry:
                 _make_change(table, change)
             _check_count(table)
             removed = {shape(change.path) for change in changes if isinstance(change, Removal)}
-            # Before the request: the frontend may be gone, and the next one is told what is in the table.
+            # Before the request: the frontend may be gone, and the next one gets what is in the table.
             before, self._table = self._table, table
             try:
                 self._request(_endpoints(table), tuple(removed), keep=True)

@@ -104,6 +104,7 @@ def test_every_setting_has_a_variable():
         "run_retention": ("10m", 600.0),
         "run_journal": ("1k", 1024),
         "journal_total": ("1.5GiB", 1536 * MIB),
+        "keep": ("1h", 3600.0),
         "runtime_dir": ("somewhere", Path("somewhere")),
         "fork": ("off", False),
         "show_examples": ("1", True),
@@ -119,6 +120,16 @@ def test_every_setting_has_a_variable():
         name: value for name, (_, value) in texts.items()
     }
     assert Settings.from_options({name: text for name, (text, _) in texts.items()}, {}) == result
+
+
+def test_sessions_are_kept_only_where_the_next_server_finds_them(monkeypatch):
+    with pytest.raises(ConfigError, match=r"--keep .*: the next server could not find the sessions"):
+        Settings(keep=1.0, port=0)
+    assert Settings(keep=1.0, port=0, runtime_dir=Path("/run/owt")).keep == 1
+    assert Settings(keep=1.0, port=0, unix_socket=Path("s")).keep == 1
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(ConfigError, match=r"--keep .*: it needs Linux"):
+        Settings(keep=1.0)
 
 
 def test_each_value_of_a_repeatable_option_is_read():

@@ -69,13 +69,17 @@ class FakeProvisioner:
 
 
 class FakeTemplate:
-    """A template that records what it has to kill."""
+    """A template that records what it has to kill, and what it need not keep any more."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[str, bool]] = []
+        self.released: list[str] = []
 
-    async def kill_rest(self, mark: str, forked: bool) -> None:
+    def kill_rest(self, mark: str, forked: bool) -> None:
         self.marks.append((mark, forked))
+
+    def release(self, name: str) -> None:
+        self.released.append(name)
 
 
 class FakeManager:

@@ -1,0 +1,262 @@
+"""Runtime directory of a server with `--keep`, at a place where the next server finds it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import secrets
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from owt.errors import ConfigError
+from owt.frontend.config.settings import Settings
+from owt.frontend.kernels.host import Host
+from owt.frontend.runtime_dir import ID_FILE, MAX_LENGTH, PREFIX, RuntimeDirectory
+from owt.wire.template import HOST_SOCKET
+
+log = logging.getLogger("owt")
+
+HISTORY = "frontend.json"
+"""File with the `History` of the server."""
+
+FRONTEND_LOCK = "frontend.lock"
+"""File that is locked while a frontend serves from the directory; it has the frontend's process id."""
+
+SESSIONS = "sessions"
+"""Folder with the records of sessions."""
+
+TAKEOVER_TIMEOUT = 1.0
+"""Seconds that the end of an earlier frontend may take after its kill."""
+HOST_TIMEOUT = 20.0
+"""Seconds in which a process that holds the directory answers, or has cleaned up."""
+RETRY_INTERVAL = 0.01
+
+_OWN_FILE = re.compile(
+    r"server-id|certificate\.pem|sessions|frontend\..*|host[.-].*|k\d+-.*|kernel-\d+\.json"
+)
+
+
+class History(Struct, frozen=True):
+    """Facts about a server whose frontend may change: the URL, the time of its start (in seconds since 1970),
+    the number of frontends that followed the first, the seconds without one, and `keep`, the maximum."""
+
+    url: str
+    started: float
+    keep: float
+    restarts: int = 0
+    kept_seconds: float = 0.0
+
+
+def read_history(path: Path) -> History | None:
+    """Return the history of the server in this runtime directory, or None if there is none."""
+    try:
+        return msgspec.json.decode((path / HISTORY).read_bytes(), type=History)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def frontend_of(path: Path) -> int | None:
+    """Return the process id of the frontend that serves from this runtime directory, or None."""
+    try:
+        with open(path / FRONTEND_LOCK) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(lock.read() or 0) or None
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def kept_path(settings: Settings) -> Path:
+    """Return the directory of a server with these settings: --runtime-dir, or one that its address names."""
+    if settings.runtime_dir is not None:
+        return Path(os.path.abspath(settings.runtime_dir))
+    if settings.unix_socket is not None:
+        place = hashlib.blake2b(os.path.abspath(settings.unix_socket).encode(), digest_size=8).hexdigest()
+    else:
+        place = f"{settings.address[:24]}-{settings.port}".replace(":", "_")
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(base, f"{PREFIX}{os.getuid()}-{place}")
+
+
+class KeptDirectory(RuntimeDirectory):
+    """Directory that only its owner can access. Two locks protect it:
+
+    - that of the directory itself, as every server's: something of the server lives, the template or the
+      frontend, so that no process cleans up;
+    - that of a file in it: a frontend lives, so that no other one serves.
+
+    `host` is the template that an earlier frontend has left, or None.
+    """
+
+    def __init__(self, path: Path, reaper: Sequence[str]) -> None:
+        """Make the directory, or take over that of a frontend that is gone. The command `reaper` cleans up
+        after a server of which no process lives.
+
+        Raises `ConfigError` if the directory cannot be used, or another server does.
+        """
+        self.path = str(path)
+        if len(self.path) > MAX_LENGTH - 16:
+            raise ConfigError(
+                f"--runtime-dir: its path is longer than {MAX_LENGTH - 16} bytes, too long for Unix sockets"
+            )
+        self.host: Host | None = None
+        # Records of sessions whose kernels have ended with the processes of the earlier server.
+        self._lost: dict[str, bytes] = {}
+        self._frontend_lock = -1
+        start = time.monotonic()
+        while not self._open(reaper, time.monotonic() - start):
+            time.sleep(RETRY_INTERVAL)
+
+    def _open(self, reaper: Sequence[str], elapsed: float) -> bool:
+        """Take both locks, or that of the frontend and the template's connection. Returns False if something
+        ends meanwhile."""
+        try:
+            _make(self.path)
+            is_first = self._lock_frontend()
+            directory = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise ConfigError(f"--runtime-dir: {error}") from None
+        if not is_first:
+            os.close(directory)
+            if elapsed < TAKEOVER_TIMEOUT:
+                return False
+            pid = Path(self.path, FRONTEND_LOCK).read_text() or "unknown"
+            raise ConfigError(
+                f"another server (process {pid}) serves from {self.path}; end it with owt stop, or give "
+                "another --port or --runtime-dir"
+            )
+        if self._try(directory):
+            if not os.path.samestat(os.fstat(directory), os.stat(self.path)):
+                os.close(directory)
+                return False
+            self._lock = directory
+            return self._begin(reaper)
+        os.close(directory)
+        self.host = Host.find(os.path.join(self.path, HOST_SOCKET))
+        if self.host is not None:
+            self.host.check()
+            self._server_id = Path(self.path, ID_FILE).read_text()
+            return True
+        if elapsed > HOST_TIMEOUT:
+            raise ConfigError(f"--runtime-dir: a process holds {self.path}, and does not answer")
+        return False
+
+    def _begin(self, reaper: Sequence[str]) -> bool:
+        """Begin in a directory that no process holds. Returns False after cleaning up what was left there."""
+        try:
+            server_id = Path(self.path, ID_FILE).read_text()
+        except OSError:
+            self._server_id = secrets.token_hex(8)
+            Path(self.path, ID_FILE).write_text(self._server_id)
+            folder = Path(self.path, SESSIONS)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            for name, record in self._lost.items():
+                (folder / name).write_bytes(record)
+            return True
+        log.warning("cleaning up after a server whose processes have ended: %s", self.path)
+        with contextlib.suppress(OSError):
+            self._lost = {path.name: path.read_bytes() for path in Path(self.path, SESSIONS).glob("*.json")}
+        os.close(self._lock)
+        subprocess.run([*reaper, server_id, self.path, "all"], stdin=subprocess.DEVNULL, check=False)
+        return False
+
+    def take_over(self, lock: int) -> None:
+        """Use this descriptor of the locked directory, which the template has kept."""
+        self._lock = lock
+
+    @property
+    def lock(self) -> int:
+        """Return the descriptor of the locked directory, for the template."""
+        return self._lock
+
+    def begin_history(self, url: str, keep: float) -> History:
+        """Record that this frontend begins to serve at this URL, and return the history with it. Sessions
+        outlive it by `keep` seconds."""
+        history = read_history(Path(self.path)) if self.host is not None else None
+        if history is None:
+            history = History(url, time.time(), keep)
+        else:
+            assert self.host is not None
+            gap = time.time() - (self.host.ready.since or time.time())
+            kept = history.kept_seconds + max(0.0, gap)
+            restarts = history.restarts + 1
+            history = replace(history, url=url, keep=keep, restarts=restarts, kept_seconds=kept)
+        with contextlib.suppress(OSError):
+            Path(self.path, HISTORY).write_bytes(msgspec.json.encode(history))
+        return history
+
+    def discard(self) -> None:
+        """Remove the directory again, of a server that cannot start, unless another one has left it."""
+        if self.host is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            self.host.close()
+
+    def restore(self) -> bool:
+        """Make the directory again if it was removed; its sessions will not be kept then."""
+        restored = super().restore()
+        if restored:
+            self._lock_frontend()
+            log.warning(
+                "sessions will not outlive this server any more: the next one cannot find the processes that "
+                "keep them in the new directory"
+            )
+        return restored
+
+    def unlock(self) -> None:
+        """Close the lock, which the template has, too."""
+        os.close(self._lock)
+
+    def remove(self) -> None:
+        """Do nothing: the template removes the directory, where another server may begin meanwhile."""
+
+    def _lock_frontend(self) -> bool:
+        if self._frontend_lock >= 0:
+            os.close(self._frontend_lock)
+        path = os.path.join(self.path, FRONTEND_LOCK)
+        self._frontend_lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not self._try(self._frontend_lock):
+            return False
+        os.ftruncate(self._frontend_lock, 0)
+        os.pwrite(self._frontend_lock, str(os.getpid()).encode(), 0)
+        return True
+
+    @staticmethod
+    def _try(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _make(path: str) -> None:
+    """Make the directory, or check that it is one of owt's. Raises `ConfigError`."""
+    os.makedirs(path, 0o700, exist_ok=True)
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise ConfigError(f"--runtime-dir: {path} is not a directory of this user")
+    # It is removed at the end, with all that is in it.
+    if foreign := [name for name in os.listdir(path) if not _OWN_FILE.fullmatch(name)]:
+        raise ConfigError(
+            f"--runtime-dir: with --keep, give a directory of its own: {path} has other files, such as "
+            f"{foreign[0]}"
+        )
+    os.chmod(path, 0o700)

@@ -1,0 +1,140 @@
+"""Records of sessions, by which the next frontend goes on with them (`owt serve --keep`).
+
+Each is a file in the runtime directory, written when the session or its kernel changes. What changes with
+every call, the kernel's memory has.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct, field
+
+from owt.frontend.kernels.kernel import Kernel
+from owt.frontend.sessions.events import KernelEvent, SessionObservers
+
+log = logging.getLogger("owt.sessions")
+
+
+class SessionRecord(Struct, frozen=True):
+    """Facts about a session. `kernel` is the id of its kernel, `calls` the number of calls of the kernels
+    before. Times are seconds since 1970."""
+
+    name: str
+    spec: str
+    concurrency: int
+    created: float
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    kernel: str | None = None
+    calls: int = 0
+    last_used: float | None = None
+    restarts: int = 0
+    restarted: float | None = None
+    last_death: str | None = None
+
+
+class RecordedSession(Protocol):
+    """The part of a session that is recorded."""
+
+    name: str | None
+    spec: str
+    concurrency: int
+    created: float
+    env: Mapping[str, str]
+    cwd: str | None
+    kernel: Kernel | None
+    calls: int
+    restarts: int
+    restarted: float | None
+    last_death: str | None
+    observers: SessionObservers
+
+    @property
+    def used(self) -> float | None:
+        """Return the time when a call or a cell last began or ended, or None."""
+
+
+_decoder = msgspec.json.Decoder(SessionRecord)
+
+
+class Records:
+    """The records of all named sessions. `problem` is why the last one could not be written, or None."""
+
+    def __init__(self, folder: Path) -> None:
+        self.problem: str | None = None
+        self._folder = folder
+
+    def read(self) -> list[SessionRecord]:
+        """Return the records that an earlier frontend has left."""
+        records = []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                records.append(_decoder.decode(path.read_bytes()))
+            except (OSError, msgspec.MsgspecError) as error:
+                log.warning("a session is lost: its record %s cannot be read: %s", path, error)
+        return records
+
+    def follow(self, session: RecordedSession) -> None:
+        """Record the session now, and whenever its kernel changes, until it is closed."""
+        session.observers.add(_Follower(self, session))
+        self.write(session)
+
+    def write(self, session: RecordedSession) -> None:
+        """Record what the session is now."""
+        assert session.name is not None
+        kernel = session.kernel
+        record = SessionRecord(
+            name=session.name,
+            spec=session.spec,
+            concurrency=session.concurrency,
+            created=session.created,
+            env=dict(session.env),
+            cwd=session.cwd,
+            kernel=None if kernel is None else kernel.id,
+            calls=session.calls - (0 if kernel is None else kernel.usage()[0]),
+            last_used=session.used,
+            restarts=session.restarts,
+            restarted=session.restarted,
+            last_death=session.last_death,
+        )
+        path = self._path(session.name)
+        new = path.with_suffix(".new")
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            # It may have secrets, as the directory has, which only its owner can access.
+            with open(new, "wb", opener=partial(os.open, mode=0o600)) as file:
+                file.write(msgspec.json.encode(record))
+            new.replace(path)
+            self.problem = None
+        except OSError as error:
+            self.problem = f"session {session.name} will not outlive this server: {error}"
+            log.warning("%s", self.problem)
+
+    def remove(self, name: str) -> None:
+        """Remove the record of a session that has ended."""
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+
+class _Follower:
+    """Observer that records one session."""
+
+    def __init__(self, records: Records, session: RecordedSession) -> None:
+        self._records = records
+        self._session = session
+
+    def kernel_changed(self, event: KernelEvent) -> None:
+        if event is KernelEvent.CLOSED:
+            assert self._session.name is not None
+            self._records.remove(self._session.name)
+        else:
+            self._records.write(self._session)

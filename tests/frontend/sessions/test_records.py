@@ -1,0 +1,169 @@
+"""owt.frontend.sessions.records: records of sessions, and the sessions of the next frontend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from owt.frontend.kernels.kernels import Kernels
+from owt.frontend.runs.runs import Run
+from owt.frontend.sessions.deadlines import Limits
+from owt.frontend.sessions.pool import Pool
+from owt.frontend.sessions.records import Records
+from owt.frontend.sessions.sessions import Sessions
+from owt.testing import async_test, settle
+from owt.testing.kernel import ScriptedKernel, ScriptedKernels, new_call
+
+
+class Stage:
+    """Sessions of one frontend, with scripted kernels and records in this folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "sessions"
+        self.kernels = ScriptedKernels()
+        self.records = Records(self.folder)
+        kernels, limits = cast("Kernels", self.kernels), Limits(9, 60.0)
+        self.sessions = Sessions(
+            kernels=kernels,
+            limits=limits,
+            pool=Pool(kernels=kernels, limits=limits, spec="owt", min_spares=0, max_members=1),
+            spec="owt",
+            max_sessions=9,
+            idle_timeout=None,
+            records=self.records,
+        )
+
+    def submit(self, id: str, session: str) -> Run:
+        run = Run(id, new_call(session=session), 1 << 20)
+        self.sessions.submit(run)
+        return run
+
+    def record(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / f"{name}.json").read_text())
+
+    def next_stage(self, *kept: str) -> Stage:
+        """Return the sessions of the next frontend, for which these kernels were kept."""
+        stage = Stage(self.folder.parent)
+        for kernel in self.kernels.all:
+            if kernel.id in kept:
+                stage.kernels.kept[kernel.id] = kernel
+        return stage
+
+    async def recover(self, answer: Callable[[ScriptedKernel], object] = ScriptedKernel.reconnect) -> None:
+        """Recover while the kernels answer."""
+        kernels = list(self.kernels.kept.values())
+        recovery = asyncio.get_running_loop().create_task(self.sessions.recover())
+        await settle()
+        for kernel in kernels:
+            answer(kernel)
+        await recovery
+
+
+@async_test
+async def test_a_record_follows_the_kernels_of_its_session(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    session = stage.sessions.create("a", env={"TOKEN": "secret"}, cwd="/tmp", concurrency=2)
+    assert stage.record("a")["kernel"] is None
+    await stage.kernels.wait_for_kernel(1)
+    await settle()
+    assert stage.record("a")["kernel"] == "k1"
+    assert (stage.record("a")["env"], stage.record("a")["cwd"]) == ({"TOKEN": "secret"}, "/tmp")
+    assert stat.S_IMODE((stage.folder / "a.json").stat().st_mode) == 0o600
+    stage.kernels.all[0].die("was killed")
+    assert stage.record("a")["last_death"] == "was killed"
+    await stage.kernels.wait_for_kernel(2)
+    await settle()
+    assert (stage.record("a")["kernel"], stage.record("a")["restarts"]) == ("k2", 1)
+    await stage.sessions.delete("a")
+    assert list(stage.folder.iterdir()) == []
+    assert session.state == "dead"
+
+
+@async_test
+async def test_a_session_goes_on_with_the_kernel_that_was_kept(tmp_path: Path) -> None:
+    first = Stage(tmp_path)
+    first.submit("r1", "a")
+    kernel = await first.kernels.wait_for_kernel(1)
+    kernel.answer()
+    created = first.sessions.find("a").created
+    kernel.noted = (1, 1000.0)
+    second = first.next_stage("k1")
+    recovery = asyncio.get_running_loop().create_task(second.sessions.recover())
+    await settle()
+    session = second.sessions.find("a")
+    assert session.state == "starting"
+    second.submit("r2", "a")
+    assert kernel.invoked == ["r1"]
+    kernel.reconnect()
+    await recovery
+    assert kernel.invoked == ["r1", "r2"]
+    assert (session.created, session.calls, session.restarts) == (created, 2, 0)
+    assert second.kernels.starts == 0
+
+
+@async_test
+async def test_a_kernel_that_died_meanwhile_is_replaced_with_its_reason(tmp_path: Path) -> None:
+    first = Stage(tmp_path)
+    first.submit("r1", "a")
+    await first.kernels.wait_for_kernel(1)
+    await settle()
+    second = first.next_stage("k1")
+
+    def die(kernel: ScriptedKernel) -> None:
+        kernel.ready.set_exception(RuntimeError)
+        kernel.ready.exception()
+        kernel.die("was killed by SIGKILL")
+
+    await second.recover(die)
+    run = second.submit("r2", "a")
+    await second.kernels.wait_for_kernel(1)
+    await settle()
+    assert run.kernel_loss == "was killed by SIGKILL"
+    assert second.record("a")["restarts"] == 1
+
+
+@async_test
+async def test_a_kernel_that_was_not_kept_is_replaced_with_the_reason(tmp_path: Path) -> None:
+    first = Stage(tmp_path)
+    first.submit("r1", "a")
+    await first.kernels.wait_for_kernel(1)
+    await settle()
+    second = first.next_stage()
+    await second.recover()
+    run = second.submit("r2", "a")
+    await second.kernels.wait_for_kernel(1)
+    await settle()
+    assert run.kernel_loss is not None
+    assert "ended with the server" in run.kernel_loss
+
+
+@async_test
+async def test_a_kernel_without_a_session_is_ended(tmp_path: Path) -> None:
+    first = Stage(tmp_path)
+    first.sessions.create("a")
+    kernel = await first.kernels.wait_for_kernel(1)
+    await settle()
+    first.records.remove("a")
+    second = first.next_stage("k1")
+    await second.sessions.recover()
+    assert kernel.killed == "was not needed any more"
+    assert second.sessions.named == {}
+
+
+@async_test
+async def test_records_that_cannot_be_written_or_read_are_told(tmp_path: Path, caplog: Any) -> None:
+    stage = Stage(tmp_path)
+    stage.folder.write_text("not a folder")
+    stage.sessions.create("a")
+    assert stage.records.problem is not None
+    assert "session a will not outlive this server" in stage.records.problem
+    stage.folder.unlink()
+    stage.records.write(stage.sessions.find("a"))
+    assert stage.records.problem is None
+    (stage.folder / "b.json").write_text("{")
+    assert [record.name for record in stage.records.read()] == ["a"]
+    assert "b.json cannot be read" in caplog.text
