@@ -76,8 +76,10 @@ class AsyncDuplex:
         the failure of the call.
         """
         await self._until(lambda: self._dialogue.has_room or self._ended)
-        if self._failure is not None or self._disconnected:
-            raise self._failure or CannotSend(CLOSED)
+        if self._failure is not None:
+            raise self._failure
+        if self._disconnected and not self._dialogue.over:
+            raise CannotSend(CLOSED)
         self._dialogue.add(item)
         self._notify()
 
