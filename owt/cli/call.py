@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from owt.cli.input import Input
+from owt.cli.input import Lines, open_input, read_parts
 from owt.cli.options import checked_by, environment_options, identity_options, new_client
 from owt.client.caller import Caller
 from owt.client.request import Address
@@ -164,7 +164,7 @@ def call(
 
     Standard output, or --output, gets exactly the response, and what the code prints follows on stderr. With
     --stream sse, which is the default on a terminal, everything is shown when it happens, and what the
-    code prints goes to stdout and stderr. With --input, what is printed comes at once too.
+    code prints goes to stdout and stderr.
 
     Exit status: 0; 1 if the call failed, with its traceback on stderr; 2 for arguments that cannot be
     used; 3 if no server answers.
@@ -179,20 +179,19 @@ def call(
     arguments = {name: argument(value) for name, value in arg}
     if lines and body is None:
         raise click.UsageError("--lines: give --input FILE, or --input - for standard input")
-    source: Input | None = None
+    dialogue: Lines | None = None
     if body is not None and options["retry"] is not None:
         raise click.UsageError("give --input or --retry, not both: a body that was read cannot be sent again")
     if body is not None:
         if BODY in arguments:
             raise click.UsageError(f"give --input or --arg {BODY}, not both")
-        source = Input(_open(body), lines)
-        if print_url or url == PRINT or options["detach"] or options["use_cache"] or method.upper() == "GET":
-            # Nothing is printed before the end of the input, so a request can carry it.
-            if lines:
-                raise click.UsageError(
-                    "--lines: cannot be used with --print-url, --detach, --use-cache or a GET"
-                )
-            arguments[BODY], source = source.file, None
+        is_printed = not (print_url or url == PRINT or options["detach"] or options["use_cache"])
+        if lines and (not is_printed or method.upper() == "GET"):
+            raise click.UsageError("--lines: cannot be used with --print-url, --detach, --use-cache or a GET")
+        if lines:
+            dialogue = Lines(open_input(body))
+        else:
+            arguments[BODY] = read_parts(open_input(body))
     pairs = [header(text) for text in headers]
     _refuse_repetition("--arg", [name for name, _ in arg])
     _refuse_repetition("--header", [name.lower() for name, _ in pairs])
@@ -216,7 +215,7 @@ def call(
         options["stream"] = None if stream == "auto" else stream
         click.echo(Caller(url).with_options(**options).as_url(text, **arguments))
         return 0
-    return _call(url, {"auth": auth, "token": token}, options, text, arguments, source, stream, output)
+    return _call(url, {"auth": auth, "token": token}, options, text, arguments, dialogue, stream, output)
 
 
 def _call(
@@ -225,7 +224,7 @@ def _call(
     options: dict[str, Any],
     code: str | None,
     arguments: dict[str, Any],
-    source: Input | None,
+    lines: Lines | None,
     stream: str,
     path: str | None,
 ) -> int:
@@ -239,8 +238,8 @@ def _call(
         try:
             with Output(path) as output:
                 client = client.with_options(**options)
-                if source is not None:
-                    return print_dialogue(client, code, arguments, source, output, is_raw=not is_watched)
+                if lines is not None:
+                    return print_dialogue(client, code, arguments, lines, output, is_raw=not is_watched)
                 return show(client, code, arguments, output)
         except BrokenPipeError:
             # Python flushes stdout at its end, which must not fail again.
@@ -248,18 +247,6 @@ def _call(
             return BROKEN_PIPE
         except OSError as error:
             raise OwtError(f"the response cannot be written: {error.strerror or error}") from error
-
-
-def _open(file: str) -> Any:
-    """Return a file, or standard input, that is read while it is sent. Raises `CannotSend`."""
-    if file == "-":
-        # A thread that waits in a buffered file has its lock, which Python needs at its end.
-        return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
-    try:
-        # The process ends with the call.
-        return open(file, "rb", buffering=0)
-    except OSError as error:
-        raise CannotSend(f"--input: {file} cannot be read: {error.strerror or error}") from None
 
 
 def _at_path(url: str | None, path: str) -> str:

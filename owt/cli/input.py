@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,33 @@ PART = 256 * 1024
 """Maximum size in bytes of what is read and sent at once."""
 
 
-class Input:
-    """A binary file without a buffer, whose parts or `lines` are the items of a call.
+def open_input(path: str) -> Any:
+    """Return a file, or standard input for `-`, without a buffer. Raises `CannotSend`."""
+    if path == "-":
+        # A thread that waits in a buffered file has its lock, which Python needs at its end.
+        return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    try:
+        # The process ends with the call.
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise CannotSend(f"--input: {path} cannot be read: {error.strerror or error}") from None
 
-    `error` is why it cannot be read, or None.
-    """
 
-    def __init__(self, file: Any, lines: bool) -> None:
-        self.file = file
-        self.lines = lines
+def read_parts(file: Any) -> Iterator[bytes]:
+    """Yield what a file gives, as it comes. Raises `CannotSend`."""
+    try:
+        yield from iter(lambda: file.read(PART), b"")
+    except OSError as error:
+        raise CannotSend(f"--input: cannot be read: {error.strerror or error}") from None
+
+
+class Lines:
+    """Lines of a file without a buffer, which are the items of a call. `error` is why it cannot be read, or
+    None."""
+
+    def __init__(self, file: Any) -> None:
         self.error: CannotSend | None = None
+        self._file = file
 
     def send_to(self, stream: Duplex) -> None:
         """Begin to send, as the file gives it, in a thread that ends with the stream or the process."""
@@ -33,21 +51,16 @@ class Input:
 
     def _send(self, stream: Duplex) -> None:
         try:
-            for item in self._items():
-                stream.send(item)
-            stream.end()
+            stream.send_all(self._read())
         except OSError as error:
             self.error = CannotSend(f"--input: cannot be read: {error.strerror or error}")
             stream.close()
         except OwtError:
-            # The reader of the stream gets the failure. An adaptor may end before its input does.
+            # The reader of the stream gets the failure too.
             pass
 
-    def _items(self) -> Iterator[str | bytes]:
-        if not self.lines:
-            yield from iter(lambda: self.file.read(PART), b"")
-            return
-        for line in io.BufferedReader(self.file):
+    def _read(self) -> Iterator[str | bytes]:
+        for line in io.BufferedReader(self._file):
             line = line.removesuffix(b"\n")
             try:
                 yield line.decode()

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import click
 
-from owt.cli.input import Input
-from owt.client.caller import EVENTS
+from owt.cli.input import Lines
 from owt.client.clients import Client
 from owt.client.events import Event, container, is_bundle, is_prompt
 from owt.client.following import Attempts
@@ -174,41 +173,29 @@ def print_events(client: Client, code: str | None, kwargs: dict[str, Any], outpu
 
 
 def print_dialogue(
-    client: Client, code: str | None, kwargs: dict[str, Any], source: Input, output: Output, *, is_raw: bool
+    client: Client, code: str | None, kwargs: dict[str, Any], lines: Lines, output: Output, *, is_raw: bool
 ) -> int:
-    """Send what `source` gives while the call runs, and write events as `print_events` does.
+    """Send lines while the call runs, and write events as `print_events` does.
 
-    With `is_raw`, `output` gets exactly the response, and stderr what the call prints. Lines are the answers
-    to an `input()`.
+    With `is_raw`, stderr gets what the call prints. The lines are also the answers to an `input()`.
     """
 
     def ask(event: Event) -> None:
         _write_stderr(event.data["prompt"])
 
-    # The values of lines are those of events, because an `input()` needs events.
-    render = value_bytes if is_raw and not source.lines else event_bytes
-    accept = "*/*" if is_raw else EVENTS
-    with client._duplex(code, kwargs, accept, body=not source.lines) as stream:
-        source.send_to(stream)
+    with client.duplex(code, **kwargs) as stream:
+        lines.send_to(stream)
         try:
-            return _print(stream.events(), output, ask, is_raw=is_raw, render=render)
+            return _print(stream.events(), output, ask, is_raw=is_raw)
         except CannotSend as error:
-            raise source.error or error from None
+            raise lines.error or error from None
 
 
 def _print(
-    events: Iterator[Event],
-    output: Output,
-    ask: Callable[[Event], None],
-    *,
-    is_raw: bool = False,
-    render: Callable[[Event], bytes] | None = None,
+    events: Iterator[Event], output: Output, ask: Callable[[Event], None], *, is_raw: bool = False
 ) -> int:
-    """Write events as `render` makes them (default: `event_bytes`), and return the exit status.
-
-    `ask` shows a question. With `is_raw`, what the call prints goes to stderr.
-    """
-    render = render or event_bytes
+    """Write events, and return the exit status. `ask` shows a question. With `is_raw`, what the call prints
+    goes to stderr, and displays are left out."""
     status = 200
     try:
         for event in events:
@@ -228,7 +215,7 @@ def _print(
                 case Event("incomplete", data):
                     _write_stderr(f"owt: a value broke off after {len(data)} characters\n")
                 case _:
-                    output.write(render(event))
+                    output.write(event_bytes(event))
         output.begin(None)
     finally:
         if not output.is_file and not output.ends_in_newline and sys.stdout.isatty():
@@ -279,13 +266,6 @@ def event_bytes(event: Event) -> bytes:
         case Event(data=str(text)):
             return f"{text}\n".encode(errors="replace")
     return f"{json.dumps(event.data)}\n".encode()
-
-
-def value_bytes(event: Event) -> bytes:
-    """Return the bytes of a value for standard output, as a response that is not a stream has them."""
-    if isinstance(event.data, bytes):
-        return event.data
-    return (f"{event.data}\n" if event.is_json else str(event.data)).encode(errors="replace")
 
 
 def _plain_text(bundle: dict[str, Any]) -> bytes:

@@ -62,7 +62,7 @@ class Client(Caller):
 
         Arguments are values that JSON has, and arrays, tables, images, bytes, open files and paths of files.
         An iterator or an open file as `data` is no argument: it is the body, which the adaptor reads from
-        `request.stream` while it is sent.
+        `request.stream` while a thread sends it.
         The value comes back as what it is: JSON's values, arrays, tables and images (`owt.client.values`),
         text as str, and everything else (audio, files) as bytes. JSON lines are a list; the end of a stream
         is waited for.
@@ -91,25 +91,19 @@ class Client(Caller):
     def duplex(self, code: Code | None = None, /, **kwargs: Any) -> AbstractContextManager[Duplex]:
         """Run `code` with `kwargs`, and return a stream that sends items to it while it is read.
 
-            with client.duplex(transcribe) as stream:
-                stream.send(part)           # one item of request.messages: text, bytes, or JSON
-                stream.end()                # no item follows
-                for text in stream:         # what the adaptor yields
-                    print(text)
-
-        `stream.events()` yields events instead, as `stream` does. One thread may send while another reads.
-        Leaving the block before the end cancels the call.
+        `stream.send(item)` sends an item of `request.messages`: text, bytes, or another value as JSON, and
+        `stream.end()` lets none follow. `for value in stream` yields what the adaptor yields and returns, and
+        `stream.events()` the events. One thread may send while another reads. Leaving the block before the
+        end cancels the call.
         """
         return self._duplex(code, kwargs)
 
     @contextmanager
-    def _duplex(
-        self, code: Code | None, kwargs: dict[str, Any], accept: str = ANYTHING, *, body: bool = False
-    ) -> Iterator[Duplex]:
+    def _duplex(self, code: Code | None, kwargs: dict[str, Any]) -> Iterator[Duplex]:
         from owt.client.duplex import AsyncDuplex, Duplex
 
         self._check_open()
-        stream = Duplex(AsyncDuplex(self, self._duplex_request(code, kwargs, accept), body=body))
+        stream = Duplex(AsyncDuplex(self, self._duplex_request(code, kwargs)))
         try:
             stream.begin()
             yield stream
@@ -160,12 +154,22 @@ class Client(Caller):
         import httpx
 
         run: str | None = None
-        try:
-            with self._response(request) as response:
-                run = response.headers["Owt-Run"]
-                yield response
-        except httpx.RequestError as error:
-            raise self._broken_off(error, run) from error
+        with self._sending_body(request) as request:
+            try:
+                with self._response(request) as response:
+                    run = response.headers["Owt-Run"]
+                    yield response
+            except httpx.RequestError as error:
+                raise self._broken_off(error, run) from error
+
+    def _sending_body(self, request: Request) -> AbstractContextManager[Request]:
+        """Send the body of a request, if it streams, in a thread while the block reads the response, whose
+        request is the value of the context. The block raises what the body raises."""
+        if (requests := self._body_requests(request)) is None:
+            return nullcontext(request)
+        from owt.client.duplex import sending_body
+
+        return sending_body(self, *requests, upload.parts(request.body), self._cancel)
 
     def run(self, id: str) -> dict[str, Any]:
         """Return what the server knows about a run, and what the run printed.
@@ -218,9 +222,13 @@ class Client(Caller):
         return self._document(response)
 
     def _events(self, request: Request) -> Generator[Event]:
+        with self._sending_body(request) as request:
+            yield from self._events_of_run(request)
+
+    def _events_of_run(self, request: Request) -> Generator[Event]:
         import httpx
 
-        first, progress = request, Following(self._attempts(request))
+        first, progress = request, Following(self._attempts(request), request.follows)
         try:
             while True:
                 problem: Exception | None = None
@@ -324,7 +332,7 @@ class AsyncClient(Caller):
         from owt.client.duplex import AsyncDuplex
 
         self._check_open()
-        stream = AsyncDuplex(self, self._duplex_request(code, kwargs, ANYTHING))
+        stream = AsyncDuplex(self, self._duplex_request(code, kwargs))
         try:
             await stream.begin()
             yield stream
@@ -365,12 +373,21 @@ class AsyncClient(Caller):
         import httpx
 
         run: str | None = None
-        try:
-            async with self._response(request) as response:
-                run = response.headers["Owt-Run"]
-                yield response
-        except httpx.RequestError as error:
-            raise await self._broken_off(error, run) from error
+        async with self._sending_body(request) as request:
+            try:
+                async with self._response(request) as response:
+                    run = response.headers["Owt-Run"]
+                    yield response
+            except httpx.RequestError as error:
+                raise await self._broken_off(error, run) from error
+
+    def _sending_body(self, request: Request) -> AbstractAsyncContextManager[Request]:
+        """Do what `Client._sending_body` does, in a task."""
+        if (requests := self._body_requests(request)) is None:
+            return nullcontext(request)
+        from owt.client.duplex import async_sending_body
+
+        return async_sending_body(self, *requests, upload.parts_async(request.body), self._cancel)
 
     async def run(self, id: str) -> dict[str, Any]:
         """Do what `Client.run` does."""
@@ -412,9 +429,14 @@ class AsyncClient(Caller):
         return self._document(response)
 
     async def _events(self, request: Request) -> AsyncGenerator[Event]:
+        async with self._sending_body(request) as request, aclosing(self._events_of_run(request)) as events:
+            async for event in events:
+                yield event
+
+    async def _events_of_run(self, request: Request) -> AsyncGenerator[Event]:
         import httpx
 
-        first, progress = request, Following(self._attempts(request))
+        first, progress = request, Following(self._attempts(request), request.follows)
         try:
             while True:
                 problem: Exception | None = None

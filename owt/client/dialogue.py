@@ -42,10 +42,11 @@ class Dialogue(Following):
     """Progress in both directions of one run. `input_ended` is True when no item may follow."""
 
     def __init__(self, *, body: bool = False) -> None:
-        """With `body`, the items are the parts of the body of the request."""
+        """With `body`, the items are the parts of the body of the request, and the client reads the response
+        to that elsewhere."""
         super().__init__()
         self.input_ended = False
-        self._body = body
+        self.body = body
         self._end = uuid4().hex
         # What the server has not acknowledged, its size, and the number of messages before it.
         self._messages: deque[Message] = deque()
@@ -59,8 +60,10 @@ class Dialogue(Following):
         """Return the first message of a new connection, which begins the call or goes on with its run."""
         self._position = None
         if self.run is None:
-            return json.dumps({"start": True, "end": self._end, "body": self._body})
-        return json.dumps({"resume": f"{self.run}-{self.after}", "received": self._acknowledged})
+            first = {"start": True, "end": self._end, "body": self.body}
+        else:
+            first = {"resume": f"{self.run}-{self.after}", "received": self._acknowledged}
+        return json.dumps(first | {"output": not self.body})
 
     def receive(self, text: Message) -> Event | None:
         """Return the event in a message of the server, or None for one that is for the connection alone.

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -34,8 +34,8 @@ MAX_EVENTS = 1 << 20
 CLOSED = "the stream was closed"
 OPEN_TIMEOUT = 10.0
 """Seconds until the first attempt to connect fails."""
-TOO_LARGE, PROBLEMS = 1009, 4000
-"""Codes of the end of a connection: a message was too large; others, less their HTTP status."""
+DONE, TOO_LARGE, FAILED, REPLACED, PROBLEMS = 1000, 1009, 1011, 4409, 4000
+"""Codes of the end of a connection; others are `PROBLEMS` and an HTTP status."""
 
 
 class ItemTooLarge(RemoteError):
@@ -51,7 +51,7 @@ class AsyncDuplex:
     """
 
     def __init__(self, caller: Caller, request: Request, *, body: bool = False) -> None:
-        """With `body`, the items are the parts of the body of the request."""
+        """With `body`, the items are the parts of the body of the request, and there are no events."""
         self._caller = caller
         self._request = request
         self._tls = verification(caller._address.server)
@@ -82,6 +82,16 @@ class AsyncDuplex:
             raise CannotSend(CLOSED)
         self._dialogue.add(item)
         self._notify()
+
+    async def send_all(self, items: AsyncIterable[Any]) -> None:
+        """Send items and the end of the input, unless the call ends before. Raises what `items` raises, and
+        the failure of the call."""
+        async for item in items:
+            try:
+                await self.send(item)
+            except CannotSend:
+                return
+        await self.end()
 
     async def end(self) -> None:
         """End the input, so that the adaptor has all items. Its output can still be read."""
@@ -179,8 +189,14 @@ class AsyncDuplex:
                     if self._dialogue.over:
                         return
                     await self._until(lambda: self._events_size < MAX_EVENTS)
+                self._closed(connection.close_code)
             finally:
                 sending.cancel()
+
+    def _closed(self, code: int | None) -> None:
+        """Let the end of a connection without events be that of the call."""
+        is_end = code in (DONE, FAILED) or (code is not None and code > PROBLEMS and code != REPLACED)
+        self._dialogue.over = self._dialogue.over or (is_end and self._dialogue.body)
 
     def _receive(self, message: str | bytes) -> None:
         try:
@@ -229,7 +245,9 @@ class AsyncDuplex:
         if closing is not None and closing.code == TOO_LARGE:
             detail = "an item was larger than the server permits (--max-body); send it in parts"
             return ItemTooLarge({"title": "the item is too large", "status": 413, "detail": detail})
-        if closing is not None and closing.code > PROBLEMS:
+        if closing is not None:
+            self._closed(closing.code)
+        if closing is not None and closing.code > PROBLEMS and not self._dialogue.over:
             facts = {"title": closing.reason, "status": closing.code - PROBLEMS, "run": self._dialogue.run}
             return RemoteError(facts)
         return error
@@ -280,6 +298,17 @@ class Duplex:
         the failure of the call.
         """
         self._wait_for(self._stream.send(item))
+
+    def send_all(self, items: Iterable[Any]) -> None:
+        """Send items and the end of the input, unless the call ends before. Raises what `items` raises, and
+        the failure of the call."""
+        for item in items:
+            try:
+                self.send(item)
+            except CannotSend:
+                return
+        with suppress(CannotSend):
+            self.end()
 
     def end(self) -> None:
         """End the input, so that the adaptor has all items. Its output can still be read."""
@@ -332,6 +361,76 @@ class Duplex:
         except BaseException:
             waiting.cancel()
             raise
+
+
+@contextmanager
+def sending_body(
+    caller: Caller,
+    handshake: Request,
+    follow: Callable[[str], Request],
+    parts: Iterable[bytes],
+    cancel: Callable[[str], None],
+) -> Iterator[Request]:
+    """Send the parts of a body in a thread, while the block uses the request that `follow` makes of the run's
+    id. The block raises what `parts` raises, for which the run is cancelled, as for leaving it early."""
+    stream = Duplex(AsyncDuplex(caller, handshake, body=True))
+    failures: list[Exception] = []
+
+    def send() -> None:
+        try:
+            stream.send_all(parts)
+        except Exception as error:
+            failures.append(error)
+            cancel(stream.run)
+
+    try:
+        stream.begin()
+        threading.Thread(target=send, name="owt-body", daemon=True).start()
+        yield follow(stream.run)
+    except Exception:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        if run := stream.run_to_cancel:
+            cancel(run)
+        stream.close()
+
+
+@asynccontextmanager
+async def async_sending_body(
+    caller: Caller,
+    handshake: Request,
+    follow: Callable[[str], Request],
+    parts: AsyncIterable[bytes],
+    cancel: Callable[[str], Awaitable[None]],
+) -> AsyncIterator[Request]:
+    """Do what `sending_body` does, in a task."""
+    stream = AsyncDuplex(caller, handshake, body=True)
+    failures: list[Exception] = []
+
+    async def send() -> None:
+        try:
+            await stream.send_all(parts)
+        except Exception as error:
+            failures.append(error)
+            await cancel(stream.run)
+
+    sending: asyncio.Task[None] | None = None
+    try:
+        await stream.begin()
+        sending = asyncio.create_task(send())
+        yield follow(stream.run)
+    except Exception:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        if sending is not None:
+            sending.cancel()
+        if run := stream.run_to_cancel:
+            await cancel(run)
+        await stream.close()
 
 
 def _response(response: Any) -> httpx.Response:

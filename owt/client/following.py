@@ -84,12 +84,12 @@ class Attempts:
 class Following:
     """Progress in the events of one run.
 
-    `run` is its id, None before the first response; `after` is the number of the last event, and `over` is
+    `run` is its id, None until that is known; `after` is the number of the last event, and `over` is
     true when no event can follow.
     """
 
-    def __init__(self, attempts: Attempts | None = None) -> None:
-        self.run: str | None = None
+    def __init__(self, attempts: Attempts | None = None, run: str | None = None) -> None:
+        self.run = run
         self.after = 0
         self.over = False
         self._is_shared = False

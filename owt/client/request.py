@@ -105,7 +105,8 @@ class Address:
 class Request:
     """HTTP request. `timeout` limits each step of it, in seconds; `connect_timeout` the connection.
 
-    `body` is one that is sent as it comes (`owt.client.upload`), instead of `content`.
+    `body` is one that is sent as it comes (`owt.client.upload`), instead of `content`. `follows` is the
+    id of the run whose response the request asks for, if it begins none.
     """
 
     method: str
@@ -115,6 +116,7 @@ class Request:
     connect_timeout: float = CONNECT_TIMEOUT
     timeout: float | None = None
     body: Any = None
+    follows: str | None = None
 
     @property
     def run(self) -> str | None:

@@ -1,10 +1,10 @@
-"""owt.cli.output: the bytes of an event, and of a value."""
+"""owt.cli.output: the bytes of an event."""
 
 from __future__ import annotations
 
 import pytest
 
-from owt.cli.output import event_bytes, value_bytes
+from owt.cli.output import event_bytes
 from owt.client.events import Event
 from owt.wire.chunk import FACTS
 
@@ -42,16 +42,3 @@ BUNDLE = {"text/plain": "   a\n0  1", "text/html": "<table>"}
 )
 def test_event_bytes_are_readable(event, data):
     assert event_bytes(event) == data
-
-
-@pytest.mark.parametrize(
-    ("event", "data"),
-    [
-        (Event("message", "token"), b"token"),
-        (Event("message", '{"text/plain":"x"}', is_json=True), b'{"text/plain":"x"}\n'),
-        (Event("result", "null", is_json=True), b"null\n"),
-        (Event("result", b"\xff"), b"\xff"),
-    ],
-)
-def test_value_bytes_are_those_of_a_response(event, data):
-    assert value_bytes(event) == data

@@ -41,7 +41,8 @@ def dialogue() -> Dialogue:
 @pytest.mark.parametrize("body", [True, False])
 def test_the_first_connection_begins_the_call(body: bool) -> None:
     opening = json.loads(Dialogue(body=body).opening())
-    assert (opening["start"], opening["body"]) == (True, body)
+    # The response to a body is read elsewhere.
+    assert (opening["start"], opening["body"], opening["output"]) == (True, body, not body)
     assert opening["end"] != json.loads(Dialogue().opening())["end"]
 
 
@@ -62,7 +63,7 @@ def test_the_next_connection_gets_what_the_server_has_not_received(
         dialogue.add(item)
     assert next_messages(dialogue) == ["a", "b", "c"]
     dialogue.receive(event("message", "x", 4, form="text"))
-    assert json.loads(dialogue.opening()) == {"resume": f"{RUN}-4", "received": 0}
+    assert json.loads(dialogue.opening()) == {"resume": f"{RUN}-4", "received": 0, "output": True}
     dialogue.add("d")
     assert next_messages(dialogue) == []
     dialogue.receive(open_event(received, 4))

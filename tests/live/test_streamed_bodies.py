@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import select
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from tcp_proxy import TcpProxy
 
 import owt
 from owt.errors import CannotSend
@@ -349,6 +351,71 @@ def test_the_clients_send_iterators_and_files_as_they_come(
         with pytest.raises(CannotSend, match="a GET has no body"):
             client.with_options(method="GET").call(code, n=1, data=iter([b""]))
     assert asyncio.run(with_async_client()) == [[1, 4, 5], [1, 2, 2]]
+
+
+DOUBLE = "def run():\n  while part := request.stream.read(65536): yield part * 2"
+
+
+def large() -> Iterator[bytes]:
+    """Yield more than the buffers of both directions take."""
+    return (bytes(1 << 20) for _ in range(12))
+
+
+def test_the_python_clients_read_while_they_send(server: LiveServer, session: str) -> None:
+    async def asynchronously() -> list[int]:
+        async with owt.AsyncClient(server.url, session=session) as client:
+            return [len(event.data) async for event in client.stream(DOUBLE, data=large())][:-1]
+
+    with owt.Client(server.url, session=session) as client:
+        assert len(client.call(DOUBLE, data=large())) == 24 << 20
+        with client.open(DOUBLE, data=itertools.repeat(b"x" * 65536)) as response:
+            assert len(next(response.iter_bytes())) > 0
+        run = response.headers["Owt-Run"]
+        wait_until(lambda: client.run(run)["ended"])
+        assert client.run(run)["failure"]["type"] == "cancelled"
+        # The adaptor need not read all.
+        assert client.call("def run(): return len(request.stream.read(1))", data=itertools.repeat(b"xx")) == 1
+    assert sum(asyncio.run(asynchronously())) == 24 << 20
+
+
+def test_an_upload_goes_on_after_cuts(patient: LiveServer) -> None:
+    parts = [bytes([n]) * 100_000 for n in range(50)]
+    cuts = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal cuts
+        for number, part in enumerate(parts):
+            yield part
+            if number % 10 == 5:
+                cuts += between.cut()
+
+    code = "import hashlib\ndef run(): return hashlib.sha256(request.get_data()).hexdigest()"
+    with TcpProxy(patient.port) as between, owt.Client(between.url, session="upload-cuts") as client:
+        # The events are resumed too.
+        events = list(client.stream(code, data=body()))
+    assert events[0].data == hashlib.sha256(b"".join(parts)).hexdigest()
+    assert cuts > 0
+
+
+def test_an_error_of_the_body_is_raised_and_cancels_the_call(server: LiveServer, session: str) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"x"
+        raise ZeroDivisionError
+
+    async def asynchronously() -> None:
+        async with owt.AsyncClient(server.url, session=session) as client:
+            await client.call(DOUBLE, data=body())
+
+    with owt.Client(server.url, session=session) as client:
+        with pytest.raises(ZeroDivisionError):
+            client.call(DOUBLE, data=body())
+        with pytest.raises(ZeroDivisionError):
+            list(client.stream(DOUBLE, data=body()))
+        with pytest.raises(CannotSend, match="the parts of a body are bytes or str; got 5"):
+            client.call(DOUBLE, data=iter([5]))
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(asynchronously())
+    wait_until(lambda: server.session(session)["state"] == "idle")
 
 
 def test_a_command_sends_its_input(server: LiveServer, session: str, tmp_path: Path) -> None:
