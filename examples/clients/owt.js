@@ -901,6 +901,8 @@ registerProcessor("owt-recorder", class extends AudioWorkletProcessor {
 
 /** Return a stream of the sound of the microphone; see `microphone`. */
 function record({ sampleRate = 16000, frames = 512, audio = {} } = {}) {
+  if (!(sampleRate > 0)) throw new TypeError(`sampleRate: a number above 0; got ${sampleRate}`);
+  if (!Number.isInteger(frames) || frames < 1) throw new TypeError(`frames: a whole number above 0; got ${frames}`);
   let media, context, node;
   let stopped = false;
   const release = () => {
@@ -928,6 +930,7 @@ function record({ sampleRate = 16000, frames = 512, audio = {} } = {}) {
     await context.audioWorklet.addModule(script);
     URL.revokeObjectURL(script);
     node = new AudioWorkletNode(context, "owt-recorder", { processorOptions: { rate: sampleRate, frames } });
+    node.onprocessorerror = () => fail(new Error("the recording has failed in the browser"));
     node.port.onmessage = ({ data }) => {
       if (data) controller.enqueue(new Uint8Array(data));
       else {

@@ -130,6 +130,25 @@ def test_a_microphone_that_nobody_reads_any_more_is_released(
     assert released
 
 
+def test_an_option_that_cannot_be_is_an_error_at_once(browser: webdriver.Chrome, patient: LiveServer) -> None:
+    body = """
+        const messages = [];
+        for (const options of [{ sampleRate: 0 }, { frames: 0 }, { frames: 1.5 }]) {
+          try {
+            client.microphone(options);
+          } catch (error) {
+            messages.push(error.message);
+          }
+        }
+        return messages;
+    """
+    assert run(browser, patient, body) == [
+        "sampleRate: a number above 0; got 0",
+        "frames: a whole number above 0; got 0",
+        "frames: a whole number above 0; got 1.5",
+    ]
+
+
 def test_a_missing_or_denied_microphone_is_an_error_that_says_so(
     chromium: webdriver.Chrome, patient: LiveServer
 ) -> None:

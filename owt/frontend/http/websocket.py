@@ -227,13 +227,12 @@ class CallSocket(PageHandler, WebSocketHandler):
         opening = EventMessages(run.id, run.session).opening(source.received)
         SocketWriter(self, self._stream, self._renderer).begin(200, [], (opening,))
         if run.ended:
-            self.run_ended(run)
-        else:
-            run.observe(self)
+            self.run_ended()
 
-    def run_ended(self, run: Run) -> None:
-        """Close the connection, unless the client has left it."""
-        if self._run is run:
+    def run_ended(self) -> None:
+        """Close the connection if its client reads the output elsewhere."""
+        run = self._run
+        if run is not None and self._delivery is None:
             if run.failure is not None:
                 self._renderer.closing = messages.closing(Problem.of(run.failure, run.id, run.session))
             SocketWriter(self, self._stream, self._renderer).end()

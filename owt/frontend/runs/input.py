@@ -53,6 +53,9 @@ class MessageConnection(Protocol):
     def replaced(self) -> None:
         """Send no more, as the client has another connection now."""
 
+    def run_ended(self) -> None:
+        """Handle the end of the run."""
+
 
 @dataclass
 class MessageSource:
@@ -197,6 +200,8 @@ class RunInput:
         for _, sent in self._waiting:
             self._wake(sent)
         self._waiting.clear()
+        if self.source is not None and self.source.connection is not None:
+            self.source.connection.run_ended()
 
     def _message(self, item: bytes | str) -> Input:
         text = isinstance(item, str)
