@@ -8,7 +8,6 @@ const list = document.querySelector("#events");
 const status = document.querySelector("#status");
 
 const LEAD = 0.05; // seconds between the arrival of the first sentence and its sound
-const END = "\u0004"; // message that ends a text
 
 /** A player of successive pieces of audio, which may arrive late. */
 class Player {
@@ -51,65 +50,6 @@ class Player {
   }
 }
 
-/** A call whose text is sent while it runs, by WebSocket. It is an async iterator over what the adaptor yields. */
-class LiveCall {
-  #base = new URL(".", location);
-  #socket;
-  #run;
-  #opened;
-  #values;
-
-  constructor(fields, signal) {
-    const url = new URL(this.#base);
-    url.protocol = url.protocol.replace("http", "ws");
-    for (const [name, text] of Object.entries(fields)) url.searchParams.set(name, text);
-    this.#socket = new WebSocket(url, "owt.events");
-    this.#opened = new Promise((resolve, reject) => {
-      this.#values = new ReadableStream({ start: (values) => this.#receive(values, resolve, reject, signal) });
-    });
-    // The iterator reports it, too.
-    this.#opened.catch(() => {});
-  }
-
-  /** Send a piece of text. */
-  async send(text) {
-    await this.#opened;
-    this.#socket.send(text);
-  }
-
-  /** Let no text follow. The sentences of the rest still come; a socket that is closed here would drop them. */
-  async end() {
-    await this.send(END);
-  }
-
-  async *[Symbol.asyncIterator]() {
-    const reader = this.#values.getReader();
-    for (let item; !(item = await reader.read()).done; ) yield item.value;
-  }
-
-  #receive(values, open, reject, signal) {
-    const fail = (error) => {
-      reject(error);
-      values.error(error);
-    };
-    this.#socket.onopen = () => this.#socket.send(JSON.stringify({ start: true, end: END }));
-    this.#socket.onmessage = (message) => {
-      const { event, data } = JSON.parse(message.data);
-      if (event === "open") open((this.#run = data.run));
-      if (event === "message") values.enqueue(data);
-      if (event === "error") fail(new Error(`${data.exception ?? data.title}: ${data.detail}`));
-      if (event === "done") values.close();
-    };
-    this.#socket.onclose = ({ reason }) => fail(new Error(reason || "the connection was lost"));
-    signal.addEventListener("abort", () => {
-      fail(signal.reason);
-      if (this.#run) fetch(new URL(`_owt/runs/${this.#run}`, this.#base), { method: "DELETE", keepalive: true });
-      // Without a code, this would be the end of the text.
-      this.#socket.close(4000);
-    });
-  }
-}
-
 /** Yield the sentences of the text on the page. */
 async function* written(signal, since) {
   const kwargs = { text: form.text.value, speed: form.speed.valueAsNumber, split_type: form.split.value };
@@ -121,8 +61,7 @@ async function* written(signal, since) {
 
 /** Yield the sentences of a text while the user types it. A word is sent when white space follows it. */
 async function* typed(signal) {
-  const kwargs = JSON.stringify({ speed: form.speed.valueAsNumber });
-  const call = new LiveCall({ session: "speech", adaptor: "speak", fn_name: "live", kwargs }, signal);
+  const call = owt.duplex(null, { speed: form.speed.valueAsNumber }, { fn_name: "live", signal });
   let sent = "";
   const send = (text) => {
     if (text) call.send(text).catch(() => {});
@@ -136,7 +75,7 @@ async function* typed(signal) {
   const onEnd = () => {
     form.live.disabled = form.text.readOnly = true;
     send(form.text.value.slice(sent.length));
-    call.end().catch(() => {});
+    call.end();
   };
   form.text.value = "";
   form.text.focus();
