@@ -29,7 +29,7 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [README, *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "examples").rglob("README.md"))]
 PROSE = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "benchmarks").glob("*.md"))]
-EXAMPLES = {"classifier": "models", "ocr": "models", "voice": "models", "query": "libraries"}
+EXAMPLES = {**dict.fromkeys(["chat", "classifier", "ocr", "voice"], "models"), "query": "libraries"}
 """Examples with pages, and the folders of tests whose environments have the packages for them."""
 AS_WRITTEN = "localhost:9876"
 _FRACTION = re.compile(r"\d+\.\d+")
