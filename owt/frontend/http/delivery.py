@@ -209,7 +209,7 @@ class Delivery:
         """End the response of a client that was too slow for a run that waits for no client."""
         if isinstance(self._renderer, Events):
             last = EventId(self._run.id, self._run.journal.number(self._reader.position))
-            self._write(lost_event(last, True, 0))
+            self._write(lost_event(last, self._run, 0))
             self._writer.end()
             self.stop()
         else:

@@ -143,7 +143,7 @@ class Exchange(HTTPMessageDelegate):
             case "over":
                 self.writer.send(WholeResponse(204, [("Owt-Run", last.run)], b""))
             case "lost":
-                event = lost_event(last, run is not None, self.service.settings.run_retention)
+                event = lost_event(last, run, self.service.settings.run_retention)
                 self.writer.send(WholeResponse(200, Events(last.run, None).headers, event))
 
     def at_endpoint(self) -> bool:

@@ -312,7 +312,7 @@ class CallSocket(PageHandler, WebSocketHandler):
                 self._replace(source)
                 self._deliver(run, reader, after, source)
             case "lost":
-                self._refuse(lost_problem(last, run is not None, self.service.settings.run_retention))
+                self._refuse(lost_problem(last, run, self.service.settings.run_retention))
             case "over":
                 assert run is not None
                 assert source is not None

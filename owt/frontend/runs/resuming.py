@@ -103,23 +103,25 @@ def _has_event(run: Run, rest: list[Chunk]) -> bool:
     return any(isinstance(chunk, Data) and not chunk.more for chunk in rest)
 
 
-def lost_problem(last: EventId, known: bool, retention: float) -> Problem:
-    """Return the problem of a stream that cannot be resumed."""
-    if known:
-        detail = (
-            f"the events after number {last.number} of run {last.run} are no longer kept "
-            "(--run-journal says how much of a run is)"
-        )
-    else:
+def lost_problem(last: EventId, run: Run | None, retention: float) -> Problem:
+    """Return the problem of a stream that cannot be resumed, which has the failure of its run."""
+    if run is None:
         detail = (
             f"run {last.run} is not known here: runs are kept for {retention:g} s after their end "
             "(--run-retention), and not after a restart of the server"
         )
+    else:
+        detail = (
+            f"the events after number {last.number} of run {last.run} are no longer kept "
+            "(--run-journal says how much of a run is)"
+        )
+        if (failure := run.failure) is not None:
+            detail += f"; the run has failed: {failure.title}: {failure.detail}"
     return Problem("urn:owt:events-lost", "the events are lost", 410, detail, run=last.run)
 
 
-def lost_event(last: EventId, known: bool, retention: float) -> bytes:
+def lost_event(last: EventId, run: Run | None, retention: float) -> bytes:
     """Return the event that explains why a stream cannot be resumed. A browser that reconnects with its id
     gets 204 and stops."""
-    problem = lost_problem(last, known, retention)
+    problem = lost_problem(last, run, retention)
     return sse.encode(problem.json(), "error", id=f"{last.run}-{OVER}")

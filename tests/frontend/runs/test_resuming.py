@@ -14,6 +14,7 @@ from owt.frontend.runs.resuming import (
     Resumed,
     check_same_call,
     lost_event,
+    lost_problem,
     parse_after,
     parse_event_id,
     resume,
@@ -171,9 +172,19 @@ def test_a_run_without_events_is_not_resumed() -> None:
         check_same_call(run, new_call("x", session="s", sse=True))
 
 
+def test_the_problem_of_lost_events_has_the_failure_of_the_run() -> None:
+    run = Run(RUN, new_call("x"), 1000)
+    last = EventId(RUN, 3)
+    assert "has failed" not in lost_problem(last, run, 300).detail
+    run.fail(Failed(502, "kernel-died", "the kernel died", "it was killed"))
+    detail = lost_problem(last, run, 300).detail
+    assert detail.endswith("; the run has failed: the kernel died: it was killed")
+
+
 @pytest.mark.parametrize(("known", "words"), [(True, "--run-journal"), (False, "not known here")])
 def test_lost_event_is_one_error_event_with_the_over_id(known: bool, words: str) -> None:
-    [event] = Decoder().feed(lost_event(EventId(RUN, 3), known, 300))
+    run = Run(RUN, new_call("x"), 1000) if known else None
+    [event] = Decoder().feed(lost_event(EventId(RUN, 3), run, 300))
     assert event.event == "error"
     assert words in json.loads(event.data)["detail"]
     # A client that resumes with this id gets 204.
