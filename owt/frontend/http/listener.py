@@ -20,7 +20,7 @@ from owt.frontend.descriptors import Descriptors, ran_out
 from owt.frontend.http.connection import LINGER, PART, READ_SIZE, Connection, SecureConnection, linger
 from owt.frontend.http.heads import HeadLimits
 from owt.frontend.maintenance import Job
-from owt.frontend.problems import Problem, failed, problem_response
+from owt.frontend.problems import Problem, problem_response
 
 log = logging.getLogger("owt")
 
@@ -120,7 +120,8 @@ class Listener(HTTPServer):
     async def close_all_connections(self) -> None:
         """Close every connection, also WebSockets, which Tornado's server does not know any more, and those
         that linger."""
-        problem = Problem.of(failed(Busy("the server is shutting down")))
+        detail = "the request has not come as a whole"
+        problem = Problem("urn:owt:shutting-down", "the server is shutting down", 503, detail)
         for connection in list(self._open):
             connection.give_up(problem)
         await super().close_all_connections()
