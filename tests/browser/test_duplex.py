@@ -109,6 +109,15 @@ def test_a_message_that_is_too_large_fails_the_call_and_cancels_it(
     assert record["failure"]["type"] == "cancelled"
 
 
+def test_leaving_the_page_cancels_its_call(page: webdriver.Chrome, patient: LiveServer) -> None:
+    begin = TALK.replace("stream.end();", "await stream[Symbol.asyncIterator]().next();")
+    body = f"{begin} return stream.run;"
+    id = run(page, patient.url, body)
+    page.get("about:blank")
+    record = wait_until(lambda: ended(patient.ask("GET", f"/_owt/runs/{id}").json()))
+    assert record["failure"]["type"] == "cancelled"
+
+
 def ended(record: dict[str, Any]) -> dict[str, Any] | None:
     return record if record["ended"] else None
 
