@@ -40,6 +40,18 @@ def folder() -> Iterator[Path]:
         yield Path(base, "r")
 
 
+def notebook_of(folder):
+    return folder.parent / "note.py"
+
+
+def save_notebook(folder, version):
+    """Save a notebook whose cells note that they run; the second one defines an endpoint."""
+    note = f"print({{!r}}, file=open({str(folder.parent / 'ran')!r}, 'a'))"
+    endpoint = f"@endpoint('/note')\ndef note(): return {version!r}"
+    cells = [note.format("setup"), f"{note.format(version)}\n{endpoint}"]
+    notebook_of(folder).write_text("".join(f"# %%\n{cell}\n" for cell in cells))
+
+
 def mark_of(server, session="mark"):
     return server.call(f"import os\nos.environ[{MARK!r}]", session=session).text
 
@@ -51,7 +63,9 @@ def server(folder) -> Iterator[LiveServer]:
         (jupyter / "kernels" / name).mkdir(parents=True)
         document = {"display_name": name, "language": "python", **spec}
         (jupyter / "kernels" / name / "kernel.json").write_text(json.dumps(document))
-    with LiveServer("--runtime-dir", str(folder), *KEEP, env={"JUPYTER_PATH": str(jupyter)}) as server:
+    save_notebook(folder, "first")
+    options = ("--runtime-dir", str(folder), *KEEP, "--notebook", str(notebook_of(folder)))
+    with LiveServer(*options, env={"JUPYTER_PATH": str(jupyter)}) as server:
         mark = mark_of(server)
         yield server
     wait_until(lambda: not folder.exists())
@@ -104,6 +118,34 @@ def test_a_session_goes_on_with_the_next_frontend(server, session, spec):
     wait_until(lambda: server.session(session)["restarts"] == 1)
     assert "killed by SIGKILL" in server.session(session)["last_death"]
     server.ask("DELETE", f"/_owt/sessions/{session}")
+
+
+def test_a_served_notebook_runs_again_from_its_first_changed_cell_on(server, folder):
+    def ran():
+        return (folder.parent / "ran").read_text().split()
+
+    assert server.ask("GET", "/note").text == "first"
+    before = ran()
+    restart(server)
+    assert server.ask("GET", "/note").text == "first"
+    assert ran() == before
+    kill(server)
+    save_notebook(folder, "second")
+    server.start()
+    wait_until(lambda: server.ask("GET", "/note").text == "second")
+    assert ran() == [*before, "second"]
+
+
+def test_kernels_have_the_same_ids_for_jupyter_clients(server, session):
+    def ids():
+        document = server.ask("GET", "/_owt/jupyter/api/kernels").json()
+        return {kernel["session"]: kernel["id"] for kernel in document}
+
+    server.call("1", session=session)
+    before = ids()
+    assert session in before
+    restart(server)
+    assert ids() == before
 
 
 def test_a_connection_that_is_made_between_two_frontends_is_answered(server, session):

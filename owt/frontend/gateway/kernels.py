@@ -168,8 +168,15 @@ class SessionKernels:
         for ended in self._kernels.keys() - named:
             del self._kernels[ended]
         for session in named - self._kernels.keys():
-            self._add(session, str(uuid.uuid4()))
+            self._add(session, self._id(session, "own"))
         return self._kernels
+
+    def _id(self, session: Session, kind: str) -> str:
+        """Return an id of a kernel: the same one for each frontend that has the session."""
+        if (history := self._service.history) is None:
+            return str(uuid.uuid4())
+        facts = f"{history.started}/{session.name}/{session.created}/{kind}"
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, facts))
 
     def _add(self, session: Session, id: str) -> tuple[JupyterKernel, JupyterKernel]:
         def kernel(id: str, spec: str, attached: bool) -> JupyterKernel:
@@ -177,7 +184,7 @@ class SessionKernels:
 
         pair = (
             kernel(id, session.spec, False),
-            kernel(str(uuid.uuid4()), f"{SPEC_PREFIX}{session.name}", True),
+            kernel(self._id(session, "attached"), f"{SPEC_PREFIX}{session.name}", True),
         )
         self._kernels[session] = pair
         return pair
@@ -217,7 +224,7 @@ class SessionKernels:
         if kernel_name == "python":
             kernel_name = NATIVE_KERNEL_NAME
         session = sessions.create(self._free_name(path), kernel_name, env=_kernel_variables(env or {}))
-        kernel, _ = self._add(session, kernel_id or str(uuid.uuid4()))
+        kernel, _ = self._add(session, kernel_id or self._id(session, "own"))
         await session.started()
         return kernel.kernel_id
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from itertools import takewhile
 
+from msgspec import Struct
+
 from owt.errors import Busy, OwtError
 from owt.frontend.endpoints import Endpoints
 from owt.frontend.logs import OutputLog
@@ -45,17 +47,30 @@ Registration = tuple[str, str, str]
 """A path, a method, and the edition of the endpoint that answers them."""
 
 
+class _SavedRecord(Struct):
+    """The record of the kernel with the id `kernel`, for the next frontend."""
+
+    kernel: str
+    ran: list[tuple[str, set[Registration]]]
+    served: list[tuple[EndpointCell, set[Registration]]]
+    dropped: set[Registration]
+
+
 class _KernelRecord:
     """Record of one kernel: which parts of the notebook are in effect there. A new kernel gets a new one."""
 
-    def __init__(self) -> None:
-        self.complete = False
-        self.in_folder = False
+    def __init__(self, saved: _SavedRecord | None = None) -> None:
+        """`saved` is the record that an earlier frontend had, when all cells were in effect."""
+        self.complete = self.in_folder = saved is not None
         # The meanings of the cells in effect, in their order, and what each registered.
-        self.ran: list[tuple[str, set[Registration]]] = []
-        self.served: dict[EndpointCell, set[Registration]] = {}
+        self.ran: list[tuple[str, set[Registration]]] = [] if saved is None else saved.ran
+        self.served: dict[EndpointCell, set[Registration]] = {} if saved is None else dict(saved.served)
         # Registrations of cells that are no longer in effect.
-        self.dropped: set[Registration] = set()
+        self.dropped: set[Registration] = set() if saved is None else saved.dropped
+
+    def saved(self, kernel: str) -> _SavedRecord:
+        """Return what the next frontend needs to know of this kernel."""
+        return _SavedRecord(kernel, self.ran, list(self.served.items()), self.dropped)
 
     def first_change(self, contents: Contents) -> int:
         """Return the index of the first cell that has to run for these contents."""
@@ -150,6 +165,9 @@ class Notebook:
     def _loaded(self) -> None:
         self._record.complete, self._deaths = True, 0
         self.state = NotebookState.READY
+        records, session = self._sessions.records, self._session
+        if records is not None and session is not None and session.kernel is not None:
+            records.write_notebook(self.name, self._record.saved(session.kernel.id))
         self._on_settled()
 
     def _fail(self, reason: str) -> None:
@@ -196,6 +214,14 @@ class Notebook:
             self._session = session
             self._sessions.kept.add(self.name)
             self._reset_record()
+            self._restore_record(session)
+
+    def _restore_record(self, session: Session) -> None:
+        """Go on with the kernel in which the notebook ran for an earlier frontend, if the session has it."""
+        if self._sessions.records is not None and session.kernel is not None:
+            saved = self._sessions.records.read_notebook(self.name, _SavedRecord)
+            if saved is not None and saved.kernel == session.kernel.id:
+                self._record = _KernelRecord(saved)
 
     # Loading -----------------------------------------------------------------------------------------
 

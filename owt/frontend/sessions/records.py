@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -61,6 +61,8 @@ class RecordedSession(Protocol):
         """Return the time when a call or a cell last began or ended, or None."""
 
 
+_Record = TypeVar("_Record", bound=Struct)
+
 _decoder = msgspec.json.Decoder(SessionRecord)
 
 
@@ -104,7 +106,24 @@ class Records:
             restarted=session.restarted,
             last_death=session.last_death,
         )
-        path = self._path(session.name)
+        self._write(self._path(session.name), session.name, record)
+
+    def remove(self, name: str) -> None:
+        """Remove the record of a session that has ended."""
+        self._path(name).unlink(missing_ok=True)
+
+    def write_notebook(self, session: str, notebook: Struct) -> None:
+        """Record the notebook that runs in a session."""
+        self._write(self._notebook_path(session), session, notebook)
+
+    def read_notebook(self, session: str, kind: type[_Record]) -> _Record | None:
+        """Return the record of the notebook that ran in a session, or None."""
+        try:
+            return msgspec.json.decode(self._notebook_path(session).read_bytes(), type=kind)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _write(self, path: Path, session: str, record: Struct) -> None:
         new = path.with_suffix(".new")
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -114,15 +133,14 @@ class Records:
             new.replace(path)
             self.problem = None
         except OSError as error:
-            self.problem = f"session {session.name} will not outlive this server: {error}"
+            self.problem = f"session {session} will not outlive this server: {error}"
             log.warning("%s", self.problem)
-
-    def remove(self, name: str) -> None:
-        """Remove the record of a session that has ended."""
-        self._path(name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.json"
+
+    def _notebook_path(self, name: str) -> Path:
+        return self._folder / f"{name}.notebook"
 
 
 class _Follower:

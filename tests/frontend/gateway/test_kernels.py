@@ -33,7 +33,9 @@ class Stage:
         self.sessions = Sessions(
             kernels=kernels, limits=limits, pool=pool, spec="owt", max_sessions=5, idle_timeout=None
         )
-        self.service = SimpleNamespace(settings=Settings(), sessions=self.sessions, draining=False)
+        self.service = SimpleNamespace(
+            settings=Settings(), sessions=self.sessions, draining=False, history=None
+        )
         self.kernels = SessionKernels(cast("Service", self.service))
 
     @property
