@@ -159,6 +159,7 @@ def build(
     )
     runs = Runs(
         retention=settings.run_retention,
+        outlive=keeping is not None,
         journal=settings.run_journal,
         journal_total=settings.journal_total,
         window=settings.window,
@@ -282,7 +283,7 @@ class Frontend:
         descriptors = [sock.fileno() for sock in self._sockets.sockets]
         parts.templates.main.hold(LISTEN + self.url, descriptors)
         service = parts.service
-        await service.sessions.recover()
+        await service.sessions.recover(service.restore)
         if self._host is not None and (since := self._host.ready.since) is not None:
             log.warning(
                 "going on with %d sessions of a server whose process ended %.1f s ago",

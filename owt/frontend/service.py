@@ -21,6 +21,7 @@ from owt.frontend.runs.table import Runs
 from owt.frontend.sessions import waiting
 from owt.frontend.sessions.sessions import Sessions
 from owt.wire.call import Call, RequestFacts
+from owt.wire.messages import KeptRun
 
 
 @dataclass
@@ -81,6 +82,12 @@ class Service:
         if call.detach:
             run.detach()
         return run, lookup
+
+    def restore(self, kept: KeptRun) -> Run:
+        """Return a run that a kernel has from an earlier frontend."""
+        run = self.runs.restore(kept)
+        run.observe(self.counters)
+        return run
 
     def refuse(
         self, facts: RequestFacts, session: str | None, error: OwtError, user: str | None = None

@@ -28,8 +28,11 @@ from owt.wire.chunk import Chunk, Data, Done, Head
 from owt.wire.messages import (
     Cancel,
     Credit,
+    Forget,
     Input,
     InputEnd,
+    Keep,
+    KeptRun,
     Output,
     Pong,
     RegisterResult,
@@ -52,10 +55,11 @@ def new_call(code: str | None = "1", *, path: str = "/", **fields: Any) -> Call:
 class ScriptedKernel:
     """Fake of `owt.frontend.kernels.kernel.Kernel` that records what a session sends and acts for the test.
 
-    `invoked` has the ids of the runs that were sent, `calls` their calls, `cancelled` the ids of those that
-    were cancelled, `credits` the credit of each run, `messages` the messages of `ask`, `bound` the session
-    and the concurrency of `bind`, `killed` the reason of `kill`, `pings` the number of pings. The first
-    cancel sets `cancel_received`. `unhandled` is the number of newest messages that it does not handle.
+    `invoked` has the ids of the runs that were sent, `calls` their calls, `kept` those that are kept,
+    `cancelled` the ids of those that were cancelled, `credits` the credit of each run, `messages` the
+    messages of `ask`, `bound` the session and the concurrency of `bind`, `killed` the reason of `kill`,
+    `pings` the number of pings. The first cancel sets `cancel_received`. `unhandled` is the number of
+    newest messages that it does not handle.
     `usage` returns `noted`. `ready` is done when the kernel of an earlier frontend has answered.
     """
 
@@ -72,11 +76,13 @@ class ScriptedKernel:
         self.connection_file: str | None = None
         self.in_cell = False
         self.last_cell: float | None = None
+        self.on_runs: Callable[[tuple[KeptRun, ...]], None] = lambda runs: None
         self.is_stopped = False
         self.kept_seconds = 0.0
         self.noted = (0, 0.0)
         self.invoked: list[str] = []
         self.calls: list[Call] = []
+        self.kept: dict[str, Keep] = {}
         self.cancelled: list[str] = []
         self.credits: list[tuple[str, int]] = []
         self.messages: list[Withdraw | RegisterResult | Input | InputEnd] = []
@@ -104,8 +110,10 @@ class ScriptedKernel:
         """Return None: the kernel has no process."""
         return None
 
-    def invoke(self, run: str, call: Call, *, later: bool = False) -> None:
+    def invoke(self, run: str, call: Call, keep: Keep | None = None, *, later: bool = False) -> None:
         """Record a call."""
+        if keep is not None:
+            self.kept[run] = keep
         self.newest_sent += 1
         self.invoked.append(run)
         self.calls.append(call)
@@ -129,11 +137,13 @@ class ScriptedKernel:
         """Return the number of the message before the newest `unhandled` ones."""
         return self.newest_sent - self.unhandled
 
-    def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd) -> None:
+    def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd | Forget) -> None:
         """Record a control message; the test decides when a run that is cancelled ends."""
         if isinstance(message, Cancel):
             self.cancelled.append(message.run)
             self.cancel_received.set()
+        elif isinstance(message, Forget):
+            del self.kept[message.run]
         else:
             self.messages.append(message)
 

@@ -4,6 +4,7 @@ All processes import it. It does no I/O, and imports neither Tornado nor Jupyter
 
     call       one request to run an adaptor
     chunk      one part of a run's output
+    journal    newest chunks of a run, and the numbers of its events
     endpoint   description of a function that has a path
     names      names of sessions
     collector  bytes that arrive in parts and become one object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Optional, Union
 
 from msgspec import Struct
@@ -158,8 +159,14 @@ class Call(Struct, frozen=True, array_like=True):
         return self.fn_name or "run"
 
     def fingerprint(self) -> int:
-        """Return a number that is equal for requests of the same call: of the same code, arguments and
-        session."""
+        """Return a number that is equal for requests of the same call, in any process: of the same code,
+        arguments and session."""
         facts = self.request
-        fields = (facts.method, facts.query, facts.body) if self.endpoint is not None else None
-        return hash((self.session, facts.path, self.code, self.adaptor, self.kwargs, self.fn_name, fields))
+        digest = hashlib.blake2b(digest_size=8)
+        texts = (self.session, facts.path, self.code, self.adaptor, self.kwargs, self.fn_name)
+        endpoint = (facts.method, facts.query, facts.body) if self.endpoint is not None else ()
+        for field in (*texts, *endpoint):
+            data = field.encode("utf-8", "surrogatepass") if isinstance(field, str) else field
+            digest.update(b"-" if data is None else b"%d:" % len(data))
+            digest.update(data or b"")
+        return int.from_bytes(digest.digest(), "big", signed=True)

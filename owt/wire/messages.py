@@ -26,6 +26,7 @@ from owt.wire.call import Call
 from owt.wire.chunk import OVERHEAD, Chunk
 from owt.wire.endpoint import Endpoint
 from owt.wire.framing import MAX_READ, FrameDecoder, encode_frame
+from owt.wire.journal import DroppedChunks
 
 PROTOCOL = 7
 """Version of the messages. A kernel whose environment has another version of owt may have another one."""
@@ -47,16 +48,50 @@ MIN_ATTACHMENT = 64 * 1024
 """Minimum size of a request body, or of an item of input, that travels as an attachment, in bytes."""
 
 
+class Keep(Struct, frozen=True, array_like=True):
+    """Mark of a run whose output the kernel keeps, for the next frontend, until it receives `Forget`.
+
+    `journal` is the number of bytes that it keeps beside those that no reader has received yet. The other
+    fields are for the next frontend: the time when the run was created, its user, and digests that identify
+    its call (see `owt.frontend.runs`); `digest` is empty if it is not known yet, and None without a claim.
+    """
+
+    journal: int
+    created: float
+    user: Optional[str] = None
+    fingerprint: Optional[int] = None
+    digest: Optional[bytes] = None
+
+
+class KeptRun(Struct, frozen=True, array_like=True):
+    """Run that a kernel has from an earlier frontend. What it keeps of its output follows as `Output`.
+
+    `started` is when it began, or None if it has not; `dropped` describes the chunks that are not kept;
+    `granted` is all credit that the run got, and `received` the number of items of its input that have
+    arrived. Without `keep`, no client can ask for its answer: it was cancelled, and has not ended yet.
+    """
+
+    run: str
+    call: Call
+    keep: Optional[Keep] = None
+    started: Optional[float] = None
+    dropped: DroppedChunks = DroppedChunks()
+    granted: int = 0
+    received: int = 0
+
+
 class Hello(Struct, frozen=True, array_like=True, tag="hello"):
     """First message of a kernel, on the connection for calls, when it can run them.
 
     `number` is that of this message on the connection: one more than that of the last message to the earlier
-    frontend, if there was one. `in_cell` is as in `Cell`.
+    frontend, if there was one. `in_cell` is as in `Cell`, and `runs` are those of the earlier frontend, in
+    the order in which they came.
     """
 
     protocol: int = PROTOCOL
     number: int = 1
     in_cell: bool = False
+    runs: tuple[KeptRun, ...] = ()
 
 
 class Welcome(Struct, frozen=True, array_like=True, tag="welcome"):
@@ -96,6 +131,19 @@ class Invoke(Struct, frozen=True, array_like=True, tag="invoke"):
 
     run: str
     call: Call
+    keep: Optional[Keep] = None
+
+
+class Accepted(Struct, frozen=True, array_like=True, tag="accepted"):
+    """Notice that the kernel has a call with `keep`, and will run it whatever becomes of the frontend."""
+
+    run: str
+
+
+class Forget(Struct, frozen=True, array_like=True, tag="forget"):
+    """Request to keep the output of this run, which has ended, no longer."""
+
+    run: str
 
 
 class Input(Struct, frozen=True, array_like=True, gc=False, tag="input"):
@@ -202,7 +250,7 @@ class RegisterResult(Struct, frozen=True, array_like=True, tag="register-result"
 
 Message = Union[
     Hello, Welcome, Bind, Invoke, Input, InputEnd, Credit, Cancel, Ping, Pong, Withdraw, Withdrawn,
-    Queued, Cell, Output, RegisterEndpoints, RegisterResult,
+    Queued, Cell, Output, RegisterEndpoints, RegisterResult, Accepted, Forget,
 ]  # fmt: skip
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -246,4 +294,4 @@ def _attach(message: Message, attachment: bytes) -> Message:
 
 def _with_body(message: Invoke, body: bytes, input_size: int = 0) -> Invoke:
     request = msgspec.structs.replace(message.call.request, body=body, input_size=input_size)
-    return Invoke(message.run, msgspec.structs.replace(message.call, request=request))
+    return Invoke(message.run, msgspec.structs.replace(message.call, request=request), message.keep)

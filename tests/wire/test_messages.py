@@ -16,16 +16,21 @@ from owt.wire.call import Caching, Call, ChangeDirectory, NotebookCell, RemoveEn
 from owt.wire.chunk import Data, Display, Done, Failed, Head, Stderr, Stdout
 from owt.wire.endpoint import Endpoint, Parameter
 from owt.wire.framing import MAX_READ, encode_frame
+from owt.wire.journal import DroppedChunks
 from owt.wire.messages import (
     MIN_ATTACHMENT,
+    Accepted,
     Bind,
     Cancel,
     Cell,
     Credit,
+    Forget,
     Hello,
     Input,
     InputEnd,
     Invoke,
+    Keep,
+    KeptRun,
     Message,
     Output,
     Ping,
@@ -56,15 +61,22 @@ CALL = Call(
     REQUEST, "x", "speak", "{}", "f", "s", "python3", "text/html", True, True, 2.5, Caching(True, "key")
 )
 
+DROPPED = DroppedChunks(3, 400, Head(200, ()), 1, True)
+
 EVERY_MESSAGE: list[Message] = [
     Hello(),
     Hello(7),
+    Hello(7, 5, True, (KeptRun("r1", CALL, Keep(1, 2.5, "ada", -3, b"d"), 1.5, DROPPED, 7, 2),)),
+    Accepted("r1"),
+    Forget("r1"),
     Welcome("http://localhost:9876", "127.0.0.1", 9876),
+    Welcome("http://localhost:9876", "127.0.0.1", 9876, keep=True, number=1 << 33),
     Welcome("http://localhost:9876", "127.0.0.1", 9876, "s", 4, 1024),
     Welcome("http://localhost:9876", "127.0.0.1", 9876, "s", 4, 1024, 1 << 30, ("clean", "up")),
     Bind("s", 2),
     Bind(None, 1),
     Invoke("r1", CALL),
+    Invoke("r1", CALL, Keep(1, 2.5)),
     Invoke("r2", Call(RequestFacts("GET", "/", "", (), b"", "h"))),
     Input("r1", b"x" * 10),
     Input("r1", "é".encode(), True),

@@ -13,10 +13,10 @@ from owt.frontend.http.events import Events
 from owt.frontend.http.exchange import Exchange
 from owt.frontend.http.responses import Plain
 from owt.frontend.problems import Problem, WholeResponse
-from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, parse_after, parse_event_id
 from owt.frontend.runs.runs import Run
 from owt.frontend.service import Service
+from owt.wire.journal import ChunksLost
 
 
 class RunExchange(Exchange):

@@ -16,10 +16,10 @@ from owt.frontend.http.messages import Messages
 from owt.frontend.http.responses import Plain
 from owt.frontend.logs import OutputLog
 from owt.frontend.problems import Headers, Problem, WholeResponse
-from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.resuming import EventId, lost_event
 from owt.frontend.runs.runs import Reader, Run
 from owt.wire.chunk import Chunk, Data, Prompt
+from owt.wire.journal import ChunksLost
 
 log = logging.getLogger("owt.calls")
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 from typing import Protocol
@@ -38,14 +39,18 @@ from owt.frontend.kernels.template import TemplateProcess
 from owt.wire.call import Call
 from owt.wire.messages import (
     PROTOCOL,
+    Accepted,
     Bind,
     Cancel,
     Cell,
     Credit,
+    Forget,
     Hello,
     Input,
     InputEnd,
     Invoke,
+    Keep,
+    KeptRun,
     Message,
     Output,
     Ping,
@@ -58,7 +63,7 @@ from owt.wire.messages import (
     Withdrawn,
 )
 
-RunMessage = Output | Queued | Withdrawn | Credit | Pong
+RunMessage = Output | Queued | Withdrawn | Credit | Pong | Accepted
 """Message of a kernel for its session."""
 
 log = logging.getLogger("owt.kernels")
@@ -127,6 +132,8 @@ class Kernel:
         self.exit: Exit | None = None
         self.in_cell = False
         self.last_cell: float | None = None
+        # Called with the runs that the kernel has from an earlier frontend, before their output comes.
+        self.on_runs: Callable[[tuple[KeptRun, ...]], None] = lambda runs: None
         self.ready: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
         self._owner = owner
@@ -206,24 +213,23 @@ class Kernel:
     def received(self, message: Message) -> None:
         """Handle a message of the kernel. Raises `WireError` for one that is out of order."""
         match message:
-            case Hello(protocol=protocol, number=number, in_cell=in_cell) if (
-                self.state is KernelState.STARTING
-            ):
+            case Hello(protocol=protocol) if self.state is KernelState.STARTING:
                 if protocol != PROTOCOL:
                     raise WireError(
                         f"kernel {self.id} uses version {protocol} of the protocol and this server version "
                         f"{PROTOCOL}; install the same version of owt in the kernel's environment"
                     )
                 assert self._calls is not None
-                self._calls.received += number - 1
-                self.in_cell = in_cell
+                self._calls.received += message.number - 1
+                self.in_cell = message.in_cell
                 self.state = KernelState.READY
+                self.on_runs(message.runs)
                 self.ready.set_result(None)
             case _ if self.state is KernelState.ENDING:
                 # The process has ended; its last output still arrives.
                 if isinstance(message, Output | Queued | Withdrawn):
                     self._owner.received(message)
-            case Output() | Queued() | Withdrawn() | Credit() | Pong() if self.state is KernelState.READY:
+            case Output() | Queued() | Withdrawn() | Credit() | Pong() | Accepted() if self.alive:
                 self._owner.received(message)
             case Cell(running=running) if self.state is KernelState.READY:
                 self.in_cell = running
@@ -251,13 +257,13 @@ class Kernel:
         """True while calls can be sent."""
         return self.state is KernelState.READY
 
-    def invoke(self, run: str, call: Call, *, later: bool = False) -> None:
+    def invoke(self, run: str, call: Call, keep: Keep | None = None, *, later: bool = False) -> None:
         """Send a call, with `later` in the next step of the event loop. The owner receives its output, or the
-        end of the kernel."""
+        end of the kernel. With `keep`, the run outlives this process."""
         assert self._calls is not None
         if self._welcome.keep and self._last_output is not None:
             self._last_output.note_call()
-        self._calls.send(Invoke(run, call), later=later)
+        self._calls.send(Invoke(run, call, keep), later=later)
 
     def bind(self, session: str | None, concurrency: int, owner: KernelOwner) -> None:
         """Give the kernel to another session."""
@@ -293,7 +299,7 @@ class Kernel:
         earlier frontends. Only with `--keep`."""
         return (0, 0.0) if self._last_output is None else self._last_output.usage()
 
-    def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd) -> None:
+    def ask(self, message: Cancel | Withdraw | RegisterResult | Input | InputEnd | Forget) -> None:
         """Send a message that the kernel handles while a call runs."""
         if self._control is not None:
             self._control.send(message)

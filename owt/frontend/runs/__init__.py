@@ -4,7 +4,7 @@
     table     known runs: live ones, and those that ended recently
     input     what the client of a run sends to it, within the kernel's credit
     claims    ids that clients choose for their runs
-    journal   newest chunks of a run, and the limit of all journals together
+    budget    limit of the journals of all live runs together (`owt.wire.journal`)
     resuming  clients that reconnect to a run
     cache     stored answers
 """

@@ -22,7 +22,7 @@ from typing import Literal, Protocol
 
 from owt.wire.call import Call
 from owt.wire.chunk import OVERHEAD, Prompt
-from owt.wire.messages import Input, InputEnd, is_body_input
+from owt.wire.messages import Input, InputEnd, KeptRun, is_body_input
 
 
 class InputState(Enum):
@@ -102,6 +102,15 @@ class RunInput:
         new = cls(run)
         if is_body_input(call):
             new._body = Input(run, call.request.body)
+        return new
+
+    @classmethod
+    def restore(cls, kept: KeptRun) -> RunInput:
+        """Return the input of a run that a kernel has from an earlier frontend. A body comes no further."""
+        new = cls(kept.run)
+        new.received = new.sent = kept.received
+        if kept.call.request.input_size and not kept.call.body_parsed:
+            new.is_body, new.state = True, InputState.ENDED
         return new
 
     @property

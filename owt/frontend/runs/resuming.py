@@ -12,11 +12,11 @@ from typing import Literal, NamedTuple
 from owt.errors import BadRequest
 from owt.frontend.problems import Problem
 from owt.frontend.runs.claims import Claim
-from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.runs import Reader, Run
 from owt.wire import sse
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data
+from owt.wire.journal import ChunksLost
 from owt.wire.names import RUN_ID
 
 OVER = "over"

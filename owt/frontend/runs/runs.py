@@ -19,11 +19,13 @@ from typing import Literal, Protocol
 
 from msgspec import Struct, field
 
+from owt.frontend.runs.budget import JournalBudget
 from owt.frontend.runs.claims import Claim
 from owt.frontend.runs.input import RunInput
-from owt.frontend.runs.journal import ChunksLost, Journal, JournalBudget
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Data, Done, Failed, Head, Prompt, Stderr, Stdout
+from owt.wire.journal import ChunksLost, Journal
+from owt.wire.messages import Forget, Input, InputEnd, Keep, KeptRun
 
 BATCH = 520 * 1024
 """Maximum size, in bytes, of what a reader gets at once, which bounds what is buffered for a slow client."""
@@ -62,6 +64,9 @@ class RunKernel(Protocol):
     def credit(self, run: str, size: int) -> None:
         """Allow `size` more bytes of output of the run with this id."""
 
+    def ask(self, message: Input | InputEnd | Forget) -> None:
+        """Send a message that the kernel handles while calls run."""
+
 
 class RunObserver(Protocol):
     """Observer of a run. Its methods must not raise."""
@@ -81,7 +86,8 @@ class Run(Struct, eq=False):
     `resumable`: if its answer is a stream of events, or its client has chosen its id. Times are seconds since
     1970.
 
-    `journal_limit` is in bytes; `budget` is what the run shares with others (by default nothing).
+    `journal_limit` is in bytes; `budget` is what the run shares with others (by default nothing). With
+    `outlives`, the kernel keeps the run for the next frontend if its answer can still be asked for then.
     """
 
     id: str
@@ -90,6 +96,7 @@ class Run(Struct, eq=False):
     budget: JournalBudget = field(default_factory=lambda: JournalBudget(0))
     grant_step: int = 1
     resume_window: float = 0
+    outlives: bool = False
     state: RunState = RunState.QUEUED
     session: str | None = None
     kernel: str | None = None
@@ -118,7 +125,8 @@ class Run(Struct, eq=False):
     _observers: list[RunObserver] = field(default_factory=list)
     _granted: int = 0
     _readers: list[Reader] = field(default_factory=list)
-    _left_at: tuple[int, int] = (0, 0)  # bytes and position of the furthest reader that has left
+    _left_at: int = 0  # bytes that the furthest reader that has left had taken
+    _keeper: RunKernel | None = None  # the kernel that keeps the output
     _abandoned: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
@@ -158,11 +166,42 @@ class Run(Struct, eq=False):
         self.kernel = kernel.id
         self.started_at = time.time()
         self._executor = kernel
+        self._keeper = kernel if self.outlives and self.keep is not None else None
+
+    @property
+    def keep(self) -> Keep | None:
+        """Return what the next frontend has to know of the run; None if it does not outlive this one."""
+        if not self.outlives:
+            return None
+        call, claim = self.call, self.claim
+        if not (self.detached or self.resumable or call.sse_streams):
+            return None
+        digest = None if claim is None else claim.digest or b""
+        return Keep(self.journal_limit, self.created_at, call.request.user, self.fingerprint, digest)
+
+    def resume(self, kept: KeptRun) -> None:
+        """Become a run that a kernel has from an earlier frontend, and whose output follows."""
+        self.journal = Journal.after(kept.dropped)
+        self._granted = self._left_at = kept.granted
+        if kept.keep is None:
+            self.cancel_reason = "disconnected"
+        else:
+            self.created_at, self.user = kept.keep.created, kept.keep.user
+            self.fingerprint = kept.keep.fingerprint
+        if kept.received or kept.call.request.input_size:
+            self.input = RunInput.restore(kept)
+            self.observe(self.input)
+
+    def forget(self) -> None:
+        """Have the kernel keep the output no longer."""
+        if self._keeper is not None:
+            self._keeper.ask(Forget(self.id))
+            self._keeper = None
 
     def take_back(self) -> None:
         """Record that the kernel has not begun the run, so that it waits in its session's queue again."""
         self.state = RunState.QUEUED
-        self.kernel = self.started_at = self._executor = None
+        self.kernel = self.started_at = self._executor = self._keeper = None
         self._granted = 0
 
     def cancel(self, reason: CancelReason) -> None:
@@ -275,9 +314,13 @@ class Run(Struct, eq=False):
         self._readers.remove(reader)
         if self.ended:
             return
-        self._left_at = max(self._left_at, (reader.consumed, reader.position))
+        self._left_at = max(self._left_at, reader.consumed)
         self.grant()
-        if self._readers or self.detached:
+        self.wait_for_reader()
+
+    def wait_for_reader(self) -> None:
+        """Cancel a run that has no reader and needs one, perhaps later."""
+        if self.ended or self._readers or self.detached:
             return
         if self.resumable and self.resume_window > 0:
             loop = asyncio.get_running_loop()
@@ -298,7 +341,7 @@ class Run(Struct, eq=False):
         if self.detached or self.abandoned:
             consumed = self.journal.total
         else:
-            consumed = min((reader.consumed for reader in self._readers), default=self._left_at[0])
+            consumed = min((reader.consumed for reader in self._readers), default=self._left_at)
         due = consumed - self._granted
         if due >= self.grant_step:
             self._granted += due
@@ -310,12 +353,13 @@ class Run(Struct, eq=False):
         journal, limit = self.journal, 0 if self.abandoned else self.budget.limit_of(self)
         if journal.bytes <= limit:
             return
-        keep = journal.end
-        if not self.detached:
-            default = journal.end if self.abandoned else self._left_at[1]
-            keep = min((reader.position for reader in self._readers), default=default)
+        keep, delivered = journal.end, journal.total
+        if not self.detached and self._readers:
+            keep = min(reader.position for reader in self._readers)
+        elif not self.detached and not self.abandoned:
+            delivered = self._left_at
         before = journal.bytes
-        journal.trim(limit, keep)
+        journal.trim(limit, keep, delivered)
         self.budget.count(self, journal.bytes - before)
 
     def text(self, kind: type[Stdout] | type[Stderr]) -> str:

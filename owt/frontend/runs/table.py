@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from owt.errors import AnswerLost, RunTaken
 from owt.frontend.logs import short_path
+from owt.frontend.runs.budget import JournalBudget
 from owt.frontend.runs.claims import Claim
-from owt.frontend.runs.journal import JournalBudget
 from owt.frontend.runs.runs import Run
 from owt.wire.call import Call, RequestFacts
 from owt.wire.chunk import size
+from owt.wire.messages import KeptRun
 
 MAX_DROPPED = 100_000
 """Maximum number of ids of dropped runs, each of some 300 bytes."""
@@ -48,17 +49,19 @@ class Runs:
         cacheable: int = 0,
         resume_window: float = 0,
         max_ended: int = 10_000,
+        outlive: bool = False,
     ) -> None:
         """`retention` is in seconds after the end of a run. `journal` (of each run), `journal_total` (of all
         together, with all else that ended runs keep; those are dropped first) and `window` (of credit) are in
         bytes. The journal of a run whose answer may be cached holds `cacheable` bytes, if that is more than
-        `journal`."""
+        `journal`. With `outlive`, kernels keep runs for the next frontend."""
         self._retention = retention
         self._journal = journal
         self._cacheable = max(journal, cacheable)
         self._budget = JournalBudget(journal_total)
         self._ids = _random_ids()
         self._max_ended = max_ended
+        self._outlive = outlive
         self._grant_step = max(1, window // 4)
         self._resume_window = resume_window
         self._live: dict[str, Run] = {}
@@ -71,13 +74,28 @@ class Runs:
     def create(self, call: Call, claim: Claim | None = None) -> Run:
         """Return a new run of this call, with the id that its client has chosen, or one that cannot be
         guessed."""
+        limit = self._journal if call.caching is None else self._cacheable
+        return self._add(next(self._ids) if claim is None else claim.id, call, limit, claim)
+
+    def restore(self, kept: KeptRun) -> Run:
+        """Return a run that a kernel has from an earlier frontend, and whose output follows.
+
+        Its session calls `Run.enqueue`, and `Run.start` if it has begun."""
+        keep = kept.keep
+        digest = None if keep is None else keep.digest
+        claim = None if digest is None else Claim.restore(kept.run, digest or None)
+        run = self._add(kept.run, kept.call, 0 if keep is None else keep.journal, claim)
+        run.resume(kept)
+        return run
+
+    def _add(self, id: str, call: Call, limit: int, claim: Claim | None) -> Run:
         run = Run(
-            next(self._ids) if claim is None else claim.id, call,
-            self._journal if call.caching is None else self._cacheable,
+            id, call, limit,
             budget=self._budget,
             grant_step=self._grant_step,
             resume_window=self._resume_window,
             claim=claim,
+            outlives=self._outlive,
         )
         self._live[run.id] = run
         self._budget.join(run)
@@ -142,6 +160,7 @@ class Runs:
                 return
             del self._ended[run.id]
             self._ended_bytes -= run.kept_bytes
+            run.forget()
             if run.claim is not None and ended_at > horizon:
                 self._dropped[run.id] = Dropped(run.user, ended_at)
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
 from owt.errors import Busy, KernelDied, KernelKilled, OwtError
@@ -23,12 +23,25 @@ from owt.frontend.sessions.deadlines import NO_CALL, STUCK, Deadlines, Limits
 from owt.frontend.sessions.events import KernelEvent, SessionObservers, SessionOwner, SessionState
 from owt.frontend.sessions.records import SessionRecord
 from owt.wire.chunk import Done, Failed, Stderr, Stdout
-from owt.wire.messages import PING, Cancel, Credit, Output, Pong, Queued, Withdraw, Withdrawn
+from owt.wire.messages import (
+    PING,
+    Accepted,
+    Cancel,
+    Credit,
+    KeptRun,
+    Output,
+    Pong,
+    Queued,
+    Withdraw,
+    Withdrawn,
+)
 
 log = logging.getLogger("owt.sessions")
 
 IDLE_DEATHS = 3
 """Number of kernels that may die in a row without a call. After that, the next call starts one."""
+RECONNECT = 1.0
+"""Minimum time, in seconds, that clients of an earlier frontend have to come back to their runs."""
 MAX_AHEAD = 8
 """Maximum number of queued calls that are sent before their turn."""
 SHORT = 0.01
@@ -255,7 +268,7 @@ class Session:
             run.kernel_loss, self._loss = self._loss, None
             if run.call.caching is None:
                 run.feed((failures.loss_notice(run.kernel_loss),))
-        kernel.invoke(run.id, run.call, later=ahead)
+        kernel.invoke(run.id, run.call, run.keep, later=ahead)
         self._ahead[run.id] = run, kernel.newest_sent
 
     def _begin(self, run: Run, kernel: Kernel) -> None:
@@ -300,7 +313,7 @@ class Session:
         # The kernel has its next call by now. A step of the event loop costs a twentieth of a call.
         run.wake_readers(now=True)
 
-    def _received_control(self, message: Queued | Withdrawn | Credit | Pong) -> None:
+    def _received_control(self, message: Queued | Withdrawn | Credit | Pong | Accepted) -> None:
         if (kernel := self.kernel) is None:
             return
         match message:
@@ -346,20 +359,41 @@ class Session:
         self.concurrency, self.ever_started = concurrency, True
         kernel.bind(self.name, concurrency, self)
 
-    def resume(self, record: SessionRecord, kernel: Kernel | None) -> None:
-        """Go on as the session that an earlier frontend has recorded, with its kernel if that was kept."""
+    def resume(
+        self, record: SessionRecord, kernel: Kernel | None, restore: Callable[[KeptRun], Run]
+    ) -> None:
+        """Go on as the session that an earlier frontend has recorded, with its kernel if that was kept.
+
+        `restore` returns a run that the kernel has.
+        """
         for name in ("created", "last_used", "calls", "restarts", "restarted", "last_death"):
             setattr(self, name, getattr(record, name))
         self.kernel, self.ever_started = kernel, True
         if kernel is not None:
             calls, last_call = kernel.usage()
             self.calls, self.last_used = self.calls + calls, last_call or self.last_used
+            kernel.on_runs = lambda runs: self._resume_runs(kernel, runs, restore)
             kernel.ready.add_done_callback(lambda _: self._send_queued())
         else:
             if record.kernel is not None:
                 self._loss = self.last_death = "ended with the server and the process that kept it"
                 self.restarts, self.restarted = self.restarts + 1, time.time()
             self.start()
+
+    def _resume_runs(
+        self, kernel: Kernel, runs: Iterable[KeptRun], restore: Callable[[KeptRun], Run]
+    ) -> None:
+        """Go on with runs that the kernel has from an earlier frontend, before their output comes."""
+        for kept in runs:
+            run = restore(kept)
+            run.enqueue(self)
+            self.queue.append(run)
+            self._ahead[run.id] = run, 0
+            if kept.started is not None:
+                self._begin(run, kernel)
+                self._deadlines.begun(run)
+                run.started_at = kept.started
+            asyncio.get_running_loop().call_later(RECONNECT, run.wait_for_reader)
 
     def release(self) -> Kernel:
         """Give the kernel away, and end without it."""

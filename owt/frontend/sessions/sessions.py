@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from owt.errors import BadRequest, Busy, NoSuchSession, SessionDiffers
 from owt.frontend.kernels.exit import Exit, ExitKind
@@ -19,6 +19,7 @@ from owt.frontend.sessions.pool import Pool
 from owt.frontend.sessions.records import Records
 from owt.frontend.sessions.session import Session
 from owt.wire.call import Call
+from owt.wire.messages import KeptRun
 
 MAX_CONCURRENCY = 1000
 
@@ -165,7 +166,7 @@ class Sessions(SessionOwner):
             self.records.follow(session)
         return session
 
-    async def recover(self) -> None:
+    async def recover(self, restore: Callable[[KeptRun], Run]) -> None:
         """Go on with the sessions of an earlier frontend, and end its kernels that have none."""
         if self.records is None:
             return
@@ -187,7 +188,7 @@ class Sessions(SessionOwner):
                 arguments = record.spec, record.name, record.concurrency, session
                 kernel = await self.kernels.resume(record.kernel, *arguments)
             self.named[record.name] = session
-            session.resume(record, kernel)
+            session.resume(record, kernel, restore)
             self.records.follow(session)
         for id in list(self.kernels.kept):
             unneeded = await self.kernels.resume(id, self._spec, None, 1, _Nobody())

@@ -2,9 +2,11 @@
 
     channel        the kernel's side of its two connections
     connection     one connection
+    handover       socket that brings the connections, also those to the next frontend
     local_runner   calls in this process, without a server
     runner         runs in turn or at once, and how they are stopped
     active_runs    active runs by id: each begins once or is withdrawn
+    kept_runs      output that is kept for the next frontend
     execution      one run, from its call to its chunks
     failure        exceptions to failure chunks; `advice` adds advice about the request
     stdio          stdout and stderr, routed to the run that writes to them

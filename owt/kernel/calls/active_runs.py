@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
+from collections.abc import Iterator
 
 from owt.kernel import context
 from owt.kernel.body import Items
 from owt.kernel.calls.input import RunInput
+from owt.kernel.calls.kept_runs import KeptRun, without_input
+from owt.wire import messages
 
 MAX_WITHDRAWN = 1000
 """Maximum number of runs that are withdrawn before they arrive; of more, the oldest is forgotten."""
@@ -20,7 +24,7 @@ class ActiveRun(context.Run):
     `number` is that of its message; `thread` is the id of its own thread, if it has one; `exit` is the
     SystemExit or KeyboardInterrupt of a task or a callback that it has started; `failing` is set while its
     exception is described; `cancelled` is set once its task has been cancelled;
-    `opened_input` is its input, if there is one yet.
+    `opened_input` is its input, if there is one yet; `kept` is what outlives the frontend, if anything does.
     """
 
     number = 0
@@ -32,6 +36,7 @@ class ActiveRun(context.Run):
     task: asyncio.Task[None] | None = None
     thread: int | None = None
     opened_input: RunInput | None = None
+    kept: KeptRun | None = None
 
     @property
     def input(self) -> RunInput:
@@ -61,16 +66,20 @@ class RunTable:
         self._runs: dict[str, ActiveRun] = {}
         self._begun = 0
         self._withdrawn: dict[str, None] = {}
+        self._kept: dict[str, KeptRun] = {}
 
     def add(self, run: ActiveRun) -> bool:
-        """Add a run that has arrived. Returns False if it was withdrawn before, or its frontend is gone."""
+        """Add a run that has arrived. Returns False if it was withdrawn before, its frontend is gone, or an
+        earlier frontend has sent it, too."""
         with self.lock:
-            if run.number < self.first_number:
+            if run.number < self.first_number or run.id in self._kept:
                 return False
             if run.id in self._withdrawn:
                 del self._withdrawn[run.id]
                 return False
             self._runs[run.id] = run
+            if run.kept is not None:
+                self._kept[run.id] = run.kept
             return True
 
     def forget_frontend(self) -> list[ActiveRun]:
@@ -79,6 +88,36 @@ class RunTable:
             self.first_number = sys.maxsize
             self._withdrawn.clear()
             return list(self._runs.values())
+
+    def inventory(self) -> tuple[messages.KeptRun, ...]:
+        """Return the runs for the next frontend, in order. Call it while nothing can be sent."""
+        with self.lock:
+            inputs = {run.id: run.opened_input for run in self._runs.values() if run.opened_input is not None}
+            kept = [
+                kept.describe(inputs[id].received if id in inputs else 0) for id, kept in self._kept.items()
+            ]
+            others = [
+                messages.KeptRun(run.id, without_input(run.call), started=time.time())
+                for run in self._runs.values()
+                if run.kept is None and run.begun and not run.sender.closed
+            ]
+        return (*kept, *others)
+
+    def outputs(self) -> Iterator[messages.Message]:
+        """Yield what is kept of the runs, and the credit of their input, for the next frontend. Call it while
+        nothing can be sent."""
+        for kept in list(self._kept.values()):
+            yield from kept.outputs()
+        for run in self.all():
+            credit = None if run.opened_input is None else run.opened_input.credit
+            if run.kept is not None and credit is not None:
+                yield messages.Credit(run.id, max(0, credit))
+
+    def forget(self, id: str) -> None:
+        """Keep the output of this run no longer, if it has ended or was withdrawn."""
+        with self.lock:
+            if id in self._kept and (id not in self._runs or self._kept[id].ended):
+                del self._kept[id]
 
     def get(self, id: str) -> ActiveRun | None:
         """Return the run; None before it arrives and after it has ended."""

@@ -29,6 +29,7 @@ from owt.wire.messages import (
     Cancel,
     Cell,
     Credit,
+    Forget,
     Hello,
     Input,
     InputEnd,
@@ -153,7 +154,7 @@ class KernelChannel:
                 return
             self._number += 1
             if isinstance(message, Invoke):
-                self.runner.accept(message.run, message.call, self._number)
+                self.runner.accept(message.run, message.call, self._number, message.keep)
             elif isinstance(message, Ping):
                 self._calls.note_handled(self._number)
                 self._calls.send(Pong())
@@ -174,6 +175,8 @@ class KernelChannel:
                 self.runner.add_input(message)
             elif isinstance(message, InputEnd):
                 self.runner.end_input(message.run, message.error)
+            elif isinstance(message, Forget):
+                self.runner.runs.forget(message.run)
             elif isinstance(message, RegisterResult):
                 self.runner.endpoints.on_result(message.number, message.problem)
             else:
@@ -205,6 +208,8 @@ class KernelChannel:
         assert self._end is not None
         if self._end.is_attended and receiver in (self._control, self._calls.receiver):
             self._end.is_attended = False
+            # What this frontend has sent last still counts.
+            self._read_control()
             self._calls.disconnect()
             self._control_loop.remove_reader(self._control.fileno())
             self._control.socket.close()
@@ -233,7 +238,7 @@ class KernelChannel:
         calls.socket.settimeout(None)
         self.welcome = welcome
         Server.announce(welcome.url, welcome.address, welcome.port, context.running_id)
-        self.runner.connected(welcome.number, welcome.window)
+        self.runner.runs.first_number, self.runner.window = welcome.number, welcome.window
         self._bind(welcome.session, welcome.concurrency)
         self._control = control
         self._control_loop.add_reader(control.fileno(), self._read_control)
@@ -242,8 +247,9 @@ class KernelChannel:
 
     def _first_messages(self, number: int) -> Iterator[Message]:
         """Yield the messages for a new frontend, the first of which has this number."""
-        yield Hello(PROTOCOL, number, self._in_cell)
+        yield Hello(PROTOCOL, number, self._in_cell, self.runner.runs.inventory())
         yield self.runner.endpoints.announcement()
+        yield from self.runner.runs.outputs()
 
     def _read_from(self, receiver: Receiver, number: int) -> None:
         """Read calls from another connection, whose first message had this number. In the main thread."""

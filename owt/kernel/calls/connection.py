@@ -7,10 +7,11 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from owt.errors import WireError
 from owt.kernel.exit import process_id
-from owt.wire.messages import Message, encode, message_decoder
+from owt.wire.messages import Message, Output, encode, message_decoder
 from owt.wire.unsent import Region, UnsentOutput
 
 
@@ -58,6 +59,13 @@ class Receiver:
                 return first
 
 
+class KeptOutput(Protocol):
+    """Output of a run that outlives its frontend."""
+
+    def add(self, output: Output) -> Output:
+        """Keep an output that is about to be sent, and return it as it is to be sent."""
+
+
 class FrontendConnection:
     """Stream socket with messages to and from the frontend, and to the next frontend when this one is gone.
 
@@ -79,14 +87,16 @@ class FrontendConnection:
         self._sent = 0
         self._lock = threading.Lock()
         self._owner = 0
-        self._deferred: deque[tuple[Message, Sequence[Region]]] = deque()
+        self._deferred: deque[tuple[Message, Sequence[Region], KeptOutput | None]] = deque()
         self._process = process_id()
 
-    def send(self, message: Message, regions: Sequence[Region] = ()) -> bool:
+    def send(
+        self, message: Message, regions: Sequence[Region] = (), kept: KeptOutput | None = None
+    ) -> bool:
         """Write a message; block while the frontend's buffers are full, which credit keeps rare.
 
-        `regions` have text of the message; they get its number. Returns False if there is no frontend: the
-        message is dropped.
+        `regions` have text of the message; they get its number. `kept` keeps an output, for the next
+        frontend, too. Returns False if there is no frontend: the message is dropped.
 
         The garbage collector may run a finalizer in the middle of a write, and the finalizer may print. A
         message that is sent from there follows the frame that is being written.
@@ -97,12 +107,12 @@ class FrontendConnection:
             raise RuntimeError("a forked child process has no connection to the server; the kernel has")
         me = threading.get_ident()
         if self._owner == me:
-            self._deferred.append((message, regions))
+            self._deferred.append((message, regions, kept))
             return True
         with self._lock:
             self._owner = me
             try:
-                self._write(message, regions)
+                self._write(message, regions, kept)
                 while self._deferred:
                     self._write(*self._deferred.popleft())
             finally:
@@ -137,14 +147,20 @@ class FrontendConnection:
                 self.receiver = receiver
                 self.is_open = True
                 for message in first(self._sent + 1):
-                    self._write(message, ())
+                    self._write(message)
                 while self._deferred:
                     self._write(*self._deferred.popleft())
             finally:
                 self._owner = 0
 
-    def _write(self, message: Message, regions: Sequence[Region]) -> None:
+    def _write(
+        self, message: Message, regions: Sequence[Region] = (), kept: KeptOutput | None = None
+    ) -> None:
         frame = encode(message)
+        if kept is not None:
+            assert isinstance(message, Output)
+            if (cut := kept.add(message)) is not message:
+                frame = encode(cut)
         if not self.is_open:
             return
         self._sent += 1

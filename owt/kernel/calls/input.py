@@ -19,7 +19,8 @@ from owt.wire.messages import Input
 class RunInput:
     """Items from the run's client, in order. A run waits for them as it waits for credit of its output.
 
-    `consumed` is the number of items that were taken, and `whole` that of `owt.kernel.body.Items`.
+    `received` is the number of items that have arrived, `consumed` that of those that were taken, and `whole`
+    is as in `owt.kernel.body.Items`.
     """
 
     def __init__(self, sender: OutputSender, *, after_body: bool = False) -> None:
@@ -27,7 +28,10 @@ class RunInput:
         request comes first, as an item that is no message."""
         self._sender = sender
         self._after_body = after_body
+        self.received = 0
         self.consumed = 0
+        # What the frontend may still send of the credit that it got; None until it got some.
+        self.credit: int | None = None
         self._items: deque[Input] = deque()
         self._due = sender.window
         self._ended = False
@@ -45,6 +49,9 @@ class RunInput:
         if self._after_body and self.whole is None:
             self.whole = item.data
         else:
+            self.received += 1
+            with self._lock:
+                self.credit = (self.credit or 0) - item.size
             self._items.append(item)
         self._sender.notify()
 
@@ -52,6 +59,11 @@ class RunInput:
         """Let no item follow; `error` is why the sender broke off, or None if the input is complete."""
         self._error, self._ended = error, True
         self._sender.notify()
+
+    def break_off(self, error: str) -> None:
+        """End the body that the input is, or begins with, for this reason, if it is not complete."""
+        if not self._ended and self.whole is None:
+            self.end(error)
 
     # In the run
 
@@ -138,6 +150,7 @@ class RunInput:
             if self._due < step:
                 return
             due, self._due = self._due, 0
+            self.credit = (self.credit or 0) + due
         self._sender.request_input(due)
 
 

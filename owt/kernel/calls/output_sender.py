@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from owt.kernel.calls.connection import FrontendConnection
+from owt.kernel.calls.connection import FrontendConnection, KeptOutput
 from owt.kernel.calls.interrupts import Interrupts
 from owt.kernel.calls.iopub import RunMirror
 from owt.kernel.calls.recording import Recording
@@ -50,6 +50,9 @@ class OutputSender:
         """
         self.run = run
         self.mirror = mirror
+        self.kept: KeptOutput | None = None
+        # All credit that was given beyond the window.
+        self.granted = 0
         self.stop_reason: str | None = None
         self.recording: Recording | None = None
         self.has_shown = False
@@ -75,6 +78,11 @@ class OutputSender:
         self._records_text = False
 
     @property
+    def closed(self) -> bool:
+        """True once the last chunks are sent, or about to be."""
+        return self._closed
+
+    @property
     def credit(self) -> int:
         """Number of bytes that may still be sent before the readers must take some."""
         return self._credit
@@ -83,6 +91,7 @@ class OutputSender:
         """Add `amount` bytes of credit. Thread-safe."""
         with self._lock:
             self._credit += amount
+            self.granted += amount
         self.notify()
 
     def stop(self, reason: str) -> None:
@@ -180,7 +189,8 @@ class OutputSender:
             with self._order:
                 last = (*self._pop_text(), *chunks) if self._text else tuple(chunks)
                 self._closed = True
-                self._connection.send(Output(self.run, last), self._regions() if self._region else ())
+                regions = self._regions() if self._region else ()
+                self._connection.send(Output(self.run, last), regions, self.kept)
                 if self._region is not None:
                     assert self._connection.unsent is not None
                     self._region.clear()
@@ -335,7 +345,7 @@ class OutputSender:
             return
         amount = size(chunk)
         # A chunk that cannot be encoded takes no credit.
-        self._connection.send(Output(self.run, (chunk,)), regions)
+        self._connection.send(Output(self.run, (chunk,)), regions, self.kept)
         with self._lock:
             self._credit -= amount
         if self.mirror is not None:

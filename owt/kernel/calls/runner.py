@@ -30,6 +30,7 @@ from owt.kernel.calls.failure import describe, last_resort
 from owt.kernel.calls.figures import Figures
 from owt.kernel.calls.interrupts import InMainThread, InOtherThread, InStep, Interrupts, Stopped
 from owt.kernel.calls.iopub import IopubMirror, RunMirror
+from owt.kernel.calls.kept_runs import ENDED, KeptRun
 from owt.kernel.calls.output_sender import OutputSender
 from owt.kernel.calls.process_state import ProcessState
 from owt.kernel.calls.stdio import Streams
@@ -44,7 +45,7 @@ from owt.summat import METHODS
 from owt.summat.inputs import current_request
 from owt.wire.call import Call
 from owt.wire.chunk import Chunk, Done, Failed
-from owt.wire.messages import Input, Output, Queued, Withdrawn
+from owt.wire.messages import Accepted, Input, Keep, Output, Queued, Withdrawn
 
 UNLIMITED = 1 << 60
 """Credit, in bytes, that no run uses up."""
@@ -78,28 +79,28 @@ class Runner:
         """
         self.concurrency = concurrency
         self.turn = asyncio.Lock()
+        self.runs = RunTable()
         # Number of Jupyter's messages that ipykernel handles now.
         self.handlers = 0
         self._received = 0
         self._connection = connection
         self._loop = loop
         self._call_later = call_later
-        self._window = window
+        self.window = window
         self._memory = memory
         self._mirror = mirror
-        self._runs = RunTable()
         self._streams = Streams()
         self._new_folder = tempfile.mkdtemp if folder is None else folder.new_folder
         self._state = ProcessState()
         self._interrupts = Interrupts(self._interrupt_others)
         self._in_main = InMainThread(self._interrupts, loop)
         self._plain_loop = PlainLoop()
-        self.endpoints = Registry(shell, connection.send, lambda id: self._runs.get(id) is not None)
+        self.endpoints = Registry(shell, connection.send, lambda id: self.runs.get(id) is not None)
         names = context.injected_names(shell.user_ns, self.endpoints.endpoint)
         context.provide(names)
         self.sources = Sources(
             shell.user_ns, names, METHODS, shell.transform_cell,
-            is_active=lambda text: any(run.call.code == text for run in self._runs.all()),
+            is_active=lambda text: any(run.call.code == text for run in self.runs.all()),
             folder=folder,
         )
         self._environment = Environment(
@@ -114,19 +115,27 @@ class Runner:
 
     # Messages of the frontend ----------------------------------------------------------------------
 
-    def accept(self, id: str, call: Call, number: int = 0) -> None:
-        """Start a run of this call, which is the frontend's message of this number. Call it on the loop.
+    def accept(self, id: str, call: Call, number: int = 0, keep: Keep | None = None) -> None:
+        """Start a run of this call, which is the frontend's message of this number. Call it on the loop. With
+        `keep`, the run outlives the frontend.
 
         A run that is alone and does not wait has ended when this returns.
         """
         mirror = RunMirror(self._mirror, id, call) if self._mirror is not None else None
         sender = OutputSender(
-            id, self._connection, self._window, self._interrupts, self._call_later, mirror
+            id, self._connection, self.window, self._interrupts, self._call_later, mirror
         )
         run = ActiveRun(id, call, sender, self._new_folder)
         run.number = number
-        if not self._runs.add(run):
+        if keep is not None:
+            run.kept = sender.kept = KeptRun(id, call, keep, sender)
+        if not self.runs.add(run):
             return
+        if keep is not None:
+            if call.detach:
+                # It waits for no reader.
+                sender.grant(UNLIMITED)
+            self._connection.send(Accepted(id))
         serving = self._serve(run)
         if sys.version_info < (3, 11):
             # Tasks cannot be given a context there, so a run begins in that of its task.
@@ -144,22 +153,22 @@ class Runner:
     def _is_alone(self, run: ActiveRun) -> bool:
         """Return True if nothing has the main thread's turn, or waits for it, before this run."""
         waits = self.concurrency > 1 or self.handlers > 0 or self.turn.locked()
-        return not waits and self._runs.all() == [run]
+        return not waits and self.runs.all() == [run]
 
     def grant(self, id: str, amount: int) -> None:
         """Add credit for the run's output. Call it in the control thread."""
-        run = self._runs.get(id)
+        run = self.runs.get(id)
         if run is not None:
             run.sender.grant(amount)
 
     def add_input(self, item: Input) -> None:
         """Add an item to the input of its run. Call it in the control thread."""
-        if (run := self._runs.get(item.run)) is not None:
+        if (run := self.runs.get(item.run)) is not None:
             run.input.add(item)
 
     def end_input(self, id: str, error: str | None) -> None:
         """End the run's input. Call it in the control thread."""
-        if (run := self._runs.get(id)) is not None:
+        if (run := self.runs.get(id)) is not None:
             run.input.end(error)
 
     def cancel(self, id: str, reason: str) -> None:
@@ -168,7 +177,7 @@ class Runner:
         A run that has not begun is answered from here: the main thread may be busy with a cell or with
         something that must not be interrupted, and the call may not have been received yet.
         """
-        withdrawn, run = self._runs.withdraw(id)
+        withdrawn, run = self.runs.withdraw(id)
         if withdrawn:
             failed = describe(KeyboardInterrupt(), reason, None)
             if reason != "timeout":
@@ -183,13 +192,15 @@ class Runner:
 
         A run stays if the main thread works for calls or notebooks: then it is not blocked, but busy.
         """
-        run = self._runs.get(id)
+        run = self.runs.get(id)
         if (run is None or not run.begun) and self._is_working(run):
             self._connection.send(Queued(id))
             return
-        withdrawn, run = self._runs.withdraw(id)
+        withdrawn, run = self.runs.withdraw(id)
         if withdrawn:
             self._end_unstarted(run)
+            # The frontend has it again.
+            self.runs.forget(id)
             self._connection.send(Withdrawn(id))
         else:
             self._connection.send(Output(id, ()))
@@ -204,25 +215,24 @@ class Runner:
             or self.turn.locked()
             or self.handlers > 0
             or (run is not None and run.compiling)
-            or any(other.begun for other in self._runs.all())
+            or any(other.begun for other in self.runs.all())
         )
 
     def disconnected(self) -> None:
-        """Handle the end of the frontend: cancel its runs. Call it in the control thread."""
-        for run in self._runs.forget_frontend():
-            self.cancel(run.id, "cancelled")
-            # A run that goes on, as it ignores its cancel, must not wait for ever.
-            run.sender.grant(UNLIMITED)
+        """Handle the end of the frontend: cancel its runs, except those that are kept. Call it in the control
+        thread."""
+        for run in self.runs.forget_frontend():
+            if run.kept is None:
+                self.cancel(run.id, "cancelled")
+                # A run that goes on, as it ignores its cancel, must not wait for ever.
+                run.sender.grant(UNLIMITED)
+            elif run.call.request.input_size:
+                run.input.break_off(ENDED)
         self.endpoints.disconnected()
 
-    def connected(self, number: int, window: int) -> None:
-        """Accept the runs of the next frontend, whose messages are numbered from this one on. Call it in the
-        control thread."""
-        self._runs.first_number = number
-        self._window = window
-
     def _answer_unstarted(self, id: str, run: ActiveRun | None, failed: Failed) -> None:
-        self._connection.send(Output(id, (failed, Done(failed.status, 0.0))))
+        kept = None if run is None else run.kept
+        self._connection.send(Output(id, (failed, Done(failed.status, 0.0))), (), kept)
         self._end_unstarted(run)
 
     def _end_unstarted(self, run: ActiveRun | None) -> None:
@@ -232,7 +242,7 @@ class Runner:
     def exited(self, run: context.Run, error: BaseException) -> None:
         """End a run one of whose tasks or callbacks has raised this SystemExit or KeyboardInterrupt. Call it
         in the main thread."""
-        active = self._runs.get(run.id)
+        active = self.runs.get(run.id)
         if active is run and active.task is not None and active.thread is None:
             active.exit = active.exit or error
             active.cancelled = True
@@ -242,7 +252,7 @@ class Runner:
 
     def _stop(self, run: ActiveRun, reason: str) -> None:
         run.sender.stop(reason)
-        with self._runs.lock:
+        with self.runs.lock:
             if run.thread is not None:
                 # Not while that thread writes a frame: it would be cut short.
                 with self._connection.hold():
@@ -257,7 +267,7 @@ class Runner:
 
     def _interrupt_others(self, target: str | None) -> None:
         # In the main thread's signal handler: the signal was not for the run that has the main thread.
-        for run in self._runs.all():
+        for run in self.runs.all():
             if target == run.id:
                 self._cancel_soon(run)
             elif target is None and run.begun:
@@ -279,14 +289,14 @@ class Runner:
         self._call_later(RETRY_INTERRUPT, partial(self._check_cancelled, run))
 
     def _check_cancelled(self, run: ActiveRun) -> None:
-        if run in self._runs and not run.cancelled:
+        if run in self.runs and not run.cancelled:
             if self._interrupts.run == run.id:
                 self._interrupt(run)
             else:
                 self._call_later(RETRY_INTERRUPT, partial(self._check_cancelled, run))
 
     def _cancel_task(self, run: ActiveRun) -> None:
-        if run in self._runs and run.task is not None and run.thread is None:
+        if run in self.runs and run.task is not None and run.thread is None:
             run.cancelled = True
             run.task.cancel()
 
@@ -330,7 +340,7 @@ class Runner:
             status, last = failed.status, (failed,)
             BaseException.with_traceback(error, None)
             del error
-        if not run.begun and not self._runs.begin(run):
+        if not run.begun and not self.runs.begin(run):
             # It was withdrawn before it began.
             run.task = None
             return
@@ -348,7 +358,7 @@ class Runner:
         except BaseException as error:
             run.sender.finish((last_resort(error), Done(500, seconds)))
         # Not before: of a run that is unknown, the control thread says that it has not begun.
-        self._runs.remove(run)
+        self.runs.remove(run)
         self._memory.keep_reserve()
 
     def _failure(self, run: ActiveRun, error: BaseException) -> Failed:
@@ -384,7 +394,7 @@ class Runner:
         if in_pool := self.endpoints.session is None:
             self._state.begin()
         try:
-            with Figures(run.id, self._runs.count_begun, self._interrupts):
+            with Figures(run.id, self.runs.count_begun, self._interrupts):
                 return await execution.wait_for(self._begin_in_main(run, execution))
         finally:
             # Output of its child processes may still be in a pipe.
@@ -401,7 +411,7 @@ class Runner:
         """Execute a run beside others: in a thread, and on the main thread's loop if it is asynchronous."""
         self._begin(run)
         try:
-            with Figures(run.id, self._runs.count_begun, self._interrupts):
+            with Figures(run.id, self.runs.count_begun, self._interrupts):
                 return await execution.wait_for(await self._begin_in_thread(run, execution))
         finally:
             self._streams.restore()
@@ -417,8 +427,10 @@ class Runner:
         return self.sources.compile(call.code, call.fn_name)
 
     def _begin(self, run: ActiveRun) -> None:
-        if not self._runs.begin(run):
+        if not self.runs.begin(run):
             raise KeyboardInterrupt
+        if run.kept is not None:
+            run.kept.begin()
         if run.sender.mirror is not None:
             run.sender.mirror.begin()
         if run.call.timeout is not None:
@@ -457,14 +469,14 @@ class Runner:
             asyncio.set_event_loop(loop)
             try:
                 try:
-                    with self._runs.lock:
+                    with self.runs.lock:
                         run.thread = threading.get_ident()
                     if run.sender.stop_reason is not None:
                         raise KeyboardInterrupt
                     result = run_context.run(begin)
                 except BaseException as error:
                     result = error
-                with self._runs.lock:
+                with self.runs.lock:
                     run.thread = None
             except BaseException as late:
                 # The interrupt, of which there is only one, came between the two blocks.

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from owt.frontend.http.events import Events
-from owt.frontend.runs.journal import Journal
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Form, Head, Stderr, Stdout
+from owt.wire.journal import Journal
 from owt.wire.sse import Decoder, Event
 
 HTML = ("Content-Type", "text/html; charset=utf-8")

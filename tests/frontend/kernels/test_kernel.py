@@ -29,12 +29,16 @@ from owt.wire.chunk import Done, Stdout
 from owt.wire.endpoint import Endpoint
 from owt.wire.messages import (
     PROTOCOL,
+    Accepted,
     Bind,
     Cancel,
     Cell,
     Credit,
+    Forget,
     Hello,
     Invoke,
+    Keep,
+    KeptRun,
     Message,
     Output,
     Queued,
@@ -210,6 +214,37 @@ async def test_a_kernel_of_another_version_is_killed() -> None:
         with pytest.raises(KernelNotReady, match="install the same version of owt"):
             await stage.kernel.ready
         assert (await stage.ended()).kind is ExitKind.CRASHED
+
+
+@async_test
+async def test_runs_of_an_earlier_frontend_come_before_their_output() -> None:
+    async with staged() as stage:
+        await stage.start()
+        events: list[object] = []
+        stage.kernel.on_runs = lambda runs: events.append((runs, list(stage.session.messages)))
+        run = KeptRun("a", new_call(), Keep(1, 2.5), 1001.0)
+        stage.calls.send(Hello(number=7, in_cell=True, runs=(run,)), OUTPUT)
+        await stage.kernel.ready
+        while not stage.session.messages:
+            await settle()
+        assert events == [((run,), [])]
+        assert stage.session.messages == [OUTPUT]
+        assert stage.kernel.in_cell
+
+
+@async_test
+async def test_a_call_is_kept_until_it_is_to_be_forgotten() -> None:
+    async with staged() as stage:
+        await stage.ready()
+        keep = Keep(1000, 2.5)
+        stage.kernel.invoke("a", new_call(), keep)
+        assert [await stage.calls.receive() for _ in range(2)] == [WELCOME, Invoke("a", new_call(), keep)]
+        stage.calls.send(Accepted("a"))
+        stage.kernel.ask(Forget("a"))
+        assert await stage.control.receive() == Forget("a")
+        while not stage.session.messages:
+            await settle()
+        assert stage.session.messages == [Accepted("a")]
 
 
 @async_test

@@ -9,13 +9,13 @@ import pytest
 from loop_clock import LoopClock
 
 from owt.frontend.runs.cache import first_error
-from owt.frontend.runs.journal import ChunksLost
 from owt.frontend.runs.runs import BATCH, CancelReason, Reader, Run, RunState
 from owt.frontend.runs.table import Runs
 from owt.testing import async_test, settle
 from owt.testing.kernel import new_call
 from owt.wire.call import Caching, Call, RequestFacts
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stderr, Stdout, size
+from owt.wire.journal import ChunksLost
 
 HEAD = Head(200, ())
 DONE = Done(200, 0.1)

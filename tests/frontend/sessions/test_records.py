@@ -17,6 +17,12 @@ from owt.frontend.sessions.records import Records
 from owt.frontend.sessions.sessions import Sessions
 from owt.testing import async_test, settle
 from owt.testing.kernel import ScriptedKernel, ScriptedKernels, new_call
+from owt.wire.messages import KeptRun
+
+
+def no_run(kept: KeptRun) -> Run:
+    """Fail: the kernels of these tests have no runs."""
+    raise AssertionError(kept)
 
 
 class Stage:
@@ -56,7 +62,7 @@ class Stage:
     async def recover(self, answer: Callable[[ScriptedKernel], object] = ScriptedKernel.reconnect) -> None:
         """Recover while the kernels answer."""
         kernels = list(self.kernels.kept.values())
-        recovery = asyncio.get_running_loop().create_task(self.sessions.recover())
+        recovery = asyncio.get_running_loop().create_task(self.sessions.recover(no_run))
         await settle()
         for kernel in kernels:
             answer(kernel)
@@ -92,7 +98,7 @@ async def test_a_session_goes_on_with_the_kernel_that_was_kept(tmp_path: Path) -
     created = first.sessions.find("a").created
     kernel.noted = (1, 1000.0)
     second = first.next_stage("k1")
-    recovery = asyncio.get_running_loop().create_task(second.sessions.recover())
+    recovery = asyncio.get_running_loop().create_task(second.sessions.recover(no_run))
     await settle()
     session = second.sessions.find("a")
     assert session.state == "starting"
@@ -149,7 +155,7 @@ async def test_a_kernel_without_a_session_is_ended(tmp_path: Path) -> None:
     await settle()
     first.records.remove("a")
     second = first.next_stage("k1")
-    await second.sessions.recover()
+    await second.sessions.recover(no_run)
     assert kernel.killed == "was not needed any more"
     assert second.sessions.named == {}
 

@@ -311,7 +311,7 @@ def test_a_call_that_has_begun_is_not_withdrawn_and_reports_that(bench: RunnerBe
 def test_withdrawn_runs_that_never_arrive_are_forgotten_beyond_a_limit(bench: RunnerBench) -> None:
     for n in range(1100):
         bench.control.do(bench.cancel(f"gone {n}"))
-    assert len(bench.runner._runs._withdrawn) == 1000
+    assert len(bench.runner.runs._withdrawn) == 1000
 
 
 def test_a_cancel_stops_a_run_that_waits_for_credit(new_bench: Callable[..., RunnerBench]) -> None:

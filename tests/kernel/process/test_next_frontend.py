@@ -101,11 +101,8 @@ FUNCTIONS = """
 import asyncio, threading, time
 def print_in_thread():
     def work():
-        try:
-            while ended == []: print('x' * 1000)
-        finally:
-            ended.append('thread')
-    thread = threading.Thread(target=work)
+        while not done: print('x' * 1000)
+    thread = threading.Thread(target=work, name='printer')
     thread.start()
     thread.join()
 def print_after_cancel():
@@ -122,19 +119,21 @@ def test_a_run_of_a_frontend_that_is_gone_is_cancelled(
     kernel: KernelProcess, code: str, concurrency: int
 ) -> None:
     frontend = kernel.next_frontend(window=WINDOW, concurrency=concurrency)
-    answer(kernel, "import builtins; builtins.ended = []")
+    answer(kernel, "import builtins; builtins.done = []")
     kind = "async def" if "async" in code else "def"
     # By its first output it is where it is cancelled, or close to it.
-    first = "    print('on')" if "thread" not in code else ""
-    lines = ["try:", first, f"    {code}", "finally:", "    ended.append('run')"]
-    run = call(FUNCTIONS + "\n    ".join([f"{kind} run():", *lines]), sse=True)
+    first = "print('on')" if "thread" not in code else ""
+    run = call(FUNCTIONS + "\n    ".join([f"{kind} run():", first, code]), sse=True)
     if "request" in code:
         run = replace(run, request=replace(run.request, method="POST", input_size=-1))
     frontend.calls.send(Invoke("a", run))
     frontend.calls.chunks(1)
     kernel.next_frontend(window=1 << 30, concurrency=concurrency)
-    expected = b'["run","thread"]' if "thread" in code else b'["run"]'
-    wait_until(lambda: answer(kernel, "sorted(ended)") == [expected], 20)
+    wait_until(lambda: kernel.next_frontend(concurrency=concurrency).hello.runs == ())
+    # A thread of the run is not blocked either.
+    answer(kernel, "done.append(1)")
+    alive = "import threading\nany(thread.name == 'printer' for thread in threading.enumerate())"
+    wait_until(lambda: answer(kernel, alive) == [b"False"])
 
 
 def test_a_call_of_a_frontend_that_is_gone_is_not_begun(kernel: KernelProcess) -> None:

@@ -9,10 +9,9 @@ that resumes after a number has received whole events only.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Protocol
+from typing import Optional
 
 from msgspec import Struct
 
@@ -30,6 +29,20 @@ class ChunksLost(LookupError):
     """A position that the journal no longer holds, or that does not exist."""
 
 
+class DroppedChunks(Struct, frozen=True, array_like=True):
+    """Facts about the chunks that a journal holds no longer: how many there were, and their size in bytes.
+
+    `head` is the head, and `head_position` its position, if it is among them. `inside` is True if the last
+    one is continued by the first chunk that is left.
+    """
+
+    count: int = 0
+    bytes: int = 0
+    head: Optional[Head] = None
+    head_position: Optional[int] = None
+    inside: bool = False
+
+
 class Journal(Struct, eq=False):
     """The newest chunks of one run.
 
@@ -37,7 +50,7 @@ class Journal(Struct, eq=False):
     `Data.more` then says that the event continues.
     """
 
-    head: Head | None = None
+    head: Optional[Head] = None
     first: int = 0
     end: int = 0
     bytes: int = 0
@@ -45,9 +58,29 @@ class Journal(Struct, eq=False):
     _chunks: list[Chunk] = []
     _sizes: list[int] = []
     _dropped: int = 0  # chunks at the beginning of both lists
-    _head_position: int | None = None
+    _head_position: Optional[int] = None
     _inside: bool = False  # the last dropped chunk is continued by the first one that is left
-    _splitter: sse.Splitter | None = None
+    _splitter: Optional[sse.Splitter] = None
+
+    @classmethod
+    def after(cls, dropped: DroppedChunks) -> Journal:
+        """Return a journal for the chunks that followed these, as another journal has held them."""
+        new = cls(head=dropped.head, first=dropped.count, end=dropped.count, total=dropped.bytes)
+        new._head_position, new._inside = dropped.head_position, dropped.inside
+        return new
+
+    @property
+    def dropped(self) -> DroppedChunks:
+        """Return the facts about the chunks that were dropped."""
+        head, position, size = self.head, self._head_position, self.total - self.bytes
+        if position is not None and position >= self.first:
+            head = position = None
+        return DroppedChunks(self.first, size, head, position, self._inside)
+
+    @property
+    def cuts(self) -> bool:
+        """Return True if the chunks that follow are cut at the ends of events."""
+        return self._splitter is not None
 
     @property
     def complete(self) -> bool:
@@ -94,11 +127,21 @@ class Journal(Struct, eq=False):
         count = max(1, bisect_right(amounts, max_size))
         return self._chunks[start : start + count], amounts[count - 1] if amounts else 0
 
-    def trim(self, limit: int, keep: int) -> None:
-        """Drop the oldest chunks until `limit` bytes are left, but none from position `keep` on."""
+    def since(self, position: int, max_size: int = 1 << 62) -> Iterator[list[Chunk]]:
+        """Yield the chunks from `position` on, as `read` returns them."""
+        while position < self.end:
+            chunks, _ = self.read(position, max_size)
+            position += len(chunks)
+            yield chunks
+
+    def trim(self, limit: int, keep: int, delivered: int = 1 << 62) -> None:
+        """Drop the oldest chunks until `limit` bytes are left, but none from position `keep` on, and none
+        beyond the first `delivered` bytes."""
         chunks, sizes = self._chunks, self._sizes
         while self.bytes > limit and self.first < keep:
             index = self._dropped
+            if self.total - self.bytes + sizes[index] > delivered:
+                return
             chunk = chunks[index]
             self._inside = isinstance(chunk, Data) and chunk.more
             self.bytes -= sizes[index]
@@ -142,59 +185,3 @@ def _split(chunk: Chunk, splitter: sse.Splitter) -> list[Chunk]:
         return [chunk]
     body = chunk.body + b"\n" if chunk.form == "json" and not chunk.more else chunk.body
     return [Data(part, "text", chunk.result, not ends) for part, ends in splitter.feed(body)]
-
-
-class JournaledRun(Protocol):
-    """Run whose journal counts in a `JournalBudget`. `journal_limit` is in bytes."""
-
-    id: str
-    journal: Journal
-    journal_limit: int
-
-    def trim(self) -> None:
-        """Drop chunks beyond the limit."""
-
-
-class JournalBudget:
-    """Bytes that the journals of all live runs may hold together.
-
-    Each run has a limit of its own. When these limits add up to more than `total`, each run may hold an equal
-    share at most. A run is trimmed to its share when it grows. While all runs hold more than `total`, each
-    growth also trims two of them in turn. The cost of a call therefore does not depend on the number of runs.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.held = 0
-        self._limits = 0
-        self._runs: OrderedDict[str, JournaledRun] = OrderedDict()
-
-    def join(self, run: JournaledRun) -> None:
-        """Count a new run."""
-        self._runs[run.id] = run
-        self._limits += run.journal_limit
-
-    def leave(self, run: JournaledRun) -> None:
-        """Stop counting a run."""
-        del self._runs[run.id]
-        self._limits -= run.journal_limit
-        self.held -= run.journal.bytes
-
-    def count(self, run: JournaledRun, change: int) -> None:
-        """Record by how many bytes a journal has grown, unless its run has left."""
-        if run.id in self._runs:
-            self.held += change
-
-    def limit_of(self, run: JournaledRun) -> int:
-        """Return how many bytes the journal of this run may hold now."""
-        if self._limits <= self.total:
-            return run.journal_limit
-        return min(run.journal_limit, self.total // len(self._runs))
-
-    def reclaim(self) -> None:
-        """Trim the next two runs in turn, if all hold too much together."""
-        if self.held > self.total:
-            for _ in range(min(2, len(self._runs))):
-                id, run = next(iter(self._runs.items()))
-                self._runs.move_to_end(id)
-                run.trim()

@@ -1,4 +1,4 @@
-"""owt.frontend.runs.journal: dropped chunks, positions and event numbers."""
+"""owt.wire.journal: dropped chunks, positions and event numbers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from owt.frontend.runs.journal import COMPACT, MAX_COUNT, ChunksLost, Journal
 from owt.wire.chunk import Chunk, Data, Display, Done, Failed, Head, Stdout, size
+from owt.wire.journal import COMPACT, MAX_COUNT, ChunksLost, Journal
 
 PLENTY = 1 << 30
 STREAM = Head(200, (("Content-Type", "text/event-stream"),))

@@ -1,0 +1,91 @@
+"""Kept runs: what the kernel has of them for the next frontend, since it makes it.
+
+The journal of a run is the one that the frontend has, with the same chunks at the same positions. So events
+have the same numbers when the next frontend has got it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from owt.wire import messages
+from owt.wire.call import Call, RequestFacts
+from owt.wire.chunk import Done
+from owt.wire.journal import Journal
+from owt.wire.messages import Keep, Output
+
+if TYPE_CHECKING:
+    from owt.kernel.calls.output_sender import OutputSender
+
+BATCH = 256 * 1024
+"""Maximum size, in bytes, of what one message has of a journal."""
+
+MAX_PATH = 200
+"""Maximum number of characters of the path of a run that has ended."""
+
+ENDED = "broke off, because the server has ended"
+"""Problem of a body that comes no further."""
+
+
+class KeptRun:
+    """Run whose output is kept from its beginning until the frontend asks to forget it.
+
+    The connection calls `add` while nothing else is sent.
+    """
+
+    def __init__(self, run: str, call: Call, keep: Keep, sender: OutputSender) -> None:
+        self.run = run
+        self.call = call
+        self.keep = keep
+        self.started: float | None = None
+        self._granted = 0
+        self._sender: OutputSender | None = sender
+        self._journal = Journal()
+
+    def begin(self) -> None:
+        """Record that the run begins."""
+        self.started = time.time()
+
+    def add(self, output: Output) -> Output:
+        """Keep an output, and return it with the chunks that the journal has made of it."""
+        journal, start = self._journal, self._journal.end
+        journal.extend(output.chunks)
+        if journal.cuts:
+            output = Output(output.run, tuple(chunk for chunks in journal.since(start) for chunk in chunks))
+        if journal.bytes > self.keep.journal:
+            journal.trim(self.keep.journal, journal.end, self.granted)
+        if output.chunks and isinstance(output.chunks[-1], Done):
+            self._granted = self.granted
+            # Nothing else is needed of it, and both may be large.
+            self.call, self._sender = without_input(self.call), None
+        return output
+
+    @property
+    def ended(self) -> bool:
+        """Return True if the last chunk is kept."""
+        return self._sender is None
+
+    @property
+    def granted(self) -> int:
+        """All credit that the run got."""
+        return self._granted if self._sender is None else self._sender.granted
+
+    def describe(self, received: int) -> messages.KeptRun:
+        """Return what the next frontend has to know; `received` items of its input have arrived."""
+        return messages.KeptRun(
+            self.run, self.call, self.keep, self.started, self._journal.dropped, self.granted, received
+        )
+
+    def outputs(self) -> Iterator[Output]:
+        """Yield what is kept of the output."""
+        for chunks in self._journal.since(self._journal.first, BATCH):
+            yield Output(self.run, tuple(chunks))
+
+
+def without_input(call: Call) -> Call:
+    """Return a call without its code and its request, of which a short path is left."""
+    request = call.request
+    facts = RequestFacts(request.method[:20], request.path[:MAX_PATH], "", (), b"", "")
+    return Call(facts, session=call.session, sse=call.sse, sse_streams=call.sse_streams, detach=call.detach)

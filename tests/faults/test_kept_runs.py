@@ -1,0 +1,158 @@
+"""The frontend of a server with --keep is killed, and runs whose answers can be asked for go on."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from owt.testing import Gate, LiveServer, wait_until
+from owt.wire import sse
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LiveServer]:
+    # The path of `tmp_path` is too long for sockets.
+    with tempfile.TemporaryDirectory() as base:
+        options = ("--runtime-dir", str(Path(base, "r")), "--keep", "5m", "--pool-min", "0")
+        with LiveServer(*options, "--run-journal", "100k", "--window", "64k") as server:
+            yield server
+
+
+@pytest.fixture
+def session(server: LiveServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = f"t-{abs(hash(request.node.nodeid)) % 10**12}"
+    yield name
+    server.ask("DELETE", f"/_owt/sessions/{name}")
+
+
+def kill(server: LiveServer) -> None:
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+
+
+def events_until(lines: Iterator[str], last: str | None) -> list[sse.Event]:
+    """Return the events of a stream up to the one with this data, or to the end of the stream."""
+    decoder, events = sse.Decoder(), []
+    try:
+        for line in lines:
+            events += decoder.feed(f"{line}\n".encode())
+            if events and events[-1].data == last:
+                break
+    except httpx.HTTPError:
+        assert last is None
+    return events
+
+
+def ask_for_events(server: LiveServer, call: dict[str, Any], after: str | None = None) -> Any:
+    headers = {"Last-Event-ID": after} if after else {}
+    return httpx.stream(
+        "POST", server.url, data={**call, "stream": "sse"}, headers=headers, timeout=60, trust_env=False
+    )
+
+
+def test_a_client_of_events_gets_each_event_once(server: LiveServer, session: str, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path, f"gate{n}") for n in range(3)]
+    waits = "".join(f"    {gate.wait}\n    for _ in range(20): yield i; i += 1\n" for gate in gates)
+    call = {"session": session, "code": f"def run():\n    i = 0\n    yield 'on'\n{waits}"}
+    with ask_for_events(server, call) as response:
+        lines = response.iter_lines()
+        events = events_until(lines, "on")
+        gates[0].open()
+        events += events_until(lines, "11")
+        kill(server)
+    gates[1].open()
+    gates[2].reached()
+    server.start()
+    gates[2].open()
+    with ask_for_events(server, call, events[-1].id) as response:
+        events += events_until(response.iter_lines(), None)
+    data = [event.data for event in events if event.event != "done"]
+    assert data == ["on", *map(str, range(60))]
+    numbers = [int(event.id.rpartition("-")[2]) for event in events]
+    assert numbers == list(range(1, len(events) + 1))
+    assert events[-1].event == "done"
+
+
+def test_a_detached_run_needs_no_frontend(server: LiveServer, session: str, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    code = f"def run():\n    {gate.wait}\n    for n in range(3000): print('x' * 99)\n    return 'the end'\n"
+    run = server.call(code, session=session, detach=1).json()["run"]
+    gate.reached()
+    kill(server)
+    gate.open()
+    server.start()
+    wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["state"] == "done")
+    document = server.ask("GET", f"/_owt/runs/{run}").json()
+    assert document["detached"]
+    # 300 kB were printed, and the journal holds 100.
+    assert document["dropped"] > 0
+    assert document["events"] > 3
+
+
+def test_a_repeated_request_gets_the_answer_of_the_run_that_went_on(
+    server: LiveServer, session: str, tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path)
+    code = f"{gate.wait}\nimport builtins\nbuiltins.count = getattr(builtins, 'count', 0) + 1\ncount"
+    request = {"data": {"code": code, "session": session}, "headers": {"Owt-Run": f"my-run-{session}"}}
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(server.url, timeout=httpx.Timeout(60, read=0.001), trust_env=False, **request)
+    gate.reached()
+    kill(server)
+    gate.open()
+    server.start()
+    answers = [server.ask("POST", "/", **request).text for _ in range(2)]
+    assert answers == ["1", "1"]
+    assert server.call("count", session=session).text == "1"
+    other = {**request, "data": {"code": "2", "session": session}}
+    assert server.ask("POST", "/", **other).status_code == 409
+
+
+def test_a_plain_call_ends_as_by_a_disconnect(server: LiveServer, session: str, tmp_path: Path) -> None:
+    gate, ending = Gate(tmp_path), Gate(tmp_path, "ending")
+    code = (
+        "import time, builtins\ndef run():\n    try:\n"
+        f"        {gate.wait}\n        while True: time.sleep(0.01)\n"
+        f"    finally:\n        builtins.ended = True\n        {ending.wait}\n"
+    )
+    url, data = server.url, {"code": code, "session": session}
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(httpx.post, url, data=data, timeout=60, trust_env=False)
+        gate.open()
+        kill(server)
+        assert isinstance(call.exception(), httpx.HTTPError)
+    server.start()
+    assert server.session(session)["state"] == "busy"
+    ending.open()
+    assert server.call("ended", session=session).text == "True"
+
+
+def test_a_question_is_answered_to_the_next_frontend(server: LiveServer, session: str) -> None:
+    code = "def run():\n    return input('first? ') + input('second? ')\n"
+    run = server.call(code, session=session, detach=1).json()["run"]
+
+    def prompt() -> Any:
+        return server.ask("GET", f"/_owt/runs/{run}").json()["prompt"]
+
+    def answer(text: str, number: int) -> int:
+        headers = {"Content-Type": "text/plain", "Owt-Input": str(number)}
+        path = f"/_owt/runs/{run}/input"
+        return server.ask("POST", path, content=text.encode(), headers=headers).status_code
+
+    wait_until(prompt)
+    assert answer("1", 1) < 300
+    wait_until(lambda: "second" in str(prompt()))
+    kill(server)
+    server.start()
+    wait_until(lambda: "second" in str(prompt()))
+    # It was received before.
+    assert answer("1", 1) < 300
+    assert answer("2", 2) < 300
+    wait_until(lambda: server.ask("GET", f"/_owt/runs/{run}").json()["state"] == "done")
