@@ -9,6 +9,7 @@
     counters        counts of calls, kernels and refusals, for the metrics
     descriptors     file descriptors: limit and reserve
     runtime_dir     directory of sockets and connection files
+    kept_dir        such a directory where the next frontend finds it
     nesting         limit on the nesting depth of kwargs
     logs            log records without secrets
     banner          examples that are printed at the start

@@ -9,5 +9,6 @@
     environments interpreters, variables and directories of kernelspecs
     template     client of a process that forks kernels
     templates    all of these processes: one for each environment of kernels
-    fork         the kernel provisioner `owt-fork`
+    host         a template that waits for the next frontend, and what it keeps
+    fork         the kernel provisioner `owt-fork`, and the manager of one kernel
 """
