@@ -52,7 +52,7 @@ METHODS = ("GET", "POST")
 """Methods of calls that bring code, or name it. HEAD is read as GET."""
 UPLOAD_METHODS = (*METHODS, "PUT")
 """Those of calls with a body that has no fields: curl uploads by PUT."""
-_HEADERS = frozenset({"content-type", "accept", "owt-session", "owt-run"})
+_HEADERS = frozenset({"content-type", "accept", "owt-session", "owt-run", "owt-caller"})
 LARGE_TEXT = 4096
 """Size of a JSON string, in bytes, from which it pays to look for escapes before it is decoded."""
 _SWITCH = SWITCH | {"": True}

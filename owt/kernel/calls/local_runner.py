@@ -166,7 +166,7 @@ class _LocalSender(OutputSender):
     """Sender that hands over each chunk in this process."""
 
     def __init__(self, run: str, on_chunk: OnChunk, interrupts: Interrupts) -> None:
-        def send(message: Output, regions: Sequence[Region] = ()) -> None:
+        def send(message: Output, regions: Sequence[Region] = (), kept: None = None) -> None:
             for chunk in message.chunks:
                 on_chunk(chunk)
 
