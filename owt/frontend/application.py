@@ -33,6 +33,7 @@ class Owt(Application):
         super().__init__(all_routes, log_function=logs.log_request, compress_response=True)
         self._service = service
         self._base = service.settings.base_url
+        self._max_body = service.settings.max_body
         self._pages = f"{self._base}/_owt"
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
@@ -42,7 +43,7 @@ class Owt(Application):
         if inside and path != self._pages and not path.startswith(self._pages + "/"):
             if _is_handshake(request):
                 return self.get_handler_delegate(request, CallSocket, {"service": self._service})
-            exchange = StreamedCallExchange if may_stream(request) else CallExchange
+            exchange = StreamedCallExchange if may_stream(request, self._max_body) else CallExchange
             return exchange(request, self._service)
         return super().find_handler(request, **kwargs)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import json
 import os
 import resource
@@ -68,6 +70,45 @@ def test_curl_reads_the_refusal_of_a_long_url_and_of_large_headers(server: LiveS
         assert "--max-header" in problem["detail"]
 
 
+FILES = """
+import hashlib
+def run():
+    file = request.files["file"]
+    digest = hashlib.sha256(file.stream.read()).hexdigest()
+    return [request.form["title"], file.filename, digest]
+"""
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    path = tmp_path / "film"
+    path.write_bytes(os.urandom(3 * MIB))
+    return path
+
+
+def test_an_adaptor_reads_the_files_of_a_form_that_is_larger_than_the_limit(
+    server: LiveServer, film: Path
+) -> None:
+    form = ["-F", "title=a film", "-F", f"file=@{film}"]
+    result = curl(*form, f"{server.url}/?code={quote(FILES)}")
+    assert json.loads(result) == ["a film", "film", hashlib.sha256(film.read_bytes()).hexdigest()]
+
+
+def test_the_parts_of_a_form_that_is_larger_than_the_limit_are_no_arguments(
+    server: LiveServer, film: Path
+) -> None:
+    code = quote("lambda file: len(file)")
+    result = curl("-F", f"kwargs.file=@{film}", "-w", "%{http_code}", f"{server.url}/?code={code}")
+    assert "read its files from request.files" in result
+    assert result.endswith("400")
+
+
+def test_a_form_with_code_that_is_larger_than_the_limit_is_refused(server: LiveServer, film: Path) -> None:
+    result = curl("-F", f"file=@{film}", "-F", "code=1", "-w", "%{http_code}", server.url)
+    assert "--max-body" in result
+    assert result.endswith("413")
+
+
 ENDLESS = """
 import time
 def run():
@@ -114,8 +155,9 @@ def test_without_free_descriptors_old_sessions_work_and_new_ones_get_503(server:
     # The start of a spare kernel takes descriptors, too.
     wait_until(lambda: spare_states(server) == ["idle"])
     limit = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir(f"/proc/{server.pid}/fd")))
-    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (highest + 1, limit[1]))
+    descriptors = set(map(int, os.listdir(f"/proc/{server.pid}/fd")))
+    lowest_free = next(number for number in itertools.count() if number not in descriptors)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (lowest_free, limit[1]))
     try:
         refused = server.call("'well'", session="new")
         created = server.ask("PUT", "/_owt/sessions/new")

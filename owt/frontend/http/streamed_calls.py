@@ -6,7 +6,8 @@
 A call begins after its body if the body may have fields of owt (a form, JSON, Python code), if it is an
 argument of an endpoint or a part of a key of the cache, or if all of it is here as soon as the head; see
 `owt.frontend.http.calls`. All other bodies are read as fast as the adaptor takes them: while it does not, the
-connection is not read, and the sender has to wait.
+connection is not read, and the sender has to wait. A form with files that is too large to be held in memory
+streams too, if the query or the path says what to run: it has files for `request.files`, but no fields.
 """
 
 from __future__ import annotations
@@ -37,28 +38,36 @@ from owt.wire.call import UNKNOWN_SIZE, Call, RequestFacts
 from owt.wire.media import fits
 
 _METHODS = ("POST", "PUT", "PATCH", "DELETE")
+_FORM = "multipart/form-data"
 _WITH_FIELDS = frozenset(
     {
         "application/json",
         "application/x-www-form-urlencoded",
-        "multipart/form-data",
+        _FORM,
         "application/x-python",
         "text/x-python",
     }
 )
 
 
-def may_stream(request: HTTPServerRequest) -> bool:
-    """Return True if a request has a body in which there are no fields of owt."""
+def may_stream(request: HTTPServerRequest, max_body: int) -> bool:
+    """Return True if a request has a body in which there are no fields of owt, or a form of more than
+    `max_body` bytes."""
     headers = request.headers
     # Most calls are decided here.
     if request.method not in _METHODS or headers.get("Content-Type") in _WITH_FIELDS:
         return False
-    if _media_type(request) in _WITH_FIELDS:
-        return False
+    if (media_type := _media_type(request)) in _WITH_FIELDS:
+        return media_type == _FORM and _length(request) > max_body
     if "Content-Length" in headers:
         return headers["Content-Length"] != "0"
     return "Transfer-Encoding" in headers
+
+
+def _length(request: HTTPServerRequest) -> int:
+    """Return the length of the body as it is sent, or `UNKNOWN_SIZE`."""
+    length = request.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() and len(length) <= gate.MAX_LENGTH_DIGITS else UNKNOWN_SIZE
 
 
 def _media_type(request: HTTPServerRequest) -> str:
@@ -97,6 +106,7 @@ class StreamedCallExchange(CallExchange):
         self._respond_to_repeated: Callable[[], None] | None = None
         # Bytes of the body, as they are sent.
         self._received = 0
+        self._length = _length(request)
         self._respond: Callable[[], None] | None = None
 
     def on_headers(self) -> Awaitable[None] | None:
@@ -241,7 +251,10 @@ class StreamedCallExchange(CallExchange):
         """Return True if the request says what to run, and that may read the body as it comes."""
         if not parsed.needs_endpoint:
             return True
-        return match is not None and not any(fits(_media_type(self.request), body) for body in match.bodies)
+        media_type = _media_type(self.request)
+        if media_type == _FORM:
+            return match is not None and not match.bodies
+        return match is not None and not any(fits(media_type, body) for body in match.bodies)
 
     def _facts(self) -> RequestFacts:
         """Return the request; without its body, if that is the input of the run."""
@@ -280,9 +293,3 @@ class StreamedCallExchange(CallExchange):
         respond, self._respond = self._respond, None
         if respond is not None and not self.disconnected:
             respond()
-
-    @property
-    def _length(self) -> int:
-        """Return the length of the body as it is sent, or `UNKNOWN_SIZE`."""
-        length = self.request.headers.get("Content-Length", "")
-        return int(length) if length.isdecimal() and len(length) <= gate.MAX_LENGTH_DIGITS else UNKNOWN_SIZE

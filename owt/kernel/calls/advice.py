@@ -38,10 +38,10 @@ def with_advice(failed: Failed, error: BaseException, call: Call, namespace: Map
     if not issubclass(type(error), BadRequest):
         return failed
     assert isinstance(error, BadRequest)
-    if error.field not in ("code", "kwargs") or facts.input_size:
+    if error.field not in ("code", "kwargs"):
         return failed
     try:
-        advice = " ".join(_advice(error, facts))
+        advice = " ".join((_advice_about_stream if facts.input_size else _advice)(error, facts))
     except Exception:
         # werkzeug's parsers do not document what they raise for a body that is not of its type.
         return failed
@@ -62,6 +62,11 @@ def _advice_about_name(error: NameError, call: Call, namespace: Mapping[str, Any
     if type(arguments) is dict and name in arguments:
         return f"{name!r} is in kwargs, which are the arguments of a function: write lambda {name}: ..."
     return ""
+
+
+def _advice_about_stream(error: BadRequest, facts: RequestFacts) -> Iterator[str]:
+    if isinstance(error, MissingArguments) and build_request(facts).mimetype == "multipart/form-data":
+        yield "A form larger than --max-body has no arguments: read its files from request.files"
 
 
 def _advice(error: BadRequest, facts: RequestFacts) -> Iterator[str]:

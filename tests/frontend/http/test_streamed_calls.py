@@ -128,6 +128,30 @@ async def test_a_body_that_the_call_depends_on_comes_first(path, headers):
         assert len(site.scripted.kernels.all) == count
 
 
+@pytest.mark.parametrize("path", ["/", "/photo", "/?code=1&use_cache=1"])
+@async_test
+async def test_a_large_form_on_which_the_call_depends_is_refused(path):
+    async with serving(max_body=100) as site:
+        await register(site, Endpoint("/photo", ("POST",), "f", bodies=("image/*",)))
+        client = await site.connect()
+        await client.send(head("Content-Length: 101", "Content-Type: multipart/form-data", path=path))
+        answer = await client.answer()
+        assert (answer.status, "--max-body" in answer.text) == (413, True)
+
+
+@pytest.mark.parametrize("path", ["/?code=1&session=s", "/listen"])
+@async_test
+async def test_a_large_form_is_read_as_it_comes(path):
+    async with serving(max_body=100) as site:
+        await begin(site, "Content-Length: 1", more=b"x", path="/?code=1&session=s")
+        site.kernel.answer()
+        await register(site, Endpoint("/listen", ("POST",), "f"))
+        form = ("Content-Length: 1000", "Content-Type: multipart/form-data; boundary=b")
+        await begin(site, *form, path=path, more=b"x" * 500)
+        site.kernel.request_input(LOTS)
+        await until(lambda: received(site.kernel) == b"x" * 500)
+
+
 @pytest.mark.parametrize(
     ("headers", "body"),
     [((), b"x" * 101), (("Content-Encoding: gzip",), gzip.compress(b"x" * 1000))],
