@@ -171,6 +171,8 @@ def call(
     """
     if kwargs is not None and arg:
         raise click.UsageError("give --kwargs or --arg, not both")
+    if [file, body, *("-" if value == "@-" else "" for _, value in arg)].count("-") > 1:
+        raise click.UsageError("standard input is read once: give - to --input or --file, or @- to an --arg")
     text = program(code, file, run, options["fn_name"])
     if path is not None and not path.startswith("/"):
         raise click.UsageError(f"the path of an endpoint begins with /; got {shortened(path)}")

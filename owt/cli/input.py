@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
+import termios
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from owt.errors import CannotSend, OwtError
@@ -44,6 +46,27 @@ class Lines:
     def __init__(self, file: Any) -> None:
         self.error: CannotSend | None = None
         self._file = file
+        self._settings: list[Any] | None = None
+        """The settings of the terminal while it hides what is typed, else None."""
+        self._lock = threading.Lock()
+
+    def hide(self) -> None:
+        """Let the terminal, if the file is one, not show what is typed until the next line has been read."""
+        with self._lock:
+            if self._settings is None and self._file.isatty():
+                self._settings = termios.tcgetattr(self._file)
+                hiding = [*self._settings]
+                hiding[3] = (hiding[3] & ~termios.ECHO) | termios.ECHONL
+                termios.tcsetattr(self._file, termios.TCSADRAIN, hiding)
+
+    def show(self) -> None:
+        """Let the terminal show again what is typed."""
+        with self._lock:
+            if self._settings is not None:
+                # A terminal that was closed shows nothing.
+                with suppress(termios.error):
+                    termios.tcsetattr(self._file, termios.TCSADRAIN, self._settings)
+                self._settings = None
 
     def send_to(self, stream: Duplex) -> None:
         """Begin to send, as the file gives it, in a thread that ends with the stream or the process."""
@@ -61,6 +84,7 @@ class Lines:
 
     def _read(self) -> Iterator[str | bytes]:
         for line in io.BufferedReader(self._file):
+            self.show()
             line = line.removesuffix(b"\n")
             try:
                 yield line.decode()

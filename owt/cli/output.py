@@ -181,6 +181,8 @@ def print_dialogue(
     """
 
     def ask(event: Event) -> None:
+        if event.data["password"]:
+            lines.hide()
         _write_stderr(event.data["prompt"])
 
     with client.duplex(code, **kwargs) as stream:
@@ -189,6 +191,8 @@ def print_dialogue(
             return _print(stream.events(), output, ask, is_raw=is_raw)
         except CannotSend as error:
             raise lines.error or error from None
+        finally:
+            lines.show()
 
 
 def _print(

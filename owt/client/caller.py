@@ -31,8 +31,12 @@ RESERVED = frozenset({"accept", "authorization", "connection", "content-length",
 CONTROL_TIMEOUT = 120.0
 """Seconds until a request to the server's own resources fails. A restart waits for the new kernel."""
 
-RETRY = "the option retry sends such a call again, and it runs once"
-"""Remedy for a connection that broke."""
+RETRY = "; the option retry sends such a call again, and it runs once"
+STREAM = (
+    "; a call with a body cannot be sent again, but as a stream it goes on after a lost connection: use "
+    "client.stream, or owt call --stream sse"
+)
+"""Remedies for a connection that broke."""
 
 Code = str | Callable[..., Any]
 
@@ -378,16 +382,28 @@ class Caller:
             f"no server answers at {self._address.server.url}: {reason}; start one: owt serve{remedy}"
         )
 
-    def _lost(self, error: Exception) -> Unreachable:
+    def _lost(self, error: Exception, request: Request) -> Unreachable:
         """Return the error for a call whose connection failed before a response."""
         import httpx
 
         was_sent = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
-        return self._unreachable(error, f"; {RETRY}" if was_sent else "")
+        return self._unreachable(error, _remedy(request) if was_sent else "")
 
-    def _broken(self, error: Exception, run: dict[str, Any]) -> RemoteError | Unreachable:
-        """Return the error for a response that broke off; `run` is what the server knows about its run."""
+    def _broken(
+        self, error: Exception, run: dict[str, Any], request: Request | None = None
+    ) -> RemoteError | Unreachable:
+        """Return the error for a response that broke off; `run` is what the server knows about its run.
+        `request` is that of the response, or None for a WebSocket."""
         reason = str(error) or type(error).__name__
         return answers.run_failure(run) or Unreachable(
-            f"the response from {self._address.server.url} broke off: {reason}; {RETRY}"
+            f"the response from {self._address.server.url} broke off: {reason}{_remedy(request)}"
         )
+
+
+def _remedy(request: Request | None) -> str:
+    """Return the end of a message that says which call survives a lost connection, or an empty string."""
+    if request is None or request.body is not None:
+        return ""
+    if request.follows is not None:
+        return "" if EVENTS in request.headers["Accept"] else STREAM
+    return RETRY

@@ -160,7 +160,7 @@ class Client(Caller):
                     run = response.headers["Owt-Run"]
                     yield response
             except httpx.RequestError as error:
-                raise self._broken_off(error, run) from error
+                raise self._broken_off(error, run, request) from error
 
     def _sending_body(self, request: Request) -> AbstractContextManager[Request]:
         """Send the body of a request, if it streams, in a thread while the block reads the response, whose
@@ -241,7 +241,7 @@ class Client(Caller):
                 sleep(delay)
                 request = self._resume_request(progress, first)
             if not progress.over:
-                raise self._broken_off(problem or EOFError("it has no end"), progress.run) from problem
+                raise self._broken_off(problem or EOFError("it has no end"), progress.run, first) from problem
         except BaseException as error:
             if run := progress.run_to_cancel(error):
                 self._cancel(run)
@@ -277,13 +277,13 @@ class Client(Caller):
                 request = self._control_request("DELETE", f"runs/{run}", CANCEL_TIMEOUT)
                 http.request(**self._arguments(request))
 
-    def _broken_off(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
+    def _broken_off(self, error: Exception, run: str | None, request: Request) -> OwtError:
         if run is None:
-            return self._lost(error)
+            return self._lost(error, request)
         try:
-            return self._broken(error, self.run(run))
+            return self._broken(error, self.run(run), request)
         except RemoteError:
-            return self._broken(error, {})
+            return self._broken(error, {}, request)
 
 
 async def async_sleep(seconds: float) -> None:
@@ -379,7 +379,7 @@ class AsyncClient(Caller):
                     run = response.headers["Owt-Run"]
                     yield response
             except httpx.RequestError as error:
-                raise await self._broken_off(error, run) from error
+                raise await self._broken_off(error, run, request) from error
 
     def _sending_body(self, request: Request) -> AbstractAsyncContextManager[Request]:
         """Do what `Client._sending_body` does, in a task."""
@@ -452,7 +452,7 @@ class AsyncClient(Caller):
                 request = self._resume_request(progress, first)
             if not progress.over:
                 problem = problem or EOFError("it has no end")
-                raise await self._broken_off(problem, progress.run) from problem
+                raise await self._broken_off(problem, progress.run, first) from problem
         except BaseException as error:
             if run := progress.run_to_cancel(error):
                 await self._cancel(run)
@@ -491,10 +491,10 @@ class AsyncClient(Caller):
                 request = self._control_request("DELETE", f"runs/{run}", CANCEL_TIMEOUT)
                 await http.request(**self._arguments(request))
 
-    async def _broken_off(self, error: Exception, run: str | None) -> RemoteError | Unreachable:
+    async def _broken_off(self, error: Exception, run: str | None, request: Request) -> OwtError:
         if run is None:
-            return self._lost(error)
+            return self._lost(error, request)
         try:
-            return self._broken(error, await self.run(run))
+            return self._broken(error, await self.run(run), request)
         except RemoteError:
-            return self._broken(error, {})
+            return self._broken(error, {}, request)

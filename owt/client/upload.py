@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 from owt.errors import CannotSend, shortened
 
 BODY = "data"
 """Name of the argument that is the body if it is an iterator or an open file."""
 PART = 64 * 1024
-"""Maximum size in bytes of what is read at once from a file."""
+"""Maximum size in bytes of a part that is sent. The server permits a body of any size, but messages of at
+most `--max-body`."""
 _END = object()
 
 
@@ -30,23 +31,29 @@ def parts(body: Any) -> Iterator[bytes]:
         raise CannotSend(f"{BODY}: an asynchronous iterator needs an AsyncClient")
     read = getattr(body, "read1", getattr(body, "read", None))
     for part in iter(body if read is None else _read(read)):
-        yield _encoded(part)
+        yield from _pieces(part)
 
 
 async def parts_async(body: Any) -> AsyncIterator[bytes]:
     """Yield the parts of a body; one that may block is read in threads. Raises `CannotSend`."""
     if hasattr(type(body), "__anext__"):
         async for part in body:
-            yield _encoded(part)
+            for piece in _pieces(part):
+                yield piece
         return
     waiting = parts(body)
     while (part := await asyncio.to_thread(next, waiting, _END)) is not _END:
-        yield _encoded(part)
+        yield cast(bytes, part)
 
 
 def _read(read: Any) -> Iterator[Any]:
     while part := read(PART):
         yield part
+
+
+def _pieces(part: Any) -> Iterator[bytes]:
+    data = _encoded(part)
+    return (data[start : start + PART] for start in range(0, len(data), PART))
 
 
 def _encoded(part: Any) -> bytes:

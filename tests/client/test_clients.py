@@ -237,6 +237,16 @@ def test_a_failed_connection_is_unreachable(new_client):
         new_client(Transport(httpx.ConnectError("refused"))).call("1")
 
 
+@pytest.mark.parametrize(("kwargs", "has_remedy"), [({}, True), ({"data": iter([b"x"])}, False)])
+def test_a_lost_connection_advises_retry_for_what_can_be_sent_again(new_client, kwargs, has_remedy):
+    # A call whose id the client has chosen sends its body by HTTP.
+    client = new_client(Transport(CUT))
+    client.client = client.client.with_options(headers={"Owt-Run": RUN})
+    with pytest.raises(Unreachable, match="no server answers") as lost:
+        client.call("1", **kwargs)
+    assert ("the option retry" in str(lost.value)) == has_remedy
+
+
 def test_the_reason_of_a_broken_response_is_requested_from_the_server(new_client):
     broken = httpx.Response(200, headers={"Owt-Run": RUN}, stream=Body(b"one", CUT))
     failure = {"id": RUN, "status": 500, "failure": {"type": "exception", "exception": "ZeroDivisionError"}}

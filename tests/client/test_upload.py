@@ -20,6 +20,7 @@ def numbers() -> Iterator[str]:
 async def later() -> AsyncIterator[bytes]:
     yield b"1"
     yield b"2"
+    yield b"x" * (PART + 1)
 
 
 def all_async(body: Any) -> list[bytes]:
@@ -35,12 +36,13 @@ def test_the_parts_of_a_body_are_bytes(collect):
     assert collect(numbers()) == [b"1", b"2"]
     assert collect(io.BytesIO(b"x" * (PART + 1))) == [b"x" * PART, b"x"]
     assert collect(io.StringIO("é")) == ["é".encode()]
+    assert collect(iter([b"x" * (2 * PART + 1), "y"])) == [b"x" * PART, b"x" * PART, b"x", b"y"]
     with pytest.raises(CannotSend, match="data: the parts of a body are bytes or str; got 1"):
         collect(iter([1]))
 
 
 def test_an_asynchronous_iterator_needs_an_asynchronous_client():
-    assert all_async(later()) == [b"1", b"2"]
+    assert all_async(later()) == [b"1", b"2", b"x" * PART, b"x"]
     with pytest.raises(CannotSend, match="needs an AsyncClient"):
         list(parts(later()))
 

@@ -9,12 +9,14 @@ import random
 import signal
 import subprocess
 import sys
+import termios
 from contextlib import contextmanager, suppress
 from functools import partial
 
 import httpx
 import pytest
 
+from owt.cli.input import Lines
 from owt.testing import Gate, wait_until
 
 CALL = [sys.executable, "-m", "owt", "call"]
@@ -132,6 +134,35 @@ def test_lines_are_typed_on_a_terminal(environ):
     answers = (("begun ", "one\n"), ("<one>", "two\n"), ("<two>", "\x04"))
     screen = on_a_terminal(environ, "--input", "-", "--lines", "--code", code, answers=answers)
     assert screen == "begun one\n<one>two\n<two>\n"
+
+
+@pytest.mark.parametrize("ending", ["return f'<{pin}>'", "raise ValueError(pin)"])
+def test_a_terminal_hides_the_line_that_answers_getpass(environ, ending):
+    code = (
+        "import getpass\ndef run():\n"
+        "  pin = getpass.getpass('PIN? ')[::-1]\n"
+        "  yield 'again '\n"
+        "  yield f'<{next(iter(request.messages))}>'\n"
+        f"  {ending}"
+    )
+    answers = (("PIN? ", "4711\n"), ("again ", "seen\n"))
+    screen = on_a_terminal(environ, "--input", "-", "--lines", "--code", code, answers=answers)
+    assert screen.startswith("PIN? \nagain seen\n<seen>")
+    assert "1174" in screen
+    assert "4711" not in screen.replace(code, "")
+
+
+def test_a_call_that_ends_before_its_answer_leaves_the_terminal_as_it_was():
+    terminal_fd, child_fd = os.openpty()
+    with os.fdopen(terminal_fd, "r+b", buffering=0), os.fdopen(child_fd, "r+b", buffering=0) as terminal:
+        before = termios.tcgetattr(terminal)
+        lines = Lines(terminal)
+        lines.hide()
+        lines.hide()
+        assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+        lines.show()
+        lines.show()
+        assert termios.tcgetattr(terminal) == before
 
 
 def test_lines_answer_questions(call):

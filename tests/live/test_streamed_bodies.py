@@ -10,9 +10,11 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -20,7 +22,7 @@ import pytest
 from tcp_proxy import TcpProxy
 
 import owt
-from owt.errors import CannotSend
+from owt.errors import CannotSend, Unreachable
 from owt.testing import Gate, LiveServer, wait_until
 from owt.testing.waiting import PATIENCE
 
@@ -395,6 +397,27 @@ def test_an_upload_goes_on_after_cuts(patient: LiveServer) -> None:
         events = list(client.stream(code, data=body()))
     assert events[0].data == hashlib.sha256(b"".join(parts)).hexdigest()
     assert cuts > 0
+
+
+@pytest.mark.parametrize("retry", [{}, {"retry": 20}])
+def test_a_lost_answer_to_a_body_names_the_stream_as_the_remedy(patient: LiveServer, retry: Any) -> None:
+    over = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield b"x\n"
+        over.wait(60)
+
+    def lose(client: owt.Client) -> None:
+        with client.open(UPPER, data=body()) as response:
+            answer = response.iter_bytes()
+            next(answer)
+            assert between.cut()
+            list(answer)
+
+    with TcpProxy(patient.port) as between, owt.Client(between.url, session="upload-lost") as client:
+        with pytest.raises(Unreachable, match=r"broke off: .*client\.stream, or owt call --stream sse$"):
+            lose(client.with_options(**retry))
+        over.set()
 
 
 def test_an_error_of_the_body_is_raised_and_cancels_the_call(server: LiveServer, session: str) -> None:
