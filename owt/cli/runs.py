@@ -61,7 +61,7 @@ def logs(id: str, control: Control) -> None:
     if dropped := document.get("dropped"):
         click.echo(
             f"owt: the oldest {dropped} of {document['bytes']} bytes of the run's output are not kept "
-            "(--run-journal, --journal-total)",
+            "(--run-journal, --journal-total, or its client has left)",
             err=True,
         )
     click.echo(document["stdout"], nl=False)

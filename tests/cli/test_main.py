@@ -377,7 +377,8 @@ def test_runs_logs_says_how_much_of_the_output_is_not_kept(server, capsys):
     output, errors = capsys.readouterr()
     assert output == "printed\n"
     assert errors.splitlines() == [
-        "owt: the oldest 14 of 30 bytes of the run's output are not kept (--run-journal, --journal-total)",
+        "owt: the oldest 14 of 30 bytes of the run's output are not kept "
+        "(--run-journal, --journal-total, or its client has left)",
         "careful",
     ]
 
