@@ -96,6 +96,15 @@ class CallSocket(PageHandler, WebSocketHandler):
         """Return the best subprotocol that the client supports, or None."""
         return next((protocol for protocol in (EVENTS, MESSAGES) if protocol in subprotocols), None)
 
+    async def get(self, *args: str, **kwargs: str) -> None:
+        """Open the connection, unless the client offers only subprotocols that the server has not: a browser
+        would fail after the code has run."""
+        offered = [name.strip() for name in self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        if any(offered) and self.select_subprotocol(offered) is None:
+            # Without the value, which may be the client's credentials.
+            raise BadRequest("Sec-WebSocket-Protocol", f"must have {EVENTS} or {MESSAGES} if it is sent")
+        await super().get(*args, **kwargs)
+
     def get_websocket_protocol(self) -> WebSocketProtocol13 | None:
         """Return the protocol of this connection, if the client has the right version."""
         protocol = cast(WebSocketProtocol13 | None, super().get_websocket_protocol())
@@ -164,7 +173,8 @@ class CallSocket(PageHandler, WebSocketHandler):
             self._leave(self._run)
         # They refer to this object: until the garbage collector ran, a part of a message would be kept.
         self._delivery = None
-        del self._protocol
+        # A refused handshake may have none.
+        vars(self).pop("_protocol", None)
 
     def _leave(self, run: Run) -> None:
         assert run.input is not None

@@ -270,7 +270,7 @@ async def test_control_frames_may_come_between_fragments():
         pytest.param(handshake(Connection="keep-alive, Upgrade"), 101, id="two connection options"),
         pytest.param(handshake(Upgrade="WebSocket"), 101, id="upper case"),
         pytest.param(handshake(Content_Length="0"), 101, id="empty body"),
-        pytest.param(handshake(Sec_WebSocket_Protocol="chat"), 101, id="another subprotocol"),
+        pytest.param(handshake(Sec_WebSocket_Protocol="chat, owt.messages"), 101, id="another, too"),
         pytest.param(handshake(Sec_WebSocket_Extensions="permessage-deflate"), 101, id="compression"),
         pytest.param(handshake("GET /nothing HTTP/1.1"), 101, id="no endpoint"),
         pytest.param(handshake("GET /favicon.ico HTTP/1.1"), 101, id="static file"),
@@ -300,6 +300,33 @@ async def test_a_handshake_gets_its_status(data, status):
         assert head.split()[1] == str(status)
         assert "permessage" not in head
         assert ("Sec-Websocket-Version: 13" in head) == (status == 426)
+
+
+@pytest.mark.parametrize("protocols", ["chat.v1", "chat, owt.authorization.c2VjcmV0"])
+@async_test
+async def test_a_handshake_with_only_unknown_subprotocols_is_refused(protocols):
+    async with serving() as site:
+        client = await site.connect()
+        await client.send(handshake(Sec_WebSocket_Protocol=protocols))
+        answer = await client.receive()
+        assert b" 400 " in answer
+        assert b"must have owt.events or owt.messages" in answer
+        assert b"c2VjcmV0" not in answer
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"Sec_WebSocket_Key": None}, {"Sec_WebSocket_Version": None}, {"Origin": "http://elsewhere.example"}],
+)
+@async_test
+async def test_a_client_that_leaves_after_its_refused_handshake_logs_no_fault(caplog, changed):
+    async with serving() as site:
+        client = await site.connect()
+        await client.send(handshake(**changed))
+        assert b" 4" in await client.receive()
+        client.sock.close()
+        await site.count(0)
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 @async_test
