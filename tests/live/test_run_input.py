@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,46 @@ def test_a_plain_call_cannot_ask(http: httpx.Client, session: str, code: str) ->
     assert answer.status_code == 500
     assert "EOFError: no client can answer this input(): " in answer.text
     assert "stream=sse" in answer.text
+
+
+@pytest.mark.parametrize("padding", [0, 10**5])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def run(padding): return list(request.messages)",
+        "async def run(padding): return [message async for message in request.messages]",
+    ],
+)
+def test_messages_of_a_plain_call_raise_eof_error(
+    http: httpx.Client, session: str, code: str, padding: int
+) -> None:
+    kwargs = {"padding": "x" * padding}
+    answer = http.post("/", json={"session": session, "code": code, "kwargs": kwargs})
+    assert answer.status_code == 500
+    assert "EOFError: no client can send messages to this call: " in answer.text
+
+
+def test_the_id_of_a_plain_call_whose_answer_has_begun_takes_messages(
+    server: LiveServer, http: httpx.Client, session: str
+) -> None:
+    code = "def run():\n    yield 'begun '\n    yield from request.messages"
+    with http.stream("POST", "/", json={"session": session, "code": code}) as answer:
+        curl(server, answer.headers["Owt-Run"], "-d", "one", query="?end=1")
+        assert answer.read() == b"begun one"
+
+
+def test_the_id_that_a_client_has_chosen_takes_messages(
+    server: LiveServer, http: httpx.Client, session: str
+) -> None:
+    code = "def run():\n    return list(request.messages)"
+    run = f"{session}-chosen"
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(
+            http.post, "/", json={"session": session, "code": code}, headers={"Owt-Run": run}
+        )
+        wait_until(lambda: http.get(f"/_owt/runs/{run}").status_code == 200)
+        curl(server, run, "-d", "one", query="?end=1")
+        assert answer.result().json() == ["one"]
 
 
 def test_a_call_that_reads_its_body_cannot_ask(http: httpx.Client) -> None:

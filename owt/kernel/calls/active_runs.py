@@ -39,12 +39,28 @@ class ActiveRun(context.Run):
     kept: KeptRun | None = None
 
     @property
+    def asks_client(self) -> bool:
+        """True if the run's client gets the questions of `input()`."""
+        return self.call.sse or self.call.sse_streams or self.call.detach
+
+    @property
+    def _has_source(self) -> bool:
+        """True if a client can send input before the answer begins: it has the run's id, or the input is what
+        its connection brings."""
+        facts = self.call.request
+        if self.asks_client or facts.scheme in ("ws", "wss"):
+            return True
+        has_id = any(name.lower() == "owt-run" for name, _ in facts.headers)
+        return has_id or (facts.input_size != 0 and not self.call.body_parsed)
+
+    @property
     def input(self) -> RunInput:
         """Input of the run, made at the first look of either side."""
         if self.opened_input is None:
             # Atomic: the control thread and threads of the run may come at once.
             after_body = self.call.body_parsed and self.call.request.input_size > 0
-            vars(self).setdefault("opened_input", RunInput(self.sender, after_body=after_body))
+            input = RunInput(self.sender, after_body=after_body, has_source=self._has_source)
+            vars(self).setdefault("opened_input", input)
         assert self.opened_input is not None
         return self.opened_input
 

@@ -15,6 +15,12 @@ from owt.kernel.body import Items
 from owt.kernel.calls.output_sender import OutputSender
 from owt.wire.messages import Input
 
+NO_SOURCE = (
+    "no client can send messages to this call: the client of a plain call does not know the run before its "
+    "answer begins. Call by WebSocket; or with stream=sse, detach=1 or the header Owt-Run, and send messages "
+    "by POST /_owt/runs/ID/input; or use `owt call --input - --lines`, or `duplex` of owt.Client"
+)
+
 
 class RunInput:
     """Items from the run's client, in order. A run waits for them as it waits for credit of its output.
@@ -23,10 +29,14 @@ class RunInput:
     is as in `owt.kernel.body.Items`.
     """
 
-    def __init__(self, sender: OutputSender, *, after_body: bool = False) -> None:
+    def __init__(
+        self, sender: OutputSender, *, after_body: bool = False, has_source: bool = True
+    ) -> None:
         """`sender` sends the run's output, and the credit of its input. With `after_body`, the body of the
-        request comes first, as an item that is no message."""
+        request comes first, as an item that is no message. Without `has_source`, no client can send items
+        before the answer begins, whose headers have the run's id."""
         self._sender = sender
+        self._has_source = has_source
         self._after_body = after_body
         self.received = 0
         self.consumed = 0
@@ -74,11 +84,12 @@ class RunInput:
     def next_item(self) -> bytes | str | None:
         """Return the next item, or None after the last one. Blocks until there is one.
 
-        Raises `BadRequest` if the sender broke off, KeyboardInterrupt if the run is stopped meanwhile, and
-        RuntimeError after the end of the run.
+        Raises `BadRequest` if the sender broke off, EOFError if no client can send one, KeyboardInterrupt if
+        the run is stopped meanwhile, and RuntimeError after the end of the run.
         """
         with self._sender.shielded():
             while (item := self._pop()) is None and not self._is_over():
+                self._check_source()
                 self._sender.wait_until(self.is_ready)
         return item
 
@@ -90,6 +101,7 @@ class RunInput:
                 is_last = item is None and self._is_over()
             if item is not None or is_last:
                 return item
+            self._check_source()
             await self._sender.wait_until_async(self.is_ready)
 
     @property
@@ -129,6 +141,10 @@ class RunInput:
             return True
         self._give_credit()
         return False
+
+    def _check_source(self) -> None:
+        if not (self._has_source or self._sender.answer_begun or self.received):
+            raise EOFError(NO_SOURCE)
 
     def _has_body(self) -> bool:
         return self.whole is not None or self._closed

@@ -12,7 +12,7 @@ from owt.kernel.calls.connection import FrontendConnection, KeptOutput
 from owt.kernel.calls.interrupts import Interrupts
 from owt.kernel.calls.iopub import RunMirror
 from owt.kernel.calls.recording import Recording
-from owt.wire.chunk import Chunk, Display, Stderr, Stdout, size
+from owt.wire.chunk import Chunk, Display, Head, Stderr, Stdout, size
 from owt.wire.messages import Credit, Output
 from owt.wire.unsent import Region, StreamName
 
@@ -56,6 +56,8 @@ class OutputSender:
         self.stop_reason: str | None = None
         self.recording: Recording | None = None
         self.has_shown = False
+        # True once the client has got, or will get, the headers of its answer.
+        self.answer_begun = False
         self._connection = connection
         self._credit = window
         self.window = window
@@ -348,6 +350,8 @@ class OutputSender:
         self._connection.send(Output(self.run, (chunk,)), regions, self.kept)
         with self._lock:
             self._credit -= amount
+        if isinstance(chunk, Head):
+            self.answer_begun = True
         if self.mirror is not None:
             self.mirror.show((chunk,))
 

@@ -21,7 +21,8 @@ from owt.wire.chunk import Prompt
 NO_CLIENT = (
     "no client can answer this input(): a plain call has no way to ask its client. Call with stream=sse, and "
     "answer the event `input` by POST /_owt/runs/ID/input; call by WebSocket with the subprotocol "
-    "owt.events, and answer by a message; or use `owt call` on a terminal, or owt.Client"
+    "owt.events, and answer by a message; or use `owt call` on a terminal, `owt call --input - --lines` with "
+    "a pipe, or `stream` or `duplex` of owt.Client"
 )
 
 
@@ -66,7 +67,7 @@ def check_client(run: ActiveRun) -> None:
     run.looked_at.add("REMOTE_USER")
     if call.request.input_size and not call.body_parsed:
         raise EOFError("no client can answer this input(): the input of this call is the body of its request")
-    if not (call.sse or call.sse_streams or call.detach or run.input.is_ready()):
+    if not (run.asks_client or run.input.is_ready()):
         raise EOFError(NO_CLIENT)
 
 
