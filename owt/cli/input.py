@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -52,8 +51,11 @@ class Lines:
 
     def hide(self) -> None:
         """Let the terminal, if the file is one, not show what is typed until the next line has been read."""
-        with self._lock:
+        # Windows has no such module, and its terminals show what is typed.
+        with self._lock, suppress(ImportError):
             if self._settings is None and self._file.isatty():
+                import termios
+
                 self._settings = termios.tcgetattr(self._file)
                 hiding = [*self._settings]
                 hiding[3] = (hiding[3] & ~termios.ECHO) | termios.ECHONL
@@ -63,6 +65,8 @@ class Lines:
         """Let the terminal show again what is typed."""
         with self._lock:
             if self._settings is not None:
+                import termios
+
                 # A terminal that was closed shows nothing.
                 with suppress(termios.error):
                     termios.tcsetattr(self._file, termios.TCSADRAIN, self._settings)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from owt.kernel import context
+from owt.kernel import context, flask_requests
 from owt.kernel.calls.event_loops import new_loop
 from owt.kernel.calls.execution import Environment, Execution
 from owt.kernel.calls.failure import as_raised
@@ -94,6 +94,7 @@ class LocalRunner:
             return LocalResult(500, as_raised(error))
         finally:
             outer.show()
+            flask_requests.pop_request()
             context.current.reset(token)
             current_request.reset(request)
 

@@ -6,6 +6,7 @@ import asyncio
 import traceback
 from typing import Any
 
+import flask
 import pytest
 from runner_bench import bodies, call
 
@@ -40,6 +41,13 @@ def ran(shell: Any) -> Ran:
 
 def test_a_local_call_passes_its_arguments(ran):
     assert ran.text("def run(n): return n + 1", kwargs='{"n": 1}') == "2"
+
+
+def test_flasks_request_ends_with_a_local_call(ran):
+    ran.names["flask"] = flask
+    for path in ("/a", "/b"):
+        assert ran.text("flask.request.path", path=path) == path
+        assert not flask.has_request_context()
 
 
 @pytest.mark.parametrize(
