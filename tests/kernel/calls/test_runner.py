@@ -481,7 +481,7 @@ def test_the_memory_of_a_request_is_freed_with_its_run(
     gc.disable()
     try:
         bench.ask(code)
-        assert [request() for request in requests] == [None]
+        assert {request() for request in requests} == {None}
     finally:
         gc.enable()
 
