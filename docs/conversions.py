@@ -674,7 +674,7 @@ def png():
     PIL.Image.new("1", (2, 1)).save(file, "PNG")
     return file.getvalue()
 """
-PARAMETERS_TEXT = """What a parameter of an endpoint gets, by its annotation: from the JSON of its name, or from a part of
+PARAMETERS_TEXT = """The annotation of an endpoint's parameter decides what it gets from the JSON of its name, or from a part of
 a form or a body with the `Content-Type`. `Point` is a dataclass, `Size` of attrs, `Word` of msgspec, `Item` of pydantic,
 `Movie` a TypedDict. `torch.Tensor` and `jax.Array` take what arrays do, `polars.DataFrame`, `pyarrow.Table` and
 `datasets.Dataset` what tables do, which may also be an object of columns. A `Path` takes the path of a file too; an upload keeps its name, and

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import struct
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -152,11 +151,11 @@ def _listening_process(settings: Settings) -> int | None:
 
 def _peer(path: str) -> set[int | None]:
     """Return the process id of the server of a Unix socket."""
-    credentials = struct.Struct("3i")
+    from owt.frontend.kernels.host import peer
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         try:
             client.connect(path)
-            option: int = getattr(socket, "SO_PEERCRED")  # noqa: B009
-            return {credentials.unpack(client.getsockopt(socket.SOL_SOCKET, option, credentials.size))[0]}
+            return {peer(client)[0]}
         except (OSError, AttributeError):
             return set()

@@ -61,16 +61,21 @@ class History(Struct, frozen=True):
 
 
 def read_history(path: Path) -> History | None:
-    """Return the history of the server in this runtime directory, or None if there is none."""
+    """Return the history of the server in this runtime directory of this user, or None if there is none."""
     try:
+        if not _is_own(path):
+            return None
         return msgspec.json.decode((path / HISTORY).read_bytes(), type=History)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
 def frontend_of(path: Path) -> int | None:
-    """Return the process id of the frontend that serves from this runtime directory, or None."""
+    """Return the process id of the frontend that serves from this runtime directory of this user, or None."""
     try:
+        # Its place may be in a folder where every user can make one, with any number in it.
+        if not _is_own(path):
+            return None
         with open(path / FRONTEND_LOCK) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -247,11 +252,16 @@ class KeptDirectory(RuntimeDirectory):
         return True
 
 
+def _is_own(path: str | Path) -> bool:
+    """Return True for a directory of this user. Raises OSError if there is none."""
+    status = os.lstat(path)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+
 def _make(path: str) -> None:
     """Make the directory, or check that it is one of owt's. Raises `ConfigError`."""
     os.makedirs(path, 0o700, exist_ok=True)
-    status = os.lstat(path)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+    if not _is_own(path):
         raise ConfigError(f"--runtime-dir: {path} is not a directory of this user")
     # It is removed at the end, with all that is in it.
     if foreign := [name for name in os.listdir(path) if not _OWN_FILE.fullmatch(name)]:

@@ -51,6 +51,17 @@ def test_a_second_frontend_is_refused(folder: Path) -> None:
         KeptDirectory(folder, REAPER_COMMAND)
 
 
+def test_the_directory_of_another_user_is_refused_and_not_believed(
+    directory: KeptDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.begin_history("http://localhost:1", 60.0)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert frontend_of(folder) is None
+    assert read_history(folder) is None
+    with pytest.raises(ConfigError, match="is not a directory of this user"):
+        KeptDirectory(folder, REAPER_COMMAND)
+
+
 def test_a_directory_with_other_files_is_refused(folder: Path) -> None:
     folder.mkdir()
     (folder / "thesis.tex").write_text("")

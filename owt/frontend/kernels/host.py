@@ -111,8 +111,7 @@ class Host:
                     channel.close()
                     return None
                 raise
-            credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            pid, user, _ = _CREDENTIALS.unpack(credentials)
+            pid, user = peer(channel)
             if user != os.geteuid():
                 raise ConfigError(f"--runtime-dir: {path} belongs to another user")
             # A signal may have stopped it.
@@ -196,6 +195,14 @@ class Host:
         """Return the environment with which it was started."""
         text = Path(f"/proc/{self.pid}/environ").read_bytes().decode(errors="surrogateescape")
         return dict(item.split("=", 1) for item in text.split("\0") if "=" in item)
+
+
+def peer(channel: socket.socket) -> tuple[int, int]:
+    """Return the ids of the process and the user at the other end of a Unix socket. Needs Linux."""
+    # Not every system has the option, so the type checker may not know it.
+    option: int = getattr(socket, "SO_PEERCRED")  # noqa: B009
+    pid, user, _ = _CREDENTIALS.unpack(channel.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size))
+    return pid, user
 
 
 def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
