@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
 VARIABLE = "_OWT_COMPLETE"
 """Environment variable by which the shell's function asks the command for completions."""
@@ -17,6 +16,8 @@ def completion(context: click.Context, shell: str) -> None:
 
     bash: eval "$(owt completion bash)"; zsh: eval "$(owt completion zsh)"; fish: owt completion fish | source
     """
+    from click.shell_completion import get_completion_class
+
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(context.find_root().command, {}, "owt", VARIABLE).source())

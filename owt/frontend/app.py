@@ -21,8 +21,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jupyter_client.kernelspec import KernelSpecManager
-
 from owt.errors import BadRequest, ConfigError
 from owt.frontend import banner, logs, malloc, process_title
 from owt.frontend.access.authentication import Authenticator
@@ -37,7 +35,7 @@ from owt.frontend.endpoints import Endpoints
 from owt.frontend.http.listener import Listener
 from owt.frontend.http.sockets import ListeningSockets, open_sockets
 from owt.frontend.kept_dir import SESSIONS, History, KeptDirectory, kept_path
-from owt.frontend.kernels.kernels import Kernels, check_kernelspec
+from owt.frontend.kernels.kernels import Kernels, check_kernelspec, kernelspecs
 from owt.frontend.kernels.template import REAPER, Keeping, TemplateProcess
 from owt.frontend.kernels.templates import Templates
 from owt.frontend.maintenance import Job
@@ -68,6 +66,11 @@ LISTEN = "listen "
 
 DRAIN_INTERVAL = 0.02
 """Seconds between two checks for the end of the last call, while the server shuts down."""
+
+REFILL_DELAY = 0.3
+"""Seconds from the start of a frontend that goes on with sessions to that of spare kernels: the requests that
+wait for the sessions come first."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -214,7 +217,7 @@ class Frontend:
         if settings.kernel_memory is not None and sys.platform != "linux":
             log.warning("--kernel-memory has no effect here: only Linux can limit the memory of a kernel")
         try:
-            check_kernelspec(KernelSpecManager(), settings.kernel, "--kernel")
+            check_kernelspec(kernelspecs(), settings.kernel, "--kernel")
         except BadRequest as error:
             raise ConfigError(str(error)) from None
         self.settings = settings
@@ -293,7 +296,11 @@ class Frontend:
             self._documents, sessions=service.sessions, submit=service.submit, watch=self.settings.watch
         )
         parts.listener.add_sockets(self._sockets.sockets)
-        service.sessions.pool.refill()
+        pool = service.sessions.pool
+        if self._host is None:
+            pool.refill()
+        else:
+            asyncio.get_running_loop().call_later(REFILL_DELAY, pool.refill)
         for job in parts.jobs:
             job.start()
         # It takes seconds if there is something to kill, and the end of this server does not wait for it.

@@ -27,7 +27,7 @@ def test_the_manual_has_each_command_and_each_setting(page: Path) -> None:
     text = page.read_text(encoding="utf-8").replace(r"\-", "-")
     assert text.startswith(".TH OWT 1 ")
     for command in COMMANDS:
-        assert f'.SS "owt {command.name}"' in text
+        assert f'.SS "owt {command}"' in text
     for row in settings():
         assert re.search(rf"^\.B .*{row.option}\b", text, re.MULTILINE), row.option
     # Nothing but the requests of this page begins a line with a control character.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, NoSuchKernel
 
+from owt.frontend.kernels.kernels import kernelspecs
 from owt.frontend.sessions.sessions import Sessions
 from owt.wire.names import MAX_NAME_LENGTH, SESSION_NAME
 
@@ -30,7 +31,7 @@ class Specs:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         # The native kernel would be found by importing ipykernel.
-        self._installed = KernelSpecManager(ensure_native_kernel=False)
+        self._installed = kernelspecs(ensure_native_kernel=False)
 
     def get_all_specs(self) -> dict[str, dict[str, Any]]:
         """Return the kernelspecs for Python by name, then those of sessions."""

@@ -9,10 +9,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from jupyter_core.paths import jupyter_path
 from msgspec.structs import replace
 from traitlets import TraitError
 
@@ -77,7 +78,7 @@ class Kernels:
         self._endpoints = endpoints or Endpoints()
         self._starting = 0
         self._context = zmq.asyncio.Context()
-        self._specs = KernelSpecManager()
+        self._specs = kernelspecs()
         self._numbers = itertools.count(1)
 
     def check_spec(self, name: str) -> None:
@@ -300,6 +301,14 @@ def _retrieve_exception(task: asyncio.Task[None]) -> None:
     """Retrieve a task's exception, which asyncio would log when the start has failed for another reason."""
     if not task.cancelled():
         task.exception()
+
+
+def kernelspecs(**traits: Any) -> KernelSpecManager:
+    """Return jupyter_client's manager of the kernelspecs on this machine."""
+    # Its own list has the same folders. To find that of IPython, it imports the whole of it.
+    ipython = os.path.expanduser(os.environ.get("IPYTHONDIR") or "~/.ipython")
+    folders = [*jupyter_path("kernels"), os.path.join(ipython, "kernels")]
+    return KernelSpecManager(kernel_dirs=folders, **traits)
 
 
 def check_kernelspec(specs: KernelSpecManager, name: str, field: str = "kernel") -> None:

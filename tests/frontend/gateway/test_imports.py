@@ -19,6 +19,7 @@ USED = {
     "owt.frontend",  # logs
     "owt.frontend.api.control",  # the form of times
     "owt.frontend.http.handler",
+    "owt.frontend.kernels.kernels",  # the folders of kernelspecs
     "owt.frontend.problems",
     "owt.frontend.service",
     "owt.frontend.sessions.events",
